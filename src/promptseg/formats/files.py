@@ -1,0 +1,60 @@
+"""Writing so that nothing is half-written and nothing of the user's is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from promptseg.errors import OutputError
+
+__all__ = ["atomic_path", "check_output", "write_text"]
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Refuse early what could not be written later.
+
+    Raises:
+        OutputError: the file exists and `overwrite` is not set, or its folder cannot be written.
+    """
+    if path.is_dir():
+        raise OutputError("an output file", f"{path}: a folder", "name a file in it")
+    if path.exists() and not overwrite:
+        raise OutputError("a new output file", f"{path}: exists", "choose another or --overwrite")
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError("a folder that can be written", str(folder), "choose another one")
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` with the same ending; renamed to `path` if all goes well.
+
+    Raises:
+        OutputError: the folder cannot be made or written, or the disk is full.
+    """
+    temporary = path.with_name(f".part-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "no space left on the disk" if full else (error.strerror or str(error))
+        raise OutputError(
+            "an output that can be written",
+            f"{path} ({reason})",
+            "free some space" if full else "choose another folder",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file, or nothing."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

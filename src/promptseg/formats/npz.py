@@ -1,0 +1,89 @@
+"""The npz files of the "Segment Anything in Medical Images on Laptop" challenge.
+
+Keys: `imgs` (z, y, x), (y, x) or (y, x, 3); `spacing` (x, y, z) in mm; optional `origin` and
+`direction` (LPS, row by row); `boxes` (N, 4) x0,y0,x1,y1 in pictures or (N, 6) x0,y0,z0,x1,y1,z1 in
+volumes, used as prompts when the user gives none; `gts`, the expert labels, is never read here.
+Masks are written under `segs`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.errors import InputError
+from promptseg.geometry import Geometry
+from promptseg.image import Image, Segmentation, Source
+from promptseg.prompts import Box, Box3D, Prompt
+
+__all__ = ["read", "write"]
+
+
+def read(path: Path) -> Image:
+    """Read a challenge file.
+
+    Raises:
+        InputError: not an npz, no `imgs`, pickled content, or boxes of another shape.
+    """
+    if not zipfile.is_zipfile(path):
+        raise InputError("an npz file", f"{path}: not a zip archive", "get it again")
+    with np.load(path, allow_pickle=False) as archive:
+        if "imgs" not in archive:
+            keys = ", ".join(archive.files) or "nothing"
+            raise InputError("an npz file with the key imgs", f"{path} with {keys}")
+        voxels = archive["imgs"]
+        extra = {k: archive[k] for k in ("spacing", "origin", "direction", "boxes") if k in archive}
+    colour = voxels.ndim >= 3 and voxels.shape[-1] == 3
+    shape = voxels.shape[:-1] if colour else voxels.shape
+    if len(shape) not in (2, 3) or not np.issubdtype(voxels.dtype, np.number):
+        raise InputError(
+            "imgs of shape (z, y, x), (y, x) or (y, x, 3)", f"{voxels.dtype} {voxels.shape}"
+        )
+    geometry = _geometry(shape, extra)
+    prompts = _prompts(extra["boxes"], len(shape)) if "boxes" in extra else ()
+    header = {k: v for k, v in extra.items() if k != "boxes"}
+    return Image(voxels, geometry, source=Source(path, "npz", header, prompts))
+
+
+def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
+    """Write `segs`: labels on the grid or, with `layers`, (object, *grid) of 0/1."""
+    header = segmentation.source.header if segmentation.source.format == "npz" else None
+    if header is None:
+        geometry = segmentation.geometry
+        header = {
+            "spacing": geometry.spacing,
+            "origin": geometry.origin,
+            "direction": geometry.direction.ravel(),
+        }
+    segs = segmentation.layers() if layers else segmentation.labels(later_wins=True)
+    names = np.array([s.name for s in segmentation.segments])
+    with path.open("wb") as stream:
+        np.savez_compressed(stream, segs=segs, names=names, **header)
+
+
+def _geometry(shape: tuple[int, ...], extra: dict[str, NDArray[Any]]) -> Geometry:
+    if "spacing" not in extra or len(shape) == 2:
+        return Geometry.pixels(shape)
+    spacing = np.ravel(extra["spacing"])
+    if spacing.shape != (3,):
+        raise InputError("a spacing of 3 numbers (x, y, z)", f"shape {extra['spacing'].shape}")
+    origin = np.ravel(extra.get("origin", np.zeros(3)))
+    direction = np.ravel(extra.get("direction", np.eye(3)))
+    if origin.shape != (3,) or direction.shape != (9,):
+        raise InputError("an origin of 3 and a direction of 9 numbers", "other shapes")
+    return Geometry.from_spacing(shape, spacing, origin, direction.reshape(3, 3))
+
+
+def _prompts(boxes: NDArray[Any], dimensions: int) -> tuple[Prompt, ...]:
+    boxes = np.atleast_2d(boxes)
+    if dimensions == 2 and boxes.shape[1:] == (4,):
+        return tuple(Box(tuple(b)) for b in boxes.tolist())
+    if dimensions == 3 and boxes.shape[1:] == (6,):
+        return tuple(Box3D(tuple(b), f"object {k}") for k, b in enumerate(boxes.tolist(), 1))
+    raise InputError(
+        "boxes of 4 numbers in pictures or 6 in volumes", f"shape {boxes.shape}", "correct them"
+    )

@@ -1,0 +1,68 @@
+"""Promptable segmentation of medical images.
+
+    import promptseg
+
+    seg = promptseg.load("lite-medsam")
+    result = seg.segment(promptseg.read("scan.nii.gz"), promptseg.Box((120, 80, 200, 160), slice=40))
+    result.save("mask.nii.gz")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from promptseg._version import __version__
+
+if TYPE_CHECKING:
+    from promptseg.errors import PromptsegError
+    from promptseg.formats import read
+    from promptseg.geometry import Geometry
+    from promptseg.image import Image, Segment, Segmentation
+    from promptseg.prompts import Box, Box3D, Points
+    from promptseg.segment.options import SegmentOptions
+    from promptseg.segment.segmenter import Segmenter, load
+
+__all__ = [
+    "Box",
+    "Box3D",
+    "Geometry",
+    "Image",
+    "Points",
+    "PromptsegError",
+    "Segment",
+    "SegmentOptions",
+    "Segmentation",
+    "Segmenter",
+    "__version__",
+    "load",
+    "read",
+]
+
+_HOME = {
+    "Box": "prompts",
+    "Box3D": "prompts",
+    "Geometry": "geometry",
+    "Image": "image",
+    "Points": "prompts",
+    "PromptsegError": "errors",
+    "Segment": "image",
+    "SegmentOptions": "segment.options",
+    "Segmentation": "image",
+    "Segmenter": "segment.segmenter",
+    "load": "segment.segmenter",
+    "read": "formats",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names when they are first used, so that `import promptseg` is instant."""
+    if name in _HOME:
+        value = getattr(import_module(f"promptseg.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'promptseg' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,149 @@
+"""Prompt files: JSON with the prompts of one image, or of every image of a folder.
+
+One image::
+
+    {"image": "scan.nii.gz", "axis": "z", "objects": [
+      {"name": "liver", "boxes": [{"xyxy": [120, 80, 200, 160], "slice": 40}]},
+      {"name": "lesion", "points": [{"xy": [150, 110], "slice": 40, "label": 1}]},
+      {"name": "node", "box3d": [30, 40, 12, 60, 70, 20]}]}
+
+Many images: `{"images": [{"image": "a.nii.gz", "objects": [...]}, ...]}`. `image` and `axis` may be
+left out; an unknown field is an error, so that a typing mistake is never a prompt that is ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from promptseg.errors import PromptError
+from promptseg.geometry import AXES, Axis
+from promptseg.prompts import Box, Box3D, ObjectPrompts, Points, Prompt
+
+__all__ = ["PromptFile", "parse_prompts", "prompts_to_json", "read_prompt_file"]
+
+
+@dataclass(frozen=True)
+class PromptFile:
+    """Prompts of one image.
+
+    Attributes:
+        prompts: in the order of the file.
+        image: file name of the image they belong to, if the file says so; never opened.
+        axis: the axis their slices are taken along; None if the file does not say.
+    """
+
+    prompts: tuple[Prompt, ...]
+    image: str | None = None
+    axis: Axis | None = None
+
+
+def read_prompt_file(path: Path) -> list[PromptFile]:
+    """Read and check a prompt file.
+
+    Returns:
+        One entry, or one per image of an `images` list.
+
+    Raises:
+        PromptError: not readable, not JSON, or not of the form above.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PromptError("a prompt file", f"{path} ({error.strerror})") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise PromptError("a prompt file in JSON", f"{path} ({error})", "see docs/prompts.md") from None
+    if isinstance(content, dict) and "images" in content:
+        _check_fields(content, {"images"}, f"{path.name}")
+        entries = _list(content["images"], f"{path.name}: images")
+        return [parse_prompts(e, f"{path.name}: images[{k}]") for k, e in enumerate(entries)]
+    return [parse_prompts(content, path.name)]
+
+
+def parse_prompts(content: Any, where: str = "prompts") -> PromptFile:
+    """Prompts from the parsed JSON of one image.
+
+    Raises:
+        PromptError: a missing, unknown or wrongly typed field, named with its place.
+    """
+    _check_fields(content, {"image", "axis", "objects"}, where, required={"objects"})
+    image, axis = content.get("image"), content.get("axis")
+    if image is not None and not isinstance(image, str):
+        raise PromptError(f"{where}: image to be a file name", repr(image))
+    if axis is not None and axis not in AXES:
+        raise PromptError(f"{where}: axis to be z, y or x", repr(axis))
+    prompts: list[Prompt] = []
+    for k, entry in enumerate(_list(content["objects"], f"{where}: objects")):
+        default = f"object {k + 1}"
+        prompts += _object_prompts(entry, default, axis or "z", f"{where}: objects[{k}]")
+    if not prompts:
+        raise PromptError(f"{where}: at least one prompt", "none")
+    return PromptFile(tuple(prompts), image, axis)
+
+
+def prompts_to_json(
+    objects: Iterable[ObjectPrompts], axis: Axis, image: str | None = None
+) -> dict[str, Any]:
+    """The content of a prompt file that gives these prompts again."""
+    content: dict[str, Any] = {"image": image} if image else {}
+    return {**content, "axis": axis, "objects": [o.to_json() for o in objects]}
+
+
+def _object_prompts(entry: Any, default_name: str, axis: Axis, where: str) -> list[Prompt]:
+    _check_fields(entry, {"name", "boxes", "points", "box3d"}, where)
+    name = entry.get("name", default_name)
+    if not isinstance(name, str) or not name:
+        raise PromptError(f"{where}: name to be a text", repr(name))
+    prompts: list[Prompt] = []
+    for k, box in enumerate(_list(entry.get("boxes", []), f"{where}.boxes")):
+        place = f"{where}.boxes[{k}]"
+        _check_fields(box, {"xyxy", "slice"}, place, required={"xyxy"})
+        prompts.append(Box(_list(box["xyxy"], place), _slice(box, place), name, axis))  # type: ignore[arg-type]
+    by_slice: dict[int | None, tuple[list[Any], list[int]]] = {}
+    for k, point in enumerate(_list(entry.get("points", []), f"{where}.points")):
+        place = f"{where}.points[{k}]"
+        _check_fields(point, {"xy", "slice", "label"}, place, required={"xy"})
+        label = point.get("label", 1)
+        if label not in (0, 1):
+            raise PromptError(f"{place}: label to be 1 (inside) or 0 (outside)", repr(label))
+        xy, labels = by_slice.setdefault(_slice(point, place), ([], []))
+        xy.append(_list(point["xy"], place))
+        labels.append(int(label))
+    for slice_, (xy, labels) in by_slice.items():
+        prompts.append(Points(tuple(xy), tuple(labels), slice_, name, axis))
+    if "box3d" in entry:
+        prompts.append(Box3D(_list(entry["box3d"], f"{where}.box3d"), name))  # type: ignore[arg-type]
+    return prompts
+
+
+def _check_fields(
+    entry: Any, allowed: set[str], where: str, required: Iterable[str] = ()
+) -> None:
+    if not isinstance(entry, dict):
+        raise PromptError(f"{where}: a JSON object", type(entry).__name__, "see docs/prompts.md")
+    unknown = sorted(set(entry) - allowed)
+    missing = sorted(set(required) - set(entry))
+    if unknown:
+        raise PromptError(
+            f"{where}: only the fields {', '.join(sorted(allowed))}",
+            ", ".join(unknown),
+            "correct the spelling or remove them",
+        )
+    if missing:
+        raise PromptError(f"{where}: the field {', '.join(missing)}", "none")
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise PromptError(f"{where}: a list", type(value).__name__, "see docs/prompts.md")
+    return value
+
+
+def _slice(entry: dict[str, Any], where: str) -> int | None:
+    value = entry.get("slice")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise PromptError(f"{where}: slice to be a whole number", repr(value))
+    return value

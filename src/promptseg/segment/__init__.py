@@ -1,0 +1,5 @@
+"""The main job: pictures and volumes, propagation, post-processing, measurements."""
+
+from promptseg.segment.options import SegmentOptions
+
+__all__ = ["SegmentOptions"]

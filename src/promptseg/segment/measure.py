@@ -1,0 +1,118 @@
+"""Sizes of an object: volume, area, and the long and short axes of RECIST 1.1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import ConvexHull, QhullError
+from scipy.spatial.distance import cdist
+
+from promptseg.geometry import Axis, Geometry, axis_position
+from promptseg.image import Segment
+
+__all__ = ["long_and_short_axis", "measure"]
+
+
+def measure(segment: Segment, geometry: Geometry, axis: Axis = "z") -> dict[str, Any]:
+    """Measurements of one object.
+
+    Args:
+        segment: the object.
+        geometry: grid of the image.
+        axis: axis of the slices; the RECIST axes lie in one of them.
+
+    Returns:
+        `voxels`; `volume_ml` in volumes with millimetres, `area_mm2` or `area_px` in pictures;
+        `long_axis` and `short_axis` with their `unit`, and the `slice` of the longest long axis
+        (Eisenhauer et al., 2009: longest diameter in the plane, and the longest one perpendicular
+        to it). Lengths run between the outer edges of pixels. None where nothing was segmented.
+    """
+    voxels = int(segment.crop.sum())
+    found: dict[str, Any] = {"voxels": voxels}
+    if geometry.ndim == 2:
+        pixel = float(np.linalg.norm(np.cross(*geometry.in_plane().T)))
+        found["area_mm2" if geometry.unit == "mm" else "area_px"] = round(voxels * pixel, 3)
+        planes = [(0, segment.crop)]
+    else:
+        if geometry.unit == "mm":
+            found["volume_ml"] = round(voxels * geometry.voxel_volume / 1000, 4)
+        along = axis_position(axis)
+        start = segment.region[along].start
+        planes = [(start + k, plane) for k, plane in enumerate(np.moveaxis(segment.crop, along, 0))]
+    found.update({"long_axis": None, "short_axis": None, "unit": _unit(geometry)})
+    steps = geometry.in_plane(axis if geometry.ndim == 3 else "z")
+    for index, plane in planes:
+        if not plane.any():
+            continue
+        long_axis, short_axis = long_and_short_axis(plane, steps)
+        if found["long_axis"] is None or long_axis > found["long_axis"]:
+            found["long_axis"] = round(long_axis, 3)
+            found["short_axis"] = round(short_axis, 3)
+            if geometry.ndim == 3:
+                found["slice"] = index
+    return found
+
+
+def long_and_short_axis(
+    plane: NDArray[np.bool_], steps: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Longest diameter of a (rows, columns) mask, and the longest chord perpendicular to it.
+
+    Args:
+        plane: non-empty mask.
+        steps: (3, 2) world step per column and per row.
+
+    Returns:
+        Both lengths in the unit of `steps`, of the convex hull of the pixels' edge midpoints.
+    """
+    outline = _edge_midpoints(plane)
+    basis = _orthonormal(steps)
+    points = outline @ (basis.T @ steps).T
+    try:
+        hull = points[ConvexHull(points).vertices]
+    except QhullError:  # cannot happen for pixels of finite size, but a line has a length too
+        hull = points
+    distances = cdist(hull, hull)
+    i, j = np.unravel_index(distances.argmax(), distances.shape)
+    long_axis = float(distances[i, j])
+    along = (hull[j] - hull[i]) / long_axis
+    across = np.array([-along[1], along[0]])
+    return long_axis, _longest_chord(hull @ along, hull @ across)
+
+
+def _longest_chord(position: NDArray[np.float64], height: NDArray[np.float64]) -> float:
+    """Longest chord of a convex polygon perpendicular to an axis.
+
+    The chord's length is piecewise linear along the axis with corners at the vertices, so its
+    maximum lies at one of them.
+    """
+    following = np.roll(np.arange(len(position)), -1)
+    best = 0.0
+    for t in position:
+        a, b = position, position[following]
+        crosses = (np.minimum(a, b) <= t) & (t <= np.maximum(a, b)) & (a != b)
+        fraction = (t - a[crosses]) / (b[crosses] - a[crosses])
+        ends = height[crosses] + fraction * (height[following][crosses] - height[crosses])
+        ends = np.concatenate([ends, height[position == t]])
+        best = max(best, float(ends.max() - ends.min()))
+    return best
+
+
+def _edge_midpoints(plane: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(N, 2) x, y midpoints of the four edges of the outermost pixels of every row and column."""
+    rows, columns = np.nonzero(plane)
+    centres = np.stack([columns, rows], axis=1).astype(np.float64)
+    offsets = np.array([(0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5)])
+    return np.unique((centres[:, None] + offsets).reshape(-1, 2), axis=0)
+
+
+def _orthonormal(steps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3, 2) orthonormal basis of the plane that `steps` span."""
+    basis, _ = np.linalg.qr(steps)
+    return basis
+
+
+def _unit(geometry: Geometry) -> str:
+    return "mm" if geometry.unit == "mm" else "pixel"

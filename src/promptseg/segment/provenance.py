@@ -1,0 +1,85 @@
+"""What made a result: written beside it as JSON, enough to make it again."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from promptseg._version import __version__
+from promptseg.image import Image, Segmentation
+from promptseg.intensity import Intensity
+from promptseg.segment.predictor import Predictor
+
+__all__ = ["describe", "object_facts"]
+
+DISCLAIMER = "research software, not a medical device"
+_LIBRARIES = ("torch", "numpy", "SimpleITK", "nibabel", "pydicom", "pillow", "scipy")
+
+
+def describe(
+    image: Image,
+    predictor: Predictor,
+    intensity: Intensity,
+    prompts: dict[str, Any],
+    options: dict[str, Any],
+    timings: dict[str, float],
+) -> dict[str, Any]:
+    """The facts of one run as plain values; `objects` are added when the masks are there."""
+    return {
+        "software": {
+            "promptseg": __version__,
+            "python": platform.python_version(),
+            **{name: _version(name) for name in _LIBRARIES},
+        },
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "notice": DISCLAIMER,
+        "input": {
+            "path": str(image.source.path) if image.source.path else None,
+            "format": image.source.format,
+            "modality": image.modality,
+            "shape": list(image.geometry.shape),
+            "spacing": [round(float(v), 6) for v in image.geometry.spacing],
+            "unit": image.geometry.unit,
+            "orientation": image.geometry.orientation if image.geometry.unit == "mm" else None,
+            "voxels_sha256": image.sha256(),
+        },
+        "model": {
+            "name": predictor.card.name,
+            "weights": predictor.weights.name,
+            "weights_sha256": predictor.weights_sha256,
+            "licence": predictor.card.licence,
+            "citation": predictor.card.citation,
+            "device": str(predictor.device),
+        },
+        "intensity": intensity.to_json(),
+        "preprocessing": {
+            "size": predictor.card.preprocessing.size,
+            "scaling": predictor.card.preprocessing.scaling,
+        },
+        "prompts": prompts,
+        "options": options,
+        "notes": list(image.source.notes),
+        "timings": {k: round(v, 3) for k, v in timings.items()},
+    }
+
+
+def object_facts(segmentation: Segmentation) -> list[dict[str, Any]]:
+    """Label, name, quality and measurements of every object."""
+    return [
+        {
+            "label": s.label,
+            "name": s.name,
+            "predicted_iou": None if s.predicted_iou is None else round(s.predicted_iou, 4),
+            **s.measurements,
+        }
+        for s in segmentation.segments
+    ]
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,243 @@
+"""The main job: an image, prompts and a model go in; a segmentation on the image's grid comes out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.errors import PromptError
+from promptseg.geometry import Axis, axis_position
+from promptseg.image import Image, Segment, Segmentation
+from promptseg.intensity import Intensity, choose_intensity
+from promptseg.promptfile import prompts_to_json
+from promptseg.prompts import Box, ObjectPrompts, Points, Prompt, group_by_object
+from promptseg.segment.measure import measure
+from promptseg.segment.options import SegmentOptions, parse_slices
+from promptseg.segment.postprocess import fill_holes, largest_component, smooth_across_slices
+from promptseg.segment.predictor import Predictor
+from promptseg.segment.provenance import describe, object_facts
+from promptseg.segment.stack import SliceStack
+from promptseg.segment.volume import PropagationRule, SliceMasks, propagate_box
+
+__all__ = ["Segmenter", "load"]
+
+log = logging.getLogger("promptseg")
+
+
+def load(
+    model: str | Path = "lite-medsam",
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    quiet: bool = True,
+) -> Segmenter:
+    """A model ready to segment.
+
+    Args:
+        model: a name (see `promptseg models`) or a checkpoint file.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        threads: CPU threads; PROMPTSEG_THREADS if not given.
+        quiet: no progress bar while weights are fetched.
+
+    Raises:
+        ModelError: unknown model or unusable checkpoint.
+        AssetError: weights that cannot be obtained.
+    """
+    from promptseg.runtime import set_threads
+
+    set_threads(threads)
+    return Segmenter(Predictor.load(model, device, quiet))
+
+
+class Segmenter:
+    """Segments images with one model.
+
+    Args:
+        predictor: the model.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+
+    def segment(
+        self,
+        image: Image,
+        *prompts: Prompt,
+        options: SegmentOptions | None = None,
+        progress: Callable[[int, str], None] | None = None,
+        **changes: Any,
+    ) -> Segmentation:
+        """Segment every prompted object of `image`.
+
+        Args:
+            image: picture or volume.
+            prompts: boxes and clicks; those with one name make one object. Without any, those the
+                file carries are used.
+            options: how; see `SegmentOptions`.
+            progress: called with the number of slices encoded and the object at work.
+            changes: single options, over `options`: `segment(image, box, window="lung")`.
+
+        Returns:
+            One layer per object on the image's grid, with names, predicted IoU and measurements.
+
+        Raises:
+            PromptError: a prompt outside the image, or of a kind the model does not take.
+            InputError: an option that does not fit the image.
+        """
+        options = replace(options or SegmentOptions(), **changes)
+        clock = time.perf_counter()
+        objects = group_by_object(prompts or image.source.prompts, image.geometry)
+        for entry in objects:
+            self.predictor.require(entry.kinds, options.force)
+        axis = _common_axis(objects, options)
+        limits = parse_slices(options.slices, image.geometry.slice_count(axis))
+        _check_range(objects, axis, limits)
+        intensity = choose_intensity(image, options.modality, options.window)
+        if intensity.guessed:
+            image.source.notes.append(
+                f"the file does not say its modality: {intensity.rule} used; "
+                "set --modality or --window if that is wrong"
+            )
+        for note in image.source.notes:
+            log.warning("%s: %s", image.name, note)
+        timings = {"prepare_s": time.perf_counter() - clock}
+
+        clock = time.perf_counter()
+        name_at_work = ""
+        batch = options.batch or (8 if self.predictor.device.type == "cuda" else 1)
+        stack = SliceStack(image, axis, intensity, self.predictor, batch)
+        if progress:
+            stack.on_encoded = lambda done: progress(done, name_at_work)
+        segments = []
+        for label, entry in enumerate(objects, start=1):
+            name_at_work = entry.name
+            found = self._follow(stack, entry, options, limits)
+            segments.append(_to_segment(entry.name, label, found, image, axis, options))
+            if segments[-1].is_empty:
+                log.warning("%s: nothing was found for %r", image.name, entry.name)
+        timings["segment_s"] = time.perf_counter() - clock
+        timings["slices_encoded"] = stack.encoded
+
+        name = image.source.path.name if image.source.path else None
+        provenance = describe(
+            image,
+            self.predictor,
+            intensity,
+            prompts_to_json(objects, axis, name),
+            options.to_json(),
+            timings,
+        )
+        result = Segmentation(segments, image.geometry, image.source, provenance, image)
+        provenance["objects"] = object_facts(result)
+        return result
+
+    def _follow(
+        self,
+        stack: SliceStack,
+        entry: ObjectPrompts,
+        options: SegmentOptions,
+        limits: tuple[int, int],
+    ) -> SliceMasks:
+        """Masks of one object on every slice it reaches; the union over its prompts."""
+        rule = PropagationRule(
+            options.margin, options.min_iou, options.min_quality, options.max_growth
+        )
+        found = SliceMasks()
+        seeds: list[tuple[int, Box | None, Points | None, tuple[int, int], bool]] = []
+        for slice_ in dict.fromkeys(p.slice for p in (*entry.boxes, *entry.points)):
+            boxes = [b for b in entry.boxes if b.slice == slice_]
+            points = _joined([p for p in entry.points if p.slice == slice_])
+            for box in boxes or [None]:
+                seeds.append((slice_ or 0, box, points, limits, False))
+        for box3d in entry.boxes3d:
+            box, first, last = box3d.on_axis(stack.axis)
+            reach = (max(first, limits[0]), min(last, limits[1]))
+            start = min(max(box.slice or 0, reach[0]), reach[1])
+            seeds.append((start, box, None, reach, True))
+        for start, box, points, (first, last), bounded in seeds:
+            mask, quality = self._seed(stack, start, box, points)
+            found.add(start, mask, quality)
+            if len(stack) > 1 and options.propagate == "box":
+                bounds = box.xyxy if bounded and box else None
+                rest = propagate_box(stack, start, mask, rule, first, last, bounds)
+                for index, other in rest.masks.items():
+                    found.add(index, other, rest.quality[index])
+        return found
+
+    def _seed(
+        self, stack: SliceStack, start: int, box: Box | None, points: Points | None
+    ) -> tuple[NDArray[np.bool_], float]:
+        prediction = self.predictor.decode(
+            stack.embedding(start),
+            boxes=[box.xyxy] if box else None,
+            points=([points.xy], [points.labels]) if points else None,
+        )
+        return prediction.masks[0], float(prediction.iou[0])
+
+
+def _joined(points: list[Points]) -> Points | None:
+    if not points:
+        return None
+    xy = tuple(p for entry in points for p in entry.xy)
+    labels = tuple(v for entry in points for v in entry.labels)
+    return replace(points[0], xy=xy, labels=labels)
+
+
+def _common_axis(objects: list[ObjectPrompts], options: SegmentOptions) -> Axis:
+    axes = {p.axis for entry in objects for p in (*entry.boxes, *entry.points)}
+    if len(axes) > 1:
+        raise PromptError(
+            "prompts on slices of one axis", " and ".join(sorted(axes)), "run once per axis"
+        )
+    return axes.pop() if axes else options.axis
+
+
+def _check_range(objects: list[ObjectPrompts], axis: Axis, limits: tuple[int, int]) -> None:
+    first, last = limits
+    for entry in objects:
+        reaches = [(p.slice or 0, p.slice or 0) for p in (*entry.boxes, *entry.points)]
+        reaches += [b.on_axis(axis)[1:] for b in entry.boxes3d]
+        for low, high in reaches:
+            if high < first or low > last:
+                raise PromptError(
+                    f"prompts within the slices {first}:{last}",
+                    f"{entry.name!r} on slice {low}",
+                    "widen --slices",
+                )
+
+
+def _to_segment(
+    name: str, label: int, found: SliceMasks, image: Image, axis: Axis, options: SegmentOptions
+) -> Segment:
+    """Slice masks -> an object on the image's grid, cleaned up and measured."""
+    quality = {k: round(v, 4) for k, v in sorted(found.quality.items())}
+    if image.kind == "picture":
+        mask = found.masks[0]
+        offset = 0
+    else:
+        first, last = min(found.masks), max(found.masks)
+        slices = np.zeros((last - first + 1, *next(iter(found.masks.values())).shape), dtype=bool)
+        for k, part in found.masks.items():
+            slices[k - first] = part
+        mask, offset = np.moveaxis(slices, 0, axis_position(axis)), first
+    if options.smooth_slices and image.kind == "volume":
+        mask = smooth_across_slices(mask, options.smooth_slices, axis)
+    if options.fill_holes:
+        mask = fill_holes(mask, axis)
+    if options.largest_component:
+        mask = largest_component(mask)
+    segment = Segment.from_mask(name, label, mask, quality=quality)
+    if offset:
+        region = list(segment.region)
+        k = axis_position(axis)
+        region[k] = slice(region[k].start + offset, region[k].stop + offset)
+        segment.region = tuple(region)
+    segment.measurements = measure(segment, image.geometry, axis)
+    return segment

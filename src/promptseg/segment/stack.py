@@ -1,0 +1,75 @@
+"""The slices of an image as a model sees them, each encoded at most once while memory allows."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.geometry import Axis
+from promptseg.image import Image
+from promptseg.intensity import Intensity
+from promptseg.segment.predictor import Embedding, Predictor
+
+__all__ = ["SliceStack"]
+
+_CACHE_BYTES = 512 << 20
+
+
+class SliceStack:
+    """Slices along one axis, with their embeddings.
+
+    Args:
+        image: the picture (one slice) or volume.
+        axis: the axis slices are taken along.
+        intensity: how values become 0..255.
+        predictor: the model that encodes.
+        batch: slices encoded at a time.
+        cache_bytes: embeddings kept; the least recently used go first.
+        on_encoded: called with the number of slices encoded so far.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        axis: Axis,
+        intensity: Intensity,
+        predictor: Predictor,
+        batch: int = 1,
+        cache_bytes: int = _CACHE_BYTES,
+        on_encoded: Callable[[int], None] | None = None,
+    ) -> None:
+        self.image, self.axis, self.intensity, self.predictor = image, axis, intensity, predictor
+        self.batch, self.cache_bytes = batch, cache_bytes
+        self.on_encoded = on_encoded
+        self.encoded = 0
+        self._cache: OrderedDict[int, Embedding] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self.image.geometry.slice_count(self.axis)
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        """(rows, columns[, 3]) slice as 0..255."""
+        return np.ascontiguousarray(self.intensity.apply(self.image.slice(index, self.axis)))
+
+    def embedding(self, index: int, towards: int | None = None) -> Embedding:
+        """Embedding of one slice; on a miss, slices on the way `towards` another are encoded too."""
+        if index not in self._cache:
+            step = 1 if towards is None or towards >= index else -1
+            end = index + step if towards is None else towards + step
+            missing = [k for k in range(index, end, step) if k not in self._cache][: self.batch]
+            for k, embedding in zip(
+                missing, self.predictor.encode([self.pixels(k) for k in missing]), strict=True
+            ):
+                self._cache[k] = embedding
+            self.encoded += len(missing)
+            if self.on_encoded:
+                self.on_encoded(self.encoded)
+        self._cache.move_to_end(index)
+        embedding = self._cache[index]
+        size = embedding.features.element_size() * embedding.features.numel()
+        while len(self._cache) > max(self.batch, self.cache_bytes // size):
+            self._cache.popitem(last=False)
+        return embedding

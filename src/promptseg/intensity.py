@@ -4,6 +4,9 @@ CT is windowed; MR, PET, X-ray, ultrasound, mammography and OCT are clipped to t
 percentiles; colour is left alone (MedSAM, Methods, "Data curation and pre-processing"; SAM2 medical
 benchmark, Methods, for the non-zero region of MR and PET). Bounds are taken once from the whole image
 and applied slice by slice.
+
+A model may have been trained on X-ray, ultrasound, mammography and OCT pictures whose 8 bits were left
+unchanged, as the SAM2 benchmark and the "Laptop" challenge do; its card says so (`keep_8bit`).
 """
 
 from __future__ import annotations
@@ -97,7 +100,8 @@ def parse_window(text: str) -> Window:
     match = re.fullmatch(rf"\s*({number})\s*/\s*({number})\s*", text)
     if not match or float(match[1]) <= 0:
         raise InputError(
-            "a window WIDTH/LEVEL (width above 0) or one of " + ", ".join(WINDOWS),
+            "a window WIDTH/LEVEL (width above 0), percentile, minmax or one of "
+            + ", ".join(WINDOWS),
             repr(text),
             "write for example 400/40",
         )
@@ -105,14 +109,19 @@ def parse_window(text: str) -> Window:
 
 
 def choose_intensity(
-    image: Image, modality: str | None = None, window: str | None = None
+    image: Image,
+    modality: str | None = None,
+    window: str | None = None,
+    keep_8bit: bool = False,
 ) -> Intensity:
     """The rule for `image`.
 
     Args:
         image: whose values are measured once (percentiles, range).
         modality: overrides what the file says.
-        window: a CT window (name or WIDTH/LEVEL); applies to any image that is not in colour.
+        window: a CT window (name or WIDTH/LEVEL), "percentile" (of all voxels) or "minmax", over the
+            rule of the modality; only for images that are not in colour.
+        keep_8bit: leave 8-bit pictures unchanged where the modality would have them clipped.
 
     Returns:
         The rule, with `guessed` set where the modality had to be guessed: grayscale volumes that
@@ -131,6 +140,10 @@ def choose_intensity(
                 "a grayscale image for --window", "a colour image", "leave --window out"
             )
         return _as_is(image, known, guessed)
+    if window == "percentile":
+        return _percentiles(image, known, False, non_zero=False)
+    if window == "minmax":
+        return _min_max(image, known, False)
     if window:
         chosen = parse_window(window)
         return Intensity(
@@ -143,9 +156,11 @@ def choose_intensity(
         rule = f"window soft-tissue {soft.width:g}/{soft.level:g} ({soft.source})"
         return Intensity("CT", rule, *soft.bounds, guessed=guessed)
     if guessed and image.kind == "volume":
-        return _percentiles(image, "MR", guessed)
+        return _percentiles(image, "MR", guessed, non_zero=True)
+    if image.kind == "picture" and image.voxels.dtype == np.uint8 and keep_8bit:
+        return _as_is(image, known, guessed)
     if known in _CLIPPED or guessed:
-        return _percentiles(image, known, guessed)
+        return _percentiles(image, known, guessed, non_zero=known in _NON_ZERO)
     return _as_is(image, known, guessed)
 
 
@@ -156,16 +171,15 @@ def _looks_like_ct(image: Image) -> bool:
     return bool(low < -200 and float(high) - float(low) >= 500)
 
 
-def _percentiles(image: Image, modality: str, guessed: bool) -> Intensity:
+def _percentiles(image: Image, modality: str, guessed: bool, non_zero: bool) -> Intensity:
     values, region = image.voxels, "all voxels"
-    if modality in _NON_ZERO:
+    if non_zero:
         positive = values[values > 0]
         if positive.size:
             values, region = positive, "voxels above 0"
     lower, upper = (float(v) for v in np.percentile(values, PERCENTILES))
     if upper <= lower:
-        lower, upper = float(image.voxels.min()), float(image.voxels.max())
-        return Intensity(modality, "minimum to maximum", lower, upper, guessed)
+        return _min_max(image, modality, guessed)
     rule = f"{PERCENTILES[0]:g}-{PERCENTILES[1]:g} percentiles of {region}"
     return Intensity(modality, rule, lower, upper, guessed)
 
@@ -174,4 +188,9 @@ def _as_is(image: Image, modality: str, guessed: bool) -> Intensity:
     low, high = float(image.voxels.min()), float(image.voxels.max())
     if image.voxels.dtype == np.uint8 or (low >= 0 and 1 < high <= 255):
         return Intensity(modality, "values within 0..255 unchanged", guessed=guessed)
+    return _min_max(image, modality, guessed)
+
+
+def _min_max(image: Image, modality: str, guessed: bool) -> Intensity:
+    low, high = float(image.voxels.min()), float(image.voxels.max())
     return Intensity(modality, "minimum to maximum", low, high, guessed)

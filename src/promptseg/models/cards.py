@@ -28,6 +28,7 @@ class ModelCard:
         source: where they come from.
         citation: what to cite.
         weak_at: what not to trust it with.
+        keep_8bit: whether its training left 8-bit pictures unchanged (see `promptseg.intensity`).
     """
 
     name: str
@@ -41,6 +42,7 @@ class ModelCard:
     source: str
     citation: str
     weak_at: str
+    keep_8bit: bool = False
 
 
 CARDS: dict[str, ModelCard] = {
@@ -58,6 +60,7 @@ CARDS: dict[str, ModelCard] = {
             licence="Apache-2.0",
             source="https://github.com/bowang-lab/MedSAM/tree/LiteMedSAM",
             citation="Ma et al., Nature Communications 15, 654 (2024)",
+            keep_8bit=True,
             weak_at="vessels and other thin or branching targets, rings, scattered lesions, targets "
             "of a few pixels at 256 pixels per side",
         ),

@@ -99,7 +99,7 @@ class Segmenter:
         axis = _common_axis(objects, options)
         limits = parse_slices(options.slices, image.geometry.slice_count(axis))
         _check_range(objects, axis, limits)
-        intensity = choose_intensity(image, options.modality, options.window)
+        intensity = self.intensity(image, options)
         if intensity.guessed:
             image.source.notes.append(
                 f"the file does not say its modality: {intensity.rule} used; "
@@ -137,6 +137,11 @@ class Segmenter:
         result = Segmentation(segments, image.geometry, image.source, provenance, image)
         provenance["objects"] = object_facts(result)
         return result
+
+    def intensity(self, image: Image, options: SegmentOptions) -> Intensity:
+        """How the values of `image` become the 0..255 this model expects."""
+        keep = self.predictor.card.keep_8bit
+        return choose_intensity(image, options.modality, options.window, keep)
 
     def _follow(
         self,

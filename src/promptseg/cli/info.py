@@ -1,0 +1,70 @@
+"""`promptseg info`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from promptseg.cli.options import parse
+
+__all__ = ["InfoCommand", "run"]
+
+
+@dataclass(kw_only=True)
+class InfoCommand:
+    """Show what was understood of an image: kind, modality, grid, orientation, range, warnings."""
+
+    input: Annotated[Path, tyro.conf.arg(aliases=["-i"]), tyro.conf.Positional]
+    """Image, or folder with a DICOM series."""
+
+    series: str | None = None
+    """SeriesInstanceUID, or its ending, where a folder holds several DICOM series."""
+
+    nan_as: float | None = None
+    """Value to put in place of NaN and infinite voxels, which are refused otherwise."""
+
+    json: bool = False
+    """Print as JSON."""
+
+
+def run(argv: list[str]) -> int:
+    """Run the verb; returns the exit code."""
+    command = parse(InfoCommand, "info", argv)
+    from promptseg.formats import read
+    from promptseg.image import Image
+    from promptseg.intensity import choose_intensity
+
+    image: Image = read(command.input, nan_as=command.nan_as, series=command.series)
+    geometry, intensity = image.geometry, choose_intensity(image)
+    known = geometry.unit == "mm"
+    facts: dict[str, Any] = {
+        "path": str(command.input),
+        "format": image.source.format,
+        "kind": image.kind + (" in colour" if image.is_colour else ""),
+        "modality": image.modality + (f" (guess: {intensity.modality})" if intensity.guessed else ""),
+        "size_xyz": list(geometry.shape[::-1]),
+        "spacing_xyz": [round(float(v), 5) for v in geometry.spacing[: geometry.ndim]],
+        "unit": geometry.unit,
+        "orientation": geometry.orientation if known else "unknown",
+        "orthogonal": geometry.is_orthogonal,
+        "dtype": str(image.voxels.dtype),
+        "range": [float(image.voxels.min()), float(image.voxels.max())],
+        "intensity": intensity.rule,
+        "prompts_in_file": len(image.source.prompts),
+        "notes": image.source.notes,
+    }
+    if command.json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    for key, value in facts.items():
+        text = " x ".join(map(str, value)) if isinstance(value, list) and key != "notes" else value
+        if key == "notes":
+            for note in value:
+                print(f"{'note':<16}{note}")
+        else:
+            print(f"{key:<16}{text}")
+    return 0

@@ -1,0 +1,112 @@
+"""`promptseg VERB ...`: finds the verb, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from promptseg._version import __version__
+from promptseg.errors import PromptsegError
+
+__all__ = ["VERBS", "main"]
+
+VERBS: dict[str, str] = {
+    "segment": "an image and prompts -> a mask on the image's own grid",
+    "info": "what was understood of an image",
+    "models": "the models, the prompts they take and what they are bad at",
+    "demo": "fetch a real CT, segment it and show where the results are",
+}
+
+_USAGE = """usage: promptseg VERB [options]      promptseg VERB --help
+
+{verbs}
+
+Exit codes: 0 done, 2 bad input, 1 a fault of ours, 130 interrupted.
+promptseg {version}. Research software, not a medical device."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        arguments: what follows the program's name; `sys.argv` if not given.
+
+    Returns:
+        The exit code: 0 done, 2 bad input, 1 a fault of ours, 130 interrupted.
+    """
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    if argv[:1] == ["--version"]:
+        print(__version__)
+        return 0
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if argv else 2
+    verb = argv[0]
+    if verb not in VERBS:
+        print(f"error: expected a verb out of {', '.join(VERBS)}, got {verb!r}", file=sys.stderr)
+        return 2
+    _log_to_stderr()
+    try:
+        code: int = import_module(f"promptseg.cli.{verb}").run(_joined_values(argv[1:]))
+        return code
+    except PromptsegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit as stop:  # the option parser: 0 after --help, 2 for wrong options
+        return stop.code if isinstance(stop.code, int) else 2
+    except Exception as error:
+        if os.environ.get("PROMPTSEG_DEBUG"):
+            raise
+        print(
+            f"fault: {type(error).__name__}: {error}\nThis is a fault of promptseg. Please report it "
+            "with the output of the same command under PROMPTSEG_DEBUG=1.",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def usage() -> str:
+    """The general help."""
+    width = max(map(len, VERBS))
+    lines = "\n".join(f"  {verb:<{width}}  {what}" for verb, what in VERBS.items())
+    return _USAGE.format(verbs=lines, version=__version__)
+
+
+def _joined_values(argv: list[str]) -> list[str]:
+    """`--point -3,4,+` -> `--point=-3,4,+`: a value may start with a minus sign."""
+    out: list[str] = []
+    for token in argv:
+        option = out[-1] if out else ""
+        numeric = len(token) > 1 and token[0] == "-" and (token[1].isdigit() or token[1] == ".")
+        if numeric and option.startswith("--") and "=" not in option:
+            out[-1] = f"{option}={token}"
+        else:
+            out.append(token)
+    return out
+
+
+class _Notes(logging.Handler):
+    """Log records as plain lines on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        print(f"note: {record.getMessage()}", file=sys.stderr)
+
+
+def _log_to_stderr() -> None:
+    logger = logging.getLogger("promptseg")
+    logger.handlers = [_Notes()]
+    logger.propagate = False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""One image from file to files: read, segment, write mask, overlay and provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from promptseg.errors import PromptError
+from promptseg.formats import format_for_output, read, write_segmentation
+from promptseg.formats.files import atomic_path, check_output, write_text
+from promptseg.image import Image
+from promptseg.progress import step_progress
+from promptseg.promptfile import PromptFile, read_prompt_file
+from promptseg.prompts import Prompt, parse_box, parse_box3d, parse_point
+from promptseg.segment.overlay import overlay_picture
+from promptseg.segment.segmenter import Segmenter, load
+
+if TYPE_CHECKING:
+    from promptseg.cli.segment import SegmentCommand
+
+__all__ = ["Outputs", "output_stem", "prompts_of", "run_job", "segment_file"]
+
+
+@dataclass
+class Outputs:
+    """What one run left on the disk.
+
+    Attributes:
+        mask: the mask file.
+        overlay: the overlay picture, if it was asked for.
+        provenance_file: the JSON beside it.
+        provenance: its content.
+    """
+
+    mask: Path
+    overlay: Path | None
+    provenance_file: Path
+    provenance: dict[str, Any]
+
+    def summary(self) -> list[str]:
+        """Lines for a person: the objects, and where everything is."""
+        lines = []
+        for entry in self.provenance["objects"]:
+            facts = []
+            for key, text in (
+                ("volume_ml", "{:.2f} ml"),
+                ("area_mm2", "{:.1f} mm2"),
+                ("area_px", "{:.0f} px"),
+            ):
+                if key in entry:
+                    facts.append(text.format(entry[key]))
+            if entry["long_axis"] is not None:
+                unit = entry["unit"]
+                facts.append(f"{entry['long_axis']:.1f} x {entry['short_axis']:.1f} {unit}")
+            if entry["predicted_iou"] is not None:
+                facts.append(f"predicted IoU {entry['predicted_iou']:.2f}")
+            found = ", ".join(facts) if entry["voxels"] else "nothing found"
+            lines.append(f"{entry['label']} {entry['name']}: {found}")
+        lines.append(f"mask        {self.mask}")
+        if self.overlay:
+            lines.append(f"overlay     {self.overlay}")
+        lines.append(f"provenance  {self.provenance_file}")
+        return lines
+
+
+def output_stem(path: Path) -> Path:
+    """The output path without its (possibly double) ending."""
+    name = path.name
+    for ending in (".nii.gz", ".seg.nrrd"):
+        if name.lower().endswith(ending):
+            return path.with_name(name[: -len(ending)])
+    return path.with_suffix("")
+
+
+def prompts_of(command: SegmentCommand, file: PromptFile | None = None) -> list[Prompt]:
+    """The prompts of the command line and of one entry of its prompt file."""
+    axis = command.axis
+    prompts: list[Prompt] = list(file.prompts) if file else []
+    if file and file.axis is None and axis != "z":
+        prompts = [
+            p if not hasattr(p, "axis") else dataclasses.replace(p, axis=axis) for p in prompts
+        ]
+    prompts += [parse_box(text, axis) for text in command.box]
+    prompts += [parse_box3d(text) for text in command.box3d]
+    prompts += [parse_point(text, axis) for text in command.point]
+    return prompts
+
+
+def segment_file(command: SegmentCommand) -> Outputs:
+    """Do what the command says for its one input.
+
+    Raises:
+        PromptsegError: anything the user can put right; nothing has been written then.
+    """
+    file = None
+    if command.prompts is not None:
+        files = read_prompt_file(command.prompts)
+        if len(files) != 1:
+            raise PromptError(
+                "a prompt file for one image",
+                f"{command.prompts} for {len(files)} images",
+                "give the folder of the images as input",
+            )
+        file = files[0]
+    prompts = prompts_of(command, file)
+    _check_outputs(command)
+    image = read(
+        command.input, modality=command.modality, nan_as=command.nan_as, series=command.series
+    )
+    if file and file.image and Path(file.image).name != image.name:
+        image.source.notes.append(f"the prompt file was written for {file.image}")
+    format_for_output(command.output, image)
+    segmenter = load(
+        command.model, device=command.device, threads=command.threads, quiet=command.quiet
+    )
+    return run_job(segmenter, image, prompts, command)
+
+
+def run_job(
+    segmenter: Segmenter, image: Image, prompts: list[Prompt], command: SegmentCommand
+) -> Outputs:
+    """Segment `image` and write everything; the provenance comes last and marks completion."""
+    with step_progress(f"{image.name}: slices", None, command.quiet) as update:
+        result = segmenter.segment(
+            image, *prompts, options=command, progress=lambda n, what: update(n, f"({what})")
+        )
+    result.provenance["command"] = _replay(command)
+    overlay = _overlay_path(command.output) if command.overlay else None
+    write_segmentation(result, command.output, overwrite=command.overwrite, overlap=command.overlap)
+    if overlay:
+        shown = [p.check(image.geometry) for p in prompts or image.source.prompts]
+        axis = result.provenance["prompts"]["axis"]
+        intensity = segmenter.intensity(image, command)
+        with atomic_path(overlay) as temporary:
+            overlay_picture(result, image, intensity, shown, axis).save(temporary)
+    provenance_file = _provenance_path(command.output)
+    result.provenance["outputs"] = {
+        "mask": command.output.name,
+        "overlay": overlay.name if overlay else None,
+        "layers": bool(command.overlap == "keep" and result.overlaps()),
+    }
+    write_text(provenance_file, json.dumps(result.provenance, indent=2) + "\n")
+    return Outputs(command.output, overlay, provenance_file, result.provenance)
+
+
+def _check_outputs(command: SegmentCommand) -> None:
+    paths = [command.output, _provenance_path(command.output)]
+    if command.overlay:
+        paths.append(_overlay_path(command.output))
+    for path in paths:
+        check_output(path, command.overwrite)
+
+
+def _overlay_path(output: Path) -> Path:
+    stem = output_stem(output)
+    return stem.with_name(stem.name + ".overlay.png")
+
+
+def _provenance_path(output: Path) -> Path:
+    stem = output_stem(output)
+    return stem.with_name(stem.name + ".json")
+
+
+def _replay(command: SegmentCommand) -> dict[str, Any]:
+    """The command as plain values that `--config` takes."""
+    values = dataclasses.asdict(command)
+    for name in ("overwrite", "config", "json", "quiet"):
+        values.pop(name)
+    return {
+        k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v
+        for k, v in values.items()
+    }

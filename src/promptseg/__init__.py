@@ -1,10 +1,10 @@
 """Promptable segmentation of medical images.
 
-    import promptseg
+import promptseg
 
-    seg = promptseg.load("lite-medsam")
-    result = seg.segment(promptseg.read("scan.nii.gz"), promptseg.Box((120, 80, 200, 160), slice=40))
-    result.save("mask.nii.gz")
+seg = promptseg.load("lite-medsam")
+result = seg.segment(promptseg.read("scan.nii.gz"), promptseg.Box((120, 80, 200, 160), slice=40))
+result.save("mask.nii.gz")
 """
 
 from __future__ import annotations

@@ -104,12 +104,12 @@ class Geometry:
     @property
     def spacing(self) -> NDArray[np.float64]:
         """(3,) length of one index step along x, y, z, in `unit`."""
-        return np.linalg.norm(self.matrix, axis=0)
+        return np.asarray(np.linalg.norm(self.matrix, axis=0))
 
     @property
     def direction(self) -> NDArray[np.float64]:
         """(3, 3) unit vectors of x, y, z in its columns (LPS)."""
-        return self.matrix / self.spacing
+        return np.asarray(self.matrix / self.spacing)
 
     @property
     def voxel_volume(self) -> float:
@@ -146,7 +146,8 @@ class Geometry:
     def to_index(self, world: ArrayLike) -> NDArray[np.float64]:
         """(..., 3) LPS positions -> (..., 3) fractional indices (x, y, z)."""
         offset = np.asarray(world, dtype=np.float64) - self.origin
-        return np.linalg.solve(self.matrix, offset[..., None])[..., 0]
+        solved: NDArray[np.float64] = np.linalg.solve(self.matrix, offset[..., None])
+        return solved[..., 0]
 
     def in_plane(self, axis: Axis = "z") -> NDArray[np.float64]:
         """(3, 2) LPS steps per column and per row of the slices taken along `axis`.
@@ -155,7 +156,7 @@ class Geometry:
         rows are z and columns x; along x rows are z and columns y.
         """
         columns = {"z": (0, 1), "y": (0, 2), "x": (1, 2)}[axis]
-        return self.matrix[:, columns]
+        return np.asarray(self.matrix[:, columns])
 
     def slice_shape(self, axis: Axis = "z") -> tuple[int, int]:
         """(rows, columns) of the slices taken along `axis`."""

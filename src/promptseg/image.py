@@ -112,7 +112,7 @@ class Image:
 
     @property
     def kind(self) -> Kind:
-        """"picture" (y, x) or "volume" (z, y, x)."""
+        """ "picture" (y, x) or "volume" (z, y, x)."""
         return "picture" if self.geometry.ndim == 2 else "volume"
 
     @property

@@ -14,7 +14,12 @@ def byte_progress(title: str, total: int, quiet: bool = False) -> Iterator[Calla
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
     console = Console(stderr=True)
     if not quiet and not console.is_terminal:
         console.print(f"{title} ({total / 1e6:.0f} MB)")

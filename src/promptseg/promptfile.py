@@ -55,7 +55,9 @@ def read_prompt_file(path: Path) -> list[PromptFile]:
     except OSError as error:
         raise PromptError("a prompt file", f"{path} ({error.strerror})") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise PromptError("a prompt file in JSON", f"{path} ({error})", "see docs/prompts.md") from None
+        raise PromptError(
+            "a prompt file in JSON", f"{path} ({error})", "see docs/prompts.md"
+        ) from None
     if isinstance(content, dict) and "images" in content:
         _check_fields(content, {"images"}, f"{path.name}")
         entries = _list(content["images"], f"{path.name}: images")
@@ -119,9 +121,7 @@ def _object_prompts(entry: Any, default_name: str, axis: Axis, where: str) -> li
     return prompts
 
 
-def _check_fields(
-    entry: Any, allowed: set[str], where: str, required: Iterable[str] = ()
-) -> None:
+def _check_fields(entry: Any, allowed: set[str], where: str, required: Iterable[str] = ()) -> None:
     if not isinstance(entry, dict):
         raise PromptError(f"{where}: a JSON object", type(entry).__name__, "see docs/prompts.md")
     unknown = sorted(set(entry) - allowed)

@@ -67,9 +67,7 @@ class Box:
             PromptError: the box or its slice lies outside the image, or the slice is missing.
         """
         placed = _on_slice(self.slice, geometry, self.axis, "box")
-        _inside(
-            [self.xyxy[:2], self.xyxy[2:]], geometry, self.axis, f"the box {_text(self.xyxy)}"
-        )
+        _inside([self.xyxy[:2], self.xyxy[2:]], geometry, self.axis, f"the box {_text(self.xyxy)}")
         return Box(self.xyxy, placed, self.name, self.axis)
 
     def to_json(self) -> dict[str, Any]:
@@ -200,9 +198,14 @@ class ObjectPrompts:
     points: list[Points] = field(default_factory=list)
 
     @property
+    def planar(self) -> list[Box | Points]:
+        """The prompts that lie on a slice."""
+        return [*self.boxes, *self.points]
+
+    @property
     def kinds(self) -> set[str]:
         """Kinds of prompts used: "box", "point"."""
-        return {p.kind for p in (*self.boxes, *self.boxes3d, *self.points)}
+        return {p.kind for p in self.planar} | {b.kind for b in self.boxes3d}
 
     def to_json(self) -> dict[str, Any]:
         """One entry of `objects` in a prompt file (a file holds at most one 3D box per object)."""
@@ -325,9 +328,7 @@ def _on_slice(index: int | None, geometry: Geometry, axis: Axis, what: str) -> i
     return index
 
 
-def _inside(
-    xy: Sequence[Sequence[float]], geometry: Geometry, axis: Axis, what: str
-) -> None:
+def _inside(xy: Sequence[Sequence[float]], geometry: Geometry, axis: Axis, what: str) -> None:
     rows, columns = geometry.slice_shape(axis)
     for x, y in xy:
         if not (0 <= x <= columns - 1 and 0 <= y <= rows - 1):

@@ -66,9 +66,7 @@ def manifest() -> dict[str, Asset]:
     """All assets by name."""
     table = tomllib.loads(files(__package__).joinpath("manifest.toml").read_text("utf-8"))
     return {
-        name: Asset(
-            name=name, **{**entry, "sources": tuple(Source(**s) for s in entry["sources"])}
-        )
+        name: Asset(name=name, **{**entry, "sources": tuple(Source(**s) for s in entry["sources"])})
         for name, entry in table.items()
     }
 

@@ -41,8 +41,8 @@ def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     command = parse(DemoCommand, "demo", argv)
     from promptseg import assets
-    from promptseg.cli.segment import SegmentCommand
     from promptseg.segment.job import segment_file
+    from promptseg.segment.options import SegmentJob
 
     source, boxes = command.input, command.box
     if source is None:
@@ -55,7 +55,7 @@ def run(argv: list[str]) -> int:
         licence = assets.manifest()["demo-ct"].licence
         print(f"image       CT, 20 slices, {source}\nlicence     {licence}")
     outputs = segment_file(
-        SegmentCommand(
+        SegmentJob(
             input=source,
             output=command.output / "mask.nii.gz",
             box=boxes,

@@ -45,7 +45,8 @@ def run(argv: list[str]) -> int:
         "path": str(command.input),
         "format": image.source.format,
         "kind": image.kind + (" in colour" if image.is_colour else ""),
-        "modality": image.modality + (f" (guess: {intensity.modality})" if intensity.guessed else ""),
+        "modality": image.modality
+        + (f" (guess: {intensity.modality})" if intensity.guessed else ""),
         "size_xyz": list(geometry.shape[::-1]),
         "spacing_xyz": [round(float(v), 5) for v in geometry.spacing[: geometry.ndim]],
         "unit": geometry.unit,

@@ -211,4 +211,6 @@ def _check_values(image: Image, nan_as: float | None) -> None:
 
 def _first_line(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[-1].strip()[:200] if "ITK ERROR" in text else text.splitlines()[0][:200]
+    return (
+        text.splitlines()[-1].strip()[:200] if "ITK ERROR" in text else text.splitlines()[0][:200]
+    )

@@ -240,8 +240,10 @@ def _stack(slices: list[_Slice], notes: list[str]) -> NDArray[Any]:
             out = np.empty((len(slices), *values.shape), np.uint8 if values.ndim == 3 else dtype)
         elif values.shape != out.shape[1:]:
             raise GeometryError("slices of one size", f"{values.shape} in {s.path.name}")
-        if np.issubdtype(out.dtype, np.integer) and values.size and (
-            values.min() < np.iinfo(out.dtype).min or values.max() > np.iinfo(out.dtype).max
+        if (
+            np.issubdtype(out.dtype, np.integer)
+            and values.size
+            and (values.min() < np.iinfo(out.dtype).min or values.max() > np.iinfo(out.dtype).max)
         ):
             out = out.astype(np.float32)
         out[k] = values
@@ -260,7 +262,7 @@ def _decode(path: Path) -> NDArray[Any]:
     except (RuntimeError, NotImplementedError, AttributeError, ValueError) as error:
         return _decode_with_gdcm(path, error)
     if stored.ndim == 3:
-        return stored
+        return np.asarray(stored)
     slope = float(header.get("RescaleSlope", 1))
     intercept = float(header.get("RescaleIntercept", 0))
     if slope == 1.0 and intercept.is_integer():
@@ -272,7 +274,8 @@ def _decode_with_gdcm(path: Path, first_error: Exception) -> NDArray[Any]:
     import SimpleITK as sitk  # noqa: N813
 
     try:
-        return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))[0]
+        decoded: NDArray[Any] = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        return np.asarray(decoded[0])
     except RuntimeError:
         reason = str(first_error).splitlines()[0][:200]
         raise InputError(

@@ -60,7 +60,8 @@ def read(path: Path) -> Image:
         voxels = np.ascontiguousarray(stored.transpose(2, 1, 0, 3))
     else:
         scaled = header.get_slope_inter() not in ((None, None), (1.0, 0.0))
-        stored = nifti.dataobj.get_scaled(np.float32) if scaled else nifti.dataobj.get_unscaled()
+        proxy: Any = nifti.dataobj
+        stored = proxy.get_scaled(np.float32) if scaled else proxy.get_unscaled()
         voxels = np.ascontiguousarray(np.asarray(stored).reshape(shape).T)
     if not voxels.dtype.isnative:
         voxels = voxels.astype(voxels.dtype.newbyteorder("="))
@@ -90,7 +91,7 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
         header["pixdim"][:4] = source["pixdim"][:4]
     else:
         _set_geometry(header, segmentation.geometry)
-    single = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    single: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     nib.save(single(voxels, None, header), path)
 
 

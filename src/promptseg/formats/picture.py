@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as PilImage
 from PIL import ImageOps
 
@@ -55,7 +57,7 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
         labels.save(path)
 
 
-def _pixels(picture: PilImage.Image, notes: list[str]) -> np.ndarray:  # type: ignore[type-arg]
+def _pixels(picture: PilImage.Image, notes: list[str]) -> NDArray[Any]:
     if picture.mode == "1":
         picture = picture.convert("L")
     if picture.mode in _GRAY_MODES:
@@ -65,7 +67,9 @@ def _pixels(picture: PilImage.Image, notes: list[str]) -> np.ndarray:  # type: i
         return np.array(picture.convert("L"))
     if picture.mode in ("RGBA", "RGBa", "PA") or "transparency" in picture.info:
         notes.append("transparency ignored")
-    colour = np.array(picture.convert("RGBA").convert("RGB") if picture.mode == "PA" else picture.convert("RGB"))
+    colour = np.array(
+        picture.convert("RGBA").convert("RGB") if picture.mode == "PA" else picture.convert("RGB")
+    )
     if (colour[..., 0] == colour[..., 1]).all() and (colour[..., 0] == colour[..., 2]).all():
         notes.append("stored as colour but gray: read as grayscale")
         return colour[..., 0].copy()

@@ -110,9 +110,7 @@ def _build(card: ModelCard) -> Sam:
 
 def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """Shapes by name, without the counters that batch normalisation keeps for training."""
-    return {
-        k: tuple(v.shape) for k, v in tensors.items() if not k.endswith("num_batches_tracked")
-    }
+    return {k: tuple(v.shape) for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
 
 
 def _strip(key: str) -> str:
@@ -124,5 +122,7 @@ def _strip(key: str) -> str:
 def _damaged(path: Path, error: Exception) -> ModelError:
     reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
     return ModelError(
-        "a complete checkpoint file", f"{path} ({reason})", "it is truncated or damaged: get it again"
+        "a complete checkpoint file",
+        f"{path} ({reason})",
+        "it is truncated or damaged: get it again",
     )

@@ -18,7 +18,7 @@ N = TypeVar("N", bound=nn.Module)
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """"auto" takes CUDA, then Apple's MPS, then the CPU.
+    """ "auto" takes CUDA, then Apple's MPS, then the CPU.
 
     Raises:
         InputError: a device this machine does not have.
@@ -61,13 +61,14 @@ def prepare(network: N, device: torch.device) -> N:
     within a few 1e-6 of the plain network.
     """
     _fuse(network)
-    return network.to(device=device, memory_format=torch.channels_last)
+    network.to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def _fuse(module: nn.Module) -> None:
     for name, child in module.named_children():
         if isinstance(child, ConvBN):
-            convolution, norm = child.get_submodule("c"), child.get_submodule("bn")
-            setattr(module, name, fuse_conv_bn_eval(convolution, norm))  # type: ignore[type-var]
+            setattr(module, name, fuse_conv_bn_eval(child.c, child.bn))
         else:
             _fuse(child)

@@ -6,23 +6,21 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
 from promptseg.formats import FORMATS, is_dicom_file, read
 from promptseg.progress import step_progress
 from promptseg.promptfile import PromptFile, read_prompt_file
 from promptseg.segment.job import (
-    _provenance_path,
-    _replay,
+    check_outputs,
     output_stem,
     prompts_of,
+    provenance_path,
+    replay,
     run_job,
 )
+from promptseg.segment.options import SegmentJob
 from promptseg.segment.segmenter import load
-
-if TYPE_CHECKING:
-    from promptseg.cli.segment import SegmentCommand
 
 __all__ = ["find_images", "is_batch", "segment_folder"]
 
@@ -51,7 +49,7 @@ def find_images(folder: Path) -> list[Path]:
     return found
 
 
-def segment_folder(command: SegmentCommand) -> int:
+def segment_folder(command: SegmentJob) -> int:
     """Segment every image of the input folder into the output folder.
 
     Images whose results are there already, made by the same command, are left alone. An image that
@@ -73,10 +71,8 @@ def segment_folder(command: SegmentCommand) -> int:
         for done, (one, file) in enumerate(waiting):
             update(done, one.input.name)
             try:
-                _check_free(one)
-                image = read(
-                    one.input, modality=one.modality, nan_as=one.nan_as, series=one.series
-                )
+                check_outputs(one)
+                image = read(one.input, modality=one.modality, nan_as=one.nan_as, series=one.series)
                 run_job(segmenter, image, prompts_of(one, file), one)
             except PromptsegError as error:
                 failures.append((one.input.name, str(error)))
@@ -87,7 +83,7 @@ def segment_folder(command: SegmentCommand) -> int:
     return 2 if failures else 0
 
 
-def _plan(command: SegmentCommand) -> list[tuple[SegmentCommand, PromptFile | None]]:
+def _plan(command: SegmentJob) -> list[tuple[SegmentJob, PromptFile | None]]:
     """One command per image, with its prompts; everything that can be refused early is."""
     if command.output.exists() and not command.output.is_dir():
         raise OutputError("a folder to write into", f"{command.output}: a file")
@@ -102,11 +98,13 @@ def _plan(command: SegmentCommand) -> list[tuple[SegmentCommand, PromptFile | No
             raise InputError(
                 f"the images of the prompt file in {command.input}", f"no {', '.join(absent)}"
             )
-        jobs = [(images[name], file) for name, file in named.items()]
+        jobs: list[tuple[Path, PromptFile | None]] = [
+            (images[name], file) for name, file in named.items()
+        ]
     else:
         shared = files[0] if files else None
         jobs = [(path, shared) for path in images.values()]
-    plan: list[tuple[SegmentCommand, PromptFile | None]] = []
+    plan: list[tuple[SegmentJob, PromptFile | None]] = []
     taken: dict[Path, str] = {}
     for path, file in jobs:
         output = command.output / _output_name(path, command.suffix)
@@ -131,29 +129,17 @@ def _output_name(path: Path, suffix: str | None) -> str:
     return path.name[: -len(ending)] + (suffix or default)
 
 
-def _request(command: SegmentCommand, file: PromptFile | None) -> dict[str, Any]:
-    request = _replay(command)
-    request["prompts_used"] = [repr(p) for p in prompts_of(command, file)]
-    return request
-
-
-def _is_done(command: SegmentCommand, file: PromptFile | None) -> bool:
+def _is_done(command: SegmentJob, file: PromptFile | None) -> bool:
     """Whether mask and provenance are there, from the very same command and prompts."""
     if command.overwrite or not command.output.exists():
         return False
     try:
-        earlier = json.loads(_provenance_path(command.output).read_text(encoding="utf-8"))
+        earlier = json.loads(provenance_path(command.output).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(earlier, dict) and earlier.get("command") == _replay(command)
+    return isinstance(earlier, dict) and earlier.get("command") == replay(command)
 
 
-def _check_free(command: SegmentCommand) -> None:
-    from promptseg.segment.job import _check_outputs
-
-    _check_outputs(command)
-
-
-def _say(command: SegmentCommand, text: str) -> None:
+def _say(command: SegmentJob, text: str) -> None:
     if not command.quiet:
         print(text)

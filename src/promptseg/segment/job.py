@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from promptseg.errors import PromptError
 from promptseg.formats import format_for_output, read, write_segmentation
@@ -14,14 +14,22 @@ from promptseg.formats.files import atomic_path, check_output, write_text
 from promptseg.image import Image
 from promptseg.progress import step_progress
 from promptseg.promptfile import PromptFile, read_prompt_file
-from promptseg.prompts import Prompt, parse_box, parse_box3d, parse_point
+from promptseg.prompts import Box3D, Prompt, parse_box, parse_box3d, parse_point
+from promptseg.segment.options import SegmentJob
 from promptseg.segment.overlay import overlay_picture
 from promptseg.segment.segmenter import Segmenter, load
 
-if TYPE_CHECKING:
-    from promptseg.cli.segment import SegmentCommand
-
-__all__ = ["Outputs", "output_stem", "prompts_of", "run_job", "segment_file"]
+__all__ = [
+    "Outputs",
+    "check_outputs",
+    "output_stem",
+    "overlay_path",
+    "prompts_of",
+    "provenance_path",
+    "replay",
+    "run_job",
+    "segment_file",
+]
 
 
 @dataclass
@@ -75,13 +83,13 @@ def output_stem(path: Path) -> Path:
     return path.with_suffix("")
 
 
-def prompts_of(command: SegmentCommand, file: PromptFile | None = None) -> list[Prompt]:
+def prompts_of(command: SegmentJob, file: PromptFile | None = None) -> list[Prompt]:
     """The prompts of the command line and of one entry of its prompt file."""
     axis = command.axis
     prompts: list[Prompt] = list(file.prompts) if file else []
     if file and file.axis is None and axis != "z":
         prompts = [
-            p if not hasattr(p, "axis") else dataclasses.replace(p, axis=axis) for p in prompts
+            p if isinstance(p, Box3D) else dataclasses.replace(p, axis=axis) for p in prompts
         ]
     prompts += [parse_box(text, axis) for text in command.box]
     prompts += [parse_box3d(text) for text in command.box3d]
@@ -89,7 +97,7 @@ def prompts_of(command: SegmentCommand, file: PromptFile | None = None) -> list[
     return prompts
 
 
-def segment_file(command: SegmentCommand) -> Outputs:
+def segment_file(command: SegmentJob) -> Outputs:
     """Do what the command says for its one input.
 
     Raises:
@@ -106,7 +114,7 @@ def segment_file(command: SegmentCommand) -> Outputs:
             )
         file = files[0]
     prompts = prompts_of(command, file)
-    _check_outputs(command)
+    check_outputs(command)
     image = read(
         command.input, modality=command.modality, nan_as=command.nan_as, series=command.series
     )
@@ -120,15 +128,15 @@ def segment_file(command: SegmentCommand) -> Outputs:
 
 
 def run_job(
-    segmenter: Segmenter, image: Image, prompts: list[Prompt], command: SegmentCommand
+    segmenter: Segmenter, image: Image, prompts: list[Prompt], command: SegmentJob
 ) -> Outputs:
     """Segment `image` and write everything; the provenance comes last and marks completion."""
     with step_progress(f"{image.name}: slices", None, command.quiet) as update:
         result = segmenter.segment(
             image, *prompts, options=command, progress=lambda n, what: update(n, f"({what})")
         )
-    result.provenance["command"] = _replay(command)
-    overlay = _overlay_path(command.output) if command.overlay else None
+    result.provenance["command"] = replay(command)
+    overlay = overlay_path(command.output) if command.overlay else None
     write_segmentation(result, command.output, overwrite=command.overwrite, overlap=command.overlap)
     if overlay:
         shown = [p.check(image.geometry) for p in prompts or image.source.prompts]
@@ -136,7 +144,7 @@ def run_job(
         intensity = segmenter.intensity(image, command)
         with atomic_path(overlay) as temporary:
             overlay_picture(result, image, intensity, shown, axis).save(temporary)
-    provenance_file = _provenance_path(command.output)
+    provenance_file = provenance_path(command.output)
     result.provenance["outputs"] = {
         "mask": command.output.name,
         "overlay": overlay.name if overlay else None,
@@ -146,25 +154,28 @@ def run_job(
     return Outputs(command.output, overlay, provenance_file, result.provenance)
 
 
-def _check_outputs(command: SegmentCommand) -> None:
-    paths = [command.output, _provenance_path(command.output)]
+def check_outputs(command: SegmentJob) -> None:
+    """Refuse before any work what could not be written after it."""
+    paths = [command.output, provenance_path(command.output)]
     if command.overlay:
-        paths.append(_overlay_path(command.output))
+        paths.append(overlay_path(command.output))
     for path in paths:
         check_output(path, command.overwrite)
 
 
-def _overlay_path(output: Path) -> Path:
+def overlay_path(output: Path) -> Path:
+    """The overlay picture beside a mask."""
     stem = output_stem(output)
     return stem.with_name(stem.name + ".overlay.png")
 
 
-def _provenance_path(output: Path) -> Path:
+def provenance_path(output: Path) -> Path:
+    """The provenance JSON beside a mask."""
     stem = output_stem(output)
     return stem.with_name(stem.name + ".json")
 
 
-def _replay(command: SegmentCommand) -> dict[str, Any]:
+def replay(command: SegmentJob) -> dict[str, Any]:
     """The command as plain values that `--config` takes."""
     values = dataclasses.asdict(command)
     for name in ("overwrite", "config", "json", "quiet"):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from promptseg.errors import InputError
 from promptseg.geometry import Axis
 
-__all__ = ["SegmentOptions", "parse_slices"]
+__all__ = ["SegmentJob", "SegmentOptions", "parse_slices"]
+
+_Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 
 
 @dataclass(kw_only=True)
@@ -71,6 +76,77 @@ class SegmentOptions:
     def to_json(self) -> dict[str, Any]:
         """The options as plain values, without anything a subclass adds."""
         return {f.name: getattr(self, f.name) for f in fields(SegmentOptions)}
+
+
+@dataclass(kw_only=True)
+class _FileOptions:
+    """Where images, prompts and results are."""
+
+    input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
+    """Image, folder with a DICOM series, or folder of images."""
+
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Mask file (.nii.gz, .nii, .nrrd, .mha, .npz, .tif, .png), or a folder for a folder of images."""
+
+    model: str = "lite-medsam"
+    """Model name (see promptseg models) or checkpoint file."""
+
+    box: _Many = ()
+    """Box x0,y0,x1,y1[@slice][=name]; may be repeated."""
+
+    box3d: _Many = ()
+    """3D box x0,y0,z0,x1,y1,z1[=name]; may be repeated."""
+
+    point: _Many = ()
+    """Click x,y,+|-[@slice][=name]; may be repeated."""
+
+    prompts: Path | None = None
+    """Prompt file in JSON (docs/prompts.md)."""
+
+    series: str | None = None
+    """SeriesInstanceUID, or its ending, where a folder holds several DICOM series."""
+
+    nan_as: float | None = None
+    """Value to put in place of NaN and infinite voxels, which are refused otherwise."""
+
+    overlap: Literal["keep", "later-wins"] = "keep"
+    """Overlapping objects: keep them, one layer per object, or let later objects win."""
+
+    suffix: str | None = None
+    """File ending of the masks of a folder of images (default: the input's, or .nii.gz / .png)."""
+
+    overlay: bool = True
+    """Write an overlay picture beside the mask."""
+
+    overwrite: bool = False
+    """Replace outputs that exist."""
+
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps, or auto."""
+
+    threads: int | None = None
+    """CPU threads (default: PROMPTSEG_THREADS, or all)."""
+
+    config: Path | None = None
+    """Options from a YAML or JSON file, or the provenance of an earlier run to do it again."""
+
+    json: bool = False
+    """Print the provenance as JSON."""
+
+    quiet: bool = False
+    """No progress, no summary."""
+
+
+@dataclass(kw_only=True)
+class SegmentJob(SegmentOptions, _FileOptions):
+    """Segment what the prompts point at.
+
+    Reads NIfTI, NRRD, MHA, a folder with a DICOM series, PNG, JPEG, TIFF, BMP, WebP or the challenge
+    npz; writes masks on exactly the input's grid, an overlay picture and a provenance JSON beside
+    them. Coordinates are original pixels or voxels counted from 0; boxes include both ends. With a
+    folder of images (and --prompts or npz files with boxes), every image is segmented into the
+    output folder; a second run goes on where the first was cut off.
+    """
 
 
 def parse_slices(text: str | None, count: int) -> tuple[int, int]:

@@ -59,9 +59,7 @@ class Display:
         """(rows, columns[, 3]) as stored -> as shown."""
         if self.transpose:
             slice_ = slice_.swapaxes(0, 1)
-        return slice_[
-            :: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1
-        ]
+        return slice_[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
     def turn_xy(self, x: float, y: float, shape: tuple[int, int]) -> tuple[float, float]:
         """Stored pixel index -> shown pixel index; `shape` is (rows, columns) as shown."""
@@ -82,8 +80,8 @@ def display_of(geometry: Geometry, axis: Axis = "z") -> Display:
     """
     if geometry.unit != "mm" or geometry.ndim == 2:
         return Display()
-    x, y, z = geometry.orientation
-    columns, rows = {"z": (x, y), "y": (x, z), "x": (y, z)}[axis]
+    letters_of = dict(zip("xyz", geometry.orientation, strict=True))
+    columns, rows = (letters_of[a] for a in {"z": "xy", "y": "xz", "x": "yz"}[axis])
     transpose = _RANK[columns] > _RANK[rows]
     if transpose:
         columns, rows = rows, columns
@@ -171,12 +169,12 @@ def _panel(
     for prompt in prompts:
         box = _box_on_slice(prompt, index, axis, image.kind == "picture")
         if box is not None:
-            corners = [
-                display.turn_xy(x, y, (rows, columns)) for x, y in (box[:2], box[2:])
-            ]
+            corners = [display.turn_xy(x, y, (rows, columns)) for x, y in (box[:2], box[2:])]
             (x0, x1), (y0, y1) = (sorted(v) for v in zip(*corners, strict=True))
             fx, fy = width / columns, height / rows
-            draw.rectangle([x0 * fx, y0 * fy, (x1 + 1) * fx - 1, (y1 + 1) * fy - 1], outline="white")
+            draw.rectangle(
+                [x0 * fx, y0 * fy, (x1 + 1) * fx - 1, (y1 + 1) * fy - 1], outline="white"
+            )
     _letter_sides(draw, display, width, height)
     if image.kind == "volume":
         _text(draw, (4, 2), f"{axis} = {index}")

@@ -110,8 +110,7 @@ class Predictor:
         batch = torch.from_numpy(np.stack([values for values, _ in prepared])).to(self.device)
         features = self.network.encode(batch.contiguous(memory_format=torch.channels_last))
         return [
-            Embedding(one[None], frame)
-            for one, (_, frame) in zip(features, prepared, strict=True)
+            Embedding(one[None], frame) for one, (_, frame) in zip(features, prepared, strict=True)
         ]
 
     @torch.inference_mode()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from promptseg.errors import PromptError
 from promptseg.geometry import Axis, axis_position
@@ -155,36 +154,45 @@ class Segmenter:
             options.margin, options.min_iou, options.min_quality, options.max_growth
         )
         found = SliceMasks()
-        seeds: list[tuple[int, Box | None, Points | None, tuple[int, int], bool]] = []
-        for slice_ in dict.fromkeys(p.slice for p in (*entry.boxes, *entry.points)):
-            boxes = [b for b in entry.boxes if b.slice == slice_]
-            points = _joined([p for p in entry.points if p.slice == slice_])
-            for box in boxes or [None]:
-                seeds.append((slice_ or 0, box, points, limits, False))
-        for box3d in entry.boxes3d:
-            box, first, last = box3d.on_axis(stack.axis)
-            reach = (max(first, limits[0]), min(last, limits[1]))
-            start = min(max(box.slice or 0, reach[0]), reach[1])
-            seeds.append((start, box, None, reach, True))
-        for start, box, points, (first, last), bounded in seeds:
-            mask, quality = self._seed(stack, start, box, points)
-            found.add(start, mask, quality)
+        for seed in _seeds(entry, stack.axis, limits):
+            prediction = self.predictor.decode(
+                stack.embedding(seed.slice),
+                boxes=[seed.box.xyxy] if seed.box else None,
+                points=([seed.points.xy], [seed.points.labels]) if seed.points else None,
+            )
+            mask, quality = prediction.masks[0], float(prediction.iou[0])
+            found.add(seed.slice, mask, quality)
             if len(stack) > 1 and options.propagate == "box":
-                bounds = box.xyxy if bounded and box else None
-                rest = propagate_box(stack, start, mask, rule, first, last, bounds)
+                rest = propagate_box(stack, seed.slice, mask, rule, *seed.reach, seed.bounds)
                 for index, other in rest.masks.items():
                     found.add(index, other, rest.quality[index])
         return found
 
-    def _seed(
-        self, stack: SliceStack, start: int, box: Box | None, points: Points | None
-    ) -> tuple[NDArray[np.bool_], float]:
-        prediction = self.predictor.decode(
-            stack.embedding(start),
-            boxes=[box.xyxy] if box else None,
-            points=([points.xy], [points.labels]) if points else None,
-        )
-        return prediction.masks[0], float(prediction.iou[0])
+
+@dataclass(frozen=True)
+class _Seed:
+    """Where an object starts: the prompts of one slice, and how far it may reach from there."""
+
+    slice: int
+    box: Box | None
+    points: Points | None
+    reach: tuple[int, int]
+    bounds: tuple[float, float, float, float] | None = None
+
+
+def _seeds(entry: ObjectPrompts, axis: Axis, limits: tuple[int, int]) -> list[_Seed]:
+    """One seed per box (with the clicks of its slice), or per slice with clicks alone."""
+    seeds = []
+    for slice_ in dict.fromkeys(p.slice for p in entry.planar):
+        boxes: list[Box | None] = [b for b in entry.boxes if b.slice == slice_]
+        points = _joined([p for p in entry.points if p.slice == slice_])
+        seeds += [_Seed(slice_ or 0, box, points, limits) for box in boxes or [None]]
+    for box3d in entry.boxes3d:
+        box, first, last = box3d.on_axis(axis)
+        reach = (max(first, limits[0]), min(last, limits[1]))
+        start = min(max(box.slice or 0, reach[0]), reach[1])
+        seeds.append(_Seed(start, box, None, reach, box.xyxy))
+    return seeds
 
 
 def _joined(points: list[Points]) -> Points | None:
@@ -196,7 +204,7 @@ def _joined(points: list[Points]) -> Points | None:
 
 
 def _common_axis(objects: list[ObjectPrompts], options: SegmentOptions) -> Axis:
-    axes = {p.axis for entry in objects for p in (*entry.boxes, *entry.points)}
+    axes = {p.axis for entry in objects for p in entry.planar}
     if len(axes) > 1:
         raise PromptError(
             "prompts on slices of one axis", " and ".join(sorted(axes)), "run once per axis"
@@ -207,7 +215,7 @@ def _common_axis(objects: list[ObjectPrompts], options: SegmentOptions) -> Axis:
 def _check_range(objects: list[ObjectPrompts], axis: Axis, limits: tuple[int, int]) -> None:
     first, last = limits
     for entry in objects:
-        reaches = [(p.slice or 0, p.slice or 0) for p in (*entry.boxes, *entry.points)]
+        reaches = [(p.slice or 0, p.slice or 0) for p in entry.planar]
         reaches += [b.on_axis(axis)[1:] for b in entry.boxes3d]
         for low, high in reaches:
             if high < first or low > last:

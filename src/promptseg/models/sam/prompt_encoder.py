@@ -65,7 +65,7 @@ class PromptEncoder(nn.Module):
     def dense_position(self) -> Tensor:
         """(1, C, grid, grid) position of every embedding cell."""
         matrix = self.pe_layer.positional_encoding_gaussian_matrix
-        centres = (torch.arange(self.grid, device=matrix.device, dtype=matrix.dtype) + 0.5)
+        centres = torch.arange(self.grid, device=matrix.device, dtype=matrix.dtype) + 0.5
         y, x = torch.meshgrid(centres / self.grid, centres / self.grid, indexing="ij")
         position: Tensor = self.pe_layer(torch.stack([x, y], dim=-1))
         return position.permute(2, 0, 1)[None]
@@ -112,10 +112,14 @@ class PromptEncoder(nn.Module):
         kinds = labels[..., None]
         learned = self.not_a_point_embed.weight.expand(*labels.shape, -1)
         for label, row in ((0, _NEGATIVE), (1, _POSITIVE)):
-            learned = torch.where(kinds == label, self.point_embeddings[row].weight, learned)
+            learned = torch.where(kinds == label, self._learned(row), learned)
         return torch.where(kinds == -1, learned, self._position(xy) + learned)
 
     def _embed_boxes(self, boxes: Tensor) -> Tensor:
         corners = self._position(boxes.view(-1, 2, 2))
-        rows = (self.point_embeddings[_TOP_LEFT], self.point_embeddings[_BOTTOM_RIGHT])
-        return corners + torch.cat([row.weight for row in rows])
+        return corners + torch.cat([self._learned(_TOP_LEFT), self._learned(_BOTTOM_RIGHT)])
+
+    def _learned(self, row: int) -> Tensor:
+        weight = self.point_embeddings[row].weight
+        assert isinstance(weight, Tensor)
+        return weight

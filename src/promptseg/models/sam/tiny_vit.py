@@ -25,9 +25,8 @@ class ConvBN(nn.Sequential):
 
     def __init__(self, dim: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1):
         super().__init__()
-        conv = nn.Conv2d(dim, out, kernel, stride, kernel // 2, groups=groups, bias=False)
-        self.add_module("c", conv)
-        self.add_module("bn", nn.BatchNorm2d(out))
+        self.c = nn.Conv2d(dim, out, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(out)
 
 
 class PatchEmbed(nn.Module):
@@ -173,9 +172,7 @@ class ConvStage(nn.Module):
 class AttentionStage(nn.Module):
     """A stage of attention blocks, then the step to the next one."""
 
-    def __init__(
-        self, dim: int, depth: int, heads: int, window: int, mlp_ratio: float
-    ) -> None:
+    def __init__(self, dim: int, depth: int, heads: int, window: int, mlp_ratio: float) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
             TinyViTBlock(dim, heads, window, mlp_ratio) for _ in range(depth)

@@ -146,8 +146,8 @@ class Geometry:
     def to_index(self, world: ArrayLike) -> NDArray[np.float64]:
         """(..., 3) LPS positions -> (..., 3) fractional indices (x, y, z)."""
         offset = np.asarray(world, dtype=np.float64) - self.origin
-        solved: NDArray[np.float64] = np.linalg.solve(self.matrix, offset[..., None])
-        return solved[..., 0]
+        solved = np.linalg.solve(self.matrix, offset[..., None])[..., 0]
+        return np.asarray(solved, dtype=np.float64)
 
     def in_plane(self, axis: Axis = "z") -> NDArray[np.float64]:
         """(3, 2) LPS steps per column and per row of the slices taken along `axis`.

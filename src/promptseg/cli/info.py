@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 
@@ -18,7 +18,7 @@ __all__ = ["InfoCommand", "run"]
 class InfoCommand:
     """Show what was understood of an image: kind, modality, grid, orientation, range, warnings."""
 
-    input: Annotated[Path, tyro.conf.arg(aliases=["-i"]), tyro.conf.Positional]
+    input: tyro.conf.Positional[Path]
     """Image, or folder with a DICOM series."""
 
     series: str | None = None

@@ -156,11 +156,10 @@ def run_job(
 
 def check_outputs(command: SegmentJob) -> None:
     """Refuse before any work what could not be written after it."""
-    paths = [command.output, provenance_path(command.output)]
+    check_output(command.output, command.overwrite)
+    check_output(provenance_path(command.output), command.overwrite)
     if command.overlay:
-        paths.append(overlay_path(command.output))
-    for path in paths:
-        check_output(path, command.overwrite)
+        check_output(overlay_path(command.output), command.overwrite)
 
 
 def overlay_path(output: Path) -> Path:

@@ -1,0 +1,85 @@
+"""Verbs, help, exit codes, and an import that costs nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PilImage
+
+from promptseg import __version__
+from promptseg.cli.main import VERBS, main
+
+
+def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for verb in VERBS:
+        assert f"  {verb}" in text
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    assert f"promptseg {verb}" in capsys.readouterr().out
+
+
+def test_unknown_verbs_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert main(["segmnt"]) == 2
+    assert "expected a verb out of" in capsys.readouterr().err
+    assert main(["models", "--nonsense"]) == 2
+    assert main(["--version"]) == 0
+    assert __version__ in capsys.readouterr().out
+
+
+def test_a_fault_of_ours_is_exit_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from promptseg.cli import models
+
+    def broken(_argv: list[str]) -> int:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.delenv("PROMPTSEG_DEBUG", raising=False)
+    monkeypatch.setattr(models, "run", broken)
+    assert main(["models"]) == 1
+    assert "fault of promptseg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", ["import promptseg", "import promptseg.cli.main"])
+def test_importing_loads_nothing_heavy(code: str) -> None:
+    heavy = ("torch", "numpy", "scipy", "SimpleITK", "nibabel", "pydicom", "PIL", "tyro", "rich")
+    program = f"import sys; {code}; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_models_are_listed_with_their_prompts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    text = capsys.readouterr().out
+    assert "lite-medsam" in text
+    assert main(["models", "--json"]) == 0
+    cards = {c["name"]: c for c in json.loads(capsys.readouterr().out)}
+    assert cards["lite-medsam"]["prompts"] == "box"
+    assert cards["mobile-sam"]["prompts"] == "box, mask, point"
+    assert all(c["licence"] and c["cite"] and c["weak at"] for c in cards.values())
+
+
+def test_info_says_what_was_understood(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.png"
+    PilImage.fromarray(np.arange(200, dtype=np.uint8).reshape(10, 20)).save(path)
+    assert main(["info", str(path), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["kind"] == "picture"
+    assert facts["size_xyz"] == [20, 10]
+    assert facts["range"] == [0, 199]
+    assert main(["info", str(path)]) == 0
+    assert "20 x 10" in capsys.readouterr().out
+    assert main(["info", str(tmp_path / "none.png")]) == 2

@@ -1,0 +1,49 @@
+"""Fixtures every test may use: real images, real weights, and a model that needs neither."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from promptseg import assets
+from promptseg.errors import AssetError
+from promptseg.segment.predictor import Predictor
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that tests can share helpers
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread_per_worker() -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        import torch
+
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real images with expert masks."""
+    root = Path(os.environ.get("PROMPTSEG_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not root.is_dir():
+        pytest.skip("PROMPTSEG_DATA does not name the folder of real images")
+    return root
+
+
+@pytest.fixture(scope="session")
+def lite_medsam_weights() -> Path:
+    """The real LiteMedSAM weights, fetched once."""
+    try:
+        return assets.fetch("lite-medsam", quiet=True)
+    except AssetError as error:
+        pytest.skip(f"no LiteMedSAM weights here: {error}")
+
+
+@pytest.fixture(scope="session")
+def lite_medsam(lite_medsam_weights: Path) -> Predictor:
+    """LiteMedSAM on the CPU."""
+    return Predictor.load("lite-medsam", "cpu")

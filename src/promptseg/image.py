@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -272,15 +273,30 @@ class Segmentation:
     def save(self, path: str | Path, *, overwrite: bool = False, overlap: str = "keep") -> Path:
         """Write the masks to `path` in the format its suffix names, on the input's own grid.
 
-        Overlapping objects are kept, one layer per object, or flattened with
-        `overlap="later-wins"`.
+        The provenance goes beside them as JSON, last, so that it marks completion.
+
+        Args:
+            path: output file; its folder is made if need be.
+            overwrite: replace what exists.
+            overlap: "keep" (overlapping objects get one layer each) or "later-wins".
 
         Returns:
             The path written.
+
+        Raises:
+            OutputError: the file exists, cannot be written, or its format cannot hold the result.
         """
         from promptseg.formats import write_segmentation
+        from promptseg.formats.files import beside, check_output, write_text
 
-        return write_segmentation(self, Path(path), overwrite=overwrite, overlap=overlap)
+        path = Path(path)
+        if self.provenance:
+            check_output(beside(path, ".json"), overwrite)
+        write_segmentation(self, path, overwrite=overwrite, overlap=overlap)
+        if self.provenance:
+            facts = {**self.provenance, "output": path.name, "overlap": overlap}
+            write_text(beside(path, ".json"), json.dumps(facts, indent=2) + "\n")
+        return path
 
 
 def _crop_at(segment: Segment, common: tuple[slice, ...]) -> NDArray[np.bool_]:

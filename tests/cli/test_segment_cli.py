@@ -284,16 +284,31 @@ def test_a_folder_is_segmented_and_resumed(
     out = tmp_path / "out"
     command = ["-i", folder, "-o", out, "--prompts", tmp_path / "all.json"]
     assert run(*command) == 0
-    assert len(files(out)) == 9
+    assert len(files(out)) == 10  # three of each, and the journal
     assert "3 images, 0 done already" in capsys.readouterr().out
     stamps = {p: p.stat().st_mtime_ns for p in out.iterdir()}
-    (out / "b.json").unlink()  # as if killed before b was complete
-    (out / "b.png").unlink()
+    (out / "b.json").unlink()  # as if killed when only the mask of b was there
     (out / "b.overlay.png").unlink()
+    (out / "c.json").unlink()  # as if c had not been begun
+    (out / "c.png").unlink()
+    (out / "c.overlay.png").unlink()
     assert run(*command) == 0
-    assert "3 images, 2 done already" in capsys.readouterr().out
-    assert (out / "b.png").exists()
-    assert all(p.stat().st_mtime_ns == t for p, t in stamps.items() if p.name[0] != "b")
+    assert "3 images, 1 done already" in capsys.readouterr().out
+    assert len(files(out)) == 10
+    assert all(p.stat().st_mtime_ns == t for p, t in stamps.items() if p.name[0] == "a")
+
+
+def test_masks_of_somebody_else_are_not_replaced(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "b.png").write_text("mine")
+    command = ["-i", folder, "-o", out, "--prompts", tmp_path / "all.json", "--no-overlay"]
+    assert run(*command) == 2
+    assert "b.png: exists" in capsys.readouterr().err
+    assert (out / "b.png").read_text() == "mine"
+    assert (out / "c.png").exists()
 
 
 def test_one_bad_image_does_not_stop_the_others(
@@ -317,7 +332,7 @@ def test_every_image_may_have_prompts_of_its_own(
     prompts.write_text(json.dumps(content))
     out = tmp_path / "out"
     assert run("-i", folder, "-o", out, "--prompts", prompts, "--no-overlay") == 0
-    assert files(out) == ["a.json", "a.png", "c.json", "c.png"]
+    assert files(out)[1:] == ["a.json", "a.png", "c.json", "c.png"]
     content["images"].append({"image": "z.png", "objects": [entry]})
     prompts.write_text(json.dumps(content))
     assert run("-i", folder, "-o", out, "--prompts", prompts) == 2

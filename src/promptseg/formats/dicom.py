@@ -1,4 +1,4 @@
-"""A DICOM series: a folder (or one file) of single-frame slices.
+"""A DICOM series: a folder (or one file) of single-frame slices; or one radiograph, a picture.
 
 Slices are placed by ImagePositionPatient and ImageOrientationPatient alone, never by file name or
 InstanceNumber. The step from slice to slice is the true one, so a gantry tilt ends up in the matrix.
@@ -17,8 +17,10 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
+from pydicom.pixels.utils import pixel_array
 
 from promptseg.errors import GeometryError, InputError
+from promptseg.formats.memory import require_memory
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Source
 
@@ -77,13 +79,26 @@ def read(path: Path, series: str | None = None) -> Image:
             f"a multi-frame object of {first.NumberOfFrames} frames in {path}",
             "convert it to a series of slices or NIfTI first",
         )
+    require_memory((len(slices), first.Rows, first.Columns), 4, path)
+    modality = _MODALITY.get(str(first.get("Modality", "")), "unknown")
+    source = Source(path, "dicom", notes=notes)
+    if len(slices) == 1 and "ImagePositionPatient" not in first:
+        picture = _stack(slices, notes)[0]
+        return Image(picture, _picture_grid(first), modality, source)
     slices = _sorted_by_position(slices)
     matrix, origin = _grid(slices, notes)
     voxels = _stack(slices, notes)
-    modality = _MODALITY.get(str(first.get("Modality", "")), "unknown")
-    shape = (len(slices), int(first.Rows), int(first.Columns))
-    source = Source(path, "dicom", [s.path for s in slices], notes=notes)
-    return Image(voxels, Geometry(shape, matrix, origin), modality, source)
+    return Image(voxels, Geometry(voxels.shape[:3], matrix, origin), modality, source)
+
+
+def _picture_grid(header: pydicom.Dataset) -> Geometry:
+    """Grid of a radiograph or photograph: no place in the patient, a pixel size at best."""
+    shape = (int(header.Rows), int(header.Columns))
+    spacing = header.get("PixelSpacing") or header.get("ImagerPixelSpacing")
+    if not spacing:
+        return Geometry.pixels(shape)
+    between_rows, between_columns = (float(v) for v in spacing)
+    return Geometry.from_spacing(shape, (between_columns, between_rows, 1.0))
 
 
 def _scan(path: Path, notes: list[str]) -> dict[str, list[_Slice]]:
@@ -257,8 +272,10 @@ def _stack(slices: list[_Slice], notes: list[str]) -> NDArray[Any]:
 def _decode(path: Path) -> NDArray[Any]:
     """(y, x) rescaled values or (y, x, 3) RGB of one file."""
     header = pydicom.dcmread(path)
+    if header.get("PhotometricInterpretation") == "PALETTE COLOR":
+        raise InputError("grayscale or RGB pixels", f"palette colours in {path}", "convert to PNG")
     try:
-        stored = header.pixel_array
+        stored = pixel_array(header)
     except (RuntimeError, NotImplementedError, AttributeError, ValueError) as error:
         return _decode_with_gdcm(path, error)
     if stored.ndim == 3:

@@ -10,7 +10,18 @@ from pathlib import Path
 
 from promptseg.errors import OutputError
 
-__all__ = ["atomic_path", "check_output", "write_text"]
+__all__ = ["atomic_path", "beside", "check_output", "write_text"]
+
+_DOUBLE_ENDINGS = (".nii.gz", ".seg.nrrd")
+
+
+def beside(path: Path, ending: str) -> Path:
+    """`mask.nii.gz` -> `mask` + `ending`: the name of what is written beside a mask."""
+    name = path.name
+    for double in _DOUBLE_ENDINGS:
+        if name.lower().endswith(double):
+            return path.with_name(name[: -len(double)] + ending)
+    return path.with_name(path.stem + ending)
 
 
 def check_output(path: Path, overwrite: bool) -> None:

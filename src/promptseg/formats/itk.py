@@ -10,10 +10,13 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
+from promptseg.formats.memory import require_memory
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
 __all__ = ["masks_to_itk", "read_itk"]
+
+_MAX_BYTES_PER_VALUE = 4
 
 
 def read_itk(path: Path, name: str) -> Image:
@@ -22,8 +25,13 @@ def read_itk(path: Path, name: str) -> Image:
     Raises:
         InputError: more than three dimensions, or channels that are not RGB.
     """
+    header = sitk.ImageFileReader()
+    header.SetFileName(str(path))
+    header.ReadImageInformation()
+    channels = header.GetNumberOfComponents()
+    require_memory((*header.GetSize(), channels), _MAX_BYTES_PER_VALUE, path)
     itk = sitk.ReadImage(str(path))
-    dimension, channels = itk.GetDimension(), itk.GetNumberOfComponentsPerPixel()
+    dimension = itk.GetDimension()
     if dimension not in (2, 3) or channels not in (1, 3):
         raise InputError(
             "a 2D or 3D image with one value or RGB per voxel",

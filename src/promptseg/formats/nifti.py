@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
+from promptseg.formats.memory import require_memory
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
@@ -54,6 +55,7 @@ def read(path: Path) -> Image:
         raise InputError(
             "real voxel values", f"complex ones in {path}", "save magnitude or phase alone"
         )
+    require_memory(shape, dtype.itemsize, path)
     if dtype.fields:  # RGB24 and RGBA32: a structured type, one byte per channel
         raw = np.asarray(nifti.dataobj).reshape(shape)
         stored = np.stack([raw[c] for c in ("R", "G", "B")], axis=-1)

@@ -9,18 +9,19 @@ from pathlib import Path
 
 from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
 from promptseg.formats import FORMATS, is_dicom_file, read
+from promptseg.formats.files import beside
 from promptseg.progress import step_progress
 from promptseg.promptfile import PromptFile, read_prompt_file
 from promptseg.segment.job import (
     check_outputs,
-    output_stem,
     prompts_of,
-    provenance_path,
     replay,
     run_job,
 )
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.segmenter import load
+
+_JOURNAL = ".promptseg-begun"
 
 __all__ = ["find_images", "is_batch", "segment_folder"]
 
@@ -64,6 +65,7 @@ def segment_folder(command: SegmentJob) -> int:
     if not waiting:
         return 0
     failures: list[tuple[str, str]] = []
+    begun = _begun(command.output)
     segmenter = load(
         command.model, device=command.device, threads=command.threads, quiet=command.quiet
     )
@@ -71,7 +73,10 @@ def segment_folder(command: SegmentJob) -> int:
         for done, (one, file) in enumerate(waiting):
             update(done, one.input.name)
             try:
+                if one.output.name in begun:  # ours, cut off before it was complete
+                    one = dataclasses.replace(one, overwrite=True)
                 check_outputs(one)
+                _begin(one.output)
                 image = read(one.input, modality=one.modality, nan_as=one.nan_as, series=one.series)
                 run_job(segmenter, image, prompts_of(one, file), one)
             except PromptsegError as error:
@@ -108,12 +113,12 @@ def _plan(command: SegmentJob) -> list[tuple[SegmentJob, PromptFile | None]]:
     taken: dict[Path, str] = {}
     for path, file in jobs:
         output = command.output / _output_name(path, command.suffix)
-        stem = output_stem(output)
-        if stem in taken:
+        facts = beside(output, ".json")
+        if facts in taken:
             raise OutputError(
-                "images with names of their own", f"{taken[stem]} and {path.name}", "rename one"
+                "images with names of their own", f"{taken[facts]} and {path.name}", "rename one"
             )
-        taken[stem] = path.name
+        taken[facts] = path.name
         one = dataclasses.replace(command, input=path, output=output)
         prompts_of(one, file)
         plan.append((one, file))
@@ -130,14 +135,37 @@ def _output_name(path: Path, suffix: str | None) -> str:
 
 
 def _is_done(command: SegmentJob, file: PromptFile | None) -> bool:
-    """Whether mask and provenance are there, from the very same command and prompts."""
-    if command.overwrite or not command.output.exists():
+    """Whether all results are there, from the very same command."""
+    wanted = [command.output]
+    if command.overlay:
+        wanted.append(beside(command.output, ".overlay.png"))
+    if command.overwrite or not all(path.exists() for path in wanted):
         return False
     try:
-        earlier = json.loads(provenance_path(command.output).read_text(encoding="utf-8"))
+        earlier = json.loads(beside(command.output, ".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(earlier, dict) and earlier.get("command") == replay(command)
+
+
+def _begun(folder: Path) -> set[str]:
+    """Names of the outputs that earlier runs began in this folder."""
+    try:
+        return set((folder / _JOURNAL).read_text(encoding="utf-8").splitlines())
+    except OSError:
+        return set()
+
+
+def _begin(output: Path) -> None:
+    """Note that `output` is ours before any part of it is written."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with (output.parent / _JOURNAL).open("a", encoding="utf-8") as journal:
+            journal.write(output.name + "\n")
+    except OSError as error:
+        raise OutputError(
+            "a folder that can be written", f"{output.parent} ({error.strerror})"
+        ) from error
 
 
 def _say(command: SegmentJob, text: str) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from promptseg.errors import PromptError
-from promptseg.formats import format_for_output, read, write_segmentation
-from promptseg.formats.files import atomic_path, check_output, write_text
+from promptseg.formats import format_for_output, read
+from promptseg.formats.files import atomic_path, beside, check_output
 from promptseg.image import Image
 from promptseg.progress import step_progress
 from promptseg.promptfile import PromptFile, read_prompt_file
@@ -22,10 +21,7 @@ from promptseg.segment.segmenter import Segmenter, load
 __all__ = [
     "Outputs",
     "check_outputs",
-    "output_stem",
-    "overlay_path",
     "prompts_of",
-    "provenance_path",
     "replay",
     "run_job",
     "segment_file",
@@ -52,14 +48,8 @@ class Outputs:
         """Lines for a person: the objects, and where everything is."""
         lines = []
         for entry in self.provenance["objects"]:
-            facts = []
-            for key, text in (
-                ("volume_ml", "{:.2f} ml"),
-                ("area_mm2", "{:.1f} mm2"),
-                ("area_px", "{:.0f} px"),
-            ):
-                if key in entry:
-                    facts.append(text.format(entry[key]))
+            sizes = {"volume_ml": "{:.2f} ml", "area_mm2": "{:.1f} mm2", "area_px": "{:.0f} px"}
+            facts = [text.format(entry[key]) for key, text in sizes.items() if key in entry][:1]
             if entry["long_axis"] is not None:
                 unit = entry["unit"]
                 facts.append(f"{entry['long_axis']:.1f} x {entry['short_axis']:.1f} {unit}")
@@ -72,15 +62,6 @@ class Outputs:
             lines.append(f"overlay     {self.overlay}")
         lines.append(f"provenance  {self.provenance_file}")
         return lines
-
-
-def output_stem(path: Path) -> Path:
-    """The output path without its (possibly double) ending."""
-    name = path.name
-    for ending in (".nii.gz", ".seg.nrrd"):
-        if name.lower().endswith(ending):
-            return path.with_name(name[: -len(ending)])
-    return path.with_suffix("")
 
 
 def prompts_of(command: SegmentJob, file: PromptFile | None = None) -> list[Prompt]:
@@ -130,48 +111,29 @@ def segment_file(command: SegmentJob) -> Outputs:
 def run_job(
     segmenter: Segmenter, image: Image, prompts: list[Prompt], command: SegmentJob
 ) -> Outputs:
-    """Segment `image` and write everything; the provenance comes last and marks completion."""
+    """Segment `image`, and write mask, provenance and overlay."""
     with step_progress(f"{image.name}: slices", None, command.quiet) as update:
         result = segmenter.segment(
             image, *prompts, options=command, progress=lambda n, what: update(n, f"({what})")
         )
     result.provenance["command"] = replay(command)
-    overlay = overlay_path(command.output) if command.overlay else None
-    write_segmentation(result, command.output, overwrite=command.overwrite, overlap=command.overlap)
+    result.save(command.output, overwrite=command.overwrite, overlap=command.overlap)
+    overlay = beside(command.output, ".overlay.png") if command.overlay else None
     if overlay:
         shown = [p.check(image.geometry) for p in prompts or image.source.prompts]
         axis = result.provenance["prompts"]["axis"]
         intensity = segmenter.intensity(image, command)
         with atomic_path(overlay) as temporary:
             overlay_picture(result, image, intensity, shown, axis).save(temporary)
-    provenance_file = provenance_path(command.output)
-    result.provenance["outputs"] = {
-        "mask": command.output.name,
-        "overlay": overlay.name if overlay else None,
-        "layers": bool(command.overlap == "keep" and result.overlaps()),
-    }
-    write_text(provenance_file, json.dumps(result.provenance, indent=2) + "\n")
-    return Outputs(command.output, overlay, provenance_file, result.provenance)
+    return Outputs(command.output, overlay, beside(command.output, ".json"), result.provenance)
 
 
 def check_outputs(command: SegmentJob) -> None:
     """Refuse before any work what could not be written after it."""
     check_output(command.output, command.overwrite)
-    check_output(provenance_path(command.output), command.overwrite)
+    check_output(beside(command.output, ".json"), command.overwrite)
     if command.overlay:
-        check_output(overlay_path(command.output), command.overwrite)
-
-
-def overlay_path(output: Path) -> Path:
-    """The overlay picture beside a mask."""
-    stem = output_stem(output)
-    return stem.with_name(stem.name + ".overlay.png")
-
-
-def provenance_path(output: Path) -> Path:
-    """The provenance JSON beside a mask."""
-    stem = output_stem(output)
-    return stem.with_name(stem.name + ".json")
+        check_output(beside(command.output, ".overlay.png"), command.overwrite)
 
 
 def replay(command: SegmentJob) -> dict[str, Any]:

@@ -24,16 +24,16 @@ def measure(segment: Segment, geometry: Geometry, axis: Axis = "z") -> dict[str,
         axis: axis of the slices; the RECIST axes lie in one of them.
 
     Returns:
-        `voxels`; `volume_ml` in volumes with millimetres, `area_mm2` or `area_px` in pictures;
-        `long_axis` and `short_axis` with their `unit`, and the `slice` of the longest long axis
-        (Eisenhauer et al., 2009: longest diameter in the plane, and the longest one perpendicular
-        to it). Lengths run between the outer edges of pixels. None where nothing was segmented.
+        `voxels`; `area_mm2` or `area_px` (of the largest slice in volumes); `volume_ml` in volumes
+        with millimetres; `long_axis` and `short_axis` with their `unit`, and the `slice` with the
+        longest long axis (Eisenhauer et al., 2009: longest diameter in the plane, and the longest
+        one perpendicular to it). Lengths run between the outer edges of pixels. None where nothing
+        was segmented.
     """
     voxels = int(segment.crop.sum())
     found: dict[str, Any] = {"voxels": voxels}
+    steps = geometry.in_plane(axis if geometry.ndim == 3 else "z")
     if geometry.ndim == 2:
-        pixel = float(np.linalg.norm(np.cross(*geometry.in_plane().T)))
-        found["area_mm2" if geometry.unit == "mm" else "area_px"] = round(voxels * pixel, 3)
         planes = [(0, segment.crop)]
     else:
         if geometry.unit == "mm":
@@ -41,8 +41,10 @@ def measure(segment: Segment, geometry: Geometry, axis: Axis = "z") -> dict[str,
         along = axis_position(axis)
         start = segment.region[along].start
         planes = [(start + k, plane) for k, plane in enumerate(np.moveaxis(segment.crop, along, 0))]
+    pixel = float(np.linalg.norm(np.cross(*steps.T)))
+    largest = max((int(plane.sum()) for _, plane in planes), default=0)
+    found["area_mm2" if geometry.unit == "mm" else "area_px"] = round(largest * pixel, 3)
     found.update({"long_axis": None, "short_axis": None, "unit": _unit(geometry)})
-    steps = geometry.in_plane(axis if geometry.ndim == 3 else "z")
     for index, plane in planes:
         if not plane.any():
             continue

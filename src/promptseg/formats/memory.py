@@ -1,0 +1,46 @@
+"""An estimate before allocation, so that a header cannot ask for more memory than there is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+
+from promptseg.errors import InputError
+
+__all__ = ["available_bytes", "require_memory"]
+
+
+def available_bytes() -> int | None:
+    """Memory that can be used without swapping; None where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def require_memory(shape: Sequence[int], bytes_per_voxel: int, path: Path) -> None:
+    """Refuse an image that does not fit into memory.
+
+    Args:
+        shape: size of the image.
+        bytes_per_voxel: of the stored type; as much again is reckoned for work on it.
+        path: for the message.
+
+    Raises:
+        InputError: it would not fit.
+    """
+    needed, available = 2 * prod(int(n) for n in shape) * bytes_per_voxel, available_bytes()
+    if available is not None and needed > available:
+        raise InputError(
+            f"an image that fits into the {available / 2**30:.1f} GiB of free memory",
+            f"{path}: {' x '.join(map(str, shape))} voxels, about {needed / 2**30:.1f} GiB",
+            "check its header, crop it, or use a larger machine",
+        )

@@ -1,0 +1,136 @@
+"""MetaImage: places of voxels and digits kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from formats.helpers import (
+    GRIDS,
+    ORTHOGONAL,
+    SHAPE,
+    Grid,
+    assert_image_places,
+    assert_same_places,
+    corner_mask,
+    random_voxels,
+    read_sitk,
+    segmentation_of,
+    two_overlapping,
+    write_sitk,
+)
+from promptseg import read
+from promptseg.errors import InputError, OutputError, PromptsegError
+from promptseg.formats import metaimage
+
+
+@pytest.mark.parametrize("suffix", ["mha", "mhd"])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_places_and_voxels_are_those_of_simpleitk(tmp_path: Path, grid: str, suffix: str) -> None:
+    path = write_sitk(tmp_path / f"scan.{suffix}", GRIDS[grid])
+    image, other = read(path), read_sitk(path)
+    np.testing.assert_array_equal(image.voxels, random_voxels())
+    assert_image_places(image, other)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_masks_come_back_on_the_grid_of_the_input(tmp_path: Path, grid: str) -> None:
+    path = write_sitk(tmp_path / "scan.mha", GRIDS[grid])
+    out = segmentation_of(read(path)).save(tmp_path / "mask.mha")
+    found = read_sitk(out)
+    np.testing.assert_array_equal(found.voxels, corner_mask())
+    assert_same_places(found, read_sitk(path))
+
+
+def test_every_digit_of_the_geometry_is_kept(tmp_path: Path) -> None:
+    origin = np.array([-123.456789012, 1234.56789012345, 0.1 + 0.2])
+    path = write_sitk(tmp_path / "scan.mha", GRIDS["oblique left-handed"] * (1 / 3), origin)
+    out = segmentation_of(read(path)).save(tmp_path / "mask.mha")
+    before, after = sitk.ReadImage(str(path)), sitk.ReadImage(str(out))
+    np.testing.assert_allclose(after.GetOrigin(), before.GetOrigin(), rtol=1e-14)
+    np.testing.assert_allclose(after.GetSpacing(), before.GetSpacing(), rtol=1e-14)
+    np.testing.assert_allclose(after.GetDirection(), before.GetDirection(), rtol=0, atol=1e-14)
+
+
+def test_overlapping_objects_are_one_channel_each(tmp_path: Path) -> None:
+    path = write_sitk(tmp_path / "scan.mha", ORTHOGONAL["oblique"])
+    masks = two_overlapping()
+    found = read_sitk(segmentation_of(read(path), masks).save(tmp_path / "mask.mha"))
+    assert found.voxels.shape == (*SHAPE, 2)
+    for k, mask in enumerate(masks.values()):
+        np.testing.assert_array_equal(found.voxels[..., k], mask)
+    assert_same_places(Grid(found.voxels[..., 0], *found[1:]), read_sitk(path))
+
+
+def test_colours(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 255, (*SHAPE, 3)).astype(np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(colours, isVector=True), str(tmp_path / "rgb.mha"))
+    image = read(tmp_path / "rgb.mha")
+    assert image.is_colour
+    np.testing.assert_array_equal(image.voxels, colours)
+
+
+def test_pictures_in_millimetres(tmp_path: Path) -> None:
+    itk = sitk.GetImageFromArray(random_voxels((6, 7)))
+    itk.SetSpacing((0.5, 0.7))
+    itk.SetOrigin((3.0, 4.0))
+    sitk.WriteImage(itk, str(tmp_path / "flat.mha"))
+    image = read(tmp_path / "flat.mha")
+    assert image.kind == "picture"
+    masks = two_overlapping((6, 7))
+    found = sitk.ReadImage(str(segmentation_of(image, masks).save(tmp_path / "mask.mha")))
+    assert (found.GetSpacing(), found.GetOrigin()) == ((0.5, 0.7), (3.0, 4.0))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(found)[..., 1], masks["lesion"])
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 5, 6, 7)])
+def test_four_dimensions_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    itk = sitk.GetImageFromArray(random_voxels(shape), isVector=False)
+    sitk.WriteImage(itk, str(tmp_path / "four.mha"))
+    with pytest.raises(InputError, match="4 dimensions"):
+        read(tmp_path / "four.mha")
+
+
+@pytest.mark.parametrize("suffix", ["mha", "mhd"])
+@pytest.mark.parametrize("absolute", [True, False])
+def test_paths_in_a_header_are_not_followed_out_of_the_folder(
+    tmp_path: Path, suffix: str, absolute: bool
+) -> None:
+    secret = tmp_path / "private" / "secret.raw"
+    secret.parent.mkdir()
+    secret.write_bytes(random_voxels(dtype="<i2").tobytes())
+    path = tmp_path / "inbox" / f"scan.{suffix}"
+    path.parent.mkdir()
+    target = str(secret) if absolute else "../private/secret.raw"
+    path.write_text(
+        "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
+        f"DimSize = 7 6 5\nElementType = MET_SHORT\nElementDataFile = {target}\n"
+    )
+    with pytest.raises(PromptsegError, match=r"^expected "):
+        read(path)
+
+
+def test_a_file_with_half_of_its_voxels_is_refused(tmp_path: Path) -> None:
+    path = write_sitk(tmp_path / "scan.mha", GRIDS["plain"])
+    raw = path.read_bytes()
+    path.write_bytes(raw[: len(raw) - random_voxels().nbytes // 2])
+    with pytest.raises(PromptsegError, match=r"^expected "):
+        read(path)
+
+
+def test_a_failure_of_itk_to_write_is_an_output_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_sitk(tmp_path / "scan.mha", GRIDS["plain"])
+
+    def fail(image: sitk.Image, name: str, **_: object) -> None:
+        Path(name).write_bytes(b"half")
+        raise RuntimeError("ITK ERROR: MetaImageIO: File cannot be written")
+
+    monkeypatch.setattr(metaimage.sitk, "WriteImage", fail)
+    with pytest.raises(OutputError, match=r"^expected "):
+        segmentation_of(read(path)).save(tmp_path / "mask.mha")
+    assert [p.name for p in tmp_path.iterdir()] == ["scan.mha"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,6 @@ import pytest
 from promptseg import assets
 from promptseg.errors import AssetError
 from promptseg.segment.predictor import Predictor
-
-sys.path.insert(0, str(Path(__file__).parent))  # so that tests can share helpers
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -226,12 +226,20 @@ def test_slices_are_whole_numbers() -> None:
 def test_numbers_from_numpy_become_json() -> None:
     box = Box(tuple(np.array([1, 2, 3, 4])), np.int64(3), "a")  # type: ignore[arg-type]
     points = Points(np.array([[1, 2]]), np.array([1]), np.int64(3), "a")  # type: ignore[arg-type]
-    (entry,) = group_by_object([box, points], VOLUME)
-    assert json.loads(json.dumps(entry.to_json())) == {
+    (group,) = group_by_object([box, points], VOLUME)
+    (entry,) = group.to_json()
+    assert json.loads(json.dumps(entry)) == {
         "name": "a",
         "boxes": [{"xyxy": [1, 2, 3, 4], "slice": 3}],
         "points": [{"xy": [1, 2], "slice": 3, "label": 1}],
     }
+
+
+def test_every_3d_box_of_an_object_is_kept() -> None:
+    boxes = [Box3D((1, 1, 1, 2, 2, 2), "a"), Box3D((3, 3, 3, 4, 4, 4), "a")]
+    (group,) = group_by_object(boxes, VOLUME)
+    assert [e["box3d"] for e in group.to_json()] == [[1, 1, 1, 2, 2, 2], [3, 3, 3, 4, 4, 4]]
+    assert {e["name"] for e in group.to_json()} == {"a"}
 
 
 @pytest.mark.parametrize(

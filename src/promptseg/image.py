@@ -46,6 +46,7 @@ class Source:
         path: the file or folder, or None for an array given by the caller.
         format: name of the format that read it ("nifti", "dicom", ...).
         header: format-specific geometry header for same-format output; opaque to everyone else.
+        grid: the grid `header` describes; set by the image.
         prompts: prompts the file itself carries (the boxes of a challenge npz).
         notes: facts and warnings found while reading, for the user and the provenance.
     """
@@ -53,6 +54,7 @@ class Source:
     path: Path | None = None
     format: str = "array"
     header: Any = None
+    grid: Geometry | None = None
     prompts: tuple[Prompt, ...] = ()
     notes: list[str] = field(default_factory=list)
 
@@ -88,6 +90,9 @@ class Image:
                 f"shape {self.voxels.shape}",
                 "give one grayscale or RGB value per voxel",
             )
+
+        if self.source.grid is None:
+            self.source.grid = self.geometry
 
     @classmethod
     def from_array(
@@ -162,7 +167,8 @@ class Segment:
 
     @classmethod
     def from_mask(cls, name: str, label: int, mask: NDArray[np.bool_], **extra: Any) -> Segment:
-        """Crop a full boolean `mask` (grid shape) to its bounding box."""
+        """Crop a full `mask` (grid shape, not 0 where the object is) to its bounding box."""
+        mask = np.asarray(mask, dtype=bool)
         region = bounding_region(mask)
         return cls(name, label, mask[region].copy(), region, **extra)
 
@@ -220,6 +226,12 @@ class Segmentation:
     def label_dtype(self) -> type[np.uint8] | type[np.uint16]:
         """Smallest unsigned type that holds the labels."""
         return np.uint8 if max((s.label for s in self.segments), default=0) < 256 else np.uint16
+
+    def header_of(self, format_name: str) -> Any:
+        """The source's header, if it is of this format and still describes this grid."""
+        source = self.source
+        same = source.grid is not None and source.grid.agrees_with(self.geometry)
+        return source.header if source.format == format_name and same else None
 
     def overlaps(self) -> list[tuple[str, str, int]]:
         """Pairs of objects that share voxels: (name, name, shared voxels)."""

@@ -79,9 +79,11 @@ class Intensity:
         """Any array of raw values -> uint8 of the same shape; fractions are cut off."""
         if self.lower is None or self.upper is None:
             return np.asarray(voxels).astype(np.uint8)
-        clipped = np.clip(voxels.astype(np.float32), self.lower, self.upper)
-        scale = np.float32(255.0 / (self.upper - self.lower))
-        return ((clipped - np.float32(self.lower)) * scale).astype(np.uint8)
+        if self.upper <= self.lower:
+            return np.zeros(voxels.shape, dtype=np.uint8)
+        clipped = np.clip(voxels.astype(np.float64), self.lower, self.upper)
+        unit = (clipped - self.lower) / (self.upper - self.lower)
+        return (unit * 255).astype(np.uint8)
 
     def to_json(self) -> dict[str, Any]:
         """The rule as plain values."""

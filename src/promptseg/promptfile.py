@@ -14,7 +14,8 @@ left out; an unknown field is an error, so that a typing mistake is never a prom
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,10 @@ def read_prompt_file(path: Path) -> list[PromptFile]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PromptError("a prompt file", f"{path} ({error.strerror})") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0][:160]
         raise PromptError(
-            "a prompt file in JSON", f"{path} ({error})", "see docs/prompts.md"
+            "a prompt file in JSON", f"{path} ({reason})", "see docs/prompts.md"
         ) from None
     if isinstance(content, dict) and "images" in content:
         _check_fields(content, {"images"}, f"{path.name}")
@@ -91,7 +93,7 @@ def prompts_to_json(
 ) -> dict[str, Any]:
     """The content of a prompt file that gives these prompts again."""
     content: dict[str, Any] = {"image": image} if image else {}
-    return {**content, "axis": axis, "objects": [o.to_json() for o in objects]}
+    return {**content, "axis": axis, "objects": [entry for o in objects for entry in o.to_json()]}
 
 
 def _object_prompts(entry: Any, default_name: str, axis: Axis, where: str) -> list[Prompt]:
@@ -103,22 +105,37 @@ def _object_prompts(entry: Any, default_name: str, axis: Axis, where: str) -> li
     for k, box in enumerate(_list(entry.get("boxes", []), f"{where}.boxes")):
         place = f"{where}.boxes[{k}]"
         _check_fields(box, {"xyxy", "slice"}, place, required={"xyxy"})
-        prompts.append(Box(_list(box["xyxy"], place), _slice(box, place), name, axis))  # type: ignore[arg-type]
+        with _at(place):
+            prompts.append(Box(_numbers(box["xyxy"], place), _slice(box, place), name, axis))
     by_slice: dict[int | None, tuple[list[Any], list[int]]] = {}
     for k, point in enumerate(_list(entry.get("points", []), f"{where}.points")):
         place = f"{where}.points[{k}]"
         _check_fields(point, {"xy", "slice", "label"}, place, required={"xy"})
         label = point.get("label", 1)
-        if label not in (0, 1):
+        if label not in (0, 1) or isinstance(label, (bool, float)):
             raise PromptError(f"{place}: label to be 1 (inside) or 0 (outside)", repr(label))
+        with _at(place):
+            single = Points((_numbers(point["xy"], place),), (label,), name=name, axis=axis)
         xy, labels = by_slice.setdefault(_slice(point, place), ([], []))
-        xy.append(_list(point["xy"], place))
-        labels.append(int(label))
+        xy += single.xy
+        labels += single.labels
     for slice_, (xy, labels) in by_slice.items():
         prompts.append(Points(tuple(xy), tuple(labels), slice_, name, axis))
     if "box3d" in entry:
-        prompts.append(Box3D(_list(entry["box3d"], f"{where}.box3d"), name))  # type: ignore[arg-type]
+        with _at(f"{where}.box3d"):
+            prompts.append(Box3D(_numbers(entry["box3d"], f"{where}.box3d"), name))
     return prompts
+
+
+@contextmanager
+def _at(where: str) -> Iterator[None]:
+    """Put the place in the file in front of what a prompt expects."""
+    try:
+        yield
+    except PromptError as error:
+        if error.expected.startswith(where):
+            raise
+        raise PromptError(f"{where}: {error.expected}", error.got, error.do) from None
 
 
 def _check_fields(entry: Any, allowed: set[str], where: str, required: Iterable[str] = ()) -> None:
@@ -140,6 +157,14 @@ def _list(value: Any, where: str) -> list[Any]:
     if not isinstance(value, list):
         raise PromptError(f"{where}: a list", type(value).__name__, "see docs/prompts.md")
     return value
+
+
+def _numbers(value: Any, where: str) -> Any:
+    """A list of JSON numbers; how many is for the prompt to check."""
+    for item in _list(value, where):
+        if isinstance(item, bool) or not isinstance(item, (int, float)):
+            raise PromptError(f"{where}: numbers", repr(item))
+    return tuple(value)
 
 
 def _slice(entry: dict[str, Any], where: str) -> int | None:

@@ -7,6 +7,7 @@ column and y the row; along y, x is the array's x and y its z; along x, x is the
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -52,6 +53,7 @@ class Box:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "xyxy", _numbers(self.xyxy, 4, "a box of 4 numbers x0,y0,x1,y1"))
+        object.__setattr__(self, "slice", _whole(self.slice))
         x0, y0, x1, y1 = self.xyxy
         if x1 < x0 or y1 < y0:
             raise PromptError(
@@ -154,15 +156,15 @@ class Points:
 
     def __post_init__(self) -> None:
         xy = tuple(_numbers(p, 2, "points of 2 numbers x,y") for p in self.xy)
-        labels = tuple(int(v) for v in self.labels)
-        if not xy or len(xy) != len(labels) or set(labels) - {0, 1}:
+        if not xy or len(xy) != len(self.labels) or any(v not in (0, 1) for v in self.labels):
             raise PromptError(
                 "one label 1 (inside) or 0 (outside) per point, and at least one point",
-                f"{len(xy)} points with labels {list(labels)}",
+                f"{len(xy)} points with labels {list(self.labels)}",
                 "give as many labels as points",
             )
         object.__setattr__(self, "xy", xy)
-        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "labels", tuple(int(v) for v in self.labels))
+        object.__setattr__(self, "slice", _whole(self.slice))
 
     def check(self, geometry: Geometry) -> Points:
         """These points, placed on a grid; as `Box.check`."""
@@ -207,16 +209,17 @@ class ObjectPrompts:
         """Kinds of prompts used: "box", "point"."""
         return {p.kind for p in self.planar} | {b.kind for b in self.boxes3d}
 
-    def to_json(self) -> dict[str, Any]:
-        """One entry of `objects` in a prompt file (a file holds at most one 3D box per object)."""
+    def to_json(self) -> list[dict[str, Any]]:
+        """Entries of `objects` in a prompt file: one, or more if there are several 3D boxes."""
         entry: dict[str, Any] = {"name": self.name}
         if self.boxes:
             entry["boxes"] = [b.to_json() for b in self.boxes]
         if self.points:
             entry["points"] = [p for points in self.points for p in points.to_json()]
-        for box3d in self.boxes3d:
-            entry.update(box3d.to_json())
-        return entry
+        if not self.boxes3d:
+            return [entry]
+        first, *rest = (b.to_json() for b in self.boxes3d)
+        return [{**entry, **first}, *({"name": self.name, **b} for b in rest)]
 
 
 def group_by_object(prompts: Iterable[Prompt], geometry: Geometry) -> list[ObjectPrompts]:
@@ -237,11 +240,12 @@ def group_by_object(prompts: Iterable[Prompt], geometry: Geometry) -> list[Objec
         )
     together = any(isinstance(p, Points) and p.name is None for p in checked)
     taken = {p.name for p in checked if p.name is not None}
+    shared = _free_name(taken)
     objects: dict[str, ObjectPrompts] = {}
     for prompt in checked:
         name = prompt.name
         if name is None:
-            name = "object" if together else _free_name(taken)
+            name = shared if together else _free_name(taken)
             taken.add(name)
         entry = objects.setdefault(name, ObjectPrompts(name))
         if isinstance(prompt, Box):
@@ -270,7 +274,7 @@ _POINT = re.compile(rf"(?P<xy>{_NUMBER},{_NUMBER}),(?P<label>[+-]){_TAIL}")
 
 def parse_box(text: str, axis: Axis = "z") -> Box:
     """Read `x0,y0,x1,y1[@slice][=name]`, the command line's way to write a box."""
-    match = _BOX.fullmatch(text.replace(" ", "") if "=" not in text else text.strip())
+    match = _BOX.fullmatch(_without_spaces(text))
     if not match:
         raise PromptError("a box written x0,y0,x1,y1[@slice][=name]", repr(text), "see --help")
     return Box(_split(match["xyxy"]), _index(match["slice"]), match["name"], axis)  # type: ignore[arg-type]
@@ -278,7 +282,7 @@ def parse_box(text: str, axis: Axis = "z") -> Box:
 
 def parse_box3d(text: str) -> Box3D:
     """Read `x0,y0,z0,x1,y1,z1[=name]`."""
-    match = _BOX3D.fullmatch(text.strip())
+    match = _BOX3D.fullmatch(_without_spaces(text))
     if not match:
         raise PromptError("a 3D box written x0,y0,z0,x1,y1,z1[=name]", repr(text), "see --help")
     return Box3D(_split(match["bounds"]), match["name"])  # type: ignore[arg-type]
@@ -286,11 +290,17 @@ def parse_box3d(text: str) -> Box3D:
 
 def parse_point(text: str, axis: Axis = "z") -> Points:
     """Read `x,y,+|-[@slice][=name]`."""
-    match = _POINT.fullmatch(text.strip())
+    match = _POINT.fullmatch(_without_spaces(text))
     if not match:
         raise PromptError("a point written x,y,+|-[@slice][=name]", repr(text), "see --help")
     xy, label = _split(match["xy"]), int(match["label"] == "+")
     return Points((xy,), (label,), _index(match["slice"]), match["name"], axis)  # type: ignore[arg-type]
+
+
+def _without_spaces(text: str) -> str:
+    """Spaces may stand anywhere before the name and around it."""
+    numbers, equals, name = text.partition("=")
+    return numbers.replace(" ", "") + equals + name.strip()
 
 
 def _split(text: str) -> tuple[float, ...]:
@@ -304,11 +314,18 @@ def _index(text: str | None) -> int | None:
 def _numbers(values: Sequence[float], count: int, expected: str) -> tuple[float, ...]:
     try:
         numbers = tuple(float(v) for v in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = ()
     if len(numbers) != count or not np.isfinite(numbers).all():
         raise PromptError(expected, repr(values), "give finite numbers")
     return numbers
+
+
+def _whole(index: int | None) -> int | None:
+    try:
+        return None if index is None else operator.index(index)
+    except TypeError:
+        raise PromptError("a whole number for the slice", repr(index)) from None
 
 
 def _on_slice(index: int | None, geometry: Geometry, axis: Axis, what: str) -> int:

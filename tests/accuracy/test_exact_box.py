@@ -6,20 +6,16 @@ code); the rule is that of `benchmarks/exact_box.py`.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from statistics import fmean
 
 import pytest
+from cases import cases
+from exact_box import evaluate, read_reference
 
 from promptseg.segment.predictor import Predictor
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parents[1] / "benchmarks"))
-
-from cases import cases  # noqa: E402
-from exact_box import evaluate, read_reference  # noqa: E402
-
 REFERENCE = read_reference(HERE / "reference.csv")
 
 

@@ -11,7 +11,7 @@ from promptseg.geometry import AXES, Axis, Geometry
 from promptseg.image import Image
 from promptseg.prompts import Box, Box3D, Points, box_of_mask
 from promptseg.segment.segmenter import Segmenter
-from promptseg.segment.volume import grown_box
+from promptseg.segment.volume import PropagationRule, grown_box
 
 SHAPE = (20, 40, 48)
 CENTRE = (10, 20, 24)
@@ -35,14 +35,16 @@ def box_on(mask: np.ndarray, index: int, axis: Axis, name: str | None = None) ->
 def test_a_ball_is_found_whole_from_one_box_on_any_axis(axis: Axis) -> None:
     truth = ball(SHAPE, CENTRE, 7)
     box = box_on(truth, CENTRE[AXES.index(axis)], axis, "ball")
-    result = Segmenter(BrightPredictor()).segment(volume(truth), box, min_iou=0, margin=0.1)
+    result = Segmenter(BrightPredictor()).segment(
+        volume(truth), box, min_iou=0, min_area=0, margin=0.1
+    )
     np.testing.assert_array_equal(result["ball"], truth)
 
 
 def test_the_object_ends_where_it_ends_and_nothing_is_encoded_beyond() -> None:
     truth = ball(SHAPE, CENTRE, 5)
     predictor = BrightPredictor()
-    Segmenter(predictor).segment(volume(truth), box_on(truth, 10, "z"), min_iou=0)
+    Segmenter(predictor).segment(volume(truth), box_on(truth, 10, "z"), min_iou=0, min_area=0)
     assert len(predictor.encoded) == 11 + 2  # the ball's slices and one empty slice on either side
 
 
@@ -100,7 +102,11 @@ def test_overlapping_objects_keep_a_layer_each_and_slices_are_encoded_once() -> 
     truth[5:15, 5:25, 5:25] = True
     predictor = BrightPredictor()
     result = Segmenter(predictor).segment(
-        volume(truth), Box((5, 5, 15, 24), 9, "left"), Box((12, 5, 24, 24), 9, "right")
+        volume(truth),
+        Box((5, 5, 15, 24), 9, "left"),
+        Box((12, 5, 24, 24), 9, "right"),
+        margin=0,
+        margin_pixels=0,
     )
     assert result.overlaps() == [("left", "right", 10 * 20 * 4)]
     assert result["left"].sum() == 10 * 20 * 11
@@ -178,9 +184,11 @@ def test_an_object_that_is_not_there_is_empty_and_said_so(caplog: pytest.LogCapt
 
 
 def test_grown_box_stays_inside() -> None:
-    assert grown_box((2, 2, 5, 5), 0.5, (10, 8)) == (0, 0, 7, 7)
-    assert grown_box((2, 2, 5, 5), 0.5, (10, 8), (2, 1, 6, 9)) == (2, 1, 6, 7)
-    assert grown_box((0, 0, 0, 0), 1.0, (1, 1)) == (0, 0, 0, 0)
+    half = PropagationRule(margin=0.5)
+    assert grown_box((2, 2, 5, 5), half, (10, 8)) == (0, 0, 7, 7)
+    assert grown_box((2, 2, 5, 5), half, (10, 8), (2, 1, 6, 9)) == (2, 1, 6, 7)
+    assert grown_box((0, 0, 0, 0), half, (1, 1)) == (0, 0, 0, 0)
+    assert grown_box((2, 2, 5, 5), PropagationRule(margin_pixels=1), (10, 8)) == (1, 1, 6, 6)
 
 
 def test_provenance_names_everything_that_made_the_result() -> None:

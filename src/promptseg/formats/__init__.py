@@ -7,8 +7,10 @@ only when a file needs them.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import inspect
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -88,6 +90,8 @@ def read(
     path = Path(path)
     if modality is not None and modality not in MODALITIES:
         raise InputError(f"a modality out of {', '.join(MODALITIES)}", repr(modality))
+    if nan_as is not None and not np.isfinite(nan_as):
+        raise InputError("a finite value in place of NaN", repr(nan_as))
     chosen = _format_of(path)
     reader = chosen.load().read
     options = {"series": series} if "series" in inspect.signature(reader).parameters else {}
@@ -119,6 +123,8 @@ def write_segmentation(
     Raises:
         OutputError: unknown or unsuitable format, file exists, folder not writable, disk full.
     """
+    if overlap not in ("keep", "later-wins"):
+        raise OutputError("overlap to be keep or later-wins", repr(overlap))
     chosen = format_for_output(path, segmentation)
     check_output(path, overwrite)
     later_wins = overlap == "later-wins"
@@ -168,8 +174,10 @@ def _format_of(path: Path) -> Format:
     if head[128:132] == b"DICM":
         return by_name["dicom"]
     if head[:2] == b"\x1f\x8b":
-        with gzip.open(path) as stream:
-            head = stream.read(4)
+        with contextlib.suppress(OSError, EOFError, zlib.error), gzip.open(path) as stream:
+            head = stream.read(348)
+        if head[344:347] not in (b"n+1", b"ni1") and head[4:7] != b"n+2":
+            head = b""
     if head[:4] in (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c"):
         return by_name["nifti"]
     if head[:4] == b"NRRD":

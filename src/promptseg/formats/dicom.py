@@ -18,6 +18,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID
 
 from promptseg.errors import GeometryError, InputError
 from promptseg.formats.memory import require_memory
@@ -117,6 +118,12 @@ def _scan(path: Path, notes: list[str]) -> dict[str, list[_Slice]]:
             continue
         if "Rows" in header and header.get("Modality") not in _NOT_IMAGES:
             found[str(header.get("SeriesInstanceUID", ""))].append(_Slice(file, header))
+        elif _is_cut(header):
+            raise InputError(
+                "complete DICOM files",
+                f"{file}: its header ends too early",
+                "it would be missing from the volume: export the series again",
+            )
         else:
             foreign.append(file.name)
     if not found:
@@ -129,6 +136,12 @@ def _scan(path: Path, notes: list[str]) -> dict[str, list[_Slice]]:
         some = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
         notes.append(f"{len(foreign)} files that are not DICOM images were ignored: {some}")
     return found
+
+
+def _is_cut(header: pydicom.Dataset) -> bool:
+    """Whether a DICOM file without an image's size says it is an image, or does not say at all."""
+    kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+    return kind is None or UID(kind).name.endswith("Image Storage")
 
 
 def _choose_series(
@@ -277,7 +290,9 @@ def _decode(path: Path) -> NDArray[Any]:
     try:
         stored = pixel_array(header)
     except (RuntimeError, NotImplementedError, AttributeError, ValueError) as error:
-        return _decode_with_gdcm(path, error)
+        if header.file_meta.TransferSyntaxUID.is_compressed:
+            return _decode_with_gdcm(path, error)
+        raise _undecodable(path, error) from error
     if stored.ndim == 3:
         return np.asarray(stored)
     slope = float(header.get("RescaleSlope", 1))
@@ -294,7 +309,11 @@ def _decode_with_gdcm(path: Path, first_error: Exception) -> NDArray[Any]:
         decoded: NDArray[Any] = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
         return np.asarray(decoded[0])
     except RuntimeError:
-        reason = str(first_error).splitlines()[0][:200]
-        raise InputError(
-            "DICOM pixel data that can be decoded", f"{path} ({reason})", "export it uncompressed"
-        ) from first_error
+        raise _undecodable(path, first_error) from first_error
+
+
+def _undecodable(path: Path, error: Exception) -> InputError:
+    reason = str(error).splitlines()[0][:200]
+    return InputError(
+        "DICOM pixel data that can be decoded", f"{path} ({reason})", "export it again"
+    )

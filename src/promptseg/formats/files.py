@@ -30,9 +30,15 @@ def check_output(path: Path, overwrite: bool) -> None:
     Raises:
         OutputError: the file exists and `overwrite` is not set, or its folder cannot be written.
     """
-    if path.is_dir():
+    try:
+        exists = path.stat() is not None
+    except (FileNotFoundError, NotADirectoryError):
+        exists = False
+    except OSError as error:
+        raise OutputError("an output that can be written", f"{path} ({error.strerror})") from None
+    if exists and path.is_dir():
         raise OutputError("an output file", f"{path}: a folder", "name a file in it")
-    if path.exists() and not overwrite:
+    if exists and not overwrite:
         raise OutputError("a new output file", f"{path}: exists", "choose another or --overwrite")
     folder = path.parent
     while not folder.exists():
@@ -48,7 +54,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full.
     """
-    temporary = path.with_name(f".part-{os.getpid()}-{path.name}")
+    ending = path.name[len(beside(path, "").name) :]
+    temporary = path.with_name(f".part-{os.getpid()}{ending}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -62,7 +69,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             "free some space" if full else "choose another folder",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -19,4 +19,7 @@ def read(path: Path) -> Image:
 
 def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
     """Write labels or, with `layers`, one channel per object."""
-    sitk.WriteImage(masks_to_itk(segmentation, layers), str(path), useCompression=True)
+    try:
+        sitk.WriteImage(masks_to_itk(segmentation, layers), str(path), useCompression=True)
+    except RuntimeError as error:
+        raise OSError(0, str(error).splitlines()[-1].strip()) from error

@@ -8,6 +8,7 @@ contradict the voxel sizes in `pixdim`, directions come from the sform and sizes
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.errors import InputError
+from promptseg.errors import GeometryError, InputError
 from promptseg.formats.memory import require_memory
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
 __all__ = ["lps_from_ras", "read", "write"]
 
+_MILLIMETRES = {"micron": 1e-3, "meter": 1e3}
 _GEOMETRY_FIELDS = (
     "dim_info",
     "xyzt_units",
@@ -45,7 +47,7 @@ def read(path: Path) -> Image:
     Raises:
         InputError: more than one frame, complex values, or a truncated file.
     """
-    nifti = nib.load(path, mmap=False)
+    nifti = _load(path)
     if not isinstance(nifti, nib.Nifti1Pair):
         raise InputError("a NIfTI file", f"{path}: {type(nifti).__name__}")
     header = nifti.header
@@ -61,14 +63,18 @@ def read(path: Path) -> Image:
         stored = np.stack([raw[c] for c in ("R", "G", "B")], axis=-1)
         voxels = np.ascontiguousarray(stored.transpose(2, 1, 0, 3))
     else:
-        scaled = header.get_slope_inter() not in ((None, None), (1.0, 0.0))
         proxy: Any = nifti.dataobj
-        stored = proxy.get_scaled(np.float32) if scaled else proxy.get_unscaled()
+        scaled = (float(proxy.slope), float(proxy.inter)) != (1.0, 0.0)
+        stored = np.asarray(proxy, dtype=np.float32) if scaled else proxy.get_unscaled()
         voxels = np.ascontiguousarray(np.asarray(stored).reshape(shape).T)
     if not voxels.dtype.isnative:
         voxels = voxels.astype(voxels.dtype.newbyteorder("="))
     source = Source(path, "nifti", header)
     matrix, origin = _matrix(header, source.notes)
+    unit = header.get_xyzt_units()[0]
+    if unit in _MILLIMETRES:
+        source.notes.append(f"the header counts in {unit}s: turned into millimetres")
+        matrix, origin = matrix * _MILLIMETRES[unit], origin * _MILLIMETRES[unit]
     return Image(voxels, Geometry(shape[::-1], *lps_from_ras(matrix, origin)), source=source)
 
 
@@ -77,7 +83,7 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
 
     The geometry fields of an input that was NIfTI are copied as they are, contradictions included.
     """
-    source = segmentation.source.header if segmentation.source.format == "nifti" else None
+    source = segmentation.header_of("nifti")
     masks: NDArray[Any] = segmentation.layers() if layers else segmentation.labels(later_wins=True)
     if segmentation.geometry.ndim == 2:
         masks = masks[..., None, :, :]
@@ -105,6 +111,18 @@ def lps_from_ras(
     return matrix * flip[:, None], origin * flip
 
 
+def _load(path: Path) -> Any:
+    """The image object; files without a NIfTI ending are taken by their content."""
+    if path.name.lower().endswith((".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")):
+        return nib.load(path, mmap=False)
+    content = path.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        content = gzip.decompress(content)
+    second = {int.from_bytes(content[:4], order) for order in ("little", "big")} & {540}
+    kind = nib.Nifti2Image if second else nib.Nifti1Image
+    return kind.from_bytes(content)
+
+
 def _spatial_shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
     frames = int(np.prod(shape[3:], dtype=np.int64))
     if frames != 1:
@@ -129,6 +147,8 @@ def _matrix(header: Any, notes: list[str]) -> tuple[NDArray[np.float64], NDArray
         )
         return np.diag(sizes), np.zeros(3)
     affine = np.asarray(header.get_sform() if sform > 0 else header.get_qform(), np.float64)
+    if not np.isfinite(affine).all():
+        raise GeometryError("finite numbers in sform and qform", "NaN or inf", "repair the header")
     matrix, origin = affine[:3, :3], affine[:3, 3]
     norms = np.linalg.norm(matrix, axis=0)
     if sform > 0 and (norms > 0).all() and not np.allclose(norms, sizes, rtol=1e-3):

@@ -39,19 +39,19 @@ def read(path: Path) -> Image:
         extra = {k: archive[k] for k in ("spacing", "origin", "direction", "boxes") if k in archive}
     colour = voxels.ndim >= 3 and voxels.shape[-1] == 3
     shape = voxels.shape[:-1] if colour else voxels.shape
-    if len(shape) not in (2, 3) or not np.issubdtype(voxels.dtype, np.number):
+    if len(shape) not in (2, 3) or voxels.dtype.kind not in "iuf":
         raise InputError(
             "imgs of shape (z, y, x), (y, x) or (y, x, 3)", f"{voxels.dtype} {voxels.shape}"
         )
     geometry = _geometry(shape, extra)
     prompts = _prompts(extra["boxes"], len(shape)) if "boxes" in extra else ()
     header = {k: v for k, v in extra.items() if k != "boxes"}
-    return Image(voxels, geometry, source=Source(path, "npz", header, prompts))
+    return Image(voxels, geometry, source=Source(path, "npz", header, prompts=prompts))
 
 
 def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
     """Write `segs`: labels on the grid or, with `layers`, (object, *grid) of 0/1."""
-    header = segmentation.source.header if segmentation.source.format == "npz" else None
+    header = segmentation.header_of("npz")
     if header is None:
         geometry = segmentation.geometry
         header = {

@@ -46,8 +46,8 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
     """Write labels (x, y[, z]) or, with `layers`, (object, x, y[, z])."""
     geometry = segmentation.geometry
     header: dict[str, Any] = {"encoding": "gzip", "type": "uint8"}
-    if segmentation.source.format == "nrrd" and segmentation.source.header:
-        header.update(segmentation.source.header)
+    if source := segmentation.header_of("nrrd"):
+        header.update(source)
     else:
         header.update(_geometry_fields(geometry))
     if layers:
@@ -65,8 +65,8 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
         data = labels.T
         header["kinds"] = ["domain"] * geometry.ndim
         header["type"] = str(labels.dtype)
-    header.update(_slicer_fields(segmentation, layers))
     nrrd.write(str(path), data, header, index_order="F")
+    _add_fields(path, _slicer_fields(segmentation, layers))
 
 
 def _geometry_fields(geometry: Geometry) -> dict[str, Any]:
@@ -94,3 +94,10 @@ def _slicer_fields(segmentation: Segmentation, layers: bool) -> dict[str, str]:
         fields[f"Segment{k}_LabelValue"] = "1" if layers else str(segment.label)
         fields[f"Segment{k}_Layer"] = str(k if layers else 0)
     return fields
+
+
+def _add_fields(path: Path, fields: dict[str, str]) -> None:
+    """Put key-value lines at the end of a header; pynrrd would write them in ASCII only."""
+    head, blank, data = path.read_bytes().partition(b"\n\n")
+    lines = (f"{k}:={v}".replace("\\", "\\\\").replace("\n", "\\n") for k, v in fields.items())
+    path.write_bytes(b"\n".join([head, *(line.encode() for line in lines)]) + blank + data)

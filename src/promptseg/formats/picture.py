@@ -29,7 +29,7 @@ def read(path: Path) -> Image:
     try:
         with PilImage.open(path) as picture:
             pages = getattr(picture, "n_frames", 1)
-            if pages != 1:
+            if pages != 1 and picture.format != "MPO":  # MPO: a photograph and its preview
                 raise InputError(
                     "a picture of one page", f"{path} with {pages} pages", "save the page alone"
                 )
@@ -61,7 +61,8 @@ def _pixels(picture: PilImage.Image, notes: list[str]) -> NDArray[Any]:
     if picture.mode == "1":
         picture = picture.convert("L")
     if picture.mode in _GRAY_MODES:
-        return np.array(picture)
+        pixels = np.array(picture)
+        return pixels.astype(pixels.dtype.newbyteorder("="))
     if picture.mode in ("LA", "La"):
         notes.append("transparency ignored")
         return np.array(picture.convert("L"))

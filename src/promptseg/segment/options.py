@@ -37,11 +37,17 @@ class SegmentOptions:
     """How a prompt on one slice reaches the others: box (each slice is prompted with the box of its
     neighbour's mask) or none."""
 
-    margin: float = 0.0
+    margin: float = 0.05
     """Enlarges the neighbour's box on every side, as a fraction of its length."""
 
-    min_iou: float = 0.5
+    margin_pixels: float = 1.0
+    """Enlarges the neighbour's box on every side by this many pixels more."""
+
+    min_iou: float = 0.2
     """The object ends where the masks of two neighbouring slices agree less than this (IoU)."""
+
+    min_area: float = 0.2
+    """The object ends where its area falls below this fraction of the prompted slice's."""
 
     min_quality: float = 0.0
     """The object ends where the predicted IoU falls below this."""
@@ -66,6 +72,8 @@ class SegmentOptions:
 
     def __post_init__(self) -> None:
         _require(0 <= self.margin <= 1, "margin", "a fraction from 0 to 1", self.margin)
+        _require(0 <= self.margin_pixels < 1000, "margin_pixels", "0 or more", self.margin_pixels)
+        _require(0 <= self.min_area <= 1, "min_area", "a fraction from 0 to 1", self.min_area)
         _require(0 <= self.min_iou <= 1, "min_iou", "an IoU from 0 to 1", self.min_iou)
         _require(0 <= self.min_quality <= 1, "min_quality", "an IoU from 0 to 1", self.min_quality)
         _require(self.max_growth > 1, "max_growth", "a factor above 1", self.max_growth)

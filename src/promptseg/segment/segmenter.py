@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,9 +150,8 @@ class Segmenter:
         limits: tuple[int, int],
     ) -> SliceMasks:
         """Masks of one object on every slice it reaches; the union over its prompts."""
-        rule = PropagationRule(
-            options.margin, options.min_iou, options.min_quality, options.max_growth
-        )
+        names = (f.name for f in fields(PropagationRule))
+        rule = PropagationRule(**{name: getattr(options, name) for name in names})
         found = SliceMasks()
         for seed in _seeds(entry, stack.axis, limits):
             prediction = self.predictor.decode(

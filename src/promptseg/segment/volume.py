@@ -20,22 +20,32 @@ class PropagationRule:
 
     Attributes:
         margin: fraction of the box's length added on every side.
+        margin_pixels: pixels added on every side beyond that.
         min_iou: the object ends where neighbouring masks agree less.
+        min_area: the object ends where its area is less than this fraction of the first mask's.
         min_quality: the object ends where the predicted IoU is lower.
         max_growth: the object ends where the area grows by more than this factor.
     """
 
-    margin: float
-    min_iou: float
-    min_quality: float
-    max_growth: float
+    margin: float = 0.0
+    margin_pixels: float = 0.0
+    min_iou: float = 0.0
+    min_area: float = 0.0
+    min_quality: float = 0.0
+    max_growth: float = float("inf")
 
     def continues(
-        self, previous: NDArray[np.bool_], mask: NDArray[np.bool_], quality: float
+        self,
+        first_area: int,
+        previous: NDArray[np.bool_],
+        mask: NDArray[np.bool_],
+        quality: float,
     ) -> bool:
         """Whether `mask` is still the object that was `previous` one slice before."""
         area, before = int(mask.sum()), int(previous.sum())
-        if area == 0 or quality < self.min_quality or area > self.max_growth * before:
+        if area == 0 or quality < self.min_quality:
+            return False
+        if area < self.min_area * first_area or area > self.max_growth * before:
             return False
         shared = int((mask & previous).sum())
         return shared / (area + before - shared) >= self.min_iou
@@ -85,16 +95,17 @@ def propagate_box(
         The masks of the other slices, until the object ends on either side.
     """
     found = SliceMasks()
+    first_area = int(mask.sum())
     for step, end in ((1, last), (-1, first)):
         previous = mask
         for index in range(start + step, end + step, step):
             box = box_of_mask(previous)
             if box is None:
                 break
-            grown = grown_box(box, rule.margin, previous.shape, bounds)
+            grown = grown_box(box, rule, previous.shape, bounds)
             prediction = stack.predictor.decode(stack.embedding(index, end), boxes=[grown])
             mask_here, quality = prediction.masks[0], float(prediction.iou[0])
-            if not rule.continues(previous, mask_here, quality):
+            if not rule.continues(first_area, previous, mask_here, quality):
                 break
             found.add(index, mask_here, quality)
             previous = mask_here
@@ -103,13 +114,14 @@ def propagate_box(
 
 def grown_box(
     box: tuple[float, float, float, float],
-    margin: float,
+    rule: PropagationRule,
     shape: tuple[int, ...],
     bounds: tuple[float, float, float, float] | None = None,
 ) -> tuple[float, float, float, float]:
-    """Box with a margin on every side, kept inside the slice (and `bounds`)."""
+    """Box with the rule's margins on every side, kept inside the slice (and `bounds`)."""
     x0, y0, x1, y1 = box
-    dx, dy = margin * (x1 - x0 + 1), margin * (y1 - y0 + 1)
+    dx = rule.margin * (x1 - x0 + 1) + rule.margin_pixels
+    dy = rule.margin * (y1 - y0 + 1) + rule.margin_pixels
     low_x, low_y, high_x, high_y = bounds or (0, 0, shape[1] - 1, shape[0] - 1)
     return (
         min(max(x0 - dx, low_x), high_x),

@@ -1,0 +1,154 @@
+"""DSC of whole volumes from one box on the middle slice of each label, over PROMPTSEG_DATA.
+
+Rule: every label of every case is an object; the prompt is the exact box of its middle slice (the
+middle one of the slices it occupies), followed up and down by the product's own propagation; DSC over
+the whole volume, against the whole label. `--search` compares settings instead; slices are encoded once
+and the settings share them.
+
+    python benchmarks/volumes.py -o benchmarks/results/2026-11-21_volumes.csv
+    python benchmarks/volumes.py --search --cases 4 -o benchmarks/results/2026-11-21_volumes_search.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
+from cases import Case, cases, data_root
+
+from promptseg.intensity import choose_intensity
+from promptseg.progress import step_progress
+from promptseg.prompts import box_of_mask
+from promptseg.segment.options import SegmentOptions
+from promptseg.segment.postprocess import largest_component, smooth_across_slices
+from promptseg.segment.predictor import Predictor
+from promptseg.segment.stack import SliceStack
+from promptseg.segment.volume import PropagationRule, propagate_box
+
+DATASETS = (
+    "ct__ibsi_sts",
+    "ct__medsam2_recist_lesion",
+    "mr__acdc_cardiac",
+    "mr__ibsi_sts_t1",
+    "mr__msd_hippocampus",
+    "pet__ibsi_sts",
+)
+_RULE = ("margin", "margin_pixels", "min_iou", "min_area", "min_quality", "max_growth")
+DEFAULTS = {name: getattr(SegmentOptions(), name) for name in _RULE}
+SEARCH: tuple[dict[str, Any], ...] = (
+    {},
+    {"margin": 0.0, "margin_pixels": 0.0},
+    {"margin": 0.0, "margin_pixels": 1.0},
+    {"margin": 0.0, "margin_pixels": 2.0},
+    {"margin": 0.05, "margin_pixels": 0.0},
+    {"margin": 0.1, "margin_pixels": 0.0},
+    {"margin": 0.1, "margin_pixels": 1.0},
+    {"margin": 0.03, "margin_pixels": 1.0},
+    {"margin": 0.05, "margin_pixels": 1.5},
+    {"min_area": 0.0},
+    {"min_area": 0.1},
+    {"min_area": 0.3},
+    {"min_iou": 0.4},
+    {"min_iou": 0.6},
+    {"max_growth": 1.3},
+    {"max_growth": 3.0},
+    {"min_quality": 0.6},
+    {"smooth_slices": 1},
+    {"smooth_slices": 2},
+    {"largest_component": True},
+)
+
+
+class Row(NamedTuple):
+    """One object under one setting."""
+
+    setting: str
+    dataset: str
+    case: str
+    label: int
+    dsc: float
+    slices_true: int
+    slices_found: int
+
+
+def evaluate(
+    predictor: Predictor, case: Case, settings: tuple[dict[str, Any], ...]
+) -> Iterator[Row]:
+    """Rows of one case under each setting."""
+    intensity = choose_intensity(case.image, keep_8bit=predictor.card.keep_8bit)
+    stack = SliceStack(case.image, "z", intensity, predictor, cache_bytes=2 << 30)
+    for label in case.chosen:
+        truth = case.labels == label
+        occupied = np.flatnonzero(truth.any(axis=(1, 2)))
+        start = int(occupied[len(occupied) // 2])
+        seed = predictor.decode(stack.embedding(start), boxes=[box_of_mask(truth[start])]).masks[0]
+        followed: dict[PropagationRule, Any] = {}
+        for setting in settings:
+            values = {**DEFAULTS, **setting}
+            rule = PropagationRule(**{name: values[name] for name in _RULE})
+            if rule not in followed:
+                followed[rule] = propagate_box(stack, start, seed, rule, 0, len(stack) - 1)
+            found = np.zeros(truth.shape, dtype=bool)
+            found[start] = seed
+            for index, mask in followed[rule].masks.items():
+                found[index] = mask
+            found = smooth_across_slices(found, values.get("smooth_slices", 0))
+            if values.get("largest_component"):
+                found = largest_component(found)
+            score = 2 * (found & truth).sum() / (found.sum() + truth.sum())
+            name = ", ".join(f"{k}={v}" for k, v in setting.items()) or "default"
+            reached = int(found.any(axis=(1, 2)).sum())
+            yield Row(
+                name, case.dataset, case.name, label, round(float(score), 4), len(occupied), reached
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-o", "--output", type=Path, required=True, help="CSV file of rows")
+    parser.add_argument("--model", default="lite-medsam")
+    parser.add_argument("--datasets", nargs="*", default=list(DATASETS))
+    parser.add_argument("--cases", type=int, help="only so many cases of each dataset")
+    parser.add_argument("--search", action="store_true", help="compare settings")
+    arguments = parser.parse_args()
+    predictor = Predictor.load(arguments.model, quiet=False)
+    settings = SEARCH if arguments.search else ({},)
+    rows: list[Row] = []
+    with step_progress("datasets", len(arguments.datasets)) as update:
+        for done, name in enumerate(arguments.datasets):
+            update(done, name)
+            for case in cases(name, data_root(), arguments.cases):
+                rows += evaluate(predictor, case, settings)
+            _write(rows, arguments.output)
+    _summary(rows, arguments.datasets)
+
+
+def _write(rows: list[Row], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(Row._fields)
+        writer.writerows(rows)
+
+
+def _summary(rows: list[Row], names: list[str]) -> None:
+    """A line per setting, a column per dataset, and the mean of the datasets."""
+    print("| setting | " + " | ".join(names) + " | mean |")
+    print("|---|" + "---|" * (len(names) + 1))
+    scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        scores[row.setting][row.dataset].append(row.dsc)
+    for setting, table in scores.items():
+        means = [fmean(table[name]) for name in names]
+        cells = " | ".join(f"{m:.3f}" for m in means)
+        print(f"| {setting} | {cells} | {fmean(means):.4f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -99,6 +99,29 @@ def test_a_volume_comes_back_on_its_own_grid_and_can_be_replayed(
     np.testing.assert_array_equal(np.asarray(nib.load(again).dataobj).T == 1, mask)
 
 
+def test_a_configuration_file_counts_as_options_given_first(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("min-iou: 0.3\nmargin: 0.1\noverlay: false\nbox:\n  - 60,30,120,90=disc\n")
+    out = tmp_path / "m.png"
+    assert run("--config", config, "-i", picture, "-o", out, "--min-iou", "0.4") == 0
+    options = json.loads((tmp_path / "m.json").read_text())["options"]
+    assert (options["min_iou"], options["margin"]) == (0.4, 0.1)
+    assert not (tmp_path / "m.overlay.png").exists()
+    for text, message in (
+        ("slices: 5", "slices FIRST:LAST"),
+        ("overlay: maybe", "true or false"),
+        ("- a list", "`option: value` lines"),
+        ("a: [", "in YAML or JSON"),
+    ):
+        config.write_text(text)
+        assert run("--config", config, "-i", picture, "-o", tmp_path / "n.png") == 2
+        assert message in capsys.readouterr().err
+    config.write_text("min-iou: high")
+    assert run("--config", config, "-i", picture, "-o", tmp_path / "n.png") == 2
+
+
 def test_the_same_masks_in_every_format(scan: Path, tmp_path: Path) -> None:
     outputs = [tmp_path / f"m{k}{s}" for k, s in enumerate((".nii.gz", ".nrrd", ".mha", ".npz"))]
     for out in outputs:

@@ -135,7 +135,8 @@ def fetch(name: str, quiet: bool = False) -> Path:
     raise AssetError(
         f"the {asset.kind} {name!r} ({asset.size / 1e6:.0f} MB) from one of its sources",
         "none:\n" + "\n".join(reasons),
-        f"connect this machine to the network or an index mirror, or put {asset.file} into {home}",
+        f"connect this machine to the network or an index mirror, or put {asset.file} into {home}"
+        + (" or name it with --model FILE" if asset.kind == "weights" else ""),
     )
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 import tyro
 
@@ -28,36 +27,21 @@ def parse(
     Args:
         kind: dataclass whose fields are the options.
         verb: name of the verb.
-        argv: the options as given; a `--config FILE` among them is read first.
+        argv: the options as given; those of a `--config FILE` among them count as if given first.
         from_config: turns a file's content into fields, where the two differ.
 
     Raises:
         InputError: a configuration file that cannot be read or has unknown fields.
     """
-    given: dict[str, Any] = {}
     if path := _config_path(argv):
         content = _read_config(path)
-        given = from_config(content) if from_config else content
-        _check_fields(given, kind, path)
-    missing = {
-        f.name: tyro.MISSING
-        for f in dataclasses.fields(kind)  # type: ignore[arg-type]
-        if f.default is dataclasses.MISSING
-        and f.default_factory is dataclasses.MISSING
-        and f.name not in given
-    }
-    default: Any = None
-    if given:
-        hints = get_type_hints(kind)
-        values = {k: Path(v) if hints.get(k) is Path else v for k, v in given.items()}
-        default = kind(**missing, **values)
+        fields = from_config(content) if from_config else content
+        argv = [*_as_options(fields, kind, path), *argv]
     options: T = tyro.cli(
         kind,
         prog=f"promptseg {verb}",
         args=argv,
-        default=default,
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes),
-        console_outputs=True,
+        config=(tyro.conf.FlagCreatePairsOff,),
     )
     return options
 
@@ -78,7 +62,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError("a configuration file", f"{path} ({error.strerror})") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, yaml.YAMLError) as error:
         first = str(error).splitlines()[0]
         raise InputError("a configuration in YAML or JSON", f"{path} ({first})") from None
     if not isinstance(content, dict):
@@ -86,15 +70,23 @@ def _read_config(path: Path) -> dict[str, Any]:
     return {str(k).replace("-", "_"): v for k, v in content.items()}
 
 
-def _check_fields(given: dict[str, Any], kind: type[Any], path: Path) -> None:
-    known = {f.name for f in dataclasses.fields(kind)}
-    unknown = sorted(set(given) - known)
+def _as_options(fields: dict[str, Any], kind: type[Any], path: Path) -> list[str]:
+    """Fields -> the same as command-line options, so that both are checked alike."""
+    defaults = {f.name: f.default for f in dataclasses.fields(kind)}
+    unknown = sorted(set(fields) - set(defaults))
     if unknown:
         raise InputError(
-            f"options out of {', '.join(sorted(known))}", f"{', '.join(unknown)} in {path}"
+            f"options out of {', '.join(sorted(defaults))}", f"{', '.join(unknown)} in {path}"
         )
-
-
-def warn(text: str) -> None:
-    """One line on standard error."""
-    print(text, file=sys.stderr)
+    options: list[str] = []
+    for name, value in fields.items():
+        option = "--" + name.replace("_", "-")
+        if isinstance(defaults[name], bool):
+            if not isinstance(value, bool):
+                raise InputError(f"{name} to be true or false", f"{value!r} in {path}")
+            if value is not defaults[name]:
+                options.append(option if value else option.replace("--", "--no-", 1))
+        elif value is not None:
+            many = value if isinstance(value, (list, tuple)) else [value]
+            options += [f"{option}={one}" for one in many]
+    return options

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import fields
 from typing import Any
 
 from promptseg.cli.options import parse
@@ -32,14 +31,8 @@ def run(argv: list[str]) -> int:
 
 def _from_config(content: dict[str, Any]) -> dict[str, Any]:
     """Fields from a configuration file, or from the provenance of an earlier run."""
-    if "weights_sha256" not in str(content.get("model", "")):
-        for name in ("box", "box3d", "point"):
-            if isinstance(content.get(name), list):
-                content[name] = tuple(content[name])
-        return content
-    known = {f.name for f in fields(SegmentJob)}
-    replay: dict[str, Any] = {k: v for k, v in content["command"].items() if k in known}
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in replay.items() if v is not None}
+    command = content.get("command")
+    return command if isinstance(command, dict) else content
 
 
 if __name__ == "__main__":

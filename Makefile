@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/promptseg demo -o demo

@@ -53,7 +53,7 @@ SEARCH: tuple[dict[str, Any], ...] = (
     {"margin": 0.05, "margin_pixels": 1.5},
     {"min_area": 0.0},
     {"min_area": 0.1},
-    {"min_area": 0.3},
+    {"min_area": 0.2},
     {"min_iou": 0.4},
     {"min_iou": 0.6},
     {"max_growth": 1.3},

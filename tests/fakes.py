@@ -26,10 +26,14 @@ class BrightPredictor(Predictor):
         self.level = level
         self.encoded: list[NDArray[np.uint8]] = []
         self.batches: list[int] = []
+        self.pixels: list[tuple[float, float]] = []
         self.boxes: list[tuple[float, ...]] = []
 
-    def encode(self, slices: Sequence[NDArray[np.uint8]]) -> list[Embedding]:
+    def encode(
+        self, slices: Sequence[NDArray[np.uint8]], pixel: tuple[float, float] = (1, 1)
+    ) -> list[Embedding]:
         self.batches.append(len(slices))
+        self.pixels.append(pixel)
         self.encoded += list(slices)
         return [
             Embedding(torch.from_numpy(s.copy())[None], SimpleNamespace(original=s.shape[:2]))  # type: ignore[arg-type]

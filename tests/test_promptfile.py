@@ -35,8 +35,8 @@ DESIGN: dict[str, Any] = {
 def test_the_example_of_the_design_is_read() -> None:
     assert parse_prompts(DESIGN) == PromptFile(
         (
-            Box((120, 80, 200, 160), 40, "liver"),
-            Points(((150, 110), (170, 90)), (1, 0), 40, "lesion"),
+            Box((120, 80, 200, 160), 40, "liver", "z"),
+            Points(((150, 110), (170, 90)), (1, 0), 40, "lesion", "z"),
             Box3D((30, 40, 12, 60, 70, 20), "node"),
         ),
         "scan.nii.gz",

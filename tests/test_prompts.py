@@ -44,9 +44,11 @@ def test_boxes_are_read(text: str, expected: Box) -> None:
     assert parse_box(text) == expected
 
 
-def test_axes_go_into_the_prompts() -> None:
-    assert parse_box("1,2,3,4@5", "y").axis == "y"
-    assert parse_point("1,2,+@5", "x").axis == "x"
+def test_prompts_take_the_axis_of_the_run_unless_they_have_their_own() -> None:
+    (run,) = group_by_object([Box((1, 1, 2, 2), 1, "a")], VOLUME, "y")
+    assert run.boxes[0].axis == "y"
+    (own,) = group_by_object([Box((1, 1, 2, 2), 1, "a", "x")], VOLUME, "y")
+    assert own.boxes[0].axis == "x"
 
 
 @pytest.mark.parametrize(
@@ -275,12 +277,13 @@ def test_prompts_of_one_name_are_one_object() -> None:
     objects = group_by_object(
         [box("b"), point("a"), box("b", 4), point("b", 0), Box3D((0, 0, 0, 1, 1, 1), "a")], VOLUME
     )
+    b1, b2, p1, p2 = (p.check(VOLUME) for p in (box("b"), box("b", 4), point("b", 0), point("a")))
     assert objects == [
-        ObjectPrompts("b", [box("b"), box("b", 4)], [], [point("b", 0)]),
-        ObjectPrompts("a", [], [Box3D((0, 0, 0, 1, 1, 1), "a")], [point("a")]),
+        ObjectPrompts("b", [b1, b2], [], [p1]),
+        ObjectPrompts("a", [], [Box3D((0, 0, 0, 1, 1, 1), "a")], [p2]),
     ]
     assert objects[0].kinds == {"box", "point"}
-    assert objects[0].planar == [box("b"), box("b", 4), point("b", 0)]
+    assert objects[0].planar == [b1, b2, p1]
 
 
 def test_unnamed_boxes_are_objects_of_their_own() -> None:

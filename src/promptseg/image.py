@@ -299,16 +299,17 @@ class Segmentation:
             OutputError: the file exists, cannot be written, or its format cannot hold the result.
         """
         from promptseg.formats import write_segmentation
-        from promptseg.formats.files import beside, check_output, write_text
+        from promptseg.formats.files import atomic_path, beside, check_output
 
         path = Path(path)
-        if self.provenance:
-            check_output(beside(path, ".json"), overwrite)
-        write_segmentation(self, path, overwrite=overwrite, overlap=overlap)
-        if self.provenance:
-            facts = {**self.provenance, "output": path.name, "overlap": overlap}
-            write_text(beside(path, ".json"), json.dumps(facts, indent=2) + "\n")
-        return path
+        if not self.provenance:
+            return write_segmentation(self, path, overwrite=overwrite, overlap=overlap)
+        check_output(beside(path, ".json"), overwrite)
+        self.provenance = {**self.provenance, "output": path.name, "overlap": overlap}
+        with atomic_path(beside(path, ".json")) as temporary:
+            text = json.dumps(self.provenance, indent=2, allow_nan=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+            return write_segmentation(self, path, overwrite=overwrite, overlap=overlap)
 
 
 def _crop_at(segment: Segment, common: tuple[slice, ...]) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class PromptFile:
 
 
 def read_prompt_file(path: Path) -> list[PromptFile]:
-    """Read and check a prompt file.
+    """Read and check a prompt file, or the prompts in the provenance of an earlier run.
 
     Returns:
         One entry, or one per image of an `images` list.
@@ -60,6 +61,8 @@ def read_prompt_file(path: Path) -> list[PromptFile]:
         raise PromptError(
             "a prompt file in JSON", f"{path} ({reason})", "see docs/prompts.md"
         ) from None
+    if isinstance(content, dict) and "software" in content and "prompts" in content:
+        content = content["prompts"]  # the provenance of an earlier run
     if isinstance(content, dict) and "images" in content:
         _check_fields(content, {"images"}, f"{path.name}")
         entries = _list(content["images"], f"{path.name}: images")
@@ -80,9 +83,12 @@ def parse_prompts(content: Any, where: str = "prompts") -> PromptFile:
     if axis is not None and axis not in AXES:
         raise PromptError(f"{where}: axis to be z, y or x", repr(axis))
     prompts: list[Prompt] = []
-    for k, entry in enumerate(_list(content["objects"], f"{where}: objects")):
-        default = f"object {k + 1}"
-        prompts += _object_prompts(entry, default, axis or "z", f"{where}: objects[{k}]")
+    entries = _list(content["objects"], f"{where}: objects")
+    named = {e["name"] for e in entries if isinstance(e, dict) and isinstance(e.get("name"), str)}
+    free = (name for n in count(1) if (name := f"object {n}") not in named)
+    for k, entry in enumerate(entries):
+        default = "" if isinstance(entry, dict) and "name" in entry else next(free)
+        prompts += _object_prompts(entry, default, axis, f"{where}: objects[{k}]")
     if not prompts:
         raise PromptError(f"{where}: at least one prompt", "none")
     return PromptFile(tuple(prompts), image, axis)
@@ -96,7 +102,7 @@ def prompts_to_json(
     return {**content, "axis": axis, "objects": [entry for o in objects for entry in o.to_json()]}
 
 
-def _object_prompts(entry: Any, default_name: str, axis: Axis, where: str) -> list[Prompt]:
+def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str) -> list[Prompt]:
     _check_fields(entry, {"name", "boxes", "points", "box3d"}, where)
     name = entry.get("name", default_name)
     if not isinstance(name, str) or not name:

@@ -41,7 +41,7 @@ class Box:
         xyxy: (x0, y0, x1, y1), pixel indices with both ends inside the box.
         slice: index of the slice along `axis`; None on pictures (or volumes of one slice).
         name: the object it belongs to; None makes an object of its own.
-        axis: the axis the slice is taken along.
+        axis: the axis the slice is taken along; None takes the axis of the run.
     """
 
     kind: ClassVar[str] = "box"
@@ -49,7 +49,7 @@ class Box:
     xyxy: tuple[float, float, float, float]
     slice: int | None = None
     name: str | None = None
-    axis: Axis = "z"
+    axis: Axis | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "xyxy", _numbers(self.xyxy, 4, "a box of 4 numbers x0,y0,x1,y1"))
@@ -62,15 +62,16 @@ class Box:
                 "give the smaller corner first",
             )
 
-    def check(self, geometry: Geometry) -> Box:
-        """This box, placed on a grid: the slice filled in where there is only one.
+    def check(self, geometry: Geometry, axis: Axis = "z") -> Box:
+        """This box, placed on a grid: axis and, where there is only one, slice filled in.
 
         Raises:
             PromptError: the box or its slice lies outside the image, or the slice is missing.
         """
-        placed = _on_slice(self.slice, geometry, self.axis, "box")
-        _inside([self.xyxy[:2], self.xyxy[2:]], geometry, self.axis, f"the box {_text(self.xyxy)}")
-        return Box(self.xyxy, placed, self.name, self.axis)
+        axis = self.axis or axis
+        placed = _on_slice(self.slice, geometry, axis, "box")
+        _inside([self.xyxy[:2], self.xyxy[2:]], geometry, axis, f"the box {_text(self.xyxy)}")
+        return Box(self.xyxy, placed, self.name, axis)
 
     def to_json(self) -> dict[str, Any]:
         """The box as an entry of a prompt file."""
@@ -101,8 +102,8 @@ class Box3D:
                 "give the smaller corner first",
             )
 
-    def check(self, geometry: Geometry) -> Box3D:
-        """This box, if it lies inside the volume.
+    def check(self, geometry: Geometry, axis: Axis = "z") -> Box3D:
+        """This box, if it lies inside the volume; it is the same along every axis.
 
         Raises:
             PromptError: the image is a picture, or the box reaches outside.
@@ -143,7 +144,7 @@ class Points:
         labels: (N,) 1 for "belongs to the object", 0 for "does not".
         slice: index of the slice along `axis`; None on pictures.
         name: the object they belong to.
-        axis: the axis the slice is taken along.
+        axis: the axis the slice is taken along; None takes the axis of the run.
     """
 
     kind: ClassVar[str] = "point"
@@ -152,7 +153,7 @@ class Points:
     labels: tuple[int, ...]
     slice: int | None = None
     name: str | None = None
-    axis: Axis = "z"
+    axis: Axis | None = None
 
     def __post_init__(self) -> None:
         xy = tuple(_numbers(p, 2, "points of 2 numbers x,y") for p in self.xy)
@@ -166,11 +167,12 @@ class Points:
         object.__setattr__(self, "labels", tuple(int(v) for v in self.labels))
         object.__setattr__(self, "slice", _whole(self.slice))
 
-    def check(self, geometry: Geometry) -> Points:
+    def check(self, geometry: Geometry, axis: Axis = "z") -> Points:
         """These points, placed on a grid; as `Box.check`."""
-        placed = _on_slice(self.slice, geometry, self.axis, "point")
-        _inside(self.xy, geometry, self.axis, "a point")
-        return Points(self.xy, self.labels, placed, self.name, self.axis)
+        axis = self.axis or axis
+        placed = _on_slice(self.slice, geometry, axis, "point")
+        _inside(self.xy, geometry, axis, "a point")
+        return Points(self.xy, self.labels, placed, self.name, axis)
 
     def to_json(self) -> list[dict[str, Any]]:
         """The points as entries of a prompt file."""
@@ -222,7 +224,9 @@ class ObjectPrompts:
         return [{**entry, **first}, *({"name": self.name, **b} for b in rest)]
 
 
-def group_by_object(prompts: Iterable[Prompt], geometry: Geometry) -> list[ObjectPrompts]:
+def group_by_object(
+    prompts: Iterable[Prompt], geometry: Geometry, axis: Axis = "z"
+) -> list[ObjectPrompts]:
     """Check prompts against a grid and gather them into objects, in order of first mention.
 
     Prompts that share a name belong to one object. Unnamed boxes are objects of their own, unless
@@ -231,7 +235,7 @@ def group_by_object(prompts: Iterable[Prompt], geometry: Geometry) -> list[Objec
     Raises:
         PromptError: no prompt at all, or one that lies outside the image.
     """
-    checked = [p.check(geometry) for p in prompts]
+    checked = [p.check(geometry, axis) for p in prompts]
     if not checked:
         raise PromptError(
             "at least one prompt",
@@ -272,12 +276,12 @@ _BOX3D = re.compile(rf"(?P<bounds>{_NUMBER}(?:,{_NUMBER}){{5}})(?:=(?P<name>.+))
 _POINT = re.compile(rf"(?P<xy>{_NUMBER},{_NUMBER}),(?P<label>[+-]){_TAIL}")
 
 
-def parse_box(text: str, axis: Axis = "z") -> Box:
+def parse_box(text: str) -> Box:
     """Read `x0,y0,x1,y1[@slice][=name]`, the command line's way to write a box."""
     match = _BOX.fullmatch(_without_spaces(text))
     if not match:
         raise PromptError("a box written x0,y0,x1,y1[@slice][=name]", repr(text), "see --help")
-    return Box(_split(match["xyxy"]), _index(match["slice"]), match["name"], axis)  # type: ignore[arg-type]
+    return Box(_split(match["xyxy"]), _index(match["slice"]), match["name"])  # type: ignore[arg-type]
 
 
 def parse_box3d(text: str) -> Box3D:
@@ -288,13 +292,13 @@ def parse_box3d(text: str) -> Box3D:
     return Box3D(_split(match["bounds"]), match["name"])  # type: ignore[arg-type]
 
 
-def parse_point(text: str, axis: Axis = "z") -> Points:
+def parse_point(text: str) -> Points:
     """Read `x,y,+|-[@slice][=name]`."""
     match = _POINT.fullmatch(_without_spaces(text))
     if not match:
         raise PromptError("a point written x,y,+|-[@slice][=name]", repr(text), "see --help")
     xy, label = _split(match["xy"]), int(match["label"] == "+")
-    return Points((xy,), (label,), _index(match["slice"]), match["name"], axis)  # type: ignore[arg-type]
+    return Points((xy,), (label,), _index(match["slice"]), match["name"])  # type: ignore[arg-type]
 
 
 def _without_spaces(text: str) -> str:

@@ -33,6 +33,9 @@ def test_unknown_verbs_and_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["segmnt"]) == 2
     assert "expected a verb out of" in capsys.readouterr().err
     assert main(["models", "--nonsense"]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: expected the options of promptseg models, got Unrecognized")
+    assert printed.count("\n") == 1
     assert main(["--version"]) == 0
     assert __version__ in capsys.readouterr().out
 

@@ -85,7 +85,7 @@ def test_a_picture_gets_a_mask_an_overlay_and_its_provenance(
 
 
 def test_a_volume_comes_back_on_its_own_grid_and_can_be_replayed(
-    scan: Path, tmp_path: Path
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "mask.nii.gz"
     assert run("-i", scan, "-o", out, "--box", "17,17,47,47@2=ball", "--quiet") == 0
@@ -95,6 +95,8 @@ def test_a_volume_comes_back_on_its_own_grid_and_can_be_replayed(
     assert dsc(mask, ball((5, 64, 64), (2, 32, 32), 16)) > 0.9
 
     again = tmp_path / "again.nii.gz"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     assert run("--config", tmp_path / "mask.json", "-o", again, "--quiet") == 0
     np.testing.assert_array_equal(np.asarray(nib.load(again).dataobj).T == 1, mask)
 
@@ -110,7 +112,7 @@ def test_a_configuration_file_counts_as_options_given_first(
     assert (options["min_iou"], options["margin"]) == (0.4, 0.1)
     assert not (tmp_path / "m.overlay.png").exists()
     for text, message in (
-        ("slices: 5", "slices FIRST:LAST"),
+        ("slices: 3:10", "slices in quotes"),
         ("overlay: maybe", "true or false"),
         ("- a list", "`option: value` lines"),
         ("a: [", "in YAML or JSON"),
@@ -254,6 +256,53 @@ def test_outputs_that_cannot_be_written(
     assert (tmp_path / "exists2.json").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-o", "disc.png", "--overwrite", "--box", "60,30,120,90"],
+        ["-o", "p.nii.gz", "--overwrite", "--prompts", "p.json"],
+    ],
+)
+def test_inputs_are_never_replaced(
+    arguments: list[str],
+    picture: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    entry = {"name": "disc", "boxes": [{"xyxy": [60, 30, 120, 90]}]}
+    (tmp_path / "p.json").write_text(json.dumps({"objects": [entry]}))
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    assert run("-i", picture, *arguments) == 2
+    assert "outputs that are not inputs too" in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_study_folder_with_one_series_below(tmp_path: Path) -> None:
+    pydicom_data = pytest.importorskip("pydicom.data")
+    study = tmp_path / "study" / "series1"
+    study.mkdir(parents=True)
+    shutil.copy(pydicom_data.get_testdata_file("CT_small.dcm"), study / "1.dcm")
+    out = tmp_path / "mask.nii.gz"
+    assert run("-i", tmp_path / "study", "-o", out, "--box", "40,40,90,90", "--no-overlay") == 0
+    assert out.is_file()
+    assert nib.load(out).shape == (128, 128, 1)
+
+
+def test_a_failing_overlay_leaves_nothing_behind(
+    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from promptseg.segment import job
+
+    def broken(*_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(job, "overlay_picture", broken)
+    assert run("-i", picture, "-o", tmp_path / "m.png", "--box", "60,30,120,90") == 2
+    assert files(tmp_path) == ["disc.png"]
+
+
 def test_a_full_disk_leaves_nothing_behind(
     picture: Path,
     tmp_path: Path,
@@ -307,7 +356,7 @@ def test_a_folder_is_segmented_and_resumed(
     out = tmp_path / "out"
     command = ["-i", folder, "-o", out, "--prompts", tmp_path / "all.json"]
     assert run(*command) == 0
-    assert len(files(out)) == 10  # three of each, and the journal
+    assert len(files(out)) == 9
     assert "3 images, 0 done already" in capsys.readouterr().out
     stamps = {p: p.stat().st_mtime_ns for p in out.iterdir()}
     (out / "b.json").unlink()  # as if killed when only the mask of b was there
@@ -315,9 +364,10 @@ def test_a_folder_is_segmented_and_resumed(
     (out / "c.json").unlink()  # as if c had not been begun
     (out / "c.png").unlink()
     (out / "c.overlay.png").unlink()
+    (out / ".promptseg-begun").write_text("b.png\n")
     assert run(*command) == 0
     assert "3 images, 1 done already" in capsys.readouterr().out
-    assert len(files(out)) == 10
+    assert len(files(out)) == 9
     assert all(p.stat().st_mtime_ns == t for p, t in stamps.items() if p.name[0] == "a")
 
 
@@ -332,6 +382,57 @@ def test_masks_of_somebody_else_are_not_replaced(
     assert "b.png: exists" in capsys.readouterr().err
     assert (out / "b.png").read_text() == "mine"
     assert (out / "c.png").exists()
+
+
+def test_finished_results_of_another_request_are_kept_unless_overwritten(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = ["-i", folder, "-o", out, "--prompts", tmp_path / "all.json", "--no-overlay"]
+    assert run(*command) == 0
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    assert run(*command, "--fill-holes") == 2
+    assert "a.png: expected a new output file" in capsys.readouterr().err
+    entry = {"name": "disc", "boxes": [{"xyxy": [50, 30, 120, 90]}]}
+    (tmp_path / "all.json").write_text(json.dumps({"objects": [entry]}))
+    assert run(*command) == 2
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+    assert run(*command, "--overwrite", "--json") == 0
+    facts = json.loads((out / "a.json").read_text())
+    assert facts["prompts"]["objects"][0]["boxes"][0]["xyxy"][0] == 50
+
+
+def test_a_folder_prints_json_alone(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["-i", folder, "-o", tmp_path / "out", "--prompts", tmp_path / "all.json", "--json"]
+    assert run(*command, "--no-overlay") == 0
+    assert [f["output"] for f in json.loads(capsys.readouterr().out)] == ["a.png", "b.png", "c.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "mask.png", "--prompts", "all.json"], "a folder as output for the 3 images"),
+        (["-o", "images", "--prompts", "all.json"], "other than the input folder"),
+        (["-o", "out", "--prompts", "all.json", "--suffix", "xyz"], "a suffix out of"),
+        (["-o", "out"], "prompts for the images"),
+        (["-o", "disc.png", "--prompts", "all.json"], "a folder"),
+    ],
+)
+def test_folders_that_cannot_be_done_are_refused_at_once(
+    folder: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert run("-i", folder, *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_one_bad_image_does_not_stop_the_others(
@@ -355,7 +456,7 @@ def test_every_image_may_have_prompts_of_its_own(
     prompts.write_text(json.dumps(content))
     out = tmp_path / "out"
     assert run("-i", folder, "-o", out, "--prompts", prompts, "--no-overlay") == 0
-    assert files(out)[1:] == ["a.json", "a.png", "c.json", "c.png"]
+    assert files(out) == ["a.json", "a.png", "c.json", "c.png"]
     content["images"].append({"image": "z.png", "objects": [entry]})
     prompts.write_text(json.dumps(content))
     assert run("-i", folder, "-o", out, "--prompts", prompts) == 2

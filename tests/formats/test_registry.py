@@ -391,3 +391,26 @@ def test_a_dicom_folder_to_every_volume_format(tmp_path: Path) -> None:
     for suffix in WRITERS:
         out = segmentation_of(image).save(tmp_path / f"mask.{suffix}")
         assert_same_places(read_sitk(out), Grid(corner_mask(), GRIDS["oblique"], ORIGIN))
+
+
+def test_threads_that_save_side_by_side_do_not_mix(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    import numpy as np
+
+    from promptseg.geometry import Geometry
+    from promptseg.image import Segment, Segmentation
+
+    def save(k: int) -> None:
+        mask = np.zeros((8, 8, 8), dtype=bool)
+        mask[k, :, : k + 1] = True
+        geometry = Geometry.from_spacing(mask.shape)
+        result = Segmentation([Segment.from_mask("a", 1, mask)], geometry)
+        result.save(tmp_path / f"m{k}.nii.gz")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(save, range(8)))
+    for k in range(8):
+        found = read(tmp_path / f"m{k}.nii.gz").voxels
+        assert found[k, :, : k + 1].all()
+        assert found.sum() == 8 * (k + 1)

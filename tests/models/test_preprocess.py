@@ -48,7 +48,7 @@ def test_sam_takes_imagenet_statistics_and_pads_after() -> None:
 
 
 def test_logits_come_back_onto_the_slice() -> None:
-    frame = Frame((300, 451), (170, 256), 256)
+    frame = Frame((300, 451), (170, 256), 256, (256 / 451, 256 / 451))
     logits = torch.full((1, 1, 256, 256), -1.0)
     logits[..., :85, :128] = 1.0
     restored = frame.restore(logits)

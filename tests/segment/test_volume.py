@@ -56,7 +56,8 @@ def test_a_slice_that_disagrees_with_its_neighbour_ends_the_object() -> None:
     box = box_on(truth, 8, "z", "part")
     found = Segmenter(BrightPredictor()).segment(volume(truth), box, min_iou=0.5)["part"]
     assert list(np.flatnonzero(found.any((1, 2)))) == list(range(4, 12))
-    loose = Segmenter(BrightPredictor()).segment(volume(truth), box, min_iou=0.1)["part"]
+    loose = Segmenter(BrightPredictor()).segment(volume(truth), box, min_iou=0.1, min_area=0.1)
+    loose = loose["part"]
     assert list(np.flatnonzero(loose.any((1, 2)))) == list(range(4, 16))
 
 
@@ -205,3 +206,90 @@ def test_provenance_names_everything_that_made_the_result() -> None:
         result["ball"].sum() * 4.5 / 1000, abs=1e-4
     )
     assert facts["notice"] == "research software, not a medical device"
+
+
+def test_a_prompted_slice_is_answered_by_its_own_prompts() -> None:
+    truth = np.zeros(SHAPE, dtype=bool)
+    truth[2:18, 5:35, 5:35] = True
+    predictor = BrightPredictor()
+    boxes = (Box((5, 5, 30, 30), 4, "part"), Box((5, 5, 9, 9), 14, "part"))
+    found = Segmenter(predictor).segment(
+        volume(truth), *boxes, margin=0, margin_pixels=0, min_area=0, min_iou=0
+    )["part"]
+    assert found[14].sum() == 25
+    assert found[4].sum() == 26 * 26
+    np.testing.assert_array_equal(found[10], found[4])  # in between, the union
+    # two seeds; from 4 up to 13 and down to the empty slice 1; from 14 down to 5 and up to 18
+    assert len(predictor.boxes) == 2 + 9 + 3 + 9 + 4
+
+
+def test_clicks_beside_the_object_alone_do_not_start_one() -> None:
+    truth = ball(SHAPE, CENTRE, 5)
+    box = box_on(truth, 10, "z", "ball")
+    beside = Points(((24, 20),), (0,), 12, "ball")
+    with pytest.raises(PromptError, match="a click inside 'ball' on slice 12, got clicks outside"):
+        Segmenter(BrightPredictor()).segment(volume(truth), box, beside, force=True)
+
+
+def test_the_axis_of_the_run_holds_for_prompts_without_one() -> None:
+    truth = ball(SHAPE, CENTRE, 6)
+    found = box_on(truth, 20, "y")
+    result = Segmenter(BrightPredictor()).segment(
+        volume(truth), Box(found.xyxy, 20, "ball"), axis="y", min_iou=0, min_area=0
+    )
+    np.testing.assert_array_equal(result["ball"], truth)
+    assert result.provenance["prompts"]["axis"] == "y"
+    own = Segmenter(BrightPredictor()).segment(volume(truth), found, min_iou=0, min_area=0)
+    assert own.provenance["options"]["axis"] == "y"
+    mixed = (found, box_on(truth, 10, "z"))
+    with pytest.raises(PromptError, match="slices of one axis"):
+        Segmenter(BrightPredictor()).segment(volume(truth), *mixed)
+
+
+@pytest.mark.parametrize(("axis", "pixel"), [("z", (1, 1.5)), ("y", (1, 3)), ("x", (1.5, 3))])
+def test_the_model_is_told_the_true_shape_of_pixels(axis: Axis, pixel: tuple[float, float]) -> None:
+    truth = ball(SHAPE, CENTRE, 5)
+    predictor = BrightPredictor()
+    box = box_on(truth, CENTRE[AXES.index(axis)], axis)
+    Segmenter(predictor).segment(volume(truth), box, propagate="none")
+    assert predictor.pixels == [pytest.approx(pixel)]
+
+
+def test_margins_are_equal_in_millimetres() -> None:
+    rule = PropagationRule(margin_pixels=2)
+    assert grown_box((10, 10, 20, 20), rule, (40, 40), None, (1, 4)) == (8, 9.5, 22, 20.5)
+
+
+def test_a_second_prompt_on_the_same_image_encodes_nothing_again() -> None:
+    truth = ball(SHAPE, CENTRE, 5)
+    image, predictor = volume(truth), BrightPredictor()
+    segmenter = Segmenter(predictor)
+    first = segmenter.segment(image, box_on(truth, 10, "z"))
+    encoded = len(predictor.encoded)
+    second = segmenter.segment(image, box_on(truth, 10, "z"))
+    assert len(predictor.encoded) == encoded
+    assert second.provenance["timings"]["slices_encoded"] == 0
+    assert first.provenance["timings"]["slices_encoded"] == encoded
+    segmenter.segment(image, box_on(truth, 10, "z"), window="lung")
+    assert len(predictor.encoded) > encoded
+
+
+def test_notes_do_not_multiply() -> None:
+    truth = ball(SHAPE, CENTRE, 5)
+    image = volume(truth)
+    image.modality = "unknown"
+    segmenter = Segmenter(BrightPredictor(level=60))
+    notes = [segmenter.segment(image, box_on(truth, 10, "z")).provenance["notes"] for _ in range(3)]
+    assert [len(n) for n in notes] == [1, 1, 1]
+    assert image.source.notes == []
+
+
+def test_quality_speaks_only_of_slices_with_a_mask() -> None:
+    truth = ball(SHAPE, CENTRE, 5)
+    box = box_on(truth, 10, "z", "ball")
+    result = Segmenter(BrightPredictor()).segment(volume(truth), box, smooth_slices=3)
+    segment = result.segments[0]
+    occupied = np.flatnonzero(result["ball"].any((1, 2)))
+    assert sorted(segment.quality) == list(occupied)
+    empty = Segmenter(BrightPredictor()).segment(volume(truth), Box((40, 30, 45, 35), 3))
+    assert empty.segments[0].predicted_iou is None

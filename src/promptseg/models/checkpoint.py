@@ -53,7 +53,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     tensors = (
-        {_strip(k): v for k, v in content.items() if isinstance(v, Tensor)}
+        {_strip(k): v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
         if isinstance(content, dict)
         else {}
     )

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promptseg.errors import PromptError
+from promptseg.errors import OutputError, PromptError
 from promptseg.formats import format_for_output, read
 from promptseg.formats.files import atomic_path, beside, check_output
 from promptseg.image import Image
+from promptseg.intensity import Intensity
 from promptseg.progress import step_progress
 from promptseg.promptfile import PromptFile, read_prompt_file
-from promptseg.prompts import Box3D, Prompt, parse_box, parse_box3d, parse_point
+from promptseg.prompts import Prompt, parse_box, parse_box3d, parse_point
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.overlay import overlay_picture
 from promptseg.segment.segmenter import Segmenter, load
 
-__all__ = [
-    "Outputs",
-    "check_outputs",
-    "prompts_of",
-    "replay",
-    "run_job",
-    "segment_file",
-]
+__all__ = ["Outputs", "check_outputs", "prompts_of", "run_job", "segment_file"]
 
 
 @dataclass
@@ -64,84 +60,104 @@ class Outputs:
         return lines
 
 
-def prompts_of(command: SegmentJob, file: PromptFile | None = None) -> list[Prompt]:
+def prompts_of(job: SegmentJob, file: PromptFile | None = None) -> list[Prompt]:
     """The prompts of the command line and of one entry of its prompt file."""
-    axis = command.axis
     prompts: list[Prompt] = list(file.prompts) if file else []
-    if file and file.axis is None and axis != "z":
-        prompts = [
-            p if isinstance(p, Box3D) else dataclasses.replace(p, axis=axis) for p in prompts
-        ]
-    prompts += [parse_box(text, axis) for text in command.box]
-    prompts += [parse_box3d(text) for text in command.box3d]
-    prompts += [parse_point(text, axis) for text in command.point]
+    prompts += [parse_box(text) for text in job.box]
+    prompts += [parse_box3d(text) for text in job.box3d]
+    prompts += [parse_point(text) for text in job.point]
     return prompts
 
 
-def segment_file(command: SegmentJob) -> Outputs:
-    """Do what the command says for its one input.
+def segment_file(job: SegmentJob) -> Outputs:
+    """Do what the job says for its one input.
 
     Raises:
         PromptsegError: anything the user can put right; nothing has been written then.
     """
     file = None
-    if command.prompts is not None:
-        files = read_prompt_file(command.prompts)
+    if job.prompts is not None:
+        files = read_prompt_file(job.prompts)
         if len(files) != 1:
             raise PromptError(
                 "a prompt file for one image",
-                f"{command.prompts} for {len(files)} images",
+                f"{job.prompts} for {len(files)} images",
                 "give the folder of the images as input",
             )
         file = files[0]
-    prompts = prompts_of(command, file)
-    check_outputs(command)
-    image = read(
-        command.input, modality=command.modality, nan_as=command.nan_as, series=command.series
-    )
+    prompts = prompts_of(job, file)
+    check_outputs(job)
+    image = read(job.input, modality=job.modality, nan_as=job.nan_as, series=job.series)
     if file and file.image and Path(file.image).name != image.name:
         image.source.notes.append(f"the prompt file was written for {file.image}")
-    format_for_output(command.output, image)
-    segmenter = load(
-        command.model, device=command.device, threads=command.threads, quiet=command.quiet
-    )
-    return run_job(segmenter, image, prompts, command)
+    format_for_output(job.output, image)
+    segmenter = load(job.model, device=job.device, threads=job.threads, quiet=job.quiet)
+    return run_job(segmenter, image, prompts, job)
 
 
 def run_job(
-    segmenter: Segmenter, image: Image, prompts: list[Prompt], command: SegmentJob
+    segmenter: Segmenter,
+    image: Image,
+    prompts: list[Prompt],
+    job: SegmentJob,
+    before_writing: Callable[[], None] | None = None,
+    facts: dict[str, Any] | None = None,
 ) -> Outputs:
-    """Segment `image`, and write mask, provenance and overlay."""
-    with step_progress(f"{image.name}: slices", None, command.quiet) as update:
+    """Segment `image` and write all results, or none.
+
+    Args:
+        segmenter: the model.
+        image: what to segment.
+        prompts: where; those the file carries if there are none.
+        job: how, and where to write.
+        before_writing: called once everything is known, before the first file appears.
+        facts: more entries for the provenance.
+    """
+    with step_progress(f"{image.name}: slices", None, job.quiet) as update:
         result = segmenter.segment(
-            image, *prompts, options=command, progress=lambda n, what: update(n, f"({what})")
+            image, *prompts, options=job, progress=lambda n, what: update(n, f"({what})")
         )
-    result.provenance["command"] = replay(command)
-    result.save(command.output, overwrite=command.overwrite, overlap=command.overlap)
-    overlay = beside(command.output, ".overlay.png") if command.overlay else None
-    if overlay:
-        shown = [p.check(image.geometry) for p in prompts or image.source.prompts]
-        axis = result.provenance["prompts"]["axis"]
-        intensity = segmenter.intensity(image, command)
-        with atomic_path(overlay) as temporary:
+    result.provenance.update({"command": _replay(job), **(facts or {})})
+    overlay = beside(job.output, ".overlay.png") if job.overlay else None
+    if before_writing:
+        before_writing()
+    with ExitStack() as files:
+        if overlay:
+            axis = result.provenance["options"]["axis"]
+            shown = [p.check(image.geometry, axis) for p in prompts or image.source.prompts]
+            intensity = Intensity(**result.provenance["intensity"])
+            temporary = files.enter_context(atomic_path(overlay))
             overlay_picture(result, image, intensity, shown, axis).save(temporary)
-    return Outputs(command.output, overlay, beside(command.output, ".json"), result.provenance)
+        result.save(job.output, overwrite=job.overwrite, overlap=job.overlap)
+    return Outputs(job.output, overlay, beside(job.output, ".json"), result.provenance)
 
 
-def check_outputs(command: SegmentJob) -> None:
-    """Refuse before any work what could not be written after it."""
-    check_output(command.output, command.overwrite)
-    check_output(beside(command.output, ".json"), command.overwrite)
-    if command.overlay:
-        check_output(beside(command.output, ".overlay.png"), command.overwrite)
+def check_outputs(job: SegmentJob) -> None:
+    """Refuse before any work what could not be written after it, or would replace an input."""
+    check_output(job.output, job.overwrite)
+    outputs = [job.output, beside(job.output, ".json")]
+    if job.overlay:
+        outputs.append(beside(job.output, ".overlay.png"))
+    for path in outputs:
+        _protect(path, (job.input, job.prompts, job.config, Path(job.model)))
+        check_output(path, job.overwrite)
 
 
-def replay(command: SegmentJob) -> dict[str, Any]:
-    """The command as plain values that `--config` takes."""
-    values = dataclasses.asdict(command)
-    for name in ("overwrite", "config", "json", "quiet"):
+def _protect(output: Path, inputs: Iterable[Path | None]) -> None:
+    for path in inputs:
+        if path is not None and path.exists() and output.exists() and output.samefile(path):
+            raise OutputError(
+                "outputs that are not inputs too", f"{output}, which is read", "choose another name"
+            )
+
+
+def _replay(job: SegmentJob) -> dict[str, Any]:
+    """The job as plain values that `--config` takes; prompts are kept apart, under `prompts`."""
+    values = dataclasses.asdict(job)
+    for name in ("overwrite", "config", "json", "quiet", "box", "box3d", "point", "prompts"):
         values.pop(name)
-    return {
-        k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v
-        for k, v in values.items()
-    }
+    for name in ("input", "output"):
+        values[name] = str(values[name].absolute())
+    if Path(job.model).exists():
+        values["model"] = str(Path(job.model).absolute())
+    return values

@@ -104,10 +104,15 @@ def _longest_chord(position: NDArray[np.float64], height: NDArray[np.float64]) -
 
 def _edge_midpoints(plane: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(N, 2) x, y midpoints of the four edges of the outermost pixels of every row and column."""
-    rows, columns = np.nonzero(plane)
-    centres = np.stack([columns, rows], axis=1).astype(np.float64)
-    offsets = np.array([(0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5)])
-    return np.unique((centres[:, None] + offsets).reshape(-1, 2), axis=0)
+    sides = []
+    for lines, reach in ((plane, (0.5, 0.0)), (plane.T, (0.0, 0.5))):
+        occupied = np.flatnonzero(lines.any(axis=1))
+        first = lines[occupied].argmax(axis=1)
+        last = lines.shape[1] - 1 - lines[occupied, ::-1].argmax(axis=1)
+        for ends, sign in ((first, -1), (last, 1)):
+            xy = (ends, occupied) if reach[0] else (occupied, ends)
+            sides.append(np.stack(xy, axis=1) + sign * np.array(reach))
+    return np.concatenate(sides)
 
 
 def _orthonormal(steps: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from scipy import ndimage
 from promptseg.geometry import Axis, Geometry, axis_position, opposite
 from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
-from promptseg.prompts import Box, Box3D, Prompt
+from promptseg.prompts import Box, Box3D, Points, Prompt
 
 __all__ = ["COLOURS", "Display", "display_of", "overlay_picture"]
 
@@ -166,12 +166,16 @@ def _panel(
         canvas[inside & ~ndimage.binary_erosion(inside, iterations=2)] = colour
     out = PilImage.fromarray(canvas.round().astype(np.uint8))
     draw = ImageDraw.Draw(out)
+    fx, fy = width / columns, height / rows
     for prompt in prompts:
+        if isinstance(prompt, Points) and (image.kind == "picture" or prompt.slice == index):
+            for (px, py), label in zip(prompt.xy, prompt.labels, strict=True):
+                cx, cy = display.turn_xy(px, py, (rows, columns))
+                _text(draw, ((cx + 0.5) * fx - 4, (cy + 0.5) * fy - 9), "+" if label else "-")
         box = _box_on_slice(prompt, index, axis, image.kind == "picture")
         if box is not None:
             corners = [display.turn_xy(x, y, (rows, columns)) for x, y in (box[:2], box[2:])]
             (x0, x1), (y0, y1) = (sorted(v) for v in zip(*corners, strict=True))
-            fx, fy = width / columns, height / rows
             draw.rectangle(
                 [x0 * fx, y0 * fy, (x1 + 1) * fx - 1, (y1 + 1) * fy - 1], outline="white"
             )

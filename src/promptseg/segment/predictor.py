@@ -20,6 +20,8 @@ from promptseg.models.preprocess import Frame
 from promptseg.models.sam import Sam
 from promptseg.runtime import choose_device, prepare
 
+_CHECKPOINTS = (".pt", ".pth", ".safetensors", ".ckpt", ".bin")
+
 __all__ = ["Embedding", "Prediction", "Predictor"]
 
 
@@ -78,7 +80,7 @@ class Predictor:
         """
         path = Path(model)
         chosen = choose_device(device)
-        if str(model) not in CARDS and (path.suffix or path.exists()):
+        if str(model) not in CARDS and (path.suffix in _CHECKPOINTS or path.exists()):
             tensors = read_checkpoint(path)
             card = identify(tensors, path)
         else:
@@ -104,13 +106,21 @@ class Predictor:
             )
 
     @torch.inference_mode()
-    def encode(self, slices: Sequence[NDArray[np.uint8]]) -> list[Embedding]:
-        """Embed slices of one shape, (rows, columns[, 3]) uint8 each, as one batch."""
-        prepared = [self.card.preprocessing.apply(s) for s in slices]
+    def encode(
+        self, slices: Sequence[NDArray[np.uint8]], pixel: tuple[float, float] = (1, 1)
+    ) -> list[Embedding]:
+        """Embed slices of one shape as one batch.
+
+        Args:
+            slices: (rows, columns[, 3]) uint8 each.
+            pixel: width and height of their pixels, in any unit.
+        """
+        prepared = [self.card.preprocessing.apply(s, pixel) for s in slices]
         batch = torch.from_numpy(np.stack([values for values, _ in prepared])).to(self.device)
         features = self.network.encode(batch.contiguous(memory_format=torch.channels_last))
         return [
-            Embedding(one[None], frame) for one, (_, frame) in zip(features, prepared, strict=True)
+            Embedding(one[None].clone(), frame)
+            for one, (_, frame) in zip(features, prepared, strict=True)
         ]
 
     @torch.inference_mode()

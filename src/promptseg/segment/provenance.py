@@ -24,9 +24,11 @@ def describe(
     intensity: Intensity,
     prompts: dict[str, Any],
     options: dict[str, Any],
+    notes: list[str],
     timings: dict[str, float],
 ) -> dict[str, Any]:
     """The facts of one run as plain values; `objects` are added when the masks are there."""
+    in_space = image.geometry.unit == "mm" and image.kind == "volume"
     return {
         "software": {
             "promptseg": __version__,
@@ -42,7 +44,7 @@ def describe(
             "shape": list(image.geometry.shape),
             "spacing": [round(float(v), 6) for v in image.geometry.spacing],
             "unit": image.geometry.unit,
-            "orientation": image.geometry.orientation if image.geometry.unit == "mm" else None,
+            "orientation": image.geometry.orientation if in_space else None,
             "voxels_sha256": image.sha256(),
         },
         "model": {
@@ -60,7 +62,7 @@ def describe(
         },
         "prompts": prompts,
         "options": options,
-        "notes": list(image.source.notes),
+        "notes": notes,
         "timings": {k: round(v, 3) for k, v in timings.items()},
     }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from promptseg.errors import PromptError
 from promptseg.geometry import Axis, axis_position
@@ -23,7 +24,7 @@ from promptseg.segment.postprocess import fill_holes, largest_component, smooth_
 from promptseg.segment.predictor import Predictor
 from promptseg.segment.provenance import describe, object_facts
 from promptseg.segment.stack import SliceStack
-from promptseg.segment.volume import PropagationRule, SliceMasks, propagate_box
+from promptseg.segment.volume import PropagationRule, SliceMasks, inside, propagate_box
 
 __all__ = ["Segmenter", "load"]
 
@@ -58,12 +59,15 @@ def load(
 class Segmenter:
     """Segments images with one model.
 
+    The embeddings of the last image stay in memory, so that a second prompt on it is quick.
+
     Args:
         predictor: the model.
     """
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
+        self._last: SliceStack | None = None
 
     def segment(
         self,
@@ -92,28 +96,31 @@ class Segmenter:
         """
         options = replace(options or SegmentOptions(), **changes)
         clock = time.perf_counter()
-        objects = group_by_object(prompts or image.source.prompts, image.geometry)
+        objects = group_by_object(prompts or image.source.prompts, image.geometry, options.axis)
         for entry in objects:
             self.predictor.require(entry.kinds, options.force)
-        axis = _common_axis(objects, options)
+        options = replace(options, axis=_common_axis(objects, options))
+        axis = options.axis
         limits = parse_slices(options.slices, image.geometry.slice_count(axis))
         _check_range(objects, axis, limits)
         intensity = self.intensity(image, options)
+        notes = list(image.source.notes)
         if intensity.guessed:
-            image.source.notes.append(
-                f"the file does not say its modality: {intensity.rule} used; "
+            notes.append(
+                f"the file does not say its modality: {intensity.rule}; "
                 "set --modality or --window if that is wrong"
             )
-        for note in image.source.notes:
+        for note in notes:
             log.warning("%s: %s", image.name, note)
         timings = {"prepare_s": time.perf_counter() - clock}
 
         clock = time.perf_counter()
         name_at_work = ""
         batch = options.batch or (8 if self.predictor.device.type == "cuda" else 1)
-        stack = SliceStack(image, axis, intensity, self.predictor, batch)
+        stack = self._stack_of(image, axis, intensity, batch)
+        encoded_before = stack.encoded
         if progress:
-            stack.on_encoded = lambda done: progress(done, name_at_work)
+            stack.on_encoded = lambda done: progress(done - encoded_before, name_at_work)
         segments = []
         for label, entry in enumerate(objects, start=1):
             name_at_work = entry.name
@@ -122,7 +129,8 @@ class Segmenter:
             if segments[-1].is_empty:
                 log.warning("%s: nothing was found for %r", image.name, entry.name)
         timings["segment_s"] = time.perf_counter() - clock
-        timings["slices_encoded"] = stack.encoded
+        timings["slices_encoded"] = stack.encoded - encoded_before
+        stack.on_encoded = None
 
         name = image.source.path.name if image.source.path else None
         provenance = describe(
@@ -131,11 +139,25 @@ class Segmenter:
             intensity,
             prompts_to_json(objects, axis, name),
             options.to_json(),
+            notes,
             timings,
         )
         result = Segmentation(segments, image.geometry, image.source, provenance, image)
         provenance["objects"] = object_facts(result)
         return result
+
+    def _stack_of(self, image: Image, axis: Axis, intensity: Intensity, batch: int) -> SliceStack:
+        """The slices of `image`; those of the last call, with their embeddings, if it is the same."""
+        last = self._last
+        if (
+            last is None
+            or last.image is not image
+            or (last.axis, last.intensity) != (axis, intensity)
+        ):
+            last = SliceStack(image, axis, intensity, self.predictor, batch)
+        last.batch = batch
+        self._last = last
+        return last
 
     def intensity(self, image: Image, options: SegmentOptions) -> Intensity:
         """How the values of `image` become the 0..255 this model expects."""
@@ -159,8 +181,8 @@ class Segmenter:
                 boxes=[seed.box.xyxy] if seed.box else None,
                 points=([seed.points.xy], [seed.points.labels]) if seed.points else None,
             )
-            mask, quality = prediction.masks[0], float(prediction.iou[0])
-            found.add(seed.slice, mask, quality)
+            mask = inside(prediction.masks[0], seed.bounds)
+            found.add(seed.slice, mask, float(prediction.iou[0]))
             if len(stack) > 1 and options.propagate == "box":
                 rest = propagate_box(stack, seed.slice, mask, rule, *seed.reach, seed.bounds)
                 for index, other in rest.masks.items():
@@ -180,12 +202,25 @@ class _Seed:
 
 
 def _seeds(entry: ObjectPrompts, axis: Axis, limits: tuple[int, int]) -> list[_Seed]:
-    """One seed per box (with the clicks of its slice), or per slice with clicks alone."""
+    """One seed per box (with the clicks of its slice), or per slice with clicks alone.
+
+    A prompted slice is answered by its own prompts: what starts on another one ends before it.
+    """
     seeds = []
-    for slice_ in dict.fromkeys(p.slice for p in entry.planar):
+    prompted = sorted({p.slice or 0 for p in entry.planar})
+    for position, slice_ in enumerate(prompted):
         boxes: list[Box | None] = [b for b in entry.boxes if b.slice == slice_]
         points = _joined([p for p in entry.points if p.slice == slice_])
-        seeds += [_Seed(slice_ or 0, box, points, limits) for box in boxes or [None]]
+        if not boxes and points and not any(points.labels):
+            raise PromptError(
+                f"a box or a click inside {entry.name!r} on slice {slice_}",
+                "clicks outside it alone",
+                "put them on a slice with a box or a positive click",
+            )
+        below = prompted[position - 1] + 1 if position else limits[0]
+        above = prompted[position + 1] - 1 if position + 1 < len(prompted) else limits[1]
+        reach = (max(below, limits[0]), min(above, limits[1]))
+        seeds += [_Seed(slice_, box, points, reach) for box in boxes or [None]]
     for box3d in entry.boxes3d:
         box, first, last = box3d.on_axis(axis)
         reach = (max(first, limits[0]), min(last, limits[1]))
@@ -203,7 +238,7 @@ def _joined(points: list[Points]) -> Points | None:
 
 
 def _common_axis(objects: list[ObjectPrompts], options: SegmentOptions) -> Axis:
-    axes = {p.axis for entry in objects for p in entry.planar}
+    axes = {p.axis for entry in objects for p in entry.planar if p.axis}
     if len(axes) > 1:
         raise PromptError(
             "prompts on slices of one axis", " and ".join(sorted(axes)), "run once per axis"
@@ -245,11 +280,16 @@ def _to_segment(
         mask = fill_holes(mask, axis)
     if options.largest_component:
         mask = largest_component(mask)
-    segment = Segment.from_mask(name, label, mask, quality=quality)
-    if offset:
+    along = axis_position(axis) if image.kind == "volume" else None
+    kept = {k: v for k, v in quality.items() if _slice_of(mask, along, k - offset).any()}
+    segment = Segment.from_mask(name, label, mask, quality=kept)
+    if along is not None:
         region = list(segment.region)
-        k = axis_position(axis)
-        region[k] = slice(region[k].start + offset, region[k].stop + offset)
+        region[along] = slice(region[along].start + offset, region[along].stop + offset)
         segment.region = tuple(region)
     segment.measurements = measure(segment, image.geometry, axis)
     return segment
+
+
+def _slice_of(mask: NDArray[np.bool_], along: int | None, index: int) -> NDArray[np.bool_]:
+    return mask if along is None else mask[(slice(None),) * along + (index,)]

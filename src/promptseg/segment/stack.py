@@ -45,6 +45,8 @@ class SliceStack:
         self.batch, self.cache_bytes = batch, cache_bytes
         self.on_encoded = on_encoded
         self.encoded = 0
+        steps = np.linalg.norm(image.geometry.in_plane(axis if len(self) > 1 else "z"), axis=0)
+        self.pixel = (float(steps[0]), float(steps[1]))
         self._cache: OrderedDict[int, Embedding] = OrderedDict()
 
     def __len__(self) -> int:
@@ -54,15 +56,16 @@ class SliceStack:
         """(rows, columns[, 3]) slice as 0..255."""
         return np.ascontiguousarray(self.intensity.apply(self.image.slice(index, self.axis)))
 
+    def _encode(self, indices: list[int]) -> list[Embedding]:
+        return self.predictor.encode([self.pixels(k) for k in indices], self.pixel)
+
     def embedding(self, index: int, towards: int | None = None) -> Embedding:
         """Embedding of one slice; on a miss, slices on the way `towards` another are encoded too."""
         if index not in self._cache:
             step = 1 if towards is None or towards >= index else -1
             end = index + step if towards is None else towards + step
             missing = [k for k in range(index, end, step) if k not in self._cache][: self.batch]
-            for k, embedding in zip(
-                missing, self.predictor.encode([self.pixels(k) for k in missing]), strict=True
-            ):
+            for k, embedding in zip(missing, self._encode(missing), strict=True):
                 self._cache[k] = embedding
             self.encoded += len(missing)
             if self.on_encoded:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from promptseg.prompts import box_of_mask
 from promptseg.segment.stack import SliceStack
 
-__all__ = ["PropagationRule", "SliceMasks", "grown_box", "propagate_box"]
+__all__ = ["PropagationRule", "SliceMasks", "grown_box", "inside", "propagate_box"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class PropagationRule:
 
     Attributes:
         margin: fraction of the box's length added on every side.
-        margin_pixels: pixels added on every side beyond that.
+        margin_pixels: added on every side beyond that, in widths of the pixel's shorter side.
         min_iou: the object ends where neighbouring masks agree less.
         min_area: the object ends where its area is less than this fraction of the first mask's.
         min_quality: the object ends where the predicted IoU is lower.
@@ -89,7 +89,7 @@ def propagate_box(
         rule: margin and where to stop.
         first: lowest slice that may be reached.
         last: highest slice that may be reached.
-        bounds: XYXY that boxes never leave (the sides of a 3D box).
+        bounds: XYXY that boxes and masks never leave (the sides of a 3D box).
 
     Returns:
         The masks of the other slices, until the object ends on either side.
@@ -102,9 +102,10 @@ def propagate_box(
             box = box_of_mask(previous)
             if box is None:
                 break
-            grown = grown_box(box, rule, previous.shape, bounds)
+            grown = grown_box(box, rule, previous.shape, bounds, stack.pixel)
             prediction = stack.predictor.decode(stack.embedding(index, end), boxes=[grown])
-            mask_here, quality = prediction.masks[0], float(prediction.iou[0])
+            mask_here = inside(prediction.masks[0], bounds)
+            quality = float(prediction.iou[0])
             if not rule.continues(first_area, previous, mask_here, quality):
                 break
             found.add(index, mask_here, quality)
@@ -117,11 +118,13 @@ def grown_box(
     rule: PropagationRule,
     shape: tuple[int, ...],
     bounds: tuple[float, float, float, float] | None = None,
+    pixel: tuple[float, float] = (1, 1),
 ) -> tuple[float, float, float, float]:
     """Box with the rule's margins on every side, kept inside the slice (and `bounds`)."""
     x0, y0, x1, y1 = box
-    dx = rule.margin * (x1 - x0 + 1) + rule.margin_pixels
-    dy = rule.margin * (y1 - y0 + 1) + rule.margin_pixels
+    absolute = rule.margin_pixels * min(pixel)
+    dx = rule.margin * (x1 - x0 + 1) + absolute / pixel[0]
+    dy = rule.margin * (y1 - y0 + 1) + absolute / pixel[1]
     low_x, low_y, high_x, high_y = bounds or (0, 0, shape[1] - 1, shape[0] - 1)
     return (
         min(max(x0 - dx, low_x), high_x),
@@ -129,3 +132,14 @@ def grown_box(
         max(min(x1 + dx, high_x), low_x),
         max(min(y1 + dy, high_y), low_y),
     )
+
+
+def inside(
+    mask: NDArray[np.bool_], bounds: tuple[float, float, float, float] | None
+) -> NDArray[np.bool_]:
+    """The part of a (rows, columns) mask whose pixels lie within XYXY `bounds`."""
+    if bounds is None:
+        return mask
+    x0, y0, x1, y1 = bounds
+    y, x = np.ogrid[: mask.shape[0], : mask.shape[1]]
+    return np.asarray(mask & (x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1))

@@ -57,11 +57,6 @@ class PromptEncoder(nn.Module):
         )
         self.no_mask_embed = nn.Embedding(1, channels)
 
-    @property
-    def mask_size(self) -> int:
-        """Side length of mask prompts and low-resolution mask logits."""
-        return 4 * self.grid
-
     def dense_position(self) -> Tensor:
         """(1, C, grid, grid) position of every embedding cell."""
         matrix = self.pe_layer.positional_encoding_gaussian_matrix

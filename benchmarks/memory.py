@@ -33,9 +33,8 @@ def main() -> None:
         mask = np.asarray(nib.load(Path(folder) / "mask.nii.gz").dataobj)
         found = int(mask.any(axis=(0, 1)).sum())
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
-    print(
-        f"| {SHAPE[1]} x {SHAPE[2]} x {SHAPE[0]} CT, {found} slices segmented | {peak:.2f} GiB | {took:.0f} s |"
-    )
+    size = f"{SHAPE[1]} x {SHAPE[2]} x {SHAPE[0]} CT, {found} slices segmented"
+    print(f"| {size} | {peak:.2f} GiB | {took:.0f} s |")
 
 
 def _make(path: Path) -> None:

@@ -49,9 +49,10 @@ def dsc(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
     return float(2 * (truth & found).sum() / (truth.sum() + found.sum()))
 
 
-def evaluate(predictor: Predictor, case: Case) -> Iterator[Row]:
-    """Rows of one case."""
-    intensity = choose_intensity(case.image, keep_8bit=predictor.card.keep_8bit)
+def evaluate(predictor: Predictor, case: Case, clip: bool = False) -> Iterator[Row]:
+    """Rows of one case; `clip` clips 8-bit pictures that the model's card would leave alone."""
+    keep = predictor.card.keep_8bit and not clip
+    intensity = choose_intensity(case.image, keep_8bit=keep)
     todo: dict[int, list[tuple[int, NDArray[np.bool_]]]] = defaultdict(list)
     for label in case.chosen:
         masks = case.labels == label
@@ -87,6 +88,7 @@ def main() -> int:
     parser.add_argument("--reference", type=Path, help="CSV of reference rows to compare with")
     parser.add_argument("--datasets", nargs="*", help="only these")
     parser.add_argument("--cases", type=int, help="only so many cases of each dataset")
+    parser.add_argument("--clip", action="store_true", help="clip 8-bit pictures by percentiles")
     arguments = parser.parse_args()
     root = data_root()
     names = arguments.datasets or [*datasets("picture", root), *datasets("volume", root)]
@@ -96,7 +98,7 @@ def main() -> int:
         for done, name in enumerate(names):
             update(done, name)
             for case in cases(name, root, arguments.cases):
-                rows += evaluate(predictor, case)
+                rows += evaluate(predictor, case, arguments.clip)
             _write(rows, arguments.output)
     reference = read_reference(arguments.reference) if arguments.reference else {}
     return _summary(rows, reference, names)
@@ -105,7 +107,7 @@ def main() -> int:
 def _write(rows: list[Row], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
+        writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(Row._fields)
         writer.writerows(rows)
 

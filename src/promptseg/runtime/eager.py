@@ -11,6 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from promptseg.errors import InputError
 from promptseg.models.sam.tiny_vit import ConvBN
+from promptseg.runtime.allocator import keep_freed_memory
 
 __all__ = ["choose_device", "prepare", "set_threads"]
 
@@ -62,6 +63,8 @@ def prepare(network: N, device: torch.device) -> N:
     The network is changed in place and can no longer be saved under official names. Embeddings stay
     within a few 1e-6 of the plain network.
     """
+    if device.type == "cpu":
+        keep_freed_memory()
     _fuse(network)
     network.to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -76,7 +76,7 @@ class SegmentOptions:
         _require(0 <= self.min_area <= 1, "min_area", "a fraction from 0 to 1", self.min_area)
         _require(0 <= self.min_iou <= 1, "min_iou", "an IoU from 0 to 1", self.min_iou)
         _require(0 <= self.min_quality <= 1, "min_quality", "an IoU from 0 to 1", self.min_quality)
-        _require(1 < self.max_growth < 1e9, "max_growth", "a factor above 1", self.max_growth)
+        _require(1 < self.max_growth <= 1e9, "max_growth", "above 1, at most 1e9", self.max_growth)
         _require(self.smooth_slices >= 0, "smooth_slices", "0 or more", self.smooth_slices)
         _require(self.batch is None or self.batch > 0, "batch", "a number above 0", self.batch)
         parse_slices(self.slices, 1 << 31)

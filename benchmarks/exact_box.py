@@ -49,8 +49,17 @@ def dsc(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
     return float(2 * (truth & found).sum() / (truth.sum() + found.sum()))
 
 
-def evaluate(predictor: Predictor, case: Case, clip: bool = False) -> Iterator[Row]:
-    """Rows of one case; `clip` clips 8-bit pictures that the model's card would leave alone."""
+def evaluate(
+    predictor: Predictor, case: Case, clip: bool = False, every: int = 1
+) -> Iterator[Row]:
+    """Rows of one case.
+
+    Args:
+        predictor: the model.
+        case: image and labels.
+        clip: clip 8-bit pictures that the model's card would leave alone.
+        every: of the slices of the rule, take each `every`-th alone.
+    """
     keep = predictor.card.keep_8bit and not clip
     intensity = choose_intensity(case.image, keep_8bit=keep)
     todo: dict[int, list[tuple[int, NDArray[np.bool_]]]] = defaultdict(list)
@@ -62,7 +71,7 @@ def evaluate(predictor: Predictor, case: Case, clip: bool = False) -> Iterator[R
         usable = np.flatnonzero(masks.sum(axis=(1, 2)) > _MIN_PIXELS)
         for index in usable[:: max(1, len(usable) // _SLICES)]:
             todo[int(index)].append((label, masks[index]))
-    for index, objects in sorted(todo.items()):
+    for index, objects in sorted(todo.items())[::every]:
         pixels = np.ascontiguousarray(intensity.apply(case.image.slice(index)))
         embedding = predictor.encode([pixels])[0]
         found = predictor.decode(embedding, boxes=[box_of_mask(mask) for _, mask in objects])

@@ -6,7 +6,7 @@ the whole volume, against the whole label. `--search` compares settings instead;
 and the settings share them.
 
     python benchmarks/volumes.py -o benchmarks/results/2026-11-21_volumes.csv
-    python benchmarks/volumes.py --search --cases 4 -o benchmarks/results/2026-11-21_volumes_search.csv
+    python benchmarks/volumes.py --search --cases 3 -o benchmarks/results/2026-11-21_volumes_search.csv
 """
 
 from __future__ import annotations

@@ -156,6 +156,7 @@ class Segment:
         region: one slice per grid axis, array order; placing `crop` there gives the full mask.
         quality: predicted IoU per segmented slice, {slice index: value}; 0 for a picture.
         measurements: filled by `segment.measure`.
+        prompted: slices that the user's own prompts answered; corrections elsewhere leave them alone.
     """
 
     name: str
@@ -164,6 +165,7 @@ class Segment:
     region: tuple[slice, ...]
     quality: dict[int, float] = field(default_factory=dict)
     measurements: dict[str, Any] = field(default_factory=dict)
+    prompted: tuple[int, ...] = ()
 
     @classmethod
     def from_mask(cls, name: str, label: int, mask: NDArray[np.bool_], **extra: Any) -> Segment:

@@ -5,10 +5,13 @@ One image::
     {"image": "scan.nii.gz", "axis": "z", "objects": [
       {"name": "liver", "boxes": [{"xyxy": [120, 80, 200, 160], "slice": 40}]},
       {"name": "lesion", "points": [{"xy": [150, 110], "slice": 40, "label": 1}]},
-      {"name": "node", "box3d": [30, 40, 12, 60, 70, 20]}]}
+      {"name": "node", "box3d": [30, 40, 12, 60, 70, 20]},
+      {"name": "tumour", "markers": [
+        {"slice": 10, "long": [[60, 70], [90, 95]], "short": [[80, 70], [70, 96]]}, ...]}]}
 
 Many images: `{"images": [{"image": "a.nii.gz", "objects": [...]}, ...]}`. `image` and `axis` may be
 left out; an unknown field is an error, so that a typing mistake is never a prompt that is ignored.
+Markups of 3D Slicer and the provenance of an earlier run are understood too.
 """
 
 from __future__ import annotations
@@ -23,9 +26,13 @@ from typing import Any
 
 from promptseg.errors import PromptError
 from promptseg.geometry import AXES, Axis
-from promptseg.prompts import Box, Box3D, ObjectPrompts, Points, Prompt
+from promptseg.prompts import Box, Box3D, Marker, Mask, Millimetres, ObjectPrompts, Points, Prompt
+from promptseg.prompts.mask import from_runs
+from promptseg.prompts.slicer import is_markups, read_markups
 
 __all__ = ["PromptFile", "parse_prompts", "prompts_to_json", "read_prompt_file"]
+
+_MOST_PIXELS = 1 << 28  # of a mask in a prompt file: a slice of 16384 x 16384
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,8 @@ def read_prompt_file(path: Path) -> list[PromptFile]:
         ) from None
     if isinstance(content, dict) and "software" in content and "prompts" in content:
         content = content["prompts"]  # the provenance of an earlier run
+    if is_markups(content):
+        return [PromptFile(tuple(read_markups(content, path)))]
     if isinstance(content, dict) and "images" in content:
         _check_fields(content, {"images"}, f"{path.name}")
         entries = _list(content["images"], f"{path.name}: images")
@@ -102,35 +111,116 @@ def prompts_to_json(
     return {**content, "axis": axis, "objects": [entry for o in objects for entry in o.to_json()]}
 
 
+_FIELDS = {"name", "boxes", "points", "box3d", "box3d_mm", "masks", "markers"}
+
+
 def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str) -> list[Prompt]:
-    _check_fields(entry, {"name", "boxes", "points", "box3d"}, where)
+    _check_fields(entry, _FIELDS, where)
     name = entry.get("name", default_name)
     if not isinstance(name, str) or not name:
         raise PromptError(f"{where}: name to be a text", repr(name))
     prompts: list[Prompt] = []
-    for k, box in enumerate(_list(entry.get("boxes", []), f"{where}.boxes")):
-        place = f"{where}.boxes[{k}]"
-        _check_fields(box, {"xyxy", "slice"}, place, required={"xyxy"})
+    for box, place in _entries(entry, "boxes", {"xyxy", "xyxy_mm", "slice"}, where):
+        _check_one_of(box, ("xyxy", "xyxy_mm"), place)
+        values = _numbers(box.get("xyxy", box.get("xyxy_mm")), place)
         with _at(place):
-            prompts.append(Box(_numbers(box["xyxy"], place), _slice(box, place), name, axis))
+            if "xyxy" in box:
+                prompts.append(Box(values, _slice(box, place), name, axis))
+            else:
+                corners = (values[: len(values) // 2], values[len(values) // 2 :])
+                prompts.append(Millimetres("box", corners, (), _slice(box, place), name))
+    prompts += _clicks(entry, name, axis, where)
+    for mask, place in _entries(entry, "masks", {"slice", "size", "runs", "as_drawn"}, where):
+        prompts.append(_mask(mask, name, axis, place))
+    for marker, place in _entries(entry, "markers", {"slice", "long", "short"}, where):
+        prompts.append(_marker(marker, name, axis, place))
+    if "box3d" in entry:
+        with _at(f"{where}.box3d"):
+            prompts.append(Box3D(_numbers(entry["box3d"], f"{where}.box3d"), name))
+    if "box3d_mm" in entry:
+        with _at(f"{where}.box3d_mm"):
+            values = _numbers(entry["box3d_mm"], f"{where}.box3d_mm")
+            prompts.append(Millimetres("box3d", (values[:3], values[3:]), name=name))
+    return prompts
+
+
+def _clicks(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> list[Prompt]:
+    """Clicks of one object, gathered by slice; those in millimetres find theirs later."""
     by_slice: dict[int | None, tuple[list[Any], list[int]]] = {}
-    for k, point in enumerate(_list(entry.get("points", []), f"{where}.points")):
-        place = f"{where}.points[{k}]"
-        _check_fields(point, {"xy", "slice", "label"}, place, required={"xy"})
+    prompts: list[Prompt] = []
+    for point, place in _entries(entry, "points", {"xy", "xyz_mm", "slice", "label"}, where):
+        _check_one_of(point, ("xy", "xyz_mm"), place)
         label = point.get("label", 1)
         if label not in (0, 1) or isinstance(label, (bool, float)):
             raise PromptError(f"{place}: label to be 1 (inside) or 0 (outside)", repr(label))
+        values = _numbers(point.get("xy", point.get("xyz_mm")), place)
         with _at(place):
-            single = Points((_numbers(point["xy"], place),), (label,), name=name, axis=axis)
+            if "xyz_mm" in point:
+                prompts.append(
+                    Millimetres("points", (values,), (label,), _slice(point, place), name)
+                )
+                continue
+            single = Points((values,), (label,), name=name, axis=axis)
         xy, labels = by_slice.setdefault(_slice(point, place), ([], []))
         xy += single.xy
         labels += single.labels
     for slice_, (xy, labels) in by_slice.items():
         prompts.append(Points(tuple(xy), tuple(labels), slice_, name, axis))
-    if "box3d" in entry:
-        with _at(f"{where}.box3d"):
-            prompts.append(Box3D(_numbers(entry["box3d"], f"{where}.box3d"), name))
     return prompts
+
+
+def _mask(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> Mask:
+    _check_fields(entry, set(entry), where, required={"size", "runs"})
+    size = _whole_numbers(entry["size"], 2, where)
+    runs = [_whole_numbers(run, 2, where) for run in _list(entry["runs"], f"{where}.runs")]
+    drawn = entry.get("as_drawn", False)
+    if not isinstance(drawn, bool):
+        raise PromptError(f"{where}: as_drawn to be true or false", repr(drawn))
+    if not 0 < size[0] * size[1] <= _MOST_PIXELS or min(size) < 1:
+        raise PromptError(f"{where}: size [rows, columns] of a slice", repr(size))
+    with _at(where):
+        return Mask(from_runs(runs, (size[0], size[1])), _slice(entry, where), name, axis, drawn)
+
+
+def _marker(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> Marker:
+    _check_fields(entry, set(entry), where, required={"long"})
+    lines: dict[str, Any] = {}
+    slices = set()
+    for which in ("long", "short"):
+        if which not in entry:
+            continue
+        ends = [_numbers(end, where) for end in _list(entry[which], f"{where}.{which}")]
+        slices |= {end[2] for end in ends if len(end) == 3}
+        lines[which] = tuple(end[:2] if len(end) == 3 else end for end in ends)
+    slice_ = _slice(entry, where)
+    if len(slices | ({slice_} if slice_ is not None else set())) > 1:
+        raise PromptError(
+            f"{where}: lines that stay on one slice",
+            f"ends on the slices {', '.join(f'{s:g}' for s in sorted(slices))}",
+            "draw both lines on the same slice",
+        )
+    if slice_ is None and slices:
+        slice_ = _slice({"slice": int(s) if (s := slices.pop()).is_integer() else s}, where)
+    with _at(where):
+        return Marker(**lines, slice=slice_, name=name, axis=axis)
+
+
+def _entries(
+    entry: dict[str, Any], key: str, allowed: set[str], where: str
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """The entries of a list with the place of each, for messages."""
+    for k, item in enumerate(_list(entry.get(key, []), f"{where}.{key}")):
+        place = f"{where}.{key}[{k}]"
+        _check_fields(item, allowed, place)
+        yield item, place
+
+
+def _check_one_of(entry: dict[str, Any], names: tuple[str, str], where: str) -> None:
+    given = [name for name in names if name in entry]
+    if len(given) != 1:
+        raise PromptError(
+            f"{where}: the field {' or '.join(names)}", " and ".join(given) if given else "none"
+        )
 
 
 @contextmanager
@@ -171,6 +261,13 @@ def _numbers(value: Any, where: str) -> Any:
         if isinstance(item, bool) or not isinstance(item, (int, float)):
             raise PromptError(f"{where}: numbers", repr(item))
     return tuple(value)
+
+
+def _whole_numbers(value: Any, count: int, where: str) -> list[int]:
+    numbers = _numbers(value, where)
+    if len(numbers) != count or not all(isinstance(n, int) for n in numbers):
+        raise PromptError(f"{where}: {count} whole numbers", repr(value))
+    return list(numbers)
 
 
 def _slice(entry: dict[str, Any], where: str) -> int | None:

@@ -28,6 +28,8 @@ class ModelCard:
         source: where they come from.
         citation: what to cite.
         weak_at: what not to trust it with.
+        propagate: how its masks reach the next slice unless told otherwise (see
+            `promptseg.segment.projection`).
         keep_8bit: whether its training left 8-bit pictures unchanged (see `promptseg.intensity`).
     """
 
@@ -42,6 +44,7 @@ class ModelCard:
     source: str
     citation: str
     weak_at: str
+    propagate: str = "box"
     keep_8bit: bool = False
 
 

@@ -16,7 +16,7 @@ from promptseg.image import Image
 from promptseg.intensity import Intensity
 from promptseg.progress import step_progress
 from promptseg.promptfile import PromptFile, read_prompt_file
-from promptseg.prompts import Prompt, parse_box, parse_box3d, parse_point
+from promptseg.prompts import Prompt, parse_box, parse_box3d, parse_point, place
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.overlay import overlay_picture
 from promptseg.segment.segmenter import Segmenter, load
@@ -124,7 +124,7 @@ def run_job(
     with ExitStack() as files:
         if overlay:
             axis = result.provenance["options"]["axis"]
-            shown = [p.check(image.geometry, axis) for p in prompts or image.source.prompts]
+            shown = place(prompts or image.source.prompts, image.geometry, axis)
             intensity = Intensity(**result.provenance["intensity"])
             temporary = files.enter_context(atomic_path(overlay))
             overlay_picture(result, image, intensity, shown, axis).save(temporary)

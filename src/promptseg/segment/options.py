@@ -10,6 +10,7 @@ import tyro
 
 from promptseg.errors import InputError
 from promptseg.geometry import Axis
+from promptseg.segment.projection import Mode
 
 __all__ = ["SegmentJob", "SegmentOptions", "parse_slices"]
 
@@ -33,9 +34,9 @@ class SegmentOptions:
     slices: str | None = None
     """Range FIRST:LAST of slices (both included) outside which nothing is segmented."""
 
-    propagate: Literal["box", "none"] = "box"
-    """How a prompt on one slice reaches the others: box (each slice is prompted with the box of its
-    neighbour's mask) or none."""
+    propagate: Mode | Literal["none"] | None = None
+    """How a prompt on one slice reaches the others: what of its neighbour's mask prompts each slice
+    (box, point, points, the mask itself, or several), or none; the model's own choice if not given."""
 
     margin: float = 0.05
     """Enlarges the neighbour's box on every side, as a fraction of its length."""
@@ -54,6 +55,9 @@ class SegmentOptions:
 
     max_growth: float = 2.0
     """The object ends where its area grows by more than this factor from one slice to the next."""
+
+    agreement: float = 0.9
+    """A correction spreads until the new mask of a slice agrees this much (IoU) with the old one."""
 
     largest_component: bool = False
     """Keep only the largest connected part of each object."""
@@ -77,6 +81,7 @@ class SegmentOptions:
         _require(0 <= self.min_iou <= 1, "min_iou", "an IoU from 0 to 1", self.min_iou)
         _require(0 <= self.min_quality <= 1, "min_quality", "an IoU from 0 to 1", self.min_quality)
         _require(1 < self.max_growth <= 1e9, "max_growth", "above 1, at most 1e9", self.max_growth)
+        _require(0 < self.agreement <= 1, "agreement", "an IoU up to 1", self.agreement)
         _require(self.smooth_slices >= 0, "smooth_slices", "0 or more", self.smooth_slices)
         _require(self.batch is None or self.batch > 0, "batch", "a number above 0", self.batch)
         parse_slices(self.slices, 1 << 31)

@@ -13,7 +13,7 @@ from scipy import ndimage
 from promptseg.geometry import Axis, Geometry, axis_position, opposite
 from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
-from promptseg.prompts import Box, Box3D, Points, Prompt
+from promptseg.prompts import Box, Box3D, Marker, PlacedPrompt, Points
 
 __all__ = ["COLOURS", "Display", "display_of", "overlay_picture"]
 
@@ -95,7 +95,7 @@ def overlay_picture(
     segmentation: Segmentation,
     image: Image,
     intensity: Intensity,
-    prompts: list[Prompt] | None = None,
+    prompts: list[PlacedPrompt] | None = None,
     axis: Axis = "z",
 ) -> PilImage.Image:
     """Contours and tints over the image: the picture itself, or up to nine slices of a volume.
@@ -104,7 +104,7 @@ def overlay_picture(
         segmentation: the objects.
         image: the image they lie on.
         intensity: how its values are shown.
-        prompts: boxes are drawn in white.
+        prompts: boxes, clicks and marker lines are drawn in white.
         axis: axis of the slices.
     """
     if image.kind == "picture":
@@ -120,7 +120,9 @@ def overlay_picture(
     return _sheet(panels, _legend(segmentation), _caption(image, axis, display))
 
 
-def _slices_to_show(segmentation: Segmentation, prompts: list[Prompt], axis: Axis) -> list[int]:
+def _slices_to_show(
+    segmentation: Segmentation, prompts: list[PlacedPrompt], axis: Axis
+) -> list[int]:
     """Prompted slices, and evenly spaced ones through the extent of the objects."""
     along = axis_position(axis)
     prompted = sorted({s for p in prompts if (s := _prompt_slice(p, axis)) is not None})[:_PANELS]
@@ -140,7 +142,7 @@ def _panel(
     segmentation: Segmentation,
     image: Image,
     intensity: Intensity,
-    prompts: list[Prompt],
+    prompts: list[PlacedPrompt],
     axis: Axis,
     index: int,
     display: Display,
@@ -172,6 +174,10 @@ def _panel(
             for (px, py), label in zip(prompt.xy, prompt.labels, strict=True):
                 cx, cy = display.turn_xy(px, py, (rows, columns))
                 _text(draw, ((cx + 0.5) * fx - 4, (cy + 0.5) * fy - 9), "+" if label else "-")
+        if isinstance(prompt, Marker) and prompt.slice == index:
+            for line in (prompt.long, prompt.short):
+                ends = [display.turn_xy(x, y, (rows, columns)) for x, y in line or ()]
+                draw.line([((x + 0.5) * fx, (y + 0.5) * fy) for x, y in ends], fill="white")
         box = _box_on_slice(prompt, index, axis, image.kind == "picture")
         if box is not None:
             corners = [display.turn_xy(x, y, (rows, columns)) for x, y in (box[:2], box[2:])]
@@ -198,14 +204,14 @@ def _slice_mask(segmentation: Segmentation, k: int, index: int, axis: Axis) -> N
     return out
 
 
-def _prompt_slice(prompt: Prompt, axis: Axis) -> int | None:
+def _prompt_slice(prompt: PlacedPrompt, axis: Axis) -> int | None:
     if isinstance(prompt, Box3D):
         return prompt.on_axis(axis)[0].slice
     return prompt.slice
 
 
 def _box_on_slice(
-    prompt: Prompt, index: int, axis: Axis, picture: bool
+    prompt: PlacedPrompt, index: int, axis: Axis, picture: bool
 ) -> tuple[float, float, float, float] | None:
     if isinstance(prompt, Box3D):
         box, first, last = prompt.on_axis(axis)

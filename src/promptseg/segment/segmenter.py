@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, cast
 
 from promptseg.errors import PromptError
-from promptseg.geometry import Axis, axis_position
+from promptseg.geometry import Axis
 from promptseg.image import Image, Segment, Segmentation
 from promptseg.intensity import Intensity, choose_intensity
 from promptseg.promptfile import prompts_to_json
-from promptseg.prompts import Box, ObjectPrompts, Points, Prompt, group_by_object
-from promptseg.segment.measure import measure
+from promptseg.prompts import ObjectPrompts, Prompt, group_by_object
+from promptseg.segment.assemble import segment_of, slices_of
+from promptseg.segment.correct import correct
+from promptseg.segment.follow import follow
 from promptseg.segment.options import SegmentOptions, parse_slices
-from promptseg.segment.postprocess import fill_holes, largest_component, smooth_across_slices
 from promptseg.segment.predictor import Predictor
+from promptseg.segment.projection import Mode, kinds_of
 from promptseg.segment.provenance import describe, object_facts
 from promptseg.segment.stack import SliceStack
-from promptseg.segment.volume import PropagationRule, SliceMasks, inside, propagate_box
+from promptseg.segment.volume import PropagationRule
 
 __all__ = ["Segmenter", "load"]
 
@@ -81,8 +80,8 @@ class Segmenter:
 
         Args:
             image: picture or volume.
-            prompts: boxes and clicks; those with one name make one object. Without any, those the
-                file carries are used.
+            prompts: boxes, clicks, masks and markers; those with one name make one object. Without
+                any, those the file carries are used.
             options: how; see `SegmentOptions`.
             progress: called with the number of slices encoded and the object at work.
             changes: single options, over `options`: `segment(image, box, window="lung")`.
@@ -95,14 +94,99 @@ class Segmenter:
             InputError: an option that does not fit the image.
         """
         options = replace(options or SegmentOptions(), **changes)
+        given = prompts or image.source.prompts
+        run = self._prepare(image, given, options, progress)
+        segments = []
+        for label, entry in enumerate(run.objects, start=1):
+            run.at_work = entry.name
+            found = follow(run.stack, entry, run.rule, run.limits)
+            slices = tuple(sorted({p.slice or 0 for p in entry.planar}))
+            segments.append(segment_of(entry.name, label, found, image, run.options, slices))
+            if segments[-1].is_empty:
+                log.warning("%s: nothing was found for %r", image.name, entry.name)
+        return self._finish(image, run, segments)
+
+    def correct(
+        self,
+        image: Image,
+        segmentation: Segmentation,
+        *prompts: Prompt,
+        options: SegmentOptions | None = None,
+        progress: Callable[[int, str], None] | None = None,
+        **changes: Any,
+    ) -> Segmentation:
+        """Correct objects of an existing segmentation with clicks, boxes or masks on any slice.
+
+        Only what the prompts change is computed again; see `promptseg.segment.correct`.
+
+        Args:
+            image: the image that was segmented.
+            segmentation: its objects so far, from here or from a file
+                (`promptseg.segment.existing.read_segmentation`). It is left as it is.
+            prompts: named after the objects they correct; a name may be left out where there is one.
+            options: how; see `SegmentOptions`.
+            progress: called with the number of slices encoded and the object at work.
+            changes: single options, over `options`.
+
+        Returns:
+            A new segmentation with all objects.
+
+        Raises:
+            PromptError: a prompt for an object there is not, outside the image, or of a kind the model
+                does not take; a segmentation on another grid.
+        """
+        if not segmentation.geometry.agrees_with(image.geometry):
+            raise PromptError(
+                "a segmentation on the image's own grid",
+                f"one of shape {segmentation.geometry.shape}, image {image.geometry.shape}, or at "
+                "another place",
+                "resample it to the image first",
+            )
+        options = replace(options or SegmentOptions(), **changes)
+        named = [_named(p, segmentation) for p in prompts]
+        run = self._prepare(image, named, options, progress)
+        corrections = {entry.name: entry for entry in run.objects}
+        segments = []
+        for old in segmentation.segments:
+            entry = corrections.get(old.name)
+            if entry is None:
+                segments.append(old)
+                continue
+            run.at_work = old.name
+            before = slices_of(old, image, run.options.axis)
+            settled = old.prompted
+            agreement = run.options.agreement
+            found = correct(run.stack, entry, before, settled, run.rule, agreement, run.limits)
+            slices = tuple(sorted({*settled, *(p.slice or 0 for p in entry.planar)}))
+            segments.append(segment_of(old.name, old.label, found, image, run.options, slices))
+        result = self._finish(image, run, segments)
+        earlier = segmentation.provenance
+        result.provenance["corrects"] = {
+            key: earlier[key]
+            for key in ("output", "created", "prompts", "corrects")
+            if key in earlier
+        }
+        return result
+
+    def _prepare(
+        self,
+        image: Image,
+        prompts: Iterable[Prompt],
+        options: SegmentOptions,
+        progress: Callable[[int, str], None] | None,
+    ) -> _Run:
+        """Check everything there is to check before the first slice is encoded."""
         clock = time.perf_counter()
-        objects = group_by_object(prompts or image.source.prompts, image.geometry, options.axis)
+        objects = group_by_object(prompts, image.geometry, options.axis)
+        mode = options.propagate or cast(Mode, self.predictor.card.propagate)
+        options = replace(options, axis=_common_axis(objects, options), propagate=mode)
+        spreads = image.geometry.slice_count(options.axis) > 1 and mode != "none"
         for entry in objects:
             self.predictor.require(entry.kinds, options.force)
-        options = replace(options, axis=_common_axis(objects, options))
-        axis = options.axis
-        limits = parse_slices(options.slices, image.geometry.slice_count(axis))
-        _check_range(objects, axis, limits)
+        if spreads:
+            self.predictor.require(kinds_of(mode), options.force)
+        limits = parse_slices(options.slices, image.geometry.slice_count(options.axis))
+        _check_range(objects, options.axis, limits)
         intensity = self.intensity(image, options)
         notes = list(image.source.notes)
         if intensity.guessed:
@@ -112,34 +196,39 @@ class Segmenter:
             )
         for note in notes:
             log.warning("%s: %s", image.name, note)
-        timings = {"prepare_s": time.perf_counter() - clock}
-
-        clock = time.perf_counter()
-        name_at_work = ""
         batch = options.batch or (8 if self.predictor.device.type == "cuda" else 1)
-        stack = self._stack_of(image, axis, intensity, batch)
-        encoded_before = stack.encoded
+        stack = self._stack_of(image, options.axis, intensity, batch)
+        run = _Run(
+            objects=objects,
+            options=options,
+            limits=limits,
+            rule=_rule(options) if spreads else None,
+            intensity=intensity,
+            notes=notes,
+            stack=stack,
+            encoded_before=stack.encoded,
+            prepare_s=time.perf_counter() - clock,
+        )
         if progress:
-            stack.on_encoded = lambda done: progress(done - encoded_before, name_at_work)
-        segments = []
-        for label, entry in enumerate(objects, start=1):
-            name_at_work = entry.name
-            found = self._follow(stack, entry, options, limits)
-            segments.append(_to_segment(entry.name, label, found, image, axis, options))
-            if segments[-1].is_empty:
-                log.warning("%s: nothing was found for %r", image.name, entry.name)
-        timings["segment_s"] = time.perf_counter() - clock
-        timings["slices_encoded"] = stack.encoded - encoded_before
-        stack.on_encoded = None
+            stack.on_encoded = lambda done: progress(done - run.encoded_before, run.at_work)
+        return run
 
+    def _finish(self, image: Image, run: _Run, segments: list[Segment]) -> Segmentation:
+        """The segments with what made them."""
+        run.stack.on_encoded = None
+        timings = {
+            "prepare_s": run.prepare_s,
+            "segment_s": time.perf_counter() - run.started,
+            "slices_encoded": run.stack.encoded - run.encoded_before,
+        }
         name = image.source.path.name if image.source.path else None
         provenance = describe(
             image,
             self.predictor,
-            intensity,
-            prompts_to_json(objects, axis, name),
-            options.to_json(),
-            notes,
+            run.intensity,
+            prompts_to_json(run.objects, run.options.axis, name),
+            run.options.to_json(),
+            run.notes,
             timings,
         )
         result = Segmentation(segments, image.geometry, image.source, provenance, image)
@@ -164,77 +253,42 @@ class Segmenter:
         keep = self.predictor.card.keep_8bit
         return choose_intensity(image, options.modality, options.window, keep)
 
-    def _follow(
-        self,
-        stack: SliceStack,
-        entry: ObjectPrompts,
-        options: SegmentOptions,
-        limits: tuple[int, int],
-    ) -> SliceMasks:
-        """Masks of one object on every slice it reaches; the union over its prompts."""
-        names = (f.name for f in fields(PropagationRule))
-        rule = PropagationRule(**{name: getattr(options, name) for name in names})
-        found = SliceMasks()
-        for seed in _seeds(entry, stack.axis, limits):
-            prediction = self.predictor.decode(
-                stack.embedding(seed.slice),
-                boxes=[seed.box.xyxy] if seed.box else None,
-                points=([seed.points.xy], [seed.points.labels]) if seed.points else None,
-            )
-            mask = inside(prediction.masks[0], seed.bounds)
-            found.add(seed.slice, mask, float(prediction.iou[0]))
-            if len(stack) > 1 and options.propagate == "box":
-                rest = propagate_box(stack, seed.slice, mask, rule, *seed.reach, seed.bounds)
-                for index, other in rest.masks.items():
-                    found.add(index, other, rest.quality[index])
-        return found
+
+@dataclass
+class _Run:
+    """One request, checked: what to do, on what, and what happened so far."""
+
+    objects: list[ObjectPrompts]
+    options: SegmentOptions
+    limits: tuple[int, int]
+    rule: PropagationRule | None
+    intensity: Intensity
+    notes: list[str]
+    stack: SliceStack
+    encoded_before: int
+    prepare_s: float
+    at_work: str = ""
+    started: float = field(default_factory=time.perf_counter)
 
 
-@dataclass(frozen=True)
-class _Seed:
-    """Where an object starts: the prompts of one slice, and how far it may reach from there."""
-
-    slice: int
-    box: Box | None
-    points: Points | None
-    reach: tuple[int, int]
-    bounds: tuple[float, float, float, float] | None = None
+def _rule(options: SegmentOptions) -> PropagationRule:
+    names = (f.name for f in fields(PropagationRule) if f.name != "mode")
+    values = {name: getattr(options, name) for name in names}
+    return PropagationRule(mode=options.propagate or "box", **values)
 
 
-def _seeds(entry: ObjectPrompts, axis: Axis, limits: tuple[int, int]) -> list[_Seed]:
-    """One seed per box (with the clicks of its slice), or per slice with clicks alone.
-
-    A prompted slice is answered by its own prompts: what starts on another one ends before it.
-    """
-    seeds = []
-    prompted = sorted({p.slice or 0 for p in entry.planar})
-    for position, slice_ in enumerate(prompted):
-        boxes: list[Box | None] = [b for b in entry.boxes if b.slice == slice_]
-        points = _joined([p for p in entry.points if p.slice == slice_])
-        if not boxes and points and not any(points.labels):
-            raise PromptError(
-                f"a box or a click inside {entry.name!r} on slice {slice_}",
-                "clicks outside it alone",
-                "put them on a slice with a box or a positive click",
-            )
-        below = prompted[position - 1] + 1 if position else limits[0]
-        above = prompted[position + 1] - 1 if position + 1 < len(prompted) else limits[1]
-        reach = (max(below, limits[0]), min(above, limits[1]))
-        seeds += [_Seed(slice_, box, points, reach) for box in boxes or [None]]
-    for box3d in entry.boxes3d:
-        box, first, last = box3d.on_axis(axis)
-        reach = (max(first, limits[0]), min(last, limits[1]))
-        start = min(max(box.slice or 0, reach[0]), reach[1])
-        seeds.append(_Seed(start, box, None, reach, box.xyxy))
-    return seeds
-
-
-def _joined(points: list[Points]) -> Points | None:
-    if not points:
-        return None
-    xy = tuple(p for entry in points for p in entry.xy)
-    labels = tuple(v for entry in points for v in entry.labels)
-    return replace(points[0], xy=xy, labels=labels)
+def _named(prompt: Prompt, segmentation: Segmentation) -> Prompt:
+    """The prompt under the name of the object it corrects."""
+    names = [s.name for s in segmentation.segments]
+    if prompt.name in names:
+        return prompt
+    if prompt.name is None and len(names) == 1:
+        return replace(prompt, name=names[0])
+    raise PromptError(
+        f"a correction of {', '.join(names) or 'an object'}",
+        f"one of {prompt.name!r}" if prompt.name else "one without a name",
+        "name the object after =",
+    )
 
 
 def _common_axis(objects: list[ObjectPrompts], options: SegmentOptions) -> Axis:
@@ -258,38 +312,3 @@ def _check_range(objects: list[ObjectPrompts], axis: Axis, limits: tuple[int, in
                     f"{entry.name!r} on slice {low}",
                     "widen --slices",
                 )
-
-
-def _to_segment(
-    name: str, label: int, found: SliceMasks, image: Image, axis: Axis, options: SegmentOptions
-) -> Segment:
-    """Slice masks -> an object on the image's grid, cleaned up and measured."""
-    quality = {k: round(v, 4) for k, v in sorted(found.quality.items())}
-    if image.kind == "picture":
-        mask = found.masks[0]
-        offset = 0
-    else:
-        first, last = min(found.masks), max(found.masks)
-        slices = np.zeros((last - first + 1, *next(iter(found.masks.values())).shape), dtype=bool)
-        for k, part in found.masks.items():
-            slices[k - first] = part
-        mask, offset = np.moveaxis(slices, 0, axis_position(axis)), first
-    if options.smooth_slices and image.kind == "volume":
-        mask = smooth_across_slices(mask, options.smooth_slices, axis)
-    if options.fill_holes:
-        mask = fill_holes(mask, axis)
-    if options.largest_component:
-        mask = largest_component(mask)
-    along = axis_position(axis) if image.kind == "volume" else None
-    kept = {k: v for k, v in quality.items() if _slice_of(mask, along, k - offset).any()}
-    segment = Segment.from_mask(name, label, mask, quality=kept)
-    if along is not None:
-        region = list(segment.region)
-        region[along] = slice(region[along].start + offset, region[along].stop + offset)
-        segment.region = tuple(region)
-    segment.measurements = measure(segment, image.geometry, axis)
-    return segment
-
-
-def _slice_of(mask: NDArray[np.bool_], along: int | None, index: int) -> NDArray[np.bool_]:
-    return mask if along is None else mask[(slice(None),) * along + (index,)]

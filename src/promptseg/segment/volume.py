@@ -1,17 +1,33 @@
 """From one slice to a volume: the mask of each slice prompts the next one (SAM2 medical benchmark,
-section 2.1; the projection mode "box" of MedicoSAM, section II-C)."""
+section 2.1; MedicoSAM, section II-C)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.prompts import box_of_mask
+from promptseg.segment.projection import Bounds, project
 from promptseg.segment.stack import SliceStack
 
-__all__ = ["PropagationRule", "SliceMasks", "grown_box", "inside", "propagate_box"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "Answer",
+    "PropagationRule",
+    "SliceMasks",
+    "advance",
+    "ask",
+    "grown_box",
+    "inside",
+    "overlap",
+    "propagate",
+]
 
 
 @dataclass(frozen=True)
@@ -19,6 +35,7 @@ class PropagationRule:
     """When and how a mask reaches the next slice.
 
     Attributes:
+        mode: the prompts derived from a mask, one of `projection.MODES`.
         margin: fraction of the box's length added on every side.
         margin_pixels: added on every side beyond that, in widths of the pixel's shorter side.
         min_iou: the object ends where neighbouring masks agree less.
@@ -27,6 +44,7 @@ class PropagationRule:
         max_growth: the object ends where the area grows by more than this factor.
     """
 
+    mode: str = "box"
     margin: float = 0.0
     margin_pixels: float = 0.0
     min_iou: float = 0.0
@@ -47,8 +65,22 @@ class PropagationRule:
             return False
         if area < self.min_area * first_area or area > self.max_growth * before:
             return False
-        shared = int((mask & previous).sum())
-        return shared / (area + before - shared) >= self.min_iou
+        return overlap(mask, previous) >= self.min_iou
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of one object on one slice.
+
+    Attributes:
+        mask: (rows, columns) boolean.
+        iou: predicted IoU; 1 for a mask somebody drew.
+        logits: (1, 1, 256, 256) in the network's frame; None for a drawn mask.
+    """
+
+    mask: NDArray[np.bool_]
+    iou: float = 1.0
+    logits: Tensor | None = None
 
 
 @dataclass
@@ -63,63 +95,98 @@ class SliceMasks:
     masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
     quality: dict[int, float] = field(default_factory=dict)
 
-    def add(self, index: int, mask: NDArray[np.bool_], quality: float) -> None:
+    def add(self, index: int, answer: Answer) -> None:
         """Join a mask to what the slice has already."""
+        mask, quality = answer.mask, answer.iou
         if index in self.masks:
             mask = mask | self.masks[index]
             quality = max(quality, self.quality[index])
         self.masks[index], self.quality[index] = mask, quality
 
+    def replace(self, index: int, answer: Answer) -> None:
+        """Put a mask in place of what the slice has."""
+        self.masks[index], self.quality[index] = answer.mask, answer.iou
 
-def propagate_box(
+
+def ask(
     stack: SliceStack,
-    start: int,
-    mask: NDArray[np.bool_],
+    index: int,
+    prompt: dict[str, Any],
+    towards: int | None = None,
+    bounds: Bounds | None = None,
+) -> Answer:
+    """The model's answer on one slice to a prompt given as arguments of `Predictor.decode`."""
+    prediction = stack.predictor.decode(stack.embedding(index, towards), **prompt)
+    return Answer(
+        inside(prediction.masks[0], bounds), float(prediction.iou[0]), prediction.logits[:1]
+    )
+
+
+def advance(
+    stack: SliceStack,
+    answer: Answer,
+    index: int,
+    end: int,
     rule: PropagationRule,
-    first: int,
-    last: int,
-    bounds: tuple[float, float, float, float] | None = None,
+    bounds: Bounds | None = None,
+) -> Answer | None:
+    """The answer on slice `index`, given that of its neighbour; None where that one is empty."""
+    box = box_of_mask(answer.mask)
+    if box is None:
+        return None
+    grown = grown_box(box, rule, answer.mask.shape, bounds, stack.pixel)
+    frame = stack.embedding(index, end).frame
+    prompt = project(rule.mode, answer.mask, answer.logits, grown, frame)
+    return ask(stack, index, prompt, end, bounds)
+
+
+def propagate(
+    stack: SliceStack,
+    answer: Answer,
+    slices: Iterable[int],
+    end: int,
+    rule: PropagationRule,
+    bounds: Bounds | None = None,
 ) -> SliceMasks:
-    """Follow an object up and down from its mask on slice `start`.
+    """Follow an object from one slice through its neighbours, until it ends.
 
     Args:
         stack: the slices.
-        start: slice of `mask`, which is not repeated in the result.
-        mask: (rows, columns) mask on that slice.
-        rule: margin and where to stop.
-        first: lowest slice that may be reached.
-        last: highest slice that may be reached.
+        answer: the object on the slice before the first of `slices`.
+        slices: the slices to visit, in order.
+        end: the last of them (slices on the way are encoded together).
+        rule: how a mask prompts the next slice and where to stop.
         bounds: XYXY that boxes and masks never leave (the sides of a 3D box).
 
     Returns:
-        The masks of the other slices, until the object ends on either side.
+        The masks of the visited slices, up to where the object ends.
     """
     found = SliceMasks()
-    first_area = int(mask.sum())
-    for step, end in ((1, last), (-1, first)):
-        previous = mask
-        for index in range(start + step, end + step, step):
-            box = box_of_mask(previous)
-            if box is None:
-                break
-            grown = grown_box(box, rule, previous.shape, bounds, stack.pixel)
-            prediction = stack.predictor.decode(stack.embedding(index, end), boxes=[grown])
-            mask_here = inside(prediction.masks[0], bounds)
-            quality = float(prediction.iou[0])
-            if not rule.continues(first_area, previous, mask_here, quality):
-                break
-            found.add(index, mask_here, quality)
-            previous = mask_here
+    first_area = int(answer.mask.sum())
+    for index in slices:
+        following = advance(stack, answer, index, end, rule, bounds)
+        if following is None or not rule.continues(
+            first_area, answer.mask, following.mask, following.iou
+        ):
+            break
+        found.add(index, following)
+        answer = following
     return found
 
 
+def overlap(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """IoU of two masks; 1 where both are empty."""
+    shared, union = int((a & b).sum()), int((a | b).sum())
+    return shared / union if union else 1.0
+
+
 def grown_box(
-    box: tuple[float, float, float, float],
+    box: Bounds,
     rule: PropagationRule,
     shape: tuple[int, ...],
-    bounds: tuple[float, float, float, float] | None = None,
+    bounds: Bounds | None = None,
     pixel: tuple[float, float] = (1, 1),
-) -> tuple[float, float, float, float]:
+) -> Bounds:
     """Box with the rule's margins on every side, kept inside the slice (and `bounds`)."""
     x0, y0, x1, y1 = box
     absolute = rule.margin_pixels * min(pixel)
@@ -134,9 +201,7 @@ def grown_box(
     )
 
 
-def inside(
-    mask: NDArray[np.bool_], bounds: tuple[float, float, float, float] | None
-) -> NDArray[np.bool_]:
+def inside(mask: NDArray[np.bool_], bounds: Bounds | None) -> NDArray[np.bool_]:
     """The part of a (rows, columns) mask whose pixels lie within XYXY `bounds`."""
     if bounds is None:
         return mask

@@ -1,0 +1,100 @@
+"""A mask as a prompt, and the box of a mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.errors import PromptError
+from promptseg.geometry import Axis, Geometry
+from promptseg.prompts.checks import drop_none, on_slice, whole
+
+__all__ = ["Mask", "box_of_mask", "from_runs", "to_runs"]
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A mask on one slice.
+
+    Attributes:
+        pixels: (rows, columns) boolean, the whole slice.
+        slice: index of the slice along `axis`; None on pictures.
+        name: the object it belongs to.
+        axis: the axis the slice is taken along; None takes the axis of the run.
+        as_drawn: the mask is the answer for its slice (somebody drew it); otherwise it is a hint that
+            the model improves.
+    """
+
+    pixels: NDArray[np.bool_]
+    slice: int | None = None
+    name: str | None = None
+    axis: Axis | None = None
+    as_drawn: bool = False
+
+    kind: ClassVar[str] = "mask"
+
+    def __post_init__(self) -> None:
+        pixels = np.ascontiguousarray(self.pixels)
+        if pixels.ndim != 2:
+            raise PromptError(
+                "a mask of (rows, columns)", f"shape {pixels.shape}", "give one slice"
+            )
+        object.__setattr__(self, "pixels", pixels != 0)
+        object.__setattr__(self, "slice", whole(self.slice))
+
+    def check(self, geometry: Geometry, axis: Axis = "z") -> Mask:
+        """This mask, placed on a grid.
+
+        Raises:
+            PromptError: another shape than the slices of the grid, an empty hint, a slice outside.
+        """
+        axis = self.axis or axis
+        placed = on_slice(self.slice, geometry, axis, "mask")
+        if self.pixels.shape != geometry.slice_shape(axis):
+            raise PromptError(
+                f"a mask on the image's own grid, {geometry.slice_shape(axis)} rows and columns",
+                f"one of {self.pixels.shape}",
+                "resample it to the image first",
+            )
+        if not self.as_drawn and not self.pixels.any():
+            raise PromptError("a mask with at least one pixel", "an empty one", "leave it out")
+        return Mask(self.pixels, placed, self.name, axis, self.as_drawn)
+
+    def to_json(self) -> dict[str, Any]:
+        """The mask as an entry of a prompt file: runs of set pixels, row by row."""
+        entry = {"slice": self.slice, "size": list(self.pixels.shape), "runs": to_runs(self.pixels)}
+        return drop_none({**entry, "as_drawn": True if self.as_drawn else None})
+
+
+def box_of_mask(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
+    """(x0, y0, x1, y1) smallest and largest index of a (y, x) mask; None if it is empty."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if len(rows) == 0:
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+
+
+def to_runs(mask: NDArray[np.bool_]) -> list[list[int]]:
+    """[start, length] of every run of set pixels, counted row by row from 0."""
+    steps = np.diff(mask.ravel().astype(np.int8), prepend=0, append=0)
+    starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+    return [[int(a), int(b - a)] for a, b in zip(starts, ends, strict=True)]
+
+
+def from_runs(runs: list[list[int]], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask that `to_runs` wrote.
+
+    Raises:
+        PromptError: a run outside the shape.
+    """
+    mask = np.zeros(shape[0] * shape[1], dtype=bool)
+    for start, length in runs:
+        if start < 0 or length < 1 or start + length > len(mask):
+            raise PromptError(
+                f"runs of pixels within {shape[0]} x {shape[1]}", f"[{start}, {length}]"
+            )
+        mask[start : start + length] = True
+    return mask.reshape(shape)

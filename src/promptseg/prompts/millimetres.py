@@ -1,0 +1,122 @@
+"""Prompts in LPS millimetres, converted once, at the edge, when their image is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.errors import PromptError
+from promptseg.geometry import Axis, Geometry
+from promptseg.prompts.checks import numbers, on_slice, whole
+from promptseg.prompts.planar import Box, Box3D, Points
+
+if TYPE_CHECKING:
+    from promptseg.prompts.objects import PlacedPrompt
+
+__all__ = ["Millimetres"]
+
+
+@dataclass(frozen=True)
+class Millimetres:
+    """Clicks or a box given in space.
+
+    Attributes:
+        what: "points", "box" (two opposite corners on one slice) or "box3d" (corners in space).
+        lps: x, y, z of each point or corner in mm; or x, y alone, where `slice` (or a picture) tells
+            the rest.
+        labels: 1 or 0 per point; none for boxes.
+        slice: slice along the axis of the run, where z is not given.
+        name: the object it belongs to.
+        clip: a 3D box that reaches over the edge of the image is cut there, not refused.
+    """
+
+    what: Literal["points", "box", "box3d"]
+    lps: tuple[tuple[float, ...], ...]
+    labels: tuple[int, ...] = ()
+    slice: int | None = None
+    name: str | None = None
+    clip: bool = False
+
+    kind: ClassVar[str] = "millimetres"
+
+    def __post_init__(self) -> None:
+        size = 3 if self.what == "box3d" or len(self.lps[0]) == 3 else 2
+        expected = f"{size} coordinates in mm"
+        object.__setattr__(self, "lps", tuple(numbers(p, size, expected) for p in self.lps))
+        object.__setattr__(self, "slice", whole(self.slice))
+
+    def place(self, geometry: Geometry, axis: Axis = "z") -> list[PlacedPrompt]:
+        """The same prompt in indices; clicks on different slices become one `Points` each.
+
+        Raises:
+            PromptError: outside the image, a picture without a pixel size, a flat box that crosses
+                slices.
+        """
+        if geometry.unit != "mm":
+            raise PromptError(
+                "an image whose pixel size is known, for millimetres",
+                "a picture in pixels",
+                "give pixel indices, without mm",
+            )
+        if self.what == "box3d":
+            return [self._box3d(geometry).check(geometry, axis)]
+        xy, slices = self._on_slices(geometry, axis)
+        if self.what == "box":
+            if slices[0] != slices[1]:
+                raise PromptError(
+                    f"two corners on one slice along {axis}",
+                    f"corners on the slices {slices[0]} and {slices[1]}",
+                    "use --box3d for a box in space",
+                )
+            low, high = xy.min(axis=0), xy.max(axis=0)
+            box = Box((low[0], low[1], high[0], high[1]), slices[0], self.name, axis)
+            return [box.check(geometry, axis)]
+        found: list[PlacedPrompt] = []
+        for index in dict.fromkeys(slices):
+            rows = [n for n, s in enumerate(slices) if s == index]
+            points = tuple((float(xy[n, 0]), float(xy[n, 1])) for n in rows)
+            labels = tuple(self.labels[n] for n in rows)
+            found.append(Points(points, labels, index, self.name, axis).check(geometry, axis))
+        return found
+
+    def _on_slices(
+        self, geometry: Geometry, axis: Axis
+    ) -> tuple[NDArray[np.float64], list[int | None]]:
+        """(N, 2) pixel indices and the slice of each point."""
+        k = "xyz".index(axis) if geometry.ndim == 3 else 2
+        plane = [n for n in range(3) if n != k]
+        if len(self.lps[0]) == 3:
+            index = geometry.to_index(np.array(self.lps))
+            if geometry.ndim == 2:
+                return index[:, plane], [None] * len(index)
+            return index[:, plane], [round(float(v)) for v in index[:, k]]
+        slice_ = on_slice(self.slice, geometry, axis, "prompt in mm")
+        start = geometry.origin + geometry.matrix[:, k] * slice_
+        steps = geometry.matrix[:2, plane]
+        if abs(np.linalg.det(steps)) < 1e-6 * geometry.spacing[plane].prod():
+            raise PromptError(
+                "x, y and z in mm on slices that stand upright", "x and y", "give three coordinates"
+            )
+        offsets = np.array(self.lps, dtype=np.float64) - start[:2]
+        xy = np.asarray(np.linalg.solve(steps, offsets.T).T, dtype=np.float64)
+        return xy, [slice_ if geometry.ndim == 3 else None] * len(xy)
+
+    def _box3d(self, geometry: Geometry) -> Box3D:
+        """The smallest box of the grid around the corners.
+
+        Two corners stand for all eight of a box along the axes of space.
+        """
+        corners = np.array(self.lps)
+        if len(corners) == 2:
+            corners = np.array(list(product(*corners.T)))
+        index = geometry.to_index(corners)
+        low, high = index.min(axis=0), index.max(axis=0)
+        last = np.array(geometry.shape[::-1], dtype=float) - 1
+        touches = geometry.ndim == 3 and (high >= -0.5).all() and (low <= last + 0.5).all()
+        if self.clip and touches:
+            low, high = np.clip(low, 0, last), np.clip(high, 0, last)
+        return Box3D((*low.round(6).tolist(), *high.round(6).tolist()), self.name)

@@ -1,0 +1,149 @@
+"""All prompts of one object, and prompts gathered into objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from promptseg.errors import PromptError
+from promptseg.geometry import Axis, Geometry
+from promptseg.prompts.markers import Marker
+from promptseg.prompts.mask import Mask
+from promptseg.prompts.millimetres import Millimetres
+from promptseg.prompts.planar import Box, Box3D, Points
+
+__all__ = ["ObjectPrompts", "PlacedPrompt", "Prompt", "group_by_object", "place"]
+
+PlacedPrompt = Box | Box3D | Points | Mask | Marker
+Prompt = PlacedPrompt | Millimetres
+
+_MOST_OBJECTS = 65_535  # what an unsigned 16-bit label image holds
+
+
+@dataclass
+class ObjectPrompts:
+    """All prompts of one object.
+
+    Attributes:
+        name: the object's name.
+        boxes: rectangles on slices.
+        boxes3d: boxes in the volume.
+        points: clicks, one `Points` per slice.
+        masks: masks on slices.
+        markers: axis lines on slices.
+    """
+
+    name: str
+    boxes: list[Box] = field(default_factory=list)
+    boxes3d: list[Box3D] = field(default_factory=list)
+    points: list[Points] = field(default_factory=list)
+    masks: list[Mask] = field(default_factory=list)
+    markers: list[Marker] = field(default_factory=list)
+
+    @property
+    def planar(self) -> list[Box | Points | Mask | Marker]:
+        """The prompts that lie on a slice."""
+        return [*self.boxes, *self.points, *self.masks, *self.markers]
+
+    @property
+    def kinds(self) -> set[str]:
+        """Kinds of prompts the model must take: "box", "point", "mask"."""
+        asked = [p for p in self.planar if not (isinstance(p, Mask) and p.as_drawn)]
+        return {p.kind for p in asked} | {b.kind for b in self.boxes3d}
+
+    def add(self, prompt: PlacedPrompt) -> None:
+        """Put a prompt where it belongs."""
+        if isinstance(prompt, Box):
+            self.boxes.append(prompt)
+        elif isinstance(prompt, Box3D):
+            self.boxes3d.append(prompt)
+        elif isinstance(prompt, Points):
+            self.points.append(prompt)
+        elif isinstance(prompt, Mask):
+            self.masks.append(prompt)
+        else:
+            self.markers.append(prompt)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Entries of `objects` in a prompt file: one, or more if there are several 3D boxes."""
+        entry: dict[str, Any] = {"name": self.name}
+        if self.boxes:
+            entry["boxes"] = [b.to_json() for b in self.boxes]
+        if self.points:
+            entry["points"] = [p for points in self.points for p in points.to_json()]
+        if self.masks:
+            entry["masks"] = [m.to_json() for m in self.masks]
+        if self.markers:
+            entry["markers"] = [m.to_json() for m in self.markers]
+        if not self.boxes3d:
+            return [entry]
+        first, *rest = (b.to_json() for b in self.boxes3d)
+        return [{**entry, **first}, *({"name": self.name, **b} for b in rest)]
+
+
+def place(prompts: Iterable[Prompt], geometry: Geometry, axis: Axis = "z") -> list[PlacedPrompt]:
+    """Prompts checked against a grid, in its indices.
+
+    Raises:
+        PromptError: one lies outside the image.
+    """
+    found: list[PlacedPrompt] = []
+    for prompt in prompts:
+        if isinstance(prompt, Millimetres):
+            found += prompt.place(geometry, axis)
+        else:
+            found.append(prompt.check(geometry, axis))
+    return found
+
+
+def group_by_object(
+    prompts: Iterable[Prompt], geometry: Geometry, axis: Axis = "z"
+) -> list[ObjectPrompts]:
+    """Check prompts against a grid and gather them into objects, in order of first mention.
+
+    Prompts that share a name belong to one object. Unnamed boxes are objects of their own, unless
+    there are unnamed clicks, masks or markers: then everything unnamed is one object.
+
+    Raises:
+        PromptError: no prompt at all, one that lies outside the image, markers on a single slice, or
+            more objects than a label image holds.
+    """
+    checked = place(prompts, geometry, axis)
+    if not checked:
+        raise PromptError(
+            "at least one prompt",
+            "none",
+            "add --box x0,y0,x1,y1[@slice][=name], or --prompts FILE.json",
+        )
+    together = any(not isinstance(p, Box | Box3D) and p.name is None for p in checked)
+    taken = {p.name for p in checked if p.name is not None}
+    shared = _free_name(taken)
+    objects: dict[str, ObjectPrompts] = {}
+    for prompt in checked:
+        name = prompt.name
+        if name is None:
+            name = shared if together else _free_name(taken)
+            taken.add(name)
+        objects.setdefault(name, ObjectPrompts(name)).add(prompt)
+    if len(objects) > _MOST_OBJECTS:
+        raise PromptError(
+            f"at most {_MOST_OBJECTS} objects, as a label image holds",
+            str(len(objects)),
+            "segment them in several runs",
+        )
+    for entry in objects.values():
+        if entry.markers and len({m.slice for m in entry.markers}) < 2:
+            raise PromptError(
+                "markers on at least two slices",
+                f"{entry.name!r} marked on slice {entry.markers[0].slice} alone",
+                "mark the first and the last slice of the object",
+            )
+    return list(objects.values())
+
+
+def _free_name(taken: set[str]) -> str:
+    number = 1
+    while (name := "object" if number == 1 else f"object {number}") in taken:
+        number += 1
+    return name

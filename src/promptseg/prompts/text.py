@@ -1,0 +1,75 @@
+"""Prompts as the command line writes them."""
+
+from __future__ import annotations
+
+import re
+
+from promptseg.errors import PromptError
+from promptseg.prompts.millimetres import Millimetres
+from promptseg.prompts.planar import Box, Box3D, Points
+
+__all__ = ["parse_box", "parse_box3d", "parse_point"]
+
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_TAIL = r"(?:@(?P<slice>-?\d+))?(?:=(?P<name>.+))?"
+
+
+def _numbers(*counts: int) -> str:
+    """Pattern of a list of so many numbers, with or without `mm`."""
+    lists = "|".join(rf"{_NUMBER}(?:,{_NUMBER}){{{n - 1}}}" for n in counts)
+    return rf"(?P<numbers>{lists})(?P<mm>mm)?"
+
+
+_BOX = re.compile(_numbers(4, 6) + _TAIL)
+_BOX3D = re.compile(_numbers(6) + r"(?:=(?P<name>.+))?")
+_POINT = re.compile(_numbers(2, 3) + r",(?P<label>[+-])(?P<mm_after>mm)?" + _TAIL)
+
+
+def parse_box(text: str) -> Box | Millimetres:
+    """Read `x0,y0,x1,y1[@slice][=name]`, or in mm `x0,y0,z0,x1,y1,z1mm` or `x0,y0,x1,y1mm[@slice]`."""
+    match = _BOX.fullmatch(_without_spaces(text))
+    if not match or (not match["mm"] and match["numbers"].count(",") > 3):
+        raise PromptError("a box written x0,y0,x1,y1[@slice][=name]", repr(text), "see --help")
+    values, slice_ = _split(match["numbers"]), _index(match["slice"])
+    if match["mm"]:
+        half = len(values) // 2
+        return Millimetres("box", (values[:half], values[half:]), (), slice_, match["name"])
+    return Box(values, slice_, match["name"])  # type: ignore[arg-type]
+
+
+def parse_box3d(text: str) -> Box3D | Millimetres:
+    """Read `x0,y0,z0,x1,y1,z1[=name]`, voxel indices or, with `mm` after the numbers, LPS mm."""
+    match = _BOX3D.fullmatch(_without_spaces(text))
+    if not match:
+        raise PromptError("a 3D box written x0,y0,z0,x1,y1,z1[=name]", repr(text), "see --help")
+    values = _split(match["numbers"])
+    if match["mm"]:
+        return Millimetres("box3d", (values[:3], values[3:]), name=match["name"])
+    return Box3D(values, match["name"])  # type: ignore[arg-type]
+
+
+def parse_point(text: str) -> Points | Millimetres:
+    """Read `x,y,+|-[@slice][=name]`, or in mm `x,y,zmm,+|-` or `x,ymm,+|-[@slice]`."""
+    match = _POINT.fullmatch(_without_spaces(text))
+    mm = match and (match["mm"] or match["mm_after"])
+    if not match or (not mm and match["numbers"].count(",") > 1):
+        raise PromptError("a point written x,y,+|-[@slice][=name]", repr(text), "see --help")
+    xy, label = _split(match["numbers"]), int(match["label"] == "+")
+    slice_ = _index(match["slice"])
+    if mm:
+        return Millimetres("points", (xy,), (label,), slice_, match["name"])
+    return Points((xy,), (label,), slice_, match["name"])  # type: ignore[arg-type]
+
+
+def _without_spaces(text: str) -> str:
+    """Spaces may stand anywhere before the name and around it."""
+    numbers, equals, name = text.partition("=")
+    return numbers.replace(" ", "") + equals + name.strip()
+
+
+def _split(text: str) -> tuple[float, ...]:
+    return tuple(float(t) for t in text.split(","))
+
+
+def _index(text: str | None) -> int | None:
+    return None if text is None else int(text)

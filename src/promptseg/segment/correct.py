@@ -1,0 +1,131 @@
+"""Corrections of masks that exist: prompts on some slices, spread as far as they change anything."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from promptseg.errors import PromptError
+from promptseg.prompts import ObjectPrompts
+from promptseg.segment.follow import Seed, answer_seed, joined_points
+from promptseg.segment.projection import logits_of_mask
+from promptseg.segment.stack import SliceStack
+from promptseg.segment.volume import (
+    Answer,
+    PropagationRule,
+    SliceMasks,
+    advance,
+    ask,
+    overlap,
+)
+
+__all__ = ["correct"]
+
+
+def correct(
+    stack: SliceStack,
+    entry: ObjectPrompts,
+    before: SliceMasks,
+    settled: Collection[int],
+    rule: PropagationRule | None,
+    agreement: float,
+    limits: tuple[int, int],
+) -> SliceMasks:
+    """The masks of one object after prompts on some of its slices.
+
+    A corrected slice is answered anew: by a drawn mask as it is, by boxes as on a fresh image, by
+    clicks together with the mask the slice has. The change spreads from there to either side, halfway
+    to the next slice the user has settled, and ends where the new mask agrees with the old one or the
+    object ends. Every other slice keeps its mask.
+
+    Args:
+        stack: the slices; those that are not touched are never encoded.
+        entry: the correcting prompts, placed.
+        before: the masks so far.
+        settled: slices answered by the user's own prompts before.
+        rule: how masks reach other slices; None corrects the prompted slices alone.
+        agreement: IoU of new and old mask from which on nothing more is computed.
+        limits: first and last slice that may change.
+
+    Raises:
+        PromptError: prompts that correct no slice (3D boxes, markers), or clicks outside the object
+            alone on a slice without a mask.
+    """
+    if entry.boxes3d or entry.markers:
+        raise PromptError(
+            "boxes, clicks and masks on slices as corrections",
+            "a 3D box or markers",
+            "segment the object anew with them",
+        )
+    answers = _answers(stack, entry, before)
+    after = SliceMasks(dict(before.masks), dict(before.quality))
+    fixed = sorted({*settled, *answers})
+    for slice_, answer in answers.items():
+        after.replace(slice_, answer)
+        if rule is None or len(stack) == 1:
+            continue
+        below = max((k for k in fixed if k < slice_), default=None)
+        above = min((k for k in fixed if k > slice_), default=None)
+        first = limits[0] if below is None else (below + slice_) // 2 + 1
+        last = limits[1] if above is None else (slice_ + above) // 2
+        for step, end in ((1, min(last, limits[1])), (-1, max(first, limits[0]))):
+            way = range(slice_ + step, end + step, step)
+            _spread(stack, answer, way, end, rule, agreement, before, after)
+    return after
+
+
+def _spread(
+    stack: SliceStack,
+    answer: Answer,
+    way: range,
+    end: int,
+    rule: PropagationRule,
+    agreement: float,
+    before: SliceMasks,
+    after: SliceMasks,
+) -> None:
+    """Carry a corrected mask on, until the slices agree with it or the object ends."""
+    first_area = int(answer.mask.sum())
+    for index in way:
+        following = advance(stack, answer, index, end, rule)
+        if following is None or not rule.continues(
+            first_area, answer.mask, following.mask, following.iou
+        ):
+            return
+        old = before.masks.get(index)
+        if old is not None and overlap(old, following.mask) >= agreement:
+            return
+        after.replace(index, following)
+        answer = following
+
+
+def _answers(stack: SliceStack, entry: ObjectPrompts, before: SliceMasks) -> dict[int, Answer]:
+    """The new answer on every corrected slice."""
+    clicks = joined_points(entry.points)
+    found = SliceMasks()
+    logits: dict[int, Any] = {}
+    seeds = [Seed(m.slice or 0, mask=m) for m in entry.masks]
+    seeds += [Seed(b.slice or 0, box=b, points=clicks.get(b.slice or 0)) for b in entry.boxes]
+    for seed in seeds:
+        answer = answer_seed(stack, seed)
+        logits[seed.slice] = None if seed.slice in found.masks else answer.logits
+        found.add(seed.slice, answer)
+    answers = {k: Answer(m, found.quality[k], logits[k]) for k, m in found.masks.items()}
+    boxed = {b.slice or 0 for b in entry.boxes}
+    for slice_, points in clicks.items():
+        if slice_ in boxed:
+            continue
+        old = answers[slice_].mask if slice_ in answers else before.masks.get(slice_)
+        if old is None or not old.any():
+            if not any(points.labels):
+                raise PromptError(
+                    f"a click inside {entry.name!r} on slice {slice_}, where it has no mask",
+                    "clicks outside it alone",
+                    "click inside it, or leave the slice out",
+                )
+            answers[slice_] = answer_seed(stack, Seed(slice_, points=points))
+            continue
+        prompt: dict[str, Any] = {"points": ([points.xy], [points.labels])}
+        prompt["mask_logits"] = logits_of_mask(old, stack.embedding(slice_).frame)
+        answers[slice_] = ask(stack, slice_, prompt)
+    return answers

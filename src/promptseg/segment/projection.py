@@ -1,0 +1,138 @@
+"""Prompts for a slice, derived from the mask of its neighbour (MedicoSAM, section II-C)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.prompts import box_of_mask
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from promptseg.models.preprocess import Frame
+
+__all__ = [
+    "MODES",
+    "Bounds",
+    "Mode",
+    "deepest_point",
+    "kinds_of",
+    "logits_of_mask",
+    "project",
+    "spread_points",
+]
+
+Mode = Literal[
+    "box",
+    "box+mask",
+    "box+point",
+    "box+points",
+    "box+points+mask",
+    "point",
+    "point+mask",
+    "points",
+    "points+mask",
+]
+MODES: tuple[str, ...] = get_args(Mode)
+
+Bounds = tuple[float, float, float, float]
+
+_POSITIVES = 3
+_CERTAINTY = 1e-3  # a drawn mask as a probability: this close to 0 and 1
+_LOW_RESOLUTION = 256
+
+
+def kinds_of(mode: str) -> set[str]:
+    """Kinds of prompts a model must take for a projection mode: "box", "point", "mask"."""
+    return {"point" if part == "points" else part for part in mode.split("+")}
+
+
+def project(
+    mode: str,
+    mask: NDArray[np.bool_],
+    logits: Tensor | None,
+    box: Bounds,
+    frame: Frame,
+) -> dict[str, Any]:
+    """What to ask of the next slice, as arguments of `Predictor.decode`.
+
+    Args:
+        mode: one of `MODES`.
+        mask: (rows, columns) mask of the neighbour, not empty.
+        logits: (1, 1, 256, 256) of that mask; made from it if there are none.
+        box: XYXY of the mask, enlarged as the rule says.
+        frame: how the next slice lies in the network's input.
+    """
+    parts = mode.split("+")
+    prompt: dict[str, Any] = {}
+    if "box" in parts:
+        prompt["boxes"] = [box]
+    if "point" in parts:
+        prompt["points"] = ([[deepest_point(mask)]], [[1]])
+    if "points" in parts:
+        inside = spread_points(mask, _POSITIVES)
+        outside = _corners_outside(mask, box)
+        labels = [1] * len(inside) + [0] * len(outside)
+        prompt["points"] = ([inside + outside], [labels])
+    if "mask" in parts:
+        prompt["mask_logits"] = logits if logits is not None else logits_of_mask(mask, frame)
+    return prompt
+
+
+def deepest_point(mask: NDArray[np.bool_]) -> tuple[float, float]:
+    """(x, y) of the pixel farthest inside a mask that is not empty; the edge counts as outside."""
+    depth, left, top = _depth(mask)
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return float(column + left), float(row + top)
+
+
+def spread_points(mask: NDArray[np.bool_], count: int) -> list[tuple[float, float]]:
+    """Up to `count` points (x, y) well inside a mask, far from each other; the deepest is first."""
+    depth, left, top = _depth(mask)
+    rows, columns = np.nonzero(depth >= depth.max() / 2)
+    candidates = np.stack([columns, rows], axis=1).astype(np.float64)
+    chosen = [int(depth[rows, columns].argmax())]
+    nearest = np.full(len(candidates), np.inf)
+    while len(chosen) < count:
+        nearest = np.minimum(nearest, np.linalg.norm(candidates - candidates[chosen[-1]], axis=1))
+        if nearest.max() < 2:
+            break
+        chosen.append(int(nearest.argmax()))
+    return [(float(x + left), float(y + top)) for x, y in candidates[chosen]]
+
+
+def logits_of_mask(mask: NDArray[np.bool_], frame: Frame) -> Tensor:
+    """A drawn mask as SAM's mask prompt: (1, 1, 256, 256) float32 logits in the network's frame."""
+    import torch
+    from torch.nn import functional as F
+
+    size = [max(1, round(n * _LOW_RESOLUTION / frame.size)) for n in frame.resized]
+    small = F.interpolate(
+        torch.from_numpy(np.ascontiguousarray(mask))[None, None].float(),
+        size=size,
+        mode="bilinear",
+        antialias=True,
+    )
+    chance = small.new_zeros(1, 1, _LOW_RESOLUTION, _LOW_RESOLUTION)
+    chance[..., : size[0], : size[1]] = small
+    return torch.logit(chance.clamp(_CERTAINTY, 1 - _CERTAINTY))
+
+
+def _depth(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float64], int, int]:
+    """Distance to the outside within the mask's own box, and the box's left and top."""
+    from scipy import ndimage
+
+    box = box_of_mask(mask)
+    assert box is not None, "a mask that is not empty"
+    x0, y0, x1, y1 = box
+    framed = np.pad(mask[y0 : y1 + 1, x0 : x1 + 1], 1)
+    return ndimage.distance_transform_edt(framed)[1:-1, 1:-1], x0, y0
+
+
+def _corners_outside(mask: NDArray[np.bool_], box: Bounds) -> list[tuple[float, float]]:
+    x0, y0, x1, y1 = box
+    corners = [(x, y) for y in (y0, y1) for x in (x0, x1)]
+    return [(x, y) for x, y in corners if not mask[round(y), round(x)]]

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
 from promptseg.models.cards import CARDS
+from promptseg.models.preprocess import Preprocessing
 from promptseg.segment.predictor import Embedding, Prediction, Predictor
+from promptseg.segment.projection import logits_of_mask
 
 
 class BrightPredictor(Predictor):
-    """Masks are the pixels of at least `level` inside the box, or around a click."""
+    """Masks are the pixels of at least `level` inside the box.
 
-    def __init__(self, level: int = 128) -> None:
-        self.card = CARDS["lite-medsam"]
+    A click inside adds the bright patch it lies on, a click outside takes its patch away from the mask
+    prompt; a mask prompt alone gives itself.
+    """
+
+    def __init__(self, level: int = 128, card: str = "lite-medsam") -> None:
+        self.card = CARDS[card]
         self.device = torch.device("cpu")
         self.weights = Path("none.pth")
         self.weights_sha256 = "0" * 64
@@ -28,6 +34,7 @@ class BrightPredictor(Predictor):
         self.batches: list[int] = []
         self.pixels: list[tuple[float, float]] = []
         self.boxes: list[tuple[float, ...]] = []
+        self.asked: list[set[str]] = []
 
     def encode(
         self, slices: Sequence[NDArray[np.uint8]], pixel: tuple[float, float] = (1, 1)
@@ -36,8 +43,7 @@ class BrightPredictor(Predictor):
         self.pixels.append(pixel)
         self.encoded += list(slices)
         return [
-            Embedding(torch.from_numpy(s.copy())[None], SimpleNamespace(original=s.shape[:2]))  # type: ignore[arg-type]
-            for s in slices
+            Embedding(torch.from_numpy(s.copy())[None], FINE.frame(*s.shape[:2])) for s in slices
         ]
 
     def decode(
@@ -47,27 +53,40 @@ class BrightPredictor(Predictor):
         points: Any = None,
         mask_logits: Any = None,
     ) -> Prediction:
+        given = {"box": boxes, "point": points, "mask": mask_logits}
+        self.asked.append({kind for kind, value in given.items() if value is not None})
         image = embedding.features[0].numpy()
         gray = image if image.ndim == 2 else image.mean(-1)
+        bright = gray >= self.level
+        patches = ndimage.label(bright)[0]
+        hint = embedding.frame.restore(mask_logits)[0].numpy() > 0 if mask_logits is not None else 0
         masks = []
-        given = np.asarray(boxes) if boxes is not None else [None] * len(points[0])
-        for k, box in enumerate(given):
-            inside = np.ones(gray.shape, dtype=bool)
+        for k, box in enumerate(np.asarray(boxes) if boxes is not None else [None]):
+            mask = np.zeros(gray.shape, dtype=bool) | hint
             if box is not None:
                 self.boxes.append(tuple(float(v) for v in box))
                 x0, y0, x1, y1 = np.round(box).astype(int)
-                inside[:] = False
-                inside[y0 : y1 + 1, x0 : x1 + 1] = True
-            if points is not None:
-                for (x, y), label in zip(points[0][k], points[1][k], strict=True):
-                    if not label:
-                        inside[int(y), int(x)] = False
-            masks.append((gray >= self.level) & inside)
+                mask[:] = False
+                mask[y0 : y1 + 1, x0 : x1 + 1] = True
+                mask &= bright
+            for (x, y), label in zip(
+                *((points[0][k], points[1][k]) if points else ((), ())), strict=True
+            ):
+                patch = patches[int(y), int(x)]
+                if label:
+                    mask |= (patches == patch) & (patch > 0)
+                else:
+                    parts = ndimage.label(mask)[0]
+                    mask &= (parts != parts[int(y), int(x)]) | (parts[int(y), int(x)] == 0)
+            masks.append(mask)
         return Prediction(
-            torch.zeros(len(masks), 1, 256, 256),
+            torch.cat([logits_of_mask(m, embedding.frame) for m in masks]),
             np.array(masks),
             np.full(len(masks), 0.9, np.float32),
         )
+
+
+FINE = Preprocessing(256, "minmax")
 
 
 def ball(

@@ -19,21 +19,26 @@ if TYPE_CHECKING:
     from promptseg.formats import read
     from promptseg.geometry import Geometry
     from promptseg.image import Image, Segment, Segmentation
-    from promptseg.prompts import Box, Box3D, Points
+    from promptseg.prompts import Box, Box3D, Marker, Mask, Millimetres, Points
     from promptseg.segment.options import SegmentOptions
     from promptseg.segment.segmenter import Segmenter, load
+    from promptseg.segment.session import Session
 
 __all__ = [
     "Box",
     "Box3D",
     "Geometry",
     "Image",
+    "Marker",
+    "Mask",
+    "Millimetres",
     "Points",
     "PromptsegError",
     "Segment",
     "SegmentOptions",
     "Segmentation",
     "Segmenter",
+    "Session",
     "__version__",
     "load",
     "read",
@@ -44,12 +49,16 @@ _HOME = {
     "Box3D": "prompts",
     "Geometry": "geometry",
     "Image": "image",
+    "Marker": "prompts",
+    "Mask": "prompts",
+    "Millimetres": "prompts",
     "Points": "prompts",
     "PromptsegError": "errors",
     "Segment": "image",
     "SegmentOptions": "segment.options",
     "Segmentation": "image",
     "Segmenter": "segment.segmenter",
+    "Session": "segment.session",
     "load": "segment.segmenter",
     "read": "formats",
 }

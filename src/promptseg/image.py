@@ -68,12 +68,15 @@ class Image:
         geometry: the grid, without channels.
         modality: one of `MODALITIES`; "unknown" where the file does not say.
         source: where it came from.
+
+    The voxels are not to be changed in place: embeddings and the hash are kept.
     """
 
     voxels: NDArray[Any]
     geometry: Geometry
     modality: str = "unknown"
     source: Source = field(default_factory=Source)
+    _hash: str | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.modality not in MODALITIES:
@@ -139,10 +142,12 @@ class Image:
 
     def sha256(self) -> str:
         """Hash of the voxel values (not of the file), for provenance and caches."""
-        digest = hashlib.sha256(repr((self.voxels.shape, self.voxels.dtype.str)).encode())
-        for part in self.voxels:
-            digest.update(np.ascontiguousarray(part).data)
-        return digest.hexdigest()
+        if self._hash is None:
+            digest = hashlib.sha256(repr((self.voxels.shape, self.voxels.dtype.str)).encode())
+            for part in self.voxels:
+                digest.update(np.ascontiguousarray(part).data)
+            self._hash = digest.hexdigest()
+        return self._hash
 
 
 @dataclass
@@ -276,6 +281,15 @@ class Segmentation:
         for layer, segment in zip(out, self.segments, strict=True):
             layer[segment.region] = segment.crop
         return out
+
+    def sha256(self) -> str:
+        """Hash of all masks with their labels, for provenance and replays."""
+        digest = hashlib.sha256(repr(self.geometry.shape).encode())
+        for segment in self.segments:
+            place = [(r.start, r.stop) for r in segment.region]
+            digest.update(repr((segment.label, place)).encode())
+            digest.update(np.packbits(segment.crop).tobytes())
+        return digest.hexdigest()
 
     def __getitem__(self, name: str) -> NDArray[np.bool_]:
         """Full boolean mask of the object called `name`."""

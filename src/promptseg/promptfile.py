@@ -172,14 +172,17 @@ def _clicks(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> 
 def _mask(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> Mask:
     _check_fields(entry, set(entry), where, required={"size", "runs"})
     size = _whole_numbers(entry["size"], 2, where)
-    runs = [_whole_numbers(run, 2, where) for run in _list(entry["runs"], f"{where}.runs")]
+    if not isinstance(entry["runs"], str):
+        raise PromptError(f"{where}: runs to be a text", type(entry["runs"]).__name__)
     drawn = entry.get("as_drawn", False)
     if not isinstance(drawn, bool):
         raise PromptError(f"{where}: as_drawn to be true or false", repr(drawn))
     if not 0 < size[0] * size[1] <= _MOST_PIXELS or min(size) < 1:
         raise PromptError(f"{where}: size [rows, columns] of a slice", repr(size))
     with _at(where):
-        return Mask(from_runs(runs, (size[0], size[1])), _slice(entry, where), name, axis, drawn)
+        return Mask(
+            from_runs(entry["runs"], (size[0], size[1])), _slice(entry, where), name, axis, drawn
+        )
 
 
 def _marker(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> Marker:
@@ -200,7 +203,8 @@ def _marker(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> 
             "draw both lines on the same slice",
         )
     if slice_ is None and slices:
-        slice_ = _slice({"slice": int(s) if (s := slices.pop()).is_integer() else s}, where)
+        number = slices.pop()
+        slice_ = _slice({"slice": int(number) if number == int(number) else number}, where)
     with _at(where):
         return Marker(**lines, slice=slice_, name=name, axis=axis)
 

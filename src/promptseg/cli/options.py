@@ -22,23 +22,26 @@ def parse(
     kind: type[T],
     verb: str,
     argv: list[str],
-    from_config: Callable[[dict[str, Any], Path], dict[str, Any]] | None = None,
+    from_config: Callable[[dict[str, Any], Path, bool], dict[str, Any]] | None = None,
 ) -> T:
     """Fill the dataclass `kind`; its docstring is the verb's help.
 
     Args:
         kind: dataclass whose fields are the options.
         verb: name of the verb.
-        argv: the options as given; those of a `--config FILE` among them count as if given first.
-        from_config: turns a file's content into fields, where the two differ.
+        argv: the options as given; those of a `--config FILE` or `--replay FILE` among them count as
+            if given first.
+        from_config: turns a file's content into fields, where the two differ; told whether the file is
+            to be replayed.
 
     Raises:
         InputError: a configuration file that cannot be read or has unknown fields.
     """
-    if path := _config_path(argv):
-        content = _read_config(path)
-        fields = from_config(content, path) if from_config else content
-        argv = [*_as_options(fields, kind, path), *argv]
+    for option in ("--config", "--replay"):
+        if path := _option_path(argv, option):
+            content = _read_config(path)
+            fields = from_config(content, path, option == "--replay") if from_config else content
+            argv = [*_as_options(fields, kind, path), *argv]
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -71,11 +74,11 @@ def _first_paragraph(box: str) -> str:
     return " ".join(" ".join(said).split()).rstrip(".") or " ".join(box.split())
 
 
-def _config_path(argv: list[str]) -> Path | None:
+def _option_path(argv: list[str], option: str) -> Path | None:
     for k, token in enumerate(argv):
-        if token == "--config" and k + 1 < len(argv):
+        if token == option and k + 1 < len(argv):
             return Path(argv[k + 1])
-        if token.startswith("--config="):
+        if token.startswith(f"{option}="):
             return Path(token.partition("=")[2])
     return None
 

@@ -29,7 +29,7 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def _from_config(content: dict[str, Any], path: Path) -> dict[str, Any]:
+def _from_config(content: dict[str, Any], path: Path, replay: bool) -> dict[str, Any]:
     """Fields from a configuration file, or from the provenance of an earlier run."""
     if "software" not in content or "options" not in content:
         return content
@@ -38,4 +38,7 @@ def _from_config(content: dict[str, Any], path: Path) -> dict[str, Any]:
         "input": content["input"]["path"],
         "model": content["model"]["name"],
     }
+    if replay:
+        same = {"device": content["model"]["device"], "threads": content["model"].get("threads")}
+        command = {**command, **same}
     return {**command, "prompts": str(path)}

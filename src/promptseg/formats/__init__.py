@@ -29,6 +29,7 @@ __all__ = [
     "format_for_output",
     "is_dicom_file",
     "read",
+    "read_labels",
     "write_segmentation",
 ]
 
@@ -101,6 +102,41 @@ def read(
         raise InputError(f"a modality out of {', '.join(MODALITIES)}", repr(modality))
     if nan_as is not None and not np.isfinite(nan_as):
         raise InputError("a finite value in place of NaN", repr(nan_as))
+    image = _read_as_is(path, series)
+    if modality is not None:
+        image.modality = modality
+    _check_values(image, nan_as)
+    return image
+
+
+def read_labels(path: str | Path) -> Image:
+    """Read integer labels: a label image in any format, or `segs` / `gts` of an npz.
+
+    Returns:
+        An image of whole numbers from 0; it may be all background.
+
+    Raises:
+        InputError: as `read`, or values that are no labels.
+    """
+    path = Path(path)
+    if (known := format_by_suffix(path)) and known.name == "npz" and path.is_file():
+        from promptseg.formats import npz
+
+        image = npz.read_labels(path)
+    else:
+        image = _read_as_is(path)
+    values = image.voxels
+    if image.is_colour or not np.isfinite(values).all() or (values < 0).any():
+        raise InputError("a label image of whole numbers from 0", f"{path} with other values")
+    labels = np.round(values).astype(np.int64)
+    if (labels != values).any() or labels.max(initial=0) > 65_535:
+        raise InputError("a label image of whole numbers from 0 to 65535", f"{path} with others")
+    image.voxels = labels.astype(np.uint16)
+    return image
+
+
+def _read_as_is(path: Path, series: str | None = None) -> Image:
+    """What the format's reader makes of a path, values unchecked; its errors as one of ours."""
     chosen = _format_of(path)
     reader = chosen.load().read
     options = {"series": series} if chosen.series else {}
@@ -118,9 +154,6 @@ def read(
             f"{path} ({_first_line(error)})",
             "check that the file is complete and of the type its name says",
         ) from error
-    if modality is not None:
-        image.modality = modality
-    _check_values(image, nan_as)
     return image
 
 

@@ -49,6 +49,25 @@ def read(path: Path) -> Image:
     return Image(voxels, geometry, source=Source(path, "npz", header, prompts=prompts))
 
 
+def read_labels(path: Path) -> Image:
+    """Read `segs` (a result) or `gts` (a challenge file) on their grid.
+
+    Raises:
+        InputError: neither is there, or it holds one layer per object.
+    """
+    if not zipfile.is_zipfile(path):
+        raise InputError("an npz file", f"{path}: not a zip archive", "get it again")
+    with np.load(path, allow_pickle=False) as archive:
+        key = next((k for k in ("segs", "gts") if k in archive), None)
+        if key is None:
+            raise InputError("an npz file with the key segs or gts", f"{path} without")
+        labels = archive[key]
+        extra = {k: archive[k] for k in ("spacing", "origin", "direction") if k in archive}
+    if labels.ndim not in (2, 3) or labels.dtype.kind not in "iuf":
+        raise InputError(f"{key} of shape (z, y, x) or (y, x)", f"{labels.dtype} {labels.shape}")
+    return Image(labels, _geometry(labels.shape, extra), source=Source(path, "npz"))
+
+
 def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
     """Write `segs`: labels on the grid or, with `layers`, (object, *grid) of 0/1."""
     header = segmentation.header_of("npz")

@@ -36,6 +36,9 @@ class Mask:
 
     kind: ClassVar[str] = "mask"
 
+    def __repr__(self) -> str:
+        return f"Mask({self.to_json()}, name={self.name!r}, axis={self.axis!r})"
+
     def __post_init__(self) -> None:
         pixels = np.ascontiguousarray(self.pixels)
         if pixels.ndim != 2:
@@ -77,24 +80,26 @@ def box_of_mask(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
-def to_runs(mask: NDArray[np.bool_]) -> list[list[int]]:
-    """[start, length] of every run of set pixels, counted row by row from 0."""
+def to_runs(mask: NDArray[np.bool_]) -> str:
+    """`start:length` of every run of set pixels, counted row by row from 0, with spaces between."""
     steps = np.diff(mask.ravel().astype(np.int8), prepend=0, append=0)
     starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
-    return [[int(a), int(b - a)] for a, b in zip(starts, ends, strict=True)]
+    return " ".join(f"{a}:{b - a}" for a, b in zip(starts, ends, strict=True))
 
 
-def from_runs(runs: list[list[int]], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The mask that `to_runs` wrote.
+def from_runs(runs: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The (rows, columns) mask that `to_runs` wrote.
 
     Raises:
-        PromptError: a run outside the shape.
+        PromptError: another form, or a run outside the shape.
     """
     mask = np.zeros(shape[0] * shape[1], dtype=bool)
-    for start, length in runs:
+    for run in runs.split():
+        first, _, count = run.partition(":")
+        start, length = (int(n) if n.isascii() and n.isdigit() else -1 for n in (first, count))
         if start < 0 or length < 1 or start + length > len(mask):
             raise PromptError(
-                f"runs of pixels within {shape[0]} x {shape[1]}", f"[{start}, {length}]"
+                f"runs start:length of pixels within {shape[0]} x {shape[1]}", repr(run)
             )
         mask[start : start + length] = True
     return mask.reshape(shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,8 @@ class Millimetres:
         if self.what == "box3d":
             return [self._box3d(geometry).check(geometry, axis)]
         xy, slices = self._on_slices(geometry, axis)
+        rows, columns = geometry.slice_shape(axis)
+        xy = _on_voxels(xy, np.array([columns - 1, rows - 1]))
         if self.what == "box":
             if slices[0] != slices[1]:
                 raise PromptError(
@@ -77,9 +79,9 @@ class Millimetres:
             return [box.check(geometry, axis)]
         found: list[PlacedPrompt] = []
         for index in dict.fromkeys(slices):
-            rows = [n for n, s in enumerate(slices) if s == index]
-            points = tuple((float(xy[n, 0]), float(xy[n, 1])) for n in rows)
-            labels = tuple(self.labels[n] for n in rows)
+            here = [n for n, s in enumerate(slices) if s == index]
+            points = tuple((float(xy[n, 0]), float(xy[n, 1])) for n in here)
+            labels = tuple(self.labels[n] for n in here)
             found.append(Points(points, labels, index, self.name, axis).check(geometry, axis))
         return found
 
@@ -114,9 +116,18 @@ class Millimetres:
         if len(corners) == 2:
             corners = np.array(list(product(*corners.T)))
         index = geometry.to_index(corners)
-        low, high = index.min(axis=0), index.max(axis=0)
         last = np.array(geometry.shape[::-1], dtype=float) - 1
+        if geometry.ndim == 3:
+            index = _on_voxels(index, last)
+        low, high = index.min(axis=0), index.max(axis=0)
         touches = geometry.ndim == 3 and (high >= -0.5).all() and (low <= last + 0.5).all()
         if self.clip and touches:
             low, high = np.clip(low, 0, last), np.clip(high, 0, last)
         return Box3D((*low.round(6).tolist(), *high.round(6).tolist()), self.name)
+
+
+def _on_voxels(index: NDArray[np.float64], last: NDArray[Any]) -> NDArray[np.float64]:
+    """Indices within the outer half of an edge voxel belong to that voxel."""
+    index = index.round(6)
+    outer = (index > -0.5) & (index < last + 0.5)
+    return np.where(outer, np.clip(index, 0, last), index)

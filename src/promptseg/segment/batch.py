@@ -118,6 +118,11 @@ def segment_folder(job: SegmentJob) -> int:
     Returns:
         0 if every image is done, 2 if some could not be.
     """
+    for name in ("mask", "markers", "correct", "replay"):
+        if getattr(job, name) is not None:
+            raise InputError(
+                f"one image for --{name}", f"the folder {job.input}", "run it per image"
+            )
     items = _plan(job)
     waiting = [item for item in items if not item.is_done()]
     _say(job, f"{len(items)} images, {len(items) - len(waiting)} done already")

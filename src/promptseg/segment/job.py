@@ -12,16 +12,26 @@ from typing import Any
 from promptseg.errors import OutputError, PromptError
 from promptseg.formats import format_for_output, read
 from promptseg.formats.files import atomic_path, beside, check_output
-from promptseg.image import Image
+from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
 from promptseg.progress import step_progress
 from promptseg.promptfile import PromptFile, read_prompt_file
 from promptseg.prompts import Prompt, parse_box, parse_box3d, parse_point, place
+from promptseg.segment.existing import (
+    markers_from_labels,
+    masks_from_labels,
+    read_segmentation,
+)
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.overlay import overlay_picture
+from promptseg.segment.replay import check_same_weights, compare, read_provenance
 from promptseg.segment.segmenter import Segmenter, load
 
 __all__ = ["Outputs", "check_outputs", "prompts_of", "run_job", "segment_file"]
+
+_READ = ("input", "prompts", "mask", "markers", "correct", "config", "replay")
+_IN_PROMPTS = ("box", "box3d", "point", "prompts", "mask", "markers")
+_NOT_REPLAYED = ("overwrite", "config", "replay", "json", "quiet")
 
 
 @dataclass
@@ -32,13 +42,20 @@ class Outputs:
         mask: the mask file.
         overlay: the overlay picture, if it was asked for.
         provenance_file: the JSON beside it.
-        provenance: its content.
+        segmentation: the result, with its provenance.
+        replayed: how the masks compare with those of the run that was replayed.
     """
 
     mask: Path
     overlay: Path | None
     provenance_file: Path
-    provenance: dict[str, Any]
+    segmentation: Segmentation
+    replayed: str | None = None
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What made the result."""
+        return self.segmentation.provenance
 
     def summary(self) -> list[str]:
         """Lines for a person: the objects, and where everything is."""
@@ -57,6 +74,8 @@ class Outputs:
         if self.overlay:
             lines.append(f"overlay     {self.overlay}")
         lines.append(f"provenance  {self.provenance_file}")
+        if self.replayed:
+            lines.append(f"replay      {self.replayed}")
         return lines
 
 
@@ -75,24 +94,45 @@ def segment_file(job: SegmentJob) -> Outputs:
     Raises:
         PromptsegError: anything the user can put right; nothing has been written then.
     """
-    file = None
-    if job.prompts is not None:
-        files = read_prompt_file(job.prompts)
-        if len(files) != 1:
-            raise PromptError(
-                "a prompt file for one image",
-                f"{job.prompts} for {len(files)} images",
-                "give the folder of the images as input",
-            )
-        file = files[0]
+    earlier = read_provenance(job.replay) if job.replay else None
+    file = _single(job.prompts) if job.prompts else None
     prompts = prompts_of(job, file)
     check_outputs(job)
     image = read(job.input, modality=job.modality, nan_as=job.nan_as, series=job.series)
     if file and file.image and Path(file.image).name != image.name:
         image.source.notes.append(f"the prompt file was written for {file.image}")
+    prompts += _prompts_in_labels(job, image)
     format_for_output(job.output, image)
     segmenter = load(job.model, device=job.device, threads=job.threads, quiet=job.quiet)
-    return run_job(segmenter, image, prompts, job)
+    if earlier:
+        check_same_weights(earlier, segmenter.predictor, image)
+    outputs = run_job(segmenter, image, prompts, job)
+    if earlier and job.replay:
+        outputs.replayed = compare(earlier, job.replay, outputs.segmentation)
+    return outputs
+
+
+def _single(path: Path) -> PromptFile:
+    files = read_prompt_file(path)
+    if len(files) != 1:
+        raise PromptError(
+            "a prompt file for one image",
+            f"{path} for {len(files)} images",
+            "give the folder of the images as input",
+        )
+    return files[0]
+
+
+def _prompts_in_labels(job: SegmentJob, image: Image) -> list[Prompt]:
+    """The prompts of --mask and --markers."""
+    prompts: list[Prompt] = []
+    if job.mask:
+        prompts += masks_from_labels(job.mask, image, job.axis)
+    if job.markers and job.markers.suffix.lower() == ".json":
+        prompts += _single(job.markers).prompts
+    elif job.markers:
+        prompts += markers_from_labels(job.markers, image, job.axis)
+    return prompts
 
 
 def run_job(
@@ -113,10 +153,13 @@ def run_job(
         before_writing: called once everything is known, before the first file appears.
         facts: more entries for the provenance.
     """
+    existing = read_segmentation(job.correct, image) if job.correct else None
     with step_progress(f"{image.name}: slices", None, job.quiet) as update:
-        result = segmenter.segment(
-            image, *prompts, options=job, progress=lambda n, what: update(n, f"({what})")
-        )
+        how: Any = {"options": job, "progress": lambda n, what: update(n, f"({what})")}
+        if existing is None:
+            result = segmenter.segment(image, *prompts, **how)
+        else:
+            result = segmenter.correct(image, existing, *prompts, **how)
     result.provenance.update({"command": _replay(job), **(facts or {})})
     overlay = beside(job.output, ".overlay.png") if job.overlay else None
     if before_writing:
@@ -129,7 +172,7 @@ def run_job(
             temporary = files.enter_context(atomic_path(overlay))
             overlay_picture(result, image, intensity, shown, axis).save(temporary)
         result.save(job.output, overwrite=job.overwrite, overlap=job.overlap)
-    return Outputs(job.output, overlay, beside(job.output, ".json"), result.provenance)
+    return Outputs(job.output, overlay, beside(job.output, ".json"), result)
 
 
 def check_outputs(job: SegmentJob) -> None:
@@ -139,7 +182,7 @@ def check_outputs(job: SegmentJob) -> None:
     if job.overlay:
         outputs.append(beside(job.output, ".overlay.png"))
     for path in outputs:
-        _protect(path, (job.input, job.prompts, job.config, Path(job.model)))
+        _protect(path, [getattr(job, name) for name in _READ] + [Path(job.model)])
         check_output(path, job.overwrite)
 
 
@@ -154,10 +197,11 @@ def _protect(output: Path, inputs: Iterable[Path | None]) -> None:
 def _replay(job: SegmentJob) -> dict[str, Any]:
     """The job as plain values that `--config` takes; prompts are kept apart, under `prompts`."""
     values = dataclasses.asdict(job)
-    for name in ("overwrite", "config", "json", "quiet", "box", "box3d", "point", "prompts"):
+    for name in (*_NOT_REPLAYED, *_IN_PROMPTS):
         values.pop(name)
-    for name in ("input", "output"):
-        values[name] = str(values[name].absolute())
+    for name in ("input", "output", "correct"):
+        if values[name] is not None:
+            values[name] = str(values[name].absolute())
     if Path(job.model).exists():
         values["model"] = str(Path(job.model).absolute())
     return values

@@ -105,16 +105,26 @@ class _FileOptions:
     """Model name (see promptseg models) or checkpoint file."""
 
     box: _Many = ()
-    """Box x0,y0,x1,y1[@slice][=name]; may be repeated."""
+    """Box x0,y0,x1,y1[@slice][=name], or in LPS millimetres x0,y0,z0,x1,y1,z1mm[=name]; may be
+    repeated."""
 
     box3d: _Many = ()
-    """3D box x0,y0,z0,x1,y1,z1[=name]; may be repeated."""
+    """3D box x0,y0,z0,x1,y1,z1[mm][=name]; may be repeated."""
 
     point: _Many = ()
-    """Click x,y,+|-[@slice][=name]; may be repeated."""
+    """Click x,y,+|-[@slice][=name], or x,y,zmm,+|-[=name]; may be repeated."""
 
     prompts: Path | None = None
-    """Prompt file in JSON (docs/prompts.md)."""
+    """Prompt file in JSON (docs/prompts.md), or markups of 3D Slicer (.mrk.json)."""
+
+    mask: Path | None = None
+    """Label image on the image's grid: every label is a mask prompt for an object."""
+
+    markers: Path | None = None
+    """Long and short axis lines on some slices: a prompt file, or a label image they are drawn in."""
+
+    correct: Path | None = None
+    """Segmentation to correct: the prompts name its objects, and only what they change is computed."""
 
     series: str | None = None
     """SeriesInstanceUID, or its ending, where a folder holds several DICOM series."""
@@ -142,6 +152,10 @@ class _FileOptions:
 
     config: Path | None = None
     """Options from a YAML or JSON file, or the provenance of an earlier run to do it again."""
+
+    replay: Path | None = None
+    """Provenance of an earlier run, to do it again with the same model, weights, device and threads
+    and to compare the masks."""
 
     json: bool = False
     """Print the provenance as JSON."""

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import torch
+
 from promptseg._version import __version__
 from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
@@ -54,6 +56,8 @@ def describe(
             "licence": predictor.card.licence,
             "citation": predictor.card.citation,
             "device": str(predictor.device),
+            "engine": "torch eager float32",
+            "threads": torch.get_num_threads(),
         },
         "intensity": intensity.to_json(),
         "preprocessing": {
@@ -74,6 +78,7 @@ def object_facts(segmentation: Segmentation) -> list[dict[str, Any]]:
             "label": s.label,
             "name": s.name,
             "predicted_iou": None if s.predicted_iou is None else round(s.predicted_iou, 4),
+            "prompted_slices": list(s.prompted),
             **s.measurements,
         }
         for s in segmentation.segments

@@ -233,6 +233,7 @@ class Segmenter:
         )
         result = Segmentation(segments, image.geometry, image.source, provenance, image)
         provenance["objects"] = object_facts(result)
+        provenance["masks_sha256"] = result.sha256()
         return result
 
     def _stack_of(self, image: Image, axis: Axis, intensity: Intensity, batch: int) -> SliceStack:

@@ -1,0 +1,96 @@
+"""Doing an earlier run again from its provenance, and saying whether it came out the same."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from promptseg.errors import InputError, ModelError, PromptsegError
+from promptseg.image import Image, Segmentation
+from promptseg.segment.existing import read_segmentation
+from promptseg.segment.predictor import Predictor
+
+__all__ = ["check_same_weights", "compare", "read_provenance"]
+
+log = logging.getLogger("promptseg")
+
+_ALIKE = 0.999  # DSC that other versions or machines must reach
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """The provenance of an earlier run.
+
+    Raises:
+        InputError: not readable, or not a provenance of promptseg.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError("a provenance file", f"{path} ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError("a provenance file in JSON", f"{path} ({str(error)[:100]})") from None
+    needed = {"software", "options", "model", "input", "masks_sha256"}
+    if not isinstance(content, dict) or not needed <= content.keys():
+        raise InputError(
+            "the provenance of a segmentation", str(path), "name the JSON beside a mask"
+        )
+    return content
+
+
+def check_same_weights(earlier: dict[str, Any], predictor: Predictor, image: Image) -> None:
+    """Refuse to replay with other weights or on another image.
+
+    Raises:
+        ModelError: other weights.
+        InputError: another image.
+    """
+    wanted = earlier["model"]["weights_sha256"]
+    if predictor.weights_sha256 != wanted:
+        raise ModelError(
+            f"weights with sha256 {wanted[:12]}...",
+            f"{predictor.weights_sha256[:12]}... in {predictor.weights}",
+            "name the file of the earlier run with --model",
+        )
+    if image.sha256() != earlier["input"]["voxels_sha256"]:
+        raise InputError("the image of the earlier run", f"{image.name} with other voxels")
+
+
+def compare(earlier: dict[str, Any], path: Path, result: Segmentation) -> str:
+    """One line on whether a replay gave the same masks; what differs is logged as a warning.
+
+    Args:
+        earlier: the provenance that was replayed.
+        path: its file, beside the earlier mask.
+        result: what the replay gave.
+    """
+    if result.sha256() == earlier["masks_sha256"]:
+        return "the same masks, bit for bit"
+    now = {**result.provenance["software"], "threads": result.provenance["model"]["threads"]}
+    then = {**earlier["software"], "threads": earlier["model"].get("threads")}
+    changed = [f"{k} {then.get(k)} -> {v}" for k, v in now.items() if then.get(k) != v]
+    said = f"other masks than the earlier run ({', '.join(changed) or 'same versions'})"
+    lowest = _lowest_dsc(earlier, path, result)
+    if lowest is not None:
+        said += f", DSC at least {lowest:.4f}"
+        if lowest < _ALIKE:
+            said += f", below {_ALIKE}"
+    log.warning("replay: %s", said)
+    return said
+
+
+def _lowest_dsc(earlier: dict[str, Any], path: Path, result: Segmentation) -> float | None:
+    """Lowest DSC of the objects against the earlier mask, if that file is still there."""
+    if result.image is None or "output" not in earlier:
+        return None
+    try:
+        before = read_segmentation(path.with_name(Path(earlier["output"]).name), result.image)
+        scores = []
+        for segment in result.segments:
+            a, b = before[segment.name], result[segment.name]
+            total = int(a.sum()) + int(b.sum())
+            scores.append(2 * int((a & b).sum()) / total if total else 1.0)
+    except (PromptsegError, KeyError):
+        return None
+    return min(scores, default=None)

@@ -1,0 +1,181 @@
+"""A session as a file: JSON with packed masks, in an npz."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.errors import InputError
+from promptseg.formats.files import atomic_path, check_output
+from promptseg.image import Segment, Segmentation
+from promptseg.promptfile import parse_prompts, prompts_to_json
+from promptseg.prompts import Prompt, group_by_object
+from promptseg.segment.measure import measure
+from promptseg.segment.options import SegmentOptions
+from promptseg.segment.provenance import describe, object_facts
+from promptseg.segment.session import Session, Step
+
+if TYPE_CHECKING:
+    from promptseg.intensity import Intensity
+
+__all__ = ["load_into", "provenance_of", "save"]
+
+_VERSION = 1
+
+
+def save(session: Session, path: Path, overwrite: bool) -> Path:
+    """Write every step of a session; see `Session.save`."""
+    check_output(path, overwrite)
+    masks: dict[str, NDArray[np.uint8]] = {}
+    numbers: dict[int, int] = {}  # one entry per segment, however many steps hold it
+    steps = []
+    for step in session.history:
+        objects: dict[str, Any] = {}
+        for name, segment in step.objects.items():
+            if segment is None:
+                objects[name] = None
+                continue
+            number = numbers.setdefault(id(segment), len(numbers))
+            masks[f"mask_{number}"] = np.packbits(segment.crop)
+            objects[name] = {"mask": number, **_facts(segment)}
+        steps.append(
+            {
+                "action": step.action,
+                "current": step.current,
+                "objects": objects,
+                "prompts": {name: _prompts_json(p, session) for name, p in step.prompts.items()},
+            }
+        )
+    content = {
+        "promptseg_session": _VERSION,
+        "image": {"name": session.image.name, "voxels_sha256": session.image.sha256()},
+        "model": session.segmenter.predictor.card.name,
+        "options": session.options.to_json(),
+        "position": session.position,
+        "steps": steps,
+    }
+    text = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, session=text, **masks)
+    return path
+
+
+def load_into(session: Session, path: Path) -> None:
+    """Fill a fresh session from a file; see `Session.resume`."""
+    content, masks = _read(path)
+    if content["image"]["voxels_sha256"] != session.image.sha256():
+        raise InputError(
+            f"the image of the session, {content['image']['name']}",
+            f"{session.image.name} with other voxels",
+            "open the session with its own image",
+        )
+    shape = session.geometry.shape
+    known: dict[int, Segment] = {}
+    try:
+        session.options = SegmentOptions(**content["options"])
+        history = []
+        for step in content["steps"]:
+            objects: dict[str, Segment | None] = {}
+            for name, entry in step["objects"].items():
+                if entry is not None and entry["mask"] not in known:
+                    segment = _segment(name, entry, masks[f"mask_{entry['mask']}"], shape)
+                    segment.measurements = measure(segment, session.geometry, session.options.axis)
+                    known[entry["mask"]] = segment
+                objects[name] = None if entry is None else known[entry["mask"]]
+            prompts = {
+                name: tuple(parse_prompts(p).prompts) if p else ()
+                for name, p in step["prompts"].items()
+            }
+            history.append(Step(step["action"], objects, prompts, step["current"]))
+        position = int(content["position"])
+        if not 0 <= position < len(history):
+            raise ValueError("no such step")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, error) from None
+    session.history, session.position = history, position
+
+
+def provenance_of(session: Session, found: Segmentation) -> dict[str, Any]:
+    """What made the masks of a session: as of any other run, with the steps taken."""
+    segmenter, options = session.segmenter, session.options
+    prompts = [p for name in session.step.prompts for p in session.step.prompts[name]]
+    objects = group_by_object(prompts, session.geometry, options.axis) if prompts else []
+    intensity: Intensity = segmenter.intensity(session.image, options)
+    described = describe(
+        session.image,
+        segmenter.predictor,
+        intensity,
+        prompts_to_json(objects, options.axis, session.image.name),
+        options.to_json(),
+        list(session.image.source.notes),
+        {},
+    )
+    steps = [step.action for step in session.history[1 : session.position + 1]]
+    return {
+        **described,
+        "session": steps,
+        "objects": object_facts(found),
+        "masks_sha256": found.sha256(),
+    }
+
+
+def _facts(segment: Segment) -> dict[str, Any]:
+    return {
+        "label": segment.label,
+        "region": [[r.start, r.stop] for r in segment.region],
+        "quality": {str(k): v for k, v in segment.quality.items()},
+        "prompted": list(segment.prompted),
+    }
+
+
+def _segment(
+    name: str, entry: dict[str, Any], packed: NDArray[np.uint8], shape: tuple[int, ...]
+) -> Segment:
+    region = tuple(slice(int(a), int(b)) for a, b in entry["region"])
+    if len(region) != len(shape) or any(
+        not 0 <= r.start <= r.stop <= n for r, n in zip(region, shape, strict=True)
+    ):
+        raise ValueError("a mask outside the image")
+    size = tuple(r.stop - r.start for r in region)
+    count = int(np.prod(size))
+    if len(packed) != -(-count // 8):
+        raise ValueError("a mask of another size")
+    crop = np.unpackbits(packed, count=count).astype(bool).reshape(size)
+    quality = {int(k): float(v) for k, v in entry["quality"].items()}
+    prompted = tuple(int(k) for k in entry["prompted"])
+    return Segment(name, int(entry["label"]), crop, region, quality, prompted=prompted)
+
+
+def _prompts_json(prompts: tuple[Prompt, ...], session: Session) -> dict[str, Any] | None:
+    if not prompts:
+        return None
+    axis = session.options.axis
+    return prompts_to_json(group_by_object(prompts, session.geometry, axis), axis)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:
+    try:
+        if not zipfile.is_zipfile(path):
+            path.stat()
+            raise ValueError("not a session file")
+        with np.load(path, allow_pickle=False) as archive:
+            content = json.loads(archive["session"].tobytes())
+            masks = {name: archive[name] for name in archive.files if name != "session"}
+    except OSError as error:
+        raise InputError("a session file", f"{path} ({error.strerror or error})") from error
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise _damaged(path, error) from None
+    if not isinstance(content, dict) or content.get("promptseg_session") != _VERSION:
+        raise InputError("a session of this version of promptseg", str(path))
+    return content, masks
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        "a complete session file", f"{path} ({type(error).__name__}: {error})", "it is damaged"
+    )

@@ -1,0 +1,168 @@
+"""Corrections of masks that exist, with a predictor whose masks are known."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fakes import BrightPredictor, ball
+from promptseg.errors import PromptError, UnsupportedPromptError
+from promptseg.geometry import Geometry
+from promptseg.image import Image, Segment, Segmentation
+from promptseg.prompts import Box, Box3D, Mask, Points
+from promptseg.segment.segmenter import Segmenter
+
+SHAPE = (20, 40, 48)
+CENTRE = (10, 20, 24)
+FREE = {"min_iou": 0, "min_area": 0, "max_growth": 100, "propagate": "box"}
+
+
+def volume(mask: np.ndarray) -> Image:
+    values = np.where(mask, 200, 0).astype(np.uint8)
+    values[0, 0, 0] = 255
+    return Image(values, Geometry.from_spacing(mask.shape, (1.0, 1.5, 3.0)), "CT")
+
+
+def existing(image: Image, **masks: np.ndarray) -> Segmentation:
+    segments = [Segment.from_mask(n, k, m) for k, (n, m) in enumerate(masks.items(), 1)]
+    return Segmentation(segments, image.geometry, image.source, image=image)
+
+
+def segmenter(card: str = "mobile-sam") -> tuple[Segmenter, BrightPredictor]:
+    predictor = BrightPredictor(card=card)
+    return Segmenter(predictor), predictor
+
+
+def test_a_drawn_mask_spreads_until_the_slices_agree() -> None:
+    truth = ball(SHAPE, CENTRE, 7)
+    wrong = truth.copy()
+    wrong[9:12] = ball(SHAPE, (10, 20, 20), 3)[9:12]  # three slices went astray
+    image = volume(truth)
+    seg, predictor = segmenter("lite-medsam")
+    drawn = Mask(truth[10], 10, "ball", "z", as_drawn=True)
+    fixed = seg.correct(image, existing(image, ball=wrong), drawn, **FREE)
+    np.testing.assert_array_equal(fixed["ball"], truth)
+    assert len(predictor.encoded) == 4  # slices 9 and 11, and the two that agreed
+    assert fixed.segments[0].prompted == (10,)
+
+
+def test_only_the_named_object_changes_and_the_old_segmentation_is_left_alone() -> None:
+    truth = ball(SHAPE, (10, 20, 12), 5)
+    other = ball(SHAPE, (10, 20, 36), 5)
+    image = volume(truth | other)
+    before = existing(image, a=truth & (np.indices(SHAPE)[0] != 10), b=other)
+    snapshot = before.sha256()
+    seg, _ = segmenter()
+    box = Box((7, 15, 17, 25), 10, "a")
+    after = seg.correct(image, before, box, propagate="none")
+    np.testing.assert_array_equal(after["a"], truth)
+    assert after.segments[1] is before.segments[1]
+    assert before.sha256() == snapshot
+    assert [s.label for s in after.segments] == [1, 2]
+
+
+def test_a_click_outside_takes_a_part_away_and_one_inside_adds_one() -> None:
+    truth = ball(SHAPE, (10, 20, 12), 5)
+    leak = ball(SHAPE, (10, 20, 36), 4)
+    image = volume(truth | leak)
+    seg, predictor = segmenter()
+    both = existing(image, a=truth | leak)
+    less = seg.correct(image, both, Points(((36, 20),), (0,), 10, "a"), propagate="none")
+    np.testing.assert_array_equal(less["a"][10], truth[10])
+    np.testing.assert_array_equal(less["a"][9], (truth | leak)[9])
+    more = seg.correct(
+        image, existing(image, a=truth), Points(((36, 20),), (1,), 10), propagate="none"
+    )
+    np.testing.assert_array_equal(more["a"][10], (truth | leak)[10])
+    assert predictor.asked == [{"point", "mask"}] * 2
+
+
+def test_slices_the_user_settled_are_not_touched() -> None:
+    truth = np.zeros(SHAPE, dtype=bool)
+    truth[2:18, 5:35, 5:35] = True
+    image = volume(truth)
+    before = existing(image, a=truth.copy())
+    before.segments[0].prompted = (5,)
+    before.segments[0].crop[:] = False  # nothing agrees, so that the change goes as far as it may
+    before.segments[0].crop[:, :2] = True
+    seg, _ = segmenter("lite-medsam")
+    drawn = Mask(truth[11], 11, "a", "z", as_drawn=True)
+    after = seg.correct(image, before, drawn, **FREE)
+    changed = (after["a"] != before["a"]).any((1, 2))
+    assert list(np.flatnonzero(changed)) == list(range(9, 18))  # half-way to slice 5 is 8
+    assert after.segments[0].prompted == (5, 11)
+
+
+def test_an_empty_drawn_mask_clears_its_slice_alone() -> None:
+    truth = ball(SHAPE, CENTRE, 7)
+    image = volume(truth)
+    seg, predictor = segmenter("lite-medsam")
+    none = Mask(np.zeros(SHAPE[1:], dtype=bool), 4, "ball", as_drawn=True)
+    after = seg.correct(image, existing(image, ball=truth), none, **FREE)
+    assert not after["ball"][4].any()
+    assert (after["ball"] != truth).any((1, 2)).sum() == 1
+    assert predictor.encoded == []
+
+
+def test_a_correction_where_there_was_nothing_extends_the_object() -> None:
+    truth = ball(SHAPE, CENTRE, 7)
+    short = truth.copy()
+    short[13:] = False
+    image = volume(truth)
+    seg, _ = segmenter("lite-medsam")
+    box = Box((18, 14, 30, 26), 13, "ball")
+    after = seg.correct(image, existing(image, ball=short), box, **FREE)
+    np.testing.assert_array_equal(after["ball"], truth)
+
+
+def test_a_picture_is_corrected_too() -> None:
+    truth = ball(SHAPE, CENTRE, 7)[10]
+    pixels = np.where(truth, 200, 0).astype(np.uint8)
+    pixels[0, 0] = 255
+    image = Image(pixels, Geometry.pixels(pixels.shape), "US")
+    seg, _ = segmenter()
+    before = existing(image, a=truth & (np.indices(truth.shape)[1] < 24))
+    after = seg.correct(image, before, Points(((28, 20),), (1,)))
+    np.testing.assert_array_equal(after["a"], truth)
+
+
+def test_corrections_say_what_they_corrected() -> None:
+    truth = ball(SHAPE, CENTRE, 7)
+    image = volume(truth)
+    seg, _ = segmenter()
+    first = seg.segment(image, Box((16, 12, 32, 28), 10, "ball"))
+    second = seg.correct(image, first, Points(((24, 20),), (1,), 12, "ball"))
+    assert second.provenance["corrects"]["prompts"] == first.provenance["prompts"]
+    assert second.provenance["objects"][0]["prompted_slices"] == [10, 12]
+
+
+def test_corrections_that_do_not_fit_are_refused() -> None:
+    truth = ball(SHAPE, CENTRE, 7)
+    image = volume(truth)
+    before = existing(image, ball=truth)
+    seg, predictor = segmenter()
+    box = (18, 14, 30, 26)
+    cases = [
+        (Box(box, 10, "bull"), "a correction of ball, got one of 'bull'"),
+        (Box3D((18, 14, 4, 30, 26, 9), "ball"), "boxes, clicks and masks on slices as corrections"),
+        (Points(((3, 3),), (0,), 1, "ball"), "where it has no mask, got clicks outside it alone"),
+        (Points(((60, 3),), (0,), 10, "ball"), "inside the image"),
+        (Mask(truth[:, 0], 10, "ball"), "on the image's own grid"),
+    ]
+    for prompt, message in cases:
+        with pytest.raises(PromptError, match=message):
+            seg.correct(image, before, prompt)
+    two = existing(image, a=truth, b=truth)
+    with pytest.raises(PromptError, match="got one without a name"):
+        seg.correct(image, two, Box(box, 10))
+    moved = dataclasses.replace(
+        before, geometry=Geometry.from_spacing(SHAPE, (1.0, 1.5, 3.0), (5, 0, 0))
+    )
+    with pytest.raises(PromptError, match="on the image's own grid"):
+        seg.correct(image, moved, Box(box, 10))
+    box_only, _ = segmenter("lite-medsam")
+    with pytest.raises(UnsupportedPromptError, match="mobile-sam"):
+        box_only.correct(image, before, Points(((24, 20),), (0,), 10))
+    assert len(predictor.encoded) <= 1

@@ -1,0 +1,172 @@
+"""Interactive sessions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fakes import BrightPredictor, ball
+from promptseg.errors import InputError, OutputError, PromptError, UnsupportedPromptError
+from promptseg.geometry import Geometry
+from promptseg.image import Image
+from promptseg.segment.options import SegmentOptions
+from promptseg.segment.segmenter import Segmenter
+from promptseg.segment.session import Session
+
+SHAPE = (20, 40, 48)
+A, B = ball(SHAPE, (10, 20, 12), 5), ball(SHAPE, (10, 20, 36), 5)
+BOX_A, BOX_B = (7, 15, 17, 25), (31, 15, 41, 25)
+
+
+@pytest.fixture
+def image() -> Image:
+    values = np.where(A | B, 200, 0).astype(np.uint8)
+    values[0, 0, 0] = 255
+    return Image(values, Geometry.from_spacing(SHAPE, (1.0, 1.0, 2.0)), "CT")
+
+
+@pytest.fixture
+def session(image: Image) -> Session:
+    options = SegmentOptions(min_iou=0, min_area=0, propagate="box")
+    return Session(Segmenter(BrightPredictor(card="mobile-sam")), image, options)
+
+
+def test_objects_are_made_corrected_undone_and_redone(session: Session) -> None:
+    session.new_object("a")
+    session.add_box(BOX_A, slice=10)
+    session.new_object("b")
+    session.add_box(BOX_B, slice=10)
+    session.add_point((12, 20), slice=10, object="a", positive=True)
+    found = session.result()
+    np.testing.assert_array_equal(found["a"], A)
+    np.testing.assert_array_equal(found["b"], B)
+    assert found.names == {1: "a", 2: "b"}
+    wrong = session.add_mask(np.zeros(SHAPE[1:], bool), slice=10, object="b")
+    assert not wrong.mask(SHAPE)[10].any()
+    assert session.undo()
+    np.testing.assert_array_equal(session.result()["b"], B)
+    assert session.redo()
+    assert not session.redo()
+    assert not session.result()["b"][10].any()
+    session.remove_object("b")
+    assert session.objects == ["a"]
+    session.undo()
+    assert session.objects == ["a", "b"]
+
+
+def test_undo_to_the_start_and_a_new_step_forgets_what_was_undone(session: Session) -> None:
+    session.add_box(BOX_A, slice=10)
+    assert session.objects == ["object 1"]
+    assert session.undo()
+    assert not session.undo()
+    with pytest.raises(PromptError, match="at least one prompted object"):
+        session.result()
+    session.add_box(BOX_B, slice=10)
+    assert not session.redo()
+    np.testing.assert_array_equal(session.result()["object 1"], B)
+
+
+def test_a_step_that_fails_changes_nothing(image: Image) -> None:
+    session = Session(Segmenter(BrightPredictor()), image)
+    session.add_box(BOX_A, slice=10)
+    before = session.step
+    with pytest.raises(UnsupportedPromptError):
+        session.add_point((12, 20), slice=10)
+    with pytest.raises(PromptError, match="inside the image"):
+        session.add_box((0, 0, 100, 100), slice=10)
+    with pytest.raises(PromptError, match="a name no object has yet, got 'object 1'"):
+        session.new_object("object 1")
+    with pytest.raises(PromptError, match="an object out of object 1, got 'liver'"):
+        session.select("liver")
+    assert session.step is before
+
+
+def test_nothing_is_encoded_twice(session: Session) -> None:
+    predictor = session.segmenter.predictor
+    assert isinstance(predictor, BrightPredictor)
+    session.add_box(BOX_A, slice=10)
+    count = len(predictor.encoded)
+    session.add_point((12, 20), slice=10)
+    session.undo()
+    session.redo()
+    session.new_object()
+    session.add_box(BOX_B, slice=10)
+    assert len(predictor.encoded) == count
+
+
+def test_earlier_clicks_of_a_slice_are_shown_to_the_model_again(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    predictor = session.segmenter.predictor
+    decode = predictor.decode
+
+    def spy(embedding, boxes=None, points=None, mask_logits=None):  # type: ignore[no-untyped-def]
+        seen.append(points)
+        return decode(embedding, boxes, points, mask_logits)
+
+    monkeypatch.setattr(predictor, "decode", spy)
+    session.add_point((12, 20), slice=10)
+    session.add_point((36, 20), slice=10, positive=False)
+    clicks = [p for p in seen if p is not None]
+    assert clicks[-1] == ([((12.0, 20.0), (36.0, 20.0))], [(1, 0)])
+
+
+def test_a_saved_session_goes_on_where_it_stood(
+    session: Session, image: Image, tmp_path: Path
+) -> None:
+    session.new_object("a")
+    session.add_box(BOX_A, slice=10)
+    session.new_object("b")
+    session.add_mask(B[10], slice=10)
+    session.new_object("empty")
+    session.undo()
+    session.undo()
+    path = session.save(tmp_path / "work.npz")
+    with pytest.raises(OutputError, match="exists"):
+        session.save(path)
+    session.save(path, overwrite=True)
+    fresh = Segmenter(BrightPredictor(card="mobile-sam"))
+    again = Session.resume(path, fresh, image)
+    assert fresh.predictor.encoded == []  # type: ignore[attr-defined]
+    assert again.objects == session.objects
+    assert again.result().sha256() == session.result().sha256()
+    assert again.options == session.options
+    assert again.redo()
+    assert again.redo()
+    assert again.objects == ["a", "b", "empty"]
+    again.add_point((36, 20), slice=10, object="b")
+    np.testing.assert_array_equal(again.result()["b"], B)
+    assert again.result().segments[0].prompted == (10,)
+
+
+def test_sessions_of_another_image_or_damaged_ones_are_refused(
+    session: Session, image: Image, tmp_path: Path
+) -> None:
+    session.add_box(BOX_A, slice=10)
+    path = session.save(tmp_path / "work.npz")
+    other = Image(image.voxels + np.uint8(1), image.geometry, "CT")
+    with pytest.raises(InputError, match="the image of the session"):
+        Session.resume(path, session.segmenter, other)
+    content = path.read_bytes()
+    for damaged in (content[:-200], b"", b"no session"):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="a complete session file"):
+            Session.resume(path, session.segmenter, image)
+    with pytest.raises(InputError, match="No such file"):
+        Session.resume(tmp_path / "none.npz", session.segmenter, image)
+    np.savez(path, session=np.frombuffer(b"{}", np.uint8))
+    with pytest.raises(InputError, match="a session of this version"):
+        Session.resume(path, session.segmenter, image)
+
+
+def test_the_result_says_what_made_it(session: Session, tmp_path: Path) -> None:
+    session.new_object("a")
+    session.add_box(BOX_A, slice=10)
+    found = session.result()
+    assert found.provenance["prompts"]["objects"][0]["boxes"][0]["slice"] == 10
+    assert found.provenance["session"] == ["new a", "box on a"]
+    found.save(tmp_path / "mask.nii.gz")
+    assert (tmp_path / "mask.json").exists()

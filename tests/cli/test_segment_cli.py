@@ -483,3 +483,10 @@ def test_ctrl_c_gives_130_and_leaves_nothing_half_written(tmp_path: Path) -> Non
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert not (tmp_path / "out").exists()
+
+
+def test_one_image_options_are_refused_for_folders(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("-i", folder, "-o", tmp_path / "out", "--mask", folder / "a.png") == 2
+    assert "expected one image for --mask" in capsys.readouterr().err

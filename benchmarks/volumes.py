@@ -1,9 +1,9 @@
 """DSC of whole volumes from one box on the middle slice of each label, over PROMPTSEG_DATA.
 
 Rule: every label of every case is an object; the prompt is the exact box of its middle slice (the
-middle one of the slices it occupies), followed up and down by the product's own propagation; DSC over
-the whole volume, against the whole label. `--search` compares settings instead; slices are encoded once
-and the settings share them.
+middle one of the slices it occupies), followed up and down by the product's own propagation; DSC
+over the whole volume, against the whole label. `--search` compares settings instead, `--modes` the
+projection modes of MedicoSAM; slices are encoded once and the settings share them.
 
     python benchmarks/volumes.py -o benchmarks/results/2026-11-21_volumes.csv
     python benchmarks/volumes.py --search --cases 3 -o benchmarks/results/2026-11-21_volumes_search.csv
@@ -28,8 +28,9 @@ from promptseg.prompts import box_of_mask
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.postprocess import largest_component, smooth_across_slices
 from promptseg.segment.predictor import Predictor
+from promptseg.segment.projection import MODES, kinds_of
 from promptseg.segment.stack import SliceStack
-from promptseg.segment.volume import PropagationRule, propagate_box
+from promptseg.segment.volume import PropagationRule, SliceMasks, ask, propagate
 
 DATASETS = (
     "ct__ibsi_sts",
@@ -39,8 +40,8 @@ DATASETS = (
     "mr__msd_hippocampus",
     "pet__ibsi_sts",
 )
-_RULE = ("margin", "margin_pixels", "min_iou", "min_area", "min_quality", "max_growth")
-DEFAULTS = {name: getattr(SegmentOptions(), name) for name in _RULE}
+_RULE = ("mode", "margin", "margin_pixels", "min_iou", "min_area", "min_quality", "max_growth")
+DEFAULTS = {name: getattr(SegmentOptions(), name) for name in _RULE[1:]}
 SEARCH: tuple[dict[str, Any], ...] = (
     {},
     {"margin": 0.0, "margin_pixels": 0.0},
@@ -81,21 +82,24 @@ def evaluate(
     predictor: Predictor, case: Case, settings: tuple[dict[str, Any], ...]
 ) -> Iterator[Row]:
     """Rows of one case under each setting."""
+    defaults = {"mode": predictor.card.propagate, **DEFAULTS}
     intensity = choose_intensity(case.image, keep_8bit=predictor.card.keep_8bit)
     stack = SliceStack(case.image, "z", intensity, predictor, cache_bytes=2 << 30)
     for label in case.chosen:
         truth = case.labels == label
         occupied = np.flatnonzero(truth.any(axis=(1, 2)))
         start = int(occupied[len(occupied) // 2])
-        seed = predictor.decode(stack.embedding(start), boxes=[box_of_mask(truth[start])]).masks[0]
-        followed: dict[PropagationRule, Any] = {}
+        seed = ask(stack, start, {"boxes": [box_of_mask(truth[start])]})
+        followed: dict[PropagationRule, SliceMasks] = {}
         for setting in settings:
-            values = {**DEFAULTS, **setting}
+            values = {**defaults, **setting}
             rule = PropagationRule(**{name: values[name] for name in _RULE})
             if rule not in followed:
-                followed[rule] = propagate_box(stack, start, seed, rule, 0, len(stack) - 1)
+                up = propagate(stack, seed, range(start + 1, len(stack)), len(stack) - 1, rule)
+                down = propagate(stack, seed, range(start - 1, -1, -1), 0, rule)
+                followed[rule] = SliceMasks({**up.masks, **down.masks})
             found = np.zeros(truth.shape, dtype=bool)
-            found[start] = seed
+            found[start] = seed.mask
             for index, mask in followed[rule].masks.items():
                 found[index] = mask
             found = smooth_across_slices(found, values.get("smooth_slices", 0))
@@ -116,9 +120,14 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="*", default=list(DATASETS))
     parser.add_argument("--cases", type=int, help="only so many cases of each dataset")
     parser.add_argument("--search", action="store_true", help="compare settings")
+    parser.add_argument("--modes", action="store_true", help="compare projection modes")
     arguments = parser.parse_args()
     predictor = Predictor.load(arguments.model, quiet=False)
     settings = SEARCH if arguments.search else ({},)
+    if arguments.modes:
+        able = [m for m in MODES if kinds_of(m) <= predictor.card.prompts]
+        margins = ({}, {"margin": 0.0})
+        settings = tuple({"mode": mode, **margin} for mode in able for margin in margins)
     rows: list[Row] = []
     with step_progress("datasets", len(arguments.datasets)) as update:
         for done, name in enumerate(arguments.datasets):

@@ -106,6 +106,20 @@ def test_an_empty_drawn_mask_clears_its_slice_alone() -> None:
     assert predictor.encoded == []
 
 
+def test_an_empty_drawn_mask_ends_an_object_that_is_settled_on_the_other_side() -> None:
+    truth = ball(SHAPE, CENTRE, 7)
+    image = volume(truth)
+    before = existing(image, ball=truth)
+    before.segments[0].prompted = (8,)
+    seg, _ = segmenter("lite-medsam")
+    none = Mask(np.zeros(SHAPE[1:], dtype=bool), 12, "ball", as_drawn=True)
+    after = seg.correct(image, before, none, **FREE)
+    assert list(np.flatnonzero(after["ball"].any((1, 2)))) == list(range(3, 12))
+    both = Mask(truth[16], 16, "ball", as_drawn=True)
+    held = seg.correct(image, before, none, both, **FREE)
+    assert list(np.flatnonzero(held["ball"].any((1, 2)))) == [*range(3, 12), *range(13, 18)]
+
+
 def test_a_correction_where_there_was_nothing_extends_the_object() -> None:
     truth = ball(SHAPE, CENTRE, 7)
     short = truth.copy()

@@ -36,7 +36,8 @@ def correct(
     A corrected slice is answered anew: by a drawn mask as it is, by boxes as on a fresh image, by
     clicks together with the mask the slice has. The change spreads from there to either side, halfway
     to the next slice the user has settled, and ends where the new mask agrees with the old one or the
-    object ends. Every other slice keeps its mask.
+    object ends. A slice drawn empty where the user has settled slices on one side alone ends the
+    object: what lay beyond it was reached through it and is gone. Every other slice keeps its mask.
 
     Args:
         stack: the slices; those that are not touched are never encoded.
@@ -66,12 +67,23 @@ def correct(
             continue
         below = max((k for k in fixed if k < slice_), default=None)
         above = min((k for k in fixed if k > slice_), default=None)
+        if not answer.mask.any():
+            _end_object(after, slice_, fixed)
         first = limits[0] if below is None else (below + slice_) // 2 + 1
         last = limits[1] if above is None else (slice_ + above) // 2
         for step, end in ((1, min(last, limits[1])), (-1, max(first, limits[0]))):
             way = range(slice_ + step, end + step, step)
             _spread(stack, answer, way, end, rule, agreement, before, after)
     return after
+
+
+def _end_object(after: SliceMasks, slice_: int, fixed: list[int]) -> None:
+    """Clear what lies beyond an empty slice, where one side alone has slices the user settled."""
+    held = [k for k in fixed if k in after.masks and after.masks[k].any()]
+    if not held or min(held) < slice_ < max(held):
+        return
+    for k in [k for k in after.masks if (k > slice_) == (max(held) < slice_) and k != slice_]:
+        after.clear(k)
 
 
 def _spread(

@@ -107,6 +107,11 @@ class SliceMasks:
         """Put a mask in place of what the slice has."""
         self.masks[index], self.quality[index] = answer.mask, answer.iou
 
+    def clear(self, index: int) -> None:
+        """Take a slice out."""
+        self.masks.pop(index, None)
+        self.quality.pop(index, None)
+
 
 def ask(
     stack: SliceStack,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from promptseg.formats import read
 from promptseg.image import Image
 
-__all__ = ["Case", "cases", "data_root", "datasets"]
+__all__ = ["Case", "SliceObjects", "cases", "data_root", "datasets", "objects_by_slice"]
+
+SliceObjects = tuple[int, list[tuple[int, NDArray[np.bool_]]]]
 
 _PICTURE_MODALITY = {
     "chest_xray": "XR",
@@ -30,6 +33,8 @@ _PICTURE_MODALITY = {
     "ultrasound": "US",
 }
 _OBJECTS_PER_PICTURE = 5
+_MIN_PIXELS = 20
+_SLICES = 8
 
 
 @dataclass
@@ -81,6 +86,27 @@ def cases(dataset: str, root: Path | None = None, limit: int | None = None) -> I
         if limit is not None and number >= limit:
             return
         yield case
+
+
+def objects_by_slice(case: Case) -> list[SliceObjects]:
+    """The slices to evaluate of a case, each with its objects.
+
+    A picture is one slice with every chosen label. Of a volume each label has the slices (array axis
+    z) with more than 20 of its pixels, every max(1, n // 8)-th of them.
+
+    Returns:
+        (slice, [(label, (rows, columns) boolean mask)]) in order of slice.
+    """
+    found: dict[int, list[tuple[int, NDArray[np.bool_]]]] = defaultdict(list)
+    for label in case.chosen:
+        masks = case.labels == label
+        if case.image.kind == "picture":
+            found[0].append((label, masks))
+            continue
+        usable = np.flatnonzero(masks.sum(axis=(1, 2)) > _MIN_PIXELS)
+        for index in usable[:: max(1, len(usable) // _SLICES)]:
+            found[int(index)].append((label, masks[index]))
+    return sorted(found.items())
 
 
 def _pictures(folder: Path) -> Iterator[Case]:

@@ -21,16 +21,13 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 import numpy as np
-from cases import Case, cases, data_root, datasets
+from cases import Case, cases, data_root, datasets, objects_by_slice
 from numpy.typing import NDArray
 
 from promptseg.intensity import choose_intensity
 from promptseg.progress import step_progress
 from promptseg.prompts import box_of_mask
 from promptseg.segment.predictor import Predictor
-
-_MIN_PIXELS = 20
-_SLICES = 8
 
 
 class Row(NamedTuple):
@@ -60,16 +57,7 @@ def evaluate(predictor: Predictor, case: Case, clip: bool = False, every: int = 
     """
     keep = predictor.card.keep_8bit and not clip
     intensity = choose_intensity(case.image, keep_8bit=keep)
-    todo: dict[int, list[tuple[int, NDArray[np.bool_]]]] = defaultdict(list)
-    for label in case.chosen:
-        masks = case.labels == label
-        if case.image.kind == "picture":
-            todo[0].append((label, masks))
-            continue
-        usable = np.flatnonzero(masks.sum(axis=(1, 2)) > _MIN_PIXELS)
-        for index in usable[:: max(1, len(usable) // _SLICES)]:
-            todo[int(index)].append((label, masks[index]))
-    for index, objects in sorted(todo.items())[::every]:
+    for index, objects in objects_by_slice(case)[::every]:
         pixels = np.ascontiguousarray(intensity.apply(case.image.slice(index)))
         embedding = predictor.encode([pixels])[0]
         found = predictor.decode(embedding, boxes=[box_of_mask(mask) for _, mask in objects])

@@ -44,3 +44,17 @@ def lite_medsam_weights() -> Path:
 def lite_medsam(lite_medsam_weights: Path) -> Predictor:
     """LiteMedSAM on the CPU."""
     return Predictor.load("lite-medsam", "cpu")
+
+
+@pytest.fixture(scope="session")
+def mobile_sam() -> Predictor:
+    """MobileSAM on the CPU; a local copy of its weights is taken before the official address."""
+    local = REPOSITORY.parent / "shared" / "weights"
+    with pytest.MonkeyPatch.context() as patch:
+        if "PROMPTSEG_WEIGHTS" not in os.environ and local.is_dir():
+            patch.setenv("PROMPTSEG_WEIGHTS", str(local))
+        try:
+            assets.fetch("mobile-sam", quiet=True)
+        except AssetError as error:
+            pytest.skip(f"no MobileSAM weights here: {error}")
+        return Predictor.load("mobile-sam", "cpu")

@@ -49,9 +49,7 @@ def dsc(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
     return float(2 * (truth & found).sum() / (truth.sum() + found.sum()))
 
 
-def evaluate(
-    predictor: Predictor, case: Case, clip: bool = False, every: int = 1
-) -> Iterator[Row]:
+def evaluate(predictor: Predictor, case: Case, clip: bool = False, every: int = 1) -> Iterator[Row]:
     """Rows of one case.
 
     Args:

@@ -14,7 +14,11 @@ def test_an_allocator_the_user_has_set_is_left_alone(name: str) -> None:
     env.pop("GLIBC_TUNABLES", None)
     said = [
         subprocess.run(
-            [sys.executable, "-c", TELL], env=env | extra, capture_output=True, text=True, check=True
+            [sys.executable, "-c", TELL],
+            env=env | extra,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
         for extra in ({}, {name: "glibc.malloc.arena_max=2" if "GLIBC" in name else "2"})
     ]

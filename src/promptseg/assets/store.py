@@ -14,7 +14,17 @@ from pathlib import Path
 from promptseg.assets.download import from_distribution, from_url
 from promptseg.errors import AssetError
 
-__all__ = ["Asset", "Source", "cache_folder", "fetch", "find", "manifest", "sha256_of"]
+__all__ = [
+    "Asset",
+    "Source",
+    "asset_named",
+    "cache_folder",
+    "fetch",
+    "find",
+    "locate",
+    "manifest",
+    "sha256_of",
+]
 
 
 @dataclass(frozen=True)
@@ -79,13 +89,13 @@ def cache_folder() -> Path:
         raise AssetError("a home folder", "none", "set PROMPTSEG_HOME to a folder") from None
 
 
-def find(name: str) -> Path | None:
-    """The verified local copy of an asset, or None; nothing is fetched.
+def locate(name: str) -> Path | None:
+    """Where the local copy of an asset is, unverified: $PROMPTSEG_WEIGHTS comes before the cache.
 
     Raises:
-        AssetError: unknown name, or a copy whose hash is wrong.
+        AssetError: unknown name, or a folder that cannot be read.
     """
-    asset = _asset(name)
+    asset = asset_named(name)
     folders = [cache_folder()]
     if weights := os.environ.get("PROMPTSEG_WEIGHTS"):
         folders.insert(0, Path(weights).expanduser())
@@ -93,15 +103,25 @@ def find(name: str) -> Path | None:
         path = folder / asset.file
         try:
             if path.exists():
-                _verify(asset, path)
                 return path
         except OSError as error:
-            raise AssetError(
-                "a cache folder that can be read",
-                f"{path} ({error.strerror})",
-                "set PROMPTSEG_HOME to another folder",
-            ) from error
+            raise _unreadable(path, error) from error
     return None
+
+
+def find(name: str) -> Path | None:
+    """The verified local copy of an asset, or None; nothing is fetched.
+
+    Raises:
+        AssetError: unknown name, or a copy whose hash is wrong.
+    """
+    path = locate(name)
+    if path is not None:
+        try:
+            _verify(asset_named(name), path)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+    return path
 
 
 def fetch(name: str, quiet: bool = False) -> Path:
@@ -116,7 +136,7 @@ def fetch(name: str, quiet: bool = False) -> Path:
     """
     if path := find(name):
         return path
-    asset = _asset(name)
+    asset = asset_named(name)
     home = cache_folder()
     target = home / asset.file
     reasons = []
@@ -162,11 +182,24 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _asset(name: str) -> Asset:
+def asset_named(name: str) -> Asset:
+    """The manifest's entry.
+
+    Raises:
+        AssetError: there is none of that name.
+    """
     try:
         return manifest()[name]
     except KeyError:
         raise AssetError(f"an asset out of {', '.join(manifest())}", repr(name)) from None
+
+
+def _unreadable(path: Path, error: OSError) -> AssetError:
+    return AssetError(
+        "a cache folder that can be read",
+        f"{path} ({error.strerror})",
+        "set PROMPTSEG_HOME to another folder",
+    )
 
 
 def _verify(asset: Asset, path: Path) -> None:

@@ -18,6 +18,7 @@ VERBS: dict[str, str] = {
     "segment": "an image and prompts -> a mask on the image's own grid",
     "info": "what was understood of an image",
     "models": "the models, the prompts they take and what they are bad at",
+    "assets": "weights and samples: what is here, fetch, verify, remove",
     "demo": "fetch a real CT, segment it and show where the results are",
 }
 

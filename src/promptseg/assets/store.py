@@ -41,23 +41,23 @@ class Asset:
         name: what users call it.
         kind: "weights" or "sample".
         file: file or folder name in the cache.
-        size: bytes in all.
-        sha256: of the file; for a folder, of its files' names and hashes in order.
         licence: as far as it could be established.
         homepage: where it comes from.
         citation: what to cite.
-        sources: tried in order.
+        size: bytes in all; 0 if not known.
+        sha256: of the file; for a folder, of its files' names and hashes in order. Empty if not known.
+        sources: tried in order; without any, only the user can get it, from its homepage.
     """
 
     name: str
     kind: str
     file: str
-    size: int
-    sha256: str
     licence: str
     homepage: str
     citation: str
-    sources: tuple[Source, ...]
+    size: int = 0
+    sha256: str = ""
+    sources: tuple[Source, ...] = ()
 
 
 @cache
@@ -65,7 +65,10 @@ def manifest() -> dict[str, Asset]:
     """All assets by name."""
     table = tomllib.loads(files(__package__).joinpath("manifest.toml").read_text("utf-8"))
     return {
-        name: Asset(name=name, **{**entry, "sources": tuple(Source(**s) for s in entry["sources"])})
+        name: Asset(
+            name=name,
+            **{**entry, "sources": tuple(Source(**s) for s in entry.get("sources", ()))},
+        )
         for name, entry in table.items()
     }
 
@@ -80,7 +83,9 @@ def cache_folder() -> Path:
 
 
 def find(name: str) -> Path | None:
-    """The verified local copy of an asset, or None; nothing is fetched.
+    """The local copy of an asset, or None; nothing is fetched.
+
+    The copy is verified unless its hash is not known.
 
     Raises:
         AssetError: unknown name, or a copy whose hash is wrong.
@@ -112,12 +117,20 @@ def fetch(name: str, quiet: bool = False) -> Path:
         quiet: no progress bar.
 
     Raises:
-        AssetError: unknown name, no source reachable, or a hash that does not match.
+        AssetError: unknown name, no source reachable, one only the user can get, or a hash that does
+            not match.
     """
     if path := find(name):
         return path
     asset = _asset(name)
     home = cache_folder()
+    if not asset.sources:
+        raise AssetError(
+            f"the {asset.kind} {name!r} as a file, {asset.file}",
+            f"none in {home}",
+            f"get it from {asset.homepage} and put it there under this name"
+            + (f", or name it with --model {name}=FILE" if asset.kind == "weights" else ""),
+        )
     target = home / asset.file
     reasons = []
     try:
@@ -145,7 +158,7 @@ def fetch(name: str, quiet: bool = False) -> Path:
         f"the {asset.kind} {name!r} ({asset.size / 1e6:.0f} MB) from one of its sources",
         "none:\n" + "\n".join(reasons),
         f"connect this machine to the network or an index mirror, or put {asset.file} into {home}"
-        + (" or name it with --model FILE" if asset.kind == "weights" else ""),
+        + (f" or name it with --model {name}=FILE" if asset.kind == "weights" else ""),
     )
 
 
@@ -170,6 +183,8 @@ def _asset(name: str) -> Asset:
 
 
 def _verify(asset: Asset, path: Path) -> None:
+    if not asset.sha256:
+        return
     got = sha256_of(path)
     if got != asset.sha256:
         raise AssetError(

@@ -48,7 +48,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, sha256: str, *sources: Source) -> None:
-    asset = Asset("tiny", "weights", "w.pth", len(CONTENT), sha256, "x", "x", "x", sources)
+    asset = Asset("tiny", "weights", "w.pth", "x", "its page", "x", len(CONTENT), sha256, sources)
     monkeypatch.setattr(store, "manifest", lambda: {"tiny": asset})
 
 
@@ -134,8 +134,30 @@ def test_a_local_folder_comes_first(
     assert assets.fetch("tiny") == local / "w.pth"
 
 
+def test_what_only_the_user_can_get(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, "")
+    assert assets.find("tiny") is None
+    with pytest.raises(
+        AssetError, match=r"w\.pth, got none in .*home; get it from its page .*--model tiny=FILE"
+    ):
+        assets.fetch("tiny")
+    home.mkdir()
+    (home / "w.pth").write_bytes(b"whatever it is")
+    assert assets.fetch("tiny") == home / "w.pth"
+
+
+def test_every_asset_can_be_fetched_and_verified_or_says_where_it_is() -> None:
+    for asset in assets.manifest().values():
+        assert asset.homepage.startswith("https://")
+        assert asset.licence
+        assert asset.citation
+        if asset.sources:
+            assert len(asset.sha256) == 64
+            assert asset.size
+
+
 def test_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, GOOD)
+    use(monkeypatch, GOOD, Source(url="http://127.0.0.1:9/w.pth"))
     (tmp_path / "file").touch()
     monkeypatch.setenv("PROMPTSEG_HOME", str(tmp_path / "file" / "home"))
     with pytest.raises(AssetError, match="set PROMPTSEG_HOME"):

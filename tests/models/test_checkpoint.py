@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from promptseg.errors import ModelError
-from promptseg.models.cards import CARDS, find_card, models_that_take
+from promptseg import assets
+from promptseg.errors import AssetError, ModelError
+from promptseg.models.cards import CARDS, find_card, model_file, models_that_take
 from promptseg.models.checkpoint import build_network, identify, read_checkpoint
-from promptseg.models.sam import build_lite_medsam, build_mobile_sam
+from promptseg.models.sam import build_lite_medsam, build_mobile_sam, build_sam_vit_b
 from promptseg.segment.predictor import Predictor
 
 
@@ -21,6 +23,18 @@ from promptseg.segment.predictor import Predictor
 def tensors() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     return build_lite_medsam().state_dict()
+
+
+@pytest.fixture(scope="module")
+def vit_b(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of ViT-B, of no model in particular, wrapped and prefixed as trainers do."""
+    with torch.device("meta"):
+        shapes = {k: v.shape for k, v in build_sam_vit_b().state_dict().items()}
+    zero = torch.zeros(1)  # one stored number stands for all: the file stays small
+    content = {f"module.sam.{k}": zero.expand(shape) for k, shape in shapes.items()}
+    path = tmp_path_factory.mktemp("weights") / "mine.pth"
+    torch.save({"model_state": content, "epoch": 3}, path)
+    return path
 
 
 def test_named_architectures_are_told_apart(tensors: dict[str, torch.Tensor]) -> None:
@@ -114,5 +128,69 @@ def test_names_are_found_or_offered() -> None:
     assert find_card("lite-medsam") is CARDS["lite-medsam"]
     with pytest.raises(ModelError, match="did you mean lite-medsam"):
         find_card("lite-medsan")
-    assert models_that_take({"point"}) == ["mobile-sam"]
-    assert models_that_take({"box"}) == ["lite-medsam", "mobile-sam"]
+    assert models_that_take({"point"})[0] == "mobile-sam"
+    assert set(models_that_take({"box"})) == CARDS.keys()
+    assert "medsam-vit-b" not in models_that_take({"point"})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mobile-sam", ("mobile-sam", None)),
+        ("medsam-vit-b=a/b.pth", ("medsam-vit-b", Path("a/b.pth"))),
+        ("sam-vit-b=odd=name", ("sam-vit-b", Path("odd=name"))),
+        ("a/b.safetensors", (None, Path("a/b.safetensors"))),
+    ],
+)
+def test_a_choice_is_a_name_a_file_or_both(
+    text: str, expected: tuple[str | None, Path | None]
+) -> None:
+    assert model_file(text) == expected
+
+
+def test_a_choice_that_is_neither(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="did you mean medsam-vit-b"):
+        model_file("medsam-vitb=file.pth")
+    with pytest.raises(ModelError, match="path of a checkpoint after ="):
+        model_file("medsam-vit-b=")
+    odd = tmp_path / "medsam-vitb=file.pth"
+    odd.touch()
+    assert model_file(odd) == (None, odd)
+
+
+def test_a_bare_file_that_several_models_share_must_be_named(vit_b: Path) -> None:
+    with pytest.raises(ModelError, match=r"share an architecture.*NAME=FILE.*=.*mine\.pth"):
+        Predictor.load(vit_b, "cpu")
+    predictor = Predictor.load(f"medsam-vit-b={vit_b}", "cpu")
+    assert predictor.card is CARDS["medsam-vit-b"]
+    assert predictor.weights == vit_b
+    with pytest.raises(ModelError, match=r"a checkpoint of sam-vit-l, got .* or medicosam-vit-b"):
+        Predictor.load(f"sam-vit-l={vit_b}", "cpu")
+
+
+@pytest.mark.parametrize("name", ["sam-vit-b", "medsam-vit-b", "medicosam-vit-b"])
+def test_official_file_names_say_which(vit_b: Path, name: str) -> None:
+    tensors = read_checkpoint(vit_b)
+    assert identify(tensors, Path("folder", assets.manifest()[name].file)) is CARDS[name]
+
+
+def test_a_hash_says_more_than_a_file_name(vit_b: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = read_checkpoint(vit_b)
+    renamed = vit_b.with_name("medsam_vit_b.pth")
+    renamed.write_bytes(vit_b.read_bytes())
+    assert identify(tensors, renamed).name == "medsam-vit-b"
+    manifest = dict(assets.manifest())
+    manifest["sam-vit-b"] = replace(
+        manifest["sam-vit-b"], size=vit_b.stat().st_size, sha256=assets.sha256_of(vit_b)
+    )
+    monkeypatch.setattr(assets, "manifest", lambda: manifest)
+    assert identify(tensors, renamed).name == "sam-vit-b"
+
+
+def test_weights_that_only_the_user_can_get(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMPTSEG_HOME", str(tmp_path))
+    monkeypatch.delenv("PROMPTSEG_WEIGHTS", raising=False)
+    with pytest.raises(AssetError, match=r"bowang-lab/MedSAM.*--model medsam-vit-b=FILE"):
+        Predictor.load("medsam-vit-b", "cpu")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from promptseg.models.cards import CARDS
-from promptseg.models.preprocess import Frame, Preprocessing
+from promptseg.models.preprocess import Frame, Preprocessing, resize_bicubic
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,54 @@ def test_sam_takes_imagenet_statistics_and_pads_after() -> None:
     inside = values[:, : frame.resized[0], : frame.resized[1]]
     assert np.abs(inside).max() < 0.02
     assert (values[:, :, frame.resized[1] :] == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(300, 451, 3), (512, 512), (1100, 1300, 3), (64, 80), (9, 2000)])
+def test_medsam_is_fed_what_scikit_image_resizes(shape: tuple[int, ...]) -> None:
+    """The official preprocessing written out again, apart from the rounding of a pixel or two."""
+    transform = pytest.importorskip("skimage.transform")
+    rng = np.random.default_rng(sum(shape))
+    smooth = ndimage.gaussian_filter(rng.random(shape), (2, 2, 0)[: len(shape)])
+    picture = ((smooth - smooth.min()) / np.ptp(smooth) * 230 + 10).astype(np.uint8)
+    colour = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=-1)
+    expected = transform.resize(
+        colour, (1024, 1024), order=3, preserve_range=True, anti_aliasing=True
+    ).astype(np.uint8)
+
+    resized = resize_bicubic(picture, 1024, 1024)
+    different = np.atleast_3d(resized) != expected
+    assert different.mean() < 1e-5
+    assert np.abs(np.atleast_3d(resized).astype(int) - expected).max() <= 1
+
+    values, frame = CARDS["medsam-vit-b"].preprocessing.apply(picture)
+    low, high = expected.min(), expected.max()
+    official = ((expected - low) / (high - low)).transpose(2, 0, 1)
+    assert np.abs(values - official).max() < 1.01 / (high - low)
+    assert (np.abs(values - official) > 1e-6).mean() < 1e-5
+    assert frame.resized == (1024, 1024)
+
+
+def test_medsam_scales_each_axis_by_itself() -> None:
+    frame = CARDS["medsam-vit-b"].preprocessing.frame(300, 450, pixel=(1.0, 4.0))
+    box = frame.scale_xy(np.array([[45.0, 30.0], [450.0, 300.0]]))
+    np.testing.assert_allclose(box, [[102.4, 102.4], [1024, 1024]], rtol=1e-6)
+
+
+def test_medsam_interpolates_after_the_sigmoid() -> None:
+    frame = CARDS["medsam-vit-b"].preprocessing.frame(300, 450)
+    logits = torch.randn(2, 1, 256, 256, generator=torch.Generator().manual_seed(0)) * 6
+    official = torch.nn.functional.interpolate(
+        torch.sigmoid(logits), size=(300, 450), mode="bilinear", align_corners=False
+    )
+    restored = frame.restore(logits)
+    assert restored.shape == (2, 300, 450)
+    assert torch.equal(restored > 0, official[:, 0] > 0.5)
+
+
+def test_sam_scales_prompts_by_the_rounded_size() -> None:
+    frame = Preprocessing(1024, "imagenet").frame(300, 451)
+    assert frame.resized == (681, 1024)
+    assert frame.scale == (1024 / 451, 681 / 300)
 
 
 def test_logits_come_back_onto_the_slice() -> None:

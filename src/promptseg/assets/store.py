@@ -51,23 +51,23 @@ class Asset:
         name: what users call it.
         kind: "weights" or "sample".
         file: file or folder name in the cache.
-        size: bytes in all.
-        sha256: of the file; for a folder, of its files' names and hashes in order.
         licence: as far as it could be established.
         homepage: where it comes from.
         citation: what to cite.
-        sources: tried in order.
+        size: bytes in all; 0 if not known.
+        sha256: of the file; for a folder, of its files' names and hashes in order. Empty if not known.
+        sources: tried in order; without any, only the user can get it, from its homepage.
     """
 
     name: str
     kind: str
     file: str
-    size: int
-    sha256: str
     licence: str
     homepage: str
     citation: str
-    sources: tuple[Source, ...]
+    size: int = 0
+    sha256: str = ""
+    sources: tuple[Source, ...] = ()
 
 
 @cache
@@ -75,7 +75,10 @@ def manifest() -> dict[str, Asset]:
     """All assets by name."""
     table = tomllib.loads(files(__package__).joinpath("manifest.toml").read_text("utf-8"))
     return {
-        name: Asset(name=name, **{**entry, "sources": tuple(Source(**s) for s in entry["sources"])})
+        name: Asset(
+            name=name,
+            **{**entry, "sources": tuple(Source(**s) for s in entry.get("sources", ()))},
+        )
         for name, entry in table.items()
     }
 
@@ -110,7 +113,7 @@ def locate(name: str) -> Path | None:
 
 
 def find(name: str) -> Path | None:
-    """The verified local copy of an asset, or None; nothing is fetched.
+    """The local copy of an asset, verified unless its hash is not known; None where there is none.
 
     Raises:
         AssetError: unknown name, or a copy whose hash is wrong.
@@ -132,12 +135,20 @@ def fetch(name: str, quiet: bool = False) -> Path:
         quiet: no progress bar.
 
     Raises:
-        AssetError: unknown name, no source reachable, or a hash that does not match.
+        AssetError: unknown name, no source reachable, one only the user can get, or a hash that does
+            not match.
     """
     if path := find(name):
         return path
     asset = asset_named(name)
     home = cache_folder()
+    if not asset.sources:
+        raise AssetError(
+            f"the {asset.kind} {name!r} as a file, {asset.file}",
+            f"none in {home}",
+            f"get it from {asset.homepage} and put it there under this name"
+            + (f", or name it with --model {name}=FILE" if asset.kind == "weights" else ""),
+        )
     target = home / asset.file
     reasons = []
     try:
@@ -165,7 +176,7 @@ def fetch(name: str, quiet: bool = False) -> Path:
         f"the {asset.kind} {name!r} ({asset.size / 1e6:.0f} MB) from one of its sources",
         "none:\n" + "\n".join(reasons),
         f"connect this machine to the network or an index mirror, or put {asset.file} into {home}"
-        + (" or name it with --model FILE" if asset.kind == "weights" else ""),
+        + (f" or name it with --model {name}=FILE" if asset.kind == "weights" else ""),
     )
 
 
@@ -203,6 +214,8 @@ def _unreadable(path: Path, error: OSError) -> AssetError:
 
 
 def _verify(asset: Asset, path: Path) -> None:
+    if not asset.sha256:
+        return
     got = sha256_of(path)
     if got != asset.sha256:
         raise AssetError(

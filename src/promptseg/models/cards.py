@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 
 from promptseg.errors import ModelError
 from promptseg.models.preprocess import Preprocessing
 
-__all__ = ["CARDS", "ModelCard", "find_card", "models_that_take"]
+__all__ = ["CARDS", "ModelCard", "find_card", "model_file", "models_that_take"]
+
+_CHECKPOINTS = (".pt", ".pth", ".safetensors", ".ckpt", ".bin")
+_SAM = "https://github.com/facebookresearch/segment-anything"
+_SAM_CITATION = "Kirillov et al., Segment anything, ICCV 2023"
+_MEDICAL = "CT, MR, PET, US, XR, MG, OCT, endoscopy, dermoscopy, fundus, pathology, microscopy"
+_PHOTOGRAPHS = "natural photographs; no medical images"
+_WEAK_OUTSIDE = "weak boundaries and low contrast, as it never saw medical images"
 
 
 @dataclass(frozen=True)
@@ -57,8 +65,7 @@ CARDS: dict[str, ModelCard] = {
             build="build_lite_medsam",
             preprocessing=Preprocessing(256, "minmax"),
             prompts=frozenset({"box"}),
-            modalities="CT, MR, PET, US, XR, MG, OCT, endoscopy, dermoscopy, fundus, pathology, "
-            "microscopy",
+            modalities=_MEDICAL,
             weights="lite-medsam",
             licence="Apache-2.0",
             source="https://github.com/bowang-lab/MedSAM/tree/LiteMedSAM",
@@ -73,12 +80,59 @@ CARDS: dict[str, ModelCard] = {
             build="build_mobile_sam",
             preprocessing=Preprocessing(1024, "imagenet"),
             prompts=frozenset({"box", "point", "mask"}),
-            modalities="natural photographs; no medical images",
+            modalities=_PHOTOGRAPHS,
             weights="mobile-sam",
             licence="Apache-2.0",
             source="https://github.com/ChaoningZhang/MobileSAM",
             citation="Zhang et al., arXiv:2306.14289 (2023)",
-            weak_at="weak boundaries and low contrast, as it never saw medical images",
+            weak_at=_WEAK_OUTSIDE,
+        ),
+        *(
+            ModelCard(
+                name=f"sam-vit-{letter}",
+                title=f"SAM with ViT-{letter.upper()}: general domain, 1024 pixels",
+                build=f"build_sam_vit_{letter}",
+                preprocessing=Preprocessing(1024, "imagenet"),
+                prompts=frozenset({"box", "point", "mask"}),
+                modalities=_PHOTOGRAPHS,
+                weights=f"sam-vit-{letter}",
+                licence="Apache-2.0",
+                source=_SAM,
+                citation=_SAM_CITATION,
+                weak_at=_WEAK_OUTSIDE + slow,
+            )
+            for letter, slow in (
+                ("b", ""),
+                ("l", "; slow without a GPU"),
+                ("h", "; slow without a GPU"),
+            )
+        ),
+        ModelCard(
+            name="medsam-vit-b",
+            title="MedSAM: SAM's ViT-B trained on 1.5 million medical masks, boxes only",
+            build="build_sam_vit_b",
+            preprocessing=Preprocessing(1024, "minmax", "squash"),
+            prompts=frozenset({"box"}),
+            modalities=_MEDICAL,
+            weights="medsam-vit-b",
+            licence="Apache-2.0",
+            source="https://github.com/bowang-lab/MedSAM",
+            citation="Ma et al., Nature Communications 15, 654 (2024)",
+            weak_at="clicks and mask prompts; vessels and other thin or branching targets; boxes that "
+            "hold several objects",
+        ),
+        ModelCard(
+            name="medicosam-vit-b",
+            title="MedicoSAM: SAM's ViT-B trained on medical images with every kind of prompt",
+            build="build_sam_vit_b",
+            preprocessing=Preprocessing(1024, "imagenet"),
+            prompts=frozenset({"box", "point", "mask"}),
+            modalities="CT, MR, PET, US, XR, endoscopy, dermoscopy, fundus, microscopy (SA-Med2D-20M)",
+            weights="medicosam-vit-b",
+            licence="MIT (of the repository that publishes them)",
+            source="https://github.com/computational-cell-analytics/medico-sam",
+            citation="Archit et al., MedicoSAM, IEEE Transactions on Medical Imaging (2025)",
+            weak_at="thin or branching targets from a single box",
         ),
     )
 }
@@ -98,6 +152,29 @@ def find_card(name: str) -> ModelCard:
         repr(name),
         f"did you mean {close[0]}?" if close else "see promptseg models",
     )
+
+
+def model_file(model: str | Path) -> tuple[str | None, Path | None]:
+    """What the user's choice of a model says: NAME, FILE or NAME=FILE.
+
+    Returns:
+        The model's name, if it says one, and the checkpoint file, if it says one.
+
+    Raises:
+        ModelError: neither a known name nor a file.
+    """
+    text = str(model)
+    if text in CARDS:
+        return text, None
+    name, equals, file = text.partition("=")
+    if equals and name in CARDS:
+        if not file:
+            raise ModelError("NAME=FILE", repr(text), "write the path of a checkpoint after =")
+        return name, Path(file).expanduser()
+    path = Path(model)
+    if path.is_file() or (path.suffix in _CHECKPOINTS and not equals):
+        return None, path
+    return find_card(name).name, None
 
 
 def models_that_take(kinds: Collection[str]) -> list[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from promptseg import assets
 from promptseg.errors import ModelError
 from promptseg.models.cards import CARDS, ModelCard
 from promptseg.models.sam import Sam
@@ -63,26 +65,35 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
-    """The model whose architecture the tensors fit exactly.
+    """The model whose weights the tensors are.
+
+    Models may share an architecture (SAM, MedSAM and MedicoSAM with ViT-B). Then the file's hash
+    decides, and after it the official file name.
+
+    Args:
+        tensors: what `read_checkpoint` found in `path`.
+        path: the file, which need not exist if the architecture says enough.
 
     Raises:
-        ModelError: none does.
+        ModelError: no model has this architecture, or several have and nothing tells which it is.
     """
-    with torch.device("meta"):
-        shapes = {name: _shapes(_build(card).state_dict()) for name, card in CARDS.items()}
-    got = _shapes(tensors)
-    for name, expected in shapes.items():
-        if expected == got:
-            return CARDS[name]
-    name = min(shapes, key=lambda n: len(shapes[n].items() ^ got.items()))
-    wrong = sorted(k for k, v in shapes[name].items() if got.get(k) != v)
-    extra = sorted(got.keys() - shapes[name].keys())
-    first = (wrong or extra)[0]
+    cards = _of_architecture(tensors, path)
+    if len(cards) == 1:
+        return cards[0]
+    manifest = assets.manifest()
+    for card in cards:
+        asset = manifest[card.weights]
+        same_size = path.is_file() and path.stat().st_size == asset.size
+        if same_size and assets.sha256_of(path) == asset.sha256:
+            return card
+    for card in cards:
+        if path.name == manifest[card.weights].file:
+            return card
+    names = [card.name for card in cards]
     raise ModelError(
-        f"a checkpoint of {', '.join(CARDS)}",
-        f"{path}: closest to {name}, but {len(wrong)} tensors are missing or of another shape and "
-        f"{len(extra)} are unknown (first: {first})",
-        "use a checkpoint of a supported architecture",
+        f"one model out of {', '.join(names)}, which share an architecture",
+        f"{path}, which could be any of them",
+        f"say which with NAME=FILE, for example --model {names[-1]}={path}",
     )
 
 
@@ -92,20 +103,46 @@ def build_network(card: ModelCard, tensors: dict[str, Tensor], path: Path) -> Sa
     Raises:
         ModelError: the tensors belong to another architecture.
     """
-    if identify(tensors, path) is not card:
+    cards = _of_architecture(tensors, path)
+    if card not in cards:
         raise ModelError(
             f"a checkpoint of {card.name}",
-            f"{path}, one of {identify(tensors, path).name}",
+            f"{path}, one of {' or '.join(other.name for other in cards)}",
             "name that model instead",
         )
-    network = _build(card)
+    network = _build(card.build)
     network.load_state_dict(tensors)
     return network.eval().requires_grad_(False)
 
 
-def _build(card: ModelCard) -> Sam:
-    network: Sam = getattr(builders, card.build)()
+def _of_architecture(tensors: dict[str, Tensor], path: Path) -> list[ModelCard]:
+    """The models whose architecture the tensors fit exactly: at least one."""
+    got = _shapes(tensors)
+    if cards := [card for card in CARDS.values() if _architecture(card.build) == got]:
+        return cards
+    expected = {card.name: _architecture(card.build) for card in CARDS.values()}
+    name = min(expected, key=lambda n: len(expected[n].items() ^ got.items()))
+    wrong = sorted(k for k, v in expected[name].items() if got.get(k) != v)
+    extra = sorted(got.keys() - expected[name].keys())
+    first = (wrong or extra)[0]
+    raise ModelError(
+        f"a checkpoint of {', '.join(CARDS)}",
+        f"{path}: closest to {name}, but {len(wrong)} tensors are missing or of another shape and "
+        f"{len(extra)} are unknown (first: {first})",
+        "use a checkpoint of a supported architecture",
+    )
+
+
+def _build(constructor: str) -> Sam:
+    network: Sam = getattr(builders, constructor)()
     return network
+
+
+@cache
+def _architecture(constructor: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a network's tensors; none is allocated."""
+    with torch.device("meta"):
+        return _shapes(_build(constructor).state_dict())
 
 
 def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:

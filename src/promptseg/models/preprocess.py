@@ -1,9 +1,15 @@
 """From a slice of 0..255 to a network's input, and from its logits back to the slice.
 
-Preprocessing belongs to the model. LiteMedSAM: longest side to 256 (bilinear), min-max to [0, 1] of
-the slice, then zeros at the right and bottom. SAM and MobileSAM: longest side to 1024, ImageNet mean
-and standard deviation on 0..255, then zeros. Boxes and points are scaled by the same factor. Pixels
-that are not square (slices along y or x of thick stacks) are made square on the way.
+Preprocessing belongs to the model:
+
+- LiteMedSAM: longest side to 256 (bilinear), min-max to [0, 1] of the slice, then zeros at the right
+  and bottom.
+- SAM, MobileSAM and MedicoSAM: longest side to 1024 (bilinear), ImageNet mean and standard deviation on
+  0..255, then zeros.
+- MedSAM: both sides to 1024 (bicubic), whatever the shape, then min-max to [0, 1].
+
+Boxes and points are scaled with the picture. Where the longest side counts, pixels that are not square
+(slices along y or x of thick stacks) are made square on the way.
 """
 
 from __future__ import annotations
@@ -17,7 +23,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Frame", "Preprocessing"]
+__all__ = ["Fit", "Frame", "Preprocessing", "resize_bicubic"]
+
+Fit = Literal["longest", "squash"]
 
 _IMAGENET_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
 _SQUARE = 0.01  # pixels whose sides differ less than this count as square
@@ -33,21 +41,33 @@ class Frame:
         resized: (rows, columns) it takes in the input, from the top left.
         size: side length of the input.
         scale: factors (x, y) from pixels of the slice to pixels of the input.
+        fit: of the preprocessing that made it.
     """
 
     original: tuple[int, int]
     resized: tuple[int, int]
     size: int
     scale: tuple[float, float]
+    fit: Fit = "longest"
 
     def scale_xy(self, xy: NDArray[np.float64]) -> NDArray[np.float32]:
         """(..., 2) x, y pixel indices of the slice -> indices of the input."""
         return (np.asarray(xy, dtype=np.float64) * self.scale).astype(np.float32)
 
     def restore(self, logits: Tensor) -> Tensor:
-        """(N, 1, m, m) low-resolution logits -> (N, rows, columns) on the slice, bilinearly."""
+        """Low-resolution logits, bilinearly on the slice.
+
+        Args:
+            logits: (N, 1, m, m).
+
+        Returns:
+            (N, rows, columns), above 0 inside: logits, or, for "squash", probabilities less 0.5, as
+            MedSAM interpolates after the sigmoid and not before it.
+        """
         from torch.nn import functional as F
 
+        if self.fit == "squash":
+            return F.interpolate(logits.sigmoid(), self.original, mode="bilinear")[:, 0] - 0.5
         if logits.shape[-1] != self.size:
             logits = F.interpolate(logits, size=(self.size, self.size), mode="bilinear")
         logits = logits[..., : self.resized[0], : self.resized[1]]
@@ -61,10 +81,12 @@ class Preprocessing:
     Attributes:
         size: side length of the network's square input.
         scaling: "minmax" (each slice to [0, 1]) or "imagenet" (mean and standard deviation).
+        fit: "longest" (longest side to `size`, then padding) or "squash" (both sides to `size`).
     """
 
     size: int
     scaling: Literal["minmax", "imagenet"]
+    fit: Fit = "longest"
 
     def frame(self, rows: int, columns: int, pixel: tuple[float, float] = (1, 1)) -> Frame:
         """Where a slice of this shape lies in the input.
@@ -72,26 +94,30 @@ class Preprocessing:
         Args:
             rows: of the slice.
             columns: of the slice.
-            pixel: width and height of a pixel, in any unit.
+            pixel: width and height of a pixel, in any unit; of no matter for "squash".
         """
+        if self.fit == "squash":
+            scale = (self.size / columns, self.size / rows)
+            return Frame((rows, columns), (self.size, self.size), self.size, scale, self.fit)
         x, y = pixel
         if abs(x - y) <= _SQUARE * max(x, y):
             x = y = 1.0
         factor = self.size / max(rows * y, columns * x)
         resized = (int(rows * y * factor + 0.5), int(columns * x * factor + 0.5))
         fitted = (max(1, resized[0]), max(1, resized[1]))
-        return Frame((rows, columns), fitted, self.size, (x * factor, y * factor))
+        scale = (x * factor, y * factor)
+        if self.scaling == "imagenet":  # SAM's prompts go by the rounded size
+            scale = (fitted[1] / columns, fitted[0] / rows)
+        return Frame((rows, columns), fitted, self.size, scale)
 
     def apply(
         self, slice_: NDArray[np.uint8], pixel: tuple[float, float] = (1, 1)
     ) -> tuple[NDArray[np.float32], Frame]:
         """(rows, columns[, 3]) uint8 -> (3, size, size) float32 and its frame; see `frame`."""
-        from PIL import Image as PilImage
-
         frame = self.frame(slice_.shape[0], slice_.shape[1], pixel)
         rows, columns = frame.resized
-        picture = PilImage.fromarray(slice_).resize((columns, rows), PilImage.Resampling.BILINEAR)
-        values = np.asarray(picture, dtype=np.float32)
+        resize = resize_bicubic if self.fit == "squash" else _resize_bilinear
+        values = resize(slice_, rows, columns).astype(np.float32)
         if values.ndim == 2:
             values = np.repeat(values[..., None], 3, axis=-1)
         if self.scaling == "minmax":
@@ -102,3 +128,34 @@ class Preprocessing:
         square = np.zeros((3, self.size, self.size), dtype=np.float32)
         square[:, :rows, :columns] = values.transpose(2, 0, 1)
         return square, frame
+
+
+def resize_bicubic(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
+    """Cubic splines after a Gaussian against aliasing, cut down to whole numbers.
+
+    What MedSAM's code does with scikit-image: `resize(order=3, anti_aliasing=True)`, then `uint8`.
+
+    Args:
+        picture: (r, c) or (r, c, channels).
+        rows: wanted.
+        columns: wanted.
+    """
+    from scipy import ndimage
+
+    low, high = picture.min(), picture.max()
+    factors = np.array(picture.shape[:2]) / (rows, columns)
+    blur = np.maximum(0, (factors - 1) / 2)
+    channels = []
+    for channel in np.moveaxis(np.atleast_3d(picture).astype(np.float64), -1, 0):
+        smooth = ndimage.gaussian_filter(channel, blur, mode="mirror")
+        fine = ndimage.zoom(smooth, 1 / factors, order=3, mode="mirror", grid_mode=True)
+        channels.append(fine.clip(low, high).astype(np.uint8))
+    return np.stack(channels, axis=-1) if picture.ndim == 3 else channels[0]
+
+
+def _resize_bilinear(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
+    """(r, c[, 3]) -> (rows, columns[, 3]) with Pillow, as the models were trained."""
+    from PIL import Image as PilImage
+
+    image = PilImage.fromarray(picture)
+    return np.asarray(image.resize((columns, rows), PilImage.Resampling.BILINEAR))

@@ -14,6 +14,7 @@ from promptseg.formats import format_for_output, read
 from promptseg.formats.files import atomic_path, beside, check_output
 from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
+from promptseg.models.cards import model_file
 from promptseg.progress import step_progress
 from promptseg.promptfile import PromptFile, read_prompt_file
 from promptseg.prompts import Prompt, parse_box, parse_box3d, parse_point, place
@@ -178,11 +179,12 @@ def run_job(
 def check_outputs(job: SegmentJob) -> None:
     """Refuse before any work what could not be written after it, or would replace an input."""
     check_output(job.output, job.overwrite)
+    weights = model_file(job.model)[1]
     outputs = [job.output, beside(job.output, ".json")]
     if job.overlay:
         outputs.append(beside(job.output, ".overlay.png"))
     for path in outputs:
-        _protect(path, [getattr(job, name) for name in _READ] + [Path(job.model)])
+        _protect(path, [weights, *(getattr(job, name) for name in _READ)])
         check_output(path, job.overwrite)
 
 
@@ -202,6 +204,7 @@ def _replay(job: SegmentJob) -> dict[str, Any]:
     for name in ("input", "output", "correct"):
         if values[name] is not None:
             values[name] = str(values[name].absolute())
-    if Path(job.model).exists():
-        values["model"] = str(Path(job.model).absolute())
+    named, weights = model_file(job.model)
+    if weights is not None:
+        values["model"] = (f"{named}=" if named else "") + str(weights.absolute())
     return values

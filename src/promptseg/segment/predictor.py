@@ -14,15 +14,13 @@ from torch import Tensor
 
 from promptseg import assets
 from promptseg.errors import UnsupportedPromptError
-from promptseg.models.cards import CARDS, ModelCard, find_card, models_that_take
+from promptseg.models.cards import ModelCard, find_card, model_file, models_that_take
 from promptseg.models.checkpoint import build_network, identify, read_checkpoint
 from promptseg.models.preprocess import Frame
 from promptseg.models.sam import Sam
 from promptseg.runtime import choose_device, prepare
 
-_CHECKPOINTS = (".pt", ".pth", ".safetensors", ".ckpt", ".bin")
-
-__all__ = ["Embedding", "Prediction", "Predictor"]
+__all__ = ["Candidates", "Embedding", "Prediction", "Predictor"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,28 @@ class Embedding:
 
 
 @dataclass(frozen=True)
+class Candidates:
+    """The three readings of N lone clicks: the part, the whole, and something between.
+
+    Attributes:
+        logits: (N, 3, 256, 256) low-resolution mask logits, in the network's frame.
+        iou: (N, 3) predicted IoU.
+        frame: how the slice lies in the network's input.
+    """
+
+    logits: Tensor
+    iou: NDArray[np.float32]
+    frame: Frame
+
+    @torch.inference_mode()
+    def masks(self) -> NDArray[np.bool_]:
+        """(N, 3, rows, columns) boolean, on the slice's own grid; computed at every call."""
+        single = self.frame.restore(self.logits.flatten(0, 1)[:, None]) > 0
+        masks: NDArray[np.bool_] = single.cpu().numpy()
+        return masks.reshape(*self.logits.shape[:2], *masks.shape[1:])
+
+
+@dataclass(frozen=True)
 class Prediction:
     """Masks of N prompts on one slice.
 
@@ -46,11 +66,13 @@ class Prediction:
         logits: (N, 1, 256, 256) low-resolution mask logits, in the network's frame.
         masks: (N, rows, columns) boolean, on the slice's own grid.
         iou: (N,) predicted IoU.
+        candidates: what a lone click was chosen from; None for other prompts.
     """
 
     logits: Tensor
     masks: NDArray[np.bool_]
     iou: NDArray[np.float32]
+    candidates: Candidates | None = None
 
 
 class Predictor:
@@ -74,20 +96,24 @@ class Predictor:
     def load(cls, model: str | Path, device: str = "auto", quiet: bool = True) -> Predictor:
         """A model by name (its weights fetched if need be) or from a checkpoint file.
 
+        Args:
+            model: NAME, FILE, or NAME=FILE where several models share the file's architecture.
+            device: "auto", "cpu", "cuda", "cuda:1", "mps".
+            quiet: no progress bar while weights are fetched.
+
         Raises:
             ModelError: unknown name, or a checkpoint that cannot be used.
             AssetError: the weights cannot be obtained or do not verify.
         """
-        path = Path(model)
+        name, file = model_file(model)
         chosen = choose_device(device)
-        if str(model) not in CARDS and (path.suffix in _CHECKPOINTS or path.exists()):
-            tensors = read_checkpoint(path)
-            card = identify(tensors, path)
-        else:
-            card = find_card(str(model))
-            path = assets.fetch(card.weights, quiet)
-            tensors = read_checkpoint(path)
-        return cls(card, build_network(card, tensors, path), chosen, path)
+        card = find_card(name) if name else None
+        if file is None:
+            assert card is not None
+            file = assets.fetch(card.weights, quiet)
+        tensors = read_checkpoint(file)
+        card = card or identify(tensors, file)
+        return cls(card, build_network(card, tensors, file), chosen, file)
 
     def require(self, kinds: set[str], force: bool = False) -> None:
         """Refuse prompts the model was not trained for, unless forced.
@@ -137,10 +163,12 @@ class Predictor:
             embedding: of the slice.
             boxes: (N, 4) XYXY pixel indices of the slice, both ends inside.
             points: (N, P, 2) pixel indices and (N, P) labels 1 / 0 (-1: ignored).
-            mask_logits: (N, 1, 256, 256) mask prompt, such as `Prediction.logits`.
+            mask_logits: (N, 1, 256, 256) mask prompt in the network's frame, such as
+                `Prediction.logits`.
 
         Returns:
-            One mask per prompt; a lone click gets the best of three by predicted IoU.
+            One mask per prompt; a lone click gets the best of three by predicted IoU, and all three
+            as `candidates`.
         """
         prompt: dict[str, Any] = {}
         lone_click = False
@@ -157,10 +185,14 @@ class Predictor:
             )
             lone_click = boxes is None and mask_logits is None and labels.shape[1] == 1
         if mask_logits is not None:
-            prompt["masks"] = mask_logits
-        logits, iou = self.network.decode(embedding.features, multimask=lone_click, **prompt)
-        best = iou.argmax(dim=1)
+            prompt["masks"] = mask_logits.to(self.device)
+        every, quality = self.network.decode(embedding.features, multimask=lone_click, **prompt)
+        every, quality = every.float(), quality.float()
+        best = quality.argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
-        logits, iou = logits[rows, best][:, None].float(), iou[rows, best].float()
+        logits, iou = every[rows, best][:, None], quality[rows, best]
         masks = embedding.frame.restore(logits) > 0
-        return Prediction(logits, masks.cpu().numpy(), iou.cpu().numpy())
+        candidates = (
+            Candidates(every, quality.cpu().numpy(), embedding.frame) if lone_click else None
+        )
+        return Prediction(logits, masks.cpu().numpy(), iou.cpu().numpy(), candidates)

@@ -7,8 +7,16 @@ from torch import Tensor, nn
 from promptseg.models.sam.mask_decoder import MaskDecoder, TwoWayTransformer
 from promptseg.models.sam.prompt_encoder import PromptEncoder
 from promptseg.models.sam.tiny_vit import TinyViT
+from promptseg.models.sam.vit import ViT
 
-__all__ = ["Sam", "build_lite_medsam", "build_mobile_sam"]
+__all__ = [
+    "Sam",
+    "build_lite_medsam",
+    "build_mobile_sam",
+    "build_sam_vit_b",
+    "build_sam_vit_h",
+    "build_sam_vit_l",
+]
 
 
 class Sam(nn.Module):
@@ -49,3 +57,18 @@ def build_lite_medsam() -> Sam:
 def build_mobile_sam() -> Sam:
     """MobileSAM: TinyViT on 1024 pixels."""
     return Sam(TinyViT(1024, patch_stride=4), PromptEncoder(1024))
+
+
+def build_sam_vit_b() -> Sam:
+    """SAM with ViT-B, as MedSAM and MedicoSAM use it too."""
+    return Sam(ViT(768, depth=12, heads=12, whole=(2, 5, 8, 11)), PromptEncoder(1024))
+
+
+def build_sam_vit_l() -> Sam:
+    """SAM with ViT-L."""
+    return Sam(ViT(1024, depth=24, heads=16, whole=(5, 11, 17, 23)), PromptEncoder(1024))
+
+
+def build_sam_vit_h() -> Sam:
+    """SAM with ViT-H."""
+    return Sam(ViT(1280, depth=32, heads=16, whole=(7, 15, 23, 31)), PromptEncoder(1024))

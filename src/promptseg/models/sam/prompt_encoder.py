@@ -24,7 +24,8 @@ class RandomFourierPosition(nn.Module):
 
     def forward(self, positions: Tensor) -> Tensor:
         """(..., 2) positions x, y in [0, 1] -> (..., 2 * features)."""
-        phase = 2 * math.pi * ((2 * positions - 1) @ self.positional_encoding_gaussian_matrix)
+        matrix = self.positional_encoding_gaussian_matrix
+        phase = 2 * math.pi * ((2 * positions.to(matrix.dtype) - 1) @ matrix)
         return torch.cat([phase.sin(), phase.cos()], dim=-1)
 
 

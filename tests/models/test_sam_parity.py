@@ -1,0 +1,182 @@
+"""Our SAM networks against the official code: ViT-B with random weights, MobileSAM with its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from models.peer import MOBILE_SAM, SEGMENT_ANYTHING, import_peer
+from promptseg import assets
+from promptseg.errors import AssetError
+from promptseg.models.cards import CARDS
+from promptseg.models.checkpoint import build_network, read_checkpoint
+from promptseg.models.preprocess import Preprocessing
+from promptseg.models.sam import Sam, build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
+from promptseg.models.sam.vit import ViT
+from promptseg.runtime import prepare
+
+LIMIT = 1e-4  # largest difference of two mask logits, float32
+ENCODER_PARAMETERS = 89_670_912  # of ViT-B
+DECODER_PARAMETERS = 4_058_340
+
+BOXES = torch.tensor([[100.0, 140.5, 700.0, 800.0], [5.5, 10.0, 1000.0, 940.25]])
+POINTS = (
+    torch.tensor([[[300.0, 400.0], [99.0, 700.0]], [[512.5, 30.0], [640.0, 640.0]]]),
+    torch.tensor([[1, 0], [1, -1]]),
+)
+MASKS = torch.linspace(-8, 8, 2 * 256 * 256).view(2, 1, 256, 256)
+PROMPTS: dict[str, dict[str, Any]] = {
+    "click": {"points": (torch.tensor([[[400.0, 300.0]]]), torch.tensor([[1]]))},
+    "points": {"points": POINTS},
+    "boxes": {"boxes": BOXES},
+    "boxes+points": {"boxes": BOXES, "points": POINTS},
+    "masks": {"masks": MASKS},
+    "boxes+masks": {"boxes": BOXES, "masks": MASKS},
+    "points+masks": {"points": POINTS, "masks": MASKS},
+}
+
+
+def randomised(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Seeded weights for `network`, those included that a new network leaves at zero."""
+    generator = torch.Generator().manual_seed(7)
+    tensors = network.state_dict()
+    for name, tensor in tensors.items():
+        if "rel_pos" in name or "pos_embed" in name:
+            tensor.copy_(0.1 * torch.randn(tensor.shape, generator=generator))
+    return tensors
+
+
+@pytest.fixture(scope="module")
+def slice_() -> torch.Tensor:
+    """(1, 3, 1024, 1024): a picture of soft shapes as SAM's preprocessing leaves it."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:500, :700]
+    picture = np.stack([60 + x / 20, 50 + y / 20, 80 - x / 30], axis=-1)
+    for cx, cy, rx, ry, colour in ((250, 200, 120, 80, (90, 40, 30)), (480, 320, 90, 140, 60)):
+        picture[((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1] += colour
+    picture = ndimage.gaussian_filter(picture, (2, 2, 0)) + rng.normal(0, 4, picture.shape)
+    values, _ = Preprocessing(1024, "imagenet").apply(picture.clip(0, 255).astype(np.uint8))
+    return torch.from_numpy(values)[None]
+
+
+@pytest.fixture(scope="module")
+def mobile_sam_weights() -> Path:
+    try:
+        return assets.fetch("mobile-sam", quiet=True)
+    except AssetError as error:
+        pytest.skip(f"no MobileSAM weights here: {error}")
+
+
+@pytest.fixture(scope="module", params=["sam-vit-b", "mobile-sam"])
+def pair(
+    request: pytest.FixtureRequest, slice_: torch.Tensor
+) -> tuple[Sam, Any, torch.Tensor, torch.Tensor]:
+    """Ours and the official network under the same weights, and the embeddings each makes."""
+    if request.param == "sam-vit-b":
+        torch.manual_seed(0)
+        official = import_peer(*SEGMENT_ANYTHING).sam_model_registry["vit_b"]()
+        official.load_state_dict(randomised(official))
+        ours = build_sam_vit_b().eval().requires_grad_(False)
+        ours.load_state_dict(official.state_dict())
+    else:
+        weights = request.getfixturevalue("mobile_sam_weights")
+        official = import_peer(*MOBILE_SAM).sam_model_registry["vit_t"](checkpoint=weights).eval()
+        ours = build_network(CARDS["mobile-sam"], read_checkpoint(weights), weights)
+    with torch.inference_mode():
+        return ours, official, ours.encode(slice_), official.image_encoder(slice_)
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+@pytest.mark.weights
+@torch.inference_mode()
+def test_embeddings_agree(pair: tuple[Sam, Any, torch.Tensor, torch.Tensor]) -> None:
+    _, _, mine, theirs = pair
+    assert mine.shape == theirs.shape == (1, 256, 64, 64)
+    assert (mine - theirs).abs().max() < 1e-5
+
+
+@pytest.mark.weights
+@torch.inference_mode()
+def test_making_mobile_sam_ready_keeps_its_embeddings(
+    mobile_sam_weights: Path, slice_: torch.Tensor
+) -> None:
+    card, tensors = CARDS["mobile-sam"], read_checkpoint(mobile_sam_weights)
+    plain = build_network(card, tensors, mobile_sam_weights)
+    ready = prepare(build_network(card, tensors, mobile_sam_weights), torch.device("cpu"))
+    assert (ready.encode(slice_) - plain.encode(slice_)).abs().max() < 1e-5
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.parametrize("multimask", [False, True], ids=["one", "three"])
+@pytest.mark.parametrize("prompt", PROMPTS)
+@torch.inference_mode()
+def test_mask_logits_agree(
+    pair: tuple[Sam, Any, torch.Tensor, torch.Tensor], prompt: str, multimask: bool
+) -> None:
+    """Each network decodes its own embedding."""
+    ours, official, mine, theirs = pair
+    given = PROMPTS[prompt]
+    sparse, dense = official.prompt_encoder(
+        **{"points": None, "boxes": None, "masks": None} | given
+    )
+    expected, quality = official.mask_decoder(
+        image_embeddings=theirs,
+        image_pe=official.prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=multimask,
+    )
+    logits, iou = ours.decode(mine, multimask=multimask, **given)
+    assert logits.shape == expected.shape
+    assert expected.std() > 0.01
+    assert (logits - expected).abs().max() < LIMIT
+    assert (iou - quality).abs().max() < LIMIT
+
+
+@pytest.mark.peer
+@torch.inference_mode()
+def test_the_vit_agrees_at_any_size_and_in_batches() -> None:
+    """Grids that windows fill or not, and both ways to attend over the whole grid."""
+    peer = import_peer(*SEGMENT_ANYTHING, ".modeling")
+    for size, window in ((64, 3), (96, 3), (256, 14), (560, 14)):
+        torch.manual_seed(size)
+        official = peer.ImageEncoderViT(
+            img_size=size, embed_dim=32, depth=3, num_heads=2, out_chans=8, use_rel_pos=True,
+            window_size=window, global_attn_indexes=(1,),
+            norm_layer=lambda dim: torch.nn.LayerNorm(dim, eps=1e-6),
+        ).eval()  # fmt: skip
+        ours = ViT(32, 3, 2, (1,), image_size=size, window=window, out_channels=8).eval()
+        ours.load_state_dict(randomised(official))
+        x = torch.randn(2, 3, size, size)
+        assert (ours(x) - official(x)).abs().max() < 2e-5
+
+
+def test_parameter_counts_are_the_official_ones() -> None:
+    with torch.device("meta"):
+        network = build_sam_vit_b()
+    counts = {
+        name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()
+    }
+    assert counts["image_encoder"] == ENCODER_PARAMETERS
+    assert counts["mask_decoder"] == DECODER_PARAMETERS
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(
+    ("kind", "build"),
+    [("vit_b", build_sam_vit_b), ("vit_l", build_sam_vit_l), ("vit_h", build_sam_vit_h)],
+)
+def test_names_and_shapes_are_the_official_ones(kind: str, build: Any) -> None:
+    registry = import_peer(*SEGMENT_ANYTHING).sam_model_registry
+    with torch.device("meta"):
+        official, ours = registry[kind](), build()
+    shapes = [{k: tuple(v.shape) for k, v in m.state_dict().items()} for m in (ours, official)]
+    assert shapes[0] == shapes[1]

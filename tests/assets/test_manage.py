@@ -18,7 +18,7 @@ PARTS = {"a.dcm": b"a", "b.dcm": b"bb"}
 
 
 def asset(name: str, file: str, size: int, sha256: str) -> Asset:
-    return Asset(name, "weights", file, size, sha256, "MIT", "https://x", "x", ())
+    return Asset(name, "weights", file, "MIT", "https://x", "x", size, sha256)
 
 
 @pytest.fixture

@@ -30,12 +30,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     url = (tmp_path / "served.pth").as_uri()
     facts = ("https://x", "x")
     known = {
-        "tiny": Asset("tiny", "weights", "w.pth", 7000, GOOD, "MIT", *facts, ()),
+        "tiny": Asset("tiny", "weights", "w.pth", "MIT", *facts, 7000, GOOD),
         "other": Asset(
-            *("other", "sample", "o.pth", 7000, GOOD, "Apache-2.0 (of the image nothing is said)"),
-            *(*facts, (store.Source(url=url),)),
+            *("other", "sample", "o.pth", "Apache-2.0 (of the image nothing is said)", *facts),
+            *(7000, GOOD, (store.Source(url=url),)),
         ),
-        "own": Asset("own", "weights", "own.pt", 0, "", "unknown", *facts, ()),
+        "own": Asset("own", "weights", "own.pt", "unknown", *facts),
     }
     monkeypatch.setenv("PROMPTSEG_HOME", str(home))
     monkeypatch.delenv("PROMPTSEG_WEIGHTS", raising=False)

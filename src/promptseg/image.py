@@ -161,6 +161,7 @@ class Segment:
         region: one slice per grid axis, array order; placing `crop` there gives the full mask.
         quality: predicted IoU per segmented slice, {slice index: value}; 0 for a picture.
         measurements: filled by `segment.measure`.
+        doubtful: whether the predicted IoU is so low that the model is often wrong there.
         prompted: slices that the user's own prompts answered; corrections elsewhere leave them alone.
     """
 
@@ -170,6 +171,7 @@ class Segment:
     region: tuple[slice, ...]
     quality: dict[int, float] = field(default_factory=dict)
     measurements: dict[str, Any] = field(default_factory=dict)
+    doubtful: bool = False
     prompted: tuple[int, ...] = ()
 
     @classmethod

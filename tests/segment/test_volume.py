@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -293,3 +295,16 @@ def test_quality_speaks_only_of_slices_with_a_mask() -> None:
     assert sorted(segment.quality) == list(occupied)
     empty = Segmenter(BrightPredictor()).segment(volume(truth), Box((40, 30, 45, 35), 3))
     assert empty.segments[0].predicted_iou is None
+
+
+def test_an_object_the_model_doubts_is_flagged(caplog: pytest.LogCaptureFixture) -> None:
+    truth = ball(SHAPE, CENTRE, 5)
+    predictor = BrightPredictor()  # says 0.9 of every mask
+    box = box_on(truth, 10, "z", "ball")
+    for threshold, doubtful in ((0.85, False), (0.95, True)):
+        predictor.card = dataclasses.replace(predictor.card, low_quality=threshold)
+        caplog.clear()
+        result = Segmenter(predictor).segment(volume(truth), box)
+        assert result.segments[0].doubtful is doubtful
+        assert result.provenance["objects"][0]["low_confidence"] is doubtful
+        assert ("low confidence in 'ball'" in caplog.text) is doubtful

@@ -36,6 +36,7 @@ class ModelCard:
         source: where they come from.
         citation: what to cite.
         weak_at: what not to trust it with.
+        low_quality: predicted IoU below which an object is flagged (docs/quality.md).
         propagate: how its masks reach the next slice unless told otherwise (see
             `promptseg.segment.projection`).
         keep_8bit: whether its training left 8-bit pictures unchanged (see `promptseg.intensity`).
@@ -52,6 +53,7 @@ class ModelCard:
     source: str
     citation: str
     weak_at: str
+    low_quality: float = 0.0
     propagate: str = "box"
     keep_8bit: bool = False
 

@@ -21,9 +21,10 @@ def segment_of(
     found: SliceMasks,
     image: Image,
     options: SegmentOptions,
+    low_quality: float = 0.0,
     prompted: tuple[int, ...] = (),
 ) -> Segment:
-    """Slice masks -> an object on the image's grid, cleaned up and measured."""
+    """Slice masks -> an object on the image's grid, cleaned up, measured and flagged if in doubt."""
     axis = options.axis
     quality = {k: round(v, 4) for k, v in sorted(found.quality.items())}
     if image.kind == "picture":
@@ -49,6 +50,7 @@ def segment_of(
         region[along] = slice(region[along].start + offset, region[along].stop + offset)
         segment.region = tuple(region)
     segment.measurements = measure(segment, image.geometry, axis)
+    segment.doubtful = (segment.predicted_iou or 1.0) < low_quality
     return segment
 
 

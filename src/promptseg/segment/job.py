@@ -68,7 +68,8 @@ class Outputs:
                 unit = entry["unit"]
                 facts.append(f"{entry['long_axis']:.1f} x {entry['short_axis']:.1f} {unit}")
             if entry["predicted_iou"] is not None:
-                facts.append(f"predicted IoU {entry['predicted_iou']:.2f}")
+                doubt = " (low confidence)" if entry["low_confidence"] else ""
+                facts.append(f"predicted IoU {entry['predicted_iou']:.2f}{doubt}")
             found = ", ".join(facts) if entry["voxels"] else "nothing found"
             lines.append(f"{entry['label']} {entry['name']}: {found}")
         lines.append(f"mask        {self.mask}")

@@ -243,7 +243,8 @@ def _legend(segmentation: Segmentation) -> list[tuple[str, tuple[int, int, int]]
             unit = "mm2" if "area_mm2" in found else "px"
             facts.append(f"{area:.0f} {unit}")
         if segment.predicted_iou is not None:
-            facts.append(f"predicted IoU {segment.predicted_iou:.2f}")
+            doubt = " - LOW CONFIDENCE" if segment.doubtful else ""
+            facts.append(f"predicted IoU {segment.predicted_iou:.2f}{doubt}")
         colour = COLOURS[(segment.label - 1) % len(COLOURS)]
         lines.append((f"{segment.label} {segment.name}: {', '.join(facts)}", colour))
     return lines

@@ -78,6 +78,7 @@ def object_facts(segmentation: Segmentation) -> list[dict[str, Any]]:
             "label": s.label,
             "name": s.name,
             "predicted_iou": None if s.predicted_iou is None else round(s.predicted_iou, 4),
+            "low_confidence": s.doubtful,
             "prompted_slices": list(s.prompted),
             **s.measurements,
         }

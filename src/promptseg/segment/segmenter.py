@@ -23,7 +23,7 @@ from promptseg.segment.predictor import Predictor
 from promptseg.segment.projection import Mode, kinds_of
 from promptseg.segment.provenance import describe, object_facts
 from promptseg.segment.stack import SliceStack
-from promptseg.segment.volume import PropagationRule
+from promptseg.segment.volume import PropagationRule, SliceMasks
 
 __all__ = ["Segmenter", "load"]
 
@@ -101,7 +101,7 @@ class Segmenter:
             run.at_work = entry.name
             found = follow(run.stack, entry, run.rule, run.limits)
             slices = tuple(sorted({p.slice or 0 for p in entry.planar}))
-            segments.append(segment_of(entry.name, label, found, image, run.options, slices))
+            segments.append(self._assembled(entry.name, label, found, run, slices))
             if segments[-1].is_empty:
                 log.warning("%s: nothing was found for %r", image.name, entry.name)
         return self._finish(image, run, segments)
@@ -158,7 +158,7 @@ class Segmenter:
             agreement = run.options.agreement
             found = correct(run.stack, entry, before, settled, run.rule, agreement, run.limits)
             slices = tuple(sorted({*settled, *(p.slice or 0 for p in entry.planar)}))
-            segments.append(segment_of(old.name, old.label, found, image, run.options, slices))
+            segments.append(self._assembled(old.name, old.label, found, run, slices))
         result = self._finish(image, run, segments)
         earlier = segmentation.provenance
         result.provenance["corrects"] = {
@@ -212,6 +212,20 @@ class Segmenter:
         if progress:
             stack.on_encoded = lambda done: progress(done - run.encoded_before, run.at_work)
         return run
+
+    def _assembled(
+        self, name: str, label: int, found: SliceMasks, run: _Run, prompted: tuple[int, ...]
+    ) -> Segment:
+        low = self.predictor.card.low_quality
+        segment = segment_of(name, label, found, run.stack.image, run.options, low, prompted)
+        if segment.doubtful:
+            log.warning(
+                "%s: low confidence in %r (predicted IoU %.2f): look at it",
+                run.stack.image.name,
+                name,
+                segment.predicted_iou,
+            )
+        return segment
 
     def _finish(self, image: Image, run: _Run, segments: list[Segment]) -> Segmentation:
         """The segments with what made them."""

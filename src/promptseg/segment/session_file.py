@@ -129,6 +129,7 @@ def _facts(segment: Segment) -> dict[str, Any]:
         "label": segment.label,
         "region": [[r.start, r.stop] for r in segment.region],
         "quality": {str(k): v for k, v in segment.quality.items()},
+        "doubtful": segment.doubtful,
         "prompted": list(segment.prompted),
     }
 
@@ -148,7 +149,10 @@ def _segment(
     crop = np.unpackbits(packed, count=count).astype(bool).reshape(size)
     quality = {int(k): float(v) for k, v in entry["quality"].items()}
     prompted = tuple(int(k) for k in entry["prompted"])
-    return Segment(name, int(entry["label"]), crop, region, quality, prompted=prompted)
+    doubtful = bool(entry["doubtful"])
+    return Segment(
+        *(name, int(entry["label"]), crop, region, quality), doubtful=doubtful, prompted=prompted
+    )
 
 
 def _prompts_json(prompts: tuple[Prompt, ...], session: Session) -> dict[str, Any] | None:

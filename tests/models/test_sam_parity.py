@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -64,81 +66,67 @@ def slice_() -> torch.Tensor:
     return torch.from_numpy(values)[None]
 
 
-@pytest.fixture(scope="module")
-def mobile_sam_weights() -> Path:
+def find_mobile_sam() -> Path:
+    """The real weights; skips without them."""
     try:
         return assets.fetch("mobile-sam", quiet=True)
     except AssetError as error:
         pytest.skip(f"no MobileSAM weights here: {error}")
 
 
-@pytest.fixture(scope="module", params=["sam-vit-b", "mobile-sam"])
-def pair(
-    request: pytest.FixtureRequest, slice_: torch.Tensor
-) -> tuple[Sam, Any, torch.Tensor, torch.Tensor]:
-    """Ours and the official network under the same weights, and the embeddings each makes."""
-    if request.param == "sam-vit-b":
-        torch.manual_seed(0)
-        official = import_peer(*SEGMENT_ANYTHING).sam_model_registry["vit_b"]()
-        official.load_state_dict(randomised(official))
-        ours = build_sam_vit_b().eval().requires_grad_(False)
-        ours.load_state_dict(official.state_dict())
-    else:
-        weights = request.getfixturevalue("mobile_sam_weights")
-        official = import_peer(*MOBILE_SAM).sam_model_registry["vit_t"](checkpoint=weights).eval()
-        ours = build_network(CARDS["mobile-sam"], read_checkpoint(weights), weights)
-    with torch.inference_mode():
-        return ours, official, ours.encode(slice_), official.image_encoder(slice_)
+def sam_vit_b() -> tuple[Sam, Any]:
+    """Ours and the official network under the same random weights."""
+    torch.manual_seed(0)
+    official = import_peer(*SEGMENT_ANYTHING).sam_model_registry["vit_b"]()
+    official.load_state_dict(randomised(official))
+    ours = build_sam_vit_b().eval().requires_grad_(False)
+    ours.load_state_dict(official.state_dict())
+    return ours, official
+
+
+def mobile_sam() -> tuple[Sam, Any]:
+    """Ours and the official network under MobileSAM's own weights."""
+    weights = find_mobile_sam()
+    official = import_peer(*MOBILE_SAM).sam_model_registry["vit_t"](checkpoint=weights).eval()
+    return build_network(CARDS["mobile-sam"], read_checkpoint(weights), weights), official
 
 
 @pytest.mark.peer
 @pytest.mark.slow
 @pytest.mark.weights
+@pytest.mark.parametrize("pair", [sam_vit_b, mobile_sam])
 @torch.inference_mode()
-def test_embeddings_agree(pair: tuple[Sam, Any, torch.Tensor, torch.Tensor]) -> None:
-    _, _, mine, theirs = pair
+def test_mask_logits_agree(pair: Callable[[], tuple[Sam, Any]], slice_: torch.Tensor) -> None:
+    """Every kind of prompt, one mask and three; each network decodes its own embedding."""
+    ours, official = pair()
+    mine, theirs = ours.encode(slice_), official.image_encoder(slice_)
     assert mine.shape == theirs.shape == (1, 256, 64, 64)
     assert (mine - theirs).abs().max() < 1e-5
+    for (name, given), multimask in product(PROMPTS.items(), (False, True)):
+        arguments = {"points": None, "boxes": None, "masks": None} | given
+        sparse, dense = official.prompt_encoder(**arguments)
+        expected, quality = official.mask_decoder(
+            image_embeddings=theirs,
+            image_pe=official.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=multimask,
+        )
+        logits, iou = ours.decode(mine, multimask=multimask, **given)
+        assert logits.shape == expected.shape
+        assert expected.std() > 0.01
+        assert (logits - expected).abs().max() < LIMIT, name
+        assert (iou - quality).abs().max() < LIMIT, name
 
 
 @pytest.mark.weights
 @torch.inference_mode()
-def test_making_mobile_sam_ready_keeps_its_embeddings(
-    mobile_sam_weights: Path, slice_: torch.Tensor
-) -> None:
-    card, tensors = CARDS["mobile-sam"], read_checkpoint(mobile_sam_weights)
-    plain = build_network(card, tensors, mobile_sam_weights)
-    ready = prepare(build_network(card, tensors, mobile_sam_weights), torch.device("cpu"))
+def test_making_mobile_sam_ready_keeps_its_embeddings(slice_: torch.Tensor) -> None:
+    weights = find_mobile_sam()
+    card, tensors = CARDS["mobile-sam"], read_checkpoint(weights)
+    plain = build_network(card, tensors, weights)
+    ready = prepare(build_network(card, tensors, weights), torch.device("cpu"))
     assert (ready.encode(slice_) - plain.encode(slice_)).abs().max() < 1e-5
-
-
-@pytest.mark.peer
-@pytest.mark.slow
-@pytest.mark.weights
-@pytest.mark.parametrize("multimask", [False, True], ids=["one", "three"])
-@pytest.mark.parametrize("prompt", PROMPTS)
-@torch.inference_mode()
-def test_mask_logits_agree(
-    pair: tuple[Sam, Any, torch.Tensor, torch.Tensor], prompt: str, multimask: bool
-) -> None:
-    """Each network decodes its own embedding."""
-    ours, official, mine, theirs = pair
-    given = PROMPTS[prompt]
-    sparse, dense = official.prompt_encoder(
-        **{"points": None, "boxes": None, "masks": None} | given
-    )
-    expected, quality = official.mask_decoder(
-        image_embeddings=theirs,
-        image_pe=official.prompt_encoder.get_dense_pe(),
-        sparse_prompt_embeddings=sparse,
-        dense_prompt_embeddings=dense,
-        multimask_output=multimask,
-    )
-    logits, iou = ours.decode(mine, multimask=multimask, **given)
-    assert logits.shape == expected.shape
-    assert expected.std() > 0.01
-    assert (logits - expected).abs().max() < LIMIT
-    assert (iou - quality).abs().max() < LIMIT
 
 
 @pytest.mark.peer

@@ -17,11 +17,11 @@ from promptseg.models.cards import CARDS, ModelCard
 from promptseg.models.sam import Sam
 from promptseg.models.sam import build as builders
 
-__all__ = ["build_network", "identify", "read_checkpoint"]
+__all__ = ["UNUSED", "build_network", "identify", "read_checkpoint"]
 
 _WRAPPERS = ("model", "model_state", "state_dict")
 _PREFIXES = ("module.", "sam.")
-_UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")  # MobileSAM's ImageNet classifier
+UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")  # MobileSAM's ImageNet classifier
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -61,7 +61,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     )
     if not tensors:
         raise ModelError("a checkpoint with tensors", f"{path} without any")
-    return {k: v for k, v in tensors.items() if not k.startswith(_UNUSED)}
+    return {k: v for k, v in tensors.items() if not k.startswith(UNUSED)}
 
 
 def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Fit", "Frame", "Preprocessing", "resize_bicubic"]
+__all__ = ["Fit", "Frame", "Preprocessing", "resize_bicubic", "resize_bilinear"]
 
 Fit = Literal["longest", "squash"]
 
@@ -116,7 +116,7 @@ class Preprocessing:
         """(rows, columns[, 3]) uint8 -> (3, size, size) float32 and its frame; see `frame`."""
         frame = self.frame(slice_.shape[0], slice_.shape[1], pixel)
         rows, columns = frame.resized
-        resize = resize_bicubic if self.fit == "squash" else _resize_bilinear
+        resize = resize_bicubic if self.fit == "squash" else resize_bilinear
         values = resize(slice_, rows, columns).astype(np.float32)
         if values.ndim == 2:
             values = np.repeat(values[..., None], 3, axis=-1)
@@ -153,9 +153,9 @@ def resize_bicubic(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArr
     return np.stack(channels, axis=-1) if picture.ndim == 3 else channels[0]
 
 
-def _resize_bilinear(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
+def resize_bilinear(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
     """(r, c[, 3]) -> (rows, columns[, 3]) with Pillow, as the models were trained."""
     from PIL import Image as PilImage
 
     image = PilImage.fromarray(picture)
-    return np.asarray(image.resize((columns, rows), PilImage.Resampling.BILINEAR))
+    return np.array(image.resize((columns, rows), PilImage.Resampling.BILINEAR))

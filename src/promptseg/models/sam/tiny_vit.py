@@ -213,7 +213,7 @@ class TinyViT(nn.Module):
         out_channels: int = 256,
     ) -> None:
         super().__init__()
-        self.image_size = image_size
+        self.img_size = image_size
         self.patch_embed = PatchEmbed(dims[0], patch_stride)
         self.layers = nn.ModuleList([ConvStage(dims[0], dims[1], depths[0], mlp_ratio)])
         for k in range(1, len(dims)):

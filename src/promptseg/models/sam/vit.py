@@ -162,7 +162,7 @@ class ViT(nn.Module):
         out_channels: int = 256,
     ) -> None:
         super().__init__()
-        self.image_size = image_size
+        self.img_size = image_size
         grid = image_size // patch
         self.patch_embed = PatchEmbed(dim, patch)
         self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, dim))

@@ -68,6 +68,7 @@ def test_models_are_listed_with_their_prompts(capsys: pytest.CaptureFixture[str]
     assert main(["models"]) == 0
     text = capsys.readouterr().out
     assert "lite-medsam" in text
+    assert "medsam_vit_b.pth, which you get from the source; then --model medsam-vit-b=FILE" in text
     assert main(["models", "--json"]) == 0
     cards = {c["name"]: c for c in json.loads(capsys.readouterr().out)}
     assert cards["lite-medsam"]["prompts"] == "box"

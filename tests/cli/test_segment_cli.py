@@ -21,6 +21,9 @@ from PIL import Image as PilImage
 
 from fakes import ball
 from promptseg.cli.main import main
+from promptseg.errors import OutputError
+from promptseg.segment.job import check_outputs
+from promptseg.segment.options import SegmentJob
 
 pytestmark = pytest.mark.weights
 
@@ -99,6 +102,38 @@ def test_a_volume_comes_back_on_its_own_grid_and_can_be_replayed(
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert run("--config", tmp_path / "mask.json", "-o", again, "--quiet") == 0
     np.testing.assert_array_equal(np.asarray(nib.load(again).dataobj).T == 1, mask)
+
+
+def test_a_model_given_as_name_and_file_can_be_replayed(
+    picture: Path,
+    lite_medsam_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "mine.pth").symlink_to(lite_medsam_weights)
+    monkeypatch.chdir(tmp_path)
+    given = ["-i", picture, "--box", "60,30,120,90=disc", "--no-overlay", "--quiet"]
+    assert run(*given, "-o", "m.png", "--model", "lite-medsam=mine.pth") == 0
+    replay = json.loads(Path("m.json").read_text())["command"]
+    assert replay["model"] == f"lite-medsam={tmp_path / 'mine.pth'}"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run("--config", tmp_path / "m.json", "-o", tmp_path / "n.png", "--quiet") == 0
+    assert (tmp_path / "n.png").read_bytes() == (tmp_path / "m.png").read_bytes()
+
+    assert (
+        run(*given, "-o", tmp_path / "o.png", "--model", f"mobile-sam={replay['model'][12:]}") == 2
+    )
+    assert "a checkpoint of mobile-sam" in capsys.readouterr().err
+
+
+def test_weights_are_not_overwritten(picture: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.png"
+    weights.write_bytes(b"weights")
+    job = SegmentJob(input=picture, output=weights, overwrite=True, model=f"sam-vit-b={weights}")
+    with pytest.raises(OutputError, match="which is read"):
+        check_outputs(job)
 
 
 def test_a_configuration_file_counts_as_options_given_first(

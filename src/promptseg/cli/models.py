@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from promptseg.assets import manifest
+from promptseg.assets import Asset, manifest
 from promptseg.cli.options import parse
 from promptseg.models.cards import CARDS, ModelCard
 
@@ -36,16 +36,22 @@ def run(argv: list[str]) -> int:
 
 
 def _facts(card: ModelCard) -> dict[str, str]:
-    asset = manifest()[card.weights]
+    fit = "longest side" if card.preprocessing.fit == "longest" else "both sides"
     return {
         "name": card.name,
         "what": card.title,
         "prompts": ", ".join(sorted(card.prompts)),
         "trained on": card.modalities,
         "weak at": card.weak_at,
-        "input": f"{card.preprocessing.size} pixels, {card.preprocessing.scaling} scaling",
-        "weights": f"{asset.file}, {asset.size / 1e6:.0f} MB, sha256 {asset.sha256[:12]}...",
+        "input": f"{card.preprocessing.size} pixels ({fit}), {card.preprocessing.scaling} scaling",
+        "weights": _weights(manifest()[card.weights]),
         "licence": card.licence,
         "source": card.source,
         "cite": card.citation,
     }
+
+
+def _weights(asset: Asset) -> str:
+    if not asset.sources:
+        return f"{asset.file}, which you get from the source; then --model {asset.name}=FILE"
+    return f"{asset.file}, {asset.size / 1e6:.0f} MB, sha256 {asset.sha256[:12]}..."

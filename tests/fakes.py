@@ -27,6 +27,7 @@ class BrightPredictor(Predictor):
     def __init__(self, level: int = 128, card: str = "lite-medsam") -> None:
         self.card = CARDS[card]
         self.device = torch.device("cpu")
+        self.dtype = torch.float32
         self.weights = Path("none.pth")
         self.weights_sha256 = "0" * 64
         self.level = level

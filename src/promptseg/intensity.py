@@ -85,6 +85,15 @@ class Intensity:
         unit = (clipped - self.lower) / (self.upper - self.lower)
         return (unit * 255).astype(np.uint8)
 
+    def notes(self) -> list[str]:
+        """What a person should know about the choice of the rule."""
+        if not self.guessed:
+            return []
+        return [
+            f"the file does not say its modality: {self.rule}; "
+            "set --modality or --window if that is wrong"
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """The rule as plain values."""
         return asdict(self)

@@ -17,15 +17,17 @@ from promptseg.formats.files import atomic_path, beside
 from promptseg.progress import step_progress
 from promptseg.promptfile import PromptFile, read_prompt_file
 from promptseg.prompts import Prompt
-from promptseg.segment.job import check_outputs, prompts_of, run_job
+from promptseg.segment.job import check_outputs, load_for, prompts_of, run_job
 from promptseg.segment.options import SegmentJob
-from promptseg.segment.segmenter import load
 
 __all__ = ["find_images", "is_batch", "segment_folder"]
 
 _JOURNAL = ".promptseg-begun"
 _NO_BATCH = {"dicom"}  # slices of a series, not images of their own
-_IRRELEVANT = {"device", "threads", "batch", "quiet", "json", "overwrite", "config"}
+_IRRELEVANT = {
+    *("device", "threads", "batch", "embeddings", "embeddings_limit"),
+    *("quiet", "json", "overwrite", "config"),
+}
 
 
 def is_batch(source: Path, target: Path) -> bool:
@@ -129,7 +131,7 @@ def segment_folder(job: SegmentJob) -> int:
     failures: list[tuple[str, str]] = []
     results: list[dict[str, Any]] = []
     if waiting:
-        segmenter = load(job.model, device=job.device, threads=job.threads, quiet=job.quiet)
+        segmenter = load_for(job)
     journal = _Journal(job.output / _JOURNAL)
     with step_progress("images", len(waiting), job.quiet) as update:
         for done, item in enumerate(waiting):

@@ -28,11 +28,14 @@ from promptseg.segment.overlay import overlay_picture
 from promptseg.segment.replay import check_same_weights, compare, read_provenance
 from promptseg.segment.segmenter import Segmenter, load
 
-__all__ = ["Outputs", "check_outputs", "prompts_of", "run_job", "segment_file"]
+__all__ = ["Outputs", "check_outputs", "load_for", "prompts_of", "run_job", "segment_file"]
 
 _READ = ("input", "prompts", "mask", "markers", "correct", "config", "replay")
 _IN_PROMPTS = ("box", "box3d", "point", "prompts", "mask", "markers")
-_NOT_REPLAYED = ("overwrite", "config", "replay", "json", "quiet")
+_NOT_REPLAYED = (
+    *("overwrite", "config", "replay", "json", "quiet"),
+    *("embeddings", "embeddings_limit"),
+)
 
 
 @dataclass
@@ -105,7 +108,7 @@ def segment_file(job: SegmentJob) -> Outputs:
         image.source.notes.append(f"the prompt file was written for {file.image}")
     prompts += _prompts_in_labels(job, image)
     format_for_output(job.output, image)
-    segmenter = load(job.model, device=job.device, threads=job.threads, quiet=job.quiet)
+    segmenter = load_for(job)
     if earlier:
         check_same_weights(earlier, segmenter.predictor, image)
     outputs = run_job(segmenter, image, prompts, job)
@@ -135,6 +138,18 @@ def _prompts_in_labels(job: SegmentJob, image: Image) -> list[Prompt]:
     elif job.markers:
         prompts += markers_from_labels(job.markers, image, job.axis)
     return prompts
+
+
+def load_for(job: SegmentJob) -> Segmenter:
+    """The model a job asks for."""
+    return load(
+        job.model,
+        device=job.device,
+        threads=job.threads,
+        quiet=job.quiet,
+        embeddings=job.embeddings,
+        embeddings_limit=job.embeddings_limit,
+    )
 
 
 def run_job(

@@ -12,14 +12,14 @@ from promptseg.errors import InputError
 from promptseg.geometry import Axis
 from promptseg.segment.projection import Mode
 
-__all__ = ["SegmentJob", "SegmentOptions", "parse_slices"]
+__all__ = ["EmbedJob", "SegmentJob", "SegmentOptions", "SliceOptions", "parse_slices"]
 
 _Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 
 
 @dataclass(kw_only=True)
-class SegmentOptions:
-    """How to go from an image and prompts to masks."""
+class SliceOptions:
+    """How to go from an image to the slices a model sees."""
 
     modality: str | None = None
     """Modality of the image, over what the file says: CT, MR, PET, US, XR, MG, OCT, endoscopy,
@@ -32,7 +32,19 @@ class SegmentOptions:
     """Axis the slices are taken along; z is the stack."""
 
     slices: str | None = None
-    """Range FIRST:LAST of slices (both included) outside which nothing is segmented."""
+    """Range FIRST:LAST of slices (both included) outside which nothing is done."""
+
+    batch: int | None = None
+    """Slices encoded at a time; chosen for the device if not given."""
+
+    def __post_init__(self) -> None:
+        _require(self.batch is None or self.batch > 0, "batch", "a number above 0", self.batch)
+        parse_slices(self.slices, 1 << 31)
+
+
+@dataclass(kw_only=True)
+class SegmentOptions(SliceOptions):
+    """How to go from an image and prompts to masks."""
 
     propagate: Mode | Literal["none"] | None = None
     """How a prompt on one slice reaches the others: what of its neighbour's mask prompts each slice
@@ -71,10 +83,8 @@ class SegmentOptions:
     force: bool = False
     """Pass on prompts the model was not trained for."""
 
-    batch: int | None = None
-    """Slices encoded at a time; chosen for the device if not given."""
-
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(0 <= self.margin <= 1, "margin", "a fraction from 0 to 1", self.margin)
         _require(0 <= self.margin_pixels < 1000, "margin_pixels", "0 or more", self.margin_pixels)
         _require(0 <= self.min_area <= 1, "min_area", "a fraction from 0 to 1", self.min_area)
@@ -83,8 +93,6 @@ class SegmentOptions:
         _require(1 < self.max_growth <= 1e9, "max_growth", "above 1, at most 1e9", self.max_growth)
         _require(0 < self.agreement <= 1, "agreement", "an IoU up to 1", self.agreement)
         _require(self.smooth_slices >= 0, "smooth_slices", "0 or more", self.smooth_slices)
-        _require(self.batch is None or self.batch > 0, "batch", "a number above 0", self.batch)
-        parse_slices(self.slices, 1 << 31)
 
     def to_json(self) -> dict[str, Any]:
         """The options as plain values, without anything a subclass adds."""
@@ -92,17 +100,48 @@ class SegmentOptions:
 
 
 @dataclass(kw_only=True)
-class _FileOptions:
-    """Where images, prompts and results are."""
+class _SourceOptions:
+    """What is read."""
 
     input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
     """Image, folder with a DICOM series, or folder of images."""
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """Mask file (.nii.gz, .nii, .nrrd, .mha, .npz, .tif, .png), or a folder for a folder of images."""
+    """Where the results go."""
 
     model: str = "lite-medsam"
     """Model name (see promptseg models) or checkpoint file."""
+
+    series: str | None = None
+    """SeriesInstanceUID, or its ending, where a folder holds several DICOM series."""
+
+    nan_as: float | None = None
+    """Value to put in place of NaN and infinite voxels, which are refused otherwise."""
+
+
+@dataclass(kw_only=True)
+class _RunOptions:
+    """What it may cost, and what is said about it."""
+
+    embeddings_limit: float = 10.0
+    """GiB of embeddings that may be kept; the least recently used are removed beyond that."""
+
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps, or auto."""
+
+    threads: int | None = None
+    """CPU threads (default: PROMPTSEG_THREADS, or all)."""
+
+    quiet: bool = False
+    """No progress, no summary."""
+
+
+@dataclass(kw_only=True)
+class _FileOptions(_SourceOptions):
+    """Where prompts and results are."""
+
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Mask file (.nii.gz, .nii, .nrrd, .mha, .npz, .tif, .png), or a folder for a folder of images."""
 
     box: _Many = ()
     """Box x0,y0,x1,y1[@slice][=name], or in LPS millimetres x0,y0,z0,x1,y1,z1mm[=name]; may be
@@ -126,12 +165,6 @@ class _FileOptions:
     correct: Path | None = None
     """Segmentation to correct: the prompts name its objects, and only what they change is computed."""
 
-    series: str | None = None
-    """SeriesInstanceUID, or its ending, where a folder holds several DICOM series."""
-
-    nan_as: float | None = None
-    """Value to put in place of NaN and infinite voxels, which are refused otherwise."""
-
     overlap: Literal["keep", "later-wins"] = "keep"
     """Overlapping objects: keep them, one layer per object, or let later objects win."""
 
@@ -144,12 +177,6 @@ class _FileOptions:
     overwrite: bool = False
     """Replace outputs that exist."""
 
-    device: str = "auto"
-    """cpu, cuda, cuda:1, mps, or auto."""
-
-    threads: int | None = None
-    """CPU threads (default: PROMPTSEG_THREADS, or all)."""
-
     config: Path | None = None
     """Options from a YAML or JSON file, or the provenance of an earlier run to do it again."""
 
@@ -160,12 +187,12 @@ class _FileOptions:
     json: bool = False
     """Print the provenance as JSON."""
 
-    quiet: bool = False
-    """No progress, no summary."""
+    embeddings: Path | None = None
+    """Folder where embeddings are looked up and kept, so that no slice is ever encoded twice."""
 
 
 @dataclass(kw_only=True)
-class SegmentJob(SegmentOptions, _FileOptions):
+class SegmentJob(SegmentOptions, _RunOptions, _FileOptions):
     """Segment what the prompts point at.
 
     Reads NIfTI, NRRD, MHA, a folder with a DICOM series, PNG, JPEG, TIFF, BMP, WebP or the challenge
@@ -174,6 +201,19 @@ class SegmentJob(SegmentOptions, _FileOptions):
     folder of images (and --prompts or npz files with boxes), every image is segmented into the
     output folder; a second run goes on where the first was cut off.
     """
+
+
+@dataclass(kw_only=True)
+class EmbedJob(SliceOptions, _RunOptions, _SourceOptions):
+    """Encode the slices of images ahead of time, for segment --embeddings.
+
+    Takes what segment takes: one image, or a folder of images. Slices that are there already are left
+    alone, so that a second run goes on where the first was cut off. An embedding is found again for
+    the same image, window, axis and model alone.
+    """
+
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder for the embeddings."""
 
 
 def parse_slices(text: str | None, count: int) -> tuple[int, int]:

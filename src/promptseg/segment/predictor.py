@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,7 @@ class Predictor:
         self.weights = weights
         self.weights_sha256 = assets.sha256_of(weights)
         self.network = prepare(network, device)
+        self.dtype = next(self.network.parameters()).dtype
 
     @classmethod
     def load(cls, model: str | Path, device: str = "auto", quiet: bool = True) -> Predictor:
@@ -114,6 +115,21 @@ class Predictor:
         tensors = read_checkpoint(file)
         card = card or identify(tensors, file)
         return cls(card, build_network(card, tensors, file), chosen, file)
+
+    @property
+    def batch(self) -> int:
+        """Slices to encode at a time unless told otherwise; larger batches are slower on a CPU."""
+        return 8 if self.device.type == "cuda" else 1
+
+    @property
+    def encoder(self) -> dict[str, Any]:
+        """What an embedding depends on besides the slice, as plain values."""
+        return {
+            "model": self.card.name,
+            "weights_sha256": self.weights_sha256,
+            "preprocessing": asdict(self.card.preprocessing),
+            "dtype": str(self.dtype),
+        }
 
     def require(self, kinds: set[str], force: bool = False) -> None:
         """Refuse prompts the model was not trained for, unless forced.

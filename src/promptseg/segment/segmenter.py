@@ -17,8 +17,9 @@ from promptseg.promptfile import prompts_to_json
 from promptseg.prompts import ObjectPrompts, Prompt, group_by_object
 from promptseg.segment.assemble import segment_of, slices_of
 from promptseg.segment.correct import correct
+from promptseg.segment.embeddings import EmbeddingStore
 from promptseg.segment.follow import follow
-from promptseg.segment.options import SegmentOptions, parse_slices
+from promptseg.segment.options import SegmentOptions, SliceOptions, parse_slices
 from promptseg.segment.predictor import Predictor
 from promptseg.segment.projection import Mode, kinds_of
 from promptseg.segment.provenance import describe, object_facts
@@ -36,6 +37,8 @@ def load(
     device: str = "auto",
     threads: int | None = None,
     quiet: bool = True,
+    embeddings: str | Path | None = None,
+    embeddings_limit: float = 10.0,
 ) -> Segmenter:
     """A model ready to segment.
 
@@ -44,6 +47,8 @@ def load(
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         threads: CPU threads; PROMPTSEG_THREADS if not given.
         quiet: no progress bar while weights are fetched.
+        embeddings: folder where embeddings are kept for later processes (docs/embeddings.md).
+        embeddings_limit: GiB that may be kept there.
 
     Raises:
         ModelError: unknown model or unusable checkpoint.
@@ -52,7 +57,8 @@ def load(
     from promptseg.runtime import set_threads
 
     set_threads(threads)
-    return Segmenter(Predictor.load(model, device, quiet))
+    store = None if embeddings is None else EmbeddingStore(Path(embeddings), embeddings_limit)
+    return Segmenter(Predictor.load(model, device, quiet), store)
 
 
 class Segmenter:
@@ -62,10 +68,11 @@ class Segmenter:
 
     Args:
         predictor: the model.
+        embeddings: where embeddings are kept on disk, if anywhere.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
-        self.predictor = predictor
+    def __init__(self, predictor: Predictor, embeddings: EmbeddingStore | None = None) -> None:
+        self.predictor, self.embeddings = predictor, embeddings
         self._last: SliceStack | None = None
 
     def segment(
@@ -188,15 +195,10 @@ class Segmenter:
         limits = parse_slices(options.slices, image.geometry.slice_count(options.axis))
         _check_range(objects, options.axis, limits)
         intensity = self.intensity(image, options)
-        notes = list(image.source.notes)
-        if intensity.guessed:
-            notes.append(
-                f"the file does not say its modality: {intensity.rule}; "
-                "set --modality or --window if that is wrong"
-            )
+        notes = [*image.source.notes, *intensity.notes()]
         for note in notes:
             log.warning("%s: %s", image.name, note)
-        batch = options.batch or (8 if self.predictor.device.type == "cuda" else 1)
+        batch = options.batch or self.predictor.batch
         stack = self._stack_of(image, options.axis, intensity, batch)
         run = _Run(
             objects=objects,
@@ -207,6 +209,7 @@ class Segmenter:
             notes=notes,
             stack=stack,
             encoded_before=stack.encoded,
+            recalled_before=stack.recalled,
             prepare_s=time.perf_counter() - clock,
         )
         if progress:
@@ -234,6 +237,7 @@ class Segmenter:
             "prepare_s": run.prepare_s,
             "segment_s": time.perf_counter() - run.started,
             "slices_encoded": run.stack.encoded - run.encoded_before,
+            "slices_recalled": run.stack.recalled - run.recalled_before,
         }
         name = image.source.path.name if image.source.path else None
         provenance = describe(
@@ -258,12 +262,12 @@ class Segmenter:
             or last.image is not image
             or (last.axis, last.intensity) != (axis, intensity)
         ):
-            last = SliceStack(image, axis, intensity, self.predictor, batch)
+            last = SliceStack(image, axis, intensity, self.predictor, batch, store=self.embeddings)
         last.batch = batch
         self._last = last
         return last
 
-    def intensity(self, image: Image, options: SegmentOptions) -> Intensity:
+    def intensity(self, image: Image, options: SliceOptions) -> Intensity:
         """How the values of `image` become the 0..255 this model expects."""
         keep = self.predictor.card.keep_8bit
         return choose_intensity(image, options.modality, options.window, keep)
@@ -281,6 +285,7 @@ class _Run:
     notes: list[str]
     stack: SliceStack
     encoded_before: int
+    recalled_before: int
     prepare_s: float
     at_work: str = ""
     started: float = field(default_factory=time.perf_counter)

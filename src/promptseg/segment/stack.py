@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from promptseg.geometry import Axis
 from promptseg.image import Image
 from promptseg.intensity import Intensity
+from promptseg.segment.embeddings import EmbeddingStore
 from promptseg.segment.predictor import Embedding, Predictor
 
 __all__ = ["SliceStack"]
@@ -29,6 +30,7 @@ class SliceStack:
         batch: slices encoded at a time.
         cache_bytes: embeddings kept; the least recently used go first.
         on_encoded: called with the number of slices encoded so far.
+        store: embeddings on disk, looked up before a slice is encoded.
     """
 
     def __init__(
@@ -40,11 +42,12 @@ class SliceStack:
         batch: int = 1,
         cache_bytes: int = _CACHE_BYTES,
         on_encoded: Callable[[int], None] | None = None,
+        store: EmbeddingStore | None = None,
     ) -> None:
         self.image, self.axis, self.intensity, self.predictor = image, axis, intensity, predictor
         self.batch, self.cache_bytes = batch, cache_bytes
-        self.on_encoded = on_encoded
-        self.encoded = 0
+        self.on_encoded, self.store = on_encoded, store
+        self.encoded = self.recalled = 0
         steps = np.linalg.norm(image.geometry.in_plane(axis if len(self) > 1 else "z"), axis=0)
         self.pixel = (float(steps[0]), float(steps[1]))
         self._cache: OrderedDict[int, Embedding] = OrderedDict()
@@ -57,7 +60,14 @@ class SliceStack:
         return np.ascontiguousarray(self.intensity.apply(self.image.slice(index, self.axis)))
 
     def _encode(self, indices: list[int]) -> list[Embedding]:
-        return self.predictor.encode([self.pixels(k) for k in indices], self.pixel)
+        slices = [self.pixels(k) for k in indices]
+        if self.store:
+            embeddings, encoded = self.store.encode(self.predictor, slices, self.pixel)
+        else:
+            embeddings, encoded = self.predictor.encode(slices, self.pixel), len(slices)
+        self.encoded += encoded
+        self.recalled += len(slices) - encoded
+        return embeddings
 
     def embedding(self, index: int, towards: int | None = None) -> Embedding:
         """Embedding of one slice; on a miss, slices on the way `towards` another are encoded too."""
@@ -67,7 +77,6 @@ class SliceStack:
             missing = [k for k in range(index, end, step) if k not in self._cache][: self.batch]
             for k, embedding in zip(missing, self._encode(missing), strict=True):
                 self._cache[k] = embedding
-            self.encoded += len(missing)
             if self.on_encoded:
                 self.on_encoded(self.encoded)
         self._cache.move_to_end(index)

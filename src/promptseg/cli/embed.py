@@ -1,0 +1,16 @@
+"""`promptseg embed`."""
+
+from __future__ import annotations
+
+from promptseg.cli.options import parse
+from promptseg.segment.options import EmbedJob
+
+__all__ = ["run"]
+
+
+def run(argv: list[str]) -> int:
+    """Run the verb; returns the exit code."""
+    job = parse(EmbedJob, "embed", argv)
+    from promptseg.segment.embed import embed_images
+
+    return embed_images(job)

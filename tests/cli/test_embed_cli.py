@@ -160,13 +160,14 @@ def test_a_limit_that_is_too_low_ends_the_run(
 
 @pytest.mark.weights
 def test_the_real_model_gives_the_same_mask_bit_for_bit(
-    lite_medsam_weights: Path, tmp_path: Path
+    lite_medsam: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Predictor, "load", lambda *_: lite_medsam)
     source = tmp_path / "scan" / "scan.nii.gz"
-    write_scan(source, 3)
-    options = ["--box", "11,11,37,37@1=ball", "--min-iou", "0", "--device", "cpu"]
+    write_scan(source, 2)
+    options = ["--box", "11,11,37,37@1=ball", "--min-iou", "0"]
     fresh = segment(source, tmp_path / "fresh" / "mask.nii.gz", *options)
-    assert embed("-i", source, "-o", tmp_path / "kept", "--device", "cpu") == 0
+    assert embed("-i", source, "-o", tmp_path / "kept") == 0
     options += ["--embeddings", tmp_path / "kept"]
     recalled = segment(source, tmp_path / "recalled" / "mask.nii.gz", *options)
     assert fresh["slices_encoded"] > 0

@@ -18,7 +18,7 @@ from promptseg.errors import AssetError, InputError
 __all__ = ["AssetsCommand", "run"]
 
 _HEADINGS = ("name", "kind", "size", "licence", "state", "where")
-_LICENCE_WIDTH = 24
+_LICENCE_WIDTH = 32
 
 
 @dataclass

@@ -174,7 +174,7 @@ def groups_of(rows: Sequence[Row]) -> list[Group]:
 
 def report(models: dict[str, list[Group]], picture: str) -> str:
     """The Markdown text; `picture` is the file it shows."""
-    parts = [_correlation_table(models), _threshold_table(models)]
+    parts = [_correlation_table(models), _threshold_table(models), _low_quality_table(models)]
     parts += [f"## Calibration\n\n![Predicted and true IoU]({picture})"]
     parts += [
         f"{model}, {group.name}:\n\n{_calibration_table(group)}"
@@ -224,6 +224,21 @@ def _threshold_table(models: dict[str, list[Group]]) -> str:
         f"## Flagging masks of DSC below {BAD_DSC}\n\nA mask is flagged if its predicted IoU is below "
         "the threshold. ROC area: the chance that a mask of low DSC is predicted below another one; "
         "0.5 is guessing. Held out: each dataset is flagged with the threshold of the others.\n\n"
+        + _table(head, lines)
+    )
+
+
+def _low_quality_table(models: dict[str, list[Group]]) -> str:
+    lines = []
+    for model, groups in models.items():
+        threshold = best_threshold(groups[-1].predicted, groups[-1].bad)
+        for group in groups:
+            flagging = Flagging.of(group.predicted < threshold, group.bad)
+            lines.append([model, group.name, *_cells([threshold, *flagging])])
+    head = ["model", "prompts", "threshold", "sensitivity", "specificity", "precision", "flagged"]
+    return (
+        "## One threshold for each model\n\nThe threshold of the model's last line above (all "
+        "corrected masks, or the box where it takes boxes alone), applied to each of its groups.\n\n"
         + _table(head, lines)
     )
 

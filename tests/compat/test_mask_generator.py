@@ -44,7 +44,7 @@ def outlines(records: list[dict[str, Any]]) -> list[tuple[float, ...]]:
     [
         {"points_per_side": 4, "pred_iou_thresh": 0.7, "stability_score_thresh": 0.8},
         {
-            "points_per_side": 2,
+            "points_per_side": 3,
             "points_per_batch": 5,
             "pred_iou_thresh": 0.6,
             "stability_score_thresh": 0.7,

@@ -72,6 +72,7 @@ CARDS: dict[str, ModelCard] = {
             licence="Apache-2.0",
             source="https://github.com/bowang-lab/MedSAM/tree/LiteMedSAM",
             citation="Ma et al., Nature Communications 15, 654 (2024)",
+            low_quality=0.74,
             keep_8bit=True,
             weak_at="vessels and other thin or branching targets, rings, scattered lesions, targets "
             "of a few pixels at 256 pixels per side",
@@ -87,6 +88,7 @@ CARDS: dict[str, ModelCard] = {
             licence="Apache-2.0",
             source="https://github.com/ChaoningZhang/MobileSAM",
             citation="Zhang et al., arXiv:2306.14289 (2023)",
+            low_quality=0.77,
             weak_at=_WEAK_OUTSIDE,
         ),
         *(

@@ -180,3 +180,28 @@ def test_corrections_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UnsupportedPromptError, match="mobile-sam"):
         box_only.correct(image, before, Points(((24, 20),), (0,), 10))
     assert len(predictor.encoded) <= 1
+
+
+def test_clicks_come_with_one_inside_the_mask_they_correct(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = ball(SHAPE, CENTRE, 7)
+    image = volume(truth)
+    seg, predictor = segmenter()
+    seen = []
+    decode = predictor.decode
+
+    def spy(embedding, boxes=None, points=None, mask_logits=None):  # type: ignore[no-untyped-def]
+        seen.append(points)
+        return decode(embedding, boxes, points, mask_logits)
+
+    monkeypatch.setattr(predictor, "decode", spy)
+    for xy, label in (((24, 20), 1), ((36, 20), 1), ((40, 30), 0), ((24, 20), 0)):
+        click = Points((xy,), (label,), 10, "ball")
+        seg.correct(image, existing(image, ball=truth), click, propagate="none")
+    given = [list(zip(p[0][0], p[1][0], strict=True)) for p in seen]
+    assert given[0] == [((24, 20), 1)]
+    assert given[1] == [((24, 20), 1), ((36, 20), 1)]
+    assert given[2] == [((24, 20), 1), ((40, 30), 0)]
+    (x, y), label = given[3][0]
+    assert label == 1
+    assert truth[10, int(y), int(x)]
+    assert np.hypot(x - 24, y - 20) > 2

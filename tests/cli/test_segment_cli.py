@@ -508,7 +508,12 @@ def test_ctrl_c_gives_130_and_leaves_nothing_half_written(tmp_path: Path) -> Non
         *("--max-growth", "1e9", "--threads", "1"),
     ]
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        # a test run started in the background of a shell ignores Ctrl-C, and its children with it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr
     process.stderr.readline()  # the note on the modality comes once everything is loaded

@@ -308,3 +308,10 @@ def test_no_prompt_is_an_error() -> None:
 def test_grouping_checks_every_prompt() -> None:
     with pytest.raises(PromptError, match="a slice from 0 to 9"):
         group_by_object([box(), box("a", 10)], VOLUME)
+
+
+def test_more_objects_than_a_label_image_holds_are_refused() -> None:
+    boxes = [Box((1, 1, 2, 2), name=str(k)) for k in range(65_536)]
+    with pytest.raises(PromptError, match="at most 65535 objects"):
+        group_by_object(boxes, Geometry.pixels((5, 5)))
+    assert len(group_by_object(boxes[:-1], Geometry.pixels((5, 5)))) == 65_535

@@ -110,7 +110,7 @@ class _SourceOptions:
     """Where the results go."""
 
     model: str = "lite-medsam"
-    """Model name (see promptseg models) or checkpoint file."""
+    """Model name (see promptseg models), checkpoint file, or NAME=FILE."""
 
     series: str | None = None
     """SeriesInstanceUID, or its ending, where a folder holds several DICOM series."""

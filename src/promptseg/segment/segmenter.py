@@ -43,7 +43,7 @@ def load(
     """A model ready to segment.
 
     Args:
-        model: a name (see `promptseg models`) or a checkpoint file.
+        model: a name (see `promptseg models`), a checkpoint file, or NAME=FILE.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         threads: CPU threads; PROMPTSEG_THREADS if not given.
         quiet: no progress bar while weights are fetched.

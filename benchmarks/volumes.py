@@ -40,8 +40,9 @@ DATASETS = (
     "mr__msd_hippocampus",
     "pet__ibsi_sts",
 )
+_MODEL = ("mode", "margin", "margin_pixels")
 _RULE = ("mode", "margin", "margin_pixels", "min_iou", "min_area", "min_quality", "max_growth")
-DEFAULTS = {name: getattr(SegmentOptions(), name) for name in _RULE[1:]}
+DEFAULTS = {name: getattr(SegmentOptions(), name) for name in _RULE if name not in _MODEL}
 SEARCH: tuple[dict[str, Any], ...] = (
     {},
     {"margin": 0.0, "margin_pixels": 0.0},
@@ -82,7 +83,9 @@ def evaluate(
     predictor: Predictor, case: Case, settings: tuple[dict[str, Any], ...]
 ) -> Iterator[Row]:
     """Rows of one case under each setting."""
-    defaults = {"mode": predictor.card.propagate, **DEFAULTS}
+    card = predictor.card
+    own = {"mode": card.propagate, "margin": card.margin, "margin_pixels": card.margin_pixels}
+    defaults = {**DEFAULTS, **own}
     intensity = choose_intensity(case.image, keep_8bit=predictor.card.keep_8bit)
     stack = SliceStack(case.image, "z", intensity, predictor, cache_bytes=2 << 30)
     for label in case.chosen:
@@ -126,7 +129,7 @@ def main() -> None:
     settings = SEARCH if arguments.search else ({},)
     if arguments.modes:
         able = [m for m in MODES if kinds_of(m) <= predictor.card.prompts]
-        margins = ({}, {"margin": 0.0})
+        margins = ({}, {"margin": 0.0}, {"margin": 0.0, "margin_pixels": 0.0})
         settings = tuple({"mode": mode, **margin} for mode in able for margin in margins)
     rows: list[Row] = []
     with step_progress("datasets", len(arguments.datasets)) as update:

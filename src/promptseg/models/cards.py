@@ -39,6 +39,7 @@ class ModelCard:
         low_quality: predicted IoU below which an object is flagged (docs/quality.md).
         propagate: how its masks reach the next slice unless told otherwise (see
             `promptseg.segment.projection`).
+        margin, margin_pixels: what is added to their boxes on the way.
         keep_8bit: whether its training left 8-bit pictures unchanged (see `promptseg.intensity`).
     """
 
@@ -55,6 +56,8 @@ class ModelCard:
     weak_at: str
     low_quality: float = 0.0
     propagate: str = "box"
+    margin: float = 0.05
+    margin_pixels: float = 1.0
     keep_8bit: bool = False
 
 

@@ -50,11 +50,12 @@ class SegmentOptions(SliceOptions):
     """How a prompt on one slice reaches the others: what of its neighbour's mask prompts each slice
     (box, point, points, the mask itself, or several), or none; the model's own choice if not given."""
 
-    margin: float = 0.05
-    """Enlarges the neighbour's box on every side, as a fraction of its length."""
+    margin: float | None = None
+    """Enlarges the neighbour's box on every side, as a fraction of its length; the model's own choice
+    if not given."""
 
-    margin_pixels: float = 1.0
-    """Enlarges the neighbour's box on every side by this many pixels more."""
+    margin_pixels: float | None = None
+    """Enlarges the neighbour's box on every side by this many pixels more; as margin."""
 
     min_iou: float = 0.2
     """The object ends where the masks of two neighbouring slices agree less than this (IoU)."""
@@ -85,8 +86,9 @@ class SegmentOptions(SliceOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(0 <= self.margin <= 1, "margin", "a fraction from 0 to 1", self.margin)
-        _require(0 <= self.margin_pixels < 1000, "margin_pixels", "0 or more", self.margin_pixels)
+        margin, more = self.margin, self.margin_pixels
+        _require(margin is None or 0 <= margin <= 1, "margin", "a fraction from 0 to 1", margin)
+        _require(more is None or 0 <= more < 1000, "margin_pixels", "0 or more", more)
         _require(0 <= self.min_area <= 1, "min_area", "a fraction from 0 to 1", self.min_area)
         _require(0 <= self.min_iou <= 1, "min_iou", "an IoU from 0 to 1", self.min_iou)
         _require(0 <= self.min_quality <= 1, "min_quality", "an IoU from 0 to 1", self.min_quality)

@@ -185,8 +185,8 @@ class Segmenter:
         """Check everything there is to check before the first slice is encoded."""
         clock = time.perf_counter()
         objects = group_by_object(prompts, image.geometry, options.axis)
-        mode = options.propagate or cast(Mode, self.predictor.card.propagate)
-        options = replace(options, axis=_common_axis(objects, options), propagate=mode)
+        options = self._with_defaults(replace(options, axis=_common_axis(objects, options)))
+        mode = str(options.propagate)
         spreads = image.geometry.slice_count(options.axis) > 1 and mode != "none"
         for entry in objects:
             self.predictor.require(entry.kinds, options.force)
@@ -229,6 +229,18 @@ class Segmenter:
                 segment.predicted_iou,
             )
         return segment
+
+    def _with_defaults(self, options: SegmentOptions) -> SegmentOptions:
+        """The options with the model's own choices where the user made none."""
+        card = self.predictor.card
+        return replace(
+            options,
+            propagate=options.propagate or cast(Mode, card.propagate),
+            margin=card.margin if options.margin is None else options.margin,
+            margin_pixels=(
+                card.margin_pixels if options.margin_pixels is None else options.margin_pixels
+            ),
+        )
 
     def _finish(self, image: Image, run: _Run, segments: list[Segment]) -> Segmentation:
         """The segments with what made them."""

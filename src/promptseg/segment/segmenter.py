@@ -196,8 +196,9 @@ class Segmenter:
         _check_range(objects, options.axis, limits)
         intensity = self.intensity(image, options)
         notes = [*image.source.notes, *intensity.notes()]
-        for note in notes:
-            log.warning("%s: %s", image.name, note)
+        if self._last is None or self._last.image is not image:  # once per image, not per prompt
+            for note in notes:
+                log.warning("%s: %s", image.name, note)
         batch = options.batch or self.predictor.batch
         stack = self._stack_of(image, options.axis, intensity, batch)
         run = _Run(

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from promptseg.errors import ModelError
 from promptseg.models.preprocess import Preprocessing
@@ -61,6 +62,11 @@ class ModelCard:
     keep_8bit: bool = False
 
 
+# Models that take mask prompts follow an object best with its box as it is and its mask; measured with
+# mobile-sam over all modes (benchmarks/volumes.py --modes), taken over for the others.
+_BOX_AND_MASK: dict[str, Any] = {"propagate": "box+mask", "margin": 0.0, "margin_pixels": 0.0}
+
+
 CARDS: dict[str, ModelCard] = {
     card.name: card
     for card in (
@@ -92,6 +98,7 @@ CARDS: dict[str, ModelCard] = {
             source="https://github.com/ChaoningZhang/MobileSAM",
             citation="Zhang et al., arXiv:2306.14289 (2023)",
             low_quality=0.77,
+            **_BOX_AND_MASK,
             weak_at=_WEAK_OUTSIDE,
         ),
         *(
@@ -106,6 +113,7 @@ CARDS: dict[str, ModelCard] = {
                 licence="Apache-2.0",
                 source=_SAM,
                 citation=_SAM_CITATION,
+                **_BOX_AND_MASK,
                 weak_at=_WEAK_OUTSIDE + slow,
             )
             for letter, slow in (
@@ -140,6 +148,7 @@ CARDS: dict[str, ModelCard] = {
             source="https://github.com/computational-cell-analytics/medico-sam",
             citation="Archit et al., MedicoSAM, IEEE Transactions on Medical Imaging (2025)",
             weak_at="thin or branching targets from a single box",
+            **_BOX_AND_MASK,
         ),
     )
 }

@@ -62,9 +62,9 @@ class ModelCard:
     keep_8bit: bool = False
 
 
-# Models that take mask prompts follow an object best with its box as it is and its mask; measured with
-# mobile-sam over all modes (benchmarks/volumes.py --modes), taken over for the others.
-_BOX_AND_MASK: dict[str, Any] = {"propagate": "box+mask", "margin": 0.0, "margin_pixels": 0.0}
+# How models that take mask prompts follow an object: measured with mobile-sam over all modes
+# (benchmarks/volumes.py --modes), taken over for the others.
+_BY_MASK: dict[str, Any] = {"propagate": "points+mask", "margin": 0.0, "margin_pixels": 0.0}
 
 
 CARDS: dict[str, ModelCard] = {
@@ -98,7 +98,7 @@ CARDS: dict[str, ModelCard] = {
             source="https://github.com/ChaoningZhang/MobileSAM",
             citation="Zhang et al., arXiv:2306.14289 (2023)",
             low_quality=0.77,
-            **_BOX_AND_MASK,
+            **_BY_MASK,
             weak_at=_WEAK_OUTSIDE,
         ),
         *(
@@ -113,7 +113,7 @@ CARDS: dict[str, ModelCard] = {
                 licence="Apache-2.0",
                 source=_SAM,
                 citation=_SAM_CITATION,
-                **_BOX_AND_MASK,
+                **_BY_MASK,
                 weak_at=_WEAK_OUTSIDE + slow,
             )
             for letter, slow in (
@@ -148,7 +148,7 @@ CARDS: dict[str, ModelCard] = {
             source="https://github.com/computational-cell-analytics/medico-sam",
             citation="Archit et al., MedicoSAM, IEEE Transactions on Medical Imaging (2025)",
             weak_at="thin or branching targets from a single box",
-            **_BOX_AND_MASK,
+            **_BY_MASK,
         ),
     )
 }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from promptseg.formats import read
 from promptseg.image import Image
 
-__all__ = ["Case", "SliceObjects", "cases", "data_root", "datasets", "objects_by_slice"]
+__all__ = ["VOLUMES", "Case", "SliceObjects", "cases", "data_root", "datasets", "objects_by_slice"]
 
 SliceObjects = tuple[int, list[tuple[int, NDArray[np.bool_]]]]
 
@@ -33,6 +33,16 @@ _PICTURE_MODALITY = {
     "ultrasound": "US",
 }
 _OBJECTS_PER_PICTURE = 5
+
+# Datasets whose objects are followed through volumes.
+VOLUMES = (
+    "ct__ibsi_sts",
+    "ct__medsam2_recist_lesion",
+    "mr__acdc_cardiac",
+    "mr__ibsi_sts_t1",
+    "mr__msd_hippocampus",
+    "pet__ibsi_sts",
+)
 _MIN_PIXELS = 20
 _SLICES = 8
 

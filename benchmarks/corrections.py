@@ -19,7 +19,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
-from cases import Case, cases, data_root
+from cases import VOLUMES, Case, cases, data_root
 from numpy.typing import NDArray
 
 from promptseg.formats.files import atomic_path
@@ -29,14 +29,6 @@ from promptseg.segment.projection import deepest_point
 from promptseg.segment.segmenter import Segmenter, load
 from promptseg.segment.session import Session
 
-DATASETS = (
-    "ct__ibsi_sts",
-    "ct__medsam2_recist_lesion",
-    "mr__acdc_cardiac",
-    "mr__ibsi_sts_t1",
-    "mr__msd_hippocampus",
-    "pet__ibsi_sts",
-)
 ROUNDS = 5
 
 
@@ -103,7 +95,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="CSV file of rows")
     parser.add_argument("--model", default="lite-medsam")
     parser.add_argument("--how", choices=("box", "brush", "clicks"), default="box")
-    parser.add_argument("--datasets", nargs="*", default=list(DATASETS))
+    parser.add_argument("--datasets", nargs="*", default=list(VOLUMES))
     parser.add_argument("--cases", type=int, help="only so many cases of each dataset")
     arguments = parser.parse_args()
     segmenter = load(arguments.model, quiet=False)

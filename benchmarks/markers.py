@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from cases import Case, cases, data_root
+from cases import VOLUMES, Case, cases, data_root
 
 from promptseg.evaluate.markers import markers_of_labels
 from promptseg.formats.files import atomic_path
@@ -26,14 +26,6 @@ from promptseg.progress import step_progress
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter, load
 
-DATASETS = (
-    "ct__ibsi_sts",
-    "ct__medsam2_recist_lesion",
-    "mr__acdc_cardiac",
-    "mr__ibsi_sts_t1",
-    "mr__msd_hippocampus",
-    "pet__ibsi_sts",
-)
 EVERY = (3, 5, 10)
 
 
@@ -85,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True, help="CSV file of rows")
     parser.add_argument("--model", default="lite-medsam")
-    parser.add_argument("--datasets", nargs="*", default=list(DATASETS))
+    parser.add_argument("--datasets", nargs="*", default=list(VOLUMES))
     parser.add_argument("--cases", type=int, help="only so many cases of each dataset")
     arguments = parser.parse_args()
     segmenter = load(arguments.model, quiet=False)

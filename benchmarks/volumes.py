@@ -20,7 +20,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
-from cases import Case, cases, data_root
+from cases import VOLUMES, Case, cases, data_root
 
 from promptseg.intensity import choose_intensity
 from promptseg.progress import step_progress
@@ -32,14 +32,6 @@ from promptseg.segment.projection import MODES, kinds_of
 from promptseg.segment.stack import SliceStack
 from promptseg.segment.volume import PropagationRule, SliceMasks, ask, propagate
 
-DATASETS = (
-    "ct__ibsi_sts",
-    "ct__medsam2_recist_lesion",
-    "mr__acdc_cardiac",
-    "mr__ibsi_sts_t1",
-    "mr__msd_hippocampus",
-    "pet__ibsi_sts",
-)
 _MODEL = ("mode", "margin", "margin_pixels")
 _RULE = ("mode", "margin", "margin_pixels", "min_iou", "min_area", "min_quality", "max_growth")
 DEFAULTS = {name: getattr(SegmentOptions(), name) for name in _RULE if name not in _MODEL}
@@ -120,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True, help="CSV file of rows")
     parser.add_argument("--model", default="lite-medsam")
-    parser.add_argument("--datasets", nargs="*", default=list(DATASETS))
+    parser.add_argument("--datasets", nargs="*", default=list(VOLUMES))
     parser.add_argument("--cases", type=int, help="only so many cases of each dataset")
     parser.add_argument("--search", action="store_true", help="compare settings")
     parser.add_argument("--modes", action="store_true", help="compare projection modes")

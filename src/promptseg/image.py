@@ -35,7 +35,7 @@ MODALITIES = (
     "unknown",
 )
 
-Kind = Literal["picture", "volume"]
+Kind = Literal["picture", "volume", "video"]
 
 
 @dataclass
@@ -64,10 +64,12 @@ class Image:
     """Voxels on a grid.
 
     Attributes:
-        voxels: (z, y, x) or (y, x), with an optional last channel axis of 3 (RGB); any real dtype.
-        geometry: the grid, without channels.
+        voxels: (z, y, x), (t, y, x) or (y, x), with an optional last channel axis of 3 (RGB); any
+            real dtype.
+        geometry: the grid, without channels; that of a video counts in pixels and frames.
         modality: one of `MODALITIES`; "unknown" where the file does not say.
         source: where it came from.
+        moving: whether the slices are frames in time (a video), not in space.
 
     The voxels are not to be changed in place: embeddings and the hash are kept.
     """
@@ -76,6 +78,7 @@ class Image:
     geometry: Geometry
     modality: str = "unknown"
     source: Source = field(default_factory=Source)
+    moving: bool = False
     _hash: str | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -94,6 +97,11 @@ class Image:
                 "give one grayscale or RGB value per voxel",
             )
 
+        if self.moving and (self.geometry.ndim != 3 or self.geometry.unit != "pixel"):
+            raise InputError(
+                "a video of frames (t, y, x) on a grid of pixels",
+                f"shape {self.geometry.shape} in {self.geometry.unit}",
+            )
         if self.source.grid is None:
             self.source.grid = self.geometry
 
@@ -121,8 +129,10 @@ class Image:
 
     @property
     def kind(self) -> Kind:
-        """ "picture" (y, x) or "volume" (z, y, x)."""
-        return "picture" if self.geometry.ndim == 2 else "volume"
+        """ "picture" (y, x), "volume" (z, y, x) or "video" (t, y, x)."""
+        if self.geometry.ndim == 2:
+            return "picture"
+        return "video" if self.moving else "volume"
 
     @property
     def is_colour(self) -> bool:

@@ -168,7 +168,7 @@ def choose_intensity(
         return Intensity("CT", rule, *soft.bounds, guessed=guessed)
     if guessed and image.kind == "volume":
         return _percentiles(image, "MR", guessed, non_zero=True)
-    if image.kind == "picture" and image.voxels.dtype == np.uint8 and keep_8bit:
+    if image.kind != "volume" and image.voxels.dtype == np.uint8 and keep_8bit:
         return _as_is(image, known, guessed)
     if known in _CLIPPED or guessed:
         return _percentiles(image, known, guessed, non_zero=known in _NON_ZERO)

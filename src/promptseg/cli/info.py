@@ -10,22 +10,17 @@ from typing import Any
 import tyro
 
 from promptseg.cli.options import parse
+from promptseg.formats.options import ReadOptions
 
 __all__ = ["InfoCommand", "run"]
 
 
 @dataclass(kw_only=True)
-class InfoCommand:
+class InfoCommand(ReadOptions):
     """Show what was understood of an image: kind, modality, grid, orientation, range, warnings."""
 
     input: tyro.conf.Positional[Path]
     """Image, or folder with a DICOM series."""
-
-    series: str | None = None
-    """SeriesInstanceUID, or its ending, where a folder holds several DICOM series."""
-
-    nan_as: float | None = None
-    """Value to put in place of NaN and infinite voxels, which are refused otherwise."""
 
     json: bool = False
     """Print as JSON."""
@@ -39,7 +34,7 @@ def run(argv: list[str]) -> int:
     from promptseg.intensity import choose_intensity
     from promptseg.models.cards import CARDS
 
-    image: Image = read(command.input, nan_as=command.nan_as, series=command.series)
+    image: Image = read(command.input, command)
     geometry = image.geometry
     intensity = choose_intensity(image, keep_8bit=CARDS["lite-medsam"].keep_8bit)
     known = geometry.unit == "mm"

@@ -1,6 +1,6 @@
 """Files in, files out: one module per family, one table that picks.
 
-To add a family, write a module with `read(path, **options) -> Image` and, if it can hold masks,
+To add a family, write a module with `read(path, options) -> Image` and, if it can hold masks,
 `write(segmentation, path, layers) -> None`, and give it a line in `FORMATS`. Modules are imported
 only when a file needs them.
 """
@@ -8,6 +8,7 @@ only when a file needs them.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gzip
 import zlib
 from collections.abc import Callable
@@ -20,11 +21,13 @@ import numpy as np
 
 from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.options import ReadOptions
 from promptseg.image import MODALITIES, Image, Segmentation
 
 __all__ = [
     "FORMATS",
     "Format",
+    "ReadOptions",
     "format_by_suffix",
     "format_for_output",
     "is_dicom_file",
@@ -44,7 +47,7 @@ class Format:
         module: module under `promptseg.formats` that reads and writes it.
         writes: kinds of segmentations it can hold; empty for read-only families.
         layers: whether it can hold overlapping objects, one layer each.
-        series: whether its reader can choose one of several series.
+        choices: fields of `ReadOptions` that its reader knows.
     """
 
     name: str
@@ -52,7 +55,7 @@ class Format:
     module: str
     writes: frozenset[str] = frozenset()
     layers: bool = False
-    series: bool = False
+    choices: frozenset[str] = frozenset()
 
     def load(self) -> Any:
         """The module itself."""
@@ -72,40 +75,43 @@ FORMATS: tuple[Format, ...] = (
     Format("tiff", (".tif", ".tiff"), "picture", _PICTURE, layers=True),
     Format("png", (".png",), "picture", _PICTURE),
     Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "picture"),
-    Format("dicom", (".dcm", ".dicom", ".ima"), "dicom", series=True),
+    Format("dicom", (".dcm", ".dicom", ".ima"), "dicom", choices=frozenset({"series"})),
 )
 
 
 def read(
     path: str | Path,
+    options: ReadOptions | None = None,
     *,
     modality: str | None = None,
-    nan_as: float | None = None,
-    series: str | None = None,
+    **choices: Any,
 ) -> Image:
-    """Read a picture, a volume or a folder with one DICOM series.
+    """Read a picture, a volume, a video or a folder with one DICOM series.
 
     Args:
         path: file or folder.
+        options: choices that the file leaves open.
         modality: overrides what the file says; one of `promptseg.image.MODALITIES`.
-        nan_as: value to put in place of NaN and infinite voxels; without it they are refused.
-        series: SeriesInstanceUID (or its ending) where a folder holds several DICOM series.
+        choices: fields of `ReadOptions` by name, over those of `options`.
 
     Returns:
-        The image, voxels (z, y, x) or (y, x) with an optional last RGB axis.
+        The image, voxels (z, y, x), (t, y, x) or (y, x) with an optional last RGB axis.
 
     Raises:
-        InputError: the path is missing, unreadable, not an image, not finite or constant.
+        InputError: the path is missing, unreadable, not an image, not finite or constant, or has no
+            such choice.
     """
     path = Path(path)
+    options = dataclasses.replace(options or ReadOptions(), **choices)
+    options.check()
     if modality is not None and modality not in MODALITIES:
         raise InputError(f"a modality out of {', '.join(MODALITIES)}", repr(modality))
-    if nan_as is not None and not np.isfinite(nan_as):
-        raise InputError("a finite value in place of NaN", repr(nan_as))
-    image = _read_as_is(path, series)
+    if options.nan_as is not None and not np.isfinite(options.nan_as):
+        raise InputError("a finite value in place of NaN", repr(options.nan_as))
+    image = _read_as_is(path, options)
     if modality is not None:
         image.modality = modality
-    _check_values(image, nan_as)
+    _check_values(image, options.nan_as)
     return image
 
 
@@ -135,15 +141,20 @@ def read_labels(path: str | Path) -> Image:
     return image
 
 
-def _read_as_is(path: Path, series: str | None = None) -> Image:
+def _read_as_is(path: Path, options: ReadOptions | None = None) -> Image:
     """What the format's reader makes of a path, values unchecked; its errors as one of ours."""
     chosen = _format_of(path)
-    reader = chosen.load().read
-    options = {"series": series} if chosen.series else {}
-    if series and not options:
-        raise InputError("a DICOM folder for --series", str(path), "leave --series out")
+    options = options or ReadOptions()
+    for name in options.chosen():
+        if name not in chosen.choices:
+            able = ", ".join(f.name for f in FORMATS if name in f.choices)
+            raise InputError(
+                f"an image with a choice of {name} ({able})",
+                f"{path}, {chosen.name}",
+                f"leave --{name} out",
+            )
     try:
-        image: Image = reader(path, **options)
+        image: Image = chosen.load().read(path, options)
     except PromptsegError:
         raise
     except MemoryError:

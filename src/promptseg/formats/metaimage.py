@@ -7,12 +7,13 @@ from pathlib import Path
 import SimpleITK as sitk  # noqa: N813
 
 from promptseg.formats.itk import masks_to_itk, read_itk
+from promptseg.formats.options import ReadOptions
 from promptseg.image import Image, Segmentation
 
 __all__ = ["read", "write"]
 
 
-def read(path: Path) -> Image:
+def read(path: Path, options: ReadOptions | None = None) -> Image:
     """Read a MetaImage file; see `read_itk`."""
     return read_itk(path, "metaimage")
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from promptseg.errors import GeometryError, InputError
 from promptseg.formats.memory import require_memory
+from promptseg.formats.options import ReadOptions
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
@@ -41,7 +42,7 @@ _GEOMETRY_FIELDS = (
 )
 
 
-def read(path: Path) -> Image:
+def read(path: Path, options: ReadOptions | None = None) -> Image:
     """Read a NIfTI file with one frame.
 
     Raises:

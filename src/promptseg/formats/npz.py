@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
+from promptseg.formats.options import ReadOptions
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 from promptseg.prompts import Box, Box3D, Prompt
@@ -23,7 +24,7 @@ from promptseg.prompts import Box, Box3D, Prompt
 __all__ = ["read", "write"]
 
 
-def read(path: Path) -> Image:
+def read(path: Path, options: ReadOptions | None = None) -> Image:
     """Read a challenge file.
 
     Raises:

@@ -13,6 +13,7 @@ import nrrd
 import numpy as np
 
 from promptseg.formats.itk import read_itk
+from promptseg.formats.options import ReadOptions
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation
 
@@ -33,7 +34,7 @@ _GEOMETRY_FIELDS = (
 )
 
 
-def read(path: Path) -> Image:
+def read(path: Path, options: ReadOptions | None = None) -> Image:
     """Read a NRRD file; see `read_itk`."""
     image = read_itk(path, "nrrd")
     header = nrrd.read_header(str(path))

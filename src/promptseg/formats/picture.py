@@ -11,6 +11,7 @@ from PIL import Image as PilImage
 from PIL import ImageOps
 
 from promptseg.errors import InputError
+from promptseg.formats.options import ReadOptions
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
@@ -19,7 +20,7 @@ __all__ = ["read", "write"]
 _GRAY_MODES = {"L", "I", "F", "I;16", "I;16B", "I;16L"}
 
 
-def read(path: Path) -> Image:
+def read(path: Path, options: ReadOptions | None = None) -> Image:
     """Read a picture of one page, turned as its EXIF orientation says.
 
     Raises:

@@ -36,13 +36,13 @@ def segment_of(
         for k, part in found.masks.items():
             slices[k - first] = part
         mask, offset = np.moveaxis(slices, 0, axis_position(axis)), first
-    if options.smooth_slices and image.kind == "volume":
+    if options.smooth_slices and image.kind != "picture":
         mask = smooth_across_slices(mask, options.smooth_slices, axis)
     if options.fill_holes:
         mask = fill_holes(mask, axis)
     if options.largest_component:
         mask = largest_component(mask)
-    along = axis_position(axis) if image.kind == "volume" else None
+    along = axis_position(axis) if image.kind != "picture" else None
     kept = {k: v for k, v in quality.items() if _slice_of(mask, along, k - offset).any()}
     segment = Segment.from_mask(name, label, mask, quality=kept, prompted=prompted)
     if along is not None:

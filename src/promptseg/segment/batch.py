@@ -141,7 +141,7 @@ def segment_folder(job: SegmentJob) -> int:
                 if one.output.name in journal.begun:  # ours, cut off before it was complete
                     one = dataclasses.replace(one, overwrite=True)
                 check_outputs(one)
-                image = read(one.input, modality=one.modality, nan_as=one.nan_as, series=one.series)
+                image = read(one.input, one, modality=one.modality)
                 format_for_output(one.output, image)
                 name, facts = one.output.name, {"request": item.request()}
                 outputs = run_job(

@@ -48,7 +48,7 @@ def embed_images(job: EmbedJob) -> int:
     for number, path in enumerate(images, start=1):
         title = f"image {number} of {len(images)}: slices" if len(images) > 1 else "slices"
         try:
-            image = read(path, modality=job.modality, nan_as=job.nan_as, series=job.series)
+            image = read(path, job, modality=job.modality)
             done, new = _embed(segmenter, store, image, job, title)
         except PromptsegError as error:
             print(f"error: {path.name}: {error}", file=sys.stderr)

@@ -62,7 +62,7 @@ def masks_from_labels(path: Path, image: Image, axis: Axis) -> list[Mask]:
     """Every label on every slice as a mask prompt."""
     segmentation = read_segmentation(path, image)
     return [
-        Mask(mask, k if image.kind == "volume" else None, segment.name, axis)
+        Mask(mask, k if image.kind != "picture" else None, segment.name, axis)
         for segment in segmentation.segments
         for k, mask in slices_of(segment, image, axis).masks.items()
     ]

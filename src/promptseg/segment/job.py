@@ -103,7 +103,7 @@ def segment_file(job: SegmentJob) -> Outputs:
     file = _single(job.prompts) if job.prompts else None
     prompts = prompts_of(job, file)
     check_outputs(job)
-    image = read(job.input, modality=job.modality, nan_as=job.nan_as, series=job.series)
+    image = read(job.input, job, modality=job.modality)
     if file and file.image and Path(file.image).name != image.name:
         image.source.notes.append(f"the prompt file was written for {file.image}")
     prompts += _prompts_in_labels(job, image)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from promptseg.errors import InputError
+from promptseg.formats.options import ReadOptions
 from promptseg.geometry import Axis
 from promptseg.segment.projection import Mode
 
@@ -102,7 +103,7 @@ class SegmentOptions(SliceOptions):
 
 
 @dataclass(kw_only=True)
-class _SourceOptions:
+class _SourceOptions(ReadOptions):
     """What is read."""
 
     input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
@@ -113,12 +114,6 @@ class _SourceOptions:
 
     model: str = "lite-medsam"
     """Model name (see promptseg models), checkpoint file, or NAME=FILE."""
-
-    series: str | None = None
-    """SeriesInstanceUID, or its ending, where a folder holds several DICOM series."""
-
-    nan_as: float | None = None
-    """Value to put in place of NaN and infinite voxels, which are refused otherwise."""
 
 
 @dataclass(kw_only=True)

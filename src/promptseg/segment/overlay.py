@@ -149,7 +149,9 @@ def _panel(
     size: int,
 ) -> PilImage.Image:
     shown = display.turn(intensity.apply(image.slice(index, axis)))
-    steps = np.linalg.norm(image.geometry.in_plane(axis if image.kind == "volume" else "z"), axis=0)
+    steps = np.linalg.norm(
+        image.geometry.in_plane(axis if image.kind != "picture" else "z"), axis=0
+    )
     step_x, step_y = steps[::-1] if display.transpose else steps
     rows, columns = shown.shape[:2]
     scale = size / max(columns * step_x, rows * step_y)
@@ -186,7 +188,7 @@ def _panel(
                 [x0 * fx, y0 * fy, (x1 + 1) * fx - 1, (y1 + 1) * fy - 1], outline="white"
             )
     _letter_sides(draw, display, width, height)
-    if image.kind == "volume":
+    if image.kind != "picture":
         _text(draw, (4, 2), f"{axis} = {index}")
     return out
 
@@ -253,7 +255,7 @@ def _legend(segmentation: Segmentation) -> list[tuple[str, tuple[int, int, int]]
 def _caption(image: Image, axis: Axis, display: Display) -> str:
     if display.letters[0]:
         shown = f"radiological display ({display.letters[0]} on the left); slices along {axis}"
-    elif image.kind == "volume":
+    elif image.kind != "picture":
         shown = f"displayed as stored, sides unknown; slices along {axis}"
     else:
         shown = "displayed as stored"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,9 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from promptseg.errors import GeometryError, InputError
+from promptseg.formats.dicom.instances import DicomSource, Instance
 from promptseg.formats.memory import require_memory
+from promptseg.formats.options import ReadOptions
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Source
 
@@ -50,28 +51,19 @@ _NOT_IMAGES = {"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO", "REG", "
 _UNEVEN = 0.05  # of the slice distance
 
 
-@dataclass
-class _Slice:
-    path: Path
-    header: pydicom.Dataset
-
-    @property
-    def position(self) -> NDArray[np.float64]:
-        return np.asarray(self.header.ImagePositionPatient, dtype=np.float64)
-
-
-def read(path: Path, series: str | None = None) -> Image:
+def read(path: Path, options: ReadOptions | None = None) -> Image:
     """Read the one series of slices in a folder, or a single slice.
 
     Args:
         path: folder, searched with its subfolders, or file.
-        series: SeriesInstanceUID, or its ending, where there are several.
+        options: `series` chooses where there are several.
 
     Raises:
         InputError: no series, several without a choice, or frames this version cannot read.
         GeometryError: slices missing, doubled, unevenly spaced or of different grids.
     """
     notes: list[str] = []
+    series = options.series if options else None
     slices = _choose_series(_scan(path, notes), path, series, notes)
     first = slices[0].header
     if int(first.get("NumberOfFrames") or 1) > 1:
@@ -82,11 +74,12 @@ def read(path: Path, series: str | None = None) -> Image:
         )
     require_memory((len(slices), first.Rows, first.Columns), 4, path)
     modality = _MODALITY.get(str(first.get("Modality", "")), "unknown")
-    source = Source(path, "dicom", notes=notes)
+    source = Source(path, "dicom", DicomSource(tuple(slices)), notes=notes)
     if len(slices) == 1 and "ImagePositionPatient" not in first:
         picture = _stack(slices, notes)[0]
         return Image(picture, _picture_grid(first), modality, source)
     slices = _sorted_by_position(slices)
+    source.header = DicomSource(tuple(slices))
     matrix, origin = _grid(slices, notes)
     voxels = _stack(slices, notes)
     return Image(voxels, Geometry(voxels.shape[:3], matrix, origin), modality, source)
@@ -102,13 +95,13 @@ def _picture_grid(header: pydicom.Dataset) -> Geometry:
     return Geometry.from_spacing(shape, (between_columns, between_rows, 1.0))
 
 
-def _scan(path: Path, notes: list[str]) -> dict[str, list[_Slice]]:
+def _scan(path: Path, notes: list[str]) -> dict[str, list[Instance]]:
     """Image objects by SeriesInstanceUID; files that are not DICOM images are noted."""
     if path.is_dir():
         files = sorted(Path(d) / f for d, _, names in os.walk(path) for f in names)
     else:
         files = [path]
-    found: dict[str, list[_Slice]] = defaultdict(list)
+    found: dict[str, list[Instance]] = defaultdict(list)
     foreign = []
     for file in files:
         try:
@@ -117,7 +110,7 @@ def _scan(path: Path, notes: list[str]) -> dict[str, list[_Slice]]:
             foreign.append(file.name)
             continue
         if "Rows" in header and header.get("Modality") not in _NOT_IMAGES:
-            found[str(header.get("SeriesInstanceUID", ""))].append(_Slice(file, header))
+            found[str(header.get("SeriesInstanceUID", ""))].append(Instance(file, header))
         elif _is_cut(header):
             raise InputError(
                 "complete DICOM files",
@@ -145,8 +138,8 @@ def _is_cut(header: pydicom.Dataset) -> bool:
 
 
 def _choose_series(
-    found: dict[str, list[_Slice]], path: Path, wanted: str | None, notes: list[str]
-) -> list[_Slice]:
+    found: dict[str, list[Instance]], path: Path, wanted: str | None, notes: list[str]
+) -> list[Instance]:
     fitting = {uid: s for uid, s in found.items() if wanted is None or uid.endswith(wanted)}
     if len(fitting) == 1:
         uid, slices = next(iter(fitting.items()))
@@ -165,7 +158,7 @@ def _choose_series(
     )
 
 
-def _sorted_by_position(slices: list[_Slice]) -> list[_Slice]:
+def _sorted_by_position(slices: list[Instance]) -> list[Instance]:
     """Slices of one grid along their normal."""
     first = slices[0]
     for s in slices:
@@ -185,7 +178,11 @@ def _sorted_by_position(slices: list[_Slice]) -> list[_Slice]:
                     "keep the localiser or the other stack in a folder of its own",
                 )
     normal = _normal(first.header)
-    return sorted(slices, key=lambda s: float(s.position @ normal))
+    return sorted(slices, key=lambda s: float(_position(s) @ normal))
+
+
+def _position(slice_: Instance) -> NDArray[np.float64]:
+    return np.asarray(slice_.header.ImagePositionPatient, dtype=np.float64)
 
 
 def _normal(header: pydicom.Dataset) -> NDArray[np.float64]:
@@ -198,7 +195,7 @@ def _normal(header: pydicom.Dataset) -> NDArray[np.float64]:
 
 
 def _grid(
-    slices: list[_Slice], notes: list[str]
+    slices: list[Instance], notes: list[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     header = slices[0].header
     spacing = header.get("PixelSpacing") or header.get("ImagerPixelSpacing")
@@ -207,7 +204,7 @@ def _grid(
         spacing = (1.0, 1.0)
     between_rows, between_columns = (float(v) for v in spacing)
     row, column = np.reshape(np.asarray(header.ImageOrientationPatient, np.float64), (2, 3))
-    positions = np.array([s.position for s in slices])
+    positions = np.array([_position(s) for s in slices])
     if len(slices) == 1:
         thickness = header.get("SpacingBetweenSlices") or header.get("SliceThickness") or 1.0
         step = _normal(header) * abs(float(thickness))
@@ -219,7 +216,7 @@ def _grid(
 def _even_step(
     positions: NDArray[np.float64],
     normal: NDArray[np.float64],
-    slices: list[_Slice],
+    slices: list[Instance],
     notes: list[str],
 ) -> NDArray[np.float64]:
     """Mean step between neighbours, after checking that none is missing or doubled."""
@@ -253,7 +250,7 @@ def _even_step(
     return np.asarray(step)
 
 
-def _stack(slices: list[_Slice], notes: list[str]) -> NDArray[Any]:
+def _stack(slices: list[Instance], notes: list[str]) -> NDArray[Any]:
     """Decode every slice once, straight into one array; int16 where the values allow it."""
     whole = all(
         float(s.header.get("RescaleSlope", 1)) == 1.0

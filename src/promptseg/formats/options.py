@@ -1,0 +1,52 @@
+"""How a file is to be read, defined once: Python, command line and configuration file share it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from promptseg.errors import InputError
+
+__all__ = ["ReadOptions"]
+
+
+@dataclass(kw_only=True)
+class ReadOptions:
+    """Choices that only some files leave open; a choice that a file does not have is refused."""
+
+    series: str | None = None
+    """SeriesInstanceUID, or its ending, where a folder holds several DICOM series."""
+
+    frame: int | None = None
+    """Which frame, counted from 0: time point of a 4D file, time point or echo of a DICOM series,
+    image of an ultrasound cine, page of a TIFF."""
+
+    suv: bool = False
+    """Turn a PET into standardised uptake values by body weight (g/ml)."""
+
+    region: str | None = None
+    """Region x,y,width,height of a whole-slide image, in pixels of its largest level."""
+
+    microns: float | None = None
+    """Micrometres per pixel a whole-slide image is read at (default: as fine as it was scanned)."""
+
+    nan_as: float | None = None
+    """Value to put in place of NaN and infinite voxels, which are refused otherwise."""
+
+    def chosen(self) -> list[str]:
+        """Names of the choices made, but for `nan_as`, which every file has."""
+        return [
+            f.name
+            for f in fields(ReadOptions)
+            if f.name != "nan_as" and getattr(self, f.name) != f.default
+        ]
+
+    def check(self) -> None:
+        """Refuse values that make no sense for any file.
+
+        Raises:
+            InputError: a negative frame, or a resolution that is not above 0.
+        """
+        if self.frame is not None and self.frame < 0:
+            raise InputError("a frame counted from 0", str(self.frame))
+        if self.microns is not None and not 0 < self.microns < 1e6:
+            raise InputError("micrometres per pixel above 0", str(self.microns))

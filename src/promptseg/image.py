@@ -173,6 +173,7 @@ class Segment:
         measurements: filled by `segment.measure`.
         doubtful: whether the predicted IoU is so low that the model is often wrong there.
         prompted: slices that the user's own prompts answered; corrections elsewhere leave them alone.
+        clicked: those of `prompted` whose mask clicks alone have made.
     """
 
     name: str
@@ -183,6 +184,7 @@ class Segment:
     measurements: dict[str, Any] = field(default_factory=dict)
     doubtful: bool = False
     prompted: tuple[int, ...] = ()
+    clicked: tuple[int, ...] = ()
 
     @classmethod
     def from_mask(cls, name: str, label: int, mask: NDArray[np.bool_], **extra: Any) -> Segment:

@@ -11,7 +11,7 @@ from fakes import BrightPredictor, ball
 from promptseg.errors import PromptError, UnsupportedPromptError
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segment, Segmentation
-from promptseg.prompts import Box, Box3D, Mask, Points
+from promptseg.prompts import Box, Box3D, Mask, Points, box_of_mask
 from promptseg.segment.segmenter import Segmenter
 
 SHAPE = (20, 40, 48)
@@ -76,7 +76,7 @@ def test_a_click_outside_takes_a_part_away_and_one_inside_adds_one() -> None:
         image, existing(image, a=truth), Points(((36, 20),), (1,), 10), propagate="none"
     )
     np.testing.assert_array_equal(more["a"][10], (truth | leak)[10])
-    assert predictor.asked == [{"point", "mask"}] * 2
+    assert predictor.asked == [{"box", "point", "mask"}] * 2
 
 
 def test_slices_the_user_settled_are_not_touched() -> None:
@@ -182,7 +182,9 @@ def test_corrections_that_do_not_fit_are_refused() -> None:
     assert len(predictor.encoded) <= 1
 
 
-def test_clicks_come_with_one_inside_the_mask_they_correct(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clicks_come_with_the_box_of_a_mask_that_clicks_have_not_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     truth = ball(SHAPE, CENTRE, 7)
     image = volume(truth)
     seg, predictor = segmenter()
@@ -190,18 +192,43 @@ def test_clicks_come_with_one_inside_the_mask_they_correct(monkeypatch: pytest.M
     decode = predictor.decode
 
     def spy(embedding, boxes=None, points=None, mask_logits=None):  # type: ignore[no-untyped-def]
-        seen.append(points)
+        seen.append((boxes, points))
         return decode(embedding, boxes, points, mask_logits)
 
     monkeypatch.setattr(predictor, "decode", spy)
+    x0, y0, x1, y1 = box_of_mask(truth[10])
     for xy, label in (((24, 20), 1), ((36, 20), 1), ((40, 30), 0), ((24, 20), 0)):
         click = Points((xy,), (label,), 10, "ball")
         seg.correct(image, existing(image, ball=truth), click, propagate="none")
-    given = [list(zip(p[0][0], p[1][0], strict=True)) for p in seen]
-    assert given[0] == [((24, 20), 1)]
-    assert given[1] == [((24, 20), 1), ((36, 20), 1)]
-    assert given[2] == [((24, 20), 1), ((40, 30), 0)]
-    (x, y), label = given[3][0]
-    assert label == 1
-    assert truth[10, int(y), int(x)]
-    assert np.hypot(x - 24, y - 20) > 2
+    assert [points for _, points in seen] == [
+        ([((24, 20),)], [(1,)]),
+        ([((36, 20),)], [(1,)]),
+        ([((40, 30),)], [(0,)]),
+        ([((24, 20),)], [(0,)]),
+    ]
+    box = (x0, y0, x1, y1)
+    assert [boxes for boxes, _ in seen] == [[box], [(x0, y0, 36, y1)], [box], [box]]
+    seen.clear()
+    clicked = seg.segment(image, Points(((24, 20),), (1,), 10, "ball"), propagate="none")
+    assert clicked.segments[0].clicked == (10,)
+    again = seg.correct(image, clicked, Points(((30, 20),), (1,), 10, "ball"), propagate="none")
+    assert again.segments[0].clicked == (10,)
+    drawn = Mask(truth[10], 10, "ball", as_drawn=True)
+    assert seg.correct(image, again, drawn, propagate="none").segments[0].clicked == ()
+    assert [boxes for boxes, _ in seen] == [None, None]
+
+
+def test_a_neighbour_that_fits_as_well_keeps_its_mask() -> None:
+    truth = ball(SHAPE, CENTRE, 7)
+    image = volume(truth)
+    seg, _ = segmenter()
+    wrong = truth.copy()
+    wrong[10] = False
+    wrong[10, 20, 24] = True  # one slice is wrong, its neighbours are the corrected one's equals
+    wrong[9] = wrong[11] = truth[10]
+    drawn = Mask(truth[10], 10, "ball", as_drawn=True)
+    after = seg.correct(image, existing(image, ball=wrong), drawn, **FREE)
+    found = after["ball"]
+    assert (found[10] == truth[10]).all()
+    assert (found[9] == truth[10]).all()
+    assert (found[11] == truth[10]).all()

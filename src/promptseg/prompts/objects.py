@@ -52,6 +52,16 @@ class ObjectPrompts:
         asked = [p for p in self.planar if not (isinstance(p, Mask) and p.as_drawn)]
         return {p.kind for p in asked} | {b.kind for b in self.boxes3d}
 
+    @property
+    def slices(self) -> set[int]:
+        """Slices with a prompt on them."""
+        return {p.slice or 0 for p in self.planar}
+
+    @property
+    def clicked(self) -> set[int]:
+        """Slices with clicks and nothing else on them."""
+        return self.slices - {p.slice or 0 for p in self.planar if not isinstance(p, Points)}
+
     def add(self, prompt: PlacedPrompt) -> None:
         """Put a prompt where it belongs."""
         if isinstance(prompt, Box):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +24,8 @@ def segment_of(
     image: Image,
     options: SegmentOptions,
     low_quality: float = 0.0,
-    prompted: tuple[int, ...] = (),
+    prompted: Iterable[int] = (),
+    clicked: Iterable[int] = (),
 ) -> Segment:
     """Slice masks -> an object on the image's grid, cleaned up, measured and flagged if in doubt."""
     axis = options.axis
@@ -44,7 +47,8 @@ def segment_of(
         mask = largest_component(mask)
     along = axis_position(axis) if image.kind != "picture" else None
     kept = {k: v for k, v in quality.items() if _slice_of(mask, along, k - offset).any()}
-    segment = Segment.from_mask(name, label, mask, quality=kept, prompted=prompted)
+    segment = Segment.from_mask(name, label, mask, quality=kept)
+    segment.prompted, segment.clicked = tuple(sorted(prompted)), tuple(sorted(clicked))
     if along is not None:
         region = list(segment.region)
         region[along] = slice(region[along].start + offset, region[along].stop + offset)

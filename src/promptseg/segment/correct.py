@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import PromptError
-from promptseg.prompts import ObjectPrompts, Points
+from promptseg.image import Segment
+from promptseg.prompts import ObjectPrompts, Points, box_of_mask
 from promptseg.segment.follow import Seed, answer_seed, joined_points
-from promptseg.segment.projection import deepest_point, logits_of_mask
+from promptseg.segment.projection import Bounds, logits_of_mask
 from promptseg.segment.stack import SliceStack
 from promptseg.segment.volume import (
     Answer,
@@ -30,7 +30,7 @@ def correct(
     stack: SliceStack,
     entry: ObjectPrompts,
     before: SliceMasks,
-    settled: Collection[int],
+    old: Segment,
     rule: PropagationRule | None,
     agreement: float,
     limits: tuple[int, int],
@@ -39,15 +39,16 @@ def correct(
 
     A corrected slice is answered anew: by a drawn mask as it is, by boxes as on a fresh image, by
     clicks together with the mask the slice has. The change spreads from there to either side, halfway
-    to the next slice the user has settled, and ends where the new mask agrees with the old one or the
-    object ends. A slice drawn empty where the user has settled slices on one side alone ends the
-    object: what lay beyond it was reached through it and is gone. Every other slice keeps its mask.
+    to the next slice the user has settled, and ends where the new mask agrees with the old one, where
+    the old one is as much like the corrected neighbour, or where the object ends. A slice drawn empty
+    where the user has settled slices on one side alone ends the object: what lay beyond it was reached
+    through it and is gone. Every other slice keeps its mask.
 
     Args:
         stack: the slices; those that are not touched are never encoded.
         entry: the correcting prompts, placed.
         before: the masks so far.
-        settled: slices answered by the user's own prompts before.
+        old: the object so far, which knows the slices that the user's own prompts have answered.
         rule: how masks reach other slices; None corrects the prompted slices alone.
         agreement: IoU of new and old mask from which on nothing more is computed.
         limits: first and last slice that may change.
@@ -62,9 +63,9 @@ def correct(
             "a 3D box or markers",
             "segment the object anew with them",
         )
-    answers = _answers(stack, entry, before)
+    answers = _answers(stack, entry, before, old.clicked)
     after = SliceMasks(dict(before.masks), dict(before.quality))
-    fixed = sorted({*settled, *answers})
+    fixed = sorted({*old.prompted, *answers})
     for slice_, answer in answers.items():
         after.replace(slice_, answer)
         if rule is None or len(stack) == 1:
@@ -100,7 +101,7 @@ def _spread(
     before: SliceMasks,
     after: SliceMasks,
 ) -> None:
-    """Carry a corrected mask on, until the slices agree with it or the object ends."""
+    """Carry a corrected mask on, until the object ends or a slice's own mask fits as well."""
     first_area = int(answer.mask.sum())
     for index in way:
         following = advance(stack, answer, index, end, rule)
@@ -109,14 +110,19 @@ def _spread(
         ):
             return
         old = before.masks.get(index)
-        if old is not None and overlap(old, following.mask) >= agreement:
+        if old is not None and (
+            overlap(old, following.mask) >= agreement
+            or overlap(old, answer.mask) >= overlap(following.mask, answer.mask)
+        ):
             return
         after.replace(index, following)
         answer = following
 
 
-def _answers(stack: SliceStack, entry: ObjectPrompts, before: SliceMasks) -> dict[int, Answer]:
-    """The new answer on every corrected slice."""
+def _answers(
+    stack: SliceStack, entry: ObjectPrompts, before: SliceMasks, clicked: Collection[int]
+) -> dict[int, Answer]:
+    """The new answer on every corrected slice; `clicked` are those that clicks alone have made."""
     clicks = joined_points(entry.points)
     found = SliceMasks()
     logits: dict[int, Any] = {}
@@ -141,28 +147,26 @@ def _answers(stack: SliceStack, entry: ObjectPrompts, before: SliceMasks) -> dic
                 )
             answers[slice_] = answer_seed(stack, Seed(slice_, points=points))
             continue
-        anchored = _anchored(points, old)
-        prompt: dict[str, Any] = {"points": ([anchored.xy], [anchored.labels])}
+        prompt: dict[str, Any] = {"points": ([points.xy], [points.labels])}
         prompt["mask_logits"] = logits_of_mask(old, stack.embedding(slice_).frame)
+        if slice_ not in clicked:
+            prompt["boxes"] = [_box_around(old, points)]
         answers[slice_] = ask(stack, slice_, prompt)
     return answers
 
 
-def _anchored(points: Points, old: NDArray[np.bool_]) -> Points:
-    """Clicks with one inside the mask they correct, unless there is one already.
+def _box_around(mask: NDArray[np.bool_], points: Points) -> Bounds:
+    """The box of a mask, enlarged to hold the positive clicks.
 
-    SAM reads correcting clicks without the click that made the mask as another object: mean DSC over
-    14 objects fell from 0.34 to 0.07 after one correction, and rose to 0.52 with the click.
+    SAM reads clicks at the border of a mask, without the prompt that made it, as another object: on 71
+    slices of six datasets such clicks took the mean DSC from 0.598 to 0.600 with a click added inside
+    the mask, spoiling every fifth slice, and to 0.647 with its box. Where clicks have made the mask
+    they are given again, and the box would hold back what they say (0.57 against 0.81 after four
+    rounds).
     """
-    inside = [old[round(y), round(x)] for x, y in points.xy]
-    if any(i and label for i, label in zip(inside, points.labels, strict=True)):
-        return points
-    y, x = np.indices(old.shape)
-    reach = int(old.sum()) / 16  # a click outside the object speaks for a quarter of its width
-    kept = old.copy()
-    for (px, py), label in zip(points.xy, points.labels, strict=True):
-        if not label:
-            kept &= (x - px) ** 2 + (y - py) ** 2 > reach
-    if not kept.any():
-        return points
-    return replace(points, xy=(deepest_point(kept), *points.xy), labels=(1, *points.labels))
+    box = box_of_mask(mask)
+    assert box is not None, "a mask that is not empty"
+    x0, y0, x1, y1 = box
+    clicked = [xy for xy, label in zip(points.xy, points.labels, strict=True) if label]
+    xs, ys = [x for x, _ in clicked], [y for _, y in clicked]
+    return min([x0, *xs]), min([y0, *ys]), max([x1, *xs]), max([y1, *ys])

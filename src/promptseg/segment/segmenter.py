@@ -107,8 +107,8 @@ class Segmenter:
         for label, entry in enumerate(run.objects, start=1):
             run.at_work = entry.name
             found = follow(run.stack, entry, run.rule, run.limits)
-            slices = tuple(sorted({p.slice or 0 for p in entry.planar}))
-            segments.append(self._assembled(entry.name, label, found, run, slices))
+            prompted = entry.slices, entry.clicked
+            segments.append(self._assembled(entry.name, label, found, run, *prompted))
             if segments[-1].is_empty:
                 log.warning("%s: nothing was found for %r", image.name, entry.name)
         return self._finish(image, run, segments)
@@ -161,11 +161,12 @@ class Segmenter:
                 continue
             run.at_work = old.name
             before = slices_of(old, image, run.options.axis)
-            settled = old.prompted
             agreement = run.options.agreement
-            found = correct(run.stack, entry, before, settled, run.rule, agreement, run.limits)
-            slices = tuple(sorted({*settled, *(p.slice or 0 for p in entry.planar)}))
-            segments.append(self._assembled(old.name, old.label, found, run, slices))
+            found = correct(run.stack, entry, before, old, run.rule, agreement, run.limits)
+            fresh = entry.clicked - before.masks.keys()
+            by_clicks = {*old.clicked, *fresh} - (entry.slices - entry.clicked)
+            prompted = {*old.prompted, *entry.slices}, by_clicks
+            segments.append(self._assembled(old.name, old.label, found, run, *prompted))
         result = self._finish(image, run, segments)
         earlier = segmentation.provenance
         result.provenance["corrects"] = {
@@ -218,10 +219,16 @@ class Segmenter:
         return run
 
     def _assembled(
-        self, name: str, label: int, found: SliceMasks, run: _Run, prompted: tuple[int, ...]
+        self,
+        name: str,
+        label: int,
+        found: SliceMasks,
+        run: _Run,
+        prompted: Iterable[int],
+        clicked: Iterable[int],
     ) -> Segment:
-        low = self.predictor.card.low_quality
-        segment = segment_of(name, label, found, run.stack.image, run.options, low, prompted)
+        low, image = self.predictor.card.low_quality, run.stack.image
+        segment = segment_of(name, label, found, image, run.options, low, prompted, clicked)
         if segment.doubtful:
             log.warning(
                 "%s: low confidence in %r (predicted IoU %.2f): look at it",

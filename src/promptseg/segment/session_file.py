@@ -131,6 +131,7 @@ def _facts(segment: Segment) -> dict[str, Any]:
         "quality": {str(k): v for k, v in segment.quality.items()},
         "doubtful": segment.doubtful,
         "prompted": list(segment.prompted),
+        "clicked": list(segment.clicked),
     }
 
 
@@ -148,10 +149,12 @@ def _segment(
         raise ValueError("a mask of another size")
     crop = np.unpackbits(packed, count=count).astype(bool).reshape(size)
     quality = {int(k): float(v) for k, v in entry["quality"].items()}
-    prompted = tuple(int(k) for k in entry["prompted"])
-    doubtful = bool(entry["doubtful"])
+    prompted, clicked = (tuple(int(k) for k in entry[key]) for key in ("prompted", "clicked"))
     return Segment(
-        *(name, int(entry["label"]), crop, region, quality), doubtful=doubtful, prompted=prompted
+        *(name, int(entry["label"]), crop, region, quality),
+        doubtful=bool(entry["doubtful"]),
+        prompted=prompted,
+        clicked=clicked,
     )
 
 

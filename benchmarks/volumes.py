@@ -35,6 +35,11 @@ from promptseg.segment.volume import PropagationRule, SliceMasks, ask, propagate
 _MODEL = ("mode", "margin", "margin_pixels")
 _RULE = ("mode", "margin", "margin_pixels", "min_iou", "min_area", "min_quality", "max_growth")
 DEFAULTS = {name: getattr(SegmentOptions(), name) for name in _RULE if name not in _MODEL}
+MARGINS = (
+    {"margin": 0.0, "margin_pixels": 0.0},
+    {"margin": 0.0, "margin_pixels": 1.0},
+    {"margin": 0.05, "margin_pixels": 1.0},
+)
 SEARCH: tuple[dict[str, Any], ...] = (
     {},
     {"margin": 0.0, "margin_pixels": 0.0},
@@ -121,8 +126,7 @@ def main() -> None:
     settings = SEARCH if arguments.search else ({},)
     if arguments.modes:
         able = [m for m in MODES if kinds_of(m) <= predictor.card.prompts]
-        margins = ({}, {"margin": 0.0}, {"margin": 0.0, "margin_pixels": 0.0})
-        settings = tuple({"mode": mode, **margin} for mode in able for margin in margins)
+        settings = tuple({"mode": mode, **margin} for mode in able for margin in MARGINS)
     rows: list[Row] = []
     with step_progress("datasets", len(arguments.datasets)) as update:
         for done, name in enumerate(arguments.datasets):

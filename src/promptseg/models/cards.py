@@ -64,7 +64,7 @@ class ModelCard:
 
 # How models that take mask prompts follow an object: measured with mobile-sam over all modes
 # (benchmarks/volumes.py --modes), taken over for the others.
-_BY_MASK: dict[str, Any] = {"propagate": "points+mask", "margin": 0.0, "margin_pixels": 0.0}
+_BY_MASK: dict[str, Any] = {"propagate": "box+mask", "margin": 0.0, "margin_pixels": 0.0}
 
 
 CARDS: dict[str, ModelCard] = {

@@ -314,11 +314,14 @@ def test_broken_headers_are_refused(tmp_path: Path, tags: dict[str, Any]) -> Non
         read(tmp_path / "ct")
 
 
-def test_several_frames_are_refused(tmp_path: Path) -> None:
-    (path, *_) = write_dicom_series(tmp_path / "ct", GRIDS["plain"])
-    edit_dicom(path, NumberOfFrames=2, PixelData=bytes(2 * 6 * 7 * 2))
-    with pytest.raises(InputError, match="single-frame"):
-        read(path.rename(tmp_path / "frames.dcm"))
+def test_frames_without_places_are_slices_in_pixels(tmp_path: Path) -> None:
+    (path, *_) = write_dicom_series(tmp_path / "ct", GRIDS["plain"], intercept=0)
+    frames = random_voxels((2, 6, 7))
+    edit_dicom(path, NumberOfFrames=2, PixelData=frames.tobytes())
+    image = read(path.rename(tmp_path / "frames.dcm"))
+    assert (image.kind, image.geometry.unit) == ("volume", "pixel")
+    np.testing.assert_array_equal(image.voxels, frames)
+    assert any("do not say where they lie" in note for note in image.source.notes)
 
 
 def test_a_folder_without_dicom_is_refused(tmp_path: Path) -> None:
@@ -404,13 +407,6 @@ def test_real_series_agree_with_gdcm(name: str) -> None:
     np.testing.assert_allclose(image.voxels, other.voxels, atol=1e-3)
     np.testing.assert_allclose(image.geometry.matrix, other.matrix, atol=1e-3)
     np.testing.assert_allclose(image.geometry.origin, other.origin, atol=1e-3)
-
-
-@pytest.mark.data
-def test_real_series_of_several_time_points_is_refused() -> None:
-    folder = real_data("formats", "dicom_series", "ge_epi_multitimepoint")
-    with pytest.raises(GeometryError, match="one slice per position"):
-        read(folder)
 
 
 @pytest.mark.data

@@ -1,0 +1,267 @@
+"""One series -> the volumes in it: stacks of different grids, time points, echoes, ...
+
+A volume has one slice at each place. Where several slices lie at one place, the attribute is sought
+that tells them apart; with none, the order in which they were recorded does.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from promptseg.errors import GeometryError, InputError
+from promptseg.formats.dicom import grid
+from promptseg.formats.dicom.frames import value_of
+from promptseg.formats.dicom.planes import Plane, number_of
+
+__all__ = ["Volume", "choose_volume", "volumes_of"]
+
+_SAME_PLACE_MM = 1e-2
+_LOCALISER_MARGIN = 3  # slices that the stack has more than each of the localiser's
+
+_DISTINCTIONS = {
+    "FrameType": "image type",
+    "ComplexImageComponent": "complex component",
+    "EchoTime": "echo time",
+    "EffectiveEchoTime": "echo time",
+    "EchoNumbers": "echo",
+    "InversionTime": "inversion time",
+    "InversionTimes": "inversion time",
+    "FlipAngle": "flip angle",
+    "DiffusionBValue": "b-value",
+    "KVP": "tube voltage",
+    "ConvolutionKernel": "kernel",
+    "TemporalPositionIdentifier": "temporal position",
+    "TemporalPositionIndex": "temporal position",
+    "TimeSlotVector": "time slot",
+    "NominalPercentageOfCardiacPhase": "cardiac phase",
+    "NominalCardiacTriggerDelayTime": "trigger delay",
+    "TriggerTime": "trigger time",
+    "AcquisitionNumber": "acquisition",
+    "FrameAcquisitionNumber": "acquisition",
+    "AcquisitionDateTime": "acquisition time",
+    "AcquisitionTime": "acquisition time",
+    "ContentTime": "content time",
+}
+_ORDERS = {
+    "TriggerTime": "trigger time",
+    "FrameAcquisitionDateTime": "acquisition time",
+    "AcquisitionDateTime": "acquisition time",
+    "AcquisitionTime": "acquisition time",
+    "ContentTime": "content time",
+    "AcquisitionNumber": "acquisition",
+    "InstanceNumber": "instance number",
+}
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Slices of one grid, one at each place.
+
+    Attributes:
+        planes: the slices along their normal.
+        differs_by: what tells it from the other volumes of the series, in words; "" if it is alone.
+        value: what it has of that, in words.
+    """
+
+    planes: tuple[Plane, ...]
+    differs_by: str = ""
+    value: str = ""
+
+
+def choose_volume(planes: Sequence[Plane], frame: int | None, notes: list[str]) -> Volume:
+    """The volume of a series that is to be read.
+
+    Args:
+        planes: every slice of the series.
+        frame: which volume, counted from 0; None if there should be only one.
+        notes: what was left out is added.
+
+    Raises:
+        GeometryError: several stacks of different grids, or slices doubled.
+        InputError: several time points, echoes, ..., or no such frame.
+    """
+    stacks = _stacks(planes)
+    if frame is None and len(stacks) > 1:
+        stacks = [_without_localiser(stacks, notes)]
+    volumes = [volume for stack in stacks for volume in volumes_of(stack)]
+    if frame is None and len(volumes) == 1:
+        return volumes[0]
+    if frame is not None and frame < len(volumes):
+        if len(volumes) > 1:
+            notes.append(f"frame {frame} of {len(volumes)}: {_words(volumes[frame])}")
+        return volumes[frame]
+    by = " and ".join(dict.fromkeys(v.differs_by for v in volumes if v.differs_by))
+    listed = ", ".join(v.value or _words(v) for v in volumes[:12])
+    listed += ", ..." if len(volumes) > 12 else ""
+    size = Counter(len(v.planes) for v in volumes).most_common(1)[0][0]
+    short = [k for k, v in enumerate(volumes) if len(v.planes) != size and v.differs_by]
+    rest = f"; frame {short[0]} has only {len(volumes[short[0]].planes)} slices" if short else ""
+    raise InputError(
+        "one volume" if frame is None else f"a frame below {len(volumes)}",
+        f"{len(volumes)} frames of {size} slices that differ by {by or 'grid'} ({listed}){rest}"
+        if len(volumes) > 1
+        else f"one volume, no frame {frame}",
+        f"choose one with --frame 0..{len(volumes) - 1}" if len(volumes) > 1 else "leave it out",
+    )
+
+
+def volumes_of(planes: Sequence[Plane]) -> list[Volume]:
+    """Split slices of one grid into volumes with one slice at each place.
+
+    Raises:
+        GeometryError: slices at the same place that nothing tells apart.
+    """
+    planes = sorted(planes, key=lambda p: float(p.position @ planes[0].normal))
+    along = np.array([p.position @ planes[0].normal for p in planes])
+    places = np.concatenate([[0], np.cumsum(np.diff(along) > _SAME_PLACE_MM)]).tolist()
+    count = max(Counter(places).values())
+    if count == 1:
+        return [Volume(tuple(planes))]
+    for by, marks in itertools.chain(_by_attributes(planes, count), _by_order(planes, places)):
+        if _tells_apart(places, marks, count):
+            return _grouped(planes, marks, by)
+    k = next(k for k in range(len(places) - 1) if places[k] == places[k + 1])
+    raise GeometryError(
+        "one slice per position",
+        f"{planes[k].name} and {planes[k + 1].name} at the same one",
+        "keep one copy of each slice, and one time point or echo per folder",
+    )
+
+
+def _by_attributes(planes: Sequence[Plane], count: int) -> Iterator[tuple[str, list[Any]]]:
+    """Marks of the slices by one, two or three attributes that have up to `count` values."""
+    varying = {}
+    for keyword, words in _DISTINCTIONS.items():
+        marks = [_comparable(value_of(p.instance, keyword)) for p in planes]
+        if 1 < len(set(marks)) <= count:
+            varying[keyword] = (words, marks)
+    for size in (1, 2, 3):
+        for chosen in itertools.combinations(varying.values(), size):
+            words = " and ".join(dict.fromkeys(words for words, _ in chosen))
+            yield words, list(zip(*(marks for _, marks in chosen), strict=True))
+
+
+def _by_order(planes: Sequence[Plane], places: list[int]) -> Iterator[tuple[str, list[Any]]]:
+    """Marks of the slices by their rank among those at the same place."""
+    for keyword, words in _ORDERS.items():
+        values = [number_of(p.instance, keyword) for p in planes]
+        if None in values or len(set(zip(places, values, strict=True))) < len(planes):
+            continue
+        at_place: dict[int, list[float]] = {}
+        for place, value in zip(places, values, strict=True):
+            at_place.setdefault(place, []).append(value or 0.0)
+        ranks = [
+            (sorted(at_place[place]).index(value or 0.0),)
+            for place, value in zip(places, values, strict=True)
+        ]
+        yield f"order of {words}", ranks
+
+
+def _tells_apart(places: list[int], marks: list[Any], count: int) -> bool:
+    """Whether groups of the same mark hold one slice per place, at least two of them all places."""
+    if len(set(marks)) != count or len(set(zip(places, marks, strict=True))) < len(places):
+        return False
+    full = len(set(places))
+    return sum(n == full for n in Counter(marks).values()) >= 2
+
+
+def _grouped(planes: Sequence[Plane], marks: list[Any], by: str) -> list[Volume]:
+    groups: dict[Any, list[Plane]] = {}
+    for plane, mark in zip(planes, marks, strict=True):
+        groups.setdefault(mark, []).append(plane)
+    ranked = sorted(groups.items(), key=lambda item: item[0])
+    return [
+        Volume(tuple(group), by, " ".join(_shown(part) for part in mark)) for mark, group in ranked
+    ]
+
+
+def _comparable(value: Any) -> tuple[int, float, str]:
+    """A mark that can be compared with any other: nothing, then numbers, then words."""
+    if value is None or value == "":
+        return (0, 0.0, "")
+    try:
+        return (1, float(value), "")
+    except (TypeError, ValueError):
+        words = value if isinstance(value, str) else "\\".join(str(v) for v in value)
+        return (2, 0.0, words)
+
+
+def _shown(mark: Any) -> str:
+    if isinstance(mark, int):
+        return f"no. {mark + 1}"
+    kind, number, words = mark
+    return ("none", f"{number:.12g}", words)[kind]
+
+
+def _stacks(planes: Sequence[Plane]) -> list[list[Plane]]:
+    """Slices of the same size, spacing, orientation and stack."""
+    stacks: list[list[Plane]] = []
+    for plane in planes:
+        for stack in stacks:
+            if _difference(stack[0], plane) is None:
+                stack.append(plane)
+                break
+        else:
+            stacks.append([plane])
+    return stacks
+
+
+def _difference(a: Plane, b: Plane) -> str | None:
+    """Keyword of the first thing that keeps two slices out of one stack."""
+    if a.shape != b.shape:
+        return "Rows" if a.shape[0] != b.shape[0] else "Columns"
+    if a.spacing != b.spacing and (
+        a.spacing is None or b.spacing is None or not np.allclose(a.spacing, b.spacing, atol=1e-4)
+    ):
+        return "PixelSpacing"
+    if max(abs(a.row - b.row).max(), abs(a.column - b.column).max()) > 1e-4:
+        return "ImageOrientationPatient"
+    same = value_of(a.instance, "StackID") == value_of(b.instance, "StackID")
+    return None if same else "StackID"
+
+
+def _without_localiser(stacks: list[list[Plane]], notes: list[str]) -> list[Plane]:
+    """The one stack among single slices of other grids, which are noted.
+
+    Raises:
+        GeometryError: there is no such stack, or it is not even without the others.
+    """
+    main, *others = sorted(stacks, key=len, reverse=True)
+    if all(len(main) >= len(o) + _LOCALISER_MARGIN and len(o) == 1 for o in others):
+        try:
+            for volume in volumes_of(main):
+                grid.of_planes(volume.planes, [])
+        except GeometryError:
+            pass
+        else:
+            names = ", ".join(o[0].name for o in others[:3]) + (", ..." if others[3:] else "")
+            tags = {_difference(main[0], o[0]) or "" for o in others}
+            notes.append(
+                f"{len(others)} single slices of another {' and '.join(sorted(tags))} "
+                f"were left out (localisers?): {names}"
+            )
+            return main
+    first, other = stacks[0][0], stacks[1][0]
+    tag = _difference(first, other) or "grid"
+    raise GeometryError(
+        f"slices with the same {tag}",
+        f"{_said(first, tag)} in {first.name} and {_said(other, tag)} in {other.name}",
+        "keep the localiser or the other stack in a folder of its own, "
+        "or choose a stack with --frame",
+    )
+
+
+def _said(plane: Plane, keyword: str) -> Any:
+    return value_of(plane.instance, keyword)
+
+
+def _words(volume: Volume) -> str:
+    if volume.differs_by:
+        return f"{volume.differs_by} {volume.value}"
+    return f"{len(volume.planes)} slices from {volume.planes[0].name}"

@@ -32,7 +32,7 @@ _ANY_UID = UID("2.25.1")
 _ONE_CHANNEL = {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"}
 
 
-def frames(data: pydicom.FileDataset, wanted: Sequence[int]) -> Iterator[NDArray[Any]]:
+def frames(data: pydicom.Dataset, wanted: Sequence[int]) -> Iterator[NDArray[Any]]:
     """Decode frames of an encapsulated object.
 
     Args:
@@ -57,7 +57,7 @@ def frames(data: pydicom.FileDataset, wanted: Sequence[int]) -> Iterator[NDArray
         raise RuntimeError(f"no frame {left[0]}")
 
 
-def _decode(data: pydicom.FileDataset, frame: bytes, path: Path) -> NDArray[Any]:
+def _decode(data: pydicom.Dataset, frame: bytes, path: Path) -> NDArray[Any]:
     import SimpleITK as sitk  # noqa: N813
 
     _write_frame(data, frame, path)
@@ -70,7 +70,7 @@ def _decode(data: pydicom.FileDataset, frame: bytes, path: Path) -> NDArray[Any]
     return np.asarray(pixels.astype(f"{'i' if signed else 'u'}{max(bits // 8, 1)}"))
 
 
-def _write_frame(data: pydicom.FileDataset, frame: bytes, path: Path) -> None:
+def _write_frame(data: pydicom.Dataset, frame: bytes, path: Path) -> None:
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = data.file_meta.TransferSyntaxUID
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage

@@ -6,7 +6,6 @@ a rescale or inverts anything here: both give the numbers as stored, or RGB.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
@@ -54,7 +53,7 @@ def decoded(instance: Instance, frames: Sequence[int]) -> Iterator[NDArray[Any]]
         yield _gray_or_rgb(stored, data)
 
 
-def _stored(data: pydicom.FileDataset, frames: Sequence[int], path: Path) -> Iterator[NDArray[Any]]:
+def _stored(data: pydicom.Dataset, frames: Sequence[int], path: Path) -> Iterator[NDArray[Any]]:
     """By pydicom, from the first frame that it fails at by GDCM."""
     syntax: UID = data.file_meta.TransferSyntaxUID
     every = len(frames) == int(data.get("NumberOfFrames") or 1)
@@ -75,7 +74,7 @@ def _stored(data: pydicom.FileDataset, frames: Sequence[int], path: Path) -> Ite
             raise _undecodable(path, syntax, error) from error
 
 
-def _with_pixels(instance: Instance) -> pydicom.FileDataset:
+def _with_pixels(instance: Instance) -> pydicom.Dataset:
     """The header with the pixels of its file, read from where they begin."""
     with open_dicom(instance.path) as stream:
         if instance.pixels_at is None:
@@ -83,10 +82,11 @@ def _with_pixels(instance: Instance) -> pydicom.FileDataset:
         stream.seek(instance.pixels_at)
         implicit, little = instance.header.original_encoding
         rest = read_dataset(stream, bool(implicit), bool(little), stop_when=_after_pixels)
-    data = copy.copy(instance.header)
+    data = instance.header[0x00280000:0x7FE00008]  # what describes pixels; a data set of its own
+    data.file_meta = instance.header.file_meta
     data.update({element.tag: element for element in rest if element.keyword in _PIXELS})
     if not any(keyword in data for keyword in _PIXELS):
-        encrypted = "EncryptedAttributesSequence" in data
+        encrypted = "EncryptedAttributesSequence" in instance.header
         raise InputError(
             "an image with pixels",
             f"{instance.path}: {'its pixels are encrypted' if encrypted else 'it has none'}",

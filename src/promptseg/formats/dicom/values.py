@@ -18,6 +18,8 @@ from promptseg.formats.dicom.planes import Plane, number_of
 
 __all__ = ["of_instances", "of_planes"]
 
+_INT16 = np.iinfo(np.int16)
+
 
 def of_planes(planes: Sequence[Plane], notes: list[str]) -> NDArray[Any]:
     """Decode slices into one array.
@@ -52,7 +54,7 @@ def _each(instances: Sequence[Instance]) -> Iterator[tuple[int, NDArray[Any]]]:
 
 
 def _rescaled(stored: NDArray[Any], instance: Instance) -> NDArray[Any]:
-    """Whole numbers stay whole, as int32, or as they are if there is nothing to rescale."""
+    """Whole numbers stay whole, as int16 where they fit, else as int32."""
     if stored.ndim == 3:
         return stored
     header = instance.header
@@ -62,6 +64,9 @@ def _rescaled(stored: NDArray[Any], instance: Instance) -> NDArray[Any]:
     if slope == 1.0 and intercept == 0.0:
         return stored
     if slope == 1.0 and intercept.is_integer() and stored.dtype.itemsize <= 2:
+        low, high = int(stored.min()) + intercept, int(stored.max()) + intercept
+        if _INT16.min <= low and high <= _INT16.max:  # then int16 is right even if it wraps
+            return stored.astype(np.int16, copy=False) + np.array(int(intercept)).astype(np.int16)
         return stored.astype(np.int32) + int(intercept)
     return stored.astype(np.float64) * slope + intercept
 
@@ -85,16 +90,21 @@ def _stacked(
                 "slices of one size, all gray or all in colour",
                 f"{values.shape} in {instances[k].path.name}",
             )
-        if out.dtype.kind in "iu" and values.size:
-            limits = np.iinfo(out.dtype)
-            if values.min() < limits.min or values.max() > limits.max:
-                out = out.astype(np.float32)
+        if not _fits(values, out.dtype):
+            out = out.astype(np.float32)
         out[k] = values
     assert out is not None
     if instances[0].header.get("PhotometricInterpretation") == "MONOCHROME1":
         notes.append("MONOCHROME1: brightness inverted")
         _invert(out)
     return out
+
+
+def _fits(values: NDArray[Any], dtype: np.dtype[Any]) -> bool:
+    if dtype.kind == "f" or np.can_cast(values.dtype, dtype):
+        return True
+    limits = np.iinfo(dtype)
+    return bool(values.min() >= limits.min and values.max() <= limits.max)
 
 
 def _kept_dtype(instances: Sequence[Instance], first: NDArray[Any]) -> np.dtype[Any]:

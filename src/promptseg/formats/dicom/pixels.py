@@ -32,7 +32,7 @@ __all__ = ["decoded"]
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-_VIDEO = ("MPEG", "HEVC", "H.264", "H.265")
+_FILM = ("MPEG", "HEVC")
 
 
 def decoded(instance: Instance, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
@@ -66,7 +66,7 @@ def _stored(data: pydicom.Dataset, frames: Sequence[int], path: Path) -> Iterato
         if done < len(frames):
             raise ValueError(f"{len(frames)} frames announced, {done} found")
     except Exception as error:  # decoders raise anything on broken pixels
-        if not syntax.is_encapsulated or syntax.name.startswith(_VIDEO):
+        if isinstance(error, NotImplementedError) or not syntax.is_encapsulated:
             raise _undecodable(path, syntax, error) from error
         try:
             yield from gdcm.frames(data, frames[done:])
@@ -121,29 +121,26 @@ def _is_gray_palette(data: pydicom.Dataset) -> bool:
 
 
 def _undecodable(path: Path, syntax: UID, error: Exception) -> InputError:
-    if syntax.name.startswith(_VIDEO):
+    if syntax.name.startswith(_FILM):
         return InputError(
             "DICOM pixels that are pictures",
             f"{path}: a film of transfer syntax {syntax.name}",
-            "turn it into pictures or frames first, for example with ffmpeg",
+            "turn it into pictures first, for example with ffmpeg",
         )
-    if not _is_known(syntax):
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        name = str(syntax) if syntax.name == syntax else f"{syntax.name} ({syntax})"
         return InputError(
-            "DICOM pixels of a standard transfer syntax",
-            f"{path}: {syntax.name}, private or unknown",
-            "convert it to Explicit VR Little Endian with the software it comes from",
+            "DICOM pixels in a standard transfer syntax",
+            f"{path}: {name}, private or unknown",
+            "convert it to Explicit VR Little Endian with the software it comes from, or with "
+            "gdcmconv --raw",
         )
+    missing = "" if decoder.is_available else "; ".join(decoder.missing_dependencies)
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return InputError(
         "complete DICOM pixel data",
         f"{path} ({syntax.name}: {reason})",
-        "it may be cut: export it again",
+        f"it may be cut, or lack a decoder: {missing}" if missing else "export it again",
     )
-
-
-def _is_known(syntax: UID) -> bool:
-    try:
-        get_decoder(syntax)
-    except NotImplementedError:
-        return not syntax.is_private and syntax.name != str(syntax)
-    return True

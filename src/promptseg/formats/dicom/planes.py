@@ -25,8 +25,8 @@ class Plane:
         instance: where it is stored.
         shape: (rows, columns).
         position: (3,) LPS position of the centre of its first pixel, in mm.
-        row: (3,) direction in which the column index grows.
-        column: (3,) direction in which the row index grows.
+        row: (3,) unit vector in which the column index grows.
+        column: (3,) unit vector in which the row index grows.
         spacing: (between rows, between columns) in mm; None if the file does not say.
         tile: where in the stored frame it is, if it is but a part of a mosaic.
     """
@@ -110,13 +110,14 @@ def _plane(instance: Instance) -> Plane | None:
     if position is None or directions is None:
         return None
     header = instance.header
-    row, column = _numbers(directions, 6, "ImageOrientationPatient", instance).reshape(2, 3)
-    if np.linalg.norm(np.cross(row, column)) < 1e-6:
+    axes = _numbers(directions, 6, "ImageOrientationPatient", instance).reshape(2, 3)
+    if np.linalg.norm(np.cross(*axes)) < 1e-6:
         raise GeometryError(
             "two directions in ImageOrientationPatient",
             f"{directions} in {instance.path.name}",
             "export the series again",
         )
+    row, column = axes / np.linalg.norm(axes, axis=1, keepdims=True)
     shape = int(header.Rows), int(header.Columns)
     place = _numbers(position, 3, "ImagePositionPatient", instance)
     return Plane(instance, shape, place, row, column, spacing_of(instance))

@@ -141,6 +141,12 @@ def _pictures(path: Path, series: Series, options: ReadOptions, notes: list[str]
 
 
 def _chosen_frames(path: Path, frames: list[Instance], wanted: int | None) -> list[Instance]:
+    if wanted is None and "TotalPixelMatrixColumns" in frames[0].header and len(frames) > 1:
+        raise InputError(
+            "one picture, film or series",
+            f"{path}: {len(frames)} tiles of a whole-slide image in DICOM",
+            "convert it to a pyramidal TIFF, or choose one tile with --frame",
+        )
     if wanted is None:
         return frames
     if wanted >= len(frames):

@@ -252,8 +252,8 @@ def _without_localiser(stacks: list[list[Plane]], notes: list[str]) -> list[Plan
     raise GeometryError(
         f"slices with the same {tag}",
         f"{_said(first, tag)} in {first.name} and {_said(other, tag)} in {other.name}",
-        "keep the localiser or the other stack in a folder of its own, "
-        "or choose a stack with --frame",
+        "keep the localiser or the other stack in a folder of its own, or choose one of "
+        f"{sum(len(volumes_of(s)) for s in stacks)} with --frame, counted from 0",
     )
 
 

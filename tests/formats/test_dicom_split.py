@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pydicom.uid import generate_uid
 
 from formats.helpers import (
     GRIDS,
@@ -100,28 +99,39 @@ def test_a_series_saved_twice_is_refused(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def scouts(folder: Path, count: int = 2, **tags: Any) -> None:
+def scouts(folder: Path, count: int) -> None:
+    """Single slices of other orientations in the same series."""
     for k in range(count):
-        (path, *_) = write_dicom_series(
-            folder / f"scout{k}", GRIDS["sagittal"], stored=random_voxels((1, 9, 4)), uid="1.2.3"
-        )
-        edit_dicom(path, SOPInstanceUID=generate_uid(), **tags)
+        grid = GRIDS[("sagittal", "anisotropic")[k]]
+        stored = random_voxels((1, 9, 4))
+        write_dicom_series(folder / f"scout{k}", grid, stored=stored, uid="1.2.3")
 
 
-def test_localisers_beside_a_stack_are_left_out_and_noted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_localisers_beside_a_stack_are_left_out_and_noted(tmp_path: Path, count: int) -> None:
     write_dicom_series(tmp_path / "ct", GRIDS["oblique"], uid="1.2.3")
-    scouts(tmp_path / "ct", 1)
+    scouts(tmp_path / "ct", count)
     image = read(tmp_path / "ct")
     np.testing.assert_array_equal(image.voxels, random_voxels() - 1024)
     assert_image_places(image, Grid(image.voxels, GRIDS["oblique"], ORIGIN))
     (note,) = image.source.notes
-    assert note.startswith("1 single slices of another Rows were left out")
+    assert note.startswith(f"{count} single slices of another Rows were left out")
+
+
+def test_localisers_do_not_count_as_frames(tmp_path: Path) -> None:
+    volumes = write_times(tmp_path / "mr", 2, lambda t, k: {"EchoTime": str(t)})
+    scouts(tmp_path / "mr" / "0", 1)
+    with pytest.raises(InputError, match="2 frames of 5 slices"):
+        read(tmp_path / "mr")
+    for frame in range(2):
+        image = read(tmp_path / "mr", frame=frame)
+        np.testing.assert_array_equal(image.voxels, volumes[frame])
 
 
 def test_two_stacks_are_refused_and_can_be_chosen(tmp_path: Path) -> None:
     write_dicom_series(tmp_path / "mr", GRIDS["oblique"], uid="1.2.3")
     write_dicom_series(tmp_path / "mr", GRIDS["sagittal"], uid="1.2.3", seed=9)
-    with pytest.raises(GeometryError, match=r"same PixelSpacing.*one of 2 with --frame"):
+    with pytest.raises(GeometryError, match=r"same PixelSpacing.*choose one with --frame"):
         read(tmp_path / "mr")
     found = [read(tmp_path / "mr", frame=k) for k in range(2)]
     oblique, sagittal = sorted(found, key=lambda image: image.geometry.spacing[2])

@@ -66,11 +66,11 @@ def _stored(data: pydicom.Dataset, frames: Sequence[int], path: Path) -> Iterato
         if done < len(frames):
             raise ValueError(f"{len(frames)} frames announced, {done} found")
     except Exception as error:  # decoders raise anything on broken pixels
-        if isinstance(error, NotImplementedError) or not syntax.is_encapsulated:
+        if isinstance(error, NotImplementedError) or syntax not in gdcm.SYNTAXES:
             raise _undecodable(path, syntax, error) from error
         try:
             yield from gdcm.frames(data, frames[done:])
-        except RuntimeError:
+        except Exception:
             raise _undecodable(path, syntax, error) from error
 
 

@@ -69,6 +69,8 @@ def test_what_simpleitk_reads_of_the_files_of_pydicom_is_read_alike(path: Path) 
         "MR_small_jp2klossless.dcm",
         "J2K_pixelrep_mismatch.dcm",
         "JPGExtended.dcm",
+        "SC_rgb_jls_lossy_line.dcm",
+        "SC_rgb_jls_lossy_sample.dcm",
         "SC_rgb_jpeg_dcmtk.dcm",
         "SC_rgb_dcmtk_+eb+cy+s4.dcm",
         "SC_rgb_gdcm_KY.dcm",

@@ -24,11 +24,7 @@ __all__ = ["cut_header", "open_dicom", "parse"]
 
 _GZIP = b"\x1f\x8b"
 _LARGEST_UNZIPPED = 2**31
-_ASKED_FOR = (
-    *("Modality", "SeriesInstanceUID", "SeriesDescription", "SOPInstanceUID", "ImageType"),
-    *("SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored"),
-    *("Manufacturer", "FrameOfReferenceUID", "StudyInstanceUID", "SOPClassUID"),
-)
+_ASKED_FOR = ("Modality", "SeriesInstanceUID", "SeriesDescription", "SOPClassUID")
 
 
 def parse(path: Path) -> Instance | None:
@@ -94,7 +90,7 @@ def open_dicom(path: Path) -> BinaryIO:
 
 
 def _check(header: pydicom.FileDataset) -> None:
-    """Convert what every reader asks for; raises anything where it is damaged."""
+    """Convert what files are sorted by; raises anything where it is damaged."""
     for keyword in _ASKED_FOR:
         header.get(keyword)
     header.file_meta.get("MediaStorageSOPClassUID")

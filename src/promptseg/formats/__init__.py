@@ -64,6 +64,7 @@ class Format:
 
 _ANY = frozenset({"picture", "volume"})
 _PICTURE = frozenset({"picture"})
+_DICOM_CHOICES = frozenset({"series", "frame", "suv"})
 
 FORMATS: tuple[Format, ...] = (
     Format("nifti", (".nii.gz", ".nii"), "nifti", _ANY, layers=True),
@@ -75,7 +76,7 @@ FORMATS: tuple[Format, ...] = (
     Format("tiff", (".tif", ".tiff"), "picture", _PICTURE, layers=True),
     Format("png", (".png",), "picture", _PICTURE),
     Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "picture"),
-    Format("dicom", (".dcm", ".dicom", ".ima"), "dicom", choices=frozenset({"series"})),
+    Format("dicom", (".dcm.gz", ".dcm", ".dicom", ".ima"), "dicom", choices=_DICOM_CHOICES),
 )
 
 

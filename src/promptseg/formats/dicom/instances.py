@@ -18,16 +18,25 @@ class Instance:
         path: its file.
         header: its data set without pixels (shared by the frames of a multi-frame object).
         frame: frame within a multi-frame object, counted from 0; None for a single-frame one.
+        pixels_at: where in the file its pixel data begin; None if the file is compressed as a whole.
     """
 
     path: Path
-    header: pydicom.Dataset
+    header: pydicom.FileDataset
     frame: int | None = None
+    pixels_at: int | None = None
+
+    @property
+    def frame_count(self) -> int:
+        """Frames of its object."""
+        return max(int(self.header.get("NumberOfFrames") or 1), 1)
 
 
 @dataclass(frozen=True)
 class DicomSource:
     """`Source.header` of an image read from DICOM.
+
+    The slices of a mosaic are no instances of their own; an image made of them has no such header.
 
     Attributes:
         slices: one instance for every slice of the image, in the order of its slices; a picture has

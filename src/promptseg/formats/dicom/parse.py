@@ -1,0 +1,119 @@
+"""One file -> its header, parsed once, and the place where its pixels begin."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import stat
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import pydicom
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from promptseg.errors import InputError
+from promptseg.formats.dicom.instances import Instance
+
+__all__ = ["cut_header", "open_dicom", "parse"]
+
+_GZIP = b"\x1f\x8b"
+_LARGEST_UNZIPPED = 2**31
+_ASKED_FOR = ("Modality", "SeriesInstanceUID", "SeriesDescription", "SOPClassUID")
+
+
+def parse(path: Path) -> Instance | None:
+    """Header of a DICOM file; None if it is none.
+
+    A data set without preamble and file meta information is taken for what it begins like.
+
+    Raises:
+        InputError: it begins as a DICOM file and cannot be parsed.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return None
+        stream = open_dicom(path)
+    except (OSError, EOFError, zlib.error):
+        return None
+    with stream:
+        head = stream.read(132)
+        stream.seek(0)
+        bare = head[128:] != b"DICM"
+        if bare and not _begins_like_a_data_set(head):
+            return None
+        try:
+            header = pydicom.dcmread(stream, stop_before_pixels=True, force=bare)
+            _check(header)
+        except Exception as error:  # pydicom raises anything on damaged files
+            if bare:
+                return None
+            raise cut_header(path) from error
+        whole = isinstance(stream, io.BytesIO) or _is_deflated(header)
+        position = None if whole else stream.tell()
+    if bare and "SOPClassUID" not in header and "Rows" not in header:
+        return None
+    if "TransferSyntaxUID" not in header.file_meta:
+        header.file_meta.TransferSyntaxUID = _guessed_syntax(header)
+    return Instance(path, header, None, position)
+
+
+def cut_header(path: Path) -> InputError:
+    """The error about a DICOM file whose header does not go on to the pixels."""
+    return InputError(
+        "complete DICOM files",
+        f"{path}: its header is damaged or ends too early",
+        "it would be missing from the volume: export the series again",
+    )
+
+
+def open_dicom(path: Path) -> BinaryIO:
+    """The file as a stream; unzipped in memory if it is gzipped.
+
+    Raises:
+        InputError: it would unzip to more than 2 GiB.
+    """
+    stream = path.open("rb")
+    if stream.read(2) != _GZIP:
+        stream.seek(0)
+        return stream
+    with stream, gzip.open(path) as zipped:
+        content = zipped.read(_LARGEST_UNZIPPED + 1)
+    if len(content) > _LARGEST_UNZIPPED:
+        raise InputError("a gzipped DICOM file of at most 2 GiB", str(path), "unzip it first")
+    return io.BytesIO(content)
+
+
+def _check(header: pydicom.FileDataset) -> None:
+    """Convert what files are sorted by; raises anything where it is damaged."""
+    for keyword in _ASKED_FOR:
+        header.get(keyword)
+    header.file_meta.get("MediaStorageSOPClassUID")
+    int(header.get("NumberOfFrames") or 1)
+    if "Rows" in header and (int(header.Rows) < 1 or int(header.Columns) < 1):
+        raise ValueError("a picture without pixels")
+
+
+def _begins_like_a_data_set(head: bytes) -> bool:
+    """Whether the first element is one of group 2 or 8, little endian, with a short value."""
+    if len(head) < 12 or head[0] not in (2, 8) or head[1] != 0:
+        return False
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    length = head[6:8] if explicit else head[4:8]
+    return int.from_bytes(length, "little") <= 256
+
+
+def _is_deflated(header: pydicom.FileDataset) -> bool:
+    return bool(header.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian)
+
+
+def _guessed_syntax(header: pydicom.FileDataset) -> pydicom.uid.UID:
+    implicit, little = header.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian

@@ -21,6 +21,7 @@ import numpy as np
 
 from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.location import address_in
 from promptseg.formats.options import ReadOptions
 from promptseg.image import MODALITIES, Image, Segmentation
 
@@ -77,6 +78,7 @@ FORMATS: tuple[Format, ...] = (
     Format("png", (".png",), "picture", _PICTURE),
     Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "picture"),
     Format("dicom", (".dcm.gz", ".dcm", ".dicom", ".ima"), "dicom", choices=_DICOM_CHOICES),
+    Format("dicomweb", (), "dicomweb", choices=_DICOM_CHOICES),
 )
 
 
@@ -90,7 +92,7 @@ def read(
     """Read a picture, a volume, a video or a folder with one DICOM series.
 
     Args:
-        path: file or folder.
+        path: file or folder, or the address of a series, dicomweb://....
         options: choices that the file leaves open.
         modality: overrides what the file says; one of `promptseg.image.MODALITIES`.
         choices: fields of `ReadOptions` by name, over those of `options`.
@@ -212,6 +214,8 @@ def format_by_suffix(path: Path) -> Format | None:
 
 def _format_of(path: Path) -> Format:
     by_name = {f.name: f for f in FORMATS}
+    if address_in(path):
+        return by_name["dicomweb"]
     try:
         if path.is_dir():
             return by_name["dicom"]

@@ -11,13 +11,13 @@ from pathlib import Path
 
 __all__ = ["address_in", "written"]
 
-_ADDRESS = re.compile(r"(dicomweb(?:\+https?)?):/+(.*)", re.IGNORECASE | re.DOTALL)
+_ADDRESS = re.compile(r"(dicomweb(?:\+https?)?):(?:/+(.*))?", re.IGNORECASE | re.DOTALL)
 
 
 def address_in(path: str | Path) -> str | None:
     """The address `dicomweb://...` that a path stands for; None for a file or folder."""
     match = _ADDRESS.fullmatch(path.as_posix() if isinstance(path, Path) else path)
-    return f"{match[1].lower()}://{match[2]}" if match else None
+    return f"{match[1].lower()}://{match[2] or ''}" if match else None
 
 
 def written(path: Path) -> str:

@@ -33,6 +33,7 @@ _GROUP = {
     "NominalPercentageOfCardiacPhase": "CardiacSynchronizationSequence",
     "ConvolutionKernel": "CTReconstructionSequence",
 }
+_MOST_FRAMES = 10**6  # a film of nine hours; more is a damaged header
 _FRAME_TYPE = (
     "MRImageFrameTypeSequence",
     "CTImageFrameTypeSequence",
@@ -45,13 +46,18 @@ def each_frame(instance: Instance) -> list[Instance]:
     """The frames of an object as instances of their own; itself if it is a single-frame one.
 
     Raises:
-        GeometryError: the object describes fewer frames than it says it has.
+        GeometryError: the object describes fewer frames than it says it has, or says a senseless
+            number.
     """
     header = instance.header
     groups = header.get("PerFrameFunctionalGroupsSequence")
     if "NumberOfFrames" not in header and not groups:
         return [instance]
     count = instance.frame_count
+    if count > _MOST_FRAMES:
+        raise GeometryError(
+            f"at most {_MOST_FRAMES} frames", f"{count} in {instance.path.name}", "check its header"
+        )
     if groups and len(groups) < count:
         raise GeometryError(
             f"functional groups for {count} frames", f"{len(groups)} in {instance.path.name}"

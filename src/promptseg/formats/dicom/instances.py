@@ -29,7 +29,7 @@ class Instance:
     @property
     def frame_count(self) -> int:
         """Frames of its object."""
-        return int(self.header.get("NumberOfFrames") or 1)
+        return max(int(self.header.get("NumberOfFrames") or 1), 1)
 
 
 @dataclass(frozen=True)

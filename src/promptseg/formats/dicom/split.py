@@ -22,7 +22,7 @@ from promptseg.formats.dicom.planes import Plane, number_of
 __all__ = ["Volume", "choose_volume", "volumes_of"]
 
 _SAME_PLACE_MM = 1e-2
-_LOCALISER_MARGIN = 3  # slices that the stack has more than each of the localiser's
+_LOCALISER_MARGIN = 3  # slices that a stack has more than a localiser
 
 _DISTINCTIONS = {
     "FrameType": "image type",
@@ -87,8 +87,12 @@ def choose_volume(planes: Sequence[Plane], frame: int | None, notes: list[str]) 
         InputError: several time points, echoes, ..., or no such frame.
     """
     stacks = _stacks(planes)
-    if frame is None and len(stacks) > 1:
-        stacks = [_without_localiser(stacks, notes)]
+    if len(stacks) > 1:
+        if main := _main_stack(stacks):
+            notes.append(_left_out(main, [s[0] for s in stacks if s is not main]))
+            stacks = [main]
+        elif frame is None:
+            raise _different_grids(stacks)
     volumes = [volume for stack in stacks for volume in volumes_of(stack)]
     if frame is None and len(volumes) == 1:
         return volumes[0]
@@ -226,39 +230,35 @@ def _difference(a: Plane, b: Plane) -> str | None:
     return None if same else "StackID"
 
 
-def _without_localiser(stacks: list[list[Plane]], notes: list[str]) -> list[Plane]:
-    """The one stack among single slices of other grids, which are noted.
-
-    Raises:
-        GeometryError: there is no such stack, or it is not even without the others.
-    """
+def _main_stack(stacks: list[list[Plane]]) -> list[Plane] | None:
+    """The one even stack among single slices of other grids; None if there is no such."""
     main, *others = sorted(stacks, key=len, reverse=True)
-    if all(len(main) >= len(o) + _LOCALISER_MARGIN and len(o) == 1 for o in others):
-        try:
-            for volume in volumes_of(main):
-                grid.of_planes(volume.planes, [])
-        except GeometryError:
-            pass
-        else:
-            names = ", ".join(o[0].name for o in others[:3]) + (", ..." if others[3:] else "")
-            tags = {_difference(main[0], o[0]) or "" for o in others}
-            notes.append(
-                f"{len(others)} single slices of another {' and '.join(sorted(tags))} "
-                f"were left out (localisers?): {names}"
-            )
-            return main
+    if len(main) < 1 + _LOCALISER_MARGIN or any(len(other) > 1 for other in others):
+        return None
+    try:
+        for volume in volumes_of(main):
+            grid.of_planes(volume.planes, [])
+    except GeometryError:
+        return None
+    return main
+
+
+def _left_out(main: list[Plane], others: list[Plane]) -> str:
+    names = ", ".join(other.name for other in others[:3]) + (", ..." if others[3:] else "")
+    tags = " and ".join(sorted({_difference(main[0], other) or "grid" for other in others}))
+    return f"{len(others)} single slices of another {tags} were left out (localisers?): {names}"
+
+
+def _different_grids(stacks: list[list[Plane]]) -> GeometryError:
     first, other = stacks[0][0], stacks[1][0]
     tag = _difference(first, other) or "grid"
-    raise GeometryError(
+    said, found = (value_of(plane.instance, tag) for plane in (first, other))
+    return GeometryError(
         f"slices with the same {tag}",
-        f"{_said(first, tag)} in {first.name} and {_said(other, tag)} in {other.name}",
+        f"{said} in {first.name} and {found} in {other.name}",
         "keep the localiser or the other stack in a folder of its own, "
-        "or choose a stack with --frame",
+        "or choose one with --frame, counted from 0",
     )
-
-
-def _said(plane: Plane, keyword: str) -> Any:
-    return value_of(plane.instance, keyword)
 
 
 def _words(volume: Volume) -> str:

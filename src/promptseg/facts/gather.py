@@ -152,7 +152,7 @@ def _may_be_dicom(path: Path) -> bool:
     if not os.path.isfile(path):  # never raises, and is no for pipes, which may never end
         return os.path.isdir(path)
     known = format_by_suffix(path)
-    return is_dicom_file(path) or (known is not None and known.name == "dicom")
+    return is_dicom_file(path) or (known is not None and known.module == "dicom")
 
 
 def _images(series: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -66,6 +66,7 @@ class Format:
 _ANY = frozenset({"picture", "volume"})
 _PICTURE = frozenset({"picture"})
 _DICOM_CHOICES = frozenset({"series", "frame", "suv"})
+_DICOMWEB = Format("dicomweb", (), "dicomweb", choices=_DICOM_CHOICES)
 
 FORMATS: tuple[Format, ...] = (
     Format("nifti", (".nii.gz", ".nii"), "nifti", _ANY, layers=True),
@@ -78,7 +79,7 @@ FORMATS: tuple[Format, ...] = (
     Format("png", (".png",), "picture", _PICTURE),
     Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "picture"),
     Format("dicom", (".dcm.gz", ".dcm", ".dicom", ".ima"), "dicom", choices=_DICOM_CHOICES),
-    Format("dicomweb", (), "dicomweb", choices=_DICOM_CHOICES),
+    _DICOMWEB,
 )
 
 
@@ -146,7 +147,7 @@ def read_labels(path: str | Path) -> Image:
 
 def _read_as_is(path: Path, options: ReadOptions | None = None) -> Image:
     """What the format's reader makes of a path, values unchecked; its errors as one of ours."""
-    chosen = _format_of(path)
+    chosen = _DICOMWEB if address_in(path) else _format_of(path)
     options = options or ReadOptions()
     for name in options.chosen():
         if name not in chosen.choices:
@@ -214,8 +215,6 @@ def format_by_suffix(path: Path) -> Format | None:
 
 def _format_of(path: Path) -> Format:
     by_name = {f.name: f for f in FORMATS}
-    if address_in(path):
-        return by_name["dicomweb"]
     try:
         if path.is_dir():
             return by_name["dicom"]

@@ -169,7 +169,7 @@ def _read(path: Path, options: ReadOptions, facts: Facts) -> Image:
     except InputError as error:
         if options.frame is not None or "--frame" not in error.do:
             raise
-        what = error.got
+        what = error.got.removeprefix(f"{path} with ")
         image = read(path, options, frame=0)
     for note in image.source.notes:
         if match := re.match(r"frame (\d+) of (\d+)", note):

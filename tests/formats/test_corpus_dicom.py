@@ -242,7 +242,7 @@ def test_enhanced_objects_of_one_time_point_each() -> None:
 
 def test_time_points_in_one_series() -> None:
     folder = series("ge_epi_multitimepoint")
-    with pytest.raises(InputError, match=r"4 frames of 15 slices.*frame 3 has only 4 slices"):
+    with pytest.raises(InputError, match=r"4 frames of 15 slices.*frame 3 has 4 slices"):
         dicom.read(folder)
     for k in range(4):
         image = dicom.read(folder, ReadOptions(frame=k))

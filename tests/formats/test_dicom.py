@@ -10,6 +10,8 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom.uid import generate_uid
 
 from formats.helpers import (
@@ -66,6 +68,38 @@ def test_a_gantry_tilt_is_in_the_matrix(tmp_path: Path, grid: str) -> None:
     np.testing.assert_array_equal(image.voxels, random_voxels().astype(int) - 1024)
     assert_image_places(image, Grid(image.voxels, TILTED[grid], ORIGIN))
     assert not image.geometry.is_orthogonal
+
+
+@settings(derandomize=True, max_examples=25, deadline=None)
+@given(
+    angles=st.tuples(*[st.floats(-3, 3)] * 3),
+    spacing=st.tuples(*[st.floats(0.1, 10)] * 3),
+    tilt=st.floats(-0.4, 0.4),
+    mirrored=st.booleans(),
+    signed=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_any_grid_order_and_signedness(
+    tmp_path_factory: pytest.TempPathFactory,
+    angles: Any,
+    spacing: Any,
+    tilt: float,
+    mirrored: bool,
+    signed: bool,
+    seed: int,
+) -> None:
+    matrix = rotation(*angles) @ np.array([[1, 0, 0], [0, 1, tilt], [0, 0, 1]]) @ np.diag(spacing)
+    stored = random_voxels(dtype=np.int16 if signed else np.uint16)
+    stored = stored - 60 if signed else stored
+    down = matrix * [1, 1, -1] if mirrored else matrix
+    folder = tmp_path_factory.mktemp("ct")
+    write_dicom_series(folder, down, stored=stored, seed=seed)
+    image = read(folder)
+    expected = Grid(stored, matrix, ORIGIN)
+    if mirrored:
+        expected = Grid(stored[::-1], matrix, ORIGIN + (SHAPE[0] - 1) * down[:, 2])
+    np.testing.assert_array_equal(image.voxels, expected.voxels.astype(int) - 1024)
+    assert_image_places(image, expected)
 
 
 def test_slices_written_downwards_are_the_same_voxels_at_the_same_places(tmp_path: Path) -> None:

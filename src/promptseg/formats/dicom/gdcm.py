@@ -21,9 +21,18 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import UID, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    UID,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    SecondaryCaptureImageStorage,
+)
 
-__all__ = ["frames"]
+__all__ = ["SYNTAXES", "frames"]
+
+# Not RLE: pydicom always decodes it, and GDCM crashes on damaged segments.
+SYNTAXES = frozenset((*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes))
 
 _KEPT = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),

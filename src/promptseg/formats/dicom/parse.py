@@ -24,6 +24,7 @@ __all__ = ["cut_header", "open_dicom", "parse"]
 
 _GZIP = b"\x1f\x8b"
 _LARGEST_UNZIPPED = 2**31
+_ASKED_FOR = ("Modality", "SeriesInstanceUID", "SeriesDescription", "SOPClassUID")
 
 
 def parse(path: Path) -> Instance | None:
@@ -48,6 +49,7 @@ def parse(path: Path) -> Instance | None:
             return None
         try:
             header = pydicom.dcmread(stream, stop_before_pixels=True, force=bare)
+            _check(header)
         except Exception as error:  # pydicom raises anything on damaged files
             if bare:
                 return None
@@ -85,6 +87,16 @@ def open_dicom(path: Path) -> BinaryIO:
     if len(content) > _LARGEST_UNZIPPED:
         raise InputError("a gzipped DICOM file of at most 2 GiB", str(path), "unzip it first")
     return io.BytesIO(content)
+
+
+def _check(header: pydicom.FileDataset) -> None:
+    """Convert what files are sorted by; raises anything where it is damaged."""
+    for keyword in _ASKED_FOR:
+        header.get(keyword)
+    header.file_meta.get("MediaStorageSOPClassUID")
+    int(header.get("NumberOfFrames") or 1)
+    if "Rows" in header and (int(header.Rows) < 1 or int(header.Columns) < 1):
+        raise ValueError("a picture without pixels")
 
 
 def _begins_like_a_data_set(head: bytes) -> bool:

@@ -19,7 +19,7 @@ from pydicom.filereader import read_dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import UID
+from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGTransferSyntaxes
 
 from promptseg.errors import InputError
 from promptseg.formats.dicom import gdcm
@@ -32,6 +32,7 @@ __all__ = ["decoded"]
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_INTERLEAVED = (*JPEGTransferSyntaxes, *JPEG2000TransferSyntaxes)
 _FILM = ("MPEG", "HEVC")
 
 
@@ -56,6 +57,8 @@ def decoded(instance: Instance, frames: Sequence[int]) -> Iterator[NDArray[Any]]
 def _stored(data: pydicom.Dataset, frames: Sequence[int], path: Path) -> Iterator[NDArray[Any]]:
     """By pydicom, from the first frame that it fails at by GDCM."""
     syntax: UID = data.file_meta.TransferSyntaxUID
+    if syntax in _INTERLEAVED and "PlanarConfiguration" in data:
+        data.PlanarConfiguration = 0  # what the header says of it has no meaning there
     every = len(frames) == int(data.get("NumberOfFrames") or 1)
     done = 0
     try:
@@ -66,11 +69,11 @@ def _stored(data: pydicom.Dataset, frames: Sequence[int], path: Path) -> Iterato
         if done < len(frames):
             raise ValueError(f"{len(frames)} frames announced, {done} found")
     except Exception as error:  # decoders raise anything on broken pixels
-        if isinstance(error, NotImplementedError) or not syntax.is_encapsulated:
+        if isinstance(error, NotImplementedError) or syntax not in gdcm.SYNTAXES:
             raise _undecodable(path, syntax, error) from error
         try:
             yield from gdcm.frames(data, frames[done:])
-        except RuntimeError:
+        except Exception:
             raise _undecodable(path, syntax, error) from error
 
 
@@ -101,11 +104,7 @@ def _after_pixels(tag: Any, _vr: str | None, _length: int) -> bool:
 
 def _gray_or_rgb(stored: NDArray[Any], data: pydicom.Dataset) -> NDArray[Any]:
     if data.get("PhotometricInterpretation") == "PALETTE COLOR":
-        stored = apply_color_lut(stored, data)
-        if stored.dtype == np.uint16:
-            stored = stored if stored.max(initial=0) < 256 else stored >> 8
-        if _is_gray_palette(data):
-            return np.asarray(stored[..., 0])
+        return _looked_up(stored, data)
     if stored.ndim == 2:
         return stored
     if stored.dtype.itemsize > 1:
@@ -113,11 +112,19 @@ def _gray_or_rgb(stored: NDArray[Any], data: pydicom.Dataset) -> NDArray[Any]:
     return np.asarray(stored[..., :3].astype(np.uint8))
 
 
-def _is_gray_palette(data: pydicom.Dataset) -> bool:
-    red, green, blue = (
-        data.get(f"{colour}PaletteColorLookupTableData") for colour in ("Red", "Green", "Blue")
-    )
-    return red is not None and red == green == blue
+def _looked_up(stored: NDArray[Any], data: pydicom.Dataset) -> NDArray[Any]:
+    """Colours of a palette, 8 bits each; gray values where red, green and blue are the same."""
+    tables = [
+        np.frombuffer(bytes(data.get(f"{name}PaletteColorLookupTableData") or b""), np.uint8)
+        for name in ("Red", "Green", "Blue")
+    ]
+    colours = apply_color_lut(stored, data)
+    in_low_bytes = len(tables[0]) and not any(table[1::2].any() for table in tables)
+    if colours.dtype == np.uint16 and not in_low_bytes:
+        colours >>= 8
+    if len(tables[0]) and all(np.array_equal(table, tables[0]) for table in tables):
+        return np.asarray(colours[..., 0].astype(np.uint8))
+    return np.asarray(colours[..., :3].astype(np.uint8))
 
 
 def _undecodable(path: Path, syntax: UID, error: Exception) -> InputError:

@@ -164,4 +164,4 @@ def _is_cut(instance: Instance) -> bool:
     """Whether a DICOM file without an image's size says it is an image, or does not say at all."""
     header = instance.header
     kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
-    return kind is None or UID(kind).name.endswith("Image Storage")
+    return not kind or UID(str(kind)).name.endswith("Image Storage")

@@ -100,19 +100,7 @@ def choose_volume(planes: Sequence[Plane], frame: int | None, notes: list[str]) 
         if len(volumes) > 1:
             notes.append(f"frame {frame} of {len(volumes)}: {_words(volumes[frame])}")
         return volumes[frame]
-    by = " and ".join(dict.fromkeys(v.differs_by for v in volumes if v.differs_by))
-    listed = ", ".join(v.value or _words(v) for v in volumes[:12])
-    listed += ", ..." if len(volumes) > 12 else ""
-    size = Counter(len(v.planes) for v in volumes).most_common(1)[0][0]
-    short = [k for k, v in enumerate(volumes) if len(v.planes) != size and v.differs_by]
-    rest = f"; frame {short[0]} has only {len(volumes[short[0]].planes)} slices" if short else ""
-    raise InputError(
-        "one volume" if frame is None else f"a frame below {len(volumes)}",
-        f"{len(volumes)} frames of {size} slices that differ by {by or 'grid'} ({listed}){rest}"
-        if len(volumes) > 1
-        else f"one volume, no frame {frame}",
-        f"choose one with --frame 0..{len(volumes) - 1}" if len(volumes) > 1 else "leave it out",
-    )
+    raise _not_one(volumes, frame)
 
 
 def volumes_of(planes: Sequence[Plane]) -> list[Volume]:
@@ -157,13 +145,11 @@ def _by_order(planes: Sequence[Plane], places: list[int]) -> Iterator[tuple[str,
         values = [number_of(p.instance, keyword) for p in planes]
         if None in values or len(set(zip(places, values, strict=True))) < len(planes):
             continue
-        at_place: dict[int, list[float]] = {}
-        for place, value in zip(places, values, strict=True):
-            at_place.setdefault(place, []).append(value or 0.0)
-        ranks = [
-            (sorted(at_place[place]).index(value or 0.0),)
-            for place, value in zip(places, values, strict=True)
-        ]
+        ranks = [(0,)] * len(planes)
+        for place in set(places):
+            here = [k for k, other in enumerate(places) if other == place]
+            for rank, k in enumerate(sorted(here, key=lambda k: values[k] or 0.0)):
+                ranks[k] = (rank,)
         yield f"order of {words}", ranks
 
 
@@ -258,6 +244,25 @@ def _different_grids(stacks: list[list[Plane]]) -> GeometryError:
         f"{said} in {first.name} and {found} in {other.name}",
         "keep the localiser or the other stack in a folder of its own, "
         "or choose one with --frame, counted from 0",
+    )
+
+
+def _not_one(volumes: Sequence[Volume], frame: int | None) -> InputError:
+    """The error about several volumes without a choice, or a choice that is not there."""
+    if len(volumes) == 1:
+        return InputError("frame 0", f"one volume, no frame {frame}", "leave --frame out")
+    by = " and ".join(dict.fromkeys(v.differs_by for v in volumes if v.differs_by))
+    listed = ", ".join(v.value or _words(v) for v in volumes[:12])
+    listed += ", ..." if len(volumes) > 12 else ""
+    size = Counter(len(v.planes) for v in volumes).most_common(1)[0][0]
+    got = f"{len(volumes)} frames of {size} slices that differ by {by or 'grid'} ({listed})"
+    for k, volume in enumerate(volumes):
+        if len(volume.planes) != size:
+            got += f"; frame {k} has {len(volume.planes)} slices"
+    return InputError(
+        "one volume" if frame is None else f"a frame below {len(volumes)}",
+        got,
+        f"choose one with --frame 0..{len(volumes) - 1}",
     )
 
 

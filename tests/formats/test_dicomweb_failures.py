@@ -217,6 +217,12 @@ def test_a_server_that_is_not_there() -> None:
         read("dicomweb://no-such-host.invalid/studies/1.2")
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 70 + ".example", "exa mple", "%zz", "é.invalid"])
+def test_a_host_that_cannot_be_one(host: str) -> None:
+    with pytest.raises(InputError, match=r"a DICOMweb server .*check host, port and network"):
+        read(f"dicomweb://{host}/studies/1.2")
+
+
 @pytest.mark.parametrize(
     ("reply", "said"),
     [

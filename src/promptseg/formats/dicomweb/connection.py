@@ -164,7 +164,7 @@ class Connection:
             raise self._error(
                 "an answer", f"none within {_ANSWER_SECONDS:g} s", "try again later"
             ) from None
-        except exceptions.RequestException as error:
+        except (exceptions.RequestException, ValueError) as error:  # of the latter: no host name
             raise self._error("a DICOMweb server", _reason(error), _UNREACHABLE) from None
 
     def _check(self, answer: requests.Response, path: str) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from fakes import BrightPredictor
+from promptseg.display import display_of
 from promptseg.geometry import AXES, Axis, Geometry
 from promptseg.image import Image
 from promptseg.intensity import choose_intensity
 from promptseg.prompts import Box
-from promptseg.segment.overlay import COLOURS, display_of, overlay_picture
+from promptseg.segment.overlay import COLOURS, overlay_picture
 from promptseg.segment.segmenter import Segmenter
 
 SIDES = {

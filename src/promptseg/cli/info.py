@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
 from promptseg.cli.options import parse
+from promptseg.errors import InputError
 from promptseg.formats.options import ReadOptions
 
+if TYPE_CHECKING:
+    from promptseg.facts import Facts
+
 __all__ = ["InfoCommand", "run"]
+
+_WIDE = 160  # columns, where no terminal says how many it has
 
 
 @dataclass(kw_only=True)
 class InfoCommand(ReadOptions):
-    """Show what was understood of an image: kind, modality, grid, orientation, range, warnings."""
+    """Show what was understood of an image: kind, modality, grid, orientation, range, series, frames,
+    names of fields that may identify the patient (never what they say), prompts, warnings. Of several
+    series, all are listed; of DICOM SEG and RTSTRUCT, what they name and refer to.
+    """
 
     input: tyro.conf.Positional[Path]
-    """Image, or folder with a DICOM series."""
+    """Image, DICOM folder, SEG or RTSTRUCT, or address dicomweb://HOST/PATH/studies/STUDY."""
+
+    preview: Path | None = None
+    """Write a thumbnail to this PNG: three middle planes of a volume in radiological display."""
+
+    overwrite: bool = False
+    """Replace a preview that exists."""
 
     json: bool = False
     """Print as JSON."""
@@ -29,40 +46,116 @@ class InfoCommand(ReadOptions):
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     command = parse(InfoCommand, "info", argv)
-    from promptseg.formats import read
-    from promptseg.image import Image
-    from promptseg.intensity import choose_intensity
-    from promptseg.models.cards import CARDS
+    if command.preview:
+        from promptseg.cli.preview import check_preview
 
-    image: Image = read(command.input, command)
-    geometry = image.geometry
-    intensity = choose_intensity(image, keep_8bit=CARDS["lite-medsam"].keep_8bit)
-    known = geometry.unit == "mm"
-    facts: dict[str, Any] = {
-        "path": str(command.input),
-        "format": image.source.format,
-        "kind": image.kind + (" in colour" if image.is_colour else ""),
-        "modality": image.modality
-        + (f" (guess: {intensity.modality})" if intensity.guessed else ""),
-        "size_xyz": list(geometry.shape[::-1]),
-        "spacing_xyz": [round(float(v), 5) for v in geometry.spacing[: geometry.ndim]],
-        "unit": geometry.unit,
-        "orientation": geometry.orientation if known else "unknown",
-        "orthogonal": geometry.is_orthogonal,
-        "dtype": str(image.voxels.dtype),
-        "range": [float(image.voxels.min()), float(image.voxels.max())],
-        "intensity": intensity.rule,
-        "prompts_in_file": len(image.source.prompts),
-        "notes": image.source.notes,
-    }
+        check_preview(command.preview, command.overwrite)
+    from promptseg.facts import gather
+
+    facts, shown = gather(command.input, command)
+    if command.preview:
+        if shown is None:
+            raise InputError(
+                "one image for --preview",
+                f"{len(facts.series) or 'no'} series of images in {facts.path}",
+                "choose one with --series UID" if facts.series else "leave --preview out",
+            )
+        from promptseg.cli.preview import save_preview
+
+        save_preview(*shown, command.preview)
     if command.json:
-        print(json.dumps(facts, indent=2))
-        return 0
-    for key, value in facts.items():
-        text = " x ".join(map(str, value)) if isinstance(value, list) and key != "notes" else value
-        if key == "notes":
-            for note in value:
-                print(f"{'note':<16}{note}")
-        else:
-            print(f"{key:<16}{text}")
+        print(json.dumps(dataclasses.asdict(facts), indent=2))
+    else:
+        _print(facts)
     return 0
+
+
+def _print(facts: Facts) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid("", "", padding=(0, 2))
+    table.columns[1].overflow = "fold"
+    for name, value in _rows(facts):
+        table.add_row(name, Text("".join(c if c.isprintable() else "?" for c in value)))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    console.print(table)
+
+
+def _rows(facts: Facts) -> Iterator[tuple[str, str]]:
+    """Name and value of every line of the table."""
+    yield "path", facts.path
+    yield "format", facts.format
+    if facts.kind:
+        yield "kind", facts.kind + (" in colour" if facts.colour else "")
+    if facts.modality:
+        guess = f" (guess: {facts.modality_guess})" if facts.modality_guess else ""
+        yield "modality", facts.modality + guess
+    if facts.size_xyz and facts.spacing_xyz and facts.range:
+        yield "size", _product(facts.size_xyz)
+        yield "spacing", f"{_product(facts.spacing_xyz)} {facts.unit}"
+        yield "orientation", facts.orientation or "unknown"
+        if facts.origin and facts.direction:
+            yield "origin", f"{', '.join(map(str, facts.origin))} (LPS)"
+            for name, column in zip("xyz", zip(*facts.direction, strict=True), strict=True):
+                yield f"direction of {name}", ", ".join(map(str, column))
+        if not facts.orthogonal:
+            yield "axes", "not at right angles"
+        low, high = facts.range
+        yield "values", f"{facts.dtype}, {low:g} to {high:g}"
+        yield "shown with", facts.intensity or ""
+    if facts.frames:
+        chosen = facts.frames["shown"]
+        said = "" if chosen is None else f"; shown: {chosen}, choose with --frame"
+        yield "frames", facts.frames["what"] + said
+    yield from _series_rows(facts.series)
+    for made in facts.objects:
+        yield from _object_rows(made)
+    if facts.identifying_fields is not None:
+        fields = ", ".join(facts.identifying_fields)
+        yield "identifying", fields or "no field that may tell who the patient is"
+    if facts.free_text:
+        yield "free text", f"{', '.join(facts.free_text)} (may tell who the patient is)"
+    if facts.prompts_in_file:
+        yield "prompts", f"{facts.prompts_in_file} in the file"
+    for note in facts.notes:
+        yield "note", note
+
+
+def _series_rows(series: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    endings = _endings([s["uid"] for s in series])
+    for one, ending in zip(series, endings, strict=True):
+        size = f"{one['files']} files" if one["slices"] is None else f"{one['slices']} slices"
+        description = one["description"] or "no description"
+        yield "series", f"{ending}  {one['modality'] or '?'}, {size}, {description}"
+    if len(series) > 1:
+        yield "", "choose one with --series and what its UID ends in, as above"
+
+
+def _object_rows(made: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield made["kind"], f"{made['file']}: {made['modality']}, {made['description'] or '-'}"
+    for segment in made["segments"]:
+        yield "", f"{segment['number']} {segment['name']}"
+    for reference in made["references"]:
+        yield "", f"refers to {reference['instances']} instances of series {reference['series']}"
+
+
+def _endings(uids: list[str], shortest: int = 8) -> list[str]:
+    """The shortest endings that tell the UIDs apart."""
+    for length in range(shortest, 65):
+        endings = [uid[-length:] for uid in uids]
+        if len(set(endings)) == len(endings) and not any(
+            uid.endswith(e)
+            for uid, own in zip(uids, endings, strict=True)
+            for e in endings
+            if e != own
+        ):
+            return endings
+    return uids
+
+
+def _product(values: list[Any]) -> str:
+    return " x ".join(f"{v:g}" for v in values)

@@ -21,6 +21,7 @@ import numpy as np
 
 from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.location import address_in
 from promptseg.formats.options import ReadOptions
 from promptseg.image import MODALITIES, Image, Segmentation
 
@@ -65,6 +66,7 @@ class Format:
 _ANY = frozenset({"picture", "volume"})
 _PICTURE = frozenset({"picture"})
 _DICOM_CHOICES = frozenset({"series", "frame", "suv"})
+_DICOMWEB = Format("dicomweb", (), "dicomweb", choices=_DICOM_CHOICES)
 
 FORMATS: tuple[Format, ...] = (
     Format("nifti", (".nii.gz", ".nii"), "nifti", _ANY, layers=True),
@@ -77,6 +79,7 @@ FORMATS: tuple[Format, ...] = (
     Format("png", (".png",), "picture", _PICTURE),
     Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "picture"),
     Format("dicom", (".dcm.gz", ".dcm", ".dicom", ".ima"), "dicom", choices=_DICOM_CHOICES),
+    _DICOMWEB,
 )
 
 
@@ -90,7 +93,7 @@ def read(
     """Read a picture, a volume, a video or a folder with one DICOM series.
 
     Args:
-        path: file or folder.
+        path: file or folder, or the address of a series, dicomweb://....
         options: choices that the file leaves open.
         modality: overrides what the file says; one of `promptseg.image.MODALITIES`.
         choices: fields of `ReadOptions` by name, over those of `options`.
@@ -144,7 +147,7 @@ def read_labels(path: str | Path) -> Image:
 
 def _read_as_is(path: Path, options: ReadOptions | None = None) -> Image:
     """What the format's reader makes of a path, values unchecked; its errors as one of ours."""
-    chosen = _format_of(path)
+    chosen = _DICOMWEB if address_in(path) else _format_of(path)
     options = options or ReadOptions()
     for name in options.chosen():
         if name not in chosen.choices:

@@ -19,6 +19,7 @@ from promptseg.promptfile import PromptFile, read_prompt_file
 from promptseg.prompts import Prompt
 from promptseg.segment.job import check_outputs, load_for, prompts_of, run_job
 from promptseg.segment.options import SegmentJob
+from promptseg.segment.remote import is_remote
 
 __all__ = ["find_images", "is_batch", "segment_folder"]
 
@@ -40,6 +41,12 @@ def is_batch(source: Path, target: Path) -> bool:
     if not os.path.isdir(source):
         return False
     images = find_images(source)
+    if images and is_remote(target):
+        raise OutputError(
+            "one DICOM image for a DICOMweb server as output",
+            f"the {len(images)} images in {source}",
+            "store them one by one",
+        )
     chosen = format_by_suffix(target)
     if chosen is None or not chosen.writes or target.is_dir():
         return bool(images)

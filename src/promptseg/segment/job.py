@@ -12,6 +12,7 @@ from typing import Any
 from promptseg.errors import OutputError, PromptError
 from promptseg.formats import format_for_output, read
 from promptseg.formats.files import atomic_path, beside, check_output
+from promptseg.formats.location import address_in, written
 from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
 from promptseg.models.cards import model_file
@@ -25,6 +26,7 @@ from promptseg.segment.existing import (
 )
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.overlay import overlay_picture
+from promptseg.segment.remote import check_remote, file_for, is_remote, send
 from promptseg.segment.replay import check_same_weights, compare, read_provenance
 from promptseg.segment.segmenter import Segmenter, load
 
@@ -40,19 +42,19 @@ _NOT_REPLAYED = (
 
 @dataclass
 class Outputs:
-    """What one run left on the disk.
+    """What one run left on the disk, or on a server.
 
     Attributes:
-        mask: the mask file.
+        mask: the mask file, or the address of the series on the server.
         overlay: the overlay picture, if it was asked for.
-        provenance_file: the JSON beside it.
+        provenance_file: the JSON beside it; None on a server.
         segmentation: the result, with its provenance.
         replayed: how the masks compare with those of the run that was replayed.
     """
 
     mask: Path
     overlay: Path | None
-    provenance_file: Path
+    provenance_file: Path | None
     segmentation: Segmentation
     replayed: str | None = None
 
@@ -75,10 +77,11 @@ class Outputs:
                 facts.append(f"predicted IoU {entry['predicted_iou']:.2f}{doubt}")
             found = ", ".join(facts) if entry["voxels"] else "nothing found"
             lines.append(f"{entry['label']} {entry['name']}: {found}")
-        lines.append(f"mask        {self.mask}")
+        lines.append(f"mask        {address_in(self.mask) or self.mask}")
         if self.overlay:
             lines.append(f"overlay     {self.overlay}")
-        lines.append(f"provenance  {self.provenance_file}")
+        if self.provenance_file:
+            lines.append(f"provenance  {self.provenance_file}")
         if self.replayed:
             lines.append(f"replay      {self.replayed}")
         return lines
@@ -107,7 +110,7 @@ def segment_file(job: SegmentJob) -> Outputs:
     if file and file.image and Path(file.image).name != image.name:
         image.source.notes.append(f"the prompt file was written for {file.image}")
     prompts += _prompts_in_labels(job, image)
-    format_for_output(job.output, image)
+    format_for_output(file_for(job.output), image)
     segmenter = load_for(job)
     if earlier:
         check_same_weights(earlier, segmenter.predictor, image)
@@ -178,9 +181,12 @@ def run_job(
         else:
             result = segmenter.correct(image, existing, *prompts, **how)
     result.provenance.update({"command": _replay(job), **(facts or {})})
-    overlay = beside(job.output, ".overlay.png") if job.overlay else None
     if before_writing:
         before_writing()
+    if is_remote(job.output):
+        stored = send(result, job.output, job.overlap)
+        return Outputs(Path(stored.address), None, None, result)
+    overlay = beside(job.output, ".overlay.png") if job.overlay else None
     with ExitStack() as files:
         if overlay:
             axis = result.provenance["options"]["axis"]
@@ -194,6 +200,9 @@ def run_job(
 
 def check_outputs(job: SegmentJob) -> None:
     """Refuse before any work what could not be written after it, or would replace an input."""
+    if is_remote(job.output):
+        check_remote(job.output)
+        return
     check_output(job.output, job.overwrite)
     weights = model_file(job.model)[1]
     outputs = [job.output, beside(job.output, ".json")]
@@ -219,7 +228,7 @@ def _replay(job: SegmentJob) -> dict[str, Any]:
         values.pop(name)
     for name in ("input", "output", "correct"):
         if values[name] is not None:
-            values[name] = str(values[name].absolute())
+            values[name] = written(values[name])
     named, weights = model_file(job.model)
     if weights is not None:
         values["model"] = (f"{named}=" if named else "") + str(weights.absolute())

@@ -107,7 +107,8 @@ class _SourceOptions(ReadOptions):
     """What is read."""
 
     input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
-    """Image, folder with a DICOM series, or folder of images."""
+    """Image, folder with a DICOM series, folder of images, or address dicomweb://HOST/PATH/studies/
+    STUDY[/series/SERIES]."""
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Where the results go."""
@@ -138,7 +139,8 @@ class _FileOptions(_SourceOptions):
     """Where prompts and results are."""
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """Mask file (.nii.gz, .nii, .nrrd, .mha, .npz, .tif, .png), or a folder for a folder of images."""
+    """Mask file (.nii.gz, .nii, .nrrd, .mha, .npz, .tif, .png), or a folder for a folder of images,
+    or dicomweb://HOST/PATH, where a DICOM SEG is stored."""
 
     box: _Many = ()
     """Box x0,y0,x1,y1[@slice][=name], or in LPS millimetres x0,y0,z0,x1,y1,z1mm[=name]; may be

@@ -5,11 +5,13 @@ from __future__ import annotations
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from promptseg._version import __version__
+from promptseg.formats.location import address_in
 from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
 from promptseg.segment.predictor import Predictor
@@ -40,7 +42,7 @@ def describe(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "notice": DISCLAIMER,
         "input": {
-            "path": str(image.source.path) if image.source.path else None,
+            "path": _place(image.source.path),
             "format": image.source.format,
             "modality": image.modality,
             "shape": list(image.geometry.shape),
@@ -84,6 +86,10 @@ def object_facts(segmentation: Segmentation) -> list[dict[str, Any]]:
         }
         for s in segmentation.segments
     ]
+
+
+def _place(path: Path | None) -> str | None:
+    return None if path is None else address_in(path) or str(path)
 
 
 def _version(name: str) -> str:

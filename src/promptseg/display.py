@@ -1,0 +1,161 @@
+"""How images are shown to people: which side is where, in which proportions, with which letters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PilImage
+from PIL import ImageDraw, ImageFont
+
+from promptseg.geometry import Axis, Geometry, opposite
+from promptseg.image import Image
+from promptseg.intensity import Intensity
+
+__all__ = [
+    "Display",
+    "display_of",
+    "letter_sides",
+    "sheet",
+    "show_slice",
+    "sides_in_words",
+    "write",
+]
+
+_GAP = 6
+_LINE = 20
+_STANDARD = {"L": "L", "R": "L", "A": "P", "P": "P", "S": "I", "I": "I"}
+_RANK = {"L": 0, "R": 0, "A": 1, "P": 1, "S": 2, "I": 2}
+
+
+@dataclass(frozen=True)
+class Display:
+    """How a slice is turned for viewing: transposed first, then flipped.
+
+    Attributes:
+        transpose: whether rows and columns change place.
+        flip_rows: whether the first row shown is the last one stored.
+        flip_columns: likewise for columns.
+        letters: sides at the left, right, top and bottom of the shown slice; empty if unknown.
+    """
+
+    transpose: bool = False
+    flip_rows: bool = False
+    flip_columns: bool = False
+    letters: tuple[str, str, str, str] = ("", "", "", "")
+
+    def turn(self, slice_: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(rows, columns[, 3]) as stored -> as shown."""
+        if self.transpose:
+            slice_ = slice_.swapaxes(0, 1)
+        return slice_[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
+
+    def turn_xy(self, x: float, y: float, shape: tuple[int, int]) -> tuple[float, float]:
+        """Stored pixel index -> shown pixel index; `shape` is (rows, columns) as shown."""
+        if self.transpose:
+            x, y = y, x
+        if self.flip_columns:
+            x = shape[1] - 1 - x
+        if self.flip_rows:
+            y = shape[0] - 1 - y
+        return x, y
+
+
+def display_of(geometry: Geometry, axis: Axis = "z") -> Display:
+    """Radiological display: patient's right on the left, front or head at the top.
+
+    Axial slices are seen from the feet, coronal ones from the front, sagittal ones from the left
+    (front on the left). Grids without millimetres are shown as stored.
+    """
+    if geometry.unit != "mm" or geometry.ndim == 2:
+        return Display()
+    letters_of = dict(zip("xyz", geometry.orientation, strict=True))
+    columns, rows = (letters_of[a] for a in {"z": "xy", "y": "xz", "x": "yz"}[axis])
+    transpose = _RANK[columns] > _RANK[rows]
+    if transpose:
+        columns, rows = rows, columns
+    flip_columns, flip_rows = columns != _STANDARD[columns], rows != _STANDARD[rows]
+    right, bottom = _STANDARD[columns], _STANDARD[rows]
+    letters = (opposite(right), right, opposite(bottom), bottom)
+    return Display(transpose, flip_rows, flip_columns, letters)
+
+
+def show_slice(
+    image: Image, intensity: Intensity, axis: Axis, index: int, size: int
+) -> tuple[PilImage.Image, tuple[int, int]]:
+    """One slice as radiologists look at it, in its true proportions.
+
+    Args:
+        image: a picture, volume or video.
+        intensity: how its values are shown.
+        axis: axis of the slices.
+        index: which slice; 0 for a picture.
+        size: length of the longer side in pixels.
+
+    Returns:
+        The RGB picture, without letters, and the (rows, columns) of the slice as it is turned.
+    """
+    display = display_of(image.geometry, axis)
+    turned = display.turn(intensity.apply(image.slice(index, axis)))
+    in_plane = image.geometry.in_plane("z" if image.kind == "picture" else axis)
+    step_x, step_y = np.linalg.norm(in_plane, axis=0)[:: -1 if display.transpose else 1]
+    rows, columns = turned.shape[:2]
+    scale = size / max(columns * step_x, rows * step_y)
+    width = max(1, round(columns * step_x * scale))
+    height = max(1, round(rows * step_y * scale))
+    picture = PilImage.fromarray(np.ascontiguousarray(turned)).convert("RGB")
+    return picture.resize((width, height), PilImage.Resampling.BICUBIC), (rows, columns)
+
+
+def letter_sides(draw: ImageDraw.ImageDraw, display: Display, width: int, height: int) -> None:
+    """Write the patient's sides at the edges of a shown slice of `width` x `height` pixels."""
+    left, right, top, bottom = display.letters
+    write(draw, (4, height / 2 - 9), left)
+    write(draw, (width - 15, height / 2 - 9), right)
+    write(draw, (width / 2 - 6, 2), top)
+    write(draw, (width / 2 - 6, height - _LINE), bottom)
+
+
+def sides_in_words(image: Image, display: Display) -> str:
+    """Which side is where, for a caption."""
+    if display.letters[0]:
+        return f"radiological display ({display.letters[0]} on the left)"
+    return "displayed as stored" + ("" if image.kind == "picture" else ", sides unknown")
+
+
+def sheet(
+    panels: list[PilImage.Image], legend: list[tuple[str, tuple[int, int, int]]], caption: str
+) -> PilImage.Image:
+    """Panels in rows of three, with lines of text below.
+
+    Args:
+        panels: the slices.
+        legend: lines with the colours they explain.
+        caption: the last line.
+    """
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    width, height = max(p.width for p in panels), max(p.height for p in panels)
+    page_width = max(columns * (width + _GAP) + _GAP, 620)
+    text_top = rows * (height + _GAP) + _GAP
+    page = PilImage.new(
+        "RGB", (page_width, text_top + _LINE * (len(legend) + 1) + _GAP), (20, 20, 20)
+    )
+    for k, panel in enumerate(panels):
+        x = _GAP + (k % columns) * (width + _GAP) + (width - panel.width) // 2
+        y = _GAP + (k // columns) * (height + _GAP) + (height - panel.height) // 2
+        page.paste(panel, (x, y))
+    draw = ImageDraw.Draw(page)
+    for k, (line, colour) in enumerate(legend):
+        y = text_top + k * _LINE
+        draw.rectangle([_GAP, y + 4, _GAP + 11, y + 15], fill=colour)
+        write(draw, (_GAP + 18, y), line)
+    write(draw, (_GAP, text_top + len(legend) * _LINE), caption)
+    return page
+
+
+def write(draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str) -> None:
+    """White letters with a black edge, readable on any picture."""
+    font = ImageFont.load_default(14)
+    draw.text(xy, text, fill="white", font=font, stroke_width=1, stroke_fill="black")

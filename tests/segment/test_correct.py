@@ -205,3 +205,31 @@ def test_clicks_come_with_one_inside_the_mask_they_correct(monkeypatch: pytest.M
     assert label == 1
     assert truth[10, int(y), int(x)]
     assert np.hypot(x - 24, y - 20) > 2
+
+
+def test_slices_along_another_axis_do_not_count_as_settled() -> None:
+    truth = np.zeros(SHAPE, dtype=bool)
+    truth[2:18, 5:35, 5:35] = True
+    seg, _ = segmenter("lite-medsam")
+    first = seg.segment(volume(truth), Box((5, 5, 20, 34), 14, "a"), **FREE)
+    assert first.segments[0].prompted == (14,)
+    drawn = Mask(truth[:, 20], 20, "a", "y", as_drawn=True)
+    fixed = seg.correct(first.image, first, drawn, **FREE)  # type: ignore[arg-type]
+    assert fixed.segments[0].prompted == (20,)
+    np.testing.assert_array_equal(fixed["a"], truth)  # slice 14 along y is no limit
+    assert set(fixed.segments[0].quality) == set(range(5, 35))
+
+
+def test_an_end_is_where_it_is_whatever_the_order_of_the_corrections() -> None:
+    truth = np.zeros(SHAPE, dtype=bool)
+    truth[2:9, 5:35, 5:35] = True
+    truth[11:14] = truth[15:18] = truth[5]
+    image = volume(truth)
+    before = existing(image, a=truth & (np.indices(SHAPE)[0] < 14))
+    before.segments[0].prompted = (5,)
+    seg, _ = segmenter("lite-medsam")
+    end = Mask(np.zeros(SHAPE[1:], bool), 10, "a", as_drawn=True)
+    more = Box((5, 5, 34, 34), 16, "a")
+    one, other = (seg.correct(image, before, *p, **FREE)["a"] for p in ((end, more), (more, end)))
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(one, truth)  # settled on both sides: a gap, no end

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from promptseg.errors import PromptError
-from promptseg.prompts import ObjectPrompts, Points
-from promptseg.segment.follow import Seed, answer_seed, joined_points
-from promptseg.segment.projection import deepest_point, logits_of_mask
+from promptseg.prompts import ObjectPrompts
+from promptseg.segment.follow import Seed, answer_clicks, answer_seed, joined_points
 from promptseg.segment.stack import SliceStack
 from promptseg.segment.volume import (
     Answer,
     PropagationRule,
     SliceMasks,
     advance,
-    ask,
     overlap,
 )
 
@@ -67,6 +61,7 @@ def correct(
     fixed = sorted({*settled, *answers})
     for slice_, answer in answers.items():
         after.replace(slice_, answer)
+    for slice_, answer in answers.items():
         if rule is None or len(stack) == 1:
             continue
         below = max((k for k in fixed if k < slice_), default=None)
@@ -141,28 +136,5 @@ def _answers(stack: SliceStack, entry: ObjectPrompts, before: SliceMasks) -> dic
                 )
             answers[slice_] = answer_seed(stack, Seed(slice_, points=points))
             continue
-        anchored = _anchored(points, old)
-        prompt: dict[str, Any] = {"points": ([anchored.xy], [anchored.labels])}
-        prompt["mask_logits"] = logits_of_mask(old, stack.embedding(slice_).frame)
-        answers[slice_] = ask(stack, slice_, prompt)
+        answers[slice_] = answer_clicks(stack, slice_, points, old)
     return answers
-
-
-def _anchored(points: Points, old: NDArray[np.bool_]) -> Points:
-    """Clicks with one inside the mask they correct, unless there is one already.
-
-    SAM reads correcting clicks without the click that made the mask as another object: mean DSC over
-    14 objects fell from 0.34 to 0.07 after one correction, and rose to 0.52 with the click.
-    """
-    inside = [old[round(y), round(x)] for x, y in points.xy]
-    if any(i and label for i, label in zip(inside, points.labels, strict=True)):
-        return points
-    y, x = np.indices(old.shape)
-    reach = int(old.sum()) / 16  # a click outside the object speaks for a quarter of its width
-    kept = old.copy()
-    for (px, py), label in zip(points.xy, points.labels, strict=True):
-        if not label:
-            kept &= (x - px) ** 2 + (y - py) ** 2 > reach
-    if not kept.any():
-        return points
-    return replace(points, xy=(deepest_point(kept), *points.xy), labels=(1, *points.labels))

@@ -233,3 +233,14 @@ def test_an_end_is_where_it_is_whatever_the_order_of_the_corrections() -> None:
     one, other = (seg.correct(image, before, *p, **FREE)["a"] for p in ((end, more), (more, end)))
     np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(one, truth)  # settled on both sides: a gap, no end
+
+
+def test_an_end_clears_nothing_beyond_the_slices_of_the_run() -> None:
+    truth = ball(SHAPE, CENTRE, 7)
+    image = volume(truth)
+    before = existing(image, ball=truth)
+    before.segments[0].prompted = (8,)
+    seg, _ = segmenter("lite-medsam")
+    none = Mask(np.zeros(SHAPE[1:], dtype=bool), 12, "ball", as_drawn=True)
+    after = seg.correct(image, before, none, slices="5:14", **FREE)
+    assert list(np.flatnonzero(after["ball"].any((1, 2)))) == [*range(3, 12), 15, 16, 17]

@@ -326,3 +326,13 @@ def test_whatever_a_damaged_session_holds_it_is_refused(
                 continue
             assert field == "options" or (field, value) == ("position", 1)
             assert again.objects in ([], ["object 1"])
+
+
+def test_removing_another_object_leaves_the_current_one_current(session: Session) -> None:
+    for name in ("a", "b", "c"):
+        session.new_object(name)
+    session.select("a")
+    session.remove_object("b")
+    assert session.step.current == "a"
+    session.remove_object()
+    assert session.step.current == "c"

@@ -67,7 +67,7 @@ def correct(
         below = max((k for k in fixed if k < slice_), default=None)
         above = min((k for k in fixed if k > slice_), default=None)
         if not answer.mask.any():
-            _end_object(after, slice_, fixed)
+            _end_object(after, slice_, fixed, limits)
         first = limits[0] if below is None else (below + slice_) // 2 + 1
         last = limits[1] if above is None else (slice_ + above) // 2
         for step, end in ((1, min(last, limits[1])), (-1, max(first, limits[0]))):
@@ -76,12 +76,14 @@ def correct(
     return after
 
 
-def _end_object(after: SliceMasks, slice_: int, fixed: list[int]) -> None:
+def _end_object(after: SliceMasks, slice_: int, fixed: list[int], limits: tuple[int, int]) -> None:
     """Clear what lies beyond an empty slice, where one side alone has slices the user settled."""
     held = [k for k in fixed if k in after.masks and after.masks[k].any()]
     if not held or min(held) < slice_ < max(held):
         return
-    for k in [k for k in after.masks if (k > slice_) == (max(held) < slice_) and k != slice_]:
+    first, last = limits
+    first, last = (slice_ + 1, last) if max(held) < slice_ else (first, slice_ - 1)
+    for k in range(first, last + 1):
         after.clear(k)
 
 

@@ -115,7 +115,7 @@ class Session:
         self.history[self.position] = replace(self.step, current=self._known(name))
 
     def remove_object(self, name: str | None = None) -> None:
-        """Take an object out; `undo` brings it back.
+        """Take an object out; `undo` brings it back. After the current one the last is current.
 
         Raises:
             PromptError: no such object.
@@ -123,7 +123,8 @@ class Session:
         name = self._known(name)
         objects = {k: v for k, v in self.step.objects.items() if k != name}
         prompts = {k: v for k, v in self.step.prompts.items() if k != name}
-        self._do(f"remove {name}", objects, prompts, next(reversed(objects), None))
+        current = self.step.current if name != self.step.current else next(reversed(objects), None)
+        self._do(f"remove {name}", objects, prompts, current)
 
     def add_box(
         self, xyxy: Sequence[float], slice: int | None = None, object: str | None = None

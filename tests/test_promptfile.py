@@ -225,3 +225,8 @@ def test_runs_of_endless_digits_are_refused_in_few_words() -> None:
     with pytest.raises(PromptError, match="runs start:length") as caught:
         parse_prompts({"objects": [{"masks": [mask]}]})
     assert len(str(caught.value)) < 200
+
+
+def test_an_object_without_prompts_is_named() -> None:
+    with pytest.raises(PromptError, match=r"objects\[1\]: at least one prompt for 'b', got none"):
+        parse_prompts({"objects": [{"box3d": [1, 2, 3, 5, 6, 7]}, {"name": "b", "boxes": []}]})

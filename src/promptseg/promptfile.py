@@ -99,7 +99,7 @@ def parse_prompts(content: Any, where: str = "prompts") -> PromptFile:
         default = "" if isinstance(entry, dict) and "name" in entry else next(free)
         prompts += _object_prompts(entry, default, axis, f"{where}: objects[{k}]")
     if not prompts:
-        raise PromptError(f"{where}: at least one prompt", "none")
+        raise PromptError(f"{where}: at least one object", "none")
     return PromptFile(tuple(prompts), image, axis)
 
 
@@ -141,6 +141,8 @@ def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str
         with _at(f"{where}.box3d_mm"):
             values = _numbers(entry["box3d_mm"], f"{where}.box3d_mm")
             prompts.append(Millimetres("box3d", (values[:3], values[3:]), name=name, axis=axis))
+    if not prompts:
+        raise PromptError(f"{where}: at least one prompt for {name!r}", "none")
     return prompts
 
 

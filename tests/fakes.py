@@ -21,7 +21,7 @@ class BrightPredictor(Predictor):
     """Masks are the pixels of at least `level` inside the box.
 
     A click inside adds the bright patch it lies on, a click outside takes its patch away from the mask
-    prompt; a mask prompt alone gives itself.
+    prompt; a mask prompt with clicks alone, or alone, gives itself.
     """
 
     def __init__(self, level: int = 128, card: str = "lite-medsam") -> None:
@@ -67,9 +67,9 @@ class BrightPredictor(Predictor):
             if box is not None:
                 self.boxes.append(tuple(float(v) for v in box))
                 x0, y0, x1, y1 = np.round(box).astype(int)
-                mask[:] = False
-                mask[y0 : y1 + 1, x0 : x1 + 1] = True
-                mask &= bright
+                within = np.zeros_like(mask)
+                within[y0 : y1 + 1, x0 : x1 + 1] = True
+                mask = within & (mask if points and mask.any() else bright)
             for (x, y), label in zip(
                 *((points[0][k], points[1][k]) if points else ((), ())), strict=True
             ):

@@ -37,7 +37,7 @@ def test_the_example_of_the_design_is_read() -> None:
         (
             Box((120, 80, 200, 160), 40, "liver", "z"),
             Points(((150, 110), (170, 90)), (1, 0), 40, "lesion", "z"),
-            Box3D((30, 40, 12, 60, 70, 20), "node"),
+            Box3D((30, 40, 12, 60, 70, 20), "node", "z"),
         ),
         "scan.nii.gz",
         "z",
@@ -75,7 +75,7 @@ def test_what_is_written_is_read_again(axis: Axis) -> None:
         Box((1.5, 2, 13, 14.25), 5, "a", axis),
         Points(((3, 4), (5, 6)), (1, 0), 4, "a", axis),
         Points(((7, 8),), (1,), 6, "a", axis),
-        Box3D((1, 2, 3, 4, 5, 6), "b"),
+        Box3D((1, 2, 3, 4, 5, 6), "b", axis),
     )
     objects = group_by_object(prompts, VOLUME)
     content = json.loads(json.dumps(prompts_to_json(objects, axis, "scan.nii.gz")))
@@ -202,3 +202,31 @@ def test_missing_files_are_prompt_errors(tmp_path: Path) -> None:
         read_prompt_file(tmp_path / "none.json")
     with pytest.raises(PromptError, match=r"^expected a prompt file"):
         read_prompt_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "entry", [{"box3d": [1, 2, 3, 5, 6, 7]}, {"points": [{"xyz_mm": [3, 4, 5]}]}]
+)
+def test_the_axis_of_a_file_holds_for_every_kind_of_prompt(entry: dict[str, Any]) -> None:
+    file = parse_prompts({"axis": "y", "objects": [entry]})
+    assert [p.axis for p in file.prompts] == ["y"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400", "5.5"])
+def test_a_marker_slice_that_is_no_index_is_refused(number: str) -> None:
+    ends = json.loads(f"[[1, 2, {number}], [3, 4, {number}]]")
+    content = {"objects": [{"markers": [{"long": ends}]}]}
+    with pytest.raises(PromptError, match=r"markers\[0\]: slice to be a whole number"):
+        parse_prompts(content)
+
+
+def test_runs_of_endless_digits_are_refused_in_few_words() -> None:
+    mask = {"size": [4, 4], "runs": "1:" + "1" * 5000}
+    with pytest.raises(PromptError, match="runs start:length") as caught:
+        parse_prompts({"objects": [{"masks": [mask]}]})
+    assert len(str(caught.value)) < 200
+
+
+def test_an_object_without_prompts_is_named() -> None:
+    with pytest.raises(PromptError, match=r"objects\[1\]: at least one prompt for 'b', got none"):
+        parse_prompts({"objects": [{"box3d": [1, 2, 3, 5, 6, 7]}, {"name": "b", "boxes": []}]})

@@ -99,7 +99,7 @@ def parse_prompts(content: Any, where: str = "prompts") -> PromptFile:
         default = "" if isinstance(entry, dict) and "name" in entry else next(free)
         prompts += _object_prompts(entry, default, axis, f"{where}: objects[{k}]")
     if not prompts:
-        raise PromptError(f"{where}: at least one prompt", "none")
+        raise PromptError(f"{where}: at least one object", "none")
     return PromptFile(tuple(prompts), image, axis)
 
 
@@ -128,7 +128,7 @@ def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str
                 prompts.append(Box(values, _slice(box, place), name, axis))
             else:
                 corners = (values[: len(values) // 2], values[len(values) // 2 :])
-                prompts.append(Millimetres("box", corners, (), _slice(box, place), name))
+                prompts.append(Millimetres("box", corners, (), _slice(box, place), name, axis))
     prompts += _clicks(entry, name, axis, where)
     for mask, place in _entries(entry, "masks", {"slice", "size", "runs", "as_drawn"}, where):
         prompts.append(_mask(mask, name, axis, place))
@@ -136,11 +136,13 @@ def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str
         prompts.append(_marker(marker, name, axis, place))
     if "box3d" in entry:
         with _at(f"{where}.box3d"):
-            prompts.append(Box3D(_numbers(entry["box3d"], f"{where}.box3d"), name))
+            prompts.append(Box3D(_numbers(entry["box3d"], f"{where}.box3d"), name, axis))
     if "box3d_mm" in entry:
         with _at(f"{where}.box3d_mm"):
             values = _numbers(entry["box3d_mm"], f"{where}.box3d_mm")
-            prompts.append(Millimetres("box3d", (values[:3], values[3:]), name=name))
+            prompts.append(Millimetres("box3d", (values[:3], values[3:]), name=name, axis=axis))
+    if not prompts:
+        raise PromptError(f"{where}: at least one prompt for {name!r}", "none")
     return prompts
 
 
@@ -156,9 +158,8 @@ def _clicks(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> 
         values = _numbers(point.get("xy", point.get("xyz_mm")), place)
         with _at(place):
             if "xyz_mm" in point:
-                prompts.append(
-                    Millimetres("points", (values,), (label,), _slice(point, place), name)
-                )
+                where_mm = (values,), (label,), _slice(point, place)
+                prompts.append(Millimetres("points", *where_mm, name, axis))
                 continue
             single = Points((values,), (label,), name=name, axis=axis)
         xy, labels = by_slice.setdefault(_slice(point, place), ([], []))
@@ -204,7 +205,7 @@ def _marker(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> 
         )
     if slice_ is None and slices:
         number = slices.pop()
-        slice_ = _slice({"slice": int(number) if number == int(number) else number}, where)
+        slice_ = _slice({"slice": int(number) if number % 1 == 0 else number}, where)
     with _at(where):
         return Marker(**lines, slice=slice_, name=name, axis=axis)
 

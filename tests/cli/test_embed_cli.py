@@ -178,3 +178,19 @@ def test_the_real_model_gives_the_same_mask_bit_for_bit(
         json.loads((tmp_path / run / "mask.json").read_text()) for run in ("fresh", "recalled")
     ]
     assert facts[0]["objects"] == facts[1]["objects"]
+
+
+def test_a_replay_encodes_afresh(
+    fake: BrightPredictor, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out, kept = folder / "a.nii.gz", tmp_path / "mask.nii.gz", tmp_path / "embeddings"
+    first = segment(source, out, "--box", "12,12,36,36@3", "--embeddings", kept)
+    again = tmp_path / "again.nii.gz"
+    replay = ["segment", "--replay", tmp_path / "mask.json", "-o", again, "--embeddings", kept]
+    assert main(list(map(str, replay))) == 0
+    said = capsys.readouterr()
+    assert "a replay encodes every slice afresh: --embeddings is not used" in said.err
+    assert "replay      the same masks, bit for bit" in said.out
+    timings = json.loads((tmp_path / "again.json").read_text())["timings"]
+    assert timings["slices_encoded"] == first["slices_encoded"]
+    assert timings["slices_recalled"] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,45 @@ def test_a_click_in_mm_is_the_click_in_voxels(scan: Path, tmp_path: Path) -> Non
         assert run("-i", scan, "-o", out, "--point", point, "--force", "--slices", "5:5") == 0
         results.append(np.asarray(nib.load(out).dataobj))
     np.testing.assert_array_equal(*results)
+
+
+def test_a_provenance_that_cannot_be_replayed_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts: dict[str, Any] = {
+        "software": {},
+        "options": {},
+        "model": {"name": "lite-medsam", "device": "cpu", "weights_sha256": "0"},
+        "input": {"path": "scan.nii.gz", "voxels_sha256": "0"},
+        "prompts": {"objects": [{"box3d": [0, 0, 0, 1, 1, 1]}]},
+        "masks_sha256": "0",
+    }
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"session": ["box on a"]}, "got .* of a session.*resume the session file instead"),
+        ({"model": None}, "expected the provenance of an earlier run"),
+        ({"model": {}}, "expected the provenance of an earlier run"),
+        ({"input": 3}, "expected the provenance of an earlier run"),
+        ({"software": []}, "expected the provenance of a segmentation"),
+        ({"masks_sha256": None}, "expected the provenance of a segmentation"),
+        ({"command": [1]}, "expected the provenance of an earlier run"),
+    ]
+    for change, message in cases:
+        file = tmp_path / "facts.json"
+        file.write_text(json.dumps({**facts, **change}))
+        assert run("--replay", file, "-o", tmp_path / "mask.nii.gz") == 2
+        assert re.search(message, capsys.readouterr().err)
+    file.write_text("[" * 100_000)
+    assert run("--config", file) == 2
+
+
+def test_prompts_outside_the_image_are_refused_before_weights_are_fetched(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from promptseg.segment import job
+
+    monkeypatch.delattr(job, "load")
+    for box, message in (("1,1,5,5@12", "a slice from 0 to 11"), ("1,1,64,5@3", "x 0..63")):
+        assert run("-i", scan, "-o", tmp_path / "mask.nii.gz", "--box", box) == 2
+        assert message in capsys.readouterr().err
+    assert run("-i", scan, "-o", tmp_path / "mask.nii.gz") == 2
+    assert "expected at least one prompt" in capsys.readouterr().err

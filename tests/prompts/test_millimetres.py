@@ -138,3 +138,20 @@ def test_a_prompt_file_takes_mm(tmp_path: Path) -> None:
     file.write_text(json.dumps({"objects": [entry]}))
     with pytest.raises(PromptError, match="the field xy or xyz_mm, got xy and xyz_mm"):
         read_prompt_file(file)
+
+
+def test_z_and_a_slice_contradict_each_other() -> None:
+    for parse, text in ((parse_box, "0,0,5,9,9,5mm@7"), (parse_point, "0,0,5mm,+@7")):
+        with pytest.raises(PromptError, match="either z in mm or a slice, got both"):
+            parse(text)
+
+
+def test_points_without_labels_and_boxes_without_corners_are_refused() -> None:
+    for labels in ((), (1,), (1, 0, 1)):
+        with pytest.raises(PromptError, match=r"one label .* per point"):
+            Millimetres("points", ((1, 1, 1), (2, 2, 2)), labels)
+    with pytest.raises(PromptError, match="at least one point"):
+        Millimetres("points", ())
+    for what in ("box", "box3d"):
+        with pytest.raises(PromptError, match="two opposite corners"):
+            Millimetres(what, ((1, 1, 1),))  # type: ignore[arg-type]

@@ -315,3 +315,12 @@ def test_more_objects_than_a_label_image_holds_are_refused() -> None:
     with pytest.raises(PromptError, match="at most 65535 objects"):
         group_by_object(boxes, Geometry.pixels((5, 5)))
     assert len(group_by_object(boxes[:-1], Geometry.pixels((5, 5)))) == 65_535
+
+
+def test_spaces_stand_around_numbers_and_never_within_one() -> None:
+    assert parse_box(" 1 , 2,3 ,4 @ 5 = a b ") == Box((1, 2, 3, 4), 5, "a b")
+    assert parse_point("1, 2, - @3") == Points(((1, 2),), (0,), 3)
+    with pytest.raises(PromptError, match="a box written"):
+        parse_box("1,2,30 1,40")
+    with pytest.raises(PromptError, match="a box written"):
+        parse_box("1,2,3,4@" + "9" * 5000)

@@ -232,3 +232,72 @@ def test_a_neighbour_that_fits_as_well_keeps_its_mask() -> None:
     assert (found[10] == truth[10]).all()
     assert (found[9] == truth[10]).all()
     assert (found[11] == truth[10]).all()
+
+
+def test_slices_along_another_axis_do_not_count_as_settled() -> None:
+    truth = np.zeros(SHAPE, dtype=bool)
+    truth[2:18, 5:35, 5:35] = True
+    seg, _ = segmenter("lite-medsam")
+    first = seg.segment(volume(truth), Box((5, 5, 20, 34), 14, "a"), **FREE)
+    assert first.segments[0].prompted == (14,)
+    drawn = Mask(truth[:, 20], 20, "a", "y", as_drawn=True)
+    fixed = seg.correct(first.image, first, drawn, **FREE)  # type: ignore[arg-type]
+    assert fixed.segments[0].prompted == (20,)
+    np.testing.assert_array_equal(fixed["a"], truth)  # slice 14 along y is no limit
+    assert set(fixed.segments[0].quality) == set(range(5, 35))
+
+
+def test_an_end_is_where_it_is_whatever_the_order_of_the_corrections() -> None:
+    truth = np.zeros(SHAPE, dtype=bool)
+    truth[2:9, 5:35, 5:35] = True
+    truth[11:14] = truth[15:18] = truth[5]
+    image = volume(truth)
+    before = existing(image, a=truth & (np.indices(SHAPE)[0] < 14))
+    before.segments[0].prompted = (5,)
+    seg, _ = segmenter("lite-medsam")
+    end = Mask(np.zeros(SHAPE[1:], bool), 10, "a", as_drawn=True)
+    more = Box((5, 5, 34, 34), 16, "a")
+    one, other = (seg.correct(image, before, *p, **FREE)["a"] for p in ((end, more), (more, end)))
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(one, truth)  # settled on both sides: a gap, no end
+
+
+def test_an_end_clears_nothing_beyond_the_slices_of_the_run() -> None:
+    truth = ball(SHAPE, CENTRE, 7)
+    image = volume(truth)
+    before = existing(image, ball=truth)
+    before.segments[0].prompted = (8,)
+    seg, _ = segmenter("lite-medsam")
+    none = Mask(np.zeros(SHAPE[1:], dtype=bool), 12, "ball", as_drawn=True)
+    after = seg.correct(image, before, none, slices="5:14", **FREE)
+    assert list(np.flatnonzero(after["ball"].any((1, 2)))) == [*range(3, 12), 15, 16, 17]
+
+
+def test_past_the_old_ends_a_correction_spreads_from_a_slice_without_a_mask_alone() -> None:
+    truth = ball(SHAPE, CENTRE, 7)
+    image = volume(truth)
+    short = truth & (np.indices(SHAPE)[0] >= 9)
+    seg, _ = segmenter("lite-medsam")
+    box = box_of_mask(truth[10])
+    assert box is not None
+    inside = seg.correct(image, existing(image, ball=short), Box(box, 10, "ball"), **FREE)
+    assert not inside["ball"][:9].any()
+    box = box_of_mask(truth[7])
+    assert box is not None
+    beyond = seg.correct(image, existing(image, ball=short), Box(box, 7, "ball"), **FREE)
+    np.testing.assert_array_equal(beyond["ball"][4:], truth[4:])
+
+
+def test_a_click_on_a_slice_without_a_mask_comes_with_the_nearest_one() -> None:
+    truth = ball(SHAPE, CENTRE, 7)
+    image = volume(truth)
+    short = truth & (np.indices(SHAPE)[0] >= 9)
+    seg, predictor = segmenter()
+    click = Points(((24, 20),), (1,), 7, "ball")
+    after = seg.correct(image, existing(image, ball=short), click, propagate="none")
+    assert predictor.asked == [{"box", "point", "mask"}]
+    assert predictor.boxes == [box_of_mask(truth[9])]
+    assert after["ball"][7].any()
+    outside = Points(((24, 20),), (0,), 7, "ball")
+    with pytest.raises(PromptError, match="where it has no mask"):
+        seg.correct(image, existing(image, ball=short), outside)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from fakes import BrightPredictor, ball
 from promptseg.errors import InputError, OutputError, PromptError, UnsupportedPromptError
 from promptseg.geometry import Geometry
 from promptseg.image import Image
+from promptseg.prompts import Box
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter
 from promptseg.segment.session import Session
@@ -170,3 +174,165 @@ def test_the_result_says_what_made_it(session: Session, tmp_path: Path) -> None:
     assert found.provenance["session"] == ["new a", "box on a"]
     found.save(tmp_path / "mask.nii.gz")
     assert (tmp_path / "mask.json").exists()
+
+
+LINES_A = (((7, 20), (17, 20)), ((12, 15), (12, 25)))
+
+
+def test_marker_lines_are_gathered_until_two_slices_have_them(session: Session) -> None:
+    session.new_object("a")
+    assert session.waiting == []
+    assert session.add_marker(*LINES_A, slice=8) is None
+    assert session.waiting == ["a"]
+    with pytest.raises(
+        PromptError, match=r"at least one prompted object.*mark a second slice of 'a'"
+    ):
+        session.result()
+    assert session.add_marker(((8, 20), (16, 20)), slice=8) is None  # the same slice again
+    found = session.add_marker(*LINES_A, slice=12)
+    assert found is not None
+    assert session.waiting == []
+    np.testing.assert_array_equal(found.mask(SHAPE)[8:13], A[8:13])
+    assert found.prompted == (8, 12)
+    more = session.add_marker(*LINES_A, slice=15)
+    assert more is not None
+    assert more.label == found.label
+    np.testing.assert_array_equal(more.mask(SHAPE)[8:16], A[8:16])
+    session.undo()
+    np.testing.assert_array_equal(session.result()["a"], found.mask(SHAPE))
+    session.undo()
+    assert session.waiting == ["a"]
+
+
+def test_an_object_of_marker_lines_is_corrected_and_others_take_none(session: Session) -> None:
+    session.add_marker(*LINES_A, slice=8)
+    before = session.step
+    with pytest.raises(
+        PromptError, match="marker lines alone for 'object 1', got a box too; mark an"
+    ):
+        session.add_box(BOX_A, slice=10)
+    assert session.step is before
+    session.add_marker(*LINES_A, slice=12)
+    empty = session.add_mask(np.zeros(SHAPE[1:], bool), slice=10)
+    assert not empty.mask(SHAPE)[10].any()
+    with pytest.raises(PromptError, match="got a mask too; mark a new object, or undo"):
+        session.add_marker(*LINES_A, slice=14)
+    session.undo()
+    assert session.add_marker(*LINES_A, slice=14) is not None
+
+
+def test_objects_that_wait_are_saved_and_left_out_of_the_result(
+    session: Session, image: Image, tmp_path: Path
+) -> None:
+    session.add_box(BOX_B, slice=10, object="b")
+    session.add_marker(*LINES_A, slice=8, object="a")
+    assert list(session.result().names.values()) == ["b"]
+    assert [o["name"] for o in session.result().provenance["prompts"]["objects"]] == ["b"]
+    again = Session.resume(session.save(tmp_path / "work.npz"), session.segmenter, image)
+    assert again.waiting == ["a"]
+    found = again.add_marker(*LINES_A, slice=12)
+    assert found is not None
+    np.testing.assert_array_equal(found.mask(SHAPE)[8:13], A[8:13])
+
+
+def test_selecting_is_no_step_and_leaves_redo_alone(session: Session) -> None:
+    session.add_box(BOX_A, slice=10, object="a")
+    session.add_box(BOX_B, slice=10, object="b")
+    session.add_mask(B[10], slice=10)
+    session.undo()
+    session.select("a")
+    assert session.step.current == "a"
+    assert session.redo()
+    assert session.undo()
+    assert session.step.current == "a"
+    session.undo()
+    assert session.objects == ["a"]
+
+
+def test_a_box_that_found_nothing_is_no_limit_for_the_next(session: Session) -> None:
+    assert session.add_box((42, 30, 46, 35), slice=4).is_empty
+    found = session.add_box(BOX_A, slice=10)
+    np.testing.assert_array_equal(found.mask(SHAPE), A)
+    assert found.label == 1
+    picture = Image(session.image.voxels[10], Geometry.pixels(SHAPE[1:]), "CT")
+    flat = Session(session.segmenter, picture, session.options)
+    flat.add_box(BOX_A)
+    assert flat.add_mask(np.zeros(SHAPE[1:], bool)).is_empty
+    np.testing.assert_array_equal(flat.add_point((36, 20)).mask(SHAPE[1:]), B[10])
+
+
+def test_an_emptied_slice_stays_empty_when_the_object_starts_again(session: Session) -> None:
+    session.add_box(BOX_A, slice=10)
+    nothing = np.zeros(SHAPE[1:], bool)
+    for k in range(5, 16):
+        emptied = session.add_mask(nothing, slice=k)
+    assert emptied.is_empty
+    found = session.add_box(BOX_A, slice=8).mask(SHAPE)
+    assert list(np.flatnonzero(found.any((1, 2)))) == [8]
+
+
+def test_clicks_before_a_drawn_mask_do_not_come_back(
+    session: Session, image: Image, tmp_path: Path
+) -> None:
+    session.add_box(BOX_A, slice=10)
+    session.add_point((12, 20), slice=10, positive=False)
+    session.add_mask(A[10], slice=10)
+    again = Session.resume(session.save(tmp_path / "work.npz"), session.segmenter, image)
+    for one in (session, again):
+        found = one.add_point((36, 20), slice=10)
+        np.testing.assert_array_equal(found.mask(SHAPE)[10], (A | B)[10])
+    assert repr(again.step.prompts) == repr(session.step.prompts)
+
+
+def test_slices_of_a_session_lie_along_one_axis(image: Image, tmp_path: Path) -> None:
+    segmenter = Segmenter(BrightPredictor(card="mobile-sam"))
+    box = Box((7, 5, 17, 15), 20, axis="y")
+    with pytest.raises(PromptError, match="along z, as all of this session, got one along y"):
+        Session(segmenter, image).add(box)
+    session = Session(segmenter, image, SegmentOptions(axis="y", min_iou=0, min_area=0))
+    session.add(box)
+    session.add_point((36, 10), slice=20)
+    again = Session.resume(session.save(tmp_path / "work.npz"), segmenter, image)
+    assert again.step.prompts == session.step.prompts
+    again.add_box((7, 5, 17, 15), slice=21)
+    assert again.result().segments[0].prompted == (20, 21)
+    assert again.result().provenance["options"]["axis"] == "y"
+    assert again.result().provenance["options"]["propagate"] == "box+mask"
+
+
+def test_whatever_a_damaged_session_holds_it_is_refused(
+    session: Session, image: Image, tmp_path: Path
+) -> None:
+    session.add_box(BOX_A, slice=10)
+    path = session.save(tmp_path / "work.npz")
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        bytes_ = bytearray(whole)
+        bytes_[random.integers(len(bytes_))] ^= int(random.integers(1, 256))
+        path.write_bytes(bytes_)
+        with contextlib.suppress(InputError):  # or it did not matter
+            Session.resume(path, session.segmenter, image)
+    with np.load(io.BytesIO(whole)) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    content = json.loads(arrays["session"].tobytes())
+    for field in ("image", "options", "steps", "position"):
+        for value in (None, 7, -1, "x", [], {}, [1], {"axis": "q"}, {"window": 1}):
+            changed = json.dumps({**content, field: value}).encode()
+            np.savez(path, **{**arrays, "session": np.frombuffer(changed, np.uint8)})
+            try:
+                again = Session.resume(path, session.segmenter, image)
+            except InputError:
+                continue
+            assert field == "options" or (field, value) == ("position", 1)
+            assert again.objects in ([], ["object 1"])
+
+
+def test_removing_another_object_leaves_the_current_one_current(session: Session) -> None:
+    for name in ("a", "b", "c"):
+        session.new_object(name)
+    session.select("a")
+    session.remove_object("b")
+    assert session.step.current == "a"
+    session.remove_object()
+    assert session.step.current == "c"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from promptseg.errors import InputError, PromptError, UnsupportedPromptError
 from promptseg.geometry import AXES, Axis, Geometry
 from promptseg.image import Image
 from promptseg.prompts import Box, Box3D, Points, box_of_mask
+from promptseg.segment.predictor import Prediction
 from promptseg.segment.segmenter import Segmenter
 from promptseg.segment.volume import PropagationRule, grown_box
 
@@ -308,3 +310,33 @@ def test_an_object_the_model_doubts_is_flagged(caplog: pytest.LogCaptureFixture)
         assert result.segments[0].doubtful is doubtful
         assert result.provenance["objects"][0]["low_confidence"] is doubtful
         assert ("low confidence in 'ball'" in caplog.text) is doubtful
+
+
+def test_a_model_that_gives_no_chance_at_all_is_doubted() -> None:
+    truth = ball(SHAPE, CENTRE, 5)
+    predictor = BrightPredictor()
+    decode = predictor.decode
+
+    def hopeless(*arguments: Any, **prompt: Any) -> Prediction:
+        return dataclasses.replace(decode(*arguments, **prompt), iou=np.zeros(1, np.float32))
+
+    predictor.decode = hopeless  # type: ignore[method-assign]
+    segment = Segmenter(predictor).segment(volume(truth), box_on(truth, 10, "z")).segments[0]
+    assert segment.predicted_iou == 0
+    assert segment.doubtful
+
+
+def test_progress_of_a_run_that_failed_is_not_told_to_the_next() -> None:
+    truth = ball(SHAPE, CENTRE, 5)
+    image, predictor = volume(truth), BrightPredictor()
+    segmenter = Segmenter(predictor)
+    told = []
+
+    def stop(done: int, name: str) -> None:
+        told.append(done)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        segmenter.segment(image, box_on(truth, 10, "z"), progress=stop)
+    segmenter.segment(image, box_on(truth, 8, "z"))
+    assert told == [1]

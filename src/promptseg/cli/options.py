@@ -90,7 +90,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError("a configuration file", f"{path} ({error.strerror})") from error
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         first = str(error).splitlines()[0]
         raise InputError("a configuration in YAML or JSON", f"{path} ({first})") from None
     if not isinstance(content, dict):

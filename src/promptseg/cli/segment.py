@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.cli.options import parse
+from promptseg.errors import InputError
 from promptseg.segment.options import SegmentJob
 
 __all__ = ["run"]
@@ -33,12 +34,16 @@ def _from_config(content: dict[str, Any], path: Path, replay: bool) -> dict[str,
     """Fields from a configuration file, or from the provenance of an earlier run."""
     if "software" not in content or "options" not in content:
         return content
-    command = content.get("command") or {  # a provenance saved from Python has none
-        **content["options"],
-        "input": content["input"]["path"],
-        "model": content["model"]["name"],
-    }
-    if replay:
-        same = {"device": content["model"]["device"], "threads": content["model"].get("threads")}
-        command = {**command, **same}
-    return {**command, "prompts": str(path)}
+    try:
+        command = content.get("command") or {  # a provenance saved from Python has none
+            **content["options"],
+            "input": content["input"]["path"],
+            "model": content["model"]["name"],
+        }
+        if replay:
+            model = content["model"]
+            command = {**command, "device": model["device"], "threads": model.get("threads")}
+        return {**command, "prompts": str(path)}
+    except (KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError("the provenance of an earlier run", f"{path} ({reason})") from None

@@ -187,7 +187,7 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
         if not file:
             raise ModelError("NAME=FILE", repr(text), "write the path of a checkpoint after =")
         return name, Path(file).expanduser()
-    path = Path(model)
+    path = Path(model).expanduser()
     if path.is_file() or (path.suffix in _CHECKPOINTS and not equals):
         return None, path
     return find_card(name).name, None

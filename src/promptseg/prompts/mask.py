@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +14,8 @@ from promptseg.geometry import Axis, Geometry
 from promptseg.prompts.checks import drop_none, on_slice, whole
 
 __all__ = ["Mask", "box_of_mask", "from_runs", "to_runs"]
+
+_INDEX = re.compile("[0-9]{1,18}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +99,10 @@ def from_runs(runs: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
     mask = np.zeros(shape[0] * shape[1], dtype=bool)
     for run in runs.split():
         first, _, count = run.partition(":")
-        start, length = (int(n) if n.isascii() and n.isdigit() else -1 for n in (first, count))
+        start, length = (int(n) if _INDEX.fullmatch(n) else -1 for n in (first, count))
         if start < 0 or length < 1 or start + length > len(mask):
             raise PromptError(
-                f"runs start:length of pixels within {shape[0]} x {shape[1]}", repr(run)
+                f"runs start:length of pixels within {shape[0]} x {shape[1]}", repr(run[:40])
             )
         mask[start : start + length] = True
     return mask.reshape(shape)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from promptseg.errors import PromptError
 from promptseg.geometry import Axis, Geometry
-from promptseg.prompts.checks import numbers, on_slice, whole
+from promptseg.prompts.checks import listed, numbers, on_slice, whole
 from promptseg.prompts.planar import Box, Box3D, Points
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Millimetres:
         labels: 1 or 0 per point; none for boxes.
         slice: slice along the axis of the run, where z is not given.
         name: the object it belongs to.
+        axis: the axis slices are taken along; None takes the axis of the run.
         clip: a 3D box that reaches over the edge of the image is cut there, not refused.
     """
 
@@ -39,15 +40,31 @@ class Millimetres:
     labels: tuple[int, ...] = ()
     slice: int | None = None
     name: str | None = None
+    axis: Axis | None = None
     clip: bool = False
 
     kind: ClassVar[str] = "millimetres"
 
     def __post_init__(self) -> None:
+        count = len(self.lps)
+        if self.what == "points" and not 0 < count == len(self.labels):
+            raise PromptError(
+                "one label 1 (inside) or 0 (outside) per point, and at least one point",
+                f"{count} points with labels {list(self.labels)}",
+                "give as many labels as points",
+            )
+        if count < 2 if self.what == "box3d" else self.what == "box" and count != 2:
+            raise PromptError("two opposite corners of a box in mm", str(count))
         size = 3 if self.what == "box3d" or len(self.lps[0]) == 3 else 2
         expected = f"{size} coordinates in mm"
         object.__setattr__(self, "lps", tuple(numbers(p, size, expected) for p in self.lps))
         object.__setattr__(self, "slice", whole(self.slice))
+        if size == 3 and self.slice is not None:
+            raise PromptError(
+                "either z in mm or a slice",
+                f"both, {listed(self.lps[0])} mm and slice {self.slice}",
+                "leave one of them out",
+            )
 
     def place(self, geometry: Geometry, axis: Axis = "z") -> list[PlacedPrompt]:
         """The same prompt in indices; clicks on different slices become one `Points` each.
@@ -56,6 +73,7 @@ class Millimetres:
             PromptError: outside the image, a picture without a pixel size, a flat box that crosses
                 slices.
         """
+        axis = self.axis or axis
         if geometry.unit != "mm":
             raise PromptError(
                 "an image whose pixel size is known, for millimetres",
@@ -123,7 +141,7 @@ class Millimetres:
         touches = geometry.ndim == 3 and (high >= -0.5).all() and (low <= last + 0.5).all()
         if self.clip and touches:
             low, high = np.clip(low, 0, last), np.clip(high, 0, last)
-        return Box3D((*low.round(6).tolist(), *high.round(6).tolist()), self.name)
+        return Box3D((*low.round(6).tolist(), *high.round(6).tolist()), self.name, self.axis)
 
 
 def _on_voxels(index: NDArray[np.float64], last: NDArray[Any]) -> NDArray[np.float64]:

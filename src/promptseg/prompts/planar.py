@@ -64,12 +64,14 @@ class Box3D:
     Attributes:
         bounds: the six numbers.
         name: the object it belongs to.
+        axis: the axis along which it is followed; None takes the axis of the run.
     """
 
     kind: ClassVar[str] = "box"
 
     bounds: tuple[float, float, float, float, float, float]
     name: str | None = None
+    axis: Axis | None = None
 
     def __post_init__(self) -> None:
         expected = "a 3D box of 6 numbers x0,y0,z0,x1,y1,z1"
@@ -82,7 +84,7 @@ class Box3D:
             )
 
     def check(self, geometry: Geometry, axis: Axis = "z") -> Box3D:
-        """This box, if it lies inside the volume; it is the same along every axis.
+        """This box, if it lies inside the volume; its numbers are the same along every axis.
 
         Raises:
             PromptError: the image is a picture, or the box reaches outside.

@@ -11,7 +11,7 @@ from promptseg.prompts.planar import Box, Box3D, Points
 __all__ = ["parse_box", "parse_box3d", "parse_point"]
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_TAIL = r"(?:@(?P<slice>-?\d+))?(?:=(?P<name>.+))?"
+_TAIL = r"(?:@(?P<slice>-?\d{1,9}))?(?:=(?P<name>.+))?"
 
 
 def _numbers(*counts: int) -> str:
@@ -62,9 +62,9 @@ def parse_point(text: str) -> Points | Millimetres:
 
 
 def _without_spaces(text: str) -> str:
-    """Spaces may stand anywhere before the name and around it."""
+    """Spaces may stand around numbers, signs and the name, not within a number."""
     numbers, equals, name = text.partition("=")
-    return numbers.replace(" ", "") + equals + name.strip()
+    return re.sub(r"\s*(,|@|mm)\s*", r"\1", numbers).strip() + equals + name.strip()
 
 
 def _split(text: str) -> tuple[float, ...]:

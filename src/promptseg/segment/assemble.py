@@ -54,7 +54,8 @@ def segment_of(
         region[along] = slice(region[along].start + offset, region[along].stop + offset)
         segment.region = tuple(region)
     segment.measurements = measure(segment, image.geometry, axis)
-    segment.doubtful = (segment.predicted_iou or 1.0) < low_quality
+    iou = segment.predicted_iou
+    segment.doubtful = iou is not None and iou < low_quality
     return segment
 
 

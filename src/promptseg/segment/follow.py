@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from promptseg.errors import PromptError
 from promptseg.geometry import Axis
-from promptseg.prompts import Box, Marker, Mask, ObjectPrompts, Points, box_of_mask
+from promptseg.prompts import Box, Box3D, Marker, Mask, ObjectPrompts, Points, box_of_mask
 from promptseg.segment.projection import Bounds, logits_of_mask
 from promptseg.segment.stack import SliceStack
-from promptseg.segment.volume import Answer, PropagationRule, SliceMasks, ask, propagate
+from promptseg.segment.volume import Answer, PropagationRule, SliceMasks, ask, inside, propagate
 
-__all__ = ["Seed", "answer_seed", "boxes_between", "follow", "seeds_of"]
+__all__ = ["Seed", "answer_clicks", "answer_seed", "boxes_between", "follow", "seeds_of"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Seed:
         mask: a mask on it.
         reach: first and last slice it may spread to.
         bounds: XYXY that boxes and masks never leave.
+        interpolated: whether the box is made of markers on other slices, no prompt of its own.
     """
 
     slice: int
@@ -38,24 +42,19 @@ class Seed:
     mask: Mask | None = None
     reach: tuple[int, int] = (0, 0)
     bounds: Bounds | None = None
+    interpolated: bool = False
 
 
-def follow(
-    stack: SliceStack,
-    entry: ObjectPrompts,
-    rule: PropagationRule | None,
-    limits: tuple[int, int],
-) -> SliceMasks:
+def follow(stack: SliceStack, seeds: Iterable[Seed], rule: PropagationRule | None) -> SliceMasks:
     """Masks of one object on every slice it reaches; the union over its seeds.
 
     Args:
         stack: the slices.
-        entry: the object's prompts, placed.
+        seeds: where it starts; see `seeds_of`.
         rule: how masks reach other slices; None leaves every mask on its own slice.
-        limits: first and last slice that may be segmented.
     """
     found = SliceMasks()
-    for seed in seeds_of(entry, stack.axis, limits):
+    for seed in seeds:
         answer = answer_seed(stack, seed)
         found.add(seed.slice, answer)
         if rule is None or len(stack) == 1:
@@ -69,11 +68,14 @@ def follow(
 
 
 def answer_seed(stack: SliceStack, seed: Seed) -> Answer:
-    """The model's answer on the seed's slice; a drawn mask is its own answer."""
+    """The model's answer on the seed's slice; a drawn mask is its own, unless clicks correct it."""
     prompt: dict[str, Any] = {}
-    if seed.mask is not None:
-        if seed.mask.as_drawn:
-            return Answer(seed.mask.pixels)
+    if seed.mask is not None and seed.mask.as_drawn:
+        if seed.points is None:
+            return Answer(inside(seed.mask.pixels, seed.bounds))
+        if seed.mask.pixels.any():
+            return answer_clicks(stack, seed.slice, seed.points, seed.mask.pixels, seed.bounds)
+    elif seed.mask is not None:
         prompt["mask_logits"] = logits_of_mask(seed.mask.pixels, stack.embedding(seed.slice).frame)
         if "box" in stack.predictor.card.prompts:
             prompt["boxes"] = [box_of_mask(seed.mask.pixels)]
@@ -84,11 +86,41 @@ def answer_seed(stack: SliceStack, seed: Seed) -> Answer:
     return ask(stack, seed.slice, prompt, bounds=seed.bounds)
 
 
+def answer_clicks(
+    stack: SliceStack,
+    slice_: int,
+    points: Points,
+    mask: NDArray[np.bool_],
+    bounds: Bounds | None = None,
+    boxed: bool = True,
+) -> Answer:
+    """The model's answer to clicks together with the (rows, columns) mask they correct.
+
+    Args:
+        stack: the slices.
+        slice_: the clicked one.
+        points: the clicks, all those that made the mask among them if it is not `boxed`.
+        mask: the mask they correct; not empty.
+        bounds: XYXY that the answer never leaves.
+        boxed: whether the box of the mask is given too. SAM reads clicks at the border of a mask,
+            without the prompt that made it, as another object: on 71 slices of six datasets such
+            clicks left the mean DSC where it was (0.598), and took it to 0.647 with the box. Where
+            clicks alone have made the mask the box holds back what they say (0.57 against 0.81
+            after four rounds over 102 objects).
+    """
+    prompt: dict[str, Any] = {"points": ([points.xy], [points.labels])}
+    prompt["mask_logits"] = logits_of_mask(mask, stack.embedding(slice_).frame)
+    if boxed:
+        prompt["boxes"] = [_box_around(mask, points)]
+    return ask(stack, slice_, prompt, bounds=bounds)
+
+
 def seeds_of(entry: ObjectPrompts, axis: Axis, limits: tuple[int, int]) -> list[Seed]:
     """One seed per box or mask (with the clicks of its slice), or per slice with clicks alone.
 
     A prompted slice is answered by its own prompts; between two of them the object is what is found
-    from either side. Markers give every slice from the first to the last a box of its own.
+    from either side. Markers give every slice from the first to the last a box of its own. A 3D box
+    starts on its middle slice, unless that has a box or a mask, and nothing leaves it.
 
     Raises:
         PromptError: clicks outside the object alone.
@@ -98,33 +130,75 @@ def seeds_of(entry: ObjectPrompts, axis: Axis, limits: tuple[int, int]) -> list[
         parts[mask.slice or 0].append(Seed(mask.slice or 0, mask=mask))
     for box in entry.boxes:
         parts[box.slice or 0].append(Seed(box.slice or 0, box=box))
-    for slice_, points in joined_points(entry.points).items():
-        if slice_ not in parts and not any(points.labels):
+    marked = boxes_between(entry.markers)
+    drawn = {m.slice or 0 for m in entry.markers}
+    for k in marked.keys() - parts.keys():
+        parts[k].append(Seed(k, box=marked[k], interpolated=k not in drawn))
+
+    rooms = [_Room.of(box3d, axis, limits) for box3d in entry.boxes3d]
+    starts: dict[int, list[Seed]] = defaultdict(list)
+    for room in rooms:
+        if room.start not in parts:
+            starts[room.start].append(Seed(room.start, box=room.box, bounds=room.box.xyxy))
+
+    clicks = joined_points(entry.points)
+    for k, points in clicks.items():
+        there = starts if k in starts else parts
+        if k not in there and not any(points.labels):
             raise PromptError(
-                f"a box or a click inside {entry.name!r} on slice {slice_}",
+                f"a box or a click inside {entry.name!r} on slice {k}",
                 "clicks outside it alone",
                 "put them on a slice with a box or a positive click",
             )
-        parts[slice_] = [replace(s, points=points) for s in parts[slice_]] or [
-            Seed(slice_, points=points)
-        ]
-    prompted = sorted(parts)
+        there[k] = [replace(s, points=points) for s in there[k]] or [Seed(k, points=points)]
+
     seeds = []
-    for position, slice_ in enumerate(prompted):
-        below = prompted[position - 1] + 1 if position else limits[0]
-        above = prompted[position + 1] - 1 if position + 1 < len(prompted) else limits[1]
-        reach = (max(below, limits[0]), min(above, limits[1]))
-        seeds += [replace(s, reach=reach) for s in parts[slice_]]
-    for box3d in entry.boxes3d:
-        box, first, last_slice = box3d.on_axis(axis)
-        reach = (max(first, limits[0]), min(last_slice, limits[1]))
-        start = min(max(box.slice or 0, reach[0]), reach[1])
-        seeds.append(Seed(start, box=box, reach=reach, bounds=box.xyxy))
-    marked = boxes_between(entry.markers)
-    seeds += [
-        Seed(k, box=b, reach=(k, k)) for k, b in marked.items() if limits[0] <= k <= limits[1]
-    ]
-    return seeds
+    prompted = sorted({*parts, *clicks})
+    for seed in chain(*parts.values(), *starts.values()):
+        k = seed.slice
+        first, last = (k, k) if k in marked else _between(prompted, k, limits)
+        around = [r for r in rooms if r.holds(seed)]
+        if around:
+            first = max(first, min(r.first for r in around))
+            last = min(last, max(r.last for r in around))
+            seed = replace(seed, bounds=_around([r.box.xyxy for r in around]))
+        seeds.append(replace(seed, reach=(first, last)))
+    return sorted(seeds, key=lambda seed: seed.slice)
+
+
+@dataclass(frozen=True)
+class _Room:
+    """A 3D box: its rectangle, and its first, last and starting slice within the limits."""
+
+    box: Box
+    first: int
+    last: int
+    start: int
+
+    @classmethod
+    def of(cls, box3d: Box3D, axis: Axis, limits: tuple[int, int]) -> _Room:
+        box, first, last = box3d.on_axis(axis)
+        first, last = max(first, limits[0]), min(last, limits[1])
+        return cls(box, first, last, min(max(box.slice or 0, first), last))
+
+    def holds(self, seed: Seed) -> bool:
+        """Whether a seed is this box's own, or of another prompt on its slices."""
+        if seed.bounds is not None:
+            return seed.bounds == self.box.xyxy and seed.slice == self.start
+        return self.first <= seed.slice <= self.last
+
+
+def _around(boxes: list[Bounds]) -> Bounds:
+    """The rectangle around rectangles."""
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return min(x0), min(y0), max(x1), max(y1)
+
+
+def _between(prompted: list[int], k: int, limits: tuple[int, int]) -> tuple[int, int]:
+    """The first and last slice around `k` before another prompted one."""
+    below = max((p + 1 for p in prompted if p < k), default=limits[0])
+    above = min((p - 1 for p in prompted if p > k), default=limits[1])
+    return max(below, limits[0]), min(above, limits[1])
 
 
 def boxes_between(markers: list[Marker]) -> dict[int, Box]:
@@ -146,6 +220,7 @@ def boxes_between(markers: list[Marker]) -> dict[int, Box]:
     slices = range(marked[0], marked[-1] + 1)
     sides = np.stack([rectangles[k] for k in marked])
     between = np.stack([np.interp(slices, marked, side) for side in sides.T], axis=1)
+    between = between.round(6)  # what was a whole number stays one when it is rounded outwards
     name, axis = markers[0].name, markers[0].axis
     return {
         k: Box((math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)), k, name, axis)
@@ -162,3 +237,13 @@ def joined_points(points: list[Points]) -> dict[int, Points]:
             entry = replace(entry, xy=found[k].xy + entry.xy, labels=found[k].labels + entry.labels)
         found[k] = entry
     return found
+
+
+def _box_around(mask: NDArray[np.bool_], points: Points) -> Bounds:
+    """The box of a mask, enlarged to hold the positive clicks."""
+    box = box_of_mask(mask)
+    assert box is not None, "a mask that is not empty"
+    x0, y0, x1, y1 = box
+    clicked = [xy for xy, label in zip(points.xy, points.labels, strict=True) if label]
+    xs, ys = [x for x, _ in clicked], [y for _, y in clicked]
+    return min([x0, *xs]), min([y0, *ys]), max([x1, *xs]), max([y1, *ys])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,7 +19,14 @@ from promptseg.intensity import Intensity
 from promptseg.models.cards import model_file
 from promptseg.progress import step_progress
 from promptseg.promptfile import PromptFile, read_prompt_file
-from promptseg.prompts import Prompt, parse_box, parse_box3d, parse_point, place
+from promptseg.prompts import (
+    Prompt,
+    group_by_object,
+    parse_box,
+    parse_box3d,
+    parse_point,
+    place,
+)
 from promptseg.segment.existing import (
     markers_from_labels,
     masks_from_labels,
@@ -31,6 +39,8 @@ from promptseg.segment.replay import check_same_weights, compare, read_provenanc
 from promptseg.segment.segmenter import Segmenter, load
 
 __all__ = ["Outputs", "check_outputs", "load_for", "prompts_of", "run_job", "segment_file"]
+
+log = logging.getLogger("promptseg")
 
 _READ = ("input", "prompts", "mask", "markers", "correct", "config", "replay")
 _IN_PROMPTS = ("box", "box3d", "point", "prompts", "mask", "markers")
@@ -111,6 +121,8 @@ def segment_file(job: SegmentJob) -> Outputs:
         image.source.notes.append(f"the prompt file was written for {file.image}")
     prompts += _prompts_in_labels(job, image)
     format_for_output(file_for(job.output), image)
+    given = prompts or image.source.prompts
+    group_by_object(given, image.geometry, job.axis)  # what is refused is refused before downloads
     segmenter = load_for(job)
     if earlier:
         check_same_weights(earlier, segmenter.predictor, image)
@@ -144,13 +156,16 @@ def _prompts_in_labels(job: SegmentJob, image: Image) -> list[Prompt]:
 
 
 def load_for(job: SegmentJob) -> Segmenter:
-    """The model a job asks for."""
+    """The model a job asks for; for a replay, without embeddings that another machine may have made."""
+    kept = None if job.replay else job.embeddings
+    if kept != job.embeddings:
+        log.warning("a replay encodes every slice afresh: --embeddings is not used")
     return load(
         job.model,
         device=job.device,
         threads=job.threads,
         quiet=job.quiet,
-        embeddings=job.embeddings,
+        embeddings=kept,
         embeddings_limit=job.embeddings_limit,
     )
 

@@ -23,7 +23,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
     """The provenance of an earlier run.
 
     Raises:
-        InputError: not readable, or not a provenance of promptseg.
+        InputError: not readable, not a provenance of promptseg, or that of a session.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -31,12 +31,31 @@ def read_provenance(path: Path) -> dict[str, Any]:
         raise InputError("a provenance file", f"{path} ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise InputError("a provenance file in JSON", f"{path} ({str(error)[:100]})") from None
-    needed = {"software", "options", "model", "input", "masks_sha256"}
-    if not isinstance(content, dict) or not needed <= content.keys():
+    if not _is_provenance(content):
         raise InputError(
             "the provenance of a segmentation", str(path), "name the JSON beside a mask"
         )
-    return content
+    if "session" in content:
+        raise InputError(
+            "the provenance of one run",
+            f"{path} of a session, whose steps followed one another",
+            "resume the session file instead",
+        )
+    found: dict[str, Any] = content
+    return found
+
+
+def _is_provenance(content: Any) -> bool:
+    """Whether parsed JSON has what a replay needs."""
+    parts = ("software", "options", "model", "input")
+    if not isinstance(content, dict) or not all(isinstance(content.get(k), dict) for k in parts):
+        return False
+    hashes = (
+        content.get("masks_sha256"),
+        content["model"].get("weights_sha256"),
+        content["input"].get("voxels_sha256"),
+    )
+    return all(isinstance(value, str) for value in hashes)
 
 
 def check_same_weights(earlier: dict[str, Any], predictor: Predictor, image: Image) -> None:
@@ -82,15 +101,16 @@ def compare(earlier: dict[str, Any], path: Path, result: Segmentation) -> str:
 
 def _lowest_dsc(earlier: dict[str, Any], path: Path, result: Segmentation) -> float | None:
     """Lowest DSC of the objects against the earlier mask, if that file is still there."""
-    if result.image is None or "output" not in earlier:
+    output = earlier.get("output")
+    if result.image is None or not isinstance(output, str):
         return None
     try:
-        before = read_segmentation(path.with_name(Path(earlier["output"]).name), result.image)
+        before = read_segmentation(path.with_name(Path(output).name), result.image)
         scores = []
         for segment in result.segments:
             a, b = before[segment.name], result[segment.name]
             total = int(a.sum()) + int(b.sum())
             scores.append(2 * int((a & b).sum()) / total if total else 1.0)
-    except (PromptsegError, KeyError):
+    except (PromptsegError, KeyError, ValueError):
         return None
     return min(scores, default=None)

@@ -18,7 +18,7 @@ from promptseg.prompts import ObjectPrompts, Prompt, group_by_object
 from promptseg.segment.assemble import segment_of, slices_of
 from promptseg.segment.correct import correct
 from promptseg.segment.embeddings import EmbeddingStore
-from promptseg.segment.follow import follow
+from promptseg.segment.follow import follow, seeds_of
 from promptseg.segment.options import SegmentOptions, SliceOptions, parse_slices
 from promptseg.segment.predictor import Predictor
 from promptseg.segment.projection import Mode, kinds_of
@@ -103,12 +103,14 @@ class Segmenter:
         options = replace(options or SegmentOptions(), **changes)
         given = prompts or image.source.prompts
         run = self._prepare(image, given, options, progress)
+        seeds = [seeds_of(entry, run.options.axis, run.limits) for entry in run.objects]
         segments = []
-        for label, entry in enumerate(run.objects, start=1):
+        for label, (entry, starts) in enumerate(zip(run.objects, seeds, strict=True), start=1):
             run.at_work = entry.name
-            found = follow(run.stack, entry, run.rule, run.limits)
-            prompted = entry.slices, entry.clicked
-            segments.append(self._assembled(entry.name, label, found, run, *prompted))
+            found = follow(run.stack, starts, run.rule)
+            prompted = {s.slice for s in starts if not s.interpolated}
+            clicked = {s.slice for s in starts if s.box is None and s.mask is None}
+            segments.append(self._assembled(entry.name, label, found, run, prompted, clicked))
             if segments[-1].is_empty:
                 log.warning("%s: nothing was found for %r", image.name, entry.name)
         return self._finish(image, run, segments)
@@ -152,6 +154,7 @@ class Segmenter:
         options = replace(options or SegmentOptions(), **changes)
         named = [_named(p, segmentation) for p in prompts]
         run = self._prepare(image, named, options, progress)
+        segmentation = _along(segmentation, run.options.axis)
         corrections = {entry.name: entry for entry in run.objects}
         segments = []
         for old in segmentation.segments:
@@ -163,10 +166,9 @@ class Segmenter:
             before = slices_of(old, image, run.options.axis)
             agreement = run.options.agreement
             found = correct(run.stack, entry, before, old, run.rule, agreement, run.limits)
-            fresh = entry.clicked - before.masks.keys()
-            by_clicks = {*old.clicked, *fresh} - (entry.slices - entry.clicked)
-            prompted = {*old.prompted, *entry.slices}, by_clicks
-            segments.append(self._assembled(old.name, old.label, found, run, *prompted))
+            prompted = {*old.prompted, *entry.slices}
+            clicked = {*old.clicked} - (entry.slices - entry.clicked)
+            segments.append(self._assembled(old.name, old.label, found, run, prompted, clicked))
         result = self._finish(image, run, segments)
         earlier = segmentation.provenance
         result.provenance["corrects"] = {
@@ -186,7 +188,7 @@ class Segmenter:
         """Check everything there is to check before the first slice is encoded."""
         clock = time.perf_counter()
         objects = group_by_object(prompts, image.geometry, options.axis)
-        options = self._with_defaults(replace(options, axis=_common_axis(objects, options)))
+        options = self.resolved(replace(options, axis=_common_axis(objects, options)))
         mode = str(options.propagate)
         spreads = image.geometry.slice_count(options.axis) > 1 and mode != "none"
         for entry in objects:
@@ -214,8 +216,9 @@ class Segmenter:
             recalled_before=stack.recalled,
             prepare_s=time.perf_counter() - clock,
         )
-        if progress:
-            stack.on_encoded = lambda done: progress(done - run.encoded_before, run.at_work)
+        stack.on_encoded = progress and (
+            lambda done: progress(done - run.encoded_before, run.at_work)
+        )
         return run
 
     def _assembled(
@@ -238,7 +241,7 @@ class Segmenter:
             )
         return segment
 
-    def _with_defaults(self, options: SegmentOptions) -> SegmentOptions:
+    def resolved(self, options: SegmentOptions) -> SegmentOptions:
         """The options with the model's own choices where the user made none."""
         card = self.predictor.card
         return replace(
@@ -331,8 +334,19 @@ def _named(prompt: Prompt, segmentation: Segmentation) -> Prompt:
     )
 
 
+def _along(segmentation: Segmentation, axis: Axis) -> Segmentation:
+    """The segmentation as slices along `axis`: what is known of its slices along another is dropped."""
+    options = segmentation.provenance.get("options")
+    if not isinstance(options, dict) or options.get("axis", axis) == axis:
+        return segmentation
+    segments = [replace(s, prompted=(), clicked=(), quality={}) for s in segmentation.segments]
+    return replace(segmentation, segments=segments)
+
+
 def _common_axis(objects: list[ObjectPrompts], options: SegmentOptions) -> Axis:
-    axes = {p.axis for entry in objects for p in entry.planar if p.axis}
+    axes = {p.axis for entry in objects for p in (*entry.planar, *entry.boxes3d) if p.axis}
+    if options.axis != "z":  # z is the default, and need not be what the user asked for
+        axes.add(options.axis)
     if len(axes) > 1:
         raise PromptError(
             "prompts on slices of one axis", " and ".join(sorted(axes)), "run once per axis"

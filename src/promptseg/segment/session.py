@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 from promptseg.errors import PromptError
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segment, Segmentation
-from promptseg.prompts import Box, Box3D, Mask, Points, Prompt, place
+from promptseg.prompts import Box, Box3D, Marker, Mask, PlacedPrompt, Points, Prompt, place
+from promptseg.prompts.markers import Line
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter
 
@@ -26,14 +27,14 @@ class Step:
 
     Attributes:
         action: what was done, in words.
-        objects: every object by name, in order; None where nothing has been prompted yet.
-        prompts: every object's prompts by name, in the order they were given.
+        objects: every object by name, in order; None where there is no mask yet.
+        prompts: every object's prompts by name, placed, in the order they were given.
         current: the object that prompts without a name go to.
     """
 
     action: str
     objects: dict[str, Segment | None]
-    prompts: dict[str, tuple[Prompt, ...]]
+    prompts: dict[str, tuple[PlacedPrompt, ...]]
     current: str | None
 
 
@@ -41,8 +42,9 @@ class Session:
     """One image, its objects, and every step back and forth.
 
     The first prompt on an object segments it; every further one corrects it (see `Segmenter.correct`).
-    Embeddings are kept by the segmenter, so that nothing is encoded twice; undo and redo compute
-    nothing. A step that fails leaves the session as it was.
+    Marker lines are gathered: the object is segmented when two slices have them, and anew with every
+    further line. Embeddings are kept by the segmenter, so that nothing is encoded twice; undo and redo
+    compute nothing. A step that fails leaves the session as it was.
 
     Args:
         segmenter: the model.
@@ -80,6 +82,12 @@ class Session:
         return list(self.step.objects)
 
     @property
+    def waiting(self) -> list[str]:
+        """Names of the objects that have marker lines on one slice and no mask until there are more."""
+        step = self.step
+        return [name for name, s in step.objects.items() if s is None and step.prompts[name]]
+
+    @property
     def geometry(self) -> Geometry:
         """The grid of the image."""
         return self.image.geometry
@@ -99,16 +107,15 @@ class Session:
         return name
 
     def select(self, name: str) -> None:
-        """Make an object the current one.
+        """Make an object the current one: no step of its own, so that `redo` stays possible.
 
         Raises:
             PromptError: no such object.
         """
-        name = self._known(name)
-        self._do(f"select {name}", self.step.objects, self.step.prompts, name)
+        self.history[self.position] = replace(self.step, current=self._known(name))
 
     def remove_object(self, name: str | None = None) -> None:
-        """Take an object out; `undo` brings it back.
+        """Take an object out; `undo` brings it back. After the current one the last is current.
 
         Raises:
             PromptError: no such object.
@@ -116,7 +123,8 @@ class Session:
         name = self._known(name)
         objects = {k: v for k, v in self.step.objects.items() if k != name}
         prompts = {k: v for k, v in self.step.prompts.items() if k != name}
-        self._do(f"remove {name}", objects, prompts, next(reversed(objects), None))
+        current = self.step.current if name != self.step.current else next(reversed(objects), None)
+        self._do(f"remove {name}", objects, prompts, current)
 
     def add_box(
         self, xyxy: Sequence[float], slice: int | None = None, object: str | None = None
@@ -126,11 +134,11 @@ class Session:
         Raises:
             PromptError: outside the image, or of a kind the model was not trained for.
         """
-        return self.add(Box(tuple(xyxy), slice), object)  # type: ignore[arg-type]
+        return self._answered(Box(tuple(xyxy), slice), object)  # type: ignore[arg-type]
 
     def add_box3d(self, bounds: Sequence[float], object: str | None = None) -> Segment:
         """A 3D box for an object without any mask yet; as `add_box`."""
-        return self.add(Box3D(tuple(bounds)), object)  # type: ignore[arg-type]
+        return self._answered(Box3D(tuple(bounds)), object)  # type: ignore[arg-type]
 
     def add_point(
         self,
@@ -140,7 +148,8 @@ class Session:
         object: str | None = None,
     ) -> Segment:
         """A click inside (or, not `positive`, outside) an object; as `add_box`."""
-        return self.add(Points((tuple(xy),), (int(positive),), slice), object)  # type: ignore[arg-type]
+        click = Points((tuple(xy),), (int(positive),), slice)  # type: ignore[arg-type]
+        return self._answered(click, object)
 
     def add_mask(
         self,
@@ -150,35 +159,45 @@ class Session:
         as_drawn: bool = True,
     ) -> Segment:
         """A mask on a slice: the answer there (brushed by hand), or a hint for the model."""
-        pixels = np.asarray(mask)
-        return self.add(Mask(pixels, slice, as_drawn=as_drawn), object)
+        return self._answered(Mask(np.asarray(mask), slice, as_drawn=as_drawn), object)
 
-    def add(self, prompt: Prompt, object: str | None = None) -> Segment:
-        """Any prompt, for the object it names, `object`, the current one, or a first new one.
+    def add_marker(
+        self,
+        long: Line,
+        short: Line | None = None,
+        slice: int | None = None,
+        object: str | None = None,
+    ) -> Segment | None:
+        """The axis lines of an object on one slice, two ends (x, y) each.
+
+        Returns:
+            The object's new masks, or None while another slice has to be marked (see `waiting`).
 
         Raises:
-            PromptError: outside the image, of a kind the model was not trained for, or for an object
-                other than the one it names.
+            PromptError: lines outside the image, or an object that has other prompts already.
+        """
+        return self.add(Marker(long, short, slice), object)
+
+    def add(self, prompt: Prompt, object: str | None = None) -> Segment | None:
+        """Any prompt, for the object it names, `object`, the current one, or a first new one.
+
+        Returns:
+            The object's new masks; None for marker lines on a first slice.
+
+        Raises:
+            PromptError: outside the image, of a kind the model was not trained for, on slices along
+                another axis than the session's, or for an object other than the one it names.
         """
         if prompt.name is not None and object is not None and prompt.name != object:
             raise PromptError(f"a prompt for {object!r}", f"one for {prompt.name!r}")
         name = prompt.name or object or self.step.current or "object 1"
-        old = self.step.objects.get(name)
-        earlier = self.step.prompts.get(name, ())
-        placed = [replace(p, name=name) for p in place([prompt], self.geometry, self.options.axis)]
-        how: dict[str, Any] = {"options": self.options, "progress": self.progress}
-        if old is None:
-            result = self.segmenter.segment(self.image, *placed, **how)
-            segment = replace(result.segments[0], label=self._label(name))
-        else:
-            before = Segmentation([old], self.geometry, self.image.source, image=self.image)
-            clicks = self._clicks_again(earlier, placed)
-            result = self.segmenter.correct(self.image, before, *clicks, *placed, **how)
-            segment = result.segments[0]
+        placed = self._placed(prompt, name)
+        prompts = (*self.step.prompts.get(name, ()), *placed)
+        segment = self._segmented(name, placed)
         self._do(
-            f"{placed[0].kind} on {name}",
+            f"{_kind(placed[0])} on {name}",
             {**self.step.objects, name: segment},
-            {**self.step.prompts, name: (*earlier, *placed)},
+            {**self.step.prompts, name: prompts},
             name,
         )
         return segment
@@ -203,7 +222,10 @@ class Session:
 
         segments = [s for s in self.step.objects.values() if s is not None]
         if not segments:
-            raise PromptError("at least one prompted object", "none", "add a prompt first")
+            waiting = f"mark a second slice of {self.waiting[0]!r}" if self.waiting else ""
+            raise PromptError(
+                "at least one prompted object", "none", waiting or "add a prompt first"
+            )
         found = Segmentation(segments, self.geometry, self.image.source, image=self.image)
         found.provenance = provenance_of(self, found)
         return found
@@ -237,10 +259,45 @@ class Session:
         load_into(session, Path(path))
         return session
 
-    def _clicks_again(self, earlier: Sequence[Prompt], new: Sequence[Prompt]) -> list[Prompt]:
-        """The clicks given before on the slices that are clicked now: the model sees all of them."""
-        clicked = {p.slice for p in new if isinstance(p, Points)}
-        return [p for p in earlier if isinstance(p, Points) and p.slice in clicked]
+    def _answered(self, prompt: Prompt, object: str | None) -> Segment:
+        """`add` for prompts that are answered at once: all but marker lines."""
+        segment = self.add(prompt, object)
+        assert segment is not None
+        return segment
+
+    def _placed(self, prompt: Prompt, name: str) -> list[PlacedPrompt]:
+        """The prompt on the grid, under the name of its object."""
+        axis = self.options.axis
+        placed = place([prompt], self.geometry, axis)
+        other = next((p.axis for p in placed if p.axis not in (None, axis)), None)
+        if other:
+            raise PromptError(
+                f"a prompt on a slice along {axis}, as all of this session",
+                f"one along {other}",
+                f"start a session with SegmentOptions(axis={other!r})",
+            )
+        return [replace(p, name=name) for p in placed]
+
+    def _segmented(self, name: str, new: Sequence[PlacedPrompt]) -> Segment | None:
+        """The object's masks after new prompts; None where it waits for marker lines."""
+        old = self.step.objects.get(name)
+        earlier = self.step.prompts.get(name, ())
+        how: dict[str, Any] = {"options": self.options, "progress": self.progress}
+        if any(isinstance(p, Marker) for p in new):
+            _only_markers(name, earlier, "mark a new object, or undo the other prompts")
+            first = [*earlier, *new]
+            if len({p.slice for p in first if isinstance(p, Marker)}) < 2:
+                return None
+        elif old is None or old.is_empty:
+            if old is None and earlier:
+                _only_markers(name, new, "mark another slice first, or undo the marker lines")
+            first = [*_drawn_empty(earlier, new), *new]
+        else:
+            before = Segmentation([old], self.geometry, self.image.source, image=self.image)
+            prompts = [*_clicks_again(earlier, new), *new]
+            return self.segmenter.correct(self.image, before, *prompts, **how).segments[0]
+        result = self.segmenter.segment(self.image, *first, **how)
+        return replace(result.segments[0], label=self._label(name))
 
     def _known(self, name: str | None) -> str:
         name = name or self.step.current
@@ -251,17 +308,57 @@ class Session:
 
     def _label(self, name: str) -> int:
         """The label an object keeps: its own if it has one, else the lowest free one."""
-        others = {s.label for n, s in self.step.objects.items() if s is not None and n != name}
+        segments = self.step.objects
+        if (own := segments.get(name)) is not None:
+            return own.label
+        others = {s.label for s in segments.values() if s is not None}
         return next(k for k in range(1, len(others) + 2) if k not in others)
 
     def _do(
         self,
         action: str,
         objects: dict[str, Segment | None],
-        prompts: dict[str, tuple[Prompt, ...]],
+        prompts: dict[str, tuple[PlacedPrompt, ...]],
         current: str | None,
     ) -> None:
         """Add a step; what had been undone is gone."""
         del self.history[self.position + 1 :]
         self.history.append(Step(action, objects, prompts, current))
         self.position += 1
+
+
+def _only_markers(name: str, prompts: Sequence[PlacedPrompt], do: str) -> None:
+    """Refuse what cannot be combined with marker lines."""
+    other = next((p for p in prompts if not isinstance(p, Marker)), None)
+    if other is not None:
+        raise PromptError(f"marker lines alone for {name!r}", f"a {_kind(other)} too", do)
+
+
+def _kind(prompt: PlacedPrompt) -> str:
+    return "marker" if isinstance(prompt, Marker) else prompt.kind
+
+
+def _drawn_empty(
+    earlier: Sequence[PlacedPrompt], new: Sequence[PlacedPrompt]
+) -> list[PlacedPrompt]:
+    """Of the prompts of an object without any mask, what still holds: slices it is not on."""
+    asked = {p.slice for p in new if not isinstance(p, Box3D)}
+    drawn = [p for p in earlier if isinstance(p, Mask) and p.as_drawn and p.slice not in asked]
+    return [p for p in drawn if not p.pixels.any()]
+
+
+def _clicks_again(
+    earlier: Sequence[PlacedPrompt], new: Sequence[PlacedPrompt]
+) -> list[PlacedPrompt]:
+    """The clicks given before on the slices that are clicked now: the model sees all of them.
+
+    All since the last box or mask on the slice, which answered it afresh.
+    """
+    clicked = {p.slice for p in new if isinstance(p, Points)}
+    again: list[PlacedPrompt] = []
+    for prompt in earlier:
+        if isinstance(prompt, Box | Mask):
+            again = [p for p in again if isinstance(p, Points) and p.slice != prompt.slice]
+        elif isinstance(prompt, Points) and prompt.slice in clicked:
+            again.append(prompt)
+    return again

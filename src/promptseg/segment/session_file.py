@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.errors import InputError
+from promptseg.errors import InputError, PromptError
 from promptseg.formats.files import atomic_path, check_output
+from promptseg.geometry import AXES, Axis
 from promptseg.image import Segment, Segmentation
 from promptseg.promptfile import parse_prompts, prompts_to_json
-from promptseg.prompts import Prompt, group_by_object
+from promptseg.prompts import ObjectPrompts, PlacedPrompt, group_by_object, place
 from promptseg.segment.measure import measure
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.provenance import describe, object_facts
@@ -25,7 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["load_into", "provenance_of", "save"]
 
-_VERSION = 1
+_VERSION = 2
+
+# What damaged or foreign content raises, in zip archives, arrays, JSON and the values within.
+_DAMAGED = (
+    *(KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, EOFError),
+    *(MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error, PromptError),
+)
 
 
 def save(session: Session, path: Path, overwrite: bool) -> Path:
@@ -48,7 +56,10 @@ def save(session: Session, path: Path, overwrite: bool) -> Path:
                 "action": step.action,
                 "current": step.current,
                 "objects": objects,
-                "prompts": {name: _prompts_json(p, session) for name, p in step.prompts.items()},
+                "prompts": {
+                    name: [_one_prompt(p, session.options.axis) for p in prompts]
+                    for name, prompts in step.prompts.items()
+                },
             }
         )
     content = {
@@ -68,43 +79,49 @@ def save(session: Session, path: Path, overwrite: bool) -> Path:
 def load_into(session: Session, path: Path) -> None:
     """Fill a fresh session from a file; see `Session.resume`."""
     content, masks = _read(path)
-    if content["image"]["voxels_sha256"] != session.image.sha256():
-        raise InputError(
-            f"the image of the session, {content['image']['name']}",
-            f"{session.image.name} with other voxels",
-            "open the session with its own image",
-        )
     shape = session.geometry.shape
     known: dict[int, Segment] = {}
     try:
-        session.options = SegmentOptions(**content["options"])
+        name, voxels = content["image"]["name"], content["image"]["voxels_sha256"]
+        if voxels != session.image.sha256():
+            raise InputError(
+                f"the image of the session, {name}",
+                f"{session.image.name} with other voxels",
+                "open the session with its own image",
+            )
+        options = _options(content["options"])
         history = []
         for step in content["steps"]:
             objects: dict[str, Segment | None] = {}
             for name, entry in step["objects"].items():
                 if entry is not None and entry["mask"] not in known:
                     segment = _segment(name, entry, masks[f"mask_{entry['mask']}"], shape)
-                    segment.measurements = measure(segment, session.geometry, session.options.axis)
+                    segment.measurements = measure(segment, session.geometry, options.axis)
                     known[entry["mask"]] = segment
                 objects[name] = None if entry is None else known[entry["mask"]]
             prompts = {
-                name: tuple(parse_prompts(p).prompts) if p else ()
-                for name, p in step["prompts"].items()
+                name: tuple(
+                    place((q for p in entries for q in parse_prompts(p).prompts), session.geometry)
+                )
+                for name, entries in step["prompts"].items()
             }
-            history.append(Step(step["action"], objects, prompts, step["current"]))
+            if prompts.keys() != objects.keys() or step["current"] not in {None, *objects}:
+                raise ValueError("prompts without an object")
+            history.append(Step(str(step["action"]), objects, prompts, step["current"]))
         position = int(content["position"])
         if not 0 <= position < len(history):
             raise ValueError("no such step")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _DAMAGED as error:
         raise _damaged(path, error) from None
-    session.history, session.position = history, position
+    session.options, session.history, session.position = options, history, position
 
 
 def provenance_of(session: Session, found: Segmentation) -> dict[str, Any]:
     """What made the masks of a session: as of any other run, with the steps taken."""
-    segmenter, options = session.segmenter, session.options
-    prompts = [p for name in session.step.prompts for p in session.step.prompts[name]]
-    objects = group_by_object(prompts, session.geometry, options.axis) if prompts else []
+    segmenter = session.segmenter
+    options = segmenter.resolved(session.options)
+    prompts = [p for segment in found.segments for p in session.step.prompts[segment.name]]
+    objects = group_by_object(prompts, session.geometry, options.axis)
     intensity: Intensity = segmenter.intensity(session.image, options)
     described = describe(
         session.image,
@@ -122,6 +139,14 @@ def provenance_of(session: Session, found: Segmentation) -> dict[str, Any]:
         "objects": object_facts(found),
         "masks_sha256": found.sha256(),
     }
+
+
+def _options(values: dict[str, Any]) -> SegmentOptions:
+    options = SegmentOptions(**values)
+    texts = (options.modality, options.window, options.slices, options.propagate)
+    if options.axis not in AXES or not all(isinstance(t, str | None) for t in texts):
+        raise ValueError("options of another form")
+    return options
 
 
 def _facts(segment: Segment) -> dict[str, Any]:
@@ -158,11 +183,11 @@ def _segment(
     )
 
 
-def _prompts_json(prompts: tuple[Prompt, ...], session: Session) -> dict[str, Any] | None:
-    if not prompts:
-        return None
-    axis = session.options.axis
-    return prompts_to_json(group_by_object(prompts, session.geometry, axis), axis)
+def _one_prompt(prompt: PlacedPrompt, axis: Axis) -> dict[str, Any]:
+    """A prompt file with one prompt: in one file for all, their order would be lost."""
+    entry = ObjectPrompts(str(prompt.name))
+    entry.add(prompt)
+    return prompts_to_json([entry], axis)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:
@@ -175,7 +200,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:
             masks = {name: archive[name] for name in archive.files if name != "session"}
     except OSError as error:
         raise InputError("a session file", f"{path} ({error.strerror or error})") from error
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise _damaged(path, error) from None
     if not isinstance(content, dict) or content.get("promptseg_session") != _VERSION:
         raise InputError("a session of this version of promptseg", str(path))

@@ -108,11 +108,8 @@ def test_the_middle_of_a_3d_box_counts_as_prompted_and_lines_between_markers_do_
 
 
 def test_whole_numbers_between_markers_are_not_rounded_up() -> None:
-    ends = (((0, 0), (0.5, 7)), 0), (((0, 0), (58, 7)), 14)
-    first, last = (Marker(line, None, k) for line, k in ends)
-    narrow = Marker(((0, 0), (0, 7)), None, first.slice)
-    assert boxes_between([narrow, last])[7].xyxy[2] == 29  # half of 58: 29.000000000000004
-    assert boxes_between([first, last])[7].xyxy[2] == 30
+    lines = [Marker(((0, 0), (0, 7)), None, 0), Marker(((0, 0), (58, 7)), None, 14)]
+    assert boxes_between(lines)[7].xyxy[2] == 29  # half of 58, interpolated: 29.000000000000004
 
 
 def test_the_axis_asked_for_and_the_axis_of_the_prompts_must_agree(image: Image) -> None:

@@ -194,3 +194,10 @@ def test_weights_that_only_the_user_can_get(
     monkeypatch.delenv("PROMPTSEG_WEIGHTS", raising=False)
     with pytest.raises(AssetError, match=r"bowang-lab/MedSAM.*--model medsam-vit-b=FILE"):
         Predictor.load("medsam-vit-b", "cpu")
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert model_file("~/own.pth") == (None, tmp_path / "own.pth")
+    assert model_file("medsam-vit-b=~/own.pth") == ("medsam-vit-b", tmp_path / "own.pth")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
-from numpy.typing import ArrayLike, NDArray
 
 from formats.helpers import (
     GRIDS,
@@ -20,42 +18,16 @@ from formats.helpers import (
     assert_same_places,
     corner_mask,
     random_voxels,
+    read_mgz,
     segmentation_of,
     two_overlapping,
+    write_mgz,
     write_nifti,
 )
 from promptseg import read
 from promptseg.errors import InputError
 
 FIELDS = ("goodRASFlag", "delta", "Mdc", "Pxyz_c")
-
-
-def write_mgz(
-    path: Path, matrix: ArrayLike, origin: ArrayLike = ORIGIN, voxels: NDArray[Any] | None = None
-) -> Path:
-    """MGZ by nibabel from an LPS grid."""
-    affine = np.eye(4)
-    affine[:3, :3] = np.asarray(matrix) * RAS[:, None]
-    affine[:3, 3] = np.asarray(origin) * RAS
-    nib.save(nib.MGHImage((random_voxels() if voxels is None else voxels).T, affine), path)
-    return path
-
-
-def read_mgz(path: Path) -> Grid:
-    """MGZ with arithmetic of our own on the raw header, not by the library that we read with."""
-    import gzip
-
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".mgz" else path.read_bytes()
-    _, *shape, kind, _ = np.frombuffer(raw, ">i4", 7).tolist()
-    delta = np.frombuffer(raw, ">f4", 3, 30).astype(float)
-    columns = np.frombuffer(raw, ">f4", 9, 42).reshape(3, 3).T.astype(float)
-    centre = np.frombuffer(raw, ">f4", 3, 78).astype(float)
-    dtype = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}[kind]
-    voxels = np.frombuffer(raw, dtype, int(np.prod(shape)), 284).reshape(shape[::-1])
-    matrix = columns * delta
-    origin = centre - matrix @ (np.array(shape[:3]) / 2)
-    voxels = voxels[0] if shape[3] == 1 else np.moveaxis(voxels, 0, -1)
-    return Grid(voxels, matrix * RAS[:, None], origin * RAS)
 
 
 @pytest.mark.parametrize("suffix", ["mgz", "mgh"])

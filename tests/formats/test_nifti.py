@@ -317,6 +317,24 @@ def test_analyze_files_say_that_sides_are_unknown(tmp_path: Path) -> None:
     assert read(out).geometry.agrees_with(found.geometry)
 
 
+@pytest.mark.parametrize("name", ["scan.nii.gz", "scan.mgz", "scan.img.gz"])
+@pytest.mark.parametrize("frame", [None, 0, 1])
+def test_damaged_gzip_is_refused(tmp_path: Path, name: str, frame: int | None) -> None:
+    voxels = random_voxels(SHAPE if frame is None else (2, *SHAPE))
+    kind = {"nii": nib.Nifti1Image, "mgz": nib.MGHImage, "img": nib.Nifti1Pair}[name.split(".")[1]]
+    path = tmp_path / name
+    nib.save(kind(voxels.T, np.eye(4)), path)
+    raw = bytearray(gzip.decompress(path.read_bytes()))
+    stored = bytearray(gzip.compress(raw, compresslevel=0))
+    assert np.array_equal(
+        read(path, frame=frame).voxels, voxels[frame] if frame is not None else voxels
+    )
+    stored[len(stored) // 2] ^= 1  # one bit of one voxel: only the checksum tells
+    path.write_bytes(stored)
+    with pytest.raises(InputError, match="CRC"):
+        read(path, frame=frame)
+
+
 def test_gzip_without_an_ending_is_not_unpacked_at_once(tmp_path: Path) -> None:
     path = write_nifti(tmp_path / "scan.nii", GRIDS["oblique"])
     bomb = tmp_path / "scan"

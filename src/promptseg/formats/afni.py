@@ -13,7 +13,7 @@ from nibabel.brikhead import AFNIImage
 
 from promptseg.formats.files import require_file
 from promptseg.formats.options import ReadOptions
-from promptseg.formats.ras import lps_from_ras, spatial_shape, voxels_of
+from promptseg.formats.ras import lps_from_ras, opened, spatial_shape, voxels_of
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Source
 
@@ -26,11 +26,13 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
     Raises:
         InputError: the other file is missing, several sub-bricks and no choice, or a truncated file.
     """
-    for holder in AFNIImage.filespec_to_file_map(str(path)).values():
+    files = AFNIImage.filespec_to_file_map(str(path))
+    for holder in files.values():
         require_file(Path(holder.filename), "a .HEAD file and its .BRIK beside it")
-    afni: Any = AFNIImage.from_filename(path, mmap=False)
     source = Source(path, "afni")
-    voxels = voxels_of(afni, path, options or ReadOptions(), source.notes)
+    with opened(Path(files["image"].filename)) as data:
+        afni: Any = AFNIImage.from_file_map({**files, "image": data}, mmap=False)
+        voxels = voxels_of(afni, path, options or ReadOptions(), source.notes)
     affine = np.asarray(afni.affine, np.float64)
     matrix, origin = lps_from_ras(affine[:3, :3], affine[:3, 3])
     return Image(voxels, Geometry(spatial_shape(afni, path)[::-1], matrix, origin), source=source)

@@ -7,7 +7,6 @@ coronal slices of 1 mm around the origin.
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.formats.options import ReadOptions
-from promptseg.formats.ras import lps_from_ras, spatial_shape, voxels_of
+from promptseg.formats.ras import lps_from_ras, opened, spatial_shape, voxels_of
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
@@ -24,7 +23,7 @@ __all__ = ["read", "write"]
 
 _GEOMETRY_FIELDS = ("goodRASFlag", "delta", "Mdc", "Pxyz_c")
 _CORONAL = np.array([[-1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # columns: Left, Inferior, Anterior
-_GOOD_RAS_FLAG = slice(28, 30)
+_GOOD_RAS_FLAG = slice(28, 30)  # looked up in the file: nibabel sets it while reading
 _LABEL_TYPES = (np.uint8, np.int16, np.int32)
 
 
@@ -34,11 +33,13 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
     Raises:
         InputError: several frames and no choice, or a truncated file.
     """
-    mgh: Any = nib.MGHImage.from_filename(path, mmap=False)
     source = Source(path, "freesurfer")
-    voxels = voxels_of(mgh, path, options or ReadOptions(), source.notes)
+    with opened(path) as file:
+        good_ras = any(file.fileobj.read(_GOOD_RAS_FLAG.stop)[_GOOD_RAS_FLAG])
+        mgh: Any = nib.MGHImage.from_file_map({"image": file}, mmap=False)
+        voxels = voxels_of(mgh, path, options or ReadOptions(), source.notes)
     shape = spatial_shape(mgh, path)
-    if _has_good_ras(path):
+    if good_ras:
         source.header = mgh.header
         matrix, centre = (
             mgh.header["Mdc"].T.astype(float) * mgh.header["delta"],
@@ -70,10 +71,3 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
         for field in _GEOMETRY_FIELDS:
             image.header[field] = source[field]
     nib.save(image, path)
-
-
-def _has_good_ras(path: Path) -> bool:
-    """Whether the flag is set in the file; nibabel sets it while reading."""
-    opener = gzip.open if path.suffix.lower() == ".mgz" else open
-    with opener(path, "rb") as stream:
-        return any(stream.read(_GOOD_RAS_FLAG.stop)[_GOOD_RAS_FLAG])

@@ -8,7 +8,6 @@ contradict the voxel sizes in `pixdim`, directions come from the sform and sizes
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from promptseg.errors import GeometryError, InputError
 from promptseg.formats.files import require_file
 from promptseg.formats.options import ReadOptions
-from promptseg.formats.ras import lps_from_ras, spatial_shape, voxels_of
+from promptseg.formats.ras import lps_from_ras, opened, spatial_shape, voxels_of
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
@@ -52,13 +51,12 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
     Raises:
         InputError: several frames and no choice, half a pair, or a truncated file.
     """
-    nifti: Any = _load(path)
-    if not isinstance(nifti, AnalyzeImage):  # NIfTI images are children of it
-        raise InputError("a NIfTI file", f"{path}: {type(nifti).__name__}")
-    header: Any = nifti.header
     notes: list[str] = []
-    voxels = voxels_of(nifti, path, options or ReadOptions(), notes)
-    shape = spatial_shape(nifti, path)
+    header_path, data_path = _files(path)
+    with opened(data_path) as data:
+        nifti = _image(header_path, data)
+        voxels = voxels_of(nifti, path, options or ReadOptions(), notes)
+    shape, header = spatial_shape(nifti, path), nifti.header
     if isinstance(nifti, nib.Nifti1Pair):
         source = Source(path, "nifti", header, notes=notes)
         matrix, origin = _matrix(header, notes)
@@ -99,22 +97,30 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
     nib.save(single(voxels, None, header), path)
 
 
-def _load(path: Path) -> Any:
-    """The image object; files without a NIfTI ending are taken by their content."""
-    name = path.name.lower()
-    if name.endswith(_PAIR_ENDINGS):
-        for half in nib.Nifti1Pair.filespec_to_file_map(str(path)).values():
-            require_file(Path(str(half.filename)), "a .hdr file and its .img beside it")
-    if name.endswith((".nii", ".nii.gz", *_PAIR_ENDINGS)):
-        return nib.load(path, mmap=False)
-    with path.open("rb") as stream:
-        compressed = stream.read(2) == b"\x1f\x8b"
-    content = gzip.open(path) if compressed else path.open("rb")  # noqa: SIM115 - read later
-    header_size = content.read(4)
-    content.seek(0)
-    second = _NIFTI2_HEADER_SIZE in {int.from_bytes(header_size, o) for o in ("little", "big")}
+def _files(path: Path) -> tuple[Path, Path]:
+    """Where the header and the voxels are: in one file, or in the two of a pair."""
+    if not path.name.lower().endswith(_PAIR_ENDINGS):
+        return path, path
+    halves = nib.Nifti1Pair.filespec_to_file_map(str(path))
+    header, data = (Path(str(halves[key].filename)) for key in ("header", "image"))
+    for half in (header, data):
+        require_file(half, "a .hdr file and its .img beside it")
+    return header, data
+
+
+def _image(header: Path, data: Any) -> Any:
+    """The image in an open file, told by its content; of a pair, by the header beside it."""
+    if str(header) != data.filename:
+        pair: Any = nib.load(header, mmap=False)
+        if not isinstance(pair, AnalyzeImage):  # NIfTI pairs are children of it
+            raise InputError("a NIfTI or ANALYZE header", f"{header}: {type(pair).__name__}")
+        return type(pair).from_file_map({**pair.file_map, "image": data}, mmap=False)
+    stream = data.fileobj
+    size = stream.read(4)
+    stream.seek(0)
+    second = _NIFTI2_HEADER_SIZE in {int.from_bytes(size, order) for order in ("little", "big")}
     kind: Any = nib.Nifti2Image if second else nib.Nifti1Image
-    return kind.from_file_map({"image": nib.FileHolder(filename=str(path), fileobj=content)})
+    return kind.from_file_map({"image": data}, mmap=False)
 
 
 def _analyze_note(image: Any) -> str:

@@ -91,11 +91,12 @@ def _pages(
     for page in chosen:
         if count > 1:
             picture.seek(page)
-        wide, upright = _is_wide_png(picture), picture  # asked first: EXIF loads the pixels
+        wide = _is_wide_png(picture)  # before EXIF is asked for, which loads the pixels
         if picture.getexif().get(_ORIENTATION, 1) != 1:
             notes.append("turned upright as the EXIF orientation says")
-            upright = ImageOps.exif_transpose(picture)
-        pages.append(_wide_png(path) if wide else _pixels(upright, notes))
+            pages.append(_pixels(ImageOps.exif_transpose(picture), notes))
+        else:
+            pages.append(_wide_png(path) if wide else _pixels(picture, notes))
     return pages
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +17,18 @@ from promptseg.errors import InputError
 from promptseg.formats.memory import require_memory, require_stored
 from promptseg.formats.options import ReadOptions
 
-__all__ = ["lps_from_ras", "magnitude", "spatial_shape", "voxels_of"]
+__all__ = ["lps_from_ras", "magnitude", "opened", "spatial_shape", "voxels_of"]
+
+_TAIL = 1 << 20  # bytes: what FreeSurfer writes after the voxels, but not a bomb
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """An open file for nibabel to read from, unpacked on the way if it is gzip, whatever its name."""
+    with path.open("rb") as stream:
+        zipped = stream.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if zipped else path.open("rb") as stream:
+        yield nib.FileHolder(filename=str(path), fileobj=stream)
 
 
 def lps_from_ras(
@@ -41,7 +56,8 @@ def voxels_of(image: Any, path: Path, options: ReadOptions, notes: list[str]) ->
     """One frame of an image that nibabel has opened; its memory is bounded before it is read.
 
     Args:
-        image: with the proxy of its voxels, (x, y, z, ...); frames count along the fourth axis first.
+        image: with the proxy of its voxels, (x, y, z, ...), in a file that `opened` holds open; frames
+            count along the fourth axis first.
         path: for messages.
         options: the frame to take.
         notes: what had to be changed is added here.
@@ -54,29 +70,37 @@ def voxels_of(image: Any, path: Path, options: ReadOptions, notes: list[str]) ->
     """
     shape, dtype = spatial_shape(image, path), np.dtype(image.get_data_dtype())
     beyond = tuple(int(n) for n in image.shape[3:])
-    frame = options.frame_of(prod(beyond), path)
+    frame, size = options.frame_of(prod(beyond), path), prod(shape + beyond) * dtype.itemsize
+    file, proxy = image.file_map["image"], image.dataobj
     require_memory(shape, dtype.itemsize, path)
-    require_stored(
-        prod(image.shape) * dtype.itemsize, Path(image.file_map["image"].filename or path)
-    )
-    proxy = image.dataobj
+    require_stored(size, Path(file.filename))
     part = proxy
     if prod(beyond) > 1:
         part = proxy[(slice(None),) * 3 + np.unravel_index(frame, beyond, order="F")]
         notes.append(f"frame {frame} of {prod(beyond)}")
-    if dtype.fields:  # RGB24 and RGBA32: a structured type, one byte per channel
-        raw = np.asarray(part).reshape(shape)
-        if "A" in dtype.fields:
-            notes.append("transparency ignored")
-        stored = np.stack([raw[channel] for channel in ("R", "G", "B")], axis=-1)
-        return np.ascontiguousarray(stored.transpose(2, 1, 0, 3))
     scaled = _is_scaled(proxy) and dtype.kind != "c"
     stored = np.asarray(part, dtype=np.float32 if scaled else None).reshape(shape).T
+    _require_intact(file.fileobj, proxy.offset + size)
+    return np.ascontiguousarray(_plain(stored, notes))
+
+
+def _require_intact(stream: Any, end: int) -> None:
+    """Read to the end of a file, where gzip compares its checksum; not far beyond the voxels."""
+    stream.seek(end)
+    stream.read(_TAIL)
+
+
+def _plain(stored: NDArray[Any], notes: list[str]) -> NDArray[Any]:
+    """Voxels of a type that everything here can use: RGB channels, real, native, 8 bytes at most."""
+    if stored.dtype.fields:  # RGB24 and RGBA32: a structured type, one byte per channel
+        if "A" in stored.dtype.fields:
+            notes.append("transparency ignored")
+        return np.stack([stored[channel] for channel in ("R", "G", "B")], axis=-1)
     if stored.dtype.kind == "c":
         stored = magnitude(stored, notes)
-    if scaled or stored.dtype.itemsize > 8:  # long doubles too
-        stored = stored.astype(np.float32 if scaled else np.float64, copy=False)
-    return np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
+    if stored.dtype.itemsize > 8:
+        stored = stored.astype(np.float64)
+    return stored.astype(stored.dtype.newbyteorder("="), copy=False)
 
 
 def magnitude(voxels: NDArray[Any], notes: list[str]) -> NDArray[Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -227,6 +229,31 @@ def write_sitk(
     image.SetOrigin(np.asarray(origin, float).tolist())
     sitk.WriteImage(image, str(path))
     return path
+
+
+def read_metaimage(path: Path) -> Grid:
+    """MetaImage by reading its text and unpacking its data, without any library."""
+    raw = path.read_bytes()
+    head, _, rest = raw.partition(b"ElementDataFile")
+    fields = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", head.decode(), re.M))
+    target, _, data = rest.partition(b"\n")
+    name = target.decode().strip(" =\r")
+    if name != "LOCAL":
+        data = (path.parent / name).read_bytes()
+    if fields.get("CompressedData", "False") == "True":
+        data = zlib.decompress(data)
+    dtype = {"MET_SHORT": "<i2", "MET_UCHAR": "u1"}[fields["ElementType"]]
+    shape = [int(n) for n in fields["DimSize"].split()][::-1]
+
+    def numbers(default: list[float], *names: str) -> Any:
+        found = next((fields[n] for n in names if n in fields), None)
+        return np.array(default if found is None else [float(n) for n in found.split()])
+
+    columns = numbers([1, 0, 0, 0, 1, 0, 0, 0, 1], "TransformMatrix", "Rotation", "Orientation")
+    spacing = numbers([1, 1, 1], "ElementSpacing", "ElementSize")
+    voxels = np.frombuffer(data, dtype, int(np.prod(shape))).reshape(shape)
+    origin = numbers([0, 0, 0], "Offset", "Position", "Origin")
+    return Grid(voxels, columns.reshape(3, 3).T * spacing, origin)
 
 
 def grid_of_sitk(image: sitk.Image) -> Grid:

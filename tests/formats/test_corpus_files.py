@@ -9,10 +9,9 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from formats.helpers import (
     Grid,
     corner_mask,
     grid_of_sitk,
+    read_metaimage,
     read_mgz,
     read_nifti,
     read_nifti_bytes,
@@ -69,28 +69,7 @@ def afni(path: Path, frame: int) -> Grid:
 
 
 def metaimage(path: Path, frame: int) -> Grid:
-    """MetaImage by reading its text."""
-    raw = path.read_bytes()
-    head, _, rest = raw.partition(b"ElementDataFile")
-    fields = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", head.decode(), re.M))
-    target, _, data = rest.partition(b"\n")
-    name = target.decode().strip(" =\r")
-    if name != "LOCAL":
-        data = (path.parent / name).read_bytes()
-    if fields.get("CompressedData", "False") == "True":
-        data = zlib.decompress(data)
-    dtype = {"MET_SHORT": "<i2", "MET_UCHAR": "u1"}[fields["ElementType"]]
-    shape = [int(n) for n in fields["DimSize"].split()][::-1]
-
-    def numbers(default: list[float], *names: str) -> Any:
-        found = next((fields[n] for n in names if n in fields), None)
-        return np.array(default if found is None else [float(n) for n in found.split()])
-
-    columns = numbers([1, 0, 0, 0, 1, 0, 0, 0, 1], "TransformMatrix", "Rotation", "Orientation")
-    spacing = numbers([1, 1, 1], "ElementSpacing", "ElementSize")
-    voxels = np.frombuffer(data, dtype, int(np.prod(shape))).reshape(shape)
-    origin = numbers([0, 0, 0], "Offset", "Position", "Origin")
-    return Grid(voxels, columns.reshape(3, 3).T * spacing, origin)
+    return read_metaimage(path)
 
 
 def assert_same_corners(image: Image, expected: Grid) -> None:
@@ -202,7 +181,7 @@ def test_a_mask_lies_on_the_grid_of_its_file(tmp_path: Path, name: str) -> None:
     ending = path.suffix if path.suffix in (".mgz", ".nrrd", ".mha") else ".nii.gz"
     out = segmentation_of(image).save(tmp_path / f"mask{ending}")
     readers: dict[str, Callable[[Path], Grid]] = {".mgz": read_mgz, ".nrrd": read_nrrd}
-    found = readers.get(ending, read_nifti)(out) if ending != ".mha" else metaimage(out, 0)
+    found = readers.get(ending, read_nifti)(out) if ending != ".mha" else read_metaimage(out)
     np.testing.assert_array_equal(found.voxels, corner_mask(image.geometry.shape))
     assert case.reader is not None
     expected = case.reader(path, 0)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from promptseg.errors import InputError
+from promptseg.formats import tiff  # noqa: F401 - quiets tifffile, which tiffslide reads with
 from promptseg.formats.files import require_file
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from PIL import Image as PilImage
 from promptseg.errors import InputError
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
+
+# tifffile's log of what is wrong with a file is for those who ask for it, not for stderr
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 __all__ = ["is_narrowed", "is_slide", "pages_to_read", "read_pages"]
 

@@ -4,7 +4,7 @@ The process may take only so much memory (RLIMIT_AS), so a header that is believ
 error, not in a swapping machine; the peak is printed. A crash or a hang ends the process: the file that
 did it lies in the folder given.
 
-For longer than the tests do it: `python tests/fuzz_headers.py FOLDER --examples 5000 nifti nrrd`.
+For longer than the tests do it: `python tests/fuzz_headers.py FOLDER --examples 5000 --families nifti nrrd`.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def fuzz(seed: Seed, folder: Path, examples: int) -> tuple[int, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where the file just read lies")
-    parser.add_argument("families", nargs="*", help="names of families; all if none")
+    parser.add_argument("--families", nargs="+", help="names of families; all if none")
     parser.add_argument("--examples", type=int, default=40)
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")

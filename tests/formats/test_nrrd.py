@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,20 @@ def test_lists_and_times_are_frames(
     assert_image_places(image, read_nrrd(lps))
     out = segmentation_of(image).save(tmp_path / "mask.nrrd")
     assert_header_kept(header_of(lps), header_of(out))
+
+
+def test_more_data_than_the_header_says_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.nrrd"
+    header = (
+        b"NRRD0004\ntype: uint8\ndimension: 4\nsizes: 5 6 7 2\nencoding: gzip\n"
+        b"space: LPS\nspace directions: (1,0,0) (0,1,0) (0,0,1) none\n"
+        b"kinds: domain domain domain time\n\n"
+    )
+    path.write_bytes(header + gzip.compress(random_voxels((2, *SHAPE), np.uint8).tobytes()))
+    np.testing.assert_array_equal(read(path, frame=1).voxels.ravel(), random_voxels((2, 7 * 30))[1])
+    path.write_bytes(header + gzip.compress(bytes(1 << 24)))
+    with pytest.raises(InputError, match="at most 3,360 bytes"):
+        read(path, frame=1)
 
 
 def test_transparency_is_left_out_and_noted(tmp_path: Path) -> None:

@@ -6,6 +6,10 @@ fields), so a `.seg.nrrd` opens there with its names.
 
 from __future__ import annotations
 
+import bz2
+import gzip
+from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +49,12 @@ _SHORT_SPACES = {
     "las": "left-anterior-superior",
 }
 _MAX_BYTES_PER_VALUE = 8
+_UNPACK: dict[str, Callable[..., Any]] = {
+    "gzip": gzip.open,
+    "gz": gzip.open,
+    "bzip2": bz2.open,
+    "bz2": bz2.open,
+}
 
 
 def read(path: Path, options: ReadOptions | None = None) -> Image:
@@ -97,9 +107,9 @@ def _axes_in_time(header: Any, kinds: list[str]) -> bool:
 def _read_frame(path: Path, header: Any, options: ReadOptions) -> Image:
     """One frame through pynrrd, for what ITK does not read."""
     require_memory(header["sizes"], _MAX_BYTES_PER_VALUE, path)
-    stored, header = nrrd.read(str(path), index_order="F")
-    kinds = [str(kind).lower() for kind in header.get("kinds", [])]
-    axes = _grid_axes(header, kinds)
+    _require_no_more(path, header)
+    stored, _ = nrrd.read(str(path), index_order="F")
+    axes = _grid_axes(header, [str(kind).lower() for kind in header.get("kinds", [])])
     source = Source(path, "nrrd")
     data = np.moveaxis(stored, axes, range(len(axes))).T
     voxels = frame_of(data, len(axes), path, options, source.notes)
@@ -108,6 +118,22 @@ def _read_frame(path: Path, header: Any, options: ReadOptions) -> Image:
     matrix = directions.T * sign[:, None]
     origin = np.nan_to_num(np.asarray(header.get("space origin", np.zeros(3)), float)) * sign
     return Image(voxels, Geometry(voxels.shape, matrix, origin), source=source)
+
+
+def _require_no_more(path: Path, header: Any) -> None:
+    """Refuse compressed data beyond what the header describes, which pynrrd would unpack."""
+    unpack = _UNPACK.get(str(header.get("encoding")).lower())
+    if unpack is None:
+        return
+    beside = header.get("data file", header.get("datafile"))
+    with (path.parent / beside if beside else path).open("rb") as stream:
+        if not beside:
+            nrrd.read_header(stream)
+        with unpack(stream) as unpacked:
+            most = prod(map(int, header["sizes"])) * _MAX_BYTES_PER_VALUE
+            unpacked.seek(most)
+            if unpacked.read(1):
+                raise InputError(f"at most {most:,} bytes of voxels", f"more in {path}")
 
 
 def _lps_signs(space: str | None, path: Path) -> NDArray[np.float64]:

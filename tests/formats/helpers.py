@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -153,6 +156,64 @@ def read_nifti(path: Path) -> Grid:
     return Grid(voxels, image.affine[:3, :3] * RAS[:, None], image.affine[:3, 3] * RAS)
 
 
+def write_mgz(
+    path: Path, matrix: ArrayLike, origin: ArrayLike = ORIGIN, voxels: NDArray[Any] | None = None
+) -> Path:
+    """MGZ by nibabel from an LPS grid."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.asarray(matrix) * RAS[:, None]
+    affine[:3, 3] = np.asarray(origin) * RAS
+    nib.save(nib.MGHImage((random_voxels() if voxels is None else voxels).T, affine), path)
+    return path
+
+
+def read_mgz(path: Path) -> Grid:
+    """MGZ with arithmetic of our own on the raw header, not by the library that we read with."""
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".mgz" else path.read_bytes()
+    _, *shape, kind, _ = np.frombuffer(raw, ">i4", 7).tolist()
+    delta = np.frombuffer(raw, ">f4", 3, 30).astype(float)
+    columns = np.frombuffer(raw, ">f4", 9, 42).reshape(3, 3).T.astype(float)
+    centre = np.frombuffer(raw, ">f4", 3, 78).astype(float)
+    dtype = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}[kind]
+    voxels = np.frombuffer(raw, dtype, int(np.prod(shape)), 284).reshape(shape[::-1])
+    matrix = columns * delta
+    origin = centre - matrix @ (np.array(shape[:3]) / 2)
+    voxels = voxels[0] if shape[3] == 1 else np.moveaxis(voxels, 0, -1)
+    return Grid(voxels, matrix * RAS[:, None], origin * RAS)
+
+
+def read_nifti_bytes(path: Path, frame: int = 0) -> Grid:
+    """One frame of a NIfTI file with sform by arithmetic on its bytes, without any library."""
+    half = path.with_suffix(".img") if path.suffix == ".hdr" else path
+    head, data = (
+        gzip.decompress(p.read_bytes()) if p.suffix == ".gz" else p.read_bytes()
+        for p in (path, half)
+    )
+    order = next(o for o in "<>" if np.frombuffer(head, f"{o}i4", 1)[0] in (348, 540))
+    second = np.frombuffer(head, f"{order}i4", 1)[0] == 540
+
+    def field(kind: str, first: int, later: int, count: int = 1) -> NDArray[Any]:
+        return np.frombuffer(head, order + kind, count, later if second else first)
+
+    ndim, *dims = field("i8" if second else "i2", 40, 16, 8).tolist()
+    code = int(field("i2", 70, 12)[0])
+    dtype = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 32: "c8", 64: "f8", 128: "u1", 512: "u2"}[code]
+    channels = 3 if code == 128 else 1
+    start = int(field("i8" if second else "f4", 108, 168)[0]) if half == path else 0
+    kind = "f8" if second else "f4"
+    slope, inter = field(kind, 112, 176, 2).astype(float)
+    assert field("i4" if second else "i2", 254, 348)[0] > 0, "no sform"
+    rows = field(kind, 280, 400, 12).reshape(3, 4).astype(float)
+    shape = (*dims[:3][::-1], channels) if channels > 1 else tuple(dims[:3][::-1])
+    count = int(np.prod(shape))
+    assert frame < max(1, np.prod(dims[3:ndim]))
+    at = start + frame * count * np.dtype(dtype).itemsize
+    voxels = np.frombuffer(data, order + dtype, count, at).reshape(shape)
+    if slope not in (0, 1) or (slope == 1 and inter):
+        voxels = voxels * slope + inter
+    return Grid(voxels, rows[:, :3] * RAS[:, None], rows[:, 3] * RAS)
+
+
 def write_sitk(
     path: Path,
     matrix: ArrayLike,
@@ -168,6 +229,31 @@ def write_sitk(
     image.SetOrigin(np.asarray(origin, float).tolist())
     sitk.WriteImage(image, str(path))
     return path
+
+
+def read_metaimage(path: Path) -> Grid:
+    """MetaImage by reading its text and unpacking its data, without any library."""
+    raw = path.read_bytes()
+    head, _, rest = raw.partition(b"ElementDataFile")
+    fields = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", head.decode(), re.M))
+    target, _, data = rest.partition(b"\n")
+    name = target.decode().strip(" =\r")
+    if name != "LOCAL":
+        data = (path.parent / name).read_bytes()
+    if fields.get("CompressedData", "False") == "True":
+        data = zlib.decompress(data)
+    dtype = {"MET_SHORT": "<i2", "MET_UCHAR": "u1"}[fields["ElementType"]]
+    shape = [int(n) for n in fields["DimSize"].split()][::-1]
+
+    def numbers(default: list[float], *names: str) -> Any:
+        found = next((fields[n] for n in names if n in fields), None)
+        return np.array(default if found is None else [float(n) for n in found.split()])
+
+    columns = numbers([1, 0, 0, 0, 1, 0, 0, 0, 1], "TransformMatrix", "Rotation", "Orientation")
+    spacing = numbers([1, 1, 1], "ElementSpacing", "ElementSize")
+    voxels = np.frombuffer(data, dtype, int(np.prod(shape))).reshape(shape)
+    origin = numbers([0, 0, 0], "Offset", "Position", "Origin")
+    return Grid(voxels, columns.reshape(3, 3).T * spacing, origin)
 
 
 def grid_of_sitk(image: sitk.Image) -> Grid:

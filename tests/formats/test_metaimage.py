@@ -16,6 +16,7 @@ from formats.helpers import (
     assert_image_places,
     assert_same_places,
     corner_mask,
+    grid_of_sitk,
     random_voxels,
     read_sitk,
     segmentation_of,
@@ -86,12 +87,46 @@ def test_pictures_in_millimetres(tmp_path: Path) -> None:
     np.testing.assert_array_equal(sitk.GetArrayFromImage(found)[..., 1], masks["lesion"])
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 5, 6, 7)])
-def test_four_dimensions_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    itk = sitk.GetImageFromArray(random_voxels(shape), isVector=False)
-    sitk.WriteImage(itk, str(tmp_path / "four.mha"))
-    with pytest.raises(InputError, match="4 dimensions"):
-        read(tmp_path / "four.mha")
+def test_the_fourth_dimension_counts_frames(tmp_path: Path) -> None:
+    frames = random_voxels((3, *SHAPE))
+    path = tmp_path / "four.mha"
+    itk = sitk.GetImageFromArray(frames, isVector=False)
+    itk.SetSpacing((0.5, 0.6, 3.0, 9.0))
+    itk.SetOrigin((1.0, 2.0, 3.0, 4.0))
+    sitk.WriteImage(itk, str(path))
+    with pytest.raises(InputError, match=r"3 frames; choose one with --frame \(0 to 2\)"):
+        read(path)
+    image = read(path, frame=2)
+    np.testing.assert_array_equal(image.voxels, frames[2])
+    alone = sitk.Extract(itk, (*SHAPE[::-1], 0), (0, 0, 0, 2))
+    assert_image_places(image, grid_of_sitk(alone))
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype"), [(2, np.uint8), (4, np.uint8), (3, np.float32), (3, np.int16)]
+)
+def test_channels_that_are_no_colours_are_frames(
+    tmp_path: Path, channels: int, dtype: type
+) -> None:
+    voxels = random_voxels((*SHAPE, channels), dtype)
+    path = tmp_path / "vector.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(voxels, isVector=True), str(path))
+    with pytest.raises(InputError, match=f"{channels} frames"):
+        read(path)
+    np.testing.assert_array_equal(read(path, frame=1).voxels, voxels[..., 1])
+
+
+@pytest.mark.parametrize("separator", ["=", ":"])
+def test_every_way_to_name_a_data_file_is_seen(tmp_path: Path, separator: str) -> None:
+    (tmp_path / "secret.raw").write_bytes(random_voxels(dtype="<i2").tobytes())
+    path = tmp_path / "inbox" / "scan.mhd"
+    path.parent.mkdir()
+    path.write_text(
+        "ObjectType = Image\nNDims = 3\nDimSize = 7 6 5\nElementType = MET_SHORT\n"
+        f"ElementDataFile {separator} ../secret.raw\n"
+    )
+    with pytest.raises(InputError, match="in a file beside it"):
+        read(path)
 
 
 @pytest.mark.parametrize("suffix", ["mha", "mhd"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from formats.helpers import (
     GRIDS,
     ORTHOGONAL,
+    RAS,
     SHAPE,
     Grid,
     assert_image_places,
@@ -240,17 +243,110 @@ def test_one_frame_of_four_dimensions_is_a_volume(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.voxels, corner_mask())
 
 
-def test_several_frames_are_refused(tmp_path: Path) -> None:
-    nib.save(nib.Nifti1Image(np.zeros((4, 5, 6, 3), np.int16), np.eye(4)), tmp_path / "four.nii")
-    with pytest.raises(InputError, match=r"one 3D frame.*3 frames"):
-        read(tmp_path / "four.nii")
+@pytest.mark.parametrize("suffix", ["nii", "nii.gz"])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_one_of_several_frames_is_chosen(tmp_path: Path, suffix: str, scaled: bool) -> None:
+    voxels = random_voxels((2, 3, *SHAPE))
+    image = nib.Nifti1Image(voxels.transpose(4, 3, 2, 1, 0), np.diag([-2, 3, 4, 1.0]))
+    if scaled:
+        image.header.set_slope_inter(0.5, -7)
+    path = tmp_path / f"five.{suffix}"
+    nib.save(image, path)
+    with pytest.raises(InputError, match=r"6 frames; choose one with --frame \(0 to 5\)"):
+        read(path)
+    with pytest.raises(InputError, match=r"frame 6 of .*6 frames"):
+        read(path, frame=6)
+    found, other = read(path, frame=4), nib.load(path)
+    np.testing.assert_allclose(found.voxels, other.get_fdata()[..., 1, 1].T, rtol=1e-6)
+    assert found.source.notes == ["frame 4 of 6"]
+    out = segmentation_of(found).save(tmp_path / "mask.nii.gz")
+    np.testing.assert_array_equal(nib.load(out).affine, other.affine)
+    np.testing.assert_array_equal(read_nifti(out).voxels, corner_mask())
 
 
-def test_complex_values_are_refused(tmp_path: Path) -> None:
-    voxels = np.ones((4, 5, 6), np.complex64)
-    nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "complex.nii")
-    with pytest.raises(InputError, match="real voxel values"):
-        read(tmp_path / "complex.nii")
+def test_one_frame_needs_no_choice(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "scan.nii", GRIDS["plain"])
+    assert read(path, frame=0).source.notes == []
+    with pytest.raises(InputError, match=r"1 frames; leave --frame out"):
+        read(path, frame=1)
+
+
+def test_complex_values_become_magnitudes(tmp_path: Path) -> None:
+    voxels = (random_voxels() + 1j * random_voxels()[::-1]).astype(np.complex64)
+    nib.save(nib.Nifti1Image(voxels.T, np.eye(4)), tmp_path / "complex.nii")
+    image = read(tmp_path / "complex.nii")
+    np.testing.assert_allclose(image.voxels, np.hypot(voxels.real, voxels.imag), rtol=1e-6)
+    assert image.voxels.dtype == np.float32
+    assert any("magnitude" in note for note in image.source.notes)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "i8", "u4"])
+def test_wide_types_keep_their_values(tmp_path: Path, dtype: str) -> None:
+    voxels = random_voxels(dtype=np.dtype(dtype))
+    nib.save(nib.Nifti1Image(voxels.T, np.eye(4), dtype=voxels.dtype), tmp_path / "scan.nii")
+    image = read(tmp_path / "scan.nii")
+    np.testing.assert_array_equal(image.voxels, voxels)
+    assert image.voxels.dtype.itemsize <= 8
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Pair, nib.Nifti2Pair, nib.Spm99AnalyzeImage])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_pairs_by_either_half(tmp_path: Path, kind: Any, ending: str) -> None:
+    image = kind(random_voxels().T, np.diag([-2.0, 3, 4, 1]))
+    nib.save(image, tmp_path / f"pair.img{ending}")
+    for half in ("hdr", "img"):
+        found = read(tmp_path / f"pair.{half}{ending}")
+        np.testing.assert_array_equal(found.voxels, random_voxels())
+        affine = nib.load(tmp_path / f"pair.img{ending}").affine
+        assert_image_places(
+            found, Grid(found.voxels, affine[:3, :3] * RAS[:, None], affine[:3, 3] * RAS)
+        )
+    (tmp_path / f"pair.hdr{ending}").unlink()
+    with pytest.raises(InputError, match=r"a \.hdr file and its \.img beside it.*no such file"):
+        read(tmp_path / f"pair.img{ending}")
+
+
+def test_analyze_files_say_that_sides_are_unknown(tmp_path: Path) -> None:
+    image = nib.AnalyzeImage(random_voxels().T, np.diag([-2.0, 3, 4, 1]))
+    nib.save(image, tmp_path / "old.hdr")
+    found = read(tmp_path / "old.hdr")
+    np.testing.assert_array_equal(found.voxels, random_voxels())
+    np.testing.assert_allclose(found.geometry.spacing, [2, 3, 4])
+    assert any("orientation unknown" in note for note in found.source.notes)
+    out = segmentation_of(found).save(tmp_path / "mask.nii.gz")
+    assert read(out).geometry.agrees_with(found.geometry)
+
+
+@pytest.mark.parametrize("name", ["scan.nii.gz", "scan.mgz", "scan.img.gz"])
+@pytest.mark.parametrize("frame", [None, 0, 1])
+def test_damaged_gzip_is_refused(tmp_path: Path, name: str, frame: int | None) -> None:
+    voxels = random_voxels(SHAPE if frame is None else (2, *SHAPE))
+    kind = {"nii": nib.Nifti1Image, "mgz": nib.MGHImage, "img": nib.Nifti1Pair}[name.split(".")[1]]
+    path = tmp_path / name
+    nib.save(kind(voxels.T, np.eye(4)), path)
+    raw = bytearray(gzip.decompress(path.read_bytes()))
+    stored = bytearray(gzip.compress(raw, compresslevel=0))
+    assert np.array_equal(
+        read(path, frame=frame).voxels, voxels[frame] if frame is not None else voxels
+    )
+    stored[len(stored) // 2] ^= 1  # one bit of one voxel: only the checksum tells
+    path.write_bytes(stored)
+    with pytest.raises(InputError, match="CRC"):
+        read(path, frame=frame)
+
+
+def test_gzip_without_an_ending_is_not_unpacked_at_once(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "scan.nii", GRIDS["oblique"])
+    bomb = tmp_path / "scan"
+    with gzip.open(bomb, "wb") as stream:
+        stream.write(path.read_bytes())
+        for _ in range(64):
+            stream.write(bytes(1 << 20))
+    tracemalloc.start()
+    np.testing.assert_array_equal(read(bomb).voxels, random_voxels())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20
 
 
 @pytest.mark.parametrize("size", [10**4, 32767])

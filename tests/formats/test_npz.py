@@ -193,3 +193,12 @@ def test_masks_of_other_formats_carry_their_grid(tmp_path: Path) -> None:
         np.testing.assert_array_equal(saved["segs"], corner_mask())
         np.testing.assert_allclose(matrix, GRIDS["oblique left-handed"], atol=1e-6)
         np.testing.assert_allclose(saved["origin"], ORIGIN, atol=1e-3)
+
+
+def test_an_array_that_unpacks_beyond_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "a.npz", imgs=np.zeros((50, 200, 200), np.uint8))
+    monkeypatch.setattr("promptseg.formats.memory.available_bytes", lambda: 1 << 20)
+    with pytest.raises(PromptsegError, match="free memory"):
+        read(tmp_path / "a.npz")

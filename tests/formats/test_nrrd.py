@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +122,83 @@ def test_colours(tmp_path: Path) -> None:
     assert_same_places(found, Grid(found.voxels, lps, np.array([-1.0, -2.0, 3.0])))
 
 
-def test_several_channels_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "vector.nrrd"
-    header = {"kinds": ["vector", "domain", "domain", "domain"]}
-    nrrd.write(str(path), np.zeros((2, 7, 6, 5), np.uint8), header, index_order="F")
-    with pytest.raises(InputError, match="2 values per voxel"):
+@pytest.mark.parametrize(
+    ("kinds", "frames"),
+    [
+        (["list", "domain", "domain", "domain"], 4),
+        (["vector", "domain", "domain", "domain"], 3),
+        (["domain", "domain", "domain", "list"], 4),
+        (["domain", "domain", "list", "domain"], 3),
+        (["domain", "domain", "domain", "time"], 4),
+        (["space", "space", "space", "domain"], 4),
+    ],
+)
+@pytest.mark.parametrize("space", SPACES)
+def test_lists_and_times_are_frames(
+    tmp_path: Path, kinds: list[str], frames: int, space: str
+) -> None:
+    axis = next(k for k, kind in enumerate(kinds) if kinds.count(kind) == 1)
+    voxels = random_voxels((frames, *SHAPE))
+    lps = write_nrrd(tmp_path / "one.nrrd", GRIDS["oblique left-handed"], space=space)
+    header = {k: v for k, v in header_of(lps).items() if k.startswith("space")}
+    header["space directions"] = np.insert(header["space directions"], axis, np.nan, axis=0)
+    stored = np.moveaxis(voxels.T, -1, axis)
+    path = tmp_path / "scan.nrrd"
+    nrrd.write(str(path), stored, {**header, "kinds": kinds}, index_order="F")
+    with pytest.raises(InputError, match=rf"{frames} frames; choose one with --frame"):
+        read(path)
+    image = read(path, frame=2)
+    np.testing.assert_array_equal(image.voxels, voxels[2])
+    assert_image_places(image, read_nrrd(lps))
+    out = segmentation_of(image).save(tmp_path / "mask.nrrd")
+    assert_header_kept(header_of(lps), header_of(out))
+
+
+def test_more_data_than_the_header_says_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.nrrd"
+    header = (
+        b"NRRD0004\ntype: uint8\ndimension: 4\nsizes: 5 6 7 2\nencoding: gzip\n"
+        b"space: LPS\nspace directions: (1,0,0) (0,1,0) (0,0,1) none\n"
+        b"kinds: domain domain domain time\n\n"
+    )
+    path.write_bytes(header + gzip.compress(random_voxels((2, *SHAPE), np.uint8).tobytes()))
+    np.testing.assert_array_equal(read(path, frame=1).voxels.ravel(), random_voxels((2, 7 * 30))[1])
+    path.write_bytes(header + gzip.compress(bytes(1 << 24)))
+    with pytest.raises(InputError, match="at most 3,360 bytes"):
+        read(path, frame=1)
+
+
+def test_transparency_is_left_out_and_noted(tmp_path: Path) -> None:
+    path = tmp_path / "rgba.nrrd"
+    colours = np.random.default_rng(0).integers(0, 255, (*SHAPE, 4)).astype(np.uint8)
+    header = {"kinds": ["RGBA-color", "domain", "domain", "domain"]}
+    nrrd.write(str(path), colours.transpose(3, 2, 1, 0), header, index_order="F")
+    image = read(path)
+    np.testing.assert_array_equal(image.voxels, colours[..., :3])
+    assert image.source.notes == ["transparency ignored"]
+
+
+def test_complex_values_become_magnitudes(tmp_path: Path) -> None:
+    path = tmp_path / "complex.nrrd"
+    pairs = np.random.default_rng(0).random((*SHAPE, 2)).astype(np.float32)
+    header = {"kinds": ["complex", "domain", "domain", "domain"]}
+    nrrd.write(str(path), pairs.transpose(3, 2, 1, 0), header, index_order="F")
+    np.testing.assert_allclose(read(path).voxels, np.hypot(*np.moveaxis(pairs, -1, 0)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["nrrd", "nhdr"])
+def test_a_long_header_does_not_hide_a_path(tmp_path: Path, suffix: str) -> None:
+    secret = tmp_path / "private" / "secret.raw"
+    secret.parent.mkdir()
+    secret.write_bytes(random_voxels(dtype="<i2").tobytes())
+    path = tmp_path / "inbox" / f"scan.{suffix}"
+    path.parent.mkdir()
+    path.write_text(
+        "NRRD0004\ntype: int16\ndimension: 3\nsizes: 7 6 5\nendian: little\nencoding: raw\n"
+        + "# nothing of use\n" * 10_000
+        + "data file: ../private/secret.raw\n"
+    )
+    with pytest.raises(InputError, match=r"a header that ends within"):
         read(path)
 
 

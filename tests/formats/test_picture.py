@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 from PIL import Image as PilImage
 
@@ -143,11 +145,107 @@ def test_exif_orientations_are_turned_upright(tmp_path: Path, orientation: int) 
     assert bool(image.source.notes) is (orientation != 1)
 
 
-def test_several_pages_are_refused(tmp_path: Path) -> None:
-    pages = [PilImage.fromarray(random_voxels(SHAPE, np.uint8) + k) for k in range(3)]
-    path = save(tmp_path / "a.tif", pages[0], save_all=True, append_images=pages[1:])
-    with pytest.raises(InputError, match=r"one page.*3 pages"):
+def pages(count: int = 3, shape: tuple[int, int] = SHAPE) -> list[PilImage.Image]:
+    return [PilImage.fromarray(random_voxels(shape, np.uint8) + k) for k in range(count)]
+
+
+@pytest.mark.parametrize("suffix", ["tif", "tiff"])
+def test_pages_of_one_size_are_a_volume(tmp_path: Path, suffix: str) -> None:
+    first, *rest = pages()
+    path = save(tmp_path / f"a.{suffix}", first, save_all=True, append_images=rest)
+    image = read(path)
+    assert (image.kind, image.geometry.unit) == ("volume", "pixel")
+    np.testing.assert_array_equal(image.voxels, [random_voxels(SHAPE) + k for k in range(3)])
+    assert any("3 pages of one size" in note for note in image.source.notes)
+    alone = read(path, frame=2)
+    assert alone.kind == "picture"
+    np.testing.assert_array_equal(alone.voxels, random_voxels(SHAPE) + 2)
+    with pytest.raises(InputError, match=r"frame 3 of .* 3 pages"):
+        read(path, frame=3)
+
+
+def test_pages_of_different_sizes_need_a_choice(tmp_path: Path) -> None:
+    second = pages(1, (9, 4))
+    path = save(tmp_path / "a.tif", pages(1)[0], save_all=True, append_images=second)
+    with pytest.raises(InputError, match=r"2 pages of different sizes.*--frame \(0 to 1\)"):
         read(path)
+    np.testing.assert_array_equal(read(path, frame=1).voxels, random_voxels((9, 4)))
+
+
+def test_pages_of_different_types_need_a_choice(tmp_path: Path) -> None:
+    path = save(
+        tmp_path / "a.tif",
+        pages(1)[0],
+        save_all=True,
+        append_images=[PilImage.fromarray(colours())],
+    )
+    with pytest.raises(InputError, match="or types"):
+        read(path)
+    np.testing.assert_array_equal(read(path, frame=1).voxels, colours())
+
+
+@pytest.mark.parametrize("suffix", ["webp", "png"])
+def test_animations_need_a_choice(tmp_path: Path, suffix: str) -> None:
+    frames = [PilImage.fromarray(smooth() // (k + 1)) for k in range(3)]
+    options = {"lossless": True} if suffix == "webp" else {}
+    path = save(
+        tmp_path / f"a.{suffix}", frames[0], save_all=True, append_images=frames[1:], **options
+    )
+    with pytest.raises(InputError, match=r"3 frames; choose one with --frame \(0 to 2\)"):
+        read(path)
+    np.testing.assert_array_equal(read(path, frame=1).voxels, smooth() // 2)
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "f2", "f4", "f8"])
+@pytest.mark.parametrize("shape", [SHAPE, (*SHAPE, 3), (4, *SHAPE)])
+def test_every_tiff_type_keeps_its_values(
+    tmp_path: Path, kind: str, shape: tuple[int, ...]
+) -> None:
+    tifffile = pytest.importorskip("tifffile", reason="the extra pathology is not installed")
+    dtype = np.dtype(kind)
+    top = np.iinfo(dtype).max if dtype.kind in "iu" else 1000
+    pixels = (np.random.default_rng(1).random(shape) * top).astype(dtype)
+    if dtype.kind != "u":
+        pixels *= np.array([-1, 1], dtype)[random_voxels(shape) % 2]
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, photometric="rgb" if shape[-1] == 3 else "minisblack")
+    image = read(path)
+    np.testing.assert_array_equal(image.voxels, pixels)
+    assert image.is_colour == (shape[-1] == 3)
+
+
+def test_types_beyond_pillow_name_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile = pytest.importorskip("tifffile", reason="the extra pathology is not installed")
+    tifffile.imwrite(tmp_path / "a.tif", random_voxels(SHAPE, np.float64))
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(InputError, match=r"promptseg\[pathology\]"):
+        read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bit_colour_png_keeps_its_bits(tmp_path: Path, channels: int) -> None:
+    pixels = np.random.default_rng(1).integers(0, 65535, (*SHAPE, channels)).astype(np.uint16)
+    sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=True), str(tmp_path / "a.png"))
+    np.testing.assert_array_equal(read(tmp_path / "a.png").voxels, pixels[..., :3])
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_few_bits_of_palette(tmp_path: Path, bits: int) -> None:
+    indices = (np.arange(42) % 2**bits).reshape(SHAPE).astype(np.uint8)
+    palette = np.random.default_rng(2).integers(0, 255, (2**bits, 3)).astype(np.uint8)
+    picture = PilImage.fromarray(indices, "L").convert("P")
+    picture.putpalette(palette.tobytes())
+    image = read(save(tmp_path / "a.png", picture, bits=bits))
+    np.testing.assert_array_equal(image.voxels, palette[indices])
+
+
+def test_cmyk_jpeg(tmp_path: Path) -> None:
+    picture = PilImage.fromarray(smooth()).convert("CMYK")
+    image = read(save(tmp_path / "a.jpg", picture, quality=95))
+    assert image.is_colour
+    assert np.abs(image.voxels.astype(int) - smooth()).mean() < 5
 
 
 def test_oversized_pictures_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gzip
+import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from promptseg.errors import InputError, OutputError, PromptsegError
-from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.files import atomic_path, check_output, is_file, require_file
 from promptseg.formats.location import address_in
 from promptseg.formats.options import ReadOptions
 from promptseg.image import MODALITIES, Image, Segmentation
@@ -65,21 +66,26 @@ class Format:
 
 _ANY = frozenset({"picture", "volume"})
 _PICTURE = frozenset({"picture"})
-_DICOM_CHOICES = frozenset({"series", "frame", "suv"})
-_DICOMWEB = Format("dicomweb", (), "dicomweb", choices=_DICOM_CHOICES)
+_FRAME = frozenset({"frame"})
+_SLIDE = frozenset({"region", "microns"})
+_DICOM = frozenset({"series", "frame", "suv"})
 
 FORMATS: tuple[Format, ...] = (
-    Format("nifti", (".nii.gz", ".nii"), "nifti", _ANY, layers=True),
-    Format("nrrd", (".nrrd",), "nrrd", _ANY, layers=True),
-    Format("nhdr", (".nhdr",), "nrrd"),
-    Format("metaimage", (".mha",), "metaimage", _ANY, layers=True),
-    Format("mhd", (".mhd",), "metaimage"),
+    Format("nifti", (".nii.gz", ".nii"), "nifti", _ANY, layers=True, choices=_FRAME),
+    Format("nifti pair", (".hdr.gz", ".img.gz", ".hdr", ".img"), "nifti", choices=_FRAME),
+    Format("nrrd", (".nrrd",), "nrrd", _ANY, layers=True, choices=_FRAME),
+    Format("nhdr", (".nhdr",), "nrrd", choices=_FRAME),
+    Format("metaimage", (".mha",), "metaimage", _ANY, layers=True, choices=_FRAME),
+    Format("mhd", (".mhd",), "metaimage", choices=_FRAME),
+    Format("freesurfer", (".mgz", ".mgh"), "freesurfer", _ANY, layers=True, choices=_FRAME),
+    Format("afni", (".brik.gz", ".brik", ".head"), "afni", choices=_FRAME),
     Format("npz", (".npz",), "npz", _ANY, layers=True),
-    Format("tiff", (".tif", ".tiff"), "picture", _PICTURE, layers=True),
-    Format("png", (".png",), "picture", _PICTURE),
-    Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "picture"),
-    Format("dicom", (".dcm.gz", ".dcm", ".dicom", ".ima"), "dicom", choices=_DICOM_CHOICES),
-    _DICOMWEB,
+    Format("tiff", (".tif", ".tiff"), "picture", _PICTURE, layers=True, choices=_FRAME | _SLIDE),
+    Format("slide", (".svs", ".ndpi"), "slide", choices=_SLIDE),
+    Format("png", (".png",), "picture", _PICTURE, choices=_FRAME),
+    Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "picture", choices=_FRAME),
+    Format("dicom", (".dcm.gz", ".dcm", ".dicom", ".ima"), "dicom", choices=_DICOM),
+    Format("dicomweb", (), "dicomweb", choices=_DICOM),
 )
 
 
@@ -147,7 +153,7 @@ def read_labels(path: str | Path) -> Image:
 
 def _read_as_is(path: Path, options: ReadOptions | None = None) -> Image:
     """What the format's reader makes of a path, values unchecked; its errors as one of ours."""
-    chosen = _DICOMWEB if address_in(path) else _format_of(path)
+    chosen = _format_of(path)
     options = options or ReadOptions()
     for name in options.chosen():
         if name not in chosen.choices:
@@ -215,23 +221,18 @@ def format_by_suffix(path: Path) -> Format | None:
 
 def _format_of(path: Path) -> Format:
     by_name = {f.name: f for f in FORMATS}
-    try:
-        if path.is_dir():
-            return by_name["dicom"]
-        with path.open("rb") as stream:
-            head = stream.read(132)
-    except FileNotFoundError:
-        raise InputError("an image file or a DICOM folder", f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError("a file that can be read", f"{path!s} ({reason})") from error
-    if not head:
-        raise InputError("an image", f"{path}: an empty file", "get it again")
+    if address_in(path):
+        return by_name["dicomweb"]
+    if os.path.isdir(path):  # never raises, unlike Path.is_dir
+        return by_name["dicom"]
+    require_file(path, "an image file or a DICOM folder")
+    with path.open("rb") as stream:
+        head = stream.read(132)
+    if head[128:132] == b"DICM":  # whatever its name: .img is a common one
+        return by_name["dicom"]
     chosen = format_by_suffix(path)
     if chosen is not None:
         return chosen
-    if head[128:132] == b"DICM":
-        return by_name["dicom"]
     if head[:2] == b"\x1f\x8b":
         with contextlib.suppress(OSError, EOFError, zlib.error), gzip.open(path) as stream:
             head = stream.read(348)
@@ -248,6 +249,8 @@ def _format_of(path: Path) -> Format:
 def is_dicom_file(path: Path) -> bool:
     """Whether a file starts like a DICOM file."""
     try:
+        if not is_file(path):
+            return False
         with path.open("rb") as stream:
             return stream.read(132)[128:] == b"DICM"
     except OSError:
@@ -277,7 +280,6 @@ def _check_values(image: Image, nan_as: float | None) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return (
-        text.splitlines()[-1].strip()[:200] if "ITK ERROR" in text else text.splitlines()[0][:200]
-    )
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    of_itk = "sitk::" in lines[0] or "SimpleITK" in lines[0] or "ITK ERROR" in str(error)
+    return lines[-1 if of_itk else 0].strip()[:200]

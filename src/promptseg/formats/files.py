@@ -6,13 +6,14 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from promptseg.errors import OutputError
+from promptseg.errors import InputError, OutputError
 
-__all__ = ["atomic_path", "beside", "check_output"]
+__all__ = ["atomic_path", "beside", "check_output", "is_file", "require_file"]
 
 _DOUBLE_ENDINGS = (".nii.gz", ".seg.nrrd")
 
@@ -26,6 +27,39 @@ def beside(path: Path, ending: str) -> Path:
     return path.with_name(path.stem + ending)
 
 
+def is_file(path: Path) -> bool:
+    """Whether a path is a file with bytes in it to read: no folder, device, socket or pipe.
+
+    Raises:
+        OSError: it is not there or cannot be looked at (permissions, a loop of links).
+        ValueError: no path at all (a NUL character).
+    """
+    return stat.S_ISREG(path.stat().st_mode)
+
+
+def require_file(path: Path, expected: str) -> None:
+    """Refuse what cannot be opened and read as a file; a pipe would block for ever.
+
+    Args:
+        path: what is to be opened.
+        expected: for the message.
+
+    Raises:
+        InputError: it is missing, no file, empty or not readable.
+    """
+    try:
+        if not is_file(path):
+            raise InputError(expected, f"{path}: not a file (a folder, device, socket or pipe)")
+        with path.open("rb") as stream:
+            if not stream.read(1):
+                raise InputError(expected, f"{path}: an empty file", "get it again")
+    except FileNotFoundError:
+        raise InputError(expected, f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(expected, f"{path!s} ({reason})") from error
+
+
 def check_output(path: Path, overwrite: bool) -> None:
     """Refuse early what could not be written later.
 
@@ -33,14 +67,16 @@ def check_output(path: Path, overwrite: bool) -> None:
         OutputError: the file exists and `overwrite` is not set, or its folder cannot be written.
     """
     try:
-        exists = path.stat() is not None
+        exists, special = True, not is_file(path)
     except (FileNotFoundError, NotADirectoryError):
-        exists = False
+        exists = special = False
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError("an output that can be written", f"{path} ({reason})") from None
     if exists and path.is_dir():
         raise OutputError("an output file", f"{path}: a folder", "name a file in it")
+    if special:
+        raise OutputError("an output file", f"{path}: a device, socket or pipe", "name a file")
     if exists and not overwrite:
         raise OutputError("a new output file", f"{path}: exists", "choose another or --overwrite")
     folder = path.parent

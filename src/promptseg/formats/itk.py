@@ -11,69 +11,106 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
+from promptseg.formats.files import require_file
 from promptseg.formats.memory import require_memory
+from promptseg.formats.options import ReadOptions
+from promptseg.formats.ras import magnitude
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
-__all__ = ["masks_to_itk", "read_itk"]
+__all__ = ["check_data_file", "frame_of", "masks_to_itk", "read_itk"]
 
 _MAX_BYTES_PER_VALUE = 4
 _IMAGE_IO = {"nrrd": "NrrdImageIO", "metaimage": "MetaImageIO"}
 _HEADER_BYTES = 1 << 16
-_DATA_FILE = re.compile(rb"^\s*(?:data ?file\s*:|ElementDataFile\s*=)\s*(.*?)\s*$", re.I | re.M)
+_DATA_FILE = re.compile(rb"^\s*(?:data ?file\s*:|ElementDataFile\s*[=:])\s*(.*?)\s*$", re.I | re.M)
 
 
-def read_itk(path: Path, name: str) -> Image:
-    """Read a 2D or 3D image of one or three channels with SimpleITK.
+def read_itk(
+    path: Path, name: str, options: ReadOptions | None = None, colour: bool | None = None
+) -> Image:
+    """Read a 2D or 3D frame of one or three channels with SimpleITK.
+
+    Args:
+        path: the file.
+        name: its format, a key of the readers ITK has for it.
+        options: the frame, where there are more than three dimensions or channels without colour.
+        colour: whether the channels are colours; None if the file does not say: then three channels
+            of 8 or 16 bits are.
 
     Raises:
-        InputError: more than three dimensions, or channels that are not RGB.
+        InputError: several frames and no choice, or data outside the folder of the file.
     """
-    _check_data_file(path)
+    check_data_file(path)
     header = sitk.ImageFileReader()
     header.SetImageIO(_IMAGE_IO[name])
     header.SetFileName(str(path))
     header.ReadImageInformation()
-    channels = header.GetNumberOfComponents()
-    require_memory((*header.GetSize(), channels), _MAX_BYTES_PER_VALUE, path)
+    require_memory((*header.GetSize(), header.GetNumberOfComponents()), _MAX_BYTES_PER_VALUE, path)
     itk = header.Execute()
-    dimension = itk.GetDimension()
-    if dimension not in (2, 3) or channels not in (1, 3):
-        raise InputError(
-            "a 2D or 3D image with one value or RGB per voxel",
-            f"{path}: {dimension} dimensions, {channels} values per voxel",
-            "save one frame or channel as a file of its own",
-        )
-    voxels = sitk.GetArrayFromImage(itk)
+    notes: list[str] = []
+    voxels, channels = sitk.GetArrayFromImage(itk), itk.GetNumberOfComponentsPerPixel()
+    if colour is None:
+        colour = channels == 3 and voxels.dtype in (np.uint8, np.uint16)
+    colour = colour and channels in (3, 4)
+    if channels > 1 and not colour:
+        voxels = np.moveaxis(voxels, -1, 0)
+    d = min(itk.GetDimension(), 3)
+    voxels = frame_of(voxels, d + colour, path, options or ReadOptions(), notes)
+    if colour and channels == 4:
+        voxels = np.ascontiguousarray(voxels[..., :3])
+        notes.append("transparency ignored")
     matrix, origin = np.eye(3), np.zeros(3)
-    direction = np.reshape(itk.GetDirection(), (dimension, dimension))
-    matrix[:dimension, :dimension] = direction * np.asarray(itk.GetSpacing())
-    origin[:dimension] = itk.GetOrigin()
-    shape = voxels.shape[:dimension]
-    return Image(voxels, Geometry(shape, matrix, origin), source=Source(path, name))
+    direction = np.reshape(itk.GetDirection(), (itk.GetDimension(),) * 2)[:d, :d]
+    matrix[:d, :d] = direction * np.asarray(itk.GetSpacing()[:d])
+    origin[:d] = itk.GetOrigin()[:d]
+    geometry = Geometry(voxels.shape[:d], matrix, origin)
+    return Image(voxels, geometry, source=Source(path, name, notes=notes))
 
 
-def _check_data_file(path: Path) -> None:
+def frame_of(
+    voxels: NDArray[Any], dimensions: int, path: Path, options: ReadOptions, notes: list[str]
+) -> NDArray[Any]:
+    """One frame out of `voxels`: all axes but the last `dimensions` count frames, the last fastest.
+
+    Returns:
+        Real voxels of that many dimensions, magnitudes of complex ones.
+    """
+    frames = voxels.reshape(-1, *voxels.shape[voxels.ndim - dimensions :])
+    chosen = options.frame_of(len(frames), path)
+    if len(frames) > 1:
+        notes.append(f"frame {chosen} of {len(frames)}")
+    frame = frames[chosen]
+    return np.ascontiguousarray(magnitude(frame, notes) if frame.dtype.kind == "c" else frame)
+
+
+def check_data_file(path: Path) -> None:
     """Refuse headers that point to data outside their own folder.
 
     A detached header (.nhdr, .mhd) may name one file beside it; the others hold their data themselves.
     """
+    meta = path.suffix.lower() in (".mhd", ".mha")
     with path.open("rb") as stream:
         head = stream.read(_HEADER_BYTES)
-    if path.suffix.lower() not in (".mhd", ".mha"):
+    if not meta:
         head = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0]  # a blank line ends a NRRD header
     match = _DATA_FILE.search(head)
+    if match is None and (meta or len(head) == _HEADER_BYTES):
+        raise InputError(
+            f"a header that ends within {_HEADER_BYTES >> 10} KiB", str(path), "check the file"
+        )
     if match is None or match[1] == b"LOCAL":
         return
     target = match[1].decode("utf-8", "replace")
     detached = path.suffix.lower() in (".nhdr", ".mhd")
     plain = Path(target).name == target and "%" not in target and "LIST" not in target
-    if not (detached and plain) or not (path.parent / target).is_file():
+    if not (detached and plain):
         raise InputError(
             "image data in the file itself, or for .nhdr and .mhd in a file beside it",
             f"{path} pointing to {target!r}",
             "save it as one file (.nrrd, .mha)",
         )
+    require_file(path.parent / target, f"the file {target} that {path} points to")
 
 
 def masks_to_itk(segmentation: Segmentation, layers: bool) -> sitk.Image:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from promptseg.errors import InputError
 
-__all__ = ["available_bytes", "require_memory"]
+__all__ = ["available_bytes", "require_memory", "require_stored"]
+
+_DEFLATE_AT_BEST = 1032
+_GZIP, _OTHER_COMPRESSIONS = b"\x1f\x8b", (b"BZ", b"\x28\xb5", b"\x1f\x9d")
 
 
 def available_bytes() -> int | None:
@@ -43,4 +46,27 @@ def require_memory(shape: Sequence[int], bytes_per_voxel: int, path: Path) -> No
             f"an image that fits into the {available / 2**30:.1f} GiB of free memory",
             f"{path}: {' x '.join(map(str, shape))} voxels, about {needed / 2**30:.1f} GiB",
             "check its header, crop it, or use a larger machine",
+        )
+
+
+def require_stored(promised: int, path: Path) -> None:
+    """Refuse a header that promises more data than its file can hold, however well deflated.
+
+    Args:
+        promised: bytes of voxels that the header describes.
+        path: the file with the voxels, as they are or gzipped.
+
+    Raises:
+        InputError: the file is too short.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(2)
+    if start in _OTHER_COMPRESSIONS:
+        return
+    size = path.stat().st_size
+    if promised > size * (_DEFLATE_AT_BEST if start == _GZIP else 1):
+        raise InputError(
+            f"a complete file with {promised:,} bytes of voxels",
+            f"{path} of {size:,} bytes",
+            "get it again",
         )

@@ -15,7 +15,7 @@ __all__ = ["read", "write"]
 
 def read(path: Path, options: ReadOptions | None = None) -> Image:
     """Read a MetaImage file; see `read_itk`."""
-    return read_itk(path, "metaimage")
+    return read_itk(path, "metaimage", options)
 
 
 def write(segmentation: Segmentation, path: Path, layers: bool) -> None:

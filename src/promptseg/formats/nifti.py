@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2, single files, through nibabel.
+"""NIfTI-1 and NIfTI-2, single files and pairs, through nibabel; ANALYZE 7.5 pairs are read too.
 
 NIfTI writes RAS, this package LPS: the first two world axes change sign. The matrix comes from the
 sform if it is set, else from the qform, else from the voxel sizes. Where the sform's column lengths
@@ -8,22 +8,25 @@ contradict the voxel sizes in `pixdim`, directions come from the sform and sizes
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.analyze import AnalyzeImage
 from numpy.typing import NDArray
 
 from promptseg.errors import GeometryError, InputError
-from promptseg.formats.memory import require_memory
+from promptseg.formats.files import require_file
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.ras import lps_from_ras, opened, spatial_shape, voxels_of
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
-__all__ = ["lps_from_ras", "read", "write"]
+__all__ = ["read", "write"]
 
+_PAIR_ENDINGS = (".hdr", ".img", ".hdr.gz", ".img.gz")
+_NIFTI2_HEADER_SIZE = 540
 _MILLIMETRES = {"micron": 1e-3, "meter": 1e3}
 _GEOMETRY_FIELDS = (
     "dim_info",
@@ -43,39 +46,29 @@ _GEOMETRY_FIELDS = (
 
 
 def read(path: Path, options: ReadOptions | None = None) -> Image:
-    """Read a NIfTI file with one frame.
+    """Read one frame of a NIfTI file or pair, or of an ANALYZE 7.5 pair.
 
     Raises:
-        InputError: more than one frame, complex values, or a truncated file.
+        InputError: several frames and no choice, half a pair, or a truncated file.
     """
-    nifti = _load(path)
-    if not isinstance(nifti, nib.Nifti1Pair):
-        raise InputError("a NIfTI file", f"{path}: {type(nifti).__name__}")
-    header = nifti.header
-    shape = _spatial_shape(nifti.shape, path)
-    dtype = nifti.get_data_dtype()
-    if dtype.kind == "c":
-        raise InputError(
-            "real voxel values", f"complex ones in {path}", "save magnitude or phase alone"
-        )
-    require_memory(shape, dtype.itemsize, path)
-    if dtype.fields:  # RGB24 and RGBA32: a structured type, one byte per channel
-        raw = np.asarray(nifti.dataobj).reshape(shape)
-        stored = np.stack([raw[c] for c in ("R", "G", "B")], axis=-1)
-        voxels = np.ascontiguousarray(stored.transpose(2, 1, 0, 3))
+    notes: list[str] = []
+    header_path, data_path = _files(path)
+    with opened(data_path) as data:
+        nifti = _image(header_path, data)
+        voxels = voxels_of(nifti, path, options or ReadOptions(), notes)
+    shape, header = spatial_shape(nifti, path), nifti.header
+    if isinstance(nifti, nib.Nifti1Pair):
+        source = Source(path, "nifti", header, notes=notes)
+        matrix, origin = _matrix(header, notes)
+        unit = header.get_xyzt_units()[0]
+        if unit in _MILLIMETRES:
+            notes.append(f"the header counts in {unit}s: turned into millimetres")
+            matrix, origin = matrix * _MILLIMETRES[unit], origin * _MILLIMETRES[unit]
     else:
-        proxy: Any = nifti.dataobj
-        scaled = (float(proxy.slope), float(proxy.inter)) != (1.0, 0.0)
-        stored = np.asarray(proxy, dtype=np.float32) if scaled else proxy.get_unscaled()
-        voxels = np.ascontiguousarray(np.asarray(stored).reshape(shape).T)
-    if not voxels.dtype.isnative:
-        voxels = voxels.astype(voxels.dtype.newbyteorder("="))
-    source = Source(path, "nifti", header)
-    matrix, origin = _matrix(header, source.notes)
-    unit = header.get_xyzt_units()[0]
-    if unit in _MILLIMETRES:
-        source.notes.append(f"the header counts in {unit}s: turned into millimetres")
-        matrix, origin = matrix * _MILLIMETRES[unit], origin * _MILLIMETRES[unit]
+        source = Source(path, "analyze", notes=notes)
+        notes.append(_analyze_note(nifti))
+        affine = np.asarray(nifti.affine, np.float64)
+        matrix, origin = affine[:3, :3], affine[:3, 3]
     return Image(voxels, Geometry(shape[::-1], *lps_from_ras(matrix, origin)), source=source)
 
 
@@ -104,38 +97,37 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
     nib.save(single(voxels, None, header), path)
 
 
-def lps_from_ras(
-    matrix: NDArray[np.float64], origin: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Turn a RAS matrix and origin into LPS, or back."""
-    flip = np.array([-1.0, -1.0, 1.0])
-    return matrix * flip[:, None], origin * flip
+def _files(path: Path) -> tuple[Path, Path]:
+    """Where the header and the voxels are: in one file, or in the two of a pair."""
+    if not path.name.lower().endswith(_PAIR_ENDINGS):
+        return path, path
+    halves = nib.Nifti1Pair.filespec_to_file_map(str(path))
+    header, data = (Path(str(halves[key].filename)) for key in ("header", "image"))
+    for half in (header, data):
+        require_file(half, "a .hdr file and its .img beside it")
+    return header, data
 
 
-def _load(path: Path) -> Any:
-    """The image object; files without a NIfTI ending are taken by their content."""
-    if path.name.lower().endswith((".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")):
-        return nib.load(path, mmap=False)
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
-    second = {int.from_bytes(content[:4], order) for order in ("little", "big")} & {540}
-    kind = nib.Nifti2Image if second else nib.Nifti1Image
-    return kind.from_bytes(content)
+def _image(header: Path, data: Any) -> Any:
+    """The image in an open file, told by its content; of a pair, by the header beside it."""
+    if str(header) != data.filename:
+        pair: Any = nib.load(header, mmap=False)
+        if not isinstance(pair, AnalyzeImage):  # NIfTI pairs are children of it
+            raise InputError("a NIfTI or ANALYZE header", f"{header}: {type(pair).__name__}")
+        return type(pair).from_file_map({**pair.file_map, "image": data}, mmap=False)
+    stream = data.fileobj
+    size = stream.read(4)
+    stream.seek(0)
+    second = _NIFTI2_HEADER_SIZE in {int.from_bytes(size, order) for order in ("little", "big")}
+    kind: Any = nib.Nifti2Image if second else nib.Nifti1Image
+    return kind.from_file_map({"image": data}, mmap=False)
 
 
-def _spatial_shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
-    frames = int(np.prod(shape[3:], dtype=np.int64))
-    if frames != 1:
-        raise InputError(
-            "a NIfTI file with one 3D frame",
-            f"{path} of shape {tuple(shape)} with {frames} frames",
-            "save the frame to segment as a file of its own",
-        )
-    if min(shape) < 1:
-        raise InputError("voxels", f"{path} of shape {tuple(shape)}", "check the header")
-    three = (*shape[:3], 1, 1)[:3]
-    return int(three[0]), int(three[1]), int(three[2])
+def _analyze_note(image: Any) -> str:
+    beside = image.file_map.get("mat")
+    if beside is not None and Path(beside.filename).exists():
+        return "ANALYZE 7.5: orientation from the .mat file beside it"
+    return "ANALYZE 7.5 does not say sides: orientation unknown, voxel axes taken as L, A, S"
 
 
 def _matrix(header: Any, notes: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
+from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
@@ -30,9 +31,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
     Raises:
         InputError: not an npz, no `imgs`, pickled content, or boxes of another shape.
     """
-    if not zipfile.is_zipfile(path):
-        raise InputError("an npz file", f"{path}: not a zip archive", "get it again")
-    with np.load(path, allow_pickle=False) as archive:
+    with _opened(path) as archive:
         if "imgs" not in archive:
             keys = ", ".join(archive.files) or "nothing"
             raise InputError("an npz file with the key imgs", f"{path} with {keys}")
@@ -56,9 +55,7 @@ def read_labels(path: Path) -> Image:
     Raises:
         InputError: neither is there, or it holds one layer per object.
     """
-    if not zipfile.is_zipfile(path):
-        raise InputError("an npz file", f"{path}: not a zip archive", "get it again")
-    with np.load(path, allow_pickle=False) as archive:
+    with _opened(path) as archive:
         key = next((k for k in ("segs", "gts") if k in archive), None)
         if key is None:
             raise InputError("an npz file with the key segs or gts", f"{path} without")
@@ -83,6 +80,15 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
     names = np.array([s.name for s in segmentation.segments])
     with path.open("wb") as stream:
         np.savez_compressed(stream, segs=segs, names=names, **header)
+
+
+def _opened(path: Path) -> Any:
+    """The open archive, none of whose arrays is too large to unpack."""
+    if not zipfile.is_zipfile(path):
+        raise InputError("an npz file", f"{path}: not a zip archive", "get it again")
+    with zipfile.ZipFile(path) as members:
+        require_memory([max((m.file_size for m in members.infolist()), default=0)], 1, path)
+    return np.load(path, allow_pickle=False)
 
 
 def _geometry(shape: tuple[int, ...], extra: dict[str, NDArray[Any]]) -> Geometry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from promptseg.errors import InputError
 
@@ -50,3 +51,28 @@ class ReadOptions:
             raise InputError("a frame counted from 0", str(self.frame))
         if self.microns is not None and not 0 < self.microns < 1e6:
             raise InputError("micrometres per pixel above 0", str(self.microns))
+
+    def frame_of(self, count: int, path: Path, what: str = "frames") -> int:
+        """The frame to read from a file that holds `count`; one alone needs no choice.
+
+        Args:
+            count: how many there are.
+            path: for the message.
+            what: what the format calls them.
+
+        Raises:
+            InputError: several frames and none chosen, or a choice beyond the last one.
+        """
+        if self.frame is None and count > 1:
+            raise InputError(
+                "a choice of one frame",
+                f"{path} with {count} {what}",
+                f"choose one with --frame (0 to {count - 1})",
+            )
+        if (self.frame or 0) >= count:
+            raise InputError(
+                "a frame that the file holds",
+                f"frame {self.frame} of {path} with {count} {what}",
+                f"choose one with --frame (0 to {count - 1})" if count > 1 else "leave --frame out",
+            )
+        return self.frame or 0

@@ -48,6 +48,8 @@ class Format:
         writes: kinds of segmentations it can hold; empty for read-only families.
         layers: whether it can hold overlapping objects, one layer each.
         choices: fields of `ReadOptions` that its reader knows.
+        writer: module that writes masks, where it is another one; it also has
+            `check(segmentation or image) -> None`, which refuses early what it cannot write.
     """
 
     name: str
@@ -56,14 +58,20 @@ class Format:
     writes: frozenset[str] = frozenset()
     layers: bool = False
     choices: frozenset[str] = frozenset()
+    writer: str = ""
 
     def load(self) -> Any:
-        """The module itself."""
+        """The module that reads."""
         return import_module(f"promptseg.formats.{self.module}")
+
+    def load_writer(self) -> Any:
+        """The module that writes."""
+        return import_module(f"promptseg.formats.{self.writer or self.module}")
 
 
 _ANY = frozenset({"picture", "volume"})
 _PICTURE = frozenset({"picture"})
+_VOLUME = frozenset({"volume"})
 _DICOM_CHOICES = frozenset({"series", "frame", "suv"})
 
 FORMATS: tuple[Format, ...] = (
@@ -76,7 +84,9 @@ FORMATS: tuple[Format, ...] = (
     Format("tiff", (".tif", ".tiff"), "picture", _PICTURE, layers=True),
     Format("png", (".png",), "picture", _PICTURE),
     Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "picture"),
-    Format("dicom", (".dcm.gz", ".dcm", ".dicom", ".ima"), "dicom", choices=_DICOM_CHOICES),
+    Format("rtstruct", (".rtstruct.dcm", ".rtss.dcm"), "dicom", _VOLUME, True, writer="rtstruct"),
+    Format("dicom", (".dcm",), "dicom", _ANY, True, _DICOM_CHOICES, "dicom_seg"),
+    Format("dicom files", (".dcm.gz", ".dicom", ".ima"), "dicom", choices=_DICOM_CHOICES),
 )
 
 
@@ -185,7 +195,7 @@ def write_segmentation(
     layers = not later_wins and bool(segmentation.overlaps())
     if layers and not chosen.layers:
         segmentation.labels()  # raises, naming the objects that overlap
-    write: Callable[[Segmentation, Path, bool], None] = chosen.load().write
+    write: Callable[[Segmentation, Path, bool], None] = chosen.load_writer().write
     with atomic_path(path) as temporary:
         write(segmentation, temporary, layers)
     return path
@@ -201,6 +211,8 @@ def format_for_output(path: Path, segmentation: Segmentation | Image) -> Format:
         raise OutputError(
             f"an output file for a {kind} mask ({able})", f"{path.name!r} ({reason})", "rename it"
         )
+    if chosen.writer:
+        chosen.load_writer().check(segmentation)
     return chosen
 
 

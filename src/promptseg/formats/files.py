@@ -14,7 +14,7 @@ from promptseg.errors import OutputError
 
 __all__ = ["atomic_path", "beside", "check_output"]
 
-_DOUBLE_ENDINGS = (".nii.gz", ".seg.nrrd")
+_DOUBLE_ENDINGS = (".nii.gz", ".seg.nrrd", ".seg.dcm", ".rtstruct.dcm", ".rtss.dcm")
 
 
 def beside(path: Path, ending: str) -> Path:

@@ -1,0 +1,1 @@
+"""DICOM RTSTRUCT: objects as closed contours on the slices of an image."""

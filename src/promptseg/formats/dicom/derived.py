@@ -18,11 +18,13 @@ __all__ = [
     "BELONGING",
     "dicom_text",
     "frame_of_reference",
+    "full_name",
     "positions_on",
     "reference_to",
     "series_number",
     "slice_positions",
     "source_slices",
+    "unique_name",
 ]
 
 log = logging.getLogger("promptseg")
@@ -118,3 +120,19 @@ def dicom_text(text: str, kind: str) -> str:
     if short != text:
         log.warning("DICOM cannot hold the name %r: written as %r", text, short)
     return short
+
+
+def full_name(label: object, description: object) -> str:
+    """What an object is called: its label, or the description that the label is but the start of."""
+    short, long = str(label or "").strip(), str(description or "").strip()
+    return long if len(short) >= _LONGEST["LO"] - 4 and long.startswith(short) else short
+
+
+def unique_name(name: str, taken: set[str]) -> str:
+    """The name, with a number from 2 where it is taken; it is taken then."""
+    unique, number = name, 1
+    while unique in taken:
+        number += 1
+        unique = f"{name} {number}"
+    taken.add(unique)
+    return unique

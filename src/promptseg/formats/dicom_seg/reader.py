@@ -10,7 +10,7 @@ import pydicom
 from numpy.typing import NDArray
 
 from promptseg.errors import GeometryError
-from promptseg.formats.dicom.derived import source_slices
+from promptseg.formats.dicom.derived import full_name, source_slices, unique_name
 from promptseg.formats.dicom.instances import DicomSource
 from promptseg.formats.dicom_seg.frames import SegFile
 from promptseg.formats.dicom_seg.placing import on_image, on_own_grid
@@ -48,7 +48,8 @@ def read_seg(
     segments = []
     for number, item in sorted(file.segments().items()):
         segment = _assembled(frames.get(number, {}), geometry)
-        segment.name = _unique(_name(item, number), names)
+        told = full_name(item.get("SegmentLabel"), item.get("SegmentDescription"))
+        segment.name = unique_name(told or f"segment {number}", names)
         segment.label, segment.colour = number, _colour(item)
         segments.append(segment)
     source = reference.source if reference else Source(path, "dicom_seg")
@@ -110,25 +111,6 @@ def _assembled(frames: dict[int, NDArray[np.bool_]], geometry: Geometry) -> Segm
     depth = segment.region[0]
     segment.region = (slice(depth.start + first, depth.stop + first), *segment.region[1:])
     return segment
-
-
-def _name(item: pydicom.Dataset, number: int) -> str:
-    """The label, or the whole name where the label is but its beginning."""
-    label = str(item.get("SegmentLabel") or "").strip()
-    whole = str(item.get("SegmentDescription") or "").strip()
-    if len(label) >= 60 and whole.startswith(label):
-        return whole
-    return label or f"segment {number}"
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    """The name, with a number where it is taken; it is taken then."""
-    unique, number = name, 1
-    while unique in taken:
-        number += 1
-        unique = f"{name} {number}"
-    taken.add(unique)
-    return unique
 
 
 def _colour(item: pydicom.Dataset) -> tuple[int, int, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ __all__ = ["grid_text", "read_masks"]
 _SEG = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 _SAME_PLACE = 1e-2  # mm
+_ESCAPED = re.compile(r"\\(.)")
 _SLICER_FIELD = re.compile(r"^Segment(\d+)_(Name|LabelValue|Layer|Color):=(.*)$")
 
 
@@ -91,20 +92,29 @@ def grid_text(target: Image | Segmentation) -> str:
 
 def _placed(masks: Segmentation, reference: Image) -> Segmentation:
     """The same masks with the grid and source of the image they belong to."""
-    same = (
-        masks.geometry.shape == reference.geometry.shape
-        if reference.kind == "picture"
-        else masks.geometry.agrees_with(reference.geometry, _SAME_PLACE)
-    )
+    segments = masks.segments
+    if reference.kind == "picture":
+        same = masks.geometry.shape in (reference.geometry.shape, (1, *reference.geometry.shape))
+        if same and masks.geometry.ndim == 3:  # a format without pictures holds it as one slice
+            segments = [
+                replace(s, crop=s.crop.reshape(s.crop.shape[1:]), region=s.region[1:])
+                for s in segments
+            ]
+    else:
+        same = masks.geometry.agrees_with(reference.geometry, _SAME_PLACE)
     if not same:
         raise GeometryError(
             f"labels on the grid of {reference.name}, {grid_text(reference)}",
             f"{masks.source.path} of {grid_text(masks)}, or at another place",
             "resample them to the image first",
         )
-    return Segmentation(
-        masks.segments, reference.geometry, reference.source, masks.provenance, reference
-    )
+    return Segmentation(segments, reference.geometry, reference.source, masks.provenance, reference)
+
+
+def _as_picture(segment: Segment) -> Segment:
+    """An object on a volume of one slice as one on the slice."""
+    crop = segment.crop.reshape(segment.crop.shape[1:])
+    return replace(segment, crop=crop, region=segment.region[1:])
 
 
 def _dicom_object(path: Path) -> pydicom.FileDataset | None:
@@ -177,7 +187,7 @@ def _slicer_segments(path: Path) -> list[_Known]:
     fields: dict[int, dict[str, str]] = {}
     for line in head.splitlines():
         if match := _SLICER_FIELD.match(line):
-            text = match[3].replace("\\n", "\n").replace("\\\\", "\\")
+            text = _ESCAPED.sub(lambda m: "\n" if m[1] == "n" else m[1], match[3])
             fields.setdefault(int(match[1]), {})[match[2]] = text
     found: list[_Known] = []
     for number, entry in sorted(fields.items()):

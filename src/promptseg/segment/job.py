@@ -11,6 +11,7 @@ from typing import Any
 
 from promptseg.errors import OutputError, PromptError
 from promptseg.formats import format_for_output, read
+from promptseg.formats.deidentify import deidentified
 from promptseg.formats.files import atomic_path, beside, check_output
 from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
@@ -178,6 +179,8 @@ def run_job(
         else:
             result = segmenter.correct(image, existing, *prompts, **how)
     result.provenance.update({"command": _replay(job), **(facts or {})})
+    if job.deidentify:
+        result = deidentified(result)
     overlay = beside(job.output, ".overlay.png") if job.overlay else None
     if before_writing:
         before_writing()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +37,8 @@ MODALITIES = (
 
 Kind = Literal["picture", "volume", "video"]
 
+_HIGHEST_LABEL = 65_535
+
 
 @dataclass
 class Source:
@@ -57,6 +59,11 @@ class Source:
     grid: Geometry | None = None
     prompts: tuple[Prompt, ...] = ()
     notes: list[str] = field(default_factory=list)
+
+    def header_of(self, format_name: str, geometry: Geometry) -> Any:
+        """The header, if it is of this format and describes the grid `geometry`; else None."""
+        same = self.grid is not None and self.grid.agrees_with(geometry)
+        return self.header if self.format == format_name and same else None
 
 
 @dataclass
@@ -174,6 +181,7 @@ class Segment:
         doubtful: whether the predicted IoU is so low that the model is often wrong there.
         prompted: slices that the user's own prompts answered; corrections elsewhere leave them alone.
         clicked: those of `prompted` whose mask clicks alone have made.
+        colour: (red, green, blue) from 0 to 255 that the file it was read from recommends, if any.
     """
 
     name: str
@@ -185,6 +193,7 @@ class Segment:
     doubtful: bool = False
     prompted: tuple[int, ...] = ()
     clicked: tuple[int, ...] = ()
+    colour: tuple[int, int, int] | None = None
 
     @classmethod
     def from_mask(cls, name: str, label: int, mask: NDArray[np.bool_], **extra: Any) -> Segment:
@@ -250,9 +259,7 @@ class Segmentation:
 
     def header_of(self, format_name: str) -> Any:
         """The source's header, if it is of this format and still describes this grid."""
-        source = self.source
-        same = source.grid is not None and source.grid.agrees_with(self.geometry)
-        return source.header if source.format == format_name and same else None
+        return self.source.header_of(format_name, self.geometry)
 
     def overlaps(self) -> list[tuple[str, str, int]]:
         """Pairs of objects that share voxels: (name, name, shared voxels)."""
@@ -281,13 +288,30 @@ class Segmentation:
             raise OutputError(
                 "objects that do not overlap for a single label image",
                 f"{a!r} and {b!r} sharing {n} voxels",
-                "write NIfTI, NRRD, MHA, TIFF or npz, which keep one layer per object, "
+                "write NIfTI, NRRD, MHA, TIFF, npz or DICOM, which keep one layer per object, "
                 "or let later objects win with --overlap later-wins",
+            )
+        if (highest := max((s.label for s in self.segments), default=0)) > _HIGHEST_LABEL:
+            raise OutputError(
+                f"labels of at most {_HIGHEST_LABEL} (16 bits)",
+                str(highest),
+                "number the objects anew",
             )
         labels = np.zeros(self.geometry.shape, dtype=self.label_dtype)
         for segment in self.segments:
             labels[segment.region][segment.crop] = segment.label
         return labels
+
+    def without_overlap(self) -> Segmentation:
+        """The same objects, each without the voxels of those that come after it."""
+        owners = np.zeros(self.geometry.shape, dtype=np.uint32)
+        for number, segment in enumerate(self.segments, 1):
+            owners[segment.region][segment.crop] = number
+        segments = [
+            replace(segment, crop=owners[segment.region] == number)
+            for number, segment in enumerate(self.segments, 1)
+        ]
+        return replace(self, segments=segments)
 
     def layers(self) -> NDArray[np.uint8]:
         """(objects, *grid) uint8, one 0/1 layer per object."""

@@ -50,6 +50,8 @@ class Format:
         writes: kinds of segmentations it can hold; empty for read-only families.
         layers: whether it can hold overlapping objects, one layer each.
         choices: fields of `ReadOptions` that its reader knows.
+        writer: module that writes masks, where it is another one; it also has
+            `check(segmentation or image) -> None`, which refuses early what it cannot write.
     """
 
     name: str
@@ -58,14 +60,20 @@ class Format:
     writes: frozenset[str] = frozenset()
     layers: bool = False
     choices: frozenset[str] = frozenset()
+    writer: str = ""
 
     def load(self) -> Any:
-        """The module itself."""
+        """The module that reads."""
         return import_module(f"promptseg.formats.{self.module}")
+
+    def load_writer(self) -> Any:
+        """The module that writes."""
+        return import_module(f"promptseg.formats.{self.writer or self.module}")
 
 
 _ANY = frozenset({"picture", "volume"})
 _PICTURE = frozenset({"picture"})
+_VOLUME = frozenset({"volume"})
 _FRAME = frozenset({"frame"})
 _SLIDE = frozenset({"region", "microns"})
 _DICOM = frozenset({"series", "frame", "suv"})
@@ -84,7 +92,9 @@ FORMATS: tuple[Format, ...] = (
     Format("slide", (".svs", ".ndpi"), "slide", choices=_SLIDE),
     Format("png", (".png",), "picture", _PICTURE, choices=_FRAME),
     Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "picture", choices=_FRAME),
-    Format("dicom", (".dcm.gz", ".dcm", ".dicom", ".ima"), "dicom", choices=_DICOM),
+    Format("rtstruct", (".rtstruct.dcm", ".rtss.dcm"), "dicom", _VOLUME, True, writer="rtstruct"),
+    Format("dicom", (".dcm",), "dicom", _ANY, True, _DICOM, "dicom_seg"),
+    Format("dicom files", (".dcm.gz", ".dicom", ".ima"), "dicom", choices=_DICOM),
     Format("dicomweb", (), "dicomweb", choices=_DICOM),
 )
 
@@ -194,7 +204,7 @@ def write_segmentation(
     layers = not later_wins and bool(segmentation.overlaps())
     if layers and not chosen.layers:
         segmentation.labels()  # raises, naming the objects that overlap
-    write: Callable[[Segmentation, Path, bool], None] = chosen.load().write
+    write: Callable[[Segmentation, Path, bool], None] = chosen.load_writer().write
     with atomic_path(path) as temporary:
         write(segmentation, temporary, layers)
     return path
@@ -210,6 +220,8 @@ def format_for_output(path: Path, segmentation: Segmentation | Image) -> Format:
         raise OutputError(
             f"an output file for a {kind} mask ({able})", f"{path.name!r} ({reason})", "rename it"
         )
+    if chosen.writer:
+        chosen.load_writer().check(segmentation)
     return chosen
 
 

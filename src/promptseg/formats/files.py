@@ -15,7 +15,7 @@ from promptseg.errors import InputError, OutputError
 
 __all__ = ["atomic_path", "beside", "check_output", "is_file", "require_file"]
 
-_DOUBLE_ENDINGS = (".nii.gz", ".seg.nrrd")
+_DOUBLE_ENDINGS = (".nii.gz", ".seg.nrrd", ".seg.dcm", ".rtstruct.dcm", ".rtss.dcm")
 
 
 def beside(path: Path, ending: str) -> Path:

@@ -221,7 +221,8 @@ def _output_name(path: Path, suffix: str | None) -> str:
     chosen = format_by_suffix(path)
     assert chosen
     ending = next(s for s in chosen.suffixes if path.name.lower().endswith(s))
-    default = ending if chosen.writes else ".png" if chosen.name == "picture" else ".nii.gz"
+    same = chosen.writes and not chosen.writer  # a DICOM SEG only where it is asked for
+    default = ending if same else ".png" if chosen.name == "picture" else ".nii.gz"
     return path.name[: -len(ending)] + (suffix or default)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from promptseg.errors import OutputError, PromptError
 from promptseg.formats import format_for_output, read
+from promptseg.formats.deidentify import deidentified
 from promptseg.formats.files import atomic_path, beside, check_output
 from promptseg.formats.location import address_in, written
 from promptseg.image import Image, Segmentation
@@ -196,6 +197,8 @@ def run_job(
         else:
             result = segmenter.correct(image, existing, *prompts, **how)
     result.provenance.update({"command": _replay(job), **(facts or {})})
+    if job.deidentify:
+        result = deidentified(result)
     if before_writing:
         before_writing()
     if is_remote(job.output):

@@ -139,8 +139,8 @@ class _FileOptions(_SourceOptions):
     """Where prompts and results are."""
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """Mask file (.nii.gz, .nii, .nrrd, .mha, .npz, .tif, .png), or a folder for a folder of images,
-    or dicomweb://HOST/PATH, where a DICOM SEG is stored."""
+    """Mask file (.nii.gz, .nii, .nrrd, .mha, .mgz, .npz, .tif, .png, .dcm for a DICOM SEG,
+    .rtstruct.dcm), a folder for a folder of images, or dicomweb://HOST/PATH, where a SEG is stored."""
 
     box: _Many = ()
     """Box x0,y0,x1,y1[@slice][=name], or in LPS millimetres x0,y0,z0,x1,y1,z1mm[=name]; may be
@@ -166,6 +166,9 @@ class _FileOptions(_SourceOptions):
 
     overlap: Literal["keep", "later-wins"] = "keep"
     """Overlapping objects: keep them, one layer per object, or let later objects win."""
+
+    deidentify: bool = False
+    """Leave out of the outputs what says who the patient is."""
 
     suffix: str | None = None
     """File ending of the masks of a folder of images (default: the input's, or .nii.gz / .png)."""

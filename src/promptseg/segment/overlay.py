@@ -17,25 +17,13 @@ from promptseg.display import (
     sides_in_words,
     write,
 )
+from promptseg.formats.colours import COLOURS
 from promptseg.geometry import Axis, axis_position
 from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
 from promptseg.prompts import Box, Box3D, Marker, PlacedPrompt, Points
 
 __all__ = ["COLOURS", "overlay_picture"]
-
-COLOURS: tuple[tuple[int, int, int], ...] = (
-    (230, 75, 53),
-    (77, 187, 213),
-    (0, 160, 135),
-    (243, 155, 17),
-    (160, 90, 200),
-    (240, 228, 66),
-    (120, 200, 80),
-    (220, 120, 170),
-    (100, 140, 255),
-    (176, 122, 80),
-)
 
 _PANELS = 9
 _PANEL_SIZE = 380

@@ -1,0 +1,145 @@
+"""Masks from any format to any other: the job of `promptseg convert`."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from promptseg._version import __version__
+from promptseg.errors import InputError, OutputError
+from promptseg.formats.files import beside, check_output
+from promptseg.formats.options import ReadOptions
+from promptseg.image import Segment, Segmentation
+
+__all__ = ["ConvertJob", "convert", "select_segments"]
+
+log = logging.getLogger("promptseg")
+
+
+@dataclass(kw_only=True)
+class ConvertJob(ReadOptions):
+    """Turn masks from one format into another, on the same grid, with their names.
+
+    Reads and writes label images and layered masks (NIfTI, NRRD and .seg.nrrd, MHA, npz, TIFF, PNG),
+    DICOM SEG (.dcm) and RTSTRUCT (.rtstruct.dcm). DICOM output needs the DICOM image it belongs to as
+    --reference; so does reading an RTSTRUCT. The options for reading apply to the reference.
+    """
+
+    input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
+    """Mask file."""
+
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Mask file to write; its ending names the format."""
+
+    reference: Path | None = None
+    """Image the masks belong to: file, or folder with a DICOM series."""
+
+    segments: str | None = None
+    """Names of the objects to keep, in order (liver,spleen), or names for labels
+    (1=liver,2=spleen)."""
+
+    overlap: Literal["keep", "later-wins"] = "keep"
+    """Overlapping objects: keep them, one layer per object, or let later objects win."""
+
+    deidentify: bool = False
+    """Leave out of the outputs what says who the patient is."""
+
+    overwrite: bool = False
+    """Replace outputs that exist."""
+
+    json: bool = False
+    """Print the provenance as JSON."""
+
+    quiet: bool = False
+    """No summary."""
+
+
+def convert(job: ConvertJob) -> Segmentation:
+    """Do what the job says.
+
+    Returns:
+        The masks as written, with their provenance.
+
+    Raises:
+        PromptsegError: anything the user can put right; nothing has been written then.
+    """
+    from promptseg.formats import read
+    from promptseg.formats.deidentify import deidentified
+    from promptseg.formats.masks import read_masks
+
+    for path in (job.output, beside(job.output, ".json")):
+        check_output(path, job.overwrite)
+        if path.exists() and job.input.exists() and path.samefile(job.input):
+            raise OutputError("an output that is not the input too", str(path), "name another one")
+    if job.reference is None and job.chosen():
+        raise InputError(
+            f"a --reference for --{job.chosen()[0]}", "none", "name the image, or leave it out"
+        )
+    reference = read(job.reference, job) if job.reference else None
+    result = read_masks(job.input, reference)
+    if job.segments is not None:
+        result = replace(result, segments=select_segments(result.segments, job.segments))
+    for note in result.source.notes:
+        log.warning("%s", note)
+    result.provenance = _provenance(result, job)
+    if job.deidentify:
+        result = deidentified(result)
+    result.save(job.output, overwrite=job.overwrite, overlap=job.overlap)
+    return result
+
+
+def select_segments(segments: list[Segment], text: str) -> list[Segment]:
+    """Objects picked and put in order by name, or named by their labels.
+
+    Args:
+        segments: all objects.
+        text: `liver,spleen`, or `1=liver,2=spleen`, which keeps those labels alone.
+
+    Raises:
+        InputError: no such name or label, one twice, or both kinds mixed.
+    """
+    entries = [part.strip() for part in text.split(",") if part.strip()]
+    by_name = {s.name: s for s in segments}
+    by_label = {str(s.label): s for s in segments}
+    found: list[Segment] = []
+    for entry in entries:
+        label, equals, name = (part.strip() for part in entry.partition("="))
+        if entry in by_name:
+            chosen = by_name[entry]
+        elif equals and name and label in by_label:
+            chosen = replace(by_label[label], name=name)
+        else:
+            there = ", ".join(f"{s.label}={s.name}" for s in segments)
+            raise InputError(
+                f"segments out of {there or 'none'}", repr(entry), "correct --segments"
+            )
+        found.append(chosen)
+    names, labels = {s.name for s in found}, {s.label for s in found}
+    if not found or len(names) < len(found) or len(labels) < len(found):
+        raise InputError("names of segments, each once", repr(text), "correct --segments")
+    return found
+
+
+def _provenance(result: Segmentation, job: ConvertJob) -> dict[str, Any]:
+    """What is known of how the masks were made, and that they were converted."""
+    earlier = result.provenance
+    told = {entry.get("label"): entry for entry in earlier.get("objects", ())}
+    objects = [
+        {**told.get(s.label, {}), "label": s.label, "name": s.name, "voxels": int(s.crop.sum())}
+        for s in result.segments
+    ]
+    return {
+        **earlier,
+        "converted": {
+            "path": str(job.input),
+            "software": {"promptseg": __version__},
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+        "notes": [*earlier.get("notes", ()), *result.source.notes],
+        "objects": objects,
+    }

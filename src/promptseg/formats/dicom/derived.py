@@ -1,0 +1,138 @@
+"""What objects made from images share: what they refer to, and whose they are."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+
+from promptseg.errors import OutputError
+from promptseg.formats.dicom.frames import value_of
+from promptseg.formats.dicom.instances import DicomSource, Instance
+from promptseg.geometry import Geometry
+from promptseg.image import Image, Segmentation
+
+__all__ = [
+    "BELONGING",
+    "dicom_text",
+    "frame_of_reference",
+    "full_name",
+    "positions_on",
+    "reference_to",
+    "series_number",
+    "slice_positions",
+    "source_slices",
+    "unique_name",
+]
+
+log = logging.getLogger("promptseg")
+
+BELONGING = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
+)
+"""What every object has to say of its patient and study, be it that it is not known."""
+
+_LONGEST = {"LO": 64, "SH": 16, "ST": 1024}
+
+
+def source_slices(target: Segmentation | Image, what: str) -> tuple[Instance, ...]:
+    """The DICOM slices that masks lie on, in their order.
+
+    Args:
+        target: the masks, or the image they are going to lie on.
+        what: the kind of object to be written, for the message.
+
+    Raises:
+        OutputError: the image was not read from DICOM, or its slices are no instances of their own.
+    """
+    source = target.source.header_of("dicom", target.geometry)
+    if isinstance(source, DicomSource):
+        return source.slices
+    got = f"one read from {target.source.format}"
+    if target.source.format == "dicom":
+        got = "a mosaic, whose slices cannot be referred to"
+    raise OutputError(
+        f"a DICOM image as the source of a {what}",
+        got,
+        "write .nii.gz or .png, or name the DICOM image with --reference",
+    )
+
+
+def slice_positions(target: Segmentation | Image) -> NDArray[np.float64]:
+    """(slices, 3) LPS positions of the first pixels of the slices, as they are stored.
+
+    They are those of the grid but for series that are not quite evenly spaced.
+    """
+    geometry = target.geometry
+    source = target.source.header_of("dicom", geometry)
+    if isinstance(source, DicomSource):
+        stored = [value_of(s, "ImagePositionPatient") for s in source.slices]
+        if all(p is not None for p in stored):
+            return np.asarray(stored, dtype=np.float64)
+    return positions_on(geometry)
+
+
+def positions_on(geometry: Geometry) -> NDArray[np.float64]:
+    """(slices, 3) LPS positions of the first voxels of the slices of a grid."""
+    index = np.zeros((geometry.slice_count(), 3))
+    index[:, 2] = np.arange(len(index))
+    return geometry.to_world(index)
+
+
+def frame_of_reference(target: Segmentation | Image) -> str | None:
+    """FrameOfReferenceUID of an image read from DICOM; None if it has none."""
+    source = target.source.header_of("dicom", target.geometry)
+    if not isinstance(source, DicomSource):
+        return None
+    return str(source.slices[0].header.get("FrameOfReferenceUID") or "") or None
+
+
+def reference_to(instance: Instance) -> pydicom.Dataset:
+    """The macro that refers to one stored slice."""
+    reference = pydicom.Dataset()
+    reference.ReferencedSOPClassUID = instance.header.SOPClassUID
+    reference.ReferencedSOPInstanceUID = instance.header.SOPInstanceUID
+    if instance.frame is not None:
+        reference.ReferencedFrameNumber = instance.frame + 1
+    return reference
+
+
+def series_number(header: pydicom.Dataset, kind: int) -> int:
+    """Number of a series made from another one: 100 times that one's, plus a number per kind."""
+    number = int(header.get("SeriesNumber") or 0)
+    return number * 100 + kind if 0 <= number < 10_000_000 else kind
+
+
+def dicom_text(text: str, kind: str) -> str:
+    """A text as a DICOM element can hold it, with a note where it had to be changed.
+
+    Args:
+        text: any text.
+        kind: value representation: LO (64 characters), SH (16) or ST (1024).
+    """
+    plain = "".join(" " if ord(c) < 32 or ord(c) == 127 else c for c in text)
+    if kind != "ST":
+        plain = plain.replace("\\", "/")
+    short = plain.strip()[: _LONGEST[kind]].strip()
+    if short != text:
+        log.warning("DICOM cannot hold the name %r: written as %r", text, short)
+    return short
+
+
+def full_name(label: object, description: object) -> str:
+    """What an object is called: its label, or the description that the label is but the start of."""
+    short, long = str(label or "").strip(), str(description or "").strip()
+    return long if len(short) >= _LONGEST["LO"] - 4 and long.startswith(short) else short
+
+
+def unique_name(name: str, taken: set[str]) -> str:
+    """The name, with a number from 2 where it is taken; it is taken then."""
+    unique, number = name, 1
+    while unique in taken:
+        number += 1
+        unique = f"{name} {number}"
+    taken.add(unique)
+    return unique

@@ -1,0 +1,95 @@
+"""Which elements of a DICOM header say who the patient is, and a header without them.
+
+They are those of the basic profile of PS3.15 (table E.1-1) that images carry as a whole. UIDs stay:
+without them a mask could not refer to its image. Pixels are not looked at.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pydicom
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataset import FileDataset, FileMetaDataset
+
+from promptseg.formats.dicom.derived import BELONGING
+
+__all__ = ["IDENTIFYING", "identifying_fields", "without_identity"]
+
+_KEYWORDS = """
+    PatientName PatientID IssuerOfPatientID PatientBirthDate PatientBirthTime PatientSex
+    PatientAge PatientSize PatientWeight OtherPatientIDs OtherPatientIDsSequence
+    OtherPatientNames PatientBirthName PatientMotherBirthName PatientAddress
+    PatientTelephoneNumbers PatientTelecomInformation EthnicGroup Occupation
+    AdditionalPatientHistory PatientComments PatientReligiousPreference MilitaryRank
+    BranchOfService CountryOfResidence RegionOfResidence MedicalRecordLocator MedicalAlerts
+    Allergies SmokingStatus PregnancyStatus LastMenstrualDate PatientInsurancePlanCodeSequence
+    ResponsiblePerson ResponsibleOrganization PatientState SpecialNeeds
+    PatientInstitutionResidence ReferencedPatientPhotoSequence ReferencedPatientSequence
+    ReferencedStudySequence ReferencedPerformedProcedureStepSequence StudyDate StudyTime StudyID
+    StudyDescription StudyComments AccessionNumber IssuerOfAccessionNumberSequence
+    ReferringPhysicianName ReferringPhysicianAddress ReferringPhysicianTelephoneNumbers
+    ReferringPhysicianIdentificationSequence ConsultingPhysicianName
+    ConsultingPhysicianIdentificationSequence PhysiciansOfRecord
+    PhysiciansOfRecordIdentificationSequence NameOfPhysiciansReadingStudy
+    PhysiciansReadingStudyIdentificationSequence RequestingPhysician RequestingService
+    RequestedProcedureDescription RequestedProcedureID ReasonForStudy ReasonForVisit AdmissionID
+    IssuerOfAdmissionIDSequence AdmittingDate AdmittingTime AdmittingDiagnosesDescription
+    AdmittingDiagnosesCodeSequence DischargeDiagnosisDescription ServiceEpisodeID
+    ServiceEpisodeDescription VisitComments CurrentPatientLocation SeriesDate SeriesTime
+    SeriesDescription PerformingPhysicianName PerformingPhysicianIdentificationSequence
+    OperatorsName OperatorIdentificationSequence ProtocolName PerformedProcedureStepID
+    PerformedProcedureStepStartDate PerformedProcedureStepStartTime
+    PerformedProcedureStepEndDate PerformedProcedureStepEndTime
+    PerformedProcedureStepDescription ScheduledProcedureStepID RequestAttributesSequence
+    CommentsOnThePerformedProcedureStep ScheduledProcedureStepDescription AcquisitionDate
+    AcquisitionTime AcquisitionDateTime ContentDate ContentTime InstanceCreationDate
+    InstanceCreationTime AcquisitionComments ImageComments FrameComments ContentCreatorName
+    ContentCreatorIdentificationCodeSequence DerivationDescription InstitutionName
+    InstitutionAddress InstitutionalDepartmentName InstitutionCodeSequence StationName
+    DeviceSerialNumber DeviceDescription GantryID DetectorID PlateID CassetteID
+    DateOfLastCalibration TimeOfLastCalibration ContributingEquipmentSequence
+    OriginalAttributesSequence ClinicalTrialSponsorName ClinicalTrialProtocolID
+    ClinicalTrialProtocolName ClinicalTrialSiteID ClinicalTrialSiteName ClinicalTrialSubjectID
+    ClinicalTrialSubjectReadingID ClinicalTrialTimePointID ClinicalTrialTimePointDescription
+    ClinicalTrialCoordinatingCenterName ClinicalTrialSeriesID ClinicalTrialSeriesDescription
+    SpecimenDescriptionSequence ContainerIdentifier IconImageSequence
+"""
+IDENTIFYING = frozenset(_KEYWORDS.split())
+"""Keywords of the elements that may say who the patient is."""
+
+_METHOD = "promptseg: attributes of PS3.15 E.1-1 removed, UIDs retained"
+
+
+def identifying_fields(header: pydicom.Dataset) -> list[str]:
+    """Keywords of the identifying elements of a header that hold something, in order of their tags.
+
+    Private elements, which may hold anything, are counted as one: "private elements".
+    """
+    found = []
+    private = False
+    for tag in header.keys():  # noqa: SIM118 - iterating a data set decodes every element
+        keyword = keyword_for_tag(tag)
+        if tag.is_private:
+            private = True
+        elif keyword in IDENTIFYING and header.get_item(tag).value not in (None, "", b"", []):
+            found.append((tag, keyword))
+    names = [keyword for _, keyword in sorted(found)]
+    return [*names, "private elements"] if private else names
+
+
+def without_identity(header: FileDataset) -> FileDataset:
+    """The header without them; what every object must have is left empty. The given one stays."""
+    kept: dict[Any, Any] = {
+        tag: header.get_item(tag)
+        for tag in header.keys()  # noqa: SIM118
+        if not tag.is_private and keyword_for_tag(tag) not in IDENTIFYING
+    }
+    meta = header.file_meta if isinstance(header.file_meta, FileMetaDataset) else FileMetaDataset()
+    implicit, little = header.original_encoding
+    clean = FileDataset("", kept, b"", meta, bool(implicit), little is not False)
+    clean.set_original_encoding(implicit, little, header.original_character_set)
+    for keyword in BELONGING:
+        setattr(clean, keyword, "")
+    clean.PatientIdentityRemoved, clean.DeidentificationMethod = "YES", _METHOD
+    return clean

@@ -1,0 +1,194 @@
+"""The frames of a DICOM SEG: which segments they hold, where they lie, and their pixels.
+
+Read with pydicom alone and as tolerantly as can be done without guessing, because many a SEG in the
+wild lacks something that the standard asks for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID
+
+from promptseg.errors import InputError
+from promptseg.formats.dicom.instances import Instance
+from promptseg.formats.dicom.planes import Plane, planes_of
+from promptseg.formats.memory import require_memory
+
+__all__ = ["LABEL_MAP", "SEGMENTATION", "SegFile"]
+
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+
+
+@dataclass(frozen=True)
+class SegFile:
+    """A SEG as it is stored.
+
+    Attributes:
+        path: its file.
+        header: the whole data set.
+        planes: one per frame, placed in space; none if the frames do not say where they lie.
+        notes: what had to be decided is added.
+    """
+
+    path: Path
+    header: pydicom.Dataset
+    planes: tuple[Plane, ...]
+    notes: list[str]
+
+    @classmethod
+    def of(cls, path: Path, header: pydicom.FileDataset) -> SegFile:
+        """Check what is needed to read the frames.
+
+        Raises:
+            InputError: no pixels, or fewer frames described than there are.
+            GeometryError: frames placed in part, or contradictorily.
+        """
+        if "Rows" not in header or "PixelData" not in header:
+            raise InputError("a DICOM SEG with frames", f"{path} without", "export it again")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            planes = planes_of(Instance(path, header))
+        file = cls(path, header, tuple(planes), [])
+        require_memory((file.count, *file.shape), 1, path)
+        return file
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) of a frame."""
+        return int(self.header.Rows), int(self.header.Columns)
+
+    @property
+    def count(self) -> int:
+        """Number of frames."""
+        return int(self.header.get("NumberOfFrames") or 1)
+
+    @property
+    def is_label_map(self) -> bool:
+        """Whether pixels are segment numbers, not membership of one segment."""
+        kind = str(self.header.get("SegmentationType", ""))
+        return kind == "LABELMAP" or str(self.header.get("SOPClassUID", "")) == LABEL_MAP
+
+    def segments(self) -> dict[int, pydicom.Dataset]:
+        """Items of the Segment Sequence by number, without the background of a label map.
+
+        Raises:
+            InputError: none, or one without a number.
+        """
+        items = self.header.get("SegmentSequence") or []
+        background = self.header.get("PixelPaddingValue", 0) if self.is_label_map else None
+        found = {int(item.get("SegmentNumber", -1)): item for item in items}
+        if not found or -1 in found:
+            raise InputError("numbered segments in the DICOM SEG", f"{self.path} without")
+        return {number: item for number, item in found.items() if number != background}
+
+    def references(self) -> list[tuple[str, int]]:
+        """(SOPInstanceUID, frame) of the image behind each frame; ("", 0) where it is not said."""
+        found = []
+        for groups in self._groups():
+            reference = _first(groups, "DerivationImageSequence", "SourceImageSequence")
+            uid = str(reference.get("ReferencedSOPInstanceUID") or "")
+            number = reference.get("ReferencedFrameNumber") or 0
+            found.append((uid, int(np.ravel(number)[0])))
+        return found
+
+    def masks(self) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
+        """(frame, segment number, mask (y, x)) of everything that is not empty.
+
+        Raises:
+            InputError: pixels that cannot be decoded, or a frame that names no segment.
+        """
+        numbers = self.segments()
+        owners = None if self.is_label_map else self._owners(list(numbers))
+        for k, pixels in enumerate(self._pixels()):
+            if owners is not None:
+                if pixels.any():
+                    yield k, owners[k], pixels.astype(bool)
+                continue
+            for value in np.unique(pixels):
+                if int(value) in numbers:
+                    yield k, int(value), pixels == value
+
+    def _owners(self, numbers: list[int]) -> list[int]:
+        """The segment number of each frame."""
+        found: list[int] = []
+        for groups in self._groups():
+            item = _first(groups, "SegmentIdentificationSequence")
+            number = item.get("ReferencedSegmentNumber")
+            if number is None and len(numbers) == 1:
+                number = numbers[0]
+            if number is None or int(number) not in numbers:
+                raise InputError(
+                    "frames of a DICOM SEG that name their segment",
+                    f"{self.path}: frame {len(found)} names {number}",
+                    "export it again",
+                )
+            found.append(int(number))
+        return found
+
+    def _groups(self) -> Iterator[tuple[pydicom.Dataset, ...]]:
+        """Functional groups of each frame: its own, then those of all frames."""
+        shared = tuple(self.header.get("SharedFunctionalGroupsSequence") or ())[:1]
+        own = self.header.get("PerFrameFunctionalGroupsSequence") or []
+        for k in range(self.count):
+            yield (*([own[k]] if k < len(own) else []), *shared)
+
+    def _pixels(self) -> Iterator[NDArray[Any]]:
+        """(y, x) of each frame: 0 and 1, thresholded, or segment numbers."""
+        syntax = self.header.file_meta.get("TransferSyntaxUID")
+        packed = int(self.header.get("BitsAllocated", 1)) == 1
+        if packed and not (syntax and UID(syntax).is_compressed):
+            yield from self._unpacked()
+            return
+        try:
+            stored = pixel_array(self.header).reshape(self.count, *self.shape)
+        except Exception as error:  # pydicom and its decoders raise anything on damaged pixels
+            reason = str(error).splitlines()[0][:200]
+            raise InputError(
+                "pixels of a DICOM SEG that can be decoded", f"{self.path} ({reason})"
+            ) from error
+        if str(self.header.get("SegmentationType", "")) == "FRACTIONAL":
+            most = int(self.header.get("MaximumFractionalValue") or stored.max() or 1)
+            self.notes.append(f"fractional SEG: taken where it is at least half of {most}")
+            yield from stored * 2.0 >= most
+        else:
+            yield from stored
+
+    def _unpacked(self) -> Iterator[NDArray[np.uint8]]:
+        """Frames of one bit per pixel, packed without a gap from frame to frame."""
+        data = np.frombuffer(self.header.PixelData, dtype=np.uint8)
+        size = self.shape[0] * self.shape[1]
+        if len(data) * 8 < size * self.count:
+            raise InputError(
+                f"{self.count} frames in the DICOM SEG",
+                f"{self.path}, which ends after {len(data) * 8 // size}",
+                "get it again",
+            )
+        for k in range(self.count):
+            first, last = k * size // 8, -(-(k + 1) * size // 8)
+            bits = np.unpackbits(data[first:last], bitorder="little")
+            start = k * size - first * 8
+            yield bits[start : start + size].reshape(self.shape)
+
+
+def _first(groups: tuple[pydicom.Dataset, ...], *path: str) -> pydicom.Dataset:
+    """The item at the end of a path of sequences, in the first group that has it; else empty."""
+    for group in groups:
+        item = group
+        for name in path:
+            items = item.get(name)
+            if not items:
+                break
+            item = items[0]
+        else:
+            return item
+    return pydicom.Dataset()

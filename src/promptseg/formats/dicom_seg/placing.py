@@ -1,0 +1,137 @@
+"""Frames of a SEG -> slices of a grid: the one they span themselves, or that of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.errors import GeometryError
+from promptseg.formats.dicom.derived import frame_of_reference, slice_positions
+from promptseg.formats.dicom.planes import Plane, number_of
+from promptseg.geometry import Geometry
+from promptseg.image import Image
+
+__all__ = ["on_image", "on_own_grid"]
+
+_SAME_PLANE = 1e-2  # mm
+_COINCIDE = 0.05  # of the smallest voxel size: other writers even out the positions of slices
+_UNEVEN = 0.05  # of the slice distance
+
+
+def on_own_grid(planes: Sequence[Plane], name: str) -> tuple[Geometry, list[int]]:
+    """The grid that frames span, empty slices between them included, and the slice of each frame.
+
+    Args:
+        planes: the frames, in any order; several may lie on one slice.
+        name: of the file, for messages.
+
+    Raises:
+        GeometryError: frames of different orientation, or not on evenly spaced slices.
+    """
+    first = planes[0]
+    for plane in planes:
+        turned = max(np.abs(plane.row - first.row).max(), np.abs(plane.column - first.column).max())
+        if turned > 1e-4:
+            raise _uneven(name, "frames of one orientation", "several")
+    positions = np.array([plane.position for plane in planes])
+    along = positions @ first.normal
+    lowest, highest = positions[along.argmin()], positions[along.argmax()]
+    levels = np.unique(np.round(along / _SAME_PLANE)) * _SAME_PLANE
+    count = _steps(levels, first) if len(levels) > 1 else 0
+    step = (highest - lowest) / count if count else first.normal * _thickness(first)
+    between_rows, between_columns = first.spacing or (1.0, 1.0)
+    matrix = np.stack([first.row * between_columns, first.column * between_rows, step], axis=1)
+    geometry = Geometry((count + 1, *first.shape), matrix, lowest)
+    index = geometry.to_index(positions)
+    slices = np.round(index[:, 2]).astype(int)
+    off = np.linalg.norm(geometry.to_world(_at(slices)) - positions, axis=1).max()
+    if off > _UNEVEN * np.linalg.norm(step):
+        raise _uneven(name, "frames on evenly spaced slices", f"frames up to {off:.3g} mm off")
+    return geometry, slices.tolist()
+
+
+def on_image(
+    planes: Sequence[Plane], reference: Image, own: str | None, name: str, notes: list[str]
+) -> list[int]:
+    """The slice of `reference` that each frame lies on.
+
+    Args:
+        planes: the frames.
+        reference: the image.
+        own: FrameOfReferenceUID of the SEG, if it has one.
+        name: of the file, for messages.
+        notes: what could not be checked is added.
+
+    Raises:
+        GeometryError: another frame of reference, or frames that are not slices of the image.
+    """
+    theirs = frame_of_reference(reference)
+    if own and theirs and own != theirs:
+        raise GeometryError(
+            f"a DICOM SEG in the frame of reference of {reference.name}",
+            f"{name} in another one",
+            "name the image it was drawn on",
+        )
+    if not (own and theirs):
+        notes.append(f"{reference.name} was matched by position alone, without frame of reference")
+    geometry, first = reference.geometry, planes[0]
+    smallest = float(geometry.spacing.min())
+    rows, columns = geometry.shape[-2:]
+    between_rows, between_columns = first.spacing or (1.0, 1.0)
+    own_steps = np.stack([first.row * between_columns, first.column * between_rows], axis=1)
+    far = np.abs(own_steps - geometry.matrix[:, :2]).max(axis=0) * (columns - 1, rows - 1)
+    places = slice_positions(reference)
+    slices, off = [], 0.0
+    for plane in planes:
+        distance = np.linalg.norm(places - plane.position, axis=1)
+        slices.append(int(distance.argmin()))
+        off = max(off, float(distance.min()))
+    tolerance = max(_COINCIDE * smallest, _SAME_PLANE)
+    same_size = geometry.ndim == 3 and first.shape == (rows, columns)
+    if not same_size or far.max() > tolerance or off > tolerance:
+        size = f"{first.shape[1]} x {first.shape[0]} pixels"
+        raise GeometryError(
+            f"a DICOM SEG whose frames are slices of {reference.name}, {columns} x {rows} pixels",
+            f"{name} with frames of {size}" + (f", up to {off:.3g} mm away" if same_size else ""),
+            "name the image it was drawn on, or leave the image out",
+        )
+    if off > _SAME_PLANE:
+        notes.append(f"the frames lie up to {off:.3g} mm beside the slices")
+    return slices
+
+
+def _steps(levels: NDArray[np.float64], plane: Plane) -> int:
+    """Number of steps from the lowest to the highest level of slices.
+
+    The stated distance counts if the levels fit it: slices without any segment have no frame.
+    """
+    gaps = np.diff(levels)
+    stated = abs(number_of(plane.instance, "SpacingBetweenSlices") or 0.0)
+    for step in (stated, float(gaps.min())):
+        if step > _SAME_PLANE:
+            multiples = gaps / step
+            whole = np.maximum(np.round(multiples), 1)
+            if np.abs(multiples - whole).max() <= 0.2:
+                return int(whole.sum())
+    return max(1, round(float(gaps.sum() / gaps.min())))
+
+
+def _thickness(plane: Plane) -> float:
+    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+        if thickness := number_of(plane.instance, keyword):
+            return abs(thickness)
+    return 1.0
+
+
+def _at(slices: NDArray[np.int_]) -> NDArray[np.float64]:
+    index = np.zeros((len(slices), 3))
+    index[:, 2] = slices
+    return index
+
+
+def _uneven(name: str, expected: str, got: str) -> GeometryError:
+    return GeometryError(
+        f"{expected} in the DICOM SEG", f"{got} in {name}", "give its image with --reference"
+    )

@@ -1,0 +1,215 @@
+"""Segmentation -> DICOM SEG, through highdicom: binary, one segment per object, overlaps kept.
+
+Every frame carries the position of its own source slice and refers to it. Segments are numbered from
+1 in the order of the objects, as DICOM wants it, whatever their labels are.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.uid import generate_uid
+
+from promptseg._version import __version__
+from promptseg.errors import OutputError
+from promptseg.formats.colours import colour_of
+from promptseg.formats.dicom.derived import dicom_text, series_number, source_slices
+from promptseg.formats.dicom_seg.codes import Concept, meaning_of
+from promptseg.formats.dicom_seg.standin import restore_references, stand_ins
+from promptseg.image import Image, Segment, Segmentation
+
+__all__ = ["check", "write"]
+
+_MOST_SEGMENTS = 65_535
+_SERIES_KIND = 1
+
+
+def check(target: Segmentation | Image) -> None:
+    """Refuse early what no SEG can be made for.
+
+    Raises:
+        OutputError: not read from DICOM, frames of a film, or too many objects.
+    """
+    slices = source_slices(target, "DICOM SEG")
+    if target.geometry.ndim == 3 and target.geometry.unit != "mm":
+        raise OutputError(
+            "a picture, or slices with a place in space, for a DICOM SEG",
+            f"{len(slices)} frames without a place",
+            "choose one with --frame, or write .nii.gz",
+        )
+    if isinstance(target, Segmentation) and not 0 < len(target.segments) <= _MOST_SEGMENTS:
+        raise OutputError(
+            f"1 to {_MOST_SEGMENTS} objects for a DICOM SEG", str(len(target.segments))
+        )
+
+
+def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
+    """Write a SEG in the source's patient, study and frame of reference; overlaps as they are.
+
+    Empty frames are left out; a SEG without any voxel keeps the first slice, all zero.
+
+    Raises:
+        OutputError: see `check`; or the source lacks what every DICOM object must have.
+    """
+    check(segmentation)
+    if not layers:
+        segmentation = segmentation.without_overlap()
+    slices = source_slices(segmentation, "DICOM SEG")
+    used = _slices_used(segmentation)
+    slices = tuple(slices[k] for k in used)
+    try:
+        with warnings.catch_warnings():  # of highdicom, which quote the patient's name
+            warnings.simplefilter("ignore", UserWarning)
+            seg = _seg(segmentation, slices, _pixels(segmentation, used, layers))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise OutputError(
+            "a source image that a DICOM SEG can be made for",
+            f"{segmentation.source.path} ({str(error).splitlines()[0][:200]})",
+            "repair its header, or write .nii.gz",
+        ) from error
+    seg.save_as(path, enforce_file_format=True)
+
+
+def _seg(
+    segmentation: Segmentation, slices: Sequence[Any], pixels: NDArray[np.uint8 | np.uint16]
+) -> pydicom.Dataset:
+    import highdicom
+
+    sources = stand_ins(slices, segmentation.geometry)
+    names = ", ".join(s.name for s in segmentation.segments)
+    model = segmentation.provenance.get("model", {})
+    seg = highdicom.seg.Segmentation(
+        source_images=sources,
+        pixel_array=pixels,
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[
+            _described(number, segment, segmentation)
+            for number, segment in enumerate(segmentation.segments, 1)
+        ],
+        series_instance_uid=generate_uid(),
+        series_number=series_number(sources[0], _SERIES_KIND),
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="promptseg",
+        manufacturer_model_name="promptseg",
+        software_versions=__version__,
+        device_serial_number=str(model.get("weights_sha256") or "none")[:16],
+        content_label="SEGMENTATION",
+        content_description=_shortened(names),
+        series_description=_shortened(f"promptseg: {names}"),
+        specific_character_set="ISO_IR 192",
+    )
+    restore_references(seg, sources, slices)
+    return seg
+
+
+def _slices_used(segmentation: Segmentation) -> list[int]:
+    """Slices with any object on them; the first one if there are none."""
+    if segmentation.geometry.ndim == 2:
+        return [0]
+    used: set[int] = set()
+    for segment in segmentation.segments:
+        filled = np.flatnonzero(segment.crop.any(axis=(1, 2)))
+        used.update(int(k) + segment.region[0].start for k in filled)
+    return sorted(used) or [0]
+
+
+def _pixels(
+    segmentation: Segmentation, used: list[int], layers: bool
+) -> NDArray[np.uint8 | np.uint16]:
+    """(slice, y, x) segment numbers or, with `layers`, (slice, y, x, segment) of 0 and 1."""
+    count = len(segmentation.segments)
+    shape = segmentation.geometry.shape
+    picture = len(shape) == 2
+    if layers:
+        stacked = np.zeros((len(used), *shape[-2:], count), dtype=np.uint8)
+    else:
+        stacked = np.zeros((len(used), *shape[-2:]), np.uint8 if count < 256 else np.uint16)
+    for number, segment in enumerate(segmentation.segments, 1):
+        crop = segment.crop[None] if picture else segment.crop
+        rows, columns = segment.region[-2:]
+        first = 0 if picture else segment.region[0].start
+        for k, mask in enumerate(crop, first):
+            if not mask.any():
+                continue
+            part = stacked[used.index(k), rows, columns]
+            if layers:
+                part[mask, number - 1] = 1
+            else:
+                part[mask] = number
+    return stacked
+
+
+def _described(number: int, segment: Segment, segmentation: Segmentation) -> Any:
+    """The item of the Segment Sequence: names, codes, algorithm, tracking identity and colour."""
+    import highdicom
+
+    meaning = meaning_of(segment.name)
+    label = dicom_text(segment.name, "LO") or f"Segment {number}"
+    item = highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=label,
+        segmented_property_category=_code(meaning.category),
+        segmented_property_type=_code(meaning.type),
+        algorithm_type=_algorithm_type(segmentation),
+        algorithm_identification=_algorithm(segmentation),
+        tracking_uid=generate_uid(),
+        tracking_id=label,
+        anatomic_regions=[_code(meaning.region)] if meaning.region else None,
+        display_color=highdicom.color.CIELabColor.from_rgb(*colour_of(segment)),
+    )
+    if "model" not in segmentation.provenance:  # made elsewhere: nothing is known of how
+        del item.SegmentationAlgorithmIdentificationSequence
+    if label != segment.name:
+        item.SegmentDescription = segment.name[:1024]
+    if meaning.side:
+        kind = item.SegmentedPropertyTypeCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [_code(meaning.side)]
+    return item
+
+
+def _algorithm_type(segmentation: Segmentation) -> str:
+    """A person prompts, so it is semi-automatic; words alone make it automatic."""
+    kinds = {
+        kind
+        for entry in segmentation.provenance.get("prompts", {}).get("objects", [])
+        if isinstance(entry, dict)
+        for kind in entry
+        if kind != "name"
+    }
+    return "AUTOMATIC" if kinds == {"text"} else "SEMIAUTOMATIC"
+
+
+def _algorithm(segmentation: Segmentation) -> Any:
+    """Name, version and weights of what made the masks, as far as they are known."""
+    import highdicom
+    from pydicom.sr.codedict import codes
+
+    model = segmentation.provenance.get("model", {})
+    name, sha = model.get("name"), model.get("weights_sha256")
+    return highdicom.AlgorithmIdentificationSequence(
+        name=_shortened(f"promptseg {name}") if name else "unknown",
+        family=codes.DCM.ArtificialIntelligence,
+        version=__version__,
+        source="promptseg",
+        parameters={"weights_sha256": str(sha)} if sha else None,
+    )
+
+
+def _code(concept: Concept) -> Any:
+    import highdicom
+
+    return highdicom.sr.CodedConcept(concept.value, "SCT", concept.meaning)
+
+
+def _shortened(text: str) -> str:
+    """A description of at most 64 characters."""
+    plain = re.sub(r"[\\\x00-\x1f\x7f]", " ", text).strip()
+    return plain if len(plain) <= 64 else plain[:61].rstrip() + "..."

@@ -258,6 +258,8 @@ def test_broken_slides_are_refused(tmp_path: Path, suffix: str) -> None:
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"^expected "):
             read(path)
+    with pytest.raises(InputError, match="a whole-slide image"):
+        next(slide.tiles(path))
 
 
 def test_without_the_extra_the_error_names_it(

@@ -4,7 +4,8 @@ The process may take only so much memory (RLIMIT_AS), so a header that is believ
 error, not in a swapping machine; the peak is printed. A crash or a hang ends the process: the file that
 did it lies in the folder given.
 
-For longer than the tests do it: `python tests/fuzz_headers.py FOLDER --examples 5000`.
+For longer than the tests do it:
+`python tests/fuzz_headers.py FOLDER --examples 5000 --families nifti nrrd`.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "spacing": "0.8 x 0.9 x 2.5 mm",
         "orientation": "LPS",
     }
-    assert lines["identifying"].strip() == "PatientID"
+    assert lines["identifying"].strip() == "SeriesDescription, PatientID"
     assert lines["series"].strip() == "1.2.3.44  CT, 5 slices, [red]a?"
 
 

@@ -78,7 +78,7 @@ def test_a_dicom_series_and_who_it_may_be(tmp_path: Path) -> None:
     (series,) = facts.series
     assert (series["modality"], series["description"]) == ("CT", "arterial")
     assert (series["slices"], series["files"]) == (5, 5)
-    assert facts.identifying_fields == ["PatientName", "PatientID"]
+    assert facts.identifying_fields == ["SeriesDescription", "PatientName", "PatientID"]
     assert "Doe" not in json.dumps(dataclasses.asdict(facts))
 
 
@@ -92,7 +92,7 @@ def test_of_several_series_all_are_listed(tmp_path: Path) -> None:
         ("1.2.31", "CT", 5),
         ("1.2.32", "MR", 5),
     ]
-    assert facts.identifying_fields == ["PatientID"]
+    assert facts.identifying_fields == ["SeriesDescription", "PatientID"]
     chosen = facts_of(tmp_path, series="32")
     assert (chosen.kind, chosen.modality) == ("volume", "MR")
     assert len(chosen.series) == 2
@@ -165,7 +165,7 @@ def test_a_seg_says_what_it_names_and_refers_to(tmp_path: Path) -> None:
     assert said["segments"] == [{"number": 1, "name": "liver"}, {"number": 2, "name": "node"}]
     assert said["references"] == [{"series": "1.2.3", "instances": 2}]
     assert said["size_xyz"] == [7, 6, 9]
-    assert facts.identifying_fields == ["PatientID"]
+    assert facts.identifying_fields == ["SeriesDescription", "PatientID"]
 
 
 def test_an_rtstruct_beside_its_image(tmp_path: Path) -> None:

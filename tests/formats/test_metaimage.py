@@ -169,3 +169,32 @@ def test_a_failure_of_itk_to_write_is_an_output_error(
     with pytest.raises(OutputError, match=r"^expected "):
         segmentation_of(read(path)).save(tmp_path / "mask.mha")
     assert [p.name for p in tmp_path.iterdir()] == ["scan.mha"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("NDims = 3", "NDims = 1e308"),  # ITK crashes on it
+        ("NDims = 3", "NDims = 1"),
+        ("NDims = 3", "NDims = nan"),
+        ("NDims = 3", "NDims = 3 3"),
+        ("NDims = 3", "NDims = 3\nNDims = 2"),
+        ("NDims = 3", ""),
+        ("DimSize = 7 6 5", "DimSize = 7 6"),
+        ("DimSize = 7 6 5", "DimSize = 7 6 -5"),
+        ("DimSize = 7 6 5", "DimSize = 7 6 0"),
+        ("DimSize = 7 6 5", "DimSize = 7 6 99999999"),
+        ("ElementSpacing = 1 1 1", "ElementSpacing = 1 1 x"),
+        ("ElementSpacing = 1 1 1", "ElementSpacing = 1 1 inf"),
+        ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "TransformMatrix = 1 0 0 0 1"),
+        ("DimSize", "ElementNumberOfChannels = 99999999\nDimSize"),
+    ],
+)
+def test_damaged_headers_are_refused(tmp_path: Path, old: str, new: str) -> None:
+    path = tmp_path / "a.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(random_voxels()), str(path))
+    content = path.read_bytes()
+    assert old.encode() in content
+    path.write_bytes(content.replace(old.encode(), new.encode()))
+    with pytest.raises(InputError, match=r"^expected "):
+        read(path)

@@ -63,9 +63,11 @@ def test_devices_are_refused(device: str) -> None:
     "name", ["scan.hdr", "scan.img", "scan.mhd", "scan.nhdr", "scan+orig.HEAD"]
 )
 def test_the_other_half_is_no_pipe_either(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(
-        b"NRRD0004\ndata file: scan.raw\n\n" + b"\nElementDataFile = scan.raw\n" + bytes(348)
-    )
+    headers = {
+        "scan.nhdr": b"NRRD0004\ndata file: scan.raw\n\n",
+        "scan.mhd": b"NDims = 3\nDimSize = 7 6 5\nElementDataFile = scan.raw\n",
+    }
+    (tmp_path / name).write_bytes(headers.get(name, bytes(348)))
     for other in ("scan.raw", "scan.hdr", "scan.img", "scan+orig.BRIK"):
         if not (tmp_path / other).exists():
             os.mkfifo(tmp_path / other)

@@ -163,7 +163,23 @@ def test_a_path_may_be_a_text(tmp_path: Path) -> None:
     assert out == tmp_path / "mask.nii.gz"
 
 
-SUFFIXES = ["nii.gz", "nii", "nrrd", "nhdr", "mha", "mhd", "npz", "png", "jpg", "tif", "bmp", "dcm"]
+SUFFIXES = [
+    *(
+        "nii.gz",
+        "nii",
+        "hdr",
+        "img.gz",
+        "nrrd",
+        "nhdr",
+        "mha",
+        "mhd",
+        "mgz",
+        "mgh",
+        "HEAD",
+        "BRIK.gz",
+    ),
+    *("npz", "png", "jpg", "tif", "bmp", "webp", "svs", "ndpi", "dcm"),
+]
 
 
 def refused(path: Path, **options: Any) -> str:

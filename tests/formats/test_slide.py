@@ -155,6 +155,36 @@ def test_tiles_cover_the_slide_once(pyramid: Path, microns: float | None) -> Non
     assert (seen == 1).all()
 
 
+@pytest.mark.parametrize(
+    ("codec", "error"), [("jpeg", 3), ("jpeg2000", 3), ("lzw", 0), ("webp", 4)]
+)
+def test_compressed_tiles(tmp_path: Path, codec: str, error: float) -> None:
+    pytest.importorskip("imagecodecs", reason="the extra pathology is not installed")
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        for level, pixels in enumerate([tissue(), halved(tissue())]):
+            file.write(
+                pixels,
+                tile=(256, 256),
+                photometric="rgb",
+                compression=codec,
+                subfiletype=int(level > 0),
+            )
+    image = read(path)
+    assert image.source.format == "slide"
+    assert np.abs(image.voxels.astype(int) - tissue()).mean() <= error
+
+
+def test_levels_in_sub_ifds(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as file:
+        file.write(tissue(), tile=(256, 256), photometric="rgb", subifds=1)
+        file.write(halved(tissue()), tile=(256, 256), photometric="rgb", subfiletype=1)
+    image = read(path)
+    assert image.source.format == "slide"
+    np.testing.assert_array_equal(image.voxels, tissue())
+
+
 def test_gray_slides(tmp_path: Path) -> None:
     for dtype in (np.uint8, np.uint16):
         pixels = tissue(700, 500)[..., 0].astype(dtype) * (1 if dtype is np.uint8 else 200)
@@ -228,6 +258,8 @@ def test_broken_slides_are_refused(tmp_path: Path, suffix: str) -> None:
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"^expected "):
             read(path)
+    with pytest.raises(InputError, match="a whole-slide image"):
+        next(slide.tiles(path))
 
 
 def test_without_the_extra_the_error_names_it(

@@ -10,20 +10,12 @@ from typing import Any
 import pydicom
 
 from promptseg.formats.dicom import Instance, Series
+from promptseg.formats.dicom.identity import identifying_fields
 from promptseg.formats.dicom.parse import parse
 
 __all__ = ["identifying_in", "object_facts", "objects_in", "series_facts"]
 
 _KINDS = {"SEG": "segmentation", "RTSTRUCT": "contours"}
-_IDENTIFYING = (
-    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientBirthTime"),
-    *("OtherPatientIDs", "OtherPatientIDsSequence", "OtherPatientNames", "PatientBirthName"),
-    *("PatientMotherBirthName", "PatientAddress", "PatientTelephoneNumbers", "PatientComments"),
-    *("AccessionNumber", "StudyID", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"),
-    *("InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName", "StationName"),
-    *("ReferringPhysicianName", "PhysiciansOfRecord", "PerformingPhysicianName", "OperatorsName"),
-    *("NameOfPhysiciansReadingStudy", "RequestingPhysician", "DeviceSerialNumber"),
-)
 
 
 def series_facts(series: Series) -> dict[str, Any]:
@@ -89,8 +81,8 @@ def object_facts(made: Instance) -> dict[str, Any]:
 
 def identifying_in(headers: Iterable[pydicom.Dataset]) -> list[str]:
     """Keywords, never values, of the attributes that may tell who the patient is."""
-    held = {k for header in headers for k in _IDENTIFYING if k in header and header.get(k)}
-    return [k for k in _IDENTIFYING if k in held]
+    held = [k for header in headers for k in identifying_fields(header)]
+    return list(dict.fromkeys(held))
 
 
 def _frame_of_reference(header: pydicom.Dataset) -> str | None:

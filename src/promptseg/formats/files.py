@@ -1,4 +1,4 @@
-"""Writing so that nothing is half-written and nothing of the user's is lost."""
+"""Paths: what can be read, and writing so that nothing is half-written or lost."""
 
 from __future__ import annotations
 

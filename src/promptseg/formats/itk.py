@@ -18,11 +18,12 @@ from promptseg.formats.ras import magnitude
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
-__all__ = ["check_data_file", "frame_of", "masks_to_itk", "read_itk"]
+__all__ = ["HEADER_BYTES", "check_data_file", "frame_of", "masks_to_itk", "read_itk"]
 
 _MAX_BYTES_PER_VALUE = 4
 _IMAGE_IO = {"nrrd": "NrrdImageIO", "metaimage": "MetaImageIO"}
-_HEADER_BYTES = 1 << 16
+HEADER_BYTES = 1 << 16
+"""Where a header has to end; a longer one could hide what it points to."""
 _DATA_FILE = re.compile(rb"^\s*(?:data ?file\s*:|ElementDataFile\s*[=:])\s*(.*?)\s*$", re.I | re.M)
 
 
@@ -91,13 +92,13 @@ def check_data_file(path: Path) -> None:
     """
     meta = path.suffix.lower() in (".mhd", ".mha")
     with path.open("rb") as stream:
-        head = stream.read(_HEADER_BYTES)
+        head = stream.read(HEADER_BYTES)
     if not meta:
         head = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0]  # a blank line ends a NRRD header
     match = _DATA_FILE.search(head)
-    if match is None and (meta or len(head) == _HEADER_BYTES):
+    if match is None and (meta or len(head) == HEADER_BYTES):
         raise InputError(
-            f"a header that ends within {_HEADER_BYTES >> 10} KiB", str(path), "check the file"
+            f"a header that ends within {HEADER_BYTES >> 10} KiB", str(path), "check the file"
         )
     if match is None or match[1] == b"LOCAL":
         return

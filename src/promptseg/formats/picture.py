@@ -53,6 +53,8 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
     except UnidentifiedImageError:
         if path.suffix.lower() not in _TIFF_ENDINGS:
             raise
+        if options.frame is None and tiff.holds_slide(path, slide.LONGEST_SIDE):
+            return slide.read(path, options)
         pages = tiff.read_pages(path, options, source.notes)
     except PilImage.DecompressionBombError as error:
         raise InputError("a picture of a sane size", f"{path} ({error})", "crop it") from None

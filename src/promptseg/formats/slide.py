@@ -146,9 +146,15 @@ class _Slide:
                 f"{path} without it",
                 "pip install 'promptseg[pathology]'",
             ) from None
+        try:
+            self._slide: Any = TiffSlide(path)
+        except Exception as error:  # it raises anything on broken files
+            raise InputError(
+                "a whole-slide image", f"{path} ({error})", "check that the file is complete"
+            ) from error
+        width, height = self._slide.dimensions
         self.path = path
-        self._slide: Any = TiffSlide(path)
-        self.size: tuple[int, int] = tuple(map(int, self._slide.dimensions))  # type: ignore[assignment]
+        self.size = (int(width), int(height))
         self.microns = self._pixel_size()
 
     def close(self) -> None:
@@ -184,10 +190,10 @@ class _Slide:
         return max(1, round(region.width / x)), max(1, round(region.height / y))
 
     def resolution(self, microns: float | None) -> str:
-        """For messages: " at 0.5 microns per pixel"."""
-        if microns is None and self.microns is None:
-            return ""
-        return f" at {microns or self.microns[0]:.4g} microns per pixel"  # type: ignore[index]
+        """For messages: " at 0.5 microns per pixel", or nothing if that is not known."""
+        if microns is None and self.microns is not None:
+            microns = self.microns[0]
+        return "" if microns is None else f" at {microns:.4g} microns per pixel"
 
     def read(self, region: Region, microns: float | None) -> Image:
         """A region as a picture on the slide's own grid."""

@@ -18,7 +18,7 @@ from promptseg.formats.options import ReadOptions
 # tifffile's log of what is wrong with a file is for those who ask for it, not for stderr
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-__all__ = ["is_narrowed", "is_slide", "pages_to_read", "read_pages"]
+__all__ = ["holds_slide", "is_narrowed", "is_slide", "pages_to_read", "read_pages"]
 
 _BITS, _SAMPLE_FORMAT, _TILE_WIDTH = 258, 339, 322
 _SUBFILE_TYPE, _SUB_IFDS, _REDUCED = 254, 330, 1
@@ -59,6 +59,18 @@ def is_slide(picture: PilImage.Image, longest: int) -> bool:
     return reduced
 
 
+def holds_slide(path: Path, longest: int) -> bool:
+    """`is_slide` for a TIFF that Pillow does not open (JPEG 2000 among them).
+
+    Raises:
+        InputError: the extra `pathology` is not installed.
+    """
+    with _opened(path) as file:
+        first, *others = file.pages
+        smaller = bool(first.subifds) or any(page.is_reduced for page in others)
+        return bool(first.is_tiled) and (smaller or max(first.shape[:2]) > longest)
+
+
 def is_narrowed(picture: PilImage.Image) -> bool:
     """Whether Pillow would cut the values of this page to a smaller or another type."""
     tags = getattr(picture, "tag_v2", {})
@@ -74,6 +86,16 @@ def read_pages(path: Path, options: ReadOptions, notes: list[str]) -> list[NDArr
     Raises:
         InputError: the extra `pathology` is not installed, or pages as in `pages_to_read`.
     """
+    with _opened(path) as file:
+        pages = list(file.pages)
+        kinds = [(page.shape, page.dtype, page.axes) for page in pages]
+        chosen = pages_to_read(kinds, path, options)
+        first: Any = pages[chosen[0]]
+        require_memory((len(chosen), *first.shape), first.dtype.itemsize, path)
+        return [_upright(pages[k], path, notes) for k in chosen]
+
+
+def _opened(path: Path) -> Any:
     try:
         from tifffile import TiffFile
     except ImportError:
@@ -82,13 +104,7 @@ def read_pages(path: Path, options: ReadOptions, notes: list[str]) -> list[NDArr
             f"{path} without it",
             "pip install 'promptseg[pathology]'",
         ) from None
-    with TiffFile(path) as file:
-        pages = list(file.pages)
-        kinds = [(page.shape, page.dtype, page.axes) for page in pages]
-        chosen = pages_to_read(kinds, path, options)
-        first: Any = pages[chosen[0]]
-        require_memory((len(chosen), *first.shape), first.dtype.itemsize, path)
-        return [_upright(pages[k], path, notes) for k in chosen]
+    return TiffFile(path)
 
 
 def _upright(page: Any, path: Path, notes: list[str]) -> NDArray[Any]:

@@ -118,8 +118,8 @@ def read(
         The image, voxels (z, y, x), (t, y, x) or (y, x) with an optional last RGB axis.
 
     Raises:
-        InputError: the path is missing, unreadable, not an image, not finite or constant, or has no
-            such choice.
+        InputError: the path is missing, unreadable, not an image, not finite, or has no such
+            choice.
     """
     path = Path(path)
     options = dataclasses.replace(options or ReadOptions(), **choices)
@@ -284,11 +284,7 @@ def _check_values(image: Image, nan_as: float | None) -> None:
             image.source.notes.append(f"{bad} NaN or infinite voxels were set to {nan_as:g}")
     low, high = image.voxels.min(), image.voxels.max()
     if low == high:
-        raise InputError(
-            "an image with more than one value",
-            f"every voxel of {image.name} is {low}",
-            "check that it is the right file",
-        )
+        image.source.notes.append(f"every voxel is {low}")
 
 
 def _first_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
-from promptseg.errors import PromptError
+from promptseg.errors import InputError, PromptError
 from promptseg.geometry import Axis
 from promptseg.image import Image, Segment, Segmentation
 from promptseg.intensity import Intensity, choose_intensity
@@ -200,6 +200,7 @@ class Segmenter:
         intensity = self.intensity(image, options)
         notes = [*image.source.notes, *intensity.notes()]
         if self._last is None or self._last.image is not image:  # once per image, not per prompt
+            _require_contrast(image)
             for note in notes:
                 log.warning("%s: %s", image.name, note)
         batch = options.batch or self.predictor.batch
@@ -341,6 +342,16 @@ def _along(segmentation: Segmentation, axis: Axis) -> Segmentation:
         return segmentation
     segments = [replace(s, prompted=(), clicked=(), quality={}) for s in segmentation.segments]
     return replace(segmentation, segments=segments)
+
+
+def _require_contrast(image: Image) -> None:
+    low = image.voxels.min()
+    if low == image.voxels.max():
+        raise InputError(
+            "an image with more than one value",
+            f"every voxel of {image.name} is {low}",
+            "check that it is the right file",
+        )
 
 
 def _common_axis(objects: list[ObjectPrompts], options: SegmentOptions) -> Axis:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.datadict import dictionary_VR
+from pydicom.valuerep import DA, TM
 
 from promptseg.errors import OutputError
 from promptseg.formats.dicom.frames import value_of
@@ -16,6 +19,7 @@ from promptseg.image import Image, Segmentation
 
 __all__ = [
     "BELONGING",
+    "belonging",
     "dicom_text",
     "frame_of_reference",
     "full_name",
@@ -29,7 +33,7 @@ __all__ = [
 
 log = logging.getLogger("promptseg")
 
-BELONGING = (
+BELONGING: tuple[str, ...] = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
@@ -95,9 +99,28 @@ def reference_to(instance: Instance) -> pydicom.Dataset:
     reference = pydicom.Dataset()
     reference.ReferencedSOPClassUID = instance.header.SOPClassUID
     reference.ReferencedSOPInstanceUID = instance.header.SOPInstanceUID
-    if instance.frame is not None:
+    if instance.frame is not None and instance.frame_count > 1:
         reference.ReferencedFrameNumber = instance.frame + 1
     return reference
+
+
+def belonging(header: pydicom.Dataset) -> dict[str, Any]:
+    """Whose an object is, by keyword: as the source says it, empty where it does not say or cannot.
+
+    Values that DICOM does not allow there, as in some anonymised files, count as not said.
+    """
+    return {k: header.get(k) if _is_valid(k, header.get(k)) else "" for k in BELONGING}
+
+
+def _is_valid(keyword: str, value: Any) -> bool:
+    """Whether a value is there, and a date a date, a time a time and a sex one that DICOM knows."""
+    if keyword == "PatientSex":
+        return value in ("M", "F", "O")
+    parse = {"DA": DA, "TM": TM}.get(dictionary_VR(keyword), str)
+    try:
+        return bool(value) and bool(parse(str(value)))
+    except ValueError:
+        return False
 
 
 def series_number(header: pydicom.Dataset, kind: int) -> int:

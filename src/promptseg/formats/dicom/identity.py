@@ -6,6 +6,7 @@ without them a mask could not refer to its image. Pixels are not looked at.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pydicom
@@ -81,7 +82,7 @@ def identifying_fields(header: pydicom.Dataset) -> list[str]:
 def without_identity(header: FileDataset) -> FileDataset:
     """The header without them; what every object must have is left empty. The given one stays."""
     kept: dict[Any, Any] = {
-        tag: header.get_item(tag)
+        tag: copy.copy(header.get_item(tag))  # its own: the given header stays as it is
         for tag in header.keys()  # noqa: SIM118
         if not tag.is_private and keyword_for_tag(tag) not in IDENTIFYING
     }

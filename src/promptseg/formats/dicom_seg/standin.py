@@ -16,7 +16,7 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.uid import CTImageStorage, generate_uid
 from pydicom.valuerep import DSfloat
 
-from promptseg.formats.dicom.derived import BELONGING, reference_to
+from promptseg.formats.dicom.derived import belonging, reference_to
 from promptseg.formats.dicom.frames import value_of
 from promptseg.formats.dicom.instances import Instance
 from promptseg.formats.dicom.planes import number_of, spacing_of
@@ -24,7 +24,7 @@ from promptseg.geometry import Geometry
 
 __all__ = ["restore_references", "stand_ins"]
 
-_EVERY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
+_COMMON = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 _OF_FRAMES = (
     *("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
@@ -48,12 +48,13 @@ def stand_ins(slices: Sequence[Instance], geometry: Geometry) -> list[pydicom.Da
     found = []
     for instance in slices:
         header = _facts(instance.header) if instance is first else pydicom.Dataset()
-        for keyword in _EVERY:
-            setattr(header, keyword, instance.header[keyword].value)
+        for keyword in _COMMON:
+            if keyword in first.header:
+                setattr(header, keyword, first.header[keyword].value)
+        header.SOPClassUID = instance.header.SOPClassUID
+        header.SOPInstanceUID = instance.header.SOPInstanceUID
         if instance.frame is not None:
             header.SOPClassUID, header.SOPInstanceUID = CTImageStorage, generate_uid()
-        if "FrameOfReferenceUID" in first.header:
-            header.FrameOfReferenceUID = first.header.FrameOfReferenceUID
         header.Rows, header.Columns = geometry.shape[-2:]
         if placed:
             header.ImagePositionPatient = _decimals(value_of(instance, "ImagePositionPatient"))
@@ -71,10 +72,9 @@ def _facts(header: pydicom.Dataset) -> pydicom.Dataset:
     for tag in header.keys():  # noqa: SIM118 - iterating a data set decodes every element
         if not tag.is_private and keyword_for_tag(tag) not in _OF_FRAMES:
             with contextlib.suppress(Exception):  # a value that cannot be decoded is not copied
-                facts[tag] = copy.copy(header[tag])  # the header itself stays as it is
-    for keyword in BELONGING:
-        if keyword not in facts:
-            setattr(facts, keyword, "")
+                facts[tag] = copy.copy(header[tag])  # its own: the header stays as it is
+    for keyword, value in belonging(header).items():
+        setattr(facts, keyword, value)
     return facts
 
 

@@ -20,7 +20,12 @@ from pydicom.uid import generate_uid
 from promptseg._version import __version__
 from promptseg.errors import OutputError
 from promptseg.formats.colours import colour_of
-from promptseg.formats.dicom.derived import dicom_text, series_number, source_slices
+from promptseg.formats.dicom.derived import (
+    dicom_text,
+    frame_of_reference,
+    series_number,
+    source_slices,
+)
 from promptseg.formats.dicom_seg.codes import Concept, meaning_of
 from promptseg.formats.dicom_seg.standin import restore_references, stand_ins
 from promptseg.image import Image, Segment, Segmentation
@@ -43,6 +48,12 @@ def check(target: Segmentation | Image) -> None:
             "a picture, or slices with a place in space, for a DICOM SEG",
             f"{len(slices)} frames without a place",
             "choose one with --frame, or write .nii.gz",
+        )
+    if len(slices) > 1 and not frame_of_reference(target):
+        raise OutputError(
+            "slices with a FrameOfReferenceUID for a DICOM SEG",
+            f"{len(slices)} slices without",
+            "write .nii.gz",
         )
     if isinstance(target, Segmentation) and not 0 < len(target.segments) <= _MOST_SEGMENTS:
         raise OutputError(
@@ -106,6 +117,8 @@ def _seg(
         series_description=_shortened(f"promptseg: {names}"),
         specific_character_set="ISO_IR 192",
     )
+    if "ImagePositionPatient" not in sources[0]:  # where a picture lies is said in words, if at all
+        seg.PatientOrientation = sources[0].get("PatientOrientation")
     restore_references(seg, sources, slices)
     return seg
 

@@ -22,7 +22,7 @@ from promptseg.errors import OutputError
 from promptseg.formats.colours import colour_of
 from promptseg.formats.contours import outlines
 from promptseg.formats.dicom.derived import (
-    BELONGING,
+    belonging,
     dicom_text,
     frame_of_reference,
     reference_to,
@@ -36,9 +36,10 @@ from promptseg.image import Image, Segment, Segmentation
 __all__ = ["check", "write"]
 
 _SERIES_KIND = 2
-_COPIED = (
-    *("StudyDescription", "PatientIdentityRemoved"),
-    *("DeidentificationMethod", "DeidentificationMethodCodeSequence"),
+_REMOVED = (
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
 )
 _STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"  # what PS3.3 has for a study is retired, but asked for
 
@@ -92,11 +93,12 @@ def _empty(source: pydicom.Dataset, path: Path) -> FileDataset:
     out = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     out.SpecificCharacterSet = "ISO_IR 192"
     out.SOPClassUID, out.SOPInstanceUID = RTStructureSetStorage, meta.MediaStorageSOPInstanceUID
-    for keyword in BELONGING:
-        setattr(out, keyword, source.get(keyword) or "")
-    for keyword in _COPIED:
-        if keyword in source:
-            setattr(out, keyword, source[keyword].value)
+    for keyword, value in belonging(source).items():
+        setattr(out, keyword, value)
+    if source.get("PatientIdentityRemoved") == "YES":
+        for keyword in _REMOVED:
+            if keyword in source:
+                setattr(out, keyword, source[keyword].value)
     out.StudyInstanceUID, out.SeriesInstanceUID = source.StudyInstanceUID, generate_uid()
     out.FrameOfReferenceUID = source.FrameOfReferenceUID
     out.PositionReferenceIndicator = source.get("PositionReferenceIndicator") or ""

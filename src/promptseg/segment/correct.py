@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,9 +39,9 @@ def correct(
     clicks together with the mask of the slice, or of the nearest slice with one. The change spreads
     from there to either side, halfway to the next slice the user has settled, and ends where the new
     mask agrees with the old one, where the old one is as much like the corrected neighbour, or where
-    the object ends. Past the old ends of the object it spreads only from a slice that had no mask. A
-    slice drawn empty where the user has settled slices on one side alone ends the object: what lay
-    beyond it was reached through it and is gone. Every other slice keeps its mask.
+    the object ends. Past the old ends of the object it goes as far again as the corrected slice lies
+    beyond them. A slice drawn empty where the user has settled slices on one side alone ends the
+    object: what lay beyond it was reached through it and is gone. Every other slice keeps its mask.
 
     Args:
         stack: the slices; those that are not touched are never encoded.
@@ -75,13 +74,23 @@ def correct(
         above = min((k for k in fixed if k > slice_), default=None)
         if not answer.mask.any():
             _end_object(after, slice_, fixed, limits)
-        first = limits[0] if below is None else (below + slice_) // 2 + 1
-        last = limits[1] if above is None else (slice_ + above) // 2
-        for step, end in ((1, min(last, limits[1])), (-1, max(first, limits[0]))):
+        first, last = _as_far_again(before, slice_, limits)
+        first = first if below is None else max(first, (below + slice_) // 2 + 1)
+        last = last if above is None else min(last, (slice_ + above) // 2)
+        for step, end in ((1, last), (-1, first)):
             way = range(slice_ + step, end + step, step)
-            reach = _Reach(way, end, beyond=slice_ not in before.masks)
-            _spread(stack, answer, reach, rule, agreement, before, after)
+            _spread(stack, answer, way, end, rule, agreement, before, after)
     return after
+
+
+def _as_far_again(before: SliceMasks, slice_: int, limits: tuple[int, int]) -> tuple[int, int]:
+    """The slices a correction may reach: past the old masks as far again as it lies beyond them."""
+    first, last = limits
+    if not before.masks:
+        return first, last
+    room = min(abs(k - slice_) for k in before.masks)
+    low, high = min(*before.masks, slice_ - room), max(*before.masks, slice_ + room)
+    return max(first, low), min(last, high)
 
 
 def _end_object(after: SliceMasks, slice_: int, fixed: list[int], limits: tuple[int, int]) -> None:
@@ -95,20 +104,11 @@ def _end_object(after: SliceMasks, slice_: int, fixed: list[int], limits: tuple[
         after.clear(k)
 
 
-@dataclass(frozen=True)
-class _Reach:
-    """Where a corrected mask may go: the slices in order, the last of them, and whether past the old
-    ends of the object too."""
-
-    way: range
-    end: int
-    beyond: bool
-
-
 def _spread(
     stack: SliceStack,
     answer: Answer,
-    reach: _Reach,
+    way: range,
+    end: int,
     rule: PropagationRule,
     agreement: float,
     before: SliceMasks,
@@ -116,15 +116,13 @@ def _spread(
 ) -> None:
     """Carry a corrected mask on, until the object ends or a slice's own mask fits as well."""
     first_area = int(answer.mask.sum())
-    for index in reach.way:
-        old = before.masks.get(index)
-        if old is None and not reach.beyond:
-            return
-        following = advance(stack, answer, index, reach.end, rule)
+    for index in way:
+        following = advance(stack, answer, index, end, rule)
         if following is None or not rule.continues(
             first_area, answer.mask, following.mask, following.iou
         ):
             return
+        old = before.masks.get(index)
         if old is not None and (
             overlap(old, following.mask) >= agreement
             or overlap(old, answer.mask) >= overlap(following.mask, answer.mask)

@@ -19,7 +19,7 @@ from promptseg.segment.predictor import Predictor
 __all__ = ["describe", "object_facts"]
 
 DISCLAIMER = "research software, not a medical device"
-_LIBRARIES = ("torch", "numpy", "SimpleITK", "nibabel", "pydicom", "pillow", "scipy")
+_LIBRARIES = ("torch", "numpy", "SimpleITK", "nibabel", "pydicom", "highdicom", "pillow", "scipy")
 
 
 def describe(

@@ -96,10 +96,7 @@ def _placed(masks: Segmentation, reference: Image) -> Segmentation:
     if reference.kind == "picture":
         same = masks.geometry.shape in (reference.geometry.shape, (1, *reference.geometry.shape))
         if same and masks.geometry.ndim == 3:  # a format without pictures holds it as one slice
-            segments = [
-                replace(s, crop=s.crop.reshape(s.crop.shape[1:]), region=s.region[1:])
-                for s in segments
-            ]
+            segments = [_as_picture(segment) for segment in segments]
     else:
         same = masks.geometry.agrees_with(reference.geometry, _SAME_PLACE)
     if not same:

@@ -346,6 +346,7 @@ def test_interrupted_it_leaves_nothing_behind(
         [sys.executable, "-m", "promptseg.cli.main", "info", address(server)],
         env={**os.environ, "TMPDIR": str(temporary)},
         stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     end = time.monotonic() + 20
     while not (kept := list(temporary.rglob("*.dcm"))) and time.monotonic() < end:

@@ -25,6 +25,7 @@ __all__ = [
     "full_name",
     "positions_on",
     "reference_to",
+    "require_uids",
     "series_number",
     "slice_positions",
     "source_slices",
@@ -63,6 +64,22 @@ def source_slices(target: Segmentation | Image, what: str) -> tuple[Instance, ..
         got,
         "write .nii.gz or .png, or name the DICOM image with --reference",
     )
+
+
+def require_uids(slices: tuple[Instance, ...], what: str) -> None:
+    """Refuse slices that nothing can refer to.
+
+    Raises:
+        OutputError: UIDs are missing, as in files that were anonymised by blanking everything.
+    """
+    needed = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
+    for instance in slices:
+        if missing := [k for k in needed if not instance.header.get(k)]:
+            raise OutputError(
+                f"slices that a {what} can refer to",
+                f"{instance.path.name} without {', '.join(missing)}",
+                "write .nii.gz, or use the files as the scanner made them",
+            )
 
 
 def slice_positions(target: Segmentation | Image) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ from promptseg.formats.colours import colour_of
 from promptseg.formats.dicom.derived import (
     dicom_text,
     frame_of_reference,
+    require_uids,
     series_number,
     source_slices,
 )
@@ -43,6 +44,7 @@ def check(target: Segmentation | Image) -> None:
         OutputError: not read from DICOM, frames of a film, or too many objects.
     """
     slices = source_slices(target, "DICOM SEG")
+    require_uids(slices, "DICOM SEG")
     if target.geometry.ndim == 3 and target.geometry.unit != "mm":
         raise OutputError(
             "a picture, or slices with a place in space, for a DICOM SEG",

@@ -26,6 +26,7 @@ from promptseg.formats.dicom.derived import (
     dicom_text,
     frame_of_reference,
     reference_to,
+    require_uids,
     series_number,
     slice_positions,
     source_slices,
@@ -50,7 +51,7 @@ def check(target: Segmentation | Image) -> None:
     Raises:
         OutputError: not read from DICOM, or slices without a place in a frame of reference.
     """
-    source_slices(target, "DICOM RTSTRUCT")
+    require_uids(source_slices(target, "DICOM RTSTRUCT"), "DICOM RTSTRUCT")
     if target.geometry.ndim != 3 or target.geometry.unit != "mm" or not frame_of_reference(target):
         raise OutputError(
             "slices with a place in a frame of reference for a DICOM RTSTRUCT",

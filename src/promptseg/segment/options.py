@@ -13,7 +13,14 @@ from promptseg.formats.options import ReadOptions
 from promptseg.geometry import Axis
 from promptseg.segment.projection import Mode
 
-__all__ = ["EmbedJob", "SegmentJob", "SegmentOptions", "SliceOptions", "parse_slices"]
+__all__ = [
+    "EmbedJob",
+    "PropagationOptions",
+    "SegmentJob",
+    "SegmentOptions",
+    "SliceOptions",
+    "parse_slices",
+]
 
 _Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 
@@ -44,8 +51,8 @@ class SliceOptions:
 
 
 @dataclass(kw_only=True)
-class SegmentOptions(SliceOptions):
-    """How to go from an image and prompts to masks."""
+class PropagationOptions:
+    """How a prompt on one slice reaches the others."""
 
     propagate: Mode | Literal["none"] | None = None
     """How a prompt on one slice reaches the others: what of its neighbour's mask prompts each slice
@@ -70,6 +77,20 @@ class SegmentOptions(SliceOptions):
     max_growth: float = 2.0
     """The object ends where its area grows by more than this factor from one slice to the next."""
 
+    def __post_init__(self) -> None:
+        margin, more = self.margin, self.margin_pixels
+        _require(margin is None or 0 <= margin <= 1, "margin", "a fraction from 0 to 1", margin)
+        _require(more is None or 0 <= more < 1000, "margin_pixels", "0 or more", more)
+        _require(0 <= self.min_area <= 1, "min_area", "a fraction from 0 to 1", self.min_area)
+        _require(0 <= self.min_iou <= 1, "min_iou", "an IoU from 0 to 1", self.min_iou)
+        _require(0 <= self.min_quality <= 1, "min_quality", "an IoU from 0 to 1", self.min_quality)
+        _require(1 < self.max_growth <= 1e9, "max_growth", "above 1, at most 1e9", self.max_growth)
+
+
+@dataclass(kw_only=True)
+class SegmentOptions(PropagationOptions, SliceOptions):
+    """How to go from an image and prompts to masks."""
+
     agreement: float = 0.9
     """A correction spreads until the new mask of a slice agrees this much (IoU) with the old one."""
 
@@ -86,14 +107,8 @@ class SegmentOptions(SliceOptions):
     """Pass on prompts the model was not trained for."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        margin, more = self.margin, self.margin_pixels
-        _require(margin is None or 0 <= margin <= 1, "margin", "a fraction from 0 to 1", margin)
-        _require(more is None or 0 <= more < 1000, "margin_pixels", "0 or more", more)
-        _require(0 <= self.min_area <= 1, "min_area", "a fraction from 0 to 1", self.min_area)
-        _require(0 <= self.min_iou <= 1, "min_iou", "an IoU from 0 to 1", self.min_iou)
-        _require(0 <= self.min_quality <= 1, "min_quality", "an IoU from 0 to 1", self.min_quality)
-        _require(1 < self.max_growth <= 1e9, "max_growth", "above 1, at most 1e9", self.max_growth)
+        PropagationOptions.__post_init__(self)
+        SliceOptions.__post_init__(self)
         _require(0 < self.agreement <= 1, "agreement", "an IoU up to 1", self.agreement)
         _require(self.smooth_slices >= 0, "smooth_slices", "0 or more", self.smooth_slices)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from promptseg.errors import InputError, PromptError
 from promptseg.geometry import Axis
@@ -16,12 +16,13 @@ from promptseg.intensity import Intensity, choose_intensity
 from promptseg.promptfile import prompts_to_json
 from promptseg.prompts import ObjectPrompts, Prompt, group_by_object
 from promptseg.segment.assemble import segment_of, slices_of
+from promptseg.segment.choices import propagation_rule, resolved
 from promptseg.segment.correct import correct
 from promptseg.segment.embeddings import EmbeddingStore
 from promptseg.segment.follow import follow, seeds_of
 from promptseg.segment.options import SegmentOptions, SliceOptions, parse_slices
 from promptseg.segment.predictor import Predictor
-from promptseg.segment.projection import Mode, kinds_of
+from promptseg.segment.projection import kinds_of
 from promptseg.segment.provenance import describe, object_facts
 from promptseg.segment.stack import SliceStack
 from promptseg.segment.volume import PropagationRule, SliceMasks
@@ -188,7 +189,8 @@ class Segmenter:
         """Check everything there is to check before the first slice is encoded."""
         clock = time.perf_counter()
         objects = group_by_object(prompts, image.geometry, options.axis)
-        options = self.resolved(replace(options, axis=_common_axis(objects, options)))
+        axis = _common_axis(objects, options)
+        options = resolved(replace(options, axis=axis), self.predictor.card)
         mode = str(options.propagate)
         spreads = image.geometry.slice_count(options.axis) > 1 and mode != "none"
         for entry in objects:
@@ -209,7 +211,7 @@ class Segmenter:
             objects=objects,
             options=options,
             limits=limits,
-            rule=_rule(options) if spreads else None,
+            rule=propagation_rule(options) if spreads else None,
             intensity=intensity,
             notes=notes,
             stack=stack,
@@ -241,18 +243,6 @@ class Segmenter:
                 segment.predicted_iou,
             )
         return segment
-
-    def resolved(self, options: SegmentOptions) -> SegmentOptions:
-        """The options with the model's own choices where the user made none."""
-        card = self.predictor.card
-        return replace(
-            options,
-            propagate=options.propagate or cast(Mode, card.propagate),
-            margin=card.margin if options.margin is None else options.margin,
-            margin_pixels=(
-                card.margin_pixels if options.margin_pixels is None else options.margin_pixels
-            ),
-        )
 
     def _finish(self, image: Image, run: _Run, segments: list[Segment]) -> Segmentation:
         """The segments with what made them."""
@@ -313,12 +303,6 @@ class _Run:
     prepare_s: float
     at_work: str = ""
     started: float = field(default_factory=time.perf_counter)
-
-
-def _rule(options: SegmentOptions) -> PropagationRule:
-    names = (f.name for f in fields(PropagationRule) if f.name != "mode")
-    values = {name: getattr(options, name) for name in names}
-    return PropagationRule(mode=options.propagate or "box", **values)
 
 
 def _named(prompt: Prompt, segmentation: Segmentation) -> Prompt:

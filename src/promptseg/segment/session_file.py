@@ -17,6 +17,7 @@ from promptseg.geometry import AXES, Axis
 from promptseg.image import Segment, Segmentation
 from promptseg.promptfile import parse_prompts, prompts_to_json
 from promptseg.prompts import ObjectPrompts, PlacedPrompt, group_by_object, place
+from promptseg.segment.choices import resolved
 from promptseg.segment.measure import measure
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.provenance import describe, object_facts
@@ -119,7 +120,7 @@ def load_into(session: Session, path: Path) -> None:
 def provenance_of(session: Session, found: Segmentation) -> dict[str, Any]:
     """What made the masks of a session: as of any other run, with the steps taken."""
     segmenter = session.segmenter
-    options = segmenter.resolved(session.options)
+    options = resolved(session.options, segmenter.predictor.card)
     prompts = [p for segment in found.segments for p in session.step.prompts[segment.name]]
     objects = group_by_object(prompts, session.geometry, options.axis)
     intensity: Intensity = segmenter.intensity(session.image, options)

@@ -1,7 +1,7 @@
 """DSC and predicted IoU as a simulated user corrects a mask, over the real images of PROMPTSEG_DATA.
 
 Rule: each object starts twice, from one click on its deepest point and from its exact box, and gets 8
-rounds of corrections after each (`promptseg.evaluate.simulate`): a click on the deepest point of the
+rounds of corrections after each (`promptseg.evaluate.prompting`): a click on the deepest point of the
 missing region and one on that of the false region, the previous logits as mask prompt. A lone click is
 answered by the best of three masks by the model's own score.
 
@@ -24,13 +24,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple, TypeVar, get_type_hints
+from typing import Literal, NamedTuple, TypeVar, get_type_hints
 
 import numpy as np
 from cases import Case, SliceObjects, cases, data_root, datasets, objects_by_slice
 from exact_box import dsc
+from numpy.typing import NDArray
 
-from promptseg.evaluate.simulate import Start, interactive_rounds
+from promptseg.evaluate.prompting import FirstPrompt, first_click, interactive_rounds
+from promptseg.prompts import box_of_mask
 from promptseg.formats.files import atomic_path
 from promptseg.intensity import choose_intensity
 from promptseg.progress import step_progress
@@ -38,6 +40,7 @@ from promptseg.runtime import set_threads
 from promptseg.segment.predictor import Predictor
 
 CASES, SLICES, OBJECTS = 5, 6, 3
+Start = Literal["point", "box"]
 _STARTS: dict[str, tuple[Start, ...]] = {
     "both": ("point", "box"),
     "point": ("point",),
@@ -86,12 +89,19 @@ def evaluate(
         embedding = predictor.encode([pixels])[0]
         for label, truth in objects:
             for start in starts:
-                found = interactive_rounds(predictor, embedding, truth, start, rounds)
+                found = interactive_rounds(predictor, embedding, truth, first(start, truth), rounds)
                 for number, (mask, iou) in enumerate(found):
                     yield Row(
                         *(predictor.card.name, case.dataset, case.name, label, index),
                         *(start, number, round(dsc(truth, mask), 4), round(iou, 4)),
                     )
+
+
+def first(start: Start, truth: NDArray[np.bool_]) -> FirstPrompt:
+    """The exact box of an object, or a click on its deepest point."""
+    if start == "box":
+        return FirstPrompt(box=box_of_mask(truth))
+    return FirstPrompt(clicks=(first_click(truth),))
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from cases import VOLUMES, Case, cases, data_root
 
-from promptseg.evaluate.markers import markers_of_labels
+from promptseg.evaluate.prompting.markers import markers_of_labels
 from promptseg.formats.files import atomic_path
 from promptseg.progress import step_progress
 from promptseg.segment.options import SegmentOptions

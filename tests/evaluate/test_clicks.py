@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from fakes import BrightPredictor
 from promptseg.errors import InputError, UnsupportedPromptError
-from promptseg.evaluate.simulate import Click, correction_clicks, first_click, interactive_rounds
+from promptseg.evaluate.prompting import (
+    Click,
+    Round,
+    correction_clicks,
+    first_click,
+    first_prompt,
+    interactive_rounds,
+)
+from promptseg.evaluate.prompting.first import PromptKind
 from promptseg.models.cards import CARDS
 from promptseg.segment.predictor import Embedding, Prediction
 
@@ -133,9 +141,22 @@ TRUTH = square(4, 10)
 EMBEDDING = BrightPredictor().encode([np.zeros((16, 16), np.uint8)])[0]
 
 
+def rounds_of(
+    model: Scripted,
+    truth: Mask,
+    start: PromptKind = "point",
+    rounds: int = 8,
+    rng: np.random.Generator | None = None,
+) -> list[Round]:
+    """The rounds of a user who clicks the deepest points, or any where there is a generator."""
+    chance = rng or np.random.default_rng(0)
+    first = first_prompt(start, truth, chance, clicking="random" if rng else "deepest")
+    return list(interactive_rounds(model, EMBEDDING, truth, first, rounds, rng))
+
+
 def test_clicks_accumulate_and_the_last_logits_go_in() -> None:
     model = Scripted(square(4, 6), square(2, 12))
-    found = interactive_rounds(model, EMBEDDING, TRUTH, "point", rounds=3)
+    found = rounds_of(model, TRUTH, "point", rounds=3)
     assert [r.iou for r in found] == pytest.approx([0.1, 0.2, 0.3, 0.4])
     np.testing.assert_array_equal(found[0].mask, square(4, 6))
     labels = [asked["points"][1] for asked in model.asked]
@@ -152,7 +173,7 @@ def test_clicks_accumulate_and_the_last_logits_go_in() -> None:
 
 def test_a_start_box_stays() -> None:
     model = Scripted(square(4, 6), square(2, 12))
-    interactive_rounds(model, EMBEDDING, TRUTH, "box", rounds=2)
+    rounds_of(model, TRUTH, "box", rounds=2)
     assert [asked["boxes"] for asked in model.asked] == [[(4, 4, 10, 10)]] * 3
     labels = [asked["points"] and asked["points"][1] for asked in model.asked]
     assert labels == [None, [[1]], [[1, 0]]]
@@ -160,13 +181,13 @@ def test_a_start_box_stays() -> None:
 
 def test_a_model_that_takes_no_masks_gets_none() -> None:
     model = Scripted(square(4, 6), prompts=("box", "point"))
-    interactive_rounds(model, EMBEDDING, TRUTH, "point", rounds=2)
+    rounds_of(model, TRUTH, "point", rounds=2)
     assert [asked["mask_logits"] for asked in model.asked] == [None] * 3
 
 
 def test_once_perfect_the_mask_stays_and_the_model_rests() -> None:
     model = Scripted(square(4, 9), TRUTH)
-    found = interactive_rounds(model, EMBEDDING, TRUTH, "box", rounds=8)
+    found = rounds_of(model, TRUTH, "box", rounds=8)
     assert len(found) == 9
     assert len(model.asked) == 2
     for one in found[1:]:
@@ -178,21 +199,21 @@ def test_random_users_repeat_themselves_with_their_seed() -> None:
     asked = []
     for seed in (3, 3, 4):
         model = Scripted(square(4, 6), square(2, 12))
-        interactive_rounds(model, EMBEDDING, TRUTH, rounds=4, rng=np.random.default_rng(seed))
+        rounds_of(model, TRUTH, rounds=4, rng=np.random.default_rng(seed))
         asked.append([a["points"] for a in model.asked])
     assert asked[0] == asked[1] != asked[2]
 
 
 def test_prompts_a_model_was_not_trained_for_are_refused() -> None:
     boxes_only = Scripted(TRUTH, prompts=("box",))
-    assert len(interactive_rounds(boxes_only, EMBEDDING, TRUTH, "box", rounds=0)) == 1
+    assert len(rounds_of(boxes_only, TRUTH, "box", rounds=0)) == 1
     for start, rounds in (("point", 0), ("box", 1)):
         with pytest.raises(UnsupportedPromptError, match="got a point"):
-            interactive_rounds(boxes_only, EMBEDDING, TRUTH, start, rounds)  # type: ignore[arg-type]
+            rounds_of(boxes_only, TRUTH, start, rounds)  # type: ignore[arg-type]
 
 
 def test_an_empty_object_is_refused() -> None:
     empty = np.zeros((16, 16), dtype=bool)
     for start in ("point", "box"):
         with pytest.raises(InputError, match="an empty mask"):
-            interactive_rounds(Scripted(empty), EMBEDDING, empty, start)  # type: ignore[arg-type]
+            rounds_of(Scripted(empty), empty, start)  # type: ignore[arg-type]

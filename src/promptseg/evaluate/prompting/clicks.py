@@ -8,7 +8,8 @@ is any pixel of the region, as the paper samples.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,10 @@ from promptseg.errors import InputError
 from promptseg.prompts import box_of_mask
 from promptseg.segment.predictor import Embedding, Predictor
 
-__all__ = ["Click", "Round", "Start", "correction_clicks", "first_click", "interactive_rounds"]
+if TYPE_CHECKING:
+    from promptseg.evaluate.prompting.first import FirstPrompt
 
-Start = Literal["point", "box"]
+__all__ = ["Click", "Round", "correction_clicks", "first_click", "interactive_rounds"]
 
 
 class Click(NamedTuple):
@@ -92,55 +94,56 @@ def interactive_rounds(
     predictor: Predictor,
     embedding: Embedding,
     truth: NDArray[np.bool_],
-    start: Start = "point",
+    first: FirstPrompt,
     rounds: int = 8,
     rng: np.random.Generator | None = None,
-) -> list[Round]:
+    previous_mask: bool = True,
+) -> Iterator[Round]:
     """Segment one object as a patient user would: a first prompt, then rounds of corrections.
 
-    Clicks accumulate and a start box stays. If the model takes masks, the logits of the previous
-    round go in too. A round without an error left to click on repeats the one before.
+    Clicks accumulate and a start box stays. A round without an error left to click on repeats the one
+    before.
 
     Args:
         predictor: the model.
         embedding: of the slice.
-        truth: (rows, columns) boolean mask of the object; its own box is the start box.
-        start: what the first prompt is.
+        truth: (rows, columns) boolean mask of the object.
+        first: the first prompt.
         rounds: how many rounds of corrections follow it.
         rng: for random clicks in place of the deepest ones.
+        previous_mask: give the logits of the previous round too, if the model takes masks.
 
-    Returns:
+    Yields:
         rounds + 1 masks with their predicted IoU; the first is before any correction.
 
     Raises:
-        InputError: the object is empty.
         UnsupportedPromptError: the model was not trained for a prompt this needs.
     """
-    predictor.require({start, "point"} if rounds else {start})
-    if not truth.any():
-        raise InputError("an object to prompt", "an empty mask", "leave this slice out")
-    clicks = [first_click(truth, rng)] if start == "point" else []
-    box = box_of_mask(truth) if start == "box" else None
-    found: list[Round] = []
+    predictor.require(
+        ({"box"} if first.box else set()) | ({"point"} if first.clicks or rounds else set())
+    )
+    hinted = previous_mask and "mask" in predictor.card.prompts
+    clicks = list(first.clicks)
+    found: Round | None = None
     logits = None
     for _ in range(rounds + 1):
-        if found:
-            corrections = correction_clicks(truth, found[-1].mask, rng)
+        if found is not None:
+            corrections = correction_clicks(truth, found.mask, rng)
             if not corrections:
-                found.append(found[-1])
+                yield found
                 continue
             clicks += corrections
         prediction = predictor.decode(
             embedding,
-            boxes=None if box is None else [box],
+            boxes=None if first.box is None else [first.box],
             points=([[(c.x, c.y) for c in clicks]], [[c.label for c in clicks]])
             if clicks
             else None,
             mask_logits=logits,
         )
-        logits = prediction.logits if "mask" in predictor.card.prompts else None
-        found.append(Round(prediction.masks[0], float(prediction.iou[0])))
-    return found
+        logits = prediction.logits if hinted else None
+        found = Round(prediction.masks[0], float(prediction.iou[0]))
+        yield found
 
 
 def _click_in(

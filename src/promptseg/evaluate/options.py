@@ -1,0 +1,263 @@
+"""Every option of an evaluation, defined once: Python, command line and configuration file share it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from promptseg.errors import InputError
+from promptseg.evaluate.metrics.rules import Rules
+from promptseg.evaluate.prompting.boxes import Jitter
+from promptseg.evaluate.prompting.first import Clicking, PromptKind
+from promptseg.segment.options import PropagationOptions, SegmentOptions
+
+__all__ = ["EvaluateJob", "EvaluateOptions", "Protocol"]
+
+Protocol = Literal["2d", "3d", "interactive-2d", "interactive-3d", "video"]
+
+_Names = tyro.conf.UseAppendAction[tuple[str, ...]]
+_Protocols = tyro.conf.UseAppendAction[tuple[Protocol, ...]]
+_Prompts = tyro.conf.UseAppendAction[tuple[PromptKind, ...]]
+
+_PROMPTS_OF: dict[str, set[str]] = {
+    "2d": {"box", "jittered-box", "point", "text"},
+    "interactive-2d": {"box", "jittered-box", "point", "text"},
+    "3d": {"box", "jittered-box", "point", "mask", "text"},
+    "interactive-3d": {"box", "jittered-box", "point", "mask", "text"},
+    "video": {"box", "jittered-box", "point", "mask", "text"},
+}
+
+
+@dataclass(kw_only=True)
+class _RuleOptions:
+    """How masks are scored; see `promptseg.evaluate.metrics.Rules`."""
+
+    tolerance: float = 2.0
+    """Tolerance of the NSD: mm where the spacing is known, pixels otherwise."""
+
+    both_empty: Literal["one", "zero", "nan"] = "one"
+    """What DSC, IoU and NSD are where an object is absent and nothing was found."""
+
+    one_empty: Literal["zero", "nan"] = "zero"
+    """What they are where only one of the two masks is empty."""
+
+    unit: Literal["auto", "pixel"] = "auto"
+    """Unit of distances: millimetres where known, or pixels always."""
+
+    def rules(self) -> Rules:
+        """The rules by which masks are scored."""
+        return Rules(**{f.name: getattr(self, f.name) for f in fields(_RuleOptions)})
+
+
+@dataclass(kw_only=True)
+class _PromptOptions:
+    """Who the simulated user is."""
+
+    protocol: _Protocols = ()
+    """2d: every slice by itself; 3d: from the middle slice through the volume; interactive-2d: 2d with
+    corrections; interactive-3d: 3d with a search over propagation options on other patients; video:
+    from the first frame on. May be repeated. (default: 2d)"""
+
+    prompt: _Prompts = ()
+    """box (exact), jittered-box, point, mask (of the ground truth; starts 3d and video), text; may be
+    repeated. (default: box)"""
+
+    start_model: str | None = None
+    """3d and video: this model answers the prompt, and its mask starts the models that are compared."""
+
+    corrections: int = 8
+    """interactive-2d: rounds of corrections, a click in the missing region and one in the false one."""
+
+    previous_mask: bool = True
+    """interactive-2d: models that take masks get the one they correct."""
+
+    clicks: Clicking = "random"
+    """Clicks on any pixel of a region, as MedicoSAM, or on its deepest one."""
+
+    jitter: float = 20.0
+    """jittered-box: how far every edge moves at most, in pixels of an image of 1024 (MedSAM: 20)."""
+
+    jitter_sign: Literal["outward", "either"] = "outward"
+    """jittered-box: edges move outwards alone (as MedSAM's code), or either way."""
+
+    seed: int = 0
+    """Of everything that is drawn by chance; the same prompts for every model, order and machine."""
+
+    skip_unsupported: bool = False
+    """Leave out a prompt for a model that was not trained for it, in place of refusing the run."""
+
+    force: bool = False
+    """Pass on prompts a model was not trained for."""
+
+    def drawn(self) -> Jitter:
+        """How boxes are jittered."""
+        return Jitter(self.jitter, self.jitter_sign)
+
+
+@dataclass(kw_only=True)
+class _ChoiceOptions:
+    """What is evaluated."""
+
+    dataset: _Names = ()
+    """Only these datasets of a folder that holds several; may be repeated."""
+
+    split: Literal["test", "train"] = "test"
+    """nnU-Net and MSD folders: imagesTs, or imagesTr."""
+
+    channel: int = 0
+    """nnU-Net and MSD cases with several channels: which one."""
+
+    dataset_modality: str | None = None
+    """Modality of the images, over what dataset.json and file names say."""
+
+    window: str | None = None
+    """Intensity window: a name or WIDTH/LEVEL; see segment."""
+
+    max_cases: int | None = None
+    """At most so many cases of a dataset, the first by name."""
+
+    max_objects: int | None = None
+    """At most so many objects of an image (2d: of a slice), the largest."""
+
+    max_slices: int = 8
+    """2d: of the n slices of an object every n // max_slices-th; 0 takes all."""
+
+    min_pixels: int = 20
+    """2d: slices of a volume where an object has no more pixels than this are left out."""
+
+    patient_pattern: str | None = None
+    """Regular expression with one group that finds the patient in a case's name."""
+
+
+@dataclass(kw_only=True)
+class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceOptions):
+    """What is evaluated, how it is prompted and how it is scored."""
+
+    grid: _Names = ()
+    """interactive-3d: a setting of the search, "propagate=box margin=0.05"; may be repeated (default:
+    every mode the model takes, with three margins)."""
+
+    validation: int = 2
+    """interactive-3d: patients of each dataset whose cases are used for the search alone."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.protocol = tuple(dict.fromkeys(self.protocol)) or ("2d",)
+        self.prompt = tuple(dict.fromkeys(self.prompt)) or ("box",)
+        self.rules(), self.drawn()
+        for name, least, most in (
+            ("corrections", 0, 64),
+            ("max_slices", 0, None),
+            ("min_pixels", 0, None),
+            ("channel", 0, None),
+            ("seed", 0, None),
+            ("validation", 1, None),
+            ("max_cases", 1, None),
+            ("max_objects", 1, None),
+        ):
+            value = getattr(self, name)
+            if value is not None and (value < least or (most is not None and value > most)):
+                limits = f"{least} or more" if most is None else f"from {least} to {most}"
+                raise InputError(f"{name.replace('_', ' ')} {limits}", str(value))
+        for protocol in self.protocol:
+            if not set(self.prompt) & _PROMPTS_OF[protocol]:
+                raise InputError(
+                    f"a prompt out of {', '.join(sorted(_PROMPTS_OF[protocol]))} for {protocol}",
+                    ", ".join(self.prompt),
+                    "add one with --prompt",
+                )
+
+    def prompts_of(self, protocol: Protocol) -> list[PromptKind]:
+        """The prompts that make sense under a protocol, in the order they were given."""
+        return [kind for kind in self.prompt if kind in _PROMPTS_OF[protocol]]
+
+    def propagation(self, **changes: Any) -> SegmentOptions:
+        """How a volume is followed; `changes` over what was given."""
+        given = {f.name: getattr(self, f.name) for f in fields(PropagationOptions)}
+        return SegmentOptions(**{**given, **changes})
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as plain values, without anything a subclass adds."""
+        values = asdict(self)
+        return {f.name: values[f.name] for f in fields(EvaluateOptions)}
+
+
+@dataclass(kw_only=True)
+class EvaluateJob(EvaluateOptions):
+    """Evaluate models, or masks that are there already, by published rules.
+
+    Reads folders in nnU-Net or MSD layout, the challenge npz, COCO instances, folders of images and
+    masks, or of `<case>_image.*` and `<case>_label.*` (docs/datasets.md). Writes rows.csv (one row per
+    object, slice or step), summary.csv, run.json (all rules, seed, versions) and report.html. A second
+    run goes on where the first was cut off; results made by other rules are never mixed in.
+    """
+
+    input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
+    """Dataset, or folder of datasets."""
+
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder for the results."""
+
+    model: _Names = ()
+    """Model name, checkpoint file, or NAME=FILE; may be repeated. (default: lite-medsam)"""
+
+    predictions: Path | None = None
+    """Folder of masks by any tool, named as the cases: scored by the same rules, no model is run."""
+
+    predictions_name: str | None = None
+    """What the predictions are called in the tables (default: the folder's name)."""
+
+    missing: Literal["refuse", "empty"] = "refuse"
+    """Cases without a prediction: refuse them, or count them as empty masks."""
+
+    leaks: Path | None = None
+    """Training manifest (docs/datasets.md): warn of images and patients that occur in it."""
+
+    baseline: str | None = None
+    """Model that the others are tested against (default: the first one)."""
+
+    holm: bool = False
+    """Correct the p-values of a table for their number (Holm)."""
+
+    published: bool = False
+    """Show the papers' figures beside, marked as published and of other data."""
+
+    pictures: bool = True
+    """Show the worst cases in the report, where the dataset's licence allows it."""
+
+    parquet: bool = False
+    """Write rows.parquet beside rows.csv."""
+
+    keep_going: bool = False
+    """Go on past cases that fail; they are counted and named."""
+
+    overwrite: bool = False
+    """Begin anew where the folder holds results made otherwise."""
+
+    workers: int = 1
+    """Processes; each loads its own models and takes its share of the threads."""
+
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps, or auto."""
+
+    threads: int | None = None
+    """CPU threads, over all workers (default: PROMPTSEG_THREADS, or all)."""
+
+    quiet: bool = False
+    """No progress, no summary."""
+
+    config: Path | None = None
+    """Options from a YAML or JSON file."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.workers < 1:
+            raise InputError("1 worker or more", str(self.workers))
+        if self.predictions is not None and self.model:
+            raise InputError(
+                "models or predictions", "both", "score the predictions in a run of their own"
+            )
+        self.model = tuple(dict.fromkeys(self.model)) or ("lite-medsam",)

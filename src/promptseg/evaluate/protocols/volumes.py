@@ -1,0 +1,198 @@
+"""3d, interactive-3d and video: one prompt, followed from slice to slice or from frame to frame
+(SAM2 medical benchmark, section 2.1 and table 3; MedicoSAM, sections II-C and II-E)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import partial
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from promptseg.errors import InputError
+from promptseg.evaluate.options import Protocol
+from promptseg.evaluate.prompting.first import FirstPrompt, PromptKind, first_prompt
+from promptseg.evaluate.protocols.scene import Scene, Scored, View
+from promptseg.image import Segment
+from promptseg.models.cards import ModelCard
+from promptseg.prompts import Box, Mask, Points
+from promptseg.segment.choices import propagation_rule, resolved
+from promptseg.segment.follow import Seed, answer_seed, follow
+from promptseg.segment.options import PropagationOptions, SegmentOptions
+from promptseg.segment.projection import MODES, kinds_of
+from promptseg.segment.volume import SliceMasks
+
+__all__ = ["Setting", "default_settings", "follow_through", "setting_of"]
+
+_MARGINS = ((0.0, 0.0), (0.0, 1.0), (0.05, 1.0))
+
+
+class Setting(NamedTuple):
+    """Propagation options under a name.
+
+    Attributes:
+        name: as in the rows, such as "propagate=box margin=0.05"; empty for the run's own options.
+        changes: options over those of the run.
+        prompt: the one prompt it is for, as the rows call it; empty for all.
+    """
+
+    name: str = ""
+    changes: Mapping[str, Any] = MappingProxyType({})
+    prompt: str = ""
+
+
+def default_settings(card: ModelCard) -> list[Setting]:
+    """The grid of a search: every projection mode the model takes, with three margins of the box."""
+    settings = []
+    for mode in MODES:
+        if not kinds_of(mode) <= card.prompts:
+            continue
+        margins = _MARGINS if "box" in mode.split("+") else _MARGINS[:1]
+        for margin, pixels in margins:
+            text = f"propagate={mode}"
+            if "box" in mode.split("+"):
+                text += f" margin={margin:g} margin_pixels={pixels:g}"
+            settings.append(setting_of(text))
+    return settings
+
+
+def setting_of(text: str) -> Setting:
+    """ "propagate=box margin=0.05" -> the setting.
+
+    Raises:
+        InputError: not `option=value` of propagation, apart by spaces.
+    """
+    known = {f.name for f in fields(PropagationOptions)}
+    changes: dict[str, Any] = {}
+    for part in text.split():
+        name, equals, value = part.partition("=")
+        name = name.replace("-", "_")
+        if not equals or name not in known:
+            raise InputError(
+                f"settings option=value of {', '.join(sorted(known))}", repr(part), "correct it"
+            )
+        try:
+            changes[name] = value if name == "propagate" else float(value)
+        except ValueError:
+            raise InputError(f"a number for {name}", repr(value), "correct the setting") from None
+    if changes.get("propagate", "box") not in (*MODES, "none"):
+        raise InputError(f"propagate out of {', '.join(MODES)}, none", repr(changes["propagate"]))
+    SegmentOptions(**changes)
+    name = " ".join(f"{k}={v:g}" if k != "propagate" else f"{k}={v}" for k, v in changes.items())
+    return Setting(name, changes)
+
+
+def follow_through(
+    scene: Scene, protocol: Protocol, settings: Sequence[Setting] = (Setting(),), label: str = ""
+) -> Iterator[Scored]:
+    """Prompt every object once and follow it.
+
+    Volumes are prompted on the middle one of the slices the object occupies and followed both ways;
+    videos on the first frame it is seen on, and followed forwards. A mask that is given (the ground
+    truth's, or another model's) is kept on its own slice as it is.
+
+    Args:
+        scene: the case.
+        protocol: "3d", "interactive-3d" or "video".
+        settings: how it is followed; each gives rows of its own.
+        label: what the rows call the protocol, if not by its name.
+    """
+    kinds = scene.prompts(protocol)
+    for segment in scene.objects:
+        occupied = np.flatnonzero(segment.crop.any(axis=(1, 2))) + segment.region[0].start
+        if not len(occupied):
+            continue
+        video = scene.image.kind == "video"
+        start = int(occupied[0] if video else occupied[len(occupied) // 2])
+        reach = (start if video else 0, len(scene.stack) - 1)
+        for kind in kinds:
+            clock = scene.clock()
+            seed, first = _seed(scene, segment, start, kind, reach)
+            started = clock()
+            prompt = f"{kind} of {scene.starter.card.name}" if scene.starter else kind
+            for setting in settings:
+                if setting.prompt not in ("", prompt):
+                    continue
+                clock = scene.clock()
+                options = scene.options.propagation(**setting.changes)
+                rule = propagation_rule(resolved(options, scene.predictor.card))
+                scene.predictor.require(kinds_of(rule.mode) if rule else set(), scene.options.force)
+                found = follow(scene.stack, [seed], rule)
+                facts = {
+                    "protocol": label or protocol,
+                    "prompt": prompt,
+                    "setting": setting.name,
+                    "seconds": started + clock(),
+                }
+                if video:
+                    yield from _frames(scene, segment, start, found, first, facts)
+                else:
+                    yield _volume(scene, segment, found, (start, first), facts)
+
+
+def _seed(
+    scene: Scene, segment: Segment, start: int, kind: PromptKind, reach: tuple[int, int]
+) -> tuple[Seed, FirstPrompt | None]:
+    """Where an object starts, and what was drawn there."""
+    truth = scene.slice_of(segment, start)
+    if kind == "mask":
+        return Seed(start, mask=Mask(truth, start, as_drawn=True), reach=reach), None
+    chance = scene.chance(segment, start, kind)
+    first = first_prompt(kind, truth, chance, scene.options.drawn(), scene.options.clicks)
+    box = Box(first.box, start) if first.box else None
+    points = None
+    if first.clicks:
+        xy = tuple((float(c.x), float(c.y)) for c in first.clicks)
+        points = Points(xy, tuple(c.label for c in first.clicks), start)
+    seed = Seed(start, box=box, points=points, reach=reach)
+    if scene.starter:
+        answer = answer_seed(scene.starting_stack, seed)
+        seed = Seed(start, mask=Mask(answer.mask, start, as_drawn=True), reach=reach)
+    return seed, first
+
+
+def _volume(
+    scene: Scene,
+    segment: Segment,
+    found: SliceMasks,
+    started: tuple[int, FirstPrompt | None],
+    facts: dict[str, Any],
+) -> Scored:
+    shape = scene.image.geometry.shape
+    truth, mask = segment.mask(shape), np.zeros(shape, dtype=bool)
+    for index, one in found.masks.items():
+        mask[index] = one
+    row = scene.row(segment, truth, mask, predicted_iou=_mean(found), **facts)
+
+    def view() -> View:
+        wrong = int((truth ^ mask).sum(axis=(1, 2)).argmax())
+        return View(wrong, truth[wrong], mask[wrong], started[1] if started[0] == wrong else None)
+
+    return Scored(row, view)
+
+
+def _frames(
+    scene: Scene,
+    segment: Segment,
+    start: int,
+    found: SliceMasks,
+    first: FirstPrompt | None,
+    facts: dict[str, Any],
+) -> Iterator[Scored]:
+    """A row for every frame that experts have looked at, from the prompted one on."""
+    annotated = scene.case.annotated
+    frames = range(len(scene.stack)) if annotated is None else annotated
+    for index in (k for k in frames if k >= start):
+        truth = scene.slice_of(segment, index)
+        mask = found.masks.get(index, np.zeros_like(truth))
+        quality = found.quality.get(index)
+        note = "prompted" if index == start else ("" if mask.any() else "nothing found")
+        share = {**facts, "seconds": facts["seconds"] / max(1, len(found.masks)), "note": note}
+        row = scene.row(segment, truth, mask, frame=index, predicted_iou=quality, **share)
+        yield Scored(row, partial(View, index, truth, mask, first if index == start else None))
+
+
+def _mean(found: SliceMasks) -> float | None:
+    return float(np.mean(list(found.quality.values()))) if found.quality else None

@@ -1,0 +1,159 @@
+"""The folder that an evaluation fills: parts while it runs, tables and a report when it is done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from promptseg.errors import OutputError
+from promptseg.evaluate.rows import COLUMNS, Row, write_rows
+from promptseg.evaluate.units import Part
+from promptseg.formats.files import atomic_path, check_output
+
+__all__ = ["Results"]
+
+_OURS = (
+    *("run.json", "rows.csv", "rows.parquet", "summary.csv", "report.html"),
+    *("embeddings.npz", "parts", "failures", "tables"),
+)
+_WORST = 5  # pictures kept of each task
+
+
+class Results:
+    """One folder of results.
+
+    Args:
+        folder: where they go.
+        request: options that all results in the folder share; as plain values.
+        overwrite: take away results of another request.
+
+    Raises:
+        OutputError: the folder cannot be written, holds results made otherwise, or other things under
+            the names of ours.
+    """
+
+    def __init__(self, folder: Path, request: dict[str, Any], overwrite: bool) -> None:
+        self.folder, self.request = folder, json.loads(json.dumps(request, default=str))
+        if folder.exists() and not folder.is_dir():
+            raise OutputError("a folder for the results", f"{folder}: a file", "name a folder")
+        check_output(folder / "run.json", overwrite=True)
+        found = [name for name in _OURS if (folder / name).exists()]
+        if not found:
+            return
+        earlier = self._earlier()
+        if earlier is None and not overwrite:
+            raise OutputError(
+                "a folder without other files",
+                f"{folder}: {', '.join(found)}, but no run.json of promptseg evaluate",
+                "name another folder",
+            )
+        differing = sorted(
+            key
+            for key in {*self.request, *(earlier or {})}
+            if self.request.get(key) != (earlier or {}).get(key)
+        )
+        if not differing:
+            return
+        if not overwrite:
+            changes = ", ".join(
+                f"{key} {(earlier or {}).get(key)!r} (now {self.request.get(key)!r})"
+                for key in differing[:4]
+            )
+            raise OutputError(
+                "a new folder, or results of the same options",
+                f"{folder}: made with {changes}",
+                "name another folder, or --overwrite to begin anew",
+            )
+        for name in found:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    @property
+    def parts(self) -> Path:
+        """Where the units put their results."""
+        return self.folder / "parts"
+
+    def _earlier(self) -> dict[str, Any] | None:
+        """The request of the results that are there; None if it cannot be told."""
+        try:
+            run = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        request = run.get("request") if isinstance(run, dict) else None
+        return request if isinstance(request, dict) else None
+
+    def write_run(self, facts: dict[str, Any]) -> None:
+        """Write run.json: what was run, by which rules, with what."""
+        with atomic_path(self.folder / "run.json") as temporary:
+            content = {**facts, "request": self.request}
+            text = json.dumps(content, indent=1, default=str, allow_nan=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+    def gather(self, parquet: bool = False) -> list[Row]:
+        """Put the parts together: rows.csv, embeddings.npz and failures/.
+
+        Returns:
+            All rows.
+        """
+        rows: list[Row] = []
+        pictures: list[dict[str, Any]] = []
+        vectors: dict[tuple[str, ...], np.ndarray] = {}
+        for file in sorted(self.parts.rglob("part.json")):
+            part = Part(file.parent)
+            own = part.rows()
+            rows += own
+            pictures += part.pictures()
+            vector = part.embedding()
+            if own and vector is not None:
+                first = own[0]
+                vectors.setdefault((first.model, first.dataset, first.modality, first.case), vector)
+        write_rows(rows, self.folder / "rows.csv")
+        if parquet:
+            self._write_parquet(rows)
+        self._write_embeddings(vectors)
+        self._write_failures(pictures)
+        return rows
+
+    def _write_parquet(self, rows: list[Row]) -> None:
+        import pyarrow
+        from pyarrow import parquet
+
+        columns = dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+        with atomic_path(self.folder / "rows.parquet") as temporary:
+            parquet.write_table(pyarrow.table(columns or {c: [] for c in COLUMNS}), temporary)
+
+    def _write_embeddings(self, vectors: dict[tuple[str, ...], np.ndarray]) -> None:
+        """One array per model, `MODEL`, with `MODEL:labels` of (dataset, modality, case)."""
+        arrays: dict[str, Any] = defaultdict(list)
+        for (model, *labels), vector in vectors.items():
+            arrays[model].append(vector)
+            arrays[f"{model}:labels"].append(labels)
+        if arrays:
+            with atomic_path(self.folder / "embeddings.npz") as temporary:
+                np.savez_compressed(temporary, **{k: np.array(v) for k, v in arrays.items()})
+
+    def _write_failures(self, pictures: Iterable[dict[str, Any]]) -> None:
+        """The worst answers of each task, as pictures with an index.json."""
+        tasks: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+        for entry in pictures:
+            names = ("model", "dataset", "target", "protocol", "prompt", "setting")
+            tasks[tuple(str(entry[n]) for n in names)].append(entry)
+        folder = self.folder / "failures"
+        shutil.rmtree(folder, ignore_errors=True)
+        index: list[dict[str, Any]] = []
+        for entries in tasks.values():
+            entries.sort(key=lambda e: float("-inf") if e["dsc"] != e["dsc"] else e["dsc"])
+            for entry in entries[:_WORST]:
+                folder.mkdir(parents=True, exist_ok=True)
+                name = f"{len(index):05d}.png"
+                shutil.copyfile(entry["file"], folder / name)
+                index.append({**entry, "file": name})
+        if index:
+            with atomic_path(folder / "index.json") as temporary:
+                temporary.write_text(json.dumps(index, indent=1), encoding="utf-8")

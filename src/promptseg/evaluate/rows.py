@@ -1,0 +1,111 @@
+"""The rows of an evaluation: one per object, slice or step, each with all it takes to read it."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from promptseg.errors import InputError
+from promptseg.formats.files import atomic_path
+
+__all__ = ["COLUMNS", "Row", "read_rows", "write_rows"]
+
+
+class Row(NamedTuple):
+    """One object under one model and prompt.
+
+    Attributes:
+        model: its name, or that of the folder of predictions.
+        dataset, modality, kind: of the image; the kind is "picture", "volume" or "video".
+        protocol: "2d", "3d", "interactive-2d", "interactive-3d", "interactive-3d-search", "video" or
+            "predictions".
+        prompt: "box", "jittered-box", "point", "mask", "mask of MODEL", with "+corrections" where
+            clicks follow it; empty for predictions.
+        case, patient: patients are what statistics pair.
+        target, object: name of the class and of the object.
+        slice: index along z; None for a whole volume or a picture.
+        frame: index of a video's frame; else None.
+        step: 0 for the first prompt, then the number of the correction.
+        setting: the propagation options, where several are compared; else empty.
+        dsc, nsd, iou, hd95, asd, volume_difference: see `promptseg.evaluate.metrics`.
+        predicted_iou: the model's own opinion; None if it has none.
+        truth_size, found_size: pixels or voxels.
+        seconds: for the answer, once the slices are encoded; None for predictions.
+        note: what is special about it.
+    """
+
+    model: str
+    dataset: str
+    modality: str
+    kind: str
+    protocol: str
+    prompt: str
+    case: str
+    patient: str
+    target: str
+    object: str
+    slice: int | None
+    frame: int | None
+    step: int
+    setting: str
+    dsc: float
+    nsd: float
+    iou: float
+    hd95: float
+    asd: float
+    volume_difference: float
+    predicted_iou: float | None
+    truth_size: int
+    found_size: int
+    seconds: float | None
+    note: str = ""
+
+
+COLUMNS: tuple[str, ...] = Row._fields
+_WHOLE = {"slice", "frame", "step", "truth_size", "found_size"}
+_REAL = {"dsc", "nsd", "iou", "hd95", "asd", "volume_difference", "predicted_iou", "seconds"}
+
+
+def write_rows(rows: Iterable[Sequence[Any]], path: Path) -> None:
+    """Write rows as CSV, whole or not at all; six digits, nothing for None."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([_text(value) for value in row] for row in rows)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a CSV that `write_rows` wrote.
+
+    Raises:
+        InputError: no such file, or other columns.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.reader(stream)
+            if tuple(next(reader, ())) != COLUMNS:
+                raise InputError("the columns of promptseg evaluate", f"others in {path}")
+            return [Row(*map(_value, COLUMNS, line)) for line in reader]
+    except OSError as error:
+        raise InputError("rows of an evaluation", f"{path} ({error.strerror})") from error
+    except (ValueError, TypeError) as error:
+        raise InputError("rows of an evaluation", f"{path} ({error})") from error
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}" if math.isfinite(value) else str(value)
+    return str(value)
+
+
+def _value(column: str, text: str) -> Any:
+    if column in _WHOLE:
+        return int(text) if text else None
+    if column in _REAL:
+        return float(text) if text else None
+    return text

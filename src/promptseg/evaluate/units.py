@@ -1,0 +1,240 @@
+"""The pieces of an evaluation that are done whole or not at all, and the process that does them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from promptseg.evaluate.datasets import CaseFiles, Dataset, limit_objects
+from promptseg.evaluate.options import EvaluateOptions, Protocol
+from promptseg.evaluate.pictures import draw
+from promptseg.evaluate.protocols import Scene, Scored, Setting, follow_through, planar
+from promptseg.evaluate.rows import Row, read_rows, write_rows
+from promptseg.formats.files import atomic_path
+from promptseg.segment.predictor import Predictor
+
+__all__ = ["Bench", "Part", "Unit", "model_label"]
+
+_SEARCH = "interactive-3d-search"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One case under one model and protocol.
+
+    Attributes:
+        model: as the user named it.
+        label: as the rows name it.
+        protocol: what is done.
+        dataset, case: to what.
+        settings: of propagation; none for those of the options.
+        search: whether it belongs to the search of interactive-3d.
+    """
+
+    model: str
+    label: str
+    protocol: Protocol
+    dataset: Dataset
+    case: CaseFiles
+    settings: tuple[Setting, ...] = ()
+    search: bool = False
+
+    @property
+    def applies(self) -> bool:
+        """Whether images of this kind are evaluated under the protocol."""
+        if self.protocol in ("2d", "interactive-2d"):
+            return True
+        return self.dataset.kind == ("video" if self.protocol == "video" else "volume")
+
+    @property
+    def folder(self) -> Path:
+        """Where its results lie, below the parts of all."""
+        way = _SEARCH if self.search else self.protocol
+        names = (self.label, way, self.dataset.name, self.case.name)
+        return Path(*(_file_name(name) for name in names))
+
+    def request(self, options: EvaluateOptions) -> dict[str, Any]:
+        """What its rows depend on; as plain values."""
+        files = [self.case.image, *self.case.truth]
+        return {
+            "options": options.to_json(),
+            "settings": [[s.prompt, dict(s.changes)] for s in self.settings],
+            "files": [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files],
+        }
+
+
+@dataclass(frozen=True)
+class Part:
+    """The results of a unit: a folder with rows.csv, pictures of the worst answers, an embedding.
+
+    Attributes:
+        folder: where they are.
+    """
+
+    folder: Path
+
+    def is_done(self, request: dict[str, Any]) -> bool:
+        """Whether it is whole, and of the very same request."""
+        return self._read().get("request") == _plain(request)
+
+    def rows(self) -> list[Row]:
+        """Its rows."""
+        return read_rows(self.folder / "rows.csv")
+
+    def pictures(self) -> list[dict[str, Any]]:
+        """Its pictures: `file` and what identifies their row."""
+        return [
+            {**entry, "file": self.folder / entry["file"]}
+            for entry in self._read().get("pictures", [])
+        ]
+
+    def embedding(self) -> np.ndarray | None:
+        """Mean of an image embedding over its places, (channels,) float32; None if there is none."""
+        path = self.folder / "embedding.npy"
+        return np.load(path) if path.exists() else None
+
+    def write(
+        self,
+        rows: list[Row],
+        request: dict[str, Any],
+        pictures: list[dict[str, Any]],
+        embedding: np.ndarray | None,
+    ) -> None:
+        """Put the results there; `part.json`, which makes them count, comes last."""
+        if embedding is not None:
+            with atomic_path(self.folder / "embedding.npy") as temporary:
+                np.save(temporary, embedding)
+        write_rows(rows, self.folder / "rows.csv")
+        with atomic_path(self.folder / "part.json") as temporary:
+            facts = {"request": _plain(request), "pictures": pictures}
+            temporary.write_text(json.dumps(facts), encoding="utf-8")
+
+    def clear(self) -> None:
+        """Take away what an earlier run left."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            facts = json.loads((self.folder / "part.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return facts if isinstance(facts, dict) else {}
+
+
+class Bench:
+    """Does units, one after the other; every process has its own.
+
+    Args:
+        options: how.
+        parts: folder for the results.
+        device: for the models.
+        models: loaded ones by the names users give them; others are loaded when they are needed.
+    """
+
+    def __init__(
+        self,
+        options: EvaluateOptions,
+        parts: Path,
+        device: str = "auto",
+        models: dict[str, Predictor] | None = None,
+    ) -> None:
+        self.options, self.parts, self.device = options, parts, device
+        self.models = dict(models or {})
+
+    def model(self, name: str) -> Predictor:
+        """The model of this name, loaded once."""
+        if name not in self.models:
+            self.models[name] = Predictor.load(name, self.device)
+        return self.models[name]
+
+    def do(self, unit: Unit) -> int:
+        """Do one unit and keep its results; returns the number of its rows.
+
+        Raises:
+            PromptsegError: the case cannot be read, or its image and labels do not fit.
+        """
+        request, part = unit.request(self.options), Part(self.parts / unit.folder)
+        part.clear()
+        image, truth = unit.case.load()
+        objects = truth.segments
+        if self.options.max_objects is not None:
+            objects = limit_objects(truth, self.options.max_objects).segments
+        starter = self.options.start_model
+        scene = Scene(
+            self.model(unit.model),
+            unit.dataset,
+            unit.case,
+            image,
+            objects,
+            self.options,
+            self.model(starter) if starter else None,
+            unit.label,
+        )
+        rows: list[Row] = []
+        worst: dict[tuple[str, str], Scored] = {}
+        for scored in self._answers(scene, unit):
+            rows.append(scored.row)
+            _keep_worst(worst, scored)
+        embedding = scene.mean_embedding() if rows else None
+        pictures = []
+        for k, scored in enumerate(worst.values() if unit.dataset.may_publish_images else ()):
+            name = f"worst-{k}.png"
+            with atomic_path(part.folder / name) as temporary:
+                draw(image, scored.view(), scene.stack.intensity).save(temporary)
+            pictures.append({"file": name, **_identity(scored.row)})
+        part.write(rows, request, pictures, embedding)
+        return len(rows)
+
+    def _answers(self, scene: Scene, unit: Unit) -> Iterator[Scored]:
+        if unit.protocol in ("2d", "interactive-2d"):
+            return planar(scene, unit.protocol)
+        label = _SEARCH if unit.search else ""
+        return follow_through(scene, unit.protocol, unit.settings or (Setting(),), label)
+
+
+def model_label(name: str, predictor: Predictor) -> str:
+    """What the rows call a model: its name, with that of its file where the user gave one."""
+    card = predictor.card.name
+    return card if name == card else f"{card} ({predictor.weights.stem})"
+
+
+def _keep_worst(worst: dict[tuple[str, str], Scored], scored: Scored) -> None:
+    """Keep the answer with the lowest DSC for each prompt and target; of equal ones the first.
+
+    Corrections: the last step counts, as it is what the user is left with.
+    """
+    row = scored.row
+    key = (row.prompt, row.target)
+    kept = worst.get(key)
+    if (
+        kept is None
+        or row.step > kept.row.step
+        or (row.step == kept.row.step and row.dsc < kept.row.dsc)
+    ):
+        worst[key] = scored
+
+
+def _identity(row: Row) -> dict[str, Any]:
+    names = ("model", "dataset", "protocol", "prompt", "case", "target", "object", "slice", "frame")
+    return {name: getattr(row, name) for name in (*names, "step", "setting", "dsc")}
+
+
+def _plain(value: Any) -> Any:
+    """As it is after a way through JSON."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _file_name(name: str) -> str:
+    """A name as one component of a path, different for different names."""
+    import hashlib
+
+    safe = "".join(c if c.isalnum() or c in "-_+." else "_" for c in name).strip(".") or "_"
+    if safe == name and len(safe) <= 100:
+        return safe
+    return f"{safe[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

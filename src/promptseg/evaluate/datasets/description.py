@@ -1,0 +1,138 @@
+"""What a `dataset.json` says of a dataset as a whole: its classes, modality, licence, patients."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from promptseg.errors import InputError
+
+__all__ = ["Description", "may_publish", "modality_in", "read_description", "read_json"]
+
+_MODALITIES = (
+    (r"OCT|optical coherence", "OCT"),
+    (r"fundus", "fundus"),
+    (r"mammogra\w*|mammo|MG", "MG"),
+    (r"dermoscop\w*|dermatoscop\w*", "dermoscopy"),
+    (r"\w*(endo|colono|laryngo|broncho|cysto|laparo|gastro)scop\w*", "endoscopy"),
+    (r"histolog\w*|histopath\w*|patholog\w*|H&E|WSI", "pathology"),
+    (r"\w*microscop\w*|electron|[ST]?EM", "microscopy"),
+    (r"ultraso\w*|sonogra\w*|echocardiogra\w*|US", "US"),
+    (r"PET", "PET"),
+    (r"MRI?|T1\w*|T2\w*|FLAIR|DWI|ADC|cine", "MR"),
+    (r"CT|CBCT|CTA", "CT"),
+    (r"x-?ray|CXR|XR|radiogra\w*|DX", "XR"),
+)
+
+_OPEN = re.compile(
+    r"\b(CC[ -]?0|CC[ -]?BY|public domain|MIT|Apache|BSD|creative commons attribution)\b", re.I
+)
+_DOUBT = re.compile(
+    r"\b(un\w+|NC|ND|non-?commercial\w*|no derivatives|not|no|from memory|recall|knowledge|"
+    r"registration|request|research only)\b",
+    re.I,
+)
+
+
+@dataclass(frozen=True)
+class Description:
+    """The parts of a `dataset.json` of our own layouts; all optional.
+
+    Attributes:
+        title: what its authors call the dataset.
+        modality: one of `promptseg.image.MODALITIES`.
+        targets: class id -> name, without the background 0; empty if it names none.
+        licence: as stated.
+        may_publish_images: whether reports may show its images, see `may_publish`.
+        patients: case name -> patient.
+        content: the whole file.
+    """
+
+    title: str
+    modality: str
+    targets: dict[int, str]
+    licence: str = ""
+    may_publish_images: bool = False
+    patients: dict[str, str] = field(default_factory=dict)
+    content: dict[str, Any] = field(default_factory=dict)
+
+
+def read_description(folder: Path) -> Description:
+    """The `dataset.json` of a folder; without one, what the folder's name tells.
+
+    Raises:
+        InputError: not JSON, or classes that are no ids.
+    """
+    path = folder / "dataset.json"
+    content = read_json(path) if path.is_file() else {}
+    said = content.get("modality")
+    licence = content.get("licence", content.get("license", ""))
+    patients = content.get("patients", {})
+    return Description(
+        title=str(content.get("name", folder.name)),
+        modality=modality_in(str(said)) if said else modality_in(folder.name),
+        targets=_targets(content.get("targets", {}), path),
+        licence=str(licence),
+        may_publish_images=may_publish(content),
+        patients={str(k): str(v) for k, v in patients.items()}
+        if isinstance(patients, dict)
+        else {},
+        content=content,
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object.
+
+    Raises:
+        InputError: it cannot be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError("a readable JSON file", f"{path} ({error})", "correct it") from None
+    if not isinstance(content, dict):
+        raise InputError("a JSON object {...}", f"{path} with a {type(content).__name__}")
+    return content
+
+
+def modality_in(text: str) -> str:
+    """The modality that some words name ("chest radiograph" -> "XR"); "unknown" if none does."""
+    for words, modality in _MODALITIES:
+        if re.search(rf"(?<![A-Za-z0-9])({words})(?![A-Za-z0-9])", text, re.I):
+            return modality
+    return "unknown"
+
+
+def may_publish(content: dict[str, Any]) -> bool:
+    """Whether a dataset's images may be shown in a report that goes round.
+
+    `"publish_images": true` or `false` decides. Otherwise the words of `licence`, and of every value
+    of `image_licences`, must state an open licence (CC0, CC BY, CC BY-SA, MIT, Apache, BSD) and raise
+    no doubt ("unknown", "NC", "ND", "not stated", "from memory", ...).
+    """
+    said = content.get("publish_images")
+    if isinstance(said, bool):
+        return said
+    each = content.get("image_licences", {})
+    texts = [str(content.get("licence", content.get("license", "")))]
+    texts += [str(v) for v in each.values()] if isinstance(each, dict) else []
+    return all(_OPEN.search(text) and not _DOUBT.search(text) for text in texts)
+
+
+def _targets(said: Any, path: Path) -> dict[int, str]:
+    """Class id -> name, without the background; words in place of a table name nothing."""
+    if not isinstance(said, dict):
+        return {}
+    try:
+        targets = {int(key): str(name) for key, name in said.items()}
+    except ValueError:
+        raise InputError(
+            'targets as {"1": "name", ...}', f"{path}: {', '.join(map(str, said))}", "correct it"
+        ) from None
+    if any(key < 0 for key in targets):
+        raise InputError("targets numbered from 1", f"{path}: {min(targets)}", "correct it")
+    return {key: name for key, name in sorted(targets.items()) if key}

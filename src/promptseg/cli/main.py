@@ -17,6 +17,7 @@ __all__ = ["VERBS", "main"]
 VERBS: dict[str, str] = {
     "segment": "an image and prompts -> a mask on the image's own grid",
     "convert": "masks from one format into another: NIfTI, NRRD, DICOM SEG, RTSTRUCT, ...",
+    "evaluate": "how good models, or masks that are there already, are on labelled data",
     "embed": "encode images ahead of time, so that prompting them is quick",
     "info": "what was understood of an image",
     "models": "the models, the prompts they take and what they are bad at",

@@ -12,6 +12,7 @@ from promptseg.errors import InputError
 from promptseg.evaluate.metrics.rules import Rules
 from promptseg.evaluate.prompting.boxes import Jitter
 from promptseg.evaluate.prompting.first import Clicking, PromptKind
+from promptseg.evaluate.settings import setting_of
 from promptseg.segment.options import PropagationOptions, SegmentOptions
 
 __all__ = ["EvaluateJob", "EvaluateOptions", "Protocol"]
@@ -43,6 +44,9 @@ class _RuleOptions:
 
     one_empty: Literal["zero", "nan"] = "zero"
     """What they are where only one of the two masks is empty."""
+
+    background: bool = False
+    """Score what lies outside all objects too, as an object (predictions alone)."""
 
     unit: Literal["auto", "pixel"] = "auto"
     """Unit of distances: millimetres where known, or pixels always."""
@@ -147,7 +151,7 @@ class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceO
         super().__post_init__()
         self.protocol = tuple(dict.fromkeys(self.protocol)) or ("2d",)
         self.prompt = tuple(dict.fromkeys(self.prompt)) or ("box",)
-        self.rules(), self.drawn()
+        self.rules(), self.drawn(), [setting_of(text) for text in self.grid]
         for name, least, most in (
             ("corrections", 0, 64),
             ("max_slices", 0, None),

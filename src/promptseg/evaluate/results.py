@@ -136,7 +136,8 @@ class Results:
             arrays[f"{model}:labels"].append(labels)
         if arrays:
             with atomic_path(self.folder / "embeddings.npz") as temporary:
-                np.savez_compressed(temporary, **{k: np.array(v) for k, v in arrays.items()})
+                stacked: dict[str, Any] = {name: np.array(rows) for name, rows in arrays.items()}
+                np.savez_compressed(temporary, **stacked)
 
     def _write_failures(self, pictures: Iterable[dict[str, Any]]) -> None:
         """The worst answers of each task, as pictures with an index.json."""

@@ -9,7 +9,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,12 +18,12 @@ from typing import Any
 
 from promptseg._version import __version__
 from promptseg.errors import InputError, PromptsegError
-from promptseg.evaluate.datasets import Dataset, DatasetOptions, open_datasets
+from promptseg.evaluate.datasets import Dataset, DatasetOptions, limit_cases, open_datasets
 from promptseg.evaluate.options import EvaluateJob, EvaluateOptions
 from promptseg.evaluate.protocols.scene import prompts_for
-from promptseg.evaluate.protocols.volumes import Setting, default_settings, setting_of
 from promptseg.evaluate.results import Results
 from promptseg.evaluate.rows import Row
+from promptseg.evaluate.settings import Setting, default_settings, setting_of
 from promptseg.evaluate.units import Bench, Part, Unit, model_label
 from promptseg.progress import step_progress
 from promptseg.runtime import set_threads
@@ -100,7 +100,7 @@ def _datasets(job: EvaluateJob) -> list[Dataset]:
     if unknown := [name for name in job.dataset if name not in names]:
         raise InputError(f"datasets out of {', '.join(names)}", ", ".join(unknown), "correct them")
     chosen = [d for d in datasets if not job.dataset or d.name in job.dataset]
-    return [replace(d, cases=d.cases[: job.max_cases]) for d in chosen]
+    return [limit_cases(d, job.max_cases) for d in chosen]
 
 
 def _load(name: str, job: EvaluateJob) -> Predictor:
@@ -161,9 +161,9 @@ def _searched(run: _Run) -> Iterator[Unit]:
                     scores[name, row.prompt][row.setting][row.dataset].append(row.dsc)
     for name in run.job.model:
         best = []
-        for (model, prompt), settings in scores.items():
+        for (model, prompt), found in scores.items():
             if model == name:
-                means = {s: fmean(map(fmean, by.values())) for s, by in settings.items()}
+                means = {s: fmean(map(fmean, by.values())) for s, by in found.items()}
                 text = max(means, key=lambda s: means[s])
                 run.chosen[f"{run.labels[name]}, {prompt}"] = text
                 best.append(setting_of(text)._replace(prompt=prompt))
@@ -212,7 +212,7 @@ class _Crew:
             print(f"{len(units) - len(waiting)} of {len(units)} done already", file=sys.stderr)
         done = len(units) - len(waiting)
         with step_progress("cases", len(units), self.job.quiet) as update:
-            update(done)
+            update(done, "")
             for unit, error in self._each(waiting):
                 done += 1
                 update(done, f"{unit.label} {unit.dataset.name} {unit.case.name}")

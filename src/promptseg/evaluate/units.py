@@ -14,8 +14,9 @@ import numpy as np
 from promptseg.evaluate.datasets import CaseFiles, Dataset, limit_objects
 from promptseg.evaluate.options import EvaluateOptions, Protocol
 from promptseg.evaluate.pictures import draw
-from promptseg.evaluate.protocols import Scene, Scored, Setting, follow_through, planar
+from promptseg.evaluate.protocols import Scene, Scored, follow_through, planar
 from promptseg.evaluate.rows import Row, read_rows, write_rows
+from promptseg.evaluate.settings import Setting
 from promptseg.formats.files import atomic_path
 from promptseg.segment.predictor import Predictor
 
@@ -81,7 +82,7 @@ class Part:
 
     def is_done(self, request: dict[str, Any]) -> bool:
         """Whether it is whole, and of the very same request."""
-        return self._read().get("request") == _plain(request)
+        return bool(self._read().get("request") == _plain(request))
 
     def rows(self) -> list[Row]:
         """Its rows."""
@@ -162,9 +163,8 @@ class Bench:
         request, part = unit.request(self.options), Part(self.parts / unit.folder)
         part.clear()
         image, truth = unit.case.load()
-        objects = truth.segments
-        if self.options.max_objects is not None:
-            objects = limit_objects(truth, self.options.max_objects).segments
+        planar = unit.protocol in ("2d", "interactive-2d")  # there the limit is one of slices
+        objects = (truth if planar else limit_objects(truth, self.options.max_objects)).segments
         starter = self.options.start_model
         scene = Scene(
             self.model(unit.model),

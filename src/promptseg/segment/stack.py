@@ -55,6 +55,11 @@ class SliceStack:
     def __len__(self) -> int:
         return self.image.geometry.slice_count(self.axis)
 
+    @property
+    def cached(self) -> list[int]:
+        """The slices whose embeddings are at hand."""
+        return sorted(self._cache)
+
     def pixels(self, index: int) -> NDArray[np.uint8]:
         """(rows, columns[, 3]) slice as 0..255."""
         return np.ascontiguousarray(self.intensity.apply(self.image.slice(index, self.axis)))

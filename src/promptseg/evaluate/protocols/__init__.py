@@ -2,14 +2,12 @@
 
 from promptseg.evaluate.protocols.planar import planar
 from promptseg.evaluate.protocols.scene import Scene, Scored, View
-from promptseg.evaluate.protocols.volumes import Setting, default_settings, follow_through
+from promptseg.evaluate.protocols.volumes import follow_through
 
 __all__ = [
     "Scene",
     "Scored",
-    "Setting",
     "View",
-    "default_settings",
     "follow_through",
     "planar",
 ]

@@ -183,16 +183,18 @@ class Scene:
         return Row(**{**given, **facts})
 
     def mean_embedding(self) -> NDArray[np.float32]:
-        """The embedding of the middle one of the slices with objects, averaged over its places.
+        """The embedding nearest to the middle of the objects, averaged over its places.
 
         Returns:
             (channels,) float32.
         """
-        occupied = [s.region[0] for s in self.objects] if self.image.kind != "picture" else []
-        low = min((r.start for r in occupied), default=0)
-        high = max((r.stop for r in occupied), default=1)
-        features = self.stack.embedding((low + high) // 2 if occupied else 0).features
-        return np.asarray(features.float().mean(dim=(0, 2, 3)).cpu().numpy(), dtype=np.float32)
+        extents = [s.region[0] for s in self.objects] if self.image.kind != "picture" else []
+        middle = (
+            min((r.start for r in extents), default=0) + max((r.stop for r in extents), default=0)
+        ) // 2
+        nearest = min(self.stack.cached, key=lambda k: (abs(k - middle), k))
+        features = self.stack.embedding(nearest).features[0].float()
+        return np.asarray(features.flatten(1).mean(1).cpu().numpy(), dtype=np.float32)
 
     def clock(self) -> Callable[[], float]:
         """A stopwatch that leaves out the encoding of slices; call it for the seconds so far."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +12,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from promptseg.errors import GeometryError, InputError
-from promptseg.evaluate.datasets.dataset import TruthSegment
+from promptseg.evaluate.datasets.classes import Classes, TruthSegment
 from promptseg.evaluate.datasets.listing import shortened
 from promptseg.formats import format_by_suffix, is_dicom_file, read_labels
 from promptseg.formats.layers import read_layers
-from promptseg.image import Image, Segmentation
+from promptseg.image import Image, Segment, Segmentation
 
 __all__ = [
-    "Classes",
     "check_same_grid",
     "holds_objects",
     "objects_of_instances",
@@ -31,32 +28,6 @@ __all__ = [
 ]
 
 _TOLERANCE = 1e-3  # mm for spacing and origin, cosine for directions
-
-
-@dataclass(frozen=True)
-class Classes:
-    """What the values of a label image stand for.
-
-    Attributes:
-        names: class id -> name; empty where nothing names them.
-        regions: class id -> the values it is made of, for classes that are not one value.
-        ignore: value of voxels that nobody labelled, if there is one.
-    """
-
-    names: dict[int, str] = field(default_factory=dict)
-    regions: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    ignore: int | None = None
-
-    def object_names(self) -> dict[int, str]:
-        """Class id -> name of its object, unique: with the id where classes share a name."""
-        shared = Counter(self.names.values())
-        return {k: f"{name} {k}" if shared[name] > 1 else name for k, name in self.names.items()}
-
-    @property
-    def values(self) -> set[int]:
-        """Every value a label image may have, but for the background."""
-        named = set(self.names) - set(self.regions)
-        return named.union(*self.regions.values())
 
 
 def read_truth(path: Path, image: Image, classes: Classes) -> Segmentation:
@@ -222,13 +193,21 @@ def _named_objects(path: Path, image: Image, classes: Classes) -> Iterable[Truth
 
     found = read_masks(path, image if is_dicom_file(path) else None)
     check_same_grid(found, image, path)
-    for segment in found.segments:
-        nameless = segment.name in ("object", f"label {segment.label}")
-        name = classes.names.get(segment.label, segment.name) if nameless else segment.name
-        crop = segment.crop.reshape(segment.crop.shape[-image.geometry.ndim :])
-        region = segment.region[-image.geometry.ndim :]
+    targets = [_target_in(segment, classes) for segment in found.segments]
+    dimensions = image.geometry.ndim
+    for segment, target in zip(found.segments, targets, strict=True):
+        name = f"{target} {segment.label}" if targets.count(target) > 1 else target
+        crop = segment.crop.reshape(segment.crop.shape[-dimensions:])
         if not segment.is_empty:
-            yield TruthSegment(name, segment.label, crop, region, target=name)
+            region = segment.region[-dimensions:]
+            yield TruthSegment(name, segment.label, crop, region, target=target)
+
+
+def _target_in(segment: Segment, classes: Classes) -> str:
+    """The name that the file gives an object, or the dataset gives its label."""
+    nameless = segment.name in ("object", f"label {segment.label}")
+    otherwise = f"label {segment.label}" if nameless else segment.name
+    return classes.names.get(segment.label, otherwise) if nameless else otherwise
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,11 @@ from promptseg.image import Image, Segment, Segmentation
 __all__ = [
     "check_same_grid",
     "holds_objects",
+    "is_nameless",
+    "objects_in",
     "objects_of_instances",
     "objects_of_labels",
+    "on_grid",
     "read_truth",
     "truth_of",
 ]
@@ -41,7 +45,7 @@ def read_truth(path: Path, image: Image, classes: Classes) -> Segmentation:
         GeometryError: labels on another grid than the image.
     """
     if holds_objects(path, image):
-        return truth_of(_named_objects(path, image, classes), image)
+        return truth_of(_with_targets(objects_in(path, image), classes), image)
     labels = read_labels(path)
     check_same_grid(labels, image, path)
     return truth_of(objects_of_labels(on_grid(labels.voxels, image), classes, path), image)
@@ -187,27 +191,42 @@ def _class_inside(
     return classes.names.get(int(counts.argmax())) if counts.size else None
 
 
-def _named_objects(path: Path, image: Image, classes: Classes) -> Iterable[TruthSegment]:
-    """The objects of a file that has several layers or names of its own."""
+def objects_in(path: Path, image: Image) -> list[Segment]:
+    """The objects of any mask file on the grid of an image, as they are called there.
+
+    Raises:
+        InputError: no mask file.
+        GeometryError: masks on another grid.
+    """
     from promptseg.formats.masks import read_masks
 
     found = read_masks(path, image if is_dicom_file(path) else None)
     check_same_grid(found, image, path)
-    targets = [_target_in(segment, classes) for segment in found.segments]
-    dimensions = image.geometry.ndim
-    for segment, target in zip(found.segments, targets, strict=True):
+    dimensions = image.geometry.ndim  # a format without pictures holds one as a slice
+    return [
+        replace(s, crop=s.crop.reshape(s.crop.shape[-dimensions:]), region=s.region[-dimensions:])
+        for s in found.segments
+        if not s.is_empty
+    ]
+
+
+def is_nameless(segment: Segment) -> bool:
+    """Whether an object of a mask file is called by its label alone."""
+    return segment.name in ("object", f"label {segment.label}")
+
+
+def _with_targets(found: list[Segment], classes: Classes) -> Iterable[TruthSegment]:
+    """Objects of a file that names them, or leaves that to the dataset."""
+    targets = [_target_in(segment, classes) for segment in found]
+    for segment, target in zip(found, targets, strict=True):
         name = f"{target} {segment.label}" if targets.count(target) > 1 else target
-        crop = segment.crop.reshape(segment.crop.shape[-dimensions:])
-        if not segment.is_empty:
-            region = segment.region[-dimensions:]
-            yield TruthSegment(name, segment.label, crop, region, target=target)
+        yield TruthSegment(name, segment.label, segment.crop, segment.region, target=target)
 
 
 def _target_in(segment: Segment, classes: Classes) -> str:
-    """The name that the file gives an object, or the dataset gives its label."""
-    nameless = segment.name in ("object", f"label {segment.label}")
-    otherwise = f"label {segment.label}" if nameless else segment.name
-    return classes.names.get(segment.label, otherwise) if nameless else otherwise
+    if not is_nameless(segment):
+        return segment.name
+    return classes.names.get(segment.label, f"label {segment.label}")
 
 
 def _by(shape: tuple[int, ...]) -> str:

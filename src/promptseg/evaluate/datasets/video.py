@@ -43,7 +43,8 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
     Raises:
         InputError: a clip without frames or masks, or masks without frames.
     """
-    described = read_description(root)
+    lone = _is_clip(root) and not (root / "dataset.json").is_file()
+    described = read_description(root.parent if lone else root)
     classes = described.classes
     modality = modality_of(described, options)
     readers = partial(_read_clip, modality=modality), partial(_read_masks, classes=classes)

@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from promptseg.errors import InputError
+from promptseg.evaluate.datasets.classes import Classes
 from promptseg.evaluate.datasets.dataset import CaseFiles, Dataset
 from promptseg.evaluate.datasets.description import Description
 from promptseg.evaluate.datasets.listing import natural, patient_of
 from promptseg.evaluate.datasets.options import DatasetOptions
-from promptseg.evaluate.datasets.truth import Classes, read_truth
+from promptseg.evaluate.datasets.truth import read_truth
 from promptseg.formats import read
 from promptseg.image import Image, Kind, Segmentation
 
@@ -65,7 +66,7 @@ def dataset_of(
         title=described.title,
         modality=modality_of(described, options),
         kind=kind,
-        targets=described.targets,
+        classes=described.classes,
         cases=sorted(cases, key=lambda case: natural(case.name)),
         layout=layout,
         root=root,

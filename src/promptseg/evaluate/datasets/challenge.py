@@ -13,11 +13,12 @@ import numpy as np
 
 from promptseg.errors import GeometryError, InputError
 from promptseg.evaluate.datasets.build import case_of, dataset_of, modality_of
+from promptseg.evaluate.datasets.classes import Classes
 from promptseg.evaluate.datasets.dataset import CaseFiles, Dataset
 from promptseg.evaluate.datasets.description import modality_in, read_description
 from promptseg.evaluate.datasets.listing import by_case
 from promptseg.evaluate.datasets.options import DatasetOptions
-from promptseg.evaluate.datasets.truth import Classes, objects_of_labels, truth_of
+from promptseg.evaluate.datasets.truth import objects_of_labels, truth_of
 from promptseg.formats import read
 from promptseg.image import Image, Kind, Segmentation
 
@@ -41,7 +42,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
     files = by_case(root, [root] if root.is_file() else _archives(root))
     readers = (
         partial(_read_image, modality=modality_of(described, options)),
-        partial(_read_gts, classes=Classes(described.targets)),
+        partial(_read_gts, classes=described.classes),
     )
     cases = [
         case_of(name, path, [path], readers, described.patients, options)

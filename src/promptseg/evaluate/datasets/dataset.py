@@ -8,28 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from promptseg.image import Image, Kind, Segment, Segmentation
+from promptseg.evaluate.datasets.classes import Classes
+from promptseg.image import Image, Kind, Segmentation
 
-__all__ = ["CaseFiles", "Dataset", "TruthSegment", "target_of"]
-
-
-@dataclass
-class TruthSegment(Segment):
-    """One object of the truth.
-
-    Attributes:
-        target: name of its class ("nucleus"); the object itself may be called "nucleus 17".
-        instance: whether `label` only tells objects of a class apart (an instance id), and does not
-            stand for the class.
-    """
-
-    target: str = ""
-    instance: bool = False
-
-
-def target_of(segment: Segment) -> str:
-    """Name of the class an object belongs to; its own name where it has no other."""
-    return segment.target if isinstance(segment, TruthSegment) else segment.name
+__all__ = ["CaseFiles", "Dataset"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +65,7 @@ class Dataset:
         title: what its authors call it.
         modality: one of `promptseg.image.MODALITIES`; "unknown" where only the files may tell.
         kind: "picture", "volume" or "video".
-        targets: class id -> name; empty where the classes have no names ("label 7").
+        classes: what its labels stand for.
         cases: in natural order of their names.
         layout: name of the layout it was recognised by.
         root: its folder or file.
@@ -97,7 +79,7 @@ class Dataset:
     title: str
     modality: str
     kind: Kind
-    targets: dict[int, str]
+    classes: Classes
     cases: list[CaseFiles]
     layout: str
     root: Path
@@ -105,6 +87,11 @@ class Dataset:
     may_publish_images: bool = False
     missing: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def targets(self) -> dict[int, str]:
+        """Class id -> name; empty where the classes have no names ("label 7")."""
+        return dict(self.classes.names)
 
     def file_list_sha256(self) -> str:
         """Hash of the names and sizes of all files of the cases, relative to the root.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.errors import InputError
+from promptseg.evaluate.datasets.classes import Classes
 
 __all__ = ["Description", "may_publish", "modality_in", "read_description", "read_json"]
 
@@ -44,7 +45,7 @@ class Description:
     Attributes:
         title: what its authors call the dataset.
         modality: one of `promptseg.image.MODALITIES`.
-        targets: class id -> name, without the background 0; empty if it names none.
+        classes: what the labels stand for, without the background 0; nameless if it names none.
         licence: as stated.
         may_publish_images: whether reports may show its images, see `may_publish`.
         patients: case name -> patient.
@@ -53,7 +54,7 @@ class Description:
 
     title: str
     modality: str
-    targets: dict[int, str]
+    classes: Classes
     licence: str = ""
     may_publish_images: bool = False
     patients: dict[str, str] = field(default_factory=dict)
@@ -74,7 +75,7 @@ def read_description(folder: Path) -> Description:
     return Description(
         title=str(content.get("name", folder.name)),
         modality=modality_in(str(said)) if said else modality_in(folder.name),
-        targets=_targets(content.get("targets", {}), path),
+        classes=Classes(_targets(content.get("targets", {}), path)),
         licence=str(licence),
         may_publish_images=may_publish(content),
         patients={str(k): str(v) for k, v in patients.items()}

@@ -37,6 +37,9 @@ class Layout:
 
 
 LAYOUTS: tuple[Layout, ...] = (
+    Layout("nnunet", "nnunet", "nnU-Net's dataset.json with imagesTs/ and labelsTs/"),
+    Layout("msd", "msd", "MSD's dataset.json with a list called training"),
+    Layout("coco", "coco", "a JSON file of COCO instances"),
     Layout("pictures", "pictures", "images/ with masks/, labels/ or instances/"),
     Layout("video", "video", "clips with frames/ and masks/"),
     Layout("pairs", "pairs", "<case>_image.* with <case>_label.*"),

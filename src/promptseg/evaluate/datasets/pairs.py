@@ -21,7 +21,6 @@ from promptseg.evaluate.datasets.dataset import Dataset
 from promptseg.evaluate.datasets.description import read_description
 from promptseg.evaluate.datasets.listing import kind_of, paired
 from promptseg.evaluate.datasets.options import DatasetOptions
-from promptseg.evaluate.datasets.truth import Classes
 from promptseg.formats import format_by_suffix
 
 __all__ = ["open_dataset", "recognises"]
@@ -32,7 +31,7 @@ _TRUTH = ("label", "seg", "rtstruct")  # in order of preference
 
 def recognises(root: Path) -> bool:
     """Whether a folder has files or folders called `<case>_image`."""
-    return any(_ending(path, _IMAGE) for path in root.iterdir())
+    return root.is_dir() and any(_ending(path, _IMAGE) for path in root.iterdir())
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
@@ -49,7 +48,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
     pairs = paired(images, truths, root, options)
     readers = (
         image_reader(modality_of(described, options)),
-        label_reader(Classes(described.targets)),
+        label_reader(described.classes),
     )
     cases = [
         case_of(name, image, [truth], readers, described.patients, options)

@@ -17,12 +17,12 @@ from promptseg.evaluate.datasets.build import (
     label_reader,
     modality_of,
 )
+from promptseg.evaluate.datasets.classes import Classes
 from promptseg.evaluate.datasets.dataset import CaseFiles, Dataset
 from promptseg.evaluate.datasets.description import read_description
 from promptseg.evaluate.datasets.listing import by_case, kind_of, paired
 from promptseg.evaluate.datasets.options import DatasetOptions
 from promptseg.evaluate.datasets.truth import (
-    Classes,
     check_same_grid,
     objects_of_instances,
     on_grid,
@@ -48,7 +48,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
         InputError: pairs that are incomplete, or nothing at all.
     """
     described = read_description(root)
-    classes = Classes(described.targets)
+    classes = described.classes
     masks = _folder(root, ("masks", "labels"))
     instances = _folder(root, ("instances",))
     images = by_case(root / "images")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,49 +13,25 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from promptseg.errors import GeometryError, InputError
-from promptseg.evaluate.datasets.dataset import TruthSegment
+from promptseg.evaluate.datasets.classes import Classes, TruthSegment
 from promptseg.evaluate.datasets.listing import shortened
 from promptseg.formats import format_by_suffix, is_dicom_file, read_labels
 from promptseg.formats.layers import read_layers
-from promptseg.image import Image, Segmentation
+from promptseg.image import Image, Segment, Segmentation
 
 __all__ = [
-    "Classes",
     "check_same_grid",
     "holds_objects",
+    "is_nameless",
+    "objects_in",
     "objects_of_instances",
     "objects_of_labels",
+    "on_grid",
     "read_truth",
     "truth_of",
 ]
 
 _TOLERANCE = 1e-3  # mm for spacing and origin, cosine for directions
-
-
-@dataclass(frozen=True)
-class Classes:
-    """What the values of a label image stand for.
-
-    Attributes:
-        names: class id -> name; empty where nothing names them.
-        regions: class id -> the values it is made of, for classes that are not one value.
-        ignore: value of voxels that nobody labelled, if there is one.
-    """
-
-    names: dict[int, str] = field(default_factory=dict)
-    regions: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    ignore: int | None = None
-
-    def object_names(self) -> dict[int, str]:
-        """Class id -> name of its object, unique: with the id where classes share a name."""
-        shared = Counter(self.names.values())
-        return {k: f"{name} {k}" if shared[name] > 1 else name for k, name in self.names.items()}
-
-    @property
-    def values(self) -> set[int]:
-        """Every value a label image may have, but for the background."""
-        named = set(self.names) - set(self.regions)
-        return named.union(*self.regions.values())
 
 
 def read_truth(path: Path, image: Image, classes: Classes) -> Segmentation:
@@ -70,7 +45,7 @@ def read_truth(path: Path, image: Image, classes: Classes) -> Segmentation:
         GeometryError: labels on another grid than the image.
     """
     if holds_objects(path, image):
-        return truth_of(_named_objects(path, image, classes), image)
+        return truth_of(_with_targets(objects_in(path, image), classes), image)
     labels = read_labels(path)
     check_same_grid(labels, image, path)
     return truth_of(objects_of_labels(on_grid(labels.voxels, image), classes, path), image)
@@ -216,19 +191,42 @@ def _class_inside(
     return classes.names.get(int(counts.argmax())) if counts.size else None
 
 
-def _named_objects(path: Path, image: Image, classes: Classes) -> Iterable[TruthSegment]:
-    """The objects of a file that has several layers or names of its own."""
+def objects_in(path: Path, image: Image) -> list[Segment]:
+    """The objects of any mask file on the grid of an image, as they are called there.
+
+    Raises:
+        InputError: no mask file.
+        GeometryError: masks on another grid.
+    """
     from promptseg.formats.masks import read_masks
 
     found = read_masks(path, image if is_dicom_file(path) else None)
     check_same_grid(found, image, path)
-    for segment in found.segments:
-        nameless = segment.name in ("object", f"label {segment.label}")
-        name = classes.names.get(segment.label, segment.name) if nameless else segment.name
-        crop = segment.crop.reshape(segment.crop.shape[-image.geometry.ndim :])
-        region = segment.region[-image.geometry.ndim :]
-        if not segment.is_empty:
-            yield TruthSegment(name, segment.label, crop, region, target=name)
+    dimensions = image.geometry.ndim  # a format without pictures holds one as a slice
+    return [
+        replace(s, crop=s.crop.reshape(s.crop.shape[-dimensions:]), region=s.region[-dimensions:])
+        for s in found.segments
+        if not s.is_empty
+    ]
+
+
+def is_nameless(segment: Segment) -> bool:
+    """Whether an object of a mask file is called by its label alone."""
+    return segment.name in ("object", f"label {segment.label}")
+
+
+def _with_targets(found: list[Segment], classes: Classes) -> Iterable[TruthSegment]:
+    """Objects of a file that names them, or leaves that to the dataset."""
+    targets = [_target_in(segment, classes) for segment in found]
+    for segment, target in zip(found, targets, strict=True):
+        name = f"{target} {segment.label}" if targets.count(target) > 1 else target
+        yield TruthSegment(name, segment.label, segment.crop, segment.region, target=target)
+
+
+def _target_in(segment: Segment, classes: Classes) -> str:
+    if not is_nameless(segment):
+        return segment.name
+    return classes.names.get(segment.label, f"label {segment.label}")
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from promptseg.errors import GeometryError, InputError
 from promptseg.evaluate.datasets.build import case_of, dataset_of, modality_of
+from promptseg.evaluate.datasets.classes import Classes
 from promptseg.evaluate.datasets.dataset import CaseFiles, Dataset
 from promptseg.evaluate.datasets.description import read_description
 from promptseg.evaluate.datasets.listing import by_case, shortened
 from promptseg.evaluate.datasets.options import DatasetOptions
 from promptseg.evaluate.datasets.truth import (
-    Classes,
     check_same_grid,
     objects_of_labels,
     truth_of,
@@ -34,7 +34,7 @@ __all__ = ["open_dataset", "read_frame_labels", "recognises"]
 
 def recognises(root: Path) -> bool:
     """Whether a folder is a clip or holds some."""
-    return _is_clip(root) or any(_is_clip(path) for path in root.iterdir())
+    return root.is_dir() and (_is_clip(root) or any(map(_is_clip, root.iterdir())))
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
@@ -43,8 +43,9 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
     Raises:
         InputError: a clip without frames or masks, or masks without frames.
     """
-    described = read_description(root)
-    classes = Classes(described.targets)
+    lone = _is_clip(root) and not (root / "dataset.json").is_file()
+    described = read_description(root.parent if lone else root)
+    classes = described.classes
     modality = modality_of(described, options)
     readers = partial(_read_clip, modality=modality), partial(_read_masks, classes=classes)
     clips = [root] if _is_clip(root) else [p for p in sorted(root.iterdir()) if _is_clip(p)]

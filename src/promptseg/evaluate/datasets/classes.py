@@ -1,0 +1,55 @@
+"""What labels stand for, and the objects that they make."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from promptseg.image import Segment
+
+__all__ = ["Classes", "TruthSegment", "target_of"]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What the values of a label image stand for.
+
+    Attributes:
+        names: class id -> name; empty where nothing names them.
+        regions: class id -> the values it is made of, for classes that are not one value.
+        ignore: value of voxels that nobody labelled, if there is one.
+    """
+
+    names: dict[int, str] = field(default_factory=dict)
+    regions: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    ignore: int | None = None
+
+    def object_names(self) -> dict[int, str]:
+        """Class id -> name of its object, unique: with the id where classes share a name."""
+        shared = Counter(self.names.values())
+        return {k: f"{name} {k}" if shared[name] > 1 else name for k, name in self.names.items()}
+
+    @property
+    def values(self) -> set[int]:
+        """Every value a label image may have, but for the background."""
+        named = set(self.names) - set(self.regions)
+        return named.union(*self.regions.values())
+
+
+@dataclass
+class TruthSegment(Segment):
+    """One object of the truth.
+
+    Attributes:
+        target: name of its class ("nucleus"); the object itself may be called "nucleus 17".
+        instance: whether `label` only tells objects of a class apart (an instance id), and does not
+            stand for the class.
+    """
+
+    target: str = ""
+    instance: bool = False
+
+
+def target_of(segment: Segment) -> str:
+    """Name of the class an object belongs to; its own name where it has no other."""
+    return segment.target if isinstance(segment, TruthSegment) else segment.name

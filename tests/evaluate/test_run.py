@@ -106,7 +106,7 @@ def test_pictures_by_exact_boxes(pictures: Path, tmp_path: Path) -> None:
     assert first.slice is None
     assert (half.truth_size, half.found_size) == (200, 100)
     assert half.volume_difference == pytest.approx(-0.5)
-    assert missed.note == "nothing found"
+    assert missed.note == "empty prediction"
     assert (missed.dsc, missed.nsd) == (0, 0)
 
 

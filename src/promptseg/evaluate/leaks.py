@@ -6,8 +6,8 @@ Images are the same if their voxels are, and alike if their perceptual hashes di
 change with window, gamma or 8-bit conversion, low frequencies hardly with size or JPEG. Mirrored,
 turned and cropped copies are not found.
 
-The usual package for such hashes (ImageHash) brings PyWavelets along and does not rank, so that gamma and
-window cost it most of its margin.
+The usual package for such hashes (ImageHash) brings PyWavelets along and does not rank, so that gamma
+and window cost it most of its margin.
 """
 
 from __future__ import annotations

@@ -32,12 +32,25 @@ _PROMPTS_OF: dict[str, set[str]] = {
 }
 
 
+def _tolerance(text: str) -> tuple[str, float]:
+    target, equals, value = text.rpartition("=")
+    try:
+        if not equals:
+            raise ValueError
+        return target, float(value)
+    except ValueError:
+        raise InputError("TARGET=TOLERANCE", repr(text), "write for example liver=5") from None
+
+
 @dataclass(kw_only=True)
 class _RuleOptions:
     """How masks are scored; see `promptseg.evaluate.metrics.Rules`."""
 
     tolerance: float = 2.0
     """Tolerance of the NSD: mm where the spacing is known, pixels otherwise."""
+
+    target_tolerance: _Names = ()
+    """TARGET=TOLERANCE where one class has a tolerance of its own; may be repeated."""
 
     both_empty: Literal["one", "zero", "nan"] = "one"
     """What DSC, IoU and NSD are where an object is absent and nothing was found."""
@@ -53,7 +66,10 @@ class _RuleOptions:
 
     def rules(self) -> Rules:
         """The rules by which masks are scored."""
-        return Rules(**{f.name: getattr(self, f.name) for f in fields(_RuleOptions)})
+        own = dict(map(_tolerance, self.target_tolerance))
+        given = {f.name: getattr(self, f.name) for f in fields(_RuleOptions)}
+        del given["target_tolerance"]
+        return Rules(**given, tolerances=own)
 
 
 @dataclass(kw_only=True)

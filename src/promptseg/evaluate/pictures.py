@@ -9,7 +9,7 @@ from PIL import ImageDraw
 from scipy import ndimage
 
 from promptseg.display import display_of, letter_sides, show_slice, write
-from promptseg.evaluate.protocols.scene import View
+from promptseg.evaluate.protocols.labelled import View
 from promptseg.image import Image
 from promptseg.intensity import Intensity
 

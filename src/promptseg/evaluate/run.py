@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import sys
 from collections import defaultdict
@@ -20,7 +19,8 @@ from promptseg._version import __version__
 from promptseg.errors import InputError, PromptsegError
 from promptseg.evaluate.datasets import Dataset, DatasetOptions, limit_cases, open_datasets
 from promptseg.evaluate.options import EvaluateJob, EvaluateOptions
-from promptseg.evaluate.protocols.scene import prompts_for
+from promptseg.evaluate.predictions import Predictions, open_predictions
+from promptseg.evaluate.protocols import prompts_for
 from promptseg.evaluate.results import Results
 from promptseg.evaluate.rows import Row
 from promptseg.evaluate.settings import Setting, default_settings, setting_of
@@ -44,6 +44,7 @@ class _Run:
     results: Results
     datasets: list[Dataset]
     models: dict[str, Predictor]
+    predictions: dict[str, Predictions]
     labels: dict[str, str]
     warnings: list[str]
     failed: list[dict[str, str]] = field(default_factory=list)
@@ -68,23 +69,23 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> in
     """
     datasets = _datasets(job)
     threads = set_threads(job.threads)
-    loaded = {name: (models or {}).get(name) or _load(name, job) for name in job.model}
-    labels = _labels(loaded)
-    starter = (models or {}).get(job.start_model or "") or (
-        _load(job.start_model, job) if job.start_model else None
-    )
-    for name in job.model:
-        for protocol in job.protocol:
-            prompts_for(loaded[name], protocol, job, starter)
-    if starter and job.start_model:
-        loaded[job.start_model] = starter
+    predictions: dict[str, Predictions] = {}
+    loaded: dict[str, Predictor] = {}
+    if job.predictions is not None:
+        predictions = open_predictions(job.predictions, datasets, job.missing)
+        labels = {"": job.predictions_name or job.predictions.resolve().name}
+    else:
+        loaded = _models(job, models or {})
+        labels = _labels({name: loaded[name] for name in job.model})
     shared = {k: v for k, v in job.to_json().items() if k not in _NOT_SHARED}
     results = Results(job.output, shared, job.overwrite)
-    run = _Run(job, results, datasets, loaded, labels, _leaks(job, datasets))
+    run = _Run(job, results, datasets, loaded, predictions, labels, _leaks(job, datasets))
     try:
-        with _Crew(job, results.parts, loaded, threads or os.cpu_count() or 1) as crew:
+        with _Crew(
+            job, Bench(_options(job), results.parts, job.device, loaded, predictions), threads
+        ) as crew:
             crew.do(run, [u for u in _units(run) if u.applies])
-            if "interactive-3d" in job.protocol:
+            if "interactive-3d" in job.protocol and not predictions:
                 crew.do(run, [u for u in _searched(run) if u.applies])
     finally:
         rows = results.gather(job.parquet)
@@ -103,8 +104,15 @@ def _datasets(job: EvaluateJob) -> list[Dataset]:
     return [limit_cases(d, job.max_cases) for d in chosen]
 
 
-def _load(name: str, job: EvaluateJob) -> Predictor:
-    return Predictor.load(name, job.device, job.quiet)
+def _models(job: EvaluateJob, given: dict[str, Predictor]) -> dict[str, Predictor]:
+    """All models by the names the job gives them; refuses prompts they were not trained for."""
+    names = [*job.model, *([job.start_model] if job.start_model else [])]
+    loaded = {n: given.get(n) or Predictor.load(n, job.device, job.quiet) for n in names}
+    starter = loaded[job.start_model] if job.start_model else None
+    for name in job.model:
+        for protocol in job.protocol:
+            prompts_for(loaded[name], protocol, job, starter)
+    return loaded
 
 
 def _labels(models: dict[str, Predictor]) -> dict[str, str]:
@@ -120,6 +128,10 @@ def _units(run: _Run) -> Iterator[Unit]:
     for dataset in run.datasets:
         searched = _validation(dataset, run.job)
         for case in dataset.cases:
+            if run.predictions:
+                masks = run.predictions[dataset.name].files.get(case.name)
+                yield Unit("", run.labels[""], "2d", dataset, case, masks=masks)
+                continue
             for protocol in run.job.protocol:
                 for name in run.job.model:
                     unit = Unit(name, run.labels[name], protocol, dataset, case)
@@ -183,11 +195,8 @@ def _searched(run: _Run) -> Iterator[Unit]:
 class _Crew:
     """Does units in this process, or in several."""
 
-    def __init__(
-        self, job: EvaluateJob, parts: Path, models: dict[str, Predictor], threads: int
-    ) -> None:
-        self.job = job
-        self.bench = Bench(_options(job), parts, job.device, models)
+    def __init__(self, job: EvaluateJob, bench: Bench, threads: int) -> None:
+        self.job, self.bench = job, bench
         self.pool: ProcessPoolExecutor | None = None
         if job.workers > 1:
             share = max(1, threads // job.workers)
@@ -195,7 +204,7 @@ class _Crew:
                 job.workers,
                 get_context("spawn"),
                 _begin,
-                (_options(job), parts, job.device, share),
+                (bench.options, bench.parts, bench.device, bench.predictions, share),
             )
 
     def __enter__(self) -> _Crew:
@@ -250,10 +259,16 @@ class _Crew:
 _bench: Bench | None = None  # of a worker process
 
 
-def _begin(options: EvaluateOptions, parts: Path, device: str, threads: int) -> None:
+def _begin(
+    options: EvaluateOptions,
+    parts: Path,
+    device: str,
+    predictions: dict[str, Predictions],
+    threads: int,
+) -> None:
     global _bench
     set_threads(threads)
-    _bench = Bench(options, parts, device)
+    _bench = Bench(options, parts, device, predictions=predictions)
 
 
 def _do(unit: Unit) -> PromptsegError | None:
@@ -296,7 +311,9 @@ def _facts(run: _Run, rows: list[Row]) -> dict[str, Any]:
                 "licence": run.models[name].card.licence,
             }
             for name, label in run.labels.items()
+            if name
         ],
+        "predictions": None if job.predictions is None else str(job.predictions),
         "datasets": [{**d.to_json(), "rows": counts[d.name]} for d in run.datasets],
         "chosen_settings": run.chosen,
         "versions": _versions(),

@@ -14,15 +14,26 @@ import numpy as np
 from promptseg.evaluate.datasets import CaseFiles, Dataset, limit_objects
 from promptseg.evaluate.options import EvaluateOptions, Protocol
 from promptseg.evaluate.pictures import draw
-from promptseg.evaluate.protocols import Scene, Scored, follow_through, planar
+from promptseg.evaluate.predictions import Predictions
+from promptseg.evaluate.protocols import (
+    Labelled,
+    Scene,
+    Scored,
+    follow_through,
+    given,
+    planar,
+)
 from promptseg.evaluate.rows import Row, read_rows, write_rows
 from promptseg.evaluate.settings import Setting
 from promptseg.formats.files import atomic_path
+from promptseg.image import Segment, Segmentation
+from promptseg.intensity import choose_intensity
 from promptseg.segment.predictor import Predictor
 
 __all__ = ["Bench", "Part", "Unit", "model_label"]
 
 _SEARCH = "interactive-3d-search"
+_PLANAR = ("2d", "interactive-2d")
 
 
 @dataclass(frozen=True)
@@ -30,12 +41,13 @@ class Unit:
     """One case under one model and protocol.
 
     Attributes:
-        model: as the user named it.
+        model: as the user named it; empty where masks are scored that are there already.
         label: as the rows name it.
         protocol: what is done.
         dataset, case: to what.
         settings: of propagation; none for those of the options.
         search: whether it belongs to the search of interactive-3d.
+        masks: file or folder of masks that are there already.
     """
 
     model: str
@@ -45,24 +57,28 @@ class Unit:
     case: CaseFiles
     settings: tuple[Setting, ...] = ()
     search: bool = False
+    masks: Path | None = None
 
     @property
     def applies(self) -> bool:
         """Whether images of this kind are evaluated under the protocol."""
-        if self.protocol in ("2d", "interactive-2d"):
+        if self.protocol in _PLANAR or not self.model:
             return True
         return self.dataset.kind == ("video" if self.protocol == "video" else "volume")
 
     @property
     def folder(self) -> Path:
         """Where its results lie, below the parts of all."""
-        way = _SEARCH if self.search else self.protocol
+        way: str = self.protocol if self.model else "predictions"
+        if self.search:
+            way = _SEARCH
         names = (self.label, way, self.dataset.name, self.case.name)
         return Path(*(_file_name(name) for name in names))
 
     def request(self, options: EvaluateOptions) -> dict[str, Any]:
         """What its rows depend on; as plain values."""
         files = [self.case.image, *self.case.truth]
+        files += [self.masks] if self.masks else []
         return {
             "options": options.to_json(),
             "settings": [[s.prompt, dict(s.changes)] for s in self.settings],
@@ -136,6 +152,7 @@ class Bench:
         parts: folder for the results.
         device: for the models.
         models: loaded ones by the names users give them; others are loaded when they are needed.
+        predictions: masks that are there already, by dataset.
     """
 
     def __init__(
@@ -144,8 +161,10 @@ class Bench:
         parts: Path,
         device: str = "auto",
         models: dict[str, Predictor] | None = None,
+        predictions: dict[str, Predictions] | None = None,
     ) -> None:
         self.options, self.parts, self.device = options, parts, device
+        self.predictions = predictions or {}
         self.models = dict(models or {})
 
     def model(self, name: str) -> Predictor:
@@ -163,39 +182,46 @@ class Bench:
         request, part = unit.request(self.options), Part(self.parts / unit.folder)
         part.clear()
         image, truth = unit.case.load()
-        planar = unit.protocol in ("2d", "interactive-2d")  # there the limit is one of slices
+        planar = bool(unit.model) and unit.protocol in _PLANAR  # there the limit is one of slices
         objects = (truth if planar else limit_objects(truth, self.options.max_objects)).segments
-        starter = self.options.start_model
-        scene = Scene(
-            self.model(unit.model),
-            unit.dataset,
-            unit.case,
-            image,
-            objects,
-            self.options,
-            self.model(starter) if starter else None,
-            unit.label,
-        )
+        labelled = (unit.label, unit.dataset, unit.case, image, objects, self.options)
+        scene: Labelled
+        if unit.model:
+            starter = self.options.start_model
+            scene = Scene(
+                *labelled, self.model(unit.model), self.model(starter) if starter else None
+            )
+            answers, intensity = self._answers(scene, unit), scene.stack.intensity
+        else:
+            scene, intensity = Labelled(*labelled), choose_intensity(image)
+            found = self.predictions[unit.dataset.name].of(unit.case, image, truth)
+            answers = given(scene, [found.objects[k] for k in _places(objects, truth)], found.notes)
         rows: list[Row] = []
         worst: dict[tuple[str, str], Scored] = {}
-        for scored in self._answers(scene, unit):
+        for scored in answers:
             rows.append(scored.row)
             _keep_worst(worst, scored)
-        embedding = scene.mean_embedding() if rows else None
+        embedding = scene.mean_embedding() if rows and isinstance(scene, Scene) else None
         pictures = []
         for k, scored in enumerate(worst.values() if unit.dataset.may_publish_images else ()):
             name = f"worst-{k}.png"
             with atomic_path(part.folder / name) as temporary:
-                draw(image, scored.view(), scene.stack.intensity).save(temporary)
+                draw(image, scored.view(), intensity).save(temporary)
             pictures.append({"file": name, **_identity(scored.row)})
         part.write(rows, request, pictures, embedding)
         return len(rows)
 
     def _answers(self, scene: Scene, unit: Unit) -> Iterator[Scored]:
-        if unit.protocol in ("2d", "interactive-2d"):
+        if unit.protocol == "2d" or unit.protocol == "interactive-2d":
             return planar(scene, unit.protocol)
         label = _SEARCH if unit.search else ""
         return follow_through(scene, unit.protocol, unit.settings or (Setting(),), label)
+
+
+def _places(objects: list[Segment], truth: Segmentation) -> list[int]:
+    """Where `objects` stand among those of the truth."""
+    kept = {id(segment) for segment in objects}
+    return [k for k, segment in enumerate(truth.segments) if id(segment) in kept]
 
 
 def model_label(name: str, predictor: Predictor) -> str:

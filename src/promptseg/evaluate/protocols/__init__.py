@@ -1,13 +1,18 @@
 """How a model is put to the test: one module per way."""
 
+from promptseg.evaluate.protocols.given import given
+from promptseg.evaluate.protocols.labelled import Labelled, Scored, View
 from promptseg.evaluate.protocols.planar import planar
-from promptseg.evaluate.protocols.scene import Scene, Scored, View
+from promptseg.evaluate.protocols.scene import Scene, prompts_for
 from promptseg.evaluate.protocols.volumes import follow_through
 
 __all__ = [
+    "Labelled",
     "Scene",
     "Scored",
     "View",
     "follow_through",
+    "given",
     "planar",
+    "prompts_for",
 ]

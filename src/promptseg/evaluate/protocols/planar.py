@@ -8,7 +8,8 @@ from typing import Literal
 
 from promptseg.evaluate.prompting.clicks import interactive_rounds
 from promptseg.evaluate.prompting.first import first_prompt
-from promptseg.evaluate.protocols.scene import Scene, Scored, View
+from promptseg.evaluate.protocols.labelled import Scored, View
+from promptseg.evaluate.protocols.scene import Scene
 
 __all__ = ["planar"]
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from promptseg.evaluate.options import Protocol
 from promptseg.evaluate.prompting.first import FirstPrompt, PromptKind, first_prompt
-from promptseg.evaluate.protocols.scene import Scene, Scored, View
+from promptseg.evaluate.protocols.labelled import Scored, View
+from promptseg.evaluate.protocols.scene import Scene
 from promptseg.evaluate.settings import Setting
 from promptseg.image import Segment
 from promptseg.prompts import Box, Mask, Points
@@ -121,14 +122,13 @@ def _frames(
     facts: dict[str, Any],
 ) -> Iterator[Scored]:
     """A row for every frame that experts have looked at, from the prompted one on."""
-    annotated = scene.case.annotated
-    frames = range(len(scene.stack)) if annotated is None else annotated
-    for index in (k for k in frames if k >= start):
+    for index in (k for k in scene.annotated_frames() if k >= start):
         truth = scene.slice_of(segment, index)
         mask = found.masks.get(index, np.zeros_like(truth))
         quality = found.quality.get(index)
-        note = "prompted" if index == start else ("" if mask.any() else "nothing found")
-        share = {**facts, "seconds": facts["seconds"] / max(1, len(found.masks)), "note": note}
+        share = {**facts, "seconds": facts["seconds"] / max(1, len(found.masks))}
+        if index == start:
+            share["note"] = "prompted"
         row = scene.row(segment, truth, mask, frame=index, predicted_iou=quality, **share)
         yield Scored(row, partial(View, index, truth, mask, first if index == start else None))
 

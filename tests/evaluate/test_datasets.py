@@ -43,6 +43,17 @@ def test_pictures_and_masks(tmp_path: Path) -> None:
     np.testing.assert_array_equal(truth.labels(), make.labels())
 
 
+def test_headers_with_their_voxels_beside_them_are_one_file(tmp_path: Path) -> None:
+    make.volume_pairs(tmp_path, ("a",))
+    import nibabel as nib
+
+    for name in ("a_image", "a_label"):
+        nib.save(nib.Nifti1Pair.from_image(nib.load(tmp_path / f"{name}.nii.gz")), tmp_path / name)
+        (tmp_path / f"{name}.nii.gz").unlink()
+    assert {p.suffix for p in tmp_path.iterdir()} == {".hdr", ".img", ".json"}
+    assert len(only(tmp_path).cases[0].load()[1].segments) == 2
+
+
 def test_a_folder_called_labels_and_no_names(tmp_path: Path) -> None:
     make.picture_folder(tmp_path, truth="labels")
     (tmp_path / "dataset.json").unlink()

@@ -20,7 +20,7 @@ from promptseg.evaluate.datasets.truth import is_nameless, objects_in, objects_o
 from promptseg.evaluate.datasets.video import read_frame_labels
 from promptseg.image import Image, Segment, Segmentation
 
-__all__ = ["Found", "Predictions", "open_predictions"]
+__all__ = ["Found", "Predictions", "open_predictions", "shared_voxels"]
 
 _ENDINGS = ("0000", "seg", "segmentation", "label", "mask", "pred", "prediction")
 
@@ -200,7 +200,7 @@ def _by_overlap(
     truth: Sequence[Segment], found: Sequence[Segment], classes: Classes, where: Path
 ) -> Found:
     """Instances one to one, of the same class where the file tells classes."""
-    shared = _shared_voxels(truth, found)
+    shared = shared_voxels(truth, found)
     true_sizes = np.array([t.crop.sum() for t in truth], dtype=np.float64)
     found_sizes = np.array([f.crop.sum() for f in found], dtype=np.float64)
     ids_of_classes = {f.label for f in found} <= set(classes.names) and len(found) < len(truth)
@@ -224,7 +224,7 @@ def _by_overlap(
     return Found(objects, _surplus([f.name for j, f in enumerate(found) if j not in matched]))
 
 
-def _shared_voxels(first: Sequence[Segment], second: Sequence[Segment]) -> NDArray[np.float64]:
+def shared_voxels(first: Sequence[Segment], second: Sequence[Segment]) -> NDArray[np.float64]:
     """(first, second) voxels that two objects share."""
     shared = np.zeros((len(first), len(second)))
     if not shared.size:

@@ -1,69 +1,24 @@
-"""Whether a model may have seen the images it is evaluated on: they are compared with a manifest of
-what it was trained on.
-
-Images are the same if their voxels are, and alike if their perceptual hashes differ in at most 32 of
-256 bits. The hash is the sign pattern of the low frequencies (DCT) of the image's ranks: ranks do not
-change with window, gamma or 8-bit conversion, low frequencies hardly with size or JPEG. Mirrored,
-turned and cropped copies are not found.
-
-The usual package for such hashes (ImageHash) brings PyWavelets along and does not rank, so that gamma
-and window cost it most of its margin.
-"""
+"""Whether a model may have seen the images it is evaluated on: they are compared with a manifest."""
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, stats
 
-from promptseg.errors import InputError, PromptsegError
+from promptseg.errors import PromptsegError
 from promptseg.evaluate.datasets import Dataset
-from promptseg.formats.files import atomic_path, check_output
+from promptseg.evaluate.manifest import ManifestRow, perceptual_hashes, read_manifest
 from promptseg.image import Image
 
-__all__ = [
-    "ALIKE",
-    "Leak",
-    "ManifestRow",
-    "leaks_in",
-    "manifest_of",
-    "perceptual_hashes",
-    "read_manifest",
-    "write_manifest",
-]
+__all__ = ["ALIKE", "Leak", "leaks_in"]
 
-ALIKE = 32  # bits of 256
-_SIDE, _LOW = 64, 16
-_LUMA = (0.299, 0.587, 0.114)
-_QUARTERS = (1, 2, 3)
+ALIKE = 32  # bits of 256 that differ at most
 _ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1)
-_SCHEMA = "promptseg training manifest 1"
-
-
-@dataclass(frozen=True)
-class ManifestRow:
-    """One image that a model was trained on.
-
-    Attributes:
-        dataset: name of the dataset it is from.
-        case: its name there.
-        patient: whom it shows; "" if nobody knows.
-        sha256: `Image.sha256` of its voxels; "" if nobody knows.
-        phash: `perceptual_hashes`, separated by blanks; "" if nobody knows.
-    """
-
-    dataset: str
-    case: str
-    patient: str = ""
-    sha256: str = ""
-    phash: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,75 +44,6 @@ class Leak:
         return (
             f"{self.dataset}/{self.case} is in the training manifest: {self.reason} as {seen}{bits}"
         )
-
-
-def perceptual_hashes(image: Image) -> list[str]:
-    """64 hex digits each: of a picture, or of the slices or frames at a quarter, half, three quarters.
-
-    Slices of one value have none.
-    """
-    if image.kind == "picture":
-        slices = [image.voxels]
-    else:
-        depth = len(image.voxels)
-        slices = [image.voxels[depth * quarter // 4] for quarter in _QUARTERS]
-    return [_hash(each) for each in slices if each.min() < each.max()]
-
-
-def manifest_of(datasets: Iterable[Dataset]) -> Iterator[ManifestRow]:
-    """A row for every case of some datasets; reads every image.
-
-    Raises:
-        InputError: an image that cannot be read.
-    """
-    for dataset in datasets:
-        for case in dataset.cases:
-            image = case.load_image()
-            hashes = " ".join(perceptual_hashes(image))
-            yield ManifestRow(dataset.name, case.name, case.patient, image.sha256(), hashes)
-
-
-def write_manifest(rows: Iterable[ManifestRow], path: Path, overwrite: bool = False) -> Path:
-    """Write a manifest as CSV or JSON, by the ending of its name.
-
-    Raises:
-        OutputError: the file exists or cannot be written.
-    """
-    check_output(path, overwrite)
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as stream,
-    ):
-        if path.suffix.lower() == ".json":
-            json.dump({"schema": _SCHEMA, "images": [asdict(r) for r in rows]}, stream, indent=1)
-        else:
-            writer = csv.DictWriter(stream, [f.name for f in fields(ManifestRow)])
-            writer.writeheader()
-            writer.writerows(map(asdict, rows))
-    return path
-
-
-def read_manifest(path: str | Path) -> list[ManifestRow]:
-    """Read a manifest: CSV with a header, or JSON, a list of rows or an object with `images`.
-
-    Columns are those of `ManifestRow`; `dataset` and one of `patient`, `sha256`, `phash` must be there,
-    others are passed over.
-
-    Raises:
-        InputError: no such file, or other content.
-    """
-    path = Path(path)
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            said = (
-                json.load(stream) if path.suffix.lower() == ".json" else [*csv.DictReader(stream)]
-            )
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
-        raise InputError("a training manifest in CSV or JSON", f"{path} ({error})") from None
-    entries = said.get("images") if isinstance(said, dict) else said
-    if not isinstance(entries, list) or not entries:
-        raise InputError("a training manifest with rows", f"{path} without", "see docs/datasets.md")
-    return [_row(entry, number, path) for number, entry in enumerate(entries, 1)]
 
 
 def leaks_in(manifest: str | Path, datasets: Iterable[Dataset]) -> Iterator[Leak]:
@@ -236,40 +122,10 @@ def _nearest(apart: NDArray[Any], first: NDArray[np.int64]) -> tuple[float, int]
     return float(distances[best]), int(first[best])
 
 
-def _hash(pixels: NDArray[Any]) -> str:
-    """64 hex digits of a (y, x) or (y, x, 3) slice."""
-    from PIL import Image as PilImage
-
-    gray = np.asarray(pixels, dtype=np.float32)
-    gray = gray @ np.array(_LUMA, dtype=np.float32) if gray.ndim == 3 else gray
-    small = PilImage.fromarray(gray).resize((_SIDE, _SIDE), PilImage.Resampling.BILINEAR)
-    ranks = stats.rankdata(np.asarray(small)).reshape(_SIDE, _SIDE)
-    low = fft.dctn(ranks, norm="ortho")[:_LOW, :_LOW].ravel()
-    low[0] = -np.inf  # the mean says nothing
-    return np.packbits(low > np.median(low[1:])).tobytes().hex()
-
-
 def _bytes(hashes: list[str]) -> NDArray[np.uint8]:
     """(hashes, 32) bytes."""
     joined = bytes.fromhex("".join(hashes))
-    return np.frombuffer(joined, dtype=np.uint8).reshape(len(hashes), _LOW * _LOW // 8)
-
-
-def _row(entry: Any, number: int, path: Path) -> ManifestRow:
-    known = {f.name for f in fields(ManifestRow)}
-    where = f"{path}, row {number}"
-    if not isinstance(entry, dict):
-        raise InputError("rows with names", f"{where}: {entry}", "see docs/datasets.md")
-    said = {str(k): str(v).strip() for k, v in entry.items() if k in known and v is not None}
-    if not said.get("dataset") or not any(said.get(k) for k in ("patient", "sha256", "phash")):
-        raise InputError(
-            "a dataset, and a patient, sha256 or phash, in every row", where, "see docs/datasets.md"
-        )
-    hexadecimal = set("0123456789abcdef")
-    for each in said.get("phash", "").split():
-        if len(each) != _LOW * _LOW // 4 or not set(each) <= hexadecimal:
-            raise InputError(f"a phash of {_LOW * _LOW // 4} hex digits", f"{where}: {each!r}")
-    return ManifestRow(said.pop("dataset"), said.pop("case", ""), **said)
+    return np.frombuffer(joined, dtype=np.uint8).reshape(len(hashes), 32)
 
 
 def _is_telling(patient: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from promptseg.evaluate.datasets.truth import is_nameless, objects_in, objects_o
 from promptseg.evaluate.datasets.video import read_frame_labels
 from promptseg.image import Image, Segment, Segmentation
 
-__all__ = ["Found", "Predictions", "open_predictions"]
+__all__ = ["Found", "Predictions", "open_predictions", "shared_voxels"]
 
 _ENDINGS = ("0000", "seg", "segmentation", "label", "mask", "pred", "prediction")
 
@@ -48,6 +48,7 @@ class Predictions:
         files: case -> mask file, or folder with one mask per frame of a clip.
         missing: cases without one, which count as empty.
         unused: files that belong to no case.
+        lenient: whether objects of other names than the truth's mean that nothing was found.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class Predictions:
     files: dict[str, Path]
     missing: list[str]
     unused: list[Path]
+    lenient: bool = False
 
     def of(self, case: CaseFiles, image: Image, truth: Segmentation) -> Found:
         """The objects found in a case.
@@ -82,8 +84,26 @@ class Predictions:
         if any(isinstance(t, TruthSegment) and t.instance for t in truth.segments):
             return _by_overlap(truth.segments, segments, classes, path)
         if segments and not all(map(is_nameless, segments)):
-            return _by_name(truth.segments, segments, classes, path)
+            return self._by_name(truth.segments, segments, path)
         return _by_label(truth.segments, segments, classes, path)
+
+    def _by_name(self, truth: Sequence[Segment], found: Sequence[Segment], where: Path) -> Found:
+        by_name: dict[str, list[Segment]] = defaultdict(list)
+        for segment in found:
+            by_name[_plain(segment.name)].append(segment)
+        targets = Counter(target_of(t) for t in truth)
+        names = [_plain(t.name if targets[target_of(t)] > 1 else target_of(t)) for t in truth]
+        known = {_plain(name) for name in self.dataset.targets.values()} | set(names)
+        lost = [t.name for t, name in zip(truth, names, strict=True) if name not in by_name]
+        strange = [s.name for s in found if _plain(s.name) not in known]
+        if lost and strange and not self.lenient:
+            raise InputError(
+                f"masks called {shortened(lost)}",
+                f"{where} with {shortened(strange)}",
+                "rename them as the dataset does, or count what is lost as empty with --missing empty",
+            )
+        objects = [_union(t, by_name.get(name, [])) for t, name in zip(truth, names, strict=True)]
+        return Found(objects, _surplus([s.name for s in found if _plain(s.name) not in names]))
 
 
 def open_predictions(
@@ -97,7 +117,8 @@ def open_predictions(
     Args:
         folder: with masks in any format, DICOM SEG and RTSTRUCT among them.
         datasets: whose cases they are of.
-        missing: "refuse" cases without a mask, or count them as "empty" masks.
+        missing: "refuse" cases without a mask, and files whose names are not the truth's, or count
+            what is missing as "empty" masks.
 
     Returns:
         Name of the dataset -> its masks.
@@ -119,7 +140,7 @@ def open_predictions(
                     "make one, or choose datasets with --dataset",
                 )
             own = folder
-        predictions = _of_dataset(own, dataset)
+        predictions = _of_dataset(own, dataset, missing == "empty")
         lost += predictions.missing
         found[dataset.name] = predictions
     if lost and missing == "refuse":
@@ -131,7 +152,7 @@ def open_predictions(
     return found
 
 
-def _of_dataset(folder: Path, dataset: Dataset) -> Predictions:
+def _of_dataset(folder: Path, dataset: Dataset, lenient: bool) -> Predictions:
     masks = by_case(folder)
     clips = {p.name: p for p in folder.iterdir() if p.is_dir()} if dataset.kind == "video" else {}
     files, missing = {}, []
@@ -144,7 +165,7 @@ def _of_dataset(folder: Path, dataset: Dataset) -> Predictions:
         else:
             missing.append(case.name)
     unused = [path for path in masks.values() if path not in files.values()]
-    return Predictions(folder, dataset, files, missing, unused)
+    return Predictions(folder, dataset, files, missing, unused, lenient)
 
 
 def _in_frames(folder: Path, case: CaseFiles, image: Image) -> list[Segment]:
@@ -175,36 +196,11 @@ def _by_label(
     return Found(objects, _surplus([f"label {v}" for v in labels if v not in asked]))
 
 
-def _by_name(
-    truth: Iterable[Segment], found: Sequence[Segment], classes: Classes, where: Path
-) -> Found:
-    by_name: dict[str, list[Segment]] = defaultdict(list)
-    for segment in found:
-        by_name[_plain(segment.name)].append(segment)
-    known = {_plain(name) for name in (*classes.names.values(), *(t.name for t in truth))}
-    known |= {_plain(target_of(t)) for t in truth}
-    if not known & set(by_name):
-        raise InputError(
-            f"masks called {shortened(sorted(known))}",
-            f"{where} with {shortened([segment.name for segment in found])}",
-            "rename them as the dataset does",
-        )
-    alone = {_plain(target_of(t)): t for t in truth}
-    asked, objects = set(), []
-    for t in truth:
-        name = _plain(t.name)
-        if name not in by_name and alone[_plain(target_of(t))] is t:
-            name = _plain(target_of(t))
-        asked.add(name)
-        objects.append(_union(t, by_name.get(name, [])))
-    return Found(objects, _surplus([s.name for s in found if _plain(s.name) not in asked]))
-
-
 def _by_overlap(
     truth: Sequence[Segment], found: Sequence[Segment], classes: Classes, where: Path
 ) -> Found:
     """Instances one to one, of the same class where the file tells classes."""
-    shared = _shared_voxels(truth, found)
+    shared = shared_voxels(truth, found)
     true_sizes = np.array([t.crop.sum() for t in truth], dtype=np.float64)
     found_sizes = np.array([f.crop.sum() for f in found], dtype=np.float64)
     ids_of_classes = {f.label for f in found} <= set(classes.names) and len(found) < len(truth)
@@ -228,7 +224,7 @@ def _by_overlap(
     return Found(objects, _surplus([f.name for j, f in enumerate(found) if j not in matched]))
 
 
-def _shared_voxels(first: Sequence[Segment], second: Sequence[Segment]) -> NDArray[np.float64]:
+def shared_voxels(first: Sequence[Segment], second: Sequence[Segment]) -> NDArray[np.float64]:
     """(first, second) voxels that two objects share."""
     shared = np.zeros((len(first), len(second)))
     if not shared.size:
@@ -272,13 +268,13 @@ def _empty(truth: Segment) -> Segment:
 
 
 def _plain(name: str) -> str:
-    """A name without case and punctuation: Left_Lung -> left lung."""
-    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
+    """A name without case, punctuation and order of words: Lung-Left is left lung."""
+    return " ".join(sorted(re.findall(r"[^\W_]+", name.casefold())))
 
 
 def _class_in(name: str) -> str:
     """The class in the name of an instance: nucleus 17 -> nucleus."""
-    return re.sub(r" \d+$", "", _plain(name))
+    return _plain(re.sub(r"\d+$", "", name))
 
 
 def _surplus(names: list[str]) -> list[str]:

@@ -15,6 +15,7 @@ __all__ = [
     "SomePairs",
     "by_case",
     "case_name",
+    "is_image_file",
     "kind_of",
     "natural",
     "paired",
@@ -32,6 +33,7 @@ _PATIENTS = (
     r"(sub-[A-Za-z0-9]+)",  # BIDS
 )
 _SHOWN = 5
+_HEADERS = {".img.gz": ".hdr.gz", ".img": ".hdr", ".brik.gz": ".head", ".brik": ".head"}
 
 
 def case_name(path: Path) -> str:
@@ -41,6 +43,17 @@ def case_name(path: Path) -> str:
     endings = [s for s in known.suffixes if name.endswith(s)] if known else [path.suffix]
     stem = path.name[: len(path.name) - len(max(endings, key=len))]
     return stem[: -len(".seg")] if stem.lower().endswith(".seg") else stem
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a name is that of an image file; not of the voxels beside their header."""
+    if path.name.startswith(".") or format_by_suffix(path) is None:
+        return False
+    for ending, header in _HEADERS.items():
+        if path.name.lower().endswith(ending):
+            stem = path.name[: -len(ending)]
+            return not any((path.parent / f"{stem}{h}").exists() for h in (header, header.upper()))
+    return True
 
 
 def natural(name: str) -> tuple[tuple[int, int | str], ...]:
@@ -61,7 +74,7 @@ def by_case(folder: Path, files: Iterable[Path] | None = None) -> dict[str, Path
     """
     found: dict[str, Path] = {}
     for path in folder.iterdir() if files is None else files:
-        if path.name.startswith(".") or format_by_suffix(path) is None or not path.is_file():
+        if not path.is_file() or not is_image_file(path):
             continue
         name = case_name(path)
         if name in found:
@@ -139,7 +152,7 @@ def patient_of(name: str, patients: Mapping[str, str], options: DatasetOptions) 
         return match[1]
     if name in patients:
         return patients[name]
-    found = (match[1] for rule in _PATIENTS if (match := re.search(rule, name)))
+    found = (match[1] for rule in _PATIENTS if (match := re.search(rule, name, re.I)))
     return next(found, name)
 
 

@@ -70,7 +70,12 @@ def open_datasets(path: str | Path, options: DatasetOptions | None = None) -> li
         raise InputError("a dataset", f"{path}: no such file or folder")
     if path.name == "dataset.json":
         path = path.parent
-    found = list(_search(path.resolve(), options, _DEPTH if path.is_dir() else 0))
+    try:
+        found = list(_search(path.resolve(), options, _DEPTH if path.is_dir() else 0))
+    except OSError as error:
+        raise InputError(
+            "a folder that can be read", f"{error.filename} ({error.strerror})"
+        ) from None
     if not found:
         known = "; ".join(layout.looks for layout in LAYOUTS)
         raise InputError(

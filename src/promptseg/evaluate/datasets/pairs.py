@@ -19,9 +19,8 @@ from promptseg.evaluate.datasets.build import (
 )
 from promptseg.evaluate.datasets.dataset import Dataset
 from promptseg.evaluate.datasets.description import read_description
-from promptseg.evaluate.datasets.listing import kind_of, paired
+from promptseg.evaluate.datasets.listing import is_image_file, kind_of, paired
 from promptseg.evaluate.datasets.options import DatasetOptions
-from promptseg.formats import format_by_suffix
 
 __all__ = ["open_dataset", "recognises"]
 
@@ -77,7 +76,7 @@ def _by_case(root: Path, endings: tuple[str, ...]) -> dict[str, Path]:
 def _ending(path: Path, endings: tuple[str, ...]) -> str | None:
     """Name of the case, if the file's name goes on with one of the endings."""
     match = re.fullmatch(rf"(.+)_({'|'.join(endings)})(\..+)?", path.name, re.I)
-    if match is None or path.name.startswith("."):
+    if match is None:
         return None
-    known = path.is_dir() if match[3] is None else format_by_suffix(path) is not None
+    known = path.is_dir() if match[3] is None else is_image_file(path)
     return match[1] if known else None

@@ -151,7 +151,7 @@ def _plots(
 def _curves(section: Section, blocks: Sequence[Block], warnings: list[str]) -> list[Plot]:
     from promptseg.evaluate.report.plots import curves
 
-    caption = f"{section.title}: mean over all masks at every correction step; band: first to third quartile."
+    caption = f"{section.title}: mean of all masks at every step; band: first to third quartile."
     return draw(f"steps {section.title}", caption, partial(curves.step_curves, blocks), warnings)
 
 

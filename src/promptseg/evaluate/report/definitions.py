@@ -25,8 +25,8 @@ def definitions(baseline: str, compared: bool, holm: bool, resamples: int, seed:
         "Rows without a value (NaN, or empty) and rows missing for a model enter no number; they "
         "are counted beside it. Infinite distances stay: they make a mean infinite and lie at the far "
         "end of medians, tests and ranks.",
-        f"Intervals in summary.csv: 95 % percentile bootstrap, {resamples} resamples of patients with all "
-        f"their masks, seed {seed}.",
+        f"Intervals in summary.csv: 95 % percentile bootstrap, {resamples} resamples of patients "
+        f"with all their masks, seed {seed}.",
     ]
     if not compared:
         return texts
@@ -39,8 +39,8 @@ def definitions(baseline: str, compared: bool, holm: bool, resamples: int, seed:
         *texts,
         "Tests: two-sided Wilcoxon signed-rank. Masks that both models have a value for are averaged "
         "over each patient; pairs are patients, never slices of one scan. Pairs without a difference "
-        f"are left out; fewer than {FEWEST_PAIRS} pairs are not tested, as no outcome could reach {LEVEL}. "
-        f"p is exact up to 50 differences.{adjusted}",
+        f"are left out; fewer than {FEWEST_PAIRS} pairs are not tested, as no outcome could reach "
+        f"{LEVEL}. p is exact up to 50 differences.{adjusted}",
         f"{BETTER} significantly better than {baseline} (p < {LEVEL}). "
         f"{WORSE} significantly worse than the model with the best median of the task (p < {LEVEL}); "
         "that model is chosen by the same data, so the mark describes them and proves nothing beyond.",

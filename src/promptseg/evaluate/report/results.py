@@ -146,7 +146,7 @@ def _rows(path: Path, reader: csv.DictReader[str]) -> Iterator[Row]:
 
 
 def _row(path: Path, number: int, line: dict[str, str]) -> Row:
-    words = {name: sys.intern(line.get(name) or "") for name in _WORDS}
+    words = {name: sys.intern(_printable(line.get(name) or "")) for name in _WORDS}
     words["patient"] = words["patient"] or words["case"]
     words["object"] = words["object"] or words["target"]
     try:
@@ -159,6 +159,11 @@ def _row(path: Path, number: int, line: dict[str, str]) -> Row:
         )
     except ValueError as error:
         raise InputError("numbers in rows.csv", f"{path}, line {number}: {error}") from None
+
+
+def _printable(text: str) -> str:
+    """Names without control characters, which no page, plot or LaTeX file may hold."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _value(text: str | None) -> float:

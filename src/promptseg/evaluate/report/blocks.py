@@ -1,0 +1,93 @@
+"""Rows in the order of a report: a block holds what models made of one task, prompt and step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.evaluate.report.quantities import NAMES, Quantity
+from promptseg.evaluate.report.results import Results, Row
+
+__all__ = ["Block", "Section", "Task", "arrange"]
+
+
+class Section(NamedTuple):
+    """What is never mixed: protocols, kinds of prompt, settings of a search."""
+
+    protocol: str
+    prompt: str
+    setting: str
+
+    @property
+    def title(self) -> str:
+        """For headings: `2d, jittered-box`."""
+        return ", ".join(part for part in self if part)
+
+
+class Task(NamedTuple):
+    """A target in a data set, as in MedSAM's tables."""
+
+    dataset: str
+    target: str
+
+    @property
+    def title(self) -> str:
+        """For tables and axes."""
+        return f"{self.dataset}: {self.target}"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Scores of every model of a section on one task at one step.
+
+    Attributes:
+        section, task, step, modality: what the block is about.
+        models: (models,) names of all models of the section, with or without rows here.
+        patients: (units,) number of the patient that each scored mask belongs to.
+        present: (models, units) whether the model has a row for the mask.
+        scores: (models, units, quantities) in the order of `quantities.NAMES`; NaN: no value or row.
+    """
+
+    section: Section
+    task: Task
+    step: int
+    modality: str
+    models: list[str]
+    patients: NDArray[np.int64]
+    present: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+
+    def values(self, quantity: Quantity) -> NDArray[np.float64]:
+        """(models, units) of one quantity."""
+        return self.scores[:, :, NAMES.index(quantity.name)]
+
+
+def arrange(results: Results) -> Iterator[Block]:
+    """Blocks by section and task in the order of the rows, then by step."""
+    groups: dict[Section, dict[Task, dict[int, list[Row]]]] = {}
+    for row in results.rows:
+        section = Section(row.protocol, row.prompt, row.setting)
+        steps = groups.setdefault(section, {}).setdefault(Task(row.dataset, row.target), {})
+        steps.setdefault(row.step, []).append(row)
+    for section, tasks in groups.items():
+        present = {row.model for steps in tasks.values() for rows in steps.values() for row in rows}
+        models = [m for m in results.models if m in present]
+        for task, steps in tasks.items():
+            for step in sorted(steps):
+                yield _block(section, task, step, models, steps[step])
+
+
+def _block(section: Section, task: Task, step: int, models: list[str], rows: list[Row]) -> Block:
+    units = {place: i for i, place in enumerate(sorted({row.place for row in rows}))}
+    people = {name: i for i, name in enumerate(sorted({row.patient for row in rows}))}
+    present = np.zeros((len(models), len(units)), dtype=bool)
+    scores = np.full((len(models), len(units), len(NAMES)), np.nan)
+    for row in rows:
+        at = models.index(row.model), units[row.place]
+        present[at], scores[at] = True, row.scores
+    patients = np.array([people[patient] for patient, *_ in units], dtype=np.int64)
+    return Block(section, task, step, rows[0].modality, models, patients, present, scores)

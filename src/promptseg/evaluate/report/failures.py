@@ -1,0 +1,99 @@
+"""The worst masks, and the pictures of them that a report may show."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import heapq
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from promptseg.evaluate.report.quantities import NAMES
+from promptseg.evaluate.report.results import Results, Row
+from promptseg.evaluate.report.tables import slug
+
+__all__ = ["FOLDER", "Failure", "failures", "picture_name", "worst"]
+
+FOLDER = "failures"
+_DSC = NAMES.index("dsc")
+_WIDEST = 480
+
+
+class Failure(NamedTuple):
+    """A mask among the worst.
+
+    Attributes:
+        row: its line of rows.csv.
+        picture: a PNG as a data address; empty if none may be shown.
+        remark: why there is no picture; else empty.
+    """
+
+    row: Row
+    picture: str
+    remark: str
+
+
+def picture_name(row: Row) -> str:
+    """File name of a mask's picture in the folder `failures` of the results; unique and portable."""
+    identity = (row.model, row.prompt, row.setting, row.dataset, row.target, *row.place)
+    text = "\n".join((*identity, str(row.step)))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+    return f"{slug(row.model)[:30]}_{slug(row.case)[:40]}_{digest}.png"
+
+
+def worst(rows: Sequence[Row], count: int) -> list[Row]:
+    """Masks with the lowest DSC, one per case and target; masks without a value come first.
+
+    Of masks alike the first in the file is taken.
+
+    Args:
+        rows: of one model, section and step.
+        count: wanted.
+    """
+    lowest: dict[tuple[str, ...], tuple[float, int]] = {}
+    for i, row in enumerate(rows):
+        value = row.scores[_DSC]
+        key = (row.dataset, row.target, row.case)
+        entry = (-math.inf if math.isnan(value) else value, i)
+        lowest[key] = min(lowest.get(key, entry), entry)
+    return [rows[i] for _, i in heapq.nsmallest(count, lowest.values())]
+
+
+def failures(results: Results, rows: Sequence[Row], images: bool) -> list[Failure]:
+    """The given masks with their pictures, where the data set's licence lets them be published."""
+    allowed = {
+        str(d.get("name"))
+        for d in results.listed("datasets")
+        if d.get("may_publish_images") is True
+    }
+    return [_failure(results.folder, row, images, row.dataset in allowed) for row in rows]
+
+
+def _failure(folder: Path, row: Row, images: bool, allowed: bool) -> Failure:
+    name = picture_name(row)
+    path = folder / FOLDER / name
+    if not path.is_file():
+        return Failure(row, "", "no picture was kept")
+    if not images:
+        return Failure(row, "", f"pictures were not asked for; see {FOLDER}/{name}")
+    if not allowed:
+        return Failure(row, "", f"not known to be free to publish; see {FOLDER}/{name}")
+    try:
+        return Failure(row, _data_address(path), "")
+    except (OSError, ValueError) as error:
+        return Failure(row, "", f"{FOLDER}/{name} cannot be read ({type(error).__name__})")
+
+
+def _data_address(path: Path) -> str:
+    """The picture, no wider than 480 pixels, for the `src` of an <img>."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    with Image.open(path) as picture:
+        small = picture.convert("RGB")
+        small.thumbnail((_WIDEST, _WIDEST))
+        small.save(out, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")

@@ -1,0 +1,202 @@
+"""The page: everything in one HTML file that loads nothing.
+
+jinja2 (which torch brings along) escapes every text that comes from data; plots are our own SVG.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+from promptseg.evaluate.report.content import Plot, SectionPage
+from promptseg.evaluate.report.quantities import QUANTITIES
+from promptseg.evaluate.report.results import Results
+from promptseg.evaluate.report.tables import Table, score
+
+__all__ = ["Page", "render"]
+
+MOST_BYTES = 8_000_000
+"""Plots and pictures beyond this stay in their folders; the page says so."""
+
+
+@dataclass
+class Page:
+    """Content of a report.
+
+    Attributes:
+        title: of the page.
+        headline: the table that sums up.
+        sections: one per protocol and prompt.
+        extra: plots that belong to no section.
+        published: tables and plots of the papers, if asked for.
+        definitions: sentences, the meaning of marks and numbers.
+        warnings: what the reader should know first.
+    """
+
+    title: str
+    headline: Table
+    sections: Sequence[SectionPage]
+    extra: list[Plot] = field(default_factory=list)
+    published: tuple[list[Table], list[Plot]] | None = None
+    definitions: Sequence[str] = ()
+    warnings: list[str] = field(default_factory=list)
+
+
+def render(page: Page, results: Results) -> str:
+    """The HTML document."""
+    from jinja2 import Environment, StrictUndefined
+
+    room = _Room()
+    run = results.run
+    context = {
+        "title": page.title,
+        "created": run.get("created", ""),
+        "version": run.get("promptseg", ""),
+        "headline": page.headline,
+        "models": _models(results),
+        "datasets": _datasets(results),
+        "facts": _facts(run),
+        "details": json.dumps(
+            {k: run[k] for k in ("options", "rules", "versions") if k in run},
+            indent=2,
+            ensure_ascii=False,
+        )
+        if run
+        else "",
+        "sections": [_section(section, room) for section in page.sections],
+        "extra": [room.plot(plot) for plot in page.extra],
+        "published": page.published
+        and {"tables": page.published[0], "plots": [room.plot(p) for p in page.published[1]]},
+        "definitions": page.definitions,
+        "failed": results.listed("failed"),
+        # read last: laying out the rest may add to them
+        "warnings": page.warnings + room.warnings(),
+        "style": _ours("style.css"),
+        "script": _ours("sort.js"),
+    }
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(_page_file("report.html.j2")).render(context)
+
+
+class _Room:
+    """Counts what plots and pictures take, and gives every plot ids of its own."""
+
+    def __init__(self) -> None:
+        self.used = self.plots = self.left_out = 0
+
+    def take(self, size: int) -> bool:
+        """Whether there is room for so many bytes; they are taken."""
+        fits = self.used + size <= MOST_BYTES
+        self.used += size if fits else 0
+        self.left_out += not fits
+        return fits
+
+    def plot(self, plot: Plot) -> dict[str, Any]:
+        """A plot as the template takes it."""
+        from markupsafe import Markup
+
+        from promptseg.evaluate.report.plots.style import inline
+
+        self.plots += 1
+        if not self.take(len(plot.svg)):
+            return {"svg": "", "caption": f"{plot.caption} (see plots/{plot.name}.svg)"}
+        svg = Markup(inline(plot.svg, f"p{self.plots}", plot.caption))
+        return {"svg": svg, "caption": plot.caption}
+
+    def warnings(self) -> list[str]:
+        """What was left out."""
+        if not self.left_out:
+            return []
+        text = f"{self.left_out} plots and pictures are left out to keep this page small"
+        return [f"{text}; they are in the folders plots and failures."]
+
+
+def _section(section: SectionPage, room: _Room) -> dict[str, Any]:
+    parts = []
+    for part in section.parts:
+        shown = []
+        for failure in part.failures:
+            fits = not failure.picture or room.take(len(failure.picture))
+            shown.append(
+                {
+                    "row": failure.row,
+                    "dsc": score(failure.row.scores[0], QUANTITIES["dsc"]),
+                    "picture": failure.picture if fits else "",
+                    "remark": failure.remark if fits else "no room on this page",
+                }
+            )
+        parts.append(
+            {
+                "title": part.title,
+                "tables": part.tables,
+                "tests": part.tests,
+                "plots": [room.plot(plot) for plot in part.plots],
+                "failures": shown,
+            }
+        )
+    return {"title": section.title, "parts": parts}
+
+
+def _models(results: Results) -> Table:
+    known = {str(m.get("name")): m for m in results.listed("models")}
+    body = [
+        [name, *(_text(known.get(name, {}).get(k)) for k in ("weights_sha256", "licence"))]
+        for name in results.models
+    ]
+    return Table("Models", ["Model", "SHA-256 of weights", "Licence"], body, words=3)
+
+
+def _datasets(results: Results) -> Table:
+    known = {str(d.get("name")): d for d in results.listed("datasets")}
+    names = dict.fromkeys([*known, *(row.dataset for row in results.rows)])
+    patients: dict[str, set[str]] = {}
+    for row in results.rows:
+        patients.setdefault(row.dataset, set()).add(row.patient)
+    body = []
+    for name in names:
+        facts = known.get(name, {})
+        notes = facts.get("notes")
+        body.append(
+            [
+                name,
+                *(_text(facts.get(k)) for k in ("modality", "layout", "licence")),
+                "; ".join(map(str, notes)) if isinstance(notes, list) else _text(notes),
+                _text(facts.get("cases")),
+                f"{len(patients.get(name, ()))}",
+            ]
+        )
+    head = ["Data set", "Modality", "Layout", "Licence", "Notes", "Cases", "Patients scored"]
+    return Table("Data sets", head, body, words=5)
+
+
+def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
+    """The few settings that decide about numbers, in words."""
+    facts = []
+    rules = run.get("rules")
+    if isinstance(rules, dict):
+        facts.append(("Rules", ", ".join(f"{k}: {_text(v)}" for k, v in rules.items())))
+    facts += [("Seed", _text(run["seed"]))] if "seed" in run else []
+    if "max_objects" in run:
+        most = run["max_objects"]
+        facts.append(("Objects per image", "all" if most is None else f"the {most} largest"))
+    return facts
+
+
+def _text(value: object) -> str:
+    return "not said" if value is None else str(value)
+
+
+def _ours(name: str) -> Any:
+    """CSS and JavaScript of the package, which hold no data and are not escaped."""
+    from markupsafe import Markup
+
+    return Markup(_page_file(name))
+
+
+def _page_file(name: str) -> str:
+    return (files("promptseg.evaluate.report") / "page" / name).read_text(encoding="utf-8")

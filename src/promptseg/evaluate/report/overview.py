@@ -1,0 +1,126 @@
+"""Tables that sum a run up: all tasks of a section, its modalities, its tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.evaluate.report.blocks import Section, Task
+from promptseg.evaluate.report.compare import Line, Test
+from promptseg.evaluate.report.quantities import MAIN, QUANTITIES, Quantity
+from promptseg.evaluate.report.statistics import ranks, summarise
+from promptseg.evaluate.report.tables import Table, score, shown_steps, step_title
+
+__all__ = ["headline", "modalities", "task_medians", "test_table"]
+
+_DSC = QUANTITIES["dsc"]
+
+
+def headline(lines: Sequence[Line]) -> Table:
+    """One row per section, step shown and model."""
+    body = []
+    for section in dict.fromkeys(line.section for line in lines):
+        for step in shown_steps(lines, section):
+            chosen = [n for n in lines if n.section == section and n.step == step]
+            body += _headline_rows(section, step, chosen)
+    head = ["Prompt", "Model", "Tasks", "Masks", "Without value", "Mean DSC"]
+    head += [f"{q.label} of tasks" for q in MAIN] + ["Mean rank", "Tasks in first place"]
+    caption = (
+        "All tasks, in percent. Mean DSC: of all masks. Of tasks: median (quartiles) of the tasks' "
+        "medians. Mean rank: on patients, averaged over tasks. First place: by the task's median DSC; "
+        "ties share it."
+    )
+    return Table(caption, head, body, words=2)
+
+
+def _headline_rows(section: Section, step: int, lines: Sequence[Line]) -> list[list[str]]:
+    models, tasks, medians = task_medians(lines, _DSC)
+    valued = ~np.isnan(medians).any(axis=0)
+    places = ranks(medians[:, valued])[1] if len(models) > 1 else None
+    rows = []
+    for i, model in enumerate(models):
+        own = [n for n in lines if n.model == model and n.quantity == _DSC]
+        n = sum(line.summary.n for line in own)
+        total = sum(line.summary.n * line.summary.mean for line in own if line.summary.n)
+        absent = sum(line.missing + line.unvalued for line in own)
+        rank = [line.ranking.mean_rank for line in own if line.ranking]
+        cells = [step_title(section, step), model, f"{len(tasks)}"]
+        cells += [f"{sum(line.rows + line.missing for line in own)}", f"{absent}"]
+        cells.append(score(total / n if n else math.nan, _DSC))
+        cells += [_spread(task_medians(lines, q)[2][i], q) for q in MAIN]
+        cells.append(f"{sum(rank) / len(rank):.2f}" if rank else "")
+        cells.append("" if places is None else f"{int((places[i] == 1).sum())}")
+        rows.append(cells)
+    return rows
+
+
+def task_medians(
+    lines: Sequence[Line], quantity: Quantity
+) -> tuple[list[str], list[Task], NDArray[np.float64]]:
+    """Models, tasks, and the (models, tasks) medians of one section and step."""
+    models = list(dict.fromkeys(line.model for line in lines))
+    tasks = list(dict.fromkeys(line.task for line in lines))
+    medians = np.full((len(models), len(tasks)), np.nan)
+    for line in lines:
+        if line.quantity == quantity:
+            medians[models.index(line.model), tasks.index(line.task)] = line.summary.median
+    return models, tasks, medians
+
+
+def _spread(values: NDArray[np.float64], quantity: Quantity) -> str:
+    s = summarise(values)
+    if not s.n:
+        return "n/a"
+    middle, low, high = (score(v, quantity) for v in (s.median, s.q1, s.q3))
+    return f"{middle} ({low}, {high})"
+
+
+def modalities(lines: Sequence[Line], section: Section, step: int) -> Table:
+    """Mean DSC of all masks and the median of the tasks' medians, per modality and model."""
+    chosen = [n for n in lines if n.section == section and n.step == step and n.quantity == _DSC]
+    models = list(dict.fromkeys(line.model for line in chosen))
+    body = []
+    for modality in dict.fromkeys(line.modality for line in chosen):
+        here = [n for n in chosen if n.modality == modality]
+        cells = [modality or "unknown", f"{len({n.task for n in here})}"]
+        for model in models:
+            own = [n for n in here if n.model == model and n.summary.n]
+            n = sum(line.summary.n for line in own)
+            mean = sum(line.summary.n * line.summary.mean for line in own) / n if n else math.nan
+            medians = np.array([line.summary.median for line in own])
+            cells += [score(mean, _DSC), score(summarise(medians).median, _DSC)]
+        body.append(cells)
+    head = [f"{what} {m}" for m in models for what in ("Mean DSC", "Median of tasks")]
+    caption = f"{step_title(section, step)}: DSC by modality, in percent."
+    return Table(caption, ["Modality", "Tasks", *head], body, words=1)
+
+
+def test_table(lines: Sequence[Line], section: Section, step: int) -> Table:
+    """Every signed-rank test of DSC and NSD: how many pairs, who is better, p."""
+    body = []
+    for line in lines:
+        if line.section != section or line.step != step or line.quantity not in MAIN:
+            continue
+        tests = [("baseline", line.against_baseline), ("best", line.against_best)]
+        for kind, test in tests:
+            if test is not None:
+                row = [*line.task, line.quantity.label, line.model, f"{kind} {test.other}"]
+                body.append([*row, _verdict(test), f"{test.outcome.pairs}", _p(test)])
+    caption = f"{step_title(section, step)}: Wilcoxon signed-rank tests, pairs are patients."
+    head = ["Data set", "Target", "Metric", "Model", "Against", "Outcome", "Pairs", "p"]
+    return Table(caption, head, body, words=6)
+
+
+def _verdict(test: Test) -> str:
+    if math.isnan(test.p):
+        return f"n/a: {test.outcome.reason}"
+    return "better" if test.better else "worse" if test.worse else "no difference shown"
+
+
+def _p(test: Test) -> str:
+    if math.isnan(test.p):
+        return "n/a"
+    return "< 0.0001" if test.p < 1e-4 else f"{test.p:.4f}"

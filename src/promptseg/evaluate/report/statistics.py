@@ -1,0 +1,232 @@
+"""The numbers of a report: quartiles, intervals, the signed-rank test, Holm, ranks.
+
+Everything here is a function of arrays. NaN stands for "no value": it enters no mean and no test,
+and who calls counts it and shows the count. Infinite values (the distance to a mask that is empty)
+stay: they are beyond every finite value in quartiles, tests and ranks, and make a mean infinite.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, rankdata
+
+__all__ = [
+    "FEWEST_PAIRS",
+    "Interval",
+    "SignedRank",
+    "Summary",
+    "bootstrap",
+    "holm",
+    "mean_per_group",
+    "quantile",
+    "ranks",
+    "signed_rank",
+    "summarise",
+]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+FEWEST_PAIRS = 6
+"""With five pairs the smallest two-sided p is 2 / 2^5 = 0.0625: no test at 0.05 can succeed."""
+
+_EXACT_UP_TO = 50
+_CHUNK = 4_000_000
+_DECIMALS = 9  # rows carry 6 digits; beyond 9, differences are rounding noise that would break ties
+
+
+class Summary(NamedTuple):
+    """The distribution of a sample without its NaN; all NaN if nothing is left."""
+
+    n: int
+    mean: float
+    median: float
+    q1: float
+    q3: float
+    low: float
+    high: float
+
+
+class Interval(NamedTuple):
+    """Bounds of a bootstrap interval; NaN where there are fewer than two groups."""
+
+    low: float
+    high: float
+
+
+class SignedRank(NamedTuple):
+    """Outcome of a Wilcoxon signed-rank test.
+
+    Attributes:
+        pairs: differences given, zeros included.
+        zeros: of them, how many are zero (left out, as Wilcoxon did).
+        balance: share of the rank sum that is positive, 0..1; above 0.5 the first sample is higher.
+        p: two-sided; NaN if no test was made.
+        reason: why there is no p; else empty.
+    """
+
+    pairs: int
+    zeros: int
+    balance: float
+    p: float
+    reason: str = ""
+
+
+def quantile(values: Floats, q: float) -> float:
+    """Linear interpolation between order statistics (NumPy's default, R's type 7).
+
+    Args:
+        values: without NaN; may hold infinities, where NumPy would give NaN.
+        q: 0..1.
+    """
+    ordered = np.sort(values)
+    if not len(ordered):
+        return math.nan
+    place = q * (len(ordered) - 1)
+    below, above = ordered[math.floor(place)], ordered[math.ceil(place)]
+    part = place - math.floor(place)
+    return float(below if part == 0 or below == above else below + part * (above - below))
+
+
+def summarise(values: Floats) -> Summary:
+    """Number, mean, median, quartiles and extremes of a sample; NaN is left out."""
+    kept = values[~np.isnan(values)]
+    if not len(kept):
+        return Summary(0, *(math.nan,) * 6)
+    median, q1, q3 = (quantile(kept, q) for q in (0.5, 0.25, 0.75))
+    extremes = float(kept.min()), float(kept.max())
+    return Summary(len(kept), float(kept.mean()), median, q1, q3, *extremes)
+
+
+def bootstrap(
+    values: Floats, groups: Ints, resamples: int = 1000, seed: int = 0, level: float = 0.95
+) -> tuple[Interval, Interval]:
+    """Percentile intervals of the mean and of the median, resampling groups as a whole.
+
+    Masks of one patient resemble each other, so that patients are drawn, with all their masks.
+
+    Args:
+        values: (n,); NaN is left out.
+        groups: (n,) which patient each value belongs to.
+        resamples: how many times patients are drawn.
+        seed: of the draw. Samples of as many patients are drawn alike.
+        level: of the interval.
+
+    Returns:
+        The interval of the mean and of the median.
+    """
+    kept = ~np.isnan(values)
+    order = np.argsort(values[kept], kind="stable")
+    ordered = values[kept][order]
+    member = np.unique(groups[kept], return_inverse=True)[1][order]
+    patients = int(member.max(initial=-1)) + 1
+    if patients < 2:
+        nothing = Interval(math.nan, math.nan)
+        return nothing, nothing
+    draws = _draws(patients, resamples, seed)
+    means, medians = np.empty(resamples), np.empty(resamples)
+    step = max(1, _CHUNK // len(ordered))
+    for start in range(0, resamples, step):
+        times = draws[start : start + step][:, member]  # how often each value was drawn
+        total = times.sum(axis=1)
+        drawn = np.where(times > 0, ordered, 0.0)  # an infinite value not drawn does not count
+        means[start : start + step] = (times * drawn).sum(axis=1) / total
+        reached = times.cumsum(axis=1)
+        low = ordered[(reached <= ((total - 1) // 2)[:, None]).sum(axis=1)]
+        high = ordered[(reached <= (total // 2)[:, None]).sum(axis=1)]
+        medians[start : start + step] = np.where(low == high, low, (low + high) / 2)
+    tail = (1 - level) / 2
+    return _bounds(means, tail), _bounds(medians, tail)
+
+
+@lru_cache(maxsize=8)
+def _draws(patients: int, resamples: int, seed: int) -> Ints:
+    """(resamples, patients): how often each patient is drawn."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(patients, np.full(patients, 1 / patients), size=resamples)
+
+
+def _bounds(values: Floats, tail: float) -> Interval:
+    return Interval(quantile(values, tail), quantile(values, 1 - tail))
+
+
+def mean_per_group(values: Floats, groups: Ints) -> Floats:
+    """(number of groups,) the mean of every group, in the order of their numbers."""
+    unique, member = np.unique(groups, return_inverse=True)
+    return np.bincount(member, values, len(unique)) / np.bincount(member, minlength=len(unique))
+
+
+def signed_rank(first: Floats, second: Floats) -> SignedRank:
+    """Two-sided Wilcoxon signed-rank test of paired samples.
+
+    Zero differences are left out and ties share their mean rank. Up to 50 differences the p value is
+    exact, with ties too: it is counted over all assignments of signs. Beyond, the normal
+    approximation with correction for ties is used, without correction for continuity.
+
+    Args:
+        first: (pairs,) one value per patient, without NaN. Two infinite values are a tie.
+        second: the same patients.
+    """
+    with np.errstate(invalid="ignore"):
+        differences = np.where(first == second, 0.0, np.round(first - second, _DECIMALS))
+    pairs, apart = len(differences), differences[differences != 0]
+    zeros = pairs - len(apart)
+    if not pairs:
+        return SignedRank(0, 0, math.nan, math.nan, "no pairs")
+    rank = rankdata(np.abs(apart))
+    positive = float(rank[apart > 0].sum())
+    balance = positive / float(rank.sum()) if len(apart) else 0.5
+    if pairs < FEWEST_PAIRS:
+        reason = f"{pairs} pair{'s' if pairs > 1 else ''}, at least {FEWEST_PAIRS} needed"
+        return SignedRank(pairs, zeros, balance, math.nan, reason)
+    if not len(apart):
+        return SignedRank(pairs, zeros, balance, 1.0)
+    exact = len(apart) <= _EXACT_UP_TO
+    p = _exact_p(rank, positive) if exact else _normal_p(rank, positive)
+    return SignedRank(pairs, zeros, balance, p)
+
+
+def _exact_p(rank: Floats, positive: float) -> float:
+    """Share of all sign assignments whose rank sum is as far from its middle as the observed one."""
+    doubled = np.rint(2 * rank).astype(int)  # mean ranks of ties are halves
+    share = np.zeros(int(doubled.sum()) + 1)
+    share[0] = 1.0
+    for r in doubled:
+        moved = np.zeros_like(share)
+        moved[r:] = share[: len(share) - r]
+        share = (share + moved) / 2
+    smaller = min(round(2 * positive), len(share) - 1 - round(2 * positive))
+    return min(1.0, 2 * float(share[: smaller + 1].sum()))
+
+
+def _normal_p(rank: Floats, positive: float) -> float:
+    # sum of squared ranks / 4 is the variance under random signs, ties included
+    return float(2 * norm.sf(abs(positive - rank.sum() / 2) / math.sqrt((rank**2).sum() / 4)))
+
+
+def holm(p: Floats) -> Floats:
+    """Holm's step-down adjustment; NaN (no test) stays NaN and is not counted as a test."""
+    adjusted = np.full(len(p), math.nan)
+    tested = np.flatnonzero(~np.isnan(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    factor = len(order) - np.arange(len(order))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factor))
+    return adjusted
+
+
+def ranks(worth: Floats) -> tuple[Floats, Ints]:
+    """Ranks of models on every unit, 1 for the best.
+
+    Args:
+        worth: (models, units) without NaN; more is better.
+
+    Returns:
+        (models, units) mean ranks of ties, and places, which models that tie share (1, 1, 3).
+    """
+    cost = -worth.round(_DECIMALS)
+    return rankdata(cost, axis=0), rankdata(cost, method="min", axis=0).astype(np.int64)

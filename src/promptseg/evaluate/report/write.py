@@ -1,0 +1,151 @@
+"""`promptseg report`: from rows.csv to tables, plots and one page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from promptseg.errors import InputError
+from promptseg.evaluate.report import content, extra, overview
+from promptseg.evaluate.report.blocks import Block, Section, arrange
+from promptseg.evaluate.report.compare import Line, baseline_of, compare
+from promptseg.evaluate.report.content import Plot
+from promptseg.evaluate.report.definitions import definitions
+from promptseg.evaluate.report.html import Page, render
+from promptseg.evaluate.report.results import Results, read_results
+from promptseg.evaluate.report.tables import Table, write_summary, write_table
+from promptseg.formats.files import atomic_path, check_output
+
+__all__ = ["ReportOptions", "write_report"]
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """How results are reported.
+
+    Attributes:
+        baseline: model that others are compared with; the first one of the run if not given.
+        holm: adjust p values for the number of tests in a table (Holm).
+        published: show figures of the papers beside, marked as such.
+        worst: how many of the worst masks to list per model and prompt.
+        images: show pictures of them, where the data set's licence lets them be published.
+        resamples: of the bootstrap intervals.
+        seed: of the bootstrap intervals.
+        overwrite: replace a report that is already there.
+    """
+
+    baseline: str | None = None
+    holm: bool = False
+    published: bool = False
+    worst: int = 5
+    images: bool = True
+    resamples: int = 1000
+    seed: int = 0
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.worst < 0:
+            raise InputError("a number of worst masks of at least 0", f"{self.worst}")
+        if self.resamples < 100:
+            raise InputError("at least 100 resamples", f"{self.resamples}", "use 1000")
+
+
+def write_report(results: Path, options: ReportOptions = ReportOptions()) -> Path:
+    """Write summary.csv, tables/, plots/ and report.html into a folder with rows.csv.
+
+    Args:
+        results: the folder.
+        options: what to show.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        InputError: rows.csv or run.json cannot be used, or the baseline is no model of theirs.
+        OutputError: a report is there and `overwrite` is not set, or the folder cannot be written.
+    """
+    page, summary = results / "report.html", results / "summary.csv"
+    found = read_results(results)
+    for path in (summary, page):
+        check_output(path, options.overwrite)
+    baseline = baseline_of(found, options.baseline)
+    lines = compare(found, baseline, options.holm, options.resamples, options.seed)
+    composed = _compose(found, lines, baseline, options)
+    write_summary(summary, lines)
+    for name, table in _tables(composed):
+        write_table(results / "tables", name, table)
+    for plot in _all_plots(composed):
+        with atomic_path(results / "plots" / f"{plot.name}.svg") as temporary:
+            temporary.write_text(plot.svg, encoding="utf-8")
+    with atomic_path(page) as temporary:
+        temporary.write_text(render(composed, found), encoding="utf-8")
+    return page
+
+
+def _compose(found: Results, lines: list[Line], baseline: str, options: ReportOptions) -> Page:
+    warnings = [*found.warnings, *_listed_warnings(found)]
+    blocks: dict[Section, list[Block]] = {}
+    for block in arrange(found):
+        blocks.setdefault(block.section, []).append(block)
+    sections = [
+        content.section_page(found, section, lines, own, options.worst, options.images, warnings)
+        for section, own in blocks.items()
+    ]
+    sizes = extra.training_sizes(found)
+    plots = extra.training_plots(sizes, "training sizes", "This run", warnings)
+    plots += extra.embedding_plots(found, warnings)
+    return Page(
+        f"Evaluation of {', '.join(found.models)}",
+        overview.headline(lines),
+        sections,
+        plots,
+        _published(found, warnings) if options.published else None,
+        definitions(baseline, len(found.models) > 1, options.holm, options.resamples, options.seed),
+        warnings + _absent(lines),
+    )
+
+
+def _published(found: Results, warnings: list[str]) -> tuple[list[Table], list[Plot]]:
+    from promptseg.evaluate.report import beside
+
+    sizes = beside.published_training_sizes()
+    plots = extra.training_plots(sizes, "published training sizes", "Published", warnings)
+    return beside.published_tables(found.rows), plots
+
+
+def _listed_warnings(found: Results) -> list[str]:
+    value = found.run.get("warnings")
+    return [str(v) for v in value] if isinstance(value, list) else []
+
+
+def _absent(lines: Sequence[Line]) -> list[str]:
+    dsc = [line for line in lines if line.quantity.name == "dsc"]
+    unvalued, missing = sum(n.unvalued for n in dsc), sum(n.missing for n in dsc)
+    texts = []
+    if unvalued:
+        texts.append(f"{unvalued} rows have no DSC; they are in no mean, median or test.")
+    if missing:
+        texts.append(
+            f"{missing} rows are missing: masks that one model was scored on and another was not. "
+            "Their means are of different masks; tests and ranks use the masks both have."
+        )
+    return texts
+
+
+def _tables(page: Page) -> Iterator[tuple[str, Table]]:
+    yield "summary", page.headline
+    for section in page.sections:
+        for part in section.parts:
+            yield part.name, part.tables[-1]
+            if part.tests.body:
+                yield f"{part.name}-tests", part.tests
+
+
+def _all_plots(page: Page) -> Iterator[Plot]:
+    for section in page.sections:
+        for part in section.parts:
+            yield from part.plots
+    yield from page.extra
+    if page.published:
+        yield from page.published[1]

@@ -4,7 +4,7 @@ Takes folders that `promptseg evaluate` wrote. Objects that not all models of a 
 measured on are left out. Each dataset is also scored with the model that the other datasets recommend
 (leave one dataset out), beside each model used throughout.
 
-    python benchmarks/evidence.py RESULTS... --date 2026-12-01 -o src/promptseg/models/evidence.csv
+    python benchmarks/evidence.py RESULTS... -o src/promptseg/models/evidence.csv
     python benchmarks/evidence.py --interactive -o src/promptseg/models/evidence.csv
 """
 
@@ -24,7 +24,7 @@ from promptseg.evaluate.recommend import (
     cross_check,
     evidence_of,
     matched,
-    read_scores,
+    read_results,
 )
 from promptseg.formats.files import atomic_path
 from promptseg.models.cards import CARDS
@@ -91,25 +91,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, nargs="*", help="folders of promptseg evaluate")
     parser.add_argument("--interactive", action="store_true", help="the results committed here")
-    parser.add_argument("--date", default=DATE, help="of the results, ISO")
     parser.add_argument("-o", "--output", type=Path, required=True, help="CSV table of evidence")
     arguments = parser.parse_args()
     if bool(arguments.results) == arguments.interactive:
         parser.error("name folders of results, or --interactive")
-    scores, weights, sources = [], {}, []
+    scores, weights, date = [], {}, ""
     if arguments.interactive:
-        scores = committed_scores()
+        scores, date = committed_scores(), DATE
         weights = {name: manifest()[card.weights].sha256 for name, card in CARDS.items()}
-        sources = ["benchmarks/results"]
+        sources = {
+            "2d": " ".join(_INTERACTIVE),
+            "3d": " ".join(name for name, _ in _VOLUMES.values()),
+        }
     for folder in arguments.results:
-        of_folder, hashes = read_scores(folder)
-        if any(weights.get(name, sha) != sha for name, sha in hashes.items()):
+        results = read_results(folder)
+        if any(weights.get(name, sha) != sha for name, sha in results.weights.items()):
             raise SystemExit(f"expected one set of weights per model, got others in {folder}")
-        scores, weights = scores + of_folder, {**weights, **hashes}
-        sources.append(folder.name)
+        scores += results.scores
+        weights |= results.weights
+        date = max(date, results.date)
+        sources = dict.fromkeys(("2d", "3d"), " ".join(p.name for p in arguments.results))
     kept = matched(scores)
     print(f"{len(scores) - len(kept)} of {len(scores)} scores are of objects not all models have\n")
-    table = evidence_of(kept, weights, " ".join(sources), arguments.date)
+    table = [
+        row
+        for protocol, source in sources.items()
+        for row in evidence_of((s for s in kept if s.protocol == protocol), weights, source, date)
+    ]
     with atomic_path(arguments.output) as temporary:
         temporary.write_text(evidence_to_csv(table), encoding="utf-8")
     for protocol, prompt in sorted({(s.protocol, s.prompt) for s in kept}):

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +18,15 @@ from promptseg.errors import InputError
 from promptseg.models.cards import CARDS
 from promptseg.models.evidence import ANY, Evidence, look_up
 
-__all__ = ["CrossCheck", "Score", "cross_check", "evidence_of", "matched", "read_scores"]
+__all__ = [
+    "CrossCheck",
+    "Results",
+    "Score",
+    "cross_check",
+    "evidence_of",
+    "matched",
+    "read_results",
+]
 
 _PROTOCOLS = {"2d": "2d", "3d": "3d", "interactive-2d": "2d", "interactive-3d": "3d"}
 _UNIT = ("case", "target", "object", "slice", "frame")
@@ -46,6 +54,20 @@ class Score(NamedTuple):
     dsc: float
 
 
+class Results(NamedTuple):
+    """What one evaluation has to say.
+
+    Attributes:
+        scores: of its objects.
+        weights: SHA-256 of the weights of each model.
+        date: when it was made, ISO.
+    """
+
+    scores: list[Score]
+    weights: dict[str, str]
+    date: str
+
+
 @dataclass(frozen=True)
 class CrossCheck:
     """Each dataset scored with the model that the other datasets recommend.
@@ -71,8 +93,8 @@ class CrossCheck:
         return self.auto > max(self.single.values())
 
 
-def read_scores(folder: Path) -> tuple[list[Score], dict[str, str]]:
-    """The scores of an evaluation, and the SHA-256 of each model's weights.
+def read_results(folder: Path) -> Results:
+    """The scores of an evaluation.
 
     Of corrections, the first prompt and the last step are taken. Rows of a grid search, of videos and
     of predictions that were made elsewhere are left out, and so are objects without a DSC.
@@ -85,36 +107,42 @@ def read_scores(folder: Path) -> tuple[list[Score], dict[str, str]]:
     """
     try:
         run = json.loads((folder / "run.json").read_text("utf-8"))
-        weights = {m["name"]: m["weights_sha256"] for m in run["models"]}
+        weights = {str(m["name"]): str(m["weights_sha256"]) for m in run["models"]}
         with (folder / "rows.csv").open(newline="", encoding="utf-8") as stream:
-            rows = [r for r in csv.DictReader(stream) if r["protocol"] in _PROTOCOLS]
-        rows = [r for r in rows if not r["setting"] and r["model"] in weights]
-        last: dict[tuple[str, str], int] = defaultdict(int)
-        for r in rows:
-            of = (r["protocol"], r["prompt"])
-            last[of] = max(last[of], int(r["step"] or 0))
-        scores = []
-        for r in rows:
-            step, dsc = int(r["step"] or 0), float(r["dsc"] or "nan")
-            final = last[r["protocol"], r["prompt"]]
-            if step not in (0, final) or not math.isfinite(dsc):
-                continue
-            prompt = r["prompt"] if step or not final else r["prompt"].partition("+")[0]
-            unit = "/".join(r[key] for key in _UNIT)
-            protocol = _PROTOCOLS[r["protocol"]]
-            scores.append(
-                Score(
-                    r["model"], r["dataset"], r["modality"], prompt, protocol, r["case"], unit, dsc
-                )
-            )
+            rows = [
+                row
+                for row in csv.DictReader(stream)
+                if row["protocol"] in _PROTOCOLS and row["model"] in weights and not row["setting"]
+            ]
+        return Results(list(_scores(rows)), weights, str(run["created"])[:10])
     except OSError as error:
-        raise InputError(
-            "the results of promptseg evaluate", f"{folder} ({error.strerror})"
-        ) from error
+        reason = str(error.strerror)
     except (KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise InputError("the results of promptseg evaluate", f"{folder} ({reason})") from None
-    return scores, weights
+    raise InputError("the results of promptseg evaluate", f"{folder} ({reason})")
+
+
+def _scores(rows: Sequence[Mapping[str, str]]) -> Iterator[Score]:
+    """First prompts and last corrections, where they have a DSC."""
+    last: dict[tuple[str, str], int] = defaultdict(int)
+    for row in rows:
+        task = row["protocol"], row["prompt"]
+        last[task] = max(last[task], int(row["step"] or 0))
+    for row in rows:
+        step, final = int(row["step"] or 0), last[row["protocol"], row["prompt"]]
+        dsc = float(row["dsc"] or "nan")
+        if step not in (0, final) or not math.isfinite(dsc):
+            continue
+        yield Score(
+            row["model"],
+            row["dataset"],
+            row["modality"],
+            row["prompt"] if step == final else row["prompt"].partition("+")[0],
+            _PROTOCOLS[row["protocol"]],
+            row["case"],
+            "/".join(row[key] for key in _UNIT),
+            dsc,
+        )
 
 
 def matched(scores: Iterable[Score]) -> list[Score]:

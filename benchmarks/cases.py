@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 from promptseg.formats import read
 from promptseg.image import Image
 
-__all__ = ["VOLUMES", "Case", "SliceObjects", "cases", "data_root", "datasets", "objects_by_slice"]
+__all__ = [
+    "VOLUMES",
+    "Case",
+    "SliceObjects",
+    "cases",
+    "data_root",
+    "datasets",
+    "modality_of",
+    "objects_by_slice",
+]
 
 SliceObjects = tuple[int, list[tuple[int, NDArray[np.bool_]]]]
 
@@ -85,6 +94,15 @@ def datasets(kind: str, root: Path | None = None) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if (p / "dataset.json").exists())
 
 
+def modality_of(dataset: str, root: Path | None = None) -> str:
+    """The modality of a dataset's images."""
+    root = root or data_root()
+    if (root / "picture" / dataset).is_dir():
+        return _PICTURE_MODALITY[dataset.split("__")[0]]
+    declared = json.loads((root / "volume" / dataset / "dataset.json").read_text("utf-8"))
+    return next(m for m in ("CT", "MR", "PET") if m in declared["modality"])
+
+
 def cases(dataset: str, root: Path | None = None, limit: int | None = None) -> Iterator[Case]:
     """The first `limit` cases of a dataset, in order of name."""
     root = root or data_root()
@@ -120,7 +138,7 @@ def objects_by_slice(case: Case) -> list[SliceObjects]:
 
 
 def _pictures(folder: Path) -> Iterator[Case]:
-    modality = _PICTURE_MODALITY[folder.name.split("__")[0]]
+    modality = modality_of(folder.name, folder.parents[1])
     instances = (folder / "instances").is_dir()
     for path in sorted((folder / "images").iterdir()):
         image = read(path, modality=modality)
@@ -135,8 +153,7 @@ def _pictures(folder: Path) -> Iterator[Case]:
 
 
 def _volumes(folder: Path) -> Iterator[Case]:
-    declared = json.loads((folder / "dataset.json").read_text("utf-8"))["modality"]
-    modality = next(m for m in ("CT", "MR", "PET") if m in declared)
+    modality = modality_of(folder.name, folder.parents[1])
     for path in sorted(folder.iterdir()):
         if path.suffix == ".npz":
             image = read(path, modality=modality)

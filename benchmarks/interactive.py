@@ -32,10 +32,10 @@ from exact_box import dsc
 from numpy.typing import NDArray
 
 from promptseg.evaluate.prompting import FirstPrompt, first_click, interactive_rounds
-from promptseg.prompts import box_of_mask
 from promptseg.formats.files import atomic_path
 from promptseg.intensity import choose_intensity
 from promptseg.progress import step_progress
+from promptseg.prompts import box_of_mask
 from promptseg.runtime import set_threads
 from promptseg.segment.predictor import Predictor
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -336,3 +337,21 @@ def test_removing_another_object_leaves_the_current_one_current(session: Session
     assert session.step.current == "a"
     session.remove_object()
     assert session.step.current == "c"
+
+
+def test_the_models_work_is_surrounded_by_what_times_it(image: Image) -> None:
+    spans: list[str] = []
+
+    @contextlib.contextmanager
+    def timed() -> Iterator[None]:
+        spans.append("begun")
+        yield
+        spans.append("done")
+
+    options = SegmentOptions(propagate="box")
+    session = Session(Segmenter(BrightPredictor()), image, options, timed=timed)
+    session.add_box(BOX_A, slice=10)
+    assert spans == ["begun", "done"]
+    session.undo()
+    session.redo()
+    assert len(spans) == 2

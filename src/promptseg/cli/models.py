@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from promptseg.assets import Asset, manifest
 from promptseg.cli.options import parse
+from promptseg.errors import InputError
 from promptseg.models.cards import CARDS, ModelCard
+
+if TYPE_CHECKING:
+    from promptseg.models.choose import Choice
 
 __all__ = ["ModelsCommand", "run"]
 
@@ -16,13 +21,28 @@ __all__ = ["ModelsCommand", "run"]
 class ModelsCommand:
     """List the models: the prompts they were trained for, what they saw and what they are bad at."""
 
+    recommend: bool = False
+    """Say instead which model --model auto takes, and what was measured."""
+
+    modality: str | None = None
+    """With --recommend: of the image (default: all modalities pooled)."""
+
+    prompt: Literal["box", "point", "mask"] = "box"
+    """With --recommend: kind of prompt."""
+
+    volume: bool = False
+    """With --recommend: for following objects through volumes, from a prompt on one slice."""
+
     json: bool = False
-    """Print the cards as JSON."""
+    """Print as JSON."""
 
 
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     command = parse(ModelsCommand, "models", argv)
+    if command.recommend:
+        _recommend(command)
+        return 0
     if command.json:
         print(json.dumps([_facts(card) for card in CARDS.values()], indent=2))
         return 0
@@ -33,6 +53,37 @@ def run(argv: list[str]) -> int:
             print(f"  {key:<12}{value}")
         print()
     return 0
+
+
+def _recommend(command: ModelsCommand) -> None:
+    from promptseg.image import MODALITIES
+    from promptseg.models.choose import choose
+
+    if command.modality not in (None, *MODALITIES):
+        raise InputError(f"a modality out of {', '.join(MODALITIES)}", repr(command.modality))
+    choice = choose({command.prompt}, command.modality, "3d" if command.volume else "2d")
+    if command.json:
+        print(json.dumps({"model": choice.model, **choice.to_json()}, indent=2))
+        return
+    print(choice)
+    for line in _measured(choice):
+        print(line)
+
+
+def _measured(choice: Choice) -> list[str]:
+    """The evidence of a choice as a table."""
+    if not choice.evidence:
+        return []
+    head = f"{'model':<16}{'mean DSC':>9}{'median':>8}{'quartiles':>14}{'objects':>9}{'cases':>7}"
+    return [
+        head,
+        *(
+            f"{row.model:<16}{row.mean_dsc:>9.3f}{row.median:>8.3f}"
+            f"{f'{row.q1:.3f}-{row.q3:.3f}':>14}{row.objects:>9}{row.cases:>7}"
+            f"  {row.source}, {row.date}"
+            for row in choice.evidence
+        ),
+    ]
 
 
 def _facts(card: ModelCard) -> dict[str, str]:

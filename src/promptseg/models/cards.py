@@ -11,8 +11,9 @@ from typing import Any
 from promptseg.errors import ModelError
 from promptseg.models.preprocess import Preprocessing
 
-__all__ = ["CARDS", "ModelCard", "find_card", "model_file", "models_that_take"]
+__all__ = ["AUTO", "CARDS", "ModelCard", "find_card", "model_file", "models_that_take"]
 
+AUTO = "auto"  # the user's word for the model that `promptseg.models.choose` picks
 _CHECKPOINTS = (".pt", ".pth", ".safetensors", ".ckpt", ".bin")
 _SAM = "https://github.com/facebookresearch/segment-anything"
 _SAM_CITATION = "Kirillov et al., Segment anything, ICCV 2023"
@@ -164,22 +165,24 @@ def find_card(name: str) -> ModelCard:
         return CARDS[name]
     close = get_close_matches(name, CARDS, n=1)
     raise ModelError(
-        f"a model out of {', '.join(CARDS)}, or a checkpoint file",
+        f"a model out of {', '.join(CARDS)}, {AUTO}, or a checkpoint file",
         repr(name),
         f"did you mean {close[0]}?" if close else "see promptseg models",
     )
 
 
 def model_file(model: str | Path) -> tuple[str | None, Path | None]:
-    """What the user's choice of a model says: NAME, FILE or NAME=FILE.
+    """What the user's choice of a model says: NAME, FILE, NAME=FILE, or auto.
 
     Returns:
-        The model's name, if it says one, and the checkpoint file, if it says one.
+        The model's name, if it says one, and the checkpoint file, if it says one; auto says neither.
 
     Raises:
         ModelError: neither a known name nor a file.
     """
     text = str(model)
+    if text == AUTO:
+        return None, None
     if text in CARDS:
         return text, None
     name, equals, file = text.partition("=")

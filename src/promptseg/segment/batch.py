@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -14,9 +15,13 @@ from typing import Any
 from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
 from promptseg.formats import FORMATS, format_by_suffix, format_for_output, is_dicom_file, read
 from promptseg.formats.files import atomic_path, beside
+from promptseg.image import Image
+from promptseg.models.cards import AUTO
+from promptseg.models.choose import Choice
 from promptseg.progress import step_progress
 from promptseg.promptfile import PromptFile, read_prompt_file
 from promptseg.prompts import Prompt
+from promptseg.segment.auto import settle_model
 from promptseg.segment.job import check_outputs, load_for, prompts_of, run_job
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.remote import is_remote
@@ -132,13 +137,14 @@ def segment_folder(job: SegmentJob) -> int:
             raise InputError(
                 f"one image for --{name}", f"the folder {job.input}", "run it per image"
             )
-    items = _plan(job)
+    items, choice = _settled(_plan(job))
     waiting = [item for item in items if not item.is_done()]
     _say(job, f"{len(items)} images, {len(items) - len(waiting)} done already")
     failures: list[tuple[str, str]] = []
     results: list[dict[str, Any]] = []
     if waiting:
-        segmenter = load_for(job)
+        segmenter = load_for(waiting[0].job)
+        segmenter.predictor.choice = choice
     journal = _Journal(job.output / _JOURNAL)
     with step_progress("images", len(waiting), job.quiet) as update:
         for done, item in enumerate(waiting):
@@ -192,6 +198,21 @@ def _plan(job: SegmentJob) -> list[_Item]:
     if not any(i.prompts or i.job.input.suffix == ".npz" for i in items):
         raise PromptError("prompts for the images", "none", "add --prompts FILE.json or --box")
     return items
+
+
+def _settled(items: list[_Item]) -> tuple[list[_Item], Choice | None]:
+    """The items with one model for all: auto goes by all their prompts and by the first image."""
+    first = items[0].job
+    if first.model != AUTO:
+        return items, None
+    prompts = [p for item in items for p in item.prompts]
+    image: Image | None = None
+    with contextlib.suppress(PromptsegError):  # said when its turn comes
+        image = read(first.input, first, modality=first.modality)
+    carried = image.source.prompts if image else ()
+    named, choice = settle_model(first, prompts or carried, image)
+    jobs = (dataclasses.replace(item.job, model=named.model) for item in items)
+    return [_Item(job, item.prompts) for job, item in zip(jobs, items, strict=True)], choice
 
 
 def _pairs(

@@ -43,7 +43,13 @@ def embed_images(job: EmbedJob) -> int:
             "an output folder other than the input folder", str(job.output), "name another one"
         )
     images = (find_images(job.input) if in_folder else []) or [job.input]
-    segmenter = load(job.model, device=job.device, threads=job.threads, quiet=job.quiet)
+    segmenter = load(
+        job.model,
+        device=job.device,
+        threads=job.threads,
+        quiet=job.quiet,
+        modality=job.modality,
+    )
     slices = encoded = failed = 0
     for number, path in enumerate(images, start=1):
         title = f"image {number} of {len(images)}: slices" if len(images) > 1 else "slices"

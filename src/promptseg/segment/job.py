@@ -28,6 +28,7 @@ from promptseg.prompts import (
     parse_point,
     place,
 )
+from promptseg.segment.auto import settle_model
 from promptseg.segment.existing import (
     markers_from_labels,
     masks_from_labels,
@@ -124,7 +125,9 @@ def segment_file(job: SegmentJob) -> Outputs:
     format_for_output(file_for(job.output), image)
     given = prompts or image.source.prompts
     group_by_object(given, image.geometry, job.axis)  # what is refused is refused before downloads
+    job, choice = settle_model(job, given, image)
     segmenter = load_for(job)
+    segmenter.predictor.choice = choice
     if earlier:
         check_same_weights(earlier, segmenter.predictor, image)
     outputs = run_job(segmenter, image, prompts, job)

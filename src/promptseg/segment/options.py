@@ -129,7 +129,8 @@ class _SourceOptions(ReadOptions):
     """Where the results go."""
 
     model: str = "lite-medsam"
-    """Model name (see promptseg models), checkpoint file, or NAME=FILE."""
+    """Model name (see promptseg models), checkpoint file, NAME=FILE, or auto for the model at hand that
+    did best with such prompts on such images (docs/recommend.md)."""
 
 
 @dataclass(kw_only=True)

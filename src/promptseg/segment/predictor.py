@@ -16,6 +16,7 @@ from promptseg import assets
 from promptseg.errors import UnsupportedPromptError
 from promptseg.models.cards import ModelCard, find_card, model_file, models_that_take
 from promptseg.models.checkpoint import build_network, identify, read_checkpoint
+from promptseg.models.choose import Choice
 from promptseg.models.preprocess import Frame
 from promptseg.models.sam import Sam
 from promptseg.runtime import choose_device, prepare
@@ -83,7 +84,12 @@ class Predictor:
         network: its network, unprepared.
         device: where to run it.
         weights: the file the weights came from.
+
+    Attributes:
+        choice: why it is this model, where it was chosen by evidence.
     """
+
+    choice: Choice | None = None
 
     def __init__(self, card: ModelCard, network: Sam, device: torch.device, weights: Path) -> None:
         self.card = card
@@ -110,7 +116,7 @@ class Predictor:
         chosen = choose_device(device)
         card = find_card(name) if name else None
         if file is None:
-            assert card is not None
+            card = card or find_card(str(model))  # auto is settled before; see `segmenter.load`
             file = assets.fetch(card.weights, quiet)
         tensors = read_checkpoint(file)
         card = card or identify(tensors, file)

@@ -60,6 +60,7 @@ def describe(
             "device": str(predictor.device),
             "engine": "torch eager float32",
             "threads": torch.get_num_threads(),
+            **({"chosen": predictor.choice.to_json()} if predictor.choice else {}),
         },
         "intensity": intensity.to_json(),
         "preprocessing": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from promptseg.errors import InputError, PromptError
 from promptseg.geometry import Axis
 from promptseg.image import Image, Segment, Segmentation
 from promptseg.intensity import Intensity, choose_intensity
+from promptseg.models.cards import AUTO
+from promptseg.models.choose import choose
 from promptseg.promptfile import prompts_to_json
 from promptseg.prompts import ObjectPrompts, Prompt, group_by_object
 from promptseg.segment.assemble import segment_of, slices_of
@@ -40,16 +42,21 @@ def load(
     quiet: bool = True,
     embeddings: str | Path | None = None,
     embeddings_limit: float = 10.0,
+    modality: str | None = None,
+    prompts: Collection[str] = ("box",),
 ) -> Segmenter:
     """A model ready to segment.
 
     Args:
-        model: a name (see `promptseg models`), a checkpoint file, or NAME=FILE.
+        model: a name (see `promptseg models`), a checkpoint file, NAME=FILE, or "auto" for the model
+            at hand that did best (docs/recommend.md).
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         threads: CPU threads; PROMPTSEG_THREADS if not given.
         quiet: no progress bar while weights are fetched.
         embeddings: folder where embeddings are kept for later processes (docs/embeddings.md).
         embeddings_limit: GiB that may be kept there.
+        modality: of the images, for "auto".
+        prompts: kinds of prompts that will be given, for "auto".
 
     Raises:
         ModelError: unknown model or unusable checkpoint.
@@ -59,7 +66,12 @@ def load(
 
     set_threads(threads)
     store = None if embeddings is None else EmbeddingStore(Path(embeddings), embeddings_limit)
-    return Segmenter(Predictor.load(model, device, quiet), store)
+    choice = choose(prompts, modality) if model == AUTO else None
+    if choice:
+        log.warning("auto chose %s", choice)
+    predictor = Predictor.load(choice.model if choice else model, device, quiet)
+    predictor.choice = choice
+    return Segmenter(predictor, store)
 
 
 class Segmenter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ class Session:
         image: the image; `set_image` starts on another one.
         options: how prompts spread; see `SegmentOptions`.
         progress: called with slices encoded and the object at work.
+        timed: makes what surrounds the model's work on every prompt, such as
+            `lambda: study_log.inference(case, expert)` of `promptseg.evaluate.study`.
     """
 
     def __init__(
@@ -59,10 +62,12 @@ class Session:
         image: Image,
         options: SegmentOptions | None = None,
         progress: Callable[[int, str], None] | None = None,
+        timed: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.segmenter = segmenter
         self.options = options or SegmentOptions()
         self.progress = progress
+        self.timed = timed
         self.set_image(image)
 
     def set_image(self, image: Image) -> None:
@@ -193,7 +198,8 @@ class Session:
         name = prompt.name or object or self.step.current or "object 1"
         placed = self._placed(prompt, name)
         prompts = (*self.step.prompts.get(name, ()), *placed)
-        segment = self._segmented(name, placed)
+        with self.timed():
+            segment = self._segmented(name, placed)
         self._do(
             f"{_kind(placed[0])} on {name}",
             {**self.step.objects, name: segment},
@@ -248,7 +254,7 @@ class Session:
             path: what `save` wrote.
             segmenter: the model for further prompts.
             image: the same image.
-            how: `progress`; the options are those of the file.
+            how: `progress` and `timed`; the options are those of the file.
 
         Raises:
             InputError: not a session, or one of another image.

@@ -1,0 +1,92 @@
+"""A file of JSON lines that many programs may append to, and that a kill cannot damage."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from promptseg.errors import InputError, OutputError
+from promptseg.formats.files import check_output
+
+__all__ = ["append_line", "read_lines"]
+
+
+def append_line(path: Path, content: dict[str, Any]) -> None:
+    """Append one line: whole and on the disk when this returns, or not at all.
+
+    Half a line at the end, which a power cut can leave, is cut off first.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    check_output(path, overwrite=True)
+    line = json.dumps(content, ensure_ascii=False).encode() + b"\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _mend(path)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(descriptor, line)  # one call: lines of two programs never mix
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise OutputError(
+            "a log that can be written", f"{path} ({error.strerror})", "choose another one"
+        ) from error
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number, counted from 1, and content of every line; none of a file that is not there.
+
+    Half a line at the end is no line.
+
+    Raises:
+        InputError: not readable, or a line that is no JSON object.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError("a log of JSON lines", f"{path} ({error.strerror})") from error
+    lines = data.split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        content = _parsed(line)
+        if content is None:
+            if number == len(lines):
+                return
+            raise InputError(
+                "a log of JSON lines", f"{path} with something else in line {number}", "correct it"
+            )
+        yield number, content
+
+
+def _mend(path: Path) -> None:
+    """Let the file end with a whole line."""
+    try:
+        stream = path.open("r+b")
+    except FileNotFoundError:
+        return
+    with stream:
+        data = stream.read()
+        last = data[data.rfind(b"\n") + 1 :]
+        if not last:
+            return
+        if _parsed(last) is None:
+            stream.truncate(len(data) - len(last))
+        else:
+            stream.write(b"\n")
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None

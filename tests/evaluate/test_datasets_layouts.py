@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from evaluate import dataset_makers as make
 from promptseg.errors import GeometryError, InputError
 from promptseg.evaluate.datasets import Dataset, DatasetOptions, open_datasets, target_of
+from promptseg.evaluate.datasets.outlines import decode, run_lengths
 
 
 def only(path: Path, **options: Any) -> Dataset:
@@ -217,6 +220,17 @@ def test_coco_compressed_run_lengths(tmp_path: Path) -> None:
     np.testing.assert_array_equal(only(path).cases[0].load()[1]["nucleus 5"], mask)
 
 
+@settings(derandomize=True, max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1))
+def test_run_lengths_are_those_of_pycocotools(seed: int, share: float) -> None:
+    tools = pytest.importorskip("pycocotools.mask")
+    mask = np.random.default_rng(seed).random((13, 9)) < share
+    text = tools.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode("ascii")
+    values = np.repeat(np.arange(len(run_lengths(text))) % 2, run_lengths(text))
+    np.testing.assert_array_equal(values.reshape(9, 13).T, mask)
+    np.testing.assert_array_equal(decode({"size": [13, 9], "counts": text}, 13, 9), mask)
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
@@ -228,6 +242,9 @@ def test_coco_compressed_run_lengths(tmp_path: Path) -> None:
         ({"segmentation": None}, "box alone"),
         ({"segmentation": {"size": [16, 12], "counts": [0, 3, 189]}}, "run lengths of 16 x 12"),
         ({"segmentation": {"size": [12, 16], "counts": [0, 300]}}, "run lengths of 192"),
+        ({"segmentation": {"size": [12, 16], "counts": "0"}}, "run lengths of 192"),
+        ({"segmentation": {"size": [12, 16], "counts": "~~"}}, "polygons or run lengths"),
+        ({"segmentation": {"size": [12, 16], "counts": "PP"}}, "polygons or run lengths"),
     ],
 )
 def test_coco_annotations_that_are_refused(

@@ -123,8 +123,8 @@ def _objects(
 ) -> Iterable[TruthSegment]:
     for label, annotation in enumerate(annotations, 1):
         where = f"annotation {annotation['id']} of {case.name}"
-        check_outline(annotation.get("segmentation"), size, where)
         try:
+            check_outline(annotation.get("segmentation"), size, where)
             mask = decode(annotation["segmentation"], *size)
         except (TypeError, ValueError, KeyError) as error:
             raise InputError(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from promptseg.errors import InputError
 
-__all__ = ["check_outline", "decode"]
+__all__ = ["check_outline", "decode", "run_lengths"]
 
 
 def check_outline(outline: Any, size: tuple[int, int], where: str) -> None:
@@ -30,10 +30,10 @@ def check_outline(outline: Any, size: tuple[int, int], where: str) -> None:
             raise InputError(
                 f"run lengths of {width} x {height} pixels", f"{where}: {outline['size'][::-1]}"
             )
-        counts = outline["counts"]
-        if isinstance(counts, list) and (min(counts) < 0 or sum(counts) != height * width):
+        runs = run_lengths(outline["counts"])
+        if min(runs, default=0) < 0 or sum(runs) != height * width:
             raise InputError(
-                f"run lengths of {height * width} pixels", f"{where}: {sum(counts)} pixels"
+                f"run lengths of {height * width} pixels", f"{where}: {sum(runs)} pixels"
             )
         return
     if not isinstance(outline, list) or not outline:
@@ -49,7 +49,7 @@ def check_outline(outline: Any, size: tuple[int, int], where: str) -> None:
 
 
 def decode(outline: Any, height: int, width: int) -> NDArray[np.bool_]:
-    """Polygons or run lengths -> (height, width) mask, as pycocotools draws them.
+    """Polygons, as pycocotools fills them, or run lengths -> (height, width) mask.
 
     Args:
         outline: [[x, y, x, y, ...], ...], or {"size", "counts"} with counts as numbers or text.
@@ -57,20 +57,48 @@ def decode(outline: Any, height: int, width: int) -> NDArray[np.bool_]:
         width: of the picture.
 
     Raises:
-        InputError: pycocotools is not installed, or it is neither.
+        InputError: polygons, and pycocotools is not installed.
     """
+    if isinstance(outline, dict):
+        counts = run_lengths(outline["counts"])
+        return (np.repeat(np.arange(len(counts)), counts) % 2 > 0).reshape(width, height).T
     try:
         tools: Any = import_module("pycocotools.mask")
     except ImportError:
         raise InputError(
-            "pycocotools, which decodes COCO outlines",
+            "pycocotools, which fills the polygons of COCO",
             "an installation without it",
             "pip install 'promptseg[evaluate]'",
         ) from None
-    if isinstance(outline, list):
-        runs = tools.merge(tools.frPyObjects(outline, height, width))
-    elif isinstance(outline.get("counts"), list):
-        runs = tools.frPyObjects(outline, height, width)
-    else:
-        runs = {**outline, "counts": str(outline["counts"]).encode("ascii")}
-    return np.asarray(tools.decode(runs)).astype(bool)
+    filled = tools.decode(tools.merge(tools.frPyObjects(outline, height, width)))
+    return np.asarray(filled).astype(bool)
+
+
+def run_lengths(counts: list[int] | str) -> list[int]:
+    """Run lengths out of numbers or COCO's text.
+
+    In the text every character holds 5 bits of a number, the lowest first, and a sixth that says
+    whether it goes on; from the fourth number on it is the difference to the one two before.
+
+    Raises:
+        ValueError: text that ends within a number, or other characters.
+    """
+    if isinstance(counts, list):
+        return [int(number) for number in counts]
+    numbers: list[int] = []
+    value = shift = 0
+    for character in counts:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"run lengths with {character!r}")
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if bits & 0x20:
+            continue
+        if bits & 0x10:  # negative
+            value -= 1 << shift
+        numbers.append(value + (numbers[-2] if len(numbers) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError("run lengths that end within a number")
+    return numbers

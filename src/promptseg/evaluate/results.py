@@ -20,7 +20,7 @@ __all__ = ["Results"]
 
 _OURS = (
     *("run.json", "rows.csv", "rows.parquet", "summary.csv", "report.html"),
-    *("embeddings.npz", "parts", "failures", "tables"),
+    *("embeddings.npz", "parts", "failures", "tables", "plots"),
 )
 _WORST = 5  # pictures kept of each task
 
@@ -103,7 +103,7 @@ class Results:
         """
         rows: list[Row] = []
         pictures: list[dict[str, Any]] = []
-        vectors: dict[tuple[str, ...], np.ndarray] = {}
+        embeddings: dict[tuple[str, ...], tuple[Row, np.ndarray]] = {}
         for file in sorted(self.parts.rglob("part.json")):
             part = Part(file.parent)
             own = part.rows()
@@ -112,11 +112,11 @@ class Results:
             vector = part.embedding()
             if own and vector is not None:
                 first = own[0]
-                vectors.setdefault((first.model, first.dataset, first.modality, first.case), vector)
+                embeddings.setdefault((first.model, first.dataset, first.case), (first, vector))
         write_rows(rows, self.folder / "rows.csv")
         if parquet:
             self._write_parquet(rows)
-        self._write_embeddings(vectors)
+        self._write_embeddings(list(embeddings.values()))
         self._write_failures(pictures)
         return rows
 
@@ -128,16 +128,20 @@ class Results:
         with atomic_path(self.folder / "rows.parquet") as temporary:
             parquet.write_table(pyarrow.table(columns or {c: [] for c in COLUMNS}), temporary)
 
-    def _write_embeddings(self, vectors: dict[tuple[str, ...], np.ndarray]) -> None:
-        """One array per model, `MODEL`, with `MODEL:labels` of (dataset, modality, case)."""
-        arrays: dict[str, Any] = defaultdict(list)
-        for (model, *labels), vector in vectors.items():
-            arrays[model].append(vector)
-            arrays[f"{model}:labels"].append(labels)
-        if arrays:
-            with atomic_path(self.folder / "embeddings.npz") as temporary:
-                stacked: dict[str, Any] = {name: np.array(rows) for name, rows in arrays.items()}
-                np.savez_compressed(temporary, **stacked)
+    def _write_embeddings(self, embeddings: list[tuple[Row, np.ndarray]]) -> None:
+        """`vectors` (n, channels) with the `labels` (modality), `models`, `datasets` and `cases`."""
+        if not embeddings:
+            return
+        rows = [row for row, _ in embeddings]
+        with atomic_path(self.folder / "embeddings.npz") as temporary:
+            np.savez_compressed(
+                temporary,
+                vectors=np.stack([vector for _, vector in embeddings]),
+                labels=np.array([row.modality for row in rows]),
+                models=np.array([row.model for row in rows]),
+                datasets=np.array([row.dataset for row in rows]),
+                cases=np.array([row.case for row in rows]),
+            )
 
     def _write_failures(self, pictures: Iterable[dict[str, Any]]) -> None:
         """The worst answers of each task, as pictures with an index.json."""
@@ -152,9 +156,8 @@ class Results:
             entries.sort(key=lambda e: float("-inf") if e["dsc"] != e["dsc"] else e["dsc"])
             for entry in entries[:_WORST]:
                 folder.mkdir(parents=True, exist_ok=True)
-                name = f"{len(index):05d}.png"
-                shutil.copyfile(entry["file"], folder / name)
-                index.append({**entry, "file": name})
+                shutil.copyfile(entry["file"], folder / entry["file"].name)
+                index.append({**entry, "file": entry["file"].name})
         if index:
             with atomic_path(folder / "index.json") as temporary:
                 temporary.write_text(json.dumps(index, indent=1), encoding="utf-8")

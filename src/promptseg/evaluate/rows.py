@@ -63,6 +63,11 @@ class Row(NamedTuple):
     seconds: float | None
     note: str = ""
 
+    @property
+    def place(self) -> tuple[str, str, str, str, str]:
+        """Which mask was scored: patient, case, object, slice and frame, as written."""
+        return self.patient, self.case, self.object, _text(self.slice), _text(self.frame)
+
 
 COLUMNS: tuple[str, ...] = Row._fields
 _WHOLE = {"slice", "frame", "step", "truth_size", "found_size"}

@@ -79,7 +79,12 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> in
         labels = _labels({name: loaded[name] for name in job.model})
     shared = {k: v for k, v in job.to_json().items() if k not in _NOT_SHARED}
     results = Results(job.output, shared, job.overwrite)
-    run = _Run(job, results, datasets, loaded, predictions, labels, _leaks(job, datasets))
+    failed = [
+        {"dataset": d.name, "case": case, "model": "", "error": what}
+        for d in datasets
+        for case, what in d.missing
+    ]
+    run = _Run(job, results, datasets, loaded, predictions, labels, _leaks(job, datasets), failed)
     try:
         with _Crew(
             job, Bench(_options(job), results.parts, job.device, loaded, predictions), threads
@@ -350,7 +355,11 @@ def _report(run: _Run) -> None:
 
     job = run.job
     options = ReportOptions(
-        holm=job.holm, baseline=job.baseline, published=job.published, images=job.pictures
+        holm=job.holm,
+        baseline=job.baseline,
+        published=job.published,
+        images=job.pictures,
+        overwrite=True,
     )
     path = write_report(run.results.folder, options)
     if not job.quiet:

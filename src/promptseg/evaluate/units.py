@@ -23,6 +23,7 @@ from promptseg.evaluate.protocols import (
     given,
     planar,
 )
+from promptseg.evaluate.report.failures import picture_name
 from promptseg.evaluate.rows import Row, read_rows, write_rows
 from promptseg.evaluate.settings import Setting
 from promptseg.formats.files import atomic_path
@@ -197,14 +198,14 @@ class Bench:
             found = self.predictions[unit.dataset.name].of(unit.case, image, truth)
             answers = given(scene, [found.objects[k] for k in _places(objects, truth)], found.notes)
         rows: list[Row] = []
-        worst: dict[tuple[str, str], Scored] = {}
+        worst: dict[tuple[str, ...], Scored] = {}
         for scored in answers:
             rows.append(scored.row)
             _keep_worst(worst, scored)
         embedding = scene.mean_embedding() if rows and isinstance(scene, Scene) else None
         pictures = []
-        for k, scored in enumerate(worst.values() if unit.dataset.may_publish_images else ()):
-            name = f"worst-{k}.png"
+        for scored in worst.values() if unit.dataset.may_publish_images else ():
+            name = picture_name(scored.row)
             with atomic_path(part.folder / name) as temporary:
                 draw(image, scored.view(), intensity).save(temporary)
             pictures.append({"file": name, **_identity(scored.row)})
@@ -230,13 +231,13 @@ def model_label(name: str, predictor: Predictor) -> str:
     return card if name == card else f"{card} ({predictor.weights.stem})"
 
 
-def _keep_worst(worst: dict[tuple[str, str], Scored], scored: Scored) -> None:
+def _keep_worst(worst: dict[tuple[str, ...], Scored], scored: Scored) -> None:
     """Keep the answer with the lowest DSC for each prompt and target; of equal ones the first.
 
     Corrections: the last step counts, as it is what the user is left with.
     """
     row = scored.row
-    key = (row.prompt, row.target)
+    key = (row.prompt, row.setting, row.target)
     kept = worst.get(key)
     if (
         kept is None

@@ -77,7 +77,8 @@ def read_embeddings(path: Path) -> tuple[NDArray[np.float64], Sequence[str]]:
     """Vectors and their labels.
 
     Args:
-        path: .npz with `vectors` (n, d) and `labels` (n,), or .csv with a column `label` and d columns
+        path: .npz with `vectors` (n, d), `labels` (n,) and perhaps `models` (n,), the first of which
+            is taken alone; or .csv with a column `label` and d columns
             of numbers.
 
     Raises:
@@ -86,7 +87,11 @@ def read_embeddings(path: Path) -> tuple[NDArray[np.float64], Sequence[str]]:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as archive:
-                return archive["vectors"].astype(np.float64), [str(v) for v in archive["labels"]]
+                vectors, labels = archive["vectors"].astype(np.float64), archive["labels"]
+                if "models" in archive:  # those of several models share no space
+                    first = archive["models"] == archive["models"][0]
+                    vectors, labels = vectors[first], labels[first]
+                return vectors, [str(label) for label in labels]
         with path.open(encoding="utf-8", newline="") as stream:
             lines = list(csv.DictReader(stream))
         labels = [line.pop("label") for line in lines]

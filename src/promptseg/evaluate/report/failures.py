@@ -9,7 +9,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from promptseg.evaluate.report.quantities import NAMES
 from promptseg.evaluate.report.results import Results, Row
@@ -36,7 +36,28 @@ class Failure(NamedTuple):
     remark: str
 
 
-def picture_name(row: Row) -> str:
+class Scored(Protocol):
+    """What names the picture of a mask; both kinds of rows have it."""
+
+    @property
+    def model(self) -> str: ...  # noqa: D102
+    @property
+    def prompt(self) -> str: ...  # noqa: D102
+    @property
+    def setting(self) -> str: ...  # noqa: D102
+    @property
+    def dataset(self) -> str: ...  # noqa: D102
+    @property
+    def target(self) -> str: ...  # noqa: D102
+    @property
+    def case(self) -> str: ...  # noqa: D102
+    @property
+    def step(self) -> int: ...  # noqa: D102
+    @property
+    def place(self) -> tuple[str, str, str, str, str]: ...  # noqa: D102
+
+
+def picture_name(row: Scored) -> str:
     """File name of a mask's picture in the folder `failures` of the results; unique and portable."""
     identity = (row.model, row.prompt, row.setting, row.dataset, row.target, *row.place)
     text = "\n".join((*identity, str(row.step)))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from promptseg.errors import InputError
 from promptseg.evaluate.recommend import Score, cross_check, evidence_of, matched, read_results
+from promptseg.models.evidence import evidence, evidence_to_csv
 
 LITE, MOBILE = "lite-medsam", "mobile-sam"
 COLUMNS = [
@@ -146,3 +148,18 @@ def test_a_dataset_is_scored_with_the_choice_of_the_others() -> None:
     assert check.pays
     with pytest.raises(InputError, match="two models and two datasets"):
         cross_check(scores[:2], "box", "2d")
+
+
+@pytest.mark.data
+def test_the_committed_table_comes_out_of_the_committed_results(data_root: Path) -> None:
+    from evidence import committed_scores
+
+    kept = matched(committed_scores())
+    weights = {row.model: row.weights_sha256 for row in evidence()}
+    made = [row for how in ("2d", "3d") for row in evidence_of(_of(kept, how), weights)]
+    facts = [replace(row, source="", date="") for row in evidence()]
+    assert evidence_to_csv(made) == evidence_to_csv(facts)
+
+
+def _of(scores: list[Score], protocol: str) -> list[Score]:
+    return [s for s in scores if s.protocol == protocol]

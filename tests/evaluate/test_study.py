@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from fakes import BrightPredictor
 from promptseg.cli.main import main
-from promptseg.errors import InputError, PromptsegError
+from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.evaluate.study import (
     PHASES,
     Finished,
@@ -26,6 +30,10 @@ from promptseg.evaluate.study import (
 )
 from promptseg.evaluate.study.clock import Moment, now, seconds_between
 from promptseg.evaluate.study.render import as_csv, as_latex
+from promptseg.image import Image
+from promptseg.segment.predictor import Embedding
+from promptseg.segment.segmenter import Segmenter
+from promptseg.segment.session import Session
 
 OF_CASE = '{"study": "a", "case": "b", "expert": "c", '
 
@@ -131,6 +139,25 @@ def test_the_models_time_is_not_the_experts(log: StudyLog, clock: Clock) -> None
         pass
 
 
+def test_a_session_records_the_models_time(log: StudyLog, clock: Clock) -> None:
+    class Slow(BrightPredictor):
+        def encode(self, *slices: Any, **how: Any) -> list[Embedding]:
+            clock.wait(4)
+            return super().encode(*slices, **how)
+
+    pixels = np.zeros((32, 32), np.uint8)
+    pixels[8:16, 8:16] = 200
+    session = Session(
+        Segmenter(Slow()), Image.from_array(pixels), timed=lambda: log.inference("010", "1")
+    )
+    log.start("010", "1", "marker")
+    clock.wait(10)
+    session.add_box((6, 6, 18, 18))
+    clock.wait(1)
+    log.stop()
+    assert [(f.phase, f.seconds) for f in log.state.finished] == [("inference", 4), ("marker", 11)]
+
+
 def test_experts_share_a_log_and_each_is_in_one_phase(log: StudyLog, clock: Clock) -> None:
     log.start("010", "1", "manual")
     log.start("010", "2", "marker")
@@ -176,6 +203,19 @@ def test_half_a_line_at_the_end_is_no_line_and_is_mended(log: StudyLog) -> None:
     log.path.write_bytes(whole.rstrip(b"\n"))  # an editor took the end of the line
     log.add("010", "1", "manual", 7)
     assert [f.seconds for f in read_log(log.path).finished] == [5, 7]
+
+
+def test_a_full_disk_is_said_and_loses_no_other_line(
+    log: StudyLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.add("010", "1", "manual", 5)
+    write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda file, line: write(file, line[:20]))
+        with pytest.raises(OutputError, match="a log that can be written"):
+            log.add("010", "1", "manual", 6)
+    log.add("010", "1", "manual", 7)
+    assert [f.seconds for f in log.state.finished] == [5, 7]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -29,7 +30,9 @@ def append_line(path: Path, content: dict[str, Any]) -> None:
         _mend(path)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            os.write(descriptor, line)  # one call: lines of two programs never mix
+            written = os.write(descriptor, line)  # one call: lines of two programs never mix
+            if written < len(line):  # what there is of it is cut off next time
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

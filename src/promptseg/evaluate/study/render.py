@@ -40,7 +40,7 @@ def remarks(table: StudyTable) -> list[str]:
     """What has to be said below the table."""
     said = ["saving = 1 - mean assisted time / mean manual time, over the cases done both ways"]
     if table.incomplete:
-        said.append(f"{table.incomplete} rows lack an arm or a phase and are in no mean")
+        said.append(f"in no mean, as an arm or a phase is missing: {table.incomplete}")
     return said
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from promptseg.errors import InputError
 from promptseg.evaluate.report import content, extra, overview
-from promptseg.evaluate.report.blocks import Block, Section, arrange
+from promptseg.evaluate.report.blocks import ALL, Block, Section, arrange
 from promptseg.evaluate.report.compare import Line, baseline_of, compare
 from promptseg.evaluate.report.content import Plot
 from promptseg.evaluate.report.definitions import definitions
@@ -71,8 +71,8 @@ def write_report(results: Path, options: ReportOptions = ReportOptions()) -> Pat
         check_output(path, options.overwrite)
     baseline = baseline_of(found, options.baseline)
     lines = compare(found, baseline, options.holm, options.resamples, options.seed)
-    composed = _compose(found, lines, baseline, options)
     write_summary(summary, lines)
+    composed = _compose(found, lines, baseline, options)
     for name, table in _tables(composed):
         write_table(results / "tables", name, table)
     for plot in _all_plots(composed):
@@ -84,6 +84,8 @@ def write_report(results: Path, options: ReportOptions = ReportOptions()) -> Pat
 
 
 def _compose(found: Results, lines: list[Line], baseline: str, options: ReportOptions) -> Page:
+    pooled = [line for line in lines if line.task == ALL]
+    lines = [line for line in lines if line.task != ALL]
     warnings = [*found.warnings, *_listed_warnings(found)]
     blocks: dict[Section, list[Block]] = {}
     for block in arrange(found):
@@ -97,7 +99,7 @@ def _compose(found: Results, lines: list[Line], baseline: str, options: ReportOp
     plots += extra.embedding_plots(found, warnings)
     return Page(
         f"Evaluation of {', '.join(found.models)}",
-        overview.headline(lines),
+        overview.headline(lines, pooled),
         sections,
         plots,
         _published(found, warnings) if options.published else None,

@@ -237,10 +237,12 @@ def test_training_sizes_and_embeddings_are_drawn_where_they_are(tmp_path):
     ]
     write_results(tmp_path, rows)
     vectors = np.random.default_rng(0).random((20, 8))
-    np.savez(tmp_path / "embeddings.npz", vectors=vectors, labels=["CT", "MR"] * 10)
+    maps = np.random.default_rng(1).random((20, 8, 4, 4))
+    np.savez(tmp_path / "embeddings.npz", vectors=vectors, maps=maps, labels=["CT", "MR"] * 10)
     text = write_report(tmp_path).read_text(encoding="utf-8")
     assert "number of training images" in text
     assert "20 image embeddings of 8 numbers" in text
+    assert text.count("data:image/png") == 20
     np.savez(tmp_path / "embeddings.npz", something=vectors)
     with pytest.raises(InputError, match="embeddings"):
         write_report(tmp_path, ReportOptions(overwrite=True))

@@ -96,12 +96,13 @@ def _compose(found: Results, lines: list[Line], baseline: str, options: ReportOp
     ]
     sizes = extra.training_sizes(found)
     plots = extra.training_plots(sizes, "training sizes", "This run", warnings)
-    plots += extra.embedding_plots(found, warnings)
+    embedding_plots, pictures = extra.embedding_view(found, options.images, warnings)
     return Page(
         f"Evaluation of {', '.join(found.models)}",
         overview.headline(lines, pooled),
         sections,
-        plots,
+        plots + embedding_plots,
+        pictures,
         _published(found, warnings) if options.published else None,
         definitions(baseline, len(found.models) > 1, options.holm, options.resamples, options.seed),
         warnings + _absent(lines),

@@ -283,3 +283,20 @@ def _row(made: dict[str, Any], dsc: float, **changes: str) -> Any:
     scores = (dsc, *(float("nan"),) * 5)
     fixed = {"step": 0, "scores": scores, "predicted": 0.5, "train_size": float("nan")}
     return Row(**{**words, **fixed, **changes})
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_one_mask_or_many_models(tmp_path, count):
+    one = next(r for r in made_rows() if r["prompt"] == "box")
+    rows = [{**one, "model": f"model-{i}", "dsc": i / 20} for i in range(count)]
+    outline = _outline(write_report(write_results(tmp_path, rows)))
+    assert outline.open == []
+    assert f"model-{count - 1}" in outline.text
+
+
+def test_a_run_without_any_value_is_reported(tmp_path):
+    made = [r for r in made_rows(patients=1) if r["prompt"] == "box"]
+    rows = [{**r, **dict.fromkeys(("dsc", "nsd", "iou", "hd95", "asd"), "nan")} for r in made]
+    text = _outline(write_report(write_results(tmp_path, rows))).text
+    assert f"{len(rows)} rows have no DSC" in text
+    assert "n/a" in text

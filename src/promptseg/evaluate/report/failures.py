@@ -74,7 +74,7 @@ def _failure(folder: Path, row: Row, images: bool, allowed: bool) -> Failure:
     name = picture_name(row)
     path = folder / FOLDER / name
     if not path.is_file():
-        return Failure(row, "", "no picture was kept")
+        return Failure(row, "", "no picture was kept" if path.parent.exists() else "")
     if not images:
         return Failure(row, "", f"pictures were not asked for; see {FOLDER}/{name}")
     if not allowed:

@@ -71,8 +71,8 @@ def write_report(results: Path, options: ReportOptions = ReportOptions()) -> Pat
         check_output(path, options.overwrite)
     baseline = baseline_of(found, options.baseline)
     lines = compare(found, baseline, options.holm, options.resamples, options.seed)
-    write_summary(summary, lines)
     composed = _compose(found, lines, baseline, options)
+    write_summary(summary, lines)
     for name, table in _tables(composed):
         write_table(results / "tables", name, table)
     for plot in _all_plots(composed):

@@ -206,20 +206,22 @@ def test_without_matplotlib_the_report_lacks_only_plots(tmp_path, monkeypatch):
 
 def test_a_page_that_grows_too_large_leaves_plots_in_their_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("promptseg.evaluate.report.html.MOST_BYTES", 60_000)
-    path = write_report(write_results(tmp_path, made_rows(), made_run()))
+    rows = [r for r in made_rows() if r["prompt"] == "box"]
+    path = write_report(write_results(tmp_path, rows, made_run()))
     text = path.read_text(encoding="utf-8")
     assert "to keep this page small" in text
     assert "see plots/" in text
     assert text.count("<svg") < len(list((tmp_path / "plots").glob("*.svg")))
 
 
-def test_the_same_results_give_the_same_files(page, tmp_path):
-    write_results(tmp_path, made_rows(), made_run())
-    again = write_report(tmp_path, ReportOptions(published=True))
-    for path in page.parent.rglob("*"):
-        if path.is_file():
-            assert (tmp_path / path.relative_to(page.parent)).read_bytes() == path.read_bytes()
-    assert again.read_bytes() == page.read_bytes()
+def test_the_same_results_give_the_same_files(tmp_path):
+    rows = [r for r in made_rows(patients=6) if r["prompt"] == "box"]
+    one, two = (write_results(tmp_path / name, rows, made_run()) for name in ("one", "two"))
+    write_report(one)
+    write_report(two)
+    names = [path.relative_to(one) for path in one.rglob("*") if path.is_file()]
+    assert len(names) > 8
+    assert all((one / name).read_bytes() == (two / name).read_bytes() for name in names)
 
 
 def test_a_run_without_run_json_is_reported_with_a_warning(tmp_path):
@@ -235,10 +237,12 @@ def test_training_sizes_and_embeddings_are_drawn_where_they_are(tmp_path):
     ]
     write_results(tmp_path, rows)
     vectors = np.random.default_rng(0).random((20, 8))
-    np.savez(tmp_path / "embeddings.npz", vectors=vectors, labels=["CT", "MR"] * 10)
+    maps = np.random.default_rng(1).random((20, 8, 4, 4))
+    np.savez(tmp_path / "embeddings.npz", vectors=vectors, maps=maps, labels=["CT", "MR"] * 10)
     text = write_report(tmp_path).read_text(encoding="utf-8")
     assert "number of training images" in text
     assert "20 image embeddings of 8 numbers" in text
+    assert text.count("data:image/png") == 20
     np.savez(tmp_path / "embeddings.npz", something=vectors)
     with pytest.raises(InputError, match="embeddings"):
         write_report(tmp_path, ReportOptions(overwrite=True))
@@ -279,3 +283,20 @@ def _row(made: dict[str, Any], dsc: float, **changes: str) -> Any:
     scores = (dsc, *(float("nan"),) * 5)
     fixed = {"step": 0, "scores": scores, "predicted": 0.5, "train_size": float("nan")}
     return Row(**{**words, **fixed, **changes})
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_one_mask_or_many_models(tmp_path, count):
+    one = next(r for r in made_rows() if r["prompt"] == "box")
+    rows = [{**one, "model": f"model-{i}", "dsc": i / 20} for i in range(count)]
+    outline = _outline(write_report(write_results(tmp_path, rows)))
+    assert outline.open == []
+    assert f"model-{count - 1}" in outline.text
+
+
+def test_a_run_without_any_value_is_reported(tmp_path):
+    made = [r for r in made_rows(patients=1) if r["prompt"] == "box"]
+    rows = [{**r, **dict.fromkeys(("dsc", "nsd", "iou", "hd95", "asd"), "nan")} for r in made]
+    text = _outline(write_report(write_results(tmp_path, rows))).text
+    assert f"{len(rows)} rows have no DSC" in text
+    assert "n/a" in text

@@ -14,6 +14,7 @@ from scipy.stats import rankdata, wilcoxon
 from evaluate.made_results import made_rows, made_run, write_results
 from promptseg.errors import InputError, OutputError
 from promptseg.evaluate.report import ReportOptions, write_report
+from promptseg.evaluate.report.blocks import ALL
 from promptseg.evaluate.report.compare import compare
 from promptseg.evaluate.report.latex import escape, latex_table
 from promptseg.evaluate.report.results import read_results
@@ -36,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def summary(folder: Path) -> list[dict[str, str]]:
     write_report(folder, ReportOptions(baseline="lite-medsam"))
-    return _read(folder / "summary.csv")
+    return [line for line in _read(folder / "summary.csv") if line["dataset"] != "all"]
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,26 @@ def test_marks_follow_from_paired_patients(summary, samples):
     assert seen >= {"", "*", "\u2020"}
 
 
+def test_all_tasks_together_pair_a_patient_once(folder, summary, samples):
+    """A patient is averaged over all targets of a data set; p02 of another data set is another one."""
+    line = next(
+        n
+        for n in _read(folder / "summary.csv")
+        if n["dataset"] == "all" and n["metric"] == "dsc" and n["model"] == "medsam"
+    )
+    apart = []
+    for tasks in ((("abdomen", "liver"), ("abdomen", "spleen")), (("polyps", "polyp"),)):
+        means = {}
+        for model in ("medsam", "lite-medsam"):
+            rows = [v for t in tasks for v in samples["2d", "box", "0", *t, "dsc"][model]]
+            means[model] = _per_patient(rows)
+        apart += [means["medsam"][p] - means["lite-medsam"][p] for p in means["medsam"]]
+    assert (line["baseline_pairs"], line["patients"], line["n"]) == ("24", "24", "72")
+    assert float(line["baseline_p"]) == pytest.approx(
+        wilcoxon(apart, method="exact").pvalue, rel=1e-5
+    )
+
+
 def test_ranks_and_places(summary, samples):
     for line in summary:
         if line["metric"] == "volume_difference":
@@ -139,14 +160,19 @@ def test_holm_families_are_tables(folder):
     families = defaultdict(list)
     for before, after in zip(raw, adjusted, strict=True):
         if before.against_baseline:
-            key = (before.section, before.step, before.quantity.name)
+            key = (before.section, before.step, before.quantity.name, before.task == ALL)
             families[key].append((before.against_baseline.p, after.against_baseline.p))
+    sizes = set()
     for family in families.values():
-        assert len(family) == 6  # three tasks, two models
         ordered = sorted(family)
-        assert ordered[0][1] == pytest.approx(min(1, 6 * ordered[0][0]))
+        assert ordered[0][1] == pytest.approx(min(1, len(family) * ordered[0][0]))
+        sizes.add(len(family))
         assert ordered[-1][1] >= ordered[-1][0]
         assert [b for _, b in ordered] == sorted(b for _, b in ordered)
+    assert sizes == {
+        2,
+        6,
+    }  # two models against the baseline, on all tasks together or on three tasks
 
 
 def test_rows_without_a_value_and_missing_rows_are_counted(tmp_path):
@@ -155,7 +181,8 @@ def test_rows_without_a_value_and_missing_rows_are_counted(tmp_path):
     rows[1]["dsc"] = ""
     lost = rows.pop(5)
     write_report(write_results(tmp_path, rows), ReportOptions(images=False))
-    lines = {n["model"]: n for n in _read(tmp_path / "summary.csv") if n["metric"] == "dsc"}
+    summary = [n for n in _read(tmp_path / "summary.csv") if n["dataset"] != "all"]
+    lines = {n["model"]: n for n in summary if n["metric"] == "dsc"}
     for model, line in lines.items():
         blank = [r for r in rows[:2] if r["model"] == model]
         assert int(line["unvalued"]) == len(blank)
@@ -175,7 +202,8 @@ def test_slices_of_one_scan_are_no_pairs(tmp_path):
     many = [{**r, "slice": 10 * k + r["slice"]} for r in rows for k in range(20)]
     write_report(write_results(tmp_path, many))
     lines = [n for n in _read(tmp_path / "summary.csv") if n["baseline_model"]]
-    assert {(n["baseline_pairs"], n["baseline_p"], n["marks"]) for n in lines} == {("2", "n/a", "")}
+    found = {(n["baseline_pairs"], n["baseline_p"], n["marks"]) for n in lines}
+    assert found == {("2", "n/a", ""), ("4", "n/a", "")}  # the latter in both data sets together
     assert all("at least 6" in n["baseline_note"] for n in lines)
 
 
@@ -192,7 +220,7 @@ def test_infinite_distances_stay(tmp_path):
 def test_a_patient_defaults_to_the_case(tmp_path):
     rows = [{**r, "patient": ""} for r in made_rows(("medsam",)) if r["prompt"] == "box"]
     write_report(write_results(tmp_path, rows))
-    assert {n["patients"] for n in _read(tmp_path / "summary.csv")} == {"12"}
+    assert {n["patients"] for n in _read(tmp_path / "summary.csv")} == {"12", "24"}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from promptseg.evaluate.report.statistics import (
+    _drawn_means,
+    _drawn_medians,
     bootstrap,
     holm,
     mean_per_group,
@@ -144,6 +146,18 @@ def test_bootstrap_draws_patients_as_a_whole():
         assert found == pytest.approx(expected, abs=0.03)
     alone, _ = bootstrap(values, np.arange(40))
     assert alone.high - alone.low < mean.high - mean.low
+
+
+@pytest.mark.parametrize("size", [2, 9, 40, 101])
+def test_drawn_means_and_medians_are_those_of_the_pooled_values(size):
+    rng = np.random.default_rng(size)
+    values = np.sort(rng.integers(0, 15, size) / 10)
+    member = np.unique(rng.integers(0, 5, size), return_inverse=True)[1]
+    people = member.max() + 1
+    draws = rng.multinomial(people, np.full(people, 1 / people), size=200).astype(float)
+    pools = [np.repeat(values, times[member].astype(int)) for times in draws]
+    assert _drawn_means(values, member, draws) == pytest.approx([p.mean() for p in pools])
+    assert _drawn_medians(values, member, draws).tolist() == [np.median(p) for p in pools]
 
 
 def test_bootstrap_median_of_one_resample_is_the_median_of_the_drawn_masks():

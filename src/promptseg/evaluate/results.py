@@ -103,16 +103,17 @@ class Results:
         """
         rows: list[Row] = []
         pictures: list[dict[str, Any]] = []
-        embeddings: dict[tuple[str, ...], tuple[Row, np.ndarray]] = {}
+        embeddings: dict[tuple[str, ...], tuple[Row, np.ndarray, np.ndarray]] = {}
         for file in sorted(self.parts.rglob("part.json")):
             part = Part(file.parent)
             own = part.rows()
             rows += own
             pictures += part.pictures()
-            vector = part.embedding()
-            if own and vector is not None:
+            embedding = part.embedding()
+            if own and embedding is not None:
                 first = own[0]
-                embeddings.setdefault((first.model, first.dataset, first.case), (first, vector))
+                key = (first.model, first.dataset, first.case)
+                embeddings.setdefault(key, (first, *embedding))
         write_rows(rows, self.folder / "rows.csv")
         if parquet:
             self._write_parquet(rows)
@@ -128,19 +129,25 @@ class Results:
         with atomic_path(self.folder / "rows.parquet") as temporary:
             parquet.write_table(pyarrow.table(columns or {c: [] for c in COLUMNS}), temporary)
 
-    def _write_embeddings(self, embeddings: list[tuple[Row, np.ndarray]]) -> None:
-        """`vectors` (n, channels) with the `labels` (modality), `models`, `datasets` and `cases`."""
+    def _write_embeddings(self, embeddings: list[tuple[Row, np.ndarray, np.ndarray]]) -> None:
+        """`vectors` (n, channels) with `labels` (modality), `models`, `datasets` and `cases`; and of
+        one case of each modality the `maps` (m, 3, h, w) with `map_labels`."""
         if not embeddings:
             return
-        rows = [row for row, _ in embeddings]
+        rows = [row for row, _, _ in embeddings]
+        shown = {
+            r.modality: (r, map_) for r, _, map_ in reversed(embeddings) if r.model == rows[0].model
+        }
         with atomic_path(self.folder / "embeddings.npz") as temporary:
             np.savez_compressed(
                 temporary,
-                vectors=np.stack([vector for _, vector in embeddings]),
+                vectors=np.stack([vector for _, vector, _ in embeddings]),
                 labels=np.array([row.modality for row in rows]),
                 models=np.array([row.model for row in rows]),
                 datasets=np.array([row.dataset for row in rows]),
                 cases=np.array([row.case for row in rows]),
+                maps=np.stack([map_ for _, map_ in shown.values()]),
+                map_labels=np.array([f"{m}, {r.dataset}" for m, (r, _) in shown.items()]),
             )
 
     def _write_failures(self, pictures: Iterable[dict[str, Any]]) -> None:

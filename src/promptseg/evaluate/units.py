@@ -112,22 +112,25 @@ class Part:
             for entry in self._read().get("pictures", [])
         ]
 
-    def embedding(self) -> np.ndarray | None:
-        """Mean of an image embedding over its places, (channels,) float32; None if there is none."""
-        path = self.folder / "embedding.npy"
-        return np.load(path) if path.exists() else None
+    def embedding(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """What `Scene.embedding` gave; None if there is none."""
+        path = self.folder / "embedding.npz"
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as archive:
+            return archive["mean"], archive["components"]
 
     def write(
         self,
         rows: list[Row],
         request: dict[str, Any],
         pictures: list[dict[str, Any]],
-        embedding: np.ndarray | None,
+        embedding: tuple[np.ndarray, np.ndarray] | None,
     ) -> None:
         """Put the results there; `part.json`, which makes them count, comes last."""
         if embedding is not None:
-            with atomic_path(self.folder / "embedding.npy") as temporary:
-                np.save(temporary, embedding)
+            with atomic_path(self.folder / "embedding.npz") as temporary:
+                np.savez_compressed(temporary, mean=embedding[0], components=embedding[1])
         write_rows(rows, self.folder / "rows.csv")
         with atomic_path(self.folder / "part.json") as temporary:
             facts = {"request": _plain(request), "pictures": pictures}
@@ -202,7 +205,7 @@ class Bench:
         for scored in answers:
             rows.append(scored.row)
             _keep_worst(worst, scored)
-        embedding = scene.mean_embedding() if rows and isinstance(scene, Scene) else None
+        embedding = scene.embedding() if rows and isinstance(scene, Scene) else None
         pictures = []
         for scored in worst.values() if unit.dataset.may_publish_images else ():
             name = picture_name(scored.row)

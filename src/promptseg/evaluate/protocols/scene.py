@@ -14,6 +14,7 @@ from promptseg.evaluate.options import EvaluateOptions, Protocol
 from promptseg.evaluate.prompting.first import PromptKind, kind_of
 from promptseg.evaluate.prompting.seeds import generator
 from promptseg.evaluate.protocols.labelled import Labelled
+from promptseg.evaluate.report.embeddings import principal_components
 from promptseg.image import Segment
 from promptseg.intensity import choose_intensity
 from promptseg.segment.predictor import Embedding, Predictor
@@ -75,19 +76,22 @@ class Scene(Labelled):
         place = (self.dataset.name, self.case.name, segment.name, index, kind)
         return generator(self.options.seed, *place)
 
-    def mean_embedding(self) -> NDArray[np.float32]:
-        """The embedding nearest to the middle of the objects, averaged over its places.
+    def embedding(self) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
+        """The embedding of the slice nearest to the middle of the objects, of those encoded.
 
         Returns:
-            (channels,) float32.
+            Its mean over all places, (channels,), and its three main components, (3, h, w).
         """
         extents = [s.region[0] for s in self.objects] if self.image.kind != "picture" else []
         middle = (
             min((r.start for r in extents), default=0) + max((r.stop for r in extents), default=0)
         ) // 2
         nearest = min(self.stack.cached, key=lambda k: (abs(k - middle), k))
-        features = self.stack.embedding(nearest).features[0].float()
-        return np.asarray(features.flatten(1).mean(1).cpu().numpy(), dtype=np.float32)
+        map_ = self.stack.embedding(nearest).features[0].float().cpu()
+        features = map_.flatten(1).numpy()
+        components, _ = principal_components(features.T.astype(np.float64), 3)
+        width = map_.shape[-1]
+        return features.mean(axis=1), components.T.reshape(3, -1, width).astype(np.float16)
 
     def clock(self) -> Callable[[], float]:
         """A stopwatch that leaves out the encoding of slices; call it for the seconds so far."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from promptseg.evaluate.report.quantities import NAMES, Quantity
 from promptseg.evaluate.report.results import Results, Row
 
-__all__ = ["Block", "Section", "Task", "arrange"]
+__all__ = ["ALL", "Block", "Section", "Task", "arrange", "pool"]
 
 
 class Section(NamedTuple):
@@ -40,6 +40,10 @@ class Task(NamedTuple):
         return f"{self.dataset}: {self.target}"
 
 
+ALL = Task("all", "all")
+"""Stands for every task of a section together."""
+
+
 @dataclass(frozen=True)
 class Block:
     """Scores of every model of a section on one task at one step.
@@ -47,7 +51,8 @@ class Block:
     Attributes:
         section, task, step, modality: what the block is about.
         models: (models,) names of all models of the section, with or without rows here.
-        patients: (units,) number of the patient that each scored mask belongs to.
+        people: names of the patients, with their data set.
+        patients: (units,) which of them each scored mask belongs to.
         present: (models, units) whether the model has a row for the mask.
         scores: (models, units, quantities) in the order of `quantities.NAMES`; NaN: no value or row.
     """
@@ -57,6 +62,7 @@ class Block:
     step: int
     modality: str
     models: list[str]
+    people: list[tuple[str, str]]
     patients: NDArray[np.int64]
     present: NDArray[np.bool_]
     scores: NDArray[np.float64]
@@ -83,11 +89,31 @@ def arrange(results: Results) -> Iterator[Block]:
 
 def _block(section: Section, task: Task, step: int, models: list[str], rows: list[Row]) -> Block:
     units = {place: i for i, place in enumerate(sorted({row.place for row in rows}))}
-    people = {name: i for i, name in enumerate(sorted({row.patient for row in rows}))}
+    names = sorted({row.patient for row in rows})
+    people = {name: i for i, name in enumerate(names)}
     present = np.zeros((len(models), len(units)), dtype=bool)
     scores = np.full((len(models), len(units), len(NAMES)), np.nan)
     for row in rows:
         at = models.index(row.model), units[row.place]
         present[at], scores[at] = True, row.scores
     patients = np.array([people[patient] for patient, *_ in units], dtype=np.int64)
-    return Block(section, task, step, rows[0].modality, models, patients, present, scores)
+    known = [(task.dataset, name) for name in names]
+    return Block(section, task, step, rows[0].modality, models, known, patients, present, scores)
+
+
+def pool(blocks: Sequence[Block]) -> Block:
+    """All tasks of a section and step as one; a patient stays one over all targets of a data set."""
+    first = blocks[0]
+    people = sorted({person for block in blocks for person in block.people})
+    number = {person: i for i, person in enumerate(people)}
+    return replace(
+        first,
+        task=ALL,
+        modality="",
+        people=people,
+        patients=np.concatenate(
+            [np.array([number[p] for p in block.people])[block.patients] for block in blocks]
+        ),
+        present=np.concatenate([block.present for block in blocks], axis=1),
+        scores=np.concatenate([block.scores for block in blocks], axis=1),
+    )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from promptseg.errors import InputError
 from promptseg.evaluate.report import statistics
-from promptseg.evaluate.report.blocks import Block, Section, Task, arrange
+from promptseg.evaluate.report.blocks import ALL, Block, Section, Task, arrange, pool
 from promptseg.evaluate.report.quantities import QUANTITIES, Quantity
 from promptseg.evaluate.report.results import Results
 
@@ -120,18 +120,23 @@ def baseline_of(results: Results, wanted: str | None) -> str:
 def compare(
     results: Results, baseline: str, holm: bool = False, resamples: int = 1000, seed: int = 0
 ) -> list[Line]:
-    """Every line of the summary, by section, task, step, quantity and model.
+    """Every line of the summary, by section, task, step, quantity and model; last, all tasks together.
 
     Args:
         results: of an evaluation.
         baseline: name of the model that others are compared with.
-        holm: adjust p values for the number of tests of a kind in a table (section, step, quantity).
+        holm: adjust p values for the number of tests of a kind in a table (section, step, quantity);
+            those of all tasks together are a table of their own.
         resamples: of the bootstrap.
         seed: of the bootstrap.
     """
+    blocks = list(arrange(results))
+    together: dict[tuple[Section, int], list[Block]] = {}
+    for block in blocks:
+        together.setdefault((block.section, block.step), []).append(block)
     lines = [
         line
-        for block in arrange(results)
+        for block in [*blocks, *map(pool, together.values())]
         for quantity in QUANTITIES.values()
         for line in _lines(block, quantity, baseline, resamples, seed)
     ]
@@ -220,7 +225,7 @@ def _adjusted(lines: Sequence[Line]) -> list[Line]:
         families: dict[tuple[object, ...], list[int]] = {}
         for i, line in enumerate(found):
             if getattr(line, kind) is not None:
-                family = (line.section, line.step, line.quantity.name)
+                family = (line.section, line.step, line.quantity.name, line.task == ALL)
                 families.setdefault(family, []).append(i)
         for members in families.values():
             adjusted = statistics.holm(np.array([getattr(found[i], kind).p for i in members]))

@@ -18,7 +18,7 @@ from promptseg.evaluate.report.quantities import QUANTITIES
 from promptseg.evaluate.report.results import Results, Row
 from promptseg.evaluate.report.tables import Table, shown_steps, slug, step_title, task_table
 
-__all__ = ["Part", "Plot", "SectionPage", "draw", "section_page"]
+__all__ = ["Part", "Picture", "Plot", "SectionPage", "draw", "section_page"]
 
 _DSC = QUANTITIES["dsc"]
 _TASKS_PER_PLOT = 25
@@ -37,6 +37,14 @@ class Plot:
     name: str
     caption: str
     svg: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture for the page alone: its `data:` address and what it shows."""
+
+    address: str
+    caption: str
 
 
 @dataclass

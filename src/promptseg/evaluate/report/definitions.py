@@ -38,7 +38,8 @@ def definitions(baseline: str, compared: bool, holm: bool, resamples: int, seed:
     return [
         *texts,
         "Tests: two-sided Wilcoxon signed-rank. Masks that both models have a value for are averaged "
-        "over each patient; pairs are patients, never slices of one scan. Pairs without a difference "
+        "over each patient (all tasks together: over all targets of the patient); pairs are patients, "
+        "never slices of one scan. Pairs without a difference "
         f"are left out; fewer than {FEWEST_PAIRS} pairs are not tested, as no outcome could reach "
         f"{LEVEL}. p is exact up to 50 differences.{adjusted}",
         f"{BETTER} significantly better than {baseline} (p < {LEVEL}). "

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from promptseg.errors import InputError
 from promptseg.evaluate.report.blocks import Section, Task
-from promptseg.evaluate.report.content import Plot, draw
+from promptseg.evaluate.report.content import Picture, Plot, draw
+from promptseg.evaluate.report.embeddings import component_picture, read_embeddings
+from promptseg.evaluate.report.pictures import picture_address
 from promptseg.evaluate.report.quantities import NAMES
 from promptseg.evaluate.report.results import Results
 from promptseg.evaluate.report.statistics import summarise
 
-__all__ = ["embedding_plots", "read_embeddings", "training_plots", "training_sizes"]
+__all__ = ["embedding_view", "training_plots", "training_sizes"]
 
 _LABEL = "median DSC of a task (%)"
 
@@ -57,46 +54,36 @@ def training_plots(
     return draw(name, caption, partial(training_curves, curves, _LABEL), warnings)
 
 
-def embedding_plots(results: Results, warnings: list[str]) -> list[Plot]:
-    """embeddings.npz or embeddings.csv of the folder along their main axes; none without them."""
-    from promptseg.evaluate.report.plots.scatter import embedding_plot
-
-    for name in ("embeddings.npz", "embeddings.csv"):
-        path = results.folder / name
-        if path.exists():
-            vectors, labels = read_embeddings(path)
-            caption = (
-                f"{len(vectors)} image embeddings of {vectors.shape[1]} numbers, "
-                "projected on the two axes along which they spread most."
-            )
-            return draw("embeddings", caption, partial(embedding_plot, vectors, labels), warnings)
-    return []
-
-
-def read_embeddings(path: Path) -> tuple[NDArray[np.float64], Sequence[str]]:
-    """Vectors and their labels.
+def embedding_view(
+    results: Results, images: bool, warnings: list[str]
+) -> tuple[list[Plot], list[Picture]]:
+    """embeddings.npz or embeddings.csv of the folder along their main axes; nothing without them.
 
     Args:
-        path: .npz with `vectors` (n, d), `labels` (n,) and perhaps `models` (n,), the first of which
-            is taken alone; or .csv with a column `label` and d columns
-            of numbers.
+        results: whose folder is looked at.
+        images: show the encoder's output as pictures, if it is there.
+        warnings: what could not be drawn is added.
 
     Raises:
-        InputError: it holds something else.
+        InputError: the file cannot be used.
     """
-    try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                vectors, labels = archive["vectors"].astype(np.float64), archive["labels"]
-                if "models" in archive:  # those of several models share no space
-                    first = archive["models"] == archive["models"][0]
-                    vectors, labels = vectors[first], labels[first]
-                return vectors, [str(label) for label in labels]
-        with path.open(encoding="utf-8", newline="") as stream:
-            lines = list(csv.DictReader(stream))
-        labels = [line.pop("label") for line in lines]
-        return np.array([[float(v) for v in line.values()] for line in lines]), labels
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            "embeddings with labels", f"{path} ({error})", "write `vectors` and `labels`"
-        ) from error
+    from promptseg.evaluate.report.plots.scatter import embedding_plot
+
+    paths = [results.folder / f"embeddings.{ending}" for ending in ("npz", "csv")]
+    found = [read_embeddings(path) for path in paths if path.exists()]
+    plots, pictures = [], []
+    for embeddings in found:
+        labels, vectors, maps, map_labels = embeddings
+        if len(vectors):
+            caption = (
+                f"{len(vectors)} image embeddings of {vectors.shape[1]} numbers, projected on the two "
+                "axes along which they spread most."
+            )
+            draw_it = partial(embedding_plot, vectors, labels)
+            plots += draw("embeddings", caption, draw_it, warnings)
+        if images:
+            pictures += [
+                Picture(picture_address(component_picture(features)), f"{label}: main components")
+                for label, features in zip(map_labels, maps, strict=False)
+            ]
+    return plots, pictures

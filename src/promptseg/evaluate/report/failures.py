@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import heapq
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from promptseg.evaluate.report.pictures import picture_address
 from promptseg.evaluate.report.quantities import NAMES
 from promptseg.evaluate.report.results import Results, Row
 from promptseg.evaluate.report.tables import slug
@@ -19,7 +18,6 @@ __all__ = ["FOLDER", "Failure", "failures", "picture_name", "worst"]
 
 FOLDER = "failures"
 _DSC = NAMES.index("dsc")
-_WIDEST = 480
 
 
 class Failure(NamedTuple):
@@ -40,21 +38,21 @@ class Scored(Protocol):
     """What names the picture of a mask; both kinds of rows have it."""
 
     @property
-    def model(self) -> str: ...  # noqa: D102
+    def model(self) -> str: ...
     @property
-    def prompt(self) -> str: ...  # noqa: D102
+    def prompt(self) -> str: ...
     @property
-    def setting(self) -> str: ...  # noqa: D102
+    def setting(self) -> str: ...
     @property
-    def dataset(self) -> str: ...  # noqa: D102
+    def dataset(self) -> str: ...
     @property
-    def target(self) -> str: ...  # noqa: D102
+    def target(self) -> str: ...
     @property
-    def case(self) -> str: ...  # noqa: D102
+    def case(self) -> str: ...
     @property
-    def step(self) -> int: ...  # noqa: D102
+    def step(self) -> int: ...
     @property
-    def place(self) -> tuple[str, str, str, str, str]: ...  # noqa: D102
+    def place(self) -> tuple[str, str, str, str, str]: ...
 
 
 def picture_name(row: Scored) -> str:
@@ -97,24 +95,12 @@ def _failure(folder: Path, row: Row, images: bool, allowed: bool) -> Failure:
     name = picture_name(row)
     path = folder / FOLDER / name
     if not path.is_file():
-        return Failure(row, "", "no picture was kept")
+        return Failure(row, "", "no picture was kept" if path.parent.exists() else "")
     if not images:
         return Failure(row, "", f"pictures were not asked for; see {FOLDER}/{name}")
     if not allowed:
         return Failure(row, "", f"not known to be free to publish; see {FOLDER}/{name}")
     try:
-        return Failure(row, _data_address(path), "")
+        return Failure(row, picture_address(path), "")
     except (OSError, ValueError) as error:
         return Failure(row, "", f"{FOLDER}/{name} cannot be read ({type(error).__name__})")
-
-
-def _data_address(path: Path) -> str:
-    """The picture, no wider than 480 pixels, for the `src` of an <img>."""
-    from PIL import Image
-
-    out = io.BytesIO()
-    with Image.open(path) as picture:
-        small = picture.convert("RGB")
-        small.thumbnail((_WIDEST, _WIDEST))
-        small.save(out, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-from promptseg.evaluate.report.content import Plot, SectionPage
+from promptseg.evaluate.report.content import Picture, Plot, SectionPage
 from promptseg.evaluate.report.quantities import QUANTITIES
 from promptseg.evaluate.report.results import Results
 from promptseg.evaluate.report.tables import Table, score
@@ -31,6 +31,7 @@ class Page:
         headline: the table that sums up.
         sections: one per protocol and prompt.
         extra: plots that belong to no section.
+        pictures: of embeddings.
         published: tables and plots of the papers, if asked for.
         definitions: sentences, the meaning of marks and numbers.
         warnings: what the reader should know first.
@@ -40,6 +41,7 @@ class Page:
     headline: Table
     sections: Sequence[SectionPage]
     extra: list[Plot] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
     published: tuple[list[Table], list[Plot]] | None = None
     definitions: Sequence[str] = ()
     warnings: list[str] = field(default_factory=list)
@@ -68,6 +70,7 @@ def render(page: Page, results: Results) -> str:
         else "",
         "sections": [_section(section, room) for section in page.sections],
         "extra": [room.plot(plot) for plot in page.extra],
+        "pictures": [p for p in page.pictures if room.take(len(p.address))],
         "published": page.published
         and {"tables": page.published[0], "plots": [room.plot(p) for p in page.published[1]]},
         "definitions": page.definitions,

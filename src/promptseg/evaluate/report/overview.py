@@ -19,42 +19,48 @@ __all__ = ["headline", "modalities", "task_medians", "test_table"]
 _DSC = QUANTITIES["dsc"]
 
 
-def headline(lines: Sequence[Line]) -> Table:
-    """One row per section, step shown and model."""
+def headline(lines: Sequence[Line], pooled: Sequence[Line]) -> Table:
+    """One row per section, step shown and model.
+
+    Args:
+        lines: of every task.
+        pooled: of all tasks together.
+    """
     body = []
-    for section in dict.fromkeys(line.section for line in lines):
-        for step in shown_steps(lines, section):
-            chosen = [n for n in lines if n.section == section and n.step == step]
-            body += _headline_rows(section, step, chosen)
-    head = ["Prompt", "Model", "Tasks", "Masks", "Without value", "Mean DSC"]
+    for section in dict.fromkeys(line.section for line in pooled):
+        for step in shown_steps(pooled, section):
+            of_step = [n for n in lines if n.section == section and n.step == step]
+            for whole in pooled:
+                if (whole.section, whole.step, whole.quantity) == (section, step, _DSC):
+                    body.append(_headline_row(whole, of_step))
+    head = ["Prompt", "Model", "Tasks", "Masks", "Without value", "Patients", "Mean DSC (95 %)"]
     head += [f"{q.label} of tasks" for q in MAIN] + ["Mean rank", "Tasks in first place"]
     caption = (
-        "All tasks, in percent. Mean DSC: of all masks. Of tasks: median (quartiles) of the tasks' "
-        "medians. Mean rank: on patients, averaged over tasks. First place: by the task's median DSC; "
-        "ties share it."
+        "All tasks, in percent. Mean DSC: of all masks, with its bootstrap interval. Of tasks: median "
+        "(quartiles) of the tasks' medians. Mean rank: on patients. First place: by the task's median "
+        "DSC; ties share it."
     )
     return Table(caption, head, body, words=2)
 
 
-def _headline_rows(section: Section, step: int, lines: Sequence[Line]) -> list[list[str]]:
+def _headline_row(whole: Line, lines: Sequence[Line]) -> list[str]:
     models, tasks, medians = task_medians(lines, _DSC)
-    valued = ~np.isnan(medians).any(axis=0)
-    places = ranks(medians[:, valued])[1] if len(models) > 1 else None
-    rows = []
-    for i, model in enumerate(models):
-        own = [n for n in lines if n.model == model and n.quantity == _DSC]
-        n = sum(line.summary.n for line in own)
-        total = sum(line.summary.n * line.summary.mean for line in own if line.summary.n)
-        absent = sum(line.missing + line.unvalued for line in own)
-        rank = [line.ranking.mean_rank for line in own if line.ranking]
-        cells = [step_title(section, step), model, f"{len(tasks)}"]
-        cells += [f"{sum(line.rows + line.missing for line in own)}", f"{absent}"]
-        cells.append(score(total / n if n else math.nan, _DSC))
-        cells += [_spread(task_medians(lines, q)[2][i], q) for q in MAIN]
-        cells.append(f"{sum(rank) / len(rank):.2f}" if rank else "")
-        cells.append("" if places is None else f"{int((places[i] == 1).sum())}")
-        rows.append(cells)
-    return rows
+    own = models.index(whole.model)
+    medians = medians[:, ~np.isnan(medians).any(axis=0)]
+    first = int((ranks(medians)[1][own] == 1).sum()) if len(models) > 1 and medians.size else None
+    low, high = (score(v, _DSC) for v in whole.mean_interval)
+    return [
+        step_title(whole.section, whole.step),
+        whole.model,
+        f"{len(tasks)}",
+        f"{whole.rows + whole.missing}",
+        f"{whole.unvalued + whole.missing}",
+        f"{whole.patients}",
+        f"{score(whole.summary.mean, _DSC)} ({low}, {high}){whole.marks}",
+        *(_spread(task_medians(lines, q)[2][own], q) for q in MAIN),
+        f"{whole.ranking.mean_rank:.2f}" if whole.ranking else "",
+        "" if first is None else f"{first}",
+    ]
 
 
 def task_medians(

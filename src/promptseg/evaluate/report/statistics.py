@@ -36,7 +36,6 @@ FEWEST_PAIRS = 6
 """With five pairs the smallest two-sided p is 2 / 2^5 = 0.0625: no test at 0.05 can succeed."""
 
 _EXACT_UP_TO = 50
-_CHUNK = 4_000_000
 _DECIMALS = 9  # rows carry 6 digits; beyond 9, differences are rounding noise that would break ties
 
 
@@ -129,26 +128,52 @@ def bootstrap(
         nothing = Interval(math.nan, math.nan)
         return nothing, nothing
     draws = _draws(patients, resamples, seed)
-    means, medians = np.empty(resamples), np.empty(resamples)
-    step = max(1, _CHUNK // len(ordered))
-    for start in range(0, resamples, step):
-        times = draws[start : start + step][:, member]  # how often each value was drawn
-        total = times.sum(axis=1)
-        drawn = np.where(times > 0, ordered, 0.0)  # an infinite value not drawn does not count
-        means[start : start + step] = (times * drawn).sum(axis=1) / total
-        reached = times.cumsum(axis=1)
-        low = ordered[(reached <= ((total - 1) // 2)[:, None]).sum(axis=1)]
-        high = ordered[(reached <= (total // 2)[:, None]).sum(axis=1)]
-        medians[start : start + step] = np.where(low == high, low, (low + high) / 2)
     tail = (1 - level) / 2
+    means, medians = _drawn_means(ordered, member, draws), _drawn_medians(ordered, member, draws)
     return _bounds(means, tail), _bounds(medians, tail)
 
 
-@lru_cache(maxsize=8)
-def _draws(patients: int, resamples: int, seed: int) -> Ints:
+@lru_cache(maxsize=4)
+def _draws(patients: int, resamples: int, seed: int) -> Floats:
     """(resamples, patients): how often each patient is drawn."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(patients, np.full(patients, 1 / patients), size=resamples)
+    times = rng.multinomial(patients, np.full(patients, 1 / patients), size=resamples)
+    return times.astype(np.float64)
+
+
+def _drawn_means(values: Floats, member: Ints, draws: Floats) -> Floats:
+    """(resamples,) mean of the values of the drawn patients; infinite where one of them is."""
+    infinite = np.isinf(values)
+    sums = np.bincount(member, np.where(infinite, 0.0, values))
+    means: Floats = draws @ sums / (draws @ np.bincount(member))
+    means[draws @ np.bincount(member, infinite) > 0] = math.inf
+    return means
+
+
+def _drawn_medians(ordered: Floats, member: Ints, draws: Floats) -> Floats:
+    """(resamples,) median of the values of the drawn patients, found in blocks of sorted values.
+
+    The block with the median follows from how many values each patient has in each block; only that
+    block is looked at value by value. So 1000 resamples of 10,000 values take 0.1 s.
+    """
+    n = len(ordered)
+    size = math.isqrt(n - 1) + 1
+    held = np.zeros((draws.shape[1], -(-n // size)))
+    np.add.at(held, (member, np.arange(n) // size), 1)
+    reached = np.pad((draws @ held).cumsum(axis=1), ((0, 0), (1, 0)))  # before each block; all
+
+    def order_statistic(rank: Floats) -> Floats:
+        block = (reached[:, 1:] <= rank[:, None]).sum(axis=1)[:, None]
+        inside = np.minimum(block * size + np.arange(size), n - 1)
+        times = np.take_along_axis(draws, member[inside], axis=1)
+        left = rank[:, None] - np.take_along_axis(reached, block, axis=1)
+        at = block[:, 0] * size + (times.cumsum(axis=1) <= left).sum(axis=1)
+        found: Floats = ordered[at]
+        return found
+
+    total = reached[:, -1]
+    low, high = order_statistic((total - 1) // 2), order_statistic(total // 2)
+    return np.where(low == high, low, (low + high) / 2)
 
 
 def _bounds(values: Floats, tail: float) -> Interval:

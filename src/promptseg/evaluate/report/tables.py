@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from promptseg.evaluate.report.blocks import Section, Task
-from promptseg.evaluate.report.compare import Line, Test
+from promptseg.evaluate.report.compare import BETTER, LEVEL, WORSE, Line, Test
 from promptseg.evaluate.report.latex import latex_table
 from promptseg.evaluate.report.quantities import MAIN, Quantity
 from promptseg.formats.files import atomic_path
@@ -111,6 +111,10 @@ def task_table(lines: Sequence[Line], section: Section, step: int) -> Table:
         body.append([*task, lines_here[0].modality, *counts, *map(cell, lines_here)])
     head = [f"{q.label} {m}" if len(models) > 1 else q.label for q in MAIN for m in models]
     caption = f"{step_title(section, step)}: median (first quartile, third quartile) in percent."
+    baselines = {n.against_baseline.other for n in chosen if n.against_baseline}
+    if baselines:
+        caption += f" {BETTER} better than {baselines.pop()}, {WORSE} worse than the task's best"
+        caption += f" model (Wilcoxon signed-rank test on patients, p < {LEVEL})."
     return Table(caption, ["Data set", "Target", "Modality", "Masks", "Patients", *head], body, 3)
 
 

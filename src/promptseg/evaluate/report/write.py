@@ -8,7 +8,7 @@ from pathlib import Path
 
 from promptseg.errors import InputError
 from promptseg.evaluate.report import content, extra, overview
-from promptseg.evaluate.report.blocks import Block, Section, arrange
+from promptseg.evaluate.report.blocks import ALL, Block, Section, arrange
 from promptseg.evaluate.report.compare import Line, baseline_of, compare
 from promptseg.evaluate.report.content import Plot
 from promptseg.evaluate.report.definitions import definitions
@@ -84,6 +84,8 @@ def write_report(results: Path, options: ReportOptions = ReportOptions()) -> Pat
 
 
 def _compose(found: Results, lines: list[Line], baseline: str, options: ReportOptions) -> Page:
+    pooled = [line for line in lines if line.task == ALL]
+    lines = [line for line in lines if line.task != ALL]
     warnings = [*found.warnings, *_listed_warnings(found)]
     blocks: dict[Section, list[Block]] = {}
     for block in arrange(found):
@@ -94,12 +96,13 @@ def _compose(found: Results, lines: list[Line], baseline: str, options: ReportOp
     ]
     sizes = extra.training_sizes(found)
     plots = extra.training_plots(sizes, "training sizes", "This run", warnings)
-    plots += extra.embedding_plots(found, warnings)
+    embedding_plots, pictures = extra.embedding_view(found, options.images, warnings)
     return Page(
         f"Evaluation of {', '.join(found.models)}",
-        overview.headline(lines),
+        overview.headline(lines, pooled),
         sections,
-        plots,
+        plots + embedding_plots,
+        pictures,
         _published(found, warnings) if options.published else None,
         definitions(baseline, len(found.models) > 1, options.holm, options.resamples, options.seed),
         warnings + _absent(lines),

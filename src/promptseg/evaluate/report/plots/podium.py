@@ -47,9 +47,11 @@ def podium(models: Sequence[str], medians: NDArray[np.float64], quantity: Quanti
             right.bar(x, frequency, wide * 0.9, color=colour[model])
         for axes in (left, right):
             axes.set_xticks(range(1, count + 1))
+            axes.set_xlim(0.5, count + 0.5)
             axes.set_xlabel("place")
             axes.grid(axis="x", visible=False)
         left.set_ylabel(f"median {quantity.label}" + (" (%)" if quantity.share else ""))
         right.set_ylabel("tasks")
+        right.locator_params(axis="y", integer=True)
         legend(figure, left, count)
         return to_svg(figure)

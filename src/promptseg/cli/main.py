@@ -18,6 +18,7 @@ VERBS: dict[str, str] = {
     "segment": "an image and prompts -> a mask on the image's own grid",
     "convert": "masks from one format into another: NIfTI, NRRD, DICOM SEG, RTSTRUCT, ...",
     "evaluate": "how good models, or masks that are there already, are on labelled data",
+    "report": "tables, plots and one HTML page from the rows of an evaluation",
     "embed": "encode images ahead of time, so that prompting them is quick",
     "info": "what was understood of an image",
     "models": "the models, the prompts they take and what they are bad at",

@@ -133,14 +133,16 @@ def write_summary(path: Path, lines: Sequence[Line]) -> None:
 
 
 def write_table(folder: Path, name: str, table: Table) -> None:
-    """Write a table as CSV and as LaTeX (package booktabs).
+    """Write a table as CSV and as LaTeX (packages booktabs, longtable).
 
     Raises:
         OutputError: they cannot be written.
     """
     _write_csv(folder / f"{name}.csv", table.head, table.body)
     with atomic_path(folder / f"{name}.tex") as path:
-        path.write_text(latex_table(table.caption, table.head, table.body), encoding="utf-8")
+        path.write_text(
+            latex_table(table.caption, table.head, table.body, table.words), encoding="utf-8"
+        )
 
 
 def _write_csv(path: Path, head: Sequence[str], body: Iterable[Sequence[str]]) -> None:

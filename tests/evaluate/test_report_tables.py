@@ -272,4 +272,8 @@ def test_latex_prints_names_as_they_are():
     table = latex_table("c%", ["A", "B"], [["[x]", "1*\u2020"]])
     assert r"{[}x{]} & 1\textsuperscript{*}\textsuperscript{\textdagger} \\" in table
     assert table.count("{") == table.count("}")
+    assert r"\begin{tabular}{rr}" in table
+    long = latex_table("many", ["Name", "Value"], [["x", "1"]] * 60, words=1)
+    assert r"\begin{longtable}{lr}" in long
+    assert long.count(r"x & 1 \\") == 60
     assert all(rule in table for rule in (r"\toprule", r"\midrule", r"\bottomrule"))

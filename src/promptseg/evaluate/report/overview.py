@@ -12,7 +12,7 @@ from promptseg.evaluate.report.blocks import Section, Task
 from promptseg.evaluate.report.compare import Line, Test
 from promptseg.evaluate.report.quantities import MAIN, QUANTITIES, Quantity
 from promptseg.evaluate.report.statistics import ranks, summarise
-from promptseg.evaluate.report.tables import Table, score, shown_steps, step_title
+from promptseg.evaluate.report.tables import Table, marks_note, score, shown_steps, step_title
 
 __all__ = ["headline", "modalities", "task_medians", "test_table"]
 
@@ -39,7 +39,7 @@ def headline(lines: Sequence[Line], pooled: Sequence[Line]) -> Table:
         "All tasks, in percent. Mean DSC: of all masks, with its bootstrap interval. Of tasks: median "
         "(quartiles) of the tasks' medians. Mean rank: on patients. First place: by the task's median "
         "DSC; ties share it."
-    )
+    ) + marks_note(pooled)
     return Table(caption, head, body, words=2)
 
 
@@ -110,8 +110,10 @@ def test_table(lines: Sequence[Line], section: Section, step: int) -> Table:
     for line in lines:
         if line.section != section or line.step != step or line.quantity not in MAIN:
             continue
-        tests = [("baseline", line.against_baseline), ("best", line.against_best)]
-        for kind, test in tests:
+        baseline, best = line.against_baseline, line.against_best
+        if baseline and best and baseline.other == best.other:
+            best = None  # the same test once more
+        for kind, test in (("baseline", baseline), ("best", best)):
             if test is not None:
                 row = [*line.task, line.quantity.label, line.model, f"{kind} {test.other}"]
                 body.append([*row, _verdict(test), f"{test.outcome.pairs}", _p(test)])

@@ -17,6 +17,7 @@ from promptseg.formats.files import atomic_path
 __all__ = [
     "Table",
     "cell",
+    "marks_note",
     "number",
     "score",
     "shown_steps",
@@ -90,6 +91,17 @@ def shown_steps(lines: Sequence[Line], section: Section) -> list[int]:
     return sorted({min(steps), max(steps)})
 
 
+def marks_note(lines: Sequence[Line]) -> str:
+    """A sentence that says what the marks of these lines mean; empty where nothing is compared."""
+    baselines = [line.against_baseline.other for line in lines if line.against_baseline]
+    if not baselines:
+        return ""
+    return (
+        f" {BETTER} better than {baselines[0]}, {WORSE} worse than the best model "
+        f"(Wilcoxon signed-rank test on patients, p < {LEVEL})."
+    )
+
+
 def step_title(section: Section, step: int) -> str:
     """Title of a section at a step: `interactive-2d, box+corrections, after 8 corrections`."""
     return section.title + (f", after {step} corrections" if step else "")
@@ -111,10 +123,7 @@ def task_table(lines: Sequence[Line], section: Section, step: int) -> Table:
         body.append([*task, lines_here[0].modality, *counts, *map(cell, lines_here)])
     head = [f"{q.label} {m}" if len(models) > 1 else q.label for q in MAIN for m in models]
     caption = f"{step_title(section, step)}: median (first quartile, third quartile) in percent."
-    baselines = {n.against_baseline.other for n in chosen if n.against_baseline}
-    if baselines:
-        caption += f" {BETTER} better than {baselines.pop()}, {WORSE} worse than the task's best"
-        caption += f" model (Wilcoxon signed-rank test on patients, p < {LEVEL})."
+    caption += marks_note(chosen)
     return Table(caption, ["Data set", "Target", "Modality", "Masks", "Patients", *head], body, 3)
 
 
@@ -133,14 +142,16 @@ def write_summary(path: Path, lines: Sequence[Line]) -> None:
 
 
 def write_table(folder: Path, name: str, table: Table) -> None:
-    """Write a table as CSV and as LaTeX (package booktabs).
+    """Write a table as CSV and as LaTeX (packages booktabs, longtable).
 
     Raises:
         OutputError: they cannot be written.
     """
     _write_csv(folder / f"{name}.csv", table.head, table.body)
     with atomic_path(folder / f"{name}.tex") as path:
-        path.write_text(latex_table(table.caption, table.head, table.body), encoding="utf-8")
+        path.write_text(
+            latex_table(table.caption, table.head, table.body, table.words), encoding="utf-8"
+        )
 
 
 def _write_csv(path: Path, head: Sequence[str], body: Iterable[Sequence[str]]) -> None:

@@ -17,6 +17,7 @@ from PIL import Image as PilImage
 from PIL import ImageDraw
 
 from formats.helpers import (
+    ORIGIN,
     SHAPE,
     corner_mask,
     random_voxels,
@@ -212,6 +213,19 @@ def test_an_rtstruct_needs_its_image(tmp_path: Path) -> None:
         read_masks(path, Image.from_array(random_voxels()))
 
 
+def test_another_series_will_do_only_if_its_slices_are_the_same(tmp_path: Path) -> None:
+    matrix = SERIES["plain"]
+    image = series(tmp_path / "ct", matrix)
+    path = segmentation_of(image).save(tmp_path / "x.rtstruct.dcm")
+    copy = series(tmp_path / "copy", matrix)
+    assert read_masks(path, copy).sha256() == read_masks(path, image).sha256()
+    write_dicom_series(tmp_path / "between", matrix, ORIGIN + 0.3 * matrix[:, 2])
+    write_dicom_series(tmp_path / "part", matrix, stored=random_voxels()[:3])
+    for other in ("between", "part"):
+        with pytest.raises(GeometryError, match="another series, and contours of 'thing' are not"):
+            read_masks(path, read(tmp_path / other))
+
+
 def test_a_nifti_of_the_same_image_will_do_with_a_note(tmp_path: Path) -> None:
     image = series(tmp_path / "ct")
     path = segmentation_of(image).save(tmp_path / "x.rtstruct.dcm")
@@ -273,6 +287,23 @@ def test_odd_contours(tmp_path: Path) -> None:
     point = drawn(tmp_path / "p.rtstruct.dcm", image, ("POINT", 2, [(1, 1)]))
     with pytest.raises(InputError, match="with closed contours"):
         read_masks(point, image)
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+def test_a_file_that_was_cut_is_never_read_in_part(tmp_path: Path, undefined: bool) -> None:
+    image = series(tmp_path / "ct")
+    path = segmentation_of(image, two_overlapping()).save(tmp_path / "x.rtstruct.dcm")
+    ds = pydicom.dcmread(path)
+    for element in ds:
+        if element.VR == "SQ":
+            element.is_undefined_length = undefined
+    ds.save_as(path)
+    assert len(read_masks(path, image).segments) == 2
+    whole = path.read_bytes()
+    for end in range(len(whole) // 3, len(whole), 97):
+        path.write_bytes(whole[:end])
+        with pytest.raises(InputError, match=r"ends too early|without$|not recognised"):
+            read_masks(path, image)
 
 
 def test_an_old_file_without_meta_information_is_read(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Which elements of a DICOM header say who the patient is, and a header without them.
 
-They are those of the basic profile of PS3.15 (table E.1-1) that images carry as a whole. UIDs stay:
-without them a mask could not refer to its image. Pixels are not looked at.
+They are those of the basic profile of PS3.15 (table E.1-1) that images carry as a whole, and whole
+groups about the patient, trials, visits and results, to which DICOM goes on adding. UIDs stay: without
+them a mask could not refer to its image. Pixels are not looked at.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import pydicom
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.tag import BaseTag
 
 from promptseg.formats.dicom.derived import BELONGING
 
@@ -54,10 +56,17 @@ _KEYWORDS = """
     ClinicalTrialProtocolName ClinicalTrialSiteID ClinicalTrialSiteName ClinicalTrialSubjectID
     ClinicalTrialSubjectReadingID ClinicalTrialTimePointID ClinicalTrialTimePointDescription
     ClinicalTrialCoordinatingCenterName ClinicalTrialSeriesID ClinicalTrialSeriesDescription
-    SpecimenDescriptionSequence ContainerIdentifier IconImageSequence
+    SpecimenDescriptionSequence ContainerIdentifier ContainerDescription IconImageSequence
+    ProcedureCodeSequence PositionReferenceIndicator
 """
 IDENTIFYING = frozenset(_KEYWORDS.split())
-"""Keywords of the elements that may say who the patient is."""
+"""Keywords of elements that may say who the patient is; more of them are known by their groups."""
+
+_GROUPS = {0x0010, 0x0012, 0x0032, 0x0038, 0x4000, 0x4008}
+_ABOUT_REMOVAL = {
+    *("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),
+    "LongitudinalTemporalInformationModified",
+}
 
 _METHOD = "promptseg: attributes of PS3.15 E.1-1 removed, UIDs retained"
 
@@ -70,11 +79,10 @@ def identifying_fields(header: pydicom.Dataset) -> list[str]:
     found = []
     private = False
     for tag in header.keys():  # noqa: SIM118 - iterating a data set decodes every element
-        keyword = keyword_for_tag(tag)
         if tag.is_private:
             private = True
-        elif keyword in IDENTIFYING and header.get_item(tag).value not in (None, "", b"", []):
-            found.append((tag, keyword))
+        elif _identifies(tag) and header.get_item(tag).value not in (None, "", b"", []):
+            found.append((tag, keyword_for_tag(tag) or str(tag)))
     names = [keyword for _, keyword in sorted(found)]
     return [*names, "private elements"] if private else names
 
@@ -84,7 +92,7 @@ def without_identity(header: FileDataset) -> FileDataset:
     kept: dict[Any, Any] = {
         tag: copy.copy(header.get_item(tag))  # its own: the given header stays as it is
         for tag in header.keys()  # noqa: SIM118
-        if not tag.is_private and keyword_for_tag(tag) not in IDENTIFYING
+        if not tag.is_private and not _identifies(tag)
     }
     meta = header.file_meta if isinstance(header.file_meta, FileMetaDataset) else FileMetaDataset()
     implicit, little = header.original_encoding
@@ -94,3 +102,8 @@ def without_identity(header: FileDataset) -> FileDataset:
         setattr(clean, keyword, "")
     clean.PatientIdentityRemoved, clean.DeidentificationMethod = "YES", _METHOD
     return clean
+
+
+def _identifies(tag: BaseTag) -> bool:
+    keyword = keyword_for_tag(tag)
+    return keyword in IDENTIFYING or (tag.group in _GROUPS and keyword not in _ABOUT_REMOVAL)

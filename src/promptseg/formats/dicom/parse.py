@@ -7,9 +7,10 @@ import io
 import stat
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -49,6 +50,8 @@ def parse(path: Path) -> Instance | None:
             return None
         try:
             header = pydicom.dcmread(stream, stop_before_pixels=True, force=bare)
+            if not _is_deflated(header):
+                _check_end(header, stream.tell())
             _check(header)
         except Exception as error:  # pydicom raises anything on damaged files
             if bare:
@@ -97,6 +100,13 @@ def _check(header: pydicom.FileDataset) -> None:
     int(header.get("NumberOfFrames") or 1)
     if "Rows" in header and (int(header.Rows) < 1 or int(header.Columns) < 1):
         raise ValueError("a picture without pixels")
+
+
+def _check_end(header: pydicom.FileDataset, end: int) -> None:
+    """Raise EOFError if the last element goes on behind what could be read, which pydicom lets pass."""
+    last: Any = header.get_item(max(header.keys())) if len(header) else None
+    if isinstance(last, RawDataElement) and last.value_tell + last.length > end:
+        raise EOFError(f"{last.tag} ends too early")
 
 
 def _begins_like_a_data_set(head: bytes) -> bool:

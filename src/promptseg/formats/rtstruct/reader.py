@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from promptseg.errors import GeometryError, InputError
 from promptseg.formats.contours import filled
 from promptseg.formats.dicom.derived import frame_of_reference, full_name, unique_name
+from promptseg.formats.dicom.instances import DicomSource
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segment, Segmentation
 
@@ -42,6 +43,10 @@ class _Drawn:
     outside: int = 0
     others: Counter[str] = field(default_factory=Counter)
 
+    def beside(self) -> float:
+        """How far, in slices, the nearest contours of a slice lie from it at most."""
+        return max((min(abs(off) for off, _ in self.on[k]) for k in self.on), default=0.0)
+
 
 def read_rtstruct(path: Path, header: pydicom.Dataset, reference: Image | None) -> Segmentation:
     """Read every ROI with closed contours, on the grid of its image; labels are the ROI numbers.
@@ -57,7 +62,8 @@ def read_rtstruct(path: Path, header: pydicom.Dataset, reference: Image | None) 
 
     Raises:
         InputError: no image, or contours that cannot be read.
-        GeometryError: another frame of reference, or contours that are not in the image's slices.
+        GeometryError: another frame of reference, contours that are not in the image's slices, or
+            neither on them nor of its series.
     """
     if reference is None:
         raise InputError(
@@ -76,6 +82,7 @@ def read_rtstruct(path: Path, header: pydicom.Dataset, reference: Image | None) 
     rois = [(int(r.get("ROINumber", -1)), r) for r in header.get("StructureSetROISequence") or ()]
     _check_frame(path, header, rois, reference, notes)
     numbers = [number for number, _ in rois]
+    elsewhere = _refers_elsewhere(header, reference)
     as_labels = len(set(numbers)) == len(numbers) and min(numbers, default=1) > 0
     taken: set[str] = set()
     segments: list[Segment] = []
@@ -83,6 +90,12 @@ def read_rtstruct(path: Path, header: pydicom.Dataset, reference: Image | None) 
         told = full_name(roi.get("ROIName"), roi.get("ROIDescription")) or f"ROI {number}"
         item = contours.get(number, pydicom.Dataset())
         drawn = _drawn(item, geometry, f"{path.name}, {told!r}")
+        if elsewhere and (drawn.outside or drawn.beside() > _BESIDE):
+            raise GeometryError(
+                "the image that an RTSTRUCT was drawn on, or one with the same slices",
+                f"{reference.name}: another series, and contours of {told!r} are not on its slices",
+                "name the image it was drawn on",
+            )
         notes += _oddities(told, drawn)
         if not drawn.on and not drawn.outside:
             continue
@@ -119,6 +132,20 @@ def _check_frame(
         )
     if not own or not frames:
         notes.append(f"{reference.name} was matched by position alone, without frame of reference")
+
+
+def _refers_elsewhere(header: pydicom.Dataset, reference: Image) -> bool:
+    """Whether it names series of images and the reference, being of DICOM, is none of them."""
+    source = reference.source.header_of("dicom", reference.geometry)
+    named = {
+        str(series.get("SeriesInstanceUID") or "")
+        for frame in header.get("ReferencedFrameOfReferenceSequence") or ()
+        for study in frame.get("RTReferencedStudySequence") or ()
+        for series in study.get("RTReferencedSeriesSequence") or ()
+    } - {""}
+    if not isinstance(source, DicomSource) or not named:
+        return False
+    return str(source.slices[0].header.get("SeriesInstanceUID") or "") not in named
 
 
 def _drawn(item: pydicom.Dataset, geometry: Geometry, name: str) -> _Drawn:
@@ -183,12 +210,11 @@ def _oddities(name: str, drawn: _Drawn) -> list[str]:
 def _filled(drawn: _Drawn, geometry: Geometry, name: str, notes: list[str]) -> NDArray[np.bool_]:
     mask = np.zeros(geometry.shape, dtype=bool)
     step = geometry.slice_step()
-    furthest, between = 0.0, 0
+    furthest, between = drawn.beside(), 0
     for k, contours in drawn.on.items():
         nearest = min((off for off, _ in contours), key=abs)
         here = [polygon for off, polygon in contours if abs(off - nearest) * step <= _SAME_PLANE]
         between += len(contours) - len(here)
-        furthest = max(furthest, abs(nearest))
         mask[k] = filled(here, (geometry.shape[1], geometry.shape[2]))
     if furthest > _BESIDE:
         notes.append(f"{name!r}: contours up to {furthest * step:.2g} mm beside their slices")

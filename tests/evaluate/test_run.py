@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -311,6 +312,24 @@ def test_an_interrupted_run_keeps_what_was_done(pictures: Path, tmp_path: Path) 
     rows = run(pictures, out, rest)
     assert len(rest.encoded) == 1
     assert [r.case for r in rows] == ["p1", "p2", "p2"]
+
+
+def test_a_killed_run_can_go_on(pictures: Path, tmp_path: Path) -> None:
+    """What a process leaves that had no time to tidy up: parts and the record of the request."""
+    out = tmp_path / "out"
+    copy = tmp_path / "copy"
+
+    class Killed(BrightPredictor):
+        def encode(self, *arguments: Any, **options: Any) -> Any:
+            if len(self.encoded) == 1:
+                shutil.copytree(out, copy)
+            return super().encode(*arguments, **options)
+
+    run(pictures, out, Killed(card="mobile-sam"))
+    assert not (copy / "rows.csv").exists()
+    rest = BrightPredictor(card="mobile-sam")
+    assert len(run(pictures, copy, rest)) == 3
+    assert len(rest.encoded) == 1
 
 
 def test_results_of_other_rules_are_never_mixed_in(pictures: Path, tmp_path: Path) -> None:

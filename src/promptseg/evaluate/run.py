@@ -85,6 +85,7 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> in
         for case, what in d.missing
     ]
     run = _Run(job, results, datasets, loaded, predictions, labels, _leaks(job, datasets), failed)
+    results.write_run({"created": run.started, "finished": None})  # what a killed run goes on from
     try:
         with _Crew(
             job, Bench(_options(job), results.parts, job.device, loaded, predictions), threads

@@ -5,8 +5,8 @@ python benchmarks/metrics.py [ROUNDS]
 A liver-sized blob with a rough surface against three predictions: a good one, a rough one, and one in
 the wrong place. Every package gives NSD, HD95 and the average surface distances, the way its
 documentation says. They take turns, and the ratio is the median over the rounds. It is one of processor
-time, summed over threads, which neighbours on the machine change less than the time on the clock.
-MONAI computes its distances anew for each metric, without weights for HD95 and the average, so that only
+time, summed over threads, which neighbours on the machine change less than time on the clock. MONAI
+computes its distances anew for each metric, without weights for HD95 and the average, so that only
 its NSD is held against ours.
 """
 

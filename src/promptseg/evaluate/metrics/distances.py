@@ -1,6 +1,6 @@
 """Exact distances from the points of one surface to the nearest point of another.
 
-Most points of a fair prediction have the other surface within a few steps, so every point first looks
+Most points of a close prediction have the other surface within a few steps, so every point first looks
 around in ever larger circles. The few that are left, or all of a mask in the wrong place, ask a k-d
 tree. Distances are computed from whole steps of the grid in both cases: two points exactly 2 mm apart
 are so without rounding of their positions, which decides at the tolerance of NSD.
@@ -22,7 +22,7 @@ __all__ = ["surface_distances"]
 _REACH = 6
 """Farthest step along an axis in the search around a point."""
 _PLACES = 80
-"""Places looked at around a point: beyond, the tree is faster (see benchmarks/metrics.py)."""
+"""Places looked at around a point: with more, the time saved in the tree is spent here."""
 
 
 def surface_distances(

@@ -75,7 +75,7 @@ def score(
 ) -> Scores:
     """Score a found mask against the truth.
 
-    Memory: about six bytes per pixel or voxel of the box around both masks.
+    Memory: a byte per pixel or voxel, and four per one of the box around both masks.
 
     Args:
         truth: (y, x) or (z, y, x) mask: bool, or numbers that are all 0 or 1.

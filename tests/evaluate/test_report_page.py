@@ -248,16 +248,16 @@ def test_training_sizes_and_embeddings_are_drawn_where_they_are(tmp_path):
         write_report(tmp_path, ReportOptions(overwrite=True))
 
 
-@pytest.mark.parametrize("options", [{"worst": -1}, {"resamples": 3}])
+@pytest.mark.parametrize("options", [{"worst": -1}, {"resamples": 3}, {"seed": -1}])
 def test_options_that_make_no_sense_are_refused(options):
     with pytest.raises(InputError):
         ReportOptions(**options)
 
 
-def test_reports_need_neither_torch_nor_matplotlib_to_be_imported():
+def test_options_of_reports_are_there_at_once():
     code = (
         "import sys, promptseg.evaluate.report\n"
-        "found = {'torch', 'matplotlib', 'jinja2'} & set(sys.modules)\n"
+        "found = {'torch', 'matplotlib', 'jinja2', 'scipy', 'numpy'} & set(sys.modules)\n"
         "assert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -300,3 +300,14 @@ def test_a_run_without_any_value_is_reported(tmp_path):
     text = _outline(write_report(write_results(tmp_path, rows))).text
     assert f"{len(rows)} rows have no DSC" in text
     assert "n/a" in text
+
+
+def test_making_a_report_needs_no_torch(tmp_path):
+    rows = write_results(tmp_path, made_rows(patients=1), made_run())
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from promptseg.evaluate.report import write_report\n"
+        f"write_report(Path({str(rows)!r}))\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -3,68 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from promptseg.errors import InputError
 from promptseg.evaluate.report import content, extra, overview
 from promptseg.evaluate.report.blocks import ALL, Block, Section, arrange
 from promptseg.evaluate.report.compare import Line, baseline_of, compare
 from promptseg.evaluate.report.content import Plot
 from promptseg.evaluate.report.definitions import definitions
 from promptseg.evaluate.report.html import Page, render
+from promptseg.evaluate.report.options import ReportOptions
 from promptseg.evaluate.report.results import Results, read_results
 from promptseg.evaluate.report.tables import Table, write_summary, write_table
 from promptseg.formats.files import atomic_path, check_output
 
-__all__ = ["ReportOptions", "write_report"]
+__all__ = ["write"]
 
 
-@dataclass(frozen=True)
-class ReportOptions:
-    """How results are reported.
-
-    Attributes:
-        baseline: model that others are compared with; the first one of the run if not given.
-        holm: adjust p values for the number of tests in a table (Holm).
-        published: show figures of the papers beside, marked as such.
-        worst: how many of the worst masks to list per model and prompt.
-        images: show pictures of them, where the data set's licence lets them be published.
-        resamples: of the bootstrap intervals.
-        seed: of the bootstrap intervals.
-        overwrite: replace a report that is already there.
-    """
-
-    baseline: str | None = None
-    holm: bool = False
-    published: bool = False
-    worst: int = 5
-    images: bool = True
-    resamples: int = 1000
-    seed: int = 0
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if self.worst < 0:
-            raise InputError("a number of worst masks of at least 0", f"{self.worst}")
-        if self.resamples < 100:
-            raise InputError("at least 100 resamples", f"{self.resamples}", "use 1000")
-
-
-def write_report(results: Path, options: ReportOptions = ReportOptions()) -> Path:
-    """Write summary.csv, tables/, plots/ and report.html into a folder with rows.csv.
-
-    Args:
-        results: the folder.
-        options: what to show.
-
-    Returns:
-        The path of report.html.
-
-    Raises:
-        InputError: rows.csv or run.json cannot be used, or the baseline is no model of theirs.
-        OutputError: a report is there and `overwrite` is not set, or the folder cannot be written.
-    """
+def write(results: Path, options: ReportOptions) -> Path:
+    """See `promptseg.evaluate.report.write_report`."""
     page, summary = results / "report.html", results / "summary.csv"
     found = read_results(results)
     for path in (summary, page):

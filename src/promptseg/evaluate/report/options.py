@@ -1,0 +1,46 @@
+"""How results are reported, defined once: Python and command line share it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from promptseg.errors import InputError
+
+__all__ = ["ReportOptions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """What a report of an evaluation shows."""
+
+    baseline: str | None = None
+    """Model that others are compared with; the first one of the run if not given."""
+
+    holm: bool = False
+    """Adjust p values for the number of tests in a table (Holm)."""
+
+    published: bool = False
+    """Show figures of the papers beside, marked as published, other data."""
+
+    worst: int = 5
+    """How many of the worst masks to list per model, prompt and step."""
+
+    images: bool = True
+    """Show pictures of them, where the data set's licence lets them be published."""
+
+    resamples: int = 1000
+    """Resamples of patients for the bootstrap intervals."""
+
+    seed: int = 0
+    """Seed of the bootstrap intervals."""
+
+    overwrite: bool = False
+    """Replace a report that is already there."""
+
+    def __post_init__(self) -> None:
+        if self.worst < 0:
+            raise InputError("a number of worst masks of at least 0", f"{self.worst}")
+        if self.resamples < 100:
+            raise InputError("at least 100 resamples", f"{self.resamples}", "use 1000")
+        if self.seed < 0:
+            raise InputError("a seed of at least 0", f"{self.seed}")

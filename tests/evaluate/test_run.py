@@ -445,3 +445,97 @@ def test_bad_options_are_one_line(
 def test_models_and_predictions_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="models or predictions"):
         EvaluateJob(input=tmp_path, output=tmp_path, model=("a",), predictions=tmp_path)
+
+
+def scored(data: Path, masks: Path, out: Path, **options: Any) -> list[Row]:
+    job = EvaluateJob(
+        input=data, output=out, predictions=masks, quiet=True, pictures=False, **options
+    )
+    assert evaluate(job) == 0
+    return read_rows(out / "rows.csv")
+
+
+def test_masks_of_another_tool_are_scored_by_the_same_rules(volumes: Path, tmp_path: Path) -> None:
+    """One mask is right, one is shifted by two voxels of 2 mm along y, one is missing."""
+    masks = tmp_path / "their_tool"
+    masks.mkdir()
+    for k in range(3):
+        label = nib.load(volumes / f"patient{k}_label.nii.gz")
+        values = np.roll(np.asanyarray(label.dataobj), 2 if k == 1 else 0, axis=1)
+        nib.save(nib.Nifti1Image(values, label.affine), masks / f"patient{k}.nii.gz")
+    with pytest.raises(InputError, match="patient3"):
+        scored(volumes, masks, tmp_path / "refused")
+    rows = scored(volumes, masks, tmp_path / "out", missing="empty", tolerance=3.9)
+    blocks = {r.case: r for r in rows if r.target == "block"}
+    assert {r.model for r in rows} == {"their_tool"}
+    assert {r.protocol for r in rows} == {"predictions"}
+    assert blocks["patient0"].dsc == 1
+    shifted = blocks["patient1"]
+    assert shifted.dsc == pytest.approx(0.8)
+    assert shifted.hd95 == pytest.approx(4.0)
+    assert shifted.nsd < 1
+    assert blocks["patient3"].dsc == 0
+    assert blocks["patient3"].note == "no prediction"
+    loose = scored(
+        volumes, masks, tmp_path / "loose", missing="empty", target_tolerance=("block=4.1",)
+    )
+    assert next(r for r in loose if r.case == "patient1" and r.target == "block").nsd == 1
+
+
+def test_the_background_on_request(volumes: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for k in range(4):
+        shutil.copy(volumes / f"patient{k}_label.nii.gz", masks / f"patient{k}.nii.gz")
+    rows = scored(volumes, masks, tmp_path / "out", background=True)
+    assert [r.target for r in rows[:3]] == ["block", "speck", "background"]
+    assert rows[2].dsc == 1
+    assert rows[2].truth_size == 14 * 30 * 40 - 2000 - 9
+
+
+def test_a_report_is_made_again(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    run(pictures, out)
+    assert main(["report", str(out)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    (out / "report.html").unlink()
+    assert main(["report", str(out), "--overwrite"]) == 0
+    assert (out / "report.html").exists()
+    assert main(["report", str(tmp_path / "nothing")]) == 2
+    assert "rows.csv" in capsys.readouterr().err
+
+
+def test_parquet_holds_the_same_rows(pictures: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = run(pictures, tmp_path / "out", parquet=True)
+    table = parquet.read_table(tmp_path / "out" / "rows.parquet").to_pylist()
+    assert [(r["case"], r["target"], r["step"]) for r in table] == [
+        (r.case, r.target, r.step) for r in rows
+    ]
+    np.testing.assert_allclose([r["dsc"] for r in table], [r.dsc for r in rows], rtol=1e-5)
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_workers_give_the_same_rows(
+    pictures: Path, tmp_path: Path, lite_medsam_weights: Path
+) -> None:
+    found = []
+    for workers in (1, 2):
+        job = EvaluateJob(
+            input=pictures,
+            output=tmp_path / str(workers),
+            quiet=True,
+            pictures=False,
+            prompt=("jittered-box",),
+            workers=workers,
+            threads=2,
+            device="cpu",
+        )
+        assert evaluate(job) == 0
+        rows = read_rows(tmp_path / str(workers) / "rows.csv")
+        found.append([(r.case, r.target, round(r.dsc, 3)) for r in rows])
+    assert found[0] == found[1]
+    assert len(found[0]) == 3

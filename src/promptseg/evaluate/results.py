@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,12 @@ class Results:
             text = json.dumps(content, indent=1, default=str, allow_nan=False)
             temporary.write_text(text + "\n", encoding="utf-8")
 
-    def gather(self, parquet: bool = False) -> list[Row]:
-        """Put the parts together: rows.csv, embeddings.npz and failures/.
+    def gather(self, publishable: Container[str], parquet: bool = False) -> list[Row]:
+        """Put the parts together: rows.csv, embeddings.npz and failures/; tables and plots go.
+
+        Args:
+            publishable: datasets whose images may be shown.
+            parquet: write rows.parquet too.
 
         Returns:
             All rows.
@@ -115,9 +119,11 @@ class Results:
                 key = (first.model, first.dataset, first.case)
                 embeddings.setdefault(key, (first, *embedding))
         write_rows(rows, self.folder / "rows.csv")
+        for name in ("tables", "plots"):  # of fewer rows
+            shutil.rmtree(self.folder / name, ignore_errors=True)
         if parquet:
             self._write_parquet(rows)
-        self._write_embeddings(list(embeddings.values()))
+        self._write_embeddings(list(embeddings.values()), publishable)
         self._write_failures(pictures)
         return rows
 
@@ -129,15 +135,20 @@ class Results:
         with atomic_path(self.folder / "rows.parquet") as temporary:
             parquet.write_table(pyarrow.table(columns or {c: [] for c in COLUMNS}), temporary)
 
-    def _write_embeddings(self, embeddings: list[tuple[Row, np.ndarray, np.ndarray]]) -> None:
+    def _write_embeddings(
+        self, embeddings: list[tuple[Row, np.ndarray, np.ndarray]], publishable: Container[str]
+    ) -> None:
         """`vectors` (n, channels) with `labels` (modality), `models`, `datasets` and `cases`; and of
         one case of each modality the `maps` (m, 3, h, w) with `map_labels`."""
         if not embeddings:
             return
         rows = [row for row, _, _ in embeddings]
         shown = {
-            r.modality: (r, map_) for r, _, map_ in reversed(embeddings) if r.model == rows[0].model
+            row.modality: (row, map_)
+            for row, _, map_ in reversed(embeddings)
+            if row.model == rows[0].model and row.dataset in publishable
         }
+        maps = [map_ for _, map_ in shown.values()]
         with atomic_path(self.folder / "embeddings.npz") as temporary:
             np.savez_compressed(
                 temporary,
@@ -146,7 +157,7 @@ class Results:
                 models=np.array([row.model for row in rows]),
                 datasets=np.array([row.dataset for row in rows]),
                 cases=np.array([row.case for row in rows]),
-                maps=np.stack([map_ for _, map_ in shown.values()]),
+                maps=np.stack(maps) if maps else np.zeros((0, 3, 1, 1)),
                 map_labels=np.array([f"{m}, {r.dataset}" for m, (r, _) in shown.items()]),
             )
 

@@ -94,7 +94,8 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> in
             if "interactive-3d" in job.protocol and not predictions:
                 crew.do(run, [u for u in _searched(run) if u.applies])
     finally:
-        rows = results.gather(job.parquet)
+        publishable = {d.name for d in datasets if d.may_publish_images}
+        rows = results.gather(publishable, job.parquet)
         results.write_run(_facts(run, rows))
     _report(run)
     return 2 if run.failed else 0

@@ -84,7 +84,7 @@ def _of_freesurfer(path: Path) -> Layers | None:
         if len(whole.shape) != 4 or whole.shape[3] < 2:
             return None
         require_memory(whole.shape, whole.get_data_dtype().itemsize, path)
-        first = freesurfer.read(path, ReadOptions(frame=0))  # its own header says what a frame's does
+        first = freesurfer.read(path, ReadOptions(frame=0))
         labels = np.asarray(whole.dataobj).transpose(3, 2, 1, 0)
     first.source.notes.remove(f"frame 0 of {len(labels)}")
     return Layers(labels, first)

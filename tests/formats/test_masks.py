@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from PIL import Image as PilImage
 
+from formats.dicom_makers import write_object
 from formats.helpers import (
     GRIDS,
     ORTHOGONAL,
     SHAPE,
     corner_mask,
+    random_voxels,
     segmentation_of,
     two_overlapping,
     write_nifti,
@@ -25,7 +28,7 @@ from promptseg.formats.masks import read_masks
 from promptseg.image import Image
 from promptseg.segment.existing import read_segmentation
 
-LAYERED = ["nii.gz", "nrrd", "seg.nrrd", "mha", "npz"]
+LAYERED = ["nii.gz", "nrrd", "seg.nrrd", "mha", "mgz", "npz"]
 
 
 def facts(*names: str) -> dict[str, list[dict[str, object]]]:
@@ -93,6 +96,27 @@ def test_a_segmentation_of_slicer(tmp_path: Path) -> None:
     assert back.names == {1: "liver", 3: "gall:=bladder"}
     assert back.segments[0].colour == (255, 128, 0)
     np.testing.assert_array_equal(back.labels(), labels)
+
+
+@pytest.mark.parametrize("ending", ["nii.gz", "nrrd", "mha", "mgz", "npz"])
+@pytest.mark.parametrize("kind", ["film", "stack"])
+def test_masks_of_what_lies_nowhere_fit_by_their_size(
+    tmp_path: Path, ending: str, kind: str
+) -> None:
+    pixels = np.abs(random_voxels()).astype(np.uint8)
+    if kind == "film":
+        path = write_object(tmp_path / "us.dcm", pixels, frames=True, Modality="US")
+    else:
+        path = tmp_path / "pages.tif"
+        first, *others = [PilImage.fromarray(page) for page in pixels]
+        first.save(path, save_all=True, append_images=others)
+    image = read(path)
+    masks = segmentation_of(image, two_overlapping())
+    written = masks.save(tmp_path / f"m.{ending}")
+    assert read_masks(written, image).sha256() == masks.sha256()
+    smaller = read(write_object(tmp_path / "b.dcm", pixels[1:], frames=True, Modality="US"))
+    with pytest.raises(GeometryError, match=r"labels on the grid of b\.dcm"):
+        read_masks(written, smaller)
 
 
 def test_masks_of_another_grid_are_refused(image: Image, tmp_path: Path) -> None:

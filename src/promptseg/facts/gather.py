@@ -170,7 +170,10 @@ def _read(path: Path, options: ReadOptions, facts: Facts) -> Image:
         if options.frame is not None or "--frame" not in error.do:
             raise
         what = error.got.removeprefix(f"{path} with ")
-        image = read(path, options, frame=0)
+        try:
+            image = read(path, options, frame=0)
+        except InputError:
+            raise error from None  # slices that do not fit, rather than frames
     for note in image.source.notes:
         if match := re.match(r"frame (\d+) of (\d+)", note):
             facts.frames = {"count": int(match[2]), "shown": int(match[1]), "what": what or note}

@@ -13,6 +13,7 @@ import tyro
 from promptseg._version import __version__
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.files import beside, check_output
+from promptseg.formats.location import address_in
 from promptseg.formats.options import ReadOptions
 from promptseg.image import Segment, Segmentation
 
@@ -72,6 +73,10 @@ def convert(job: ConvertJob) -> Segmentation:
     from promptseg.formats.deidentify import deidentified
     from promptseg.formats.masks import read_masks
 
+    if address := address_in(job.output):
+        raise OutputError(
+            "a file", address, "write a .dcm file and store it with your server's tools"
+        )
     for path in (job.output, beside(job.output, ".json")):
         check_output(path, job.overwrite)
         if path.exists() and job.input.exists() and path.samefile(job.input):

@@ -1,7 +1,7 @@
 """Mask files that keep one layer per object, as this package and 3D Slicer write them.
 
-A layer is a frame of NIfTI, an entry of the list axis of NRRD, a channel of MHA, a page of TIFF or
-the first axis of `segs` in npz. The grid is that of the first layer, read as a file of its own.
+A layer is a frame of NIfTI or MGZ, an entry of the list axis of NRRD, a channel of MHA, a page of
+TIFF or the first axis of `segs` in npz. The grid is that of the first layer, read as a file of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from promptseg.errors import InputError
 from promptseg.formats.memory import require_memory
+from promptseg.formats.options import ReadOptions
 from promptseg.image import Image
 
 __all__ = ["Layers", "read_layers"]
@@ -70,6 +71,23 @@ def _of_nifti(path: Path) -> Layers | None:
     labels = np.asarray(whole.dataobj).transpose(3, 2, 1, 0)
     first = whole.slicer[..., 0]
     return Layers(labels, _read_alone(path, ".nii", lambda p: nib.save(first, p), nifti.read))
+
+
+def _of_freesurfer(path: Path) -> Layers | None:
+    import nibabel as nib
+
+    from promptseg.formats import freesurfer
+    from promptseg.formats.ras import opened
+
+    with opened(path) as file:
+        whole: Any = nib.MGHImage.from_file_map({"image": file}, mmap=False)
+        if len(whole.shape) != 4 or whole.shape[3] < 2:
+            return None
+        require_memory(whole.shape, whole.get_data_dtype().itemsize, path)
+        first = freesurfer.read(path, ReadOptions(frame=0))
+        labels = np.asarray(whole.dataobj).transpose(3, 2, 1, 0)
+    first.source.notes.remove(f"frame 0 of {len(labels)}")
+    return Layers(labels, first)
 
 
 def _of_itk(path: Path) -> Layers | None:
@@ -141,6 +159,7 @@ def _read_alone(
 
 _READERS: dict[str, Callable[[Path], Layers | None]] = {
     "nifti": _of_nifti,
+    "freesurfer": _of_freesurfer,
     "nrrd": _of_itk,
     "metaimage": _of_itk,
     "tiff": _of_tiff,

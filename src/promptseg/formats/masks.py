@@ -91,12 +91,18 @@ def grid_text(target: Image | Segmentation) -> str:
 
 
 def _placed(masks: Segmentation, reference: Image) -> Segmentation:
-    """The same masks with the grid and source of the image they belong to."""
-    segments = masks.segments
+    """The same masks with the grid and source of the image they belong to.
+
+    Pictures, films and stacks of pixels lie nowhere in space: there the same size is all that can be
+    asked for, whatever place the format of the masks gave them.
+    """
+    segments, shape = masks.segments, masks.geometry.shape
     if reference.kind == "picture":
-        same = masks.geometry.shape in (reference.geometry.shape, (1, *reference.geometry.shape))
+        same = shape in (reference.geometry.shape, (1, *reference.geometry.shape))
         if same and masks.geometry.ndim == 3:  # a format without pictures holds it as one slice
             segments = [_as_picture(segment) for segment in segments]
+    elif reference.geometry.unit == "pixel":
+        same = shape == reference.geometry.shape
     else:
         same = masks.geometry.agrees_with(reference.geometry, _SAME_PLACE)
     if not same:

@@ -157,6 +157,10 @@ def _no_images(path: Path, found: Scan) -> InputError:
             f"{path}: {len(found.ignored)} files, none of them a DICOM image",
             "name the folder that holds the slices",
         )
+    if path.name.upper() == "DICOMDIR":
+        return InputError(
+            "a DICOM image", f"{path}: a list of files", f"name the folder of images: {path.parent}"
+        )
     return InputError("a DICOM image", f"{path}: none", "check that the file is complete")
 
 

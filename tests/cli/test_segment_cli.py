@@ -406,6 +406,21 @@ def test_a_folder_is_segmented_and_resumed(
     assert all(p.stat().st_mtime_ns == t for p, t in stamps.items() if p.name[0] == "a")
 
 
+def test_a_folder_without_patients_names_no_place_and_is_resumed(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["-i", folder, "-o", tmp_path / "out", "--prompts", tmp_path / "all.json"]
+    command += ["--deidentify", "--no-overlay"]
+    assert run(*command) == 0
+    for name in "abc":
+        assert str(tmp_path) not in (tmp_path / "out" / f"{name}.json").read_text()
+    assert run(*command) == 0
+    assert "3 images, 3 done already" in capsys.readouterr().out
+    os.utime(folder / "a.png", ns=(0, 0))
+    assert run(*command) == 2
+    assert "3 images, 2 done already" in capsys.readouterr().out
+
+
 def test_masks_of_somebody_else_are_not_replaced(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

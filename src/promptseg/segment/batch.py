@@ -34,6 +34,7 @@ _IRRELEVANT = {
     *("device", "threads", "batch", "embeddings", "embeddings_limit"),
     *("quiet", "json", "overwrite", "config"),
 }
+_PATHS = {"input", "output"}
 
 
 def is_batch(source: Path, target: Path) -> bool:
@@ -100,11 +101,15 @@ class _Item:
     prompts: list[Prompt]
 
     def request(self) -> dict[str, Any]:
-        """What the result depends on; equal requests give equal results."""
+        """What the result depends on; equal requests give equal results.
+
+        Paths may name the patient: without them an input is still known by its size and time.
+        """
         values = dataclasses.asdict(self.job)
+        unsaid = _IRRELEVANT | (_PATHS if self.job.deidentify else set())
         stat = self.job.input.stat()
         return {
-            **{k: _plain(v) for k, v in values.items() if k not in _IRRELEVANT},
+            **{k: _plain(v) for k, v in values.items() if k not in unsaid},
             "prompts": [repr(p) for p in self.prompts],
             "input_stat": [stat.st_size, stat.st_mtime_ns],
         }

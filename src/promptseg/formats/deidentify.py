@@ -68,10 +68,16 @@ def _without_places(provenance: dict[str, Any], notes: list[str]) -> dict[str, A
         clean["command"] = {k: v for k, v in clean["command"].items() if k not in _PATHS}
         if output := clean["command"].get("output"):
             clean["command"]["output"] = Path(output).name
+    if isinstance(clean.get("request"), dict):  # of a folder of images
+        clean["request"] = {
+            k: v for k, v in clean["request"].items() if k not in ("input", "output")
+        }
     if isinstance(clean.get("prompts"), dict):
         clean["prompts"] = {k: v for k, v in clean["prompts"].items() if k != "image"}
     if isinstance(clean.get("corrects"), dict):
         clean["corrects"] = {k: v for k, v in clean["corrects"].items() if k == "created"}
-    if "notes" in clean:
+    if "converted" in clean:  # notes of an earlier run, which cannot be told from its reader's
+        clean["notes"] = []
+    elif "notes" in clean:
         clean["notes"] = [note for note in clean["notes"] if note not in notes]
     return clean

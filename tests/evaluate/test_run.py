@@ -348,6 +348,16 @@ def test_another_model_joins_under_the_same_rules(pictures: Path, tmp_path: Path
     boxes_only = BrightPredictor(card="lite-medsam")
     rows = run(pictures, out, boxes_only, model=("lite-medsam",))
     assert {r.model for r in rows} == {"mobile-sam", "lite-medsam"}
+    facts = json.loads((out / "run.json").read_text())
+    assert [m["name"] for m in facts["models"]] == ["mobile-sam", "lite-medsam"]
+
+
+def test_other_weights_of_the_same_name_are_evaluated_anew(pictures: Path, tmp_path: Path) -> None:
+    run(pictures, tmp_path / "out")
+    other = BrightPredictor(card="mobile-sam")
+    other.weights_sha256 = "1" * 64
+    run(pictures, tmp_path / "out", other)
+    assert len(other.encoded) == 2
 
 
 def test_other_peoples_files_are_left_alone(pictures: Path, tmp_path: Path) -> None:

@@ -81,15 +81,25 @@ class Results:
 
     def _earlier(self) -> dict[str, Any] | None:
         """The request of the results that are there; None if it cannot be told."""
+        request = (self._run() or {}).get("request")
+        return request if isinstance(request, dict) else None
+
+    def _run(self) -> dict[str, Any] | None:
         try:
             run = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        request = run.get("request") if isinstance(run, dict) else None
-        return request if isinstance(request, dict) else None
+        return run if isinstance(run, dict) else None
 
     def write_run(self, facts: dict[str, Any]) -> None:
-        """Write run.json: what was run, by which rules, with what."""
+        """Write run.json: what was run, by which rules, with what.
+
+        Models and datasets of earlier runs into the same folder stay listed.
+        """
+        earlier = self._run() or {}
+        for name in ("models", "datasets"):
+            listed = {entry["name"]: entry for entry in (*earlier.get(name, ()), *facts[name])}
+            facts = {**facts, name: list(listed.values())}
         with atomic_path(self.folder / "run.json") as temporary:
             content = {**facts, "request": self.request}
             text = json.dumps(content, indent=1, default=str, allow_nan=False)

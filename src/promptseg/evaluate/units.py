@@ -49,6 +49,7 @@ class Unit:
         settings: of propagation; none for those of the options.
         search: whether it belongs to the search of interactive-3d.
         masks: file or folder of masks that are there already.
+        weights_sha256: of the model.
     """
 
     model: str
@@ -59,6 +60,7 @@ class Unit:
     settings: tuple[Setting, ...] = ()
     search: bool = False
     masks: Path | None = None
+    weights_sha256: str = ""
 
     @property
     def applies(self) -> bool:
@@ -82,6 +84,7 @@ class Unit:
         files += [self.masks] if self.masks else []
         return {
             "options": options.to_json(),
+            "weights_sha256": self.weights_sha256,
             "settings": [[s.prompt, dict(s.changes)] for s in self.settings],
             "files": [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files],
         }

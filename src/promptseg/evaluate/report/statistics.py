@@ -89,7 +89,8 @@ def quantile(values: Floats, q: float) -> float:
     place = q * (len(ordered) - 1)
     below, above = ordered[math.floor(place)], ordered[math.ceil(place)]
     part = place - math.floor(place)
-    return float(below if part == 0 or below == above else below + part * (above - below))
+    flat = part == 0 or below == above or math.isinf(below)  # from -inf nothing leads on
+    return float(below if flat else below + part * (above - below))
 
 
 def summarise(values: Floats) -> Summary:

@@ -1,0 +1,146 @@
+"""Which units an evaluation is made of."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from promptseg.errors import InputError
+from promptseg.evaluate.datasets import CaseFiles, Dataset
+from promptseg.evaluate.options import EvaluateOptions, Protocol
+from promptseg.evaluate.predictions import Predictions
+from promptseg.evaluate.settings import Setting, default_settings, setting_of
+from promptseg.evaluate.units import Part, Unit
+from promptseg.models.cards import ModelCard
+
+__all__ = ["Contestant", "Plan"]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A model under test.
+
+    Attributes:
+        name: as the user named it.
+        label: as the rows name it.
+        card: what it is.
+        weights_sha256: of its file.
+    """
+
+    name: str
+    label: str
+    card: ModelCard
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        options: how.
+        datasets: to what.
+        models: by what.
+        predictions: masks that are there already, by dataset; then there are no models.
+        predictions_label: what the rows call them.
+    """
+
+    options: EvaluateOptions
+    datasets: list[Dataset]
+    models: list[Contestant]
+    predictions: dict[str, Predictions]
+    predictions_label: str = ""
+
+    def units(self) -> Iterator[Unit]:
+        """All units but those that wait for the search of interactive-3d."""
+        for dataset in self.datasets:
+            searched = self._validation(dataset)
+            for case in dataset.cases:
+                if self.predictions:
+                    masks = self.predictions[dataset.name].files.get(case.name)
+                    yield Unit("", self.predictions_label, "2d", dataset, case, masks=masks)
+                    continue
+                for protocol in self.options.protocol:
+                    for model in self.models:
+                        if protocol != "interactive-3d":
+                            yield from _unit(model, protocol, dataset, case)
+                        elif case.name in searched:
+                            yield from self._search(model, dataset, case)
+
+    def searched_units(self, parts: Path, chosen: dict[str, str]) -> Iterator[Unit]:
+        """The units of interactive-3d, with the settings that the search found best.
+
+        Best is the mean over datasets of the mean DSC over objects, for each model and prompt.
+
+        Args:
+            parts: where the results of the search are.
+            chosen: "model, prompt" -> the setting is added.
+
+        Raises:
+            InputError: nothing could be searched.
+        """
+        for model in self.models:
+            settings = self._best(model, parts)
+            if not settings:
+                raise InputError(
+                    "volumes of at least two patients for the search of interactive-3d",
+                    "none that could be searched",
+                    "use --protocol 3d, or give more cases",
+                )
+            chosen |= {f"{model.label}, {s.prompt}": s.name for s in settings}
+            for dataset in self.datasets:
+                searched = self._validation(dataset)
+                for case in (c for c in dataset.cases if c.name not in searched):
+                    yield from _unit(model, "interactive-3d", dataset, case, settings)
+
+    def _search(self, model: Contestant, dataset: Dataset, case: CaseFiles) -> Iterator[Unit]:
+        grid = tuple(map(setting_of, self.options.grid)) or tuple(default_settings(model.card))
+        return _unit(model, "interactive-3d", dataset, case, grid, search=True)
+
+    def _best(self, model: Contestant, parts: Path) -> tuple[Setting, ...]:
+        """The best setting for each prompt."""
+        scores: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(
+            lambda: defaultdict(lambda: defaultdict(list))
+        )
+        for dataset in self.datasets:
+            searched = self._validation(dataset)
+            for case in (c for c in dataset.cases if c.name in searched):
+                for unit in self._search(model, dataset, case):
+                    part = Part(parts / unit.folder)
+                    done = part.is_done(unit.request(self.options))
+                    for row in part.rows() if done else ():
+                        scores[row.prompt][row.setting][row.dataset].append(row.dsc)
+        best = []
+        for prompt, found in scores.items():
+            means = {name: fmean(map(fmean, by.values())) for name, by in found.items()}
+            name = max(means, key=lambda setting: means[setting])
+            best.append(setting_of(name)._replace(prompt=prompt))
+        return tuple(best)
+
+    def _validation(self, dataset: Dataset) -> set[str]:
+        """Names of the cases that are for the search alone: of the first patients, at most half."""
+        patients = sorted({case.patient for case in dataset.cases})
+        kept = set(patients[: min(self.options.validation, len(patients) // 2)])
+        return {case.name for case in dataset.cases if case.patient in kept}
+
+
+def _unit(
+    model: Contestant,
+    protocol: Protocol,
+    dataset: Dataset,
+    case: CaseFiles,
+    settings: tuple[Setting, ...] = (),
+    search: bool = False,
+) -> Iterator[Unit]:
+    """The unit, if the protocol is for such images."""
+    unit = Unit(
+        *(model.name, model.label, protocol, dataset, case),
+        settings=settings,
+        search=search,
+        weights_sha256=model.weights_sha256,
+    )
+    if unit.applies:
+        yield unit

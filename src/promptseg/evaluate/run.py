@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import platform
 from dataclasses import fields
@@ -25,6 +26,7 @@ __all__ = ["evaluate"]
 
 log = logging.getLogger("promptseg")
 
+_POOLED = ("all", "all")
 _NOT_SHARED = {"dataset", "max_cases"}  # what results in one folder may differ by
 
 
@@ -173,7 +175,22 @@ def _report(job: EvaluateJob, results: Results) -> None:
     )
     path = write_report(results.folder, options)
     if not job.quiet:
+        _print_summary(results)
         print(f"report: {path}")
+
+
+def _print_summary(results: Results) -> None:
+    """Mean DSC and NSD over all tasks, of the first and the last step."""
+    with (results.folder / "summary.csv").open(newline="", encoding="utf-8") as stream:
+        pooled = [r for r in csv.DictReader(stream) if (r["dataset"], r["target"]) == _POOLED]
+    last = max((int(r["step"]) for r in pooled), default=0)
+    for row in pooled:
+        if row["metric"] in ("dsc", "nsd") and int(row["step"]) in (0, last):
+            words = (row[name] for name in ("model", "protocol", "prompt", "setting"))
+            step = f" step {row['step']}" if last else ""
+            value = f"{float(row['mean']):.3f}" if row["mean"] else "none"
+            name = " ".join(filter(None, words)) + step
+            print(f"{name}: mean {row['metric'].upper()} {value} ({row['n']} masks)")
 
 
 def _now() -> str:

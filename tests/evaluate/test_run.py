@@ -401,7 +401,9 @@ def test_a_case_that_fails(volumes: Path, tmp_path: Path) -> None:
     assert evaluate(job, {"lite-medsam": BrightPredictor(card="mobile-sam")}) == 2
     rows = read_rows(tmp_path / "out" / "rows.csv")
     assert {r.case for r in rows} == {"patient0", "patient2", "patient3"}
-    failed = json.loads((tmp_path / "out" / "run.json").read_text())["failed"]
+    facts = json.loads((tmp_path / "out" / "run.json").read_text())
+    failed = facts["failed"]
+    assert facts["scored"] == {"ct__blocks": 3}
     assert [f["case"] for f in failed] == ["patient1"]
     assert "patient1_label" in failed[0]["error"]
     assert "patient1" in (tmp_path / "out" / "report.html").read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import platform
+from collections import Counter
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,7 @@ from promptseg.evaluate.plan import Contestant, Plan
 from promptseg.evaluate.predictions import open_predictions
 from promptseg.evaluate.protocols import prompts_for
 from promptseg.evaluate.results import Results
+from promptseg.evaluate.rows import Row
 from promptseg.evaluate.units import Bench, model_label
 from promptseg.runtime import set_threads
 from promptseg.segment.predictor import Predictor
@@ -62,7 +64,8 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> in
                 units = list(plan.searched_units(results.parts, facts["chosen_settings"]))
                 facts["failed"] += crew.do(units)
     finally:
-        results.gather({d.name for d in datasets if d.may_publish_images}, job.parquet)
+        rows = results.gather({d.name for d in datasets if d.may_publish_images}, job.parquet)
+        facts["scored"] = _scored(rows)
         results.write_run({**facts, "finished": _now()})
     _report(job, results)
     return 2 if facts["failed"] else 0
@@ -138,6 +141,12 @@ def _facts(job: EvaluateJob, plan: Plan, started: str, warnings: list[str]) -> d
         "failed": absent,
         "warnings": warnings,
     }
+
+
+def _scored(rows: list[Row]) -> dict[str, int]:
+    """Cases with rows, by dataset: of all runs into the folder, failed ones left out."""
+    cases = {(row.dataset, row.case) for row in rows}
+    return dict(sorted(Counter(dataset for dataset, _ in cases).items()))
 
 
 def _versions() -> dict[str, str]:

@@ -18,6 +18,7 @@ __all__ = [
     "display_of",
     "letter_sides",
     "sheet",
+    "show_mask",
     "show_slice",
     "sides_in_words",
     "write",
@@ -106,6 +107,26 @@ def show_slice(
     height = max(1, round(rows * step_y * scale))
     picture = PilImage.fromarray(np.ascontiguousarray(turned)).convert("RGB")
     return picture.resize((width, height), PilImage.Resampling.BICUBIC), (rows, columns)
+
+
+def show_mask(
+    mask: NDArray[np.bool_], display: Display, size: tuple[int, int]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """A mask on a shown slice.
+
+    Args:
+        mask: (rows, columns) as stored.
+        display: how the slice is turned.
+        size: (width, height) of the shown slice in pixels.
+
+    Returns:
+        Its inside and its edge, two pixels wide; (height, width) boolean each.
+    """
+    from scipy import ndimage
+
+    turned = np.ascontiguousarray(display.turn(mask.astype(np.uint8)))
+    inside = np.asarray(PilImage.fromarray(turned * np.uint8(255)).resize(size)) > 127
+    return inside, inside & ~ndimage.binary_erosion(inside, iterations=2)
 
 
 def letter_sides(draw: ImageDraw.ImageDraw, display: Display, width: int, height: int) -> None:

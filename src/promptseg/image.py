@@ -218,6 +218,18 @@ class Segment:
         full[self.region] = self.crop
         return full
 
+    def on_slice(self, index: int, geometry: Geometry, axis: Axis = "z") -> NDArray[np.bool_]:
+        """The (rows, columns) boolean mask on one slice of the grid; the whole mask of a picture."""
+        if geometry.ndim == 2:
+            return self.mask(geometry.shape)
+        along = axis_position(axis)
+        out = np.zeros(geometry.slice_shape(axis), dtype=bool)
+        region = self.region[along]
+        if region.start <= index < region.stop:
+            rest = tuple(r for j, r in enumerate(self.region) if j != along)
+            out[rest] = np.take(self.crop, index - region.start, axis=along)
+        return out
+
 
 def bounding_region(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
     """Smallest box around the true voxels of `mask`, as one slice per axis; empty at 0 if none."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as PilImage
 from PIL import ImageDraw
-from scipy import ndimage
 
-from promptseg.display import display_of, letter_sides, show_slice, write
+from promptseg.display import display_of, letter_sides, show_mask, show_slice, write
 from promptseg.evaluate.protocols.labelled import View
 from promptseg.image import Image
 from promptseg.intensity import Intensity
@@ -32,7 +30,7 @@ def draw(image: Image, view: View, intensity: Intensity) -> PilImage.Image:
     width, height = picture.size
     canvas = np.array(picture)
     for mask, colour in ((view.truth, _TRUTH), (view.found, _FOUND)):
-        canvas[_outline(display.turn(mask.astype(np.uint8)), (width, height))] = colour
+        canvas[show_mask(mask, display, (width, height))[1]] = colour
     out = PilImage.fromarray(canvas)
     pen = ImageDraw.Draw(out)
     fx, fy = width / columns, height / rows
@@ -47,9 +45,3 @@ def draw(image: Image, view: View, intensity: Intensity) -> PilImage.Image:
         write(pen, ((x + 0.5) * fx - 4, (y + 0.5) * fy - 9), "+" if click.label else "-")
     letter_sides(pen, display, width, height)
     return out
-
-
-def _outline(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.bool_]:
-    big = PilImage.fromarray(np.ascontiguousarray(mask) * np.uint8(255)).resize(size)
-    inside = np.asarray(big) > 127
-    return np.asarray(inside & ~ndimage.binary_erosion(inside, iterations=2))

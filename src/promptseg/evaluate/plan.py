@@ -61,7 +61,8 @@ class Plan:
             for case in dataset.cases:
                 if self.predictions:
                     masks = self.predictions[dataset.name].files.get(case.name)
-                    yield Unit("", self.predictions_label, "2d", dataset, case, masks=masks)
+                    label = self.predictions_label
+                    yield Unit("", label, "predictions", dataset, case, masks=masks)
                     continue
                 for protocol in self.options.protocol:
                     for model in self.models:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +105,10 @@ class Results:
             text = json.dumps(content, indent=1, default=str, allow_nan=False)
             temporary.write_text(text + "\n", encoding="utf-8")
 
-    def gather(self, publishable: Container[str], parquet: bool = False) -> list[Row]:
+    def gather(self, parquet: bool = False) -> list[Row]:
         """Put the parts together: rows.csv, embeddings.npz and failures/; tables and plots go.
 
         Args:
-            publishable: datasets whose images may be shown.
             parquet: write rows.parquet too.
 
         Returns:
@@ -117,7 +116,7 @@ class Results:
         """
         rows: list[Row] = []
         pictures: list[dict[str, Any]] = []
-        embeddings: dict[tuple[str, ...], tuple[Row, np.ndarray, np.ndarray]] = {}
+        embeddings: dict[tuple[str, ...], tuple[Row, np.ndarray, np.ndarray | None]] = {}
         for file in sorted(self.parts.rglob("part.json")):
             part = Part(file.parent)
             own = part.rows()
@@ -133,7 +132,7 @@ class Results:
             shutil.rmtree(self.folder / name, ignore_errors=True)
         if parquet:
             self._write_parquet(rows)
-        self._write_embeddings(list(embeddings.values()), publishable)
+        self._write_embeddings(list(embeddings.values()))
         self._write_failures(pictures)
         return rows
 
@@ -146,7 +145,7 @@ class Results:
             parquet.write_table(pyarrow.table(columns or {c: [] for c in COLUMNS}), temporary)
 
     def _write_embeddings(
-        self, embeddings: list[tuple[Row, np.ndarray, np.ndarray]], publishable: Container[str]
+        self, embeddings: list[tuple[Row, np.ndarray, np.ndarray | None]]
     ) -> None:
         """`vectors` (n, channels) with `labels` (modality), `models`, `datasets` and `cases`; and of
         one case of each modality the `maps` (m, 3, h, w) with `map_labels`."""
@@ -156,7 +155,7 @@ class Results:
         shown = {
             row.modality: (row, map_)
             for row, _, map_ in reversed(embeddings)
-            if row.model == rows[0].model and row.dataset in publishable
+            if row.model == rows[0].model and map_ is not None
         }
         maps = [map_ for _, map_ in shown.values()]
         with atomic_path(self.folder / "embeddings.npz") as temporary:

@@ -64,7 +64,7 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> in
                 units = list(plan.searched_units(results.parts, facts["chosen_settings"]))
                 facts["failed"] += crew.do(units)
     finally:
-        rows = results.gather({d.name for d in datasets if d.may_publish_images}, job.parquet)
+        rows = results.gather(job.parquet)
         facts["scored"] = _scored(rows)
         results.write_run({**facts, "finished": _now()})
     _report(job, results)

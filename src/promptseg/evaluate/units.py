@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class Unit:
 
     model: str
     label: str
-    protocol: Protocol
+    protocol: Protocol | Literal["predictions"]
     dataset: Dataset
     case: CaseFiles
     settings: tuple[Setting, ...] = ()
@@ -65,16 +65,14 @@ class Unit:
     @property
     def applies(self) -> bool:
         """Whether images of this kind are evaluated under the protocol."""
-        if self.protocol in _PLANAR or not self.model:
+        if self.protocol in (*_PLANAR, "predictions"):
             return True
         return self.dataset.kind == ("video" if self.protocol == "video" else "volume")
 
     @property
     def folder(self) -> Path:
         """Where its results lie, below the parts of all."""
-        way: str = self.protocol if self.model else "predictions"
-        if self.search:
-            way = _SEARCH
+        way = _SEARCH if self.search else self.protocol
         names = (self.label, way, self.dataset.name, self.case.name)
         return Path(*(_file_name(name) for name in names))
 
@@ -115,25 +113,26 @@ class Part:
             for entry in self._read().get("pictures", [])
         ]
 
-    def embedding(self) -> tuple[np.ndarray, np.ndarray] | None:
+    def embedding(self) -> tuple[np.ndarray, np.ndarray | None] | None:
         """What `Scene.embedding` gave; None if there is none."""
         path = self.folder / "embedding.npz"
         if not path.exists():
             return None
         with np.load(path, allow_pickle=False) as archive:
-            return archive["mean"], archive["components"]
+            return archive["mean"], archive.get("components")
 
     def write(
         self,
         rows: list[Row],
         request: dict[str, Any],
         pictures: list[dict[str, Any]],
-        embedding: tuple[np.ndarray, np.ndarray] | None,
+        embedding: tuple[np.ndarray, np.ndarray | None] | None,
     ) -> None:
         """Put the results there; `part.json`, which makes them count, comes last."""
         if embedding is not None:
             with atomic_path(self.folder / "embedding.npz") as temporary:
-                np.savez_compressed(temporary, mean=embedding[0], components=embedding[1])
+                shown: dict[str, Any] = {} if embedding[1] is None else {"components": embedding[1]}
+                np.savez_compressed(temporary, mean=embedding[0], **shown)
         write_rows(rows, self.folder / "rows.csv")
         with atomic_path(self.folder / "part.json") as temporary:
             facts = {"request": _plain(request), "pictures": pictures}
@@ -189,16 +188,17 @@ class Bench:
         request, part = unit.request(self.options), Part(self.parts / unit.folder)
         part.clear()
         image, truth = unit.case.load()
-        planar = bool(unit.model) and unit.protocol in _PLANAR  # there the limit is one of slices
+        planar = unit.protocol in _PLANAR  # there the limit is one of slices
         objects = (truth if planar else limit_objects(truth, self.options.max_objects)).segments
         labelled = (unit.label, unit.dataset, unit.case, image, objects, self.options)
         scene: Labelled
-        if unit.model:
+        if unit.protocol != "predictions":
             starter = self.options.start_model
             scene = Scene(
                 *labelled, self.model(unit.model), self.model(starter) if starter else None
             )
-            answers, intensity = self._answers(scene, unit), scene.stack.intensity
+            answers = self._answers(scene, unit.protocol, unit)
+            intensity = scene.stack.intensity
         else:
             scene, intensity = Labelled(*labelled), choose_intensity(image)
             found = self.predictions[unit.dataset.name].of(unit.case, image, truth)
@@ -218,11 +218,11 @@ class Bench:
         part.write(rows, request, pictures, embedding)
         return len(rows)
 
-    def _answers(self, scene: Scene, unit: Unit) -> Iterator[Scored]:
-        if unit.protocol == "2d" or unit.protocol == "interactive-2d":
-            return planar(scene, unit.protocol)
+    def _answers(self, scene: Scene, protocol: Protocol, unit: Unit) -> Iterator[Scored]:
+        if protocol == "2d" or protocol == "interactive-2d":
+            return planar(scene, protocol)
         label = _SEARCH if unit.search else ""
-        return follow_through(scene, unit.protocol, unit.settings or (Setting(),), label)
+        return follow_through(scene, protocol, unit.settings or (Setting(),), label)
 
 
 def _places(objects: list[Segment], truth: Segmentation) -> list[int]:

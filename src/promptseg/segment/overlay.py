@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as PilImage
 from PIL import ImageDraw
-from scipy import ndimage
 
 from promptseg.display import (
     Display,
     display_of,
     letter_sides,
     sheet,
+    show_mask,
     show_slice,
     sides_in_words,
     write,
@@ -90,13 +89,12 @@ def _panel(
     picture, (rows, columns) = show_slice(image, intensity, axis, index, size)
     width, height = picture.size
     canvas = np.array(picture, dtype=np.float32)
-    for k, segment in enumerate(segmentation.segments):
-        mask = display.turn(_slice_mask(segmentation, k, index, axis))
-        big = PilImage.fromarray(np.ascontiguousarray(mask) * np.uint8(255)).resize((width, height))
-        inside = np.asarray(big) > 127
+    for segment in segmentation.segments:
+        mask = segment.on_slice(index, segmentation.geometry, axis)
+        inside, edge = show_mask(mask, display, (width, height))
         colour = np.array(COLOURS[(segment.label - 1) % len(COLOURS)], dtype=np.float32)
         canvas[inside] = 0.7 * canvas[inside] + 0.3 * colour
-        canvas[inside & ~ndimage.binary_erosion(inside, iterations=2)] = colour
+        canvas[edge] = colour
     out = PilImage.fromarray(canvas.round().astype(np.uint8))
     draw = ImageDraw.Draw(out)
     fx, fy = width / columns, height / rows
@@ -119,19 +117,6 @@ def _panel(
     letter_sides(draw, display, width, height)
     if image.kind != "picture":
         write(draw, (4, 2), f"{axis} = {index}")
-    return out
-
-
-def _slice_mask(segmentation: Segmentation, k: int, index: int, axis: Axis) -> NDArray[np.uint8]:
-    segment, geometry = segmentation.segments[k], segmentation.geometry
-    if geometry.ndim == 2:
-        return segment.mask(geometry.shape).astype(np.uint8)
-    along = axis_position(axis)
-    out = np.zeros(geometry.slice_shape(axis), dtype=np.uint8)
-    region = segment.region[along]
-    if region.start <= index < region.stop:
-        rest = tuple(r for j, r in enumerate(segment.region) if j != along)
-        out[rest] = np.take(segment.crop, index - region.start, axis=along)
     return out
 
 

@@ -3,7 +3,7 @@
 from promptseg.evaluate.metrics.masks import array_spacing
 from promptseg.evaluate.metrics.rules import Rules
 from promptseg.evaluate.metrics.scores import METRICS, Metric, Scores, score
-from promptseg.evaluate.metrics.segmentations import BACKGROUND, score_segmentations
+from promptseg.evaluate.metrics.segmentations import BACKGROUND, outside_of, score_segmentations
 
 __all__ = [
     "BACKGROUND",
@@ -12,6 +12,7 @@ __all__ = [
     "Rules",
     "Scores",
     "array_spacing",
+    "outside_of",
     "score",
     "score_segmentations",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from promptseg.evaluate.metrics.rules import Rules
 from promptseg.evaluate.metrics.scores import METRICS, Metric, Scores, score
 from promptseg.image import Segment, Segmentation
 
-__all__ = ["BACKGROUND", "score_segmentations"]
+__all__ = ["BACKGROUND", "outside_of", "score_segmentations"]
 
 BACKGROUND = "background"
 
@@ -56,7 +56,8 @@ def score_segmentations(
         masks = _common_crops(wanted.get(name), given.get(name))
         scores[name] = score(*masks, spacing, rules.for_target(name), which)
     if rules.background:
-        outside = _outside(truth), _outside(found)
+        shape = truth.geometry.shape
+        outside = outside_of(truth.segments, shape), outside_of(found.segments, shape)
         scores[BACKGROUND] = score(*outside, spacing, rules.for_target(BACKGROUND), which)
     return scores
 
@@ -97,9 +98,10 @@ def _common_crops(
     return crops[0], crops[1]
 
 
-def _outside(segmentation: Segmentation) -> NDArray[np.bool_]:
-    outside = np.ones(segmentation.geometry.shape, dtype=bool)
-    for segment in segmentation.segments:
+def outside_of(objects: Iterable[Segment], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Boolean mask of a grid of `shape`: everything outside all objects."""
+    outside = np.ones(shape, dtype=bool)
+    for segment in objects:
         outside[segment.region] &= ~segment.crop
     return outside
 

@@ -50,7 +50,7 @@ def _whole(case: Labelled, truth: Segment, found: Segment, notes: Sequence[str])
 def _slice(
     case: Labelled, truth: Segment, found: Segment, index: int, notes: Sequence[str]
 ) -> Scored:
-    masks = case.slice_of(truth, index), case.slice_of(found, index)
+    masks = truth.on_slice(index, case.image.geometry), found.on_slice(index, case.image.geometry)
     row = case.row(truth, *masks, frame=index, **_facts(notes))
     return Scored(row, partial(View, index, *masks))
 

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.evaluate.datasets import CaseFiles, Dataset, target_of
-from promptseg.evaluate.metrics import BACKGROUND, array_spacing, score
+from promptseg.evaluate.datasets import CaseFiles, Dataset, limit_objects, target_of
+from promptseg.evaluate.metrics import BACKGROUND, array_spacing, outside_of, score
 from promptseg.evaluate.options import EvaluateOptions
 from promptseg.evaluate.prompting.first import FirstPrompt
 from promptseg.evaluate.rows import Row
-from promptseg.image import Image, Segment
+from promptseg.image import Image, Segment, Segmentation
 
-__all__ = ["Labelled", "Scored", "View", "rank_by_size"]
+__all__ = ["Labelled", "Scored", "View"]
 
 
 class View(NamedTuple):
@@ -66,28 +66,21 @@ class Labelled:
         A picture is one slice with every object. Of the n slices of a volume or video where an object
         has more than `min_pixels` pixels, every n // max_slices-th is taken.
         """
-        chosen: dict[int, list[tuple[Segment, NDArray[np.bool_]]]] = {}
+        chosen: dict[int, list[Segment]] = {}
         for segment in self.objects:
             if self.image.kind == "picture":
-                chosen.setdefault(0, []).append((segment, segment.mask(self.image.geometry.shape)))
+                chosen.setdefault(0, []).append(segment)
                 continue
             areas = segment.crop.sum(axis=(1, 2))
             usable = np.flatnonzero(areas > self.options.min_pixels) + segment.region[0].start
             step = len(usable) // self.options.max_slices if self.options.max_slices else 1
             for index in usable[:: max(1, step)]:
-                chosen.setdefault(int(index), []).append((segment, self.slice_of(segment, index)))
+                chosen.setdefault(int(index), []).append(segment)
+        geometry = self.image.geometry
         for index in sorted(chosen):
-            yield index, rank_by_size(chosen[index], self.options.max_objects)
-
-    def slice_of(self, segment: Segment, index: int) -> NDArray[np.bool_]:
-        """(rows, columns) mask of an object on one slice along z."""
-        if self.image.kind == "picture":
-            return segment.mask(self.image.geometry.shape)
-        out = np.zeros(self.image.geometry.shape[1:], dtype=bool)
-        first, *rest = segment.region
-        if first.start <= index < first.stop:
-            out[tuple(rest)] = segment.crop[index - first.start]
-        return out
+            there = Segmentation(chosen[index], geometry)
+            kept = limit_objects(there, self.options.max_objects, index).segments
+            yield index, [(segment, segment.on_slice(index, geometry)) for segment in kept]
 
     def annotated_frames(self) -> Sequence[int]:
         """The slices or frames that experts have looked at."""
@@ -96,9 +89,7 @@ class Labelled:
 
     def background(self, objects: Iterable[Segment]) -> Segment:
         """What lies outside all objects, as one more object."""
-        outside = np.ones(self.image.geometry.shape, dtype=bool)
-        for segment in objects:
-            outside[segment.region] &= ~segment.crop
+        outside = outside_of(objects, self.image.geometry.shape)
         return Segment.from_mask(BACKGROUND, 0, outside)
 
     def row(
@@ -138,14 +129,3 @@ class Labelled:
             "note": scores.note,
         }
         return Row(**{**given, **facts})
-
-
-def rank_by_size(
-    objects: list[tuple[Segment, NDArray[np.bool_]]], most: int | None
-) -> list[tuple[Segment, NDArray[np.bool_]]]:
-    """At most `most` objects, the largest, in their own order; of equal ones the earlier."""
-    if most is None or len(objects) <= most:
-        return objects
-    sizes = [-int(mask.sum()) for _, mask in objects]
-    kept = sorted(np.argsort(sizes, kind="stable")[:most])
-    return [objects[k] for k in kept]

@@ -50,7 +50,7 @@ class Scene(Labelled):
 
     predictor: Predictor
     starter: Predictor | None = None
-    stack: SliceStack = field(init=False)
+    stack: _TimedStack = field(init=False)
 
     def __post_init__(self) -> None:
         self.stack = self._stack_of(self.predictor)
@@ -63,7 +63,7 @@ class Scene(Labelled):
         )
 
     @cached_property
-    def starting_stack(self) -> SliceStack:
+    def starting_stack(self) -> _TimedStack:
         """The slices as the starting model sees them."""
         return self._stack_of(self.starter) if self.starter else self.stack
 
@@ -76,11 +76,12 @@ class Scene(Labelled):
         place = (self.dataset.name, self.case.name, segment.name, index, kind)
         return generator(self.options.seed, *place)
 
-    def embedding(self) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
+    def embedding(self) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
         """The embedding of the slice nearest to the middle of the objects, of those encoded.
 
         Returns:
-            Its mean over all places, (channels,), and its three main components, (3, h, w).
+            Its mean over all places, (channels,), and its three main components, (3, h, w), which show
+            the image: None unless it may be published.
         """
         extents = [s.region[0] for s in self.objects] if self.image.kind != "picture" else []
         middle = (
@@ -89,17 +90,18 @@ class Scene(Labelled):
         nearest = min(self.stack.cached, key=lambda k: (abs(k - middle), k))
         map_ = self.stack.embedding(nearest).features[0].float().cpu()
         features = map_.flatten(1).numpy()
+        mean = features.mean(axis=1)
+        if not self.dataset.may_publish_images:
+            return mean, None
         components, _ = principal_components(features.T.astype(np.float64), 3)
-        width = map_.shape[-1]
-        return features.mean(axis=1), components.T.reshape(3, -1, width).astype(np.float16)
+        return mean, components.T.reshape(3, -1, map_.shape[-1]).astype(np.float16)
 
     def clock(self) -> Callable[[], float]:
         """A stopwatch that leaves out the encoding of slices; call it for the seconds so far."""
         stacks = {id(s): s for s in (self.stack, self.starting_stack)}.values()
 
         def now() -> float:
-            encoding = sum(getattr(s, "encoding_s", 0.0) for s in stacks)
-            return time.perf_counter() - encoding
+            return time.perf_counter() - sum(stack.encoding_s for stack in stacks)
 
         start = now()
         return lambda: now() - start

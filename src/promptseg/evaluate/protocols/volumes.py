@@ -76,7 +76,7 @@ def _seed(
     scene: Scene, segment: Segment, start: int, kind: PromptKind, reach: tuple[int, int]
 ) -> tuple[Seed, FirstPrompt | None]:
     """Where an object starts, and what was drawn there."""
-    truth = scene.slice_of(segment, start)
+    truth = segment.on_slice(start, scene.image.geometry)
     if kind == "mask":
         return Seed(start, mask=Mask(truth, start, as_drawn=True), reach=reach), None
     chance = scene.chance(segment, start, kind)
@@ -123,7 +123,7 @@ def _frames(
 ) -> Iterator[Scored]:
     """A row for every frame that experts have looked at, from the prompted one on."""
     for index in (k for k in scene.annotated_frames() if k >= start):
-        truth = scene.slice_of(segment, index)
+        truth = segment.on_slice(index, scene.image.geometry)
         mask = found.masks.get(index, np.zeros_like(truth))
         quality = found.quality.get(index)
         share = {**facts, "seconds": facts["seconds"] / max(1, len(found.masks))}

@@ -1,5 +1,6 @@
 """How a network is executed."""
 
-from promptseg.runtime.eager import choose_device, prepare, set_threads
+from promptseg.runtime.device import choose_device, set_threads
+from promptseg.runtime.rewrite import prepare
 
 __all__ = ["choose_device", "prepare", "set_threads"]

@@ -1,21 +1,14 @@
-"""Eager torch: device, threads, and rewrites that keep the numbers and save time."""
+"""Where networks run: device and threads."""
 
 from __future__ import annotations
 
 import os
-from typing import TypeVar
 
 import torch
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from promptseg.errors import InputError
-from promptseg.models.sam.tiny_vit import ConvBN
-from promptseg.runtime.allocator import keep_freed_memory
 
-__all__ = ["choose_device", "prepare", "set_threads"]
-
-N = TypeVar("N", bound=nn.Module)
+__all__ = ["choose_device", "set_threads"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -55,25 +48,3 @@ def set_threads(threads: int | None = None) -> int:
             raise InputError("a number of threads above 0", repr(wanted), "leave it out")
         torch.set_num_threads(count)
     return torch.get_num_threads()
-
-
-def prepare(network: N, device: torch.device) -> N:
-    """Make a network ready to run: batch normalisation folded into convolutions, channels last.
-
-    The network is changed in place and can no longer be saved under official names. Embeddings stay
-    within a few 1e-6 of the plain network.
-    """
-    if device.type == "cpu":
-        keep_freed_memory()
-    _fuse(network)
-    network.to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
-
-
-def _fuse(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if isinstance(child, ConvBN):
-            setattr(module, name, fuse_conv_bn_eval(child.c, child.bn))
-        else:
-            _fuse(child)

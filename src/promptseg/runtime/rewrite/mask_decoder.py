@@ -1,0 +1,158 @@
+"""SAM's mask decoder for inference: the same function of the same weights, in another order.
+
+- Prompts on one image share it until it has attended to them: what the first block makes of the image
+  alone is made once, not once per prompt.
+- A 2 x 2 transposed convolution with stride 2 is a linear layer whose outputs are four sub-pixels. All
+  steps up to the masks act on single pixels, so sub-pixels are put in their places once, at the end,
+  and of the masks alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from promptseg.models.sam.layers import LayerNorm2d
+from promptseg.models.sam.mask_decoder import Attention, MaskDecoder, TwoWayAttentionBlock
+from promptseg.runtime.rewrite.ops import Linear
+
+__all__ = ["FastMaskDecoder"]
+
+
+class FastAttention(nn.Module):
+    """Multi-head attention in which queries or keys may be shared by all prompts.
+
+    Args:
+        attention: the layer it takes its weights from.
+        position: (1, m, dim) what is added to the image's tokens where they are queries or keys.
+        image: which side the image is: "keys", "queries" or neither.
+    """
+
+    def __init__(self, attention: Attention, position: Tensor, image: str = "") -> None:
+        super().__init__()
+        self.heads, scale = attention.heads, _width(attention) ** -0.5
+        q, k, v, out = (
+            getattr(attention, f"{name}_proj") for name in ("q", "k", "v", "out")
+        )
+        self.q = Linear(q.weight.detach() * scale, q.bias.detach() * scale)
+        self.k = Linear(k.weight.detach(), k.bias.detach())
+        self.v = Linear(v.weight.detach(), v.bias.detach())
+        self.out = Linear(out.weight.detach(), out.bias.detach())
+        side = self.q if image == "queries" else self.k
+        there = position @ side.weight.T if image else position.new_zeros(1, 1, len(side.weight))
+        self.register_buffer("position", there.detach().clone())
+        self.image = image
+        self.position: Tensor
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, residual: Tensor | None = None) -> Tensor:
+        """(B or 1, n, dim) queries, (B or 1, m, dim) keys and values -> (B, n, dim)."""
+        q, k, v = self.q(q), self.k(k), self.v(v)
+        if self.image == "queries":
+            q = q + self.position
+        elif self.image == "keys":
+            k = k + self.position
+        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (q, k, v))
+        y = torch.softmax(q @ k.transpose(-1, -2), -1) @ v
+        out: Tensor = self.out(y.transpose(1, 2).flatten(2))
+        return out if residual is None else out + residual
+
+
+class FastBlock(nn.Module):
+    """Tokens attend to themselves, tokens to the image, a feed-forward, the image to the tokens."""
+
+    def __init__(self, block: TwoWayAttentionBlock, position: Tensor) -> None:
+        super().__init__()
+        self.first = block.first
+        self.to_tokens = FastAttention(block.self_attn, position)
+        self.to_image = FastAttention(block.cross_attn_token_to_image, position, "keys")
+        self.from_image = FastAttention(block.cross_attn_image_to_token, position, "queries")
+        self.norm1, self.norm2, self.norm3 = block.norm1, block.norm2, block.norm3
+        self.norm4, self.mlp = block.norm4, block.mlp
+
+    def forward(self, tokens: Tensor, image: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, n, dim) tokens with their positions, (B or 1, m, dim) image -> both, of B prompts."""
+        if self.first:
+            tokens = self.to_tokens(tokens, tokens, tokens)
+        else:
+            q = tokens + own
+            tokens = self.to_tokens(q, q, tokens, tokens)
+        tokens = self.norm1(tokens)
+        tokens = self.norm2(self.to_image(tokens + own, image, image, tokens))
+        tokens = self.norm3(tokens + self.mlp(tokens))
+        image = self.norm4(self.from_image(image, tokens + own, tokens, image))
+        return tokens, image
+
+
+class FastMaskDecoder(nn.Module):
+    """The mask decoder for inference.
+
+    Args:
+        decoder: the decoder it takes its weights from, in evaluation mode.
+        position: (1, C, h, w) dense position.
+    """
+
+    keep_float32: tuple[str, ...] = ()
+
+    def __init__(self, decoder: MaskDecoder, position: Tensor) -> None:
+        super().__init__()
+        flat = position.detach().flatten(2).transpose(1, 2)
+        transformer = decoder.transformer
+        blocks = (b for b in transformer.layers if isinstance(b, TwoWayAttentionBlock))
+        self.blocks = nn.ModuleList(FastBlock(block, flat) for block in blocks)
+        self.last = FastAttention(transformer.final_attn_token_to_image, flat, "keys")
+        self.norm = transformer.norm_final_attn
+        self.count = decoder.mask_count
+        own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).detach()
+        self.register_buffer("own", own[None].clone())
+        self.own: Tensor
+        up1, norm, _, up2, _ = decoder.output_upscaling
+        assert isinstance(up1, nn.ConvTranspose2d)
+        assert isinstance(up2, nn.ConvTranspose2d)
+        assert isinstance(norm, LayerNorm2d)
+        self.up1, self.up2 = _as_linear(up1), _as_linear(up2, gelu=True)
+        self.up_norm = nn.LayerNorm(len(norm.weight), norm.eps)
+        self.up_norm.load_state_dict(norm.state_dict())
+        self.hypernetworks = decoder.output_hypernetworks_mlps
+        self.quality = decoder.iou_prediction_head
+
+    def forward(self, embedding: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
+        """All masks of B prompts on one image.
+
+        Args:
+            embedding: (1, C, h, w) image embedding.
+            sparse: (B, tokens, C) prompt embeddings.
+            dense: (1 or B, C, h, w) prompt embeddings.
+
+        Returns:
+            (B, 4, 4h, 4w) mask logits and (B, 4) predicted IoU: first the answer to an unambiguous
+            prompt, then the three readings of an ambiguous one.
+        """
+        h, w = (int(n) for n in embedding.shape[-2:])
+        own = torch.cat([self.own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
+        image = (embedding + dense).flatten(2).transpose(1, 2)
+        tokens = own
+        for block in self.blocks:
+            tokens, image = block(tokens, image, own)
+        tokens = self.norm(self.last(tokens + own, image, image, tokens))
+        fine = self.up1(image).unflatten(-1, (4, -1))
+        fine = self.up2(F.gelu(self.up_norm(fine)))
+        fine = fine.unflatten(-1, (4, -1)).flatten(1, 3)  # (B, h * w * 4 * 4, C / 8)
+        weights = torch.stack(
+            [mlp(tokens[:, 1 + k]) for k, mlp in enumerate(self.hypernetworks)], dim=1
+        )
+        logits = weights @ fine.transpose(-1, -2)
+        logits = logits.view(-1, self.count, h, w, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
+        return logits.reshape(-1, self.count, 4 * h, 4 * w), self.quality(tokens[:, 0])
+
+
+def _width(attention: Attention) -> int:
+    return attention.q_proj.out_features // attention.heads
+
+
+def _as_linear(up: nn.ConvTranspose2d, gelu: bool = False) -> Linear:
+    """A 2 x 2 transposed convolution with stride 2 -> (..., in) -> (..., 4 sub-pixels x out)."""
+    assert up.kernel_size == up.stride == (2, 2)
+    assert up.bias is not None
+    weight = up.weight.detach().permute(2, 3, 1, 0).flatten(0, 2)
+    return Linear(weight, up.bias.detach().repeat(4), gelu)

@@ -1,0 +1,80 @@
+"""A SAM for inference, put together from rewritten parts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from promptseg.models.sam import Sam
+from promptseg.models.sam.tiny_vit import TinyViT
+from promptseg.models.sam.vit import ViT
+from promptseg.runtime.allocator import keep_freed_memory
+from promptseg.runtime.rewrite.mask_decoder import FastMaskDecoder
+from promptseg.runtime.rewrite.tiny_vit import FastTinyViT
+from promptseg.runtime.rewrite.vit import FastViT
+
+__all__ = ["FastSam", "asked_for", "prepare"]
+
+
+class FastSam(nn.Module):
+    """Image encoder, prompt encoder and mask decoder for inference; asked like `Sam`.
+
+    Args:
+        network: the network it takes its weights from, in evaluation mode.
+    """
+
+    def __init__(self, network: Sam) -> None:
+        super().__init__()
+        encoder = network.image_encoder
+        if isinstance(encoder, TinyViT):
+            self.image_encoder: FastTinyViT | FastViT = FastTinyViT(encoder)
+        elif isinstance(encoder, ViT):
+            self.image_encoder = FastViT(encoder)
+        else:
+            raise TypeError(f"expected a TinyViT or ViT, got {type(encoder).__name__}")
+        self.prompt_encoder = network.prompt_encoder
+        position = network.prompt_encoder.dense_position()
+        self.mask_decoder = FastMaskDecoder(network.mask_decoder, position)
+
+    def encode(self, slices: Tensor) -> Tensor:
+        """(B, 3, S, S) preprocessed slices -> (B, 256, 64, 64) embeddings."""
+        embedding: Tensor = self.image_encoder(slices)
+        return embedding
+
+    def embed_prompts(
+        self,
+        points: tuple[Tensor, Tensor] | None = None,
+        boxes: Tensor | None = None,
+        masks: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Prompts of B objects -> (B, tokens, C) and (1 or B, C, h, w) embeddings; see `PromptEncoder`."""
+        sparse, dense = self.prompt_encoder(points, boxes, masks)
+        return sparse, dense if masks is not None else dense[:1]
+
+    def decode(
+        self,
+        embedding: Tensor,
+        points: tuple[Tensor, Tensor] | None = None,
+        boxes: Tensor | None = None,
+        masks: Tensor | None = None,
+        multimask: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Embeddings and prompts -> mask logits and predicted IoU; see `Sam.decode`."""
+        sparse, dense = self.embed_prompts(points, boxes, masks)
+        logits, quality = self.mask_decoder(embedding, sparse, dense)
+        return asked_for(logits, multimask), asked_for(quality, multimask)
+
+
+def asked_for(answers: Tensor, multimask: bool) -> Tensor:
+    """Of the four answers along axis 1, the three readings or the single one."""
+    return answers[:, 1:] if multimask else answers[:, :1]
+
+
+def prepare(network: Sam, device: torch.device) -> FastSam:
+    """A network made ready to run on a device; embeddings stay within 1e-5 of the plain network."""
+    if device.type == "cpu":
+        keep_freed_memory()
+    with torch.no_grad():
+        ready = FastSam(network.eval()).eval().requires_grad_(False).to(device)
+    ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return ready

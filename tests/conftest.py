@@ -11,6 +11,8 @@ from promptseg import assets
 from promptseg.errors import AssetError
 from promptseg.segment.predictor import Predictor
 
+os.environ.setdefault("PROMPTSEG_ENGINE", "eager")  # what is tested unless a test names an engine
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

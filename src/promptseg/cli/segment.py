@@ -41,8 +41,12 @@ def _from_config(content: dict[str, Any], path: Path, replay: bool) -> dict[str,
             "model": content["model"]["name"],
         }
         if replay:
+            from promptseg.runtime.engines import ENGINES
+
             model = content["model"]
             command = {**command, "device": model["device"], "threads": model.get("threads")}
+            engine = model.get("engine")  # versions before engines wrote a sentence there
+            command["engine"] = engine if engine in ENGINES else "eager"
         return {**command, "prompts": str(path)}
     except (KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"

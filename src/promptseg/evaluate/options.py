@@ -163,6 +163,9 @@ class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceO
     validation: int = 2
     """interactive-3d: patients of each dataset whose cases are used for the search alone."""
 
+    engine: str = "eager"
+    """What executes the models (docs/engines.md); eager is the float32 of published figures."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.protocol = tuple(dict.fromkeys(self.protocol)) or ("2d",)

@@ -84,7 +84,9 @@ def _datasets(job: EvaluateJob) -> list[Dataset]:
 def _models(job: EvaluateJob, given: dict[str, Predictor]) -> dict[str, Predictor]:
     """All models by the names the job gives them; refuses prompts they were not trained for."""
     names = [*job.model, *([job.start_model] if job.start_model else [])]
-    loaded = {n: given.get(n) or Predictor.load(n, job.device, job.quiet) for n in names}
+    loaded = {
+        n: given.get(n) or Predictor.load(n, job.device, job.quiet, job.engine) for n in names
+    }
     starter = loaded[job.start_model] if job.start_model else None
     for name in job.model:
         for protocol in job.protocol:

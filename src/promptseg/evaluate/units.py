@@ -176,7 +176,7 @@ class Bench:
     def model(self, name: str) -> Predictor:
         """The model of this name, loaded once."""
         if name not in self.models:
-            self.models[name] = Predictor.load(name, self.device)
+            self.models[name] = Predictor.load(name, self.device, engine=self.options.engine)
         return self.models[name]
 
     def do(self, unit: Unit) -> int:

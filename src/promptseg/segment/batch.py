@@ -31,7 +31,7 @@ __all__ = ["find_images", "is_batch", "segment_folder"]
 _JOURNAL = ".promptseg-begun"
 _NO_BATCH = {"dicom"}  # slices of a series, not images of their own
 _IRRELEVANT = {
-    *("device", "threads", "batch", "embeddings", "embeddings_limit"),
+    *("device", "threads", "engine", "batch", "embeddings", "embeddings_limit"),
     *("quiet", "json", "overwrite", "config"),
 }
 _PATHS = {"input", "output"}

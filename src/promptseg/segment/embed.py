@@ -47,6 +47,7 @@ def embed_images(job: EmbedJob) -> int:
         job.model,
         device=job.device,
         threads=job.threads,
+        engine=job.engine,
         quiet=job.quiet,
         modality=job.modality,
     )

@@ -168,6 +168,7 @@ def load_for(job: SegmentJob) -> Segmenter:
         job.model,
         device=job.device,
         threads=job.threads,
+        engine=job.engine,
         quiet=job.quiet,
         embeddings=kept,
         embeddings_limit=job.embeddings_limit,

@@ -146,6 +146,11 @@ class _RunOptions:
     threads: int | None = None
     """CPU threads (default: PROMPTSEG_THREADS, or all)."""
 
+    engine: str | None = None
+    """What executes the model: auto (the quickest, measured once and remembered), eager, eager-bf16,
+    openvino, openvino-bf16, compile, compile-bf16 (docs/engines.md); default: PROMPTSEG_ENGINE, or
+    auto."""
+
     quiet: bool = False
     """No progress, no summary."""
 

@@ -19,7 +19,7 @@ from promptseg.models.checkpoint import build_network, identify, read_checkpoint
 from promptseg.models.choose import Choice
 from promptseg.models.preprocess import Frame
 from promptseg.models.sam import Sam
-from promptseg.runtime import choose_device, prepare
+from promptseg.runtime import choose_device, choose_engine, prepare, set_threads, wanted_engine
 
 __all__ = ["Candidates", "Embedding", "Prediction", "Predictor"]
 
@@ -84,48 +84,79 @@ class Predictor:
         network: its network, unprepared.
         device: where to run it.
         weights: the file the weights came from.
+        engine: what executes it, or "auto"; see `promptseg.runtime.choose`.
 
     Attributes:
         choice: why it is this model, where it was chosen by evidence.
+        engine: what executes it.
     """
 
     choice: Choice | None = None
 
-    def __init__(self, card: ModelCard, network: Sam, device: torch.device, weights: Path) -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        network: Sam,
+        device: torch.device,
+        weights: Path,
+        engine: str | None = None,
+    ) -> None:
         self.card = card
         self.device = device
         self.weights = weights
         self.weights_sha256 = assets.sha256_of(weights)
-        self.network = prepare(network, device)
-        self.dtype = next(self.network.parameters()).dtype
+        self.runner, self.verdict = choose_engine(
+            prepare(network, device),
+            device,
+            set_threads() if device.type == "cpu" else torch.get_num_threads(),
+            card.name,
+            self.weights_sha256,
+            engine,
+        )
+        self.engine = self.runner.engine.name
+        self.dtype = self.runner.engine.dtype
 
     @classmethod
-    def load(cls, model: str | Path, device: str = "auto", quiet: bool = True) -> Predictor:
+    def load(
+        cls,
+        model: str | Path,
+        device: str = "auto",
+        quiet: bool = True,
+        engine: str | None = None,
+    ) -> Predictor:
         """A model by name (its weights fetched if need be) or from a checkpoint file.
 
         Args:
             model: NAME, FILE, or NAME=FILE where several models share the file's architecture.
             device: "auto", "cpu", "cuda", "cuda:1", "mps".
             quiet: no progress bar while weights are fetched.
+            engine: what executes it: "auto" (the quickest, measured once), "eager", "openvino", ...;
+                PROMPTSEG_ENGINE, then "auto", if not given.
 
         Raises:
+            InputError: a device or engine there is not.
             ModelError: unknown name, or a checkpoint that cannot be used.
             AssetError: the weights cannot be obtained or do not verify.
         """
         name, file = model_file(model)
-        chosen = choose_device(device)
+        chosen, engine = choose_device(device), wanted_engine(engine)
         card = find_card(name) if name else None
         if file is None:
             card = card or find_card(str(model))  # auto is settled before; see `segmenter.load`
             file = assets.fetch(card.weights, quiet)
         tensors = read_checkpoint(file)
         card = card or identify(tensors, file)
-        return cls(card, build_network(card, tensors, file), chosen, file)
+        return cls(card, build_network(card, tensors, file), chosen, file, engine)
 
     @property
     def batch(self) -> int:
         """Slices to encode at a time unless told otherwise; larger batches are slower on a CPU."""
         return 8 if self.device.type == "cuda" else 1
+
+    @property
+    def parallel(self) -> int:
+        """Calls of `encode` worth making at the same time, from as many threads."""
+        return self.runner.parallel
 
     @property
     def encoder(self) -> dict[str, Any]:
@@ -134,6 +165,7 @@ class Predictor:
             "model": self.card.name,
             "weights_sha256": self.weights_sha256,
             "preprocessing": asdict(self.card.preprocessing),
+            "engine": self.engine,
             "dtype": str(self.dtype),
         }
 
@@ -155,17 +187,22 @@ class Predictor:
 
     @torch.inference_mode()
     def encode(
-        self, slices: Sequence[NDArray[np.uint8]], pixel: tuple[float, float] = (1, 1)
+        self,
+        slices: Sequence[NDArray[np.uint8]],
+        pixel: tuple[float, float] = (1, 1),
+        parallel: bool = False,
     ) -> list[Embedding]:
         """Embed slices of one shape as one batch.
 
         Args:
             slices: (rows, columns[, 3]) uint8 each.
             pixel: width and height of their pixels, in any unit.
+            parallel: whether other threads encode at the same time.
         """
         prepared = [self.card.preprocessing.apply(s, pixel) for s in slices]
         batch = torch.from_numpy(np.stack([values for values, _ in prepared])).to(self.device)
-        features = self.network.encode(batch.contiguous(memory_format=torch.channels_last))
+        channels_last = batch.contiguous(memory_format=torch.channels_last)
+        features = self.runner.encode(channels_last, parallel)
         return [
             Embedding(one[None].clone(), frame)
             for one, (_, frame) in zip(features, prepared, strict=True)
@@ -208,7 +245,7 @@ class Predictor:
             lone_click = boxes is None and mask_logits is None and labels.shape[1] == 1
         if mask_logits is not None:
             prompt["masks"] = mask_logits.to(self.device)
-        every, quality = self.network.decode(embedding.features, multimask=lone_click, **prompt)
+        every, quality = self.runner.decode(embedding.features, multimask=lone_click, **prompt)
         every, quality = every.float(), quality.float()
         best = quality.argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)

@@ -86,8 +86,10 @@ def compare(earlier: dict[str, Any], path: Path, result: Segmentation) -> str:
     """
     if result.sha256() == earlier["masks_sha256"]:
         return "the same masks, bit for bit"
-    now = {**result.provenance["software"], "threads": result.provenance["model"]["threads"]}
-    then = {**earlier["software"], "threads": earlier["model"].get("threads")}
+    now, then = (
+        {**run["software"], **{k: run["model"].get(k) for k in ("engine", "threads")}}
+        for run in (result.provenance, earlier)
+    )
     changed = [f"{k} {then.get(k)} -> {v}" for k, v in now.items() if then.get(k) != v]
     said = f"other masks than the earlier run ({', '.join(changed) or 'same versions'})"
     lowest = _lowest_dsc(earlier, path, result)

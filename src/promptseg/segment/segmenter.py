@@ -39,6 +39,7 @@ def load(
     *,
     device: str = "auto",
     threads: int | None = None,
+    engine: str | None = None,
     quiet: bool = True,
     embeddings: str | Path | None = None,
     embeddings_limit: float = 10.0,
@@ -52,6 +53,7 @@ def load(
             at hand that did best (docs/recommend.md).
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         threads: CPU threads; PROMPTSEG_THREADS if not given.
+        engine: what executes the model (docs/engines.md); PROMPTSEG_ENGINE, then "auto", if not given.
         quiet: no progress bar while weights are fetched.
         embeddings: folder where embeddings are kept for later processes (docs/embeddings.md).
         embeddings_limit: GiB that may be kept there.
@@ -69,7 +71,7 @@ def load(
     choice = choose(prompts, modality) if model == AUTO else None
     if choice:
         log.warning("auto chose %s", choice)
-    predictor = Predictor.load(choice.model if choice else model, device, quiet)
+    predictor = Predictor.load(choice.model if choice else model, device, quiet, engine)
     predictor.choice = choice
     return Segmenter(predictor, store)
 

@@ -32,9 +32,7 @@ class FastAttention(nn.Module):
     def __init__(self, attention: Attention, position: Tensor, image: str = "") -> None:
         super().__init__()
         self.heads, scale = attention.heads, _width(attention) ** -0.5
-        q, k, v, out = (
-            getattr(attention, f"{name}_proj") for name in ("q", "k", "v", "out")
-        )
+        q, k, v, out = (getattr(attention, f"{name}_proj") for name in ("q", "k", "v", "out"))
         self.q = Linear(q.weight.detach() * scale, q.bias.detach() * scale)
         self.k = Linear(k.weight.detach(), k.bias.detach())
         self.v = Linear(v.weight.detach(), v.bias.detach())

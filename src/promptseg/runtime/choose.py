@@ -1,0 +1,270 @@
+"""Which engine: the one a user names, or the quickest that agrees with eager float32, measured once.
+
+What was measured is remembered per machine, model, device and number of threads, in `engines.json` in
+the cache folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from promptseg._version import __version__
+from promptseg.assets import cache_folder
+from promptseg.errors import InputError
+from promptseg.formats.files import atomic_path
+from promptseg.runtime.check import check
+from promptseg.runtime.engines import ENGINES, CompileError, Eager, Engine, engine_named
+from promptseg.runtime.machine import describe_machine, version_of
+from promptseg.runtime.rewrite import FastSam
+from promptseg.runtime.runner import Runner
+
+__all__ = ["AUTO", "Trial", "Verdict", "candidates", "choose_engine", "remembered", "wanted_engine"]
+
+log = logging.getLogger("promptseg")
+
+AUTO = "auto"
+_ROUNDS = 3
+_WORTH = 0.95  # another engine must take less than this of eager's time
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One engine, tried.
+
+    Attributes:
+        engine: its name.
+        encode_ms: median time of encoding one slice; None if it was not used.
+        decode_ms: median time of one box prompt.
+        embedding: relative L2 distance to eager float32.
+        note: why it was not used.
+    """
+
+    engine: str
+    encode_ms: float | None = None
+    decode_ms: float | None = None
+    embedding: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was chosen for a model on this machine, and what was measured.
+
+    Attributes:
+        engine: the chosen one.
+        model: name of the model.
+        device: where it runs.
+        threads: CPU threads.
+        trials: all engines that came into question.
+        created: date and time.
+    """
+
+    engine: str
+    model: str
+    device: str
+    threads: int
+    trials: list[Trial] = field(default_factory=list)
+    created: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.model} runs on {self.engine} here ({self.device}, {self.threads} threads)"
+
+
+def wanted_engine(name: str | None) -> str:
+    """The engine asked for: `name`, else PROMPTSEG_ENGINE, else "auto".
+
+    Raises:
+        InputError: not an engine.
+    """
+    chosen = name or os.environ.get("PROMPTSEG_ENGINE") or AUTO
+    if chosen not in (AUTO, *ENGINES):
+        raise InputError(f"an engine out of {', '.join((AUTO, *ENGINES))}", repr(chosen))
+    return chosen
+
+
+def candidates(device: torch.device) -> list[str]:
+    """The engines that come into question on a device, eager first."""
+    if device.type == "cuda":
+        return ["eager", "eager-bf16", "compile-bf16"]
+    if device.type == "cpu":
+        return ["eager", "eager-bf16", "openvino", "openvino-bf16"]
+    return ["eager"]
+
+
+def choose_engine(
+    network: FastSam,
+    device: torch.device,
+    threads: int,
+    model: str,
+    identity: str,
+    wanted: str | None = None,
+) -> tuple[Runner, Verdict]:
+    """A runner for the network on the engine asked for, or on the quickest.
+
+    An engine that is missing, cannot compile or fails its self-check is passed over with one line of
+    explanation, and eager float32 is what is left in the end.
+
+    Args:
+        network: prepared, on its device.
+        device: of the network.
+        threads: CPU threads.
+        model: its name, for messages.
+        identity: hash of its weights.
+        wanted: an engine or "auto"; see `wanted_engine`.
+
+    Raises:
+        InputError: not an engine.
+    """
+    name = wanted_engine(wanted)
+    if name == "eager":
+        runner = Runner(network, Eager(), threads, identity)
+        return runner, Verdict("eager", model, str(device), threads)
+    key = _key(device, threads, identity, name)
+    known = remembered().get(key)
+    if known is not None:
+        with contextlib.suppress(CompileError):
+            runner = Runner(network, engine_named(known.engine), threads, identity)
+            if runner.engine.missing(device) is None:
+                runner.warm()
+                return runner, known
+    names = candidates(device) if name == AUTO else ["eager", name]
+    usable = [n for n in names[1:] if engine_named(n).missing(device) is None]
+    if name == AUTO and not usable:
+        return Runner(network, Eager(), threads, identity), Verdict(
+            "eager", model, str(device), threads
+        )
+    verdict, runner = _measure(network, device, threads, model, identity, names, name == AUTO)
+    _remember(key, verdict)
+    return runner, verdict
+
+
+def remembered() -> dict[str, Verdict]:
+    """What was chosen on this machine so far; nothing if the file cannot be read."""
+    try:
+        content = json.loads(_file().read_text(encoding="utf-8"))
+        return {
+            key: Verdict(**{**entry, "trials": [Trial(**t) for t in entry["trials"]]})
+            for key, entry in content.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _measure(
+    network: FastSam,
+    device: torch.device,
+    threads: int,
+    model: str,
+    identity: str,
+    names: list[str],
+    by_speed: bool,
+) -> tuple[Verdict, Runner]:
+    """Try the engines; eager is the first of `names`."""
+    if by_speed:
+        log.warning(
+            "looking for the quickest way to run %s here; this is done once and takes about a minute "
+            "(--engine eager skips it)",
+            model,
+        )
+    eager = Runner(network, Eager(), threads, identity)
+    trials = [_timed(eager)] if by_speed else [Trial("eager")]
+    best, best_ms = eager, (trials[0].encode_ms or float("inf")) * _WORTH
+    for name in names[1:]:
+        engine = engine_named(name)
+        runner, trial = _tried(network, engine, device, threads, identity, by_speed)
+        trials.append(trial)
+        if runner is None:
+            if not by_speed or "installed" not in trial.note:
+                log.warning("%s is not used: %s", name, trial.note)
+            continue
+        if not by_speed or (trial.encode_ms or float("inf")) < best_ms:
+            best, best_ms = runner, trial.encode_ms or 0.0
+    created = time.strftime("%Y-%m-%d %H:%M:%S")
+    verdict = Verdict(best.engine.name, model, str(device), threads, trials, created)
+    if by_speed or best.engine.name == "eager":
+        log.warning("%s", verdict)
+    return verdict, best
+
+
+def _tried(
+    network: FastSam,
+    engine: Engine,
+    device: torch.device,
+    threads: int,
+    identity: str,
+    timed: bool,
+) -> tuple[Runner | None, Trial]:
+    if reason := engine.missing(device):
+        return None, Trial(engine.name, note=reason)
+    runner = Runner(network, engine, threads, identity)
+    try:
+        agreement = check(runner)
+    except CompileError as error:
+        return None, Trial(engine.name, note=str(error))
+    if not agreement.good:
+        return None, Trial(engine.name, embedding=agreement.embedding, note=str(agreement))
+    trial = _timed(runner) if timed else Trial(engine.name)
+    return runner, Trial(
+        engine.name, trial.encode_ms, trial.decode_ms, agreement.embedding, str(agreement)
+    )
+
+
+@torch.inference_mode()
+def _timed(runner: Runner) -> Trial:
+    device = next(runner.network.parameters()).device
+    size = runner.network.image_encoder.img_size
+    slices = torch.rand(1, 3, size, size, device=device)
+    box = torch.tensor([[0.2, 0.2, 0.6, 0.6]], device=device) * size
+    embedding = runner.encode(slices)
+    runner.decode(embedding, boxes=box)
+
+    def median_ms(call: Callable[[], Any]) -> float:
+        times = []
+        for _ in range(_ROUNDS):
+            start = time.perf_counter()
+            call()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+        return round(1e3 * sorted(times)[len(times) // 2], 1)
+
+    encode = median_ms(lambda: runner.encode(slices))
+    return Trial(runner.engine.name, encode, median_ms(lambda: runner.decode(embedding, boxes=box)))
+
+
+def _key(device: torch.device, threads: int, identity: str, wanted: str) -> str:
+    facts = {
+        "promptseg": __version__,
+        "weights": identity,
+        "device": str(device),
+        "threads": threads,
+        "wanted": wanted,
+        "torch": torch.__version__,
+        "openvino": version_of("openvino"),
+        "machine": describe_machine(),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _file() -> Path:
+    return cache_folder() / "engines.json"
+
+
+def _remember(key: str, verdict: Verdict) -> None:
+    entries = {k: asdict(v) for k, v in remembered().items()}
+    entries[key] = asdict(verdict)
+    with contextlib.suppress(Exception):  # a cache that cannot be written costs time, no more
+        _file().parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(_file()) as temporary:
+            temporary.write_text(json.dumps(entries, indent=1), encoding="utf-8")

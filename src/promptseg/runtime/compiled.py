@@ -1,0 +1,108 @@
+"""Compiled models on disk: made once, checked when read, bounded in size.
+
+One folder an entry, named by the hash of everything it depends on: weights, part, shapes, engine and its
+version, machine. A folder appears whole or not at all; a damaged one is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from promptseg.assets import cache_folder, sha256_of
+
+__all__ = ["CompiledStore"]
+
+log = logging.getLogger("promptseg")
+
+_LEFT_OVER_AFTER = 3600  # seconds
+
+
+class CompiledStore:
+    """The folder of compiled models.
+
+    Args:
+        folder: where they are; `compiled` in the cache folder if not given.
+        limit: GiB that may be kept; the least recently used go first.
+    """
+
+    def __init__(self, folder: Path | None = None, limit: float = 8.0) -> None:
+        self.folder = folder or cache_folder() / "compiled"
+        self.limit = limit * 2**30
+
+    def get(self, facts: dict[str, Any], make: Callable[[Path], Path]) -> Path:
+        """The entry for `facts`, made if it is not there or damaged.
+
+        Args:
+            facts: all that it depends on, as plain values. Without a hash of the weights under
+                "weights" it is made for this process alone.
+            make: fills an empty folder; returns its main file.
+
+        Returns:
+            The main file.
+        """
+        text = json.dumps(facts, sort_keys=True)
+        if not facts.get("weights"):
+            text += secrets.token_hex(8)
+        entry = self.folder / hashlib.sha256(text.encode()).hexdigest()
+        if (found := self._read(entry)) is not None:
+            with contextlib.suppress(OSError):
+                os.utime(entry)
+            return found
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / f".part-{os.getpid()}-{secrets.token_hex(4)}"
+        part.mkdir()
+        try:
+            main = make(part)
+            files = {p.name: sha256_of(p) for p in sorted(part.iterdir())}
+            content = {"facts": facts, "main": main.name, "files": files}
+            (part / "entry.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+            shutil.rmtree(entry, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another process was quicker: its entry is as good
+                part.rename(entry)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        self._make_room(entry)
+        return entry / main.name
+
+    def _read(self, entry: Path) -> Path | None:
+        """The main file of an entry that is whole; None if there is none."""
+        try:
+            content = json.loads((entry / "entry.json").read_text(encoding="utf-8"))
+            if all(sha256_of(entry / name) == sha for name, sha in content["files"].items()):
+                return entry / str(content["main"])
+        except FileNotFoundError:
+            if not entry.exists():
+                return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass
+        log.warning("the compiled model %s is damaged and is made again", entry.name[:12])
+        return None
+
+    def _make_room(self, newest: Path) -> None:
+        """Remove the least recently used entries beyond the limit, and leftovers of killed processes."""
+        entries = []
+        for path in self.folder.iterdir():
+            with contextlib.suppress(OSError):
+                used = path.stat().st_mtime
+                if path.name.startswith(".part-"):
+                    if used < time.time() - _LEFT_OVER_AFTER:
+                        shutil.rmtree(path, ignore_errors=True)
+                elif path.is_dir():
+                    size = sum(p.stat().st_size for p in path.iterdir())
+                    entries.append((path == newest, used, size, path))
+        total = sum(size for _, _, size, _ in entries)
+        for is_newest, _, size, path in sorted(entries):
+            if total <= self.limit or is_newest:
+                break
+            shutil.rmtree(path, ignore_errors=True)
+            total -= size

@@ -1,0 +1,187 @@
+"""Engines: ways to execute a part of a model, behind one interface.
+
+Each takes a part as a torch module with example inputs and gives back a function of tensors. No module
+knows of any engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, get_args
+
+import torch
+from torch import Tensor, nn
+
+from promptseg.errors import PromptsegError
+from promptseg.runtime.machine import has_bfloat16
+
+__all__ = [
+    "ENGINES",
+    "CompileError",
+    "Compiled",
+    "Eager",
+    "Engine",
+    "EngineName",
+    "Part",
+    "Torch",
+    "engine_named",
+]
+
+EngineName = Literal[
+    "eager", "eager-bf16", "openvino", "openvino-bf16", "compile", "compile-bf16", "compile-fp16"
+]
+ENGINES: tuple[str, ...] = get_args(EngineName)
+
+Compiled = Callable[..., Any]
+
+
+class CompileError(PromptsegError):
+    """A part of a model that an engine cannot run."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a model, to be compiled.
+
+    Attributes:
+        name: "encoder" or "decoder".
+        module: in evaluation mode; in its `keep_float32` it may name submodules that reduced precision
+            would harm most.
+        example: inputs it can be called with.
+        free: axes of each input whose length may change from call to call.
+        identity: hash of the weights; "" if they have none.
+        inputs: names of the inputs.
+        outputs: names of the outputs.
+    """
+
+    name: str
+    module: nn.Module
+    example: tuple[Tensor, ...]
+    free: tuple[tuple[int, ...], ...] = ()
+    identity: str = ""
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+    @property
+    def keep_float32(self) -> tuple[str, ...]:
+        """Names of submodules to be kept in float32."""
+        return tuple(getattr(self.module, "keep_float32", ()))
+
+
+class Engine(Protocol):
+    """One way to execute parts of models.
+
+    Attributes:
+        name: what users call it.
+        dtype: of the arithmetic; inputs and outputs are float32.
+    """
+
+    name: str
+    dtype: torch.dtype
+
+    def missing(self, device: torch.device) -> str | None:
+        """Why it cannot be used on a device of this machine; None if it can."""
+
+    def compile(self, part: Part, threads: int, streams: int = 1) -> Compiled:
+        """The part as a function of tensors.
+
+        Args:
+            part: what to run.
+            threads: CPU threads for all streams.
+            streams: calls that may run at the same time, from as many threads.
+
+        Raises:
+            CompileError: it cannot.
+        """
+
+
+@dataclass(frozen=True)
+class Eager:
+    """Torch, operation by operation."""
+
+    name: str = "eager"
+    dtype: torch.dtype = torch.float32
+
+    def missing(self, device: torch.device) -> str | None:
+        """See `Engine`."""
+        if self.dtype == torch.bfloat16 and device.type == "cpu" and not has_bfloat16():
+            return "this processor has no bfloat16 arithmetic"
+        return None
+
+    def compile(self, part: Part, threads: int, streams: int = 1) -> Compiled:
+        """See `Engine`."""
+        if self.dtype == torch.float32:
+            return part.module
+        return _in_precision(part.module, self.dtype)
+
+
+@dataclass(frozen=True)
+class Torch:
+    """`torch.compile`, which on a GPU records the kernels of a call and replays them at once."""
+
+    name: str = "compile"
+    dtype: torch.dtype = torch.float32
+
+    def missing(self, device: torch.device) -> str | None:
+        """See `Engine`."""
+        if device.type == "cuda":
+            return None
+        return "it pays on NVIDIA GPUs alone: on a CPU the fused operations of eager are as quick"
+
+    def compile(self, part: Part, threads: int, streams: int = 1) -> Compiled:
+        """See `Engine`."""
+        changing = any(part.free)
+        compiled = torch.compile(
+            _in_precision(part.module, self.dtype),
+            mode=None if changing else "reduce-overhead",  # CUDA graphs want fixed shapes
+            dynamic=changing or None,
+        )
+
+        def run(*inputs: Tensor) -> Any:
+            torch.compiler.cudagraph_mark_step_begin()
+            answer = compiled(*inputs)
+            if isinstance(answer, tuple):
+                return tuple(a.clone() for a in answer)
+            return answer.clone()
+
+        try:
+            run(*part.example)
+        except Exception as error:  # whatever a compiler may raise
+            raise CompileError("a part that torch.compile takes", _first_line(error)) from error
+        return run
+
+
+def engine_named(name: str) -> Engine:
+    """The engine that users call `name`, one of `ENGINES`."""
+    kind, _, precision = name.partition("-")
+    dtype = {"": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    if kind == "eager":
+        return Eager(name, dtype)
+    if kind == "compile":
+        return Torch(name, dtype)
+    from promptseg.runtime.openvino import OpenVINO
+
+    return OpenVINO(name, dtype)
+
+
+def _in_precision(module: nn.Module, dtype: torch.dtype) -> Compiled:
+    """The module under autocast; float32 comes out."""
+    if dtype == torch.float32:
+        return module
+    device = next(module.parameters()).device.type
+
+    def run(*inputs: Tensor) -> Any:
+        with torch.autocast(device, dtype):
+            answer = module(*inputs)
+        if isinstance(answer, tuple):
+            return tuple(a.float() for a in answer)
+        return answer.float()
+
+    return run
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"[
+        :200
+    ]

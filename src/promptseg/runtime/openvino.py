@@ -1,0 +1,157 @@
+"""OpenVINO on CPUs: a part is exported once, kept on disk, and compiled at each start.
+
+The export goes through OpenVINO's frontend itself, not through `convert_model`, which reports usage to
+its makers.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from promptseg.runtime.compiled import CompiledStore
+from promptseg.runtime.engines import Compiled, CompileError, Part
+from promptseg.runtime.machine import describe_machine, has_bfloat16, version_of
+
+if TYPE_CHECKING:
+    import openvino
+
+__all__ = ["OpenVINO", "export_ir"]
+
+# Part of every key. Raise it when the export gives another graph than before.
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class OpenVINO:
+    """OpenVINO's CPU plugin.
+
+    In bfloat16 the parts that a module names in `keep_float32` stay in float32.
+    """
+
+    name: str = "openvino"
+    dtype: torch.dtype = torch.float32
+
+    def missing(self, device: torch.device) -> str | None:
+        """See `Engine`."""
+        if device.type != "cpu":
+            return "it is for CPUs"
+        if version_of("openvino") is None:
+            return "it is not installed: pip install 'promptseg[openvino]'"
+        if self.dtype == torch.bfloat16 and not has_bfloat16():
+            return "this processor has no bfloat16 arithmetic"
+        return None
+
+    def compile(self, part: Part, threads: int, streams: int = 1) -> Compiled:
+        """See `Engine`."""
+        try:
+            import openvino as ov
+
+            path = CompiledStore().get(self._facts(part), lambda folder: export_ir(part, folder))
+            compiled = ov.Core().compile_model(
+                ov.Core().read_model(path), "CPU", self._properties(threads, streams)
+            )
+        except (ImportError, RuntimeError, ValueError, OSError) as error:
+            raise CompileError(
+                f"a part that {self.name} takes", str(error).strip()[-200:]
+            ) from error
+        return _Requests(compiled, streams)
+
+    def _facts(self, part: Part) -> dict[str, Any]:
+        """What an export depends on."""
+        return {
+            "version": _VERSION,
+            "engine": f"openvino {version_of('openvino')}",
+            "part": part.name,
+            "weights": part.identity,
+            "shapes": [list(x.shape) for x in part.example],
+            "free": [list(axes) for axes in part.free],
+            "keep_float32": list(part.keep_float32),
+            "machine": describe_machine()["processor"],
+        }
+
+    def _properties(self, threads: int, streams: int) -> dict[str, Any]:
+        return {
+            "INFERENCE_PRECISION_HINT": "bf16" if self.dtype == torch.bfloat16 else "f32",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": streams,
+            # Its generated kernels made these networks slower, by a third in bfloat16.
+            "SNIPPETS_MODE": "DISABLE",
+        }
+
+
+class _Requests:
+    """A compiled model that as many threads as it has streams may call at the same time."""
+
+    def __init__(self, compiled: openvino.CompiledModel, streams: int) -> None:
+        from queue import SimpleQueue
+
+        self._idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+        for _ in range(streams):
+            self._idle.put(compiled.create_infer_request())
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        arrays = [np.ascontiguousarray(x.detach().numpy()) for x in inputs]
+        request = self._idle.get()
+        try:
+            answer = request.infer(arrays, share_inputs=True)
+            outputs = tuple(torch.from_numpy(np.array(a)) for a in answer.values())
+        finally:
+            self._idle.put(request)
+        return outputs if len(outputs) > 1 else outputs[0]
+
+
+def export_ir(part: Part, folder: Path) -> Path:
+    """Write a part as OpenVINO's IR: `model.xml` and `model.bin` in `folder`, weights in float32.
+
+    Raises:
+        CompileError: an operation that the frontend does not know.
+    """
+    import openvino as ov
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # the tracer's, on shapes that are meant to be fixed
+        traced = torch.jit.trace(part.module, part.example, check_trace=False)
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(traced, example_input=part.example)
+        model = frontend.convert(frontend.load(decoder))
+    for k, example in enumerate(part.example):
+        free = part.free[k] if part.free else ()
+        shape = [-1 if axis in free else n for axis, n in enumerate(example.shape)]
+        model.inputs[k].get_node().set_partial_shape(ov.PartialShape(shape))
+        model.inputs[k].get_node().set_element_type(ov.Type.f32)
+    model.validate_nodes_and_infer_types()
+    path = folder / "model.xml"
+    ov.save_model(model, path, compress_to_fp16=False)
+    _keep_float32(path, part.keep_float32)
+    return path
+
+
+def _keep_float32(path: Path, names: tuple[str, ...]) -> None:
+    """Mark the operations of named submodules as not to be reduced, whatever the precision."""
+    if not names:
+        return
+    inside = re.compile(rf"__module\.(.*\.)?({'|'.join(map(re.escape, names))})[./]")
+    tree = ET.parse(path)
+    layers = tree.getroot().find("layers")
+    assert layers is not None
+    for layer in layers:
+        if layer.get("type") in ("Const", "Parameter", "Result"):
+            continue
+        if inside.match(layer.get("name", "")):
+            facts = layer.find("rt_info")
+            if facts is None:
+                facts = ET.Element("rt_info")
+                layer.insert(0 if layer.find("data") is None else 1, facts)
+            ET.SubElement(facts, "attribute", {"name": "precise", "version": "0"})
+    tree.write(path)

@@ -1,7 +1,7 @@
 """Compiled models on disk: made once, checked when read, bounded in size.
 
-One folder an entry, named by the hash of everything it depends on: weights, part, shapes, engine and its
-version, machine. A folder appears whole or not at all; a damaged one is made again.
+One folder an entry, named by the hash of everything it depends on: weights, part, shapes, engine and
+its version, machine. A folder appears whole or not at all; a damaged one is made again.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class CompiledStore:
         return None
 
     def _make_room(self, newest: Path) -> None:
-        """Remove the least recently used entries beyond the limit, and leftovers of killed processes."""
+        """Remove the least recently used entries beyond the limit, and what killed processes left."""
         entries = []
         for path in self.folder.iterdir():
             with contextlib.suppress(OSError):

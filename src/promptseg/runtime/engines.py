@@ -70,15 +70,15 @@ class Part:
 
 
 class Engine(Protocol):
-    """One way to execute parts of models.
+    """One way to execute parts of models."""
 
-    Attributes:
-        name: what users call it.
-        dtype: of the arithmetic; inputs and outputs are float32.
-    """
+    @property
+    def name(self) -> str:
+        """What users call it."""
 
-    name: str
-    dtype: torch.dtype
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the arithmetic; inputs and outputs are float32."""
 
     def missing(self, device: torch.device) -> str | None:
         """Why it cannot be used on a device of this machine; None if it can."""

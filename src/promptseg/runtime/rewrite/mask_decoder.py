@@ -50,7 +50,7 @@ class FastAttention(nn.Module):
             q = q + self.position
         elif self.image == "keys":
             k = k + self.position
-        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (q, k, v))
+        q, k, v = (x.view(*x.shape[:2], self.heads, -1).transpose(1, 2) for x in (q, k, v))
         y = torch.softmax(q @ k.transpose(-1, -2), -1) @ v
         out: Tensor = self.out(y.transpose(1, 2).flatten(2))
         return out if residual is None else out + residual

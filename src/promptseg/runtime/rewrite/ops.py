@@ -11,13 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Depthwise", "Linear", "Pointwise", "after_norm"]
+__all__ = ["Depthwise", "Linear", "Pointwise", "after_norm", "tracing"]
+
+
+def tracing() -> bool:
+    """Whether a graph is being drawn, for another engine, of what is called."""
+    return bool(torch.jit.is_tracing()) or torch.compiler.is_compiling()  # type: ignore[attr-defined,no-untyped-call]
 
 
 def _fuses(x: Tensor) -> bool:
     """Whether the fused operations of this build may take `x`."""
-    plain = x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled()
-    if plain or torch.jit.is_tracing() or torch.compiler.is_compiling():
+    reduced = x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type)
+    if x.device.type != "cpu" or reduced or torch.is_grad_enabled() or tracing():
         return False
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
@@ -78,7 +83,7 @@ class Pointwise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) -> (B, out, H, W)."""
-        if torch.jit.is_tracing():
+        if tracing():
             y = F.conv2d(x, self.linear.weight[:, :, None, None], self.linear.bias)
             return F.gelu(y) if self.linear.gelu else y
         out: Tensor = self.linear(x.permute(0, 2, 3, 1))

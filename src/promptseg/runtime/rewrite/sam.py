@@ -47,7 +47,7 @@ class FastSam(nn.Module):
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Prompts of B objects -> (B, tokens, C) and (1 or B, C, h, w) embeddings; see `PromptEncoder`."""
+        """Prompts of B objects -> (B, tokens, C) and (1 or B, C, h, w) embeddings."""
         sparse, dense = self.prompt_encoder(points, boxes, masks)
         return sparse, dense if masks is not None else dense[:1]
 

@@ -45,6 +45,8 @@ class FastPatchEmbed(nn.Module):
     def __init__(self, embed: PatchEmbed) -> None:
         super().__init__()
         first, _, second = embed.seq
+        assert isinstance(first, ConvBN)
+        assert isinstance(second, ConvBN)
         make = Pointwise if first.c.kernel_size == (1, 1) else Depthwise
         self.first = make(_folded(first), gelu=True)
         self.second = make(_folded(second))
@@ -179,7 +181,9 @@ class FastStage(nn.Module):
 
     def __init__(self, stage: AttentionStage) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(FastBlock(block) for block in stage.blocks)
+        self.blocks = nn.ModuleList(
+            FastBlock(b) for b in stage.blocks if isinstance(b, TinyViTBlock)
+        )
         merging = stage.downsample
         self.downsample = FastPatchMerging(merging) if isinstance(merging, PatchMerging) else None
 
@@ -214,7 +218,7 @@ class FastTinyViT(nn.Module):
         self.patch_embed = FastPatchEmbed(encoder.patch_embed)
         first = encoder.layers[0]
         assert isinstance(first, ConvStage)
-        self.first = nn.Sequential(*(FastMBConv(block) for block in first.blocks))
+        self.first = nn.Sequential(*(FastMBConv(b) for b in first.blocks if isinstance(b, MBConv)))
         self.downsample = FastPatchMerging(first.downsample)
         stages = (s for s in encoder.layers if isinstance(s, AttentionStage))
         self.stages = nn.Sequential(*(FastStage(stage) for stage in stages))

@@ -24,6 +24,9 @@ class BrightPredictor(Predictor):
     prompt; a mask prompt with clicks alone, or alone, gives itself.
     """
 
+    parallel = 1
+    engine = "eager"
+
     def __init__(self, level: int = 128, card: str = "lite-medsam") -> None:
         self.card = CARDS[card]
         self.device = torch.device("cpu")
@@ -38,7 +41,10 @@ class BrightPredictor(Predictor):
         self.asked: list[set[str]] = []
 
     def encode(
-        self, slices: Sequence[NDArray[np.uint8]], pixel: tuple[float, float] = (1, 1)
+        self,
+        slices: Sequence[NDArray[np.uint8]],
+        pixel: tuple[float, float] = (1, 1),
+        parallel: bool = False,
     ) -> list[Embedding]:
         self.batches.append(len(slices))
         self.pixels.append(pixel)

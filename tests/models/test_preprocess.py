@@ -105,3 +105,26 @@ def test_logits_come_back_onto_the_slice() -> None:
     ys, xs = np.nonzero(restored[0].numpy() > 0)
     assert ys.max() == pytest.approx(150, abs=1)
     assert xs.max() == pytest.approx(225, abs=1)
+
+
+@pytest.mark.parametrize("fit", ["longest", "squash"])
+@pytest.mark.parametrize("shape", [(300, 451), (1500, 900), (64, 64), (7, 300)])
+@pytest.mark.parametrize("size", [256, 1024])
+def test_masks_are_computed_where_they_are_alone(
+    fit: str, shape: tuple[int, int], size: int
+) -> None:
+    frame = Preprocessing(size, "minmax", fit).frame(*shape)  # type: ignore[arg-type]
+    rng = np.random.default_rng(5)
+    logits = np.full((4, 1, 256, 256), -4.0, np.float32)  # the last one stays empty
+    for k, (top, left) in enumerate([(0, 0), (100, 30), (40, 200)]):
+        logits[k, 0, top : top + 50, left : left + 45] = rng.normal(0.5, 2, (50, 256 - left))[
+            :, :45
+        ]
+    given = torch.from_numpy(logits)
+    values = frame.restore(given)
+    masks = frame.masks(given)
+    assert masks.shape == values.shape == (4, *shape)
+    assert not masks[3].any()
+    differ = masks != (values > 0)
+    assert (values[differ].abs() < 1e-5).all()  # ties alone
+    assert differ.sum() < 10

@@ -15,6 +15,7 @@ Boxes and points are scaled with the picture. Where the longest side counts, pix
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -72,6 +73,63 @@ class Frame:
             logits = F.interpolate(logits, size=(self.size, self.size), mode="bilinear")
         logits = logits[..., : self.resized[0], : self.resized[1]]
         return F.interpolate(logits, size=self.original, mode="bilinear")[:, 0]
+
+    def masks(self, logits: Tensor) -> Tensor:
+        """Where `restore` is above 0, computed within the objects' own boxes alone.
+
+        Args:
+            logits: (N, 1, m, m).
+
+        Returns:
+            (N, rows, columns) boolean.
+        """
+        import torch
+
+        values = logits[:, 0].sigmoid() - 0.5 if self.fit == "squash" else logits[:, 0]
+        rows, columns = (
+            _interpolation(self, axis, logits.shape[-1]).to(logits.device) for axis in (0, 1)
+        )
+        out = torch.zeros(len(values), *self.original, dtype=torch.bool, device=logits.device)
+        for mask, value in zip(out, values, strict=True):
+            positive = value > 0
+            down, across = _reach(rows, positive.any(1)), _reach(columns, positive.any(0))
+            if down is None or across is None:
+                continue
+            (top, bottom), (high, low) = down
+            (left, right), (first, last) = across
+            part = rows[top:bottom, high:low] @ value[high:low, first:last]
+            mask[top:bottom, left:right] = part @ columns[left:right, first:last].T > 0
+        return out
+
+
+@lru_cache(maxsize=8)
+def _interpolation(frame: Frame, axis: int, side: int) -> Tensor:
+    """`Frame.restore` along one axis as a matrix, (original, side): it treats both axes apart."""
+    import torch
+    from torch.nn import functional as F
+
+    def resize(x: Tensor, length: int) -> Tensor:
+        return F.interpolate(x, size=(length, side), mode="bilinear")
+
+    matrix = torch.eye(side)[None, None]
+    if frame.fit == "longest":
+        if side != frame.size:
+            matrix = resize(matrix, frame.size)
+        matrix = matrix[..., : frame.resized[axis], :]
+    return resize(matrix, frame.original[axis])[0, 0]
+
+
+def _reach(matrix: Tensor, positive: Tensor) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """The outputs that positive inputs reach, and the inputs that those take in; ends excluded.
+
+    None if there are none: what lies in the padding reaches no pixel.
+    """
+    outputs = (matrix[:, positive] > 0).any(1).nonzero()
+    if not len(outputs):
+        return None
+    first, last = int(outputs[0]), int(outputs[-1]) + 1
+    inputs = (matrix[first:last] > 0).any(0).nonzero()
+    return (first, last), (int(inputs[0]), int(inputs[-1]) + 1)
 
 
 @dataclass(frozen=True)

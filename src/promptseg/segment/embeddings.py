@@ -143,6 +143,7 @@ class EmbeddingStore:
         predictor: Predictor,
         slices: Sequence[NDArray[np.uint8]],
         pixel: tuple[float, float] = (1, 1),
+        parallel: bool = False,
     ) -> tuple[list[Embedding], int]:
         """What `Predictor.encode` does, for slices that are not here yet.
 
@@ -152,6 +153,7 @@ class EmbeddingStore:
             predictor: the model.
             slices: (rows, columns[, 3]) uint8 each, of one shape.
             pixel: width and height of their pixels, in any unit.
+            parallel: whether other threads encode at the same time.
 
         Returns:
             The embeddings, and how many slices had to be encoded.
@@ -165,7 +167,7 @@ class EmbeddingStore:
                 embeddings[k] = Embedding(features.to(predictor.device), frames[k])
         missing = [k for k in range(len(slices)) if k not in embeddings]
         if missing:
-            new = predictor.encode([slices[k] for k in missing], pixel)
+            new = predictor.encode([slices[k] for k in missing], pixel, parallel)
             for k, embedding in zip(missing, new, strict=True):
                 embeddings[k] = embedding
                 self._keep(keys[k], embedding.features)

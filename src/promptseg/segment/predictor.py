@@ -54,8 +54,9 @@ class Candidates:
     @torch.inference_mode()
     def masks(self) -> NDArray[np.bool_]:
         """(N, 3, rows, columns) boolean, on the slice's own grid; computed at every call."""
-        single = self.frame.restore(self.logits.flatten(0, 1)[:, None]) > 0
-        masks: NDArray[np.bool_] = single.cpu().numpy()
+        masks: NDArray[np.bool_] = (
+            self.frame.masks(self.logits.flatten(0, 1)[:, None]).cpu().numpy()
+        )
         return masks.reshape(*self.logits.shape[:2], *masks.shape[1:])
 
 
@@ -250,7 +251,7 @@ class Predictor:
         best = quality.argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
         logits, iou = every[rows, best][:, None], quality[rows, best]
-        masks = embedding.frame.restore(logits) > 0
+        masks = embedding.frame.masks(logits)
         candidates = (
             Candidates(every, quality.cpu().numpy(), embedding.frame) if lone_click else None
         )

@@ -31,11 +31,11 @@ class _TimedStack(SliceStack):
 
     encoding_s = 0.0
 
-    def _encode(self, indices: list[int]) -> list[Embedding]:
+    def _encode(self, indices: list[int], parallel: bool = False) -> tuple[list[Embedding], int]:
         start = time.perf_counter()
-        embeddings = super()._encode(indices)
+        answer = super()._encode(indices, parallel)
         self.encoding_s += time.perf_counter() - start
-        return embeddings
+        return answer
 
 
 @dataclass
@@ -59,7 +59,9 @@ class Scene(Labelled):
         keep = predictor.card.keep_8bit
         intensity = choose_intensity(self.image, window=self.options.window, keep_8bit=keep)
         return _TimedStack(
-            self.image, "z", intensity, predictor, predictor.batch, cache_bytes=_CACHE_BYTES
+            *(self.image, "z", intensity, predictor, predictor.batch),
+            cache_bytes=_CACHE_BYTES,
+            look_ahead=False,  # times are taken of one thing at a time
         )
 
     @cached_property

@@ -7,6 +7,12 @@ is not counts 0. Intensity and preprocessing are the product's own.
 
     python benchmarks/exact_box.py -o benchmarks/results/2026-11-21_exact_box.csv \
         --reference ../shared/reference/litemedsam_reference.csv
+
+With `--engine` and the float32 rows as reference it says what an engine changes:
+
+    python benchmarks/exact_box.py --engine openvino-bf16 \
+        -o benchmarks/results/2026-11-21_exact_box_openvino-bf16.csv \
+        --reference benchmarks/results/2026-11-21_exact_box.csv
 """
 
 from __future__ import annotations
@@ -80,6 +86,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True, help="CSV file of rows")
     parser.add_argument("--model", default="lite-medsam")
+    parser.add_argument("--engine", default="eager", help="what executes the model")
     parser.add_argument("--reference", type=Path, help="CSV of reference rows to compare with")
     parser.add_argument("--datasets", nargs="*", help="only these")
     parser.add_argument("--cases", type=int, help="only so many cases of each dataset")
@@ -87,7 +94,7 @@ def main() -> int:
     arguments = parser.parse_args()
     root = data_root()
     names = arguments.datasets or [*datasets("picture", root), *datasets("volume", root)]
-    predictor = Predictor.load(arguments.model, quiet=False)
+    predictor = Predictor.load(arguments.model, quiet=False, engine=arguments.engine)
     rows: list[Row] = []
     with step_progress("datasets", len(names)) as update:
         for done, name in enumerate(names):
@@ -111,7 +118,7 @@ def _summary(
     rows: list[Row], reference: dict[str, dict[tuple[str, int, int], float]], names: list[str]
 ) -> int:
     """Print a table; 1 if a dataset lies more than 0.003 below the reference."""
-    worse = 0
+    worse, changes = 0, []
     print("| dataset | objects or slices | mean DSC | median | reference mean | difference |")
     print("|---|---|---|---|---|---|")
     for name in names:
@@ -123,9 +130,13 @@ def _summary(
             mean = fmean(k for k in known if k is not None)
             worse += fmean(scores) < mean - 0.003
             line += f" {mean:.4f} | {fmean(scores) - mean:+.4f} |"
+            changes.append(fmean(scores) - mean)
         else:
             line += " | |"
         print(line)
+    if changes:
+        worst = max(changes, key=abs)
+        print(f"\nmean difference {fmean(changes):+.4f}, largest {worst:+.4f}")
     return int(worse > 0)
 
 

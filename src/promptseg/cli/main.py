@@ -23,6 +23,7 @@ VERBS: dict[str, str] = {
     "info": "what was understood of an image",
     "models": "the models, the prompts they take and what they are bad at",
     "assets": "weights and samples: what is here, fetch, verify, remove",
+    "benchmark": "how quick the engines are on this machine, and what was chosen",
     "study": "how long annotation takes, by hand and with a model's help",
     "demo": "fetch a real CT, segment it and show where the results are",
 }

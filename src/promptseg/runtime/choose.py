@@ -213,7 +213,7 @@ def _tried(
     except CompileError as error:
         return None, Trial(engine.name, note=str(error))
     if not agreement.good:
-        return None, Trial(engine.name, embedding=agreement.embedding, note=str(agreement))
+        return None, Trial(engine.name, note=str(agreement))
     trial = _timed(runner) if timed else Trial(engine.name)
     return runner, Trial(
         engine.name, trial.encode_ms, trial.decode_ms, agreement.embedding, str(agreement)

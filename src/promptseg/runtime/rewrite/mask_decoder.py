@@ -109,7 +109,7 @@ class FastMaskDecoder(nn.Module):
         assert isinstance(up2, nn.ConvTranspose2d)
         assert isinstance(norm, LayerNorm2d)
         self.up1, self.up2 = _as_linear(up1), _as_linear(up2, gelu=True)
-        self.up_norm = nn.LayerNorm(len(norm.weight), norm.eps)
+        self.up_norm = nn.LayerNorm(len(norm.weight), norm.eps, dtype=norm.weight.dtype)
         self.up_norm.load_state_dict(norm.state_dict())
         self.hypernetworks = decoder.output_hypernetworks_mlps
         self.quality = decoder.iou_prediction_head

@@ -205,12 +205,12 @@ class FastTinyViT(nn.Module):
 
     Attributes:
         keep_float32: parts (as `named_modules` names them) that reduced precision would harm most.
-            Half of what bfloat16 does to LiteMedSAM's embedding comes from the input, whose 256 grey
-            values it merges two by two, and from the depthwise convolutions, through which all of the
-            residual stream passes.
+            Most of what bfloat16 does to LiteMedSAM's embedding it does at the beginning, where it
+            merges the 256 grey values of the input two by two, and in the steps between the stages:
+            the relative error is 0.051 with nothing kept, 0.028 with these, for a fifth more time.
     """
 
-    keep_float32 = ("patch_embed", "local_conv", "downsample")
+    keep_float32 = ("patch_embed", "downsample", "first.0")
 
     def __init__(self, encoder: TinyViT) -> None:
         super().__init__()

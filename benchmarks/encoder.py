@@ -280,8 +280,8 @@ def _report(
         f"{versions}. Batch 1. Encoder {flops.get('encoder', 0) / 1e9:.1f} GFLOP, decoder "
         f"{flops.get('decoder', 0) / 1e9:.1f} GFLOP. Measured matmul peak: float32 "
         f"{peaks.get('float32', 0) / 1e12:.2f}, bfloat16 {peaks.get('bfloat16', 0) / 1e12:.2f} "
-        f"TFLOP/s. {arguments.rounds} rounds of alternating processes, {arguments.calls} calls each: median "
-        "(fastest-slowest).",
+        f"TFLOP/s. {arguments.rounds} rounds of alternating processes, {arguments.calls} calls each: "
+        "median (fastest-slowest).",
         "",
         "| contender | encoder ms | x official | TFLOP/s | of peak | decoder ms | x official "
         "| distance | peak GiB |",

@@ -6,7 +6,8 @@ knows of any engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
@@ -113,7 +114,7 @@ class Eager:
         """See `Engine`."""
         if self.dtype == torch.float32:
             return part.module
-        return _in_precision(part.module, self.dtype)
+        return _in_precision(part, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class Torch:
         """See `Engine`."""
         changing = any(part.free)
         compiled = torch.compile(
-            _in_precision(part.module, self.dtype),
+            _in_precision(part, self.dtype),
             mode=None if changing else "reduce-overhead",  # CUDA graphs want fixed shapes
             dynamic=changing or None,
         )
@@ -165,20 +166,46 @@ def engine_named(name: str) -> Engine:
     return OpenVINO(name, dtype)
 
 
-def _in_precision(module: nn.Module, dtype: torch.dtype) -> Compiled:
-    """The module under autocast; float32 comes out."""
+def _in_precision(part: Part, dtype: torch.dtype) -> Compiled:
+    """The part under autocast, but for what it keeps in float32; float32 comes out."""
+    module = part.module
     if dtype == torch.float32:
         return module
     device = next(module.parameters()).device.type
+    kept = [m for name, m in module.named_modules() if _is_kept(name, part.keep_float32)]
 
     def run(*inputs: Tensor) -> Any:
-        with torch.autocast(device, dtype):
+        with torch.autocast(device, dtype), _in_float32(kept, device):
             answer = module(*inputs)
         if isinstance(answer, tuple):
             return tuple(a.float() for a in answer)
         return answer.float()
 
     return run
+
+
+def _is_kept(name: str, kept: tuple[str, ...]) -> bool:
+    """Whether a submodule is one of those kept: by its own name, or the end of it."""
+    return any(name == k or name.endswith(f".{k}") for k in kept)
+
+
+@contextmanager
+def _in_float32(modules: list[nn.Module], device: str) -> Iterator[None]:
+    """Autocast is off inside these modules."""
+    off = torch.autocast(device, enabled=False)
+
+    def begin(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        off.__enter__()
+        return tuple(x.float() for x in inputs)
+
+    def end(*_: object) -> None:
+        off.__exit__(None, None, None)
+
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.callback(module.register_forward_pre_hook(begin).remove)
+            hooks.callback(module.register_forward_hook(end, always_call=True).remove)
+        yield
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Depthwise", "Linear", "Pointwise", "after_norm"]
+__all__ = ["Depthwise", "Linear", "Pointwise", "after_norm", "as_graph"]
+
+
+def as_graph() -> bool:
+    """Whether what runs is recorded for another engine: by the tracer, or by `torch.export`."""
+    exporting = getattr(torch.compiler, "is_exporting", None)  # since torch 2.7
+    return torch.jit.is_tracing() or (exporting is not None and exporting())
 
 
 def _fuses(x: Tensor) -> bool:
@@ -78,7 +84,7 @@ class Pointwise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) -> (B, out, H, W)."""
-        if torch.jit.is_tracing():
+        if as_graph():
             y = F.conv2d(x, self.linear.weight[:, :, None, None], self.linear.bias)
             return F.gelu(y) if self.linear.gelu else y
         out: Tensor = self.linear(x.permute(0, 2, 3, 1))

@@ -28,13 +28,14 @@ _LABELS = {
     "-1": "padding; its place does not matter",
 }
 _RULES = (
+    "The decoder takes every kind of prompt; prompts names those that the model was trained for.",
     "A box is two points, labels 2 then 3: its first and last pixel, both inside.",
     "Prompts without a box want one point of label -1 added at their end, as SAM was trained; also a "
     "mask prompt alone, as there must be at least one point.",
     "Prompts of different lengths in one call are filled up with points of label -1. The network sees "
     "them, so that answers differ a little from those to each prompt alone: call it once per length "
     "where they must not.",
-    "mask_logits is (N, 1, 256, 256) whatever the prompt: zeros, with has_mask 0, if there is none.",
+    "mask_logits is given whatever the prompt: zeros, with has_mask 0, if there is none.",
     "A lone click takes the reading 1, 2 or 3 of the highest iou; every other prompt takes answer 0.",
 )
 _AFTER = {
@@ -89,7 +90,7 @@ def describe_export(
         },
         "files": files,
         "preprocessing": _before(card.preprocessing),
-        "tensors": {part.name: _tensors(part, card.preprocessing.size) for part in parts},
+        "tensors": _tensors(parts, card.preprocessing.size),
         "labels": _LABELS,
         "rules": list(_RULES),
         "postprocessing": list(_AFTER[card.preprocessing.fit]),
@@ -131,43 +132,45 @@ def _before(steps: Preprocessing) -> dict[str, Any]:
         }
     else:
         scale = "(value - minimum) / max(maximum - minimum, 1e-8), both of the resized slice"
+    order = [resize, "repeat grey three times, channels first", scale]
+    if steps.fit == "longest":
+        order.append("zeros at the right and bottom up to size x size")
     return facts | {
-        "steps": [
-            resize,
-            "repeat grey three times",
-            scale,
-            "zeros at the right and bottom up to size x size",
-        ],
+        "steps": order,
         "points": f"pixel indices of the slice, counted from 0, become {points}",
     }
 
 
-def _tensors(part: Part, size: int) -> dict[str, Any]:
-    """Shapes and meanings of what goes in and comes out."""
-    meanings = {
-        "slices": ("the preprocessed slice", [1, 3, size, size]),
-        "embedding": ("the image embedding; make it once per slice", None),
-        "points": (f"x, y pixel indices of the {size} x {size} input", ["N", "P", 2]),
-        "labels": ("what each point is; see labels", ["N", "P"]),
-        "mask_logits": ("mask prompts: logits, such as an answer of before", None),
-        "has_mask": ("1 where the mask prompt counts, 0 where it is ignored", ["N"]),
-        "logits": ("mask logits: 0 the answer to an unambiguous prompt, 1 to 3 readings", None),
-        "iou": ("predicted IoU of each", ["N", 4]),
+def _tensors(parts: list[Part], size: int) -> dict[str, Any]:
+    """Shapes and meanings of what goes into each part and comes out, by the part's name."""
+    example = {name: x for part in parts for name, x in zip(part.inputs, part.example, strict=True)}
+    side = int(example["mask_logits"].shape[-1])
+    facts: dict[str, tuple[list[Any], str]] = {
+        "slices": ([1, 3, size, size], "the preprocessed slice"),
+        "embedding": (
+            list(example["embedding"].shape),
+            "the image embedding; made once per slice, good for every prompt on it",
+        ),
+        "points": (["N", "P", 2], f"x, y pixel indices of the {size} x {size} input"),
+        "labels": (["N", "P"], "what each point is; see labels"),
+        "mask_logits": (["N", 1, side, side], "mask prompts: logits, such as an earlier answer"),
+        "has_mask": (["N"], "1 where the mask prompt counts, 0 where it is ignored"),
+        "logits": (
+            ["N", 4, side, side],
+            "mask logits: 0 the answer to an unambiguous prompt, 1 to 3 the readings of a click",
+        ),
+        "iou": (["N", 4], "predicted IoU of each"),
     }
-    prompts = next(x for x in part.example if x.ndim == 4)
-    grid = int(prompts.shape[-1]) if part.name == "decoder" else size // 16
-    own = {
-        "embedding": [1, 256, grid, grid],
-        "mask_logits": ["N", 1, 4 * grid, 4 * grid],
-        "logits": ["N", 4, 4 * grid, 4 * grid],
-    }
-    facts = {
-        name: {"shape": shape or own[name], "dtype": "float32", "meaning": meaning}
-        for name, (meaning, shape) in meanings.items()
-    }
+
+    def described(names: tuple[str, ...]) -> dict[str, Any]:
+        return {
+            name: {"shape": facts[name][0], "dtype": "float32", "meaning": facts[name][1]}
+            for name in names
+        }
+
     return {
-        "inputs": {name: facts[name] for name in part.inputs},
-        "outputs": {name: facts[name] for name in part.outputs},
+        part.name: {"inputs": described(part.inputs), "outputs": described(part.outputs)}
+        for part in parts
     }
 
 

@@ -123,7 +123,9 @@ def export_ir(part: Part, folder: Path, name: str = "model") -> Path:
 
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the tracer's, on shapes that are meant to be fixed
-        traced = torch.jit.trace(part.module, part.example, check_trace=False)
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+            part.module, part.example, check_trace=False
+        )
         frontend = FrontEndManager().load_by_framework("pytorch")
         decoder = TorchScriptPythonDecoder(traced, example_input=part.example)
         model = frontend.convert(frontend.load(decoder))

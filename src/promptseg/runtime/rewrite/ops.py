@@ -17,15 +17,17 @@ __all__ = ["Depthwise", "Linear", "Pointwise", "after_norm", "as_graph"]
 def as_graph() -> bool:
     """Whether what runs is recorded for another engine: by the tracer, or by `torch.export`."""
     exporting = getattr(torch.compiler, "is_exporting", None)  # since torch 2.7
-    return torch.jit.is_tracing() or (exporting is not None and exporting())
+    tracing = bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+    return tracing or (exporting is not None and bool(exporting()))
 
 
 def _fuses(x: Tensor) -> bool:
     """Whether the fused operations of this build may take `x`."""
     plain = x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled()
-    if plain or torch.jit.is_tracing() or torch.compiler.is_compiling():
+    if plain or as_graph() or torch.compiler.is_compiling():
         return False
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    available = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return available and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def after_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:

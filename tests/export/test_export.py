@@ -254,6 +254,7 @@ def test_without_onnxruntime_the_card_says_that_nothing_was_compared(
     [
         (["--format", "onnx"], "pip install 'promptseg[onnx]'"),
         (["--format", "openvino"], "pip install 'promptseg[openvino]'"),
+        (["--model", "auto"], "expected a model by name"),
         (["--format", "coreml"], "the options of promptseg export"),
     ],
 )
@@ -277,7 +278,7 @@ def test_what_cannot_be_done_is_one_error_before_any_work(
 class Doubling(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.linear = torch.nn.Linear(8, 8)
+        self.linear = torch.nn.Linear(64, 64)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return 2 * self.linear(x)
@@ -288,16 +289,16 @@ def test_weights_too_large_for_one_file_lie_beside_it(
 ) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     monkeypatch.setattr("promptseg.export.write._IN_ONE_FILE", 10)
-    module, x = Doubling().eval().requires_grad_(False), torch.ones(1, 8)
+    module, x = Doubling().eval().requires_grad_(False), torch.ones(1, 64)
     path = write_onnx(Part("part", module, (x,), inputs=("x",), outputs=("y",)), tmp_path)
-    assert (tmp_path / "part.onnx.data").stat().st_size >= 4 * 64
+    assert (tmp_path / "part.onnx.data").stat().st_size >= 4 * 64 * 64
     [found] = onnxruntime.InferenceSession(path).run(["y"], {"x": x.numpy()})
-    np.testing.assert_allclose(found, module(x).numpy(), rtol=1e-5)
+    assert distance(found, module(x).numpy()) < 1e-5
 
 
 def test_openvino_files_carry_the_names_of_their_tensors(tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
-    part = Part("part", Doubling().eval(), (torch.ones(1, 8),), inputs=("x",), outputs=("y",))
+    part = Part("part", Doubling().eval(), (torch.ones(1, 64),), inputs=("x",), outputs=("y",))
     model = openvino.Core().read_model(export_ir(part, tmp_path, "mine"))
     assert (tmp_path / "mine.bin").exists()
     assert [port.any_name for port in (*model.inputs, *model.outputs)] == ["x", "y"]

@@ -8,9 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promptseg.errors import InputError, PromptsegError
+from promptseg.errors import InputError, ModelError, PromptsegError
 from promptseg.export.folder import atomic_folder, check_folder
 from promptseg.export.options import FORMATS, Format
+from promptseg.models.cards import AUTO
 from promptseg.progress import step_progress
 
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ def export_model(
     folder = Path(output)
     if format not in FORMATS:
         raise InputError(f"a format out of {', '.join(FORMATS)}", repr(format))
+    if str(model) == AUTO:
+        raise ModelError(
+            "a model by name, or a checkpoint", AUTO, "see promptseg models --recommend"
+        )
     _require_packages(format)
     check_folder(folder, overwrite, _FILES)
 

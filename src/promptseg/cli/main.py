@@ -20,6 +20,7 @@ VERBS: dict[str, str] = {
     "evaluate": "how good models, or masks that are there already, are on labelled data",
     "report": "tables, plots and one HTML page from the rows of an evaluation",
     "embed": "encode images ahead of time, so that prompting them is quick",
+    "export": "a model as ONNX or OpenVINO files that run without torch",
     "info": "what was understood of an image",
     "models": "the models, the prompts they take and what they are bad at",
     "assets": "weights and samples: what is here, fetch, verify, remove",

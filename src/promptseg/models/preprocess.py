@@ -24,13 +24,21 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Fit", "Frame", "Preprocessing", "resize_bicubic", "resize_bilinear"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "Fit",
+    "Frame",
+    "Preprocessing",
+    "resize_bicubic",
+    "resize_bilinear",
+]
 
 Fit = Literal["longest", "squash"]
 
-_IMAGENET_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
+IMAGENET_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
 _SQUARE = 0.01  # pixels whose sides differ less than this count as square
-_IMAGENET_STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)
+IMAGENET_STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -182,7 +190,7 @@ class Preprocessing:
             low, high = values.min(), values.max()
             values = (values - low) / max(high - low, 1e-8)
         else:
-            values = (values - _IMAGENET_MEAN) / _IMAGENET_STD
+            values = (values - IMAGENET_MEAN) / IMAGENET_STD
         square = np.zeros((3, self.size, self.size), dtype=np.float32)
         square[:, :rows, :columns] = values.transpose(2, 0, 1)
         return square, frame

@@ -109,8 +109,10 @@ class _Requests:
         return outputs if len(outputs) > 1 else outputs[0]
 
 
-def export_ir(part: Part, folder: Path) -> Path:
-    """Write a part as OpenVINO's IR: `model.xml` and `model.bin` in `folder`, weights in float32.
+def export_ir(part: Part, folder: Path, name: str = "model") -> Path:
+    """Write a part as OpenVINO's IR: `NAME.xml` and `NAME.bin` in `folder`, weights in float32.
+
+    Inputs and outputs carry the part's names for them.
 
     Raises:
         CompileError: an operation that the frontend does not know.
@@ -130,8 +132,13 @@ def export_ir(part: Part, folder: Path) -> Path:
         shape = [-1 if axis in free else n for axis, n in enumerate(example.shape)]
         model.inputs[k].get_node().set_partial_shape(ov.PartialShape(shape))
         model.inputs[k].get_node().set_element_type(ov.Type.f32)
+    for port, own in zip(model.inputs, part.inputs, strict=False):  # a part need not name them
+        port.get_tensor().set_names({own})
+        port.get_node().set_friendly_name(own)
+    for port, own in zip(model.outputs, part.outputs, strict=False):
+        port.get_tensor().set_names({own})
     model.validate_nodes_and_infer_types()
-    path = folder / "model.xml"
+    path = folder / f"{name}.xml"
     ov.save_model(model, path, compress_to_fp16=False)
     _keep_float32(path, part.keep_float32)
     return path

@@ -11,20 +11,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Depthwise", "Linear", "Pointwise", "after_norm", "tracing"]
+__all__ = ["Depthwise", "Linear", "Pointwise", "after_norm", "as_graph"]
 
 
-def tracing() -> bool:
-    """Whether a graph is being drawn, for another engine, of what is called."""
-    return bool(torch.jit.is_tracing()) or torch.compiler.is_compiling()  # type: ignore[attr-defined,no-untyped-call]
+def as_graph() -> bool:
+    """Whether what runs is recorded for another engine: by the tracer, or by `torch.export`."""
+    exporting = getattr(torch.compiler, "is_exporting", None)  # since torch 2.7
+    tracing = bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+    return tracing or (exporting is not None and bool(exporting()))
 
 
 def _fuses(x: Tensor) -> bool:
     """Whether the fused operations of this build may take `x`."""
     reduced = x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type)
-    if x.device.type != "cpu" or reduced or torch.is_grad_enabled() or tracing():
+    if x.device.type != "cpu" or reduced or torch.is_grad_enabled():
         return False
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    if as_graph() or torch.compiler.is_compiling():
+        return False
+    available = bool(torch.backends.mkldnn.is_available())
+    return available and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def after_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
@@ -83,7 +88,7 @@ class Pointwise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) -> (B, out, H, W)."""
-        if tracing():
+        if as_graph():
             y = F.conv2d(x, self.linear.weight[:, :, None, None], self.linear.bias)
             return F.gelu(y) if self.linear.gelu else y
         out: Tensor = self.linear(x.permute(0, 2, 3, 1))

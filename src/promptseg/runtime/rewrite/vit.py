@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from promptseg.models.sam.vit import Attention, Block, ViT
-from promptseg.runtime.rewrite.ops import Linear, after_norm, tracing
+from promptseg.runtime.rewrite.ops import Linear, after_norm, as_graph
 
 __all__ = ["FastViT"]
 
@@ -86,7 +86,7 @@ class FastAttention(nn.Module):
         rows, columns = self._positions(q)
         tokens = q.shape[2]
         bias = (rows[..., :, None] + columns[..., None, :]).view(*q.shape[:2], tokens, tokens)
-        if tracing():
+        if as_graph():
             scores = (q * self.scale) @ k.transpose(-1, -2) + bias
             return torch.softmax(scores, -1) @ v
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
@@ -100,7 +100,7 @@ class FastAttention(nn.Module):
         rows, columns = self._positions(q)
         queries = torch.cat([q * self.scale, rows.flatten(2, 3), columns.flatten(2, 3)], dim=-1)
         keys = torch.cat([k, self.place.to(k.dtype).expand(*k.shape[:2], -1, -1)], dim=-1)
-        if tracing():
+        if as_graph():
             return self._attend_in_chunks(queries, keys.transpose(-1, -2), v)
         wide = F.pad(v, (0, queries.shape[-1] - self.width))
         y = F.scaled_dot_product_attention(queries, keys, wide, scale=1.0)

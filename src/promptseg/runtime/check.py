@@ -12,7 +12,7 @@ from torch import Tensor
 from promptseg.runtime.rewrite import FastSam
 from promptseg.runtime.runner import Runner
 
-__all__ = ["TOLERANCE", "Agreement", "check", "check_picture"]
+__all__ = ["TOLERANCE", "Agreement", "answers", "check", "check_picture"]
 
 # Relative L2 distance allowed to eager float32, of embeddings and of mask logits.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.035, torch.float16: 0.035}
@@ -71,25 +71,32 @@ def check_picture(size: int) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def check(runner: Runner) -> Agreement:
-    """Compare a runner with eager float32 on the same device."""
-    network = runner.network
+def answers(network: FastSam, model: FastSam | Runner) -> tuple[Tensor, Tensor]:
+    """The embedding of the made picture and the mask logits of a box on it, as a model gives them."""
     device = next(network.parameters()).device
     size = network.image_encoder.img_size
     picture = torch.from_numpy(check_picture(size))[None].to(device)
-    if network.prompt_encoder.image_size > 256:  # the SAMs of 1024 pixels see standardised values
+    if size > 256:  # the SAMs of 1024 pixels see standardised values
         picture = (picture - 0.45) / 0.225
     box = torch.tensor([[0.15, 0.27, 0.55, 0.63]], device=device) * size
-    expected, plain = _answers(network, picture, box)
-    found, logits = _answers(runner, picture, box)
-    return Agreement(
-        _distance(found, expected), _distance(logits, plain), TOLERANCE[runner.engine.dtype]
-    )
-
-
-def _answers(model: FastSam | Runner, picture: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
     embedding = model.encode(picture)
     return embedding, model.decode(embedding, boxes=box)[0]
+
+
+def check(runner: Runner, expected: tuple[Tensor, Tensor] | None = None) -> Agreement:
+    """Compare a runner with eager float32 on the same device.
+
+    Args:
+        runner: what is to be checked.
+        expected: the `answers` of eager float32, if they are known.
+
+    Raises:
+        CompileError: its engine cannot run the network.
+    """
+    found = answers(runner.network, runner)
+    wanted = expected or answers(runner.network, runner.network)
+    embedding, logits = (_distance(f, w) for f, w in zip(found, wanted, strict=True))
+    return Agreement(embedding, logits, TOLERANCE[runner.engine.dtype])
 
 
 def _distance(found: Tensor, expected: Tensor) -> float:

@@ -88,6 +88,16 @@ class SliceStack:
             if k not in self._cache and k not in self._ahead:
                 self._ahead[k] = self._workers.submit(self._encode, [k], True)
 
+    def _wait_for(self, index: int) -> tuple[list[Embedding], int]:
+        """What the background makes of a slice; nothing more is begun if it fails or is interrupted."""
+        try:
+            return self._ahead.pop(index).result()
+        except BaseException:
+            for future in self._ahead.values():
+                future.cancel()
+            self._ahead.clear()
+            raise
+
     def _keep(self, indices: list[int], embeddings: list[Embedding], encoded: int) -> None:
         self._cache.update(zip(indices, embeddings, strict=True))
         self.encoded += encoded
@@ -102,7 +112,7 @@ class SliceStack:
         if self._parallel > 1 and len(way) > 1:
             self._look_ahead(way)
         if index in self._ahead:
-            self._keep([index], *self._ahead.pop(index).result())
+            self._keep([index], *self._wait_for(index))
         elif index not in self._cache:
             missing = [k for k in way if k not in self._cache][: self.batch]
             self._keep(missing, *self._encode(missing))

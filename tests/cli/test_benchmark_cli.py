@@ -1,0 +1,71 @@
+"""`promptseg benchmark`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from promptseg.cli.main import main
+from promptseg.runtime import choose
+from promptseg.runtime.choose import Trial, Verdict
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PROMPTSEG_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_nothing_was_chosen_yet(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmark", "--show"]) == 0
+    assert "nothing was chosen here yet" in capsys.readouterr().out
+    assert list(home.iterdir()) == []
+
+
+def test_what_was_chosen_is_shown_with_the_reasons(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = [Trial("eager", 900.0, 80.0), Trial("openvino", note="it is not installed")]
+    choose._remember("key", Verdict("eager", "lite-medsam", "cpu", 1, trials, "2026-11-21 10:00"))
+    assert main(["benchmark", "--show"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("lite-medsam runs on eager here (cpu, 1 threads)")
+    assert lines[1].split() == ["*", "eager", "slice", "900", "ms,", "box", "80", "ms"]
+    assert "it is not installed" in lines[2]
+    assert main(["benchmark", "--show", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["trials"][0]["encode_ms"] == 900.0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--rounds", "0"], "expected 1 round or more, got 0"),
+        (["--engine", "tensorflow"], "expected an engine out of auto, eager"),
+        (["--model", "no-such-model"], "no-such-model"),
+        (["--device", "cuda:77"], "a device of this machine"),
+    ],
+)
+@pytest.mark.weights
+def test_bad_options_are_one_line(
+    options: list[str], said: str, lite_medsam_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["benchmark", *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.weights
+def test_engines_take_turns(lite_medsam_weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--engine", "eager", "--rounds", "2", "--quiet"]
+    assert main(["benchmark", *options, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    [eager] = facts["engines"]
+    assert len(eager["encode_s"]) == len(eager["decode_s"]) == 2
+    assert eager["embedding"] == 0
+    assert eager["usable"]
+    assert facts["machine"]["cores"] >= 1
+    assert main(["benchmark", *options]) == 0
+    assert "eager" in capsys.readouterr().out

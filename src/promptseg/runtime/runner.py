@@ -111,7 +111,7 @@ def parts_of(network: FastSam, identity: str = "") -> dict[str, Part]:
             "decoder",
             network.mask_decoder,
             (image, tokens, image.clone()),
-            ((), (0, 1), (0,)),
+            ((), (0, 1), (0, 2, 3)),
             identity,
             ("embedding", "sparse", "dense"),
             ("logits", "quality"),

@@ -23,6 +23,10 @@ __all__ = ["FastMaskDecoder"]
 class FastAttention(nn.Module):
     """Multi-head attention in which queries or keys may be shared by all prompts.
 
+    Between a few tokens and thousands of places in the image, only the tokens are split into heads:
+    each becomes one token per head, with zeros in the channels of the others, so that the image stays
+    as it lies in memory.
+
     Args:
         attention: the layer it takes its weights from.
         position: (1, m, dim) what is added to the image's tokens where they are queries or keys.
@@ -31,29 +35,42 @@ class FastAttention(nn.Module):
 
     def __init__(self, attention: Attention, position: Tensor, image: str = "") -> None:
         super().__init__()
-        self.heads, scale = attention.heads, _width(attention) ** -0.5
+        self.heads, self.image = attention.heads, image
         q, k, v, out = (getattr(attention, f"{name}_proj") for name in ("q", "k", "v", "out"))
+        width = q.out_features // self.heads
+        scale = width**-0.5
         self.q = Linear(q.weight.detach() * scale, q.bias.detach() * scale)
         self.k = Linear(k.weight.detach(), k.bias.detach())
         self.v = Linear(v.weight.detach(), v.bias.detach())
         self.out = Linear(out.weight.detach(), out.bias.detach())
         side = self.q if image == "queries" else self.k
-        there = position @ side.weight.T if image else position.new_zeros(1, 1, len(side.weight))
+        there = position @ side.weight.T if image else position.new_zeros(1, 1, 1)
         self.register_buffer("position", there.detach().clone())
-        self.image = image
+        channels = torch.eye(self.heads).repeat_interleave(width, 1)[:, None].to(position)
+        self.register_buffer("channels", channels)
         self.position: Tensor
+        self.channels: Tensor  # (heads, 1, inner): 1 where a channel is the head's own
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, residual: Tensor | None = None) -> Tensor:
         """(B or 1, n, dim) queries, (B or 1, m, dim) keys and values -> (B, n, dim)."""
         q, k, v = self.q(q), self.k(k), self.v(v)
-        if self.image == "queries":
-            q = q + self.position
-        elif self.image == "keys":
-            k = k + self.position
-        q, k, v = (x.view(*x.shape[:2], self.heads, -1).transpose(1, 2) for x in (q, k, v))
-        y = torch.softmax(q @ k.transpose(-1, -2), -1) @ v
-        out: Tensor = self.out(y.transpose(1, 2).flatten(2))
+        if self.image == "keys":
+            scores = self._one_per_head(q) @ (k + self.position).transpose(-1, -2)
+            y = (torch.softmax(scores, -1) @ v).unflatten(1, (self.heads, -1))
+            y = (y * self.channels).sum(1)
+        elif self.image == "queries":
+            scores = self._one_per_head(k) @ (q + self.position).transpose(-1, -2)
+            weights = torch.softmax(scores.unflatten(1, (self.heads, -1)), 2).flatten(1, 2)
+            y = weights.transpose(-1, -2) @ self._one_per_head(v)
+        else:
+            q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (q, k, v))
+            y = (torch.softmax(q @ k.transpose(-1, -2), -1) @ v).transpose(1, 2).flatten(2)
+        out: Tensor = self.out(y)
         return out if residual is None else out + residual
+
+    def _one_per_head(self, x: Tensor) -> Tensor:
+        """(B, n, inner) tokens -> (B, heads * n, inner), each with the channels of one head alone."""
+        return (x[:, None] * self.channels).flatten(1, 2)
 
 
 class FastBlock(nn.Module):
@@ -120,7 +137,7 @@ class FastMaskDecoder(nn.Module):
         Args:
             embedding: (1, C, h, w) image embedding.
             sparse: (B, tokens, C) prompt embeddings.
-            dense: (1 or B, C, h, w) prompt embeddings.
+            dense: (1 or B, C, h, w) prompt embeddings, or (1 or B, C, 1, 1) where all places have one.
 
         Returns:
             (B, 4, 4h, 4w) mask logits and (B, 4) predicted IoU: first the answer to an unambiguous
@@ -128,7 +145,7 @@ class FastMaskDecoder(nn.Module):
         """
         h, w = (int(n) for n in embedding.shape[-2:])
         own = torch.cat([self.own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
-        image = (embedding + dense).flatten(2).transpose(1, 2)
+        image = embedding.flatten(2).transpose(1, 2) + dense.flatten(2).transpose(1, 2)
         tokens = own
         for block in self.blocks:
             tokens, image = block(tokens, image, own)
@@ -142,10 +159,6 @@ class FastMaskDecoder(nn.Module):
         logits = weights @ fine.transpose(-1, -2)
         logits = logits.view(-1, self.count, h, w, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
         return logits.reshape(-1, self.count, 4 * h, 4 * w), self.quality(tokens[:, 0])
-
-
-def _width(attention: Attention) -> int:
-    return attention.q_proj.out_features // attention.heads
 
 
 def _as_linear(up: nn.ConvTranspose2d, gelu: bool = False) -> Linear:

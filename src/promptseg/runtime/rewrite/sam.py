@@ -47,9 +47,9 @@ class FastSam(nn.Module):
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Prompts of B objects -> (B, tokens, C) and (1 or B, C, h, w) embeddings."""
+        """Prompts of B objects -> (B, tokens, C) and (B, C, h, w) or (1, C, 1, 1) embeddings."""
         sparse, dense = self.prompt_encoder(points, boxes, masks)
-        return sparse, dense if masks is not None else dense[:1]
+        return sparse, dense if masks is not None else dense[:1, :, :1, :1]
 
     def decode(
         self,

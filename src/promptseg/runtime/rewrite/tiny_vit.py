@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -57,35 +59,59 @@ class FastPatchEmbed(nn.Module):
         return out
 
 
-class FastMBConv(nn.Module):
-    """Inverted residual, strip by strip: what lies between two layers stays in the cache.
+class Strip(nn.Module):
+    """The layers of an inverted residual for a strip of rows, with biases of its own.
+
+    OpenVINO applies bias and GELU while it convolves only where no other layer has the same bias.
 
     Args:
-        block: the block it takes its weights from.
-        strips: number of strips; 1 where the height is no multiple.
+        convs: the block's convolutions; the second one pads no rows.
     """
 
-    def __init__(self, block: MBConv, strips: int = _STRIPS) -> None:
+    def __init__(self, *convs: nn.Conv2d) -> None:
         super().__init__()
-        self.strips = strips
-        self.widen = Pointwise(_folded(block.conv1), gelu=True)
-        conv = _folded(block.conv2)
-        self.depthwise = Depthwise(conv, gelu=True)
-        conv.padding = (0, 1)  # rows are padded below, at the ends of the image alone
-        self.narrow = Pointwise(_folded(block.conv3))
+        widen, depthwise, narrow = (copy(conv) for conv in convs)
+        for conv in (widen, depthwise, narrow):
+            assert conv.bias is not None
+            conv.bias = nn.Parameter(conv.bias.detach().clone(), requires_grad=False)
+        self.widen, self.narrow = Pointwise(widen, gelu=True), Pointwise(narrow)
+        self.depthwise = Depthwise(depthwise, gelu=True)
+
+    def forward(self, x: Tensor, above: bool, below: bool) -> Tensor:
+        """A strip of (B, dim, H, W) with a row more above and below -> without those, not yet added.
+
+        Args:
+            x: the rows; there is no row more where the image ends.
+            above: whether it ends above.
+            below: whether it ends below.
+        """
+        wide = self.widen(x)
+        if above or below:
+            wide = F.pad(wide, (0, 0, int(above), int(below)))
+        out: Tensor = self.narrow(self.depthwise(wide))
+        return out
+
+
+class FastMBConv(nn.Module):
+    """Inverted residual, strip by strip: what lies between two layers stays in the cache."""
+
+    def __init__(self, block: MBConv) -> None:
+        super().__init__()
+        convs = [_folded(conv) for conv in (block.conv1, block.conv2, block.conv3)]
+        convs[1].padding = (0, 1)
+        self.strips = nn.ModuleList(Strip(*convs) for _ in range(_STRIPS))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, dim, H, W) -> the same shape."""
+        """(B, dim, H, W) -> the same shape; H is a multiple of the number of strips."""
         rows = int(x.shape[2])
-        height = rows // self.strips if rows % self.strips == 0 else rows
-        strips = []
-        for top in range(0, rows, height):
-            bottom = top + height
-            wide = self.widen(x[:, :, max(0, top - 1) : min(rows, bottom + 1)])
-            if top == 0 or bottom == rows:
-                wide = F.pad(wide, (0, 0, int(top == 0), int(bottom == rows)))
-            strips.append(F.gelu(self.narrow(self.depthwise(wide)) + x[:, :, top:bottom]))
-        return torch.cat(strips, dim=2)
+        height = rows // len(self.strips)
+        done = []
+        for k, strip in enumerate(self.strips):
+            top, bottom = k * height, (k + 1) * height
+            around = x[:, :, max(0, top - 1) : min(rows, bottom + 1)]
+            y = strip(around, top == 0, bottom == rows)
+            done.append(F.gelu(y + x[:, :, top:bottom]))
+        return torch.cat(done, dim=2)
 
 
 class FastPatchMerging(nn.Module):

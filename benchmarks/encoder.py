@@ -239,9 +239,10 @@ def _flops(model: str) -> dict[str, int]:
     """Operations of the plain network's encoder and decoder; nothing is computed."""
     import torch
 
-    from promptseg.models.sam import build_lite_medsam, build_sam_vit_b
+    from promptseg.models.sam import build_lite_medsam, build_sam_vit_b, vit
     from promptseg.runtime.measure import count_flops
 
+    vit._MOST_BIASED = 1 << 30  # the official formula, without further channels for the positions
     size = 256 if model == "lite-medsam" else 1024
     with torch.device("meta"):
         network = (build_lite_medsam if model == "lite-medsam" else build_sam_vit_b)().eval()

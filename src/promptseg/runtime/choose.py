@@ -176,7 +176,7 @@ def _measure(
     """Try the engines; eager is the first of `names`."""
     if by_speed:
         log.warning(
-            "looking for the quickest way to run %s here; this is done once and takes about a minute "
+            "looking for the quickest way to run %s here; this is done once and takes seconds to minutes "
             "(--engine eager skips it)",
             model,
         )

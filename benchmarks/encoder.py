@@ -32,7 +32,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "model
 OURS = ("eager", "eager-bf16", "openvino", "openvino-bf16")
 GPU = ("eager", "eager-bf16", "compile-bf16")
 PEERS = ("official", "transformers", "onnxruntime")
-_BOX = (0.15, 0.27, 0.55, 0.63)
 
 
 def main() -> None:
@@ -136,15 +135,10 @@ def _one(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _contender(arguments: argparse.Namespace, device: Any) -> tuple[Callable[[], Any], Any]:
     """Its encoder on the made picture, and its decoder of a box on an embedding."""
-    import torch
 
-    from promptseg.runtime.check import check_picture
+    from promptseg.runtime.check import check_input
 
-    size = 256 if arguments.model == "lite-medsam" else 1024
-    picture = torch.from_numpy(check_picture(size))[None].to(device)
-    if size == 1024:
-        picture = (picture - 0.45) / 0.225
-    box = torch.tensor([_BOX], device=device) * size
+    picture, box = check_input(256 if arguments.model == "lite-medsam" else 1024, device)
     name = arguments.one
     if name == "official":
         network = _official(arguments.model).to(device)
@@ -225,9 +219,12 @@ def _onnx(network: Any, picture: Any, arguments: argparse.Namespace) -> Callable
     import onnxruntime
     import torch
 
-    path = arguments.folder / f"{arguments.model}.onnx"
+    from promptseg.export.write import write_onnx
+    from promptseg.runtime.runner import parts_of
+
+    path = arguments.folder / "encoder.onnx"
     if not path.exists():
-        torch.onnx.export(network.image_encoder, (picture,), path, dynamo=True, verbose=False)
+        write_onnx(parts_of(network)["encoder"], arguments.folder)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = arguments.threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -249,16 +246,8 @@ def _flops(model: str) -> dict[str, int]:
         slices, image = torch.zeros(1, 3, size, size), torch.zeros(1, 256, 64, 64)
         tokens = torch.zeros(1, 2, 256)
         encoder = count_flops(network.image_encoder, slices)
-    return {"encoder": encoder, "decoder": _decoder_flops(network, image, tokens)}
-
-
-def _decoder_flops(network: Any, image: Any, tokens: Any) -> int:
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        network.mask_decoder(image, image, tokens, image, False)
-    return int(counter.get_total_flops())
+        decoder = count_flops(network.mask_decoder, image, image, tokens, image, False)
+    return {"encoder": encoder, "decoder": decoder}
 
 
 def _report(

@@ -12,7 +12,7 @@ from torch import Tensor
 from promptseg.runtime.rewrite import FastSam
 from promptseg.runtime.runner import Runner
 
-__all__ = ["TOLERANCE", "Agreement", "answers", "check", "check_picture"]
+__all__ = ["TOLERANCE", "Agreement", "answers", "check", "check_input", "check_picture"]
 
 # Relative L2 distance allowed to eager float32, of embeddings and of mask logits.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.035, torch.float16: 0.035}
@@ -70,15 +70,19 @@ def check_picture(size: int) -> NDArray[np.float32]:
     return np.repeat(grey[None], 3, axis=0).astype(np.float32)
 
 
+def check_input(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The made picture as a network's input, (1, 3, size, size), and a box on it, (1, 4)."""
+    picture = torch.from_numpy(check_picture(size))[None].to(device)
+    if size > 256:  # the SAMs of 1024 pixels see standardised values
+        picture = (picture - 0.45) / 0.225
+    return picture, torch.tensor([[0.15, 0.27, 0.55, 0.63]], device=device) * size
+
+
 @torch.inference_mode()
 def answers(network: FastSam, model: FastSam | Runner) -> tuple[Tensor, Tensor]:
     """The embedding of the made picture and the mask logits of a box on it, as a model gives them."""
     device = next(network.parameters()).device
-    size = network.image_encoder.img_size
-    picture = torch.from_numpy(check_picture(size))[None].to(device)
-    if size > 256:  # the SAMs of 1024 pixels see standardised values
-        picture = (picture - 0.45) / 0.225
-    box = torch.tensor([[0.15, 0.27, 0.55, 0.63]], device=device) * size
+    picture, box = check_input(network.image_encoder.img_size, device)
     embedding = model.encode(picture)
     return embedding, model.decode(embedding, boxes=box)[0]
 

@@ -28,6 +28,7 @@ from promptseg.formats.files import atomic_path
 from promptseg.runtime.check import answers, check
 from promptseg.runtime.engines import ENGINES, CompileError, Eager, Engine, engine_named
 from promptseg.runtime.machine import describe_machine, version_of
+from promptseg.runtime.measure import interleaved
 from promptseg.runtime.rewrite import FastSam
 from promptseg.runtime.runner import Runner
 
@@ -176,8 +177,8 @@ def _measure(
     """Try the engines; eager is the first of `names`."""
     if by_speed:
         log.warning(
-            "looking for the quickest way to run %s here; this is done once and takes seconds to minutes "
-            "(--engine eager skips it)",
+            "looking for the quickest way to run %s here; this is done once and takes seconds to "
+            "minutes (--engine eager skips it)",
             model,
         )
     eager = Runner(network, Eager(), threads, identity)
@@ -235,11 +236,7 @@ def _timed(runner: Runner) -> Trial:
     def median_ms(call: Callable[[], Any]) -> float:
         times: list[float] = []
         while len(times) < _ROUNDS and sum(times) < _LONG:
-            start = time.perf_counter()
-            call()
-            if embedding.device.type == "cuda":
-                torch.cuda.synchronize()
-            times.append(time.perf_counter() - start)
+            times += interleaved([call], 1, embedding.device)[0]
         return round(1e3 * median(times), 1)
 
     encode = median_ms(lambda: runner.encode(slices))

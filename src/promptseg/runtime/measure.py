@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from promptseg.runtime.check import Agreement, check
+from promptseg.runtime.check import Agreement, answers, check
 from promptseg.runtime.runner import Runner
 
 __all__ = ["Speed", "count_flops", "interleaved", "matmul_peak", "measure_runners", "spread"]
@@ -51,8 +51,9 @@ def measure_runners(
     Raises:
         CompileError: an engine cannot run the network.
     """
-    agreements = [check(runner) for runner in runners]  # which compiles and warms up, too
     network = runners[0].network
+    expected = answers(network, network)
+    agreements = [check(runner, expected) for runner in runners]  # which compiles and warms up, too
     device = next(network.parameters()).device
     size = network.image_encoder.img_size
     slices = torch.rand(1, 3, size, size, device=device)
@@ -90,7 +91,7 @@ def interleaved(
     return times
 
 
-def count_flops(module: nn.Module, *inputs: torch.Tensor) -> int:
+def count_flops(module: nn.Module, *inputs: Any) -> int:
     """Floating-point operations of one call (a product and its sum count two).
 
     Args:

@@ -1,0 +1,1 @@
+"""Raw public data into training data: conversion, exclusions, splits, checks before training."""

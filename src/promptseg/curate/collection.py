@@ -1,0 +1,296 @@
+"""The training format: a folder of ZIP shards with PNG members, and one line of facts per sample.
+
+    collection.json     what it was made from and how; the number of samples; the hash of the index
+    samples.jsonl       one `Sample` per line, in order of their keys
+    shards/00000.zip    PNG files, stored as they are: the picture and its label layers
+
+A sample is one picture, slice of a volume, frame of a video or tile of a slide, as 8 bits on
+its own grid. PNG is lossless, small on masks and on 8-bit pictures, and every tool reads it. A ZIP that
+does not compress keeps each member in one piece, and the index says where: reading any sample is one
+`seek` and one `read` in one of few files, without a database and without opening a million small ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.errors import InputError
+from promptseg.formats.files import atomic_path
+from promptseg.intensity import Intensity
+
+__all__ = [
+    "SCHEMA",
+    "SPLITS",
+    "Collection",
+    "Place",
+    "Sample",
+    "Shard",
+    "Split",
+    "Target",
+    "masks_of",
+]
+
+SCHEMA = "promptseg collection 1"
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+Slice = NDArray[np.uint8]
+Labels = NDArray[np.uint16]
+
+
+class Target(NamedTuple):
+    """One object of a sample.
+
+    Attributes:
+        id: its value in the label layer, from 1.
+        name: of its class ("liver").
+        area: pixels.
+        box: XYXY, both ends inside.
+        layer: which label layer; above 0 only where objects overlap.
+    """
+
+    id: int
+    name: str
+    area: int
+    box: tuple[int, int, int, int]
+    layer: int = 0
+
+
+class Place(NamedTuple):
+    """Where the bytes of a member lie.
+
+    Attributes:
+        offset: of its first byte in the shard.
+        length: in bytes.
+    """
+
+    offset: int
+    length: int
+
+
+_NOWHERE = Place(0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What is known of one training image.
+
+    Attributes:
+        key: unique in the collection: dataset/case or dataset/case/slice.
+        dataset: name of the dataset it is from.
+        case: scan, picture, video or slide.
+        patient: whom it shows; the case where nobody knows.
+        group: what must not be divided by a split: all samples of a patient, and of look-alikes.
+        slice: index along the stack, the frames or the tiles; None for a picture.
+        modality: one of `promptseg.image.MODALITIES`.
+        shape: (rows, columns).
+        pixel: width and height of a pixel, in any unit.
+        targets: its objects, at least one.
+        split: which part it belongs to.
+        rule: how its values became 0..255, in words.
+        clip: for 8-bit pictures, which are kept as they are: the values (lower, upper) that a model
+            which does not keep 8 bits stretches to 0..255; None where there is nothing left to do.
+        source: address or citation of the dataset.
+        licence: of this image, as stated.
+        shard: name of its ZIP file.
+        image: where the picture lies in there.
+        labels: where each label layer lies.
+    """
+
+    key: str
+    dataset: str
+    case: str
+    patient: str
+    group: str
+    slice: int | None
+    modality: str
+    shape: tuple[int, int]
+    pixel: tuple[float, float]
+    targets: tuple[Target, ...]
+    split: Split
+    rule: str
+    clip: tuple[float, float] | None = None
+    source: str = ""
+    licence: str = ""
+    shard: str = ""
+    image: Place = _NOWHERE
+    labels: tuple[Place, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values; the inverse of `from_json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> Sample:
+        """The inverse of `to_json`."""
+        targets = tuple(
+            Target(t[0], t[1], t[2], (t[3][0], t[3][1], t[3][2], t[3][3]), t[4])
+            for t in said["targets"]
+        )
+        clip = said.get("clip")
+        pairs = {
+            "shape": (int(said["shape"][0]), int(said["shape"][1])),
+            "pixel": (float(said["pixel"][0]), float(said["pixel"][1])),
+            "clip": None if clip is None else (float(clip[0]), float(clip[1])),
+            "image": Place(*said["image"]),
+            "labels": tuple(Place(*place) for place in said["labels"]),
+        }
+        return cls(**{**said, **pairs, "targets": targets})
+
+
+class Shard:
+    """A shard that is being written; it appears under its name when it is whole.
+
+    Args:
+        path: of the ZIP file to be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._atomic = atomic_path(path)
+        self._zip: zipfile.ZipFile | None = None
+
+    def __enter__(self) -> Shard:
+        self._zip = zipfile.ZipFile(self._atomic.__enter__(), "w", zipfile.ZIP_STORED)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        assert self._zip is not None
+        self._zip.close()
+        self._atomic.__exit__(*error)
+
+    def add(self, name: str, pixels: Slice | Labels) -> Place:
+        """Store one picture: (rows, columns[, 3]) uint8, or (rows, columns) uint16 labels.
+
+        Returns:
+            Where it lies.
+        """
+        from PIL import Image as PilImage
+
+        assert self._zip is not None
+        if pixels.dtype == np.uint16 and pixels.max(initial=0) < 256:
+            pixels = pixels.astype(np.uint8)
+        stream = io.BytesIO()
+        PilImage.fromarray(pixels).save(stream, "PNG", compress_level=4)
+        content = stream.getvalue()
+        self._zip.writestr(zipfile.ZipInfo(f"{name}.png"), content)
+        assert self._zip.fp is not None
+        return Place(self._zip.fp.tell() - len(content), len(content))
+
+
+class Collection:
+    """A folder of training data.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        InputError: no collection, one of another version, or an index that was changed.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser()
+        index = self.root / "samples.jsonl"
+        try:
+            self.facts: dict[str, Any] = json.loads((self.root / "collection.json").read_text())
+            content = index.read_bytes()
+            schema, sha256 = self.facts["schema"], self.facts["sha256"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                "a folder made by promptseg curate", f"{self.root} ({error})", "curate data first"
+            ) from None
+        if schema != SCHEMA:
+            raise InputError(f"a {SCHEMA}", f"{self.root}: {schema}", "curate the data again")
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        if self.sha256 != sha256:
+            raise InputError(
+                f"the {index.name} that promptseg curate wrote",
+                f"{index}, which was changed or cut off",
+                "curate the data again",
+            )
+        self.samples = [Sample.from_json(json.loads(line)) for line in content.splitlines()]
+
+    @staticmethod
+    def write(root: Path, samples: Iterable[Sample], facts: dict[str, Any]) -> Collection:
+        """Write the index beside shards that are there already, and open the collection.
+
+        Args:
+            root: the folder.
+            samples: of all shards.
+            facts: what else collection.json is to say.
+        """
+        ordered = sorted(samples, key=lambda s: s.key)
+        content = "".join(json.dumps(s.to_json()) + "\n" for s in ordered).encode()
+        about = {
+            "schema": SCHEMA,
+            "samples": len(ordered),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            **facts,
+        }
+        with atomic_path(root / "samples.jsonl") as path:
+            path.write_bytes(content)
+        with atomic_path(root / "collection.json") as path:
+            path.write_text(json.dumps(about, indent=1) + "\n")
+        return Collection(root)
+
+    def of(self, split: Split) -> list[Sample]:
+        """The samples of one part, in order of their keys."""
+        return [s for s in self.samples if s.split == split]
+
+    def read(self, sample: Sample, keep_8bit: bool = False) -> tuple[Slice, Labels]:
+        """The pixels of a sample.
+
+        Args:
+            sample: one of `samples`.
+            keep_8bit: as on the card of the model they are for; see `Sample.clip`.
+
+        Returns:
+            (rows, columns[, 3]) uint8 and (layers, rows, columns) uint16 labels.
+
+        Raises:
+            InputError: a shard that is missing or damaged.
+        """
+        path = self.root / "shards" / sample.shard
+        try:
+            with path.open("rb") as stream:
+                picture, *layers = (_png(stream, place) for place in (sample.image, *sample.labels))
+        except (OSError, ValueError, SyntaxError) as error:
+            raise InputError(
+                "the shards that promptseg curate wrote",
+                f"{path}: {sample.key} cannot be read ({error})",
+                "curate the data again",
+            ) from None
+        if sample.clip is not None and not keep_8bit:
+            picture = Intensity(sample.modality, sample.rule, *sample.clip).apply(picture)
+        return picture, np.stack([layer.astype(np.uint16) for layer in layers])
+
+    @cached_property
+    def licences(self) -> dict[str, list[str]]:
+        """Dataset -> the licences of its samples, as stated."""
+        found: dict[str, set[str]] = {}
+        for sample in self.samples:
+            found.setdefault(sample.dataset, set()).add(sample.licence)
+        return {dataset: sorted(each) for dataset, each in sorted(found.items())}
+
+
+def masks_of(targets: Sequence[Target], labels: Labels) -> NDArray[np.bool_]:
+    """(objects, rows, columns) masks of some targets out of (layers, rows, columns) labels."""
+    return np.stack([labels[t.layer] == t.id for t in targets])
+
+
+def _png(stream: Any, place: Place) -> NDArray[Any]:
+    from PIL import Image as PilImage
+
+    stream.seek(place.offset)
+    return np.asarray(PilImage.open(io.BytesIO(stream.read(place.length))))

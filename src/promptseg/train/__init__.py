@@ -1,0 +1,1 @@
+"""Fine-tuning: objectives, the loop, validation as evaluation does it, and what comes out of it."""

@@ -1,0 +1,17 @@
+"""Algorithm 1 of MedicoSAM and the strategies that are settings of it."""
+
+from promptseg.train.objectives.algorithm import Algorithm1, Step
+from promptseg.train.objectives.batch import Batch
+from promptseg.train.objectives.settings import PRESETS, Objective, Preset, Strategy
+from promptseg.train.objectives.uniforms import Uniforms
+
+__all__ = [
+    "PRESETS",
+    "Algorithm1",
+    "Batch",
+    "Objective",
+    "Preset",
+    "Step",
+    "Strategy",
+    "Uniforms",
+]

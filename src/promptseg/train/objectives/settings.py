@@ -1,0 +1,146 @@
+"""The hyperparameters of Algorithm 1, and the published strategies as values of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from promptseg.errors import InputError
+from promptseg.evaluate.prompting.boxes import Jitter
+
+__all__ = ["PRESETS", "MaskLoss", "Objective", "Preset", "Strategy", "Trainable"]
+
+Strategy = Literal["medsam", "simple-ft", "medicosam", "ft-sam", "sam-med2d"]
+Trainable = Literal["all", "encoder", "decoder", "encoder+decoder", "prompts+decoder", "lora"]
+MaskLoss = Literal["dice", "dice+bce"]
+
+_SLOPPY = Jitter(5, "either")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What one training iteration asks of the model (MedicoSAM, Algorithm 1).
+
+    Attributes:
+        n_objects: objects per image, at most.
+        n_steps: rounds of corrections after the first prompt.
+        p_box: how often the first prompt is a box and not a click.
+        p_mask: how often a round of corrections gets the mask that it corrects.
+        joint_decoder: also train a decoder of the union of all targets (e_sem).
+        distortion: how far the edges of boxes are moved.
+        mask_loss: Dice (MedicoSAM), or its unweighted sum with cross-entropy (MedSAM, eq. 3).
+        iou_loss: also the squared error of the predicted IoU.
+        points_per_step: how many clicks a round may have, drawn with equal chance; the clicks then lie
+            anywhere in the error (SAM-Med2D). Without it, a round is one positive and one negative
+            click (lines 23-24).
+        learn_corrections: whether the prompt encoder learns from the rounds of corrections.
+    """
+
+    n_objects: int = 5
+    n_steps: int = 8
+    p_box: float = 0.5
+    p_mask: float = 0.5
+    joint_decoder: bool = False
+    distortion: Jitter = _SLOPPY
+    mask_loss: MaskLoss = "dice"
+    iou_loss: bool = True
+    points_per_step: tuple[int, ...] = ()
+    learn_corrections: bool = True
+
+    def __post_init__(self) -> None:
+        if self.n_objects < 1 or self.n_steps < 0:
+            raise InputError(
+                "at least one object and no fewer than 0 steps",
+                f"n_objects {self.n_objects}, n_steps {self.n_steps}",
+            )
+        for name in ("p_box", "p_mask"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} between 0 and 1", f"{getattr(self, name)}")
+        if any(k < 1 for k in self.points_per_step):
+            raise InputError("at least one click per step", f"{self.points_per_step}")
+
+    def terms(self, objects: int, images: int) -> int:
+        """How many losses the list L of Algorithm 1 has, for so many objects on so many images."""
+        per_answer = 1 + self.iou_loss
+        return objects * (self.n_steps + 1) * per_answer + images * self.joint_decoder
+
+    def asks(self) -> frozenset[str]:
+        """The kinds of prompts that a model trained so has been asked with."""
+        kinds = {"box"} if self.p_box > 0 else set()
+        if self.p_box < 1 or self.n_steps:
+            kinds.add("point")
+        if self.n_steps and self.p_mask > 0:
+            kinds.add("mask")
+        return frozenset(kinds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A published strategy.
+
+    Attributes:
+        objective: its settings of Algorithm 1.
+        trains: the parts of the model it updates.
+        learning_rate: of AdamW, at the beginning.
+        decay: factor of the learning rate after every epoch.
+        weight_decay: of AdamW.
+        batch_size: images per update, all processes together.
+        source: where it is published, and what it leaves open.
+    """
+
+    objective: Objective
+    trains: Trainable
+    learning_rate: float
+    decay: float
+    weight_decay: float = 0.01
+    batch_size: int = 56  # 8 GPUs with 7 images each
+    source: str
+
+
+_MED2D = Objective(p_mask=1.0, points_per_step=(1, 3, 5, 9), learn_corrections=False)
+
+PRESETS: dict[str, Preset] = {
+    "medsam": Preset(
+        objective=Objective(
+            n_steps=0,
+            p_box=1.0,
+            p_mask=0.0,
+            distortion=Jitter(20, "outward"),
+            mask_loss="dice+bce",
+            iou_loss=False,
+        ),
+        trains="encoder+decoder",
+        learning_rate=1e-4,
+        decay=1.0,
+        batch_size=160,
+        source="MedSAM, Methods: box alone, prompt encoder frozen, no loss of the predicted IoU",
+    ),
+    "simple-ft": Preset(
+        objective=Objective(n_steps=0, p_box=0.5, p_mask=0.0),
+        trains="all",
+        learning_rate=1e-5,
+        decay=0.9,
+        source="MedicoSAM, II-B, after Gu et al.: one box or one click",
+    ),
+    "medicosam": Preset(
+        objective=Objective(),
+        trains="all",
+        learning_rate=1e-5,
+        decay=0.9,
+        source="MedicoSAM, II-B and III",
+    ),
+    "ft-sam": Preset(
+        objective=_MED2D,
+        trains="decoder",
+        learning_rate=1e-5,
+        decay=0.9,
+        source="SAM-Med2D as MedicoSAM, II-B, tells it: its objective, the mask decoder alone",
+    ),
+    "sam-med2d": Preset(
+        objective=_MED2D,
+        trains="all",
+        learning_rate=1e-5,
+        decay=0.9,
+        source="SAM-Med2D as MedicoSAM, II-B, tells it, without its adapters (III-C)",
+    ),
+}

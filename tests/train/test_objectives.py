@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from train.tiny import SIDE, random_batch, tiny_sam
-from train.transcription import algorithm_1
 
 from promptseg.errors import InputError
 from promptseg.evaluate.prompting.boxes import Jitter
 from promptseg.models.heads.unetr import UnetrDecoder
 from promptseg.train.objectives import PRESETS, Algorithm1, Objective, Uniforms
 from promptseg.train.objectives.prompts import Prompts, draw_pixel, near
+from train.tiny import SIDE, random_batch, tiny_sam
+from train.transcription import algorithm_1
 
 
 @pytest.fixture(autouse=True)
@@ -128,9 +128,7 @@ def test_the_prompt_encoder_learns_nothing_from_corrections_under_sam_med2d():
     for step in steps[1:]:
         assert not any(
             g is not None
-            for g in torch.autograd.grad(
-                step.total(), prompt, allow_unused=True, retain_graph=True
-            )
+            for g in torch.autograd.grad(step.total(), prompt, allow_unused=True, retain_graph=True)
         )
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
+from curate.made import Made, disc, make_collection, rectangle
+from promptseg.curate.collection import Split
+from promptseg.models.cards import CARDS, ModelCard
+from promptseg.models.preprocess import Preprocessing
 from promptseg.models.sam import Sam
+from promptseg.models.sam import build as builders
 from promptseg.models.sam.mask_decoder import MaskDecoder, TwoWayTransformer
 from promptseg.models.sam.prompt_encoder import PromptEncoder
 from promptseg.models.sam.vit import ViT
@@ -17,9 +24,7 @@ SIDE, GRID, CHANNELS = 64, 8, 32
 def tiny_sam(seed: int = 0) -> Sam:
     """64-pixel input, 8 x 8 embedding, 32 x 32 masks."""
     torch.manual_seed(seed)
-    encoder = ViT(
-        16, depth=1, heads=2, whole=(0,), image_size=SIDE, patch=8, out_channels=CHANNELS
-    )
+    encoder = ViT(16, depth=1, heads=2, whole=(0,), image_size=SIDE, patch=8, out_channels=CHANNELS)
     sam = Sam(encoder, PromptEncoder(SIDE, GRID, CHANNELS))
     sam.mask_decoder = MaskDecoder(TwoWayTransformer(2, CHANNELS, 2, 64), CHANNELS)
     return sam.double()
@@ -56,3 +61,47 @@ def random_batch(seed: int, side: int = 32, images: int = 2, objects: int = 5) -
         union=torch.from_numpy(union),
         names=tuple((f"sample {o}", f"target {k}") for k, o in enumerate(owner)),
     )
+
+
+def build_tiny() -> Sam:
+    """The same in float32, as a constructor of `promptseg.models.sam.build`."""
+    return tiny_sam().float()
+
+
+TINY = ModelCard(
+    name="tiny",
+    title="a tiny SAM",
+    build="build_tiny",
+    preprocessing=Preprocessing(SIDE, "minmax"),
+    prompts=frozenset({"box", "point", "mask"}),
+    modalities="nothing",
+    weights="none",
+    licence="CC0",
+    source="made",
+    citation="none",
+    weak_at="everything",
+)
+
+
+def register() -> None:
+    """Make "tiny" a model that promptseg knows, with all others gone."""
+    CARDS.clear()
+    CARDS["tiny"] = TINY
+    builders.build_tiny = build_tiny  # type: ignore[attr-defined]
+
+
+def made_data(root: Path, images: int = 12, size: int = 60) -> Path:
+    """A collection of discs and rectangles: two datasets, every image another patient."""
+    rng = np.random.default_rng(0)
+    made = []
+    for k in range(images):
+        shape = (size, size - 12 * (k % 2))
+        y, x = rng.integers(15, size - 25, 2)
+        masks = {"disc": disc(shape, float(y), float(x), 6.0 + k % 4)}
+        if k % 3:
+            masks["plate"] = rectangle(shape, (2, 2, 11, 5 + k % 7))
+        split: Split = "train" if k < images * 2 // 3 else "validation" if k % 2 else "test"
+        dataset, modality = ("us", "US") if k % 2 else ("mr", "MR")
+        made.append(Made(f"{dataset}/case{k}", masks, split, f"patient{k}", modality))
+    make_collection(root, made)
+    return root

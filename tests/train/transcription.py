@@ -38,6 +38,8 @@ def algorithm_1(sam: Any, batch: Any, u: Any, h: dict[str, Any], semantic: Any =
     side, grid = sam.prompt_encoder.image_size, batch.masks.shape[-1]
     embeddings = sam.image_encoder(batch.slices)  # line 3
     losses = []  # 4
+    found: Any = None
+    logits: Any = None
     for k in range(len(batch.masks)):  # 5
         image = int(batch.owner[k])
         height, width = (int(n) for n in batch.extent[image])

@@ -2,7 +2,7 @@
 
     collection.json     what it was made from and how; the number of samples; the hash of the index
     samples.jsonl       one `Sample` per line, in order of their keys
-    shards/00000.zip    PNG files, stored as they are: the picture and its label layers
+    shards/ct-0000.zip  PNG files, stored as they are: the picture and its label layers
 
 A sample is one picture, slice of a volume, frame of a video or tile of a slide, as 8 bits on
 its own grid. PNG is lossless, small on masks and on 8-bit pictures, and every tool reads it. A ZIP that
@@ -167,7 +167,10 @@ class Shard:
 
     def __exit__(self, *error: Any) -> None:
         assert self._zip is not None
-        self._zip.close()
+        try:
+            self._zip.close()
+        except OSError as failed:  # a full disk shows up here at the latest
+            error = (type(failed), failed, failed.__traceback__)
         self._atomic.__exit__(*error)
 
     def add(self, name: str, pixels: Slice | Labels) -> Place:

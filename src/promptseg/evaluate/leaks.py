@@ -15,7 +15,7 @@ from promptseg.evaluate.datasets import Dataset
 from promptseg.evaluate.manifest import ManifestRow, perceptual_hashes, read_manifest
 from promptseg.image import Image
 
-__all__ = ["ALIKE", "Leak", "leaks_in"]
+__all__ = ["ALIKE", "Leak", "is_telling", "leaks_in"]
 
 ALIKE = 32  # bits of 256 that differ at most
 _ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1)
@@ -79,7 +79,7 @@ class _Trained:
     def __init__(self, rows: list[ManifestRow]) -> None:
         self.by_voxels = {row.sha256: row for row in rows if row.sha256}
         self.patients = {(row.dataset, row.patient): row for row in rows if row.patient}
-        self.people = {row.patient: row for row in rows if _is_telling(row.patient)}
+        self.people = {row.patient: row for row in rows if is_telling(row.patient)}
         hashed = [(row, row.phash.split()) for row in rows if row.phash]
         self.rows = [row for row, hashes in hashed for _ in hashes]
         self.first = np.cumsum([0] + [len(hashes) for _, hashes in hashed])
@@ -128,6 +128,6 @@ def _bytes(hashes: list[str]) -> NDArray[np.uint8]:
     return np.frombuffer(joined, dtype=np.uint8).reshape(len(hashes), 32)
 
 
-def _is_telling(patient: str) -> bool:
+def is_telling(patient: str) -> bool:
     """Whether an id is hardly that of two persons: letters and digits, and not short."""
     return len(patient) >= 6 and any(map(str.isdigit, patient)) and any(map(str.isalpha, patient))

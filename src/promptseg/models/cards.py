@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,24 @@ from typing import Any
 from promptseg.errors import ModelError
 from promptseg.models.preprocess import Preprocessing
 
-__all__ = ["AUTO", "CARDS", "ModelCard", "find_card", "model_file", "models_that_take"]
+__all__ = [
+    "AUTO",
+    "CARDS",
+    "FINETUNED",
+    "ModelCard",
+    "find_card",
+    "finetuned_card",
+    "model_file",
+    "models_that_take",
+]
 
 AUTO = "auto"  # the user's word for the model that `promptseg.models.choose` picks
+FINETUNED = "promptseg model 1"
+"""What a card.json of fine-tuned weights calls itself; see `promptseg.train.release`."""
+
+_KINDS = frozenset({"box", "point", "mask"})
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LONGEST = 500  # characters of a text that a card states
 _CHECKPOINTS = (".pt", ".pth", ".safetensors", ".ckpt", ".bin")
 _SAM = "https://github.com/facebookresearch/segment-anything"
 _SAM_CITATION = "Kirillov et al., Segment anything, ICCV 2023"
@@ -43,6 +59,7 @@ class ModelCard:
             `promptseg.segment.projection`).
         margin, margin_pixels: what is added to their boxes on the way.
         keep_8bit: whether its training left 8-bit pictures unchanged (see `promptseg.intensity`).
+        base: name of the model it was fine-tuned from; empty if it is one of `CARDS` itself.
     """
 
     name: str
@@ -61,6 +78,7 @@ class ModelCard:
     margin: float = 0.05
     margin_pixels: float = 1.0
     keep_8bit: bool = False
+    base: str = ""
 
 
 # How models that take mask prompts follow an object: measured with mobile-sam over all modes
@@ -171,6 +189,57 @@ def find_card(name: str) -> ModelCard:
     )
 
 
+def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
+    """The card of a model that was fine-tuned, from the card.json beside its weights.
+
+    What decides how the network is built and fed comes from the base model; the file only says which
+    one that is, and what else is new: the name, the kinds of prompts, the modalities and the licence.
+
+    Args:
+        said: content of the file, which is not trusted.
+        where: the file, for messages.
+
+    Raises:
+        ModelError: an unknown base, or a field of another form.
+    """
+    texts = {key: _text(said, key, where) for key in ("name", "base", "modalities", "licence")}
+    name, base = texts["name"], CARDS.get(texts["base"])
+    if base is None:
+        raise ModelError(
+            f"a base model out of {', '.join(CARDS)}",
+            f"{where}: {texts['base']!r}",
+            "use the version of promptseg that wrote it",
+        )
+    if not _NAME.fullmatch(name) or name in (AUTO, *CARDS):
+        raise ModelError(
+            "a name of its own, of letters, digits, dots and dashes", f"{where}: name {name!r}"
+        )
+    prompts = said.get("prompts")
+    if not isinstance(prompts, list) or not prompts or not _KINDS.issuperset(map(str, prompts)):
+        raise ModelError(
+            f"prompts out of {', '.join(sorted(_KINDS))}", f"{where}: prompts {prompts!r:.100}"
+        )
+    kinds = frozenset(prompts)
+    card = replace(
+        base,
+        name=name,
+        title=f"{name}: {base.name}, fine-tuned",
+        prompts=kinds,
+        modalities=texts["modalities"],
+        licence=texts["licence"],
+        source=f"fine-tuned from {base.name} ({base.source})",
+        weak_at=f"what it was not trained on; its base: {base.weak_at}",
+        base=base.name,
+    )
+    if set(card.propagate.split("+")) <= kinds:
+        return card
+    if "box" in kinds:
+        return replace(
+            card, propagate="box", margin=ModelCard.margin, margin_pixels=ModelCard.margin_pixels
+        )
+    return replace(card, propagate="points" if "point" in kinds else "none")
+
+
 def model_file(model: str | Path) -> tuple[str | None, Path | None]:
     """What the user's choice of a model says: NAME, FILE, NAME=FILE, or auto.
 
@@ -199,3 +268,13 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
 def models_that_take(kinds: Collection[str]) -> list[str]:
     """Names of the models trained for all these kinds of prompts."""
     return [card.name for card in CARDS.values() if set(kinds) <= card.prompts]
+
+
+def _text(said: Mapping[str, Any], key: str, where: str) -> str:
+    """A line of text that a file states."""
+    text = said.get(key)
+    if not isinstance(text, str) or not 0 < len(text) <= _LONGEST or not text.isprintable():
+        raise ModelError(
+            f"{key} as one line of at most {_LONGEST} characters", f"{where}: {text!r:.100}"
+        )
+    return text

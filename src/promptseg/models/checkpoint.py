@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import zipfile
 from functools import cache
@@ -13,11 +14,16 @@ from torch import Tensor
 
 from promptseg import assets
 from promptseg.errors import ModelError
-from promptseg.models.cards import CARDS, ModelCard
+from promptseg.models.cards import CARDS, FINETUNED, ModelCard, finetuned_card
 from promptseg.models.sam import Sam
 from promptseg.models.sam import build as builders
 
-__all__ = ["UNUSED", "build_network", "identify", "read_checkpoint"]
+__all__ = ["CARD", "UNUSED", "build_network", "identify", "read_checkpoint"]
+
+CARD = "card.json"
+"""File beside fine-tuned weights that says what they are; see `promptseg.train.release`."""
+
+_LARGEST_CARD = 8 << 20  # bytes
 
 _WRAPPERS = ("model", "model_state", "state_dict")
 _PREFIXES = ("module.", "sam.")
@@ -67,17 +73,22 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
     """The model whose weights the tensors are.
 
-    Models may share an architecture (SAM, MedSAM and MedicoSAM with ViT-B). Then the file's hash
-    decides, and after it the official file name.
+    A card.json beside the file decides, if it is of fine-tuned weights and gives the file's SHA-256.
+    Otherwise the architecture does. Models may share one (SAM, MedSAM and MedicoSAM with ViT-B): then
+    the file's hash decides, and after it the official file name.
 
     Args:
         tensors: what `read_checkpoint` found in `path`.
         path: the file, which need not exist if the architecture says enough.
 
     Raises:
-        ModelError: no model has this architecture, or several have and nothing tells which it is.
+        ModelError: no model has this architecture, or several have and nothing tells which it is; or
+            the card beside the file is not one, or of other weights.
     """
     cards = _of_architecture(tensors, path)
+    if (card := _card_beside(path)) is not None:
+        _require(card, cards, path)
+        return card
     if len(cards) == 1:
         return cards[0]
     manifest = assets.manifest()
@@ -103,16 +114,54 @@ def build_network(card: ModelCard, tensors: dict[str, Tensor], path: Path) -> Sa
     Raises:
         ModelError: the tensors belong to another architecture.
     """
-    cards = _of_architecture(tensors, path)
-    if card not in cards:
+    _require(card, _of_architecture(tensors, path), path)
+    network = _build(card.build)
+    network.load_state_dict(tensors)
+    return network.eval().requires_grad_(False)
+
+
+def _require(card: ModelCard, cards: list[ModelCard], path: Path) -> None:
+    """Refuse tensors of an architecture that only other models have."""
+    if card.build not in {other.build for other in cards}:
         raise ModelError(
             f"a checkpoint of {card.name}",
             f"{path}, one of {' or '.join(other.name for other in cards)}",
             "name that model instead",
         )
-    network = _build(card.build)
-    network.load_state_dict(tensors)
-    return network.eval().requires_grad_(False)
+
+
+def _card_beside(path: Path) -> ModelCard | None:
+    """What the card.json in the folder of some weights says of them.
+
+    Returns:
+        None if there is none, it is of another kind (an export has one too), or of other files.
+
+    Raises:
+        ModelError: it names this file with another hash, or says what a card cannot say.
+    """
+    beside = path.with_name(CARD)
+    try:
+        if not beside.is_file() or beside.stat().st_size > _LARGEST_CARD or not path.is_file():
+            return None
+        said = json.loads(beside.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(said, dict) or said.get("schema") != FINETUNED:
+        return None
+    files = said.get("files")
+    entries = files if isinstance(files, dict) else {}
+    hashes = {
+        name: entry.get("sha256") for name, entry in entries.items() if isinstance(entry, dict)
+    }
+    if assets.sha256_of(path) in hashes.values():
+        return finetuned_card(said, str(beside))
+    if path.name in hashes:
+        raise ModelError(
+            f"the weights that {beside} describes",
+            f"{path} with another SHA-256",
+            f"get both again, or say which model it is with NAME={path}",
+        )
+    return None
 
 
 def _of_architecture(tensors: dict[str, Tensor], path: Path) -> list[ModelCard]:

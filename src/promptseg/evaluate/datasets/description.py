@@ -11,7 +11,14 @@ from typing import Any
 from promptseg.errors import InputError
 from promptseg.evaluate.datasets.classes import Classes
 
-__all__ = ["Description", "may_publish", "modality_in", "read_description", "read_json"]
+__all__ = [
+    "Description",
+    "is_open_licence",
+    "may_publish",
+    "modality_in",
+    "read_description",
+    "read_json",
+]
 
 _MODALITIES = (
     (r"OCT|optical coherence", "OCT"),
@@ -121,7 +128,12 @@ def may_publish(content: dict[str, Any]) -> bool:
     each = content.get("image_licences", {})
     texts = [str(content.get("licence", content.get("license", "")))]
     texts += [str(v) for v in each.values()] if isinstance(each, dict) else []
-    return all(_OPEN.search(text) and not _DOUBT.search(text) for text in texts)
+    return all(map(is_open_licence, texts))
+
+
+def is_open_licence(text: str) -> bool:
+    """Whether some words state an open licence and raise no doubt, see `may_publish`."""
+    return bool(_OPEN.search(text)) and not _DOUBT.search(text)
 
 
 def _targets(said: Any, path: Path) -> dict[int, str]:

@@ -37,6 +37,8 @@ class Layout:
 
 
 LAYOUTS: tuple[Layout, ...] = (
+    Layout("patterns", "patterns", "a dataset.json with image_files and label_files"),
+    Layout("rle", "rle", "a dataset.json with image_files and run_lengths"),
     Layout("nnunet", "nnunet", "nnU-Net's dataset.json with imagesTs/ and labelsTs/"),
     Layout("msd", "msd", "MSD's dataset.json with a list called training"),
     Layout("coco", "coco", "a JSON file of COCO instances"),

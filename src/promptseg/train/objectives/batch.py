@@ -24,7 +24,7 @@ class Batch:
         owner: (N,) which image an object is on.
         extent: (B, 2) how many rows and columns of the grid the image takes; the rest is padding.
         union: (B, R, R) boolean union of all targets of each image, chosen or not.
-        names: of the objects, for what is drawn by chance: (sample, target).
+        names: of the objects, for what is drawn by chance: (sample, target, position).
     """
 
     slices: Tensor | None
@@ -34,7 +34,7 @@ class Batch:
     owner: Tensor
     extent: Tensor
     union: Tensor
-    names: tuple[tuple[str, str], ...]
+    names: tuple[tuple[str, ...], ...]
 
     @property
     def images(self) -> int:

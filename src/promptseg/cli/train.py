@@ -1,0 +1,18 @@
+"""`promptseg train`."""
+
+from __future__ import annotations
+
+from promptseg.cli.options import parse
+from promptseg.train.options import TrainOptions
+
+__all__ = ["run"]
+
+
+def run(argv: list[str]) -> int:
+    """Run the verb; returns the exit code."""
+    if argv and not argv[0].startswith("-"):
+        argv = ["--config", *argv]
+    options = parse(TrainOptions, "train", argv)
+    from promptseg.train.job import train
+
+    return train(options)

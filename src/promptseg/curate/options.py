@@ -1,0 +1,201 @@
+"""Every option of a curation, defined once: Python, command line and configuration file share it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from promptseg.curate.collection import SPLITS, Split
+from promptseg.errors import InputError
+from promptseg.evaluate.datasets import DatasetOptions
+
+__all__ = ["ConversionOptions", "CurateJob", "SplitOptions"]
+
+_Names = tyro.conf.UseAppendAction[tuple[str, ...]]
+_Paths = tyro.conf.UseAppendAction[tuple[Path, ...]]
+
+
+@dataclass(kw_only=True)
+class ConversionOptions:
+    """How images become samples, and which are left out."""
+
+    window: str | None = None
+    """Intensity window of CT (name or WIDTH/LEVEL, see segment); others keep their modality's rule."""
+
+    every_slice: int = 1
+    """Volumes and clips: of the slices with an object every n-th."""
+
+    max_slices: int = 0
+    """Volumes and clips: at most so many slices of each, evenly spread; 0 takes all."""
+
+    components: bool = False
+    """Every connected part of a class on a slice is an object of its own."""
+
+    min_pixels: int = 20
+    """Objects of fewer pixels on their slice are left out."""
+
+    min_pixels_256: float = 10
+    """And those of fewer pixels were the longer side of the slice 256 pixels."""
+
+    min_voxels: int = 100
+    """Objects of fewer voxels in their volume are left out."""
+
+    branching: bool = True
+    """Vessels and other branching structures are kept; --no-branching leaves them out."""
+
+    exclude_target: _Names = ()
+    """Leave out objects of this class; may be repeated."""
+
+    licence: Literal["any", "open"] = "any"
+    """open: only images whose own licence is stated to be CC0, CC BY, CC BY-SA, MIT, Apache or BSD."""
+
+    microns: float | None = None
+    """Whole slides: micrometres per pixel of the tiles (default: as fine as scanned)."""
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("every_slice", 1),
+            ("max_slices", 0),
+            ("min_pixels", 0),
+            ("min_pixels_256", 0),
+            ("min_voxels", 0),
+        ):
+            value = getattr(self, name)
+            if not value >= least:
+                raise InputError(f"{name.replace('_', ' ')} of {least} or more", str(value))
+        if self.microns is not None and not self.microns > 0:
+            raise InputError("microns above 0", str(self.microns))
+        if self.window and self.window not in ("percentile", "minmax"):
+            from promptseg.intensity import parse_window
+
+            parse_window(self.window)
+
+    def conversion(self) -> dict[str, Any]:
+        """What the pixels and objects of a collection depend on; as plain values."""
+        return {f.name: asdict(self)[f.name] for f in fields(ConversionOptions)}
+
+
+@dataclass(kw_only=True)
+class SplitOptions:
+    """Which part every patient belongs to."""
+
+    split: str = "80/10/10"
+    """Percentages of the samples for training, validation and test."""
+
+    seed: int = 0
+    """Of the order in which patients are given to the parts."""
+
+    look_alikes: Literal["join", "report"] = "join"
+    """Images of different patients that look alike stay in one part, or are only listed."""
+
+    held_out: Path | None = None
+    """File with a `dataset/case` or `dataset/patient` a line: they make up the test part, nothing
+    else."""
+
+    splits: Path | None = None
+    """CSV file with the columns dataset, case, part: the parts are as it says."""
+
+    def shares(self) -> dict[Split, float]:
+        """Part -> its share of the samples, from 0 to 1.
+
+        Raises:
+            InputError: not three percentages that sum to 100.
+        """
+        try:
+            percent = [float(text) for text in self.split.split("/")]
+        except ValueError:
+            percent = []
+        if len(percent) != len(SPLITS) or min(percent) < 0:
+            raise InputError(
+                "percentages TRAIN/VALIDATION/TEST", repr(self.split), "write for example 80/10/10"
+            )
+        if abs(sum(percent) - 100) > 1e-6:
+            raise InputError(
+                "percentages that sum to 100", f"{self.split} ({sum(percent):g})", "correct --split"
+            )
+        return {part: each / 100 for part, each in zip(SPLITS, percent, strict=True)}
+
+
+@dataclass(kw_only=True)
+class CurateJob(SplitOptions, ConversionOptions):
+    """Make training data of public data: slices, tiles and pictures with their objects.
+
+    Reads what `promptseg evaluate` reads (docs/datasets.md) and whole-slide images; writes shards of
+    PNG files, their index, the parts training, validation and test by patient, and what was left out
+    and why (docs/curate.md). A second run goes on where the first was cut off. Other uses:
+    `promptseg curate list|show` (catalogue of public datasets), `promptseg curate check|statistics`
+    (a collection before training).
+    """
+
+    input: Annotated[_Paths, tyro.conf.arg(aliases=["-i"])] = field(default=())
+    """Dataset, or folder of datasets; may be repeated."""
+
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder of the collection."""
+
+    dataset: _Names = ()
+    """Only these datasets; may be repeated."""
+
+    max_cases: int | None = None
+    """At most so many cases of a dataset, the first by name."""
+
+    nnunet_split: Literal["train", "test"] = "train"
+    """nnU-Net folders: imagesTr, or imagesTs."""
+
+    channel: int = 0
+    """nnU-Net and MSD cases with several channels: which one."""
+
+    dataset_modality: str | None = None
+    """Modality of the images, over what dataset.json and file names say."""
+
+    patient_pattern: str | None = None
+    """Regular expression with one group that finds the patient in a case's name."""
+
+    workers: int = 1
+    """Processes."""
+
+    overwrite: bool = False
+    """Replace a collection made of other data or by other options."""
+
+    json: bool = False
+    """Print the summary as JSON."""
+
+    quiet: bool = False
+    """No progress, no summary."""
+
+    config: Path | None = None
+    """Options from a YAML or JSON file."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.input = tuple(Path(path).expanduser() for path in self.input)
+        self.output = Path(self.output).expanduser()
+        if not self.input:
+            raise InputError("data to curate", "none", "name a dataset or folder with --input")
+        if self.held_out is not None and self.splits is not None:
+            raise InputError("--held-out or --splits", "both", "leave one out")
+        if self.workers < 1:
+            raise InputError("1 worker or more", str(self.workers))
+        self.shares()
+
+    def opening(self) -> DatasetOptions:
+        """How datasets are opened: incomplete cases are left out and reported."""
+        return DatasetOptions(
+            split=self.nnunet_split,
+            channel=self.channel,
+            dataset_modality=self.dataset_modality,
+            patient_pattern=self.patient_pattern,
+            keep_going=True,
+        )
+
+    def request(self) -> dict[str, Any]:
+        """What a collection depends on, without paths of this machine; as plain values."""
+        left_out = {"output", "workers", "overwrite", "json", "quiet", "config"}
+        said = {k: v for k, v in asdict(self).items() if k not in left_out}
+        said["input"] = [path.resolve().name for path in self.input]
+        for name in ("held_out", "splits"):
+            said[name] = said[name] and Path(said[name]).name
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in said.items()}

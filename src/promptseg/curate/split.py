@@ -1,0 +1,178 @@
+"""Which part every group of images belongs to: training, validation or test."""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from math import ceil
+from pathlib import Path
+
+from promptseg.curate.collection import SPLITS, Split
+from promptseg.curate.groups import Group, person
+from promptseg.errors import InputError
+from promptseg.evaluate.datasets import CaseFiles, Dataset
+from promptseg.evaluate.manifest import ManifestRow
+
+__all__ = ["Case", "divide", "divide_as_given", "hold_out", "read_held_out", "read_splits"]
+
+Case = tuple[str, str]
+"""Dataset and case."""
+
+
+def divide(groups: Sequence[Group], shares: dict[Split, float], seed: int) -> dict[str, Split]:
+    """Part of every group, so that each stratum is divided by the shares.
+
+    A stratum is the groups with images of the same datasets. Those with too few groups for every
+    part to get one are taken together. Within a stratum the groups come in an order drawn by `seed`;
+    each goes to the part that would lack most samples.
+
+    Args:
+        groups: with different names.
+        shares: part -> its share, from 0 to 1.
+        seed: of the order.
+
+    Returns:
+        Name of the group -> part.
+    """
+    needed = ceil(1 / min(share for share in shares.values() if share) - 1e-9)
+    strata: dict[tuple[str, ...], list[Group]] = defaultdict(list)
+    for group in groups:
+        strata[tuple(sorted(group.sizes))].append(group)
+    few = sorted(key for key, own in strata.items() if len(own) < needed)
+    together = [group for key in few for group in strata.pop(key)]
+    parts: dict[str, Split] = {}
+    for name, own in [*sorted(strata.items()), ((), together)]:
+        order = sorted(own, key=lambda group: group.name)
+        random.Random(f"{seed} {'/'.join(name)}").shuffle(order)
+        have: Counter[Split] = Counter()
+        seen = 0
+        for group in order:
+            size = sum(group.sizes.values())
+            seen += size
+            lack = {part: share * seen - have[part] for part, share in shares.items() if share}
+            part = max(lack, key=lambda each: lack[each])
+            have[part] += size
+            parts[group.name] = part
+    return parts
+
+
+def hold_out(
+    groups: Sequence[Group], lines: Iterable[Case], shares: dict[Split, float], seed: int
+) -> dict[str, Split]:
+    """Like `divide`, but the test part is the groups that a list names, and nothing else.
+
+    Args:
+        groups: with different names.
+        lines: (dataset, case or patient).
+        shares: of training and validation, whatever that of the test part.
+        seed: of the order.
+
+    Raises:
+        InputError: no share for training and validation.
+    """
+    wanted = set(lines)
+    kept = [
+        group
+        for group in groups
+        if any({(c.dataset, c.case), (c.dataset, c.patient)} & wanted for c in group.cases)
+    ]
+    names = {group.name for group in kept}
+    rest = 1 - shares["test"]
+    if not rest:
+        raise InputError("a share for training beside --held-out", "100 % for the test")
+    left: dict[Split, float] = {part: shares[part] / rest for part in SPLITS if part != "test"}
+    parts = divide([group for group in groups if group.name not in names], left, seed)
+    return {**parts, **dict.fromkeys(names, "test")}
+
+
+def divide_as_given(groups: Sequence[Group], given: dict[Case, Split]) -> dict[str, Split]:
+    """Part of every group as a table says.
+
+    Raises:
+        InputError: a case that the table lacks, or a group in two parts, named.
+    """
+    parts: dict[str, Split] = {}
+    for group in groups:
+        said: dict[Split, ManifestRow] = {}
+        for case in group.cases:
+            place = (case.dataset, case.case)
+            if place not in given:
+                raise InputError(
+                    "a part for every case", f"none for {'/'.join(place)}", "add it to --splits"
+                )
+            said.setdefault(given[place], case)
+        if len(said) > 1:
+            (one, first), (other, second) = list(said.items())[:2]
+            same = person(first) == person(second)
+            what = f"patient {first.patient}" if same else "look-alikes"
+            raise InputError(
+                "every patient, with all look-alikes, in one part",
+                f"{what}: {first.dataset}/{first.case} in {one} and "
+                f"{second.dataset}/{second.case} in {other}",
+                "correct --splits" if same else "correct --splits, or set --look-alikes report",
+            )
+        parts[group.name] = next(iter(said))
+    return parts
+
+
+def read_held_out(path: Path, datasets: Sequence[Dataset]) -> list[Case]:
+    """The lines of a list, "dataset/case" or "dataset/patient"; what follows a # is passed over.
+
+    Raises:
+        InputError: no such file, or a line that names nothing in the datasets that are curated.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError("a list of dataset/case lines", f"{path} ({error})") from None
+    known = {(d.name, name) for d in datasets for c in d.cases for name in _names(c)}
+    known |= {(d.name, case) for d in datasets for case, _ in d.missing}
+    lines = [line.partition("#")[0].strip() for line in text.splitlines()]
+    found: list[Case] = []
+    for line in filter(None, lines):
+        dataset, _, name = line.partition("/")
+        if (dataset, name) not in known:
+            raise InputError(
+                "held-out lines dataset/case or dataset/patient of the data",
+                f"{line!r} in {path}",
+                "correct the line, or curate its dataset too",
+            )
+        found.append((dataset, name))
+    if not found:
+        raise InputError("a list with at least one dataset/case", f"{path} without any")
+    return found
+
+
+def read_splits(path: Path) -> dict[Case, Split]:
+    """A CSV table with the columns dataset, case and part.
+
+    Raises:
+        InputError: no such file, other columns or parts, or a case in two parts.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError("a CSV file of parts", f"{path} ({error})") from None
+    if not rows or not {"dataset", "case", "part"} <= set(rows[0]):
+        raise InputError("the columns dataset, case and part", f"{path} without them")
+    named: dict[str, Split] = {part: part for part in SPLITS}
+    found: dict[Case, Split] = {}
+    for number, row in enumerate(rows, 2):
+        place = (str(row["dataset"]).strip(), str(row["case"]).strip())
+        part = named.get(str(row["part"]).strip())
+        if part is None:
+            raise InputError(
+                f"a part out of {', '.join(SPLITS)}", f"{row['part']!r} in line {number} of {path}"
+            )
+        if found.setdefault(place, part) != part:
+            raise InputError(
+                "every case in one part", f"{'/'.join(place)} in {found[place]} and {part}"
+            )
+    return found
+
+
+def _names(case: CaseFiles) -> tuple[str, str]:
+    return case.name, case.patient

@@ -1,0 +1,230 @@
+"""Whole slides as tiles of 1024 x 1024 without overlap, and their masks cut the same way.
+
+"Patches were extracted using a sliding window approach without overlaps. The patches located on
+boundaries were padded to this size with 0." (MedSAM, Methods, "Dataset curation and pre-processing".)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PilImage
+from PIL import UnidentifiedImageError
+
+from promptseg.curate.options import ConversionOptions
+from promptseg.curate.rules import Excluded, Patch, patch_on, surviving
+from promptseg.curate.slices import Piece, values_of
+from promptseg.curate.sources import Origin
+from promptseg.errors import GeometryError, InputError, PromptsegError
+from promptseg.evaluate.datasets import CaseFiles, target_of
+from promptseg.evaluate.datasets.truth import objects_of_labels
+from promptseg.formats import slide, tiff
+from promptseg.formats.options import ReadOptions
+from promptseg.geometry import Geometry
+from promptseg.image import Image, Segment, Source
+
+__all__ = ["TILE", "Mosaic", "is_slide", "tile_pieces"]
+
+TILE = 1024
+_SLIDES, _TIFFS = (".svs", ".ndpi"), (".tif", ".tiff")
+_STEP = 16  # of the mosaic
+
+Shape = tuple[int, int]
+Cutter = Callable[[slide.Region, Shape], list[Patch]]
+
+
+def is_slide(path: Path) -> bool:
+    """Whether a file is a whole-slide image: by its name, or a large or pyramidal TIFF in tiles."""
+    if path.suffix.lower() in _SLIDES:
+        return True
+    if path.suffix.lower() not in _TIFFS or not path.is_file():
+        return False
+    with suppress(Exception):  # a broken file: its reader says it better
+        try:
+            with PilImage.open(path) as picture:
+                return tiff.is_slide(picture, slide.LONGEST_SIDE)
+        except (UnidentifiedImageError, PilImage.DecompressionBombError):
+            return tiff.holds_slide(path, slide.LONGEST_SIDE)
+    return False
+
+
+class Mosaic:
+    """A small picture of a whole slide, put together of its tiles."""
+
+    def __init__(self) -> None:
+        self._tiles: dict[tuple[int, int], NDArray[Any]] = {}
+
+    def add(self, region: slide.Region, pixels: NDArray[Any]) -> None:
+        """Put a tile in its place."""
+        self._tiles[region.y, region.x] = pixels[::_STEP, ::_STEP].copy()
+
+    def image(self) -> Image | None:
+        """The slide, every 16th pixel of it; None before there are tiles."""
+        if not self._tiles:
+            return None
+        lines = [
+            np.concatenate([self._tiles[y, x] for y, x in sorted(self._tiles) if y == top], axis=1)
+            for top in sorted({y for y, _ in self._tiles})
+        ]
+        return Image.from_array(np.concatenate(lines), "pathology")
+
+
+def tile_pieces(
+    case: CaseFiles,
+    origin: Origin,
+    options: ConversionOptions,
+    excluded: Excluded,
+    mosaic: Mosaic,
+) -> Iterator[Piece]:
+    """The tiles of a slide that hold objects.
+
+    Args:
+        case: its image is a slide; its truth a TIFF of labels that is a slide itself, which is read
+            tile by tile, or anything that datasets keep masks in, which has to fit into memory.
+        origin: of the case.
+        options: the rules, and the resolution.
+        excluded: gets what is left out.
+        mosaic: gets every tile.
+
+    Raises:
+        InputError: a slide or mask that cannot be read.
+        GeometryError: a mask of another size than the slide.
+    """
+    cut: Cutter | None = None
+    for index, (region, tile) in enumerate(_readable(case.image, options.microns)):
+        mosaic.add(region, tile.voxels)
+        shape = (tile.geometry.shape[0], tile.geometry.shape[1])
+        if cut is None:
+            width, height = tile.source.header.size
+            cut = _cutter(case, origin, (height, width), region, shape)
+        patches = [p for p in cut(region, shape) if p.target not in options.exclude_target]
+        kept = surviving(patches, index, (TILE, TILE), options, excluded) if patches else []
+        if not kept:
+            continue
+        if tile.voxels.min() == tile.voxels.max():
+            excluded.note("empty image", f"every pixel is {tile.voxels.min()}", index)
+            continue
+        values = values_of(tile, options.window)
+        picture = values.stored.apply(tile.voxels)
+        beyond = [(0, TILE - n) for n in shape] + [(0, 0)] * (picture.ndim - 2)
+        microns = tile.source.header.microns or (1.0, 1.0)
+        yield Piece(index, np.pad(picture, beyond), tuple(kept), microns, values)
+
+
+def _readable(path: Path, microns: float | None) -> Iterator[tuple[slide.Region, Image]]:
+    """Tiles; what the reader of slides raises as one of our errors."""
+    try:
+        yield from slide.tiles(path, microns, TILE)
+    except PromptsegError:
+        raise
+    except Exception as error:  # it raises anything on broken tiles
+        raise InputError("a whole-slide image", f"{path} ({error})", "get it again") from error
+
+
+def _cutter(
+    case: CaseFiles, origin: Origin, whole: tuple[int, int], region: slide.Region, shape: Shape
+) -> Cutter:
+    """What gives the objects on a region of the slide, for tiles of a shape.
+
+    Args:
+        case, origin: as for `tile_pieces`.
+        whole: (rows, columns) of the slide.
+        region, shape: of the first tile; they say at which size the slide is used.
+    """
+    used = tuple(
+        max(1, round(n * pixels / extent))
+        for n, pixels, extent in zip(whole, shape, (region.height, region.width), strict=True)
+    )
+    sizes = list(dict.fromkeys([whole, (used[0], used[1])]))
+    if len(case.truth) == 1 and is_slide(case.truth[0]):
+        return _SlideMask(case.truth[0], origin, whole, sizes)
+    for size in sizes:
+        # as large as the mask, and no memory: readers of masks ask for the grid alone
+        canvas = Image(
+            np.broadcast_to(np.uint8(0), size),
+            Geometry.pixels(size),
+            "pathology",
+            Source(case.image),
+        )
+        try:
+            return _Objects(case.truth_reader(case, canvas).segments, whole, size)
+        except GeometryError:
+            if size == sizes[-1]:
+                raise
+    raise AssertionError("a slide has a size")
+
+
+class _Objects:
+    """Objects of a whole slide, cut to its tiles."""
+
+    def __init__(self, segments: Sequence[Segment], whole: Shape, size: Shape) -> None:
+        self.segments, self.whole, self.size = segments, whole, size
+
+    def __call__(self, region: slide.Region, shape: Shape) -> list[Patch]:
+        rows, columns = _places(region, shape, self.whole, self.size)
+        found = []
+        for segment in self.segments:
+            if patch := _cut(segment, rows, columns):
+                found.append(patch)
+        return found
+
+
+class _SlideMask:
+    """Labels that are a slide themselves, read tile by tile."""
+
+    def __init__(self, path: Path, origin: Origin, whole: Shape, sizes: list[Shape]) -> None:
+        self.path, self.classes, self.whole = path, origin.classes, whole
+        width, height = slide.read(path, ReadOptions(region="0,0,1,1")).source.header.size
+        self.size = (height, width)
+        if self.size not in sizes:
+            raise GeometryError(
+                f"a mask as large as its slide, {sizes[0][1]} x {sizes[0][0]} pixels",
+                f"{path}: {width} x {height}",
+                "resample it with nearest neighbours",
+            )
+
+    def __call__(self, region: slide.Region, shape: Shape) -> list[Patch]:
+        rows, columns = _places(region, shape, self.whole, self.size)
+        place = (columns[0], rows[0], np.ptp(columns) + 1, np.ptp(rows) + 1)
+        read = slide.read(self.path, ReadOptions(region=",".join(map(str, place)))).voxels
+        if (
+            read.ndim != 2
+            or read.dtype.kind not in "iub"
+            or not 0 <= read.min() <= read.max() < 2**16
+        ):
+            raise InputError(
+                "a label image of whole numbers from 0 to 65535", f"{self.path} with other values"
+            )
+        labels = read[np.ix_(rows - rows[0], columns - columns[0])].astype(np.uint16)
+        segments = objects_of_labels(labels, self.classes, self.path)
+        return [p for s in segments if (p := patch_on(s, target_of(s), None))]
+
+
+def _places(
+    region: slide.Region, shape: Shape, whole: Shape, size: Shape
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of a mask of `size` that are nearest to the pixels of a tile."""
+    found = []
+    for start, extent, count, of_slide, of_mask in zip(
+        (region.y, region.x), (region.height, region.width), shape, whole, size, strict=True
+    ):
+        middles = start + (np.arange(count) + 0.5) * extent / count
+        found.append(np.minimum(middles * of_mask / of_slide, of_mask - 1).astype(np.int64))
+    return found[0], found[1]
+
+
+def _cut(segment: Segment, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Patch | None:
+    """What of an object lies on some rows and columns of its grid; both increase."""
+    inside = []
+    for places, extent in zip((rows, columns), segment.region, strict=True):
+        first, last = np.searchsorted(places, (extent.start, extent.stop))
+        if first == last:
+            return None
+        inside.append((int(first), places[first:last] - extent.start))
+    (top, down), (left, across) = inside
+    return Patch.cropped(target_of(segment), segment.crop[np.ix_(down, across)], top, left)

@@ -1,0 +1,330 @@
+"""A training from beginning to end: baseline, loop, report, weights to keep."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from promptseg._version import __version__
+from promptseg.errors import OutputError
+from promptseg.formats.files import atomic_path
+from promptseg.models.cards import AUTO, CARDS
+from promptseg.models.checkpoint import read_checkpoint
+from promptseg.progress import step_progress
+from promptseg.runtime import choose_device, set_threads
+from promptseg.train.kept import KeptEmbeddings, keep_embeddings
+from promptseg.train.logs import open_logs
+from promptseg.train.loop import Loop, TrainingError
+from promptseg.train.options import TrainOptions
+from promptseg.train.parts import encoder_learns
+from promptseg.train.processes import Processes, joined
+from promptseg.train.release import data_facts, release
+from promptseg.train.report import write_report
+from promptseg.train.samples import TrainingImages
+from promptseg.train.setting import (
+    Learner,
+    Parts,
+    StartingWeights,
+    open_parts,
+    worker_count,
+)
+from promptseg.train.state import Progress, load_state
+from promptseg.train.stopping import Stop, listening
+from promptseg.train.validate import Validation
+from promptseg.train.watch import Watch, load_predictor, measure
+
+__all__ = ["train"]
+
+log = logging.getLogger("promptseg")
+
+_STATE = "last.pt"
+_SEMANTIC = "best_semantic.safetensors"
+_OURS = (
+    *(_STATE, "best.safetensors", _SEMANTIC, "candidate.safetensors"),
+    *("options.json", "baseline.npz", "tuned.npz", "train.csv", "validation.csv"),
+    "bad_batch.pt",
+)
+
+
+def train(options: TrainOptions) -> int:
+    """Fine-tune a model.
+
+    Args:
+        options: what, on what, and how.
+
+    Returns:
+        0 when it is done, 130 if it was interrupted and can go on.
+
+    Raises:
+        PromptsegError: bad options, data or weights, or a training that cannot go on; the state before
+            is kept.
+    """
+    options.check()
+    set_threads(options.threads)
+    with joined(choose_device(options.device)) as processes, listening(options.minutes) as stop:
+        parts = open_parts(options)
+        start = StartingWeights.load(options.model, options.quiet or not processes.leads)
+        learner = Learner.of(start, options, processes.device)
+        binding = {
+            **options.binding(),
+            "collection_sha256": parts.collection.sha256,
+            "weights_sha256": start.sha256,
+        }
+        progress = _begin(options, learner, binding, processes)
+        baseline = _baseline(start, parts, options, processes)
+        done = _train(start, learner, parts, options, processes, stop, progress, binding)
+        if stop.interrupted and not done:
+            if processes.leads:
+                log.warning(
+                    "stopped after update %d; give the same command again to go on",
+                    progress.updates,
+                )
+            return 130
+        tuned = _tuned(start, parts, options, processes)
+        if processes.leads:
+            _finish(start, learner, parts, options, progress, (baseline, tuned))
+        processes.wait()
+    return 0
+
+
+def _begin(
+    options: TrainOptions, learner: Learner, binding: dict[str, Any], processes: Processes
+) -> Progress:
+    """The state of a training that is there already, or a folder for a new one."""
+    folder = options.output
+    state = folder / _STATE
+    if processes.leads:
+        if folder.exists() and options.overwrite:
+            for name in _OURS:
+                (folder / name).unlink(missing_ok=True)
+        elif folder.exists() and any(folder.iterdir()) and not (folder / "options.json").exists():
+            raise OutputError(
+                "a new folder, or one with a training",
+                f"{folder} with other files",
+                "choose another",
+            )
+        with atomic_path(folder / "options.json") as path:
+            path.write_text(json.dumps(options.to_json(), indent=1) + "\n", encoding="utf-8")
+    processes.wait()
+    if not state.exists():
+        return Progress()
+    progress = load_state(state, learner.modules, learner.optimizer, learner.average, binding)
+    if processes.leads and not options.quiet:
+        log.info("going on after update %d", progress.updates)
+    return progress
+
+
+def _baseline(
+    start: StartingWeights, parts: Parts, options: TrainOptions, processes: Processes
+) -> Validation:
+    """What the starting weights can do, on the samples of the report."""
+    return _measured("baseline", start.file, start, parts, options, processes)
+
+
+def _tuned(
+    start: StartingWeights, parts: Parts, options: TrainOptions, processes: Processes
+) -> Validation:
+    """What the best weights can do, on the same samples."""
+    best = options.output / "best.safetensors"
+    _require_change(start, best)
+    (options.output / "tuned.npz").unlink(missing_ok=True)
+    return _measured("tuned", best, start, parts, options, processes)
+
+
+def _measured(
+    name: str,
+    file: Path,
+    start: StartingWeights,
+    parts: Parts,
+    options: TrainOptions,
+    processes: Processes,
+) -> Validation:
+    path = options.output / f"{name}.npz"
+    expected = {s.key for s in parts.report}
+    if path.exists():
+        found = Validation.read(path)
+        if set(found.embeddings) == expected:
+            return found
+    with step_progress(
+        f"{name}: validation", len(parts.report) // processes.count, _silent(options, processes)
+    ) as show:
+        predictor = load_predictor(start, file, processes)
+        found = measure(predictor, parts, options, processes, report=True, show=show)
+    if processes.leads:
+        found.write(path)
+    processes.wait()
+    return found
+
+
+def _train(
+    start: StartingWeights,
+    learner: Learner,
+    parts: Parts,
+    options: TrainOptions,
+    processes: Processes,
+    stop: Stop,
+    progress: Progress,
+    binding: dict[str, Any],
+) -> bool:
+    """The loop, with its logs; returns whether it came to its end."""
+    schedule = learner.schedule(options, parts.train)
+    if progress.updates >= schedule.updates and progress.best_score is not None:
+        return True
+    objective = learner.strategy.objective
+    kept = _kept(start, learner, parts, options, processes)
+    logs = (
+        open_logs(options.output, progress.updates, options.log, options.to_json())
+        if processes.leads
+        else []
+    )
+    watch = Watch(
+        *(start, learner, parts, options, processes, progress, binding, logs),
+        every=options.validate_every or schedule.per_epoch,
+        last=schedule.updates,
+    )
+    loop = Loop(
+        learner.sam,
+        learner.algorithm,
+        learner.parameters,
+        learner.optimizer,
+        TrainingImages(
+            *(parts.collection, parts.train, start.card),
+            grid=options.mask_side or learner.grid,
+            n_objects=objective.n_objects,
+            seed=options.seed,
+            augmented=options.augment,
+            embedding=kept,
+        ),
+        schedule,
+        processes,
+        options.seed,
+        _precision(options, processes),
+        options.clip,
+        options.train_batch_norm,
+        learner.average,
+        progress,
+        worker_count(options),
+        options.output,
+    )
+    title = f"{start.card.name}, {options.preset}"
+    try:
+        with step_progress(title, schedule.updates, _silent(options, processes)) as show:
+            done = loop.run(logs, stop, watch.after, show)
+        if not done and not stop.interrupted:  # the time is up
+            watch.validate()
+        elif not done:
+            watch.save()
+    except TrainingError:
+        watch.save()
+        raise
+    finally:
+        for each in logs:
+            each.close()
+    return done
+
+
+def _kept(
+    start: StartingWeights,
+    learner: Learner,
+    parts: Parts,
+    options: TrainOptions,
+    processes: Processes,
+) -> KeptEmbeddings | None:
+    """Embeddings to train on, where they stay the same."""
+    if encoder_learns(learner.sam) or not options.keep_embeddings or options.augment:
+        return None
+    predictor = load_predictor(start, start.file, processes)
+    with step_progress("embeddings", len(parts.train), _silent(options, processes)) as show:
+        return keep_embeddings(
+            predictor, parts.collection, parts.train, options.output / "embeddings", show
+        )
+
+
+def _require_change(start: StartingWeights, file: Path) -> None:
+    tensors = read_checkpoint(file)
+    if all(torch.equal(tensors[name].float(), v.float()) for name, v in start.tensors.items()):
+        raise TrainingError(
+            "weights that training has changed",
+            f"{file}, equal to the starting weights",
+            "raise --learning-rate, or train other parts",
+        )
+
+
+def _finish(
+    start: StartingWeights,
+    learner: Learner,
+    parts: Parts,
+    options: TrainOptions,
+    progress: Progress,
+    measured: tuple[Validation, Validation],
+) -> None:
+    """The report, the card and the files to keep."""
+    folder = options.output
+    strategy = learner.strategy
+    asks = strategy.objective.asks()
+    used = {"train": parts.train, "validation": parts.validation}
+    data = data_facts(parts.collection, used)
+    facts = {
+        "name": _name(start, options),
+        "strategy": {"preset": options.preset, **asdict(strategy)},
+        "licence": _licence(start, data),
+        "base_weights_sha256": start.sha256,
+        "data": data,
+        "options": options.to_json(),
+        "updates": progress.updates,
+        "best_update": progress.best_update,
+        "seconds": round(progress.seconds, 1),
+        "tensors_trained": len(learner.parameters),
+        "parameters_trained": sum(p.numel() for p in learner.parameters.values()),
+        "reported_on": "the test part" if parts.held_out else "the validation part",
+        "versions": {"promptseg": __version__, "torch": torch.__version__},
+    }
+    verdict = write_report(folder, *measured, facts, asks, folder)
+    semantic = folder / _SEMANTIC
+    card = release(
+        read_checkpoint(folder / "best.safetensors"),
+        CARDS.get(start.card.base, start.card),
+        facts,
+        folder,
+        asks=asks,
+        verdict=verdict,
+        semantic=load_file(semantic) if semantic.exists() else None,
+    )
+    if options.json:
+        print(json.dumps(verdict.to_json(), indent=2))
+    elif not options.quiet:
+        for line in (f"{verdict.outcome}:", *verdict.reasons):
+            print(line)
+        print(f"report   {folder / 'report.md'}")
+        print(f"weights  {folder / 'model.safetensors'} ({card.name})")
+
+
+def _name(start: StartingWeights, options: TrainOptions) -> str:
+    """What the new model is called: as its folder, where that can be a name."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", options.output.resolve().name).strip("-._")[:64]
+    return name if name and name not in (*CARDS, AUTO) else f"{start.card.name}-{options.preset}"
+
+
+def _licence(start: StartingWeights, data: dict[str, Any]) -> str:
+    closed = [name for name, entry in data["datasets"].items() if not entry["open"]]
+    if not closed:
+        return start.card.licence
+    return f"{start.card.licence} (base); {len(closed)} datasets of its training are not open"
+
+
+def _precision(options: TrainOptions, processes: Processes) -> torch.dtype:
+    if options.precision == "auto":
+        able = processes.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if able else torch.float32
+    return torch.bfloat16 if options.precision == "bf16" else torch.float32
+
+
+def _silent(options: TrainOptions, processes: Processes) -> bool:
+    return options.quiet or not processes.leads

@@ -1,0 +1,87 @@
+"""Embeddings of the training images, kept on disk where the encoder does not learn."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from promptseg.curate.collection import Collection, Sample
+from promptseg.errors import InputError, OutputError
+from promptseg.segment.embeddings import EmbeddingKey, EmbeddingStore
+from promptseg.segment.predictor import Predictor
+
+__all__ = ["KeptEmbeddings", "keep_embeddings"]
+
+_NO_LIMIT = 1e6  # GiB
+_BYTES = 256 * 64 * 64 * 4
+
+
+@dataclass(frozen=True)
+class KeptEmbeddings:
+    """Sample -> its embedding; small enough to travel to the processes that read images.
+
+    Attributes:
+        folder: where they are.
+        keys: of the samples' embeddings.
+    """
+
+    folder: Path
+    keys: dict[str, EmbeddingKey]
+
+    def __call__(self, sample: Sample) -> Tensor:
+        """(C, h, w) on the CPU.
+
+        Raises:
+            InputError: it was removed.
+        """
+        features = EmbeddingStore(self.folder, _NO_LIMIT).get(self.keys[sample.key])
+        if features is None:
+            raise InputError(
+                "the embeddings made at the start",
+                f"{self.folder} without {sample.key}",
+                "start again",
+            )
+        return features[0]
+
+
+def keep_embeddings(
+    predictor: Predictor,
+    collection: Collection,
+    samples: Sequence[Sample],
+    folder: Path,
+    show: Callable[[int, str], None],
+) -> KeptEmbeddings:
+    """Encode every sample once; those that are there already are left alone.
+
+    Args:
+        predictor: with the starting weights.
+        collection: where the samples are from.
+        samples: the training part.
+        folder: for the embeddings.
+        show: told how many are done.
+
+    Raises:
+        OutputError: not enough room.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    needed, free = _BYTES * len(samples), shutil.disk_usage(folder).free
+    if needed > free:
+        raise OutputError(
+            f"{needed / 2**30:.1f} GiB for the embeddings of {len(samples)} images",
+            f"{folder} with {free / 2**30:.1f} GiB free",
+            "choose another --output, or leave them out with --no-keep-embeddings",
+        )
+    store = EmbeddingStore(folder, _NO_LIMIT)
+    keys = {}
+    for number, sample in enumerate(samples):
+        show(number, sample.dataset)
+        picture, _ = collection.read(sample, predictor.card.keep_8bit)
+        frame = predictor.card.preprocessing.frame(*sample.shape, sample.pixel)
+        keys[sample.key] = EmbeddingKey.of(predictor, picture, frame)
+        store.encode(predictor, [picture], sample.pixel)
+    store.check()
+    return KeptEmbeddings(folder, keys)

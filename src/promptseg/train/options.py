@@ -1,0 +1,295 @@
+"""Every option of a training, defined once: Python, command line and configuration file share it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from promptseg.errors import InputError
+from promptseg.evaluate.prompting.boxes import Jitter
+from promptseg.train.objectives.settings import (
+    PRESETS,
+    MaskLoss,
+    Objective,
+    Preset,
+    Strategy,
+    Trainable,
+)
+from promptseg.train.order import Balance
+
+__all__ = ["Precision", "Tracker", "TrainOptions"]
+
+Precision = Literal["auto", "float32", "bf16"]
+Tracker = Literal["wandb", "mlflow"]
+
+_Names = tyro.conf.UseAppendAction[tuple[str, ...]]
+_Counts = tyro.conf.UseAppendAction[tuple[int, ...]]
+_Trackers = tyro.conf.UseAppendAction[tuple[Tracker, ...]]
+
+# What may differ when a training is resumed: none of it changes the numbers.
+_FREE = {"input", "output", "workers", "device", "threads", "quiet", "json", "overwrite", "log"}
+
+
+@dataclass(kw_only=True)
+class _ObjectiveOptions:
+    """What is asked of the model; without a value, the preset's."""
+
+    preset: Strategy = "medicosam"
+    """medsam (box alone), simple-ft (one box or click), medicosam (with 8 rounds of corrections),
+    sam-med2d (corrections with 1, 3, 5 or 9 clicks), ft-sam (the same, the mask decoder alone)."""
+
+    n_objects: int | None = None
+    """Objects per image, at most."""
+
+    n_steps: int | None = None
+    """Rounds of corrections after the first prompt."""
+
+    p_box: float | None = None
+    """How often the first prompt is a box and not a click."""
+
+    p_mask: float | None = None
+    """How often a round of corrections gets the mask that it corrects."""
+
+    joint_decoder: bool | None = None
+    """Also train a decoder of the union of all targets on the image embedding (e_sem)."""
+
+    box_distortion: float | None = None
+    """How far the edges of boxes move at most, in pixels of an image of 1024."""
+
+    box_distortion_sign: Literal["outward", "either"] | None = None
+    """Whether they move outwards alone, as MedSAM's, or either way."""
+
+    mask_loss: MaskLoss | None = None
+    """dice (MedicoSAM) or dice+bce (MedSAM)."""
+
+    iou_loss: bool | None = None
+    """Also train the predicted IoU."""
+
+    points_per_step: _Counts = ()
+    """Clicks a round may have (SAM-Med2D); may be repeated. (default: one positive, one negative)"""
+
+    mask_side: int | None = None
+    """Cells along each side of the grid on which losses are computed (default: the logits' 256)."""
+
+    def objective(self) -> Objective:
+        """The settings of Algorithm 1.
+
+        Raises:
+            InputError: values that make no sense.
+        """
+        settings = PRESETS[self.preset].objective
+        said: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in (
+                *("n_objects", "n_steps", "p_box", "p_mask"),
+                *("joint_decoder", "mask_loss", "iou_loss"),
+            )
+            if getattr(self, name) is not None
+        }
+        if self.points_per_step:
+            said["points_per_step"] = tuple(self.points_per_step)
+        if self.box_distortion is not None or self.box_distortion_sign is not None:
+            drawn = settings.distortion
+            pixels = drawn.pixels if self.box_distortion is None else self.box_distortion
+            said["distortion"] = Jitter(pixels, self.box_distortion_sign or drawn.sign)
+        return replace(settings, **said)
+
+
+@dataclass(kw_only=True)
+class _ModelOptions:
+    """What is trained."""
+
+    model: str = "mobile-sam"
+    """Starting weights: model name (see promptseg models), checkpoint file, or NAME=FILE."""
+
+    trains: Trainable | None = None
+    """Which parts learn: all, encoder, decoder, encoder+decoder, prompts+decoder, or lora (low-rank
+    updates of the encoder's attention, which merge back, and all of prompt encoder and decoder)."""
+
+    lora_rank: int = 0
+    """Rank of those updates."""
+
+    freeze: _Names = ()
+    """Beginning of names of parameters that do not learn, such as mask_decoder.iou; may be repeated."""
+
+    keep_embeddings: bool = True
+    """Where the encoder does not learn: encode every image once, and keep that on disk."""
+
+    train_batch_norm: bool = False
+    """Let batch normalisation take running statistics of the new data."""
+
+
+@dataclass(kw_only=True)
+class _LoopOptions:
+    """How it is trained; without a value, the preset's."""
+
+    epochs: int = 20
+    """Passes over as many images as the training part has."""
+
+    updates: int | None = None
+    """At most so many updates of the weights."""
+
+    minutes: float | None = None
+    """Stop after so many minutes; what is there by then is validated and reported."""
+
+    batch_size: int | None = None
+    """Images per update, all processes together (MedSAM 160, MedicoSAM 56)."""
+
+    micro_batch: int = 1
+    """Images per process that go through the network at a time: this is what needs memory."""
+
+    learning_rate: float | None = None
+    """Of AdamW, at the beginning (MedSAM 1e-4, MedicoSAM 1e-5)."""
+
+    decay: float | None = None
+    """Factor of the learning rate after every epoch (MedSAM 1, MedicoSAM 0.9)."""
+
+    warmup: int = 0
+    """Updates over which the learning rate rises to its first value."""
+
+    weight_decay: float | None = None
+    """Of AdamW."""
+
+    clip: float = 0.0
+    """Largest norm of the gradient; 0 leaves it as it is."""
+
+    ema: float = 0.0
+    """Keep a moving average of the weights with this decay (such as 0.999) and use that; 0 does not."""
+
+    precision: Precision = "auto"
+    """float32, bf16, or auto: bf16 on a GPU that has it."""
+
+    activation_checkpointing: bool = False
+    """Compute activations of the encoder twice in place of keeping them: slower, with less memory."""
+
+    balance: Balance = "modality"
+    """Which images an epoch sees: all alike (none), datasets alike, or modalities alike."""
+
+    augment: bool = False
+    """Mirror, turn and change the contrast of training images; the papers do not."""
+
+    seed: int = 0
+    """Of everything that is drawn by chance."""
+
+    workers: int | None = None
+    """Processes that read images (default: one per core that is left, at most 8)."""
+
+
+@dataclass(kw_only=True)
+class _WatchOptions:
+    """How it is watched."""
+
+    validate_every: int = 0
+    """Updates between validations; 0 validates after every epoch."""
+
+    validation_images: int = 60
+    """Images of the validation part that are validated on, all datasets alike."""
+
+    report_images: int = 200
+    """Images of the test part that the final report is about; of validation if there is none."""
+
+    validation_objects: int = 3
+    """Objects of an image that are validated on, the largest."""
+
+    corrections: int = 8
+    """Rounds of corrections in validation."""
+
+    log: _Trackers = ()
+    """Also log to wandb or mlflow; may be repeated. CSV and TensorBoard files are always written."""
+
+
+@dataclass(kw_only=True)
+class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions):
+    """Fine-tune a model on a collection made by promptseg curate.
+
+    The starting weights are validated first, then again and again while training: boxes, clicks and
+    corrections; at the end a report says for each of them whether the model became better. The folder
+    gets model.pth and model.safetensors under the official names of SAM, with a card. Give the same
+    command again to go on after an interruption. Under torchrun, all processes train together.
+    """
+
+    input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
+    """Collection to train on."""
+
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder for weights, logs and the report."""
+
+    config: Path | None = None
+    """YAML file of these options; those of the command line come after it."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+    threads: int | None = None
+    """CPU threads of each process."""
+
+    overwrite: bool = False
+    """Start anew in a folder that holds another training."""
+
+    quiet: bool = False
+    """No progress, no summary."""
+
+    json: bool = False
+    """Print the report as JSON."""
+
+    def preset_values(self) -> Preset:
+        """The preset with this training's own values in place of its."""
+        preset = PRESETS[self.preset]
+        said = {
+            name: value
+            for name in ("trains", "learning_rate", "decay", "weight_decay", "batch_size")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(preset, objective=self.objective(), **said)
+
+    def check(self) -> None:
+        """Refuse values that make no sense.
+
+        Raises:
+            InputError: as the message says.
+        """
+        strategy = self.preset_values()
+        numbers = {
+            "epochs": self.epochs,
+            "updates": self.updates,
+            "minutes": self.minutes,
+            "batch-size": strategy.batch_size,
+            "micro-batch": self.micro_batch,
+            "learning-rate": strategy.learning_rate,
+            "decay": strategy.decay,
+            "validation-images": self.validation_images,
+            "report-images": self.report_images,
+            "validation-objects": self.validation_objects,
+        }
+        for name, value in numbers.items():
+            if value is not None and not value > 0:
+                raise InputError(f"--{name} above 0", f"{value:g}")
+        for name in ("warmup", "clip", "validate_every", "corrections", "weight_decay"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise InputError(f"--{name.replace('_', '-')} of at least 0", f"{value:g}")
+        if not 0 <= self.ema < 1:
+            raise InputError("a moving average's decay from 0 to less than 1", f"{self.ema:g}")
+        if self.workers is not None and self.workers < 0:
+            raise InputError("a number of workers of at least 0", f"{self.workers}")
+        if self.mask_side is not None and not 16 <= self.mask_side <= 1024:
+            raise InputError("a --mask-side from 16 to 1024", f"{self.mask_side}")
+
+    def to_json(self) -> dict[str, Any]:
+        """All options as plain values."""
+        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+
+    def binding(self) -> dict[str, Any]:
+        """The options that a resumed training must share with the one it resumes, as plain values.
+
+        How long it goes on may differ.
+        """
+        free = _FREE | {"config", "epochs", "updates", "minutes", "report_images"}
+        return {
+            k: list(v) if isinstance(v, tuple) else v
+            for k, v in self.to_json().items()
+            if k not in free
+        }

@@ -1,0 +1,65 @@
+"""Parts of the Markdown pages that a training writes: tables and numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from promptseg.train.comparison import Comparison
+from promptseg.train.verdict import Verdict
+
+__all__ = ["comparison_table", "modality_table", "number", "outcome_lines", "table"]
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; pipes and line breaks in cells are made harmless."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def number(value: float, form: str = ".3f") -> str:
+    """A number in a format of its own, or a dash where there is none."""
+    return format(value, form) if math.isfinite(value) else "-"
+
+
+def outcome_lines(verdict: Verdict) -> str:
+    """The verdict and its reasons."""
+    reasons = "\n".join(f"- {reason}" for reason in verdict.reasons)
+    return f"**{verdict.outcome[0].upper()}{verdict.outcome[1:]}.**\n\n{reasons}"
+
+
+def comparison_table(comparisons: Sequence[Comparison]) -> str:
+    """DSC before and after, one row per kind of prompt."""
+    header = ["prompt", "asked with", "objects", "patients", "before", "after", "difference"]
+    header += ["95 % interval", "p", "better", "worse"]
+    return table(
+        header,
+        [
+            [
+                *(c.prompt, "yes" if c.asked else "no", c.objects, c.patients),
+                *(number(c.before), number(c.after), number(c.difference, "+.3f")),
+                f"{number(c.low, '+.3f')} to {number(c.high, '+.3f')}",
+                *(number(c.p, ".2g"), c.better, c.worse),
+            ]
+            for c in comparisons
+        ],
+    )
+
+
+def modality_table(verdict: Verdict) -> str:
+    """DSC before and after, one row per modality."""
+    prompts = [c.prompt for c in verdict.comparisons]
+    return table(
+        ["modality", "objects", "patients", *prompts],
+        [
+            [
+                *(name, each[0].objects, each[0].patients),
+                *(f"{c.before:.3f} → {c.after:.3f} ({c.difference:+.3f})" for c in each),
+            ]
+            for name, each in verdict.modalities.items()
+        ],
+    )
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ").replace("\r", " ")

@@ -1,0 +1,110 @@
+"""Which parts of a model learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from promptseg.errors import InputError
+from promptseg.models.heads.lora import add_low_rank
+from promptseg.models.sam import Sam
+from promptseg.train.objectives.settings import Trainable
+
+__all__ = [
+    "checkpoint_activations",
+    "choose_parts",
+    "encoder_learns",
+    "freeze_batch_norm",
+    "without_gradient",
+]
+
+_PARTS: dict[Trainable, tuple[str, ...]] = {
+    "all": ("image_encoder", "prompt_encoder", "mask_decoder"),
+    "encoder": ("image_encoder",),
+    "decoder": ("mask_decoder",),
+    "encoder+decoder": ("image_encoder", "mask_decoder"),
+    "prompts+decoder": ("prompt_encoder", "mask_decoder"),
+    "lora": ("prompt_encoder", "mask_decoder"),
+}
+
+
+def choose_parts(
+    sam: Sam, trains: Trainable, rank: int = 0, freeze: Iterable[str] = ()
+) -> dict[str, nn.Parameter]:
+    """Let some parts of a network learn, and no other.
+
+    Args:
+        sam: the network.
+        trains: which parts.
+        rank: of the updates of the encoder's attention, for "lora".
+        freeze: beginnings of names of parameters that stay as they are all the same.
+
+    Returns:
+        The parameters that learn, by name.
+
+    Raises:
+        InputError: nothing is left, a rank where none is wanted, or a beginning that nothing has.
+    """
+    if (trains == "lora") != (rank > 0):
+        raise InputError(
+            "a rank above 0 with what is trained by low-rank updates, and only there",
+            f"--trains {trains} and --lora-rank {rank}",
+            "set both or neither",
+        )
+    sam.requires_grad_(False)
+    for part in _PARTS[trains]:
+        getattr(sam, part).requires_grad_(True)
+    if trains == "lora":
+        add_low_rank(sam.image_encoder, rank)
+    for beginning in freeze:
+        found = [p for name, p in sam.named_parameters() if name.startswith(beginning)]
+        if not found:
+            raise InputError("the beginning of a parameter's name to freeze", repr(beginning))
+        for parameter in found:
+            parameter.requires_grad_(False)
+    learning = {name: p for name, p in sam.named_parameters() if p.requires_grad}
+    if not learning:
+        raise InputError(
+            "a strategy that trains something", "all parts frozen", "change --trains or --freeze"
+        )
+    return learning
+
+
+def encoder_learns(sam: Sam) -> bool:
+    """Whether anything of the image encoder learns; if not, its embeddings can be kept."""
+    return any(p.requires_grad for p in sam.image_encoder.parameters())
+
+
+def freeze_batch_norm(network: nn.Module) -> None:
+    """Keep the running statistics of batch normalisation: batches here are too small for new ones."""
+    for layer in network.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.eval()
+
+
+def checkpoint_activations(encoder: nn.Module) -> None:
+    """Compute the activations inside each block again on the way back, in place of keeping them."""
+    for block in _blocks(encoder):
+        block.forward = partial(_again, block.forward)
+
+
+def without_gradient(parameters: dict[str, nn.Parameter]) -> list[str]:
+    """Names of parameters that should learn and got no gradient."""
+    return [name for name, p in parameters.items() if p.grad is None]
+
+
+def _again(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    out: Tensor = checkpoint(forward, x, use_reentrant=False)
+    return out
+
+
+def _blocks(encoder: nn.Module) -> Iterator[nn.Module]:
+    """The blocks that SAM's encoders are stacks of."""
+    for name, layer in encoder.named_modules():
+        parent, _, number = name.rpartition(".")
+        if number.isdigit() and parent.rpartition(".")[2] == "blocks":
+            yield layer

@@ -1,0 +1,119 @@
+"""The processes that train together: one, or those that torchrun started on one or many nodes.
+
+Every process holds the whole network, takes its share of each batch and sums its gradients with the
+others'. Losses are sums divided by the number of terms of the whole batch, so that it does not matter
+how images are divided.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+__all__ = ["Processes", "joined"]
+
+_BUCKET = 25_000_000  # numbers summed in one message
+_PATIENCE = timedelta(hours=2)  # one process may validate while others wait
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Who trains.
+
+    Attributes:
+        rank: number of this process.
+        count: of all.
+        device: of this process.
+    """
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.rank == 0
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Each of some numbers, summed over all processes."""
+        if self.count == 1:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64, device=self._wire())
+        distributed.all_reduce(total)
+        return [float(v) for v in total]
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Sum gradients over all processes; a parameter that nobody has one for keeps none."""
+        if self.count == 1:
+            return
+        had = torch.tensor([float(p.grad is not None) for p in parameters], device=self.device)
+        distributed.all_reduce(had)
+        used = [p for p, count in zip(parameters, had.tolist(), strict=True) if count]
+        for parameter in used:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        for bucket in _buckets([p.grad for p in used if p.grad is not None]):
+            flat = torch.cat([g.flatten() for g in bucket])
+            distributed.all_reduce(flat)
+            parts = flat.split([g.numel() for g in bucket])
+            for gradient, part in zip(bucket, parts, strict=True):
+                gradient.copy_(part.view_as(gradient))
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all processes, in order of their ranks."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        distributed.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.count > 1:
+            distributed.barrier()
+
+    def _wire(self) -> torch.device:
+        return self.device if self.device.type == "cuda" else torch.device("cpu")
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Processes]:
+    """The processes of this training; torchrun says so in the environment.
+
+    Args:
+        device: the user's choice; of several GPUs each process takes the one of its local rank.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Processes(0, 1, device)
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, timeout=_PATIENCE)
+    try:
+        yield Processes(distributed.get_rank(), count, device)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _buckets(gradients: list[Tensor]) -> Iterator[list[Tensor]]:
+    bucket: list[Tensor] = []
+    size = 0
+    for gradient in gradients:
+        if bucket and size + gradient.numel() > _BUCKET:
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(gradient)
+        size += gradient.numel()
+    if bucket:
+        yield bucket

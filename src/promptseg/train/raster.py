@@ -1,0 +1,47 @@
+"""Masks of a sample on the grid on which losses are computed: the network's input, coarser."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.models.preprocess import Frame
+
+__all__ = ["extent_on", "raster"]
+
+
+def raster(mask: NDArray[np.bool_], frame: Frame, side: int) -> NDArray[np.bool_]:
+    """Nearest neighbours of a mask (MedSAM, Methods), in the frame of the network's input.
+
+    An object so small that no centre of a cell lies in it takes the cells that it touches.
+
+    Args:
+        mask: (rows, columns) of the slice.
+        frame: how the slice lies in the input.
+        side: cells along each side of the grid.
+
+    Returns:
+        (side, side).
+    """
+    rows, columns = (_nearest(frame, axis, side) for axis in (0, 1))
+    out = np.zeros((side, side), dtype=bool)
+    out[: len(rows), : len(columns)] = mask[np.ix_(rows, columns)]
+    if not out.any() and mask.any():
+        y, x = np.nonzero(mask)
+        step = side / frame.size
+        down = np.clip(((y + 0.5) * frame.scale[1] * step).astype(int), 0, len(rows) - 1)
+        across = np.clip(((x + 0.5) * frame.scale[0] * step).astype(int), 0, len(columns) - 1)
+        out[down, across] = True
+    return out
+
+
+def extent_on(frame: Frame, side: int) -> tuple[int, int]:
+    """How many rows and columns of the grid the slice takes."""
+    return len(_nearest(frame, 0, side)), len(_nearest(frame, 1, side))
+
+
+def _nearest(frame: Frame, axis: int, side: int) -> NDArray[np.int64]:
+    """For each row (or column) of the grid that is image, the row of the slice at its centre."""
+    cells = max(1, round(frame.resized[axis] * side / frame.size))
+    place = (np.arange(cells) + 0.5) * frame.original[axis] / cells
+    return np.minimum(place.astype(np.int64), frame.original[axis] - 1)

@@ -1,0 +1,142 @@
+"""Training images as the network takes them, one at a time and joined into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from promptseg.curate.collection import Collection, Sample, Target, masks_of
+from promptseg.evaluate.prompting.seeds import generator
+from promptseg.models.cards import ModelCard
+from promptseg.prompts import box_of_mask
+from promptseg.train.augment import augment
+from promptseg.train.objectives import Batch
+from promptseg.train.raster import extent_on, raster
+
+__all__ = ["Example", "Place", "TrainingImages", "join"]
+
+Place = tuple[int, int, int]
+"""Update, position in its batch, number of the sample."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image with some of its objects; see `Batch` for the fields.
+
+    Attributes:
+        place: of the image in the training.
+        slice_: (3, S, S); None where there is an embedding.
+        embedding: (C, h, w).
+        masks: (n, R, R).
+        boxes: (n, 4).
+        extent: rows and columns of the grid that are image.
+        union: (R, R).
+        names: of the objects.
+    """
+
+    place: Place
+    slice_: Tensor | None
+    embedding: Tensor | None
+    masks: Tensor
+    boxes: Tensor
+    extent: tuple[int, int]
+    union: Tensor
+    names: tuple[tuple[str, ...], ...]
+
+
+class TrainingImages(Dataset[Example]):
+    """The training part of a collection; an item is named by its `Place`.
+
+    Args:
+        collection: the data.
+        samples: its training part.
+        card: of the model: how slices become its input.
+        grid: cells along each side of the grid for losses.
+        n_objects: objects per image, at most.
+        seed: of the training.
+        augmented: whether images are changed by chance.
+        embedding: sample -> its embedding, where they are kept.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        samples: Sequence[Sample],
+        card: ModelCard,
+        grid: int,
+        n_objects: int,
+        seed: int,
+        augmented: bool = False,
+        embedding: Callable[[Sample], Tensor] | None = None,
+    ) -> None:
+        self.collection, self.samples, self.card = collection, samples, card
+        self.grid, self.n_objects, self.seed = grid, n_objects, seed
+        self.augmented, self.embedding = augmented, embedding
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def objects(self, place: Place) -> int:
+        """How many objects the image of a place comes with."""
+        return min(len(self.samples[place[2]].targets), self.n_objects)
+
+    def __getitem__(self, place: Place) -> Example:
+        """The image of a place, with objects chosen by chance, each as likely as any other."""
+        update, position, number = place
+        sample = self.samples[number]
+        rng = generator(self.seed, "image", update, position, sample.key)
+        picture, labels = self.collection.read(sample, self.card.keep_8bit)
+        chosen = self._choose(sample.targets, rng)
+        masks = masks_of(chosen, labels)
+        union: NDArray[np.bool_] = np.any(labels > 0, axis=0)
+        pixel = sample.pixel
+        if self.augmented:
+            before = picture.shape
+            picture, changed = augment(picture, np.concatenate([masks, union[None]]), rng)
+            masks, union = changed[:-1], changed[-1]
+            if picture.shape != before:
+                pixel = pixel[::-1]
+        values, frame = self.card.preprocessing.apply(picture, pixel)
+        boxes = np.array([box_of_mask(m) for m in masks], dtype=np.float64)
+        return Example(
+            place,
+            slice_=None if self.embedding else torch.from_numpy(values),
+            embedding=self.embedding(sample) if self.embedding else None,
+            masks=torch.from_numpy(np.stack([raster(m, frame, self.grid) for m in masks])),
+            boxes=torch.from_numpy(frame.scale_xy(boxes.reshape(-1, 2, 2)).reshape(-1, 4)),
+            extent=extent_on(frame, self.grid),
+            union=torch.from_numpy(raster(union, frame, self.grid)),
+            names=tuple((sample.key, str((t.layer, t.id)), str(position)) for t in chosen),
+        )
+
+    def _choose(self, targets: Sequence[Target], rng: np.random.Generator) -> list[Target]:
+        if len(targets) <= self.n_objects:
+            return list(targets)
+        numbers: NDArray[np.int64] = rng.choice(len(targets), self.n_objects, replace=False)
+        return [targets[k] for k in sorted(numbers)]
+
+
+def join(examples: Sequence[Example]) -> Batch:
+    """A batch of some images, in their order."""
+
+    def stacked(parts: list[Tensor | None]) -> Tensor | None:
+        there = [part for part in parts if part is not None]
+        return torch.stack(there) if there else None
+
+    counts = torch.tensor([len(e.masks) for e in examples])
+    return Batch(
+        slices=stacked([e.slice_ for e in examples]),
+        embeddings=stacked([e.embedding for e in examples]),
+        masks=torch.cat([e.masks for e in examples]),
+        boxes=torch.cat([e.boxes for e in examples]),
+        owner=torch.repeat_interleave(torch.arange(len(examples)), counts),
+        extent=torch.tensor([e.extent for e in examples]),
+        union=torch.stack([e.union for e in examples]),
+        names=tuple(name for e in examples for name in e.names),
+    )

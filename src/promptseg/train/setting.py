@@ -1,0 +1,246 @@
+"""What a training begins with: data, starting weights, what learns, and an optimizer for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from promptseg import assets
+from promptseg.curate.collection import Collection, Sample
+from promptseg.errors import InputError
+from promptseg.models.cards import ModelCard, find_card, model_file
+from promptseg.models.checkpoint import build_network, identify, read_checkpoint
+from promptseg.models.heads.lora import merged_state
+from promptseg.models.heads.unetr import UnetrDecoder
+from promptseg.models.sam import Sam
+from promptseg.train.objectives import Algorithm1, Preset
+from promptseg.train.options import TrainOptions
+from promptseg.train.order import weights_of
+from promptseg.train.parts import checkpoint_activations, choose_parts
+from promptseg.train.schedule import Schedule
+from promptseg.train.state import Average
+from promptseg.train.validate import choose_validation
+
+__all__ = ["Learner", "Parts", "StartingWeights", "open_parts", "worker_count"]
+
+_SEMANTIC = "semantic."
+_MOST_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The samples of a collection, by what a training does with them.
+
+    Attributes:
+        collection: the data.
+        train: learnt from.
+        validation: watched while training; chooses the best weights.
+        report: what the final report is about.
+        held_out: whether `report` is of the test part, which nothing was chosen by.
+    """
+
+    collection: Collection
+    train: list[Sample]
+    validation: list[Sample]
+    report: list[Sample]
+    held_out: bool
+
+
+def open_parts(options: TrainOptions) -> Parts:
+    """Open the collection and choose what is validated on.
+
+    Raises:
+        InputError: no collection, a part that is missing, or a patient in two parts.
+    """
+    collection = Collection(options.input)
+    parts = {split: collection.of(split) for split in ("train", "validation", "test")}
+    for split in ("train", "validation"):
+        if not parts[split]:
+            raise InputError(
+                f"images in the {split} part", f"{options.input} without", "curate more data"
+            )
+    where: dict[str, str] = {}
+    for sample in collection.samples:
+        if where.setdefault(sample.group, sample.split) != sample.split:
+            raise InputError(
+                "every patient in one part",
+                f"{sample.group} in {where[sample.group]} and {sample.split}",
+                "curate the data again",
+            )
+    return Parts(
+        collection,
+        parts["train"],
+        choose_validation(parts["validation"], options.validation_images, options.seed),
+        choose_validation(
+            parts["test"] or parts["validation"], options.report_images, options.seed
+        ),
+        bool(parts["test"]),
+    )
+
+
+@dataclass(frozen=True)
+class StartingWeights:
+    """The model to be trained.
+
+    Attributes:
+        card: what it is.
+        file: its checkpoint.
+        tensors: of the checkpoint.
+        sha256: of the file.
+    """
+
+    card: ModelCard
+    file: Path
+    tensors: dict[str, Tensor]
+    sha256: str
+
+    @classmethod
+    def load(cls, model: str, quiet: bool) -> StartingWeights:
+        """By name (fetched if need be), FILE, or NAME=FILE.
+
+        Raises:
+            ModelError: unknown name, or a checkpoint that cannot be used.
+            AssetError: the weights cannot be obtained.
+        """
+        name, file = model_file(model)
+        card = find_card(name) if name else None
+        if file is None:
+            card = card or find_card(model)
+            file = assets.fetch(card.weights, quiet)
+        tensors = read_checkpoint(file)
+        card = card or identify(tensors, file)
+        return cls(card, file, tensors, assets.sha256_of(file))
+
+    def network(self) -> Sam:
+        """A network of its own with these weights."""
+        return build_network(self.card, self.tensors, self.file)
+
+
+@dataclass
+class Learner:
+    """A network that learns.
+
+    Attributes:
+        sam: the network.
+        semantic: the joint decoder, if there is one.
+        parameters: what learns, by name.
+        algorithm: the objective.
+        optimizer: AdamW over the parameters.
+        average: of the parameters, if one is kept.
+        strategy: the preset with the training's own values.
+    """
+
+    sam: Sam
+    semantic: UnetrDecoder | None
+    parameters: dict[str, nn.Parameter]
+    algorithm: Algorithm1
+    optimizer: torch.optim.Optimizer
+    average: Average | None
+    strategy: Preset
+
+    @classmethod
+    def of(cls, start: StartingWeights, options: TrainOptions, device: torch.device) -> Learner:
+        """The learner at the beginning of a training.
+
+        Raises:
+            InputError: a strategy that trains nothing.
+        """
+        strategy = options.preset_values()
+        torch.manual_seed(options.seed)  # for the weights that are new
+        sam = start.network()
+        parameters = choose_parts(sam, strategy.trains, options.lora_rank, options.freeze)
+        semantic = UnetrDecoder(sam.prompt_encoder.channels) if strategy.objective.joint_decoder else None
+        sam.to(device)
+        if semantic is not None:
+            semantic.to(device)
+            parameters |= {_SEMANTIC + k: p for k, p in semantic.named_parameters()}
+        if options.activation_checkpointing:
+            checkpoint_activations(sam.image_encoder)
+        optimizer = torch.optim.AdamW(
+            parameters.values(), lr=strategy.learning_rate, weight_decay=strategy.weight_decay
+        )
+        return cls(
+            sam,
+            semantic,
+            parameters,
+            Algorithm1(sam, strategy.objective, semantic),
+            optimizer,
+            Average(options.ema) if options.ema else None,
+            strategy,
+        )
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """All networks by name, for the state that is saved."""
+        named: dict[str, nn.Module] = {"sam": self.sam}
+        return named if self.semantic is None else {**named, "semantic": self.semantic}
+
+    @property
+    def grid(self) -> int:
+        """Cells along each side of the grid that the logits are on."""
+        return 4 * self.sam.prompt_encoder.grid
+
+    def weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+        """What is kept: of the moving average if there is one, low-rank updates merged; on the CPU.
+
+        Returns:
+            The tensors of the SAM under official names, and of the joint decoder.
+        """
+        with _averaged(self.parameters, self.average):
+            sam = _kept(merged_state(self.sam))
+            semantic = None if self.semantic is None else _kept(self.semantic.state_dict())
+        return sam, semantic
+
+    def schedule(self, options: TrainOptions, train: list[Sample]) -> Schedule:
+        """What each update takes."""
+        strategy = self.strategy
+        weights = weights_of(train, options.balance)
+        schedule = Schedule(
+            weights,
+            strategy.batch_size,
+            options.micro_batch,
+            0,
+            strategy.learning_rate,
+            strategy.decay,
+            options.warmup,
+            options.seed,
+        )
+        whole = options.epochs * schedule.per_epoch
+        updates = whole if options.updates is None else min(whole, options.updates)
+        return Schedule(**{**vars(schedule), "updates": updates})
+
+
+def worker_count(options: TrainOptions) -> int:
+    """Processes that read images, of one training process."""
+    if options.workers is not None:
+        return options.workers
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(0, min(_MOST_WORKERS, (os.cpu_count() or 1) // here - 2))
+
+
+@contextmanager
+def _averaged(parameters: dict[str, nn.Parameter], average: Average | None) -> Iterator[None]:
+    """The moving average in place of the parameters, for as long as it takes."""
+    values = average.values if average else {}
+    now = {name: parameters[name].detach().clone() for name in values}
+    _put(parameters, values)
+    try:
+        yield
+    finally:
+        _put(parameters, now)
+
+
+@torch.no_grad()
+def _put(parameters: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
+    for name, value in values.items():
+        parameters[name].copy_(value)
+
+
+def _kept(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v.detach().cpu().clone().contiguous() for k, v in state.items()}

@@ -1,0 +1,46 @@
+"""Ends of a training that come from outside: Ctrl-C, a cluster's signal, the clock."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+__all__ = ["Stop", "listening"]
+
+
+class Stop:
+    """Whether to stop after the present update.
+
+    Args:
+        minutes: that may be spent; None for as long as it takes.
+    """
+
+    def __init__(self, minutes: float | None) -> None:
+        self.interrupted = False
+        self._end = None if minutes is None else time.monotonic() + 60 * minutes
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there was a signal, or the time is up."""
+        return self.interrupted or (self._end is not None and time.monotonic() >= self._end)
+
+
+@contextmanager
+def listening(minutes: float | None) -> Iterator[Stop]:
+    """A first Ctrl-C (or SIGTERM) lets the present update end; a second one does not."""
+    stop = Stop(minutes)
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        if stop.interrupted:
+            raise KeyboardInterrupt
+        stop.interrupted = True
+
+    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

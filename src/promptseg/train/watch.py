@@ -1,0 +1,199 @@
+"""Validation while training, and what is kept: the last state to go on from and the best weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from promptseg.errors import InputError
+from promptseg.formats.files import atomic_path
+from promptseg.models.checkpoint import build_network, read_checkpoint
+from promptseg.segment.predictor import Predictor
+from promptseg.train.logs import Log
+from promptseg.train.options import TrainOptions
+from promptseg.train.processes import Processes
+from promptseg.train.setting import Learner, Parts, StartingWeights
+from promptseg.train.state import Progress, save_state
+from promptseg.train.validate import Validation, validate
+
+__all__ = ["Watch", "asked_means", "measure"]
+
+_SAVE_EVERY = 300  # seconds
+
+
+def asked_means(validation: Validation, asks: frozenset[str], steps: int) -> dict[str, float]:
+    """The means of a validation that an objective is about.
+
+    Args:
+        validation: of a model.
+        asks: kinds of prompts the objective asks with.
+        steps: its rounds of corrections.
+    """
+    first = {name: name.partition("+")[0] in asks for name in validation.means()}
+    return {
+        name: mean
+        for name, mean in validation.means().items()
+        if first[name] and ("+" not in name or steps > 0)
+    }
+
+
+def measure(
+    predictor: Predictor,
+    parts: Parts,
+    options: TrainOptions,
+    processes: Processes,
+    report: bool,
+    show: Callable[[int, str], None] | None = None,
+) -> Validation:
+    """Validate a model, each process a share of the samples.
+
+    Args:
+        predictor: the model.
+        parts: the data.
+        options: how.
+        processes: who does it.
+        report: on the samples of the report, with shifted boxes; otherwise on those of validation.
+        show: told how far it is.
+    """
+    samples = parts.report if report else parts.validation
+    mine = validate(
+        predictor,
+        parts.collection,
+        samples[processes.rank :: processes.count],
+        corrections=options.corrections,
+        max_objects=options.validation_objects,
+        seed=options.seed,
+        shifted=report,
+        progress=show,
+    )
+    every = processes.gather(mine)
+    answers = [a for one in every for a in one.answers]
+    embeddings = {k: v for one in every for k, v in one.embeddings.items()}
+    order = {sample.key: k for k, sample in enumerate(samples)}
+    return Validation(
+        sorted(answers, key=lambda a: order[a.sample]),
+        {k: embeddings[k] for k in order if k in embeddings},
+    )
+
+
+@dataclass
+class Watch:
+    """What happens between updates.
+
+    Attributes:
+        start: the model that is trained.
+        learner: it, learning.
+        parts: the data.
+        options: of the training.
+        processes: who trains.
+        progress: how far it is.
+        binding: what a resumed training must share.
+        logs: where numbers go.
+        every: updates between validations.
+        last: the last update.
+    """
+
+    start: StartingWeights
+    learner: Learner
+    parts: Parts
+    options: TrainOptions
+    processes: Processes
+    progress: Progress
+    binding: dict[str, object]
+    logs: list[Log]
+    every: int
+    last: int
+    _saved: float = field(default_factory=time.monotonic)
+
+    @property
+    def folder(self) -> Path:
+        """Of the training."""
+        return self.options.output
+
+    @property
+    def best(self) -> Path:
+        """The best weights so far."""
+        return self.folder / "best.safetensors"
+
+    def after(self, update: int) -> None:
+        """Validate and save where it is time to."""
+        if update % self.every == 0 or update == self.last:
+            self.validate()
+        elif time.monotonic() - self._saved > _SAVE_EVERY:
+            self.save()
+
+    def validate(self) -> None:
+        """Measure the weights as they are kept, from the file they are kept in."""
+        candidate = self.folder / "candidate.safetensors"
+        sam, semantic = self.learner.weights()
+        if self.processes.leads:
+            write_tensors(candidate, sam)
+        self.processes.wait()
+        found = measure(
+            self.predictor(candidate), self.parts, self.options, self.processes, report=False
+        )
+        objective = self.learner.strategy.objective
+        means = asked_means(found, objective.asks(), objective.n_steps)
+        score = sum(means.values()) / len(means)
+        if not math.isfinite(score):
+            raise InputError("objects in the validation part", f"{self.options.input} without any")
+        if self.processes.leads:
+            for each in self.logs:
+                each.write(self.progress.updates, "validation", {**found.means(), "score": score})
+        better = self.progress.best_score is None or score > self.progress.best_score
+        if better:
+            self.progress.best_score, self.progress.best_update = score, self.progress.updates
+            if self.processes.leads:
+                candidate.replace(self.best)
+                if semantic is not None:
+                    write_tensors(self.folder / "best_semantic.safetensors", semantic)
+        if self.processes.leads:
+            candidate.unlink(missing_ok=True)
+        self.save()
+        self.processes.wait()
+
+    def predictor(self, file: Path) -> Predictor:
+        """A model with the weights of a file."""
+        return load_predictor(self.start, file, self.processes)
+
+    def save(self) -> None:
+        """Keep the state to go on from."""
+        self._saved = time.monotonic()
+        if self.processes.leads:
+            learner = self.learner
+            save_state(
+                self.folder / "last.pt",
+                learner.modules,
+                learner.optimizer,
+                learner.average,
+                self.progress,
+                self.binding,
+            )
+
+
+def load_predictor(start: StartingWeights, file: Path, processes: Processes) -> Predictor:
+    """The model that is trained, with the weights of a file, in eager float32."""
+    network = build_network(start.card, read_checkpoint(file), file)
+    return Predictor(start.card, network, processes.device, file, engine="eager")
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        OutputError: no space, or no right to.
+    """
+    from safetensors.torch import save_file
+
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary)
+        except Exception as error:  # its own kind of error hides the system's
+            if "No space" in str(error):
+                raise OSError(28, str(error)) from error
+            raise

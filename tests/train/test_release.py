@@ -121,6 +121,18 @@ def test_what_the_card_says(tmp_path: Path, tensors: Tensors) -> None:
     assert str(tmp_path) not in page + (run / "card.json").read_text()
 
 
+def test_a_strategy_with_its_settings(tmp_path: Path, tensors: Tensors) -> None:
+    strategy = {"preset": "medsam", "trains": "all", "objective": {"p_box": 1.0}}
+    facts = {"strategy": strategy, "reported_on": "the validation part"}
+    verdict = compare(made_validation(), made_validation(), ALL)
+    card = release(tensors, TINY, facts, tmp_path, asks=BOX, verdict=verdict)
+    assert card.name == "tiny-medsam"
+    page = (tmp_path / "card.md").read_text()
+    assert "with the strategy medsam." in page
+    assert "| strategy.objective.p_box | 1.0 |" in page
+    assert "Measured on the validation part, on which the best weights were chosen" in page
+
+
 def test_half_precision(tmp_path: Path, tensors: Tensors) -> None:
     own = {k: v.clone() for k, v in tensors.items()}
     name = "mask_decoder.iou_token.weight"
@@ -161,9 +173,11 @@ def test_what_cannot_be_released(tmp_path: Path, tensors: Tensors) -> None:
         facts = {**FACTS, "name": wrong or "x" * 65}
         with pytest.raises(ModelError, match="a name of its own"):
             release(tensors, TINY, facts, tmp_path, asks=ALL)
-    assert not list(tmp_path.iterdir())
     with pytest.raises(ModelError, match="missing or of another shape"):
         release({k: tensors[k] for k in list(tensors)[1:]}, TINY, FACTS, tmp_path, asks=ALL)
+    with pytest.raises(ModelError, match="a checkpoint of mobile-sam"):
+        release(tensors, CARDS["mobile-sam"], FACTS, tmp_path, asks=ALL)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_tuned_model_can_be_tuned_again(tmp_path: Path, tensors: Tensors) -> None:

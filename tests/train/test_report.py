@@ -31,7 +31,9 @@ def folder(tmp_path: Path) -> Path:
 
 def test_all_three_files(folder: Path) -> None:
     before, after = made_validation(), made_validation(lambda *_: 0.05, noise=1, moved=0.5)
-    facts = {"strategy": "medicosam", "output": Path("a", "run"), "rate": float("nan")}
+    facts: dict[str, object] = {"strategy": "medicosam", "output": Path("a", "run")}
+    facts["rate"] = float("nan")
+    facts["reported_on"] = "the test part"
     verdict = write_report(folder, before, after, facts, ALL, folder)
     assert verdict == compare(before, after, ALL)
     page = (folder / "report.md").read_text()
@@ -41,7 +43,13 @@ def test_all_three_files(folder: Path) -> None:
     said = json.loads((folder / "report.json").read_text())
     assert said["verdict"]["outcome"] == "improvement"
     assert said["asked_with"] == ["box", "mask", "point"]
-    assert said["facts"] == {"strategy": "medicosam", "output": "run", "rate": None}
+    assert said["facts"] == {
+        "strategy": "medicosam",
+        "output": "run",
+        "rate": None,
+        "reported_on": "the test part",
+    }
+    assert "Measured on the test part." in page
     with Image.open(folder / "curves.png") as picture:
         assert picture.width > 1000
         assert np.asarray(picture.convert("L")).std() > 10

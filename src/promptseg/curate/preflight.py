@@ -109,7 +109,8 @@ def preflight(
         found.estimate = estimate_training(card.build, plan, images, objects, options.device)
     found.errors, found.warnings = errors_of(found), warnings_of(found)
     if folder is not None:
-        chosen = choose(collection.samples, options.panels, options.seed)
+        shown = [sample for sample in collection.samples if sample.targets]
+        chosen = choose(shown, options.panels, options.seed)
         page = make_sheet(collection, chosen, card.keep_8bit, options.seed)
         with atomic_path(folder / "sheet.png") as path:
             page.save(path)

@@ -92,6 +92,7 @@ def draw_sizes(sizes: Sequence[Size], path: Path) -> None:
     """
     from promptseg.evaluate.report.plots.style import canvas, colours
 
+    sizes = [size for size in sizes if size.pixels > 0]  # a logarithm is taken
     rows = summarise(sizes)[:-1]
     shares = [
         np.array([100 * size.share for size in sizes if size.modality == row.name]) for row in rows

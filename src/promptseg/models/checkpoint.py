@@ -18,7 +18,14 @@ from promptseg.models.cards import CARDS, FINETUNED, ModelCard, finetuned_card
 from promptseg.models.sam import Sam
 from promptseg.models.sam import build as builders
 
-__all__ = ["CARD", "UNUSED", "build_network", "identify", "read_checkpoint"]
+__all__ = [
+    "CARD",
+    "UNUSED",
+    "build_network",
+    "identify",
+    "read_checkpoint",
+    "require_architecture",
+]
 
 CARD = "card.json"
 """File beside fine-tuned weights that says what they are; see `promptseg.train.release`."""
@@ -87,7 +94,7 @@ def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
     """
     cards = _of_architecture(tensors, path)
     if (card := _card_beside(path)) is not None:
-        _require(card, cards, path)
+        require_architecture(card, tensors, path)
         return card
     if len(cards) == 1:
         return cards[0]
@@ -114,14 +121,24 @@ def build_network(card: ModelCard, tensors: dict[str, Tensor], path: Path) -> Sa
     Raises:
         ModelError: the tensors belong to another architecture.
     """
-    _require(card, _of_architecture(tensors, path), path)
+    require_architecture(card, tensors, path)
     network = _build(card.build)
     network.load_state_dict(tensors)
     return network.eval().requires_grad_(False)
 
 
-def _require(card: ModelCard, cards: list[ModelCard], path: Path) -> None:
-    """Refuse tensors of an architecture that only other models have."""
+def require_architecture(card: ModelCard, tensors: dict[str, Tensor], path: Path) -> None:
+    """Refuse tensors that are not of a model's architecture.
+
+    Args:
+        card: of the model.
+        tensors: names and shapes count; what is in `UNUSED` must be left out.
+        path: where they come from, for messages.
+
+    Raises:
+        ModelError: the tensors belong to another architecture, or to none.
+    """
+    cards = _of_architecture(tensors, path)
     if card.build not in {other.build for other in cards}:
         raise ModelError(
             f"a checkpoint of {card.name}",

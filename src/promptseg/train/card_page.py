@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from promptseg.train.pages import number, table
+from promptseg.train.pages import number, reported_on, table
 
 __all__ = ["card_page"]
 
@@ -98,7 +98,7 @@ def _verdict(card: Mapping[str, Any]) -> Iterator[str]:
             for name, each in modalities.items()
         ],
     )
-    yield (
+    yield f"{reported_on(card['training'])} ".lstrip() + (
         "Prompts were simulated from expert masks: exact boxes, random clicks. People draw less "
         "exactly."
     )

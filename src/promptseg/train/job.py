@@ -155,7 +155,7 @@ def _measured(
     with step_progress(
         f"{name}: validation", len(parts.report) // processes.count, _silent(options, processes)
     ) as show:
-        predictor = load_predictor(start, file, processes)
+        predictor = load_predictor(start, file, processes, options.engine)
         found = measure(predictor, parts, options, processes, report=True, show=show)
     if processes.leads:
         found.write(path)
@@ -240,11 +240,10 @@ def _kept(
     """Embeddings to train on, where they stay the same."""
     if encoder_learns(learner.sam) or not options.keep_embeddings or options.augment:
         return None
-    predictor = load_predictor(start, start.file, processes)
+    predictor = load_predictor(start, start.file, processes, "eager")
+    folder = options.embeddings or options.output / "embeddings"
     with step_progress("embeddings", len(parts.train), _silent(options, processes)) as show:
-        return keep_embeddings(
-            predictor, parts.collection, parts.train, options.output / "embeddings", show
-        )
+        return keep_embeddings(predictor, parts.collection, parts.train, folder, show)
 
 
 def _require_change(start: StartingWeights, file: Path) -> None:
@@ -269,7 +268,7 @@ def _finish(
     folder = options.output
     strategy = learner.strategy
     asks = strategy.objective.asks()
-    used = {"train": parts.train, "validation": parts.validation}
+    used = {"train": parts.train, "validation": parts.validation, "report": parts.report}
     data = data_facts(parts.collection, used)
     facts = {
         "name": _name(start, options),
@@ -290,7 +289,7 @@ def _finish(
     semantic = folder / _SEMANTIC
     card = release(
         read_checkpoint(folder / "best.safetensors"),
-        CARDS.get(start.card.base, start.card),
+        start.card,
         facts,
         folder,
         asks=asks,

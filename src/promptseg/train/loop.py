@@ -228,10 +228,10 @@ class Loop:
         return {"loss": loss, **{n: total[n] / count[n] for n in names}}
 
     def _reduced(self) -> AbstractContextManager[Any]:
-        """Reduced precision, if wanted. Casts of weights are not kept: each round has its own graph."""
+        """Reduced precision, if wanted; for one round at a time, as casts of weights are part of it."""
         if self.precision == torch.float32:
             return nullcontext()
-        return torch.autocast(self.processes.device.type, self.precision, cache_enabled=False)
+        return torch.autocast(self.processes.device.type, self.precision)
 
     def _require_gradients(self) -> None:
         """After the first update, say which weights do not learn; if none does, stop."""

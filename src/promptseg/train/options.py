@@ -30,7 +30,18 @@ _Counts = tyro.conf.UseAppendAction[tuple[int, ...]]
 _Trackers = tyro.conf.UseAppendAction[tuple[Tracker, ...]]
 
 # What may differ when a training is resumed: none of it changes the numbers.
-_FREE = {"input", "output", "workers", "device", "threads", "quiet", "json", "overwrite", "log"}
+_FREE = {
+    "input",
+    "output",
+    "embeddings",
+    "workers",
+    "device",
+    "threads",
+    "quiet",
+    "json",
+    "overwrite",
+    "log",
+}
 
 
 @dataclass(kw_only=True)
@@ -118,6 +129,9 @@ class _ModelOptions:
     keep_embeddings: bool = True
     """Where the encoder does not learn: encode every image once, and keep that on disk."""
 
+    embeddings: Path | None = None
+    """Folder for them, which trainings may share (default: embeddings in --output)."""
+
     train_batch_norm: bool = False
     """Let batch normalisation take running statistics of the new data."""
 
@@ -196,6 +210,9 @@ class _WatchOptions:
 
     corrections: int = 8
     """Rounds of corrections in validation."""
+
+    engine: str = "eager"
+    """What executes the model in validation; see promptseg benchmark --show."""
 
     log: _Trackers = ()
     """Also log to wandb or mlflow; may be repeated. CSV and TensorBoard files are always written."""

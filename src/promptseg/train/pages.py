@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from promptseg.train.comparison import Comparison
 from promptseg.train.verdict import Verdict
 
-__all__ = ["comparison_table", "modality_table", "number", "outcome_lines", "table"]
+__all__ = ["comparison_table", "modality_table", "number", "outcome_lines", "reported_on", "table"]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -59,6 +60,15 @@ def modality_table(verdict: Verdict) -> str:
             for name, each in verdict.modalities.items()
         ],
     )
+
+
+def reported_on(facts: Mapping[str, Any]) -> str:
+    """Which part of the data the numbers are of, and what that means; empty if it is not recorded."""
+    part = facts.get("reported_on")
+    if not part:
+        return ""
+    doubt = ", on which the best weights were chosen as well: the numbers are too good"
+    return f"Measured on {part}{doubt if 'validation' in str(part) else ''}."
 
 
 def _cell(value: object) -> str:

@@ -27,7 +27,13 @@ from promptseg.errors import InputError
 from promptseg.evaluate.datasets.description import is_open_licence
 from promptseg.formats.files import atomic_path
 from promptseg.models.cards import FINETUNED, ModelCard, finetuned_card
-from promptseg.models.checkpoint import CARD, identify, read_checkpoint
+from promptseg.models.checkpoint import (
+    CARD,
+    UNUSED,
+    identify,
+    read_checkpoint,
+    require_architecture,
+)
 from promptseg.segment.provenance import DISCLAIMER
 from promptseg.train.card_page import card_page
 from promptseg.train.comparison import TOLERATED, needed_for
@@ -59,10 +65,11 @@ def release(
 
     Args:
         state_dict: of the `Sam`, adapters merged.
-        base: the model that was fine-tuned.
+        base: the model that was fine-tuned, itself fine-tuned or not.
         facts: what is known of the training, as plain values. Of these, `name` (of the new model),
-            `strategy`, `licence` (of the new weights), `base_weights_sha256` and `data` (see
-            `data_facts`) have places of their own on the card; the rest stands under "training".
+            `strategy` (a name, or settings with the name as `preset`), `licence` (of the new weights),
+            `base_weights_sha256` and `data` (see `data_facts`) have places of their own on the card;
+            the rest stands under "training", such as `reported_on`: which part was validated.
         folder: where to; earlier files of these names are replaced.
         asks: kinds of prompts that the training asked with.
         verdict: of the training, if it was validated.
@@ -78,6 +85,8 @@ def release(
         ModelError: tensors of another architecture than the base's, or a name that cannot be one.
         OutputError: the folder cannot be written.
     """
+    used = {name: v for name, v in state_dict.items() if not name.startswith(UNUSED)}
+    require_architecture(base, used, folder / "model.pth")
     tensors = _storable(_official(state_dict, base), half)
     decoder = None if semantic is None else _storable(semantic, half)
     card = _content(base, facts, asks, verdict, half)
@@ -184,7 +193,10 @@ def _content(
     """The content of card.json, but for the files."""
     said = plain(dict(facts))
     data = said.pop("data", None) or {}
-    strategy = said.pop("strategy", "fine-tuned")
+    strategy = said.pop("strategy", "custom")
+    if isinstance(strategy, dict):  # a preset with what it sets
+        said["strategy"] = strategy
+        strategy = str(strategy.get("preset", "custom"))
     name = said.pop("name", None) or re.sub(r"[^A-Za-z0-9._-]+", "-", f"{base.name}-{strategy}")
     root = base.base or base.name
     own = sorted(data.get("parts", {}).get("train", {}).keys() - {"all"})

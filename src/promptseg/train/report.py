@@ -18,6 +18,7 @@ from promptseg.train.pages import (
     modality_table,
     number,
     outcome_lines,
+    reported_on,
     table,
 )
 from promptseg.train.release import plain
@@ -89,6 +90,8 @@ def _draw(path: Path, verdict: Verdict, history: History) -> str:
 def _paragraphs(verdict: Verdict, facts: Mapping[str, Any], picture: str) -> Iterator[str]:
     yield f"# Fine-tuning report\n\n{DISCLAIMER[0].upper()}{DISCLAIMER[1:]}."
     yield outcome_lines(verdict)
+    if part := reported_on(facts):
+        yield part
     yield picture
     yield "## Prompts"
     yield comparison_table(verdict.comparisons)

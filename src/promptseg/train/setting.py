@@ -155,7 +155,8 @@ class Learner:
         torch.manual_seed(options.seed)  # for the weights that are new
         sam = start.network()
         parameters = choose_parts(sam, strategy.trains, options.lora_rank, options.freeze)
-        semantic = UnetrDecoder(sam.prompt_encoder.channels) if strategy.objective.joint_decoder else None
+        wanted = strategy.objective.joint_decoder
+        semantic = UnetrDecoder(sam.prompt_encoder.channels) if wanted else None
         sam.to(device)
         if semantic is not None:
             semantic.to(device)

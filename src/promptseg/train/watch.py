@@ -159,7 +159,7 @@ class Watch:
 
     def predictor(self, file: Path) -> Predictor:
         """A model with the weights of a file."""
-        return load_predictor(self.start, file, self.processes)
+        return load_predictor(self.start, file, self.processes, self.options.engine)
 
     def save(self) -> None:
         """Keep the state to go on from."""
@@ -176,10 +176,12 @@ class Watch:
             )
 
 
-def load_predictor(start: StartingWeights, file: Path, processes: Processes) -> Predictor:
-    """The model that is trained, with the weights of a file, in eager float32."""
+def load_predictor(
+    start: StartingWeights, file: Path, processes: Processes, engine: str
+) -> Predictor:
+    """The model that is trained, with the weights of a file."""
     network = build_network(start.card, read_checkpoint(file), file)
-    return Predictor(start.card, network, processes.device, file, engine="eager")
+    return Predictor(start.card, network, processes.device, file, engine)
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

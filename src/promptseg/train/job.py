@@ -40,7 +40,7 @@ from promptseg.train.stopping import Stop, listening
 from promptseg.train.validate import Validation
 from promptseg.train.watch import Watch, load_predictor, measure
 
-__all__ = ["train"]
+__all__ = ["train", "training_images"]
 
 log = logging.getLogger("promptseg")
 
@@ -177,7 +177,6 @@ def _train(
     schedule = learner.schedule(options, parts.train)
     if progress.updates >= schedule.updates and progress.best_score is not None:
         return True
-    objective = learner.strategy.objective
     kept = _kept(start, learner, parts, options, processes)
     logs = (
         open_logs(options.output, progress.updates, options.log, options.to_json())
@@ -194,14 +193,7 @@ def _train(
         learner.algorithm,
         learner.parameters,
         learner.optimizer,
-        TrainingImages(
-            *(parts.collection, parts.train, start.card),
-            grid=options.mask_side or learner.grid,
-            n_objects=objective.n_objects,
-            seed=options.seed,
-            augmented=options.augment,
-            embedding=kept,
-        ),
+        training_images(parts, learner, options, start, kept),
         schedule,
         processes,
         options.seed,
@@ -230,6 +222,24 @@ def _train(
     return done
 
 
+def training_images(
+    parts: Parts,
+    learner: Learner,
+    options: TrainOptions,
+    start: StartingWeights,
+    kept: KeptEmbeddings | None = None,
+) -> TrainingImages:
+    """The training part as the network takes it."""
+    return TrainingImages(
+        *(parts.collection, parts.train, start.card),
+        grid=options.mask_side or learner.grid,
+        n_objects=learner.strategy.objective.n_objects,
+        seed=options.seed,
+        augmented=options.augment,
+        embedding=kept,
+    )
+
+
 def _kept(
     start: StartingWeights,
     learner: Learner,
@@ -240,7 +250,7 @@ def _kept(
     """Embeddings to train on, where they stay the same."""
     if encoder_learns(learner.sam) or not options.keep_embeddings or options.augment:
         return None
-    predictor = load_predictor(start, start.file, processes, "eager")
+    predictor = load_predictor(start, start.file, processes, options.engine)
     folder = options.embeddings or options.output / "embeddings"
     with step_progress("embeddings", len(parts.train), _silent(options, processes)) as show:
         return keep_embeddings(predictor, parts.collection, parts.train, folder, show)

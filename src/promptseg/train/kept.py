@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,12 +77,17 @@ def keep_embeddings(
             "choose another --output, or leave them out with --no-keep-embeddings",
         )
     store = EmbeddingStore(folder, _NO_LIMIT)
-    keys = {}
-    for number, sample in enumerate(samples):
-        show(number, sample.dataset)
+
+    def keep(sample: Sample) -> EmbeddingKey:
         picture, _ = collection.read(sample, predictor.card.keep_8bit)
         frame = predictor.card.preprocessing.frame(*sample.shape, sample.pixel)
-        keys[sample.key] = EmbeddingKey.of(predictor, picture, frame)
-        store.encode(predictor, [picture], sample.pixel)
+        store.encode(predictor, [picture], sample.pixel, parallel=predictor.parallel > 1)
+        return EmbeddingKey.of(predictor, picture, frame)
+
+    keys = {}
+    with ThreadPoolExecutor(predictor.parallel) as pool:
+        for number, (sample, key) in enumerate(zip(samples, pool.map(keep, samples), strict=True)):
+            show(number, sample.dataset)
+            keys[sample.key] = key
     store.check()
     return KeptEmbeddings(folder, keys)

@@ -212,7 +212,7 @@ class _WatchOptions:
     """Rounds of corrections in validation."""
 
     engine: str = "eager"
-    """What executes the model in validation; see promptseg benchmark --show."""
+    """What executes the model in validation, and a frozen encoder; see promptseg benchmark --show."""
 
     log: _Trackers = ()
     """Also log to wandb or mlflow; may be repeated. CSV and TensorBoard files are always written."""

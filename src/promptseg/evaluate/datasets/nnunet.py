@@ -32,6 +32,7 @@ __all__ = ["channel_names", "classes_of", "describe", "open_dataset", "recognise
 
 _FOLDERS = {"test": ("imagesTs", "labelsTs"), "train": ("imagesTr", "labelsTr")}
 _CHANNEL = re.compile(r"_\d{4}$")
+_FIRST_CHANNEL = "_0000"  # other numbers at the end may be those of cases, as in AMOS
 
 
 def recognises(root: Path) -> bool:
@@ -39,7 +40,7 @@ def recognises(root: Path) -> bool:
     if not (root / "dataset.json").is_file():
         return False
     return any(
-        _CHANNEL.search(path.name.removesuffix(ending))
+        path.name.removesuffix(ending).endswith(_FIRST_CHANNEL)
         for images, _ in _FOLDERS.values()
         if (root / images).is_dir()
         for path in (root / images).iterdir()

@@ -150,7 +150,8 @@ def write(found: dict[str, list[dict[str, Any]]], arguments: argparse.Namespace)
         f"# Training throughput: {arguments.model}, {arguments.preset}",
         "",
         f"{arguments.images} images of {arguments.rounds} processes each, in turns; "
-        f"{arguments.device}, {threads} threads; torch {torch.__version__}. Images are read in the training process itself "
+        f"{arguments.device}, {threads} threads; torch {torch.__version__}. Images are read in the "
+        "training process itself "
         "here, so that the share of reading is what workers would take over.",
         "",
         "| way | s per image (median) | images/s | ratio to one by one | reading, share | peak GiB | "

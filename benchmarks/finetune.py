@@ -4,7 +4,7 @@ Four trainings of some minutes each on the training part of PROMPTSEG_DATA, by t
 folder, and what became of box, click and corrections on the held-out part (recipes/held_out.txt). The
 picture is MedicoSAM's Fig. 7a in small: what a model trained with boxes alone does with clicks.
 
-    python benchmarks/finetune.py -o benchmarks/results/2026-11-21_finetune_small [--minutes 8]
+    python benchmarks/finetune.py -o benchmarks/results/2026-11-21_finetune_small [--minutes 7]
 """
 
 from __future__ import annotations

@@ -206,6 +206,20 @@ def test_the_joint_decoder_is_trained_and_kept_beside(options):
     assert load_file(chosen.output / "best.safetensors").keys() == build_tiny().state_dict().keys()
 
 
+def test_operations_that_add_in_chance_order_are_replaced(options, monkeypatch):
+    found = []
+    once = Loop._update
+
+    def looked(self, *arguments):
+        found.append(torch.are_deterministic_algorithms_enabled())
+        return once(self, *arguments)
+
+    monkeypatch.setattr(Loop, "_update", looked)
+    train(options(updates=1))
+    assert found == [True]
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_reduced_precision_trains_too(options):
     chosen = options(updates=2, precision="bf16")
     assert train(chosen) == 0

@@ -19,6 +19,7 @@ from promptseg.models.cards import AUTO, CARDS
 from promptseg.models.checkpoint import read_checkpoint
 from promptseg.progress import step_progress
 from promptseg.runtime import choose_device, set_threads
+from promptseg.train.determinism import deterministic
 from promptseg.train.kept import KeptEmbeddings, keep_embeddings
 from promptseg.train.logs import open_logs
 from promptseg.train.loop import Loop, TrainingError
@@ -36,7 +37,7 @@ from promptseg.train.setting import (
     worker_count,
 )
 from promptseg.train.state import Progress, load_state
-from promptseg.train.stopping import Stop, listening
+from promptseg.train.stopping import End, listening
 from promptseg.train.validate import Validation
 from promptseg.train.watch import Watch, load_predictor, measure
 
@@ -68,7 +69,7 @@ def train(options: TrainOptions) -> int:
     """
     options.check()
     set_threads(options.threads)
-    with joined(choose_device(options.device)) as processes, listening(options.minutes) as stop:
+    with joined(choose_device(options.device)) as processes, deterministic():
         parts = open_parts(options)
         start = StartingWeights.load(options.model, options.quiet or not processes.leads)
         learner = Learner.of(start, options, processes.device)
@@ -79,8 +80,8 @@ def train(options: TrainOptions) -> int:
         }
         progress = _begin(options, learner, binding, processes)
         baseline = _baseline(start, parts, options, processes)
-        done = _train(start, learner, parts, options, processes, stop, progress, binding)
-        if stop.interrupted and not done:
+        end = _train(start, learner, parts, options, processes, progress, binding)
+        if end == "interrupted":
             if processes.leads:
                 log.warning(
                     "stopped after update %d; give the same command again to go on",
@@ -169,14 +170,13 @@ def _train(
     parts: Parts,
     options: TrainOptions,
     processes: Processes,
-    stop: Stop,
     progress: Progress,
     binding: dict[str, Any],
-) -> bool:
-    """The loop, with its logs; returns whether it came to its end."""
+) -> End:
+    """The loop, with its logs."""
     schedule = learner.schedule(options, parts.train)
     if progress.updates >= schedule.updates and progress.best_score is not None:
-        return True
+        return "done"
     kept = _kept(start, learner, parts, options, processes)
     logs = (
         open_logs(options.output, progress.updates, options.log, options.to_json())
@@ -207,11 +207,14 @@ def _train(
     )
     title = f"{start.card.name}, {options.preset}"
     try:
-        with step_progress(title, schedule.updates, _silent(options, processes)) as show:
-            done = loop.run(logs, stop, watch.after, show)
-        if not done and not stop.interrupted:  # the time is up
+        with (
+            listening(options.minutes) as stop,
+            step_progress(title, schedule.updates, _silent(options, processes)) as show,
+        ):
+            end = loop.run(logs, stop, watch.after, show)
+        if end == "late":
             watch.validate()
-        elif not done:
+        elif end == "interrupted":
             watch.save()
     except TrainingError:
         watch.save()
@@ -219,7 +222,7 @@ def _train(
     finally:
         for each in logs:
             each.close()
-    return done
+    return end
 
 
 def training_images(

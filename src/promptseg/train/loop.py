@@ -24,7 +24,7 @@ from promptseg.train.processes import Processes
 from promptseg.train.samples import TrainingImages, join
 from promptseg.train.schedule import Schedule
 from promptseg.train.state import Average, Progress
-from promptseg.train.stopping import Stop
+from promptseg.train.stopping import End, Stop
 
 __all__ = ["Loop", "TrainingError"]
 
@@ -103,7 +103,7 @@ class Loop:
         stop: Stop,
         after: Callable[[int], None],
         show: Callable[[int, str], None],
-    ) -> bool:
+    ) -> End:
         """Train until the end of the schedule, or until told to stop.
 
         Args:
@@ -113,7 +113,7 @@ class Loop:
             show: called with the number of updates and a word on them.
 
         Returns:
-            Whether the schedule is done.
+            Why it ended; the same in all processes.
 
         Raises:
             TrainingError: a loss that is not finite, or weights that get no gradient.
@@ -125,7 +125,7 @@ class Loop:
             start = time.perf_counter()
             with self._enough_memory():
                 values = self._update(update, loader, stop)
-            ended = values.pop("ended")
+            interrupted, late = values.pop("interrupted"), values.pop("late")
             seconds = time.perf_counter() - start
             self.progress.updates += 1
             self.progress.seconds += seconds
@@ -136,9 +136,9 @@ class Loop:
                     each.write(self.progress.updates, "train", values)
                 show(self.progress.updates, f"loss {values['loss']:.3f}")
             after(self.progress.updates)
-            if ended:
-                return self.progress.updates >= self.schedule.updates
-        return True
+            if (interrupted or late) and self.progress.updates < self.schedule.updates:
+                return "interrupted" if interrupted else "late"
+        return "done"
 
     def _loader(self) -> DataLoader[Any]:
         return DataLoader(
@@ -161,8 +161,9 @@ class Loop:
             group["lr"] = rate
         share = self.schedule.share(update, self.processes.rank, self.processes.count)
         objects = sum(self.images.objects(place) for places in share for place in places)
-        mine = (objects, sum(map(len, share)), stop.wanted)
-        objects, images, stops = map(int, self.processes.sum([float(v) for v in mine]))
+        mine = (objects, sum(map(len, share)), stop.interrupted, stop.late)
+        together = self.processes.sum([float(v) for v in mine])
+        objects, images, interrupted, late = map(int, together)
         terms = objective.terms(objects, images)
         sums, waited = _Sums(), 0.0
         for _ in share:
@@ -188,7 +189,8 @@ class Loop:
             "gradient_norm": float(norm),
             "waiting_s": waited,
             "images": images,
-            "ended": stops,
+            "interrupted": interrupted,
+            "late": late,
         }
 
     def _back(self, batch: Batch, update: int, terms: int, sums: _Sums) -> None:

@@ -7,12 +7,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Literal
 
-__all__ = ["Stop", "listening"]
+__all__ = ["End", "Stop", "listening"]
+
+End = Literal["done", "late", "interrupted"]
 
 
 class Stop:
-    """Whether to stop after the present update.
+    """Whether to stop after the present update, and why.
 
     Args:
         minutes: that may be spent; None for as long as it takes.
@@ -23,9 +26,9 @@ class Stop:
         self._end = None if minutes is None else time.monotonic() + 60 * minutes
 
     @property
-    def wanted(self) -> bool:
-        """Whether there was a signal, or the time is up."""
-        return self.interrupted or (self._end is not None and time.monotonic() >= self._end)
+    def late(self) -> bool:
+        """Whether the time is up."""
+        return self._end is not None and time.monotonic() >= self._end
 
 
 @contextmanager

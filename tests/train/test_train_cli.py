@@ -1,0 +1,102 @@
+"""`promptseg train` as a user types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from promptseg.cli.main import main
+from promptseg.models.checkpoint import identify, read_checkpoint
+
+
+@pytest.fixture
+def config(data: Path, start: Path, tmp_path: Path) -> Path:
+    """A configuration of a short training."""
+    path = tmp_path / "config.yaml"
+    content = {
+        "model": f"tiny={start}",
+        "preset": "medicosam",
+        "n_steps": 1,
+        "batch_size": 4,
+        "learning_rate": 1e-3,
+        "updates": 2,
+        "corrections": 1,
+        "validation_images": 2,
+        "report_images": 2,
+        "workers": 0,
+        "log": [],
+        "freeze": ["mask_decoder.iou_token"],
+    }
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_a_configuration_and_options_train_and_leave_a_model_with_a_card(
+    config, data, tmp_path, capsys
+):
+    run = tmp_path / "liver-model"
+    code = main(["train", str(config), "-i", str(data), "-o", str(run), "--p-box", "0.7", "--json"])
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert json.loads(said.out)["outcome"] == "too few to tell"
+    options = json.loads((run / "options.json").read_text())
+    assert (options["p_box"], options["n_steps"], options["learning_rate"]) == (0.7, 1, 1e-3)
+    card = json.loads((run / "card.json").read_text())
+    assert card["strategy"] == "medicosam"
+    assert card["training"]["strategy"]["objective"]["p_box"] == 0.7
+    assert card["data"]["collection_sha256"]
+    for name in ("model.pth", "model.safetensors"):
+        found = identify(read_checkpoint(run / name), run / name)
+        assert found.name == "liver-model"
+        assert found.prompts == {"box", "point", "mask"}
+    assert (run / "report.md").read_text().startswith("# Fine-tuning report")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--preset", "magic"], "magic"),
+        (["--batch-size", "0"], "batch-size above 0"),
+        (["--model", "nobody"], "nobody"),
+        (["--n-steps", "-1"], "n_steps"),
+        (["--trains", "lora"], "lora"),
+        (["--engine", "steam"], "steam"),
+    ],
+)
+def test_bad_options_are_one_line_and_exit_code_2(config, data, tmp_path, capsys, more, said):
+    code = main(["train", str(config), "-i", str(data), "-o", str(tmp_path / "run"), *more])
+    error = capsys.readouterr().err
+    assert code == 2
+    assert said in error
+    assert len([line for line in error.splitlines() if line.startswith("error:")]) == 1
+    assert "Traceback" not in error
+
+
+def test_data_that_cannot_be_trained_on_is_refused(config, data, tmp_path, capsys):
+    assert main(["train", str(config), "-i", str(tmp_path), "-o", str(tmp_path / "run")]) == 2
+    assert "promptseg curate" in capsys.readouterr().err
+    index = tmp_path / "copy"
+    index.mkdir()
+    for name in ("collection.json", "samples.jsonl"):
+        (index / name).write_bytes((data / name).read_bytes().replace(b"validation", b"train"))
+    assert main(["train", str(config), "-i", str(index), "-o", str(tmp_path / "run")]) == 2
+    assert "changed or cut off" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(config, data, tmp_path, capsys):
+    other = tmp_path / "other.pth"
+    torch.save({"some.weight": torch.zeros(3)}, other)
+    arguments = ["train", str(config), "-i", str(data), "-o", str(tmp_path / "run")]
+    assert main([*arguments, "--model", f"tiny={other}"]) == 2
+    assert "other.pth" in capsys.readouterr().err
+
+
+def test_a_misspelt_option_in_the_configuration_is_named(config, data, tmp_path, capsys):
+    config.write_text(config.read_text() + "learning_rte: 3\n")
+    assert main(["train", str(config), "-i", str(data), "-o", str(tmp_path / "run")]) == 2
+    assert "learning_rte" in capsys.readouterr().err

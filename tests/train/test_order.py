@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,17 @@ def test_datasets_and_modalities_count_alike(samples):
         counts = Counter(epoch_order(weights, 3, epoch).tolist())
         for k, weight in enumerate(weights):
             assert abs(counts[k] - weight * len(some)) < 1
+
+
+def test_a_dataset_of_two_modalities_counts_in_both(samples):
+    some = [replace(s, dataset="one") for s in samples]
+    some += [replace(s, key=f"{s.key}+", dataset="two") for s in samples if s.modality == "MR"]
+    shares = Counter()
+    for sample, weight in zip(some, weights_of(some, "modality"), strict=True):
+        shares[sample.modality] += weight
+        shares[sample.modality, sample.dataset] += weight
+    assert shares["MR"] == pytest.approx(shares["US"]) == pytest.approx(0.5)
+    assert shares["MR", "one"] == pytest.approx(shares["MR", "two"]) == pytest.approx(0.25)
 
 
 def schedule(images: int = 11, batch: int = 4, **changes) -> Schedule:

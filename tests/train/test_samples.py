@@ -92,9 +92,10 @@ def test_augmentation_moves_masks_with_the_picture():
     mask = (picture > 0)[None]
     shapes = set()
     for seed in range(20):
-        changed, moved = augment(picture, mask, np.random.default_rng(seed))
+        changed, moved, turned = augment(picture, mask, np.random.default_rng(seed))
         assert changed.dtype == np.uint8
         shapes.add(changed.shape)
+        assert turned == (changed.shape == (60, 40))
         bright = changed > (int(changed.min()) + int(changed.max())) / 2
         assert np.array_equal(bright, moved[0])
     assert shapes == {(40, 60), (60, 40)}

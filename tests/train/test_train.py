@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 from promptseg.errors import InputError, OutputError
+from promptseg.models.sam import Sam
 from promptseg.train.job import train
 from promptseg.train.loop import Loop, TrainingError
+from promptseg.train.validate import Validation
 from train.tiny import build_tiny
 
 
@@ -40,7 +43,7 @@ def test_a_training_leaves_weights_logs_and_a_baseline(options):
     log = rows(folder / "train.csv")
     assert [int(r["update"]) for r in log] == [1, 2, 3, 4]
     assert {"loss", "mask_loss", "iou_loss", "learning_rate", "iou_first"} <= set(log[0])
-    assert [int(r["update"]) for r in rows(folder / "validation.csv")] == [2, 4]
+    assert [int(r["update"]) for r in rows(folder / "validation.csv")] == [0, 2, 4]
     assert list((folder / "tensorboard").iterdir())
     assert (folder / "baseline.npz").exists()
     best, before = load_file(folder / "best.safetensors"), build_tiny().state_dict()
@@ -101,7 +104,7 @@ def test_a_killed_training_goes_on_from_its_last_validation(options, monkeypatch
 
 
 def test_two_processes_see_the_losses_of_one(options, data, start, tmp_path):
-    one = options(updates=3, validate_every=3)
+    one = options(updates=3, validate_every=3, batch_size=7)  # the second update: one image
     assert train(one) == 0
     script = Path(__file__).with_name("run_tiny.py")
     told = {
@@ -109,7 +112,7 @@ def test_two_processes_see_the_losses_of_one(options, data, start, tmp_path):
         "-o": tmp_path / "two",
         "--model": f"tiny={start}",
         "--n-steps": 2,
-        "--batch-size": 4,
+        "--batch-size": 7,
         "--learning-rate": 1e-3,
         "--updates": 3,
         "--corrections": 1,
@@ -136,7 +139,7 @@ def test_two_processes_see_the_losses_of_one(options, data, start, tmp_path):
     best, other = (load_file(f / "best.safetensors") for f in (one.output, tmp_path / "two"))
     for name in best:
         torch.testing.assert_close(best[name], other[name], rtol=1e-3, atol=2e-5)
-    validated = [rows(f / "validation.csv")[0] for f in (one.output, tmp_path / "two")]
+    validated = [rows(f / "validation.csv")[1] for f in (one.output, tmp_path / "two")]
     assert float(validated[0]["box"]) == pytest.approx(float(validated[1]["box"]), abs=0.02)
 
 
@@ -175,23 +178,35 @@ def test_low_rank_updates_merge_into_the_attention_alone(options):
 
 
 def test_embeddings_of_a_frozen_encoder_are_made_once(options, monkeypatch):
+    encoded = []
+    real = Sam.encode
+    monkeypatch.setattr(Sam, "encode", lambda self, x: encoded.append(1) or real(self, x))
     kept = options(trains="decoder", updates=3)
     train(kept)
+    assert not encoded
     made = list((kept.output / "embeddings").glob("*.safetensors"))
     assert len(made) == 8
     plain = options(
         output=kept.output.with_name("plain"), trains="decoder", updates=3, keep_embeddings=False
     )
     train(plain)
+    assert encoded
     losses = [[float(r["loss"]) for r in rows(o.output / "train.csv")] for o in (kept, plain)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_activation_checkpointing_changes_nothing_but_the_memory(options):
+def test_activation_checkpointing_changes_nothing_but_the_memory(options, monkeypatch):
+    from promptseg.train import parts
+
+    calls = []
+    real = parts.checkpoint
+    monkeypatch.setattr(parts, "checkpoint", lambda *a, **k: calls.append(1) or real(*a, **k))
     one = options(updates=2)
     other = options(output=one.output.with_name("again"), updates=2, activation_checkpointing=True)
     train(one)
+    assert not calls
     train(other)
+    assert calls
     a, b = state(one.output), state(other.output)
     for name in a:
         torch.testing.assert_close(a[name], b[name])
@@ -289,18 +304,129 @@ def test_a_full_disk_leaves_what_was_there(options, monkeypatch):
     assert not list(chosen.output.glob(".part*"))
 
 
-def test_other_options_do_not_go_on_with_a_training(options):
+def test_other_options_do_not_go_on_with_a_training(options, caplog):
     train(options(updates=1))
-    with pytest.raises(InputError, match=r"learning_rate 0\.001 and now 0\.002"):
-        train(options(updates=2, learning_rate=2e-3))
-    assert train(options(updates=1, learning_rate=2e-3, overwrite=True)) == 0
+    before = (options().output / "options.json").read_text()
+    with pytest.raises(InputError, match=r"p_box None and now 0\.25"):
+        train(options(updates=2, p_box=0.25))
+    assert (options().output / "options.json").read_text() == before
+    assert train(options(updates=2, learning_rate=2e-3, clip=1.0)) == 0
+    assert "clip 0.0 and now 1.0" in caplog.text
+    assert train(options(updates=1, p_box=0.25, overwrite=True)) == 0
+
+
+def test_a_baseline_of_another_measurement_is_not_used(options, monkeypatch):
+    def broken(self, *arguments):
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_back", broken)
+        with pytest.raises(ZeroDivisionError):
+            train(options())
+    (options().output / "last.pt").unlink()
+    first = Validation.read(options().output / "baseline.npz")
+    assert train(options(corrections=2, updates=1)) == 0
+    assert first.corrections == 1
+    assert Validation.read(options().output / "baseline.npz").corrections == 2
 
 
 def test_a_folder_of_other_files_is_left_alone(options, tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "thesis.txt").write_text("mine")
-    with pytest.raises(OutputError):
+    (tmp_path / "run" / "train.csv").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError):
+            train(options(overwrite=overwrite))
+    assert (tmp_path / "run" / "train.csv").read_text() == "mine"
+    with pytest.raises(OutputError, match="a file"):
+        train(options(output=tmp_path / "run" / "train.csv", overwrite=True))
+
+
+def test_starting_anew_leaves_nothing_of_the_old_training(options):
+    train(options(updates=1, joint_decoder=True))
+    assert (options().output / "semantic.safetensors").exists()
+    train(options(updates=1, overwrite=True))
+    assert not (options().output / "semantic.safetensors").exists()
+    assert len(rows(options().output / "train.csv")) == 1
+
+
+def test_an_image_that_cannot_be_read_is_named(options, data, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(data, copy)
+    (copy / "shards" / "00000.zip").write_bytes(b"PK damaged")
+    with pytest.raises(InputError, match="expected the shards that promptseg curate wrote"):
+        train(options(input=copy, workers=1, validate_every=9))
+
+
+def test_two_images_at_a_time_give_the_losses_of_one(options):
+    one = options(updates=2)
+    other = options(output=one.output.with_name("two"), updates=2, micro_batch=2)
+    for each in (one, other):
+        train(each)
+    losses = [[float(r["loss"]) for r in rows(o.output / "train.csv")] for o in (one, other)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trains": "lora", "lora_rank": 2},
+        {"joint_decoder": True},
+        {"trains": "decoder"},
+    ],
+)
+def test_every_kind_of_training_goes_on_exactly(options, changes):
+    whole = options(output=options().output.with_name("whole"), updates=4, **changes)
+    train(whole)
+    train(options(updates=2, **changes))
+    train(options(updates=4, **changes))
+    one, other = state(whole.output), state(options().output)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_log_on_a_full_disk_is_an_error_of_the_output(options, monkeypatch):
+    real = Path.open
+
+    def full(self, mode="r", *arguments, **more):
+        if self.name == "train.csv" and "a" in mode:
+            raise OSError(28, "No space left on device")
+        return real(self, mode, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OutputError, match="No space left"):
         train(options())
+
+
+def test_trackers_get_the_numbers_under_names_they_take(options, monkeypatch):
+    import re
+    import types
+
+    said = []
+
+    class Run:
+        info = types.SimpleNamespace(run_id="one")
+
+    fake = types.ModuleType("mlflow")
+    fake.__spec__ = types.SimpleNamespace()
+    fake.start_run = lambda **k: said.append(k) or Run()
+    fake.log_params = lambda params: None
+    fake.log_metrics = lambda metrics, step: said.append((step, metrics))
+    fake.end_run = lambda: 1 / 0
+    monkeypatch.setitem(sys.modules, "mlflow", fake)
+    assert train(options(updates=1, log=("mlflow",))) == 0
+    names = {name for each in said if isinstance(each, tuple) for name in each[1]}
+    assert "validation/box_plus_1" in names
+    assert all(re.fullmatch(r"[/\w.\- ]*", name) for name in names)
+    train(options(updates=2, log=("mlflow",)))
+    assert {"run_id": "one"} in said
+    monkeypatch.delitem(sys.modules, "mlflow")
+    with pytest.raises(InputError, match="pip install wandb"):
+        train(options(updates=3, log=("wandb",)))
+
+
+def test_the_starting_weights_stand_first_in_the_validations(options):
+    train(options(updates=2, validate_every=1))
+    found = rows(options().output / "validation.csv")
+    assert [int(r["update"]) for r in found] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

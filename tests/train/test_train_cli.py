@@ -56,6 +56,18 @@ def test_a_configuration_and_options_train_and_leave_a_model_with_a_card(
     assert (run / "report.md").read_text().startswith("# Fine-tuning report")
 
 
+def test_what_is_given_replaces_what_the_file_says(config, data, tmp_path):
+    more = yaml.safe_load(config.read_text())
+    more |= {"points_per_step": [1, 3], "augment": True, "iou_loss": True, "updates": 1}
+    config.write_text(yaml.safe_dump(more))
+    run = tmp_path / "run"
+    given = ["--points-per-step", "5", "--no-augment", "--iou-loss", "False", "--quiet"]
+    assert main(["train", str(config), "-i", str(data), "-o", str(run), *given]) == 0
+    said = json.loads((run / "options.json").read_text())
+    assert (said["points_per_step"], said["augment"], said["iou_loss"]) == ([5], False, False)
+    assert said["freeze"] == ["mask_decoder.iou_token"]
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

@@ -23,6 +23,7 @@ def parse(
     verb: str,
     argv: list[str],
     from_config: Callable[[dict[str, Any], Path, bool], dict[str, Any]] | None = None,
+    replaces: bool = False,
 ) -> T:
     """Fill the dataclass `kind`; its docstring is the verb's help.
 
@@ -33,6 +34,8 @@ def parse(
             if given first.
         from_config: turns a file's content into fields, where the two differ; told whether the file is
             to be replayed.
+        replaces: an option that is given replaces all of the file's values of it, where it may be
+            repeated, and switches can be undone.
 
     Raises:
         InputError: a configuration file that cannot be read or has unknown fields.
@@ -41,6 +44,8 @@ def parse(
         if path := _option_path(argv, option):
             content = _read_config(path)
             fields = from_config(content, path, option == "--replay") if from_config else content
+            if replaces:
+                fields = {k: v for k, v in fields.items() if not _given(k, argv)}
             argv = [*_as_options(fields, kind, path), *argv]
     said = io.StringIO()
     try:
@@ -49,7 +54,7 @@ def parse(
                 kind,
                 prog=f"promptseg {verb}",
                 args=argv,
-                config=(tyro.conf.FlagCreatePairsOff,),
+                config=() if replaces else (tyro.conf.FlagCreatePairsOff,),
             )
     except SystemExit as stop:
         if stop.code != 2:
@@ -81,6 +86,12 @@ def _option_path(argv: list[str], option: str) -> Path | None:
         if token.startswith(f"{option}="):
             return Path(token.partition("=")[2])
     return None
+
+
+def _given(name: str, argv: list[str]) -> bool:
+    """Whether a field is among the options."""
+    option = name.replace("_", "-")
+    return any(token.split("=")[0] in (f"--{option}", f"--no-{option}") for token in argv)
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     if argv and not argv[0].startswith("-"):
         argv = ["--config", *argv]
-    options = parse(TrainOptions, "train", argv)
+    options = parse(TrainOptions, "train", argv, replaces=True)
     from promptseg.train.job import train
 
     return train(options)

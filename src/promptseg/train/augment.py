@@ -12,7 +12,7 @@ _CONTRAST, _BRIGHTNESS, _GAMMA = 0.25, 0.1, 0.3
 
 def augment(
     picture: NDArray[np.uint8], masks: NDArray[np.bool_], rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_], bool]:
     """Mirror, turn by quarters, and change contrast, brightness and gamma.
 
     Args:
@@ -21,7 +21,7 @@ def augment(
         rng: draws what is done.
 
     Returns:
-        Both, changed alike; rows and columns may have changed places.
+        Both, changed alike, and whether rows and columns have changed places.
     """
     quarters, mirrored = int(rng.integers(4)), bool(rng.integers(2))
     picture, masks = np.rot90(picture, quarters), np.rot90(masks, quarters, (1, 2))
@@ -33,4 +33,4 @@ def augment(
     unit = (unit - mean) * (1 + rng.uniform(-_CONTRAST, _CONTRAST)) + mean
     unit = unit + rng.uniform(-_BRIGHTNESS, _BRIGHTNESS)
     changed = (unit.clip(0, 1) * 255).round().astype(np.uint8)
-    return np.ascontiguousarray(changed), np.ascontiguousarray(masks)
+    return np.ascontiguousarray(changed), np.ascontiguousarray(masks), bool(quarters % 2)

@@ -13,12 +13,19 @@ __all__ = ["deterministic"]
 
 
 @contextmanager
-def deterministic() -> Iterator[None]:
+def deterministic(wanted: bool = True) -> Iterator[None]:
     """For as long as it takes: torch's deterministic operations.
 
     On a CPU with several threads, the gradient of picking rows adds atomically, and so in chance order;
-    on a GPU several operations do. Where there is no other way, torch warns.
+    on a GPU several operations do. An operation that has no other way raises an error: torch only
+    warns of it if told so, but then its attention stays in chance order as well.
+
+    Args:
+        wanted: whether to do so at all.
     """
+    if not wanted:
+        yield
+        return
     settings: Any = torch.utils.deterministic
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
     before = (
@@ -26,7 +33,7 @@ def deterministic() -> Iterator[None]:
         torch.is_deterministic_algorithms_warn_only_enabled(),
         settings.fill_uninitialized_memory,
     )
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True)
     settings.fill_uninitialized_memory = False  # a check that costs time
     try:
         yield

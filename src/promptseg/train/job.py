@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from promptseg import assets
 from promptseg._version import __version__
-from promptseg.errors import OutputError
+from promptseg.errors import OutputError, PromptsegError
 from promptseg.formats.files import atomic_path
 from promptseg.models.cards import AUTO, CARDS
 from promptseg.models.checkpoint import read_checkpoint
@@ -21,7 +24,7 @@ from promptseg.progress import step_progress
 from promptseg.runtime import choose_device, set_threads
 from promptseg.train.determinism import deterministic
 from promptseg.train.kept import KeptEmbeddings, keep_embeddings
-from promptseg.train.logs import open_logs
+from promptseg.train.logs import open_logs, require_packages
 from promptseg.train.loop import Loop, TrainingError
 from promptseg.train.options import TrainOptions
 from promptseg.train.parts import encoder_learns
@@ -47,10 +50,13 @@ log = logging.getLogger("promptseg")
 
 _STATE = "last.pt"
 _SEMANTIC = "best_semantic.safetensors"
+_OPTIONS = "options.json"
+_SCHEMA = "promptseg training options 1"
 _OURS = (
-    *(_STATE, "best.safetensors", _SEMANTIC, "candidate.safetensors"),
-    *("options.json", "baseline.npz", "tuned.npz", "train.csv", "validation.csv"),
-    "bad_batch.pt",
+    *(_STATE, _OPTIONS, "best.safetensors", _SEMANTIC, "candidate.safetensors", "bad_batch.pt"),
+    *("baseline.npz", "tuned.npz", "train.csv", "validation.csv", "mlflow_run"),
+    *("model.pth", "model.safetensors", "semantic.safetensors", "card.json", "card.md"),
+    *("report.md", "report.json", "curves.png"),
 )
 
 
@@ -68,8 +74,9 @@ def train(options: TrainOptions) -> int:
             is kept.
     """
     options.check()
+    require_packages(options.log)
     set_threads(options.threads)
-    with joined(choose_device(options.device)) as processes, deterministic():
+    with joined(choose_device(options.device)) as processes, deterministic(options.deterministic):
         parts = open_parts(options)
         start = StartingWeights.load(options.model, options.quiet or not processes.leads)
         learner = Learner.of(start, options, processes.device)
@@ -83,9 +90,10 @@ def train(options: TrainOptions) -> int:
         end = _train(start, learner, parts, options, processes, progress, binding)
         if end == "interrupted":
             if processes.leads:
+                again = " without --overwrite" if options.overwrite else ""
                 log.warning(
-                    "stopped after update %d; give the same command again to go on",
-                    progress.updates,
+                    "stopped after update %d; give the same command again%s to go on",
+                    *(progress.updates, again),
                 )
             return 130
         tuned = _tuned(start, parts, options, processes)
@@ -99,27 +107,49 @@ def _begin(
     options: TrainOptions, learner: Learner, binding: dict[str, Any], processes: Processes
 ) -> Progress:
     """The state of a training that is there already, or a folder for a new one."""
-    folder = options.output
-    state = folder / _STATE
+    folder, state = options.output, options.output / _STATE
     if processes.leads:
-        if folder.exists() and options.overwrite:
-            for name in _OURS:
-                (folder / name).unlink(missing_ok=True)
-        elif folder.exists() and any(folder.iterdir()) and not (folder / "options.json").exists():
-            raise OutputError(
-                "a new folder, or one with a training",
-                f"{folder} with other files",
-                "choose another",
-            )
-        with atomic_path(folder / "options.json") as path:
-            path.write_text(json.dumps(options.to_json(), indent=1) + "\n", encoding="utf-8")
+        _check_folder(folder)
+        if options.overwrite:
+            _clear(folder)
     processes.wait()
-    if not state.exists():
-        return Progress()
-    progress = load_state(state, learner.modules, learner.optimizer, learner.average, binding)
-    if processes.leads and not options.quiet:
-        log.info("going on after update %d", progress.updates)
+    progress = Progress()
+    if state.exists():
+        progress = load_state(state, learner.modules, learner.optimizer, learner.average, binding)
+    if len(set(processes.gather(progress.updates))) > 1:
+        raise OutputError(
+            "a folder that all processes share", f"{folder}, which some of them see otherwise"
+        )
+    if processes.leads:
+        with atomic_path(folder / _OPTIONS) as path:
+            said = {"schema": _SCHEMA, **options.to_json()}
+            path.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+        if progress.updates and not options.quiet:
+            log.info("going on after update %d", progress.updates)
     return progress
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse what is no folder, or holds other things than a training."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError("a folder for the training", f"{folder}: a file", "name a folder")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    try:
+        ours = json.loads((folder / _OPTIONS).read_text(encoding="utf-8"))["schema"] == _SCHEMA
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = False
+    if not ours:
+        raise OutputError(
+            "a new folder, or one with a training", f"{folder} with other files", "choose another"
+        )
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a training left; embeddings stay, as they depend on the weights alone."""
+    for name in _OURS:
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
 
 
 def _baseline(
@@ -135,7 +165,6 @@ def _tuned(
     """What the best weights can do, on the same samples."""
     best = options.output / "best.safetensors"
     _require_change(start, best)
-    (options.output / "tuned.npz").unlink(missing_ok=True)
     return _measured("tuned", best, start, parts, options, processes)
 
 
@@ -148,16 +177,22 @@ def _measured(
     processes: Processes,
 ) -> Validation:
     path = options.output / f"{name}.npz"
-    expected = {s.key for s in parts.report}
+    about = json.dumps(
+        [
+            *(assets.sha256_of(file), parts.collection.sha256, options.engine, options.seed),
+            *(options.corrections, options.validation_objects, [s.key for s in parts.report]),
+        ]
+    )
     if path.exists():
         found = Validation.read(path)
-        if set(found.embeddings) == expected:
+        if found.about == about:
             return found
     with step_progress(
         f"{name}: validation", len(parts.report) // processes.count, _silent(options, processes)
     ) as show:
         predictor = load_predictor(start, file, processes, options.engine)
         found = measure(predictor, parts, options, processes, report=True, show=show)
+    found.about = about
     if processes.leads:
         found.write(path)
     processes.wait()
@@ -211,13 +246,16 @@ def _train(
             listening(options.minutes) as stop,
             step_progress(title, schedule.updates, _silent(options, processes)) as show,
         ):
+            if progress.updates == 0:
+                watch.begin()
             end = loop.run(logs, stop, watch.after, show)
-        if end == "late":
-            watch.validate()
-        elif end == "interrupted":
+        if end == "interrupted":
             watch.save()
-    except TrainingError:
-        watch.save()
+        elif end == "late" or progress.best_score is None:
+            watch.validate()
+    except Exception:  # the weights are those after the last whole update
+        with suppress(PromptsegError):
+            watch.save()
         raise
     finally:
         for each in logs:
@@ -255,8 +293,11 @@ def _kept(
         return None
     predictor = load_predictor(start, start.file, processes, options.engine)
     folder = options.embeddings or options.output / "embeddings"
-    with step_progress("embeddings", len(parts.train), _silent(options, processes)) as show:
-        return keep_embeddings(predictor, parts.collection, parts.train, folder, show)
+    mine = parts.train[processes.rank :: processes.count]
+    with step_progress("embeddings", len(mine), _silent(options, processes)) as show:
+        kept = keep_embeddings(predictor, parts.collection, mine, folder, show)
+    keys = {k: key for each in processes.gather(kept.keys) for k, key in each.items()}
+    return KeptEmbeddings(folder, keys)
 
 
 def _require_change(start: StartingWeights, file: Path) -> None:

@@ -69,7 +69,8 @@ def keep_embeddings(
         OutputError: not enough room.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    needed, free = _BYTES * len(samples), shutil.disk_usage(folder).free
+    there = sum(1 for _ in folder.glob("*.safetensors"))
+    needed, free = _BYTES * max(0, len(samples) - there), shutil.disk_usage(folder).free
     if needed > free:
         raise OutputError(
             f"{needed / 2**30:.1f} GiB for the embeddings of {len(samples)} images",

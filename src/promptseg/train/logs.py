@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from promptseg.errors import InputError
+from promptseg.errors import InputError, OutputError
+from promptseg.formats.files import atomic_path
 
-__all__ = ["Log", "open_logs"]
+__all__ = ["Log", "open_logs", "require_packages"]
 
 log = logging.getLogger("promptseg")
 
@@ -42,12 +46,17 @@ class _Csv:
 
     def write(self, update: int, kind: str, values: dict[str, float]) -> None:
         path = self.folder / f"{kind}.csv"
-        new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            if new:
-                writer.writerow(["update", *values])
-            writer.writerow([update, *(f"{v:.7g}" for v in values.values())])
+        try:
+            new = not path.exists()
+            with path.open("a", newline="", encoding="utf-8") as stream:
+                writer = csv.writer(stream)
+                if new:
+                    writer.writerow(["update", *values])
+                writer.writerow([update, *(f"{v:.7g}" for v in values.values())])
+        except OSError as error:
+            raise OutputError(
+                "a log that can be written", f"{path} ({error.strerror})", "free some space"
+            ) from None
 
     def close(self) -> None:
         pass
@@ -57,12 +66,7 @@ class _Board:
     """TensorBoard's event files."""
 
     def __init__(self, folder: Path, updates: int) -> None:
-        try:
-            writer = import_module("tensorboardX").SummaryWriter
-        except ImportError:
-            raise InputError(
-                "the packages for training", "no tensorboardX", "pip install 'promptseg[train]'"
-            ) from None
+        writer = import_module("tensorboardX").SummaryWriter
         self.writer = writer(str(folder / "tensorboard"), purge_step=updates + 1)
 
     def write(self, update: int, kind: str, values: dict[str, float]) -> None:
@@ -74,33 +78,66 @@ class _Board:
 
 
 class _Wandb:
-    """Weights & Biases."""
+    """Weights & Biases; a training that goes on goes on in the same run."""
 
     def __init__(self, folder: Path, options: dict[str, Any]) -> None:
-        self.run = _tracker("wandb").init(
-            project="promptseg", name=folder.name, dir=str(folder), config=options
+        self.run = import_module("wandb").init(
+            project="promptseg",
+            id=_identity(folder),
+            resume="allow",
+            name=folder.name,
+            dir=str(folder),
+            config=options,
         )
 
     def write(self, update: int, kind: str, values: dict[str, float]) -> None:
-        self.run.log({f"{kind}/{k}": v for k, v in values.items()}, step=update)
+        with _only_warning("wandb"):
+            self.run.log({f"{kind}/{k}": v for k, v in values.items()}, step=update)
 
     def close(self) -> None:
-        self.run.finish()
+        with _only_warning("wandb"):
+            self.run.finish()
 
 
 class _Mlflow:
-    """MLflow; its own environment variables say where to."""
+    """MLflow; its own environment variables say where to. Its names of metrics have no plus."""
 
     def __init__(self, folder: Path, options: dict[str, Any]) -> None:
-        self.mlflow = _tracker("mlflow")
-        self.mlflow.start_run(run_name=folder.name)
+        self.mlflow = import_module("mlflow")
+        kept = folder / "mlflow_run"
+        if kept.exists():
+            self.mlflow.start_run(run_id=kept.read_text(encoding="utf-8").strip())
+            return
+        run = self.mlflow.start_run(run_name=folder.name)
         self.mlflow.log_params(options)
+        kept.write_text(str(run.info.run_id) + "\n", encoding="utf-8")
 
     def write(self, update: int, kind: str, values: dict[str, float]) -> None:
-        self.mlflow.log_metrics({f"{kind}/{k}": v for k, v in values.items()}, step=update)
+        named = {f"{kind}/{k.replace('+', '_plus_')}": v for k, v in values.items()}
+        with _only_warning("mlflow"):
+            self.mlflow.log_metrics(named, step=update)
 
     def close(self) -> None:
-        self.mlflow.end_run()
+        with _only_warning("mlflow"):
+            self.mlflow.end_run()
+
+
+def require_packages(trackers: Sequence[str]) -> None:
+    """Refuse early what could not be logged later.
+
+    Args:
+        trackers: "wandb", "mlflow".
+
+    Raises:
+        InputError: a package that is not installed.
+    """
+    if find_spec("tensorboardX") is None:
+        raise InputError(
+            "the packages for training", "no tensorboardX", "pip install 'promptseg[train]'"
+        )
+    for name in trackers:
+        if find_spec(name) is None:
+            raise InputError(f"--log {name} with its package", f"no {name}", f"pip install {name}")
 
 
 def open_logs(
@@ -113,33 +150,38 @@ def open_logs(
         updates: so many are done already: the logs go on from there.
         trackers: "wandb", "mlflow".
         options: of the training, for them.
-
-    Raises:
-        InputError: a package that is not installed.
     """
     logs: list[Log] = [_Csv(folder, updates), _Board(folder, updates)]
     makers: dict[str, Callable[[Path, dict[str, Any]], Log]] = {"wandb": _Wandb, "mlflow": _Mlflow}
     return logs + [makers[name](folder, options) for name in trackers]
 
 
+@contextmanager
+def _only_warning(tracker: str) -> Iterator[None]:
+    """A tracker that cannot be reached must not end a training."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("%s did not take the numbers: %s", tracker, error)
+
+
+def _identity(folder: Path) -> str:
+    return hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+
+
 def _cut(path: Path, updates: int) -> None:
     """Leave the rows of a log that a training goes on from."""
     if not path.exists():
         return
-    header, *rows = path.read_text(encoding="utf-8").splitlines()
+    header, *rows = path.read_text(encoding="utf-8").splitlines() or [""]
+    if not header:
+        path.unlink()
+        return
     kept = [row for row in rows if row.partition(",")[0].isdigit() and _update(row) <= updates]
     if len(kept) < len(rows):
-        path.write_text("\n".join([header, *kept]) + "\n", encoding="utf-8")
+        with atomic_path(path) as temporary:
+            temporary.write_text("\n".join([header, *kept]) + "\n", encoding="utf-8")
 
 
 def _update(row: str) -> int:
     return int(row.partition(",")[0])
-
-
-def _tracker(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError:
-        raise InputError(
-            f"--log {name} with its package", f"no {name}", f"pip install {name}"
-        ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from promptseg.train.logs import Log
 from promptseg.train.objectives import Algorithm1, Batch, Step, Uniforms
 from promptseg.train.parts import freeze_batch_norm, without_gradient
 from promptseg.train.processes import Processes
-from promptseg.train.samples import TrainingImages, join
+from promptseg.train.samples import TrainingImages, join_or_error
 from promptseg.train.schedule import Schedule
 from promptseg.train.state import Average, Progress
 from promptseg.train.stopping import End, Stop
@@ -29,6 +29,8 @@ from promptseg.train.stopping import End, Stop
 __all__ = ["Loop", "TrainingError"]
 
 log = logging.getLogger("promptseg")
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class TrainingError(PromptsegError):
@@ -146,11 +148,13 @@ class Loop:
             batch_sampler=self.schedule.shares(
                 self.progress.updates, self.processes.rank, self.processes.count
             ),
-            collate_fn=join,
+            collate_fn=join_or_error,
             num_workers=self.workers,
         )
 
-    def _update(self, update: int, loader: Iterator[Batch], stop: Stop) -> dict[str, float]:
+    def _update(
+        self, update: int, loader: Iterator[Batch | PromptsegError], stop: Stop
+    ) -> dict[str, float]:
         """One step of the optimizer; numbers for the log."""
         objective = self.algorithm.objective
         self.sam.train()
@@ -166,11 +170,21 @@ class Loop:
         objects, images, interrupted, late = map(int, together)
         terms = objective.terms(objects, images)
         sums, waited = _Sums(), 0.0
-        for _ in share:
-            start = time.perf_counter()
-            batch = next(loader)
-            waited += time.perf_counter() - start
-            self._back(batch.to(self.processes.device), update, terms, sums)
+        failure: Exception | None = None
+        try:
+            for _ in share:
+                start = time.perf_counter()
+                batch = next(loader)
+                waited += time.perf_counter() - start
+                if isinstance(batch, PromptsegError):
+                    raise batch
+                self._back(batch.to(self.processes.device), update, terms, sums)
+        except Exception as error:  # the others must not wait for this process
+            failure = error
+        if self.processes.sum([float(failure is not None)])[0]:
+            raise failure or TrainingError(
+                "all processes to go on", "a failure in another one", "see its message"
+            )
         parameters = list(self.parameters.values())
         self.processes.sum_gradients(parameters)
         if update == 0:
@@ -256,9 +270,9 @@ class Loop:
         advice = "lower --learning-rate, or use --clip 1 or --precision float32"
         if batch is not None:
             path = self.folder / "bad_batch.pt"
-            with atomic_path(path) as temporary:
+            with suppress(PromptsegError, RuntimeError), atomic_path(path) as temporary:
                 torch.save({"update": update, **asdict(batch)}, temporary)
-            advice = f"look at {path}; {advice}"
+                advice = f"look at {path}; {advice}"
         raise TrainingError(
             f"a finite {what}",
             f"one that is not, in update {update + 1}; the weights before it are kept in last.pt",
@@ -272,7 +286,7 @@ class Loop:
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             said = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
             memory = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-            if not memory and "memory" not in said:
+            if not memory and not any(words in said.lower() for words in _NO_MEMORY):
                 raise
             lower = (
                 f"lower --micro-batch (now {self.schedule.micro_batch})"

@@ -80,7 +80,7 @@ class _ObjectiveOptions:
     """Also train the predicted IoU."""
 
     points_per_step: _Counts = ()
-    """Clicks a round may have (SAM-Med2D); may be repeated. (default: one positive, one negative)"""
+    """Clicks a round may have (SAM-Med2D); may be repeated; 0: one positive and one negative."""
 
     mask_side: int | None = None
     """Cells along each side of the grid on which losses are computed (default: the logits' 256)."""
@@ -101,7 +101,7 @@ class _ObjectiveOptions:
             if getattr(self, name) is not None
         }
         if self.points_per_step:
-            said["points_per_step"] = tuple(self.points_per_step)
+            said["points_per_step"] = tuple(k for k in self.points_per_step if k)
         if self.box_distortion is not None or self.box_distortion_sign is not None:
             drawn = settings.distortion
             pixels = drawn.pixels if self.box_distortion is None else self.box_distortion
@@ -187,6 +187,9 @@ class _LoopOptions:
 
     seed: int = 0
     """Of everything that is drawn by chance."""
+
+    deterministic: bool = True
+    """Operations that add in a fixed order: the same weights in every run, a little slower on a GPU."""
 
     workers: int | None = None
     """Processes that read images (default: one per core that is left, at most 8)."""

@@ -28,13 +28,12 @@ def weights_of(samples: Sequence[Sample], balance: Balance) -> NDArray[np.float6
     Returns:
         (samples,), sum 1.
     """
-    images = Counter(s.dataset for s in samples)
-    kinds: Counter[str] = Counter()
-    if balance == "modality":
-        kinds.update(m for m, _ in {(s.modality, s.dataset) for s in samples})
+    by_modality = balance == "modality"
+    families = [(s.modality if by_modality else "", s.dataset) for s in samples]
+    images, datasets = Counter(families), Counter(kind for kind, _ in set(families))
     each = np.ones(len(samples))
     if balance != "none":
-        each = np.array([1 / images[s.dataset] / (kinds[s.modality] or 1) for s in samples])
+        each = np.array([1 / images[kind, name] / datasets[kind] for kind, name in families])
     weights: NDArray[np.float64] = each / each.sum()
     return weights
 

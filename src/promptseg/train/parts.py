@@ -49,7 +49,7 @@ def choose_parts(
     Raises:
         InputError: nothing is left, a rank where none is wanted, or a beginning that nothing has.
     """
-    if (trains == "lora") != (rank > 0):
+    if (trains == "lora") != (rank > 0) or rank < 0:
         raise InputError(
             "a rank above 0 with what is trained by low-rank updates, and only there",
             f"--trains {trains} and --lora-rank {rank}",

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from promptseg.curate.collection import Collection, Sample, Target, masks_of
+from promptseg.errors import PromptsegError
 from promptseg.evaluate.prompting.seeds import generator
 from promptseg.models.cards import ModelCard
 from promptseg.prompts import box_of_mask
@@ -19,7 +20,7 @@ from promptseg.train.augment import augment
 from promptseg.train.objectives import Batch
 from promptseg.train.raster import extent_on, raster
 
-__all__ = ["Example", "Place", "TrainingImages", "join"]
+__all__ = ["Example", "Place", "TrainingImages", "join", "join_or_error"]
 
 Place = tuple[int, int, int]
 """Update, position in its batch, number of the sample."""
@@ -50,8 +51,10 @@ class Example:
     names: tuple[tuple[str, ...], ...]
 
 
-class TrainingImages(Dataset[Example]):
+class TrainingImages(Dataset["Example | PromptsegError"]):
     """The training part of a collection; an item is named by its `Place`.
+
+    An image that cannot be read comes as its error: raised in a reading process, it loses its form.
 
     Args:
         collection: the data.
@@ -86,8 +89,19 @@ class TrainingImages(Dataset[Example]):
         """How many objects the image of a place comes with."""
         return min(len(self.samples[place[2]].targets), self.n_objects)
 
-    def __getitem__(self, place: Place) -> Example:
-        """The image of a place, with objects chosen by chance, each as likely as any other."""
+    def __getitem__(self, place: Place) -> Example | PromptsegError:
+        """The example of a place, or why there is none."""
+        try:
+            return self.example(place)
+        except PromptsegError as error:
+            return error
+
+    def example(self, place: Place) -> Example:
+        """The image of a place, with objects chosen by chance, each as likely as any other.
+
+        Raises:
+            InputError: it cannot be read.
+        """
         update, position, number = place
         sample = self.samples[number]
         rng = generator(self.seed, "image", update, position, sample.key)
@@ -97,16 +111,19 @@ class TrainingImages(Dataset[Example]):
         union: NDArray[np.bool_] = np.any(labels > 0, axis=0)
         pixel = sample.pixel
         if self.augmented:
-            before = picture.shape
-            picture, changed = augment(picture, np.concatenate([masks, union[None]]), rng)
-            masks, union = changed[:-1], changed[-1]
-            if picture.shape != before:
-                pixel = pixel[::-1]
-        values, frame = self.card.preprocessing.apply(picture, pixel)
+            both = np.concatenate([masks, union[None]])
+            picture, both, turned = augment(picture, both, rng)
+            masks, union = both[:-1], both[-1]
+            pixel = pixel[::-1] if turned else pixel
+        values: NDArray[np.float32] | None = None
+        if self.embedding:
+            frame = self.card.preprocessing.frame(picture.shape[0], picture.shape[1], pixel)
+        else:
+            values, frame = self.card.preprocessing.apply(picture, pixel)
         boxes = np.array([box_of_mask(m) for m in masks], dtype=np.float64)
         return Example(
             place,
-            slice_=None if self.embedding else torch.from_numpy(values),
+            slice_=None if values is None else torch.from_numpy(values),
             embedding=self.embedding(sample) if self.embedding else None,
             masks=torch.from_numpy(np.stack([raster(m, frame, self.grid) for m in masks])),
             boxes=torch.from_numpy(frame.scale_xy(boxes.reshape(-1, 2, 2)).reshape(-1, 4)),
@@ -120,6 +137,14 @@ class TrainingImages(Dataset[Example]):
             return list(targets)
         numbers: NDArray[np.int64] = rng.choice(len(targets), self.n_objects, replace=False)
         return [targets[k] for k in sorted(numbers)]
+
+
+def join_or_error(examples: Sequence[Example | PromptsegError]) -> Batch | PromptsegError:
+    """A batch of some images, or the first error among them."""
+    errors = [each for each in examples if isinstance(each, PromptsegError)]
+    if errors:
+        return errors[0]
+    return join([each for each in examples if isinstance(each, Example)])
 
 
 def join(examples: Sequence[Example]) -> Batch:

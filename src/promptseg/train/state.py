@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,11 @@ from promptseg.formats.files import atomic_path
 __all__ = ["Average", "Progress", "load_state", "save_state"]
 
 _SCHEMA = "promptseg training 1"
+
+# What helps a training that ran out of memory or off to infinity: it may go on with less of it.
+_MAY_CHANGE = {"learning_rate", "clip", "precision", "micro_batch", "activation_checkpointing"}
+
+log = logging.getLogger("promptseg")
 
 
 @dataclass
@@ -116,17 +122,23 @@ def load_state(
             "a training to go on with", f"{path} ({reason})", "start anew with --overwrite"
         ) from None
     then = content["binding"]
-    if other := sorted(k for k in {*then, *binding} if then.get(k) != binding.get(k)):
-        shown = ", ".join(f"{k} {then.get(k)} and now {binding.get(k)}" for k in other[:3])
+    other = {
+        k: f"{k} {then.get(k)} and now {binding.get(k)}"
+        for k in sorted({*then, *binding})
+        if then.get(k) != binding.get(k)
+    }
+    if lasting := [text for k, text in other.items() if k not in _MAY_CHANGE]:
         raise InputError(
             "the options of the training that is there already",
-            f"{path.parent}: {shown}",
+            f"{path.parent}: {', '.join(lasting[:3])}",
             "repeat them, choose another --output, or start anew with --overwrite",
         )
+    for text in other.values():
+        log.warning("the training goes on with other options: %s", text)
     for name, module in modules.items():
         module.load_state_dict(content["modules"][name])
     optimizer.load_state_dict(content["optimizer"])
     if average is not None:
         device = next(iter(modules.values())).parameters().__next__().device
-        average.values = {k: v.to(device) for k, v in content["average"].items()}
+        average.values = {k: v.to(device) for k, v in (content["average"] or {}).items()}
     return Progress(**content["progress"])

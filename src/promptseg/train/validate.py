@@ -73,10 +73,12 @@ class Validation:
     Attributes:
         answers: one per prompt and step.
         embeddings: key of a sample -> its embedding, averaged to (C, 8, 8) float16.
+        about: what was measured, in a word; kept with it.
     """
 
     answers: list[Answer] = field(default_factory=list)
     embeddings: dict[str, Features] = field(default_factory=dict)
+    about: str = ""
 
     @property
     def corrections(self) -> int:
@@ -112,6 +114,7 @@ class Validation:
                 stream,
                 allow_pickle=False,
                 schema=np.array(_SCHEMA),
+                about=np.array(self.about),
                 step=np.array([a.step for a in self.answers], dtype=np.int64),
                 dsc=np.array([a.dsc for a in self.answers], dtype=np.float64),
                 predicted_iou=np.array([a.predicted_iou for a in self.answers], dtype=np.float64),
@@ -138,9 +141,10 @@ class Validation:
                 answers = [Answer._make(row) for row in rows]
                 keys = [str(k) for k in archive["keys"]]
                 embeddings = dict(zip(keys, archive["embeddings"], strict=True))
+                about = str(archive["about"])
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             raise InputError("a validation that promptseg wrote", f"{path} ({error})") from None
-        return cls(answers, embeddings)
+        return cls(answers, embeddings, about)
 
 
 def validate(

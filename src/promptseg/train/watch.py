@@ -14,6 +14,7 @@ from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
 from promptseg.models.checkpoint import build_network, read_checkpoint
 from promptseg.segment.predictor import Predictor
+from promptseg.train.comparison import needed_for
 from promptseg.train.logs import Log
 from promptseg.train.options import TrainOptions
 from promptseg.train.processes import Processes
@@ -26,20 +27,16 @@ __all__ = ["Watch", "asked_means", "measure"]
 _SAVE_EVERY = 300  # seconds
 
 
-def asked_means(validation: Validation, asks: frozenset[str], steps: int) -> dict[str, float]:
+def asked_means(validation: Validation, asks: frozenset[str]) -> dict[str, float]:
     """The means of a validation that an objective is about.
 
     Args:
         validation: of a model.
         asks: kinds of prompts the objective asks with.
-        steps: its rounds of corrections.
     """
-    first = {name: name.partition("+")[0] in asks for name in validation.means()}
-    return {
-        name: mean
-        for name, mean in validation.means().items()
-        if first[name] and ("+" not in name or steps > 0)
-    }
+    means = validation.means()
+    asked = {name: mean for name, mean in means.items() if needed_for(name) <= asks}
+    return asked or means
 
 
 def measure(
@@ -134,17 +131,12 @@ class Watch:
         if self.processes.leads:
             write_tensors(candidate, sam)
         self.processes.wait()
-        found = measure(
-            self.predictor(candidate), self.parts, self.options, self.processes, report=False
-        )
+        found = self._measured(candidate)
         objective = self.learner.strategy.objective
-        means = asked_means(found, objective.asks(), objective.n_steps)
+        means = asked_means(found, objective.asks())
         score = sum(means.values()) / len(means)
         if not math.isfinite(score):
             raise InputError("objects in the validation part", f"{self.options.input} without any")
-        if self.processes.leads:
-            for each in self.logs:
-                each.write(self.progress.updates, "validation", {**found.means(), "score": score})
         better = self.progress.best_score is None or score > self.progress.best_score
         if better:
             self.progress.best_score, self.progress.best_update = score, self.progress.updates
@@ -155,11 +147,22 @@ class Watch:
         if self.processes.leads:
             candidate.unlink(missing_ok=True)
         self.save()
+        self._log(found, score)
         self.processes.wait()
 
-    def predictor(self, file: Path) -> Predictor:
-        """A model with the weights of a file."""
-        return load_predictor(self.start, file, self.processes, self.options.engine)
+    def begin(self) -> None:
+        """Measure the starting weights; they are no candidate for the best."""
+        found = self._measured(self.start.file)
+        self._log(found, sum(found.means().values()) / len(found.means()))
+
+    def _measured(self, file: Path) -> Validation:
+        predictor = load_predictor(self.start, file, self.processes, self.options.engine)
+        return measure(predictor, self.parts, self.options, self.processes, report=False)
+
+    def _log(self, found: Validation, score: float) -> None:
+        if self.processes.leads:
+            for each in self.logs:
+                each.write(self.progress.updates, "validation", {**found.means(), "score": score})
 
     def save(self) -> None:
         """Keep the state to go on from."""

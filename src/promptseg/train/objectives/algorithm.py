@@ -85,7 +85,7 @@ class Algorithm1:
             batch: the objects.
             u: chance.
         """
-        objective = self.objective
+        objective, u = self.objective, u.to(batch.masks.device)
         inside = batch.inside()
         around = inside[batch.owner]
         prompts = Prompts.first(batch, objective, u, self.side)
@@ -123,7 +123,10 @@ class Algorithm1:
         predicted: list[Tensor] = []
         groups = prompts.groups()
         for group in groups:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
+            with (  # positions are sines of large phases: in bf16 a box would lie a pixel off
+                torch.set_grad_enabled(torch.is_grad_enabled() and learns),
+                torch.autocast(embeddings.device.type, enabled=False),
+            ):
                 sparse, dense = self.sam.prompt_encoder(**prompts.of(group))
             several, quality = self.sam.mask_decoder(
                 embeddings[batch.owner[group]],

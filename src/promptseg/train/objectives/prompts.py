@@ -30,7 +30,7 @@ def draw_pixel(region: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """
     flat = region.flatten(1)
     counts = flat.sum(1)
-    number = (u.to(torch.float64) * counts).long().clamp(max=(counts - 1).clamp(min=0))
+    number = (u * counts).long().clamp(max=(counts - 1).clamp(min=0))
     place = torch.searchsorted(flat.cumsum(1), number[:, None] + 1)[:, 0]
     place = place.clamp(max=flat.shape[1] - 1)
     side = region.shape[-1]
@@ -96,10 +96,10 @@ class Prompts:
             side: of the network's input, in pixels.
         """
         device = batch.masks.device
-        xy, _ = draw_pixel(batch.masks, u.point.to(device))
+        xy, _ = draw_pixel(batch.masks, u.point)
         points = _in_input(xy, batch.masks.shape[-1], side)[:, None]
         labels = torch.full((batch.objects, 1), float(_POSITIVE), device=device)
-        boxes = _distorted(batch, objective, u.distortion.to(device), side)
+        boxes = _distorted(batch, objective, u.distortion, side)
         return cls(u.box < objective.p_box, boxes, points, labels)
 
     def correct(
@@ -119,7 +119,7 @@ class Prompts:
             side: of the network's input, in pixels.
         """
         masks = batch.masks
-        clicks = u.clicks[:, step].to(masks.device)
+        clicks = u.clicks[:, step]
         missing, false = masks & ~found, ~masks & found
         if options := objective.points_per_step:
             count = options[min(int(u.count[step] * len(options)), len(options) - 1)]
@@ -193,12 +193,14 @@ def _distorted(batch: Batch, objective: Objective, u: Tensor, side: int) -> Tens
     jitter = objective.distortion
     reach = jitter.pixels * side / 1024
     moves = (u if jitter.sign == "outward" else 2 * u - 1) * reach
-    boxes = batch.boxes.double()
+    boxes = batch.boxes.to(u.dtype)
     half = (boxes[:, 2:] - boxes[:, :2]) / 2
     moves = torch.maximum(moves, -half.repeat(1, 2))
     sign = torch.tensor([-1.0, -1.0, 1.0, 1.0], device=boxes.device, dtype=boxes.dtype)
     moved = boxes + sign * moves
-    rows, columns = (batch.extent[batch.owner].double() * (side / batch.masks.shape[-1])).unbind(1)
+    rows, columns = (batch.extent[batch.owner].to(u.dtype) * (side / batch.masks.shape[-1])).unbind(
+        1
+    )
     most = torch.stack([columns, rows, columns, rows], dim=1) - 1
     # an exact box may end in the last, half-filled pixel of the image: it is never made smaller
     return torch.minimum(moved.clamp(min=0), torch.maximum(most, boxes)).float()

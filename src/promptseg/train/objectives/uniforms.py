@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,6 +35,12 @@ class Uniforms:
     clicks: Tensor
     mask: Tensor
     count: Tensor
+
+    def to(self, device: torch.device) -> Uniforms:
+        """What places depend on, on another device; what decides between branches stays on the CPU."""
+        precise = torch.float32 if device.type == "mps" else torch.float64  # all that MPS has
+        moved = {k: getattr(self, k).to(device, precise) for k in ("point", "distortion", "clicks")}
+        return replace(self, **moved)
 
     @classmethod
     def draw(

@@ -22,7 +22,7 @@ from promptseg.formats.files import atomic_path
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 MODELS, PRESETS = ("mobile-sam", "lite-medsam"), ("medicosam", "medsam")
-KEPT = ("report.md", "report.json", "curves.png", "card.json", "train.csv", "validation.csv")
+KEPT = ("report.md", "curves.png", "card.md", "train.csv", "validation.csv")
 COLOURS = {"before": "black", "medicosam": "tab:green", "medsam": "tab:red"}
 
 
@@ -48,6 +48,18 @@ def train(work: Path, collection: Path, name: str, minutes: float | None) -> dic
             raise SystemExit(f"{name} failed")
     report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
     return report
+
+
+def conditions(reports: dict[str, dict[str, Any]]) -> str:
+    """Under which circumstances, in a sentence or two."""
+    facts = next(iter(reports.values()))["facts"]
+    options = facts["options"]
+    objects = next(iter(reports.values()))["verdict"]["comparisons"][0]["objects"]
+    return (
+        f"{options['minutes']:g} minutes of training each, torch {facts['versions']['torch']}; the encoder "
+        f"stays as it is; {options['batch_size']} images per update. {objects} objects of the held-out part, "
+        f"the largest of an image, on the engine {options['engine']}; means over datasets."
+    )
 
 
 def table(reports: dict[str, dict[str, Any]]) -> list[str]:
@@ -128,7 +140,8 @@ def main() -> None:
             for kept in KEPT:
                 shutil.copyfile(arguments.work / name / kept, folder / kept)
     draw(reports, arguments.output / "forgetting.png")
-    lines = ["# Fine-tuning in small", "", *table(reports), *modalities(reports)]
+    lines = ["# Fine-tuning in small", "", conditions(reports), "", *table(reports)]
+    lines += modalities(reports)
     with atomic_path(arguments.output / "summary.md") as path:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(table(reports)))

@@ -54,6 +54,8 @@ def test_a_configuration_and_options_train_and_leave_a_model_with_a_card(
         assert found.name == "liver-model"
         assert found.prompts == {"box", "point", "mask"}
     assert (run / "report.md").read_text().startswith("# Fine-tuning report")
+    for name in ("report.md", "report.json", "card.json", "card.md"):
+        assert str(tmp_path) not in (run / name).read_text()
 
 
 def test_what_is_given_replaces_what_the_file_says(config, data, tmp_path):

@@ -330,7 +330,7 @@ def _finish(
         "licence": _licence(start, data),
         "base_weights_sha256": start.sha256,
         "data": data,
-        "options": options.to_json(),
+        "options": _public(start, options),
         "updates": progress.updates,
         "best_update": progress.best_update,
         "seconds": round(progress.seconds, 1),
@@ -339,7 +339,8 @@ def _finish(
         "reported_on": "the test part" if parts.held_out else "the validation part",
         "versions": {"promptseg": __version__, "torch": torch.__version__},
     }
-    verdict = write_report(folder, *measured, facts, asks, folder)
+    told = {k: v for k, v in facts.items() if k != "data"}  # which is on the card
+    verdict = write_report(folder, *measured, told, asks, folder)
     semantic = folder / _SEMANTIC
     card = release(
         read_checkpoint(folder / "best.safetensors"),
@@ -363,6 +364,12 @@ def _name(start: StartingWeights, options: TrainOptions) -> str:
     """What the new model is called: as its folder, where that can be a name."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", options.output.resolve().name).strip("-._")[:64]
     return name if name and name not in (*CARDS, AUTO) else f"{start.card.name}-{options.preset}"
+
+
+def _public(start: StartingWeights, options: TrainOptions) -> dict[str, Any]:
+    """The options without places on this machine."""
+    said = {k: v for k, v in asdict(options).items() if not isinstance(v, Path)}
+    return {**said, "model": start.card.name}
 
 
 def _licence(start: StartingWeights, data: dict[str, Any]) -> str:

@@ -56,9 +56,10 @@ def conditions(reports: dict[str, dict[str, Any]]) -> str:
     options = facts["options"]
     objects = next(iter(reports.values()))["verdict"]["comparisons"][0]["objects"]
     return (
-        f"{options['minutes']:g} minutes of training each, torch {facts['versions']['torch']}; the encoder "
-        f"stays as it is; {options['batch_size']} images per update. {objects} objects of the held-out part, "
-        f"the largest of an image, on the engine {options['engine']}; means over datasets."
+        f"{options['minutes']:g} minutes of training each, torch {facts['versions']['torch']}; the "
+        f"encoder stays as it is; {options['batch_size']} images per update. {objects} objects of the "
+        f"held-out part, the largest of an image, on the engine {options['engine']}; means over "
+        "datasets."
     )
 
 

@@ -23,6 +23,8 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
     errors = [line for line in said if line.startswith("error: ")]
     assert len(errors) == 1
     assert errors[0].startswith("error: expected ")
+    assert ", got " in errors[0]
+    assert "; " in errors[0].partition(", got ")[2]
     return errors[0]
 
 
@@ -62,7 +64,10 @@ def test_images_without_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     data = make.pictures(tmp_path / "us")
     for path in (data / "masks").iterdir():
         path.unlink()
-    assert "at least one case" in refused(capsys, "-i", data, "-o", tmp_path / "out")
+    said = refused(capsys, "-i", data, "-o", tmp_path / "out")
+    assert "at least one case that has an image and labels" in said
+    assert "a.png has no labels, b.png has no labels" in said
+    assert "; put labels beside the images" in said
 
 
 def test_labels_that_are_not_integers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,6 +99,8 @@ def test_one_patient_in_two_parts(tmp_path: Path, capsys: pytest.CaptureFixture[
         ("80/20", "percentages TRAIN/VALIDATION/TEST"),
         ("a/b/c", "percentages TRAIN/VALIDATION/TEST"),
         ("120/-10/-10", "percentages TRAIN/VALIDATION/TEST"),
+        ("nan/50/50", "percentages TRAIN/VALIDATION/TEST"),
+        ("train", "the folders of nnU-Net are chosen by --nnunet-split"),
     ],
 )
 def test_percentages(

@@ -41,7 +41,7 @@ class Made:
         seed: of the picture's texture; two samples of one seed look alike.
         licence: as stated.
         colour: three channels in place of one.
-        group: what must not be divided; the patient if not given.
+        group: what must not be divided; dataset and patient if not given.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Made:
     ) -> None:
         self.key, self.masks, self.split, self.modality = key, masks, split, modality
         self.patient = patient or key.split("/")[1]
-        self.group = group or self.patient
+        self.group = group or f"{key.split('/')[0]}/{self.patient}"
         self.licence, self.colour = licence, colour
         self.seed = zlib.crc32(key.encode()) if seed is None else seed
         self.shape = next(iter(masks.values())).shape

@@ -133,3 +133,26 @@ def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["kind"] == "CT"
     with pytest.raises(InputError, match="list or show"):
         run(["fetch"])
+
+
+def test_classes_are_written_where_they_are_known(tmp_path: Path) -> None:
+    from evaluate import dataset_makers as make
+    from promptseg.evaluate.datasets import open_datasets
+
+    for entry in catalogue():
+        said = entry.description().get("targets", {})
+        assert bool(said) == bool(entry.classes), entry
+        assert all(value.isdecimal() and int(value) and name for value, name in said.items())
+        assert entry.images or not entry.classes, "it would not be written"
+    entry = find_entry("KiTS")
+    make.described(tmp_path, **entry.description())
+    make.nifti(tmp_path / "case_00000" / "imaging.nii.gz", make.gray(0, (4, 12, 16)))
+    make.nifti(tmp_path / "case_00000" / "segmentation.nii.gz", make.labels((4, 12, 16)))
+    (dataset,) = open_datasets(tmp_path)
+    assert dataset.targets == {1: "kidney", 2: "tumor", 3: "cyst"}
+    assert [s.name for s in dataset.cases[0].load()[1].segments] == ["kidney", "tumor"]
+
+
+def test_how_names_no_option_that_curate_lacks() -> None:
+    for entry in catalogue():
+        assert "--keep-going" not in entry.how, entry.dataset

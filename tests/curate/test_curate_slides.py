@@ -141,3 +141,20 @@ def test_a_damaged_slide_is_left_out(slides: Path, tmp_path: Path) -> None:
     assert {s.case for s in collection.samples} == {"s1"}
     assert "slides,s2,,,incomplete image," in (tmp_path / "out" / "exclusions.csv").read_text()
     assert slide.LONGEST_SIDE > WIDTH
+
+
+def test_a_damaged_mask_that_is_a_slide_is_left_out(slides: Path, tmp_path: Path) -> None:
+    """Its tiles are garbage: the codec's own error is none of ours, and comes in the middle."""
+    pyramid(slides / "masks" / "s1.tif", labels())
+    pyramid(slides / "images" / "s2.tif", tissue()[::-1])
+    path = pyramid(slides / "masks" / "s2.tif", labels())
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    content = bytearray(path.read_bytes())
+    for offset, count in places[len(places) // 2 :]:
+        content[offset : offset + count] = b"\xff" * count
+    path.write_bytes(content)
+    collection = make.curated(slides, output=tmp_path / "out")
+    assert {s.case for s in collection.samples} == {"s1"}
+    assert "slides,s2,,,unusable mask," in (tmp_path / "out" / "exclusions.csv").read_text()

@@ -277,3 +277,9 @@ def test_coco_files_that_contradict_themselves(tmp_path: Path) -> None:
     path.with_name("more.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(InputError, match="one file of annotations"):
         open_datasets(tmp_path)
+
+
+def test_channels_that_are_not_numbered(tmp_path: Path) -> None:
+    make.nnunet(tmp_path, channel_names={"T1": "MR", "T2": "MR"})
+    with pytest.raises(InputError, match=r"channels numbered from 0.*got T1, T2 .*; correct it"):
+        open_datasets(tmp_path)

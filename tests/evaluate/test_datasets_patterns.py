@@ -147,3 +147,23 @@ def test_masks_of_another_size(tmp_path: Path) -> None:
     make.nifti(root / "case_1" / "segmentation.nii.gz", make.labels((3, 11, 16)))
     with pytest.raises(GeometryError, match="shape"):
         only(root).cases[0].load()
+
+
+def test_a_patient_whose_number_begins_that_of_a_case(tmp_path: Path) -> None:
+    root = tmp_path / "numbers"
+    for seed, name in enumerate(("1/10", "10/10", "10/10_2")):
+        make.png(root / "images" / f"{name}.png", make.gray(seed))
+        make.png(root / "masks" / f"{name}.png", make.labels())
+    make.described(
+        root, image_files="images/{patient}/{case}.png", label_files="masks/{patient}/{case}.png"
+    )
+    found = {c.name: (c.patient, c.image.parent.name) for c in only(root).cases}
+    assert found == {"1_10": ("1", "1"), "10": ("10", "10"), "10_2": ("10", "10")}
+
+
+def test_images_without_any_mask_say_so(tmp_path: Path) -> None:
+    root = kits(tmp_path / "kits")
+    for path in root.glob("*/segmentation.nii.gz"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"has no labels.*; put labels beside the images"):
+        only(root, keep_going=True)

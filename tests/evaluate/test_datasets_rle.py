@@ -140,3 +140,19 @@ def test_pictures_and_rows_belong_together(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"c\.tiff has no row, b has no picture"):
         only(root)
     assert [case.name for case in only(root, keep_going=True).cases] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "text", [f"1 {2**63 - 1}", f"{2**63} 1", f"{2**62} {2**62} {2**62} {2**62}"]
+)
+@pytest.mark.parametrize("relative", [False, True])
+def test_runs_that_wrap_around(text: str, relative: bool) -> None:
+    with pytest.raises(ValueError, match="lead out of 11 x 7 pixels"):
+        decode_runs(text, (7, 11), Counting(relative=relative))
+
+
+def test_rows_that_are_cut_short_have_no_object(tmp_path: Path) -> None:
+    root = table(tmp_path / "short", [{"id": "a", "rle": "1 4"}, {"id": "b", "rle": ""}])
+    text = (root / "train.csv").read_text().replace("b,", "b")
+    (root / "train.csv").write_text(text)
+    assert only(root).cases[1].load()[1].segments == []

@@ -17,7 +17,8 @@ from scipy import ndimage
 from evaluate import dataset_makers as make
 from promptseg.errors import InputError, OutputError
 from promptseg.evaluate.datasets import open_datasets
-from promptseg.evaluate.leaks import ALIKE, leaks_in
+from promptseg.evaluate.hashes import ALIKE, apart, by_count, near, packed
+from promptseg.evaluate.leaks import leaks_in
 from promptseg.evaluate.manifest import (
     ManifestRow,
     manifest_of,
@@ -101,14 +102,14 @@ def pictures(folder: Path, **made: Pixels) -> Path:
 @pytest.mark.parametrize("ending", ["csv", "json"])
 def test_what_was_trained_on_is_found(tmp_path: Path, ending: str) -> None:
     a, b, c, d = (eight_bits(smooth(seed)) for seed in range(4))
-    trained = open_datasets(pictures(tmp_path / "trained", a=a, b=b, patient7_1=c))
+    trained = open_datasets(pictures(tmp_path / "trained", a=a, b=b, STS_007_1=c))
     manifest = write_manifest(manifest_of(trained), tmp_path / f"manifest.{ending}")
-    copies = {"x": a, "y": resized(b), "patient7_2": d, "new": eight_bits(smooth(9))}
+    copies = {"x": a, "y": resized(b), "sts_007_2": d, "new": eight_bits(smooth(9))}
     found = list(leaks_in(manifest, open_datasets(pictures(tmp_path / "test", **copies))))
     assert {leak.case: (leak.reason, leak.trained_on.case) for leak in found} == {
         "x": ("same voxels", "a"),
         "y": ("looks alike", "b"),
-        "patient7_2": ("same patient", "patient7_1"),
+        "sts_007_2": ("same patient", "STS_007_1"),
     }
     assert "test/x is in the training manifest: same voxels as trained/a" in map(str, found)
 
@@ -123,11 +124,51 @@ def test_a_slice_of_a_volume_is_found(tmp_path: Path) -> None:
 
 
 def test_numbers_as_patients_count_in_their_own_dataset_only(tmp_path: Path) -> None:
-    rows = [ManifestRow("test", "p", patient="1"), ManifestRow("other", "q", patient="2")]
+    """So do words with numbers: every dataset has a patient001 and a case0001 of its own."""
+    names = ("2", "patient001", "case0001", "sub-001", "video01", "liver_1")
+    rows = [ManifestRow("test", "p", patient="1")]
+    rows += [ManifestRow("other", "q", patient=name) for name in names]
     manifest = write_manifest(rows, tmp_path / "m.csv")
-    images = {name: eight_bits(smooth(int(name))) for name in ("1", "2")}
+    images = {name: eight_bits(smooth(k)) for k, name in enumerate(("1", *names))}
     test = open_datasets(pictures(tmp_path / "test", **images))
     assert [leak.case for leak in leaks_in(manifest, test)] == ["1"]
+
+
+def bits_of(hashes: list[str]) -> list[int]:
+    return [int(each, 16) for each in hashes]
+
+
+def random_hashes(seed: int, images: int, count: int) -> list[list[str]]:
+    rng = np.random.default_rng(seed)
+    return [[rng.bytes(32).hex() for _ in range(count)] for _ in range(images)]
+
+
+@pytest.mark.parametrize(("count", "other_count"), [(1, 1), (3, 3), (1, 3), (2, 3)])
+def test_bits_apart_are_hamming(count: int, other_count: int) -> None:
+    one, other = random_hashes(1, 4, count), random_hashes(2, 5, other_count)
+    found = apart(packed(one), packed(other))
+    for i, a in enumerate(one):
+        for j, b in enumerate(other):
+            every = [[(x ^ y).bit_count() for y in bits_of(b)] for x in bits_of(a)]
+            mean = np.mean([every[k][k] for k in range(min(count, other_count))])
+            expected = mean if count == other_count else np.min(every)
+            assert found[i, j] == pytest.approx(expected)
+
+
+def test_near_pairs_come_once_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = packed(random_hashes(3, 7, 1)).copy()
+    hashes[5] = hashes[2]
+    whole = list(near(hashes, most=110))
+    assert (2, 5, 0.0) in whole
+    assert all(i < j for i, j, _ in whole)
+    monkeypatch.setattr("promptseg.evaluate.hashes._BLOCK", 2)
+    assert sorted(near(hashes, most=110)) == sorted(whole)
+    assert len(list(near(hashes, hashes.copy(), most=0))) == 9  # 7, and two of 2 and 5
+
+
+def test_images_without_hashes_are_passed_over() -> None:
+    found = by_count([["00" * 32], [], ["00" * 32] * 3, ["ff" * 32]])
+    assert {count: places for count, (places, _) in found.items()} == {1: [0, 3], 3: [2]}
 
 
 def test_images_that_cannot_be_read_are_left_to_the_evaluation(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def run(argv: list[str]) -> int:
     elif action == "show":
         _show(parse(ShowCommand, "curate show", argv[1:]))
     else:
-        raise InputError("list or show", repr(action))
+        raise InputError("list or show", repr(action), "see promptseg curate --help")
     return 0
 
 
@@ -96,6 +96,7 @@ def _show(command: ShowCommand) -> None:
         "opens with": entry.opens or "none of our layouts as it is",
         "images": entry.images,
         "labels": entry.labels,
+        "classes": entry.classes,
         "how": entry.how,
     }
     for key, value in facts.items():

@@ -71,7 +71,7 @@ def run(argv: list[str]) -> int:
         return _check(parse(CheckCommand, "curate check", argv[1:]))
     if action == "statistics":
         return _statistics(parse(StatisticsCommand, "curate statistics", argv[1:]))
-    raise InputError("check or statistics", repr(action))
+    raise InputError("check or statistics", repr(action), "see promptseg curate --help")
 
 
 def _check(command: CheckCommand) -> int:
@@ -81,7 +81,11 @@ def _check(command: CheckCommand) -> int:
     from promptseg.train.objectives.settings import PRESETS
 
     if command.preset not in PRESETS:
-        raise InputError(f"a preset out of {', '.join(PRESETS)}", repr(command.preset))
+        raise InputError(
+            f"a preset out of {', '.join(PRESETS)}",
+            repr(command.preset),
+            "choose one with --preset",
+        )
     preset = PRESETS[command.preset]
     plan = Plan(
         n_steps=preset.objective.n_steps,

@@ -66,6 +66,8 @@ class Entry:
         licence: as far as known; "second hand" where it was read elsewhere than at its source.
         layout: family of its files, one of `FAMILIES`.
         opens: the layout of `promptseg.evaluate.datasets` that opens it after `how`; "" if none does.
+        classes: what the values of its labels stand for, "1: kidney; 2: tumor"; "" where nobody
+            looked it up, or where its own files say it.
         images, labels: the two patterns of the layout "patterns"; for "rle" a pattern, and the table
             with its columns.
         how: what to do after the download.
@@ -81,6 +83,7 @@ class Entry:
     licence: str
     layout: str
     opens: str
+    classes: str
     images: str
     labels: str
     how: str
@@ -100,7 +103,13 @@ class Entry:
             return {}
         file = PurePosixPath(self.images).name
         modality = "CT" if "CT" in file else self.kind  # of HECKTOR and HaN-Seg the CT is taken
-        said = {"name": self.dataset, "modality": modality, "licence": self.licence}
+        said: dict[str, Any] = {
+            "name": self.dataset,
+            "modality": modality,
+            "licence": self.licence,
+        }
+        if self.classes:
+            said["targets"] = dict(each.split(": ") for each in self.classes.split("; "))
         if self.opens == "rle":
             table, columns = self.labels.split(": ")
             names = dict(zip(("id", "pixels"), columns.split(", "), strict=True))
@@ -238,4 +247,6 @@ def _key(name: str) -> str:
 
 def _require(found: list[Any], what: str, got: str, known: set[str]) -> None:
     if not found:
-        raise InputError(f"a {what} out of {', '.join(sorted(known))}", repr(got))
+        raise InputError(
+            f"a {what} out of {', '.join(sorted(known))}", repr(got), "choose one of these"
+        )

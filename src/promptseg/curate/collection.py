@@ -24,6 +24,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PilImage
 
 from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
@@ -179,8 +180,6 @@ class Shard:
         Returns:
             Where it lies.
         """
-        from PIL import Image as PilImage
-
         assert self._zip is not None
         if pixels.dtype == np.uint16 and pixels.max(initial=0) < 256:
             pixels = pixels.astype(np.uint8)
@@ -268,7 +267,7 @@ class Collection:
         try:
             with path.open("rb") as stream:
                 picture, *layers = (_png(stream, place) for place in (sample.image, *sample.labels))
-        except (OSError, ValueError, SyntaxError) as error:
+        except (OSError, ValueError, SyntaxError, PilImage.DecompressionBombError) as error:
             raise InputError(
                 "the shards that promptseg curate wrote",
                 f"{path}: {sample.key} cannot be read ({error})",
@@ -293,7 +292,5 @@ def masks_of(targets: Sequence[Target], labels: Labels) -> NDArray[np.bool_]:
 
 
 def _png(stream: Any, place: Place) -> NDArray[Any]:
-    from PIL import Image as PilImage
-
     stream.seek(place.offset)
     return np.asarray(PilImage.open(io.BytesIO(stream.read(place.length))))

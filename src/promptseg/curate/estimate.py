@@ -48,7 +48,9 @@ class Plan:
     def __post_init__(self) -> None:
         for name, least in (("n_steps", 0), ("n_objects", 1), ("batch_size", 1), ("epochs", 1)):
             if getattr(self, name) < least:
-                raise InputError(f"{name} of {least} or more", str(getattr(self, name)))
+                raise InputError(
+                    f"{name} of {least} or more", str(getattr(self, name)), f"correct {name}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

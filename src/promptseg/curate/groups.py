@@ -6,17 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from promptseg.curate.collection import Sample
 from promptseg.evaluate.datasets.listing import natural
-from promptseg.evaluate.leaks import ALIKE, is_telling
+from promptseg.evaluate.datasets.patients import person_of
+from promptseg.evaluate.hashes import ALIKE, by_count, near
 from promptseg.evaluate.manifest import ManifestRow
 
 __all__ = ["Group", "LookAlike", "grouped", "look_alikes", "person"]
-
-_BITS = 256
-_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -48,10 +44,9 @@ class Group:
     sizes: dict[str, int]
 
 
-def person(case: ManifestRow) -> str:
-    """Who a case shows, as one word for the same person in every dataset: an id that tells persons
-    apart ("STS_019"), or else the id with the name of the dataset."""
-    return case.patient if is_telling(case.patient) else f"{case.dataset}/{case.patient}"
+def person(case: ManifestRow | Sample) -> str:
+    """Who a case or sample shows, as one word for the same person in every dataset."""
+    return person_of(case.dataset, case.patient)
 
 
 def grouped(
@@ -102,51 +97,14 @@ def look_alikes(cases: Sequence[ManifestRow], most: float = ALIKE) -> Iterator[L
         cases: with perceptual hashes; those without are passed over.
         most: bits of 256 that differ at most.
     """
-    by_count: dict[int, list[int]] = defaultdict(list)
-    hashes = [case.phash.split() for case in cases]
-    for place, own in enumerate(hashes):
-        if own:
-            by_count[len(own)].append(place)
-    signs = {count: _signs([hashes[k] for k in places]) for count, places in by_count.items()}
-    counts = sorted(by_count)
+    sets = list(by_count([case.phash.split() for case in cases]).values())
     people = [person(case) for case in cases]
-    for number, count in enumerate(counts):
-        for other in counts[number:]:
-            for i, j, distance in _near(signs[count], signs[other], count == other, most):
-                a, b = by_count[count][i], by_count[other][j]
+    for number, (places, hashes) in enumerate(sets):
+        for others, other in sets[number:]:
+            for i, j, bits in near(hashes, None if other is hashes else other, most):
+                a, b = places[i], others[j]
                 if people[a] != people[b]:
-                    yield LookAlike(cases[a], cases[b], distance)
-
-
-def _signs(hashes: list[list[str]]) -> NDArray[np.float32]:
-    """(images, hashes, 256) bits as -1 and 1, so that products count those that agree."""
-    joined = bytes.fromhex("".join(each for own in hashes for each in own))
-    bits = np.unpackbits(np.frombuffer(joined, dtype=np.uint8)).reshape(len(hashes), -1, _BITS)
-    return bits.astype(np.float32) * 2 - 1
-
-
-def _near(
-    a: NDArray[np.float32], b: NDArray[np.float32], same: bool, most: float
-) -> Iterator[tuple[int, int, float]]:
-    """Places and distance of pairs that are near; each pair once where `a` and `b` are the same."""
-    for top in range(0, len(a), _BLOCK):
-        for left in range(top if same else 0, len(b), _BLOCK):
-            one, other = a[top : top + _BLOCK], b[left : left + _BLOCK]
-            if same:
-                agreed = one.reshape(len(one), -1) @ other.reshape(len(other), -1).T / a.shape[1]
-            else:
-                pairs = [
-                    one[:, p] @ other[:, q].T for p in range(a.shape[1]) for q in range(b.shape[1])
-                ]
-                agreed = np.maximum.reduce(pairs)
-            for i, j in np.argwhere(agreed >= _BITS - 2 * most):
-                if not same or top + i < left + j:
-                    yield int(top + i), int(left + j), float(_BITS - agreed[i, j]) / 2
-
-
-def _hashes(signs: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """(images, 256) of the first hash of every image, the second, ..."""
-    return [signs[:, k] for k in range(signs.shape[1])]
+                    yield LookAlike(cases[a], cases[b], bits)
 
 
 class _Joined:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 from promptseg._version import __version__
@@ -18,10 +19,11 @@ from promptseg.curate.collection import Collection, Sample, Split
 from promptseg.curate.folder import check_folder, remove_others
 from promptseg.curate.groups import Group, LookAlike, grouped, look_alikes, person
 from promptseg.curate.options import ConversionOptions, CurateJob
-from promptseg.curate.parts import SHARDS, Part, Result, divided
+from promptseg.curate.parts import SHARDS, Part, Result, parts_of_dataset
 from promptseg.curate.rules import Exclusion
 from promptseg.curate.sources import open_sources
 from promptseg.curate.split import (
+    check_division,
     divide,
     divide_as_given,
     hold_out,
@@ -38,6 +40,7 @@ __all__ = ["curate"]
 
 log = logging.getLogger("promptseg")
 
+_LACKS = {"image": "no image", "labels": "no mask"}  # rules
 _FEW, _MUCH = 10, 0.1  # a group of patients is large: their number, their share
 _ROOM = 2  # JPEG pictures grow, volumes shrink
 
@@ -62,7 +65,9 @@ def curate(job: CurateJob) -> Collection:
     known = _Given(job, datasets)
     check_folder(job)
     options = ConversionOptions(**{k: getattr(job, k) for k in job.conversion()})
-    parts = [part for dataset in datasets for part in divided(dataset, job.output, options)]
+    parts = [
+        part for dataset in datasets for part in parts_of_dataset(dataset, job.output, options)
+    ]
     _do([part for part in parts if part.result() is None], job)
     results = [(part, part.result()) for part in parts]
     done = [result for _, result in results if result is not None]
@@ -120,7 +125,10 @@ def _do(waiting: list[Part], job: CurateJob) -> None:
     if not waiting:
         return
     (job.output / "collection.json").unlink(missing_ok=True)  # of what is about to change
-    needed = _ROOM * sum(part.input_bytes() for part in waiting)
+    sizes: dict[Path, int] = {}  # files that parts share, such as annotations of COCO, count once
+    for part in waiting:
+        sizes |= part.input_sizes()
+    needed = _ROOM * sum(sizes.values())
     free = shutil.disk_usage(job.output).free
     if free < needed:
         raise OutputError(
@@ -155,9 +163,8 @@ def _each(parts: list[Part], workers: int) -> Iterator[Part]:
 
 def _incomplete(datasets: Sequence[Dataset]) -> Iterator[Exclusion]:
     for dataset in datasets:
-        for case, what in dataset.missing:
-            rule = "no image" if what.endswith("no image") else "no mask"
-            yield Exclusion(dataset.name, case, None, "", rule, what)
+        for lost in dataset.missing:
+            yield Exclusion(dataset.name, lost.case, None, "", _LACKS[lost.kind], lost.what)
 
 
 def _warn(excluded: Sequence[Exclusion]) -> None:
@@ -179,6 +186,19 @@ def _warn_of_size(groups: Sequence[Group]) -> None:
             "%d of %d patients are one group, as their images look alike: see look_alikes.csv",
             *(max(people), sum(people)),
         )
+
+
+def _warn_of_empty(job: CurateJob, samples: Counter[Split]) -> None:
+    """Say it where patients are too few, or too large, for every part to get one."""
+    if job.splits is not None:
+        return
+    for part, share in job.shares().items():
+        if share and not samples[part]:
+            log.warning(
+                "the %s part is empty, for which --split has %g %%: give more patients, or a larger "
+                "share",
+                *(part, 100 * share),
+            )
 
 
 def _write(
@@ -205,8 +225,9 @@ def _write(
         for result in results
         for s in result.samples
     ]
-    by_part = {(case.dataset, case.case): place[case.dataset, case.case][1] for case in cases}
-    _check_parts(samples, cases, by_part, job)
+    by_part = {case: part for case, (_, part) in place.items()}
+    check_division(cases, by_part, alike if job.look_alikes == "join" else None)
+    _warn_of_empty(job, Counter(sample.split for sample in samples))
     root = job.output
     report.write_look_alikes(alike, root / "look_alikes.csv")
     report.write_held_out(samples, root / "held_out.txt")
@@ -220,31 +241,6 @@ def _write(
     with atomic_path(root / "summary.md") as path:
         path.write_text(report.markdown(collection.facts), encoding="utf-8")
     return collection
-
-
-def _check_parts(
-    samples: Sequence[Sample],
-    cases: Sequence[ManifestRow],
-    by_part: dict[tuple[str, str], Split],
-    job: CurateJob,
-) -> None:
-    """Make sure, from the finished assignment, that the parts have nothing in common.
-
-    Raises:
-        RuntimeError: they have; a fault of ours.
-    """
-    seen: dict[str, str] = {}
-    for sample in samples:
-        row = ManifestRow(sample.dataset, sample.case, sample.patient)
-        for what in (f"group {sample.group}", f"patient {person(row)}"):
-            if seen.setdefault(what, sample.split) != sample.split:
-                raise RuntimeError(f"the {what} is in two parts")
-    if job.look_alikes == "report":
-        return
-    for pair in look_alikes(cases):
-        ends = [(each.dataset, each.case) for each in (pair.first, pair.second)]
-        if by_part[ends[0]] != by_part[ends[1]]:
-            raise RuntimeError(f"{ends[0]} and {ends[1]} look alike and are in two parts")
 
 
 def _facts(

@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from promptseg.curate.collection import Sample
-from promptseg.evaluate.leaks import ALIKE
+from promptseg.curate.groups import person
+from promptseg.evaluate.hashes import near, packed
 
-__all__ = ["Alike", "Divided", "divided", "look_alikes", "same_pictures"]
-
-_BITS = 256
-_ROWS = 4096  # hashes compared at a time
+__all__ = ["Alike", "Divided", "alike_samples", "divided", "same_pictures"]
 
 
 class Divided(NamedTuple):
@@ -35,7 +30,7 @@ class Divided(NamedTuple):
     def __str__(self) -> str:
         pairs = zip(self.keys, self.parts, strict=True)
         places = ", ".join(f"{key} ({part})" for key, part in pairs)
-        return f"one {self.what} in {len(self.parts)} parts: {self.name}: {places}"
+        return f"every {self.what} in one part, got {self.name} in {len(self.parts)}: {places}"
 
 
 class Alike(NamedTuple):
@@ -54,11 +49,11 @@ class Alike(NamedTuple):
 
 
 def divided(samples: Iterable[Sample]) -> list[Divided]:
-    """Groups, and patients of a dataset, that are in several parts; of the index alone."""
+    """Groups, and persons of all datasets, that are in several parts; of the index alone."""
     samples = list(samples)
-    found = _divided(samples, "group", lambda s: f"{s.dataset}/{s.group}")
+    found = _divided(samples, "group", lambda s: s.group)
     whole = {key for each in found for key in each.keys}
-    patients = _divided(samples, "patient", lambda s: f"{s.dataset}/{s.patient}")
+    patients = _divided(samples, "patient", person)
     return found + [each for each in patients if not whole.issuperset(each.keys)]
 
 
@@ -74,8 +69,10 @@ def same_pictures(samples: Iterable[Sample], hashes: dict[str, str]) -> list[Div
     return [each._replace(name=each.name[:12]) for each in found]
 
 
-def look_alikes(samples: Iterable[Sample], hashes: dict[str, str], most: int = 1000) -> list[Alike]:
-    """Samples of different parts and groups whose perceptual hashes differ by few bits.
+def alike_samples(
+    samples: Iterable[Sample], hashes: dict[str, str], most: int = 1000
+) -> list[Alike]:
+    """Samples of different parts, groups and persons whose perceptual hashes differ by few bits.
 
     Args:
         samples: the collection.
@@ -86,20 +83,12 @@ def look_alikes(samples: Iterable[Sample], hashes: dict[str, str], most: int = 1
         The most alike first.
     """
     read = [sample for sample in samples if hashes.get(sample.key)]
-    if not read:
-        return []
-    signs = _signs([hashes[sample.key] for sample in read])
-    parts = np.array([sample.split for sample in read])
-    groups = np.unique([f"{s.dataset}/{s.group}" for s in read], return_inverse=True)[1]
+    people = [person(sample) for sample in read]
     found: list[Alike] = []
-    for start in range(0, len(read), _ROWS):
-        rows = slice(start, start + _ROWS)
-        apart = (_BITS - signs[rows] @ signs.T) / 2  # a product of signs counts agreements
-        pairs = (apart <= ALIKE) & (parts[rows, None] != parts) & (groups[rows, None] != groups)
-        for i, j in np.argwhere(pairs):
-            if start + i < j:
-                a, b = read[start + i], read[j]
-                found.append(Alike(a.key, b.key, (a.split, b.split), int(apart[i, j])))
+    for i, j, bits in near(packed([[hashes[sample.key]] for sample in read])) if read else ():
+        a, b = read[i], read[j]
+        if a.split != b.split and a.group != b.group and people[i] != people[j]:
+            found.append(Alike(a.key, b.key, (a.split, b.split), int(bits)))
     return sorted(found, key=lambda pair: (pair.bits, pair.first, pair.second))[:most]
 
 
@@ -112,10 +101,3 @@ def _divided(samples: list[Sample], what: str, name: Callable[[Sample], str]) ->
         for key, parts in sorted(places.items())
         if len(parts) > 1
     ]
-
-
-def _signs(hashes: list[str]) -> NDArray[np.float32]:
-    """(hashes, 256) of +1 and -1."""
-    packed = np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint8)
-    bits = np.unpackbits(packed.reshape(len(hashes), -1), axis=1)
-    return bits.astype(np.float32) * 2 - 1

@@ -65,9 +65,14 @@ class ConversionOptions:
         ):
             value = getattr(self, name)
             if not value >= least:
-                raise InputError(f"{name.replace('_', ' ')} of {least} or more", str(value))
+                option = name.replace("_", "-")
+                raise InputError(
+                    f"{name.replace('_', ' ')} of {least} or more",
+                    str(value),
+                    f"correct --{option}",
+                )
         if self.microns is not None and not self.microns > 0:
-            raise InputError("microns above 0", str(self.microns))
+            raise InputError("microns above 0", str(self.microns), "correct --microns")
         if self.window and self.window not in ("percentile", "minmax"):
             from promptseg.intensity import parse_window
 
@@ -108,13 +113,17 @@ class SplitOptions:
             percent = [float(text) for text in self.split.split("/")]
         except ValueError:
             percent = []
-        if len(percent) != len(SPLITS) or min(percent) < 0:
+        if len(percent) != len(SPLITS) or not all(each >= 0 for each in percent):  # nor NaN
             raise InputError(
-                "percentages TRAIN/VALIDATION/TEST", repr(self.split), "write for example 80/10/10"
+                "--split with percentages TRAIN/VALIDATION/TEST",
+                repr(self.split),
+                "write for example 80/10/10; the folders of nnU-Net are chosen by --nnunet-split",
             )
         if abs(sum(percent) - 100) > 1e-6:
             raise InputError(
-                "percentages that sum to 100", f"{self.split} ({sum(percent):g})", "correct --split"
+                "--split with percentages that sum to 100",
+                f"{self.split} ({sum(percent):g})",
+                "write for example 80/10/10",
             )
         return {part: each / 100 for part, each in zip(SPLITS, percent, strict=True)}
 
@@ -178,7 +187,7 @@ class CurateJob(SplitOptions, ConversionOptions):
         if self.held_out is not None and self.splits is not None:
             raise InputError("--held-out or --splits", "both", "leave one out")
         if self.workers < 1:
-            raise InputError("1 worker or more", str(self.workers))
+            raise InputError("1 worker or more", str(self.workers), "correct --workers")
         self.shares()
 
     def opening(self) -> DatasetOptions:

@@ -6,25 +6,22 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from promptseg._version import __version__
-from promptseg.curate.collection import SCHEMA, Sample, Shard
+from promptseg.curate.collection import SCHEMA, Labels, Sample, Shard, Target
+from promptseg.curate.inputs import facts_of_case, facts_of_files
 from promptseg.curate.options import ConversionOptions
+from promptseg.curate.reading import Reading
 from promptseg.curate.rules import Excluded, Exclusion
-from promptseg.curate.slices import Piece, labels_of, pieces_of
+from promptseg.curate.slices import Piece
 from promptseg.curate.sources import Origin
-from promptseg.curate.tiles import Mosaic, is_slide, tile_pieces
-from promptseg.errors import GeometryError, InputError
 from promptseg.evaluate.datasets import CaseFiles, Dataset
-from promptseg.evaluate.manifest import ManifestRow, perceptual_hashes
+from promptseg.evaluate.manifest import ManifestRow
 from promptseg.formats.files import atomic_path
-from promptseg.image import Image
 
-__all__ = ["FACTS", "SHARDS", "Part", "Result", "divided"]
+__all__ = ["FACTS", "SHARDS", "Part", "Result", "parts_of_dataset"]
 
 SHARDS, FACTS = "shards", "parts"
 _CASES, _BYTES = 256, 128_000_000
@@ -73,9 +70,9 @@ class Part:
         """The file that makes the shard count."""
         return self.root / FACTS / f"{self.name}.json"
 
-    def input_bytes(self) -> int:
-        """Size of all files."""
-        return sum(size for _, size, _ in self._files())
+    def input_sizes(self) -> dict[Path, int]:
+        """Every file of its cases, with its size; parts may share some."""
+        return {path: size for path, (_, size, _) in facts_of_files(self.cases).items()}
 
     def request(self) -> str:
         """Hash of all that the result depends on: options, what is known of the cases, their files."""
@@ -85,8 +82,8 @@ class Part:
             "promptseg": __version__,
             "options": self.options.conversion(),
             "origin": origin,
-            "cases": [(case.name, case.patient, case.annotated) for case in self.cases],
-            "files": self._files(),
+            "cases": [facts_of_case(case) for case in self.cases],
+            "files": list(facts_of_files(self.cases).values()),
         }
         return hashlib.sha256(json.dumps(said, default=str).encode()).hexdigest()
 
@@ -147,33 +144,26 @@ class Part:
             licence = self.origin.licence_of(case.name) or "none stated"
             excluded.note("licence", licence)
             return [], row
-        samples = []
-        try:
-            if is_slide(case.image):
-                mosaic = Mosaic()
-                pieces = tile_pieces(case, self.origin, self.options, excluded, mosaic)
-                samples = [self._add(piece, case, shard) for piece in pieces]
-                shown, digest = mosaic.image(), ""
-            else:
-                loaded = _load(case, excluded)
-                if loaded is None:
-                    return [], row
-                shown, segments = loaded
-                pieces = pieces_of(shown, segments, case.annotated, self.options, excluded)
-                samples = [self._add(piece, case, shard) for piece in pieces]
-                digest = shown.sha256() if samples else ""
-        except InputError as error:
-            excluded.note(_rule_of(error), str(error))
+        read = Reading(case, self.origin, self.options, excluded)
+        samples = [
+            self._add(piece, labels, targets, case, shard) for piece, labels, targets in read
+        ]
+        if read.failed:
             return [], row
         if not samples:
             excluded.note("no object left", "on any slice")
             return [], row
-        hashes = perceptual_hashes(shown) if shown else []
-        return samples, replace(row, sha256=digest, phash=" ".join(hashes))
+        return samples, replace(row, sha256=read.sha256, phash=" ".join(read.hashes))
 
-    def _add(self, piece: Piece, case: CaseFiles, shard: Shard) -> Sample:
+    def _add(
+        self,
+        piece: Piece,
+        labels: Labels,
+        targets: tuple[Target, ...],
+        case: CaseFiles,
+        shard: Shard,
+    ) -> Sample:
         """Store a picture with its labels."""
-        labels, targets = labels_of(piece.patches, piece.picture.shape[:2])
         key = f"{self.origin.dataset}/{case.name}"
         key += "" if piece.index is None else f"/{piece.index:04d}"
         rows, columns = piece.picture.shape[:2]
@@ -200,20 +190,8 @@ class Part:
             ),
         )
 
-    def _files(self) -> list[tuple[str, int, int]]:
-        """Name, size and time of change of every file of the cases; missing ones count as empty."""
-        found = []
-        for case in self.cases:
-            for path in (case.image, *case.truth):
-                with suppress(OSError):
-                    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-                    for file in files:
-                        facts = file.stat()
-                        found.append((file.name, facts.st_size, facts.st_mtime_ns))
-        return found
 
-
-def divided(dataset: Dataset, root: Path, options: ConversionOptions) -> Iterator[Part]:
+def parts_of_dataset(dataset: Dataset, root: Path, options: ConversionOptions) -> Iterator[Part]:
     """The parts of a dataset.
 
     Args:
@@ -231,8 +209,11 @@ def divided(dataset: Dataset, root: Path, options: ConversionOptions) -> Iterato
         part_name = f"{name}-{number:04d}"
         return Part(part_name, root, replace(origin, licences=own), tuple(cases), options)
 
+    seen: set[Path] = set()
     for case in dataset.cases:
-        bytes_ = Part("", root, origin, (case,), options).input_bytes()
+        files = facts_of_files([case])
+        bytes_ = sum(size for path, (_, size, _) in files.items() if path not in seen)
+        seen |= set(files)
         if cases and (len(cases) == _CASES or size + bytes_ > _BYTES):
             yield part()
             cases, size, number = [], 0, number + 1
@@ -240,38 +221,6 @@ def divided(dataset: Dataset, root: Path, options: ConversionOptions) -> Iterato
         size += bytes_
     if cases:
         yield part()
-
-
-def _load(case: CaseFiles, excluded: Excluded) -> tuple[Image, list[Any]] | None:
-    """Image and objects of a case; None, and a note, if they cannot be used."""
-    try:
-        image = case.load_image()
-        low, high = image.voxels.min(), image.voxels.max()
-    except Exception as error:  # whatever a reader makes of a broken file, the job goes on
-        excluded.note("incomplete image", _first_line(error))
-        return None
-    if low == high:
-        excluded.note("empty image", f"every voxel is {low}")
-        return None
-    try:
-        segments = case.truth_reader(case, image).segments
-    except Exception as error:
-        excluded.note(_rule_of(error, "unusable mask"), _first_line(error))
-        return None
-    if not segments:
-        excluded.note("empty mask", "no object in it")
-        return None
-    return image, list(segments)
-
-
-def _rule_of(error: Exception, otherwise: str = "incomplete image") -> str:
-    if isinstance(error, InputError) and "whole numbers" in error.expected:
-        return "labels not integers"
-    return "mask of another grid" if isinstance(error, GeometryError) else otherwise
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _file_name(name: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from promptseg.curate.collection import Collection, Sample
 from promptseg.curate.estimate import Plan, estimate_training
-from promptseg.curate.leaking import divided, look_alikes, same_pictures
+from promptseg.curate.leaking import alike_samples, divided, same_pictures
 from promptseg.curate.preflight_findings import Preflight, balance_of, errors_of, warnings_of
 from promptseg.curate.preflight_reading import read_pixels
 from promptseg.curate.preflight_report import write_report
@@ -59,7 +59,9 @@ class PreflightOptions:
     def __post_init__(self) -> None:
         for name in ("samples", "panels"):
             if getattr(self, name) < 1:
-                raise InputError(f"{name} of 1 or more", str(getattr(self, name)))
+                raise InputError(
+                    f"{name} of 1 or more", str(getattr(self, name)), f"correct --{name}"
+                )
 
 
 def preflight(
@@ -102,7 +104,7 @@ def preflight(
     found.read, found.damaged = len(pixels.sha256) + len(pixels.damaged), pixels.damaged
     found.read_seconds = pixels.read_seconds
     found.leaks += same_pictures(collection.samples, pixels.sha256)
-    found.alike = look_alikes(collection.samples, pixels.phash)
+    found.alike = alike_samples(collection.samples, pixels.phash)
     if options.measure and (images := found.statistics.total.train):
         learned = collection.of("train")
         objects = sum(min(len(s.targets), plan.n_objects) for s in learned) / images

@@ -95,23 +95,25 @@ def balance_of(samples: Sequence[Sample]) -> list[Balance]:
 
 
 def errors_of(found: Preflight) -> list[str]:
-    """What makes training pointless, a line each."""
+    """What makes training pointless, a line each: expected X, got Y; do Z."""
     total, lines = found.statistics.total, []
     for part, why in (("train", "nothing to learn from"), ("validation", "no way to stop")):
         if not getattr(total, part):
-            lines.append(f"no {part} part: {why}; curate with another --split")
-    lines += [f"leak: {leak}" for leak in found.leaks[:_NAMED]]
-    if len(found.leaks) > _NAMED:
-        lines.append(f"leak: and {len(found.leaks) - _NAMED} more, see preflight.json")
+            lines.append(f"expected a {part} part, got none: {why}; curate with another --split")
+    lines += [f"expected {leak}; curate the data again" for leak in found.leaks[:_NAMED]]
+    if (more := len(found.leaks) - _NAMED) > 0:
+        lines.append(f"expected no leaks, got {more} more; see preflight.json")
     if found.damaged:
-        few = "; ".join(f"{d.key} in {d.shard}: {d.reason}" for d in found.damaged[:_NAMED])
+        few = _few([f"{d.key} in {d.shard} ({d.reason})" for d in found.damaged])
         lines.append(
-            f"{len(found.damaged)} of {found.read} samples cannot be used: {few}; curate them again"
+            f"expected samples that agree with their index, got {len(found.damaged)} of "
+            f"{found.read} that cannot be used: {few}; curate the data again"
         )
     if found.sizes[-1].tiny == found.sizes[-1].targets:
         lines.append(
-            f"all {found.sizes[-1].targets} targets have fewer than {TINY:g} pixels on the "
-            f"{GRID} x {GRID} masks of {found.model}; cut the images closer to them"
+            f"expected targets of {TINY:g} pixels and more on the {GRID} x {GRID} masks of "
+            f"{found.model}, got {found.sizes[-1].targets} with fewer, which are all; "
+            "cut the images closer to them"
         )
     return lines
 

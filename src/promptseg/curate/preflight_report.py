@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from promptseg.curate.collection import SPLITS
 from promptseg.curate.estimate import duration
 from promptseg.curate.preflight_findings import Preflight
 from promptseg.curate.sizes import GRID, TINY
@@ -15,7 +16,6 @@ from promptseg.formats.files import atomic_path
 
 __all__ = ["as_json", "to_markdown", "write_report"]
 
-_PARTS = ("train", "validation", "test")
 _PAIRS = 50  # look-alikes that the page names
 
 
@@ -38,7 +38,7 @@ def to_markdown(found: Preflight) -> str:
     parts = [f"# Check of a collection: {verdict}\n\n{found.collection}, for {found.model}\n"]
     parts += _list("Errors", found.errors) + _list("Warnings", found.warnings)
     parts.append("\n## Parts\n\n")
-    parts.append(_table(("part", "images"), [(p, getattr(total, p)) for p in _PARTS]))
+    parts.append(_table(("part", "images"), [(p, getattr(total, p)) for p in SPLITS]))
     parts.append(
         f"\n{total.masks:,} masks of {len(total.targets)} classes, {total.patients:,} patients; "
         f"{found.read:,} samples were read.\n"
@@ -61,7 +61,7 @@ def to_markdown(found: Preflight) -> str:
     heads = ("modality", "targets", "tiny", *(f"{q} %" for q in (0, 5, 25, 50, 75, 95, 100)))
     rows = [(s.name, s.targets, s.tiny, *(f"{q:.3%}" for q in s.quantiles)) for s in found.sizes]
     parts.append(_table(heads, rows) + "\n![Sizes of targets](sizes.png)\n")
-    parts.append("\n## Classes\n\n" + _table(("class", "masks", *_PARTS), found.balance))
+    parts.append("\n## Classes\n\n" + _table(("class", "masks", *SPLITS), found.balance))
     parts.append("\n## Licences\n\n")
     licences = [
         (

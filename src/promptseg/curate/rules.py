@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from promptseg.curate.options import ConversionOptions
+from promptseg.errors import InputError
 from promptseg.image import Segment, bounding_region
 
 __all__ = [
     "Excluded",
     "Exclusion",
+    "MaskError",
     "Patch",
     "is_branching",
     "parts_of",
@@ -32,6 +34,10 @@ __all__ = [
 _EVERY_NEIGHBOUR = np.ones((3, 3), dtype=bool)
 _SLENDER, _SOLID = 0.015, 0.5
 _SIDE = 256
+
+
+class MaskError(InputError):
+    """A mask that cannot be used, told apart from an image that cannot: rule "unusable mask"."""
 
 
 @dataclass(frozen=True)

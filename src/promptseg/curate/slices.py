@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from promptseg.curate.collection import Target
 from promptseg.curate.options import ConversionOptions
-from promptseg.curate.rules import Excluded, Patch, patch_on, surviving
+from promptseg.curate.rules import Excluded, MaskError, Patch, patch_on, surviving
 from promptseg.evaluate.datasets import target_of
 from promptseg.image import Image, Segment
 from promptseg.intensity import Intensity, choose_intensity
 
 __all__ = ["Piece", "Values", "labels_of", "pieces_of", "values_of"]
+
+_MOST = 2**16 - 1
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ def pieces_of(
 ) -> Iterator[Piece]:
     """The pictures of an image: itself, or the slices or frames with objects that no rule leaves out.
 
+    Slices of one value are noted as empty images.
+
     Args:
         image: picture, volume (cut along z) or video.
         segments: its objects.
@@ -99,7 +103,10 @@ def pieces_of(
     found: list[tuple[int | None, list[Patch]]] = []
     for index in indices:
         patches = [patch for s, name in objects if (patch := patch_on(s, name, index))]
-        if kept := surviving(patches, index, shape, options, excluded):
+        kept = surviving(patches, index, shape, options, excluded)
+        if kept and (detail := _empty(image, index)):
+            excluded.note("empty image", detail, index)
+        elif kept:
             found.append((index, kept))
     if not found:
         return
@@ -121,7 +128,16 @@ def labels_of(
 
     Returns:
         (layers, rows, columns) labels, and the targets, numbered from 1 through all layers.
+
+    Raises:
+        MaskError: more objects than 16 bits can number.
     """
+    if len(patches) > _MOST:
+        raise MaskError(
+            f"{_MOST:,} objects on a slice at most",
+            f"{len(patches):,}",
+            "leave out small ones with --min-pixels, or do without --components",
+        )
     layers: list[NDArray[np.uint16]] = []
     targets = []
     for number, patch in enumerate(patches, 1):
@@ -135,6 +151,13 @@ def labels_of(
         box = (columns.start, rows.start, columns.stop - 1, rows.stop - 1)
         targets.append(Target(number, patch.target, patch.area, box, layer))
     return np.stack(layers), tuple(targets)
+
+
+def _empty(image: Image, index: int | None) -> str:
+    """The only value of a slice or frame; nothing if it has several."""
+    pixels = image.voxels if index is None else image.voxels[index]
+    low = pixels.min()
+    return f"every pixel is {low}" if low == pixels.max() else ""
 
 
 def _large_enough(

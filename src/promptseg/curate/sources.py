@@ -10,6 +10,7 @@ from typing import Any
 from promptseg.curate.options import CurateJob
 from promptseg.errors import InputError
 from promptseg.evaluate.datasets import CaseFiles, Classes, Dataset, limit_cases, open_datasets
+from promptseg.evaluate.datasets.coco import case_of_picture
 from promptseg.evaluate.datasets.description import is_open_licence, read_json
 
 __all__ = ["Origin", "open_sources"]
@@ -85,7 +86,9 @@ def open_sources(job: CurateJob) -> list[Dataset]:
                 )
             found[dataset.name] = dataset
     if unknown := [name for name in job.dataset if name not in found]:
-        raise InputError(f"datasets out of {', '.join(found)}", ", ".join(unknown), "correct them")
+        raise InputError(
+            f"datasets out of {', '.join(found)}", ", ".join(unknown), "correct --dataset"
+        )
     return [
         limit_cases(dataset, job.max_cases)
         for name, dataset in found.items()
@@ -110,9 +113,9 @@ def _coco_licences(content: dict[str, Any], cases: list[CaseFiles]) -> dict[str,
         for entry in content.get("licenses") or []
         if isinstance(entry, dict)
     }
-    by_file = {
-        Path(str(entry.get("file_name"))).name: known[entry["license"]]
+    stated = {
+        case_of_picture(str(entry.get("file_name"))): known[entry["license"]]
         for entry in content["images"]
         if entry.get("license") in known
     }
-    return {case.name: by_file[case.image.name] for case in cases if case.image.name in by_file}
+    return {case.name: stated[case.name] for case in cases if case.name in stated}

@@ -10,12 +10,20 @@ from math import ceil
 from pathlib import Path
 
 from promptseg.curate.collection import SPLITS, Split
-from promptseg.curate.groups import Group, person
+from promptseg.curate.groups import Group, LookAlike, person
 from promptseg.errors import InputError
 from promptseg.evaluate.datasets import CaseFiles, Dataset
 from promptseg.evaluate.manifest import ManifestRow
 
-__all__ = ["Case", "divide", "divide_as_given", "hold_out", "read_held_out", "read_splits"]
+__all__ = [
+    "Case",
+    "check_division",
+    "divide",
+    "divide_as_given",
+    "hold_out",
+    "read_held_out",
+    "read_splits",
+]
 
 Case = tuple[str, str]
 """Dataset and case."""
@@ -81,7 +89,9 @@ def hold_out(
     names = {group.name for group in kept}
     rest = 1 - shares["test"]
     if not rest:
-        raise InputError("a share for training beside --held-out", "100 % for the test")
+        raise InputError(
+            "a share for training beside --held-out", "100 % for the test", "correct --split"
+        )
     left: dict[Split, float] = {part: shares[part] / rest for part in SPLITS if part != "test"}
     parts = divide([group for group in groups if group.name not in names], left, seed)
     return {**parts, **dict.fromkeys(names, "test")}
@@ -117,6 +127,33 @@ def divide_as_given(groups: Sequence[Group], given: dict[Case, Split]) -> dict[s
     return parts
 
 
+def check_division(
+    cases: Sequence[ManifestRow], parts: dict[Case, Split], alike: Sequence[LookAlike] | None
+) -> None:
+    """Make sure, from the finished assignment, that the parts have nothing in common.
+
+    Args:
+        cases: all of them.
+        parts: of every case.
+        alike: pairs that had to stay together, as had the same voxels; None where persons alone had.
+
+    Raises:
+        RuntimeError: they were divided; a fault of ours.
+    """
+    seen: dict[str, Split] = {}
+    for case in cases:
+        part = parts[case.dataset, case.case]
+        shared = [f"patient {person(case)}"]
+        shared += [f"image {case.sha256}"] if case.sha256 and alike is not None else []
+        for what in shared:
+            if seen.setdefault(what, part) != part:
+                raise RuntimeError(f"the {what} is in {seen[what]} and {part}")
+    for pair in alike or ():
+        ends = [(each.dataset, each.case) for each in (pair.first, pair.second)]
+        if parts[ends[0]] != parts[ends[1]]:
+            raise RuntimeError(f"{ends[0]} and {ends[1]} look alike and are in two parts")
+
+
 def read_held_out(path: Path, datasets: Sequence[Dataset]) -> list[Case]:
     """The lines of a list, "dataset/case" or "dataset/patient"; what follows a # is passed over.
 
@@ -126,9 +163,11 @@ def read_held_out(path: Path, datasets: Sequence[Dataset]) -> list[Case]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise InputError("a list of dataset/case lines", f"{path} ({error})") from None
+        raise InputError(
+            "a list of dataset/case lines", f"{path} ({error})", "correct --held-out"
+        ) from None
     known = {(d.name, name) for d in datasets for c in d.cases for name in _names(c)}
-    known |= {(d.name, case) for d in datasets for case, _ in d.missing}
+    known |= {(d.name, lost.case) for d in datasets for lost in d.missing}
     lines = [line.partition("#")[0].strip() for line in text.splitlines()]
     found: list[Case] = []
     for line in filter(None, lines):
@@ -141,7 +180,11 @@ def read_held_out(path: Path, datasets: Sequence[Dataset]) -> list[Case]:
             )
         found.append((dataset, name))
     if not found:
-        raise InputError("a list with at least one dataset/case", f"{path} without any")
+        raise InputError(
+            "a list with at least one dataset/case",
+            f"{path} without any",
+            "name some, or leave --held-out away",
+        )
     return found
 
 
@@ -155,9 +198,11 @@ def read_splits(path: Path) -> dict[Case, Split]:
         with path.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
     except (OSError, ValueError, csv.Error) as error:
-        raise InputError("a CSV file of parts", f"{path} ({error})") from None
+        raise InputError("a CSV file of parts", f"{path} ({error})", "correct --splits") from None
     if not rows or not {"dataset", "case", "part"} <= set(rows[0]):
-        raise InputError("the columns dataset, case and part", f"{path} without them")
+        raise InputError(
+            "the columns dataset, case and part", f"{path} without them", "name them in its head"
+        )
     named: dict[str, Split] = {part: part for part in SPLITS}
     found: dict[Case, Split] = {}
     for number, row in enumerate(rows, 2):
@@ -165,11 +210,15 @@ def read_splits(path: Path) -> dict[Case, Split]:
         part = named.get(str(row["part"]).strip())
         if part is None:
             raise InputError(
-                f"a part out of {', '.join(SPLITS)}", f"{row['part']!r} in line {number} of {path}"
+                f"a part out of {', '.join(SPLITS)}",
+                f"{row['part']!r} in line {number} of {path}",
+                "correct it",
             )
         if found.setdefault(place, part) != part:
             raise InputError(
-                "every case in one part", f"{'/'.join(place)} in {found[place]} and {part}"
+                "every case in one part",
+                f"{'/'.join(place)} in {found[place]} and {part}",
+                f"correct {path}",
             )
     return found
 

@@ -7,7 +7,7 @@ boundaries were padded to this size with 0." (MedSAM, Methods, "Dataset curation
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from PIL import Image as PilImage
 from PIL import UnidentifiedImageError
 
 from promptseg.curate.options import ConversionOptions
-from promptseg.curate.rules import Excluded, Patch, patch_on, surviving
+from promptseg.curate.rules import Excluded, MaskError, Patch, patch_on, surviving
 from promptseg.curate.slices import Piece, values_of
 from promptseg.curate.sources import Origin
 from promptseg.errors import GeometryError, InputError, PromptsegError
@@ -67,10 +67,10 @@ class Mosaic:
         """The slide, every 16th pixel of it; None before there are tiles."""
         if not self._tiles:
             return None
-        lines = [
-            np.concatenate([self._tiles[y, x] for y, x in sorted(self._tiles) if y == top], axis=1)
-            for top in sorted({y for y, _ in self._tiles})
-        ]
+        rows: dict[int, list[NDArray[Any]]] = {}
+        for y, x in sorted(self._tiles):
+            rows.setdefault(y, []).append(self._tiles[y, x])
+        lines = [np.concatenate(own, axis=1) for own in rows.values()]
         return Image.from_array(np.concatenate(lines), "pathology")
 
 
@@ -92,7 +92,8 @@ def tile_pieces(
         mosaic: gets every tile.
 
     Raises:
-        InputError: a slide or mask that cannot be read.
+        InputError: a slide that cannot be read.
+        MaskError: a mask that cannot be read, or has values of no class.
         GeometryError: a mask of another size than the slide.
     """
     cut: Cutter | None = None
@@ -101,8 +102,10 @@ def tile_pieces(
         shape = (tile.geometry.shape[0], tile.geometry.shape[1])
         if cut is None:
             width, height = tile.source.header.size
-            cut = _cutter(case, origin, (height, width), region, shape)
-        patches = [p for p in cut(region, shape) if p.target not in options.exclude_target]
+            with _reading_mask(case):
+                cut = _cutter(case, origin, (height, width), region, shape)
+        with _reading_mask(case):
+            patches = [p for p in cut(region, shape) if p.target not in options.exclude_target]
         kept = surviving(patches, index, (TILE, TILE), options, excluded) if patches else []
         if not kept:
             continue
@@ -124,6 +127,22 @@ def _readable(path: Path, microns: float | None) -> Iterator[tuple[slide.Region,
         raise
     except Exception as error:  # it raises anything on broken tiles
         raise InputError("a whole-slide image", f"{path} ({error})", "get it again") from error
+
+
+@contextmanager
+def _reading_mask(case: CaseFiles) -> Iterator[None]:
+    """What readers of masks raise, whatever it is, as errors of the mask."""
+    try:
+        yield
+    except GeometryError:
+        raise
+    except PromptsegError as error:
+        raise MaskError(error.expected, error.got, error.do) from error
+    except Exception as error:  # tiles that are broken: errors of the codecs
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise MaskError(
+            "a mask that can be read", f"{case.truth[0]} ({said})", "get it again"
+        ) from error
 
 
 def _cutter(
@@ -198,7 +217,9 @@ class _SlideMask:
             or not 0 <= read.min() <= read.max() < 2**16
         ):
             raise InputError(
-                "a label image of whole numbers from 0 to 65535", f"{self.path} with other values"
+                "a label image of whole numbers from 0 to 65535",
+                f"{self.path} with other values",
+                "correct the labels",
             )
         labels = read[np.ix_(rows - rows[0], columns - columns[0])].astype(np.uint16)
         segments = objects_of_labels(labels, self.classes, self.path)

@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from promptseg.errors import PromptsegError
 from promptseg.evaluate.datasets import Dataset
+from promptseg.evaluate.datasets.patients import person_of
+from promptseg.evaluate.hashes import ALIKE, apart, by_count, packed
 from promptseg.evaluate.manifest import ManifestRow, perceptual_hashes, read_manifest
 from promptseg.image import Image
 
-__all__ = ["ALIKE", "Leak", "is_telling", "leaks_in"]
-
-ALIKE = 32  # bits of 256 that differ at most
-_ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1)
+__all__ = ["Leak", "leaks_in"]
 
 
 @dataclass(frozen=True)
@@ -77,57 +72,27 @@ class _Trained:
     """A manifest, ready to be asked."""
 
     def __init__(self, rows: list[ManifestRow]) -> None:
+        self.rows = rows
         self.by_voxels = {row.sha256: row for row in rows if row.sha256}
-        self.patients = {(row.dataset, row.patient): row for row in rows if row.patient}
-        self.people = {row.patient: row for row in rows if is_telling(row.patient)}
-        hashed = [(row, row.phash.split()) for row in rows if row.phash]
-        self.rows = [row for row, hashes in hashed for _ in hashes]
-        self.first = np.cumsum([0] + [len(hashes) for _, hashes in hashed])
-        self.bits = _bytes([each for _, hashes in hashed for each in hashes])
-        self.knows_images = bool(self.by_voxels or self.rows)
+        self.people = {person_of(row.dataset, row.patient): row for row in rows if row.patient}
+        self.hashes = by_count([row.phash.split() for row in rows])
+        self.knows_images = bool(self.by_voxels or self.hashes)
 
     def image_like(self, image: Image) -> tuple[str, ManifestRow, float | None] | None:
         """The image that is the same, or else the one that is most alike."""
         if row := self.by_voxels.get(image.sha256()):
             return "same voxels", row, None
-        hashes = perceptual_hashes(image)
-        if not hashes or not self.rows:
+        own = perceptual_hashes(image)
+        if not own or not self.hashes:
             return None
-        apart = np.stack([_ONES[self.bits ^ each].sum(axis=1) for each in _bytes(hashes)])
-        distance, place = _nearest(apart, self.first)
+        nearest: list[tuple[float, int]] = []
+        for places, hashes in self.hashes.values():
+            bits = apart(packed([own]), hashes)[0]
+            best = int(bits.argmin())
+            nearest.append((float(bits[best]), places[best]))
+        distance, place = min(nearest)
         return ("looks alike", self.rows[place], distance) if distance <= ALIKE else None
 
     def patient(self, dataset: str, patient: str) -> ManifestRow | None:
         """An image of the same patient; of other datasets too, where the id tells persons apart."""
-        return self.patients.get((dataset, patient)) or self.people.get(patient)
-
-
-def _nearest(apart: NDArray[Any], first: NDArray[np.int64]) -> tuple[float, int]:
-    """The smallest distance and where.
-
-    Args:
-        apart: (hashes of the image, hashes of the manifest) bits.
-        first: where the hashes of each row of the manifest begin, and the end.
-
-    Returns:
-        Of rows with as many hashes as the image the mean over slice and slice; of others the smallest
-        of any two. And the place of the row's first hash.
-    """
-    counts = np.diff(first)
-    distances = np.minimum.reduceat(apart.min(axis=0), first[:-1]).astype(np.float64)
-    alike = np.flatnonzero(counts == len(apart))
-    places = first[:-1][alike][:, None] + np.arange(len(apart))
-    distances[alike] = apart[np.arange(len(apart)), places].mean(axis=1)
-    best = int(distances.argmin())
-    return float(distances[best]), int(first[best])
-
-
-def _bytes(hashes: list[str]) -> NDArray[np.uint8]:
-    """(hashes, 32) bytes."""
-    joined = bytes.fromhex("".join(hashes))
-    return np.frombuffer(joined, dtype=np.uint8).reshape(len(hashes), 32)
-
-
-def is_telling(patient: str) -> bool:
-    """Whether an id is hardly that of two persons: letters and digits, and not short."""
-    return len(patient) >= 6 and any(map(str.isdigit, patient)) and any(map(str.isalpha, patient))
+        return self.people.get(person_of(dataset, patient))

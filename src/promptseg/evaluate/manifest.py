@@ -114,7 +114,9 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
                 json.load(stream) if path.suffix.lower() == ".json" else [*csv.DictReader(stream)]
             )
     except (OSError, ValueError, RecursionError, csv.Error) as error:
-        raise InputError("a training manifest in CSV or JSON", f"{path} ({error})") from None
+        raise InputError(
+            "a training manifest in CSV or JSON", f"{path} ({error})", "see docs/datasets.md"
+        ) from None
     entries = said.get("images") if isinstance(said, dict) else said
     if not isinstance(entries, list) or not entries:
         raise InputError("a training manifest with rows", f"{path} without", "see docs/datasets.md")
@@ -147,5 +149,7 @@ def _row(entry: Any, number: int, path: Path) -> ManifestRow:
     hexadecimal = set("0123456789abcdef")
     for each in said.get("phash", "").split():
         if len(each) != _DIGITS or not set(each) <= hexadecimal:
-            raise InputError(f"a phash of {_DIGITS} hex digits", f"{where}: {each!r}")
+            raise InputError(
+                f"a phash of {_DIGITS} hex digits", f"{where}: {each!r}", "see docs/datasets.md"
+            )
     return ManifestRow(said.pop("dataset"), said.pop("case", ""), **said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,9 @@ from promptseg.errors import InputError
 from promptseg.evaluate.datasets.classes import Classes
 from promptseg.evaluate.datasets.dataset import CaseFiles, Dataset
 from promptseg.evaluate.datasets.description import Description
-from promptseg.evaluate.datasets.listing import natural, patient_of
+from promptseg.evaluate.datasets.listing import Missing, natural, no_cases
 from promptseg.evaluate.datasets.options import DatasetOptions
+from promptseg.evaluate.datasets.patients import patient_of
 from promptseg.evaluate.datasets.truth import read_truth
 from promptseg.formats import read
 from promptseg.image import Image, Kind, Segmentation
@@ -32,7 +34,7 @@ def case_of(
     annotated: tuple[int, ...] | None = None,
 ) -> CaseFiles:
     """A case with the patient it shows."""
-    patient = patient_of(name, patients, options)
+    patient = patient_of(name, patients, options, image)
     return CaseFiles(name, patient, image, tuple(truth), *readers, annotated)
 
 
@@ -44,7 +46,7 @@ def dataset_of(
     cases: list[CaseFiles],
     options: DatasetOptions,
     *,
-    missing: Iterable[tuple[str, str]] = (),
+    missing: Iterable[Missing] = (),
     notes: Iterable[str] = (),
 ) -> Dataset:
     """A dataset of at least one case, in natural order.
@@ -52,12 +54,12 @@ def dataset_of(
     Raises:
         InputError: no case, or two of one name.
     """
-    if not cases:
-        raise InputError("a dataset with at least one case", f"{root} without any")
-    names = [case.name for case in cases]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError("cases of different names", f"{root}: {twice[0]} twice", "rename one")
     missing = list(missing)
+    if not cases:
+        raise no_cases(root, missing)
+    counts = Counter(case.name for case in cases)
+    if twice := sorted(name for name, count in counts.items() if count > 1):
+        raise InputError("cases of different names", f"{root}: {twice[0]} twice", "rename one")
     notes = list(notes)
     if missing:
         notes.append(f"{len(missing)} incomplete cases left out")

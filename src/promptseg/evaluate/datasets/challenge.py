@@ -15,7 +15,7 @@ from promptseg.errors import GeometryError, InputError
 from promptseg.evaluate.datasets.build import case_of, dataset_of, modality_of
 from promptseg.evaluate.datasets.classes import Classes
 from promptseg.evaluate.datasets.dataset import CaseFiles, Dataset
-from promptseg.evaluate.datasets.description import modality_in, read_description
+from promptseg.evaluate.datasets.description import modality_named, read_description
 from promptseg.evaluate.datasets.listing import by_case
 from promptseg.evaluate.datasets.options import DatasetOptions
 from promptseg.evaluate.datasets.truth import objects_of_labels, truth_of
@@ -84,7 +84,7 @@ def _kind(path: Path) -> Kind:
 
 
 def _modality_of(path: Path) -> str:
-    return modality_in(path.stem.replace("_", " "))
+    return modality_named(path.stem)
 
 
 def _read_image(case: CaseFiles, modality: str) -> Image:
@@ -96,14 +96,20 @@ def _read_gts(case: CaseFiles, image: Image, classes: Classes) -> Segmentation:
     with np.load(case.image, allow_pickle=False) as archive:
         if "gts" not in archive:
             keys = ", ".join(archive.files)
-            raise InputError("an npz file with the key gts", f"{case.image} with {keys}")
+            raise InputError(
+                "an npz file with the key gts", f"{case.image} with {keys}", "get it again"
+            )
         labels = archive["gts"]
     if labels.shape != image.geometry.shape:
         raise GeometryError(
-            f"gts of the shape of imgs, {image.geometry.shape}", f"{case.image}: {labels.shape}"
+            f"gts of the shape of imgs, {image.geometry.shape}",
+            f"{case.image}: {labels.shape}",
+            "get it again",
         )
     if labels.dtype.kind not in "iub" or labels.min() < 0 or labels.max() > 65_535:
         raise InputError(
-            "gts of whole numbers from 0 to 65535", f"{case.image}: {labels.dtype}, other values"
+            "gts of whole numbers from 0 to 65535",
+            f"{case.image}: {labels.dtype}, other values",
+            "correct the labels",
         )
     return truth_of(objects_of_labels(labels.astype(np.uint16), classes, case.image), image)

@@ -26,16 +26,17 @@ from promptseg.evaluate.datasets.description import (
     Description,
     may_publish,
     modality_in,
+    modality_named,
     read_description,
     read_json,
 )
-from promptseg.evaluate.datasets.listing import shortened
+from promptseg.evaluate.datasets.listing import Missing, check_complete, shortened
 from promptseg.evaluate.datasets.options import DatasetOptions
 from promptseg.evaluate.datasets.outlines import check_outline, decode
 from promptseg.evaluate.datasets.truth import truth_of
 from promptseg.image import Image, Segmentation, bounding_region
 
-__all__ = ["open_dataset", "recognises"]
+__all__ = ["case_of_picture", "open_dataset", "recognises"]
 
 _KEYS = {"images", "annotations", "categories"}
 
@@ -64,11 +65,15 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
         categories = {int(c["id"]): str(c["name"]) for c in content["categories"]}
         pictures = {int(p["id"]): p for p in content["images"]}
         outlines, crowds = _by_picture(content["annotations"], pictures, categories, path)
-        named = {key: _name_of(str(picture["file_name"])) for key, picture in pictures.items()}
+        named = {
+            key: case_of_picture(str(picture["file_name"])) for key, picture in pictures.items()
+        }
         sizes = {key: (int(p["height"]), int(p["width"])) for key, p in pictures.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            "images, annotations and categories as COCO writes them", f"{path} ({error!r})"
+            "images, annotations and categories as COCO writes them",
+            f"{path} ({error!r})",
+            "correct it",
         ) from None
     if len(pictures) < len(content["images"]):
         raise InputError("images with different ids", str(path), "number them anew")
@@ -78,19 +83,15 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
     for key, picture in pictures.items():
         image = _picture_at(path, str(picture["file_name"]))
         if image is None:
-            missing.append((named[key], f"{picture['file_name']} is not there"))
+            what = f"{picture['file_name']} is not there"
+            missing.append(Missing(named[key], "image", what))
             continue
         readers = (
             reader,
             partial(_read, annotations=outlines[key], size=sizes[key], categories=categories),
         )
         cases.append(case_of(named[key], image, [path], readers, described.patients, options))
-    if missing and not options.keep_going:
-        raise InputError(
-            "the pictures that the annotations are for",
-            f"{path}: {shortened([what for _, what in missing])}",
-            "put them beside it or in images/, or leave these out with --keep-going",
-        )
+    check_complete(missing, path, options, "put the pictures beside the file or in images/")
     notes = ["every annotation is an object"]
     notes += [f"{crowds} crowd annotations left out"] if crowds else []
     return dataset_of(
@@ -157,11 +158,13 @@ def _by_picture(
         if not annotation.get("iscrowd"):
             found[annotation["image_id"]].append(annotation)
     if twice := [k for k, n in Counter(a["id"] for a in annotations).items() if n > 1]:
-        raise InputError("annotations with different ids", f"{path}: {twice[0]} twice")
+        raise InputError(
+            "annotations with different ids", f"{path}: {twice[0]} twice", "number them anew"
+        )
     return found, sum(bool(a.get("iscrowd")) for a in annotations)
 
 
-def _name_of(file_name: str) -> str:
+def case_of_picture(file_name: str) -> str:
     """Name of a case: the picture's, with its folders."""
     return "_".join(PurePosixPath(file_name).with_suffix("").parts)
 
@@ -196,9 +199,10 @@ def _described(root: Path, content: dict[str, Any], classes: Classes) -> Descrip
     title = str(info.get("description") or (root.name if root.is_dir() else root.stem))
     licence = ", ".join(names)
     facts = {"licence": licence, "image_licences": dict(enumerate(names))}
-    return Description(
-        title, modality_in(f"{title} {root.name}"), classes, licence, may_publish(facts)
-    )
+    modality = modality_in(title)
+    if modality == "unknown":
+        modality = modality_named(root.stem)
+    return Description(title, modality, classes, licence, may_publish(facts))
 
 
 def _files_at(root: Path) -> list[Path]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.evaluate.datasets.classes import Classes
+from promptseg.evaluate.datasets.files import files_of
+from promptseg.evaluate.datasets.listing import Missing
 from promptseg.image import Image, Kind, Segmentation
 
 __all__ = ["CaseFiles", "Dataset"]
@@ -71,7 +73,7 @@ class Dataset:
         root: its folder or file.
         licence: as the dataset states it; "" if it does not.
         may_publish_images: whether reports may show its images.
-        missing: cases that lack their image or their truth: (name, what is missing).
+        missing: cases that lack their image or their truth.
         notes: what the user should know of how it was read.
     """
 
@@ -85,7 +87,7 @@ class Dataset:
     root: Path
     licence: str = ""
     may_publish_images: bool = False
-    missing: list[tuple[str, str]] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -99,9 +101,8 @@ class Dataset:
         It says whether two runs saw the same dataset without reading it.
         """
         base = self.root if self.root.is_dir() else self.root.parent
-        files = {
-            f for case in self.cases for path in (case.image, *case.truth) for f in _under(path)
-        }
+        paths = {path for case in self.cases for path in (case.image, *case.truth)}
+        files = {file for path in paths for file in files_of(path)}
         digest = hashlib.sha256()
         for name, size in sorted((_relative(f, base), f.stat().st_size) for f in files):
             digest.update(f"{name}\t{size}\n".encode())
@@ -122,11 +123,6 @@ class Dataset:
             "may_publish_images": self.may_publish_images,
             "notes": list(self.notes),
         }
-
-
-def _under(path: Path) -> list[Path]:
-    """The file itself, or all files of a folder."""
-    return [f for f in path.rglob("*") if f.is_file()] if path.is_dir() else [path]
 
 
 def _relative(path: Path, base: Path) -> str:

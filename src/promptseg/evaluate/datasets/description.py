@@ -16,31 +16,32 @@ __all__ = [
     "is_open_licence",
     "may_publish",
     "modality_in",
+    "modality_named",
     "read_description",
     "read_json",
 ]
 
-_MODALITIES = (
-    (r"OCT|optical coherence", "OCT"),
-    (r"fundus", "fundus"),
-    (r"mammogra\w*|mammo|MG", "MG"),
-    (r"dermoscop\w*|dermatoscop\w*", "dermoscopy"),
-    (r"\w*(endo|colono|laryngo|broncho|cysto|laparo|gastro)scop\w*", "endoscopy"),
-    (r"histolog\w*|histopath\w*|patholog\w*|H&E|WSI", "pathology"),
-    (r"\w*microscop\w*|electron|[ST]?EM", "microscopy"),
-    (r"ultraso\w*|sonogra\w*|echocardiogra\w*|US", "US"),
-    (r"PET", "PET"),
-    (r"MRI?|T1\w*|T2\w*|FLAIR|DWI|ADC|cine", "MR"),
-    (r"CT|CBCT|CTA", "CT"),
-    (r"x-?ray|CXR|XR|radiogra\w*|DX", "XR"),
+_MODALITIES = (  # words, abbreviations: "US" is ultrasound, "contact us" is not
+    (r"optical[ _-]coherence", r"OCT", "OCT"),
+    (r"fundus", "", "fundus"),
+    (r"mammogra\w*|mammo", r"MG", "MG"),
+    (r"dermoscop\w*|dermatoscop\w*", "", "dermoscopy"),
+    (r"\w*(?:endo|colono|laryngo|broncho|cysto|laparo|gastro)scop\w*", "", "endoscopy"),
+    (r"histolog\w*|histopath\w*|patholog\w*", r"H&E|WSI", "pathology"),
+    (r"\w*microscop\w*|electron", r"[ST]?EM", "microscopy"),
+    (r"ultraso\w*|sonogra\w*|echocardiogra\w*", r"US", "US"),
+    (r"positron", r"PET", "PET"),
+    (r"mri|cine|magnetic", r"MR|T1\w*|T2\w*|FLAIR|DWI|ADC", "MR"),
+    (r"cbct|tomogra\w*", r"CT|CTA", "CT"),
+    (r"x-?ray|cxr|radiogra\w*", r"XR|DX", "XR"),
 )
 
 _OPEN = re.compile(
     r"\b(CC[ -]?0|CC[ -]?BY|public domain|MIT|Apache|BSD|creative commons attribution)\b", re.I
 )
 _DOUBT = re.compile(
-    r"\b(un\w+|NC|ND|non-?commercial\w*|no derivatives|not|no|from memory|recall|knowledge|"
-    r"registration|request|research only)\b",
+    r"\b(un\w+|NC|ND|non-?commercial\w*|no derivatives|not|no|from memory|second[ -]hand|recall|"
+    r"knowledge|registration|request|research only)\b",
     re.I,
 )
 
@@ -81,7 +82,7 @@ def read_description(folder: Path) -> Description:
     patients = content.get("patients", {})
     return Description(
         title=str(content.get("name", folder.name)),
-        modality=modality_in(str(said)) if said else modality_in(folder.name),
+        modality=modality_named(str(said) if said else folder.name),
         classes=Classes(_targets(content.get("targets", {}), path)),
         licence=str(licence),
         may_publish_images=may_publish(content),
@@ -103,16 +104,35 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError("a readable JSON file", f"{path} ({error})", "correct it") from None
     if not isinstance(content, dict):
-        raise InputError("a JSON object {...}", f"{path} with a {type(content).__name__}")
+        raise InputError(
+            "a JSON object {...}", f"{path} with a {type(content).__name__}", "correct it"
+        )
     return content
 
 
 def modality_in(text: str) -> str:
-    """The modality that some words name ("chest radiograph" -> "XR"); "unknown" if none does."""
-    for words, modality in _MODALITIES:
-        if re.search(rf"(?<![A-Za-z0-9])({words})(?![A-Za-z0-9])", text, re.I):
-            return modality
+    """The modality that some words name ("chest radiograph" -> "XR"); "unknown" if none does.
+
+    Abbreviations count in capitals alone, words in any.
+    """
+    for words, abbreviations, modality in _MODALITIES:
+        for known, flags in ((words, re.I), (abbreviations, 0)):
+            if known and re.search(rf"(?<![A-Za-z0-9])({known})(?![A-Za-z0-9])", text, flags):
+                return modality
     return "unknown"
+
+
+def modality_named(name: str) -> str:
+    """Like `modality_in`, of a name or label: its first word may be an abbreviation in small letters.
+
+    So `ct__lesions` is CT and `us_breast` ultrasound, but `contact_us` neither.
+    """
+    said = modality_in(name)
+    return said if said != "unknown" else modality_in(re.sub(r"^[A-Za-z0-9]+", _capital, name))
+
+
+def _capital(word: re.Match[str]) -> str:
+    return word[0].upper()
 
 
 def may_publish(content: dict[str, Any]) -> bool:

@@ -64,4 +64,6 @@ def size_on(segment: Segment, slice_index: int | None = None, axis: Axis = "z") 
 
 def _require_positive(count: int | None, what: str) -> None:
     if count is not None and count < 1:
-        raise InputError(f"a limit of at least 1 of the {what}", str(count))
+        raise InputError(
+            f"a limit of at least 1 of the {what}", str(count), f"correct --max-{what}"
+        )

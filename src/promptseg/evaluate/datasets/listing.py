@@ -1,10 +1,12 @@
-"""Names of cases: files by case, pairs of them, whom they show."""
+"""Names of cases: files by case, pairs of them, what they lack."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from promptseg.errors import InputError
 from promptseg.evaluate.datasets.options import DatasetOptions
@@ -12,26 +14,20 @@ from promptseg.formats import format_by_suffix
 from promptseg.image import Kind
 
 __all__ = [
+    "Missing",
     "SomePairs",
     "by_case",
     "case_name",
+    "check_complete",
     "is_image_file",
     "kind_of",
     "natural",
+    "no_cases",
     "paired",
-    "patient_of",
     "shortened",
 ]
 
 _PICTURES = frozenset({"png", "picture", "tiff"})
-_PATIENTS = (
-    r"(STS_\d+)",  # soft-tissue sarcoma
-    r"(patient_?\d+)",  # ACDC and many others: patient101_frame01
-    r"CT_Lesion_(\d+)_\d+_\d+_",  # DeepLesion
-    r"(TCGA-\w{2}-\w{4})",
-    r"(LIDC-IDRI-\d+)",
-    r"(sub-[A-Za-z0-9]+)",  # BIDS
-)
 _SHOWN = 5
 _HEADERS = {".img.gz": ".hdr.gz", ".img": ".hdr", ".brik.gz": ".head", ".brik": ".head"}
 
@@ -87,12 +83,30 @@ def by_case(folder: Path, files: Iterable[Path] | None = None) -> dict[str, Path
     return {name: found[name] for name in sorted(found, key=natural)}
 
 
+@dataclass(frozen=True)
+class Missing:
+    """A case that lacks its image or its labels; it unpacks to `case, what`, for messages.
+
+    Attributes:
+        case: its name.
+        kind: which of the two it lacks.
+        what: in words ("a.png has no labels").
+    """
+
+    case: str
+    kind: Literal["image", "labels"]
+    what: str
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self.case, self.what))
+
+
 class SomePairs(dict[str, tuple[Path, Path]]):
-    """Case -> (image, truth), with what lacks its other half in `missing`: (case, what)."""
+    """Case -> (image, truth), with what lacks its other half in `missing`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.missing: list[tuple[str, str]] = []
+        self.missing: list[Missing] = []
 
 
 def paired(
@@ -114,46 +128,56 @@ def paired(
         if name in truths:
             pairs[name] = (image, truths[name])
         else:
-            pairs.missing.append((name, f"{image.name} has no labels"))
-    pairs.missing += [(n, f"{t.name} has no image") for n, t in truths.items() if n not in images]
-    if pairs.missing and not options.keep_going:
+            pairs.missing.append(Missing(name, "labels", f"{image.name} has no labels"))
+    alone = {name: truth for name, truth in truths.items() if name not in images}
+    pairs.missing += [Missing(n, "image", f"{t.name} has no image") for n, t in alone.items()]
+    check_complete(pairs.missing, where, options)
+    if not pairs:
+        raise no_cases(where, pairs.missing)
+    return pairs
+
+
+def check_complete(
+    missing: Sequence[Missing], where: Path, options: DatasetOptions, do: str = "add them"
+) -> None:
+    """Refuse incomplete cases, unless they may be left out.
+
+    Args:
+        missing: what they lack.
+        where: the dataset, for the message.
+        options: `keep_going` leaves them out.
+        do: what else to do about it, for the message.
+
+    Raises:
+        InputError: there are some, named.
+    """
+    if missing and not options.keep_going:
         raise InputError(
             "an image and labels for every case",
-            f"{where}: {shortened([what for _, what in pairs.missing])}",
-            "add them, or leave these cases out with --keep-going",
+            f"{where}: {shortened([each.what for each in missing])}",
+            f"{do}, or leave these cases out with --keep-going",
         )
-    if not pairs:
-        raise InputError("a dataset with at least one case", f"{where} without any")
-    return pairs
+
+
+def no_cases(where: Path, missing: Sequence[Missing] = ()) -> InputError:
+    """The error of a dataset without a complete case: what it lacks, and what to do."""
+    if not missing:
+        return InputError(
+            "a dataset with at least one case",
+            f"{where} without any",
+            "put images and their labels there, or name another folder",
+        )
+    return InputError(
+        "a dataset with at least one case that has an image and labels",
+        f"{where}: {shortened([each.what for each in missing])}",
+        "put labels beside the images, named as docs/datasets.md says",
+    )
 
 
 def shortened(items: list[str]) -> str:
     """The first few of many, for messages."""
     rest = len(items) - _SHOWN
     return ", ".join(items[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def patient_of(name: str, patients: Mapping[str, str], options: DatasetOptions) -> str:
-    """Whom a case shows: by the pattern of the options, the dataset's table, or usual names.
-
-    Without any of them, every case is a patient of its own.
-
-    Raises:
-        InputError: a pattern that does not match the name.
-    """
-    if options.patient_pattern is not None:
-        match = re.search(options.patient_pattern, name)
-        if match is None or match[1] is None:
-            raise InputError(
-                "a patient pattern that matches every case",
-                f"{options.patient_pattern!r} for {name!r}",
-                "correct --patient-pattern",
-            )
-        return match[1]
-    if name in patients:
-        return patients[name]
-    found = (match[1] for rule in _PATIENTS if (match := re.search(rule, name, re.I)))
-    return next(found, name)
 
 
 def kind_of(image: Path) -> Kind:

@@ -81,7 +81,9 @@ def _listed(root: Path, entries: list[Any]) -> tuple[dict[str, Path], dict[str, 
     for entry in entries:
         if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
             raise InputError(
-                'training as [{"image": FILE, "label": FILE}]', f"{root / 'dataset.json'}: {entry}"
+                'training as [{"image": FILE, "label": FILE}]',
+                f"{root / 'dataset.json'}: {entry}",
+                "correct it",
             )
         paths = [_inside(root, str(entry[key])) for key in ("image", "label")]
         name = case_name(paths[0])
@@ -101,5 +103,7 @@ def _inside(root: Path, said: str) -> Path:
     """A path that a dataset.json names, which must not lead out of its folder."""
     path = (root / said).resolve()
     if not path.is_relative_to(root.resolve()):
-        raise InputError("files inside the dataset's folder", f"{said} in {root / 'dataset.json'}")
+        raise InputError(
+            "files inside the dataset's folder", f"{said} in {root / 'dataset.json'}", "correct it"
+        )
     return path

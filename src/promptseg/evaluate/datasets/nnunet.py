@@ -23,6 +23,7 @@ from promptseg.evaluate.datasets.description import (
     Description,
     may_publish,
     modality_in,
+    modality_named,
     read_json,
 )
 from promptseg.evaluate.datasets.listing import kind_of, paired
@@ -100,17 +101,29 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
 
 
 def channel_names(content: dict[str, Any]) -> list[str]:
-    """Names of the channels, in order: `channel_names` of v2, `modality` of v1 and MSD."""
+    """Names of the channels, in order: `channel_names` of v2, `modality` of v1 and MSD.
+
+    Raises:
+        InputError: channels that are not numbered.
+    """
     said = content.get("channel_names", content.get("modality", {}))
     if not isinstance(said, dict):
         return [str(said)] if said else []
-    return [str(name) for _, name in sorted(said.items(), key=lambda item: int(item[0]))]
+    try:
+        numbered = {int(number): str(name) for number, name in said.items()}
+    except (TypeError, ValueError):
+        raise InputError(
+            'channels numbered from 0, as {"0": "T1", "1": "T2"}',
+            f"{', '.join(map(str, said))} in dataset.json",
+            "correct it",
+        ) from None
+    return [numbered[number] for number in sorted(numbered)]
 
 
 def describe(root: Path, content: dict[str, Any], channel: str) -> Description:
     """What a `dataset.json` of nnU-Net or MSD says; `channel` is the name of the one to be read."""
-    words = (channel, str(content.get("name", "")), str(content.get("description", "")), root.name)
-    known = (modality_in(text) for text in words)
+    prose = (str(content.get("name", "")), str(content.get("description", "")))
+    known = (modality_named(channel), *map(modality_in, prose), modality_named(root.name))
     patients = content.get("patients", {})
     return Description(
         title=str(content.get("name", root.name)),

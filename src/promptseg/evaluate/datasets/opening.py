@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -69,22 +70,24 @@ def open_datasets(path: str | Path, options: DatasetOptions | None = None) -> li
     options = options or DatasetOptions()
     options.check()
     if not path.exists():
-        raise InputError("a dataset", f"{path}: no such file or folder")
+        raise InputError("a dataset", f"{path}: no such file or folder", "correct the path")
     if path.name == "dataset.json":
         path = path.parent
     try:
         found = list(_search(path.resolve(), options, _DEPTH if path.is_dir() else 0))
     except OSError as error:
         raise InputError(
-            "a folder that can be read", f"{error.filename} ({error.strerror})"
+            "a folder that can be read",
+            f"{error.filename} ({error.strerror})",
+            "give yourself the right to read it",
         ) from None
     if not found:
         known = "; ".join(layout.looks for layout in LAYOUTS)
         raise InputError(
             "a dataset in a known layout", f"{path} without one", f"known are: {known}"
         )
-    names = [dataset.name for dataset in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    counts = Counter(dataset.name for dataset in found)
+    if twice := sorted(name for name, count in counts.items() if count > 1):
         raise InputError(
             "datasets of different names", f"{path}: {twice[0]} twice", "rename one of the folders"
         )

@@ -38,16 +38,22 @@ class DatasetOptions:
             InputError: as the message says.
         """
         if self.channel < 0:
-            raise InputError("a channel counted from 0", str(self.channel))
+            raise InputError("a channel counted from 0", str(self.channel), "correct --channel")
         if self.dataset_modality is not None and self.dataset_modality not in MODALITIES:
-            raise InputError(f"a modality out of {', '.join(MODALITIES)}", self.dataset_modality)
+            raise InputError(
+                f"a modality out of {', '.join(MODALITIES)}",
+                self.dataset_modality,
+                "correct --dataset-modality",
+            )
         if self.patient_pattern is None:
             return
         try:
             groups = re.compile(self.patient_pattern).groups
         except re.error as error:
             raise InputError(
-                "a regular expression as patient pattern", f"{self.patient_pattern!r} ({error})"
+                "a regular expression as patient pattern",
+                f"{self.patient_pattern!r} ({error})",
+                "correct --patient-pattern",
             ) from None
         if groups != 1:
             raise InputError(

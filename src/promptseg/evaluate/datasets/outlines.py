@@ -28,16 +28,22 @@ def check_outline(outline: Any, size: tuple[int, int], where: str) -> None:
     if isinstance(outline, dict) and {"size", "counts"} <= set(outline):
         if list(outline["size"]) != [height, width]:
             raise InputError(
-                f"run lengths of {width} x {height} pixels", f"{where}: {outline['size'][::-1]}"
+                f"run lengths of {width} x {height} pixels",
+                f"{where}: {outline['size'][::-1]}",
+                "correct it",
             )
         runs = run_lengths(outline["counts"])
         if min(runs, default=0) < 0 or sum(runs) != height * width:
             raise InputError(
-                f"run lengths of {height * width} pixels", f"{where}: {sum(runs)} pixels"
+                f"run lengths of {height * width} pixels",
+                f"{where}: {sum(runs)} pixels",
+                "correct it",
             )
         return
     if not isinstance(outline, list) or not outline:
-        raise InputError("an annotation with an outline", f"{where} with none or a box alone")
+        raise InputError(
+            "an annotation with an outline", f"{where} with none or a box alone", "outline it"
+        )
     for polygon in outline:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
             raise InputError("polygons of 3 corners or more, x and y each", where, "correct it")

@@ -11,6 +11,7 @@ Outside of the braces `*`, `?`, `[...]` and `**/` mean what they mean in a shell
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -28,7 +29,7 @@ from promptseg.evaluate.datasets.build import (
 from promptseg.evaluate.datasets.classes import TruthSegment
 from promptseg.evaluate.datasets.dataset import CaseFiles, Dataset
 from promptseg.evaluate.datasets.description import Description, read_description, read_json
-from promptseg.evaluate.datasets.listing import kind_of, natural, shortened
+from promptseg.evaluate.datasets.listing import Missing, check_complete, kind_of, natural, no_cases
 from promptseg.evaluate.datasets.nnunet import channel_names, describe
 from promptseg.evaluate.datasets.options import DatasetOptions
 from promptseg.evaluate.datasets.truth import check_same_grid, on_grid, truth_of
@@ -72,20 +73,22 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
     if "{target" in images:
         raise InputError("{target} in label_files alone", f"{root}: {images}", "correct it")
     found = _images(root, images)
-    truths: dict[str, list[Found]] = {}
-    for file in find_files(root, labels):
-        truths.setdefault(_matching(file.names, found), []).append(file)
+    truths = _labels(root, labels, found)
     by_target = "{target" in labels
     cases, missing = [], []
     described = _described(root, content)
+    patients = {n: image.names["patient"] for n, image in found.items() if "patient" in image.names}
+    patients |= described.patients
     for name, image in found.items():
         files = sorted(truths.pop(name, []), key=lambda f: natural(f.path.name))
         if not files:
-            missing.append((name, f"{image.path.name} has no labels"))
+            missing.append(Missing(name, "labels", f"{image.path.name} has no labels"))
             continue
         if len(files) > 1 and not by_target:
             raise InputError(
-                "one label file per case", f"{root}: {files[0].path} and {files[1].path}"
+                "one label file per case",
+                f"{root}: {files[0].path} and {files[1].path}",
+                "narrow label_files in dataset.json",
             )
         truth_reader = (
             partial(_read_targets, targets=tuple(f.names["target"] for f in files))
@@ -93,20 +96,13 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
             else label_reader(described.classes)
         )
         readers = image_reader(modality_of(described, options)), truth_reader
-        patients = {**described.patients}
-        if "patient" in image.names:
-            patients.setdefault(name, image.names["patient"])
         paths = [f.path for f in files]
         cases.append(case_of(name, image.path, paths, readers, patients, options))
-    missing += [(f.path.name, f"{f.path.name} has no image") for fs in truths.values() for f in fs]
-    if missing and not options.keep_going:
-        raise InputError(
-            "an image and labels for every case",
-            f"{root}: {shortened([what for _, what in missing])}",
-            "correct the patterns in dataset.json, or leave these cases out with --keep-going",
-        )
+    lone = [file.path.name for files in truths.values() for file in files]
+    missing += [Missing(name, "image", f"{name} has no image") for name in lone]
+    check_complete(missing, root, options, "correct the patterns in dataset.json")
     if not cases:
-        raise InputError("a dataset with at least one case", f"{root} without any")
+        raise no_cases(root, missing)
     notes = ["every class has a file of its own"] if by_target else []
     kind = kind_of(cases[0].image)
     return dataset_of(
@@ -177,13 +173,16 @@ def _wild(part: str) -> str:
 
 
 def _images(root: Path, pattern: str) -> dict[str, Found]:
-    """Name of the case -> its image; a patient goes before cases that are not called after it."""
+    """Name of the case -> its image."""
     found: dict[str, Found] = {}
     for file in find_files(root, pattern):
-        case, patient = file.names["case"], file.names.get("patient", "")
-        name = case if case.startswith(patient) else f"{patient}_{case}"
+        name = _case_of(file.names)
         if name in found:
-            raise InputError("one image per case", f"{found[name].path} and {file.path}")
+            raise InputError(
+                "one image per case",
+                f"{found[name].path} and {file.path}",
+                "narrow image_files in dataset.json, or add {patient}",
+            )
         found[name] = file
     if not found:
         raise InputError(
@@ -192,14 +191,27 @@ def _images(root: Path, pattern: str) -> dict[str, Found]:
     return found
 
 
-def _matching(names: dict[str, str], images: dict[str, Found]) -> str:
-    """The case that a label file is of; a name no case has where there is none."""
+def _case_of(names: dict[str, str]) -> str:
+    """Name of a case; its patient goes before, unless it is called after the patient already.
+
+    `1/10.png` is "1_10": that 10 begins with 1 does not make it the patient's.
+    """
     case, patient = names["case"], names.get("patient", "")
-    name = case if case.startswith(patient) else f"{patient}_{case}"
-    if name in images or patient:
-        return name
-    same = [key for key, image in images.items() if image.names["case"] == case]
-    return same[0] if len(same) == 1 else name
+    named = re.match(rf"{re.escape(patient)}(?![A-Za-z0-9])", case)
+    return case if named or not patient else f"{patient}_{case}"
+
+
+def _labels(root: Path, pattern: str, images: dict[str, Found]) -> dict[str, list[Found]]:
+    """Case -> its label files; without a patient in the pattern, that of the only case so called."""
+    shared = Counter(image.names["case"] for image in images.values())
+    alone = {i.names["case"]: name for name, i in images.items() if shared[i.names["case"]] == 1}
+    found: dict[str, list[Found]] = {}
+    for file in find_files(root, pattern):
+        name = _case_of(file.names)
+        if name not in images and "patient" not in file.names:
+            name = alone.get(name, name)
+        found.setdefault(name, []).append(file)
+    return found
 
 
 def _described(root: Path, content: dict[str, object]) -> Description:

@@ -27,7 +27,7 @@ from promptseg.evaluate.datasets.build import case_of, dataset_of, image_reader,
 from promptseg.evaluate.datasets.classes import TruthSegment
 from promptseg.evaluate.datasets.dataset import CaseFiles, Dataset
 from promptseg.evaluate.datasets.description import read_description, read_json
-from promptseg.evaluate.datasets.listing import kind_of, shortened
+from promptseg.evaluate.datasets.listing import Missing, check_complete, kind_of, no_cases
 from promptseg.evaluate.datasets.options import DatasetOptions
 from promptseg.evaluate.datasets.patterns import find_files
 from promptseg.evaluate.datasets.truth import truth_of
@@ -84,19 +84,14 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
     for file in find_files(root, str(content["image_files"])):
         name = file.names["case"]
         if name not in rows:
-            missing.append((name, f"{file.path.name} has no row"))
+            missing.append(Missing(name, "labels", f"{file.path.name} has no row"))
             continue
         readers = reader, partial(_read, rows=tuple(rows.pop(name)), counting=counting)
         cases.append(case_of(name, file.path, [table], readers, described.patients, options))
-    missing += [(name, f"{name} has no picture") for name in rows]
-    if missing and not options.keep_going:
-        raise InputError(
-            "a picture and a row for every case",
-            f"{root}: {shortened([what for _, what in missing])}",
-            "add them, or leave these cases out with --keep-going",
-        )
+    missing += [Missing(name, "image", f"{name} has no picture") for name in rows]
+    check_complete(missing, root, options)
     if not cases:
-        raise InputError("a dataset with at least one case", f"{root} without any")
+        raise no_cases(root, missing)
     kind = kind_of(cases[0].image)
     notes = ["every row is an object"]
     return dataset_of(root, "rle", kind, described, cases, options, missing=missing, notes=notes)
@@ -113,17 +108,23 @@ def decode_runs(text: str, size: tuple[int, int], counting: Counting) -> NDArray
     Raises:
         ValueError: no pairs, or runs that lead out of the picture.
     """
-    numbers = np.array(text.split(), dtype=np.int64)
+    rows, columns = size
+    beyond = f"runs that lead out of {columns} x {rows} pixels"
+    try:
+        numbers = np.array(text.split(), dtype=np.int64)
+    except OverflowError:
+        raise ValueError(beyond) from None
     if len(numbers) % 2:
         raise ValueError(f"{len(numbers)} numbers, which are no pairs")
+    if len(numbers) and not 0 <= numbers.min() <= numbers.max() <= rows * columns:
+        raise ValueError(beyond)  # before they are summed, for sums may wrap around
     starts, lengths = numbers[::2], numbers[1::2]
     if counting.relative:
         starts = np.cumsum(starts) + np.concatenate([[0], np.cumsum(lengths)[:-1]])
     starts = starts - counting.first
     ends = starts + lengths
-    rows, columns = size
     if len(starts) and (starts.min() < 0 or lengths.min() < 1 or ends.max() > rows * columns):
-        raise ValueError(f"runs that lead out of {columns} x {rows} pixels")
+        raise ValueError(beyond)
     flat = np.zeros(rows * columns, dtype=np.bool_)
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         flat[start:end] = True
@@ -138,10 +139,12 @@ def _read(
     """The rows of one picture as its objects."""
     shape = image.geometry.shape
     if len(shape) != 2:
-        raise InputError("pictures where run lengths are", f"{case.image}: {image.kind}")
+        raise InputError(
+            "pictures where run lengths are", f"{case.image}: {image.kind}", "leave this case out"
+        )
     objects = []
     for label, (target, text) in enumerate(rows, 1):
-        if str(text).strip().lower() in _EMPTY:
+        if text.strip().lower() in _EMPTY:
             continue
         try:
             mask = decode_runs(text, (shape[0], shape[1]), counting)
@@ -174,7 +177,11 @@ def _counting(root: Path, said: Mapping[str, Any]) -> Counting:
         )
     counting = Counting(**{key: value for key, value in said.items() if key in known})
     if counting.order not in ("columns", "rows") or counting.first not in (0, 1):
-        raise InputError('order "columns" or "rows" and first 0 or 1', f"{root}: {counting}")
+        raise InputError(
+            'order "columns" or "rows" and first 0 or 1',
+            f"{root}: {counting}",
+            "correct dataset.json",
+        )
     return counting
 
 
@@ -194,8 +201,9 @@ def _rows(path: Path, said: Mapping[str, Any]) -> Iterator[dict[str, str]]:
                     f"{path}: {', '.join(lost)}",
                     "correct run_lengths in dataset.json",
                 )
-            yield from reader
+            for row in reader:  # a row that is cut short lacks its last cells
+                yield {str(name): str(value or "") for name, value in row.items()}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError("a CSV table of run lengths", f"{path} ({error})") from None
+        raise InputError("a CSV table of run lengths", f"{path} ({error})", "correct it") from None
     finally:
         csv.field_size_limit(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -163,7 +164,9 @@ def objects_of_instances(
         target = alone or _class_inside(labels, box, crop, classes)
         if target is None:
             raise InputError(
-                "instances that lie on one class of masks/ each", f"{where}: instance {number}"
+                "instances that lie on one class of masks/ each",
+                f"{where}: instance {number}",
+                "correct masks/",
             )
         name = f"{target} {number}"
         objects.append(TruthSegment(name, number, crop, box, target=target, instance=True))
@@ -218,8 +221,9 @@ def is_nameless(segment: Segment) -> bool:
 def _with_targets(found: list[Segment], classes: Classes) -> Iterable[TruthSegment]:
     """Objects of a file that names them, or leaves that to the dataset."""
     targets = [_target_in(segment, classes) for segment in found]
+    counts = Counter(targets)
     for segment, target in zip(found, targets, strict=True):
-        name = f"{target} {segment.label}" if targets.count(target) > 1 else target
+        name = f"{target} {segment.label}" if counts[target] > 1 else target
         yield TruthSegment(name, segment.label, segment.crop, segment.region, target=target)
 
 

@@ -17,7 +17,7 @@ from promptseg.evaluate.datasets.build import case_of, dataset_of, modality_of
 from promptseg.evaluate.datasets.classes import Classes
 from promptseg.evaluate.datasets.dataset import CaseFiles, Dataset
 from promptseg.evaluate.datasets.description import read_description
-from promptseg.evaluate.datasets.listing import by_case, shortened
+from promptseg.evaluate.datasets.listing import Missing, by_case, shortened
 from promptseg.evaluate.datasets.options import DatasetOptions
 from promptseg.evaluate.datasets.truth import (
     check_same_grid,
@@ -54,8 +54,12 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
         frames, masks = by_case(clip / "frames"), by_case(clip / "masks")
         if fault := _fault(frames, masks):
             if not options.keep_going:
-                raise InputError("frames with masks of the same names", f"{clip}: {fault}")
-            missing.append((clip.name, fault))
+                raise InputError(
+                    "frames with masks of the same names",
+                    f"{clip}: {fault}",
+                    "add them, or leave this clip out with --keep-going",
+                )
+            missing.append(Missing(clip.name, "labels" if frames else "image", fault))
             continue
         annotated = tuple(k for k, name in enumerate(frames) if name in masks)
         if len(annotated) < len(frames):
@@ -107,7 +111,11 @@ def _read_clip(case: CaseFiles, modality: str) -> Image:
     frames = [first.voxels, *(read(path).voxels for path in files[1:])]
     sizes = {frame.shape[:2] for frame in frames}
     if len(sizes) > 1 or first.kind != "picture":
-        raise GeometryError("frames that are pictures of one size", f"{case.image} with others")
+        raise GeometryError(
+            "frames that are pictures of one size",
+            f"{case.image} with others",
+            "leave this clip out",
+        )
     if any(frame.ndim == 3 for frame in frames):  # a gray frame of a colour clip is read as gray
         frames = [_coloured(frame) for frame in frames]
     voxels = np.stack(frames)

@@ -1,0 +1,45 @@
+"""What a part of a collection is made from: its files, and how its cases are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from promptseg.evaluate.datasets import CaseFiles
+from promptseg.evaluate.datasets.files import files_of
+
+__all__ = ["FileFacts", "facts_of_case", "facts_of_files"]
+
+FileFacts = tuple[str, int, int]
+"""Name, size, time of change."""
+
+
+def facts_of_files(cases: Iterable[CaseFiles]) -> dict[Path, FileFacts]:
+    """Every file of some cases, once: the annotations of COCO are of all of them. Missing ones are
+    passed over."""
+    found: dict[Path, FileFacts] = {}
+    for path in dict.fromkeys(path for case in cases for path in (case.image, *case.truth)):
+        with suppress(OSError):
+            for file in files_of(path):
+                facts = file.stat()
+                found[file] = (file.name, facts.st_size, facts.st_mtime_ns)
+    return found
+
+
+def facts_of_case(case: CaseFiles) -> list[Any]:
+    """What else is known of a case, with what its readers are bound to: modality, channel, classes,
+    annotations, how run lengths count."""
+    readers = [_said(case.image_reader), _said(case.truth_reader)]
+    return [case.name, case.patient, case.annotated, *readers]
+
+
+def _said(reader: Callable[..., Any]) -> str:
+    """A reader in words that are the same in every process."""
+    bound = ""
+    while isinstance(reader, partial):
+        bound += f" {reader.args!r} {sorted(reader.keywords.items())!r}"
+        reader = reader.func
+    return f"{reader.__module__}.{reader.__qualname__}{bound}"

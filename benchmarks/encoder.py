@@ -136,7 +136,7 @@ def _one(arguments: argparse.Namespace) -> dict[str, Any]:
 def _contender(arguments: argparse.Namespace, device: Any) -> tuple[Callable[[], Any], Any]:
     """Its encoder on the made picture, and its decoder of a box on an embedding."""
 
-    from promptseg.runtime.check import check_input
+    from promptseg.runtime.picture import check_input
 
     picture, box = check_input(256 if arguments.model == "lite-medsam" else 1024, device)
     name = arguments.one

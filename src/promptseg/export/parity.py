@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from promptseg.models.preprocess import Preprocessing
-from promptseg.runtime.check import check_picture
+from promptseg.runtime.picture import check_picture
 from promptseg.runtime.rewrite import FastSam
 
 __all__ = ["TOLERANCE", "Case", "Exported", "Parity", "Reference", "measure", "open_exported"]

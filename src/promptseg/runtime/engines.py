@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from promptseg.errors import PromptsegError
 from promptseg.runtime.machine import has_bfloat16
+from promptseg.runtime.rewrite.rounding import rounded
 
 __all__ = [
     "ENGINES",
@@ -49,7 +50,7 @@ class Part:
         name: "encoder" or "decoder".
         module: in evaluation mode; in its `keep_float32` it may name submodules that reduced precision
             would harm most.
-        example: inputs it can be called with.
+        example: inputs like those to come; of images, the made picture.
         free: axes of each input whose length may change from call to call.
         identity: hash of the weights; "" if they have none.
         inputs: names of the inputs.
@@ -68,6 +69,12 @@ class Part:
     def keep_float32(self) -> tuple[str, ...]:
         """Names of submodules to be kept in float32."""
         return tuple(getattr(self.module, "keep_float32", ()))
+
+    def in_weights_of(self, dtype: torch.dtype) -> Part:
+        """The same part with weights that a type of numbers can hold, where that needs care."""
+        if dtype != torch.bfloat16:
+            return self
+        return replace(self, module=rounded(self.module, self.example))
 
 
 class Engine(Protocol):
@@ -168,7 +175,7 @@ def engine_named(name: str) -> Engine:
 
 def _in_precision(part: Part, dtype: torch.dtype) -> Compiled:
     """The part under autocast, but for what it keeps in float32; float32 comes out."""
-    module = part.module
+    module = part.in_weights_of(dtype).module
     if dtype == torch.float32:
         return module
     device = next(module.parameters()).device.type

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenVINO", "export_ir"]
 
 # Part of every key. Raise it when the export gives another graph than before.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,9 @@ class OpenVINO:
         try:
             import openvino as ov
 
-            path = CompiledStore().get(self._facts(part), lambda folder: export_ir(part, folder))
+            path = CompiledStore().get(
+                self._facts(part), lambda folder: export_ir(part.in_weights_of(self.dtype), folder)
+            )
             compiled = ov.Core().compile_model(
                 ov.Core().read_model(path), "CPU", self._properties(threads, streams)
             )
@@ -72,6 +74,7 @@ class OpenVINO:
             "engine": f"openvino {version_of('openvino')}",
             "part": part.name,
             "weights": part.identity,
+            "for": str(self.dtype),
             "shapes": [list(x.shape) for x in part.example],
             "free": [list(axes) for axes in part.free],
             "keep_float32": list(part.keep_float32),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from promptseg.runtime.engines import Compiled, Engine, Part
+from promptseg.runtime.picture import check_input
 from promptseg.runtime.rewrite import FastSam
 from promptseg.runtime.rewrite.sam import asked_for
 
@@ -98,7 +99,7 @@ def parts_of(network: FastSam, identity: str = "") -> dict[str, Part]:
     """The parts that engines run, by name."""
     device = next(network.parameters()).device
     size = network.image_encoder.img_size
-    slices = torch.zeros(1, 3, size, size, device=device)
+    slices, _ = check_input(size, device)
     prompts = network.prompt_encoder
     channels, grid = prompts.channels, prompts.grid
     image = torch.zeros(1, channels, grid, grid, device=device)

@@ -37,7 +37,7 @@ log = logging.getLogger("promptseg")
 
 # Part of every key. Raise it when an encoder or a preprocessing gives other numbers than before: files
 # that were written until then are not used any more.
-_VERSION = 1
+_VERSION = 2
 
 _ENDING = ".embedding.safetensors"
 _OURS = re.compile(r"[0-9a-f]{64}\.embedding\.safetensors")

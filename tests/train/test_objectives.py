@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -15,14 +14,6 @@ from promptseg.train.objectives import PRESETS, Algorithm1, Objective, Uniforms
 from promptseg.train.objectives.prompts import Prompts, draw_pixel, near
 from train.tiny import SIDE, random_batch, tiny_sam
 from train.transcription import algorithm_1
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def losses_of(objective, seed=0, side=32, semantic=None, sam=None):

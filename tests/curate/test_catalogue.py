@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ from promptseg.evaluate.datasets.opening import LAYOUTS
 from promptseg.evaluate.datasets.patterns import find_files
 from promptseg.image import MODALITIES
 
-REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference" / "medsam_datasets.csv"
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+DATA = Path(os.environ.get("PROMPTSEG_DATA", SHARED / "data"))
+REFERENCE = DATA.parent / "reference" / "medsam_datasets.csv"
 FACTS = ("dataset", "modality", "targets", "count", "unit", "split", "link")
 
 

@@ -177,6 +177,13 @@ def test_low_rank_updates_merge_into_the_attention_alone(options):
         assert torch.linalg.matrix_rank(best[name] - before[name], rtol=1e-3) <= 2
 
 
+def test_options_that_change_nothing_are_named(options, caplog, tmp_path):
+    train(options(updates=1, trains="decoder", activation_checkpointing=True))
+    assert "--activation-checkpointing changes nothing" in caplog.text
+    train(options(output=tmp_path / "other", updates=1, embeddings=tmp_path / "kept"))
+    assert "--embeddings changes nothing" in caplog.text
+
+
 def test_embeddings_of_a_frozen_encoder_are_made_once(options, monkeypatch):
     encoded = []
     real = Sam.encode

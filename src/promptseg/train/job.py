@@ -289,7 +289,15 @@ def _kept(
     processes: Processes,
 ) -> KeptEmbeddings | None:
     """Embeddings to train on, where they stay the same."""
-    if encoder_learns(learner.sam) or not options.keep_embeddings or options.augment:
+    keeps = not encoder_learns(learner.sam) and options.keep_embeddings and not options.augment
+    idle = {"--embeddings": options.embeddings is not None} if not keeps else {}
+    if keeps:
+        idle["--activation-checkpointing"] = options.activation_checkpointing
+        idle["--train-batch-norm"] = options.train_batch_norm
+    for name in (name for name, given in idle.items() if given and processes.leads):
+        why = "the encoder is not run" if keeps else "no embeddings are kept"
+        log.warning("%s changes nothing here: %s", name, why)
+    if not keeps:
         return None
     predictor = load_predictor(start, start.file, processes, options.engine)
     folder = options.embeddings or options.output / "embeddings"

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from promptseg import assets
-from promptseg._version import __version__
 from promptseg.errors import OutputError, PromptsegError
 from promptseg.formats.files import atomic_path
-from promptseg.models.cards import AUTO, CARDS
 from promptseg.models.checkpoint import read_checkpoint
 from promptseg.progress import step_progress
 from promptseg.runtime import choose_device, set_threads
@@ -27,10 +22,9 @@ from promptseg.train.kept import KeptEmbeddings, keep_embeddings
 from promptseg.train.logs import open_logs, require_packages
 from promptseg.train.loop import Loop, TrainingError
 from promptseg.train.options import TrainOptions
+from promptseg.train.outcome import SEMANTIC, finish
 from promptseg.train.parts import encoder_learns
 from promptseg.train.processes import Processes, joined
-from promptseg.train.release import data_facts, release
-from promptseg.train.report import write_report
 from promptseg.train.samples import TrainingImages
 from promptseg.train.setting import (
     Learner,
@@ -49,11 +43,10 @@ __all__ = ["train", "training_images"]
 log = logging.getLogger("promptseg")
 
 _STATE = "last.pt"
-_SEMANTIC = "best_semantic.safetensors"
 _OPTIONS = "options.json"
 _SCHEMA = "promptseg training options 1"
 _OURS = (
-    *(_STATE, _OPTIONS, "best.safetensors", _SEMANTIC, "candidate.safetensors", "bad_batch.pt"),
+    *(_STATE, _OPTIONS, "best.safetensors", SEMANTIC, "candidate.safetensors", "bad_batch.pt"),
     *("baseline.npz", "tuned.npz", "train.csv", "validation.csv", "mlflow_run"),
     *("model.pth", "model.safetensors", "semantic.safetensors", "card.json", "card.md"),
     *("report.md", "report.json", "curves.png"),
@@ -98,7 +91,7 @@ def train(options: TrainOptions) -> int:
             return 130
         tuned = _tuned(start, parts, options, processes)
         if processes.leads:
-            _finish(start, learner, parts, options, progress, (baseline, tuned))
+            finish(start, learner, parts, options, progress, (baseline, tuned))
         processes.wait()
     return 0
 
@@ -316,75 +309,6 @@ def _require_change(start: StartingWeights, file: Path) -> None:
             f"{file}, equal to the starting weights",
             "raise --learning-rate, or train other parts",
         )
-
-
-def _finish(
-    start: StartingWeights,
-    learner: Learner,
-    parts: Parts,
-    options: TrainOptions,
-    progress: Progress,
-    measured: tuple[Validation, Validation],
-) -> None:
-    """The report, the card and the files to keep."""
-    folder = options.output
-    strategy = learner.strategy
-    asks = strategy.objective.asks()
-    used = {"train": parts.train, "validation": parts.validation, "report": parts.report}
-    data = data_facts(parts.collection, used)
-    facts = {
-        "name": _name(start, options),
-        "strategy": {"preset": options.preset, **asdict(strategy)},
-        "licence": _licence(start, data),
-        "base_weights_sha256": start.sha256,
-        "data": data,
-        "options": _public(start, options),
-        "updates": progress.updates,
-        "best_update": progress.best_update,
-        "seconds": round(progress.seconds, 1),
-        "tensors_trained": len(learner.parameters),
-        "parameters_trained": sum(p.numel() for p in learner.parameters.values()),
-        "reported_on": "the test part" if parts.held_out else "the validation part",
-        "versions": {"promptseg": __version__, "torch": torch.__version__},
-    }
-    told = {k: v for k, v in facts.items() if k != "data"}  # which is on the card
-    verdict = write_report(folder, *measured, told, asks, folder)
-    semantic = folder / _SEMANTIC
-    card = release(
-        read_checkpoint(folder / "best.safetensors"),
-        start.card,
-        facts,
-        folder,
-        asks=asks,
-        verdict=verdict,
-        semantic=load_file(semantic) if semantic.exists() else None,
-    )
-    if options.json:
-        print(json.dumps(verdict.to_json(), indent=2))
-    elif not options.quiet:
-        for line in (f"{verdict.outcome}:", *verdict.reasons):
-            print(line)
-        print(f"report   {folder / 'report.md'}")
-        print(f"weights  {folder / 'model.safetensors'} ({card.name})")
-
-
-def _name(start: StartingWeights, options: TrainOptions) -> str:
-    """What the new model is called: as its folder, where that can be a name."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", options.output.resolve().name).strip("-._")[:64]
-    return name if name and name not in (*CARDS, AUTO) else f"{start.card.name}-{options.preset}"
-
-
-def _public(start: StartingWeights, options: TrainOptions) -> dict[str, Any]:
-    """The options without places on this machine."""
-    said = {k: v for k, v in asdict(options).items() if not isinstance(v, Path)}
-    return {**said, "model": start.card.name}
-
-
-def _licence(start: StartingWeights, data: dict[str, Any]) -> str:
-    closed = [name for name, entry in data["datasets"].items() if not entry["open"]]
-    if not closed:
-        return start.card.licence
-    return f"{start.card.licence} (base); {len(closed)} datasets of its training are not open"
 
 
 def _precision(options: TrainOptions, processes: Processes) -> torch.dtype:

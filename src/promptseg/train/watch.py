@@ -17,6 +17,7 @@ from promptseg.segment.predictor import Predictor
 from promptseg.train.comparison import needed_for
 from promptseg.train.logs import Log
 from promptseg.train.options import TrainOptions
+from promptseg.train.outcome import SEMANTIC
 from promptseg.train.processes import Processes
 from promptseg.train.setting import Learner, Parts, StartingWeights
 from promptseg.train.state import Progress, save_state
@@ -143,7 +144,7 @@ class Watch:
             if self.processes.leads:
                 candidate.replace(self.best)
                 if semantic is not None:
-                    write_tensors(self.folder / "best_semantic.safetensors", semantic)
+                    write_tensors(self.folder / SEMANTIC, semantic)
         if self.processes.leads:
             candidate.unlink(missing_ok=True)
         self.save()

@@ -1,0 +1,108 @@
+"""The end of a training: the report, the card, the files to keep, and what the user is told."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from promptseg._version import __version__
+from promptseg.models.cards import AUTO, CARDS
+from promptseg.models.checkpoint import read_checkpoint
+from promptseg.train.options import TrainOptions
+from promptseg.train.release import data_facts, release
+from promptseg.train.report import write_report
+from promptseg.train.setting import Learner, Parts, StartingWeights
+from promptseg.train.state import Progress
+from promptseg.train.validate import Validation
+
+__all__ = ["SEMANTIC", "finish"]
+
+SEMANTIC = "best_semantic.safetensors"
+"""The joint decoder that goes with the best weights."""
+
+
+def finish(
+    start: StartingWeights,
+    learner: Learner,
+    parts: Parts,
+    options: TrainOptions,
+    progress: Progress,
+    measured: tuple[Validation, Validation],
+) -> None:
+    """Judge the best weights, and write the report, the card and the files to keep.
+
+    Args:
+        start: the model that was trained.
+        learner: how it learnt.
+        parts: the data.
+        options: of the training.
+        progress: how far it came.
+        measured: the starting weights and the best ones on the samples of the report.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    folder = options.output
+    strategy = learner.strategy
+    asks = strategy.objective.asks()
+    used = {"train": parts.train, "validation": parts.validation, "report": parts.report}
+    data = data_facts(parts.collection, used)
+    facts = {
+        "name": _name(start, options),
+        "strategy": {"preset": options.preset, **asdict(strategy)},
+        "licence": _licence(start, data),
+        "base_weights_sha256": start.sha256,
+        "data": data,
+        "options": _public(start, options),
+        "updates": progress.updates,
+        "best_update": progress.best_update,
+        "seconds": round(progress.seconds, 1),
+        "tensors_trained": len(learner.parameters),
+        "parameters_trained": sum(p.numel() for p in learner.parameters.values()),
+        "reported_on": "the test part" if parts.held_out else "the validation part",
+        "versions": {"promptseg": __version__, "torch": torch.__version__},
+    }
+    told = {k: v for k, v in facts.items() if k != "data"}  # which is on the card
+    verdict = write_report(folder, *measured, told, asks, folder)
+    semantic = folder / SEMANTIC
+    card = release(
+        read_checkpoint(folder / "best.safetensors"),
+        start.card,
+        facts,
+        folder,
+        asks=asks,
+        verdict=verdict,
+        semantic=load_file(semantic) if semantic.exists() else None,
+    )
+    if options.json:
+        print(json.dumps(verdict.to_json(), indent=2))
+    elif not options.quiet:
+        for line in (f"{verdict.outcome}:", *verdict.reasons):
+            print(line)
+        print(f"report   {folder / 'report.md'}")
+        print(f"weights  {folder / 'model.safetensors'} ({card.name})")
+
+
+def _name(start: StartingWeights, options: TrainOptions) -> str:
+    """What the new model is called: as its folder, where that can be a name."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", options.output.resolve().name).strip("-._")[:64]
+    return name if name and name not in (*CARDS, AUTO) else f"{start.card.name}-{options.preset}"
+
+
+def _public(start: StartingWeights, options: TrainOptions) -> dict[str, Any]:
+    """The options without places on this machine."""
+    said = {k: v for k, v in asdict(options).items() if not isinstance(v, Path)}
+    return {**said, "model": start.card.name}
+
+
+def _licence(start: StartingWeights, data: dict[str, Any]) -> str:
+    closed = [name for name, entry in data["datasets"].items() if not entry["open"]]
+    if not closed:
+        return start.card.licence
+    return f"{start.card.licence} (base); {len(closed)} datasets of its training are not open"

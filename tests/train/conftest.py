@@ -32,15 +32,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The checkpoint of a tiny model, which promptseg takes for one of its own."""
-    for name in list(CARDS):
-        monkeypatch.delitem(CARDS, name)
-    monkeypatch.setitem(CARDS, "tiny", TINY)
+def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """The checkpoint of a tiny model, which promptseg takes for the only one of its own."""
+    before = dict(CARDS)
+    CARDS.clear()
+    CARDS["tiny"] = TINY
     monkeypatch.setattr(builders, "build_tiny", build_tiny, raising=False)
     path = tmp_path / "start.pth"
     torch.save(build_tiny().state_dict(), path)
-    return path
+    yield path
+    CARDS.clear()
+    CARDS.update(before)  # in their order, which decides between equals
 
 
 @pytest.fixture

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from promptseg import assets
 from promptseg.errors import ModelError
-from promptseg.models.cards import CARDS, FINETUNED, ModelCard, finetuned_card
+from promptseg.models.cards import (
+    CARDS,
+    FINETUNED,
+    ModelCard,
+    find_card,
+    finetuned_card,
+    model_file,
+)
 from promptseg.models.sam import Sam
 from promptseg.models.sam import build as builders
 
@@ -23,6 +30,7 @@ __all__ = [
     "UNUSED",
     "build_network",
     "identify",
+    "open_checkpoint",
     "read_checkpoint",
     "require_architecture",
 ]
@@ -35,6 +43,28 @@ _LARGEST_CARD = 8 << 20  # bytes
 _WRAPPERS = ("model", "model_state", "state_dict")
 _PREFIXES = ("module.", "sam.")
 UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")  # MobileSAM's ImageNet classifier
+
+
+def open_checkpoint(
+    model: str | Path, quiet: bool = True
+) -> tuple[ModelCard, Path, dict[str, Tensor]]:
+    """The user's choice of a model: what it is, its file and the tensors in there.
+
+    Args:
+        model: NAME (its weights fetched if need be), FILE, or NAME=FILE; auto is settled before.
+        quiet: no progress bar while weights are fetched.
+
+    Raises:
+        ModelError: unknown name, or a checkpoint that cannot be used.
+        AssetError: the weights cannot be obtained or do not verify.
+    """
+    name, file = model_file(model)
+    card = find_card(name) if name else None
+    if file is None:
+        card = card or find_card(str(model))
+        file = assets.fetch(card.weights, quiet)
+    tensors = read_checkpoint(file)
+    return card or identify(tensors, file), file, tensors
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:

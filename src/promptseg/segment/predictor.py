@@ -14,8 +14,8 @@ from torch import Tensor
 
 from promptseg import assets
 from promptseg.errors import UnsupportedPromptError
-from promptseg.models.cards import ModelCard, find_card, model_file, models_that_take
-from promptseg.models.checkpoint import build_network, identify, read_checkpoint
+from promptseg.models.cards import ModelCard, models_that_take
+from promptseg.models.checkpoint import build_network, open_checkpoint
 from promptseg.models.choose import Choice
 from promptseg.models.preprocess import Frame
 from promptseg.models.sam import Sam
@@ -139,14 +139,8 @@ class Predictor:
             ModelError: unknown name, or a checkpoint that cannot be used.
             AssetError: the weights cannot be obtained or do not verify.
         """
-        name, file = model_file(model)
         chosen, engine = choose_device(device), wanted_engine(engine)
-        card = find_card(name) if name else None
-        if file is None:
-            card = card or find_card(str(model))  # auto is settled before; see `segmenter.load`
-            file = assets.fetch(card.weights, quiet)
-        tensors = read_checkpoint(file)
-        card = card or identify(tensors, file)
+        card, file, tensors = open_checkpoint(model, quiet)
         return cls(card, build_network(card, tensors, file), chosen, file, engine)
 
     @property

@@ -39,7 +39,7 @@ from promptseg.train.card_page import card_page
 from promptseg.train.comparison import TOLERATED, needed_for
 from promptseg.train.verdict import Verdict
 
-__all__ = ["data_facts", "plain", "release", "trained_prompts"]
+__all__ = ["data_facts", "plain", "release", "trained_prompts", "write_safetensors"]
 
 # MobileSAM's code wants the ImageNet classifier that its file carries and nothing uses
 _CLASSIFIER = {
@@ -97,9 +97,9 @@ def release(
     torch.save(tensors, stream)
     with atomic_path(folder / "model.pth") as path:
         path.write_bytes(stream.getbuffer())
-    _write_safetensors(folder / "model.safetensors", tensors, metadata)
+    write_safetensors(folder / "model.safetensors", tensors, metadata)
     if decoder is not None:
-        _write_safetensors(folder / "semantic.safetensors", decoder, metadata)
+        write_safetensors(folder / "semantic.safetensors", decoder, metadata)
         written.append("semantic.safetensors")
     card["files"] = {
         name: {"size": (folder / name).stat().st_size, "sha256": assets.sha256_of(folder / name)}
@@ -271,7 +271,12 @@ def _storable(tensors: Mapping[str, Tensor], half: bool) -> dict[str, Tensor]:
     return stored
 
 
-def _write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        OutputError: the disk is full, or the folder cannot be written.
+    """
     from safetensors.torch import save
 
     content = save(tensors, metadata)

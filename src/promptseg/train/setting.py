@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from promptseg import assets
 from promptseg.curate.collection import Collection, Sample
 from promptseg.errors import InputError
-from promptseg.models.cards import ModelCard, find_card, model_file
-from promptseg.models.checkpoint import build_network, identify, read_checkpoint
+from promptseg.models.cards import ModelCard
+from promptseg.models.checkpoint import build_network, open_checkpoint
 from promptseg.models.heads.lora import merged_state
 from promptseg.models.heads.unetr import UnetrDecoder
 from promptseg.models.sam import Sam
@@ -108,13 +108,7 @@ class StartingWeights:
             ModelError: unknown name, or a checkpoint that cannot be used.
             AssetError: the weights cannot be obtained.
         """
-        name, file = model_file(model)
-        card = find_card(name) if name else None
-        if file is None:
-            card = card or find_card(model)
-            file = assets.fetch(card.weights, quiet)
-        tensors = read_checkpoint(file)
-        card = card or identify(tensors, file)
+        card, file, tensors = open_checkpoint(model, quiet)
         return cls(card, file, tensors, assets.sha256_of(file))
 
     def network(self) -> Sam:
@@ -214,7 +208,7 @@ class Learner:
         )
         whole = options.epochs * schedule.per_epoch
         updates = whole if options.updates is None else min(whole, options.updates)
-        return Schedule(**{**vars(schedule), "updates": updates})
+        return replace(schedule, updates=updates)
 
 
 def worker_count(options: TrainOptions) -> int:

@@ -8,10 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import Tensor
-
 from promptseg.errors import InputError
-from promptseg.formats.files import atomic_path
 from promptseg.models.checkpoint import build_network, read_checkpoint
 from promptseg.segment.predictor import Predictor
 from promptseg.train.comparison import needed_for
@@ -19,6 +16,7 @@ from promptseg.train.logs import Log
 from promptseg.train.options import TrainOptions
 from promptseg.train.outcome import SEMANTIC
 from promptseg.train.processes import Processes
+from promptseg.train.release import write_safetensors
 from promptseg.train.setting import Learner, Parts, StartingWeights
 from promptseg.train.state import Progress, save_state
 from promptseg.train.validate import Validation, validate
@@ -130,7 +128,7 @@ class Watch:
         candidate = self.folder / "candidate.safetensors"
         sam, semantic = self.learner.weights()
         if self.processes.leads:
-            write_tensors(candidate, sam)
+            write_safetensors(candidate, sam, {})
         self.processes.wait()
         found = self._measured(candidate)
         objective = self.learner.strategy.objective
@@ -144,7 +142,7 @@ class Watch:
             if self.processes.leads:
                 candidate.replace(self.best)
                 if semantic is not None:
-                    write_tensors(self.folder / SEMANTIC, semantic)
+                    write_safetensors(self.folder / SEMANTIC, semantic, {})
         if self.processes.leads:
             candidate.unlink(missing_ok=True)
         self.save()
@@ -186,20 +184,3 @@ def load_predictor(
     """The model that is trained, with the weights of a file."""
     network = build_network(start.card, read_checkpoint(file), file)
     return Predictor(start.card, network, processes.device, file, engine)
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a safetensors file, whole or not at all.
-
-    Raises:
-        OutputError: no space, or no right to.
-    """
-    from safetensors.torch import save_file
-
-    with atomic_path(path) as temporary:
-        try:
-            save_file(tensors, temporary)
-        except Exception as error:  # its own kind of error hides the system's
-            if "No space" in str(error):
-                raise OSError(28, str(error)) from error
-            raise

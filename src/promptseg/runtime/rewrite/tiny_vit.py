@@ -5,12 +5,14 @@
 - Layer normalisation keeps no scale and shift: the linear layer after it takes them in.
 - Of the attention's biases, that of the keys adds the same to all scores of a query and is dropped;
   that of the values passes through the attention, whose weights sum to 1, into the projection. What is
-  left of a padded token is 0, so tokens are projected before the grid is padded, not after.
-- Tokens lie in a matrix (tokens, channels); windows are cut out and put back by one copy each.
+  left of a padded token is 0, so the grid is never padded: in the windows that its edge cuts, one key
+  stands for all tokens beyond.
+- Tokens lie in a matrix (tokens, channels); windows are taken from it and put back by one copy each.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 
 import torch
@@ -29,7 +31,9 @@ from promptseg.models.sam.tiny_vit import (
     TinyViTBlock,
     WindowAttention,
 )
+from promptseg.runtime.rewrite.neck import FastNeck
 from promptseg.runtime.rewrite.ops import Depthwise, Linear, Pointwise, after_norm
+from promptseg.runtime.rewrite.windows import Group, places, rows_of, windows_of
 
 __all__ = ["FastTinyViT"]
 
@@ -119,10 +123,18 @@ class FastMBConv(nn.Module):
 
 
 class FastPatchMerging(nn.Module):
-    """Between stages."""
+    """Between stages.
+
+    Args:
+        merging: the step it takes its weights from.
+
+    Attributes:
+        stride: pixels on the way in for one on the way out.
+    """
 
     def __init__(self, merging: PatchMerging) -> None:
         super().__init__()
+        self.stride = merging.conv2.c.stride[0]
         self.widen = Pointwise(_folded(merging.conv1), gelu=True)
         self.depthwise = Depthwise(_folded(merging.conv2), gelu=True)
         self.mix = Pointwise(_folded(merging.conv3))
@@ -134,42 +146,73 @@ class FastPatchMerging(nn.Module):
 
 
 class FastWindowAttention(nn.Module):
-    """Attention inside windows."""
+    """Attention inside windows.
 
-    def __init__(self, attention: WindowAttention, window: int) -> None:
+    Args:
+        attention: the layer it takes its weights from.
+        groups: the windows.
+    """
+
+    def __init__(self, attention: WindowAttention, groups: Sequence[Group]) -> None:
         super().__init__()
-        self.heads, self.window, self.eps = attention.heads, window, attention.norm.eps
+        self.heads, self.eps = attention.heads, attention.norm.eps
         self.dim = dim = attention.proj.in_features
         self.width = dim // self.heads
         weight, bias = after_norm(attention.norm, attention.qkv)
         q, k, v = weight.view(self.heads, 3, self.width, dim).unbind(1)
         for_q, _, for_v = (b.flatten() for b in bias.view(self.heads, 3, self.width).unbind(1))
         scale = self.width**-0.5
-        self.qkv = Linear(
-            torch.cat([(q * scale).flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)]),
-            torch.cat([for_q * scale, torch.zeros_like(for_q), torch.zeros_like(for_v)]),
-        )
+        empty = torch.zeros(self.width, dim)  # the row of zeros that stands for no token
+        weight = torch.cat([(q * scale).flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), empty])
+        self.qkv = Linear(weight, F.pad(for_q * scale, (0, len(weight) - len(for_q))))
         projection = attention.proj.weight.detach()
         self.proj = Linear(projection, attention.proj.bias.detach() + projection @ for_v)
-        offsets = attention.attention_biases[:, attention.attention_bias_idxs]
-        self.register_buffer("bias", offsets.detach()[None].clone())
-        self.bias: Tensor
+        offsets = attention.attention_biases[:, attention.attention_bias_idxs].detach()
+        self.groups = nn.ModuleList(WindowGroup(group, offsets) for group in groups)
+        self.register_buffer("places", places([g.queries for g in groups], self.heads))
+        self.places: Tensor
 
-    def forward(self, x: Tensor, rows: int, columns: int) -> Tensor:
-        """(B * rows * columns, dim) tokens -> the tokens with what they attended to."""
-        n, heads, width = self.window, self.heads, self.width
-        down, across = -(-rows // n), -(-columns // n)
+    def forward(self, x: Tensor) -> Tensor:
+        """(B * tokens, dim) -> the tokens with what they attended to."""
         qkv = self.qkv(F.layer_norm(x, (self.dim,), eps=self.eps))
-        qkv = qkv.view(-1, rows, columns, 3, heads, width)
-        if (missing := (down * n - rows, across * n - columns)) != (0, 0):
-            qkv = F.pad(qkv, (0, 0, 0, 0, 0, 0, 0, missing[1], 0, missing[0]))
-        windows = qkv.view(-1, n, across, n, 3, heads, width).permute(4, 0, 2, 5, 1, 3, 6)
-        q, k, v = windows.reshape(3, -1, heads, n * n, width).unbind(0)
-        y = torch.softmax(q @ k.transpose(-1, -2) + self.bias, -1) @ v
-        y = y.view(-1, across, heads, n, n, width).permute(0, 3, 1, 4, 2, 5)
-        y = y.reshape(-1, down * n, across * n, self.dim)[:, :rows, :columns]
-        out: Tensor = self.proj(y.reshape(-1, self.dim), x)
+        table = qkv.view(-1, len(self.places) // self.heads * (3 * self.heads + 1), self.width)
+        y = torch.cat([group(table) for group in self.groups], dim=1)
+        out: Tensor = self.proj(y.index_select(1, self.places).view(-1, self.dim), x)
         return out
+
+
+class WindowGroup(nn.Module):
+    """The windows of a group attend to themselves.
+
+    Args:
+        group: the windows.
+        offsets: (heads, window * window, window * window) bias of queries and keys.
+    """
+
+    def __init__(self, group: Group, offsets: Tensor) -> None:
+        super().__init__()
+        heads = len(offsets)
+        bias = group.bias(offsets)
+        keys = F.pad(group.queries, (0, bias.shape[-1] - bias.shape[-2]), value=-1)
+        self.register_buffer("bias", bias)
+        slots = {"slots": 3 * heads + 1, "empty": 3 * heads}
+        self.register_buffer("queries", rows_of(group.queries, heads, **slots))
+        self.register_buffer("keys", rows_of(keys, heads, first=heads, **slots))
+        self.register_buffer("values", rows_of(keys, heads, first=2 * heads, **slots))
+        self.bias: Tensor
+        self.queries: Tensor
+        self.keys: Tensor
+        self.values: Tensor
+
+    def forward(self, table: Tensor) -> Tensor:
+        """(B, tokens * slots, width) -> (B, windows * heads * queries, width)."""
+        b, _, width = table.shape
+        _, alike, queries, keys = self.bias.shape
+        q = table.index_select(1, self.queries).view(-1, alike, queries, width)
+        k = table.index_select(1, self.keys).view(-1, alike, keys, width)
+        v = table.index_select(1, self.values).view(-1, alike, keys, width)
+        y = torch.softmax(q @ k.transpose(-1, -2) + self.bias, -1) @ v
+        return y.view(b, -1, width)
 
 
 class FastMlp(nn.Module):
@@ -191,39 +234,48 @@ class FastMlp(nn.Module):
 class FastBlock(nn.Module):
     """Windowed attention, depthwise convolution, feed-forward."""
 
-    def __init__(self, block: TinyViTBlock) -> None:
+    def __init__(self, block: TinyViTBlock, side: int) -> None:
         super().__init__()
-        self.attn = FastWindowAttention(block.attn, block.window)
+        self.side = side
+        self.attn = FastWindowAttention(block.attn, windows_of(side, block.window))
         self.local_conv = Depthwise(_folded(block.local_conv))
         self.mlp = FastMlp(block.mlp)
 
-    def forward(self, x: Tensor, rows: int, columns: int) -> Tensor:
-        """(B * rows * columns, dim) -> the same shape."""
+    def forward(self, x: Tensor) -> Tensor:
+        """(B * side * side, dim) -> the same shape."""
         dim = x.shape[-1]
-        x = self.attn(x, rows, columns)
-        grid = self.local_conv(x.view(-1, rows, columns, dim).permute(0, 3, 1, 2))
+        x = self.attn(x)
+        grid = self.local_conv(x.view(-1, self.side, self.side, dim).permute(0, 3, 1, 2))
         out: Tensor = self.mlp(grid.permute(0, 2, 3, 1).reshape(-1, dim))
         return out
 
 
 class FastStage(nn.Module):
-    """A stage of attention blocks."""
+    """A stage of attention blocks.
 
-    def __init__(self, stage: AttentionStage) -> None:
+    Args:
+        stage: the stage it takes its weights from.
+        side: tokens along each side of its grid.
+
+    Attributes:
+        out: tokens along each side of the next grid.
+    """
+
+    def __init__(self, stage: AttentionStage, side: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
-            FastBlock(b) for b in stage.blocks if isinstance(b, TinyViTBlock)
+        self.side = side
+        self.blocks = nn.Sequential(
+            *(FastBlock(b, side) for b in stage.blocks if isinstance(b, TinyViTBlock))
         )
         merging = stage.downsample
         self.downsample = FastPatchMerging(merging) if isinstance(merging, PatchMerging) else None
+        self.out = side if self.downsample is None else side // self.downsample.stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, dim, H, W) -> (B, out, H', W')."""
-        dim, rows, columns = (int(n) for n in x.shape[1:])
-        tokens = x.permute(0, 2, 3, 1).reshape(-1, dim)
-        for block in self.blocks:
-            tokens = block(tokens, rows, columns)
-        x = tokens.view(-1, rows, columns, dim).permute(0, 3, 1, 2)
+        """(B, dim, side, side) -> (B, out, H', W')."""
+        dim = x.shape[1]
+        tokens = self.blocks(x.permute(0, 2, 3, 1).reshape(-1, dim))
+        x = tokens.view(-1, self.side, self.side, dim).permute(0, 3, 1, 2)
         return x if self.downsample is None else self.downsample(x)
 
 
@@ -238,7 +290,7 @@ class FastTinyViT(nn.Module):
             the input lie 256 grey values, which bfloat16 would merge two by two.
     """
 
-    keep_float32 = ("patch_embed", "embed")
+    keep_float32 = ("patch_embed",)
 
     def __init__(self, encoder: TinyViT) -> None:
         super().__init__()
@@ -258,12 +310,18 @@ class FastTinyViT(nn.Module):
         head, *rest = (b for b in first.blocks if isinstance(b, MBConv))
         self.first = nn.Sequential(FastMBConv(head, embed), *(FastMBConv(b) for b in rest))
         self.downsample = FastPatchMerging(first.downsample)
-        stages = (s for s in encoder.layers if isinstance(s, AttentionStage))
-        self.stages = nn.Sequential(*(FastStage(stage) for stage in stages))
-        self.neck = encoder.neck
+        side = encoder.img_size // (begin.c.stride[0] * end.c.stride[0])
+        side //= self.downsample.stride
+        stages = []
+        for stage in encoder.layers:
+            if isinstance(stage, AttentionStage):
+                stages.append(FastStage(stage, side))
+                side = stages[-1].out
+        self.stages = nn.Sequential(*stages)
+        self.neck = FastNeck(encoder.neck, side)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) preprocessed slices -> (B, 256, 64, 64) embeddings."""
-        x = self.downsample(self.first(self.patch_embed(x)))
-        out: Tensor = self.neck(self.stages(x))
+        x = self.stages(self.downsample(self.first(self.patch_embed(x))))
+        out: Tensor = self.neck(x.permute(0, 2, 3, 1).flatten(0, 2))
         return out

@@ -2,8 +2,10 @@
 
 The scale and shift of each normalisation go into the linear layer after it. Of the attention's biases,
 that of the keys adds the same to all scores of a query and is dropped; that of the values passes
-through the attention, whose weights sum to 1, into the projection. Then nothing is left of a padded
-token, so tokens are projected before the grid is padded to whole windows, not after.
+through the attention, whose weights sum to 1, into the projection. Relative positions become further
+channels: a key says in one-hot channels which row and column it is, a query says there what those are
+worth to it, so no bias of tokens x tokens is held. Tokens lie in a matrix (tokens, channels); windows
+are taken from it and put back by one copy each, and there are no queries beyond the grid's edge.
 """
 
 from __future__ import annotations
@@ -13,125 +15,188 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from promptseg.models.sam.vit import Attention, Block, ViT
+from promptseg.runtime.rewrite.neck import FastNeck
 from promptseg.runtime.rewrite.ops import Linear, after_norm, as_graph
+from promptseg.runtime.rewrite.windows import NEVER, Group, full_keys, places, rows_of, windows_of
 
 __all__ = ["FastViT"]
 
 _CHUNKS = 4  # of the queries of one head, in graphs: their scores then stay in the cache
+_CHUNKED = 1 << 20  # scores of one head from which on they are
+_CHANNELS = 32  # products of matrices are quickest with a multiple of so many
+
+
+class Positions(nn.Module):
+    """What relative positions add to scores, as channels of queries.
+
+    Args:
+        attention: the layer it takes its weights from.
+        side: tokens along each side of the grid.
+        window: tokens along each side of a window.
+    """
+
+    def __init__(self, attention: Attention, side: int, window: int) -> None:
+        super().__init__()
+        self.side = side
+        offsets = torch.arange(side)[:, None] % window - torch.arange(window) + window - 1
+        tables = (attention.rel_pos_h, attention.rel_pos_w)
+        rows, columns = (
+            table.detach()[offsets].transpose(1, 2) / attention.scale  # which queries carry
+            for table in tables
+        )
+        self.register_buffer("rows", rows.contiguous())
+        self.register_buffer("columns", columns.contiguous())
+        self.rows: Tensor  # (side, width, window): of a query's row, for each row of the keys
+        self.columns: Tensor
+        used = attention.qkv.in_features // attention.heads + 2 * window + 1
+        rest = torch.zeros(1 + -used % _CHANNELS)
+        rest[0] = 1  # what says of a key that it is none counts for all queries
+        self.register_buffer("rest", rest)
+        self.rest: Tensor
+
+    @property
+    def channels(self) -> int:
+        """Channels that come to those of queries and keys."""
+        return 2 * self.rows.shape[-1] + len(self.rest)
+
+    def forward(self, q: Tensor) -> Tensor:
+        """(B, tokens, heads, width) queries -> (B, tokens, heads, channels)."""
+        grid = q.view(len(q), self.side, self.side, *q.shape[2:])
+        rows = self._by_line(grid, self.rows)
+        columns = self._by_line(grid.transpose(1, 2), self.columns).transpose(1, 2)
+        rest = self.rest.to(rows.dtype).expand(*grid.shape[:-1], -1)
+        return torch.cat([rows, columns, rest], dim=-1).flatten(1, 2)
+
+    def _by_line(self, q: Tensor, weights: Tensor) -> Tensor:
+        """(B, side, ...) queries, those of each line by its own weights."""
+        lines = q.transpose(0, 1).reshape(self.side, -1, q.shape[-1]) @ weights
+        return lines.view(self.side, len(q), *q.shape[2:-1], -1).transpose(0, 1)
+
+    def of_keys(self, tokens: int) -> Tensor:
+        """(keys, channels): one-hot the row and column of each token of a window, then of none."""
+        window = self.rows.shape[-1]
+        unit = torch.eye(window)
+        place = torch.cat([unit.repeat_interleave(window, 0), unit.repeat(window, 1)], dim=1)
+        place = F.pad(place, (0, len(self.rest), 0, tokens - len(place)))
+        place[window * window :, 2 * window] = NEVER
+        return place
+
+
+class WindowGroup(nn.Module):
+    """The windows of a group attend to themselves.
+
+    Args:
+        group: the windows.
+        heads: attention heads.
+        positions: channels of the queries.
+    """
+
+    def __init__(self, group: Group, heads: int, positions: Positions) -> None:
+        super().__init__()
+        self.heads = heads
+        keys = full_keys(group.tokens)
+        slots = {"slots": 2 * heads + 1, "empty": 2 * heads}
+        self.register_buffer("queries", rows_of(group.queries, heads, heads))
+        self.register_buffer("keys", rows_of(keys, heads, **slots))
+        self.register_buffer("values", rows_of(keys, heads, first=heads, **slots))
+        self.register_buffer("place", positions.of_keys(keys.shape[1]))
+        self.queries: Tensor
+        self.keys: Tensor
+        self.values: Tensor
+        self.place: Tensor
+        self.windows = len(group.tokens)
+
+    def forward(self, queries: Tensor, table: Tensor) -> Tensor:
+        """What the queries attend to.
+
+        Args:
+            queries: (B, tokens * heads, width + channels).
+            table: (B, tokens * slots, width) keys, values and zeros.
+
+        Returns:
+            (B, windows * heads * queries, width).
+        """
+        b, width = len(table), table.shape[-1]
+        shape = (b * self.windows, self.heads, -1)
+        q = queries.index_select(1, self.queries).view(*shape, queries.shape[-1])
+        k = table.index_select(1, self.keys).view(*shape, width)
+        v = table.index_select(1, self.values).view(*shape, width)
+        k = torch.cat([k, self.place.to(k.dtype).expand(*k.shape[:2], -1, -1)], dim=-1)
+        return _attend(q, k, v).reshape(b, -1, width)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """(B, heads, tokens, channels) queries and keys, scaled, and values of fewer channels."""
+    if not as_graph():  # the kernels that never hold the scores want one width for all
+        wide = F.pad(v, (0, q.shape[-1] - v.shape[-1]))
+        return F.scaled_dot_product_attention(q, k, wide, scale=1.0)[..., : v.shape[-1]]
+    tokens = int(q.shape[2])
+    if tokens * int(k.shape[2]) < _CHUNKED:
+        return torch.softmax(q @ k.transpose(-1, -2), -1) @ v
+    step = tokens // _CHUNKS if tokens % _CHUNKS == 0 else tokens
+    heads = []
+    for h in range(int(q.shape[1])):
+        keys = k[:, h].transpose(-1, -2)
+        chunks = [
+            torch.softmax(q[:, h, n : n + step] @ keys, -1) @ v[:, h]
+            for n in range(0, tokens, step)
+        ]
+        heads.append(torch.cat(chunks, dim=1))
+    return torch.stack(heads, dim=1)
 
 
 class FastAttention(nn.Module):
-    """Attention with decomposed relative positions, inside windows or over the whole grid.
+    """Attention with decomposed relative positions, inside windows.
 
     Args:
         norm: the normalisation before it.
         attention: the layer it takes its weights from.
-        window: side length of the windows; 0 for the whole grid.
+        side: tokens along each side of the grid.
+        window: tokens along each side of a window, which may be the whole grid.
     """
 
-    def __init__(self, norm: nn.LayerNorm, attention: Attention, window: int) -> None:
+    def __init__(self, norm: nn.LayerNorm, attention: Attention, side: int, window: int) -> None:
         super().__init__()
-        self.heads, self.window, self.scale = attention.heads, window, attention.scale
-        self.eps = norm.eps
+        self.heads, self.eps, self.tokens = attention.heads, norm.eps, side * side
         self.dim = dim = attention.proj.in_features
         self.width = dim // self.heads
         weight, bias = after_norm(norm, attention.qkv)
-        _, for_k, for_v = attention.qkv.bias.detach().chunk(3)
-        self.qkv = Linear(weight, bias - torch.cat([torch.zeros(dim), for_k, for_v]))
+        for_v = attention.qkv.bias.detach()[2 * dim :]
+        self.queries = Linear(weight[:dim] * attention.scale, bias[:dim] * attention.scale)
+        nothing = (0, 0, 0, self.width)  # the row of zeros that stands for no token
+        bias = bias[dim:] - attention.qkv.bias.detach()[dim:]
+        self.others = Linear(F.pad(weight[dim:], nothing), F.pad(bias, nothing[2:]))
         projection = attention.proj.weight.detach()
         self.proj = Linear(projection, attention.proj.bias.detach() + projection @ for_v)
-        side = (len(attention.rel_pos_h) + 1) // 2
-        steps = torch.arange(side)
-        offsets = steps[:, None] - steps + side - 1
-        self.register_buffer("rows", attention.rel_pos_h.detach()[offsets])
-        self.register_buffer("columns", attention.rel_pos_w.detach()[offsets])
-        unit = torch.eye(side)
-        place = torch.cat([unit.repeat_interleave(side, 0), unit.repeat(side, 1)], dim=1)
-        self.register_buffer("place", place)
-        self.rows: Tensor  # (side, side, width): of a query's row, for each row of the keys
-        self.columns: Tensor
-        self.place: Tensor  # (tokens, 2 * side): one-hot row and column of each key
+        self.positions = Positions(attention, side, window)
+        groups = windows_of(side, window)
+        self.groups = nn.ModuleList(WindowGroup(g, self.heads, self.positions) for g in groups)
+        self.register_buffer("places", places([g.queries for g in groups], self.heads))
+        self.places: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, dim) -> the same shape, what was attended to added."""
-        b, h, w, dim = x.shape
-        qkv = self.qkv(F.layer_norm(x, (dim,), eps=self.eps))
-        n = self.window
-        if n:
-            down, across = -(-h // n), -(-w // n)
-            qkv = F.pad(qkv, (0, 0, 0, across * n - w, 0, down * n - h))
-            parts = qkv.view(b * down, n, across, n, 3, self.heads, self.width)
-            parts = parts.permute(4, 0, 2, 5, 1, 3, 6)
-            q, k, v = parts.reshape(3, -1, self.heads, n * n, self.width).unbind(0)
-            y = self._attend_in_windows(q, k, v)
-            y = y.view(b * down, across, self.heads, n, n, self.width).permute(0, 3, 1, 4, 2, 5)
-            y = y.reshape(b, down * n, across * n, dim)[:, :h, :w]
-        else:
-            parts = qkv.view(b, h * w, 3, self.heads, self.width).permute(2, 0, 3, 1, 4)
-            y = self._attend_everywhere(*parts.unbind(0))
-            y = y.transpose(1, 2).reshape(b, h, w, dim)
-        out: Tensor = self.proj(y, x)
+        """(B * tokens, dim) -> the same shape, what was attended to added."""
+        y = F.layer_norm(x, (self.dim,), eps=self.eps)
+        q = self.queries(y).view(-1, self.tokens, self.heads, self.width)
+        table = self.others(y).view(-1, self.tokens * (2 * self.heads + 1), self.width)
+        q = torch.cat([q, self.positions(q)], dim=-1).flatten(1, 2)
+        y = torch.cat([group(q, table) for group in self.groups], dim=1)
+        out: Tensor = self.proj(y.index_select(1, self.places).view(-1, self.dim), x)
         return out
-
-    def _positions(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, heads, tokens, width) queries -> what each adds to each row, and column, of keys."""
-        n = len(self.rows)
-        grid = q.reshape(*q.shape[:2], n, n, self.width)
-        rows = grid @ self.rows.transpose(1, 2)
-        columns = (grid.transpose(2, 3) @ self.columns.transpose(1, 2)).transpose(2, 3)
-        return rows, columns
-
-    def _attend_in_windows(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """With the positions as a bias of tokens x tokens."""
-        rows, columns = self._positions(q)
-        tokens = q.shape[2]
-        bias = (rows[..., :, None] + columns[..., None, :]).view(*q.shape[:2], tokens, tokens)
-        if as_graph():
-            scores = (q * self.scale) @ k.transpose(-1, -2) + bias
-            return torch.softmax(scores, -1) @ v
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
-
-    def _attend_everywhere(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """With the positions as further channels, so that no bias is ever held.
-
-        A key says in one-hot channels which row and column it is; a query says there what those are
-        worth to it. The kernels that never hold the scores want values of the same width.
-        """
-        rows, columns = self._positions(q)
-        queries = torch.cat([q * self.scale, rows.flatten(2, 3), columns.flatten(2, 3)], dim=-1)
-        keys = torch.cat([k, self.place.to(k.dtype).expand(*k.shape[:2], -1, -1)], dim=-1)
-        if as_graph():
-            return self._attend_in_chunks(queries, keys.transpose(-1, -2), v)
-        wide = F.pad(v, (0, queries.shape[-1] - self.width))
-        y = F.scaled_dot_product_attention(queries, keys, wide, scale=1.0)
-        return y[..., : self.width]
-
-    def _attend_in_chunks(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """The plain formula, head by head and some queries at a time, for engines that follow it."""
-        tokens = int(queries.shape[2])
-        step = tokens // _CHUNKS if tokens % _CHUNKS == 0 else tokens
-        heads = []
-        for h in range(self.heads):
-            chunks = [
-                torch.softmax(queries[:, h, k : k + step] @ keys[:, h], -1) @ values[:, h]
-                for k in range(0, tokens, step)
-            ]
-            heads.append(torch.cat(chunks, dim=1))
-        return torch.stack(heads, dim=1)
 
 
 class FastBlock(nn.Module):
     """Attention, then a feed-forward."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, side: int) -> None:
         super().__init__()
-        self.attn = FastAttention(block.norm1, block.attn, block.window)
+        self.attn = FastAttention(block.norm1, block.attn, side, block.window or side)
         self.eps = block.norm2.eps
         self.widen = Linear(*after_norm(block.norm2, block.mlp.lin1), gelu=True)
         self.narrow = Linear(block.mlp.lin2.weight.detach(), block.mlp.lin2.bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, dim) -> the same shape."""
+        """(B * tokens, dim) -> the same shape."""
         x = self.attn(x)
         y = F.layer_norm(x, x.shape[-1:], eps=self.eps)
         out: Tensor = self.narrow(self.widen(y), x)
@@ -154,11 +219,13 @@ class FastViT(nn.Module):
         super().__init__()
         self.img_size = encoder.img_size
         self.patch_embed, self.pos_embed = encoder.patch_embed, encoder.pos_embed
-        self.blocks = nn.Sequential(*(FastBlock(b) for b in encoder.blocks if isinstance(b, Block)))
-        self.neck = encoder.neck
+        side = encoder.pos_embed.shape[1]
+        blocks = (b for b in encoder.blocks if isinstance(b, Block))
+        self.blocks = nn.Sequential(*(FastBlock(b, side) for b in blocks))
+        self.neck = FastNeck(encoder.neck, side)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) preprocessed slices -> (B, 256, S / patch, S / patch) embeddings."""
-        tokens = self.blocks(self.patch_embed(x) + self.pos_embed)
-        out: Tensor = self.neck(tokens.permute(0, 3, 1, 2))
+        tokens = (self.patch_embed(x) + self.pos_embed).flatten(0, 2)
+        out: Tensor = self.neck(self.blocks(tokens))
         return out

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["NEVER", "Group", "places", "rows_of", "whole_keys", "windows_of"]
+__all__ = ["NEVER", "Group", "full_keys", "places", "rows_of", "windows_of"]
 
 NEVER = -1e4  # the score of a key that is none: exp(NEVER) is 0, and bfloat16 can hold it
 _KEYS = 16  # scores are quickest where a row has a multiple of so many
@@ -83,7 +83,7 @@ def windows_of(side: int, window: int) -> list[Group]:
     return [Group(part) for part in (tokens[whole], tokens[~whole]) if len(part)]
 
 
-def whole_keys(tokens: Tensor) -> Tensor:
+def full_keys(tokens: Tensor) -> Tensor:
     """Keys of windows, as many as scores are quickest with: those added are -1."""
     return F.pad(tokens, (0, -tokens.shape[1] % _KEYS), value=-1)
 

@@ -55,6 +55,8 @@ class Part:
         identity: hash of the weights; "" if they have none.
         inputs: names of the inputs.
         outputs: names of the outputs.
+        channels_last: which of those are images (B, C, H, W) that lie channels last in memory, here
+            and in other parts, if the engine can have them so.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Part:
     identity: str = ""
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    channels_last: tuple[str, ...] = ()
 
     @property
     def keep_float32(self) -> tuple[str, ...]:

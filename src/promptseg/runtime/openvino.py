@@ -55,9 +55,7 @@ class OpenVINO:
         try:
             import openvino as ov
 
-            path = CompiledStore().get(
-                self._facts(part), lambda folder: export_ir(part.in_weights_of(self.dtype), folder)
-            )
+            path = CompiledStore().get(self._facts(part), lambda folder: self._export(part, folder))
             compiled = ov.Core().compile_model(
                 ov.Core().read_model(path), "CPU", self._properties(threads, streams)
             )
@@ -65,7 +63,10 @@ class OpenVINO:
             raise CompileError(
                 f"a part that {self.name} takes", str(error).strip()[-200:]
             ) from error
-        return _Requests(compiled, streams)
+        return _Requests(compiled, streams, part)
+
+    def _export(self, part: Part, folder: Path) -> Path:
+        return export_ir(part.in_weights_of(self.dtype), folder, channels_last=part.channels_last)
 
     def _facts(self, part: Part) -> dict[str, Any]:
         """What an export depends on."""
@@ -78,6 +79,7 @@ class OpenVINO:
             "shapes": [list(x.shape) for x in part.example],
             "free": [list(axes) for axes in part.free],
             "keep_float32": list(part.keep_float32),
+            "channels_last": list(part.channels_last),
             "machine": describe_machine()["processor"],
         }
 
@@ -94,28 +96,42 @@ class OpenVINO:
 class _Requests:
     """A compiled model that as many threads as it has streams may call at the same time."""
 
-    def __init__(self, compiled: openvino.CompiledModel, streams: int) -> None:
+    def __init__(self, compiled: openvino.CompiledModel, streams: int, part: Part) -> None:
         from queue import SimpleQueue
 
         self._idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
         for _ in range(streams):
             self._idle.put(compiled.create_infer_request())
+        self._last_in = [k for k, own in enumerate(part.inputs) if own in part.channels_last]
+        self._last_out = [k for k, own in enumerate(part.outputs) if own in part.channels_last]
 
     def __call__(self, *inputs: Tensor) -> Any:
-        arrays = [np.ascontiguousarray(x.detach().numpy()) for x in inputs]
+        given = [x.permute(0, 2, 3, 1) if k in self._last_in else x for k, x in enumerate(inputs)]
+        arrays = [np.ascontiguousarray(x.detach().numpy()) for x in given]
         request = self._idle.get()
         try:
             answer = request.infer(arrays, share_inputs=True)
-            outputs = tuple(torch.from_numpy(np.array(a)) for a in answer.values())
+            found = [torch.from_numpy(a).clone() for a in answer.values()]
         finally:
             self._idle.put(request)
+        outputs = tuple(
+            y.permute(0, 3, 1, 2) if k in self._last_out else y for k, y in enumerate(found)
+        )
         return outputs if len(outputs) > 1 else outputs[0]
 
 
-def export_ir(part: Part, folder: Path, name: str = "model") -> Path:
+def export_ir(
+    part: Part, folder: Path, name: str = "model", channels_last: tuple[str, ...] = ()
+) -> Path:
     """Write a part as OpenVINO's IR: `NAME.xml` and `NAME.bin` in `folder`, weights in float32.
 
     Inputs and outputs carry the part's names for them.
+
+    Args:
+        part: what to write.
+        folder: where.
+        name: of the files.
+        channels_last: inputs and outputs that are (B, H, W, C) in the IR.
 
     Raises:
         CompileError: an operation that the frontend does not know.
@@ -141,10 +157,24 @@ def export_ir(part: Part, folder: Path, name: str = "model") -> Path:
     for port, own in zip(model.outputs, part.outputs, strict=False):
         port.get_tensor().set_names({own})
     model.validate_nodes_and_infer_types()
+    model = _channels_last(model, channels_last)
     path = folder / f"{name}.xml"
     ov.save_model(model, path, compress_to_fp16=False)
     _keep_float32(path, part.keep_float32)
     return path
+
+
+def _channels_last(model: openvino.Model, names: tuple[str, ...]) -> openvino.Model:
+    """The model with images (B, C, H, W) of these names as (B, H, W, C)."""
+    from openvino import Layout
+    from openvino.preprocess import PrePostProcessor
+
+    steps = PrePostProcessor(model)
+    for ports, step in ((model.inputs, steps.input), (model.outputs, steps.output)):
+        for own in {name for port in ports for name in port.get_names()} & set(names):
+            step(own).model().set_layout(Layout("NCHW"))
+            step(own).tensor().set_layout(Layout("NHWC"))
+    return steps.build()
 
 
 def _keep_float32(path: Path, names: tuple[str, ...]) -> None:

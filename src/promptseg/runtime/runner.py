@@ -106,7 +106,13 @@ def parts_of(network: FastSam, identity: str = "") -> dict[str, Part]:
     tokens = torch.zeros(1, _TOKENS, channels, device=device)
     return {
         "encoder": Part(
-            "encoder", network.image_encoder, (slices,), (), identity, ("slices",), ("embedding",)
+            "encoder",
+            network.image_encoder,
+            (slices,),
+            identity=identity,
+            inputs=("slices",),
+            outputs=("embedding",),
+            channels_last=("slices", "embedding"),
         ),
         "decoder": Part(
             "decoder",
@@ -116,5 +122,6 @@ def parts_of(network: FastSam, identity: str = "") -> dict[str, Part]:
             identity,
             ("embedding", "sparse", "dense"),
             ("logits", "quality"),
+            channels_last=("embedding",),
         ),
     }

@@ -198,10 +198,8 @@ class Predictor:
         batch = torch.from_numpy(np.stack([values for values, _ in prepared])).to(self.device)
         channels_last = batch.contiguous(memory_format=torch.channels_last)
         features = self.runner.encode(channels_last, parallel)
-        return [
-            Embedding(one[None].clone(), frame)
-            for one, (_, frame) in zip(features, prepared, strict=True)
-        ]
+        alone = features.split(1) if len(features) == 1 else [f.clone() for f in features.split(1)]
+        return [Embedding(one, frame) for one, (_, frame) in zip(alone, prepared, strict=True)]
 
     @torch.inference_mode()
     def decode(

@@ -150,9 +150,8 @@ class FastMaskDecoder(nn.Module):
         for block in self.blocks:
             tokens, image = block(tokens, image, own)
         tokens = self.norm(self.last(tokens + own, image, image, tokens))
-        fine = self.up1(image).unflatten(-1, (4, -1))
-        fine = self.up2(F.gelu(self.up_norm(fine)))
-        fine = fine.unflatten(-1, (4, -1)).flatten(1, 3)  # (B, h * w * 4 * 4, C / 8)
+        fine = self.up1(image).view(-1, *self.up_norm.normalized_shape)
+        fine = self.up2(F.gelu(self.up_norm(fine))).view(len(image), h * w * 16, -1)
         weights = torch.stack(
             [mlp(tokens[:, 1 + k]) for k, mlp in enumerate(self.hypernetworks)], dim=1
         )

@@ -290,7 +290,7 @@ class FastTinyViT(nn.Module):
             the input lie 256 grey values, which bfloat16 would merge two by two.
     """
 
-    keep_float32 = ("patch_embed",)
+    keep_float32 = ("patch_embed", "embed")
 
     def __init__(self, encoder: TinyViT) -> None:
         super().__init__()

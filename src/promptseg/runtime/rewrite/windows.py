@@ -31,15 +31,15 @@ class Group:
     tokens: Tensor
 
     @property
-    def order(self) -> Tensor:
-        """(windows, window * window) places in the window, those on the grid first."""
-        return (self.tokens < 0).byte().argsort(dim=1, stable=True)
-
-    @property
     def queries(self) -> Tensor:
         """(windows, queries) tokens on the grid; windows with fewer than others end in -1."""
-        most = int((self.tokens >= 0).sum(1).max())
-        return self.tokens.gather(1, self.order)[:, :most]
+        sorted_tokens = self.tokens.gather(1, self._order)
+        return sorted_tokens[:, : int((sorted_tokens >= 0).sum(1).max())]
+
+    @property
+    def _order(self) -> Tensor:
+        """(windows, window * window) places in each window, those on the grid first."""
+        return (self.tokens < 0).byte().argsort(dim=1, stable=True)
 
     def bias(self, offsets: Tensor) -> Tensor:
         """A constant bias, with one key for all tokens beyond the edge.
@@ -54,15 +54,14 @@ class Group:
             (1, heads or windows * heads, queries, keys); the keys are the queries' tokens, then the
             one for all others, then some that count for nothing.
         """
-        order, queries = self.order, self.queries
-        if bool((self.tokens >= 0).all()):
-            order, queries = order[:1], queries[:1]
+        order, most = self._order, self.queries.shape[1]
+        on_grid = (self.tokens.gather(1, order) >= 0)[:, None, None]
+        if bool(on_grid.all()):  # then all windows have the same
+            order, on_grid = order[:1], on_grid[:1]
         biases = offsets[:, order[:, :, None], order[:, None, :]].transpose(0, 1)
-        on_grid = (self.tokens.gather(1, self.order)[: len(order)] >= 0)[:, None, None]
+        own = biases.masked_fill(~on_grid, NEVER)[:, :, :most, :most]
         beyond = biases.masked_fill(on_grid, -torch.inf).logsumexp(-1, keepdim=True)
-        most = queries.shape[1]
-        own = biases.masked_fill(~on_grid, NEVER)[..., :most]
-        bias = torch.cat([own, beyond.clamp(min=NEVER)], dim=-1)[:, :, :most]
+        bias = torch.cat([own, beyond[:, :, :most].clamp(min=NEVER)], dim=-1)
         return F.pad(bias, (0, -(most + 1) % _KEYS), value=NEVER).flatten(0, 1)[None]
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenVINO", "export_ir"]
 
 # Part of every key. Raise it when the export gives another graph than before.
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True)

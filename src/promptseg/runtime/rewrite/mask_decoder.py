@@ -151,7 +151,8 @@ class FastMaskDecoder(nn.Module):
             tokens, image = block(tokens, image, own)
         tokens = self.norm(self.last(tokens + own, image, image, tokens))
         fine = self.up1(image).view(-1, *self.up_norm.normalized_shape)
-        fine = self.up2(F.gelu(self.up_norm(fine))).view(len(image), h * w * 16, -1)
+        fine = self.up2(F.gelu(self.up_norm(fine)))
+        fine = fine.view(-1, h * w * 16, fine.shape[-1] // 4)  # sub-pixels of sub-pixels
         weights = torch.stack(
             [mlp(tokens[:, 1 + k]) for k, mlp in enumerate(self.hypernetworks)], dim=1
         )

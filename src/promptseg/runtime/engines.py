@@ -49,7 +49,7 @@ class Part:
     Attributes:
         name: "encoder" or "decoder".
         module: in evaluation mode; in its `keep_float32` it may name submodules that reduced precision
-            would harm most, in `keep_unrounded` those that it would where nothing is fused.
+            would harm most.
         example: inputs like those to come; of images, the made picture.
         free: axes of each input whose length may change from call to call.
         identity: hash of the weights; "" if they have none.
@@ -72,11 +72,6 @@ class Part:
     def keep_float32(self) -> tuple[str, ...]:
         """Names of submodules to be kept in float32."""
         return tuple(getattr(self.module, "keep_float32", ()))
-
-    @property
-    def keep_unrounded(self) -> tuple[str, ...]:
-        """Those and further ones to be kept where every operation rounds what it gives."""
-        return self.keep_float32 + tuple(getattr(self.module, "keep_unrounded", ()))
 
     def in_weights_of(self, dtype: torch.dtype) -> Part:
         """The same part with weights that a type of numbers can hold, where that needs care."""
@@ -187,7 +182,7 @@ def _in_precision(part: Part, dtype: torch.dtype) -> Compiled:
     if dtype == torch.float32:
         return module
     device = next(module.parameters()).device.type
-    kept = [m for name, m in module.named_modules() if _is_kept(name, part.keep_unrounded)]
+    kept = [m for name, m in module.named_modules() if _is_kept(name, part.keep_float32)]
 
     def run(*inputs: Tensor) -> Any:
         with torch.autocast(device, dtype), _in_float32(kept, device):

@@ -288,11 +288,9 @@ class FastTinyViT(nn.Module):
     Attributes:
         keep_float32: parts (as `named_modules` names them) that reduced precision would harm most: in
             the input lie 256 grey values, which bfloat16 would merge two by two.
-        keep_unrounded: what it would harm, too, where residuals are rounded before they are added.
     """
 
-    keep_float32 = ("patch_embed",)
-    keep_unrounded = ("embed",)
+    keep_float32 = ("patch_embed", "embed")
 
     def __init__(self, encoder: TinyViT) -> None:
         super().__init__()

@@ -128,9 +128,9 @@ def test_an_export_is_made_once(with_openvino: None, monkeypatch: pytest.MonkeyP
     made = []
     export = openvino.export_ir
 
-    def counting(part: Part, folder: Path) -> Path:
+    def counting(part: Part, folder: Path, channels_last: tuple[str, ...]) -> Path:
         made.append(part.name)
-        return export(part, folder)
+        return export(part, folder, channels_last=channels_last)
 
     monkeypatch.setattr(openvino, "export_ir", counting)
     ready = prepare(tiny(), CPU)

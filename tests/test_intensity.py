@@ -287,6 +287,20 @@ def test_a_slice_gets_the_bounds_of_the_whole_volume() -> None:
         np.testing.assert_array_equal(rule.apply(image.voxels[k]), whole[k])
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i1", "<u2", ">u2", "<i2", ">i2"])
+@pytest.mark.parametrize("bounds", [(-32.5, 182.5), (0, 80), (-40000, 40000), (7, 7), (None, None)])
+def test_values_of_few_bits_become_what_wider_ones_do(dtype: str, bounds: Any) -> None:
+    info = np.iinfo(dtype)
+    values = np.linspace(info.min, info.max, 3000).astype(np.int64)
+    if bounds[0] is None:  # as they are: only 8 bits are defined
+        values = values[(values >= 0) & (values <= 255)]
+    rule = Intensity("CT", "test", *bounds)
+    stored = values.astype(dtype)[None, ::-1]
+    given = rule.apply(stored)
+    assert given.dtype == np.uint8
+    np.testing.assert_array_equal(given, rule.apply(stored.astype(np.int64)))
+
+
 def test_the_rule_goes_into_the_provenance_as_plain_values() -> None:
     assert choose_intensity(volume("CT")).to_json() == {
         "modality": "CT",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,8 +78,14 @@ class Intensity:
 
     def apply(self, voxels: NDArray[Any]) -> NDArray[np.uint8]:
         """Any array of raw values -> uint8 of the same shape; fractions are cut off."""
+        if voxels.dtype.kind in "iu" and voxels.dtype.itemsize <= 2:
+            stored = voxels.view(_unsigned(voxels.dtype))
+            return np.take(_table(self, voxels.dtype), stored)
+        return self._computed(voxels)
+
+    def _computed(self, voxels: NDArray[Any]) -> NDArray[np.uint8]:
         if self.lower is None or self.upper is None:
-            return np.asarray(voxels).astype(np.uint8)
+            return voxels.astype(np.uint8)
         if self.upper <= self.lower:
             return np.zeros(voxels.shape, dtype=np.uint8)
         clipped = np.clip(voxels.astype(np.float64), self.lower, self.upper)
@@ -97,6 +104,17 @@ class Intensity:
     def to_json(self) -> dict[str, Any]:
         """The rule as plain values."""
         return asdict(self)
+
+
+@lru_cache(maxsize=4)
+def _table(intensity: Intensity, dtype: np.dtype[Any]) -> NDArray[np.uint8]:
+    """What all values of an integer type become, by their bits as they are stored."""
+    bits = np.arange(1 << 8 * dtype.itemsize).astype(_unsigned(dtype))
+    return intensity._computed(bits.view(dtype))
+
+
+def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(f"u{dtype.itemsize}").newbyteorder(dtype.byteorder)
 
 
 def parse_window(text: str) -> Window:

@@ -185,14 +185,14 @@ class Preprocessing:
         resize = resize_bicubic if self.fit == "squash" else resize_bilinear
         values = resize(slice_, rows, columns).astype(np.float32)
         if values.ndim == 2:
-            values = np.repeat(values[..., None], 3, axis=-1)
+            values = values[..., None]
         if self.scaling == "minmax":
             low, high = values.min(), values.max()
             values = (values - low) / max(high - low, 1e-8)
         else:
             values = (values - IMAGENET_MEAN) / IMAGENET_STD
         square = np.zeros((3, self.size, self.size), dtype=np.float32)
-        square[:, :rows, :columns] = values.transpose(2, 0, 1)
+        square[:, :rows, :columns] = values.transpose(2, 0, 1)  # gray for all three
         return square, frame
 
 

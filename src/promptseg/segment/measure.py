@@ -45,15 +45,14 @@ def measure(segment: Segment, geometry: Geometry, axis: Axis = "z") -> dict[str,
     largest = max((int(plane.sum()) for _, plane in planes), default=0)
     found["area_mm2" if geometry.unit == "mm" else "area_px"] = round(largest * pixel, 3)
     found.update({"long_axis": None, "short_axis": None, "unit": _unit(geometry)})
-    for index, plane in planes:
-        if not plane.any():
-            continue
-        long_axis, short_axis = long_and_short_axis(plane, steps)
-        if found["long_axis"] is None or long_axis > found["long_axis"]:
-            found["long_axis"] = round(long_axis, 3)
-            found["short_axis"] = round(short_axis, 3)
-            if geometry.ndim == 3:
-                found["slice"] = index
+    outlines = {index: _hull(plane, steps) for index, plane in planes if plane.any()}
+    if outlines:
+        lengths = {index: round(_diameter(hull)[0], 6) for index, hull in outlines.items()}
+        index = max(lengths, key=lengths.__getitem__)  # of ties, the first
+        long_axis, short_axis = _axes(outlines[index])
+        found.update({"long_axis": round(long_axis, 3), "short_axis": round(short_axis, 3)})
+        if geometry.ndim == 3:
+            found["slice"] = index
     return found
 
 
@@ -69,16 +68,32 @@ def long_and_short_axis(
     Returns:
         Both lengths in the unit of `steps`, of the convex hull of the pixels' edge midpoints.
     """
+    return _axes(_hull(plane, steps))
+
+
+def _hull(plane: NDArray[np.bool_], steps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, 2) corners of the convex hull of a mask's pixels, in the unit of `steps`."""
     outline = _edge_midpoints(plane)
     basis = _orthonormal(steps)
     points = outline @ (basis.T @ steps).T
     try:
-        hull = points[ConvexHull(points).vertices]
+        corners = ConvexHull(points).vertices
     except QhullError:  # cannot happen for pixels of finite size, but a line has a length too
-        hull = points
+        corners = np.arange(len(points))
+    hull: NDArray[np.float64] = points[corners]
+    return hull
+
+
+def _diameter(hull: NDArray[np.float64]) -> tuple[float, int, int]:
+    """The longest distance between two corners, and which those are."""
     distances = cdist(hull, hull)
     i, j = np.unravel_index(distances.argmax(), distances.shape)
-    long_axis = float(distances[i, j])
+    return float(distances[i, j]), int(i), int(j)
+
+
+def _axes(hull: NDArray[np.float64]) -> tuple[float, float]:
+    """The diameter, and the longest chord perpendicular to it."""
+    long_axis, i, j = _diameter(hull)
     along = (hull[j] - hull[i]) / long_axis
     across = np.array([-along[1], along[0]])
     return long_axis, _longest_chord(hull @ along, hull @ across)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenVINO", "export_ir"]
 
 # Part of every key. Raise it when the export gives another graph than before.
-_VERSION = 4
+_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -107,10 +106,11 @@ class _Requests:
 
     def __call__(self, *inputs: Tensor) -> Any:
         given = [x.permute(0, 2, 3, 1) if k in self._last_in else x for k, x in enumerate(inputs)]
-        arrays = [np.ascontiguousarray(x.detach().numpy()) for x in given]
         request = self._idle.get()
         try:
-            answer = request.infer(arrays, share_inputs=True)
+            answer = request.infer(
+                [_shared(x) for x in given], share_inputs=True, share_outputs=True
+            )
             found = [torch.from_numpy(a).clone() for a in answer.values()]
         finally:
             self._idle.put(request)
@@ -118,6 +118,16 @@ class _Requests:
             y.permute(0, 3, 1, 2) if k in self._last_out else y for k, y in enumerate(found)
         )
         return outputs if len(outputs) > 1 else outputs[0]
+
+
+def _shared(x: Tensor) -> openvino.Tensor:
+    """The same memory as a tensor of OpenVINO's; a copy where it is not contiguous."""
+    import openvino as ov
+
+    plain = x.detach().contiguous()
+    if plain.dtype == torch.bfloat16:  # NumPy does not know it
+        return ov.Tensor(plain.view(torch.uint16).numpy(), list(plain.shape), ov.Type.bf16)
+    return ov.Tensor(plain.numpy(), shared_memory=True)
 
 
 def export_ir(
@@ -150,7 +160,8 @@ def export_ir(
         free = part.free[k] if part.free else ()
         shape = [-1 if axis in free else n for axis, n in enumerate(example.shape)]
         model.inputs[k].get_node().set_partial_shape(ov.PartialShape(shape))
-        model.inputs[k].get_node().set_element_type(ov.Type.f32)
+        kind = ov.Type.bf16 if example.dtype == torch.bfloat16 else ov.Type.f32
+        model.inputs[k].get_node().set_element_type(kind)
     for port, own in zip(model.inputs, part.inputs, strict=False):  # a part need not name them
         port.get_tensor().set_names({own})
         port.get_node().set_friendly_name(own)

@@ -145,7 +145,7 @@ class FastMaskDecoder(nn.Module):
         """
         h, w = (int(n) for n in embedding.shape[-2:])
         own = torch.cat([self.own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
-        image = embedding.flatten(2).transpose(1, 2) + dense.flatten(2).transpose(1, 2)
+        image = _tokens(embedding) + _tokens(dense)
         tokens = own
         for block in self.blocks:
             tokens, image = block(tokens, image, own)
@@ -159,6 +159,11 @@ class FastMaskDecoder(nn.Module):
         logits = weights @ fine.transpose(-1, -2)
         logits = logits.view(-1, self.count, h, w, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
         return logits.reshape(-1, self.count, 4 * h, 4 * w), self.quality(tokens[:, 0])
+
+
+def _tokens(x: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, h * w, C); nothing is moved where channels lie last."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def _as_linear(up: nn.ConvTranspose2d, gelu: bool = False) -> Linear:

@@ -69,13 +69,20 @@ def _with_own_bias(conv: nn.Conv2d) -> nn.Conv2d:
     return own
 
 
+def _with_borders(strips: Sequence[Tensor], k: int) -> Tensor:
+    """A strip (B, C, h, W) with the row above it and the one below, where the image has them."""
+    above = [strips[k - 1][:, :, -1:]] if k else []
+    under = [strips[k + 1][:, :, :1]] if k + 1 < len(strips) else []
+    return torch.cat([*above, strips[k], *under], dim=2)
+
+
 class Strip(nn.Module):
     """An inverted residual for a strip of rows, with biases of its own.
 
     OpenVINO applies bias and GELU while it convolves only where no other layer has the same bias.
 
     Args:
-        convs: the block's convolutions; the second one pads no rows.
+        convs: the block's convolutions.
         embed: see `FastMBConv`.
     """
 
@@ -83,19 +90,17 @@ class Strip(nn.Module):
         super().__init__()
         widen, depthwise, narrow = (_with_own_bias(conv) for conv in convs)
         self.widen, self.narrow = Pointwise(widen, gelu=True), Pointwise(narrow)
+        depthwise.padding = (0, 1)
         self.depthwise = Depthwise(depthwise, gelu=True)
         self.embed = None if embed is None else Pointwise(_with_own_bias(embed))
 
-    def forward(self, x: Tensor, top: int, bottom: int) -> Tensor:
-        """Rows of (B, in, H, W) -> (B, dim, bottom - top, W)."""
-        rows = int(x.shape[2])
-        first, last = max(0, top - 1), min(rows, bottom + 1)
-        wide = self.widen(x[:, :, first:last])
-        missing = (first - (top - 1), bottom + 1 - last)  # beyond the image are zeros
-        if missing != (0, 0):
-            wide = F.pad(wide, (0, 0, *missing))
-        own = x[:, :, top:bottom]
-        own = own if self.embed is None else self.embed(own)
+    def forward(self, strips: Sequence[Tensor], k: int) -> Tensor:
+        """The `k`-th of strips (B, in, h, W) -> (B, dim, h, W)."""
+        wide = self.widen(_with_borders(strips, k))
+        beyond = (int(k == 0), int(k == len(strips) - 1))  # rows of zeros
+        if any(beyond):
+            wide = F.pad(wide, (0, 0, *beyond))
+        own = strips[k] if self.embed is None else self.embed(strips[k])
         return F.gelu(self.narrow(self.depthwise(wide)) + own)
 
 
@@ -112,14 +117,11 @@ class FastMBConv(nn.Module):
         convs = [_folded(conv) for conv in (block.conv1, block.conv2, block.conv3)]
         if embed is not None:
             convs[0] = _composed(embed, convs[0])
-        convs[1].padding = (0, 1)
         self.strips = nn.ModuleList(Strip(convs, embed) for _ in range(_STRIPS))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, in, H, W) -> (B, dim, H, W); H is a multiple of the number of strips."""
-        height = int(x.shape[2]) // len(self.strips)
-        strips = enumerate(self.strips)
-        return torch.cat([strip(x, k * height, (k + 1) * height) for k, strip in strips], dim=2)
+    def forward(self, strips: Sequence[Tensor]) -> list[Tensor]:
+        """Strips (B, in, h, W) of an image -> (B, dim, h, W)."""
+        return [strip(strips, k) for k, strip in enumerate(self.strips)]
 
 
 class FastPatchMerging(nn.Module):
@@ -279,6 +281,35 @@ class FastStage(nn.Module):
         return x if self.downsample is None else self.downsample(x)
 
 
+class FastRest(nn.Module):
+    """What follows the first stage.
+
+    Args:
+        encoder: the encoder it takes its weights from.
+        side: pixels along each side of the first stage's grid.
+    """
+
+    def __init__(self, encoder: TinyViT, side: int) -> None:
+        super().__init__()
+        first, *others = encoder.layers
+        assert isinstance(first, ConvStage)
+        self.downsample = FastPatchMerging(first.downsample)
+        side //= self.downsample.stride
+        stages = []
+        for stage in others:
+            assert isinstance(stage, AttentionStage)
+            stages.append(FastStage(stage, side))
+            side = stages[-1].out
+        self.stages = nn.Sequential(*stages)
+        self.neck = FastNeck(encoder.neck, side)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, dim, side, side) -> (B, 256, 64, 64) embeddings."""
+        x = self.stages(self.downsample(x))
+        out: Tensor = self.neck(x.permute(0, 2, 3, 1).flatten(0, 2))
+        return out
+
+
 class FastTinyViT(nn.Module):
     """The image encoder for inference.
 
@@ -288,6 +319,7 @@ class FastTinyViT(nn.Module):
     Attributes:
         keep_float32: parts (as `named_modules` names them) that reduced precision would harm most: in
             the input lie 256 grey values, which bfloat16 would merge two by two.
+        side: pixels along each side of the first stage's grid.
     """
 
     keep_float32 = ("patch_embed", "embed")
@@ -309,19 +341,11 @@ class FastTinyViT(nn.Module):
         assert isinstance(first, ConvStage)
         head, *rest = (b for b in first.blocks if isinstance(b, MBConv))
         self.first = nn.Sequential(FastMBConv(head, embed), *(FastMBConv(b) for b in rest))
-        self.downsample = FastPatchMerging(first.downsample)
-        side = encoder.img_size // (begin.c.stride[0] * end.c.stride[0])
-        side //= self.downsample.stride
-        stages = []
-        for stage in encoder.layers:
-            if isinstance(stage, AttentionStage):
-                stages.append(FastStage(stage, side))
-                side = stages[-1].out
-        self.stages = nn.Sequential(*stages)
-        self.neck = FastNeck(encoder.neck, side)
+        self.side = encoder.img_size // (begin.c.stride[0] * end.c.stride[0])
+        self.rest = FastRest(encoder, self.side)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) preprocessed slices -> (B, 256, 64, 64) embeddings."""
-        x = self.stages(self.downsample(self.first(self.patch_embed(x))))
-        out: Tensor = self.neck(x.permute(0, 2, 3, 1).flatten(0, 2))
+        strips = self.first(self.patch_embed(x).split(self.side // _STRIPS, dim=2))
+        out: Tensor = self.rest(torch.cat(strips, dim=2))
         return out

@@ -29,7 +29,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "models"))
 
-OURS = ("eager", "eager-bf16", "openvino", "openvino-bf16")
+OURS = ("eager", "eager-bf16", "openvino", "openvino-bf16", "native-bf16")
 GPU = ("eager", "eager-bf16", "compile-bf16")
 PEERS = ("official", "transformers", "onnxruntime")
 

@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--engines", nargs="*", default=["eager", "openvino-bf16"])
+    parser.add_argument("--engines", nargs="*", default=["eager", "openvino-bf16", "native-bf16"])
     parser.add_argument("--official-slices", type=int, default=11)
     parser.add_argument("-o", "--output", type=Path, help="Markdown file")
     parser.add_argument("--one", help=argparse.SUPPRESS)

@@ -14,16 +14,17 @@ from promptseg.models.sam.vit import ViT
 def tiny(stride: int = 1) -> Sam:
     """A SAM with a TinyViT whose grids are no multiples of its windows."""
     encoder = TinyViT(64 * stride, stride, (16, 32, 32, 64), (2, 1, 1, 1), (1, 2, 2, 2))
-    return _random(Sam(encoder, PromptEncoder(64 * stride, grid=16)))
+    return randomised(Sam(encoder, PromptEncoder(64 * stride, grid=16)))
 
 
 def plain(size: int = 320) -> Sam:
     """A SAM with a ViT, one of its blocks over the whole grid."""
     encoder = ViT(32, depth=2, heads=2, whole=(1,), image_size=size)
-    return _random(Sam(encoder, PromptEncoder(size, grid=size // 16)))
+    return randomised(Sam(encoder, PromptEncoder(size, grid=size // 16)))
 
 
-def _random(network: Sam) -> Sam:
+def randomised(network: Sam) -> Sam:
+    """The network in evaluation mode, with weights and statistics from the same seed."""
     torch.manual_seed(0)
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.15)

@@ -24,12 +24,7 @@ from promptseg.segment.predictor import Predictor
 from runtime.small import distance, plain, tiny
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PROMPTSEG_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("PROMPTSEG_ENGINE", raising=False)
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.fixture
@@ -147,13 +142,14 @@ def test_auto_takes_the_quickest_that_agrees_and_remembers_it(
         "eager-bf16": Wrong("eager-bf16"),
         "openvino": Broken("openvino"),
         "openvino-bf16": NotANumber("openvino-bf16"),
+        "native-bf16": Broken("native-bf16"),
     }
     monkeypatch.setattr(choose, "engine_named", engines.__getitem__)
     ready = prepare(tiny(), CPU)
     with caplog.at_level(logging.WARNING):
         runner, verdict = choose_engine(ready, CPU, 1, "small", "abc")
     assert runner.engine.name == verdict.engine == "eager"
-    for name in ("eager-bf16", "openvino", "openvino-bf16"):
+    for name in ("eager-bf16", "openvino", "openvino-bf16", "native-bf16"):
         assert sum(f"{name} is not used" in line for line in caplog.messages) == 1
     assert [t.engine for t in verdict.trials] == list(engines)
     assert list(remembered().values()) == [verdict]

@@ -29,6 +29,7 @@ from promptseg.runtime.check import answers, check
 from promptseg.runtime.engines import ENGINES, CompileError, Eager, Engine, engine_named
 from promptseg.runtime.machine import describe_machine, version_of
 from promptseg.runtime.measure import interleaved
+from promptseg.runtime.native.library import missing
 from promptseg.runtime.rewrite import FastSam
 from promptseg.runtime.runner import Runner
 
@@ -102,7 +103,7 @@ def candidates(device: torch.device) -> list[str]:
     if device.type == "cuda":
         return ["eager", "eager-bf16", "compile-bf16"]
     if device.type == "cpu":
-        return ["eager", "eager-bf16", "openvino", "openvino-bf16"]
+        return ["eager", "eager-bf16", "openvino", "openvino-bf16", "native-bf16"]
     return ["eager"]
 
 
@@ -251,6 +252,8 @@ def _key(device: torch.device, threads: int, identity: str, wanted: str) -> str:
         "device": str(device),
         "threads": threads,
         "wanted": wanted,
+        "engines": ENGINES,
+        "native": missing(),
         "torch": torch.__version__,
         "openvino": version_of("openvino"),
         "machine": describe_machine(),

@@ -31,7 +31,14 @@ __all__ = [
 ]
 
 EngineName = Literal[
-    "eager", "eager-bf16", "openvino", "openvino-bf16", "compile", "compile-bf16", "compile-fp16"
+    "eager",
+    "eager-bf16",
+    "openvino",
+    "openvino-bf16",
+    "native-bf16",
+    "compile",
+    "compile-bf16",
+    "compile-fp16",
 ]
 ENGINES: tuple[str, ...] = get_args(EngineName)
 
@@ -171,6 +178,10 @@ def engine_named(name: str) -> Engine:
         return Eager(name, dtype)
     if kind == "compile":
         return Torch(name, dtype)
+    if kind == "native":
+        from promptseg.runtime.native import Native
+
+        return Native(name, dtype)
     from promptseg.runtime.openvino import OpenVINO
 
     return OpenVINO(name, dtype)

@@ -148,8 +148,8 @@ class _RunOptions:
 
     engine: str | None = None
     """What executes the model: auto (the quickest, measured once and remembered), eager, eager-bf16,
-    openvino, openvino-bf16, compile, compile-bf16 (docs/engines.md); default: PROMPTSEG_ENGINE, or
-    auto."""
+    openvino, openvino-bf16, native-bf16, compile, compile-bf16 (docs/engines.md); default:
+    PROMPTSEG_ENGINE, or auto."""
 
     quiet: bool = False
     """No progress, no summary."""

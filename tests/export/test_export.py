@@ -28,7 +28,7 @@ from promptseg.models.sam import Sam
 from promptseg.models.sam.prompt_encoder import PromptEncoder
 from promptseg.models.sam.vit import ViT
 from promptseg.runtime.engines import Part
-from promptseg.runtime.openvino import export_ir
+from promptseg.runtime.openvino import core, export_ir
 from promptseg.segment.predictor import Predictor
 
 SIZE = 64
@@ -99,10 +99,8 @@ def opened(folder: Path, part: str) -> Run:
 
         session = onnxruntime.InferenceSession(folder / f"{part}.onnx")
         return lambda inputs: session.run(names, inputs)
-    import openvino
-
     hint = {"INFERENCE_PRECISION_HINT": "f32"}
-    model = openvino.Core().compile_model(folder / f"{part}.xml", "CPU", hint)
+    model = core().compile_model(folder / f"{part}.xml", "CPU", hint)
 
     def run(inputs: dict[str, Array]) -> list[Array]:
         answer = model(inputs)
@@ -297,9 +295,9 @@ def test_weights_too_large_for_one_file_lie_beside_it(
 
 
 def test_openvino_files_carry_the_names_of_their_tensors(tmp_path: Path) -> None:
-    openvino = pytest.importorskip("openvino")
+    pytest.importorskip("openvino")
     part = Part("part", Doubling().eval(), (torch.ones(1, 64),), inputs=("x",), outputs=("y",))
-    model = openvino.Core().read_model(export_ir(part, tmp_path, "mine"))
+    model = core().read_model(export_ir(part, tmp_path, "mine"))
     assert (tmp_path / "mine.bin").exists()
     assert [port.any_name for port in (*model.inputs, *model.outputs)] == ["x", "y"]
 

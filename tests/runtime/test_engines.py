@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,11 +95,10 @@ def test_openvino_in_float32_is_eager(with_openvino: None, make, streams: int) -
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor has no bfloat16 arithmetic")
 def test_parts_named_by_a_module_stay_in_float32(with_openvino: None, tmp_path: Path) -> None:
-    import openvino as ov
-
     part = parts_of(prepare(tiny(), CPU))["encoder"]
     properties = engine_named("openvino-bf16")._properties(1, 1)  # type: ignore[attr-defined]
-    compiled = ov.Core().compile_model(openvino.export_ir(part, tmp_path), "CPU", properties)
+    path = openvino.export_ir(part, tmp_path)
+    compiled = openvino.core().compile_model(path, "CPU", properties)
     kept, reduced = set(), set()
     for operation in compiled.get_runtime_model().get_ordered_ops():
         facts = operation.get_rt_info()
@@ -117,6 +118,29 @@ def test_bfloat16_is_close_enough_to_be_used(with_openvino: None, lite_medsam: P
     assert agreement.good
     assert agreement.embedding > 1e-3  # it is bfloat16
     assert check(Runner(network, engine_named("openvino"), 1, "abc")).embedding < 1e-5
+
+
+@pytest.mark.parametrize(
+    "gone", ["it.pop(0); it.clear()", "end = Thread(target=it.clear); end.start(); end.join()"]
+)
+def test_a_signal_is_heard_when_models_are_gone(with_openvino: None, gone: str) -> None:
+    program = f"""
+import faulthandler, signal
+from threading import Thread
+import torch
+from promptseg.runtime.engines import Part, engine_named
+faulthandler.enable()  # it has a stack of its own for signals, as OpenVINO's plugin
+part = Part("part", torch.nn.Linear(4, 4).eval(), (torch.ones(1, 4),), inputs=("x",), outputs=("y",))
+it = [engine_named("openvino").compile(part, 1) for _ in range(2)]
+{gone}
+try:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever it was at the start
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("heard")
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.stdout == "heard\n", (run.returncode, run.stderr)
 
 
 def test_an_export_is_made_once(with_openvino: None, monkeypatch: pytest.MonkeyPatch) -> None:

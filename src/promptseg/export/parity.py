@@ -193,11 +193,13 @@ def _in_onnxruntime(path: Path) -> tuple[_Run, str]:
 def _in_openvino(path: Path) -> tuple[_Run, str]:
     import openvino as ov
 
+    from promptseg.runtime.openvino import core
+
     properties = {
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    compiled = ov.Core().compile_model(path, "CPU", properties)
+    compiled = core().compile_model(path, "CPU", properties)
 
     def run(inputs: dict[str, _Array]) -> dict[str, _Array]:
         answer: dict[str, _Array] = compiled(inputs)  # compiled outputs may have further names

@@ -10,7 +10,9 @@ import re
 import warnings
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,10 +25,32 @@ from promptseg.runtime.machine import describe_machine, has_bfloat16, version_of
 if TYPE_CHECKING:
     import openvino
 
-__all__ = ["OpenVINO", "export_ir"]
+__all__ = ["OpenVINO", "core", "export_ir"]
 
 # Part of every key. Raise it when the export gives another graph than before.
 _VERSION = 5
+
+
+_one_at_a_time = Lock()
+
+
+@cache
+def _core() -> openvino.Core:
+    import openvino as ov
+
+    return ov.Core()
+
+
+def core() -> openvino.Core:
+    """OpenVINO itself: one for the process, which stays until it ends.
+
+    Its CPU plugin gives the thread that loads it another stack for signals, and unmaps that stack when
+    it is unloaded, in use or not. With a core for each model, models that go in another order than they
+    came, or in another thread, leave a stack that is not there: the next signal, a Ctrl-C, then kills
+    the process without a word.
+    """
+    with _one_at_a_time:
+        return _core()
 
 
 @dataclass(frozen=True)
@@ -52,12 +76,9 @@ class OpenVINO:
     def compile(self, part: Part, threads: int, streams: int = 1) -> Compiled:
         """See `Engine`."""
         try:
-            import openvino as ov
-
             path = CompiledStore().get(self._facts(part), lambda folder: self._export(part, folder))
-            compiled = ov.Core().compile_model(
-                ov.Core().read_model(path), "CPU", self._properties(threads, streams)
-            )
+            model = core().read_model(path)
+            compiled = core().compile_model(model, "CPU", self._properties(threads, streams))
         except (ImportError, RuntimeError, ValueError, OSError) as error:
             raise CompileError(
                 f"a part that {self.name} takes", str(error).strip()[-200:]

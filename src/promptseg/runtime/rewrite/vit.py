@@ -4,7 +4,8 @@ The scale and shift of each normalisation go into the linear layer after it. Of 
 that of the keys adds the same to all scores of a query and is dropped; that of the values passes
 through the attention, whose weights sum to 1, into the projection. Relative positions become further
 channels: a key says in one-hot channels which row and column it is, a query says there what those are
-worth to it, so no bias of tokens x tokens is held. Tokens lie in a matrix (tokens, channels); windows
+worth to it, so no bias of tokens x tokens is held. Where torch itself multiplies in float32 on a CPU,
+adding what rows and columns are worth costs less than multiplying by so many channels. Tokens lie in a matrix (tokens, channels); windows
 are taken from it and put back by one copy each, and there are no queries beyond the grid's edge.
 """
 
@@ -23,6 +24,7 @@ __all__ = ["FastViT"]
 
 _CHUNKS = 4  # of the queries of one head, in graphs: their scores then stay in the cache
 _CHUNKED = 1 << 20  # scores of one head from which on they are
+_QUERIES = 128  # in a chunk, for each thread, where no graph is made
 _CHANNELS = 32  # products of matrices are quickest with a multiple of so many
 
 
@@ -105,6 +107,8 @@ class WindowGroup(nn.Module):
         self.values: Tensor
         self.place: Tensor
         self.windows = len(group.tokens)
+        self.side = positions.rows.shape[-1]
+        self.whole = keys.shape[1] == self.side**2  # no key is none
 
     def forward(self, queries: Tensor, table: Tensor) -> Tensor:
         """What the queries attend to.
@@ -121,8 +125,36 @@ class WindowGroup(nn.Module):
         q = queries.index_select(1, self.queries).view(*shape, queries.shape[-1])
         k = table.index_select(1, self.keys).view(*shape, width)
         v = table.index_select(1, self.values).view(*shape, width)
+        if self.whole and _by_addition(q, k):
+            return _attend_by_addition(q, k, v, self.side).reshape(b, -1, width)
         k = torch.cat([k, self.place.to(k.dtype).expand(*k.shape[:2], -1, -1)], dim=-1)
         return _attend(q, k, v).reshape(b, -1, width)
+
+
+def _by_addition(q: Tensor, k: Tensor) -> bool:
+    """Whether positions are better added to scores than multiplied as channels."""
+    if as_graph() or q.device.type != "cpu" or q.dtype != torch.float32:
+        return False
+    return q.shape[-2] * k.shape[-2] >= _CHUNKED
+
+
+def _attend_by_addition(q: Tensor, k: Tensor, v: Tensor, side: int) -> Tensor:
+    """See `_attend`; keys have no channels for the positions, and are a whole window of that side."""
+    width = k.shape[-1]
+    rows, columns = q[..., width : width + side], q[..., width + side : width + 2 * side]
+    q, out = q[..., :width], torch.empty_like(v)
+    step = _QUERIES * torch.get_num_threads()
+    memory = q.new_empty(step, side, side)
+    for window in range(len(q)):
+        for head in range(q.shape[1]):
+            keys, values = k[window, head].T, v[window, head]
+            for n in range(0, q.shape[2], step):
+                some = window, head, slice(n, n + step)
+                scores = memory[: len(q[some])]
+                torch.add(rows[some][:, :, None], columns[some][:, None, :], out=scores)
+                scores = scores.flatten(1).addmm_(q[some], keys)
+                torch.mm(torch.softmax(scores, -1, out=scores), values, out=out[some])
+    return out
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from promptseg.models.sam import Sam
+from promptseg.runtime.engines import engine_named
+from promptseg.runtime.machine import has_bfloat16
 from promptseg.runtime.rewrite import prepare
+from promptseg.runtime.runner import parts_of
 from runtime.small import distance, plain, tiny
 
 CPU = torch.device("cpu")
@@ -30,6 +33,22 @@ def test_embeddings_are_those_of_the_plain_network(
     with torch.inference_mode() if fused else torch.enable_grad():  # fused only without gradients
         found = ready.encode(slices)
     assert distance(found, expected) < 1e-5
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor has no bfloat16 arithmetic")
+def test_attention_of_the_whole_grid_is_exacter_without_amx(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ready = prepare(plain(640), CPU)
+    part = parts_of(ready)["encoder"]
+    slices = torch.randn(1, 3, 640, 640, generator=torch.Generator().manual_seed(1))
+    found = []
+    for amx in (True, False):
+        monkeypatch.setattr("promptseg.runtime.rewrite.vit.has_amx", lambda amx=amx: amx)
+        with torch.inference_mode():
+            embedding = engine_named("eager-bf16").compile(part, 1)(slices)
+            found.append(distance(embedding, ready.encode(slices)))
+    assert 0 < found[1] < found[0] < 0.02
 
 
 @pytest.mark.parametrize("multimask", [True, False])

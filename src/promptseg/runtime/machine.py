@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe_machine", "has_bfloat16", "version_of"]
+__all__ = ["describe_machine", "has_amx", "has_bfloat16", "version_of"]
 
 
 @cache
@@ -33,6 +33,11 @@ def describe_machine() -> dict[str, Any]:
 def has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 itself (AMX or AVX-512 BF16)."""
     return any(name in _instructions() for name in ("amx_bf16", "avx512_bf16"))
+
+
+def has_amx() -> bool:
+    """Whether the processor has tiles of bfloat16."""
+    return "amx_bf16" in _instructions()
 
 
 def version_of(distribution: str) -> str | None:

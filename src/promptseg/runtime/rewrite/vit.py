@@ -4,9 +4,10 @@ The scale and shift of each normalisation go into the linear layer after it. Of 
 that of the keys adds the same to all scores of a query and is dropped; that of the values passes
 through the attention, whose weights sum to 1, into the projection. Relative positions become further
 channels: a key says in one-hot channels which row and column it is, a query says there what those are
-worth to it, so no bias of tokens x tokens is held. Where torch itself multiplies in float32 on a CPU,
-adding what rows and columns are worth costs less than multiplying by so many channels. Tokens lie in a matrix (tokens, channels); windows
-are taken from it and put back by one copy each, and there are no queries beyond the grid's edge.
+worth to it, so no bias of tokens x tokens is held. Where torch itself attends to a large grid on a CPU,
+it costs less to add what rows and columns are worth to the scores of a few queries at a time. Tokens
+lie in a matrix (tokens, channels); windows are taken from it and put back by one copy each, and there
+are no queries beyond the grid's edge.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from promptseg.models.sam.vit import Attention, Block, ViT
+from promptseg.runtime.machine import has_amx
 from promptseg.runtime.rewrite.neck import FastNeck
 from promptseg.runtime.rewrite.ops import Linear, after_norm, as_graph
 from promptseg.runtime.rewrite.windows import NEVER, Group, full_keys, places, rows_of, windows_of
@@ -126,20 +128,26 @@ class WindowGroup(nn.Module):
         k = table.index_select(1, self.keys).view(*shape, width)
         v = table.index_select(1, self.values).view(*shape, width)
         if self.whole and _by_addition(q, k):
-            return _attend_by_addition(q, k, v, self.side).reshape(b, -1, width)
+            exact = torch.promote_types(v.dtype, torch.float32)
+            found = _attend_by_addition(q.to(exact), k.to(exact), v.to(exact), self.side)
+            return found.reshape(b, -1, width).to(v.dtype)
         k = torch.cat([k, self.place.to(k.dtype).expand(*k.shape[:2], -1, -1)], dim=-1)
         return _attend(q, k, v).reshape(b, -1, width)
 
 
 def _by_addition(q: Tensor, k: Tensor) -> bool:
-    """Whether positions are better added to scores than multiplied as channels."""
-    if as_graph() or q.device.type != "cpu" or q.dtype != torch.float32:
+    """Whether positions are better added to scores than multiplied as channels.
+
+    They are where channels cost much: on a CPU, but for bfloat16 on AMX. Without AMX, torch's
+    attention in bfloat16 is no quicker than in float32.
+    """
+    if as_graph() or q.device.type != "cpu" or (q.dtype == torch.bfloat16 and has_amx()):
         return False
     return q.shape[-2] * k.shape[-2] >= _CHUNKED
 
 
 def _attend_by_addition(q: Tensor, k: Tensor, v: Tensor, side: int) -> Tensor:
-    """See `_attend`; keys have no channels for the positions, and are a whole window of that side."""
+    """See `_attend`; at least in float32, for the keys of a whole window, which have no positions."""
     width = k.shape[-1]
     rows, columns = q[..., width : width + side], q[..., width + side : width + 2 * side]
     q, out = q[..., :width], torch.empty_like(v)

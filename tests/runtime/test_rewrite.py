@@ -11,6 +11,7 @@ from promptseg.models.sam import Sam
 from promptseg.runtime.engines import engine_named
 from promptseg.runtime.machine import has_bfloat16
 from promptseg.runtime.rewrite import prepare
+from promptseg.runtime.rewrite.ops import graph_in
 from promptseg.runtime.runner import parts_of
 from runtime.small import distance, plain, tiny
 
@@ -36,19 +37,35 @@ def test_embeddings_are_those_of_the_plain_network(
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor has no bfloat16 arithmetic")
-def test_attention_of_the_whole_grid_is_exacter_without_amx(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@torch.inference_mode()
+def test_attention_in_bfloat16_with_amx_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
     ready = prepare(plain(640), CPU)
-    part = parts_of(ready)["encoder"]
     slices = torch.randn(1, 3, 640, 640, generator=torch.Generator().manual_seed(1))
-    found = []
+    part, found = parts_of(ready)["encoder"], {}
     for amx in (True, False):
         monkeypatch.setattr("promptseg.runtime.rewrite.vit.has_amx", lambda amx=amx: amx)
-        with torch.inference_mode():
-            embedding = engine_named("eager-bf16").compile(part, 1)(slices)
-            found.append(distance(embedding, ready.encode(slices)))
-    assert 0 < found[1] < found[0] < 0.02
+        found[amx] = engine_named("eager-bf16").compile(part, 1)(slices)
+        assert 0 < distance(found[amx], ready.encode(slices)) < 0.005
+    assert 0 < distance(found[True], found[False]) < 0.005
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_graphs_of_large_grids_hold_no_channels_that_cost(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = prepare(plain(640), CPU)
+    slices = torch.randn(1, 3, 640, 640, generator=torch.Generator().manual_seed(1))
+    for amx in (True, False):
+        monkeypatch.setattr("promptseg.runtime.rewrite.vit.has_amx", lambda amx=amx: amx)
+        with graph_in(dtype):
+            traced = torch.jit.trace(ready.image_encoder, slices, check_trace=False)
+        assert distance(traced(slices), ready.encode(slices)) < 1e-5
+        side = 640 // 16
+        one_hot = (
+            f"Float({side * side}, {2 * side + 32}"  # of keys; this ViT's heads have 16 channels
+        )
+        assert (one_hot in str(traced.inlined_graph)) == (amx and dtype == torch.bfloat16)
 
 
 @pytest.mark.parametrize("multimask", [True, False])

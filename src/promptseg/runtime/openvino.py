@@ -21,6 +21,7 @@ from torch import Tensor
 from promptseg.runtime.compiled import CompiledStore
 from promptseg.runtime.engines import Compiled, CompileError, Part
 from promptseg.runtime.machine import describe_machine, has_bfloat16, version_of
+from promptseg.runtime.rewrite.ops import graph_in
 
 if TYPE_CHECKING:
     import openvino
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenVINO", "core", "export_ir"]
 
 # Part of every key. Raise it when the export gives another graph than before.
-_VERSION = 5
+_VERSION = 6
 
 
 _one_at_a_time = Lock()
@@ -86,7 +87,9 @@ class OpenVINO:
         return _Requests(compiled, streams, part)
 
     def _export(self, part: Part, folder: Path) -> Path:
-        return export_ir(part.in_weights_of(self.dtype), folder, channels_last=part.channels_last)
+        with graph_in(self.dtype):
+            rounded = part.in_weights_of(self.dtype)
+            return export_ir(rounded, folder, channels_last=part.channels_last)
 
     def _facts(self, part: Part) -> dict[str, Any]:
         """What an export depends on."""

@@ -7,11 +7,17 @@ elsewhere. Graphs that other engines get are traced with the plain operations.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Depthwise", "Linear", "Pointwise", "after_norm", "as_graph"]
+__all__ = ["Depthwise", "Linear", "Pointwise", "after_norm", "arithmetic", "as_graph", "graph_in"]
+
+_graph_in: ContextVar[torch.dtype] = ContextVar("graph_in", default=torch.float32)
 
 
 def as_graph() -> bool:
@@ -19,6 +25,21 @@ def as_graph() -> bool:
     exporting = getattr(torch.compiler, "is_exporting", None)  # since torch 2.7
     tracing = bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
     return tracing or (exporting is not None and bool(exporting()))
+
+
+@contextmanager
+def graph_in(dtype: torch.dtype) -> Iterator[None]:
+    """Graphs that are recorded meanwhile will be executed in `dtype`, which they do not say."""
+    before = _graph_in.set(dtype)
+    try:
+        yield
+    finally:
+        _graph_in.reset(before)
+
+
+def arithmetic(x: Tensor) -> torch.dtype:
+    """What products of `x` are computed in."""
+    return _graph_in.get() if as_graph() else x.dtype
 
 
 def _fuses(x: Tensor) -> bool:

@@ -43,7 +43,7 @@ def test_attention_in_bfloat16_with_amx_and_without(monkeypatch: pytest.MonkeyPa
     slices = torch.randn(1, 3, 640, 640, generator=torch.Generator().manual_seed(1))
     part, found = parts_of(ready)["encoder"], {}
     for amx in (True, False):
-        monkeypatch.setattr("promptseg.runtime.rewrite.vit.has_amx", lambda amx=amx: amx)
+        monkeypatch.setattr("promptseg.runtime.rewrite.attention.has_amx", lambda amx=amx: amx)
         found[amx] = engine_named("eager-bf16").compile(part, 1)(slices)
         assert 0 < distance(found[amx], ready.encode(slices)) < 0.005
     assert 0 < distance(found[True], found[False]) < 0.005
@@ -57,7 +57,7 @@ def test_graphs_of_large_grids_hold_no_channels_that_cost(
     ready = prepare(plain(640), CPU)
     slices = torch.randn(1, 3, 640, 640, generator=torch.Generator().manual_seed(1))
     for amx in (True, False):
-        monkeypatch.setattr("promptseg.runtime.rewrite.vit.has_amx", lambda amx=amx: amx)
+        monkeypatch.setattr("promptseg.runtime.rewrite.attention.has_amx", lambda amx=amx: amx)
         with graph_in(dtype):
             traced = torch.jit.trace(ready.image_encoder, slices, check_trace=False)
         assert distance(traced(slices), ready.encode(slices)) < 1e-5

@@ -192,7 +192,8 @@ def export_ir(
     for port, own in zip(model.outputs, part.outputs, strict=False):
         port.get_tensor().set_names({own})
     model.validate_nodes_and_infer_types()
-    model = _channels_last(model, channels_last)
+    if channels_last:
+        model = _channels_last(model, channels_last)
     path = folder / f"{name}.xml"
     ov.save_model(model, path, compress_to_fp16=False)
     _keep_float32(path, part.keep_float32)

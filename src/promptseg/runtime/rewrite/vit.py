@@ -4,31 +4,25 @@ The scale and shift of each normalisation go into the linear layer after it. Of 
 that of the keys adds the same to all scores of a query and is dropped; that of the values passes
 through the attention, whose weights sum to 1, into the projection. Relative positions become further
 channels: a key says in one-hot channels which row and column it is, a query says there what those are
-worth to it, so no bias of tokens x tokens is held. To a large grid on a CPU, it costs less to add what
-rows and columns are worth to the scores of a few queries at a time, but for bfloat16 on AMX. Tokens lie
-in a matrix (tokens, channels); windows are taken from it and put back by one copy each, and there
-are no queries beyond the grid's edge.
+worth to it, so no bias of tokens x tokens is held; in large grids, where such channels would cost much,
+that is added to the scores of a few queries at a time. Tokens lie in a matrix (tokens, channels);
+windows are taken from it and put back by one copy each, and no queries are beyond the grid's edge.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from promptseg.models.sam.vit import Attention, Block, ViT
-from promptseg.runtime.machine import has_amx
+from promptseg.runtime.rewrite.attention import adding_pays, attend, attend_adding
 from promptseg.runtime.rewrite.neck import FastNeck
-from promptseg.runtime.rewrite.ops import Linear, after_norm, arithmetic, as_graph
+from promptseg.runtime.rewrite.ops import Linear, after_norm
 from promptseg.runtime.rewrite.windows import NEVER, Group, full_keys, places, rows_of, windows_of
 
 __all__ = ["FastViT"]
 
-_CHUNKS = 4  # of the queries of one head, in graphs: their scores then stay in the cache
-_CHUNKED = 1 << 20  # scores of one head from which on they are
-_QUERIES = 128  # in a chunk, for each thread, where no graph is made
 _CHANNELS = 32  # products of matrices are quickest with a multiple of so many
 
 
@@ -129,76 +123,10 @@ class WindowGroup(nn.Module):
         q = queries.index_select(1, self.queries).view(*shape, queries.shape[-1])
         k = table.index_select(1, self.keys).view(*shape, width)
         v = table.index_select(1, self.values).view(*shape, width)
-        if self.whole and _by_addition(q, k):
-            return _attend_by_addition(q, k, v, self.side).reshape(b, -1, width)
+        if self.whole and adding_pays(q, k):
+            return attend_adding(q, k, v, self.side).reshape(b, -1, width)
         k = torch.cat([k, self.place.to(k.dtype).expand(*k.shape[:2], -1, -1)], dim=-1)
-        return _attend(q, k, v).reshape(b, -1, width)
-
-
-def _by_addition(q: Tensor, k: Tensor) -> bool:
-    """Whether positions are better added to scores than multiplied as channels.
-
-    They are where channels cost much: on a CPU, but for bfloat16 on AMX. Without AMX, torch's
-    attention in bfloat16 is no quicker than in float32.
-    """
-    if q.device.type != "cpu" or (arithmetic(q) == torch.bfloat16 and has_amx()):
-        return False
-    return int(q.shape[-2]) * int(k.shape[-2]) >= _CHUNKED
-
-
-def _attend_by_addition(q: Tensor, k: Tensor, v: Tensor, side: int) -> Tensor:
-    """See `_attend`; keys are those of a whole window of that side and have no channels for it."""
-    width = k.shape[-1]
-    q, rows, columns, _ = q.split([width, side, side, q.shape[-1] - width - 2 * side], dim=-1)
-    if as_graph():
-
-        def added(head: int, some: slice) -> Tensor:
-            plain = q[:, head, some] @ k[:, head].transpose(-1, -2)
-            grid: Tensor = plain.view(*plain.shape[:-1], side, side)
-            grid = grid + rows[:, head, some, :, None] + columns[:, head, some, None, :]
-            return grid.flatten(-2)
-
-        return _in_chunks(added, q, v)
-    exact = torch.promote_types(v.dtype, torch.float32)  # reduced, it would be slower
-    q, k, v, out = q.to(exact), k.to(exact), v.to(exact), torch.empty_like(v, dtype=exact)
-    step = _QUERIES * torch.get_num_threads()
-    memory = q.new_empty(step, side, side)
-    for window in range(len(q)):
-        for head in range(q.shape[1]):
-            keys, values = k[window, head].T, v[window, head]
-            for n in range(0, q.shape[2], step):
-                some = window, head, slice(n, n + step)
-                scores = memory[: len(q[some])]
-                torch.add(rows[some][:, :, None], columns[some][:, None, :], out=scores)
-                scores = scores.flatten(1).addmm_(q[some], keys)
-                torch.mm(torch.softmax(scores, -1, out=scores), values, out=out[some])
-    return out.to(v.dtype)
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """(B, heads, tokens, channels) queries and keys, scaled, and values of fewer channels."""
-    if not as_graph():  # the kernels that never hold the scores want one width for all
-        wide = F.pad(v, (0, q.shape[-1] - v.shape[-1]))
-        return F.scaled_dot_product_attention(q, k, wide, scale=1.0)[..., : v.shape[-1]]
-    if int(q.shape[2]) * int(k.shape[2]) < _CHUNKED:
-        return torch.softmax(q @ k.transpose(-1, -2), -1) @ v
-
-    def scores(head: int, some: slice) -> Tensor:
-        return q[:, head, some] @ k[:, head].transpose(-1, -2)
-
-    return _in_chunks(scores, q, v)
-
-
-def _in_chunks(scores: Callable[[int, slice], Tensor], q: Tensor, v: Tensor) -> Tensor:
-    """A graph that attends head by head, some queries at a time; `scores` gives theirs."""
-    tokens = int(q.shape[2])
-    step = tokens // _CHUNKS if tokens % _CHUNKS == 0 else tokens
-    heads = []
-    for head in range(int(q.shape[1])):
-        some = (slice(n, n + step) for n in range(0, tokens, step))
-        chunks = [torch.softmax(scores(head, queries), -1) @ v[:, head] for queries in some]
-        heads.append(torch.cat(chunks, dim=1))
-    return torch.stack(heads, dim=1)
+        return attend(q, k, v).reshape(b, -1, width)
 
 
 class FastAttention(nn.Module):

@@ -75,8 +75,8 @@ def attend_adding(q: Tensor, k: Tensor, v: Tensor, side: int) -> Tensor:
 
 def _adding_here(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """In float32, whatever comes: it is no slower, and the scores are exact."""
-    exact = torch.promote_types(v.dtype, torch.float32)
-    q, k, v, out = q.to(exact), k.to(exact), v.to(exact), torch.empty_like(v, dtype=exact)
+    given, exact = q.dtype, torch.promote_types(q.dtype, torch.float32)
+    q, k, v, out = q.to(exact), k.to(exact), v.to(exact), q.new_empty(q.shape, dtype=exact)
     memory = q.new_empty(_QUERIES * torch.get_num_threads(), rows.shape[-1], columns.shape[-1])
     for image in range(len(q)):
         for head in range(q.shape[1]):
@@ -87,7 +87,7 @@ def _adding_here(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor)
                 torch.add(rows[some][:, :, None], columns[some][:, None, :], out=scores)
                 scores = scores.flatten(1).addmm_(q[some], keys)
                 torch.mm(torch.softmax(scores, -1, out=scores), values, out=out[some])
-    return out.to(v.dtype)
+    return out.to(given)
 
 
 def _chunks_of_graph(scores: Callable[[int, slice], Tensor], q: Tensor, v: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from promptseg.models.sam.build import Sam
 from promptseg.models.sam.prompt_encoder import PromptEncoder
 from promptseg.models.sam.tiny_vit import TinyViT
+from promptseg.runtime import machine
 from promptseg.runtime.check import check
 from promptseg.runtime.choose import choose_engine
 from promptseg.runtime.engines import CompileError, engine_named
@@ -136,8 +137,9 @@ def test_other_networks_are_refused() -> None:
 def test_without_a_compiler_it_gives_way(
     compiler: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    has_amx = {"instructions": ("amx_bf16", "avx512_bf16"), "system": "Linux x86_64"}
-    monkeypatch.setattr("promptseg.runtime.native.library.describe_machine", lambda: has_amx)
+    monkeypatch.setattr(machine, "_instructions", lambda: ("amx_bf16", "avx512_bf16"))
+    linux = {"system": "Linux x86_64"}
+    monkeypatch.setattr("promptseg.runtime.native.library.describe_machine", lambda: linux)
     monkeypatch.setenv("CC", compiler)
     assert "no C compiler" in str(missing())
     with caplog.at_level(logging.WARNING):
@@ -150,8 +152,7 @@ def test_without_a_compiler_it_gives_way(
 def test_without_amx_it_is_missing(
     instructions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine = {"instructions": instructions, "system": "Linux x86_64"}
-    monkeypatch.setattr("promptseg.runtime.native.library.describe_machine", lambda: machine)
+    monkeypatch.setattr(machine, "_instructions", lambda: instructions)
     assert missing() == "this processor has no AMX"
 
 

@@ -43,15 +43,15 @@ class CompiledStore:
         """The entry for `facts`, made if it is not there or damaged.
 
         Args:
-            facts: all that it depends on, as plain values. Without a hash of the weights under
-                "weights" it is made for this process alone.
+            facts: all that it depends on, as plain values. With "" for the hash of "weights" it is
+                made for this process alone.
             make: fills an empty folder; returns its main file.
 
         Returns:
             The main file.
         """
         text = json.dumps(facts, sort_keys=True)
-        if not facts.get("weights"):
+        if facts.get("weights") == "":
             text += secrets.token_hex(8)
         entry = self.folder / hashlib.sha256(text.encode()).hexdigest()
         if (found := self._read(entry)) is not None:

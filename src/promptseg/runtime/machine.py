@@ -36,8 +36,8 @@ def has_bfloat16() -> bool:
 
 
 def has_amx() -> bool:
-    """Whether the processor has tiles of bfloat16."""
-    return "amx_bf16" in _instructions()
+    """Whether the processor multiplies tiles of bfloat16, and converts to it."""
+    return {"amx_bf16", "avx512_bf16"} <= set(_instructions())
 
 
 def version_of(distribution: str) -> str | None:

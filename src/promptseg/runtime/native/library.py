@@ -15,7 +15,7 @@ from typing import Any
 
 from promptseg.runtime.compiled import CompiledStore
 from promptseg.runtime.engines import CompileError
-from promptseg.runtime.machine import describe_machine
+from promptseg.runtime.machine import describe_machine, has_amx
 
 __all__ = ["library", "missing"]
 
@@ -27,11 +27,10 @@ _SECONDS = 120
 
 def missing() -> str | None:
     """Why the code cannot run here; None if it can."""
-    machine = describe_machine()
-    if not {"amx_bf16", "avx512_bf16"} <= set(machine["instructions"]):
+    if not has_amx():
         return "this processor has no AMX"
-    if machine["system"] != "Linux x86_64":
-        return f"it is for Linux on x86_64, not {machine['system']}"
+    if (system := describe_machine()["system"]) != "Linux x86_64":
+        return f"it is for Linux on x86_64, not {system}"
     if _compiler() is None:
         return "no C compiler is installed (CC, cc, gcc or clang)"
     return None
@@ -47,7 +46,6 @@ def library() -> ctypes.CDLL:
     compiler = _compiler() or ["cc"]
     source = _SOURCE.read_bytes()
     facts = {
-        "weights": "none",
         "code": hashlib.sha256(source).hexdigest(),
         "compiler": compiler,
         "flags": _FLAGS,

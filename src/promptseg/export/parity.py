@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from promptseg.models.preprocess import Preprocessing
+from promptseg.runtime.openvino import core
 from promptseg.runtime.picture import check_picture
 from promptseg.runtime.rewrite import FastSam
 
@@ -192,8 +193,6 @@ def _in_onnxruntime(path: Path) -> tuple[_Run, str]:
 
 def _in_openvino(path: Path) -> tuple[_Run, str]:
     import openvino as ov
-
-    from promptseg.runtime.openvino import core
 
     properties = {
         "INFERENCE_PRECISION_HINT": "f32",

@@ -29,7 +29,6 @@ from promptseg.runtime.check import answers, check
 from promptseg.runtime.engines import ENGINES, CompileError, Eager, Engine, engine_named
 from promptseg.runtime.machine import describe_machine, version_of
 from promptseg.runtime.measure import interleaved
-from promptseg.runtime.native.library import missing
 from promptseg.runtime.rewrite import FastSam
 from promptseg.runtime.runner import Runner
 
@@ -252,8 +251,7 @@ def _key(device: torch.device, threads: int, identity: str, wanted: str) -> str:
         "device": str(device),
         "threads": threads,
         "wanted": wanted,
-        "engines": ENGINES,
-        "native": missing(),
+        "engines": {name: engine_named(name).missing(device) for name in candidates(device)},
         "torch": torch.__version__,
         "openvino": version_of("openvino"),
         "machine": describe_machine(),

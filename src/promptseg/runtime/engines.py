@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +98,10 @@ class Engine(Protocol):
     def dtype(self) -> torch.dtype:
         """Of the arithmetic; inputs and outputs are float32."""
 
+    @property
+    def parallel(self) -> bool:
+        """Whether it pays to encode a slice on each thread, rather than one on all of them."""
+
     def missing(self, device: torch.device) -> str | None:
         """Why it cannot be used on a device of this machine; None if it can."""
 
@@ -120,6 +124,7 @@ class Eager:
 
     name: str = "eager"
     dtype: torch.dtype = torch.float32
+    parallel: ClassVar[bool] = False
 
     def missing(self, device: torch.device) -> str | None:
         """See `Engine`."""
@@ -140,6 +145,7 @@ class Torch:
 
     name: str = "compile"
     dtype: torch.dtype = torch.float32
+    parallel: ClassVar[bool] = False
 
     def missing(self, device: torch.device) -> str | None:
         """See `Engine`."""

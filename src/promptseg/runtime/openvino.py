@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -63,6 +63,7 @@ class OpenVINO:
 
     name: str = "openvino"
     dtype: torch.dtype = torch.float32
+    parallel: ClassVar[bool] = True
 
     def missing(self, device: torch.device) -> str | None:
         """See `Engine`."""
@@ -87,8 +88,8 @@ class OpenVINO:
         return _Requests(compiled, streams, part)
 
     def _export(self, part: Part, folder: Path) -> Path:
+        rounded = part.in_weights_of(self.dtype)
         with graph_in(self.dtype):
-            rounded = part.in_weights_of(self.dtype)
             return export_ir(rounded, folder, channels_last=part.channels_last)
 
     def _facts(self, part: Part) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Runner:
     @property
     def parallel(self) -> int:
         """Slices worth encoding at the same time, from as many threads."""
-        return self.threads if self.engine.name.startswith(("openvino", "native")) else 1
+        return self.threads if self.engine.parallel else 1
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:
         """Preprocessed slices -> embeddings.

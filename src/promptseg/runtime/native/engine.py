@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,7 @@ class Native:
 
     name: str = "native-bf16"
     dtype: torch.dtype = torch.bfloat16
+    parallel: ClassVar[bool] = True
 
     @property
     def _others(self) -> OpenVINO:

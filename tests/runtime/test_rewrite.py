@@ -62,9 +62,7 @@ def test_graphs_of_large_grids_hold_no_channels_that_cost(
             traced = torch.jit.trace(ready.image_encoder, slices, check_trace=False)
         assert distance(traced(slices), ready.encode(slices)) < 1e-5
         side = 640 // 16
-        one_hot = (
-            f"Float({side * side}, {2 * side + 32}"  # of keys; this ViT's heads have 16 channels
-        )
+        one_hot = f"Float({side * side}, {2 * side + 32}"  # rows, columns and what fills them up
         assert (one_hot in str(traced.inlined_graph)) == (amx and dtype == torch.bfloat16)
 
 

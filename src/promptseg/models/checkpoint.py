@@ -22,8 +22,8 @@ from promptseg.models.cards import (
     finetuned_card,
     model_file,
 )
-from promptseg.models.sam import Sam
-from promptseg.models.sam import build as builders
+from promptseg.models.families.sam import Sam
+from promptseg.models.families.sam import build as builders
 
 __all__ = [
     "CARD",

@@ -16,7 +16,8 @@ from promptseg.errors import GeometryError, InputError, PromptsegError
 from promptseg.formats import format_by_suffix, read_labels
 from promptseg.formats.files import beside
 from promptseg.formats.layers import read_layers
-from promptseg.image import Image, Segment, Segmentation
+from promptseg.image import Image, Segment, Segmentation, Source
+from promptseg.provenance import ObjectFacts, Provenance
 
 __all__ = ["grid_text", "read_masks"]
 
@@ -39,11 +40,11 @@ class _Known:
     prompted: tuple[int, ...] = ()
 
     @classmethod
-    def told(cls, entry: dict[str, Any], layer: int, value: int, label: int, name: str) -> _Known:
+    def told(cls, entry: ObjectFacts, layer: int, value: int, label: int, name: str) -> _Known:
         """An object from its entry in a provenance; `label` and `name` where it has none."""
-        prompted = tuple(int(k) for k in entry.get("prompted_slices", ()))
-        label, name = int(entry.get("label", label)), str(entry.get("name", name))
-        return cls(name, label, layer, value, prompted=prompted)
+        label = label if entry.label is None else entry.label
+        name = name if entry.name is None else entry.name
+        return cls(name, label, layer, value, prompted=entry.prompted_slices or ())
 
 
 def read_masks(path: str | Path, reference: Image | None = None) -> Segmentation:
@@ -71,7 +72,7 @@ def read_masks(path: str | Path, reference: Image | None = None) -> Segmentation
 
         return read_rtstruct(path, header, reference)
     found, layers = _labels(path)
-    provenance = _provenance(path)
+    provenance = _provenance(path, found.source)
     segments = []
     for known in _objects(path, provenance, layers):
         mask = layers[known.layer] == known.value
@@ -154,7 +155,7 @@ def _labels(path: Path) -> tuple[Image, NDArray[Any]]:
     return image, image.voxels[None]
 
 
-def _objects(path: Path, provenance: dict[str, Any], layers: NDArray[Any]) -> list[_Known]:
+def _objects(path: Path, provenance: Provenance, layers: NDArray[Any]) -> list[_Known]:
     """Every object there is, with what the file or the provenance beside it says of it.
 
     Raises:
@@ -162,14 +163,15 @@ def _objects(path: Path, provenance: dict[str, Any], layers: NDArray[Any]) -> li
     """
     if slicer := _slicer_segments(path):
         return [known for known in slicer if known.layer < len(layers)]
-    names = [{"label": k, "name": name} for k, name in enumerate(_npz_names(path), 1)]
-    told = [o for o in provenance.get("objects", ()) if isinstance(o, dict)] or names
+    names = [ObjectFacts(label=k, name=name) for k, name in enumerate(_npz_names(path), 1)]
+    told = list(provenance.objects or names)
+    unknown = ObjectFacts()
     if len(layers) == 1:
-        by_label = {entry.get("label"): entry for entry in told}
+        by_label = {entry.label: entry for entry in told}
         labels = [int(value) for value in np.unique(layers) if value]
         alone = len(labels) == 1
         return [
-            _Known.told(by_label.get(v, {}), 0, v, v, "object" if alone else f"label {v}")
+            _Known.told(by_label.get(v, unknown), 0, v, v, "object" if alone else f"label {v}")
             for v in labels
         ]
     found = []
@@ -177,7 +179,7 @@ def _objects(path: Path, provenance: dict[str, Any], layers: NDArray[Any]) -> li
         values = [int(value) for value in np.unique(layer) if value]
         if len(values) > 1:
             raise InputError("layers of one object each", f"{path}: {len(values)} in layer {k}")
-        entry = told[k] if k < len(told) else {}
+        entry = told[k] if k < len(told) else unknown
         found.append(_Known.told(entry, k, values[0] if values else 1, k + 1, f"label {k + 1}"))
     return found
 
@@ -224,11 +226,18 @@ def _npz_names(path: Path) -> list[str]:
         return [str(name) for name in archive.get("names", ())]
 
 
-def _provenance(path: Path) -> dict[str, Any]:
-    """What stands beside a mask of ours; nothing where it is another's."""
+def _provenance(path: Path, source: Source) -> Provenance:
+    """What stands beside a mask of ours; nothing where it is another's, or where it is damaged."""
     try:
         content = json.loads(beside(path, ".json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return {}
-    ours = isinstance(content, dict) and content.get("output") == path.name
-    return content if ours and isinstance(content.get("objects"), list) else {}
+        return Provenance()
+    if not isinstance(content, dict) or content.get("output") != path.name:
+        return Provenance()
+    if not isinstance(content.get("objects"), list):
+        return Provenance()
+    try:
+        return Provenance.from_json(content)
+    except InputError as error:
+        source.notes.append(f"the provenance beside {path.name} is not used: {error}")
+        return Provenance()

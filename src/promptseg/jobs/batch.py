@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import sys
@@ -103,8 +104,16 @@ class _Item:
     def request(self) -> dict[str, Any]:
         """What the result depends on; equal requests give equal results.
 
-        Paths may name the patient: without them an input is still known by its size and time.
+        Options may name the patient or the place of weights: a de-identified result keeps a hash.
         """
+        said = self._said()
+        if not self.job.deidentify:
+            return said
+        text = json.dumps(said, sort_keys=True, default=str)
+        return {"sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+    def _said(self) -> dict[str, Any]:
+        """The request in words; without paths, an input is still known by its size and time."""
         values = dataclasses.asdict(self.job)
         unsaid = _IRRELEVANT | (_PATHS if self.job.deidentify else set())
         stat = self.job.input.stat()
@@ -125,7 +134,12 @@ class _Item:
             earlier = json.loads(beside(self.job.output, ".json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        return isinstance(earlier, dict) and earlier.get("request") == self.request()
+        if not isinstance(earlier, dict):
+            return False
+        return earlier.get("request") in (
+            self.request(),
+            self._said(),
+        )  # as versions before said it
 
 
 def segment_folder(job: SegmentJob) -> int:
@@ -166,7 +180,7 @@ def segment_folder(job: SegmentJob) -> int:
                     segmenter, image, item.prompts, one, partial(journal.begin, name), facts
                 )
                 journal.end(name)
-                results.append(outputs.provenance)
+                results.append(outputs.provenance.to_json())
             except PromptsegError as error:
                 failures.append((one.input.name, str(error)))
         update(len(waiting), "")

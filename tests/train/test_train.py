@@ -104,7 +104,9 @@ def test_a_killed_training_goes_on_from_its_last_validation(options, monkeypatch
 
 
 def test_two_processes_see_the_losses_of_one(options, data, start, tmp_path):
-    one = options(updates=3, validate_every=3, batch_size=7)  # the second update: one image
+    # The second update has one image. A third would compare answers whose rounding has gone through two
+    # updates of AdamW: on some processors a pixel falls on the other side, and with it a click.
+    one = options(updates=2, validate_every=2, batch_size=7)
     assert not train(one).interrupted
     script = Path(__file__).with_name("run_tiny.py")
     told = {
@@ -114,13 +116,13 @@ def test_two_processes_see_the_losses_of_one(options, data, start, tmp_path):
         "--n-steps": 2,
         "--batch-size": 7,
         "--learning-rate": 1e-3,
-        "--updates": 3,
+        "--updates": 2,
         "--corrections": 1,
         "--validation-images": 3,
         "--report-images": 3,
         "--workers": 0,
         "--threads": 1,
-        "--validate-every": 3,
+        "--validate-every": 2,
     }
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),

@@ -18,7 +18,7 @@ from promptseg.formats.files import atomic_path, beside
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.image import Image
 from promptseg.jobs.remote import is_remote
-from promptseg.jobs.segment import check_outputs, load_for, prompts_of, run_job
+from promptseg.jobs.segment import check_outputs, load_for, prompts_of, reads_of, run_job
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import Choice
 from promptseg.progress import step_progress
@@ -151,6 +151,7 @@ def segment_folder(job: SegmentJob) -> int:
         segmenter = load_for(waiting[0].job)
         segmenter.predictor.choice = choice
     journal = _Journal(job.output / _JOURNAL)
+    reads = reads_of(job, [item.job.input for item in items])
     with step_progress("images", len(waiting), job.quiet) as update:
         for done, item in enumerate(waiting):
             one = item.job
@@ -158,7 +159,7 @@ def segment_folder(job: SegmentJob) -> int:
             try:
                 if one.output.name in journal.begun:  # ours, cut off before it was complete
                     one = dataclasses.replace(one, overwrite=True)
-                check_outputs(one)
+                check_outputs(one, reads)
                 image = read(one.input, one, modality=one.modality)
                 format_for_output(one.output, image)
                 name, facts = one.output.name, {"request": item.request()}
@@ -168,6 +169,8 @@ def segment_folder(job: SegmentJob) -> int:
                 journal.end(name)
                 results.append(outputs.provenance)
             except PromptsegError as error:
+                if not one.overwrite:
+                    journal.end(one.output.name)  # nothing of it is there
                 failures.append((one.input.name, str(error)))
         update(len(waiting), "")
     for name, reason in failures:
@@ -186,7 +189,8 @@ def _plan(job: SegmentJob) -> list[_Item]:
         raise OutputError(
             "an output folder other than the input folder", str(job.output), "name another one"
         )
-    images = {path.name: path for path in find_images(job.input)}
+    found = (path for path in find_images(job.input) if not _same(path, job.output))
+    images = {path.name: path for path in found}
     files = read_prompt_file(job.prompts) if job.prompts else []
     items: list[_Item] = []
     taken: dict[Path, str] = {}
@@ -203,6 +207,11 @@ def _plan(job: SegmentJob) -> list[_Item]:
     if not any(i.prompts or i.job.input.suffix == ".npz" for i in items):
         raise PromptError("prompts for the images", "none", "add --prompts FILE.json or --box")
     return items
+
+
+def _same(path: Path, output: Path) -> bool:
+    """Whether a subfolder with DICOM files is where the results go."""
+    return path.is_dir() and output.exists() and path.samefile(output)
 
 
 def _settled(items: list[_Item]) -> tuple[list[_Item], Choice | None]:

@@ -8,11 +8,12 @@ import sys
 
 from promptseg.errors import OutputError, PromptsegError
 from promptseg.formats import read
-from promptseg.formats.files import check_output
+from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.image import Image
 from promptseg.inference.embeddings import EmbeddingStore
 from promptseg.inference.stack import SliceStack
 from promptseg.jobs.batch import find_images
+from promptseg.models.cards import model_file
 from promptseg.progress import step_progress
 from promptseg.segment.options import EmbedJob, parse_slices
 from promptseg.segment.segmenter import Segmenter, load
@@ -36,7 +37,8 @@ def embed_images(job: EmbedJob) -> int:
         OutputError: the folder cannot be written, or its limit is too low for all embeddings.
     """
     store = EmbeddingStore(job.output, job.embeddings_limit)
-    check_output(job.output / "embedding", overwrite=True)
+    reads = Reads([job.input, model_file(job.model)[1]])
+    check_outputs([job.output / "embedding"], overwrite=True, reads=reads)
     in_folder = os.path.isdir(job.input)
     if in_folder and job.output.exists() and job.output.samefile(job.input):
         raise OutputError(

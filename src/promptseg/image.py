@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -348,34 +349,46 @@ class Segmentation:
                 return segment.mask(self.geometry.shape)
         raise KeyError(name)
 
-    def save(self, path: str | Path, *, overwrite: bool = False, overlap: str = "keep") -> Path:
+    def save(
+        self,
+        path: str | Path,
+        *,
+        overwrite: bool = False,
+        overlap: str = "keep",
+        also: Mapping[Path, Callable[[Path], object]] | None = None,
+    ) -> Path:
         """Write the masks to `path` in the format its suffix names, on the input's own grid.
 
         The provenance goes beside them as JSON, last, so that it marks completion.
 
         Args:
             path: output file; its folder is made if need be.
-            overwrite: replace what exists.
+            overwrite: replace what exists; the image's own files never are.
             overlap: "keep" (overlapping objects get one layer each) or "later-wins".
+            also: further files and what writes each; all appear, or none.
 
         Returns:
             The path written.
 
         Raises:
-            OutputError: the file exists, cannot be written, or its format cannot hold the result.
+            OutputError: a file exists, cannot be written, or its format cannot hold the result.
         """
-        from promptseg.formats import write_segmentation
-        from promptseg.formats.files import atomic_path, beside, check_output
+        from promptseg.formats import writer_of
+        from promptseg.formats.files import atomic_paths, beside
+        from promptseg.formats.outputs import Reads, check_outputs
 
         path = Path(path)
-        if not self.provenance:
-            return write_segmentation(self, path, overwrite=overwrite, overlap=overlap)
-        check_output(beside(path, ".json"), overwrite)
-        self.provenance = {**self.provenance, "output": path.name, "overlap": overlap}
-        with atomic_path(beside(path, ".json")) as temporary:
-            text = json.dumps(self.provenance, indent=2, allow_nan=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
-            return write_segmentation(self, path, overwrite=overwrite, overlap=overlap)
+        writers: dict[Path, Callable[[Path], object]]
+        writers = {path: writer_of(self, path, overlap), **(also or {})}
+        if self.provenance:
+            self.provenance = {**self.provenance, "output": path.name, "overlap": overlap}
+            text = json.dumps(self.provenance, indent=2, allow_nan=False) + "\n"
+            writers[beside(path, ".json")] = lambda p: p.write_text(text, encoding="utf-8")
+        check_outputs(writers, overwrite, Reads([self.image.source.path if self.image else None]))
+        with atomic_paths(*writers, overwrite=overwrite) as temporaries:
+            for write, temporary in zip(writers.values(), temporaries, strict=True):
+                write(temporary)
+        return path
 
 
 def _crop_at(segment: Segment, common: tuple[slice, ...]) -> NDArray[np.bool_]:

@@ -49,7 +49,7 @@ def run(argv: list[str]) -> int:
     if command.preview:
         from promptseg.cli.preview import check_preview
 
-        check_preview(command.preview, command.overwrite)
+        check_preview(command.preview, command.overwrite, command.input)
     from promptseg.jobs.info import gather
 
     facts, shown = gather(command.input, command)
@@ -62,7 +62,7 @@ def run(argv: list[str]) -> int:
             )
         from promptseg.cli.preview import save_preview
 
-        save_preview(*shown, command.preview)
+        save_preview(*shown, command.preview, command.overwrite)
     if command.json:
         print(json.dumps(dataclasses.asdict(facts), indent=2))
     else:

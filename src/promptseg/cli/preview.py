@@ -9,7 +9,8 @@ from PIL import ImageDraw
 
 from promptseg.display import display_of, letter_sides, sheet, show_slice, sides_in_words, write
 from promptseg.errors import OutputError
-from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.files import atomic_path
+from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.geometry import AXES, Axis
 from promptseg.image import Image
 from promptseg.intensity import Intensity
@@ -20,25 +21,25 @@ _PICTURE_SIZE = 768
 _PANEL_SIZE = 380
 
 
-def check_preview(path: Path, overwrite: bool) -> None:
-    """Refuse early what could not be written later.
+def check_preview(path: Path, overwrite: bool, image: Path) -> None:
+    """Refuse early what could not be written later, or is the image itself.
 
     Raises:
         OutputError: not a PNG, exists without `overwrite`, or cannot be written.
     """
     if path.suffix.lower() != ".png":
         raise OutputError("a preview that ends in .png", str(path), "rename it")
-    check_output(path, overwrite)
+    check_outputs([path], overwrite, Reads([image]))
 
 
-def save_preview(image: Image, intensity: Intensity, path: Path) -> None:
+def save_preview(image: Image, intensity: Intensity, path: Path, overwrite: bool) -> None:
     """Write the thumbnail.
 
     Raises:
         OutputError: it cannot be written.
     """
     picture = preview_picture(image, intensity)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, overwrite) as temporary:
         picture.save(temporary)
 
 

@@ -12,7 +12,7 @@ from promptseg.image import Image, Segmentation
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.existing import read_segmentation
 
-__all__ = ["check_same_weights", "compare", "read_provenance"]
+__all__ = ["check_same_weights", "compare", "earlier_mask", "read_provenance"]
 
 log = logging.getLogger("promptseg")
 
@@ -58,6 +58,16 @@ def _is_provenance(content: Any) -> bool:
     return all(isinstance(value, str) for value in hashes)
 
 
+def earlier_mask(path: Path) -> Path | None:
+    """The mask of the run whose provenance this is: the file of its name beside it; None if unsaid.
+
+    Raises:
+        InputError: as `read_provenance`.
+    """
+    output = read_provenance(path).get("output")
+    return path.with_name(Path(output).name) if isinstance(output, str) and output else None
+
+
 def check_same_weights(earlier: dict[str, Any], predictor: Predictor, image: Image) -> None:
     """Refuse to replay with other weights or on another image.
 
@@ -92,7 +102,7 @@ def compare(earlier: dict[str, Any], path: Path, result: Segmentation) -> str:
     )
     changed = [f"{k} {then.get(k)} -> {v}" for k, v in now.items() if then.get(k) != v]
     said = f"other masks than the earlier run ({', '.join(changed) or 'same versions'})"
-    lowest = _lowest_dsc(earlier, path, result)
+    lowest = _lowest_dsc(path, result)
     if lowest is not None:
         said += f", DSC at least {lowest:.4f}"
         if lowest < _ALIKE:
@@ -101,13 +111,13 @@ def compare(earlier: dict[str, Any], path: Path, result: Segmentation) -> str:
     return said
 
 
-def _lowest_dsc(earlier: dict[str, Any], path: Path, result: Segmentation) -> float | None:
+def _lowest_dsc(path: Path, result: Segmentation) -> float | None:
     """Lowest DSC of the objects against the earlier mask, if that file is still there."""
-    output = earlier.get("output")
-    if result.image is None or not isinstance(output, str):
+    mask = earlier_mask(path)
+    if result.image is None or mask is None:
         return None
     try:
-        before = read_segmentation(path.with_name(Path(output).name), result.image)
+        before = read_segmentation(mask, result.image)
         scores = []
         for segment in result.segments:
             a, b = before[segment.name], result[segment.name]

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError, PromptError
-from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.files import atomic_path
+from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.promptfile import parse_prompts, prompts_to_json
 from promptseg.geometry import AXES, Axis
 from promptseg.image import Segment, Segmentation
@@ -39,7 +40,7 @@ _DAMAGED = (
 
 def save(session: Session, path: Path, overwrite: bool) -> Path:
     """Write every step of a session; see `Session.save`."""
-    check_output(path, overwrite)
+    check_outputs([path], overwrite, Reads([session.image.source.path]))
     masks: dict[str, NDArray[np.uint8]] = {}
     numbers: dict[int, int] = {}  # one entry per segment, however many steps hold it
     steps = []
@@ -72,7 +73,7 @@ def save(session: Session, path: Path, overwrite: bool) -> Path:
         "steps": steps,
     }
     text = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+    with atomic_path(path, overwrite) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, session=text, **masks)
     return path
 

@@ -187,7 +187,7 @@ def _ours(model: str, device: Any) -> tuple[Any, str]:
     from promptseg import assets
     from promptseg.models.cards import find_card
     from promptseg.models.checkpoint import build_network, read_checkpoint
-    from promptseg.models.sam import build_sam_vit_b
+    from promptseg.models.families.sam import build_sam_vit_b
     from promptseg.runtime import prepare
 
     if model == "lite-medsam":
@@ -203,7 +203,7 @@ def _random_weights() -> dict[str, Any]:
     """The same random weights of SAM with ViT-B for every contender."""
     import torch
 
-    from promptseg.models.sam import build_sam_vit_b
+    from promptseg.models.families.sam import build_sam_vit_b
 
     generator = torch.Generator().manual_seed(0)
     tensors = build_sam_vit_b().state_dict()
@@ -236,7 +236,7 @@ def _flops(model: str) -> dict[str, int]:
     """Operations of the plain network's encoder and decoder; nothing is computed."""
     import torch
 
-    from promptseg.models.sam import build_lite_medsam, build_sam_vit_b, vit
+    from promptseg.models.families.sam import build_lite_medsam, build_sam_vit_b, vit
     from promptseg.runtime.measure import count_flops
 
     vit._MOST_BIASED = 1 << 30  # the official formula, without further channels for the positions

@@ -30,10 +30,10 @@ import numpy as np
 from cases import Case, cases, data_root, datasets, objects_by_slice
 from numpy.typing import NDArray
 
+from promptseg.inference.predictor import Predictor
 from promptseg.intensity import choose_intensity
 from promptseg.progress import step_progress
 from promptseg.prompts import box_of_mask
-from promptseg.segment.predictor import Predictor
 
 
 class Row(NamedTuple):

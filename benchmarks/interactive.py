@@ -1,7 +1,7 @@
 """DSC and predicted IoU as a simulated user corrects a mask, over the real images of PROMPTSEG_DATA.
 
 Rule: each object starts twice, from one click on its deepest point and from its exact box, and gets 8
-rounds of corrections after each (`promptseg.evaluate.prompting`): a click on the deepest point of the
+rounds of corrections after each (`promptseg.simulate`): a click on the deepest point of the
 missing region and one on that of the false region, the previous logits as mask prompt. A lone click is
 answered by the best of three masks by the model's own score.
 
@@ -31,13 +31,13 @@ from cases import Case, SliceObjects, cases, data_root, datasets, objects_by_sli
 from exact_box import dsc
 from numpy.typing import NDArray
 
-from promptseg.evaluate.prompting import FirstPrompt, first_click, interactive_rounds
 from promptseg.formats.files import atomic_path
+from promptseg.inference.predictor import Predictor
 from promptseg.intensity import choose_intensity
 from promptseg.progress import step_progress
 from promptseg.prompts import box_of_mask
 from promptseg.runtime import set_threads
-from promptseg.segment.predictor import Predictor
+from promptseg.simulate import FirstPrompt, first_click, interactive_rounds
 
 CASES, SLICES, OBJECTS = 5, 6, 3
 Start = Literal["point", "box"]

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from encoder import _official, _random_weights
 
+from promptseg.inference.predictor import Embedding, Predictor
 from promptseg.models.cards import find_card
 from promptseg.runtime.device import set_threads
 from promptseg.runtime.machine import describe_machine, version_of
 from promptseg.runtime.measure import interleaved, spread
-from promptseg.segment.predictor import Embedding, Predictor
 
 _ENGINES = ("eager", "openvino", "openvino-bf16")
 _SHAPE = (512, 512)

@@ -20,11 +20,11 @@ from typing import NamedTuple
 
 from cases import VOLUMES, Case, cases, data_root
 
-from promptseg.evaluate.prompting.markers import markers_of_labels
 from promptseg.formats.files import atomic_path
 from promptseg.progress import step_progress
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter, load
+from promptseg.simulate.markers import markers_of_labels
 
 EVERY = (3, 5, 10)
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from promptseg.evaluate.metrics import Rules, score
+from promptseg.metrics import Rules, score
 
 SHAPE = (200, 512, 512)
 SPACING = (2.5, 0.8, 0.8)

@@ -24,8 +24,8 @@ from typing import Any
 import torch
 
 from promptseg.formats.files import atomic_path
+from promptseg.jobs.train import training_images
 from promptseg.runtime import choose_device, set_threads
-from promptseg.train.job import training_images
 from promptseg.train.objectives import Algorithm1, Batch, Uniforms
 from promptseg.train.options import TrainOptions
 from promptseg.train.parts import freeze_batch_norm

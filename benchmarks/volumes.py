@@ -22,14 +22,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from cases import VOLUMES, Case, cases, data_root
 
+from promptseg.inference.predictor import Predictor
+from promptseg.inference.stack import SliceStack
 from promptseg.intensity import choose_intensity
 from promptseg.progress import step_progress
 from promptseg.prompts import box_of_mask
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.postprocess import largest_component, smooth_across_slices
-from promptseg.segment.predictor import Predictor
 from promptseg.segment.projection import MODES, kinds_of
-from promptseg.segment.stack import SliceStack
 from promptseg.segment.volume import PropagationRule, SliceMasks, ask, propagate
 
 _MODEL = ("mode", "margin", "margin_pixels")

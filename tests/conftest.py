@@ -9,7 +9,7 @@ import pytest
 
 from promptseg import assets
 from promptseg.errors import AssetError
-from promptseg.segment.predictor import Predictor
+from promptseg.inference.predictor import Predictor
 
 os.environ.setdefault("PROMPTSEG_ENGINE", "eager")  # what is tested unless a test names an engine
 

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from promptseg.inference.predictor import Embedding, Prediction, Predictor
 from promptseg.models.cards import CARDS
 from promptseg.models.preprocess import Preprocessing
-from promptseg.segment.predictor import Embedding, Prediction, Predictor
 from promptseg.segment.projection import logits_of_mask
 
 

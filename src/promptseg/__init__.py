@@ -12,6 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from promptseg import _moved
 from promptseg._version import __version__
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ _HOME = {
     "load": "segment.segmenter",
     "read": "formats",
 }
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -14,8 +14,8 @@ from cases import cases
 from exact_box import evaluate
 
 from accuracy.test_exact_box import REFERENCE
+from promptseg.inference.predictor import Predictor
 from promptseg.runtime.machine import has_bfloat16
-from promptseg.segment.predictor import Predictor
 
 
 @pytest.mark.data

@@ -13,7 +13,7 @@ import pytest
 from cases import cases
 from exact_box import evaluate, read_reference
 
-from promptseg.segment.predictor import Predictor
+from promptseg.inference.predictor import Predictor
 
 HERE = Path(__file__).parent
 REFERENCE = read_reference(HERE / "reference.csv")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from curate import curate_makers as make
-from evaluate import dataset_makers
+from datasets import dataset_makers
 from promptseg.cli.main import main
-from promptseg.curate.collection import Collection
+from promptseg.datasets.collection import Collection
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: object) -> str:

@@ -13,7 +13,7 @@ from PIL import Image as PilImage
 
 from fakes import BrightPredictor, ball
 from promptseg.cli.main import main
-from promptseg.segment.predictor import Predictor
+from promptseg.inference.predictor import Predictor
 
 
 def write_scan(path: Path, slices: int = 6) -> None:

@@ -170,7 +170,7 @@ def test_a_provenance_that_cannot_be_replayed_is_refused(
 def test_prompts_outside_the_image_are_refused_before_weights_are_fetched(
     scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from promptseg.segment import job
+    from promptseg.jobs import segment as job
 
     monkeypatch.delattr(job, "load")
     for box, message in (("1,1,5,5@12", "a slice from 0 to 11"), ("1,1,64,5@3", "x 0..63")):

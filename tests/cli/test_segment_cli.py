@@ -22,7 +22,7 @@ from PIL import Image as PilImage
 from fakes import ball
 from promptseg.cli.main import main
 from promptseg.errors import OutputError
-from promptseg.segment.job import check_outputs
+from promptseg.jobs.segment import check_outputs
 from promptseg.segment.options import SegmentJob
 
 pytestmark = pytest.mark.weights
@@ -328,7 +328,7 @@ def test_a_study_folder_with_one_series_below(tmp_path: Path) -> None:
 def test_a_failing_overlay_leaves_nothing_behind(
     picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from promptseg.segment import job
+    from promptseg.jobs import segment as job
 
     def broken(*_: Any) -> Any:
         raise OSError(28, "No space left on device")

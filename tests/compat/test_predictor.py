@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from promptseg import compat
 from promptseg.errors import InputError, ModelError, PromptError
+from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import CARDS
-from promptseg.models.sam import build_lite_medsam, build_mobile_sam
-from promptseg.segment.predictor import Predictor
+from promptseg.models.families.sam import build_lite_medsam, build_mobile_sam
 
 
 def prompts(image: NDArray[np.uint8]) -> list[dict[str, Any]]:

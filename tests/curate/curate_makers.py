@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from evaluate import dataset_makers as make
-from promptseg.curate.collection import Collection
-from promptseg.curate.job import curate
+from datasets import dataset_makers as make
 from promptseg.curate.options import CurateJob
+from promptseg.datasets.collection import Collection
+from promptseg.jobs.curate import curate
 
 SIDE = 48
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.curate.collection import Collection, Sample, Shard, Split, Target
+from promptseg.datasets.collection import Collection, Sample, Shard, Split, Target
 from promptseg.prompts import box_of_mask
 
 Mask = NDArray[np.bool_]

@@ -18,9 +18,9 @@ from promptseg.curate.catalogue import (
     find_entry,
     totals,
 )
+from promptseg.datasets.opening import LAYOUTS
+from promptseg.datasets.patterns import find_files
 from promptseg.errors import InputError
-from promptseg.evaluate.datasets.opening import LAYOUTS
-from promptseg.evaluate.datasets.patterns import find_files
 from promptseg.image import MODALITIES
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -139,8 +139,8 @@ def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_classes_are_written_where_they_are_known(tmp_path: Path) -> None:
-    from evaluate import dataset_makers as make
-    from promptseg.evaluate.datasets import open_datasets
+    from datasets import dataset_makers as make
+    from promptseg.datasets import open_datasets
 
     for entry in catalogue():
         said = entry.description().get("targets", {})

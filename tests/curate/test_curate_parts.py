@@ -14,14 +14,15 @@ import SimpleITK as sitk  # noqa: N813
 from PIL import Image as PilImage
 
 from curate import curate_makers as make
-from evaluate import dataset_makers
-from promptseg.curate import job, reading
+from datasets import dataset_makers
 from promptseg.curate import parts as curate_parts
-from promptseg.curate.collection import Collection, Shard
+from promptseg.curate import reading
 from promptseg.curate.options import ConversionOptions
 from promptseg.curate.parts import parts_of_dataset
+from promptseg.datasets import DatasetOptions, open_datasets
+from promptseg.datasets.collection import Collection, Shard
 from promptseg.errors import InputError, OutputError
-from promptseg.evaluate.datasets import DatasetOptions, open_datasets
+from promptseg.jobs import curate as job
 
 SMALL = {"min_pixels": 1, "min_pixels_256": 0, "min_voxels": 1}
 

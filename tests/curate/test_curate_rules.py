@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from promptseg.curate.collection import masks_of
 from promptseg.curate.options import ConversionOptions
 from promptseg.curate.rules import Excluded, Patch, is_branching, slenderness, surviving, tiny
 from promptseg.curate.slices import labels_of, pieces_of, values_of
-from promptseg.evaluate.datasets import TruthSegment
+from promptseg.datasets import TruthSegment
+from promptseg.datasets.collection import masks_of
 from promptseg.image import Image, Segment
 
 Mask = NDArray[np.bool_]

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from curate import curate_makers as make
-from evaluate import dataset_makers
+from datasets import dataset_makers
 from promptseg.curate.tiles import is_slide
 from promptseg.formats import slide
 

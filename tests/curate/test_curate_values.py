@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from curate import curate_makers as make
-from evaluate import dataset_makers
-from promptseg.curate.collection import Collection, masks_of
-from promptseg.evaluate.datasets import open_datasets, target_of
+from datasets import dataset_makers
+from promptseg.datasets import open_datasets, target_of
+from promptseg.datasets.collection import Collection, masks_of
 from promptseg.intensity import choose_intensity
 
 DATASETS = (

@@ -11,9 +11,9 @@ import torch
 from curate.made import make_collection, usual
 from promptseg.curate.estimate import Cost, Plan, duration, estimate, measure_network
 from promptseg.curate.preflight import PreflightOptions, preflight
-from promptseg.models.sam import Sam
-from promptseg.models.sam.layers import LayerNorm2d
-from promptseg.models.sam.prompt_encoder import PromptEncoder
+from promptseg.models.families.sam import Sam
+from promptseg.models.families.sam.layers import LayerNorm2d
+from promptseg.models.families.sam.prompt_encoder import PromptEncoder
 
 
 class TinyEncoder(torch.nn.Module):

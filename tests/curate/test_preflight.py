@@ -14,13 +14,13 @@ from PIL import Image as PilImage
 from curate.made import Made, disc, make_collection, rectangle, usual
 from curate.test_estimate import COST
 from promptseg.cli.preflight import run
-from promptseg.curate.collection import Collection
 from promptseg.curate.estimate import Plan, estimate
 from promptseg.curate.leaking import alike_samples, divided
 from promptseg.curate.preflight import PreflightOptions, preflight
 from promptseg.curate.preflight_findings import Preflight, warnings_of
 from promptseg.curate.sheet import COLUMNS, GAP, PANEL
 from promptseg.curate.sizes import sizes_of, summarise
+from promptseg.datasets.collection import Collection
 from promptseg.errors import InputError, ModelError
 from promptseg.image import Image
 from promptseg.models.cards import CARDS
@@ -318,6 +318,6 @@ def test_refusals(tmp_path: Path, usual_root: Path) -> None:
 
 
 def test_pictures_without_texture_have_no_hash() -> None:
-    from promptseg.evaluate.manifest import perceptual_hashes
+    from promptseg.datasets.manifest import perceptual_hashes
 
     assert perceptual_hashes(Image.from_array(np.zeros((8, 8), np.uint8))) == []

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from curate.made import make_collection, rectangle, usual
-from promptseg.curate.collection import Collection, masks_of
 from promptseg.curate.sheet import (
     COLUMNS,
     GAP,
@@ -19,7 +18,8 @@ from promptseg.curate.sheet import (
     make_sheet,
     prompt,
 )
-from promptseg.evaluate.prompting import Click
+from promptseg.datasets.collection import Collection, masks_of
+from promptseg.simulate import Click
 
 SHAPE = (64, 64)
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image as PilImage
 
 from curate.made import Made, disc, make_collection, usual
-from promptseg.curate.collection import Collection
 from promptseg.curate.statistics import Count, count, draw_modalities, to_markdown, write_statistics
+from promptseg.datasets.collection import Collection
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from interactive import Start, evaluate, first
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from promptseg.evaluate.prompting import interactive_rounds
-from promptseg.segment.predictor import Embedding, Predictor
+from promptseg.inference.predictor import Embedding, Predictor
+from promptseg.simulate import interactive_rounds
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
 

@@ -17,8 +17,8 @@ from evaluate.made_results import made_rows, made_run, write_results
 from promptseg.errors import InputError
 from promptseg.evaluate.report import ReportOptions, write_report
 from promptseg.evaluate.report.failures import picture_name, worst
-from promptseg.evaluate.report.plots import style
 from promptseg.evaluate.report.results import read_results
+from promptseg.plots import style
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 HOSTILE = '<script>alert("x")</script> & $a_1$ \'"'

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from promptseg.export.decoder import PromptedDecoder
-from promptseg.models.sam import Sam
-from promptseg.models.sam.prompt_encoder import PromptEncoder
-from promptseg.models.sam.vit import ViT
+from promptseg.models.families.sam import Sam
+from promptseg.models.families.sam.prompt_encoder import PromptEncoder
+from promptseg.models.families.sam.vit import ViT
 from promptseg.runtime import prepare
 
 SIZE, SIDE = 64, 16  # of the input, and of the mask logits

@@ -20,16 +20,16 @@ from PIL import Image as PilImage
 
 import promptseg
 from promptseg.cli.main import main
-from promptseg.export import ExportError, export_model
 from promptseg.export.write import write_onnx
+from promptseg.inference.predictor import Predictor
+from promptseg.jobs.export import ExportError, export_model
 from promptseg.models.cards import CARDS
+from promptseg.models.families.sam import Sam
+from promptseg.models.families.sam.prompt_encoder import PromptEncoder
+from promptseg.models.families.sam.vit import ViT
 from promptseg.models.preprocess import Preprocessing
-from promptseg.models.sam import Sam
-from promptseg.models.sam.prompt_encoder import PromptEncoder
-from promptseg.models.sam.vit import ViT
 from promptseg.runtime.engines import Part
 from promptseg.runtime.openvino import core, export_ir
-from promptseg.segment.predictor import Predictor
 
 SIZE = 64
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "export.md"

@@ -26,7 +26,7 @@ from promptseg import read
 from promptseg.errors import GeometryError, InputError, PromptError
 from promptseg.formats.masks import read_masks
 from promptseg.image import Image
-from promptseg.segment.existing import read_segmentation
+from promptseg.jobs.existing import read_segmentation
 
 LAYERED = ["nii.gz", "nrrd", "seg.nrrd", "mha", "mgz", "npz"]
 

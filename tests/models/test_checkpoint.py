@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 
 from promptseg import assets
 from promptseg.errors import AssetError, ModelError
+from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import CARDS, find_card, model_file, models_that_take
 from promptseg.models.checkpoint import build_network, identify, read_checkpoint
-from promptseg.models.sam import build_lite_medsam, build_mobile_sam, build_sam_vit_b
-from promptseg.segment.predictor import Predictor
+from promptseg.models.families.sam import build_lite_medsam, build_mobile_sam, build_sam_vit_b
 
 
 @pytest.fixture(scope="module")

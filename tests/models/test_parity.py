@@ -11,10 +11,10 @@ import torch
 from scipy import ndimage
 
 from models.peer import official_lite_medsam
+from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import CARDS
 from promptseg.models.checkpoint import build_network, read_checkpoint
 from promptseg.runtime import prepare
-from promptseg.segment.predictor import Predictor
 
 pytestmark = [pytest.mark.weights, pytest.mark.peer]
 

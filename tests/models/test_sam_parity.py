@@ -17,9 +17,9 @@ from promptseg import assets
 from promptseg.errors import AssetError
 from promptseg.models.cards import CARDS
 from promptseg.models.checkpoint import build_network, read_checkpoint
+from promptseg.models.families.sam import Sam, build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
+from promptseg.models.families.sam.vit import ViT
 from promptseg.models.preprocess import Preprocessing
-from promptseg.models.sam import Sam, build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
-from promptseg.models.sam.vit import ViT
 from promptseg.runtime import prepare
 
 LIMIT = 1e-4  # largest difference of two mask logits, float32

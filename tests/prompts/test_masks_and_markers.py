@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
 from promptseg.errors import PromptError
+from promptseg.formats.promptfile import parse_prompts, prompts_to_json, read_prompt_file
 from promptseg.geometry import Geometry
-from promptseg.promptfile import parse_prompts, prompts_to_json, read_prompt_file
 from promptseg.prompts import Box, Marker, Mask, group_by_object
 from promptseg.prompts.mask import from_runs, to_runs
 from promptseg.segment.follow import boxes_between

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from promptseg.errors import PromptError
+from promptseg.formats.promptfile import read_prompt_file
 from promptseg.geometry import AXES, Axis, Geometry
-from promptseg.promptfile import read_prompt_file
 from promptseg.prompts import (
     Box,
     Box3D,

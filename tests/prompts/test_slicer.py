@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from promptseg.errors import PromptError
+from promptseg.formats.promptfile import read_prompt_file
 from promptseg.geometry import Geometry
-from promptseg.promptfile import read_prompt_file
 from promptseg.prompts import group_by_object
 
 GEOMETRY = Geometry.from_spacing((20, 30, 40), (1, 1, 2), (-20, -15, 0))

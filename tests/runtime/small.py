@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from promptseg.models.sam.build import Sam
-from promptseg.models.sam.prompt_encoder import PromptEncoder
-from promptseg.models.sam.tiny_vit import TinyViT
-from promptseg.models.sam.vit import ViT
+from promptseg.models.families.sam.build import Sam
+from promptseg.models.families.sam.prompt_encoder import PromptEncoder
+from promptseg.models.families.sam.tiny_vit import TinyViT
+from promptseg.models.families.sam.vit import ViT
 
 
 def tiny(stride: int = 1) -> Sam:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from promptseg.errors import InputError
+from promptseg.inference.predictor import Predictor
 from promptseg.runtime import choose, openvino
 from promptseg.runtime.check import check
 from promptseg.runtime.choose import choose_engine, remembered, wanted_engine
@@ -22,7 +23,6 @@ from promptseg.runtime.machine import has_bfloat16
 from promptseg.runtime.picture import check_picture
 from promptseg.runtime.rewrite import prepare
 from promptseg.runtime.runner import Runner, parts_of
-from promptseg.segment.predictor import Predictor
 from runtime.small import distance, plain, tiny
 
 CPU = torch.device("cpu")

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from promptseg.models.sam.build import Sam
-from promptseg.models.sam.prompt_encoder import PromptEncoder
-from promptseg.models.sam.tiny_vit import TinyViT
+from promptseg.inference.predictor import Predictor
+from promptseg.models.families.sam.build import Sam
+from promptseg.models.families.sam.prompt_encoder import PromptEncoder
+from promptseg.models.families.sam.tiny_vit import TinyViT
 from promptseg.runtime import machine
 from promptseg.runtime.check import check
 from promptseg.runtime.choose import choose_engine
@@ -24,7 +25,6 @@ from promptseg.runtime.native.library import library, missing
 from promptseg.runtime.rewrite import prepare
 from promptseg.runtime.rewrite.tiny_vit import FastTinyViT
 from promptseg.runtime.runner import Runner, parts_of
-from promptseg.segment.predictor import Predictor
 from runtime.small import distance, plain, randomised, tiny
 
 CPU = torch.device("cpu")

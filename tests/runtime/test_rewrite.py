@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from promptseg.models.sam import Sam
+from promptseg.models.families.sam import Sam
 from promptseg.runtime.engines import engine_named
 from promptseg.runtime.machine import has_bfloat16
 from promptseg.runtime.rewrite import prepare

@@ -12,8 +12,8 @@ from fakes import BrightPredictor, ball
 from promptseg.errors import InputError, PromptError, UnsupportedPromptError
 from promptseg.geometry import AXES, Axis, Geometry
 from promptseg.image import Image
+from promptseg.inference.predictor import Prediction
 from promptseg.prompts import Box, Box3D, Points, box_of_mask
-from promptseg.segment.predictor import Prediction
 from promptseg.segment.segmenter import Segmenter
 from promptseg.segment.volume import PropagationRule, grown_box
 
@@ -131,8 +131,8 @@ def test_boxes_of_one_name_make_one_object() -> None:
 
 
 def test_batches_do_not_change_the_result_and_the_cache_is_bounded() -> None:
+    from promptseg.inference.stack import SliceStack
     from promptseg.intensity import choose_intensity
-    from promptseg.segment.stack import SliceStack
 
     truth = ball(SHAPE, CENTRE, 7)
     results = []

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from promptseg.models.cards import CARDS
-from promptseg.models.sam import build as builders
+from promptseg.models.families.sam import build as builders
 from promptseg.train.options import TrainOptions
 from promptseg.train.setting import StartingWeights
 from train.tiny import TINY, build_tiny, made_data

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from promptseg.errors import InputError
-from promptseg.evaluate.prompting.boxes import Jitter
 from promptseg.models.heads.unetr import UnetrDecoder
+from promptseg.simulate.boxes import Jitter
 from promptseg.train.objectives import PRESETS, Algorithm1, Objective, Uniforms
 from promptseg.train.objectives.prompts import Prompts, draw_pixel, near
 from train.tiny import SIDE, random_batch, tiny_sam

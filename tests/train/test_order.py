@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from promptseg.curate.collection import Collection
+from promptseg.datasets.collection import Collection
 from promptseg.train.order import epoch_order, weights_of
 from promptseg.train.schedule import Schedule
 from train.tiny import made_data

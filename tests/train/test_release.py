@@ -18,11 +18,11 @@ from models.peer import MOBILE_SAM, SEGMENT_ANYTHING, import_peer, official_lite
 from promptseg import assets
 from promptseg.cli.main import main
 from promptseg.errors import InputError, ModelError
+from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import CARDS, ModelCard
 from promptseg.models.checkpoint import identify, read_checkpoint
-from promptseg.models.sam import build as builders
-from promptseg.models.sam import build_sam_vit_b
-from promptseg.segment.predictor import Predictor
+from promptseg.models.families.sam import build as builders
+from promptseg.models.families.sam import build_sam_vit_b
 from promptseg.train.release import data_facts, plain, release, trained_prompts
 from promptseg.train.verdict import compare
 from train.made_answers import made_validation

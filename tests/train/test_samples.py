@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from promptseg.curate.collection import Collection, masks_of
+from promptseg.datasets.collection import Collection, masks_of
 from promptseg.models.preprocess import Preprocessing
 from promptseg.train.augment import augment
 from promptseg.train.raster import extent_on, raster

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from promptseg.errors import InputError, OutputError
-from promptseg.models.sam import Sam
-from promptseg.train.job import train
+from promptseg.jobs.train import train
+from promptseg.models.families.sam import Sam
 from promptseg.train.loop import Loop, TrainingError
 from promptseg.train.validate import Validation
 from train.tiny import build_tiny
@@ -289,8 +289,8 @@ def test_too_little_memory_says_what_to_lower(options, monkeypatch):
     def full(self, slices):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr("promptseg.models.sam.build.Sam.encode", full)
-    monkeypatch.setattr("promptseg.train.job._measured", lambda *a: None)
+    monkeypatch.setattr("promptseg.models.families.sam.build.Sam.encode", full)
+    monkeypatch.setattr("promptseg.jobs.train._measured", lambda *a: None)
     with pytest.raises(InputError, match="micro-batch"):
         train(options(micro_batch=2))
 

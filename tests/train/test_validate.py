@@ -10,11 +10,11 @@ import pytest
 
 from curate.made import Made, disc, make_collection, rectangle
 from fakes import BrightPredictor
-from promptseg.curate.collection import Collection, masks_of
+from promptseg.datasets.collection import Collection, masks_of
 from promptseg.errors import InputError
-from promptseg.evaluate.metrics.overlap import count
-from promptseg.evaluate.prompting import first_prompt, generator, interactive_rounds
-from promptseg.segment.predictor import Predictor
+from promptseg.inference.predictor import Predictor
+from promptseg.metrics.overlap import count
+from promptseg.simulate import first_prompt, generator, interactive_rounds
 from promptseg.train.validate import SHIFTED, Answer, Validation, choose_validation, validate
 
 SHAPE = (48, 64)

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 from curate.made import Made, disc, make_collection, rectangle
-from promptseg.curate.collection import Split
+from promptseg.datasets.collection import Split
 from promptseg.models.cards import CARDS, ModelCard
+from promptseg.models.families.sam import Sam
+from promptseg.models.families.sam import build as builders
+from promptseg.models.families.sam.mask_decoder import MaskDecoder, TwoWayTransformer
+from promptseg.models.families.sam.prompt_encoder import PromptEncoder
+from promptseg.models.families.sam.vit import ViT
 from promptseg.models.preprocess import Preprocessing
-from promptseg.models.sam import Sam
-from promptseg.models.sam import build as builders
-from promptseg.models.sam.mask_decoder import MaskDecoder, TwoWayTransformer
-from promptseg.models.sam.prompt_encoder import PromptEncoder
-from promptseg.models.sam.vit import ViT
 from promptseg.train.objectives import Batch
 
 SIDE, GRID, CHANNELS = 64, 8, 32
@@ -64,7 +64,7 @@ def random_batch(seed: int, side: int = 32, images: int = 2, objects: int = 5) -
 
 
 def build_tiny() -> Sam:
-    """The same in float32, as a constructor of `promptseg.models.sam.build`."""
+    """The same in float32, as a constructor of `promptseg.models.families.sam.build`."""
     return tiny_sam().float()
 
 

@@ -88,13 +88,13 @@ def _show(verdicts: list[Verdict], as_json: bool) -> None:
 def _measure(command: BenchmarkCommand) -> None:
     import torch
 
+    from promptseg.inference.predictor import Predictor
     from promptseg.progress import step_progress
     from promptseg.runtime import Runner, set_threads
     from promptseg.runtime.choose import candidates, wanted_engine
     from promptseg.runtime.engines import engine_named
     from promptseg.runtime.machine import describe_machine
     from promptseg.runtime.measure import measure_runners
-    from promptseg.segment.predictor import Predictor
 
     threads = set_threads(command.threads)
     predictor = Predictor.load(command.model, command.device, command.quiet, "eager")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from promptseg.cli.options import parse
-from promptseg.formats.convert import ConvertJob, convert
+from promptseg.jobs.convert import ConvertJob, convert
 
 __all__ = ["run"]
 

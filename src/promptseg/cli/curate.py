@@ -25,7 +25,7 @@ def run(argv: list[str]) -> int:
     from promptseg.curate.options import CurateJob
 
     job = parse(CurateJob, "curate", argv)
-    from promptseg.curate.job import curate
+    from promptseg.jobs.curate import curate
 
     collection = curate(job)
     facts = collection.facts

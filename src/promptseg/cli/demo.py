@@ -42,7 +42,7 @@ def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     command = parse(DemoCommand, "demo", argv)
     from promptseg import assets
-    from promptseg.segment.job import segment_file
+    from promptseg.jobs.segment import segment_file
     from promptseg.segment.options import SegmentJob
 
     if command.input is None and command.box:

@@ -11,6 +11,6 @@ __all__ = ["run"]
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     job = parse(EmbedJob, "embed", argv)
-    from promptseg.segment.embed import embed_images
+    from promptseg.jobs.embed import embed_images
 
     return embed_images(job)

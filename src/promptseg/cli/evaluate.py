@@ -11,6 +11,6 @@ __all__ = ["run"]
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     job = parse(EvaluateJob, "evaluate", argv)
-    from promptseg.evaluate.run import evaluate
+    from promptseg.jobs.evaluate import evaluate
 
     return evaluate(job)

@@ -14,7 +14,7 @@ __all__ = ["run"]
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     job = parse(ExportJob, "export", argv)
-    from promptseg.export import export_model
+    from promptseg.jobs.export import export_model
 
     card = export_model(job.model, job.output, job.format, job.overwrite, job.quiet)
     if job.json:

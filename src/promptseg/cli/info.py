@@ -16,7 +16,7 @@ from promptseg.errors import InputError
 from promptseg.formats.options import ReadOptions
 
 if TYPE_CHECKING:
-    from promptseg.facts import Facts
+    from promptseg.jobs.info import Facts
 
 __all__ = ["InfoCommand", "run"]
 
@@ -50,7 +50,7 @@ def run(argv: list[str]) -> int:
         from promptseg.cli.preview import check_preview
 
         check_preview(command.preview, command.overwrite)
-    from promptseg.facts import gather
+    from promptseg.jobs.info import gather
 
     facts, shown = gather(command.input, command)
     if command.preview:

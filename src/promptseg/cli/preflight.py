@@ -115,8 +115,8 @@ def _check(command: CheckCommand) -> int:
 
 
 def _statistics(command: StatisticsCommand) -> int:
-    from promptseg.curate.collection import Collection
     from promptseg.curate.statistics import count, write_statistics
+    from promptseg.datasets.collection import Collection
 
     found = count(Collection(command.collection))
     paths = write_statistics(found, command.output or command.collection / "statistics")

@@ -16,8 +16,8 @@ __all__ = ["run"]
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     job = parse(SegmentJob, "segment", argv, _from_config)
-    from promptseg.segment.batch import is_batch, segment_folder
-    from promptseg.segment.job import segment_file
+    from promptseg.jobs.batch import is_batch, segment_folder
+    from promptseg.jobs.segment import segment_file
 
     if is_batch(job.input, job.output):
         return segment_folder(job)

@@ -13,8 +13,8 @@ from promptseg.cli.options import parse
 from promptseg.errors import InputError
 
 if TYPE_CHECKING:
-    from promptseg.evaluate.study import StudyLog, StudyTable
-    from promptseg.evaluate.study.state import Phase
+    from promptseg.timing import StudyLog, StudyTable
+    from promptseg.timing.state import Phase
 
 __all__ = ["StudyCommand", "run"]
 
@@ -75,7 +75,7 @@ def run(argv: list[str]) -> int:
     if command.action == "table":
         _table(command)
         return 0
-    from promptseg.evaluate.study import StudyLog
+    from promptseg.timing import StudyLog
 
     new = command.action in ("start", "add")
     if not new and not command.log.exists():
@@ -128,9 +128,9 @@ def _status(log: StudyLog, _: StudyCommand) -> str:
 def _table(command: StudyCommand) -> None:
     from rich.console import Console
 
-    from promptseg.evaluate.study import published_times, read_log, study_table
-    from promptseg.evaluate.study.render import as_csv, as_latex, as_rich
     from promptseg.formats.files import check_output, require_file
+    from promptseg.timing import published_times, read_log, study_table
+    from promptseg.timing.render import as_csv, as_latex, as_rich
 
     require_file(command.log, "a log of promptseg study")
     tables: list[StudyTable] = [study_table(read_log(command.log).finished, command.study)]

@@ -13,6 +13,6 @@ def run(argv: list[str]) -> int:
     if argv and not argv[0].startswith("-"):
         argv = ["--config", *argv]
     options = parse(TrainOptions, "train", argv, replaces=True)
-    from promptseg.train.job import train
+    from promptseg.jobs.train import train
 
     return train(options)

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from promptseg.errors import ModelError
-from promptseg.models import sam as networks
 from promptseg.models.checkpoint import UNUSED, read_checkpoint, require_numbers
-from promptseg.models.sam.mask_decoder import MaskDecoder, TwoWayTransformer
-from promptseg.models.sam.prompt_encoder import PromptEncoder
-from promptseg.models.sam.tiny_vit import TinyViT
-from promptseg.models.sam.vit import ViT
+from promptseg.models.families import sam as networks
+from promptseg.models.families.sam.mask_decoder import MaskDecoder, TwoWayTransformer
+from promptseg.models.families.sam.prompt_encoder import PromptEncoder
+from promptseg.models.families.sam.tiny_vit import TinyViT
+from promptseg.models.families.sam.vit import ViT
 
 __all__ = [
     "Sam",

@@ -65,7 +65,7 @@ class Entry:
         link: where to get it.
         licence: as far as known; "second hand" where it was read elsewhere than at its source.
         layout: family of its files, one of `FAMILIES`.
-        opens: the layout of `promptseg.evaluate.datasets` that opens it after `how`; "" if none does.
+        opens: the layout of `promptseg.datasets` that opens it after `how`; "" if none does.
         classes: what the values of its labels stand for, "1: kidney; 2: tumor"; "" where nobody
             looked it up, or where its own files say it.
         images, labels: the two patterns of the layout "patterns"; for "rle" a pattern, and the table

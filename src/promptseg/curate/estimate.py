@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from promptseg.models.sam import Sam
+    from promptseg.models.families.sam import Sam
 
 __all__ = ["Cost", "Estimate", "Plan", "estimate", "estimate_training", "measure_network"]
 
@@ -128,7 +128,7 @@ def estimate_training(
     """Measure a network on this machine, and scale to an epoch.
 
     Args:
-        build: its constructor in `promptseg.models.sam`, as on the card of a model.
+        build: its constructor in `promptseg.models.families.sam`, as on the card of a model.
         plan: the training.
         images: of an epoch.
         objects: per image, on average; `plan.n_objects` if not given.
@@ -136,7 +136,7 @@ def estimate_training(
     """
     import torch
 
-    from promptseg.models import sam
+    from promptseg.models.families import sam
 
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network: Sam = getattr(sam, build)()

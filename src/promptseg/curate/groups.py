@@ -6,11 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from promptseg.curate.collection import Sample
-from promptseg.evaluate.datasets.listing import natural
-from promptseg.evaluate.datasets.patients import person_of
-from promptseg.evaluate.hashes import ALIKE, by_count, near
-from promptseg.evaluate.manifest import ManifestRow
+from promptseg.datasets.collection import Sample
+from promptseg.datasets.hashes import ALIKE, by_count, near
+from promptseg.datasets.listing import natural
+from promptseg.datasets.manifest import ManifestRow
+from promptseg.datasets.patients import person_of
 
 __all__ = ["Group", "LookAlike", "grouped", "look_alikes", "person"]
 

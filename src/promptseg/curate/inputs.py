@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from promptseg.evaluate.datasets import CaseFiles
-from promptseg.evaluate.datasets.files import files_of
+from promptseg.datasets import CaseFiles
+from promptseg.datasets.files import files_of
 
 __all__ = ["FileFacts", "facts_of_case", "facts_of_files"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from promptseg.curate.collection import Sample
 from promptseg.curate.groups import person
-from promptseg.evaluate.hashes import near, packed
+from promptseg.datasets.collection import Sample
+from promptseg.datasets.hashes import near, packed
 
 __all__ = ["Alike", "Divided", "alike_samples", "divided", "same_pictures"]
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from promptseg.curate.collection import SPLITS, Split
+from promptseg.datasets import DatasetOptions
+from promptseg.datasets.collection import SPLITS, Split
 from promptseg.errors import InputError
-from promptseg.evaluate.datasets import DatasetOptions
 
 __all__ = ["ConversionOptions", "CurateJob", "SplitOptions"]
 

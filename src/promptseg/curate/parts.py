@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from promptseg._version import __version__
-from promptseg.curate.collection import SCHEMA, Labels, Sample, Shard, Target
 from promptseg.curate.inputs import facts_of_case, facts_of_files
 from promptseg.curate.options import ConversionOptions
 from promptseg.curate.reading import Reading
 from promptseg.curate.rules import Excluded, Exclusion
 from promptseg.curate.slices import Piece
 from promptseg.curate.sources import Origin
-from promptseg.evaluate.datasets import CaseFiles, Dataset
-from promptseg.evaluate.manifest import ManifestRow
+from promptseg.datasets import CaseFiles, Dataset
+from promptseg.datasets.collection import SCHEMA, Labels, Sample, Shard, Target
+from promptseg.datasets.manifest import ManifestRow
 from promptseg.formats.files import atomic_path
 
 __all__ = ["FACTS", "SHARDS", "Part", "Result", "parts_of_dataset"]

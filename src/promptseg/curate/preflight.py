@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from promptseg.curate.collection import Collection, Sample
 from promptseg.curate.estimate import Plan, estimate_training
 from promptseg.curate.leaking import alike_samples, divided, same_pictures
 from promptseg.curate.preflight_findings import Preflight, balance_of, errors_of, warnings_of
@@ -20,10 +19,11 @@ from promptseg.curate.preflight_report import write_report
 from promptseg.curate.sheet import choose, make_sheet
 from promptseg.curate.sizes import draw_sizes, sizes_of, summarise
 from promptseg.curate.statistics import count
+from promptseg.datasets.collection import Collection, Sample
 from promptseg.errors import InputError
-from promptseg.evaluate.prompting import generator
 from promptseg.formats.files import atomic_path
 from promptseg.models.cards import find_card
+from promptseg.simulate import generator
 
 __all__ = ["PreflightOptions", "preflight"]
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from promptseg.curate.collection import SPLITS, Sample
 from promptseg.curate.estimate import Estimate
 from promptseg.curate.leaking import Alike, Divided
 from promptseg.curate.preflight_reading import Damage
 from promptseg.curate.sizes import GRID, TINY, Sizes
 from promptseg.curate.statistics import Statistics
-from promptseg.evaluate.datasets.description import is_open_licence
+from promptseg.datasets.collection import SPLITS, Sample
+from promptseg.datasets.description import is_open_licence
 
 __all__ = ["Balance", "Preflight", "balance_of", "errors_of", "warnings_of"]
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from promptseg.curate.collection import Collection, Labels, Sample
+from promptseg.datasets.collection import Collection, Labels, Sample
+from promptseg.datasets.manifest import perceptual_hashes
 from promptseg.errors import InputError
-from promptseg.evaluate.manifest import perceptual_hashes
 from promptseg.image import Image
 from promptseg.models.cards import ModelCard
 from promptseg.progress import step_progress

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from promptseg.curate.collection import SPLITS
 from promptseg.curate.estimate import duration
 from promptseg.curate.preflight_findings import Preflight
 from promptseg.curate.sizes import GRID, TINY
-from promptseg.evaluate.datasets.description import is_open_licence
+from promptseg.datasets.collection import SPLITS
+from promptseg.datasets.description import is_open_licence
 from promptseg.formats.files import atomic_path
 
 __all__ = ["as_json", "to_markdown", "write_report"]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from promptseg.curate.collection import Labels, Target
 from promptseg.curate.options import ConversionOptions
 from promptseg.curate.rules import Excluded, MaskError
 from promptseg.curate.slices import Piece, labels_of, pieces_of
 from promptseg.curate.sources import Origin
 from promptseg.curate.tiles import Mosaic, is_slide, tile_pieces
+from promptseg.datasets import CaseFiles
+from promptseg.datasets.collection import Labels, Target
+from promptseg.datasets.manifest import perceptual_hashes
 from promptseg.errors import GeometryError, InputError
-from promptseg.evaluate.datasets import CaseFiles
-from promptseg.evaluate.manifest import perceptual_hashes
 from promptseg.image import Image, Segment
 
 __all__ = ["Reading"]

@@ -9,9 +9,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from promptseg.curate.collection import SPLITS, Sample
 from promptseg.curate.groups import LookAlike
 from promptseg.curate.rules import Exclusion
+from promptseg.datasets.collection import SPLITS, Sample
 from promptseg.formats.files import atomic_path
 
 __all__ = [

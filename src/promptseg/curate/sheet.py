@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 from PIL import ImageDraw
 
-from promptseg.curate.collection import Collection, Labels, Sample, Slice, Target, masks_of
+from promptseg.datasets.collection import Collection, Labels, Sample, Slice, Target, masks_of
 from promptseg.display import Display, show_mask, write
 from promptseg.errors import InputError
-from promptseg.evaluate.prompting import Click, Jitter, first_click, generator, jittered_box
+from promptseg.simulate import Click, Jitter, first_click, generator, jittered_box
 
 __all__ = ["COLUMNS", "GAP", "PANEL", "SheetPrompt", "choose", "draw_panel", "make_sheet", "prompt"]
 

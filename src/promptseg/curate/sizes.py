@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from promptseg.curate.collection import Sample
+from promptseg.datasets.collection import Sample
 from promptseg.models.preprocess import Preprocessing
 
 __all__ = ["GRID", "TINY", "Size", "Sizes", "draw_sizes", "sizes_of", "summarise"]
@@ -90,7 +90,7 @@ def draw_sizes(sizes: Sequence[Size], path: Path) -> None:
     Raises:
         PromptsegError: matplotlib is not installed.
     """
-    from promptseg.evaluate.report.plots.style import canvas, colours
+    from promptseg.plots.style import canvas, colours
 
     sizes = [size for size in sizes if size.pixels > 0]  # a logarithm is taken
     rows = summarise(sizes)[:-1]

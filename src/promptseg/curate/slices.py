@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.curate.collection import Target
 from promptseg.curate.options import ConversionOptions
 from promptseg.curate.rules import Excluded, MaskError, Patch, patch_on, surviving
-from promptseg.evaluate.datasets import target_of
+from promptseg.datasets import target_of
+from promptseg.datasets.collection import Target
 from promptseg.image import Image, Segment
 from promptseg.intensity import Intensity, choose_intensity
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.curate.options import CurateJob
+from promptseg.datasets import CaseFiles, Classes, Dataset, limit_cases, open_datasets
+from promptseg.datasets.coco import case_of_picture
+from promptseg.datasets.description import is_open_licence, read_json
 from promptseg.errors import InputError
-from promptseg.evaluate.datasets import CaseFiles, Classes, Dataset, limit_cases, open_datasets
-from promptseg.evaluate.datasets.coco import case_of_picture
-from promptseg.evaluate.datasets.description import is_open_licence, read_json
 
 __all__ = ["Origin", "open_sources"]
 

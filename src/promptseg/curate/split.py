@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from math import ceil
 from pathlib import Path
 
-from promptseg.curate.collection import SPLITS, Split
 from promptseg.curate.groups import Group, LookAlike, person
+from promptseg.datasets import CaseFiles, Dataset
+from promptseg.datasets.collection import SPLITS, Split
+from promptseg.datasets.manifest import ManifestRow
 from promptseg.errors import InputError
-from promptseg.evaluate.datasets import CaseFiles, Dataset
-from promptseg.evaluate.manifest import ManifestRow
 
 __all__ = [
     "Case",

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from promptseg.curate.collection import SPLITS, Collection, Sample
+from promptseg.datasets.collection import SPLITS, Collection, Sample
 from promptseg.formats.files import atomic_path
 
 __all__ = ["Count", "Statistics", "count", "draw_modalities", "write_statistics"]
@@ -126,7 +126,7 @@ def draw_modalities(modalities: Sequence[Count], path: Path) -> None:
     Raises:
         PromptsegError: matplotlib is not installed.
     """
-    from promptseg.evaluate.report.plots.style import canvas, colours
+    from promptseg.plots.style import canvas, colours
 
     names = [line.modality for line in modalities]
     values = [line.masks for line in modalities]

@@ -20,9 +20,9 @@ from promptseg.curate.options import ConversionOptions
 from promptseg.curate.rules import Excluded, MaskError, Patch, patch_on, surviving
 from promptseg.curate.slices import Piece, values_of
 from promptseg.curate.sources import Origin
+from promptseg.datasets import CaseFiles, target_of
+from promptseg.datasets.truth import objects_of_labels
 from promptseg.errors import GeometryError, InputError, PromptsegError
-from promptseg.evaluate.datasets import CaseFiles, target_of
-from promptseg.evaluate.datasets.truth import objects_of_labels
 from promptseg.formats import slide, tiff
 from promptseg.formats.options import ReadOptions
 from promptseg.geometry import Geometry

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from promptseg.errors import InputError
-from promptseg.evaluate.metrics.rules import Rules
-from promptseg.evaluate.prompting.boxes import Jitter
-from promptseg.evaluate.prompting.first import Clicking, PromptKind
 from promptseg.evaluate.settings import setting_of
+from promptseg.metrics.rules import Rules
 from promptseg.segment.options import PropagationOptions, SegmentOptions
+from promptseg.simulate.boxes import Jitter
+from promptseg.simulate.first import Clicking, PromptKind
 
 __all__ = ["EvaluateJob", "EvaluateOptions", "Protocol"]
 
@@ -44,7 +44,7 @@ def _tolerance(text: str) -> tuple[str, float]:
 
 @dataclass(kw_only=True)
 class _RuleOptions:
-    """How masks are scored; see `promptseg.evaluate.metrics.Rules`."""
+    """How masks are scored; see `promptseg.metrics.Rules`."""
 
     tolerance: float = 2.0
     """Tolerance of the NSD: mm where the spacing is known, pixels otherwise."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from promptseg.datasets import CaseFiles, Dataset
 from promptseg.errors import InputError
-from promptseg.evaluate.datasets import CaseFiles, Dataset
 from promptseg.evaluate.options import EvaluateOptions, Protocol
 from promptseg.evaluate.predictions import Predictions
 from promptseg.evaluate.settings import Setting, default_settings, setting_of

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from promptseg.datasets import CaseFiles, Classes, Dataset, TruthSegment, target_of
+from promptseg.datasets.listing import by_case, case_name, shortened
+from promptseg.datasets.truth import is_nameless, objects_in, objects_of_labels
+from promptseg.datasets.video import read_frame_labels
 from promptseg.errors import InputError
-from promptseg.evaluate.datasets import CaseFiles, Classes, Dataset, TruthSegment, target_of
-from promptseg.evaluate.datasets.listing import by_case, case_name, shortened
-from promptseg.evaluate.datasets.truth import is_nameless, objects_in, objects_of_labels
-from promptseg.evaluate.datasets.video import read_frame_labels
 from promptseg.image import Image, Segment, Segmentation
 
 __all__ = ["Found", "Predictions", "open_predictions", "shared_voxels"]

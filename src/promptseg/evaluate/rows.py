@@ -30,7 +30,7 @@ class Row(NamedTuple):
         frame: index of a video's frame; else None.
         step: 0 for the first prompt, then the number of the correction.
         setting: the propagation options, where several are compared; else empty.
-        dsc, nsd, iou, hd95, asd, volume_difference: see `promptseg.evaluate.metrics`.
+        dsc, nsd, iou, hd95, asd, volume_difference: see `promptseg.metrics`.
         predicted_iou: the model's own opinion; None if it has none.
         truth_size, found_size: pixels or voxels.
         seconds: for the answer, once the slices are encoded; None for predictions.

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from promptseg.evaluate.datasets import CaseFiles, Dataset, limit_objects
+from promptseg.datasets import CaseFiles, Dataset, limit_objects
 from promptseg.evaluate.options import EvaluateOptions, Protocol
 from promptseg.evaluate.pictures import draw
 from promptseg.evaluate.predictions import Predictions
@@ -28,8 +28,8 @@ from promptseg.evaluate.rows import Row, read_rows, write_rows
 from promptseg.evaluate.settings import Setting
 from promptseg.formats.files import atomic_path
 from promptseg.image import Segment, Segmentation
+from promptseg.inference.predictor import Predictor
 from promptseg.intensity import choose_intensity
-from promptseg.segment.predictor import Predictor
 
 __all__ = ["Bench", "Part", "Unit", "model_label"]
 

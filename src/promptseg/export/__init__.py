@@ -1,6 +1,10 @@
 """Models as files for other engines: ONNX and OpenVINO, checked against torch before they are kept."""
 
-from promptseg.export.job import ExportError, export_model
+from promptseg._moved import moved_names
 from promptseg.export.options import ExportJob
 
-__all__ = ["ExportError", "ExportJob", "export_model"]
+__all__ = ["ExportJob"]
+
+__getattr__ = moved_names(
+    __name__, dict.fromkeys(("ExportError", "export_model"), "promptseg.jobs.export")
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from promptseg.models.sam.prompt_encoder import PromptEncoder
+from promptseg.models.families.sam.prompt_encoder import PromptEncoder
 from promptseg.runtime.rewrite import FastSam
 
 __all__ = ["PromptedDecoder"]

@@ -89,7 +89,9 @@ class Archive:
                 "get it again",
             )
         if size + header.length != member.file_size:
-            raise _damaged(self.path, f"{name} promises {size:,} bytes and has {member.file_size:,}")
+            raise _damaged(
+                self.path, f"{name} promises {size:,} bytes and has {member.file_size:,}"
+            )
         if size > member.compress_size * DEFLATE_AT_BEST + _SLACK:
             raise _damaged(
                 self.path, f"{member.compress_size:,} bytes cannot hold {size:,} of {name}"

@@ -45,7 +45,7 @@ class ModelCard:
     Attributes:
         name: what users call it.
         title: one line.
-        build: name of its constructor in `promptseg.models.sam`.
+        build: name of its constructor in `promptseg.models.families.sam`.
         preprocessing: how slices become its input.
         prompts: kinds of prompts it was trained for.
         modalities: what it was trained on.

@@ -22,9 +22,9 @@ from promptseg.models.cards import (
     finetuned_card,
     model_file,
 )
+from promptseg.models.families.sam import Sam
+from promptseg.models.families.sam import build as builders
 from promptseg.models.finite import is_finite
-from promptseg.models.sam import Sam
-from promptseg.models.sam import build as builders
 from promptseg.models.storage import load_content
 from promptseg.models.unwrap import Found, all_tensors, networks_in, same_tensors
 
@@ -318,7 +318,9 @@ def _vocabulary() -> tuple[tuple[str, ...], frozenset[str]]:
     """Names of the modules every network has, and all names between dots in any."""
     names = [name.split(".") for card in CARDS.values() for name in _architecture(card.build)]
     unused = [name.split(".") for name in UNUSED]
-    return tuple(dict.fromkeys(n[0] for n in names)), frozenset(w for n in names + unused for w in n)
+    return tuple(dict.fromkeys(n[0] for n in names)), frozenset(
+        w for n in names + unused for w in n
+    )
 
 
 def _used(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from promptseg.errors import PromptError
 from promptseg.image import Segment
+from promptseg.inference.stack import SliceStack
 from promptseg.prompts import ObjectPrompts
 from promptseg.segment.follow import Seed, answer_clicks, answer_seed, joined_points
-from promptseg.segment.stack import SliceStack
 from promptseg.segment.volume import (
     Answer,
     PropagationRule,

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from promptseg.errors import PromptError
 from promptseg.geometry import Axis
+from promptseg.inference.stack import SliceStack
 from promptseg.prompts import Box, Box3D, Marker, Mask, ObjectPrompts, Points, box_of_mask
 from promptseg.segment.projection import Bounds, logits_of_mask
-from promptseg.segment.stack import SliceStack
 from promptseg.segment.volume import Answer, PropagationRule, SliceMasks, ask, inside, propagate
 
 __all__ = ["Seed", "answer_clicks", "answer_seed", "boxes_between", "follow", "seeds_of"]

@@ -13,8 +13,8 @@ import torch
 from promptseg._version import __version__
 from promptseg.formats.location import address_in
 from promptseg.image import Image, Segmentation
+from promptseg.inference.predictor import Predictor
 from promptseg.intensity import Intensity
-from promptseg.segment.predictor import Predictor
 
 __all__ = ["describe", "object_facts"]
 

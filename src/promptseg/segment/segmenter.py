@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.errors import InputError, PromptError
+from promptseg.formats.promptfile import prompts_to_json
 from promptseg.geometry import Axis
 from promptseg.image import Image, Segment, Segmentation
+from promptseg.inference.embeddings import EmbeddingStore
+from promptseg.inference.predictor import Predictor
+from promptseg.inference.stack import SliceStack
 from promptseg.intensity import Intensity, choose_intensity
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import choose
-from promptseg.promptfile import prompts_to_json
 from promptseg.prompts import ObjectPrompts, Prompt, group_by_object
 from promptseg.segment.assemble import segment_of, slices_of
 from promptseg.segment.choices import propagation_rule, resolved
 from promptseg.segment.correct import correct
-from promptseg.segment.embeddings import EmbeddingStore
 from promptseg.segment.follow import follow, seeds_of
 from promptseg.segment.options import SegmentOptions, SliceOptions, parse_slices
-from promptseg.segment.predictor import Predictor
 from promptseg.segment.projection import kinds_of
 from promptseg.segment.provenance import describe, object_facts
-from promptseg.segment.stack import SliceStack
 from promptseg.segment.volume import PropagationRule, SliceMasks
 
 __all__ = ["Segmenter", "load"]
@@ -146,7 +146,7 @@ class Segmenter:
         Args:
             image: the image that was segmented.
             segmentation: its objects so far, from here or from a file
-                (`promptseg.segment.existing.read_segmentation`). It is left as it is.
+                (`promptseg.jobs.existing.read_segmentation`). It is left as it is.
             prompts: named after the objects they correct; a name may be left out where there is one.
             options: how; see `SegmentOptions`.
             progress: called with the number of slices encoded and the object at work.

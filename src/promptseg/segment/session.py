@@ -53,7 +53,7 @@ class Session:
         options: how prompts spread; see `SegmentOptions`.
         progress: called with slices encoded and the object at work.
         timed: makes what surrounds the model's work on every prompt, such as
-            `lambda: study_log.inference(case, expert)` of `promptseg.evaluate.study`.
+            `lambda: study_log.inference(case, expert)` of `promptseg.timing`.
     """
 
     def __init__(

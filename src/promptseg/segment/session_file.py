@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from promptseg.errors import InputError, PromptError
 from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.promptfile import parse_prompts, prompts_to_json
 from promptseg.geometry import AXES, Axis
 from promptseg.image import Segment, Segmentation
-from promptseg.promptfile import parse_prompts, prompts_to_json
 from promptseg.prompts import ObjectPrompts, PlacedPrompt, group_by_object, place
 from promptseg.segment.choices import resolved
 from promptseg.segment.measure import measure

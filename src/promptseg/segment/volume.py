@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from promptseg.inference.stack import SliceStack
 from promptseg.prompts import box_of_mask
 from promptseg.segment.projection import Bounds, project
-from promptseg.segment.stack import SliceStack
 
 if TYPE_CHECKING:
     from torch import Tensor

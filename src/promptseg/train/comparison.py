@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.evaluate.report.statistics import bootstrap, mean_per_group, signed_rank
+from promptseg.metrics.statistics import bootstrap, mean_per_group, signed_rank
 
 __all__ = ["SAME", "TOLERATED", "Comparison", "compare_scores", "needed_for"]
 

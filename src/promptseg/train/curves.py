@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from promptseg.evaluate.report.plots.style import MARKERS, canvas, colours
 from promptseg.formats.files import atomic_path
+from promptseg.plots.style import MARKERS, canvas, colours
 from promptseg.train.verdict import Verdict
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from promptseg.curate.collection import Collection, Sample
+from promptseg.datasets.collection import Collection, Sample
 from promptseg.errors import InputError, OutputError
-from promptseg.segment.embeddings import EmbeddingKey, EmbeddingStore
-from promptseg.segment.predictor import Predictor
+from promptseg.inference.embeddings import EmbeddingKey, EmbeddingStore
+from promptseg.inference.predictor import Predictor
 
 __all__ = ["KeptEmbeddings", "keep_embeddings"]
 

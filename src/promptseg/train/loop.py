@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from promptseg.errors import InputError, PromptsegError
 from promptseg.formats.files import atomic_path
-from promptseg.models.sam import Sam
+from promptseg.models.families.sam import Sam
 from promptseg.train.logs import Log
 from promptseg.train.objectives import Algorithm1, Batch, Step, Uniforms
 from promptseg.train.parts import freeze_batch_norm, without_gradient

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from promptseg.errors import InputError
-from promptseg.evaluate.prompting.boxes import Jitter
+from promptseg.simulate.boxes import Jitter
 from promptseg.train.objectives.settings import (
     PRESETS,
     MaskLoss,

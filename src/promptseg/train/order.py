@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.curate.collection import Sample
-from promptseg.evaluate.prompting.seeds import generator
+from promptseg.datasets.collection import Sample
+from promptseg.simulate.seeds import generator
 
 __all__ = ["Balance", "epoch_order", "weights_of"]
 

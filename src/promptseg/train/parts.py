@@ -10,8 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from promptseg.errors import InputError
+from promptseg.models.families.sam import Sam
 from promptseg.models.heads.lora import add_low_rank
-from promptseg.models.sam import Sam
 from promptseg.train.objectives.settings import Trainable
 
 __all__ = [

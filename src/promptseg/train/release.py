@@ -22,9 +22,9 @@ from torch import Tensor
 
 from promptseg import assets
 from promptseg._version import __version__
-from promptseg.curate.collection import Collection, Sample
+from promptseg.datasets.collection import Collection, Sample
+from promptseg.datasets.description import is_open_licence
 from promptseg.errors import InputError
-from promptseg.evaluate.datasets.description import is_open_licence
 from promptseg.formats.files import atomic_path
 from promptseg.models.cards import FINETUNED, ModelCard, finetuned_card
 from promptseg.models.checkpoint import (

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from promptseg.curate.collection import Collection, Sample, Target, masks_of
+from promptseg.datasets.collection import Collection, Sample, Target, masks_of
 from promptseg.errors import PromptsegError
-from promptseg.evaluate.prompting.seeds import generator
 from promptseg.models.cards import ModelCard
 from promptseg.prompts import box_of_mask
+from promptseg.simulate.seeds import generator
 from promptseg.train.augment import augment
 from promptseg.train.objectives import Batch
 from promptseg.train.raster import extent_on, raster

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from promptseg import assets
-from promptseg.curate.collection import Collection, Sample
+from promptseg.datasets.collection import Collection, Sample
 from promptseg.errors import InputError
 from promptseg.models.cards import ModelCard
 from promptseg.models.checkpoint import build_network, open_checkpoint
+from promptseg.models.families.sam import Sam
 from promptseg.models.heads.lora import merged_state
 from promptseg.models.heads.unetr import UnetrDecoder
-from promptseg.models.sam import Sam
 from promptseg.train.objectives import Algorithm1, Preset
 from promptseg.train.options import TrainOptions
 from promptseg.train.order import weights_of

@@ -19,12 +19,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.curate.collection import Collection, Sample, Target, masks_of
+from promptseg.datasets.collection import Collection, Sample, Target, masks_of
 from promptseg.errors import InputError
-from promptseg.evaluate.metrics.overlap import count
-from promptseg.evaluate.prompting import first_prompt, generator, interactive_rounds
 from promptseg.formats.files import atomic_path
-from promptseg.segment.predictor import Embedding, Predictor
+from promptseg.inference.predictor import Embedding, Predictor
+from promptseg.metrics.overlap import count
+from promptseg.simulate import first_prompt, generator, interactive_rounds
 
 __all__ = ["SHIFT", "SHIFTED", "Answer", "Validation", "choose_validation", "validate"]
 

@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 
 from promptseg.errors import InputError
-from promptseg.evaluate.report.statistics import FEWEST_PAIRS
+from promptseg.metrics.statistics import FEWEST_PAIRS
 from promptseg.train.comparison import SAME, TOLERATED, Comparison, compare_scores, needed_for
 from promptseg.train.drift import Drift, drift_of
 from promptseg.train.validate import SHIFTED, Answer, Validation

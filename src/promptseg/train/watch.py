@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from promptseg.errors import InputError
+from promptseg.inference.predictor import Predictor
 from promptseg.models.checkpoint import build_network, read_checkpoint
-from promptseg.segment.predictor import Predictor
 from promptseg.train.comparison import needed_for
 from promptseg.train.logs import Log
 from promptseg.train.options import TrainOptions

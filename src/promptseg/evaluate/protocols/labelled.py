@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.evaluate.datasets import CaseFiles, Dataset, limit_objects, target_of
-from promptseg.evaluate.metrics import BACKGROUND, array_spacing, outside_of, score
+from promptseg.datasets import CaseFiles, Dataset, limit_objects, target_of
 from promptseg.evaluate.options import EvaluateOptions
-from promptseg.evaluate.prompting.first import FirstPrompt
 from promptseg.evaluate.rows import Row
 from promptseg.image import Image, Segment, Segmentation
+from promptseg.metrics import BACKGROUND, array_spacing, outside_of, score
+from promptseg.simulate.first import FirstPrompt
 
 __all__ = ["Labelled", "Scored", "View"]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Literal
 
-from promptseg.evaluate.prompting.clicks import interactive_rounds
-from promptseg.evaluate.prompting.first import first_prompt
 from promptseg.evaluate.protocols.labelled import Scored, View
 from promptseg.evaluate.protocols.scene import Scene
+from promptseg.simulate.clicks import interactive_rounds
+from promptseg.simulate.first import first_prompt
 
 __all__ = ["planar"]
 

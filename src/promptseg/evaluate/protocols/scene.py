@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.evaluate.options import EvaluateOptions, Protocol
-from promptseg.evaluate.prompting.first import PromptKind, kind_of
-from promptseg.evaluate.prompting.seeds import generator
 from promptseg.evaluate.protocols.labelled import Labelled
 from promptseg.evaluate.report.embeddings import principal_components
 from promptseg.image import Segment
+from promptseg.inference.predictor import Embedding, Predictor
+from promptseg.inference.stack import SliceStack
 from promptseg.intensity import choose_intensity
-from promptseg.segment.predictor import Embedding, Predictor
-from promptseg.segment.stack import SliceStack
+from promptseg.simulate.first import PromptKind, kind_of
+from promptseg.simulate.seeds import generator
 
 __all__ = ["Scene", "prompts_for"]
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from promptseg.evaluate.options import Protocol
-from promptseg.evaluate.prompting.first import FirstPrompt, PromptKind, first_prompt
 from promptseg.evaluate.protocols.labelled import Scored, View
 from promptseg.evaluate.protocols.scene import Scene
 from promptseg.evaluate.settings import Setting
@@ -20,6 +19,7 @@ from promptseg.segment.choices import propagation_rule, resolved
 from promptseg.segment.follow import Seed, answer_seed, follow
 from promptseg.segment.projection import kinds_of
 from promptseg.segment.volume import SliceMasks
+from promptseg.simulate.first import FirstPrompt, PromptKind, first_prompt
 
 __all__ = ["follow_through"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from promptseg.evaluate.report.published import SOURCES, Figure, published
 from promptseg.evaluate.report.quantities import MAIN, QUANTITIES
 from promptseg.evaluate.report.results import Row
-from promptseg.evaluate.report.statistics import summarise
 from promptseg.evaluate.report.tables import Table, score
+from promptseg.metrics.statistics import summarise
 
 __all__ = ["published_tables", "published_training_sizes"]
 

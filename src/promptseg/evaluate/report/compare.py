@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
-from promptseg.evaluate.report import statistics
 from promptseg.evaluate.report.blocks import ALL, Block, Section, Task, arrange, pool
 from promptseg.evaluate.report.quantities import QUANTITIES, Quantity
 from promptseg.evaluate.report.results import Results
+from promptseg.metrics import statistics
 
 __all__ = ["BETTER", "LEVEL", "WORSE", "Line", "Ranking", "Test", "baseline_of", "compare"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from promptseg.evaluate.report.compare import BETTER, LEVEL, WORSE
-from promptseg.evaluate.report.statistics import FEWEST_PAIRS
+from promptseg.metrics.statistics import FEWEST_PAIRS
 
 __all__ = ["definitions"]
 

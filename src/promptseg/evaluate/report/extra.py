@@ -12,7 +12,7 @@ from promptseg.evaluate.report.embeddings import component_picture, read_embeddi
 from promptseg.evaluate.report.pictures import picture_address
 from promptseg.evaluate.report.quantities import NAMES
 from promptseg.evaluate.report.results import Results
-from promptseg.evaluate.report.statistics import summarise
+from promptseg.metrics.statistics import summarise
 
 __all__ = ["embedding_view", "training_plots", "training_sizes"]
 
@@ -46,7 +46,7 @@ def training_plots(
     curves: dict[str, dict[float, list[float]]], name: str, whose: str, warnings: list[str]
 ) -> list[Plot]:
     """The curves in one plot; none without curves."""
-    from promptseg.evaluate.report.plots.curves import training_curves
+    from promptseg.plots.curves import training_curves
 
     if not curves:
         return []
@@ -67,7 +67,7 @@ def embedding_view(
     Raises:
         InputError: the file cannot be used.
     """
-    from promptseg.evaluate.report.plots.scatter import embedding_plot
+    from promptseg.plots.scatter import embedding_plot
 
     paths = [results.folder / f"embeddings.{ending}" for ending in ("npz", "csv")]
     found = [read_embeddings(path) for path in paths if path.exists()]

@@ -103,7 +103,7 @@ class _Room:
         """A plot as the template takes it."""
         from markupsafe import Markup
 
-        from promptseg.evaluate.report.plots.style import inline
+        from promptseg.plots.style import inline
 
         self.plots += 1
         if not self.take(len(plot.svg)):

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from promptseg.evaluate.report.blocks import Section, Task
 from promptseg.evaluate.report.compare import Line, Test
 from promptseg.evaluate.report.quantities import MAIN, QUANTITIES, Quantity
-from promptseg.evaluate.report.statistics import ranks, summarise
 from promptseg.evaluate.report.tables import Table, marks_note, score, shown_steps, step_title
+from promptseg.metrics.statistics import ranks, summarise
 
 __all__ = ["headline", "modalities", "task_medians", "test_table"]
 

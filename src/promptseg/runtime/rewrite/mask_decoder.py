@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from promptseg.models.sam.layers import LayerNorm2d
-from promptseg.models.sam.mask_decoder import Attention, MaskDecoder, TwoWayAttentionBlock
+from promptseg.models.families.sam.layers import LayerNorm2d
+from promptseg.models.families.sam.mask_decoder import Attention, MaskDecoder, TwoWayAttentionBlock
 from promptseg.runtime.rewrite.ops import Linear
 
 __all__ = ["FastMaskDecoder"]

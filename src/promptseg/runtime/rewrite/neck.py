@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from promptseg.models.sam.layers import LayerNorm2d
+from promptseg.models.families.sam.layers import LayerNorm2d
 from promptseg.runtime.rewrite.ops import Linear
 
 __all__ = ["FastNeck"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from promptseg.models.sam import Sam
-from promptseg.models.sam.tiny_vit import TinyViT
-from promptseg.models.sam.vit import ViT
+from promptseg.models.families.sam import Sam
+from promptseg.models.families.sam.tiny_vit import TinyViT
+from promptseg.models.families.sam.vit import ViT
 from promptseg.runtime.allocator import keep_freed_memory
 from promptseg.runtime.rewrite.mask_decoder import FastMaskDecoder
 from promptseg.runtime.rewrite.tiny_vit import FastTinyViT

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from promptseg.models.sam.tiny_vit import (
+from promptseg.models.families.sam.tiny_vit import (
     AttentionStage,
     ConvBN,
     ConvStage,

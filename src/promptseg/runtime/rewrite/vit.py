@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from promptseg.models.sam.vit import Attention, Block, ViT
+from promptseg.models.families.sam.vit import Attention, Block, ViT
 from promptseg.runtime.rewrite.attention import adding_pays, attend, attend_adding
 from promptseg.runtime.rewrite.neck import FastNeck
 from promptseg.runtime.rewrite.ops import Linear, after_norm

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from promptseg.models.sam import Sam
+from promptseg.models.families.sam import Sam
 from promptseg.train.objectives.batch import Batch
 from promptseg.train.objectives.losses import iou, iou_loss, mask_loss
 from promptseg.train.objectives.prompts import Prompts

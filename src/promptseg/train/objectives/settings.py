@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from promptseg.errors import InputError
-from promptseg.evaluate.prompting.boxes import Jitter
+from promptseg.simulate.boxes import Jitter
 
 __all__ = ["PRESETS", "MaskLoss", "Objective", "Preset", "Strategy", "Trainable"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from promptseg.evaluate.prompting.seeds import generator
+from promptseg.simulate.seeds import generator
 from promptseg.train.objectives.settings import Objective
 
 __all__ = ["Uniforms"]

@@ -1,0 +1,102 @@
+"""What all layouts do alike: cases out of names, and a dataset out of cases."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from promptseg.datasets.classes import Classes
+from promptseg.datasets.dataset import CaseFiles, Dataset
+from promptseg.datasets.description import Description
+from promptseg.datasets.listing import Missing, natural, no_cases
+from promptseg.datasets.options import DatasetOptions
+from promptseg.datasets.patients import patient_of
+from promptseg.datasets.truth import read_truth
+from promptseg.errors import InputError
+from promptseg.formats import read
+from promptseg.image import Image, Kind, Segmentation
+
+__all__ = ["case_of", "dataset_of", "image_reader", "label_reader", "modality_of"]
+
+ImageReader = Callable[[CaseFiles], Image]
+TruthReader = Callable[[CaseFiles, Image], Segmentation]
+
+
+def case_of(
+    name: str,
+    image: Path,
+    truth: Iterable[Path],
+    readers: tuple[ImageReader, TruthReader],
+    patients: dict[str, str],
+    options: DatasetOptions,
+    annotated: tuple[int, ...] | None = None,
+) -> CaseFiles:
+    """A case with the patient it shows."""
+    patient = patient_of(name, patients, options, image)
+    return CaseFiles(name, patient, image, tuple(truth), *readers, annotated)
+
+
+def dataset_of(
+    root: Path,
+    layout: str,
+    kind: Kind,
+    described: Description,
+    cases: list[CaseFiles],
+    options: DatasetOptions,
+    *,
+    missing: Iterable[Missing] = (),
+    notes: Iterable[str] = (),
+) -> Dataset:
+    """A dataset of at least one case, in natural order.
+
+    Raises:
+        InputError: no case, or two of one name.
+    """
+    missing = list(missing)
+    if not cases:
+        raise no_cases(root, missing)
+    counts = Counter(case.name for case in cases)
+    if twice := sorted(name for name, count in counts.items() if count > 1):
+        raise InputError("cases of different names", f"{root}: {twice[0]} twice", "rename one")
+    notes = list(notes)
+    if missing:
+        notes.append(f"{len(missing)} incomplete cases left out")
+    return Dataset(
+        name=root.name if root.is_dir() else root.stem,
+        title=described.title,
+        modality=modality_of(described, options),
+        kind=kind,
+        classes=described.classes,
+        cases=sorted(cases, key=lambda case: natural(case.name)),
+        layout=layout,
+        root=root,
+        licence=described.licence,
+        may_publish_images=described.may_publish_images,
+        missing=missing,
+        notes=notes,
+    )
+
+
+def modality_of(described: Description, options: DatasetOptions) -> str:
+    """The modality of the images: the user's word before the dataset's."""
+    return options.dataset_modality or described.modality
+
+
+def image_reader(modality: str, frame: int | None = None) -> ImageReader:
+    """A reader of image files; files speak for themselves where the modality is unknown."""
+    return partial(_read_image, modality=None if modality == "unknown" else modality, frame=frame)
+
+
+def label_reader(classes: Classes) -> TruthReader:
+    """A reader of the first file of the truth as labels of these classes."""
+    return partial(_read_labels, classes=classes)
+
+
+def _read_image(case: CaseFiles, modality: str | None, frame: int | None) -> Image:
+    return read(case.image, modality=modality, frame=frame)
+
+
+def _read_labels(case: CaseFiles, image: Image, classes: Classes) -> Segmentation:
+    return read_truth(case.truth[0], image, classes)

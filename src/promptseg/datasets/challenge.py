@@ -1,0 +1,115 @@
+"""The npz files of the "Segment Anything in Medical Images on Laptop" challenge, one or a folder.
+
+Image (`imgs`) and truth (`gts`) of a case are in one file, see `promptseg.formats.npz`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from promptseg.datasets.build import case_of, dataset_of, modality_of
+from promptseg.datasets.classes import Classes
+from promptseg.datasets.dataset import CaseFiles, Dataset
+from promptseg.datasets.description import modality_named, read_description
+from promptseg.datasets.listing import by_case
+from promptseg.datasets.options import DatasetOptions
+from promptseg.datasets.truth import objects_of_labels, truth_of
+from promptseg.errors import GeometryError, InputError
+from promptseg.formats import read
+from promptseg.image import Image, Kind, Segmentation
+
+__all__ = ["open_dataset", "recognises"]
+
+
+def recognises(root: Path) -> bool:
+    """Whether a path is such a file, or a folder with some."""
+    if root.is_file():
+        return root.suffix.lower() == ".npz" and bool({"imgs", "gts"} & set(_shapes(root)))
+    return any("imgs" in _shapes(path) for path in _archives(root))
+
+
+def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
+    """The cases of such a file or folder.
+
+    Raises:
+        InputError: nothing there.
+    """
+    described = read_description(root if root.is_dir() else root.parent)
+    files = by_case(root, [root] if root.is_file() else _archives(root))
+    readers = (
+        partial(_read_image, modality=modality_of(described, options)),
+        partial(_read_gts, classes=described.classes),
+    )
+    cases = [
+        case_of(name, path, [path], readers, described.patients, options)
+        for name, path in files.items()
+    ]
+    kind = _kind(cases[0].image)
+    found = dataset_of(root, "challenge", kind, described, cases, options)
+    if found.modality == "unknown":  # 3DBox_CT_0566: the files say it
+        said = {_modality_of(path) for path in files.values()}
+        found.modality = said.pop() if len(said) == 1 else "unknown"
+    return found
+
+
+def _archives(folder: Path) -> list[Path]:
+    return [p for p in sorted(folder.iterdir()) if p.suffix.lower() == ".npz" and p.is_file()]
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Key -> shape of the arrays of an npz, from their headers alone; nothing if it is no npz."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.namelist():
+                with archive.open(member) as stream:
+                    version = np.lib.format.read_magic(stream)
+                    reader = np.lib.format.read_array_header_1_0
+                    if version != (1, 0):
+                        reader = np.lib.format.read_array_header_2_0
+                    shapes[member.removesuffix(".npy")] = reader(stream)[0]
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return {}
+    return shapes
+
+
+def _kind(path: Path) -> Kind:
+    shape = _shapes(path).get("imgs", (0, 0, 0))
+    picture = len(shape) == 2 or (len(shape) == 3 and shape[-1] == 3)
+    return "picture" if picture else "volume"
+
+
+def _modality_of(path: Path) -> str:
+    return modality_named(path.stem)
+
+
+def _read_image(case: CaseFiles, modality: str) -> Image:
+    said = _modality_of(case.image) if modality == "unknown" else modality
+    return read(case.image, modality=said)
+
+
+def _read_gts(case: CaseFiles, image: Image, classes: Classes) -> Segmentation:
+    with np.load(case.image, allow_pickle=False) as archive:
+        if "gts" not in archive:
+            keys = ", ".join(archive.files)
+            raise InputError(
+                "an npz file with the key gts", f"{case.image} with {keys}", "get it again"
+            )
+        labels = archive["gts"]
+    if labels.shape != image.geometry.shape:
+        raise GeometryError(
+            f"gts of the shape of imgs, {image.geometry.shape}",
+            f"{case.image}: {labels.shape}",
+            "get it again",
+        )
+    if labels.dtype.kind not in "iub" or labels.min() < 0 or labels.max() > 65_535:
+        raise InputError(
+            "gts of whole numbers from 0 to 65535",
+            f"{case.image}: {labels.dtype}, other values",
+            "correct the labels",
+        )
+    return truth_of(objects_of_labels(labels.astype(np.uint16), classes, case.image), image)

@@ -1,0 +1,69 @@
+"""Fewer objects, fewer cases: the largest objects, the first cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from promptseg.datasets.dataset import Dataset
+from promptseg.errors import InputError
+from promptseg.geometry import Axis, axis_position
+from promptseg.image import Segment, Segmentation
+
+__all__ = ["limit_cases", "limit_objects", "size_on"]
+
+
+def limit_objects(
+    truth: Segmentation,
+    max_objects: int | None,
+    slice_index: int | None = None,
+    axis: Axis = "z",
+) -> Segmentation:
+    """The largest objects, in their order; of equal ones those of the lower label.
+
+    Args:
+        truth: the objects.
+        max_objects: how many to keep; None keeps all.
+        slice_index: counts the pixels of this slice (or frame) alone and leaves out what is not on
+            it; None counts all voxels.
+        axis: of the slice.
+
+    Raises:
+        InputError: fewer than 1.
+    """
+    _require_positive(max_objects, "objects")
+    sizes = {id(s): size_on(s, slice_index, axis) for s in truth.segments}
+    there = [s for s in truth.segments if sizes[id(s)]]
+    largest = sorted(there, key=lambda s: (-sizes[id(s)], s.label))[:max_objects]
+    kept = {id(s) for s in largest}
+    return replace(truth, segments=[s for s in there if id(s) in kept])
+
+
+def limit_cases(dataset: Dataset, max_cases: int | None) -> Dataset:
+    """The first cases of a dataset; None keeps all.
+
+    Raises:
+        InputError: fewer than 1.
+    """
+    _require_positive(max_cases, "cases")
+    if max_cases is None or max_cases >= len(dataset.cases):
+        return dataset
+    note = f"the first {max_cases} of {len(dataset.cases)} cases"
+    return replace(dataset, cases=dataset.cases[:max_cases], notes=[*dataset.notes, note])
+
+
+def size_on(segment: Segment, slice_index: int | None = None, axis: Axis = "z") -> int:
+    """Voxels of an object, all of them or those on one slice."""
+    if slice_index is None or segment.crop.ndim == 2:
+        return int(segment.crop.sum())
+    position = axis_position(axis)
+    place = segment.region[position]
+    if not place.start <= slice_index < place.stop:
+        return 0
+    return int(segment.crop.take(slice_index - place.start, axis=position).sum())
+
+
+def _require_positive(count: int | None, what: str) -> None:
+    if count is not None and count < 1:
+        raise InputError(
+            f"a limit of at least 1 of the {what}", str(count), f"correct --max-{what}"
+        )

@@ -1,0 +1,289 @@
+"""Embeddings on disk: a slice that was encoded once is never encoded again, by any process.
+
+One file per slice, because that is what a model encodes, what a prompt needs and what can be thrown
+away; an interrupted run keeps every slice it finished, and no process ever changes a file that another
+one reads. The name of a file is the hash of everything its content depends on, so a changed window,
+image or model asks for another file and old ones are never wrong, only unused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from promptseg._version import __version__
+from promptseg.errors import InputError, OutputError
+from promptseg.formats.files import atomic_path
+from promptseg.inference.predictor import Embedding, Predictor
+from promptseg.models.preprocess import Frame
+
+__all__ = ["EmbeddingKey", "EmbeddingStore"]
+
+log = logging.getLogger("promptseg")
+
+# Part of every key. Raise it when an encoder or a preprocessing gives other numbers than before: files
+# that were written until then are not used any more.
+_VERSION = 2
+
+_ENDING = ".embedding.safetensors"
+_OURS = re.compile(r"[0-9a-f]{64}\.embedding\.safetensors")
+_LEFT_OVER = re.compile(r"\.part-\d+-[0-9a-f]{8}\.safetensors")  # of a process that was killed
+_LEFT_OVER_AFTER = 3600  # seconds
+_LOOK_AGAIN = 256 << 20  # bytes written until the folder is looked at again: others write too
+
+
+@dataclass(frozen=True)
+class EmbeddingKey:
+    """Everything an embedding depends on.
+
+    Attributes:
+        facts: as JSON in one spelling; equal facts give equal embeddings.
+    """
+
+    facts: str
+
+    @classmethod
+    def of(cls, predictor: Predictor, slice_: NDArray[np.uint8], frame: Frame) -> EmbeddingKey:
+        """The key of one slice.
+
+        Args:
+            predictor: what encodes it.
+            slice_: (rows, columns[, 3]) uint8, after the intensity rule.
+            frame: how it lies in the network's input; the shape of its pixels comes in here.
+        """
+        facts = {
+            "version": _VERSION,
+            "encoder": predictor.encoder,
+            "pixels_sha256": hashlib.sha256(np.ascontiguousarray(slice_).data).hexdigest(),
+            "shape": slice_.shape,
+            "resized": frame.resized,
+        }
+        return cls(json.dumps(facts, sort_keys=True))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the facts: the name under which the embedding is kept."""
+        return hashlib.sha256(self.facts.encode()).hexdigest()
+
+
+class EmbeddingStore:
+    """A folder of embeddings, shared by any number of processes.
+
+    Files appear whole or not at all. A damaged file is reported, ignored and written anew. When the
+    folder holds more than the limit, the least recently used embeddings are removed; no other file
+    ever is.
+
+    Args:
+        folder: where they are; made when the first one is kept.
+        limit: GiB that may be kept.
+
+    Raises:
+        OutputError: `folder` is a file.
+        InputError: a limit that is not above 0.
+    """
+
+    def __init__(self, folder: Path, limit: float = 10.0) -> None:
+        if not limit > 0:
+            raise InputError("a limit for embeddings above 0 GiB", f"{limit:g}")
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise OutputError("a folder for embeddings", f"{folder}: a file", "name a folder")
+        self.folder, self.limit = folder, limit * 2**30
+        self._room = 0.0  # bytes to write before the folder is looked at again
+        self._used: set[str] = set()
+        self._crowded_out = 0
+        self._failure: OutputError | None = None
+
+    def get(self, key: EmbeddingKey) -> Tensor | None:
+        """The features kept under `key`, on the CPU and bit for bit as they were; None if none are."""
+        path = self._path(key)
+        try:
+            features = _unpack(path.read_bytes(), key)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            log.warning("the embedding %s is ignored and made again: %s", path, reason)
+            return None
+        with contextlib.suppress(OSError):  # a folder that can only be read is good enough
+            os.utime(path)
+        self._used.add(path.name)
+        return features
+
+    def put(self, key: EmbeddingKey, features: Tensor) -> None:
+        """Keep features under `key`, and make room for them if need be.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        content = _pack(features, key)
+        path = self._path(key)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)
+        self._used.add(path.name)
+        self._room -= len(content)
+        if self._room < 0:
+            self._make_room(path.name)
+
+    def encode(
+        self,
+        predictor: Predictor,
+        slices: Sequence[NDArray[np.uint8]],
+        pixel: tuple[float, float] = (1, 1),
+        parallel: bool = False,
+    ) -> tuple[list[Embedding], int]:
+        """What `Predictor.encode` does, for slices that are not here yet.
+
+        A folder that cannot be written is reported once and costs nothing but time; `check` raises.
+
+        Args:
+            predictor: the model.
+            slices: (rows, columns[, 3]) uint8 each, of one shape.
+            pixel: width and height of their pixels, in any unit.
+            parallel: whether other threads encode at the same time.
+
+        Returns:
+            The embeddings, and how many slices had to be encoded.
+        """
+        frames = [predictor.card.preprocessing.frame(s.shape[0], s.shape[1], pixel) for s in slices]
+        keys = [EmbeddingKey.of(predictor, s, f) for s, f in zip(slices, frames, strict=True)]
+        embeddings: dict[int, Embedding] = {}
+        for k, key in enumerate(keys):
+            features = self.get(key)
+            if features is not None:
+                embeddings[k] = Embedding(features.to(predictor.device), frames[k])
+        missing = [k for k in range(len(slices)) if k not in embeddings]
+        if missing:
+            new = predictor.encode([slices[k] for k in missing], pixel, parallel)
+            for k, embedding in zip(missing, new, strict=True):
+                embeddings[k] = embedding
+                self._keep(keys[k], embedding.features)
+        return [embeddings[k] for k in range(len(slices))], len(missing)
+
+    def check(self) -> None:
+        """Make sure that everything encoded or recalled so far is still here.
+
+        Raises:
+            OutputError: the folder could not be written, or the limit is too low.
+        """
+        if self._failure:
+            raise self._failure
+        if self._crowded_out:
+            raise OutputError(
+                "room for all embeddings",
+                f"a limit of {self.limit / 2**30:g} GiB, which pushed {self._crowded_out} of them out "
+                "again",
+                "raise --embeddings-limit or choose an empty folder",
+            )
+
+    def _keep(self, key: EmbeddingKey, features: Tensor) -> None:
+        if self._failure:
+            return
+        try:
+            self.put(key, features)
+        except OutputError as error:
+            self._failure = error
+            log.warning("embeddings are not kept from here on: %s", error)
+
+    def _path(self, key: EmbeddingKey) -> Path:
+        return self.folder / (key.digest + _ENDING)
+
+    def _make_room(self, newest: str) -> None:
+        """Remove the least recently used embeddings beyond the limit.
+
+        A tenth more is removed than need be, so that a full folder is not read for every slice.
+        """
+        files = self._files()
+        total = sum(size for _, size, _ in files)
+        goal = self.limit if total <= self.limit else 0.9 * self.limit
+        for _, size, path in sorted(files):
+            if total <= goal:
+                break
+            if path.name == newest:
+                continue
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+                total -= size
+                self._crowded_out += path.name in self._used
+                self._used.discard(path.name)
+        self._room = min(self.limit - total, _LOOK_AGAIN)
+
+    def _files(self) -> list[tuple[int, int, Path]]:
+        """(time of last use, bytes, path) of every embedding; leftovers of killed processes go."""
+        files = []
+        with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                ours = _OURS.fullmatch(entry.name)
+                if not ours and not _LEFT_OVER.fullmatch(entry.name):
+                    continue
+                with contextlib.suppress(OSError):  # removed by another process just now
+                    if not entry.is_file(follow_symlinks=False):
+                        continue
+                    facts = entry.stat(follow_symlinks=False)
+                    if ours:
+                        files.append((facts.st_mtime_ns, facts.st_size, Path(entry.path)))
+                    elif facts.st_mtime < time.time() - _LEFT_OVER_AFTER:
+                        os.unlink(entry.path)
+        return files
+
+
+def _pack(features: Tensor, key: EmbeddingKey) -> bytes:
+    """Features -> a safetensors file with what is needed to trust it."""
+    from safetensors.torch import save
+
+    channels_last = (
+        features.dim() == 4
+        and not features.is_contiguous()
+        and features.is_contiguous(memory_format=torch.channels_last)
+    )
+    plain = features.cpu().contiguous()
+    metadata = {
+        "key": key.facts,
+        "features_sha256": _checksum(plain),
+        "channels_last": json.dumps(channels_last),
+        "device": features.device.type,
+        "promptseg": __version__,
+    }
+    content: bytes = save({"features": plain}, metadata)
+    return content
+
+
+def _unpack(content: bytes, key: EmbeddingKey) -> Tensor:
+    """A file's content -> features in the memory layout they had, on which the last bits depend.
+
+    Raises:
+        ValueError: not a whole file of ours, or not that of `key`.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        features = load(content)["features"]
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = header["__metadata__"]
+        facts, checksum = metadata["key"], metadata["features_sha256"]
+        channels_last = metadata["channels_last"] == "true"
+    except (SafetensorError, KeyError, ValueError, TypeError):
+        raise ValueError("truncated or damaged") from None
+    if facts != key.facts:
+        raise ValueError("made from another slice or by another model")
+    if checksum != _checksum(features):
+        raise ValueError("damaged: its features have another hash")
+    return features.to(memory_format=torch.channels_last) if channels_last else features
+
+
+def _checksum(features: Tensor) -> str:
+    return hashlib.sha256(features.flatten().view(torch.uint8).numpy().data).hexdigest()

@@ -1,0 +1,257 @@
+"""One image from file to files: read, segment, write mask, overlay and provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from promptseg.errors import OutputError, PromptError
+from promptseg.formats import format_for_output, read
+from promptseg.formats.deidentify import deidentified
+from promptseg.formats.files import atomic_path, beside, check_output
+from promptseg.formats.location import address_in, written
+from promptseg.formats.promptfile import PromptFile, read_prompt_file
+from promptseg.image import Image, Segmentation
+from promptseg.intensity import Intensity
+from promptseg.jobs.existing import (
+    markers_from_labels,
+    masks_from_labels,
+    read_segmentation,
+)
+from promptseg.jobs.remote import check_remote, file_for, is_remote, send
+from promptseg.jobs.replay import check_same_weights, compare, read_provenance
+from promptseg.models.cards import model_file
+from promptseg.progress import step_progress
+from promptseg.prompts import (
+    Prompt,
+    group_by_object,
+    parse_box,
+    parse_box3d,
+    parse_point,
+    place,
+)
+from promptseg.segment.auto import settle_model
+from promptseg.segment.options import SegmentJob
+from promptseg.segment.overlay import overlay_picture
+from promptseg.segment.segmenter import Segmenter, load
+
+__all__ = ["Outputs", "check_outputs", "load_for", "prompts_of", "run_job", "segment_file"]
+
+log = logging.getLogger("promptseg")
+
+_READ = ("input", "prompts", "mask", "markers", "correct", "config", "replay")
+_IN_PROMPTS = ("box", "box3d", "point", "prompts", "mask", "markers")
+_NOT_REPLAYED = (
+    *("overwrite", "config", "replay", "json", "quiet"),
+    *("embeddings", "embeddings_limit"),
+)
+
+
+@dataclass
+class Outputs:
+    """What one run left on the disk, or on a server.
+
+    Attributes:
+        mask: the mask file, or the address of the series on the server.
+        overlay: the overlay picture, if it was asked for.
+        provenance_file: the JSON beside it; None on a server.
+        segmentation: the result, with its provenance.
+        replayed: how the masks compare with those of the run that was replayed.
+    """
+
+    mask: Path
+    overlay: Path | None
+    provenance_file: Path | None
+    segmentation: Segmentation
+    replayed: str | None = None
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What made the result."""
+        return self.segmentation.provenance
+
+    def summary(self) -> list[str]:
+        """Lines for a person: the objects, and where everything is."""
+        lines = []
+        for entry in self.provenance["objects"]:
+            sizes = {"volume_ml": "{:.2f} ml", "area_mm2": "{:.1f} mm2", "area_px": "{:.0f} px"}
+            facts = [text.format(entry[key]) for key, text in sizes.items() if key in entry][:1]
+            if entry["long_axis"] is not None:
+                unit = entry["unit"]
+                facts.append(f"{entry['long_axis']:.1f} x {entry['short_axis']:.1f} {unit}")
+            if entry["predicted_iou"] is not None:
+                doubt = " (low confidence)" if entry["low_confidence"] else ""
+                facts.append(f"predicted IoU {entry['predicted_iou']:.2f}{doubt}")
+            found = ", ".join(facts) if entry["voxels"] else "nothing found"
+            lines.append(f"{entry['label']} {entry['name']}: {found}")
+        lines.append(f"mask        {address_in(self.mask) or self.mask}")
+        if self.overlay:
+            lines.append(f"overlay     {self.overlay}")
+        if self.provenance_file:
+            lines.append(f"provenance  {self.provenance_file}")
+        if self.replayed:
+            lines.append(f"replay      {self.replayed}")
+        return lines
+
+
+def prompts_of(job: SegmentJob, file: PromptFile | None = None) -> list[Prompt]:
+    """The prompts of the command line and of one entry of its prompt file."""
+    prompts: list[Prompt] = list(file.prompts) if file else []
+    prompts += [parse_box(text) for text in job.box]
+    prompts += [parse_box3d(text) for text in job.box3d]
+    prompts += [parse_point(text) for text in job.point]
+    return prompts
+
+
+def segment_file(job: SegmentJob) -> Outputs:
+    """Do what the job says for its one input.
+
+    Raises:
+        PromptsegError: anything the user can put right; nothing has been written then.
+    """
+    earlier = read_provenance(job.replay) if job.replay else None
+    file = _single(job.prompts) if job.prompts else None
+    prompts = prompts_of(job, file)
+    check_outputs(job)
+    image = read(job.input, job, modality=job.modality)
+    if file and file.image and Path(file.image).name != image.name:
+        image.source.notes.append(f"the prompt file was written for {file.image}")
+    prompts += _prompts_in_labels(job, image)
+    format_for_output(file_for(job.output), image)
+    given = prompts or image.source.prompts
+    group_by_object(given, image.geometry, job.axis)  # what is refused is refused before downloads
+    job, choice = settle_model(job, given, image)
+    segmenter = load_for(job)
+    segmenter.predictor.choice = choice
+    if earlier:
+        check_same_weights(earlier, segmenter.predictor, image)
+    outputs = run_job(segmenter, image, prompts, job)
+    if earlier and job.replay:
+        outputs.replayed = compare(earlier, job.replay, outputs.segmentation)
+    return outputs
+
+
+def _single(path: Path) -> PromptFile:
+    files = read_prompt_file(path)
+    if len(files) != 1:
+        raise PromptError(
+            "a prompt file for one image",
+            f"{path} for {len(files)} images",
+            "give the folder of the images as input",
+        )
+    return files[0]
+
+
+def _prompts_in_labels(job: SegmentJob, image: Image) -> list[Prompt]:
+    """The prompts of --mask and --markers."""
+    prompts: list[Prompt] = []
+    if job.mask:
+        prompts += masks_from_labels(job.mask, image, job.axis)
+    if job.markers and job.markers.suffix.lower() == ".json":
+        prompts += _single(job.markers).prompts
+    elif job.markers:
+        prompts += markers_from_labels(job.markers, image, job.axis)
+    return prompts
+
+
+def load_for(job: SegmentJob) -> Segmenter:
+    """The model a job asks for; for a replay, without embeddings that another machine may have made."""
+    kept = None if job.replay else job.embeddings
+    if kept != job.embeddings:
+        log.warning("a replay encodes every slice afresh: --embeddings is not used")
+    return load(
+        job.model,
+        device=job.device,
+        threads=job.threads,
+        engine=job.engine,
+        quiet=job.quiet,
+        embeddings=kept,
+        embeddings_limit=job.embeddings_limit,
+    )
+
+
+def run_job(
+    segmenter: Segmenter,
+    image: Image,
+    prompts: list[Prompt],
+    job: SegmentJob,
+    before_writing: Callable[[], None] | None = None,
+    facts: dict[str, Any] | None = None,
+) -> Outputs:
+    """Segment `image` and write all results, or none.
+
+    Args:
+        segmenter: the model.
+        image: what to segment.
+        prompts: where; those the file carries if there are none.
+        job: how, and where to write.
+        before_writing: called once everything is known, before the first file appears.
+        facts: more entries for the provenance.
+    """
+    existing = read_segmentation(job.correct, image) if job.correct else None
+    with step_progress(f"{image.name}: slices", None, job.quiet) as update:
+        how: Any = {"options": job, "progress": lambda n, what: update(n, f"({what})")}
+        if existing is None:
+            result = segmenter.segment(image, *prompts, **how)
+        else:
+            result = segmenter.correct(image, existing, *prompts, **how)
+    result.provenance.update({"command": _replay(job), **(facts or {})})
+    if job.deidentify:
+        result = deidentified(result)
+    if before_writing:
+        before_writing()
+    if is_remote(job.output):
+        stored = send(result, job.output, job.overlap)
+        return Outputs(Path(stored.address), None, None, result)
+    overlay = beside(job.output, ".overlay.png") if job.overlay else None
+    with ExitStack() as files:
+        if overlay:
+            axis = result.provenance["options"]["axis"]
+            shown = place(prompts or image.source.prompts, image.geometry, axis)
+            intensity = Intensity(**result.provenance["intensity"])
+            temporary = files.enter_context(atomic_path(overlay))
+            overlay_picture(result, image, intensity, shown, axis).save(temporary)
+        result.save(job.output, overwrite=job.overwrite, overlap=job.overlap)
+    return Outputs(job.output, overlay, beside(job.output, ".json"), result)
+
+
+def check_outputs(job: SegmentJob) -> None:
+    """Refuse before any work what could not be written after it, or would replace an input."""
+    if is_remote(job.output):
+        check_remote(job.output)
+        return
+    check_output(job.output, job.overwrite)
+    weights = model_file(job.model)[1]
+    outputs = [job.output, beside(job.output, ".json")]
+    if job.overlay:
+        outputs.append(beside(job.output, ".overlay.png"))
+    for path in outputs:
+        _protect(path, [weights, *(getattr(job, name) for name in _READ)])
+        check_output(path, job.overwrite)
+
+
+def _protect(output: Path, inputs: Iterable[Path | None]) -> None:
+    for path in inputs:
+        if path is not None and path.exists() and output.exists() and output.samefile(path):
+            raise OutputError(
+                "outputs that are not inputs too", f"{output}, which is read", "choose another name"
+            )
+
+
+def _replay(job: SegmentJob) -> dict[str, Any]:
+    """The job as plain values that `--config` takes; prompts are kept apart, under `prompts`."""
+    values = dataclasses.asdict(job)
+    for name in (*_NOT_REPLAYED, *_IN_PROMPTS):
+        values.pop(name)
+    for name in ("input", "output", "correct"):
+        if values[name] is not None:
+            values[name] = written(values[name])
+    named, weights = model_file(job.model)
+    if weights is not None:
+        values["model"] = (f"{named}=" if named else "") + str(weights.absolute())
+    return values

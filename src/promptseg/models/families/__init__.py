@@ -1,0 +1,1 @@
+"""Networks, one package per family."""

@@ -1,0 +1,25 @@
+"""Simulated users: what they prompt first, and how they correct what they see."""
+
+from promptseg.simulate.boxes import Jitter, jittered_box
+from promptseg.simulate.clicks import (
+    Click,
+    Round,
+    correction_clicks,
+    first_click,
+    interactive_rounds,
+)
+from promptseg.simulate.first import FirstPrompt, first_prompt
+from promptseg.simulate.seeds import generator
+
+__all__ = [
+    "Click",
+    "FirstPrompt",
+    "Jitter",
+    "Round",
+    "correction_clicks",
+    "first_click",
+    "first_prompt",
+    "generator",
+    "interactive_rounds",
+    "jittered_box",
+]

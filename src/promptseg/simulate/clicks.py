@@ -1,0 +1,172 @@
+"""Simulated users of one slice: where they click, and how they correct (MedicoSAM, section II-E).
+
+A first click lies inside the object. A correction is a click inside the missing region (positive) and
+one inside the false region (negative). Without a random generator each is the deepest point of its
+region: the pixel farthest from everything outside, where an unhurried person would click. With one it
+is any pixel of the region, as the paper samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from promptseg.errors import InputError
+from promptseg.inference.predictor import Embedding, Predictor
+from promptseg.prompts import box_of_mask
+
+if TYPE_CHECKING:
+    from promptseg.simulate.first import FirstPrompt
+
+__all__ = ["Click", "Round", "correction_clicks", "first_click", "interactive_rounds"]
+
+
+class Click(NamedTuple):
+    """A click on a slice.
+
+    Attributes:
+        x: column, in pixels.
+        y: row, in pixels.
+        label: 1 inside the object, 0 outside.
+    """
+
+    x: int
+    y: int
+    label: int
+
+
+class Round(NamedTuple):
+    """What the user sees after one round.
+
+    Attributes:
+        mask: (rows, columns) boolean.
+        iou: the model's own estimate of its IoU.
+    """
+
+    mask: NDArray[np.bool_]
+    iou: float
+
+
+def first_click(mask: NDArray[np.bool_], rng: np.random.Generator | None = None) -> Click:
+    """A positive click inside an object.
+
+    Args:
+        mask: (rows, columns) boolean.
+        rng: draws any pixel of the object in place of the deepest one.
+
+    Raises:
+        InputError: the mask is empty.
+    """
+    if not mask.any():
+        raise InputError("an object to click on", "an empty mask", "leave this slice out")
+    return _click_in(mask, 1, rng)
+
+
+def correction_clicks(
+    truth: NDArray[np.bool_],
+    prediction: NDArray[np.bool_],
+    rng: np.random.Generator | None = None,
+) -> list[Click]:
+    """Clicks that correct a prediction: one where it misses the object, one where it is too much.
+
+    Args:
+        truth: (rows, columns) boolean.
+        prediction: of the same shape.
+        rng: draws any pixel of each region in place of the deepest one.
+
+    Returns:
+        The positive click, then the negative one, each only if its region has a pixel.
+
+    Raises:
+        InputError: the shapes differ.
+    """
+    if truth.shape != prediction.shape:
+        raise InputError(f"a prediction of shape {truth.shape}", f"{prediction.shape}")
+    regions = ((truth & ~prediction, 1), (prediction & ~truth, 0))
+    return [_click_in(region, label, rng) for region, label in regions if region.any()]
+
+
+def interactive_rounds(
+    predictor: Predictor,
+    embedding: Embedding,
+    truth: NDArray[np.bool_],
+    first: FirstPrompt,
+    rounds: int = 8,
+    rng: np.random.Generator | None = None,
+    previous_mask: bool = True,
+) -> Iterator[Round]:
+    """Segment one object as a patient user would: a first prompt, then rounds of corrections.
+
+    Clicks accumulate and a start box stays. A round without an error left to click on repeats the one
+    before.
+
+    Args:
+        predictor: the model.
+        embedding: of the slice.
+        truth: (rows, columns) boolean mask of the object.
+        first: the first prompt.
+        rounds: how many rounds of corrections follow it.
+        rng: for random clicks in place of the deepest ones.
+        previous_mask: give the logits of the previous round too, if the model takes masks.
+
+    Yields:
+        rounds + 1 masks with their predicted IoU; the first is before any correction.
+
+    Raises:
+        UnsupportedPromptError: the model was not trained for a prompt this needs.
+    """
+    predictor.require(
+        ({"box"} if first.box else set()) | ({"point"} if first.clicks or rounds else set())
+    )
+    hinted = previous_mask and "mask" in predictor.card.prompts
+    clicks = list(first.clicks)
+    found: Round | None = None
+    logits = None
+    for _ in range(rounds + 1):
+        if found is not None:
+            corrections = correction_clicks(truth, found.mask, rng)
+            if not corrections:
+                yield found
+                continue
+            clicks += corrections
+        prediction = predictor.decode(
+            embedding,
+            boxes=None if first.box is None else [first.box],
+            points=([[(c.x, c.y) for c in clicks]], [[c.label for c in clicks]])
+            if clicks
+            else None,
+            mask_logits=logits,
+        )
+        logits = prediction.logits if hinted else None
+        found = Round(prediction.masks[0], float(prediction.iou[0]))
+        yield found
+
+
+def _click_in(
+    region: NDArray[np.bool_], label: int, rng: np.random.Generator | None = None
+) -> Click:
+    """A click in a region that is not empty."""
+    if rng is not None:
+        y, x = np.unravel_index(rng.choice(np.flatnonzero(region)), region.shape)
+    else:
+        y, x = _deepest(region)
+    return Click(int(x), int(y), label)
+
+
+def _deepest(region: NDArray[np.bool_]) -> tuple[int, int]:
+    """(row, column) of the pixel farthest from the outside, to which the border of the slice counts.
+
+    Of equally deep pixels the first in reading order is taken.
+    """
+    box = box_of_mask(region)
+    assert box, "callers check for an empty region"
+    left, top, right, bottom = box
+    # A ring of outside around the bounding box is enough: nothing beyond it is nearer.
+    ringed = np.pad(region[top : bottom + 1, left : right + 1], 1)
+    depth = ndimage.distance_transform_edt(ringed)[1:-1, 1:-1]
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    return top + int(y), left + int(x)

@@ -1,0 +1,66 @@
+"""The first thing a simulated user does on a slice."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.errors import InputError
+from promptseg.prompts import box_of_mask
+from promptseg.simulate.boxes import Jitter, jittered_box
+from promptseg.simulate.clicks import Click, first_click
+
+__all__ = ["Clicking", "FirstPrompt", "PromptKind", "first_prompt", "kind_of"]
+
+PromptKind = Literal["box", "jittered-box", "point", "mask", "text"]
+Clicking = Literal["random", "deepest"]
+
+
+class FirstPrompt(NamedTuple):
+    """A box, or clicks.
+
+    Attributes:
+        box: XYXY in pixels, both ends inside.
+        clicks: on the slice.
+    """
+
+    box: tuple[float, float, float, float] | None = None
+    clicks: tuple[Click, ...] = ()
+
+
+def kind_of(prompt: PromptKind) -> str:
+    """What a model must be trained for to answer it."""
+    return "box" if prompt == "jittered-box" else prompt
+
+
+def first_prompt(
+    kind: PromptKind,
+    mask: NDArray[np.bool_],
+    rng: np.random.Generator,
+    jitter: Jitter | None = None,
+    clicking: Clicking = "random",
+) -> FirstPrompt:
+    """A simulated user's first prompt for an object.
+
+    Args:
+        kind: "box" (exact), "jittered-box" or "point".
+        mask: (rows, columns) boolean, not empty.
+        rng: draws what there is to draw.
+        jitter: of the jittered box.
+        clicking: on any pixel of the object, or on its deepest one.
+
+    Raises:
+        InputError: an empty mask, or a kind that is not a prompt on a slice.
+    """
+    if kind == "box":
+        box = box_of_mask(mask)
+        if box is None:
+            raise InputError("an object to draw a box around", "an empty mask")
+        return FirstPrompt(box=box)
+    if kind == "jittered-box":
+        return FirstPrompt(box=jittered_box(mask, rng, jitter))
+    if kind == "point":
+        return FirstPrompt(clicks=(first_click(mask, rng if clicking == "random" else None),))
+    raise InputError("a box, a jittered box or a point on a slice", kind)

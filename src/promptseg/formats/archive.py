@@ -1,8 +1,8 @@
 """npz files that are not trusted: what an array needs is known and compared before it is unpacked.
 
 A few bytes of a ZIP archive may stand for gigabytes, and the header of an array may promise any size.
-Here nothing is unpacked before the archive's directory, the array's own header and the bytes in the file
-agree with each other and with what the caller is ready to take. Pickled objects are never loaded.
+Here nothing is unpacked before the archive's directory, the array's own header and the bytes in the
+file agree with each other and with what the caller is ready to take. Pickled objects are never loaded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from promptseg.errors import InputError
 from promptseg.formats.files import require_file
 from promptseg.formats.memory import DEFLATE_AT_BEST, require_memory
 
-__all__ = ["FEW_BYTES", "Archive", "open_archive"]
+__all__ = ["FEW_BYTES", "Archive", "damaged", "open_archive"]
 
 FEW_BYTES = 1 << 16
 """More than enough for an array of a few numbers, such as a spacing."""
@@ -42,13 +42,14 @@ class Archive:
     Args:
         path: the file, for messages.
         zipped: the file, open.
+        what: what it should be, for messages.
 
     Attributes:
         names: of the arrays.
     """
 
-    def __init__(self, path: Path, zipped: zipfile.ZipFile) -> None:
-        self.path = path
+    def __init__(self, path: Path, zipped: zipfile.ZipFile, what: str = "npz file") -> None:
+        self.path, self.what = path, what
         self._zipped = zipped
         self._members = {
             member.filename.removesuffix(_ENDING): member
@@ -77,7 +78,7 @@ class Archive:
         header, member = self._header(name), self._member(name)
         if header.dtype.hasobject:
             raise InputError(
-                "an npz file of plain arrays",
+                f"a complete {self.what} of plain arrays",
                 f"{self.path}: {name} holds pickled objects",
                 "they are never loaded, because they may run code: save plain arrays",
             )
@@ -89,15 +90,17 @@ class Archive:
                 "get it again",
             )
         if size + header.length != member.file_size:
-            raise _damaged(
-                self.path, f"{name} promises {size:,} bytes and has {member.file_size:,}"
+            raise damaged(
+                self.path, self.what, f"{name} promises {size:,} bytes and has {member.file_size:,}"
             )
         if size > member.compress_size * DEFLATE_AT_BEST + _SLACK:
-            raise _damaged(
-                self.path, f"{member.compress_size:,} bytes cannot hold {size:,} of {name}"
+            raise damaged(
+                self.path,
+                self.what,
+                f"{member.compress_size:,} bytes cannot hold {size:,} of {name}",
             )
         require_memory(header.shape, header.dtype.itemsize, self.path)
-        with _as_ours(self.path), self._zipped.open(member) as stream:
+        with _as_ours(self.path, self.what), self._zipped.open(member) as stream:
             found: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
         return found
 
@@ -107,14 +110,16 @@ class Archive:
         except KeyError:
             there = ", ".join(self.names) or "nothing"
             raise InputError(
-                f"an npz file with the key {name}", f"{self.path} with {there}", "get it again"
+                f"a complete {self.what} with the key {name}",
+                f"{self.path} with {there}",
+                "get it again",
             ) from None
 
     def _header(self, name: str) -> _Header:
         member = self._member(name)
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise _damaged(self.path, f"{name} is packed in a way that npz files are not")
-        with _as_ours(self.path), self._zipped.open(member) as stream:
+            raise damaged(self.path, self.what, f"{name} is packed in a way that npz files are not")
+        with _as_ours(self.path, self.what), self._zipped.open(member) as stream:
             version = np.lib.format.read_magic(stream)
             first = version == (1, 0)
             read = np.lib.format.read_array_header_1_0 if first else _read_header_2_0
@@ -126,36 +131,43 @@ _read_header_2_0 = np.lib.format.read_array_header_2_0
 
 
 @contextmanager
-def open_archive(path: Path, expected: str = "an npz file") -> Iterator[Archive]:
+def open_archive(path: Path, what: str = "npz file") -> Iterator[Archive]:
     """Open an npz file; what is wrong with it, at opening or later, is an error of ours.
 
     Args:
         path: the file.
-        expected: what it should be, for messages.
+        what: what it should be, for messages.
 
     Raises:
         InputError: missing, no ZIP archive, or damaged.
     """
-    require_file(path, expected)
+    require_file(path, f"a complete {what}")
     if not zipfile.is_zipfile(path):
-        raise InputError(expected, f"{path}: not a zip archive", "get it again")
-    with _as_ours(path):
+        raise InputError(f"a complete {what}", f"{path}: not a zip archive", "get it again")
+    with _as_ours(path, what):
         zipped = zipfile.ZipFile(path)
     with zipped:
-        yield Archive(path, zipped)
+        yield Archive(path, zipped, what)
 
 
 @contextmanager
-def _as_ours(path: Path) -> Iterator[None]:
+def _as_ours(path: Path, what: str) -> Iterator[None]:
     """What zipfile, zlib and numpy raise on damaged files, as our error."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:  # there is nothing they do not raise
-        raise _damaged(path, str(error) or type(error).__name__) from error
+        raise damaged(path, what, str(error) or type(error).__name__) from error
 
 
-def _damaged(path: Path, reason: str) -> InputError:
+def damaged(path: Path, what: str, reason: str) -> InputError:
+    """The error about a file that is not what it should be.
+
+    Args:
+        path: the file.
+        what: what it should be.
+        reason: what is wrong with it; its first line is shown.
+    """
     first = (reason.splitlines() or [""])[0][:200]
-    return InputError("a complete npz file", f"{path} ({first})", "it is damaged: get it again")
+    return InputError(f"a complete {what}", f"{path} ({first})", "it is damaged: get it again")

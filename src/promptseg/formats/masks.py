@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +13,12 @@ from numpy.typing import NDArray
 
 from promptseg.errors import GeometryError, InputError, PromptsegError
 from promptseg.formats import format_by_suffix, read_labels
+from promptseg.formats.archive import open_archive
 from promptseg.formats.files import beside
 from promptseg.formats.layers import read_layers
+from promptseg.formats.npz import MOST_NAMES
 from promptseg.image import Image, Segment, Segmentation
+from promptseg.parsing import parse_json
 
 __all__ = ["grid_text", "read_masks"]
 
@@ -220,15 +222,16 @@ def _colour(text: str | None) -> tuple[int, int, int] | None:
 def _npz_names(path: Path) -> list[str]:
     if path.suffix.lower() != ".npz":
         return []
-    with np.load(path, allow_pickle=False) as archive:
-        return [str(name) for name in archive.get("names", ())]
+    with open_archive(path) as archive:
+        names = archive.take("names", MOST_NAMES) if "names" in archive else ()
+    return [str(name) for name in np.ravel(names)]
 
 
 def _provenance(path: Path) -> dict[str, Any]:
     """What stands beside a mask of ours; nothing where it is another's."""
     try:
-        content = json.loads(beside(path, ".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = parse_json(beside(path, ".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
     ours = isinstance(content, dict) and content.get("output") == path.name
     return content if ours and isinstance(content.get("objects"), list) else {}

@@ -21,6 +21,7 @@ from promptseg.jobs.remote import is_remote
 from promptseg.jobs.segment import check_outputs, load_for, prompts_of, run_job
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import Choice
+from promptseg.parsing import parse_json
 from promptseg.progress import step_progress
 from promptseg.prompts import Prompt
 from promptseg.segment.auto import settle_model
@@ -122,7 +123,7 @@ class _Item:
         if self.job.overwrite or not all(path.exists() for path in wanted):
             return False
         try:
-            earlier = json.loads(beside(self.job.output, ".json").read_text(encoding="utf-8"))
+            earlier = parse_json(beside(self.job.output, ".json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
         return isinstance(earlier, dict) and earlier.get("request") == self.request()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from promptseg.models.families.sam import build as builders
 from promptseg.models.finite import is_finite
 from promptseg.models.storage import load_content
 from promptseg.models.unwrap import Found, all_tensors, networks_in, same_tensors
+from promptseg.parsing import parse_json
 
 __all__ = [
     "CARD",
@@ -188,8 +188,8 @@ def _card_beside(path: Path) -> ModelCard | None:
     try:
         if not beside.is_file() or beside.stat().st_size > _LARGEST_CARD or not path.is_file():
             return None
-        said = json.loads(beside.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        said = parse_json(beside.read_bytes())
+    except (OSError, ValueError):
         return None
     if not isinstance(said, dict) or said.get("schema") != FINETUNED:
         return None

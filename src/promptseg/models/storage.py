@@ -1,4 +1,4 @@
-"""A checkpoint file -> what is in it: tensors and plain values, never code, never more than the file holds."""
+"""A checkpoint file -> its tensors and plain values: never code, never more than the file holds."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def _check_archive(path: Path) -> None:
 def _named_code(path: Path) -> str:
     """ " (package.Class, ...)": what the file would have run, where that can be told."""
     try:
-        names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # only files of the present kind can be looked into
         return ""
     more = ", ..." if len(names) > _MOST_NAMED else ""

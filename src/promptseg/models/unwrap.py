@@ -1,10 +1,11 @@
 """Where in a checkpoint the network is: found by the structure of its names, whatever lies around it.
 
-Training loops wrap a network's tensors in dictionaries (`model`, `state_dict`, `ema`, ...), put the names of
-their own modules in front (`module.`, `sam.`, `_orig_mod.`, ...) and add what else they need to go on
-(optimiser, losses, a moving average of the weights). All names, those of dictionaries included, are
-taken as one tree with a branch per part between dots. A network is a branch that has all parts a
-network has; an inner part that is none of the network's own and has no sibling is a wrapper too.
+Training loops wrap a network's tensors in dictionaries (`model`, `state_dict`, `ema`, ...), put the
+names of their own modules in front (`module.`, `sam.`, `_orig_mod.`, ...) and add what else they need
+to go on (optimiser, losses, a moving average of the weights). All names, those of dictionaries
+included, are taken as one tree with a branch per part between dots. A network is a branch that has
+all parts a network has; an inner part that is none of the network's own and has no sibling is a
+wrapper too.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from promptseg.errors import OutputError
 from promptseg.evaluate.rows import COLUMNS, Row, write_rows
 from promptseg.evaluate.units import Part
 from promptseg.formats.files import atomic_path, check_output
+from promptseg.parsing import parse_json
 
 __all__ = ["PARTS", "Results"]
 
@@ -89,7 +90,7 @@ class Results:
 
     def _run(self) -> dict[str, Any] | None:
         try:
-            run = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+            run = parse_json((self.folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         return run if isinstance(run, dict) else None

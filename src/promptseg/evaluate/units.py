@@ -26,10 +26,12 @@ from promptseg.evaluate.protocols import (
 from promptseg.evaluate.report.failures import picture_name
 from promptseg.evaluate.rows import Row, read_rows, write_rows
 from promptseg.evaluate.settings import Setting
+from promptseg.formats.archive import open_archive
 from promptseg.formats.files import atomic_path
 from promptseg.image import Segment, Segmentation
 from promptseg.inference.predictor import Predictor
 from promptseg.intensity import choose_intensity
+from promptseg.parsing import parse_json
 from promptseg.work import Unit, as_json
 
 __all__ = ["EvaluationUnit", "Evaluator", "Part", "model_label"]
@@ -136,8 +138,9 @@ class Part:
         path = self.folder / "embedding.npz"
         if not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as archive:
-            return archive["mean"], archive.get("components")
+        with open_archive(path, "embedding of an evaluation") as archive:
+            components = archive.take("components") if "components" in archive else None
+            return archive.take("mean"), components
 
     def write(
         self,
@@ -162,7 +165,7 @@ class Part:
 
     def _read(self) -> dict[str, Any]:
         try:
-            facts = json.loads((self.folder / "part.json").read_text(encoding="utf-8"))
+            facts = parse_json((self.folder / "part.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return facts if isinstance(facts, dict) else {}

@@ -14,14 +14,18 @@ from numpy.typing import NDArray
 
 from promptseg.errors import GeometryError, InputError, PromptsegError
 from promptseg.formats import format_by_suffix, read_labels
+from promptseg.formats.archive import open_archive
 from promptseg.formats.files import beside
 from promptseg.formats.layers import read_layers
+from promptseg.formats.npz import MOST_NAMES
 from promptseg.image import Image, Segment, Segmentation
+from promptseg.parsing import parse_json
 
 __all__ = ["grid_text", "read_masks"]
 
 _SEG = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
+_HIGHEST_LABEL = 65_535
 _SAME_PLACE = 1e-2  # mm
 _ESCAPED = re.compile(r"\\(.)")
 _SLICER_FIELD = re.compile(r"^Segment(\d+)_(Name|LabelValue|Layer|Color):=(.*)$")
@@ -220,15 +224,35 @@ def _colour(text: str | None) -> tuple[int, int, int] | None:
 def _npz_names(path: Path) -> list[str]:
     if path.suffix.lower() != ".npz":
         return []
-    with np.load(path, allow_pickle=False) as archive:
-        return [str(name) for name in archive.get("names", ())]
+    with open_archive(path) as archive:
+        names = archive.take("names", MOST_NAMES) if "names" in archive else ()
+    return [str(name) for name in np.ravel(names)]
 
 
 def _provenance(path: Path) -> dict[str, Any]:
     """What stands beside a mask of ours; nothing where it is another's."""
     try:
-        content = json.loads(beside(path, ".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = parse_json(beside(path, ".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
     ours = isinstance(content, dict) and content.get("output") == path.name
-    return content if ours and isinstance(content.get("objects"), list) else {}
+    return content if ours and _is_sound(content) else {}
+
+
+def _is_sound(content: dict[str, Any]) -> bool:
+    """Whether a provenance is of the form we write, as far as it is taken over into another one."""
+    objects, notes = content.get("objects"), content.get("notes", [])
+    if not isinstance(objects, list) or not isinstance(notes, list):
+        return False
+    try:
+        json.dumps(content, allow_nan=False)
+    except (ValueError, RecursionError):
+        return False
+    return all(isinstance(o, dict) and _is_told(o) for o in objects)
+
+
+def _is_told(entry: dict[str, Any]) -> bool:
+    label, prompted = entry.get("label", 0), entry.get("prompted_slices", [])
+    numbers = [label, *prompted] if isinstance(prompted, list) else [None]
+    whole = all(isinstance(n, int) and not isinstance(n, bool) for n in numbers)
+    return whole and 0 <= label <= _HIGHEST_LABEL and isinstance(entry.get("name", ""), str)

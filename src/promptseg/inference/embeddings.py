@@ -30,6 +30,7 @@ from promptseg.errors import InputError, OutputError
 from promptseg.formats.files import atomic_path
 from promptseg.inference.predictor import Embedding, Predictor
 from promptseg.models.preprocess import Frame
+from promptseg.parsing import parse_json
 
 __all__ = ["EmbeddingKey", "EmbeddingStore"]
 
@@ -272,7 +273,7 @@ def _unpack(content: bytes, key: EmbeddingKey) -> Tensor:
 
     try:
         features = load(content)["features"]
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
         metadata = header["__metadata__"]
         facts, checksum = metadata["key"], metadata["features_sha256"]
         channels_last = metadata["channels_last"] == "true"

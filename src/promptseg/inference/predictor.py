@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from promptseg import assets
-from promptseg.errors import UnsupportedPromptError
+from promptseg.errors import ModelError, UnsupportedPromptError
 from promptseg.models.cards import ModelCard, models_that_take
 from promptseg.models.checkpoint import build_network, open_checkpoint
 from promptseg.models.choose import Choice
 from promptseg.models.families.sam import Sam
+from promptseg.models.finite import is_finite
 from promptseg.models.preprocess import Frame
 from promptseg.runtime import choose_device, choose_engine, prepare, set_threads, wanted_engine
 
@@ -43,7 +44,7 @@ class Candidates:
 
     Attributes:
         logits: (N, 3, 256, 256) low-resolution mask logits, in the network's frame.
-        iou: (N, 3) predicted IoU.
+        iou: (N, 3) predicted IoU, 0..1.
         frame: how the slice lies in the network's input.
     """
 
@@ -67,7 +68,7 @@ class Prediction:
     Attributes:
         logits: (N, 1, 256, 256) low-resolution mask logits, in the network's frame.
         masks: (N, rows, columns) boolean, on the slice's own grid.
-        iou: (N,) predicted IoU.
+        iou: (N,) predicted IoU, 0..1.
         candidates: what a lone click was chosen from; None for other prompts.
     """
 
@@ -193,11 +194,15 @@ class Predictor:
             slices: (rows, columns[, 3]) uint8 each.
             pixel: width and height of their pixels, in any unit.
             parallel: whether other threads encode at the same time.
+
+        Raises:
+            ModelError: an embedding that is not finite.
         """
         prepared = [self.card.preprocessing.apply(s, pixel) for s in slices]
         batch = torch.from_numpy(np.stack([values for values, _ in prepared])).to(self.device)
         channels_last = batch.contiguous(memory_format=torch.channels_last)
         features = self.runner.encode(channels_last, parallel)
+        self._require_finite(features, "an embedding")
         alone = features.split(1) if len(features) == 1 else [f.clone() for f in features.split(1)]
         return [Embedding(one, frame) for one, (_, frame) in zip(alone, prepared, strict=True)]
 
@@ -221,6 +226,9 @@ class Predictor:
         Returns:
             One mask per prompt; a lone click gets the best of three by predicted IoU, and all three
             as `candidates`.
+
+        Raises:
+            ModelError: an answer that is not finite, which would look like nothing found.
         """
         prompt: dict[str, Any] = {}
         lone_click = False
@@ -240,11 +248,23 @@ class Predictor:
             prompt["masks"] = mask_logits.to(self.device)
         every, quality = self.runner.decode(embedding.features, multimask=lone_click, **prompt)
         every, quality = every.float(), quality.float()
+        self._require_finite(every, "mask logits")
+        self._require_finite(quality, "a predicted IoU")
         best = quality.argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
+        quality = quality.clamp(0, 1)  # an estimate of something within, which may overshoot
         logits, iou = every[rows, best][:, None], quality[rows, best]
         masks = embedding.frame.masks(logits)
         candidates = (
             Candidates(every, quality.cpu().numpy(), embedding.frame) if lone_click else None
         )
         return Prediction(logits, masks.cpu().numpy(), iou.cpu().numpy(), candidates)
+
+    def _require_finite(self, values: Tensor, what: str) -> None:
+        if not is_finite(values):
+            raise ModelError(
+                "finite numbers from the model",
+                f"NaN or infinity in {what} of {self.card.name} ({self.weights.name}) on {self.engine}",
+                "get the weights again"
+                + ("" if self.engine == "eager" else ", or try --engine eager"),
+            )

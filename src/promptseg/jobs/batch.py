@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from promptseg.jobs.remote import is_remote
 from promptseg.jobs.segment import check_outputs, load_for, prompts_of, reads_of, run_job
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import Choice
+from promptseg.parsing import parse_json
 from promptseg.prompts import Prompt
 from promptseg.runtime import set_threads
 from promptseg.segment.auto import settle_model
@@ -132,7 +132,7 @@ class _ImageUnit(Unit["_Tools", dict[str, Any]]):
         if self.job.overwrite or not all(path.exists() for path in wanted):
             return False
         try:
-            earlier = json.loads(beside(self.job.output, ".json").read_text(encoding="utf-8"))
+            earlier = parse_json(beside(self.job.output, ".json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
         return isinstance(earlier, dict) and earlier.get("request") == self.request()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from promptseg.errors import InputError, ModelError, PromptsegError
 from promptseg.image import Image, Segmentation
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.existing import read_segmentation
+from promptseg.parsing import parse_json
 
 __all__ = ["check_same_weights", "compare", "earlier_mask", "read_provenance"]
 
@@ -26,10 +26,10 @@ def read_provenance(path: Path) -> dict[str, Any]:
         InputError: not readable, not a provenance of promptseg, or that of a session.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError("a provenance file", f"{path} ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError("a provenance file in JSON", f"{path} ({str(error)[:100]})") from None
     if not _is_provenance(content):
         raise InputError(

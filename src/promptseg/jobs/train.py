@@ -15,6 +15,7 @@ from promptseg import assets
 from promptseg.errors import OutputError, PromptsegError
 from promptseg.formats.files import atomic_path
 from promptseg.models.checkpoint import read_checkpoint
+from promptseg.parsing import parse_json
 from promptseg.progress import step_progress
 from promptseg.runtime import choose_device, set_threads
 from promptseg.train.determinism import deterministic
@@ -130,7 +131,7 @@ def _check_folder(folder: Path) -> None:
     if not folder.exists() or not any(folder.iterdir()):
         return
     try:
-        ours = json.loads((folder / _OPTIONS).read_text(encoding="utf-8"))["schema"] == _SCHEMA
+        ours = parse_json((folder / _OPTIONS).read_text(encoding="utf-8"))["schema"] == _SCHEMA
     except (OSError, ValueError, KeyError, TypeError):
         ours = False
     if not ours:

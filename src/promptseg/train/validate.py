@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from promptseg.datasets.collection import Collection, Sample, Target, masks_of
 from promptseg.errors import InputError
+from promptseg.formats.archive import open_archive
 from promptseg.formats.files import atomic_path
 from promptseg.inference.predictor import Embedding, Predictor
 from promptseg.metrics.overlap import count
@@ -131,18 +132,18 @@ class Validation:
             InputError: no such file, or another kind of file.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                if str(archive["schema"]) != _SCHEMA:
-                    raise ValueError(f"schema {archive['schema']}")
-                texts = [[str(v) for v in archive[name]] for name in _TEXTS]
-                steps = [int(v) for v in archive["step"]]
-                numbers = [[float(v) for v in archive[k]] for k in ("dsc", "predicted_iou")]
+            with open_archive(path, "validation of a training") as archive:
+                if str(schema := archive.take("schema")) != _SCHEMA:
+                    raise ValueError(f"schema {schema}")
+                texts = [[str(v) for v in archive.take(name)] for name in _TEXTS]
+                steps = [int(v) for v in archive.take("step")]
+                numbers = [[float(v) for v in archive.take(k)] for k in ("dsc", "predicted_iou")]
                 rows = zip(*texts, steps, *numbers, strict=True)
                 answers = [Answer._make(row) for row in rows]
-                keys = [str(k) for k in archive["keys"]]
-                embeddings = dict(zip(keys, archive["embeddings"], strict=True))
-                about = str(archive["about"])
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+                keys = [str(k) for k in archive.take("keys")]
+                embeddings = dict(zip(keys, archive.take("embeddings"), strict=True))
+                about = str(archive.take("about"))
+        except (ValueError, TypeError) as error:
             raise InputError("a validation that promptseg wrote", f"{path} ({error})") from None
         return cls(answers, embeddings, about)
 

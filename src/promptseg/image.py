@@ -351,7 +351,8 @@ class Segmentation:
     def save(self, path: str | Path, *, overwrite: bool = False, overlap: str = "keep") -> Path:
         """Write the masks to `path` in the format its suffix names, on the input's own grid.
 
-        The provenance goes beside them as JSON, last, so that it marks completion.
+        The provenance goes beside them as JSON (`mask.nii.gz.json`), last, so that it marks
+        completion. Without one only a file of that name that told of earlier masks is replaced.
 
         Args:
             path: output file; its folder is made if need be.
@@ -365,14 +366,20 @@ class Segmentation:
             OutputError: the file exists, cannot be written, or its format cannot hold the result.
         """
         from promptseg.formats import write_segmentation
-        from promptseg.formats.files import atomic_path, beside, check_output
+        from promptseg.formats.files import (
+            atomic_path,
+            check_output,
+            provenance_path,
+            read_provenance_beside,
+        )
 
         path = Path(path)
-        if not self.provenance:
+        if not self.provenance and not read_provenance_beside(path):
             return write_segmentation(self, path, overwrite=overwrite, overlap=overlap)
-        check_output(beside(path, ".json"), overwrite)
+        facts = provenance_path(path)
+        check_output(facts, overwrite)
         self.provenance = {**self.provenance, "output": path.name, "overlap": overlap}
-        with atomic_path(beside(path, ".json")) as temporary:
+        with atomic_path(facts) as temporary:
             text = json.dumps(self.provenance, indent=2, allow_nan=False)
             temporary.write_text(text + "\n", encoding="utf-8")
             return write_segmentation(self, path, overwrite=overwrite, overlap=overlap)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from promptseg.errors import GeometryError, InputError, PromptsegError
 from promptseg.formats import format_by_suffix, read_labels
-from promptseg.formats.files import beside
+from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.layers import read_layers
 from promptseg.image import Image, Segment, Segmentation
 
@@ -226,9 +225,5 @@ def _npz_names(path: Path) -> list[str]:
 
 def _provenance(path: Path) -> dict[str, Any]:
     """What stands beside a mask of ours; nothing where it is another's."""
-    try:
-        content = json.loads(beside(path, ".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    ours = isinstance(content, dict) and content.get("output") == path.name
-    return content if ours and isinstance(content.get("objects"), list) else {}
+    content = read_provenance_beside(path)
+    return content if isinstance(content.get("objects"), list) else {}

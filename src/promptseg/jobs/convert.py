@@ -12,7 +12,7 @@ import tyro
 
 from promptseg._version import __version__
 from promptseg.errors import InputError, OutputError
-from promptseg.formats.files import beside, check_output
+from promptseg.formats.files import check_output, provenance_path
 from promptseg.formats.location import address_in
 from promptseg.formats.options import ReadOptions
 from promptseg.image import Segment, Segmentation
@@ -77,7 +77,7 @@ def convert(job: ConvertJob) -> Segmentation:
         raise OutputError(
             "a file", address, "write a .dcm file and store it with your server's tools"
         )
-    for path in (job.output, beside(job.output, ".json")):
+    for path in (job.output, provenance_path(job.output)):
         check_output(path, job.overwrite)
         if path.exists() and job.input.exists() and path.samefile(job.input):
             raise OutputError("an output that is not the input too", str(path), "name another one")

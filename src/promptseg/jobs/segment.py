@@ -13,7 +13,7 @@ from typing import Any
 from promptseg.errors import OutputError, PromptError
 from promptseg.formats import format_for_output, read
 from promptseg.formats.deidentify import deidentified
-from promptseg.formats.files import atomic_path, beside, check_output
+from promptseg.formats.files import atomic_path, check_output, overlay_path, provenance_path
 from promptseg.formats.location import address_in, written
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.image import Image, Segmentation
@@ -208,7 +208,7 @@ def run_job(
     if is_remote(job.output):
         stored = send(result, job.output, job.overlap)
         return Outputs(Path(stored.address), None, None, result)
-    overlay = beside(job.output, ".overlay.png") if job.overlay else None
+    overlay = overlay_path(job.output) if job.overlay else None
     with ExitStack() as files:
         if overlay:
             axis = result.provenance["options"]["axis"]
@@ -217,7 +217,7 @@ def run_job(
             temporary = files.enter_context(atomic_path(overlay))
             overlay_picture(result, image, intensity, shown, axis).save(temporary)
         result.save(job.output, overwrite=job.overwrite, overlap=job.overlap)
-    return Outputs(job.output, overlay, beside(job.output, ".json"), result)
+    return Outputs(job.output, overlay, provenance_path(job.output), result)
 
 
 def check_outputs(job: SegmentJob) -> None:
@@ -227,9 +227,9 @@ def check_outputs(job: SegmentJob) -> None:
         return
     check_output(job.output, job.overwrite)
     weights = model_file(job.model)[1]
-    outputs = [job.output, beside(job.output, ".json")]
+    outputs = [job.output, provenance_path(job.output)]
     if job.overlay:
-        outputs.append(beside(job.output, ".overlay.png"))
+        outputs.append(overlay_path(job.output))
     for path in outputs:
         _protect(path, [weights, *(getattr(job, name) for name in _READ)])
         check_output(path, job.overwrite)

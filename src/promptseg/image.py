@@ -359,7 +359,8 @@ class Segmentation:
     ) -> Path:
         """Write the masks to `path` in the format its suffix names, on the input's own grid.
 
-        The provenance goes beside them as JSON, last, so that it marks completion.
+        The provenance goes beside them as JSON (`mask.nii.gz.json`), last, so that it marks
+        completion. Without one only a file of that name that told of earlier masks is replaced.
 
         Args:
             path: output file; its folder is made if need be.
@@ -374,16 +375,16 @@ class Segmentation:
             OutputError: a file exists, cannot be written, or its format cannot hold the result.
         """
         from promptseg.formats import writer_of
-        from promptseg.formats.files import atomic_paths, beside
+        from promptseg.formats.files import atomic_paths, provenance_path, read_provenance_beside
         from promptseg.formats.outputs import Reads, check_outputs
 
         path = Path(path)
         writers: dict[Path, Callable[[Path], object]]
         writers = {path: writer_of(self, path, overlap), **(also or {})}
-        if self.provenance:
+        if self.provenance or read_provenance_beside(path):
             self.provenance = {**self.provenance, "output": path.name, "overlap": overlap}
             text = json.dumps(self.provenance, indent=2, allow_nan=False) + "\n"
-            writers[beside(path, ".json")] = lambda p: p.write_text(text, encoding="utf-8")
+            writers[provenance_path(path)] = lambda p: p.write_text(text, encoding="utf-8")
         check_outputs(writers, overwrite, Reads([self.image.source.path if self.image else None]))
         with atomic_paths(*writers, overwrite=overwrite) as temporaries:
             for write, temporary in zip(writers.values(), temporaries, strict=True):

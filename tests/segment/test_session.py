@@ -174,7 +174,7 @@ def test_the_result_says_what_made_it(session: Session, tmp_path: Path) -> None:
     assert found.provenance["prompts"]["objects"][0]["boxes"][0]["slice"] == 10
     assert found.provenance["session"] == ["new a", "box on a"]
     found.save(tmp_path / "mask.nii.gz")
-    assert (tmp_path / "mask.json").exists()
+    assert (tmp_path / "mask.nii.gz.json").exists()
 
 
 LINES_A = (((7, 20), (17, 20)), ((12, 15), (12, 25)))

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from promptseg.errors import GeometryError, InputError, PromptsegError
 from promptseg.formats import format_by_suffix, read_labels
 from promptseg.formats.archive import open_archive
-from promptseg.formats.files import beside
+from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.layers import read_layers
 from promptseg.formats.npz import MOST_NAMES
 from promptseg.image import Image, Segment, Segmentation
-from promptseg.parsing import parse_json
 
 __all__ = ["grid_text", "read_masks"]
 
@@ -231,12 +230,8 @@ def _npz_names(path: Path) -> list[str]:
 
 def _provenance(path: Path) -> dict[str, Any]:
     """What stands beside a mask of ours; nothing where it is another's."""
-    try:
-        content = parse_json(beside(path, ".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    ours = isinstance(content, dict) and content.get("output") == path.name
-    return content if ours and _is_sound(content) else {}
+    content = read_provenance_beside(path)
+    return content if _is_sound(content) else {}
 
 
 def _is_sound(content: dict[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
 from promptseg.formats import FORMATS, format_by_suffix, format_for_output, is_dicom_file, read
-from promptseg.formats.files import atomic_path, beside
+from promptseg.formats.files import atomic_path, beside, overlay_path, read_provenance_beside
 from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.image import Image
@@ -22,7 +22,6 @@ from promptseg.jobs.remote import is_remote
 from promptseg.jobs.segment import check_outputs, load_for, prompts_of, reads_of, run_job
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import Choice
-from promptseg.parsing import parse_json
 from promptseg.prompts import Prompt
 from promptseg.runtime import set_threads
 from promptseg.segment.auto import settle_model
@@ -126,16 +125,13 @@ class _ImageUnit(Unit["_Tools", dict[str, Any]]):
 
     def is_done(self) -> bool:
         """Whether all results are there, from the very same request."""
-        wanted = [self.job.output]
-        if self.job.overlay:
-            wanted.append(beside(self.job.output, ".overlay.png"))
-        if self.job.overwrite or not all(path.exists() for path in wanted):
+        output = self.job.output
+        overlays = (overlay_path(output), beside(output, ".overlay.png"))  # now, and once
+        if self.job.overwrite or not output.exists():
             return False
-        try:
-            earlier = parse_json(beside(self.job.output, ".json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        if self.job.overlay and not any(path.exists() for path in overlays):
             return False
-        return isinstance(earlier, dict) and earlier.get("request") == self.request()
+        return read_provenance_beside(output).get("request") == self.request()
 
     def do(self, context: _Tools) -> dict[str, Any]:
         """Segment the image; returns the provenance."""
@@ -244,12 +240,11 @@ def _plan(job: SegmentJob) -> list[_ImageUnit]:
     taken: dict[Path, str] = {}
     for path, file in _pairs(images, files, job.input):
         output = job.output / _output_name(path, job.suffix)
-        facts = beside(output, ".json")
-        if facts in taken:
+        if output in taken:
             raise OutputError(
-                "images with names of their own", f"{taken[facts]} and {path.name}", "rename one"
+                "images with names of their own", f"{taken[output]} and {path.name}", "rename one"
             )
-        taken[facts] = path.name
+        taken[output] = path.name
         one = dataclasses.replace(job, input=path, output=output)
         units.append(_ImageUnit(one, prompts_of(one, file)))
     if not any(i.prompts or i.job.input.suffix == ".npz" for i in units):

@@ -12,7 +12,7 @@ import tyro
 
 from promptseg._version import __version__
 from promptseg.errors import InputError, OutputError
-from promptseg.formats.files import beside
+from promptseg.formats.files import provenance_path
 from promptseg.formats.location import address_in
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.outputs import Reads, check_outputs
@@ -78,7 +78,7 @@ def convert(job: ConvertJob) -> Segmentation:
         raise OutputError(
             "a file", address, "write a .dcm file and store it with your server's tools"
         )
-    outputs = (job.output, beside(job.output, ".json"))
+    outputs = (job.output, provenance_path(job.output))
     check_outputs(outputs, job.overwrite, Reads([job.reference], masks=[job.input]))
     if job.reference is None and job.chosen():
         raise InputError(

@@ -13,7 +13,7 @@ from promptseg.errors import PromptError
 from promptseg.formats import format_for_output, read
 from promptseg.formats import outputs as writing
 from promptseg.formats.deidentify import deidentified
-from promptseg.formats.files import beside
+from promptseg.formats.files import overlay_path, provenance_path
 from promptseg.formats.location import address_in, written
 from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
@@ -220,7 +220,7 @@ def run_job(
     check_outputs(job)  # again: the model has taken its time
     if before_writing:
         before_writing()
-    overlay = beside(job.output, ".overlay.png") if job.overlay else None
+    overlay = overlay_path(job.output) if job.overlay else None
     also: dict[Path, Callable[[Path], object]] = {}
     if overlay:
         axis = result.provenance["options"]["axis"]
@@ -228,7 +228,7 @@ def run_job(
         intensity = Intensity(**result.provenance["intensity"])
         also[overlay] = overlay_picture(result, image, intensity, shown, axis).save
     result.save(job.output, overwrite=job.overwrite, overlap=job.overlap, also=also)
-    return Outputs(job.output, overlay, beside(job.output, ".json"), result)
+    return Outputs(job.output, overlay, provenance_path(job.output), result)
 
 
 def check_outputs(job: SegmentJob, reads: Reads | None = None) -> None:
@@ -241,9 +241,9 @@ def check_outputs(job: SegmentJob, reads: Reads | None = None) -> None:
     if is_remote(job.output):
         check_remote(job.output)
         return
-    outputs = [job.output, beside(job.output, ".json")]
+    outputs = [job.output, provenance_path(job.output)]
     if job.overlay:
-        outputs.append(beside(job.output, ".overlay.png"))
+        outputs.append(overlay_path(job.output))
     writing.check_outputs(outputs, job.overwrite, reads or reads_of(job, [job.input]))
 
 

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from promptseg.datasets import CaseFiles, Dataset, limit_objects
+from promptseg.datasets.leaks import Trained
+from promptseg.datasets.manifest import read_manifest
 from promptseg.evaluate.options import EvaluateOptions, Protocol
 from promptseg.evaluate.pictures import draw
 from promptseg.evaluate.predictions import Predictions
@@ -27,9 +29,10 @@ from promptseg.evaluate.report.failures import picture_name
 from promptseg.evaluate.rows import Row, read_rows, write_rows
 from promptseg.evaluate.settings import Setting
 from promptseg.formats.files import atomic_path
-from promptseg.image import Segment, Segmentation
+from promptseg.image import Image, Segment, Segmentation
 from promptseg.inference.predictor import Predictor
 from promptseg.intensity import choose_intensity
+from promptseg.models.cards import TrainedOn
 
 __all__ = ["Bench", "Part", "Unit", "model_label"]
 
@@ -50,6 +53,7 @@ class Unit:
         search: whether it belongs to the search of interactive-3d.
         masks: file or folder of masks that are there already.
         weights_sha256: of the model.
+        trained_on: where the images are listed that it has seen.
     """
 
     model: str
@@ -61,6 +65,7 @@ class Unit:
     search: bool = False
     masks: Path | None = None
     weights_sha256: str = ""
+    trained_on: tuple[TrainedOn, ...] = ()
 
     @property
     def applies(self) -> bool:
@@ -80,7 +85,9 @@ class Unit:
         """What its rows depend on; as plain values."""
         files = [self.case.image, *self.case.truth]
         files += [self.masks] if self.masks else []
+        listed = {"trained_on": [t.sha256 for t in self.trained_on]} if self.trained_on else {}
         return {
+            **listed,
             "options": options.to_json(),
             "weights_sha256": self.weights_sha256,
             "settings": [[s.prompt, dict(s.changes)] for s in self.settings],
@@ -172,12 +179,22 @@ class Bench:
         self.options, self.parts, self.device = options, parts, device
         self.predictions = predictions or {}
         self.models = dict(models or {})
+        self._seen: dict[TrainedOn, Trained] = {}
 
     def model(self, name: str) -> Predictor:
         """The model of this name, loaded once."""
         if name not in self.models:
             self.models[name] = Predictor.load(name, self.device, engine=self.options.engine)
         return self.models[name]
+
+    def has_seen(self, unit: Unit, image: Image) -> str:
+        """Why the unit's model counts as trained on the image; empty if it does not."""
+        for listed in unit.trained_on:
+            if listed not in self._seen:
+                self._seen[listed] = Trained(read_manifest(listed.file))
+            if reason := self._seen[listed].has_seen(image):
+                return reason
+        return ""
 
     def do(self, unit: Unit) -> int:
         """Do one unit and keep its results; returns the number of its rows.
@@ -203,9 +220,11 @@ class Bench:
             scene, intensity = Labelled(*labelled), choose_intensity(image)
             found = self.predictions[unit.dataset.name].of(unit.case, image, truth)
             answers = given(scene, [found.objects[k] for k in _places(objects, truth)], found.notes)
+        seen = self.has_seen(unit, image)
         rows: list[Row] = []
         worst: dict[tuple[str, ...], Scored] = {}
-        for scored in answers:
+        for answer in answers:
+            scored = answer._replace(row=answer.row._replace(trained_on=seen))
             rows.append(scored.row)
             _keep_worst(worst, scored)
         embedding = scene.embedding() if rows and isinstance(scene, Scene) else None

@@ -20,6 +20,7 @@ from promptseg.evaluate.predictions import open_predictions
 from promptseg.evaluate.protocols import prompts_for
 from promptseg.evaluate.results import Results
 from promptseg.evaluate.rows import Row
+from promptseg.evaluate.trained import lists_of, unknown_lists
 from promptseg.evaluate.units import Bench, model_label
 from promptseg.inference.predictor import Predictor
 from promptseg.runtime import set_threads
@@ -54,7 +55,7 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> in
     plan = _plan(job, datasets, loaded)
     shared = {k: v for k, v in job.to_json().items() if k not in _NOT_SHARED}
     results = Results(job.output, shared, job.overwrite)
-    facts = _facts(job, plan, started, _leaks(job, datasets))
+    facts = _facts(job, plan, started, [*_unlisted(job, plan), *_leaks(job, datasets)])
     results.write_run(facts)  # what a run that is killed goes on from
     bench = Bench(plan.options, results.parts, job.device, loaded, plan.predictions)
     try:
@@ -101,8 +102,12 @@ def _plan(job: EvaluateJob, datasets: list[Dataset], loaded: dict[str, Predictor
         label = job.predictions_name or job.predictions.resolve().name
         return Plan(options, datasets, [], predictions, label)
     labels = _labels({name: loaded[name] for name in job.model})
+    starter = {job.start_model: loaded[job.start_model].card} if job.start_model else {}
     contestants = [
-        Contestant(name, label, loaded[name].card, loaded[name].weights_sha256)
+        Contestant(
+            *(name, label, loaded[name].card, loaded[name].weights_sha256),
+            trained_on=lists_of({label: loaded[name].card, **starter}),
+        )
         for name, label in labels.items()
     ]
     return Plan(options, datasets, contestants, {})
@@ -133,7 +138,12 @@ def _facts(job: EvaluateJob, plan: Plan, started: str, warnings: list[str]) -> d
         "seed": job.seed,
         "max_objects": job.max_objects,
         "models": [
-            {"name": m.label, "weights_sha256": m.weights_sha256, "licence": m.card.licence}
+            {
+                "name": m.label,
+                "weights_sha256": m.weights_sha256,
+                "licence": m.card.licence,
+                "trained_on": sum(listed.images for listed in m.trained_on) or None,
+            }
             for m in plan.models
         ],
         "predictions": None if job.predictions is None else str(job.predictions),
@@ -162,6 +172,14 @@ def _versions() -> dict[str, str]:
     }
 
 
+def _unlisted(job: EvaluateJob, plan: Plan) -> list[str]:
+    """Warnings about models of which nobody can tell what they have seen."""
+    found = [] if job.leaks else unknown_lists({m.label: m.card for m in plan.models})
+    for line in found:
+        log.warning("%s", line)
+    return found
+
+
 def _leaks(job: EvaluateJob, datasets: list[Dataset]) -> list[str]:
     """Warnings about evaluation data that a model may have been trained on."""
     if job.leaks is None:
@@ -178,6 +196,7 @@ def _report(job: EvaluateJob, results: Results) -> None:
     from promptseg.evaluate.report import ReportOptions, write_report
 
     options = ReportOptions(
+        count_trained=job.count_trained,
         holm=job.holm,
         baseline=job.baseline,
         published=job.published,

@@ -25,6 +25,7 @@ from promptseg.train.options import TrainOptions
 from promptseg.train.outcome import SEMANTIC, finish
 from promptseg.train.parts import encoder_learns
 from promptseg.train.processes import Processes, joined
+from promptseg.train.release import TRAINED_ON
 from promptseg.train.samples import TrainingImages
 from promptseg.train.setting import (
     Learner,
@@ -48,7 +49,7 @@ _SCHEMA = "promptseg training options 1"
 _OURS = (
     *(_STATE, _OPTIONS, "best.safetensors", SEMANTIC, "candidate.safetensors", "bad_batch.pt"),
     *("baseline.npz", "tuned.npz", "train.csv", "validation.csv", "mlflow_run"),
-    *("model.pth", "model.safetensors", "semantic.safetensors", "card.json", "card.md"),
+    *("model.pth", "model.safetensors", "semantic.safetensors", "card.json", "card.md", TRAINED_ON),
     *("report.md", "report.json", "curves.png"),
 )
 

@@ -17,6 +17,7 @@ from promptseg.models.checkpoint import read_checkpoint
 from promptseg.train.options import TrainOptions
 from promptseg.train.release import data_facts, release
 from promptseg.train.report import write_report
+from promptseg.train.seen import images_seen
 from promptseg.train.setting import Learner, Parts, StartingWeights
 from promptseg.train.state import Progress
 from promptseg.train.validate import Validation
@@ -79,6 +80,7 @@ def finish(
         asks=asks,
         verdict=verdict,
         semantic=load_file(semantic) if semantic.exists() else None,
+        seen=images_seen(parts, start.card),
     )
     if options.json:
         print(json.dumps(verdict.to_json(), indent=2))

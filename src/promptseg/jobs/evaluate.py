@@ -30,7 +30,8 @@ __all__ = ["evaluate"]
 log = logging.getLogger("promptseg")
 
 _POOLED = ("all", "all")
-_NOT_SHARED = {"dataset", "max_cases"}  # what results in one folder may differ by
+_OWN = ("missing", "device", "workers", "keep_going", "leaks")
+"""Options that every model of a folder may have of its own, as the record says."""
 
 
 def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> int:
@@ -53,9 +54,10 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> in
     threads = set_threads(job.threads)
     loaded = {} if job.predictions else _models(job, models or {})
     plan = _plan(job, datasets, loaded)
-    shared = {k: v for k, v in job.to_json().items() if k not in _NOT_SHARED}
-    results = Results(job.output, shared, job.overwrite)
-    facts = _facts(job, plan, started, [*_unlisted(job, plan), *_leaks(job, datasets)])
+    results = Results(job.output, job.to_json(), job.overwrite)
+    facts = _facts(job, plan, started, threads)
+    results.check_data(facts)
+    facts["warnings"] = [*_unlisted(job, plan), *_leaks(job, datasets)]
     results.write_run(facts)  # what a run that is killed goes on from
     bench = Bench(plan.options, results.parts, job.device, loaded, plan.predictions)
     try:
@@ -122,8 +124,31 @@ def _labels(models: dict[str, Predictor]) -> dict[str, str]:
     return labels
 
 
-def _facts(job: EvaluateJob, plan: Plan, started: str, warnings: list[str]) -> dict[str, Any]:
+def _facts(job: EvaluateJob, plan: Plan, started: str, threads: int) -> dict[str, Any]:
     """run.json: what is run, with what, by which rules."""
+    datasets = [d.to_json() for d in plan.datasets]
+    with_what = {
+        "created": started,
+        "promptseg": __version__,
+        "input": str(job.input),
+        "datasets": {d["name"]: d["sha256"] for d in datasets},
+        "options": {**job.to_json(), **{k: getattr(job, k) for k in _OWN}},
+        "threads": threads,
+        "versions": _versions(),
+    }
+    tested: list[dict[str, Any]] = [
+        {
+            "name": m.label,
+            "weights_sha256": m.weights_sha256,
+            "licence": m.card.licence,
+            "trained_on": sum(listed.images for listed in m.trained_on) or None,
+            "run": with_what,
+        }
+        for m in plan.models
+    ]
+    if job.predictions is not None:
+        about = {**with_what, "predictions": str(job.predictions)}
+        tested.append({"name": plan.predictions_label, "weights_sha256": None, "run": about})
     absent = [
         {"dataset": d.name, "case": case, "model": "", "error": what}
         for d in plan.datasets
@@ -137,21 +162,13 @@ def _facts(job: EvaluateJob, plan: Plan, started: str, warnings: list[str]) -> d
         "rules": job.rules().to_json(),
         "seed": job.seed,
         "max_objects": job.max_objects,
-        "models": [
-            {
-                "name": m.label,
-                "weights_sha256": m.weights_sha256,
-                "licence": m.card.licence,
-                "trained_on": sum(listed.images for listed in m.trained_on) or None,
-            }
-            for m in plan.models
-        ],
+        "models": tested,
         "predictions": None if job.predictions is None else str(job.predictions),
-        "datasets": [d.to_json() for d in plan.datasets],
+        "datasets": datasets,
         "chosen_settings": {},
         "versions": _versions(),
         "failed": absent,
-        "warnings": warnings,
+        "warnings": [],
     }
 
 

@@ -14,6 +14,7 @@ import torch
 from promptseg import assets
 from promptseg.errors import OutputError, PromptsegError
 from promptseg.formats.files import atomic_path
+from promptseg.metrics.statistics import FEWEST_PAIRS
 from promptseg.models.checkpoint import read_checkpoint
 from promptseg.progress import step_progress
 from promptseg.runtime import choose_device, set_threads
@@ -80,6 +81,13 @@ def train(options: TrainOptions) -> int:
             "weights_sha256": start.sha256,
         }
         progress = _begin(options, learner, binding, processes)
+        if processes.leads and parts.patients_reported < FEWEST_PAIRS:
+            log.warning(
+                "there will be no verdict but 'too few to tell': the report is on %s, images of %d "
+                "patients, and %d are needed; curate with a larger share for it, or raise "
+                "--report-images",
+                *(parts.reported_on, parts.patients_reported, FEWEST_PAIRS),
+            )
         baseline = _baseline(start, parts, options, processes)
         end = _train(start, learner, parts, options, processes, progress, binding)
         if end == "interrupted":

@@ -66,7 +66,7 @@ def finish(
         "seconds": round(progress.seconds, 1),
         "tensors_trained": len(learner.parameters),
         "parameters_trained": sum(p.numel() for p in learner.parameters.values()),
-        "reported_on": "the test part" if parts.held_out else "the validation part",
+        "reported_on": parts.reported_on,
         "versions": {"promptseg": __version__, "torch": torch.__version__},
     }
     told = {k: v for k, v in facts.items() if k != "data"}  # which is on the card

@@ -252,6 +252,11 @@ class Collection:
         """The samples of one part, in order of their keys."""
         return [s for s in self.samples if s.split == split]
 
+    @property
+    def report_part(self) -> Split:
+        """The part that the report of a training is about: test, or validation if there is no test."""
+        return "test" if any(s.split == "test" for s in self.samples) else "validation"
+
     def read(self, sample: Sample, keep_8bit: bool = False) -> tuple[Slice, Labels]:
         """The pixels of a sample.
 

@@ -239,6 +239,10 @@ class EvaluateJob(EvaluateOptions):
     leaks: Path | None = None
     """Training manifest (docs/datasets.md): warn of images and patients that occur in it."""
 
+    count_trained: bool = False
+    """Count images that a model was trained on in the statistics too. They are found by their hashes
+    and marked in rows.csv either way."""
+
     baseline: str | None = None
     """Model that the others are tested against (default: the first one)."""
 

@@ -14,6 +14,7 @@ import torch
 from promptseg import assets
 from promptseg.errors import OutputError, PromptsegError
 from promptseg.formats.files import atomic_path
+from promptseg.metrics.statistics import FEWEST_PAIRS
 from promptseg.models.checkpoint import read_checkpoint
 from promptseg.parsing import parse_json
 from promptseg.progress import step_progress
@@ -26,6 +27,7 @@ from promptseg.train.options import TrainOptions
 from promptseg.train.outcome import SEMANTIC, Trained, finish
 from promptseg.train.parts import encoder_learns
 from promptseg.train.processes import Processes, joined
+from promptseg.train.release import TRAINED_ON
 from promptseg.train.samples import TrainingImages
 from promptseg.train.setting import (
     Learner,
@@ -49,7 +51,7 @@ _SCHEMA = "promptseg training options 1"
 _OURS = (
     *(_STATE, _OPTIONS, "best.safetensors", SEMANTIC, "candidate.safetensors", "bad_batch.pt"),
     *("baseline.npz", "tuned.npz", "train.csv", "validation.csv", "mlflow_run"),
-    *("model.pth", "model.safetensors", "semantic.safetensors", "card.json", "card.md"),
+    *("model.pth", "model.safetensors", "semantic.safetensors", "card.json", "card.md", TRAINED_ON),
     *("report.md", "report.json", "curves.png"),
 )
 
@@ -80,6 +82,13 @@ def train(options: TrainOptions) -> Trained:
             "weights_sha256": start.sha256,
         }
         progress = _begin(options, learner, binding, processes)
+        if processes.leads and parts.patients_reported < FEWEST_PAIRS:
+            log.warning(
+                "there will be no verdict but 'too few to tell': the report is on %s, images of %d "
+                "patients, and %d are needed; curate with a larger share for it, or raise "
+                "--report-images",
+                *(parts.reported_on, parts.patients_reported, FEWEST_PAIRS),
+            )
         baseline = _baseline(start, parts, options, processes)
         end = _train(start, learner, parts, options, processes, progress, binding)
         if end == "interrupted":

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from promptseg.errors import ModelError
 from promptseg.models.preprocess import Preprocessing
@@ -17,6 +17,7 @@ __all__ = [
     "CARDS",
     "FINETUNED",
     "ModelCard",
+    "TrainedOn",
     "find_card",
     "finetuned_card",
     "model_file",
@@ -36,6 +37,20 @@ _SAM_CITATION = "Kirillov et al., Segment anything, ICCV 2023"
 _MEDICAL = "CT, MR, PET, US, XR, MG, OCT, endoscopy, dermoscopy, fundus, pathology, microscopy"
 _PHOTOGRAPHS = "natural photographs; no medical images"
 _WEAK_OUTSIDE = "weak boundaries and low contrast, as it never saw medical images"
+
+
+class TrainedOn(NamedTuple):
+    """Where the hashes of the images are that fine-tuned weights have seen.
+
+    Attributes:
+        file: a training manifest beside the weights (see `promptseg.datasets.manifest`).
+        sha256: of that file.
+        images: how many it lists.
+    """
+
+    file: str
+    sha256: str
+    images: int
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,7 @@ class ModelCard:
         margin, margin_pixels: what is added to their boxes on the way.
         keep_8bit: whether its training left 8-bit pictures unchanged (see `promptseg.intensity`).
         base: name of the model it was fine-tuned from; empty if it is one of `CARDS` itself.
+        trained_on: the images of the fine-tuning; None where nobody has listed them.
     """
 
     name: str
@@ -79,6 +95,7 @@ class ModelCard:
     margin_pixels: float = 1.0
     keep_8bit: bool = False
     base: str = ""
+    trained_on: TrainedOn | None = None
 
 
 # How models that take mask prompts follow an object: measured with mobile-sam over all modes
@@ -230,6 +247,7 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
         source=f"fine-tuned from {base.name} ({base.source})",
         weak_at=f"what it was not trained on; its base: {base.weak_at}",
         base=base.name,
+        trained_on=_trained_on(said, where),
     )
     if set(card.propagate.split("+")) <= kinds:
         return card
@@ -268,6 +286,21 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
 def models_that_take(kinds: Collection[str]) -> list[str]:
     """Names of the models trained for all these kinds of prompts."""
     return [card.name for card in CARDS.values() if set(kinds) <= card.prompts]
+
+
+def _trained_on(said: Mapping[str, Any], where: str) -> TrainedOn | None:
+    """Where the images of a training are listed; cards written before there were lists have none."""
+    data = said.get("data")
+    entry = data.get("trained_on") if isinstance(data, Mapping) else None
+    if entry is None:
+        return None
+    values = [entry.get(k) for k in TrainedOn._fields] if isinstance(entry, Mapping) else []
+    match values:
+        case [str(file), str(sha256), int(images)] if (
+            Path(file).name == file and file.isprintable()
+        ):
+            return TrainedOn(str(Path(where).parent / file), sha256, images)
+    raise ModelError("data: trained_on with file, sha256 and images", f"{where}: {entry!r:.100}")
 
 
 def _text(said: Mapping[str, Any], key: str, where: str) -> str:

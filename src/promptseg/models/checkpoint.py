@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from promptseg.models.cards import (
     CARDS,
     FINETUNED,
     ModelCard,
+    TrainedOn,
     find_card,
     finetuned_card,
     model_file,
@@ -71,7 +73,11 @@ def open_checkpoint(
         card = card or find_card(str(model))
         file = assets.fetch(card.weights, quiet)
     tensors = read_checkpoint(file)
-    return card or identify(tensors, file), file, tensors
+    if card is None:
+        card = identify(tensors, file)
+    elif name and (listed := _trained_on(file)):
+        card = replace(card, trained_on=listed)
+    return card, file, tensors
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -173,6 +179,15 @@ def require_architecture(card: ModelCard, tensors: dict[str, Tensor], path: Path
             f"{path}, one of {' or '.join(other.name for other in cards)}",
             "name that model instead",
         )
+
+
+def _trained_on(path: Path) -> TrainedOn | None:
+    """What the weights have seen, by the card beside them, under whatever name they are used."""
+    try:
+        beside = _card_beside(path)
+    except ModelError:  # of other weights
+        return None
+    return beside.trained_on if beside else None
 
 
 def _card_beside(path: Path) -> ModelCard | None:

@@ -79,8 +79,9 @@ def train(options: TrainOptions) -> int:
             "weights_sha256": start.sha256,
         }
         progress = _begin(options, learner, binding, processes)
-        baseline = _baseline(start, parts, options, processes)
-        end = _train(start, learner, parts, options, processes, progress, binding)
+        kept = _kept(start, learner, parts, options, processes)
+        baseline = _baseline(start, parts, options, processes, kept)
+        end = _train(start, learner, parts, options, processes, progress, binding, kept)
         if end == "interrupted":
             if processes.leads:
                 again = " without --overwrite" if options.overwrite else ""
@@ -89,7 +90,7 @@ def train(options: TrainOptions) -> int:
                     *(progress.updates, again),
                 )
             return 130
-        tuned = _tuned(start, parts, options, processes)
+        tuned = _tuned(start, parts, options, processes, kept)
         if processes.leads:
             finish(start, learner, parts, options, progress, (baseline, tuned))
         processes.wait()
@@ -146,19 +147,27 @@ def _clear(folder: Path) -> None:
 
 
 def _baseline(
-    start: StartingWeights, parts: Parts, options: TrainOptions, processes: Processes
+    start: StartingWeights,
+    parts: Parts,
+    options: TrainOptions,
+    processes: Processes,
+    kept: KeptEmbeddings | None,
 ) -> Validation:
     """What the starting weights can do, on the samples of the report."""
-    return _measured("baseline", start.file, start, parts, options, processes)
+    return _measured("baseline", start.file, start, parts, options, processes, kept)
 
 
 def _tuned(
-    start: StartingWeights, parts: Parts, options: TrainOptions, processes: Processes
+    start: StartingWeights,
+    parts: Parts,
+    options: TrainOptions,
+    processes: Processes,
+    kept: KeptEmbeddings | None,
 ) -> Validation:
     """What the best weights can do, on the same samples."""
     best = options.output / "best.safetensors"
     _require_change(start, best)
-    return _measured("tuned", best, start, parts, options, processes)
+    return _measured("tuned", best, start, parts, options, processes, kept)
 
 
 def _measured(
@@ -168,6 +177,7 @@ def _measured(
     parts: Parts,
     options: TrainOptions,
     processes: Processes,
+    kept: KeptEmbeddings | None,
 ) -> Validation:
     path = options.output / f"{name}.npz"
     about = json.dumps(
@@ -184,7 +194,7 @@ def _measured(
         f"{name}: validation", len(parts.report) // processes.count, _silent(options, processes)
     ) as show:
         predictor = load_predictor(start, file, processes, options.engine)
-        found = measure(predictor, parts, options, processes, report=True, show=show)
+        found = measure(predictor, parts, options, processes, report=True, kept=kept, show=show)
     found.about = about
     if processes.leads:
         found.write(path)
@@ -200,12 +210,12 @@ def _train(
     processes: Processes,
     progress: Progress,
     binding: dict[str, Any],
+    kept: KeptEmbeddings | None,
 ) -> End:
     """The loop, with its logs."""
     schedule = learner.schedule(options, parts.train)
     if progress.updates >= schedule.updates and progress.best_score is not None:
         return "done"
-    kept = _kept(start, learner, parts, options, processes)
     logs = (
         open_logs(options.output, progress.updates, options.log, options.to_json())
         if processes.leads
@@ -215,6 +225,7 @@ def _train(
         *(start, learner, parts, options, processes, progress, binding, logs),
         every=options.validate_every or schedule.per_epoch,
         last=schedule.updates,
+        kept=kept,
     )
     loop = Loop(
         learner.sam,
@@ -281,7 +292,7 @@ def _kept(
     options: TrainOptions,
     processes: Processes,
 ) -> KeptEmbeddings | None:
-    """Embeddings to train on, where they stay the same."""
+    """Embeddings of all images that are used, where they stay the same."""
     keeps = not encoder_learns(learner.sam) and options.keep_embeddings and not options.augment
     idle = {"--embeddings": options.embeddings is not None} if not keeps else {}
     if keeps:
@@ -294,7 +305,9 @@ def _kept(
         return None
     predictor = load_predictor(start, start.file, processes, options.engine)
     folder = options.embeddings or options.output / "embeddings"
-    mine = parts.train[processes.rank :: processes.count]
+    # in this order, so that a training of more images begins with those of one of fewer
+    used = {s.key: s for s in (*parts.validation, *parts.report, *parts.train)}
+    mine = list(used.values())[processes.rank :: processes.count]
     with step_progress("embeddings", len(mine), _silent(options, processes)) as show:
         kept = keep_embeddings(predictor, parts.collection, mine, folder, show)
     keys = {k: key for each in processes.gather(kept.keys) for k, key in each.items()}

@@ -179,6 +179,10 @@ class _LoopOptions:
     activation_checkpointing: bool = False
     """Compute activations of the encoder twice in place of keeping them: slower, with less memory."""
 
+    train_images: int | None = None
+    """At most so many images of the training part, chosen as those of validation: datasets take turns,
+    and in each its patients. (default: all)"""
+
     balance: Balance = "modality"
     """Which images an epoch sees: all alike (none), datasets alike, or modalities alike."""
 
@@ -280,6 +284,7 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
             "micro-batch": self.micro_batch,
             "learning-rate": strategy.learning_rate,
             "decay": strategy.decay,
+            "train-images": self.train_images,
             "validation-images": self.validation_images,
             "report-images": self.report_images,
             "validation-objects": self.validation_objects,

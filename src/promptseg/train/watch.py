@@ -12,6 +12,7 @@ from promptseg.errors import InputError
 from promptseg.inference.predictor import Predictor
 from promptseg.models.checkpoint import build_network, read_checkpoint
 from promptseg.train.comparison import needed_for
+from promptseg.train.kept import KeptEmbeddings
 from promptseg.train.logs import Log
 from promptseg.train.options import TrainOptions
 from promptseg.train.outcome import SEMANTIC
@@ -44,6 +45,7 @@ def measure(
     options: TrainOptions,
     processes: Processes,
     report: bool,
+    kept: KeptEmbeddings | None = None,
     show: Callable[[int, str], None] | None = None,
 ) -> Validation:
     """Validate a model, each process a share of the samples.
@@ -54,6 +56,7 @@ def measure(
         options: how.
         processes: who does it.
         report: on the samples of the report, with shifted boxes; otherwise on those of validation.
+        kept: embeddings of the samples, where the encoder does not learn.
         show: told how far it is.
     """
     samples = parts.report if report else parts.validation
@@ -65,6 +68,7 @@ def measure(
         max_objects=options.validation_objects,
         seed=options.seed,
         shifted=report,
+        kept=kept,
         progress=show,
     )
     every = processes.gather(mine)
@@ -92,6 +96,7 @@ class Watch:
         logs: where numbers go.
         every: updates between validations.
         last: the last update.
+        kept: embeddings, where the encoder does not learn.
     """
 
     start: StartingWeights
@@ -104,6 +109,7 @@ class Watch:
     logs: list[Log]
     every: int
     last: int
+    kept: KeptEmbeddings | None = None
     _saved: float = field(default_factory=time.monotonic)
 
     @property
@@ -156,7 +162,9 @@ class Watch:
 
     def _measured(self, file: Path) -> Validation:
         predictor = load_predictor(self.start, file, self.processes, self.options.engine)
-        return measure(predictor, self.parts, self.options, self.processes, report=False)
+        return measure(
+            predictor, self.parts, self.options, self.processes, report=False, kept=self.kept
+        )
 
     def _log(self, found: Validation, score: float) -> None:
         if self.processes.leads:

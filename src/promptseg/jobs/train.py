@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from promptseg.train.setting import (
 from promptseg.train.state import Progress, load_state
 from promptseg.train.stopping import End, listening
 from promptseg.train.validate import Validation
+from promptseg.train.warm import WARM, read_warm, restore
 from promptseg.train.watch import Watch, load_predictor, measure
 
 __all__ = ["train", "training_images"]
@@ -44,10 +46,12 @@ log = logging.getLogger("promptseg")
 
 _STATE = "last.pt"
 _OPTIONS = "options.json"
+_WARMUP = 20  # updates after a warm restart
 _SCHEMA = "promptseg training options 1"
 _OURS = (
     *(_STATE, _OPTIONS, "best.safetensors", SEMANTIC, "candidate.safetensors", "bad_batch.pt"),
     *("baseline.npz", "tuned.npz", "train.csv", "validation.csv", "mlflow_run"),
+    WARM,
     *("model.pth", "model.safetensors", "semantic.safetensors", "card.json", "card.md"),
     *("report.md", "report.json", "curves.png"),
 )
@@ -110,6 +114,8 @@ def _begin(
     progress = Progress()
     if state.exists():
         progress = load_state(state, learner.modules, learner.optimizer, learner.average, binding)
+    elif options.warm_start is not None:
+        progress = _warm_restart(learner, options.warm_start, processes)
     if len(set(processes.gather(progress.updates))) > 1:
         raise OutputError(
             "a folder that all processes share", f"{folder}, which some of them see otherwise"
@@ -121,6 +127,18 @@ def _begin(
         if progress.updates and not options.quiet:
             log.info("going on after update %d", progress.updates)
     return progress
+
+
+def _warm_restart(learner: Learner, file: Path, processes: Processes) -> Progress:
+    """The learner with the weights of a file, and the updates that they have behind them."""
+    tensors, updates = read_warm(file)
+    changed = restore(learner.sam, tensors, file)
+    if processes.leads:
+        log.info(
+            "warm restart after update %d: %d of %d tensors from %s, a new optimizer",
+            *(updates, len(changed), len(tensors), file),
+        )
+    return Progress(updates=updates, restarted=updates)
 
 
 def _check_folder(folder: Path) -> None:
@@ -213,7 +231,9 @@ def _train(
     kept: KeptEmbeddings | None,
 ) -> End:
     """The loop, with its logs."""
-    schedule = learner.schedule(options, parts.train)
+    schedule = replace(learner.schedule(options, parts.train), restarted=progress.restarted)
+    if progress.restarted and not options.warmup:
+        schedule = replace(schedule, warmup=_WARMUP)
     if progress.updates >= schedule.updates and progress.best_score is not None:
         return "done"
     logs = (
@@ -252,6 +272,8 @@ def _train(
         ):
             if progress.updates == 0:
                 watch.begin()
+            elif progress.updates == progress.restarted:
+                watch.validate()
             end = loop.run(logs, stop, watch.after, show)
         if end == "interrupted":
             watch.save()

@@ -34,6 +34,7 @@ _FREE = {
     "input",
     "output",
     "embeddings",
+    "warm_start",
     "workers",
     "device",
     "threads",
@@ -116,6 +117,10 @@ class _ModelOptions:
     model: str = "mobile-sam"
     """Starting weights: model name (see promptseg models), checkpoint file, or NAME=FILE."""
 
+    warm_start: Path | None = None
+    """Go on from these float16 weights and their number of updates, warm.safetensors of a training on
+    another machine, with a new optimizer."""
+
     trains: Trainable | None = None
     """Which parts learn: all, encoder, decoder, encoder+decoder, prompts+decoder, or lora (low-rank
     updates of the encoder's attention, which merge back, and all of prompt encoder and decoder)."""
@@ -162,7 +167,8 @@ class _LoopOptions:
     """Factor of the learning rate after every epoch (MedSAM 1, MedicoSAM 0.9)."""
 
     warmup: int = 0
-    """Updates over which the learning rate rises to its first value."""
+    """Updates over which the learning rate rises to its first value; 20 after a warm restart, unless
+    given."""
 
     weight_decay: float | None = None
     """Of AdamW."""

@@ -21,6 +21,7 @@ from promptseg.train.release import write_safetensors
 from promptseg.train.setting import Learner, Parts, StartingWeights
 from promptseg.train.state import Progress, save_state
 from promptseg.train.validate import Validation, validate
+from promptseg.train.warm import WARM, write_warm
 
 __all__ = ["Watch", "asked_means", "measure"]
 
@@ -184,6 +185,8 @@ class Watch:
                 self.progress,
                 self.binding,
             )
+            if learner.semantic is None:
+                write_warm(self.folder / WARM, learner.weights()[0], self.progress.updates)
 
 
 def load_predictor(

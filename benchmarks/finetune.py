@@ -1,8 +1,9 @@
 """Fine-tuning in small: MobileSAM and LiteMedSAM, with `medicosam` and with `medsam` as control.
 
 Four trainings of some minutes each on the training part of PROMPTSEG_DATA, by the recipes beside this
-folder, and what became of box, click and corrections on the held-out part (recipes/small/held_out.txt). The
-picture is MedicoSAM's Fig. 7a in small: what a model trained with boxes alone does with clicks.
+folder, and what became of box, click and corrections on the held-out part
+(recipes/small/held_out.txt). The picture is MedicoSAM's Fig. 7a in small: what a model trained with boxes
+alone does with clicks.
 
     python benchmarks/finetune.py -o benchmarks/results/2026-11-21_finetune_small [--minutes 7]
 """

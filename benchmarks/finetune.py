@@ -2,8 +2,8 @@
 
 Four trainings of some minutes each on the training part of PROMPTSEG_DATA, by the recipes beside this
 folder, and what became of box, click and corrections on the held-out part
-(recipes/small/held_out.txt). The picture is MedicoSAM's Fig. 7a in small: what a model trained with boxes
-alone does with clicks.
+(recipes/small/held_out.txt). The picture is MedicoSAM's Fig. 7a in small: what a model trained with
+boxes alone does with clicks.
 
     python benchmarks/finetune.py -o benchmarks/results/2026-11-21_finetune_small [--minutes 7]
 """

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from promptseg.models.checkpoint import build_network, read_checkpoint
 from promptseg.runtime import set_threads
 from promptseg.train.kept import keep_embeddings
 from promptseg.train.setting import StartingWeights
-from promptseg.train.validate import Answer, choose_validation, validate
+from promptseg.train.validate import Answer, Validation, choose_validation, validate
 
 CELLS = (("box", 0), ("box", 1), ("box", 8), ("point", 0), ("point", 8))
 RESAMPLES, BINS, FEW = 1000, 10, 6
@@ -67,12 +68,23 @@ def asked(
     kept = keep_embeddings(first, collection, samples, options.embeddings, lambda *_: None)
     answers = {}
     for name, model in models.items():
-        found = validate(
-            *(model, collection, samples),
-            corrections=options.corrections,
-            max_objects=options.objects,
-            kept=kept if one_encoder(first, model) else None,
+        path = options.output / f"{name}.npz"
+        about = json.dumps(
+            [
+                *(model.weights_sha256, collection.sha256, options.engine, options.corrections),
+                *(options.objects, [s.key for s in samples]),
+            ]
         )
+        found = Validation.read(path) if path.exists() else None
+        if found is None or found.about != about:
+            found = validate(
+                *(model, collection, samples),
+                corrections=options.corrections,
+                max_objects=options.objects,
+                kept=kept if one_encoder(first, model) else None,
+            )
+            found.about = about
+            found.write(path)
         answers[name] = found.answers
     return answers
 
@@ -172,8 +184,8 @@ def main() -> None:
     set_threads(options.threads)
     collection = Collection(options.collection)
     samples = choose_validation(collection.of(options.part), options.images, 0)
-    answers = asked(predictors(options.model, options.engine), collection, samples, options)
     options.output.mkdir(parents=True, exist_ok=True)
+    answers = asked(predictors(options.model, options.engine), collection, samples, options)
     with (options.output / "rows.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["model", *Answer._fields])

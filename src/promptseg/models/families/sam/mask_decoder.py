@@ -161,17 +161,22 @@ class MaskDecoder(nn.Module):
             size: h, w.
         """
         up1, norm, _, up2, _ = self.output_upscaling
+        assert isinstance(up1, nn.ConvTranspose2d)
+        assert isinstance(up2, nn.ConvTranspose2d)
+        assert isinstance(norm, LayerNorm2d)
         fine = _sub_pixels(up1, source)  # (B, h*w, 4, C / 4)
         fine = F.gelu(F.layer_norm(fine, (fine.shape[-1],), norm.weight, norm.bias, norm.eps))
         fine = F.gelu(_sub_pixels(up2, fine)).flatten(1, 3)  # (B, h*w*4*4, C / 8)
         logits = weights @ fine.transpose(-1, -2)
         logits = logits.unflatten(-1, (*size, 2, 2, 2, 2)).permute(0, 1, 2, 4, 6, 3, 5, 7)
         h, w = size
-        return logits.reshape(*logits.shape[:2], 4 * h, 4 * w)
+        placed: Tensor = logits.reshape(*logits.shape[:2], 4 * h, 4 * w)
+        return placed
 
 
 def _sub_pixels(up: nn.ConvTranspose2d, x: Tensor) -> Tensor:
     """A 2 x 2 transposed convolution with stride 2: (..., in) -> (..., 4 sub-pixels, out)."""
     assert up.bias is not None
     weight = up.weight.permute(2, 3, 1, 0).flatten(0, 2)
-    return F.linear(x, weight).unflatten(-1, (4, -1)) + up.bias
+    four: Tensor = F.linear(x, weight).unflatten(-1, (4, -1)) + up.bias
+    return four

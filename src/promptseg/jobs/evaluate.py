@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from promptseg._version import __version__
-from promptseg.datasets import Dataset, DatasetOptions, limit_cases, open_datasets
+from promptseg.datasets import Dataset, DatasetOptions, choose_cases, limit_cases, open_datasets
+from promptseg.datasets.splits import read_splits
 from promptseg.errors import InputError, PromptsegError
 from promptseg.evaluate.options import EvaluateJob, EvaluateOptions
 from promptseg.evaluate.plan import Contestant, Plan
@@ -169,6 +170,17 @@ def _datasets(job: EvaluateJob) -> list[Dataset]:
     if unknown := [name for name in job.dataset if name not in names]:
         raise InputError(f"datasets out of {', '.join(names)}", ", ".join(unknown), "correct them")
     chosen = [d for d in datasets if not job.dataset or d.name in job.dataset]
+    if job.splits is not None:
+        parts = read_splits(job.splits)
+        listed = {case for case, part in parts.items() if part == job.part}
+        chosen = [choose_cases(d, listed) for d in chosen]
+        chosen = [d for d in chosen if d.cases]
+        if not chosen:
+            raise InputError(
+                f"cases of the {job.part} part in {job.input}",
+                f"none that {job.splits} names",
+                "correct --splits or --part",
+            )
     return [limit_cases(d, job.max_cases) for d in chosen]
 
 

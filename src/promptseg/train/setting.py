@@ -83,9 +83,12 @@ def open_parts(options: TrainOptions) -> Parts:
                 f"{sample.group} in {where[sample.group]} and {sample.split}",
                 "curate the data again",
             )
+    train = parts["train"]
+    if options.train_images is not None:
+        train = choose_validation(train, options.train_images, options.seed)
     return Parts(
         collection,
-        parts["train"],
+        train,
         choose_validation(parts["validation"], options.validation_images, options.seed),
         choose_validation(parts[collection.report_part], options.report_images, options.seed),
         collection.report_part == "test",

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from promptseg.formats.files import atomic_path
 from promptseg.inference.predictor import Embedding, Predictor
 from promptseg.metrics.overlap import count
 from promptseg.simulate import first_prompt, generator, interactive_rounds
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["SHIFT", "SHIFTED", "Answer", "Validation", "choose_validation", "validate"]
 
@@ -157,6 +160,7 @@ def validate(
     max_objects: int = 3,
     seed: int = 0,
     shifted: bool = False,
+    kept: Callable[[Sample], Tensor] | None = None,
     progress: Callable[[int, str], None] | None = None,
 ) -> Validation:
     """Ask a model with an exact box and with one click, and correct each answer by random clicks.
@@ -173,6 +177,7 @@ def validate(
         seed: of the clicks.
         shifted: also ask with the box moved by a tenth of its width to the left and right, and by a
             tenth of its height up and down, without corrections.
+        kept: sample -> its (C, h, w) embedding, where the model's encoder has made it before.
         progress: is told the samples done and the present one.
 
     Raises:
@@ -185,7 +190,11 @@ def validate(
         if progress:
             progress(number, sample.key)
         picture, labels = collection.read(sample, keep_8bit=predictor.card.keep_8bit)
-        (embedding,) = asked.encode([picture], sample.pixel)
+        if kept is None:
+            (embedding,) = asked.encode([picture], sample.pixel)
+        else:
+            frame = predictor.card.preprocessing.frame(*sample.shape, sample.pixel)
+            embedding = Embedding(kept(sample)[None].to(predictor.device), frame)
         found.embeddings[sample.key] = _pooled(embedding)
         targets = _largest(sample, max_objects)
         for target, truth in zip(targets, masks_of(targets, labels), strict=True):

@@ -27,7 +27,7 @@ from promptseg.runtime import set_threads
 from promptseg.segment.auto import settle_model
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.segmenter import Segmenter
-from promptseg.work import Executor, Failure, Inline, Processes, Unit, as_json, run
+from promptseg.work import Executor, Failure, Inline, Processes, Unit, as_json, request_hash, run
 
 __all__ = ["Segmented", "find_images", "is_batch", "segment_folder"]
 
@@ -110,8 +110,13 @@ class _ImageUnit(Unit["_Tools", dict[str, Any]]):
     def request(self) -> dict[str, Any]:
         """What the result depends on.
 
-        Paths may name the patient: without them an input is still known by its size and time.
+        Options may name the patient or the place of weights: a de-identified result keeps a hash.
         """
+        said = self._said()
+        return {"sha256": request_hash(said)} if self.job.deidentify else said
+
+    def _said(self) -> dict[str, Any]:
+        """The request in words; without paths, an input is still known by its size and time."""
         values = dataclasses.asdict(self.job)
         unsaid = _IRRELEVANT | (_PATHS if self.job.deidentify else set())
         stat = self.job.input.stat()
@@ -131,7 +136,8 @@ class _ImageUnit(Unit["_Tools", dict[str, Any]]):
             return False
         if self.job.overlay and not any(path.exists() for path in overlays):
             return False
-        return read_provenance_beside(output).get("request") == self.request()
+        earlier = read_provenance_beside(output).get("request")
+        return earlier in (self.request(), self._said())  # the latter by versions before
 
     def do(self, context: _Tools) -> dict[str, Any]:
         """Segment the image; returns the provenance."""
@@ -150,7 +156,7 @@ class _ImageUnit(Unit["_Tools", dict[str, Any]]):
                 mark.clear()  # nothing of it is there
             raise
         mark.clear()
-        return outputs.provenance
+        return outputs.provenance.to_json()
 
 
 @dataclass(frozen=True)

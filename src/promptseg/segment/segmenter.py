@@ -19,14 +19,17 @@ from promptseg.inference.stack import SliceStack
 from promptseg.intensity import Intensity, choose_intensity
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import choose
+from promptseg.notes import Note
 from promptseg.prompts import ObjectPrompts, Prompt, group_by_object
+from promptseg.provenance import Corrected
+from promptseg.result import Result
 from promptseg.segment.assemble import segment_of, slices_of
 from promptseg.segment.choices import propagation_rule, resolved
 from promptseg.segment.correct import correct
 from promptseg.segment.follow import follow, seeds_of
 from promptseg.segment.options import SegmentOptions, SliceOptions, parse_slices
 from promptseg.segment.projection import kinds_of
-from promptseg.segment.provenance import describe, object_facts
+from promptseg.segment.provenance import describe
 from promptseg.segment.volume import PropagationRule, SliceMasks
 
 __all__ = ["Segmenter", "load"]
@@ -97,7 +100,7 @@ class Segmenter:
         options: SegmentOptions | None = None,
         progress: Callable[[int, str], None] | None = None,
         **changes: Any,
-    ) -> Segmentation:
+    ) -> Result:
         """Segment every prompted object of `image`.
 
         Args:
@@ -116,7 +119,18 @@ class Segmenter:
             InputError: an option that does not fit the image.
         """
         options = replace(options or SegmentOptions(), **changes)
-        given = prompts or image.source.prompts
+        run, segments = self.answered(image, prompts, options, progress)
+        return self._finish(image, run, segments)
+
+    def answered(
+        self,
+        image: Image,
+        prompts: Iterable[Prompt],
+        options: SegmentOptions,
+        progress: Callable[[int, str], None] | None = None,
+    ) -> tuple[_Run, list[Segment]]:
+        """`segment` without the record of what made the masks, for one click of many."""
+        given = tuple(prompts) or image.source.prompts
         run = self._prepare(image, given, options, progress)
         seeds = [seeds_of(entry, run.options.axis, run.limits) for entry in run.objects]
         segments = []
@@ -128,7 +142,8 @@ class Segmenter:
             segments.append(self._assembled(entry.name, label, found, run, prompted, clicked))
             if segments[-1].is_empty:
                 log.warning("%s: nothing was found for %r", image.name, entry.name)
-        return self._finish(image, run, segments)
+        run.stack.on_encoded = None
+        return run, segments
 
     def correct(
         self,
@@ -138,7 +153,7 @@ class Segmenter:
         options: SegmentOptions | None = None,
         progress: Callable[[int, str], None] | None = None,
         **changes: Any,
-    ) -> Segmentation:
+    ) -> Result:
         """Correct objects of an existing segmentation with clicks, boxes or masks on any slice.
 
         Only what the prompts change is computed again; see `promptseg.segment.correct`.
@@ -167,6 +182,25 @@ class Segmenter:
                 "resample it to the image first",
             )
         options = replace(options or SegmentOptions(), **changes)
+        run, segments = self.corrected(image, segmentation, prompts, options, progress)
+        earlier = segmentation.provenance
+        before = Corrected(
+            output=earlier.output,
+            created=earlier.created,
+            prompts=earlier.prompts,
+            corrects=None if earlier.corrects is None else earlier.corrects.to_json(),
+        )
+        return self._finish(image, run, segments, before)
+
+    def corrected(
+        self,
+        image: Image,
+        segmentation: Segmentation,
+        prompts: Iterable[Prompt],
+        options: SegmentOptions,
+        progress: Callable[[int, str], None] | None = None,
+    ) -> tuple[_Run, list[Segment]]:
+        """`correct` without the record of what made the masks, for one click of many."""
         named = [_named(p, segmentation) for p in prompts]
         run = self._prepare(image, named, options, progress)
         segmentation = _along(segmentation, run.options.axis)
@@ -184,14 +218,8 @@ class Segmenter:
             prompted = {*old.prompted, *entry.slices}
             clicked = {*old.clicked} - (entry.slices - entry.clicked)
             segments.append(self._assembled(old.name, old.label, found, run, prompted, clicked))
-        result = self._finish(image, run, segments)
-        earlier = segmentation.provenance
-        result.provenance["corrects"] = {
-            key: earlier[key]
-            for key in ("output", "created", "prompts", "corrects")
-            if key in earlier
-        }
-        return result
+        run.stack.on_encoded = None
+        return run, segments
 
     def _prepare(
         self,
@@ -214,7 +242,7 @@ class Segmenter:
         limits = parse_slices(options.slices, image.geometry.slice_count(options.axis))
         _check_range(objects, options.axis, limits)
         intensity = self.intensity(image, options)
-        notes = [*image.source.notes, *intensity.notes()]
+        notes = [*map(Note, image.source.notes), *intensity.notes()]
         if self._last is None or self._last.image is not image:  # once per image, not per prompt
             _require_contrast(image)
             for note in notes:
@@ -258,9 +286,14 @@ class Segmenter:
             )
         return segment
 
-    def _finish(self, image: Image, run: _Run, segments: list[Segment]) -> Segmentation:
+    def _finish(
+        self,
+        image: Image,
+        run: _Run,
+        segments: list[Segment],
+        corrects: Corrected | None = None,
+    ) -> Result:
         """The segments with what made them."""
-        run.stack.on_encoded = None
         timings = {
             "prepare_s": run.prepare_s,
             "segment_s": time.perf_counter() - run.started,
@@ -268,7 +301,9 @@ class Segmenter:
             "slices_recalled": run.stack.recalled - run.recalled_before,
         }
         name = image.source.path.name if image.source.path else None
-        provenance = describe(
+        result = Result(segments, image.geometry, image.source, image=image)
+        facts = describe(
+            result,
             image,
             self.predictor,
             run.intensity,
@@ -277,9 +312,7 @@ class Segmenter:
             run.notes,
             timings,
         )
-        result = Segmentation(segments, image.geometry, image.source, provenance, image)
-        provenance["objects"] = object_facts(result)
-        provenance["masks_sha256"] = result.sha256()
+        result.provenance = replace(facts, corrects=corrects)
         return result
 
     def _stack_of(self, image: Image, axis: Axis, intensity: Intensity, batch: int) -> SliceStack:
@@ -310,7 +343,7 @@ class _Run:
     limits: tuple[int, int]
     rule: PropagationRule | None
     intensity: Intensity
-    notes: list[str]
+    notes: list[Note]
     stack: SliceStack
     encoded_before: int
     recalled_before: int
@@ -335,8 +368,8 @@ def _named(prompt: Prompt, segmentation: Segmentation) -> Prompt:
 
 def _along(segmentation: Segmentation, axis: Axis) -> Segmentation:
     """The segmentation as slices along `axis`: what is known of its slices along another is dropped."""
-    options = segmentation.provenance.get("options")
-    if not isinstance(options, dict) or options.get("axis", axis) == axis:
+    options = segmentation.provenance.options
+    if options is None or options.get("axis", axis) == axis:
         return segmentation
     segments = [replace(s, prompted=(), clicked=(), quality={}) for s in segmentation.segments]
     return replace(segmentation, segments=segments)

@@ -20,10 +20,11 @@ from promptseg.geometry import AXES, Axis
 from promptseg.image import Segment, Segmentation
 from promptseg.parsing import parse_json
 from promptseg.prompts import ObjectPrompts, PlacedPrompt, group_by_object, place
+from promptseg.provenance import Provenance
 from promptseg.segment.choices import resolved
 from promptseg.segment.measure import measure
 from promptseg.segment.options import SegmentOptions
-from promptseg.segment.provenance import describe, object_facts
+from promptseg.segment.provenance import describe
 from promptseg.segment.session import Session, Step
 
 if TYPE_CHECKING:
@@ -131,29 +132,23 @@ def _restored(
     return options, history, position
 
 
-def provenance_of(session: Session, found: Segmentation) -> dict[str, Any]:
+def provenance_of(session: Session, found: Segmentation) -> Provenance:
     """What made the masks of a session: as of any other run, with the steps taken."""
     segmenter = session.segmenter
     options = resolved(session.options, segmenter.predictor.card)
     prompts = [p for segment in found.segments for p in session.step.prompts[segment.name]]
     objects = group_by_object(prompts, session.geometry, options.axis)
     intensity: Intensity = segmenter.intensity(session.image, options)
-    described = describe(
+    return describe(
+        found,
         session.image,
         segmenter.predictor,
         intensity,
         prompts_to_json(objects, options.axis, session.image.name),
         options.to_json(),
-        list(session.image.source.notes),
-        {},
+        session.image.source.notes,
+        session=[step.action for step in session.history[1 : session.position + 1]],
     )
-    steps = [step.action for step in session.history[1 : session.position + 1]]
-    return {
-        **described,
-        "session": steps,
-        "objects": object_facts(found),
-        "masks_sha256": found.sha256(),
-    }
 
 
 def _options(values: dict[str, Any]) -> SegmentOptions:

@@ -36,7 +36,7 @@ from promptseg.models.checkpoint import (
     read_checkpoint,
     require_architecture,
 )
-from promptseg.segment.provenance import DISCLAIMER
+from promptseg.provenance import DISCLAIMER
 from promptseg.train.card_page import card_page
 from promptseg.train.comparison import TOLERATED, needed_for
 from promptseg.train.verdict import Verdict

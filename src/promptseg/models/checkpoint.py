@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from promptseg import assets
+from promptseg import _moved, assets
 from promptseg.errors import ModelError
 from promptseg.models.cards import (
     CARDS,
@@ -22,12 +22,10 @@ from promptseg.models.cards import (
     finetuned_card,
     model_file,
 )
-from promptseg.models.families.sam import Sam
-from promptseg.models.families.sam import build as builders
+from promptseg.models.families import families, family_named
 
 __all__ = [
     "CARD",
-    "UNUSED",
     "build_network",
     "identify",
     "open_checkpoint",
@@ -41,8 +39,10 @@ CARD = "card.json"
 _LARGEST_CARD = 8 << 20  # bytes
 
 _WRAPPERS = ("model", "model_state", "state_dict")
-_PREFIXES = ("module.", "sam.")
-UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")  # MobileSAM's ImageNet classifier
+
+__getattr__ = _moved.moved_names(
+    "promptseg.models.checkpoint", {"UNUSED": "promptseg.models.families.sam.family"}
+)
 
 
 def open_checkpoint(
@@ -68,9 +68,10 @@ def open_checkpoint(
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.pt`, `.pth` or `.safetensors` file under official names.
+    """The tensors of a `.pt`, `.pth` or `.safetensors` file under the names of their family.
 
-    Unpacks `model`, `model_state` and `state_dict`, and drops `module.` and `sam.` prefixes.
+    Unpacks `model`, `model_state` and `state_dict`; prefixes and what is not used are dropped by the
+    first family that claims the names, and nothing is where none does.
 
     Raises:
         ModelError: missing, truncated, holding pickled code, or holding no tensors.
@@ -98,13 +99,14 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     tensors = (
-        {_strip(k): v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
+        {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
         if isinstance(content, dict)
         else {}
     )
     if not tensors:
         raise ModelError("a checkpoint with tensors", f"{path} without any")
-    return {k: v for k, v in tensors.items() if not k.startswith(UNUSED)}
+    family = next((f for f in families() if f.claims(tensors)), None)
+    return tensors if family is None else family.clean(tensors)
 
 
 def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
@@ -145,14 +147,14 @@ def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
     )
 
 
-def build_network(card: ModelCard, tensors: dict[str, Tensor], path: Path) -> Sam:
+def build_network(card: ModelCard, tensors: dict[str, Tensor], path: Path) -> nn.Module:
     """The network of `card` with the weights of `tensors`, ready for inference.
 
     Raises:
         ModelError: the tensors belong to another architecture.
     """
     require_architecture(card, tensors, path)
-    network = _build(card.build)
+    network = family_named(card.family).network(card.build)
     network.load_state_dict(tensors)
     return network.eval().requires_grad_(False)
 
@@ -162,14 +164,14 @@ def require_architecture(card: ModelCard, tensors: dict[str, Tensor], path: Path
 
     Args:
         card: of the model.
-        tensors: names and shapes count; what is in `UNUSED` must be left out.
+        tensors: names and shapes count; what the network does not use must be left out.
         path: where they come from, for messages.
 
     Raises:
         ModelError: the tensors belong to another architecture, or to none.
     """
     cards = _of_architecture(tensors, path)
-    if card.build not in {other.build for other in cards}:
+    if (card.family, card.build) not in {(other.family, other.build) for other in cards}:
         raise ModelError(
             f"a checkpoint of {card.name}",
             f"{path}, one of {' or '.join(other.name for other in cards)}",
@@ -214,9 +216,9 @@ def _card_beside(path: Path) -> ModelCard | None:
 def _of_architecture(tensors: dict[str, Tensor], path: Path) -> list[ModelCard]:
     """The models whose architecture the tensors fit exactly: at least one."""
     got = _shapes(tensors)
-    if cards := [card for card in CARDS.values() if _architecture(card.build) == got]:
+    expected = {card.name: _architecture(card.family, card.build) for card in CARDS.values()}
+    if cards := [card for card in CARDS.values() if expected[card.name] == got]:
         return cards
-    expected = {card.name: _architecture(card.build) for card in CARDS.values()}
     name = min(expected, key=lambda n: len(expected[n].items() ^ got.items()))
     wrong = sorted(k for k, v in expected[name].items() if got.get(k) != v)
     extra = sorted(got.keys() - expected[name].keys())
@@ -229,27 +231,16 @@ def _of_architecture(tensors: dict[str, Tensor], path: Path) -> list[ModelCard]:
     )
 
 
-def _build(constructor: str) -> Sam:
-    network: Sam = getattr(builders, constructor)()
-    return network
-
-
 @cache
-def _architecture(constructor: str) -> dict[str, tuple[int, ...]]:
+def _architecture(family: str, build: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a network's tensors; none is allocated."""
     with torch.device("meta"):
-        return _shapes(_build(constructor).state_dict())
+        return _shapes(family_named(family).network(build).state_dict())
 
 
 def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """Shapes by name, without the counters that batch normalisation keeps for training."""
     return {k: tuple(v.shape) for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
-
-
-def _strip(key: str) -> str:
-    while prefix := next((p for p in _PREFIXES if key.startswith(p)), None):
-        key = key.removeprefix(prefix)
-    return key
 
 
 def _damaged(path: Path, error: Exception) -> ModelError:

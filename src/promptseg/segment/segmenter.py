@@ -19,15 +19,15 @@ from promptseg.inference.stack import SliceStack
 from promptseg.intensity import Intensity, choose_intensity
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import choose
+from promptseg.models.protocol import Correction, SliceMasks, Tracker
 from promptseg.prompts import ObjectPrompts, Prompt, group_by_object
 from promptseg.segment.assemble import segment_of, slices_of
 from promptseg.segment.choices import propagation_rule, resolved
-from promptseg.segment.correct import correct
-from promptseg.segment.follow import follow, seeds_of
+from promptseg.segment.follow import seeds_of
 from promptseg.segment.options import SegmentOptions, SliceOptions, parse_slices
 from promptseg.segment.projection import kinds_of
 from promptseg.segment.provenance import describe, object_facts
-from promptseg.segment.volume import PropagationRule, SliceMasks
+from promptseg.segment.slice_to_slice import SliceToSlice, gathered
 
 __all__ = ["Segmenter", "load"]
 
@@ -119,10 +119,13 @@ class Segmenter:
         given = prompts or image.source.prompts
         run = self._prepare(image, given, options, progress)
         seeds = [seeds_of(entry, run.options.axis, run.limits) for entry in run.objects]
+        conditions = [replace(s, object=n) for n, each in enumerate(seeds) for s in each]
+        tracked = run.tracker.track(run.stack, conditions, run.turn_to)
+        masks = gathered(tracked, len(seeds))
         segments = []
-        for label, (entry, starts) in enumerate(zip(run.objects, seeds, strict=True), start=1):
-            run.at_work = entry.name
-            found = follow(run.stack, starts, run.rule)
+        for label, (entry, starts, found) in enumerate(
+            zip(run.objects, seeds, masks, strict=True), start=1
+        ):
             prompted = {s.slice for s in starts if not s.interpolated}
             clicked = {s.slice for s in starts if s.box is None and s.mask is None}
             segments.append(self._assembled(entry.name, label, found, run, prompted, clicked))
@@ -177,10 +180,16 @@ class Segmenter:
             if entry is None:
                 segments.append(old)
                 continue
-            run.at_work = old.name
-            before = slices_of(old, image, run.options.axis)
-            agreement = run.options.agreement
-            found = correct(run.stack, entry, before, old, run.rule, agreement, run.limits)
+            run.turn_to(run.objects.index(entry))
+            correction = Correction(
+                entry,
+                slices_of(old, image, run.options.axis),
+                old.prompted,
+                old.clicked,
+                run.limits,
+                run.options.agreement,
+            )
+            found = run.tracker.correct(run.stack, correction)
             prompted = {*old.prompted, *entry.slices}
             clicked = {*old.clicked} - (entry.slices - entry.clicked)
             segments.append(self._assembled(old.name, old.label, found, run, prompted, clicked))
@@ -225,7 +234,7 @@ class Segmenter:
             objects=objects,
             options=options,
             limits=limits,
-            rule=propagation_rule(options) if spreads else None,
+            tracker=SliceToSlice(propagation_rule(options) if spreads else None),
             intensity=intensity,
             notes=notes,
             stack=stack,
@@ -308,7 +317,7 @@ class _Run:
     objects: list[ObjectPrompts]
     options: SegmentOptions
     limits: tuple[int, int]
-    rule: PropagationRule | None
+    tracker: Tracker
     intensity: Intensity
     notes: list[str]
     stack: SliceStack
@@ -317,6 +326,10 @@ class _Run:
     prepare_s: float
     at_work: str = ""
     started: float = field(default_factory=time.perf_counter)
+
+    def turn_to(self, number: int) -> None:
+        """Say which object is at work."""
+        self.at_work = self.objects[number].name
 
 
 def _named(prompt: Prompt, segmentation: Segmentation) -> Prompt:

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from promptseg.datasets.collection import Collection, Sample, Target, masks_of
 from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
-from promptseg.inference.predictor import Embedding, Predictor
+from promptseg.inference.predictor import Predictor
 from promptseg.metrics.overlap import count
+from promptseg.models.protocol import Embedding, SlicePrompt
 from promptseg.simulate import first_prompt, generator, interactive_rounds
 
 __all__ = ["SHIFT", "SHIFTED", "Answer", "Validation", "choose_validation", "validate"]
@@ -256,7 +257,8 @@ def _shifted(
     for dx, dy in _DIRECTIONS:
         moved = np.array(target.box) + np.tile([dx * width, dy * height], 2)
         # one by one, as the exact box is: a batch would round differently
-        answer = predictor.decode(embedding, boxes=[np.clip(moved, 0, ends)])
+        prompt = SlicePrompt(tuple(np.clip(moved, 0, ends).tolist()))
+        answer = predictor.decode(embedding, [prompt])
         yield SHIFTED, 0, count(truth, answer.masks[0]).dsc, float(answer.iou[0])
 
 
@@ -269,10 +271,10 @@ def _name(target: Target) -> str:
 
 
 def _pooled(embedding: Embedding) -> Features:
-    """(1, C, h, w) features averaged to (C, 8, 8)."""
+    """An embedding's view averaged to (C, 8, 8)."""
     from torch.nn import functional as F
 
-    small = F.adaptive_avg_pool2d(embedding.features.float(), _POOLED)[0].cpu().numpy()
+    small = F.adaptive_avg_pool2d(embedding.view()[None], _POOLED)[0].cpu().numpy()
     largest = np.finfo(np.float16).max
     pooled: Features = small.clip(-largest, largest).astype(np.float16)
     return pooled

@@ -85,7 +85,7 @@ def run(
     job = EvaluateJob(input=data, output=out, quiet=True, **options)
     names = {*job.model, job.start_model} - {None}
     predictor = predictor or BrightPredictor(card="mobile-sam")
-    assert evaluate(job, {str(name): predictor for name in names}) == 0
+    assert not evaluate(job, {str(name): predictor for name in names}).failed
     return read_rows(out / "rows.csv")
 
 
@@ -398,7 +398,7 @@ def test_a_case_that_fails(volumes: Path, tmp_path: Path) -> None:
         pictures=False,
         keep_going=True,
     )
-    assert evaluate(job, {"lite-medsam": BrightPredictor(card="mobile-sam")}) == 2
+    assert evaluate(job, {"lite-medsam": BrightPredictor(card="mobile-sam")}).failed
     rows = read_rows(tmp_path / "out" / "rows.csv")
     assert {r.case for r in rows} == {"patient0", "patient2", "patient3"}
     facts = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -463,7 +463,7 @@ def scored(data: Path, masks: Path, out: Path, **options: Any) -> list[Row]:
     job = EvaluateJob(
         input=data, output=out, predictions=masks, quiet=True, pictures=False, **options
     )
-    assert evaluate(job) == 0
+    assert not evaluate(job).failed
     return read_rows(out / "rows.csv")
 
 
@@ -558,7 +558,7 @@ def test_workers_give_the_same_rows(
             threads=2,
             device="cpu",
         )
-        assert evaluate(job) == 0
+        assert not evaluate(job).failed
         rows = read_rows(tmp_path / str(workers) / "rows.csv")
         found.append([(r.case, r.target, round(r.dsc, 3)) for r in rows])
     assert found[0] == found[1]

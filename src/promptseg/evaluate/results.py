@@ -16,11 +16,14 @@ from promptseg.evaluate.rows import COLUMNS, Row, write_rows
 from promptseg.evaluate.units import Part
 from promptseg.formats.files import atomic_path, check_output
 
-__all__ = ["Results"]
+__all__ = ["PARTS", "Results"]
+
+PARTS = "parts"
+"""Folder of the results of single units."""
 
 _OURS = (
     *("run.json", "rows.csv", "rows.parquet", "summary.csv", "report.html"),
-    *("embeddings.npz", "parts", "failures", "tables", "plots"),
+    *("embeddings.npz", PARTS, "failures", "tables", "plots"),
 )
 _WORST = 5  # pictures kept of each task
 
@@ -77,7 +80,7 @@ class Results:
     @property
     def parts(self) -> Path:
         """Where the units put their results."""
-        return self.folder / "parts"
+        return self.folder / PARTS
 
     def _earlier(self) -> dict[str, Any] | None:
         """The request of the results that are there; None if it cannot be told."""

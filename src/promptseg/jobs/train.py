@@ -22,7 +22,7 @@ from promptseg.train.kept import KeptEmbeddings, keep_embeddings
 from promptseg.train.logs import open_logs, require_packages
 from promptseg.train.loop import Loop, TrainingError
 from promptseg.train.options import TrainOptions
-from promptseg.train.outcome import SEMANTIC, finish
+from promptseg.train.outcome import SEMANTIC, Trained, finish
 from promptseg.train.parts import encoder_learns
 from promptseg.train.processes import Processes, joined
 from promptseg.train.samples import TrainingImages
@@ -53,14 +53,14 @@ _OURS = (
 )
 
 
-def train(options: TrainOptions) -> int:
+def train(options: TrainOptions) -> Trained:
     """Fine-tune a model.
 
     Args:
         options: what, on what, and how.
 
     Returns:
-        0 when it is done, 130 if it was interrupted and can go on.
+        What it came to, or that it was interrupted and can go on.
 
     Raises:
         PromptsegError: bad options, data or weights, or a training that cannot go on; the state before
@@ -88,12 +88,13 @@ def train(options: TrainOptions) -> int:
                     "stopped after update %d; give the same command again%s to go on",
                     *(progress.updates, again),
                 )
-            return 130
+            return Trained(options.output, interrupted=True)
         tuned = _tuned(start, parts, options, processes)
+        trained = Trained(options.output)
         if processes.leads:
-            finish(start, learner, parts, options, progress, (baseline, tuned))
+            trained = finish(start, learner, parts, options, progress, (baseline, tuned))
         processes.wait()
-    return 0
+    return trained
 
 
 def _begin(

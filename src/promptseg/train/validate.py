@@ -23,8 +23,9 @@ from promptseg.datasets.collection import Collection, Sample, Target, masks_of
 from promptseg.errors import InputError
 from promptseg.formats.archive import open_archive
 from promptseg.formats.files import atomic_path
-from promptseg.inference.predictor import Embedding, Predictor
+from promptseg.inference.predictor import Predictor
 from promptseg.metrics.overlap import count
+from promptseg.models.protocol import Embedding, SlicePrompt
 from promptseg.simulate import first_prompt, generator, interactive_rounds
 
 if TYPE_CHECKING:
@@ -193,8 +194,8 @@ def validate(
         if kept is None:
             (embedding,) = asked.encode([picture], sample.pixel)
         else:
-            frame = predictor.card.preprocessing.frame(*sample.shape, sample.pixel)
-            embedding = Embedding(kept(sample)[None].to(predictor.device), frame)
+            tensors = {"features": kept(sample)[None]}
+            embedding = predictor.unpack(tensors, sample.shape, sample.pixel)
         found.embeddings[sample.key] = _pooled(embedding)
         targets = _largest(sample, max_objects)
         for target, truth in zip(targets, masks_of(targets, labels), strict=True):
@@ -266,7 +267,8 @@ def _shifted(
     for dx, dy in _DIRECTIONS:
         moved = np.array(target.box) + np.tile([dx * width, dy * height], 2)
         # one by one, as the exact box is: a batch would round differently
-        answer = predictor.decode(embedding, boxes=[np.clip(moved, 0, ends)])
+        prompt = SlicePrompt(tuple(np.clip(moved, 0, ends).tolist()))
+        answer = predictor.decode(embedding, [prompt])
         yield SHIFTED, 0, count(truth, answer.masks[0]).dsc, float(answer.iou[0])
 
 
@@ -279,10 +281,10 @@ def _name(target: Target) -> str:
 
 
 def _pooled(embedding: Embedding) -> Features:
-    """(1, C, h, w) features averaged to (C, 8, 8)."""
+    """An embedding's view averaged to (C, 8, 8)."""
     from torch.nn import functional as F
 
-    small = F.adaptive_avg_pool2d(embedding.features.float(), _POOLED)[0].cpu().numpy()
+    small = F.adaptive_avg_pool2d(embedding.view()[None], _POOLED)[0].cpu().numpy()
     largest = np.finfo(np.float16).max
     pooled: Features = small.clip(-largest, largest).astype(np.float16)
     return pooled

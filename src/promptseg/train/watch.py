@@ -194,4 +194,4 @@ def load_predictor(
 ) -> Predictor:
     """The model that is trained, with the weights of a file."""
     network = build_network(start.card, read_checkpoint(file), file)
-    return Predictor(start.card, network, processes.device, file, engine)
+    return Predictor.of_network(start.card, network, processes.device, file, engine)

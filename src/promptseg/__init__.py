@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptseg import _moved
 from promptseg._version import __version__
+from promptseg.telemetry import refuse_telemetry
 
 if TYPE_CHECKING:
     from promptseg.errors import PromptsegError
@@ -67,6 +68,7 @@ _HOME = {
 
 _CALLED = {"Segmentation": "Result"}  # in their homes
 
+refuse_telemetry()
 _moved.install()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from promptseg.formats.saving import save
+from promptseg.formats.saving import Also, save
 from promptseg.image import Segmentation
 
 __all__ = ["Result"]
@@ -13,13 +13,21 @@ __all__ = ["Result"]
 class Result(Segmentation):
     """A segmentation with `save`, which stands above the formats; `promptseg.Segmentation`."""
 
-    def save(self, path: str | Path, *, overwrite: bool = False, overlap: str = "keep") -> Path:
+    def save(
+        self,
+        path: str | Path,
+        *,
+        overwrite: bool = False,
+        overlap: str = "keep",
+        also: Also | None = None,
+    ) -> Path:
         """Write the masks, and what made them beside; see `promptseg.formats.saving.save`.
 
         Args:
             path: output file, whose suffix names the format; its folder is made if need be.
-            overwrite: replace what exists.
+            overwrite: replace what exists; the image's own files never are.
             overlap: "keep" (overlapping objects get one layer each) or "later-wins".
+            also: further files and what writes each; all appear, or none.
 
         Returns:
             The path written.
@@ -27,4 +35,4 @@ class Result(Segmentation):
         Raises:
             OutputError: the file exists, cannot be written, or its format cannot hold the result.
         """
-        return save(self, path, overwrite=overwrite, overlap=overlap)
+        return save(self, path, overwrite=overwrite, overlap=overlap, also=also)

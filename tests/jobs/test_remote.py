@@ -62,13 +62,13 @@ def test_from_the_server_into_a_file(server: Orthanc, tmp_path: Path) -> None:
     assert segment("-i", where, "-o", "mask.nii.gz", BOX) == 0
     mask = np.asarray(nib.load("mask.nii.gz").dataobj).T
     assert (mask[2] == ball((5, 32, 32), (2, 16, 16), 5)[2]).all()
-    said = Path("mask.json").read_text()
+    said = Path("mask.nii.gz.json").read_text()
     facts = json.loads(said)
     assert facts["input"]["path"] == where
     assert facts["command"]["input"] == where
     assert "hunter2" not in said
     assert "radiology" not in said
-    assert segment("--config", "mask.json", "-o", tmp_path / "again.nii.gz") == 0
+    assert segment("--config", "mask.nii.gz.json", "-o", tmp_path / "again.nii.gz") == 0
     np.testing.assert_array_equal(np.asarray(nib.load("again.nii.gz").dataobj).T, mask)
 
 

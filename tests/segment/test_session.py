@@ -108,15 +108,14 @@ def test_earlier_clicks_of_a_slice_are_shown_to_the_model_again(
     predictor = session.segmenter.predictor
     decode = predictor.decode
 
-    def spy(embedding, boxes=None, points=None, mask_logits=None):  # type: ignore[no-untyped-def]
-        seen.append(points)
-        return decode(embedding, boxes, points, mask_logits)
+    def spy(embedding, prompts):  # type: ignore[no-untyped-def]
+        seen.extend((p.xy, p.labels) for p in prompts if p.xy)
+        return decode(embedding, prompts)
 
     monkeypatch.setattr(predictor, "decode", spy)
     session.add_point((12, 20), slice=10)
     session.add_point((36, 20), slice=10, positive=False)
-    clicks = [p for p in seen if p is not None]
-    assert clicks[-1] == ([((12.0, 20.0), (36.0, 20.0))], [(1, 0)])
+    assert seen[-1] == (((12.0, 20.0), (36.0, 20.0)), (1, 0))
 
 
 def test_a_saved_session_goes_on_where_it_stood(
@@ -174,7 +173,7 @@ def test_the_result_says_what_made_it(session: Session, tmp_path: Path) -> None:
     assert found.provenance.prompts["objects"][0]["boxes"][0]["slice"] == 10
     assert found.provenance.session == ("new a", "box on a")
     found.save(tmp_path / "mask.nii.gz")
-    assert (tmp_path / "mask.json").exists()
+    assert (tmp_path / "mask.nii.gz.json").exists()
 
 
 LINES_A = (((7, 20), (17, 20)), ((12, 15), (12, 25)))

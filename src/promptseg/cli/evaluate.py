@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from promptseg.cli.options import parse
 from promptseg.evaluate.options import EvaluateJob
 
@@ -13,4 +15,12 @@ def run(argv: list[str]) -> int:
     job = parse(EvaluateJob, "evaluate", argv)
     from promptseg.jobs.evaluate import evaluate
 
-    return evaluate(job)
+    evaluated = evaluate(job)
+    if not job.quiet:
+        if evaluated.skipped:
+            units = evaluated.skipped + evaluated.done + len(evaluated.failed)
+            print(f"{evaluated.skipped} of {units} done already", file=sys.stderr)
+        for line in evaluated.summary():
+            print(line)
+        print(f"report: {evaluated.report}")
+    return 2 if evaluated.failed else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,17 @@ def run(argv: list[str]) -> int:
     from promptseg.jobs.segment import segment_file
 
     if is_batch(job.input, job.output):
-        return segment_folder(job)
+        segmented = segment_folder(job)
+        for name, error in segmented.failures:
+            print(f"error: {name}: {error}", file=sys.stderr)
+        if job.json:
+            print(json.dumps(segmented.provenance, indent=2))
+        if not job.quiet:
+            done, failed = len(segmented.provenance), len(segmented.failures)
+            stream = sys.stderr if job.json else sys.stdout
+            print(f"{segmented.images} images, {segmented.skipped} done already", file=stream)
+            print(f"{done} segmented, {failed} failed", file=stream)
+        return 2 if segmented.failures else 0
     outputs = segment_file(job)
     if job.json:
         print(json.dumps(outputs.provenance.to_json(), indent=2))

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from promptseg.errors import GeometryError, InputError, PromptsegError
 from promptseg.formats import format_by_suffix, read_labels
-from promptseg.formats.files import beside
+from promptseg.formats.archive import open_archive
+from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.layers import read_layers
+from promptseg.formats.npz import MOST_NAMES
 from promptseg.image import Image, Segment, Segmentation, Source
 from promptseg.provenance import ObjectFacts, Provenance
 
@@ -23,6 +25,7 @@ __all__ = ["grid_text", "read_masks"]
 
 _SEG = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
+_HIGHEST_LABEL = 65_535
 _SAME_PLACE = 1e-2  # mm
 _ESCAPED = re.compile(r"\\(.)")
 _SLICER_FIELD = re.compile(r"^Segment(\d+)_(Name|LabelValue|Layer|Color):=(.*)$")
@@ -222,22 +225,36 @@ def _colour(text: str | None) -> tuple[int, int, int] | None:
 def _npz_names(path: Path) -> list[str]:
     if path.suffix.lower() != ".npz":
         return []
-    with np.load(path, allow_pickle=False) as archive:
-        return [str(name) for name in archive.get("names", ())]
+    with open_archive(path) as archive:
+        names = archive.take("names", MOST_NAMES) if "names" in archive else ()
+    return [str(name) for name in np.ravel(names)]
 
 
 def _provenance(path: Path, source: Source) -> Provenance:
     """What stands beside a mask of ours; nothing where it is another's, or where it is damaged."""
-    try:
-        content = json.loads(beside(path, ".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return Provenance()
-    if not isinstance(content, dict) or content.get("output") != path.name:
-        return Provenance()
+    content = read_provenance_beside(path)
     if not isinstance(content.get("objects"), list):
         return Provenance()
     try:
+        _check_sound(content)
         return Provenance.from_json(content)
     except InputError as error:
         source.notes.append(f"the provenance beside {path.name} is not used: {error}")
         return Provenance()
+
+
+def _check_sound(content: dict[str, Any]) -> None:
+    """Refuse a provenance that could not be written again, or whose objects are none of ours."""
+    try:
+        json.dumps(content, allow_nan=False)
+    except (ValueError, RecursionError):
+        raise InputError("finite numbers in a provenance", "others") from None
+    if not all(isinstance(o, dict) and _is_told(o) for o in content["objects"]):
+        raise InputError("objects with labels and names", "others")
+
+
+def _is_told(entry: dict[str, Any]) -> bool:
+    label, prompted = entry.get("label", 0), entry.get("prompted_slices", [])
+    numbers = [label, *prompted] if isinstance(prompted, list) else [None]
+    whole = all(isinstance(n, int) and not isinstance(n, bool) for n in numbers)
+    return whole and 0 <= label <= _HIGHEST_LABEL and isinstance(entry.get("name", ""), str)

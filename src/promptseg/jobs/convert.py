@@ -11,9 +11,10 @@ import tyro
 
 from promptseg._version import __version__
 from promptseg.errors import InputError, OutputError
-from promptseg.formats.files import beside, check_output
+from promptseg.formats.files import provenance_path
 from promptseg.formats.location import address_in
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.image import Segment, Segmentation
 from promptseg.notes import Note
 from promptseg.provenance import Conversion, ObjectFacts, Provenance, now
@@ -79,10 +80,8 @@ def convert(job: ConvertJob) -> Segmentation:
         raise OutputError(
             "a file", address, "write a .dcm file and store it with your server's tools"
         )
-    for path in (job.output, beside(job.output, ".json")):
-        check_output(path, job.overwrite)
-        if path.exists() and job.input.exists() and path.samefile(job.input):
-            raise OutputError("an output that is not the input too", str(path), "name another one")
+    outputs = (job.output, provenance_path(job.output))
+    check_outputs(outputs, job.overwrite, Reads([job.reference], masks=[job.input]))
     if job.reference is None and job.chosen():
         raise InputError(
             f"a --reference for --{job.chosen()[0]}", "none", "name the image, or leave it out"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,16 @@ from promptseg.errors import InputError, ModelError, PromptsegError
 from promptseg.image import Image, Segmentation
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.existing import read_segmentation
+from promptseg.parsing import parse_json
 from promptseg.provenance import InputFacts, ModelFacts, Provenance
 
-__all__ = ["check_same_weights", "compare", "parse_provenance", "read_provenance"]
+__all__ = [
+    "check_same_weights",
+    "compare",
+    "earlier_mask",
+    "parse_provenance",
+    "read_provenance",
+]
 
 log = logging.getLogger("promptseg")
 
@@ -27,10 +33,10 @@ def read_provenance(path: Path) -> Provenance:
         InputError: not readable, not a provenance of promptseg, or that of a session.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError("a provenance file", f"{path} ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError("a provenance file in JSON", f"{path} ({str(error)[:100]})") from None
     found = parse_provenance(content, path)
     if found.software is None or found.options is None or None in _hashes(found):
@@ -66,6 +72,16 @@ def _hashes(found: Provenance) -> tuple[str | None, str | None, str | None]:
     return found.masks_sha256, model.weights_sha256, image.voxels_sha256
 
 
+def earlier_mask(path: Path) -> Path | None:
+    """The mask of the run whose provenance this is: the file of its name beside it; None if unsaid.
+
+    Raises:
+        InputError: as `read_provenance`.
+    """
+    output = read_provenance(path).output
+    return path.with_name(Path(output).name) if output else None
+
+
 def check_same_weights(earlier: Provenance, predictor: Predictor, image: Image) -> None:
     """Refuse to replay with other weights or on another image.
 
@@ -97,7 +113,7 @@ def compare(earlier: Provenance, path: Path, result: Segmentation) -> str:
     now, then = _circumstances(result.provenance), _circumstances(earlier)
     changed = [f"{k} {then.get(k)} -> {v}" for k, v in now.items() if then.get(k) != v]
     said = f"other masks than the earlier run ({', '.join(changed) or 'same versions'})"
-    lowest = _lowest_dsc(earlier, path, result)
+    lowest = _lowest_dsc(path, result)
     if lowest is not None:
         said += f", DSC at least {lowest:.4f}"
         if lowest < _ALIKE:
@@ -112,12 +128,13 @@ def _circumstances(run: Provenance) -> dict[str, Any]:
     return {**(run.software or {}), "engine": model.engine, "threads": model.threads}
 
 
-def _lowest_dsc(earlier: Provenance, path: Path, result: Segmentation) -> float | None:
+def _lowest_dsc(path: Path, result: Segmentation) -> float | None:
     """Lowest DSC of the objects against the earlier mask, if that file is still there."""
-    if result.image is None or earlier.output is None:
+    mask = earlier_mask(path)
+    if result.image is None or mask is None:
         return None
     try:
-        before = read_segmentation(path.with_name(Path(earlier.output).name), result.image)
+        before = read_segmentation(mask, result.image)
         scores = []
         for segment in result.segments:
             a, b = before[segment.name], result[segment.name]

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promptseg.errors import OutputError, PromptError
+from promptseg.errors import PromptError
 from promptseg.formats import format_for_output, read
+from promptseg.formats import outputs as writing
 from promptseg.formats.deidentify import deidentified, discreet
-from promptseg.formats.files import atomic_path, beside, check_output
+from promptseg.formats.files import overlay_path, provenance_path
 from promptseg.formats.location import address_in, written
+from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
@@ -24,7 +25,7 @@ from promptseg.jobs.existing import (
     read_segmentation,
 )
 from promptseg.jobs.remote import check_remote, file_for, is_remote, send
-from promptseg.jobs.replay import check_same_weights, compare, read_provenance
+from promptseg.jobs.replay import check_same_weights, compare, earlier_mask, read_provenance
 from promptseg.models.cards import model_file
 from promptseg.progress import step_progress
 from promptseg.prompts import (
@@ -41,11 +42,19 @@ from promptseg.segment.options import SegmentJob
 from promptseg.segment.overlay import overlay_picture
 from promptseg.segment.segmenter import Segmenter, load
 
-__all__ = ["Outputs", "check_outputs", "load_for", "prompts_of", "run_job", "segment_file"]
+__all__ = [
+    "Outputs",
+    "check_outputs",
+    "load_for",
+    "prompts_of",
+    "reads_of",
+    "run_job",
+    "segment_file",
+]
 
 log = logging.getLogger("promptseg")
 
-_READ = ("input", "prompts", "mask", "markers", "correct", "config", "replay")
+_READ = ("prompts", "config", "replay")
 _IN_PROMPTS = ("box", "box3d", "point", "prompts", "mask", "markers")
 _NOT_REPLAYED = (
     *("overwrite", "config", "replay", "json", "quiet"),
@@ -233,50 +242,60 @@ def _run(
     )
     if job.deidentify:
         result = deidentified(result)
-    if before_writing:
-        before_writing()
     if is_remote(job.output):
+        if before_writing:
+            before_writing()
         stored = send(result, job.output, job.overlap)
         result.provenance = dataclasses.replace(
             result.provenance, output=stored.address, instance=stored.instance
         )
         return Outputs(Path(stored.address), None, None, result)
-    overlay = beside(job.output, ".overlay.png") if job.overlay else None
-    with ExitStack() as files:
-        if overlay:
-            made = result.provenance
-            assert made.options, "every run has options"
-            assert made.intensity, "and a rule for intensities"
-            axis = made.options["axis"]
-            shown = place(prompts or image.source.prompts, image.geometry, axis)
-            intensity = Intensity(**made.intensity.to_json())
-            temporary = files.enter_context(atomic_path(overlay))
-            overlay_picture(result, image, intensity, shown, axis).save(temporary)
-        result.save(job.output, overwrite=job.overwrite, overlap=job.overlap)
-    return Outputs(job.output, overlay, beside(job.output, ".json"), result)
+    check_outputs(job)  # again: the model has taken its time
+    if before_writing:
+        before_writing()
+    overlay = overlay_path(job.output) if job.overlay else None
+    also: dict[Path, Callable[[Path], object]] = {}
+    if overlay:
+        made = result.provenance
+        assert made.options, "every run has options"
+        assert made.intensity, "and a rule for intensities"
+        axis = made.options["axis"]
+        shown = place(prompts or image.source.prompts, image.geometry, axis)
+        intensity = Intensity(**made.intensity.to_json())
+        also[overlay] = overlay_picture(result, image, intensity, shown, axis).save
+    result.save(job.output, overwrite=job.overwrite, overlap=job.overlap, also=also)
+    return Outputs(job.output, overlay, provenance_path(job.output), result)
 
 
-def check_outputs(job: SegmentJob) -> None:
-    """Refuse before any work what could not be written after it, or would replace an input."""
+def check_outputs(job: SegmentJob, reads: Reads | None = None) -> None:
+    """Refuse before any work what could not be written after it, or would replace an input.
+
+    Args:
+        job: what is to be done.
+        reads: what it reads, where that is known already: of a folder of images, all of them.
+    """
     if is_remote(job.output):
         check_remote(job.output)
         return
-    check_output(job.output, job.overwrite)
-    weights = model_file(job.model)[1]
-    outputs = [job.output, beside(job.output, ".json")]
+    outputs = [job.output, provenance_path(job.output)]
     if job.overlay:
-        outputs.append(beside(job.output, ".overlay.png"))
-    for path in outputs:
-        _protect(path, [weights, *(getattr(job, name) for name in _READ)])
-        check_output(path, job.overwrite)
+        outputs.append(overlay_path(job.output))
+    writing.check_outputs(outputs, job.overwrite, reads or reads_of(job, [job.input]))
 
 
-def _protect(output: Path, inputs: Iterable[Path | None]) -> None:
-    for path in inputs:
-        if path is not None and path.exists() and output.exists() and output.samefile(path):
-            raise OutputError(
-                "outputs that are not inputs too", f"{output}, which is read", "choose another name"
-            )
+def reads_of(job: SegmentJob, images: Iterable[Path]) -> Reads:
+    """Every file that a job reads.
+
+    Args:
+        job: what is to be done.
+        images: its image, or all of them.
+    """
+    weights = model_file(job.model)[1]
+    earlier = earlier_mask(job.replay) if job.replay else None
+    return Reads(
+        [*images, weights, *(getattr(job, name) for name in _READ)],
+        masks=[job.correct, job.mask, job.markers, earlier],
+    )
 
 
 def _replay(job: SegmentJob) -> dict[str, Any]:

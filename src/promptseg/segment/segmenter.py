@@ -19,18 +19,18 @@ from promptseg.inference.stack import SliceStack
 from promptseg.intensity import Intensity, choose_intensity
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import choose
+from promptseg.models.protocol import Correction, SliceMasks, Tracker
 from promptseg.notes import Note
 from promptseg.prompts import ObjectPrompts, Prompt, group_by_object
 from promptseg.provenance import Corrected
 from promptseg.result import Result
 from promptseg.segment.assemble import segment_of, slices_of
 from promptseg.segment.choices import propagation_rule, resolved
-from promptseg.segment.correct import correct
-from promptseg.segment.follow import follow, seeds_of
+from promptseg.segment.follow import seeds_of
 from promptseg.segment.options import SegmentOptions, SliceOptions, parse_slices
 from promptseg.segment.projection import kinds_of
 from promptseg.segment.provenance import describe
-from promptseg.segment.volume import PropagationRule, SliceMasks
+from promptseg.segment.slice_to_slice import SliceToSlice, gathered
 
 __all__ = ["Segmenter", "load"]
 
@@ -133,10 +133,13 @@ class Segmenter:
         given = tuple(prompts) or image.source.prompts
         run = self._prepare(image, given, options, progress)
         seeds = [seeds_of(entry, run.options.axis, run.limits) for entry in run.objects]
+        conditions = [replace(s, object=n) for n, each in enumerate(seeds) for s in each]
+        tracked = run.tracker.track(run.stack, conditions, run.turn_to)
+        masks = gathered(tracked, len(seeds))
         segments = []
-        for label, (entry, starts) in enumerate(zip(run.objects, seeds, strict=True), start=1):
-            run.at_work = entry.name
-            found = follow(run.stack, starts, run.rule)
+        for label, (entry, starts, found) in enumerate(
+            zip(run.objects, seeds, masks, strict=True), start=1
+        ):
             prompted = {s.slice for s in starts if not s.interpolated}
             clicked = {s.slice for s in starts if s.box is None and s.mask is None}
             segments.append(self._assembled(entry.name, label, found, run, prompted, clicked))
@@ -211,10 +214,16 @@ class Segmenter:
             if entry is None:
                 segments.append(old)
                 continue
-            run.at_work = old.name
-            before = slices_of(old, image, run.options.axis)
-            agreement = run.options.agreement
-            found = correct(run.stack, entry, before, old, run.rule, agreement, run.limits)
+            run.turn_to(run.objects.index(entry))
+            correction = Correction(
+                entry,
+                slices_of(old, image, run.options.axis),
+                old.prompted,
+                old.clicked,
+                run.limits,
+                run.options.agreement,
+            )
+            found = run.tracker.correct(run.stack, correction)
             prompted = {*old.prompted, *entry.slices}
             clicked = {*old.clicked} - (entry.slices - entry.clicked)
             segments.append(self._assembled(old.name, old.label, found, run, prompted, clicked))
@@ -253,7 +262,7 @@ class Segmenter:
             objects=objects,
             options=options,
             limits=limits,
-            rule=propagation_rule(options) if spreads else None,
+            tracker=SliceToSlice(propagation_rule(options) if spreads else None),
             intensity=intensity,
             notes=notes,
             stack=stack,
@@ -341,7 +350,7 @@ class _Run:
     objects: list[ObjectPrompts]
     options: SegmentOptions
     limits: tuple[int, int]
-    rule: PropagationRule | None
+    tracker: Tracker
     intensity: Intensity
     notes: list[Note]
     stack: SliceStack
@@ -350,6 +359,10 @@ class _Run:
     prepare_s: float
     at_work: str = ""
     started: float = field(default_factory=time.perf_counter)
+
+    def turn_to(self, number: int) -> None:
+        """Say which object is at work."""
+        self.at_work = self.objects[number].name
 
 
 def _named(prompt: Prompt, segmentation: Segmentation) -> Prompt:

@@ -57,7 +57,7 @@ def write_report(
         InputError: two validations that do not pair.
         OutputError: the folder cannot be written.
     """
-    verdict = compare(baseline, tuned, asks)
+    verdict = compare(baseline, tuned, asks, str(facts.get("reported_on") or "the report"))
     picture = _draw(folder / _PICTURE, verdict, read_history(history))
     content = {
         "notice": DISCLAIMER,

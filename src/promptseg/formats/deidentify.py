@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,7 +80,9 @@ class _Discretion(logging.Filter):
     def __init__(self, paths: list[Path]) -> None:
         super().__init__()
         names = {name for path in paths for name in (written(path), str(path), path.name)}
-        self.secrets = sorted((name for name in names if len(name) > 1), key=len, reverse=True)
+        ordered = sorted((name for name in names if name), key=len, reverse=True)
+        whole = "|".join(map(re.escape, ordered))
+        self.secrets = re.compile(rf"(?<!\w)(?:{whole})(?!\w)") if whole else None
         self.unsaid = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -89,8 +92,8 @@ class _Discretion(logging.Filter):
             self.unsaid += 1
             return False
         said = record.getMessage()
-        for secret in self.secrets:
-            said = said.replace(secret, "the image")
+        if self.secrets:  # whole names alone: `ct` is no secret within another word
+            said = self.secrets.sub("the image", said)
         record.msg, record.args = said, ()
         return True
 

@@ -25,10 +25,11 @@ from promptseg.segment.choices import resolved
 from promptseg.segment.measure import measure
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.provenance import describe
-from promptseg.segment.session import Session, Step
+from promptseg.segment.step import Step
 
 if TYPE_CHECKING:
     from promptseg.intensity import Intensity
+    from promptseg.segment.session import Session
 
 __all__ = ["load_into", "provenance_of", "save"]
 

@@ -80,16 +80,10 @@ class _Discretion(logging.Filter):
     def __init__(self, paths: list[Path]) -> None:
         super().__init__()
         names = {name for path in paths for name in (written(path), str(path), path.name)}
-<<<<<<< HEAD
-        ordered = sorted((name for name in names if name), key=len, reverse=True)
-        whole = "|".join(map(re.escape, ordered))
-        self.secrets = re.compile(rf"(?<!\w)(?:{whole})(?!\w)") if whole else None
-=======
         longest_first = sorted(names - {"", ".", "/"}, key=len, reverse=True)
         self.secret = re.compile(
             "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in longest_first) or r"(?!)"
         )
->>>>>>> provenance
         self.unsaid = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -98,14 +92,7 @@ class _Discretion(logging.Filter):
         if any(isinstance(value, Note) and not value.is_public for value in given):
             self.unsaid += 1
             return False
-<<<<<<< HEAD
-        said = record.getMessage()
-        if self.secrets:  # whole names alone: `ct` is no secret within another word
-            said = self.secrets.sub("the image", said)
-        record.msg, record.args = said, ()
-=======
         record.msg, record.args = self.secret.sub("the image", record.getMessage()), ()
->>>>>>> provenance
         return True
 
 

@@ -460,3 +460,36 @@ def test_a_strategy_whose_objective_does_not_reach_what_it_trains_is_refused(opt
     others = ("mask_decoder.mask", "mask_decoder.output", "mask_decoder.iou_token")
     with pytest.raises(TrainingError, match="no gradient"):
         train(options(preset="medsam", trains="all", freeze=(*frozen, *others)))
+
+
+def test_what_others_put_into_the_folder_of_a_training_stays(options, start, tmp_path):
+    assert train(options(updates=1)) == 0
+    folder = options().output
+    mine = folder / "tensorboard" / "events.out.tfevents.1.mine"
+    mine.write_text("mine")
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"tensorboard/events\.out\.tfevents\.1\.mine"):
+        train(options(updates=1, overwrite=True))
+    assert (folder / "last.pt").exists()
+    mine.rename(tmp_path / "mine")
+    assert train(options(updates=1, overwrite=True)) == 0
+    assert len(list((folder / "tensorboard").iterdir())) == 1
+    assert (folder / "notes.txt").read_text() == "mine"
+    (folder / "card.md").unlink()
+    (folder / "card.md").symlink_to(tmp_path / "mine")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match=r"card\.md"):
+            train(options(updates=1, overwrite=overwrite))
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_training_of_an_earlier_version_goes_on_and_its_own_weights_stay(options, start):
+    assert train(options(updates=1)) == 0
+    folder = options().output
+    (folder / ".promptseg-files").unlink()
+    assert train(options(updates=2)) == 0
+    assert len(rows(folder / "train.csv")) == 2
+    again = options(updates=1, model=f"tiny={folder / 'best.safetensors'}", overwrite=True)
+    with pytest.raises(OutputError, match="which is read"):
+        train(again)
+    assert (folder / "best.safetensors").exists()

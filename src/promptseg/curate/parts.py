@@ -20,6 +20,7 @@ from promptseg.datasets import CaseFiles, Dataset
 from promptseg.datasets.collection import SCHEMA, Labels, Sample, Shard, Target
 from promptseg.datasets.manifest import ManifestRow
 from promptseg.formats.files import atomic_path
+from promptseg.formats.own_folder import claim
 
 __all__ = ["FACTS", "SHARDS", "Part", "Result", "parts_of_dataset"]
 
@@ -110,6 +111,7 @@ class Part:
             OutputError: the shard cannot be written.
         """
         request = self.request()
+        claim(self.shard, self.facts)
         self.facts.unlink(missing_ok=True)
         samples: list[Sample] = []
         cases: list[ManifestRow] = []

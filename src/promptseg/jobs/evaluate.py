@@ -18,10 +18,12 @@ from promptseg.evaluate.options import EvaluateJob, EvaluateOptions
 from promptseg.evaluate.plan import Contestant, Plan
 from promptseg.evaluate.predictions import open_predictions
 from promptseg.evaluate.protocols import prompts_for
-from promptseg.evaluate.results import Results
+from promptseg.evaluate.results import FILES, Results
 from promptseg.evaluate.rows import Row
 from promptseg.evaluate.units import Bench, model_label
+from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.inference.predictor import Predictor
+from promptseg.models.cards import model_file
 from promptseg.runtime import set_threads
 
 __all__ = ["evaluate"]
@@ -53,6 +55,7 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> in
     loaded = {} if job.predictions else _models(job, models or {})
     plan = _plan(job, datasets, loaded)
     shared = {k: v for k, v in job.to_json().items() if k not in _NOT_SHARED}
+    _protect(job)
     results = Results(job.output, shared, job.overwrite)
     facts = _facts(job, plan, started, _leaks(job, datasets))
     results.write_run(facts)  # what a run that is killed goes on from
@@ -69,6 +72,14 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> in
         results.write_run({**facts, "finished": _now()})
     _report(job, results)
     return 2 if facts["failed"] else 0
+
+
+def _protect(job: EvaluateJob) -> None:
+    """Refuse to write over what is read; other files of the data are not ours and stay anyway."""
+    names = [*job.model, *([job.start_model] if job.start_model else [])]
+    weights = [] if job.predictions else [model_file(name)[1] for name in names]
+    reads = Reads([job.leaks, job.config, *weights])
+    check_outputs((job.output / name for name in FILES), overwrite=True, reads=reads)
 
 
 def _datasets(job: EvaluateJob) -> list[Dataset]:
@@ -182,9 +193,8 @@ def _report(job: EvaluateJob, results: Results) -> None:
         baseline=job.baseline,
         published=job.published,
         images=job.pictures,
-        overwrite=True,
     )
-    path = write_report(results.folder, options)
+    path = write_report(results.folder, options, renewed=True)
     if not job.quiet:
         _print_summary(results)
         print(f"report: {path}")

@@ -387,7 +387,7 @@ def test_what_each_model_was_run_with_stays_on_record(volumes: Path, tmp_path: P
     bad = volumes / "patient2_image.nii.gz"
     content = bad.read_bytes()
     bad.write_bytes(content[:50])
-    assert evaluate(EvaluateJob(model=("mobile-sam",), **job), first) == 2
+    assert evaluate(EvaluateJob(model=("mobile-sam",), **job), first).failed
     bad.write_bytes(content)
     second = {"lite-medsam": BrightPredictor(card="lite-medsam")}
     with pytest.raises(
@@ -395,7 +395,7 @@ def test_what_each_model_was_run_with_stays_on_record(volumes: Path, tmp_path: P
     ):
         evaluate(EvaluateJob(model=("lite-medsam",), **job), second)
     bad.write_bytes(content[:50])
-    assert evaluate(EvaluateJob(model=("lite-medsam",), missing="empty", **job), second) == 2
+    assert evaluate(EvaluateJob(model=("lite-medsam",), missing="empty", **job), second).failed
     facts = json.loads((out / "run.json").read_text())
     runs = {m["name"]: m["run"] for m in facts["models"]}
     assert [run["options"]["missing"] for run in runs.values()] == ["refuse", "empty"]

@@ -63,7 +63,7 @@ def run(data: Path, out: Path, models: dict[str, BrightPredictor], **options: An
     job = EvaluateJob(
         **{"input": data, "output": out, "quiet": True, "model": tuple(models), **options}
     )
-    assert evaluate(job, dict(models)) == 0
+    assert not evaluate(job, dict(models)).failed
     return read_rows(out / "rows.csv")
 
 
@@ -133,7 +133,7 @@ def test_the_model_that_starts_a_volume_counts_too(data: Path, tmp_path: Path) -
     job = EvaluateJob(
         input=data, output=tmp_path / "out", quiet=True, model=("mobile-sam",), start_model="mine"
     )
-    assert evaluate(job, {**models, "mine": starter}) == 0
+    assert not evaluate(job, {**models, "mine": starter}).failed
     rows = read_rows(tmp_path / "out" / "rows.csv")
     assert [r.trained_on for r in rows] == ["", "", "same voxels", ""]
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from promptseg.cli.options import parse
 from promptseg.evaluate.options import EvaluateJob
 
 __all__ = ["run"]
 
 
+def _fields(content: dict[str, Any], _path: Path, _replay: bool) -> dict[str, Any]:
+    """The options of a configuration file under the names they have in Python."""
+    renamed = {"nnunet_split": "split"}
+    return {renamed.get(name, name): value for name, value in content.items()}
+
+
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
-    job = parse(EvaluateJob, "evaluate", argv)
+    job = parse(EvaluateJob, "evaluate", argv, _fields)
     from promptseg.jobs.evaluate import evaluate
 
     return evaluate(job)

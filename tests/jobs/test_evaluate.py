@@ -614,3 +614,19 @@ def test_workers_give_the_same_rows(
         found.append([(r.case, r.target, round(r.dsc, 3)) for r in rows])
     assert found[0] == found[1]
     assert len(found[0]) == 3
+
+
+def test_the_folders_of_nnunet_are_named_as_by_curate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[EvaluateJob] = []
+    monkeypatch.setattr("promptseg.jobs.evaluate.evaluate", lambda job: seen.append(job) or 0)
+    where = ["evaluate", "-i", str(tmp_path), "-o", str(tmp_path / "out")]
+    assert main([*where, "--nnunet-split", "train"]) == 0
+    assert main([*where, "--split", "train"]) == 0  # its earlier name
+    for name in ("nnunet_split", "split"):
+        (tmp_path / "c.yaml").write_text(f"{name}: train\n")
+        assert main([*where, "--config", str(tmp_path / "c.yaml")]) == 0
+    assert main(where) == 0
+    assert [job.split for job in seen] == ["train"] * 4 + ["test"]
+    assert main([*where, "--split", "80/10/10"]) == 2

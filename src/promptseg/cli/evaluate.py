@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,4 +23,12 @@ def run(argv: list[str]) -> int:
     job = parse(EvaluateJob, "evaluate", argv, _fields)
     from promptseg.jobs.evaluate import evaluate
 
-    return evaluate(job)
+    evaluated = evaluate(job)
+    if not job.quiet:
+        if evaluated.skipped:
+            units = evaluated.skipped + evaluated.done + len(evaluated.failed)
+            print(f"{evaluated.skipped} of {units} done already", file=sys.stderr)
+        for line in evaluated.summary():
+            print(line)
+        print(f"report: {evaluated.report}")
+    return 2 if evaluated.failed else 0

@@ -48,7 +48,7 @@ class InfoCommand(PreviewOptions, ReadOptions):
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     command = parse(InfoCommand, "info", argv)
-    check_preview(command.preview, command.overwrite, command)
+    check_preview(command.preview, command.overwrite, command, command.input)
     from promptseg.jobs.info import gather
 
     facts, shown = gather(command.input, command, command.window)
@@ -59,7 +59,7 @@ def run(argv: list[str]) -> int:
                 f"{len(facts.series) or 'no'} series of images in {facts.path}",
                 "choose one with --series UID" if facts.series else "leave --preview out",
             )
-        save_preview(*shown, command.preview, command)
+        save_preview(*shown, command.preview, command, command.overwrite)
     if command.json:
         print(json.dumps(dataclasses.asdict(facts), indent=2))
     else:

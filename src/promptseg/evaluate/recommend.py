@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 from promptseg.errors import InputError
 from promptseg.models.cards import CARDS
 from promptseg.models.evidence import ANY, Evidence, look_up
+from promptseg.parsing import parse_json
 
 __all__ = [
     "CrossCheck",
@@ -107,7 +107,7 @@ def read_results(folder: Path) -> Results:
         InputError: `rows.csv` or `run.json` is missing or of another form.
     """
     try:
-        run = json.loads((folder / "run.json").read_text("utf-8"))
+        run = parse_json((folder / "run.json").read_text("utf-8"))
         weights = {str(m["name"]): str(m["weights_sha256"]) for m in run["models"]}
         with (folder / "rows.csv").open(newline="", encoding="utf-8") as stream:
             rows = [
@@ -121,7 +121,7 @@ def read_results(folder: Path) -> Results:
         return Results(list(_scores(rows)), weights, str(run["created"])[:10])
     except OSError as error:
         reason = str(error.strerror)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         reason = f"{type(error).__name__}: {error}"
     raise InputError("the results of promptseg evaluate", f"{folder} ({reason})")
 

@@ -15,12 +15,16 @@ from promptseg.errors import OutputError
 from promptseg.evaluate.rows import COLUMNS, Row, write_rows
 from promptseg.evaluate.units import Part
 from promptseg.formats.files import atomic_path, check_output
+from promptseg.parsing import parse_json
 
-__all__ = ["Results"]
+__all__ = ["PARTS", "Results"]
+
+PARTS = "parts"
+"""Folder of the results of single units."""
 
 _OURS = (
     *("run.json", "rows.csv", "rows.parquet", "summary.csv", "report.html"),
-    *("embeddings.npz", "parts", "failures", "tables", "plots"),
+    *("embeddings.npz", PARTS, "failures", "tables", "plots"),
 )
 _WORST = 5  # pictures kept of each task
 
@@ -77,7 +81,7 @@ class Results:
     @property
     def parts(self) -> Path:
         """Where the units put their results."""
-        return self.folder / "parts"
+        return self.folder / PARTS
 
     def _earlier(self) -> dict[str, Any] | None:
         """The request of the results that are there; None if it cannot be told."""
@@ -113,7 +117,7 @@ class Results:
 
     def _run(self) -> dict[str, Any] | None:
         try:
-            run = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+            run = parse_json((self.folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         return run if isinstance(run, dict) else None

@@ -101,7 +101,7 @@ def read_rows(path: Path) -> list[Row]:
             return [Row(*map(_value, columns, line)) for line in reader]
     except OSError as error:
         raise InputError("rows of an evaluation", f"{path} ({error.strerror})") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, csv.Error) as error:
         raise InputError("rows of an evaluation", f"{path} ({error})") from error
 
 

@@ -76,7 +76,8 @@ def export_model(
     from promptseg.inference.predictor import Predictor
 
     predictor = Predictor.load(model, "cpu", quiet, "eager")
-    network, card = predictor.runner.network, predictor.card
+    network = predictor.require_rewrite("can be exported").network
+    card = predictor.card
     parts = exported_parts(network)
     with step_progress(f"exporting {card.name}", 4, quiet) as update, atomic_folder(folder) as new:
         update(0, "(reference)")

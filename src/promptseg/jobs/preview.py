@@ -23,7 +23,8 @@ from promptseg.display import (
 )
 from promptseg.display.axes import PLANE_AXES
 from promptseg.errors import InputError, OutputError
-from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.files import atomic_path
+from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.geometry import AXES, Axis
 from promptseg.image import Image
 from promptseg.intensity import Intensity
@@ -83,8 +84,8 @@ class PreviewOptions:
         ]
 
 
-def check_preview(path: Path | None, overwrite: bool, options: PreviewOptions) -> None:
-    """Refuse early what could not be written later.
+def check_preview(path: Path | None, overwrite: bool, options: PreviewOptions, image: Path) -> None:
+    """Refuse early what could not be written later, or is the image itself.
 
     Raises:
         InputError: options of a preview without one, or that contradict each other.
@@ -104,11 +105,15 @@ def check_preview(path: Path | None, overwrite: bool, options: PreviewOptions) -
         raise InputError(f"--sheet to be 1 to {_MOST_ON_SHEET} slices", str(options.sheet))
     if path.suffix.lower() != ".png":
         raise OutputError("a preview that ends in .png", str(path), "rename it")
-    check_output(path, overwrite)
+    check_outputs([path], overwrite, Reads([image]))
 
 
 def save_preview(
-    image: Image, intensity: Intensity, path: Path, options: PreviewOptions | None = None
+    image: Image,
+    intensity: Intensity,
+    path: Path,
+    options: PreviewOptions | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write the preview.
 
@@ -118,7 +123,7 @@ def save_preview(
         OutputError: it cannot be written.
     """
     picture = preview_picture(image, intensity, options)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, overwrite) as temporary:
         picture.save(temporary)
 
 

@@ -31,12 +31,12 @@ from promptseg.formats.files import atomic_path
 from promptseg.models.cards import FINETUNED, ModelCard, finetuned_card
 from promptseg.models.checkpoint import (
     CARD,
-    UNUSED,
     identify,
     read_checkpoint,
     require_architecture,
 )
-from promptseg.segment.provenance import DISCLAIMER
+from promptseg.models.families.sam.family import UNUSED
+from promptseg.provenance import DISCLAIMER
 from promptseg.train.card_page import card_page
 from promptseg.train.comparison import TOLERATED, needed_for
 from promptseg.train.verdict import Verdict

@@ -11,7 +11,7 @@ from typing import Any
 from promptseg._version import __version__
 from promptseg.errors import PromptsegError
 from promptseg.formats.files import atomic_path
-from promptseg.segment.provenance import DISCLAIMER
+from promptseg.provenance import DISCLAIMER
 from promptseg.train.curves import History, draw_curves, read_history
 from promptseg.train.pages import (
     comparison_table,

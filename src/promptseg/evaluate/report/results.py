@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 from promptseg.errors import InputError
 from promptseg.evaluate.report.quantities import NAMES
 from promptseg.formats.files import require_file
+from promptseg.parsing import parse_json
 
 __all__ = ["Results", "Row", "read_results"]
 
@@ -118,7 +118,7 @@ def read_results(folder: Path) -> Results:
 
 def _run(path: Path) -> dict[str, Any]:
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
+        run = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError("a readable run.json", f"{path} ({error})", "write it again") from error
     if not isinstance(run, dict):

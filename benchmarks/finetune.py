@@ -44,7 +44,7 @@ def train(work: Path, collection: Path, name: str, minutes: float | None) -> dic
     if not (run / "report.json").exists():
         where = ["-i", str(collection), "-o", str(run), "--embeddings", str(work / "embeddings")]
         limit = [] if minutes is None else [f"--minutes={minutes}"]
-        if promptseg(["train", f"small_{name}", *where, *limit]):
+        if promptseg(["train", name, *where, *limit]):
             raise SystemExit(f"{name} failed")
     report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
     return report

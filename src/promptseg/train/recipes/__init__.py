@@ -1,4 +1,4 @@
-"""Configurations that come along, by name: `promptseg train small_mobile-sam_medicosam`."""
+"""Configurations that come along, by name: `promptseg train mobile-sam_medicosam`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def recipes() -> dict[str, Path]:
 def recipe_file(text: str) -> Path:
     """The file that a user names: one of their own, or a recipe by its name.
 
-    A file that is there comes first; a path to a recipe's earlier place still finds the recipe.
+    A file that is there comes first; the path of a recipe's earlier places still finds the recipe.
 
     Raises:
         InputError: neither.
@@ -25,8 +25,9 @@ def recipe_file(text: str) -> Path:
     path, known = Path(text), recipes()
     if path.exists():
         return path
-    if path.name in known or (path.suffix == ".yaml" and path.stem in known):
-        return known.get(path.name) or known[path.stem]
+    name = (path.stem if path.suffix == ".yaml" else path.name).removeprefix("small_")
+    if name in known:
+        return known[name]
     raise InputError(
         f"a YAML file, or a recipe out of {', '.join(known)}", text, "see docs/train.md"
     )

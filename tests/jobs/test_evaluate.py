@@ -141,6 +141,24 @@ def test_slices_of_volumes_one_by_one(volumes: Path, tmp_path: Path) -> None:
     assert [r.slice for r in rows if r.target == "speck"] == [6]
 
 
+def test_slices_evenly_spread(volumes: Path, tmp_path: Path) -> None:
+    """Four of the slices 2 to 11, in the middles of four equal parts; all where there are fewer."""
+    rows = run(volumes, tmp_path / "out", max_slices=4, spread_slices=True, min_pixels=2)
+    ours = [r for r in rows if r.case == rows[0].case]
+    assert [r.slice for r in ours if r.target == "block"] == [3, 5, 8, 10]
+    assert [r.slice for r in ours if r.target == "speck"] == [6]
+
+
+def test_the_cases_of_one_part_of_a_table(volumes: Path, tmp_path: Path) -> None:
+    table = tmp_path / "split.csv"
+    lines = [f"ct__blocks,patient{k},{'test' if k % 2 else 'train'}" for k in range(4)]
+    table.write_text("\n".join(["dataset,case,part", *lines]) + "\n", encoding="utf-8")
+    rows = run(volumes, tmp_path / "out", max_slices=1, splits=table)
+    assert {r.case for r in rows} == {"patient1", "patient3"}
+    with pytest.raises(InputError, match="cases of the validation part"):
+        run(volumes, tmp_path / "other", splits=table, part="validation")
+
+
 def test_jittered_boxes_are_the_same_for_every_model(pictures: Path, tmp_path: Path) -> None:
     seen = []
     for name, card in (("a", "lite-medsam"), ("b", "mobile-sam")):

@@ -218,7 +218,7 @@ class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceO
     def to_json(self) -> dict[str, Any]:
         """The options as plain values, without anything a subclass adds."""
         values = asdict(self)
-        values["splits"] = self.splits and self.splits.name
+        values["splits"] = self.splits and Path(self.splits).name
         return {f.name: values[f.name] for f in fields(EvaluateOptions)}
 
 

@@ -59,4 +59,6 @@ def _from_config(content: dict[str, Any], path: Path, replay: bool) -> dict[str,
         # versions before engines wrote a sentence there
         engine = model.engine if model.engine in ENGINES else "eager"
         command |= {"device": model.device, "threads": model.threads, "engine": engine}
-    return {**command, "prompts": str(path)}
+    # the axis slices were taken along: earlier versions wrote z into the command whatever it was
+    axis = (earlier.options or {}).get("axis", command.get("axis"))
+    return {**command, "axis": axis, "prompts": str(path)}

@@ -58,7 +58,9 @@ def _from_config(content: dict[str, Any], path: Path, replay: bool) -> dict[str,
             command = {**command, "device": model["device"], "threads": model.get("threads")}
             engine = model.get("engine")  # versions before engines wrote a sentence there
             command["engine"] = engine if engine in ENGINES else "eager"
-        return {**command, "prompts": str(path)}
+        # the axis slices were taken along: earlier versions wrote z into the command whatever it was
+        axis = content["options"].get("axis", command.get("axis"))
+        return {**command, "axis": axis, "prompts": str(path)}
     except (KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError("the provenance of an earlier run", f"{path} ({reason})") from None

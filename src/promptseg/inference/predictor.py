@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ __all__ = ["Candidates", "Embedding", "Prediction", "Predictor"]
 class Predictor:
     """One model on one device, with what is to be known of how it runs. It is a `SliceModel` too.
 
+    Any number of threads may use it: the network answers one of them at a time.
+
     Args:
         model: what encodes and decodes.
         weights: the file the weights came from.
@@ -67,6 +70,7 @@ class Predictor:
         self.runner, self.verdict = runner, verdict
         self.engine = runner.engine.name if runner else "eager"
         self.dtype = runner.engine.dtype if runner else torch.float32
+        self._one_at_a_time = Lock()
 
     @classmethod
     def of_network(
@@ -197,7 +201,10 @@ class Predictor:
             pixel: width and height of their pixels, in any unit.
             parallel: whether other threads encode at the same time.
         """
-        return self.model.encode(slices, pixel, parallel)
+        if parallel:  # the engine's own affair
+            return self.model.encode(slices, pixel, parallel)
+        with self._one_at_a_time:
+            return self.model.encode(slices, pixel)
 
     def decode(
         self,
@@ -226,7 +233,8 @@ class Predictor:
         """
         if prompts is None:
             prompts = prompts_of_arrays(boxes, points, mask_logits)
-        return self.model.decode(embedding, prompts)
+        with self._one_at_a_time:
+            return self.model.decode(embedding, prompts)
 
     def layout(self, shape: tuple[int, int], pixel: tuple[float, float] = (1, 1)) -> dict[str, Any]:
         """See `SliceModel.layout`."""

@@ -6,7 +6,7 @@ import json
 import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,10 @@ from promptseg.geometry import AXES, Axis
 from promptseg.image import Segment, Segmentation
 from promptseg.prompts import ObjectPrompts, PlacedPrompt, group_by_object, place
 from promptseg.segment.choices import resolved
-from promptseg.segment.measure import measure
+from promptseg.segment.measure import Measurements
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.provenance import describe, object_facts
 from promptseg.segment.session import Session, Step
-
-if TYPE_CHECKING:
-    from promptseg.intensity import Intensity
 
 __all__ = ["load_into", "provenance_of", "save"]
 
@@ -58,7 +55,7 @@ def save(session: Session, path: Path, overwrite: bool) -> Path:
                 "current": step.current,
                 "objects": objects,
                 "prompts": {
-                    name: [_one_prompt(p, session.options.axis) for p in prompts]
+                    name: [_one_prompt(p, session.axis) for p in prompts]
                     for name, prompts in step.prompts.items()
                 },
             }
@@ -97,7 +94,8 @@ def load_into(session: Session, path: Path) -> None:
             for name, entry in step["objects"].items():
                 if entry is not None and entry["mask"] not in known:
                     segment = _segment(name, entry, masks[f"mask_{entry['mask']}"], shape)
-                    segment.measurements = measure(segment, session.geometry, options.axis)
+                    axis = options.axis or "z"
+                    segment.measurements = Measurements(segment, session.geometry, axis)
                     known[entry["mask"]] = segment
                 objects[name] = None if entry is None else known[entry["mask"]]
             prompts = {
@@ -122,13 +120,12 @@ def provenance_of(session: Session, found: Segmentation) -> dict[str, Any]:
     segmenter = session.segmenter
     options = resolved(session.options, segmenter.predictor.card)
     prompts = [p for segment in found.segments for p in session.step.prompts[segment.name]]
-    objects = group_by_object(prompts, session.geometry, options.axis)
-    intensity: Intensity = segmenter.intensity(session.image, options)
+    objects = group_by_object(prompts, session.geometry, session.axis)
     described = describe(
         session.image,
         segmenter.predictor,
-        intensity,
-        prompts_to_json(objects, options.axis, session.image.name),
+        session.embedded.intensity,
+        prompts_to_json(objects, session.axis, session.image.name),
         options.to_json(),
         list(session.image.source.notes),
         {},

@@ -45,7 +45,7 @@ def segmented(
     segmenter = Segmenter(predictor or BrightPredictor(level=40), EmbeddingStore(folder))
     options = {"window": "400/200", "min_iou": 0, "min_area": 0, **options}
     result = segmenter.segment(image or scan(), BOX, **options)
-    return result["ball"], result.provenance["timings"]["slices_encoded"]
+    return result["ball"], result.provenance.timings["slices_encoded"]
 
 
 def kept(folder: Path) -> list[Path]:
@@ -91,9 +91,9 @@ def test_what_came_from_the_disk_is_in_the_provenance(tmp_path: Path) -> None:
     segmenter = Segmenter(BrightPredictor(level=40), EmbeddingStore(tmp_path))
     image = scan()
     options: dict[str, Any] = {"window": "400/200", "min_iou": 0, "min_area": 0}
-    timings = segmenter.segment(image, BOX, **options).provenance["timings"]
+    timings = segmenter.segment(image, BOX, **options).provenance.timings
     assert (timings["slices_encoded"], timings["slices_recalled"]) == (0, ENCODED)
-    timings = segmenter.segment(image, BOX, **options).provenance["timings"]  # from memory
+    timings = segmenter.segment(image, BOX, **options).provenance.timings  # from memory
     assert (timings["slices_encoded"], timings["slices_recalled"]) == (0, 0)
 
 

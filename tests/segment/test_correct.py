@@ -149,8 +149,8 @@ def test_corrections_say_what_they_corrected() -> None:
     seg, _ = segmenter()
     first = seg.segment(image, Box((16, 12, 32, 28), 10, "ball"))
     second = seg.correct(image, first, Points(((24, 20),), (1,), 12, "ball"))
-    assert second.provenance["corrects"]["prompts"] == first.provenance["prompts"]
-    assert second.provenance["objects"][0]["prompted_slices"] == [10, 12]
+    assert second.provenance.corrects.prompts == first.provenance.prompts
+    assert second.provenance.objects[0].prompted_slices == (10, 12)
 
 
 def test_corrections_that_do_not_fit_are_refused() -> None:

@@ -69,7 +69,7 @@ def test_two_objects_on_300_slices_take_300_encodings(starts: tuple[int, int]) -
     found = Segmenter(predictor).segment(image, *boxes, propagate="box")
     assert len(predictor.encoded) == 300
     np.testing.assert_array_equal(found["left"] | found["right"], image.voxels == 200)
-    assert found.provenance["timings"]["slices_encoded"] == 300
+    assert found.provenance.timings["slices_encoded"] == 300
 
 
 def test_what_is_held_is_bounded_and_let_go(monkeypatch: pytest.MonkeyPatch) -> None:

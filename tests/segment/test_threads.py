@@ -126,7 +126,7 @@ def test_each_run_is_told_of_its_own_slices() -> None:
         result = segmenter.segment(
             opened, box, progress=lambda *what, name=name: told[name].append(what)
         )
-        assert result.provenance["timings"]["slices_encoded"] == len(told[name])
+        assert result.provenance.timings["slices_encoded"] == len(told[name])
     assert [done for done, _ in told["a"]] == [1, 2, 3, 4]
     assert told["b"] == []
 

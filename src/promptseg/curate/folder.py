@@ -11,6 +11,7 @@ from promptseg.curate.options import CurateJob
 from promptseg.curate.parts import FACTS, SHARDS, Part
 from promptseg.errors import OutputError
 from promptseg.formats.files import atomic_path, check_output
+from promptseg.parsing import parse_json
 
 __all__ = ["check_folder", "remove_others"]
 
@@ -31,7 +32,8 @@ def check_folder(job: CurateJob) -> None:
     request = json.loads(json.dumps(job.request(), default=str))
     earlier = None
     with suppress(OSError, ValueError):
-        earlier = json.loads(path.read_text(encoding="utf-8"))
+        said = parse_json(path.read_text(encoding="utf-8"))
+        earlier = said if isinstance(said, dict) else None
     if earlier != request and not job.overwrite:
         if earlier is None and folder.exists() and any(folder.iterdir()):
             raise OutputError(

@@ -29,6 +29,7 @@ from promptseg._version import __version__
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.files import atomic_path
 from promptseg.inference.predictor import Embedding, Predictor
+from promptseg.parsing import parse_json
 
 __all__ = ["EmbeddingKey", "EmbeddingStore"]
 
@@ -270,7 +271,7 @@ def _unpack(content: bytes, key: EmbeddingKey) -> dict[str, Tensor]:
 
     try:
         tensors: dict[str, Tensor] = load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
         metadata = header["__metadata__"]
         facts, checksum = metadata["key"], metadata["features_sha256"]
         said = json.loads(metadata["channels_last"])

@@ -20,6 +20,7 @@ from promptseg.models.cards import models_that_take
 from promptseg.models.checkpoint import build_network, open_checkpoint
 from promptseg.models.choose import Choice
 from promptseg.models.families import family_named
+from promptseg.models.finite import is_finite
 from promptseg.models.protocol import Candidates, Embedding, Prediction, SliceModel, SlicePrompt
 from promptseg.models.protocol.prompt import prompts_of_arrays
 from promptseg.runtime import (
@@ -200,11 +201,18 @@ class Predictor:
             slices: (rows, columns[, 3]) uint8 each.
             pixel: width and height of their pixels, in any unit.
             parallel: whether other threads encode at the same time.
+
+        Raises:
+            ModelError: an embedding that is not finite.
         """
         if parallel:  # the engine's own affair
-            return self.model.encode(slices, pixel, parallel)
-        with self._one_at_a_time:
-            return self.model.encode(slices, pixel)
+            embeddings = self.model.encode(slices, pixel, parallel)
+        else:
+            with self._one_at_a_time:
+                embeddings = self.model.encode(slices, pixel)
+        for embedding in embeddings:
+            self._require_finite("an embedding", *embedding.tensors().values())
+        return embeddings
 
     def decode(
         self,
@@ -229,12 +237,26 @@ class Predictor:
             as `candidates`.
 
         Raises:
+            ModelError: an answer that is not finite, which would look like nothing found.
             PromptError: no prompts at all, or arrays for different numbers of objects.
         """
         if prompts is None:
             prompts = prompts_of_arrays(boxes, points, mask_logits)
         with self._one_at_a_time:
-            return self.model.decode(embedding, prompts)
+            prediction = self.model.decode(embedding, prompts)
+        read = prediction.candidates.logits if prediction.candidates else prediction.logits
+        self._require_finite("mask logits", read)
+        self._require_finite("a predicted IoU", torch.from_numpy(prediction.iou))
+        return prediction
+
+    def _require_finite(self, what: str, *values: Tensor) -> None:
+        if not all(is_finite(each) for each in values):
+            raise ModelError(
+                "finite numbers from the model",
+                f"NaN or infinity in {what} of {self.card.name} ({self.weights.name}) on {self.engine}",
+                "get the weights again"
+                + ("" if self.engine == "eager" else ", or try --engine eager"),
+            )
 
     def layout(self, shape: tuple[int, int], pixel: tuple[float, float] = (1, 1)) -> dict[str, Any]:
         """See `SliceModel.layout`."""

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from promptseg.models.preprocess import Preprocessing
 
-__all__ = ["ModelCard"]
+__all__ = ["ModelCard", "TrainedOn"]
+
+
+class TrainedOn(NamedTuple):
+    """Where the hashes of the images are that fine-tuned weights have seen.
+
+    Attributes:
+        file: a training manifest beside the weights (see `promptseg.datasets.manifest`).
+        sha256: of that file.
+        images: how many it lists.
+    """
+
+    file: str
+    sha256: str
+    images: int
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,7 @@ class ModelCard:
         margin, margin_pixels: what is added to their boxes on the way.
         keep_8bit: whether its training left 8-bit pictures unchanged (see `promptseg.intensity`).
         base: name of the model it was fine-tuned from; empty if it is a model of its own.
+        trained_on: the images of the fine-tuning; None where nobody has listed them.
         family: which family builds it, one of `promptseg.models.families.FAMILIES`.
     """
 
@@ -51,4 +67,5 @@ class ModelCard:
     margin_pixels: float = 1.0
     keep_8bit: bool = False
     base: str = ""
+    trained_on: TrainedOn | None = None
     family: str = "sam"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.errors import ModelError
-from promptseg.models.card import ModelCard
+from promptseg.models.card import ModelCard, TrainedOn
 from promptseg.models.families import families
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "CARDS",
     "FINETUNED",
     "ModelCard",
+    "TrainedOn",
     "find_card",
     "finetuned_card",
     "model_file",
@@ -93,6 +94,7 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
         source=f"fine-tuned from {base.name} ({base.source})",
         weak_at=f"what it was not trained on; its base: {base.weak_at}",
         base=base.name,
+        trained_on=_trained_on(said, where),
     )
     if set(card.propagate.split("+")) <= kinds:
         return card
@@ -131,6 +133,21 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
 def models_that_take(kinds: Collection[str]) -> list[str]:
     """Names of the models trained for all these kinds of prompts."""
     return [card.name for card in CARDS.values() if set(kinds) <= card.prompts]
+
+
+def _trained_on(said: Mapping[str, Any], where: str) -> TrainedOn | None:
+    """Where the images of a training are listed; cards written before there were lists have none."""
+    data = said.get("data")
+    entry = data.get("trained_on") if isinstance(data, Mapping) else None
+    if entry is None:
+        return None
+    values = [entry.get(k) for k in TrainedOn._fields] if isinstance(entry, Mapping) else []
+    match values:
+        case [str(file), str(sha256), int(images)] if (
+            Path(file).name == file and file.isprintable()
+        ):
+            return TrainedOn(str(Path(where).parent / file), sha256, images)
+    raise ModelError("data: trained_on with file, sha256 and images", f"{where}: {entry!r:.100}")
 
 
 def _text(said: Mapping[str, Any], key: str, where: str) -> str:

@@ -25,6 +25,7 @@ from promptseg._version import __version__
 from promptseg.assets import cache_folder
 from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
+from promptseg.parsing import parse_json
 from promptseg.runtime.check import answers, check
 from promptseg.runtime.engines import ENGINES, CompileError, Eager, Engine, engine_named
 from promptseg.runtime.machine import describe_machine, version_of
@@ -165,7 +166,7 @@ def choose_engine(
         return runner, Verdict("eager", model, str(device), threads)
     key = _key(device, threads, identity, name)
     known = remembered().get(key)
-    if known is not None:
+    if known is not None and known.engine in ENGINES:
         with contextlib.suppress(CompileError):
             runner = Runner(network, engine_named(known.engine), threads, identity)
             if runner.engine.missing(device) is None:
@@ -185,7 +186,7 @@ def choose_engine(
 def remembered() -> dict[str, Verdict]:
     """What was chosen on this machine so far; nothing if the file cannot be read."""
     try:
-        content = json.loads(_file().read_text(encoding="utf-8"))
+        content = parse_json(_file().read_text(encoding="utf-8"))
         return {
             key: Verdict(**{**entry, "trials": [Trial(**t) for t in entry["trials"]]})
             for key, entry in content.items()

@@ -13,6 +13,7 @@ from promptseg.inference.embedded import EmbeddedImage
 from promptseg.inference.embeddings import EmbeddingStore
 from promptseg.inference.predictor import Predictor
 from promptseg.intensity import Intensity, choose_intensity
+from promptseg.notes import Note
 from promptseg.segment.options import SliceOptions
 
 __all__ = ["Recent", "intensity_for", "notes_on", "open_image", "require_fit"]
@@ -54,9 +55,9 @@ def intensity_for(predictor: Predictor, image: Image, options: SliceOptions) -> 
     return choose_intensity(image, options.modality, options.window, predictor.card.keep_8bit)
 
 
-def notes_on(embedded: EmbeddedImage) -> list[str]:
+def notes_on(embedded: EmbeddedImage) -> list[Note]:
     """What a person should know about an image and how it is shown to the model."""
-    return [*embedded.image.source.notes, *embedded.intensity.notes()]
+    return [*map(Note, embedded.image.source.notes), *embedded.intensity.notes()]
 
 
 def require_fit(embedded: EmbeddedImage, predictor: Predictor, options: SliceOptions) -> None:

@@ -21,11 +21,13 @@ from promptseg.models.cards import AUTO
 from promptseg.models.choose import choose
 from promptseg.models.protocol import Correction, SliceMasks
 from promptseg.prompts import Prompt, group_by_object
+from promptseg.provenance import Corrected
+from promptseg.result import Result
 from promptseg.segment.assemble import segment_of, slices_of
 from promptseg.segment.follow import seeds_of
 from promptseg.segment.opened import Recent, intensity_for, notes_on, open_image, require_fit
 from promptseg.segment.options import SegmentOptions, SliceOptions
-from promptseg.segment.provenance import describe, object_facts
+from promptseg.segment.provenance import describe
 from promptseg.segment.run import Run, axis_of_run
 from promptseg.segment.slice_to_slice import gathered
 
@@ -117,7 +119,7 @@ class Segmenter:
         options: SegmentOptions | None = None,
         progress: Callable[[int, str], None] | None = None,
         **changes: Any,
-    ) -> Segmentation:
+    ) -> Result:
         """Segment every prompted object of `image`.
 
         Args:
@@ -147,7 +149,7 @@ class Segmenter:
         options: SegmentOptions | None = None,
         progress: Callable[[int, str], None] | None = None,
         **changes: Any,
-    ) -> Segmentation:
+    ) -> Result:
         """Correct objects of an existing segmentation with clicks, boxes or masks on any slice.
 
         Only what the prompts change is computed again; see `promptseg.segment.correct`.
@@ -179,14 +181,15 @@ class Segmenter:
         options = replace(options or SegmentOptions(), **changes)
         named = [_named(p, segmentation) for p in prompts]
         run = self._prepared(image, named, options, progress)
-        result = self._finished(run, corrected(run, _along(segmentation, run.axis).segments))
         earlier = segmentation.provenance
-        result.provenance["corrects"] = {
-            key: earlier[key]
-            for key in ("output", "created", "prompts", "corrects")
-            if key in earlier
-        }
-        return result
+        before = Corrected(
+            output=earlier.output,
+            created=earlier.created,
+            prompts=earlier.prompts,
+            corrects=None if earlier.corrects is None else earlier.corrects.to_json(),
+        )
+        segments = corrected(run, _along(segmentation, run.axis).segments)
+        return self._finished(run, segments, before)
 
     def intensity(self, image: Image, options: SliceOptions) -> Intensity:
         """How the values of `image` become the 0..255 this model expects."""
@@ -211,7 +214,9 @@ class Segmenter:
             embedded = self.recent.open(self.predictor, image, axis, options, self.embeddings)
         return Run.prepare(embedded, given, options, progress, clock)
 
-    def _finished(self, run: Run, segments: list[Segment]) -> Segmentation:
+    def _finished(
+        self, run: Run, segments: list[Segment], corrects: Corrected | None = None
+    ) -> Result:
         """The segments with what made them."""
         embedded = run.visit.embedded
         image = embedded.image
@@ -222,7 +227,9 @@ class Segmenter:
             "slices_recalled": run.visit.recalled,
         }
         name = image.source.path.name if image.source.path else None
-        provenance = describe(
+        result = Result(segments, image.geometry, image.source, image=image)
+        facts = describe(
+            result,
             image,
             self.predictor,
             embedded.intensity,
@@ -231,9 +238,7 @@ class Segmenter:
             notes_on(embedded),
             timings,
         )
-        result = Segmentation(segments, image.geometry, image.source, provenance, image)
-        provenance["objects"] = object_facts(result)
-        provenance["masks_sha256"] = result.sha256()
+        result.provenance = replace(facts, corrects=corrects)
         return result
 
 
@@ -316,8 +321,8 @@ def _named(prompt: Prompt, segmentation: Segmentation) -> Prompt:
 
 def _along(segmentation: Segmentation, axis: Axis) -> Segmentation:
     """The segmentation as slices along `axis`: what is known of its slices along another is dropped."""
-    options = segmentation.provenance.get("options")
-    if not isinstance(options, dict) or options.get("axis", axis) == axis:
+    options = segmentation.provenance.options
+    if options is None or options.get("axis", axis) == axis:
         return segmentation
     segments = [replace(s, prompted=(), clicked=(), quality={}) for s in segmentation.segments]
     return replace(segmentation, segments=segments)

@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike
 
 from promptseg.errors import PromptError
 from promptseg.geometry import Axis, Geometry
-from promptseg.image import Image, Segment, Segmentation
+from promptseg.image import Image, Segment
 from promptseg.inference.embedded import EmbeddedImage
 from promptseg.prompts import Box, Box3D, Marker, Mask, PlacedPrompt, Points, Prompt, place
 from promptseg.prompts.markers import Line
+from promptseg.result import Result
 from promptseg.segment.opened import require_fit
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.run import Run
@@ -247,7 +248,7 @@ class Session:
         self.position = min(len(self.history) - 1, (before := self.position) + 1)
         return self.position != before
 
-    def result(self) -> Segmentation:
+    def result(self) -> Result:
         """The objects that have a mask, with what made them.
 
         Raises:
@@ -261,7 +262,7 @@ class Session:
             raise PromptError(
                 "at least one prompted object", "none", waiting or "add a prompt first"
             )
-        found = Segmentation(segments, self.geometry, self.image.source, image=self.image)
+        found = Result(segments, self.geometry, self.image.source, image=self.image)
         found.provenance = provenance_of(self, found)
         return found
 

@@ -51,6 +51,16 @@ class Parts:
     report: list[Sample]
     held_out: bool
 
+    @property
+    def reported_on(self) -> str:
+        """The part that the report is about, in words."""
+        return "the test part" if self.held_out else "the validation part"
+
+    @property
+    def patients_reported(self) -> int:
+        """How many patients the report is about."""
+        return len({(s.dataset, s.patient) for s in self.report})
+
 
 def open_parts(options: TrainOptions) -> Parts:
     """Open the collection and choose what is validated on.
@@ -73,14 +83,15 @@ def open_parts(options: TrainOptions) -> Parts:
                 f"{sample.group} in {where[sample.group]} and {sample.split}",
                 "curate the data again",
             )
+    train = parts["train"]
+    if options.train_images is not None:
+        train = choose_validation(train, options.train_images, options.seed)
     return Parts(
         collection,
-        parts["train"],
+        train,
         choose_validation(parts["validation"], options.validation_images, options.seed),
-        choose_validation(
-            parts["test"] or parts["validation"], options.report_images, options.seed
-        ),
-        bool(parts["test"]),
+        choose_validation(parts[collection.report_part], options.report_images, options.seed),
+        collection.report_part == "test",
     )
 
 

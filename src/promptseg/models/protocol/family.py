@@ -22,6 +22,10 @@ class Family(Protocol):
     def cards(self) -> tuple[ModelCard, ...]:
         """Its models; their `family` is its name in `promptseg.models.families`."""
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """How the names of tensors begin that its checkpoints hold beside the network."""
+
     def claims(self, names: Iterable[str]) -> bool:
         """Whether tensors of these names may be a checkpoint of this family."""
 

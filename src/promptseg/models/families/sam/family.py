@@ -28,6 +28,7 @@ class SamFamily:
     """SAM, MobileSAM, MedSAM, LiteMedSAM, MedicoSAM and what is fine-tuned from them."""
 
     cards: tuple[ModelCard, ...] = CARDS
+    unused: tuple[str, ...] = UNUSED
 
     def claims(self, names: Iterable[str]) -> bool:
         """See `Family`."""

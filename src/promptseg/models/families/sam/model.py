@@ -130,6 +130,7 @@ class SamModel:
         every, quality = every.float(), quality.float()
         best = quality.argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
+        quality = quality.clamp(0, 1)  # an estimate of something within, which may overshoot
         logits, iou = every[rows, best][:, None], quality[rows, best]
         masks = frame.masks(logits)
         several = Candidates(every, quality.cpu().numpy(), frame) if first.is_lone_click else None

@@ -154,6 +154,7 @@ class PyramidFamily:
     """As a folder in `promptseg.models.families` would have it."""
 
     cards = (CARD,)
+    unused: tuple[str, ...] = ()
 
     def claims(self, names: Iterable[str]) -> bool:
         return all(n.removeprefix("net.").startswith(("levels.", "sharpness")) for n in names)

@@ -63,7 +63,7 @@ def run(data: Path, out: Path, models: dict[str, BrightPredictor], **options: An
     job = EvaluateJob(
         **{"input": data, "output": out, "quiet": True, "model": tuple(models), **options}
     )
-    assert evaluate(job, dict(models)) == 0
+    assert not evaluate(job, dict(models)).failed
     return read_rows(out / "rows.csv")
 
 
@@ -88,10 +88,11 @@ def test_they_are_marked_and_left_out_for_every_model(
     assert all(m == mine for (m, _), why in said.items() if why)
     assert {why for why in said.values() if why} == {"same voxels"}
     assert counted(out) == {"mobile-sam": 1, mine: 1}
-    line = f"{mine} was trained on 3 of these 4 images (3 of 4 rows)"
+    line = f"{mine} was trained on 3 of these 4 images (3 of 4 rows). They are left out of every "
+    line += "figure below, for every model; --count-trained counts them."
     assert line in caplog.text
     page = (out / "report.html").read_text()
-    assert f'<p class="alarm" role="alert"><strong>{line}. They are left out of every' in page
+    assert f'<p class="alarm" role="alert"><strong>{line}</strong></p>' in page
     facts = json.loads((out / "run.json").read_text())
     assert {m["name"]: m["trained_on"] for m in facts["models"]} == {"mobile-sam": None, mine: 3}
 
@@ -133,7 +134,7 @@ def test_the_model_that_starts_a_volume_counts_too(data: Path, tmp_path: Path) -
     job = EvaluateJob(
         input=data, output=tmp_path / "out", quiet=True, model=("mobile-sam",), start_model="mine"
     )
-    assert evaluate(job, {**models, "mine": starter}) == 0
+    assert not evaluate(job, {**models, "mine": starter}).failed
     rows = read_rows(tmp_path / "out" / "rows.csv")
     assert [r.trained_on for r in rows] == ["", "", "same voxels", ""]
 

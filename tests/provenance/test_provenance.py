@@ -241,10 +241,10 @@ def test_what_is_said_names_no_file_of_the_patient(caplog: pytest.LogCaptureFixt
     with discreet(Path("/data/Doe/scan.nii.gz"), None):
         log.warning("%s: %s", "scan.nii.gz", Note("Doe.txt was ignored"))
         log.warning("%s: %s", "scan.nii.gz", Note("MR by its values", "intensity"))
-        log.warning("/data/Doe/scan.nii.gz is odd")
+        log.warning("/data/Doe/scan.nii.gz is odd, myscan.nii.gz is not")
     assert [record.getMessage() for record in caplog.records] == [
         "the image: MR by its values",
-        "the image is odd",
+        "the image is odd, myscan.nii.gz is not",
         "1 notes on the input are not shown: they may name files or people",
     ]
     log.warning("scan.nii.gz")

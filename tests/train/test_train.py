@@ -494,3 +494,36 @@ def test_a_warm_restart_refuses_other_files(options, tmp_path):
     with pytest.raises(InputError, match="warm restart"):
         train(options(warm_start=tmp_path / "start.pth"))
     assert not (options().output / "last.pt").exists()
+
+
+def test_what_others_put_into_the_folder_of_a_training_stays(options, start, tmp_path):
+    assert not train(options(updates=1)).interrupted
+    folder = options().output
+    mine = folder / "tensorboard" / "events.out.tfevents.1.mine"
+    mine.write_text("mine")
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"tensorboard/events\.out\.tfevents\.1\.mine"):
+        train(options(updates=1, overwrite=True))
+    assert (folder / "last.pt").exists()
+    mine.rename(tmp_path / "mine")
+    assert not train(options(updates=1, overwrite=True)).interrupted
+    assert len(list((folder / "tensorboard").iterdir())) == 1
+    assert (folder / "notes.txt").read_text() == "mine"
+    (folder / "card.md").unlink()
+    (folder / "card.md").symlink_to(tmp_path / "mine")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match=r"card\.md"):
+            train(options(updates=1, overwrite=overwrite))
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_training_of_an_earlier_version_goes_on_and_its_own_weights_stay(options, start):
+    assert not train(options(updates=1)).interrupted
+    folder = options().output
+    (folder / ".promptseg-files").unlink()
+    assert not train(options(updates=2)).interrupted
+    assert len(rows(folder / "train.csv")) == 2
+    again = options(updates=1, model=f"tiny={folder / 'best.safetensors'}", overwrite=True)
+    with pytest.raises(OutputError, match="which is read"):
+        train(again)
+    assert (folder / "best.safetensors").exists()

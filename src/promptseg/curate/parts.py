@@ -21,6 +21,7 @@ from promptseg.datasets import CaseFiles, Dataset
 from promptseg.datasets.collection import SCHEMA, Labels, Sample, Shard, Target
 from promptseg.datasets.manifest import ManifestRow
 from promptseg.formats.files import atomic_path
+from promptseg.formats.own_folder import claim
 from promptseg.parsing import parse_json
 from promptseg.work import Unit, request_hash
 
@@ -126,6 +127,7 @@ class Part(Unit[None, None]):
             OutputError: the shard cannot be written.
         """
         request = request_hash(self.request())
+        claim(self.shard, self.facts)
         self.facts.unlink(missing_ok=True)
         samples: list[Sample] = []
         cases: list[ManifestRow] = []

@@ -14,18 +14,19 @@ import numpy as np
 from promptseg.errors import OutputError
 from promptseg.evaluate.rows import COLUMNS, Row, write_rows
 from promptseg.evaluate.units import Part
-from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.files import atomic_path
+from promptseg.formats.own_folder import OwnFolder
 from promptseg.parsing import parse_json
 
-__all__ = ["PARTS", "Results"]
+__all__ = ["FILES", "PARTS", "Results"]
 
 PARTS = "parts"
 """Folder of the results of single units."""
 
-_OURS = (
-    *("run.json", "rows.csv", "rows.parquet", "summary.csv", "report.html"),
-    *("embeddings.npz", PARTS, "failures", "tables", "plots"),
-)
+FILES = ("run.json", "rows.csv", "rows.parquet", "summary.csv", "report.html", "embeddings.npz")
+"""Files of the folder itself."""
+
+_OURS = (*FILES, PARTS, "failures", "tables", "plots")
 _WORST = 5  # pictures kept of each task
 
 
@@ -39,44 +40,34 @@ class Results:
 
     Raises:
         OutputError: the folder cannot be written, holds results made otherwise, or other things under
-            the names of ours.
+            the names of ours, whatever `overwrite` says.
     """
 
     def __init__(self, folder: Path, request: dict[str, Any], overwrite: bool) -> None:
         self.folder, self.request = folder, json.loads(json.dumps(request, default=str))
-        if folder.exists() and not folder.is_dir():
-            raise OutputError("a folder for the results", f"{folder}: a file", "name a folder")
-        check_output(folder / "run.json", overwrite=True)
-        found = [name for name in _OURS if (folder / name).exists()]
-        if not found:
-            return
+        self.own = OwnFolder(folder)
+        self.own.check(*_OURS)
         earlier = self._earlier()
-        if earlier is None and not overwrite:
-            raise OutputError(
-                "a folder without other files",
-                f"{folder}: {', '.join(found)}, but no run.json of promptseg evaluate",
-                "name another folder",
-            )
-        made_with = earlier or {}
+        if earlier is None:  # new, or cut off before it had begun
+            self.own.remove(*_OURS)
+            self.own.claim("run.json")
+            return
         differing = sorted(
-            key
-            for key in {*self.request, *made_with}
-            if self.request.get(key) != made_with.get(key)
+            key for key in {*self.request, *earlier} if self.request.get(key) != earlier.get(key)
         )
         if not differing:
             return
         if not overwrite:
             changes = ", ".join(
-                f"{key} {made_with.get(key)!r} (now {self.request.get(key)!r})" for key in differing
+                f"{key} {earlier.get(key)!r} (now {self.request.get(key)!r})" for key in differing
             )
             raise OutputError(
                 "a new folder, or results of the same options",
                 f"{folder}: made with {changes}",
                 "name another folder, or --overwrite to begin anew",
             )
-        for name in found:
-            path = folder / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.own.remove(*_OURS)
+        self.own.claim("run.json")
 
     @property
     def parts(self) -> Path:
@@ -170,9 +161,9 @@ class Results:
                 first = own[0]
                 key = (first.model, first.dataset, first.case)
                 embeddings.setdefault(key, (first, *embedding))
+        self.own.claim("rows.csv")
         write_rows(rows, self.folder / "rows.csv")
-        for name in ("tables", "plots"):  # of fewer rows
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        self.own.remove("tables", "plots")  # of fewer rows
         if parquet:
             self._write_parquet(rows)
         self._write_embeddings(list(embeddings.values()))
@@ -184,6 +175,7 @@ class Results:
         from pyarrow import parquet
 
         columns = dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+        self.own.claim("rows.parquet")
         with atomic_path(self.folder / "rows.parquet") as temporary:
             parquet.write_table(pyarrow.table(columns or {c: [] for c in COLUMNS}), temporary)
 
@@ -201,6 +193,7 @@ class Results:
             if row.model == rows[0].model and map_ is not None
         }
         maps = [map_ for _, map_ in shown.values()]
+        self.own.claim("embeddings.npz")
         with atomic_path(self.folder / "embeddings.npz") as temporary:
             np.savez_compressed(
                 temporary,
@@ -220,14 +213,16 @@ class Results:
             names = ("model", "dataset", "target", "protocol", "prompt", "setting")
             tasks[tuple(str(entry[n]) for n in names)].append(entry)
         folder = self.folder / "failures"
-        shutil.rmtree(folder, ignore_errors=True)
+        self.own.remove("failures")
         index: list[dict[str, Any]] = []
         for entries in tasks.values():
             entries.sort(key=lambda e: float("-inf") if e["dsc"] != e["dsc"] else e["dsc"])
             for entry in entries[:_WORST]:
+                self.own.claim(f"failures/{entry['file'].name}")
                 folder.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(entry["file"], folder / entry["file"].name)
                 index.append({**entry, "file": entry["file"].name})
         if index:
+            self.own.claim("failures/index.json")
             with atomic_path(folder / "index.json") as temporary:
                 temporary.write_text(json.dumps(index, indent=1), encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from promptseg.evaluate.rows import Row, read_rows, write_rows
 from promptseg.evaluate.settings import Setting
 from promptseg.formats.archive import open_archive
 from promptseg.formats.files import atomic_path
+from promptseg.formats.own_folder import claim, remove
 from promptseg.image import Image, Segment, Segmentation
 from promptseg.inference.predictor import Predictor
 from promptseg.intensity import choose_intensity
@@ -157,6 +157,8 @@ class Part:
         embedding: tuple[np.ndarray, np.ndarray | None] | None,
     ) -> None:
         """Put the results there; `part.json`, which makes them count, comes last."""
+        names = ["rows.csv", "part.json", *(["embedding.npz"] if embedding is not None else [])]
+        claim(*(self.folder / name for name in names))
         if embedding is not None:
             with atomic_path(self.folder / "embedding.npz") as temporary:
                 shown: dict[str, Any] = {} if embedding[1] is None else {"components": embedding[1]}
@@ -168,7 +170,7 @@ class Part:
 
     def clear(self) -> None:
         """Take away what an earlier run left."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove(self.folder)
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -250,6 +252,7 @@ class Evaluator:
         pictures = []
         for scored in worst.values() if unit.dataset.may_publish_images else ():
             name = picture_name(scored.row)
+            claim(part.folder / name)
             with atomic_path(part.folder / name) as temporary:
                 draw(image, scored.view(), intensity).save(temporary)
             pictures.append({"file": name, **_identity(scored.row)})

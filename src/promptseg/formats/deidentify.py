@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,7 +80,10 @@ class _Discretion(logging.Filter):
     def __init__(self, paths: list[Path]) -> None:
         super().__init__()
         names = {name for path in paths for name in (written(path), str(path), path.name)}
-        self.secrets = sorted((name for name in names if len(name) > 1), key=len, reverse=True)
+        longest_first = sorted(names - {"", ".", "/"}, key=len, reverse=True)
+        self.secret = re.compile(
+            "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in longest_first) or r"(?!)"
+        )
         self.unsaid = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -88,10 +92,7 @@ class _Discretion(logging.Filter):
         if any(isinstance(value, Note) and not value.is_public for value in given):
             self.unsaid += 1
             return False
-        said = record.getMessage()
-        for secret in self.secrets:
-            said = said.replace(secret, "the image")
-        record.msg, record.args = said, ()
+        record.msg, record.args = self.secret.sub("the image", record.getMessage()), ()
         return True
 
 

@@ -21,11 +21,13 @@ from promptseg.evaluate.options import EvaluateJob, EvaluateOptions
 from promptseg.evaluate.plan import Contestant, Plan
 from promptseg.evaluate.predictions import Predictions, open_predictions
 from promptseg.evaluate.protocols import prompts_for
-from promptseg.evaluate.results import PARTS, Results
+from promptseg.evaluate.results import FILES, PARTS, Results
 from promptseg.evaluate.rows import Row
 from promptseg.evaluate.trained import lists_of, unknown_lists
 from promptseg.evaluate.units import EvaluationUnit, Evaluator, model_label
+from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.inference.predictor import Predictor
+from promptseg.models.cards import model_file
 from promptseg.runtime import set_threads
 from promptseg.work import Executor, Failure, Inline, Processes, Unit, run
 
@@ -92,6 +94,7 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Ev
     threads = set_threads(job.threads)
     loaded = {} if job.predictions else _models(job, models or {})
     plan = _plan(job, datasets, loaded)
+    _protect(job)
     results = Results(job.output, job.to_json(), job.overwrite)
     facts = _facts(job, plan, started, threads)
     results.check_data(facts)
@@ -161,6 +164,14 @@ def _place(failure: Failure) -> tuple[str, PromptsegError]:
     unit = failure.unit
     assert isinstance(unit, EvaluationUnit)
     return f"{unit.dataset.name}, {unit.case.name}", failure.error
+
+
+def _protect(job: EvaluateJob) -> None:
+    """Refuse to write over what is read; other files of the data are not ours and stay anyway."""
+    names = [*job.model, *([job.start_model] if job.start_model else [])]
+    weights = [] if job.predictions else [model_file(name)[1] for name in names]
+    reads = Reads([job.leaks, job.config, *weights])
+    check_outputs((job.output / name for name in FILES), overwrite=True, reads=reads)
 
 
 def _datasets(job: EvaluateJob) -> list[Dataset]:
@@ -319,9 +330,8 @@ def _report(job: EvaluateJob, results: Results) -> Path:
         baseline=job.baseline,
         published=job.published,
         images=job.pictures,
-        overwrite=True,
     )
-    return write_report(results.folder, options)
+    return write_report(results.folder, options, renewed=True)
 
 
 def _now() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +14,17 @@ import torch
 from promptseg import assets
 from promptseg.errors import OutputError, PromptsegError
 from promptseg.formats.files import atomic_path
+from promptseg.formats.outputs import Reads, check_outputs
+from promptseg.formats.own_folder import OwnFolder
 from promptseg.metrics.statistics import FEWEST_PAIRS
+from promptseg.models.cards import model_file
 from promptseg.models.checkpoint import read_checkpoint
 from promptseg.parsing import parse_json
 from promptseg.progress import step_progress
 from promptseg.runtime import choose_device, set_threads
 from promptseg.train.determinism import deterministic
 from promptseg.train.kept import KeptEmbeddings, keep_embeddings
-from promptseg.train.logs import open_logs, require_packages
+from promptseg.train.logs import BOARD, open_logs, require_packages
 from promptseg.train.loop import Loop, TrainingError
 from promptseg.train.options import TrainOptions
 from promptseg.train.outcome import SEMANTIC, Trained, finish
@@ -118,9 +120,7 @@ def _begin(
     """The state of a training that is there already, or a folder for a new one."""
     folder, state = options.output, options.output / _STATE
     if processes.leads:
-        _check_folder(folder)
-        if options.overwrite:
-            _clear(folder)
+        _take_folder(options)
     processes.wait()
     progress = Progress()
     if state.exists():
@@ -152,12 +152,27 @@ def _warm_restart(learner: Learner, file: Path, processes: Processes) -> Progres
     return Progress(updates=updates, restarted=updates)
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuse what is no folder, or holds other things than a training."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError("a folder for the training", f"{folder}: a file", "name a folder")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
+def _take_folder(options: TrainOptions) -> None:
+    """Refuse what is no folder, or holds other things than a training; list what this one will write.
+
+    With `overwrite`, what a training left goes; embeddings stay, as they depend on the weights alone.
+    """
+    folder = options.output
+    reads = Reads([model_file(options.model)[1], options.config])
+    own = OwnFolder(folder)
+    if not own.is_ours and folder.exists() and any(folder.iterdir()):
+        _require_training(folder)
+        own.claim(*(name for name in _OURS if (folder / name).exists()), taken=True)
+    own.check(*_OURS)
+    check_outputs((folder / name for name in _OURS), overwrite=True, reads=reads)
+    if options.overwrite:
+        own.check(BOARD)
+        own.remove(*_OURS, BOARD)
+    own.claim(*_OURS)
+
+
+def _require_training(folder: Path) -> None:
+    """Refuse a folder without the options of a training, as versions without lists left them."""
     try:
         ours = parse_json((folder / _OPTIONS).read_text(encoding="utf-8"))["schema"] == _SCHEMA
     except (OSError, ValueError, KeyError, TypeError):
@@ -166,13 +181,6 @@ def _check_folder(folder: Path) -> None:
         raise OutputError(
             "a new folder, or one with a training", f"{folder} with other files", "choose another"
         )
-
-
-def _clear(folder: Path) -> None:
-    """Remove what a training left; embeddings stay, as they depend on the weights alone."""
-    for name in _OURS:
-        (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
 
 
 def _baseline(

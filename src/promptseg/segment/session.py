@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +24,9 @@ from promptseg.segment.options import SegmentOptions
 from promptseg.segment.run import Run
 from promptseg.segment.segmenter import Segmenter, corrected, segmented
 from promptseg.segment.session_prompts import clicks_again, drawn_empty, kind_of, only_markers
+from promptseg.segment.step import Step
 
 __all__ = ["Session", "Step"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one action left.
-
-    Attributes:
-        action: what was done, in words.
-        objects: every object by name, in order; None where there is no mask yet.
-        prompts: every object's prompts by name, placed, in the order they were given.
-        current: the object that prompts without a name go to.
-    """
-
-    action: str
-    objects: dict[str, Segment | None]
-    prompts: dict[str, tuple[PlacedPrompt, ...]]
-    current: str | None
 
 
 class Session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,10 @@ from promptseg.segment.choices import resolved
 from promptseg.segment.measure import Measurements
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.provenance import describe
-from promptseg.segment.session import Session, Step
+from promptseg.segment.step import Step
+
+if TYPE_CHECKING:
+    from promptseg.segment.session import Session
 
 __all__ = ["load_into", "provenance_of", "save"]
 

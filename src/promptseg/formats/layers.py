@@ -19,7 +19,6 @@ from promptseg.errors import InputError
 from promptseg.formats.archive import FEW_BYTES, open_archive
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
-from promptseg.formats.quiet import quiet
 from promptseg.image import Image
 
 __all__ = ["Layers", "read_layers"]
@@ -125,9 +124,8 @@ def _of_tiff(path: Path) -> Layers | None:
         require_memory((count, pages.height, pages.width), 1, path)
         stack = []
         for k in range(count):
-            with quiet():
-                pages.seek(k)
-                stack.append(np.array(pages))
+            pages.seek(k)
+            stack.append(np.array(pages))
         pages.seek(0)
         first = _read_alone(path, ".png", pages.save, picture.read)
     if len({page.shape for page in stack}) > 1 or stack[0].ndim != 2:

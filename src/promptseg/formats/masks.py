@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from promptseg.errors import GeometryError, InputError, PromptsegError
 from promptseg.formats import format_by_suffix, read_labels
 from promptseg.formats.archive import open_archive
-from promptseg.formats.files import beside
+from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.layers import read_layers
 from promptseg.formats.npz import MOST_NAMES
-from promptseg.image import Image, Segment, Segmentation
-from promptseg.parsing import parse_json
+from promptseg.image import Image, Segment, Segmentation, Source
+from promptseg.provenance import ObjectFacts, Provenance
 
 __all__ = ["grid_text", "read_masks"]
 
@@ -43,11 +43,11 @@ class _Known:
     prompted: tuple[int, ...] = ()
 
     @classmethod
-    def told(cls, entry: dict[str, Any], layer: int, value: int, label: int, name: str) -> _Known:
+    def told(cls, entry: ObjectFacts, layer: int, value: int, label: int, name: str) -> _Known:
         """An object from its entry in a provenance; `label` and `name` where it has none."""
-        prompted = tuple(int(k) for k in entry.get("prompted_slices", ()))
-        label, name = int(entry.get("label", label)), str(entry.get("name", name))
-        return cls(name, label, layer, value, prompted=prompted)
+        label = label if entry.label is None else entry.label
+        name = name if entry.name is None else entry.name
+        return cls(name, label, layer, value, prompted=entry.prompted_slices or ())
 
 
 def read_masks(path: str | Path, reference: Image | None = None) -> Segmentation:
@@ -89,7 +89,7 @@ def _read(path: Path, reference: Image | None) -> Segmentation:
 
         return read_rtstruct(path, header, reference)
     found, layers = _labels(path)
-    provenance = _provenance(path)
+    provenance = _provenance(path, found.source)
     segments = []
     for known in _objects(path, provenance, layers):
         mask = layers[known.layer] == known.value
@@ -172,7 +172,7 @@ def _labels(path: Path) -> tuple[Image, NDArray[Any]]:
     return image, image.voxels[None]
 
 
-def _objects(path: Path, provenance: dict[str, Any], layers: NDArray[Any]) -> list[_Known]:
+def _objects(path: Path, provenance: Provenance, layers: NDArray[Any]) -> list[_Known]:
     """Every object there is, with what the file or the provenance beside it says of it.
 
     Raises:
@@ -180,14 +180,15 @@ def _objects(path: Path, provenance: dict[str, Any], layers: NDArray[Any]) -> li
     """
     if slicer := _slicer_segments(path):
         return [known for known in slicer if known.layer < len(layers)]
-    names = [{"label": k, "name": name} for k, name in enumerate(_npz_names(path), 1)]
-    told = [o for o in provenance.get("objects", ()) if isinstance(o, dict)] or names
+    names = [ObjectFacts(label=k, name=name) for k, name in enumerate(_npz_names(path), 1)]
+    told = list(provenance.objects or names)
+    unknown = ObjectFacts()
     if len(layers) == 1:
-        by_label = {entry.get("label"): entry for entry in told}
+        by_label = {entry.label: entry for entry in told}
         labels = [int(value) for value in np.unique(layers) if value]
         alone = len(labels) == 1
         return [
-            _Known.told(by_label.get(v, {}), 0, v, v, "object" if alone else f"label {v}")
+            _Known.told(by_label.get(v, unknown), 0, v, v, "object" if alone else f"label {v}")
             for v in labels
         ]
     found = []
@@ -195,7 +196,7 @@ def _objects(path: Path, provenance: dict[str, Any], layers: NDArray[Any]) -> li
         values = [int(value) for value in np.unique(layer) if value]
         if len(values) > 1:
             raise InputError("layers of one object each", f"{path}: {len(values)} in layer {k}")
-        entry = told[k] if k < len(told) else {}
+        entry = told[k] if k < len(told) else unknown
         found.append(_Known.told(entry, k, values[0] if values else 1, k + 1, f"label {k + 1}"))
     return found
 
@@ -243,26 +244,27 @@ def _npz_names(path: Path) -> list[str]:
     return [str(name) for name in np.ravel(names)]
 
 
-def _provenance(path: Path) -> dict[str, Any]:
-    """What stands beside a mask of ours; nothing where it is another's."""
+def _provenance(path: Path, source: Source) -> Provenance:
+    """What stands beside a mask of ours; nothing where it is another's, or where it is damaged."""
+    content = read_provenance_beside(path)
+    if not isinstance(content.get("objects"), list):
+        return Provenance()
     try:
-        content = parse_json(beside(path, ".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    ours = isinstance(content, dict) and content.get("output") == path.name
-    return content if ours and _is_sound(content) else {}
+        _check_sound(content)
+        return Provenance.from_json(content)
+    except InputError as error:
+        source.notes.append(f"the provenance beside {path.name} is not used: {error}")
+        return Provenance()
 
 
-def _is_sound(content: dict[str, Any]) -> bool:
-    """Whether a provenance is of the form we write, as far as it is taken over into another one."""
-    objects, notes = content.get("objects"), content.get("notes", [])
-    if not isinstance(objects, list) or not isinstance(notes, list):
-        return False
+def _check_sound(content: dict[str, Any]) -> None:
+    """Refuse a provenance that could not be written again, or whose objects are none of ours."""
     try:
         json.dumps(content, allow_nan=False)
     except (ValueError, RecursionError):
-        return False
-    return all(isinstance(o, dict) and _is_told(o) for o in objects)
+        raise InputError("finite numbers in a provenance", "others") from None
+    if not all(isinstance(o, dict) and _is_told(o) for o in content["objects"]):
+        raise InputError("objects with labels and names", "others")
 
 
 def _is_told(entry: dict[str, Any]) -> bool:

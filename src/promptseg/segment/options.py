@@ -194,6 +194,9 @@ class _FileOptions(_SourceOptions):
     suffix: str | None = None
     """File ending of the masks of a folder of images (default: the input's, or .nii.gz / .png)."""
 
+    workers: int = 1
+    """Images of a folder done side by side, each by a process with its share of the threads."""
+
     overlay: bool = True
     """Write an overlay picture beside the mask."""
 

@@ -66,6 +66,20 @@ def read_masks(path: str | Path, reference: Image | None = None) -> Segmentation
         GeometryError: masks of another grid or frame of reference.
     """
     path = Path(path)
+    try:
+        return _read(path, reference)
+    except PromptsegError:
+        raise
+    except MemoryError:
+        raise InputError("masks that fit into memory", str(path), "crop them first") from None
+    except Exception as error:  # damaged files make readers raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(
+            "a readable mask file", f"{path} ({reason})", "check that it is complete"
+        ) from error
+
+
+def _read(path: Path, reference: Image | None) -> Segmentation:
     if header := _dicom_object(path):
         if str(header.get("SOPClassUID")) in _SEG:
             from promptseg.formats.dicom_seg import read_seg

@@ -47,6 +47,9 @@ class ConvertJob(ReadOptions):
     overlap: Literal["keep", "later-wins"] = "keep"
     """Overlapping objects: keep them, one layer per object, or let later objects win."""
 
+    interpolate: bool = False
+    """Fill slices between the contours of an RTSTRUCT drawn on every second or third slice."""
+
     deidentify: bool = False
     """Leave out of the outputs what says who the patient is."""
 
@@ -86,7 +89,7 @@ def convert(job: ConvertJob) -> Segmentation:
             f"a --reference for --{job.chosen()[0]}", "none", "name the image, or leave it out"
         )
     reference = read(job.reference, job) if job.reference else None
-    result = read_masks(job.input, reference)
+    result = read_masks(job.input, reference, interpolate=job.interpolate)
     if job.segments is not None:
         result = replace(result, segments=select_segments(result.segments, job.segments))
     for note in result.source.notes:

@@ -175,7 +175,8 @@ def test_the_real_model_gives_the_same_mask_bit_for_bit(
     masks = [nib.load(tmp_path / run / "mask.nii.gz") for run in ("fresh", "recalled")]
     np.testing.assert_array_equal(*(np.asarray(m.dataobj) for m in masks))
     facts = [
-        json.loads((tmp_path / run / "mask.nii.gz.json").read_text()) for run in ("fresh", "recalled")
+        json.loads((tmp_path / run / "mask.nii.gz.json").read_text())
+        for run in ("fresh", "recalled")
     ]
     assert facts[0]["objects"] == facts[1]["objects"]
 
@@ -186,7 +187,15 @@ def test_a_replay_encodes_afresh(
     source, out, kept = folder / "a.nii.gz", tmp_path / "mask.nii.gz", tmp_path / "embeddings"
     first = segment(source, out, "--box", "12,12,36,36@3", "--embeddings", kept)
     again = tmp_path / "again.nii.gz"
-    replay = ["segment", "--replay", tmp_path / "mask.nii.gz.json", "-o", again, "--embeddings", kept]
+    replay = [
+        "segment",
+        "--replay",
+        tmp_path / "mask.nii.gz.json",
+        "-o",
+        again,
+        "--embeddings",
+        kept,
+    ]
     assert main(list(map(str, replay))) == 0
     said = capsys.readouterr()
     assert "a replay encodes every slice afresh: --embeddings is not used" in said.err

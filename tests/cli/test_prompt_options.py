@@ -151,12 +151,12 @@ def test_a_provenance_that_cannot_be_replayed_is_refused(
     }
     cases: list[tuple[dict[str, Any], str]] = [
         ({"session": ["box on a"]}, "got .* of a session.*resume the session file instead"),
-        ({"model": None}, "expected the provenance of an earlier run"),
-        ({"model": {}}, "expected the provenance of an earlier run"),
-        ({"input": 3}, "expected the provenance of an earlier run"),
-        ({"software": []}, "expected the provenance of a segmentation"),
+        ({"model": None}, "expected the provenance of a segmentation"),
+        ({"model": {}}, "expected the provenance of a segmentation"),
+        ({"input": 3}, "a provenance of promptseg with input: a JSON object, got 3 in"),
+        ({"software": []}, "software: a JSON object"),
         ({"masks_sha256": None}, "expected the provenance of a segmentation"),
-        ({"command": [1]}, "expected the provenance of an earlier run"),
+        ({"command": [1]}, "command: a JSON object"),
     ]
     for change, message in cases:
         file = tmp_path / "facts.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ import torch
 from PIL import Image as PilImage
 
 from fakes import ball
+from formats.helpers import ORTHOGONAL, write_dicom_series
 from promptseg.cli.main import main
 from promptseg.errors import OutputError
 from promptseg.jobs.segment import check_outputs
@@ -418,6 +420,34 @@ def test_a_folder_without_patients_names_no_place_and_is_resumed(
     os.utime(folder / "a.png", ns=(0, 0))
     assert run(*command) == 2
     assert "3 images, 2 done already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ending", ["dcm", "rtstruct.dcm", "nii.gz"])
+def test_no_byte_of_what_is_deidentified_names_the_patient_the_user_or_a_place(
+    tmp_path: Path, lite_medsam_weights: Path, capsys: pytest.CaptureFixture[str], ending: str
+) -> None:
+    home = tmp_path / "jdoe"
+    patient = {"PatientName": "Secret^Jane", "PatientID": "MRN-4711", "StudyDate": "20200405"}
+    patient |= {"InstitutionName": "Hospital-17", "PatientBirthDate": "19610203"}
+    write_dicom_series(home / "Secret" / "ct", ORTHOGONAL["plain"], Modality="MR", **patient)
+    (home / "Secret" / "ct" / "Secret.txt").write_text("Secret")  # the reader's note names it
+    (home / "weights.pth").symlink_to(lite_medsam_weights)
+    out = tmp_path / "out" / f"mask.{ending}"
+    command = ["-i", home / "Secret" / "ct", "-o", out, "--box", "1,1,5,4@2=node", "--deidentify"]
+    assert run(*command, "--engine", "eager", "--model", f"lite-medsam={home / 'weights.pth'}") == 0
+    said = capsys.readouterr()
+    names = files(out.parent)
+    assert len(names) == 3
+    seen = (said.out + said.err).encode()
+    for name in names:
+        content = (out.parent / name).read_bytes()
+        seen += content + (gzip.decompress(content) if name.endswith(".gz") else b"")
+    with PilImage.open(out.parent / "mask.overlay.png") as overlay:
+        seen += repr((overlay.info, getattr(overlay, "text", None))).encode()
+    for secret in ("Secret", "jdoe", "weights.pth", "4711", "Hospital", "19610203", "20200405"):
+        assert secret.encode() not in seen, secret
+    assert str(tmp_path).encode() not in seen
+    assert "notes on the input are not shown" in said.err
 
 
 def test_masks_of_somebody_else_are_not_replaced(

@@ -28,12 +28,13 @@ from promptseg.errors import GeometryError, InputError, PromptError
 from promptseg.formats.masks import read_masks
 from promptseg.image import Image
 from promptseg.jobs.existing import read_segmentation
+from promptseg.provenance import ObjectFacts, Provenance
 
 LAYERED = ["nii.gz", "nrrd", "seg.nrrd", "mha", "mgz", "npz"]
 
 
-def facts(*names: str) -> dict[str, list[dict[str, object]]]:
-    return {"objects": [{"label": k, "name": n} for k, n in enumerate(names, 1)]}
+def facts(*names: str) -> Provenance:
+    return Provenance(objects=tuple(ObjectFacts(label=k, name=n) for k, n in enumerate(names, 1)))
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from fakes import BrightPredictor
 from promptseg.geometry import Geometry
 from promptseg.image import Image
-from promptseg.inference.predictor import Embedding
 from promptseg.inference.stack import SliceStack
 from promptseg.intensity import choose_intensity
+from promptseg.models.protocol import Embedding
 
 
 class Slow(BrightPredictor):
@@ -62,7 +62,7 @@ def test_every_slice_comes_once_and_in_its_place(image: Image, start: int, end: 
     stack = stack_of(image, predictor, on_encoded=said.append)
     step = 1 if end > start else -1
     for k in range(start, end + step, step):
-        found = stack.embedding(k, end).features[0].numpy()
+        found = stack.embedding(k, end).view()[0].numpy()
         np.testing.assert_array_equal(found, stack.pixels(k))
     assert len(predictor.encoded) == stack.encoded == said[-1] == 10
     assert predictor.most == 2

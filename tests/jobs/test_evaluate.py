@@ -352,6 +352,60 @@ def test_another_model_joins_under_the_same_rules(pictures: Path, tmp_path: Path
     assert [m["name"] for m in facts["models"]] == ["mobile-sam", "lite-medsam"]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_cases": 2}, r"max_cases 1 \(now 2\)"),
+        ({"max_cases": None}, r"max_cases 1 \(now None\)"),
+        ({"max_cases": 1, "dataset": ("us__blocks",)}, r"dataset \[\] \(now \['us__blocks'\]\)"),
+    ],
+)
+def test_no_model_joins_under_other_options(
+    options: dict[str, Any], message: str, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run(pictures, out, max_cases=1, tolerance=3.0)
+    before = (out / "run.json").read_text()
+    other = BrightPredictor(card="lite-medsam")
+    with pytest.raises(OutputError, match=message):
+        run(pictures, out, other, model=("lite-medsam",), tolerance=3.0, **options)
+    assert (out / "run.json").read_text() == before
+    # a folder of an earlier version kept these two options in the record alone
+    facts = json.loads(before)
+    del facts["request"]["max_cases"], facts["request"]["dataset"]
+    (out / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(OutputError, match=message):
+        run(pictures, out, other, model=("lite-medsam",), tolerance=3.0, **options)
+
+
+def test_what_each_model_was_run_with_stays_on_record(volumes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for file in volumes.glob("patient3_label*"):
+        file.unlink()
+    job = {"input": volumes, "output": out, "quiet": True, "window": "128/64", "keep_going": True}
+    first = {"mobile-sam": BrightPredictor(card="mobile-sam")}
+    bad = volumes / "patient2_image.nii.gz"
+    content = bad.read_bytes()
+    bad.write_bytes(content[:50])
+    assert evaluate(EvaluateJob(model=("mobile-sam",), **job), first).failed
+    bad.write_bytes(content)
+    second = {"lite-medsam": BrightPredictor(card="lite-medsam")}
+    with pytest.raises(
+        OutputError, match="files that mobile-sam was run on, got others in ct__blo"
+    ):
+        evaluate(EvaluateJob(model=("lite-medsam",), **job), second)
+    bad.write_bytes(content[:50])
+    assert evaluate(EvaluateJob(model=("lite-medsam",), missing="empty", **job), second).failed
+    facts = json.loads((out / "run.json").read_text())
+    runs = {m["name"]: m["run"] for m in facts["models"]}
+    assert [run["options"]["missing"] for run in runs.values()] == ["refuse", "empty"]
+    assert {run["input"] for run in runs.values()} == {str(volumes)}
+    assert facts["options"]["model"] == ["mobile-sam", "lite-medsam"]
+    named = {f["model"] for f in facts["failed"] if f["case"] == "patient2"}
+    assert named == {"mobile-sam", "lite-medsam"}
+    assert [f["case"] for f in facts["failed"] if not f["model"]] == ["patient3"]
+
+
 def test_other_weights_of_the_same_name_are_evaluated_anew(pictures: Path, tmp_path: Path) -> None:
     run(pictures, tmp_path / "out")
     other = BrightPredictor(card="mobile-sam")
@@ -505,16 +559,13 @@ def test_the_background_on_request(volumes: Path, tmp_path: Path) -> None:
     assert rows[2].truth_size == 14 * 30 * 40 - 2000 - 9
 
 
-def test_the_end_says_how_good_it_was(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_end_says_how_good_it_was(pictures: Path, tmp_path: Path) -> None:
     job = EvaluateJob(
         input=pictures, output=tmp_path / "out", window="128/64", pictures=False, max_objects=1
     )
-    evaluate(job, {"lite-medsam": BrightPredictor()})
-    said = capsys.readouterr().out
-    assert "2d box: mean DSC 0.833 (2 masks)" in said
-    assert "report.html" in said
+    evaluated = evaluate(job, {"lite-medsam": BrightPredictor()})
+    assert any("2d box: mean DSC 0.833 (2 masks)" in line for line in evaluated.summary())
+    assert evaluated.report == job.output / "report.html"
 
 
 def test_a_report_is_made_again(

@@ -107,7 +107,7 @@ def test_a_result_is_sent_as_a_dicom_file_and_leaves_nothing_here(
         assert path.parent.stat().st_mode & 0o777 == 0o700
         return Path(shutil.copy(result, path))
 
-    monkeypatch.setattr(Segmentation, "save", save)
+    monkeypatch.setattr("promptseg.jobs.remote.save", save)
     monkeypatch.setattr("promptseg.jobs.segment.format_for_output", lambda *_: None)
     target = f"{server.address}/studies/{STUDY}"
     assert main(["segment", "-i", server.series(STUDY, SERIES), "-o", target, BOX]) == 0

@@ -118,6 +118,6 @@ def test_the_axis_asked_for_and_the_axis_of_the_prompts_must_agree(image: Image)
         Box((8, 4, 20, 9), 9, "a", axis="y"),
         Box3D((8, 8, 4, 20, 20, 9), "a", axis="y"),
     ):
-        assert segmenter.segment(image, prompt).provenance["options"]["axis"] == "y"
+        assert segmenter.segment(image, prompt).provenance.options["axis"] == "y"
         with pytest.raises(PromptError, match="slices of one axis, got x and y"):
             segmenter.segment(image, prompt, axis="x")

@@ -42,12 +42,13 @@ def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     command = parse(DemoCommand, "demo", argv)
     from promptseg import assets
+    from promptseg.formats.own_folder import OwnFolder
     from promptseg.jobs.segment import segment_file
     from promptseg.segment.options import SegmentJob
 
     if command.input is None and command.box:
         raise PromptError("an image for --box", "none", "name it with --input")
-    source, boxes, name = command.input, command.box, "mask"
+    source, boxes, name, again = command.input, command.box, "mask", False
     if source is None:
         if assets.find("demo-ct") is None and not command.quiet:
             print("the demo's CT is not here yet")
@@ -57,7 +58,9 @@ def run(argv: list[str]) -> int:
             if "from one of its sources" in error.expected:
                 error.do = "without a network, name an image: promptseg demo -i FILE --box ..."
             raise
-        boxes = _BOXES
+        boxes, again = _BOXES, True  # a second demo replaces the files of the first, and no others
+        own = OwnFolder(command.output)
+        own.claim(*(name + ending for ending in (".nii.gz", ".json", ".overlay.png")))
         licence = assets.manifest()["demo-ct"].licence
         print(f"image       {source}\nlicence     {licence}")
     else:
@@ -67,7 +70,7 @@ def run(argv: list[str]) -> int:
             input=source,
             output=command.output / f"{name}.nii.gz",
             box=boxes,
-            overwrite=command.input is None,
+            overwrite=again,
             quiet=command.quiet,
         )
     )

@@ -21,6 +21,8 @@ from promptseg.datasets import CaseFiles, Dataset
 from promptseg.datasets.collection import SCHEMA, Labels, Sample, Shard, Target
 from promptseg.datasets.manifest import ManifestRow
 from promptseg.formats.files import atomic_path
+from promptseg.formats.own_folder import claim
+from promptseg.parsing import parse_json
 from promptseg.work import Unit, request_hash
 
 __all__ = ["FACTS", "SHARDS", "Part", "Result", "parts_of_dataset"]
@@ -105,7 +107,7 @@ class Part(Unit[None, None]):
     def result(self) -> Result | None:
         """What it came to; None if it is not done, or was done for other options or files."""
         try:
-            said = json.loads(self.facts.read_text(encoding="utf-8"))
+            said = parse_json(self.facts.read_text(encoding="utf-8"))
             if said["request"] != request_hash(self.request()):
                 return None
             if said["bytes"] and self.shard.stat().st_size != said["bytes"]:
@@ -125,6 +127,7 @@ class Part(Unit[None, None]):
             OutputError: the shard cannot be written.
         """
         request = request_hash(self.request())
+        claim(self.shard, self.facts)
         self.facts.unlink(missing_ok=True)
         samples: list[Sample] = []
         cases: list[ManifestRow] = []

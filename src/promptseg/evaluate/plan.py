@@ -14,7 +14,7 @@ from promptseg.evaluate.options import EvaluateOptions, Protocol
 from promptseg.evaluate.predictions import Predictions
 from promptseg.evaluate.settings import Setting, default_settings, setting_of
 from promptseg.evaluate.units import EvaluationUnit
-from promptseg.models.cards import ModelCard
+from promptseg.models.cards import ModelCard, TrainedOn
 
 __all__ = ["Contestant", "Plan"]
 
@@ -28,12 +28,14 @@ class Contestant:
         label: as the rows name it.
         card: what it is.
         weights_sha256: of its file.
+        trained_on: where the images are listed that it, and the model that starts it, have seen.
     """
 
     name: str
     label: str
     card: ModelCard
     weights_sha256: str
+    trained_on: tuple[TrainedOn, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ class Plan:
             settings=settings,
             search=search,
             weights_sha256=model.weights_sha256,
+            trained_on=model.trained_on,
         )
         if unit.applies:
             yield unit

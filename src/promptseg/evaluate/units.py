@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from promptseg.datasets import CaseFiles, Dataset, limit_objects
+from promptseg.datasets.leaks import Trained
+from promptseg.datasets.manifest import read_manifest
 from promptseg.evaluate.options import EvaluateOptions, Protocol
 from promptseg.evaluate.pictures import draw
 from promptseg.evaluate.predictions import Predictions
@@ -26,10 +27,14 @@ from promptseg.evaluate.protocols import (
 from promptseg.evaluate.report.failures import picture_name
 from promptseg.evaluate.rows import Row, read_rows, write_rows
 from promptseg.evaluate.settings import Setting
+from promptseg.formats.archive import open_archive
 from promptseg.formats.files import atomic_path
-from promptseg.image import Segment, Segmentation
+from promptseg.formats.own_folder import claim, remove
+from promptseg.image import Image, Segment, Segmentation
 from promptseg.inference.predictor import Predictor
 from promptseg.intensity import choose_intensity
+from promptseg.models.cards import TrainedOn
+from promptseg.parsing import parse_json
 from promptseg.work import Unit, as_json
 
 __all__ = ["EvaluationUnit", "Evaluator", "Part", "model_label"]
@@ -53,6 +58,7 @@ class EvaluationUnit(Unit["Evaluator", int]):
         search: whether it belongs to the search of interactive-3d.
         masks: file or folder of masks that are there already.
         weights_sha256: of the model.
+        trained_on: where the images are listed that it has seen.
     """
 
     options: EvaluateOptions
@@ -66,6 +72,7 @@ class EvaluationUnit(Unit["Evaluator", int]):
     search: bool = False
     masks: Path | None = None
     weights_sha256: str = ""
+    trained_on: tuple[TrainedOn, ...] = ()
 
     @property
     def applies(self) -> bool:
@@ -90,7 +97,9 @@ class EvaluationUnit(Unit["Evaluator", int]):
         """What its rows depend on."""
         files = [self.case.image, *self.case.truth]
         files += [self.masks] if self.masks else []
+        listed = {"trained_on": [t.sha256 for t in self.trained_on]} if self.trained_on else {}
         return {
+            **listed,
             "options": self.options.to_json(),
             "weights_sha256": self.weights_sha256,
             "settings": [[s.prompt, dict(s.changes)] for s in self.settings],
@@ -136,8 +145,9 @@ class Part:
         path = self.folder / "embedding.npz"
         if not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as archive:
-            return archive["mean"], archive.get("components")
+        with open_archive(path, "embedding of an evaluation") as archive:
+            components = archive.take("components") if "components" in archive else None
+            return archive.take("mean"), components
 
     def write(
         self,
@@ -147,6 +157,8 @@ class Part:
         embedding: tuple[np.ndarray, np.ndarray | None] | None,
     ) -> None:
         """Put the results there; `part.json`, which makes them count, comes last."""
+        names = ["rows.csv", "part.json", *(["embedding.npz"] if embedding is not None else [])]
+        claim(*(self.folder / name for name in names))
         if embedding is not None:
             with atomic_path(self.folder / "embedding.npz") as temporary:
                 shown: dict[str, Any] = {} if embedding[1] is None else {"components": embedding[1]}
@@ -158,11 +170,11 @@ class Part:
 
     def clear(self) -> None:
         """Take away what an earlier run left."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove(self.folder)
 
     def _read(self) -> dict[str, Any]:
         try:
-            facts = json.loads((self.folder / "part.json").read_text(encoding="utf-8"))
+            facts = parse_json((self.folder / "part.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return facts if isinstance(facts, dict) else {}
@@ -188,12 +200,22 @@ class Evaluator:
         self.options, self.device = options, device
         self.predictions = predictions or {}
         self.models = dict(models or {})
+        self._seen: dict[TrainedOn, Trained] = {}
 
     def model(self, name: str) -> Predictor:
         """The model of this name, loaded once."""
         if name not in self.models:
             self.models[name] = Predictor.load(name, self.device, engine=self.options.engine)
         return self.models[name]
+
+    def has_seen(self, unit: EvaluationUnit, image: Image) -> str:
+        """Why the unit's model counts as trained on the image; empty if it does not."""
+        for listed in unit.trained_on:
+            if listed not in self._seen:
+                self._seen[listed] = Trained(read_manifest(listed.file))
+            if reason := self._seen[listed].has_seen(image):
+                return reason
+        return ""
 
     def do(self, unit: EvaluationUnit) -> int:
         """Score one unit and keep its results; returns the number of its rows.
@@ -219,15 +241,18 @@ class Evaluator:
             scene, intensity = Labelled(*labelled), choose_intensity(image)
             found = self.predictions[unit.dataset.name].of(unit.case, image, truth)
             answers = given(scene, [found.objects[k] for k in _places(objects, truth)], found.notes)
+        seen = self.has_seen(unit, image)
         rows: list[Row] = []
         worst: dict[tuple[str, ...], Scored] = {}
-        for scored in answers:
+        for answer in answers:
+            scored = answer._replace(row=answer.row._replace(trained_on=seen))
             rows.append(scored.row)
             _keep_worst(worst, scored)
         embedding = scene.embedding() if rows and isinstance(scene, Scene) else None
         pictures = []
         for scored in worst.values() if unit.dataset.may_publish_images else ():
             name = picture_name(scored.row)
+            claim(part.folder / name)
             with atomic_path(part.folder / name) as temporary:
                 draw(image, scored.view(), intensity).save(temporary)
             pictures.append({"file": name, **_identity(scored.row)})

@@ -17,6 +17,7 @@ from promptseg.errors import InputError, OutputError
 
 __all__ = [
     "atomic_path",
+    "atomic_paths",
     "beside",
     "check_output",
     "is_file",
@@ -105,10 +106,11 @@ def check_output(path: Path, overwrite: bool) -> None:
     Raises:
         OutputError: the file exists and `overwrite` is not set, or its folder cannot be written.
     """
+    exists = os.path.lexists(path)  # a link that leads nowhere is the user's too
     try:
-        exists, special = True, not is_file(path)
+        special = not is_file(path)
     except (FileNotFoundError, NotADirectoryError):
-        exists = special = False
+        special = False
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError("an output that can be written", f"{path} ({reason})") from None
@@ -131,26 +133,74 @@ def check_output(path: Path, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` with the same ending; renamed to `path` if all goes well.
+def atomic_path(path: Path, overwrite: bool = True) -> Iterator[Path]:
+    """`atomic_paths` for one file."""
+    with atomic_paths(path, overwrite=overwrite) as (temporary,):
+        yield temporary
+
+
+@contextlib.contextmanager
+def atomic_paths(*paths: Path, overwrite: bool = True) -> Iterator[tuple[Path, ...]]:
+    """Temporary names beside `paths` with their endings; they get their own if all goes well.
+
+    Args:
+        paths: files that appear together, in this order, or not at all.
+        overwrite: whether what is there by then is replaced.
 
     Raises:
-        OutputError: the folder cannot be made or written, or the disk is full.
+        OutputError: the folder cannot be made or written, the disk is full, or, without `overwrite`,
+            something has appeared at one of the places; it stays.
     """
-    ending = path.name[len(beside(path, "").name) :]
-    temporary = path.with_name(f".part-{os.getpid()}-{secrets.token_hex(4)}{ending}")
+    names = [
+        path.with_name(f".part-{os.getpid()}-{secrets.token_hex(4)}{_ending(path)}")
+        for path in paths
+    ]
+    current, placed = paths[0], []
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
+        for current in paths:
+            current.parent.mkdir(parents=True, exist_ok=True)
+        yield tuple(names)
+        for current, temporary in zip(paths, names, strict=True):
+            if overwrite:
+                os.replace(temporary, current)
+            else:
+                _place(temporary, current)
+                placed.append(current)
+        placed.clear()
     except OSError as error:
+        if isinstance(error, FileExistsError) and not overwrite:
+            raise OutputError(
+                "a new output file",
+                f"{current}, which has appeared in the meantime",
+                "choose another or --overwrite",
+            ) from error
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "no space left on the disk" if full else (error.strerror or str(error))
         raise OutputError(
             "an output that can be written",
-            f"{path} ({reason})",
+            f"{current} ({reason})",
             "free some space" if full else "choose another folder",
         ) from error
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        for left in (*names, *placed):
+            with contextlib.suppress(OSError):
+                left.unlink(missing_ok=True)
+
+
+def _ending(path: Path) -> str:
+    return path.name[len(beside(path, "").name) :]
+
+
+def _place(temporary: Path, path: Path) -> None:
+    """Give a file its name, unless something has it already.
+
+    Raises:
+        FileExistsError: something has.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without second names: the place is taken first
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        os.replace(temporary, path)

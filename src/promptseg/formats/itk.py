@@ -11,20 +11,19 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
+from promptseg.formats.detached import DATA_FILE, HEADER_BYTES
 from promptseg.formats.files import require_file
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.quiet import quiet
 from promptseg.formats.ras import magnitude
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
-__all__ = ["HEADER_BYTES", "check_data_file", "frame_of", "masks_to_itk", "read_itk"]
+__all__ = ["check_data_file", "frame_of", "masks_to_itk", "read_itk"]
 
 _MAX_BYTES_PER_VALUE = 4
 _IMAGE_IO = {"nrrd": "NrrdImageIO", "metaimage": "MetaImageIO"}
-HEADER_BYTES = 1 << 16
-"""Where a header has to end; a longer one could hide what it points to."""
-_DATA_FILE = re.compile(rb"^\s*(?:data ?file\s*:|ElementDataFile\s*[=:])\s*(.*?)\s*$", re.I | re.M)
 
 
 def read_itk(
@@ -46,9 +45,11 @@ def read_itk(
     header = sitk.ImageFileReader()
     header.SetImageIO(_IMAGE_IO[name])
     header.SetFileName(str(path))
-    header.ReadImageInformation()
+    with quiet():
+        header.ReadImageInformation()
     require_memory((*header.GetSize(), header.GetNumberOfComponents()), _MAX_BYTES_PER_VALUE, path)
-    itk = header.Execute()
+    with quiet():
+        itk = header.Execute()
     notes: list[str] = []
     voxels, channels = sitk.GetArrayFromImage(itk), itk.GetNumberOfComponentsPerPixel()
     if colour is None:
@@ -95,7 +96,7 @@ def check_data_file(path: Path) -> None:
         head = stream.read(HEADER_BYTES)
     if not meta:
         head = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0]  # a blank line ends a NRRD header
-    match = _DATA_FILE.search(head)
+    match = DATA_FILE.search(head)
     if match is None and (meta or len(head) == HEADER_BYTES):
         raise InputError(
             f"a header that ends within {HEADER_BYTES >> 10} KiB", str(path), "check the file"

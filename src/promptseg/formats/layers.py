@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
+from promptseg.formats.archive import FEW_BYTES, open_archive
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.quiet import quiet
 from promptseg.image import Image
 
 __all__ = ["Layers", "read_layers"]
@@ -97,12 +99,14 @@ def _of_itk(path: Path) -> Layers | None:
 
     header = sitk.ImageFileReader()
     header.SetFileName(str(path))
-    header.ReadImageInformation()
+    with quiet():
+        header.ReadImageInformation()
     count = header.GetNumberOfComponents()
     if count < 2:
         return None
     require_memory((*header.GetSize(), count), 2, path)
-    whole = header.Execute()
+    with quiet():
+        whole = header.Execute()
     labels = np.moveaxis(sitk.GetArrayFromImage(whole), -1, 0)
     first = sitk.VectorIndexSelectionCast(whole, 0)
     write = sitk.WriteImage
@@ -110,19 +114,19 @@ def _of_itk(path: Path) -> Layers | None:
 
 
 def _of_tiff(path: Path) -> Layers | None:
-    from PIL import Image as PilImage
-
     from promptseg.formats import picture
+    from promptseg.formats.pillow import open_picture
 
-    with PilImage.open(path) as pages:
+    with open_picture(path) as pages:
         count = getattr(pages, "n_frames", 1)
         if count < 2:
             return None
         require_memory((count, pages.height, pages.width), 1, path)
         stack = []
         for k in range(count):
-            pages.seek(k)
-            stack.append(np.array(pages))
+            with quiet():
+                pages.seek(k)
+                stack.append(np.array(pages))
         pages.seek(0)
         first = _read_alone(path, ".png", pages.save, picture.read)
     if len({page.shape for page in stack}) > 1 or stack[0].ndim != 2:
@@ -133,11 +137,14 @@ def _of_tiff(path: Path) -> Layers | None:
 def _of_npz(path: Path) -> Layers | None:
     from promptseg.formats import npz
 
-    with np.load(path, allow_pickle=False) as archive:
+    with open_archive(path) as archive:
         if "segs" not in archive or "names" not in archive:
             return None
-        segs, names = archive["segs"], archive["names"]
-        rest = {k: archive[k] for k in ("spacing", "origin", "direction") if k in archive}
+        if len(archive.shape("segs")) not in (3, 4):
+            return None
+        segs, names = archive.take("segs"), archive.take("names", npz.MOST_NAMES)
+        keys = (k for k in ("spacing", "origin", "direction") if k in archive)
+        rest = {k: archive.take(k, FEW_BYTES) for k in keys}
     layered = segs.ndim in (3, 4) and len(segs) == len(names) > 1 and segs.max(initial=0) <= 1
     if not layered:
         return None

@@ -14,12 +14,15 @@ from scipy import ndimage
 
 from promptseg.errors import GeometryError, PromptsegError
 from promptseg.formats import format_by_suffix, read_labels
-from promptseg.formats.files import read_provenance_beside
+from promptseg.formats.archive import Archive, open_archive
 from promptseg.formats.layers import read_layers
+from promptseg.formats.npz import MOST_NAMES
 from promptseg.formats.objects import Located, Told, in_label_image, in_layers, told_by
 from promptseg.formats.slicer import located, segments_in
+from promptseg.formats.told import provenance_of
 from promptseg.image import Image, Segment, Segmentation
 from promptseg.names import for_header
+from promptseg.provenance import ObjectFacts, Provenance
 
 __all__ = ["grid_text", "read_masks"]
 
@@ -66,7 +69,8 @@ def _read(path: Path, reference: Image | None, interpolate: bool) -> Segmentatio
 
         return read_rtstruct(path, header, reference, interpolate)
     found, layers = _labels(path)
-    provenance, notes = _provenance(path), found.source.notes
+    notes = found.source.notes
+    provenance = provenance_of(path, notes)
     boxes = [
         {v: box for v, box in enumerate(ndimage.find_objects(layer), 1) if box is not None}
         for layer in layers
@@ -80,12 +84,12 @@ def _read(path: Path, reference: Image | None, interpolate: bool) -> Segmentatio
 
 def _objects(
     path: Path,
-    provenance: dict[str, Any],
+    provenance: Provenance,
     boxes: Sequence[dict[int, Any]],
     notes: list[str],
 ) -> list[Located]:
     """Every object there is, with what the file or the provenance beside it says of it."""
-    told = told_by(provenance.get("objects", ()))
+    told = told_by(provenance.objects or ())
     if slicer := segments_in(path):
         known = {t.label: t for t in told}
         found = located(path, slicer, boxes, notes)
@@ -220,23 +224,18 @@ def _npz_names(path: Path, values: Sequence[int], notes: list[str]) -> list[Told
     """What an npz of masks tells: names, and the labels they belong to."""
     if path.suffix.lower() != ".npz":
         return []
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = [str(name) for name in np.ravel(archive.get("names", ()))]
-            labels = [int(label) for label in np.ravel(archive.get("labels", ()))]
-    except (ValueError, TypeError, OverflowError) as error:
-        notes.append(f"{path.name}: names cannot be read ({str(error)[:100]})")
-        return []
+    with open_archive(path) as archive:
+        names = [str(name) for name in _plain(archive, "names")]
+        labels = [int(v) for v in _plain(archive, "labels") if isinstance(v, int)]
     if len(labels) != len(names):  # as earlier versions wrote it
         labels = list(range(1, len(names) + 1))
         if len(names) == len(values) and labels != list(values):
             notes.append(f"{path.name} does not say which label has which name: taken in order")
             labels = list(values)
-    entries = ({"name": n, "label": v} for n, v in zip(names, labels, strict=True))
-    return told_by(entries)
+    return told_by(ObjectFacts(label=v, name=n) for v, n in zip(labels, names, strict=True))
 
 
-def _provenance(path: Path) -> dict[str, Any]:
-    """What stands beside a mask of ours; nothing where it is another's."""
-    content = read_provenance_beside(path)
-    return content if isinstance(content.get("objects"), list) else {}
+def _plain(archive: Archive, name: str) -> list[Any]:
+    """A small array as a flat list; empty where there is none."""
+    found: list[Any] = np.ravel(archive.take(name, MOST_NAMES)).tolist() if name in archive else []
+    return found

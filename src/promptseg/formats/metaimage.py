@@ -12,7 +12,8 @@ from pathlib import Path
 import SimpleITK as sitk  # noqa: N813
 
 from promptseg.errors import InputError
-from promptseg.formats.itk import HEADER_BYTES, masks_to_itk, read_itk
+from promptseg.formats.detached import HEADER_BYTES
+from promptseg.formats.itk import masks_to_itk, read_itk
 from promptseg.formats.options import ReadOptions
 from promptseg.image import Image, Segmentation
 

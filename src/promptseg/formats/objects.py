@@ -9,6 +9,7 @@ from typing import Any
 
 from promptseg.errors import InputError
 from promptseg.formats.numbers import usable_labels
+from promptseg.provenance import ObjectFacts
 
 __all__ = ["Located", "Told", "in_label_image", "in_layers", "told_by"]
 
@@ -52,30 +53,15 @@ class Told:
     prompted: tuple[int, ...] = ()
 
 
-def told_by(entries: Iterable[Any]) -> list[Told]:
+def told_by(entries: Iterable[ObjectFacts]) -> list[Told]:
     """The usable entries of `objects` in a provenance: a name, and a label that no other has."""
     found: dict[int, Told] = {}
     for entry in entries:
-        if not isinstance(entry, dict):
-            continue
-        name, label = entry.get("name"), entry.get("label")
-        if not isinstance(name, str) or not _is_count(label) or label in found:
-            continue
-        layer, value, segment = (entry.get(key) for key in ("layer", "value", "segment"))
-        prompted = entry.get("prompted_slices")
-        found[label] = Told(
-            name,
-            label,
-            layer if _is_count(layer) else None,
-            value if _is_count(value) else None,
-            segment if _is_count(segment) else None,
-            tuple(k for k in prompted if _is_count(k)) if isinstance(prompted, list) else (),
-        )
+        name, label = entry.name, entry.label
+        if name is not None and label is not None and label not in found:
+            prompted = entry.prompted_slices or ()
+            found[label] = Told(name, label, entry.layer, entry.value, entry.segment, prompted)
     return list(found.values())
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= 1 << 31
 
 
 def in_label_image(

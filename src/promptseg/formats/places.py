@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from promptseg.formats import format_by_suffix
 from promptseg.image import Segmentation
+from promptseg.notes import Note
+from promptseg.provenance import ObjectFacts, Provenance
 
 __all__ = ["layers_note", "object_places", "with_places"]
 
-log = logging.getLogger("promptseg")
-
 _BINARY_LAYERS = {"npz": 1, "tiff": 255}
+_NOWHERE: dict[str, Any] = {"value": None, "layer": None, "segment": None, "roi": None}
 
 
 def object_places(segmentation: Segmentation, path: Path, layers: bool) -> list[dict[str, int]]:
@@ -42,37 +43,43 @@ def object_places(segmentation: Segmentation, path: Path, layers: bool) -> list[
     return [{"layer": k, "value": value} for k, value in enumerate(values)]
 
 
-def layers_note(segmentation: Segmentation, path: Path) -> str | None:
+def layers_note(segmentation: Segmentation, path: Path) -> Note | None:
     """What to say where overlapping objects make a file of one dimension more; None for DICOM."""
     known = format_by_suffix(path)
     if known is None or known.name in ("dicom", "rtstruct"):
         return None
     dimensions = segmentation.geometry.ndim
-    return (
-        f"objects overlap: {path.name} has {dimensions + 1} dimensions, one layer per object; "
-        f"--overlap later-wins writes labels of {dimensions} dimensions"
+    return Note(
+        f"objects overlap: the mask has {dimensions + 1} dimensions, one layer per object; "
+        f"--overlap later-wins writes labels of {dimensions} dimensions",
+        "values",
     )
 
 
-def with_places(segmentation: Segmentation, path: Path, overlap: str) -> dict[str, Any]:
-    """The provenance of a segmentation with the file it goes to and each object's place there."""
-    provenance = segmentation.provenance
+def with_places(segmentation: Segmentation, path: Path, overlap: str) -> Provenance:
+    """The provenance of a segmentation with the file it goes to and each object's place there.
+
+    Args:
+        segmentation: the objects.
+        path: the mask file.
+        overlap: "keep" or "later-wins".
+    """
+    facts = segmentation.provenance
     layers = overlap == "keep" and segmentation.has_overlap()
-    notes = []
-    if layers and (note := layers_note(segmentation, path)):
-        log.warning("%s", note)
-        notes = [note]
-    told = {e.get("label"): e for e in provenance.get("objects", ()) if isinstance(e, dict)}
-    places = object_places(segmentation, path, layers)
-    objects = [
-        {**_without_place(told.get(s.label, {})), "label": s.label, "name": s.name, **place}
-        for s, place in zip(segmentation.segments, places, strict=True)
-    ]
-    if notes or "notes" in provenance:
-        provenance = {**provenance, "notes": [*provenance.get("notes", ()), *notes]}
-    return {**provenance, "objects": objects, "output": path.name, "overlap": overlap}
-
-
-def _without_place(entry: dict[str, Any]) -> dict[str, Any]:
-    """An object's entry without where it was in another file."""
-    return {k: v for k, v in entry.items() if k not in ("layer", "value", "segment", "roi")}
+    told = {entry.label: entry for entry in facts.objects or ()}
+    objects = []
+    for s, place in zip(
+        segmentation.segments, object_places(segmentation, path, layers), strict=True
+    ):
+        known = replace(told.get(s.label, ObjectFacts()), label=s.label, name=s.name)
+        objects.append(replace(known, **{**_NOWHERE, **place}))
+    notes = list(facts.notes or ())
+    if layers and (note := layers_note(segmentation, path)) and note not in notes:
+        notes.append(note)
+    return replace(
+        facts,
+        objects=tuple(objects),
+        notes=tuple(notes) if notes else facts.notes,
+        output=path.name,
+        overlap=overlap,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from promptseg.geometry import Axis
 from promptseg.image import Image
 from promptseg.inference.embeddings import EmbeddingStore
-from promptseg.inference.predictor import Embedding, Predictor
+from promptseg.inference.predictor import Predictor
 from promptseg.intensity import Intensity
+from promptseg.models.protocol import Embedding
 
 __all__ = ["SliceStack"]
 
 _CACHE_BYTES = 512 << 20
+_HELD_BYTES = 2 << 30
 
 
 class SliceStack:
@@ -57,6 +59,7 @@ class SliceStack:
         self.pixel = (float(steps[0]), float(steps[1]))
         self._cache: OrderedDict[int, Embedding] = OrderedDict()
         self._parallel = predictor.parallel if look_ahead else 1
+        self._held: frozenset[int] = frozenset()
         self._ahead: dict[int, Future[tuple[list[Embedding], int]]] = {}
 
     def __len__(self) -> int:
@@ -118,7 +121,23 @@ class SliceStack:
             self._keep(missing, *self._encode(missing))
         self._cache.move_to_end(index)
         embedding = self._cache[index]
-        size = embedding.features.element_size() * embedding.features.numel()
-        while len(self._cache) > max(self.batch, self.cache_bytes // size):
-            self._cache.popitem(last=False)
+        self._forget()
         return embedding
+
+    def hold(self, slices: Collection[int]) -> None:
+        """Do not forget these slices, which will be asked for again, until others are held.
+
+        Of more than `_HELD_BYTES` the least recently used are forgotten all the same.
+        """
+        self._held = frozenset(slices)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget the least recently used embeddings beyond the limits; never those of one batch."""
+        size = sum(embedding.nbytes for embedding in self._cache.values())
+        for limit, held in ((self.cache_bytes, False), (max(self.cache_bytes, _HELD_BYTES), True)):
+            for k in list(self._cache)[: max(0, len(self._cache) - self.batch)]:
+                if size <= limit:
+                    return
+                if held or k not in self._held:
+                    size -= self._cache.pop(k).nbytes

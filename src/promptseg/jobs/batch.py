@@ -15,10 +15,11 @@ from typing import Any
 from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
 from promptseg.formats import FORMATS, format_by_suffix, format_for_output, is_dicom_file, read
 from promptseg.formats.files import atomic_path, beside, overlay_path, read_provenance_beside
+from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.image import Image
 from promptseg.jobs.remote import is_remote
-from promptseg.jobs.segment import check_outputs, load_for, prompts_of, run_job
+from promptseg.jobs.segment import check_outputs, load_for, prompts_of, reads_of, run_job
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import Choice
 from promptseg.prompts import Prompt
@@ -26,7 +27,7 @@ from promptseg.runtime import set_threads
 from promptseg.segment.auto import settle_model
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.segmenter import Segmenter
-from promptseg.work import Executor, Failure, Inline, Processes, Unit, as_json, run
+from promptseg.work import Executor, Failure, Inline, Processes, Unit, as_json, request_hash, run
 
 __all__ = ["Segmented", "find_images", "is_batch", "segment_folder"]
 
@@ -95,7 +96,7 @@ def find_images(folder: Path) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class _ImageUnit(Unit[Segmenter, dict[str, Any]]):
+class _ImageUnit(Unit["_Tools", dict[str, Any]]):
     """One image of the folder: its job, and its prompts."""
 
     job: SegmentJob
@@ -109,8 +110,13 @@ class _ImageUnit(Unit[Segmenter, dict[str, Any]]):
     def request(self) -> dict[str, Any]:
         """What the result depends on.
 
-        Paths may name the patient: without them an input is still known by its size and time.
+        Options may name the patient or the place of weights: a de-identified result keeps a hash.
         """
+        said = self._said()
+        return {"sha256": request_hash(said)} if self.job.deidentify else said
+
+    def _said(self) -> dict[str, Any]:
+        """The request in words; without paths, an input is still known by its size and time."""
         values = dataclasses.asdict(self.job)
         unsaid = _IRRELEVANT | (_PATHS if self.job.deidentify else set())
         stat = self.job.input.stat()
@@ -130,20 +136,35 @@ class _ImageUnit(Unit[Segmenter, dict[str, Any]]):
             return False
         if self.job.overlay and not any(path.exists() for path in overlays):
             return False
-        return read_provenance_beside(output).get("request") == self.request()
+        earlier = read_provenance_beside(output).get("request")
+        return earlier in (self.request(), self._said())  # the latter by versions before
 
-    def do(self, context: Segmenter) -> dict[str, Any]:
+    def do(self, context: _Tools) -> dict[str, Any]:
         """Segment the image; returns the provenance."""
         job, mark = self.job, _Mark(self.job.output)
-        if mark.is_there():  # ours, cut off before it was complete
+        cut_off = mark.is_there()
+        if cut_off:  # ours, before it was complete
             job = dataclasses.replace(job, overwrite=True)
-        check_outputs(job)
+        check_outputs(job, context.reads)
         image = read(job.input, job, modality=job.modality)
         format_for_output(job.output, image)
         facts = {"request": self.request()}
-        outputs = run_job(context, image, self.prompts, job, mark.set, facts)
+        try:
+            outputs = run_job(context.segmenter, image, self.prompts, job, mark.set, facts)
+        except PromptsegError:
+            if not cut_off:
+                mark.clear()  # nothing of it is there
+            raise
         mark.clear()
-        return outputs.provenance
+        return outputs.provenance.to_json()
+
+
+@dataclass(frozen=True)
+class _Tools:
+    """What a process needs for every image: the model, and what no output may replace."""
+
+    segmenter: Segmenter
+    reads: Reads
 
 
 @dataclass
@@ -185,7 +206,8 @@ def segment_folder(job: SegmentJob) -> Segmented:
     units, choice = _settled(_plan(job))
 
     def executor(waiting: Sequence[Unit[Any, Any]]) -> Executor:
-        make = partial(_segmenter, units[0].job, choice)
+        reads = reads_of(job, [unit.job.input for unit in units])
+        make = partial(_tools, units[0].job, choice, reads)
         workers = min(job.workers, len(waiting))
         if workers == 1:
             return Inline(make)
@@ -196,11 +218,13 @@ def segment_folder(job: SegmentJob) -> Segmented:
     return Segmented(outcome.skipped, outcome.results, [_said(f) for f in outcome.failures])
 
 
-def _segmenter(job: SegmentJob, choice: Choice | None, threads: int | None = None) -> Segmenter:
-    """The model of a process."""
+def _tools(
+    job: SegmentJob, choice: Choice | None, reads: Reads, threads: int | None = None
+) -> _Tools:
+    """What a process needs."""
     segmenter = load_for(job if threads is None else dataclasses.replace(job, threads=threads))
     segmenter.predictor.choice = choice
-    return segmenter
+    return _Tools(segmenter, reads)
 
 
 def _said(failure: Failure) -> tuple[str, PromptsegError]:
@@ -215,7 +239,8 @@ def _plan(job: SegmentJob) -> list[_ImageUnit]:
         raise OutputError(
             "an output folder other than the input folder", str(job.output), "name another one"
         )
-    images = {path.name: path for path in find_images(job.input)}
+    found = (path for path in find_images(job.input) if not _same(path, job.output))
+    images = {path.name: path for path in found}
     files = read_prompt_file(job.prompts) if job.prompts else []
     units: list[_ImageUnit] = []
     taken: dict[Path, str] = {}
@@ -231,6 +256,11 @@ def _plan(job: SegmentJob) -> list[_ImageUnit]:
     if not any(i.prompts or i.job.input.suffix == ".npz" for i in units):
         raise PromptError("prompts for the images", "none", "add --prompts FILE.json or --box")
     return units
+
+
+def _same(path: Path, output: Path) -> bool:
+    """Whether a subfolder with DICOM files is where the results go."""
+    return path.is_dir() and output.exists() and path.samefile(output)
 
 
 def _settled(units: list[_ImageUnit]) -> tuple[list[_ImageUnit], Choice | None]:

@@ -26,11 +26,11 @@ from promptseg.curate.split import (
     divide_as_given,
     hold_out,
     read_held_out,
-    read_splits,
 )
 from promptseg.datasets import Dataset
 from promptseg.datasets.collection import Collection, Sample, Split
 from promptseg.datasets.manifest import ManifestRow, write_manifest
+from promptseg.datasets.splits import read_splits
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.files import atomic_path
 from promptseg.work import executor_for, run

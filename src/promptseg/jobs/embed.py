@@ -11,10 +11,11 @@ from typing import Any
 
 from promptseg.errors import OutputError, PromptsegError
 from promptseg.formats import read
-from promptseg.formats.files import check_output
+from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.inference.embeddings import EmbeddingStore
 from promptseg.inference.stack import SliceStack
 from promptseg.jobs.batch import find_images
+from promptseg.models.cards import model_file
 from promptseg.progress import step_progress
 from promptseg.segment.options import EmbedJob, parse_slices
 from promptseg.segment.segmenter import Segmenter, load
@@ -95,7 +96,8 @@ def embed_images(job: EmbedJob) -> Embedded:
         OutputError: the folder cannot be written, or its limit is too low for all embeddings.
     """
     EmbeddingStore(job.output, job.embeddings_limit)
-    check_output(job.output / "embedding", overwrite=True)
+    reads = Reads([job.input, model_file(job.model)[1]])
+    check_outputs([job.output / "embedding"], overwrite=True, reads=reads)
     in_folder = os.path.isdir(job.input)
     if in_folder and job.output.exists() and job.output.samefile(job.input):
         raise OutputError(

@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from promptseg._version import __version__
-from promptseg.datasets import Dataset, DatasetOptions, limit_cases, open_datasets
+from promptseg.datasets import Dataset, DatasetOptions, choose_cases, limit_cases, open_datasets
+from promptseg.datasets.splits import read_splits
 from promptseg.errors import InputError, PromptsegError
 from promptseg.evaluate.options import EvaluateJob, EvaluateOptions
 from promptseg.evaluate.plan import Contestant, Plan
 from promptseg.evaluate.predictions import Predictions, open_predictions
 from promptseg.evaluate.protocols import prompts_for
-from promptseg.evaluate.results import PARTS, Results
+from promptseg.evaluate.results import FILES, PARTS, Results
 from promptseg.evaluate.rows import Row
+from promptseg.evaluate.trained import lists_of, unknown_lists
 from promptseg.evaluate.units import EvaluationUnit, Evaluator, model_label
+from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.inference.predictor import Predictor
+from promptseg.models.cards import model_file
 from promptseg.runtime import set_threads
 from promptseg.work import Executor, Failure, Inline, Processes, Unit, run
 
@@ -32,7 +36,8 @@ __all__ = ["Evaluated", "evaluate"]
 log = logging.getLogger("promptseg")
 
 _POOLED = ("all", "all")
-_NOT_SHARED = {"dataset", "max_cases"}  # what results in one folder may differ by
+_OWN = ("missing", "device", "workers", "keep_going", "leaks")
+"""Options that every model of a folder may have of its own, as the record says."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +93,12 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Ev
     datasets = _datasets(job)
     threads = set_threads(job.threads)
     loaded = {} if job.predictions else _models(job, models or {})
-    shared = {k: v for k, v in job.to_json().items() if k not in _NOT_SHARED}
     plan = _plan(job, datasets, loaded)
-    results = Results(job.output, shared, job.overwrite)
-    facts = _facts(job, plan, started, _leaks(job, datasets))
+    _protect(job)
+    results = Results(job.output, job.to_json(), job.overwrite)
+    facts = _facts(job, plan, started, threads)
+    results.check_data(facts)
+    facts["warnings"] = [*_unlisted(job, plan), *_leaks(job, datasets)]
     results.write_run(facts)  # what a run that is killed goes on from
     evaluator = Evaluator(plan.options, job.device, loaded, plan.predictions)
     work = _Work(job, evaluator, threads)
@@ -159,6 +166,14 @@ def _place(failure: Failure) -> tuple[str, PromptsegError]:
     return f"{unit.dataset.name}, {unit.case.name}", failure.error
 
 
+def _protect(job: EvaluateJob) -> None:
+    """Refuse to write over what is read; other files of the data are not ours and stay anyway."""
+    names = [*job.model, *([job.start_model] if job.start_model else [])]
+    weights = [] if job.predictions else [model_file(name)[1] for name in names]
+    reads = Reads([job.leaks, job.config, *weights])
+    check_outputs((job.output / name for name in FILES), overwrite=True, reads=reads)
+
+
 def _datasets(job: EvaluateJob) -> list[Dataset]:
     options = DatasetOptions(**{f.name: getattr(job, f.name) for f in fields(DatasetOptions)})
     datasets = open_datasets(job.input, options)
@@ -166,6 +181,17 @@ def _datasets(job: EvaluateJob) -> list[Dataset]:
     if unknown := [name for name in job.dataset if name not in names]:
         raise InputError(f"datasets out of {', '.join(names)}", ", ".join(unknown), "correct them")
     chosen = [d for d in datasets if not job.dataset or d.name in job.dataset]
+    if job.splits is not None:
+        parts = read_splits(job.splits)
+        listed = {case for case, part in parts.items() if part == job.part}
+        chosen = [choose_cases(d, listed) for d in chosen]
+        chosen = [d for d in chosen if d.cases]
+        if not chosen:
+            raise InputError(
+                f"cases of the {job.part} part in {job.input}",
+                f"none that {job.splits} names",
+                "correct --splits or --part",
+            )
     return [limit_cases(d, job.max_cases) for d in chosen]
 
 
@@ -190,8 +216,12 @@ def _plan(job: EvaluateJob, datasets: list[Dataset], loaded: dict[str, Predictor
         label = job.predictions_name or job.predictions.resolve().name
         return Plan(options, parts, datasets, [], predictions, label)
     labels = _labels({name: loaded[name] for name in job.model})
+    starter = {job.start_model: loaded[job.start_model].card} if job.start_model else {}
     contestants = [
-        Contestant(name, label, loaded[name].card, loaded[name].weights_sha256)
+        Contestant(
+            *(name, label, loaded[name].card, loaded[name].weights_sha256),
+            trained_on=lists_of({label: loaded[name].card, **starter}),
+        )
         for name, label in labels.items()
     ]
     return Plan(options, parts, datasets, contestants, {})
@@ -206,8 +236,31 @@ def _labels(models: dict[str, Predictor]) -> dict[str, str]:
     return labels
 
 
-def _facts(job: EvaluateJob, plan: Plan, started: str, warnings: list[str]) -> dict[str, Any]:
+def _facts(job: EvaluateJob, plan: Plan, started: str, threads: int) -> dict[str, Any]:
     """run.json: what is run, with what, by which rules."""
+    datasets = [d.to_json() for d in plan.datasets]
+    with_what = {
+        "created": started,
+        "promptseg": __version__,
+        "input": str(job.input),
+        "datasets": {d["name"]: d["sha256"] for d in datasets},
+        "options": {**job.to_json(), **{k: getattr(job, k) for k in _OWN}},
+        "threads": threads,
+        "versions": _versions(),
+    }
+    tested: list[dict[str, Any]] = [
+        {
+            "name": m.label,
+            "weights_sha256": m.weights_sha256,
+            "licence": m.card.licence,
+            "trained_on": sum(listed.images for listed in m.trained_on) or None,
+            "run": with_what,
+        }
+        for m in plan.models
+    ]
+    if job.predictions is not None:
+        about = {**with_what, "predictions": str(job.predictions)}
+        tested.append({"name": plan.predictions_label, "weights_sha256": None, "run": about})
     absent = [
         {"dataset": d.name, "case": case, "model": "", "error": what}
         for d in plan.datasets
@@ -221,16 +274,13 @@ def _facts(job: EvaluateJob, plan: Plan, started: str, warnings: list[str]) -> d
         "rules": job.rules().to_json(),
         "seed": job.seed,
         "max_objects": job.max_objects,
-        "models": [
-            {"name": m.label, "weights_sha256": m.weights_sha256, "licence": m.card.licence}
-            for m in plan.models
-        ],
+        "models": tested,
         "predictions": None if job.predictions is None else str(job.predictions),
-        "datasets": [d.to_json() for d in plan.datasets],
+        "datasets": datasets,
         "chosen_settings": {},
         "versions": _versions(),
         "failed": absent,
-        "warnings": warnings,
+        "warnings": [],
     }
 
 
@@ -251,6 +301,14 @@ def _versions() -> dict[str, str]:
     }
 
 
+def _unlisted(job: EvaluateJob, plan: Plan) -> list[str]:
+    """Warnings about models of which nobody can tell what they have seen."""
+    found = [] if job.leaks else unknown_lists({m.label: m.card for m in plan.models})
+    for line in found:
+        log.warning("%s", line)
+    return found
+
+
 def _leaks(job: EvaluateJob, datasets: list[Dataset]) -> list[str]:
     """Warnings about evaluation data that a model may have been trained on."""
     if job.leaks is None:
@@ -267,13 +325,13 @@ def _report(job: EvaluateJob, results: Results) -> Path:
     from promptseg.evaluate.report import ReportOptions, write_report
 
     options = ReportOptions(
+        count_trained=job.count_trained,
         holm=job.holm,
         baseline=job.baseline,
         published=job.published,
         images=job.pictures,
-        overwrite=True,
     )
-    return write_report(results.folder, options)
+    return write_report(results.folder, options, renewed=True)
 
 
 def _now() -> str:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from promptseg.geometry import Axis, axis_position
 from promptseg.image import Image, Segment
+from promptseg.models.protocol import SliceMasks
 from promptseg.segment.measure import measure
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.postprocess import fill_holes, largest_component, smooth_across_slices
-from promptseg.segment.volume import SliceMasks
 
 __all__ = ["segment_of", "slices_of"]
 

@@ -19,15 +19,18 @@ from promptseg.inference.stack import SliceStack
 from promptseg.intensity import Intensity, choose_intensity
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import choose
+from promptseg.models.protocol import Correction, SliceMasks, Tracker
+from promptseg.notes import Note
 from promptseg.prompts import ObjectPrompts, Prompt, group_by_object
+from promptseg.provenance import Corrected
+from promptseg.result import Result
 from promptseg.segment.assemble import segment_of, slices_of
 from promptseg.segment.choices import propagation_rule, resolved
-from promptseg.segment.correct import correct
-from promptseg.segment.follow import follow, seeds_of
+from promptseg.segment.follow import seeds_of
 from promptseg.segment.options import SegmentOptions, SliceOptions, parse_slices
 from promptseg.segment.projection import kinds_of
-from promptseg.segment.provenance import describe, object_facts
-from promptseg.segment.volume import PropagationRule, SliceMasks
+from promptseg.segment.provenance import describe
+from promptseg.segment.slice_to_slice import SliceToSlice, gathered
 
 __all__ = ["Segmenter", "load"]
 
@@ -97,7 +100,7 @@ class Segmenter:
         options: SegmentOptions | None = None,
         progress: Callable[[int, str], None] | None = None,
         **changes: Any,
-    ) -> Segmentation:
+    ) -> Result:
         """Segment every prompted object of `image`.
 
         Args:
@@ -116,19 +119,34 @@ class Segmenter:
             InputError: an option that does not fit the image.
         """
         options = replace(options or SegmentOptions(), **changes)
-        given = prompts or image.source.prompts
+        run, segments = self.answered(image, prompts, options, progress)
+        return self._finish(image, run, segments)
+
+    def answered(
+        self,
+        image: Image,
+        prompts: Iterable[Prompt],
+        options: SegmentOptions,
+        progress: Callable[[int, str], None] | None = None,
+    ) -> tuple[_Run, list[Segment]]:
+        """`segment` without the record of what made the masks, for one click of many."""
+        given = tuple(prompts) or image.source.prompts
         run = self._prepare(image, given, options, progress)
         seeds = [seeds_of(entry, run.options.axis, run.limits) for entry in run.objects]
+        conditions = [replace(s, object=n) for n, each in enumerate(seeds) for s in each]
+        tracked = run.tracker.track(run.stack, conditions, run.turn_to)
+        masks = gathered(tracked, len(seeds))
         segments = []
-        for label, (entry, starts) in enumerate(zip(run.objects, seeds, strict=True), start=1):
-            run.at_work = entry.name
-            found = follow(run.stack, starts, run.rule)
+        for label, (entry, starts, found) in enumerate(
+            zip(run.objects, seeds, masks, strict=True), start=1
+        ):
             prompted = {s.slice for s in starts if not s.interpolated}
             clicked = {s.slice for s in starts if s.box is None and s.mask is None}
             segments.append(self._assembled(entry.name, label, found, run, prompted, clicked))
             if segments[-1].is_empty:
                 log.warning("%s: nothing was found for %r", image.name, entry.name)
-        return self._finish(image, run, segments)
+        run.stack.on_encoded = None
+        return run, segments
 
     def correct(
         self,
@@ -138,7 +156,7 @@ class Segmenter:
         options: SegmentOptions | None = None,
         progress: Callable[[int, str], None] | None = None,
         **changes: Any,
-    ) -> Segmentation:
+    ) -> Result:
         """Correct objects of an existing segmentation with clicks, boxes or masks on any slice.
 
         Only what the prompts change is computed again; see `promptseg.segment.correct`.
@@ -167,6 +185,25 @@ class Segmenter:
                 "resample it to the image first",
             )
         options = replace(options or SegmentOptions(), **changes)
+        run, segments = self.corrected(image, segmentation, prompts, options, progress)
+        earlier = segmentation.provenance
+        before = Corrected(
+            output=earlier.output,
+            created=earlier.created,
+            prompts=earlier.prompts,
+            corrects=None if earlier.corrects is None else earlier.corrects.to_json(),
+        )
+        return self._finish(image, run, segments, before)
+
+    def corrected(
+        self,
+        image: Image,
+        segmentation: Segmentation,
+        prompts: Iterable[Prompt],
+        options: SegmentOptions,
+        progress: Callable[[int, str], None] | None = None,
+    ) -> tuple[_Run, list[Segment]]:
+        """`correct` without the record of what made the masks, for one click of many."""
         named = [_named(p, segmentation) for p in prompts]
         run = self._prepare(image, named, options, progress)
         segmentation = _along(segmentation, run.options.axis)
@@ -177,21 +214,21 @@ class Segmenter:
             if entry is None:
                 segments.append(old)
                 continue
-            run.at_work = old.name
-            before = slices_of(old, image, run.options.axis)
-            agreement = run.options.agreement
-            found = correct(run.stack, entry, before, old, run.rule, agreement, run.limits)
+            run.turn_to(run.objects.index(entry))
+            correction = Correction(
+                entry,
+                slices_of(old, image, run.options.axis),
+                old.prompted,
+                old.clicked,
+                run.limits,
+                run.options.agreement,
+            )
+            found = run.tracker.correct(run.stack, correction)
             prompted = {*old.prompted, *entry.slices}
             clicked = {*old.clicked} - (entry.slices - entry.clicked)
             segments.append(self._assembled(old.name, old.label, found, run, prompted, clicked))
-        result = self._finish(image, run, segments)
-        earlier = segmentation.provenance
-        result.provenance["corrects"] = {
-            key: earlier[key]
-            for key in ("output", "created", "prompts", "corrects")
-            if key in earlier
-        }
-        return result
+        run.stack.on_encoded = None
+        return run, segments
 
     def _prepare(
         self,
@@ -214,7 +251,7 @@ class Segmenter:
         limits = parse_slices(options.slices, image.geometry.slice_count(options.axis))
         _check_range(objects, options.axis, limits)
         intensity = self.intensity(image, options)
-        notes = [*image.source.notes, *intensity.notes()]
+        notes = [*map(Note, image.source.notes), *intensity.notes()]
         if self._last is None or self._last.image is not image:  # once per image, not per prompt
             _require_contrast(image)
             for note in notes:
@@ -225,7 +262,7 @@ class Segmenter:
             objects=objects,
             options=options,
             limits=limits,
-            rule=propagation_rule(options) if spreads else None,
+            tracker=SliceToSlice(propagation_rule(options) if spreads else None),
             intensity=intensity,
             notes=notes,
             stack=stack,
@@ -258,9 +295,14 @@ class Segmenter:
             )
         return segment
 
-    def _finish(self, image: Image, run: _Run, segments: list[Segment]) -> Segmentation:
+    def _finish(
+        self,
+        image: Image,
+        run: _Run,
+        segments: list[Segment],
+        corrects: Corrected | None = None,
+    ) -> Result:
         """The segments with what made them."""
-        run.stack.on_encoded = None
         timings = {
             "prepare_s": run.prepare_s,
             "segment_s": time.perf_counter() - run.started,
@@ -268,7 +310,9 @@ class Segmenter:
             "slices_recalled": run.stack.recalled - run.recalled_before,
         }
         name = image.source.path.name if image.source.path else None
-        provenance = describe(
+        result = Result(segments, image.geometry, image.source, image=image)
+        facts = describe(
+            result,
             image,
             self.predictor,
             run.intensity,
@@ -277,9 +321,7 @@ class Segmenter:
             run.notes,
             timings,
         )
-        result = Segmentation(segments, image.geometry, image.source, provenance, image)
-        provenance["objects"] = object_facts(result)
-        provenance["masks_sha256"] = result.sha256()
+        result.provenance = replace(facts, corrects=corrects)
         return result
 
     def _stack_of(self, image: Image, axis: Axis, intensity: Intensity, batch: int) -> SliceStack:
@@ -308,15 +350,19 @@ class _Run:
     objects: list[ObjectPrompts]
     options: SegmentOptions
     limits: tuple[int, int]
-    rule: PropagationRule | None
+    tracker: Tracker
     intensity: Intensity
-    notes: list[str]
+    notes: list[Note]
     stack: SliceStack
     encoded_before: int
     recalled_before: int
     prepare_s: float
     at_work: str = ""
     started: float = field(default_factory=time.perf_counter)
+
+    def turn_to(self, number: int) -> None:
+        """Say which object is at work."""
+        self.at_work = self.objects[number].name
 
 
 def _named(prompt: Prompt, segmentation: Segmentation) -> Prompt:
@@ -335,8 +381,8 @@ def _named(prompt: Prompt, segmentation: Segmentation) -> Prompt:
 
 def _along(segmentation: Segmentation, axis: Axis) -> Segmentation:
     """The segmentation as slices along `axis`: what is known of its slices along another is dropped."""
-    options = segmentation.provenance.get("options")
-    if not isinstance(options, dict) or options.get("axis", axis) == axis:
+    options = segmentation.provenance.options
+    if options is None or options.get("axis", axis) == axis:
         return segmentation
     segments = [replace(s, prompted=(), clicked=(), quality={}) for s in segmentation.segments]
     return replace(segmentation, segments=segments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +16,12 @@ from promptseg.geometry import Geometry
 from promptseg.image import Image, Segment, Segmentation
 from promptseg.prompts import Box, Box3D, Marker, Mask, PlacedPrompt, Points, Prompt, place
 from promptseg.prompts.markers import Line
+from promptseg.result import Result
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter
+from promptseg.segment.step import Step
 
 __all__ = ["Session", "Step"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one action left.
-
-    Attributes:
-        action: what was done, in words.
-        objects: every object by name, in order; None where there is no mask yet.
-        prompts: every object's prompts by name, placed, in the order they were given.
-        current: the object that prompts without a name go to.
-    """
-
-    action: str
-    objects: dict[str, Segment | None]
-    prompts: dict[str, tuple[PlacedPrompt, ...]]
-    current: str | None
 
 
 class Session:
@@ -218,7 +203,7 @@ class Session:
         self.position = min(len(self.history) - 1, (before := self.position) + 1)
         return self.position != before
 
-    def result(self) -> Segmentation:
+    def result(self) -> Result:
         """The objects that have a mask, with what made them.
 
         Raises:
@@ -232,7 +217,7 @@ class Session:
             raise PromptError(
                 "at least one prompted object", "none", waiting or "add a prompt first"
             )
-        found = Segmentation(segments, self.geometry, self.image.source, image=self.image)
+        found = Result(segments, self.geometry, self.image.source, image=self.image)
         found.provenance = provenance_of(self, found)
         return found
 
@@ -288,7 +273,7 @@ class Session:
         """The object's masks after new prompts; None where it waits for marker lines."""
         old = self.step.objects.get(name)
         earlier = self.step.prompts.get(name, ())
-        how: dict[str, Any] = {"options": self.options, "progress": self.progress}
+        how = self.options, self.progress
         if any(isinstance(p, Marker) for p in new):
             _only_markers(name, earlier, "mark a new object, or undo the other prompts")
             first = [*earlier, *new]
@@ -301,9 +286,9 @@ class Session:
         else:
             before = Segmentation([old], self.geometry, self.image.source, image=self.image)
             prompts = [*_clicks_again(earlier, new), *new]
-            return self.segmenter.correct(self.image, before, *prompts, **how).segments[0]
-        result = self.segmenter.segment(self.image, *first, **how)
-        return replace(result.segments[0], label=self._label(name))
+            return self.segmenter.corrected(self.image, before, prompts, *how)[1][0]
+        segment, *_ = self.segmenter.answered(self.image, first, *how)[1]
+        return replace(segment, label=self._label(name))
 
     def _known(self, name: str | None) -> str:
         name = name or self.step.current

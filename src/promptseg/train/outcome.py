@@ -16,6 +16,7 @@ from promptseg.models.checkpoint import read_checkpoint
 from promptseg.train.options import TrainOptions
 from promptseg.train.release import data_facts, release
 from promptseg.train.report import write_report
+from promptseg.train.seen import images_seen
 from promptseg.train.setting import Learner, Parts, StartingWeights
 from promptseg.train.state import Progress
 from promptseg.train.validate import Validation
@@ -85,7 +86,7 @@ def finish(
         "seconds": round(progress.seconds, 1),
         "tensors_trained": len(learner.parameters),
         "parameters_trained": sum(p.numel() for p in learner.parameters.values()),
-        "reported_on": "the test part" if parts.held_out else "the validation part",
+        "reported_on": parts.reported_on,
         "versions": {"promptseg": __version__, "torch": torch.__version__},
     }
     told = {k: v for k, v in facts.items() if k != "data"}  # which is on the card
@@ -99,6 +100,7 @@ def finish(
         asks=asks,
         verdict=verdict,
         semantic=load_file(semantic) if semantic.exists() else None,
+        seen=images_seen(parts, start.card),
     )
     return Trained(folder, verdict, card.name)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -16,11 +15,12 @@ from promptseg.formats.dicom.instances import DicomSource, Instance
 from promptseg.formats.dicom.origin import DicomOrigin
 from promptseg.formats.dicom_seg.frames import SegFile
 from promptseg.formats.dicom_seg.placing import on_image, on_own_grid
-from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.numbers import number_in, usable_labels
 from promptseg.formats.objects import told_by
+from promptseg.formats.told import provenance_of
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segment, Segmentation, Source
+from promptseg.provenance import Provenance
 
 __all__ = ["read_seg"]
 
@@ -69,16 +69,16 @@ def read_seg(
     return Segmentation(segments, geometry, source, provenance, image=reference)
 
 
-def _number(path: Path, segments: list[Segment], notes: list[str]) -> dict[str, Any]:
+def _number(path: Path, segments: list[Segment], notes: list[str]) -> Provenance:
     """Give segments the labels they had before they were in DICOM, as far as that is known.
 
     Returns:
         The provenance beside the file, if it tells of these segments.
     """
-    provenance = read_provenance_beside(path)
-    told = {t.segment: t for t in told_by(provenance.get("objects") or ())}
+    provenance = provenance_of(path, notes)
+    told = {t.segment: t for t in told_by(provenance.objects or ())}
     if set(told) != {s.label for s in segments}:
-        provenance, told = {}, {}
+        provenance, told = Provenance(), {}
     labels = [told[s.label].label if told else number_in(s.name) or s.label for s in segments]
     first = sorted(range(len(segments)), key=lambda k: labels[k] == segments[k].label)
     usable = usable_labels([(segments[k].name, labels[k]) for k in first], notes)

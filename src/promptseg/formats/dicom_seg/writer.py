@@ -39,6 +39,7 @@ from promptseg.formats.dicom_seg.standin import (
 )
 from promptseg.formats.numbers import number_in
 from promptseg.image import Image, Segment, Segmentation
+from promptseg.provenance import ModelFacts
 
 __all__ = ["check", "write"]
 
@@ -145,7 +146,7 @@ def _seg(
 
     sources = stand_ins(slices, segmentation.geometry)
     names = ", ".join(s.name for s in segmentation.segments)
-    model = segmentation.provenance.get("model", {})
+    model = segmentation.provenance.model or ModelFacts()
     seg = highdicom.seg.Segmentation(
         source_images=sources,
         pixel_array=pixels,
@@ -161,7 +162,7 @@ def _seg(
         manufacturer="promptseg",
         manufacturer_model_name="promptseg",
         software_versions=__version__,
-        device_serial_number=str(model.get("weights_sha256") or "none")[:16],
+        device_serial_number=(model.weights_sha256 or "none")[:16],
         content_label="SEGMENTATION",
         content_description=_shortened(names),
         series_description=_shortened(f"promptseg: {names}"),
@@ -230,7 +231,7 @@ def _described(number: int, segment: Segment, segmentation: Segmentation) -> Any
         anatomic_regions=[_code(meaning.region)] if meaning.region else None,
         display_color=highdicom.color.CIELabColor.from_rgb(*colour_of(segment)),
     )
-    if "model" not in segmentation.provenance:  # made elsewhere: nothing is known of how
+    if not segmentation.provenance.model:  # made elsewhere: nothing is known of how
         del item.SegmentationAlgorithmIdentificationSequence
     if label != segment.name:
         item.SegmentDescription = segment.name[:1024]
@@ -239,7 +240,7 @@ def _described(number: int, segment: Segment, segmentation: Segmentation) -> Any
         kind.SegmentedPropertyTypeModifierCodeSequence = [_code(meaning.side)]
     if coded := kept(segment, ("RTROIIdentificationCodeSequence",)):  # of an RTSTRUCT
         item.SegmentedPropertyTypeCodeSequence = coded.RTROIIdentificationCodeSequence
-    made_elsewhere = "model" not in segmentation.provenance
+    made_elsewhere = not segmentation.provenance.model
     item.update(kept(segment, (*_MEANING, *(_MADE_BY if made_elsewhere else ()))))
     return item
 
@@ -248,8 +249,7 @@ def _algorithm_type(segmentation: Segmentation) -> str:
     """A person prompts, so it is semi-automatic; words alone make it automatic."""
     kinds = {
         kind
-        for entry in segmentation.provenance.get("prompts", {}).get("objects", [])
-        if isinstance(entry, dict)
+        for entry in (segmentation.provenance.prompts or {}).get("objects", ())
         for kind in entry
         if kind != "name"
     }
@@ -261,14 +261,14 @@ def _algorithm(segmentation: Segmentation) -> Any:
     import highdicom
     from pydicom.sr.codedict import codes
 
-    model = segmentation.provenance.get("model", {})
-    name, sha = model.get("name"), model.get("weights_sha256")
+    model = segmentation.provenance.model or ModelFacts()
+    name, sha = model.name, model.weights_sha256
     return highdicom.AlgorithmIdentificationSequence(
         name=_shortened(f"promptseg {name}") if name else "unknown",
         family=codes.DCM.ArtificialIntelligence,
         version=__version__,
         source="promptseg",
-        parameters={"weights_sha256": str(sha)} if sha else None,
+        parameters={"weights_sha256": sha} if sha else None,
     )
 
 

@@ -17,7 +17,6 @@ from promptseg.formats.contours import filled
 from promptseg.formats.dicom.derived import frame_of_reference, unique_name
 from promptseg.formats.dicom.instances import DicomSource
 from promptseg.formats.dicom.origin import DicomOrigin
-from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.numbers import number_in, usable_labels
 from promptseg.formats.objects import told_by
 from promptseg.formats.rtstruct.placing import (
@@ -29,8 +28,10 @@ from promptseg.formats.rtstruct.placing import (
     planes_of,
 )
 from promptseg.formats.rtstruct.rois import Roi, rois_of
+from promptseg.formats.told import provenance_of
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segment, Segmentation
+from promptseg.provenance import Provenance
 
 __all__ = ["read_rtstruct"]
 
@@ -126,7 +127,7 @@ def read_rtstruct(
     return Segmentation(segments, geometry, reference.source, provenance, image=reference)
 
 
-def _number(path: Path, segments: list[Segment], notes: list[str]) -> dict[str, Any]:
+def _number(path: Path, segments: list[Segment], notes: list[str]) -> Provenance:
     """Give segments labels that a label image can hold: ROI numbers, or those their names tell.
 
     Returns:
@@ -135,10 +136,10 @@ def _number(path: Path, segments: list[Segment], notes: list[str]) -> dict[str, 
     wanted = [(s.name, number_in(s.name) or s.label) for s in segments]
     for segment, label in zip(segments, usable_labels(wanted, notes), strict=True):
         segment.label = label
-    provenance = read_provenance_beside(path)
-    told = {t.label: t for t in told_by(provenance.get("objects") or ())}
+    provenance = provenance_of(path, notes)
+    told = {t.label: t for t in told_by(provenance.objects or ())}
     if set(told) != {s.label for s in segments}:
-        return {}
+        return Provenance()
     for segment in segments:
         segment.prompted = told[segment.label].prompted
     return provenance

@@ -146,7 +146,7 @@ def _roi(number: int, segment: Segment, segmentation: Segmentation) -> pydicom.D
     if segment.name != roi.ROIName:
         roi.ROIDescription = segment.name[:1024]
     roi.ROIGenerationAlgorithm = ""
-    if "model" in segmentation.provenance:
+    if segmentation.provenance.model:
         roi.ROIGenerationAlgorithm = "SEMIAUTOMATIC"
     else:
         roi.update(kept(segment, ("ROIGenerationAlgorithm",)))

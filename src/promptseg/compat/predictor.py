@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from promptseg.compat.sam import Sam
 from promptseg.compat.transforms import ResizeLongestSide, ResizeSquare
-from promptseg.errors import InputError, PromptError
+from promptseg.errors import InputError, ModelError, PromptError
+from promptseg.models.finite import is_finite
 
 __all__ = ["NoImageError", "SamPredictor"]
 
@@ -100,6 +101,7 @@ class SamPredictor:
 
         Raises:
             InputError: another shape.
+            ModelError: an embedding that is not finite.
         """
         size = self.model.img_size
         shape = tuple(transformed_image.shape)
@@ -112,7 +114,9 @@ class SamPredictor:
         self.reset_image()
         self.original_size = tuple(original_image_size)
         self.input_size = shape[-2:]
-        self.features = self.model.image_encoder(self._normalise(transformed_image))
+        features = self.model.image_encoder(self._normalise(transformed_image))
+        _require_finite(features, "an embedding")
+        self.features = features
         self.is_image_set = True
 
     def predict(
@@ -185,6 +189,7 @@ class SamPredictor:
         Raises:
             NoImageError: no picture is set.
             PromptError: points without labels.
+            ModelError: an answer that is not finite.
         """
         features = self._require_image()
         points = None
@@ -193,6 +198,8 @@ class SamPredictor:
                 raise PromptError("point_labels with point_coords", "none", "give 1 or 0 for each")
             points = (point_coords, point_labels)
         logits, quality = self.model.decode(features, points, boxes, mask_input, multimask_output)
+        _require_finite(logits, "mask logits")
+        _require_finite(quality, "a predicted IoU")
         masks = self._restore(logits)
         return masks if return_logits else masks > self.model.mask_threshold, quality, logits
 
@@ -225,3 +232,10 @@ class SamPredictor:
             return self.model.postprocess_masks(logits, self.input_size, self.original_size)
         inside = F.interpolate(logits.sigmoid(), self.original_size, mode="bilinear")
         return inside.logit(eps=1e-6)
+
+
+def _require_finite(values: Tensor, what: str) -> None:
+    if not is_finite(values):
+        raise ModelError(
+            "finite numbers from the model", f"NaN or infinity in {what}", "get its weights again"
+        )

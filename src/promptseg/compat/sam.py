@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from promptseg.errors import ModelError
-from promptseg.models.checkpoint import UNUSED, read_checkpoint
+from promptseg.models.checkpoint import read_checkpoint, require_numbers
 from promptseg.models.families import sam as networks
+from promptseg.models.families.sam.family import UNUSED
 from promptseg.models.families.sam.mask_decoder import MaskDecoder, TwoWayTransformer
 from promptseg.models.families.sam.prompt_encoder import PromptEncoder
 from promptseg.models.families.sam.tiny_vit import TinyViT
@@ -210,7 +211,9 @@ def _build(build: Callable[[], networks.Sam], checkpoint: str | Path | None) -> 
     model = Sam(encoder).eval()
     if checkpoint is not None:
         try:
-            model.load_state_dict(read_checkpoint(Path(checkpoint)))
+            tensors = read_checkpoint(Path(checkpoint))
+            model.load_state_dict(tensors)
+            require_numbers(tensors, Path(checkpoint))
         except RuntimeError as error:
             reason = str(error).splitlines()[1].strip()[:120]
             raise ModelError(

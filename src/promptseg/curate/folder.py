@@ -13,6 +13,7 @@ from promptseg.errors import OutputError
 from promptseg.formats.files import atomic_path
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.own_folder import OwnFolder
+from promptseg.parsing import parse_json
 
 __all__ = ["check_folder", "remove_others"]
 
@@ -39,7 +40,8 @@ def check_folder(job: CurateJob) -> None:
     request = json.loads(json.dumps(job.request(), default=str))
     earlier = None
     with suppress(OSError, ValueError):
-        earlier = json.loads(path.read_text(encoding="utf-8"))
+        said = parse_json(path.read_text(encoding="utf-8"))
+        earlier = said if isinstance(said, dict) else None
     if earlier != request and not job.overwrite:
         if earlier is None and not own.is_ours and folder.exists() and any(folder.iterdir()):
             raise OutputError(

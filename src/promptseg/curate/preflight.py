@@ -99,6 +99,8 @@ def preflight(
         balance=balance_of(collection.samples),
         leaks=divided(collection.samples),
         licences=collection.licences,
+        report_part=collection.report_part,
+        reported=len({(s.dataset, s.patient) for s in collection.of(collection.report_part)}),
     )
     if folder is not None:
         OwnFolder(folder).claim(*_FILES)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PilImage
 from PIL import UnidentifiedImageError
 
 from promptseg.curate.options import ConversionOptions
@@ -25,6 +24,7 @@ from promptseg.datasets.truth import objects_of_labels
 from promptseg.errors import GeometryError, InputError, PromptsegError
 from promptseg.formats import slide, tiff
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.pillow import open_picture
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segment, Source
 
@@ -46,9 +46,9 @@ def is_slide(path: Path) -> bool:
         return False
     with suppress(Exception):  # a broken file: its reader says it better
         try:
-            with PilImage.open(path) as picture:
+            with open_picture(path) as picture:
                 return tiff.is_slide(picture, slide.LONGEST_SIDE)
-        except (UnidentifiedImageError, PilImage.DecompressionBombError):
+        except UnidentifiedImageError:
             return tiff.holds_slide(path, slide.LONGEST_SIDE)
     return False
 

@@ -5,7 +5,6 @@ Image (`imgs`) and truth (`gts`) of a case are in one file, see `promptseg.forma
 
 from __future__ import annotations
 
-import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from promptseg.datasets.options import DatasetOptions
 from promptseg.datasets.truth import objects_of_labels, truth_of
 from promptseg.errors import GeometryError, InputError
 from promptseg.formats import read
+from promptseg.formats.archive import open_archive
 from promptseg.image import Image, Kind, Segmentation
 
 __all__ = ["open_dataset", "recognises"]
@@ -62,19 +62,11 @@ def _archives(folder: Path) -> list[Path]:
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Key -> shape of the arrays of an npz, from their headers alone; nothing if it is no npz."""
-    shapes: dict[str, tuple[int, ...]] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.namelist():
-                with archive.open(member) as stream:
-                    version = np.lib.format.read_magic(stream)
-                    reader = np.lib.format.read_array_header_1_0
-                    if version != (1, 0):
-                        reader = np.lib.format.read_array_header_2_0
-                    shapes[member.removesuffix(".npy")] = reader(stream)[0]
-    except (OSError, ValueError, zipfile.BadZipFile):
+        with open_archive(path) as archive:
+            return {name: archive.shape(name) for name in archive.names}
+    except InputError:
         return {}
-    return shapes
 
 
 def _kind(path: Path) -> Kind:
@@ -93,20 +85,19 @@ def _read_image(case: CaseFiles, modality: str) -> Image:
 
 
 def _read_gts(case: CaseFiles, image: Image, classes: Classes) -> Segmentation:
-    with np.load(case.image, allow_pickle=False) as archive:
-        if "gts" not in archive:
-            keys = ", ".join(archive.files)
-            raise InputError(
-                "an npz file with the key gts", f"{case.image} with {keys}", "get it again"
-            )
-        labels = archive["gts"]
+    with open_archive(case.image) as archive:
+        labels = archive.take("gts")
     if labels.shape != image.geometry.shape:
         raise GeometryError(
             f"gts of the shape of imgs, {image.geometry.shape}",
             f"{case.image}: {labels.shape}",
             "get it again",
         )
-    if labels.dtype.kind not in "iub" or labels.min() < 0 or labels.max() > 65_535:
+    if (
+        labels.dtype.kind not in "iub"
+        or labels.min(initial=0) < 0
+        or labels.max(initial=0) > 65_535
+    ):
         raise InputError(
             "gts of whole numbers from 0 to 65535",
             f"{case.image}: {labels.dtype}, other values",

@@ -28,7 +28,9 @@ from PIL import Image as PilImage
 
 from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
+from promptseg.formats.pillow import open_picture
 from promptseg.intensity import Intensity
+from promptseg.parsing import parse_json
 
 __all__ = [
     "SCHEMA",
@@ -205,7 +207,7 @@ class Collection:
         self.root = Path(root).expanduser()
         index = self.root / "samples.jsonl"
         try:
-            self.facts: dict[str, Any] = json.loads((self.root / "collection.json").read_text())
+            self.facts: dict[str, Any] = parse_json((self.root / "collection.json").read_text())
             content = index.read_bytes()
             schema, sha256 = self.facts["schema"], self.facts["sha256"]
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -221,7 +223,7 @@ class Collection:
                 f"{index}, which was changed or cut off",
                 "curate the data again",
             )
-        self.samples = [Sample.from_json(json.loads(line)) for line in content.splitlines()]
+        self.samples = [Sample.from_json(parse_json(line)) for line in content.splitlines()]
 
     @staticmethod
     def write(root: Path, samples: Iterable[Sample], facts: dict[str, Any]) -> Collection:
@@ -250,6 +252,11 @@ class Collection:
         """The samples of one part, in order of their keys."""
         return [s for s in self.samples if s.split == split]
 
+    @property
+    def report_part(self) -> Split:
+        """The part that the report of a training is about: test, or validation if there is no test."""
+        return "test" if any(s.split == "test" for s in self.samples) else "validation"
+
     def read(self, sample: Sample, keep_8bit: bool = False) -> tuple[Slice, Labels]:
         """The pixels of a sample.
 
@@ -266,8 +273,10 @@ class Collection:
         path = self.root / "shards" / sample.shard
         try:
             with path.open("rb") as stream:
-                picture, *layers = (_png(stream, place) for place in (sample.image, *sample.labels))
-        except (OSError, ValueError, SyntaxError, PilImage.DecompressionBombError) as error:
+                picture, *layers = (
+                    _png(stream, place, sample.shape) for place in (sample.image, *sample.labels)
+                )
+        except (OSError, ValueError, SyntaxError, MemoryError) as error:
             raise InputError(
                 "the shards that promptseg curate wrote",
                 f"{path}: {sample.key} cannot be read ({error})",
@@ -291,6 +300,9 @@ def masks_of(targets: Sequence[Target], labels: Labels) -> NDArray[np.bool_]:
     return np.stack([labels[t.layer] == t.id for t in targets])
 
 
-def _png(stream: Any, place: Place) -> NDArray[Any]:
+def _png(stream: Any, place: Place, shape: tuple[int, int]) -> NDArray[Any]:
     stream.seek(place.offset)
-    return np.asarray(PilImage.open(io.BytesIO(stream.read(place.length))))
+    with open_picture(io.BytesIO(stream.read(place.length))) as picture:
+        if picture.size != shape[::-1]:  # asked before a pixel is unpacked
+            raise ValueError(f"{picture.size} pixels where {shape[::-1]} were written")
+        return np.asarray(picture)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from promptseg.datasets.classes import Classes
 from promptseg.errors import InputError
+from promptseg.parsing import parse_json
 
 __all__ = [
     "Description",
@@ -100,8 +100,8 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: it cannot be read, or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError("a readable JSON file", f"{path} ({error})", "correct it") from None
     if not isinstance(content, dict):
         raise InputError(

@@ -23,6 +23,7 @@ from promptseg.datasets import Dataset
 from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path, check_output
 from promptseg.image import Image
+from promptseg.parsing import parse_json
 
 __all__ = ["ManifestRow", "manifest_of", "perceptual_hashes", "read_manifest", "write_manifest"]
 
@@ -111,9 +112,11 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             said = (
-                json.load(stream) if path.suffix.lower() == ".json" else [*csv.DictReader(stream)]
+                parse_json(stream.read())
+                if path.suffix.lower() == ".json"
+                else [*csv.DictReader(stream)]
             )
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(
             "a training manifest in CSV or JSON", f"{path} ({error})", "see docs/datasets.md"
         ) from None

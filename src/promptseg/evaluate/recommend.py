@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 from promptseg.errors import InputError
 from promptseg.models.cards import CARDS
 from promptseg.models.evidence import ANY, Evidence, look_up
+from promptseg.parsing import parse_json
 
 __all__ = [
     "CrossCheck",
@@ -97,7 +97,8 @@ def read_results(folder: Path) -> Results:
     """The scores of an evaluation.
 
     Of corrections, the first prompt and the last step are taken. Rows of a grid search, of videos and
-    of predictions that were made elsewhere are left out, and so are objects without a DSC.
+    of predictions that were made elsewhere are left out, and so are objects without a DSC and
+    images that a model was trained on.
 
     Args:
         folder: what `promptseg evaluate` wrote.
@@ -106,18 +107,21 @@ def read_results(folder: Path) -> Results:
         InputError: `rows.csv` or `run.json` is missing or of another form.
     """
     try:
-        run = json.loads((folder / "run.json").read_text("utf-8"))
+        run = parse_json((folder / "run.json").read_text("utf-8"))
         weights = {str(m["name"]): str(m["weights_sha256"]) for m in run["models"]}
         with (folder / "rows.csv").open(newline="", encoding="utf-8") as stream:
             rows = [
                 row
                 for row in csv.DictReader(stream)
-                if row["protocol"] in _PROTOCOLS and row["model"] in weights and not row["setting"]
+                if row["protocol"] in _PROTOCOLS
+                and row["model"] in weights
+                and not row["setting"]
+                and not row.get("trained_on")
             ]
         return Results(list(_scores(rows)), weights, str(run["created"])[:10])
     except OSError as error:
         reason = str(error.strerror)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         reason = f"{type(error).__name__}: {error}"
     raise InputError("the results of promptseg evaluate", f"{folder} ({reason})")
 

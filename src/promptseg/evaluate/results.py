@@ -16,13 +16,17 @@ from promptseg.evaluate.rows import COLUMNS, Row, write_rows
 from promptseg.evaluate.units import Part
 from promptseg.formats.files import atomic_path
 from promptseg.formats.own_folder import OwnFolder
+from promptseg.parsing import parse_json
 
-__all__ = ["FILES", "Results"]
+__all__ = ["FILES", "PARTS", "Results"]
+
+PARTS = "parts"
+"""Folder of the results of single units."""
 
 FILES = ("run.json", "rows.csv", "rows.parquet", "summary.csv", "report.html", "embeddings.npz")
 """Files of the folder itself."""
 
-_OURS = (*FILES, "parts", "failures", "tables", "plots")
+_OURS = (*FILES, PARTS, "failures", "tables", "plots")
 _WORST = 5  # pictures kept of each task
 
 
@@ -55,8 +59,7 @@ class Results:
             return
         if not overwrite:
             changes = ", ".join(
-                f"{key} {earlier.get(key)!r} (now {self.request.get(key)!r})"
-                for key in differing[:4]
+                f"{key} {earlier.get(key)!r} (now {self.request.get(key)!r})" for key in differing
             )
             raise OutputError(
                 "a new folder, or results of the same options",
@@ -69,16 +72,43 @@ class Results:
     @property
     def parts(self) -> Path:
         """Where the units put their results."""
-        return self.folder / "parts"
+        return self.folder / PARTS
 
     def _earlier(self) -> dict[str, Any] | None:
         """The request of the results that are there; None if it cannot be told."""
-        request = (self._run() or {}).get("request")
-        return request if isinstance(request, dict) else None
+        run = self._run() or {}
+        request, options = run.get("request"), run.get("options")
+        if not isinstance(request, dict):
+            return None
+        said = options if isinstance(options, dict) else {}  # earlier versions: some only there
+        return {**{k: said[k] for k in self.request.keys() & said.keys()}, **request}
+
+    def check_data(self, facts: dict[str, Any]) -> None:
+        """Refuse a model that joins others which were run on other files.
+
+        A model alone may be run again on files that have changed: its cases are done again.
+
+        Args:
+            facts: as `write_run` takes them.
+
+        Raises:
+            OutputError: a dataset of the same name that had other files for another model.
+        """
+        joining = {entry["name"] for entry in facts["models"]}
+        now = {entry["name"]: entry["sha256"] for entry in facts["datasets"]}
+        for entry in (self._run() or {}).get("models", ()):
+            then = entry.get("run", {}).get("datasets", {})
+            other = sorted(name for name in now.keys() & then if now[name] != then[name])
+            if other and entry["name"] not in joining:
+                raise OutputError(
+                    f"the files that {entry['name']} was run on",
+                    f"others in {', '.join(other)}",
+                    f"name another folder than {self.folder}, or run {entry['name']} again too",
+                )
 
     def _run(self) -> dict[str, Any] | None:
         try:
-            run = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+            run = parse_json((self.folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         return run if isinstance(run, dict) else None
@@ -86,12 +116,24 @@ class Results:
     def write_run(self, facts: dict[str, Any]) -> None:
         """Write run.json: what was run, by which rules, with what.
 
-        Models and datasets of earlier runs into the same folder stay listed.
+        Of earlier runs into the same folder the models, each with what it was run with, the datasets,
+        and what failed or was warned of stay listed.
         """
         earlier = self._run() or {}
+        joining = {entry["name"] for entry in facts["models"]}
+        others = {entry["name"] for entry in earlier.get("models", ())} - joining
         for name in ("models", "datasets"):
             listed = {entry["name"]: entry for entry in (*earlier.get(name, ()), *facts[name])}
             facts = {**facts, name: list(listed.values())}
+        kept = [entry for entry in earlier.get("failed", ()) if entry.get("model") in others]
+        warnings = [*(earlier.get("warnings", ()) if others else ()), *facts["warnings"]]
+        facts = {
+            **facts,
+            "options": {**facts["options"], "model": [m["name"] for m in facts["models"]]},
+            "chosen_settings": {**earlier.get("chosen_settings", {}), **facts["chosen_settings"]},
+            "failed": [*kept, *facts["failed"]],
+            "warnings": list(dict.fromkeys(warnings)),
+        }
         with atomic_path(self.folder / "run.json") as temporary:
             content = {**facts, "request": self.request}
             text = json.dumps(content, indent=1, default=str, allow_nan=False)

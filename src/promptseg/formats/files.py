@@ -4,27 +4,67 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from promptseg.errors import InputError, OutputError
 
-__all__ = ["atomic_path", "atomic_paths", "beside", "check_output", "is_file", "require_file"]
+__all__ = [
+    "atomic_path",
+    "atomic_paths",
+    "beside",
+    "check_output",
+    "is_file",
+    "overlay_path",
+    "provenance_path",
+    "read_provenance_beside",
+    "require_file",
+]
 
 _DOUBLE_ENDINGS = (".nii.gz", ".seg.nrrd", ".seg.dcm", ".rtstruct.dcm", ".rtss.dcm")
 
 
 def beside(path: Path, ending: str) -> Path:
-    """`mask.nii.gz` -> `mask` + `ending`: the name of what is written beside a mask."""
+    """`mask.nii.gz` -> `mask` + `ending`: another name on the same stem."""
     name = path.name
     for double in _DOUBLE_ENDINGS:
         if name.lower().endswith(double):
             return path.with_name(name[: -len(double)] + ending)
     return path.with_name(path.stem + ending)
+
+
+def provenance_path(output: Path) -> Path:
+    """`mask.nii.gz` -> `mask.nii.gz.json`: outputs of one stem have a provenance each."""
+    return output.with_name(output.name + ".json")
+
+
+def overlay_path(output: Path) -> Path:
+    """`mask.nii.gz` -> `mask.nii.gz.overlay.png`."""
+    return output.with_name(output.name + ".overlay.png")
+
+
+def read_provenance_beside(output: Path) -> dict[str, Any]:
+    """The provenance beside an output of ours; empty where there is none that belongs to it.
+
+    Earlier versions called it after the stem, `mask.json`; such a file is read where it names the
+    output as its own, because several outputs may have the stem.
+    """
+    for path, shared in ((provenance_path(output), False), (beside(output, ".json"), True)):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            continue
+        named = content.get("output") if isinstance(content, dict) else None
+        if isinstance(named, str) and (named == output.name or not shared):
+            found: dict[str, Any] = content
+            return found
+    return {}
 
 
 def is_file(path: Path) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
+from promptseg.formats.archive import FEW_BYTES, open_archive
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
 from promptseg.image import Image
@@ -93,28 +94,30 @@ def _of_freesurfer(path: Path) -> Layers | None:
 def _of_itk(path: Path) -> Layers | None:
     import SimpleITK as sitk  # noqa: N813
 
-    from promptseg.formats import metaimage
+    from promptseg.formats import metaimage, nrrd
+    from promptseg.formats.itk import check_data_file, opened, voxels_of
 
-    header = sitk.ImageFileReader()
-    header.SetFileName(str(path))
-    header.ReadImageInformation()
-    count = header.GetNumberOfComponents()
-    if count < 2:
+    meta = path.suffix.lower() == ".mha"
+    check_data_file(path)
+    packed = metaimage.packed_in(path) if meta else None
+    header = opened(path, "metaimage" if meta else "nrrd")
+    if header.GetNumberOfComponents() < 2:
         return None
-    require_memory((*header.GetSize(), count), 2, path)
-    whole = header.Execute()
-    labels = np.moveaxis(sitk.GetArrayFromImage(whole), -1, 0)
-    first = sitk.VectorIndexSelectionCast(whole, 0)
+    packed = packed if meta else nrrd.packed_in(path)
+    labels = np.moveaxis(voxels_of(header, packed), -1, 0)
+    first = sitk.GetImageFromArray(labels[0])
+    first.SetSpacing(header.GetSpacing())
+    first.SetOrigin(header.GetOrigin())
+    first.SetDirection(header.GetDirection())
     write = sitk.WriteImage
     return Layers(labels, _read_alone(path, ".mha", lambda p: write(first, str(p)), metaimage.read))
 
 
 def _of_tiff(path: Path) -> Layers | None:
-    from PIL import Image as PilImage
-
     from promptseg.formats import picture
+    from promptseg.formats.pillow import open_picture
 
-    with PilImage.open(path) as pages:
+    with open_picture(path) as pages:
         count = getattr(pages, "n_frames", 1)
         if count < 2:
             return None
@@ -133,11 +136,14 @@ def _of_tiff(path: Path) -> Layers | None:
 def _of_npz(path: Path) -> Layers | None:
     from promptseg.formats import npz
 
-    with np.load(path, allow_pickle=False) as archive:
+    with open_archive(path) as archive:
         if "segs" not in archive or "names" not in archive:
             return None
-        segs, names = archive["segs"], archive["names"]
-        rest = {k: archive[k] for k in ("spacing", "origin", "direction") if k in archive}
+        if len(archive.shape("segs")) not in (3, 4):
+            return None
+        segs, names = archive.take("segs"), archive.take("names", npz.MOST_NAMES)
+        keys = (k for k in ("spacing", "origin", "direction") if k in archive)
+        rest = {k: archive.take(k, FEW_BYTES) for k in keys}
     layered = segs.ndim in (3, 4) and len(segs) == len(names) > 1 and segs.max(initial=0) <= 1
     if not layered:
         return None

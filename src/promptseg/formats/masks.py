@@ -14,14 +14,18 @@ from numpy.typing import NDArray
 
 from promptseg.errors import GeometryError, InputError, PromptsegError
 from promptseg.formats import format_by_suffix, read_labels
-from promptseg.formats.files import beside
+from promptseg.formats.archive import open_archive
+from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.layers import read_layers
-from promptseg.image import Image, Segment, Segmentation
+from promptseg.formats.npz import MOST_NAMES
+from promptseg.image import Image, Segment, Segmentation, Source
+from promptseg.provenance import ObjectFacts, Provenance
 
 __all__ = ["grid_text", "read_masks"]
 
 _SEG = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
+_HIGHEST_LABEL = 65_535
 _SAME_PLACE = 1e-2  # mm
 _ESCAPED = re.compile(r"\\(.)")
 _SLICER_FIELD = re.compile(r"^Segment(\d+)_(Name|LabelValue|Layer|Color):=(.*)$")
@@ -39,11 +43,11 @@ class _Known:
     prompted: tuple[int, ...] = ()
 
     @classmethod
-    def told(cls, entry: dict[str, Any], layer: int, value: int, label: int, name: str) -> _Known:
+    def told(cls, entry: ObjectFacts, layer: int, value: int, label: int, name: str) -> _Known:
         """An object from its entry in a provenance; `label` and `name` where it has none."""
-        prompted = tuple(int(k) for k in entry.get("prompted_slices", ()))
-        label, name = int(entry.get("label", label)), str(entry.get("name", name))
-        return cls(name, label, layer, value, prompted=prompted)
+        label = label if entry.label is None else entry.label
+        name = name if entry.name is None else entry.name
+        return cls(name, label, layer, value, prompted=entry.prompted_slices or ())
 
 
 def read_masks(path: str | Path, reference: Image | None = None) -> Segmentation:
@@ -62,6 +66,20 @@ def read_masks(path: str | Path, reference: Image | None = None) -> Segmentation
         GeometryError: masks of another grid or frame of reference.
     """
     path = Path(path)
+    try:
+        return _read(path, reference)
+    except PromptsegError:
+        raise
+    except MemoryError:
+        raise InputError("masks that fit into memory", str(path), "crop them first") from None
+    except Exception as error:  # damaged files make readers raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(
+            "a readable mask file", f"{path} ({reason})", "check that it is complete"
+        ) from error
+
+
+def _read(path: Path, reference: Image | None) -> Segmentation:
     if header := _dicom_object(path):
         if str(header.get("SOPClassUID")) in _SEG:
             from promptseg.formats.dicom_seg import read_seg
@@ -71,7 +89,7 @@ def read_masks(path: str | Path, reference: Image | None = None) -> Segmentation
 
         return read_rtstruct(path, header, reference)
     found, layers = _labels(path)
-    provenance = _provenance(path)
+    provenance = _provenance(path, found.source)
     segments = []
     for known in _objects(path, provenance, layers):
         mask = layers[known.layer] == known.value
@@ -154,7 +172,7 @@ def _labels(path: Path) -> tuple[Image, NDArray[Any]]:
     return image, image.voxels[None]
 
 
-def _objects(path: Path, provenance: dict[str, Any], layers: NDArray[Any]) -> list[_Known]:
+def _objects(path: Path, provenance: Provenance, layers: NDArray[Any]) -> list[_Known]:
     """Every object there is, with what the file or the provenance beside it says of it.
 
     Raises:
@@ -162,14 +180,15 @@ def _objects(path: Path, provenance: dict[str, Any], layers: NDArray[Any]) -> li
     """
     if slicer := _slicer_segments(path):
         return [known for known in slicer if known.layer < len(layers)]
-    names = [{"label": k, "name": name} for k, name in enumerate(_npz_names(path), 1)]
-    told = [o for o in provenance.get("objects", ()) if isinstance(o, dict)] or names
+    names = [ObjectFacts(label=k, name=name) for k, name in enumerate(_npz_names(path), 1)]
+    told = list(provenance.objects or names)
+    unknown = ObjectFacts()
     if len(layers) == 1:
-        by_label = {entry.get("label"): entry for entry in told}
+        by_label = {entry.label: entry for entry in told}
         labels = [int(value) for value in np.unique(layers) if value]
         alone = len(labels) == 1
         return [
-            _Known.told(by_label.get(v, {}), 0, v, v, "object" if alone else f"label {v}")
+            _Known.told(by_label.get(v, unknown), 0, v, v, "object" if alone else f"label {v}")
             for v in labels
         ]
     found = []
@@ -177,7 +196,7 @@ def _objects(path: Path, provenance: dict[str, Any], layers: NDArray[Any]) -> li
         values = [int(value) for value in np.unique(layer) if value]
         if len(values) > 1:
             raise InputError("layers of one object each", f"{path}: {len(values)} in layer {k}")
-        entry = told[k] if k < len(told) else {}
+        entry = told[k] if k < len(told) else unknown
         found.append(_Known.told(entry, k, values[0] if values else 1, k + 1, f"label {k + 1}"))
     return found
 
@@ -220,15 +239,36 @@ def _colour(text: str | None) -> tuple[int, int, int] | None:
 def _npz_names(path: Path) -> list[str]:
     if path.suffix.lower() != ".npz":
         return []
-    with np.load(path, allow_pickle=False) as archive:
-        return [str(name) for name in archive.get("names", ())]
+    with open_archive(path) as archive:
+        names = archive.take("names", MOST_NAMES) if "names" in archive else ()
+    return [str(name) for name in np.ravel(names)]
 
 
-def _provenance(path: Path) -> dict[str, Any]:
-    """What stands beside a mask of ours; nothing where it is another's."""
+def _provenance(path: Path, source: Source) -> Provenance:
+    """What stands beside a mask of ours; nothing where it is another's, or where it is damaged."""
+    content = read_provenance_beside(path)
+    if not isinstance(content.get("objects"), list):
+        return Provenance()
     try:
-        content = json.loads(beside(path, ".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    ours = isinstance(content, dict) and content.get("output") == path.name
-    return content if ours and isinstance(content.get("objects"), list) else {}
+        _check_sound(content)
+        return Provenance.from_json(content)
+    except InputError as error:
+        source.notes.append(f"the provenance beside {path.name} is not used: {error}")
+        return Provenance()
+
+
+def _check_sound(content: dict[str, Any]) -> None:
+    """Refuse a provenance that could not be written again, or whose objects are none of ours."""
+    try:
+        json.dumps(content, allow_nan=False)
+    except (ValueError, RecursionError):
+        raise InputError("finite numbers in a provenance", "others") from None
+    if not all(isinstance(o, dict) and _is_told(o) for o in content["objects"]):
+        raise InputError("objects with labels and names", "others")
+
+
+def _is_told(entry: dict[str, Any]) -> bool:
+    label, prompted = entry.get("label", 0), entry.get("prompted_slices", [])
+    numbers = [label, *prompted] if isinstance(prompted, list) else [None]
+    whole = all(isinstance(n, int) and not isinstance(n, bool) for n in numbers)
+    return whole and 0 <= label <= _HIGHEST_LABEL and isinstance(entry.get("name", ""), str)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from promptseg.errors import InputError
 
-__all__ = ["available_bytes", "require_memory", "require_stored"]
+__all__ = ["DEFLATE_AT_BEST", "available_bytes", "require_memory", "require_stored"]
 
-_DEFLATE_AT_BEST = 1032
+DEFLATE_AT_BEST = 1032
 _GZIP, _OTHER_COMPRESSIONS = b"\x1f\x8b", (b"BZ", b"\x28\xb5", b"\x1f\x9d")
 
 
@@ -64,7 +64,7 @@ def require_stored(promised: int, path: Path) -> None:
     if start in _OTHER_COMPRESSIONS:
         return
     size = path.stat().st_size
-    if promised > size * (_DEFLATE_AT_BEST if start == _GZIP else 1):
+    if promised > size * (DEFLATE_AT_BEST if start == _GZIP else 1):
         raise InputError(
             f"a complete file with {promised:,} bytes of voxels",
             f"{path} of {size:,} bytes",

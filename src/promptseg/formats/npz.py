@@ -8,7 +8,6 @@ Masks are written under `segs`.
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
-from promptseg.formats.memory import require_memory
+from promptseg.formats.archive import FEW_BYTES, Archive, open_archive
 from promptseg.formats.options import ReadOptions
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 from promptseg.prompts import Box, Box3D, Prompt
 
-__all__ = ["read", "write"]
+__all__ = ["MOST_NAMES", "read", "write"]
+
+MOST_NAMES = 1 << 26
+"""Bytes that the names of objects may have; numpy pads each to the longest."""
+
+_MOST_BOXES = 1 << 23  # bytes: some hundred thousand boxes
 
 
 def read(path: Path, options: ReadOptions | None = None) -> Image:
@@ -31,12 +35,11 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
     Raises:
         InputError: not an npz, no `imgs`, pickled content, or boxes of another shape.
     """
-    with _opened(path) as archive:
-        if "imgs" not in archive:
-            keys = ", ".join(archive.files) or "nothing"
-            raise InputError("an npz file with the key imgs", f"{path} with {keys}")
-        voxels = archive["imgs"]
-        extra = {k: archive[k] for k in ("spacing", "origin", "direction", "boxes") if k in archive}
+    with open_archive(path) as archive:
+        voxels = archive.take("imgs")
+        extra = _place_in(archive)
+        if "boxes" in archive:
+            extra["boxes"] = archive.take("boxes", _MOST_BOXES)
     colour = voxels.ndim >= 3 and voxels.shape[-1] == 3
     shape = voxels.shape[:-1] if colour else voxels.shape
     if len(shape) not in (2, 3) or voxels.dtype.kind not in "iuf":
@@ -55,12 +58,12 @@ def read_labels(path: Path) -> Image:
     Raises:
         InputError: neither is there, or it holds one layer per object.
     """
-    with _opened(path) as archive:
+    with open_archive(path) as archive:
         key = next((k for k in ("segs", "gts") if k in archive), None)
         if key is None:
             raise InputError("an npz file with the key segs or gts", f"{path} without")
-        labels = archive[key]
-        extra = {k: archive[k] for k in ("spacing", "origin", "direction") if k in archive}
+        labels = archive.take(key)
+        extra = _place_in(archive)
     if labels.ndim not in (2, 3) or labels.dtype.kind not in "iuf":
         raise InputError(f"{key} of shape (z, y, x) or (y, x)", f"{labels.dtype} {labels.shape}")
     return Image(labels, _geometry(labels.shape, extra), source=Source(path, "npz"))
@@ -82,13 +85,10 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
         np.savez_compressed(stream, segs=segs, names=names, **header)
 
 
-def _opened(path: Path) -> Any:
-    """The open archive, none of whose arrays is too large to unpack."""
-    if not zipfile.is_zipfile(path):
-        raise InputError("an npz file", f"{path}: not a zip archive", "get it again")
-    with zipfile.ZipFile(path) as members:
-        require_memory([max((m.file_size for m in members.infolist()), default=0)], 1, path)
-    return np.load(path, allow_pickle=False)
+def _place_in(archive: Archive) -> dict[str, NDArray[Any]]:
+    """What an archive says of its grid."""
+    keys = (k for k in ("spacing", "origin", "direction") if k in archive)
+    return {k: archive.take(k, FEW_BYTES) for k in keys}
 
 
 def _geometry(shape: tuple[int, ...], extra: dict[str, NDArray[Any]]) -> Geometry:

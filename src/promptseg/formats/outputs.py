@@ -9,7 +9,7 @@ from pathlib import Path
 
 from promptseg.errors import OutputError
 from promptseg.formats.detached import belonging_to
-from promptseg.formats.files import beside, check_output
+from promptseg.formats.files import beside, check_output, provenance_path
 
 __all__ = ["Reads", "check_outputs"]
 
@@ -27,7 +27,8 @@ class Reads:
     def __init__(self, paths: Iterable[Path | None], masks: Iterable[Path | None] = ()) -> None:
         named = [path for path in masks if path is not None]
         self.paths = [path for path in paths if path is not None] + named
-        self.paths += [beside(path, ".json") for path in named]
+        for mask in named:
+            self.paths += [provenance_path(mask), beside(mask, ".json")]  # the latter once
 
     def holds(self, path: Path) -> bool:
         """Whether a path leads to a file that is read: by its name, a link, or as a second name."""

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 from PIL import ImageOps, UnidentifiedImageError
 
-from promptseg.errors import InputError
 from promptseg.formats import slide, tiff
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.pillow import open_picture
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
@@ -38,15 +38,15 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
             part of a slide.
 
     Raises:
-        InputError: several pages that differ, several frames and no choice, or more pixels than
-            Pillow's safety limit.
+        InputError: several pages that differ, several frames and no choice, or more pixels than fit
+            into memory.
     """
     options = options or ReadOptions()
     if options.region is not None or options.microns is not None:
         return slide.read(path, options)
     source = Source(path, "picture")
     try:
-        with PilImage.open(path) as picture:
+        with open_picture(path) as picture:
             if options.frame is None and tiff.is_slide(picture, slide.LONGEST_SIDE):
                 return slide.read(path, options)
             pages = _pages(picture, path, options, source.notes)
@@ -56,8 +56,6 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
         if options.frame is None and tiff.holds_slide(path, slide.LONGEST_SIDE):
             return slide.read(path, options)
         pages = tiff.read_pages(path, options, source.notes)
-    except PilImage.DecompressionBombError as error:
-        raise InputError("a picture of a sane size", f"{path} ({error})", "crop it") from None
     grid = pages[0].shape[:2] if len(pages) == 1 else (len(pages), *pages[0].shape[:2])
     if len(pages) > 1:
         source.notes.append(
@@ -111,7 +109,8 @@ def _is_wide_png(picture: Any) -> bool:
 def _wide_png(path: Path) -> NDArray[Any]:
     import SimpleITK as sitk  # noqa: N813
 
-    return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[..., :3])
+    picture = sitk.ReadImage(str(path), imageIO="PNGImageIO")
+    return np.asarray(sitk.GetArrayFromImage(picture)[..., :3])
 
 
 def write(segmentation: Segmentation, path: Path, layers: bool) -> None:

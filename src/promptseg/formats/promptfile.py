@@ -16,7 +16,6 @@ Markups of 3D Slicer and the provenance of an earlier run are understood too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from typing import Any
 
 from promptseg.errors import PromptError
 from promptseg.geometry import AXES, Axis
+from promptseg.parsing import parse_json
 from promptseg.prompts import Box, Box3D, Marker, Mask, Millimetres, ObjectPrompts, Points, Prompt
 from promptseg.prompts.mask import from_runs
 from promptseg.prompts.slicer import is_markups, read_markups
@@ -60,10 +60,10 @@ def read_prompt_file(path: Path) -> list[PromptFile]:
         PromptError: not readable, not JSON, or not of the form above.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PromptError("a prompt file", f"{path} ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         reason = str(error).splitlines()[0][:160]
         raise PromptError(
             "a prompt file in JSON", f"{path} ({reason})", "see docs/prompts.md"

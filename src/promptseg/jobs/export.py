@@ -71,7 +71,8 @@ def export_model(
     from promptseg.inference.predictor import Predictor
 
     predictor = Predictor.load(model, "cpu", quiet, "eager")
-    network, card = predictor.runner.network, predictor.card
+    network = predictor.require_rewrite("can be exported").network
+    card = predictor.card
     parts = exported_parts(network)
     title = f"exporting {card.name}"
     with step_progress(title, 4, quiet) as update, atomic_folder(folder, overwrite) as new:

@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import pickle
-import zipfile
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from promptseg import assets
+from promptseg import _moved, assets
 from promptseg.errors import ModelError
 from promptseg.models.cards import (
     CARDS,
     FINETUNED,
     ModelCard,
+    TrainedOn,
     find_card,
     finetuned_card,
     model_file,
 )
-from promptseg.models.families.sam import Sam
-from promptseg.models.families.sam import build as builders
+from promptseg.models.families import families, family_named
+from promptseg.models.finite import is_finite
+from promptseg.models.storage import load_content
+from promptseg.models.unwrap import Found, all_tensors, networks_in, same_tensors
+from promptseg.parsing import parse_json
 
 __all__ = [
     "CARD",
-    "UNUSED",
     "build_network",
     "identify",
     "open_checkpoint",
     "read_checkpoint",
     "require_architecture",
+    "require_numbers",
 ]
 
 CARD = "card.json"
@@ -40,9 +44,15 @@ CARD = "card.json"
 
 _LARGEST_CARD = 8 << 20  # bytes
 
-_WRAPPERS = ("model", "model_state", "state_dict")
-_PREFIXES = ("module.", "sam.")
-UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")  # MobileSAM's ImageNet classifier
+log = logging.getLogger("promptseg")
+
+_USUAL = {"", "model", "model_state", "state_dict", "module", "sam"}
+"""Names around the weights proper, where a file holds an average of them, or others, as well."""
+_COUNTER = "num_batches_tracked"
+
+__getattr__ = _moved.moved_names(
+    "promptseg.models.checkpoint", {"UNUSED": "promptseg.models.families.sam.family"}
+)
 
 
 def open_checkpoint(
@@ -64,47 +74,41 @@ def open_checkpoint(
         card = card or find_card(str(model))
         file = assets.fetch(card.weights, quiet)
     tensors = read_checkpoint(file)
-    return card or identify(tensors, file), file, tensors
+    if card is None:
+        card = identify(tensors, file)
+    elif name and (listed := _trained_on(file)):
+        card = replace(card, trained_on=listed)
+    return card, file, tensors
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.pt`, `.pth` or `.safetensors` file under official names.
+    """The tensors of a `.pt`, `.pth`, `.ckpt` or `.safetensors` file under the names of its family.
 
-    Unpacks `model`, `model_state` and `state_dict`, and drops `module.` and `sam.` prefixes.
+    The network is found by its structure, whatever a training loop has put around it; what was
+    unwrapped and left out is said. A file of something else gives all its tensors.
 
     Raises:
-        ModelError: missing, truncated, holding pickled code, or holding no tensors.
+        ModelError: missing, truncated, holding pickled code, no tensors, or several networks that
+            differ.
     """
-    if not path.is_file():
-        raise ModelError("a checkpoint file", f"{path}: no such file")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if not zipfile.is_zipfile(path) and "global" not in str(error).lower():
-            raise _damaged(path, error) from None
-        raise ModelError(
-            "a checkpoint of plain tensors",
-            f"{path}, which holds pickled code",
-            "code in checkpoints is never run; save its state_dict alone, or as safetensors",
-        ) from None
-    except Exception as error:
-        raise _damaged(path, error) from error
-    for key in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    tensors = (
-        {_strip(k): v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
-        if isinstance(content, dict)
-        else {}
-    )
+    content = load_content(path)
+    parts, words = _vocabulary()
+    networks = networks_in(content, parts, words)
+    tensors = all_tensors(content)
     if not tensors:
         raise ModelError("a checkpoint with tensors", f"{path} without any")
-    return {k: v for k, v in tensors.items() if not k.startswith(UNUSED)}
+    if not networks:
+        return _cleaned(tensors)
+    chosen = _one_of(networks, path)
+    beside = len(tensors) - len(chosen.tensors)
+    if chosen.place:
+        log.warning(
+            "%s: the network was found under %s%s",
+            path.name,
+            chosen.place,
+            f"; {beside} other tensors were left out" if beside > 0 else "",
+        )
+    return _cleaned(chosen.tensors)
 
 
 def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
@@ -112,7 +116,8 @@ def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
 
     A card.json beside the file decides, if it is of fine-tuned weights and gives the file's SHA-256.
     Otherwise the architecture does. Models may share one (SAM, MedSAM and MedicoSAM with ViT-B): then
-    the file's hash decides, and after it the official file name.
+    the file's hash decides, and after it the official file name. Weights that promptseg brings itself
+    are known by their hash alone: whatever has another is not of them.
 
     Args:
         tensors: what `read_checkpoint` found in `path`.
@@ -137,6 +142,9 @@ def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
     for card in cards:
         if path.name == manifest[card.weights].file:
             return card
+    cards = [card for card in cards if not manifest[card.weights].bundled]
+    if len(cards) == 1:
+        return cards[0]
     names = [card.name for card in cards]
     raise ModelError(
         f"one model out of {', '.join(names)}, which share an architecture",
@@ -145,14 +153,15 @@ def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
     )
 
 
-def build_network(card: ModelCard, tensors: dict[str, Tensor], path: Path) -> Sam:
+def build_network(card: ModelCard, tensors: dict[str, Tensor], path: Path) -> nn.Module:
     """The network of `card` with the weights of `tensors`, ready for inference.
 
     Raises:
-        ModelError: the tensors belong to another architecture.
+        ModelError: the tensors belong to another architecture, or are not all finite.
     """
     require_architecture(card, tensors, path)
-    network = _build(card.build)
+    require_numbers(tensors, path)
+    network = family_named(card.family).network(card.build)
     network.load_state_dict(tensors)
     return network.eval().requires_grad_(False)
 
@@ -162,19 +171,28 @@ def require_architecture(card: ModelCard, tensors: dict[str, Tensor], path: Path
 
     Args:
         card: of the model.
-        tensors: names and shapes count; what is in `UNUSED` must be left out.
+        tensors: names and shapes count; what the network does not use must be left out.
         path: where they come from, for messages.
 
     Raises:
         ModelError: the tensors belong to another architecture, or to none.
     """
     cards = _of_architecture(tensors, path)
-    if card.build not in {other.build for other in cards}:
+    if (card.family, card.build) not in {(other.family, other.build) for other in cards}:
         raise ModelError(
             f"a checkpoint of {card.name}",
             f"{path}, one of {' or '.join(other.name for other in cards)}",
             "name that model instead",
         )
+
+
+def _trained_on(path: Path) -> TrainedOn | None:
+    """What the weights have seen, by the card beside them, under whatever name they are used."""
+    try:
+        beside = _card_beside(path)
+    except ModelError:  # of other weights
+        return None
+    return beside.trained_on if beside else None
 
 
 def _card_beside(path: Path) -> ModelCard | None:
@@ -190,8 +208,8 @@ def _card_beside(path: Path) -> ModelCard | None:
     try:
         if not beside.is_file() or beside.stat().st_size > _LARGEST_CARD or not path.is_file():
             return None
-        said = json.loads(beside.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        said = parse_json(beside.read_bytes())
+    except (OSError, ValueError):
         return None
     if not isinstance(said, dict) or said.get("schema") != FINETUNED:
         return None
@@ -214,12 +232,24 @@ def _card_beside(path: Path) -> ModelCard | None:
 def _of_architecture(tensors: dict[str, Tensor], path: Path) -> list[ModelCard]:
     """The models whose architecture the tensors fit exactly: at least one."""
     got = _shapes(tensors)
-    if cards := [card for card in CARDS.values() if _architecture(card.build) == got]:
+    if cards := _fitting(tensors):
         return cards
-    expected = {card.name: _architecture(card.build) for card in CARDS.values()}
+    expected = {card.name: _architecture(card.family, card.build) for card in CARDS.values()}
     name = min(expected, key=lambda n: len(expected[n].items() ^ got.items()))
     wrong = sorted(k for k, v in expected[name].items() if got.get(k) != v)
     extra = sorted(got.keys() - expected[name].keys())
+    there = Counter(got.values())
+    named_otherwise = (
+        n for n, e in expected.items() if Counter(e.values()) <= there and e.keys() - got.keys()
+    )
+    if alike := next(named_otherwise, None):
+        unknown = sorted(got.keys() - expected[alike].keys())
+        raise ModelError(
+            "a checkpoint under the official names of SAM",
+            f"{path}: all tensors of {alike} by their shapes, but under other names "
+            f"(first: {(unknown or extra or wrong)[0]})",
+            "save the state_dict of the network under its official names",
+        )
     first = (wrong or extra)[0]
     raise ModelError(
         f"a checkpoint of {', '.join(CARDS)}",
@@ -229,32 +259,92 @@ def _of_architecture(tensors: dict[str, Tensor], path: Path) -> list[ModelCard]:
     )
 
 
-def _build(constructor: str) -> Sam:
-    network: Sam = getattr(builders, constructor)()
-    return network
+def _fitting(tensors: Mapping[str, Tensor]) -> list[ModelCard]:
+    got = _shapes(tensors)
+    return [card for card in CARDS.values() if _architecture(card.family, card.build) == got]
+
+
+def _one_of(networks: list[Found], path: Path) -> Found:
+    """The network that a file with several is used for.
+
+    Raises:
+        ModelError: several fit, differ, and none lies where training loops put the weights proper.
+    """
+    fitting = [one for one in networks if _fitting(_cleaned(one.tensors))] or networks
+    first, *others = fitting
+    differing = [one for one in others if not same_tensors(one.tensors, first.tensors)]
+    if not differing:
+        return first
+    usual = [one for one in fitting if set(one.place.split(".")) <= _USUAL]
+    places = [one.place or "the top" for one in fitting]
+    if len(usual) == 1:
+        log.warning(
+            "%s holds several networks, under %s: %s was taken",
+            path.name,
+            ", ".join(places),
+            usual[0].place or "that at the top",
+        )
+        return usual[0]
+    raise ModelError(
+        "a checkpoint with one network",
+        f"{path} with {len(fitting)} that differ, under {', '.join(places)}",
+        "save the one you mean alone, with torch.save",
+    )
+
+
+def require_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that cannot be computed with.
+
+    Args:
+        tensors: whose shapes have been found to be right.
+        path: where they come from, for the message.
+
+    Raises:
+        ModelError: NaN or infinite values, or values that are no real numbers in memory.
+    """
+    used = {k: v for k, v in tensors.items() if not k.endswith(_COUNTER)}
+    for name, value in used.items():
+        dense = value.layout is torch.strided and value.device.type == "cpu"
+        if not dense or not value.is_floating_point():
+            raise ModelError(
+                "weights that are floating-point numbers",
+                f"{path}: {name} of {value.dtype}",
+                "save the weights as float32, float16 or bfloat16",
+            )
+    broken = [name for name, value in used.items() if not is_finite(value)]
+    if broken:
+        raise ModelError(
+            "weights that are finite numbers",
+            f"{path} with NaN or infinite values in {len(broken)} of {len(used)} tensors "
+            f"(first: {broken[0]})",
+            "take a checkpoint from before the training went wrong, or get the file again",
+        )
 
 
 @cache
-def _architecture(constructor: str) -> dict[str, tuple[int, ...]]:
+def _architecture(family: str, build: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a network's tensors; none is allocated."""
     with torch.device("meta"):
-        return _shapes(_build(constructor).state_dict())
+        return _shapes(family_named(family).network(build).state_dict())
 
 
-def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Shapes by name, without the counters that batch normalisation keeps for training."""
-    return {k: tuple(v.shape) for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
-
-
-def _strip(key: str) -> str:
-    while prefix := next((p for p in _PREFIXES if key.startswith(p)), None):
-        key = key.removeprefix(prefix)
-    return key
-
-
-def _damaged(path: Path, error: Exception) -> ModelError:
-    return ModelError(
-        "a complete checkpoint file",
-        f"{path} ({type(error).__name__})",
-        "it is truncated or damaged: get it again",
+@cache
+def _vocabulary() -> tuple[tuple[str, ...], frozenset[str]]:
+    """Names of the modules every network has, and all names between dots in any."""
+    used = [n for card in CARDS.values() for n in _architecture(card.family, card.build)]
+    names = [name.split(".") for name in used]
+    unused = [name.split(".") for family in families() for name in family.unused]
+    return tuple(dict.fromkeys(n[0] for n in names)), frozenset(
+        w for n in names + unused for w in n
     )
+
+
+def _cleaned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under the names of the first family that claims them; as they are where none does."""
+    family = next((f for f in families() if f.claims(tensors)), None)
+    return dict(tensors) if family is None else family.clean(tensors)
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shapes by name, without the counters that batch normalisation keeps for training."""
+    return {k: tuple(v.shape) for k, v in tensors.items() if not k.endswith(_COUNTER)}

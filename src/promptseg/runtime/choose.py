@@ -25,6 +25,7 @@ from promptseg._version import __version__
 from promptseg.assets import cache_folder
 from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
+from promptseg.parsing import parse_json
 from promptseg.runtime.check import answers, check
 from promptseg.runtime.engines import ENGINES, CompileError, Eager, Engine, engine_named
 from promptseg.runtime.machine import describe_machine, version_of
@@ -32,7 +33,16 @@ from promptseg.runtime.measure import interleaved
 from promptseg.runtime.rewrite import FastSam
 from promptseg.runtime.runner import Runner
 
-__all__ = ["AUTO", "Trial", "Verdict", "candidates", "choose_engine", "remembered", "wanted_engine"]
+__all__ = [
+    "AUTO",
+    "Trial",
+    "Verdict",
+    "candidates",
+    "choose_engine",
+    "remembered",
+    "require_eager",
+    "wanted_engine",
+]
 
 log = logging.getLogger("promptseg")
 
@@ -97,6 +107,26 @@ def wanted_engine(name: str | None) -> str:
     return chosen
 
 
+def require_eager(model: str, wanted: str | None = None) -> str:
+    """The engine of a network without a rewrite for inference: eager float32, and no other.
+
+    Args:
+        model: its name, for messages.
+        wanted: the engine asked for; see `wanted_engine`.
+
+    Raises:
+        InputError: another engine was asked for.
+    """
+    name = wanted_engine(wanted)
+    if name not in (AUTO, "eager"):
+        raise InputError(
+            f"engine eager for {model}, whose network has no rewrite for inference",
+            repr(name),
+            "leave --engine out",
+        )
+    return "eager"
+
+
 def candidates(device: torch.device) -> list[str]:
     """The engines that come into question on a device, eager first."""
     if device.type == "cuda":
@@ -136,7 +166,7 @@ def choose_engine(
         return runner, Verdict("eager", model, str(device), threads)
     key = _key(device, threads, identity, name)
     known = remembered().get(key)
-    if known is not None:
+    if known is not None and known.engine in ENGINES:
         with contextlib.suppress(CompileError):
             runner = Runner(network, engine_named(known.engine), threads, identity)
             if runner.engine.missing(device) is None:
@@ -156,7 +186,7 @@ def choose_engine(
 def remembered() -> dict[str, Verdict]:
     """What was chosen on this machine so far; nothing if the file cannot be read."""
     try:
-        content = json.loads(_file().read_text(encoding="utf-8"))
+        content = parse_json(_file().read_text(encoding="utf-8"))
         return {
             key: Verdict(**{**entry, "trials": [Trial(**t) for t in entry["trials"]]})
             for key, entry in content.items()

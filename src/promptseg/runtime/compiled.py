@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.assets import cache_folder, sha256_of
+from promptseg.parsing import parse_json
 
 __all__ = ["CompiledStore"]
 
@@ -77,7 +78,7 @@ class CompiledStore:
     def _read(self, entry: Path) -> Path | None:
         """The main file of an entry that is whole; None if there is none."""
         try:
-            content = json.loads((entry / "entry.json").read_text(encoding="utf-8"))
+            content = parse_json((entry / "entry.json").read_text(encoding="utf-8"))
             if all(sha256_of(entry / name) == sha for name, sha in content["files"].items()):
                 return entry / str(content["main"])
         except FileNotFoundError:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from promptseg.runtime.compiled import CompiledStore
-from promptseg.runtime.engines import Compiled, CompileError, Part
+from promptseg.runtime.engine import Compiled, CompileError, Part
 from promptseg.runtime.machine import describe_machine, has_bfloat16, version_of
 from promptseg.runtime.rewrite.ops import graph_in
 from promptseg.telemetry import refuse_telemetry

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,30 +11,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError, PromptError
+from promptseg.formats.archive import Archive, damaged, open_archive
 from promptseg.formats.files import atomic_path
+from promptseg.formats.memory import require_memory
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.promptfile import parse_prompts, prompts_to_json
 from promptseg.geometry import AXES, Axis
 from promptseg.image import Segment, Segmentation
+from promptseg.parsing import parse_json
 from promptseg.prompts import ObjectPrompts, PlacedPrompt, group_by_object, place
+from promptseg.provenance import Provenance
 from promptseg.segment.choices import resolved
-from promptseg.segment.measure import measure
+from promptseg.segment.measure import Measurements
 from promptseg.segment.options import SegmentOptions
-from promptseg.segment.provenance import describe, object_facts
-from promptseg.segment.session import Session, Step
+from promptseg.segment.provenance import describe
+from promptseg.segment.step import Step
 
 if TYPE_CHECKING:
-    from promptseg.intensity import Intensity
+    from promptseg.segment.session import Session
 
 __all__ = ["load_into", "provenance_of", "save"]
 
 _VERSION = 2
 
-# What damaged or foreign content raises, in zip archives, arrays, JSON and the values within.
+# What damaged or foreign content raises, in JSON and the values within.
 _DAMAGED = (
-    *(KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, EOFError),
-    *(MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error, PromptError),
+    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError),
+    *(RuntimeError, PromptError),
 )
+_LONGEST_TEXT = 1 << 28  # bytes
 
 
 def save(session: Session, path: Path, overwrite: bool) -> Path:
@@ -59,7 +63,7 @@ def save(session: Session, path: Path, overwrite: bool) -> Path:
                 "current": step.current,
                 "objects": objects,
                 "prompts": {
-                    name: [_one_prompt(p, session.options.axis) for p in prompts]
+                    name: [_one_prompt(p, session.axis) for p in prompts]
                     for name, prompts in step.prompts.items()
                 },
             }
@@ -80,7 +84,16 @@ def save(session: Session, path: Path, overwrite: bool) -> Path:
 
 def load_into(session: Session, path: Path) -> None:
     """Fill a fresh session from a file; see `Session.resume`."""
-    content, masks = _read(path)
+    with open_archive(path, "session file") as archive:
+        options, history, position = _restored(session, path, archive)
+    session.options, session.history, session.position = options, history, position
+
+
+def _restored(
+    session: Session, path: Path, archive: Archive
+) -> tuple[SegmentOptions, list[Step], int]:
+    """The options, steps and position that a session file holds."""
+    content = _read(path, archive)
     shape = session.geometry.shape
     known: dict[int, Segment] = {}
     try:
@@ -92,13 +105,15 @@ def load_into(session: Session, path: Path) -> None:
                 "open the session with its own image",
             )
         options = _options(content["options"])
+        _require_room(content["steps"], shape, path)
         history = []
         for step in content["steps"]:
             objects: dict[str, Segment | None] = {}
             for name, entry in step["objects"].items():
                 if entry is not None and entry["mask"] not in known:
-                    segment = _segment(name, entry, masks[f"mask_{entry['mask']}"], shape)
-                    segment.measurements = measure(segment, session.geometry, options.axis)
+                    segment = _segment(name, entry, archive, shape)
+                    axis = options.axis or "z"
+                    segment.measurements = Measurements(segment, session.geometry, axis)
                     known[entry["mask"]] = segment
                 objects[name] = None if entry is None else known[entry["mask"]]
             prompts = {
@@ -114,33 +129,26 @@ def load_into(session: Session, path: Path) -> None:
         if not 0 <= position < len(history):
             raise ValueError("no such step")
     except _DAMAGED as error:
-        raise _damaged(path, error) from None
-    session.options, session.history, session.position = options, history, position
+        raise damaged(path, "session file", f"{type(error).__name__}: {error}") from None
+    return options, history, position
 
 
-def provenance_of(session: Session, found: Segmentation) -> dict[str, Any]:
+def provenance_of(session: Session, found: Segmentation) -> Provenance:
     """What made the masks of a session: as of any other run, with the steps taken."""
     segmenter = session.segmenter
     options = resolved(session.options, segmenter.predictor.card)
     prompts = [p for segment in found.segments for p in session.step.prompts[segment.name]]
-    objects = group_by_object(prompts, session.geometry, options.axis)
-    intensity: Intensity = segmenter.intensity(session.image, options)
-    described = describe(
+    objects = group_by_object(prompts, session.geometry, session.axis)
+    return describe(
+        found,
         session.image,
         segmenter.predictor,
-        intensity,
-        prompts_to_json(objects, options.axis, session.image.name),
+        session.embedded.intensity,
+        prompts_to_json(objects, session.axis, session.image.name),
         options.to_json(),
-        list(session.image.source.notes),
-        {},
+        session.image.source.notes,
+        session=[step.action for step in session.history[1 : session.position + 1]],
     )
-    steps = [step.action for step in session.history[1 : session.position + 1]]
-    return {
-        **described,
-        "session": steps,
-        "objects": object_facts(found),
-        "masks_sha256": found.sha256(),
-    }
 
 
 def _options(values: dict[str, Any]) -> SegmentOptions:
@@ -162,17 +170,32 @@ def _facts(segment: Segment) -> dict[str, Any]:
     }
 
 
-def _segment(
-    name: str, entry: dict[str, Any], packed: NDArray[np.uint8], shape: tuple[int, ...]
-) -> Segment:
+def _region(entry: dict[str, Any], shape: tuple[int, ...]) -> tuple[slice, ...]:
     region = tuple(slice(int(a), int(b)) for a, b in entry["region"])
     if len(region) != len(shape) or any(
         not 0 <= r.start <= r.stop <= n for r, n in zip(region, shape, strict=True)
     ):
         raise ValueError("a mask outside the image")
+    return region
+
+
+def _require_room(steps: list[Any], shape: tuple[int, ...], path: Path) -> None:
+    """Refuse a session whose masks do not fit into memory, before the first one is unpacked."""
+    sizes = {
+        int(entry["mask"]): prod(r.stop - r.start for r in _region(entry, shape))
+        for step in steps
+        for entry in step["objects"].values()
+        if entry is not None
+    }
+    require_memory([sum(sizes.values())], 1, path)
+
+
+def _segment(name: str, entry: dict[str, Any], archive: Archive, shape: tuple[int, ...]) -> Segment:
+    region = _region(entry, shape)
     size = tuple(r.stop - r.start for r in region)
-    count = int(np.prod(size))
-    if len(packed) != -(-count // 8):
+    count = prod(size)
+    packed = archive.take(f"mask_{int(entry['mask'])}", -(-count // 8))
+    if packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
         raise ValueError("a mask of another size")
     crop = np.unpackbits(packed, count=count).astype(bool).reshape(size)
     quality = {int(k): float(v) for k, v in entry["quality"].items()}
@@ -192,24 +215,12 @@ def _one_prompt(prompt: PlacedPrompt, axis: Axis) -> dict[str, Any]:
     return prompts_to_json([entry], axis)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:
+def _read(path: Path, archive: Archive) -> dict[str, Any]:
+    text = archive.take("session", _LONGEST_TEXT)
     try:
-        if not zipfile.is_zipfile(path):
-            path.stat()
-            raise ValueError("not a session file")
-        with np.load(path, allow_pickle=False) as archive:
-            content = json.loads(archive["session"].tobytes())
-            masks = {name: archive[name] for name in archive.files if name != "session"}
-    except OSError as error:
-        raise InputError("a session file", f"{path} ({error.strerror or error})") from error
-    except _DAMAGED as error:
-        raise _damaged(path, error) from None
+        content = parse_json(text.tobytes())
+    except ValueError as error:
+        raise damaged(path, "session file", f"{type(error).__name__}: {error}") from None
     if not isinstance(content, dict) or content.get("promptseg_session") != _VERSION:
         raise InputError("a session of this version of promptseg", str(path))
-    return content, masks
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(
-        "a complete session file", f"{path} ({type(error).__name__}: {error})", "it is damaged"
-    )
+    return content

@@ -11,6 +11,7 @@ from typing import Any
 
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.files import check_output
+from promptseg.parsing import parse_json
 
 __all__ = ["append_line", "read_lines"]
 
@@ -95,7 +96,7 @@ def _mend(path: Path) -> None:
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        content = json.loads(line)
-    except (ValueError, RecursionError):
+        content = parse_json(line)
+    except ValueError:
         return None
     return content if isinstance(content, dict) else None

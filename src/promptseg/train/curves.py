@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
 from promptseg.plots.style import MARKERS, canvas, colours
 from promptseg.train.verdict import Verdict
@@ -44,6 +45,9 @@ def read_history(path: Path | None) -> History:
     Args:
         path: folder with train.csv and validation.csv, or one such file, with the other beside it or
             both in one; see `promptseg.train.report.write_report`.
+
+    Raises:
+        InputError: a log that cannot be read.
     """
     history = History(([], []), {})
     if path is None or not path.exists():
@@ -54,9 +58,12 @@ def read_history(path: Path | None) -> History:
     for file in files:
         if not file.is_file():
             continue
-        with file.open(encoding="utf-8", newline="") as stream:
-            for row in csv.DictReader(stream):
-                _add(history, row)
+        try:
+            with file.open(encoding="utf-8", newline="") as stream:
+                for row in csv.DictReader(stream):
+                    _add(history, row)
+        except (OSError, ValueError, csv.Error) as error:
+            raise InputError("the log of a training", f"{file} ({error})", "remove it") from None
     return history
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
+from promptseg.formats.archive import open_archive
 
 __all__ = ["Embeddings", "component_picture", "principal_components", "read_embeddings"]
 
@@ -48,7 +49,7 @@ def read_embeddings(path: Path) -> Embeddings:
     """
     try:
         found = _read_npz(path) if path.suffix == ".npz" else _read_csv(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
         raise InputError("embeddings with labels", f"{path} ({error})", _FORM) from error
     shapes = found.vectors.shape, found.maps.shape
     counts = len(found.labels), len(found.map_labels)
@@ -61,13 +62,14 @@ def read_embeddings(path: Path) -> Embeddings:
 
 
 def _read_npz(path: Path) -> Embeddings:
-    with np.load(path, allow_pickle=False) as archive:
-        vectors = archive["vectors"] if "vectors" in archive else np.zeros((0, 0))
-        maps = archive["maps"] if "maps" in archive else np.zeros((0, 0, 0, 0))
-        labels = archive["labels"]
-        map_labels = archive.get("map_labels", labels)
+    with open_archive(path, "file of embeddings") as archive:
+        vectors = archive.take("vectors") if "vectors" in archive else np.zeros((0, 0))
+        maps = archive.take("maps") if "maps" in archive else np.zeros((0, 0, 0, 0))
+        labels = archive.take("labels")
+        map_labels = archive.take("map_labels") if "map_labels" in archive else labels
         if "models" in archive:  # those of several models share no space
-            first = archive["models"] == archive["models"][0]
+            models = archive.take("models")
+            first = models == models[0]
             vectors, labels = vectors[first], labels[first]
     return Embeddings(
         [str(label) for label in labels],

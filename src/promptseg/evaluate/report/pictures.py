@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 __all__ = ["picture_address"]
 
 _WIDEST = 480
+_MOST_PIXELS = 1 << 26
 
 
 def picture_address(picture: Path | NDArray[np.uint8]) -> str:
@@ -26,9 +27,13 @@ def picture_address(picture: Path | NDArray[np.uint8]) -> str:
     """
     from PIL import Image
 
-    source = Image.fromarray(picture) if isinstance(picture, np.ndarray) else Image.open(picture)
+    from promptseg.formats.pillow import open_picture
+
     out = io.BytesIO()
-    with source:
+    opened = Image.fromarray(picture) if isinstance(picture, np.ndarray) else open_picture(picture)
+    with opened as source:
+        if source.width * source.height > _MOST_PIXELS:
+            raise ValueError(f"{source.width} x {source.height} pixels")
         small = source.convert("RGB")
         small.thumbnail((_WIDEST, _WIDEST))
         small.save(out, "PNG", optimize=True)

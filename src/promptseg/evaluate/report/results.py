@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import sys
 from collections.abc import Iterator
@@ -14,13 +13,14 @@ from typing import Any, NamedTuple
 from promptseg.errors import InputError
 from promptseg.evaluate.report.quantities import NAMES
 from promptseg.formats.files import require_file
+from promptseg.parsing import parse_json
 
 __all__ = ["Results", "Row", "read_results"]
 
 _NEEDED = ("model", "dataset", "protocol", "prompt", "case", "target", "dsc")
 _WORDS = (
     *("model", "dataset", "modality", "kind", "protocol", "prompt", "setting"),
-    *("case", "patient", "target", "object", "slice", "frame", "note"),
+    *("case", "patient", "target", "object", "slice", "frame", "note", "trained_on"),
 )
 
 
@@ -32,6 +32,7 @@ class Row(NamedTuple):
         step: 0 for the first prompt, then the number of corrections.
         predicted: the model's own estimate of its IoU; NaN if it gave none.
         train_size: images the model was trained on; NaN if not said.
+        trained_on: why the model counts as trained on this image; empty if it does not.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Row(NamedTuple):
     slice: str
     frame: str
     note: str
+    trained_on: str
     step: int
     scores: tuple[float, ...]
     predicted: float
@@ -68,12 +70,14 @@ class Results:
         rows: in the order of the file.
         run: content of run.json; empty without one.
         warnings: what the reader of a report should know about these files.
+        alarms: what makes its figures worth less than they look.
     """
 
     folder: Path
     rows: list[Row]
     run: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
 
     @property
     def models(self) -> list[str]:
@@ -114,7 +118,7 @@ def read_results(folder: Path) -> Results:
 
 def _run(path: Path) -> dict[str, Any]:
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
+        run = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError("a readable run.json", f"{path} ({error})", "write it again") from error
     if not isinstance(run, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,17 +15,22 @@ from promptseg.evaluate.report.html import Page, render
 from promptseg.evaluate.report.options import ReportOptions
 from promptseg.evaluate.report.results import Results, read_results
 from promptseg.evaluate.report.tables import Table, write_summary, write_table
+from promptseg.evaluate.report.trained import set_apart
 from promptseg.formats.files import atomic_path
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.own_folder import OwnFolder
 
 __all__ = ["write"]
 
+log = logging.getLogger("promptseg")
+
 
 def write(results: Path, options: ReportOptions, renewed: bool = False) -> Path:
     """See `promptseg.evaluate.report.write_report`."""
     page, summary = results / "report.html", results / "summary.csv"
-    found = read_results(results)
+    found = set_apart(read_results(results), options.count_trained)
+    for line in found.alarms:
+        log.warning("%s", line)
     reads = Reads([results / "rows.csv", results / "run.json"])
     check_outputs((summary, page), options.overwrite or renewed, reads)
     baseline = baseline_of(found, options.baseline)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from promptseg.errors import InputError, PromptsegError
 from promptseg.formats.dicomweb.address import Address
+from promptseg.parsing import parse_json
 
 if TYPE_CHECKING:
     import requests
@@ -85,11 +86,9 @@ class Connection:
         Raises:
             InputError: it is none.
         """
-        import json
-
         try:
-            return json.loads(content)
-        except (ValueError, RecursionError):
+            return parse_json(content)
+        except ValueError:
             kind = answer.headers.get("Content-Type", "no type")
             raise self._error("an answer in DICOM JSON", f"{kind}", _NOT_DICOMWEB) from None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from promptseg.formats.dicomweb.address import Address
 from promptseg.formats.dicomweb.connection import Connection, RefusedError
 from promptseg.formats.dicomweb.multipart import encode
 from promptseg.formats.dicomweb.tags import items, texts
+from promptseg.parsing import parse_json
 
 __all__ = ["Stored", "check_store", "store"]
 
@@ -98,8 +98,8 @@ def store(path: Path, address: Address) -> Stored:
         status = answer.status_code
         content = b"".join(connection.content(answer))
     said: Any = None
-    with contextlib.suppress(ValueError, RecursionError):  # 200 alone says that all is stored
-        said = json.loads(content)
+    with contextlib.suppress(ValueError):  # 200 alone says that all is stored
+        said = parse_json(content)
     failed, kept = items(said, "00081198"), items(said, "00081199")
     ours = [item for item in kept if instance in texts(item, "00081155")]
     if failed or (not ours and status != 200) or (kept and not ours):

@@ -48,7 +48,10 @@ def test_two_datasets_of_one_modality_are_one_bar(tmp_path: Path) -> None:
 def test_files(collection: Collection, tmp_path: Path) -> None:
     paths = write_statistics(count(collection), tmp_path / "new")
     assert [path.name for path in paths] == ["statistics.csv", "statistics.md", "modalities.png"]
-    assert {path.name for path in (tmp_path / "new").iterdir()} == {path.name for path in paths}
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {
+        *(path.name for path in paths),
+        ".promptseg-files",
+    }
     with paths[0].open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert rows[0]["dataset"] == "abdomen"

@@ -27,10 +27,11 @@ from promptseg.formats.dicom.derived import (
     series_number,
     source_slices,
 )
-from promptseg.formats.dicom_seg.codes import Concept, meaning_of
+from promptseg.formats.dicom_seg.codes import meaning_of
 from promptseg.formats.dicom_seg.standin import restore_references, stand_ins
 from promptseg.image import Image, Segment, Segmentation
 from promptseg.provenance import ModelFacts
+from promptseg.terms import Term
 
 __all__ = ["check", "write"]
 
@@ -218,10 +219,10 @@ def _algorithm(segmentation: Segmentation) -> Any:
     )
 
 
-def _code(concept: Concept) -> Any:
+def _code(term: Term) -> Any:
     import highdicom
 
-    return highdicom.sr.CodedConcept(concept.value, "SCT", concept.meaning)
+    return highdicom.sr.CodedConcept(term.code, "SCT", term.meaning)
 
 
 def _shortened(text: str) -> str:

@@ -423,8 +423,8 @@ def _weights(folder: Path) -> dict[str, Target]:
 def _others(folder: Path) -> dict[str, Target]:
     from fakes import BrightPredictor
     from promptseg.cli.options import parse
-    from promptseg.datasets.splits import read_splits
     from promptseg.datasets.manifest import read_manifest
+    from promptseg.datasets.splits import read_splits
     from promptseg.geometry import Geometry
     from promptseg.image import Image
     from promptseg.inference.embeddings import EmbeddingStore

@@ -427,8 +427,7 @@ def _others(folder: Path) -> dict[str, Target]:
     from promptseg.datasets.splits import read_splits
     from promptseg.geometry import Geometry
     from promptseg.image import Image
-    from promptseg.inference.embeddings import EmbeddingStore
-    from promptseg.models.cards import ModelCard
+    from promptseg.models.cards import CARDS
     from promptseg.runtime.choose import remembered
     from promptseg.segment.options import SegmentJob, SegmentOptions
     from promptseg.segment.segmenter import Segmenter
@@ -438,9 +437,8 @@ def _others(folder: Path) -> dict[str, Target]:
     voxels = np.zeros((5, 12, 14), np.uint8)
     voxels[1:4, 3:9, 3:9] = 200
     image = Image(voxels, Geometry.from_spacing(voxels.shape, (1.0, 1.0, 2.0)), "CT")
-    predictor = BrightPredictor.__new__(BrightPredictor)
-    _fill(predictor, TINY)
-    segmenter = Segmenter(predictor)
+    CARDS.setdefault("tiny", TINY)
+    segmenter = Segmenter(BrightPredictor(card="tiny"))
     session = Session(segmenter, image, SegmentOptions(min_iou=0, min_area=0, propagate="box"))
     session.add_box((2, 2, 10, 10), slice=2, object="a")
     session.add_point((5, 5), slice=2, object="a", positive=True)
@@ -451,8 +449,6 @@ def _others(folder: Path) -> dict[str, Target]:
             lambda path: Session.resume(path, segmenter, image).result(),
         )
     }
-    assert isinstance(predictor.card, ModelCard)
-    assert EmbeddingStore
     cache = folder / "cache"
     cache.mkdir()
     os.environ["PROMPTSEG_HOME"] = str(cache)
@@ -490,17 +486,6 @@ def _others(folder: Path) -> dict[str, Target]:
         (folder / file).write_text(text)
         found[name] = Target(folder / file, kind, use)
     return found
-
-
-def _fill(predictor: Any, card: Any) -> None:
-    """What `BrightPredictor` makes of itself, of a card that is not in the table."""
-    import torch
-
-    predictor.card, predictor.device, predictor.dtype = card, torch.device("cpu"), torch.float32
-    predictor.weights, predictor.weights_sha256 = Path("none.pth"), "0" * 64
-    predictor.level = 128
-    predictor.encoded, predictor.batches, predictor.pixels = [], [], []
-    predictor.boxes, predictor.asked = [], []
 
 
 # --- running ------------------------------------------------------------------------------------

@@ -315,25 +315,25 @@ class _Mark:
 
     def __init__(self, output: Path) -> None:
         self.name = output.name
-        key = hashlib.sha256(self.name.encode()).hexdigest()[:16]
+        key = hashlib.sha256(os.fsencode(self.name)).hexdigest()[:16]
         self.path = output.with_name(f".promptseg-begun-{key}")
         self.earlier = output.with_name(".promptseg-begun")  # of earlier versions: one for all
 
     def is_there(self) -> bool:
         """Whether an earlier run was cut off here."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             return self.path.exists() or self.name in self.earlier.read_text("utf-8").splitlines()
         return False
 
     def set(self) -> None:
         """Before the first file of the output appears."""
         with atomic_path(self.path) as temporary:
-            temporary.write_text(self.name + "\n", encoding="utf-8")
+            temporary.write_bytes(os.fsencode(self.name) + b"\n")
 
     def clear(self) -> None:
         """When all of its files are there."""
         self.path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             left = [n for n in self.earlier.read_text("utf-8").splitlines() if n != self.name]
             self.earlier.write_text("\n".join([*left, ""]), "utf-8")
             if not left:

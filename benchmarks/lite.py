@@ -46,7 +46,9 @@ def predictors(names: list[str], engine: str) -> dict[str, Predictor]:
             found[name] = Predictor.load(name, "cpu", True, engine)
             continue
         network = build_network(first.card, read_checkpoint(Path(file)), Path(file))
-        found[label] = Predictor(first.card, network, torch.device("cpu"), Path(file), engine)
+        found[label] = Predictor.of_network(
+            first.card, network, torch.device("cpu"), Path(file), engine
+        )
     return found
 
 

@@ -14,6 +14,7 @@ from promptseg.errors import InputError
 from promptseg.formats.files import require_file
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.quiet import quiet
 from promptseg.formats.ras import magnitude
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
@@ -46,9 +47,11 @@ def read_itk(
     header = sitk.ImageFileReader()
     header.SetImageIO(_IMAGE_IO[name])
     header.SetFileName(str(path))
-    header.ReadImageInformation()
+    with quiet():
+        header.ReadImageInformation()
     require_memory((*header.GetSize(), header.GetNumberOfComponents()), _MAX_BYTES_PER_VALUE, path)
-    itk = header.Execute()
+    with quiet():
+        itk = header.Execute()
     notes: list[str] = []
     voxels, channels = sitk.GetArrayFromImage(itk), itk.GetNumberOfComponentsPerPixel()
     if colour is None:

@@ -15,7 +15,7 @@ from PIL import Image as PilImage
 
 from promptseg.errors import InputError
 
-__all__ = ["refuse_loss", "stored_pixels"]
+__all__ = ["raw_mode", "refuse_loss", "stored_pixels"]
 
 _GRAY = {"L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 _SPREAD = {"L;2": 85, "L;4": 17}  # what Pillow multiplies gray of 2 and 4 bits by
@@ -23,15 +23,22 @@ _INVERTED = ("L;I", "L;IR", "L;2I", "L;2IR", "L;4I", "L;4IR")
 _MOST_VALUES = 2
 
 
-def stored_pixels(picture: PilImage.Image, path: Path, notes: list[str]) -> NDArray[Any] | None:
+def stored_pixels(
+    picture: PilImage.Image, raw: str, path: Path, notes: list[str]
+) -> NDArray[Any] | None:
     """(y, x) numbers as they are stored in one page; None where colours are stored.
 
     Of one bit, white is 1, whichever way round the file keeps its bits.
 
+    Args:
+        picture: at that page.
+        raw: its `raw_mode`.
+        path: for messages.
+        notes: what is not looked at is added.
+
     Raises:
         InputError: labels that only the transparency tells apart.
     """
-    raw = _raw_mode(picture)
     if picture.mode == "1":
         return np.array(picture).astype(np.uint8)
     if picture.mode == "P":
@@ -80,7 +87,7 @@ def refuse_loss(pixels: NDArray[Any], picture: PilImage.Image, path: Path) -> No
         )
 
 
-def _raw_mode(picture: Any) -> str:
+def raw_mode(picture: Any) -> str:
     """How Pillow was told the pixels are stored; before they are loaded."""
     for tile in getattr(picture, "tile", ()) or ():
         arguments = tile[3]

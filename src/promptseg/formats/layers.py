@@ -19,6 +19,7 @@ from promptseg.errors import InputError
 from promptseg.formats.archive import FEW_BYTES, open_archive
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.quiet import quiet
 from promptseg.image import Image
 
 __all__ = ["Layers", "read_layers"]
@@ -98,12 +99,14 @@ def _of_itk(path: Path) -> Layers | None:
 
     header = sitk.ImageFileReader()
     header.SetFileName(str(path))
-    header.ReadImageInformation()
+    with quiet():
+        header.ReadImageInformation()
     count = header.GetNumberOfComponents()
     if count < 2:
         return None
     require_memory((*header.GetSize(), count), 2, path)
-    whole = header.Execute()
+    with quiet():
+        whole = header.Execute()
     labels = np.moveaxis(sitk.GetArrayFromImage(whole), -1, 0)
     first = sitk.VectorIndexSelectionCast(whole, 0)
     write = sitk.WriteImage
@@ -121,8 +124,9 @@ def _of_tiff(path: Path) -> Layers | None:
         require_memory((count, pages.height, pages.width), 1, path)
         stack = []
         for k in range(count):
-            pages.seek(k)
-            stack.append(np.array(pages))
+            with quiet():
+                pages.seek(k)
+                stack.append(np.array(pages))
         pages.seek(0)
         first = _read_alone(path, ".png", pages.save, picture.read)
     if len({page.shape for page in stack}) > 1 or stack[0].ndim != 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = ["grid_text", "read_masks"]
 
 _SEG = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
+_HIGHEST_LABEL = 65_535
 _SAME_PLACE = 1e-2  # mm
 _ESCAPED = re.compile(r"\\(.)")
 _SLICER_FIELD = re.compile(r"^Segment(\d+)_(Name|LabelValue|Layer|Color):=(.*)$")
@@ -234,4 +236,23 @@ def _provenance(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     ours = isinstance(content, dict) and content.get("output") == path.name
-    return content if ours and isinstance(content.get("objects"), list) else {}
+    return content if ours and _is_sound(content) else {}
+
+
+def _is_sound(content: dict[str, Any]) -> bool:
+    """Whether a provenance is of the form we write, as far as it is taken over into another one."""
+    objects, notes = content.get("objects"), content.get("notes", [])
+    if not isinstance(objects, list) or not isinstance(notes, list):
+        return False
+    try:
+        json.dumps(content, allow_nan=False)
+    except (ValueError, RecursionError):
+        return False
+    return all(isinstance(o, dict) and _is_told(o) for o in objects)
+
+
+def _is_told(entry: dict[str, Any]) -> bool:
+    label, prompted = entry.get("label", 0), entry.get("prompted_slices", [])
+    numbers = [label, *prompted] if isinstance(prompted, list) else [None]
+    whole = all(isinstance(n, int) and not isinstance(n, bool) for n in numbers)
+    return whole and 0 <= label <= _HIGHEST_LABEL and isinstance(entry.get("name", ""), str)

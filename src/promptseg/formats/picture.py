@@ -17,6 +17,7 @@ from promptseg.formats import label_pixels, slide, tiff
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.pillow import open_picture
+from promptseg.formats.quiet import quiet
 from promptseg.formats.tiff_axes import Chosen, description_of_layers
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
@@ -125,7 +126,10 @@ def _pages(
         if count > 1:
             picture.seek(page)
         wide = _is_wide_png(picture)  # before EXIF is asked for, which loads the pixels
-        pixels = label_pixels.stored_pixels(picture, path, chosen.notes) if stored else None
+        raw = label_pixels.raw_mode(picture)
+        with quiet():
+            picture.load()
+        pixels = label_pixels.stored_pixels(picture, raw, path, chosen.notes) if stored else None
         if pixels is None:
             pixels = _wide_png(path) if wide else _pixels(picture, chosen.notes)
         if stored:
@@ -156,7 +160,9 @@ def _is_wide_png(picture: Any) -> bool:
 def _wide_png(path: Path) -> NDArray[Any]:
     import SimpleITK as sitk  # noqa: N813
 
-    return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[..., :3])
+    with quiet():
+        picture = sitk.ReadImage(str(path), imageIO="PNGImageIO")
+    return np.asarray(sitk.GetArrayFromImage(picture)[..., :3])
 
 
 def write(segmentation: Segmentation, path: Path, layers: bool) -> None:

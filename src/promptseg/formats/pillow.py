@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import IO
 
 from PIL import Image as PilImage
-from PIL import PngImagePlugin
+from PIL import PngImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401 - registers the last
 
 __all__ = ["open_picture"]
 
-_KINDS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "DIB", "WEBP", "GIF")
+_KINDS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "WEBP", "GIF")
 """Others run programs (EPS), or are not pictures of anything that is segmented here."""
 _LONGEST_TEXT = 1 << 26  # bytes of a comment, unpacked
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import logging
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
@@ -18,6 +19,9 @@ from promptseg.formats.memory import require_memory, require_stored
 from promptseg.formats.options import ReadOptions
 
 __all__ = ["lps_from_ras", "magnitude", "opened", "spatial_shape", "voxels_of"]
+
+# nibabel's log of what is odd in a header is for those who ask for it, not for stderr
+logging.getLogger("nibabel.global").handlers[:] = [logging.NullHandler()]
 
 _TAIL = 1 << 20  # bytes: what FreeSurfer writes after the voxels, but not a bomb
 

@@ -23,6 +23,7 @@ from promptseg.formats import tiff  # noqa: F401 - quiets tifffile, which tiffsl
 from promptseg.formats.files import require_file
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.quiet import quiet
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Source
 
@@ -259,9 +260,10 @@ class _Slide:
         for start in first:  # tiffslide takes pixels of the largest level and divides them itself
             base = ceil(start * downsample)
             location.append(base if int(base / downsample) == start else base + 1)
-        pixels = np.asarray(
-            self._slide.read_region(tuple(location), level, tuple(size), as_array=True)
-        )
+        with quiet():
+            pixels = np.asarray(
+                self._slide.read_region(tuple(location), level, tuple(size), as_array=True)
+            )
         if pixels.shape[-1] == 1:
             return np.ascontiguousarray(pixels[..., 0])
         if pixels.shape[-1] not in (3, 4):

@@ -14,6 +14,7 @@ from PIL import Image as PilImage
 from promptseg.errors import InputError
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.quiet import quiet
 from promptseg.formats.tiff_axes import Chosen, Stated, Tags, choose, stated_axes
 
 # tifffile's log of what is wrong with a file is for those who ask for it, not for stderr
@@ -209,7 +210,8 @@ def _opened(path: Path) -> Any:
 
 def _pixels(page: Any, path: Path, notes: list[str], stored: bool) -> NDArray[Any]:
     """Pixels of a page, upright, colours last, white the highest value."""
-    pixels = np.asarray(page.asarray())
+    with quiet():
+        pixels = np.asarray(page.asarray())
     if page.axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)
     elif page.axes not in ("YX", "YXS"):

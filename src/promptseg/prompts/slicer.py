@@ -51,7 +51,7 @@ def read_markups(content: dict[str, Any], path: Path) -> list[Millimetres]:
                 raise PromptError(
                     f"{where}: fiducials or a region of interest", kind, "export one of those"
                 )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise PromptError(
                 f"{where}: a markup as 3D Slicer writes it", f"{type(error).__name__}: {error}"
             ) from None

@@ -6,12 +6,8 @@ own that says nothing but how its pixels are stored.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
-import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +25,8 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
+from promptseg.formats.quiet import quiet
+
 __all__ = ["SYNTAXES", "frames"]
 
 # Not RLE: pydicom always decodes it, and GDCM crashes on damaged segments.
@@ -38,7 +36,6 @@ _KEPT = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
 )
-_STANDARD_ERROR = threading.Lock()
 _ANY_UID = UID("2.25.1")
 _ONE_CHANNEL = {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"}
 
@@ -72,7 +69,7 @@ def _decode(data: pydicom.Dataset, frame: bytes, path: Path) -> NDArray[Any]:
     import SimpleITK as sitk  # noqa: N813
 
     _write_frame(data, frame, path)
-    with _quiet():
+    with quiet():
         image = sitk.ReadImage(str(path))
     pixels: NDArray[Any] = sitk.GetArrayFromImage(image)[0]
     if pixels.shape[:2] != (data.Rows, data.Columns):
@@ -96,22 +93,3 @@ def _write_frame(data: pydicom.Dataset, frame: bytes, path: Path) -> None:
     single.PixelData = encapsulate([frame])
     single["PixelData"].VR = "OB"
     single.save_as(path, enforce_file_format=True)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing on the standard error: the JPEG library in GDCM complains there while it probes."""
-    with _STANDARD_ERROR:
-        try:
-            sys.stderr.flush()
-            kept = os.dup(2)
-        except (OSError, AttributeError, ValueError):  # there is none
-            yield
-            return
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)

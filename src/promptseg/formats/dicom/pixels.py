@@ -6,7 +6,6 @@ a rescale or inverts anything here: both give the numbers as stored, or RGB.
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from promptseg.errors import InputError
 from promptseg.formats.dicom import gdcm
 from promptseg.formats.dicom.instances import Instance
 from promptseg.formats.dicom.parse import open_dicom
+from promptseg.formats.quiet import quiet
 
 __all__ = ["decoded"]
 
@@ -63,7 +63,11 @@ def _stored(data: pydicom.Dataset, frames: Sequence[int], path: Path) -> Iterato
     done = 0
     try:
         stream = iter_pixels(data, indices=None if every else list(frames))
-        for stored in itertools.islice(stream, len(frames)):
+        while done < len(frames):
+            with quiet():
+                stored = next(stream, None)
+            if stored is None:
+                break
             yield stored
             done += 1
         if done < len(frames):

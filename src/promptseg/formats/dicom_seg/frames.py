@@ -22,6 +22,7 @@ from promptseg.errors import InputError
 from promptseg.formats.dicom.instances import Instance
 from promptseg.formats.dicom.planes import Plane, planes_of
 from promptseg.formats.memory import require_memory
+from promptseg.formats.quiet import quiet
 
 __all__ = ["LABEL_MAP", "SEGMENTATION", "SegFile"]
 
@@ -150,7 +151,8 @@ class SegFile:
             yield from self._unpacked()
             return
         try:
-            stored = pixel_array(self.header).reshape(self.count, *self.shape)
+            with quiet():
+                stored = pixel_array(self.header).reshape(self.count, *self.shape)
         except Exception as error:  # pydicom and its decoders raise anything on damaged pixels
             reason = str(error).splitlines()[0][:200]
             raise InputError(

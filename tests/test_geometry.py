@@ -172,7 +172,9 @@ def test_spacing_and_direction_make_the_matrix(geometry: Geometry) -> None:
 @steady
 @given(geometries(), finite(-1, 1), st.integers(0, 2))
 def test_agrees_within_the_tolerance_only(geometry: Geometry, part: float, axis: int) -> None:
-    shift = geometry.matrix[:, axis] * part * 2e-3  # along one axis of the grid, in parts of a voxel
+    shift = (
+        geometry.matrix[:, axis] * part * 2e-3
+    )  # along one axis of the grid, in parts of a voxel
     assume(abs(abs(part * 2e-3) - 1e-3) > 1e-6)
     moved = Geometry(geometry.shape, geometry.matrix, geometry.origin + shift)
     assert geometry.agrees_with(moved) is bool(abs(part * 2e-3) < 1e-3)

@@ -66,9 +66,7 @@ def test_orientations_of_nibabel_come_back(code: str) -> None:
     affine[:2] *= -1
     image = nib.Nifti1Image(numbered(target).astype(np.int16).T, affine)
     ends = nib.orientations.axcodes2ornt(code)
-    turned = image.as_reoriented(
-        nib.orientations.ornt_transform(nib.io_orientation(affine), ends)
-    )
+    turned = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(affine), ends))
     its = np.asarray(turned.affine) * np.array([-1, -1, 1, 1])[:, None]
     voxels = np.asarray(turned.dataobj).T
     source = Geometry(voxels.shape, its[:3, :3], its[:3, 3])
@@ -93,7 +91,7 @@ def test_what_lies_beyond_the_target_is_counted() -> None:
 @pytest.mark.parametrize(
     ("shift", "fits"), [(0.02, True), (0.09, True), (0.11, False), (0.5, False), (1.02, True)]
 )
-@pytest.mark.parametrize("spacing", [(0.5, 0.5, 5.0), (2e-4, 2e-4, 1.5e-3)])
+@pytest.mark.parametrize("spacing", [(0.8, 0.9, 5.0), (100.0, 1.0, 20.0)])
 def test_the_limit_is_a_part_of_a_voxel(
     shift: float, fits: bool, spacing: tuple[float, ...]
 ) -> None:
@@ -105,6 +103,16 @@ def test_the_limit_is_a_part_of_a_voxel(
         assert (found is not None) is fits
         if found is not None:
             assert found.off == pytest.approx(shift % 1, abs=1e-9)
+
+
+@pytest.mark.parametrize("pixel", [0.25, 0.3, 0.5, 0.7, 3.0])
+def test_positions_rounded_to_a_tenth_of_a_millimetre_fit(pixel: float) -> None:
+    for origin in np.random.default_rng(0).uniform(-200, 200, (50, 3)):
+        target = Geometry.from_spacing((4, 5, 6), (pixel, pixel, 3.0), origin)
+        source = Geometry.from_spacing((4, 5, 6), (pixel, pixel, 3.0), origin.round(1))
+        found = placement(source, target)
+        assert found is not None
+        assert found.is_identity
 
 
 def test_a_small_angle_counts_where_the_grid_is_large() -> None:

@@ -179,7 +179,7 @@ class Geometry:
         Args:
             other: the other grid.
             tolerance: how far a voxel may lie from where the other grid has it, in parts of a voxel
-                along each axis: what is small beside a voxel of 5 mm is large beside one of 1 micrometre.
+                along each axis: what is small beside a voxel of 5 mm is large beside one of a micron.
         """
         if self.shape != other.shape or self.unit != other.unit:
             return False

@@ -13,18 +13,31 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from promptseg.geometry import Geometry
 
-__all__ = ["TOLERANCE", "WORTH_A_NOTE", "Placement", "corners", "difference", "placement"]
+__all__ = [
+    "TOLERANCE",
+    "WORTH_A_NOTE",
+    "Placement",
+    "allowed",
+    "corners",
+    "difference",
+    "placement",
+]
 
 TOLERANCE = 0.1
-"""Parts of a voxel that a voxel may lie beside the one it becomes: positions rounded to 0.1 mm, or
-cosines to three digits, still fit, and half a voxel, which other conventions put between, does not."""
+"""Parts of a voxel that a voxel may always lie beside the one it becomes; half a voxel, which other
+conventions put between, is far from it."""
 
 WORTH_A_NOTE = 0.01
 """Parts of a voxel from which on a displacement is said."""
+
+_ROUNDING = (
+    0.075  # mm: positions rounded to 0.1 mm are 0.05 off, and steps between them a little more
+)
+_MOST = 0.25  # parts of a voxel: beyond, rounding is no excuse
 
 Region = tuple[slice, ...]
 
@@ -112,21 +125,32 @@ class Placement:
             for r, n in zip(at, self.shape, strict=True)
         )
         kept = block[
-            tuple(slice(i.start - r.start, i.stop - r.start) for i, r in zip(inside, at, strict=True))
+            tuple(
+                slice(i.start - r.start, i.stop - r.start) for i, r in zip(inside, at, strict=True)
+            )
         ]
         lost = int(np.count_nonzero(block) - np.count_nonzero(kept)) if inside != at else 0
         return kept, inside, lost
 
 
-def placement(
-    source: Geometry, target: Geometry, tolerance: float = TOLERANCE
-) -> Placement | None:
+def allowed(sizes: ArrayLike) -> NDArray[np.float64]:
+    """Parts of a voxel that a voxel may lie beside its place, along each axis.
+
+    A tenth; for small voxels as much as positions rounded to 0.1 mm can be off, but never more than a
+    quarter.
+
+    Args:
+        sizes: of the voxels along each axis, in mm.
+    """
+    return np.clip(_ROUNDING / np.asarray(sizes, dtype=np.float64), TOLERANCE, _MOST)
+
+
+def placement(source: Geometry, target: Geometry) -> Placement | None:
     """How a grid lies on the lattice of another; None if its voxels are not voxels of it.
 
     Args:
         source: the grid to be brought to the other; both in space, of as many axes.
-        target: the other.
-        tolerance: parts of a voxel of the target that a voxel may lie beside the one it becomes.
+        target: the other; `allowed` says how exactly the voxels have to meet.
     """
     if source.ndim != target.ndim or source.unit != target.unit:
         return None
@@ -138,8 +162,8 @@ def placement(
     exact = target.to_index(source.to_world(ends))
     whole = ends @ turn.T
     shift = np.rint((exact - whole).mean(axis=0))
-    off = float(np.abs(exact - whole - shift).max())
-    if not off <= tolerance:
+    off = np.abs(exact - whole - shift).max(axis=0)
+    if not (off <= allowed(target.spacing)).all():
         return None
     nearest = (whole + shift).min(axis=0).astype(int)  # of the corners: where it begins
     d = source.ndim
@@ -152,7 +176,7 @@ def placement(
         axes=axes,
         reversed=tuple(bool(against[2 - k]) for k in range(3 - d, 3)),
         start=tuple(int(nearest[2 - k]) for k in range(3 - d, 3)),
-        off=off,
+        off=float(off.max()),
     )
 
 

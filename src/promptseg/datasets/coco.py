@@ -78,7 +78,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
     if len(pictures) < len(content["images"]):
         raise InputError("images with different ids", str(path), "number them anew")
     described = _described(root, content, Classes(categories))
-    reader = image_reader(modality_of(described, options))
+    reader = image_reader(modality_of(described, options), described.reading)
     cases, missing = [], []
     for key, picture in pictures.items():
         image = _picture_at(path, str(picture["file_name"]))

@@ -6,6 +6,7 @@ several channels are 4D; one channel is taken.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
     several = len(names) > 1
     frame = options.channel if several else None
     readers = (
-        image_reader(modality_of(described, options), frame),
-        label_reader(described.classes),
+        image_reader(modality_of(described, options), replace(described.reading, frame=frame)),
+        label_reader(described.classes, options.resample),
     )
     cases = [
         case_of(name, image, [truth], readers, described.patients, options)

@@ -24,6 +24,7 @@ from promptseg.datasets.description import (
     modality_in,
     modality_named,
     read_json,
+    reading_in,
 )
 from promptseg.datasets.listing import kind_of, paired
 from promptseg.datasets.options import DatasetOptions
@@ -80,7 +81,10 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
         if name.endswith(f"_{options.channel:04d}")
     }
     pairs = paired(by_image, _files(labels, ending), root, options)
-    readers = image_reader(modality_of(described, options)), label_reader(described.classes)
+    readers = (
+        image_reader(modality_of(described, options), described.reading),
+        label_reader(described.classes, options.resample),
+    )
     cases = [
         case_of(name, image, [truth], readers, described.patients, options)
         for name, (image, truth) in pairs.items()
@@ -135,6 +139,7 @@ def describe(root: Path, content: dict[str, Any], channel: str) -> Description:
         if isinstance(patients, dict)
         else {},
         content=content,
+        reading=reading_in(content, root / "dataset.json"),
     )
 
 

@@ -46,8 +46,8 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
         truths = {**_by_case(root, (ending,)), **truths}
     pairs = paired(images, truths, root, options)
     readers = (
-        image_reader(modality_of(described, options)),
-        label_reader(described.classes),
+        image_reader(modality_of(described, options), described.reading),
+        label_reader(described.classes, options.resample),
     )
     cases = [
         case_of(name, image, [truth], readers, described.patients, options)

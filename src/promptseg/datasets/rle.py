@@ -74,7 +74,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
     said = content["run_lengths"]
     table, counting = _table(root, said), _counting(root, said)
     described = read_description(root)
-    reader = image_reader(modality_of(described, options))
+    reader = image_reader(modality_of(described, options), described.reading)
     lone = next(iter(described.classes.names.values()), "object")
     rows: dict[str, list[tuple[str, str]]] = {}
     for row in _rows(table, said):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,21 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
-from promptseg.errors import GeometryError, InputError, PromptsegError
+from promptseg.errors import InputError, PromptsegError
 from promptseg.formats import format_by_suffix, read_labels
-from promptseg.formats.archive import open_archive
 from promptseg.formats.files import beside
 from promptseg.formats.layers import read_layers
-from promptseg.formats.npz import MOST_NAMES
+from promptseg.formats.npz import names_in
+from promptseg.formats.options import MaskOptions
+from promptseg.formats.placing import masks_on
 from promptseg.image import Image, Segment, Segmentation
 from promptseg.parsing import parse_json
 
-__all__ = ["grid_text", "read_masks"]
+__all__ = ["read_masks"]
 
 _SEG = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 _HIGHEST_LABEL = 65_535
-_SAME_PLACE = 1e-2  # mm
 _ESCAPED = re.compile(r"\\(.)")
 _SLICER_FIELD = re.compile(r"^Segment(\d+)_(Name|LabelValue|Layer|Color):=(.*)$")
 
@@ -50,7 +51,9 @@ class _Known:
         return cls(name, label, layer, value, prompted=prompted)
 
 
-def read_masks(path: str | Path, reference: Image | None = None) -> Segmentation:
+def read_masks(
+    path: str | Path, reference: Image | None = None, options: MaskOptions | None = None
+) -> Segmentation:
     """Read the objects of a mask file, with their names.
 
     Names come from the file itself (DICOM, .seg.nrrd, npz) or from the provenance beside it;
@@ -58,70 +61,40 @@ def read_masks(path: str | Path, reference: Image | None = None) -> Segmentation
 
     Args:
         path: label image, layered file, DICOM SEG or RTSTRUCT.
-        reference: the image the masks belong to. They must lie on its grid, and get its source, so
-            that they can be written as DICOM. An RTSTRUCT cannot be read without.
+        reference: the image the masks belong to. They are brought onto its grid
+            (`promptseg.formats.placing`), and get its source, so that they can be written as DICOM. An
+            RTSTRUCT cannot be read without.
+        options: what the file leaves open.
 
     Raises:
         InputError: not a mask file, or an RTSTRUCT without its image.
         GeometryError: masks of another grid or frame of reference.
     """
-    path = Path(path)
+    path, options = Path(path), options or MaskOptions()
     if header := _dicom_object(path):
         if str(header.get("SOPClassUID")) in _SEG:
             from promptseg.formats.dicom_seg import read_seg
 
-            return read_seg(path, header, reference)
+            return read_seg(path, header, reference, options.resample)
         from promptseg.formats.rtstruct import read_rtstruct
 
         return read_rtstruct(path, header, reference)
-    found, layers = _labels(path)
+    found, layers, names = _labels(path, reference, options)
     provenance = _provenance(path)
     segments = []
-    for known in _objects(path, provenance, layers):
+    for known in _objects(path, provenance, layers, names, found.source.notes):
         mask = layers[known.layer] == known.value
         segment = Segment.from_mask(known.name, known.label, mask, prompted=known.prompted)
         segment.colour = known.colour
         segments.append(segment)
     result = Segmentation(segments, found.geometry, found.source, provenance)
-    return result if reference is None else _placed(result, reference)
-
-
-def grid_text(target: Image | Segmentation) -> str:
-    """Size and spacing of a grid, for messages."""
-    geometry = target.geometry
-    shape = " x ".join(str(n) for n in geometry.shape[::-1])
-    spacing = " x ".join(f"{v:g}" for v in geometry.spacing)
-    return f"{shape} voxels of {spacing} {geometry.unit}"
-
-
-def _placed(masks: Segmentation, reference: Image) -> Segmentation:
-    """The same masks with the grid and source of the image they belong to.
-
-    Pictures, films and stacks of pixels lie nowhere in space: there the same size is all that can be
-    asked for, whatever place the format of the masks gave them.
-    """
-    segments, shape = masks.segments, masks.geometry.shape
-    if reference.kind == "picture":
-        same = shape in (reference.geometry.shape, (1, *reference.geometry.shape))
-        if same and masks.geometry.ndim == 3:  # a format without pictures holds it as one slice
-            segments = [_as_picture(segment) for segment in segments]
-    elif reference.geometry.unit == "pixel":
-        same = shape == reference.geometry.shape
-    else:
-        same = masks.geometry.agrees_with(reference.geometry, _SAME_PLACE)
-    if not same:
-        raise GeometryError(
-            f"labels on the grid of {reference.name}, {grid_text(reference)}",
-            f"{masks.source.path} of {grid_text(masks)}, or at another place",
-            "resample them to the image first",
-        )
-    return Segmentation(segments, reference.geometry, reference.source, masks.provenance, reference)
-
-
-def _as_picture(segment: Segment) -> Segment:
-    """An object on a volume of one slice as one on the slice."""
-    crop = segment.crop.reshape(segment.crop.shape[1:])
-    return replace(segment, crop=crop, region=segment.region[1:])
+    if reference is None:
+        return result
+    known = set(reference.source.notes)
+    reference.source.notes += [
+        f"{path.name}: {note}" for note in found.source.notes if note not in known
+    ]
+    return masks_on(result, reference, options.resample)
 
 
 def _dicom_object(path: Path) -> pydicom.FileDataset | None:
@@ -142,23 +115,31 @@ def _dicom_object(path: Path) -> pydicom.FileDataset | None:
     return instance.header if kind == _RTSTRUCT else None
 
 
-def _labels(path: Path) -> tuple[Image, NDArray[Any]]:
-    """The file as an image, and its label images, (layer, *grid)."""
+def _labels(
+    path: Path, reference: Image | None, options: MaskOptions
+) -> tuple[Image, NDArray[Any], tuple[str, ...]]:
+    """The file as an image, its label images, (layer, *grid), and the names of layers."""
     known = format_by_suffix(path)
-    if known is not None and path.is_file() and path.stat().st_size:
+    if known is not None and path.is_file() and path.stat().st_size and not options.colours:
         try:
-            layers = read_layers(path, known.name)
+            layers = read_layers(path, known.name, reference, options.pages)
         except PromptsegError:
             raise
         except Exception:  # a broken file: its reader says it better
             layers = None
         if layers is not None:
-            return layers.first, layers.labels
-    image = read_labels(path)
-    return image, image.voxels[None]
+            return layers.first, layers.labels, layers.names
+    image = read_labels(path, options.colours)
+    return image, image.voxels[None], ()
 
 
-def _objects(path: Path, provenance: dict[str, Any], layers: NDArray[Any]) -> list[_Known]:
+def _objects(
+    path: Path,
+    provenance: dict[str, Any],
+    layers: NDArray[Any],
+    named: Sequence[str],
+    notes: list[str],
+) -> list[_Known]:
     """Every object there is, with what the file or the provenance beside it says of it.
 
     Raises:
@@ -166,7 +147,9 @@ def _objects(path: Path, provenance: dict[str, Any], layers: NDArray[Any]) -> li
     """
     if slicer := _slicer_segments(path):
         return [known for known in slicer if known.layer < len(layers)]
-    names = [{"label": k, "name": name} for k, name in enumerate(_npz_names(path), 1)]
+    if not named and path.suffix.lower() == ".npz":
+        named = names_in(path, notes)
+    names = [{"label": k, "name": name} for k, name in enumerate(named, 1)]
     told = [o for o in provenance.get("objects", ()) if isinstance(o, dict)] or names
     if len(layers) == 1:
         by_label = {entry.get("label"): entry for entry in told}
@@ -177,10 +160,16 @@ def _objects(path: Path, provenance: dict[str, Any], layers: NDArray[Any]) -> li
             for v in labels
         ]
     found = []
+    if not told:
+        notes.append(f"{len(layers)} layers without names: each is taken as one object")
     for k, layer in enumerate(layers):
         values = [int(value) for value in np.unique(layer) if value]
         if len(values) > 1:
-            raise InputError("layers of one object each", f"{path}: {len(values)} in layer {k}")
+            raise InputError(
+                "layers of one object each",
+                f"{path}: {len(values)} in layer {k}",
+                "save them as one label image, or one object per layer",
+            )
         entry = told[k] if k < len(told) else {}
         found.append(_Known.told(entry, k, values[0] if values else 1, k + 1, f"label {k + 1}"))
     return found
@@ -219,14 +208,6 @@ def _colour(text: str | None) -> tuple[int, int, int] | None:
     except ValueError:
         return None
     return red, green, blue
-
-
-def _npz_names(path: Path) -> list[str]:
-    if path.suffix.lower() != ".npz":
-        return []
-    with open_archive(path) as archive:
-        names = archive.take("names", MOST_NAMES) if "names" in archive else ()
-    return [str(name) for name in np.ravel(names)]
 
 
 def _provenance(path: Path) -> dict[str, Any]:

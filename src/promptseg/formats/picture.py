@@ -22,7 +22,7 @@ from promptseg.formats.tiff_axes import Chosen, description_of_layers
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
-__all__ = ["read", "read_labels", "write"]
+__all__ = ["read", "read_labels", "stored_pages", "write"]
 
 _GRAY_MODES = {"L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 _TIFF_ENDINGS = (".tif", ".tiff")
@@ -32,7 +32,7 @@ _ORIENTATION = 0x0112
 def read(path: Path, options: ReadOptions | None = None) -> Image:
     """Read a picture, turned as its EXIF orientation says; TIFF pages of one size make a volume.
 
-    What a TIFF says of its pages and of the size of its pixels holds, see `promptseg.formats.tiff_axes`:
+    What a TIFF says of its pages and of the size of its pixels holds (`promptseg.formats.tiff_axes`):
     slices make a volume, time points a film, of channels one is taken. A large or pyramidal TIFF in
     tiles is a whole-slide image, see `slide.read`.
 
@@ -79,6 +79,15 @@ def read_labels(path: Path, options: ReadOptions | None = None) -> Image:
         return _image(path, *tiff.read_pages(path, options, stored=True))
 
 
+def stored_pages(path: Path, numbers: list[int]) -> list[NDArray[Any]]:
+    """Some pages of a TIFF of labels, (y, x) each, as `read_labels` reads one."""
+    try:
+        with open_picture(path) as picture:
+            return _pages(picture, path, ReadOptions(), True, numbers)[0]
+    except UnidentifiedImageError:
+        return tiff.read_pages(path, ReadOptions(), True, numbers)[0]
+
+
 def _image(path: Path, pages: list[NDArray[Any]], chosen: Chosen) -> Image:
     """Pages (y, x) or (y, x, 3) of one shape as a picture, a volume or a film."""
     source = Source(path, "picture", notes=chosen.notes)
@@ -100,9 +109,21 @@ def _image(path: Path, pages: list[NDArray[Any]], chosen: Chosen) -> Image:
 
 
 def _pages(
-    picture: PilImage.Image, path: Path, options: ReadOptions, stored: bool = False
+    picture: PilImage.Image,
+    path: Path,
+    options: ReadOptions,
+    stored: bool = False,
+    given: list[int] | None = None,
 ) -> tuple[list[NDArray[Any]], Chosen]:
-    """The pages to read, (y, x) or (y, x, 3) each, all of one shape and type; and why these."""
+    """The pages to read, (y, x) or (y, x, 3) each, all of one shape and type; and why these.
+
+    Args:
+        picture: the open file.
+        path: of it.
+        options: `frame`.
+        stored: whether stored numbers are wanted in place of colours.
+        given: pages that have been chosen already.
+    """
     count = getattr(picture, "n_frames", 1)
     if picture.format == "MPO":  # a photograph and its preview
         count = 1
@@ -114,9 +135,12 @@ def _pages(
             picture.seek(page)
             kinds.append((picture.size, picture.mode))
             if tiff.is_narrowed(picture):
-                return tiff.read_pages(path, options, stored)
-        chosen = tiff.pages_to_read(kinds, stated, path, options)
-        numbers = [there[k] for k in chosen.pages]
+                return tiff.read_pages(path, options, stored, given)
+        if given is not None:
+            chosen, numbers = Chosen(given), given
+        else:
+            chosen = tiff.pages_to_read(kinds, stated, path, options)
+            numbers = [there[k] for k in chosen.pages]
     else:
         chosen = Chosen([options.frame_of(count, path)])
         numbers = chosen.pages
@@ -127,6 +151,7 @@ def _pages(
             picture.seek(page)
         wide = _is_wide_png(picture)  # before EXIF is asked for, which loads the pixels
         raw = label_pixels.raw_mode(picture)
+        said = _orientation_tag(picture) if picture.format == "TIFF" else 0
         with quiet():
             picture.load()
         pixels = label_pixels.stored_pixels(picture, raw, path, chosen.notes) if stored else None
@@ -134,8 +159,9 @@ def _pages(
             pixels = _wide_png(path) if wide else _pixels(picture, chosen.notes)
         if stored:
             label_pixels.refuse_loss(pixels, picture, path)
-        if (orientation := _orientation(picture, chosen.notes)) != 1:
+        if (orientation := said or _orientation(picture, chosen.notes)) != 1:
             chosen.notes.append(tiff.TURNED)
+        if orientation != 1 and not said:  # a TIFF Pillow has turned while loading it
             pixels = np.ascontiguousarray(tiff.upright(pixels, orientation))
         pages.append(pixels)
     return pages, chosen
@@ -148,6 +174,11 @@ def _orientation(picture: PilImage.Image, notes: list[str]) -> int:
     except Exception as error:  # a damaged block beside the pixels: Pillow raises anything
         notes.append(f"EXIF that cannot be read ({type(error).__name__}) was left aside")
         return 1
+    return int(found) if found in range(1, 9) else 1
+
+
+def _orientation_tag(picture: Any) -> int:
+    found = picture.tag_v2.get(_ORIENTATION, 1)
     return int(found) if found in range(1, 9) else 1
 
 

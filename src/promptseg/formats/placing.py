@@ -151,9 +151,7 @@ def grid_text(geometry: Geometry) -> str:
     return f"{shape} voxels of {spacing} {geometry.unit}"
 
 
-def _way(
-    source: Geometry, image: Image, path: Path, resample: Resample, notes: list[str]
-) -> _Way:
+def _way(source: Geometry, image: Image, path: Path, resample: Resample, notes: list[str]) -> _Way:
     """How voxels come from the grid of a mask onto that of its image."""
     target = image.geometry
     same_size = _essential(source.shape) == _essential(target.shape)
@@ -192,30 +190,28 @@ def _said(found: Placement, image: Image, path: Path) -> list[str]:
         )
     if found.off > WORTH_A_NOTE:
         notes.append(
-            f"{path.name}: voxels up to {found.off:.2g} of a voxel beside those of {image.name}, "
-            "taken as the same"
+            f"{path.name}: its voxels lie up to {found.off:.2g} of a voxel beside those of "
+            f"{image.name} and are taken for them"
         )
     return notes
 
 
-def _other_shape(
-    source: Geometry, image: Image, path: Path, resample: Resample
-) -> GeometryError:
-    ours, its = (" x ".join(map(str, g.shape[::-1])) for g in (image.geometry, source))
+def _other_shape(source: Geometry, image: Image, path: Path, resample: Resample) -> GeometryError:
     do = "name the image they were drawn on"
     if resample == "nearest":
         do += "; without sizes in millimetres nothing says where their voxels lie"
     elif sorted(_essential(source.shape)) == sorted(_essential(image.geometry.shape)):
         do += ", or exchange their axes"
-    turned = next((n for n in image.source.notes if "EXIF" in n), None)
-    if turned:
+    if turned := next((n for n in image.source.notes if "EXIF" in n), None):
         do += f" ({image.name} was {turned})"
-    return GeometryError(f"labels of the shape of {image.name}, {ours}", f"{path}: {its}", do)
+    return GeometryError(
+        f"labels on the grid of {image.name}, {grid_text(image.geometry)}",
+        f"{path} of {grid_text(source)}: another shape",
+        do,
+    )
 
 
-def _placed(
-    segment: Segment, way: _Way, where: Path, image: Image, notes: list[str]
-) -> Segment:
+def _placed(segment: Segment, way: _Way, where: Path, image: Image, notes: list[str]) -> Segment:
     if segment.crop.size == 0:
         d = image.geometry.ndim
         return replace(segment, crop=np.zeros((0,) * d, bool), region=(slice(0, 0),) * d)

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PilImage
+from PIL import UnidentifiedImageError
 
 from promptseg.errors import InputError
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.pillow import open_picture
 from promptseg.formats.quiet import quiet
 from promptseg.formats.tiff_axes import Chosen, Stated, Tags, choose, stated_axes
 
@@ -22,6 +24,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 __all__ = [
     "TURNED",
+    "axes_in",
     "axes_of",
     "full_pages",
     "holds_slide",
@@ -53,6 +56,17 @@ def axes_of(picture: PilImage.Image, path: Path) -> Stated | None:
         return None
     text, found = str(tags.get(_DESCRIPTION, "")), _resolution(tags)
     return stated_axes(Tags(_decoded(text), found, getattr(picture, "n_frames", 1)), path)
+
+
+def axes_in(path: Path) -> tuple[Stated | None, int]:
+    """What a TIFF file says of its pages, and how many it has."""
+    try:
+        with open_picture(path) as picture:
+            return axes_of(picture, path), getattr(picture, "n_frames", 1)
+    except UnidentifiedImageError:
+        with _opened(path) as file:
+            tags = Tags(file.pages[0].description or "", None, len(file.pages))
+            return stated_axes(tags, path), tags.count
 
 
 def pages_to_read(
@@ -150,7 +164,7 @@ def is_narrowed(picture: PilImage.Image) -> bool:
 
 
 def read_pages(
-    path: Path, options: ReadOptions, stored: bool = False
+    path: Path, options: ReadOptions, stored: bool = False, given: list[int] | None = None
 ) -> tuple[list[NDArray[Any]], Chosen]:
     """Pages (y, x) or (y, x, 3) of any type through tifffile, and why these.
 
@@ -158,6 +172,7 @@ def read_pages(
         path: the file.
         options: `frame`.
         stored: whether the stored numbers are wanted, white or not.
+        given: pages that have been chosen already.
 
     Raises:
         InputError: the extra `pathology` is not installed, or pages as in `pages_to_read`.
@@ -166,10 +181,10 @@ def read_pages(
         pages = list(file.pages)
         found = _resolution({k: pages[0].tags.valueof(k) for k in (_X_RESOLUTION, _Y_RESOLUTION)})
         stated = stated_axes(Tags(pages[0].description or "", found, len(pages)), path)
-        if stored and stated is None:
+        if stored and stated is None and given is None:
             pages = [page for page in pages if not page.is_reduced]
         kinds = [(page.shape, page.dtype, page.axes) for page in pages]
-        chosen = pages_to_read(kinds, stated, path, options)
+        chosen = Chosen(given) if given else pages_to_read(kinds, stated, path, options)
         first: Any = pages[chosen.pages[0]]
         require_memory((len(chosen.pages), *first.shape), first.dtype.itemsize, path)
         return [_pixels(pages[k], path, chosen.notes, stored) for k in chosen.pages], chosen

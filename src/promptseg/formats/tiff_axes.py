@@ -29,8 +29,12 @@ LAYERS = "one page per object"
 
 _MOST_DESCRIPTION = 1 << 26  # characters
 _WORDS = {
-    **{"C": "channels", "Z": "slices", "T": "time points", "O": "objects"},
-    **{"P": "planes of several images", "Q": "pages"},
+    "C": "channels",
+    "Z": "slices",
+    "T": "time points",
+    "O": "objects",
+    "P": "planes of several images",
+    "Q": "pages",
 }
 _MILLIMETRES = {
     **dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "micrometre"), 1e-3),
@@ -39,7 +43,9 @@ _MILLIMETRES = {
     **dict.fromkeys(("cm", "centimeter", "centimetre"), 10.0),
     **dict.fromkeys(("m", "meter", "metre"), 1000.0),
     **dict.fromkeys(("inch", "in"), 25.4),
-    **{"\\u00b5m": 1e-3, "Å": 1e-7, "pm": 1e-9},
+    "\\u00b5m": 1e-3,
+    "Å": 1e-7,
+    "pm": 1e-9,
 }
 _LINE = re.compile(r"^(\w+)=(.*?)\s*$", re.M)
 
@@ -240,7 +246,8 @@ def _of_json(text: str, tags: Tags, path: Path) -> Stated | None:
     if not leading:
         return None
     letters = axes[: len(leading)] or "abdefghi"[: len(leading)]
-    if not axes and len([n for n in leading if n > 1]) < 2 or len(letters) < len(leading):
+    one = sum(n > 1 for n in leading) < 2
+    if (one and not axes) or len(letters) < len(leading):
         return None  # one axis that has no name: plain pages
     return Stated("tifffile", letters, np.arange(tags.count).reshape(leading))
 
@@ -250,7 +257,7 @@ def _of_ome(text: str, tags: Tags, path: Path) -> Stated | None:
     try:
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise ValueError("a document type of its own")
-        root = ElementTree.fromstring(text)  # noqa: S314 - no entities
+        root = ElementTree.fromstring(text)
         images = [e for e in root.iter() if _tag(e) == "Pixels"]
         if not images:
             return None

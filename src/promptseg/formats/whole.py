@@ -67,9 +67,7 @@ def whole_labels(
         labels[k] = rounded
     if furthest:
         said = f", stored with {how}," if (how := scale()) else ""
-        notes.append(
-            f"labels up to {furthest:.2g} beside whole numbers{said} were rounded to them"
-        )
+        notes.append(f"labels up to {furthest:.2g} beside whole numbers{said} were rounded to them")
     return labels
 
 

@@ -14,7 +14,7 @@ from promptseg._version import __version__
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.files import beside, check_output
 from promptseg.formats.location import address_in
-from promptseg.formats.options import ReadOptions
+from promptseg.formats.options import MaskOptions, ReadOptions
 from promptseg.image import Segment, Segmentation
 
 __all__ = ["ConvertJob", "convert", "select_segments"]
@@ -23,7 +23,7 @@ log = logging.getLogger("promptseg")
 
 
 @dataclass(kw_only=True)
-class ConvertJob(ReadOptions):
+class ConvertJob(MaskOptions, ReadOptions):
     """Turn masks from one format into another, on the same grid, with their names.
 
     Reads and writes label images and layered masks (NIfTI, NRRD and .seg.nrrd, MHA, npz, TIFF, PNG),
@@ -86,7 +86,7 @@ def convert(job: ConvertJob) -> Segmentation:
             f"a --reference for --{job.chosen()[0]}", "none", "name the image, or leave it out"
         )
     reference = read(job.reference, job) if job.reference else None
-    result = read_masks(job.input, reference)
+    result = read_masks(job.input, reference, job)
     if job.segments is not None:
         result = replace(result, segments=select_segments(result.segments, job.segments))
     for note in result.source.notes:

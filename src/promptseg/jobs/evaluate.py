@@ -97,7 +97,7 @@ def _models(job: EvaluateJob, given: dict[str, Predictor]) -> dict[str, Predicto
 def _plan(job: EvaluateJob, datasets: list[Dataset], loaded: dict[str, Predictor]) -> Plan:
     options = EvaluateOptions(**job.to_json())
     if job.predictions is not None:
-        predictions = open_predictions(job.predictions, datasets, job.missing)
+        predictions = open_predictions(job.predictions, datasets, job.missing, job.resample)
         label = job.predictions_name or job.predictions.resolve().name
         return Plan(options, datasets, [], predictions, label)
     labels = _labels({name: loaded[name] for name in job.model})

@@ -151,11 +151,11 @@ def _prompts_in_labels(job: SegmentJob, image: Image) -> list[Prompt]:
     """The prompts of --mask and --markers."""
     prompts: list[Prompt] = []
     if job.mask:
-        prompts += masks_from_labels(job.mask, image, job.axis)
+        prompts += masks_from_labels(job.mask, image, job.axis, job)
     if job.markers and job.markers.suffix.lower() == ".json":
         prompts += _single(job.markers).prompts
     elif job.markers:
-        prompts += markers_from_labels(job.markers, image, job.axis)
+        prompts += markers_from_labels(job.markers, image, job.axis, job)
     return prompts
 
 
@@ -193,7 +193,7 @@ def run_job(
         before_writing: called once everything is known, before the first file appears.
         facts: more entries for the provenance.
     """
-    existing = read_segmentation(job.correct, image) if job.correct else None
+    existing = read_segmentation(job.correct, image, job) if job.correct else None
     with step_progress(f"{image.name}: slices", None, job.quiet) as update:
         how: Any = {"options": job, "progress": lambda n, what: update(n, f"({what})")}
         if existing is None:

@@ -19,6 +19,8 @@ __all__ = [
     "by_case",
     "case_name",
     "check_complete",
+    "ending_of",
+    "files_in",
     "is_image_file",
     "kind_of",
     "natural",
@@ -52,6 +54,34 @@ def is_image_file(path: Path) -> bool:
     return True
 
 
+def ending_of(path: Path) -> str:
+    """The ending that tells the format of a file, in small letters; "" if none does."""
+    known = format_by_suffix(path)
+    name = path.name.lower()
+    return next((s for s in known.suffixes if name.endswith(s)), "") if known else ""
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder in order, but for hidden ones; links lead where they lead.
+
+    Raises:
+        InputError: a link to nothing, which would be a case that is missing without a word.
+    """
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_file():
+            found.append(path)
+        elif path.is_symlink() and not path.exists():
+            raise InputError(
+                "files that are there",
+                f"{path}: a link to nothing",
+                "get what it points to (git annex get, dvc pull), or remove it",
+            )
+    return found
+
+
 def natural(name: str) -> tuple[tuple[int, int | str], ...]:
     """Sorting key that puts 2 before 10."""
     parts = re.split(r"(\d+)", name)
@@ -69,7 +99,7 @@ def by_case(folder: Path, files: Iterable[Path] | None = None) -> dict[str, Path
         InputError: two files of one case.
     """
     found: dict[str, Path] = {}
-    for path in folder.iterdir() if files is None else files:
+    for path in files_in(folder) if files is None else files:
         if not path.is_file() or not is_image_file(path):
             continue
         name = case_name(path)

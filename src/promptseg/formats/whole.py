@@ -78,7 +78,9 @@ def _no_label(
     value = part[tuple(at)]
     place = ", ".join(str(int(n)) for n in (k, *at)[::-1])
     others = int(wrong.sum()) - 1
-    told = f"{path}: {value:.8g} at {place}" + (f" and {others} more there" if others else "")
+    told = f"{path}: {_shortest(value)} at {place}" + (
+        f" and {others} more there" if others else ""
+    )
     if scale:
         told += f", stored with {scale}"
     if value < 0 or value > HIGHEST_LABEL:
@@ -88,3 +90,9 @@ def _no_label(
     else:
         do = "replace it by a label"
     return InputError(f"a label image of whole numbers from 0 to {HIGHEST_LABEL}", told, do)
+
+
+def _shortest(value: Any) -> str:
+    """As few digits as show that a number is not whole: 0.988, 1.001."""
+    texts = [f"{value:.{digits}g}" for digits in range(3, 9)]
+    return next((text for text in texts if float(text) % 1), texts[-1])

@@ -133,13 +133,16 @@ def test_patterns_that_make_no_sense(tmp_path: Path, images: str, message: str) 
         only(root)
 
 
-def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_out_of_the_folder_is_followed_as_everywhere(tmp_path: Path) -> None:
     root = kits(tmp_path / "kits")
     outside = tmp_path / "outside.nii.gz"
     (root / "case_1" / "imaging.nii.gz").rename(outside)
     (root / "case_1" / "imaging.nii.gz").symlink_to(outside)
     found = [file.names["case"] for file in find_files(root, "{case}/imaging.nii.gz")]
-    assert found == ["case_2", "case_10"]
+    assert found == ["case_1", "case_2", "case_10"]
+    outside.unlink()
+    with pytest.raises(InputError, match=r"a link to nothing|has no image"):
+        only(root)
 
 
 def test_masks_of_a_part_of_the_image(tmp_path: Path) -> None:

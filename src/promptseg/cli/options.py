@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import tyro
 
 from promptseg.errors import InputError
+from promptseg.formats.text import read_text
 
 __all__ = ["parse"]
 
@@ -98,7 +99,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(path))
     except OSError as error:
         raise InputError("a configuration file", f"{path} ({error.strerror})") from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:

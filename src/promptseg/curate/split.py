@@ -14,6 +14,7 @@ from promptseg.datasets import CaseFiles, Dataset
 from promptseg.datasets.collection import SPLITS, Split
 from promptseg.datasets.manifest import ManifestRow
 from promptseg.errors import InputError
+from promptseg.formats.text import composed, csv_table, read_text
 
 __all__ = [
     "Case",
@@ -161,7 +162,7 @@ def read_held_out(path: Path, datasets: Sequence[Dataset]) -> list[Case]:
         InputError: no such file, or a line that names nothing in the datasets that are curated.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, ValueError) as error:
         raise InputError(
             "a list of dataset/case lines", f"{path} ({error})", "correct --held-out"
@@ -171,7 +172,7 @@ def read_held_out(path: Path, datasets: Sequence[Dataset]) -> list[Case]:
     lines = [line.partition("#")[0].strip() for line in text.splitlines()]
     found: list[Case] = []
     for line in filter(None, lines):
-        dataset, _, name = line.partition("/")
+        dataset, _, name = composed(line).partition("/")
         if (dataset, name) not in known:
             raise InputError(
                 "held-out lines dataset/case or dataset/patient of the data",
@@ -195,8 +196,7 @@ def read_splits(path: Path) -> dict[Case, Split]:
         InputError: no such file, other columns or parts, or a case in two parts.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+        rows = list(csv_table(path))
     except (OSError, ValueError, csv.Error) as error:
         raise InputError("a CSV file of parts", f"{path} ({error})", "correct --splits") from None
     if not rows or not {"dataset", "case", "part"} <= set(rows[0]):
@@ -206,7 +206,7 @@ def read_splits(path: Path) -> dict[Case, Split]:
     named: dict[str, Split] = {part: part for part in SPLITS}
     found: dict[Case, Split] = {}
     for number, row in enumerate(rows, 2):
-        place = (str(row["dataset"]).strip(), str(row["case"]).strip())
+        place = (composed(str(row["dataset"]).strip()), composed(str(row["case"]).strip()))
         part = named.get(str(row["part"]).strip())
         if part is None:
             raise InputError(

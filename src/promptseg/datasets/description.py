@@ -11,6 +11,7 @@ from promptseg.datasets.classes import Classes
 from promptseg.errors import InputError
 from promptseg.formats.colour_coded import Colours, colours_of
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.text import composed, read_text
 from promptseg.parsing import parse_json
 
 __all__ = [
@@ -93,7 +94,7 @@ def read_description(folder: Path) -> Description:
         ),
         licence=str(licence),
         may_publish_images=may_publish(content),
-        patients={str(k): str(v) for k, v in patients.items()}
+        patients={composed(str(k)): str(v) for k, v in patients.items()}
         if isinstance(patients, dict)
         else {},
         content=content,
@@ -132,7 +133,7 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: it cannot be read, or holds something else.
     """
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
     except (OSError, ValueError) as error:
         raise InputError("a readable JSON file", f"{path} ({error})", "correct it") from None
     if not isinstance(content, dict):

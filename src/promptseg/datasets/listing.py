@@ -11,6 +11,7 @@ from typing import Literal
 from promptseg.datasets.options import DatasetOptions
 from promptseg.errors import InputError
 from promptseg.formats import format_by_suffix
+from promptseg.formats.text import composed
 from promptseg.image import Kind
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "natural",
     "no_cases",
     "paired",
+    "require_target",
     "shortened",
 ]
 
@@ -39,7 +41,7 @@ def case_name(path: Path) -> str:
     name = path.name.lower()
     known = format_by_suffix(path)
     endings = [s for s in known.suffixes if name.endswith(s)] if known else [path.suffix]
-    stem = path.name[: len(path.name) - len(max(endings, key=len))]
+    stem = composed(path.name[: len(path.name) - len(max(endings, key=len))])
     return stem[: -len(".seg")] if stem.lower().endswith(".seg") else stem
 
 
@@ -73,13 +75,22 @@ def files_in(folder: Path) -> list[Path]:
             continue
         if path.is_file():
             found.append(path)
-        elif path.is_symlink() and not path.exists():
-            raise InputError(
-                "files that are there",
-                f"{path}: a link to nothing",
-                "get what it points to (git annex get, dvc pull), or remove it",
-            )
+        require_target(path)
     return found
+
+
+def require_target(path: Path) -> None:
+    """Refuse a link to nothing: it would be a case that is missing without a word.
+
+    Raises:
+        InputError: it is one.
+    """
+    if path.is_symlink() and not path.exists():
+        raise InputError(
+            "files that are there",
+            f"{path}: a link to nothing",
+            "get what it points to (git annex get, dvc pull), or remove it",
+        )
 
 
 def natural(name: str) -> tuple[tuple[int, int | str], ...]:

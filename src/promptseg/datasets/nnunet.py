@@ -30,6 +30,7 @@ from promptseg.datasets.listing import check_complete, ending_of, files_in, kind
 from promptseg.datasets.nnunet_names import check_names, passed_over
 from promptseg.datasets.options import DatasetOptions
 from promptseg.errors import InputError
+from promptseg.formats.text import composed
 
 __all__ = ["channel_names", "classes_of", "describe", "open_dataset", "recognises"]
 
@@ -143,7 +144,7 @@ def describe(root: Path, content: dict[str, Any], channel: str) -> Description:
         classes=classes_of(content.get("labels"), root / "dataset.json"),
         licence=str(content.get("licence", content.get("license", ""))),
         may_publish_images=may_publish(content),
-        patients={str(k): str(v) for k, v in patients.items()}
+        patients={composed(str(k)): str(v) for k, v in patients.items()}
         if isinstance(patients, dict)
         else {},
         content=content,
@@ -196,7 +197,7 @@ def _files(folder: Path, ending: str) -> dict[str, Path]:
     for path in files_in(folder):
         its = ending.lower() or ending_of(path)
         if its and path.name.lower().endswith(its):
-            found[path.name[: -len(its)]] = path
+            found[composed(path.name[: -len(its)])] = path
     return found
 
 

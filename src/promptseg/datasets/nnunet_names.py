@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
 
 from promptseg.datasets.listing import Missing, ending_of, files_in, shortened
 from promptseg.errors import InputError
+from promptseg.formats.text import composed
 
 __all__ = ["check_names", "passed_over"]
 
@@ -85,5 +85,5 @@ def _names(folder: Path) -> list[tuple[str, str]]:
     found = []
     for path in files_in(folder):
         if its := ending_of(path):
-            found.append((path.name[: -len(its)], its))
+            found.append((composed(path.name[: -len(its)]), its))
     return found

@@ -28,12 +28,20 @@ from promptseg.datasets.build import (
 from promptseg.datasets.classes import Classes, TruthSegment
 from promptseg.datasets.dataset import CaseFiles, Dataset
 from promptseg.datasets.description import Description, read_description, read_json
-from promptseg.datasets.listing import Missing, check_complete, kind_of, natural, no_cases
+from promptseg.datasets.listing import (
+    Missing,
+    check_complete,
+    kind_of,
+    natural,
+    no_cases,
+    require_target,
+)
 from promptseg.datasets.nnunet import channel_names, describe
 from promptseg.datasets.options import DatasetOptions
 from promptseg.datasets.truth import labels_in, truth_of
 from promptseg.errors import InputError
 from promptseg.formats.options import Resample
+from promptseg.formats.text import composed
 from promptseg.image import Image, Segmentation, bounding_region
 
 __all__ = ["Found", "find_files", "open_dataset", "recognises"]
@@ -125,12 +133,13 @@ def find_files(root: Path, pattern: str) -> Iterator[Found]:
         InputError: a pattern without `{case}`, with unknown names, or that leads out of the folder.
     """
     expression, glob = _expression(pattern, root)
-    inside = root.resolve()
     for path in sorted(root.glob(glob), key=lambda p: natural(p.as_posix())):
         match = expression.fullmatch(path.relative_to(root).as_posix())
-        hidden = path.name.startswith(".")
-        if match and not hidden and path.resolve().is_relative_to(inside):
-            yield Found(path, match.groupdict())
+        if match and not path.name.startswith("."):
+            require_target(path)
+            yield Found(
+                path, {k: composed(v) for k, v in match.groupdict().items() if v is not None}
+            )
 
 
 def _expression(pattern: str, root: Path) -> tuple[re.Pattern[str], str]:

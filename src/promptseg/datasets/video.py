@@ -26,6 +26,7 @@ from promptseg.datasets.truth import (
 from promptseg.errors import GeometryError, InputError
 from promptseg.formats import read
 from promptseg.formats.memory import require_memory
+from promptseg.formats.text import composed
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
@@ -68,7 +69,13 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
             notes.append(f"{clip.name}: {len(annotated)} of {len(frames)} frames have masks")
         files = [masks[name] for name in frames if name in masks]
         case = case_of(
-            clip.name, clip / "frames", files, readers, described.patients, options, annotated
+            composed(clip.name),
+            clip / "frames",
+            files,
+            readers,
+            described.patients,
+            options,
+            annotated,
         )
         cases.append(case)
     return dataset_of(

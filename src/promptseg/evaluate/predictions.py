@@ -19,6 +19,7 @@ from promptseg.datasets.truth import is_nameless, objects_in, objects_of_labels
 from promptseg.datasets.video import read_frame_labels
 from promptseg.errors import InputError
 from promptseg.formats.options import Resample
+from promptseg.formats.text import composed
 from promptseg.image import Image, Segment, Segmentation
 
 __all__ = ["Found", "Predictions", "open_predictions", "shared_voxels"]
@@ -161,7 +162,11 @@ def open_predictions(
 
 def _of_dataset(folder: Path, dataset: Dataset, lenient: bool, resample: Resample) -> Predictions:
     masks = by_case(folder)
-    clips = {p.name: p for p in folder.iterdir() if p.is_dir()} if dataset.kind == "video" else {}
+    clips = (
+        {composed(p.name): p for p in folder.iterdir() if p.is_dir()}
+        if dataset.kind == "video"
+        else {}
+    )
     files, missing = {}, []
     for case in dataset.cases:
         stems = dict.fromkeys([case.name, case_name(case.image)])
@@ -276,7 +281,7 @@ def _empty(truth: Segment) -> Segment:
 
 def _plain(name: str) -> str:
     """A name without case, punctuation and order of words: Lung-Left is left lung."""
-    return " ".join(sorted(re.findall(r"[^\W_]+", name.casefold())))
+    return " ".join(sorted(re.findall(r"[^\W_]+", composed(name).casefold())))
 
 
 def _class_in(name: str) -> str:

@@ -1,8 +1,9 @@
 """Fine-tuning in small: MobileSAM and LiteMedSAM, with `medicosam` and with `medsam` as control.
 
-Four trainings of some minutes each on the training part of PROMPTSEG_DATA, by the recipes beside this
-folder, and what became of box, click and corrections on the held-out part (recipes/held_out.txt). The
-picture is MedicoSAM's Fig. 7a in small: what a model trained with boxes alone does with clicks.
+Four trainings of some minutes each on the training part of PROMPTSEG_DATA, by the recipes of the
+package, and what became of box, click and corrections on the held-out part
+(recipes/small/held_out.txt). The picture is MedicoSAM's Fig. 7a in small: what a model trained with
+boxes alone does with clicks.
 
     python benchmarks/finetune.py -o benchmarks/results/2026-11-21_finetune_small [--minutes 7]
 """
@@ -20,7 +21,7 @@ from cases import data_root
 from promptseg.cli.main import main as promptseg
 from promptseg.formats.files import atomic_path
 
-RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+RECIPES = Path(__file__).resolve().parent.parent / "recipes" / "small"
 MODELS, PRESETS = ("mobile-sam", "lite-medsam"), ("medicosam", "medsam")
 KEPT = ("report.md", "curves.png", "card.md", "train.csv", "validation.csv")
 COLOURS = {"before": "black", "medicosam": "tab:green", "medsam": "tab:red"}
@@ -43,8 +44,7 @@ def train(work: Path, collection: Path, name: str, minutes: float | None) -> dic
     if not (run / "report.json").exists():
         where = ["-i", str(collection), "-o", str(run), "--embeddings", str(work / "embeddings")]
         limit = [] if minutes is None else [f"--minutes={minutes}"]
-        recipe = str(RECIPES / f"small_{name}.yaml")
-        if promptseg(["train", recipe, *where, *limit]):
+        if promptseg(["train", name, *where, *limit]):
             raise SystemExit(f"{name} failed")
     report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
     return report

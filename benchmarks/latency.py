@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from encoder import _official, _random_weights
 
-from promptseg.inference.predictor import Embedding, Predictor
+from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import find_card
+from promptseg.models.families.sam.model import SamEmbedding
 from promptseg.runtime.device import set_threads
 from promptseg.runtime.machine import describe_machine, version_of
 from promptseg.runtime.measure import interleaved, spread
@@ -90,7 +91,7 @@ def _calls(model: str, folder: Path, threads: int) -> list[Callable[[], Any]]:
     calls: list[Callable[[], Any]] = [by_official]
     for engine in _ENGINES:
         predictor = _predictor(model, folder, engine)
-        embedding = Embedding(features, frame)
+        embedding = SamEmbedding(features, frame)
         if model == "lite-medsam":
             calls.append(lambda p=predictor, e=embedding: p.decode(e, boxes=box))
         else:

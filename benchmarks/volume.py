@@ -77,7 +77,7 @@ def _one(arguments: argparse.Namespace) -> dict[str, Any]:
         slices = SLICES
         options: dict[str, Any] = {}
         if official:
-            segmenter.predictor.runner = _Official(segmenter.predictor)
+            segmenter.predictor.model.network = _Official(segmenter.predictor)
             slices = arguments.official_slices
             first = (SLICES - slices) // 2
             options["slices"] = f"{first}:{first + slices - 1}"
@@ -95,19 +95,16 @@ def _one(arguments: argparse.Namespace) -> dict[str, Any]:
 class _Official:
     """The official network behind the product's own propagation."""
 
-    parallel = 1
-
     def __init__(self, predictor: Any) -> None:
         import peer
 
-        self.engine = predictor.runner.engine
         self.network = peer.official_lite_medsam(predictor.weights)
 
     def encode(self, slices: Any, parallel: bool = False) -> Any:
         return self.network.image_encoder(slices)
 
-    def decode(self, embedding: Any, boxes: Any = None, multimask: bool = False) -> Any:
-        sparse, dense = self.network.prompt_encoder(points=None, boxes=boxes, masks=None)
+    def decode(self, embedding: Any, points: Any, boxes: Any, masks: Any, multimask: bool) -> Any:
+        sparse, dense = self.network.prompt_encoder(points=points, boxes=boxes, masks=masks)
         return self.network.mask_decoder(
             image_embeddings=embedding,
             image_pe=self.network.prompt_encoder.get_dense_pe(),

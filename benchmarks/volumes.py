@@ -22,15 +22,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from cases import VOLUMES, Case, cases, data_root
 
+from promptseg.inference.embedded import EmbeddedImage
 from promptseg.inference.predictor import Predictor
-from promptseg.inference.stack import SliceStack
 from promptseg.intensity import choose_intensity
+from promptseg.models.protocol import SliceMasks
 from promptseg.progress import step_progress
-from promptseg.prompts import box_of_mask
+from promptseg.prompts import Box, box_of_mask
+from promptseg.segment.follow import Seed
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.postprocess import largest_component, smooth_across_slices
 from promptseg.segment.projection import MODES, kinds_of
-from promptseg.segment.volume import PropagationRule, SliceMasks, ask, propagate
+from promptseg.segment.slice_to_slice import follow
+from promptseg.segment.volume import PropagationRule
 
 _MODEL = ("mode", "margin", "margin_pixels")
 _RULE = ("mode", "margin", "margin_pixels", "min_iou", "min_area", "min_quality", "max_growth")
@@ -84,22 +87,20 @@ def evaluate(
     own = {"mode": card.propagate, "margin": card.margin, "margin_pixels": card.margin_pixels}
     defaults = {**DEFAULTS, **own}
     intensity = choose_intensity(case.image, keep_8bit=predictor.card.keep_8bit)
-    stack = SliceStack(case.image, "z", intensity, predictor, cache_bytes=2 << 30)
+    stack = EmbeddedImage(case.image, "z", intensity, predictor, cache_bytes=2 << 30)
     for label in case.chosen:
         truth = case.labels == label
         occupied = np.flatnonzero(truth.any(axis=(1, 2)))
         start = int(occupied[len(occupied) // 2])
-        seed = ask(stack, start, {"boxes": [box_of_mask(truth[start])]})
+        box = Box(box_of_mask(truth[start]) or (), start)
+        seed = Seed(start, box=box, reach=(0, len(stack) - 1))
         followed: dict[PropagationRule, SliceMasks] = {}
         for setting in settings:
             values = {**defaults, **setting}
             rule = PropagationRule(**{name: values[name] for name in _RULE})
             if rule not in followed:
-                up = propagate(stack, seed, range(start + 1, len(stack)), len(stack) - 1, rule)
-                down = propagate(stack, seed, range(start - 1, -1, -1), 0, rule)
-                followed[rule] = SliceMasks({**up.masks, **down.masks})
+                followed[rule] = follow(stack, [seed], rule)
             found = np.zeros(truth.shape, dtype=bool)
-            found[start] = seed.mask
             for index, mask in followed[rule].masks.items():
                 found[index] = mask
             found = smooth_across_slices(found, values.get("smooth_slices", 0))

@@ -1,39 +1,55 @@
-"""A predictor without a network: it finds the bright pixels inside a box. Instant and exact."""
+"""A model without a network: it finds the bright pixels inside a box. Instant and exact."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import ndimage
 
-from promptseg.inference.predictor import Embedding, Prediction, Predictor
+from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import CARDS
-from promptseg.models.preprocess import Preprocessing
-from promptseg.segment.projection import logits_of_mask
+from promptseg.models.families.sam.hints import logits_of_mask
+from promptseg.models.preprocess import Frame, Preprocessing
+from promptseg.models.protocol import Embedding, Prediction, SlicePrompt
+
+FINE = Preprocessing(256, "minmax")
 
 
-class BrightPredictor(Predictor):
+@dataclass(frozen=True)
+class BrightEmbedding:
+    """The slice itself."""
+
+    pixels: torch.Tensor  # (rows, columns[, 3]) uint8
+    frame: Frame
+
+    @property
+    def nbytes(self) -> int:
+        return self.pixels.nbytes
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return {"features": self.pixels}
+
+    def view(self) -> torch.Tensor:
+        return torch.atleast_3d(self.pixels).permute(2, 0, 1).float()
+
+
+class BrightModel:
     """Masks are the pixels of at least `level` inside the box.
 
     A click inside adds the bright patch it lies on, a click outside takes its patch away from the mask
-    prompt; a mask prompt with clicks alone, or alone, gives itself.
+    prompt; a mask prompt with clicks alone, or alone, gives itself. It remembers what it was asked.
     """
 
-    parallel = 1
-    engine = "eager"
+    device = torch.device("cpu")
 
     def __init__(self, level: int = 128, card: str = "lite-medsam") -> None:
-        self.card = CARDS[card]
-        self.device = torch.device("cpu")
-        self.dtype = torch.float32
-        self.weights = Path("none.pth")
-        self.weights_sha256 = "0" * 64
-        self.level = level
+        self.card, self.level = CARDS[card], level
         self.encoded: list[NDArray[np.uint8]] = []
         self.batches: list[int] = []
         self.pixels: list[tuple[float, float]] = []
@@ -50,50 +66,69 @@ class BrightPredictor(Predictor):
         self.pixels.append(pixel)
         self.encoded += list(slices)
         return [
-            Embedding(torch.from_numpy(s.copy())[None], FINE.frame(*s.shape[:2])) for s in slices
+            BrightEmbedding(torch.from_numpy(s.copy()), FINE.frame(*s.shape[:2])) for s in slices
         ]
 
-    def decode(
-        self,
-        embedding: Embedding,
-        boxes: ArrayLike | None = None,
-        points: Any = None,
-        mask_logits: Any = None,
-    ) -> Prediction:
-        given = {"box": boxes, "point": points, "mask": mask_logits}
-        self.asked.append({kind for kind, value in given.items() if value is not None})
-        image = embedding.features[0].numpy()
+    def decode(self, embedding: Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
+        assert isinstance(embedding, BrightEmbedding)
+        image = embedding.pixels.numpy()
         gray = image if image.ndim == 2 else image.mean(-1)
+        masks = np.zeros((len(prompts), *gray.shape), dtype=bool)
+        logits = [torch.zeros(0, 1, 256, 256)]
+        for k, prompt in enumerate(prompts):
+            self.asked.append(set(prompt.kinds))
+            masks[k] = self._mask(gray, prompt, embedding.frame)
+            logits.append(logits_of_mask(masks[k], embedding.frame))
+        return Prediction(torch.cat(logits), masks, np.full(len(masks), 0.9, np.float32))
+
+    def _mask(self, gray: NDArray[Any], prompt: SlicePrompt, frame: Frame) -> NDArray[np.bool_]:
         bright = gray >= self.level
         patches = ndimage.label(bright)[0]
-        hint = embedding.frame.restore(mask_logits)[0].numpy() > 0 if mask_logits is not None else 0
-        masks = []
-        for k, box in enumerate(np.asarray(boxes) if boxes is not None else [None]):
-            mask = np.zeros(gray.shape, dtype=bool) | hint
-            if box is not None:
-                self.boxes.append(tuple(float(v) for v in box))
-                x0, y0, x1, y1 = np.round(box).astype(int)
-                within = np.zeros_like(mask)
-                within[y0 : y1 + 1, x0 : x1 + 1] = True
-                mask = within & (mask if points and mask.any() else bright)
-            for (x, y), label in zip(
-                *((points[0][k], points[1][k]) if points else ((), ())), strict=True
-            ):
-                patch = patches[int(y), int(x)]
-                if label:
-                    mask |= (patches == patch) & (patch > 0)
-                else:
-                    parts = ndimage.label(mask)[0]
-                    mask &= (parts != parts[int(y), int(x)]) | (parts[int(y), int(x)] == 0)
-            masks.append(mask)
-        return Prediction(
-            torch.cat([logits_of_mask(m, embedding.frame) for m in masks]),
-            np.array(masks),
-            np.full(len(masks), 0.9, np.float32),
-        )
+        mask = np.zeros(gray.shape, dtype=bool)
+        if prompt.mask is not None:
+            mask |= frame.restore(logits_of_mask(prompt.mask, frame))[0].numpy() > 0
+        elif prompt.logits is not None:
+            mask |= frame.restore(prompt.logits)[0].numpy() > 0
+        if prompt.box is not None:
+            self.boxes.append(tuple(float(v) for v in prompt.box))
+            x0, y0, x1, y1 = np.round(prompt.box).astype(int)
+            within = np.zeros_like(mask)
+            within[y0 : y1 + 1, x0 : x1 + 1] = True
+            mask = within & (mask if prompt.xy and mask.any() else bright)
+        for (x, y), label in zip(prompt.xy, prompt.labels, strict=True):
+            patch = patches[int(y), int(x)]
+            if label:
+                mask |= (patches == patch) & (patch > 0)
+            else:
+                parts = ndimage.label(mask)[0]
+                mask &= (parts != parts[int(y), int(x)]) | (parts[int(y), int(x)] == 0)
+        return mask
+
+    def layout(self, shape: tuple[int, int], pixel: tuple[float, float] = (1, 1)) -> dict[str, Any]:
+        return {"resized": self.card.preprocessing.frame(*shape, pixel).resized}
+
+    def unpack(
+        self,
+        tensors: Mapping[str, torch.Tensor],
+        shape: tuple[int, int],
+        pixel: tuple[float, float] = (1, 1),
+    ) -> Embedding:
+        if tensors.keys() != {"features"}:
+            raise ValueError("made by another kind of model")
+        return BrightEmbedding(tensors["features"], FINE.frame(*shape))
 
 
-FINE = Preprocessing(256, "minmax")
+class BrightPredictor(Predictor):
+    """A `BrightModel` made ready, and what it was asked."""
+
+    model: BrightModel
+
+    def __init__(self, level: int = 128, card: str = "lite-medsam") -> None:
+        super().__init__(BrightModel(level, card), Path("none.pth"), "0" * 64)
+        remembered = self.model
+        self.encoded, self.batches = remembered.encoded, remembered.batches
+        self.pixels, self.boxes = remembered.pixels, remembered.boxes
+        self.asked = remembered.asked
 
 
 def ball(

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from promptseg import _moved
 from promptseg._version import __version__
+from promptseg.telemetry import refuse_telemetry
 
 if TYPE_CHECKING:
     from promptseg.errors import PromptsegError
     from promptseg.formats import read
     from promptseg.geometry import Geometry
-    from promptseg.image import Image, Segment, Segmentation
+    from promptseg.image import Image, Segment
     from promptseg.prompts import Box, Box3D, Marker, Mask, Millimetres, Points
+    from promptseg.result import Result as Segmentation
     from promptseg.segment.options import SegmentOptions
     from promptseg.segment.segmenter import Segmenter, load
     from promptseg.segment.session import Session
@@ -57,20 +59,23 @@ _HOME = {
     "PromptsegError": "errors",
     "Segment": "image",
     "SegmentOptions": "segment.options",
-    "Segmentation": "image",
+    "Segmentation": "result",
     "Segmenter": "segment.segmenter",
     "Session": "segment.session",
     "load": "segment.segmenter",
     "read": "formats",
 }
 
+_CALLED = {"Segmentation": "Result"}  # in their homes
+
+refuse_telemetry()
 _moved.install()
 
 
 def __getattr__(name: str) -> Any:
     """Import public names when they are first used, so that `import promptseg` is instant."""
     if name in _HOME:
-        value = getattr(import_module(f"promptseg.{_HOME[name]}"), name)
+        value = getattr(import_module(f"promptseg.{_HOME[name]}"), _CALLED.get(name, name))
         globals()[name] = value
         return value
     raise AttributeError(f"module 'promptseg' has no attribute {name!r}")

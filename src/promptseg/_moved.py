@@ -22,7 +22,8 @@ MODULES = {
     "promptseg.evaluate.manifest": "promptseg.datasets.manifest",
     "promptseg.evaluate.metrics": "promptseg.metrics",
     "promptseg.evaluate.prompting": "promptseg.simulate",
-    "promptseg.evaluate.report.plots": "promptseg.plots",
+    "promptseg.evaluate.report.plots": "promptseg.evaluate.report.figures",
+    "promptseg.evaluate.report.plots.style": "promptseg.plots.style",
     "promptseg.evaluate.report.statistics": "promptseg.metrics.statistics",
     "promptseg.evaluate.run": "promptseg.jobs.evaluate",
     "promptseg.evaluate.study": "promptseg.timing",
@@ -41,7 +42,7 @@ MODULES = {
     "promptseg.segment.predictor": "promptseg.inference.predictor",
     "promptseg.segment.remote": "promptseg.jobs.remote",
     "promptseg.segment.replay": "promptseg.jobs.replay",
-    "promptseg.segment.stack": "promptseg.inference.stack",
+    "promptseg.segment.stack": "promptseg.inference.embedded",
     "promptseg.train.job": "promptseg.jobs.train",
 }
 """Old module name -> new one. Modules inside a moved package follow it."""

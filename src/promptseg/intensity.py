@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from promptseg.errors import InputError
 from promptseg.image import MODALITIES, Image
+from promptseg.notes import Note
 
 __all__ = ["PERCENTILES", "WINDOWS", "Intensity", "Window", "choose_intensity", "parse_window"]
 
@@ -92,14 +93,12 @@ class Intensity:
         unit = (clipped - self.lower) / (self.upper - self.lower)
         return (unit * 255).astype(np.uint8)
 
-    def notes(self) -> list[str]:
+    def notes(self) -> list[Note]:
         """What a person should know about the choice of the rule."""
         if not self.guessed:
             return []
-        return [
-            f"the file does not say its modality: {self.rule}; "
-            "set --modality or --window if that is wrong"
-        ]
+        said = f"the file does not say its modality: {self.rule}"
+        return [Note(f"{said}; set --modality or --window if that is wrong", "intensity")]
 
     def to_json(self) -> dict[str, Any]:
         """The rule as plain values."""

@@ -186,3 +186,21 @@ def test_a_url_is_fetched(home: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     finally:
         server.terminate()
         server.wait()
+
+
+def test_what_the_package_brings(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found without network or cache; a damaged or missing file is an installation to be repaired."""
+    monkeypatch.setattr(store, "_BUNDLED", home)
+    good = hashlib.sha256(CONTENT).hexdigest()
+    asset = Asset("tiny", "weights", "w.pth", "CC0", "", "", len(CONTENT), good, bundled=True)
+    monkeypatch.setattr(store, "manifest", lambda: {"tiny": asset})
+    with pytest.raises(AssetError, match="incomplete: install promptseg again"):
+        assets.fetch("tiny")
+    home.mkdir()
+    (home / "w.pth").write_bytes(CONTENT)
+    monkeypatch.setenv("PROMPTSEG_WEIGHTS", str(home.parent / "index"))
+    (home.parent / "index" / "w.pth").write_bytes(b"another version")
+    assert assets.fetch("tiny", quiet=True) == home / "w.pth"
+    (home / "w.pth").write_bytes(CONTENT[:-1])
+    with pytest.raises(AssetError, match="install promptseg again: the file is damaged"):
+        assets.fetch("tiny")

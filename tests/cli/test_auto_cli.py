@@ -51,14 +51,14 @@ def test_the_choice_is_said_recorded_and_replayed(
     given = ("segment", "-i", pictures / "a.png", "--modality", "US", "--no-overlay")
     assert run(*given, "-o", out, "--box", "60,30,120,90", "--model", "auto") == 0
     assert "auto chose lite-medsam: the only model at hand" in capsys.readouterr().err
-    facts = json.loads(out.with_suffix(".json").read_text())
+    facts = json.loads(out.with_suffix(".png.json").read_text())
     assert facts["model"]["name"] == facts["command"]["model"] == "lite-medsam"
     chosen = facts["model"]["chosen"]
     assert (chosen["by"], chosen["modality"], chosen["prompts"]) == ("auto", "US", ["box"])
     assert chosen["evidence"][0]["model"] == "lite-medsam"
-    assert run("segment", "--replay", out.with_suffix(".json"), "-o", again) == 0
+    assert run("segment", "--replay", out.with_suffix(".png.json"), "-o", again) == 0
     assert "the same masks, bit for bit" in capsys.readouterr().out
-    assert "chosen" not in json.loads(again.with_suffix(".json").read_text())["model"]
+    assert "chosen" not in json.loads(again.with_suffix(".png.json").read_text())["model"]
 
 
 def test_a_folder_is_segmented_with_one_model_and_resumed(
@@ -67,7 +67,7 @@ def test_a_folder_is_segmented_with_one_model_and_resumed(
     given = ("-i", pictures, "-o", tmp_path / "out", "--box", "60,30,120,90", "--model", "auto")
     assert run("segment", *given) == 0
     assert capsys.readouterr().err.count("auto chose") == 1
-    facts = json.loads((tmp_path / "out" / "b.json").read_text())
+    facts = json.loads((tmp_path / "out" / "b.png.json").read_text())
     assert facts["request"]["model"] == "lite-medsam"
     assert facts["model"]["chosen"]["by"] == "auto"
     assert run("segment", *given) == 0

@@ -51,7 +51,7 @@ def segment(source: Path, out: Path, *arguments: Any) -> dict[str, Any]:
     """Segment, and return the timings."""
     command = ["segment", "-i", source, "-o", out, "--no-overlay", *arguments]
     assert main(list(map(str, command))) == 0
-    timings: dict[str, Any] = json.loads(out.with_name("mask.json").read_text())["timings"]
+    timings: dict[str, Any] = json.loads(out.with_name("mask.nii.gz.json").read_text())["timings"]
     return timings
 
 
@@ -97,7 +97,7 @@ def test_a_segmentation_keeps_what_it_encodes(
     assert first["slices_encoded"] > 0
     assert segment(source, out, *options)["slices_encoded"] == 0
     np.testing.assert_array_equal(np.asarray(nib.load(out).dataobj), mask)
-    command = json.loads((tmp_path / "mask.json").read_text())["command"]
+    command = json.loads((tmp_path / "mask.nii.gz.json").read_text())["command"]
     assert "embeddings" not in command  # a run that is done again elsewhere has no such folder
 
 
@@ -175,7 +175,8 @@ def test_the_real_model_gives_the_same_mask_bit_for_bit(
     masks = [nib.load(tmp_path / run / "mask.nii.gz") for run in ("fresh", "recalled")]
     np.testing.assert_array_equal(*(np.asarray(m.dataobj) for m in masks))
     facts = [
-        json.loads((tmp_path / run / "mask.json").read_text()) for run in ("fresh", "recalled")
+        json.loads((tmp_path / run / "mask.nii.gz.json").read_text())
+        for run in ("fresh", "recalled")
     ]
     assert facts[0]["objects"] == facts[1]["objects"]
 
@@ -186,11 +187,19 @@ def test_a_replay_encodes_afresh(
     source, out, kept = folder / "a.nii.gz", tmp_path / "mask.nii.gz", tmp_path / "embeddings"
     first = segment(source, out, "--box", "12,12,36,36@3", "--embeddings", kept)
     again = tmp_path / "again.nii.gz"
-    replay = ["segment", "--replay", tmp_path / "mask.json", "-o", again, "--embeddings", kept]
+    replay = [
+        "segment",
+        "--replay",
+        tmp_path / "mask.nii.gz.json",
+        "-o",
+        again,
+        "--embeddings",
+        kept,
+    ]
     assert main(list(map(str, replay))) == 0
     said = capsys.readouterr()
     assert "a replay encodes every slice afresh: --embeddings is not used" in said.err
     assert "replay      the same masks, bit for bit" in said.out
-    timings = json.loads((tmp_path / "again.json").read_text())["timings"]
+    timings = json.loads((tmp_path / "again.nii.gz.json").read_text())["timings"]
     assert timings["slices_encoded"] == first["slices_encoded"]
     assert timings["slices_recalled"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ import torch
 from PIL import Image as PilImage
 
 from fakes import ball
+from formats.helpers import ORTHOGONAL, write_dicom_series
 from promptseg.cli.main import main
 from promptseg.errors import OutputError
 from promptseg.jobs.segment import check_outputs
@@ -77,8 +79,8 @@ def test_a_picture_gets_a_mask_an_overlay_and_its_provenance(
     y, x = np.indices(mask.shape)
     assert mask.dtype == np.uint8
     assert dsc(mask == 1, (x - 90) ** 2 + (y - 60) ** 2 < 30**2) > 0.95
-    assert files(out.parent) == ["mask.json", "mask.overlay.png", "mask.png"]
-    facts = json.loads((out.parent / "mask.json").read_text())
+    assert files(out.parent) == ["mask.png", "mask.png.json", "mask.png.overlay.png"]
+    facts = json.loads((out.parent / "mask.png.json").read_text())
     assert facts["objects"][0]["name"] == "disc"
     assert facts["objects"][0]["long_axis"] == pytest.approx(60, abs=3)
     assert facts["intensity"]["guessed"] is True
@@ -100,7 +102,7 @@ def test_a_volume_comes_back_on_its_own_grid_and_can_be_replayed(
     again = tmp_path / "again.nii.gz"
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert run("--config", tmp_path / "mask.json", "-o", again, "--quiet") == 0
+    assert run("--config", tmp_path / "mask.nii.gz.json", "-o", again, "--quiet") == 0
     np.testing.assert_array_equal(np.asarray(nib.load(again).dataobj).T == 1, mask)
 
 
@@ -115,11 +117,11 @@ def test_a_model_given_as_name_and_file_can_be_replayed(
     monkeypatch.chdir(tmp_path)
     given = ["-i", picture, "--box", "60,30,120,90=disc", "--no-overlay", "--quiet"]
     assert run(*given, "-o", "m.png", "--model", "lite-medsam=mine.pth") == 0
-    replay = json.loads(Path("m.json").read_text())["command"]
+    replay = json.loads(Path("m.png.json").read_text())["command"]
     assert replay["model"] == f"lite-medsam={tmp_path / 'mine.pth'}"
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert run("--config", tmp_path / "m.json", "-o", tmp_path / "n.png", "--quiet") == 0
+    assert run("--config", tmp_path / "m.png.json", "-o", tmp_path / "n.png", "--quiet") == 0
     assert (tmp_path / "n.png").read_bytes() == (tmp_path / "m.png").read_bytes()
 
     assert (
@@ -143,9 +145,9 @@ def test_a_configuration_file_counts_as_options_given_first(
     config.write_text("min-iou: 0.3\nmargin: 0.1\noverlay: false\nbox:\n  - 60,30,120,90=disc\n")
     out = tmp_path / "m.png"
     assert run("--config", config, "-i", picture, "-o", out, "--min-iou", "0.4") == 0
-    options = json.loads((tmp_path / "m.json").read_text())["options"]
+    options = json.loads((tmp_path / "m.png.json").read_text())["options"]
     assert (options["min_iou"], options["margin"]) == (0.4, 0.1)
-    assert not (tmp_path / "m.overlay.png").exists()
+    assert not (tmp_path / "m.png.overlay.png").exists()
     for text, message in (
         ("slices: 3:10", "slices in quotes"),
         ("overlay: maybe", "true or false"),
@@ -266,7 +268,7 @@ def test_bad_input_is_one_clear_error_and_nothing_is_written(
     ("out", "message"),
     [
         ("exists.png", "choose another or --overwrite"),
-        ("exists2.png", "mask2"),
+        ("exists2.png", "exists2.png.json: exists"),
         ("disc.png/mask.png", "a folder that can be written"),
         ("mask.jpg", "rename it"),
         ("mask.nii.gz.txt", "no known mask format"),
@@ -283,19 +285,18 @@ def test_outputs_that_cannot_be_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "exists.png").write_text("mine")
-    (tmp_path / "exists2.json").write_text("mine")  # beside mask2: the provenance would replace it
-    message = "exists2.json" if message == "mask2" else message
+    (tmp_path / "exists2.png.json").write_text("mine")
     assert run("-i", picture, "-o", out, "--box", "60,30,120,90") == 2
     assert message in capsys.readouterr().err
     assert (tmp_path / "exists.png").read_text() == "mine"
-    assert (tmp_path / "exists2.json").read_text() == "mine"
+    assert (tmp_path / "exists2.png.json").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         ["-o", "disc.png", "--overwrite", "--box", "60,30,120,90"],
-        ["-o", "p.nii.gz", "--overwrite", "--prompts", "p.json"],
+        ["-o", "p.nii.gz", "--overwrite", "--prompts", "p.nii.gz.json"],
     ],
 )
 def test_inputs_are_never_replaced(
@@ -307,7 +308,7 @@ def test_inputs_are_never_replaced(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     entry = {"name": "disc", "boxes": [{"xyxy": [60, 30, 120, 90]}]}
-    (tmp_path / "p.json").write_text(json.dumps({"objects": [entry]}))
+    (tmp_path / "p.nii.gz.json").write_text(json.dumps({"objects": [entry]}))
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     assert run("-i", picture, *arguments) == 2
     assert "outputs that are not inputs too" in capsys.readouterr().err
@@ -394,11 +395,11 @@ def test_a_folder_is_segmented_and_resumed(
     assert len(files(out)) == 9
     assert "3 images, 0 done already" in capsys.readouterr().out
     stamps = {p: p.stat().st_mtime_ns for p in out.iterdir()}
-    (out / "b.json").unlink()  # as if killed when only the mask of b was there
-    (out / "b.overlay.png").unlink()
-    (out / "c.json").unlink()  # as if c had not been begun
+    (out / "b.png.json").unlink()  # as if killed when only the mask of b was there
+    (out / "b.png.overlay.png").unlink()
+    (out / "c.png.json").unlink()  # as if c had not been begun
     (out / "c.png").unlink()
-    (out / "c.overlay.png").unlink()
+    (out / "c.png.overlay.png").unlink()
     (out / ".promptseg-begun").write_text("b.png\n")
     assert run(*command) == 0
     assert "3 images, 1 done already" in capsys.readouterr().out
@@ -413,12 +414,40 @@ def test_a_folder_without_patients_names_no_place_and_is_resumed(
     command += ["--deidentify", "--no-overlay"]
     assert run(*command) == 0
     for name in "abc":
-        assert str(tmp_path) not in (tmp_path / "out" / f"{name}.json").read_text()
+        assert str(tmp_path) not in (tmp_path / "out" / f"{name}.png.json").read_text()
     assert run(*command) == 0
     assert "3 images, 3 done already" in capsys.readouterr().out
     os.utime(folder / "a.png", ns=(0, 0))
     assert run(*command) == 2
     assert "3 images, 2 done already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ending", ["dcm", "rtstruct.dcm", "nii.gz"])
+def test_no_byte_of_what_is_deidentified_names_the_patient_the_user_or_a_place(
+    tmp_path: Path, lite_medsam_weights: Path, capsys: pytest.CaptureFixture[str], ending: str
+) -> None:
+    home = tmp_path / "jdoe"
+    patient = {"PatientName": "Secret^Jane", "PatientID": "MRN-4711", "StudyDate": "20200405"}
+    patient |= {"InstitutionName": "Hospital-17", "PatientBirthDate": "19610203"}
+    write_dicom_series(home / "Secret" / "ct", ORTHOGONAL["plain"], Modality="MR", **patient)
+    (home / "Secret" / "ct" / "Secret.txt").write_text("Secret")  # the reader's note names it
+    (home / "weights.pth").symlink_to(lite_medsam_weights)
+    out = tmp_path / "out" / f"mask.{ending}"
+    command = ["-i", home / "Secret" / "ct", "-o", out, "--box", "1,1,5,4@2=node", "--deidentify"]
+    assert run(*command, "--engine", "eager", "--model", f"lite-medsam={home / 'weights.pth'}") == 0
+    said = capsys.readouterr()
+    names = files(out.parent)
+    assert len(names) == 3
+    seen = (said.out + said.err).encode()
+    for name in names:
+        content = (out.parent / name).read_bytes()
+        seen += content + (gzip.decompress(content) if name.endswith(".gz") else b"")
+    with PilImage.open(out.parent / f"mask.{ending}.overlay.png") as overlay:
+        seen += repr((overlay.info, getattr(overlay, "text", None))).encode()
+    for secret in ("Secret", "jdoe", "weights.pth", "4711", "Hospital", "19610203", "20200405"):
+        assert secret.encode() not in seen, secret
+    assert str(tmp_path).encode() not in seen
+    assert "notes on the input are not shown" in said.err
 
 
 def test_masks_of_somebody_else_are_not_replaced(
@@ -448,7 +477,7 @@ def test_finished_results_of_another_request_are_kept_unless_overwritten(
     assert run(*command) == 2
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
     assert run(*command, "--overwrite", "--json") == 0
-    facts = json.loads((out / "a.json").read_text())
+    facts = json.loads((out / "a.png.json").read_text())
     assert facts["prompts"]["objects"][0]["boxes"][0]["xyxy"][0] == 50
 
 
@@ -506,7 +535,7 @@ def test_every_image_may_have_prompts_of_its_own(
     prompts.write_text(json.dumps(content))
     out = tmp_path / "out"
     assert run("-i", folder, "-o", out, "--prompts", prompts, "--no-overlay") == 0
-    assert files(out) == ["a.json", "a.png", "c.json", "c.png"]
+    assert files(out) == ["a.png", "a.png.json", "c.png", "c.png.json"]
     content["images"].append({"image": "z.png", "objects": [entry]})
     prompts.write_text(json.dumps(content))
     assert run("-i", folder, "-o", out, "--prompts", prompts) == 2

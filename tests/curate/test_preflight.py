@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from promptseg.curate.preflight import PreflightOptions, preflight
 from promptseg.curate.preflight_findings import Preflight, warnings_of
 from promptseg.curate.sheet import COLUMNS, GAP, PANEL
 from promptseg.curate.sizes import sizes_of, summarise
-from promptseg.datasets.collection import Collection
+from promptseg.datasets.collection import Collection, Split
 from promptseg.errors import InputError, ModelError
 from promptseg.image import Image
 from promptseg.models.cards import CARDS
@@ -67,6 +68,34 @@ def test_no_test_part_is_a_warning(tmp_path: Path) -> None:
     found = checked(tmp_path)
     assert found.passed
     assert found.warnings[0].startswith("no test part")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        (
+            20,
+            5,
+            "on the test part, which has 5 patients, .* below 6; give it 23 % or more of the 26",
+        ),
+        (4, 2, "on the test part, which has 2 patients, .*; 7 patients are too few to divide"),
+        (20, 0, "on the validation part, which has 1 patient,"),
+        (20, 6, ""),
+    ],
+)
+def test_a_part_too_small_for_a_verdict_is_said_beforehand(
+    train: int, test: int, said: str, tmp_path: Path
+) -> None:
+    parts: list[Split] = ["train"] * train + ["validation"] + ["test"] * test
+    made = [
+        Made(f"abdomen/p{k}/{n}", {"liver": disc(SHAPE, 30, 24, 12)}, part, seed=10 * k + n)
+        for k, part in enumerate(parts)
+        for n in range(2 if k % 2 else 1)  # slices are not patients
+    ]
+    make_collection(tmp_path, made)
+    found = [line for line in checked(tmp_path).warnings if line.startswith("no verdict")]
+    assert len(found) == bool(said)
+    assert not said or re.search(said, found[0])
 
 
 def test_a_patient_in_two_parts(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import DSfloat
 
-from promptseg.image import Image, Segment, Segmentation
+from promptseg.image import Image, Segment
+from promptseg.result import Result
 
 SHAPE = (5, 6, 7)
 ORIGIN = np.array([-123.4, 56.78, 345.6])
@@ -107,13 +108,11 @@ def corner_mask(shape: Sequence[int] = SHAPE) -> NDArray[np.bool_]:
     return mask
 
 
-def segmentation_of(
-    image: Image, masks: dict[str, NDArray[np.bool_]] | None = None
-) -> Segmentation:
+def segmentation_of(image: Image, masks: dict[str, NDArray[np.bool_]] | None = None) -> Result:
     """A segmentation on the grid of `image`, one object unless `masks` says more."""
     masks = {"thing": corner_mask(image.geometry.shape)} if masks is None else masks
     segments = [Segment.from_mask(name, k, mask) for k, (name, mask) in enumerate(masks.items(), 1)]
-    return Segmentation(segments, image.geometry, image.source, image=image)
+    return Result(segments, image.geometry, image.source, image=image)
 
 
 def two_overlapping(shape: Sequence[int] = SHAPE) -> dict[str, NDArray[np.bool_]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,13 @@ from promptseg.errors import GeometryError, InputError, PromptError
 from promptseg.formats.masks import read_masks
 from promptseg.image import Image
 from promptseg.jobs.existing import read_segmentation
+from promptseg.provenance import ObjectFacts, Provenance
 
 LAYERED = ["nii.gz", "nrrd", "seg.nrrd", "mha", "mgz", "npz"]
 
 
-def facts(*names: str) -> dict[str, list[dict[str, object]]]:
-    return {"objects": [{"label": k, "name": n} for k, n in enumerate(names, 1)]}
+def facts(*names: str) -> Provenance:
+    return Provenance(objects=tuple(ObjectFacts(label=k, name=n) for k, n in enumerate(names, 1)))
 
 
 @pytest.fixture
@@ -146,3 +148,43 @@ def test_broken_files_are_refused_by_one_error(tmp_path: Path) -> None:
             (tmp_path / name).write_bytes(content)
             with pytest.raises(InputError):
                 read_masks(tmp_path / name)
+
+
+def test_outputs_of_one_stem_have_a_provenance_each(image: Image, tmp_path: Path) -> None:
+    first = segmentation_of(image, {"liver": corner_mask(), "spleen": ~corner_mask()})
+    first.provenance = facts("liver", "spleen")
+    first.save(tmp_path / "mask.nii.gz")
+    second = segmentation_of(image, {"node": corner_mask()})
+    second.provenance = facts("node")
+    second.save(tmp_path / "mask.mha")
+    assert read_masks(tmp_path / "mask.nii.gz").names == {1: "liver", 2: "spleen"}
+    assert read_masks(tmp_path / "mask.mha").names == {1: "node"}
+    assert {p.name for p in tmp_path.glob("mask*json")} == {"mask.nii.gz.json", "mask.mha.json"}
+
+
+def test_a_provenance_called_after_the_stem_is_read_by_its_owner_alone(
+    image: Image, tmp_path: Path
+) -> None:
+    segmentation = segmentation_of(image, {"liver": corner_mask()})
+    for name in ("mask.nii.gz", "mask.mha"):
+        segmentation.save(tmp_path / name)
+    earlier = facts("Leber") | {"output": "mask.nii.gz"}
+    (tmp_path / "mask.json").write_text(json.dumps(earlier))
+    assert read_masks(tmp_path / "mask.nii.gz").names == {1: "Leber"}
+    assert read_masks(tmp_path / "mask.mha").names == {1: "object"}
+    segmentation.provenance = facts("new")
+    segmentation.save(tmp_path / "mask.nii.gz", overwrite=True)
+    assert read_masks(tmp_path / "mask.nii.gz").names == {1: "new"}
+    assert json.loads((tmp_path / "mask.json").read_text()) == earlier
+
+
+@pytest.mark.parametrize("beside", ["mask.nii.gz.json", "mask.json"])
+def test_masks_without_provenance_do_not_inherit_names(
+    image: Image, tmp_path: Path, beside: str
+) -> None:
+    named = segmentation_of(image, {"liver": corner_mask()})
+    named.provenance = facts("liver")
+    named.save(tmp_path / "mask.nii.gz")
+    (tmp_path / "mask.nii.gz.json").rename(tmp_path / beside)
+    segmentation_of(image, {"a": ~corner_mask()}).save(tmp_path / "mask.nii.gz", overwrite=True)
+    assert read_masks(tmp_path / "mask.nii.gz").names == {1: "a"}

@@ -39,6 +39,7 @@ from promptseg.errors import OutputError, PromptsegError
 from promptseg.formats import FORMATS, nifti
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segment, Segmentation
+from promptseg.result import Result
 
 WRITERS: dict[str, Callable[..., Any]] = {
     "nii.gz": write_nifti,
@@ -78,7 +79,7 @@ def test_overlapping_objects_keep_their_place(tmp_path: Path, grid: str, target:
     geometry = Geometry(SHAPE, GRIDS[grid], ORIGIN)
     masks = two_overlapping()
     segments = [Segment.from_mask(n, k, m) for k, (n, m) in enumerate(masks.items(), 1)]
-    out = Segmentation(segments, geometry).save(tmp_path / f"mask.{target}")
+    out = Result(segments, geometry).save(tmp_path / f"mask.{target}")
     if target == "npz":
         with np.load(out) as saved:
             found = np.moveaxis(saved["segs"], 0, -1)
@@ -276,7 +277,7 @@ def test_names_that_no_file_can_have_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def result(tmp_path: Path) -> Segmentation:
+def result(tmp_path: Path) -> Result:
     return segmentation_of(read(write_nifti(tmp_path / "scan.nii.gz", GRIDS["plain"])))
 
 
@@ -284,7 +285,7 @@ def names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.rglob("*"))
 
 
-def test_nothing_is_overwritten_unless_told(tmp_path: Path, result: Segmentation) -> None:
+def test_nothing_is_overwritten_unless_told(tmp_path: Path, result: Result) -> None:
     out = tmp_path / "mask.nii.gz"
     out.write_bytes(b"precious")
     with pytest.raises(OutputError, match=r"^expected a new output file.*--overwrite"):
@@ -294,26 +295,26 @@ def test_nothing_is_overwritten_unless_told(tmp_path: Path, result: Segmentation
     np.testing.assert_array_equal(read_sitk(out).voxels, corner_mask())
 
 
-def test_folders_are_made(tmp_path: Path, result: Segmentation) -> None:
+def test_folders_are_made(tmp_path: Path, result: Result) -> None:
     out = result.save(tmp_path / "a" / "b" / "mask.nii.gz")
     assert names(out.parent) == ["mask.nii.gz"]
 
 
-def test_a_folder_is_no_output_file(tmp_path: Path, result: Segmentation) -> None:
+def test_a_folder_is_no_output_file(tmp_path: Path, result: Result) -> None:
     (tmp_path / "out.nii.gz").mkdir()
     with pytest.raises(OutputError, match=r"^expected an output file"):
         result.save(tmp_path / "out.nii.gz", overwrite=True)
 
 
 @pytest.mark.parametrize("below", ["mask.nii.gz", "deep/er/mask.nii.gz"])
-def test_a_file_is_no_folder(tmp_path: Path, result: Segmentation, below: str) -> None:
+def test_a_file_is_no_folder(tmp_path: Path, result: Result, below: str) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match=r"^expected a folder that can be written"):
         result.save(tmp_path / "file" / below)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_refused(tmp_path: Path, result: Segmentation) -> None:
+def test_a_folder_without_permission_is_refused(tmp_path: Path, result: Result) -> None:
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o555)
     with pytest.raises(OutputError, match=r"^expected a folder that can be written"):
@@ -327,7 +328,7 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path, result: Segmenta
 @pytest.mark.parametrize("existing", [True, False])
 def test_nothing_is_half_written(
     tmp_path: Path,
-    result: Segmentation,
+    result: Result,
     monkeypatch: pytest.MonkeyPatch,
     code: int,
     words: str,
@@ -352,7 +353,7 @@ def test_nothing_is_half_written(
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, ValueError])
 def test_interruptions_leave_no_rest(
     tmp_path: Path,
-    result: Segmentation,
+    result: Result,
     monkeypatch: pytest.MonkeyPatch,
     interruption: type[BaseException],
 ) -> None:
@@ -369,7 +370,7 @@ def test_interruptions_leave_no_rest(
 @pytest.mark.parametrize("suffix", ["nii.gz", "nrrd", "mha"])
 @pytest.mark.parametrize("length", [251, 300])
 def test_names_of_any_length_are_written_or_refused(
-    tmp_path: Path, result: Segmentation, length: int, suffix: str
+    tmp_path: Path, result: Result, length: int, suffix: str
 ) -> None:
     name = "m" * (length - len(suffix) - 1) + f".{suffix}"
     folder = tmp_path / "out"
@@ -382,14 +383,14 @@ def test_names_of_any_length_are_written_or_refused(
 
 
 @pytest.mark.parametrize("name", ["mask", "mask.xyz", "mask.gz", "mask.nii.bz2"])
-def test_unknown_endings_are_refused(tmp_path: Path, result: Segmentation, name: str) -> None:
+def test_unknown_endings_are_refused(tmp_path: Path, result: Result, name: str) -> None:
     with pytest.raises(OutputError, match=r"^expected an output file.*\.nii\.gz"):
         result.save(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["mask.png", "mask.tif", "mask.jpg", "mask.dcm.gz", "mask.nhdr"])
 def test_volumes_are_refused_where_they_do_not_fit(
-    tmp_path: Path, result: Segmentation, name: str
+    tmp_path: Path, result: Result, name: str
 ) -> None:
     with pytest.raises(OutputError, match=r"^expected an output file for a volume mask"):
         result.save(tmp_path / name)
@@ -417,13 +418,14 @@ def test_threads_that_save_side_by_side_do_not_mix(tmp_path: Path) -> None:
     import numpy as np
 
     from promptseg.geometry import Geometry
-    from promptseg.image import Segment, Segmentation
+    from promptseg.image import Segment
+    from promptseg.result import Result
 
     def save(k: int) -> None:
         mask = np.zeros((8, 8, 8), dtype=bool)
         mask[k, :, : k + 1] = True
         geometry = Geometry.from_spacing(mask.shape)
-        result = Segmentation([Segment.from_mask("a", 1, mask)], geometry)
+        result = Result([Segment.from_mask("a", 1, mask)], geometry)
         result.save(tmp_path / f"m{k}.nii.gz")
 
     with ThreadPoolExecutor(8) as pool:

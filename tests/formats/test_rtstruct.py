@@ -34,6 +34,7 @@ from promptseg import read
 from promptseg.errors import GeometryError, InputError, OutputError
 from promptseg.formats.contours import filled, outlines
 from promptseg.formats.masks import read_masks
+from promptseg.formats.saving import save
 from promptseg.image import Image
 
 
@@ -234,7 +235,7 @@ def test_a_nifti_of_the_same_image_will_do_with_a_note(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["thing"], corner_mask())
     assert any("by position alone" in note for note in other.source.notes)
     np.testing.assert_array_equal(
-        read_nifti(found.save(tmp_path / "b.nii.gz")).voxels, corner_mask()
+        read_nifti(save(found, tmp_path / "b.nii.gz")).voxels, corner_mask()
     )
 
 
@@ -348,7 +349,7 @@ def test_a_real_rtstruct(tmp_path: Path) -> None:
         assert dice(found[name], fine) > 0.98
         if values[name] < 3:
             assert dice(found[name] & counted, (label == values[name]) & counted) > 0.98
-    again = read_masks(found.save(tmp_path / "again.rtstruct.dcm"), image)
+    again = read_masks(save(found, tmp_path / "again.rtstruct.dcm"), image)
     for name in values:
         np.testing.assert_array_equal(again[name], found[name])
 

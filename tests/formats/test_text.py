@@ -14,11 +14,11 @@ import pytest
 from datasets import dataset_makers as make
 from formats.helpers import GRIDS, random_voxels, write_dicom_series
 from promptseg.cli.options import _read_config
-from promptseg.curate.split import read_splits
 from promptseg.datasets import DatasetOptions, open_datasets
 from promptseg.datasets.description import read_json
 from promptseg.datasets.files import named_file
 from promptseg.datasets.manifest import read_manifest
+from promptseg.datasets.splits import read_splits
 from promptseg.errors import InputError
 from promptseg.formats import read
 from promptseg.formats.files import files_below

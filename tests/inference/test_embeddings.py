@@ -45,7 +45,7 @@ def segmented(
     segmenter = Segmenter(predictor or BrightPredictor(level=40), EmbeddingStore(folder))
     options = {"window": "400/200", "min_iou": 0, "min_area": 0, **options}
     result = segmenter.segment(image or scan(), BOX, **options)
-    return result["ball"], result.provenance["timings"]["slices_encoded"]
+    return result["ball"], result.provenance.timings["slices_encoded"]
 
 
 def kept(folder: Path) -> list[Path]:
@@ -91,9 +91,9 @@ def test_what_came_from_the_disk_is_in_the_provenance(tmp_path: Path) -> None:
     segmenter = Segmenter(BrightPredictor(level=40), EmbeddingStore(tmp_path))
     image = scan()
     options: dict[str, Any] = {"window": "400/200", "min_iou": 0, "min_area": 0}
-    timings = segmenter.segment(image, BOX, **options).provenance["timings"]
+    timings = segmenter.segment(image, BOX, **options).provenance.timings
     assert (timings["slices_encoded"], timings["slices_recalled"]) == (0, ENCODED)
-    timings = segmenter.segment(image, BOX, **options).provenance["timings"]  # from memory
+    timings = segmenter.segment(image, BOX, **options).provenance.timings  # from memory
     assert (timings["slices_encoded"], timings["slices_recalled"]) == (0, 0)
 
 
@@ -184,9 +184,8 @@ def test_features_come_back_bit_for_bit_and_in_their_layout(
     store = EmbeddingStore(tmp_path)
     for number, layout in enumerate((torch.contiguous_format, torch.channels_last)):
         given = features.to(memory_format=layout)
-        store.put(key(number), given)
-        found = store.get(key(number))
-        assert found is not None
+        store.put(key(number), {"features": given})
+        found = store.get(key(number))["features"]  # type: ignore[index]
         assert torch.equal(found, given)
         assert found.dtype == dtype
         assert found.is_contiguous(memory_format=layout)
@@ -200,14 +199,14 @@ def test_the_limit_removes_the_least_recently_used_and_nothing_else(tmp_path: Pa
     for path in others:
         path.write_bytes(b"x" * 100_000)
     for number in range(10):
-        store.put(key(number), features)
+        store.put(key(number), {"x": features})
     for number, path in enumerate(store._path(key(k)) for k in range(10)):
         os.utime(path, (1000 + number, 1000 + number))
     size = kept(tmp_path)[0].stat().st_size
     assert store.get(key(0)) is not None  # used just now
 
     small = EmbeddingStore(tmp_path, limit=10.5 * size / 2**30)
-    small.put(key(10), features)
+    small.put(key(10), {"x": features})
     there = [k for k in range(11) if small._path(key(k)).exists()]
     assert there == [0, 3, 4, 5, 6, 7, 8, 9, 10]  # 11 are one too many; a tenth more goes
     assert all(path.exists() for path in others)
@@ -217,7 +216,7 @@ def test_the_limit_removes_the_least_recently_used_and_nothing_else(tmp_path: Pa
 def test_a_limit_below_what_is_asked_for_is_noticed(tmp_path: Path) -> None:
     store = EmbeddingStore(tmp_path, limit=10_000 / 2**30)
     for number in range(5):
-        store.put(key(number), torch.zeros(1, 1, 32, 32))
+        store.put(key(number), {"x": torch.zeros(1, 1, 32, 32)})
     assert 0 < len(kept(tmp_path)) < 3
     with pytest.raises(OutputError, match="raise --embeddings-limit"):
         store.check()
@@ -235,7 +234,7 @@ def test_links_are_left_alone_and_leftovers_of_killed_processes_go(tmp_path: Pat
     for path in (old, fresh):
         path.touch()
     os.utime(old, (time.time() - 7200,) * 2)
-    EmbeddingStore(folder, limit=1e-5).put(key(0), torch.zeros(1, 1, 32, 32))
+    EmbeddingStore(folder, limit=1e-5).put(key(0), {"x": torch.zeros(1, 1, 32, 32)})
     assert link.is_symlink()
     assert (tmp_path / "mine").exists()
     assert not old.exists()
@@ -263,11 +262,11 @@ def test_many_writers_and_readers_share_a_folder(tmp_path: Path) -> None:
         try:
             store = EmbeddingStore(tmp_path, limit=30_000 / 2**30)  # room for 6 of 12
             for number in np.random.default_rng(seed).integers(0, 12, 60):
-                features = store.get(key(int(number)))
-                if features is None:
-                    store.put(key(int(number)), torch.full((1, 1, 32, 32), float(number)))
+                kept = store.get(key(int(number)))
+                if kept is None:
+                    store.put(key(int(number)), {"x": torch.full((1, 1, 32, 32), float(number))})
                 else:
-                    assert torch.all(features == number)
+                    assert torch.all(kept["x"] == number)
         except BaseException as fault:
             faults.append(fault)
 
@@ -287,6 +286,6 @@ def test_the_encoder_gives_the_numbers_it_gave_when_the_version_was_set(
     """If this fails because the numbers changed for a reason, raise `embeddings._VERSION`."""
     y, x = np.indices((96, 128))
     slice_ = (100 + 60 * np.sin(x / 9) * np.cos(y / 7)).astype(np.uint8)
-    features = lite_medsam.encode([slice_])[0].features
+    features = lite_medsam.encode([slice_])[0].tensors()["features"]
     got = [features.mean(), features.std(), features[0, 7, 20, 30], features[0, 200, 5, 60]]
     assert [float(v) for v in got] == pytest.approx([-0.0015, 0.1074, -0.0079, 0.1741], abs=1e-3)

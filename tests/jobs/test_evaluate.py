@@ -85,7 +85,7 @@ def run(
     job = EvaluateJob(input=data, output=out, quiet=True, **options)
     names = {*job.model, job.start_model} - {None}
     predictor = predictor or BrightPredictor(card="mobile-sam")
-    assert evaluate(job, {str(name): predictor for name in names}) == 0
+    assert not evaluate(job, {str(name): predictor for name in names}).failed
     return read_rows(out / "rows.csv")
 
 
@@ -139,6 +139,24 @@ def test_slices_of_volumes_one_by_one(volumes: Path, tmp_path: Path) -> None:
     rows = run(volumes, tmp_path / "all", max_cases=1, max_slices=0, min_pixels=8)
     assert len(rows) == 11
     assert [r.slice for r in rows if r.target == "speck"] == [6]
+
+
+def test_slices_evenly_spread(volumes: Path, tmp_path: Path) -> None:
+    """Four of the slices 2 to 11, in the middles of four equal parts; all where there are fewer."""
+    rows = run(volumes, tmp_path / "out", max_slices=4, spread_slices=True, min_pixels=2)
+    ours = [r for r in rows if r.case == rows[0].case]
+    assert [r.slice for r in ours if r.target == "block"] == [3, 5, 8, 10]
+    assert [r.slice for r in ours if r.target == "speck"] == [6]
+
+
+def test_the_cases_of_one_part_of_a_table(volumes: Path, tmp_path: Path) -> None:
+    table = tmp_path / "split.csv"
+    lines = [f"ct__blocks,patient{k},{'test' if k % 2 else 'train'}" for k in range(4)]
+    table.write_text("\n".join(["dataset,case,part", *lines]) + "\n", encoding="utf-8")
+    rows = run(volumes, tmp_path / "out", max_slices=1, splits=table)
+    assert {r.case for r in rows} == {"patient1", "patient3"}
+    with pytest.raises(InputError, match="cases of the validation part"):
+        run(volumes, tmp_path / "other", splits=table, part="validation")
 
 
 def test_jittered_boxes_are_the_same_for_every_model(pictures: Path, tmp_path: Path) -> None:
@@ -352,6 +370,60 @@ def test_another_model_joins_under_the_same_rules(pictures: Path, tmp_path: Path
     assert [m["name"] for m in facts["models"]] == ["mobile-sam", "lite-medsam"]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_cases": 2}, r"max_cases 1 \(now 2\)"),
+        ({"max_cases": None}, r"max_cases 1 \(now None\)"),
+        ({"max_cases": 1, "dataset": ("us__blocks",)}, r"dataset \[\] \(now \['us__blocks'\]\)"),
+    ],
+)
+def test_no_model_joins_under_other_options(
+    options: dict[str, Any], message: str, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run(pictures, out, max_cases=1, tolerance=3.0)
+    before = (out / "run.json").read_text()
+    other = BrightPredictor(card="lite-medsam")
+    with pytest.raises(OutputError, match=message):
+        run(pictures, out, other, model=("lite-medsam",), tolerance=3.0, **options)
+    assert (out / "run.json").read_text() == before
+    # a folder of an earlier version kept these two options in the record alone
+    facts = json.loads(before)
+    del facts["request"]["max_cases"], facts["request"]["dataset"]
+    (out / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(OutputError, match=message):
+        run(pictures, out, other, model=("lite-medsam",), tolerance=3.0, **options)
+
+
+def test_what_each_model_was_run_with_stays_on_record(volumes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for file in volumes.glob("patient3_label*"):
+        file.unlink()
+    job = {"input": volumes, "output": out, "quiet": True, "window": "128/64", "keep_going": True}
+    first = {"mobile-sam": BrightPredictor(card="mobile-sam")}
+    bad = volumes / "patient2_image.nii.gz"
+    content = bad.read_bytes()
+    bad.write_bytes(content[:50])
+    assert evaluate(EvaluateJob(model=("mobile-sam",), **job), first).failed
+    bad.write_bytes(content)
+    second = {"lite-medsam": BrightPredictor(card="lite-medsam")}
+    with pytest.raises(
+        OutputError, match="files that mobile-sam was run on, got others in ct__blo"
+    ):
+        evaluate(EvaluateJob(model=("lite-medsam",), **job), second)
+    bad.write_bytes(content[:50])
+    assert evaluate(EvaluateJob(model=("lite-medsam",), missing="empty", **job), second).failed
+    facts = json.loads((out / "run.json").read_text())
+    runs = {m["name"]: m["run"] for m in facts["models"]}
+    assert [run["options"]["missing"] for run in runs.values()] == ["refuse", "empty"]
+    assert {run["input"] for run in runs.values()} == {str(volumes)}
+    assert facts["options"]["model"] == ["mobile-sam", "lite-medsam"]
+    named = {f["model"] for f in facts["failed"] if f["case"] == "patient2"}
+    assert named == {"mobile-sam", "lite-medsam"}
+    assert [f["case"] for f in facts["failed"] if not f["model"]] == ["patient3"]
+
+
 def test_other_weights_of_the_same_name_are_evaluated_anew(pictures: Path, tmp_path: Path) -> None:
     run(pictures, tmp_path / "out")
     other = BrightPredictor(card="mobile-sam")
@@ -398,7 +470,7 @@ def test_a_case_that_fails(volumes: Path, tmp_path: Path) -> None:
         pictures=False,
         keep_going=True,
     )
-    assert evaluate(job, {"lite-medsam": BrightPredictor(card="mobile-sam")}) == 2
+    assert evaluate(job, {"lite-medsam": BrightPredictor(card="mobile-sam")}).failed
     rows = read_rows(tmp_path / "out" / "rows.csv")
     assert {r.case for r in rows} == {"patient0", "patient2", "patient3"}
     facts = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -463,7 +535,7 @@ def scored(data: Path, masks: Path, out: Path, **options: Any) -> list[Row]:
     job = EvaluateJob(
         input=data, output=out, predictions=masks, quiet=True, pictures=False, **options
     )
-    assert evaluate(job) == 0
+    assert not evaluate(job).failed
     return read_rows(out / "rows.csv")
 
 
@@ -505,16 +577,13 @@ def test_the_background_on_request(volumes: Path, tmp_path: Path) -> None:
     assert rows[2].truth_size == 14 * 30 * 40 - 2000 - 9
 
 
-def test_the_end_says_how_good_it_was(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_end_says_how_good_it_was(pictures: Path, tmp_path: Path) -> None:
     job = EvaluateJob(
         input=pictures, output=tmp_path / "out", window="128/64", pictures=False, max_objects=1
     )
-    evaluate(job, {"lite-medsam": BrightPredictor()})
-    said = capsys.readouterr().out
-    assert "2d box: mean DSC 0.833 (2 masks)" in said
-    assert "report.html" in said
+    evaluated = evaluate(job, {"lite-medsam": BrightPredictor()})
+    assert any("2d box: mean DSC 0.833 (2 masks)" in line for line in evaluated.summary())
+    assert evaluated.report == job.output / "report.html"
 
 
 def test_a_report_is_made_again(
@@ -558,8 +627,24 @@ def test_workers_give_the_same_rows(
             threads=2,
             device="cpu",
         )
-        assert evaluate(job) == 0
+        assert not evaluate(job).failed
         rows = read_rows(tmp_path / str(workers) / "rows.csv")
         found.append([(r.case, r.target, round(r.dsc, 3)) for r in rows])
     assert found[0] == found[1]
     assert len(found[0]) == 3
+
+
+def test_the_folders_of_nnunet_are_named_as_by_curate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[EvaluateJob] = []
+    monkeypatch.setattr("promptseg.jobs.evaluate.evaluate", lambda job: seen.append(job) or 0)
+    where = ["evaluate", "-i", str(tmp_path), "-o", str(tmp_path / "out")]
+    assert main([*where, "--nnunet-split", "train"]) == 0
+    assert main([*where, "--split", "train"]) == 0  # its earlier name
+    for name in ("nnunet_split", "split"):
+        (tmp_path / "c.yaml").write_text(f"{name}: train\n")
+        assert main([*where, "--config", str(tmp_path / "c.yaml")]) == 0
+    assert main(where) == 0
+    assert [job.split for job in seen] == ["train"] * 4 + ["test"]
+    assert main([*where, "--split", "80/10/10"]) == 2

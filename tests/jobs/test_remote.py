@@ -62,13 +62,13 @@ def test_from_the_server_into_a_file(server: Orthanc, tmp_path: Path) -> None:
     assert segment("-i", where, "-o", "mask.nii.gz", BOX) == 0
     mask = np.asarray(nib.load("mask.nii.gz").dataobj).T
     assert (mask[2] == ball((5, 32, 32), (2, 16, 16), 5)[2]).all()
-    said = Path("mask.json").read_text()
+    said = Path("mask.nii.gz.json").read_text()
     facts = json.loads(said)
     assert facts["input"]["path"] == where
     assert facts["command"]["input"] == where
     assert "hunter2" not in said
     assert "radiology" not in said
-    assert segment("--config", "mask.json", "-o", tmp_path / "again.nii.gz") == 0
+    assert segment("--config", "mask.nii.gz.json", "-o", tmp_path / "again.nii.gz") == 0
     np.testing.assert_array_equal(np.asarray(nib.load("again.nii.gz").dataobj).T, mask)
 
 
@@ -107,7 +107,7 @@ def test_a_result_is_sent_as_a_dicom_file_and_leaves_nothing_here(
         assert path.parent.stat().st_mode & 0o777 == 0o700
         return Path(shutil.copy(result, path))
 
-    monkeypatch.setattr(Segmentation, "save", save)
+    monkeypatch.setattr("promptseg.jobs.remote.save", save)
     monkeypatch.setattr("promptseg.jobs.segment.format_for_output", lambda *_: None)
     target = f"{server.address}/studies/{STUDY}"
     assert main(["segment", "-i", server.series(STUDY, SERIES), "-o", target, BOX]) == 0

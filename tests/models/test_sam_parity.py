@@ -18,6 +18,7 @@ from promptseg.errors import AssetError
 from promptseg.models.cards import CARDS
 from promptseg.models.checkpoint import build_network, read_checkpoint
 from promptseg.models.families.sam import Sam, build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
+from promptseg.models.families.sam.mask_decoder import MaskDecoder, TwoWayTransformer
 from promptseg.models.families.sam.vit import ViT
 from promptseg.models.preprocess import Preprocessing
 from promptseg.runtime import prepare
@@ -180,3 +181,25 @@ def test_names_and_shapes_are_the_official_ones(kind: str, build: Any) -> None:
         official, ours = registry[kind](), build()
     shapes = [{k: tuple(v.shape) for k, v in m.state_dict().items()} for m in (ours, official)]
     assert shapes[0] == shapes[1]
+
+
+def test_the_decoder_says_the_same_while_it_learns() -> None:
+    """Masks, quality and gradients of the order used in training, in float64."""
+    torch.manual_seed(3)
+    decoder = MaskDecoder(TwoWayTransformer(2, 32, 2, 64), 32).double()
+    embedding, dense = torch.randn(2, 2, 32, 3, 5, dtype=torch.float64)
+    position, sparse = torch.randn(1, 32, 3, 5).double(), torch.randn(2, 4, 32).double()
+    for multimask in (False, True):
+        answers, gradients = [], []
+        for learning in (False, True):
+            decoder.train(learning).zero_grad()
+            masks, quality = decoder(embedding, position, sparse, dense, multimask)
+            (masks.sin().sum() + quality.sum()).backward()
+            answers.append(masks)
+            gradients.append(
+                {n: p.grad for n, p in decoder.named_parameters() if p.grad is not None}
+            )
+        torch.testing.assert_close(answers[0], answers[1], rtol=1e-10, atol=1e-12)
+        assert gradients[0].keys() == gradients[1].keys()
+        for name, gradient in gradients[0].items():
+            torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-9, atol=1e-10)

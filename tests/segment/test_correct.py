@@ -149,8 +149,8 @@ def test_corrections_say_what_they_corrected() -> None:
     seg, _ = segmenter()
     first = seg.segment(image, Box((16, 12, 32, 28), 10, "ball"))
     second = seg.correct(image, first, Points(((24, 20),), (1,), 12, "ball"))
-    assert second.provenance["corrects"]["prompts"] == first.provenance["prompts"]
-    assert second.provenance["objects"][0]["prompted_slices"] == [10, 12]
+    assert second.provenance.corrects.prompts == first.provenance.prompts
+    assert second.provenance.objects[0].prompted_slices == (10, 12)
 
 
 def test_corrections_that_do_not_fit_are_refused() -> None:
@@ -192,9 +192,9 @@ def test_clicks_come_with_the_box_of_a_mask_that_clicks_have_not_made(
     seen = []
     decode = predictor.decode
 
-    def spy(embedding, boxes=None, points=None, mask_logits=None):  # type: ignore[no-untyped-def]
-        seen.append((boxes, points))
-        return decode(embedding, boxes, points, mask_logits)
+    def spy(embedding, prompts):  # type: ignore[no-untyped-def]
+        seen.extend((p.box, (p.xy, p.labels)) for p in prompts)
+        return decode(embedding, prompts)
 
     monkeypatch.setattr(predictor, "decode", spy)
     x0, y0, x1, y1 = box_of_mask(truth[10])
@@ -202,13 +202,13 @@ def test_clicks_come_with_the_box_of_a_mask_that_clicks_have_not_made(
         click = Points((xy,), (label,), 10, "ball")
         seg.correct(image, existing(image, ball=truth), click, propagate="none")
     assert [points for _, points in seen] == [
-        ([((24, 20),)], [(1,)]),
-        ([((36, 20),)], [(1,)]),
-        ([((40, 30),)], [(0,)]),
-        ([((24, 20),)], [(0,)]),
+        (((24, 20),), (1,)),
+        (((36, 20),), (1,)),
+        (((40, 30),), (0,)),
+        (((24, 20),), (0,)),
     ]
     box = (x0, y0, x1, y1)
-    assert [boxes for boxes, _ in seen] == [[box], [(x0, y0, 36, y1)], [box], [box]]
+    assert [boxes for boxes, _ in seen] == [box, (x0, y0, 36, y1), box, box]
     seen.clear()
     clicked = seg.segment(image, Points(((24, 20),), (1,), 10, "ball"), propagate="none")
     assert clicked.segments[0].clicked == (10,)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
+from promptseg.models.families.sam.hints import logits_of_mask
 from promptseg.models.preprocess import Preprocessing
 from promptseg.segment.projection import (
     MODES,
     deepest_point,
     kinds_of,
-    logits_of_mask,
     project,
     spread_points,
 )
@@ -50,12 +50,11 @@ def test_the_edge_of_the_image_counts_as_outside() -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_asks_with_what_its_name_says(mode: str) -> None:
     mask = disc((33, 21), 9)
-    prompt = project(mode, mask, None, (23, 11, 43, 31), FRAME)
-    names = {"boxes": "box", "points": "point", "mask_logits": "mask"}
-    assert {names[key] for key in prompt} == kinds_of(mode)
+    prompt = project(mode, mask, None, (23, 11, 43, 31))
+    assert prompt.kinds == kinds_of(mode)
     if "points" in mode.split("+"):
-        (xy,), (labels,) = prompt["points"]
-        assert [bool(mask[int(y), int(x)]) for x, y in xy] == [bool(v) for v in labels]
+        labels = prompt.labels
+        assert [bool(mask[int(y), int(x)]) for x, y in prompt.xy] == [bool(v) for v in labels]
         assert labels.count(1) == 3
         assert labels.count(0) == 4
 

@@ -108,15 +108,14 @@ def test_earlier_clicks_of_a_slice_are_shown_to_the_model_again(
     predictor = session.segmenter.predictor
     decode = predictor.decode
 
-    def spy(embedding, boxes=None, points=None, mask_logits=None):  # type: ignore[no-untyped-def]
-        seen.append(points)
-        return decode(embedding, boxes, points, mask_logits)
+    def spy(embedding, prompts):  # type: ignore[no-untyped-def]
+        seen.extend((p.xy, p.labels) for p in prompts if p.xy)
+        return decode(embedding, prompts)
 
     monkeypatch.setattr(predictor, "decode", spy)
     session.add_point((12, 20), slice=10)
     session.add_point((36, 20), slice=10, positive=False)
-    clicks = [p for p in seen if p is not None]
-    assert clicks[-1] == ([((12.0, 20.0), (36.0, 20.0))], [(1, 0)])
+    assert seen[-1] == (((12.0, 20.0), (36.0, 20.0)), (1, 0))
 
 
 def test_a_saved_session_goes_on_where_it_stood(
@@ -160,7 +159,7 @@ def test_sessions_of_another_image_or_damaged_ones_are_refused(
         path.write_bytes(damaged)
         with pytest.raises(InputError, match="a complete session file"):
             Session.resume(path, session.segmenter, image)
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(InputError, match="no such file"):
         Session.resume(tmp_path / "none.npz", session.segmenter, image)
     np.savez(path, session=np.frombuffer(b"{}", np.uint8))
     with pytest.raises(InputError, match="a session of this version"):
@@ -171,10 +170,10 @@ def test_the_result_says_what_made_it(session: Session, tmp_path: Path) -> None:
     session.new_object("a")
     session.add_box(BOX_A, slice=10)
     found = session.result()
-    assert found.provenance["prompts"]["objects"][0]["boxes"][0]["slice"] == 10
-    assert found.provenance["session"] == ["new a", "box on a"]
+    assert found.provenance.prompts["objects"][0]["boxes"][0]["slice"] == 10
+    assert found.provenance.session == ("new a", "box on a")
     found.save(tmp_path / "mask.nii.gz")
-    assert (tmp_path / "mask.json").exists()
+    assert (tmp_path / "mask.nii.gz.json").exists()
 
 
 LINES_A = (((7, 20), (17, 20)), ((12, 15), (12, 25)))
@@ -228,7 +227,7 @@ def test_objects_that_wait_are_saved_and_left_out_of_the_result(
     session.add_box(BOX_B, slice=10, object="b")
     session.add_marker(*LINES_A, slice=8, object="a")
     assert list(session.result().names.values()) == ["b"]
-    assert [o["name"] for o in session.result().provenance["prompts"]["objects"]] == ["b"]
+    assert [o["name"] for o in session.result().provenance.prompts["objects"]] == ["b"]
     again = Session.resume(session.save(tmp_path / "work.npz"), session.segmenter, image)
     assert again.waiting == ["a"]
     found = again.add_marker(*LINES_A, slice=12)
@@ -297,8 +296,8 @@ def test_slices_of_a_session_lie_along_one_axis(image: Image, tmp_path: Path) ->
     assert again.step.prompts == session.step.prompts
     again.add_box((7, 5, 17, 15), slice=21)
     assert again.result().segments[0].prompted == (20, 21)
-    assert again.result().provenance["options"]["axis"] == "y"
-    assert again.result().provenance["options"]["propagate"] == "box+mask"
+    assert again.result().provenance.options["axis"] == "y"
+    assert again.result().provenance.options["propagate"] == "box+mask"
 
 
 def test_whatever_a_damaged_session_holds_it_is_refused(

@@ -131,7 +131,7 @@ def test_boxes_of_one_name_make_one_object() -> None:
 
 
 def test_batches_do_not_change_the_result_and_the_cache_is_bounded() -> None:
-    from promptseg.inference.stack import SliceStack
+    from promptseg.inference.embedded import EmbeddedImage
     from promptseg.intensity import choose_intensity
 
     truth = ball(SHAPE, CENTRE, 7)
@@ -148,7 +148,9 @@ def test_batches_do_not_change_the_result_and_the_cache_is_bounded() -> None:
     image = volume(truth)
     predictor = BrightPredictor()
     one_slice = SHAPE[1] * SHAPE[2]
-    stack = SliceStack(image, "z", choose_intensity(image), predictor, 1, cache_bytes=3 * one_slice)
+    stack = EmbeddedImage(
+        image, "z", choose_intensity(image), predictor, 1, cache_bytes=3 * one_slice
+    )
     for index in (0, 1, 2, 3, 0):
         stack.embedding(index)
     assert len(predictor.encoded) == 5  # slice 0 was dropped and encoded again
@@ -184,7 +186,7 @@ def test_an_object_that_is_not_there_is_empty_and_said_so(caplog: pytest.LogCapt
     image = volume(ball(SHAPE, CENTRE, 5))
     result = Segmenter(BrightPredictor()).segment(image, Box((40, 30, 45, 35), 3, "none"))
     assert result.segments[0].is_empty
-    assert result.provenance["objects"][0]["voxels"] == 0
+    assert result.provenance.objects[0].measurements["voxels"] == 0
     assert "nothing was found for 'none'" in caplog.text
 
 
@@ -202,14 +204,14 @@ def test_provenance_names_everything_that_made_the_result() -> None:
         volume(truth), box_on(truth, 10, "z", "ball"), window="lung", fill_holes=True
     )
     facts = result.provenance
-    assert facts["options"]["fill_holes"] is True
-    assert facts["intensity"]["rule"] == "window 1500/-600 (clinical)"
-    assert facts["prompts"]["objects"][0]["name"] == "ball"
-    assert facts["model"]["weights_sha256"] == "0" * 64
-    assert facts["objects"][0]["volume_ml"] == pytest.approx(
+    assert facts.options["fill_holes"] is True
+    assert facts.intensity.rule == "window 1500/-600 (clinical)"
+    assert facts.prompts["objects"][0]["name"] == "ball"
+    assert facts.model.weights_sha256 == "0" * 64
+    assert facts.objects[0].measurements["volume_ml"] == pytest.approx(
         result["ball"].sum() * 4.5 / 1000, abs=1e-4
     )
-    assert facts["notice"] == "research software, not a medical device"
+    assert facts.notice == "research software, not a medical device"
 
 
 def test_a_prompted_slice_is_answered_by_its_own_prompts() -> None:
@@ -242,9 +244,9 @@ def test_the_axis_of_the_run_holds_for_prompts_without_one() -> None:
         volume(truth), Box(found.xyxy, 20, "ball"), axis="y", min_iou=0, min_area=0
     )
     np.testing.assert_array_equal(result["ball"], truth)
-    assert result.provenance["prompts"]["axis"] == "y"
+    assert result.provenance.prompts["axis"] == "y"
     own = Segmenter(BrightPredictor()).segment(volume(truth), found, min_iou=0, min_area=0)
-    assert own.provenance["options"]["axis"] == "y"
+    assert own.provenance.options["axis"] == "y"
     mixed = (found, box_on(truth, 10, "z"))
     with pytest.raises(PromptError, match="slices of one axis"):
         Segmenter(BrightPredictor()).segment(volume(truth), *mixed)
@@ -272,8 +274,8 @@ def test_a_second_prompt_on_the_same_image_encodes_nothing_again() -> None:
     encoded = len(predictor.encoded)
     second = segmenter.segment(image, box_on(truth, 10, "z"))
     assert len(predictor.encoded) == encoded
-    assert second.provenance["timings"]["slices_encoded"] == 0
-    assert first.provenance["timings"]["slices_encoded"] == encoded
+    assert second.provenance.timings["slices_encoded"] == 0
+    assert first.provenance.timings["slices_encoded"] == encoded
     segmenter.segment(image, box_on(truth, 10, "z"), window="lung")
     assert len(predictor.encoded) > encoded
 
@@ -283,7 +285,7 @@ def test_notes_do_not_multiply() -> None:
     image = volume(truth)
     image.modality = "unknown"
     segmenter = Segmenter(BrightPredictor(level=60))
-    notes = [segmenter.segment(image, box_on(truth, 10, "z")).provenance["notes"] for _ in range(3)]
+    notes = [segmenter.segment(image, box_on(truth, 10, "z")).provenance.notes for _ in range(3)]
     assert [len(n) for n in notes] == [1, 1, 1]
     assert image.source.notes == []
 
@@ -308,7 +310,7 @@ def test_an_object_the_model_doubts_is_flagged(caplog: pytest.LogCaptureFixture)
         caplog.clear()
         result = Segmenter(predictor).segment(volume(truth), box)
         assert result.segments[0].doubtful is doubtful
-        assert result.provenance["objects"][0]["low_confidence"] is doubtful
+        assert result.provenance.objects[0].low_confidence is doubtful
         assert ("low confidence in 'ball'" in caplog.text) is doubtful
 
 

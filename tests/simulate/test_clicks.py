@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fakes import BrightPredictor
 from promptseg.errors import InputError, UnsupportedPromptError
-from promptseg.inference.predictor import Embedding, Prediction
 from promptseg.models.cards import CARDS
+from promptseg.models.protocol import Embedding, Prediction, SlicePrompt
 from promptseg.simulate import (
     Click,
     Round,
@@ -117,14 +117,14 @@ class Scripted(BrightPredictor):
         super().__init__()
         self.card = replace(CARDS["mobile-sam"], prompts=frozenset(prompts))
         self.answers = answers
-        self.asked: list[dict[str, Any]] = []
+        self.asked: list[SlicePrompt] = []  # type: ignore[assignment]
         self.given: list[Prediction] = []
 
-    def decode(
-        self, embedding: Embedding, boxes: Any = None, points: Any = None, mask_logits: Any = None
+    def decode(  # type: ignore[override]
+        self, embedding: Embedding, prompts: Sequence[SlicePrompt]
     ) -> Prediction:
         answer = self.answers[min(len(self.asked), len(self.answers) - 1)]
-        self.asked.append({"boxes": boxes, "points": points, "mask_logits": mask_logits})
+        self.asked += prompts
         logits = torch.full((1, 1, 256, 256), float(len(self.asked)))
         quality = np.array([0.1 * len(self.asked)], np.float32)
         self.given.append(Prediction(logits, answer[None], quality))
@@ -159,30 +159,27 @@ def test_clicks_accumulate_and_the_last_logits_go_in() -> None:
     found = rounds_of(model, TRUTH, "point", rounds=3)
     assert [r.iou for r in found] == pytest.approx([0.1, 0.2, 0.3, 0.4])
     np.testing.assert_array_equal(found[0].mask, square(4, 6))
-    labels = [asked["points"][1] for asked in model.asked]
-    assert labels == [[[1]], [[1, 1]], [[1, 1, 0]], [[1, 1, 0, 0]]]
-    assert model.asked[0]["points"][0] == [[(7, 7)]]
+    assert [asked.labels for asked in model.asked] == [(1,), (1, 1), (1, 1, 0), (1, 1, 0, 0)]
+    assert model.asked[0].xy == ((7, 7),)
     for before, after in zip(model.asked, model.asked[1:], strict=False):
-        clicks = before["points"][0][0]
-        assert after["points"][0][0][: len(clicks)] == clicks
-    assert model.asked[0]["mask_logits"] is None
+        assert after.xy[: len(before.xy)] == before.xy
+    assert model.asked[0].logits is None
     for prediction, asked in zip(model.given, model.asked[1:], strict=False):
-        assert asked["mask_logits"] is prediction.logits
-    assert all(asked["boxes"] is None for asked in model.asked)
+        assert asked.logits is prediction.logits
+    assert all(asked.box is None for asked in model.asked)
 
 
 def test_a_start_box_stays() -> None:
     model = Scripted(square(4, 6), square(2, 12))
     rounds_of(model, TRUTH, "box", rounds=2)
-    assert [asked["boxes"] for asked in model.asked] == [[(4, 4, 10, 10)]] * 3
-    labels = [asked["points"] and asked["points"][1] for asked in model.asked]
-    assert labels == [None, [[1]], [[1, 0]]]
+    assert [asked.box for asked in model.asked] == [(4, 4, 10, 10)] * 3
+    assert [asked.labels for asked in model.asked] == [(), (1,), (1, 0)]
 
 
 def test_a_model_that_takes_no_masks_gets_none() -> None:
     model = Scripted(square(4, 6), prompts=("box", "point"))
     rounds_of(model, TRUTH, "point", rounds=2)
-    assert [asked["mask_logits"] for asked in model.asked] == [None] * 3
+    assert [asked.logits for asked in model.asked] == [None] * 3
 
 
 def test_once_perfect_the_mask_stays_and_the_model_rests() -> None:

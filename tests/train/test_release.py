@@ -284,7 +284,7 @@ def test_the_command_line_takes_it(
     command = ["segment", "-i", str(tmp_path / "in.png"), "-o", str(tmp_path / "out.png")]
     model = ["--model", str(tmp_path / "model.safetensors"), "--device", "cpu"]
     assert main([*command, *model, "--point", "30,20,+"]) == 0
-    said = json.loads((tmp_path / "out.json").read_text())
+    said = json.loads((tmp_path / "out.png.json").read_text())
     assert said["model"]["name"] == "liver-sam"
     assert main([*command, *model, "--box", "20,10,39,29", "--overwrite"]) == 2
     assert "prompts liver-sam was trained for (point)" in capsys.readouterr().err

@@ -38,7 +38,7 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_a_training_leaves_weights_logs_and_a_baseline(options):
     chosen = options(validate_every=2)
-    assert train(chosen) == 0
+    assert not train(chosen).interrupted
     folder = chosen.output
     log = rows(folder / "train.csv")
     assert [int(r["update"]) for r in log] == [1, 2, 3, 4]
@@ -61,7 +61,7 @@ def test_the_loss_falls_on_a_few_images(options):
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_an_interrupted_training_ends_with_the_same_weights_bit_for_bit(options, monkeypatch, ema):
     whole = options(output=options().output.with_name("whole"), updates=6, ema=ema)
-    assert train(whole) == 0
+    assert not train(whole).interrupted
 
     def interrupted(self, *arguments):
         if self.progress.updates == 3 and not (halves.output / "went_on").exists():
@@ -72,9 +72,9 @@ def test_an_interrupted_training_ends_with_the_same_weights_bit_for_bit(options,
     halves = options(updates=6, ema=ema)
     once = Loop._update
     monkeypatch.setattr(Loop, "_update", interrupted)
-    assert train(halves) == 130
+    assert train(halves).interrupted
     assert len(rows(halves.output / "train.csv")) == 4
-    assert train(halves) == 0
+    assert not train(halves).interrupted
     assert same(whole.output / "best.safetensors", halves.output / "best.safetensors")
     one, other = state(whole.output), state(halves.output)
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -84,7 +84,7 @@ def test_an_interrupted_training_ends_with_the_same_weights_bit_for_bit(options,
 
 def test_a_killed_training_goes_on_from_its_last_validation(options, monkeypatch):
     whole = options(output=options().output.with_name("whole"), updates=6, validate_every=2)
-    assert train(whole) == 0
+    assert not train(whole).interrupted
     once = Loop._update
 
     def killed(self, update, *arguments):
@@ -97,15 +97,17 @@ def test_a_killed_training_goes_on_from_its_last_validation(options, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         train(chosen)
     monkeypatch.setattr(Loop, "_update", once)
-    assert train(chosen) == 0
+    assert not train(chosen).interrupted
     assert same(whole.output / "best.safetensors", chosen.output / "best.safetensors")
     losses = [[r["loss"] for r in rows(o.output / "train.csv")] for o in (whole, chosen)]
     assert losses[0] == losses[1]
 
 
 def test_two_processes_see_the_losses_of_one(options, data, start, tmp_path):
-    one = options(updates=3, validate_every=3, batch_size=7)  # the second update: one image
-    assert train(one) == 0
+    # The second update has one image. A third would compare answers whose rounding has gone through two
+    # updates of AdamW: on some processors a pixel falls on the other side, and with it a click.
+    one = options(updates=2, validate_every=2, batch_size=7)
+    assert not train(one).interrupted
     script = Path(__file__).with_name("run_tiny.py")
     told = {
         "-i": data,
@@ -114,13 +116,13 @@ def test_two_processes_see_the_losses_of_one(options, data, start, tmp_path):
         "--n-steps": 2,
         "--batch-size": 7,
         "--learning-rate": 1e-3,
-        "--updates": 3,
+        "--updates": 2,
         "--corrections": 1,
         "--validation-images": 3,
         "--report-images": 3,
         "--workers": 0,
         "--threads": 1,
-        "--validate-every": 3,
+        "--validate-every": 2,
     }
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
@@ -244,7 +246,7 @@ def test_operations_that_add_in_chance_order_are_replaced(options, monkeypatch):
 
 def test_reduced_precision_trains_too(options):
     chosen = options(updates=2, precision="bf16")
-    assert train(chosen) == 0
+    assert not train(chosen).interrupted
     plain = options(output=chosen.output.with_name("plain"), updates=2)
     train(plain)
     losses = [float(rows(o.output / "train.csv")[0]["loss"]) for o in (chosen, plain)]
@@ -460,3 +462,68 @@ def test_a_strategy_whose_objective_does_not_reach_what_it_trains_is_refused(opt
     others = ("mask_decoder.mask", "mask_decoder.output", "mask_decoder.iou_token")
     with pytest.raises(TrainingError, match="no gradient"):
         train(options(preset="medsam", trains="all", freeze=(*frozen, *others)))
+
+
+def test_a_warm_restart_goes_on_from_float16_weights_and_their_updates(options, tmp_path, caplog):
+    """What never learnt stays exact; order and chance go on, the optimizer is new."""
+    first = options(trains="prompts+decoder", updates=3, decay=1.0)
+    train(first)
+    with caplog.at_level("INFO", logger="promptseg"):
+        train(
+            options(
+                trains="prompts+decoder",
+                updates=6,
+                output=tmp_path / "elsewhere",
+                warm_start=first.output / "warm.safetensors",
+                warmup=2,
+                decay=1.0,
+            )
+        )
+    assert "warm restart after update 3" in caplog.text
+    log = rows(tmp_path / "elsewhere" / "train.csv")
+    assert [int(r["update"]) for r in log] == [4, 5, 6]
+    rates = [float(r["learning_rate"]) for r in log]
+    assert rates == pytest.approx([1e-3 / 3, 2e-3 / 3, 1e-3])
+    assert int(rows(tmp_path / "elsewhere" / "validation.csv")[0]["update"]) == 3
+    start, best = build_tiny().state_dict(), load_file(tmp_path / "elsewhere" / "best.safetensors")
+    encoder = [name for name in start if name.startswith("image_encoder.")]
+    assert all(torch.equal(best[name], start[name]) for name in encoder)
+
+
+def test_a_warm_restart_refuses_other_files(options, tmp_path):
+    with pytest.raises(InputError, match="warm restart"):
+        train(options(warm_start=tmp_path / "start.pth"))
+    assert not (options().output / "last.pt").exists()
+
+
+def test_what_others_put_into_the_folder_of_a_training_stays(options, start, tmp_path):
+    assert not train(options(updates=1)).interrupted
+    folder = options().output
+    mine = folder / "tensorboard" / "events.out.tfevents.1.mine"
+    mine.write_text("mine")
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"tensorboard/events\.out\.tfevents\.1\.mine"):
+        train(options(updates=1, overwrite=True))
+    assert (folder / "last.pt").exists()
+    mine.rename(tmp_path / "mine")
+    assert not train(options(updates=1, overwrite=True)).interrupted
+    assert len(list((folder / "tensorboard").iterdir())) == 1
+    assert (folder / "notes.txt").read_text() == "mine"
+    (folder / "card.md").unlink()
+    (folder / "card.md").symlink_to(tmp_path / "mine")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match=r"card\.md"):
+            train(options(updates=1, overwrite=overwrite))
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_training_of_an_earlier_version_goes_on_and_its_own_weights_stay(options, start):
+    assert not train(options(updates=1)).interrupted
+    folder = options().output
+    (folder / ".promptseg-files").unlink()
+    assert not train(options(updates=2)).interrupted
+    assert len(rows(folder / "train.csv")) == 2
+    again = options(updates=1, model=f"tiny={folder / 'best.safetensors'}", overwrite=True)
+    with pytest.raises(OutputError, match="which is read"):
+        train(again)
+    assert (folder / "best.safetensors").exists()

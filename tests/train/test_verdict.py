@@ -101,9 +101,12 @@ def test_a_forgotten_prompt_is_named() -> None:
 def test_too_few_patients(patients: int) -> None:
     before = made_validation(patients=patients, modalities=("CT",))
     after = made_validation(lambda *_: 0.2, patients=patients, modalities=("CT",))
-    verdict = compare(before, after, ALL)
+    verdict = compare(before, after, ALL, "the test part")
     assert verdict.outcome == "too few to tell"
-    assert f"{patients} patient" in verdict.reasons[0]
+    said = (
+        f"{patients} patient{'s' if patients > 1 else ''} in the test part, at least 6 are needed"
+    )
+    assert verdict.reasons[0] == said
     assert math.isnan(verdict.comparisons[0].p)
     assert json.loads(json.dumps(verdict.to_json(), allow_nan=False))["comparisons"][0]["p"] is None
 

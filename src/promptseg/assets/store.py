@@ -27,6 +27,9 @@ __all__ = [
 ]
 
 
+_BUNDLED = Path(__file__).resolve().parent / "bundled"
+
+
 @dataclass(frozen=True)
 class Source:
     """One place an asset comes from; see `manifest.toml`."""
@@ -57,6 +60,7 @@ class Asset:
         size: bytes in all; 0 if not known.
         sha256: of the file; for a folder, of its files' names and hashes in order. Empty if not known.
         sources: tried in order; without any, only the user can get it, from its homepage.
+        bundled: whether the package itself brings it, in `assets/bundled`.
     """
 
     name: str
@@ -68,6 +72,13 @@ class Asset:
     size: int = 0
     sha256: str = ""
     sources: tuple[Source, ...] = ()
+    bundled: bool = False
+
+    @property
+    def to_fetch(self) -> int:
+        """Bytes that its first source takes from the network; 0 if not known."""
+        first = self.sources[0] if self.sources else Source()
+        return first.archive_size or self.size
 
 
 @cache
@@ -95,10 +106,15 @@ def cache_folder() -> Path:
 def locate(name: str) -> Path | None:
     """Where the local copy of an asset is, unverified: $PROMPTSEG_WEIGHTS comes before the cache.
 
+    What the package brings comes from there alone, so that its version is that of the code.
+
     Raises:
         AssetError: unknown name, or a folder that cannot be read.
     """
     asset = asset_named(name)
+    if asset.bundled:
+        path = _BUNDLED / asset.file
+        return path if path.is_file() else None
     folders = [cache_folder()]
     if weights := os.environ.get("PROMPTSEG_WEIGHTS"):
         folders.insert(0, Path(weights).expanduser())
@@ -141,6 +157,12 @@ def fetch(name: str, quiet: bool = False) -> Path:
     if path := find(name):
         return path
     asset = asset_named(name)
+    if asset.bundled:
+        raise AssetError(
+            f"{asset.file}, which the package brings",
+            f"none in {_BUNDLED}",
+            "the installation is incomplete: install promptseg again",
+        )
     home = cache_folder()
     if not asset.sources:
         raise AssetError(
@@ -221,5 +243,7 @@ def _verify(asset: Asset, path: Path) -> None:
         raise AssetError(
             f"{asset.file} with sha256 {asset.sha256[:12]}...",
             f"{got[:12]}... in {path}",
-            "delete the file and fetch it again: it is damaged or another version",
+            "install promptseg again: the file is damaged or another version"
+            if asset.bundled
+            else "delete the file and fetch it again: it is damaged or another version",
         )

@@ -98,12 +98,12 @@ def _measure(command: BenchmarkCommand) -> None:
 
     threads = set_threads(command.threads)
     predictor = Predictor.load(command.model, command.device, command.quiet, "eager")
-    device = predictor.device
+    device, network = predictor.device, predictor.require_rewrite("can be compared").network
     names = [wanted_engine(name) for name in command.engine] or candidates(device)
     engines = [engine_named(n) for n in dict.fromkeys(["eager", *names]) if n != "auto"]
     left_out = {e.name: reason for e in engines if (reason := e.missing(device))}
     runners = [
-        Runner(predictor.runner.network, e, threads, predictor.weights_sha256)
+        Runner(network, e, threads, predictor.weights_sha256)
         for e in engines
         if e.name not in left_out
     ]

@@ -15,7 +15,7 @@ def run(argv: list[str]) -> int:
     job = parse(ConvertJob, "convert", argv)
     result = convert(job)
     if job.json:
-        print(json.dumps(result.provenance, indent=2))
+        print(json.dumps(result.provenance.to_json(), indent=2))
     elif not job.quiet:
         for segment in result.segments:
             print(f"{segment.label} {segment.name}: {int(segment.crop.sum())} voxels")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from promptseg.cli.options import parse
 from promptseg.segment.options import EmbedJob
 
@@ -13,4 +15,11 @@ def run(argv: list[str]) -> int:
     job = parse(EmbedJob, "embed", argv)
     from promptseg.jobs.embed import embed_images
 
-    return embed_images(job)
+    embedded = embed_images(job)
+    for name, error in embedded.failures:
+        print(f"error: {name}: {error}", file=sys.stderr)
+    if not job.quiet:
+        there = embedded.slices - embedded.encoded
+        print(f"images: {embedded.images} done, {len(embedded.failures)} failed")
+        print(f"slices: {embedded.encoded} encoded, {there} there already")
+    return 2 if embedded.failures else 0

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import Any
+
 from promptseg.cli.options import parse
 from promptseg.evaluate.options import EvaluateJob
 
 __all__ = ["run"]
 
 
+def _fields(content: dict[str, Any], _path: Path, _replay: bool) -> dict[str, Any]:
+    """The options of a configuration file under the names they have in Python."""
+    renamed = {"nnunet_split": "split"}
+    return {renamed.get(name, name): value for name, value in content.items()}
+
+
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
-    job = parse(EvaluateJob, "evaluate", argv)
+    job = parse(EvaluateJob, "evaluate", argv, _fields)
     from promptseg.jobs.evaluate import evaluate
 
-    return evaluate(job)
+    evaluated = evaluate(job)
+    if not job.quiet:
+        if evaluated.skipped:
+            units = evaluated.skipped + evaluated.done + len(evaluated.failed)
+            print(f"{evaluated.skipped} of {units} done already", file=sys.stderr)
+        for line in evaluated.summary():
+            print(line)
+        print(f"report: {evaluated.report}")
+    return 2 if evaluated.failed else 0

@@ -14,6 +14,7 @@ import tyro
 from promptseg.cli.options import parse
 from promptseg.errors import InputError
 from promptseg.formats.options import ReadOptions
+from promptseg.jobs.preview import PreviewOptions, check_preview, save_preview
 
 if TYPE_CHECKING:
     from promptseg.jobs.info import Facts
@@ -24,7 +25,7 @@ _WIDE = 160  # columns, where no terminal says how many it has
 
 
 @dataclass(kw_only=True)
-class InfoCommand(ReadOptions):
+class InfoCommand(PreviewOptions, ReadOptions):
     """Show what was understood of an image: kind, modality, grid, orientation, range, series, frames,
     names of fields that may identify the patient (never what they say), prompts, warnings. Of several
     series, all are listed; of DICOM SEG and RTSTRUCT, what they name and refer to.
@@ -34,7 +35,8 @@ class InfoCommand(ReadOptions):
     """Image, DICOM folder, SEG or RTSTRUCT, or address dicomweb://HOST/PATH/studies/STUDY."""
 
     preview: Path | None = None
-    """Write a thumbnail to this PNG: three middle planes of a volume in radiological display."""
+    """Write a picture to this PNG: slices in radiological display, ticked in the voxel indices that
+    --box takes; of a volume the three middle planes."""
 
     overwrite: bool = False
     """Replace a preview that exists."""
@@ -46,13 +48,10 @@ class InfoCommand(ReadOptions):
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     command = parse(InfoCommand, "info", argv)
-    if command.preview:
-        from promptseg.cli.preview import check_preview
-
-        check_preview(command.preview, command.overwrite)
+    check_preview(command.preview, command.overwrite, command, command.input)
     from promptseg.jobs.info import gather
 
-    facts, shown = gather(command.input, command)
+    facts, shown = gather(command.input, command, command.window)
     if command.preview:
         if shown is None:
             raise InputError(
@@ -60,9 +59,7 @@ def run(argv: list[str]) -> int:
                 f"{len(facts.series) or 'no'} series of images in {facts.path}",
                 "choose one with --series UID" if facts.series else "leave --preview out",
             )
-        from promptseg.cli.preview import save_preview
-
-        save_preview(*shown, command.preview)
+        save_preview(*shown, command.preview, command, command.overwrite)
     if command.json:
         print(json.dumps(dataclasses.asdict(facts), indent=2))
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,8 @@ from promptseg.errors import InputError
 from promptseg.formats.text import read_text
 
 __all__ = ["parse"]
+
+log = logging.getLogger("promptseg")
 
 T = TypeVar("T")
 
@@ -45,6 +48,7 @@ def parse(
         if path := _option_path(argv, option):
             content = _read_config(path)
             fields = from_config(content, path, option == "--replay") if from_config else content
+            fields = _without_overwrite(fields, path)
             if replaces:
                 fields = {k: v for k, v in fields.items() if not _given(k, argv)}
             argv = [*_as_options(fields, kind, path), *argv]
@@ -108,6 +112,13 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError("a configuration of `option: value` lines", str(path))
     return {str(k).replace("-", "_"): v for k, v in content.items()}
+
+
+def _without_overwrite(fields: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A file may be somebody else's: what exists is replaced only where the user has typed so."""
+    if fields.get("overwrite") is True:
+        log.warning("overwrite in %s does not count: type --overwrite to replace what exists", path)
+    return {k: v for k, v in fields.items() if k != "overwrite" or v is not True}
 
 
 def _as_options(fields: dict[str, Any], kind: type[Any], path: Path) -> list[str]:

@@ -128,7 +128,8 @@ def _status(log: StudyLog, _: StudyCommand) -> str:
 def _table(command: StudyCommand) -> None:
     from rich.console import Console
 
-    from promptseg.formats.files import check_output, require_file
+    from promptseg.formats.files import require_file
+    from promptseg.formats.outputs import Reads, check_outputs
     from promptseg.timing import published_times, read_log, study_table
     from promptseg.timing.render import as_csv, as_latex, as_rich
 
@@ -136,21 +137,20 @@ def _table(command: StudyCommand) -> None:
     tables: list[StudyTable] = [study_table(read_log(command.log).finished, command.study)]
     if command.published:
         tables.append(published_times())
-    for path in filter(None, (command.csv, command.latex)):
-        check_output(path, command.overwrite)
+    check_outputs((command.csv, command.latex), command.overwrite, Reads([command.log]))
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _WIDE
     for table in tables:
         console.print(as_rich(table))
     if command.csv:
-        _write(command.csv, as_csv(tables))
+        _write(command.csv, as_csv(tables), command.overwrite)
     if command.latex:
-        _write(command.latex, as_latex(tables))
+        _write(command.latex, as_latex(tables), command.overwrite)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, overwrite: bool) -> None:
     from promptseg.formats.files import atomic_path
 
-    with atomic_path(path) as temporary:
+    with atomic_path(path, overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from promptseg.cli.options import parse
 from promptseg.train.options import TrainOptions
+from promptseg.train.recipes import recipe_file
 
 __all__ = ["run"]
 
@@ -11,8 +14,20 @@ __all__ = ["run"]
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     if argv and not argv[0].startswith("-"):
-        argv = ["--config", *argv]
+        argv = ["--config", str(recipe_file(argv[0])), *argv[1:]]
     options = parse(TrainOptions, "train", argv, replaces=True)
     from promptseg.jobs.train import train
 
-    return train(options)
+    trained = train(options)
+    if trained.interrupted:
+        return 130
+    if trained.verdict is None:  # of a process that follows another
+        return 0
+    if options.json:
+        print(json.dumps(trained.verdict.to_json(), indent=2))
+    elif not options.quiet:
+        for line in (f"{trained.verdict.outcome}:", *trained.verdict.reasons):
+            print(line)
+        print(f"report   {trained.folder / 'report.md'}")
+        print(f"weights  {trained.folder / 'model.safetensors'} ({trained.name})")
+    return 0

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from promptseg.errors import ModelError
-from promptseg.models.checkpoint import UNUSED, read_checkpoint, require_numbers
+from promptseg.models.checkpoint import read_checkpoint, require_numbers
 from promptseg.models.families import sam as networks
+from promptseg.models.families.sam.family import UNUSED
 from promptseg.models.families.sam.mask_decoder import MaskDecoder, TwoWayTransformer
 from promptseg.models.families.sam.prompt_encoder import PromptEncoder
 from promptseg.models.families.sam.tiny_vit import TinyViT

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from promptseg.errors import InputError
 
@@ -128,7 +128,7 @@ def estimate_training(
     """Measure a network on this machine, and scale to an epoch.
 
     Args:
-        build: its constructor in `promptseg.models.families.sam`, as on the card of a model.
+        build: which network of the SAM family, as on the card of a model.
         plan: the training.
         images: of an epoch.
         objects: per image, on average; `plan.n_objects` if not given.
@@ -136,10 +136,10 @@ def estimate_training(
     """
     import torch
 
-    from promptseg.models.families import sam
+    from promptseg.models.families import family_named
 
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    network: Sam = getattr(sam, build)()
+    network = cast("Sam", family_named("sam").network(build))
     return estimate(measure_network(network.to(where), plan), plan, images, objects)
 
 
@@ -191,7 +191,8 @@ def measure_network(network: Sam, plan: Plan, patience: float = 10.0) -> Cost:
     training = network.training
     network.train().requires_grad_(True)
     network.image_encoder.requires_grad_(plan.encoder)
-    embedding = torch.zeros(1, 256, 64, 64)
+    prompts = network.prompt_encoder
+    embedding = torch.zeros(1, prompts.channels, prompts.grid, prompts.grid)
 
     def encode() -> None:
         nonlocal embedding

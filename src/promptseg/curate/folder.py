@@ -10,32 +10,40 @@ from pathlib import Path
 from promptseg.curate.options import CurateJob
 from promptseg.curate.parts import FACTS, SHARDS, Part
 from promptseg.errors import OutputError
-from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.files import atomic_path
+from promptseg.formats.outputs import Reads, check_outputs
+from promptseg.formats.own_folder import OwnFolder
 from promptseg.parsing import parse_json
 
 __all__ = ["check_folder", "remove_others"]
 
 _REQUEST = "request.json"
+_FILES = (
+    *("collection.json", "samples.jsonl", "manifest.csv", "summary.md"),
+    *("exclusions.csv", "look_alikes.csv", "held_out.txt"),
+)
+_OF_A_PART = {"request", "bytes", "samples", "cases", "excluded"}
 
 
 def check_folder(job: CurateJob) -> None:
     """Refuse a folder with something else in it; write down what this run is going to make.
 
     Raises:
-        OutputError: other files, a collection of other data or options, or no folder to write to.
+        OutputError: other files, a collection of other data or options, files of others in the place
+            of ours, or no folder to write to.
     """
     folder = job.output
-    if folder.exists() and not folder.is_dir():
-        raise OutputError("a folder for the collection", f"{folder}: a file", "name a folder")
+    own = OwnFolder(folder)
     path = folder / FACTS / _REQUEST
-    check_output(path, overwrite=True)
+    reads = Reads([job.held_out, job.splits, job.config])
+    check_outputs([path, *(folder / name for name in _FILES)], overwrite=True, reads=reads)
     request = json.loads(json.dumps(job.request(), default=str))
     earlier = None
     with suppress(OSError, ValueError):
         said = parse_json(path.read_text(encoding="utf-8"))
         earlier = said if isinstance(said, dict) else None
     if earlier != request and not job.overwrite:
-        if earlier is None and folder.exists() and any(folder.iterdir()):
+        if earlier is None and not own.is_ours and folder.exists() and any(folder.iterdir()):
             raise OutputError(
                 "a new folder", f"{folder} with other files", "name another, or --overwrite"
             )
@@ -50,6 +58,10 @@ def check_folder(job: CurateJob) -> None:
                 f"{folder}: made with {', '.join(changed[:4])}",
                 "name another folder, or --overwrite",
             )
+    if earlier is not None and not own.is_ours:
+        _adopt(own)
+    own.check(SHARDS, FACTS, *_FILES)
+    own.claim(f"{FACTS}/{_REQUEST}", *_FILES)
     if earlier != request:
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(request, indent=1) + "\n", encoding="utf-8")
@@ -62,7 +74,21 @@ def remove_others(root: Path, parts: Sequence[Part]) -> None:
         root: of the collection.
         parts: that it has now.
     """
-    ours = {_REQUEST, *(path.name for part in parts for path in (part.shard, part.facts))}
-    for path in [*(root / SHARDS).glob("*.zip"), *(root / FACTS).glob("*.json")]:
-        if path.name not in ours:
-            path.unlink()
+    own = OwnFolder(root)
+    now = {path.relative_to(root).as_posix() for p in parts for path in (p.shard, p.facts)}
+    now |= {f"{FACTS}/{_REQUEST}", *_FILES}
+    own.remove(*(name for name in own.known if name not in now))
+
+
+def _adopt(own: OwnFolder) -> None:
+    """List the files of a collection from before there were lists, each known by what it says."""
+    names = [name for name in _FILES if (own.root / name).exists()]
+    for facts in (own.root / FACTS).glob("*.json"):
+        said = None
+        with suppress(OSError, ValueError):
+            said = json.loads(facts.read_text(encoding="utf-8"))
+        if facts.name == _REQUEST:
+            names.append(f"{FACTS}/{_REQUEST}")
+        elif isinstance(said, dict) and said.keys() == _OF_A_PART:
+            names += [f"{FACTS}/{facts.name}", f"{SHARDS}/{facts.stem}.zip"]
+    own.claim(*names, taken=True)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from promptseg._version import __version__
 from promptseg.curate.inputs import facts_of_case, facts_of_files
@@ -20,7 +21,9 @@ from promptseg.datasets import CaseFiles, Dataset
 from promptseg.datasets.collection import SCHEMA, Labels, Sample, Shard, Target
 from promptseg.datasets.manifest import ManifestRow
 from promptseg.formats.files import atomic_path
+from promptseg.formats.own_folder import claim
 from promptseg.parsing import parse_json
+from promptseg.work import Unit, request_hash
 
 __all__ = ["FACTS", "SHARDS", "Part", "Result", "parts_of_dataset"]
 
@@ -44,7 +47,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(Unit[None, None]):
     """Consecutive cases of a dataset, for one shard; it travels to worker processes.
 
     Attributes:
@@ -75,10 +78,20 @@ class Part:
         """Every file of its cases, with its size; parts may share some."""
         return {path: size for path, (_, size, _) in facts_of_files(self.cases).items()}
 
-    def request(self) -> str:
-        """Hash of all that the result depends on: options, what is known of the cases, their files."""
+    @property
+    def title(self) -> str:
+        """Of its dataset."""
+        return self.origin.dataset
+
+    @property
+    def weight(self) -> int:
+        """Its cases."""
+        return len(self.cases)
+
+    def request(self) -> dict[str, Any]:
+        """All that the result depends on: options, what is known of the cases, their files."""
         origin = {k: v for k, v in asdict(self.origin).items() if k != "root"}
-        said = {
+        return {
             "schema": SCHEMA,
             "promptseg": __version__,
             "options": self.options.conversion(),
@@ -86,13 +99,16 @@ class Part:
             "cases": [facts_of_case(case) for case in self.cases],
             "files": list(facts_of_files(self.cases).values()),
         }
-        return hashlib.sha256(json.dumps(said, default=str).encode()).hexdigest()
+
+    def is_done(self) -> bool:
+        """Whether the shard and its facts are there, for the same options and files."""
+        return self.result() is not None
 
     def result(self) -> Result | None:
         """What it came to; None if it is not done, or was done for other options or files."""
         try:
             said = parse_json(self.facts.read_text(encoding="utf-8"))
-            if said["request"] != self.request():
+            if said["request"] != request_hash(self.request()):
                 return None
             if said["bytes"] and self.shard.stat().st_size != said["bytes"]:
                 return None
@@ -104,13 +120,14 @@ class Part:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def do(self) -> None:
+    def do(self, context: None = None) -> None:
         """Convert the cases; a case that is not usable is noted and left out.
 
         Raises:
             OutputError: the shard cannot be written.
         """
-        request = self.request()
+        request = request_hash(self.request())
+        claim(self.shard, self.facts)
         self.facts.unlink(missing_ok=True)
         samples: list[Sample] = []
         cases: list[ManifestRow] = []

@@ -22,10 +22,13 @@ from promptseg.curate.statistics import count
 from promptseg.datasets.collection import Collection, Sample
 from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
+from promptseg.formats.own_folder import OwnFolder
 from promptseg.models.cards import find_card
 from promptseg.simulate import generator
 
 __all__ = ["PreflightOptions", "preflight"]
+
+_FILES = ("preflight.md", "preflight.json", "sheet.png", "sizes.png")
 
 
 @dataclass(kw_only=True)
@@ -96,8 +99,11 @@ def preflight(
         balance=balance_of(collection.samples),
         leaks=divided(collection.samples),
         licences=collection.licences,
+        report_part=collection.report_part,
+        reported=len({(s.dataset, s.patient) for s in collection.of(collection.report_part)}),
     )
     if folder is not None:
+        OwnFolder(folder).claim(*_FILES)
         with atomic_path(folder / "sizes.png") as path:
             draw_sizes(sizes, path)
     pixels = read_pixels(collection, _drawn(collection.samples, options), card, options.quiet)

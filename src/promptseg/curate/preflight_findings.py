@@ -13,13 +13,15 @@ from promptseg.curate.leaking import Alike, Divided
 from promptseg.curate.preflight_reading import Damage
 from promptseg.curate.sizes import GRID, TINY, Sizes
 from promptseg.curate.statistics import Statistics
-from promptseg.datasets.collection import SPLITS, Sample
+from promptseg.datasets.collection import SPLITS, Sample, Split
 from promptseg.datasets.description import is_open_licence
+from promptseg.metrics.statistics import FEWEST_PAIRS
 
 __all__ = ["Balance", "Preflight", "balance_of", "errors_of", "warnings_of"]
 
 _NAMED = 5  # of many, in one message
 _IMBALANCE = 100
+_LARGEST_SHARE = 50  # percent of the patients that a test part may take
 
 
 class Balance(NamedTuple):
@@ -54,6 +56,8 @@ class Preflight:
         damaged: among the samples that were read.
         read: how many samples were read.
         licences: dataset -> licences, as stated.
+        report_part: which part the report of a training will be on.
+        reported: patients in it.
         estimate: of time and memory; None if it was not measured.
         read_seconds: of one sample, with its preprocessing, by one process.
         errors: one line each; training should not be started.
@@ -68,6 +72,8 @@ class Preflight:
     balance: list[Balance]
     leaks: list[Divided]
     licences: dict[str, list[str]]
+    report_part: Split = "test"
+    reported: int = 0
     alike: list[Alike] = field(default_factory=list)
     damaged: list[Damage] = field(default_factory=list)
     read: int = 0
@@ -123,6 +129,7 @@ def warnings_of(found: Preflight) -> list[str]:
     lines = []
     if not found.statistics.total.test:
         lines.append("no test part: nothing will tell how good the model is in the end")
+    lines += _about_verdict(found)
     overall = found.sizes[-1]
     if 0 < overall.tiny < overall.targets:
         lines.append(
@@ -158,6 +165,24 @@ def warnings_of(found: Preflight) -> list[str]:
         lines.append(f"{found.read} of {found.statistics.total.images} samples were read; --all")
     lines += _about_cost(found)
     return lines
+
+
+def _about_verdict(found: Preflight) -> list[str]:
+    """What is said where the report of a training could not come to a verdict."""
+    if found.reported >= FEWEST_PAIRS:
+        return []
+    people = found.statistics.total.patients
+    share = 100 * FEWEST_PAIRS / max(1, people)
+    do = (
+        f"give it {share:.0f} % or more of the {people} patients with --split"
+        if share <= _LARGEST_SHARE
+        else f"{people} patients are too few to divide, add some"
+    )
+    count = f"{found.reported} patient{'s' if found.reported != 1 else ''}"
+    return [
+        f"no verdict: the report of a training will be on the {found.report_part} part, which has "
+        f"{count}, and will say 'too few to tell' below {FEWEST_PAIRS}; {do}"
+    ]
 
 
 def _about_cost(found: Preflight) -> list[str]:

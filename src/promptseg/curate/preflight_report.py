@@ -40,6 +40,10 @@ def to_markdown(found: Preflight) -> str:
     parts.append("\n## Parts\n\n")
     parts.append(_table(("part", "images"), [(p, getattr(total, p)) for p in SPLITS]))
     parts.append(
+        f"\nThe report of a training will be on the {found.report_part} part: {found.reported:,} "
+        "patients.\n"
+    )
+    parts.append(
         f"\n{total.masks:,} masks of {len(total.targets)} classes, {total.patients:,} patients; "
         f"{found.read:,} samples were read.\n"
     )
@@ -109,4 +113,5 @@ def as_json(found: Preflight) -> dict[str, Any]:
         "licences": found.licences,
         "estimate": None if found.estimate is None else found.estimate.to_json(),
         "read_seconds": found.read_seconds,
+        "report": {"part": found.report_part, "patients": found.reported},
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ from promptseg.datasets import CaseFiles, Dataset
 from promptseg.datasets.collection import SPLITS, Split
 from promptseg.datasets.manifest import ManifestRow
 from promptseg.errors import InputError
-from promptseg.formats.text import composed, csv_table, read_text
+from promptseg.formats.text import composed, read_text
 
 __all__ = [
     "Case",
@@ -23,7 +22,6 @@ __all__ = [
     "divide_as_given",
     "hold_out",
     "read_held_out",
-    "read_splits",
 ]
 
 Case = tuple[str, str]
@@ -186,40 +184,6 @@ def read_held_out(path: Path, datasets: Sequence[Dataset]) -> list[Case]:
             f"{path} without any",
             "name some, or leave --held-out away",
         )
-    return found
-
-
-def read_splits(path: Path) -> dict[Case, Split]:
-    """A CSV table with the columns dataset, case and part.
-
-    Raises:
-        InputError: no such file, other columns or parts, or a case in two parts.
-    """
-    try:
-        rows = list(csv_table(path))
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError("a CSV file of parts", f"{path} ({error})", "correct --splits") from None
-    if not rows or not {"dataset", "case", "part"} <= set(rows[0]):
-        raise InputError(
-            "the columns dataset, case and part", f"{path} without them", "name them in its head"
-        )
-    named: dict[str, Split] = {part: part for part in SPLITS}
-    found: dict[Case, Split] = {}
-    for number, row in enumerate(rows, 2):
-        place = (composed(str(row["dataset"]).strip()), composed(str(row["case"]).strip()))
-        part = named.get(str(row["part"]).strip())
-        if part is None:
-            raise InputError(
-                f"a part out of {', '.join(SPLITS)}",
-                f"{row['part']!r} in line {number} of {path}",
-                "correct it",
-            )
-        if found.setdefault(place, part) != part:
-            raise InputError(
-                "every case in one part",
-                f"{'/'.join(place)} in {found[place]} and {part}",
-                f"correct {path}",
-            )
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from promptseg.datasets.collection import SPLITS, Collection, Sample
 from promptseg.formats.files import atomic_path
+from promptseg.formats.own_folder import OwnFolder
 
 __all__ = ["Count", "Statistics", "count", "draw_modalities", "write_statistics"]
 
@@ -86,9 +87,11 @@ def write_statistics(found: Statistics, folder: Path) -> list[Path]:
 
     Raises:
         PromptsegError: matplotlib is not installed.
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or holds files of others in their place.
     """
-    paths = [folder / name for name in ("statistics.csv", "statistics.md", "modalities.png")]
+    names = ("statistics.csv", "statistics.md", "modalities.png")
+    OwnFolder(folder).claim(*names)
+    paths = [folder / name for name in names]
     with (
         atomic_path(paths[0]) as path,
         path.open("w", encoding="utf-8", newline="") as stream,

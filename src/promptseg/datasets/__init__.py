@@ -2,7 +2,7 @@
 
 from promptseg.datasets.classes import Classes, TruthSegment, target_of
 from promptseg.datasets.dataset import CaseFiles, Dataset
-from promptseg.datasets.limits import limit_cases, limit_objects
+from promptseg.datasets.limits import choose_cases, limit_cases, limit_objects
 from promptseg.datasets.opening import open_datasets
 from promptseg.datasets.options import DatasetOptions
 
@@ -12,6 +12,7 @@ __all__ = [
     "Dataset",
     "DatasetOptions",
     "TruthSegment",
+    "choose_cases",
     "limit_cases",
     "limit_objects",
     "open_datasets",

@@ -252,6 +252,11 @@ class Collection:
         """The samples of one part, in order of their keys."""
         return [s for s in self.samples if s.split == split]
 
+    @property
+    def report_part(self) -> Split:
+        """The part that the report of a training is about: test, or validation if there is no test."""
+        return "test" if any(s.split == "test" for s in self.samples) else "validation"
+
     def read(self, sample: Sample, keep_8bit: bool = False) -> tuple[Slice, Labels]:
         """The pixels of a sample.
 
@@ -268,7 +273,9 @@ class Collection:
         path = self.root / "shards" / sample.shard
         try:
             with path.open("rb") as stream:
-                picture, *layers = (_png(stream, place) for place in (sample.image, *sample.labels))
+                picture, *layers = (
+                    _png(stream, place, sample.shape) for place in (sample.image, *sample.labels)
+                )
         except (OSError, ValueError, SyntaxError, MemoryError) as error:
             raise InputError(
                 "the shards that promptseg curate wrote",
@@ -293,7 +300,9 @@ def masks_of(targets: Sequence[Target], labels: Labels) -> NDArray[np.bool_]:
     return np.stack([labels[t.layer] == t.id for t in targets])
 
 
-def _png(stream: Any, place: Place) -> NDArray[Any]:
+def _png(stream: Any, place: Place, shape: tuple[int, int]) -> NDArray[Any]:
     stream.seek(place.offset)
     with open_picture(io.BytesIO(stream.read(place.length))) as picture:
+        if picture.size != shape[::-1]:  # asked before a pixel is unpacked
+            raise ValueError(f"{picture.size} pixels where {shape[::-1]} were written")
         return np.asarray(picture)

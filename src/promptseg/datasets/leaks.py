@@ -13,7 +13,7 @@ from promptseg.datasets.patients import person_of
 from promptseg.errors import PromptsegError
 from promptseg.image import Image
 
-__all__ = ["Leak", "leaks_in"]
+__all__ = ["Leak", "Trained", "leaks_in"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def leaks_in(manifest: str | Path, datasets: Iterable[Dataset]) -> Iterator[Leak
     Raises:
         InputError: no manifest.
     """
-    trained = _Trained(read_manifest(manifest))
+    trained = Trained(read_manifest(manifest))
     for dataset in datasets:
         for case in dataset.cases:
             leak: tuple[str, ManifestRow, float | None] | None = None
@@ -68,8 +68,12 @@ def leaks_in(manifest: str | Path, datasets: Iterable[Dataset]) -> Iterator[Leak
                 yield Leak(dataset.name, case.name, *leak)
 
 
-class _Trained:
-    """A manifest, ready to be asked."""
+class Trained:
+    """A manifest, ready to be asked.
+
+    Args:
+        rows: of the manifest.
+    """
 
     def __init__(self, rows: list[ManifestRow]) -> None:
         self.rows = rows
@@ -92,6 +96,11 @@ class _Trained:
             nearest.append((float(bits[best]), places[best]))
         distance, place = min(nearest)
         return ("looks alike", self.rows[place], distance) if distance <= ALIKE else None
+
+    def has_seen(self, image: Image) -> str:
+        """Why the image counts as trained on: "same voxels" or "looks alike"; "" if it does not."""
+        found = self.image_like(image)
+        return found[0] if found else ""
 
     def patient(self, dataset: str, patient: str) -> ManifestRow | None:
         """An image of the same patient; of other datasets too, where the id tells persons apart."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from promptseg.datasets.dataset import Dataset
@@ -9,7 +10,7 @@ from promptseg.errors import InputError
 from promptseg.geometry import Axis, axis_position
 from promptseg.image import Segment, Segmentation
 
-__all__ = ["limit_cases", "limit_objects", "size_on"]
+__all__ = ["choose_cases", "limit_cases", "limit_objects", "size_on"]
 
 
 def limit_objects(
@@ -49,6 +50,13 @@ def limit_cases(dataset: Dataset, max_cases: int | None) -> Dataset:
         return dataset
     note = f"the first {max_cases} of {len(dataset.cases)} cases"
     return replace(dataset, cases=dataset.cases[:max_cases], notes=[*dataset.notes, note])
+
+
+def choose_cases(dataset: Dataset, chosen: Collection[tuple[str, str]]) -> Dataset:
+    """The cases of a dataset that a list of (dataset, case) names."""
+    cases = [case for case in dataset.cases if (dataset.name, case.name) in chosen]
+    note = f"{len(cases)} of {len(dataset.cases)} cases, as listed"
+    return replace(dataset, cases=cases, notes=[*dataset.notes, note])
 
 
 def size_on(segment: Segment, slice_index: int | None = None, axis: Axis = "z") -> int:

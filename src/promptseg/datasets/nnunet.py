@@ -80,7 +80,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
         raise InputError(
             f"{images.name}/ and {labels.name}/",
             f"{root} without them",
-            f"take the other split with --split {other}",
+            f"take the other split with --nnunet-split {other}",
         )
     ending = str(content.get("file_ending") or "")
     found, truths = _files(images, ending), _files(labels, ending)

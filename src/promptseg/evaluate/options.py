@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from promptseg.datasets.collection import Split
 from promptseg.errors import InputError
 from promptseg.evaluate.settings import setting_of
 from promptseg.formats.options import Resample
@@ -125,8 +126,11 @@ class _ChoiceOptions:
     dataset: _Names = ()
     """Only these datasets of a folder that holds several; may be repeated."""
 
-    split: Literal["test", "train"] = "test"
-    """nnU-Net and MSD folders: imagesTs, or imagesTr."""
+    split: Annotated[
+        Literal["test", "train"], tyro.conf.arg(name="nnunet-split", aliases=["--split"])
+    ] = "test"
+    """nnU-Net folders: test, imagesTs with labelsTs, or train, imagesTr with labelsTr, which is what
+    curate takes unless told otherwise. (--split is its earlier name.)"""
 
     channel: int = 0
     """nnU-Net and MSD cases with several channels: which one."""
@@ -137,6 +141,12 @@ class _ChoiceOptions:
     window: str | None = None
     """Intensity window: a name or WIDTH/LEVEL; see segment."""
 
+    splits: Path | None = None
+    """CSV file with the columns dataset, case, part, as of curate: only its cases of --part."""
+
+    part: Split = "test"
+    """train, validation or test, with --splits."""
+
     max_cases: int | None = None
     """At most so many cases of a dataset, the first by name."""
 
@@ -145,6 +155,9 @@ class _ChoiceOptions:
 
     max_slices: int = 8
     """2d: of the n slices of an object every n // max_slices-th; 0 takes all."""
+
+    spread_slices: bool = False
+    """2d: of the n slices of an object max_slices at most, evenly spread."""
 
     min_pixels: int = 20
     """2d: slices of a volume where an object has no more pixels than this are left out."""
@@ -210,6 +223,7 @@ class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceO
     def to_json(self) -> dict[str, Any]:
         """The options as plain values, without anything a subclass adds."""
         values = asdict(self)
+        values["splits"] = self.splits and Path(self.splits).name
         return {f.name: values[f.name] for f in fields(EvaluateOptions)}
 
 
@@ -243,6 +257,10 @@ class EvaluateJob(EvaluateOptions):
 
     leaks: Path | None = None
     """Training manifest (docs/datasets.md): warn of images and patients that occur in it."""
+
+    count_trained: bool = False
+    """Count images that a model was trained on in the statistics too. They are found by their hashes
+    and marked in rows.csv either way."""
 
     baseline: str | None = None
     """Model that the others are tested against (default: the first one)."""

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image as PilImage
 from PIL import ImageDraw
 
-from promptseg.display import display_of, letter_sides, show_mask, show_slice, write
+from promptseg.display import letter_sides, show_mask, show_slice, write
 from promptseg.evaluate.protocols.labelled import View
 from promptseg.image import Image
 from promptseg.intensity import Intensity
@@ -25,23 +25,17 @@ def draw(image: Image, view: View, intensity: Intensity) -> PilImage.Image:
         view: slice, masks and prompt.
         intensity: how its values are shown.
     """
-    picture, (rows, columns) = show_slice(image, intensity, "z", view.slice, _SIZE)
-    display = display_of(image.geometry, "z")
-    width, height = picture.size
-    canvas = np.array(picture)
+    shown = show_slice(image, intensity, "z", view.slice, _SIZE)
+    width, height = shown.picture.size
+    canvas = np.array(shown.picture)
     for mask, colour in ((view.truth, _TRUTH), (view.found, _FOUND)):
-        canvas[show_mask(mask, display, (width, height))[1]] = colour
+        canvas[show_mask(mask, shown.display, (width, height))[1]] = colour
     out = PilImage.fromarray(canvas)
     pen = ImageDraw.Draw(out)
-    fx, fy = width / columns, height / rows
     if view.prompt is not None and view.prompt.box is not None:
-        x0, y0, x1, y1 = view.prompt.box
-        corners = [display.turn_xy(x, y, (rows, columns)) for x, y in ((x0, y0), (x1, y1))]
-        (left, right), (top, bottom) = (sorted(v) for v in zip(*corners, strict=True))
-        edges = [left * fx, top * fy, (right + 1) * fx - 1, (bottom + 1) * fy - 1]
-        pen.rectangle(edges, outline="white")
+        pen.rectangle(shown.outline(view.prompt.box), outline="white")
     for click in view.prompt.clicks if view.prompt else ():
-        x, y = display.turn_xy(click.x, click.y, (rows, columns))
-        write(pen, ((x + 0.5) * fx - 4, (y + 0.5) * fy - 9), "+" if click.label else "-")
-    letter_sides(pen, display, width, height)
+        x, y = shown.centre(click.x, click.y)
+        write(pen, (x - 4, y - 9), "+" if click.label else "-")
+    letter_sides(pen, shown.display, width, height)
     return out

@@ -13,8 +13,8 @@ from promptseg.errors import InputError
 from promptseg.evaluate.options import EvaluateOptions, Protocol
 from promptseg.evaluate.predictions import Predictions
 from promptseg.evaluate.settings import Setting, default_settings, setting_of
-from promptseg.evaluate.units import Part, Unit
-from promptseg.models.cards import ModelCard
+from promptseg.evaluate.units import EvaluationUnit
+from promptseg.models.cards import ModelCard, TrainedOn
 
 __all__ = ["Contestant", "Plan"]
 
@@ -28,12 +28,14 @@ class Contestant:
         label: as the rows name it.
         card: what it is.
         weights_sha256: of its file.
+        trained_on: where the images are listed that it, and the model that starts it, have seen.
     """
 
     name: str
     label: str
     card: ModelCard
     weights_sha256: str
+    trained_on: tuple[TrainedOn, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Plan:
 
     Attributes:
         options: how.
+        parts: folder of the results of all units.
         datasets: to what.
         models: by what.
         predictions: masks that are there already, by dataset; then there are no models.
@@ -49,12 +52,13 @@ class Plan:
     """
 
     options: EvaluateOptions
+    parts: Path
     datasets: list[Dataset]
     models: list[Contestant]
     predictions: dict[str, Predictions]
     predictions_label: str = ""
 
-    def units(self) -> Iterator[Unit]:
+    def units(self) -> Iterator[EvaluationUnit]:
         """All units but those that wait for the search of interactive-3d."""
         for dataset in self.datasets:
             searched = self._validation(dataset)
@@ -62,29 +66,31 @@ class Plan:
                 if self.predictions:
                     masks = self.predictions[dataset.name].files.get(case.name)
                     label = self.predictions_label
-                    yield Unit("", label, "predictions", dataset, case, masks=masks)
+                    yield EvaluationUnit(
+                        *(self.options, self.parts, "", label, "predictions", dataset, case),
+                        masks=masks,
+                    )
                     continue
                 for protocol in self.options.protocol:
                     for model in self.models:
                         if protocol != "interactive-3d":
-                            yield from _unit(model, protocol, dataset, case)
+                            yield from self._unit(model, protocol, dataset, case)
                         elif case.name in searched:
                             yield from self._search(model, dataset, case)
 
-    def searched_units(self, parts: Path, chosen: dict[str, str]) -> Iterator[Unit]:
+    def searched_units(self, chosen: dict[str, str]) -> Iterator[EvaluationUnit]:
         """The units of interactive-3d, with the settings that the search found best.
 
         Best is the mean over datasets of the mean DSC over objects, for each model and prompt.
 
         Args:
-            parts: where the results of the search are.
             chosen: "model, prompt" -> the setting is added.
 
         Raises:
             InputError: nothing could be searched.
         """
         for model in self.models:
-            settings = self._best(model, parts)
+            settings = self._best(model)
             if not settings:
                 raise InputError(
                     "volumes of at least two patients for the search of interactive-3d",
@@ -95,13 +101,15 @@ class Plan:
             for dataset in self.datasets:
                 searched = self._validation(dataset)
                 for case in (c for c in dataset.cases if c.name not in searched):
-                    yield from _unit(model, "interactive-3d", dataset, case, settings)
+                    yield from self._unit(model, "interactive-3d", dataset, case, settings)
 
-    def _search(self, model: Contestant, dataset: Dataset, case: CaseFiles) -> Iterator[Unit]:
+    def _search(
+        self, model: Contestant, dataset: Dataset, case: CaseFiles
+    ) -> Iterator[EvaluationUnit]:
         grid = tuple(map(setting_of, self.options.grid)) or tuple(default_settings(model.card))
-        return _unit(model, "interactive-3d", dataset, case, grid, search=True)
+        return self._unit(model, "interactive-3d", dataset, case, grid, search=True)
 
-    def _best(self, model: Contestant, parts: Path) -> tuple[Setting, ...]:
+    def _best(self, model: Contestant) -> tuple[Setting, ...]:
         """The best setting for each prompt."""
         scores: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(
             lambda: defaultdict(lambda: defaultdict(list))
@@ -110,9 +118,7 @@ class Plan:
             searched = self._validation(dataset)
             for case in (c for c in dataset.cases if c.name in searched):
                 for unit in self._search(model, dataset, case):
-                    part = Part(parts / unit.folder)
-                    done = part.is_done(unit.request(self.options))
-                    for row in part.rows() if done else ():
+                    for row in unit.part.rows() if unit.is_done() else ():
                         scores[row.prompt][row.setting][row.dataset].append(row.dsc)
         best = []
         for prompt, found in scores.items():
@@ -127,21 +133,22 @@ class Plan:
         kept = set(patients[: min(self.options.validation, len(patients) // 2)])
         return {case.name for case in dataset.cases if case.patient in kept}
 
-
-def _unit(
-    model: Contestant,
-    protocol: Protocol,
-    dataset: Dataset,
-    case: CaseFiles,
-    settings: tuple[Setting, ...] = (),
-    search: bool = False,
-) -> Iterator[Unit]:
-    """The unit, if the protocol is for such images."""
-    unit = Unit(
-        *(model.name, model.label, protocol, dataset, case),
-        settings=settings,
-        search=search,
-        weights_sha256=model.weights_sha256,
-    )
-    if unit.applies:
-        yield unit
+    def _unit(
+        self,
+        model: Contestant,
+        protocol: Protocol,
+        dataset: Dataset,
+        case: CaseFiles,
+        settings: tuple[Setting, ...] = (),
+        search: bool = False,
+    ) -> Iterator[EvaluationUnit]:
+        """The unit, if the protocol is for such images."""
+        unit = EvaluationUnit(
+            *(self.options, self.parts, model.name, model.label, protocol, dataset, case),
+            settings=settings,
+            search=search,
+            weights_sha256=model.weights_sha256,
+            trained_on=model.trained_on,
+        )
+        if unit.applies:
+            yield unit

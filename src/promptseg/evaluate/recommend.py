@@ -97,7 +97,8 @@ def read_results(folder: Path) -> Results:
     """The scores of an evaluation.
 
     Of corrections, the first prompt and the last step are taken. Rows of a grid search, of videos and
-    of predictions that were made elsewhere are left out, and so are objects without a DSC.
+    of predictions that were made elsewhere are left out, and so are objects without a DSC and
+    images that a model was trained on.
 
     Args:
         folder: what `promptseg evaluate` wrote.
@@ -112,7 +113,10 @@ def read_results(folder: Path) -> Results:
             rows = [
                 row
                 for row in csv.DictReader(stream)
-                if row["protocol"] in _PROTOCOLS and row["model"] in weights and not row["setting"]
+                if row["protocol"] in _PROTOCOLS
+                and row["model"] in weights
+                and not row["setting"]
+                and not row.get("trained_on")
             ]
         return Results(list(_scores(rows)), weights, str(run["created"])[:10])
     except OSError as error:

@@ -14,15 +14,19 @@ import numpy as np
 from promptseg.errors import OutputError
 from promptseg.evaluate.rows import COLUMNS, Row, write_rows
 from promptseg.evaluate.units import Part
-from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.files import atomic_path
+from promptseg.formats.own_folder import OwnFolder
 from promptseg.parsing import parse_json
 
-__all__ = ["Results"]
+__all__ = ["FILES", "PARTS", "Results"]
 
-_OURS = (
-    *("run.json", "rows.csv", "rows.parquet", "summary.csv", "report.html"),
-    *("embeddings.npz", "parts", "failures", "tables", "plots"),
-)
+PARTS = "parts"
+"""Folder of the results of single units."""
+
+FILES = ("run.json", "rows.csv", "rows.parquet", "summary.csv", "report.html", "embeddings.npz")
+"""Files of the folder itself."""
+
+_OURS = (*FILES, PARTS, "failures", "tables", "plots")
 _WORST = 5  # pictures kept of each task
 
 
@@ -36,54 +40,71 @@ class Results:
 
     Raises:
         OutputError: the folder cannot be written, holds results made otherwise, or other things under
-            the names of ours.
+            the names of ours, whatever `overwrite` says.
     """
 
     def __init__(self, folder: Path, request: dict[str, Any], overwrite: bool) -> None:
         self.folder, self.request = folder, json.loads(json.dumps(request, default=str))
-        if folder.exists() and not folder.is_dir():
-            raise OutputError("a folder for the results", f"{folder}: a file", "name a folder")
-        check_output(folder / "run.json", overwrite=True)
-        found = [name for name in _OURS if (folder / name).exists()]
-        if not found:
-            return
+        self.own = OwnFolder(folder)
+        self.own.check(*_OURS)
         earlier = self._earlier()
-        if earlier is None and not overwrite:
-            raise OutputError(
-                "a folder without other files",
-                f"{folder}: {', '.join(found)}, but no run.json of promptseg evaluate",
-                "name another folder",
-            )
+        if earlier is None:  # new, or cut off before it had begun
+            self.own.remove(*_OURS)
+            self.own.claim("run.json")
+            return
         differing = sorted(
-            key
-            for key in {*self.request, *(earlier or {})}
-            if self.request.get(key) != (earlier or {}).get(key)
+            key for key in {*self.request, *earlier} if self.request.get(key) != earlier.get(key)
         )
         if not differing:
             return
         if not overwrite:
             changes = ", ".join(
-                f"{key} {(earlier or {}).get(key)!r} (now {self.request.get(key)!r})"
-                for key in differing[:4]
+                f"{key} {earlier.get(key)!r} (now {self.request.get(key)!r})" for key in differing
             )
             raise OutputError(
                 "a new folder, or results of the same options",
                 f"{folder}: made with {changes}",
                 "name another folder, or --overwrite to begin anew",
             )
-        for name in found:
-            path = folder / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.own.remove(*_OURS)
+        self.own.claim("run.json")
 
     @property
     def parts(self) -> Path:
         """Where the units put their results."""
-        return self.folder / "parts"
+        return self.folder / PARTS
 
     def _earlier(self) -> dict[str, Any] | None:
         """The request of the results that are there; None if it cannot be told."""
-        request = (self._run() or {}).get("request")
-        return request if isinstance(request, dict) else None
+        run = self._run() or {}
+        request, options = run.get("request"), run.get("options")
+        if not isinstance(request, dict):
+            return None
+        said = options if isinstance(options, dict) else {}  # earlier versions: some only there
+        return {**{k: said[k] for k in self.request.keys() & said.keys()}, **request}
+
+    def check_data(self, facts: dict[str, Any]) -> None:
+        """Refuse a model that joins others which were run on other files.
+
+        A model alone may be run again on files that have changed: its cases are done again.
+
+        Args:
+            facts: as `write_run` takes them.
+
+        Raises:
+            OutputError: a dataset of the same name that had other files for another model.
+        """
+        joining = {entry["name"] for entry in facts["models"]}
+        now = {entry["name"]: entry["sha256"] for entry in facts["datasets"]}
+        for entry in (self._run() or {}).get("models", ()):
+            then = entry.get("run", {}).get("datasets", {})
+            other = sorted(name for name in now.keys() & then if now[name] != then[name])
+            if other and entry["name"] not in joining:
+                raise OutputError(
+                    f"the files that {entry['name']} was run on",
+                    f"others in {', '.join(other)}",
+                    f"name another folder than {self.folder}, or run {entry['name']} again too",
+                )
 
     def _run(self) -> dict[str, Any] | None:
         try:
@@ -95,12 +116,24 @@ class Results:
     def write_run(self, facts: dict[str, Any]) -> None:
         """Write run.json: what was run, by which rules, with what.
 
-        Models and datasets of earlier runs into the same folder stay listed.
+        Of earlier runs into the same folder the models, each with what it was run with, the datasets,
+        and what failed or was warned of stay listed.
         """
         earlier = self._run() or {}
+        joining = {entry["name"] for entry in facts["models"]}
+        others = {entry["name"] for entry in earlier.get("models", ())} - joining
         for name in ("models", "datasets"):
             listed = {entry["name"]: entry for entry in (*earlier.get(name, ()), *facts[name])}
             facts = {**facts, name: list(listed.values())}
+        kept = [entry for entry in earlier.get("failed", ()) if entry.get("model") in others]
+        warnings = [*(earlier.get("warnings", ()) if others else ()), *facts["warnings"]]
+        facts = {
+            **facts,
+            "options": {**facts["options"], "model": [m["name"] for m in facts["models"]]},
+            "chosen_settings": {**earlier.get("chosen_settings", {}), **facts["chosen_settings"]},
+            "failed": [*kept, *facts["failed"]],
+            "warnings": list(dict.fromkeys(warnings)),
+        }
         with atomic_path(self.folder / "run.json") as temporary:
             content = {**facts, "request": self.request}
             text = json.dumps(content, indent=1, default=str, allow_nan=False)
@@ -128,9 +161,9 @@ class Results:
                 first = own[0]
                 key = (first.model, first.dataset, first.case)
                 embeddings.setdefault(key, (first, *embedding))
+        self.own.claim("rows.csv")
         write_rows(rows, self.folder / "rows.csv")
-        for name in ("tables", "plots"):  # of fewer rows
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        self.own.remove("tables", "plots")  # of fewer rows
         if parquet:
             self._write_parquet(rows)
         self._write_embeddings(list(embeddings.values()))
@@ -142,6 +175,7 @@ class Results:
         from pyarrow import parquet
 
         columns = dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+        self.own.claim("rows.parquet")
         with atomic_path(self.folder / "rows.parquet") as temporary:
             parquet.write_table(pyarrow.table(columns or {c: [] for c in COLUMNS}), temporary)
 
@@ -159,6 +193,7 @@ class Results:
             if row.model == rows[0].model and map_ is not None
         }
         maps = [map_ for _, map_ in shown.values()]
+        self.own.claim("embeddings.npz")
         with atomic_path(self.folder / "embeddings.npz") as temporary:
             np.savez_compressed(
                 temporary,
@@ -178,14 +213,16 @@ class Results:
             names = ("model", "dataset", "target", "protocol", "prompt", "setting")
             tasks[tuple(str(entry[n]) for n in names)].append(entry)
         folder = self.folder / "failures"
-        shutil.rmtree(folder, ignore_errors=True)
+        self.own.remove("failures")
         index: list[dict[str, Any]] = []
         for entries in tasks.values():
             entries.sort(key=lambda e: float("-inf") if e["dsc"] != e["dsc"] else e["dsc"])
             for entry in entries[:_WORST]:
+                self.own.claim(f"failures/{entry['file'].name}")
                 folder.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(entry["file"], folder / entry["file"].name)
                 index.append({**entry, "file": entry["file"].name})
         if index:
+            self.own.claim("failures/index.json")
             with atomic_path(folder / "index.json") as temporary:
                 temporary.write_text(json.dumps(index, indent=1), encoding="utf-8")

@@ -37,6 +37,8 @@ class Row(NamedTuple):
         truth_size, found_size: pixels or voxels.
         seconds: for the answer, once the slices are encoded; None for predictions.
         note: what is special about it.
+        trained_on: why the model counts as trained on the image: "same voxels", "looks alike"; else
+            empty.
     """
 
     model: str
@@ -64,6 +66,7 @@ class Row(NamedTuple):
     found_size: int
     seconds: float | None
     note: str = ""
+    trained_on: str = ""
 
     @property
     def place(self) -> tuple[str, str, str, str, str]:
@@ -72,6 +75,7 @@ class Row(NamedTuple):
 
 
 COLUMNS: tuple[str, ...] = Row._fields
+_EARLIER = COLUMNS[: COLUMNS.index("trained_on")]  # of rows written before there was the last one
 _WHOLE = {"slice", "frame", "step", "truth_size", "found_size"}
 _REAL = {"dsc", "nsd", "iou", "hd95", "asd", "volume_difference", "predicted_iou", "seconds"}
 
@@ -92,9 +96,10 @@ def read_rows(path: Path) -> list[Row]:
     """
     try:
         reader = csv.reader(io.StringIO(read_text(path), newline=""))
-        if tuple(next(reader, ())) != COLUMNS:
+        columns = tuple(next(reader, ()))
+        if columns not in (COLUMNS, _EARLIER):
             raise InputError("the columns of promptseg evaluate", f"others in {path}")
-        return [Row(*map(_value, COLUMNS, line)) for line in reader]
+        return [Row(*map(_value, columns, line)) for line in reader]
     except OSError as error:
         raise InputError("rows of an evaluation", f"{path} ({error.strerror})") from error
     except (ValueError, TypeError, csv.Error) as error:

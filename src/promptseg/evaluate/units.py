@@ -1,9 +1,8 @@
-"""The pieces of an evaluation that are done whole or not at all, and the process that does them."""
+"""The units of an evaluation: one case under one model and protocol, and who scores it."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from promptseg.datasets import CaseFiles, Dataset, limit_objects
+from promptseg.datasets.leaks import Trained
+from promptseg.datasets.manifest import read_manifest
 from promptseg.evaluate.options import EvaluateOptions, Protocol
 from promptseg.evaluate.pictures import draw
 from promptseg.evaluate.predictions import Predictions
@@ -28,22 +29,27 @@ from promptseg.evaluate.rows import Row, read_rows, write_rows
 from promptseg.evaluate.settings import Setting
 from promptseg.formats.archive import open_archive
 from promptseg.formats.files import atomic_path
-from promptseg.image import Segment, Segmentation
+from promptseg.formats.own_folder import claim, remove
+from promptseg.image import Image, Segment, Segmentation
 from promptseg.inference.predictor import Predictor
 from promptseg.intensity import choose_intensity
+from promptseg.models.cards import TrainedOn
 from promptseg.parsing import parse_json
+from promptseg.work import Unit, as_json
 
-__all__ = ["Bench", "Part", "Unit", "model_label"]
+__all__ = ["EvaluationUnit", "Evaluator", "Part", "model_label"]
 
 _SEARCH = "interactive-3d-search"
 _PLANAR = ("2d", "interactive-2d")
 
 
 @dataclass(frozen=True)
-class Unit:
+class EvaluationUnit(Unit["Evaluator", int]):
     """One case under one model and protocol.
 
     Attributes:
+        options: how.
+        parts: folder of the results of all units.
         model: as the user named it; empty where masks are scored that are there already.
         label: as the rows name it.
         protocol: what is done.
@@ -52,8 +58,11 @@ class Unit:
         search: whether it belongs to the search of interactive-3d.
         masks: file or folder of masks that are there already.
         weights_sha256: of the model.
+        trained_on: where the images are listed that it has seen.
     """
 
+    options: EvaluateOptions
+    parts: Path
     model: str
     label: str
     protocol: Protocol | Literal["predictions"]
@@ -63,6 +72,7 @@ class Unit:
     search: bool = False
     masks: Path | None = None
     weights_sha256: str = ""
+    trained_on: tuple[TrainedOn, ...] = ()
 
     @property
     def applies(self) -> bool:
@@ -72,22 +82,37 @@ class Unit:
         return self.dataset.kind == ("video" if self.protocol == "video" else "volume")
 
     @property
-    def folder(self) -> Path:
-        """Where its results lie, below the parts of all."""
+    def title(self) -> str:
+        """Model, dataset and case."""
+        return f"{self.label} {self.dataset.name} {self.case.name}"
+
+    @property
+    def part(self) -> Part:
+        """Its results."""
         way = _SEARCH if self.search else self.protocol
         names = (self.label, way, self.dataset.name, self.case.name)
-        return Path(*(_file_name(name) for name in names))
+        return Part(self.parts.joinpath(*map(_file_name, names)))
 
-    def request(self, options: EvaluateOptions) -> dict[str, Any]:
-        """What its rows depend on; as plain values."""
+    def request(self) -> dict[str, Any]:
+        """What its rows depend on."""
         files = [self.case.image, *self.case.truth]
         files += [self.masks] if self.masks else []
+        listed = {"trained_on": [t.sha256 for t in self.trained_on]} if self.trained_on else {}
         return {
-            "options": options.to_json(),
+            **listed,
+            "options": self.options.to_json(),
             "weights_sha256": self.weights_sha256,
             "settings": [[s.prompt, dict(s.changes)] for s in self.settings],
             "files": [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files],
         }
+
+    def is_done(self) -> bool:
+        """Whether its part is whole, and of the very same request."""
+        return self.part.is_done(self.request())
+
+    def do(self, context: Evaluator) -> int:
+        """Score the case and keep the results; returns the number of rows."""
+        return context.do(self)
 
 
 @dataclass(frozen=True)
@@ -102,7 +127,7 @@ class Part:
 
     def is_done(self, request: dict[str, Any]) -> bool:
         """Whether it is whole, and of the very same request."""
-        return bool(self._read().get("request") == _plain(request))
+        return bool(self._read().get("request") == as_json(request))
 
     def rows(self) -> list[Row]:
         """Its rows."""
@@ -132,18 +157,20 @@ class Part:
         embedding: tuple[np.ndarray, np.ndarray | None] | None,
     ) -> None:
         """Put the results there; `part.json`, which makes them count, comes last."""
+        names = ["rows.csv", "part.json", *(["embedding.npz"] if embedding is not None else [])]
+        claim(*(self.folder / name for name in names))
         if embedding is not None:
             with atomic_path(self.folder / "embedding.npz") as temporary:
                 shown: dict[str, Any] = {} if embedding[1] is None else {"components": embedding[1]}
                 np.savez_compressed(temporary, mean=embedding[0], **shown)
         write_rows(rows, self.folder / "rows.csv")
         with atomic_path(self.folder / "part.json") as temporary:
-            facts = {"request": _plain(request), "pictures": pictures}
+            facts = {"request": as_json(request), "pictures": pictures}
             temporary.write_text(json.dumps(facts), encoding="utf-8")
 
     def clear(self) -> None:
         """Take away what an earlier run left."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove(self.folder)
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -153,12 +180,11 @@ class Part:
         return facts if isinstance(facts, dict) else {}
 
 
-class Bench:
-    """Does units, one after the other; every process has its own.
+class Evaluator:
+    """The models and masks under test, which score units one after the other; each process has its own.
 
     Args:
         options: how.
-        parts: folder for the results.
         device: for the models.
         models: loaded ones by the names users give them; others are loaded when they are needed.
         predictions: masks that are there already, by dataset.
@@ -167,14 +193,14 @@ class Bench:
     def __init__(
         self,
         options: EvaluateOptions,
-        parts: Path,
         device: str = "auto",
         models: dict[str, Predictor] | None = None,
         predictions: dict[str, Predictions] | None = None,
     ) -> None:
-        self.options, self.parts, self.device = options, parts, device
+        self.options, self.device = options, device
         self.predictions = predictions or {}
         self.models = dict(models or {})
+        self._seen: dict[TrainedOn, Trained] = {}
 
     def model(self, name: str) -> Predictor:
         """The model of this name, loaded once."""
@@ -182,13 +208,22 @@ class Bench:
             self.models[name] = Predictor.load(name, self.device, engine=self.options.engine)
         return self.models[name]
 
-    def do(self, unit: Unit) -> int:
-        """Do one unit and keep its results; returns the number of its rows.
+    def has_seen(self, unit: EvaluationUnit, image: Image) -> str:
+        """Why the unit's model counts as trained on the image; empty if it does not."""
+        for listed in unit.trained_on:
+            if listed not in self._seen:
+                self._seen[listed] = Trained(read_manifest(listed.file))
+            if reason := self._seen[listed].has_seen(image):
+                return reason
+        return ""
+
+    def do(self, unit: EvaluationUnit) -> int:
+        """Score one unit and keep its results; returns the number of its rows.
 
         Raises:
             PromptsegError: the case cannot be read, or its image and labels do not fit.
         """
-        request, part = unit.request(self.options), Part(self.parts / unit.folder)
+        request, part = unit.request(), unit.part
         part.clear()
         image, truth = unit.case.load()
         planar = unit.protocol in _PLANAR  # there the limit is one of slices
@@ -206,22 +241,25 @@ class Bench:
             scene, intensity = Labelled(*labelled), choose_intensity(image)
             found = self.predictions[unit.dataset.name].of(unit.case, image, truth)
             answers = given(scene, [found.objects[k] for k in _places(objects, truth)], found.notes)
+        seen = self.has_seen(unit, image)
         rows: list[Row] = []
         worst: dict[tuple[str, ...], Scored] = {}
-        for scored in answers:
+        for answer in answers:
+            scored = answer._replace(row=answer.row._replace(trained_on=seen))
             rows.append(scored.row)
             _keep_worst(worst, scored)
         embedding = scene.embedding() if rows and isinstance(scene, Scene) else None
         pictures = []
         for scored in worst.values() if unit.dataset.may_publish_images else ():
             name = picture_name(scored.row)
+            claim(part.folder / name)
             with atomic_path(part.folder / name) as temporary:
                 draw(image, scored.view(), intensity).save(temporary)
             pictures.append({"file": name, **_identity(scored.row)})
         part.write(rows, request, pictures, embedding)
         return len(rows)
 
-    def _answers(self, scene: Scene, protocol: Protocol, unit: Unit) -> Iterator[Scored]:
+    def _answers(self, scene: Scene, protocol: Protocol, unit: EvaluationUnit) -> Iterator[Scored]:
         if protocol == "2d" or protocol == "interactive-2d":
             return planar(scene, protocol)
         label = _SEARCH if unit.search else ""
@@ -259,11 +297,6 @@ def _keep_worst(worst: dict[tuple[str, ...], Scored], scored: Scored) -> None:
 def _identity(row: Row) -> dict[str, Any]:
     names = ("model", "dataset", "protocol", "prompt", "case", "target", "object", "slice", "frame")
     return {name: getattr(row, name) for name in (*names, "step", "setting", "dsc")}
-
-
-def _plain(value: Any) -> Any:
-    """As it is after a way through JSON."""
-    return json.loads(json.dumps(value, default=str))
 
 
 def _file_name(name: str) -> str:

@@ -10,9 +10,9 @@ from promptseg.export.parity import TOLERANCE, Parity
 from promptseg.export.write import OPSET
 from promptseg.models.cards import ModelCard
 from promptseg.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from promptseg.provenance import DISCLAIMER
 from promptseg.runtime.engines import Part
 from promptseg.runtime.machine import version_of
-from promptseg.segment.provenance import DISCLAIMER
 
 __all__ = ["describe_export"]
 

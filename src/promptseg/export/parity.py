@@ -14,6 +14,7 @@ from promptseg.models.preprocess import Preprocessing
 from promptseg.runtime.openvino import core
 from promptseg.runtime.picture import check_picture
 from promptseg.runtime.rewrite import FastSam
+from promptseg.telemetry import refuse_telemetry
 
 __all__ = ["TOLERANCE", "Case", "Exported", "Parity", "Reference", "measure", "open_exported"]
 
@@ -177,9 +178,10 @@ _Run = Callable[[dict[str, _Array]], dict[str, _Array]]
 
 
 def _in_onnxruntime(path: Path) -> tuple[_Run, str]:
+    refuse_telemetry()
     import onnxruntime
 
-    onnxruntime.disable_telemetry_events()  # builds for Windows report usage otherwise
+    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -192,6 +194,7 @@ def _in_onnxruntime(path: Path) -> tuple[_Run, str]:
 
 
 def _in_openvino(path: Path) -> tuple[_Run, str]:
+    refuse_telemetry()
     import openvino as ov
 
     properties = {

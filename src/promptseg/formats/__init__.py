@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from promptseg.errors import InputError, OutputError, PromptsegError
-from promptseg.formats.files import atomic_path, check_output, is_file, require_file
+from promptseg.formats.files import is_file, require_file
 from promptseg.formats.location import address_in
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.whole import whole_labels
@@ -39,7 +39,7 @@ __all__ = [
     "is_dicom_file",
     "read",
     "read_labels",
-    "write_segmentation",
+    "writer_of",
 ]
 
 
@@ -210,26 +210,23 @@ def _read_as_is(path: Path, options: ReadOptions | None = None, labels: bool = F
     return image
 
 
-def write_segmentation(
-    segmentation: Segmentation, path: Path, *, overwrite: bool = False, overlap: str = "keep"
-) -> Path:
-    """Write masks to `path` in the format its suffix names; see `Segmentation.save`.
+def writer_of(
+    segmentation: Segmentation, path: Path, overlap: str = "keep"
+) -> Callable[[Path], None]:
+    """What writes masks in the format that the suffix of `path` names, to any path.
 
     Raises:
-        OutputError: unknown or unsuitable format, file exists, folder not writable, disk full.
+        OutputError: unknown or unsuitable format, or objects that overlap in one without layers.
     """
     if overlap not in ("keep", "later-wins"):
         raise OutputError("overlap to be keep or later-wins", repr(overlap))
     chosen = format_for_output(path, segmentation)
-    check_output(path, overwrite)
     later_wins = overlap == "later-wins"
     layers = not later_wins and bool(segmentation.overlaps())
     if layers and not chosen.layers:
         segmentation.labels()  # raises, naming the objects that overlap
     write: Callable[[Segmentation, Path, bool], None] = chosen.load_writer().write
-    with atomic_path(path) as temporary:
-        write(segmentation, temporary, layers)
-    return path
+    return lambda temporary: write(segmentation, temporary, layers)
 
 
 def format_for_output(path: Path, segmentation: Segmentation | Image) -> Format:

@@ -1,27 +1,34 @@
 """Results without anything that says who the patient is.
 
 DICOM outputs take their facts from the headers of the source and the provenance from where it lies,
-so those are cleaned before anything is written. Names that a person gave to objects and files stay.
+so those are cleaned before anything is written. Names that a person gave to objects and to the output
+stay; of the provenance, what its records list as public. So it is with what is said on the way.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from promptseg.formats.dicom.instances import DicomSource
+from promptseg.formats.location import written
 from promptseg.image import Segmentation, Source
+from promptseg.notes import Note
 
-__all__ = ["deidentified"]
+__all__ = ["deidentified", "discreet"]
 
 log = logging.getLogger("promptseg")
 
-_PATHS = ("input", "correct", "mask", "markers", "prompts", "reference", "embeddings")
+
+S = TypeVar("S", bound=Segmentation)
 
 
-def deidentified(segmentation: Segmentation) -> Segmentation:
+def deidentified(segmentation: S) -> S:
     """The same masks, of a source that is not said to be anyone's.
 
     The keywords of what was removed, never the values, stand in the provenance as `deidentified`, and
@@ -38,9 +45,55 @@ def deidentified(segmentation: Segmentation) -> Segmentation:
     log.warning("removed: %s", ", ".join(sorted(removed)) or "nothing, there was nothing")
     log.warning("kept: the UIDs that refer to the image, names of objects, and what pixels show")
     nobody = Source(None, source.format, header, source.grid, source.prompts)
-    provenance = _without_places(segmentation.provenance, source.notes)
-    provenance["deidentified"] = sorted(removed)
+    provenance = dataclasses.replace(
+        segmentation.provenance.public(), deidentified=tuple(sorted(removed))
+    )
     return dataclasses.replace(segmentation, source=nobody, provenance=provenance)
+
+
+@contextmanager
+def discreet(*paths: Path | None, on: bool = True) -> Iterator[None]:
+    """What is said on the way names neither these paths nor what a reader found in them.
+
+    Notes of a kind that may name files or people are counted at the end instead.
+
+    Args:
+        paths: files and folders of the patient.
+        on: whether anything is to be kept back.
+    """
+    keeper = _Discretion([path for path in paths if path is not None])
+    if on:
+        log.addFilter(keeper)
+    try:
+        yield
+    finally:
+        log.removeFilter(keeper)
+    if keeper.unsaid:
+        log.warning(
+            "%d notes on the input are not shown: they may name files or people", keeper.unsaid
+        )
+
+
+class _Discretion(logging.Filter):
+    """Lets records of the log pass without the names of some paths."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        super().__init__()
+        names = {name for path in paths for name in (written(path), str(path), path.name)}
+        longest_first = sorted(names - {"", ".", "/"}, key=len, reverse=True)
+        self.secret = re.compile(
+            "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in longest_first) or r"(?!)"
+        )
+        self.unsaid = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to say it; what is said is changed."""
+        given = record.args if isinstance(record.args, tuple) else ()
+        if any(isinstance(value, Note) and not value.is_public for value in given):
+            self.unsaid += 1
+            return False
+        record.msg, record.args = self.secret.sub("the image", record.getMessage()), ()
+        return True
 
 
 def _anonymous(source: DicomSource) -> tuple[DicomSource, set[str]]:
@@ -56,28 +109,3 @@ def _anonymous(source: DicomSource) -> tuple[DicomSource, set[str]]:
             clean[key] = without_identity(instance.header)
         slices.append(dataclasses.replace(instance, header=clean[key]))
     return DicomSource(tuple(slices)), removed
-
-
-def _without_places(provenance: dict[str, Any], notes: list[str]) -> dict[str, Any]:
-    """A provenance without paths of inputs, and without the reader's notes, which name files."""
-    clean = dict(provenance)
-    for part in ("input", "converted"):
-        if isinstance(clean.get(part), dict):
-            clean[part] = {**clean[part], "path": None}
-    if isinstance(clean.get("command"), dict):
-        clean["command"] = {k: v for k, v in clean["command"].items() if k not in _PATHS}
-        if output := clean["command"].get("output"):
-            clean["command"]["output"] = Path(output).name
-    if isinstance(clean.get("request"), dict):  # of a folder of images
-        clean["request"] = {
-            k: v for k, v in clean["request"].items() if k not in ("input", "output")
-        }
-    if isinstance(clean.get("prompts"), dict):
-        clean["prompts"] = {k: v for k, v in clean["prompts"].items() if k != "image"}
-    if isinstance(clean.get("corrects"), dict):
-        clean["corrects"] = {k: v for k, v in clean["corrects"].items() if k == "created"}
-    if "converted" in clean:  # notes of an earlier run, which cannot be told from its reader's
-        clean["notes"] = []
-    elif "notes" in clean:
-        clean["notes"] = [note for note in clean["notes"] if note not in notes]
-    return clean

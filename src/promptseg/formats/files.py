@@ -4,27 +4,69 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from promptseg.errors import InputError, OutputError
+from promptseg.formats.text import read_text
 
-__all__ = ["atomic_path", "beside", "check_output", "files_below", "is_file", "require_file"]
+__all__ = [
+    "atomic_path",
+    "atomic_paths",
+    "beside",
+    "check_output",
+    "files_below",
+    "is_file",
+    "overlay_path",
+    "provenance_path",
+    "read_provenance_beside",
+    "require_file",
+]
 
 _DOUBLE_ENDINGS = (".nii.gz", ".seg.nrrd", ".seg.dcm", ".rtstruct.dcm", ".rtss.dcm")
 
 
 def beside(path: Path, ending: str) -> Path:
-    """`mask.nii.gz` -> `mask` + `ending`: the name of what is written beside a mask."""
+    """`mask.nii.gz` -> `mask` + `ending`: another name on the same stem."""
     name = path.name
     for double in _DOUBLE_ENDINGS:
         if name.lower().endswith(double):
             return path.with_name(name[: -len(double)] + ending)
     return path.with_name(path.stem + ending)
+
+
+def provenance_path(output: Path) -> Path:
+    """`mask.nii.gz` -> `mask.nii.gz.json`: outputs of one stem have a provenance each."""
+    return output.with_name(output.name + ".json")
+
+
+def overlay_path(output: Path) -> Path:
+    """`mask.nii.gz` -> `mask.nii.gz.overlay.png`."""
+    return output.with_name(output.name + ".overlay.png")
+
+
+def read_provenance_beside(output: Path) -> dict[str, Any]:
+    """The provenance beside an output of ours; empty where there is none that belongs to it.
+
+    Earlier versions called it after the stem, `mask.json`; such a file is read where it names the
+    output as its own, because several outputs may have the stem.
+    """
+    for path, shared in ((provenance_path(output), False), (beside(output, ".json"), True)):
+        try:
+            content = json.loads(read_text(path))
+        except (OSError, ValueError, RecursionError):
+            continue
+        named = content.get("output") if isinstance(content, dict) else None
+        if isinstance(named, str) and (named == output.name or not shared):
+            found: dict[str, Any] = content
+            return found
+    return {}
 
 
 def is_file(path: Path) -> bool:
@@ -106,10 +148,11 @@ def check_output(path: Path, overwrite: bool) -> None:
     Raises:
         OutputError: the file exists and `overwrite` is not set, or its folder cannot be written.
     """
+    exists = os.path.lexists(path)  # a link that leads nowhere is the user's too
     try:
-        exists, special = True, not is_file(path)
+        special = not is_file(path)
     except (FileNotFoundError, NotADirectoryError):
-        exists = special = False
+        special = False
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError("an output that can be written", f"{path} ({reason})") from None
@@ -132,26 +175,74 @@ def check_output(path: Path, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` with the same ending; renamed to `path` if all goes well.
+def atomic_path(path: Path, overwrite: bool = True) -> Iterator[Path]:
+    """`atomic_paths` for one file."""
+    with atomic_paths(path, overwrite=overwrite) as (temporary,):
+        yield temporary
+
+
+@contextlib.contextmanager
+def atomic_paths(*paths: Path, overwrite: bool = True) -> Iterator[tuple[Path, ...]]:
+    """Temporary names beside `paths` with their endings; they get their own if all goes well.
+
+    Args:
+        paths: files that appear together, in this order, or not at all.
+        overwrite: whether what is there by then is replaced.
 
     Raises:
-        OutputError: the folder cannot be made or written, or the disk is full.
+        OutputError: the folder cannot be made or written, the disk is full, or, without `overwrite`,
+            something has appeared at one of the places; it stays.
     """
-    ending = path.name[len(beside(path, "").name) :]
-    temporary = path.with_name(f".part-{os.getpid()}-{secrets.token_hex(4)}{ending}")
+    names = [
+        path.with_name(f".part-{os.getpid()}-{secrets.token_hex(4)}{_ending(path)}")
+        for path in paths
+    ]
+    current, placed = paths[0], []
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
+        for current in paths:
+            current.parent.mkdir(parents=True, exist_ok=True)
+        yield tuple(names)
+        for current, temporary in zip(paths, names, strict=True):
+            if overwrite:
+                os.replace(temporary, current)
+            else:
+                _place(temporary, current)
+                placed.append(current)
+        placed.clear()
     except OSError as error:
+        if isinstance(error, FileExistsError) and not overwrite:
+            raise OutputError(
+                "a new output file",
+                f"{current}, which has appeared in the meantime",
+                "choose another or --overwrite",
+            ) from error
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "no space left on the disk" if full else (error.strerror or str(error))
         raise OutputError(
             "an output that can be written",
-            f"{path} ({reason})",
+            f"{current} ({reason})",
             "free some space" if full else "choose another folder",
         ) from error
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        for left in (*names, *placed):
+            with contextlib.suppress(OSError):
+                left.unlink(missing_ok=True)
+
+
+def _ending(path: Path) -> str:
+    return path.name[len(beside(path, "").name) :]
+
+
+def _place(temporary: Path, path: Path) -> None:
+    """Give a file its name, unless something has it already.
+
+    Raises:
+        FileExistsError: something has.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without second names: the place is taken first
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        os.replace(temporary, path)

@@ -21,13 +21,11 @@ from numpy.typing import NDArray
 
 from promptseg.errors import InputError
 from promptseg.formats.archive import FEW_BYTES, open_archive
-from promptseg.formats.files import beside
+from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import Pages, ReadOptions
-from promptseg.formats.quiet import quiet
 from promptseg.formats.whole import whole_labels
 from promptseg.image import Image
-from promptseg.parsing import parse_json
 
 if TYPE_CHECKING:
     from promptseg.formats.tiff_axes import Stated
@@ -109,20 +107,21 @@ def _of_freesurfer(path: Path) -> Layers | None:
 def _of_itk(path: Path) -> Layers | None:
     import SimpleITK as sitk  # noqa: N813
 
-    from promptseg.formats import metaimage
+    from promptseg.formats import metaimage, nrrd
+    from promptseg.formats.itk import check_data_file, opened, voxels_of
 
-    header = sitk.ImageFileReader()
-    header.SetFileName(str(path))
-    with quiet():
-        header.ReadImageInformation()
-    count = header.GetNumberOfComponents()
-    if count < 2:
+    meta = path.suffix.lower() == ".mha"
+    check_data_file(path)
+    packed = metaimage.packed_in(path) if meta else None
+    header = opened(path, "metaimage" if meta else "nrrd")
+    if header.GetNumberOfComponents() < 2:
         return None
-    require_memory((*header.GetSize(), count), 2, path)
-    with quiet():
-        whole = header.Execute()
-    labels = np.moveaxis(sitk.GetArrayFromImage(whole), -1, 0)
-    first = sitk.VectorIndexSelectionCast(whole, 0)
+    packed = packed if meta else nrrd.packed_in(path)
+    labels = np.moveaxis(voxels_of(header, packed), -1, 0)
+    first = sitk.GetImageFromArray(labels[0])
+    first.SetSpacing(header.GetSpacing())
+    first.SetOrigin(header.GetOrigin())
+    first.SetDirection(header.GetDirection())
     write = sitk.WriteImage
     return Layers(labels, _read_alone(path, ".mha", lambda p: write(first, str(p)), metaimage.read))
 
@@ -185,12 +184,8 @@ def _says_layers(
 
 def _objects_told(path: Path) -> int:
     """How many objects the provenance beside a file of ours tells of; 0 without one."""
-    try:
-        said = parse_json(beside(path, ".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return 0
-    ours = isinstance(said, dict) and said.get("output") == path.name
-    objects = said.get("objects") if ours and said.get("overlap") == "keep" else None
+    said = read_provenance_beside(path)
+    objects = said.get("objects") if said.get("overlap") == "keep" else None
     return len(objects) if isinstance(objects, list) else 0
 
 

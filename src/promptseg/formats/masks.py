@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from promptseg.errors import InputError, PromptsegError
 from promptseg.formats import format_by_suffix, read_labels
-from promptseg.formats.files import beside
+from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.layers import read_layers
 from promptseg.formats.npz import names_in
 from promptseg.formats.options import MaskOptions
 from promptseg.formats.placing import masks_on
-from promptseg.image import Image, Segment, Segmentation
-from promptseg.parsing import parse_json
+from promptseg.image import Image, Segment, Segmentation, Source
+from promptseg.provenance import ObjectFacts, Provenance
 
 __all__ = ["read_masks"]
 
@@ -44,11 +44,11 @@ class _Known:
     prompted: tuple[int, ...] = ()
 
     @classmethod
-    def told(cls, entry: dict[str, Any], layer: int, value: int, label: int, name: str) -> _Known:
+    def told(cls, entry: ObjectFacts, layer: int, value: int, label: int, name: str) -> _Known:
         """An object from its entry in a provenance; `label` and `name` where it has none."""
-        prompted = tuple(int(k) for k in entry.get("prompted_slices", ()))
-        label, name = int(entry.get("label", label)), str(entry.get("name", name))
-        return cls(name, label, layer, value, prompted=prompted)
+        label = label if entry.label is None else entry.label
+        name = name if entry.name is None else entry.name
+        return cls(name, label, layer, value, prompted=entry.prompted_slices or ())
 
 
 def read_masks(
@@ -71,6 +71,20 @@ def read_masks(
         GeometryError: masks of another grid or frame of reference.
     """
     path, options = Path(path), options or MaskOptions()
+    try:
+        return _read(path, reference, options)
+    except PromptsegError:
+        raise
+    except MemoryError:
+        raise InputError("masks that fit into memory", str(path), "crop them first") from None
+    except Exception as error:  # damaged files make readers raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(
+            "a readable mask file", f"{path} ({reason})", "check that it is complete"
+        ) from error
+
+
+def _read(path: Path, reference: Image | None, options: MaskOptions) -> Segmentation:
     if header := _dicom_object(path):
         if str(header.get("SOPClassUID")) in _SEG:
             from promptseg.formats.dicom_seg import read_seg
@@ -80,7 +94,7 @@ def read_masks(
 
         return read_rtstruct(path, header, reference)
     found, layers, names = _labels(path, reference, options)
-    provenance = _provenance(path)
+    provenance = _provenance(path, found.source)
     segments = []
     for known in _objects(path, provenance, layers, names, found.source.notes):
         mask = layers[known.layer] == known.value
@@ -135,7 +149,7 @@ def _labels(
 
 def _objects(
     path: Path,
-    provenance: dict[str, Any],
+    provenance: Provenance,
     layers: NDArray[Any],
     named: Sequence[str],
     notes: list[str],
@@ -149,14 +163,15 @@ def _objects(
         return [known for known in slicer if known.layer < len(layers)]
     if not named and path.suffix.lower() == ".npz":
         named = names_in(path, notes)
-    names = [{"label": k, "name": name} for k, name in enumerate(named, 1)]
-    told = [o for o in provenance.get("objects", ()) if isinstance(o, dict)] or names
+    names = [ObjectFacts(label=k, name=name) for k, name in enumerate(named, 1)]
+    told = list(provenance.objects or names)
+    unknown = ObjectFacts()
     if len(layers) == 1:
-        by_label = {entry.get("label"): entry for entry in told}
+        by_label = {entry.label: entry for entry in told}
         labels = [int(value) for value in np.unique(layers) if value]
         alone = len(labels) == 1
         return [
-            _Known.told(by_label.get(v, {}), 0, v, v, "object" if alone else f"label {v}")
+            _Known.told(by_label.get(v, unknown), 0, v, v, "object" if alone else f"label {v}")
             for v in labels
         ]
     found = []
@@ -170,7 +185,7 @@ def _objects(
                 f"{path}: {len(values)} in layer {k}",
                 "save them as one label image, or one object per layer",
             )
-        entry = told[k] if k < len(told) else {}
+        entry = told[k] if k < len(told) else unknown
         found.append(_Known.told(entry, k, values[0] if values else 1, k + 1, f"label {k + 1}"))
     return found
 
@@ -210,26 +225,27 @@ def _colour(text: str | None) -> tuple[int, int, int] | None:
     return red, green, blue
 
 
-def _provenance(path: Path) -> dict[str, Any]:
-    """What stands beside a mask of ours; nothing where it is another's."""
+def _provenance(path: Path, source: Source) -> Provenance:
+    """What stands beside a mask of ours; nothing where it is another's, or where it is damaged."""
+    content = read_provenance_beside(path)
+    if not isinstance(content.get("objects"), list):
+        return Provenance()
     try:
-        content = parse_json(beside(path, ".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    ours = isinstance(content, dict) and content.get("output") == path.name
-    return content if ours and _is_sound(content) else {}
+        _check_sound(content)
+        return Provenance.from_json(content)
+    except InputError as error:
+        source.notes.append(f"the provenance beside {path.name} is not used: {error}")
+        return Provenance()
 
 
-def _is_sound(content: dict[str, Any]) -> bool:
-    """Whether a provenance is of the form we write, as far as it is taken over into another one."""
-    objects, notes = content.get("objects"), content.get("notes", [])
-    if not isinstance(objects, list) or not isinstance(notes, list):
-        return False
+def _check_sound(content: dict[str, Any]) -> None:
+    """Refuse a provenance that could not be written again, or whose objects are none of ours."""
     try:
         json.dumps(content, allow_nan=False)
     except (ValueError, RecursionError):
-        return False
-    return all(isinstance(o, dict) and _is_told(o) for o in objects)
+        raise InputError("finite numbers in a provenance", "others") from None
+    if not all(isinstance(o, dict) and _is_told(o) for o in content["objects"]):
+        raise InputError("objects with labels and names", "others")
 
 
 def _is_told(entry: dict[str, Any]) -> bool:

@@ -17,7 +17,6 @@ from promptseg.formats import label_pixels, slide, tiff
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.pillow import open_picture
-from promptseg.formats.quiet import quiet
 from promptseg.formats.tiff_axes import Chosen, description_of_layers
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
@@ -152,8 +151,7 @@ def _pages(
         wide = _is_wide_png(picture)  # before EXIF is asked for, which loads the pixels
         raw = label_pixels.raw_mode(picture)
         said = _orientation_tag(picture) if picture.format == "TIFF" else 0
-        with quiet():
-            picture.load()
+        picture.load()
         pixels = label_pixels.stored_pixels(picture, raw, path, chosen.notes) if stored else None
         if pixels is None:
             pixels = _wide_png(path) if wide else _pixels(picture, chosen.notes)
@@ -191,8 +189,7 @@ def _is_wide_png(picture: Any) -> bool:
 def _wide_png(path: Path) -> NDArray[Any]:
     import SimpleITK as sitk  # noqa: N813
 
-    with quiet():
-        picture = sitk.ReadImage(str(path), imageIO="PNGImageIO")
+    picture = sitk.ReadImage(str(path), imageIO="PNGImageIO")
     return np.asarray(sitk.GetArrayFromImage(picture)[..., :3])
 
 

@@ -15,7 +15,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,6 @@ from promptseg._version import __version__
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.files import atomic_path
 from promptseg.inference.predictor import Embedding, Predictor
-from promptseg.models.preprocess import Frame
 from promptseg.parsing import parse_json
 
 __all__ = ["EmbeddingKey", "EmbeddingStore"]
@@ -58,20 +57,22 @@ class EmbeddingKey:
     facts: str
 
     @classmethod
-    def of(cls, predictor: Predictor, slice_: NDArray[np.uint8], frame: Frame) -> EmbeddingKey:
+    def of(
+        cls, predictor: Predictor, slice_: NDArray[np.uint8], pixel: tuple[float, float] = (1, 1)
+    ) -> EmbeddingKey:
         """The key of one slice.
 
         Args:
             predictor: what encodes it.
             slice_: (rows, columns[, 3]) uint8, after the intensity rule.
-            frame: how it lies in the network's input; the shape of its pixels comes in here.
+            pixel: width and height of its pixels, in any unit.
         """
         facts = {
             "version": _VERSION,
             "encoder": predictor.encoder,
             "pixels_sha256": hashlib.sha256(np.ascontiguousarray(slice_).data).hexdigest(),
             "shape": slice_.shape,
-            "resized": frame.resized,
+            **predictor.layout((slice_.shape[0], slice_.shape[1]), pixel),
         }
         return cls(json.dumps(facts, sort_keys=True))
 
@@ -108,11 +109,11 @@ class EmbeddingStore:
         self._crowded_out = 0
         self._failure: OutputError | None = None
 
-    def get(self, key: EmbeddingKey) -> Tensor | None:
-        """The features kept under `key`, on the CPU and bit for bit as they were; None if none are."""
+    def get(self, key: EmbeddingKey) -> dict[str, Tensor] | None:
+        """The tensors kept under `key`, on the CPU and bit for bit as they were; None if none are."""
         path = self._path(key)
         try:
-            features = _unpack(path.read_bytes(), key)
+            tensors = _unpack(path.read_bytes(), key)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
@@ -122,15 +123,15 @@ class EmbeddingStore:
         with contextlib.suppress(OSError):  # a folder that can only be read is good enough
             os.utime(path)
         self._used.add(path.name)
-        return features
+        return tensors
 
-    def put(self, key: EmbeddingKey, features: Tensor) -> None:
-        """Keep features under `key`, and make room for them if need be.
+    def put(self, key: EmbeddingKey, tensors: Mapping[str, Tensor]) -> None:
+        """Keep an embedding's tensors under `key`, and make room for them if need be.
 
         Raises:
             OutputError: the folder cannot be written.
         """
-        content = _pack(features, key)
+        content = _pack(tensors, key)
         path = self._path(key)
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
@@ -159,19 +160,19 @@ class EmbeddingStore:
         Returns:
             The embeddings, and how many slices had to be encoded.
         """
-        frames = [predictor.card.preprocessing.frame(s.shape[0], s.shape[1], pixel) for s in slices]
-        keys = [EmbeddingKey.of(predictor, s, f) for s, f in zip(slices, frames, strict=True)]
+        keys = [EmbeddingKey.of(predictor, s, pixel) for s in slices]
         embeddings: dict[int, Embedding] = {}
         for k, key in enumerate(keys):
-            features = self.get(key)
-            if features is not None:
-                embeddings[k] = Embedding(features.to(predictor.device), frames[k])
+            tensors = self.get(key)
+            if tensors is not None:
+                shape = slices[k].shape[0], slices[k].shape[1]
+                embeddings[k] = predictor.unpack(tensors, shape, pixel)
         missing = [k for k in range(len(slices)) if k not in embeddings]
         if missing:
             new = predictor.encode([slices[k] for k in missing], pixel, parallel)
             for k, embedding in zip(missing, new, strict=True):
                 embeddings[k] = embedding
-                self._keep(keys[k], embedding.features)
+                self._keep(keys[k], embedding.tensors())
         return [embeddings[k] for k in range(len(slices))], len(missing)
 
     def check(self) -> None:
@@ -190,11 +191,11 @@ class EmbeddingStore:
                 "raise --embeddings-limit or choose an empty folder",
             )
 
-    def _keep(self, key: EmbeddingKey, features: Tensor) -> None:
+    def _keep(self, key: EmbeddingKey, tensors: Mapping[str, Tensor]) -> None:
         if self._failure:
             return
         try:
-            self.put(key, features)
+            self.put(key, tensors)
         except OutputError as error:
             self._failure = error
             log.warning("embeddings are not kept from here on: %s", error)
@@ -241,29 +242,26 @@ class EmbeddingStore:
         return files
 
 
-def _pack(features: Tensor, key: EmbeddingKey) -> bytes:
-    """Features -> a safetensors file with what is needed to trust it."""
+def _pack(tensors: Mapping[str, Tensor], key: EmbeddingKey) -> bytes:
+    """Tensors -> a safetensors file with what is needed to trust it."""
     from safetensors.torch import save
 
-    channels_last = (
-        features.dim() == 4
-        and not features.is_contiguous()
-        and features.is_contiguous(memory_format=torch.channels_last)
-    )
-    plain = features.cpu().contiguous()
+    last = [name for name, tensor in tensors.items() if _is_channels_last(tensor)]
+    plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {
         "key": key.facts,
         "features_sha256": _checksum(plain),
-        "channels_last": json.dumps(channels_last),
-        "device": features.device.type,
+        # of one tensor whether, of several which: the first is what older files say
+        "channels_last": json.dumps(bool(last) if len(tensors) == 1 else last),
+        "device": next(iter(tensors.values())).device.type,
         "promptseg": __version__,
     }
-    content: bytes = save({"features": plain}, metadata)
+    content: bytes = save(plain, metadata)
     return content
 
 
-def _unpack(content: bytes, key: EmbeddingKey) -> Tensor:
-    """A file's content -> features in the memory layout they had, on which the last bits depend.
+def _unpack(content: bytes, key: EmbeddingKey) -> dict[str, Tensor]:
+    """A file's content -> tensors in the memory layout they had, on which the last bits depend.
 
     Raises:
         ValueError: not a whole file of ours, or not that of `key`.
@@ -272,19 +270,34 @@ def _unpack(content: bytes, key: EmbeddingKey) -> Tensor:
     from safetensors.torch import load
 
     try:
-        features = load(content)["features"]
+        tensors: dict[str, Tensor] = load(content)
         header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
         metadata = header["__metadata__"]
         facts, checksum = metadata["key"], metadata["features_sha256"]
-        channels_last = metadata["channels_last"] == "true"
+        said = json.loads(metadata["channels_last"])
+        last = set(said) if isinstance(said, list) else set(tensors) if said else set()
     except (SafetensorError, KeyError, ValueError, TypeError):
         raise ValueError("truncated or damaged") from None
     if facts != key.facts:
         raise ValueError("made from another slice or by another model")
-    if checksum != _checksum(features):
+    if checksum != _checksum(tensors):
         raise ValueError("damaged: its features have another hash")
-    return features.to(memory_format=torch.channels_last) if channels_last else features
+    return {
+        name: tensor.to(memory_format=torch.channels_last) if name in last else tensor
+        for name, tensor in tensors.items()
+    }
 
 
-def _checksum(features: Tensor) -> str:
-    return hashlib.sha256(features.flatten().view(torch.uint8).numpy().data).hexdigest()
+def _is_channels_last(tensor: Tensor) -> bool:
+    return (
+        tensor.dim() == 4
+        and not tensor.is_contiguous()
+        and tensor.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(tensors[name].flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -2,121 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from promptseg import assets
 from promptseg.errors import ModelError, UnsupportedPromptError
-from promptseg.models.cards import ModelCard, models_that_take
+from promptseg.models.card import ModelCard
+from promptseg.models.cards import models_that_take
 from promptseg.models.checkpoint import build_network, open_checkpoint
 from promptseg.models.choose import Choice
-from promptseg.models.families.sam import Sam
+from promptseg.models.families import family_named
 from promptseg.models.finite import is_finite
-from promptseg.models.preprocess import Frame
-from promptseg.runtime import choose_device, choose_engine, prepare, set_threads, wanted_engine
+from promptseg.models.protocol import Candidates, Embedding, Prediction, SliceModel, SlicePrompt
+from promptseg.models.protocol.prompt import prompts_of_arrays
+from promptseg.runtime import (
+    Runner,
+    Verdict,
+    choose_device,
+    choose_engine,
+    require_eager,
+    rewritten,
+    set_threads,
+    wanted_engine,
+)
 
 __all__ = ["Candidates", "Embedding", "Prediction", "Predictor"]
 
 
-@dataclass(frozen=True)
-class Embedding:
-    """What the image encoder makes of one slice.
-
-    Attributes:
-        features: (1, 256, 64, 64) on the model's device.
-        frame: how the slice lies in the network's input.
-    """
-
-    features: Tensor
-    frame: Frame
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """The three readings of N lone clicks: the part, the whole, and something between.
-
-    Attributes:
-        logits: (N, 3, 256, 256) low-resolution mask logits, in the network's frame.
-        iou: (N, 3) predicted IoU, 0..1.
-        frame: how the slice lies in the network's input.
-    """
-
-    logits: Tensor
-    iou: NDArray[np.float32]
-    frame: Frame
-
-    @torch.inference_mode()
-    def masks(self) -> NDArray[np.bool_]:
-        """(N, 3, rows, columns) boolean, on the slice's own grid; computed at every call."""
-        masks: NDArray[np.bool_] = (
-            self.frame.masks(self.logits.flatten(0, 1)[:, None]).cpu().numpy()
-        )
-        return masks.reshape(*self.logits.shape[:2], *masks.shape[1:])
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Masks of N prompts on one slice.
-
-    Attributes:
-        logits: (N, 1, 256, 256) low-resolution mask logits, in the network's frame.
-        masks: (N, rows, columns) boolean, on the slice's own grid.
-        iou: (N,) predicted IoU, 0..1.
-        candidates: what a lone click was chosen from; None for other prompts.
-    """
-
-    logits: Tensor
-    masks: NDArray[np.bool_]
-    iou: NDArray[np.float32]
-    candidates: Candidates | None = None
-
-
 class Predictor:
-    """One model on one device.
+    """One model on one device, with what is to be known of how it runs. It is a `SliceModel` too.
+
+    Any number of threads may use it: the network answers one of them at a time.
 
     Args:
-        card: what the model is.
-        network: its network, unprepared.
-        device: where to run it.
+        model: what encodes and decodes.
         weights: the file the weights came from.
-        engine: what executes it, or "auto"; see `promptseg.runtime.choose`.
+        weights_sha256: of the file.
+        runner: what executes the network, where it was rewritten for inference; else it runs as it is.
+        verdict: how the engine was chosen.
 
     Attributes:
+        card: what the model is.
         choice: why it is this model, where it was chosen by evidence.
         engine: what executes it.
+        dtype: of its arithmetic.
     """
 
     choice: Choice | None = None
 
     def __init__(
         self,
+        model: SliceModel,
+        weights: Path,
+        weights_sha256: str,
+        runner: Runner | None = None,
+        verdict: Verdict | None = None,
+    ) -> None:
+        self.model, self.card = model, model.card
+        self.weights, self.weights_sha256 = weights, weights_sha256
+        self.runner, self.verdict = runner, verdict
+        self.engine = runner.engine.name if runner else "eager"
+        self.dtype = runner.engine.dtype if runner else torch.float32
+        self._one_at_a_time = Lock()
+
+    @classmethod
+    def of_network(
+        cls,
         card: ModelCard,
-        network: Sam,
+        network: nn.Module,
         device: torch.device,
         weights: Path,
         engine: str | None = None,
-    ) -> None:
-        self.card = card
-        self.device = device
-        self.weights = weights
-        self.weights_sha256 = assets.sha256_of(weights)
-        self.runner, self.verdict = choose_engine(
-            prepare(network, device),
-            device,
-            set_threads() if device.type == "cpu" else torch.get_num_threads(),
-            card.name,
-            self.weights_sha256,
-            engine,
-        )
-        self.engine = self.runner.engine.name
-        self.dtype = self.runner.engine.dtype
+    ) -> Predictor:
+        """A network of a model's family, made ready.
+
+        Args:
+            card: what the model is.
+            network: its network, as its family builds it.
+            device: where to run it.
+            weights: the file the weights came from.
+            engine: what executes it, or "auto"; see `promptseg.runtime.choose`.
+
+        Raises:
+            InputError: an engine there is not, or none for a network without a rewrite.
+        """
+        family, sha256 = family_named(card.family), assets.sha256_of(weights)
+        ready = rewritten(network, device)
+        if ready is None:
+            require_eager(card.name, engine)
+            plain = network.eval().requires_grad_(False).to(device)
+            return cls(family.model(card, plain, device), weights, sha256)
+        threads = set_threads() if device.type == "cpu" else torch.get_num_threads()
+        runner, verdict = choose_engine(ready, device, threads, card.name, sha256, engine)
+        return cls(family.model(card, runner, device), weights, sha256, runner, verdict)
 
     @classmethod
     def load(
@@ -136,13 +122,18 @@ class Predictor:
                 PROMPTSEG_ENGINE, then "auto", if not given.
 
         Raises:
-            InputError: a device or engine there is not.
+            InputError: a device or engine there is not, or an engine that this network cannot run on.
             ModelError: unknown name, or a checkpoint that cannot be used.
             AssetError: the weights cannot be obtained or do not verify.
         """
         chosen, engine = choose_device(device), wanted_engine(engine)
         card, file, tensors = open_checkpoint(model, quiet)
-        return cls(card, build_network(card, tensors, file), chosen, file, engine)
+        return cls.of_network(card, build_network(card, tensors, file), chosen, file, engine)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.model.device
 
     @property
     def batch(self) -> int:
@@ -152,7 +143,7 @@ class Predictor:
     @property
     def parallel(self) -> int:
         """Calls of `encode` worth making at the same time, from as many threads."""
-        return self.runner.parallel
+        return self.runner.parallel if self.runner else 1
 
     @property
     def encoder(self) -> dict[str, Any]:
@@ -181,7 +172,23 @@ class Predictor:
                 + "--force to try all the same",
             )
 
-    @torch.inference_mode()
+    def require_rewrite(self, what: str) -> Runner:
+        """What executes the rewritten network.
+
+        Args:
+            what: it is needed for, for messages.
+
+        Raises:
+            ModelError: the network runs as it is.
+        """
+        if self.runner is None:
+            raise ModelError(
+                f"a model that {what}, which a network rewritten for inference does",
+                self.card.name,
+                "see docs/engines.md",
+            )
+        return self.runner
+
     def encode(
         self,
         slices: Sequence[NDArray[np.uint8]],
@@ -198,30 +205,32 @@ class Predictor:
         Raises:
             ModelError: an embedding that is not finite.
         """
-        prepared = [self.card.preprocessing.apply(s, pixel) for s in slices]
-        batch = torch.from_numpy(np.stack([values for values, _ in prepared])).to(self.device)
-        channels_last = batch.contiguous(memory_format=torch.channels_last)
-        features = self.runner.encode(channels_last, parallel)
-        self._require_finite(features, "an embedding")
-        alone = features.split(1) if len(features) == 1 else [f.clone() for f in features.split(1)]
-        return [Embedding(one, frame) for one, (_, frame) in zip(alone, prepared, strict=True)]
+        if parallel:  # the engine's own affair
+            embeddings = self.model.encode(slices, pixel, parallel)
+        else:
+            with self._one_at_a_time:
+                embeddings = self.model.encode(slices, pixel)
+        for embedding in embeddings:
+            self._require_finite("an embedding", *embedding.tensors().values())
+        return embeddings
 
-    @torch.inference_mode()
     def decode(
         self,
         embedding: Embedding,
+        prompts: Sequence[SlicePrompt] | None = None,
+        *,
         boxes: ArrayLike | None = None,
         points: tuple[ArrayLike, ArrayLike] | None = None,
         mask_logits: Tensor | None = None,
     ) -> Prediction:
-        """Masks of N prompts on one slice.
+        """Masks of N objects on one slice.
 
         Args:
             embedding: of the slice.
+            prompts: one entry per object; or, in their place, all objects' prompts side by side:
             boxes: (N, 4) XYXY pixel indices of the slice, both ends inside.
             points: (N, P, 2) pixel indices and (N, P) labels 1 / 0 (-1: ignored).
-            mask_logits: (N, 1, 256, 256) mask prompt in the network's frame, such as
-                `Prediction.logits`.
+            mask_logits: (N, 1, h, w) mask prompt in the network's frame, such as `Prediction.logits`.
 
         Returns:
             One mask per prompt; a lone click gets the best of three by predicted IoU, and all three
@@ -229,42 +238,35 @@ class Predictor:
 
         Raises:
             ModelError: an answer that is not finite, which would look like nothing found.
+            PromptError: no prompts at all, or arrays for different numbers of objects.
         """
-        prompt: dict[str, Any] = {}
-        lone_click = False
-        if boxes is not None:
-            corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 2, 2)
-            scaled = embedding.frame.scale_xy(corners).reshape(-1, 4)
-            prompt["boxes"] = torch.from_numpy(scaled).to(self.device)
-        if points is not None:
-            xy, labels = np.asarray(points[0], np.float64), np.asarray(points[1], np.float32)
-            scaled = embedding.frame.scale_xy(xy)
-            prompt["points"] = (
-                torch.from_numpy(scaled).to(self.device),
-                torch.from_numpy(labels).to(self.device),
-            )
-            lone_click = boxes is None and mask_logits is None and labels.shape[1] == 1
-        if mask_logits is not None:
-            prompt["masks"] = mask_logits.to(self.device)
-        every, quality = self.runner.decode(embedding.features, multimask=lone_click, **prompt)
-        every, quality = every.float(), quality.float()
-        self._require_finite(every, "mask logits")
-        self._require_finite(quality, "a predicted IoU")
-        best = quality.argmax(dim=1)
-        rows = torch.arange(len(best), device=best.device)
-        quality = quality.clamp(0, 1)  # an estimate of something within, which may overshoot
-        logits, iou = every[rows, best][:, None], quality[rows, best]
-        masks = embedding.frame.masks(logits)
-        candidates = (
-            Candidates(every, quality.cpu().numpy(), embedding.frame) if lone_click else None
-        )
-        return Prediction(logits, masks.cpu().numpy(), iou.cpu().numpy(), candidates)
+        if prompts is None:
+            prompts = prompts_of_arrays(boxes, points, mask_logits)
+        with self._one_at_a_time:
+            prediction = self.model.decode(embedding, prompts)
+        read = prediction.candidates.logits if prediction.candidates else prediction.logits
+        self._require_finite("mask logits", read)
+        self._require_finite("a predicted IoU", torch.from_numpy(prediction.iou))
+        return prediction
 
-    def _require_finite(self, values: Tensor, what: str) -> None:
-        if not is_finite(values):
+    def _require_finite(self, what: str, *values: Tensor) -> None:
+        if not all(is_finite(each) for each in values):
             raise ModelError(
                 "finite numbers from the model",
                 f"NaN or infinity in {what} of {self.card.name} ({self.weights.name}) on {self.engine}",
                 "get the weights again"
                 + ("" if self.engine == "eager" else ", or try --engine eager"),
             )
+
+    def layout(self, shape: tuple[int, int], pixel: tuple[float, float] = (1, 1)) -> dict[str, Any]:
+        """See `SliceModel.layout`."""
+        return self.model.layout(shape, pixel)
+
+    def unpack(
+        self,
+        tensors: Mapping[str, Tensor],
+        shape: tuple[int, int],
+        pixel: tuple[float, float] = (1, 1),
+    ) -> Embedding:
+        """See `SliceModel.unpack`."""
+        return self.model.unpack(tensors, shape, pixel)

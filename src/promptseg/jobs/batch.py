@@ -4,36 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
+import hashlib
 import os
-import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
 from promptseg.formats import FORMATS, format_by_suffix, format_for_output, is_dicom_file, read
-from promptseg.formats.files import atomic_path, beside
+from promptseg.formats.files import atomic_path, beside, overlay_path, read_provenance_beside
+from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.image import Image
 from promptseg.jobs.remote import is_remote
-from promptseg.jobs.segment import check_outputs, load_for, prompts_of, run_job
+from promptseg.jobs.segment import check_outputs, load_for, prompts_of, reads_of, run_job
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import Choice
-from promptseg.parsing import parse_json
-from promptseg.progress import step_progress
 from promptseg.prompts import Prompt
+from promptseg.runtime import set_threads
 from promptseg.segment.auto import settle_model
 from promptseg.segment.options import SegmentJob
+from promptseg.segment.segmenter import Segmenter
+from promptseg.work import Executor, Failure, Inline, Processes, Unit, as_json, request_hash, run
 
-__all__ = ["find_images", "is_batch", "segment_folder"]
+__all__ = ["Segmented", "find_images", "is_batch", "segment_folder"]
 
-_JOURNAL = ".promptseg-begun"
 _NO_BATCH = {"dicom"}  # slices of a series, not images of their own
 _IRRELEVANT = {
     *("device", "threads", "engine", "batch", "embeddings", "embeddings_limit"),
-    *("quiet", "json", "overwrite", "config"),
+    *("quiet", "json", "overwrite", "config", "workers"),
 }
 _PATHS = {"input", "output"}
 
@@ -95,130 +96,186 @@ def find_images(folder: Path) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class _Item:
-    """One image of the folder: its job, its prompts, and what identifies the work."""
+class _ImageUnit(Unit["_Tools", dict[str, Any]]):
+    """One image of the folder: its job, and its prompts."""
 
     job: SegmentJob
     prompts: list[Prompt]
 
-    def request(self) -> dict[str, Any]:
-        """What the result depends on; equal requests give equal results.
+    @property
+    def title(self) -> str:
+        """The image's name."""
+        return self.job.input.name
 
-        Paths may name the patient: without them an input is still known by its size and time.
+    def request(self) -> dict[str, Any]:
+        """What the result depends on.
+
+        Options may name the patient or the place of weights: a de-identified result keeps a hash.
         """
+        said = self._said()
+        return {"sha256": request_hash(said)} if self.job.deidentify else said
+
+    def _said(self) -> dict[str, Any]:
+        """The request in words; without paths, an input is still known by its size and time."""
         values = dataclasses.asdict(self.job)
         unsaid = _IRRELEVANT | (_PATHS if self.job.deidentify else set())
         stat = self.job.input.stat()
-        return {
-            **{k: _plain(v) for k, v in values.items() if k not in unsaid},
+        said = {
+            **{k: v for k, v in values.items() if k not in unsaid},
             "prompts": [repr(p) for p in self.prompts],
             "input_stat": [stat.st_size, stat.st_mtime_ns],
         }
+        request: dict[str, Any] = as_json(said)
+        return request
 
     def is_done(self) -> bool:
         """Whether all results are there, from the very same request."""
-        wanted = [self.job.output]
-        if self.job.overlay:
-            wanted.append(beside(self.job.output, ".overlay.png"))
-        if self.job.overwrite or not all(path.exists() for path in wanted):
+        output = self.job.output
+        overlays = (overlay_path(output), beside(output, ".overlay.png"))  # now, and once
+        if self.job.overwrite or not output.exists():
             return False
+        if self.job.overlay and not any(path.exists() for path in overlays):
+            return False
+        earlier = read_provenance_beside(output).get("request")
+        return earlier in (self.request(), self._said())  # the latter by versions before
+
+    def do(self, context: _Tools) -> dict[str, Any]:
+        """Segment the image; returns the provenance."""
+        job, mark = self.job, _Mark(self.job.output)
+        cut_off = mark.is_there()
+        if cut_off:  # ours, before it was complete
+            job = dataclasses.replace(job, overwrite=True)
+        check_outputs(job, context.reads)
+        image = read(job.input, job, modality=job.modality)
+        format_for_output(job.output, image)
+        facts = {"request": self.request()}
         try:
-            earlier = parse_json(beside(self.job.output, ".json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        return isinstance(earlier, dict) and earlier.get("request") == self.request()
+            outputs = run_job(context.segmenter, image, self.prompts, job, mark.set, facts)
+        except PromptsegError:
+            if not cut_off:
+                mark.clear()  # nothing of it is there
+            raise
+        mark.clear()
+        return outputs.provenance.to_json()
 
 
-def segment_folder(job: SegmentJob) -> int:
+@dataclass(frozen=True)
+class _Tools:
+    """What a process needs for every image: the model, and what no output may replace."""
+
+    segmenter: Segmenter
+    reads: Reads
+
+
+@dataclass
+class Segmented:
+    """What came of a folder of images.
+
+    Attributes:
+        skipped: images that were done already.
+        provenance: of the images that were segmented now, in their order.
+        failures: image and error of those that could not be.
+    """
+
+    skipped: int
+    provenance: list[dict[str, Any]]
+    failures: list[tuple[str, PromptsegError]] = field(default_factory=list)
+
+    @property
+    def images(self) -> int:
+        """How many there are."""
+        return self.skipped + len(self.provenance) + len(self.failures)
+
+
+def segment_folder(job: SegmentJob) -> Segmented:
     """Segment every image of the input folder into the output folder.
 
     Images whose results are there already, from the same input, prompts and options, are left alone.
     An image that fails does not stop the others.
 
-    Returns:
-        0 if every image is done, 2 if some could not be.
+    Raises:
+        PromptsegError: a job that cannot be done for a folder; nothing has been written then.
     """
     for name in ("mask", "markers", "correct", "replay"):
         if getattr(job, name) is not None:
             raise InputError(
                 f"one image for --{name}", f"the folder {job.input}", "run it per image"
             )
-    items, choice = _settled(_plan(job))
-    waiting = [item for item in items if not item.is_done()]
-    _say(job, f"{len(items)} images, {len(items) - len(waiting)} done already")
-    failures: list[tuple[str, str]] = []
-    results: list[dict[str, Any]] = []
-    if waiting:
-        segmenter = load_for(waiting[0].job)
-        segmenter.predictor.choice = choice
-    journal = _Journal(job.output / _JOURNAL)
-    with step_progress("images", len(waiting), job.quiet) as update:
-        for done, item in enumerate(waiting):
-            one = item.job
-            update(done, one.input.name)
-            try:
-                if one.output.name in journal.begun:  # ours, cut off before it was complete
-                    one = dataclasses.replace(one, overwrite=True)
-                check_outputs(one)
-                image = read(one.input, one, modality=one.modality)
-                format_for_output(one.output, image)
-                name, facts = one.output.name, {"request": item.request()}
-                outputs = run_job(
-                    segmenter, image, item.prompts, one, partial(journal.begin, name), facts
-                )
-                journal.end(name)
-                results.append(outputs.provenance)
-            except PromptsegError as error:
-                failures.append((one.input.name, str(error)))
-        update(len(waiting), "")
-    for name, reason in failures:
-        print(f"error: {name}: {reason}", file=sys.stderr)
-    if job.json:
-        print(json.dumps(results, indent=2))
-    _say(job, f"{len(waiting) - len(failures)} segmented, {len(failures)} failed")
-    return 2 if failures else 0
+    if job.workers < 1:
+        raise InputError("workers to be a whole number from 1", repr(job.workers), "correct it")
+    units, choice = _settled(_plan(job))
+
+    def executor(waiting: Sequence[Unit[Any, Any]]) -> Executor:
+        reads = reads_of(job, [unit.job.input for unit in units])
+        make = partial(_tools, units[0].job, choice, reads)
+        workers = min(job.workers, len(waiting))
+        if workers == 1:
+            return Inline(make)
+        share = max(1, set_threads(job.threads) // workers)
+        return Processes(workers, partial(make, share))
+
+    outcome = run(units, executor, title="images", quiet=job.quiet)
+    return Segmented(outcome.skipped, outcome.results, [_said(f) for f in outcome.failures])
 
 
-def _plan(job: SegmentJob) -> list[_Item]:
-    """One item per image; everything that can be refused early is."""
+def _tools(
+    job: SegmentJob, choice: Choice | None, reads: Reads, threads: int | None = None
+) -> _Tools:
+    """What a process needs."""
+    segmenter = load_for(job if threads is None else dataclasses.replace(job, threads=threads))
+    segmenter.predictor.choice = choice
+    return _Tools(segmenter, reads)
+
+
+def _said(failure: Failure) -> tuple[str, PromptsegError]:
+    return failure.unit.title, failure.error
+
+
+def _plan(job: SegmentJob) -> list[_ImageUnit]:
+    """One unit per image; everything that can be refused early is."""
     if job.output.exists() and not job.output.is_dir():
         raise OutputError("a folder to write into", f"{job.output}: a file")
     if job.output.exists() and job.output.samefile(job.input):
         raise OutputError(
             "an output folder other than the input folder", str(job.output), "name another one"
         )
-    images = {path.name: path for path in find_images(job.input)}
+    found = (path for path in find_images(job.input) if not _same(path, job.output))
+    images = {path.name: path for path in found}
     files = read_prompt_file(job.prompts) if job.prompts else []
-    items: list[_Item] = []
+    units: list[_ImageUnit] = []
     taken: dict[Path, str] = {}
     for path, file in _pairs(images, files, job.input):
         output = job.output / _output_name(path, job.suffix)
-        facts = beside(output, ".json")
-        if facts in taken:
+        if output in taken:
             raise OutputError(
-                "images with names of their own", f"{taken[facts]} and {path.name}", "rename one"
+                "images with names of their own", f"{taken[output]} and {path.name}", "rename one"
             )
-        taken[facts] = path.name
+        taken[output] = path.name
         one = dataclasses.replace(job, input=path, output=output)
-        items.append(_Item(one, prompts_of(one, file)))
-    if not any(i.prompts or i.job.input.suffix == ".npz" for i in items):
+        units.append(_ImageUnit(one, prompts_of(one, file)))
+    if not any(i.prompts or i.job.input.suffix == ".npz" for i in units):
         raise PromptError("prompts for the images", "none", "add --prompts FILE.json or --box")
-    return items
+    return units
 
 
-def _settled(items: list[_Item]) -> tuple[list[_Item], Choice | None]:
-    """The items with one model for all: auto goes by all their prompts and by the first image."""
-    first = items[0].job
+def _same(path: Path, output: Path) -> bool:
+    """Whether a subfolder with DICOM files is where the results go."""
+    return path.is_dir() and output.exists() and path.samefile(output)
+
+
+def _settled(units: list[_ImageUnit]) -> tuple[list[_ImageUnit], Choice | None]:
+    """The units with one model for all: auto goes by all their prompts and by the first image."""
+    first = units[0].job
     if first.model != AUTO:
-        return items, None
-    prompts = [p for item in items for p in item.prompts]
+        return units, None
+    prompts = [p for item in units for p in item.prompts]
     image: Image | None = None
     with contextlib.suppress(PromptsegError):  # said when its turn comes
         image = read(first.input, first, modality=first.modality)
     carried = image.source.prompts if image else ()
     named, choice = settle_model(first, prompts or carried, image)
-    jobs = (dataclasses.replace(item.job, model=named.model) for item in items)
-    return [_Item(job, item.prompts) for job, item in zip(jobs, items, strict=True)], choice
+    jobs = (dataclasses.replace(item.job, model=named.model) for item in units)
+    return [_ImageUnit(job, item.prompts) for job, item in zip(jobs, units, strict=True)], choice
 
 
 def _pairs(
@@ -253,39 +310,31 @@ def _output_name(path: Path, suffix: str | None) -> str:
     return path.name[: -len(ending)] + (suffix or default)
 
 
-class _Journal:
-    """Names of outputs that were begun and not completed: only those may be replaced on resuming."""
+class _Mark:
+    """A file beside an output that was begun and is not complete: only such an output is replaced."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self.begun = set(path.read_text(encoding="utf-8").splitlines())
-        except OSError:
-            self.begun = set()
+    def __init__(self, output: Path) -> None:
+        self.name = output.name
+        key = hashlib.sha256(self.name.encode()).hexdigest()[:16]
+        self.path = output.with_name(f".promptseg-begun-{key}")
+        self.earlier = output.with_name(".promptseg-begun")  # of earlier versions: one for all
 
-    def begin(self, name: str) -> None:
-        """Before the first file of an output appears."""
-        self._write(self.begun | {name})
+    def is_there(self) -> bool:
+        """Whether an earlier run was cut off here."""
+        with contextlib.suppress(OSError):
+            return self.path.exists() or self.name in self.earlier.read_text("utf-8").splitlines()
+        return False
 
-    def end(self, name: str) -> None:
+    def set(self) -> None:
+        """Before the first file of the output appears."""
+        with atomic_path(self.path) as temporary:
+            temporary.write_text(self.name + "\n", encoding="utf-8")
+
+    def clear(self) -> None:
         """When all of its files are there."""
-        self._write(self.begun - {name})
-
-    def _write(self, begun: set[str]) -> None:
-        self.begun = begun
-        if begun:
-            with atomic_path(self.path) as temporary:
-                temporary.write_text("\n".join(sorted(begun)) + "\n", encoding="utf-8")
-        else:
-            self.path.unlink(missing_ok=True)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _say(job: SegmentJob, text: str) -> None:
-    if not job.quiet:
-        print(text, file=sys.stderr if job.json else sys.stdout)
+        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            left = [n for n in self.earlier.read_text("utf-8").splitlines() if n != self.name]
+            self.earlier.write_text("\n".join([*left, ""]), "utf-8")
+            if not left:
+                self.earlier.unlink()

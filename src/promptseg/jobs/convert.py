@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from promptseg._version import __version__
 from promptseg.errors import InputError, OutputError
-from promptseg.formats.files import beside, check_output
+from promptseg.formats.files import provenance_path
 from promptseg.formats.location import address_in
 from promptseg.formats.options import MaskOptions, ReadOptions
+from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.image import Segment, Segmentation
+from promptseg.notes import Note
+from promptseg.provenance import Conversion, ObjectFacts, Provenance, now
 
 __all__ = ["ConvertJob", "convert", "select_segments"]
 
@@ -70,32 +72,32 @@ def convert(job: ConvertJob) -> Segmentation:
         PromptsegError: anything the user can put right; nothing has been written then.
     """
     from promptseg.formats import read
-    from promptseg.formats.deidentify import deidentified
+    from promptseg.formats.deidentify import deidentified, discreet
     from promptseg.formats.masks import read_masks
+    from promptseg.formats.saving import save
 
     if address := address_in(job.output):
         raise OutputError(
             "a file", address, "write a .dcm file and store it with your server's tools"
         )
-    for path in (job.output, beside(job.output, ".json")):
-        check_output(path, job.overwrite)
-        if path.exists() and job.input.exists() and path.samefile(job.input):
-            raise OutputError("an output that is not the input too", str(path), "name another one")
+    outputs = (job.output, provenance_path(job.output))
+    check_outputs(outputs, job.overwrite, Reads([job.reference], masks=[job.input]))
     if job.reference is None and job.chosen():
         raise InputError(
             f"a --reference for --{job.chosen()[0]}", "none", "name the image, or leave it out"
         )
-    reference = read(job.reference, job) if job.reference else None
-    result = read_masks(job.input, reference, job)
-    if job.segments is not None:
-        result = replace(result, segments=select_segments(result.segments, job.segments))
-    for note in result.source.notes:
-        log.warning("%s", note)
-    result.provenance = _provenance(result, job)
-    if job.deidentify:
-        result = deidentified(result)
-    result.save(job.output, overwrite=job.overwrite, overlap=job.overlap)
-    return result
+    with discreet(job.input, job.reference, on=job.deidentify):
+        reference = read(job.reference, job) if job.reference else None
+        result = read_masks(job.input, reference, job)
+        if job.segments is not None:
+            result = replace(result, segments=select_segments(result.segments, job.segments))
+        for note in result.source.notes:
+            log.warning("%s", Note(note))
+        result = replace(result, provenance=_provenance(result, job))
+        if job.deidentify:
+            result = deidentified(result)
+        save(result, job.output, overwrite=job.overwrite, overlap=job.overlap)
+        return result
 
 
 def select_segments(segments: list[Segment], text: str) -> list[Segment]:
@@ -130,21 +132,21 @@ def select_segments(segments: list[Segment], text: str) -> list[Segment]:
     return found
 
 
-def _provenance(result: Segmentation, job: ConvertJob) -> dict[str, Any]:
+def _provenance(result: Segmentation, job: ConvertJob) -> Provenance:
     """What is known of how the masks were made, and that they were converted."""
     earlier = result.provenance
-    told = {entry.get("label"): entry for entry in earlier.get("objects", ())}
-    objects = [
-        {**told.get(s.label, {}), "label": s.label, "name": s.name, "voxels": int(s.crop.sum())}
-        for s in result.segments
-    ]
-    return {
-        **earlier,
-        "converted": {
-            "path": str(job.input),
-            "software": {"promptseg": __version__},
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-        "notes": [*earlier.get("notes", ()), *result.source.notes],
-        "objects": objects,
-    }
+    told = {entry.label: entry for entry in earlier.objects or ()}
+    objects = []
+    for s in result.segments:
+        known = told.get(s.label, ObjectFacts())
+        more = {**known.more, "voxels": int(s.crop.sum())}
+        objects.append(replace(known, label=s.label, name=s.name, more=more))
+    conversion = Conversion(path=str(job.input), software={"promptseg": __version__}, created=now())
+    return replace(
+        earlier,
+        converted=conversion,
+        notes=(*(earlier.notes or ()), *map(Note, result.source.notes)),
+        objects=tuple(objects),
+        output=job.output.name,
+        overlap=job.overlap,
+    )

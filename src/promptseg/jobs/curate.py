@@ -7,9 +7,8 @@ import platform
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,14 @@ from promptseg.curate.split import (
     divide_as_given,
     hold_out,
     read_held_out,
-    read_splits,
 )
 from promptseg.datasets import Dataset
 from promptseg.datasets.collection import Collection, Sample, Split
 from promptseg.datasets.manifest import ManifestRow, write_manifest
+from promptseg.datasets.splits import read_splits
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.files import atomic_path
-from promptseg.progress import step_progress
+from promptseg.work import executor_for, run
 
 __all__ = ["curate"]
 
@@ -68,7 +67,7 @@ def curate(job: CurateJob) -> Collection:
     parts = [
         part for dataset in datasets for part in parts_of_dataset(dataset, job.output, options)
     ]
-    _do([part for part in parts if part.result() is None], job)
+    _do(parts, job)
     results = [(part, part.result()) for part in parts]
     done = [result for _, result in results if result is not None]
     if len(done) < len(results):
@@ -120,8 +119,9 @@ class _Given:
         return divide(groups, shares, self.job.seed)
 
 
-def _do(waiting: list[Part], job: CurateJob) -> None:
+def _do(parts: list[Part], job: CurateJob) -> None:
     """Convert what is not converted yet."""
+    waiting = [part for part in parts if not part.is_done()]
     if not waiting:
         return
     (job.output / "collection.json").unlink(missing_ok=True)  # of what is about to change
@@ -136,29 +136,12 @@ def _do(waiting: list[Part], job: CurateJob) -> None:
             f"{free / 1e9:.1f} GB in {job.output}",
             "free some space or choose another folder",
         )
-    total, done = sum(len(part.cases) for part in waiting), 0
-    with step_progress("cases", total, job.quiet) as update:
-        update(0, "")
-        for part in _each(waiting, job.workers):
-            done += len(part.cases)
-            update(done, part.origin.dataset)
+    executor = partial(executor_for, job.workers, _nothing)
+    run(waiting, executor, title="cases", quiet=job.quiet, keep_going=False)
 
 
-def _each(parts: list[Part], workers: int) -> Iterator[Part]:
-    """Parts as they are done, by this process or by several."""
-    if workers == 1 or len(parts) == 1:
-        for part in parts:
-            part.do()
-            yield part
-        return
-    pool = ProcessPoolExecutor(min(workers, len(parts)), get_context("spawn"))
-    try:
-        futures = {pool.submit(part.do): part for part in parts}
-        for future in as_completed(futures):
-            future.result()
-            yield futures[future]
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _nothing() -> None:
+    """Parts need nothing that is made once."""
 
 
 def _incomplete(datasets: Sequence[Dataset]) -> Iterator[Exclusion]:

@@ -2,47 +2,115 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
-import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from promptseg.errors import OutputError, PromptsegError
 from promptseg.formats import read
-from promptseg.formats.files import check_output
-from promptseg.image import Image
+from promptseg.formats.outputs import Reads, check_outputs
+from promptseg.inference.embedded import EmbeddedImage
 from promptseg.inference.embeddings import EmbeddingStore
-from promptseg.inference.stack import SliceStack
 from promptseg.jobs.batch import find_images
+from promptseg.models.cards import model_file
 from promptseg.progress import step_progress
 from promptseg.segment.options import EmbedJob, parse_slices
 from promptseg.segment.segmenter import Segmenter, load
+from promptseg.work import Inline, Unit, run
 
-__all__ = ["embed_images"]
+__all__ = ["Embedded", "embed_images"]
 
 log = logging.getLogger("promptseg")
 
 
-def embed_images(job: EmbedJob) -> int:
+@dataclass(frozen=True)
+class Embedded:
+    """What came of encoding ahead of time.
+
+    Attributes:
+        images: that are done.
+        slices: of these images.
+        encoded: slices that had to be encoded now.
+        failures: image and error of those that could not be.
+    """
+
+    images: int
+    slices: int
+    encoded: int
+    failures: list[tuple[str, PromptsegError]]
+
+
+@dataclass(frozen=True)
+class _ImageUnit(Unit[Segmenter, tuple[int, int]]):
+    """The slices of one image; which of them are done, the store knows by their content."""
+
+    path: Path
+    job: EmbedJob
+    number: str
+
+    @property
+    def title(self) -> str:
+        """The image's name."""
+        return self.path.name
+
+    def request(self) -> dict[str, Any]:
+        """The image and how it is encoded."""
+        return {"image": str(self.path), **dataclasses.asdict(self.job)}
+
+    def is_done(self) -> bool:
+        """Never known before the image is read."""
+        return False
+
+    def do(self, context: Segmenter) -> tuple[int, int]:
+        """Encode what is not there yet; returns the slices and how many had to be encoded."""
+        job = self.job
+        image = read(self.path, job, modality=job.modality)
+        intensity = context.intensity(image, job)
+        for note in (*image.source.notes, *intensity.notes()):
+            log.warning("%s: %s", image.name, note)
+        predictor = context.predictor
+        batch = job.batch or predictor.batch
+        store = EmbeddingStore(job.output, job.embeddings_limit)
+        stack = EmbeddedImage(
+            image, job.axis or "z", intensity, predictor, batch, cache_bytes=0, store=store
+        )
+        first, last = parse_slices(job.slices, len(stack))
+        title = f"{self.number}slices"
+        with step_progress(title, last - first + 1, job.quiet) as update:
+            for done, index in enumerate(range(first, last + 1), start=1):
+                stack.embedding(index, last)
+                update(done, f"({image.name})")
+        store.check()
+        return last - first + 1, stack.encoded
+
+
+def embed_images(job: EmbedJob) -> Embedded:
     """Encode what the job names and keep the embeddings.
 
     Slices whose embeddings are there already, whole and from the same pixels and model, are left
     alone. An image that fails does not stop the others.
 
-    Returns:
-        0 if every image is done, 2 if some could not be.
-
     Raises:
         ModelError: unknown model or unusable checkpoint.
         OutputError: the folder cannot be written, or its limit is too low for all embeddings.
     """
-    store = EmbeddingStore(job.output, job.embeddings_limit)
-    check_output(job.output / "embedding", overwrite=True)
+    EmbeddingStore(job.output, job.embeddings_limit)
+    reads = Reads([job.input, model_file(job.model)[1]])
+    check_outputs([job.output / "embedding"], overwrite=True, reads=reads)
     in_folder = os.path.isdir(job.input)
     if in_folder and job.output.exists() and job.output.samefile(job.input):
         raise OutputError(
             "an output folder other than the input folder", str(job.output), "name another one"
         )
     images = (find_images(job.input) if in_folder else []) or [job.input]
+    several = len(images) > 1
+    units = [
+        _ImageUnit(path, job, f"image {k} of {len(images)}: " if several else "")
+        for k, path in enumerate(images, start=1)
+    ]
     segmenter = load(
         job.model,
         device=job.device,
@@ -51,37 +119,10 @@ def embed_images(job: EmbedJob) -> int:
         quiet=job.quiet,
         modality=job.modality,
     )
-    slices = encoded = failed = 0
-    for number, path in enumerate(images, start=1):
-        title = f"image {number} of {len(images)}: slices" if len(images) > 1 else "slices"
-        try:
-            image = read(path, job, modality=job.modality)
-            done, new = _embed(segmenter, store, image, job, title)
-        except PromptsegError as error:
-            print(f"error: {path.name}: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        store.check()
-        slices, encoded = slices + done, encoded + new
-    if not job.quiet:
-        print(f"images: {len(images) - failed} done, {failed} failed")
-        print(f"slices: {encoded} encoded, {slices - encoded} there already")
-    return 2 if failed else 0
-
-
-def _embed(
-    segmenter: Segmenter, store: EmbeddingStore, image: Image, job: EmbedJob, title: str
-) -> tuple[int, int]:
-    """Embed the slices of one image; returns how many there are and how many had to be encoded."""
-    intensity = segmenter.intensity(image, job)
-    for note in (*image.source.notes, *intensity.notes()):
-        log.warning("%s: %s", image.name, note)
-    predictor = segmenter.predictor
-    batch = job.batch or predictor.batch
-    stack = SliceStack(image, job.axis, intensity, predictor, batch, cache_bytes=0, store=store)
-    first, last = parse_slices(job.slices, len(stack))
-    with step_progress(title, last - first + 1, job.quiet) as update:
-        for done, index in enumerate(range(first, last + 1), start=1):
-            stack.embedding(index, last)
-            update(done, f"({image.name})")
-    return last - first + 1, stack.encoded
+    outcome = run(units, lambda _: Inline(lambda: segmenter), title="images", quiet=True)
+    return Embedded(
+        len(outcome.results),
+        sum(slices for slices, _ in outcome.results),
+        sum(encoded for _, encoded in outcome.results),
+        [(failure.unit.title, failure.error) for failure in outcome.failures],
+    )

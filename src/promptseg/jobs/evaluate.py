@@ -6,33 +6,75 @@ import csv
 import logging
 import platform
 from collections import Counter
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from promptseg._version import __version__
-from promptseg.datasets import Dataset, DatasetOptions, limit_cases, open_datasets
-from promptseg.errors import InputError
-from promptseg.evaluate.crew import Crew
+from promptseg.datasets import Dataset, DatasetOptions, choose_cases, limit_cases, open_datasets
+from promptseg.datasets.splits import read_splits
+from promptseg.errors import InputError, PromptsegError
 from promptseg.evaluate.options import EvaluateJob, EvaluateOptions
 from promptseg.evaluate.plan import Contestant, Plan
-from promptseg.evaluate.predictions import open_predictions
+from promptseg.evaluate.predictions import Predictions, open_predictions
 from promptseg.evaluate.protocols import prompts_for
-from promptseg.evaluate.results import Results
+from promptseg.evaluate.results import FILES, PARTS, Results
 from promptseg.evaluate.rows import Row
-from promptseg.evaluate.units import Bench, model_label
+from promptseg.evaluate.trained import lists_of, unknown_lists
+from promptseg.evaluate.units import EvaluationUnit, Evaluator, model_label
+from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.inference.predictor import Predictor
+from promptseg.models.cards import model_file
 from promptseg.runtime import set_threads
+from promptseg.work import Executor, Failure, Inline, Processes, Unit, run
 
-__all__ = ["evaluate"]
+__all__ = ["Evaluated", "evaluate"]
 
 log = logging.getLogger("promptseg")
 
 _POOLED = ("all", "all")
-_NOT_SHARED = {"dataset", "max_cases"}  # what results in one folder may differ by
+_OWN = ("missing", "device", "workers", "keep_going", "leaks")
+"""Options that every model of a folder may have of its own, as the record says."""
 
 
-def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> int:
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation left in its folder.
+
+    Attributes:
+        folder: of the results.
+        report: the page.
+        skipped: units of this run that were done already.
+        done: units that this run did.
+        failed: what could not be scored: dataset, case, model and error.
+    """
+
+    folder: Path
+    report: Path
+    skipped: int
+    done: int
+    failed: list[dict[str, str]]
+
+    def summary(self) -> list[str]:
+        """Mean DSC and NSD over all tasks, of the first and the last step."""
+        with (self.folder / "summary.csv").open(newline="", encoding="utf-8") as stream:
+            pooled = [r for r in csv.DictReader(stream) if (r["dataset"], r["target"]) == _POOLED]
+        last = max((int(r["step"]) for r in pooled), default=0)
+        lines = []
+        for row in pooled:
+            if row["metric"] in ("dsc", "nsd") and int(row["step"]) in (0, last):
+                words = (row[name] for name in ("model", "protocol", "prompt", "setting"))
+                step = f" step {row['step']}" if last else ""
+                value = f"{float(row['mean']):.3f}" if row["mean"] else "none"
+                name = " ".join(filter(None, words)) + step
+                lines.append(f"{name}: mean {row['metric'].upper()} {value} ({row['n']} masks)")
+        return lines
+
+
+def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Evaluated:
     """Evaluate models on datasets and write rows, tables and a report.
 
     Cases that are done already, by the same options and from the same files, are left alone.
@@ -42,7 +84,7 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> in
         models: loaded models by the names the job gives them, for one process alone.
 
     Returns:
-        0 if every case is done, 2 if some failed and the job keeps going.
+        What was done, and what failed where the job keeps going.
 
     Raises:
         PromptsegError: bad options or data; what was done until then is kept.
@@ -52,23 +94,84 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> in
     threads = set_threads(job.threads)
     loaded = {} if job.predictions else _models(job, models or {})
     plan = _plan(job, datasets, loaded)
-    shared = {k: v for k, v in job.to_json().items() if k not in _NOT_SHARED}
-    results = Results(job.output, shared, job.overwrite)
-    facts = _facts(job, plan, started, _leaks(job, datasets))
+    _protect(job)
+    results = Results(job.output, job.to_json(), job.overwrite)
+    facts = _facts(job, plan, started, threads)
+    results.check_data(facts)
+    facts["warnings"] = [*_unlisted(job, plan), *_leaks(job, datasets)]
     results.write_run(facts)  # what a run that is killed goes on from
-    bench = Bench(plan.options, results.parts, job.device, loaded, plan.predictions)
+    evaluator = Evaluator(plan.options, job.device, loaded, plan.predictions)
+    work = _Work(job, evaluator, threads)
     try:
-        with Crew(job, bench, threads) as crew:
-            facts["failed"] += crew.do(list(plan.units()))
-            if "interactive-3d" in job.protocol and plan.models:
-                units = list(plan.searched_units(results.parts, facts["chosen_settings"]))
-                facts["failed"] += crew.do(units)
+        facts["failed"] += work.do(list(plan.units()))
+        if "interactive-3d" in job.protocol and plan.models:
+            facts["failed"] += work.do(list(plan.searched_units(facts["chosen_settings"])))
     finally:
         rows = results.gather(job.parquet)
         facts["scored"] = _scored(rows)
         results.write_run({**facts, "finished": _now()})
-    _report(job, results)
-    return 2 if facts["failed"] else 0
+    return Evaluated(job.output, _report(job, results), work.skipped, work.done, facts["failed"])
+
+
+class _Work:
+    """Does the units of a job, by this process or by several, and counts them."""
+
+    def __init__(self, job: EvaluateJob, evaluator: Evaluator, threads: int) -> None:
+        self.job, self.evaluator, self.threads = job, evaluator, threads
+        self.skipped = self.done = 0
+
+    def do(self, units: list[EvaluationUnit]) -> list[dict[str, str]]:
+        """Do what is not done yet; returns what failed."""
+        outcome = run(
+            units,
+            self._executor,
+            title="cases",
+            quiet=self.job.quiet,
+            keep_going=self.job.keep_going,
+            on_failure=lambda failure: log.warning("%s: left out: %s", *_place(failure)),
+        )
+        self.skipped += outcome.skipped
+        self.done += len(outcome.results)
+        return [
+            {
+                "dataset": failure.unit.dataset.name,
+                "case": failure.unit.case.name,
+                "model": failure.unit.label,
+                "error": str(failure.error),
+            }
+            for failure in outcome.failures
+            if isinstance(failure.unit, EvaluationUnit)
+        ]
+
+    def _executor(self, units: Sequence[Unit[Any, Any]]) -> Executor:
+        workers = min(self.job.workers, len(units))
+        if workers == 1:
+            return Inline(lambda: self.evaluator)
+        own = self.evaluator
+        arguments = (own.options, own.device, own.predictions, max(1, self.threads // workers))
+        return Processes(workers, partial(_evaluator, *arguments))
+
+
+def _evaluator(
+    options: EvaluateOptions, device: str, predictions: dict[str, Predictions], threads: int
+) -> Evaluator:
+    """The evaluator of a worker process."""
+    set_threads(threads)
+    return Evaluator(options, device, predictions=predictions)
+
+
+def _place(failure: Failure) -> tuple[str, PromptsegError]:
+    unit = failure.unit
+    assert isinstance(unit, EvaluationUnit)
+    return f"{unit.dataset.name}, {unit.case.name}", failure.error
+
+
+def _protect(job: EvaluateJob) -> None:
+    """Refuse to write over what is read; other files of the data are not ours and stay anyway."""
+    names = [*job.model, *([job.start_model] if job.start_model else [])]
+    weights = [] if job.predictions else [model_file(name)[1] for name in names]
+    reads = Reads([job.leaks, job.config, *weights])
+    check_outputs((job.output / name for name in FILES), overwrite=True, reads=reads)
 
 
 def _datasets(job: EvaluateJob) -> list[Dataset]:
@@ -78,6 +181,17 @@ def _datasets(job: EvaluateJob) -> list[Dataset]:
     if unknown := [name for name in job.dataset if name not in names]:
         raise InputError(f"datasets out of {', '.join(names)}", ", ".join(unknown), "correct them")
     chosen = [d for d in datasets if not job.dataset or d.name in job.dataset]
+    if job.splits is not None:
+        parts = read_splits(job.splits)
+        listed = {case for case, part in parts.items() if part == job.part}
+        chosen = [choose_cases(d, listed) for d in chosen]
+        chosen = [d for d in chosen if d.cases]
+        if not chosen:
+            raise InputError(
+                f"cases of the {job.part} part in {job.input}",
+                f"none that {job.splits} names",
+                "correct --splits or --part",
+            )
     return [limit_cases(d, job.max_cases) for d in chosen]
 
 
@@ -96,16 +210,21 @@ def _models(job: EvaluateJob, given: dict[str, Predictor]) -> dict[str, Predicto
 
 def _plan(job: EvaluateJob, datasets: list[Dataset], loaded: dict[str, Predictor]) -> Plan:
     options = EvaluateOptions(**job.to_json())
+    parts = job.output / PARTS
     if job.predictions is not None:
         predictions = open_predictions(job.predictions, datasets, job.missing, job.resample)
         label = job.predictions_name or job.predictions.resolve().name
-        return Plan(options, datasets, [], predictions, label)
+        return Plan(options, parts, datasets, [], predictions, label)
     labels = _labels({name: loaded[name] for name in job.model})
+    starter = {job.start_model: loaded[job.start_model].card} if job.start_model else {}
     contestants = [
-        Contestant(name, label, loaded[name].card, loaded[name].weights_sha256)
+        Contestant(
+            *(name, label, loaded[name].card, loaded[name].weights_sha256),
+            trained_on=lists_of({label: loaded[name].card, **starter}),
+        )
         for name, label in labels.items()
     ]
-    return Plan(options, datasets, contestants, {})
+    return Plan(options, parts, datasets, contestants, {})
 
 
 def _labels(models: dict[str, Predictor]) -> dict[str, str]:
@@ -117,8 +236,31 @@ def _labels(models: dict[str, Predictor]) -> dict[str, str]:
     return labels
 
 
-def _facts(job: EvaluateJob, plan: Plan, started: str, warnings: list[str]) -> dict[str, Any]:
+def _facts(job: EvaluateJob, plan: Plan, started: str, threads: int) -> dict[str, Any]:
     """run.json: what is run, with what, by which rules."""
+    datasets = [d.to_json() for d in plan.datasets]
+    with_what = {
+        "created": started,
+        "promptseg": __version__,
+        "input": str(job.input),
+        "datasets": {d["name"]: d["sha256"] for d in datasets},
+        "options": {**job.to_json(), **{k: getattr(job, k) for k in _OWN}},
+        "threads": threads,
+        "versions": _versions(),
+    }
+    tested: list[dict[str, Any]] = [
+        {
+            "name": m.label,
+            "weights_sha256": m.weights_sha256,
+            "licence": m.card.licence,
+            "trained_on": sum(listed.images for listed in m.trained_on) or None,
+            "run": with_what,
+        }
+        for m in plan.models
+    ]
+    if job.predictions is not None:
+        about = {**with_what, "predictions": str(job.predictions)}
+        tested.append({"name": plan.predictions_label, "weights_sha256": None, "run": about})
     absent = [
         {"dataset": d.name, "case": case, "model": "", "error": what}
         for d in plan.datasets
@@ -132,16 +274,13 @@ def _facts(job: EvaluateJob, plan: Plan, started: str, warnings: list[str]) -> d
         "rules": job.rules().to_json(),
         "seed": job.seed,
         "max_objects": job.max_objects,
-        "models": [
-            {"name": m.label, "weights_sha256": m.weights_sha256, "licence": m.card.licence}
-            for m in plan.models
-        ],
+        "models": tested,
         "predictions": None if job.predictions is None else str(job.predictions),
-        "datasets": [d.to_json() for d in plan.datasets],
+        "datasets": datasets,
         "chosen_settings": {},
         "versions": _versions(),
         "failed": absent,
-        "warnings": warnings,
+        "warnings": [],
     }
 
 
@@ -162,6 +301,14 @@ def _versions() -> dict[str, str]:
     }
 
 
+def _unlisted(job: EvaluateJob, plan: Plan) -> list[str]:
+    """Warnings about models of which nobody can tell what they have seen."""
+    found = [] if job.leaks else unknown_lists({m.label: m.card for m in plan.models})
+    for line in found:
+        log.warning("%s", line)
+    return found
+
+
 def _leaks(job: EvaluateJob, datasets: list[Dataset]) -> list[str]:
     """Warnings about evaluation data that a model may have been trained on."""
     if job.leaks is None:
@@ -174,34 +321,17 @@ def _leaks(job: EvaluateJob, datasets: list[Dataset]) -> list[str]:
     return found
 
 
-def _report(job: EvaluateJob, results: Results) -> None:
+def _report(job: EvaluateJob, results: Results) -> Path:
     from promptseg.evaluate.report import ReportOptions, write_report
 
     options = ReportOptions(
+        count_trained=job.count_trained,
         holm=job.holm,
         baseline=job.baseline,
         published=job.published,
         images=job.pictures,
-        overwrite=True,
     )
-    path = write_report(results.folder, options)
-    if not job.quiet:
-        _print_summary(results)
-        print(f"report: {path}")
-
-
-def _print_summary(results: Results) -> None:
-    """Mean DSC and NSD over all tasks, of the first and the last step."""
-    with (results.folder / "summary.csv").open(newline="", encoding="utf-8") as stream:
-        pooled = [r for r in csv.DictReader(stream) if (r["dataset"], r["target"]) == _POOLED]
-    last = max((int(r["step"]) for r in pooled), default=0)
-    for row in pooled:
-        if row["metric"] in ("dsc", "nsd") and int(row["step"]) in (0, last):
-            words = (row[name] for name in ("model", "protocol", "prompt", "setting"))
-            step = f" step {row['step']}" if last else ""
-            value = f"{float(row['mean']):.3f}" if row["mean"] else "none"
-            name = " ".join(filter(None, words)) + step
-            print(f"{name}: mean {row['metric'].upper()} {value} ({row['n']} masks)")
+    return write_report(results.folder, options, renewed=True)
 
 
 def _now() -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptseg.errors import InputError, ModelError, PromptsegError
-from promptseg.export.folder import atomic_folder, check_folder
+from promptseg.export.folder import CARD, atomic_folder, check_folder
 from promptseg.export.options import FORMATS, Format
-from promptseg.models.cards import AUTO
+from promptseg.formats.outputs import Reads
+from promptseg.models.cards import AUTO, model_file
 from promptseg.progress import step_progress
 
 if TYPE_CHECKING:
@@ -22,12 +23,6 @@ __all__ = ["ExportError", "export_model"]
 log = logging.getLogger("promptseg")
 
 _NEEDED = {"onnx": ("onnx", "onnxscript"), "openvino": ("openvino",)}
-_FILES = {
-    "card.json",
-    "reference.npz",
-    *(f"{part}.{end}" for part in ("encoder", "decoder") for end in ("onnx", "onnx.data")),
-    *(f"{part}.{end}" for part in ("encoder", "decoder") for end in ("xml", "bin")),
-}
 
 
 class ExportError(PromptsegError):
@@ -67,7 +62,7 @@ def export_model(
             "a model by name, or a checkpoint", AUTO, "see promptseg models --recommend"
         )
     _require_packages(format)
-    check_folder(folder, overwrite, _FILES)
+    check_folder(folder, overwrite, Reads([model_file(model)[1]]))
 
     from promptseg.assets import sha256_of
     from promptseg.export.card import describe_export
@@ -76,9 +71,11 @@ def export_model(
     from promptseg.inference.predictor import Predictor
 
     predictor = Predictor.load(model, "cpu", quiet, "eager")
-    network, card = predictor.runner.network, predictor.card
+    network = predictor.require_rewrite("can be exported").network
+    card = predictor.card
     parts = exported_parts(network)
-    with step_progress(f"exporting {card.name}", 4, quiet) as update, atomic_folder(folder) as new:
+    title = f"exporting {card.name}"
+    with step_progress(title, 4, quiet) as update, atomic_folder(folder, overwrite) as new:
         update(0, "(reference)")
         reference = Reference.of(network, card.preprocessing)
         reference.save(new / "reference.npz")
@@ -101,7 +98,7 @@ def export_model(
         }
         sha256 = predictor.weights_sha256
         content = describe_export(card, sha256, format, parts, files, parity)
-        (new / "card.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (new / CARD).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return content
 
 

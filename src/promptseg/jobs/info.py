@@ -81,7 +81,7 @@ class Facts:
 
 
 def gather(
-    path: Path, options: ReadOptions | None = None
+    path: Path, options: ReadOptions | None = None, window: str | None = None
 ) -> tuple[Facts, tuple[Image, Intensity] | None]:
     """Everything that was understood of a path.
 
@@ -91,6 +91,7 @@ def gather(
     Args:
         path: file, folder or `dicomweb://...`.
         options: choices that the file leaves open.
+        window: how values become gray, over the rule of the modality.
 
     Returns:
         The facts, and the image with the way its values are shown, if there is one.
@@ -103,7 +104,7 @@ def gather(
     if _remote_list(path, options, facts) or _local_list(path, options, facts):
         return facts, None
     image = _read(path, options, facts)
-    intensity = choose_intensity(image, keep_8bit=CARDS["lite-medsam"].keep_8bit)
+    intensity = choose_intensity(image, window=window, keep_8bit=CARDS["lite-medsam"].keep_8bit)
     _add_image(facts, image, intensity)
     return facts, (image, intensity)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptseg.formats.location import address_in
+from promptseg.formats.saving import save
 from promptseg.image import Segmentation
 
 if TYPE_CHECKING:
@@ -41,12 +42,12 @@ def check_remote(output: Path) -> None:
 
 
 def send(segmentation: Segmentation, output: Path, overlap: str = "keep") -> Stored:
-    """Store a segmentation as DICOM SEG; the provenance says where it is then.
+    """Store a segmentation as DICOM SEG.
 
     Args:
         segmentation: the result, of an image read from DICOM.
         output: the address of a server or study.
-        overlap: as in `Segmentation.save`.
+        overlap: as in `promptseg.formats.saving.save`.
 
     Raises:
         OutputError: it cannot be a DICOM SEG, or the server did not store it.
@@ -55,9 +56,8 @@ def send(segmentation: Segmentation, output: Path, overlap: str = "keep") -> Sto
     from promptseg.formats.dicomweb.retrieve import private_folder
 
     with private_folder() as folder:
-        path = segmentation.save(folder / _SENT_AS, overlap=overlap)
+        path = save(segmentation, folder / _SENT_AS, overlap=overlap)
         stored = store(path, Address.parse(output))
     for warning in stored.warnings:
         log.warning("%s: the server warns: %s", stored.address, warning)
-    segmentation.provenance |= {"output": stored.address, "instance": stored.instance}
     return stored

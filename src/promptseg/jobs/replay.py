@@ -12,15 +12,22 @@ from promptseg.image import Image, Segmentation
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.existing import read_segmentation
 from promptseg.parsing import parse_json
+from promptseg.provenance import InputFacts, ModelFacts, Provenance
 
-__all__ = ["check_same_weights", "compare", "read_provenance"]
+__all__ = [
+    "check_same_weights",
+    "compare",
+    "earlier_mask",
+    "parse_provenance",
+    "read_provenance",
+]
 
 log = logging.getLogger("promptseg")
 
 _ALIKE = 0.999  # DSC that other versions or machines must reach
 
 
-def read_provenance(path: Path) -> dict[str, Any]:
+def read_provenance(path: Path) -> Provenance:
     """The provenance of an earlier run.
 
     Raises:
@@ -32,52 +39,69 @@ def read_provenance(path: Path) -> dict[str, Any]:
         raise InputError("a provenance file", f"{path} ({error.strerror})") from error
     except ValueError as error:
         raise InputError("a provenance file in JSON", f"{path} ({str(error)[:100]})") from None
-    if not _is_provenance(content):
+    found = parse_provenance(content, path)
+    if found.software is None or found.options is None or None in _hashes(found):
         raise InputError(
             "the provenance of a segmentation", str(path), "name the JSON beside a mask"
         )
-    if "session" in content:
+    if found.session is not None:
         raise InputError(
             "the provenance of one run",
             f"{path} of a session, whose steps followed one another",
             "resume the session file instead",
         )
-    found: dict[str, Any] = content
     return found
 
 
-def _is_provenance(content: Any) -> bool:
-    """Whether parsed JSON has what a replay needs."""
-    parts = ("software", "options", "model", "input")
-    if not isinstance(content, dict) or not all(isinstance(content.get(k), dict) for k in parts):
-        return False
-    hashes = (
-        content.get("masks_sha256"),
-        content["model"].get("weights_sha256"),
-        content["input"].get("voxels_sha256"),
-    )
-    return all(isinstance(value, str) for value in hashes)
+def parse_provenance(content: Any, path: Path) -> Provenance:
+    """The record in the parsed JSON of a file.
+
+    Raises:
+        InputError: it is of another form, with the field's name.
+    """
+    try:
+        return Provenance.from_json(content)
+    except InputError as error:
+        raise InputError(
+            f"a provenance of promptseg with {error.expected}", f"{error.got} in {path}"
+        ) from None
 
 
-def check_same_weights(earlier: dict[str, Any], predictor: Predictor, image: Image) -> None:
+def _hashes(found: Provenance) -> tuple[str | None, str | None, str | None]:
+    """Of masks, weights and voxels: what a replay is compared by."""
+    model, image = found.model or ModelFacts(), found.input or InputFacts()
+    return found.masks_sha256, model.weights_sha256, image.voxels_sha256
+
+
+def earlier_mask(path: Path) -> Path | None:
+    """The mask of the run whose provenance this is: the file of its name beside it; None if unsaid.
+
+    Raises:
+        InputError: as `read_provenance`.
+    """
+    output = read_provenance(path).output
+    return path.with_name(Path(output).name) if output else None
+
+
+def check_same_weights(earlier: Provenance, predictor: Predictor, image: Image) -> None:
     """Refuse to replay with other weights or on another image.
 
     Raises:
         ModelError: other weights.
         InputError: another image.
     """
-    wanted = earlier["model"]["weights_sha256"]
-    if predictor.weights_sha256 != wanted:
+    _, weights, voxels = _hashes(earlier)
+    if predictor.weights_sha256 != weights:
         raise ModelError(
-            f"weights with sha256 {wanted[:12]}...",
+            f"weights with sha256 {str(weights)[:12]}...",
             f"{predictor.weights_sha256[:12]}... in {predictor.weights}",
             "name the file of the earlier run with --model",
         )
-    if image.sha256() != earlier["input"]["voxels_sha256"]:
+    if image.sha256() != voxels:
         raise InputError("the image of the earlier run", f"{image.name} with other voxels")
 
 
-def compare(earlier: dict[str, Any], path: Path, result: Segmentation) -> str:
+def compare(earlier: Provenance, path: Path, result: Segmentation) -> str:
     """One line on whether a replay gave the same masks; what differs is logged as a warning.
 
     Args:
@@ -85,15 +109,12 @@ def compare(earlier: dict[str, Any], path: Path, result: Segmentation) -> str:
         path: its file, beside the earlier mask.
         result: what the replay gave.
     """
-    if result.sha256() == earlier["masks_sha256"]:
+    if result.sha256() == earlier.masks_sha256:
         return "the same masks, bit for bit"
-    now, then = (
-        {**run["software"], **{k: run["model"].get(k) for k in ("engine", "threads")}}
-        for run in (result.provenance, earlier)
-    )
+    now, then = _circumstances(result.provenance), _circumstances(earlier)
     changed = [f"{k} {then.get(k)} -> {v}" for k, v in now.items() if then.get(k) != v]
     said = f"other masks than the earlier run ({', '.join(changed) or 'same versions'})"
-    lowest = _lowest_dsc(earlier, path, result)
+    lowest = _lowest_dsc(path, result)
     if lowest is not None:
         said += f", DSC at least {lowest:.4f}"
         if lowest < _ALIKE:
@@ -102,13 +123,19 @@ def compare(earlier: dict[str, Any], path: Path, result: Segmentation) -> str:
     return said
 
 
-def _lowest_dsc(earlier: dict[str, Any], path: Path, result: Segmentation) -> float | None:
+def _circumstances(run: Provenance) -> dict[str, Any]:
+    """What may make another run give other masks from the same weights and voxels."""
+    model = run.model or ModelFacts()
+    return {**(run.software or {}), "engine": model.engine, "threads": model.threads}
+
+
+def _lowest_dsc(path: Path, result: Segmentation) -> float | None:
     """Lowest DSC of the objects against the earlier mask, if that file is still there."""
-    output = earlier.get("output")
-    if result.image is None or not isinstance(output, str):
+    mask = earlier_mask(path)
+    if result.image is None or mask is None:
         return None
     try:
-        before = read_segmentation(path.with_name(Path(output).name), result.image)
+        before = read_segmentation(mask, result.image)
         scores = []
         for segment in result.segments:
             a, b = before[segment.name], result[segment.name]

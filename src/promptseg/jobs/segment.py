@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promptseg.errors import OutputError, PromptError
+from promptseg.errors import PromptError
 from promptseg.formats import format_for_output, read
-from promptseg.formats.deidentify import deidentified
-from promptseg.formats.files import atomic_path, beside, check_output
+from promptseg.formats import outputs as writing
+from promptseg.formats.deidentify import deidentified, discreet
+from promptseg.formats.files import overlay_path, provenance_path
 from promptseg.formats.location import address_in, written
+from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
+from promptseg.geometry import Axis
 from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
 from promptseg.jobs.existing import (
@@ -24,7 +26,7 @@ from promptseg.jobs.existing import (
     read_segmentation,
 )
 from promptseg.jobs.remote import check_remote, file_for, is_remote, send
-from promptseg.jobs.replay import check_same_weights, compare, read_provenance
+from promptseg.jobs.replay import check_same_weights, compare, earlier_mask, read_provenance
 from promptseg.models.cards import model_file
 from promptseg.progress import step_progress
 from promptseg.prompts import (
@@ -35,16 +37,26 @@ from promptseg.prompts import (
     parse_point,
     place,
 )
+from promptseg.provenance import Provenance
 from promptseg.segment.auto import settle_model
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.overlay import overlay_picture
+from promptseg.segment.run import axis_of_run
 from promptseg.segment.segmenter import Segmenter, load
 
-__all__ = ["Outputs", "check_outputs", "load_for", "prompts_of", "run_job", "segment_file"]
+__all__ = [
+    "Outputs",
+    "check_outputs",
+    "load_for",
+    "prompts_of",
+    "reads_of",
+    "run_job",
+    "segment_file",
+]
 
 log = logging.getLogger("promptseg")
 
-_READ = ("input", "prompts", "mask", "markers", "correct", "config", "replay")
+_READ = ("prompts", "config", "replay")
 _IN_PROMPTS = ("box", "box3d", "point", "prompts", "mask", "markers")
 _NOT_REPLAYED = (
     *("overwrite", "config", "replay", "json", "quiet"),
@@ -71,29 +83,34 @@ class Outputs:
     replayed: str | None = None
 
     @property
-    def provenance(self) -> dict[str, Any]:
+    def provenance(self) -> Provenance:
         """What made the result."""
         return self.segmentation.provenance
 
     def summary(self) -> list[str]:
         """Lines for a person: the objects, and where everything is."""
         lines = []
-        for entry in self.provenance["objects"]:
+        for entry in self.provenance.objects or ():
             sizes = {"volume_ml": "{:.2f} ml", "area_mm2": "{:.1f} mm2", "area_px": "{:.0f} px"}
-            facts = [text.format(entry[key]) for key, text in sizes.items() if key in entry][:1]
-            if entry["long_axis"] is not None:
-                unit = entry["unit"]
-                facts.append(f"{entry['long_axis']:.1f} x {entry['short_axis']:.1f} {unit}")
-            if entry["predicted_iou"] is not None:
-                doubt = " (low confidence)" if entry["low_confidence"] else ""
-                facts.append(f"predicted IoU {entry['predicted_iou']:.2f}{doubt}")
-            found = ", ".join(facts) if entry["voxels"] else "nothing found"
-            lines.append(f"{entry['label']} {entry['name']}: {found}")
-        lines.append(f"mask        {address_in(self.mask) or self.mask}")
-        if self.overlay:
-            lines.append(f"overlay     {self.overlay}")
-        if self.provenance_file:
-            lines.append(f"provenance  {self.provenance_file}")
+            found = entry.measurements
+            facts = [text.format(found[key]) for key, text in sizes.items() if key in found][:1]
+            if found["long_axis"] is not None:
+                unit = found["unit"]
+                facts.append(f"{found['long_axis']:.1f} x {found['short_axis']:.1f} {unit}")
+            if entry.predicted_iou is not None:
+                doubt = " (low confidence)" if entry.low_confidence else ""
+                facts.append(f"predicted IoU {entry.predicted_iou:.2f}{doubt}")
+            said = ", ".join(facts) if found["voxels"] else "nothing found"
+            lines.append(f"{entry.label} {entry.name}: {said}")
+        bare = self.provenance.deidentified is not None
+        for what, path in (
+            ("mask", self.mask),
+            ("overlay", self.overlay),
+            ("provenance", self.provenance_file),
+        ):
+            if path:
+                shown = path.name if bare and path.parent.name else address_in(path) or path
+                lines.append(f"{what:<12}{shown}")
         if self.replayed:
             lines.append(f"replay      {self.replayed}")
         return lines
@@ -114,6 +131,11 @@ def segment_file(job: SegmentJob) -> Outputs:
     Raises:
         PromptsegError: anything the user can put right; nothing has been written then.
     """
+    with discreet(job.input, job.correct, on=job.deidentify):
+        return _segment_file(job)
+
+
+def _segment_file(job: SegmentJob) -> Outputs:
     earlier = read_provenance(job.replay) if job.replay else None
     file = _single(job.prompts) if job.prompts else None
     prompts = prompts_of(job, file)
@@ -121,10 +143,11 @@ def segment_file(job: SegmentJob) -> Outputs:
     image = read(job.input, job, modality=job.modality)
     if file and file.image and Path(file.image).name != image.name:
         image.source.notes.append(f"the prompt file was written for {file.image}")
-    prompts += _prompts_in_labels(job, image)
+    prompts += _prompts_in_labels(job, image, axis_of_run(prompts, job.axis))
     format_for_output(file_for(job.output), image)
     given = prompts or image.source.prompts
-    group_by_object(given, image.geometry, job.axis)  # what is refused is refused before downloads
+    axis = axis_of_run(given, job.axis)
+    group_by_object(given, image.geometry, axis)  # what is refused is refused before downloads
     job, choice = settle_model(job, given, image)
     segmenter = load_for(job)
     segmenter.predictor.choice = choice
@@ -147,15 +170,15 @@ def _single(path: Path) -> PromptFile:
     return files[0]
 
 
-def _prompts_in_labels(job: SegmentJob, image: Image) -> list[Prompt]:
-    """The prompts of --mask and --markers."""
+def _prompts_in_labels(job: SegmentJob, image: Image, axis: Axis) -> list[Prompt]:
+    """The prompts of --mask and --markers, of which label images are cut along an axis."""
     prompts: list[Prompt] = []
     if job.mask:
-        prompts += masks_from_labels(job.mask, image, job.axis, job)
+        prompts += masks_from_labels(job.mask, image, axis, job)
     if job.markers and job.markers.suffix.lower() == ".json":
         prompts += _single(job.markers).prompts
     elif job.markers:
-        prompts += markers_from_labels(job.markers, image, job.axis, job)
+        prompts += markers_from_labels(job.markers, image, axis, job)
     return prompts
 
 
@@ -191,56 +214,91 @@ def run_job(
         prompts: where; those the file carries if there are none.
         job: how, and where to write.
         before_writing: called once everything is known, before the first file appears.
-        facts: more entries for the provenance.
+        facts: more fields of the provenance.
     """
+    with discreet(job.input, image.source.path, job.correct, on=job.deidentify):
+        return _run(segmenter, image, prompts, job, before_writing, facts or {})
+
+
+def _run(
+    segmenter: Segmenter,
+    image: Image,
+    prompts: list[Prompt],
+    job: SegmentJob,
+    before_writing: Callable[[], None] | None,
+    facts: dict[str, Any],
+) -> Outputs:
     existing = read_segmentation(job.correct, image, job) if job.correct else None
-    with step_progress(f"{image.name}: slices", None, job.quiet) as update:
+    title = "slices" if job.deidentify else f"{image.name}: slices"
+    with step_progress(title, None, job.quiet) as update:
         how: Any = {"options": job, "progress": lambda n, what: update(n, f"({what})")}
         if existing is None:
             result = segmenter.segment(image, *prompts, **how)
         else:
             result = segmenter.correct(image, existing, *prompts, **how)
-    result.provenance.update({"command": _replay(job), **(facts or {})})
+    result.provenance = dataclasses.replace(
+        result.provenance,
+        command=_replay(job),
+        output=job.output.name,
+        overlap=job.overlap,
+        **facts,
+    )
     if job.deidentify:
         result = deidentified(result)
+    if is_remote(job.output):
+        if before_writing:
+            before_writing()
+        stored = send(result, job.output, job.overlap)
+        result.provenance = dataclasses.replace(
+            result.provenance, output=stored.address, instance=stored.instance
+        )
+        return Outputs(Path(stored.address), None, None, result)
+    check_outputs(job)  # again: the model has taken its time
     if before_writing:
         before_writing()
-    if is_remote(job.output):
-        stored = send(result, job.output, job.overlap)
-        return Outputs(Path(stored.address), None, None, result)
-    overlay = beside(job.output, ".overlay.png") if job.overlay else None
-    with ExitStack() as files:
-        if overlay:
-            axis = result.provenance["options"]["axis"]
-            shown = place(prompts or image.source.prompts, image.geometry, axis)
-            intensity = Intensity(**result.provenance["intensity"])
-            temporary = files.enter_context(atomic_path(overlay))
-            overlay_picture(result, image, intensity, shown, axis).save(temporary)
-        result.save(job.output, overwrite=job.overwrite, overlap=job.overlap)
-    return Outputs(job.output, overlay, beside(job.output, ".json"), result)
+    overlay = overlay_path(job.output) if job.overlay else None
+    also: dict[Path, Callable[[Path], object]] = {}
+    if overlay:
+        made = result.provenance
+        assert made.options, "every run has options"
+        assert made.intensity, "and a rule for intensities"
+        axis = made.options["axis"]
+        shown = place(prompts or image.source.prompts, image.geometry, axis)
+        intensity = Intensity(**made.intensity.to_json())
+        also[overlay] = overlay_picture(result, image, intensity, shown, axis).save
+    result.save(job.output, overwrite=job.overwrite, overlap=job.overlap, also=also)
+    return Outputs(job.output, overlay, provenance_path(job.output), result)
 
 
-def check_outputs(job: SegmentJob) -> None:
-    """Refuse before any work what could not be written after it, or would replace an input."""
+def check_outputs(job: SegmentJob, reads: Reads | None = None) -> None:
+    """Refuse before any work what could not be written after it, or would replace an input.
+
+    Args:
+        job: what is to be done.
+        reads: what it reads, where that is known already: of a folder of images, all of them.
+    """
     if is_remote(job.output):
         check_remote(job.output)
         return
-    check_output(job.output, job.overwrite)
-    weights = model_file(job.model)[1]
-    outputs = [job.output, beside(job.output, ".json")]
+    outputs = [job.output, provenance_path(job.output)]
     if job.overlay:
-        outputs.append(beside(job.output, ".overlay.png"))
-    for path in outputs:
-        _protect(path, [weights, *(getattr(job, name) for name in _READ)])
-        check_output(path, job.overwrite)
+        outputs.append(overlay_path(job.output))
+    writing.check_outputs(outputs, job.overwrite, reads or reads_of(job, [job.input]))
 
 
-def _protect(output: Path, inputs: Iterable[Path | None]) -> None:
-    for path in inputs:
-        if path is not None and path.exists() and output.exists() and output.samefile(path):
-            raise OutputError(
-                "outputs that are not inputs too", f"{output}, which is read", "choose another name"
-            )
+def reads_of(job: SegmentJob, images: Iterable[Path]) -> Reads:
+    """Every file that a job reads.
+
+    Args:
+        job: what is to be done.
+        images: its image, or all of them.
+    """
+    weights = model_file(job.model)[1]
+    earlier = earlier_mask(job.replay) if job.replay else None
+    return Reads(
+        [*images, weights, *(getattr(job, name) for name in _READ)],
+        masks=[job.correct, job.mask, job.markers, earlier],
+    )
 
 
 def _replay(job: SegmentJob) -> dict[str, Any]:

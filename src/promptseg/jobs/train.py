@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,23 @@ import torch
 from promptseg import assets
 from promptseg.errors import OutputError, PromptsegError
 from promptseg.formats.files import atomic_path
+from promptseg.formats.outputs import Reads, check_outputs
+from promptseg.formats.own_folder import OwnFolder
+from promptseg.metrics.statistics import FEWEST_PAIRS
+from promptseg.models.cards import model_file
 from promptseg.models.checkpoint import read_checkpoint
 from promptseg.parsing import parse_json
 from promptseg.progress import step_progress
 from promptseg.runtime import choose_device, set_threads
 from promptseg.train.determinism import deterministic
 from promptseg.train.kept import KeptEmbeddings, keep_embeddings
-from promptseg.train.logs import open_logs, require_packages
+from promptseg.train.logs import BOARD, open_logs, require_packages
 from promptseg.train.loop import Loop, TrainingError
 from promptseg.train.options import TrainOptions
-from promptseg.train.outcome import SEMANTIC, finish
+from promptseg.train.outcome import SEMANTIC, Trained, finish
 from promptseg.train.parts import encoder_learns
 from promptseg.train.processes import Processes, joined
+from promptseg.train.release import TRAINED_ON
 from promptseg.train.samples import TrainingImages
 from promptseg.train.setting import (
     Learner,
@@ -37,6 +42,7 @@ from promptseg.train.setting import (
 from promptseg.train.state import Progress, load_state
 from promptseg.train.stopping import End, listening
 from promptseg.train.validate import Validation
+from promptseg.train.warm import WARM, read_warm, restore
 from promptseg.train.watch import Watch, load_predictor, measure
 
 __all__ = ["train", "training_images"]
@@ -45,23 +51,25 @@ log = logging.getLogger("promptseg")
 
 _STATE = "last.pt"
 _OPTIONS = "options.json"
+_WARMUP = 20  # updates after a warm restart
 _SCHEMA = "promptseg training options 1"
 _OURS = (
     *(_STATE, _OPTIONS, "best.safetensors", SEMANTIC, "candidate.safetensors", "bad_batch.pt"),
     *("baseline.npz", "tuned.npz", "train.csv", "validation.csv", "mlflow_run"),
-    *("model.pth", "model.safetensors", "semantic.safetensors", "card.json", "card.md"),
+    WARM,
+    *("model.pth", "model.safetensors", "semantic.safetensors", "card.json", "card.md", TRAINED_ON),
     *("report.md", "report.json", "curves.png"),
 )
 
 
-def train(options: TrainOptions) -> int:
+def train(options: TrainOptions) -> Trained:
     """Fine-tune a model.
 
     Args:
         options: what, on what, and how.
 
     Returns:
-        0 when it is done, 130 if it was interrupted and can go on.
+        What it came to, or that it was interrupted and can go on.
 
     Raises:
         PromptsegError: bad options, data or weights, or a training that cannot go on; the state before
@@ -80,8 +88,16 @@ def train(options: TrainOptions) -> int:
             "weights_sha256": start.sha256,
         }
         progress = _begin(options, learner, binding, processes)
-        baseline = _baseline(start, parts, options, processes)
-        end = _train(start, learner, parts, options, processes, progress, binding)
+        if processes.leads and parts.patients_reported < FEWEST_PAIRS:
+            log.warning(
+                "there will be no verdict but 'too few to tell': the report is on %s, images of %d "
+                "patients, and %d are needed; curate with a larger share for it, or raise "
+                "--report-images",
+                *(parts.reported_on, parts.patients_reported, FEWEST_PAIRS),
+            )
+        kept = _kept(start, learner, parts, options, processes)
+        baseline = _baseline(start, parts, options, processes, kept)
+        end = _train(start, learner, parts, options, processes, progress, binding, kept)
         if end == "interrupted":
             if processes.leads:
                 again = " without --overwrite" if options.overwrite else ""
@@ -89,12 +105,13 @@ def train(options: TrainOptions) -> int:
                     "stopped after update %d; give the same command again%s to go on",
                     *(progress.updates, again),
                 )
-            return 130
-        tuned = _tuned(start, parts, options, processes)
+            return Trained(options.output, interrupted=True)
+        tuned = _tuned(start, parts, options, processes, kept)
+        trained = Trained(options.output)
         if processes.leads:
-            finish(start, learner, parts, options, progress, (baseline, tuned))
+            trained = finish(start, learner, parts, options, progress, (baseline, tuned))
         processes.wait()
-    return 0
+    return trained
 
 
 def _begin(
@@ -103,13 +120,13 @@ def _begin(
     """The state of a training that is there already, or a folder for a new one."""
     folder, state = options.output, options.output / _STATE
     if processes.leads:
-        _check_folder(folder)
-        if options.overwrite:
-            _clear(folder)
+        _take_folder(options)
     processes.wait()
     progress = Progress()
     if state.exists():
         progress = load_state(state, learner.modules, learner.optimizer, learner.average, binding)
+    elif options.warm_start is not None:
+        progress = _warm_restart(learner, options.warm_start, processes)
     if len(set(processes.gather(progress.updates))) > 1:
         raise OutputError(
             "a folder that all processes share", f"{folder}, which some of them see otherwise"
@@ -123,12 +140,39 @@ def _begin(
     return progress
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuse what is no folder, or holds other things than a training."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError("a folder for the training", f"{folder}: a file", "name a folder")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
+def _warm_restart(learner: Learner, file: Path, processes: Processes) -> Progress:
+    """The learner with the weights of a file, and the updates that they have behind them."""
+    tensors, updates = read_warm(file)
+    changed = restore(learner.sam, tensors, file)
+    if processes.leads:
+        log.info(
+            "warm restart after update %d: %d of %d tensors from %s, a new optimizer",
+            *(updates, len(changed), len(tensors), file),
+        )
+    return Progress(updates=updates, restarted=updates)
+
+
+def _take_folder(options: TrainOptions) -> None:
+    """Refuse what is no folder, or holds other things than a training; list what this one will write.
+
+    With `overwrite`, what a training left goes; embeddings stay, as they depend on the weights alone.
+    """
+    folder = options.output
+    reads = Reads([model_file(options.model)[1], options.config])
+    own = OwnFolder(folder)
+    if not own.is_ours and folder.exists() and any(folder.iterdir()):
+        _require_training(folder)
+        own.claim(*(name for name in _OURS if (folder / name).exists()), taken=True)
+    own.check(*_OURS)
+    check_outputs((folder / name for name in _OURS), overwrite=True, reads=reads)
+    if options.overwrite:
+        own.check(BOARD)
+        own.remove(*_OURS, BOARD)
+    own.claim(*_OURS)
+
+
+def _require_training(folder: Path) -> None:
+    """Refuse a folder without the options of a training, as versions without lists left them."""
     try:
         ours = parse_json((folder / _OPTIONS).read_text(encoding="utf-8"))["schema"] == _SCHEMA
     except (OSError, ValueError, KeyError, TypeError):
@@ -139,27 +183,28 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _clear(folder: Path) -> None:
-    """Remove what a training left; embeddings stay, as they depend on the weights alone."""
-    for name in _OURS:
-        (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-
-
 def _baseline(
-    start: StartingWeights, parts: Parts, options: TrainOptions, processes: Processes
+    start: StartingWeights,
+    parts: Parts,
+    options: TrainOptions,
+    processes: Processes,
+    kept: KeptEmbeddings | None,
 ) -> Validation:
     """What the starting weights can do, on the samples of the report."""
-    return _measured("baseline", start.file, start, parts, options, processes)
+    return _measured("baseline", start.file, start, parts, options, processes, kept)
 
 
 def _tuned(
-    start: StartingWeights, parts: Parts, options: TrainOptions, processes: Processes
+    start: StartingWeights,
+    parts: Parts,
+    options: TrainOptions,
+    processes: Processes,
+    kept: KeptEmbeddings | None,
 ) -> Validation:
     """What the best weights can do, on the same samples."""
     best = options.output / "best.safetensors"
     _require_change(start, best)
-    return _measured("tuned", best, start, parts, options, processes)
+    return _measured("tuned", best, start, parts, options, processes, kept)
 
 
 def _measured(
@@ -169,6 +214,7 @@ def _measured(
     parts: Parts,
     options: TrainOptions,
     processes: Processes,
+    kept: KeptEmbeddings | None,
 ) -> Validation:
     path = options.output / f"{name}.npz"
     about = json.dumps(
@@ -185,7 +231,7 @@ def _measured(
         f"{name}: validation", len(parts.report) // processes.count, _silent(options, processes)
     ) as show:
         predictor = load_predictor(start, file, processes, options.engine)
-        found = measure(predictor, parts, options, processes, report=True, show=show)
+        found = measure(predictor, parts, options, processes, report=True, kept=kept, show=show)
     found.about = about
     if processes.leads:
         found.write(path)
@@ -201,12 +247,14 @@ def _train(
     processes: Processes,
     progress: Progress,
     binding: dict[str, Any],
+    kept: KeptEmbeddings | None,
 ) -> End:
     """The loop, with its logs."""
-    schedule = learner.schedule(options, parts.train)
+    schedule = replace(learner.schedule(options, parts.train), restarted=progress.restarted)
+    if progress.restarted and not options.warmup:
+        schedule = replace(schedule, warmup=_WARMUP)
     if progress.updates >= schedule.updates and progress.best_score is not None:
         return "done"
-    kept = _kept(start, learner, parts, options, processes)
     logs = (
         open_logs(options.output, progress.updates, options.log, options.to_json())
         if processes.leads
@@ -216,6 +264,7 @@ def _train(
         *(start, learner, parts, options, processes, progress, binding, logs),
         every=options.validate_every or schedule.per_epoch,
         last=schedule.updates,
+        kept=kept,
     )
     loop = Loop(
         learner.sam,
@@ -242,6 +291,8 @@ def _train(
         ):
             if progress.updates == 0:
                 watch.begin()
+            elif progress.updates == progress.restarted:
+                watch.validate()
             end = loop.run(logs, stop, watch.after, show)
         if end == "interrupted":
             watch.save()
@@ -282,7 +333,7 @@ def _kept(
     options: TrainOptions,
     processes: Processes,
 ) -> KeptEmbeddings | None:
-    """Embeddings to train on, where they stay the same."""
+    """Embeddings of all images that are used, where they stay the same."""
     keeps = not encoder_learns(learner.sam) and options.keep_embeddings and not options.augment
     idle = {"--embeddings": options.embeddings is not None} if not keeps else {}
     if keeps:
@@ -295,7 +346,9 @@ def _kept(
         return None
     predictor = load_predictor(start, start.file, processes, options.engine)
     folder = options.embeddings or options.output / "embeddings"
-    mine = parts.train[processes.rank :: processes.count]
+    # in this order, so that a training of more images begins with those of one of fewer
+    used = {s.key: s for s in (*parts.validation, *parts.report, *parts.train)}
+    mine = list(used.values())[processes.rank :: processes.count]
     with step_progress("embeddings", len(mine), _silent(options, processes)) as show:
         kept = keep_embeddings(predictor, parts.collection, mine, folder, show)
     keys = {k: key for each in processes.gather(kept.keys) for k, key in each.items()}

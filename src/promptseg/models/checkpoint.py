@@ -5,24 +5,25 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from promptseg import assets
+from promptseg import _moved, assets
 from promptseg.errors import ModelError
 from promptseg.models.cards import (
     CARDS,
     FINETUNED,
     ModelCard,
+    TrainedOn,
     find_card,
     finetuned_card,
     model_file,
 )
-from promptseg.models.families.sam import Sam
-from promptseg.models.families.sam import build as builders
+from promptseg.models.families import families, family_named
 from promptseg.models.finite import is_finite
 from promptseg.models.storage import load_content
 from promptseg.models.unwrap import Found, all_tensors, networks_in, same_tensors
@@ -30,7 +31,6 @@ from promptseg.parsing import parse_json
 
 __all__ = [
     "CARD",
-    "UNUSED",
     "build_network",
     "identify",
     "open_checkpoint",
@@ -49,7 +49,10 @@ log = logging.getLogger("promptseg")
 _USUAL = {"", "model", "model_state", "state_dict", "module", "sam"}
 """Names around the weights proper, where a file holds an average of them, or others, as well."""
 _COUNTER = "num_batches_tracked"
-UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")  # MobileSAM's ImageNet classifier
+
+__getattr__ = _moved.moved_names(
+    "promptseg.models.checkpoint", {"UNUSED": "promptseg.models.families.sam.family"}
+)
 
 
 def open_checkpoint(
@@ -71,11 +74,15 @@ def open_checkpoint(
         card = card or find_card(str(model))
         file = assets.fetch(card.weights, quiet)
     tensors = read_checkpoint(file)
-    return card or identify(tensors, file), file, tensors
+    if card is None:
+        card = identify(tensors, file)
+    elif name and (listed := _trained_on(file)):
+        card = replace(card, trained_on=listed)
+    return card, file, tensors
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.pt`, `.pth`, `.ckpt` or `.safetensors` file under official names.
+    """The tensors of a `.pt`, `.pth`, `.ckpt` or `.safetensors` file under the names of its family.
 
     The network is found by its structure, whatever a training loop has put around it; what was
     unwrapped and left out is said. A file of something else gives all its tensors.
@@ -91,7 +98,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise ModelError("a checkpoint with tensors", f"{path} without any")
     if not networks:
-        return _used(tensors)
+        return _cleaned(tensors)
     chosen = _one_of(networks, path)
     beside = len(tensors) - len(chosen.tensors)
     if chosen.place:
@@ -101,7 +108,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             chosen.place,
             f"; {beside} other tensors were left out" if beside > 0 else "",
         )
-    return _used(chosen.tensors)
+    return _cleaned(chosen.tensors)
 
 
 def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
@@ -109,7 +116,8 @@ def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
 
     A card.json beside the file decides, if it is of fine-tuned weights and gives the file's SHA-256.
     Otherwise the architecture does. Models may share one (SAM, MedSAM and MedicoSAM with ViT-B): then
-    the file's hash decides, and after it the official file name.
+    the file's hash decides, and after it the official file name. Weights that promptseg brings itself
+    are known by their hash alone: whatever has another is not of them.
 
     Args:
         tensors: what `read_checkpoint` found in `path`.
@@ -134,6 +142,9 @@ def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
     for card in cards:
         if path.name == manifest[card.weights].file:
             return card
+    cards = [card for card in cards if not manifest[card.weights].bundled]
+    if len(cards) == 1:
+        return cards[0]
     names = [card.name for card in cards]
     raise ModelError(
         f"one model out of {', '.join(names)}, which share an architecture",
@@ -142,7 +153,7 @@ def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
     )
 
 
-def build_network(card: ModelCard, tensors: dict[str, Tensor], path: Path) -> Sam:
+def build_network(card: ModelCard, tensors: dict[str, Tensor], path: Path) -> nn.Module:
     """The network of `card` with the weights of `tensors`, ready for inference.
 
     Raises:
@@ -150,7 +161,7 @@ def build_network(card: ModelCard, tensors: dict[str, Tensor], path: Path) -> Sa
     """
     require_architecture(card, tensors, path)
     require_numbers(tensors, path)
-    network = _build(card.build)
+    network = family_named(card.family).network(card.build)
     network.load_state_dict(tensors)
     return network.eval().requires_grad_(False)
 
@@ -160,19 +171,28 @@ def require_architecture(card: ModelCard, tensors: dict[str, Tensor], path: Path
 
     Args:
         card: of the model.
-        tensors: names and shapes count; what is in `UNUSED` must be left out.
+        tensors: names and shapes count; what the network does not use must be left out.
         path: where they come from, for messages.
 
     Raises:
         ModelError: the tensors belong to another architecture, or to none.
     """
     cards = _of_architecture(tensors, path)
-    if card.build not in {other.build for other in cards}:
+    if (card.family, card.build) not in {(other.family, other.build) for other in cards}:
         raise ModelError(
             f"a checkpoint of {card.name}",
             f"{path}, one of {' or '.join(other.name for other in cards)}",
             "name that model instead",
         )
+
+
+def _trained_on(path: Path) -> TrainedOn | None:
+    """What the weights have seen, by the card beside them, under whatever name they are used."""
+    try:
+        beside = _card_beside(path)
+    except ModelError:  # of other weights
+        return None
+    return beside.trained_on if beside else None
 
 
 def _card_beside(path: Path) -> ModelCard | None:
@@ -214,7 +234,7 @@ def _of_architecture(tensors: dict[str, Tensor], path: Path) -> list[ModelCard]:
     got = _shapes(tensors)
     if cards := _fitting(tensors):
         return cards
-    expected = {card.name: _architecture(card.build) for card in CARDS.values()}
+    expected = {card.name: _architecture(card.family, card.build) for card in CARDS.values()}
     name = min(expected, key=lambda n: len(expected[n].items() ^ got.items()))
     wrong = sorted(k for k, v in expected[name].items() if got.get(k) != v)
     extra = sorted(got.keys() - expected[name].keys())
@@ -241,7 +261,7 @@ def _of_architecture(tensors: dict[str, Tensor], path: Path) -> list[ModelCard]:
 
 def _fitting(tensors: Mapping[str, Tensor]) -> list[ModelCard]:
     got = _shapes(tensors)
-    return [card for card in CARDS.values() if _architecture(card.build) == got]
+    return [card for card in CARDS.values() if _architecture(card.family, card.build) == got]
 
 
 def _one_of(networks: list[Found], path: Path) -> Found:
@@ -250,7 +270,7 @@ def _one_of(networks: list[Found], path: Path) -> Found:
     Raises:
         ModelError: several fit, differ, and none lies where training loops put the weights proper.
     """
-    fitting = [one for one in networks if _fitting(_used(one.tensors))] or networks
+    fitting = [one for one in networks if _fitting(_cleaned(one.tensors))] or networks
     first, *others = fitting
     differing = [one for one in others if not same_tensors(one.tensors, first.tensors)]
     if not differing:
@@ -301,30 +321,28 @@ def require_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
         )
 
 
-def _build(constructor: str) -> Sam:
-    network: Sam = getattr(builders, constructor)()
-    return network
-
-
 @cache
-def _architecture(constructor: str) -> dict[str, tuple[int, ...]]:
+def _architecture(family: str, build: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a network's tensors; none is allocated."""
     with torch.device("meta"):
-        return _shapes(_build(constructor).state_dict())
+        return _shapes(family_named(family).network(build).state_dict())
 
 
 @cache
 def _vocabulary() -> tuple[tuple[str, ...], frozenset[str]]:
     """Names of the modules every network has, and all names between dots in any."""
-    names = [name.split(".") for card in CARDS.values() for name in _architecture(card.build)]
-    unused = [name.split(".") for name in UNUSED]
+    used = [n for card in CARDS.values() for n in _architecture(card.family, card.build)]
+    names = [name.split(".") for name in used]
+    unused = [name.split(".") for family in families() for name in family.unused]
     return tuple(dict.fromkeys(n[0] for n in names)), frozenset(
         w for n in names + unused for w in n
     )
 
 
-def _used(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {k: v for k, v in tensors.items() if not k.startswith(UNUSED)}
+def _cleaned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under the names of the first family that claims them; as they are where none does."""
+    family = next((f for f in families() if f.claims(tensors)), None)
+    return dict(tensors) if family is None else family.clean(tensors)
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

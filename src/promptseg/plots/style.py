@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from promptseg.assets.store import cache_folder
 from promptseg.errors import PromptsegError
 
 if TYPE_CHECKING:
@@ -62,6 +65,7 @@ def canvas(
     Raises:
         PromptsegError: matplotlib is not installed.
     """
+    _keep_home_clean()
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -110,3 +114,9 @@ def inline(svg: str, prefix: str, title: str) -> str:
     svg = svg.replace(INK, "currentColor").replace(f"{prefix}-{prefix}-", f"{prefix}-")
     label = title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def _keep_home_clean() -> None:
+    """Let matplotlib's list of fonts go into our cache, where nothing else says where."""
+    if "matplotlib" not in sys.modules:
+        os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))

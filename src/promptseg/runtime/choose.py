@@ -33,7 +33,16 @@ from promptseg.runtime.measure import interleaved
 from promptseg.runtime.rewrite import FastSam
 from promptseg.runtime.runner import Runner
 
-__all__ = ["AUTO", "Trial", "Verdict", "candidates", "choose_engine", "remembered", "wanted_engine"]
+__all__ = [
+    "AUTO",
+    "Trial",
+    "Verdict",
+    "candidates",
+    "choose_engine",
+    "remembered",
+    "require_eager",
+    "wanted_engine",
+]
 
 log = logging.getLogger("promptseg")
 
@@ -96,6 +105,26 @@ def wanted_engine(name: str | None) -> str:
     if chosen not in (AUTO, *ENGINES):
         raise InputError(f"an engine out of {', '.join((AUTO, *ENGINES))}", repr(chosen))
     return chosen
+
+
+def require_eager(model: str, wanted: str | None = None) -> str:
+    """The engine of a network without a rewrite for inference: eager float32, and no other.
+
+    Args:
+        model: its name, for messages.
+        wanted: the engine asked for; see `wanted_engine`.
+
+    Raises:
+        InputError: another engine was asked for.
+    """
+    name = wanted_engine(wanted)
+    if name not in (AUTO, "eager"):
+        raise InputError(
+            f"engine eager for {model}, whose network has no rewrite for inference",
+            repr(name),
+            "leave --engine out",
+        )
+    return "eager"
 
 
 def candidates(device: torch.device) -> list[str]:

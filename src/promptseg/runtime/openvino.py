@@ -1,7 +1,7 @@
 """OpenVINO on CPUs: a part is exported once, kept on disk, and compiled at each start.
 
-The export goes through OpenVINO's frontend itself, not through `convert_model`, which reports usage to
-its makers.
+The export goes through OpenVINO's frontend itself, not through `convert_model`, which would report
+usage to its makers; what reports cannot be imported (`promptseg.telemetry`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from promptseg.runtime.compiled import CompiledStore
-from promptseg.runtime.engines import Compiled, CompileError, Part
+from promptseg.runtime.engine import Compiled, CompileError, Part
 from promptseg.runtime.machine import describe_machine, has_bfloat16, version_of
 from promptseg.runtime.rewrite.ops import graph_in
+from promptseg.telemetry import refuse_telemetry
 
 if TYPE_CHECKING:
     import openvino
@@ -37,6 +38,7 @@ _one_at_a_time = Lock()
 
 @cache
 def _core() -> openvino.Core:
+    refuse_telemetry()
     import openvino as ov
 
     return ov.Core()
@@ -171,6 +173,7 @@ def export_ir(
     Raises:
         CompileError: an operation that the frontend does not know.
     """
+    refuse_telemetry()
     import openvino as ov
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder

@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import PromptError
-from promptseg.image import Segment
-from promptseg.inference.stack import SliceStack
+from promptseg.models.protocol import Answer, Correction, Frames, SliceMasks
 from promptseg.prompts import ObjectPrompts
 from promptseg.segment.follow import Seed, answer_clicks, answer_seed, joined_points
-from promptseg.segment.volume import (
-    Answer,
-    PropagationRule,
-    SliceMasks,
-    advance,
-    overlap,
-)
+from promptseg.segment.volume import PropagationRule, advance, overlap
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["correct"]
 
 
-def correct(
-    stack: SliceStack,
-    entry: ObjectPrompts,
-    before: SliceMasks,
-    old: Segment,
-    rule: PropagationRule | None,
-    agreement: float,
-    limits: tuple[int, int],
-) -> SliceMasks:
+def correct(stack: Frames, correction: Correction, rule: PropagationRule | None) -> SliceMasks:
     """The masks of one object after prompts on some of its slices.
 
     A corrected slice is answered anew: by a drawn mask as it is, by boxes as on a fresh image, by
@@ -45,26 +33,23 @@ def correct(
 
     Args:
         stack: the slices; those that are not touched are never encoded.
-        entry: the correcting prompts, placed.
-        before: the masks so far.
-        old: the object so far, which knows the slices that the user's own prompts have answered.
+        correction: the prompts and the object so far.
         rule: how masks reach other slices; None corrects the prompted slices alone.
-        agreement: IoU of new and old mask from which on nothing more is computed.
-        limits: first and last slice that may change.
 
     Raises:
         PromptError: prompts that correct no slice (3D boxes, markers), or clicks outside the object
             alone on a slice without a mask.
     """
+    entry, before, limits = correction.prompts, correction.before, correction.limits
     if entry.boxes3d or entry.markers:
         raise PromptError(
             "boxes, clicks and masks on slices as corrections",
             "a 3D box or markers",
             "segment the object anew with them",
         )
-    answers = _answers(stack, entry, before, old.clicked)
+    answers = _answers(stack, entry, before, correction.clicked)
     after = SliceMasks(dict(before.masks), dict(before.quality))
-    fixed = sorted({*old.prompted, *answers})
+    fixed = sorted({*correction.prompted, *answers})
     for slice_, answer in answers.items():
         after.replace(slice_, answer)
     for slice_, answer in answers.items():
@@ -79,7 +64,7 @@ def correct(
         last = last if above is None else min(last, (slice_ + above) // 2)
         for step, end in ((1, last), (-1, first)):
             way = range(slice_ + step, end + step, step)
-            _spread(stack, answer, way, end, rule, agreement, before, after)
+            _spread(stack, answer, way, end, rule, correction.agreement, before, after)
     return after
 
 
@@ -105,7 +90,7 @@ def _end_object(after: SliceMasks, slice_: int, fixed: list[int], limits: tuple[
 
 
 def _spread(
-    stack: SliceStack,
+    stack: Frames,
     answer: Answer,
     way: range,
     end: int,
@@ -133,12 +118,12 @@ def _spread(
 
 
 def _answers(
-    stack: SliceStack, entry: ObjectPrompts, before: SliceMasks, clicked: Collection[int]
+    stack: Frames, entry: ObjectPrompts, before: SliceMasks, clicked: Collection[int]
 ) -> dict[int, Answer]:
     """The new answer on every corrected slice; `clicked` are those that clicks alone have made."""
     clicks = joined_points(entry.points)
     found = SliceMasks()
-    logits: dict[int, Any] = {}
+    logits: dict[int, Tensor | None] = {}
     seeds = [Seed(m.slice or 0, mask=m) for m in entry.masks]
     seeds += [Seed(b.slice or 0, box=b, points=clicks.get(b.slice or 0)) for b in entry.boxes]
     for seed in seeds:

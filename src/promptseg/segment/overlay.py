@@ -9,7 +9,9 @@ from PIL import ImageDraw
 from promptseg.display import (
     Display,
     display_of,
+    draw_prompts,
     letter_sides,
+    prompted_slice,
     sheet,
     show_mask,
     show_slice,
@@ -20,7 +22,7 @@ from promptseg.formats.colours import COLOURS
 from promptseg.geometry import Axis, axis_position
 from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
-from promptseg.prompts import Box, Box3D, Marker, PlacedPrompt, Points
+from promptseg.prompts import PlacedPrompt
 
 __all__ = ["COLOURS", "overlay_picture"]
 
@@ -63,7 +65,7 @@ def _slices_to_show(
 ) -> list[int]:
     """Prompted slices, and evenly spaced ones through the extent of the objects."""
     along = axis_position(axis)
-    prompted = sorted({s for p in prompts if (s := _prompt_slice(p, axis)) is not None})[:_PANELS]
+    prompted = sorted({s for p in prompts if (s := prompted_slice(p, axis)) is not None})[:_PANELS]
     extents = [s.region[along] for s in segmentation.segments if not s.is_empty]
     if not extents:
         return prompted or [segmentation.geometry.slice_count(axis) // 2]
@@ -86,9 +88,9 @@ def _panel(
     display: Display,
     size: int,
 ) -> PilImage.Image:
-    picture, (rows, columns) = show_slice(image, intensity, axis, index, size)
-    width, height = picture.size
-    canvas = np.array(picture, dtype=np.float32)
+    shown = show_slice(image, intensity, axis, index, size)
+    width, height = shown.picture.size
+    canvas = np.array(shown.picture, dtype=np.float32)
     for segment in segmentation.segments:
         mask = segment.on_slice(index, segmentation.geometry, axis)
         inside, edge = show_mask(mask, display, (width, height))
@@ -97,44 +99,11 @@ def _panel(
         canvas[edge] = colour
     out = PilImage.fromarray(canvas.round().astype(np.uint8))
     draw = ImageDraw.Draw(out)
-    fx, fy = width / columns, height / rows
-    for prompt in prompts:
-        if isinstance(prompt, Points) and (image.kind == "picture" or prompt.slice == index):
-            for (px, py), label in zip(prompt.xy, prompt.labels, strict=True):
-                cx, cy = display.turn_xy(px, py, (rows, columns))
-                write(draw, ((cx + 0.5) * fx - 4, (cy + 0.5) * fy - 9), "+" if label else "-")
-        if isinstance(prompt, Marker) and prompt.slice == index:
-            for line in (prompt.long, prompt.short):
-                ends = [display.turn_xy(x, y, (rows, columns)) for x, y in line or ()]
-                draw.line([((x + 0.5) * fx, (y + 0.5) * fy) for x, y in ends], fill="white")
-        box = _box_on_slice(prompt, index, axis, image.kind == "picture")
-        if box is not None:
-            corners = [display.turn_xy(x, y, (rows, columns)) for x, y in (box[:2], box[2:])]
-            (x0, x1), (y0, y1) = (sorted(v) for v in zip(*corners, strict=True))
-            draw.rectangle(
-                [x0 * fx, y0 * fy, (x1 + 1) * fx - 1, (y1 + 1) * fy - 1], outline="white"
-            )
+    draw_prompts(draw, shown, prompts, axis, None if image.kind == "picture" else index)
     letter_sides(draw, display, width, height)
     if image.kind != "picture":
         write(draw, (4, 2), f"{axis} = {index}")
     return out
-
-
-def _prompt_slice(prompt: PlacedPrompt, axis: Axis) -> int | None:
-    if isinstance(prompt, Box3D):
-        return prompt.on_axis(axis)[0].slice
-    return prompt.slice
-
-
-def _box_on_slice(
-    prompt: PlacedPrompt, index: int, axis: Axis, picture: bool
-) -> tuple[float, float, float, float] | None:
-    if isinstance(prompt, Box3D):
-        box, first, last = prompt.on_axis(axis)
-        return box.xyxy if first <= index <= last else None
-    if isinstance(prompt, Box) and (picture or prompt.slice == index):
-        return prompt.xyxy
-    return None
 
 
 def _legend(segmentation: Segmentation) -> list[tuple[str, tuple[int, int, int]]]:

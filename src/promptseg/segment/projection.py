@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from promptseg import _moved
+from promptseg.models.protocol import SlicePrompt
+from promptseg.models.protocol.tracking import Bounds
 from promptseg.prompts import box_of_mask
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from promptseg.models.preprocess import Frame
 
 __all__ = [
     "MODES",
@@ -20,7 +21,6 @@ __all__ = [
     "Mode",
     "deepest_point",
     "kinds_of",
-    "logits_of_mask",
     "project",
     "spread_points",
 ]
@@ -38,11 +38,11 @@ Mode = Literal[
 ]
 MODES: tuple[str, ...] = get_args(Mode)
 
-Bounds = tuple[float, float, float, float]
-
 _POSITIVES = 3
-_CERTAINTY = 1e-3  # a drawn mask as a probability: this close to 0 and 1
-_LOW_RESOLUTION = 256
+
+__getattr__ = _moved.moved_names(
+    "promptseg.segment.projection", {"logits_of_mask": "promptseg.models.families.sam.hints"}
+)
 
 
 def kinds_of(mode: str) -> set[str]:
@@ -50,36 +50,32 @@ def kinds_of(mode: str) -> set[str]:
     return {"point" if part == "points" else part for part in mode.split("+")}
 
 
-def project(
-    mode: str,
-    mask: NDArray[np.bool_],
-    logits: Tensor | None,
-    box: Bounds,
-    frame: Frame,
-) -> dict[str, Any]:
-    """What to ask of the next slice, as arguments of `Predictor.decode`.
+def project(mode: str, mask: NDArray[np.bool_], logits: Tensor | None, box: Bounds) -> SlicePrompt:
+    """What to ask of the next slice.
 
     Args:
         mode: one of `MODES`.
         mask: (rows, columns) mask of the neighbour, not empty.
-        logits: (1, 1, 256, 256) of that mask; made from it if there are none.
+        logits: the model's own, of that mask; the mask itself is the hint if there are none.
         box: XYXY of the mask, enlarged as the rule says.
-        frame: how the next slice lies in the network's input.
     """
     parts = mode.split("+")
-    prompt: dict[str, Any] = {}
-    if "box" in parts:
-        prompt["boxes"] = [box]
+    xy: list[tuple[float, float]] = []
+    labels: list[int] = []
     if "point" in parts:
-        prompt["points"] = ([[deepest_point(mask)]], [[1]])
+        xy, labels = [deepest_point(mask)], [1]
     if "points" in parts:
         inside = spread_points(mask, _POSITIVES)
         outside = _corners_outside(mask, box)
-        labels = [1] * len(inside) + [0] * len(outside)
-        prompt["points"] = ([inside + outside], [labels])
-    if "mask" in parts:
-        prompt["mask_logits"] = logits if logits is not None else logits_of_mask(mask, frame)
-    return prompt
+        xy, labels = inside + outside, [1] * len(inside) + [0] * len(outside)
+    hinted = "mask" in parts
+    return SlicePrompt(
+        box if "box" in parts else None,
+        tuple(xy),
+        tuple(labels),
+        mask if hinted and logits is None else None,
+        logits if hinted else None,
+    )
 
 
 def deepest_point(mask: NDArray[np.bool_]) -> tuple[float, float]:
@@ -102,23 +98,6 @@ def spread_points(mask: NDArray[np.bool_], count: int) -> list[tuple[float, floa
             break
         chosen.append(int(nearest.argmax()))
     return [(float(x + left), float(y + top)) for x, y in candidates[chosen]]
-
-
-def logits_of_mask(mask: NDArray[np.bool_], frame: Frame) -> Tensor:
-    """A drawn mask as SAM's mask prompt: (1, 1, 256, 256) float32 logits in the network's frame."""
-    import torch
-    from torch.nn import functional as F
-
-    size = [max(1, round(n * _LOW_RESOLUTION / frame.size)) for n in frame.resized]
-    small = F.interpolate(
-        torch.from_numpy(np.ascontiguousarray(mask))[None, None].float(),
-        size=size,
-        mode="bilinear",
-        antialias=True,
-    )
-    chance = small.new_zeros(1, 1, _LOW_RESOLUTION, _LOW_RESOLUTION)
-    chance[..., : size[0], : size[1]] = small
-    return torch.logit(chance.clamp(_CERTAINTY, 1 - _CERTAINTY))
 
 
 def _depth(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float64], int, int]:

@@ -12,21 +12,23 @@ from numpy.typing import NDArray
 
 from promptseg.errors import InputError, PromptError
 from promptseg.formats.archive import Archive, damaged, open_archive
-from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.files import atomic_path
 from promptseg.formats.memory import require_memory
+from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.promptfile import parse_prompts, prompts_to_json
 from promptseg.geometry import AXES, Axis
 from promptseg.image import Segment, Segmentation
 from promptseg.parsing import parse_json
 from promptseg.prompts import ObjectPrompts, PlacedPrompt, group_by_object, place
+from promptseg.provenance import Provenance
 from promptseg.segment.choices import resolved
-from promptseg.segment.measure import measure
+from promptseg.segment.measure import Measurements
 from promptseg.segment.options import SegmentOptions
-from promptseg.segment.provenance import describe, object_facts
-from promptseg.segment.session import Session, Step
+from promptseg.segment.provenance import describe
+from promptseg.segment.step import Step
 
 if TYPE_CHECKING:
-    from promptseg.intensity import Intensity
+    from promptseg.segment.session import Session
 
 __all__ = ["load_into", "provenance_of", "save"]
 
@@ -42,7 +44,7 @@ _LONGEST_TEXT = 1 << 28  # bytes
 
 def save(session: Session, path: Path, overwrite: bool) -> Path:
     """Write every step of a session; see `Session.save`."""
-    check_output(path, overwrite)
+    check_outputs([path], overwrite, Reads([session.image.source.path]))
     masks: dict[str, NDArray[np.uint8]] = {}
     numbers: dict[int, int] = {}  # one entry per segment, however many steps hold it
     steps = []
@@ -61,7 +63,7 @@ def save(session: Session, path: Path, overwrite: bool) -> Path:
                 "current": step.current,
                 "objects": objects,
                 "prompts": {
-                    name: [_one_prompt(p, session.options.axis) for p in prompts]
+                    name: [_one_prompt(p, session.axis) for p in prompts]
                     for name, prompts in step.prompts.items()
                 },
             }
@@ -75,7 +77,7 @@ def save(session: Session, path: Path, overwrite: bool) -> Path:
         "steps": steps,
     }
     text = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+    with atomic_path(path, overwrite) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, session=text, **masks)
     return path
 
@@ -110,7 +112,8 @@ def _restored(
             for name, entry in step["objects"].items():
                 if entry is not None and entry["mask"] not in known:
                     segment = _segment(name, entry, archive, shape)
-                    segment.measurements = measure(segment, session.geometry, options.axis)
+                    axis = options.axis or "z"
+                    segment.measurements = Measurements(segment, session.geometry, axis)
                     known[entry["mask"]] = segment
                 objects[name] = None if entry is None else known[entry["mask"]]
             prompts = {
@@ -130,29 +133,22 @@ def _restored(
     return options, history, position
 
 
-def provenance_of(session: Session, found: Segmentation) -> dict[str, Any]:
+def provenance_of(session: Session, found: Segmentation) -> Provenance:
     """What made the masks of a session: as of any other run, with the steps taken."""
     segmenter = session.segmenter
     options = resolved(session.options, segmenter.predictor.card)
     prompts = [p for segment in found.segments for p in session.step.prompts[segment.name]]
-    objects = group_by_object(prompts, session.geometry, options.axis)
-    intensity: Intensity = segmenter.intensity(session.image, options)
-    described = describe(
+    objects = group_by_object(prompts, session.geometry, session.axis)
+    return describe(
+        found,
         session.image,
         segmenter.predictor,
-        intensity,
-        prompts_to_json(objects, options.axis, session.image.name),
+        session.embedded.intensity,
+        prompts_to_json(objects, session.axis, session.image.name),
         options.to_json(),
-        list(session.image.source.notes),
-        {},
+        session.image.source.notes,
+        session=[step.action for step in session.history[1 : session.position + 1]],
     )
-    steps = [step.action for step in session.history[1 : session.position + 1]]
-    return {
-        **described,
-        "session": steps,
-        "objects": object_facts(found),
-        "masks_sha256": found.sha256(),
-    }
 
 
 def _options(values: dict[str, Any]) -> SegmentOptions:

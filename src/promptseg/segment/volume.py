@@ -1,21 +1,16 @@
-"""From one slice to a volume: the mask of each slice prompts the next one (SAM2 medical benchmark,
-section 2.1; MedicoSAM, section II-C)."""
+"""From a slice to its neighbour: the mask of one prompts the next (SAM2 medical benchmark, section 2.1;
+MedicoSAM, section II-C)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.inference.stack import SliceStack
+from promptseg.models.protocol import Answer, Frames, SliceMasks, SlicePrompt
 from promptseg.prompts import box_of_mask
 from promptseg.segment.projection import Bounds, project
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 __all__ = [
     "Answer",
@@ -26,7 +21,6 @@ __all__ = [
     "grown_box",
     "inside",
     "overlap",
-    "propagate",
 ]
 
 
@@ -68,67 +62,22 @@ class PropagationRule:
         return overlap(mask, previous) >= self.min_iou
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What is known of one object on one slice.
-
-    Attributes:
-        mask: (rows, columns) boolean.
-        iou: predicted IoU; 1 for a mask somebody drew.
-        logits: (1, 1, 256, 256) in the network's frame; None for a drawn mask.
-    """
-
-    mask: NDArray[np.bool_]
-    iou: float = 1.0
-    logits: Tensor | None = None
-
-
-@dataclass
-class SliceMasks:
-    """Masks of one object by slice.
-
-    Attributes:
-        masks: slice index -> (rows, columns) mask.
-        quality: slice index -> predicted IoU.
-    """
-
-    masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
-    quality: dict[int, float] = field(default_factory=dict)
-
-    def add(self, index: int, answer: Answer) -> None:
-        """Join a mask to what the slice has already."""
-        mask, quality = answer.mask, answer.iou
-        if index in self.masks:
-            mask = mask | self.masks[index]
-            quality = max(quality, self.quality[index])
-        self.masks[index], self.quality[index] = mask, quality
-
-    def replace(self, index: int, answer: Answer) -> None:
-        """Put a mask in place of what the slice has."""
-        self.masks[index], self.quality[index] = answer.mask, answer.iou
-
-    def clear(self, index: int) -> None:
-        """Take a slice out."""
-        self.masks.pop(index, None)
-        self.quality.pop(index, None)
-
-
 def ask(
-    stack: SliceStack,
+    stack: Frames,
     index: int,
-    prompt: dict[str, Any],
+    prompt: SlicePrompt,
     towards: int | None = None,
     bounds: Bounds | None = None,
 ) -> Answer:
-    """The model's answer on one slice to a prompt given as arguments of `Predictor.decode`."""
-    prediction = stack.predictor.decode(stack.embedding(index, towards), **prompt)
+    """The model's answer to the prompts of one object on one slice."""
+    prediction = stack.predictor.decode(stack.embedding(index, towards), [prompt])
     return Answer(
         inside(prediction.masks[0], bounds), float(prediction.iou[0]), prediction.logits[:1]
     )
 
 
 def advance(
-    stack: SliceStack,
+    stack: Frames,
     answer: Answer,
     index: int,
     end: int,
@@ -140,43 +89,8 @@ def advance(
     if box is None:
         return None
     grown = grown_box(box, rule, answer.mask.shape, bounds, stack.pixel)
-    frame = stack.embedding(index, end).frame
-    prompt = project(rule.mode, answer.mask, answer.logits, grown, frame)
+    prompt = project(rule.mode, answer.mask, answer.logits, grown)
     return ask(stack, index, prompt, end, bounds)
-
-
-def propagate(
-    stack: SliceStack,
-    answer: Answer,
-    slices: Iterable[int],
-    end: int,
-    rule: PropagationRule,
-    bounds: Bounds | None = None,
-) -> SliceMasks:
-    """Follow an object from one slice through its neighbours, until it ends.
-
-    Args:
-        stack: the slices.
-        answer: the object on the slice before the first of `slices`.
-        slices: the slices to visit, in order.
-        end: the last of them (slices on the way are encoded together).
-        rule: how a mask prompts the next slice and where to stop.
-        bounds: XYXY that boxes and masks never leave (the sides of a 3D box).
-
-    Returns:
-        The masks of the visited slices, up to where the object ends.
-    """
-    found = SliceMasks()
-    first_area = int(answer.mask.sum())
-    for index in slices:
-        following = advance(stack, answer, index, end, rule, bounds)
-        if following is None or not rule.continues(
-            first_area, answer.mask, following.mask, following.iou
-        ):
-            break
-        found.add(index, following)
-        answer = following
-    return found
 
 
 def overlap(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:

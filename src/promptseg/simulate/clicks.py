@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from promptseg.errors import InputError
-from promptseg.inference.predictor import Embedding, Predictor
+from promptseg.inference.predictor import Predictor
+from promptseg.models.protocol import Embedding, SlicePrompt
 from promptseg.prompts import box_of_mask
 
 if TYPE_CHECKING:
@@ -133,14 +134,9 @@ def interactive_rounds(
                 yield found
                 continue
             clicks += corrections
-        prediction = predictor.decode(
-            embedding,
-            boxes=None if first.box is None else [first.box],
-            points=([[(c.x, c.y) for c in clicks]], [[c.label for c in clicks]])
-            if clicks
-            else None,
-            mask_logits=logits,
-        )
+        xy, labels = tuple((c.x, c.y) for c in clicks), tuple(c.label for c in clicks)
+        prompt = SlicePrompt(first.box, xy, labels, logits=logits)
+        prediction = predictor.decode(embedding, [prompt])
         logits = prediction.logits if hinted else None
         found = Round(prediction.masks[0], float(prediction.iou[0]))
         yield found

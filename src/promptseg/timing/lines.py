@@ -16,12 +16,16 @@ from promptseg.parsing import parse_json
 __all__ = ["append_line", "read_lines"]
 
 
+_BEGIN = b"{"  # of a line of ours, half as it may be
+
+
 def append_line(path: Path, content: dict[str, Any]) -> None:
     """Append one line: whole and on the disk when this returns, or not at all.
 
     Half a line at the end, which a power cut can leave, is cut off first.
 
     Raises:
+        InputError: it ends with something that is no half line of a log.
         OutputError: the file cannot be written.
     """
     check_output(path, overwrite=True)
@@ -63,7 +67,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         content = _parsed(line)
         if content is None:
-            if number == len(lines):
+            if number == len(lines) and line.startswith(_BEGIN):
                 return
             raise InputError(
                 "a log of JSON lines", f"{path} with something else in line {number}", "correct it"
@@ -82,6 +86,8 @@ def _mend(path: Path) -> None:
         last = data[data.rfind(b"\n") + 1 :]
         if not last:
             return
+        if _parsed(last) is None and not last.startswith(_BEGIN):
+            raise InputError("a log of JSON lines", f"{path} with something else", "name another")
         if _parsed(last) is None:
             stream.truncate(len(data) - len(last))
         else:

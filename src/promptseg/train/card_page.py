@@ -31,6 +31,7 @@ def _paragraphs(card: Mapping[str, Any]) -> Iterator[str]:
             ["trained with prompts", ", ".join(card["asked_with"])],
             ["modalities", card["modalities"]],
             ["licence of the weights", card["licence"]],
+            ["images it has seen", _seen(card)],
             ["started from", f"{start['model']}, SHA-256 {start['sha256'] or 'not recorded'}"],
             ["cite", card["citation"]],
             ["made by", f"promptseg {card['promptseg']}"],
@@ -146,6 +147,13 @@ def _preprocessing(steps: Mapping[str, Any]) -> str:
 
 def _number(value: float | None, form: str = ".3f") -> str:
     return "-" if value is None else number(value, form)
+
+
+def _seen(card: Mapping[str, Any]) -> str:
+    listed = card["data"].get("trained_on")
+    if listed is None:
+        return "not listed"
+    return f"{listed['images']:,}, by hash in {listed['file']}: keep it beside the weights"
 
 
 def _flat(facts: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

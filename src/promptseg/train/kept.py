@@ -18,7 +18,6 @@ from promptseg.inference.predictor import Predictor
 __all__ = ["KeptEmbeddings", "keep_embeddings"]
 
 _NO_LIMIT = 1e6  # GiB
-_BYTES = 256 * 64 * 64 * 4
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,15 @@ class KeptEmbeddings:
         Raises:
             InputError: it was removed.
         """
-        features = EmbeddingStore(self.folder, _NO_LIMIT).get(self.keys[sample.key])
-        if features is None:
+        kept = EmbeddingStore(self.folder, _NO_LIMIT).get(self.keys[sample.key])
+        if kept is None:
             raise InputError(
                 "the embeddings made at the start",
                 f"{self.folder} without {sample.key}",
                 "start again",
             )
-        return features[0]
+        features: Tensor = kept["features"][0]
+        return features
 
 
 def keep_embeddings(
@@ -70,7 +70,8 @@ def keep_embeddings(
     """
     folder.mkdir(parents=True, exist_ok=True)
     there = sum(1 for _ in folder.glob("*.safetensors"))
-    needed, free = _BYTES * max(0, len(samples) - there), shutil.disk_usage(folder).free
+    missing, free = max(0, len(samples) - there), shutil.disk_usage(folder).free
+    needed = missing * _bytes_each(predictor, collection, samples[0]) if missing else 0
     if needed > free:
         raise OutputError(
             f"{needed / 2**30:.1f} GiB for the embeddings of {len(samples)} images",
@@ -81,9 +82,8 @@ def keep_embeddings(
 
     def keep(sample: Sample) -> EmbeddingKey:
         picture, _ = collection.read(sample, predictor.card.keep_8bit)
-        frame = predictor.card.preprocessing.frame(*sample.shape, sample.pixel)
         store.encode(predictor, [picture], sample.pixel, parallel=predictor.parallel > 1)
-        return EmbeddingKey.of(predictor, picture, frame)
+        return EmbeddingKey.of(predictor, picture, sample.pixel)
 
     keys = {}
     with ThreadPoolExecutor(predictor.parallel) as pool:
@@ -92,3 +92,9 @@ def keep_embeddings(
             keys[sample.key] = key
     store.check()
     return KeptEmbeddings(folder, keys)
+
+
+def _bytes_each(predictor: Predictor, collection: Collection, sample: Sample) -> int:
+    """Size of an embedding, of which all of a model are as large."""
+    picture, _ = collection.read(sample, predictor.card.keep_8bit)
+    return predictor.encode([picture], sample.pixel)[0].nbytes

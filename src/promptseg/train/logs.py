@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import logging
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -14,10 +15,14 @@ from typing import Any, Protocol
 
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.files import atomic_path
+from promptseg.formats.own_folder import OwnFolder
 
-__all__ = ["Log", "open_logs", "require_packages"]
+__all__ = ["BOARD", "Log", "open_logs", "require_packages"]
 
 log = logging.getLogger("promptseg")
+
+BOARD = "tensorboard"
+"""Folder of TensorBoard's files."""
 
 
 class Log(Protocol):
@@ -67,7 +72,9 @@ class _Board:
 
     def __init__(self, folder: Path, updates: int) -> None:
         writer = import_module("tensorboardX").SummaryWriter
-        self.writer = writer(str(folder / "tensorboard"), purge_step=updates + 1)
+        ending = f".{secrets.token_hex(8)}"  # its own part of the name depends on time and host
+        OwnFolder(folder).claim(f"{BOARD}/*{ending}")
+        self.writer = writer(str(folder / BOARD), purge_step=updates + 1, filename_suffix=ending)
 
     def write(self, update: int, kind: str, values: dict[str, float]) -> None:
         for name, value in values.items():

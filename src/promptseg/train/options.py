@@ -34,6 +34,7 @@ _FREE = {
     "input",
     "output",
     "embeddings",
+    "warm_start",
     "workers",
     "device",
     "threads",
@@ -116,6 +117,10 @@ class _ModelOptions:
     model: str = "mobile-sam"
     """Starting weights: model name (see promptseg models), checkpoint file, or NAME=FILE."""
 
+    warm_start: Path | None = None
+    """Go on from these float16 weights and their number of updates, warm.safetensors of a training on
+    another machine, with a new optimizer."""
+
     trains: Trainable | None = None
     """Which parts learn: all, encoder, decoder, encoder+decoder, prompts+decoder, or lora (low-rank
     updates of the encoder's attention, which merge back, and all of prompt encoder and decoder)."""
@@ -162,7 +167,8 @@ class _LoopOptions:
     """Factor of the learning rate after every epoch (MedSAM 1, MedicoSAM 0.9)."""
 
     warmup: int = 0
-    """Updates over which the learning rate rises to its first value."""
+    """Updates over which the learning rate rises to its first value; 20 after a warm restart, unless
+    given."""
 
     weight_decay: float | None = None
     """Of AdamW."""
@@ -178,6 +184,10 @@ class _LoopOptions:
 
     activation_checkpointing: bool = False
     """Compute activations of the encoder twice in place of keeping them: slower, with less memory."""
+
+    train_images: int | None = None
+    """At most so many images of the training part, chosen as those of validation: datasets take turns,
+    and in each its patients. (default: all)"""
 
     balance: Balance = "modality"
     """Which images an epoch sees: all alike (none), datasets alike, or modalities alike."""
@@ -238,7 +248,8 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
     """Folder for weights, logs and the report."""
 
     config: Path | None = None
-    """YAML file of these options; those of the command line come after it."""
+    """YAML file of these options, which may also be the first word, as may the name of a recipe that
+    comes along (docs/train.md); options of the command line come after it."""
 
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
@@ -280,6 +291,7 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
             "micro-batch": self.micro_batch,
             "learning-rate": strategy.learning_rate,
             "decay": strategy.decay,
+            "train-images": self.train_images,
             "validation-images": self.validation_images,
             "report-images": self.report_images,
             "validation-objects": self.validation_objects,

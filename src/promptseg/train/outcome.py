@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,33 @@ from promptseg.models.checkpoint import read_checkpoint
 from promptseg.train.options import TrainOptions
 from promptseg.train.release import data_facts, release
 from promptseg.train.report import write_report
+from promptseg.train.seen import images_seen
 from promptseg.train.setting import Learner, Parts, StartingWeights
 from promptseg.train.state import Progress
 from promptseg.train.validate import Validation
+from promptseg.train.verdict import Verdict
 
-__all__ = ["SEMANTIC", "finish"]
+__all__ = ["SEMANTIC", "Trained", "finish"]
 
 SEMANTIC = "best_semantic.safetensors"
 """The joint decoder that goes with the best weights."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to.
+
+    Attributes:
+        folder: of the training.
+        verdict: on the best weights; None in processes that follow another, and after an interruption.
+        name: of the new model.
+        interrupted: whether it was stopped on the way; the same command goes on.
+    """
+
+    folder: Path
+    verdict: Verdict | None = None
+    name: str = ""
+    interrupted: bool = False
 
 
 def finish(
@@ -34,7 +52,7 @@ def finish(
     options: TrainOptions,
     progress: Progress,
     measured: tuple[Validation, Validation],
-) -> None:
+) -> Trained:
     """Judge the best weights, and write the report, the card and the files to keep.
 
     Args:
@@ -44,6 +62,9 @@ def finish(
         options: of the training.
         progress: how far it came.
         measured: the starting weights and the best ones on the samples of the report.
+
+    Returns:
+        What the training came to.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -65,7 +86,7 @@ def finish(
         "seconds": round(progress.seconds, 1),
         "tensors_trained": len(learner.parameters),
         "parameters_trained": sum(p.numel() for p in learner.parameters.values()),
-        "reported_on": "the test part" if parts.held_out else "the validation part",
+        "reported_on": parts.reported_on,
         "versions": {"promptseg": __version__, "torch": torch.__version__},
     }
     told = {k: v for k, v in facts.items() if k != "data"}  # which is on the card
@@ -79,14 +100,9 @@ def finish(
         asks=asks,
         verdict=verdict,
         semantic=load_file(semantic) if semantic.exists() else None,
+        seen=images_seen(parts, start.card),
     )
-    if options.json:
-        print(json.dumps(verdict.to_json(), indent=2))
-    elif not options.quiet:
-        for line in (f"{verdict.outcome}:", *verdict.reasons):
-            print(line)
-        print(f"report   {folder / 'report.md'}")
-        print(f"weights  {folder / 'model.safetensors'} ({card.name})")
+    return Trained(folder, verdict, card.name)
 
 
 def _name(start: StartingWeights, options: TrainOptions) -> str:

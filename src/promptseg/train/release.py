@@ -3,6 +3,7 @@
     model.pth            a plain state_dict: loads in the official code of the base model
     model.safetensors    the same tensors, with the main facts as metadata
     semantic.safetensors the joint semantic decoder, if one was trained
+    trained_on.csv       hashes of the images it has seen, so that an evaluation on them is found out
     card.json, card.md   what the weights are, for programs and for people
 
 `promptseg segment --model model.pth` reads card.json, and so knows prompts, preprocessing and licence.
@@ -24,22 +25,25 @@ from promptseg import assets
 from promptseg._version import __version__
 from promptseg.datasets.collection import Collection, Sample
 from promptseg.datasets.description import is_open_licence
+from promptseg.datasets.manifest import ManifestRow, write_manifest
 from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
 from promptseg.models.cards import FINETUNED, ModelCard, finetuned_card
 from promptseg.models.checkpoint import (
     CARD,
-    UNUSED,
     identify,
     read_checkpoint,
     require_architecture,
 )
-from promptseg.segment.provenance import DISCLAIMER
+from promptseg.models.families.sam.family import UNUSED
+from promptseg.provenance import DISCLAIMER
 from promptseg.train.card_page import card_page
 from promptseg.train.comparison import TOLERATED, needed_for
 from promptseg.train.verdict import Verdict
 
-__all__ = ["data_facts", "plain", "release", "trained_prompts", "write_safetensors"]
+__all__ = ["TRAINED_ON", "data_facts", "plain", "release", "trained_prompts", "write_safetensors"]
+
+TRAINED_ON = "trained_on.csv"
 
 # MobileSAM's code wants the ImageNet classifier that its file carries and nothing uses
 _CLASSIFIER = {
@@ -60,6 +64,7 @@ def release(
     verdict: Verdict | None = None,
     semantic: Mapping[str, Tensor] | None = None,
     half: bool = False,
+    seen: Sequence[ManifestRow] = (),
 ) -> ModelCard:
     """Write the weights and their card; the card comes last, so that it never describes others.
 
@@ -76,6 +81,7 @@ def release(
         semantic: state of the joint semantic decoder.
         half: store float16 where the values allow it, which halves the files. What was measured are
             the weights before this rounding.
+        seen: hashes of the images of the training (see `promptseg.train.seen`).
 
     Returns:
         The new model's card, as `identify` reads it back.
@@ -90,6 +96,12 @@ def release(
     tensors = _storable(_official(state_dict, base), half)
     decoder = None if semantic is None else _storable(semantic, half)
     card = _content(base, facts, asks, verdict, half)
+    if seen:
+        listed = write_manifest(seen, folder / TRAINED_ON, overwrite=True)
+        about = {"file": TRAINED_ON, "sha256": assets.sha256_of(listed), "images": len(seen)}
+        card["data"] = {**card["data"], "trained_on": about}
+    else:
+        (folder / TRAINED_ON).unlink(missing_ok=True)  # of an earlier training
     finetuned_card(card, CARD)  # refuses early what could not be read back
     metadata = _metadata(card)
     written = ["model.pth", "model.safetensors"]

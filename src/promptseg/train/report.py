@@ -11,7 +11,7 @@ from typing import Any
 from promptseg._version import __version__
 from promptseg.errors import PromptsegError
 from promptseg.formats.files import atomic_path
-from promptseg.segment.provenance import DISCLAIMER
+from promptseg.provenance import DISCLAIMER
 from promptseg.train.curves import History, draw_curves, read_history
 from promptseg.train.pages import (
     comparison_table,
@@ -57,7 +57,7 @@ def write_report(
         InputError: two validations that do not pair.
         OutputError: the folder cannot be written.
     """
-    verdict = compare(baseline, tuned, asks)
+    verdict = compare(baseline, tuned, asks, str(facts.get("reported_on") or "the report"))
     picture = _draw(folder / _PICTURE, verdict, read_history(history))
     content = {
         "notice": DISCLAIMER,

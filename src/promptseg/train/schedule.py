@@ -29,6 +29,7 @@ class Schedule:
         decay: factor after every epoch.
         warmup: updates over which the learning rate rises.
         seed: of the order.
+        restarted: the update at which the optimizer was new; the warm-up begins there.
     """
 
     weights: NDArray[np.float64]
@@ -39,6 +40,7 @@ class Schedule:
     decay: float
     warmup: int
     seed: int
+    restarted: int = 0
 
     @property
     def per_epoch(self) -> int:
@@ -48,7 +50,7 @@ class Schedule:
     def rate(self, update: int) -> float:
         """The learning rate of an update."""
         rate = self.learning_rate * self.decay ** (update // self.per_epoch)
-        return rate * min(1.0, (update + 1) / (self.warmup + 1))
+        return rate * min(1.0, (update - self.restarted + 1) / (self.warmup + 1))
 
     def share(self, update: int, rank: int, count: int) -> list[list[Place]]:
         """The images that one of `count` processes takes in an update, by micro-batch."""

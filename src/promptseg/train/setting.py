@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from promptseg import assets
 from promptseg.datasets.collection import Collection, Sample
-from promptseg.errors import InputError
+from promptseg.errors import InputError, ModelError
 from promptseg.models.cards import ModelCard
 from promptseg.models.checkpoint import build_network, open_checkpoint
 from promptseg.models.families.sam import Sam
@@ -51,6 +51,16 @@ class Parts:
     report: list[Sample]
     held_out: bool
 
+    @property
+    def reported_on(self) -> str:
+        """The part that the report is about, in words."""
+        return "the test part" if self.held_out else "the validation part"
+
+    @property
+    def patients_reported(self) -> int:
+        """How many patients the report is about."""
+        return len({(s.dataset, s.patient) for s in self.report})
+
 
 def open_parts(options: TrainOptions) -> Parts:
     """Open the collection and choose what is validated on.
@@ -73,14 +83,15 @@ def open_parts(options: TrainOptions) -> Parts:
                 f"{sample.group} in {where[sample.group]} and {sample.split}",
                 "curate the data again",
             )
+    train = parts["train"]
+    if options.train_images is not None:
+        train = choose_validation(train, options.train_images, options.seed)
     return Parts(
         collection,
-        parts["train"],
+        train,
         choose_validation(parts["validation"], options.validation_images, options.seed),
-        choose_validation(
-            parts["test"] or parts["validation"], options.report_images, options.seed
-        ),
-        bool(parts["test"]),
+        choose_validation(parts[collection.report_part], options.report_images, options.seed),
+        collection.report_part == "test",
     )
 
 
@@ -112,8 +123,17 @@ class StartingWeights:
         return cls(card, file, tensors, assets.sha256_of(file))
 
     def network(self) -> Sam:
-        """A network of its own with these weights."""
-        return build_network(self.card, self.tensors, self.file)
+        """A network of its own with these weights.
+
+        Raises:
+            ModelError: a model of another family, which is not trained here.
+        """
+        network = build_network(self.card, self.tensors, self.file)
+        if not isinstance(network, Sam):
+            raise ModelError(
+                "a model of the SAM family to train", f"{self.card.name} of {self.card.family}"
+            )
+        return network
 
 
 @dataclass

@@ -35,12 +35,14 @@ class Progress:
         best_score: of validations so far; None before the first one.
         best_update: when that was.
         seconds: spent training so far.
+        restarted: the update at which the optimizer was new.
     """
 
     updates: int = 0
     best_score: float | None = None
     best_update: int = 0
     seconds: float = 0.0
+    restarted: int = 0
 
 
 @dataclass

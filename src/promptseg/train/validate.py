@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,13 @@ from promptseg.datasets.collection import Collection, Sample, Target, masks_of
 from promptseg.errors import InputError
 from promptseg.formats.archive import open_archive
 from promptseg.formats.files import atomic_path
-from promptseg.inference.predictor import Embedding, Predictor
+from promptseg.inference.predictor import Predictor
 from promptseg.metrics.overlap import count
+from promptseg.models.protocol import Embedding, SlicePrompt
 from promptseg.simulate import first_prompt, generator, interactive_rounds
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["SHIFT", "SHIFTED", "Answer", "Validation", "choose_validation", "validate"]
 
@@ -157,6 +161,7 @@ def validate(
     max_objects: int = 3,
     seed: int = 0,
     shifted: bool = False,
+    kept: Callable[[Sample], Tensor] | None = None,
     progress: Callable[[int, str], None] | None = None,
 ) -> Validation:
     """Ask a model with an exact box and with one click, and correct each answer by random clicks.
@@ -173,6 +178,7 @@ def validate(
         seed: of the clicks.
         shifted: also ask with the box moved by a tenth of its width to the left and right, and by a
             tenth of its height up and down, without corrections.
+        kept: sample -> its (C, h, w) embedding, where the model's encoder has made it before.
         progress: is told the samples done and the present one.
 
     Raises:
@@ -185,7 +191,11 @@ def validate(
         if progress:
             progress(number, sample.key)
         picture, labels = collection.read(sample, keep_8bit=predictor.card.keep_8bit)
-        (embedding,) = asked.encode([picture], sample.pixel)
+        if kept is None:
+            (embedding,) = asked.encode([picture], sample.pixel)
+        else:
+            tensors = {"features": kept(sample)[None]}
+            embedding = predictor.unpack(tensors, sample.shape, sample.pixel)
         found.embeddings[sample.key] = _pooled(embedding)
         targets = _largest(sample, max_objects)
         for target, truth in zip(targets, masks_of(targets, labels), strict=True):
@@ -257,7 +267,8 @@ def _shifted(
     for dx, dy in _DIRECTIONS:
         moved = np.array(target.box) + np.tile([dx * width, dy * height], 2)
         # one by one, as the exact box is: a batch would round differently
-        answer = predictor.decode(embedding, boxes=[np.clip(moved, 0, ends)])
+        prompt = SlicePrompt(tuple(np.clip(moved, 0, ends).tolist()))
+        answer = predictor.decode(embedding, [prompt])
         yield SHIFTED, 0, count(truth, answer.masks[0]).dsc, float(answer.iou[0])
 
 
@@ -270,10 +281,10 @@ def _name(target: Target) -> str:
 
 
 def _pooled(embedding: Embedding) -> Features:
-    """(1, C, h, w) features averaged to (C, 8, 8)."""
+    """An embedding's view averaged to (C, 8, 8)."""
     from torch.nn import functional as F
 
-    small = F.adaptive_avg_pool2d(embedding.features.float(), _POOLED)[0].cpu().numpy()
+    small = F.adaptive_avg_pool2d(embedding.view()[None], _POOLED)[0].cpu().numpy()
     largest = np.finfo(np.float16).max
     pooled: Features = small.clip(-largest, largest).astype(np.float16)
     return pooled

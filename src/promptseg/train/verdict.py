@@ -92,13 +92,16 @@ class Verdict:
         return plain
 
 
-def compare(baseline: Validation, tuned: Validation, asks: Collection[str]) -> Verdict:
+def compare(
+    baseline: Validation, tuned: Validation, asks: Collection[str], part: str = "the report"
+) -> Verdict:
     """Judge a training.
 
     Args:
         baseline: of the model that the training began with.
         tuned: of the model that came out, on the same objects and with the same prompts.
         asks: kinds of prompts that the training asked with, as `Objective.asks` says.
+        part: of the data that the objects are of, for the reasons.
 
     Raises:
         InputError: the two are not of the same objects and prompts.
@@ -135,7 +138,7 @@ def compare(baseline: Validation, tuned: Validation, asks: Collection[str]) -> V
 
     every = comparisons(None)
     by_modality = {m: comparisons(m) for m in sorted(set(modality.values()))}
-    outcome, reasons = _judge(every, by_modality)
+    outcome, reasons = _judge(every, by_modality, part)
     return Verdict(
         outcome=outcome,
         reasons=reasons,
@@ -154,7 +157,7 @@ def compare(baseline: Validation, tuned: Validation, asks: Collection[str]) -> V
 
 
 def _judge(
-    every: Iterable[Comparison], modalities: Mapping[str, Iterable[Comparison]]
+    every: Iterable[Comparison], modalities: Mapping[str, Iterable[Comparison]], part: str
 ) -> tuple[Outcome, tuple[str, ...]]:
     """The outcome, and why."""
     asked = [c for c in every if c.asked]
@@ -177,7 +180,7 @@ def _judge(
         return "no improvement", ("no kind of prompt that was asked with was measured", *aside)
     patients = min(c.patients for c in asked)
     if patients < FEWEST_PAIRS:
-        few = f"{patients} patient{'s' if patients > 1 else ''} in the validation, at least "
+        few = f"{patients} patient{'s' if patients > 1 else ''} in {part}, at least "
         return "too few to tell", (f"{few}{FEWEST_PAIRS} are needed", *fallen, *aside)
     if losses:
         return "worse", (*losses, *gains, *fallen, *aside)

@@ -12,6 +12,7 @@ from promptseg.errors import InputError
 from promptseg.inference.predictor import Predictor
 from promptseg.models.checkpoint import build_network, read_checkpoint
 from promptseg.train.comparison import needed_for
+from promptseg.train.kept import KeptEmbeddings
 from promptseg.train.logs import Log
 from promptseg.train.options import TrainOptions
 from promptseg.train.outcome import SEMANTIC
@@ -20,6 +21,7 @@ from promptseg.train.release import write_safetensors
 from promptseg.train.setting import Learner, Parts, StartingWeights
 from promptseg.train.state import Progress, save_state
 from promptseg.train.validate import Validation, validate
+from promptseg.train.warm import WARM, write_warm
 
 __all__ = ["Watch", "asked_means", "measure"]
 
@@ -44,6 +46,7 @@ def measure(
     options: TrainOptions,
     processes: Processes,
     report: bool,
+    kept: KeptEmbeddings | None = None,
     show: Callable[[int, str], None] | None = None,
 ) -> Validation:
     """Validate a model, each process a share of the samples.
@@ -54,6 +57,7 @@ def measure(
         options: how.
         processes: who does it.
         report: on the samples of the report, with shifted boxes; otherwise on those of validation.
+        kept: embeddings of the samples, where the encoder does not learn.
         show: told how far it is.
     """
     samples = parts.report if report else parts.validation
@@ -65,6 +69,7 @@ def measure(
         max_objects=options.validation_objects,
         seed=options.seed,
         shifted=report,
+        kept=kept,
         progress=show,
     )
     every = processes.gather(mine)
@@ -92,6 +97,7 @@ class Watch:
         logs: where numbers go.
         every: updates between validations.
         last: the last update.
+        kept: embeddings, where the encoder does not learn.
     """
 
     start: StartingWeights
@@ -104,6 +110,7 @@ class Watch:
     logs: list[Log]
     every: int
     last: int
+    kept: KeptEmbeddings | None = None
     _saved: float = field(default_factory=time.monotonic)
 
     @property
@@ -156,7 +163,9 @@ class Watch:
 
     def _measured(self, file: Path) -> Validation:
         predictor = load_predictor(self.start, file, self.processes, self.options.engine)
-        return measure(predictor, self.parts, self.options, self.processes, report=False)
+        return measure(
+            predictor, self.parts, self.options, self.processes, report=False, kept=self.kept
+        )
 
     def _log(self, found: Validation, score: float) -> None:
         if self.processes.leads:
@@ -176,6 +185,8 @@ class Watch:
                 self.progress,
                 self.binding,
             )
+            if learner.semantic is None:
+                write_warm(self.folder / WARM, learner.weights()[0], self.progress.updates)
 
 
 def load_predictor(
@@ -183,4 +194,4 @@ def load_predictor(
 ) -> Predictor:
     """The model that is trained, with the weights of a file."""
     network = build_network(start.card, read_checkpoint(file), file)
-    return Predictor(start.card, network, processes.device, file, engine)
+    return Predictor.of_network(start.card, network, processes.device, file, engine)

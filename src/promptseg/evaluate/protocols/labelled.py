@@ -64,7 +64,8 @@ class Labelled:
         """The slices to be prompted one by one, each with its objects.
 
         A picture is one slice with every object. Of the n slices of a volume or video where an object
-        has more than `min_pixels` pixels, every n // max_slices-th is taken.
+        has more than `min_pixels` pixels, every n // max_slices-th is taken, or max_slices of them,
+        evenly spread.
         """
         chosen: dict[int, list[Segment]] = {}
         for segment in self.objects:
@@ -73,8 +74,7 @@ class Labelled:
                 continue
             areas = segment.crop.sum(axis=(1, 2))
             usable = np.flatnonzero(areas > self.options.min_pixels) + segment.region[0].start
-            step = len(usable) // self.options.max_slices if self.options.max_slices else 1
-            for index in usable[:: max(1, step)]:
+            for index in _some(usable, self.options.max_slices, self.options.spread_slices):
                 chosen.setdefault(int(index), []).append(segment)
         geometry = self.image.geometry
         for index in sorted(chosen):
@@ -129,3 +129,12 @@ class Labelled:
             "note": scores.note,
         }
         return Row(**{**given, **facts})
+
+
+def _some(usable: NDArray[np.int64], most: int, spread: bool) -> NDArray[np.int64]:
+    """Slices to be prompted, of those where there is enough to see; 0: all."""
+    if not most or (spread and len(usable) <= most):
+        return usable
+    if spread:
+        return usable[((np.arange(most) + 0.5) * len(usable) / most).astype(np.int64)]
+    return usable[:: max(1, len(usable) // most)]

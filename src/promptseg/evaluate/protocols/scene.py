@@ -14,9 +14,10 @@ from promptseg.evaluate.options import EvaluateOptions, Protocol
 from promptseg.evaluate.protocols.labelled import Labelled
 from promptseg.evaluate.report.embeddings import principal_components
 from promptseg.image import Segment
-from promptseg.inference.predictor import Embedding, Predictor
-from promptseg.inference.stack import SliceStack
+from promptseg.inference.embedded import EmbeddedImage
+from promptseg.inference.predictor import Predictor
 from promptseg.intensity import choose_intensity
+from promptseg.models.protocol import Embedding
 from promptseg.simulate.first import PromptKind, kind_of
 from promptseg.simulate.seeds import generator
 
@@ -26,7 +27,7 @@ _CACHE_BYTES = 2 << 30
 _STARTED = {"3d", "interactive-3d", "video"}  # where a mask may come from another model
 
 
-class _TimedStack(SliceStack):
+class _TimedStack(EmbeddedImage):
     """Slices that know how long their encoding has taken."""
 
     encoding_s = 0.0
@@ -90,7 +91,7 @@ class Scene(Labelled):
             min((r.start for r in extents), default=0) + max((r.stop for r in extents), default=0)
         ) // 2
         nearest = min(self.stack.cached, key=lambda k: (abs(k - middle), k))
-        map_ = self.stack.embedding(nearest).features[0].float().cpu()
+        map_ = self.stack.embedding(nearest).view().cpu()
         features = map_.flatten(1).numpy()
         mean = features.mean(axis=1)
         if not self.dataset.may_publish_images:

@@ -14,11 +14,12 @@ from promptseg.evaluate.protocols.labelled import Scored, View
 from promptseg.evaluate.protocols.scene import Scene
 from promptseg.evaluate.settings import Setting
 from promptseg.image import Segment
+from promptseg.models.protocol import SliceMasks
 from promptseg.prompts import Box, Mask, Points
 from promptseg.segment.choices import propagation_rule, resolved
-from promptseg.segment.follow import Seed, answer_seed, follow
+from promptseg.segment.follow import Seed, answer_seed
 from promptseg.segment.projection import kinds_of
-from promptseg.segment.volume import SliceMasks
+from promptseg.segment.slice_to_slice import follow
 from promptseg.simulate.first import FirstPrompt, PromptKind, first_prompt
 
 __all__ = ["follow_through"]

@@ -125,7 +125,7 @@ def section_page(
 def _plots(
     section: Section, step: int, lines: Sequence[Line], blocks: Sequence[Block], warnings: list[str]
 ) -> list[Plot]:
-    from promptseg.plots import boxes, podium
+    from promptseg.evaluate.report.figures import boxes, podium
 
     title = step_title(section, step)
     plots = []
@@ -157,7 +157,7 @@ def _plots(
 
 
 def _curves(section: Section, blocks: Sequence[Block], warnings: list[str]) -> list[Plot]:
-    from promptseg.plots import curves
+    from promptseg.evaluate.report.figures import curves
 
     caption = f"{section.title}: mean of all masks at every step; band: first to third quartile."
     return draw(f"steps {section.title}", caption, partial(curves.step_curves, blocks), warnings)
@@ -166,7 +166,7 @@ def _curves(section: Section, blocks: Sequence[Block], warnings: list[str]) -> l
 def _calibration(
     section: Section, step: int, rows: Sequence[Row], models: Sequence[str], warnings: list[str]
 ) -> list[Plot]:
-    from promptseg.plots import scatter
+    from promptseg.evaluate.report.figures import scatter
 
     found = {}
     for model in models:

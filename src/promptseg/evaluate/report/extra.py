@@ -46,7 +46,7 @@ def training_plots(
     curves: dict[str, dict[float, list[float]]], name: str, whose: str, warnings: list[str]
 ) -> list[Plot]:
     """The curves in one plot; none without curves."""
-    from promptseg.plots.curves import training_curves
+    from promptseg.evaluate.report.figures.curves import training_curves
 
     if not curves:
         return []
@@ -67,7 +67,7 @@ def embedding_view(
     Raises:
         InputError: the file cannot be used.
     """
-    from promptseg.plots.scatter import embedding_plot
+    from promptseg.evaluate.report.figures.scatter import embedding_plot
 
     paths = [results.folder / f"embeddings.{ending}" for ending in ("npz", "csv")]
     found = [read_embeddings(path) for path in paths if path.exists()]

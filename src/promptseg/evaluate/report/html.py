@@ -77,6 +77,7 @@ def render(page: Page, results: Results) -> str:
         "failed": results.listed("failed"),
         # read last: laying out the rest may add to them
         "warnings": page.warnings + room.warnings(),
+        "alarms": results.alarms,
         "style": _ours("style.css"),
         "script": _ours("sort.js"),
     }

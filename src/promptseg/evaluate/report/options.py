@@ -16,6 +16,9 @@ class ReportOptions:
     baseline: str | None = None
     """Model that others are compared with; the first one of the run if not given."""
 
+    count_trained: bool = False
+    """Count images that a model was trained on in the statistics too."""
+
     holm: bool = False
     """Adjust p values for the number of tests in a table (Holm)."""
 

@@ -21,7 +21,7 @@ __all__ = ["Results", "Row", "read_results"]
 _NEEDED = ("model", "dataset", "protocol", "prompt", "case", "target", "dsc")
 _WORDS = (
     *("model", "dataset", "modality", "kind", "protocol", "prompt", "setting"),
-    *("case", "patient", "target", "object", "slice", "frame", "note"),
+    *("case", "patient", "target", "object", "slice", "frame", "note", "trained_on"),
 )
 
 
@@ -33,6 +33,7 @@ class Row(NamedTuple):
         step: 0 for the first prompt, then the number of corrections.
         predicted: the model's own estimate of its IoU; NaN if it gave none.
         train_size: images the model was trained on; NaN if not said.
+        trained_on: why the model counts as trained on this image; empty if it does not.
     """
 
     model: str
@@ -49,6 +50,7 @@ class Row(NamedTuple):
     slice: str
     frame: str
     note: str
+    trained_on: str
     step: int
     scores: tuple[float, ...]
     predicted: float
@@ -69,12 +71,14 @@ class Results:
         rows: in the order of the file.
         run: content of run.json; empty without one.
         warnings: what the reader of a report should know about these files.
+        alarms: what makes its figures worth less than they look.
     """
 
     folder: Path
     rows: list[Row]
     run: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
 
     @property
     def models(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,24 +15,38 @@ from promptseg.evaluate.report.html import Page, render
 from promptseg.evaluate.report.options import ReportOptions
 from promptseg.evaluate.report.results import Results, read_results
 from promptseg.evaluate.report.tables import Table, write_summary, write_table
-from promptseg.formats.files import atomic_path, check_output
+from promptseg.evaluate.report.trained import set_apart
+from promptseg.formats.files import atomic_path
+from promptseg.formats.outputs import Reads, check_outputs
+from promptseg.formats.own_folder import OwnFolder
 
 __all__ = ["write"]
 
+log = logging.getLogger("promptseg")
 
-def write(results: Path, options: ReportOptions) -> Path:
+
+def write(results: Path, options: ReportOptions, renewed: bool = False) -> Path:
     """See `promptseg.evaluate.report.write_report`."""
     page, summary = results / "report.html", results / "summary.csv"
-    found = read_results(results)
-    for path in (summary, page):
-        check_output(path, options.overwrite)
+    found = set_apart(read_results(results), options.count_trained)
+    for line in found.alarms:
+        log.warning("%s", line)
+    reads = Reads([results / "rows.csv", results / "run.json"])
+    check_outputs((summary, page), options.overwrite or renewed, reads)
     baseline = baseline_of(found, options.baseline)
     lines = compare(found, baseline, options.holm, options.resamples, options.seed)
     composed = _compose(found, lines, baseline, options)
+    tables, plots = list(_tables(composed)), list(_all_plots(composed))
+    OwnFolder(results).claim(
+        *("summary.csv", "report.html"),
+        *(f"tables/{name}.{ending}" for name, _ in tables for ending in ("csv", "tex")),
+        *(f"plots/{plot.name}.svg" for plot in plots),
+        taken=options.overwrite and not renewed,
+    )
     write_summary(summary, lines)
-    for name, table in _tables(composed):
+    for name, table in tables:
         write_table(results / "tables", name, table)
-    for plot in _all_plots(composed):
+    for plot in plots:
         with atomic_path(results / "plots" / f"{plot.name}.svg") as temporary:
             temporary.write_text(plot.svg, encoding="utf-8")
     with atomic_path(page) as temporary:

@@ -27,9 +27,11 @@ from promptseg.formats.dicom.derived import (
     series_number,
     source_slices,
 )
-from promptseg.formats.dicom_seg.codes import Concept, meaning_of
+from promptseg.formats.dicom_seg.codes import meaning_of
 from promptseg.formats.dicom_seg.standin import restore_references, stand_ins
 from promptseg.image import Image, Segment, Segmentation
+from promptseg.provenance import ModelFacts
+from promptseg.terms import Term
 
 __all__ = ["check", "write"]
 
@@ -97,7 +99,7 @@ def _seg(
 
     sources = stand_ins(slices, segmentation.geometry)
     names = ", ".join(s.name for s in segmentation.segments)
-    model = segmentation.provenance.get("model", {})
+    model = segmentation.provenance.model or ModelFacts()
     seg = highdicom.seg.Segmentation(
         source_images=sources,
         pixel_array=pixels,
@@ -113,7 +115,7 @@ def _seg(
         manufacturer="promptseg",
         manufacturer_model_name="promptseg",
         software_versions=__version__,
-        device_serial_number=str(model.get("weights_sha256") or "none")[:16],
+        device_serial_number=(model.weights_sha256 or "none")[:16],
         content_label="SEGMENTATION",
         content_description=_shortened(names),
         series_description=_shortened(f"promptseg: {names}"),
@@ -180,7 +182,7 @@ def _described(number: int, segment: Segment, segmentation: Segmentation) -> Any
         anatomic_regions=[_code(meaning.region)] if meaning.region else None,
         display_color=highdicom.color.CIELabColor.from_rgb(*colour_of(segment)),
     )
-    if "model" not in segmentation.provenance:  # made elsewhere: nothing is known of how
+    if not segmentation.provenance.model:  # made elsewhere: nothing is known of how
         del item.SegmentationAlgorithmIdentificationSequence
     if label != segment.name:
         item.SegmentDescription = segment.name[:1024]
@@ -194,8 +196,7 @@ def _algorithm_type(segmentation: Segmentation) -> str:
     """A person prompts, so it is semi-automatic; words alone make it automatic."""
     kinds = {
         kind
-        for entry in segmentation.provenance.get("prompts", {}).get("objects", [])
-        if isinstance(entry, dict)
+        for entry in (segmentation.provenance.prompts or {}).get("objects", ())
         for kind in entry
         if kind != "name"
     }
@@ -207,21 +208,21 @@ def _algorithm(segmentation: Segmentation) -> Any:
     import highdicom
     from pydicom.sr.codedict import codes
 
-    model = segmentation.provenance.get("model", {})
-    name, sha = model.get("name"), model.get("weights_sha256")
+    model = segmentation.provenance.model or ModelFacts()
+    name, sha = model.name, model.weights_sha256
     return highdicom.AlgorithmIdentificationSequence(
         name=_shortened(f"promptseg {name}") if name else "unknown",
         family=codes.DCM.ArtificialIntelligence,
         version=__version__,
         source="promptseg",
-        parameters={"weights_sha256": str(sha)} if sha else None,
+        parameters={"weights_sha256": sha} if sha else None,
     )
 
 
-def _code(concept: Concept) -> Any:
+def _code(term: Term) -> Any:
     import highdicom
 
-    return highdicom.sr.CodedConcept(concept.value, "SCT", concept.meaning)
+    return highdicom.sr.CodedConcept(term.code, "SCT", term.meaning)
 
 
 def _shortened(text: str) -> str:

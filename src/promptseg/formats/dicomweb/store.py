@@ -98,7 +98,7 @@ def store(path: Path, address: Address) -> Stored:
         status = answer.status_code
         content = b"".join(connection.content(answer))
     said: Any = None
-    with contextlib.suppressValueError:  # 200 alone says that all is stored
+    with contextlib.suppress(ValueError):  # 200 alone says that all is stored
         said = parse_json(content)
     failed, kept = items(said, "00081198"), items(said, "00081199")
     ours = [item for item in kept if instance in texts(item, "00081155")]

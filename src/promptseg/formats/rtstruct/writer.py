@@ -138,7 +138,7 @@ def _roi(number: int, segment: Segment, segmentation: Segmentation) -> pydicom.D
     roi.ROIName = dicom_text(segment.name, "LO") or f"ROI {number}"
     if segment.name != roi.ROIName:
         roi.ROIDescription = segment.name[:1024]
-    roi.ROIGenerationAlgorithm = "SEMIAUTOMATIC" if "model" in segmentation.provenance else ""
+    roi.ROIGenerationAlgorithm = "SEMIAUTOMATIC" if segmentation.provenance.model else ""
     return roi
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from promptseg.runtime.engines import Compiled, CompileError, Part
+from promptseg.runtime.engine import Compiled, CompileError, Part
 from promptseg.runtime.native.first_stage import FirstStage
 from promptseg.runtime.native.library import missing
 from promptseg.runtime.openvino import OpenVINO

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from promptseg.runtime.engines import Compiled, CompileError
+from promptseg.runtime.engine import Compiled, CompileError
 from promptseg.runtime.native.library import library
 from promptseg.runtime.rewrite.ops import Pointwise
 from promptseg.runtime.rewrite.tiny_vit import FastMBConv, FastTinyViT

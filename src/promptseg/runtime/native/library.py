@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.runtime.compiled import CompiledStore
-from promptseg.runtime.engines import CompileError
+from promptseg.runtime.engine import CompileError
 from promptseg.runtime.machine import describe_machine, has_amx
 
 __all__ = ["library", "missing"]

@@ -1,5 +1,33 @@
-"""Networks rewritten for inference: the same function of the same weights, sooner."""
+"""Networks rewritten for inference: the same function of the same weights, sooner.
 
-from promptseg.runtime.rewrite.sam import FastSam, prepare
+A rewrite is optional. It is looked up by the type of a network; one without it runs as it is, in eager
+float32, on no other engine.
+"""
 
-__all__ = ["FastSam", "prepare"]
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from promptseg.models.families.sam.build import Sam
+from promptseg.runtime.rewrite.sam import FastSam, can_prepare, prepare
+
+__all__ = ["FastSam", "prepare", "rewritten"]
+
+_Rewrite = Callable[[Any, torch.device], FastSam]
+
+_REWRITES: dict[type[nn.Module], tuple[Callable[[Any], bool], _Rewrite]] = {
+    Sam: (can_prepare, prepare),
+}
+"""Type of a network -> whether one of it can be rewritten, and how."""
+
+
+def rewritten(network: nn.Module, device: torch.device) -> FastSam | None:
+    """The network rewritten for inference, on a device; None where there is no rewrite."""
+    for kind, (can, rewrite) in _REWRITES.items():
+        if isinstance(network, kind) and can(network):
+            return rewrite(network, device)
+    return None

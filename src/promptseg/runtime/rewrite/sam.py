@@ -13,7 +13,7 @@ from promptseg.runtime.rewrite.mask_decoder import FastMaskDecoder
 from promptseg.runtime.rewrite.tiny_vit import FastTinyViT
 from promptseg.runtime.rewrite.vit import FastViT
 
-__all__ = ["FastSam", "asked_for", "prepare"]
+__all__ = ["FastSam", "asked_for", "can_prepare", "prepare"]
 
 
 class FastSam(nn.Module):
@@ -68,6 +68,11 @@ class FastSam(nn.Module):
 def asked_for(answers: Tensor, multimask: bool) -> Tensor:
     """Of the four answers along axis 1, the three readings or the single one."""
     return answers[:, 1:] if multimask else answers[:, :1]
+
+
+def can_prepare(network: Sam) -> bool:
+    """Whether there is a rewrite of its image encoder."""
+    return isinstance(network.image_encoder, TinyViT | ViT)
 
 
 def prepare(network: Sam, device: torch.device) -> FastSam:

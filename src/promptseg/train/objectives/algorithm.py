@@ -127,7 +127,7 @@ class Algorithm1:
                 torch.set_grad_enabled(torch.is_grad_enabled() and learns),
                 torch.autocast(embeddings.device.type, enabled=False),
             ):
-                sparse, dense = self.sam.prompt_encoder(**prompts.of(group))
+                sparse, dense = self.sam.prompt_encoder(*prompts.of(group))
             several, quality = self.sam.mask_decoder(
                 embeddings[batch.owner[group]],
                 self.sam.prompt_encoder.dense_position(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,10 +12,24 @@ from promptseg.train.objectives.batch import Batch
 from promptseg.train.objectives.settings import Objective
 from promptseg.train.objectives.uniforms import Uniforms
 
-__all__ = ["Prompts", "draw_pixel", "near"]
+__all__ = ["NetworkPrompts", "Prompts", "draw_pixel", "near"]
 
 _NEGATIVE, _POSITIVE, _IGNORED = 0, 1, -1
 _REACH = 4  # background counts as near within a quarter of the object's longer side
+
+
+class NetworkPrompts(NamedTuple):
+    """Prompts of objects that have the same kinds, in the order that SAM's prompt encoder takes them.
+
+    Attributes:
+        points: (N, P, 2) x, y in pixels of the input and (N, P) labels.
+        boxes: (N, 4) XYXY in pixels of the input.
+        masks: (N, 1, 4h, 4w) mask logits.
+    """
+
+    points: tuple[Tensor, Tensor] | None
+    boxes: Tensor | None
+    masks: Tensor | None
 
 
 def draw_pixel(region: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,17 +165,17 @@ class Prompts:
         kinds = self.boxed.long() * 2 + self.hinted.long()
         return [(kinds == kind).nonzero()[:, 0] for kind in kinds.unique()]
 
-    def of(self, group: Tensor) -> dict[str, Any]:
-        """The prompts of one of the `groups`, as `Sam.decode` takes them."""
+    def of(self, group: Tensor) -> NetworkPrompts:
+        """The prompts of one of the `groups`."""
         one = int(group[0])
         boxed = bool(self.boxed[one])
         points, labels = self.points[group, int(boxed) :], self.labels[group, int(boxed) :]
         hinted = self.hints is not None and bool(self.hinted[one])
-        return {
-            "boxes": self.boxes[group] if boxed else None,
-            "points": (points, labels) if points.shape[1] else None,
-            "masks": self.hints[group] if hinted and self.hints is not None else None,
-        }
+        return NetworkPrompts(
+            points=(points, labels) if points.shape[1] else None,
+            boxes=self.boxes[group] if boxed else None,
+            masks=self.hints[group] if hinted and self.hints is not None else None,
+        )
 
     def is_lone_click(self, group: Tensor) -> bool:
         """Whether a group's prompt is a single click (line 13)."""

@@ -28,8 +28,8 @@ class Sam(nn.Module):
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = MaskDecoder(TwoWayTransformer())
 
-    def encode(self, slices: Tensor) -> Tensor:
-        """(B, 3, S, S) preprocessed slices -> (B, 256, 64, 64) embeddings."""
+    def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:
+        """(B, 3, S, S) preprocessed slices -> (B, 256, 64, 64) embeddings, from any thread."""
         embedding: Tensor = self.image_encoder(slices)
         return embedding
 

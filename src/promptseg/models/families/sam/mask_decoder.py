@@ -136,11 +136,47 @@ class MaskDecoder(nn.Module):
         source = embedding + dense
         h, w = source.shape[-2:]
         tokens, source = self.transformer(source, position.expand_as(source), tokens)
-        upscaled = self.output_upscaling(source.transpose(1, 2).unflatten(2, (h, w)))
         chosen = range(1, self.mask_count) if multimask else range(1)
         weights = torch.stack(
             [self.output_hypernetworks_mlps[k](tokens[:, 1 + k]) for k in chosen], dim=1
         )
-        logits = torch.einsum("bkc,bchw->bkhw", weights, upscaled)
         quality = self.iou_prediction_head(tokens[:, 0])[:, list(chosen)]
-        return logits, quality
+        if self.training:
+            return self._logits_channels_last(source, weights, (h, w)), quality
+        upscaled = self.output_upscaling(source.transpose(1, 2).unflatten(2, (h, w)))
+        return torch.einsum("bkc,bchw->bkhw", weights, upscaled), quality
+
+    def _logits_channels_last(
+        self, source: Tensor, weights: Tensor, size: tuple[int, int]
+    ) -> Tensor:
+        """The same masks, twice as quick to go back through on a CPU.
+
+        A 2 x 2 transposed convolution with stride 2 is a linear layer whose outputs are four
+        sub-pixels, and all that follows acts on single pixels: they are put in their places at the
+        end, and of the masks alone.
+
+        Args:
+            source: (B, h*w, C) tokens of the image.
+            weights: (B, k, C / 8) of the masks.
+            size: h, w.
+        """
+        up1, norm, _, up2, _ = self.output_upscaling
+        assert isinstance(up1, nn.ConvTranspose2d)
+        assert isinstance(up2, nn.ConvTranspose2d)
+        assert isinstance(norm, LayerNorm2d)
+        fine = _sub_pixels(up1, source)  # (B, h*w, 4, C / 4)
+        fine = F.gelu(F.layer_norm(fine, (fine.shape[-1],), norm.weight, norm.bias, norm.eps))
+        fine = F.gelu(_sub_pixels(up2, fine)).flatten(1, 3)  # (B, h*w*4*4, C / 8)
+        logits = weights @ fine.transpose(-1, -2)
+        logits = logits.unflatten(-1, (*size, 2, 2, 2, 2)).permute(0, 1, 2, 4, 6, 3, 5, 7)
+        h, w = size
+        placed: Tensor = logits.reshape(*logits.shape[:2], 4 * h, 4 * w)
+        return placed
+
+
+def _sub_pixels(up: nn.ConvTranspose2d, x: Tensor) -> Tensor:
+    """A 2 x 2 transposed convolution with stride 2: (..., in) -> (..., 4 sub-pixels, out)."""
+    assert up.bias is not None
+    weight = up.weight.permute(2, 3, 1, 0).flatten(0, 2)
+    four: Tensor = F.linear(x, weight).unflatten(-1, (4, -1)) + up.bias
+    return four

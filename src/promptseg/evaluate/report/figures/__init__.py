@@ -1,0 +1,1 @@
+"""The figures of a report: MedSAM's boxes and podiums, curves, clouds."""

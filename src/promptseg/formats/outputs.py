@@ -1,0 +1,85 @@
+"""May this be written? One answer for every verb: nothing that is read is ever written over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+from promptseg.errors import OutputError
+from promptseg.formats.detached import belonging_to
+from promptseg.formats.files import beside, check_output, provenance_path
+
+__all__ = ["Reads", "check_outputs"]
+
+_Key = tuple[int, int]
+
+
+class Reads:
+    """What a job reads: files with what belongs to them, and folders with all they hold.
+
+    Args:
+        paths: what is read; what is None or not there counts for nothing.
+        masks: masks of ours that are read: the provenance beside them is too.
+    """
+
+    def __init__(self, paths: Iterable[Path | None], masks: Iterable[Path | None] = ()) -> None:
+        named = [path for path in masks if path is not None]
+        self.paths = [path for path in paths if path is not None] + named
+        for mask in named:
+            self.paths += [provenance_path(mask), beside(mask, ".json")]  # the latter once
+
+    def holds(self, path: Path) -> bool:
+        """Whether a path leads to a file that is read: by its name, a link, or as a second name."""
+        key = _key(path)
+        return key is not None and key in self._keys
+
+    @cached_property
+    def _keys(self) -> set[_Key]:
+        """Device and number of every file; looked up only where an output is there already."""
+        files = (file for path in self.paths for file in _files_of(path))
+        return {key for file in files if (key := _key(file)) is not None}
+
+
+def check_outputs(
+    outputs: Iterable[Path | None], overwrite: bool, reads: Reads | None = None
+) -> None:
+    """Refuse before any work what could not, or must not, be written after it.
+
+    Args:
+        outputs: files to write; those that are None are not.
+        overwrite: whether the user has typed that what exists may be replaced.
+        reads: what the job reads, which is never replaced.
+
+    Raises:
+        OutputError: an output is read too, is named twice, exists without `overwrite`, or cannot be
+            written.
+    """
+    named = [path for path in outputs if path is not None]
+    for number, path in enumerate(named):
+        if path in named[:number]:
+            raise OutputError("outputs with names of their own", f"{path} twice", "rename one")
+        if reads is not None and reads.holds(path):
+            raise OutputError(
+                "outputs that are not inputs too", f"{path}, which is read", "choose another name"
+            )
+        check_output(path, overwrite)
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    """A file and those it cannot be read without, or all files of a folder."""
+    if path.is_dir():
+        for folder, _, names in os.walk(path):
+            yield from (Path(folder) / name for name in names)
+        return
+    yield path
+    yield from belonging_to(path)
+
+
+def _key(path: Path) -> _Key | None:
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return facts.st_dev, facts.st_ino

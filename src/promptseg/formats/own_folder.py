@@ -1,0 +1,241 @@
+"""Folders that a job fills: a list of its own files, and nothing else in them is ever removed.
+
+The list, `.promptseg-files`, stands in the folder: one JSON string a line, the path of a file below it.
+A file is listed before it appears, so that a kill leaves nothing unlisted; a line is appended whole. A
+name that starts with `*` stands for all names with that ending, for files that a library names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from promptseg.errors import OutputError
+from promptseg.formats.files import atomic_path, check_output
+
+__all__ = ["LIST", "OwnFolder", "claim", "remove"]
+
+LIST = ".promptseg-files"
+_ON_ITS_WAY = re.compile(r"\.part-\d+-[0-9a-f]{8}(\.|$)")  # `atomic_paths`, killed
+_NAMED = 5  # foreign files that a message names
+
+
+class OwnFolder:
+    """A folder with a list of the files that we have put there.
+
+    Args:
+        root: the folder; it need not be there.
+
+    Raises:
+        OutputError: it is a file, or its list cannot be read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        if os.path.lexists(root) and not root.is_dir():
+            raise OutputError("a folder for the results", f"{root}: a file", "name a folder")
+        if os.path.islink(root / LIST):
+            raise _link(root / LIST)
+        self.known: dict[str, None] = dict.fromkeys(_read(root / LIST))
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether there is a list: a job of ours has begun here."""
+        return (self.root / LIST).exists()
+
+    def owns(self, path: Path) -> bool:
+        """Whether a path below the root is listed, or was on its way to a listed one."""
+        name = path.relative_to(self.root).as_posix()
+        if name in self.known or _ON_ITS_WAY.match(path.name):
+            return True
+        folder, _, last = name.rpartition("/")
+        return any(
+            rest.startswith("*") and last.endswith(rest[1:])
+            for place, _, rest in (entry.rpartition("/") for entry in self.known)
+            if place == folder
+        )
+
+    def check(self, *names: str) -> None:
+        """Refuse what is not ours in the place of files or folders of ours.
+
+        Args:
+            names: paths below the root: files, or folders that hold files of ours alone.
+
+        Raises:
+            OutputError: files that are not listed, or links; their names are said.
+        """
+        foreign = [path for name in names for path in self._foreign(self.root / name)]
+        if foreign:
+            some = ", ".join(str(p.relative_to(self.root)) for p in foreign[:_NAMED])
+            more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
+            raise OutputError(
+                "a folder with files of ours alone in the place of ours",
+                f"{self.root} with others: {some}{more}",
+                "they are left alone: move them away, or name another folder",
+            )
+
+    def claim(self, *names: str, taken: bool = False) -> None:
+        """List files that are about to be written.
+
+        Args:
+            names: paths below the root.
+            taken: files of others may be replaced: the user has typed so.
+
+        Raises:
+            OutputError: a file of others in their place, a link, or a list that cannot be written.
+        """
+        for name in names:
+            for place in filter(os.path.islink, self._ways(self.root / name)):
+                raise _link(place)
+        if not taken:
+            self.check(*(name for name in names if "*" not in name))
+        new = [name for name in names if name not in self.known]
+        if new or not self.is_ours:
+            _append(self.root / LIST, new)
+            self.known |= dict.fromkeys(new)
+
+    def remove(self, *names: str, forget: bool = True) -> None:
+        """Remove files of ours: listed ones at or below some paths, and folders that are empty then.
+
+        Anything else stays, and so do links.
+
+        Args:
+            names: paths below the root.
+            forget: take them off the list too, which no other process may write to meanwhile.
+
+        Raises:
+            OutputError: a file that cannot be removed.
+        """
+        below = (path for name in names for path in _files_below(self.root / name))
+        going = [
+            path
+            for path in below
+            if self.owns(path) and not any(map(os.path.islink, self._ways(path)))
+        ]
+        try:
+            for path in going:
+                path.unlink()
+            emptied = {parent for path in going for parent in self._ways(path.parent)}
+            for folder in sorted(emptied, reverse=True):  # the deepest first
+                with contextlib.suppress(OSError):  # not empty: something else of ours is in it
+                    folder.rmdir()
+        except OSError as error:
+            raise OutputError(
+                "a file that can be removed", f"{error.filename} ({error.strerror})"
+            ) from error
+        gone = tuple(f"{name}/" for name in names)
+        kept = [k for k in self.known if k not in names and not k.startswith(gone)]
+        if forget and len(kept) < len(self.known):
+            self.known = dict.fromkeys(kept)
+            with atomic_path(self.root / LIST) as temporary:
+                temporary.write_text("".join(map(_line, kept)), encoding="utf-8")
+
+    def _foreign(self, path: Path) -> Iterator[Path]:
+        """What is not ours at a path, or below it."""
+        if os.path.islink(path):
+            yield path
+        elif path.is_dir():
+            if self.owns(path):  # a folder in the place of a file
+                yield path
+            for entry in sorted(path.iterdir()):
+                yield from self._foreign(entry)
+        elif os.path.lexists(path) and not self.owns(path):
+            yield path
+
+    def _ways(self, path: Path) -> Iterator[Path]:
+        """A path and the folders that lead to it, below the root; deepest first."""
+        while path not in (self.root, path.parent):
+            yield path
+            path = path.parent
+
+
+def claim(*paths: Path) -> None:
+    """List files that are about to be written in the nearest folder above them that has a list.
+
+    Raises:
+        OutputError: as `OwnFolder.claim`.
+    """
+    if own := _around(paths):
+        own.claim(*(path.relative_to(own.root).as_posix() for path in paths))
+
+
+def remove(*paths: Path) -> None:
+    """Remove what is ours at or below some paths of one such folder, where others may work as well."""
+    if own := _around(paths):
+        own.remove(*(path.relative_to(own.root).as_posix() for path in paths), forget=False)
+
+
+_seen: dict[Path, tuple[int, int, OwnFolder]] = {}  # number and size of the list, what it said
+
+
+def _around(paths: tuple[Path, ...]) -> OwnFolder | None:
+    """The nearest folder above some paths that has a list; it is not read for every new file."""
+    for folder in paths[0].parents:
+        with contextlib.suppress(OSError):
+            facts = (folder / LIST).stat()
+            number, size, own = _seen.get(folder, (0, 0, None))
+            anew = any(map(os.path.lexists, paths))  # only a fresh list tells whose they are
+            if own is None or anew or facts.st_ino != number or facts.st_size < size:
+                own = OwnFolder(folder)
+            _seen[folder] = (facts.st_ino, facts.st_size, own)
+            return own
+    return None
+
+
+def _files_below(path: Path) -> list[Path]:
+    if path.is_dir() and not os.path.islink(path):
+        return [Path(folder) / name for folder, _, names in os.walk(path) for name in names]
+    return [path] if path.is_file() else []
+
+
+def _read(path: Path) -> Iterator[str]:
+    """The names in a list; half a line, and what leads out of the folder, are no names."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no text"
+        raise OutputError(
+            "a list of our files", f"{path} ({reason})", "name another folder"
+        ) from None
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            name = json.loads(line)
+            if isinstance(name, str) and _is_inside(name):
+                yield name
+
+
+def _is_inside(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return bool(parts) and not name.startswith("/") and ".." not in parts
+
+
+def _line(name: str) -> str:
+    return json.dumps(name) + "\n"
+
+
+def _append(path: Path, names: Iterable[str]) -> None:
+    check_output(path, overwrite=True)
+    content = "\n" + "".join(map(_line, names))  # ends a line that was cut off
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(descriptor, content.encode())
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise OutputError(
+            "a folder that can be written", f"{path.parent} ({error.strerror})", "name another one"
+        ) from error
+
+
+def _link(path: Path) -> OutputError:
+    return OutputError(
+        "a file or folder of our own", f"{path}: a link", "it is not followed: move it away"
+    )

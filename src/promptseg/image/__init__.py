@@ -1,0 +1,14 @@
+"""Image and Segmentation: what every other part passes around. They know no files."""
+
+from promptseg.image.image import MODALITIES, Image, Kind, Source
+from promptseg.image.segmentation import Segment, Segmentation, bounding_region
+
+__all__ = [
+    "MODALITIES",
+    "Image",
+    "Kind",
+    "Segment",
+    "Segmentation",
+    "Source",
+    "bounding_region",
+]

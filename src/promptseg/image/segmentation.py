@@ -1,0 +1,212 @@
+"""Segmentations: objects on the grid of an image, with what made them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.errors import OutputError
+from promptseg.geometry import Axis, Geometry, axis_position
+from promptseg.image.image import Image, Source
+from promptseg.provenance import Provenance
+
+__all__ = ["Segment", "Segmentation", "bounding_region"]
+
+_HIGHEST_LABEL = 65_535
+
+
+@dataclass
+class Segment:
+    """One object of a segmentation: a mask cropped to its bounding box.
+
+    Attributes:
+        name: what the user calls it.
+        label: integer id in label images, from 1.
+        crop: boolean mask inside `region`.
+        region: one slice per grid axis, array order; placing `crop` there gives the full mask.
+        quality: predicted IoU per segmented slice, {slice index: value}; 0 for a picture.
+        measurements: see `segment.measure`, which makes them when somebody looks.
+        doubtful: whether the predicted IoU is so low that the model is often wrong there.
+        prompted: slices that the user's own prompts answered; corrections elsewhere leave them alone.
+        clicked: those of `prompted` whose mask clicks alone have made.
+        colour: (red, green, blue) from 0 to 255 that the file it was read from recommends, if any.
+    """
+
+    name: str
+    label: int
+    crop: NDArray[np.bool_]
+    region: tuple[slice, ...]
+    quality: dict[int, float] = field(default_factory=dict)
+    measurements: Mapping[str, Any] = field(default_factory=dict)
+    doubtful: bool = False
+    prompted: tuple[int, ...] = ()
+    clicked: tuple[int, ...] = ()
+    colour: tuple[int, int, int] | None = None
+
+    @classmethod
+    def from_mask(cls, name: str, label: int, mask: NDArray[np.bool_], **extra: Any) -> Segment:
+        """Crop a full `mask` (grid shape, not 0 where the object is) to its bounding box."""
+        mask = np.asarray(mask, dtype=bool)
+        region = bounding_region(mask)
+        return cls(name, label, mask[region].copy(), region, **extra)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was segmented."""
+        return not self.crop.any()
+
+    @property
+    def predicted_iou(self) -> float | None:
+        """Mean predicted IoU over the segmented slices (the model's own opinion)."""
+        return float(np.mean(list(self.quality.values()))) if self.quality else None
+
+    def mask(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """The full boolean mask on a grid of `shape`."""
+        full = np.zeros(shape, dtype=bool)
+        full[self.region] = self.crop
+        return full
+
+    def on_slice(self, index: int, geometry: Geometry, axis: Axis = "z") -> NDArray[np.bool_]:
+        """The (rows, columns) boolean mask on one slice of the grid; the whole mask of a picture."""
+        if geometry.ndim == 2:
+            return self.mask(geometry.shape)
+        along = axis_position(axis)
+        out = np.zeros(geometry.slice_shape(axis), dtype=bool)
+        region = self.region[along]
+        if region.start <= index < region.stop:
+            rest = tuple(r for j, r in enumerate(self.region) if j != along)
+            out[rest] = np.take(self.crop, index - region.start, axis=along)
+        return out
+
+
+def bounding_region(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Smallest box around the true voxels of `mask`, as one slice per axis; empty at 0 if none."""
+    region = []
+    for k in range(mask.ndim):
+        line = mask.any(axis=tuple(j for j in range(mask.ndim) if j != k))
+        where = np.flatnonzero(line)
+        region.append(slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0))
+    return tuple(region)
+
+
+@dataclass
+class Segmentation:
+    """The objects found in one image, on the image's own grid.
+
+    A value: what writes it lives above, in `promptseg.formats` and `promptseg.result`.
+
+    Attributes:
+        segments: the objects, in the order of the prompts; they may overlap.
+        geometry: the grid of the image.
+        source: the image's source, for same-grid output.
+        provenance: what made this result, as far as it is known.
+        image: the image itself, if it is still at hand (for overlays).
+    """
+
+    segments: list[Segment]
+    geometry: Geometry
+    source: Source = field(default_factory=Source)
+    provenance: Provenance = field(default_factory=Provenance)
+    image: Image | None = None
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Label id -> name."""
+        return {s.label: s.name for s in self.segments}
+
+    @property
+    def label_dtype(self) -> type[np.uint8] | type[np.uint16]:
+        """Smallest unsigned type that holds the labels."""
+        return np.uint8 if max((s.label for s in self.segments), default=0) < 256 else np.uint16
+
+    def header_of(self, format_name: str) -> Any:
+        """The source's header, if it is of this format and still describes this grid."""
+        return self.source.header_of(format_name, self.geometry)
+
+    def overlaps(self) -> list[tuple[str, str, int]]:
+        """Pairs of objects that share voxels: (name, name, shared voxels)."""
+        pairs = []
+        for i, a in enumerate(self.segments):
+            for b in self.segments[i + 1 :]:
+                common = tuple(
+                    slice(max(p.start, q.start), min(p.stop, q.stop))
+                    for p, q in zip(a.region, b.region, strict=True)
+                )
+                if any(c.stop <= c.start for c in common):
+                    continue
+                shared = _crop_at(a, common) & _crop_at(b, common)
+                if shared.any():
+                    pairs.append((a.name, b.name, int(shared.sum())))
+        return pairs
+
+    def labels(self, later_wins: bool = False) -> NDArray[Any]:
+        """One integer label per voxel, grid shape; 0 is background.
+
+        Raises:
+            OutputError: objects overlap and `later_wins` is not set.
+        """
+        if not later_wins and (pairs := self.overlaps()):
+            a, b, n = pairs[0]
+            raise OutputError(
+                "objects that do not overlap for a single label image",
+                f"{a!r} and {b!r} sharing {n} voxels",
+                "write NIfTI, NRRD, MHA, TIFF, npz or DICOM, which keep one layer per object, "
+                "or let later objects win with --overlap later-wins",
+            )
+        if (highest := max((s.label for s in self.segments), default=0)) > _HIGHEST_LABEL:
+            raise OutputError(
+                f"labels of at most {_HIGHEST_LABEL} (16 bits)",
+                str(highest),
+                "number the objects anew",
+            )
+        labels = np.zeros(self.geometry.shape, dtype=self.label_dtype)
+        for segment in self.segments:
+            labels[segment.region][segment.crop] = segment.label
+        return labels
+
+    def without_overlap(self) -> Segmentation:
+        """The same objects, each without the voxels of those that come after it."""
+        owners = np.zeros(self.geometry.shape, dtype=np.uint32)
+        for number, segment in enumerate(self.segments, 1):
+            owners[segment.region][segment.crop] = number
+        segments = [
+            replace(segment, crop=owners[segment.region] == number)
+            for number, segment in enumerate(self.segments, 1)
+        ]
+        return replace(self, segments=segments)
+
+    def layers(self) -> NDArray[np.uint8]:
+        """(objects, *grid) uint8, one 0/1 layer per object."""
+        out = np.zeros((len(self.segments), *self.geometry.shape), dtype=np.uint8)
+        for layer, segment in zip(out, self.segments, strict=True):
+            layer[segment.region] = segment.crop
+        return out
+
+    def sha256(self) -> str:
+        """Hash of all masks with their labels, for provenance and replays."""
+        digest = hashlib.sha256(repr(self.geometry.shape).encode())
+        for segment in self.segments:
+            place = [(r.start, r.stop) for r in segment.region]
+            digest.update(repr((segment.label, place)).encode())
+            digest.update(np.packbits(segment.crop).tobytes())
+        return digest.hexdigest()
+
+    def __getitem__(self, name: str) -> NDArray[np.bool_]:
+        """Full boolean mask of the object called `name`."""
+        for segment in self.segments:
+            if segment.name == name:
+                return segment.mask(self.geometry.shape)
+        raise KeyError(name)
+
+
+def _crop_at(segment: Segment, common: tuple[slice, ...]) -> NDArray[np.bool_]:
+    inside = tuple(
+        slice(c.start - r.start, c.stop - r.start)
+        for c, r in zip(common, segment.region, strict=True)
+    )
+    return segment.crop[inside]

@@ -1,0 +1,71 @@
+"""What a model is, in words and numbers: its card. No torch, no network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from promptseg.models.preprocess import Preprocessing
+
+__all__ = ["ModelCard", "TrainedOn"]
+
+
+class TrainedOn(NamedTuple):
+    """Where the hashes of the images are that fine-tuned weights have seen.
+
+    Attributes:
+        file: a training manifest beside the weights (see `promptseg.datasets.manifest`).
+        sha256: of that file.
+        images: how many it lists.
+    """
+
+    file: str
+    sha256: str
+    images: int
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """A model's facts.
+
+    Attributes:
+        name: what users call it.
+        title: one line.
+        build: which network of its family it is.
+        preprocessing: how slices become its input.
+        prompts: kinds of prompts it was trained for.
+        modalities: what it was trained on.
+        weights: asset with its weights.
+        licence: of the weights.
+        source: where they come from.
+        citation: what to cite.
+        weak_at: what not to trust it with.
+        low_quality: predicted IoU below which an object is flagged (docs/quality.md).
+        propagate: how its masks reach the next slice unless told otherwise (see
+            `promptseg.segment.projection`).
+        margin, margin_pixels: what is added to their boxes on the way.
+        keep_8bit: whether its training left 8-bit pictures unchanged (see `promptseg.intensity`).
+        base: name of the model it was fine-tuned from; empty if it is a model of its own.
+        trained_on: the images of the fine-tuning; None where nobody has listed them.
+        family: which family builds it, one of `promptseg.models.families.FAMILIES`.
+    """
+
+    name: str
+    title: str
+    build: str
+    preprocessing: Preprocessing
+    prompts: frozenset[str]
+    modalities: str
+    weights: str
+    licence: str
+    source: str
+    citation: str
+    weak_at: str
+    low_quality: float = 0.0
+    propagate: str = "box"
+    margin: float = 0.05
+    margin_pixels: float = 1.0
+    keep_8bit: bool = False
+    base: str = ""
+    trained_on: TrainedOn | None = None
+    family: str = "sam"

@@ -1,0 +1,104 @@
+"""The models of this family."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from promptseg.models.card import ModelCard
+from promptseg.models.preprocess import Preprocessing
+
+__all__ = ["CARDS"]
+
+_SAM = "https://github.com/facebookresearch/segment-anything"
+_SAM_CITATION = "Kirillov et al., Segment anything, ICCV 2023"
+_MEDICAL = "CT, MR, PET, US, XR, MG, OCT, endoscopy, dermoscopy, fundus, pathology, microscopy"
+_PHOTOGRAPHS = "natural photographs; no medical images"
+_WEAK_OUTSIDE = "weak boundaries and low contrast, as it never saw medical images"
+
+# How models that take mask prompts follow an object: measured with mobile-sam over all modes
+# (benchmarks/volumes.py --modes), taken over for the others.
+_BY_MASK: dict[str, Any] = {"propagate": "box+mask", "margin": 0.0, "margin_pixels": 0.0}
+
+
+CARDS: tuple[ModelCard, ...] = (
+    ModelCard(
+        name="lite-medsam",
+        title="LiteMedSAM: MedSAM distilled into TinyViT, 256 pixels (the default)",
+        build="build_lite_medsam",
+        preprocessing=Preprocessing(256, "minmax"),
+        prompts=frozenset({"box"}),
+        modalities=_MEDICAL,
+        weights="lite-medsam",
+        licence="Apache-2.0",
+        source="https://github.com/bowang-lab/MedSAM/tree/LiteMedSAM",
+        citation="Ma et al., Nature Communications 15, 654 (2024)",
+        low_quality=0.74,
+        keep_8bit=True,
+        weak_at="vessels and other thin or branching targets, rings, scattered lesions, targets "
+        "of a few pixels at 256 pixels per side",
+    ),
+    ModelCard(
+        name="mobile-sam",
+        title="MobileSAM: general-domain SAM with TinyViT, 1024 pixels",
+        build="build_mobile_sam",
+        preprocessing=Preprocessing(1024, "imagenet"),
+        prompts=frozenset({"box", "point", "mask"}),
+        modalities=_PHOTOGRAPHS,
+        weights="mobile-sam",
+        licence="Apache-2.0",
+        source="https://github.com/ChaoningZhang/MobileSAM",
+        citation="Zhang et al., arXiv:2306.14289 (2023)",
+        low_quality=0.77,
+        **_BY_MASK,
+        weak_at=_WEAK_OUTSIDE,
+    ),
+    *(
+        ModelCard(
+            name=f"sam-vit-{letter}",
+            title=f"SAM with ViT-{letter.upper()}: general domain, 1024 pixels",
+            build=f"build_sam_vit_{letter}",
+            preprocessing=Preprocessing(1024, "imagenet"),
+            prompts=frozenset({"box", "point", "mask"}),
+            modalities=_PHOTOGRAPHS,
+            weights=f"sam-vit-{letter}",
+            licence="Apache-2.0",
+            source=_SAM,
+            citation=_SAM_CITATION,
+            **_BY_MASK,
+            weak_at=_WEAK_OUTSIDE + slow,
+        )
+        for letter, slow in (
+            ("b", ""),
+            ("l", "; slow without a GPU"),
+            ("h", "; slow without a GPU"),
+        )
+    ),
+    ModelCard(
+        name="medsam-vit-b",
+        title="MedSAM: SAM's ViT-B trained on 1.5 million medical masks, boxes only",
+        build="build_sam_vit_b",
+        preprocessing=Preprocessing(1024, "minmax", "squash"),
+        prompts=frozenset({"box"}),
+        modalities=_MEDICAL,
+        weights="medsam-vit-b",
+        licence="Apache-2.0",
+        source="https://github.com/bowang-lab/MedSAM",
+        citation="Ma et al., Nature Communications 15, 654 (2024)",
+        weak_at="clicks and mask prompts; vessels and other thin or branching targets; boxes that "
+        "hold several objects",
+    ),
+    ModelCard(
+        name="medicosam-vit-b",
+        title="MedicoSAM: SAM's ViT-B trained on medical images with every kind of prompt",
+        build="build_sam_vit_b",
+        preprocessing=Preprocessing(1024, "imagenet"),
+        prompts=frozenset({"box", "point", "mask"}),
+        modalities="CT, MR, PET, US, XR, endoscopy, dermoscopy, fundus, microscopy (SA-Med2D-20M)",
+        weights="medicosam-vit-b",
+        licence="MIT (of the repository that publishes them)",
+        source="https://github.com/computational-cell-analytics/medico-sam",
+        citation="Archit et al., MedicoSAM, IEEE Transactions on Medical Imaging (2025)",
+        weak_at="thin or branching targets from a single box",
+        **_BY_MASK,
+    ),
+)

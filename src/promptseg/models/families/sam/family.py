@@ -1,0 +1,63 @@
+"""How the models of this family are recognised and built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from promptseg.models.card import ModelCard
+from promptseg.models.families.sam.cards import CARDS
+from promptseg.models.protocol.family import Family
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from promptseg.models.families.sam.build import Sam
+    from promptseg.models.families.sam.model import SamModel
+
+__all__ = ["FAMILY", "UNUSED"]
+
+UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")  # MobileSAM's ImageNet classifier
+
+_PREFIXES = ("module.", "sam.")
+_PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
+
+
+class SamFamily:
+    """SAM, MobileSAM, MedSAM, LiteMedSAM, MedicoSAM and what is fine-tuned from them."""
+
+    cards: tuple[ModelCard, ...] = CARDS
+    unused: tuple[str, ...] = UNUSED
+
+    def claims(self, names: Iterable[str]) -> bool:
+        """See `Family`."""
+        return any(_own_name(name).startswith(_PARTS) for name in names)
+
+    def clean(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `Family`; `module.` and `sam.` before a name are dropped."""
+        named = {_own_name(name): tensor for name, tensor in tensors.items()}
+        return {name: tensor for name, tensor in named.items() if not name.startswith(UNUSED)}
+
+    def network(self, build: str) -> Sam:
+        """See `Family`; `build` is a constructor in `promptseg.models.families.sam.build`."""
+        from promptseg.models.families.sam import build as builders
+
+        network: Sam = getattr(builders, build)()
+        return network
+
+    def model(self, card: ModelCard, network: Any, device: torch.device) -> SamModel:
+        """See `Family`."""
+        from promptseg.models.families.sam.model import SamModel
+
+        own: Sam = getattr(network, "network", network)  # of a runner, the network that it runs
+        return SamModel(card, network, device, 4 * own.prompt_encoder.grid)
+
+
+def _own_name(key: str) -> str:
+    while prefix := next((p for p in _PREFIXES if key.startswith(p)), None):
+        key = key.removeprefix(prefix)
+    return key
+
+
+FAMILY: Family = SamFamily()

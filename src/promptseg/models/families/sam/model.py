@@ -1,0 +1,178 @@
+"""A SAM as a model: preprocessing, prompts in the network's frame, masks back on the slice."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from promptseg.models.card import ModelCard
+from promptseg.models.families.sam.build import Sam
+from promptseg.models.families.sam.hints import logits_of_mask
+from promptseg.models.preprocess import Frame
+from promptseg.models.protocol import Candidates, Embedding, Prediction, SlicePrompt
+
+__all__ = ["SamEmbedding", "SamModel", "SamNetwork"]
+
+_FEATURES = "features"
+
+
+class SamNetwork(Protocol):
+    """A SAM, or what runs one."""
+
+    def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:
+        """(B, 3, S, S) preprocessed slices -> (B, C, h, w) embeddings."""
+
+    def decode(
+        self,
+        embedding: Tensor,
+        points: tuple[Tensor, Tensor] | None = None,
+        boxes: Tensor | None = None,
+        masks: Tensor | None = None,
+        multimask: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """See `Sam.decode`."""
+
+
+@dataclass(frozen=True)
+class SamEmbedding:
+    """What SAM's image encoder makes of one slice.
+
+    Attributes:
+        features: (1, C, h, w) on the model's device; (1, 256, 64, 64) in all published models.
+        frame: how the slice lies in the network's input.
+    """
+
+    features: Tensor
+    frame: Frame
+
+    @property
+    def nbytes(self) -> int:
+        """See `Embedding`."""
+        return self.features.nbytes
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Embedding`."""
+        return {_FEATURES: self.features}
+
+    def view(self) -> Tensor:
+        """See `Embedding`."""
+        return self.features[0].float()
+
+
+class SamModel:
+    """One SAM on one device.
+
+    Args:
+        card: what the model is.
+        network: the network in evaluation mode, or what runs it.
+        device: where it is.
+        side: length of a mask prompt's side.
+    """
+
+    def __init__(
+        self, card: ModelCard, network: SamNetwork | Sam, device: torch.device, side: int = 256
+    ) -> None:
+        self.card, self.network, self.device, self.side = card, network, device, side
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        slices: Sequence[NDArray[np.uint8]],
+        pixel: tuple[float, float] = (1, 1),
+        parallel: bool = False,
+    ) -> list[Embedding]:
+        """See `SliceModel`."""
+        if not slices:
+            return []
+        prepared = [self.card.preprocessing.apply(s, pixel) for s in slices]
+        batch = torch.from_numpy(np.stack([values for values, _ in prepared])).to(self.device)
+        features = self.network.encode(
+            batch.contiguous(memory_format=torch.channels_last), parallel
+        )
+        alone = features.split(1) if len(features) == 1 else [f.clone() for f in features.split(1)]
+        return [SamEmbedding(one, frame) for one, (_, frame) in zip(alone, prepared, strict=True)]
+
+    @torch.inference_mode()
+    def decode(self, embedding: Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
+        """See `SliceModel`. Objects whose prompts are alike are decoded together."""
+        assert isinstance(embedding, SamEmbedding), "an embedding of this model"
+        alike: dict[tuple[frozenset[str], int], list[int]] = defaultdict(list)
+        for number, prompt in enumerate(prompts):
+            alike[prompt.kinds, len(prompt.xy)].append(number)
+        parts = [self._decode(embedding, [prompts[k] for k in each]) for each in alike.values()]
+        if len(parts) == 1:
+            return parts[0]
+        return self._in_order(embedding, parts, [k for each in alike.values() for k in each])
+
+    def _decode(self, embedding: SamEmbedding, prompts: Sequence[SlicePrompt]) -> Prediction:
+        """Masks of objects that have the same kinds of prompts, and as many clicks."""
+        frame, first = embedding.frame, prompts[0]
+        boxes = points = hints = None
+        if first.box is not None:
+            corners = np.array([p.box for p in prompts], np.float64).reshape(-1, 2, 2)
+            boxes = torch.from_numpy(frame.scale_xy(corners).reshape(-1, 4)).to(self.device)
+        if first.xy:
+            xy = frame.scale_xy(np.array([p.xy for p in prompts], np.float64))
+            labels = np.array([p.labels for p in prompts], np.float32)
+            points = torch.from_numpy(xy).to(self.device), torch.from_numpy(labels).to(self.device)
+        if first.hinted:
+            hints = torch.cat([self._hint(p, frame) for p in prompts])
+        every, quality = self.network.decode(
+            embedding.features, points, boxes, hints, first.is_lone_click
+        )
+        every, quality = every.float(), quality.float()
+        best = quality.argmax(dim=1)
+        rows = torch.arange(len(best), device=best.device)
+        quality = quality.clamp(0, 1)  # an estimate of something within, which may overshoot
+        logits, iou = every[rows, best][:, None], quality[rows, best]
+        masks = frame.masks(logits)
+        several = Candidates(every, quality.cpu().numpy(), frame) if first.is_lone_click else None
+        return Prediction(logits, masks.cpu().numpy(), iou.cpu().numpy(), several)
+
+    def _hint(self, prompt: SlicePrompt, frame: Frame) -> Tensor:
+        """(1, 1, side, side) mask prompt."""
+        if prompt.mask is not None:
+            return logits_of_mask(prompt.mask, frame, self.side).to(self.device)
+        assert prompt.logits is not None
+        return prompt.logits.to(self.device)
+
+    def _in_order(
+        self, embedding: SamEmbedding, parts: list[Prediction], order: list[int]
+    ) -> Prediction:
+        """One prediction from those of groups of objects."""
+        if not parts:
+            none = torch.zeros(0, 1, self.side, self.side, device=self.device)
+            return Prediction(
+                none,
+                np.zeros((0, *embedding.frame.original), dtype=bool),
+                np.zeros(0, np.float32),
+            )
+        back = np.argsort(order)
+        return Prediction(
+            torch.cat([p.logits for p in parts])[torch.from_numpy(back).to(self.device)],
+            np.concatenate([p.masks for p in parts])[back],
+            np.concatenate([p.iou for p in parts])[back],
+        )
+
+    def layout(self, shape: tuple[int, int], pixel: tuple[float, float] = (1, 1)) -> dict[str, Any]:
+        """See `SliceModel`; the shape of pixels shows in the size of the slice in the input."""
+        return {"resized": self.card.preprocessing.frame(*shape, pixel).resized}
+
+    def unpack(
+        self,
+        tensors: Mapping[str, Tensor],
+        shape: tuple[int, int],
+        pixel: tuple[float, float] = (1, 1),
+    ) -> SamEmbedding:
+        """See `SliceModel`."""
+        if tensors.keys() != {_FEATURES}:
+            raise ValueError("made by another kind of model")
+        frame = self.card.preprocessing.frame(*shape, pixel)
+        return SamEmbedding(tensors[_FEATURES].to(self.device), frame)

@@ -1,0 +1,46 @@
+"""What a model is to everything above it: four kinds, and the values they take and give.
+
+- `SliceModel`: prompts on one slice (encode it once, decode any number of prompts).
+- `Tracker`: objects through frames in an order, conditioned on any of them.
+- `WordModel`: one phrase, none or one or many instances.
+- `SemanticModel`: classes without prompts, patch by patch.
+
+A model of any family is one or several of them. Nothing here loads torch.
+"""
+
+from promptseg.models.protocol.embedding import Embedding
+from promptseg.models.protocol.family import Family
+from promptseg.models.protocol.prediction import Candidates, Prediction
+from promptseg.models.protocol.prompt import SlicePrompt
+from promptseg.models.protocol.semantic import Patch, SemanticModel
+from promptseg.models.protocol.slices import SliceModel
+from promptseg.models.protocol.tracking import (
+    Answer,
+    Conditioning,
+    Correction,
+    Frames,
+    SliceMasks,
+    Tracked,
+    Tracker,
+)
+from promptseg.models.protocol.words import Instance, WordModel
+
+__all__ = [
+    "Answer",
+    "Candidates",
+    "Conditioning",
+    "Correction",
+    "Embedding",
+    "Family",
+    "Frames",
+    "Instance",
+    "Patch",
+    "Prediction",
+    "SemanticModel",
+    "SliceMasks",
+    "SliceModel",
+    "SlicePrompt",
+    "Tracked",
+    "Tracker",
+    "WordModel",
+]

@@ -1,0 +1,50 @@
+"""What a family of networks knows of itself: its models, their checkpoints, how they are built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from promptseg.models.card import ModelCard
+from promptseg.models.protocol.slices import SliceModel
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+__all__ = ["Family"]
+
+
+class Family(Protocol):
+    """One family. It is imported to list models, so it loads torch only where it must."""
+
+    @property
+    def cards(self) -> tuple[ModelCard, ...]:
+        """Its models; their `family` is its name in `promptseg.models.families`."""
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """How the names of tensors begin that its checkpoints hold beside the network."""
+
+    def claims(self, names: Iterable[str]) -> bool:
+        """Whether tensors of these names may be a checkpoint of this family."""
+
+    def clean(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A checkpoint that it claims under the network's own names, without what is not used."""
+
+    def network(self, build: str) -> nn.Module:
+        """A network with random weights.
+
+        Args:
+            build: which, as `ModelCard.build` says.
+        """
+
+    def model(self, card: ModelCard, network: Any, device: torch.device) -> SliceModel:
+        """A network as a model.
+
+        Args:
+            card: of the model.
+            network: the network itself, in evaluation mode, or the runner that stands for it where
+                it has a rewrite for inference.
+            device: where it is.
+        """

@@ -1,0 +1,64 @@
+"""What a model answers to prompts on one slice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Candidates", "Grid", "Prediction"]
+
+
+class Grid(Protocol):
+    """How a slice lies in its network's input."""
+
+    def masks(self, logits: Tensor) -> Tensor:
+        """(N, 1, h, w) low-resolution logits -> (N, rows, columns) boolean, on the slice."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The three readings of N lone clicks: the part, the whole, and something between.
+
+    Attributes:
+        logits: (N, 3, h, w) low-resolution mask logits, in the network's frame.
+        iou: (N, 3) predicted IoU.
+        frame: how the slice lies in the network's input.
+    """
+
+    logits: Tensor
+    iou: NDArray[np.float32]
+    frame: Grid
+
+    def masks(self) -> NDArray[np.bool_]:
+        """(N, 3, rows, columns) boolean, on the slice's own grid; computed at every call."""
+        import torch
+
+        with torch.inference_mode():
+            flat: NDArray[np.bool_] = (
+                self.frame.masks(self.logits.flatten(0, 1)[:, None]).cpu().numpy()
+            )
+        return flat.reshape(*self.logits.shape[:2], *flat.shape[1:])
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Masks of N prompts on one slice.
+
+    Attributes:
+        logits: (N, 1, h, w) low-resolution mask logits, in the network's frame: a hint for the same
+            model, see `SlicePrompt.logits`. SAM's are 256 x 256.
+        masks: (N, rows, columns) boolean, on the slice's own grid.
+        iou: (N,) predicted IoU.
+        candidates: what lone clicks were chosen from; None for other prompts.
+    """
+
+    logits: Tensor
+    masks: NDArray[np.bool_]
+    iou: NDArray[np.float32]
+    candidates: Candidates | None = None

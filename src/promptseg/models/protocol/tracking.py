@@ -1,0 +1,191 @@
+"""A model that follows objects through frames: slices of a volume, or pictures of a video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.models.protocol.embedding import Embedding
+from promptseg.models.protocol.slices import SliceModel
+from promptseg.prompts import Box, Mask, ObjectPrompts, Points
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "Answer",
+    "Bounds",
+    "Conditioning",
+    "Correction",
+    "Frames",
+    "SliceMasks",
+    "Tracked",
+    "Tracker",
+]
+
+Bounds = tuple[float, float, float, float]
+
+
+class Frames(Protocol):
+    """Frames in their order, encoded when they are first asked for."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    @property
+    def predictor(self) -> SliceModel:
+        """The model that encodes them."""
+
+    @property
+    def pixel(self) -> tuple[float, float]:
+        """Width and height of their pixels."""
+
+    def embedding(self, index: int, towards: int | None = None) -> Embedding:
+        """Of one frame; on the way `towards` another, more may be encoded along with it."""
+
+    def hold(self, frames: Collection[int]) -> None:
+        """These will be asked for again: they are not forgotten until something else is held."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of one object on one frame.
+
+    Attributes:
+        mask: (rows, columns) boolean.
+        iou: predicted IoU; 1 for a mask somebody drew.
+        logits: (1, 1, h, w) in the network's frame; None for a drawn mask.
+    """
+
+    mask: NDArray[np.bool_]
+    iou: float = 1.0
+    logits: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What somebody says of one object on one frame.
+
+    Attributes:
+        slice: the frame.
+        box: a rectangle on it.
+        points: the clicks on it.
+        mask: a mask on it, as drawn or as a hint.
+        reach: first and last frame that what is said here may spread to.
+        bounds: XYXY that boxes and masks never leave.
+        interpolated: whether the box is made of markers on other slices, no prompt of its own.
+        object: number of the object, from 0.
+    """
+
+    slice: int
+    box: Box | None = None
+    points: Points | None = None
+    mask: Mask | None = None
+    reach: tuple[int, int] = (0, 0)
+    bounds: Bounds | None = None
+    interpolated: bool = False
+    object: int = 0
+
+
+@dataclass
+class SliceMasks:
+    """Masks of one object by slice.
+
+    Attributes:
+        masks: slice index -> (rows, columns) mask.
+        quality: slice index -> predicted IoU.
+    """
+
+    masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
+    quality: dict[int, float] = field(default_factory=dict)
+
+    def add(self, index: int, answer: Answer) -> None:
+        """Join a mask to what the slice has already."""
+        mask, quality = answer.mask, answer.iou
+        if index in self.masks:
+            mask = mask | self.masks[index]
+            quality = max(quality, self.quality[index])
+        self.masks[index], self.quality[index] = mask, quality
+
+    def replace(self, index: int, answer: Answer) -> None:
+        """Put a mask in place of what the slice has."""
+        self.masks[index], self.quality[index] = answer.mask, answer.iou
+
+    def clear(self, index: int) -> None:
+        """Take a slice out."""
+        self.masks.pop(index, None)
+        self.quality.pop(index, None)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Prompts that correct one object.
+
+    Attributes:
+        prompts: placed on some of its frames.
+        before: its masks so far.
+        prompted: frames that the user's own prompts have answered.
+        clicked: those of them that clicks alone have answered.
+        limits: first and last frame that may change.
+        agreement: IoU of new and old mask from which on nothing more is computed.
+    """
+
+    prompts: ObjectPrompts
+    before: SliceMasks
+    prompted: Collection[int]
+    clicked: Collection[int]
+    limits: tuple[int, int]
+    agreement: float = 0.9
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """What was found of one object on one frame; of several answers there, the union counts.
+
+    Attributes:
+        frame: where.
+        object: number of the object.
+        answer: what.
+    """
+
+    frame: int
+    object: int
+    answer: Answer
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Follows any number of objects through frames.
+
+    It goes frame by frame over all objects, so that each frame is encoded once whatever their number,
+    and it remembers a bounded number of frames, whatever their number. Objects do not see each other
+    unless the model is made so.
+    """
+
+    def track(
+        self,
+        frames: Frames,
+        conditions: Sequence[Conditioning],
+        at_work: Callable[[int], None] | None = None,
+    ) -> Iterator[Tracked]:
+        """Follow objects from the frames they are conditioned on, to either side.
+
+        Args:
+            frames: in their order.
+            conditions: on any frames, of any objects, in any order.
+            at_work: told the number of the object whenever one is turned to.
+
+        Yields:
+            Answers, as they are found.
+        """
+
+    def correct(self, frames: Frames, correction: Correction) -> SliceMasks:
+        """The masks of one object after prompts on some of its frames.
+
+        Raises:
+            PromptError: prompts that correct nothing.
+        """

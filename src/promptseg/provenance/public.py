@@ -1,0 +1,64 @@
+"""What is shown of a private value: the rules that records name in `public_fields`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from promptseg.notes import Note
+from promptseg.provenance.record import Record
+
+__all__ = ["as_it_is", "every", "file_name", "only", "prompt_entries", "public_notes"]
+
+_PROMPT_FIELDS = frozenset(
+    {"name", "boxes", "points", "box3d", "box3d_mm", "masks", "markers", "text"}
+)
+
+
+def as_it_is(value: Any) -> Any:
+    """A text, number or switch that can name nobody, or several."""
+    return value
+
+
+def every(value: Record | tuple[Record, ...] | None) -> Any:
+    """Of a record, or of several, what they show themselves."""
+    if isinstance(value, tuple):
+        return tuple(record.public() for record in value)
+    return None if value is None else value.public()
+
+
+def only(*names: str, **rules: Callable[[Any], Any]) -> Callable[[Mapping[str, Any] | None], Any]:
+    """Of a dictionary, the entries `names` where they are plain, and those with a rule of their own."""
+    allowed = frozenset(names)
+
+    def shown(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        if value is None:
+            return None
+        plain = {k: v for k, v in value.items() if k in allowed and not isinstance(v, (dict, list))}
+        return plain | {k: rule(value[k]) for k, rule in rules.items() if k in value}
+
+    return shown
+
+
+def file_name(value: Any) -> str | None:
+    """The name of a file without its folder; a person gave it, as names of objects."""
+    return value.replace("\\", "/").rpartition("/")[2] if isinstance(value, str) else None
+
+
+def public_notes(notes: tuple[Note, ...] | None) -> tuple[Note, ...] | None:
+    """Notes of a kind that names nobody; those of a file that was read are of no known kind."""
+    return None if notes is None else tuple(note for note in notes if note.is_public)
+
+
+def prompt_entries(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Axis and objects of a prompt file; not the name of the image."""
+    if value is None:
+        return None
+    entries = value.get("objects")
+    shown: dict[str, Any] = {k: v for k, v in value.items() if k == "axis"}
+    shown["objects"] = [
+        {k: v for k, v in entry.items() if k in _PROMPT_FIELDS}
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, dict)
+    ]
+    return shown

@@ -1,0 +1,38 @@
+"""What segmenting returns: a segmentation that can be saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from promptseg.formats.saving import Also, save
+from promptseg.image import Segmentation
+
+__all__ = ["Result"]
+
+
+class Result(Segmentation):
+    """A segmentation with `save`, which stands above the formats; `promptseg.Segmentation`."""
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        overwrite: bool = False,
+        overlap: str = "keep",
+        also: Also | None = None,
+    ) -> Path:
+        """Write the masks, and what made them beside; see `promptseg.formats.saving.save`.
+
+        Args:
+            path: output file, whose suffix names the format; its folder is made if need be.
+            overwrite: replace what exists; the image's own files never are.
+            overlap: "keep" (overlapping objects get one layer each) or "later-wins".
+            also: further files and what writes each; all appear, or none.
+
+        Returns:
+            The path written.
+
+        Raises:
+            OutputError: the file exists, cannot be written, or its format cannot hold the result.
+        """
+        return save(self, path, overwrite=overwrite, overlap=overlap, also=also)

@@ -1,0 +1,137 @@
+"""Folders that a job fills: what is not on our list is never removed or written over."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from promptseg.errors import OutputError
+from promptseg.formats.own_folder import LIST, OwnFolder, claim, remove
+
+
+def fill(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+
+
+def names(root: Path) -> list[str]:
+    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if not p.is_dir())
+
+
+def test_what_is_listed_goes_and_nothing_else(tmp_path: Path) -> None:
+    own = OwnFolder(tmp_path / "out")
+    own.claim("run.json", "plots/a.svg", "parts/x/y.csv")
+    assert names(tmp_path / "out") == [LIST]  # the mark comes before the first file
+    fill(tmp_path / "out", "run.json", "plots/a.svg", "parts/x/y.csv", "notes.txt", "plots/b.svg")
+    own = OwnFolder(tmp_path / "out")
+    with pytest.raises(OutputError, match=r"with others: plots/b\.svg; they are left alone"):
+        own.check("run.json", "plots", "parts")
+    own.remove("run.json", "plots", "parts", "notes.txt")
+    assert names(tmp_path / "out") == [LIST, "notes.txt", "plots/b.svg"]
+    assert not (tmp_path / "out" / "parts").exists()
+    assert OwnFolder(tmp_path / "out").known == {}
+
+
+def test_a_file_of_others_is_not_written_over_unless_the_user_says_so(tmp_path: Path) -> None:
+    fill(tmp_path, "rows.csv")
+    own = OwnFolder(tmp_path)
+    with pytest.raises(OutputError, match=r"rows\.csv"):
+        own.claim("new.csv", "rows.csv")
+    assert names(tmp_path) == ["rows.csv"]
+    own.claim("rows.csv", taken=True)
+    OwnFolder(tmp_path).claim("rows.csv")
+
+
+@pytest.mark.parametrize("target", ["there", "nowhere"])
+def test_links_are_not_followed(target: str, tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    fill(tmp_path, "there/plot.svg")
+    own = OwnFolder(root)
+    own.claim("plots/plot.svg", "run.json")
+    (root / "plots").symlink_to(tmp_path / target)
+    (root / "run.json").symlink_to(tmp_path / target / "plot.svg")
+    for name in ("plots", "run.json"):
+        with pytest.raises(OutputError, match=name):
+            own.check(name)
+    for name in ("plots/plot.svg", "run.json"):
+        with pytest.raises(OutputError, match="a link"):
+            own.claim(name, taken=True)
+    own.remove("plots", "run.json", "plots/plot.svg")
+    assert (root / "plots").is_symlink()
+    assert (tmp_path / "there" / "plot.svg").exists()
+    (tmp_path / "list").write_text('"x"\n')
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / LIST).symlink_to(tmp_path / "list")
+    with pytest.raises(OutputError, match="a link"):
+        OwnFolder(tmp_path / "other")
+
+
+def test_a_folder_itself_may_be_reached_by_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    OwnFolder(tmp_path / "out").claim("run.json")
+    assert OwnFolder(tmp_path / "disk").is_ours
+
+
+def test_a_list_leads_nowhere_else(tmp_path: Path) -> None:
+    fill(tmp_path, "mine.txt", "out/a.txt")
+    lines = ["../mine.txt", "/etc/passwd", "sub/../../mine.txt", 7, "a.txt", ""]
+    text = "\n".join(map(json.dumps, lines)) + '\nhalf\n"b.t'
+    (tmp_path / "out" / LIST).write_text(text)
+    own = OwnFolder(tmp_path / "out")
+    assert list(own.known) == ["a.txt"]
+    own.claim("c.txt")  # after a line that was cut off
+    assert list(OwnFolder(tmp_path / "out").known) == ["a.txt", "c.txt"]
+    own.remove("../mine.txt", "a.txt")
+    assert names(tmp_path) == ["mine.txt", f"out/{LIST}"]
+    (tmp_path / "out" / LIST).write_bytes(b"\xff\xfe")
+    with pytest.raises(OutputError, match="a list of our files"):
+        OwnFolder(tmp_path / "out")
+
+
+def test_names_of_libraries_and_files_on_their_way(tmp_path: Path) -> None:
+    own = OwnFolder(tmp_path)
+    own.claim("board/*.3f2a")
+    fill(tmp_path, "board/events.3f2a", "board/events.77", "parts/.part-12-0123abcd.csv")
+    fill(tmp_path, "other/events.3f2a")
+    assert own.owns(tmp_path / "board" / "events.3f2a")
+    assert own.owns(tmp_path / "parts" / ".part-12-0123abcd.csv")
+    assert not own.owns(tmp_path / "board" / "events.77")
+    assert not own.owns(tmp_path / "other" / "events.3f2a")
+    with pytest.raises(OutputError, match=r"others: board/events\.77;"):
+        own.check("board", "parts")
+
+
+def test_a_folder_in_the_place_of_a_file(tmp_path: Path) -> None:
+    own = OwnFolder(tmp_path)
+    own.claim("run.json")
+    (tmp_path / "run.json").mkdir()
+    with pytest.raises(OutputError, match=r"run\.json"):
+        own.claim("run.json")
+    fill(tmp_path, "file")
+    with pytest.raises(OutputError, match="a file"):
+        OwnFolder(tmp_path / "file")
+
+
+def test_deep_writers_find_the_list_above_them(tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    claim(root / "a" / "b.csv")  # no list: nothing to keep
+    assert not root.exists()
+    OwnFolder(root).claim("run.json")
+    for number in range(3):
+        claim(root / "a" / f"{number}.csv", root / "a" / f"{number}.json")
+    fill(root, "a/0.csv", "a/mine.csv")
+    assert OwnFolder(root).owns(root / "a" / "2.json")
+    with pytest.raises(OutputError, match=r"a/mine\.csv"):
+        claim(root / "a" / "mine.csv")
+    remove(root / "a")
+    assert names(root) == [LIST, "a/mine.csv"]
+    assert OwnFolder(root).owns(root / "a" / "0.csv")  # listed still: others may be at work
+    (root / LIST).unlink()  # another folder by the same name
+    OwnFolder(root).claim("run.json")
+    fill(root, "a/0.csv")
+    with pytest.raises(OutputError, match=r"a/0\.csv"):
+        claim(root / "a" / "0.csv")

@@ -1,0 +1,116 @@
+"""Units of work: each done once, resumed, failures collected, the same by one process and by two."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promptseg.errors import InputError, PromptsegError
+from promptseg.work import Inline, Processes, executor_for, request_hash, run
+from work.doubling import Doubling, two
+
+
+def units_of(folder: Path, *texts: str) -> list[Doubling]:
+    units = []
+    for k, text in enumerate(texts):
+        (folder / f"{k}.txt").write_text(text)
+        units.append(Doubling(folder / f"{k}.txt", folder / f"{k}.json"))
+    return units
+
+
+def quietly(units: list[Doubling], workers: int = 1, **how: Any) -> Any:
+    return run(units, partial(executor_for, workers, two), title="numbers", quiet=True, **how)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_order_and_failures_are_collected(tmp_path: Path, workers: int) -> None:
+    units = units_of(tmp_path, *"12x45y78")
+    outcome = quietly(units, workers)
+    assert outcome.results == [2, 4, 8, 10, 14, 16]
+    assert [f.unit for f in outcome.failures] == [units[2], units[5]]
+    assert "expected a number" in str(outcome.failures[0].error)
+
+
+def test_what_is_done_is_left_alone(tmp_path: Path) -> None:
+    units = units_of(tmp_path, "1", "x", "3")
+    quietly(units)
+    stamps = [u.target.stat().st_mtime_ns for u in (units[0], units[2])]
+    units[1].source.write_text("2")
+    outcome = quietly(units)
+    assert (outcome.skipped, outcome.results) == (2, [4])
+    assert [u.target.stat().st_mtime_ns for u in (units[0], units[2])] == stamps
+
+
+def test_another_request_is_done_anew(tmp_path: Path) -> None:
+    units = units_of(tmp_path, "1", "2")
+    quietly(units)
+    units[0].source.write_text("5")
+    assert quietly(units).results == [10]
+    units[
+        0
+    ].source.unlink()  # asking for its request raises: doing it does too, and nobody hides that
+    with pytest.raises(FileNotFoundError):
+        quietly(units)
+
+
+def test_the_first_failure_ends_it_where_asked(tmp_path: Path) -> None:
+    units = units_of(tmp_path, "1", "x", "3")
+    with pytest.raises(InputError):
+        quietly(units, keep_going=False)
+    assert units[0].target.exists()
+    assert not units[2].target.exists()
+
+
+def test_the_context_is_made_once_and_only_if_needed(tmp_path: Path) -> None:
+    made = []
+
+    def make() -> int:
+        made.append(1)
+        return 2
+
+    units = units_of(tmp_path, "1", "2")
+    for _ in range(2):
+        run(units, lambda _: Inline(make), title="numbers", quiet=True)
+    assert len(made) == 1
+
+
+def test_two_processes_share_the_units(tmp_path: Path) -> None:
+    units = units_of(tmp_path, *"123456789")
+    quietly(units, workers=2)
+    by = {json.loads(u.target.read_text())["by"] for u in units}
+    assert os.getpid() not in by
+
+
+def test_a_killed_process_is_said_and_the_rest_goes_on_next_time(tmp_path: Path) -> None:
+    units = units_of(tmp_path, "1", "kill", "3")
+    with pytest.raises(PromptsegError, match="lower --workers"):
+        quietly(units, workers=2)
+    units[1].source.write_text("2")
+    outcome = quietly(units)
+    assert outcome.skipped + len(outcome.results) == 3
+
+
+def test_a_long_list_is_taken_as_there_is_room() -> None:
+    taken = []
+
+    def endless() -> Any:
+        for k in range(10_000):
+            taken.append(k)
+            yield Doubling(Path("/nowhere"), Path("/nowhere"))
+
+    with Processes(1, two) as pool, pytest.raises(FileNotFoundError):
+        for _ in pool.each(endless()):
+            pass
+    assert len(taken) < 100
+
+
+def test_hash_of_a_request_by_hand() -> None:
+    import hashlib
+
+    text = '{"a":1,"b":[2,"x"]}'
+    assert request_hash({"b": (2, "x"), "a": 1}) == hashlib.sha256(text.encode()).hexdigest()

@@ -21,6 +21,7 @@ from formats.helpers import (
 from promptseg import read
 from promptseg.errors import InputError
 from promptseg.formats.masks import read_masks
+from promptseg.formats.saving import save
 from promptseg.geometry import Geometry
 from promptseg.image import Segment, Segmentation
 from promptseg.prompts import Box, Box3D
@@ -161,7 +162,7 @@ def test_slices_as_many_as_objects_are_no_layers(tmp_path: Path) -> None:
     full = np.zeros((2, 4, 5), bool)
     full[0, 1:3, 1:3] = full[1, 2:4, 2] = True
     objects = [Segment.from_mask("a", 1, full), Segment.from_mask("b", 2, full & False)]
-    path = Segmentation(objects, geometry).save(tmp_path / "m.npz")
+    path = save(Segmentation(objects, geometry), tmp_path / "m.npz")
     again = read_masks(path)
     assert again.geometry.shape == (2, 4, 5)
     np.testing.assert_array_equal(again["a"], full)

@@ -16,6 +16,7 @@ from promptseg.errors import InputError
 from promptseg.formats import tiff
 from promptseg.formats.masks import read_masks
 from promptseg.formats.options import MaskOptions, ReadOptions
+from promptseg.formats.saving import save
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segment, Segmentation
 
@@ -274,7 +275,7 @@ def test_layers_of_ours_say_so_themselves_with_their_names(tmp_path: Path) -> No
     a, b = np.zeros((2, 8, 9), bool)
     a[1:5, 1:5] = b[3:7, 3:8] = True
     objects = [Segment.from_mask("Läsion", 1, a), Segment.from_mask("organ", 2, b)]
-    path = Segmentation(objects, Geometry.pixels((8, 9))).save(tmp_path / "mask.tif")
+    path = save(Segmentation(objects, Geometry.pixels((8, 9))), tmp_path / "mask.tif")
     again = read_masks(path)
     assert [s.name for s in again.segments] == ["Läsion", "organ"]
     np.testing.assert_array_equal(again["Läsion"], a)

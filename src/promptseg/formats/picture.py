@@ -151,6 +151,8 @@ def _pages(
         wide = _is_wide_png(picture)  # before EXIF is asked for, which loads the pixels
         raw = label_pixels.raw_mode(picture)
         said = _orientation_tag(picture) if picture.format == "TIFF" else 0
+        if said > 4:  # mapped into memory, Pillow reads it with rows and columns exchanged
+            picture.filename = ""  # type: ignore[attr-defined]
         picture.load()
         pixels = label_pixels.stored_pixels(picture, raw, path, chosen.notes) if stored else None
         if pixels is None:

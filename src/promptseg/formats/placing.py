@@ -1,8 +1,8 @@
 """Masks brought onto the grid of their image: one rule for every reader and every verb.
 
 Masks on the image's own lattice are put in place exactly, whatever order or part of it they are stored
-in (`promptseg.lattice`). Others are refused unless nearest neighbours are asked for. What knows no
-millimetres (PNG, a bare npz; pictures, films and stacks of pixels) fits by its size.
+in (`promptseg.formats.lattice`). Others are refused unless nearest neighbours are asked for. What knows
+no millimetres (PNG, a bare npz; pictures, films and stacks of pixels) fits by its size.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import GeometryError
+from promptseg.formats.lattice import WORTH_A_NOTE, Placement, corners, difference, placement
 from promptseg.formats.options import Resample
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segment, Segmentation
 from promptseg.image import bounding_region as _box_around
-from promptseg.lattice import WORTH_A_NOTE, Placement, corners, difference, placement
 
 __all__ = ["grid_text", "labels_on", "masks_on"]
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from promptseg.errors import GeometryError
 from promptseg.formats.dicom.planes import Plane, number_of, turned
+from promptseg.formats.lattice import WORTH_A_NOTE, allowed
 from promptseg.geometry import Geometry
-from promptseg.lattice import WORTH_A_NOTE, allowed
 
 __all__ = ["of_planes"]
 

@@ -18,7 +18,7 @@ from promptseg.errors import GeometryError, InputError
 from promptseg.formats.dicom import grid
 from promptseg.formats.dicom.frames import value_of
 from promptseg.formats.dicom.planes import Plane, number_of, places_along, turned
-from promptseg.lattice import allowed
+from promptseg.formats.lattice import allowed
 
 __all__ = ["Volume", "choose_volume", "volumes_of"]
 

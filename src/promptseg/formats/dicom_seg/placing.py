@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from promptseg.errors import GeometryError
 from promptseg.formats.dicom.derived import frame_of_reference, slice_positions
 from promptseg.formats.dicom.planes import Plane, number_of, places_along, turned
+from promptseg.formats.lattice import WORTH_A_NOTE, allowed
 from promptseg.geometry import Geometry
 from promptseg.image import Image
-from promptseg.lattice import WORTH_A_NOTE, allowed
 
 __all__ = ["on_image", "on_own_grid"]
 

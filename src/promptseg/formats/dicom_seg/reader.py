@@ -14,11 +14,11 @@ from promptseg.formats.dicom.derived import full_name, source_slices, unique_nam
 from promptseg.formats.dicom.instances import DicomSource
 from promptseg.formats.dicom_seg.frames import SegFile
 from promptseg.formats.dicom_seg.placing import on_image, on_own_grid
+from promptseg.formats.lattice import placement
 from promptseg.formats.options import Resample
 from promptseg.formats.placing import masks_on
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segment, Segmentation, Source
-from promptseg.lattice import placement
 
 __all__ = ["read_seg"]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from promptseg.formats.lattice import difference, placement
 from promptseg.geometry import Geometry
-from promptseg.lattice import difference, placement
 
 SHAPE = (4, 5, 6)
 OBLIQUE = np.array([[0.9, 0.2, 0.0], [-0.3, 1.1, 0.4], [0.1, -0.2, 2.0]])

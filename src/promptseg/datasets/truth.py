@@ -172,6 +172,8 @@ def _class_inside(
 def objects_in(path: Path, image: Image, resample: Resample = "never") -> list[Segment]:
     """The objects of any mask file on the grid of an image, as they are called there.
 
+    What there is to note of the file is added to the notes of the image.
+
     Raises:
         InputError: no mask file.
         GeometryError: masks on another grid.

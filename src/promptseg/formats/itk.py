@@ -165,7 +165,7 @@ def masks_to_itk(segmentation: Segmentation, layers: bool) -> sitk.Image:
     """Labels, or one vector component per object, on the grid of the segmentation."""
     geometry = segmentation.geometry
     if layers:
-        masks: NDArray[Any] = np.moveaxis(segmentation.layers(), 0, -1)
+        masks: NDArray[Any] = np.moveaxis(segmentation.numbered_layers(), 0, -1)
     else:
         masks = segmentation.labels(later_wins=True)
     itk = sitk.GetImageFromArray(masks, isVector=layers)

@@ -23,6 +23,7 @@ from promptseg.errors import InputError
 from promptseg.formats.archive import FEW_BYTES, open_archive
 from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.memory import require_memory
+from promptseg.formats.objects import Told
 from promptseg.formats.options import Pages, ReadOptions
 from promptseg.formats.whole import whole_labels
 from promptseg.image import Image
@@ -40,12 +41,12 @@ class Layers:
     Attributes:
         labels: (layer, *grid) whole numbers; 0 is background.
         first: the first layer as an image, for its grid and source.
-        names: of the objects, where the file keeps them for its layers.
+        told: names and labels of the objects, where the file keeps them with its layers.
     """
 
     labels: NDArray[Any]
     first: Image
-    names: tuple[str, ...] = ()
+    told: tuple[Told, ...] = ()
 
 
 def read_layers(
@@ -162,7 +163,9 @@ def _of_tiff(path: Path, image: Image | None, pages: Pages) -> Layers | None:
         )
     first = picture.read_labels(path, ReadOptions(frame=0))
     first.source.notes[:] = [n for n in first.source.notes if not n.startswith("frame 0 of")]
-    return Layers(labels, first, names=stated.names if stated else ())
+    objects = stated.objects if stated else ()
+    told = [Told(name, label, layer=k) for k, (label, name) in enumerate(objects)]
+    return Layers(labels, first, told=tuple(told))
 
 
 def _says_layers(

@@ -2,69 +2,56 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from promptseg.errors import InputError, PromptsegError
 from promptseg.formats import format_by_suffix, read_labels
-from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.layers import read_layers
-from promptseg.formats.npz import names_in
+from promptseg.formats.npz import told_in
+from promptseg.formats.objects import Located, Told, in_label_image, in_layers, told_by
 from promptseg.formats.options import MaskOptions
 from promptseg.formats.placing import masks_on
-from promptseg.image import Image, Segment, Segmentation, Source
+from promptseg.formats.slicer import located, segments_in
+from promptseg.formats.told import provenance_of
+from promptseg.image import Image, Segment, Segmentation
+from promptseg.names import for_header
 from promptseg.provenance import ObjectFacts, Provenance
 
 __all__ = ["read_masks"]
 
 _SEG = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
-_HIGHEST_LABEL = 65_535
-_ESCAPED = re.compile(r"\\(.)")
-_SLICER_FIELD = re.compile(r"^Segment(\d+)_(Name|LabelValue|Layer|Color):=(.*)$")
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What is known of one object: where its voxels are and what it is called."""
-
-    name: str
-    label: int
-    layer: int
-    value: int
-    colour: tuple[int, int, int] | None = None
-    prompted: tuple[int, ...] = ()
-
-    @classmethod
-    def told(cls, entry: ObjectFacts, layer: int, value: int, label: int, name: str) -> _Known:
-        """An object from its entry in a provenance; `label` and `name` where it has none."""
-        label = label if entry.label is None else entry.label
-        name = name if entry.name is None else entry.name
-        return cls(name, label, layer, value, prompted=entry.prompted_slices or ())
 
 
 def read_masks(
-    path: str | Path, reference: Image | None = None, options: MaskOptions | None = None
+    path: str | Path,
+    reference: Image | None = None,
+    options: MaskOptions | None = None,
+    *,
+    interpolate: bool = False,
 ) -> Segmentation:
-    """Read the objects of a mask file, with their names.
+    """Read the objects of a mask file, with their names and numbers.
 
     Names come from the file itself (DICOM, .seg.nrrd, npz) or from the provenance beside it;
-    otherwise an object is called `label N`, or `object` if it is the only one.
+    otherwise an object is called `label N`, or `object` if it is the only one. An object that is named
+    and has no voxel is kept as empty; voxels that nothing names are an object too, with a note.
 
     Args:
         path: label image, layered file, DICOM SEG or RTSTRUCT.
         reference: the image the masks belong to. They are brought onto its grid
-            (`promptseg.formats.placing`), and get its source, so that they can be written as DICOM. An
-            RTSTRUCT cannot be read without.
+            (`promptseg.formats.placing`), and get its source (with what there was to note), so that
+            they can be written as DICOM. An RTSTRUCT cannot be read without.
         options: what the file leaves open.
+        interpolate: fill slices between the contours of an RTSTRUCT that has some on every second or
+            third slice only.
 
     Raises:
         InputError: not a mask file, or an RTSTRUCT without its image.
@@ -72,7 +59,7 @@ def read_masks(
     """
     path, options = Path(path), options or MaskOptions()
     try:
-        return _read(path, reference, options)
+        found = _read(path, reference, options, interpolate)
     except PromptsegError:
         raise
     except MemoryError:
@@ -82,9 +69,14 @@ def read_masks(
         raise InputError(
             "a readable mask file", f"{path} ({reason})", "check that it is complete"
         ) from error
+    for names in _doubled(found.segments):
+        found.source.notes.append(f"{names} cover the very same voxels")
+    return found
 
 
-def _read(path: Path, reference: Image | None, options: MaskOptions) -> Segmentation:
+def _read(
+    path: Path, reference: Image | None, options: MaskOptions, interpolate: bool
+) -> Segmentation:
     if header := _dicom_object(path):
         if str(header.get("SOPClassUID")) in _SEG:
             from promptseg.formats.dicom_seg import read_seg
@@ -92,23 +84,91 @@ def _read(path: Path, reference: Image | None, options: MaskOptions) -> Segmenta
             return read_seg(path, header, reference, options.resample)
         from promptseg.formats.rtstruct import read_rtstruct
 
-        return read_rtstruct(path, header, reference)
+        return read_rtstruct(path, header, reference, interpolate)
     found, layers, names = _labels(path, reference, options)
-    provenance = _provenance(path, found.source)
-    segments = []
-    for known in _objects(path, provenance, layers, names, found.source.notes):
-        mask = layers[known.layer] == known.value
-        segment = Segment.from_mask(known.name, known.label, mask, prompted=known.prompted)
-        segment.colour = known.colour
-        segments.append(segment)
+    notes = found.source.notes
+    provenance = provenance_of(path, notes)
+    boxes = [
+        {v: box for v, box in enumerate(ndimage.find_objects(layer), 1) if box is not None}
+        for layer in layers
+    ]
+    segments = [
+        _segment(known, layers, boxes) for known in _objects(path, provenance, boxes, names, notes)
+    ]
     result = Segmentation(segments, found.geometry, found.source, provenance)
     if reference is None:
         return result
-    known = set(reference.source.notes)
-    reference.source.notes += [
-        f"{path.name}: {note}" for note in found.source.notes if note not in known
-    ]
+    told = [f"{path.name}: {note}" for note in notes if note not in reference.source.notes]
+    reference.source.notes.extend(note for note in told if note not in reference.source.notes)
     return masks_on(result, reference, options.resample)
+
+
+def _objects(
+    path: Path,
+    provenance: Provenance,
+    boxes: Sequence[dict[int, Any]],
+    names: Sequence[Told],
+    notes: list[str],
+) -> list[Located]:
+    """Every object there is, with what the file or the provenance beside it says of it.
+
+    `names` are those that the file keeps with its layers.
+    """
+    told = told_by(provenance.objects or ()) or list(names)
+    if slicer := segments_in(path):
+        known = {t.label: t for t in told}
+        found = located(path, slicer, boxes, notes)
+        return [_completed(one, known.get(one.label)) for one in found]
+    if len(boxes) == 1:
+        told = told or _npz_names(path, sorted(boxes[0]), notes)
+        return in_label_image(path, boxes[0], told, notes)
+    told = told or _npz_names(path, range(1, len(boxes) + 1), notes)
+    if not told:
+        notes.append(f"{path.name} has {len(boxes)} layers without names: each is one object")
+    return in_layers(path, boxes, told, notes)
+
+
+def _completed(one: Located, told: Told | None) -> Located:
+    """An object of a header with what only the provenance can tell, if it tells of the same one."""
+    if told is None or for_header(told.name) != one.name:
+        return one
+    return replace(one, name=told.name, prompted=told.prompted)
+
+
+def _segment(
+    known: Located, layers: NDArray[Any], boxes: Sequence[dict[int, tuple[slice, ...]]]
+) -> Segment:
+    """An object with its voxels."""
+    box = None if known.layer is None else boxes[known.layer].get(known.value)
+    if known.layer is None or box is None:
+        dimensions = layers.ndim - 1
+        box, crop = (slice(0, 0),) * dimensions, np.zeros((0,) * dimensions, dtype=bool)
+    else:
+        crop = layers[known.layer][box] == known.value
+    return Segment(
+        known.name,
+        known.label,
+        crop,
+        box,
+        prompted=known.prompted,
+        colour=known.colour,
+        origin=known.origin,
+    )
+
+
+def _doubled(segments: Sequence[Segment]) -> list[str]:
+    """Names of objects with the very same voxels, as "'a' and 'b'"."""
+    places: dict[Any, list[Segment]] = {}
+    for segment in segments:
+        if not segment.is_empty:
+            key = tuple((r.start, r.stop) for r in segment.region), int(segment.crop.sum())
+            places.setdefault(key, []).append(segment)
+    found = []
+    for alike in places.values():
+        same = [s for s in alike[1:] if np.array_equal(s.crop, alike[0].crop)]
+        if same:
+            found.append(" and ".join(repr(s.name) for s in (alike[0], *same)))
+    return found
 
 
 def _dicom_object(path: Path) -> pydicom.FileDataset | None:
@@ -131,8 +191,8 @@ def _dicom_object(path: Path) -> pydicom.FileDataset | None:
 
 def _labels(
     path: Path, reference: Image | None, options: MaskOptions
-) -> tuple[Image, NDArray[Any], tuple[str, ...]]:
-    """The file as an image, its label images, (layer, *grid), and the names of layers."""
+) -> tuple[Image, NDArray[Any], Sequence[Told]]:
+    """The file as an image, its label images, (layer, *grid), and what it tells of its layers."""
     known = format_by_suffix(path)
     if known is not None and path.is_file() and path.stat().st_size and not options.colours:
         try:
@@ -142,114 +202,19 @@ def _labels(
         except Exception:  # a broken file: its reader says it better
             layers = None
         if layers is not None:
-            return layers.first, layers.labels, layers.names
+            return layers.first, layers.labels, layers.told
     image = read_labels(path, options.colours)
     return image, image.voxels[None], ()
 
 
-def _objects(
-    path: Path,
-    provenance: Provenance,
-    layers: NDArray[Any],
-    named: Sequence[str],
-    notes: list[str],
-) -> list[_Known]:
-    """Every object there is, with what the file or the provenance beside it says of it.
-
-    Raises:
-        InputError: a layer of several objects that nothing tells apart.
-    """
-    if slicer := _slicer_segments(path):
-        return [known for known in slicer if known.layer < len(layers)]
-    if not named and path.suffix.lower() == ".npz":
-        named = names_in(path, notes)
-    names = [ObjectFacts(label=k, name=name) for k, name in enumerate(named, 1)]
-    told = list(provenance.objects or names)
-    unknown = ObjectFacts()
-    if len(layers) == 1:
-        by_label = {entry.label: entry for entry in told}
-        labels = [int(value) for value in np.unique(layers) if value]
-        alone = len(labels) == 1
-        return [
-            _Known.told(by_label.get(v, unknown), 0, v, v, "object" if alone else f"label {v}")
-            for v in labels
-        ]
-    found = []
-    if not told:
-        notes.append(f"{len(layers)} layers without names: each is taken as one object")
-    for k, layer in enumerate(layers):
-        values = [int(value) for value in np.unique(layer) if value]
-        if len(values) > 1:
-            raise InputError(
-                "layers of one object each",
-                f"{path}: {len(values)} in layer {k}",
-                "save them as one label image, or one object per layer",
-            )
-        entry = told[k] if k < len(told) else unknown
-        found.append(_Known.told(entry, k, values[0] if values else 1, k + 1, f"label {k + 1}"))
-    return found
-
-
-def _slicer_segments(path: Path) -> list[_Known]:
-    """The objects that a NRRD header names, as 3D Slicer and this package write them."""
-    if path.suffix.lower() != ".nrrd":
+def _npz_names(path: Path, values: Sequence[int], notes: list[str]) -> list[Told]:
+    """What an npz of masks tells: names, and the labels they belong to."""
+    if path.suffix.lower() != ".npz":
         return []
-    head = path.read_bytes().partition(b"\n\n")[0].decode("utf-8", "replace")
-    fields: dict[int, dict[str, str]] = {}
-    for line in head.splitlines():
-        if match := _SLICER_FIELD.match(line):
-            text = _ESCAPED.sub(lambda m: "\n" if m[1] == "n" else m[1], match[3])
-            fields.setdefault(int(match[1]), {})[match[2]] = text
-    found: list[_Known] = []
-    for number, entry in sorted(fields.items()):
-        if "Name" not in entry:
-            continue
-        layer, value = _number(entry.get("Layer"), 0), _number(entry.get("LabelValue"), 1)
-        alone = layer == 0 and all(_number(e.get("Layer"), 0) == 0 for e in fields.values())
-        label = value if alone else number + 1
-        colour = _colour(entry.get("Color"))
-        found.append(_Known(entry["Name"], label, layer, value, colour))
-    return found
-
-
-def _number(text: str | None, otherwise: int) -> int:
-    return int(text) if text is not None and text.isdecimal() else otherwise
-
-
-def _colour(text: str | None) -> tuple[int, int, int] | None:
-    """Slicer's "0.5 0.2 1" -> (128, 51, 255)."""
-    try:
-        red, green, blue = (min(255, max(0, round(float(v) * 255))) for v in (text or "").split())
-    except ValueError:
-        return None
-    return red, green, blue
-
-
-def _provenance(path: Path, source: Source) -> Provenance:
-    """What stands beside a mask of ours; nothing where it is another's, or where it is damaged."""
-    content = read_provenance_beside(path)
-    if not isinstance(content.get("objects"), list):
-        return Provenance()
-    try:
-        _check_sound(content)
-        return Provenance.from_json(content)
-    except InputError as error:
-        source.notes.append(f"the provenance beside {path.name} is not used: {error}")
-        return Provenance()
-
-
-def _check_sound(content: dict[str, Any]) -> None:
-    """Refuse a provenance that could not be written again, or whose objects are none of ours."""
-    try:
-        json.dumps(content, allow_nan=False)
-    except (ValueError, RecursionError):
-        raise InputError("finite numbers in a provenance", "others") from None
-    if not all(isinstance(o, dict) and _is_told(o) for o in content["objects"]):
-        raise InputError("objects with labels and names", "others")
-
-
-def _is_told(entry: dict[str, Any]) -> bool:
-    label, prompted = entry.get("label", 0), entry.get("prompted_slices", [])
-    numbers = [label, *prompted] if isinstance(prompted, list) else [None]
-    whole = all(isinstance(n, int) and not isinstance(n, bool) for n in numbers)
-    return whole and 0 <= label <= _HIGHEST_LABEL and isinstance(entry.get("name", ""), str)
+    names, labels = told_in(path, notes)
+    if len(labels) != len(names):  # as earlier versions wrote it
+        labels = list(range(1, len(names) + 1))
+        if len(names) == len(values) and labels != list(values):
+            notes.append(f"{path.name} does not say which label has which name: taken in order")
+            labels = list(values)
+    return told_by(ObjectFacts(label=v, name=n) for v, n in zip(labels, names, strict=True))

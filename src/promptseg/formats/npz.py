@@ -21,7 +21,7 @@ from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 from promptseg.prompts import Box, Box3D, Prompt
 
-__all__ = ["names_in", "read", "read_labels", "write"]
+__all__ = ["read", "read_labels", "told_in", "write"]
 
 _MOST_NAMES = 1 << 26  # bytes: numpy pads each name to the longest
 _MOST_BOXES = 1 << 23  # bytes: some hundred thousand boxes
@@ -82,7 +82,7 @@ def read_labels(path: Path, options: ReadOptions | None = None) -> Image:
 
 
 def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
-    """Write `segs`: labels on the grid or (object, *grid) of 0/1; `layers` says which of them."""
+    """Write `segs`, labels on the grid or, as `layers` says, (object, *grid) of 0/1; names and labels."""
     header = segmentation.header_of("npz")
     if header is None:
         geometry = segmentation.geometry
@@ -93,22 +93,26 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
         }
     segs = segmentation.layers() if layers else segmentation.labels(later_wins=True)
     names = np.array([s.name for s in segmentation.segments])
+    numbers = np.array([s.label for s in segmentation.segments], dtype=segmentation.label_dtype)
     with path.open("wb") as stream:
-        np.savez_compressed(stream, segs=segs, names=names, layers=np.array(layers), **header)
+        np.savez_compressed(
+            stream, segs=segs, names=names, labels=numbers, layers=np.array(layers), **header
+        )
 
 
-def names_in(path: Path, notes: list[str]) -> list[str]:
-    """Names of the objects of a mask file; none, and a note, where they cannot be read."""
+def told_in(path: Path, notes: list[str]) -> tuple[list[str], list[int]]:
+    """Names of the objects of a mask file and their labels; none, and a note, if they are pickled."""
+    found: dict[str, list[Any]] = {}
     with open_archive(path) as archive:
-        if "names" not in archive:
-            return []
-        try:
-            names = archive.take("names", _MOST_NAMES)
-        except PromptsegError as error:
-            reason = error.got.removeprefix(f"{archive.path}: ")
-            notes.append(f"its names of objects are not read: {reason}")
-            return []
-    return [str(name) for name in np.ravel(names)]
+        for key in ("names", "labels"):
+            try:
+                found[key] = np.ravel(archive.take(key, _MOST_NAMES)).tolist()
+            except PromptsegError as error:
+                found[key] = []
+                if key in archive:
+                    reason = error.got.removeprefix(f"{archive.path}: ")
+                    notes.append(f"its {key} of objects are not read: {reason}")
+    return [str(n) for n in found["names"]], [v for v in found["labels"] if isinstance(v, int)]
 
 
 def _place_in(archive: Archive) -> dict[str, NDArray[Any]]:

@@ -22,6 +22,7 @@ from promptseg.formats.checksums import Packed
 from promptseg.formats.itk import check_data_file, frame_of, read_itk
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.slicer import append_fields, fields_of
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
@@ -202,7 +203,8 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
     else:
         header.update(_geometry_fields(geometry))
     if layers:
-        masks = segmentation.layers()
+        masks = segmentation.numbered_layers()
+        header["type"] = str(masks.dtype)
         data = masks.transpose(0, *range(geometry.ndim, 0, -1))
         header["kinds"] = ["list", *["domain"] * geometry.ndim]
         for field in ("space directions", "spacings", "axis mins", "axis maxs"):
@@ -217,7 +219,7 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
         header["kinds"] = ["domain"] * geometry.ndim
         header["type"] = str(labels.dtype)
     nrrd.write(str(path), data, header, index_order="F")
-    _add_fields(path, _slicer_fields(segmentation, layers))
+    append_fields(path, fields_of(segmentation, layers))
 
 
 def _geometry_fields(geometry: Geometry) -> dict[str, Any]:
@@ -235,20 +237,3 @@ def _geometry_fields(geometry: Geometry) -> dict[str, Any]:
 def _with_list_axis(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     first = np.full((1, *values.shape[1:]), np.nan)
     return np.concatenate([first, values])
-
-
-def _slicer_fields(segmentation: Segmentation, layers: bool) -> dict[str, str]:
-    fields = {}
-    for k, segment in enumerate(segmentation.segments):
-        fields[f"Segment{k}_ID"] = f"Segment_{segment.label}"
-        fields[f"Segment{k}_Name"] = segment.name
-        fields[f"Segment{k}_LabelValue"] = "1" if layers else str(segment.label)
-        fields[f"Segment{k}_Layer"] = str(k if layers else 0)
-    return fields
-
-
-def _add_fields(path: Path, fields: dict[str, str]) -> None:
-    """Put key-value lines at the end of a header; pynrrd would write them in ASCII only."""
-    head, blank, data = path.read_bytes().partition(b"\n\n")
-    lines = (f"{k}:={v}".replace("\\", "\\\\").replace("\n", "\\n") for k, v in fields.items())
-    path.write_bytes(b"\n".join([head, *(line.encode() for line in lines)]) + blank + data)

@@ -202,7 +202,7 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
     """
     if layers:
         pages = [PilImage.fromarray(layer * 255) for layer in segmentation.layers()]
-        said = description_of_layers([s.name for s in segmentation.segments])
+        said = description_of_layers([(s.label, s.name) for s in segmentation.segments])
         pages[0].save(
             path,
             save_all=True,

@@ -75,7 +75,7 @@ class Stated:
             O objects; anything else is unknown.
         pages: number of the page at each place.
         spacing: (x, y, z) in mm; None where it is not said.
-        names: of the objects.
+        objects: label and name of each object.
         notes: what had to be assumed.
     """
 
@@ -83,7 +83,7 @@ class Stated:
     axes: str
     pages: NDArray[np.int64]
     spacing: tuple[float | None, float | None, float | None] = (None, None, None)
-    names: tuple[str, ...] = ()
+    objects: tuple[tuple[int, str], ...] = ()
     notes: tuple[str, ...] = ()
 
     def size(self, axis: str) -> int:
@@ -113,9 +113,9 @@ class Chosen:
     notes: list[str] = field(default_factory=list)
 
 
-def description_of_layers(names: list[str]) -> str:
-    """ImageDescription of a file with one page per object."""
-    return json.dumps({"promptseg": LAYERS, "names": names})
+def description_of_layers(objects: list[tuple[int, str]]) -> str:
+    """ImageDescription of a file with one page per object, (label, name) each."""
+    return json.dumps({"promptseg": LAYERS, "objects": objects})
 
 
 def stated_axes(tags: Tags, path: Path) -> Stated | None:
@@ -232,9 +232,7 @@ def _of_json(text: str, tags: Tags, path: Path) -> Stated | None:
     if not isinstance(said, dict):
         return None
     if said.get("promptseg") == LAYERS:
-        names = said.get("names")
-        named = tuple(map(str, names)) if isinstance(names, list) else ()
-        return Stated("promptseg", "O", np.arange(tags.count), names=named)
+        return Stated("promptseg", "O", np.arange(tags.count), objects=_objects(said, tags.count))
     shape = said.get("shape")
     if not isinstance(shape, list) or not all(isinstance(n, int) and n > 0 for n in shape):
         return None
@@ -250,6 +248,15 @@ def _of_json(text: str, tags: Tags, path: Path) -> Stated | None:
     if (one and not axes) or len(letters) < len(leading):
         return None  # one axis that has no name: plain pages
     return Stated("tifffile", letters, np.arange(tags.count).reshape(leading))
+
+
+def _objects(said: dict[str, Any], count: int) -> tuple[tuple[int, str], ...]:
+    """Label and name of every page's object; nothing if they do not fit the pages."""
+    try:
+        found = tuple((int(label), str(name)) for label, name in said["objects"])
+    except (KeyError, TypeError, ValueError):
+        return ()
+    return found if len(found) == count and all(0 < label < 65_536 for label, _ in found) else ()
 
 
 def _of_ome(text: str, tags: Tags, path: Path) -> Stated | None:

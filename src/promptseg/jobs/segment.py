@@ -16,6 +16,7 @@ from promptseg.formats.deidentify import deidentified, discreet
 from promptseg.formats.files import overlay_path, provenance_path
 from promptseg.formats.location import address_in, written
 from promptseg.formats.outputs import Reads
+from promptseg.formats.places import with_places
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.geometry import Axis
 from promptseg.image import Image, Segmentation
@@ -236,12 +237,9 @@ def _run(
             result = segmenter.segment(image, *prompts, **how)
         else:
             result = segmenter.correct(image, existing, *prompts, **how)
+    placed = with_places(result, file_for(job.output), job.overlap)
     result.provenance = dataclasses.replace(
-        result.provenance,
-        command=_replay(job),
-        output=job.output.name,
-        overlap=job.overlap,
-        **facts,
+        placed, command=_replay(job), output=job.output.name, **facts
     )
     if job.deidentify:
         result = deidentified(result)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import tyro
 
 from promptseg.errors import InputError
+from promptseg.formats.text import read_text
 
 __all__ = ["parse"]
 
@@ -110,7 +111,7 @@ def _read_config(path: Path) -> dict[str, Any]:
             return super().compose_node(parent, index)
 
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Plain)
+        content = yaml.load(read_text(path), Plain)
     except OSError as error:
         raise InputError("a configuration file", f"{path} ({error.strerror})") from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:

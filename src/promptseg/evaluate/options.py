@@ -11,6 +11,7 @@ import tyro
 from promptseg.datasets.collection import Split
 from promptseg.errors import InputError
 from promptseg.evaluate.settings import setting_of
+from promptseg.formats.options import Resample
 from promptseg.metrics.rules import Rules
 from promptseg.segment.options import PropagationOptions, SegmentOptions
 from promptseg.simulate.boxes import Jitter
@@ -163,6 +164,10 @@ class _ChoiceOptions:
 
     patient_pattern: str | None = None
     """Regular expression with one group that finds the patient in a case's name."""
+
+    resample: Resample = "never"
+    """Labels and predictions whose voxels are not those of their image: refuse them, or take the
+    nearest voxel. The image's own voxels, in another order or a part, need neither."""
 
 
 @dataclass(kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
+from promptseg.formats.text import read_text
 
 __all__ = ["COLUMNS", "Row", "read_rows", "write_rows"]
 
@@ -93,12 +95,11 @@ def read_rows(path: Path) -> list[Row]:
         InputError: no such file, or other columns.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.reader(stream)
-            columns = tuple(next(reader, ()))
-            if columns not in (COLUMNS, _EARLIER):
-                raise InputError("the columns of promptseg evaluate", f"others in {path}")
-            return [Row(*map(_value, columns, line)) for line in reader]
+        reader = csv.reader(io.StringIO(read_text(path), newline=""))
+        columns = tuple(next(reader, ()))
+        if columns not in (COLUMNS, _EARLIER):
+            raise InputError("the columns of promptseg evaluate", f"others in {path}")
+        return [Row(*map(_value, columns, line)) for line in reader]
     except OSError as error:
         raise InputError("rows of an evaluation", f"{path} ({error.strerror})") from error
     except (ValueError, TypeError, csv.Error) as error:

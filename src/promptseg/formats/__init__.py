@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,11 @@ from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.formats.files import is_file, require_file
 from promptseg.formats.location import address_in
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.whole import whole_labels
 from promptseg.image import MODALITIES, Image, Segmentation
+
+if TYPE_CHECKING:
+    from promptseg.formats.colour_coded import Colours
 
 __all__ = [
     "FORMATS",
@@ -135,8 +139,16 @@ def read(
     return image
 
 
-def read_labels(path: str | Path) -> Image:
+def read_labels(path: str | Path, colours: str | Colours | None = None) -> Image:
     """Read integer labels: a label image in any format, or `segs` / `gts` of an npz.
+
+    Pictures give the numbers they store, not the colours they are shown in; values a rounding away from
+    whole ones are rounded, with a note.
+
+    Args:
+        path: the file.
+        colours: which label each colour of a colour-coded mask is, as a table or as `--colours` has it;
+            with it a palette stands for its colours, too.
 
     Returns:
         An image of whole numbers from 0; it may be all background.
@@ -144,25 +156,30 @@ def read_labels(path: str | Path) -> Image:
     Raises:
         InputError: as `read`, or values that are no labels.
     """
-    path = Path(path)
-    if (known := format_by_suffix(path)) and known.name == "npz" and path.is_file():
-        from promptseg.formats import npz
+    from promptseg.formats.colour_coded import labels_of_colours, parse_colours, refuse_colours
 
-        image = npz.read_labels(path)
-    else:
-        image = _read_as_is(path)
-    values = image.voxels
-    if image.is_colour or not np.isfinite(values).all() or (values < 0).any():
-        raise InputError("a label image of whole numbers from 0", f"{path} with other values")
-    labels = np.round(values).astype(np.int64)
-    if (labels != values).any() or labels.max(initial=0) > 65_535:
-        raise InputError("a label image of whole numbers from 0 to 65535", f"{path} with others")
-    image.voxels = labels.astype(np.uint16)
+    path = Path(path)
+    if isinstance(colours, str):
+        colours = parse_colours(colours)
+    image = _read_as_is(path, labels=colours is None)
+    image.source.notes[:] = [n.removesuffix("; --frame picks one") for n in image.source.notes]
+    if colours is not None and not image.is_colour:
+        image = _read_as_is(path, labels=True)
+    if image.is_colour and colours is None:
+        raise refuse_colours(image.voxels, path)
+    if image.is_colour and colours is not None:
+        image.voxels = labels_of_colours(image.voxels, colours, path)
+        return image
+    scale = getattr(_format_of(path).load(), "scale_of", lambda _: "")
+    image.voxels = whole_labels(image.voxels, path, image.source.notes, lambda: scale(path))
     return image
 
 
-def _read_as_is(path: Path, options: ReadOptions | None = None) -> Image:
-    """What the format's reader makes of a path, values unchecked; its errors as one of ours."""
+def _read_as_is(path: Path, options: ReadOptions | None = None, labels: bool = False) -> Image:
+    """What the format's reader makes of a path, values unchecked; its errors as one of ours.
+
+    `labels`: whether the file is of labels, which some formats keep or show in another way.
+    """
     chosen = _format_of(path)
     options = options or ReadOptions()
     for name in options.chosen():
@@ -173,9 +190,14 @@ def _read_as_is(path: Path, options: ReadOptions | None = None) -> Image:
                 f"{path}, {chosen.name}",
                 f"leave --{name} out",
             )
+    module = chosen.load()
+    read_it = getattr(module, "read_labels", module.read) if labels else module.read
     try:
-        image: Image = chosen.load().read(path, options)
-    except PromptsegError:
+        image: Image = read_it(path, options)
+    except PromptsegError as error:
+        if labels and "--frame" in error.do:  # an option of images
+            do = "save the one that is meant as a file of its own"
+            raise InputError(error.expected, error.got, do) from None
         raise
     except MemoryError:
         raise InputError("an image that fits into memory", str(path), "crop it first") from None

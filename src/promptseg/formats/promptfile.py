@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.errors import PromptError
+from promptseg.formats.text import read_text
 from promptseg.geometry import AXES, Axis
 from promptseg.parsing import parse_json
 from promptseg.prompts import Box, Box3D, Marker, Mask, Millimetres, ObjectPrompts, Points, Prompt
@@ -60,7 +61,7 @@ def read_prompt_file(path: Path) -> list[PromptFile]:
         PromptError: not readable, not JSON, or not of the form above.
     """
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
     except OSError as error:
         raise PromptError("a prompt file", f"{path} ({error.strerror})") from error
     except ValueError as error:

@@ -13,7 +13,7 @@ from promptseg._version import __version__
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.files import provenance_path
 from promptseg.formats.location import address_in
-from promptseg.formats.options import ReadOptions
+from promptseg.formats.options import MaskOptions, ReadOptions
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.image import Segment, Segmentation
 from promptseg.notes import Note
@@ -25,7 +25,7 @@ log = logging.getLogger("promptseg")
 
 
 @dataclass(kw_only=True)
-class ConvertJob(ReadOptions):
+class ConvertJob(MaskOptions, ReadOptions):
     """Turn masks from one format into another, on the same grid, with their names.
 
     Reads and writes label images and layered masks (NIfTI, NRRD and .seg.nrrd, MHA, npz, TIFF, PNG),
@@ -91,7 +91,7 @@ def convert(job: ConvertJob) -> Segmentation:
         )
     with discreet(job.input, job.reference, on=job.deidentify):
         reference = read(job.reference, job) if job.reference else None
-        result = read_masks(job.input, reference, interpolate=job.interpolate)
+        result = read_masks(job.input, reference, job, interpolate=job.interpolate)
         if job.segments is not None:
             result = replace(result, segments=select_segments(result.segments, job.segments))
         for note in result.source.notes:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from promptseg.errors import InputError
-from promptseg.formats.options import ReadOptions
+from promptseg.formats.options import MaskOptions, ReadOptions
 from promptseg.geometry import Axis
 from promptseg.segment.projection import Mode
 
@@ -218,7 +218,7 @@ class _FileOptions(_SourceOptions):
 
 
 @dataclass(kw_only=True)
-class SegmentJob(SegmentOptions, _RunOptions, _FileOptions):
+class SegmentJob(SegmentOptions, _RunOptions, MaskOptions, _FileOptions):
     """Segment what the prompts point at.
 
     Reads NIfTI, NRRD, MHA, a folder with a DICOM series, PNG, JPEG, TIFF, BMP, WebP or the challenge

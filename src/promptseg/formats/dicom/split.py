@@ -17,11 +17,11 @@ import numpy as np
 from promptseg.errors import GeometryError, InputError
 from promptseg.formats.dicom import grid
 from promptseg.formats.dicom.frames import value_of
-from promptseg.formats.dicom.planes import Plane, number_of
+from promptseg.formats.dicom.planes import Plane, number_of, places_along, turned
+from promptseg.formats.lattice import allowed
 
 __all__ = ["Volume", "choose_volume", "volumes_of"]
 
-_SAME_PLACE_MM = 1e-2
 _LOCALISER_MARGIN = 3  # slices that a stack has more than a localiser
 
 _DISTINCTIONS = {
@@ -111,7 +111,7 @@ def volumes_of(planes: Sequence[Plane]) -> list[Volume]:
     """
     planes = sorted(planes, key=lambda p: float(p.position @ planes[0].normal))
     along = np.array([p.position @ planes[0].normal for p in planes])
-    places = np.concatenate([[0], np.cumsum(np.diff(along) > _SAME_PLACE_MM)]).tolist()
+    places = places_along(along, planes[0]).tolist()
     count = max(Counter(places).values())
     if count == 1:
         return [Volume(tuple(planes))]
@@ -207,13 +207,21 @@ def _difference(a: Plane, b: Plane) -> str | None:
     if a.shape != b.shape:
         return "Rows" if a.shape[0] != b.shape[0] else "Columns"
     if a.spacing != b.spacing and (
-        a.spacing is None or b.spacing is None or not np.allclose(a.spacing, b.spacing, atol=1e-4)
+        a.spacing is None or b.spacing is None or _stretched(a.spacing, b.spacing, a.shape)
     ):
         return "PixelSpacing"
-    if max(abs(a.row - b.row).max(), abs(a.column - b.column).max()) > 1e-4:
+    if turned(a, b) > allowed(min(a.spacing or (1.0, 1.0))):
         return "ImageOrientationPatient"
     same = value_of(a.instance, "StackID") == value_of(b.instance, "StackID")
     return None if same else "StackID"
+
+
+def _stretched(
+    spacing: tuple[float, float], other: tuple[float, float], shape: tuple[int, int]
+) -> bool:
+    """Whether two pixel sizes put the last pixel of a slice at different places."""
+    apart = np.abs(np.subtract(spacing, other)) * np.subtract(shape, 1) / other
+    return bool((apart > allowed(other)).any())
 
 
 def _main_stack(stacks: list[list[Plane]]) -> list[Plane] | None:

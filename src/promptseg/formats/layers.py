@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.errors import InputError
+from promptseg.errors import InputError, LabelsError
 from promptseg.formats.archive import FEW_BYTES, open_archive
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.quiet import quiet
 from promptseg.image import Image
+from promptseg.notes import Note
 
 __all__ = ["Layers", "read_layers"]
 
@@ -57,7 +58,7 @@ def read_layers(path: Path, format_name: str) -> Layers | None:
         np.isfinite(labels).all() and (labels == np.round(labels)).all()
     )
     if not whole or labels.min(initial=0) < 0 or labels.max(initial=0) > 65_535:
-        raise InputError("layers of whole numbers from 0 to 65535", f"{path} with other values")
+        raise LabelsError("layers of whole numbers from 0 to 65535", f"{path} with other values")
     return Layers(labels.astype(np.uint16), found.first)
 
 
@@ -88,7 +89,8 @@ def _of_freesurfer(path: Path) -> Layers | None:
         require_memory(whole.shape, whole.get_data_dtype().itemsize, path)
         first = freesurfer.read(path, ReadOptions(frame=0))
         labels = np.asarray(whole.dataobj).transpose(3, 2, 1, 0)
-    first.source.notes.remove(f"frame 0 of {len(labels)}")
+    notes = first.source.notes  # all frames are wanted, not one of them
+    notes[:] = [note for note in notes if not (isinstance(note, Note) and note.kind == "frame")]
     return Layers(labels, first)
 
 

@@ -116,7 +116,9 @@ def _keys(pixels: NDArray[Any], path: Path) -> NDArray[np.uint32]:
             "save the labels as numbers",
         )
     parts = pixels.astype(np.uint32)
-    return parts[..., 0] << 16 | parts[..., 1] << 8 | parts[..., 2]
+    red, green, blue = (parts[..., k] for k in range(3))
+    codes: NDArray[np.uint32] = red * np.uint32(65_536) + green * np.uint32(256) + blue
+    return codes
 
 
 def _hex(red: int, green: int, blue: int) -> str:

@@ -46,7 +46,8 @@ def stored_pixels(
     if picture.mode == "PA":
         return np.array(picture)[..., 0]
     if picture.mode in ("LA", "La"):
-        gray, transparency = np.moveaxis(np.array(picture), -1, 0)
+        both: NDArray[Any] = np.array(picture)
+        gray, transparency = both[..., 0], both[..., 1]
         if gray.min() == gray.max() and transparency.min() < transparency.max():
             raise _only_transparency(path)
         notes.append("transparency ignored")

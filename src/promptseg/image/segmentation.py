@@ -177,8 +177,8 @@ class Segmentation:
             raise OutputError(
                 "objects that do not overlap for a single label image",
                 f"{a!r} and {b!r} sharing {n} voxels",
-                "write NIfTI, NRRD, MHA, TIFF, npz or DICOM, which keep one layer per object, "
-                "or let later objects win with --overlap later-wins",
+                "write a format that keeps one layer per object, or let later objects win with "
+                "--overlap later-wins",
             )
         self.check_labels()
         labels = np.zeros(self.geometry.shape, dtype=self.label_dtype)

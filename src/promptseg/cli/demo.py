@@ -11,6 +11,7 @@ import tyro
 from promptseg.cli.options import parse
 from promptseg.errors import AssetError, PromptError
 from promptseg.formats.files import beside
+from promptseg.names import for_terminal
 
 __all__ = ["DemoCommand", "run"]
 
@@ -75,5 +76,5 @@ def run(argv: list[str]) -> int:
         )
     )
     for line in outputs.summary():
-        print(line)
+        print(for_terminal(line))
     return 0

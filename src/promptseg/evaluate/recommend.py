@@ -16,6 +16,7 @@ import numpy as np
 from promptseg.errors import InputError
 from promptseg.models.cards import CARDS
 from promptseg.models.evidence import ANY, Evidence, look_up
+from promptseg.names import from_csv
 from promptseg.parsing import parse_json
 
 __all__ = [
@@ -110,9 +111,10 @@ def read_results(folder: Path) -> Results:
         run = parse_json((folder / "run.json").read_text("utf-8"))
         weights = {str(m["name"]): str(m["weights_sha256"]) for m in run["models"]}
         with (folder / "rows.csv").open(newline="", encoding="utf-8") as stream:
+            lines = ({k: from_csv(v or "") for k, v in r.items()} for r in csv.DictReader(stream))
             rows = [
                 row
-                for row in csv.DictReader(stream)
+                for row in lines
                 if row["protocol"] in _PROTOCOLS
                 and row["model"] in weights
                 and not row["setting"]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
+from promptseg.names import for_csv, from_csv
 
 __all__ = ["COLUMNS", "Row", "read_rows", "write_rows"]
 
@@ -110,7 +111,7 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.6g}" if math.isfinite(value) else str(value)
-    return str(value)
+    return for_csv(str(value))
 
 
 def _value(column: str, text: str) -> Any:
@@ -118,4 +119,4 @@ def _value(column: str, text: str) -> Any:
         return int(text) if text else None
     if column in _REAL:
         return float(text) if text else None
-    return text
+    return from_csv(text)

@@ -11,6 +11,7 @@ import tyro
 from promptseg.cli.options import parse
 from promptseg.errors import AssetError, PromptError, UnreachableError
 from promptseg.formats.files import beside, overlay_path, provenance_path
+from promptseg.names import for_terminal
 
 __all__ = ["DemoCommand", "run"]
 
@@ -85,5 +86,5 @@ def run(argv: list[str]) -> int:
         )
     )
     for line in made.summary():
-        print(line)
+        print(for_terminal(line))
     return 0

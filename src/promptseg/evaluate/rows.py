@@ -13,6 +13,7 @@ from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
 from promptseg.formats.text import read_text
 from promptseg.metrics.scores import METRICS
+from promptseg.names import for_csv, from_csv
 
 __all__ = ["COLUMNS", "Row", "read_rows", "write_rows"]
 
@@ -129,7 +130,7 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.6g}" if math.isfinite(value) else str(value)
-    return str(value)
+    return for_csv(str(value))
 
 
 def _value(column: str, text: str) -> Any:
@@ -137,4 +138,4 @@ def _value(column: str, text: str) -> Any:
         return int(text) if text else None
     if column in _REAL:
         return float(text) if text else None
-    return text
+    return from_csv(text)

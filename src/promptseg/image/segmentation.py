@@ -239,10 +239,10 @@ class Segmentation:
     def numbered_layers(self) -> NDArray[Any]:
         """(objects, *grid), the voxels of each object `layer_values`."""
         self.check_labels()
-        layers = self.layers()
-        values: NDArray[Any] = np.asarray(self.layer_values(), dtype=self.label_dtype)
-        numbered: NDArray[Any] = layers * values.reshape(-1, *[1] * self.geometry.ndim)
-        return numbered
+        out = np.zeros((len(self.segments), *self.geometry.shape), dtype=self.label_dtype)
+        for layer, segment, value in zip(out, self.segments, self.layer_values(), strict=True):
+            layer[segment.region] = segment.crop * np.asarray(value, dtype=self.label_dtype)
+        return out
 
     def sha256(self) -> str:
         """Hash of all masks with their labels, for provenance and replays."""

@@ -1,7 +1,7 @@
 """Fine-tuning in small: MobileSAM and LiteMedSAM, with `medicosam` and with `medsam` as control.
 
-Four trainings of some minutes each on the training part of PROMPTSEG_DATA, by the recipes beside this
-folder, and what became of box, click and corrections on the held-out part
+Four trainings of some minutes each on the training part of PROMPTSEG_DATA, by the recipes of the
+package, and what became of box, click and corrections on the held-out part
 (recipes/small/held_out.txt). The picture is MedicoSAM's Fig. 7a in small: what a model trained with
 boxes alone does with clicks.
 
@@ -44,8 +44,7 @@ def train(work: Path, collection: Path, name: str, minutes: float | None) -> dic
     if not (run / "report.json").exists():
         where = ["-i", str(collection), "-o", str(run), "--embeddings", str(work / "embeddings")]
         limit = [] if minutes is None else [f"--minutes={minutes}"]
-        recipe = str(RECIPES / f"{name}.yaml")
-        if promptseg(["train", recipe, *where, *limit]):
+        if promptseg(["train", name, *where, *limit]):
             raise SystemExit(f"{name} failed")
     report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
     return report

@@ -65,7 +65,7 @@ def test_a_segmentation_is_corrected_and_the_correction_replayed(
     before, after = (np.asarray(nib.load(p).dataobj).T for p in (first, second))
     assert list(np.flatnonzero((before != after).any((1, 2)))) == [6]
     capsys.readouterr()
-    assert run("--replay", tmp_path / "second.json", "-o", third) == 0
+    assert run("--replay", tmp_path / "second.nii.gz.json", "-o", third) == 0
     assert "replay      the same masks, bit for bit" in capsys.readouterr().out
     np.testing.assert_array_equal(np.asarray(nib.load(third).dataobj).T, after)
     unknown = ("--box", "20,22,40,42@6=tuba")
@@ -79,7 +79,7 @@ def test_a_replay_says_no_to_other_weights_images_and_files(
 ) -> None:
     out, again = tmp_path / "first.nii.gz", tmp_path / "again.nii.gz"
     assert run("-i", scan, "-o", out, "--box", "14,16,46,48@5", "--propagate", "none") == 0
-    file = tmp_path / "first.json"
+    file = tmp_path / "first.nii.gz.json"
     facts = json.loads(file.read_text())
 
     def replay(change: dict[str, Any]) -> str:
@@ -178,3 +178,16 @@ def test_prompts_outside_the_image_are_refused_before_weights_are_fetched(
         assert message in capsys.readouterr().err
     assert run("-i", scan, "-o", tmp_path / "mask.nii.gz") == 2
     assert "expected at least one prompt" in capsys.readouterr().err
+
+
+def test_an_earlier_run_along_another_axis_is_done_along_it(tmp_path: Path) -> None:
+    from promptseg.cli.segment import _from_config
+
+    old = {
+        "software": {},
+        "options": {"axis": "y"},
+        "command": {"input": "scan.nii.gz", "axis": "z"},
+        "model": {"name": "lite-medsam", "device": "cpu"},
+    }
+    for replay in (False, True):
+        assert _from_config(old, tmp_path / "mask.json", replay)["axis"] == "y"

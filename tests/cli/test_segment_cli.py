@@ -442,7 +442,7 @@ def test_no_byte_of_what_is_deidentified_names_the_patient_the_user_or_a_place(
     for name in names:
         content = (out.parent / name).read_bytes()
         seen += content + (gzip.decompress(content) if name.endswith(".gz") else b"")
-    with PilImage.open(out.parent / "mask.overlay.png") as overlay:
+    with PilImage.open(out.parent / f"mask.{ending}.overlay.png") as overlay:
         seen += repr((overlay.info, getattr(overlay, "text", None))).encode()
     for secret in ("Secret", "jdoe", "weights.pth", "4711", "Hospital", "19610203", "20200405"):
         assert secret.encode() not in seen, secret

@@ -43,7 +43,7 @@ def test_nnunet_first_channel_has_the_modality_of_its_name(tmp_path: Path) -> No
 
 def test_nnunet_splits(tmp_path: Path) -> None:
     make.nnunet(tmp_path, "Tr")
-    with pytest.raises(InputError, match="--split train"):
+    with pytest.raises(InputError, match="--nnunet-split train"):
         open_datasets(tmp_path)
     assert len(only(tmp_path, split="train").cases) == 2
     with pytest.raises(InputError, match="channel from 0 to 1"):

@@ -18,7 +18,7 @@ from promptseg.cli.main import main
 from promptseg.errors import InputError, OutputError, PromptsegError, UnsupportedPromptError
 from promptseg.evaluate.options import EvaluateJob
 from promptseg.evaluate.rows import Row, read_rows
-from promptseg.jobs.evaluate import evaluate
+from promptseg.jobs.evaluate import Evaluated, evaluate
 
 BRIGHT, DARK = 200, 10
 
@@ -139,6 +139,24 @@ def test_slices_of_volumes_one_by_one(volumes: Path, tmp_path: Path) -> None:
     rows = run(volumes, tmp_path / "all", max_cases=1, max_slices=0, min_pixels=8)
     assert len(rows) == 11
     assert [r.slice for r in rows if r.target == "speck"] == [6]
+
+
+def test_slices_evenly_spread(volumes: Path, tmp_path: Path) -> None:
+    """Four of the slices 2 to 11, in the middles of four equal parts; all where there are fewer."""
+    rows = run(volumes, tmp_path / "out", max_slices=4, spread_slices=True, min_pixels=2)
+    ours = [r for r in rows if r.case == rows[0].case]
+    assert [r.slice for r in ours if r.target == "block"] == [3, 5, 8, 10]
+    assert [r.slice for r in ours if r.target == "speck"] == [6]
+
+
+def test_the_cases_of_one_part_of_a_table(volumes: Path, tmp_path: Path) -> None:
+    table = tmp_path / "split.csv"
+    lines = [f"ct__blocks,patient{k},{'test' if k % 2 else 'train'}" for k in range(4)]
+    table.write_text("\n".join(["dataset,case,part", *lines]) + "\n", encoding="utf-8")
+    rows = run(volumes, tmp_path / "out", max_slices=1, splits=table)
+    assert {r.case for r in rows} == {"patient1", "patient3"}
+    with pytest.raises(InputError, match="cases of the validation part"):
+        run(volumes, tmp_path / "other", splits=table, part="validation")
 
 
 def test_jittered_boxes_are_the_same_for_every_model(pictures: Path, tmp_path: Path) -> None:
@@ -614,3 +632,20 @@ def test_workers_give_the_same_rows(
         found.append([(r.case, r.target, round(r.dsc, 3)) for r in rows])
     assert found[0] == found[1]
     assert len(found[0]) == 3
+
+
+def test_the_folders_of_nnunet_are_named_as_by_curate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[EvaluateJob] = []
+    nothing = Evaluated(tmp_path, tmp_path, skipped=0, done=0, failed=[])
+    monkeypatch.setattr("promptseg.jobs.evaluate.evaluate", lambda job: seen.append(job) or nothing)
+    where = ["evaluate", "--quiet", "-i", str(tmp_path), "-o", str(tmp_path / "out")]
+    assert main([*where, "--nnunet-split", "train"]) == 0
+    assert main([*where, "--split", "train"]) == 0  # its earlier name
+    for name in ("nnunet_split", "split"):
+        (tmp_path / "c.yaml").write_text(f"{name}: train\n")
+        assert main([*where, "--config", str(tmp_path / "c.yaml")]) == 0
+    assert main(where) == 0
+    assert [job.split for job in seen] == ["train"] * 4 + ["test"]
+    assert main([*where, "--split", "80/10/10"]) == 2

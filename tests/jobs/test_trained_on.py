@@ -88,10 +88,11 @@ def test_they_are_marked_and_left_out_for_every_model(
     assert all(m == mine for (m, _), why in said.items() if why)
     assert {why for why in said.values() if why} == {"same voxels"}
     assert counted(out) == {"mobile-sam": 1, mine: 1}
-    line = f"{mine} was trained on 3 of these 4 images (3 of 4 rows)"
+    line = f"{mine} was trained on 3 of these 4 images (3 of 4 rows). They are left out of every "
+    line += "figure below, for every model; --count-trained counts them."
     assert line in caplog.text
     page = (out / "report.html").read_text()
-    assert f'<p class="alarm" role="alert"><strong>{line}. They are left out of every' in page
+    assert f'<p class="alarm" role="alert"><strong>{line}</strong></p>' in page
     facts = json.loads((out / "run.json").read_text())
     assert {m["name"]: m["trained_on"] for m in facts["models"]} == {"mobile-sam": None, mine: 3}
 

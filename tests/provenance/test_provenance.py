@@ -229,7 +229,7 @@ def test_saving_changes_nothing_in_the_result(tmp_path: Path) -> None:
     before = replace(result.provenance), result.sha256()
     result.save(tmp_path / "a.nii.gz", overlap="later-wins")
     assert (result.provenance, result.sha256()) == before
-    written = json.loads((tmp_path / "a.json").read_text())
+    written = json.loads((tmp_path / "a.nii.gz.json").read_text())
     assert (written["output"], written["overlap"]) == ("a.nii.gz", "later-wins")
     assert Provenance.from_json(written) == replace(
         Provenance.from_json(result.provenance.to_json()), output="a.nii.gz", overlap="later-wins"

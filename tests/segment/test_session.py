@@ -159,7 +159,7 @@ def test_sessions_of_another_image_or_damaged_ones_are_refused(
         path.write_bytes(damaged)
         with pytest.raises(InputError, match="a complete session file"):
             Session.resume(path, session.segmenter, image)
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(InputError, match="no such file"):
         Session.resume(tmp_path / "none.npz", session.segmenter, image)
     np.savez(path, session=np.frombuffer(b"{}", np.uint8))
     with pytest.raises(InputError, match="a session of this version"):

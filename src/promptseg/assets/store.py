@@ -74,6 +74,12 @@ class Asset:
     sources: tuple[Source, ...] = ()
     bundled: bool = False
 
+    @property
+    def to_fetch(self) -> int:
+        """Bytes that its first source takes from the network; 0 if not known."""
+        first = self.sources[0] if self.sources else Source()
+        return first.archive_size or self.size
+
 
 @cache
 def manifest() -> dict[str, Asset]:

@@ -19,6 +19,7 @@ __all__ = ["AssetsCommand", "run"]
 
 _HEADINGS = ("name", "kind", "size", "licence", "state", "where")
 _LICENCE_WIDTH = 32
+_MUCH_MORE = 2  # times what is kept has to be fetched
 
 
 @dataclass
@@ -115,6 +116,8 @@ def _require_sound(states: list[AssetState]) -> None:
 def _row(state: AssetState) -> tuple[str, ...]:
     asset = state.asset
     size = f"{asset.size / 1e6:.1f} MB" if asset.size else "unknown"
+    if asset.to_fetch > _MUCH_MORE * asset.size > 0:
+        size += f" (in an archive of {asset.to_fetch / 1e6:.1f} MB)"
     licence = textwrap.shorten(asset.licence, _LICENCE_WIDTH, placeholder=" ...")
     where = str(state.path or "-") + (f" ({state.reason})" if state.reason else "")
     return asset.name, asset.kind, size, licence, state.state, where

@@ -10,11 +10,12 @@ import tyro
 
 from promptseg.cli.options import parse
 from promptseg.errors import AssetError, PromptError
-from promptseg.formats.files import beside
+from promptseg.formats.files import beside, overlay_path, provenance_path
 from promptseg.names import for_terminal
 
 __all__ = ["DemoCommand", "run"]
 
+_SERIES = "ct"
 _BOXES = ("98,190,272,372@10=liver", "292,242,396,381@10=spleen", "247,284,279,315@10=aorta")
 
 
@@ -22,8 +23,10 @@ _BOXES = ("98,190,272,372@10=liver", "292,242,396,381@10=spleen", "247,284,279,3
 class DemoCommand:
     """Segment liver, spleen and aorta on a real CT series from one box each.
 
-    The CT and the weights are fetched once, verified by hash and kept in the cache. Without a network,
-    name an image of yours with --input and boxes with --box.
+    The CT and the weights are fetched once, verified by hash and kept in the cache. As the CT was
+    published without UIDs, a copy with UIDs that are made up, for DICOM SEG and RTSTRUCT, is put into
+    the folder ct of the results. Without a network, name an image of yours with --input and boxes with
+    --box.
     """
 
     input: Annotated[Path | None, tyro.conf.arg(aliases=["-i"])] = None
@@ -43,6 +46,7 @@ def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     command = parse(DemoCommand, "demo", argv)
     from promptseg import assets
+    from promptseg.formats.dicom.uids import copy_with_uids
     from promptseg.formats.own_folder import OwnFolder
     from promptseg.jobs.segment import segment_file
     from promptseg.segment.options import SegmentJob
@@ -54,19 +58,26 @@ def run(argv: list[str]) -> int:
         if assets.find("demo-ct") is None and not command.quiet:
             print("the demo's CT is not here yet")
         try:
-            source = assets.fetch("demo-ct", command.quiet)
+            source = fetched = assets.fetch("demo-ct", command.quiet)
         except AssetError as error:
             if "from one of its sources" in error.expected:
                 error.do = "without a network, name an image: promptseg demo -i FILE --box ..."
             raise
         boxes, again = _BOXES, True  # a second demo replaces the files of the first, and no others
         own = OwnFolder(command.output)
-        own.claim(*(name + ending for ending in (".nii.gz", ".json", ".overlay.png")))
+        mask = command.output / f"{name}.nii.gz"
+        outputs = (mask, provenance_path(mask), overlay_path(mask))
+        slices = sum(path.is_file() for path in fetched.iterdir())
+        series = (f"{_SERIES}/slice-{number:03d}.dcm" for number in range(1, slices + 1))
+        own.claim(*(path.name for path in outputs), *series)
         licence = assets.manifest()["demo-ct"].licence
         print(f"image       {source}\nlicence     {licence}")
+        source = command.output / _SERIES
+        copy_with_uids(fetched, source)
+        print(f"series      {source} (a copy, with the UIDs that the original lacks made up)")
     else:
         name = beside(source, "").name + "_mask"
-    outputs = segment_file(
+    made = segment_file(
         SegmentJob(
             input=source,
             output=command.output / f"{name}.nii.gz",
@@ -75,6 +86,6 @@ def run(argv: list[str]) -> int:
             quiet=command.quiet,
         )
     )
-    for line in outputs.summary():
+    for line in made.summary():
         print(for_terminal(line))
     return 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Any
 
 from promptseg.cli.options import parse
 from promptseg.evaluate.options import EvaluateJob
@@ -11,9 +13,15 @@ from promptseg.names import for_terminal
 __all__ = ["run"]
 
 
+def _fields(content: dict[str, Any], _path: Path, _replay: bool) -> dict[str, Any]:
+    """The options of a configuration file under the names they have in Python."""
+    renamed = {"nnunet_split": "split"}
+    return {renamed.get(name, name): value for name, value in content.items()}
+
+
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
-    job = parse(EvaluateJob, "evaluate", argv)
+    job = parse(EvaluateJob, "evaluate", argv, _fields)
     from promptseg.jobs.evaluate import evaluate
 
     evaluated = evaluate(job)

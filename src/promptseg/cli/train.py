@@ -7,6 +7,7 @@ import json
 from promptseg.cli.options import parse
 from promptseg.names import for_terminal
 from promptseg.train.options import TrainOptions
+from promptseg.train.recipes import recipe_file
 
 __all__ = ["run"]
 
@@ -14,7 +15,7 @@ __all__ = ["run"]
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     if argv and not argv[0].startswith("-"):
-        argv = ["--config", *argv]
+        argv = ["--config", str(recipe_file(argv[0])), *argv[1:]]
     options = parse(TrainOptions, "train", argv, replaces=True)
     from promptseg.jobs.train import train
 

@@ -152,7 +152,8 @@ class CurateJob(SplitOptions, ConversionOptions):
     """At most so many cases of a dataset, the first by name."""
 
     nnunet_split: Literal["train", "test"] = "train"
-    """nnU-Net folders: imagesTr, or imagesTs."""
+    """nnU-Net folders: train, imagesTr with labelsTr, or test, imagesTs with labelsTs, which is what
+    evaluate takes unless told otherwise."""
 
     channel: int = 0
     """nnU-Net and MSD cases with several channels: which one."""

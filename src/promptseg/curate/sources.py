@@ -97,13 +97,7 @@ def open_sources(job: CurateJob) -> list[Dataset]:
 
 
 def _opened(path: Path, job: CurateJob) -> list[Dataset]:
-    try:
-        return open_datasets(path, job.opening())
-    except (
-        InputError
-    ) as error:  # there the option has another name, and here it means another thing
-        do = error.do.replace("--split ", "--nnunet-split ")
-        raise type(error)(error.expected, error.got, do) from None
+    return open_datasets(path, job.opening())
 
 
 def _coco_licences(content: dict[str, Any], cases: list[CaseFiles]) -> dict[str, str]:

@@ -71,7 +71,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
         raise InputError(
             f"{images.name}/ and {labels.name}/",
             f"{root} without them",
-            f"take the other split with --split {other}",
+            f"take the other split with --nnunet-split {other}",
         )
     ending = content.get("file_ending")
     by_image = {

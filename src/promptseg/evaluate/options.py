@@ -125,8 +125,11 @@ class _ChoiceOptions:
     dataset: _Names = ()
     """Only these datasets of a folder that holds several; may be repeated."""
 
-    split: Literal["test", "train"] = "test"
-    """nnU-Net and MSD folders: imagesTs, or imagesTr."""
+    split: Annotated[
+        Literal["test", "train"], tyro.conf.arg(name="nnunet-split", aliases=["--split"])
+    ] = "test"
+    """nnU-Net folders: test, imagesTs with labelsTs, or train, imagesTr with labelsTr, which is what
+    curate takes unless told otherwise. (--split is its earlier name.)"""
 
     channel: int = 0
     """nnU-Net and MSD cases with several channels: which one."""
@@ -215,7 +218,7 @@ class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceO
     def to_json(self) -> dict[str, Any]:
         """The options as plain values, without anything a subclass adds."""
         values = asdict(self)
-        values["splits"] = self.splits and self.splits.name
+        values["splits"] = self.splits and Path(self.splits).name
         return {f.name: values[f.name] for f in fields(EvaluateOptions)}
 
 

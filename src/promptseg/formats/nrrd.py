@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
+from promptseg.formats.checksums import Packed
 from promptseg.formats.itk import check_data_file, frame_of, read_itk
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
@@ -50,6 +51,17 @@ _SHORT_SPACES = {
     "las": "left-anterior-superior",
 }
 _MAX_BYTES_PER_VALUE = 8
+_TYPES = {
+    **dict.fromkeys(("signed char", "int8", "int8_t"), "i1"),
+    **dict.fromkeys(("uchar", "unsigned char", "uint8", "uint8_t"), "u1"),
+    **dict.fromkeys(("short", "short int", "signed short", "int16", "int16_t"), "i2"),
+    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), "u2"),
+    **dict.fromkeys(("int", "signed int", "int32", "int32_t"), "i4"),
+    **dict.fromkeys(("uint", "unsigned int", "uint32", "uint32_t"), "u4"),
+    **dict.fromkeys(("longlong", "long long", "int64", "int64_t"), "i8"),
+    "float": "f4",
+    "double": "f8",
+}
 _UNPACK: dict[str, Callable[..., Any]] = {
     "gzip": gzip.open,
     "gz": gzip.open,
@@ -71,7 +83,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
         image = _read_frame(path, header, options or ReadOptions())
     else:
         colour = None if not kinds else any(kind in _COLOURS for kind in kinds)
-        image = read_itk(path, "nrrd", options, colour)
+        image = read_itk(path, "nrrd", options, colour, packed_in(path, header))
     axes = _grid_axes(header, kinds)
     if len(axes) == image.geometry.ndim:
         image.source.header = {
@@ -80,6 +92,35 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
             if k in header
         }
     return image
+
+
+def packed_in(path: Path, header: Any = None) -> Packed | None:
+    """Where a NRRD file keeps its voxels as one gzip stream; None if it does otherwise.
+
+    Args:
+        path: the file.
+        header: its header, if it has been read.
+    """
+    header = nrrd.read_header(str(path)) if header is None else header
+    kind = _TYPES.get(str(header.get("type")).lower())
+    endian = str(header.get("endian", "little")).lower()
+    skips = any(key in header for key in ("line skip", "lineskip", "byte skip", "byteskip"))
+    zipped = str(header.get("encoding")).lower() in ("gzip", "gz")
+    if not zipped or kind is None or skips or endian not in ("little", "big"):
+        return None
+    kinds = [str(kind).lower() for kind in header.get("kinds", [])]
+    if "complex" in kinds or any(k not in _SAMPLE_KINDS for k in kinds[1:]):  # of ITK's own order
+        return None
+    beside = header.get("data file", header.get("datafile"))
+    with path.open("rb") as stream:
+        nrrd.read_header(stream)
+        start = 0 if beside else stream.tell()
+    return Packed(
+        path.parent / str(beside) if beside else path,
+        start,
+        None,
+        np.dtype((">" if endian == "big" else "<") + kind),
+    )
 
 
 def _grid_axes(header: Any, kinds: list[str]) -> list[int]:

@@ -87,10 +87,10 @@ def segments_in(path: Path) -> list[SlicerSegment]:
     segments = [SlicerSegment(n, fields) for n, fields in sorted(found.items())]
     for segment in segments:
         for name in _COUNTED:
-            text = segment.fields.get(name)
-            if text is not None and not _COUNTED[name].fullmatch(text.strip()):
+            said = segment.fields.get(name)
+            if said is not None and not _COUNTED[name].fullmatch(said.strip()):
                 raise InputError(
-                    f"a whole number for Segment{segment.number}_{name}", f"{path}: {text[:40]!r}"
+                    f"a whole number for Segment{segment.number}_{name}", f"{path}: {said[:40]!r}"
                 )
     return segments
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,7 +30,7 @@ class Segment:
         crop: boolean mask inside `region`.
         region: one slice per grid axis, array order; placing `crop` there gives the full mask.
         quality: predicted IoU per segmented slice, {slice index: value}; 0 for a picture.
-        measurements: filled by `segment.measure`.
+        measurements: see `segment.measure`, which makes them when somebody looks.
         doubtful: whether the predicted IoU is so low that the model is often wrong there.
         prompted: slices that the user's own prompts answered; corrections elsewhere leave them alone.
         clicked: those of `prompted` whose mask clicks alone have made.
@@ -42,7 +43,7 @@ class Segment:
     crop: NDArray[np.bool_]
     region: tuple[slice, ...]
     quality: dict[int, float] = field(default_factory=dict)
-    measurements: dict[str, Any] = field(default_factory=dict)
+    measurements: Mapping[str, Any] = field(default_factory=dict)
     doubtful: bool = False
     prompted: tuple[int, ...] = ()
     clicked: tuple[int, ...] = ()

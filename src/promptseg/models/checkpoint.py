@@ -116,7 +116,8 @@ def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
 
     A card.json beside the file decides, if it is of fine-tuned weights and gives the file's SHA-256.
     Otherwise the architecture does. Models may share one (SAM, MedSAM and MedicoSAM with ViT-B): then
-    the file's hash decides, and after it the official file name.
+    the file's hash decides, and after it the official file name. Weights that promptseg brings itself
+    are known by their hash alone: whatever has another is not of them.
 
     Args:
         tensors: what `read_checkpoint` found in `path`.
@@ -141,6 +142,9 @@ def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
     for card in cards:
         if path.name == manifest[card.weights].file:
             return card
+    cards = [card for card in cards if not manifest[card.weights].bundled]
+    if len(cards) == 1:
+        return cards[0]
     names = [card.name for card in cards]
     raise ModelError(
         f"one model out of {', '.join(names)}, which share an architecture",

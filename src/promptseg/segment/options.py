@@ -36,8 +36,8 @@ class SliceOptions:
     window: str | None = None
     """Intensity window: a name (soft-tissue, lung, lung-medsam, brain, bone, ...) or WIDTH/LEVEL."""
 
-    axis: Axis = "z"
-    """Axis the slices are taken along; z is the stack."""
+    axis: Axis | None = None
+    """Axis the slices are taken along; that of the prompts, or z, the stack, if not given."""
 
     slices: str | None = None
     """Range FIRST:LAST of slices (both included) outside which nothing is done."""

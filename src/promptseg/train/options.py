@@ -248,7 +248,8 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
     """Folder for weights, logs and the report."""
 
     config: Path | None = None
-    """YAML file of these options; those of the command line come after it."""
+    """YAML file of these options, which may also be the first word, as may the name of a recipe that
+    comes along (docs/train.md); options of the command line come after it."""
 
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""

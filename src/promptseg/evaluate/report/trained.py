@@ -51,11 +51,10 @@ def _alarms(results: Results, counted: bool) -> Iterator[str]:
             f"({len(known)} of {len(own)} rows)"
         )
         if counted:
-            yield f"{what}. They are counted, as asked for: these figures do not say what it does on "
-            "new images."
+            rest = "counted, as asked for: these figures do not say what it does on new images"
         else:
-            yield f"{what}. They are left out of every figure below, for every model (--count-trained "
-            "counts them)."
+            rest = "left out of every figure below, for every model; --count-trained counts them"
+        yield f"{what}. They are {rest}."
 
 
 def _images(rows: Sequence[Row]) -> int:

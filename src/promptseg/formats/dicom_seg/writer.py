@@ -30,7 +30,7 @@ from promptseg.formats.dicom.derived import (
     source_slices,
 )
 from promptseg.formats.dicom.origin import kept
-from promptseg.formats.dicom_seg.codes import Concept, meaning_of
+from promptseg.formats.dicom_seg.codes import meaning_of
 from promptseg.formats.dicom_seg.standin import (
     is_film,
     restore_references,
@@ -41,6 +41,7 @@ from promptseg.formats.numbers import number_in
 from promptseg.image import Image, Segment, Segmentation
 from promptseg.names import for_header
 from promptseg.provenance import ModelFacts
+from promptseg.terms import Term
 
 __all__ = ["check", "write"]
 
@@ -273,10 +274,10 @@ def _algorithm(segmentation: Segmentation) -> Any:
     )
 
 
-def _code(concept: Concept) -> Any:
+def _code(term: Term) -> Any:
     import highdicom
 
-    return highdicom.sr.CodedConcept(concept.value, "SCT", concept.meaning)
+    return highdicom.sr.CodedConcept(term.code, "SCT", term.meaning)
 
 
 def _shortened(text: str) -> str:

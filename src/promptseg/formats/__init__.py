@@ -24,6 +24,7 @@ from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.formats.files import is_file, require_file
 from promptseg.formats.location import address_in
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.whole import whole_labels
 from promptseg.image import MODALITIES, Image, Segmentation
 
 __all__ = [
@@ -151,13 +152,9 @@ def read_labels(path: str | Path) -> Image:
         image = npz.read_labels(path)
     else:
         image = _read_as_is(path)
-    values = image.voxels
-    if image.is_colour or not np.isfinite(values).all() or (values < 0).any():
-        raise InputError("a label image of whole numbers from 0", f"{path} with other values")
-    labels = np.round(values).astype(np.int64)
-    if (labels != values).any() or labels.max(initial=0) > 65_535:
-        raise InputError("a label image of whole numbers from 0 to 65535", f"{path} with others")
-    image.voxels = labels.astype(np.uint16)
+    if image.is_colour:
+        raise InputError("a label image of whole numbers from 0", f"{path} with colours")
+    image.voxels = whole_labels(image.voxels, path, image.source.notes)
     return image
 
 

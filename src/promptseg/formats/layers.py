@@ -19,6 +19,7 @@ from promptseg.errors import InputError
 from promptseg.formats.archive import FEW_BYTES, open_archive
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.whole import whole_labels
 from promptseg.image import Image
 
 __all__ = ["Layers", "read_layers"]
@@ -51,13 +52,8 @@ def read_layers(path: Path, format_name: str) -> Layers | None:
     found = reader(path) if reader else None
     if found is None:
         return None
-    labels = found.labels
-    whole = labels.dtype.kind in "biu" or (
-        np.isfinite(labels).all() and (labels == np.round(labels)).all()
-    )
-    if not whole or labels.min(initial=0) < 0 or labels.max(initial=0) > 65_535:
-        raise InputError("layers of whole numbers from 0 to 65535", f"{path} with other values")
-    return Layers(labels.astype(np.uint16), found.first)
+    labels = whole_labels(found.labels, path, found.first.source.notes)
+    return Layers(labels, found.first)
 
 
 def _of_nifti(path: Path) -> Layers | None:

@@ -50,6 +50,52 @@ def test_nnunet_splits(tmp_path: Path) -> None:
         only(tmp_path, split="train", channel=2)
 
 
+def slip(root: Path, image: str, label: str, ending: str = ".nii.gz") -> Path:
+    make.nifti(root / "imagesTr" / image, make.gray(0, (3, 12, 16)))
+    make.nifti(root / "labelsTr" / label, make.labels((3, 12, 16)))
+    return make.described(
+        root,
+        channel_names={"0": "CT"},
+        labels={"background": 0, "a": 1, "b": 2},
+        file_ending=ending,
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "label", "ending", "words"),
+    [
+        ("c1_0000.nii.gz", "c1_0000.nii.gz", ".nii.gz", "labels called .* without _0000"),
+        ("c1.nii.gz", "c1.nii.gz", ".nii.gz", "c1 becomes c1_0000"),
+        ("c1_0000.nii.gz", "c1.nii.gz", ".nii", 'file_ending.*write "file_ending": ".nii.gz"'),
+        ("c1_0001.nii.gz", "c1.nii.gz", ".nii.gz", "channel 0 .*_0001 alone; .*--channel"),
+    ],
+)
+def test_nnunet_slips_are_named(
+    tmp_path: Path, image: str, label: str, ending: str, words: str
+) -> None:
+    slip(tmp_path, image, label, ending)
+    with pytest.raises(InputError, match=words):
+        only(tmp_path, split="train")
+
+
+def test_nnunet_files_that_nobody_reads_are_named(tmp_path: Path) -> None:
+    slip(tmp_path, "c1_0000.nii.gz", "c1.nii.gz")
+    for folder, name in (("imagesTr", "c2_0000.nii"), ("labelsTr", "c2.nii")):
+        make.nifti(tmp_path / folder / name, make.gray(0, (3, 12, 16)))
+    with pytest.raises(InputError, match=r"c2_0000\.nii does not end in \.nii\.gz"):
+        only(tmp_path, split="train")
+    kept = only(tmp_path, split="train", keep_going=True)
+    assert [case.name for case in kept.cases] == ["c1"]
+    assert [lost.case for lost in kept.missing] == ["c2", "c2"]
+
+
+def test_nnunet_endings_in_capitals(tmp_path: Path) -> None:
+    slip(tmp_path, "c1_0000.nii.gz", "c1.nii.gz")
+    for path in (tmp_path / "imagesTr" / "c1_0000.nii.gz", tmp_path / "labelsTr" / "c1.nii.gz"):
+        path.rename(str(path).replace(".nii.gz", ".NII.GZ"))
+    assert [case.name for case in only(tmp_path, split="train").cases] == ["c1"]
+
+
 def test_nnunet_v1_and_pictures(tmp_path: Path) -> None:
     content = {"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "x", "2": "y"}}
     make.described(tmp_path, **content, training=[], test=[])

@@ -138,7 +138,7 @@ def test_an_image_is_no_mask(image: Image, tmp_path: Path) -> None:
         read_masks(tmp_path / "none.nii.gz")
     vectors = sitk.GetImageFromArray(np.random.default_rng(0).random((*SHAPE, 2)), isVector=True)
     sitk.WriteImage(vectors, str(tmp_path / "vectors.mha"))
-    with pytest.raises(InputError, match="layers of whole numbers"):
+    with pytest.raises(InputError, match=r"whole numbers.*0\.63\d* at "):
         read_masks(tmp_path / "vectors.mha")
 
 

@@ -21,7 +21,7 @@ from promptseg.curate.slices import Piece, values_of
 from promptseg.curate.sources import Origin
 from promptseg.datasets import CaseFiles, target_of
 from promptseg.datasets.truth import objects_of_labels
-from promptseg.errors import GeometryError, InputError, PromptsegError
+from promptseg.errors import GeometryError, InputError, LabelsError, PromptsegError
 from promptseg.formats import slide, tiff
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.pillow import open_picture
@@ -216,7 +216,7 @@ class _SlideMask:
             or read.dtype.kind not in "iub"
             or not 0 <= read.min() <= read.max() < 2**16
         ):
-            raise InputError(
+            raise LabelsError(
                 "a label image of whole numbers from 0 to 65535",
                 f"{self.path} with other values",
                 "correct the labels",

@@ -14,10 +14,10 @@ from promptseg.datasets.build import case_of, dataset_of, modality_of
 from promptseg.datasets.classes import Classes
 from promptseg.datasets.dataset import CaseFiles, Dataset
 from promptseg.datasets.description import modality_named, read_description
-from promptseg.datasets.listing import by_case
+from promptseg.datasets.listing import by_case, files_in
 from promptseg.datasets.options import DatasetOptions
 from promptseg.datasets.truth import objects_of_labels, truth_of
-from promptseg.errors import GeometryError, InputError
+from promptseg.errors import GeometryError, InputError, LabelsError
 from promptseg.formats import read
 from promptseg.formats.archive import open_archive
 from promptseg.image import Image, Kind, Segmentation
@@ -57,7 +57,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
 
 
 def _archives(folder: Path) -> list[Path]:
-    return [p for p in sorted(folder.iterdir()) if p.suffix.lower() == ".npz" and p.is_file()]
+    return [path for path in files_in(folder) if path.suffix.lower() == ".npz"]
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -98,7 +98,7 @@ def _read_gts(case: CaseFiles, image: Image, classes: Classes) -> Segmentation:
         or labels.min(initial=0) < 0
         or labels.max(initial=0) > 65_535
     ):
-        raise InputError(
+        raise LabelsError(
             "gts of whole numbers from 0 to 65535",
             f"{case.image}: {labels.dtype}, other values",
             "correct the labels",

@@ -8,6 +8,7 @@ from typing import Any
 
 from promptseg.errors import PromptError
 from promptseg.geometry import Axis, Geometry
+from promptseg.parsing import LONGEST_NAME, name_fault
 from promptseg.prompts.markers import Marker
 from promptseg.prompts.mask import Mask
 from promptseg.prompts.millimetres import Millimetres
@@ -96,10 +97,14 @@ def place(prompts: Iterable[Prompt], geometry: Geometry, axis: Axis = "z") -> li
     """Prompts checked against a grid, in its indices.
 
     Raises:
-        PromptError: one lies outside the image.
+        PromptError: one lies outside the image, or has a name that no file could hold.
     """
     found: list[PlacedPrompt] = []
     for prompt in prompts:
+        if prompt.name is not None and (fault := name_fault(prompt.name)):
+            raise PromptError(
+                f"names of objects of at most {LONGEST_NAME} characters", fault, "correct the name"
+            )
         if isinstance(prompt, Millimetres):
             found += prompt.place(geometry, axis)
         else:

@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from promptseg.errors import GeometryError, InputError
+from promptseg.errors import ChoiceError, GeometryError, InputError
 from promptseg.formats.dicom import grid
 from promptseg.formats.dicom.frames import value_of
-from promptseg.formats.dicom.planes import Plane, number_of
+from promptseg.formats.dicom.planes import Plane, number_of, places_along, turned
+from promptseg.formats.lattice import allowed
+from promptseg.notes import Note
 
 __all__ = ["Volume", "choose_volume", "volumes_of"]
 
-_SAME_PLACE_MM = 1e-2
 _LOCALISER_MARGIN = 3  # slices that a stack has more than a localiser
 
 _DISTINCTIONS = {
@@ -98,7 +99,7 @@ def choose_volume(planes: Sequence[Plane], frame: int | None, notes: list[str]) 
         return volumes[0]
     if frame is not None and frame < len(volumes):
         if len(volumes) > 1:
-            notes.append(f"frame {frame} of {len(volumes)}: {_words(volumes[frame])}")
+            notes.append(Note.frame(frame, len(volumes), _words(volumes[frame])))
         return volumes[frame]
     raise _not_one(volumes, frame)
 
@@ -111,7 +112,7 @@ def volumes_of(planes: Sequence[Plane]) -> list[Volume]:
     """
     planes = sorted(planes, key=lambda p: float(p.position @ planes[0].normal))
     along = np.array([p.position @ planes[0].normal for p in planes])
-    places = np.concatenate([[0], np.cumsum(np.diff(along) > _SAME_PLACE_MM)]).tolist()
+    places = places_along(along, planes[0]).tolist()
     count = max(Counter(places).values())
     if count == 1:
         return [Volume(tuple(planes))]
@@ -207,13 +208,21 @@ def _difference(a: Plane, b: Plane) -> str | None:
     if a.shape != b.shape:
         return "Rows" if a.shape[0] != b.shape[0] else "Columns"
     if a.spacing != b.spacing and (
-        a.spacing is None or b.spacing is None or not np.allclose(a.spacing, b.spacing, atol=1e-4)
+        a.spacing is None or b.spacing is None or _stretched(a.spacing, b.spacing, a.shape)
     ):
         return "PixelSpacing"
-    if max(abs(a.row - b.row).max(), abs(a.column - b.column).max()) > 1e-4:
+    if turned(a, b) > allowed(min(a.spacing or (1.0, 1.0))):
         return "ImageOrientationPatient"
     same = value_of(a.instance, "StackID") == value_of(b.instance, "StackID")
     return None if same else "StackID"
+
+
+def _stretched(
+    spacing: tuple[float, float], other: tuple[float, float], shape: tuple[int, int]
+) -> bool:
+    """Whether two pixel sizes put the last pixel of a slice at different places."""
+    apart = np.abs(np.subtract(spacing, other)) * np.subtract(shape, 1) / other
+    return bool((apart > allowed(other)).any())
 
 
 def _main_stack(stacks: list[list[Plane]]) -> list[Plane] | None:
@@ -259,10 +268,12 @@ def _not_one(volumes: Sequence[Volume], frame: int | None) -> InputError:
     for k, volume in enumerate(volumes):
         if len(volume.planes) != size:
             got += f"; frame {k} has {len(volume.planes)} slices"
-    return InputError(
+    return ChoiceError(
         "one volume" if frame is None else f"a frame below {len(volumes)}",
         got,
         f"choose one with --frame 0..{len(volumes) - 1}",
+        option="frame",
+        offers=got,
     )
 
 

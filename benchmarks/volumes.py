@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from cases import VOLUMES, Case, cases, data_root
 
+from promptseg.inference.embedded import EmbeddedImage
 from promptseg.inference.predictor import Predictor
-from promptseg.inference.stack import SliceStack
 from promptseg.intensity import choose_intensity
 from promptseg.models.protocol import SliceMasks
 from promptseg.progress import step_progress
@@ -87,7 +87,7 @@ def evaluate(
     own = {"mode": card.propagate, "margin": card.margin, "margin_pixels": card.margin_pixels}
     defaults = {**DEFAULTS, **own}
     intensity = choose_intensity(case.image, keep_8bit=predictor.card.keep_8bit)
-    stack = SliceStack(case.image, "z", intensity, predictor, cache_bytes=2 << 30)
+    stack = EmbeddedImage(case.image, "z", intensity, predictor, cache_bytes=2 << 30)
     for label in case.chosen:
         truth = case.labels == label
         occupied = np.flatnonzero(truth.any(axis=(1, 2)))

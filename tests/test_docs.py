@@ -42,7 +42,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "reci
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_RUN = {
     "export.md": "exports real weights, which tests/export does",
-    "models.md": "the second snippet reads a checkpoint of 375 MB, which tests/compat does not need",
+    "models.md": "the last snippet reads a checkpoint of 375 MB, which tests/compat does not need",
 }
 
 
@@ -127,7 +127,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_dicom_series(tmp_path / "demo" / "ct", np.diag([1.0, 1.0, 3.0]), stored=values + 1024)
     affine = np.diag([-1.0, -1.0, 3.0, 1.0])
     nib.save(nib.Nifti1Image(values.T, affine), tmp_path / "scan.nii.gz")
-    picture = np.full((180, 200), 40, np.uint8)
+    picture = np.full((400, 410), 40, np.uint8)
     picture[48:129, 62:159] = 210
     PilImage.fromarray(picture).save(tmp_path / "slice.png")
     for kind, pixels in (("images", picture), ("masks", (picture > 128).astype(np.uint8))):
@@ -205,8 +205,8 @@ def test_numbers_that_a_snippet_promises(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_snippets_with_networks(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     docs = ROOT / "docs"
-    found = run("models.md", snippets(docs / "models.md")[0])
-    assert found["refined"].masks.shape == (1, 180, 200)
+    found = run("models.md", "\n".join(snippets(docs / "models.md")[:-1]))
+    assert found["refined"].masks.shape == (1, 400, 410)
     run("embeddings.md", "\n".join(snippets(docs / "embeddings.md")))
     made_data(tiny / "collection", images=24)
     run("catalogue.md", "\n".join(snippets(docs / "catalogue.md")))

@@ -42,7 +42,7 @@ MODULES = {
     "promptseg.segment.predictor": "promptseg.inference.predictor",
     "promptseg.segment.remote": "promptseg.jobs.remote",
     "promptseg.segment.replay": "promptseg.jobs.replay",
-    "promptseg.segment.stack": "promptseg.inference.stack",
+    "promptseg.segment.stack": "promptseg.inference.embedded",
     "promptseg.train.job": "promptseg.jobs.train",
 }
 """Old module name -> new one. Modules inside a moved package follow it."""

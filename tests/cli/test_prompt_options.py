@@ -178,3 +178,16 @@ def test_prompts_outside_the_image_are_refused_before_weights_are_fetched(
         assert message in capsys.readouterr().err
     assert run("-i", scan, "-o", tmp_path / "mask.nii.gz") == 2
     assert "expected at least one prompt" in capsys.readouterr().err
+
+
+def test_an_earlier_run_along_another_axis_is_done_along_it(tmp_path: Path) -> None:
+    from promptseg.cli.segment import _from_config
+
+    old = {
+        "software": {},
+        "options": {"axis": "y"},
+        "command": {"input": "scan.nii.gz", "axis": "z"},
+        "model": {"name": "lite-medsam", "device": "cpu"},
+    }
+    for replay in (False, True):
+        assert _from_config(old, tmp_path / "mask.json", replay)["axis"] == "y"

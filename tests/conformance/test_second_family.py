@@ -84,7 +84,7 @@ def test_it_segments_volumes_and_pictures(weights: Path, scan: Path, tmp_path: P
     out = tmp_path / "mask.nii.gz"
     command = ["segment", "-i", scan, "-o", out, "--model", weights, "--box", "28,20,36,28@4"]
     assert main([*map(str, command), "--quiet", "--device", "cpu"]) == 0
-    facts = json.loads(out.with_name("mask.json").read_text())
+    facts = json.loads(out.with_name(f"{out.name}.json").read_text())
     assert facts["model"]["name"] == "pyramid-net"
 
 
@@ -116,7 +116,7 @@ def test_its_embeddings_are_kept_and_found_again(weights: Path, scan: Path, tmp_
         out = tmp_path / f"{name}.nii.gz"
         command = ["segment", "-i", str(scan), "-o", str(out), "--box", "28,20,36,28@4"]
         assert main([*command, *how, *more]) == 0
-        facts = json.loads(out.with_name(f"{name}.json").read_text())
+        facts = json.loads(out.with_name(f"{out.name}.json").read_text())
         masks.append(facts["masks_sha256"])
         assert facts["timings"]["slices_encoded"] == (0 if more else 9)
     assert masks[0] == masks[1]

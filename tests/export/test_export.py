@@ -184,10 +184,15 @@ def test_a_folder_is_replaced_on_request_only_and_never_somebodys_own(
     assert main([*command, "--json"]) == 0
     printed = capsys.readouterr().out
     assert json.loads(printed) == json.loads((out / "card.json").read_text())
-    (out / "card.json").write_text("old")
+    old = json.dumps(json.loads(printed) | {"model": "old"})
+    (out / "card.json").write_text(old)
     assert main(command) == 2
     assert "exists; choose another or --overwrite" in capsys.readouterr().err
-    assert (out / "card.json").read_text() == "old"
+    assert (out / "card.json").read_text() == old
+    (out / "card.json").write_text("mine")  # no export any more
+    assert main([*command, "--overwrite"]) == 2
+    assert "which holds card.json" in capsys.readouterr().err
+    (out / "card.json").write_text(old)
     assert main([*command, "--overwrite", "--quiet"]) == 0
     assert capsys.readouterr().out == ""
     assert json.loads((out / "card.json").read_text())["model"] == "sam-vit-b"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fakes import BrightPredictor
 from promptseg.geometry import Geometry
 from promptseg.image import Image
-from promptseg.inference.stack import SliceStack
+from promptseg.inference.embedded import EmbeddedImage
 from promptseg.intensity import choose_intensity
 from promptseg.models.protocol import Embedding
 
@@ -52,19 +52,20 @@ def image() -> Image:
     return Image(voxels, Geometry.from_spacing(voxels.shape, (1, 1, 1)), modality="CT")
 
 
-def stack_of(image: Image, predictor: Any, **changes: Any) -> SliceStack:
-    return SliceStack(image, "z", choose_intensity(image, window="minmax"), predictor, **changes)
+def stack_of(image: Image, predictor: Any, **changes: Any) -> EmbeddedImage:
+    return EmbeddedImage(image, "z", choose_intensity(image, window="minmax"), predictor, **changes)
 
 
 @pytest.mark.parametrize(("start", "end"), [(2, 11), (9, 0)])
 def test_every_slice_comes_once_and_in_its_place(image: Image, start: int, end: int) -> None:
     predictor, said = Slow(), []
-    stack = stack_of(image, predictor, on_encoded=said.append)
+    stack = stack_of(image, predictor)
+    visit = stack.visit(said.append)
     step = 1 if end > start else -1
     for k in range(start, end + step, step):
-        found = stack.embedding(k, end).view()[0].numpy()
+        found = visit.embedding(k, end).view()[0].numpy()
         np.testing.assert_array_equal(found, stack.pixels(k))
-    assert len(predictor.encoded) == stack.encoded == said[-1] == 10
+    assert len(predictor.encoded) == stack.encoded == visit.encoded == said[-1] == 10
     assert predictor.most == 2
     for k in range(start, end + step, step):
         stack.embedding(k, end)

@@ -18,7 +18,7 @@ from promptseg.cli.main import main
 from promptseg.errors import InputError, OutputError, PromptsegError, UnsupportedPromptError
 from promptseg.evaluate.options import EvaluateJob
 from promptseg.evaluate.rows import Row, read_rows
-from promptseg.jobs.evaluate import evaluate
+from promptseg.jobs.evaluate import Evaluated, evaluate
 
 BRIGHT, DARK = 200, 10
 
@@ -638,8 +638,9 @@ def test_the_folders_of_nnunet_are_named_as_by_curate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[EvaluateJob] = []
-    monkeypatch.setattr("promptseg.jobs.evaluate.evaluate", lambda job: seen.append(job) or 0)
-    where = ["evaluate", "-i", str(tmp_path), "-o", str(tmp_path / "out")]
+    nothing = Evaluated(tmp_path, tmp_path, skipped=0, done=0, failed=[])
+    monkeypatch.setattr("promptseg.jobs.evaluate.evaluate", lambda job: seen.append(job) or nothing)
+    where = ["evaluate", "--quiet", "-i", str(tmp_path), "-o", str(tmp_path / "out")]
     assert main([*where, "--nnunet-split", "train"]) == 0
     assert main([*where, "--split", "train"]) == 0  # its earlier name
     for name in ("nnunet_split", "split"):

@@ -153,7 +153,7 @@ def test_overwrite_in_a_configuration_counts_for_no_verb(
     for kind in ("images", "masks"):
         PilImage.fromarray(np.eye(20, dtype=np.uint8)).save(work / "us" / kind / "a.png")
     refused(work, "mine with other files", capsys, "curate", "--config", "c.yaml", "-i", "us")
-    refused(work, "mine: run.json", capsys, "evaluate", "--config", "c.yaml", "-i", "us", *NOBODY)
+    refused(work, "others: run.json", capsys, "evaluate", "--config", "c.yaml", "-i", "us", *NOBODY)
     (work / "t.yaml").write_text("overwrite: true\noutput: mine\ninput: us\n")
     refused(work, "overwrite in t.yaml does not count", capsys, "train", "t.yaml")
 

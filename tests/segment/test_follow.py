@@ -119,5 +119,23 @@ def test_the_axis_asked_for_and_the_axis_of_the_prompts_must_agree(image: Image)
         Box3D((8, 8, 4, 20, 20, 9), "a", axis="y"),
     ):
         assert segmenter.segment(image, prompt).provenance.options["axis"] == "y"
-        with pytest.raises(PromptError, match="slices of one axis, got x and y"):
+        with pytest.raises(
+            PromptError, match="slices of one axis, got x and y; leave out the axis x"
+        ):
             segmenter.segment(image, prompt, axis="x")
+        with pytest.raises(
+            PromptError, match="slices of one axis, got y and z; leave out the axis z"
+        ):
+            segmenter.segment(image, prompt, axis="z")
+
+
+def test_a_prompt_without_an_axis_takes_that_of_the_others(image: Image) -> None:
+    segmenter = Segmenter(BrightPredictor())
+    along, free = Box((8, 4, 20, 9), 9, "a", axis="y"), Box((8, 4, 20, 9), 25, "b")
+    for prompts in ((along, free), (free, along)):
+        result = segmenter.segment(image, *prompts, propagate="none")
+        assert result.provenance.options["axis"] == "y"
+        assert list(np.flatnonzero(result["b"].any((0, 2)))) == [25]
+    with pytest.raises(PromptError, match="a slice from 0 to 39 along y"):
+        segmenter.segment(image, along, Box((8, 4, 20, 9), 40, "b"))
+    assert segmenter.segment(image, Box((8, 8, 20, 9), 9)).provenance.options["axis"] == "z"

@@ -131,7 +131,7 @@ def test_boxes_of_one_name_make_one_object() -> None:
 
 
 def test_batches_do_not_change_the_result_and_the_cache_is_bounded() -> None:
-    from promptseg.inference.stack import SliceStack
+    from promptseg.inference.embedded import EmbeddedImage
     from promptseg.intensity import choose_intensity
 
     truth = ball(SHAPE, CENTRE, 7)
@@ -148,7 +148,9 @@ def test_batches_do_not_change_the_result_and_the_cache_is_bounded() -> None:
     image = volume(truth)
     predictor = BrightPredictor()
     one_slice = SHAPE[1] * SHAPE[2]
-    stack = SliceStack(image, "z", choose_intensity(image), predictor, 1, cache_bytes=3 * one_slice)
+    stack = EmbeddedImage(
+        image, "z", choose_intensity(image), predictor, 1, cache_bytes=3 * one_slice
+    )
     for index in (0, 1, 2, 3, 0):
         stack.embedding(index)
     assert len(predictor.encoded) == 5  # slice 0 was dropped and encoded again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -117,10 +118,15 @@ def test_a_misspelt_option_in_the_configuration_is_named(config, data, tmp_path,
     assert "learning_rte" in capsys.readouterr().err
 
 
+def seen_by(seen):
+    """In place of a training: it remembers its options and is one that follows another."""
+    return lambda options: seen.append(options) or SimpleNamespace(interrupted=False, verdict=None)
+
+
 @pytest.mark.parametrize("name", recipes())
 def test_recipes_come_along_by_name(name: str, tmp_path, monkeypatch) -> None:
     seen = []
-    monkeypatch.setattr("promptseg.jobs.train.train", lambda options: seen.append(options) or 0)
+    monkeypatch.setattr("promptseg.jobs.train.train", seen_by(seen))
     where = ["-i", str(tmp_path), "-o", str(tmp_path / "run")]
     monkeypatch.chdir(tmp_path)  # no folder of the source in reach
     for way in (name, f"recipes/{name}.yaml"):
@@ -134,7 +140,7 @@ def test_recipes_come_along_by_name(name: str, tmp_path, monkeypatch) -> None:
 
 def test_a_file_comes_before_a_recipe_and_neither_is_named(tmp_path, monkeypatch, capsys) -> None:
     seen = []
-    monkeypatch.setattr("promptseg.jobs.train.train", lambda options: seen.append(options) or 0)
+    monkeypatch.setattr("promptseg.jobs.train.train", seen_by(seen))
     monkeypatch.chdir(tmp_path)
     name = next(iter(recipes()))
     (tmp_path / name).write_text("model: mobile-sam\nepochs: 77\n")

@@ -77,6 +77,8 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
         ) from None
     if len(pictures) < len(content["images"]):
         raise InputError("images with different ids", str(path), "number them anew")
+    if len(categories) < len(content["categories"]):
+        raise InputError("categories with different ids", str(path), "number them anew")
     described = _described(root, content, Classes(categories))
     reader = image_reader(modality_of(described, options))
     cases, missing = [], []
@@ -113,7 +115,10 @@ def _read(
             " x ".join(str(n) for n in image.geometry.shape[::-1]),
             "take the pictures that were annotated",
         )
-    return truth_of(_objects(case, annotations, size, categories), image)
+    found = list(_objects(case, annotations, size, categories))
+    if lost := len(annotations) - len(found):
+        image.source.notes.append(f"{lost} of {len(annotations)} annotations cover no pixel")
+    return truth_of(found, image)
 
 
 def _objects(

@@ -197,6 +197,8 @@ def _class_inside(
 def objects_in(path: Path, image: Image) -> list[Segment]:
     """The objects of any mask file on the grid of an image, as they are called there.
 
+    What there is to note of the file is added to the notes of the image.
+
     Raises:
         InputError: no mask file.
         GeometryError: masks on another grid.
@@ -205,6 +207,8 @@ def objects_in(path: Path, image: Image) -> list[Segment]:
 
     found = read_masks(path, image if is_dicom_file(path) else None)
     check_same_grid(found, image, path)
+    if found.source is not image.source:
+        image.source.notes += [f"{path.name}: {note}" for note in found.source.notes]
     dimensions = image.geometry.ndim  # a format without pictures holds one as a slice
     return [
         replace(s, crop=s.crop.reshape(s.crop.shape[-dimensions:]), region=s.region[-dimensions:])

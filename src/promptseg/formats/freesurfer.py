@@ -58,7 +58,9 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
     The geometry fields of an input of this format are copied as they are.
     """
     geometry, source = segmentation.geometry, segmentation.header_of("freesurfer")
-    masks: NDArray[Any] = segmentation.layers() if layers else segmentation.labels(later_wins=True)
+    masks: NDArray[Any] = (
+        segmentation.numbered_layers() if layers else segmentation.labels(later_wins=True)
+    )
     if geometry.ndim == 2:
         masks = masks[..., None, :, :]
     voxels = masks.transpose(3, 2, 1, 0) if layers else masks.transpose(2, 1, 0)

@@ -11,6 +11,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
+from promptseg.formats.checksums import Packed, require_intact
 from promptseg.formats.detached import DATA_FILE, HEADER_BYTES
 from promptseg.formats.files import require_file
 from promptseg.formats.memory import require_memory
@@ -21,14 +22,64 @@ from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 from promptseg.notes import Note
 
-__all__ = ["check_data_file", "frame_of", "masks_to_itk", "read_itk"]
+__all__ = [
+    "check_data_file",
+    "frame_of",
+    "masks_to_itk",
+    "opened",
+    "read_itk",
+    "voxels_of",
+]
 
 _MAX_BYTES_PER_VALUE = 4
 _IMAGE_IO = {"nrrd": "NrrdImageIO", "metaimage": "MetaImageIO"}
 
 
+def opened(path: Path, name: str) -> sitk.ImageFileReader:
+    """A reader of ITK's that has read the header alone; the voxels are known to fit into memory."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(_IMAGE_IO[name])
+    reader.SetFileName(str(path))
+    with quiet():
+        reader.ReadImageInformation()
+    require_memory((*reader.GetSize(), reader.GetNumberOfComponents()), _MAX_BYTES_PER_VALUE, path)
+    return reader
+
+
+def voxels_of(reader: sitk.ImageFileReader, packed: Packed | None) -> NDArray[Any]:
+    """Voxels (z, y, x[, c]) of a file whose header has been read; those of ITK itself, not a copy.
+
+    Args:
+        reader: from `opened`.
+        packed: where they are, if they are one compressed stream: its checksum is compared then.
+
+    Raises:
+        InputError: damaged voxels.
+    """
+    with quiet():
+        held = _Held(reader.Execute())
+    voxels: NDArray[Any] = np.asarray(held)
+    if packed is not None:
+        require_intact(voxels, packed)
+    return voxels
+
+
+class _Held:
+    """The memory of an ITK image as numpy sees it; arrays made of it keep the image alive."""
+
+    def __init__(self, image: sitk.Image) -> None:
+        view = sitk.GetArrayViewFromImage(image)
+        self.image = image
+        place, _ = view.__array_interface__["data"]
+        self.__array_interface__ = {**view.__array_interface__, "data": (place, False)}
+
+
 def read_itk(
-    path: Path, name: str, options: ReadOptions | None = None, colour: bool | None = None
+    path: Path,
+    name: str,
+    options: ReadOptions | None = None,
+    colour: bool | None = None,
+    packed: Packed | None = None,
 ) -> Image:
     """Read a 2D or 3D frame of one or three channels with SimpleITK.
 
@@ -38,35 +89,30 @@ def read_itk(
         options: the frame, where there are more than three dimensions or channels without colour.
         colour: whether the channels are colours; None if the file does not say: then three channels
             of 8 or 16 bits are.
+        packed: where its voxels are, if they are one compressed stream.
 
     Raises:
         InputError: several frames and no choice, or data outside the folder of the file.
     """
     check_data_file(path)
-    header = sitk.ImageFileReader()
-    header.SetImageIO(_IMAGE_IO[name])
-    header.SetFileName(str(path))
-    with quiet():
-        header.ReadImageInformation()
-    require_memory((*header.GetSize(), header.GetNumberOfComponents()), _MAX_BYTES_PER_VALUE, path)
-    with quiet():
-        itk = header.Execute()
+    header = opened(path, name)
+    voxels = voxels_of(header, packed)
+    channels = voxels.shape[-1] if voxels.ndim > header.GetDimension() else 1
     notes: list[str] = []
-    voxels, channels = sitk.GetArrayFromImage(itk), itk.GetNumberOfComponentsPerPixel()
     if colour is None:
         colour = channels == 3 and voxels.dtype in (np.uint8, np.uint16)
     colour = colour and channels in (3, 4)
     if channels > 1 and not colour:
         voxels = np.moveaxis(voxels, -1, 0)
-    d = min(itk.GetDimension(), 3)
+    d = min(header.GetDimension(), 3)
     voxels = frame_of(voxels, d + colour, path, options or ReadOptions(), notes)
     if colour and channels == 4:
         voxels = np.ascontiguousarray(voxels[..., :3])
         notes.append("transparency ignored")
     matrix, origin = np.eye(3), np.zeros(3)
-    direction = np.reshape(itk.GetDirection(), (itk.GetDimension(),) * 2)[:d, :d]
-    matrix[:d, :d] = direction * np.asarray(itk.GetSpacing()[:d])
-    origin[:d] = itk.GetOrigin()[:d]
+    direction = np.reshape(header.GetDirection(), (header.GetDimension(),) * 2)[:d, :d]
+    matrix[:d, :d] = direction * np.asarray(header.GetSpacing()[:d])
+    origin[:d] = header.GetOrigin()[:d]
     geometry = Geometry(voxels.shape[:d], matrix, origin)
     return Image(voxels, geometry, source=Source(path, name, notes=notes))
 
@@ -120,7 +166,7 @@ def masks_to_itk(segmentation: Segmentation, layers: bool) -> sitk.Image:
     """Labels, or one vector component per object, on the grid of the segmentation."""
     geometry = segmentation.geometry
     if layers:
-        masks: NDArray[Any] = np.moveaxis(segmentation.layers(), 0, -1)
+        masks: NDArray[Any] = np.moveaxis(segmentation.numbered_layers(), 0, -1)
     else:
         masks = segmentation.labels(later_wins=True)
     itk = sitk.GetImageFromArray(masks, isVector=layers)

@@ -19,7 +19,6 @@ from promptseg.errors import InputError, LabelsError
 from promptseg.formats.archive import FEW_BYTES, open_archive
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
-from promptseg.formats.quiet import quiet
 from promptseg.image import Image
 from promptseg.notes import Note
 
@@ -97,20 +96,21 @@ def _of_freesurfer(path: Path) -> Layers | None:
 def _of_itk(path: Path) -> Layers | None:
     import SimpleITK as sitk  # noqa: N813
 
-    from promptseg.formats import metaimage
+    from promptseg.formats import metaimage, nrrd
+    from promptseg.formats.itk import check_data_file, opened, voxels_of
 
-    header = sitk.ImageFileReader()
-    header.SetFileName(str(path))
-    with quiet():
-        header.ReadImageInformation()
-    count = header.GetNumberOfComponents()
-    if count < 2:
+    meta = path.suffix.lower() == ".mha"
+    check_data_file(path)
+    packed = metaimage.packed_in(path) if meta else None
+    header = opened(path, "metaimage" if meta else "nrrd")
+    if header.GetNumberOfComponents() < 2:
         return None
-    require_memory((*header.GetSize(), count), 2, path)
-    with quiet():
-        whole = header.Execute()
-    labels = np.moveaxis(sitk.GetArrayFromImage(whole), -1, 0)
-    first = sitk.VectorIndexSelectionCast(whole, 0)
+    packed = packed if meta else nrrd.packed_in(path)
+    labels = np.moveaxis(voxels_of(header, packed), -1, 0)
+    first = sitk.GetImageFromArray(labels[0])
+    first.SetSpacing(header.GetSpacing())
+    first.SetOrigin(header.GetOrigin())
+    first.SetDirection(header.GetDirection())
     write = sitk.WriteImage
     return Layers(labels, _read_alone(path, ".mha", lambda p: write(first, str(p)), metaimage.read))
 
@@ -126,9 +126,8 @@ def _of_tiff(path: Path) -> Layers | None:
         require_memory((count, pages.height, pages.width), 1, path)
         stack = []
         for k in range(count):
-            with quiet():
-                pages.seek(k)
-                stack.append(np.array(pages))
+            pages.seek(k)
+            stack.append(np.array(pages))
         pages.seek(0)
         first = _read_alone(path, ".png", pages.save, picture.read)
     if len({page.shape for page in stack}) > 1 or stack[0].ndim != 2:

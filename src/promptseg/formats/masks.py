@@ -2,70 +2,74 @@
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from promptseg.errors import GeometryError, InputError, PromptsegError
 from promptseg.formats import format_by_suffix, read_labels
-from promptseg.formats.archive import open_archive
-from promptseg.formats.files import read_provenance_beside
+from promptseg.formats.archive import Archive, open_archive
 from promptseg.formats.layers import read_layers
 from promptseg.formats.npz import MOST_NAMES
-from promptseg.image import Image, Segment, Segmentation, Source
+from promptseg.formats.objects import Located, Told, in_label_image, in_layers, told_by
+from promptseg.formats.slicer import located, segments_in
+from promptseg.formats.told import provenance_of
+from promptseg.image import Image, Segment, Segmentation
+from promptseg.names import for_header
 from promptseg.provenance import ObjectFacts, Provenance
 
 __all__ = ["grid_text", "read_masks"]
 
 _SEG = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
-_HIGHEST_LABEL = 65_535
 _SAME_PLACE = 1e-2  # mm
-_ESCAPED = re.compile(r"\\(.)")
-_SLICER_FIELD = re.compile(r"^Segment(\d+)_(Name|LabelValue|Layer|Color):=(.*)$")
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What is known of one object: where its voxels are and what it is called."""
-
-    name: str
-    label: int
-    layer: int
-    value: int
-    colour: tuple[int, int, int] | None = None
-    prompted: tuple[int, ...] = ()
-
-    @classmethod
-    def told(cls, entry: ObjectFacts, layer: int, value: int, label: int, name: str) -> _Known:
-        """An object from its entry in a provenance; `label` and `name` where it has none."""
-        label = label if entry.label is None else entry.label
-        name = name if entry.name is None else entry.name
-        return cls(name, label, layer, value, prompted=entry.prompted_slices or ())
-
-
-def read_masks(path: str | Path, reference: Image | None = None) -> Segmentation:
-    """Read the objects of a mask file, with their names.
+def read_masks(
+    path: str | Path, reference: Image | None = None, *, interpolate: bool = False
+) -> Segmentation:
+    """Read the objects of a mask file, with their names and numbers.
 
     Names come from the file itself (DICOM, .seg.nrrd, npz) or from the provenance beside it;
-    otherwise an object is called `label N`, or `object` if it is the only one.
+    otherwise an object is called `label N`, or `object` if it is the only one. An object that is named
+    and has no voxel is kept as empty; voxels that nothing names are an object too, with a note.
 
     Args:
         path: label image, layered file, DICOM SEG or RTSTRUCT.
-        reference: the image the masks belong to. They must lie on its grid, and get its source, so
-            that they can be written as DICOM. An RTSTRUCT cannot be read without.
+        reference: the image the masks belong to. They must lie on its grid, and get its source (with
+            what there was to note), so that they can be written as DICOM. An RTSTRUCT cannot be read
+            without.
+        interpolate: fill slices between the contours of an RTSTRUCT that has some on every second or
+            third slice only.
 
     Raises:
         InputError: not a mask file, or an RTSTRUCT without its image.
         GeometryError: masks of another grid or frame of reference.
     """
     path = Path(path)
+    try:
+        found = _read(path, reference, interpolate)
+    except PromptsegError:
+        raise
+    except MemoryError:
+        raise InputError("masks that fit into memory", str(path), "crop them first") from None
+    except Exception as error:  # damaged files make readers raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(
+            "a readable mask file", f"{path} ({reason})", "check that it is complete"
+        ) from error
+    for names in _doubled(found.segments):
+        found.source.notes.append(f"{names} cover the very same voxels")
+    return found
+
+
+def _read(path: Path, reference: Image | None, interpolate: bool) -> Segmentation:
     if header := _dicom_object(path):
         if str(header.get("SOPClassUID")) in _SEG:
             from promptseg.formats.dicom_seg import read_seg
@@ -73,17 +77,80 @@ def read_masks(path: str | Path, reference: Image | None = None) -> Segmentation
             return read_seg(path, header, reference)
         from promptseg.formats.rtstruct import read_rtstruct
 
-        return read_rtstruct(path, header, reference)
+        return read_rtstruct(path, header, reference, interpolate)
     found, layers = _labels(path)
-    provenance = _provenance(path, found.source)
-    segments = []
-    for known in _objects(path, provenance, layers):
-        mask = layers[known.layer] == known.value
-        segment = Segment.from_mask(known.name, known.label, mask, prompted=known.prompted)
-        segment.colour = known.colour
-        segments.append(segment)
+    notes = found.source.notes
+    provenance = provenance_of(path, notes)
+    boxes = [
+        {v: box for v, box in enumerate(ndimage.find_objects(layer), 1) if box is not None}
+        for layer in layers
+    ]
+    segments = [
+        _segment(known, layers, boxes) for known in _objects(path, provenance, boxes, notes)
+    ]
     result = Segmentation(segments, found.geometry, found.source, provenance)
     return result if reference is None else _placed(result, reference)
+
+
+def _objects(
+    path: Path,
+    provenance: Provenance,
+    boxes: Sequence[dict[int, Any]],
+    notes: list[str],
+) -> list[Located]:
+    """Every object there is, with what the file or the provenance beside it says of it."""
+    told = told_by(provenance.objects or ())
+    if slicer := segments_in(path):
+        known = {t.label: t for t in told}
+        found = located(path, slicer, boxes, notes)
+        return [_completed(one, known.get(one.label)) for one in found]
+    if len(boxes) == 1:
+        told = told or _npz_names(path, sorted(boxes[0]), notes)
+        return in_label_image(path, boxes[0], told, notes)
+    return in_layers(path, boxes, told or _npz_names(path, range(1, len(boxes) + 1), notes), notes)
+
+
+def _completed(one: Located, told: Told | None) -> Located:
+    """An object of a header with what only the provenance can tell, if it tells of the same one."""
+    if told is None or for_header(told.name) != one.name:
+        return one
+    return replace(one, name=told.name, prompted=told.prompted)
+
+
+def _segment(
+    known: Located, layers: NDArray[Any], boxes: Sequence[dict[int, tuple[slice, ...]]]
+) -> Segment:
+    """An object with its voxels."""
+    box = None if known.layer is None else boxes[known.layer].get(known.value)
+    if known.layer is None or box is None:
+        dimensions = layers.ndim - 1
+        box, crop = (slice(0, 0),) * dimensions, np.zeros((0,) * dimensions, dtype=bool)
+    else:
+        crop = layers[known.layer][box] == known.value
+    return Segment(
+        known.name,
+        known.label,
+        crop,
+        box,
+        prompted=known.prompted,
+        colour=known.colour,
+        origin=known.origin,
+    )
+
+
+def _doubled(segments: Sequence[Segment]) -> list[str]:
+    """Names of objects with the very same voxels, as "'a' and 'b'"."""
+    places: dict[Any, list[Segment]] = {}
+    for segment in segments:
+        if not segment.is_empty:
+            key = tuple((r.start, r.stop) for r in segment.region), int(segment.crop.sum())
+            places.setdefault(key, []).append(segment)
+    found = []
+    for alike in places.values():
+        same = [s for s in alike[1:] if np.array_equal(s.crop, alike[0].crop)]
+        if same:
+            found.append(" and ".join(repr(s.name) for s in (alike[0], *same)))
+    return found
 
 
 def grid_text(target: Image | Segmentation) -> str:
@@ -115,6 +182,11 @@ def _placed(masks: Segmentation, reference: Image) -> Segmentation:
             f"{masks.source.path} of {grid_text(masks)}, or at another place",
             "resample them to the image first",
         )
+    told = [
+        f"{masks.source.path.name if masks.source.path else 'masks'}: {n}"
+        for n in masks.source.notes
+    ]
+    reference.source.notes.extend(note for note in told if note not in reference.source.notes)
     return Segmentation(segments, reference.geometry, reference.source, masks.provenance, reference)
 
 
@@ -158,103 +230,22 @@ def _labels(path: Path) -> tuple[Image, NDArray[Any]]:
     return image, image.voxels[None]
 
 
-def _objects(path: Path, provenance: Provenance, layers: NDArray[Any]) -> list[_Known]:
-    """Every object there is, with what the file or the provenance beside it says of it.
-
-    Raises:
-        InputError: a layer of several objects that nothing tells apart.
-    """
-    if slicer := _slicer_segments(path):
-        return [known for known in slicer if known.layer < len(layers)]
-    names = [ObjectFacts(label=k, name=name) for k, name in enumerate(_npz_names(path), 1)]
-    told = list(provenance.objects or names)
-    unknown = ObjectFacts()
-    if len(layers) == 1:
-        by_label = {entry.label: entry for entry in told}
-        labels = [int(value) for value in np.unique(layers) if value]
-        alone = len(labels) == 1
-        return [
-            _Known.told(by_label.get(v, unknown), 0, v, v, "object" if alone else f"label {v}")
-            for v in labels
-        ]
-    found = []
-    for k, layer in enumerate(layers):
-        values = [int(value) for value in np.unique(layer) if value]
-        if len(values) > 1:
-            raise InputError("layers of one object each", f"{path}: {len(values)} in layer {k}")
-        entry = told[k] if k < len(told) else unknown
-        found.append(_Known.told(entry, k, values[0] if values else 1, k + 1, f"label {k + 1}"))
-    return found
-
-
-def _slicer_segments(path: Path) -> list[_Known]:
-    """The objects that a NRRD header names, as 3D Slicer and this package write them."""
-    if path.suffix.lower() != ".nrrd":
-        return []
-    head = path.read_bytes().partition(b"\n\n")[0].decode("utf-8", "replace")
-    fields: dict[int, dict[str, str]] = {}
-    for line in head.splitlines():
-        if match := _SLICER_FIELD.match(line):
-            text = _ESCAPED.sub(lambda m: "\n" if m[1] == "n" else m[1], match[3])
-            fields.setdefault(int(match[1]), {})[match[2]] = text
-    found: list[_Known] = []
-    for number, entry in sorted(fields.items()):
-        if "Name" not in entry:
-            continue
-        layer, value = _number(entry.get("Layer"), 0), _number(entry.get("LabelValue"), 1)
-        alone = layer == 0 and all(_number(e.get("Layer"), 0) == 0 for e in fields.values())
-        label = value if alone else number + 1
-        colour = _colour(entry.get("Color"))
-        found.append(_Known(entry["Name"], label, layer, value, colour))
-    return found
-
-
-def _number(text: str | None, otherwise: int) -> int:
-    return int(text) if text is not None and text.isdecimal() else otherwise
-
-
-def _colour(text: str | None) -> tuple[int, int, int] | None:
-    """Slicer's "0.5 0.2 1" -> (128, 51, 255)."""
-    try:
-        red, green, blue = (min(255, max(0, round(float(v) * 255))) for v in (text or "").split())
-    except ValueError:
-        return None
-    return red, green, blue
-
-
-def _npz_names(path: Path) -> list[str]:
+def _npz_names(path: Path, values: Sequence[int], notes: list[str]) -> list[Told]:
+    """What an npz of masks tells: names, and the labels they belong to."""
     if path.suffix.lower() != ".npz":
         return []
     with open_archive(path) as archive:
-        names = archive.take("names", MOST_NAMES) if "names" in archive else ()
-    return [str(name) for name in np.ravel(names)]
+        names = [str(name) for name in _plain(archive, "names")]
+        labels = [int(v) for v in _plain(archive, "labels") if isinstance(v, int)]
+    if len(labels) != len(names):  # as earlier versions wrote it
+        labels = list(range(1, len(names) + 1))
+        if len(names) == len(values) and labels != list(values):
+            notes.append(f"{path.name} does not say which label has which name: taken in order")
+            labels = list(values)
+    return told_by(ObjectFacts(label=v, name=n) for v, n in zip(labels, names, strict=True))
 
 
-def _provenance(path: Path, source: Source) -> Provenance:
-    """What stands beside a mask of ours; nothing where it is another's, or where it is damaged."""
-    content = read_provenance_beside(path)
-    if not isinstance(content.get("objects"), list):
-        return Provenance()
-    try:
-        _check_sound(content)
-        return Provenance.from_json(content)
-    except InputError as error:
-        source.notes.append(f"the provenance beside {path.name} is not used: {error}")
-        return Provenance()
-
-
-def _check_sound(content: dict[str, Any]) -> None:
-    """Refuse a provenance that could not be written again, or whose objects are none of ours."""
-    try:
-        json.dumps(content, allow_nan=False)
-    except (ValueError, RecursionError):
-        raise InputError("finite numbers in a provenance", "others") from None
-    if not all(isinstance(o, dict) and _is_told(o) for o in content["objects"]):
-        raise InputError("objects with labels and names", "others")
-
-
-def _is_told(entry: dict[str, Any]) -> bool:
-    label, prompted = entry.get("label", 0), entry.get("prompted_slices", [])
-    numbers = [label, *prompted] if isinstance(prompted, list) else [None]
-    whole = all(isinstance(n, int) and not isinstance(n, bool) for n in numbers)
-    return whole and 0 <= label <= _HIGHEST_LABEL and isinstance(entry.get("name", ""), str)
+def _plain(archive: Archive, name: str) -> list[Any]:
+    """A small array as a flat list; empty where there is none."""
+    found: list[Any] = np.ravel(archive.take(name, MOST_NAMES)).tolist() if name in archive else []
+    return found

@@ -78,7 +78,9 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
     The geometry fields of an input that was NIfTI are copied as they are, contradictions included.
     """
     source = segmentation.header_of("nifti")
-    masks: NDArray[Any] = segmentation.layers() if layers else segmentation.labels(later_wins=True)
+    masks: NDArray[Any] = (
+        segmentation.numbered_layers() if layers else segmentation.labels(later_wins=True)
+    )
     if segmentation.geometry.ndim == 2:
         masks = masks[..., None, :, :]
     voxels = masks.transpose(3, 2, 1, 0) if layers else masks.transpose(2, 1, 0)

@@ -70,7 +70,7 @@ def read_labels(path: Path) -> Image:
 
 
 def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
-    """Write `segs`: labels on the grid or, with `layers`, (object, *grid) of 0/1."""
+    """Write `segs`, labels on the grid or, with `layers`, (object, *grid) of 0/1; `names`, `labels`."""
     header = segmentation.header_of("npz")
     if header is None:
         geometry = segmentation.geometry
@@ -81,8 +81,9 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
         }
     segs = segmentation.layers() if layers else segmentation.labels(later_wins=True)
     names = np.array([s.name for s in segmentation.segments])
+    numbers = np.array([s.label for s in segmentation.segments], dtype=segmentation.label_dtype)
     with path.open("wb") as stream:
-        np.savez_compressed(stream, segs=segs, names=names, **header)
+        np.savez_compressed(stream, segs=segs, names=names, labels=numbers, **header)
 
 
 def _place_in(archive: Archive) -> dict[str, NDArray[Any]]:

@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
+from promptseg.formats.checksums import Packed
 from promptseg.formats.itk import check_data_file, frame_of, read_itk
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.slicer import append_fields, fields_of
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
@@ -49,6 +51,17 @@ _SHORT_SPACES = {
     "las": "left-anterior-superior",
 }
 _MAX_BYTES_PER_VALUE = 8
+_TYPES = {
+    **dict.fromkeys(("signed char", "int8", "int8_t"), "i1"),
+    **dict.fromkeys(("uchar", "unsigned char", "uint8", "uint8_t"), "u1"),
+    **dict.fromkeys(("short", "short int", "signed short", "int16", "int16_t"), "i2"),
+    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), "u2"),
+    **dict.fromkeys(("int", "signed int", "int32", "int32_t"), "i4"),
+    **dict.fromkeys(("uint", "unsigned int", "uint32", "uint32_t"), "u4"),
+    **dict.fromkeys(("longlong", "long long", "int64", "int64_t"), "i8"),
+    "float": "f4",
+    "double": "f8",
+}
 _UNPACK: dict[str, Callable[..., Any]] = {
     "gzip": gzip.open,
     "gz": gzip.open,
@@ -70,7 +83,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
         image = _read_frame(path, header, options or ReadOptions())
     else:
         colour = None if not kinds else any(kind in _COLOURS for kind in kinds)
-        image = read_itk(path, "nrrd", options, colour)
+        image = read_itk(path, "nrrd", options, colour, packed_in(path, header))
     axes = _grid_axes(header, kinds)
     if len(axes) == image.geometry.ndim:
         image.source.header = {
@@ -79,6 +92,35 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
             if k in header
         }
     return image
+
+
+def packed_in(path: Path, header: Any = None) -> Packed | None:
+    """Where a NRRD file keeps its voxels as one gzip stream; None if it does otherwise.
+
+    Args:
+        path: the file.
+        header: its header, if it has been read.
+    """
+    header = nrrd.read_header(str(path)) if header is None else header
+    kind = _TYPES.get(str(header.get("type")).lower())
+    endian = str(header.get("endian", "little")).lower()
+    skips = any(key in header for key in ("line skip", "lineskip", "byte skip", "byteskip"))
+    zipped = str(header.get("encoding")).lower() in ("gzip", "gz")
+    if not zipped or kind is None or skips or endian not in ("little", "big"):
+        return None
+    kinds = [str(kind).lower() for kind in header.get("kinds", [])]
+    if "complex" in kinds or any(k not in _SAMPLE_KINDS for k in kinds[1:]):  # of ITK's own order
+        return None
+    beside = header.get("data file", header.get("datafile"))
+    with path.open("rb") as stream:
+        nrrd.read_header(stream)
+        start = 0 if beside else stream.tell()
+    return Packed(
+        path.parent / str(beside) if beside else path,
+        start,
+        None,
+        np.dtype((">" if endian == "big" else "<") + kind),
+    )
 
 
 def _grid_axes(header: Any, kinds: list[str]) -> list[int]:
@@ -161,7 +203,8 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
     else:
         header.update(_geometry_fields(geometry))
     if layers:
-        masks = segmentation.layers()
+        masks = segmentation.numbered_layers()
+        header["type"] = str(masks.dtype)
         data = masks.transpose(0, *range(geometry.ndim, 0, -1))
         header["kinds"] = ["list", *["domain"] * geometry.ndim]
         for field in ("space directions", "spacings", "axis mins", "axis maxs"):
@@ -176,7 +219,7 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
         header["kinds"] = ["domain"] * geometry.ndim
         header["type"] = str(labels.dtype)
     nrrd.write(str(path), data, header, index_order="F")
-    _add_fields(path, _slicer_fields(segmentation, layers))
+    append_fields(path, fields_of(segmentation, layers))
 
 
 def _geometry_fields(geometry: Geometry) -> dict[str, Any]:
@@ -194,20 +237,3 @@ def _geometry_fields(geometry: Geometry) -> dict[str, Any]:
 def _with_list_axis(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     first = np.full((1, *values.shape[1:]), np.nan)
     return np.concatenate([first, values])
-
-
-def _slicer_fields(segmentation: Segmentation, layers: bool) -> dict[str, str]:
-    fields = {}
-    for k, segment in enumerate(segmentation.segments):
-        fields[f"Segment{k}_ID"] = f"Segment_{segment.label}"
-        fields[f"Segment{k}_Name"] = segment.name
-        fields[f"Segment{k}_LabelValue"] = "1" if layers else str(segment.label)
-        fields[f"Segment{k}_Layer"] = str(k if layers else 0)
-    return fields
-
-
-def _add_fields(path: Path, fields: dict[str, str]) -> None:
-    """Put key-value lines at the end of a header; pynrrd would write them in ASCII only."""
-    head, blank, data = path.read_bytes().partition(b"\n\n")
-    lines = (f"{k}:={v}".replace("\\", "\\\\").replace("\n", "\\n") for k, v in fields.items())
-    path.write_bytes(b"\n".join([head, *(line.encode() for line in lines)]) + blank + data)

@@ -60,11 +60,11 @@ def check_outputs(
     for number, path in enumerate(named):
         if path in named[:number]:
             raise OutputError("outputs with names of their own", f"{path} twice", "rename one")
+        check_output(path, overwrite)
         if reads is not None and reads.holds(path):
             raise OutputError(
                 "outputs that are not inputs too", f"{path}, which is read", "choose another name"
             )
-        check_output(path, overwrite)
 
 
 def _files_of(path: Path) -> Iterator[Path]:

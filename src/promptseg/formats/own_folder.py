@@ -73,7 +73,7 @@ class OwnFolder:
             some = ", ".join(str(p.relative_to(self.root)) for p in foreign[:_NAMED])
             more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
             raise OutputError(
-                "a folder with files of ours alone in the place of ours",
+                "a folder without other files in the place of ours",
                 f"{self.root} with others: {some}{more}",
                 "they are left alone: move them away, or name another folder",
             )

@@ -17,7 +17,6 @@ from promptseg.formats import slide, tiff
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.pillow import open_picture
-from promptseg.formats.quiet import quiet
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
@@ -93,8 +92,6 @@ def _pages(
         if count > 1:
             picture.seek(page)
         wide = _is_wide_png(picture)  # before EXIF is asked for, which loads the pixels
-        with quiet():
-            picture.load()
         if picture.getexif().get(_ORIENTATION, 1) != 1:
             notes.append("turned upright as the EXIF orientation says")
             pages.append(_pixels(ImageOps.exif_transpose(picture), notes))
@@ -112,8 +109,7 @@ def _is_wide_png(picture: Any) -> bool:
 def _wide_png(path: Path) -> NDArray[Any]:
     import SimpleITK as sitk  # noqa: N813
 
-    with quiet():
-        picture = sitk.ReadImage(str(path), imageIO="PNGImageIO")
+    picture = sitk.ReadImage(str(path), imageIO="PNGImageIO")
     return np.asarray(sitk.GetArrayFromImage(picture)[..., :3])
 
 

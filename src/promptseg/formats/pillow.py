@@ -8,6 +8,7 @@ memory, which readers ask (`promptseg.formats.memory`) before they load the firs
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import IO
 
 from PIL import Image as PilImage
 from PIL import PngImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401 - registers the last
+
+from promptseg.formats.quiet import quiet
 
 __all__ = ["open_picture"]
 
@@ -29,14 +32,16 @@ _limits: tuple[int | None, int] = (None, 0)
 
 @contextmanager
 def open_picture(source: Path | IO[bytes]) -> Iterator[PilImage.Image]:
-    """Open a picture; its pixels are not loaded yet.
+    """Open a picture; its pixels are not loaded yet. Nothing in here is said on standard error.
 
     Raises:
         PIL.UnidentifiedImageError: no picture of a known kind.
         OSError: it cannot be read.
     """
-    with _without_limits(), PilImage.open(source, formats=_KINDS) as picture:
-        yield picture
+    with _without_limits(), quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd tags, with a line of Pillow's source
+        with PilImage.open(source, formats=_KINDS) as picture:
+            yield picture
 
 
 @contextmanager

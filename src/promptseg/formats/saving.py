@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from promptseg.formats import writer_of
 from promptseg.formats.files import atomic_paths, provenance_path, read_provenance_beside
 from promptseg.formats.outputs import Reads, check_outputs
+from promptseg.formats.places import layers_note, with_places
 from promptseg.image import Segmentation
 
 __all__ = ["Also", "save"]
+
+log = logging.getLogger("promptseg")
 
 Also = Mapping[Path, Callable[[Path], object]]
 """Further files, and what writes each."""
@@ -46,10 +49,13 @@ def save(
         OutputError: a file exists, cannot be written, or its format cannot hold the result.
     """
     path = Path(path)
+    layered = overlap == "keep" and segmentation.has_overlap()
+    if layered and (note := layers_note(segmentation, path)):
+        log.warning("%s", note)
     writers: dict[Path, Callable[[Path], object]]
     writers = {path: writer_of(segmentation, path, overlap), **(also or {})}
     if segmentation.provenance or read_provenance_beside(path):
-        facts = replace(segmentation.provenance, output=path.name, overlap=overlap)
+        facts = with_places(segmentation, path, overlap)
         text = json.dumps(facts.to_json(), indent=2, allow_nan=False) + "\n"
         writers[provenance_path(path)] = lambda p: p.write_text(text, encoding="utf-8")
     image = segmentation.image

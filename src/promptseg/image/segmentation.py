@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,11 +30,12 @@ class Segment:
         crop: boolean mask inside `region`.
         region: one slice per grid axis, array order; placing `crop` there gives the full mask.
         quality: predicted IoU per segmented slice, {slice index: value}; 0 for a picture.
-        measurements: filled by `segment.measure`.
+        measurements: see `segment.measure`, which makes them when somebody looks.
         doubtful: whether the predicted IoU is so low that the model is often wrong there.
         prompted: slices that the user's own prompts answered; corrections elsewhere leave them alone.
         clicked: those of `prompted` whose mask clicks alone have made.
         colour: (red, green, blue) from 0 to 255 that the file it was read from recommends, if any.
+        origin: what else that file says of it (codes, tags); opaque, for a writer of the same family.
     """
 
     name: str
@@ -41,11 +43,12 @@ class Segment:
     crop: NDArray[np.bool_]
     region: tuple[slice, ...]
     quality: dict[int, float] = field(default_factory=dict)
-    measurements: dict[str, Any] = field(default_factory=dict)
+    measurements: Mapping[str, Any] = field(default_factory=dict)
     doubtful: bool = False
     prompted: tuple[int, ...] = ()
     clicked: tuple[int, ...] = ()
     colour: tuple[int, int, int] | None = None
+    origin: Any = None
 
     @classmethod
     def from_mask(cls, name: str, label: int, mask: NDArray[np.bool_], **extra: Any) -> Segment:
@@ -143,6 +146,16 @@ class Segmentation:
                     pairs.append((a.name, b.name, int(shared.sum())))
         return pairs
 
+    def has_overlap(self) -> bool:
+        """Whether any two objects share a voxel."""
+        taken = np.zeros(self.geometry.shape, dtype=bool)
+        for segment in self.segments:
+            there = taken[segment.region]
+            if (there & segment.crop).any():
+                return True
+            there |= segment.crop
+        return False
+
     def labels(self, later_wins: bool = False) -> NDArray[Any]:
         """One integer label per voxel, grid shape; 0 is background.
 
@@ -157,16 +170,33 @@ class Segmentation:
                 "write a format that keeps one layer per object, or let later objects win with "
                 "--overlap later-wins",
             )
-        if (highest := max((s.label for s in self.segments), default=0)) > _HIGHEST_LABEL:
-            raise OutputError(
-                f"labels of at most {_HIGHEST_LABEL} (16 bits)",
-                str(highest),
-                "number the objects anew",
-            )
+        self.check_labels()
         labels = np.zeros(self.geometry.shape, dtype=self.label_dtype)
         for segment in self.segments:
             labels[segment.region][segment.crop] = segment.label
         return labels
+
+    def check_labels(self) -> None:
+        """Refuse numbers that a label image cannot hold or that would make two objects one.
+
+        Raises:
+            OutputError: a label below 1, beyond 16 bits, or of several objects.
+        """
+        owners: dict[int, str] = {}
+        for segment in self.segments:
+            if not 1 <= segment.label <= _HIGHEST_LABEL:
+                raise OutputError(
+                    f"labels from 1 to {_HIGHEST_LABEL} (16 bits)",
+                    f"{segment.label} for {segment.name!r}",
+                    "number the objects anew",
+                )
+            if segment.label in owners:
+                raise OutputError(
+                    "a label of its own for every object",
+                    f"{segment.label} for {owners[segment.label]!r} and {segment.name!r}",
+                    "number the objects anew",
+                )
+            owners[segment.label] = segment.name
 
     def without_overlap(self) -> Segmentation:
         """The same objects, each without the voxels of those that come after it."""
@@ -185,6 +215,24 @@ class Segmentation:
         for layer, segment in zip(out, self.segments, strict=True):
             layer[segment.region] = segment.crop
         return out
+
+    def layer_values(self) -> list[int]:
+        """What the voxels of each object are in a file of layers: 1, or the label.
+
+        Layers of 0 and 1 are what other programs expect; labels other than 1, 2, 3, ... would be lost
+        by them.
+        """
+        labels = [segment.label for segment in self.segments]
+        in_order = labels == list(range(1, len(labels) + 1))
+        return [1] * len(labels) if in_order else labels
+
+    def numbered_layers(self) -> NDArray[Any]:
+        """(objects, *grid), the voxels of each object `layer_values`."""
+        self.check_labels()
+        layers = self.layers()
+        values: NDArray[Any] = np.asarray(self.layer_values(), dtype=self.label_dtype)
+        numbered: NDArray[Any] = layers * values.reshape(-1, *[1] * self.geometry.ndim)
+        return numbered
 
     def sha256(self) -> str:
         """Hash of all masks with their labels, for provenance and replays."""

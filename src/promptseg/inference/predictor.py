@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,8 @@ __all__ = ["Candidates", "Embedding", "Prediction", "Predictor"]
 class Predictor:
     """One model on one device, with what is to be known of how it runs. It is a `SliceModel` too.
 
+    Any number of threads may use it: the network answers one of them at a time.
+
     Args:
         model: what encodes and decodes.
         weights: the file the weights came from.
@@ -68,6 +71,7 @@ class Predictor:
         self.runner, self.verdict = runner, verdict
         self.engine = runner.engine.name if runner else "eager"
         self.dtype = runner.engine.dtype if runner else torch.float32
+        self._one_at_a_time = Lock()
 
     @classmethod
     def of_network(
@@ -201,7 +205,11 @@ class Predictor:
         Raises:
             ModelError: an embedding that is not finite.
         """
-        embeddings = self.model.encode(slices, pixel, parallel)
+        if parallel:  # the engine's own affair
+            embeddings = self.model.encode(slices, pixel, parallel)
+        else:
+            with self._one_at_a_time:
+                embeddings = self.model.encode(slices, pixel)
         for embedding in embeddings:
             self._require_finite("an embedding", *embedding.tensors().values())
         return embeddings
@@ -234,7 +242,8 @@ class Predictor:
         """
         if prompts is None:
             prompts = prompts_of_arrays(boxes, points, mask_logits)
-        prediction = self.model.decode(embedding, prompts)
+        with self._one_at_a_time:
+            prediction = self.model.decode(embedding, prompts)
         read = prediction.candidates.logits if prediction.candidates else prediction.logits
         self._require_finite("mask logits", read)
         self._require_finite("a predicted IoU", torch.from_numpy(prediction.iou))

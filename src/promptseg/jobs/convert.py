@@ -53,6 +53,9 @@ class ConvertJob(ReadOptions):
     overlap: Literal["keep", "later-wins"] = "keep"
     """Overlapping objects: keep them, one layer per object, or let later objects win."""
 
+    interpolate: bool = False
+    """Fill slices between the contours of an RTSTRUCT drawn on every second or third slice."""
+
     deidentify: bool = False
     """Leave out of the outputs what says who the patient is."""
 
@@ -92,7 +95,7 @@ def convert(job: ConvertJob) -> Segmentation:
         )
     with discreet(job.input, job.reference, on=job.deidentify):
         reference = read(job.reference, job) if job.reference else None
-        result = read_masks(job.input, reference)
+        result = read_masks(job.input, reference, interpolate=job.interpolate)
         if job.segments is not None:
             result = replace(result, segments=select_segments(result.segments, job.segments))
         for note in result.source.notes:
@@ -139,6 +142,8 @@ def select_segments(segments: list[Segment], text: str) -> list[Segment]:
 def _provenance(result: Segmentation, job: ConvertJob) -> Provenance:
     """What is known of how the masks were made, and that they were converted."""
     earlier = result.provenance
+    from promptseg.formats.places import with_places
+
     told = {entry.label: entry for entry in earlier.objects or ()}
     objects = []
     for s in result.segments:
@@ -146,11 +151,10 @@ def _provenance(result: Segmentation, job: ConvertJob) -> Provenance:
         more = {**known.more, "voxels": int(s.crop.sum())}
         objects.append(replace(known, label=s.label, name=s.name, more=more))
     conversion = Conversion(path=str(job.input), software={"promptseg": __version__}, created=now())
-    return replace(
+    facts = replace(
         earlier,
         converted=conversion,
         notes=(*(earlier.notes or ()), *map(Note, result.source.notes)),
         objects=tuple(objects),
-        output=job.output.name,
-        overlap=job.overlap,
     )
+    return with_places(replace(result, provenance=facts), job.output, job.overlap)

@@ -12,8 +12,8 @@ from typing import Any
 from promptseg.errors import OutputError, PromptsegError
 from promptseg.formats import read
 from promptseg.formats.outputs import Reads, check_outputs
+from promptseg.inference.embedded import EmbeddedImage
 from promptseg.inference.embeddings import EmbeddingStore
-from promptseg.inference.stack import SliceStack
 from promptseg.jobs.batch import find_images
 from promptseg.models.cards import model_file
 from promptseg.progress import step_progress
@@ -74,7 +74,9 @@ class _ImageUnit(Unit[Segmenter, tuple[int, int]]):
         predictor = context.predictor
         batch = job.batch or predictor.batch
         store = EmbeddingStore(job.output, job.embeddings_limit)
-        stack = SliceStack(image, job.axis, intensity, predictor, batch, cache_bytes=0, store=store)
+        stack = EmbeddedImage(
+            image, job.axis or "z", intensity, predictor, batch, cache_bytes=0, store=store
+        )
         first, last = parse_slices(job.slices, len(stack))
         title = f"{self.number}slices"
         with step_progress(title, last - first + 1, job.quiet) as update:

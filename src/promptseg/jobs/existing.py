@@ -10,7 +10,7 @@ from promptseg.geometry import Axis
 from promptseg.image import Image, Segmentation
 from promptseg.prompts import Marker, Mask, box_of_mask
 from promptseg.segment.assemble import slices_of
-from promptseg.segment.measure import measure
+from promptseg.segment.measure import Measurements
 
 __all__ = ["markers_from_labels", "masks_from_labels", "read_segmentation"]
 
@@ -32,7 +32,7 @@ def read_segmentation(path: Path, image: Image) -> Segmentation:
     if all(segment.is_empty for segment in found.segments):
         raise PromptError("at least one labelled voxel", f"{path} with background alone")
     for segment in found.segments:
-        segment.measurements = measure(segment, image.geometry)
+        segment.measurements = Measurements(segment, image.geometry)
     return found
 
 

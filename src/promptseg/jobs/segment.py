@@ -16,7 +16,9 @@ from promptseg.formats.deidentify import deidentified, discreet
 from promptseg.formats.files import overlay_path, provenance_path
 from promptseg.formats.location import address_in, written
 from promptseg.formats.outputs import Reads
+from promptseg.formats.places import with_places
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
+from promptseg.geometry import Axis
 from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
 from promptseg.jobs.existing import (
@@ -40,6 +42,7 @@ from promptseg.provenance import Provenance
 from promptseg.segment.auto import settle_model
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.overlay import overlay_picture
+from promptseg.segment.run import axis_of_run
 from promptseg.segment.segmenter import Segmenter, load
 
 __all__ = [
@@ -141,10 +144,11 @@ def _segment_file(job: SegmentJob) -> Outputs:
     image = read(job.input, job, modality=job.modality)
     if file and file.image and Path(file.image).name != image.name:
         image.source.notes.append(f"the prompt file was written for {file.image}")
-    prompts += _prompts_in_labels(job, image)
+    prompts += _prompts_in_labels(job, image, axis_of_run(prompts, job.axis))
     format_for_output(file_for(job.output), image)
     given = prompts or image.source.prompts
-    group_by_object(given, image.geometry, job.axis)  # what is refused is refused before downloads
+    axis = axis_of_run(given, job.axis)
+    group_by_object(given, image.geometry, axis)  # what is refused is refused before downloads
     job, choice = settle_model(job, given, image)
     segmenter = load_for(job)
     segmenter.predictor.choice = choice
@@ -167,15 +171,15 @@ def _single(path: Path) -> PromptFile:
     return files[0]
 
 
-def _prompts_in_labels(job: SegmentJob, image: Image) -> list[Prompt]:
-    """The prompts of --mask and --markers."""
+def _prompts_in_labels(job: SegmentJob, image: Image, axis: Axis) -> list[Prompt]:
+    """The prompts of --mask and --markers, of which label images are cut along an axis."""
     prompts: list[Prompt] = []
     if job.mask:
-        prompts += masks_from_labels(job.mask, image, job.axis)
+        prompts += masks_from_labels(job.mask, image, axis)
     if job.markers and job.markers.suffix.lower() == ".json":
         prompts += _single(job.markers).prompts
     elif job.markers:
-        prompts += markers_from_labels(job.markers, image, job.axis)
+        prompts += markers_from_labels(job.markers, image, axis)
     return prompts
 
 
@@ -233,12 +237,9 @@ def _run(
             result = segmenter.segment(image, *prompts, **how)
         else:
             result = segmenter.correct(image, existing, *prompts, **how)
+    placed = with_places(result, file_for(job.output), job.overlap)
     result.provenance = dataclasses.replace(
-        result.provenance,
-        command=_replay(job),
-        output=job.output.name,
-        overlap=job.overlap,
-        **facts,
+        placed, command=_replay(job), output=job.output.name, **facts
     )
     if job.deidentify:
         result = deidentified(result)

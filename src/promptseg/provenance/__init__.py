@@ -165,18 +165,26 @@ class PreprocessingFacts(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectFacts(Record):
-    """One object; its measurements, see `promptseg.segment.measure`, stand in `more`."""
+    """One object; its measurements, see `promptseg.segment.measure`, stand in `more`.
+
+    Where its voxels are in the mask file: the number they have (`value`), in a file of layers with the
+    layer, from 0; in DICOM the segment number, or the ROI number.
+    """
 
     label: int | None = fact(whole)
     name: str | None = fact(text)
     predicted_iou: float | None = fact(number)
     low_confidence: bool | None = fact(switch)
     prompted_slices: tuple[int, ...] | None = fact(whole_numbers)
+    value: int | None = fact(whole)
+    layer: int | None = fact(whole)
+    segment: int | None = fact(whole)
+    roi: int | None = fact(whole)
 
     null_fields: ClassVar = frozenset({"predicted_iou"})
     public_fields: ClassVar = {
         **dict.fromkeys(("label", "name", "predicted_iou", "low_confidence"), as_it_is),
-        "prompted_slices": as_it_is,
+        **dict.fromkeys(("prompted_slices", "value", "layer", "segment", "roi"), as_it_is),
         "more": only(*_MEASURED),
     }
 

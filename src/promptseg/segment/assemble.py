@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from promptseg.geometry import Axis, axis_position
 from promptseg.image import Image, Segment
 from promptseg.models.protocol import SliceMasks
-from promptseg.segment.measure import measure
+from promptseg.segment.measure import Measurements
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.postprocess import fill_holes, largest_component, smooth_across_slices
 
@@ -28,7 +28,7 @@ def segment_of(
     clicked: Iterable[int] = (),
 ) -> Segment:
     """Slice masks -> an object on the image's grid, cleaned up, measured and flagged if in doubt."""
-    axis = options.axis
+    axis = options.axis or "z"
     quality = {k: round(v, 4) for k, v in sorted(found.quality.items())}
     if image.kind == "picture":
         mask = found.masks[0]
@@ -53,7 +53,7 @@ def segment_of(
         region = list(segment.region)
         region[along] = slice(region[along].start + offset, region[along].stop + offset)
         segment.region = tuple(region)
-    segment.measurements = measure(segment, image.geometry, axis)
+    segment.measurements = Measurements(segment, image.geometry, axis)
     iou = segment.predicted_iou
     segment.doubtful = iou is not None and iou < low_quality
     return segment

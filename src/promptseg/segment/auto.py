@@ -12,6 +12,7 @@ from promptseg.models.choose import Choice, choose
 from promptseg.prompts import Mask, Millimetres, Prompt
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.projection import kinds_of
+from promptseg.segment.run import axis_of_run
 
 __all__ = ["settle_model"]
 
@@ -36,7 +37,9 @@ def settle_model(
     """
     if job.model != AUTO:
         return job, None
-    several = image is not None and image.geometry.slice_count(job.axis) > 1
+    prompts = list(prompts)
+    axis = axis_of_run(prompts, job.axis)
+    several = image is not None and image.geometry.slice_count(axis) > 1
     spreads = several and job.propagate != "none"
     kinds = set().union(*map(_kinds, prompts))
     if spreads and job.propagate:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,37 @@ from scipy.spatial.distance import cdist
 from promptseg.geometry import Axis, Geometry, axis_position
 from promptseg.image import Segment
 
-__all__ = ["long_and_short_axis", "measure"]
+__all__ = ["Measurements", "long_and_short_axis", "measure"]
+
+
+class Measurements(Mapping[str, Any]):
+    """What `measure` finds of an object, found when it is first asked for: not at every click.
+
+    Args:
+        segment: the object.
+        geometry: grid of the image.
+        axis: axis of the slices.
+    """
+
+    def __init__(self, segment: Segment, geometry: Geometry, axis: Axis = "z") -> None:
+        self._object = Segment(segment.name, segment.label, segment.crop, segment.region)
+        self._geometry, self._axis = geometry, axis
+
+    @cached_property
+    def _found(self) -> dict[str, Any]:
+        return measure(self._object, self._geometry, self._axis)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __repr__(self) -> str:
+        return repr(self._found)
 
 
 def measure(segment: Segment, geometry: Geometry, axis: Axis = "z") -> dict[str, Any]:

@@ -50,8 +50,8 @@ class SliceOptions:
 
     window: Annotated[str | None, tyro.conf.arg(help=_WINDOW)] = None
 
-    axis: Axis = "z"
-    """Axis the slices are taken along; z is the stack."""
+    axis: Axis | None = None
+    """Axis the slices are taken along; that of the prompts, or z, the stack, if not given."""
 
     slices: str | None = None
     """Range FIRST:LAST of slices (both included) outside which nothing is done."""

@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from promptseg.errors import InputError, PromptError
+from promptseg.errors import PromptError
 from promptseg.formats.promptfile import prompts_to_json
 from promptseg.geometry import Axis
 from promptseg.image import Image, Segment, Segmentation
+from promptseg.inference.embedded import EmbeddedImage
 from promptseg.inference.embeddings import EmbeddingStore
 from promptseg.inference.predictor import Predictor
-from promptseg.inference.stack import SliceStack
-from promptseg.intensity import Intensity, choose_intensity
+from promptseg.intensity import Intensity
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import choose
-from promptseg.models.protocol import Correction, SliceMasks, Tracker
-from promptseg.notes import Note
-from promptseg.prompts import ObjectPrompts, Prompt, group_by_object
+from promptseg.models.protocol import Correction, SliceMasks
+from promptseg.prompts import Prompt, group_by_object
 from promptseg.provenance import Corrected
 from promptseg.result import Result
 from promptseg.segment.assemble import segment_of, slices_of
-from promptseg.segment.choices import propagation_rule, resolved
 from promptseg.segment.follow import seeds_of
-from promptseg.segment.options import SegmentOptions, SliceOptions, parse_slices
-from promptseg.segment.projection import kinds_of
+from promptseg.segment.opened import Recent, intensity_for, notes_on, open_image, require_fit
+from promptseg.segment.options import SegmentOptions, SliceOptions
 from promptseg.segment.provenance import describe
-from promptseg.segment.slice_to_slice import SliceToSlice, gathered
+from promptseg.segment.run import Run, axis_of_run
+from promptseg.segment.slice_to_slice import gathered
 
-__all__ = ["Segmenter", "load"]
+__all__ = ["Segmenter", "corrected", "load", "segmented"]
 
 log = logging.getLogger("promptseg")
 
@@ -79,23 +78,43 @@ def load(
     return Segmenter(predictor, store)
 
 
+@dataclass(frozen=True)
 class Segmenter:
-    """Segments images with one model.
+    """Segments images with one model. It has no state: any number of threads may use it.
 
-    The embeddings of the last image stay in memory, so that a second prompt on it is quick.
+    An image given as it is stays open until another one comes, with its embeddings in memory, so that a
+    second prompt on it is quick. What must not depend on others opens its image itself (`open`), as
+    sessions do.
 
-    Args:
+    Attributes:
         predictor: the model.
         embeddings: where embeddings are kept on disk, if anywhere.
+        recent: the image that was given last.
     """
 
-    def __init__(self, predictor: Predictor, embeddings: EmbeddingStore | None = None) -> None:
-        self.predictor, self.embeddings = predictor, embeddings
-        self._last: SliceStack | None = None
+    predictor: Predictor
+    embeddings: EmbeddingStore | None = None
+    recent: Recent = field(default_factory=Recent, repr=False, compare=False)
+
+    def open(
+        self, image: Image, options: SliceOptions | None = None, **changes: Any
+    ) -> EmbeddedImage:
+        """An image ready for prompts, to be given to `segment` and `correct` in its place.
+
+        Args:
+            image: picture or volume.
+            options: modality, window, axis and batch; prompts and options that come later must fit.
+            changes: single options, over `options`.
+
+        Raises:
+            InputError: an option that does not fit the image, or an image of one value.
+        """
+        options = replace(options or SegmentOptions(), **changes)
+        return open_image(self.predictor, image, options.axis or "z", options, self.embeddings)
 
     def segment(
         self,
-        image: Image,
+        image: Image | EmbeddedImage,
         *prompts: Prompt,
         options: SegmentOptions | None = None,
         progress: Callable[[int, str], None] | None = None,
@@ -119,38 +138,12 @@ class Segmenter:
             InputError: an option that does not fit the image.
         """
         options = replace(options or SegmentOptions(), **changes)
-        run, segments = self.answered(image, prompts, options, progress)
-        return self._finish(image, run, segments)
-
-    def answered(
-        self,
-        image: Image,
-        prompts: Iterable[Prompt],
-        options: SegmentOptions,
-        progress: Callable[[int, str], None] | None = None,
-    ) -> tuple[_Run, list[Segment]]:
-        """`segment` without the record of what made the masks, for one click of many."""
-        given = tuple(prompts) or image.source.prompts
-        run = self._prepare(image, given, options, progress)
-        seeds = [seeds_of(entry, run.options.axis, run.limits) for entry in run.objects]
-        conditions = [replace(s, object=n) for n, each in enumerate(seeds) for s in each]
-        tracked = run.tracker.track(run.stack, conditions, run.turn_to)
-        masks = gathered(tracked, len(seeds))
-        segments = []
-        for label, (entry, starts, found) in enumerate(
-            zip(run.objects, seeds, masks, strict=True), start=1
-        ):
-            prompted = {s.slice for s in starts if not s.interpolated}
-            clicked = {s.slice for s in starts if s.box is None and s.mask is None}
-            segments.append(self._assembled(entry.name, label, found, run, prompted, clicked))
-            if segments[-1].is_empty:
-                log.warning("%s: nothing was found for %r", image.name, entry.name)
-        run.stack.on_encoded = None
-        return run, segments
+        run = self._prepared(image, prompts, options, progress)
+        return self._finished(run, segmented(run))
 
     def correct(
         self,
-        image: Image,
+        image: Image | EmbeddedImage,
         segmentation: Segmentation,
         *prompts: Prompt,
         options: SegmentOptions | None = None,
@@ -177,15 +170,17 @@ class Segmenter:
             PromptError: a prompt for an object there is not, outside the image, or of a kind the model
                 does not take; a segmentation on another grid.
         """
-        if not segmentation.geometry.agrees_with(image.geometry):
+        given = image.image if isinstance(image, EmbeddedImage) else image
+        if not segmentation.geometry.agrees_with(given.geometry):
             raise PromptError(
                 "a segmentation on the image's own grid",
-                f"one of shape {segmentation.geometry.shape}, image {image.geometry.shape}, or at "
+                f"one of shape {segmentation.geometry.shape}, image {given.geometry.shape}, or at "
                 "another place",
                 "resample it to the image first",
             )
         options = replace(options or SegmentOptions(), **changes)
-        run, segments = self.corrected(image, segmentation, prompts, options, progress)
+        named = [_named(p, segmentation) for p in prompts]
+        run = self._prepared(image, named, options, progress)
         earlier = segmentation.provenance
         before = Corrected(
             output=earlier.output,
@@ -193,121 +188,43 @@ class Segmenter:
             prompts=earlier.prompts,
             corrects=None if earlier.corrects is None else earlier.corrects.to_json(),
         )
-        return self._finish(image, run, segments, before)
+        segments = corrected(run, _along(segmentation, run.axis).segments)
+        return self._finished(run, segments, before)
 
-    def corrected(
-        self,
-        image: Image,
-        segmentation: Segmentation,
-        prompts: Iterable[Prompt],
-        options: SegmentOptions,
-        progress: Callable[[int, str], None] | None = None,
-    ) -> tuple[_Run, list[Segment]]:
-        """`correct` without the record of what made the masks, for one click of many."""
-        named = [_named(p, segmentation) for p in prompts]
-        run = self._prepare(image, named, options, progress)
-        segmentation = _along(segmentation, run.options.axis)
-        corrections = {entry.name: entry for entry in run.objects}
-        segments = []
-        for old in segmentation.segments:
-            entry = corrections.get(old.name)
-            if entry is None:
-                segments.append(old)
-                continue
-            run.turn_to(run.objects.index(entry))
-            correction = Correction(
-                entry,
-                slices_of(old, image, run.options.axis),
-                old.prompted,
-                old.clicked,
-                run.limits,
-                run.options.agreement,
-            )
-            found = run.tracker.correct(run.stack, correction)
-            prompted = {*old.prompted, *entry.slices}
-            clicked = {*old.clicked} - (entry.slices - entry.clicked)
-            segments.append(self._assembled(old.name, old.label, found, run, prompted, clicked))
-        run.stack.on_encoded = None
-        return run, segments
+    def intensity(self, image: Image, options: SliceOptions) -> Intensity:
+        """How the values of `image` become the 0..255 this model expects."""
+        return intensity_for(self.predictor, image, options)
 
-    def _prepare(
+    def _prepared(
         self,
-        image: Image,
-        prompts: Iterable[Prompt],
+        image: Image | EmbeddedImage,
+        prompts: Sequence[Prompt],
         options: SegmentOptions,
         progress: Callable[[int, str], None] | None,
-    ) -> _Run:
-        """Check everything there is to check before the first slice is encoded."""
+    ) -> Run:
+        """A request, checked."""
         clock = time.perf_counter()
-        objects = group_by_object(prompts, image.geometry, options.axis)
-        axis = _common_axis(objects, options)
-        options = resolved(replace(options, axis=axis), self.predictor.card)
-        mode = str(options.propagate)
-        spreads = image.geometry.slice_count(options.axis) > 1 and mode != "none"
-        for entry in objects:
-            self.predictor.require(entry.kinds, options.force)
-        if spreads:
-            self.predictor.require(kinds_of(mode), options.force)
-        limits = parse_slices(options.slices, image.geometry.slice_count(options.axis))
-        _check_range(objects, options.axis, limits)
-        intensity = self.intensity(image, options)
-        notes = [*map(Note, image.source.notes), *intensity.notes()]
-        if self._last is None or self._last.image is not image:  # once per image, not per prompt
-            _require_contrast(image)
-            for note in notes:
-                log.warning("%s: %s", image.name, note)
-        batch = options.batch or self.predictor.batch
-        stack = self._stack_of(image, options.axis, intensity, batch)
-        run = _Run(
-            objects=objects,
-            options=options,
-            limits=limits,
-            tracker=SliceToSlice(propagation_rule(options) if spreads else None),
-            intensity=intensity,
-            notes=notes,
-            stack=stack,
-            encoded_before=stack.encoded,
-            recalled_before=stack.recalled,
-            prepare_s=time.perf_counter() - clock,
-        )
-        stack.on_encoded = progress and (
-            lambda done: progress(done - run.encoded_before, run.at_work)
-        )
-        return run
+        if isinstance(image, EmbeddedImage):
+            require_fit(image, self.predictor, options)
+            embedded, given = image, prompts or image.image.source.prompts
+        else:
+            given = prompts or image.source.prompts
+            axis = axis_of_run(given, options.axis)
+            group_by_object(given, image.geometry, axis)  # what is refused is refused before work
+            embedded = self.recent.open(self.predictor, image, axis, options, self.embeddings)
+        return Run.prepare(embedded, given, options, progress, clock)
 
-    def _assembled(
-        self,
-        name: str,
-        label: int,
-        found: SliceMasks,
-        run: _Run,
-        prompted: Iterable[int],
-        clicked: Iterable[int],
-    ) -> Segment:
-        low, image = self.predictor.card.low_quality, run.stack.image
-        segment = segment_of(name, label, found, image, run.options, low, prompted, clicked)
-        if segment.doubtful:
-            log.warning(
-                "%s: low confidence in %r (predicted IoU %.2f): look at it",
-                run.stack.image.name,
-                name,
-                segment.predicted_iou,
-            )
-        return segment
-
-    def _finish(
-        self,
-        image: Image,
-        run: _Run,
-        segments: list[Segment],
-        corrects: Corrected | None = None,
+    def _finished(
+        self, run: Run, segments: list[Segment], corrects: Corrected | None = None
     ) -> Result:
         """The segments with what made them."""
+        embedded = run.visit.embedded
+        image = embedded.image
         timings = {
             "prepare_s": run.prepare_s,
             "segment_s": time.perf_counter() - run.started,
-            "slices_encoded": run.stack.encoded - run.encoded_before,
-            "slices_recalled": run.stack.recalled - run.recalled_before,
+            "slices_encoded": run.visit.encoded,
+            "slices_recalled": run.visit.recalled,
         }
         name = image.source.path.name if image.source.path else None
         result = Result(segments, image.geometry, image.source, image=image)
@@ -315,54 +232,77 @@ class Segmenter:
             result,
             image,
             self.predictor,
-            run.intensity,
-            prompts_to_json(run.objects, run.options.axis, name),
+            embedded.intensity,
+            prompts_to_json(run.objects, run.axis, name),
             run.options.to_json(),
-            run.notes,
+            notes_on(embedded),
             timings,
         )
         result.provenance = replace(facts, corrects=corrects)
         return result
 
-    def _stack_of(self, image: Image, axis: Axis, intensity: Intensity, batch: int) -> SliceStack:
-        """The slices of `image`; those of the last call, with their embeddings, if it is the same."""
-        last = self._last
-        if (
-            last is None
-            or last.image is not image
-            or (last.axis, last.intensity) != (axis, intensity)
-        ):
-            last = SliceStack(image, axis, intensity, self.predictor, batch, store=self.embeddings)
-        last.batch = batch
-        self._last = last
-        return last
 
-    def intensity(self, image: Image, options: SliceOptions) -> Intensity:
-        """How the values of `image` become the 0..255 this model expects."""
-        keep = self.predictor.card.keep_8bit
-        return choose_intensity(image, options.modality, options.window, keep)
+def segmented(run: Run) -> list[Segment]:
+    """The objects of a run, anew."""
+    seeds = [seeds_of(entry, run.axis, run.limits) for entry in run.objects]
+    conditions = [replace(s, object=n) for n, each in enumerate(seeds) for s in each]
+    masks = gathered(run.tracker.track(run.visit, conditions, run.turn_to), len(seeds))
+    segments = []
+    for label, (entry, starts, found) in enumerate(
+        zip(run.objects, seeds, masks, strict=True), start=1
+    ):
+        prompted = {s.slice for s in starts if not s.interpolated}
+        clicked = {s.slice for s in starts if s.box is None and s.mask is None}
+        segments.append(_assembled(entry.name, label, found, run, prompted, clicked))
+        if segments[-1].is_empty:
+            log.warning("%s: nothing was found for %r", run.visit.embedded.image.name, entry.name)
+    return segments
 
 
-@dataclass
-class _Run:
-    """One request, checked: what to do, on what, and what happened so far."""
+def corrected(run: Run, before: Iterable[Segment]) -> list[Segment]:
+    """Objects after the corrections of a run; those without any as they are."""
+    corrections = {entry.name: n for n, entry in enumerate(run.objects)}
+    segments = []
+    for old in before:
+        number = corrections.get(old.name)
+        if number is None:
+            segments.append(old)
+            continue
+        run.turn_to(number)
+        entry = run.objects[number]
+        correction = Correction(
+            entry,
+            slices_of(old, run.visit.embedded.image, run.axis),
+            old.prompted,
+            old.clicked,
+            run.limits,
+            run.options.agreement,
+        )
+        found = run.tracker.correct(run.visit, correction)
+        prompted = {*old.prompted, *entry.slices}
+        clicked = {*old.clicked} - (entry.slices - entry.clicked)
+        segments.append(_assembled(old.name, old.label, found, run, prompted, clicked))
+    return segments
 
-    objects: list[ObjectPrompts]
-    options: SegmentOptions
-    limits: tuple[int, int]
-    tracker: Tracker
-    intensity: Intensity
-    notes: list[Note]
-    stack: SliceStack
-    encoded_before: int
-    recalled_before: int
-    prepare_s: float
-    at_work: str = ""
-    started: float = field(default_factory=time.perf_counter)
 
-    def turn_to(self, number: int) -> None:
-        """Say which object is at work."""
-        self.at_work = self.objects[number].name
+def _assembled(
+    name: str,
+    label: int,
+    found: SliceMasks,
+    run: Run,
+    prompted: Iterable[int],
+    clicked: Iterable[int],
+) -> Segment:
+    image, low = run.visit.embedded.image, run.visit.predictor.card.low_quality
+    segment = segment_of(name, label, found, image, run.options, low, prompted, clicked)
+    if segment.doubtful:
+        log.warning(
+            "%s: low confidence in %r (predicted IoU %.2f): look at it",
+            image.name,
+            name,
+            segment.predicted_iou,
+        )
+    return segment
 
 
 def _named(prompt: Prompt, segmentation: Segmentation) -> Prompt:
@@ -386,38 +326,3 @@ def _along(segmentation: Segmentation, axis: Axis) -> Segmentation:
         return segmentation
     segments = [replace(s, prompted=(), clicked=(), quality={}) for s in segmentation.segments]
     return replace(segmentation, segments=segments)
-
-
-def _require_contrast(image: Image) -> None:
-    low = image.voxels.min()
-    if low == image.voxels.max():
-        raise InputError(
-            "an image with more than one value",
-            f"every voxel of {image.name} is {low}",
-            "check that it is the right file",
-        )
-
-
-def _common_axis(objects: list[ObjectPrompts], options: SegmentOptions) -> Axis:
-    axes = {p.axis for entry in objects for p in (*entry.planar, *entry.boxes3d) if p.axis}
-    if options.axis != "z":  # z is the default, and need not be what the user asked for
-        axes.add(options.axis)
-    if len(axes) > 1:
-        raise PromptError(
-            "prompts on slices of one axis", " and ".join(sorted(axes)), "run once per axis"
-        )
-    return axes.pop() if axes else options.axis
-
-
-def _check_range(objects: list[ObjectPrompts], axis: Axis, limits: tuple[int, int]) -> None:
-    first, last = limits
-    for entry in objects:
-        reaches = [(p.slice or 0, p.slice or 0) for p in entry.planar]
-        reaches += [b.on_axis(axis)[1:] for b in entry.boxes3d]
-        for low, high in reaches:
-            if high < first or low > last:
-                raise PromptError(
-                    f"prompts within the slices {first}:{last}",
-                    f"{entry.name!r} on slice {low}",
-                    "widen --slices",
-                )

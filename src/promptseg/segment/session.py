@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -12,13 +13,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from promptseg.errors import PromptError
-from promptseg.geometry import Geometry
-from promptseg.image import Image, Segment, Segmentation
+from promptseg.geometry import Axis, Geometry
+from promptseg.image import Image, Segment
+from promptseg.inference.embedded import EmbeddedImage
 from promptseg.prompts import Box, Box3D, Marker, Mask, PlacedPrompt, Points, Prompt, place
 from promptseg.prompts.markers import Line
 from promptseg.result import Result
+from promptseg.segment.opened import require_fit
 from promptseg.segment.options import SegmentOptions
-from promptseg.segment.segmenter import Segmenter
+from promptseg.segment.run import Run
+from promptseg.segment.segmenter import Segmenter, corrected, segmented
+from promptseg.segment.session_prompts import clicks_again, drawn_empty, kind_of, only_markers
 from promptseg.segment.step import Step
 
 __all__ = ["Session", "Step"]
@@ -29,12 +34,14 @@ class Session:
 
     The first prompt on an object segments it; every further one corrects it (see `Segmenter.correct`).
     Marker lines are gathered: the object is segmented when two slices have them, and anew with every
-    further line. Embeddings are kept by the segmenter, so that nothing is encoded twice; undo and redo
-    compute nothing. A step that fails leaves the session as it was.
+    further line. The session opens its image once and keeps the embeddings, so that nothing is encoded
+    twice; undo and redo compute nothing. A step that fails leaves the session as it was. Any number of
+    sessions may use one model, each from a thread of its own.
 
     Args:
         segmenter: the model.
-        image: the image; `set_image` starts on another one.
+        image: the image, or one that `Segmenter.open` gave, which sessions may share; `set_image`
+            starts on another one.
         options: how prompts spread; see `SegmentOptions`.
         progress: called with slices encoded and the object at work.
         timed: makes what surrounds the model's work on every prompt, such as
@@ -44,22 +51,44 @@ class Session:
     def __init__(
         self,
         segmenter: Segmenter,
-        image: Image,
+        image: Image | EmbeddedImage,
         options: SegmentOptions | None = None,
         progress: Callable[[int, str], None] | None = None,
         timed: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.segmenter = segmenter
-        self.options = options or SegmentOptions()
+        options = options or SegmentOptions()
+        known = image.axis if isinstance(image, EmbeddedImage) else "z"
+        self.options = replace(options, axis=options.axis or known)
         self.progress = progress
         self.timed = timed
         self.set_image(image)
 
-    def set_image(self, image: Image) -> None:
-        """Start afresh on an image; objects and history are gone."""
-        self.image = image
+    def set_image(self, image: Image | EmbeddedImage) -> None:
+        """Start afresh on an image; objects and history are gone.
+
+        Raises:
+            InputError, PromptError: an opened image that does not fit the session's options.
+        """
+        opened = image if isinstance(image, EmbeddedImage) else None
+        if opened is not None:
+            require_fit(opened, self.segmenter.predictor, self.options)
+        self._opened = opened
+        self.image: Image = opened.image if opened else image  # type: ignore[assignment]
         self.history = [Step("start", {}, {}, None)]
         self.position = 0
+
+    @property
+    def axis(self) -> Axis:
+        """The axis along which all slices of the session lie."""
+        return self.options.axis or "z"
+
+    @property
+    def embedded(self) -> EmbeddedImage:
+        """The image as the model sees it, opened when it is first needed."""
+        if self._opened is None:
+            self._opened = self.segmenter.open(self.image, self.options)
+        return self._opened
 
     @property
     def step(self) -> Step:
@@ -186,7 +215,7 @@ class Session:
         with self.timed():
             segment = self._segmented(name, placed)
         self._do(
-            f"{_kind(placed[0])} on {name}",
+            f"{kind_of(placed[0])} on {name}",
             {**self.step.objects, name: segment},
             {**self.step.prompts, name: prompts},
             name,
@@ -232,7 +261,9 @@ class Session:
         return save(self, Path(path), overwrite)
 
     @classmethod
-    def resume(cls, path: str | Path, segmenter: Segmenter, image: Image, **how: Any) -> Session:
+    def resume(
+        cls, path: str | Path, segmenter: Segmenter, image: Image | EmbeddedImage, **how: Any
+    ) -> Session:
         """Go on where a saved session stood; nothing is computed.
 
         Args:
@@ -248,6 +279,8 @@ class Session:
 
         session = cls(segmenter, image, **how)
         load_into(session, Path(path))
+        if isinstance(image, EmbeddedImage):
+            require_fit(image, segmenter.predictor, session.options)
         return session
 
     def _answered(self, prompt: Prompt, object: str | None) -> Segment:
@@ -258,7 +291,7 @@ class Session:
 
     def _placed(self, prompt: Prompt, name: str) -> list[PlacedPrompt]:
         """The prompt on the grid, under the name of its object."""
-        axis = self.options.axis
+        axis = self.axis
         placed = place([prompt], self.geometry, axis)
         other = next((p.axis for p in placed if p.axis not in (None, axis)), None)
         if other:
@@ -273,22 +306,24 @@ class Session:
         """The object's masks after new prompts; None where it waits for marker lines."""
         old = self.step.objects.get(name)
         earlier = self.step.prompts.get(name, ())
-        how = self.options, self.progress
         if any(isinstance(p, Marker) for p in new):
-            _only_markers(name, earlier, "mark a new object, or undo the other prompts")
+            only_markers(name, earlier, "mark a new object, or undo the other prompts")
             first = [*earlier, *new]
             if len({p.slice for p in first if isinstance(p, Marker)}) < 2:
                 return None
         elif old is None or old.is_empty:
             if old is None and earlier:
-                _only_markers(name, new, "mark another slice first, or undo the marker lines")
-            first = [*_drawn_empty(earlier, new), *new]
+                only_markers(name, new, "mark another slice first, or undo the marker lines")
+            first = [*drawn_empty(earlier, new), *new]
         else:
-            before = Segmentation([old], self.geometry, self.image.source, image=self.image)
-            prompts = [*_clicks_again(earlier, new), *new]
-            return self.segmenter.corrected(self.image, before, prompts, *how)[1][0]
-        segment, *_ = self.segmenter.answered(self.image, first, *how)[1]
-        return replace(segment, label=self._label(name))
+            prompts = [*clicks_again(earlier, new), *new]
+            return corrected(self._run(prompts), [old])[0]
+        return replace(segmented(self._run(first))[0], label=self._label(name))
+
+    def _run(self, prompts: Sequence[PlacedPrompt]) -> Run:
+        """A request for these prompts; what made the masks is written down when there is a result."""
+        clock = time.perf_counter()
+        return Run.prepare(self.embedded, prompts, self.options, self.progress, clock)
 
     def _known(self, name: str | None) -> str:
         name = name or self.step.current
@@ -316,40 +351,3 @@ class Session:
         del self.history[self.position + 1 :]
         self.history.append(Step(action, objects, prompts, current))
         self.position += 1
-
-
-def _only_markers(name: str, prompts: Sequence[PlacedPrompt], do: str) -> None:
-    """Refuse what cannot be combined with marker lines."""
-    other = next((p for p in prompts if not isinstance(p, Marker)), None)
-    if other is not None:
-        raise PromptError(f"marker lines alone for {name!r}", f"a {_kind(other)} too", do)
-
-
-def _kind(prompt: PlacedPrompt) -> str:
-    return "marker" if isinstance(prompt, Marker) else prompt.kind
-
-
-def _drawn_empty(
-    earlier: Sequence[PlacedPrompt], new: Sequence[PlacedPrompt]
-) -> list[PlacedPrompt]:
-    """Of the prompts of an object without any mask, what still holds: slices it is not on."""
-    asked = {p.slice for p in new if not isinstance(p, Box3D)}
-    drawn = [p for p in earlier if isinstance(p, Mask) and p.as_drawn and p.slice not in asked]
-    return [p for p in drawn if not p.pixels.any()]
-
-
-def _clicks_again(
-    earlier: Sequence[PlacedPrompt], new: Sequence[PlacedPrompt]
-) -> list[PlacedPrompt]:
-    """The clicks given before on the slices that are clicked now: the model sees all of them.
-
-    All since the last box or mask on the slice, which answered it afresh.
-    """
-    clicked = {p.slice for p in new if isinstance(p, Points)}
-    again: list[PlacedPrompt] = []
-    for prompt in earlier:
-        if isinstance(prompt, Box | Mask):
-            again = [p for p in again if isinstance(p, Points) and p.slice != prompt.slice]
-        elif isinstance(prompt, Points) and prompt.slice in clicked:
-            again.append(prompt)
-    return again

@@ -22,13 +22,12 @@ from promptseg.parsing import parse_json
 from promptseg.prompts import ObjectPrompts, PlacedPrompt, group_by_object, place
 from promptseg.provenance import Provenance
 from promptseg.segment.choices import resolved
-from promptseg.segment.measure import measure
+from promptseg.segment.measure import Measurements
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.provenance import describe
 from promptseg.segment.step import Step
 
 if TYPE_CHECKING:
-    from promptseg.intensity import Intensity
     from promptseg.segment.session import Session
 
 __all__ = ["load_into", "provenance_of", "save"]
@@ -64,7 +63,7 @@ def save(session: Session, path: Path, overwrite: bool) -> Path:
                 "current": step.current,
                 "objects": objects,
                 "prompts": {
-                    name: [_one_prompt(p, session.options.axis) for p in prompts]
+                    name: [_one_prompt(p, session.axis) for p in prompts]
                     for name, prompts in step.prompts.items()
                 },
             }
@@ -113,7 +112,8 @@ def _restored(
             for name, entry in step["objects"].items():
                 if entry is not None and entry["mask"] not in known:
                     segment = _segment(name, entry, archive, shape)
-                    segment.measurements = measure(segment, session.geometry, options.axis)
+                    axis = options.axis or "z"
+                    segment.measurements = Measurements(segment, session.geometry, axis)
                     known[entry["mask"]] = segment
                 objects[name] = None if entry is None else known[entry["mask"]]
             prompts = {
@@ -138,14 +138,13 @@ def provenance_of(session: Session, found: Segmentation) -> Provenance:
     segmenter = session.segmenter
     options = resolved(session.options, segmenter.predictor.card)
     prompts = [p for segment in found.segments for p in session.step.prompts[segment.name]]
-    objects = group_by_object(prompts, session.geometry, options.axis)
-    intensity: Intensity = segmenter.intensity(session.image, options)
+    objects = group_by_object(prompts, session.geometry, session.axis)
     return describe(
         found,
         session.image,
         segmenter.predictor,
-        intensity,
-        prompts_to_json(objects, options.axis, session.image.name),
+        session.embedded.intensity,
+        prompts_to_json(objects, session.axis, session.image.name),
         options.to_json(),
         session.image.source.notes,
         session=[step.action for step in session.history[1 : session.position + 1]],

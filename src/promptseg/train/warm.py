@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from promptseg.errors import InputError
+from promptseg.train.release import write_safetensors
 
 __all__ = ["WARM", "read_warm", "restore", "write_warm"]
 
@@ -27,8 +28,6 @@ def write_warm(path: Path, tensors: Mapping[str, Tensor], updates: int) -> None:
     Raises:
         OutputError: no space, or no right to; the file that was there before stays.
     """
-    from promptseg.train.release import write_safetensors
-
     small = {name: _small(tensor) for name, tensor in tensors.items()}
     write_safetensors(path, small, {"schema": _SCHEMA, "updates": str(updates)})
 

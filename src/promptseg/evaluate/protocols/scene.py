@@ -14,8 +14,8 @@ from promptseg.evaluate.options import EvaluateOptions, Protocol
 from promptseg.evaluate.protocols.labelled import Labelled
 from promptseg.evaluate.report.embeddings import principal_components
 from promptseg.image import Segment
+from promptseg.inference.embedded import EmbeddedImage
 from promptseg.inference.predictor import Predictor
-from promptseg.inference.stack import SliceStack
 from promptseg.intensity import choose_intensity
 from promptseg.models.protocol import Embedding
 from promptseg.simulate.first import PromptKind, kind_of
@@ -27,7 +27,7 @@ _CACHE_BYTES = 2 << 30
 _STARTED = {"3d", "interactive-3d", "video"}  # where a mask may come from another model
 
 
-class _TimedStack(SliceStack):
+class _TimedStack(EmbeddedImage):
     """Slices that know how long their encoding has taken."""
 
     encoding_s = 0.0

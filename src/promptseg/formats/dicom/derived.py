@@ -70,7 +70,8 @@ def require_uids(slices: tuple[Instance, ...], what: str) -> None:
     """Refuse slices that nothing can refer to.
 
     Raises:
-        OutputError: UIDs are missing, as in files that were anonymised by blanking everything.
+        OutputError: UIDs are missing, as in files that were anonymised by blanking everything; or
+            slices share one that must be their own, or differ in one that must be the same.
     """
     needed = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
     for instance in slices:
@@ -78,6 +79,24 @@ def require_uids(slices: tuple[Instance, ...], what: str) -> None:
             raise OutputError(
                 f"slices that a {what} can refer to",
                 f"{instance.path.name} without {', '.join(missing)}",
+                "write .nii.gz, or use the files as the scanner made them",
+            )
+    owners: dict[tuple[str, int | None], Instance] = {}
+    for instance in slices:
+        uid = str(instance.header.SOPInstanceUID)
+        other = owners.setdefault((uid, instance.frame), instance)
+        if other is not instance:
+            raise OutputError(
+                f"slices with a SOPInstanceUID of their own, for a {what} to refer to",
+                f"{other.path.name} and {instance.path.name} with one",
+                "write .nii.gz, or use the files as the scanner made them",
+            )
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        said = {str(instance.header.get(keyword) or "") for instance in slices}
+        if len(said) > 1:
+            raise OutputError(
+                f"slices of one {keyword} for a {what}",
+                f"{len(said)} in {slices[0].path.parent}",
                 "write .nii.gz, or use the files as the scanner made them",
             )
 

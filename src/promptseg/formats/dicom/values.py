@@ -78,10 +78,23 @@ def _rescale(instance: Instance) -> tuple[float, float]:
     return slope or 1.0, number_of(instance, "RescaleIntercept") or 0.0
 
 
+def _doubtful_scaling(instances: Sequence[Instance]) -> list[str]:
+    """What is taken where a header scales by nothing, or does not say by what."""
+    doses = [i for i in instances if i.header.get("Modality") == "RTDOSE"]
+    zero = sum(number_of(i, "RescaleSlope") == 0 for i in instances)
+    notes = []
+    if zero and not doses:
+        notes.append(f"RescaleSlope is 0 in {zero} of {len(instances)} slices: taken as 1")
+    if any(not number_of(i, "DoseGridScaling") for i in doses):
+        notes.append("no DoseGridScaling: stored numbers, not Gy")
+    return notes
+
+
 def _stacked(
     parts: Iterable[tuple[int, NDArray[Any]]], instances: Sequence[Instance], notes: list[str]
 ) -> NDArray[Any]:
     out: NDArray[Any] | None = None
+    notes += _doubtful_scaling(instances)
     for k, values in parts:
         if out is None:
             out = np.empty((len(instances), *values.shape), _kept_dtype(instances, values))

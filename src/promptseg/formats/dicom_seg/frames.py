@@ -83,14 +83,24 @@ class SegFile:
         """Items of the Segment Sequence by number, without the background of a label map.
 
         Raises:
-            InputError: none, or one without a number.
+            InputError: none, one without a number, or several with one.
         """
         items = self.header.get("SegmentSequence") or []
-        background = self.header.get("PixelPaddingValue", 0) if self.is_label_map else None
         found = {int(item.get("SegmentNumber", -1)): item for item in items}
         if not found or -1 in found:
             raise InputError("numbered segments in the DICOM SEG", f"{self.path} without")
-        return {number: item for number, item in found.items() if number != background}
+        if len(found) < len(items):
+            raise InputError(
+                "segments with a number of their own in the DICOM SEG",
+                f"{self.path} with {len(items)} segments and {len(found)} numbers",
+                "export it again",
+            )
+        return {number: item for number, item in found.items() if number != self.background}
+
+    @property
+    def background(self) -> int | None:
+        """The number of the pixels of a label map that belong to no segment; None in other SEGs."""
+        return int(self.header.get("PixelPaddingValue") or 0) if self.is_label_map else None
 
     def references(self) -> list[tuple[str, int]]:
         """(SOPInstanceUID, frame) of the image behind each frame; ("", 0) where it is not said."""
@@ -105,6 +115,8 @@ class SegFile:
     def masks(self) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
         """(frame, segment number, mask (y, x)) of everything that is not empty.
 
+        Numbers of a label map that no segment is listed for are among them.
+
         Raises:
             InputError: pixels that cannot be decoded, or a frame that names no segment.
         """
@@ -116,7 +128,7 @@ class SegFile:
                     yield k, owners[k], pixels.astype(bool)
                 continue
             for value in np.unique(pixels):
-                if int(value) in numbers:
+                if int(value) != self.background:
                     yield k, int(value), pixels == value
 
     def _owners(self, numbers: list[int]) -> list[int]:
@@ -159,11 +171,19 @@ class SegFile:
                 "pixels of a DICOM SEG that can be decoded", f"{self.path} ({reason})"
             ) from error
         if str(self.header.get("SegmentationType", "")) == "FRACTIONAL":
-            most = int(self.header.get("MaximumFractionalValue") or stored.max() or 1)
-            self.notes.append(f"fractional SEG: taken where it is at least half of {most}")
+            said = self.header.get("MaximumFractionalValue")
+            most = int(said or stored.max() or 1)
+            unsaid = "" if said else ", the highest value: the file does not say the maximum"
+            self.notes.append(f"fractional SEG: taken where it is at least half of {most}{unsaid}")
             yield from stored * 2.0 >= most
-        else:
-            yield from stored
+            return
+        if not self.is_label_map and (highest := int(stored.max())) > 1:
+            raise InputError(
+                "pixels of 0 and 1 in a binary DICOM SEG",
+                f"{self.path} with values up to {highest}",
+                "export it again: is it fractional, or a label map?",
+            )
+        yield from stored
 
     def _unpacked(self) -> Iterator[NDArray[np.uint8]]:
         """Frames of one bit per pixel, packed without a gap from frame to frame."""

@@ -10,12 +10,17 @@ import pydicom
 from numpy.typing import NDArray
 
 from promptseg.errors import GeometryError
-from promptseg.formats.dicom.derived import full_name, source_slices, unique_name
-from promptseg.formats.dicom.instances import DicomSource
+from promptseg.formats.dicom.derived import full_name, unique_name
+from promptseg.formats.dicom.instances import DicomSource, Instance
+from promptseg.formats.dicom.origin import DicomOrigin
 from promptseg.formats.dicom_seg.frames import SegFile
 from promptseg.formats.dicom_seg.placing import on_image, on_own_grid
+from promptseg.formats.numbers import number_in, usable_labels
+from promptseg.formats.objects import told_by
+from promptseg.formats.told import provenance_of
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segment, Segmentation, Source
+from promptseg.provenance import Provenance
 
 __all__ = ["read_seg"]
 
@@ -23,9 +28,10 @@ __all__ = ["read_seg"]
 def read_seg(
     path: Path, header: pydicom.FileDataset, reference: Image | None = None
 ) -> Segmentation:
-    """Read every segment with its name and colour; labels are the segment numbers.
+    """Read every segment with its name, colour and codes.
 
-    A name that occurs several times is numbered from the second on.
+    A name that occurs several times is numbered from the second on. Labels are the segment numbers,
+    unless a name ("label 7") or the provenance beside the file tells what they were before.
 
     Args:
         path: the file, for messages.
@@ -44,56 +50,115 @@ def read_seg(
         at = slices[frame]
         before = frames[number].get(at)
         frames[number][at] = mask if before is None else before | mask
+    listed = file.segments()
+    for number in sorted(set(frames) - set(listed)):
+        file.notes.append(f"{path.name} has voxels of segment {number}, which it does not list")
     names: set[str] = set()
     segments = []
-    for number, item in sorted(file.segments().items()):
+    for number in sorted({*listed, *frames}):
+        item = listed.get(number, pydicom.Dataset())
         segment = _assembled(frames.get(number, {}), geometry)
         told = full_name(item.get("SegmentLabel"), item.get("SegmentDescription"))
         segment.name = unique_name(told or f"segment {number}", names)
         segment.label, segment.colour = number, _colour(item)
+        segment.origin = DicomOrigin(segment.name, item)
         segments.append(segment)
+    provenance = _number(path, segments, file.notes)
     source = reference.source if reference else Source(path, "dicom_seg")
     source.notes.extend(file.notes)
-    return Segmentation(segments, geometry, source, image=reference)
+    return Segmentation(segments, geometry, source, provenance, image=reference)
+
+
+def _number(path: Path, segments: list[Segment], notes: list[str]) -> Provenance:
+    """Give segments the labels they had before they were in DICOM, as far as that is known.
+
+    Returns:
+        The provenance beside the file, if it tells of these segments.
+    """
+    provenance = provenance_of(path, notes)
+    told = {t.segment: t for t in told_by(provenance.objects or ())}
+    if set(told) != {s.label for s in segments}:
+        provenance, told = Provenance(), {}
+    labels = [told[s.label].label if told else number_in(s.name) or s.label for s in segments]
+    first = sorted(range(len(segments)), key=lambda k: labels[k] == segments[k].label)
+    usable = usable_labels([(segments[k].name, labels[k]) for k in first], notes)
+    for k, label in zip(first, usable, strict=True):
+        if told:
+            segments[k].prompted = told[segments[k].label].prompted
+        segments[k].label = label
+    return provenance
 
 
 def _placed(file: SegFile, reference: Image | None) -> tuple[Geometry, list[int]]:
     """The grid, and the slice of each frame."""
     name = file.path.name
     if not file.planes:
-        return _on_picture(file, reference)
+        return _on_frames(file, reference)
     if reference is None:
         return on_own_grid(file.planes, name)
     own = str(file.header.get("FrameOfReferenceUID") or "") or None
-    return reference.geometry, on_image(file.planes, reference, own, name, file.notes)
+    slices = on_image(file.planes, reference, own, name, file.notes)
+    source = reference.source.header
+    if isinstance(source, DicomSource):
+        places = _places_of(source.slices)
+        said = [(uid, number) for uid, number in file.references() if uid]
+        strange = sum(_key(uid, number, places) not in places for uid, number in said)
+        if strange:
+            file.notes.append(
+                f"{strange} of {file.count} frames of {name} were drawn on other images than "
+                f"{reference.name} (another series or time point): placed by position"
+            )
+    return reference.geometry, slices
 
 
-def _on_picture(file: SegFile, reference: Image | None) -> tuple[Geometry, list[int]]:
-    """The grid of a SEG without a place: that of the one picture all frames refer to."""
-    behind = set(file.references())
-    if len(behind) > 1:
-        raise GeometryError(
-            "frames of a DICOM SEG with positions, or all of one picture",
-            f"{file.path.name}: {len(behind)} pictures without positions",
-        )
+def _on_frames(file: SegFile, reference: Image | None) -> tuple[Geometry, list[int]]:
+    """The grid of a SEG without places: that of the picture or film whose frames it refers to."""
+    behind = file.references()
+    name, rows_columns = file.path.name, file.shape
     if reference is None:
-        return Geometry.pixels(file.shape), [0] * file.count
-    drawn_on = _is_picture_behind(reference, next(iter(behind))[0])
-    if reference.geometry.shape != file.shape or not drawn_on:
-        raise GeometryError(
-            f"a DICOM SEG of {reference.name}",
-            f"{file.path.name} of another picture",
-            "name the image it was drawn on",
-        )
-    return reference.geometry, [0] * file.count
+        if len(set(behind)) > 1:
+            raise GeometryError(
+                "frames of a DICOM SEG with positions, or all of one picture",
+                f"{name}: {len(set(behind))} pictures without positions",
+                "give its image with --reference",
+            )
+        return Geometry.pixels(rows_columns), [0] * file.count
+    if reference.geometry.shape[-2:] == rows_columns:
+        drawn_on = _frames_behind(reference, behind)
+        if drawn_on is not None:
+            return reference.geometry, drawn_on
+    raise GeometryError(
+        f"a DICOM SEG of {reference.name}",
+        f"{name} of another picture",
+        "name the image it was drawn on",
+    )
 
 
-def _is_picture_behind(reference: Image, uid: str) -> bool:
-    """Whether a SEG refers to this picture; a file that is not DICOM cannot be asked."""
-    if not isinstance(reference.source.header, DicomSource) or not uid:
-        return True
-    slices = source_slices(reference, "DICOM SEG")
-    return any(str(s.header.get("SOPInstanceUID")) == uid for s in slices)
+def _frames_behind(reference: Image, behind: list[tuple[str, int]]) -> list[int] | None:
+    """The slice of the image behind each frame of a SEG; None if there is another image behind it.
+
+    A picture that is not DICOM, or a SEG that does not say, cannot be asked.
+    """
+    source = reference.source.header
+    told = {uid for uid, _ in behind} - {""}
+    if not isinstance(source, DicomSource) or not told:
+        return [0] * len(behind) if reference.geometry.ndim == 2 else None
+    places = _places_of(source.slices)
+    found = [places.get(_key(uid, number, places), -1) for uid, number in behind]
+    return None if -1 in found else found
+
+
+def _places_of(slices: tuple[Instance, ...]) -> dict[tuple[str, int], int]:
+    """(SOPInstanceUID, frame from 1; 0 for an object of one frame) -> slice."""
+    return {
+        (str(s.header.get("SOPInstanceUID")), (s.frame or 0) + 1 if s.frame_count > 1 else 0): k
+        for k, s in enumerate(slices)
+    }
+
+
+def _key(uid: str, number: int, places: dict[tuple[str, int], int]) -> tuple[str, int]:
+    """What a reference points to: of an object of one frame, the frame need not be said."""
+    return (uid, 0) if (uid, 0) in places else (uid, number)
 
 
 def _assembled(frames: dict[int, NDArray[np.bool_]], geometry: Geometry) -> Segment:

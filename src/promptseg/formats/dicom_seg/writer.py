@@ -1,11 +1,13 @@
 """Segmentation -> DICOM SEG, through highdicom: binary, one segment per object, overlaps kept.
 
 Every frame carries the position of its own source slice and refers to it. Segments are numbered from
-1 in the order of the objects, as DICOM wants it, whatever their labels are.
+1 in the order of the objects, as DICOM wants it, whatever their labels are; a note says so, the name
+of an object that is called by its label tells it, and so does the provenance beside the file.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Sequence
@@ -27,33 +29,55 @@ from promptseg.formats.dicom.derived import (
     series_number,
     source_slices,
 )
+from promptseg.formats.dicom.origin import kept
 from promptseg.formats.dicom_seg.codes import meaning_of
-from promptseg.formats.dicom_seg.standin import restore_references, stand_ins
+from promptseg.formats.dicom_seg.standin import (
+    is_film,
+    restore_references,
+    stand_ins,
+    without_places,
+)
+from promptseg.formats.numbers import number_in
 from promptseg.image import Image, Segment, Segmentation
 from promptseg.provenance import ModelFacts
 from promptseg.terms import Term
 
 __all__ = ["check", "write"]
 
+log = logging.getLogger("promptseg")
+
 _MOST_SEGMENTS = 65_535
+_MEANING = (
+    *("SegmentedPropertyCategoryCodeSequence", "SegmentedPropertyTypeCodeSequence"),
+    *("AnatomicRegionSequence", "PrimaryAnatomicStructureSequence", "SegmentDescription"),
+)
+_MADE_BY = (
+    *(
+        "SegmentAlgorithmType",
+        "SegmentAlgorithmName",
+        "SegmentationAlgorithmIdentificationSequence",
+    ),
+    *("TrackingID", "TrackingUID"),
+)
 _SERIES_KIND = 1
 
 
 def check(target: Segmentation | Image) -> None:
-    """Refuse early what no SEG can be made for.
+    """Refuse early what no SEG can be made for; for an image by making one, of a single voxel.
 
     Raises:
-        OutputError: not read from DICOM, frames of a film, or too many objects.
+        OutputError: not read from DICOM, too many objects, or what a SEG needs is missing.
     """
     slices = source_slices(target, "DICOM SEG")
     require_uids(slices, "DICOM SEG")
-    if target.geometry.ndim == 3 and target.geometry.unit != "mm":
+    film = is_film(slices, target.geometry)
+    if target.geometry.ndim == 3 and target.geometry.unit != "mm" and not film:
         raise OutputError(
-            "a picture, or slices with a place in space, for a DICOM SEG",
+            "a picture, a film, or slices with a place in space, for a DICOM SEG",
             f"{len(slices)} frames without a place",
             "choose one with --frame, or write .nii.gz",
         )
-    if len(slices) > 1 and not frame_of_reference(target):
+    if len(slices) > 1 and not film and not frame_of_reference(target):
         raise OutputError(
             "slices with a FrameOfReferenceUID for a DICOM SEG",
             f"{len(slices)} slices without",
@@ -63,6 +87,11 @@ def check(target: Segmentation | Image) -> None:
         raise OutputError(
             f"1 to {_MOST_SEGMENTS} objects for a DICOM SEG", str(len(target.segments))
         )
+    if isinstance(target, Image):
+        dimensions = target.geometry.ndim
+        voxel = np.ones((1,) * dimensions, dtype=bool)
+        segment = Segment("trial", 1, voxel, (slice(0, 1),) * dimensions)
+        _made(Segmentation([segment], target.geometry, target.source), layers=False)
 
 
 def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
@@ -76,20 +105,39 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
     check(segmentation)
     if not layers:
         segmentation = segmentation.without_overlap()
+    renumbered = [
+        f"{number} ({segment.name}, {segment.label} before)"
+        for number, segment in enumerate(segmentation.segments, 1)
+        if segment.label != number and number_in(segment.name) != segment.label
+    ]
+    if renumbered:
+        log.warning(
+            "DICOM SEG numbers segments from 1: %s%s",
+            ", ".join(renumbered[:5]),
+            " and more" if renumbered[5:] else "",
+        )
+    _made(segmentation, layers).save_as(path, enforce_file_format=True)
+
+
+def _made(segmentation: Segmentation, layers: bool) -> pydicom.Dataset:
+    """The SEG of some masks.
+
+    Raises:
+        OutputError: the source lacks what every DICOM object must have.
+    """
     slices = source_slices(segmentation, "DICOM SEG")
     used = _slices_used(segmentation)
     slices = tuple(slices[k] for k in used)
     try:
         with warnings.catch_warnings():  # of highdicom, which quote the patient's name
             warnings.simplefilter("ignore", UserWarning)
-            seg = _seg(segmentation, slices, _pixels(segmentation, used, layers))
+            return _seg(segmentation, slices, _pixels(segmentation, used, layers))
     except (AttributeError, TypeError, ValueError) as error:
         raise OutputError(
             "a source image that a DICOM SEG can be made for",
             f"{segmentation.source.path} ({str(error).splitlines()[0][:200]})",
             "repair its header, or write .nii.gz",
         ) from error
-    seg.save_as(path, enforce_file_format=True)
 
 
 def _seg(
@@ -124,6 +172,8 @@ def _seg(
     if "ImagePositionPatient" not in sources[0]:  # where a picture lies is said in words, if at all
         seg.PatientOrientation = sources[0].get("PatientOrientation")
     restore_references(seg, sources, slices)
+    if is_film(slices, segmentation.geometry):
+        without_places(seg)
     return seg
 
 
@@ -189,6 +239,10 @@ def _described(number: int, segment: Segment, segmentation: Segmentation) -> Any
     if meaning.side:
         kind = item.SegmentedPropertyTypeCodeSequence[0]
         kind.SegmentedPropertyTypeModifierCodeSequence = [_code(meaning.side)]
+    if coded := kept(segment, ("RTROIIdentificationCodeSequence",)):  # of an RTSTRUCT
+        item.SegmentedPropertyTypeCodeSequence = coded.RTROIIdentificationCodeSequence
+    made_elsewhere = not segmentation.provenance.model
+    item.update(kept(segment, (*_MEANING, *(_MADE_BY if made_elsewhere else ()))))
     return item
 
 

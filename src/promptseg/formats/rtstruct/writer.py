@@ -32,6 +32,7 @@ from promptseg.formats.dicom.derived import (
     source_slices,
 )
 from promptseg.formats.dicom.instances import Instance
+from promptseg.formats.dicom.origin import kept
 from promptseg.image import Image, Segment, Segmentation
 
 __all__ = ["check", "write"]
@@ -41,6 +42,10 @@ _REMOVED = (
     "PatientIdentityRemoved",
     "DeidentificationMethod",
     "DeidentificationMethodCodeSequence",
+)
+_OBSERVED = (
+    *("RTROIInterpretedType", "ROIObservationLabel", "RTROIIdentificationCodeSequence"),
+    "TherapeuticRoleCategoryCodeSequence",
 )
 _STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"  # what PS3.3 has for a study is retired, but asked for
 
@@ -76,12 +81,14 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
     structures.ROIContourSequence = []
     structures.RTROIObservationsSequence = []
     places = slice_positions(segmentation)
-    for number, segment in enumerate(segmentation.segments, 1):
+    segmentation.check_labels()
+    for segment in segmentation.segments:
+        number = segment.label
         structures.StructureSetROISequence.append(_roi(number, segment, segmentation))
         structures.ROIContourSequence.append(
             _contours(number, segment, segmentation, slices, places)
         )
-        structures.RTROIObservationsSequence.append(_observation(number))
+        structures.RTROIObservationsSequence.append(_observation(number, segment))
     structures.save_as(path, enforce_file_format=True)
 
 
@@ -138,15 +145,22 @@ def _roi(number: int, segment: Segment, segmentation: Segmentation) -> pydicom.D
     roi.ROIName = dicom_text(segment.name, "LO") or f"ROI {number}"
     if segment.name != roi.ROIName:
         roi.ROIDescription = segment.name[:1024]
-    roi.ROIGenerationAlgorithm = "SEMIAUTOMATIC" if segmentation.provenance.model else ""
+    roi.ROIGenerationAlgorithm = ""
+    if segmentation.provenance.model:
+        roi.ROIGenerationAlgorithm = "SEMIAUTOMATIC"
+    else:
+        roi.update(kept(segment, ("ROIGenerationAlgorithm",)))
     return roi
 
 
-def _observation(number: int) -> pydicom.Dataset:
-    """What the ROI is clinically: not known."""
+def _observation(number: int, segment: Segment) -> pydicom.Dataset:
+    """What the ROI is clinically, as far as the file it was read from says."""
     observation = pydicom.Dataset()
     observation.ObservationNumber = observation.ReferencedROINumber = number
     observation.RTROIInterpretedType = observation.ROIInterpreter = ""
+    if coded := kept(segment, ("SegmentedPropertyTypeCodeSequence",)):  # of a SEG
+        observation.RTROIIdentificationCodeSequence = coded.SegmentedPropertyTypeCodeSequence
+    observation.update(kept(segment, _OBSERVED))
     return observation
 
 

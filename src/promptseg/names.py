@@ -1,0 +1,80 @@
+"""Names on their way out: what a user or a file calls a thing is text, and never code.
+
+One function per destination. Each keeps a name as it is wherever the destination can hold it.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+
+__all__ = ["for_csv", "for_file", "for_header", "for_html", "for_terminal", "from_csv"]
+
+_LINE_ENDS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+_FORMULA = re.compile(r"^'*[=+\-@\t\r]")
+_NUMBER = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(inf|nan)$", re.I)
+_TURNS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_NO_FILE = re.compile(r'[/\\:*?"<>|]')
+_DEVICES = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.I)
+_LONGEST_FILE = 100
+
+
+def for_header(text: str) -> str:
+    """A value in a line-oriented text header: line feeds are the caller's to escape, no other controls.
+
+    Lone surrogates, which UTF-8 cannot hold, become question marks.
+    """
+    plain = "".join(" " if _is_control(c) and c != "\n" else c for c in text)
+    return plain.encode("utf-8", "replace").decode("utf-8")
+
+
+def for_terminal(text: str) -> str:
+    """A text on a terminal or in a log: escape sequences are shown, not obeyed.
+
+    Line feeds and tabs stay; other controls, and characters that turn the direction of writing, are
+    shown as `\\x1b`.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        c if c in "\n\t" or not (_is_control(c) or c in _TURNS or _has_surrogate(c)) else _shown(c)
+        for c in text
+    )
+
+
+def for_csv(text: str) -> str:
+    """A cell of a CSV file: what a spreadsheet would take for a formula gets an apostrophe in front.
+
+    Numbers stay as they are. `from_csv` gives back the text.
+    """
+    return "'" + text if _FORMULA.match(text) and not _NUMBER.match(text) else text
+
+
+def from_csv(cell: str) -> str:
+    """The text of a cell that `for_csv` wrote."""
+    return cell[1:] if cell.startswith("'") and for_csv(cell[1:]) == cell else cell
+
+
+def for_html(text: str) -> str:
+    """A text in a page or an attribute: no tags, no controls."""
+    return html.escape("".join(" " if _is_control(c) and c not in "\n\t" else c for c in text))
+
+
+def for_file(text: str) -> str:
+    """A name as part of a file name on any system: no separators, controls, devices or leading dots."""
+    plain = "".join("_" if _is_control(c) or _has_surrogate(c) else c for c in text)
+    plain = _NO_FILE.sub("_", plain)[:_LONGEST_FILE].strip(" .")
+    return f"_{plain}" if not plain or _DEVICES.match(plain) else plain
+
+
+def _is_control(c: str) -> bool:
+    return unicodedata.category(c) == "Cc" or c in _LINE_ENDS
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def _shown(c: str) -> str:
+    return f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}"

@@ -1,0 +1,132 @@
+"""One request to segment or correct, checked before the first slice is encoded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from promptseg.errors import PromptError
+from promptseg.geometry import Axis
+from promptseg.inference.embedded import EmbeddedImage, Visit
+from promptseg.models.protocol import Tracker
+from promptseg.prompts import ObjectPrompts, Prompt, group_by_object
+from promptseg.segment.choices import propagation_rule, resolved
+from promptseg.segment.options import SegmentOptions, parse_slices
+from promptseg.segment.projection import kinds_of
+from promptseg.segment.slice_to_slice import SliceToSlice
+
+__all__ = ["Run", "axis_of_run"]
+
+Progress = Callable[[int, str], None]
+
+
+def axis_of_run(prompts: Iterable[Prompt], asked: Axis | None = None) -> Axis:
+    """The axis slices are taken along: the one asked for, else that of the prompts, else z.
+
+    Prompts without an axis take it over.
+
+    Raises:
+        PromptError: prompts on slices along different axes, or along another than is asked for.
+    """
+    axes = {axis for p in prompts if (axis := p.axis) is not None}
+    if len(axes | ({asked} if asked else set())) > 1:
+        beside = f"leave out the axis {asked}, or give the prompts along it" if asked else ""
+        raise PromptError(
+            "prompts on slices of one axis",
+            " and ".join(sorted(axes | ({asked} if asked else set()))),
+            beside or "run once per axis",
+        )
+    return asked or (axes.pop() if axes else "z")
+
+
+@dataclass
+class Run:
+    """One request, checked: what to do, on what, and what happened so far.
+
+    Attributes:
+        objects: the prompts by object, placed.
+        options: with the model's own choices and the run's axis where the user made none.
+        axis: the axis slices are taken along.
+        limits: first and last slice that may change.
+        tracker: how objects reach other slices.
+        visit: the slices.
+        prepare_s: seconds it took to get here.
+        at_work: the object at work.
+        started: when work began, by `time.perf_counter`.
+    """
+
+    objects: list[ObjectPrompts]
+    options: SegmentOptions
+    axis: Axis
+    limits: tuple[int, int]
+    tracker: Tracker
+    visit: Visit
+    prepare_s: float
+    at_work: str = ""
+    started: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def prepare(
+        cls,
+        embedded: EmbeddedImage,
+        prompts: Sequence[Prompt],
+        options: SegmentOptions,
+        progress: Progress | None,
+        clock: float,
+    ) -> Run:
+        """Check everything there is to check about prompts on an image.
+
+        Args:
+            embedded: the image.
+            prompts: for it.
+            options: how.
+            progress: called with the number of slices encoded and the object at work.
+            clock: when the request came.
+
+        Raises:
+            PromptError: a prompt outside the image or the slices of the run, along another axis, or of
+                a kind the model does not take.
+            InputError: an option that does not fit the image.
+        """
+        geometry, card = embedded.image.geometry, embedded.predictor.card
+        axis = axis_of_run(prompts, embedded.axis)
+        objects = group_by_object(prompts, geometry, axis)
+        options = resolved(replace(options, axis=axis), card)
+        spreads = len(embedded) > 1 and options.propagate != "none"
+        for entry in objects:
+            embedded.predictor.require(entry.kinds, options.force)
+        if spreads:
+            embedded.predictor.require(kinds_of(str(options.propagate)), options.force)
+        limits = parse_slices(options.slices, len(embedded))
+        _check_range(objects, axis, limits)
+        run = cls(
+            objects,
+            options,
+            axis,
+            limits,
+            SliceToSlice(propagation_rule(options) if spreads else None),
+            embedded.visit(),
+            time.perf_counter() - clock,
+        )
+        if progress:
+            run.visit.on_encoded = lambda done: progress(done, run.at_work)
+        return run
+
+    def turn_to(self, number: int) -> None:
+        """Say which object is at work."""
+        self.at_work = self.objects[number].name
+
+
+def _check_range(objects: list[ObjectPrompts], axis: Axis, limits: tuple[int, int]) -> None:
+    first, last = limits
+    for entry in objects:
+        reaches = [(p.slice or 0, p.slice or 0) for p in entry.planar]
+        reaches += [b.on_axis(axis)[1:] for b in entry.boxes3d]
+        for low, high in reaches:
+            if high < first or low > last:
+                raise PromptError(
+                    f"prompts within the slices {first}:{last}",
+                    f"{entry.name!r} on slice {low}",
+                    "widen --slices",
+                )

@@ -11,6 +11,7 @@ from promptseg.geometry import Axis, Geometry
 from promptseg.prompts.markers import Marker
 from promptseg.prompts.mask import Mask
 from promptseg.prompts.millimetres import Millimetres
+from promptseg.prompts.normalised import suspect_normalised
 from promptseg.prompts.planar import Box, Box3D, Points
 
 __all__ = ["ObjectPrompts", "PlacedPrompt", "Prompt", "group_by_object", "place"]
@@ -96,9 +97,11 @@ def place(prompts: Iterable[Prompt], geometry: Geometry, axis: Axis = "z") -> li
     """Prompts checked against a grid, in its indices.
 
     Raises:
-        PromptError: one lies outside the image.
+        PromptError: one lies outside the image, or all of them in parts of its first pixel.
     """
     found: list[PlacedPrompt] = []
+    prompts = list(prompts)
+    suspect_normalised(prompts, geometry, axis)
     for prompt in prompts:
         if isinstance(prompt, Millimetres):
             found += prompt.place(geometry, axis)

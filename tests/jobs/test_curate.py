@@ -207,7 +207,7 @@ def test_a_second_run_goes_on_where_the_first_was_stopped(
         make.pictures(data / name, seed=10 * k)
     do, done = Part.do, []
 
-    def watched(part: Part) -> None:
+    def watched(part: Part, *_: Any) -> None:
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(part.origin.dataset)

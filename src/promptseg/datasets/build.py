@@ -19,6 +19,7 @@ from promptseg.errors import InputError
 from promptseg.formats import read
 from promptseg.formats.options import ReadOptions, Resample
 from promptseg.image import Image, Kind, Segmentation
+from promptseg.parsing import name_fault
 
 __all__ = ["case_of", "dataset_of", "image_reader", "label_reader", "modality_of"]
 
@@ -37,7 +38,13 @@ def case_of(
     options: DatasetOptions,
     annotated: tuple[int, ...] | None = None,
 ) -> CaseFiles:
-    """A case with the patient it shows."""
+    """A case with the patient it shows.
+
+    Raises:
+        InputError: a name that no table could hold.
+    """
+    if fault := name_fault(name):
+        raise InputError("names of cases in valid Unicode", fault, f"rename {image.name!r}")
     patient = patient_of(name, patients, options, image)
     return CaseFiles(name, patient, image, tuple(truth), *readers, annotated)
 

@@ -48,6 +48,7 @@ __all__ = ["Found", "find_files", "open_dataset", "recognises"]
 
 _KEYS = ("image_files", "label_files")
 _NAMES = ("case", "patient", "target")
+_MOST_WILDCARDS = 6
 _PART = re.compile(r"\{(\w+)(?::([^{}]*))?\}|(\*\*/)|(\*)|(\?)|(\[[^\]]+\])")
 
 
@@ -133,7 +134,13 @@ def find_files(root: Path, pattern: str) -> Iterator[Found]:
         InputError: a pattern without `{case}`, with unknown names, or that leads out of the folder.
     """
     expression, glob = _expression(pattern, root)
-    for path in sorted(root.glob(glob), key=lambda p: natural(p.as_posix())):
+    try:
+        there = sorted(root.glob(glob), key=lambda p: natural(p.as_posix()))
+    except (OSError, ValueError, NotImplementedError, RecursionError) as error:
+        raise InputError(
+            "a pattern", f"{root}: {pattern[:200]!r} ({error})", "correct it"
+        ) from None
+    for path in there:
         match = expression.fullmatch(path.relative_to(root).as_posix())
         if match and not path.name.startswith("."):
             require_target(path)
@@ -166,12 +173,24 @@ def _expression(pattern: str, root: Path) -> tuple[re.Pattern[str], str]:
         expression += re.escape(literal) + piece
         glob += literal + written
     expression += re.escape(pattern[end:])
+    _check_wildcards(glob + pattern[end:], pattern, root)
     if "(?P<case>" not in expression or set("{}") & set(glob + pattern[end:]):
         raise InputError("a pattern with {case}", f"{root}: {pattern!r}", "see docs/datasets.md")
     try:
         return re.compile(expression), glob + pattern[end:]
     except re.error as error:
         raise InputError("a pattern", f"{root}: {pattern!r} ({error})", "correct it") from None
+
+
+def _check_wildcards(glob: str, pattern: str, root: Path) -> None:
+    """Refuse `**` that is not a folder's place of its own, and so many `*` that matching never ends."""
+    for part in glob.split("/"):
+        if ("**" in part and part != "**") or part.count("*") > _MOST_WILDCARDS:
+            raise InputError(
+                f"**/ for any folders, and at most {_MOST_WILDCARDS} wildcards in a name",
+                f"{root}: {pattern[:200]!r}",
+                "correct it",
+            )
 
 
 def _wild(part: str) -> str:

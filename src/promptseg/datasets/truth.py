@@ -60,7 +60,9 @@ def labels_in(
         InputError: no labels.
         GeometryError: labels on another grid than the image.
     """
-    return labels_on(read_labels(path, classes.colours or None), image, path, resample)
+    found = read_labels(path, classes.colours or None)
+    labels: NDArray[Any] = labels_on(found, image, path, resample)
+    return labels
 
 
 def truth_of(segments: Iterable[TruthSegment], image: Image) -> Segmentation:

@@ -17,6 +17,7 @@ from promptseg.errors import InputError
 from promptseg.formats.text import csv_table, read_text
 from promptseg.models.cards import CARDS
 from promptseg.models.evidence import ANY, Evidence, look_up
+from promptseg.names import from_csv
 from promptseg.parsing import parse_json
 
 __all__ = [
@@ -110,9 +111,12 @@ def read_results(folder: Path) -> Results:
     try:
         run = parse_json(read_text(folder / "run.json"))
         weights = {str(m["name"]): str(m["weights_sha256"]) for m in run["models"]}
+        lines = (
+            {k: from_csv(v or "") for k, v in r.items()} for r in csv_table(folder / "rows.csv")
+        )
         rows = [
             row
-            for row in csv_table(folder / "rows.csv")
+            for row in lines
             if row["protocol"] in _PROTOCOLS
             and row["model"] in weights
             and not row["setting"]

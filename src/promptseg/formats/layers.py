@@ -27,6 +27,7 @@ from promptseg.formats.objects import Told
 from promptseg.formats.options import Pages, ReadOptions
 from promptseg.formats.whole import whole_labels
 from promptseg.image import Image
+from promptseg.notes import Note
 
 if TYPE_CHECKING:
     from promptseg.formats.tiff_axes import Stated
@@ -101,7 +102,8 @@ def _of_freesurfer(path: Path) -> Layers | None:
         require_memory(whole.shape, whole.get_data_dtype().itemsize, path)
         first = freesurfer.read(path, ReadOptions(frame=0))
         labels = np.asarray(whole.dataobj).transpose(3, 2, 1, 0)
-    first.source.notes.remove(f"frame 0 of {len(labels)}")
+    notes = first.source.notes  # all frames are wanted, not one of them
+    notes[:] = [note for note in notes if not (isinstance(note, Note) and note.kind == "frame")]
     return Layers(labels, first)
 
 

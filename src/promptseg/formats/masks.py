@@ -176,7 +176,7 @@ def _dicom_object(path: Path) -> pydicom.FileDataset | None:
     if not path.is_file():
         return None
     known = format_by_suffix(path)
-    if known is not None and known.load().__name__ != "promptseg.formats.dicom":
+    if known is not None and known.module != "dicom":
         return None
     from promptseg.formats.dicom.parse import parse
 

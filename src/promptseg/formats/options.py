@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from promptseg.errors import InputError
+from promptseg.errors import ChoiceError, InputError
 
 __all__ = ["MaskOptions", "Pages", "ReadOptions", "Resample"]
 
@@ -88,10 +88,12 @@ class ReadOptions:
             InputError: several frames and none chosen, or a choice beyond the last one.
         """
         if self.frame is None and count > 1:
-            raise InputError(
+            raise ChoiceError(
                 "a choice of one frame",
                 f"{path} with {count} {what}",
                 f"choose one with --frame (0 to {count - 1})",
+                option="frame",
+                offers=f"{count} {what}",
             )
         if (self.frame or 0) >= count:
             raise InputError(

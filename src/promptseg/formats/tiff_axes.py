@@ -308,11 +308,11 @@ def _of_pixels(pixels: Any, tags: Tags, path: Path) -> Stated:
         pages[start:end] = int(block.get("IFD", 0)) + np.arange(end - start)
     if pages.min() < 0 or pages.max() >= tags.count:
         raise _elsewhere(path, count, tags.count)
-    spacing = tuple(
+    x, y, z = (
         _ome_length(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm"))
         for a in "XYZ"
     )
-    return Stated("OME", axes, pages.reshape(shape), spacing)
+    return Stated("OME", axes, pages.reshape(shape), (x, y, z))
 
 
 def _ome_sizes(pixels: Any) -> dict[str, int]:

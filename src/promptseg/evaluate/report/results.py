@@ -14,6 +14,7 @@ from promptseg.errors import InputError
 from promptseg.evaluate.report.quantities import NAMES
 from promptseg.formats.files import require_file
 from promptseg.formats.text import csv_table, read_text
+from promptseg.names import from_csv
 from promptseg.parsing import parse_json
 
 __all__ = ["Results", "Row", "read_results"]
@@ -154,7 +155,7 @@ def _rows(path: Path, reader: csv.DictReader[str]) -> Iterator[Row]:
 
 
 def _row(path: Path, number: int, line: dict[str, str]) -> Row:
-    words = {name: sys.intern(_printable(line.get(name) or "")) for name in _WORDS}
+    words = {name: sys.intern(_printable(from_csv(line.get(name) or ""))) for name in _WORDS}
     words["patient"] = words["patient"] or words["case"]
     words["object"] = words["object"] or words["target"]
     try:

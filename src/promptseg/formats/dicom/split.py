@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from promptseg.errors import GeometryError, InputError
+from promptseg.errors import ChoiceError, GeometryError, InputError
 from promptseg.formats.dicom import grid
 from promptseg.formats.dicom.frames import value_of
 from promptseg.formats.dicom.planes import Plane, number_of, places_along, turned
 from promptseg.formats.lattice import allowed
+from promptseg.notes import Note
 
 __all__ = ["Volume", "choose_volume", "volumes_of"]
 
@@ -103,7 +104,7 @@ def choose_volume(
         return volumes[0]
     if frame is not None and frame < len(volumes):
         if len(volumes) > 1:
-            notes.append(f"frame {frame} of {len(volumes)}: {_words(volumes[frame])}")
+            notes.append(Note.frame(frame, len(volumes), _words(volumes[frame])))
         return volumes[frame]
     raise _not_one(volumes, frame)
 
@@ -299,10 +300,12 @@ def _not_one(volumes: Sequence[Volume], frame: int | None) -> InputError:
     for k, volume in enumerate(volumes):
         if len(volume.planes) != size:
             got += f"; frame {k} has {len(volume.planes)} slices"
-    return InputError(
+    return ChoiceError(
         "one volume" if frame is None else f"a frame below {len(volumes)}",
         got,
         f"choose one with --frame 0..{len(volumes) - 1}",
+        option="frame",
+        offers=got,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Self
 
 __all__ = ["PUBLIC_KINDS", "Note"]
 
@@ -20,6 +20,7 @@ class Note(str):
         text: the note.
         kind: "reader" (found in a file), "frame" (which of several frames was read), "intensity" or
             "values" (how voxel values are treated).
+        facts: the numbers in it, by name: `index` and `count` of a frame.
 
     Example:
         >>> note = Note("every voxel is 3", "values")
@@ -28,12 +29,21 @@ class Note(str):
     """
 
     kind: str
+    facts: dict[str, int]
 
-    def __new__(cls, text: str, kind: str | None = None) -> Note:
+    def __new__(cls, text: str, kind: str | None = None, **facts: int) -> Self:
         """The text as a note of a kind; a note stays what it is."""
         note = super().__new__(cls, text)
-        note.kind = kind or (text.kind if isinstance(text, Note) else READER)
+        known = text if isinstance(text, Note) else None
+        note.kind = kind or (known.kind if known else READER)
+        note.facts = facts or (dict(known.facts) if known else {})
         return note
+
+    @classmethod
+    def frame(cls, index: int, count: int, detail: str = "") -> Self:
+        """That one of several frames was read."""
+        text = f"frame {index} of {count}" + (f": {detail}" if detail else "")
+        return cls(text, "frame", index=index, count=count)
 
     @property
     def is_public(self) -> bool:

@@ -6,11 +6,13 @@ import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
 from promptseg._version import __version__
 from promptseg.errors import PromptsegError
+from promptseg.names import for_terminal
 
 __all__ = ["VERBS", "main"]
 
@@ -60,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: expected a verb out of {', '.join(VERBS)}, got {verb!r}", file=sys.stderr)
         return 2
     _log_to_stderr()
+    if arguments is None:  # a process of our own
+        _name_libraries()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(
             stream, io.TextIOWrapper
@@ -69,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = import_module(f"promptseg.cli.{verb}").run(_joined_values(argv[1:]))
         return code
     except PromptsegError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {for_terminal(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -83,8 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("PROMPTSEG_DEBUG"):
             raise
         print(
-            f"fault: {type(error).__name__}: {error}\nThis is a fault of promptseg. Please report it "
-            "with the output of the same command under PROMPTSEG_DEBUG=1.",
+            f"fault: {type(error).__name__}: {for_terminal(str(error))}\n"
+            "This is a fault of promptseg. Please report it with the output of the same command "
+            "under PROMPTSEG_DEBUG=1.",
             file=sys.stderr,
         )
         return 1
@@ -111,17 +116,32 @@ def _joined_values(argv: list[str]) -> list[str]:
 
 
 class _Notes(logging.Handler):
-    """Log records as plain lines on standard error."""
+    """Log records as plain lines on standard error; those of libraries say whose they are."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
-        print(f"note: {record.getMessage()}", file=sys.stderr)
+        library = "" if record.name == "promptseg" else f"{record.name.partition('.')[0]}: "
+        text = " ".join(record.getMessage().split()) if library else record.getMessage()
+        print(f"note: {library}{for_terminal(text)}", file=sys.stderr)
 
 
 def _log_to_stderr() -> None:
     logger = logging.getLogger("promptseg")
     logger.handlers = [_Notes()]
     logger.propagate = False
+
+
+def _name_libraries() -> None:
+    """What libraries warn of looks like our notes: no places of this machine, no lines of source."""
+    logging.lastResort = _Notes(logging.WARNING)
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, *_: object, **__: object
+) -> None:
+    library = filename.replace("\\", "/").rpartition("/site-packages/")[2].partition("/")[0]
+    print(f"note: {library or 'python'}: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from promptseg.curate.tiles import Mosaic, is_slide, tile_pieces
 from promptseg.datasets import CaseFiles
 from promptseg.datasets.collection import Labels, Target
 from promptseg.datasets.manifest import perceptual_hashes
-from promptseg.errors import GeometryError, InputError
+from promptseg.errors import GeometryError, LabelsError
 from promptseg.image import Image, Segment
 
 __all__ = ["Reading"]
@@ -91,7 +91,7 @@ class _UnusableError(Exception):
 
 
 def _rule_of(error: Exception, otherwise: str = "incomplete image") -> str:
-    if isinstance(error, InputError) and "whole numbers" in error.expected:
+    if isinstance(error, LabelsError):
         return "labels not integers"
     if isinstance(error, GeometryError):
         return "mask of another grid"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from datasets import dataset_makers as make
 from promptseg.datasets import Dataset, DatasetOptions, open_datasets, target_of
-from promptseg.datasets.outlines import decode, run_lengths
+from promptseg.datasets.outlines import check_outline, decode, run_lengths
 from promptseg.errors import GeometryError, InputError
 
 
@@ -329,3 +329,9 @@ def test_channels_that_are_not_numbered(tmp_path: Path) -> None:
     make.nnunet(tmp_path, channel_names={"T1": "MR", "T2": "MR"})
     with pytest.raises(InputError, match=r"channels numbered from 0.*got T1, T2 .*; correct it"):
         open_datasets(tmp_path)
+
+
+def test_coco_outlines_from_0_to_1_are_suspected_aloud() -> None:
+    triangle = [[0.1, 0.1, 0.5, 0.1, 0.5, 0.9]]
+    with pytest.raises(InputError, match=r"normalised.*multiply x by 640 and y by 480"):
+        check_outline(triangle, (480, 640), "annotation 1")

@@ -23,7 +23,7 @@ from promptseg.parsing import name_fault
 
 __all__ = ["case_of", "dataset_of", "image_reader", "label_reader", "modality_of"]
 
-_OPTION = re.compile(r"--(series|frame|suv|region|microns|nan-as)\b")
+_OPTION = re.compile(r"--(series|frame|stack|suv|region|microns|nan-as)\b")
 
 ImageReader = Callable[[CaseFiles], Image]
 TruthReader = Callable[[CaseFiles, Image], Segmentation]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -222,6 +223,13 @@ def shortened(items: list[str]) -> str:
 
 
 def kind_of(image: Path) -> Kind:
-    """Whether a file is a picture or a volume, by its name alone."""
+    """Whether a file is a picture, a volume or a film: by its name, and of a TIFF by its pages."""
     known = format_by_suffix(image)
-    return "picture" if known is not None and known.name in _PICTURES else "volume"
+    if known is None or known.name not in _PICTURES:
+        return "volume"
+    if known.name == "tiff":
+        from promptseg.formats import tiff
+
+        with contextlib.suppress(Exception):  # a broken file: its reader says it better
+            return tiff.kind_of(image)
+    return "picture"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.errors import InputError
+from promptseg.errors import InputError, LabelsError
 
 __all__ = ["Colours", "colours_of", "labels_of_colours", "parse_colours", "refuse_colours"]
 
@@ -67,7 +67,7 @@ def labels_of_colours(pixels: NDArray[Any], colours: Colours, path: Path) -> NDA
     """Labels (...) of a colour-coded mask (..., 3) of 8 bits.
 
     Raises:
-        InputError: a colour that the table does not have, and where it is.
+        LabelsError: a colour that the table does not have, and where it is.
     """
     keys = _keys(pixels, path)
     labels = np.zeros(keys.shape, dtype=np.uint16)
@@ -79,7 +79,7 @@ def labels_of_colours(pixels: NDArray[Any], colours: Colours, path: Path) -> NDA
     if not known.all():
         at = np.argwhere(~known)[0]
         place = ", ".join(str(int(n)) for n in at[::-1])
-        raise InputError(
+        raise LabelsError(
             f"colours out of {', '.join(_hex(*c) for c in colours)}",
             f"{path}: {_shown(keys[tuple(at)])} at {place}, and {int((~known).sum())} such in all",
             "add it to the table of colours, or save the mask without smoothing or loss",
@@ -87,20 +87,20 @@ def labels_of_colours(pixels: NDArray[Any], colours: Colours, path: Path) -> NDA
     return labels
 
 
-def refuse_colours(pixels: NDArray[Any], path: Path) -> InputError:
+def refuse_colours(pixels: NDArray[Any], path: Path) -> LabelsError:
     """The error about a mask in colours without a table."""
     try:
         found = [_shown(key) for key in np.unique(_keys(pixels, path))]
-    except InputError as error:
+    except LabelsError as error:
         return error
     if len(found) > _MANY:
-        return InputError(
+        return LabelsError(
             "a label image of whole numbers from 0",
             f"{path}, a picture of {len(found)} colours",
             "name the file of labels",
         )
     listed = ", ".join(found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
-    return InputError(
+    return LabelsError(
         "a label image of whole numbers from 0",
         f"{path} in {len(found)} colours ({listed})",
         'say which label each colour is: --colours "1=#800000,2=#008000", or "colours" in '
@@ -110,7 +110,7 @@ def refuse_colours(pixels: NDArray[Any], path: Path) -> InputError:
 
 def _keys(pixels: NDArray[Any], path: Path) -> NDArray[np.uint32]:
     if pixels.dtype != np.uint8:
-        raise InputError(
+        raise LabelsError(
             "a label image of whole numbers from 0",
             f"{path} in colours of type {pixels.dtype}",
             "save the labels as numbers",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PilImage
 
-from promptseg.errors import InputError
+from promptseg.errors import LabelsError
 
 __all__ = ["raw_mode", "refuse_loss", "stored_pixels"]
 
@@ -37,7 +37,7 @@ def stored_pixels(
         notes: what is not looked at is added.
 
     Raises:
-        InputError: labels that only the transparency tells apart.
+        LabelsError: labels that only the transparency tells apart.
     """
     if picture.mode == "1":
         return np.array(picture).astype(np.uint8)
@@ -74,14 +74,14 @@ def refuse_loss(pixels: NDArray[Any], picture: PilImage.Image, path: Path) -> No
     """Refuse labels that were compressed with loss, which mixes neighbouring numbers.
 
     Raises:
-        InputError: more than two values in a JPEG, or in a WebP with loss.
+        LabelsError: more than two values in a JPEG, or in a WebP with loss.
     """
     lossy = picture.format in ("JPEG", "MPO") or (
         picture.format == "WEBP" and path.open("rb").read(16)[12:16] != b"VP8L"
     )
     values = np.unique(pixels) if lossy else np.empty(0)
     if len(values) > _MOST_VALUES:
-        raise InputError(
+        raise LabelsError(
             "labels stored without loss",
             f"{path}: {picture.format} with {len(values)} values from {values[0]} to {values[-1]}",
             "save them as PNG from the source, for the compression has mixed their numbers",
@@ -97,8 +97,8 @@ def raw_mode(picture: Any) -> str:
     return ""
 
 
-def _only_transparency(path: Path) -> InputError:
-    return InputError(
+def _only_transparency(path: Path) -> LabelsError:
+    return LabelsError(
         "labels in the values of pixels",
         f"{path}: one colour, with the shape in its transparency",
         "save the labels as numbers",

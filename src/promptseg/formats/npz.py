@@ -82,7 +82,7 @@ def read_labels(path: Path, options: ReadOptions | None = None) -> Image:
 
 
 def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
-    """Write `segs`, labels on the grid or (object, *grid) of 0/1 as `layers` says; names, labels."""
+    """Write `segs`, labels on the grid or (object, *grid) of 0/1, as `layers` says; names, labels."""
     header = segmentation.header_of("npz")
     if header is None:
         geometry = segmentation.geometry

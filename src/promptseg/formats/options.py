@@ -41,6 +41,10 @@ class ReadOptions:
     """Which frame, counted from 0: time point of a 4D file, time point or echo of a DICOM series,
     image of an ultrasound cine, page of a TIFF."""
 
+    stack: str | None = None
+    """Which stack of a DICOM series that holds several of other places or orientations: its StackID, or
+    its number counted from 0 where it has none."""
+
     suv: bool = False
     """Turn a PET into standardised uptake values by body weight (g/ml)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from promptseg.formats.options import ReadOptions
 from promptseg.formats.pillow import open_picture
 from promptseg.formats.quiet import quiet
 from promptseg.formats.tiff_axes import Chosen, Stated, Tags, choose, stated_axes
+from promptseg.image import Kind
 
 # tifffile's log of what is wrong with a file is for those who ask for it, not for stderr
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -30,6 +32,7 @@ __all__ = [
     "holds_slide",
     "is_narrowed",
     "is_slide",
+    "kind_of",
     "pages_to_read",
     "read_pages",
     "upright",
@@ -41,6 +44,7 @@ _SUBFILE_TYPE, _SUB_IFDS, _REDUCED = 254, 330, 1
 _ORIENTATION = 274
 TURNED = "turned upright as the EXIF orientation says"
 _MIN_IS_WHITE = 0
+_ANY_SIZE = 1 << 40
 _KINDS = {1: "u", 2: "i", 3: "f"}
 _READ_AS = {"I": "i4", "F": "f4", "I;16": "u2", "I;16B": "u2", "I;16L": "u2", "I;16N": "u2"}
 
@@ -67,6 +71,19 @@ def axes_in(path: Path) -> tuple[Stated | None, int]:
         with _opened(path) as file:
             tags = Tags(file.pages[0].description or "", None, len(file.pages))
             return stated_axes(tags, path), tags.count
+
+
+def kind_of(path: Path) -> Kind:
+    """Whether a TIFF is read as a picture, a volume or a film, where no page is chosen."""
+    stated, count = axes_in(path)
+    if stated is not None:
+        stack = stated.stack
+        return "video" if stack == "T" else "volume" if stack else "picture"
+    with contextlib.suppress(UnidentifiedImageError), open_picture(path) as picture:
+        if is_slide(picture, _ANY_SIZE):
+            return "picture"
+        count = len(full_pages(picture))
+    return "volume" if count > 1 else "picture"
 
 
 def pages_to_read(

@@ -90,6 +90,15 @@ class Stated:
         """Along an axis; 1 if there is none of that letter."""
         return self.pages.shape[self.axes.index(axis)] if axis in self.axes else 1
 
+    @property
+    def stack(self) -> str:
+        """The letter of the axis that is read as a stack; "" if there is none."""
+        for axis in ("Z", "T"):
+            if self.size(axis) > 1:
+                return axis
+        unknown = [a for a in self.axes if a not in "CTZOP" and self.size(a) > 1]
+        return unknown[-1] if unknown else ""
+
     def words(self) -> str:
         """As in "2 channels x 4 slices"."""
         sizes = zip(self.axes, self.pages.shape, strict=True)
@@ -144,7 +153,7 @@ def choose(stated: Stated, options: ReadOptions, path: Path) -> Chosen:
     Raises:
         InputError: several frames and no choice, or a choice beyond the last one.
     """
-    stack = _stack_axis(stated)
+    stack = stated.stack
     others = "".join(a for a in stated.axes if a != stack and stated.size(a) > 1)
     order = sorted(others, key=lambda a: (a == "C", a != "T"))  # channels last: fastest
     kept = [stated.axes.index(a) for a in [*order, *stack]]
@@ -174,15 +183,6 @@ def choose(stated: Stated, options: ReadOptions, path: Path) -> Chosen:
     if stack == "Z" and x and y and not z:
         notes.append(f"{stated.by} says the size of pixels, not the distance of slices")
     return Chosen(pages, stack, (float(x), float(y), float(z)) if known else None, notes)  # type: ignore[arg-type]
-
-
-def _stack_axis(stated: Stated) -> str:
-    """The letter of the axis that is read as a stack; "" if there is none."""
-    for axis in ("Z", "T"):
-        if stated.size(axis) > 1:
-            return axis
-    unknown = [a for a in stated.axes if a not in "CTZOP" and stated.size(a) > 1]
-    return unknown[-1] if unknown else ""
 
 
 def _picture_spacing(stated: Stated) -> tuple[float, float, float] | None:

@@ -96,7 +96,7 @@ def _placed(series: Series) -> list[Plane]:
 
 
 def _volume(path: Path, planes: list[Plane], options: ReadOptions, notes: list[str]) -> Image:
-    volume = choose_volume(planes, options.frame, notes)
+    volume = choose_volume(planes, options.frame, notes, options.stack)
     instances = [plane.instance for plane in volume.planes]
     factor = suv_factor(instances) if options.suv else None
     geometry = grid.of_planes(volume.planes, notes)

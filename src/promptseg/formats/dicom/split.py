@@ -75,19 +75,24 @@ class Volume:
     value: str = ""
 
 
-def choose_volume(planes: Sequence[Plane], frame: int | None, notes: list[str]) -> Volume:
+def choose_volume(
+    planes: Sequence[Plane], frame: int | None, notes: list[str], stack: str | None = None
+) -> Volume:
     """The volume of a series that is to be read.
 
     Args:
         planes: every slice of the series.
         frame: which volume, counted from 0; None if there should be only one.
         notes: what was left out is added.
+        stack: which stack of slices, by its StackID or number; None if there should be only one.
 
     Raises:
         GeometryError: several stacks of different grids, or slices doubled.
         InputError: several time points, echoes, ..., or no such frame.
     """
     stacks = _stacks(planes)
+    if stack is not None:
+        stacks = [_stack_called(stack, stacks, notes)]
     if len(stacks) > 1:
         if main := _main_stack(stacks):
             notes.append(_left_out(main, [s[0] for s in stacks if s is not main]))
@@ -244,6 +249,33 @@ def _left_out(main: list[Plane], others: list[Plane]) -> str:
     return f"{len(others)} single slices of another {tags} were left out (localisers?): {names}"
 
 
+def _names_of(stacks: Sequence[Sequence[Plane]]) -> list[str]:
+    """What stacks are called: their StackID where each has one of its own, else numbers from 0."""
+    told = [str(value_of(stack[0].instance, "StackID") or "").strip() for stack in stacks]
+    unique = all(told) and len(set(told)) == len(told)
+    return told if unique else [str(k) for k in range(len(stacks))]
+
+
+def _stack_called(wanted: str, stacks: list[list[Plane]], notes: list[str]) -> list[Plane]:
+    names = _names_of(stacks)
+    if wanted.strip() not in names:
+        raise InputError(
+            f"a stack out of {_listed(stacks)}", repr(wanted), "choose one of them with --stack"
+        )
+    if len(stacks) > 1:
+        notes.append(f"stack {wanted.strip()} of {_listed(stacks)}")
+    return stacks[names.index(wanted.strip())]
+
+
+def _listed(stacks: Sequence[Sequence[Plane]]) -> str:
+    """As in "1 (20 slices of 256 x 256), 2 (15 slices of 256 x 256)"."""
+    each = [
+        f"{name} ({len(stack)} slices of {stack[0].shape[1]} x {stack[0].shape[0]})"
+        for name, stack in zip(_names_of(stacks), stacks, strict=True)
+    ]
+    return ", ".join(each[:8]) + (", ..." if len(each) > 8 else "")
+
+
 def _different_grids(stacks: list[list[Plane]]) -> GeometryError:
     first, other = stacks[0][0], stacks[1][0]
     tag = _difference(first, other) or "grid"
@@ -251,8 +283,8 @@ def _different_grids(stacks: list[list[Plane]]) -> GeometryError:
     return GeometryError(
         f"slices with the same {tag}",
         f"{said} in {first.name} and {found} in {other.name}",
-        "keep the localiser or the other stack in a folder of its own, "
-        "or choose one with --frame, counted from 0",
+        f"choose a stack with --stack, out of {_listed(stacks)}; keep the localiser or the other stack "
+        "in a folder of its own; or choose one with --frame, counted from 0",
     )
 
 

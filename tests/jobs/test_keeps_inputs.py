@@ -113,10 +113,11 @@ def test_prompts_configuration_and_masks_that_are_read_are_no_outputs(
     entry = {"name": "block", "boxes": [{"xyxy": [4, 4, 16, 16], "slice": 1}]}
     (work / "p.nii.gz.json").write_text(json.dumps({"objects": [entry]}))
     segment = ("segment", "-i", "scan.nii.gz", "--overwrite")
-    refused(work, "p.nii.gz.json", capsys, *segment, "-o", "p.nii.gz", "--prompts", "p.nii.gz.json")
+    prompted = (*segment, "-o", "p.nii.gz", "--prompts", "p.nii.gz.json")
+    refused(work, "p.nii.gz.json", capsys, *prompted)
     (work / "c.nii.gz.json").write_text(json.dumps({"modality": "CT"}))
-    config = ("-o", "c.nii.gz", "--config", "c.nii.gz.json", *BOX)
-    refused(work, "c.nii.gz.json", capsys, *segment, *config)
+    configured = (*segment, "-o", "c.nii.gz", "--config", "c.nii.gz.json", *BOX)
+    refused(work, "c.nii.gz.json", capsys, *configured)
     assert main([*segment, "-o", "m.nii.gz", "--modality", "CT", *BOX]) == 0
     for option in ("--correct", "--mask"):
         refused(work, "m.nii.gz", capsys, *segment, "-o", "m.nii.gz", option, "m.nii.gz", *BOX)

@@ -63,9 +63,10 @@ CARDS: tuple[ModelCard, ...] = (
         licence="Apache-2.0",
         source="recipes/lite; NOTICE names the authors of the images",
         citation="Zhang et al., arXiv:2306.14289 (2023)",
-        low_quality=0.5,  # its predicted IoU is near the true one: where it expects less than half
+        low_quality=0.5,  # nominal, not yet measured: where it expects less than half
         **_BY_MASK,
-        weak_at="kinds of images and targets it was not trained on; many corrections of a box",
+        weak_at="kinds of images and targets it was not trained on, such as X-ray and pathology, where "
+        "exact boxes lose to mobile-sam; many corrections of a box",
     ),
     *(
         ModelCard(

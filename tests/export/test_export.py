@@ -48,7 +48,7 @@ def predictor_of(network: Sam, folder: Path) -> Predictor:
     weights = folder / "tiny.pth"
     weights.write_bytes(b"weights")
     card = replace(CARDS["sam-vit-b"], preprocessing=Preprocessing(SIZE, "imagenet"))
-    return Predictor(card, network, torch.device("cpu"), weights, "eager")
+    return Predictor.of_network(card, network, torch.device("cpu"), weights, "eager")
 
 
 @pytest.fixture(scope="module")

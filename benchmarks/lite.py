@@ -114,9 +114,14 @@ def mean_of(values: dict[str, dict[str, NDArray[np.float64]]]) -> float:
 
 
 def interval(one: list[Answer], other: list[Answer], cell: Cell) -> tuple[float, float]:
-    """Of the difference of the macro means, patients drawn within datasets."""
+    """Of the difference of the macro means, patients drawn within datasets.
+
+    NaN where a dataset has one patient alone: nothing would be drawn there.
+    """
     rng = np.random.default_rng(0)
     a, b = macro(one, cell), macro(other, cell)
+    if min(len(patients) for patients in a.values()) < 2:
+        return np.nan, np.nan
     draws = np.zeros((RESAMPLES, len(a)))
     for k, dataset in enumerate(a):
         patients = list(a[dataset])
@@ -154,7 +159,8 @@ def tables(answers: dict[str, list[Answer]], cells: list[Cell]) -> list[str]:
         for cell in cells:
             gain = mean_of(macro(answers[name], cell)) - mean_of(macro(first, cell))
             low, high = interval(first, answers[name], cell)
-            row.append(f"{100 * gain:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})")
+            bounds = "" if np.isnan(low) else f" ({100 * low:+.1f} to {100 * high:+.1f})"
+            row.append(f"{100 * gain:+.1f}{bounds}")
         lines.append(f"| {name}, points over {names[0]} | {' | '.join(row)} |")
     lines += ["", f"| calibration error of the predicted IoU | {' | '.join(title)} |"]
     lines.append("|---" * (len(cells) + 1) + "|")

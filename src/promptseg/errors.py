@@ -7,6 +7,8 @@ kind of an error and its fields, never its words.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 __all__ = [
     "AssetError",
     "ChoiceError",
@@ -20,7 +22,28 @@ __all__ = [
     "PromptsegError",
     "UnreachableError",
     "UnsupportedPromptError",
+    "is_fault",
 ]
+
+_MISTAKES = (
+    *(TypeError, AttributeError, NameError, AssertionError, ImportError, NotImplementedError),
+)
+_HOME = Path(__file__).parent
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether an exception is a mistake in a line of this package, rather than a damaged file.
+
+    Libraries raise anything on files that are broken, so whoever reads with them catches everything;
+    but a wrong name, attribute or argument in a line of ours is no fault of the file, and is raised
+    again by them.
+    """
+    trace = error.__traceback__
+    if not isinstance(error, _MISTAKES) or trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return Path(trace.tb_frame.f_code.co_filename).is_relative_to(_HOME)
 
 
 class PromptsegError(Exception):

@@ -66,14 +66,15 @@ def run(argv: list[str]) -> int:
         own = OwnFolder(command.output)
         mask = command.output / f"{name}.nii.gz"
         outputs = (mask, provenance_path(mask), overlay_path(mask))
-        slices = sum(path.is_file() for path in fetched.iterdir())
+        slices = sum(path.is_file() for path in fetched.iterdir()) if fetched.is_dir() else 0
         series = (f"{_SERIES}/slice-{number:03d}.dcm" for number in range(1, slices + 1))
         own.claim(*(path.name for path in outputs), *series)
         licence = assets.manifest()["demo-ct"].licence
         print(f"image       {source}\nlicence     {licence}")
-        source = command.output / _SERIES
-        copy_with_uids(fetched, source)
-        print(f"series      {source} (a copy, with the UIDs that the original lacks made up)")
+        if slices:
+            source = command.output / _SERIES
+            copy_with_uids(fetched, source)
+            print(f"series      {source} (a copy, with the UIDs that the original lacks made up)")
     else:
         name = beside(source, "").name + "_mask"
     made = segment_file(

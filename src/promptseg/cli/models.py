@@ -104,6 +104,8 @@ def _facts(card: ModelCard) -> dict[str, str]:
 
 
 def _weights(asset: Asset) -> str:
+    if asset.bundled:
+        return f"{asset.file}, {asset.size / 1e6:.0f} MB, in the package"
     if not asset.sources:
         return f"{asset.file}, which you get from the source; then --model {asset.name}=FILE"
     return f"{asset.file}, {asset.size / 1e6:.0f} MB, sha256 {asset.sha256[:12]}..."

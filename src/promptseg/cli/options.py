@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import tyro
 
 from promptseg.errors import InputError
-from promptseg.formats.text import read_text
 
 __all__ = ["parse"]
 
@@ -101,6 +100,8 @@ def _given(name: str, argv: list[str]) -> bool:
 
 def _read_config(path: Path) -> dict[str, Any]:
     import yaml
+
+    from promptseg.formats.text import read_text
 
     class Plain(yaml.SafeLoader):
         """Values alone: a few aliases of aliases would stand for gigabytes."""

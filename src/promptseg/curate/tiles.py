@@ -21,7 +21,7 @@ from promptseg.curate.slices import Piece, values_of
 from promptseg.curate.sources import Origin
 from promptseg.datasets import CaseFiles, target_of
 from promptseg.datasets.truth import objects_of_labels
-from promptseg.errors import GeometryError, InputError, PromptsegError
+from promptseg.errors import GeometryError, InputError, PromptsegError, is_fault
 from promptseg.formats import slide, tiff
 from promptseg.formats.colour_coded import labels_of_colours, refuse_colours
 from promptseg.formats.options import ReadOptions
@@ -127,7 +127,9 @@ def _readable(path: Path, microns: float | None) -> Iterator[tuple[slide.Region,
         yield from slide.tiles(path, microns, TILE)
     except PromptsegError:
         raise
-    except Exception as error:  # it raises anything on broken tiles
+    except Exception as error:  # libraries raise anything on broken tiles
+        if is_fault(error):
+            raise
         raise InputError("a whole-slide image", f"{path} ({error})", "get it again") from error
 
 
@@ -141,6 +143,8 @@ def _reading_mask(case: CaseFiles) -> Iterator[None]:
     except PromptsegError as error:
         raise MaskError(error.expected, error.got, error.do) from error
     except Exception as error:  # tiles that are broken: errors of the codecs
+        if is_fault(error):
+            raise
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MaskError(
             "a mask that can be read", f"{case.truth[0]} ({said})", "get it again"

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from promptseg.errors import InputError, OutputError, PromptsegError
+from promptseg.errors import ChoiceError, InputError, OutputError, PromptsegError, is_fault
 from promptseg.formats.files import is_file, require_file
 from promptseg.formats.location import address_in
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.table import FORMATS, Format, endings, format_by_suffix, format_named
 from promptseg.formats.whole import whole_labels
 from promptseg.image import MODALITIES, Image, Segmentation
+from promptseg.notes import Note
 
 if TYPE_CHECKING:
     from promptseg.formats.colour_coded import Colours
@@ -98,7 +99,8 @@ def read_labels(path: str | Path, colours: str | Colours | None = None) -> Image
     if isinstance(colours, str):
         colours = parse_colours(colours)
     image = _read_as_is(path, labels=colours is None)
-    image.source.notes[:] = [n.removesuffix("; --frame picks one") for n in image.source.notes]
+    notes = image.source.notes  # without advice on options, which are for images
+    notes[:] = [note.bare if isinstance(note, Note) else note for note in notes]
     if colours is not None and not image.is_colour:
         image = _read_as_is(path, labels=True)
     if image.is_colour and colours is None:
@@ -131,13 +133,15 @@ def _read_as_is(path: Path, options: ReadOptions | None = None, labels: bool = F
     try:
         image: Image = read_it(path, options)
     except PromptsegError as error:
-        if labels and "--frame" in error.do:  # an option of images
+        if labels and isinstance(error, ChoiceError):  # by an option of images
             do = "save the one that is meant as a file of its own"
             raise InputError(error.expected, error.got, do) from None
         raise
     except MemoryError:
         raise InputError("an image that fits into memory", str(path), "crop it first") from None
-    except Exception as error:  # third-party readers raise anything on broken files
+    except Exception as error:  # libraries raise anything on broken files
+        if is_fault(error):
+            raise
         raise InputError(
             f"a readable {chosen.name} image",
             f"{path} ({_first_line(error)})",

@@ -43,12 +43,12 @@ def beside(path: Path, ending: str) -> Path:
 
 def provenance_path(output: Path) -> Path:
     """`mask.nii.gz` -> `mask.nii.gz.json`: outputs of one stem have a provenance each."""
-    return output.with_name(output.name + ".json")
+    return output.parent / f"{output.name}.json"
 
 
 def overlay_path(output: Path) -> Path:
     """`mask.nii.gz` -> `mask.nii.gz.overlay.png`."""
-    return output.with_name(output.name + ".overlay.png")
+    return output.parent / f"{output.name}.overlay.png"
 
 
 def read_provenance_beside(output: Path) -> dict[str, Any]:

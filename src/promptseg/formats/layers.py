@@ -27,7 +27,7 @@ from promptseg.formats.objects import Told
 from promptseg.formats.options import Pages, ReadOptions
 from promptseg.formats.whole import whole_labels
 from promptseg.image import Image
-from promptseg.notes import Note
+from promptseg.notes import notes_of
 
 if TYPE_CHECKING:
     from promptseg.formats.tiff_axes import Stated
@@ -103,7 +103,7 @@ def _of_freesurfer(path: Path) -> Layers | None:
         first = freesurfer.read(path, ReadOptions(frame=0))
         labels = np.asarray(whole.dataobj).transpose(3, 2, 1, 0)
     notes = first.source.notes  # all frames are wanted, not one of them
-    notes[:] = [note for note in notes if not (isinstance(note, Note) and note.kind == "frame")]
+    notes[:] = [note for note in notes if note not in notes_of(notes, "frame")]
     return Layers(labels, first)
 
 

@@ -12,7 +12,7 @@ import pydicom
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from promptseg.errors import InputError, PromptsegError
+from promptseg.errors import InputError, PromptsegError, is_fault
 from promptseg.formats import format_by_suffix, read_labels
 from promptseg.formats.layers import read_layers
 from promptseg.formats.npz import told_in
@@ -64,7 +64,9 @@ def read_masks(
         raise
     except MemoryError:
         raise InputError("masks that fit into memory", str(path), "crop them first") from None
-    except Exception as error:  # damaged files make readers raise anything
+    except Exception as error:  # damaged files make libraries raise anything
+        if is_fault(error):
+            raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(
             "a readable mask file", f"{path} ({reason})", "check that it is complete"

@@ -30,6 +30,10 @@ class MaskOptions:
     """Labels of a colour-coded mask, as 1=#800000,2=#008000; other colours but black are refused."""
 
 
+PICK_ONE = "--frame picks one"
+"""Advice beside a note that several frames were read together."""
+
+
 @dataclass(kw_only=True)
 class ReadOptions:
     """Choices that only some files leave open; a choice that a file does not have is refused."""

@@ -111,6 +111,7 @@ class OwnFolder:
         Raises:
             OutputError: a file that cannot be removed.
         """
+        self.known |= dict.fromkeys(_read(self.root / LIST))  # others may have listed files since
         below = (path for name in names for path in _files_below(self.root / name))
         going = [
             path

@@ -20,6 +20,7 @@ from promptseg.formats.pillow import open_picture
 from promptseg.formats.tiff_axes import Chosen, description_of_layers
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
+from promptseg.notes import notes_of
 
 __all__ = ["read", "read_labels", "stored_pages", "write"]
 
@@ -96,7 +97,7 @@ def _image(path: Path, pages: list[NDArray[Any]], chosen: Chosen) -> Image:
         source.notes.append("stored as colour but gray: read as grayscale")
         voxels = voxels[..., 0].copy()
     source.notes[:] = dict.fromkeys(source.notes)  # pages repeat theirs
-    turned = any(note == tiff.TURNED for note in source.notes)
+    turned = bool(notes_of(source.notes, "turned"))
     moving = chosen.stack == "T" and len(grid) == 3
     if chosen.spacing is None or moving:
         geometry = Geometry.pixels(grid)

@@ -15,11 +15,12 @@ from PIL import UnidentifiedImageError
 
 from promptseg.errors import InputError
 from promptseg.formats.memory import require_memory
-from promptseg.formats.options import ReadOptions
+from promptseg.formats.options import PICK_ONE, ReadOptions
 from promptseg.formats.pillow import open_picture
 from promptseg.formats.quiet import quiet
 from promptseg.formats.tiff_axes import Chosen, Stated, Tags, choose, stated_axes
 from promptseg.image import Kind
+from promptseg.notes import Note
 
 # tifffile's log of what is wrong with a file is for those who ask for it, not for stderr
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -42,7 +43,7 @@ _BITS, _SAMPLE_FORMAT, _TILE_WIDTH = 258, 339, 322
 _DESCRIPTION, _X_RESOLUTION, _Y_RESOLUTION = 270, 282, 283
 _SUBFILE_TYPE, _SUB_IFDS, _REDUCED = 254, 330, 1
 _ORIENTATION = 274
-TURNED = "turned upright as the EXIF orientation says"
+TURNED = Note("turned upright as the EXIF orientation says", "turned")
 _MIN_IS_WHITE = 0
 _ANY_SIZE = 1 << 40
 _KINDS = {1: "u", 2: "i", 3: "f"}
@@ -107,7 +108,8 @@ def pages_to_read(
         return chosen
     if options.frame is None and len(set(kinds)) == 1:
         count = len(kinds)
-        said = f"{count} pages of one size: read as a volume in pixels; --frame picks one"
+        text = f"{count} pages of one size: read as a volume in pixels"
+        said = Note(text, advice=PICK_ONE)
         return Chosen(list(range(count)), "Z" if count > 1 else "", None, [said] * (count > 1))
     what = "pages" if len(set(kinds)) == 1 else "pages of different sizes or types"
     return Chosen([options.frame_of(len(kinds), path, what)])

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
-from promptseg.formats.options import ReadOptions
+from promptseg.formats.options import PICK_ONE, ReadOptions
+from promptseg.notes import Note
 
 __all__ = ["LAYERS", "Chosen", "Stated", "Tags", "choose", "description_of_layers", "stated_axes"]
 
@@ -172,9 +173,10 @@ def choose(stated: Stated, options: ReadOptions, path: Path) -> Chosen:
         picked = ", ".join(
             f"{_word(a).removesuffix('s')} {k}" for a, k in zip(order, place, strict=True)
         )
-        notes.append(f"frame {frame} of {len(flat)}: {picked} of {what}")
+        notes.append(Note.frame(frame, len(flat), f"{picked} of {what}"))
     elif flat.shape[1] > 1:
-        notes.append(f"{what}: read as a {'film' if stack == 'T' else 'volume'}; --frame picks one")
+        read_as = "film" if stack == "T" else "volume"
+        notes.append(Note(f"{what}: read as a {read_as}", advice=PICK_ONE))
     pages = [int(n) for n in flat[frame]]
     if len(pages) == 1:
         return Chosen(pages, "", _picture_spacing(stated), notes)

@@ -36,13 +36,15 @@ def whole_labels(
             where there is something to say.
 
     Returns:
-        uint16 of the same shape.
+        uint8 or uint16 of the same shape; values of these types are given back as they are.
 
     Raises:
         LabelsError: values that are no labels: the first of them, and where it is.
     """
     if values.dtype == np.bool_:
-        return values.astype(np.uint16)
+        return values.view(np.uint8)
+    if values.dtype in (np.uint8, np.uint16):
+        return values
     if values.dtype.kind not in "iuf":
         raise LabelsError(
             f"a label image of whole numbers from 0 to {HIGHEST_LABEL}",

@@ -16,7 +16,7 @@ from promptseg.formats.options import ReadOptions
 from promptseg.image import Image
 from promptseg.intensity import Intensity, choose_intensity
 from promptseg.models.cards import CARDS
-from promptseg.notes import Note
+from promptseg.notes import notes_of
 
 __all__ = ["Facts", "gather"]
 
@@ -175,10 +175,9 @@ def _read(path: Path, options: ReadOptions, facts: Facts) -> Image:
             image = read(path, options, frame=0)
         except InputError:
             raise error from None  # slices that do not fit, rather than frames
-    for note in image.source.notes:
-        if isinstance(note, Note) and note.kind == "frame":
-            shown, count = note.facts["index"], note.facts["count"]
-            facts.frames = {"count": count, "shown": shown, "what": what or str(note)}
+    for note in notes_of(image.source.notes, "frame"):
+        shown, count = note.facts["index"], note.facts["count"]
+        facts.frames = {"count": count, "shown": shown, "what": what or str(note)}
     if image.kind == "video":
         count = image.geometry.shape[0]
         facts.frames = {"count": count, "shown": None, "what": f"{count} pictures in time"}

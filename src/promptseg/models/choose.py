@@ -82,7 +82,8 @@ def choose(
             "prompts that one model takes together", ", ".join(sorted(prompts)), "leave some out"
         )
     files = {name: locate(CARDS[name].weights) for name in able}
-    here = [name for name in able if files[name]]
+    # weights that the package brings are always at hand: that says nothing of what the user wants
+    here = [name for name in able if files[name] and not asset_named(CARDS[name].weights).bundled]
     pool = here or [name for name in able if asset_named(CARDS[name].weights).sources]
     if not pool:
         raise ModelError(

@@ -17,7 +17,7 @@ from promptseg.errors import InputError
 from promptseg.formats.masks import read_masks
 
 SOURCE = Path(promptseg.__file__).parent
-OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*[a-z0-9])")
+OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*[a-z0-9])(?![\w-])")
 OTHERS = {"help", "version", "raw"}  # of every program, and of GDCM
 NEGATED = re.compile(r"^no-")
 

@@ -70,7 +70,7 @@ def test_the_scale_of_nifti_is_told(tmp_path: Path, kind: type) -> None:
     if off < 1e-3:
         labels = read_labels(tmp_path / "a.nii.gz")
         np.testing.assert_array_equal(labels.voxels, LABELS)
-        assert any("slope" in note for note in labels.source.notes) is bool(off > 1e-12)
+        assert any("slope" in note for note in labels.source.notes) is bool(off > 1e-6)
     else:
         with pytest.raises(InputError, match="stored with a slope of"):
             read_labels(tmp_path / "a.nii.gz")
@@ -107,5 +107,5 @@ def test_whole_numbers_of_any_type_pass_without_a_note(dtype: Any) -> None:
     notes: list[str] = []
     labels = whole_labels(np.array([[0, 1], [1, 0]]).astype(dtype), Path("a"), notes)
     np.testing.assert_array_equal(labels, [[0, 1], [1, 0]])
-    assert labels.dtype == np.uint16
+    assert labels.dtype.kind == "u"
     assert notes == []

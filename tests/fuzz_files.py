@@ -314,6 +314,7 @@ def _masks(folder: Path) -> dict[str, Target]:
         masks = overlapping if ending == ".tif" else segmentation_of(flat)
         path = masks.save(folder / f"flat{ending}")
         found[f"mask{ending}"] = Target(path, "bytes", use_flat)
+    found |= _label_pictures(folder, use_flat)
     mask = one.save(folder / "told.nii")
     told = {
         "output": "told.nii",
@@ -348,6 +349,39 @@ def _unusual_segs(folder: Path, use: Callable[[Path], Any]) -> dict[str, Target]
         f"mask-{name}": Target(folder / f"{name}.dcm", "dicom", use)
         for name in ("fractional", "labelmap")
     }
+
+
+def _label_pictures(folder: Path, use: Callable[[Path], Any]) -> dict[str, Target]:
+    """Pictures that show something else than they store, and stacks that say what they are."""
+    from PIL import Image as PilImage
+
+    from promptseg import read
+    from promptseg.formats.masks import read_masks
+    from promptseg.image import Image
+
+    labels = np.arange(42, dtype=np.uint8).reshape(6, 7) % 3
+    palette = PilImage.frombytes("P", (7, 6), labels.tobytes())
+    palette.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0] + [0] * 759)
+    palette.save(folder / "palette.png")
+    found = {"mask-palette": Target(folder / "palette.png", "bytes", use)}
+    try:
+        import tifffile
+    except ImportError:
+        return found
+
+    def use_stack(path: Path) -> None:
+        try:
+            read(path, frame=0)
+        finally:
+            read_masks(path, volume)
+
+    volume = Image.from_array(np.arange(84, dtype=np.uint8).reshape(2, 6, 7))
+    stack = np.stack([labels % 2] * 4).reshape(2, 2, 6, 7)
+    for name, how in (("imagej", {"imagej": True}), ("ome", {"ome": True}), ("json", {})):
+        path = folder / f"{name}.tif"
+        tifffile.imwrite(path, stack, metadata={"axes": "ZCYX"}, photometric="minisblack", **how)
+        found[f"mask-tif-{name}"] = Target(path, "bytes", use_stack)
+    return found
 
 
 def _prompts(folder: Path) -> dict[str, Target]:

@@ -29,6 +29,7 @@ __all__ = ["read_masks"]
 
 _SEG = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
+_IN_COLOUR = ("nrrd", "metaimage")  # whose channels may be colours or layers
 
 
 def read_masks(
@@ -196,7 +197,8 @@ def _labels(
 ) -> tuple[Image, NDArray[Any], Sequence[Told]]:
     """The file as an image, its label images, (layer, *grid), and what it tells of its layers."""
     known = format_by_suffix(path)
-    if known is not None and path.is_file() and path.stat().st_size and not options.colours:
+    coded = options.colours is not None and known is not None and known.name in _IN_COLOUR
+    if known is not None and path.is_file() and path.stat().st_size and not coded:
         try:
             layers = read_layers(path, known.name, reference, options.pages)
         except PromptsegError:

@@ -8,6 +8,7 @@ contradict the voxel sizes in `pixdim`, directions come from the sform and sizes
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from promptseg.image import Image, Segmentation, Source
 __all__ = ["read", "scale_of", "write"]
 
 _PAIR_ENDINGS = (".hdr", ".img", ".hdr.gz", ".img.gz")
-_NIFTI2_HEADER_SIZE = 540
+_NIFTI1_HEADER_SIZE, _NIFTI2_HEADER_SIZE = 348, 540
 _LONGEST_SIDE = 32_767  # of NIfTI-1
 _MILLIMETRES = {"micron": 1e-3, "meter": 1e3}
 _GEOMETRY_FIELDS = (
@@ -55,7 +56,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
     notes: list[str] = []
     header_path, data_path = _files(path)
     with opened(data_path) as data:
-        nifti = _image(header_path, data)
+        nifti = _image(header_path, data, notes)
         voxels = voxels_of(nifti, path, options or ReadOptions(), notes)
     shape, header = spatial_shape(nifti, path), nifti.header
     if isinstance(nifti, nib.Nifti1Pair):
@@ -125,7 +126,7 @@ def _files(path: Path) -> tuple[Path, Path]:
     return header, data
 
 
-def _image(header: Path, data: Any) -> Any:
+def _image(header: Path, data: Any, notes: list[str]) -> Any:
     """The image in an open file, told by its content; of a pair, by the header beside it."""
     if str(header) != data.filename:
         pair: Any = nib.load(header, mmap=False)
@@ -137,7 +138,16 @@ def _image(header: Path, data: Any) -> Any:
     stream.seek(0)
     second = _NIFTI2_HEADER_SIZE in {int.from_bytes(size, order) for order in ("little", "big")}
     kind: Any = nib.Nifti2Image if second else nib.Nifti1Image
-    return kind.from_file_map({"image": data}, mmap=False)
+    try:
+        return kind.from_file_map({"image": data}, mmap=False)
+    except Exception:  # nibabel raises anything; extensions are comments beside the voxels
+        stream.seek(0)
+        first = stream.read(_NIFTI2_HEADER_SIZE if second else _NIFTI1_HEADER_SIZE)
+        if stream.read(1) in (b"", b"\0"):  # it says that there are none
+            raise
+        plain = kind.header_class.from_fileobj(io.BytesIO(first + bytes(4)))
+        notes.append("a damaged extension of the header was left aside")
+        return kind(kind.ImageArrayProxy(stream, plain), None, plain, file_map={"image": data})
 
 
 def _analyze_note(image: Any) -> str:

@@ -379,10 +379,15 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return float(2 * (a & b).sum() / (a.sum() + b.sum()))
 
 
-def test_what_cannot_be_written_is_refused_before_a_model_runs(tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_refused_before_a_model_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_patient(_: object) -> dict[str, str]:
+        raise ValueError("nothing that a patient's name could be")
+
     image = series(tmp_path / "ct")
     format_for_output(Path("x.rtstruct.dcm"), image)
-    image.source.header.slices[0].header.PatientName = ["two", "names"]
+    monkeypatch.setattr("promptseg.formats.rtstruct.writer.belonging", no_patient)
     said = "a source image that a DICOM RTSTRUCT can be made for"
     with pytest.raises(OutputError, match=said):
         format_for_output(Path("x.rtstruct.dcm"), image)

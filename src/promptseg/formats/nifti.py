@@ -60,7 +60,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
     shape, header = spatial_shape(nifti, path), nifti.header
     if isinstance(nifti, nib.Nifti1Pair):
         source = Source(path, "nifti", header, notes=notes)
-        matrix, origin = _matrix(header, notes)
+        matrix, origin = _matrix(header, _stored_sizes(header_path, header), notes)
         unit = header.get_xyzt_units()[0]
         if unit in _MILLIMETRES:
             notes.append(f"the header counts in {unit}s: turned into millimetres")
@@ -136,8 +136,18 @@ def _analyze_note(image: Any) -> str:
     return "ANALYZE 7.5 does not say sides: orientation unknown, voxel axes taken as L, A, S"
 
 
-def _matrix(header: Any, notes: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    sizes = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))
+def _stored_sizes(path: Path, header: Any) -> NDArray[np.float64]:
+    """Voxel sizes (x, y, z) as they are in the file; nibabel makes ones of zeros."""
+    start, kind = (104, "f8") if isinstance(header, nib.Nifti2Header) else (76, "f4")
+    with opened(path) as file:
+        dtype = np.dtype(kind).newbyteorder(header.endianness)
+        raw = file.fileobj.read(start + 4 * dtype.itemsize)[start + dtype.itemsize :]
+    return np.abs(np.frombuffer(raw, dtype).astype(np.float64))
+
+
+def _matrix(
+    header: Any, sizes: NDArray[np.float64], notes: list[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     unsaid = ~(np.isfinite(sizes) & (sizes > 0))
     sizes[unsaid] = 1.0
     sform, qform = int(header["sform_code"]), int(header["qform_code"])

@@ -245,16 +245,28 @@ def changed(target: Target, number: int) -> bytes:
 # --- targets ------------------------------------------------------------------------------------
 
 
-def targets(folder: Path) -> dict[str, Target]:
-    """One valid file of every kind, by name."""
-    return {**_masks(folder), **_prompts(folder), **_weights(folder), **_others(folder)}
+def targets(folder: Path, wanted: list[str] | None = None) -> dict[str, Target]:
+    """One valid file of every kind, by name; only those wanted, if any are named."""
+    groups = {
+        _masks: ("mask", "provenance"),
+        _prompts: ("prompts",),
+        _weights: ("weights",),
+        _others: ("session", "engines", "config", "splits", "manifest"),
+    }
+    found: dict[str, Target] = {}
+    for make, starts in groups.items():
+        if wanted is None or any(name.startswith(starts) for name in wanted):
+            found |= make(folder)
+    return {name: found[name] for name in wanted or found}
 
 
 def _masks(folder: Path) -> dict[str, Target]:
     from formats.helpers import GRIDS, segmentation_of, two_overlapping, write_dicom_series
     from promptseg import read
+    from promptseg.formats.files import provenance_path
     from promptseg.formats.masks import read_masks
     from promptseg.image import Image
+    from promptseg.jobs.convert import ConvertJob, convert
 
     write_dicom_series(folder / "ct", GRIDS["oblique"])
     image = read(folder / "ct")
@@ -270,6 +282,10 @@ def _masks(folder: Path) -> dict[str, Target]:
 
     def use_placed(path: Path) -> None:
         read_masks(path, image)
+
+    def convert_again(path: Path) -> None:
+        again = folder / "again.nii"
+        convert(ConvertJob(input=path, output=again, overwrite=True, quiet=True))
 
     def use_flat(path: Path) -> None:
         read_masks(path, flat)
@@ -298,9 +314,16 @@ def _masks(folder: Path) -> dict[str, Target]:
         masks = overlapping if ending == ".tif" else segmentation_of(flat)
         path = masks.save(folder / f"flat{ending}")
         found[f"mask{ending}"] = Target(path, "bytes", use_flat)
-    one.provenance = {"objects": [{"label": 1, "name": "thing", "voxels": 3}], "notes": []}
     mask = one.save(folder / "told.nii")
-    found["provenance"] = Target(mask.with_suffix(".json"), "json", lambda _: use_placed(mask))
+    told = {
+        "output": "told.nii",
+        "notes": ["a"],
+        "window": [0, 1],
+        "objects": [{"label": 1, "name": "thing", "voxels": 3, "prompted_slices": [2]}],
+    }
+    beside = provenance_path(mask)
+    beside.write_text(json.dumps(told))
+    found["provenance"] = Target(beside, "json", lambda _: convert_again(mask))
     return {**found, **_unusual_segs(folder, use)}
 
 
@@ -400,12 +423,11 @@ def _weights(folder: Path) -> dict[str, Target]:
 def _others(folder: Path) -> dict[str, Target]:
     from fakes import BrightPredictor
     from promptseg.cli.options import parse
-    from promptseg.curate.split import read_splits
     from promptseg.datasets.manifest import read_manifest
+    from promptseg.datasets.splits import read_splits
     from promptseg.geometry import Geometry
     from promptseg.image import Image
-    from promptseg.inference.embeddings import EmbeddingStore
-    from promptseg.models.cards import ModelCard
+    from promptseg.models.cards import CARDS
     from promptseg.runtime.choose import remembered
     from promptseg.segment.options import SegmentJob, SegmentOptions
     from promptseg.segment.segmenter import Segmenter
@@ -415,9 +437,8 @@ def _others(folder: Path) -> dict[str, Target]:
     voxels = np.zeros((5, 12, 14), np.uint8)
     voxels[1:4, 3:9, 3:9] = 200
     image = Image(voxels, Geometry.from_spacing(voxels.shape, (1.0, 1.0, 2.0)), "CT")
-    predictor = BrightPredictor.__new__(BrightPredictor)
-    _fill(predictor, TINY)
-    segmenter = Segmenter(predictor)
+    CARDS.setdefault("tiny", TINY)
+    segmenter = Segmenter(BrightPredictor(card="tiny"))
     session = Session(segmenter, image, SegmentOptions(min_iou=0, min_area=0, propagate="box"))
     session.add_box((2, 2, 10, 10), slice=2, object="a")
     session.add_point((5, 5), slice=2, object="a", positive=True)
@@ -428,8 +449,6 @@ def _others(folder: Path) -> dict[str, Target]:
             lambda path: Session.resume(path, segmenter, image).result(),
         )
     }
-    assert isinstance(predictor.card, ModelCard)
-    assert EmbeddingStore
     cache = folder / "cache"
     cache.mkdir()
     os.environ["PROMPTSEG_HOME"] = str(cache)
@@ -469,17 +488,6 @@ def _others(folder: Path) -> dict[str, Target]:
     return found
 
 
-def _fill(predictor: Any, card: Any) -> None:
-    """What `BrightPredictor` makes of itself, of a card that is not in the table."""
-    import torch
-
-    predictor.card, predictor.device, predictor.dtype = card, torch.device("cpu"), torch.float32
-    predictor.weights, predictor.weights_sha256 = Path("none.pth"), "0" * 64
-    predictor.level = 128
-    predictor.encoded, predictor.batches, predictor.pixels = [], [], []
-    predictor.boxes, predictor.asked = [], []
-
-
 # --- running ------------------------------------------------------------------------------------
 
 
@@ -517,7 +525,7 @@ def main() -> int:
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
     folder = Path(tempfile.mkdtemp(dir=chosen.folder))
-    every = targets(folder)
+    every = targets(folder, chosen.targets)
     if chosen.list:
         print("\n".join(every))
         return 0
@@ -527,7 +535,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
     start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     bad = 0
-    for name in chosen.targets or every:
+    for name in every:
         print(name, end=" ", flush=True)
         taken, refused, faults = fuzz(every[name], chosen.examples, chosen.first)
         peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) >> 10

@@ -5,7 +5,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["parse_json"]
+__all__ = ["LONGEST_NAME", "name_fault", "parse_json"]
+
+LONGEST_NAME = 1024
+"""Characters of the name of an object; DICOM keeps 64, others any number."""
+
+
+def name_fault(name: str) -> str | None:
+    """What keeps a name from being written into any file; None if nothing does."""
+    if len(name) > LONGEST_NAME:
+        return f"{name[:20]!r}... of {len(name):,} characters"
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which is no character
+        return f"{name!r}, which is no valid Unicode"
+    return None
 
 
 def parse_json(text: str | bytes | bytearray) -> Any:

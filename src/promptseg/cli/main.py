@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: expected a verb out of {', '.join(VERBS)}, got {verb!r}", file=sys.stderr)
         return 2
     _log_to_stderr()
+    if arguments is None:  # a process of our own
+        _name_libraries()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(
             stream, io.TextIOWrapper
@@ -113,17 +116,32 @@ def _joined_values(argv: list[str]) -> list[str]:
 
 
 class _Notes(logging.Handler):
-    """Log records as plain lines on standard error."""
+    """Log records as plain lines on standard error; those of libraries say whose they are."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
-        print(f"note: {for_terminal(record.getMessage())}", file=sys.stderr)
+        library = "" if record.name == "promptseg" else f"{record.name.partition('.')[0]}: "
+        text = " ".join(record.getMessage().split()) if library else record.getMessage()
+        print(f"note: {library}{for_terminal(text)}", file=sys.stderr)
 
 
 def _log_to_stderr() -> None:
     logger = logging.getLogger("promptseg")
     logger.handlers = [_Notes()]
     logger.propagate = False
+
+
+def _name_libraries() -> None:
+    """What libraries warn of looks like our notes: no places of this machine, no lines of source."""
+    logging.lastResort = _Notes(logging.WARNING)
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, *_: object, **__: object
+) -> None:
+    library = filename.replace("\\", "/").rpartition("/site-packages/")[2].partition("/")[0]
+    print(f"note: {library or 'python'}: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 if __name__ == "__main__":

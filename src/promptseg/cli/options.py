@@ -101,12 +101,22 @@ def _given(name: str, argv: list[str]) -> bool:
 def _read_config(path: Path) -> dict[str, Any]:
     import yaml
 
+    from promptseg.formats.text import read_text
+
+    class Plain(yaml.SafeLoader):
+        """Values alone: a few aliases of aliases would stand for gigabytes."""
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("an alias, *name: write the value itself")
+            return super().compose_node(parent, index)
+
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(read_text(path), Plain)
     except OSError as error:
         raise InputError("a configuration file", f"{path} ({error.strerror})") from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        first = str(error).splitlines()[0]
+        first = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise InputError("a configuration in YAML or JSON", f"{path} ({first})") from None
     if not isinstance(content, dict):
         raise InputError("a configuration of `option: value` lines", str(path))

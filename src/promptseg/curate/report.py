@@ -129,4 +129,6 @@ def _write_table(columns: list[str], rows: Iterable[dict[str, Any]], path: Path)
     ):
         writer = csv.DictWriter(stream, columns)
         writer.writeheader()
-        writer.writerows({k: for_csv(str(v)) for k, v in row.items()} for row in rows)
+        writer.writerows(
+            {k: "" if v is None else for_csv(str(v)) for k, v in row.items()} for row in rows
+        )

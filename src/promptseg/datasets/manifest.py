@@ -22,6 +22,7 @@ from scipy import fft, stats
 from promptseg.datasets import Dataset
 from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.text import csv_table, read_text
 from promptseg.image import Image
 from promptseg.names import for_csv, from_csv
 from promptseg.parsing import parse_json
@@ -114,12 +115,8 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     """
     path = Path(path)
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            said = (
-                parse_json(stream.read())
-                if path.suffix.lower() == ".json"
-                else [*map(_texts, csv.DictReader(stream))]
-            )
+        is_json = path.suffix.lower() == ".json"
+        said = parse_json(read_text(path)) if is_json else [*map(_texts, csv_table(path))]
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(
             "a training manifest in CSV or JSON", f"{path} ({error})", "see docs/datasets.md"

@@ -23,7 +23,7 @@ from promptseg.formats.ras import lps_from_ras, opened, spatial_shape, voxels_of
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
-__all__ = ["read", "write"]
+__all__ = ["read", "scale_of", "write"]
 
 _PAIR_ENDINGS = (".hdr", ".img", ".hdr.gz", ".img.gz")
 _NIFTI2_HEADER_SIZE = 540
@@ -71,6 +71,17 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
         affine = np.asarray(nifti.affine, np.float64)
         matrix, origin = affine[:3, :3], affine[:3, 3]
     return Image(voxels, Geometry(shape[::-1], *lps_from_ras(matrix, origin)), source=source)
+
+
+def scale_of(path: Path) -> str:
+    """How a file says that its values are scaled, for messages; "" if they are as they are stored."""
+    image: Any = nib.load(path, mmap=False)
+    slope, intercept = (float(v) for v in (image.dataobj.slope, image.dataobj.inter))
+    if (slope, intercept) == (1.0, 0.0):
+        return ""
+    return f"a slope of {slope:.4g}" + (
+        f" and an intercept of {intercept:.4g}" if intercept else ""
+    )
 
 
 def write(segmentation: Segmentation, path: Path, layers: bool) -> None:

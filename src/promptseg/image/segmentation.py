@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.errors import OutputError
+from promptseg.errors import InputError, OutputError
 from promptseg.geometry import Axis, Geometry, axis_position
 from promptseg.image.image import Image, Source
+from promptseg.parsing import LONGEST_NAME, name_fault
 from promptseg.provenance import Provenance
 
 __all__ = ["Segment", "Segmentation", "bounding_region"]
@@ -36,6 +37,9 @@ class Segment:
         clicked: those of `prompted` whose mask clicks alone have made.
         colour: (red, green, blue) from 0 to 255 that the file it was read from recommends, if any.
         origin: what else that file says of it (codes, tags); opaque, for a writer of the same family.
+
+    Raises:
+        InputError: a name that no file could hold.
     """
 
     name: str
@@ -49,6 +53,12 @@ class Segment:
     clicked: tuple[int, ...] = ()
     colour: tuple[int, int, int] | None = None
     origin: Any = None
+
+    def __post_init__(self) -> None:
+        if fault := name_fault(self.name):
+            raise InputError(
+                f"names of objects of at most {LONGEST_NAME} characters", fault, "rename the object"
+            )
 
     @classmethod
     def from_mask(cls, name: str, label: int, mask: NDArray[np.bool_], **extra: Any) -> Segment:
@@ -167,8 +177,8 @@ class Segmentation:
             raise OutputError(
                 "objects that do not overlap for a single label image",
                 f"{a!r} and {b!r} sharing {n} voxels",
-                "write NIfTI, NRRD, MHA, TIFF, npz or DICOM, which keep one layer per object, "
-                "or let later objects win with --overlap later-wins",
+                "write a format that keeps one layer per object, or let later objects win with "
+                "--overlap later-wins",
             )
         self.check_labels()
         labels = np.zeros(self.geometry.shape, dtype=self.label_dtype)

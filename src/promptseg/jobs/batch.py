@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
-from promptseg.formats import FORMATS, format_by_suffix, format_for_output, is_dicom_file, read
+from promptseg.formats import endings, format_by_suffix, format_for_output, is_dicom_file, read
 from promptseg.formats.files import atomic_path, beside, overlay_path, read_provenance_beside
 from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
@@ -253,7 +253,7 @@ def _plan(job: SegmentJob) -> list[_ImageUnit]:
         taken[output] = path.name
         one = dataclasses.replace(job, input=path, output=output)
         units.append(_ImageUnit(one, prompts_of(one, file)))
-    if not any(i.prompts or i.job.input.suffix == ".npz" for i in units):
+    if not any(i.prompts or _may_carry_prompts(i.job.input) for i in units):
         raise PromptError("prompts for the images", "none", "add --prompts FILE.json or --box")
     return units
 
@@ -293,12 +293,17 @@ def _pairs(
     return [(path, files[0] if files else None) for path in images.values()]
 
 
+def _may_carry_prompts(path: Path) -> bool:
+    known = format_by_suffix(path)
+    return known is not None and known.prompts
+
+
 def _output_name(path: Path, suffix: str | None) -> str:
     if suffix is not None:
         suffix = "." + suffix.lstrip(".")
         chosen = format_by_suffix(Path("mask" + suffix))
         if chosen is None or not chosen.writes:
-            able = ", ".join(f.suffixes[0] for f in FORMATS if f.writes)
+            able = ", ".join(endings())
             raise OutputError(f"a suffix out of {able}", suffix, "correct --suffix")
     if path.is_dir():
         return path.name + (suffix or ".nii.gz")
@@ -315,25 +320,25 @@ class _Mark:
 
     def __init__(self, output: Path) -> None:
         self.name = output.name
-        key = hashlib.sha256(self.name.encode()).hexdigest()[:16]
+        key = hashlib.sha256(os.fsencode(self.name)).hexdigest()[:16]
         self.path = output.with_name(f".promptseg-begun-{key}")
         self.earlier = output.with_name(".promptseg-begun")  # of earlier versions: one for all
 
     def is_there(self) -> bool:
         """Whether an earlier run was cut off here."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             return self.path.exists() or self.name in self.earlier.read_text("utf-8").splitlines()
         return False
 
     def set(self) -> None:
         """Before the first file of the output appears."""
         with atomic_path(self.path) as temporary:
-            temporary.write_text(self.name + "\n", encoding="utf-8")
+            temporary.write_bytes(os.fsencode(self.name) + b"\n")
 
     def clear(self) -> None:
         """When all of its files are there."""
         self.path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             left = [n for n in self.earlier.read_text("utf-8").splitlines() if n != self.name]
             self.earlier.write_text("\n".join([*left, ""]), "utf-8")
             if not left:

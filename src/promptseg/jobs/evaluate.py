@@ -213,7 +213,7 @@ def _plan(job: EvaluateJob, datasets: list[Dataset], loaded: dict[str, Predictor
     options = EvaluateOptions(**job.to_json())
     parts = job.output / PARTS
     if job.predictions is not None:
-        predictions = open_predictions(job.predictions, datasets, job.missing)
+        predictions = open_predictions(job.predictions, datasets, job.missing, job.resample)
         label = job.predictions_name or job.predictions.resolve().name
         return Plan(options, parts, datasets, [], predictions, label)
     labels = _labels({name: loaded[name] for name in job.model})

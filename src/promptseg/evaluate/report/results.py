@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from promptseg.errors import InputError
 from promptseg.evaluate.report.quantities import NAMES
 from promptseg.formats.files import require_file
+from promptseg.formats.text import csv_table, read_text
 from promptseg.names import from_csv
 from promptseg.parsing import parse_json
 
@@ -103,8 +104,11 @@ def read_results(folder: Path) -> Results:
     """
     path = folder / "rows.csv"
     require_file(path, "a results folder with rows.csv")
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(_rows(path, csv.DictReader(stream)))
+    try:
+        table = csv_table(path)
+    except ValueError as error:
+        raise InputError("a CSV file in UTF-8", f"{path} ({error})") from None
+    rows = list(_rows(path, table))
     if not rows:
         raise InputError("at least one row", f"{path}: a header only", "run the evaluation first")
     results = Results(folder, rows)
@@ -119,7 +123,7 @@ def read_results(folder: Path) -> Results:
 
 def _run(path: Path) -> dict[str, Any]:
     try:
-        run = parse_json(path.read_text(encoding="utf-8"))
+        run = parse_json(read_text(path))
     except (OSError, ValueError) as error:
         raise InputError("a readable run.json", f"{path} ({error})", "write it again") from error
     if not isinstance(run, dict):

@@ -312,8 +312,9 @@ def _reaches_beyond(polygon: NDArray[np.float64], rows: int, columns: int) -> bo
 
 
 def _colour(item: pydicom.Dataset) -> tuple[int, int, int] | None:
-    value = item.get("ROIDisplayColor")
-    if value is None or len(value) != 3:
+    """The colour to show it in; None where there is none, or none that makes sense."""
+    try:
+        red, green, blue = (min(255, max(0, int(v))) for v in item.get("ROIDisplayColor") or ())
+    except (TypeError, ValueError):
         return None
-    red, green, blue = (min(255, max(0, int(v))) for v in value)
     return red, green, blue

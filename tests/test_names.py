@@ -33,7 +33,6 @@ EVIL = [
     "new\nline:=x",
     "back\\nslash",
     "=HYPERLINK(0)",
-    "half \ud800 of a pair",
     "[bold]no markup[/]",
     "right \u202eto left",
 ]

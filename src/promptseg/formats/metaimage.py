@@ -28,6 +28,7 @@ _ONE_PER_AXIS = {
     *("elementspacing", "elementsize"),
 }
 _MATRICES = {"transformmatrix", "rotation", "orientation"}
+_VOXEL_SIZES = re.compile(rb"^\s*Element(Spacing|Size)\s*[=:]", re.M)
 _COUNTS = {"ndims", "elementnumberofchannels", "headersize"}
 _TYPES = {
     "MET_CHAR": "i1",
@@ -44,7 +45,11 @@ _LONGEST_TEXT, _LONGEST_LIST = 254, 480  # bytes that ITK has room for: it does 
 
 def read(path: Path, options: ReadOptions | None = None) -> Image:
     """Read one frame of a MetaImage file; see `read_itk`."""
-    return read_itk(path, "metaimage", options, packed=packed_in(path))
+    image = read_itk(path, "metaimage", options, packed=packed_in(path))
+    with path.open("rb") as stream:
+        if not _VOXEL_SIZES.search(stream.read(HEADER_BYTES)):
+            image.source.notes.append("no voxel sizes in the header: 1 mm taken")
+    return image
 
 
 def write(segmentation: Segmentation, path: Path, layers: bool) -> None:

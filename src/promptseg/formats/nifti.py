@@ -61,7 +61,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
     shape, header = spatial_shape(nifti, path), nifti.header
     if isinstance(nifti, nib.Nifti1Pair):
         source = Source(path, "nifti", header, notes=notes)
-        matrix, origin = _matrix(header, notes)
+        matrix, origin = _matrix(header, _stored_sizes(header_path, header), notes)
         unit = header.get_xyzt_units()[0]
         if unit in _MILLIMETRES:
             notes.append(f"the header counts in {unit}s: turned into millimetres")
@@ -157,10 +157,23 @@ def _analyze_note(image: Any) -> str:
     return "ANALYZE 7.5 does not say sides: orientation unknown, voxel axes taken as L, A, S"
 
 
-def _matrix(header: Any, notes: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    sizes = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))
-    sizes[~(np.isfinite(sizes) & (sizes > 0))] = 1.0
+def _stored_sizes(path: Path, header: Any) -> NDArray[np.float64]:
+    """Voxel sizes (x, y, z) as they are in the file; nibabel makes ones of zeros."""
+    start, kind = (104, "f8") if isinstance(header, nib.Nifti2Header) else (76, "f4")
+    with opened(path) as file:
+        dtype = np.dtype(kind).newbyteorder(header.endianness)
+        raw = file.fileobj.read(start + 4 * dtype.itemsize)[start + dtype.itemsize :]
+    return np.abs(np.frombuffer(raw, dtype).astype(np.float64))
+
+
+def _matrix(
+    header: Any, sizes: NDArray[np.float64], notes: list[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    unsaid = ~(np.isfinite(sizes) & (sizes > 0))
+    sizes[unsaid] = 1.0
     sform, qform = int(header["sform_code"]), int(header["qform_code"])
+    if unsaid.any() and sform <= 0:
+        notes.append(f"no voxel size along {_axes(unsaid)} in the header: 1 mm taken")
     if sform <= 0 and qform <= 0:
         notes.append(
             "neither sform nor qform is set: orientation unknown, voxel axes taken as R, A, S"
@@ -171,6 +184,8 @@ def _matrix(header: Any, notes: list[str]) -> tuple[NDArray[np.float64], NDArray
         raise GeometryError("finite numbers in sform and qform", "NaN or inf", "repair the header")
     matrix, origin = affine[:3, :3], affine[:3, 3]
     norms = np.linalg.norm(matrix, axis=0)
+    if sform > 0:
+        sizes[unsaid] = norms[unsaid]
     if sform > 0 and (norms > 0).all() and not np.allclose(norms, sizes, rtol=1e-3):
         trust_sform = qform <= 0 and np.allclose(sizes, 1.0)
         kept, other = ("sform", "pixdim") if trust_sform else ("pixdim", "sform")
@@ -193,6 +208,10 @@ def _set_geometry(header: Any, geometry: Geometry) -> None:
         header.set_qform(affine, code=1)
     header["pixdim"][1:4] = geometry.spacing
     header.set_xyzt_units("mm" if known else "unknown")
+
+
+def _axes(chosen: NDArray[np.bool_]) -> str:
+    return " and ".join(name for name, one in zip("xyz", chosen, strict=True) if one)
 
 
 def _text(values: NDArray[np.float64]) -> str:

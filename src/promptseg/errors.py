@@ -6,6 +6,9 @@ line and exit code 2. Any other exception is a fault of ours (exit code 1).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 __all__ = [
     "AssetError",
     "GeometryError",
@@ -15,6 +18,7 @@ __all__ = [
     "PromptError",
     "PromptsegError",
     "UnsupportedPromptError",
+    "damaged_as",
 ]
 
 
@@ -44,6 +48,32 @@ class PromptsegError(Exception):
 
 class InputError(PromptsegError):
     """A file or array that cannot be used as an image."""
+
+
+@contextmanager
+def damaged_as(
+    expected: str, where: str, do: str, passing: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """What reading a damaged file raises, as one `InputError`; ours pass through.
+
+    To be put around the reading of what users give alone: there is nothing that libraries, and values
+    of another type than expected, do not raise.
+
+    Args:
+        expected: what the file should be.
+        where: the file.
+        do: what to do about it.
+        passing: what else is left to the caller.
+    """
+    try:
+        yield
+    except (PromptsegError, *passing):
+        raise
+    except MemoryError:
+        raise InputError(f"{expected} that fits into memory", where, do) from None
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(expected, f"{where} ({reason})", do) from error
 
 
 class GeometryError(InputError):

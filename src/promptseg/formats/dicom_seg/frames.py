@@ -175,7 +175,7 @@ class SegFile:
             most = int(said or stored.max() or 1)
             unsaid = "" if said else ", the highest value: the file does not say the maximum"
             self.notes.append(f"fractional SEG: taken where it is at least half of {most}{unsaid}")
-            yield from stored * 2.0 >= most
+            yield from (frame * 2.0 >= most for frame in stored)
             return
         if not self.is_label_map and (highest := int(stored.max())) > 1:
             raise InputError(

@@ -46,7 +46,9 @@ def predictors(names: list[str], engine: str) -> dict[str, Predictor]:
             found[name] = Predictor.load(name, "cpu", True, engine)
             continue
         network = build_network(first.card, read_checkpoint(Path(file)), Path(file))
-        found[label] = Predictor(first.card, network, torch.device("cpu"), Path(file), engine)
+        found[label] = Predictor.of_network(
+            first.card, network, torch.device("cpu"), Path(file), engine
+        )
     return found
 
 
@@ -70,14 +72,15 @@ def asked(
     answers = {}
     for name, model in models.items():
         path = options.output / f"{name}.npz"
+        keys = [s.key for s in samples]
         about = json.dumps(
             [
                 *(model.weights_sha256, collection.sha256, options.engine, options.corrections),
-                *(options.objects, [s.key for s in samples]),
+                *(options.objects, keys),
             ]
         )
         found = Validation.read(path) if path.exists() else None
-        if found is None or found.about != about:
+        if found is None or not _covers(found.about, about):
             found = validate(
                 *(model, collection, samples),
                 corrections=options.corrections,
@@ -86,8 +89,14 @@ def asked(
             )
             found.about = about
             found.write(path)
-        answers[name] = found.answers
+        answers[name] = [a for a in found.answers if a.sample in keys]
     return answers
+
+
+def _covers(there: str, wanted: str) -> bool:
+    """Whether answers that are there are of the same model and questions, and of all images wanted."""
+    (*same, keys), (*as_wanted, wanted_keys) = json.loads(there), json.loads(wanted)
+    return same == as_wanted and set(wanted_keys) <= set(keys)
 
 
 def macro(answers: list[Answer], cell: Cell) -> dict[str, dict[str, NDArray[np.float64]]]:
@@ -105,9 +114,14 @@ def mean_of(values: dict[str, dict[str, NDArray[np.float64]]]) -> float:
 
 
 def interval(one: list[Answer], other: list[Answer], cell: Cell) -> tuple[float, float]:
-    """Of the difference of the macro means, patients drawn within datasets."""
+    """Of the difference of the macro means, patients drawn within datasets.
+
+    NaN where a dataset has one patient alone: nothing would be drawn there.
+    """
     rng = np.random.default_rng(0)
     a, b = macro(one, cell), macro(other, cell)
+    if min(len(patients) for patients in a.values()) < 2:
+        return np.nan, np.nan
     draws = np.zeros((RESAMPLES, len(a)))
     for k, dataset in enumerate(a):
         patients = list(a[dataset])
@@ -145,7 +159,8 @@ def tables(answers: dict[str, list[Answer]], cells: list[Cell]) -> list[str]:
         for cell in cells:
             gain = mean_of(macro(answers[name], cell)) - mean_of(macro(first, cell))
             low, high = interval(first, answers[name], cell)
-            row.append(f"{100 * gain:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})")
+            bounds = "" if np.isnan(low) else f" ({100 * low:+.1f} to {100 * high:+.1f})"
+            row.append(f"{100 * gain:+.1f}{bounds}")
         lines.append(f"| {name}, points over {names[0]} | {' | '.join(row)} |")
     lines += ["", f"| calibration error of the predicted IoU | {' | '.join(title)} |"]
     lines.append("|---" * (len(cells) + 1) + "|")

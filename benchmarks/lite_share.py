@@ -64,12 +64,12 @@ def main() -> None:
     collection = Collection(options.collection)
     samples = choose_validation(collection.of("validation"), options.images, 0)
     cpu = torch.device("cpu")
-    first = Predictor(start.card, start.network(), cpu, start.file, "eager")
+    first = Predictor.of_network(start.card, start.network(), cpu, start.file, "eager")
     kept = keep_embeddings(first, collection, samples, options.embeddings, lambda *_: None)
     rows, best = [], (0.0, 0.0)
     for share in options.share or (0.0, 0.25, 0.5, 0.75, 1.0):
         network = build_network(start.card, between(own, trained, share), options.trained)
-        model = Predictor(start.card, network, cpu, start.file, "eager")
+        model = Predictor.of_network(start.card, network, cpu, start.file, "eager")
         found = validate(
             model, collection, samples, corrections=options.corrections, max_objects=1, kept=kept
         )

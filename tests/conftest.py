@@ -6,12 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from promptseg import assets
 from promptseg.errors import AssetError
 from promptseg.inference.predictor import Predictor
 
 os.environ.setdefault("PROMPTSEG_ENGINE", "eager")  # what is tested unless a test names an engine
+
+settings.register_profile("promptseg", deadline=None)  # a machine under load is no fault
+settings.load_profile("promptseg")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

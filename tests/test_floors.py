@@ -16,7 +16,8 @@ SOURCE = Path(promptseg.__file__).parent
 
 # From the ground up. Rooms on one floor do not know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("_version", "errors", "progress", "notes", "names", "_moved", "telemetry"),
+    ("names",),
+    ("_version", "errors", "progress", "notes", "_moved", "telemetry"),
     ("geometry", "parsing", "provenance", "terms", "assets"),
     ("prompts",),
     ("image",),

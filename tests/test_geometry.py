@@ -171,13 +171,23 @@ def test_spacing_and_direction_make_the_matrix(geometry: Geometry) -> None:
 
 @steady
 @given(geometries(), finite(-1, 1), st.integers(0, 2))
-def test_agrees_within_the_tolerance_only(geometry: Geometry, part: float, world: int) -> None:
-    shift = np.zeros(3)
-    shift[world] = part * 2e-3
-    assume(abs(abs(shift[world]) - 1e-3) > 1e-6)
+def test_agrees_within_the_tolerance_only(geometry: Geometry, part: float, axis: int) -> None:
+    shift = (
+        geometry.matrix[:, axis] * part * 2e-3
+    )  # along one axis of the grid, in parts of a voxel
+    assume(abs(abs(part * 2e-3) - 1e-3) > 1e-6)
     moved = Geometry(geometry.shape, geometry.matrix, geometry.origin + shift)
-    assert geometry.agrees_with(moved) is bool(abs(shift[world]) < 1e-3)
+    assert geometry.agrees_with(moved) is bool(abs(part * 2e-3) < 1e-3)
     assert moved.agrees_with(geometry) is geometry.agrees_with(moved)
+
+
+@pytest.mark.parametrize("voxel", [5.0, 1.0, 2.5e-4])  # millimetres: 0.25 micrometres at the end
+def test_agreement_is_a_part_of_a_voxel_whatever_its_size(voxel: float) -> None:
+    grid = Geometry.from_spacing((3, 4, 5), (voxel,) * 3)
+    beside = Geometry.from_spacing((3, 4, 5), (voxel,) * 3, (voxel, 0, 0))
+    near = Geometry.from_spacing((3, 4, 5), (voxel,) * 3, (voxel * 5e-4, 0, 0))
+    assert grid.agrees_with(near)
+    assert not grid.agrees_with(beside)
 
 
 def test_agreement_is_judged_at_the_far_corner() -> None:

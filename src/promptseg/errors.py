@@ -1,25 +1,52 @@
 """One family of errors: each says what was expected, what was found and what to do.
 
 Everything a user can cause derives from :class:`PromptsegError`; the command line turns it into one
-line and exit code 2. Any other exception is a fault of ours (exit code 1).
+line and exit code 2. Any other exception is a fault of ours (exit code 1). What code decides by is the
+kind of an error and its fields, never its words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 __all__ = [
     "AssetError",
+    "ChoiceError",
     "GeometryError",
     "InputError",
+    "LabelsError",
+    "MissingPackageError",
     "ModelError",
     "OutputError",
     "PromptError",
     "PromptsegError",
+    "UnreachableError",
     "UnsupportedPromptError",
     "damaged_as",
+    "is_fault",
 ]
+
+_MISTAKES = (
+    *(TypeError, AttributeError, NameError, AssertionError, ImportError, NotImplementedError),
+)
+_HOME = Path(__file__).parent
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether an exception is a mistake in a line of this package, rather than a damaged file.
+
+    Libraries raise anything on files that are broken, so whoever reads with them catches everything;
+    but a wrong name, attribute or argument in a line of ours is no fault of the file, and is raised
+    again by them.
+    """
+    trace = error.__traceback__
+    if not isinstance(error, _MISTAKES) or trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return Path(trace.tb_frame.f_code.co_filename).is_relative_to(_HOME)
 
 
 class PromptsegError(Exception):
@@ -56,8 +83,8 @@ def damaged_as(
 ) -> Iterator[None]:
     """What reading a damaged file raises, as one `InputError`; ours pass through.
 
-    To be put around the reading of what users give alone: there is nothing that libraries, and values
-    of another type than expected, do not raise.
+    To be put around the reading of what users give alone. A mistake in a line of ours is raised as it
+    is (`is_fault`): values that may be of another type are looked at there.
 
     Args:
         expected: what the file should be.
@@ -72,8 +99,30 @@ def damaged_as(
     except MemoryError:
         raise InputError(f"{expected} that fits into memory", where, do) from None
     except Exception as error:
+        if is_fault(error):
+            raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(expected, f"{where} ({reason})", do) from error
+
+
+class ChoiceError(InputError):
+    """A file that holds several things, of which an option chooses one.
+
+    Args:
+        expected, got, do: as of every error.
+        option: field of `promptseg.formats.ReadOptions` that chooses.
+        offers: what there is to choose from, in words ("12 time points").
+    """
+
+    def __init__(
+        self, expected: str, got: str = "", do: str = "", option: str = "", offers: str = ""
+    ) -> None:
+        super().__init__(expected, got, do)
+        self.option, self.offers = option, offers
+
+
+class LabelsError(InputError):
+    """Values that are no labels: fractions, below 0 or beyond 16 bits."""
 
 
 class GeometryError(InputError):
@@ -81,7 +130,21 @@ class GeometryError(InputError):
 
 
 class PromptError(PromptsegError):
-    """A prompt that makes no sense for this image (outside, empty, inverted, unknown field)."""
+    """A prompt that makes no sense for this image (outside, empty, inverted, unknown field).
+
+    Attributes:
+        where: its place in a prompt file, where that is said; it stands before what was expected.
+    """
+
+    where = ""
+
+    def at(self, where: str) -> PromptError:
+        """The same error with the place in a file, unless a place is said already."""
+        if self.where:
+            return self
+        placed = type(self)(f"{where}: {self.expected}", self.got, self.do)
+        placed.where = where
+        return placed
 
 
 class UnsupportedPromptError(PromptError):
@@ -94,6 +157,26 @@ class ModelError(PromptsegError):
 
 class AssetError(PromptsegError):
     """A file of ours (weights, samples) that cannot be obtained or does not verify."""
+
+
+class UnreachableError(AssetError):
+    """A file of ours that no source could give: there may be no network."""
+
+
+class MissingPackageError(PromptsegError):
+    """A part of promptseg that needs a package which is not installed.
+
+    Args:
+        package: its name.
+        purpose: what it is for.
+        extra: the extra of promptseg that brings it; the package itself if there is none.
+    """
+
+    def __init__(self, package: str, purpose: str, extra: str = "") -> None:
+        install = f"pip install 'promptseg[{extra}]'" if extra else f"pip install {package}"
+        super().__init__(f"{package} {purpose}", "none installed", install)
+        self.args = (package, purpose, extra)
+        self.package = package
 
 
 class OutputError(PromptsegError):

@@ -174,7 +174,13 @@ class Geometry:
         return float(self.spacing["xyz".index(axis)])
 
     def agrees_with(self, other: Geometry, tolerance: float = 1e-3) -> bool:
-        """Whether both grids put every voxel at the same place, within `tolerance` (in `unit`)."""
+        """Whether both grids put every voxel at the same place.
+
+        Args:
+            other: the other grid.
+            tolerance: how far a voxel may lie from where the other grid has it, in parts of a voxel
+                along each axis: what is small beside a voxel of 5 mm is large beside one of a micron.
+        """
         if self.shape != other.shape or self.unit != other.unit:
             return False
         shape = self.shape if self.ndim == 3 else (1, *self.shape)
@@ -186,4 +192,8 @@ class Geometry:
                 for z in (0, shape[0] - 1)
             ]
         )
-        return bool(np.abs(self.to_world(corners) - other.to_world(corners)).max() <= tolerance)
+        off = (
+            np.abs(a.to_index(b.to_world(corners)) - corners).max()
+            for a, b in ((self, other), (other, self))
+        )
+        return bool(max(off) <= tolerance)

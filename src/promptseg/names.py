@@ -5,19 +5,17 @@ One function per destination. Each keeps a name as it is wherever the destinatio
 
 from __future__ import annotations
 
-import html
 import re
 import unicodedata
 
-__all__ = ["for_csv", "for_file", "for_header", "for_html", "for_terminal", "from_csv"]
+__all__ = ["for_csv", "for_header", "for_markdown", "for_terminal", "from_csv"]
 
 _LINE_ENDS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
-_FORMULA = re.compile(r"^'*[=+\-@\t\r]")
+_FORMULA = re.compile(r"^'*[=+\-@\t\r].")
 _NUMBER = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(inf|nan)$", re.I)
 _TURNS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_NO_FILE = re.compile(r'[/\\:*?"<>|]')
-_DEVICES = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.I)
-_LONGEST_FILE = 100
+_MARKS = re.compile(r"[\\|<`\[\]]")
+_ENTITIES = {"<": "&lt;"}
 
 
 def for_header(text: str) -> str:
@@ -56,16 +54,10 @@ def from_csv(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and for_csv(cell[1:]) == cell else cell
 
 
-def for_html(text: str) -> str:
-    """A text in a page or an attribute: no tags, no controls."""
-    return html.escape("".join(" " if _is_control(c) and c not in "\n\t" else c for c in text))
-
-
-def for_file(text: str) -> str:
-    """A name as part of a file name on any system: no separators, controls, devices or leading dots."""
-    plain = "".join("_" if _is_control(c) or _has_surrogate(c) else c for c in text)
-    plain = _NO_FILE.sub("_", plain)[:_LONGEST_FILE].strip(" .")
-    return f"_{plain}" if not plain or _DEVICES.match(plain) else plain
+def for_markdown(text: str) -> str:
+    """A text in a cell or line of Markdown: one line, no table, tag, link or code of its own."""
+    plain = " ".join("".join(" " if _is_control(c) else c for c in text).split())
+    return _MARKS.sub(lambda m: _ENTITIES.get(m[0], "\\" + m[0]), plain)
 
 
 def _is_control(c: str) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, Self
 
-__all__ = ["PUBLIC_KINDS", "Note"]
+__all__ = ["PUBLIC_KINDS", "Note", "notes_of"]
 
 READER: Final = "reader"
 """What a reader found in a file; it may name files, servers and people."""
@@ -18,8 +19,13 @@ class Note(str):
 
     Args:
         text: the note.
-        kind: "reader" (found in a file), "frame" (which of several frames was read), "intensity" or
-            "values" (how voxel values are treated).
+        kind: "reader" (found in a file), "frame" (which of several frames was read), "turned" (pixels
+            turned upright), "intensity" or "values" (how voxel values are treated).
+        advice: what could be done about it; it stands at the end, after a semicolon.
+        facts: the numbers in it, by name: `index` and `count` of a frame.
+
+    Attributes:
+        bare: the text without the advice.
 
     Example:
         >>> note = Note("every voxel is 3", "values")
@@ -28,14 +34,30 @@ class Note(str):
     """
 
     kind: str
+    bare: str
+    facts: dict[str, int]
 
-    def __new__(cls, text: str, kind: str | None = None) -> Note:
+    def __new__(cls, text: str, kind: str | None = None, advice: str = "", **facts: int) -> Self:
         """The text as a note of a kind; a note stays what it is."""
-        note = super().__new__(cls, text)
-        note.kind = kind or (text.kind if isinstance(text, Note) else READER)
+        note = super().__new__(cls, f"{text}; {advice}" if advice else text)
+        known = text if isinstance(text, Note) else None
+        note.bare = known.bare if known else text
+        note.kind = kind or (known.kind if known else READER)
+        note.facts = facts or (dict(known.facts) if known else {})
         return note
+
+    @classmethod
+    def frame(cls, index: int, count: int, detail: str = "") -> Self:
+        """That one of several frames was read."""
+        text = f"frame {index} of {count}" + (f": {detail}" if detail else "")
+        return cls(text, "frame", index=index, count=count)
 
     @property
     def is_public(self) -> bool:
         """Whether it can name nobody and no place."""
         return self.kind in PUBLIC_KINDS
+
+
+def notes_of(notes: Iterable[str], kind: str) -> list[Note]:
+    """Those of a kind."""
+    return [note for note in notes if isinstance(note, Note) and note.kind == kind]

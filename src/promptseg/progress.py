@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from promptseg.names import for_terminal
+
 __all__ = ["byte_progress", "step_progress"]
 
 
@@ -15,16 +17,16 @@ def byte_progress(title: str, total: int, quiet: bool = False) -> Iterator[Calla
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
     )
     console = Console(stderr=True)
     if not quiet and not console.is_terminal:
-        console.print(f"{title} ({total / 1e6:.0f} MB)")
+        console.print(for_terminal(f"{title} ({total / 1e6:.0f} MB)"), markup=False)
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task(title, total=total)
+        task = bar.add_task(for_terminal(title), total=total)
         yield lambda done: bar.update(task, completed=min(done, total))
 
 
@@ -44,7 +46,7 @@ def step_progress(
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -52,9 +54,9 @@ def step_progress(
     with Progress(
         *columns, console=console, transient=True, disable=quiet or not console.is_terminal
     ) as bar:
-        task = bar.add_task(title, total=total)
+        task = bar.add_task(for_terminal(title), total=total)
 
         def update(done: int, what: str = "") -> None:
-            bar.update(task, completed=done, description=f"{title} {what}".strip())
+            bar.update(task, completed=done, description=for_terminal(f"{title} {what}".strip()))
 
         yield update

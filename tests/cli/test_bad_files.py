@@ -84,7 +84,7 @@ def doubled(folder: Path) -> Path:
     return folder
 
 
-@bad("slices up to 0.563 mm away from even steps")
+@bad("of a voxel (0.283 mm) away from even steps")
 def uneven(folder: Path) -> Path:
     last = slices(folder)[4]
     place = np.array(pydicom.dcmread(last).ImagePositionPatient, float) + 0.3 * MATRIX[:, 2]

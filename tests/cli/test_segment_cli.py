@@ -331,10 +331,11 @@ def test_a_failing_overlay_leaves_nothing_behind(
 ) -> None:
     from promptseg.jobs import segment as job
 
-    def broken(*_: Any) -> Any:
-        raise OSError(28, "No space left on device")
+    class Broken:
+        def save(self, _: Path) -> None:
+            raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(job, "overlay_picture", broken)
+    monkeypatch.setattr(job, "overlay_picture", lambda *_: Broken())
     assert run("-i", picture, "-o", tmp_path / "m.png", "--box", "60,30,120,90") == 2
     assert files(tmp_path) == ["disc.png"]
 

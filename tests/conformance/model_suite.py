@@ -167,8 +167,9 @@ def test_readings_of_lone_clicks_are_all_there(model: SliceModel) -> None:
     if found.candidates is not None:  # a model may know one reading alone
         masks = found.candidates.masks()
         assert masks.shape == (2, 3, *SHAPE)
-        best = found.candidates.iou.argmax(1)
-        assert np.array_equal(masks[[0, 1], best], found.masks)
+        for readings, iou, chosen in zip(masks, found.candidates.iou, found.masks, strict=True):
+            best = readings[iou == iou.max()]  # several, where the estimates of all overshoot
+            assert any(np.array_equal(each, chosen) for each in best)
     assert model.decode(embedding, [ASKED["box"]]).candidates is None
 
 

@@ -23,6 +23,7 @@ from promptseg.curate.sheet import COLUMNS, GAP, PANEL
 from promptseg.curate.sizes import sizes_of, summarise
 from promptseg.datasets.collection import Collection, Split
 from promptseg.errors import InputError, ModelError
+from promptseg.formats.own_folder import LIST
 from promptseg.image import Image
 from promptseg.models.cards import CARDS
 
@@ -304,7 +305,7 @@ def test_command_line(usual_root: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert "11 images with 15 masks: 6 for training" in said.out
     assert "warning: licences of" in said.err
     names = {"preflight.md", "preflight.json", "sheet.png", "sizes.png"}
-    assert {path.name for path in out.iterdir()} == names
+    assert {path.name for path in out.iterdir()} - {LIST} == names
     with PilImage.open(out / "sheet.png") as page, PilImage.open(out / "sizes.png") as plot:
         assert page.width == COLUMNS * (PANEL + GAP) + GAP
         assert plot.width == 7 * 150

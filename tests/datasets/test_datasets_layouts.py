@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from datasets import dataset_makers as make
 from promptseg.datasets import Dataset, DatasetOptions, open_datasets, target_of
-from promptseg.datasets.outlines import decode, run_lengths
+from promptseg.datasets.outlines import check_outline, decode, run_lengths
 from promptseg.errors import GeometryError, InputError
 
 
@@ -48,6 +48,52 @@ def test_nnunet_splits(tmp_path: Path) -> None:
     assert len(only(tmp_path, split="train").cases) == 2
     with pytest.raises(InputError, match="channel from 0 to 1"):
         only(tmp_path, split="train", channel=2)
+
+
+def slip(root: Path, image: str, label: str, ending: str = ".nii.gz") -> Path:
+    make.nifti(root / "imagesTr" / image, make.gray(0, (3, 12, 16)))
+    make.nifti(root / "labelsTr" / label, make.labels((3, 12, 16)))
+    return make.described(
+        root,
+        channel_names={"0": "CT"},
+        labels={"background": 0, "a": 1, "b": 2},
+        file_ending=ending,
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "label", "ending", "words"),
+    [
+        ("c1_0000.nii.gz", "c1_0000.nii.gz", ".nii.gz", "labels called .* without _0000"),
+        ("c1.nii.gz", "c1.nii.gz", ".nii.gz", "c1 becomes c1_0000"),
+        ("c1_0000.nii.gz", "c1.nii.gz", ".nii", 'file_ending.*write "file_ending": ".nii.gz"'),
+        ("c1_0001.nii.gz", "c1.nii.gz", ".nii.gz", "channel 0 .*_0001 alone; .*--channel"),
+    ],
+)
+def test_nnunet_slips_are_named(
+    tmp_path: Path, image: str, label: str, ending: str, words: str
+) -> None:
+    slip(tmp_path, image, label, ending)
+    with pytest.raises(InputError, match=words):
+        only(tmp_path, split="train")
+
+
+def test_nnunet_files_that_nobody_reads_are_named(tmp_path: Path) -> None:
+    slip(tmp_path, "c1_0000.nii.gz", "c1.nii.gz")
+    for folder, name in (("imagesTr", "c2_0000.nii"), ("labelsTr", "c2.nii")):
+        make.nifti(tmp_path / folder / name, make.gray(0, (3, 12, 16)))
+    with pytest.raises(InputError, match=r"c2_0000\.nii does not end in \.nii\.gz"):
+        only(tmp_path, split="train")
+    kept = only(tmp_path, split="train", keep_going=True)
+    assert [case.name for case in kept.cases] == ["c1"]
+    assert [lost.case for lost in kept.missing] == ["c2", "c2"]
+
+
+def test_nnunet_endings_in_capitals(tmp_path: Path) -> None:
+    slip(tmp_path, "c1_0000.nii.gz", "c1.nii.gz")
+    for path in (tmp_path / "imagesTr" / "c1_0000.nii.gz", tmp_path / "labelsTr" / "c1.nii.gz"):
+        path.rename(str(path).replace(".nii.gz", ".NII.GZ"))
+    assert [case.name for case in only(tmp_path, split="train").cases] == ["c1"]
 
 
 def test_nnunet_v1_and_pictures(tmp_path: Path) -> None:
@@ -283,3 +329,9 @@ def test_channels_that_are_not_numbered(tmp_path: Path) -> None:
     make.nnunet(tmp_path, channel_names={"T1": "MR", "T2": "MR"})
     with pytest.raises(InputError, match=r"channels numbered from 0.*got T1, T2 .*; correct it"):
         open_datasets(tmp_path)
+
+
+def test_coco_outlines_from_0_to_1_are_suspected_aloud() -> None:
+    triangle = [[0.1, 0.1, 0.5, 0.1, 0.5, 0.9]]
+    with pytest.raises(InputError, match=r"normalised.*multiply x by 640 and y by 480"):
+        check_outline(triangle, (480, 640), "annotation 1")

@@ -121,7 +121,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     for said, message in (
         ({"pixels": "mask"}, "columns out of id, rle"),
         ({"class": "organ"}, "columns out of id, rle"),
-        ({"file": "../train.csv"}, "a table of run lengths in its folder"),
+        ({"file": "../train.csv"}, "inside the dataset's folder"),
         ({"order": "diagonal"}, "order"),
         ({"colour": 1}, "in run_lengths"),
     ):

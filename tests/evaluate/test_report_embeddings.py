@@ -71,5 +71,5 @@ def test_files_of_embeddings(tmp_path):
 )
 def test_other_files_are_refused(tmp_path, arrays):
     np.savez(tmp_path / "a.npz", **arrays)
-    with pytest.raises(InputError, match="write `vectors`"):
+    with pytest.raises(InputError, match=r"write `vectors`|with the key labels|save plain arrays"):
         read_embeddings(tmp_path / "a.npz")

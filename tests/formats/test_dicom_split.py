@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
 
@@ -137,6 +138,41 @@ def test_two_stacks_are_refused_and_can_be_chosen(tmp_path: Path) -> None:
     oblique, sagittal = sorted(found, key=lambda image: image.geometry.spacing[2])
     assert_image_places(oblique, Grid(oblique.voxels, GRIDS["oblique"], ORIGIN))
     assert sagittal.geometry.spacing[2] == 3
+
+
+def test_a_stack_is_chosen_by_its_number_or_its_id(tmp_path: Path) -> None:
+    first = write_dicom_series(tmp_path / "mr", GRIDS["oblique"], uid="1.2.3")
+    second = write_dicom_series(tmp_path / "mr", GRIDS["sagittal"], uid="1.2.3", seed=9)
+    with pytest.raises(GeometryError, match=r"--stack, out of 0 \(\d slices.*, 1 \("):
+        read(tmp_path / "mr")
+    by_number = [read(tmp_path / "mr", stack=str(k)) for k in range(2)]
+    for paths, name in ((first, "axial"), (second, "sag")):
+        for path in paths:
+            edit_dicom(path, StackID=name)
+    with pytest.raises(GeometryError, match=r"--stack, out of (axial|sag) \("):
+        read(tmp_path / "mr")
+    with pytest.raises(InputError, match=r"a stack out of .*axial"):
+        read(tmp_path / "mr", stack="coronal")
+    sagittal = read(tmp_path / "mr", stack="sag")
+    assert sagittal.geometry.spacing[2] == 3
+    assert any(note.startswith("stack sag of") for note in sagittal.source.notes)
+    assert any(np.array_equal(sagittal.voxels, other.voxels) for other in by_number)
+
+
+def test_positions_and_orientations_with_few_digits_are_one_stack(tmp_path: Path) -> None:
+    """Rounded to 0.1 mm and to three digits, as some anonymisers leave them."""
+    paths = write_dicom_series(tmp_path / "mr", GRIDS["oblique"], uid="1.2.3")
+    plain = read(tmp_path / "mr")
+    for k, path in enumerate(paths):
+        header = pydicom.dcmread(path)
+        place = [f"{float(v):.1f}" for v in header.ImagePositionPatient]
+        axes = [f"{float(v):.{3 + k % 2}f}" for v in header.ImageOrientationPatient]
+        edit_dicom(path, ImagePositionPatient=place, ImageOrientationPatient=axes)
+    rounded = read(tmp_path / "mr")
+    np.testing.assert_array_equal(rounded.voxels, plain.voxels)
+    assert any("of a voxel" in note for note in rounded.source.notes)
+    corners = plain.geometry.to_world([[0, 0, 0], [6, 5, 4]])
+    assert np.abs(rounded.geometry.to_world([[0, 0, 0], [6, 5, 4]]) - corners).max() < 0.15
 
 
 def test_a_stack_with_a_hole_where_the_other_slice_lies_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,11 @@ from formats.helpers import (
     write_nifti,
 )
 from promptseg import read
-from promptseg.errors import InputError, PromptsegError
+from promptseg.errors import InputError
+from promptseg.formats.masks import read_masks
+from promptseg.formats.saving import save
+from promptseg.geometry import Geometry
+from promptseg.image import Segment, Segmentation
 from promptseg.prompts import Box, Box3D
 
 
@@ -105,12 +109,13 @@ def test_a_single_box_needs_no_list(tmp_path: Path) -> None:
         ((6, 7), [[1, 2, 3, np.nan]]),
     ],
 )
-def test_boxes_that_make_no_sense_are_refused(
+def test_boxes_that_make_no_sense_are_left_out_with_a_note(
     tmp_path: Path, shape: tuple[int, ...], boxes: Any
 ) -> None:
-    path = write_npz(tmp_path / "a.npz", imgs=random_voxels(shape), boxes=boxes)
-    with pytest.raises(PromptsegError, match=r"^expected "):
-        read(path)
+    image = read(write_npz(tmp_path / "a.npz", imgs=random_voxels(shape), boxes=boxes))
+    np.testing.assert_array_equal(image.voxels, random_voxels(shape))
+    assert image.source.prompts == ()
+    assert any("boxes are no prompts" in note for note in image.source.notes)
 
 
 def test_expert_labels_are_never_read(tmp_path: Path) -> None:
@@ -129,7 +134,41 @@ class Tripwire:
         return (open, (str(self.path), "w"))
 
 
-@pytest.mark.parametrize("key", ["imgs", "spacing", "boxes"])
+def test_boxes_as_dictionaries_cost_the_boxes_alone(tmp_path: Path) -> None:
+    """The npz of the CVPR 2025 challenge of interactive 3D segmentation."""
+    trace = tmp_path / "trace"
+    boxes = np.array([{"z_min": 1, "z_mid_x_min": 2}, Tripwire(trace)], dtype=object)
+    path = write_npz(tmp_path / "a.npz", imgs=random_voxels(), spacing=[1, 2, 3], boxes=boxes)
+    image = read(path)
+    assert image.geometry.spacing.tolist() == [1, 2, 3]
+    assert image.source.prompts == ()
+    assert any("boxes holds pickled objects" in note for note in image.source.notes)
+    assert not trace.exists()
+
+
+def test_names_that_are_pickled_cost_the_names_alone(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    segs = (random_voxels() > 0).astype(np.uint8)
+    names = np.array(["liver", Tripwire(trace)], dtype=object)
+    masks = read_masks(write_npz(tmp_path / "a.npz", segs=segs, names=names))
+    assert [int(s.crop.sum()) for s in masks.segments] == [int(segs.sum())]
+    assert any("names of objects are not read" in note for note in masks.source.notes)
+    assert not trace.exists()
+
+
+def test_slices_as_many_as_objects_are_no_layers(tmp_path: Path) -> None:
+    """Two objects, one of them empty, on two slices: 0 and 1 of shape (2, y, x) either way."""
+    geometry = Geometry.from_spacing((2, 4, 5))
+    full = np.zeros((2, 4, 5), bool)
+    full[0, 1:3, 1:3] = full[1, 2:4, 2] = True
+    objects = [Segment.from_mask("a", 1, full), Segment.from_mask("b", 2, full & False)]
+    path = save(Segmentation(objects, geometry), tmp_path / "m.npz")
+    again = read_masks(path)
+    assert again.geometry.shape == (2, 4, 5)
+    np.testing.assert_array_equal(again["a"], full)
+
+
+@pytest.mark.parametrize("key", ["imgs", "spacing"])
 def test_pickled_content_is_refused_and_not_run(tmp_path: Path, key: str) -> None:
     trace = tmp_path / "trace"
     arrays = {"imgs": random_voxels(), key: np.array([Tripwire(trace)], dtype=object)}
@@ -200,5 +239,5 @@ def test_an_array_that_unpacks_beyond_memory_is_refused(
 ) -> None:
     np.savez_compressed(tmp_path / "a.npz", imgs=np.zeros((50, 200, 200), np.uint8))
     monkeypatch.setattr("promptseg.formats.memory.available_bytes", lambda: 1 << 20)
-    with pytest.raises(PromptsegError, match="free memory"):
+    with pytest.raises(InputError, match="free memory"):
         read(tmp_path / "a.npz")

@@ -168,8 +168,8 @@ def test_a_result_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
     def overlay(path: Path) -> None:
         path.write_text("picture")
-        (out.parent / "mask.json").write_text("mine")  # while the files are made
+        (out.parent / "mask.nii.gz.json").write_text("mine")  # while the files are made
 
-    with pytest.raises(OutputError, match=r"mask\.json, which has appeared"):
+    with pytest.raises(OutputError, match=r"mask\.nii\.gz\.json, which has appeared"):
         result.save(out, also={out.with_name("mask.overlay.png"): overlay})
-    assert {p.name: p.read_text() for p in out.parent.iterdir()} == {"mask.json": "mine"}
+    assert {p.name: p.read_text() for p in out.parent.iterdir()} == {"mask.nii.gz.json": "mine"}

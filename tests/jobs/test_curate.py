@@ -207,7 +207,7 @@ def test_a_second_run_goes_on_where_the_first_was_stopped(
         make.pictures(data / name, seed=10 * k)
     do, done = Part.do, []
 
-    def watched(part: Part) -> None:
+    def watched(part: Part, *_: Any) -> None:
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(part.origin.dataset)
@@ -245,7 +245,7 @@ def test_other_options_need_overwrite_and_keep_what_still_counts(
         make.curated(data / "us", data / "more", output=out, seed=3)
     assert len(Collection(out).samples) == 4
     do, done = Part.do, []
-    monkeypatch.setattr(Part, "do", lambda part: (done.append(part.name), do(part)))
+    monkeypatch.setattr(Part, "do", lambda part, *_: (done.append(part.name), do(part)))
     fewer = make.curated(data / "us", output=out, seed=3, overwrite=True)
     assert {s.dataset for s in fewer.samples} == {"us"}
     assert [p.name for p in (out / "shards").iterdir()] == ["us-0000.zip"]

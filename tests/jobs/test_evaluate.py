@@ -449,7 +449,7 @@ def test_prompts_a_model_was_not_trained_for(pictures: Path, tmp_path: Path) -> 
     assert not (tmp_path / "a").exists()
     rows = run(pictures, tmp_path / "b", predictor, prompt=("box", "point"), skip_unsupported=True)
     assert {r.prompt for r in rows} == {"box"}
-    with pytest.raises(UnsupportedPromptError, match="got a text"):
+    with pytest.raises(InputError, match="prompts out of box, jittered-box, point, mask, got text"):
         run(pictures, tmp_path / "c", prompt=("text",))
 
 
@@ -457,7 +457,8 @@ def test_a_case_that_fails(volumes: Path, tmp_path: Path) -> None:
     """It stops the run, unless the run keeps going; then it is counted and named."""
     broken = volumes / "patient1_label.nii.gz"
     image = nib.load(volumes / "patient1_image.nii.gz")
-    nib.save(nib.Nifti1Image(np.zeros((40, 30, 13), np.int16), image.affine), broken)
+    elsewhere = image.affine @ np.diag([1.5, 1, 1, 1])
+    nib.save(nib.Nifti1Image(np.zeros((40, 30, 13), np.int16), elsewhere), broken)
     with pytest.raises(PromptsegError, match="patient1_label"):
         run(volumes, tmp_path / "out", protocol=("3d",))
     assert {r.case for r in read_rows(tmp_path / "out" / "rows.csv")} == {"patient0"}
@@ -500,7 +501,7 @@ def test_pictures_that_may_not_be_published_are_not_kept(pictures: Path, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--prompt", "mask"], "expected a prompt out of box, jittered-box, point, text for 2d"),
+        (["--prompt", "mask"], "expected a prompt out of box, jittered-box, point for 2d"),
         (["--corrections", "100"], "expected corrections from 0 to 64, got 100"),
         (["--jitter", "-1"], "expected a jitter of 0 to 1024 pixels"),
         (["--tolerance", "-1"], "tolerance"),

@@ -256,9 +256,9 @@ def test_a_second_demo_replaces_the_first_and_nothing_else(
     monkeypatch.setattr(assets, "find", lambda *_: work / "ct.nii.gz")
     monkeypatch.setattr(assets, "fetch", lambda *_: work / "ct.nii.gz")
     monkeypatch.setattr(segment_job, "load", lambda *_, **__: Segmenter(BrightPredictor()))
-    mine(work / "demo" / "mask.json")
-    refused(work, "mask.json", capsys, "demo")
-    (work / "demo" / "mask.json").unlink()
+    mine(work / "demo" / "mask.nii.gz.json")
+    refused(work, "mask.nii.gz.json", capsys, "demo")
+    (work / "demo" / "mask.nii.gz.json").unlink()
     for _ in range(2):
         assert main(["demo"]) == 0
     assert len(state(work / "demo")) == 4

@@ -89,16 +89,16 @@ def test_the_voxels_of_a_detached_header_are_no_output(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sitk.WriteImage(sitk.GetImageFromArray(voxels()), str(work / "a.mhd"))
-    (work / "a.mhd").write_text((work / "a.mhd").read_text().replace("a.raw", "b.json"))
-    (work / "a.raw").rename(work / "b.json")
-    said = "b.json, which is read"
+    (work / "a.mhd").write_text((work / "a.mhd").read_text().replace("a.raw", "b.mha.json"))
+    (work / "a.raw").rename(work / "b.mha.json")
+    said = "b.mha.json, which is read"
     refused(work, said, capsys, "segment", "-i", "a.mhd", "-o", "b.mha", "--overwrite", *BOX)
     convert = ("convert", "-i", "a.mhd", "-o", "b.mha", "--overwrite")
     refused(work, said, capsys, *convert)
 
 
 @pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
-@pytest.mark.parametrize("name", ["out.nii.gz", "out.json", "out.overlay.png"])
+@pytest.mark.parametrize("name", ["out.nii.gz", "out.nii.gz.json", "out.nii.gz.overlay.png"])
 def test_a_second_name_of_the_input_is_no_output(
     work: Path, name: str, link: Callable[[Path, Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,18 +111,20 @@ def test_prompts_configuration_and_masks_that_are_read_are_no_outputs(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     entry = {"name": "block", "boxes": [{"xyxy": [4, 4, 16, 16], "slice": 1}]}
-    (work / "p.json").write_text(json.dumps({"objects": [entry]}))
+    (work / "p.nii.gz.json").write_text(json.dumps({"objects": [entry]}))
     segment = ("segment", "-i", "scan.nii.gz", "--overwrite")
-    refused(work, "p.json", capsys, *segment, "-o", "p.nii.gz", "--prompts", "p.json")
-    (work / "c.json").write_text(json.dumps({"modality": "CT"}))
-    refused(work, "c.json", capsys, *segment, "-o", "c.nii.gz", "--config", "c.json", *BOX)
+    prompted = (*segment, "-o", "p.nii.gz", "--prompts", "p.nii.gz.json")
+    refused(work, "p.nii.gz.json", capsys, *prompted)
+    (work / "c.nii.gz.json").write_text(json.dumps({"modality": "CT"}))
+    configured = (*segment, "-o", "c.nii.gz", "--config", "c.nii.gz.json", *BOX)
+    refused(work, "c.nii.gz.json", capsys, *configured)
     assert main([*segment, "-o", "m.nii.gz", "--modality", "CT", *BOX]) == 0
     for option in ("--correct", "--mask"):
-        refused(work, "m.json", capsys, *segment, "-o", "m.mha", option, "m.nii.gz", *BOX)
-    refused(work, "m.json", capsys, *segment, "-o", "m.mha", "--replay", "m.json")
-    (work / "copy.json").write_bytes((work / "m.json").read_bytes())
+        refused(work, "m.nii.gz", capsys, *segment, "-o", "m.nii.gz", option, "m.nii.gz", *BOX)
+    refused(work, "m.nii.gz", capsys, *segment, "-o", "m.nii.gz", "--replay", "m.nii.gz.json")
+    (work / "copy.json").write_bytes((work / "m.nii.gz.json").read_bytes())
     refused(work, "m.nii.gz", capsys, *segment, "-o", "m.nii.gz", "--replay", "copy.json")
-    refused(work, "m.json", capsys, "convert", "-i", "m.nii.gz", "-o", "m.mha", "--overwrite")
+    refused(work, "m.nii.gz", capsys, "convert", "-i", "m.nii.gz", "-o", "m.nii.gz", "--overwrite")
 
 
 @pytest.mark.parametrize("option", ["--replay", "--config"])
@@ -130,7 +132,7 @@ def test_overwrite_in_a_file_is_not_overwrite_typed(
     work: Path, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["segment", "-i", "scan.nii.gz", "-o", "m.nii.gz", "--modality", "CT", *BOX]) == 0
-    earlier = json.loads((work / "m.json").read_text())
+    earlier = json.loads((work / "m.nii.gz.json").read_text())
     earlier["command"]["overwrite"] = True
     earlier["command"]["output"] = str(work / "mine.nii.gz")
     (work / "theirs.json").write_text(json.dumps(earlier))
@@ -158,7 +160,7 @@ def test_overwrite_in_a_configuration_counts_for_no_verb(
     refused(work, "overwrite in t.yaml does not count", capsys, "train", "t.yaml")
 
 
-@pytest.mark.parametrize("name", ["out.nii.gz", "out.json", "out.overlay.png"])
+@pytest.mark.parametrize("name", ["out.nii.gz", "out.nii.gz.json", "out.nii.gz.overlay.png"])
 def test_what_appears_while_the_model_works_stays(
     work: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -236,7 +238,7 @@ def test_a_preview_a_table_and_a_log(work: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_weights_are_no_output(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (work / "w.json").write_text("weights")
-    named = next(iter(CARDS)) + "=w.json"
+    (work / "w.nii.gz.json").write_text("weights")
+    named = next(iter(CARDS)) + "=w.nii.gz.json"
     command = ("segment", "-i", "scan.nii.gz", "-o", "w.nii.gz", "--model", named, "--overwrite")
-    refused(work, "w.json, which is read", capsys, *command, *BOX)
+    refused(work, "w.nii.gz.json, which is read", capsys, *command, *BOX)

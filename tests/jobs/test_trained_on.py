@@ -132,9 +132,13 @@ def test_the_model_that_starts_a_volume_counts_too(data: Path, tmp_path: Path) -
     models = {"mobile-sam": BrightPredictor(card="mobile-sam")}
     starter = tuned(data, tmp_path, "p2")
     job = EvaluateJob(
-        input=data, output=tmp_path / "out", quiet=True, model=("mobile-sam",), start_model="mine"
+        input=data,
+        output=tmp_path / "out",
+        quiet=True,
+        model=("mobile-sam",),
+        start_model="mine.pth",
     )
-    assert not evaluate(job, {**models, "mine": starter}).failed
+    assert not evaluate(job, {**models, "mine.pth": starter}).failed
     rows = read_rows(tmp_path / "out" / "rows.csv")
     assert [r.trained_on for r in rows] == ["", "", "same voxels", ""]
 

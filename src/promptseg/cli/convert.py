@@ -6,6 +6,7 @@ import json
 
 from promptseg.cli.options import parse
 from promptseg.jobs.convert import ConvertJob, convert
+from promptseg.names import for_terminal
 
 __all__ = ["run"]
 
@@ -18,6 +19,7 @@ def run(argv: list[str]) -> int:
         print(json.dumps(result.provenance.to_json(), indent=2))
     elif not job.quiet:
         for segment in result.segments:
-            print(f"{segment.label} {segment.name}: {int(segment.crop.sum())} voxels")
-        print(f"mask        {job.output}")
+            name = for_terminal(segment.name)
+            print(f"{segment.label} {name}: {int(segment.crop.sum())} voxels")
+        print(f"mask        {for_terminal(str(job.output))}")
     return 0

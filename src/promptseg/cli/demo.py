@@ -9,8 +9,9 @@ from typing import Annotated
 import tyro
 
 from promptseg.cli.options import parse
-from promptseg.errors import AssetError, PromptError
+from promptseg.errors import AssetError, PromptError, UnreachableError
 from promptseg.formats.files import beside, overlay_path, provenance_path
+from promptseg.names import for_terminal
 
 __all__ = ["DemoCommand", "run"]
 
@@ -58,22 +59,22 @@ def run(argv: list[str]) -> int:
             print("the demo's CT is not here yet")
         try:
             source = fetched = assets.fetch("demo-ct", command.quiet)
-        except AssetError as error:
-            if "from one of its sources" in error.expected:
-                error.do = "without a network, name an image: promptseg demo -i FILE --box ..."
-            raise
+        except UnreachableError as error:
+            do = "without a network, name an image: promptseg demo -i FILE --box ..."
+            raise AssetError(error.expected, error.got, do) from None
         boxes, again = _BOXES, True  # a second demo replaces the files of the first, and no others
         own = OwnFolder(command.output)
         mask = command.output / f"{name}.nii.gz"
         outputs = (mask, provenance_path(mask), overlay_path(mask))
-        slices = sum(path.is_file() for path in fetched.iterdir())
+        slices = sum(path.is_file() for path in fetched.iterdir()) if fetched.is_dir() else 0
         series = (f"{_SERIES}/slice-{number:03d}.dcm" for number in range(1, slices + 1))
         own.claim(*(path.name for path in outputs), *series)
         licence = assets.manifest()["demo-ct"].licence
         print(f"image       {source}\nlicence     {licence}")
-        source = command.output / _SERIES
-        copy_with_uids(fetched, source)
-        print(f"series      {source} (a copy, with the UIDs that the original lacks made up)")
+        if slices:
+            source = command.output / _SERIES
+            copy_with_uids(fetched, source)
+            print(f"series      {source} (a copy, with the UIDs that the original lacks made up)")
     else:
         name = beside(source, "").name + "_mask"
     made = segment_file(
@@ -86,5 +87,5 @@ def run(argv: list[str]) -> int:
         )
     )
     for line in made.summary():
-        print(line)
+        print(for_terminal(line))
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from promptseg.cli.options import parse
+from promptseg.names import for_terminal
 from promptseg.segment.options import EmbedJob
 
 __all__ = ["run"]
@@ -17,7 +18,7 @@ def run(argv: list[str]) -> int:
 
     embedded = embed_images(job)
     for name, error in embedded.failures:
-        print(f"error: {name}: {error}", file=sys.stderr)
+        print(for_terminal(f"error: {name}: {error}"), file=sys.stderr)
     if not job.quiet:
         there = embedded.slices - embedded.encoded
         print(f"images: {embedded.images} done, {len(embedded.failures)} failed")

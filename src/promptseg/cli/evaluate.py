@@ -8,6 +8,7 @@ from typing import Any
 
 from promptseg.cli.options import parse
 from promptseg.evaluate.options import EvaluateJob
+from promptseg.names import for_terminal
 
 __all__ = ["run"]
 
@@ -29,6 +30,6 @@ def run(argv: list[str]) -> int:
             units = evaluated.skipped + evaluated.done + len(evaluated.failed)
             print(f"{evaluated.skipped} of {units} done already", file=sys.stderr)
         for line in evaluated.summary():
-            print(line)
+            print(for_terminal(line))
         print(f"report: {evaluated.report}")
     return 2 if evaluated.failed else 0

@@ -7,6 +7,7 @@ from typing import Any
 
 from promptseg.cli.options import parse
 from promptseg.export.options import ExportJob
+from promptseg.names import for_terminal
 
 __all__ = ["run"]
 
@@ -21,7 +22,7 @@ def run(argv: list[str]) -> int:
         print(json.dumps(card, indent=2))
     elif not job.quiet:
         for line in _summary(card):
-            print(line)
+            print(for_terminal(line))
         print(f"{'card':<16}{job.output / 'card.json'}")
     return 0
 

@@ -12,6 +12,7 @@ from importlib import import_module
 
 from promptseg._version import __version__
 from promptseg.errors import PromptsegError
+from promptseg.names import for_terminal
 
 __all__ = ["VERBS", "main"]
 
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = import_module(f"promptseg.cli.{verb}").run(_joined_values(argv[1:]))
         return code
     except PromptsegError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {for_terminal(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -86,8 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("PROMPTSEG_DEBUG"):
             raise
         print(
-            f"fault: {type(error).__name__}: {error}\nThis is a fault of promptseg. Please report it "
-            "with the output of the same command under PROMPTSEG_DEBUG=1.",
+            f"fault: {type(error).__name__}: {for_terminal(str(error))}\n"
+            "This is a fault of promptseg. Please report it with the output of the same command "
+            "under PROMPTSEG_DEBUG=1.",
             file=sys.stderr,
         )
         return 1
@@ -120,7 +122,7 @@ class _Notes(logging.Handler):
         """Print one record."""
         library = "" if record.name == "promptseg" else f"{record.name.partition('.')[0]}: "
         text = " ".join(record.getMessage().split()) if library else record.getMessage()
-        print(f"note: {library}{text}", file=sys.stderr)
+        print(f"note: {library}{for_terminal(text)}", file=sys.stderr)
 
 
 def _log_to_stderr() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from promptseg.assets import Asset, manifest
 from promptseg.cli.options import parse
 from promptseg.errors import InputError
 from promptseg.models.cards import CARDS, ModelCard
+from promptseg.prompts.kinds import Kind
 
 if TYPE_CHECKING:
     from promptseg.models.choose import Choice
@@ -27,7 +28,7 @@ class ModelsCommand:
     modality: str | None = None
     """With --recommend: of the image (default: all modalities pooled)."""
 
-    prompt: Literal["box", "point", "mask"] = "box"
+    prompt: Kind = "box"
     """With --recommend: kind of prompt."""
 
     volume: bool = False
@@ -103,6 +104,8 @@ def _facts(card: ModelCard) -> dict[str, str]:
 
 
 def _weights(asset: Asset) -> str:
+    if asset.bundled:
+        return f"{asset.file}, {asset.size / 1e6:.0f} MB, in the package"
     if not asset.sources:
         return f"{asset.file}, which you get from the source; then --model {asset.name}=FILE"
     return f"{asset.file}, {asset.size / 1e6:.0f} MB, sha256 {asset.sha256[:12]}..."

@@ -101,6 +101,8 @@ def _given(name: str, argv: list[str]) -> bool:
 def _read_config(path: Path) -> dict[str, Any]:
     import yaml
 
+    from promptseg.formats.text import read_text
+
     class Plain(yaml.SafeLoader):
         """Values alone: a few aliases of aliases would stand for gigabytes."""
 
@@ -110,7 +112,7 @@ def _read_config(path: Path) -> dict[str, Any]:
             return super().compose_node(parent, index)
 
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Plain)
+        content = yaml.load(read_text(path), Plain)
     except OSError as error:
         raise InputError("a configuration file", f"{path} ({error.strerror})") from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:

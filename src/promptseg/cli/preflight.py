@@ -13,6 +13,7 @@ import tyro
 from promptseg.cli.options import parse
 from promptseg.curate.preflight import PreflightOptions
 from promptseg.errors import InputError
+from promptseg.names import for_terminal
 
 __all__ = ["CheckCommand", "StatisticsCommand", "run"]
 
@@ -108,9 +109,9 @@ def _check(command: CheckCommand) -> int:
             print(f"{command.preset}: {found.estimate}")
         print(f"see {folder / 'preflight.md'}")
     for line in found.warnings:
-        print(f"warning: {line}", file=sys.stderr)
+        print(f"warning: {for_terminal(line)}", file=sys.stderr)
     for line in found.errors:
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {for_terminal(line)}", file=sys.stderr)
     return 0 if found.passed else 2
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.cli.options import parse
+from promptseg.names import for_terminal
 from promptseg.provenance import InputFacts, ModelFacts
 from promptseg.segment.options import SegmentJob
 
@@ -23,7 +24,7 @@ def run(argv: list[str]) -> int:
     if is_batch(job.input, job.output):
         segmented = segment_folder(job)
         for name, error in segmented.failures:
-            print(f"error: {name}: {error}", file=sys.stderr)
+            print(for_terminal(f"error: {name}: {error}"), file=sys.stderr)
         if job.json:
             print(json.dumps(segmented.provenance, indent=2))
         if not job.quiet:
@@ -37,7 +38,7 @@ def run(argv: list[str]) -> int:
         print(json.dumps(outputs.provenance.to_json(), indent=2))
     elif not job.quiet:
         for line in outputs.summary():
-            print(line)
+            print(for_terminal(line))
     return 0
 
 

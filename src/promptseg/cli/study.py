@@ -11,6 +11,7 @@ import tyro
 
 from promptseg.cli.options import parse
 from promptseg.errors import InputError
+from promptseg.names import for_terminal
 
 if TYPE_CHECKING:
     from promptseg.timing import StudyLog, StudyTable
@@ -90,7 +91,7 @@ def run(argv: list[str]) -> int:
         "add": _add,
         "status": _status,
     }
-    print(acts[command.action](log, command))
+    print(for_terminal(acts[command.action](log, command)))
     return 0
 
 

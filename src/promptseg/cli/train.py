@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from promptseg.cli.options import parse
+from promptseg.names import for_terminal
 from promptseg.train.options import TrainOptions
 from promptseg.train.recipes import recipe_file
 
@@ -27,7 +28,7 @@ def run(argv: list[str]) -> int:
         print(json.dumps(trained.verdict.to_json(), indent=2))
     elif not options.quiet:
         for line in (f"{trained.verdict.outcome}:", *trained.verdict.reasons):
-            print(line)
+            print(for_terminal(line))
         print(f"report   {trained.folder / 'report.md'}")
         print(f"weights  {trained.folder / 'model.safetensors'} ({trained.name})")
     return 0

@@ -11,6 +11,7 @@ import tyro
 from promptseg.datasets import DatasetOptions
 from promptseg.datasets.collection import SPLITS, Split
 from promptseg.errors import InputError
+from promptseg.formats.options import Resample
 
 __all__ = ["ConversionOptions", "CurateJob", "SplitOptions"]
 
@@ -164,6 +165,9 @@ class CurateJob(SplitOptions, ConversionOptions):
     patient_pattern: str | None = None
     """Regular expression with one group that finds the patient in a case's name."""
 
+    resample: Resample = "never"
+    """Labels whose voxels are not those of their image: refuse them, or take the nearest voxel."""
+
     workers: int = 1
     """Processes."""
 
@@ -198,6 +202,7 @@ class CurateJob(SplitOptions, ConversionOptions):
             channel=self.channel,
             dataset_modality=self.dataset_modality,
             patient_pattern=self.patient_pattern,
+            resample=self.resample,
             keep_going=True,
         )
 

@@ -13,6 +13,7 @@ from promptseg.curate.sizes import GRID, TINY
 from promptseg.datasets.collection import SPLITS
 from promptseg.datasets.description import is_open_licence
 from promptseg.formats.files import atomic_path
+from promptseg.names import for_markdown
 
 __all__ = ["as_json", "to_markdown", "write_report"]
 
@@ -85,12 +86,12 @@ def to_markdown(found: Preflight) -> str:
 
 
 def _list(title: str, lines: Sequence[str]) -> list[str]:
-    return [f"\n## {title}\n\n", *(f"- {line}\n" for line in lines)] if lines else []
+    return [f"\n## {title}\n\n", *(f"- {for_markdown(line)}\n" for line in lines)] if lines else []
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
-    cells = (" | ".join(str(c).replace("|", "\\|") for c in line) for line in lines)
+    cells = (" | ".join(for_markdown(str(c)) for c in line) for line in lines)
     return "".join(f"| {line} |\n" for line in cells)
 
 

@@ -12,7 +12,7 @@ from promptseg.curate.tiles import Mosaic, is_slide, tile_pieces
 from promptseg.datasets import CaseFiles
 from promptseg.datasets.collection import Labels, Target
 from promptseg.datasets.manifest import perceptual_hashes
-from promptseg.errors import GeometryError, InputError
+from promptseg.errors import GeometryError, LabelsError, is_fault
 from promptseg.image import Image, Segment
 
 __all__ = ["Reading"]
@@ -52,7 +52,9 @@ class Reading:
         except _UnusableError as error:
             self.excluded.note(*error.args)
             self.failed = True
-        except Exception as error:  # readers raise anything on broken files
+        except Exception as error:  # libraries raise anything on broken files
+            if is_fault(error):
+                raise
             self.excluded.note(_rule_of(error), _first_line(error))
             self.failed = True
 
@@ -74,12 +76,16 @@ class Reading:
             image = self.case.load_image()
             low, high = image.voxels.min(), image.voxels.max()
         except Exception as error:
+            if is_fault(error):
+                raise
             raise _UnusableError("incomplete image", _first_line(error)) from error
         if low == high:
             raise _UnusableError("empty image", f"every voxel is {low}")
         try:
             segments = self.case.truth_reader(self.case, image).segments
         except Exception as error:
+            if is_fault(error):
+                raise
             raise _UnusableError(_rule_of(error, "unusable mask"), _first_line(error)) from error
         if not segments:
             raise _UnusableError("empty mask", "no object in it")
@@ -91,7 +97,7 @@ class _UnusableError(Exception):
 
 
 def _rule_of(error: Exception, otherwise: str = "incomplete image") -> str:
-    if isinstance(error, InputError) and "whole numbers" in error.expected:
+    if isinstance(error, LabelsError):
         return "labels not integers"
     if isinstance(error, GeometryError):
         return "mask of another grid"

@@ -13,6 +13,7 @@ from promptseg.curate.groups import LookAlike
 from promptseg.curate.rules import Exclusion
 from promptseg.datasets.collection import SPLITS, Sample
 from promptseg.formats.files import atomic_path
+from promptseg.names import for_csv, for_markdown
 
 __all__ = [
     "counts_of",
@@ -105,7 +106,7 @@ def markdown(facts: dict[str, Any]) -> str:
     ]
     for name, own in counts.items():
         cells = [str(own[split][what]) for what in _WHATS[:3] for split in SPLITS]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {for_markdown(name)} | {' | '.join(cells)} |")
     lines += ["", "## Left out", "", "| rule | cases or slices | objects |", "|---|---|---|"]
     for rule, each in facts["excluded"].items():
         lines.append(f"| {rule} | {each['cases']} | {each['objects']} |")
@@ -117,12 +118,8 @@ def markdown(facts: dict[str, Any]) -> str:
     lines += ["", "## Licences", "", "| dataset | licence, as stated | samples |", "|---|---|---|"]
     for dataset, licences in facts["licences"].items():
         for licence, count in sorted(licences.items()):
-            lines.append(f"| {dataset} | {_cell(licence)} | {count} |")
+            lines.append(f"| {for_markdown(dataset)} | {for_markdown(licence)} | {count} |")
     return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _write_table(columns: list[str], rows: Iterable[dict[str, Any]], path: Path) -> None:
@@ -132,4 +129,6 @@ def _write_table(columns: list[str], rows: Iterable[dict[str, Any]], path: Path)
     ):
         writer = csv.DictWriter(stream, columns)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(
+            {k: "" if v is None else for_csv(str(v)) for k, v in row.items()} for row in rows
+        )

@@ -13,6 +13,7 @@ from promptseg.datasets import CaseFiles, Dataset
 from promptseg.datasets.collection import SPLITS, Split
 from promptseg.datasets.manifest import ManifestRow
 from promptseg.errors import InputError
+from promptseg.formats.text import composed, read_text
 
 __all__ = [
     "Case",
@@ -159,7 +160,7 @@ def read_held_out(path: Path, datasets: Sequence[Dataset]) -> list[Case]:
         InputError: no such file, or a line that names nothing in the datasets that are curated.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, ValueError) as error:
         raise InputError(
             "a list of dataset/case lines", f"{path} ({error})", "correct --held-out"
@@ -169,7 +170,7 @@ def read_held_out(path: Path, datasets: Sequence[Dataset]) -> list[Case]:
     lines = [line.partition("#")[0].strip() for line in text.splitlines()]
     found: list[Case] = []
     for line in filter(None, lines):
-        dataset, _, name = line.partition("/")
+        dataset, _, name = composed(line).partition("/")
         if (dataset, name) not in known:
             raise InputError(
                 "held-out lines dataset/case or dataset/patient of the data",

@@ -11,6 +11,7 @@ from typing import Any
 from promptseg.datasets.collection import SPLITS, Collection, Sample
 from promptseg.formats.files import atomic_path
 from promptseg.formats.own_folder import OwnFolder
+from promptseg.names import for_csv, for_markdown
 
 __all__ = ["Count", "Statistics", "count", "draw_modalities", "write_statistics"]
 
@@ -99,7 +100,7 @@ def write_statistics(found: Statistics, folder: Path) -> list[Path]:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("dataset", "modality", *_COLUMNS, "names of targets"))
         for line in found.lines():
-            writer.writerow((*_cells(line), "; ".join(line.targets)))
+            writer.writerow(map(for_csv, (*_cells(line), "; ".join(line.targets))))
     with atomic_path(paths[1]) as path:
         path.write_text(to_markdown(found), encoding="utf-8")
     with atomic_path(paths[2]) as path:
@@ -184,7 +185,7 @@ def _table(lines: Sequence[Count], skip: str = "") -> str:
     kept = [k for k, head in enumerate(heads) if head != skip]
     rows = [[heads[k] for k in kept], ["---" if k < 2 else "---:" for k in kept]]
     for line in lines:
-        cells = [cell.replace("|", "\\|") for cell in _cells(line)]
+        cells = [for_markdown(cell) for cell in _cells(line)]
         rows.append([cells[k] for k in kept])
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 

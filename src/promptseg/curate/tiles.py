@@ -21,10 +21,12 @@ from promptseg.curate.slices import Piece, values_of
 from promptseg.curate.sources import Origin
 from promptseg.datasets import CaseFiles, target_of
 from promptseg.datasets.truth import objects_of_labels
-from promptseg.errors import GeometryError, InputError, PromptsegError
+from promptseg.errors import GeometryError, InputError, PromptsegError, is_fault
 from promptseg.formats import slide, tiff
+from promptseg.formats.colour_coded import labels_of_colours, refuse_colours
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.pillow import open_picture
+from promptseg.formats.whole import whole_labels
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segment, Source
 
@@ -125,7 +127,9 @@ def _readable(path: Path, microns: float | None) -> Iterator[tuple[slide.Region,
         yield from slide.tiles(path, microns, TILE)
     except PromptsegError:
         raise
-    except Exception as error:  # it raises anything on broken tiles
+    except Exception as error:  # libraries raise anything on broken tiles
+        if is_fault(error):
+            raise
         raise InputError("a whole-slide image", f"{path} ({error})", "get it again") from error
 
 
@@ -139,6 +143,8 @@ def _reading_mask(case: CaseFiles) -> Iterator[None]:
     except PromptsegError as error:
         raise MaskError(error.expected, error.got, error.do) from error
     except Exception as error:  # tiles that are broken: errors of the codecs
+        if is_fault(error):
+            raise
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MaskError(
             "a mask that can be read", f"{case.truth[0]} ({said})", "get it again"
@@ -211,17 +217,12 @@ class _SlideMask:
         rows, columns = _places(region, shape, self.whole, self.size)
         place = (columns[0], rows[0], np.ptp(columns) + 1, np.ptp(rows) + 1)
         read = slide.read(self.path, ReadOptions(region=",".join(map(str, place)))).voxels
-        if (
-            read.ndim != 2
-            or read.dtype.kind not in "iub"
-            or not 0 <= read.min() <= read.max() < 2**16
-        ):
-            raise InputError(
-                "a label image of whole numbers from 0 to 65535",
-                f"{self.path} with other values",
-                "correct the labels",
-            )
-        labels = read[np.ix_(rows - rows[0], columns - columns[0])].astype(np.uint16)
+        if read.ndim == 3 and not self.classes.colours:
+            raise refuse_colours(read, self.path)
+        if read.ndim == 3:
+            read = labels_of_colours(read, self.classes.colours, self.path)
+        labels = whole_labels(read, self.path, [])
+        labels = labels[np.ix_(rows - rows[0], columns - columns[0])]
         segments = objects_of_labels(labels, self.classes, self.path)
         return [p for s in segments if (p := patch_on(s, target_of(s), None))]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -16,10 +17,13 @@ from promptseg.datasets.patients import patient_of
 from promptseg.datasets.truth import read_truth
 from promptseg.errors import InputError
 from promptseg.formats import read
+from promptseg.formats.options import ReadOptions, Resample
 from promptseg.image import Image, Kind, Segmentation
 from promptseg.parsing import name_fault
 
 __all__ = ["case_of", "dataset_of", "image_reader", "label_reader", "modality_of"]
+
+_OPTION = re.compile(r"--(series|frame|stack|suv|region|microns|nan-as)\b")
 
 ImageReader = Callable[[CaseFiles], Image]
 TruthReader = Callable[[CaseFiles, Image], Segmentation]
@@ -91,19 +95,38 @@ def modality_of(described: Description, options: DatasetOptions) -> str:
     return options.dataset_modality or described.modality
 
 
-def image_reader(modality: str, frame: int | None = None) -> ImageReader:
-    """A reader of image files; files speak for themselves where the modality is unknown."""
-    return partial(_read_image, modality=None if modality == "unknown" else modality, frame=frame)
+def image_reader(modality: str, reading: ReadOptions | None = None) -> ImageReader:
+    """A reader of image files; files speak for themselves where the modality is unknown.
+
+    Args:
+        modality: of the images.
+        reading: what files leave open, as the dataset says it.
+    """
+    return partial(
+        _read_image,
+        modality=None if modality == "unknown" else modality,
+        reading=reading or ReadOptions(),
+    )
 
 
-def label_reader(classes: Classes) -> TruthReader:
+def label_reader(classes: Classes, resample: Resample = "never") -> TruthReader:
     """A reader of the first file of the truth as labels of these classes."""
-    return partial(_read_labels, classes=classes)
+    return partial(_read_labels, classes=classes, resample=resample)
 
 
-def _read_image(case: CaseFiles, modality: str | None, frame: int | None) -> Image:
-    return read(case.image, modality=modality, frame=frame)
+def _read_image(case: CaseFiles, modality: str | None, reading: ReadOptions) -> Image:
+    try:
+        return read(case.image, reading, modality=modality)
+    except InputError as error:  # a dataset has its own place for the options of one image
+        do = _OPTION.sub(_in_dataset_json, error.do)
+        raise type(error)(error.expected, error.got, do) from error.__cause__
 
 
-def _read_labels(case: CaseFiles, image: Image, classes: Classes) -> Segmentation:
-    return read_truth(case.truth[0], image, classes)
+def _in_dataset_json(option: re.Match[str]) -> str:
+    return f'"read": {{"{option[1].replace("-", "_")}": ...}} in dataset.json'
+
+
+def _read_labels(
+    case: CaseFiles, image: Image, classes: Classes, resample: Resample
+) -> Segmentation:
+    return read_truth(case.truth[0], image, classes, resample)

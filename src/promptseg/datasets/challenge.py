@@ -8,18 +8,17 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from promptseg.datasets.build import case_of, dataset_of, modality_of
 from promptseg.datasets.classes import Classes
 from promptseg.datasets.dataset import CaseFiles, Dataset
 from promptseg.datasets.description import modality_named, read_description
-from promptseg.datasets.listing import by_case
+from promptseg.datasets.listing import by_case, files_in
 from promptseg.datasets.options import DatasetOptions
 from promptseg.datasets.truth import objects_of_labels, truth_of
 from promptseg.errors import GeometryError, InputError
 from promptseg.formats import read
 from promptseg.formats.archive import open_archive
+from promptseg.formats.whole import whole_labels
 from promptseg.image import Image, Kind, Segmentation
 
 __all__ = ["open_dataset", "recognises"]
@@ -57,7 +56,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
 
 
 def _archives(folder: Path) -> list[Path]:
-    return [p for p in sorted(folder.iterdir()) if p.suffix.lower() == ".npz" and p.is_file()]
+    return [path for path in files_in(folder) if path.suffix.lower() == ".npz"]
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -93,14 +92,5 @@ def _read_gts(case: CaseFiles, image: Image, classes: Classes) -> Segmentation:
             f"{case.image}: {labels.shape}",
             "get it again",
         )
-    if (
-        labels.dtype.kind not in "iub"
-        or labels.min(initial=0) < 0
-        or labels.max(initial=0) > 65_535
-    ):
-        raise InputError(
-            "gts of whole numbers from 0 to 65535",
-            f"{case.image}: {labels.dtype}, other values",
-            "correct the labels",
-        )
-    return truth_of(objects_of_labels(labels.astype(np.uint16), classes, case.image), image)
+    labels = whole_labels(labels, case.image, image.source.notes)
+    return truth_of(objects_of_labels(labels, classes, case.image), image)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from promptseg.formats.colour_coded import Colours
 from promptseg.image import Segment
 
 __all__ = ["Classes", "TruthSegment", "target_of"]
@@ -18,11 +19,14 @@ class Classes:
         names: class id -> name; empty where nothing names them.
         regions: class id -> the values it is made of, for classes that are not one value.
         ignore: value of voxels that nobody labelled, if there is one.
+        colours: (red, green, blue) -> value, of masks that are coded in colours; empty where labels are
+            the numbers that are stored.
     """
 
     names: dict[int, str] = field(default_factory=dict)
     regions: dict[int, tuple[int, ...]] = field(default_factory=dict)
     ignore: int | None = None
+    colours: Colours = field(default_factory=dict)
 
     def object_names(self) -> dict[int, str]:
         """Class id -> name of its object, unique: with the id where classes share a name."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,11 +30,13 @@ from promptseg.datasets.description import (
     read_description,
     read_json,
 )
-from promptseg.datasets.listing import Missing, check_complete, shortened
+from promptseg.datasets.files import named_file
+from promptseg.datasets.listing import Missing, check_complete, require_target, shortened
 from promptseg.datasets.options import DatasetOptions
 from promptseg.datasets.outlines import check_outline, decode
 from promptseg.datasets.truth import truth_of
 from promptseg.errors import GeometryError, InputError
+from promptseg.formats.text import composed
 from promptseg.image import Image, Segmentation, bounding_region
 
 __all__ = ["case_of_picture", "open_dataset", "recognises"]
@@ -80,7 +83,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
     if len(categories) < len(content["categories"]):
         raise InputError("categories with different ids", str(path), "number them anew")
     described = _described(root, content, Classes(categories))
-    reader = image_reader(modality_of(described, options))
+    reader = image_reader(modality_of(described, options), described.reading)
     cases, missing = [], []
     for key, picture in pictures.items():
         image = _picture_at(path, str(picture["file_name"]))
@@ -171,7 +174,8 @@ def _by_picture(
 
 def case_of_picture(file_name: str) -> str:
     """Name of a case: the picture's, with its folders."""
-    return "_".join(PurePosixPath(file_name).with_suffix("").parts)
+    path = PurePosixPath(composed(file_name.replace("\\", "/")))
+    return "_".join(path.with_suffix("").parts)
 
 
 def _picture_at(path: Path, file_name: str) -> Path | None:
@@ -183,8 +187,12 @@ def _picture_at(path: Path, file_name: str) -> Path | None:
         path.parent.parent / path.stem.removeprefix("instances_"),
     )
     for folder in folders:
-        found = (folder / file_name).resolve()
-        if found.is_relative_to(folder.resolve()) and found.is_file():
+        try:
+            found = named_file(folder, file_name, path.name)
+        except InputError:
+            continue
+        require_target(found)
+        if found.is_file():
             return found
     return None
 
@@ -194,9 +202,7 @@ def _described(root: Path, content: dict[str, Any], classes: Classes) -> Descrip
     folder = root if root.is_dir() else root.parent
     if (folder / "dataset.json").is_file():
         said = read_description(folder)
-        return Description(
-            said.title, said.modality, classes, said.licence, said.may_publish_images, said.patients
-        )
+        return replace(said, classes=classes)
     info = content.get("info") if isinstance(content.get("info"), dict) else {}
     assert isinstance(info, dict)
     licences = content.get("licenses")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from promptseg.datasets.classes import Classes
 from promptseg.errors import InputError
+from promptseg.formats.colour_coded import Colours, colours_of
+from promptseg.formats.options import ReadOptions
+from promptseg.formats.text import composed, read_text
 from promptseg.parsing import parse_json
 
 __all__ = [
@@ -19,6 +22,7 @@ __all__ = [
     "modality_named",
     "read_description",
     "read_json",
+    "reading_in",
 ]
 
 _MODALITIES = (  # words, abbreviations: "US" is ultrasound, "contact us" is not
@@ -58,6 +62,7 @@ class Description:
         may_publish_images: whether reports may show its images, see `may_publish`.
         patients: case name -> patient.
         content: the whole file.
+        reading: what its image files leave open: frame, series, ... (`promptseg.formats.ReadOptions`).
     """
 
     title: str
@@ -67,6 +72,7 @@ class Description:
     may_publish_images: bool = False
     patients: dict[str, str] = field(default_factory=dict)
     content: dict[str, Any] = field(default_factory=dict)
+    reading: ReadOptions = field(default_factory=ReadOptions)
 
 
 def read_description(folder: Path) -> Description:
@@ -83,14 +89,41 @@ def read_description(folder: Path) -> Description:
     return Description(
         title=str(content.get("name", folder.name)),
         modality=modality_named(str(said) if said else folder.name),
-        classes=Classes(_targets(content.get("targets", {}), path)),
+        classes=Classes(
+            _targets(content.get("targets", {}), path), colours=_colours(content, path)
+        ),
         licence=str(licence),
         may_publish_images=may_publish(content),
-        patients={str(k): str(v) for k, v in patients.items()}
+        patients={composed(str(k)): str(v) for k, v in patients.items()}
         if isinstance(patients, dict)
         else {},
         content=content,
+        reading=reading_in(content, path),
     )
+
+
+def reading_in(content: dict[str, Any], path: Path) -> ReadOptions:
+    """What a `dataset.json` says of how its images are to be read: `"read": {"frame": 0}`.
+
+    Raises:
+        InputError: no such option, or a value that makes no sense.
+    """
+    said, known = content.get("read", {}), ReadOptions()
+    names = [f.name for f in fields(known)]
+    if not isinstance(said, dict) or set(said) - set(names):
+        raise InputError(f"read with {', '.join(names)}", f"{path}: {said!r}", "correct it")
+    try:
+        reading = replace(known, **said)
+        reading.check()
+    except (InputError, TypeError) as error:
+        raise InputError("options to read images with", f"{path}: {said!r} ({error})") from None
+    return reading
+
+
+def _colours(content: dict[str, Any], path: Path) -> Colours:
+    """Which label each colour of masks is: `"colours": {"1": "#800000"}`; none if it does not say."""
+    said = content.get("colours", content.get("colors"))
+    return colours_of(said, f"{path}: colours") if said else {}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -100,7 +133,7 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: it cannot be read, or holds something else.
     """
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
     except (OSError, ValueError) as error:
         raise InputError("a readable JSON file", f"{path} ({error})", "correct it") from None
     if not isinstance(content, dict):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from pathlib import Path
 
-__all__ = ["files_of"]
+from promptseg.errors import InputError
+from promptseg.formats.files import files_below
+
+__all__ = ["files_of", "named_file"]
 
 _BESIDE = {".hdr": (".img",), ".hdr.gz": (".img.gz",), ".head": (".brik", ".brik.gz")}
 _SAID = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)[ \t]*([^\r\n]+?)[ \t]*\r?$", re.M | re.I)
@@ -15,7 +20,7 @@ _HEADER = 1 << 16  # bytes; of .mhd and .nhdr, which are text
 def files_of(path: Path) -> list[Path]:
     """The file with what it needs, or all files of a folder; what is not there is left out."""
     if path.is_dir():
-        return sorted(each for each in path.rglob("*") if each.is_file())
+        return files_below(path)
     return [each for each in (path, *_voxels_of(path)) if each.is_file()]
 
 
@@ -32,3 +37,27 @@ def _voxels_of(path: Path) -> list[Path]:
     stem = path.name[: len(path.name) - len(ending)]
     beside = _BESIDE.get(ending, ())
     return [path.parent / f"{stem}{form}" for each in beside for form in (each, each.upper())]
+
+
+def named_file(root: Path, said: str, where: str) -> Path:
+    """The file that a text names inside a folder; it may not be there.
+
+    A name leads into its folder only: no absolute path, no "..". What lies there may be a link, which
+    the user has put there, wherever it leads. Separators of Windows, and names that another system has
+    decomposed, are understood.
+
+    Args:
+        root: the folder.
+        said: a path relative to it.
+        where: the file that says so, for messages.
+
+    Raises:
+        InputError: a name that leads out of the folder.
+    """
+    forms = [said, unicodedata.normalize("NFC", said), unicodedata.normalize("NFD", said)]
+    forms += [form.replace("\\", "/") for form in forms]
+    paths = [Path(os.path.normpath(root / form)) for form in dict.fromkeys(forms)]
+    base = Path(os.path.normpath(root))
+    if "\0" in said or not all(path.is_relative_to(base) for path in paths):
+        raise InputError("files inside the dataset's folder", f"{said!r} in {where}", "correct it")
+    return next((path for path in paths if path.exists()), paths[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Literal
 from promptseg.datasets.options import DatasetOptions
 from promptseg.errors import InputError
 from promptseg.formats import format_by_suffix
+from promptseg.formats.text import composed
 from promptseg.image import Kind
 
 __all__ = [
@@ -19,11 +21,14 @@ __all__ = [
     "by_case",
     "case_name",
     "check_complete",
+    "ending_of",
+    "files_in",
     "is_image_file",
     "kind_of",
     "natural",
     "no_cases",
     "paired",
+    "require_target",
     "shortened",
 ]
 
@@ -37,7 +42,7 @@ def case_name(path: Path) -> str:
     name = path.name.lower()
     known = format_by_suffix(path)
     endings = [s for s in known.suffixes if name.endswith(s)] if known else [path.suffix]
-    stem = path.name[: len(path.name) - len(max(endings, key=len))]
+    stem = composed(path.name[: len(path.name) - len(max(endings, key=len))])
     return stem[: -len(".seg")] if stem.lower().endswith(".seg") else stem
 
 
@@ -50,6 +55,43 @@ def is_image_file(path: Path) -> bool:
             stem = path.name[: -len(ending)]
             return not any((path.parent / f"{stem}{h}").exists() for h in (header, header.upper()))
     return True
+
+
+def ending_of(path: Path) -> str:
+    """The ending that tells the format of a file, in small letters; "" if none does."""
+    known = format_by_suffix(path)
+    name = path.name.lower()
+    return next((s for s in known.suffixes if name.endswith(s)), "") if known else ""
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder in order, but for hidden ones; links lead where they lead.
+
+    Raises:
+        InputError: a link to nothing, which would be a case that is missing without a word.
+    """
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_file():
+            found.append(path)
+        require_target(path)
+    return found
+
+
+def require_target(path: Path) -> None:
+    """Refuse a link to nothing: it would be a case that is missing without a word.
+
+    Raises:
+        InputError: it is one.
+    """
+    if path.is_symlink() and not path.exists():
+        raise InputError(
+            "files that are there",
+            f"{path}: a link to nothing",
+            "get what it points to (git annex get, dvc pull), or remove it",
+        )
 
 
 def natural(name: str) -> tuple[tuple[int, int | str], ...]:
@@ -69,7 +111,7 @@ def by_case(folder: Path, files: Iterable[Path] | None = None) -> dict[str, Path
         InputError: two files of one case.
     """
     found: dict[str, Path] = {}
-    for path in folder.iterdir() if files is None else files:
+    for path in files_in(folder) if files is None else files:
         if not path.is_file() or not is_image_file(path):
             continue
         name = case_name(path)
@@ -181,6 +223,13 @@ def shortened(items: list[str]) -> str:
 
 
 def kind_of(image: Path) -> Kind:
-    """Whether a file is a picture or a volume, by its name alone."""
+    """Whether a file is a picture, a volume or a film: by its name, and of a TIFF by its pages."""
     known = format_by_suffix(image)
-    return "picture" if known is not None and known.name in _PICTURES else "volume"
+    if known is None or known.name not in _PICTURES:
+        return "volume"
+    if known.name == "tiff":
+        from promptseg.formats import tiff
+
+        with contextlib.suppress(Exception):  # a broken file: its reader says it better
+            return tiff.kind_of(image)
+    return "picture"

@@ -22,7 +22,9 @@ from scipy import fft, stats
 from promptseg.datasets import Dataset
 from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.text import csv_table, read_text
 from promptseg.image import Image
+from promptseg.names import for_csv, from_csv
 from promptseg.parsing import parse_json
 
 __all__ = ["ManifestRow", "manifest_of", "perceptual_hashes", "read_manifest", "write_manifest"]
@@ -95,7 +97,10 @@ def write_manifest(rows: Iterable[ManifestRow], path: Path, overwrite: bool = Fa
         else:
             writer = csv.DictWriter(stream, [f.name for f in fields(ManifestRow)])
             writer.writeheader()
-            writer.writerows(map(asdict, rows))
+            writer.writerows(
+                {k: for_csv(v) if isinstance(v, str) else v for k, v in asdict(row).items()}
+                for row in rows
+            )
     return path
 
 
@@ -110,12 +115,8 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     """
     path = Path(path)
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            said = (
-                parse_json(stream.read())
-                if path.suffix.lower() == ".json"
-                else [*csv.DictReader(stream)]
-            )
+        is_json = path.suffix.lower() == ".json"
+        said = parse_json(read_text(path)) if is_json else [*map(_texts, csv_table(path))]
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(
             "a training manifest in CSV or JSON", f"{path} ({error})", "see docs/datasets.md"
@@ -124,6 +125,11 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     if not isinstance(entries, list) or not entries:
         raise InputError("a training manifest with rows", f"{path} without", "see docs/datasets.md")
     return [_row(entry, number, path) for number, entry in enumerate(entries, 1)]
+
+
+def _texts(line: dict[str, str | None]) -> dict[str, str | None]:
+    """A line of CSV as it was meant; see `promptseg.names.for_csv`."""
+    return {k: from_csv(v) if isinstance(v, str) else v for k, v in line.items()}
 
 
 def _hash(pixels: NDArray[Any]) -> str:

@@ -6,6 +6,7 @@ several channels are 4D; one channel is taken.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from promptseg.datasets.build import (
 )
 from promptseg.datasets.dataset import Dataset
 from promptseg.datasets.description import read_json
-from promptseg.datasets.listing import case_name, kind_of, paired
+from promptseg.datasets.files import named_file
+from promptseg.datasets.listing import case_name, kind_of, paired, require_target
 from promptseg.datasets.nnunet import channel_names, describe
 from promptseg.datasets.options import DatasetOptions
 from promptseg.errors import InputError
@@ -53,8 +55,8 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
     several = len(names) > 1
     frame = options.channel if several else None
     readers = (
-        image_reader(modality_of(described, options), frame),
-        label_reader(described.classes),
+        image_reader(modality_of(described, options), replace(described.reading, frame=frame)),
+        label_reader(described.classes, options.resample),
     )
     cases = [
         case_of(name, image, [truth], readers, described.patients, options)
@@ -85,7 +87,9 @@ def _listed(root: Path, entries: list[Any]) -> tuple[dict[str, Path], dict[str, 
                 f"{root / 'dataset.json'}: {entry}",
                 "correct it",
             )
-        paths = [_inside(root, str(entry[key])) for key in ("image", "label")]
+        paths = [named_file(root, str(entry[key]), "dataset.json") for key in ("image", "label")]
+        for path in paths:
+            require_target(path)
         name = case_name(paths[0])
         if name in found[0] or name in found[1]:
             raise InputError("cases of different names", f"{root}: {name} twice", "rename one")
@@ -97,13 +101,3 @@ def _listed(root: Path, entries: list[Any]) -> tuple[dict[str, Path], dict[str, 
             if path.is_file():
                 files[name] = path
     return found
-
-
-def _inside(root: Path, said: str) -> Path:
-    """A path that a dataset.json names, which must not lead out of its folder."""
-    path = (root / said).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise InputError(
-            "files inside the dataset's folder", f"{said} in {root / 'dataset.json'}", "correct it"
-        )
-    return path

@@ -24,10 +24,13 @@ from promptseg.datasets.description import (
     modality_in,
     modality_named,
     read_json,
+    reading_in,
 )
-from promptseg.datasets.listing import kind_of, paired
+from promptseg.datasets.listing import check_complete, ending_of, files_in, kind_of, paired
+from promptseg.datasets.nnunet_names import check_names, passed_over
 from promptseg.datasets.options import DatasetOptions
 from promptseg.errors import InputError
+from promptseg.formats.text import composed
 
 __all__ = ["channel_names", "classes_of", "describe", "open_dataset", "recognises"]
 
@@ -37,15 +40,21 @@ _FIRST_CHANNEL = "_0000"  # other numbers at the end may be those of cases, as i
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder has a dataset.json and images that are called by channel."""
+    """Whether a folder has a dataset.json and images that are called by channel.
+
+    Images and labels in nnU-Net's folders, in whatever way they are called, are meant so unless MSD's
+    list says where they are.
+    """
     if not (root / "dataset.json").is_file():
         return False
+    both = any(all((root / name).is_dir() for name in names) for names in _FOLDERS.values())
+    if both and not isinstance(read_json(root / "dataset.json").get("training"), list):
+        return True
     return any(
-        path.name.removesuffix(ending).endswith(_FIRST_CHANNEL)
+        _stem(path).endswith(_FIRST_CHANNEL)
         for images, _ in _FOLDERS.values()
         if (root / images).is_dir()
         for path in (root / images).iterdir()
-        for ending in [_ending_of(path)]
     )
 
 
@@ -73,14 +82,18 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
             f"{root} without them",
             f"take the other split with --nnunet-split {other}",
         )
-    ending = content.get("file_ending")
-    by_image = {
-        _CHANNEL.sub("", name): path
-        for name, path in _files(images, ending).items()
-        if name.endswith(f"_{options.channel:04d}")
-    }
-    pairs = paired(by_image, _files(labels, ending), root, options)
-    readers = image_reader(modality_of(described, options)), label_reader(described.classes)
+    ending = str(content.get("file_ending") or "")
+    found, truths = _files(images, ending), _files(labels, ending)
+    channel = f"_{options.channel:04d}"
+    by_image = {_CHANNEL.sub("", n): path for n, path in found.items() if n.endswith(channel)}
+    check_names(root, images, labels, ending, options.channel)
+    lost = passed_over(images, labels, ending)
+    check_complete(lost, root, options, "rename them")
+    pairs = paired(by_image, truths, root, options)
+    readers = (
+        image_reader(modality_of(described, options), described.reading),
+        label_reader(described.classes, options.resample),
+    )
     cases = [
         case_of(name, image, [truth], readers, described.patients, options)
         for name, (image, truth) in pairs.items()
@@ -95,7 +108,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
         described,
         cases,
         options,
-        missing=pairs.missing,
+        missing=[*pairs.missing, *lost],
         notes=notes,
     )
 
@@ -131,10 +144,11 @@ def describe(root: Path, content: dict[str, Any], channel: str) -> Description:
         classes=classes_of(content.get("labels"), root / "dataset.json"),
         licence=str(content.get("licence", content.get("license", ""))),
         may_publish_images=may_publish(content),
-        patients={str(k): str(v) for k, v in patients.items()}
+        patients={composed(str(k)): str(v) for k, v in patients.items()}
         if isinstance(patients, dict)
         else {},
         content=content,
+        reading=reading_in(content, root / "dataset.json"),
     )
 
 
@@ -177,19 +191,16 @@ def classes_of(labels: Any, where: Path) -> Classes:
     return Classes(names, regions, ignore)
 
 
-def _files(folder: Path, ending: str | None) -> dict[str, Path]:
-    """File name without its ending -> file."""
+def _files(folder: Path, ending: str) -> dict[str, Path]:
+    """File name without its ending -> file; the case of endings does not count."""
     found = {}
-    for path in sorted(folder.iterdir()):
-        its = ending or _ending_of(path)
-        if its and path.is_file() and path.name.endswith(its) and not path.name.startswith("."):
-            found[path.name.removesuffix(its)] = path
+    for path in files_in(folder):
+        its = ending.lower() or ending_of(path)
+        if its and path.name.lower().endswith(its):
+            found[composed(path.name[: -len(its)])] = path
     return found
 
 
-def _ending_of(path: Path) -> str:
-    from promptseg.formats import format_by_suffix
-
-    known = format_by_suffix(path)
-    name = path.name.lower()
-    return next((s for s in known.suffixes if name.endswith(s)), "") if known else ""
+def _stem(path: Path) -> str:
+    ending = ending_of(path)
+    return path.name[: -len(ending)] if ending else path.name

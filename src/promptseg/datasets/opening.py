@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def open_datasets(path: str | Path, options: DatasetOptions | None = None) -> li
     if path.name == "dataset.json":
         path = path.parent
     try:
-        found = list(_search(path.resolve(), options, _DEPTH if path.is_dir() else 0))
+        found = list(_search(Path(os.path.abspath(path)), options, _DEPTH if path.is_dir() else 0))
     except OSError as error:
         raise InputError(
             "a folder that can be read",

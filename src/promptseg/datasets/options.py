@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from promptseg.errors import InputError
+from promptseg.formats.options import Resample
 from promptseg.image import MODALITIES
 
 __all__ = ["DatasetOptions"]
@@ -27,6 +28,10 @@ class DatasetOptions:
 
     patient_pattern: str | None = None
     """Regular expression with one group that finds the patient in the name of a case."""
+
+    resample: Resample = "never"
+    """Labels and masks whose voxels are not those of their image: refuse them (never), or take the
+    nearest voxel (nearest). The image's own voxels, in another order or a part, need neither."""
 
     keep_going: bool = False
     """Leave cases out that lack their image or their truth, and count them, in place of an error."""

@@ -12,6 +12,8 @@ from promptseg.errors import InputError
 
 __all__ = ["check_outline", "decode", "run_lengths"]
 
+_LARGE = 4  # pixels along a side: smaller pictures have little else than 0 and 1
+
 
 def check_outline(outline: Any, size: tuple[int, int], where: str) -> None:
     """Refuse an annotation that has no outline, or one beyond the picture.
@@ -51,6 +53,12 @@ def check_outline(outline: Any, size: tuple[int, int], where: str) -> None:
         if not ((corners >= -1) & (corners <= [width + 1, height + 1])).all():
             raise InputError(
                 f"outlines inside the picture of {width} x {height} pixels", where, "correct it"
+            )
+        if min(width, height) > _LARGE and corners.min() >= 0 and corners.max() <= 1:
+            raise InputError(
+                "outlines in pixels",
+                f"{where} with all corners from 0 to 1: normalised ones?",
+                f"multiply x by {width} and y by {height}",
             )
 
 

@@ -18,9 +18,10 @@ from promptseg.datasets.build import (
 )
 from promptseg.datasets.dataset import Dataset
 from promptseg.datasets.description import read_description
-from promptseg.datasets.listing import is_image_file, kind_of, paired
+from promptseg.datasets.listing import is_image_file, kind_of, paired, require_target
 from promptseg.datasets.options import DatasetOptions
 from promptseg.errors import InputError
+from promptseg.formats.text import composed
 
 __all__ = ["open_dataset", "recognises"]
 
@@ -46,8 +47,8 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
         truths = {**_by_case(root, (ending,)), **truths}
     pairs = paired(images, truths, root, options)
     readers = (
-        image_reader(modality_of(described, options)),
-        label_reader(described.classes),
+        image_reader(modality_of(described, options), described.reading),
+        label_reader(described.classes, options.resample),
     )
     cases = [
         case_of(name, image, [truth], readers, described.patients, options)
@@ -60,6 +61,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
 def _by_case(root: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(root.iterdir()):
+        require_target(path)
         name = _ending(path, endings)
         if name is None:
             continue
@@ -79,4 +81,4 @@ def _ending(path: Path, endings: tuple[str, ...]) -> str | None:
     if match is None:
         return None
     known = path.is_dir() if match[3] is None else is_image_file(path)
-    return match[1] if known else None
+    return composed(match[1]) if known else None

@@ -25,15 +25,23 @@ from promptseg.datasets.build import (
     label_reader,
     modality_of,
 )
-from promptseg.datasets.classes import TruthSegment
+from promptseg.datasets.classes import Classes, TruthSegment
 from promptseg.datasets.dataset import CaseFiles, Dataset
 from promptseg.datasets.description import Description, read_description, read_json
-from promptseg.datasets.listing import Missing, check_complete, kind_of, natural, no_cases
+from promptseg.datasets.listing import (
+    Missing,
+    check_complete,
+    kind_of,
+    natural,
+    no_cases,
+    require_target,
+)
 from promptseg.datasets.nnunet import channel_names, describe
 from promptseg.datasets.options import DatasetOptions
-from promptseg.datasets.truth import check_same_grid, on_grid, truth_of
+from promptseg.datasets.truth import labels_in, truth_of
 from promptseg.errors import InputError
-from promptseg.formats import read_labels
+from promptseg.formats.options import Resample
+from promptseg.formats.text import composed
 from promptseg.image import Image, Segmentation, bounding_region
 
 __all__ = ["Found", "find_files", "open_dataset", "recognises"]
@@ -92,11 +100,15 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
                 "narrow label_files in dataset.json",
             )
         truth_reader = (
-            partial(_read_targets, targets=tuple(f.names["target"] for f in files))
+            partial(
+                _read_targets,
+                targets=tuple(f.names["target"] for f in files),
+                resample=options.resample,
+            )
             if by_target
-            else label_reader(described.classes)
+            else label_reader(described.classes, options.resample)
         )
-        readers = image_reader(modality_of(described, options)), truth_reader
+        readers = image_reader(modality_of(described, options), described.reading), truth_reader
         paths = [f.path for f in files]
         cases.append(case_of(name, image.path, paths, readers, patients, options))
     lone = [file.path.name for files in truths.values() for file in files]
@@ -122,7 +134,6 @@ def find_files(root: Path, pattern: str) -> Iterator[Found]:
         InputError: a pattern without `{case}`, with unknown names, or that leads out of the folder.
     """
     expression, glob = _expression(pattern, root)
-    inside = root.resolve()
     try:
         there = sorted(root.glob(glob), key=lambda p: natural(p.as_posix()))
     except (OSError, ValueError, NotImplementedError, RecursionError) as error:
@@ -131,9 +142,11 @@ def find_files(root: Path, pattern: str) -> Iterator[Found]:
         ) from None
     for path in there:
         match = expression.fullmatch(path.relative_to(root).as_posix())
-        hidden = path.name.startswith(".")
-        if match and not hidden and path.resolve().is_relative_to(inside):
-            yield Found(path, match.groupdict())
+        if match and not path.name.startswith("."):
+            require_target(path)
+            yield Found(
+                path, {k: composed(v) for k, v in match.groupdict().items() if v is not None}
+            )
 
 
 def _expression(pattern: str, root: Path) -> tuple[re.Pattern[str], str]:
@@ -243,13 +256,13 @@ def _described(root: Path, content: dict[str, object]) -> Description:
     return read_description(root)
 
 
-def _read_targets(case: CaseFiles, image: Image, targets: tuple[str, ...]) -> Segmentation:
+def _read_targets(
+    case: CaseFiles, image: Image, targets: tuple[str, ...], resample: Resample
+) -> Segmentation:
     """One object per file that has a voxel, called as its target; objects may overlap."""
     objects = []
     for label, (path, target) in enumerate(zip(case.truth, targets, strict=True), 1):
-        labels = read_labels(path)
-        check_same_grid(labels, image, path)
-        mask = on_grid(labels.voxels, image) > 0
+        mask = labels_in(path, image, Classes(), resample) > 0
         if mask.any():
             region = bounding_region(mask)
             objects.append(TruthSegment(target, label, mask[region].copy(), region, target=target))

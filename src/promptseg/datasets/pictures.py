@@ -22,13 +22,12 @@ from promptseg.datasets.description import read_description
 from promptseg.datasets.listing import by_case, kind_of, paired
 from promptseg.datasets.options import DatasetOptions
 from promptseg.datasets.truth import (
-    check_same_grid,
+    labels_in,
     objects_of_instances,
-    on_grid,
     truth_of,
 )
 from promptseg.errors import InputError
-from promptseg.formats import read_labels
+from promptseg.formats.options import Resample
 from promptseg.image import Image, Segmentation
 
 __all__ = ["open_dataset", "recognises"]
@@ -59,8 +58,12 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
             "masks/ beside instances/, to tell which class each is of", f"{root} without", "add it"
         )
     pairs = paired(images, by_instance if instances else by_label, root, options)
-    reader = partial(_read_instances, classes=classes) if instances else label_reader(classes)
-    readers = image_reader(modality_of(described, options)), reader
+    reader = (
+        partial(_read_instances, classes=classes, resample=options.resample)
+        if instances
+        else label_reader(classes, options.resample)
+    )
+    readers = image_reader(modality_of(described, options), described.reading), reader
     cases = []
     for name, (image, truth) in pairs.items():
         files = (truth, by_label[name]) if instances and name in by_label else (truth,)
@@ -81,12 +84,13 @@ def _folder(root: Path, names: tuple[str, ...]) -> Path | None:
     return next((root / name for name in names if (root / name).is_dir()), None)
 
 
-def _read_instances(case: CaseFiles, image: Image, classes: Classes) -> Segmentation:
+def _read_instances(
+    case: CaseFiles, image: Image, classes: Classes, resample: Resample
+) -> Segmentation:
     """Instances from the first file, their classes from the second."""
     found = []
-    for path in case.truth:
-        labels = read_labels(path)
-        check_same_grid(labels, image, path)
-        found.append(on_grid(labels.voxels, image))
+    for number, path in enumerate(case.truth):
+        how = classes if number else Classes()  # colours code classes, not instances
+        found.append(labels_in(path, image, how, resample))
     ids, labels_of = found[0], found[1] if len(found) > 1 else None
     return truth_of(objects_of_instances(ids, labels_of, classes, case.truth[0]), image)

@@ -26,11 +26,13 @@ from promptseg.datasets.build import case_of, dataset_of, image_reader, modality
 from promptseg.datasets.classes import TruthSegment
 from promptseg.datasets.dataset import CaseFiles, Dataset
 from promptseg.datasets.description import read_description, read_json
+from promptseg.datasets.files import named_file
 from promptseg.datasets.listing import Missing, check_complete, kind_of, no_cases
 from promptseg.datasets.options import DatasetOptions
 from promptseg.datasets.patterns import find_files
 from promptseg.datasets.truth import truth_of
 from promptseg.errors import InputError
+from promptseg.formats.text import composed, csv_table
 from promptseg.image import Image, Segmentation, bounding_region
 
 __all__ = ["Counting", "decode_runs", "open_dataset", "recognises"]
@@ -74,12 +76,14 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
     said = content["run_lengths"]
     table, counting = _table(root, said), _counting(root, said)
     described = read_description(root)
-    reader = image_reader(modality_of(described, options))
+    reader = image_reader(modality_of(described, options), described.reading)
     lone = next(iter(described.classes.names.values()), "object")
     rows: dict[str, list[tuple[str, str]]] = {}
     for row in _rows(table, said):
         target = str(row[said["class"]]) if said.get("class") else lone
-        rows.setdefault(str(row[said["id"]]).strip(), []).append((target, row[said["pixels"]]))
+        rows.setdefault(composed(str(row[said["id"]]).strip()), []).append(
+            (target, row[said["pixels"]])
+        )
     cases, missing = [], []
     for file in find_files(root, str(content["image_files"])):
         name = file.names["case"]
@@ -161,8 +165,8 @@ def _read(
 
 def _table(root: Path, said: Mapping[str, Any]) -> Path:
     """The table, which lies in the folder."""
-    path = root / str(said.get("file", ""))
-    if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
+    path = named_file(root, str(said.get("file", "")), "dataset.json")
+    if not path.is_file():
         raise InputError("a table of run lengths in its folder", f"{path}", "correct dataset.json")
     return path
 
@@ -189,21 +193,20 @@ def _rows(path: Path, said: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """The rows of the table; blanks around the names of columns do not count."""
     before = csv.field_size_limit(_LONGEST)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, skipinitialspace=True)
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-            wanted = [said.get("id"), said.get("pixels"), said.get("class")]
-            lost = [str(name) for name in wanted[:2] if name not in reader.fieldnames]
-            lost += [str(name) for name in wanted[2:] if name and name not in reader.fieldnames]
-            if lost:
-                raise InputError(
-                    f"columns out of {', '.join(reader.fieldnames)}",
-                    f"{path}: {', '.join(lost)}",
-                    "correct run_lengths in dataset.json",
-                )
-            for row in reader:  # a row that is cut short lacks its last cells
-                yield {str(name): str(value or "") for name, value in row.items()}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv_table(path)
+        columns = list(reader.fieldnames or ())
+        wanted = [said.get("id"), said.get("pixels"), said.get("class")]
+        lost = [str(name) for name in wanted[:2] if name not in columns]
+        lost += [str(name) for name in wanted[2:] if name and name not in columns]
+        if lost:
+            raise InputError(
+                f"columns out of {', '.join(columns)}",
+                f"{path}: {', '.join(lost)}",
+                "correct run_lengths in dataset.json",
+            )
+        for row in reader:  # a row that is cut short lacks its last cells
+            yield {str(name): str(value or "") for name, value in row.items()}
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError("a CSV table of run lengths", f"{path} ({error})", "correct it") from None
     finally:
         csv.field_size_limit(before)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from promptseg.datasets.collection import SPLITS, Split
 from promptseg.errors import InputError
+from promptseg.formats.text import composed, csv_table
 
 __all__ = ["read_splits"]
 
@@ -18,8 +19,7 @@ def read_splits(path: Path) -> dict[tuple[str, str], Split]:
         InputError: no such file, other columns or parts, or a case in two parts.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+        rows = list(csv_table(path))
     except (OSError, ValueError, csv.Error) as error:
         raise InputError("a CSV file of parts", f"{path} ({error})", "correct --splits") from None
     if not rows or not {"dataset", "case", "part"} <= set(rows[0]):
@@ -29,7 +29,7 @@ def read_splits(path: Path) -> dict[tuple[str, str], Split]:
     named: dict[str, Split] = {part: part for part in SPLITS}
     found: dict[tuple[str, str], Split] = {}
     for number, row in enumerate(rows, 2):
-        place = (str(row["dataset"]).strip(), str(row["case"]).strip())
+        place = (composed(str(row["dataset"]).strip()), composed(str(row["case"]).strip()))
         part = named.get(str(row["part"]).strip())
         if part is None:
             raise InputError(

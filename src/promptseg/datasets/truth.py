@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,28 @@ from scipy import ndimage
 
 from promptseg.datasets.classes import Classes, TruthSegment
 from promptseg.datasets.listing import shortened
-from promptseg.errors import GeometryError, InputError
+from promptseg.errors import InputError
 from promptseg.formats import format_by_suffix, is_dicom_file, read_labels
 from promptseg.formats.layers import read_layers
+from promptseg.formats.options import MaskOptions, Resample
+from promptseg.formats.placing import labels_on
 from promptseg.image import Image, Segment, Segmentation
 
 __all__ = [
-    "check_same_grid",
     "holds_objects",
     "is_nameless",
+    "labels_in",
     "objects_in",
     "objects_of_instances",
     "objects_of_labels",
-    "on_grid",
     "read_truth",
     "truth_of",
 ]
 
-_TOLERANCE = 1e-3  # mm for spacing and origin, cosine for directions
 
-
-def read_truth(path: Path, image: Image, classes: Classes) -> Segmentation:
+def read_truth(
+    path: Path, image: Image, classes: Classes, resample: Resample = "never"
+) -> Segmentation:
     """The objects of a label file.
 
     A label image has one object per value. Objects of other files (DICOM SEG, RTSTRUCT, layers) keep
@@ -45,11 +45,24 @@ def read_truth(path: Path, image: Image, classes: Classes) -> Segmentation:
         InputError: no labels, or values that are no class.
         GeometryError: labels on another grid than the image.
     """
-    if holds_objects(path, image):
-        return truth_of(_with_targets(objects_in(path, image), classes), image)
-    labels = read_labels(path)
-    check_same_grid(labels, image, path)
-    return truth_of(objects_of_labels(on_grid(labels.voxels, image), classes, path), image)
+    if holds_objects(path, image) and not classes.colours:
+        return truth_of(_with_targets(objects_in(path, image, resample), classes), image)
+    labels = labels_in(path, image, classes, resample)
+    return truth_of(objects_of_labels(labels, classes, path), image)
+
+
+def labels_in(
+    path: Path, image: Image, classes: Classes, resample: Resample = "never"
+) -> NDArray[Any]:
+    """Labels of a file on the grid of an image, which gets the notes; an array of its shape.
+
+    Raises:
+        InputError: no labels.
+        GeometryError: labels on another grid than the image.
+    """
+    found = read_labels(path, classes.colours or None)
+    labels: NDArray[Any] = labels_on(found, image, path, resample)
+    return labels
 
 
 def truth_of(segments: Iterable[TruthSegment], image: Image) -> Segmentation:
@@ -62,47 +75,11 @@ def holds_objects(path: Path, image: Image) -> bool:
     if path.name.lower().endswith(".seg.nrrd") or is_dicom_file(path):
         return True
     known = format_by_suffix(path)
-    if known is None or not path.is_file() or (known.name == "tiff" and image.kind != "picture"):
+    if known is None or not path.is_file():
         return False
     with contextlib.suppress(Exception):  # a broken file: its reader says it better
-        return read_layers(path, known.name) is not None
+        return read_layers(path, known.name, image) is not None
     return False
-
-
-def check_same_grid(labels: Image | Segmentation, image: Image, path: Path) -> None:
-    """Refuse labels that lie elsewhere than their image.
-
-    Labels that know no millimetres (PNG, a bare npz) need the same shape only.
-
-    Raises:
-        GeometryError: another shape; or a spacing (mm), origin (mm) or direction (cosine) that
-            differs by more than 1e-3.
-    """
-    mine, its = labels.geometry, image.geometry
-    do = "resample the labels to the image with nearest neighbours"
-    shape = mine.shape[1:] if its.ndim == 2 and mine.shape[:1] == (1,) else mine.shape
-    if shape != its.shape:
-        raise GeometryError(
-            f"labels of the shape of {image.name}, {_by(its.shape)}", f"{path}: {_by(shape)}", do
-        )
-    if "pixel" in (mine.unit, its.unit) or its.ndim == 2:
-        return
-    for what, of_labels, of_image in (
-        ("spacing", mine.spacing, its.spacing),
-        ("orientation", mine.direction, its.direction),
-        ("origin", mine.origin, its.origin),
-    ):
-        if np.abs(of_labels - of_image).max() > _TOLERANCE:
-            raise GeometryError(
-                f"labels with the {what} of {image.name}, {_numbers(of_image)}",
-                f"{path}: {_numbers(of_labels)}",
-                f"{do}, or correct its header if the voxels do correspond",
-            )
-
-
-def on_grid(labels: NDArray[Any], image: Image) -> NDArray[Any]:
-    """Labels of one slice as those of a picture, where the image is one."""
-    return labels.reshape(image.geometry.shape)
 
 
 def objects_of_labels(labels: NDArray[Any], classes: Classes, where: Path) -> list[TruthSegment]:
@@ -194,7 +171,7 @@ def _class_inside(
     return classes.names.get(int(counts.argmax())) if counts.size else None
 
 
-def objects_in(path: Path, image: Image) -> list[Segment]:
+def objects_in(path: Path, image: Image, resample: Resample = "never") -> list[Segment]:
     """The objects of any mask file on the grid of an image, as they are called there.
 
     What there is to note of the file is added to the notes of the image.
@@ -205,16 +182,8 @@ def objects_in(path: Path, image: Image) -> list[Segment]:
     """
     from promptseg.formats.masks import read_masks
 
-    found = read_masks(path, image if is_dicom_file(path) else None)
-    check_same_grid(found, image, path)
-    if found.source is not image.source:
-        image.source.notes += [f"{path.name}: {note}" for note in found.source.notes]
-    dimensions = image.geometry.ndim  # a format without pictures holds one as a slice
-    return [
-        replace(s, crop=s.crop.reshape(s.crop.shape[-dimensions:]), region=s.region[-dimensions:])
-        for s in found.segments
-        if not s.is_empty
-    ]
+    found = read_masks(path, image, MaskOptions(resample=resample))
+    return [segment for segment in found.segments if not segment.is_empty]
 
 
 def is_nameless(segment: Segment) -> bool:
@@ -235,11 +204,3 @@ def _target_in(segment: Segment, classes: Classes) -> str:
     if not is_nameless(segment):
         return segment.name
     return classes.names.get(segment.label, f"label {segment.label}")
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(n) for n in shape[::-1])
-
-
-def _numbers(values: NDArray[np.float64]) -> str:
-    return " ".join(f"{v:.5g}" for v in values.ravel())

@@ -19,17 +19,20 @@ from promptseg.datasets.description import read_description
 from promptseg.datasets.listing import Missing, by_case, shortened
 from promptseg.datasets.options import DatasetOptions
 from promptseg.datasets.truth import (
-    check_same_grid,
+    labels_in,
     objects_of_labels,
     truth_of,
 )
 from promptseg.errors import GeometryError, InputError
-from promptseg.formats import read, read_labels
+from promptseg.formats import read
 from promptseg.formats.memory import require_memory
+from promptseg.formats.text import composed
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
 __all__ = ["open_dataset", "read_frame_labels", "recognises"]
+
+_NAMELESS = Classes()
 
 
 def recognises(root: Path) -> bool:
@@ -66,7 +69,13 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
             notes.append(f"{clip.name}: {len(annotated)} of {len(frames)} frames have masks")
         files = [masks[name] for name in frames if name in masks]
         case = case_of(
-            clip.name, clip / "frames", files, readers, described.patients, options, annotated
+            composed(clip.name),
+            clip / "frames",
+            files,
+            readers,
+            described.patients,
+            options,
+            annotated,
         )
         cases.append(case)
     return dataset_of(
@@ -74,12 +83,15 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
     )
 
 
-def read_frame_labels(masks: dict[int, Path], image: Image) -> NDArray[np.uint16]:
+def read_frame_labels(
+    masks: dict[int, Path], image: Image, classes: Classes = _NAMELESS
+) -> NDArray[np.uint16]:
     """Label images of some frames -> (t, y, x) labels of the clip, 0 elsewhere.
 
     Args:
         masks: frame index -> file.
         image: the clip.
+        classes: say which label each colour is, where masks are coded in colours.
 
     Raises:
         GeometryError: a mask of another size than the frames.
@@ -87,9 +99,8 @@ def read_frame_labels(masks: dict[int, Path], image: Image) -> NDArray[np.uint16
     labels = np.zeros(image.geometry.shape, dtype=np.uint16)
     for index, path in masks.items():
         frame = Image.from_array(image.slice(index))
-        found = read_labels(path)
-        check_same_grid(found, frame, path)
-        labels[index] = found.voxels.reshape(frame.geometry.shape)
+        labels[index] = labels_in(path, frame, classes)
+        image.source.notes += [n for n in frame.source.notes if n not in image.source.notes]
     return labels
 
 
@@ -128,5 +139,6 @@ def _coloured(frame: NDArray[Any]) -> NDArray[Any]:
 
 
 def _read_masks(case: CaseFiles, image: Image, classes: Classes) -> Segmentation:
-    labels = read_frame_labels(dict(zip(case.annotated or (), case.truth, strict=True)), image)
+    files = dict(zip(case.annotated or (), case.truth, strict=True))
+    labels = read_frame_labels(files, image, classes)
     return truth_of(objects_of_labels(labels, classes, case.truth[0].parent), image)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
 from promptseg.datasets.collection import Split
 from promptseg.errors import InputError
 from promptseg.evaluate.settings import setting_of
+from promptseg.formats.options import Resample
 from promptseg.metrics.rules import Rules
 from promptseg.segment.options import PropagationOptions, SegmentOptions
 from promptseg.simulate.boxes import Jitter
-from promptseg.simulate.first import Clicking, PromptKind
+from promptseg.simulate.first import STARTS, Clicking, PromptKind
 
 __all__ = ["EvaluateJob", "EvaluateOptions", "Protocol"]
 
@@ -24,13 +25,12 @@ _Names = tyro.conf.UseAppendAction[tuple[str, ...]]
 _Protocols = tyro.conf.UseAppendAction[tuple[Protocol, ...]]
 _Prompts = tyro.conf.UseAppendAction[tuple[PromptKind, ...]]
 
+_PLANAR = ("2d", "interactive-2d")  # slices by themselves
 _PROMPTS_OF: dict[str, set[str]] = {
-    "2d": {"box", "jittered-box", "point", "text"},
-    "interactive-2d": {"box", "jittered-box", "point", "text"},
-    "3d": {"box", "jittered-box", "point", "mask", "text"},
-    "interactive-3d": {"box", "jittered-box", "point", "mask", "text"},
-    "video": {"box", "jittered-box", "point", "mask", "text"},
+    protocol: {name for name, start in STARTS.items() if start.on_slice or protocol not in _PLANAR}
+    for protocol in get_args(Protocol)
 }
+_PROMPT = f"{', '.join(start.title for start in STARTS.values())}; may be repeated. (default: box)"
 
 
 def _tolerance(text: str) -> tuple[str, float]:
@@ -82,9 +82,7 @@ class _PromptOptions:
     corrections; interactive-3d: 3d with a search over propagation options on other patients; video:
     from the first frame on. May be repeated. (default: 2d)"""
 
-    prompt: _Prompts = ()
-    """box (exact), jittered-box, point, mask (of the ground truth; starts 3d and video), text; may be
-    repeated. (default: box)"""
+    prompt: Annotated[_Prompts, tyro.conf.arg(help=_PROMPT)] = ()
 
     start_model: str | None = None
     """3d and video: this model answers the prompt, and its mask starts the models that are compared."""
@@ -164,6 +162,10 @@ class _ChoiceOptions:
     patient_pattern: str | None = None
     """Regular expression with one group that finds the patient in a case's name."""
 
+    resample: Resample = "never"
+    """Labels and predictions whose voxels are not those of their image: refuse them, or take the
+    nearest voxel. The image's own voxels, in another order or a part, need neither."""
+
 
 @dataclass(kw_only=True)
 class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceOptions):
@@ -198,6 +200,8 @@ class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceO
             if value is not None and (value < least or (most is not None and value > most)):
                 limits = f"{least} or more" if most is None else f"from {least} to {most}"
                 raise InputError(f"{name.replace('_', ' ')} {limits}", str(value))
+        if unknown := set(self.prompt) - set(STARTS):
+            raise InputError(f"prompts out of {', '.join(STARTS)}", ", ".join(sorted(unknown)))
         for protocol in self.protocol:
             if not set(self.prompt) & _PROMPTS_OF[protocol]:
                 raise InputError(

@@ -18,6 +18,8 @@ from promptseg.datasets.listing import by_case, case_name, shortened
 from promptseg.datasets.truth import is_nameless, objects_in, objects_of_labels
 from promptseg.datasets.video import read_frame_labels
 from promptseg.errors import InputError
+from promptseg.formats.options import Resample
+from promptseg.formats.text import composed
 from promptseg.image import Image, Segment, Segmentation
 
 __all__ = ["Found", "Predictions", "open_predictions", "shared_voxels"]
@@ -49,6 +51,7 @@ class Predictions:
         missing: cases without one, which count as empty.
         unused: files that belong to no case.
         lenient: whether objects of other names than the truth's mean that nothing was found.
+        resample: whether masks that lie on other voxels are brought to the image's.
     """
 
     folder: Path
@@ -57,6 +60,7 @@ class Predictions:
     missing: list[str]
     unused: list[Path]
     lenient: bool = False
+    resample: Resample = "never"
 
     def of(self, case: CaseFiles, image: Image, truth: Segmentation) -> Found:
         """The objects found in a case.
@@ -79,7 +83,7 @@ class Predictions:
         if path.is_dir():
             segments = _in_frames(path, case, image)
         else:
-            segments = objects_in(path, image)
+            segments = objects_in(path, image, self.resample)
         classes = self.dataset.classes
         if any(isinstance(t, TruthSegment) and t.instance for t in truth.segments):
             return _by_overlap(truth.segments, segments, classes, path)
@@ -107,7 +111,10 @@ class Predictions:
 
 
 def open_predictions(
-    folder: str | Path, datasets: Sequence[Dataset], missing: Literal["refuse", "empty"] = "refuse"
+    folder: str | Path,
+    datasets: Sequence[Dataset],
+    missing: Literal["refuse", "empty"] = "refuse",
+    resample: Resample = "never",
 ) -> dict[str, Predictions]:
     """Masks in a folder, called as their cases; of several datasets, in a folder for each.
 
@@ -119,6 +126,7 @@ def open_predictions(
         datasets: whose cases they are of.
         missing: "refuse" cases without a mask, and files whose names are not the truth's, or count
             what is missing as "empty" masks.
+        resample: as `Predictions.resample`.
 
     Returns:
         Name of the dataset -> its masks.
@@ -140,7 +148,7 @@ def open_predictions(
                     "make one, or choose datasets with --dataset",
                 )
             own = folder
-        predictions = _of_dataset(own, dataset, missing == "empty")
+        predictions = _of_dataset(own, dataset, missing == "empty", resample)
         lost += predictions.missing
         found[dataset.name] = predictions
     if lost and missing == "refuse":
@@ -152,9 +160,13 @@ def open_predictions(
     return found
 
 
-def _of_dataset(folder: Path, dataset: Dataset, lenient: bool) -> Predictions:
+def _of_dataset(folder: Path, dataset: Dataset, lenient: bool, resample: Resample) -> Predictions:
     masks = by_case(folder)
-    clips = {p.name: p for p in folder.iterdir() if p.is_dir()} if dataset.kind == "video" else {}
+    clips = (
+        {composed(p.name): p for p in folder.iterdir() if p.is_dir()}
+        if dataset.kind == "video"
+        else {}
+    )
     files, missing = {}, []
     for case in dataset.cases:
         stems = dict.fromkeys([case.name, case_name(case.image)])
@@ -165,7 +177,7 @@ def _of_dataset(folder: Path, dataset: Dataset, lenient: bool) -> Predictions:
         else:
             missing.append(case.name)
     unused = [path for path in masks.values() if path not in files.values()]
-    return Predictions(folder, dataset, files, missing, unused, lenient)
+    return Predictions(folder, dataset, files, missing, unused, lenient, resample)
 
 
 def _in_frames(folder: Path, case: CaseFiles, image: Image) -> list[Segment]:
@@ -269,7 +281,7 @@ def _empty(truth: Segment) -> Segment:
 
 def _plain(name: str) -> str:
     """A name without case, punctuation and order of words: Lung-Left is left lung."""
-    return " ".join(sorted(re.findall(r"[^\W_]+", name.casefold())))
+    return " ".join(sorted(re.findall(r"[^\W_]+", composed(name).casefold())))
 
 
 def _class_in(name: str) -> str:

@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from promptseg.errors import InputError
+from promptseg.formats.text import csv_table, read_text
 from promptseg.models.cards import CARDS
 from promptseg.models.evidence import ANY, Evidence, look_up
+from promptseg.names import from_csv
 from promptseg.parsing import parse_json
 
 __all__ = [
@@ -107,17 +109,19 @@ def read_results(folder: Path) -> Results:
         InputError: `rows.csv` or `run.json` is missing or of another form.
     """
     try:
-        run = parse_json((folder / "run.json").read_text("utf-8"))
+        run = parse_json(read_text(folder / "run.json"))
         weights = {str(m["name"]): str(m["weights_sha256"]) for m in run["models"]}
-        with (folder / "rows.csv").open(newline="", encoding="utf-8") as stream:
-            rows = [
-                row
-                for row in csv.DictReader(stream)
-                if row["protocol"] in _PROTOCOLS
-                and row["model"] in weights
-                and not row["setting"]
-                and not row.get("trained_on")
-            ]
+        lines = (
+            {k: from_csv(v or "") for k, v in r.items()} for r in csv_table(folder / "rows.csv")
+        )
+        rows = [
+            row
+            for row in lines
+            if row["protocol"] in _PROTOCOLS
+            and row["model"] in weights
+            and not row["setting"]
+            and not row.get("trained_on")
+        ]
         return Results(list(_scores(rows)), weights, str(run["created"])[:10])
     except OSError as error:
         reason = str(error.strerror)

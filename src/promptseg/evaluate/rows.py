@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any, NamedTuple
 
 from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
+from promptseg.formats.text import read_text
+from promptseg.metrics.scores import METRICS
+from promptseg.names import for_csv, from_csv
 
 __all__ = ["COLUMNS", "Row", "read_rows", "write_rows"]
 
@@ -73,9 +77,10 @@ class Row(NamedTuple):
 
 
 COLUMNS: tuple[str, ...] = Row._fields
-_EARLIER = COLUMNS[: COLUMNS.index("trained_on")]  # of rows written before there was the last one
+_LATER: dict[str, Any] = {**dict.fromkeys(METRICS, math.nan), **Row._field_defaults}
+"""What columns hold that a file does not have, because they came after it was written."""
 _WHOLE = {"slice", "frame", "step", "truth_size", "found_size"}
-_REAL = {"dsc", "nsd", "iou", "hd95", "asd", "volume_difference", "predicted_iou", "seconds"}
+_REAL = {*METRICS, "predicted_iou", "seconds"}
 
 
 def write_rows(rows: Iterable[Sequence[Any]], path: Path) -> None:
@@ -93,16 +98,31 @@ def read_rows(path: Path) -> list[Row]:
         InputError: no such file, or other columns.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.reader(stream)
-            columns = tuple(next(reader, ()))
-            if columns not in (COLUMNS, _EARLIER):
-                raise InputError("the columns of promptseg evaluate", f"others in {path}")
-            return [Row(*map(_value, columns, line)) for line in reader]
+        reader = csv.reader(io.StringIO(read_text(path), newline=""))
+        columns = tuple(next(reader, ()))
+        _check_columns(columns, path)
+        return [_row(columns, line) for line in reader]
     except OSError as error:
         raise InputError("rows of an evaluation", f"{path} ({error.strerror})") from error
     except (ValueError, TypeError, csv.Error) as error:
         raise InputError("rows of an evaluation", f"{path} ({error})") from error
+
+
+def _check_columns(columns: Sequence[str], path: Path) -> None:
+    """Refuse a table of something else; a metric may have come after it was written."""
+    missing = [name for name in COLUMNS if name not in columns and name not in _LATER]
+    unknown = sorted(set(columns) - set(COLUMNS))
+    if missing or unknown or len(set(columns)) < len(columns):
+        said = [*(f"no {name}" for name in missing), *unknown] or ["a column twice"]
+        raise InputError("the columns of promptseg evaluate", f"{path} with {', '.join(said)}")
+
+
+def _row(columns: Sequence[str], line: Sequence[str]) -> Row:
+    if len(line) != len(columns):
+        raise ValueError(f"a line of {len(line)} values under {len(columns)} columns")
+    return Row(
+        **{**_LATER, **{name: _value(name, t) for name, t in zip(columns, line, strict=True)}}
+    )
 
 
 def _text(value: Any) -> str:
@@ -110,7 +130,7 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.6g}" if math.isfinite(value) else str(value)
-    return str(value)
+    return for_csv(str(value))
 
 
 def _value(column: str, text: str) -> Any:
@@ -118,4 +138,4 @@ def _value(column: str, text: str) -> Any:
         return int(text) if text else None
     if column in _REAL:
         return float(text) if text else None
-    return text
+    return from_csv(text)

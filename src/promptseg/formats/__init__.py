@@ -1,9 +1,4 @@
-"""Files in, files out: one module per family, one table that picks.
-
-To add a family, write a module with `read(path, options) -> Image` and, if it can hold masks,
-`write(segmentation, path, layers) -> None`, and give it a line in `FORMATS`. Modules are imported
-only when a file needs them.
-"""
+"""Files in, files out: one module per family, one table that picks (`promptseg.formats.table`)."""
 
 from __future__ import annotations
 
@@ -13,91 +8,36 @@ import gzip
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from promptseg.errors import InputError, OutputError, PromptsegError
+from promptseg.errors import ChoiceError, InputError, OutputError, PromptsegError, is_fault
 from promptseg.formats.files import is_file, require_file
 from promptseg.formats.location import address_in
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.table import FORMATS, Format, endings, format_by_suffix, format_named
 from promptseg.formats.whole import whole_labels
 from promptseg.image import MODALITIES, Image, Segmentation
+from promptseg.notes import Note
+
+if TYPE_CHECKING:
+    from promptseg.formats.colour_coded import Colours
 
 __all__ = [
     "FORMATS",
     "Format",
     "ReadOptions",
+    "endings",
     "format_by_suffix",
     "format_for_output",
+    "format_named",
     "is_dicom_file",
     "read",
     "read_labels",
     "writer_of",
 ]
-
-
-@dataclass(frozen=True)
-class Format:
-    """One family of files.
-
-    Attributes:
-        name: short name, used in `Source.format`.
-        suffixes: file name endings, longest first.
-        module: module under `promptseg.formats` that reads and writes it.
-        writes: kinds of segmentations it can hold; empty for read-only families.
-        layers: whether it can hold overlapping objects, one layer each.
-        choices: fields of `ReadOptions` that its reader knows.
-        writer: module that writes masks, where it is another one; it also has
-            `check(segmentation or image) -> None`, which refuses early what it cannot write.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
-    module: str
-    writes: frozenset[str] = frozenset()
-    layers: bool = False
-    choices: frozenset[str] = frozenset()
-    writer: str = ""
-
-    def load(self) -> Any:
-        """The module that reads."""
-        return import_module(f"promptseg.formats.{self.module}")
-
-    def load_writer(self) -> Any:
-        """The module that writes."""
-        return import_module(f"promptseg.formats.{self.writer or self.module}")
-
-
-_ANY = frozenset({"picture", "volume"})
-_PICTURE = frozenset({"picture"})
-_VOLUME = frozenset({"volume"})
-_FRAME = frozenset({"frame"})
-_SLIDE = frozenset({"region", "microns"})
-_DICOM = frozenset({"series", "frame", "suv"})
-
-FORMATS: tuple[Format, ...] = (
-    Format("nifti", (".nii.gz", ".nii"), "nifti", _ANY, layers=True, choices=_FRAME),
-    Format("nifti pair", (".hdr.gz", ".img.gz", ".hdr", ".img"), "nifti", choices=_FRAME),
-    Format("nrrd", (".nrrd",), "nrrd", _ANY, layers=True, choices=_FRAME),
-    Format("nhdr", (".nhdr",), "nrrd", choices=_FRAME),
-    Format("metaimage", (".mha",), "metaimage", _ANY, layers=True, choices=_FRAME),
-    Format("mhd", (".mhd",), "metaimage", choices=_FRAME),
-    Format("freesurfer", (".mgz", ".mgh"), "freesurfer", _ANY, layers=True, choices=_FRAME),
-    Format("afni", (".brik.gz", ".brik", ".head"), "afni", choices=_FRAME),
-    Format("npz", (".npz",), "npz", _ANY, layers=True),
-    Format("tiff", (".tif", ".tiff"), "picture", _PICTURE, layers=True, choices=_FRAME | _SLIDE),
-    Format("slide", (".svs", ".ndpi"), "slide", choices=_SLIDE),
-    Format("png", (".png",), "picture", _PICTURE, choices=_FRAME),
-    Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "picture", choices=_FRAME),
-    Format("rtstruct", (".rtstruct.dcm", ".rtss.dcm"), "dicom", _VOLUME, True, writer="rtstruct"),
-    Format("dicom", (".dcm",), "dicom", _ANY, True, _DICOM, "dicom_seg"),
-    Format("dicom files", (".dcm.gz", ".dicom", ".ima"), "dicom", choices=_DICOM),
-    Format("dicomweb", (), "dicomweb", choices=_DICOM),
-)
 
 
 def read(
@@ -136,8 +76,16 @@ def read(
     return image
 
 
-def read_labels(path: str | Path) -> Image:
+def read_labels(path: str | Path, colours: str | Colours | None = None) -> Image:
     """Read integer labels: a label image in any format, or `segs` / `gts` of an npz.
+
+    Pictures give the numbers they store, not the colours they are shown in; values a rounding away from
+    whole ones are rounded, with a note.
+
+    Args:
+        path: the file.
+        colours: which label each colour of a colour-coded mask is, as a table or as `--colours` has it;
+            with it a palette stands for its colours, too.
 
     Returns:
         An image of whole numbers from 0; it may be all background.
@@ -145,21 +93,31 @@ def read_labels(path: str | Path) -> Image:
     Raises:
         InputError: as `read`, or values that are no labels.
     """
-    path = Path(path)
-    if (known := format_by_suffix(path)) and known.name == "npz" and path.is_file():
-        from promptseg.formats import npz
+    from promptseg.formats.colour_coded import labels_of_colours, parse_colours, refuse_colours
 
-        image = npz.read_labels(path)
-    else:
-        image = _read_as_is(path)
-    if image.is_colour:
-        raise InputError("a label image of whole numbers from 0", f"{path} with colours")
-    image.voxels = whole_labels(image.voxels, path, image.source.notes)
+    path = Path(path)
+    if isinstance(colours, str):
+        colours = parse_colours(colours)
+    image = _read_as_is(path, labels=colours is None)
+    notes = image.source.notes  # without advice on options, which are for images
+    notes[:] = [note.bare if isinstance(note, Note) else note for note in notes]
+    if colours is not None and not image.is_colour:
+        image = _read_as_is(path, labels=True)
+    if image.is_colour and colours is None:
+        raise refuse_colours(image.voxels, path)
+    if image.is_colour and colours is not None:
+        image.voxels = labels_of_colours(image.voxels, colours, path)
+        return image
+    scale = getattr(_format_of(path).load(), "scale_of", lambda _: "")
+    image.voxels = whole_labels(image.voxels, path, image.source.notes, lambda: scale(path))
     return image
 
 
-def _read_as_is(path: Path, options: ReadOptions | None = None) -> Image:
-    """What the format's reader makes of a path, values unchecked; its errors as one of ours."""
+def _read_as_is(path: Path, options: ReadOptions | None = None, labels: bool = False) -> Image:
+    """What the format's reader makes of a path, values unchecked; its errors as one of ours.
+
+    `labels`: whether the file is of labels, which some formats keep or show in another way.
+    """
     chosen = _format_of(path)
     options = options or ReadOptions()
     for name in options.chosen():
@@ -170,13 +128,20 @@ def _read_as_is(path: Path, options: ReadOptions | None = None) -> Image:
                 f"{path}, {chosen.name}",
                 f"leave --{name} out",
             )
+    module = chosen.load()
+    read_it = getattr(module, "read_labels", module.read) if labels else module.read
     try:
-        image: Image = chosen.load().read(path, options)
-    except PromptsegError:
+        image: Image = read_it(path, options)
+    except PromptsegError as error:
+        if labels and isinstance(error, ChoiceError):  # by an option of images
+            do = "save the one that is meant as a file of its own"
+            raise InputError(error.expected, error.got, do) from None
         raise
     except MemoryError:
         raise InputError("an image that fits into memory", str(path), "crop it first") from None
-    except Exception as error:  # third-party readers raise anything on broken files
+    except Exception as error:  # libraries raise anything on broken files
+        if is_fault(error):
+            raise
         raise InputError(
             f"a readable {chosen.name} image",
             f"{path} ({_first_line(error)})",
@@ -199,16 +164,30 @@ def writer_of(
     later_wins = overlap == "later-wins"
     layers = not later_wins and bool(segmentation.overlaps())
     if layers and not chosen.layers:
-        segmentation.labels()  # raises, naming the objects that overlap
+        _refuse_overlap(segmentation)
     write: Callable[[Segmentation, Path, bool], None] = chosen.load_writer().write
     return lambda temporary: write(segmentation, temporary, layers)
+
+
+def _refuse_overlap(segmentation: Segmentation) -> None:
+    """Refuse objects that overlap in a single label image, and name the formats that hold them."""
+    try:
+        segmentation.labels()
+    except OutputError as error:
+        kind = "picture" if segmentation.geometry.ndim == 2 else "volume"
+        raise OutputError(
+            error.expected,
+            error.got,
+            f"write {', '.join(endings(kind, layers=True))}, which keep one layer per object, or let "
+            "later objects win with --overlap later-wins",
+        ) from None
 
 
 def format_for_output(path: Path, segmentation: Segmentation | Image) -> Format:
     """The format that `path` names, if it can hold masks of this kind."""
     kind = "picture" if segmentation.geometry.ndim == 2 else "volume"
     chosen = format_by_suffix(path)
-    able = ", ".join(f.suffixes[0] for f in FORMATS if kind in f.writes)
+    able = ", ".join(endings(kind))
     if chosen is None or kind not in chosen.writes:
         reason = "no known mask format" if chosen is None else f"{chosen.name} cannot hold it"
         raise OutputError(
@@ -219,23 +198,16 @@ def format_for_output(path: Path, segmentation: Segmentation | Image) -> Format:
     return chosen
 
 
-def format_by_suffix(path: Path) -> Format | None:
-    """The format that the ending of a file name stands for; None if it is not known."""
-    name = path.name.lower()
-    return next((f for f in FORMATS for s in f.suffixes if name.endswith(s)), None)
-
-
 def _format_of(path: Path) -> Format:
-    by_name = {f.name: f for f in FORMATS}
     if address_in(path):
-        return by_name["dicomweb"]
+        return format_named("dicomweb")
     if os.path.isdir(path):  # never raises, unlike Path.is_dir
-        return by_name["dicom"]
+        return format_named("dicom")
     require_file(path, "an image file or a DICOM folder")
     with path.open("rb") as stream:
         head = stream.read(132)
     if head[128:132] == b"DICM":  # whatever its name: .img is a common one
-        return by_name["dicom"]
+        return format_named("dicom")
     chosen = format_by_suffix(path)
     if chosen is not None:
         return chosen
@@ -245,10 +217,10 @@ def _format_of(path: Path) -> Format:
         if head[344:347] not in (b"n+1", b"ni1") and head[4:7] != b"n+2":
             head = b""
     if head[:4] in (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c"):
-        return by_name["nifti"]
+        return format_named("nifti")
     if head[:4] == b"NRRD":
-        return by_name["nrrd"]
-    known = ", ".join(s for f in FORMATS for s in f.suffixes)
+        return format_named("nrrd")
+    known = ", ".join(suffix for f in FORMATS for suffix in f.suffixes)
     raise InputError("an image file", f"{path}: not recognised", f"known endings: {known}")
 
 

@@ -15,12 +15,14 @@ from typing import Any
 
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.location import require_local
+from promptseg.formats.text import read_text
 
 __all__ = [
     "atomic_path",
     "atomic_paths",
     "beside",
     "check_output",
+    "files_below",
     "is_file",
     "overlay_path",
     "provenance_path",
@@ -42,12 +44,12 @@ def beside(path: Path, ending: str) -> Path:
 
 def provenance_path(output: Path) -> Path:
     """`mask.nii.gz` -> `mask.nii.gz.json`: outputs of one stem have a provenance each."""
-    return output.with_name(output.name + ".json")
+    return output.parent / f"{output.name}.json"
 
 
 def overlay_path(output: Path) -> Path:
     """`mask.nii.gz` -> `mask.nii.gz.overlay.png`."""
-    return output.with_name(output.name + ".overlay.png")
+    return output.parent / f"{output.name}.overlay.png"
 
 
 def read_provenance_beside(output: Path) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def read_provenance_beside(output: Path) -> dict[str, Any]:
     """
     for path, shared in ((provenance_path(output), False), (beside(output, ".json"), True)):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_text(path))
         except (OSError, ValueError, RecursionError):
             continue
         named = content.get("output") if isinstance(content, dict) else None
@@ -76,6 +78,46 @@ def is_file(path: Path) -> bool:
         ValueError: no path at all (a NUL character).
     """
     return stat.S_ISREG(path.stat().st_mode)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files of a folder and its subfolders, in order; links are followed wherever they lead.
+
+    A folder or file that several links lead to is met once, by the first of its names in order, and a
+    loop of links ends. A link to nothing is among the files: it names what is missing.
+
+    Raises:
+        InputError: a folder that cannot be listed, whose files would be missing without a word.
+    """
+    found: dict[tuple[int, int], Path] = {}
+    lost: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for at, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        folders.sort()
+        facts = os.stat(at)
+        if (facts.st_dev, facts.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        for name in names:
+            path = Path(at) / name
+            try:
+                facts = path.stat()
+            except OSError:
+                lost.append(path)
+                continue
+            key = (facts.st_dev, facts.st_ino)
+            if key not in found or (found[key].is_symlink() and not path.is_symlink()):
+                found[key] = path
+    return sorted([*found.values(), *lost])
+
+
+def _raise(error: OSError) -> None:
+    raise InputError(
+        "a folder that can be read",
+        f"{error.filename} ({error.strerror})",
+        "give yourself the right to read it",
+    )
 
 
 def require_file(path: Path, expected: str) -> None:

@@ -20,6 +20,7 @@ from promptseg.formats.quiet import quiet
 from promptseg.formats.ras import magnitude
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
+from promptseg.notes import Note
 
 __all__ = [
     "check_data_file",
@@ -127,7 +128,7 @@ def frame_of(
     frames = voxels.reshape(-1, *voxels.shape[voxels.ndim - dimensions :])
     chosen = options.frame_of(len(frames), path)
     if len(frames) > 1:
-        notes.append(f"frame {chosen} of {len(frames)}")
+        notes.append(Note.frame(chosen, len(frames)))
     frame = frames[chosen]
     return np.ascontiguousarray(magnitude(frame, notes) if frame.dtype.kind == "c" else frame)
 

@@ -1,26 +1,36 @@
 """Mask files that keep one layer per object, as this package and 3D Slicer write them.
 
-A layer is a frame of NIfTI or MGZ, an entry of the list axis of NRRD, a channel of MHA, a page of
-TIFF or the first axis of `segs` in npz. The grid is that of the first layer, read as a file of its own.
+A layer is a frame of NIfTI or MGZ, an entry of the list axis of NRRD, a channel of MHA, a page or a
+channel of TIFF or the first axis of `segs` in npz. Pages of a TIFF may as well be slices: what they are
+is said by the file, by the user, or by the image they belong to. The grid is that of the first layer,
+read as a file of its own.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
 from promptseg.formats.archive import FEW_BYTES, open_archive
+from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.memory import require_memory
-from promptseg.formats.options import ReadOptions
+from promptseg.formats.objects import Told
+from promptseg.formats.options import Pages, ReadOptions
 from promptseg.formats.whole import whole_labels
 from promptseg.image import Image
+from promptseg.notes import notes_of
+
+if TYPE_CHECKING:
+    from promptseg.formats.tiff_axes import Stated
 
 __all__ = ["Layers", "read_layers"]
 
@@ -32,28 +42,37 @@ class Layers:
     Attributes:
         labels: (layer, *grid) whole numbers; 0 is background.
         first: the first layer as an image, for its grid and source.
+        told: names and labels of the objects, where the file keeps them with its layers.
     """
 
     labels: NDArray[Any]
     first: Image
+    told: tuple[Told, ...] = ()
 
 
-def read_layers(path: Path, format_name: str) -> Layers | None:
+def read_layers(
+    path: Path, format_name: str, image: Image | None = None, pages: Pages = "auto"
+) -> Layers | None:
     """The layers of a mask file; None if it is an ordinary label image.
 
     Args:
         path: an existing file.
         format_name: name of its format in the registry.
+        image: what the masks belong to, if it is known.
+        pages: what the pages of a TIFF are, if the user has said so.
 
     Raises:
         InputError: layers that are no labels, or a file that cannot be read.
     """
     reader = _READERS.get(format_name)
-    found = reader(path) if reader else None
+    if format_name == "tiff":
+        found = _of_tiff(path, image, pages)
+    else:
+        found = reader(path) if reader else None
     if found is None:
         return None
     labels = whole_labels(found.labels, path, found.first.source.notes)
-    return Layers(labels, found.first)
+    return dataclasses.replace(found, labels=labels)
 
 
 def _of_nifti(path: Path) -> Layers | None:
@@ -83,7 +102,8 @@ def _of_freesurfer(path: Path) -> Layers | None:
         require_memory(whole.shape, whole.get_data_dtype().itemsize, path)
         first = freesurfer.read(path, ReadOptions(frame=0))
         labels = np.asarray(whole.dataobj).transpose(3, 2, 1, 0)
-    first.source.notes.remove(f"frame 0 of {len(labels)}")
+    notes = first.source.notes  # all frames are wanted, not one of them
+    notes[:] = [note for note in notes if note not in notes_of(notes, "frame")]
     return Layers(labels, first)
 
 
@@ -109,24 +129,69 @@ def _of_itk(path: Path) -> Layers | None:
     return Layers(labels, _read_alone(path, ".mha", lambda p: write(first, str(p)), metaimage.read))
 
 
-def _of_tiff(path: Path) -> Layers | None:
-    from promptseg.formats import picture
-    from promptseg.formats.pillow import open_picture
+def _of_tiff(path: Path, image: Image | None, pages: Pages) -> Layers | None:
+    """Pages that are objects of one picture: because the file, the user or the image says so.
 
-    with open_picture(path) as pages:
-        count = getattr(pages, "n_frames", 1)
-        if count < 2:
+    Raises:
+        InputError: pages of which nobody says what they are, and which might be either.
+    """
+    from promptseg.formats import picture, tiff
+
+    stated, count = tiff.axes_in(path)
+    if count < 2:
+        return None
+    channels = stated.size("C") if stated else 1
+    layered = _says_layers(path, stated, count, image, pages)
+    if layered is False:
+        return None
+    if channels > 1 and stated is not None:
+        numbers = np.moveaxis(stated.pages, stated.axes.index("C"), 0)
+    else:
+        numbers = np.arange(count)[:, None]
+    grid = tuple(n for n in numbers.shape[1:] if n > 1)
+    stored = picture.stored_pages(path, [int(n) for n in numbers.ravel()])
+    if len({page.shape for page in stored}) > 1 or stored[0].ndim != 2:
+        if layered is None:
             return None
-        require_memory((count, pages.height, pages.width), 1, path)
-        stack = []
-        for k in range(count):
-            pages.seek(k)
-            stack.append(np.array(pages))
-        pages.seek(0)
-        first = _read_alone(path, ".png", pages.save, picture.read)
-    if len({page.shape for page in stack}) > 1 or stack[0].ndim != 2:
         raise InputError("gray pages of one size", f"{path} with others", "save one page alone")
-    return Layers(np.stack(stack) > 0, first)
+    labels = np.stack(stored).reshape(len(numbers), *grid, *stored[0].shape)
+    if layered is None:
+        if not set(np.unique(labels).tolist()) <= {0, 255}:
+            return None
+        raise InputError(
+            "a TIFF that says what its pages are",
+            f"{path}: {count} pages of 0 and 255, slices of one mask or one object each",
+            "name the image they belong to, or say --pages slices or --pages layers",
+        )
+    first = picture.read_labels(path, ReadOptions(frame=0))
+    first.source.notes[:] = [n for n in first.source.notes if not n.startswith("frame 0 of")]
+    objects = stated.objects if stated else ()
+    told = [Told(name, label, layer=k) for k, (label, name) in enumerate(objects)]
+    return Layers(labels, first, told=tuple(told))
+
+
+def _says_layers(
+    path: Path, stated: Stated | None, count: int, image: Image | None, pages: Pages
+) -> bool | None:
+    """Whether the pages of a TIFF are objects; None if nobody says."""
+    if pages != "auto":
+        return pages == "layers"
+    if stated is not None and stated.by == "promptseg":
+        return True
+    if stated is not None and (stated.size("Z") > 1 or stated.size("T") > 1):
+        return stated.size("C") > 1 and stated.size("Z") * stated.size("C") == stated.pages.size
+    if stated is not None and stated.size("C") > 1:
+        return True
+    if image is not None:
+        return image.geometry.ndim == 2 or image.geometry.shape[0] == 1
+    return True if _objects_told(path) == count else None
+
+
+def _objects_told(path: Path) -> int:
+    """How many objects the provenance beside a file of ours tells of; 0 without one."""
+    said = read_provenance_beside(path)
+    objects = said.get("objects") if said.get("overlap") == "keep" else None
+    return len(objects) if isinstance(objects, list) else 0
 
 
 def _of_npz(path: Path) -> Layers | None:
@@ -137,11 +202,14 @@ def _of_npz(path: Path) -> Layers | None:
             return None
         if len(archive.shape("segs")) not in (3, 4):
             return None
-        segs, names = archive.take("segs"), archive.take("names", npz.MOST_NAMES)
+        said = bool(archive.take("layers", FEW_BYTES).any()) if "layers" in archive else None
+        count = prod(archive.shape("names"))
+        if said is False or (said is None and count < 2):
+            return None
+        segs = archive.take("segs")
         keys = (k for k in ("spacing", "origin", "direction") if k in archive)
         rest = {k: archive.take(k, FEW_BYTES) for k in keys}
-    layered = segs.ndim in (3, 4) and len(segs) == len(names) > 1 and segs.max(initial=0) <= 1
-    if not layered:
+    if said is None and not (len(segs) == count > 1 and segs.max(initial=0) <= 1):
         return None
     first = {"segs": segs[0], **rest}
     return Layers(segs, _read_alone(path, ".npz", lambda p: np.savez(p, **first), npz.read_labels))
@@ -164,6 +232,5 @@ _READERS: dict[str, Callable[[Path], Layers | None]] = {
     "freesurfer": _of_freesurfer,
     "nrrd": _of_itk,
     "metaimage": _of_itk,
-    "tiff": _of_tiff,
     "npz": _of_npz,
 }

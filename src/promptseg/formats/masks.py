@@ -12,27 +12,31 @@ import pydicom
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from promptseg.errors import GeometryError, PromptsegError, damaged_as
+from promptseg.errors import PromptsegError, damaged_as
 from promptseg.formats import format_by_suffix, read_labels
-from promptseg.formats.archive import Archive, open_archive
 from promptseg.formats.layers import read_layers
-from promptseg.formats.npz import MOST_NAMES
+from promptseg.formats.npz import told_in
 from promptseg.formats.objects import Located, Told, in_label_image, in_layers, told_by
+from promptseg.formats.options import MaskOptions
+from promptseg.formats.placing import masks_on
 from promptseg.formats.slicer import located, segments_in
 from promptseg.formats.told import provenance_of
 from promptseg.image import Image, Segment, Segmentation
 from promptseg.names import for_header
 from promptseg.provenance import ObjectFacts, Provenance
 
-__all__ = ["grid_text", "read_masks"]
+__all__ = ["read_masks"]
 
 _SEG = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
-_SAME_PLACE = 1e-2  # mm
 
 
 def read_masks(
-    path: str | Path, reference: Image | None = None, *, interpolate: bool = False
+    path: str | Path,
+    reference: Image | None = None,
+    options: MaskOptions | None = None,
+    *,
+    interpolate: bool = False,
 ) -> Segmentation:
     """Read the objects of a mask file, with their names and numbers.
 
@@ -42,9 +46,10 @@ def read_masks(
 
     Args:
         path: label image, layered file, DICOM SEG or RTSTRUCT.
-        reference: the image the masks belong to. They must lie on its grid, and get its source (with
-            what there was to note), so that they can be written as DICOM. An RTSTRUCT cannot be read
-            without.
+        reference: the image the masks belong to. They are brought onto its grid
+            (`promptseg.formats.placing`), and get its source (with what there was to note), so that
+            they can be written as DICOM. An RTSTRUCT cannot be read without.
+        options: what the file leaves open.
         interpolate: fill slices between the contours of an RTSTRUCT that has some on every second or
             third slice only.
 
@@ -52,24 +57,26 @@ def read_masks(
         InputError: not a mask file, or an RTSTRUCT without its image.
         GeometryError: masks of another grid or frame of reference.
     """
-    path = Path(path)
+    path, options = Path(path), options or MaskOptions()
     with damaged_as("a readable mask file", str(path), "check that it is complete"):
-        found = _read(path, reference, interpolate)
+        found = _read(path, reference, options, interpolate)
     for names in _doubled(found.segments):
         found.source.notes.append(f"{names} cover the very same voxels")
     return found
 
 
-def _read(path: Path, reference: Image | None, interpolate: bool) -> Segmentation:
+def _read(
+    path: Path, reference: Image | None, options: MaskOptions, interpolate: bool
+) -> Segmentation:
     if header := _dicom_object(path):
         if str(header.get("SOPClassUID")) in _SEG:
             from promptseg.formats.dicom_seg import read_seg
 
-            return read_seg(path, header, reference)
+            return read_seg(path, header, reference, options.resample)
         from promptseg.formats.rtstruct import read_rtstruct
 
         return read_rtstruct(path, header, reference, interpolate)
-    found, layers = _labels(path)
+    found, layers, names = _labels(path, reference, options)
     notes = found.source.notes
     provenance = provenance_of(path, notes)
     boxes = [
@@ -77,20 +84,28 @@ def _read(path: Path, reference: Image | None, interpolate: bool) -> Segmentatio
         for layer in layers
     ]
     segments = [
-        _segment(known, layers, boxes) for known in _objects(path, provenance, boxes, notes)
+        _segment(known, layers, boxes) for known in _objects(path, provenance, boxes, names, notes)
     ]
     result = Segmentation(segments, found.geometry, found.source, provenance)
-    return result if reference is None else _placed(result, reference)
+    if reference is None:
+        return result
+    told = [f"{path.name}: {note}" for note in notes if note not in reference.source.notes]
+    reference.source.notes.extend(note for note in told if note not in reference.source.notes)
+    return masks_on(result, reference, options.resample)
 
 
 def _objects(
     path: Path,
     provenance: Provenance,
     boxes: Sequence[dict[int, Any]],
+    names: Sequence[Told],
     notes: list[str],
 ) -> list[Located]:
-    """Every object there is, with what the file or the provenance beside it says of it."""
-    told = told_by(provenance.objects or ())
+    """Every object there is, with what the file or the provenance beside it says of it.
+
+    `names` are those that the file keeps with its layers.
+    """
+    told = told_by(provenance.objects or ()) or list(names)
     if slicer := segments_in(path):
         known = {t.label: t for t in told}
         found = located(path, slicer, boxes, notes)
@@ -98,7 +113,10 @@ def _objects(
     if len(boxes) == 1:
         told = told or _npz_names(path, sorted(boxes[0]), notes)
         return in_label_image(path, boxes[0], told, notes)
-    return in_layers(path, boxes, told or _npz_names(path, range(1, len(boxes) + 1), notes), notes)
+    told = told or _npz_names(path, range(1, len(boxes) + 1), notes)
+    if not told:
+        notes.append(f"{path.name} has {len(boxes)} layers without names: each is one object")
+    return in_layers(path, boxes, told, notes)
 
 
 def _completed(one: Located, told: Told | None) -> Located:
@@ -144,55 +162,12 @@ def _doubled(segments: Sequence[Segment]) -> list[str]:
     return found
 
 
-def grid_text(target: Image | Segmentation) -> str:
-    """Size and spacing of a grid, for messages."""
-    geometry = target.geometry
-    shape = " x ".join(str(n) for n in geometry.shape[::-1])
-    spacing = " x ".join(f"{v:g}" for v in geometry.spacing)
-    return f"{shape} voxels of {spacing} {geometry.unit}"
-
-
-def _placed(masks: Segmentation, reference: Image) -> Segmentation:
-    """The same masks with the grid and source of the image they belong to.
-
-    Pictures, films and stacks of pixels lie nowhere in space: there the same size is all that can be
-    asked for, whatever place the format of the masks gave them.
-    """
-    segments, shape = masks.segments, masks.geometry.shape
-    if reference.kind == "picture":
-        same = shape in (reference.geometry.shape, (1, *reference.geometry.shape))
-        if same and masks.geometry.ndim == 3:  # a format without pictures holds it as one slice
-            segments = [_as_picture(segment) for segment in segments]
-    elif reference.geometry.unit == "pixel":
-        same = shape == reference.geometry.shape
-    else:
-        same = masks.geometry.agrees_with(reference.geometry, _SAME_PLACE)
-    if not same:
-        raise GeometryError(
-            f"labels on the grid of {reference.name}, {grid_text(reference)}",
-            f"{masks.source.path} of {grid_text(masks)}, or at another place",
-            "resample them to the image first",
-        )
-    told = [
-        f"{masks.source.path.name if masks.source.path else 'masks'}: {n}"
-        for n in masks.source.notes
-    ]
-    reference.source.notes.extend(note for note in told if note not in reference.source.notes)
-    return Segmentation(segments, reference.geometry, reference.source, masks.provenance, reference)
-
-
-def _as_picture(segment: Segment) -> Segment:
-    """An object on a volume of one slice as one on the slice."""
-    crop = segment.crop.reshape(segment.crop.shape[1:])
-    return replace(segment, crop=crop, region=segment.region[1:])
-
-
 def _dicom_object(path: Path) -> pydicom.FileDataset | None:
     """The data set of a SEG or RTSTRUCT; None for any other file."""
     if not path.is_file():
         return None
     known = format_by_suffix(path)
-    if known is not None and known.load().__name__ != "promptseg.formats.dicom":
+    if known is not None and known.module != "dicom":
         return None
     from promptseg.formats.dicom.parse import parse
 
@@ -205,38 +180,32 @@ def _dicom_object(path: Path) -> pydicom.FileDataset | None:
     return instance.header if kind == _RTSTRUCT else None
 
 
-def _labels(path: Path) -> tuple[Image, NDArray[Any]]:
-    """The file as an image, and its label images, (layer, *grid)."""
+def _labels(
+    path: Path, reference: Image | None, options: MaskOptions
+) -> tuple[Image, NDArray[Any], Sequence[Told]]:
+    """The file as an image, its label images, (layer, *grid), and what it tells of its layers."""
     known = format_by_suffix(path)
-    if known is not None and path.is_file() and path.stat().st_size:
+    if known is not None and path.is_file() and path.stat().st_size and not options.colours:
         try:
-            layers = read_layers(path, known.name)
+            layers = read_layers(path, known.name, reference, options.pages)
         except PromptsegError:
             raise
         except Exception:  # a broken file: its reader says it better
             layers = None
         if layers is not None:
-            return layers.first, layers.labels
-    image = read_labels(path)
-    return image, image.voxels[None]
+            return layers.first, layers.labels, layers.told
+    image = read_labels(path, options.colours)
+    return image, image.voxels[None], ()
 
 
 def _npz_names(path: Path, values: Sequence[int], notes: list[str]) -> list[Told]:
     """What an npz of masks tells: names, and the labels they belong to."""
     if path.suffix.lower() != ".npz":
         return []
-    with open_archive(path) as archive:
-        names = [str(name) for name in _plain(archive, "names")]
-        labels = [int(v) for v in _plain(archive, "labels") if isinstance(v, int)]
+    names, labels = told_in(path, notes)
     if len(labels) != len(names):  # as earlier versions wrote it
         labels = list(range(1, len(names) + 1))
         if len(names) == len(values) and labels != list(values):
             notes.append(f"{path.name} does not say which label has which name: taken in order")
             labels = list(values)
     return told_by(ObjectFacts(label=v, name=n) for v, n in zip(labels, names, strict=True))
-
-
-def _plain(archive: Archive, name: str) -> list[Any]:
-    """A small array as a flat list; empty where there is none."""
-    found: list[Any] = np.ravel(archive.take(name, MOST_NAMES)).tolist() if name in archive else []
-    return found

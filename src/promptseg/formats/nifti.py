@@ -23,10 +23,11 @@ from promptseg.formats.ras import lps_from_ras, opened, spatial_shape, voxels_of
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
-__all__ = ["read", "write"]
+__all__ = ["read", "scale_of", "write"]
 
 _PAIR_ENDINGS = (".hdr", ".img", ".hdr.gz", ".img.gz")
 _NIFTI2_HEADER_SIZE = 540
+_LONGEST_SIDE = 32_767  # of NIfTI-1
 _MILLIMETRES = {"micron": 1e-3, "meter": 1e3}
 _GEOMETRY_FIELDS = (
     "dim_info",
@@ -72,10 +73,22 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
     return Image(voxels, Geometry(shape[::-1], *lps_from_ras(matrix, origin)), source=source)
 
 
+def scale_of(path: Path) -> str:
+    """How a file says that its values are scaled, for messages; "" if they are as they are stored."""
+    image: Any = nib.load(path, mmap=False)
+    slope, intercept = (float(v) for v in (image.dataobj.slope, image.dataobj.inter))
+    if (slope, intercept) == (1.0, 0.0):
+        return ""
+    return f"a slope of {slope:.4g}" + (
+        f" and an intercept of {intercept:.4g}" if intercept else ""
+    )
+
+
 def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
     """Write labels (x, y, z) or, with `layers`, one frame per object (x, y, z, object).
 
     The geometry fields of an input that was NIfTI are copied as they are, contradictions included.
+    Sides beyond 32,767 voxels, as of parts of slides, make it NIfTI-2.
     """
     source = segmentation.header_of("nifti")
     masks: NDArray[Any] = (
@@ -84,7 +97,9 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
     if segmentation.geometry.ndim == 2:
         masks = masks[..., None, :, :]
     voxels = masks.transpose(3, 2, 1, 0) if layers else masks.transpose(2, 1, 0)
+    large = max(voxels.shape) > _LONGEST_SIDE
     kind = type(source) if source is not None else nib.Nifti1Header
+    kind = nib.Nifti2Header if large else kind
     header = kind() if source is None else kind(endianness=source.endianness)
     header.set_data_dtype(voxels.dtype)
     header.set_data_shape(voxels.shape)

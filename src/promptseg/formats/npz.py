@@ -14,45 +14,57 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.errors import InputError
+from promptseg.errors import InputError, PromptsegError
 from promptseg.formats.archive import FEW_BYTES, Archive, open_archive
 from promptseg.formats.options import ReadOptions
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 from promptseg.prompts import Box, Box3D, Prompt
 
-__all__ = ["MOST_NAMES", "read", "write"]
+__all__ = ["read", "read_labels", "told_in", "write"]
 
-MOST_NAMES = 1 << 26
-"""Bytes that the names of objects may have; numpy pads each to the longest."""
-
+_MOST_NAMES = 1 << 26  # bytes: numpy pads each name to the longest
 _MOST_BOXES = 1 << 23  # bytes: some hundred thousand boxes
 
 
 def read(path: Path, options: ReadOptions | None = None) -> Image:
-    """Read a challenge file.
+    """Read a challenge file; boxes that cannot be read are left out with a note.
 
     Raises:
-        InputError: not an npz, no `imgs`, pickled content, or boxes of another shape.
+        InputError: not an npz, no `imgs`, or a grid of pickled content.
     """
+    notes: list[str] = []
     with open_archive(path) as archive:
         voxels = archive.take("imgs")
-        extra = _place_in(archive)
-        if "boxes" in archive:
-            extra["boxes"] = archive.take("boxes", _MOST_BOXES)
-    colour = voxels.ndim >= 3 and voxels.shape[-1] == 3
-    shape = voxels.shape[:-1] if colour else voxels.shape
-    if len(shape) not in (2, 3) or voxels.dtype.kind not in "iuf":
-        raise InputError(
-            "imgs of shape (z, y, x), (y, x) or (y, x, 3)", f"{voxels.dtype} {voxels.shape}"
+        header = _place_in(archive)
+        colour = voxels.ndim >= 3 and voxels.shape[-1] == 3
+        shape = voxels.shape[:-1] if colour else voxels.shape
+        if len(shape) not in (2, 3) or voxels.dtype.kind not in "iuf":
+            raise InputError(
+                "imgs of shape (z, y, x), (y, x) or (y, x, 3)",
+                f"{path}: {voxels.dtype} {voxels.shape}",
+            )
+        prompts = _boxes_in(archive, len(shape), notes)
+    geometry = _geometry(shape, header)
+    return Image(voxels, geometry, source=Source(path, "npz", header, prompts=prompts, notes=notes))
+
+
+def _boxes_in(archive: Archive, dimensions: int, notes: list[str]) -> tuple[Prompt, ...]:
+    """The boxes as prompts; none, and a note, where they cannot be read: the image needs none."""
+    if "boxes" not in archive:
+        return ()
+    try:
+        return _prompts(archive.take("boxes", _MOST_BOXES), dimensions)
+    except PromptsegError as error:
+        reason = error.got.removeprefix(f"{archive.path}: ")
+        notes.append(
+            f"its boxes are no prompts: {reason}; read are arrays (N, 4) of x0,y0,x1,y1 in pictures "
+            "or (N, 6) of x0,y0,z0,x1,y1,z1 in volumes"
         )
-    geometry = _geometry(shape, extra)
-    prompts = _prompts(extra["boxes"], len(shape)) if "boxes" in extra else ()
-    header = {k: v for k, v in extra.items() if k != "boxes"}
-    return Image(voxels, geometry, source=Source(path, "npz", header, prompts=prompts))
+        return ()
 
 
-def read_labels(path: Path) -> Image:
+def read_labels(path: Path, options: ReadOptions | None = None) -> Image:
     """Read `segs` (a result) or `gts` (a challenge file) on their grid.
 
     Raises:
@@ -70,7 +82,7 @@ def read_labels(path: Path) -> Image:
 
 
 def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
-    """Write `segs`, labels on the grid or, with `layers`, (object, *grid) of 0/1; `names`, `labels`."""
+    """Write `segs`, labels on the grid or (object, *grid) of 0/1, as `layers` says; names, labels."""
     header = segmentation.header_of("npz")
     if header is None:
         geometry = segmentation.geometry
@@ -83,7 +95,24 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
     names = np.array([s.name for s in segmentation.segments])
     numbers = np.array([s.label for s in segmentation.segments], dtype=segmentation.label_dtype)
     with path.open("wb") as stream:
-        np.savez_compressed(stream, segs=segs, names=names, labels=numbers, **header)
+        np.savez_compressed(
+            stream, segs=segs, names=names, labels=numbers, layers=np.array(layers), **header
+        )
+
+
+def told_in(path: Path, notes: list[str]) -> tuple[list[str], list[int]]:
+    """Names of the objects of a mask file and their labels; none, and a note, if they are pickled."""
+    found: dict[str, list[Any]] = {}
+    with open_archive(path) as archive:
+        for key in ("names", "labels"):
+            try:
+                found[key] = np.ravel(archive.take(key, _MOST_NAMES)).tolist()
+            except PromptsegError as error:
+                found[key] = []
+                if key in archive:
+                    reason = error.got.removeprefix(f"{archive.path}: ")
+                    notes.append(f"its {key} of objects are not read: {reason}")
+    return [str(n) for n in found["names"]], [v for v in found["labels"] if isinstance(v, int)]
 
 
 def _place_in(archive: Archive) -> dict[str, NDArray[Any]]:

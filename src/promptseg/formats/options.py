@@ -4,10 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
-from promptseg.errors import InputError
+from promptseg.errors import ChoiceError, InputError
 
-__all__ = ["ReadOptions"]
+__all__ = ["MaskOptions", "Pages", "ReadOptions", "Resample"]
+
+Resample = Literal["never", "nearest"]
+Pages = Literal["auto", "slices", "layers"]
+
+
+@dataclass(kw_only=True)
+class MaskOptions:
+    """How files of masks are to be read, beside what they say themselves."""
+
+    resample: Resample = "never"
+    """Masks whose voxels are not those of the image: refuse them (never), or take the nearest voxel
+    (nearest). Masks on the image's own voxels, in another order or a part of them, need neither."""
+
+    pages: Pages = "auto"
+    """Pages of a TIFF of masks: slices of a volume, or layers, one object each; as the file or the
+    image says, if not given."""
+
+    colours: str | None = None
+    """Labels of a colour-coded mask, as 1=#800000,2=#008000; other colours but black are refused."""
+
+
+PICK_ONE = "--frame picks one"
+"""Advice beside a note that several frames were read together."""
 
 
 @dataclass(kw_only=True)
@@ -20,6 +44,10 @@ class ReadOptions:
     frame: int | None = None
     """Which frame, counted from 0: time point of a 4D file, time point or echo of a DICOM series,
     image of an ultrasound cine, page of a TIFF."""
+
+    stack: str | None = None
+    """Which stack of a DICOM series that holds several of other places or orientations: its StackID, or
+    its number counted from 0 where it has none."""
 
     suv: bool = False
     """Turn a PET into standardised uptake values by body weight (g/ml)."""
@@ -64,10 +92,12 @@ class ReadOptions:
             InputError: several frames and none chosen, or a choice beyond the last one.
         """
         if self.frame is None and count > 1:
-            raise InputError(
+            raise ChoiceError(
                 "a choice of one frame",
                 f"{path} with {count} {what}",
                 f"choose one with --frame (0 to {count - 1})",
+                option="frame",
+                offers=f"{count} {what}",
             )
         if (self.frame or 0) >= count:
             raise InputError(

@@ -107,11 +107,13 @@ class OwnFolder:
 
         Args:
             names: paths below the root.
-            forget: take them off the list too, which no other process may write to meanwhile.
+            forget: take them off the list too, which no other process may write to meanwhile; it is
+                in the order of names then, whoever wrote to it.
 
         Raises:
             OutputError: a file that cannot be removed.
         """
+        self.known |= dict.fromkeys(_read(self.root / LIST))  # others may have listed files since
         below = (path for name in names for path in _files_below(self.root / name))
         going = [
             path
@@ -131,10 +133,10 @@ class OwnFolder:
             ) from error
         gone = tuple(f"{name}/" for name in names)
         kept = [k for k in self.known if k not in names and not k.startswith(gone)]
-        if forget and len(kept) < len(self.known):
-            self.known = dict.fromkeys(kept)
+        if forget and self.is_ours:
+            self.known = dict.fromkeys(sorted(kept))
             with atomic_path(self.root / LIST) as temporary:
-                temporary.write_text("".join(map(_line, kept)), encoding="utf-8")
+                temporary.write_text("".join(map(_line, self.known)), encoding="utf-8")
 
     def _foreign(self, path: Path) -> Iterator[Path]:
         """What is not ours at a path, or below it."""

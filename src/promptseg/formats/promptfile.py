@@ -26,6 +26,7 @@ from typing import Any
 
 from promptseg.errors import PromptError
 from promptseg.formats.memory import available_bytes
+from promptseg.formats.text import read_text
 from promptseg.geometry import AXES, Axis
 from promptseg.parsing import parse_json
 from promptseg.prompts import Box, Box3D, Marker, Mask, Millimetres, ObjectPrompts, Points, Prompt
@@ -62,7 +63,7 @@ def read_prompt_file(path: Path) -> list[PromptFile]:
         PromptError: not readable, not JSON, or not of the form above.
     """
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
     except OSError as error:
         raise PromptError("a prompt file", f"{path} ({error.strerror})") from error
     except ValueError as error:
@@ -90,9 +91,9 @@ def parse_prompts(content: Any, where: str = "prompts") -> PromptFile:
     _check_fields(content, {"image", "axis", "objects"}, where, required={"objects"})
     image, axis = content.get("image"), content.get("axis")
     if image is not None and not isinstance(image, str):
-        raise PromptError(f"{where}: image to be a file name", repr(image))
+        raise PromptError("image to be a file name", repr(image)).at(where)
     if axis is not None and axis not in AXES:
-        raise PromptError(f"{where}: axis to be z, y or x", repr(axis))
+        raise PromptError("axis to be z, y or x", repr(axis)).at(where)
     prompts: list[Prompt] = []
     entries = _list(content["objects"], f"{where}: objects")
     _require_room(entries, where)
@@ -102,7 +103,7 @@ def parse_prompts(content: Any, where: str = "prompts") -> PromptFile:
         default = "" if isinstance(entry, dict) and "name" in entry else next(free)
         prompts += _object_prompts(entry, default, axis, f"{where}: objects[{k}]")
     if not prompts:
-        raise PromptError(f"{where}: at least one object", "none")
+        raise PromptError("at least one object", "none").at(where)
     return PromptFile(tuple(prompts), image, axis)
 
 
@@ -121,7 +122,7 @@ def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str
     _check_fields(entry, _FIELDS, where)
     name = entry.get("name", default_name)
     if not isinstance(name, str) or not name:
-        raise PromptError(f"{where}: name to be a text", repr(name))
+        raise PromptError("name to be a text", repr(name)).at(where)
     prompts: list[Prompt] = []
     for box, place in _entries(entry, "boxes", {"xyxy", "xyxy_mm", "slice"}, where):
         _check_one_of(box, ("xyxy", "xyxy_mm"), place)
@@ -145,7 +146,7 @@ def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str
             values = _numbers(entry["box3d_mm"], f"{where}.box3d_mm")
             prompts.append(Millimetres("box3d", (values[:3], values[3:]), name=name, axis=axis))
     if not prompts:
-        raise PromptError(f"{where}: at least one prompt for {name!r}", "none")
+        raise PromptError(f"at least one prompt for {name!r}", "none").at(where)
     return prompts
 
 
@@ -157,7 +158,7 @@ def _clicks(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> 
         _check_one_of(point, ("xy", "xyz_mm"), place)
         label = point.get("label", 1)
         if label not in (0, 1) or isinstance(label, (bool, float)):
-            raise PromptError(f"{place}: label to be 1 (inside) or 0 (outside)", repr(label))
+            raise PromptError("label to be 1 (inside) or 0 (outside)", repr(label)).at(place)
         values = _numbers(point.get("xy", point.get("xyz_mm")), place)
         with _at(place):
             if "xyz_mm" in point:
@@ -177,12 +178,12 @@ def _mask(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> Ma
     _check_fields(entry, set(entry), where, required={"size", "runs"})
     size = _whole_numbers(entry["size"], 2, where)
     if not isinstance(entry["runs"], str):
-        raise PromptError(f"{where}: runs to be a text", type(entry["runs"]).__name__)
+        raise PromptError("runs to be a text", type(entry["runs"]).__name__).at(where)
     drawn = entry.get("as_drawn", False)
     if not isinstance(drawn, bool):
-        raise PromptError(f"{where}: as_drawn to be true or false", repr(drawn))
+        raise PromptError("as_drawn to be true or false", repr(drawn)).at(where)
     if not 0 < size[0] * size[1] <= _MOST_PIXELS or min(size) < 1:
-        raise PromptError(f"{where}: size [rows, columns] of a slice", repr(size))
+        raise PromptError("size [rows, columns] of a slice", repr(size)).at(where)
     with _at(where):
         return Mask(
             from_runs(entry["runs"], (size[0], size[1])), _slice(entry, where), name, axis, drawn
@@ -225,10 +226,10 @@ def _marker(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> 
     slice_ = _slice(entry, where)
     if len(slices | ({slice_} if slice_ is not None else set())) > 1:
         raise PromptError(
-            f"{where}: lines that stay on one slice",
+            "lines that stay on one slice",
             f"ends on the slices {', '.join(f'{s:g}' for s in sorted(slices))}",
             "draw both lines on the same slice",
-        )
+        ).at(where)
     if slice_ is None and slices:
         number = slices.pop()
         slice_ = _slice({"slice": int(number) if number % 1 == 0 else number}, where)
@@ -250,8 +251,8 @@ def _check_one_of(entry: dict[str, Any], names: tuple[str, str], where: str) -> 
     given = [name for name in names if name in entry]
     if len(given) != 1:
         raise PromptError(
-            f"{where}: the field {' or '.join(names)}", " and ".join(given) if given else "none"
-        )
+            f"the field {' or '.join(names)}", " and ".join(given) if given else "none"
+        ).at(where)
 
 
 @contextmanager
@@ -260,29 +261,27 @@ def _at(where: str) -> Iterator[None]:
     try:
         yield
     except PromptError as error:
-        if error.expected.startswith(where):
-            raise
-        raise PromptError(f"{where}: {error.expected}", error.got, error.do) from None
+        raise error.at(where) from None
 
 
 def _check_fields(entry: Any, allowed: set[str], where: str, required: Iterable[str] = ()) -> None:
     if not isinstance(entry, dict):
-        raise PromptError(f"{where}: a JSON object", type(entry).__name__, "see docs/prompts.md")
+        raise PromptError("a JSON object", type(entry).__name__, "see docs/prompts.md").at(where)
     unknown = sorted(set(entry) - allowed)
     missing = sorted(set(required) - set(entry))
     if unknown:
         raise PromptError(
-            f"{where}: only the fields {', '.join(sorted(allowed))}",
+            f"only the fields {', '.join(sorted(allowed))}",
             ", ".join(unknown),
             "correct the spelling or remove them",
-        )
+        ).at(where)
     if missing:
-        raise PromptError(f"{where}: the field {', '.join(missing)}", "none")
+        raise PromptError(f"the field {', '.join(missing)}", "none").at(where)
 
 
 def _list(value: Any, where: str) -> list[Any]:
     if not isinstance(value, list):
-        raise PromptError(f"{where}: a list", type(value).__name__, "see docs/prompts.md")
+        raise PromptError("a list", type(value).__name__, "see docs/prompts.md").at(where)
     return value
 
 
@@ -290,19 +289,19 @@ def _numbers(value: Any, where: str) -> Any:
     """A list of JSON numbers; how many is for the prompt to check."""
     for item in _list(value, where):
         if isinstance(item, bool) or not isinstance(item, (int, float)):
-            raise PromptError(f"{where}: numbers", repr(item))
+            raise PromptError("numbers", repr(item)).at(where)
     return tuple(value)
 
 
 def _whole_numbers(value: Any, count: int, where: str) -> list[int]:
     numbers = _numbers(value, where)
     if len(numbers) != count or not all(isinstance(n, int) for n in numbers):
-        raise PromptError(f"{where}: {count} whole numbers", repr(value))
+        raise PromptError(f"{count} whole numbers", repr(value)).at(where)
     return list(numbers)
 
 
 def _slice(entry: dict[str, Any], where: str) -> int | None:
     value = entry.get("slice")
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise PromptError(f"{where}: slice to be a whole number", repr(value))
+        raise PromptError("slice to be a whole number", repr(value)).at(where)
     return value

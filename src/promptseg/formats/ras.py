@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from promptseg.errors import InputError
 from promptseg.formats.memory import require_memory, require_stored
 from promptseg.formats.options import ReadOptions
+from promptseg.notes import Note
 
 __all__ = ["lps_from_ras", "magnitude", "opened", "spatial_shape", "voxels_of"]
 
@@ -81,7 +82,7 @@ def voxels_of(image: Any, path: Path, options: ReadOptions, notes: list[str]) ->
     part = proxy
     if prod(beyond) > 1:
         part = proxy[(slice(None),) * 3 + np.unravel_index(frame, beyond, order="F")]
-        notes.append(f"frame {frame} of {prod(beyond)}")
+        notes.append(Note.frame(frame, prod(beyond)))
     scaled = _is_scaled(proxy) and dtype.kind != "c"
     stored = np.asarray(part, dtype=np.float32 if scaled else None).reshape(shape).T
     _require_intact(file.fileobj, proxy.offset + size)

@@ -82,8 +82,8 @@ def segments_in(path: Path) -> list[SlicerSegment]:
     found: dict[int, dict[str, str]] = {}
     for line in _header(path).split("\n"):
         if match := _FIELD.match(line.removesuffix("\r")):
-            text = _ESCAPED.sub(lambda m: "\n" if m[1] == "n" else m[1], match[3])
-            found.setdefault(int(match[1]), {})[match[2]] = text
+            value = _ESCAPED.sub(lambda m: "\n" if m[1] == "n" else m[1], match[3])
+            found.setdefault(int(match[1]), {})[match[2]] = value
     segments = [SlicerSegment(n, fields) for n, fields in sorted(found.items())]
     for segment in segments:
         for name in _COUNTED:

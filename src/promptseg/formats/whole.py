@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.errors import InputError
+from promptseg.errors import LabelsError
 
 __all__ = ["HIGHEST_LABEL", "ROUNDING", "whole_labels"]
 
@@ -39,14 +39,14 @@ def whole_labels(
         uint8 or uint16 of the same shape; values of these types are given back as they are.
 
     Raises:
-        InputError: values that are no labels: the first of them, and where it is.
+        LabelsError: values that are no labels: the first of them, and where it is.
     """
     if values.dtype == np.bool_:
         return values.view(np.uint8)
     if values.dtype in (np.uint8, np.uint16):
         return values
     if values.dtype.kind not in "iuf":
-        raise InputError(
+        raise LabelsError(
             f"a label image of whole numbers from 0 to {HIGHEST_LABEL}",
             f"{path} with values of type {values.dtype}",
             "save the labels as whole numbers",
@@ -75,7 +75,7 @@ def whole_labels(
 
 def _no_label(
     part: NDArray[Any], wrong: NDArray[np.bool_], k: int, path: Path, scale: str
-) -> InputError:
+) -> LabelsError:
     at = np.argwhere(wrong)[0]
     value = part[tuple(at)]
     place = ", ".join(str(int(n)) for n in (k, *at)[::-1])
@@ -91,7 +91,7 @@ def _no_label(
         do = "round them to the labels they were, or set a threshold if they are probabilities"
     else:
         do = "replace it by a label"
-    return InputError(f"a label image of whole numbers from 0 to {HIGHEST_LABEL}", told, do)
+    return LabelsError(f"a label image of whole numbers from 0 to {HIGHEST_LABEL}", told, do)
 
 
 def _shortest(value: Any) -> str:

@@ -177,8 +177,8 @@ class Segmentation:
             raise OutputError(
                 "objects that do not overlap for a single label image",
                 f"{a!r} and {b!r} sharing {n} voxels",
-                "write NIfTI, NRRD, MHA, TIFF, npz or DICOM, which keep one layer per object, "
-                "or let later objects win with --overlap later-wins",
+                "write a format that keeps one layer per object, or let later objects win with "
+                "--overlap later-wins",
             )
         self.check_labels()
         labels = np.zeros(self.geometry.shape, dtype=self.label_dtype)
@@ -239,10 +239,10 @@ class Segmentation:
     def numbered_layers(self) -> NDArray[Any]:
         """(objects, *grid), the voxels of each object `layer_values`."""
         self.check_labels()
-        layers = self.layers()
-        values: NDArray[Any] = np.asarray(self.layer_values(), dtype=self.label_dtype)
-        numbered: NDArray[Any] = layers * values.reshape(-1, *[1] * self.geometry.ndim)
-        return numbered
+        out = np.zeros((len(self.segments), *self.geometry.shape), dtype=self.label_dtype)
+        for layer, segment, value in zip(out, self.segments, self.layer_values(), strict=True):
+            layer[segment.region] = segment.crop * np.asarray(value, dtype=self.label_dtype)
+        return out
 
     def sha256(self) -> str:
         """Hash of all masks with their labels, for provenance and replays."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
-from promptseg.formats import FORMATS, format_by_suffix, format_for_output, is_dicom_file, read
+from promptseg.formats import endings, format_by_suffix, format_for_output, is_dicom_file, read
 from promptseg.formats.files import atomic_path, beside, overlay_path, read_provenance_beside
 from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
@@ -253,7 +253,7 @@ def _plan(job: SegmentJob) -> list[_ImageUnit]:
         taken[output] = path.name
         one = dataclasses.replace(job, input=path, output=output)
         units.append(_ImageUnit(one, prompts_of(one, file)))
-    if not any(i.prompts or i.job.input.suffix == ".npz" for i in units):
+    if not any(i.prompts or _may_carry_prompts(i.job.input) for i in units):
         raise PromptError("prompts for the images", "none", "add --prompts FILE.json or --box")
     return units
 
@@ -293,12 +293,17 @@ def _pairs(
     return [(path, files[0] if files else None) for path in images.values()]
 
 
+def _may_carry_prompts(path: Path) -> bool:
+    known = format_by_suffix(path)
+    return known is not None and known.prompts
+
+
 def _output_name(path: Path, suffix: str | None) -> str:
     if suffix is not None:
         suffix = "." + suffix.lstrip(".")
         chosen = format_by_suffix(Path("mask" + suffix))
         if chosen is None or not chosen.writes:
-            able = ", ".join(f.suffixes[0] for f in FORMATS if f.writes)
+            able = ", ".join(endings())
             raise OutputError(f"a suffix out of {able}", suffix, "correct --suffix")
     if path.is_dir():
         return path.name + (suffix or ".nii.gz")

@@ -11,9 +11,10 @@ import tyro
 
 from promptseg._version import __version__
 from promptseg.errors import InputError, OutputError
+from promptseg.formats import endings
 from promptseg.formats.files import provenance_path
 from promptseg.formats.location import address_in
-from promptseg.formats.options import ReadOptions
+from promptseg.formats.options import MaskOptions, ReadOptions
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.image import Segment, Segmentation
 from promptseg.notes import Note
@@ -23,21 +24,24 @@ __all__ = ["ConvertJob", "convert", "select_segments"]
 
 log = logging.getLogger("promptseg")
 
+_OUTPUT = (
+    f"Mask file to write; its ending names the format: {', '.join(endings())} (.dcm: DICOM SEG)."
+)
+
 
 @dataclass(kw_only=True)
-class ConvertJob(ReadOptions):
+class ConvertJob(MaskOptions, ReadOptions):
     """Turn masks from one format into another, on the same grid, with their names.
 
-    Reads and writes label images and layered masks (NIfTI, NRRD and .seg.nrrd, MHA, npz, TIFF, PNG),
-    DICOM SEG (.dcm) and RTSTRUCT (.rtstruct.dcm). DICOM output needs the DICOM image it belongs to as
-    --reference; so does reading an RTSTRUCT. The options for reading apply to the reference.
+    Reads and writes label images and layered masks, DICOM SEG and RTSTRUCT. DICOM output needs the
+    DICOM image it belongs to as --reference; so does reading an RTSTRUCT. The options for reading
+    apply to the reference.
     """
 
     input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
     """Mask file."""
 
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """Mask file to write; its ending names the format."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], help=_OUTPUT)]
 
     reference: Path | None = None
     """Image the masks belong to: file, or folder with a DICOM series."""
@@ -91,7 +95,7 @@ def convert(job: ConvertJob) -> Segmentation:
         )
     with discreet(job.input, job.reference, on=job.deidentify):
         reference = read(job.reference, job) if job.reference else None
-        result = read_masks(job.input, reference, interpolate=job.interpolate)
+        result = read_masks(job.input, reference, job, interpolate=job.interpolate)
         if job.segments is not None:
             result = replace(result, segments=select_segments(result.segments, job.segments))
         for note in result.source.notes:

@@ -28,6 +28,7 @@ from promptseg.evaluate.units import EvaluationUnit, Evaluator, model_label
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import model_file
+from promptseg.names import from_csv
 from promptseg.runtime import set_threads
 from promptseg.work import Executor, Failure, Inline, Processes, Unit, run
 
@@ -66,7 +67,7 @@ class Evaluated:
         lines = []
         for row in pooled:
             if row["metric"] in ("dsc", "nsd") and int(row["step"]) in (0, last):
-                words = (row[name] for name in ("model", "protocol", "prompt", "setting"))
+                words = (from_csv(row[name]) for name in ("model", "protocol", "prompt", "setting"))
                 step = f" step {row['step']}" if last else ""
                 value = f"{float(row['mean']):.3f}" if row["mean"] else "none"
                 name = " ".join(filter(None, words)) + step
@@ -212,7 +213,7 @@ def _plan(job: EvaluateJob, datasets: list[Dataset], loaded: dict[str, Predictor
     options = EvaluateOptions(**job.to_json())
     parts = job.output / PARTS
     if job.predictions is not None:
-        predictions = open_predictions(job.predictions, datasets, job.missing)
+        predictions = open_predictions(job.predictions, datasets, job.missing, job.resample)
         label = job.predictions_name or job.predictions.resolve().name
         return Plan(options, parts, datasets, [], predictions, label)
     labels = _labels({name: loaded[name] for name in job.model})

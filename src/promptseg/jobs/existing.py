@@ -6,6 +6,7 @@ from pathlib import Path
 
 from promptseg.errors import GeometryError, PromptError
 from promptseg.formats.masks import read_masks
+from promptseg.formats.options import MaskOptions
 from promptseg.geometry import Axis
 from promptseg.image import Image, Segmentation
 from promptseg.prompts import Marker, Mask, box_of_mask
@@ -15,7 +16,7 @@ from promptseg.segment.measure import Measurements
 __all__ = ["markers_from_labels", "masks_from_labels", "read_segmentation"]
 
 
-def read_segmentation(path: Path, image: Image) -> Segmentation:
+def read_segmentation(path: Path, image: Image, options: MaskOptions | None = None) -> Segmentation:
     """Objects of a mask file on the image's grid; see `promptseg.formats.masks.read_masks`.
 
     Names, predicted IoU per object and prompted slices come from the provenance beside the file, where
@@ -26,7 +27,7 @@ def read_segmentation(path: Path, image: Image) -> Segmentation:
         InputError: not a mask file.
     """
     try:
-        found = read_masks(path, image)
+        found = read_masks(path, image, options)
     except GeometryError as error:
         raise PromptError(error.expected, error.got, error.do) from error
     if all(segment.is_empty for segment in found.segments):
@@ -36,9 +37,11 @@ def read_segmentation(path: Path, image: Image) -> Segmentation:
     return found
 
 
-def masks_from_labels(path: Path, image: Image, axis: Axis) -> list[Mask]:
+def masks_from_labels(
+    path: Path, image: Image, axis: Axis, options: MaskOptions | None = None
+) -> list[Mask]:
     """Every label on every slice as a mask prompt."""
-    segmentation = read_segmentation(path, image)
+    segmentation = read_segmentation(path, image, options)
     return [
         Mask(mask, k if image.kind != "picture" else None, segment.name, axis)
         for segment in segmentation.segments
@@ -46,10 +49,12 @@ def masks_from_labels(path: Path, image: Image, axis: Axis) -> list[Mask]:
     ]
 
 
-def markers_from_labels(path: Path, image: Image, axis: Axis) -> list[Marker]:
+def markers_from_labels(
+    path: Path, image: Image, axis: Axis, options: MaskOptions | None = None
+) -> list[Marker]:
     """Lines drawn into a label image (as in ITK-SNAP): what is labelled on a slice is one marker."""
     markers = []
-    for mask in masks_from_labels(path, image, axis):
+    for mask in masks_from_labels(path, image, axis, options):
         box = box_of_mask(mask.pixels)
         assert box is not None, "slices without the label are left out"
         markers.append(Marker((box[:2], box[2:]), None, mask.slice, mask.name, axis))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from promptseg.errors import InputError
+from promptseg.errors import ChoiceError, InputError
 from promptseg.formats import format_by_suffix, is_dicom_file, read
 from promptseg.formats.dicom import DicomSource, scan
 from promptseg.formats.dicom.facts import identifying_in, object_facts, objects_in, series_facts
@@ -17,6 +16,7 @@ from promptseg.formats.options import ReadOptions
 from promptseg.image import Image
 from promptseg.intensity import Intensity, choose_intensity
 from promptseg.models.cards import CARDS
+from promptseg.notes import notes_of
 
 __all__ = ["Facts", "gather"]
 
@@ -167,17 +167,17 @@ def _read(path: Path, options: ReadOptions, facts: Facts) -> Image:
     what = None
     try:
         image = read(path, options)
-    except InputError as error:
-        if options.frame is not None or "--frame" not in error.do:
+    except ChoiceError as error:
+        if options.frame is not None or error.option != "frame":
             raise
-        what = error.got.removeprefix(f"{path} with ")
+        what = error.offers
         try:
             image = read(path, options, frame=0)
         except InputError:
             raise error from None  # slices that do not fit, rather than frames
-    for note in image.source.notes:
-        if match := re.match(r"frame (\d+) of (\d+)", note):
-            facts.frames = {"count": int(match[2]), "shown": int(match[1]), "what": what or note}
+    for note in notes_of(image.source.notes, "frame"):
+        shown, count = note.facts["index"], note.facts["count"]
+        facts.frames = {"count": count, "shown": shown, "what": what or str(note)}
     if image.kind == "video":
         count = image.geometry.shape[0]
         facts.frames = {"count": count, "shown": None, "what": f"{count} pictures in time"}

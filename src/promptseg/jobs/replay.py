@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.errors import InputError, ModelError, PromptsegError
+from promptseg.formats.text import read_text
 from promptseg.image import Image, Segmentation
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.existing import read_segmentation
@@ -33,7 +34,7 @@ def read_provenance(path: Path) -> Provenance:
         InputError: not readable, not a provenance of promptseg, or that of a session.
     """
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
     except OSError as error:
         raise InputError("a provenance file", f"{path} ({error.strerror})") from error
     except ValueError as error:

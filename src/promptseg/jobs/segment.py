@@ -175,11 +175,11 @@ def _prompts_in_labels(job: SegmentJob, image: Image, axis: Axis) -> list[Prompt
     """The prompts of --mask and --markers, of which label images are cut along an axis."""
     prompts: list[Prompt] = []
     if job.mask:
-        prompts += masks_from_labels(job.mask, image, axis)
+        prompts += masks_from_labels(job.mask, image, axis, job)
     if job.markers and job.markers.suffix.lower() == ".json":
         prompts += _single(job.markers).prompts
     elif job.markers:
-        prompts += markers_from_labels(job.markers, image, axis)
+        prompts += markers_from_labels(job.markers, image, axis, job)
     return prompts
 
 
@@ -229,7 +229,7 @@ def _run(
     before_writing: Callable[[], None] | None,
     facts: dict[str, Any],
 ) -> Outputs:
-    existing = read_segmentation(job.correct, image) if job.correct else None
+    existing = read_segmentation(job.correct, image, job) if job.correct else None
     title = "slices" if job.deidentify else f"{image.name}: slices"
     with step_progress(title, None, job.quiet) as update:
         how: Any = {"options": job, "progress": lambda n, what: update(n, f"({what})")}

@@ -24,6 +24,7 @@ Metric = Literal["dsc", "iou", "nsd", "hd95", "asd", "volume_difference"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 
 _SURFACE = {"nsd", "hd95", "asd"}
+_WIDE = 20  # voxels of tolerance
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Scores:
         truth_size: pixels or voxels of the truth.
         found_size: pixels or voxels of the found mask.
         unit: "mm" or "pixel", of every distance and of the tolerance.
-        note: "empty prediction", "empty truth" or "both empty", which explain the values, or "".
+        note: "empty prediction", "empty truth" or "both empty", which explain the values; that the
+            tolerance is wide beside the voxels, as one in mm is in microscopy; or "".
     """
 
     dsc: float = math.nan
@@ -108,6 +110,10 @@ def score(
     if in_mm and truth.ndim == 3 and "volume_difference" in values:
         difference = counts.found - counts.truth
         values["volume_difference_ml"] = difference * math.prod(lengths) / 1000
+
+    if "nsd" in values and in_mm and not note and rules.tolerance > _WIDE * max(lengths):
+        pixels = rules.tolerance / max(lengths)
+        note = f"a tolerance of {rules.tolerance:g} mm is {pixels:.3g} voxels: NSD says little"
 
     # Parts of a metric are named after it.
     kept = {name: value for name, value in values.items() if name.startswith(tuple(wanted))}

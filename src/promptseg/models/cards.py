@@ -12,6 +12,7 @@ from typing import Any
 from promptseg.errors import ModelError
 from promptseg.models.card import ModelCard, TrainedOn
 from promptseg.models.families import families
+from promptseg.prompts.kinds import KINDS
 
 __all__ = [
     "AUTO",
@@ -29,7 +30,6 @@ AUTO = "auto"  # the user's word for the model that `promptseg.models.choose` pi
 FINETUNED = "promptseg model 1"
 """What a card.json of fine-tuned weights calls itself; see `promptseg.train.release`."""
 
-_KINDS = frozenset({"box", "point", "mask"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LONGEST = 500  # characters of a text that a card states
 _CHECKPOINTS = (".pt", ".pth", ".safetensors", ".ckpt", ".bin")
@@ -79,10 +79,8 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
             "a name of its own, of letters, digits, dots and dashes", f"{where}: name {name!r}"
         )
     prompts = said.get("prompts")
-    if not isinstance(prompts, list) or not prompts or not _KINDS.issuperset(map(str, prompts)):
-        raise ModelError(
-            f"prompts out of {', '.join(sorted(_KINDS))}", f"{where}: prompts {prompts!r:.100}"
-        )
+    if not isinstance(prompts, list) or not prompts or not set(KINDS).issuperset(map(str, prompts)):
+        raise ModelError(f"prompts out of {', '.join(KINDS)}", f"{where}: prompts {prompts!r:.100}")
     kinds = frozenset(prompts)
     card = replace(
         base,

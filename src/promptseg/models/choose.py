@@ -11,10 +11,9 @@ from promptseg.assets.store import asset_named, locate, sha256_of
 from promptseg.errors import ModelError
 from promptseg.models.cards import AUTO, CARDS, models_that_take
 from promptseg.models.evidence import ANY, Evidence, evidence, look_up
+from promptseg.prompts.kinds import KINDS
 
 __all__ = ["Choice", "choose"]
-
-_KINDS = ("box", "point", "mask", "text")
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def choose(
     were measured.
 
     Args:
-        prompts: kinds of prompts the model must take: "box", "point", "mask".
+        prompts: kinds of prompts the model must take; see `promptseg.prompts.kinds`.
         modality: of the image; None or "unknown" goes by all modalities.
         protocol: "2d" for pictures and single slices, "3d" to follow objects through a volume.
         table: the evidence; the committed one if not given.
@@ -76,14 +75,15 @@ def choose(
         ModelError: no model takes all these prompts, or no weights of one can be had.
     """
     known = ANY if modality in (None, "unknown") else str(modality)
-    kinds = tuple(sorted(prompts, key=_KINDS.index)) if set(prompts) <= set(_KINDS) else ()
+    kinds = tuple(sorted(prompts, key=KINDS.index)) if set(prompts) <= set(KINDS) else ()
     able = models_that_take(prompts)
     if not able or (prompts and not kinds):
         raise ModelError(
             "prompts that one model takes together", ", ".join(sorted(prompts)), "leave some out"
         )
     files = {name: locate(CARDS[name].weights) for name in able}
-    here = [name for name in able if files[name]]
+    # weights that the package brings are always at hand: that says nothing of what the user wants
+    here = [name for name in able if files[name] and not asset_named(CARDS[name].weights).bundled]
     pool = here or [name for name in able if asset_named(CARDS[name].weights).sources]
     if not pool:
         raise ModelError(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from promptseg.assets.store import cache_folder
-from promptseg.errors import PromptsegError
+from promptseg.errors import MissingPackageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,16 +63,14 @@ def canvas(
         share: one vertical axis for all panels.
 
     Raises:
-        PromptsegError: matplotlib is not installed.
+        MissingPackageError: matplotlib is not installed.
     """
     _keep_home_clean()
     try:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
-        raise PromptsegError(
-            "matplotlib for plots", "none installed", "pip install 'promptseg[evaluate]'"
-        ) from None
+        raise MissingPackageError("matplotlib", "for plots", "evaluate") from None
     with matplotlib.rc_context(_LOOK), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's font draws the text
         figure = Figure(figsize=(width, height), layout="constrained")

@@ -12,6 +12,7 @@ from promptseg.parsing import LONGEST_NAME, name_fault
 from promptseg.prompts.markers import Marker
 from promptseg.prompts.mask import Mask
 from promptseg.prompts.millimetres import Millimetres
+from promptseg.prompts.normalised import suspect_normalised
 from promptseg.prompts.planar import Box, Box3D, Points
 
 __all__ = ["ObjectPrompts", "PlacedPrompt", "Prompt", "group_by_object", "place"]
@@ -97,9 +98,12 @@ def place(prompts: Iterable[Prompt], geometry: Geometry, axis: Axis = "z") -> li
     """Prompts checked against a grid, in its indices.
 
     Raises:
-        PromptError: one lies outside the image, or has a name that no file could hold.
+        PromptError: one lies outside the image, or has a name that no file could hold; or all lie in
+            parts of its first pixel.
     """
     found: list[PlacedPrompt] = []
+    prompts = list(prompts)
+    suspect_normalised(prompts, geometry, axis)
     for prompt in prompts:
         if prompt.name is not None and (fault := name_fault(prompt.name)):
             raise PromptError(

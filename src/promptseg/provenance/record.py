@@ -11,6 +11,7 @@ from promptseg.errors import InputError
 __all__ = [
     "Record",
     "fact",
+    "many",
     "mapping",
     "nested",
     "number",
@@ -44,11 +45,12 @@ mapping = _of(dict, "a JSON object")
 _list = _of(list, "a list")
 
 
-def _many(read: Reader) -> Reader:
+def many(read: Reader) -> Reader:
+    """A list of values, as a tuple."""
     return lambda value: tuple(read(item) for item in _list(value))
 
 
-texts, whole_numbers, numbers = _many(text), _many(whole), _many(number)
+texts, whole_numbers, numbers = many(text), many(whole), many(number)
 
 
 def nested(kind: type[Record]) -> Reader:
@@ -78,11 +80,13 @@ class Record:
         public_fields: what may be shown to anybody: name of the field and what is shown of its value.
             A field that does not stand there is private.
         null_fields: fields that stand in the JSON where nothing is known, too.
+        required: fields without which JSON is not such a record.
     """
 
     more: Mapping[str, Any] = field(default_factory=dict)
     public_fields: ClassVar[Mapping[str, Rule]] = {}
     null_fields: ClassVar[frozenset[str]] = frozenset()
+    required: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def from_json(cls, content: Any) -> Self:
@@ -104,6 +108,8 @@ class Record:
                 raise InputError(f"{name}: {error}", f"{value!r:.100}") from None
             except InputError as error:
                 raise InputError(f"{name}: {error.expected}", error.got) from None
+        if missing := sorted(cls.required - set(known)):
+            raise InputError(f"the field {', '.join(missing)}", "none")
         return cls(**known, more={k: v for k, v in content.items() if k not in readers})
 
     def to_json(self) -> dict[str, Any]:

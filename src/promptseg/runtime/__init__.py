@@ -1,12 +1,21 @@
-"""How a network is executed."""
+"""How a network is executed. Names are imported when they are first used: they bring torch."""
 
-from promptseg.runtime.choose import AUTO, Verdict, choose_engine, require_eager, wanted_engine
-from promptseg.runtime.device import choose_device, set_threads
-from promptseg.runtime.rewrite import prepare, rewritten
-from promptseg.runtime.runner import Runner
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from promptseg.runtime.names import AUTO, ENGINES
+
+if TYPE_CHECKING:
+    from promptseg.runtime.choose import Verdict, choose_engine, require_eager, wanted_engine
+    from promptseg.runtime.device import choose_device, set_threads
+    from promptseg.runtime.rewrite import prepare, rewritten
+    from promptseg.runtime.runner import Runner
 
 __all__ = [
     "AUTO",
+    "ENGINES",
     "Runner",
     "Verdict",
     "choose_device",
@@ -17,3 +26,16 @@ __all__ = [
     "set_threads",
     "wanted_engine",
 ]
+
+_HOME = {
+    **dict.fromkeys(("Verdict", "choose_engine", "require_eager", "wanted_engine"), "choose"),
+    **dict.fromkeys(("choose_device", "set_threads"), "device"),
+    **dict.fromkeys(("prepare", "rewritten"), "rewrite"),
+    "Runner": "runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"promptseg.runtime.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'promptseg.runtime' has no attribute {name!r}")

@@ -27,9 +27,11 @@ from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
 from promptseg.parsing import parse_json
 from promptseg.runtime.check import answers, check
-from promptseg.runtime.engines import ENGINES, CompileError, Eager, Engine, engine_named
+from promptseg.runtime.engine import CompileError, Engine, NotInstalled
+from promptseg.runtime.engines import Eager, engine_named
 from promptseg.runtime.machine import describe_machine, version_of
 from promptseg.runtime.measure import interleaved
+from promptseg.runtime.names import AUTO, ENGINES, TABLE
 from promptseg.runtime.rewrite import FastSam
 from promptseg.runtime.runner import Runner
 
@@ -46,7 +48,6 @@ __all__ = [
 
 log = logging.getLogger("promptseg")
 
-AUTO = "auto"
 _ROUNDS = 3
 _LONG = 2.0  # seconds after which one call is enough
 _WORTH = 0.95  # another engine must take less than this of eager's time
@@ -62,6 +63,7 @@ class Trial:
         decode_ms: median time of one box prompt.
         embedding: relative L2 distance to eager float32.
         note: why it was not used.
+        absent: whether that is because something is not installed.
     """
 
     engine: str
@@ -69,6 +71,7 @@ class Trial:
     decode_ms: float | None = None
     embedding: float | None = None
     note: str = ""
+    absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,11 +132,7 @@ def require_eager(model: str, wanted: str | None = None) -> str:
 
 def candidates(device: torch.device) -> list[str]:
     """The engines that come into question on a device, eager first."""
-    if device.type == "cuda":
-        return ["eager", "eager-bf16", "compile-bf16"]
-    if device.type == "cpu":
-        return ["eager", "eager-bf16", "openvino", "openvino-bf16", "native-bf16"]
-    return ["eager"]
+    return [entry.name for entry in TABLE if device.type in entry.devices] or ["eager"]
 
 
 def choose_engine(
@@ -220,7 +219,7 @@ def _measure(
         runner, trial = _tried(network, engine, device, threads, identity, by_speed, expected)
         trials.append(trial)
         if runner is None:
-            if not by_speed or "installed" not in trial.note:
+            if not by_speed or not trial.absent:
                 log.warning("%s is not used: %s", name, trial.note)
             continue
         if not by_speed or (trial.encode_ms or float("inf")) < best_ms:
@@ -242,7 +241,8 @@ def _tried(
     expected: tuple[Tensor, Tensor],
 ) -> tuple[Runner | None, Trial]:
     if reason := engine.missing(device):
-        return None, Trial(engine.name, note=reason)
+        absent = isinstance(reason, NotInstalled)
+        return None, Trial(engine.name, note=str(reason), absent=absent)
     runner = Runner(network, engine, threads, identity)
     try:
         agreement = check(runner, expected)

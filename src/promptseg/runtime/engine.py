@@ -16,13 +16,17 @@ from torch import Tensor, nn
 from promptseg.errors import PromptsegError
 from promptseg.runtime.rewrite.rounding import rounded
 
-__all__ = ["CompileError", "Compiled", "Engine", "Part"]
+__all__ = ["CompileError", "Compiled", "Engine", "NotInstalled", "Part"]
 
 Compiled = Callable[..., Any]
 
 
 class CompileError(PromptsegError):
     """A part of a model that an engine cannot run."""
+
+
+class NotInstalled(str):
+    """Why an engine cannot be used: it lacks a program that could be installed."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,15 @@ class Engine(Protocol):
     def parallel(self) -> bool:
         """Whether it pays to encode a slice on each thread, rather than one on all of them."""
 
+    @property
+    def batches(self) -> bool:
+        """Whether one call may have any number of slices; without, each gets a call of its own."""
+
     def missing(self, device: torch.device) -> str | None:
-        """Why it cannot be used on a device of this machine; None if it can."""
+        """Why it cannot be used on a device of this machine; None if it can.
+
+        A reason that an installation would remove is `NotInstalled`.
+        """
 
     def compile(self, part: Part, threads: int, streams: int = 1) -> Compiled:
         """The part as a function of tensors.

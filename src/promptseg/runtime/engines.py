@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from importlib import import_module
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from promptseg.runtime.engine import Compiled, CompileError, Engine, Part
 from promptseg.runtime.machine import has_bfloat16
+from promptseg.runtime.names import ENGINES, TABLE
 
 __all__ = [
     "ENGINES",
@@ -19,23 +21,10 @@ __all__ = [
     "Compiled",
     "Eager",
     "Engine",
-    "EngineName",
     "Part",
     "Torch",
     "engine_named",
 ]
-
-EngineName = Literal[
-    "eager",
-    "eager-bf16",
-    "openvino",
-    "openvino-bf16",
-    "native-bf16",
-    "compile",
-    "compile-bf16",
-    "compile-fp16",
-]
-ENGINES: tuple[str, ...] = get_args(EngineName)
 
 
 @dataclass(frozen=True)
@@ -45,6 +34,7 @@ class Eager:
     name: str = "eager"
     dtype: torch.dtype = torch.float32
     parallel: ClassVar[bool] = False
+    batches: ClassVar[bool] = True
 
     def missing(self, device: torch.device) -> str | None:
         """See `Engine`."""
@@ -66,6 +56,7 @@ class Torch:
     name: str = "compile"
     dtype: torch.dtype = torch.float32
     parallel: ClassVar[bool] = False
+    batches: ClassVar[bool] = False
 
     def missing(self, device: torch.device) -> str | None:
         """See `Engine`."""
@@ -98,19 +89,10 @@ class Torch:
 
 def engine_named(name: str) -> Engine:
     """The engine that users call `name`, one of `ENGINES`."""
-    kind, _, precision = name.partition("-")
-    dtype = {"": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    if kind == "eager":
-        return Eager(name, dtype)
-    if kind == "compile":
-        return Torch(name, dtype)
-    if kind == "native":
-        from promptseg.runtime.native import Native
-
-        return Native(name, dtype)
-    from promptseg.runtime.openvino import OpenVINO
-
-    return OpenVINO(name, dtype)
+    entry = next(entry for entry in TABLE if entry.name == name)
+    kind = getattr(import_module(f"promptseg.runtime.{entry.module}"), entry.kind)
+    engine: Engine = kind(name, getattr(torch, entry.dtype))
+    return engine
 
 
 def _in_precision(part: Part, dtype: torch.dtype) -> Compiled:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from promptseg.runtime.compiled import CompiledStore
-from promptseg.runtime.engine import Compiled, CompileError, Part
+from promptseg.runtime.engine import Compiled, CompileError, NotInstalled, Part
 from promptseg.runtime.machine import describe_machine, has_bfloat16, version_of
 from promptseg.runtime.rewrite.ops import graph_in
 from promptseg.telemetry import refuse_telemetry
@@ -66,13 +66,14 @@ class OpenVINO:
     name: str = "openvino"
     dtype: torch.dtype = torch.float32
     parallel: ClassVar[bool] = True
+    batches: ClassVar[bool] = False
 
     def missing(self, device: torch.device) -> str | None:
         """See `Engine`."""
         if device.type != "cpu":
             return "it is for CPUs"
         if version_of("openvino") is None:
-            return "it is not installed: pip install 'promptseg[openvino]'"
+            return NotInstalled("it is not installed: pip install 'promptseg[openvino]'")
         if self.dtype == torch.bfloat16 and not has_bfloat16():
             return "this processor has no bfloat16 arithmetic"
         return None

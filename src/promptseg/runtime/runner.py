@@ -51,7 +51,7 @@ class Runner:
         """
         with self._compiling:
             encoder = self._encoder_of_many if parallel else self._encoder
-        if self.engine.name.startswith("eager") or len(slices) == 1:
+        if self.engine.batches or len(slices) == 1:
             found: Tensor = encoder(slices)
             return found
         return torch.cat([encoder(one[None]) for one in slices])

@@ -69,23 +69,28 @@ def measure(segment: Segment, geometry: Geometry, axis: Axis = "z") -> dict[str,
         planes = [(0, segment.crop)]
     else:
         if geometry.unit == "mm":
-            found["volume_ml"] = round(voxels * geometry.voxel_volume / 1000, 4)
+            found["volume_ml"] = _rounded(voxels * geometry.voxel_volume / 1000, 4)
         along = axis_position(axis)
         start = segment.region[along].start
         planes = [(start + k, plane) for k, plane in enumerate(np.moveaxis(segment.crop, along, 0))]
     pixel = float(np.linalg.norm(np.cross(*steps.T)))
     largest = max((int(plane.sum()) for _, plane in planes), default=0)
-    found["area_mm2" if geometry.unit == "mm" else "area_px"] = round(largest * pixel, 3)
+    found["area_mm2" if geometry.unit == "mm" else "area_px"] = _rounded(largest * pixel, 3)
     found.update({"long_axis": None, "short_axis": None, "unit": _unit(geometry)})
     outlines = {index: _hull(plane, steps) for index, plane in planes if plane.any()}
     if outlines:
-        lengths = {index: round(_diameter(hull)[0], 6) for index, hull in outlines.items()}
+        lengths = {index: _rounded(_diameter(hull)[0], 6) for index, hull in outlines.items()}
         index = max(lengths, key=lengths.__getitem__)  # of ties, the first
         long_axis, short_axis = _axes(outlines[index])
-        found.update({"long_axis": round(long_axis, 3), "short_axis": round(short_axis, 3)})
+        found.update({"long_axis": _rounded(long_axis, 3), "short_axis": _rounded(short_axis, 3)})
         if geometry.ndim == 3:
             found["slice"] = index
     return found
+
+
+def _rounded(value: float, decimals: int) -> float:
+    """So many decimals, but four digits where they would leave one: cells measure micrometres."""
+    return round(value, decimals) if value >= 10.0 ** (1 - decimals) else float(f"{value:.4g}")
 
 
 def long_and_short_axis(

@@ -9,8 +9,12 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from promptseg.errors import InputError
-from promptseg.formats.options import ReadOptions
+from promptseg.formats import endings
+from promptseg.formats.options import MaskOptions, ReadOptions
 from promptseg.geometry import Axis
+from promptseg.image import MODALITIES
+from promptseg.intensity import WINDOWS
+from promptseg.runtime.names import AUTO, ENGINES
 from promptseg.segment.projection import Mode
 
 __all__ = [
@@ -22,6 +26,19 @@ __all__ = [
     "parse_slices",
 ]
 
+_ENGINE = (
+    f"What executes the model: {AUTO} (the quickest, measured once and remembered), "
+    f"{', '.join(ENGINES)} (docs/engines.md); default: PROMPTSEG_ENGINE, or {AUTO}."
+)
+_MODALITY = (
+    "Modality of the image, over what the file says: "
+    f"{', '.join(name for name in MODALITIES if name != 'unknown')}."
+)
+_WINDOW = f"Intensity window: {', '.join(WINDOWS)}, percentile, minmax, or WIDTH/LEVEL."
+_OUTPUT = (
+    f"Mask file ({', '.join(endings())}; .dcm is a DICOM SEG), a folder for a folder of images, or "
+    "dicomweb://HOST/PATH, where a SEG is stored."
+)
 _Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 
 
@@ -29,12 +46,9 @@ _Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 class SliceOptions:
     """How to go from an image to the slices a model sees."""
 
-    modality: str | None = None
-    """Modality of the image, over what the file says: CT, MR, PET, US, XR, MG, OCT, endoscopy,
-    dermoscopy, fundus, pathology, microscopy."""
+    modality: Annotated[str | None, tyro.conf.arg(help=_MODALITY)] = None
 
-    window: str | None = None
-    """Intensity window: a name (soft-tissue, lung, lung-medsam, brain, bone, ...) or WIDTH/LEVEL."""
+    window: Annotated[str | None, tyro.conf.arg(help=_WINDOW)] = None
 
     axis: Axis | None = None
     """Axis the slices are taken along; that of the prompts, or z, the stack, if not given."""
@@ -146,10 +160,7 @@ class _RunOptions:
     threads: int | None = None
     """CPU threads (default: PROMPTSEG_THREADS, or all)."""
 
-    engine: str | None = None
-    """What executes the model: auto (the quickest, measured once and remembered), eager, eager-bf16,
-    openvino, openvino-bf16, native-bf16, compile, compile-bf16 (docs/engines.md); default:
-    PROMPTSEG_ENGINE, or auto."""
+    engine: Annotated[str | None, tyro.conf.arg(help=_ENGINE)] = None
 
     quiet: bool = False
     """No progress, no summary."""
@@ -159,9 +170,7 @@ class _RunOptions:
 class _FileOptions(_SourceOptions):
     """Where prompts and results are."""
 
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """Mask file (.nii.gz, .nii, .nrrd, .mha, .mgz, .npz, .tif, .png, .dcm for a DICOM SEG,
-    .rtstruct.dcm), a folder for a folder of images, or dicomweb://HOST/PATH, where a SEG is stored."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], help=_OUTPUT)]
 
     box: _Many = ()
     """Box x0,y0,x1,y1[@slice][=name], or in LPS millimetres x0,y0,z0,x1,y1,z1mm[=name]; may be
@@ -218,14 +227,13 @@ class _FileOptions(_SourceOptions):
 
 
 @dataclass(kw_only=True)
-class SegmentJob(SegmentOptions, _RunOptions, _FileOptions):
+class SegmentJob(SegmentOptions, _RunOptions, MaskOptions, _FileOptions):
     """Segment what the prompts point at.
 
-    Reads NIfTI, NRRD, MHA, a folder with a DICOM series, PNG, JPEG, TIFF, BMP, WebP or the challenge
-    npz; writes masks on exactly the input's grid, an overlay picture and a provenance JSON beside
-    them. Coordinates are original pixels or voxels counted from 0; boxes include both ends. With a
-    folder of images (and --prompts or npz files with boxes), every image is segmented into the
-    output folder; a second run goes on where the first was cut off.
+    Reads every format of docs/formats.md; writes masks on exactly the input's grid, an overlay picture
+    and a provenance JSON beside them. Coordinates are original pixels or voxels counted from 0; boxes
+    include both ends. With a folder of images (and --prompts or npz files with boxes), every image is
+    segmented into the output folder; a second run goes on where the first was cut off.
     """
 
 

@@ -16,7 +16,7 @@ from promptseg.formats.files import atomic_path
 from promptseg.formats.memory import require_memory
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.promptfile import parse_prompts, prompts_to_json
-from promptseg.geometry import AXES, Axis
+from promptseg.geometry import Axis
 from promptseg.image import Segment, Segmentation
 from promptseg.parsing import parse_json
 from promptseg.prompts import ObjectPrompts, PlacedPrompt, group_by_object, place
@@ -25,6 +25,7 @@ from promptseg.segment.choices import resolved
 from promptseg.segment.measure import Measurements
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.provenance import describe
+from promptseg.segment.session_content import ObjectEntry, SessionContent
 from promptseg.segment.step import Step
 
 if TYPE_CHECKING:
@@ -34,11 +35,6 @@ __all__ = ["load_into", "provenance_of", "save"]
 
 _VERSION = 2
 
-# What damaged or foreign content raises, in JSON and the values within.
-_DAMAGED = (
-    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError),
-    *(RuntimeError, PromptError),
-)
 _LONGEST_TEXT = 1 << 28  # bytes
 
 
@@ -94,43 +90,38 @@ def _restored(
 ) -> tuple[SegmentOptions, list[Step], int]:
     """The options, steps and position that a session file holds."""
     content = _read(path, archive)
-    shape = session.geometry.shape
+    if content.image.voxels_sha256 != session.image.sha256():
+        raise InputError(
+            f"the image of the session, {content.image.name}",
+            f"{session.image.name} with other voxels",
+            "open the session with its own image",
+        )
+    shape, axis = session.geometry.shape, content.options.axis or "z"
+    entries = [e for step in content.steps for e in step.objects.values() if e is not None]
+    _require_masks(entries, shape, path)
     known: dict[int, Segment] = {}
+    history = []
+    for step in content.steps:
+        objects: dict[str, Segment | None] = {}
+        for name, entry in step.objects.items():
+            if entry is not None and entry.mask not in known:
+                segment = _segment(name, entry, archive)
+                segment.measurements = Measurements(segment, session.geometry, axis)
+                known[entry.mask] = segment
+            objects[name] = None if entry is None else known[entry.mask]
+        prompts = {name: _placed(session, entries, path) for name, entries in step.prompts.items()}
+        history.append(Step(step.action, objects, prompts, step.current))
+    return content.options, history, content.position
+
+
+def _placed(
+    session: Session, entries: tuple[dict[str, Any], ...], path: Path
+) -> tuple[PlacedPrompt, ...]:
     try:
-        name, voxels = content["image"]["name"], content["image"]["voxels_sha256"]
-        if voxels != session.image.sha256():
-            raise InputError(
-                f"the image of the session, {name}",
-                f"{session.image.name} with other voxels",
-                "open the session with its own image",
-            )
-        options = _options(content["options"])
-        _require_room(content["steps"], shape, path)
-        history = []
-        for step in content["steps"]:
-            objects: dict[str, Segment | None] = {}
-            for name, entry in step["objects"].items():
-                if entry is not None and entry["mask"] not in known:
-                    segment = _segment(name, entry, archive, shape)
-                    axis = options.axis or "z"
-                    segment.measurements = Measurements(segment, session.geometry, axis)
-                    known[entry["mask"]] = segment
-                objects[name] = None if entry is None else known[entry["mask"]]
-            prompts = {
-                name: tuple(
-                    place((q for p in entries for q in parse_prompts(p).prompts), session.geometry)
-                )
-                for name, entries in step["prompts"].items()
-            }
-            if prompts.keys() != objects.keys() or step["current"] not in {None, *objects}:
-                raise ValueError("prompts without an object")
-            history.append(Step(str(step["action"]), objects, prompts, step["current"]))
-        position = int(content["position"])
-        if not 0 <= position < len(history):
-            raise ValueError("no such step")
-    except _DAMAGED as error:
-        raise damaged(path, "session file", f"{type(error).__name__}: {error}") from None
-    return options, history, position
+        found = (prompt for entry in entries for prompt in parse_prompts(entry).prompts)
+        return tuple(place(found, session.geometry))
+    except PromptError as error:
+        raise damaged(path, "session file", str(error)) from None
 
 
 def provenance_of(session: Session, found: Segmentation) -> Provenance:
@@ -151,14 +142,6 @@ def provenance_of(session: Session, found: Segmentation) -> Provenance:
     )
 
 
-def _options(values: dict[str, Any]) -> SegmentOptions:
-    options = SegmentOptions(**values)
-    texts = (options.modality, options.window, options.slices, options.propagate)
-    if options.axis not in AXES or not all(isinstance(t, str | None) for t in texts):
-        raise ValueError("options of another form")
-    return options
-
-
 def _facts(segment: Segment) -> dict[str, Any]:
     return {
         "label": segment.label,
@@ -170,41 +153,30 @@ def _facts(segment: Segment) -> dict[str, Any]:
     }
 
 
-def _region(entry: dict[str, Any], shape: tuple[int, ...]) -> tuple[slice, ...]:
-    region = tuple(slice(int(a), int(b)) for a, b in entry["region"])
-    if len(region) != len(shape) or any(
-        not 0 <= r.start <= r.stop <= n for r, n in zip(region, shape, strict=True)
-    ):
-        raise ValueError("a mask outside the image")
-    return region
-
-
-def _require_room(steps: list[Any], shape: tuple[int, ...], path: Path) -> None:
-    """Refuse a session whose masks do not fit into memory, before the first one is unpacked."""
-    sizes = {
-        int(entry["mask"]): prod(r.stop - r.start for r in _region(entry, shape))
-        for step in steps
-        for entry in step["objects"].values()
-        if entry is not None
-    }
+def _require_masks(entries: list[ObjectEntry], shape: tuple[int, ...], path: Path) -> None:
+    """Refuse masks outside the image, or that do not fit into memory, before one is unpacked."""
+    for entry in entries:
+        inside = len(entry.region) == len(shape) and all(
+            r.stop <= n for r, n in zip(entry.region, shape, strict=True)
+        )
+        if not inside:
+            raise damaged(path, "session file", "a mask outside the image")
+    sizes = {entry.mask: prod(r.stop - r.start for r in entry.region) for entry in entries}
     require_memory([sum(sizes.values())], 1, path)
 
 
-def _segment(name: str, entry: dict[str, Any], archive: Archive, shape: tuple[int, ...]) -> Segment:
-    region = _region(entry, shape)
-    size = tuple(r.stop - r.start for r in region)
+def _segment(name: str, entry: ObjectEntry, archive: Archive) -> Segment:
+    size = tuple(r.stop - r.start for r in entry.region)
     count = prod(size)
-    packed = archive.take(f"mask_{int(entry['mask'])}", -(-count // 8))
+    packed = archive.take(f"mask_{entry.mask}", -(-count // 8))
     if packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
-        raise ValueError("a mask of another size")
+        raise damaged(archive.path, "session file", "a mask of another size")
     crop = np.unpackbits(packed, count=count).astype(bool).reshape(size)
-    quality = {int(k): float(v) for k, v in entry["quality"].items()}
-    prompted, clicked = (tuple(int(k) for k in entry[key]) for key in ("prompted", "clicked"))
     return Segment(
-        *(name, int(entry["label"]), crop, region, quality),
-        doubtful=bool(entry["doubtful"]),
-        prompted=prompted,
-        clicked=clicked,
+        *(name, entry.label, crop, entry.region, entry.quality),
+        doubtful=entry.doubtful,
+        prompted=entry.prompted,
+        clicked=entry.clicked,
     )
 
 
@@ -215,12 +187,15 @@ def _one_prompt(prompt: PlacedPrompt, axis: Axis) -> dict[str, Any]:
     return prompts_to_json([entry], axis)
 
 
-def _read(path: Path, archive: Archive) -> dict[str, Any]:
+def _read(path: Path, archive: Archive) -> SessionContent:
     text = archive.take("session", _LONGEST_TEXT)
     try:
         content = parse_json(text.tobytes())
     except ValueError as error:
-        raise damaged(path, "session file", f"{type(error).__name__}: {error}") from None
+        raise damaged(path, "session file", str(error)) from None
     if not isinstance(content, dict) or content.get("promptseg_session") != _VERSION:
         raise InputError("a session of this version of promptseg", str(path))
-    return content
+    try:
+        return SessionContent.checked(content)
+    except InputError as error:
+        raise damaged(path, "session file", str(error)) from None

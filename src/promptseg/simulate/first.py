@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
 from promptseg.prompts import box_of_mask
+from promptseg.prompts.kinds import Kind
 from promptseg.simulate.boxes import Jitter, jittered_box
 from promptseg.simulate.clicks import Click, first_click
 
-__all__ = ["Clicking", "FirstPrompt", "PromptKind", "first_prompt", "kind_of"]
+__all__ = ["STARTS", "Clicking", "FirstPrompt", "PromptKind", "Start", "first_prompt", "kind_of"]
 
-PromptKind = Literal["box", "jittered-box", "point", "mask", "text"]
+PromptKind = Literal["box", "jittered-box", "point", "mask"]
 Clicking = Literal["random", "deepest"]
+
+
+class Start(NamedTuple):
+    """What a simulated user may begin with.
+
+    Attributes:
+        kind: what a model must be trained for to answer it.
+        title: for help texts.
+        on_slice: whether a slice by itself can start with it.
+    """
+
+    kind: Kind
+    title: str
+    on_slice: bool = True
+
+
+STARTS: dict[PromptKind, Start] = {
+    "box": Start("box", "box (exact)"),
+    "jittered-box": Start("box", "jittered-box"),
+    "point": Start("point", "point"),
+    "mask": Start("mask", "mask (of the ground truth; starts 3d and video)", on_slice=False),
+}
+assert tuple(STARTS) == get_args(PromptKind), "one list"
 
 
 class FirstPrompt(NamedTuple):
@@ -32,7 +56,7 @@ class FirstPrompt(NamedTuple):
 
 def kind_of(prompt: PromptKind) -> str:
     """What a model must be trained for to answer it."""
-    return "box" if prompt == "jittered-box" else prompt
+    return STARTS[prompt].kind
 
 
 def first_prompt(

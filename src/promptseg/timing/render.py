@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from promptseg.names import for_csv
 from promptseg.timing.table import Means, StudyTable, Times
 
 if TYPE_CHECKING:
@@ -69,9 +70,9 @@ def as_csv(tables: Sequence[StudyTable]) -> str:
     for table in tables:
         source = (table.title, "yes" if table.published else "no")
         for row in table.rows:
-            writer.writerow([*source, "case", row.expert, row.case, *_exact(row)])
+            writer.writerow(map(for_csv, [*source, "case", row.expert, row.case, *_exact(row)]))
         for mean in table.experts:
-            writer.writerow([*source, "mean", mean.of, "", *_exact(mean)])
+            writer.writerow(map(for_csv, [*source, "mean", mean.of, "", *_exact(mean)]))
         if table.overall:
             writer.writerow([*source, "overall", "", "", *_exact(table.overall)])
     return out.getvalue()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg._version import __version__
-from promptseg.errors import PromptsegError
+from promptseg.errors import MissingPackageError
 from promptseg.formats.files import atomic_path
 from promptseg.provenance import DISCLAIMER
 from promptseg.train.curves import History, draw_curves, read_history
@@ -78,9 +78,7 @@ def _draw(path: Path, verdict: Verdict, history: History) -> str:
     """Draw the curves; returns what the page shows in their place."""
     try:
         draw_curves(path, verdict, history)
-    except PromptsegError as error:
-        if "matplotlib" not in error.expected:
-            raise
+    except MissingPackageError as error:
         path.unlink(missing_ok=True)  # of an earlier run
         log.warning("no curves: %s", error)
         return f"No curves: {error}."

@@ -26,6 +26,7 @@ from promptseg.formats.files import atomic_path
 from promptseg.inference.predictor import Predictor
 from promptseg.metrics.overlap import count
 from promptseg.models.protocol import Embedding, SlicePrompt
+from promptseg.prompts.kinds import KINDS
 from promptseg.simulate import first_prompt, generator, interactive_rounds
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ SHIFTED = "shifted box"
 SHIFT = 0.1
 """How far the box is shifted, as a share of its width or height."""
 
-_EVERY_PROMPT = frozenset({"box", "point", "mask"})
+_EVERY_PROMPT = frozenset(KINDS)
 _DIRECTIONS = ((-1, 0), (0, -1), (1, 0), (0, 1))  # left, up, right, down
 _POOLED = 8
 _SCHEMA = "promptseg validation 1"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from promptseg.errors import InputError
 from promptseg.formats.archive import open_archive
+from promptseg.formats.text import csv_table
 
 __all__ = ["Embeddings", "component_picture", "principal_components", "read_embeddings"]
 
@@ -80,8 +81,7 @@ def _read_npz(path: Path) -> Embeddings:
 
 
 def _read_csv(path: Path) -> Embeddings:
-    with path.open(encoding="utf-8", newline="") as stream:
-        lines = list(csv.DictReader(stream))
+    lines = list(csv_table(path))
     labels = [line.pop("label") for line in lines]
     vectors = np.array([[float(v) for v in line.values()] for line in lines])
     return Embeddings(labels, vectors, np.zeros((0, 0, 0, 0)), [])

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from promptseg.errors import InputError
 from promptseg.evaluate.report.quantities import NAMES
 from promptseg.formats.files import require_file
+from promptseg.formats.text import csv_table, read_text
+from promptseg.names import from_csv
 from promptseg.parsing import parse_json
 
 __all__ = ["Results", "Row", "read_results"]
@@ -102,8 +104,11 @@ def read_results(folder: Path) -> Results:
     """
     path = folder / "rows.csv"
     require_file(path, "a results folder with rows.csv")
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(_rows(path, csv.DictReader(stream)))
+    try:
+        table = csv_table(path)
+    except ValueError as error:
+        raise InputError("a CSV file in UTF-8", f"{path} ({error})") from None
+    rows = list(_rows(path, table))
     if not rows:
         raise InputError("at least one row", f"{path}: a header only", "run the evaluation first")
     results = Results(folder, rows)
@@ -118,7 +123,7 @@ def read_results(folder: Path) -> Results:
 
 def _run(path: Path) -> dict[str, Any]:
     try:
-        run = parse_json(path.read_text(encoding="utf-8"))
+        run = parse_json(read_text(path))
     except (OSError, ValueError) as error:
         raise InputError("a readable run.json", f"{path} ({error})", "write it again") from error
     if not isinstance(run, dict):
@@ -150,7 +155,7 @@ def _rows(path: Path, reader: csv.DictReader[str]) -> Iterator[Row]:
 
 
 def _row(path: Path, number: int, line: dict[str, str]) -> Row:
-    words = {name: sys.intern(_printable(line.get(name) or "")) for name in _WORDS}
+    words = {name: sys.intern(_printable(from_csv(line.get(name) or ""))) for name in _WORDS}
     words["patient"] = words["patient"] or words["case"]
     words["object"] = words["object"] or words["target"]
     try:

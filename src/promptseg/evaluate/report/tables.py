@@ -13,6 +13,7 @@ from promptseg.evaluate.report.compare import BETTER, LEVEL, WORSE, Line, Test
 from promptseg.evaluate.report.latex import latex_table
 from promptseg.evaluate.report.quantities import MAIN, Quantity
 from promptseg.formats.files import atomic_path
+from promptseg.names import for_csv
 
 __all__ = [
     "Table",
@@ -157,8 +158,8 @@ def write_table(folder: Path, name: str, table: Table) -> None:
 def _write_csv(path: Path, head: Sequence[str], body: Iterable[Sequence[str]]) -> None:
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(head)
-        writer.writerows(body)
+        writer.writerow(map(for_csv, head))
+        writer.writerows([for_csv(cell) for cell in line] for line in body)
 
 
 def _summary_row(line: Line) -> list[str]:

@@ -16,6 +16,7 @@ from promptseg.formats.dicom.frames import value_of
 from promptseg.formats.dicom.instances import DicomSource, Instance
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation
+from promptseg.names import for_header
 
 __all__ = [
     "BELONGING",
@@ -172,7 +173,7 @@ def dicom_text(text: str, kind: str) -> str:
         text: any text.
         kind: value representation: LO (64 characters), SH (16) or ST (1024).
     """
-    plain = "".join(" " if ord(c) < 32 or ord(c) == 127 else c for c in text)
+    plain = for_header(text).replace("\n", " ")
     if kind != "ST":
         plain = plain.replace("\\", "/")
     short = plain.strip()[: _LONGEST[kind]].strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pydicom
 from promptseg.formats.dicom import Instance, Series
 from promptseg.formats.dicom.identity import identifying_fields
 from promptseg.formats.dicom.parse import parse
+from promptseg.formats.files import files_below
 
 __all__ = ["identifying_in", "object_facts", "objects_in", "series_facts"]
 
@@ -33,7 +33,7 @@ def objects_in(path: Path) -> list[Instance]:
     """The SEG and RTSTRUCT objects in a folder or file."""
     files = [path]
     if path.is_dir():
-        files = sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+        files = files_below(path)
     found = (parse(file) for file in files)
     return [i for i in found if i and i.header.get("Modality") in _KINDS]
 

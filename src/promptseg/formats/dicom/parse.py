@@ -45,6 +45,10 @@ def parse(path: Path) -> Instance | None:
         if not stat.S_ISREG(path.stat().st_mode):
             return None
         stream = open_dicom(path)
+    except PermissionError as error:  # a slice that would be missing without a word
+        raise InputError(
+            "a file that can be read", f"{path} ({error.strerror})", "give yourself the right to"
+        ) from None
     except (OSError, EOFError, zlib.error):
         return None
     with stream:

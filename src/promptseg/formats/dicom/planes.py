@@ -14,7 +14,11 @@ from promptseg.formats.dicom import mosaic
 from promptseg.formats.dicom.frames import each_frame, value_of
 from promptseg.formats.dicom.instances import Instance
 
-__all__ = ["Plane", "number_of", "planes_of", "spacing_of"]
+__all__ = ["Plane", "number_of", "places_along", "planes_of", "spacing_of", "turned"]
+
+_ROUNDING = 0.1  # mm: two positions of one place, both rounded to 0.1 mm
+_LEAST = 1e-2  # mm
+_SAME_PLACE = 0.2  # of a pixel, or of the mean step
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,36 @@ def planes_of(instance: Instance) -> list[Plane]:
             for t in tiles
         ] or planes
     return planes
+
+
+def turned(plane: Plane, other: Plane) -> float:
+    """How far the last pixel of a slice lies beside that of another, in pixels, by its axes alone.
+
+    Orientations written with few digits differ without lying apart, and small angles grow on large
+    slices.
+    """
+    between_rows, between_columns = other.spacing or (1.0, 1.0)
+    rows, columns = other.shape
+    across = np.abs(plane.row - other.row).max() * (columns - 1) * between_columns
+    down = np.abs(plane.column - other.column).max() * (rows - 1) * between_rows
+    return float((across + down) / min(between_rows, between_columns))
+
+
+def places_along(along: NDArray[np.float64], plane: Plane) -> NDArray[np.int64]:
+    """Which slices lie at one place: numbers from 0, growing along the normal.
+
+    Args:
+        along: distance of each slice along the normal, in mm, growing.
+        plane: one of them.
+
+    Places that differ by a fifth of a pixel, or of the mean step, are one; by what rounding to 0.1 mm
+    makes of one place at most, and by 0.01 mm however small the steps are.
+    """
+    pixel = min(plane.spacing or (1.0, 1.0))
+    mean = float(along[-1] - along[0]) / max(1, len(along) - 1)
+    most, least = (min(most, _SAME_PLACE * pixel) for most in (_ROUNDING + 1e-6, _LEAST))
+    steps = np.diff(along) > min(most, max(least, _SAME_PLACE * mean))
+    return np.concatenate([[0], np.cumsum(steps)]).astype(np.int64)
 
 
 def spacing_of(instance: Instance) -> tuple[float, float] | None:

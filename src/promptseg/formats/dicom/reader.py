@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from promptseg.errors import GeometryError, InputError
+from promptseg.errors import ChoiceError, GeometryError, InputError
 from promptseg.formats.dicom import grid, mosaic, values
 from promptseg.formats.dicom.frames import each_frame
 from promptseg.formats.dicom.instances import DicomSource, Instance
@@ -96,7 +96,7 @@ def _placed(series: Series) -> list[Plane]:
 
 
 def _volume(path: Path, planes: list[Plane], options: ReadOptions, notes: list[str]) -> Image:
-    volume = choose_volume(planes, options.frame, notes)
+    volume = choose_volume(planes, options.frame, notes, options.stack)
     instances = [plane.instance for plane in volume.planes]
     factor = suv_factor(instances) if options.suv else None
     geometry = grid.of_planes(volume.planes, notes)
@@ -142,10 +142,13 @@ def _pictures(path: Path, series: Series, options: ReadOptions, notes: list[str]
 
 def _chosen_frames(path: Path, frames: list[Instance], wanted: int | None) -> list[Instance]:
     if wanted is None and "TotalPixelMatrixColumns" in frames[0].header and len(frames) > 1:
-        raise InputError(
+        tiles = f"{len(frames)} tiles of a whole-slide image in DICOM"
+        raise ChoiceError(
             "one picture, film or series",
-            f"{path}: {len(frames)} tiles of a whole-slide image in DICOM",
+            f"{path}: {tiles}",
             "convert it to a pyramidal TIFF, or choose one tile with --frame",
+            option="frame",
+            offers=tiles,
         )
     if wanted is None:
         return frames

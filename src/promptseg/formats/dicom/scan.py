@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pydicom.uid import UID
 from promptseg.errors import InputError
 from promptseg.formats.dicom.instances import Instance
 from promptseg.formats.dicom.parse import cut_header, parse
+from promptseg.formats.files import files_below
 
 __all__ = ["Scan", "Series", "choose_series", "scan", "series_in"]
 
@@ -86,14 +86,15 @@ def scan(path: Path) -> Scan:
 def _scan(path: Path) -> Scan:
     files = [path]
     if path.is_dir():
-        files = sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+        files = files_below(path)
     found: dict[str, Series] = {}
     ignored: list[str] = []
     derived: Counter[str] = Counter()
     for file in files:
         instance = parse(file)
         if instance is None:
-            ignored.append(file.name)
+            gone = file.is_symlink() and not file.exists()
+            ignored.append(f"{file.name} (a link to nothing)" if gone else file.name)
             continue
         header = instance.header
         modality = str(header.get("Modality") or "")

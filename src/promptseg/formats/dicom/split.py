@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from promptseg.errors import GeometryError, InputError
+from promptseg.errors import ChoiceError, GeometryError, InputError
 from promptseg.formats.dicom import grid
 from promptseg.formats.dicom.frames import value_of
-from promptseg.formats.dicom.planes import Plane, number_of
+from promptseg.formats.dicom.planes import Plane, number_of, places_along, turned
+from promptseg.formats.lattice import allowed
+from promptseg.notes import Note
 
 __all__ = ["Volume", "choose_volume", "volumes_of"]
 
-_SAME_PLACE_MM = 1e-2
 _LOCALISER_MARGIN = 3  # slices that a stack has more than a localiser
 
 _DISTINCTIONS = {
@@ -74,19 +75,24 @@ class Volume:
     value: str = ""
 
 
-def choose_volume(planes: Sequence[Plane], frame: int | None, notes: list[str]) -> Volume:
+def choose_volume(
+    planes: Sequence[Plane], frame: int | None, notes: list[str], stack: str | None = None
+) -> Volume:
     """The volume of a series that is to be read.
 
     Args:
         planes: every slice of the series.
         frame: which volume, counted from 0; None if there should be only one.
         notes: what was left out is added.
+        stack: which stack of slices, by its StackID or number; None if there should be only one.
 
     Raises:
         GeometryError: several stacks of different grids, or slices doubled.
         InputError: several time points, echoes, ..., or no such frame.
     """
     stacks = _stacks(planes)
+    if stack is not None:
+        stacks = [_stack_called(stack, stacks, notes)]
     if len(stacks) > 1:
         if main := _main_stack(stacks):
             notes.append(_left_out(main, [s[0] for s in stacks if s is not main]))
@@ -98,7 +104,7 @@ def choose_volume(planes: Sequence[Plane], frame: int | None, notes: list[str]) 
         return volumes[0]
     if frame is not None and frame < len(volumes):
         if len(volumes) > 1:
-            notes.append(f"frame {frame} of {len(volumes)}: {_words(volumes[frame])}")
+            notes.append(Note.frame(frame, len(volumes), _words(volumes[frame])))
         return volumes[frame]
     raise _not_one(volumes, frame)
 
@@ -111,7 +117,7 @@ def volumes_of(planes: Sequence[Plane]) -> list[Volume]:
     """
     planes = sorted(planes, key=lambda p: float(p.position @ planes[0].normal))
     along = np.array([p.position @ planes[0].normal for p in planes])
-    places = np.concatenate([[0], np.cumsum(np.diff(along) > _SAME_PLACE_MM)]).tolist()
+    places = places_along(along, planes[0]).tolist()
     count = max(Counter(places).values())
     if count == 1:
         return [Volume(tuple(planes))]
@@ -207,13 +213,21 @@ def _difference(a: Plane, b: Plane) -> str | None:
     if a.shape != b.shape:
         return "Rows" if a.shape[0] != b.shape[0] else "Columns"
     if a.spacing != b.spacing and (
-        a.spacing is None or b.spacing is None or not np.allclose(a.spacing, b.spacing, atol=1e-4)
+        a.spacing is None or b.spacing is None or _stretched(a.spacing, b.spacing, a.shape)
     ):
         return "PixelSpacing"
-    if max(abs(a.row - b.row).max(), abs(a.column - b.column).max()) > 1e-4:
+    if turned(a, b) > allowed(min(a.spacing or (1.0, 1.0))):
         return "ImageOrientationPatient"
     same = value_of(a.instance, "StackID") == value_of(b.instance, "StackID")
     return None if same else "StackID"
+
+
+def _stretched(
+    spacing: tuple[float, float], other: tuple[float, float], shape: tuple[int, int]
+) -> bool:
+    """Whether two pixel sizes put the last pixel of a slice at different places."""
+    apart = np.abs(np.subtract(spacing, other)) * np.subtract(shape, 1) / other
+    return bool((apart > allowed(other)).any())
 
 
 def _main_stack(stacks: list[list[Plane]]) -> list[Plane] | None:
@@ -235,6 +249,33 @@ def _left_out(main: list[Plane], others: list[Plane]) -> str:
     return f"{len(others)} single slices of another {tags} were left out (localisers?): {names}"
 
 
+def _names_of(stacks: Sequence[Sequence[Plane]]) -> list[str]:
+    """What stacks are called: their StackID where each has one of its own, else numbers from 0."""
+    told = [str(value_of(stack[0].instance, "StackID") or "").strip() for stack in stacks]
+    unique = all(told) and len(set(told)) == len(told)
+    return told if unique else [str(k) for k in range(len(stacks))]
+
+
+def _stack_called(wanted: str, stacks: list[list[Plane]], notes: list[str]) -> list[Plane]:
+    names = _names_of(stacks)
+    if wanted.strip() not in names:
+        raise InputError(
+            f"a stack out of {_listed(stacks)}", repr(wanted), "choose one of them with --stack"
+        )
+    if len(stacks) > 1:
+        notes.append(f"stack {wanted.strip()} of {_listed(stacks)}")
+    return stacks[names.index(wanted.strip())]
+
+
+def _listed(stacks: Sequence[Sequence[Plane]]) -> str:
+    """As in "1 (20 slices of 256 x 256), 2 (15 slices of 256 x 256)"."""
+    each = [
+        f"{name} ({len(stack)} slices of {stack[0].shape[1]} x {stack[0].shape[0]})"
+        for name, stack in zip(_names_of(stacks), stacks, strict=True)
+    ]
+    return ", ".join(each[:8]) + (", ..." if len(each) > 8 else "")
+
+
 def _different_grids(stacks: list[list[Plane]]) -> GeometryError:
     first, other = stacks[0][0], stacks[1][0]
     tag = _difference(first, other) or "grid"
@@ -242,8 +283,8 @@ def _different_grids(stacks: list[list[Plane]]) -> GeometryError:
     return GeometryError(
         f"slices with the same {tag}",
         f"{said} in {first.name} and {found} in {other.name}",
-        "keep the localiser or the other stack in a folder of its own, "
-        "or choose one with --frame, counted from 0",
+        f"choose a stack with --stack, out of {_listed(stacks)}; keep the localiser or the other stack "
+        "in a folder of its own; or choose one with --frame, counted from 0",
     )
 
 
@@ -259,10 +300,12 @@ def _not_one(volumes: Sequence[Volume], frame: int | None) -> InputError:
     for k, volume in enumerate(volumes):
         if len(volume.planes) != size:
             got += f"; frame {k} has {len(volume.planes)} slices"
-    return InputError(
+    return ChoiceError(
         "one volume" if frame is None else f"a frame below {len(volumes)}",
         got,
         f"choose one with --frame 0..{len(volumes) - 1}",
+        option="frame",
+        offers=got,
     )
 
 

@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 
 from promptseg.errors import GeometryError
 from promptseg.formats.dicom.derived import frame_of_reference, slice_positions
-from promptseg.formats.dicom.planes import Plane, number_of
+from promptseg.formats.dicom.planes import Plane, number_of, places_along, turned
+from promptseg.formats.lattice import WORTH_A_NOTE, allowed
 from promptseg.geometry import Geometry
 from promptseg.image import Image
 
 __all__ = ["on_image", "on_own_grid"]
 
 _SAME_PLANE = 1e-2  # mm
-_COINCIDE = 0.05  # of the smallest voxel size: other writers even out the positions of slices
-_UNEVEN = 0.05  # of the slice distance
 
 
 def on_own_grid(planes: Sequence[Plane], name: str) -> tuple[Geometry, list[int]]:
@@ -32,13 +31,14 @@ def on_own_grid(planes: Sequence[Plane], name: str) -> tuple[Geometry, list[int]
     """
     first = planes[0]
     for plane in planes:
-        turned = max(np.abs(plane.row - first.row).max(), np.abs(plane.column - first.column).max())
-        if turned > 1e-4:
+        if turned(plane, first) > allowed(min(first.spacing or (1.0, 1.0))):
             raise _uneven(name, "frames of one orientation", "several")
     positions = np.array([plane.position for plane in planes])
     along = positions @ first.normal
     lowest, highest = positions[along.argmin()], positions[along.argmax()]
-    levels = np.unique(np.round(along / _SAME_PLANE)) * _SAME_PLANE
+    order = np.argsort(along, kind="stable")
+    place = places_along(along[order], first)
+    levels = np.bincount(place, along[order]) / np.bincount(place)
     count = _steps(levels, first) if len(levels) > 1 else 0
     step = (highest - lowest) / count if count else first.normal * _thickness(first)
     between_rows, between_columns = first.spacing or (1.0, 1.0)
@@ -46,9 +46,10 @@ def on_own_grid(planes: Sequence[Plane], name: str) -> tuple[Geometry, list[int]
     geometry = Geometry((count + 1, *first.shape), matrix, lowest)
     index = geometry.to_index(positions)
     slices = np.round(index[:, 2]).astype(int)
-    off = np.linalg.norm(geometry.to_world(_at(slices)) - positions, axis=1).max()
-    if off > _UNEVEN * np.linalg.norm(step):
-        raise _uneven(name, "frames on evenly spaced slices", f"frames up to {off:.3g} mm off")
+    off = np.abs(index - _at(slices)).max(axis=0)
+    if (off > allowed(geometry.spacing)).any():
+        got = f"frames up to {off.max():.2g} of a voxel off"
+        raise _uneven(name, "frames on evenly spaced slices", got)
     return geometry, slices.tolist()
 
 
@@ -77,28 +78,30 @@ def on_image(
     if not (own and theirs):
         notes.append(f"{reference.name} was matched by position alone, without frame of reference")
     geometry, first = reference.geometry, planes[0]
-    smallest = float(geometry.spacing.min())
     rows, columns = geometry.shape[-2:]
     between_rows, between_columns = first.spacing or (1.0, 1.0)
     own_steps = np.stack([first.row * between_columns, first.column * between_rows], axis=1)
-    far = np.abs(own_steps - geometry.matrix[:, :2]).max(axis=0) * (columns - 1, rows - 1)
+    in_voxels = np.linalg.inv(geometry.matrix)
+    grown = np.abs(in_voxels @ (own_steps - geometry.matrix[:, :2])) * (columns - 1, rows - 1)
     places = slice_positions(reference)
-    slices, off = [], 0.0
+    slices, shifts = [], []
     for plane in planes:
-        distance = np.linalg.norm(places - plane.position, axis=1)
-        slices.append(int(distance.argmin()))
-        off = max(off, float(distance.min()))
-    tolerance = max(_COINCIDE * smallest, _SAME_PLANE)
+        apart = plane.position - places
+        slices.append(int(np.linalg.norm(apart, axis=1).argmin()))
+        shifts.append(np.abs(in_voxels @ apart[slices[-1]]))
+    off = grown.sum(axis=1) + np.max(shifts, axis=0)
     same_size = geometry.ndim == 3 and first.shape == (rows, columns)
-    if not same_size or far.max() > tolerance or off > tolerance:
+    if not same_size or (off > allowed(geometry.spacing)).any():
         size = f"{first.shape[1]} x {first.shape[0]} pixels"
+        beside = f", up to {off.max():.2g} voxels away" if same_size else ""
         raise GeometryError(
             f"a DICOM SEG whose frames are slices of {reference.name}, {columns} x {rows} pixels",
-            f"{name} with frames of {size}" + (f", up to {off:.3g} mm away" if same_size else ""),
-            "name the image it was drawn on, or leave the image out",
+            f"{name} with frames of {size}{beside}",
+            "name the image it was drawn on, leave the image out, or bring it there with "
+            "--resample nearest",
         )
-    if off > _SAME_PLANE:
-        notes.append(f"the frames lie up to {off:.3g} mm beside the slices")
+    if off.max() > WORTH_A_NOTE:
+        notes.append(f"the frames lie up to {off.max():.2g} of a voxel beside the slices")
     return slices
 
 

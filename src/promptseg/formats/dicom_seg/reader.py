@@ -16,8 +16,11 @@ from promptseg.formats.dicom.instances import DicomSource, Instance
 from promptseg.formats.dicom.origin import DicomOrigin
 from promptseg.formats.dicom_seg.frames import SegFile
 from promptseg.formats.dicom_seg.placing import on_image, on_own_grid
+from promptseg.formats.lattice import placement
 from promptseg.formats.numbers import number_in, usable_labels
 from promptseg.formats.objects import told_by
+from promptseg.formats.options import Resample
+from promptseg.formats.placing import masks_on
 from promptseg.formats.told import provenance_of
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segment, Segmentation, Source, bounding_region
@@ -27,7 +30,10 @@ __all__ = ["read_seg"]
 
 
 def read_seg(
-    path: Path, header: pydicom.FileDataset, reference: Image | None = None
+    path: Path,
+    header: pydicom.FileDataset,
+    reference: Image | None = None,
+    resample: Resample = "never",
 ) -> Segmentation:
     """Read every segment with its name, colour and codes.
 
@@ -37,15 +43,22 @@ def read_seg(
     Args:
         path: the file, for messages.
         header: its data set, with pixels.
-        reference: the image whose slices the frames lie on; without it the masks get the grid that
-            their frames span, which begins and ends with the first and last slice that holds any.
+        reference: the image whose slices the frames lie on, or whose voxels they are in another order
+            or in part; without it the masks get the grid that their frames span, which begins and
+            ends with the first and last slice that holds any.
+        resample: whether frames that lie on other voxels are brought there by nearest neighbours.
 
     Raises:
         InputError: a SEG that cannot be read.
         GeometryError: frames that are no slices of the reference, or of no grid at all.
     """
     file = SegFile.of(path, header)
-    geometry, slices = _placed(file, reference)
+    try:
+        geometry, slices = _placed(file, reference)
+    except GeometryError as elsewhere:
+        if reference is None or not file.planes or "frame of reference" in elsewhere.expected:
+            raise
+        return _turned(path, header, reference, resample, elsewhere)
     frames: dict[int, list[_Piece]] = defaultdict(list)
     for frame, number, mask in file.masks():
         rows, columns = bounding_region(mask)
@@ -88,6 +101,27 @@ def _number(path: Path, segments: list[Segment], notes: list[str]) -> Provenance
             segments[k].prompted = told[segments[k].label].prompted
         segments[k].label = label
     return provenance
+
+
+def _turned(
+    path: Path,
+    header: pydicom.FileDataset,
+    reference: Image,
+    resample: Resample,
+    elsewhere: GeometryError,
+) -> Segmentation:
+    """A SEG on its own grid, brought onto that of the image: other axes, or a part of its slices.
+
+    Raises:
+        GeometryError: `elsewhere`, if it lies on other voxels and is not to be resampled.
+    """
+    alone = read_seg(path, header)
+    in_space = reference.geometry.ndim == 3 and reference.geometry.unit == "mm"
+    fits = in_space and placement(alone.geometry, reference.geometry) is not None
+    if not fits and not (in_space and resample == "nearest"):
+        raise elsewhere
+    reference.source.notes.extend(alone.source.notes)
+    return masks_on(alone, reference, resample)
 
 
 def _placed(file: SegFile, reference: Image | None) -> tuple[Geometry, list[int]]:
@@ -195,14 +229,15 @@ def _assembled(pieces: list[_Piece], geometry: Geometry) -> Segment:
 
 
 def _colour(item: pydicom.Dataset) -> tuple[int, int, int] | None:
-    value = item.get("RecommendedDisplayCIELabValue")
-    if value is None or len(value) != 3:
-        return None
+    """The recommended colour; None where there is none, or none that makes sense."""
     import highdicom
 
-    lightness, a, b = (int(v) for v in value)
-    scaled = highdicom.color.CIELabColor(
-        lightness * 100 / 65_535, a * 255 / 65_535 - 128, b * 255 / 65_535 - 128
-    )
-    red, green, blue = scaled.to_rgb(clip=True)
+    try:
+        lightness, a, b = (int(v) for v in item.get("RecommendedDisplayCIELabValue") or ())
+        scaled = highdicom.color.CIELabColor(
+            lightness * 100 / 65_535, a * 255 / 65_535 - 128, b * 255 / 65_535 - 128
+        )
+        red, green, blue = scaled.to_rgb(clip=True)
+    except (TypeError, ValueError):
+        return None
     return red, green, blue

@@ -39,6 +39,7 @@ from promptseg.formats.dicom_seg.standin import (
 )
 from promptseg.formats.numbers import number_in
 from promptseg.image import Image, Segment, Segmentation
+from promptseg.names import for_header
 from promptseg.provenance import ModelFacts
 from promptseg.terms import Term
 
@@ -235,7 +236,7 @@ def _described(number: int, segment: Segment, segmentation: Segmentation) -> Any
     if not segmentation.provenance.model:  # made elsewhere: nothing is known of how
         del item.SegmentationAlgorithmIdentificationSequence
     if label != segment.name:
-        item.SegmentDescription = segment.name[:1024]
+        item.SegmentDescription = for_header(segment.name)[:1024]
     if meaning.side:
         kind = item.SegmentedPropertyTypeCodeSequence[0]
         kind.SegmentedPropertyTypeModifierCodeSequence = [_code(meaning.side)]
@@ -281,5 +282,5 @@ def _code(term: Term) -> Any:
 
 def _shortened(text: str) -> str:
     """A description of at most 64 characters."""
-    plain = re.sub(r"[\\\x00-\x1f\x7f]", " ", text).strip()
+    plain = re.sub(r"[\\\x00-\x1f\x7f]", " ", for_header(text)).strip()
     return plain if len(plain) <= 64 else plain[:61].rstrip() + "..."

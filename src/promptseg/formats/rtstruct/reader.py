@@ -66,7 +66,7 @@ def read_rtstruct(
 
     A pixel belongs to an object if its centre lies inside an odd number of the contours on its slice:
     contours in contours are holes, and keyholes stay holes. See `placing` for the slices. An ROI
-    without contours is an object without voxels.
+    without contours is an object without voxels; one of points and lines alone is left out, noted.
 
     Args:
         path: the file, for messages.
@@ -93,8 +93,8 @@ def read_rtstruct(
     _check_frame(path, header, rois, reference, notes)
     elsewhere = _refers_elsewhere(header, reference)
     drawn = [_drawn(roi, geometry, f"{path.name}, {roi.name!r}") for roi in rois]
-    closed, others = any(d.contours for d in drawn), any(d.others for d in drawn)
-    if not drawn or (others and not closed):
+    drawn_at_all = any(d.contours for d in drawn) or not any(d.others for d in drawn)
+    if not drawn or not drawn_at_all or "ROIContourSequence" not in header:
         raise InputError("an RTSTRUCT with closed contours", f"{path} without")
     step = geometry.slice_step()
     planes = [planes_of(each.contours, step) for each in drawn]
@@ -111,6 +111,8 @@ def read_rtstruct(
                 "name the image it was drawn on",
             )
         notes += _oddities(each, place)
+        if each.others and not each.contours:  # points and lines, which are no region
+            continue
         mask = _filled(place, geometry, each.roi.name, notes, interpolate)
         name = unique_name(each.roi.name, taken)
         segment = Segment.from_mask(name, each.roi.number, mask, colour=_colour(each.roi.said))
@@ -310,8 +312,9 @@ def _reaches_beyond(polygon: NDArray[np.float64], rows: int, columns: int) -> bo
 
 
 def _colour(item: pydicom.Dataset) -> tuple[int, int, int] | None:
-    value = item.get("ROIDisplayColor")
-    if value is None or len(value) != 3:
+    """The colour to show it in; None where there is none, or none that makes sense."""
+    try:
+        red, green, blue = (min(255, max(0, int(v))) for v in item.get("ROIDisplayColor") or ())
+    except (TypeError, ValueError):
         return None
-    red, green, blue = (min(255, max(0, int(v))) for v in value)
     return red, green, blue

@@ -34,6 +34,7 @@ from promptseg.formats.dicom.derived import (
 from promptseg.formats.dicom.instances import Instance
 from promptseg.formats.dicom.origin import kept
 from promptseg.image import Image, Segment, Segmentation
+from promptseg.names import for_header
 
 __all__ = ["check", "write"]
 
@@ -144,7 +145,7 @@ def _roi(number: int, segment: Segment, segmentation: Segmentation) -> pydicom.D
     roi.ReferencedFrameOfReferenceUID = frame_of_reference(segmentation)
     roi.ROIName = dicom_text(segment.name, "LO") or f"ROI {number}"
     if segment.name != roi.ROIName:
-        roi.ROIDescription = segment.name[:1024]
+        roi.ROIDescription = for_header(segment.name)[:1024]
     roi.ROIGenerationAlgorithm = ""
     if segmentation.provenance.model:
         roi.ROIGenerationAlgorithm = "SEMIAUTOMATIC"

@@ -38,6 +38,7 @@ class Native:
     name: str = "native-bf16"
     dtype: torch.dtype = torch.bfloat16
     parallel: ClassVar[bool] = True
+    batches: ClassVar[bool] = False
 
     @property
     def _others(self) -> OpenVINO:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.runtime.compiled import CompiledStore
-from promptseg.runtime.engine import CompileError
+from promptseg.runtime.engine import CompileError, NotInstalled
 from promptseg.runtime.machine import describe_machine, has_amx
 
 __all__ = ["library", "missing"]
@@ -32,7 +32,7 @@ def missing() -> str | None:
     if (system := describe_machine()["system"]) != "Linux x86_64":
         return f"it is for Linux on x86_64, not {system}"
     if _compiler() is None:
-        return "no C compiler is installed (CC, cc, gcc or clang)"
+        return NotInstalled("no C compiler is installed (CC, cc, gcc or clang)")
     return None
 
 

@@ -1,0 +1,11 @@
+"""The kinds of prompts that models are trained for: the one list of them."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+__all__ = ["KINDS", "Kind"]
+
+Kind = Literal["box", "point", "mask"]
+KINDS: tuple[str, ...] = get_args(Kind)
+"""From the most telling to the least, for lists; words join with the first model that takes them."""

@@ -16,6 +16,7 @@ import copy
 import gzip
 import io
 import json
+import logging
 import os
 import random
 import resource
@@ -557,6 +558,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(dir=chosen.folder))
     every = targets(folder, chosen.targets)
     if chosen.list:

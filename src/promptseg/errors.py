@@ -92,9 +92,10 @@ def damaged_as(
         do: what to do about it.
         passing: what else is left to the caller.
     """
+    left: tuple[type[Exception], ...] = (PromptsegError, *passing)
     try:
         yield
-    except (PromptsegError, *passing):
+    except left:
         raise
     except MemoryError:
         raise InputError(f"{expected} that fits into memory", where, do) from None

@@ -64,6 +64,12 @@ def test_a_folder_that_is_read_protects_all_it_holds(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="which is read"):
             check_outputs([name], True, reads)
     check_outputs([inside.with_name("mask.dcm")], True, reads)  # new: nothing is lost
+    elsewhere = tmp_path / "disk" / "slice.dcm"
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(b"y")
+    (tmp_path / "series" / "link").symlink_to(elsewhere.parent)
+    with pytest.raises(OutputError, match="which is read"):
+        check_outputs([elsewhere], True, Reads([tmp_path / "series"]))
 
 
 def test_the_files_of_an_image_in_two_are_both_read(tmp_path: Path) -> None:

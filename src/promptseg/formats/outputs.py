@@ -9,7 +9,7 @@ from pathlib import Path
 
 from promptseg.errors import OutputError
 from promptseg.formats.detached import belonging_to
-from promptseg.formats.files import beside, check_output, provenance_path
+from promptseg.formats.files import beside, check_output, files_below, provenance_path
 
 __all__ = ["Reads", "check_outputs"]
 
@@ -70,8 +70,7 @@ def check_outputs(
 def _files_of(path: Path) -> Iterator[Path]:
     """A file and those it cannot be read without, or all files of a folder."""
     if path.is_dir():
-        for folder, _, names in os.walk(path):
-            yield from (Path(folder) / name for name in names)
+        yield from files_below(path)
         return
     yield path
     yield from belonging_to(path)

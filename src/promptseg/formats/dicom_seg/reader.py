@@ -199,7 +199,7 @@ def _key(uid: str, number: int, places: dict[tuple[str, int], int]) -> tuple[str
 class _Piece(NamedTuple):
     """What a frame holds of one segment: its slice, and the part of it that is not empty."""
 
-    index: int
+    at: int
     rows: slice
     columns: slice
     mask: NDArray[np.bool_]
@@ -211,7 +211,7 @@ def _assembled(pieces: list[_Piece], geometry: Geometry) -> Segment:
         empty = np.zeros((0,) * geometry.ndim, dtype=bool)
         return Segment("", 0, empty, (slice(0, 0),) * geometry.ndim)
     spans = (
-        [slice(p.index, p.index + 1) for p in pieces],
+        [slice(p.at, p.at + 1) for p in pieces],
         [p.rows for p in pieces],
         [p.columns for p in pieces],
     )
@@ -221,7 +221,7 @@ def _assembled(pieces: list[_Piece], geometry: Geometry) -> Segment:
     for piece in pieces:
         rows = slice(piece.rows.start - first[1], piece.rows.stop - first[1])
         columns = slice(piece.columns.start - first[2], piece.columns.stop - first[2])
-        crop[piece.index - first[0], rows, columns] |= piece.mask
+        crop[piece.at - first[0], rows, columns] |= piece.mask
     region = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
     if geometry.ndim == 2:
         return Segment("", 0, crop[0], region[1:])

@@ -16,6 +16,7 @@ import copy
 import gzip
 import io
 import json
+import logging
 import os
 import random
 import resource
@@ -251,6 +252,7 @@ def targets(folder: Path, wanted: list[str] | None = None) -> dict[str, Target]:
         _masks: ("mask", "provenance"),
         _prompts: ("prompts",),
         _weights: ("weights",),
+        _datasets: ("dataset",),
         _others: ("session", "engines", "config", "splits", "manifest"),
     }
     found: dict[str, Target] = {}
@@ -454,6 +456,38 @@ def _weights(folder: Path) -> dict[str, Target]:
     return {f"weights-{k}": Target(folder / k, kind, use) for k, kind in kinds.items()}
 
 
+def _datasets(folder: Path) -> dict[str, Target]:
+    from datasets import dataset_makers as make
+    from promptseg.datasets.opening import open_datasets
+
+    def use(root: Path) -> None:
+        for dataset in open_datasets(root):
+            dataset.cases[0].load()
+
+    found = {}
+    places = {
+        "coco": (make.coco(folder / "coco"), None),
+        "nnunet": (make.nnunet(folder / "nnunet"), None),
+        "patterns": (
+            make.volume_pairs(folder / "patterns"),
+            {
+                "image_files": "{case}_image.nii.gz",
+                "label_files": "{case}_label.nii.gz",
+                "targets": {"1": "a", "2": "b"},
+                "patients": {"a": "p"},
+                "modality": "CT",
+            },
+        ),
+    }
+    for name, (made, said) in places.items():
+        root = made if made.is_dir() else made.parent
+        if said is not None:
+            (root / "dataset.json").write_text(json.dumps(said))
+        path = next(p for p in [made, *sorted(root.rglob("*.json"))] if p.suffix == ".json")
+        found[f"dataset-{name}"] = Target(path, "json", lambda _, root=root: use(root))
+    return found
+
+
 def _others(folder: Path) -> dict[str, Target]:
     from fakes import BrightPredictor
     from promptseg.cli.options import parse
@@ -558,6 +592,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(dir=chosen.folder))
     every = targets(folder, chosen.targets)
     if chosen.list:

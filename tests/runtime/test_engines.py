@@ -200,7 +200,7 @@ def test_a_missing_engine_gives_way_to_eager(
 def test_a_damaged_memory_of_choices_is_no_obstacle(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    for text in ("{", "[]", '{"a": {"engine": 1}}'):
+    for text in ("{", "[]", '{"a": {"engine": 1}}', "[" * 100_000 + "]" * 100_000):
         (home / "engines.json").write_text(text)
         assert remembered() == {}
     choose._remember("key", choose.Verdict("eager", "small", "cpu", 1))

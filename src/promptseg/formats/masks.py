@@ -12,7 +12,7 @@ import pydicom
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from promptseg.errors import InputError, PromptsegError, is_fault
+from promptseg.errors import PromptsegError, damaged_as
 from promptseg.formats import format_by_suffix, read_labels
 from promptseg.formats.layers import read_layers
 from promptseg.formats.npz import told_in
@@ -59,19 +59,8 @@ def read_masks(
         GeometryError: masks of another grid or frame of reference.
     """
     path, options = Path(path), options or MaskOptions()
-    try:
+    with damaged_as("a readable mask file", str(path), "check that it is complete"):
         found = _read(path, reference, options, interpolate)
-    except PromptsegError:
-        raise
-    except MemoryError:
-        raise InputError("masks that fit into memory", str(path), "crop them first") from None
-    except Exception as error:  # damaged files make libraries raise anything
-        if is_fault(error):
-            raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise InputError(
-            "a readable mask file", f"{path} ({reason})", "check that it is complete"
-        ) from error
     for names in _doubled(found.segments):
         found.source.notes.append(f"{names} cover the very same voxels")
     return found

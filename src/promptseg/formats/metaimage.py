@@ -87,7 +87,8 @@ def packed_in(path: Path) -> Packed | None:
             if key in fields:
                 raise InputError(f"one field {name} in a MetaImage header", f"{path} with several")
             fields[key] = _numbers(value)
-    (dimensions,) = fields.get("ndims", []) or [math.nan]
+    counted = fields.get("ndims", [])
+    dimensions = counted[0] if len(counted) == 1 else math.nan
     if dimensions not in range(2, _MOST_DIMENSIONS + 1) or "dimsize" not in fields:
         raise InputError("a MetaImage header with NDims of 2 or more and DimSize", str(path))
     for key, numbers in fields.items():

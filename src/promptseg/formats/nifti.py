@@ -24,7 +24,7 @@ from promptseg.formats.ras import lps_from_ras, opened, spatial_shape, voxels_of
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
-__all__ = ["read", "scale_of", "write"]
+__all__ = ["read", "scale_of", "single", "write"]
 
 _PAIR_ENDINGS = (".hdr", ".img", ".hdr.gz", ".img.gz")
 _NIFTI1_HEADER_SIZE, _NIFTI2_HEADER_SIZE = 348, 540
@@ -133,6 +133,11 @@ def _image(header: Path, data: Any, notes: list[str]) -> Any:
         if not isinstance(pair, AnalyzeImage):  # NIfTI pairs are children of it
             raise InputError("a NIfTI or ANALYZE header", f"{header}: {type(pair).__name__}")
         return type(pair).from_file_map({**pair.file_map, "image": data}, mmap=False)
+    return single(data)
+
+
+def single(data: Any) -> Any:
+    """The image in a file, from `promptseg.formats.ras.opened`, that holds header and voxels."""
     stream = data.fileobj
     size = stream.read(4)
     stream.seek(0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from promptseg.errors import InputError, ModelError, PromptsegError
 from promptseg.export.folder import CARD, atomic_folder, check_folder
 from promptseg.export.options import FORMATS, Format
+from promptseg.formats.location import require_local
 from promptseg.formats.outputs import Reads
 from promptseg.models.cards import AUTO, model_file
 from promptseg.progress import step_progress
@@ -55,6 +56,7 @@ def export_model(
         ExportError: the exporter failed, or the files disagree with torch; nothing is left behind.
     """
     folder = Path(output)
+    require_local(folder)
     if format not in FORMATS:
         raise InputError(f"a format out of {', '.join(FORMATS)}", repr(format))
     if str(model) == AUTO:

@@ -80,14 +80,16 @@ def _of_nifti(path: Path) -> Layers | None:
     from promptseg.formats import nifti
     from promptseg.formats.ras import every_frame, opened
 
+    notes: list[str] = []
     with opened(path) as file:
-        whole = nifti.single(file)
+        whole = nifti.single(file, notes)
         if len(whole.shape) != 4 or whole.shape[3] < 2:
             return None
         every = every_frame(whole, path)
         labels = every.transpose(3, 2, 1, 0)
         first = type(whole)(every[..., 0], None, whole.header)
         alone = _read_alone(path, ".nii", lambda p: nib.save(first, p), nifti.read)
+    alone.source.notes.extend(notes)
     return Layers(labels, alone)
 
 

@@ -12,7 +12,7 @@ import pydicom
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from promptseg.errors import PromptsegError, damaged_as
+from promptseg.errors import damaged_as
 from promptseg.formats import format_by_suffix, read_labels
 from promptseg.formats.layers import read_layers
 from promptseg.formats.npz import told_in
@@ -188,12 +188,7 @@ def _labels(
     known = format_by_suffix(path)
     coded = options.colours is not None and known is not None and known.name in _IN_COLOUR
     if known is not None and path.is_file() and path.stat().st_size and not coded:
-        try:
-            layers = read_layers(path, known.name, reference, options.pages)
-        except PromptsegError:
-            raise
-        except Exception:  # a broken file: its reader says it better
-            layers = None
+        layers = read_layers(path, known.name, reference, options.pages)
         if layers is not None:
             return layers.first, layers.labels, layers.told
     image = read_labels(path, options.colours)

@@ -133,10 +133,10 @@ def _image(header: Path, data: Any, notes: list[str]) -> Any:
         if not isinstance(pair, AnalyzeImage):  # NIfTI pairs are children of it
             raise InputError("a NIfTI or ANALYZE header", f"{header}: {type(pair).__name__}")
         return type(pair).from_file_map({**pair.file_map, "image": data}, mmap=False)
-    return single(data)
+    return single(data, notes)
 
 
-def single(data: Any) -> Any:
+def single(data: Any, notes: list[str]) -> Any:
     """The image in a file, from `promptseg.formats.ras.opened`, that holds header and voxels."""
     stream = data.fileobj
     size = stream.read(4)

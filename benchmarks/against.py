@@ -29,7 +29,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent.parent
 _SIDE = 512
-_SLICES = 24
+_SLICES = 10
 
 
 def main() -> None:

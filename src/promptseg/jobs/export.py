@@ -110,7 +110,9 @@ def _require_packages(format: Format) -> None:
         raise InputError(
             f"{' and '.join(_NEEDED[format])} to be installed",
             f"no {' and no '.join(missing)}",
-            f"pip install 'promptseg[{format}]'",
+            "pip install openvino"
+            if format == "openvino"
+            else f"pip install 'promptseg[{format}]'",
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -16,15 +15,16 @@ from promptseg.errors import PromptError
 from promptseg.geometry import Axis, Geometry
 from promptseg.image import Image, Segment
 from promptseg.inference.embedded import EmbeddedImage
+from promptseg.parsing import name_fault
 from promptseg.prompts import Box, Box3D, Marker, Mask, PlacedPrompt, Points, Prompt, place
 from promptseg.prompts.markers import Line
 from promptseg.result import Result
 from promptseg.segment.opened import require_fit
 from promptseg.segment.options import SegmentOptions
-from promptseg.segment.run import Run
-from promptseg.segment.segmenter import Segmenter, corrected, segmented
-from promptseg.segment.session_prompts import clicks_again, drawn_empty, kind_of, only_markers
-from promptseg.segment.step import Step
+from promptseg.segment.segmenter import Segmenter
+from promptseg.segment.session_answer import answer, prompted_at, stays
+from promptseg.segment.session_prompts import kind_of
+from promptseg.segment.step import Step, put_in, renamed, with_name
 
 __all__ = ["Session", "Step"]
 
@@ -34,9 +34,10 @@ class Session:
 
     The first prompt on an object segments it; every further one corrects it (see `Segmenter.correct`).
     Marker lines are gathered: the object is segmented when two slices have them, and anew with every
-    further line. The session opens its image once and keeps the embeddings, so that nothing is encoded
-    twice; undo and redo compute nothing. A step that fails leaves the session as it was. Any number of
-    sessions may use one model, each from a thread of its own.
+    further line. Prompts may lie on slices along any axis. The session opens its image once and keeps
+    the embeddings, so that nothing is encoded twice; undo and redo compute nothing. A step that fails
+    leaves the session as it was. Any number of sessions may use one model, each from a thread of its
+    own.
 
     Args:
         segmenter: the model.
@@ -73,22 +74,28 @@ class Session:
         opened = image if isinstance(image, EmbeddedImage) else None
         if opened is not None:
             require_fit(opened, self.segmenter.predictor, self.options)
-        self._opened = opened
+        self._opened: dict[Axis, EmbeddedImage] = {} if opened is None else {self.axis: opened}
         self.image: Image = opened.image if opened else image  # type: ignore[assignment]
         self.history = [Step("start", {}, {}, None)]
         self.position = 0
 
     @property
     def axis(self) -> Axis:
-        """The axis along which all slices of the session lie."""
+        """The axis along which the slices of prompts lie that name no other."""
         return self.options.axis or "z"
 
     @property
     def embedded(self) -> EmbeddedImage:
         """The image as the model sees it, opened when it is first needed."""
-        if self._opened is None:
-            self._opened = self.segmenter.open(self.image, self.options)
-        return self._opened
+        return self.embedded_along(self.axis)
+
+    def embedded_along(self, axis: Axis) -> EmbeddedImage:
+        """The image as the model sees it in slices along any axis; all are shown in the same way."""
+        if self.axis not in self._opened:
+            self._opened[self.axis] = self.segmenter.open(self.image, self.options)
+        if axis not in self._opened:
+            self._opened[axis] = self._opened[self.axis].along(axis)
+        return self._opened[axis]
 
     @property
     def step(self) -> Step:
@@ -105,6 +112,13 @@ class Session:
         """Names of the objects that have marker lines on one slice and no mask until there are more."""
         step = self.step
         return [name for name, s in step.objects.items() if s is None and step.prompts[name]]
+
+    @property
+    def unspread(self) -> list[str]:
+        """Names of the objects with prompts that have not reached the other slices; see `spread`."""
+        steps = self.history[1 : self.position + 1]
+        prompted = (prompted_at(self.history, k)[0] for k, s in enumerate(steps, 1) if not s.spread)
+        return list(dict.fromkeys(prompted))
 
     @property
     def geometry(self) -> Geometry:
@@ -197,30 +211,96 @@ class Session:
         """
         return self.add(Marker(long, short, slice), object)
 
-    def add(self, prompt: Prompt, object: str | None = None) -> Segment | None:
+    def add(
+        self, prompt: Prompt, object: str | None = None, *, spread: bool = True
+    ) -> Segment | None:
         """Any prompt, for the object it names, `object`, the current one, or a first new one.
+
+        Args:
+            prompt: on a slice along any axis, or in space.
+            object: name of the object.
+            spread: whether its answer reaches the other slices now, or with `spread` later. What has
+                not been spread before comes first.
 
         Returns:
             The object's new masks; None for marker lines on a first slice.
 
         Raises:
-            PromptError: outside the image, of a kind the model was not trained for, on slices along
-                another axis than the session's, or for an object other than the one it names.
+            PromptError: outside the image, of a kind the model was not trained for, or for an object
+                other than the one it names.
         """
         if prompt.name is not None and object is not None and prompt.name != object:
             raise PromptError(f"a prompt for {object!r}", f"one for {prompt.name!r}")
         name = prompt.name or object or self.step.current or "object 1"
         placed = self._placed(prompt, name)
-        prompts = (*self.step.prompts.get(name, ()), *placed)
         with self.timed():
-            segment = self._segmented(name, placed)
+            if spread:
+                self.spread()
+            segment = answer(self, name, placed, self.step, spread)
+        step = self.step
         self._do(
             f"{kind_of(placed[0])} on {name}",
-            {**self.step.objects, name: segment},
-            {**self.step.prompts, name: prompts},
+            {**step.objects, name: segment},
+            {**step.prompts, name: (*step.prompts.get(name, ()), *placed)},
             name,
+            spread or segment is None or stays(self, placed),
         )
         return segment
+
+    def preview(self, prompt: Prompt, object: str | None = None) -> Segment | None:
+        """What `add` with `spread=False` would give, as no step of its own."""
+        name = prompt.name or object or self.step.current or "object 1"
+        return answer(self, name, self._placed(prompt, name), self.step, False)
+
+    def spread(self) -> list[str]:
+        """Let answers that were given on the prompted slices alone reach the other slices, in order.
+
+        Objects are then what they would be had every prompt been added with `spread=True`; the number
+        of steps stays. What was done before an interruption is kept.
+
+        Returns:
+            Names of the objects that were followed.
+        """
+        names = self.unspread
+        for number in range(1, self.position + 1):
+            if not self.history[number].spread:
+                name, new = prompted_at(self.history, number)
+                segment = answer(self, name, new, self.history[number - 1], True)
+                put_in(self.history, number, name, segment)
+        return names
+
+    def leave_as_is(self) -> None:
+        """Keep answers that were given on the prompted slices alone: `spread` has nothing to do."""
+        for number, step in enumerate(self.history[: self.position + 1]):
+            self.history[number] = replace(step, spread=True)
+
+    def rename_object(self, name: str, new: str) -> None:
+        """Give an object another name; a step like any other.
+
+        Raises:
+            PromptError: no such object, a name that is taken, or prompts that are not spread yet.
+        """
+        name = self._known(name)
+        if not new or new in self.step.objects:
+            raise PromptError("a name no object has yet", repr(new), "choose another name")
+        if fault := name_fault(new):
+            raise PromptError("a name that a file can hold", fault, "choose another name")
+        if self.unspread:
+            raise PromptError(
+                "objects whose prompts have reached all slices",
+                f"{self.unspread[0]!r}, which is still being followed",
+                "wait, or cancel it",
+            )
+        step = self.step
+        objects = {
+            renamed(k, name, new): with_name(v, k, name, new) for k, v in step.objects.items()
+        }
+        prompts = {
+            renamed(k, name, new): tuple(replace(p, name=renamed(k, name, new)) for p in v)
+            for k, v in step.prompts.items()
+        }
+        current = None if step.current is None else renamed(step.current, name, new)
+        self._do(f"rename {name} to {new}", objects, prompts, current)
 
     def undo(self) -> bool:
         """One step back; False at the start."""
@@ -291,39 +371,7 @@ class Session:
 
     def _placed(self, prompt: Prompt, name: str) -> list[PlacedPrompt]:
         """The prompt on the grid, under the name of its object."""
-        axis = self.axis
-        placed = place([prompt], self.geometry, axis)
-        other = next((p.axis for p in placed if p.axis not in (None, axis)), None)
-        if other:
-            raise PromptError(
-                f"a prompt on a slice along {axis}, as all of this session",
-                f"one along {other}",
-                f"start a session with SegmentOptions(axis={other!r})",
-            )
-        return [replace(p, name=name) for p in placed]
-
-    def _segmented(self, name: str, new: Sequence[PlacedPrompt]) -> Segment | None:
-        """The object's masks after new prompts; None where it waits for marker lines."""
-        old = self.step.objects.get(name)
-        earlier = self.step.prompts.get(name, ())
-        if any(isinstance(p, Marker) for p in new):
-            only_markers(name, earlier, "mark a new object, or undo the other prompts")
-            first = [*earlier, *new]
-            if len({p.slice for p in first if isinstance(p, Marker)}) < 2:
-                return None
-        elif old is None or old.is_empty:
-            if old is None and earlier:
-                only_markers(name, new, "mark another slice first, or undo the marker lines")
-            first = [*drawn_empty(earlier, new), *new]
-        else:
-            prompts = [*clicks_again(earlier, new), *new]
-            return corrected(self._run(prompts), [old])[0]
-        return replace(segmented(self._run(first))[0], label=self._label(name))
-
-    def _run(self, prompts: Sequence[PlacedPrompt]) -> Run:
-        """A request for these prompts; what made the masks is written down when there is a result."""
-        clock = time.perf_counter()
-        return Run.prepare(self.embedded, prompts, self.options, self.progress, clock)
+        return [replace(p, name=name) for p in place([prompt], self.geometry, self.axis)]
 
     def _known(self, name: str | None) -> str:
         name = name or self.step.current
@@ -332,22 +380,15 @@ class Session:
             raise PromptError(f"an object out of {known}", repr(name))
         return str(name)
 
-    def _label(self, name: str) -> int:
-        """The label an object keeps: its own if it has one, else the lowest free one."""
-        segments = self.step.objects
-        if (own := segments.get(name)) is not None:
-            return own.label
-        others = {s.label for s in segments.values() if s is not None}
-        return next(k for k in range(1, len(others) + 2) if k not in others)
-
     def _do(
         self,
         action: str,
         objects: dict[str, Segment | None],
         prompts: dict[str, tuple[PlacedPrompt, ...]],
         current: str | None,
+        spread: bool = True,
     ) -> None:
         """Add a step; what had been undone is gone."""
         del self.history[self.position + 1 :]
-        self.history.append(Step(action, objects, prompts, current))
+        self.history.append(Step(action, objects, prompts, current, spread))
         self.position += 1

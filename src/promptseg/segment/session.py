@@ -15,7 +15,6 @@ from promptseg.errors import PromptError
 from promptseg.geometry import Axis, Geometry
 from promptseg.image import Image, Segment
 from promptseg.inference.embedded import EmbeddedImage
-from promptseg.parsing import name_fault
 from promptseg.prompts import Box, Box3D, Marker, Mask, PlacedPrompt, Points, Prompt, place
 from promptseg.prompts.markers import Line
 from promptseg.result import Result
@@ -23,8 +22,9 @@ from promptseg.segment.opened import require_fit
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter
 from promptseg.segment.session_answer import answer, prompted_at, stays
+from promptseg.segment.session_objects import renamed, with_mask
 from promptseg.segment.session_prompts import kind_of
-from promptseg.segment.step import Step, put_in, renamed, with_name
+from promptseg.segment.step import Step, put_in
 
 __all__ = ["Session", "Step"]
 
@@ -88,6 +88,11 @@ class Session:
     def embedded(self) -> EmbeddedImage:
         """The image as the model sees it, opened when it is first needed."""
         return self.embedded_along(self.axis)
+
+    @property
+    def opened(self) -> dict[Axis, EmbeddedImage]:
+        """What has been opened so far, by axis."""
+        return dict(self._opened)
 
     def embedded_along(self, axis: Axis) -> EmbeddedImage:
         """The image as the model sees it in slices along any axis; all are shown in the same way."""
@@ -158,6 +163,23 @@ class Session:
         prompts = {k: v for k, v in self.step.prompts.items() if k != name}
         current = self.step.current if name != self.step.current else next(reversed(objects), None)
         self._do(f"remove {name}", objects, prompts, current)
+
+    def put(self, mask: ArrayLike, name: str | None = None) -> str:
+        """Begin or replace an object (the current one) with a mask that is there, for correction.
+
+        Args:
+            mask: what it is, on the image's grid; an empty one clears it.
+            name: of the object.
+
+        Returns:
+            Its name.
+
+        Raises:
+            PromptError: a mask on another grid.
+        """
+        step = with_mask(self, np.asarray(mask) != 0, name or self.step.current or "object 1")
+        self._do(step.action, step.objects, step.prompts, step.current)
+        return str(step.current)
 
     def add_box(
         self, xyxy: Sequence[float], slice: int | None = None, object: str | None = None
@@ -280,27 +302,8 @@ class Session:
         Raises:
             PromptError: no such object, a name that is taken, or prompts that are not spread yet.
         """
-        name = self._known(name)
-        if not new or new in self.step.objects:
-            raise PromptError("a name no object has yet", repr(new), "choose another name")
-        if fault := name_fault(new):
-            raise PromptError("a name that a file can hold", fault, "choose another name")
-        if self.unspread:
-            raise PromptError(
-                "objects whose prompts have reached all slices",
-                f"{self.unspread[0]!r}, which is still being followed",
-                "wait, or cancel it",
-            )
-        step = self.step
-        objects = {
-            renamed(k, name, new): with_name(v, k, name, new) for k, v in step.objects.items()
-        }
-        prompts = {
-            renamed(k, name, new): tuple(replace(p, name=renamed(k, name, new)) for p in v)
-            for k, v in step.prompts.items()
-        }
-        current = None if step.current is None else renamed(step.current, name, new)
-        self._do(f"rename {name} to {new}", objects, prompts, current)
+        step = renamed(self, self._known(name), new)
+        self._do(step.action, step.objects, step.prompts, step.current)
 
     def undo(self) -> bool:
         """One step back; False at the start."""

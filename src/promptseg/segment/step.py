@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from promptseg.image import Segment
 from promptseg.prompts import PlacedPrompt
 
-__all__ = ["Step", "label_for", "put_in", "renamed", "with_name"]
+__all__ = ["Step", "label_for", "put_in"]
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,3 @@ def put_in(history: list[Step], number: int, name: str, segment: Segment | None)
     for k in range(number, len(history)):
         if history[k].objects.get(name) is old:
             history[k] = replace(history[k], objects={**history[k].objects, name: segment})
-
-
-def renamed(name: str, old: str, new: str) -> str:
-    """The name of an object after one of that or another name was renamed."""
-    return new if name == old else name
-
-
-def with_name(segment: Segment | None, name: str, old: str, new: str) -> Segment | None:
-    """An object after one of that or another name was renamed."""
-    return segment if segment is None or name != old else replace(segment, name=new)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from promptseg.image import Segment
 
-__all__ = ["Masks", "differences", "packed", "unpacked"]
+__all__ = ["Masks", "changed", "differences", "packed", "unpacked"]
 
 Masks = Mapping[str, Segment | None]
 """The objects after a step, by name."""
@@ -31,9 +31,9 @@ def differences(before: Masks, after: Masks) -> list[dict[str, Any]]:
         old = before.get(name)
         if old is new:
             continue
-        changed = _changed(old, new)
-        if changed is not None:
-            region, mask = changed
+        difference = changed(old, new)
+        if difference is not None:
+            region, mask = difference
             found.append({"object": name, **packed(mask, region)})
     return found
 
@@ -56,7 +56,7 @@ def unpacked(entry: Mapping[str, Any]) -> tuple[Region, NDArray[np.bool_]]:
     return region, np.unpackbits(bits, count=count).view(np.bool_).reshape(shape)
 
 
-def _changed(old: Segment | None, new: Segment | None) -> tuple[Region, NDArray[np.bool_]] | None:
+def changed(old: Segment | None, new: Segment | None) -> tuple[Region, NDArray[np.bool_]] | None:
     """The box in which two states of an object differ, and the new one in it."""
     parts = [s for s in (old, new) if s is not None and s.crop.size]
     if not parts:

@@ -75,7 +75,7 @@ def session_facts(work: Work) -> dict[str, Any]:
         "steps": [s.action for s in session.history],
         "position": session.position,
         "following": session.unspread if work.following else [],
-        "encoded": {axis: len(opened.cached) for axis, opened in list(session._opened.items())},
+        "encoded": {axis: len(opened.cached) for axis, opened in session.opened.items()},
         "warning": work.warning,
     }
 
@@ -159,7 +159,8 @@ def prompt_of(asked: Prompting, work: Work) -> Prompt:
         if len(asked.points) > 1000:
             raise PromptError("at most 1000 points at a time", str(len(asked.points)))
         xy = tuple((p[0], p[1]) for p in asked.points)
-        return Points(xy, tuple(p[2] for p in asked.points), asked.slice, name, axis)  # type: ignore[arg-type]
+        labels = tuple(int(p[2]) if p[2] in (0, 1) else -1 for p in asked.points)
+        return Points(xy, labels, asked.slice, name, axis)
     if asked.mask is not None:
         shape = work.session.geometry.slice_shape(axis)
         size, runs = asked.mask.get("size"), asked.mask.get("runs")
@@ -206,7 +207,7 @@ def _sides(image: Image) -> dict[str, list[str]] | None:
     if letters is None or len(letters) != 3:
         return None
     towards = dict(zip("xyz", letters, strict=True))
-    sides = {}
+    sides: dict[str, list[str]] = {}
     for axis in AXES:
         column, row = (a for a in "xyz" if a != axis)
         right, bottom = towards[column], towards[row]

@@ -101,9 +101,9 @@ def serve(
             print(f"note: {note}", file=sys.stderr)
         threading.Thread(target=prepare, daemon=True).start()
         server.run(sockets=[listener])
-        error = state.get("error")
-        if isinstance(error, BaseException):
-            raise error
+        failed = state.get("error")
+        if isinstance(failed, BaseException):
+            raise failed
     return 0
 
 

@@ -64,7 +64,7 @@ def slices_of(
     if window is not None and not image.is_colour:
         low, high = window
         scaled = (found.astype(np.float32) - low) * (255 / max(high - low, 1e-9))
-        return np.clip(scaled, 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(scaled, 0, 255).astype(np.uint8))
     return np.ascontiguousarray(found.astype(sent_as(found.dtype), copy=False))
 
 

@@ -94,7 +94,7 @@ class Work:
         """Bytes it holds: voxels, embeddings, and the masks of all its steps."""
         session = self.session
         segments = {id(s): s for step in list(session.history) for s in step.objects.values() if s}
-        opened = [image.nbytes for image in list(session._opened.values())]
+        opened = [image.nbytes for image in session.opened.values()]
         return (
             session.image.voxels.nbytes
             + sum(opened)

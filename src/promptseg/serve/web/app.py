@@ -13,6 +13,7 @@ from promptseg.errors import MissingPackageError
 from promptseg.serve.desk import Desk
 from promptseg.serve.refusals import AbsentError
 from promptseg.serve.web.guard import Guard
+from promptseg.serve.web.nninteractive import Remote
 from promptseg.serve.web.own import Own
 from promptseg.serve.web.requests import error_answer, json_answer, threaded
 from promptseg.serve.web.table import Entry
@@ -74,6 +75,7 @@ def application(
 
     routes = [
         *(Route(e.path, _safe(e.handler, e), methods=[e.method]) for e in entries),
+        *(Route(path, _safe(do), methods=[method]) for method, path, do in Remote(desk).routes),
         WebSocketRoute("/api/sessions/{session}/events", events(desk)),
         Route("/api/health", _safe(_healthy(ready)), methods=["GET"]),
         Route("/{name:path}", _safe(_page), methods=["GET"]),

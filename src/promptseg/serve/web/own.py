@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from promptseg.errors import InputError
 from promptseg.formats import ReadOptions
-from promptseg.image import Segment
 from promptseg.segment.options import SegmentOptions
 from promptseg.serve.changes import packed
 from promptseg.serve.demo import demo_image
@@ -295,7 +294,10 @@ class Own:
             if asked.remove:
                 work.change(lambda: session.remove_object(name))
                 return
-            work.change(lambda: session.select(name)) if asked.select else session._known(name)
+            if name not in session.objects:
+                raise InputError("an object of the session", repr(name)[:100])
+            if asked.select:
+                work.change(lambda: session.select(name))
             if colour:
                 self._paint(work, name, colour)
             if asked.name is not None and asked.name != name:
@@ -344,8 +346,7 @@ class Own:
         work = self._work(request)
 
         def do() -> dict[str, Any]:
-            found = cast("dict[str, Segment | None]", work.masks)
-            return {name: dict(s.measurements) for name, s in found.items() if s is not None}
+            return {name: dict(s.measurements) for name, s in work.masks.items() if s is not None}
 
         return json_answer(await threaded(do))
 
@@ -362,8 +363,12 @@ class Own:
             )
 
         def do() -> dict[str, Any]:
-            how = {"overlap": asked.overlap, "deidentify": asked.deidentify}
-            save(work, path, overwrite=asked.overwrite, **how)
+            save(
+                *(work, path),
+                overwrite=asked.overwrite,
+                overlap=asked.overlap,
+                deidentify=asked.deidentify,
+            )
             return {"path": folder.name_of(path), "bytes": path.stat().st_size}
 
         return json_answer(await threaded(do))

@@ -38,6 +38,7 @@ export function showProgress(work) {
   const following = work.state.following;
   const busy = work.busy || following.length > 0;
   byId("spinner").hidden = !busy;
+  document.documentElement.dataset.busy = String(busy);
   byId("cancel").hidden = following.length === 0;
   let text = "Ready";
   if (following.length) {

@@ -94,7 +94,7 @@ export class Toolbar {
   setInside(inside) {
     this.app.inside = inside;
     byId("inside").setAttribute("aria-pressed", String(inside));
-    byId("inside").textContent = inside ? "＋ inside" : "− outside";
+    byId("inside").textContent = inside ? "+ inside" : "− outside";
     for (const view of this.app.views) view.redraw();
   }
 

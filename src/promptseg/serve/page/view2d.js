@@ -305,7 +305,7 @@ export class View2d {
     const [left, right, top, bottom] = sides;
     this.drawText(brush, left, 8, height / 2, "left");
     this.drawText(brush, right, width - 8, height / 2, "right");
-    this.drawText(brush, top, width / 2, 12, "center");
+    this.drawText(brush, top, width / 2, width < 480 ? 32 : 14, "center"); // below the plane's name
     this.drawText(brush, bottom, width / 2, height - 12, "center");
   }
 }

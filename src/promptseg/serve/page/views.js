@@ -33,7 +33,7 @@ export class Views {
     const { app } = this;
     const plane = work.plane(axis);
     const canvas = make("canvas", {
-      class: "image", tabIndex: 0, "data-axis": axis, "aria-label": `${plane.name}: image`,
+      class: "image", tabIndex: 0, "data-axis": axis, "aria-label": described(plane),
     });
     canvas.setAttribute("role", "application");
     canvas.setAttribute("aria-roledescription", "slice view");
@@ -100,4 +100,15 @@ export class Views {
     });
     for (const bar of this.bars) bar.draw();
   }
+}
+
+const WORDS = {
+  R: "right", L: "left", A: "anterior", P: "posterior", S: "superior", I: "inferior",
+};
+
+/** A plane in words, with the patient's sides where they are known. */
+function described(plane) {
+  if (!plane.sides) return `${plane.name}: image`;
+  const [left, right, top, bottom] = plane.sides.map((letter) => WORDS[letter]);
+  return `${plane.name}: image; left of the screen: ${left}, right: ${right}, top: ${top}, bottom: ${bottom}`;
 }

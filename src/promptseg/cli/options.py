@@ -8,17 +8,21 @@ import io
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
+from promptseg.bounds import bound_of, check_bounds, numbers_of
 from promptseg.errors import InputError
+from promptseg.parsing import parse_json
 
 __all__ = ["parse"]
 
 log = logging.getLogger("promptseg")
 
 T = TypeVar("T")
+
+_MOST_YAML = 1 << 18  # letters
 
 
 def parse(
@@ -54,8 +58,8 @@ def parse(
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            options: T = tyro.cli(
-                kind,
+            found = tyro.cli(
+                _with_bounds(kind, verb),
                 prog=f"promptseg {verb}",
                 args=argv,
                 config=() if replaces else (tyro.conf.FlagCreatePairsOff,),
@@ -68,7 +72,29 @@ def parse(
             _first_paragraph(said.getvalue()),
             f"see promptseg {verb} --help",
         ) from None
+    options = kind(**{f.name: getattr(found, f.name) for f in dataclasses.fields(kind)})
+    check_bounds(options, verb)
     return options
+
+
+def _with_bounds(kind: type[T], verb: str) -> type[T]:
+    """The dataclass with the bounds of its numbers in the help, in place of their types."""
+    hints = get_type_hints(kind, include_extras=True)
+    fields = []
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if number := numbers_of(kind).get(field.name):
+            said = f"{number.__name__.upper()} {bound_of(field.name, verb)}"
+            hint = Annotated[hints[field.name], tyro.conf.arg(metavar=said)]
+            fields.append((field.name, hint, field))
+    frozen = kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    return dataclasses.make_dataclass(
+        kind.__name__,
+        fields,
+        bases=(kind,),
+        namespace={"__doc__": kind.__doc__, "__post_init__": lambda _: None},
+        kw_only=True,
+        frozen=frozen,
+    )
 
 
 def _first_paragraph(box: str) -> str:
@@ -112,7 +138,8 @@ def _read_config(path: Path) -> dict[str, Any]:
             return super().compose_node(parent, index)
 
     try:
-        content = yaml.load(read_text(path), Plain)
+        text = read_text(path)
+        content = _as_json(text) if len(text) > _MOST_YAML else yaml.load(text, Plain)
     except OSError as error:
         raise InputError("a configuration file", f"{path} ({error.strerror})") from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:
@@ -121,6 +148,14 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError("a configuration of `option: value` lines", str(path))
     return {str(k).replace("-", "_"): v for k, v in content.items()}
+
+
+def _as_json(text: str) -> Any:
+    """Long files are read as JSON, as provenances of many objects are, which is much quicker."""
+    try:
+        return parse_json(text)
+    except ValueError:
+        raise ValueError(f"{len(text):,} letters, which is more than {_MOST_YAML:,}") from None
 
 
 def _without_overwrite(fields: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.begun import Begun
+from promptseg.formats.systems import is_device, replace
 from promptseg.formats.text import read_text
 from promptseg.leftovers import clean, part_name
 
@@ -149,6 +151,10 @@ def check_output(path: Path, overwrite: bool) -> None:
     Raises:
         OutputError: the file exists and `overwrite` is not set, or its folder cannot be written.
     """
+    if sys.platform == "win32" and is_device(path.name):
+        raise OutputError(
+            "an output file", f"{path.name}: a device of Windows, whatever its ending", "rename it"
+        )
     exists = os.path.lexists(path)  # a link that leads nowhere is the user's too
     try:
         special = not is_file(path)
@@ -257,7 +263,7 @@ class _Placing:
             self._prepare()
         self._placed.append(path)
         if self.overwrite or self._begun.left(path):
-            os.replace(self.temporaries[path], path)
+            replace(self.temporaries[path], path)
             return
         try:
             _place(self.temporaries[path], path)
@@ -295,7 +301,7 @@ class _Placing:
         for path in others:
             if os.path.lexists(path):
                 moved = path.with_name(part_name())
-                os.replace(path, moved)
+                replace(path, moved)
                 self._aside[path] = moved
 
 

@@ -7,16 +7,16 @@ that knows.
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 
 __all__ = ["address_in", "written"]
 
 _ADDRESS = re.compile(r"(dicomweb(?:\+https?)?):(?:/+(.*))?", re.IGNORECASE | re.DOTALL)
 
 
-def address_in(path: str | Path) -> str | None:
+def address_in(path: str | PurePath) -> str | None:
     """The address `dicomweb://...` that a path stands for; None for a file or folder."""
-    match = _ADDRESS.fullmatch(path.as_posix() if isinstance(path, Path) else path)
+    match = _ADDRESS.fullmatch(path.as_posix() if isinstance(path, PurePath) else path)
     return f"{match[1].lower()}://{match[2] or ''}" if match else None
 
 

@@ -16,6 +16,7 @@ from promptseg.formats import endings, format_by_suffix, format_for_output, is_d
 from promptseg.formats.files import beside, overlay_path, read_provenance_beside
 from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
+from promptseg.formats.systems import clash
 from promptseg.image import Image
 from promptseg.jobs.remote import is_remote
 from promptseg.jobs.segment import check_outputs, load_for, prompts_of, reads_of, run_job
@@ -243,6 +244,12 @@ def _plan(job: SegmentJob) -> list[_ImageUnit]:
         taken[output] = path.name
         one = dataclasses.replace(job, input=path, output=output)
         units.append(_ImageUnit(one, prompts_of(one, file)))
+    if same := clash(taken, job.output):
+        raise OutputError(
+            "images with names of their own, where capitals do not count",
+            " and ".join(taken[path] for path in same),
+            "rename one",
+        )
     if not any(i.prompts or _may_carry_prompts(i.job.input) for i in units):
         raise PromptError("prompts for the images", "none", "add --prompts FILE.json or --box")
     return units

@@ -19,7 +19,10 @@ from promptseg.progress import Lines
         (["segmnt"], "did you mean segment?"),
         (["segment", "-i", "a.png", "-o", "b.png", "--widnow", "lung"], "did you mean --window?"),
         (["train", "-i", "a", "-o", "b", "--learnig-rate=1"], "did you mean --learning-rate?"),
-        (["info", "http://localhost:8042/dicom-web"], "write dicomweb+http://localhost:8042/dicom-web"),
+        (
+            ["info", "http://localhost:8042/dicom-web"],
+            "write dicomweb+http://localhost:8042/dicom-web",
+        ),
         (["info", "https://host/dicom-web"], "write dicomweb://host/dicom-web"),
         (["segment", "-i", "http://host/a", "-o", "b.png"], "write dicomweb+http://host/a"),
         (["info", "-i", "nowhere.png"], "nowhere.png: no such file"),

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from promptseg.cli.help import help_of, wants_help
 from promptseg.errors import InputError
 
 __all__ = ["parse"]
@@ -48,6 +49,9 @@ def parse(
     Raises:
         InputError: a configuration file that cannot be read or has unknown fields.
     """
+    if wants_help(argv):
+        print(help_of(kind, verb))
+        raise SystemExit(0)
     typed = argv
     for option in ("--config", "--replay"):
         if path := _option_path(argv, option):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -206,7 +206,7 @@ class _FileOptions(_SourceOptions):
     workers: int = 1
     """Images of a folder done side by side, each by a process with its share of the threads."""
 
-    overlay: bool = True
+    overlay: bool = field(default=True, metadata={"off": "Write no overlay picture."})
     """Write an overlay picture beside the mask."""
 
     overwrite: bool = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any
 
 from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
 from promptseg.formats import endings, format_by_suffix, format_for_output, is_dicom_file, read
-from promptseg.formats.files import atomic_path, beside, overlay_path, read_provenance_beside
+from promptseg.formats.files import beside, overlay_path, read_provenance_beside
 from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.formats.text import composed
@@ -142,21 +141,12 @@ class _ImageUnit(Unit["_Tools", dict[str, Any]]):
 
     def do(self, context: _Tools) -> dict[str, Any]:
         """Segment the image; returns the provenance."""
-        job, mark = self.job, _Mark(self.job.output)
-        cut_off = mark.is_there()
-        if cut_off:  # ours, before it was complete
-            job = dataclasses.replace(job, overwrite=True)
+        job = self.job
         check_outputs(job, context.reads)
         image = read(job.input, job, modality=job.modality)
         format_for_output(job.output, image)
         facts = {"request": self.request()}
-        try:
-            outputs = run_job(context.segmenter, image, self.prompts, job, mark.set, facts)
-        except PromptsegError:
-            if not cut_off:
-                mark.clear()  # nothing of it is there
-            raise
-        mark.clear()
+        outputs = run_job(context.segmenter, image, self.prompts, job, facts)
         return outputs.provenance.to_json()
 
 
@@ -315,33 +305,3 @@ def _output_name(path: Path, suffix: str | None) -> str:
     same = chosen.writes and not chosen.writer  # a DICOM SEG only where it is asked for
     default = ending if same else ".png" if chosen.name == "picture" else ".nii.gz"
     return path.name[: -len(ending)] + (suffix or default)
-
-
-class _Mark:
-    """A file beside an output that was begun and is not complete: only such an output is replaced."""
-
-    def __init__(self, output: Path) -> None:
-        self.name = output.name
-        key = hashlib.sha256(os.fsencode(self.name)).hexdigest()[:16]
-        self.path = output.with_name(f".promptseg-begun-{key}")
-        self.earlier = output.with_name(".promptseg-begun")  # of earlier versions: one for all
-
-    def is_there(self) -> bool:
-        """Whether an earlier run was cut off here."""
-        with contextlib.suppress(OSError, ValueError):
-            return self.path.exists() or self.name in self.earlier.read_text("utf-8").splitlines()
-        return False
-
-    def set(self) -> None:
-        """Before the first file of the output appears."""
-        with atomic_path(self.path) as temporary:
-            temporary.write_bytes(os.fsencode(self.name) + b"\n")
-
-    def clear(self) -> None:
-        """When all of its files are there."""
-        self.path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError, ValueError):
-            left = [n for n in self.earlier.read_text("utf-8").splitlines() if n != self.name]
-            self.earlier.write_text("\n".join([*left, ""]), "utf-8")
-            if not left:
-                self.earlier.unlink()

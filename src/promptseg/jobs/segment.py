@@ -204,7 +204,6 @@ def run_job(
     image: Image,
     prompts: list[Prompt],
     job: SegmentJob,
-    before_writing: Callable[[], None] | None = None,
     facts: dict[str, Any] | None = None,
 ) -> Outputs:
     """Segment `image` and write all results, or none.
@@ -214,11 +213,10 @@ def run_job(
         image: what to segment.
         prompts: where; those the file carries if there are none.
         job: how, and where to write.
-        before_writing: called once everything is known, before the first file appears.
         facts: more fields of the provenance.
     """
     with discreet(job.input, image.source.path, job.correct, on=job.deidentify):
-        return _run(segmenter, image, prompts, job, before_writing, facts or {})
+        return _run(segmenter, image, prompts, job, facts or {})
 
 
 def _run(
@@ -226,7 +224,6 @@ def _run(
     image: Image,
     prompts: list[Prompt],
     job: SegmentJob,
-    before_writing: Callable[[], None] | None,
     facts: dict[str, Any],
 ) -> Outputs:
     existing = read_segmentation(job.correct, image, job) if job.correct else None
@@ -244,16 +241,12 @@ def _run(
     if job.deidentify:
         result = deidentified(result)
     if is_remote(job.output):
-        if before_writing:
-            before_writing()
         stored = send(result, job.output, job.overlap)
         result.provenance = dataclasses.replace(
             result.provenance, output=stored.address, instance=stored.instance
         )
         return Outputs(Path(stored.address), None, None, result)
     check_outputs(job)  # again: the model has taken its time
-    if before_writing:
-        before_writing()
     overlay = overlay_path(job.output) if job.overlay else None
     also: dict[Path, Callable[[Path], object]] = {}
     if overlay:

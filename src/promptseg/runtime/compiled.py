@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.assets import cache_folder, sha256_of
+from promptseg.leftovers import clean, part_name
 from promptseg.parsing import parse_json
 
 __all__ = ["CompiledStore"]
@@ -60,7 +61,8 @@ class CompiledStore:
                 os.utime(entry)
             return found
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f".part-{os.getpid()}-{secrets.token_hex(4)}"
+        part = self.folder / part_name()
+        clean(self.folder)
         part.mkdir()
         try:
             main = make(part)

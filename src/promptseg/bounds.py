@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterator
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 from promptseg.errors import InputError
@@ -56,7 +55,7 @@ BOUNDS: dict[str, Bound] = {
     "box_distortion": Bound(0, 1024),
     "channel": _INDEX,
     "clip": _COUNT,
-    "corrections": Bound(0, 1000),
+    "corrections": Bound(0, 64),
     "decay": Bound(0, 10, above=True),
     "ema": _SHARE,
     "embeddings_limit": Bound(0, 10**6, above=True),
@@ -90,12 +89,12 @@ BOUNDS: dict[str, Bound] = {
     "panels": Bound(1, 1000),
     "points_per_step": Bound(0, 1000),
     "report_images": _SOME,
-    "resamples": Bound(0, 10**6),
+    "resamples": Bound(100, 10**6),
     "rounds": Bound(1, 10**4),
     "samples": _SOME,
     "seconds": Bound(0, 10**7),
     "seed": _SEED,
-    "sheet": Bound(1, 10**4),
+    "sheet": Bound(1, 400),
     "slice": _INDEX,
     "smooth_slices": Bound(0, 1000),
     "threads": Bound(1, max(64, 4 * _CPUS)),
@@ -103,7 +102,7 @@ BOUNDS: dict[str, Bound] = {
     "train_images": _SOME,
     "updates": _SOME,
     "validate_every": _COUNT,
-    "validation": Bound(0, 10**6),
+    "validation": Bound(1, 10**6),
     "validation_images": _SOME,
     "validation_objects": Bound(1, 1000),
     "warmup": _COUNT,
@@ -126,12 +125,11 @@ def bound_of(name: str, verb: str = "") -> Bound:
     return _OWN.get((verb, name)) or BOUNDS[name]
 
 
-def numbers_of(kind: type[Any]) -> Iterator[tuple[str, type]]:
+def numbers_of(kind: type[Any]) -> dict[str, type]:
     """Options of a dataclass that are numbers: name, and `int` or `float`."""
     hints = get_type_hints(kind)
-    for field in dataclasses.fields(kind):
-        if number := _number_in(hints[field.name]):
-            yield field.name, number
+    found = {field.name: _number_in(hints[field.name]) for field in dataclasses.fields(kind)}
+    return {name: number for name, number in found.items() if number}
 
 
 def check_bounds(options: Any, verb: str = "") -> None:
@@ -144,7 +142,7 @@ def check_bounds(options: Any, verb: str = "") -> None:
     Raises:
         InputError: the first number that is, with its bounds.
     """
-    for name, _ in numbers_of(type(options)):
+    for name in numbers_of(type(options)):
         value = getattr(options, name)
         for one in value if isinstance(value, tuple) else (value,):
             if one is not None:

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import tyro
 
+from promptseg.bounds import bound_of, numbers_of
 from promptseg.cli.examples import EXAMPLES
 
 __all__ = ["help_of", "wants_help"]
@@ -62,9 +63,10 @@ def help_of(kind: type[Any], verb: str) -> str:
         verb: its name.
     """
     width = min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns)
+    bounds = {n: f" From {bound_of(n, verb)}." for n in numbers_of(kind)}
     hints, documented = get_type_hints(kind, include_extras=True), _documented(kind)
     options = {
-        f.name: _option(f, hints[f.name], documented.get(f.name, ""))
+        f.name: _option(f, hints[f.name], documented.get(f.name, "") + bounds.get(f.name, ""))
         for f in dataclasses.fields(kind)
     }
     needed = sorted(

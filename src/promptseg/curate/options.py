@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from promptseg.bounds import check_bounds
 from promptseg.datasets import DatasetOptions
 from promptseg.datasets.collection import SPLITS, Split
 from promptseg.errors import InputError
@@ -196,6 +197,7 @@ class CurateJob(SplitOptions, ConversionOptions):
         if self.workers < 1:
             raise InputError("1 worker or more", str(self.workers), "correct --workers")
         self.shares()
+        check_bounds(self)
 
     def opening(self) -> DatasetOptions:
         """How datasets are opened: incomplete cases are left out and reported."""

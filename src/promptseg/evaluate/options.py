@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
+from promptseg.bounds import check_bounds
 from promptseg.datasets.collection import Split
 from promptseg.errors import InputError
 from promptseg.evaluate.settings import setting_of
@@ -212,6 +213,7 @@ class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceO
                     ", ".join(self.prompt),
                     "add one with --prompt",
                 )
+        check_bounds(self)
 
     def prompts_of(self, protocol: Protocol) -> list[PromptKind]:
         """The prompts that make sense under a protocol, in the order they were given."""

@@ -35,6 +35,8 @@ from promptseg.prompts.slicer import is_markups, read_markups
 
 __all__ = ["PromptFile", "parse_prompts", "prompts_to_json", "read_prompt_file"]
 
+_MOST_BYTES = 32 << 20
+_MOST_ENTRIES = 200_000
 _MOST_PIXELS = 1 << 28  # of a mask in a prompt file: a slice of 16384 x 16384
 
 
@@ -63,7 +65,7 @@ def read_prompt_file(path: Path) -> list[PromptFile]:
         PromptError: not readable, not JSON, or not of the form above.
     """
     try:
-        content = parse_json(read_text(path))
+        content = parse_json(_text_of(path))
     except OSError as error:
         raise PromptError("a prompt file", f"{path} ({error.strerror})") from error
     except ValueError as error:
@@ -80,6 +82,21 @@ def read_prompt_file(path: Path) -> list[PromptFile]:
         entries = _list(content["images"], f"{path.name}: images")
         return [parse_prompts(e, f"{path.name}: images[{k}]") for k, e in enumerate(entries)]
     return [parse_prompts(content, path.name)]
+
+
+def _text_of(path: Path) -> str:
+    """The text of a prompt file; one of a million objects is refused before it is understood."""
+    size = path.stat().st_size
+    text = read_text(path) if size <= _MOST_BYTES else ""
+    entries = text.count("{")
+    if entries > _MOST_ENTRIES or size > _MOST_BYTES:
+        got = f"{size / 2**20:.0f} MiB" if not text else f"{entries:,} entries"
+        raise PromptError(
+            f"a prompt file of at most {_MOST_BYTES >> 20} MiB and {_MOST_ENTRIES:,} entries",
+            f"{path} of {got}",
+            "give the prompts in several files",
+        )
+    return text
 
 
 def parse_prompts(content: Any, where: str = "prompts") -> PromptFile:

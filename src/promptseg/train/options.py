@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from promptseg.bounds import check_bounds
 from promptseg.errors import InputError
 from promptseg.simulate.boxes import Jitter
 from promptseg.train.objectives.settings import (
@@ -317,6 +318,7 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
             raise InputError("a number of workers of at least 0", f"{self.workers}")
         if self.mask_side is not None and not 16 <= self.mask_side <= 1024:
             raise InputError("a --mask-side from 16 to 1024", f"{self.mask_side}")
+        check_bounds(self, "train")
 
     def to_json(self) -> dict[str, Any]:
         """All options as plain values."""

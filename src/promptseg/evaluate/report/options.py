@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from promptseg.bounds import check_bounds
 from promptseg.errors import InputError
 
 __all__ = ["ReportOptions"]
@@ -47,3 +48,4 @@ class ReportOptions:
             raise InputError("at least 100 resamples", f"{self.resamples}", "use 1000")
         if self.seed < 0:
             raise InputError("a seed of at least 0", f"{self.seed}")
+        check_bounds(self)

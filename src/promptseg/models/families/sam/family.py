@@ -22,6 +22,7 @@ UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")  # MobileSAM's Imag
 
 _PREFIXES = ("module.", "sam.")
 _PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
+_OTHERS = ("image_encoder.trunk.", "image_encoder.neck.convs.")  # SAM 2's
 
 
 class SamFamily:
@@ -32,7 +33,8 @@ class SamFamily:
 
     def claims(self, names: Iterable[str]) -> bool:
         """See `Family`."""
-        return any(_own_name(name).startswith(_PARTS) for name in names)
+        own = [_own_name(name) for name in names]
+        return any(name.startswith(_PARTS) and not name.startswith(_OTHERS) for name in own)
 
     def clean(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `Family`; `module.` and `sam.` before a name are dropped."""

@@ -70,9 +70,10 @@ class SliceOptions:
 class PropagationOptions:
     """How a prompt on one slice reaches the others."""
 
-    propagate: Mode | Literal["none"] | None = None
+    propagate: Mode | Literal["memory", "none"] | None = None
     """How a prompt on one slice reaches the others: what of its neighbour's mask prompts each slice
-    (box, point, points, the mask itself, or several), or none; the model's own choice if not given."""
+    (box, point, points, the mask itself, or several), memory (of models that have one), or none; the
+    model's own choice if not given."""
 
     margin: float | None = None
     """Enlarges the neighbour's box on every side, as a fraction of its length; the model's own choice

@@ -1,4 +1,4 @@
-"""A SAM 2 without weights: it finds what is bright, and the memory, the bank and the tracker are real."""
+"""A SAM 2 without weights: it finds what is bright; memory, bank and tracker are real."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _NEAR = 2  # pixels of the input that belong to a box beyond its corners
 class BrightNetwork:
     """What `Sam2Memory` asks of a network, with pixels for features and masks for maps.
 
-    Prompts mean the bright patches within a box, under clicks, or what is hinted at; a frame without any
-    the bright patches that touch the mask of the youngest map. A frame with nothing of them is one
-    without the object.
+    Prompts mean the bright patches within a box, under clicks, or what is hinted at; a frame without
+    any the bright patches that touch the mask of the youngest map. A frame with nothing of them is
+    one without the object.
     """
 
     image_size, grid = SIZE, SIZE // 4

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from functools import cache
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 from promptseg.errors import InputError
@@ -126,7 +125,6 @@ def bound_of(name: str, verb: str = "") -> Bound:
     return _OWN.get((verb, name)) or BOUNDS[name]
 
 
-@cache
 def numbers_of(kind: type[Any]) -> dict[str, type]:
     """Options of a dataclass that are numbers: name, and `int` or `float`."""
     hints = get_type_hints(kind)

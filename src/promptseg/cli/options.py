@@ -6,13 +6,17 @@ import contextlib
 import dataclasses
 import io
 import logging
+import os
+import re
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 import tyro
 
-from promptseg.bounds import bound_of, check_bounds, numbers_of
+from promptseg.bounds import check_bounds
+from promptseg.cli.help import help_of, wants_help
 from promptseg.errors import InputError
 from promptseg.parsing import parse_json
 
@@ -22,6 +26,7 @@ log = logging.getLogger("promptseg")
 
 T = TypeVar("T")
 
+_MORE_THAN_A_PATH = re.compile(r"^[a-z+]+:/|[*?{\[=]")
 _MOST_YAML = 1 << 18  # letters
 
 
@@ -47,6 +52,10 @@ def parse(
     Raises:
         InputError: a configuration file that cannot be read or has unknown fields.
     """
+    if wants_help(argv):
+        print(help_of(kind, verb))
+        raise SystemExit(0)
+    typed = argv
     for option in ("--config", "--replay"):
         if path := _option_path(argv, option):
             content = _read_config(path)
@@ -58,8 +67,8 @@ def parse(
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            found = tyro.cli(
-                _with_bounds(kind, verb),
+            options: T = tyro.cli(
+                kind,
                 prog=f"promptseg {verb}",
                 args=argv,
                 config=() if replaces else (tyro.conf.FlagCreatePairsOff,),
@@ -70,31 +79,41 @@ def parse(
         raise InputError(
             f"the options of promptseg {verb}",
             _first_paragraph(said.getvalue()),
-            f"see promptseg {verb} --help",
+            _nearest(kind, argv) or f"see promptseg {verb} --help",
         ) from None
-    options = kind(**{f.name: getattr(found, f.name) for f in dataclasses.fields(kind)})
     check_bounds(options, verb)
+    if not any(_option_path(typed, option) for option in ("--config", "--replay")):
+        _require_input(options)
     return options
 
 
-def _with_bounds(kind: type[T], verb: str) -> type[T]:
-    """The dataclass with the bounds of its numbers in the help, in place of their types."""
-    hints = get_type_hints(kind, include_extras=True)
-    fields = []
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-        if number := numbers_of(kind).get(field.name):
-            said = f"{number.__name__.upper()} {bound_of(field.name, verb)}"
-            hint = Annotated[hints[field.name], tyro.conf.arg(metavar=said)]
-            fields.append((field.name, hint, field))
-    frozen = kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    return dataclasses.make_dataclass(
-        kind.__name__,
-        fields,
-        bases=(kind,),
-        namespace={"__doc__": kind.__doc__, "__post_init__": lambda _: None},
-        kw_only=True,
-        frozen=frozen,
-    )
+def _nearest(kind: type[Any], argv: list[str]) -> str:
+    """The option that an unknown one is close to, as advice."""
+    known = ["--" + f.name.replace("_", "-") for f in dataclasses.fields(kind)]
+    for token in argv:
+        given = token.split("=")[0]
+        plain = given.replace("--no-", "--", 1)
+        if given.startswith("--") and given not in known and plain not in known:
+            close = get_close_matches(given, known, n=1)
+            return f"did you mean {close[0]}?" if close else ""
+    return ""
+
+
+def _require_input(options: object) -> None:
+    """What is to be read is there: said before anything large is imported.
+
+    Addresses and patterns are left to those who read them.
+    """
+    given = getattr(options, "input", None)
+    for path in given if isinstance(given, tuple | list) else (given,):
+        if not isinstance(path, Path):
+            continue
+        if _MORE_THAN_A_PATH.search(str(path)):
+            continue
+        if not os.path.lexists(path.expanduser()):
+            raise InputError(
+                "a file or folder to read", f"{path}: no such file or folder", "correct the path"
+            )
 
 
 def _first_paragraph(box: str) -> str:

@@ -45,8 +45,10 @@ class ConversionOptions:
     min_voxels: int = 100
     """Objects of fewer voxels in their volume are left out."""
 
-    branching: bool = True
-    """Vessels and other branching structures are kept; --no-branching leaves them out."""
+    branching: bool = field(
+        default=True, metadata={"off": "Leave out vessels and other branching structures."}
+    )
+    """Keep vessels and other branching structures."""
 
     exclude_target: _Names = ()
     """Leave out objects of this class; may be repeated."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -91,7 +91,10 @@ class _PromptOptions:
     corrections: int = 8
     """interactive-2d: rounds of corrections, a click in the missing region and one in the false one."""
 
-    previous_mask: bool = True
+    previous_mask: bool = field(
+        default=True,
+        metadata={"off": "interactive-2d: do not show the model the mask that it corrects."},
+    )
     """interactive-2d: models that take masks get the one they correct."""
 
     clicks: Clicking = "random"
@@ -272,7 +275,7 @@ class EvaluateJob(EvaluateOptions):
     published: bool = False
     """Show the papers' figures beside, marked as published and of other data."""
 
-    pictures: bool = True
+    pictures: bool = field(default=True, metadata={"off": "Leave pictures out of the report."})
     """Show the worst cases in the report, where the dataset's licence allows it."""
 
     parquet: bool = False

@@ -36,7 +36,7 @@ class Begun:
         self._named: set[Path] = set()  # by a mark of earlier versions, which tells no content
         for path in paths:
             self._read(_mark_of(path), paths)
-            self._read(path.with_name(_MARK), paths)
+            self._read(path.parent / _MARK, paths)
 
     def left(self, path: Path) -> bool:
         """Whether the file at a path is such a part, which may be replaced."""
@@ -116,7 +116,7 @@ class Begun:
 
 def _mark_of(path: Path) -> Path:
     key = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-    return path.with_name(f"{_MARK}-{key}")
+    return path.parent / f"{_MARK}-{key}"
 
 
 def _seen_from(path: Path, paths: Mapping[Path, Path] | Sequence[Path]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.begun import Begun
+from promptseg.formats.location import require_local
 from promptseg.formats.systems import is_device, replace
 from promptseg.formats.text import read_text
 from promptseg.leftovers import clean, part_name
@@ -151,6 +152,7 @@ def check_output(path: Path, overwrite: bool) -> None:
     Raises:
         OutputError: the file exists and `overwrite` is not set, or its folder cannot be written.
     """
+    require_local(path)
     if sys.platform == "win32" and is_device(path.name):
         raise OutputError(
             "an output file", f"{path.name}: a device of Windows, whatever its ending", "rename it"

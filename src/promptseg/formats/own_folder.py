@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from promptseg.errors import OutputError
 from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.location import require_local
 from promptseg.leftovers import is_part
 
 __all__ = ["LIST", "OwnFolder", "claim", "remove"]
@@ -34,6 +35,7 @@ class OwnFolder:
     """
 
     def __init__(self, root: Path) -> None:
+        require_local(root)
         self.root = root
         if os.path.lexists(root) and not root.is_dir():
             raise OutputError("a folder for the results", f"{root}: a file", "name a folder")

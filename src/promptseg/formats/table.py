@@ -54,7 +54,7 @@ _PICTURE = frozenset({"picture"})
 _VOLUME = frozenset({"volume"})
 _FRAME = frozenset({"frame"})
 _SLIDE = frozenset({"region", "microns"})
-_DICOM = frozenset({"series", "frame", "stack", "suv"})
+_DICOM = frozenset({"series", "frame", "stack", "suv", "region", "microns"})
 
 FORMATS: tuple[Format, ...] = (
     Format("nifti", (".nii.gz", ".nii"), "nifti", _ANY, layers=True, choices=_FRAME),

@@ -17,7 +17,9 @@ from promptseg.formats.files import beside, overlay_path, read_provenance_beside
 from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.formats.systems import clash
+from promptseg.formats.text import composed
 from promptseg.image import Image
+from promptseg.jobs.measurements import require_ours, write_measurements
 from promptseg.jobs.remote import is_remote
 from promptseg.jobs.segment import check_outputs, load_for, prompts_of, reads_of, run_job
 from promptseg.models.cards import AUTO
@@ -69,9 +71,10 @@ def is_batch(source: Path, target: Path) -> bool:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Image files, and subfolders with DICOM slices, directly in a folder; in order of name.
+    """Image files directly in a folder, and folders with DICOM slices at any depth; in order of name.
 
-    A folder that itself holds DICOM slices is one series, not a folder of images.
+    So a DICOM export is taken as it comes, PATIENT/STUDY/SERIES; its DICOMDIR is passed over. A folder
+    that itself holds DICOM slices is one series, not a folder of images.
 
     Raises:
         InputError: the folder cannot be read.
@@ -79,11 +82,10 @@ def find_images(folder: Path) -> list[Path]:
     found = []
     try:
         for path in sorted(folder.iterdir()):
-            if path.name.startswith("."):
+            if path.name.startswith(".") or path.name.upper() == "DICOMDIR":
                 continue
             if path.is_dir():
-                if any(p.is_file() and is_dicom_file(p) for p in sorted(path.iterdir())[:5]):
-                    found.append(path)
+                found += _series_below(path, frozenset())
                 continue
             known = format_by_suffix(path)
             if is_dicom_file(path) or (known and known.name in _NO_BATCH):
@@ -95,17 +97,26 @@ def find_images(folder: Path) -> list[Path]:
     return found
 
 
+def _series_below(folder: Path, above: frozenset[Path]) -> list[Path]:
+    """The folders that hold DICOM slices, this one or those in it; links that lead back are left."""
+    place = folder.resolve()
+    if place in above or folder.name.startswith("."):
+        return []
+    inside = sorted(folder.iterdir())
+    files = [p for p in inside if p.is_file() and p.name.upper() != "DICOMDIR"]
+    if any(is_dicom_file(p) for p in files[:5]):
+        return [folder]
+    return [s for p in inside if p.is_dir() for s in _series_below(p, above | {place})]
+
+
 @dataclass(frozen=True)
 class _ImageUnit(Unit["_Tools", dict[str, Any]]):
     """One image of the folder: its job, and its prompts."""
 
     job: SegmentJob
     prompts: list[Prompt]
-
-    @property
-    def title(self) -> str:
-        """The image's name."""
-        return self.job.input.name
+    title: str = ""
+    """The image's path below the input folder."""
 
     def request(self) -> dict[str, Any]:
         """What the result depends on.
@@ -205,7 +216,12 @@ def segment_folder(job: SegmentJob) -> Segmented:
         share = max(1, set_threads(job.threads) // workers)
         return Processes(workers, partial(make, share))
 
+    require_ours(job.output)
     outcome = run(units, executor, title="images", quiet=job.quiet)
+    earlier = ((u.title, u.job.output, read_provenance_beside(u.job.output)) for u in units)
+    done = [one for one in earlier if one[2]]
+    if done:
+        write_measurements(job.output, done)
     return Segmented(outcome.skipped, outcome.results, [_said(f) for f in outcome.failures])
 
 
@@ -230,20 +246,21 @@ def _plan(job: SegmentJob) -> list[_ImageUnit]:
         raise OutputError(
             "an output folder other than the input folder", str(job.output), "name another one"
         )
-    found = (path for path in find_images(job.input) if not _same(path, job.output))
-    images = {path.name: path for path in found}
+    found = (path for path in find_images(job.input) if not _is_result(path, job.output))
+    images = {path.relative_to(job.input).as_posix(): path for path in found}
     files = read_prompt_file(job.prompts) if job.prompts else []
     units: list[_ImageUnit] = []
     taken: dict[Path, str] = {}
     for path, file in _pairs(images, files, job.input):
-        output = job.output / _output_name(path, job.suffix)
+        name = path.relative_to(job.input)
+        output = job.output / name.parent / _output_name(path, job.suffix)
         if output in taken:
             raise OutputError(
-                "images with names of their own", f"{taken[output]} and {path.name}", "rename one"
+                "images with names of their own", f"{taken[output]} and {name}", "rename one"
             )
-        taken[output] = path.name
+        taken[output] = name.as_posix()
         one = dataclasses.replace(job, input=path, output=output)
-        units.append(_ImageUnit(one, prompts_of(one, file)))
+        units.append(_ImageUnit(one, prompts_of(one, file), name.as_posix()))
     if same := clash(taken, job.output):
         raise OutputError(
             "images with names of their own, where capitals do not count",
@@ -255,9 +272,9 @@ def _plan(job: SegmentJob) -> list[_ImageUnit]:
     return units
 
 
-def _same(path: Path, output: Path) -> bool:
-    """Whether a subfolder with DICOM files is where the results go."""
-    return path.is_dir() and output.exists() and path.samefile(output)
+def _is_result(path: Path, output: Path) -> bool:
+    """Whether a subfolder with DICOM files is where results go, or below."""
+    return path.is_dir() and path.resolve().is_relative_to(output.resolve())
 
 
 def _settled(units: list[_ImageUnit]) -> tuple[list[_ImageUnit], Choice | None]:
@@ -272,14 +289,16 @@ def _settled(units: list[_ImageUnit]) -> tuple[list[_ImageUnit], Choice | None]:
     carried = image.source.prompts if image else ()
     named, choice = settle_model(first, prompts or carried, image)
     jobs = (dataclasses.replace(item.job, model=named.model) for item in units)
-    return [_ImageUnit(job, item.prompts) for job, item in zip(jobs, units, strict=True)], choice
+    settled = (dataclasses.replace(item, job=job) for job, item in zip(jobs, units, strict=True))
+    return list(settled), choice
 
 
 def _pairs(
     images: dict[str, Path], files: list[PromptFile], folder: Path
 ) -> list[tuple[Path, PromptFile | None]]:
     """Each image with its prompts: one set for all, or one for each image that is named."""
-    named = {f.image: f for f in files if f.image}
+    images = {composed(name): path for name, path in images.items()}
+    named = {composed(f.image): f for f in files if f.image}
     if len(files) > 1 and len(named) < len(files):
         raise PromptError("an image name in every entry of `images`", "one without, or one twice")
     if len(files) > 1 or (named and next(iter(named)) in images):

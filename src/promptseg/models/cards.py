@@ -94,7 +94,7 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
         base=base.name,
         trained_on=_trained_on(said, where),
     )
-    if set(card.propagate.split("+")) <= kinds:
+    if set(card.propagate.split("+")) <= kinds | {"memory"}:
         return card
     if "box" in kinds:
         return replace(

@@ -92,8 +92,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             differ.
     """
     content = load_content(path)
-    parts, words = _vocabulary()
-    networks = networks_in(content, parts, words)
+    modules, words = _vocabulary()
+    networks = networks_in(content, modules, words)
     tensors = all_tensors(content)
     if not tensors:
         raise ModelError("a checkpoint with tensors", f"{path} without any")
@@ -248,7 +248,7 @@ def _of_architecture(tensors: dict[str, Tensor], path: Path) -> list[ModelCard]:
             "a checkpoint under the official names of SAM",
             f"{path}: all tensors of {alike} by their shapes, but under other names "
             f"(first: {(unknown or extra or wrong)[0]})",
-            "save the state_dict of the network under its official names",
+            "save the network's own state_dict under its official names, adapters merged",
         )
     first = (wrong or extra)[0]
     raise ModelError(
@@ -329,14 +329,16 @@ def _architecture(family: str, build: str) -> dict[str, tuple[int, ...]]:
 
 
 @cache
-def _vocabulary() -> tuple[tuple[str, ...], frozenset[str]]:
-    """Names of the modules every network has, and all names between dots in any."""
-    used = [n for card in CARDS.values() for n in _architecture(card.family, card.build)]
-    names = [name.split(".") for name in used]
-    unused = [name.split(".") for family in families() for name in family.unused]
-    return tuple(dict.fromkeys(n[0] for n in names)), frozenset(
-        w for n in names + unused for w in n
-    )
+def _vocabulary() -> tuple[tuple[frozenset[str], ...], frozenset[str]]:
+    """Names of the modules that every network of a family has, and all names between dots in any."""
+    modules: dict[str, frozenset[str]] = {}
+    words = {word for family in families() for name in family.unused for word in name.split(".")}
+    for card in CARDS.values():
+        names = [name.split(".") for name in _architecture(card.family, card.build)]
+        own = frozenset(name[0] for name in names if len(name) > 1)
+        modules[card.family] = modules.get(card.family, own) & own
+        words.update(word for name in names for word in name)
+    return tuple(modules.values()), frozenset(words)
 
 
 def _cleaned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -70,9 +70,10 @@ class SliceOptions:
 class PropagationOptions:
     """How a prompt on one slice reaches the others."""
 
-    propagate: Mode | Literal["none"] | None = None
+    propagate: Mode | Literal["memory", "none"] | None = None
     """How a prompt on one slice reaches the others: what of its neighbour's mask prompts each slice
-    (box, point, points, the mask itself, or several), or none; the model's own choice if not given."""
+    (box, point, points, the mask itself, or several), memory (of models that have one), or none; the
+    model's own choice if not given."""
 
     margin: float | None = None
     """Enlarges the neighbour's box on every side, as a fraction of its length; the model's own choice
@@ -209,7 +210,7 @@ class _FileOptions(_SourceOptions):
     workers: int = 1
     """Images of a folder done side by side, each by a process with its share of the threads."""
 
-    overlay: bool = True
+    overlay: bool = field(default=True, metadata={"off": "Write no overlay picture."})
     """Write an overlay picture beside the mask."""
 
     overwrite: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -132,7 +132,10 @@ class _ModelOptions:
     freeze: _Names = ()
     """Beginning of names of parameters that do not learn, such as mask_decoder.iou; may be repeated."""
 
-    keep_embeddings: bool = True
+    keep_embeddings: bool = field(
+        default=True,
+        metadata={"off": "Encode images anew whenever they are needed; keep nothing on disk."},
+    )
     """Where the encoder does not learn: encode every image once, and keep that on disk."""
 
     embeddings: Path | None = None
@@ -199,7 +202,12 @@ class _LoopOptions:
     seed: int = 0
     """Of everything that is drawn by chance."""
 
-    deterministic: bool = True
+    deterministic: bool = field(
+        default=True,
+        metadata={
+            "off": "Let operations add in any order: a little quicker on a GPU, and no two runs alike."
+        },
+    )
     """Operations that add in a fixed order: the same weights in every run, a little slower on a GPU."""
 
     workers: int | None = None

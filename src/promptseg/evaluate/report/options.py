@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from promptseg.bounds import check_bounds
 from promptseg.errors import InputError
@@ -29,7 +29,7 @@ class ReportOptions:
     worst: int = 5
     """How many of the worst masks to list per model, prompt and step."""
 
-    images: bool = True
+    images: bool = field(default=True, metadata={"off": "Show no pictures of them."})
     """Show pictures of them, where the data set's licence lets them be published."""
 
     resamples: int = 1000

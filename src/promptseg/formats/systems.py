@@ -63,6 +63,7 @@ def replace(source: Path, target: Path) -> None:
             os.replace(source, target)
             return
         except PermissionError:
-            if sys.platform != "win32" or time.monotonic() >= end:
+            patient = str(sys.platform) == "win32" and time.monotonic() < end
+            if not patient:
                 raise
             time.sleep(0.05)

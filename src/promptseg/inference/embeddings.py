@@ -200,8 +200,9 @@ class EmbeddingStore:
         try:
             self.put(key, tensors)
         except (OutputError, OSError) as error:  # the result does not hang on it
-            failed = isinstance(error, OutputError)
-            self._failure = error if failed else OutputError("room for embeddings", str(error))
+            if not isinstance(error, OutputError):
+                error = OutputError("a folder that embeddings can be kept in", str(error))
+            self._failure = error
             log.warning("embeddings are not kept from here on: %s", error)
 
     def _path(self, key: EmbeddingKey) -> Path:

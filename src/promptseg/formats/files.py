@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.begun import Begun
 from promptseg.formats.location import require_local
+from promptseg.formats.systems import is_device, replace
 from promptseg.formats.text import read_text
 from promptseg.leftovers import clean, part_name
 
@@ -151,6 +153,10 @@ def check_output(path: Path, overwrite: bool) -> None:
         OutputError: the file exists and `overwrite` is not set, or its folder cannot be written.
     """
     require_local(path)
+    if sys.platform == "win32" and is_device(path.name):
+        raise OutputError(
+            "an output file", f"{path.name}: a device of Windows, whatever its ending", "rename it"
+        )
     exists = os.path.lexists(path)  # a link that leads nowhere is the user's too
     try:
         special = not is_file(path)
@@ -259,7 +265,7 @@ class _Placing:
             self._prepare()
         self._placed.append(path)
         if self.overwrite or self._begun.left(path):
-            os.replace(self.temporaries[path], path)
+            replace(self.temporaries[path], path)
             return
         try:
             _place(self.temporaries[path], path)
@@ -297,7 +303,7 @@ class _Placing:
         for path in others:
             if os.path.lexists(path):
                 moved = path.with_name(part_name())
-                os.replace(path, moved)
+                replace(path, moved)
                 self._aside[path] = moved
 
 

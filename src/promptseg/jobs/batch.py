@@ -16,6 +16,7 @@ from promptseg.formats import endings, format_by_suffix, format_for_output, is_d
 from promptseg.formats.files import beside, overlay_path, read_provenance_beside
 from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
+from promptseg.formats.systems import clash
 from promptseg.formats.text import composed
 from promptseg.image import Image
 from promptseg.jobs.measurements import require_ours, write_measurements
@@ -260,6 +261,12 @@ def _plan(job: SegmentJob) -> list[_ImageUnit]:
         taken[output] = name.as_posix()
         one = dataclasses.replace(job, input=path, output=output)
         units.append(_ImageUnit(one, prompts_of(one, file), name.as_posix()))
+    if same := clash(taken, job.output):
+        raise OutputError(
+            "images with names of their own, where capitals do not count",
+            " and ".join(taken[path] for path in same),
+            "rename one",
+        )
     if not any(i.prompts or _may_carry_prompts(i.job.input) for i in units):
         raise PromptError("prompts for the images", "none", "add --prompts FILE.json or --box")
     return units

@@ -18,6 +18,7 @@ from promptseg.formats.location import address_in, written
 from promptseg.formats.outputs import Reads
 from promptseg.formats.places import with_places
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
+from promptseg.formats.systems import bare_name
 from promptseg.geometry import Axis
 from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
@@ -142,7 +143,7 @@ def _segment_file(job: SegmentJob) -> Outputs:
     prompts = prompts_of(job, file)
     check_outputs(job)
     image = read(job.input, job, modality=job.modality)
-    if file and file.image and Path(file.image).name != image.name:
+    if file and file.image and bare_name(file.image) != image.name:
         image.source.notes.append(f"the prompt file was written for {file.image}")
     prompts += _prompts_in_labels(job, image, axis_of_run(prompts, job.axis))
     format_for_output(file_for(job.output), image)

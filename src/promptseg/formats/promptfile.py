@@ -32,6 +32,7 @@ from promptseg.parsing import parse_json
 from promptseg.prompts import Box, Box3D, Marker, Mask, Millimetres, ObjectPrompts, Points, Prompt
 from promptseg.prompts.mask import from_runs
 from promptseg.prompts.slicer import is_markups, read_markups
+from promptseg.provenance.public import PROMPT_FIELDS
 
 __all__ = ["PromptFile", "parse_prompts", "prompts_to_json", "read_prompt_file"]
 
@@ -132,7 +133,7 @@ def prompts_to_json(
     return {**content, "axis": axis, "objects": [entry for o in objects for entry in o.to_json()]}
 
 
-_FIELDS = {"name", "boxes", "points", "box3d", "box3d_mm", "masks", "markers"}
+_FIELDS = set(PROMPT_FIELDS) - {"text"}  # no model reads words yet
 
 
 def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str) -> list[Prompt]:

@@ -63,6 +63,6 @@ def replace(source: Path, target: Path) -> None:
             os.replace(source, target)
             return
         except PermissionError:
-            if sys.platform != "win32" or time.monotonic() >= end:
+            if str(sys.platform) != "win32" or time.monotonic() >= end:
                 raise
             time.sleep(0.05)

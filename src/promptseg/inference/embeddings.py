@@ -200,8 +200,8 @@ class EmbeddingStore:
         try:
             self.put(key, tensors)
         except (OutputError, OSError) as error:  # the result does not hang on it
-            failed = isinstance(error, OutputError)
-            self._failure = error if failed else OutputError("room for embeddings", str(error))
+            ours = error if isinstance(error, OutputError) else None
+            self._failure = ours or OutputError("room for embeddings", str(error))
             log.warning("embeddings are not kept from here on: %s", error)
 
     def _path(self, key: EmbeddingKey) -> Path:

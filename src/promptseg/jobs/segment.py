@@ -32,12 +32,11 @@ from promptseg.jobs.replay import check_same_weights, compare, earlier_mask, rea
 from promptseg.models.cards import model_file
 from promptseg.progress import step_progress
 from promptseg.prompts import (
+    PARSERS,
     Prompt,
     group_by_object,
-    parse_box,
-    parse_box3d,
-    parse_point,
     place,
+    typed_prompts,
 )
 from promptseg.provenance import Provenance
 from promptseg.segment.auto import settle_model
@@ -59,7 +58,7 @@ __all__ = [
 log = logging.getLogger("promptseg")
 
 _READ = ("prompts", "config", "replay")
-_IN_PROMPTS = ("box", "box3d", "point", "prompts", "mask", "markers")
+_IN_PROMPTS = (*PARSERS, "prompts", "mask", "markers")
 _NOT_REPLAYED = (
     *("overwrite", "config", "replay", "json", "quiet"),
     *("embeddings", "embeddings_limit"),
@@ -120,11 +119,7 @@ class Outputs:
 
 def prompts_of(job: SegmentJob, file: PromptFile | None = None) -> list[Prompt]:
     """The prompts of the command line and of one entry of its prompt file."""
-    prompts: list[Prompt] = list(file.prompts) if file else []
-    prompts += [parse_box(text) for text in job.box]
-    prompts += [parse_box3d(text) for text in job.box3d]
-    prompts += [parse_point(text) for text in job.point]
-    return prompts
+    return [*(file.prompts if file else ()), *typed_prompts(job)]
 
 
 def segment_file(job: SegmentJob) -> Outputs:

@@ -17,7 +17,7 @@ SOURCE = Path(promptseg.__file__).parent
 # From the ground up. Rooms on one floor do not know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("names",),
-    ("_version", "errors", "progress", "notes", "_moved", "telemetry"),
+    ("_version", "errors", "progress", "notes", "_moved", "_lazy", "telemetry"),
     ("geometry", "parsing", "provenance", "terms", "assets"),
     ("prompts",),
     ("image",),

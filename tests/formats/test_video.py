@@ -195,7 +195,7 @@ def test_numbered_pictures_by_number_and_not_by_name(tmp_path: Path) -> None:
     (tmp_path / ".f99_l.png").write_bytes(b"x")
     np.testing.assert_array_equal(frames_of(tmp_path), FRAMES)
     image = read(tmp_path)
-    assert (image.kind, image.source.format) == ("video", "frames")
+    assert (image.kind, image.source.format) == ("video", "video")
     np.testing.assert_array_equal(image.voxels, FRAMES)
     assert open_video(tmp_path).time(3) is None
 
@@ -403,7 +403,7 @@ def test_without_pyav_it_is_said_what_to_install(
     path = write_video(tmp_path / "a.mkv", FRAMES)
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingPackageError, match=r"promptseg\[video\]"):
-        open_container(path, "video")
+        open_container(path)
 
 
 def test_frames_cannot_be_changed_by_who_looks_at_them(tmp_path: Path) -> None:

@@ -6,7 +6,10 @@ import contextlib
 import dataclasses
 import io
 import logging
+import os
+import re
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +22,8 @@ __all__ = ["parse"]
 log = logging.getLogger("promptseg")
 
 T = TypeVar("T")
+
+_MORE_THAN_A_PATH = re.compile(r"^[a-z+]+:/|[*?{\[=]")
 
 
 def parse(
@@ -43,6 +48,7 @@ def parse(
     Raises:
         InputError: a configuration file that cannot be read or has unknown fields.
     """
+    typed = argv
     for option in ("--config", "--replay"):
         if path := _option_path(argv, option):
             content = _read_config(path)
@@ -66,9 +72,40 @@ def parse(
         raise InputError(
             f"the options of promptseg {verb}",
             _first_paragraph(said.getvalue()),
-            f"see promptseg {verb} --help",
+            _nearest(kind, argv) or f"see promptseg {verb} --help",
         ) from None
+    if not any(_option_path(typed, option) for option in ("--config", "--replay")):
+        _require_input(options)
     return options
+
+
+def _nearest(kind: type[Any], argv: list[str]) -> str:
+    """The option that an unknown one is close to, as advice."""
+    known = ["--" + f.name.replace("_", "-") for f in dataclasses.fields(kind)]
+    for token in argv:
+        given = token.split("=")[0]
+        plain = given.replace("--no-", "--", 1)
+        if given.startswith("--") and given not in known and plain not in known:
+            close = get_close_matches(given, known, n=1)
+            return f"did you mean {close[0]}?" if close else ""
+    return ""
+
+
+def _require_input(options: object) -> None:
+    """What is to be read is there: said before anything large is imported.
+
+    Addresses and patterns are left to those who read them.
+    """
+    given = getattr(options, "input", None)
+    for path in given if isinstance(given, tuple | list) else (given,):
+        if not isinstance(path, Path):
+            continue
+        if _MORE_THAN_A_PATH.search(str(path)):
+            continue
+        if not os.path.lexists(path.expanduser()):
+            raise InputError(
+                "a file or folder to read", f"{path}: no such file or folder", "correct the path"
+            )
 
 
 def _first_paragraph(box: str) -> str:

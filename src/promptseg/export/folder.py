@@ -13,6 +13,7 @@ from pathlib import Path
 
 from promptseg.errors import OutputError
 from promptseg.formats.outputs import Reads, check_outputs
+from promptseg.formats.text import read_text
 
 __all__ = ["CARD", "atomic_folder", "check_folder"]
 
@@ -99,7 +100,7 @@ def _require_export(path: Path, named: Path) -> None:
         return
     listed: set[str] = set()
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        card = json.loads((path / CARD).read_text(encoding="utf-8"))
+        card = json.loads(read_text(path / CARD))
         listed = {CARD, *card["files"]} if "promptseg" in card["versions"] else set()
     foreign = [n for n in names if n not in listed or (path / n).is_symlink()]
     foreign += [n for n in names if n not in foreign and (path / n).is_dir()]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.errors import InputError, OutputError
+from promptseg.formats.location import require_local
 from promptseg.formats.text import read_text
 
 __all__ = [
@@ -148,6 +149,7 @@ def check_output(path: Path, overwrite: bool) -> None:
     Raises:
         OutputError: the file exists and `overwrite` is not set, or its folder cannot be written.
     """
+    require_local(path)
     exists = os.path.lexists(path)  # a link that leads nowhere is the user's too
     try:
         special = not is_file(path)

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from promptseg.errors import OutputError
 from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.location import require_local
 
 __all__ = ["LIST", "OwnFolder", "claim", "remove"]
 
@@ -35,6 +36,7 @@ class OwnFolder:
     """
 
     def __init__(self, root: Path) -> None:
+        require_local(root)
         self.root = root
         if os.path.lexists(root) and not root.is_dir():
             raise OutputError("a folder for the results", f"{root}: a file", "name a folder")

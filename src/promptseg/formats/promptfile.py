@@ -20,10 +20,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from promptseg.errors import PromptError
+from promptseg.formats.memory import available_bytes
 from promptseg.formats.text import read_text
 from promptseg.geometry import AXES, Axis
 from promptseg.parsing import parse_json
@@ -94,6 +96,7 @@ def parse_prompts(content: Any, where: str = "prompts") -> PromptFile:
         raise PromptError("axis to be z, y or x", repr(axis)).at(where)
     prompts: list[Prompt] = []
     entries = _list(content["objects"], f"{where}: objects")
+    _require_room(entries, where)
     named = {e["name"] for e in entries if isinstance(e, dict) and isinstance(e.get("name"), str)}
     free = (name for n in count(1) if (name := f"object {n}") not in named)
     for k, entry in enumerate(entries):
@@ -184,6 +187,29 @@ def _mask(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> Ma
     with _at(where):
         return Mask(
             from_runs(entry["runs"], (size[0], size[1])), _slice(entry, where), name, axis, drawn
+        )
+
+
+def _require_room(entries: list[Any], where: str) -> None:
+    """Refuse masks that together do not fit into memory, before the first one is drawn."""
+    masks = [
+        mask.get("size")
+        for entry in entries
+        if isinstance(entry, dict) and isinstance(entry.get("masks"), list)
+        for mask in entry["masks"]
+        if isinstance(mask, dict)
+    ]
+    plain = [
+        s
+        for s in masks
+        if isinstance(s, list) and len(s) == 2 and all(isinstance(n, int) for n in s)
+    ]
+    needed, available = sum(prod(map(abs, size)) for size in plain), available_bytes()
+    if available is not None and needed > available:
+        raise PromptError(
+            f"{where}: masks that fit into the {available / 2**30:.1f} GiB of free memory",
+            f"{len(plain)} masks of {needed / 2**30:.1f} GiB",
+            "give them in several files",
         )
 
 

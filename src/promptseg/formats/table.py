@@ -55,7 +55,7 @@ _VOLUME = frozenset({"volume"})
 _FRAME = frozenset({"frame"})
 _SLIDE = frozenset({"region", "microns"})
 _VIDEO = frozenset({"frame", "frames"})
-_DICOM = frozenset({"series", "frame", "stack", "suv"})
+_DICOM = frozenset({"series", "frame", "stack", "suv", "region", "microns"})
 
 FORMATS: tuple[Format, ...] = (
     Format("nifti", (".nii.gz", ".nii"), "nifti", _ANY, layers=True, choices=_FRAME),

@@ -28,6 +28,7 @@ from torch import Tensor
 from promptseg._version import __version__
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.files import atomic_path
+from promptseg.formats.location import require_local
 from promptseg.inference.predictor import Embedding, Predictor
 from promptseg.parsing import parse_json
 
@@ -94,13 +95,14 @@ class EmbeddingStore:
         limit: GiB that may be kept.
 
     Raises:
-        OutputError: `folder` is a file.
+        OutputError: `folder` is a file, or the address of a server.
         InputError: a limit that is not above 0.
     """
 
     def __init__(self, folder: Path, limit: float = 10.0) -> None:
         if not limit > 0:
             raise InputError("a limit for embeddings above 0 GiB", f"{limit:g}")
+        require_local(folder)
         if os.path.lexists(folder) and not folder.is_dir():
             raise OutputError("a folder for embeddings", f"{folder}: a file", "name a folder")
         self.folder, self.limit = folder, limit * 2**30

@@ -17,6 +17,7 @@ from promptseg.formats import endings, format_by_suffix, format_for_output, is_d
 from promptseg.formats.files import atomic_path, beside, overlay_path, read_provenance_beside
 from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
+from promptseg.formats.text import composed
 from promptseg.image import Image
 from promptseg.jobs.remote import is_remote
 from promptseg.jobs.segment import check_outputs, load_for, prompts_of, reads_of, run_job
@@ -282,7 +283,8 @@ def _pairs(
     images: dict[str, Path], files: list[PromptFile], folder: Path
 ) -> list[tuple[Path, PromptFile | None]]:
     """Each image with its prompts: one set for all, or one for each image that is named."""
-    named = {f.image: f for f in files if f.image}
+    images = {composed(name): path for name, path in images.items()}
+    named = {composed(f.image): f for f in files if f.image}
     if len(files) > 1 and len(named) < len(files):
         raise PromptError("an image name in every entry of `images`", "one without, or one twice")
     if len(files) > 1 or (named and next(iter(named)) in images):

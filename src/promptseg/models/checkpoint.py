@@ -248,7 +248,7 @@ def _of_architecture(tensors: dict[str, Tensor], path: Path) -> list[ModelCard]:
             "a checkpoint under the official names of SAM",
             f"{path}: all tensors of {alike} by their shapes, but under other names "
             f"(first: {(unknown or extra or wrong)[0]})",
-            "save the state_dict of the network under its official names",
+            "save the network's own state_dict under its official names, adapters merged",
         )
     first = (wrong or extra)[0]
     raise ModelError(

@@ -20,7 +20,7 @@ from promptseg.intensity import Intensity
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import choose
 from promptseg.models.protocol import Correction, SliceMasks
-from promptseg.prompts import Prompt, group_by_object
+from promptseg.prompts import Points, Prompt, group_by_object
 from promptseg.provenance import Corrected
 from promptseg.result import Result
 from promptseg.segment.assemble import segment_of, slices_of
@@ -28,6 +28,7 @@ from promptseg.segment.follow import seeds_of
 from promptseg.segment.opened import Recent, intensity_for, notes_on, open_image, require_fit
 from promptseg.segment.options import SegmentOptions, SliceOptions
 from promptseg.segment.provenance import describe
+from promptseg.segment.readings import Reading, readings_of
 from promptseg.segment.run import Run, axis_of_run
 from promptseg.segment.slice_to_slice import gathered
 
@@ -190,6 +191,32 @@ class Segmenter:
         )
         segments = corrected(run, _along(segmentation, run.axis).segments)
         return self._finished(run, segments, before)
+
+    def readings(
+        self,
+        image: Image | EmbeddedImage,
+        click: Points,
+        options: SegmentOptions | None = None,
+        **changes: Any,
+    ) -> list[Reading]:
+        """The masks that one click may mean on its slice, a part or the whole, the likeliest first.
+
+        `segment` takes the first. Give the one that was meant as a mask:
+        `Mask(reading.mask, reading.slice, as_drawn=True)`.
+
+        Args:
+            image: picture or volume.
+            click: one click inside an object.
+            options: how; see `SegmentOptions`.
+            changes: single options, over `options`.
+
+        Raises:
+            PromptError: anything but one click inside, or a model that was not trained for clicks.
+        """
+        options = replace(options or SegmentOptions(), **changes)
+        run = self._prepared(image, [click], options, None)
+        (entry,) = run.objects
+        return readings_of(run.visit.embedded, [*entry.planar, *entry.boxes3d][0])
 
     def intensity(self, image: Image, options: SliceOptions) -> Intensity:
         """How the values of `image` become the 0..255 this model expects."""

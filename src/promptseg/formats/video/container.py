@@ -59,12 +59,11 @@ class _Index:
     by_order: bool
 
 
-def open_container(path: Path, format_name: str, partly: bool = False) -> Container:
+def open_container(path: Path, partly: bool = False) -> Container:
     """A video file, its first frame decoded.
 
     Args:
         path: the file.
-        format_name: of its line in the table of formats.
         partly: whether a file that was cut off will do, as far as it goes.
 
     Raises:
@@ -83,7 +82,7 @@ def open_container(path: Path, format_name: str, partly: bool = False) -> Contai
     av = pyav()
     cut = announced_bytes(path, family) > path.stat().st_size
     try:
-        video = Container(path, format_name, family, cut)
+        video = Container(path, family, cut)
     except (av.error.FFmpegError, InputError) as error:
         if cut:
             raise _cut_off(path, 0) from error
@@ -115,7 +114,7 @@ def _cut_off(path: Path, good: int) -> InputError:
 class Container(Video):
     """The first video stream of a file; see `open_container`."""
 
-    def __init__(self, path: Path, format_name: str, family: str, cut: bool) -> None:
+    def __init__(self, path: Path, family: str, cut: bool) -> None:
         av, self._path, self._family = pyav(), path, family
         self._error = av.error.FFmpegError
         notes: list[str] = []
@@ -132,7 +131,7 @@ class Container(Video):
             raise InputError("a video with frames", f"{path}: none", "get it again")
         self._file: BinaryIO | None = None
         self._container: Any = None
-        super().__init__(Facts(path, format_name, codec, (0, 0), True), len(self._index.stamps))
+        super().__init__(Facts(path, "video", codec, (0, 0), True), len(self._index.stamps))
         first = next(self._raw(0), None)
         if first is None:
             raise InputError("a video with frames", f"{path}: none can be decoded", "get it again")
@@ -148,7 +147,7 @@ class Container(Video):
         if self._index.by_order and not cut:
             notes.append("the time stamps of frames do not tell them apart: frames are counted")
         self.facts = Facts(
-            *(path, format_name, codec, pixels.shape[:2], not self._gray),
+            *(path, "video", codec, pixels.shape[:2], not self._gray),
             self._index.seconds,
             turned,
             notes=notes,

@@ -42,7 +42,7 @@ class Pictures(Video):
         self._dtype, colour = first.dtype, self._is_colour(0)
         codec = f"pictures ({', '.join(sorted({f.suffix.lower().lstrip('.') for f in files}))})"
         size = (first.shape[0], first.shape[1])
-        super().__init__(Facts(folder, "frames", codec, size, colour), len(files))
+        super().__init__(Facts(folder, "video", codec, size, colour), len(files))
 
     @property
     def dtype(self) -> np.dtype[Any]:

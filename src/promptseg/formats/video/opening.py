@@ -48,7 +48,7 @@ def open_video(path: Path, options: ReadOptions | None = None) -> Selection:
         return Selection.of(open_folder(path), options.frames)
     if known is not None and known.module == "video":
         partly = options.frames is not None or options.frame is not None
-        video = open_container(path, known.name, partly)
+        video = open_container(path, partly)
         return Selection.of(video, options.frames)
     cine = open_cine(path, options.series)
     if cine is None:

@@ -26,7 +26,7 @@ class Facts:
 
     Attributes:
         path: file or folder.
-        format: name of its line in `promptseg.formats.table`.
+        format: as in `promptseg.image.Source`: "video", or "dicom".
         codec: what the frames are stored with, in words.
         size: (rows, columns) of a frame as it is shown: turned as the file says.
         colour: whether frames are RGB.

@@ -146,7 +146,8 @@ def _video(folder: Path) -> Example:
 
 def _gif(folder: Path) -> Example:
     """Of few colours, all of them in the palette."""
-    pixels = np.stack(textured(5)) // 128 * 255
+    first = textured(1)[0] // 128 * 255
+    pixels = np.stack([np.roll(first, 5 * k, axis=1) for k in range(5)])
     first, *rest = (PilImage.fromarray(frame).quantize(8) for frame in pixels)
     first.save(folder / "scan.gif", save_all=True, append_images=rest, duration=50)
     return Example(folder / "scan.gif", pixels)

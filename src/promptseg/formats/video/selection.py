@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -103,8 +103,21 @@ class Selection:
             "widen --frames, or prompt on one of them",
         )
 
-    def image(self) -> Image:
-        """The frames as an image of a video, whose voxels are decoded when they are looked at."""
+    def sample(self, most: int) -> Image:
+        """Up to so many frames, evenly spread, as an image in memory."""
+        facts = self.video.facts
+        places = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(int))
+        voxels = np.stack([self.frame(int(place)) for place in places])
+        source = Source(facts.path, facts.format)
+        grid = Geometry.pixels(voxels.shape[:3])
+        return Image(voxels, grid, facts.modality, source, moving=True)
+
+    def image(self, on_frame: Callable[[int], None] | None = None) -> Image:
+        """The frames as an image of a video, whose voxels are decoded when they are looked at.
+
+        Args:
+            on_frame: told the number of frames so far, whenever all are gone through.
+        """
         facts = self.video.facts
         notes = list(facts.notes)
         if not self.is_all:
@@ -112,7 +125,7 @@ class Selection:
             stride = f", every {chosen.step}." if chosen.step > 1 else ""
             notes.append(f"frames {chosen[0]} to {chosen[-1]} of {len(self.video)}{stride}")
         source = Source(facts.path, facts.format, facts.header, notes=notes)
-        frames = LazyFrames(self)
+        frames = LazyFrames(self, on_frame)
         geometry = Geometry.pixels(frames.shape[:3])
         voxels = cast("NDArray[Any]", frames)
         return Image(voxels, geometry, facts.modality, source, moving=True)
@@ -125,8 +138,8 @@ class LazyFrames:
         shape, ndim, dtype: as of an array.
     """
 
-    def __init__(self, frames: Selection) -> None:
-        self._frames = frames
+    def __init__(self, frames: Selection, on_frame: Callable[[int], None] | None = None) -> None:
+        self._frames, self._on_frame = frames, on_frame
         facts = frames.video.facts
         channels = (3,) if facts.colour else ()
         self.shape: tuple[int, ...] = (len(frames), *facts.size, *channels)
@@ -136,7 +149,10 @@ class LazyFrames:
         return self.shape[0]
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        return (self._frames.frame(k) for k in range(len(self)))
+        for k in range(len(self)):
+            yield self._frames.frame(k)
+            if self._on_frame:
+                self._on_frame(k + 1)
 
     def __getitem__(self, key: int | tuple[Any, ...]) -> NDArray[Any]:
         first, *rest = key if isinstance(key, tuple) else (key,)

@@ -19,9 +19,11 @@ from promptseg.models.protocol.tracking import (
     Conditioning,
     Correction,
     Frames,
+    Resumable,
     SliceMasks,
     Tracked,
     Tracker,
+    Tracking,
 )
 from promptseg.models.protocol.words import Instance, WordModel
 
@@ -36,11 +38,13 @@ __all__ = [
     "Instance",
     "Patch",
     "Prediction",
+    "Resumable",
     "SemanticModel",
     "SliceMasks",
     "SliceModel",
     "SlicePrompt",
     "Tracked",
     "Tracker",
+    "Tracking",
     "WordModel",
 ]

@@ -117,10 +117,10 @@ def _segment(job: SegmentJob, frames: Selection, own: OwnFolder) -> VideoOutputs
             f"{image.name}: every value of {len(sample.voxels)} frames is {low}",
             "check that it is the right file",
         )
-    image = _read_through(frames, image.modality, job.quiet)
     job, choice = settle_model(job, placed, image)
     segmenter = load_for(job)
     segmenter.predictor.choice = choice
+    image = _read_through(frames, image.modality, job.quiet)
     intensity = intensity_for(segmenter.predictor, sample, job)
     if intensity.lower is not None and len(frames) > _SAMPLE:
         measured = f"gray values were measured on {_SAMPLE} frames of {len(frames)}"

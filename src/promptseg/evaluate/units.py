@@ -20,6 +20,7 @@ from promptseg.evaluate.protocols import (
     Labelled,
     Scene,
     Scored,
+    as_sam2_paper,
     follow_through,
     given,
     planar,
@@ -284,6 +285,8 @@ class Evaluator:
     def _answers(self, scene: Scene, protocol: Protocol, unit: EvaluationUnit) -> Iterator[Scored]:
         if protocol == "2d" or protocol == "interactive-2d":
             return planar(scene, protocol)
+        if protocol == "sam2-paper":
+            return as_sam2_paper(scene)
         label = _SEARCH if unit.search else ""
         return follow_through(scene, protocol, unit.settings or (Setting(),), label)
 

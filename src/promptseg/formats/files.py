@@ -17,6 +17,7 @@ from promptseg.errors import InputError, OutputError
 from promptseg.formats.begun import Begun
 from promptseg.formats.location import require_local
 from promptseg.formats.systems import is_device, replace
+from promptseg.formats.table import FORMATS
 from promptseg.formats.text import read_text
 from promptseg.leftovers import clean, part_name
 
@@ -33,7 +34,10 @@ __all__ = [
     "require_file",
 ]
 
-_DOUBLE_ENDINGS = (".nii.gz", ".seg.nrrd", ".seg.dcm", ".rtstruct.dcm", ".rtss.dcm")
+_DOUBLE_ENDINGS = (
+    *(ending for one in FORMATS for ending in one.suffixes if ending.count(".") > 1),
+    *(".seg.nrrd", ".seg.dcm"),  # as people call them
+)
 
 
 def beside(path: Path, ending: str) -> Path:

@@ -63,7 +63,6 @@ def replace(source: Path, target: Path) -> None:
             os.replace(source, target)
             return
         except PermissionError:
-            patient = str(sys.platform) == "win32" and time.monotonic() < end
-            if not patient:
+            if str(sys.platform) != "win32" or time.monotonic() >= end:
                 raise
             time.sleep(0.05)

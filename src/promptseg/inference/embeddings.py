@@ -200,9 +200,8 @@ class EmbeddingStore:
         try:
             self.put(key, tensors)
         except (OutputError, OSError) as error:  # the result does not hang on it
-            if not isinstance(error, OutputError):
-                error = OutputError("a folder that embeddings can be kept in", str(error))
-            self._failure = error
+            ours = error if isinstance(error, OutputError) else None
+            self._failure = ours or OutputError("room for embeddings", str(error))
             log.warning("embeddings are not kept from here on: %s", error)
 
     def _path(self, key: EmbeddingKey) -> Path:

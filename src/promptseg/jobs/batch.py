@@ -343,5 +343,4 @@ def _output_name(path: Path, suffix: str | None) -> str:
     assert chosen
     ending = next(s for s in chosen.suffixes if path.name.lower().endswith(s))
     same = chosen.writes and not chosen.writer  # a DICOM SEG only where it is asked for
-    default = ending if same else ".png" if chosen.name == "picture" else ".nii.gz"
-    return path.name[: -len(ending)] + (suffix or default)
+    return path.name[: -len(ending)] + (suffix or (ending if same else chosen.masks))

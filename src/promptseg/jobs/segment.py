@@ -33,12 +33,11 @@ from promptseg.models.cards import model_file
 from promptseg.noted import refuse
 from promptseg.progress import step_progress
 from promptseg.prompts import (
+    PARSERS,
     Prompt,
     group_by_object,
-    parse_box,
-    parse_box3d,
-    parse_point,
     place,
+    typed_prompts,
 )
 from promptseg.provenance import Provenance
 from promptseg.segment.auto import settle_model
@@ -50,17 +49,20 @@ from promptseg.segment.segmenter import Segmenter, load
 __all__ = [
     "Outputs",
     "check_outputs",
+    "command_of",
     "load_for",
+    "prompts_in_labels",
     "prompts_of",
     "reads_of",
     "run_job",
     "segment_file",
+    "single",
 ]
 
 log = logging.getLogger("promptseg")
 
 _READ = ("prompts", "config", "replay")
-_IN_PROMPTS = ("box", "box3d", "point", "prompts", "mask", "markers")
+_IN_PROMPTS = (*PARSERS, "prompts", "mask", "markers")
 _NOT_REPLAYED = (
     *("overwrite", "config", "replay", "json", "quiet"),
     *("embeddings", "embeddings_limit"),
@@ -121,11 +123,7 @@ class Outputs:
 
 def prompts_of(job: SegmentJob, file: PromptFile | None = None) -> list[Prompt]:
     """The prompts of the command line and of one entry of its prompt file."""
-    prompts: list[Prompt] = list(file.prompts) if file else []
-    prompts += [parse_box(text) for text in job.box]
-    prompts += [parse_box3d(text) for text in job.box3d]
-    prompts += [parse_point(text) for text in job.point]
-    return prompts
+    return [*(file.prompts if file else ()), *typed_prompts(job)]
 
 
 def segment_file(job: SegmentJob) -> Outputs:
@@ -140,13 +138,13 @@ def segment_file(job: SegmentJob) -> Outputs:
 
 def _segment_file(job: SegmentJob) -> Outputs:
     earlier = read_provenance(job.replay) if job.replay else None
-    file = _single(job.prompts) if job.prompts else None
+    file = single(job.prompts) if job.prompts else None
     prompts = prompts_of(job, file)
     check_outputs(job)
     image = read(job.input, job, modality=job.modality)
     if file and file.image and bare_name(file.image) != image.name:
         image.source.notes.append(f"the prompt file was written for {file.image}")
-    prompts += _prompts_in_labels(job, image, axis_of_run(prompts, job.axis))
+    prompts += prompts_in_labels(job, image, axis_of_run(prompts, job.axis))
     format_for_output(file_for(job.output), image)
     given = prompts or image.source.prompts
     axis = axis_of_run(given, job.axis)
@@ -162,7 +160,12 @@ def _segment_file(job: SegmentJob) -> Outputs:
     return outputs
 
 
-def _single(path: Path) -> PromptFile:
+def single(path: Path) -> PromptFile:
+    """The prompt file of one image.
+
+    Raises:
+        PromptError: one of several images.
+    """
     files = read_prompt_file(path)
     if len(files) != 1:
         raise PromptError(
@@ -173,13 +176,13 @@ def _single(path: Path) -> PromptFile:
     return files[0]
 
 
-def _prompts_in_labels(job: SegmentJob, image: Image, axis: Axis) -> list[Prompt]:
+def prompts_in_labels(job: SegmentJob, image: Image, axis: Axis) -> list[Prompt]:
     """The prompts of --mask and --markers, of which label images are cut along an axis."""
     prompts: list[Prompt] = []
     if job.mask:
         prompts += masks_from_labels(job.mask, image, axis, job)
     if job.markers and job.markers.suffix.lower() == ".json":
-        prompts += _single(job.markers).prompts
+        prompts += single(job.markers).prompts
     elif job.markers:
         prompts += markers_from_labels(job.markers, image, axis, job)
     return prompts
@@ -240,7 +243,7 @@ def _run(
             result = segmenter.correct(image, existing, *prompts, **how)
     placed = with_places(result, file_for(job.output), job.overlap)
     result.provenance = dataclasses.replace(
-        placed, command=_replay(job), output=job.output.name, **facts
+        placed, command=command_of(job), output=job.output.name, **facts
     )
     if job.strict:
         refuse(result.provenance.notes or (), image.name)
@@ -298,7 +301,7 @@ def reads_of(job: SegmentJob, images: Iterable[Path]) -> Reads:
     )
 
 
-def _replay(job: SegmentJob) -> dict[str, Any]:
+def command_of(job: SegmentJob) -> dict[str, Any]:
     """The job as plain values that `--config` takes; prompts are kept apart, under `prompts`."""
     values = dataclasses.asdict(job)
     for name in (*_NOT_REPLAYED, *_IN_PROMPTS):

@@ -13,6 +13,7 @@ from typing import Any
 
 from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
 from promptseg.formats import endings, format_by_suffix, format_for_output, is_dicom_file, read
+from promptseg.formats.begun import Begun
 from promptseg.formats.files import beside, overlay_path, read_provenance_beside
 from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
@@ -22,6 +23,7 @@ from promptseg.image import Image
 from promptseg.jobs.measurements import require_ours, write_measurements
 from promptseg.jobs.remote import is_remote
 from promptseg.jobs.segment import check_outputs, load_for, prompts_of, reads_of, run_job
+from promptseg.leftovers import clean
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import Choice
 from promptseg.noted import counted, refuse
@@ -148,6 +150,8 @@ class _ImageUnit(Unit["_Tools", dict[str, Any]]):
             return False
         if self.job.overlay and not any(path.exists() for path in overlays):
             return False
+        Begun([output])  # takes away the mark of a run that was killed when all was there
+        clean(output.parent)
         earlier = read_provenance_beside(output).get("request")
         return earlier in (self.request(), self._said())  # the latter by versions before
 

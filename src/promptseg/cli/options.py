@@ -15,7 +15,10 @@ from typing import Any, TypeVar
 
 import tyro
 
+from promptseg.bounds import check_bounds
+from promptseg.cli.help import help_of, wants_help
 from promptseg.errors import InputError
+from promptseg.parsing import parse_json
 
 __all__ = ["parse"]
 
@@ -24,6 +27,7 @@ log = logging.getLogger("promptseg")
 T = TypeVar("T")
 
 _MORE_THAN_A_PATH = re.compile(r"^[a-z+]+:/|[*?{\[=]")
+_MOST_YAML = 1 << 18  # letters
 
 
 def parse(
@@ -48,6 +52,9 @@ def parse(
     Raises:
         InputError: a configuration file that cannot be read or has unknown fields.
     """
+    if wants_help(argv):
+        print(help_of(kind, verb))
+        raise SystemExit(0)
     typed = argv
     for option in ("--config", "--replay"):
         if path := _option_path(argv, option):
@@ -74,6 +81,7 @@ def parse(
             _first_paragraph(said.getvalue()),
             _nearest(kind, argv) or f"see promptseg {verb} --help",
         ) from None
+    check_bounds(options, verb)
     if not any(_option_path(typed, option) for option in ("--config", "--replay")):
         _require_input(options)
     return options
@@ -149,7 +157,8 @@ def _read_config(path: Path) -> dict[str, Any]:
             return super().compose_node(parent, index)
 
     try:
-        content = yaml.load(read_text(path), Plain)
+        text = read_text(path)
+        content = _as_json(text) if len(text) > _MOST_YAML else yaml.load(text, Plain)
     except OSError as error:
         raise InputError("a configuration file", f"{path} ({error.strerror})") from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:
@@ -158,6 +167,14 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError("a configuration of `option: value` lines", str(path))
     return {str(k).replace("-", "_"): v for k, v in content.items()}
+
+
+def _as_json(text: str) -> Any:
+    """Long files are read as JSON, as provenances of many objects are, which is much quicker."""
+    try:
+        return parse_json(text)
+    except ValueError:
+        raise ValueError(f"{len(text):,} letters, which is more than {_MOST_YAML:,}") from None
 
 
 def _without_overwrite(fields: dict[str, Any], path: Path) -> dict[str, Any]:

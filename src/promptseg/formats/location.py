@@ -7,7 +7,7 @@ that knows.
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from promptseg.errors import InputError, OutputError
 
@@ -17,9 +17,9 @@ _ADDRESS = re.compile(r"(dicomweb(?:\+https?)?):(?:/+(.*))?", re.IGNORECASE | re
 _WEB = re.compile(r"(https?):/+", re.IGNORECASE)
 
 
-def address_in(path: str | Path) -> str | None:
+def address_in(path: str | PurePath) -> str | None:
     """The address `dicomweb://...` that a path stands for; None for a file or folder."""
-    match = _ADDRESS.fullmatch(path.as_posix() if isinstance(path, Path) else path)
+    match = _ADDRESS.fullmatch(path.as_posix() if isinstance(path, PurePath) else path)
     return f"{match[1].lower()}://{match[2] or ''}" if match else None
 
 

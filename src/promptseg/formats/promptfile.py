@@ -10,7 +10,8 @@ One image::
         {"slice": 10, "long": [[60, 70], [90, 95]], "short": [[80, 70], [70, 96]]}, ...]}]}
 
 Many images: `{"images": [{"image": "a.nii.gz", "objects": [...]}, ...]}`. `image` and `axis` may be
-left out; an unknown field is an error, so that a typing mistake is never a prompt that is ignored.
+left out, and an object may have an `axis` of its own; an unknown field is an error, so that a typing
+mistake is never a prompt that is ignored.
 Markups of 3D Slicer and the provenance of an earlier run are understood too.
 """
 
@@ -32,9 +33,12 @@ from promptseg.parsing import parse_json
 from promptseg.prompts import Box, Box3D, Marker, Mask, Millimetres, ObjectPrompts, Points, Prompt
 from promptseg.prompts.mask import from_runs
 from promptseg.prompts.slicer import is_markups, read_markups
+from promptseg.provenance.public import PROMPT_FIELDS
 
-__all__ = ["PromptFile", "parse_prompts", "prompts_to_json", "read_prompt_file"]
+__all__ = ["PromptFile", "parse_prompts", "prompts_along", "prompts_to_json", "read_prompt_file"]
 
+_MOST_BYTES = 32 << 20
+_MOST_ENTRIES = 200_000
 _MOST_PIXELS = 1 << 28  # of a mask in a prompt file: a slice of 16384 x 16384
 
 
@@ -63,7 +67,7 @@ def read_prompt_file(path: Path) -> list[PromptFile]:
         PromptError: not readable, not JSON, or not of the form above.
     """
     try:
-        content = parse_json(read_text(path))
+        content = parse_json(_text_of(path))
     except OSError as error:
         raise PromptError("a prompt file", f"{path} ({error.strerror})") from error
     except ValueError as error:
@@ -82,6 +86,21 @@ def read_prompt_file(path: Path) -> list[PromptFile]:
     return [parse_prompts(content, path.name)]
 
 
+def _text_of(path: Path) -> str:
+    """The text of a prompt file; one of a million objects is refused before it is understood."""
+    size = path.stat().st_size
+    text = read_text(path) if size <= _MOST_BYTES else ""
+    entries = text.count("{")
+    if entries > _MOST_ENTRIES or size > _MOST_BYTES:
+        got = f"{size / 2**20:.0f} MiB" if not text else f"{entries:,} entries"
+        raise PromptError(
+            f"a prompt file of at most {_MOST_BYTES >> 20} MiB and {_MOST_ENTRIES:,} entries",
+            f"{path} of {got}",
+            "give the prompts in several files",
+        )
+    return text
+
+
 def parse_prompts(content: Any, where: str = "prompts") -> PromptFile:
     """Prompts from the parsed JSON of one image.
 
@@ -92,8 +111,7 @@ def parse_prompts(content: Any, where: str = "prompts") -> PromptFile:
     image, axis = content.get("image"), content.get("axis")
     if image is not None and not isinstance(image, str):
         raise PromptError("image to be a file name", repr(image)).at(where)
-    if axis is not None and axis not in AXES:
-        raise PromptError("axis to be z, y or x", repr(axis)).at(where)
+    _check_axis(axis, where)
     prompts: list[Prompt] = []
     entries = _list(content["objects"], f"{where}: objects")
     _require_room(entries, where)
@@ -111,15 +129,29 @@ def prompts_to_json(
     objects: Iterable[ObjectPrompts], axis: Axis, image: str | None = None
 ) -> dict[str, Any]:
     """The content of a prompt file that gives these prompts again."""
+    return prompts_along(((axis, entry) for entry in objects), axis, image)
+
+
+def prompts_along(
+    objects: Iterable[tuple[Axis, ObjectPrompts]], axis: Axis, image: str | None = None
+) -> dict[str, Any]:
+    """As `prompts_to_json`, for prompts of which each object's lie along an axis of their own."""
     content: dict[str, Any] = {"image": image} if image else {}
-    return {**content, "axis": axis, "objects": [entry for o in objects for entry in o.to_json()]}
+    entries = [
+        {**entry, **({} if own == axis else {"axis": own})}
+        for own, prompts in objects
+        for entry in prompts.to_json()
+    ]
+    return {**content, "axis": axis, "objects": entries}
 
 
-_FIELDS = {"name", "boxes", "points", "box3d", "box3d_mm", "masks", "markers"}
+_FIELDS = set(PROMPT_FIELDS) - {"text"}  # no model reads words yet
 
 
 def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str) -> list[Prompt]:
     _check_fields(entry, _FIELDS, where)
+    _check_axis(entry.get("axis"), where)
+    axis = entry.get("axis") or axis
     name = entry.get("name", default_name)
     if not isinstance(name, str) or not name:
         raise PromptError("name to be a text", repr(name)).at(where)
@@ -148,6 +180,11 @@ def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str
     if not prompts:
         raise PromptError(f"at least one prompt for {name!r}", "none").at(where)
     return prompts
+
+
+def _check_axis(axis: Any, where: str) -> None:
+    if axis is not None and axis not in AXES:
+        raise PromptError("axis to be z, y or x", repr(axis)).at(where)
 
 
 def _clicks(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> list[Prompt]:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from promptseg.inference.predictor import Predictor
 from promptseg.intensity import Intensity
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import choose
-from promptseg.models.protocol import Correction, SliceMasks
+from promptseg.models.protocol import Conditioning, Correction, SliceMasks
 from promptseg.prompts import Points, Prompt, group_by_object
 from promptseg.provenance import Corrected
 from promptseg.result import Result
@@ -30,11 +31,13 @@ from promptseg.segment.options import SegmentOptions, SliceOptions
 from promptseg.segment.provenance import describe
 from promptseg.segment.readings import Reading, readings_of
 from promptseg.segment.run import Run, axis_of_run
-from promptseg.segment.slice_to_slice import gathered
+from promptseg.segment.slice_to_slice import SliceToSlice, gathered
 
 __all__ = ["Segmenter", "corrected", "load", "segmented"]
 
 log = logging.getLogger("promptseg")
+
+_MOST_TOGETHER = 256  # objects whose masks are held as whole slices
 
 
 def load(
@@ -270,20 +273,37 @@ class Segmenter:
 
 
 def segmented(run: Run) -> list[Segment]:
-    """The objects of a run, anew."""
+    """The objects of a run, anew.
+
+    Objects that do not depend on each other are done some at a time, and their masks cut out, so that
+    the memory they take does not grow with their number.
+    """
     seeds = [seeds_of(entry, run.axis, run.limits) for entry in run.objects]
-    conditions = [replace(s, object=n) for n, each in enumerate(seeds) for s in each]
-    masks = gathered(run.tracker.track(run.visit, conditions, run.turn_to), len(seeds))
-    segments = []
-    for label, (entry, starts, found) in enumerate(
-        zip(run.objects, seeds, masks, strict=True), start=1
-    ):
-        prompted = {s.slice for s in starts if not s.interpolated}
-        clicked = {s.slice for s in starts if s.box is None and s.mask is None}
-        segments.append(_assembled(entry.name, label, found, run, prompted, clicked))
-        if segments[-1].is_empty:
-            log.warning("%s: nothing was found for %r", run.visit.embedded.image.name, entry.name)
+    some = _MOST_TOGETHER if isinstance(run.tracker, SliceToSlice) else max(1, len(seeds))
+    segments: list[Segment] = []
+    for first in range(0, len(seeds), some):
+        own = seeds[first : first + some]
+        conditions = [replace(s, object=n) for n, each in enumerate(own) for s in each]
+        turn_to = partial(_turned, run, first)
+        for n, found in enumerate(
+            gathered(run.tracker.track(run.visit, conditions, turn_to), len(own))
+        ):
+            segments.append(_segmented(run, first + n, own[n], found))
     return segments
+
+
+def _turned(run: Run, first: int, number: int) -> None:
+    run.turn_to(first + number)
+
+
+def _segmented(run: Run, number: int, starts: list[Conditioning], found: SliceMasks) -> Segment:
+    name = run.objects[number].name
+    prompted = {s.slice for s in starts if not s.interpolated}
+    clicked = {s.slice for s in starts if s.box is None and s.mask is None}
+    segment = _assembled(name, number + 1, found, run, prompted, clicked)
+    if segment.is_empty:
+        log.warning("%s: nothing was found for %r", run.visit.embedded.image.name, name)
+    return segment
 
 
 def corrected(run: Run, before: Iterable[Segment]) -> list[Segment]:

@@ -18,7 +18,7 @@ from promptseg.models.protocol import (
     Tracked,
     Tracker,
 )
-from promptseg.segment.correct import correct
+from promptseg.segment.correct import FromNeighbours, correct
 from promptseg.segment.follow import answer_seed
 from promptseg.segment.volume import PropagationRule, advance
 
@@ -68,7 +68,7 @@ class SliceToSlice:
 
     def correct(self, frames: Frames, correction: Correction) -> SliceMasks:
         """See `Tracker` and `promptseg.segment.correct`."""
-        return correct(frames, correction, self.rule)
+        return correct(FromNeighbours(frames, self.rule), len(frames), correction, self.rule)
 
 
 @dataclass

@@ -16,6 +16,7 @@ import copy
 import gzip
 import io
 import json
+import logging
 import os
 import random
 import resource
@@ -251,6 +252,7 @@ def targets(folder: Path, wanted: list[str] | None = None) -> dict[str, Target]:
         _masks: ("mask", "provenance"),
         _prompts: ("prompts",),
         _weights: ("weights",),
+        _datasets: ("dataset",),
         _others: ("session", "engines", "config", "splits", "manifest"),
     }
     found: dict[str, Target] = {}
@@ -314,6 +316,7 @@ def _masks(folder: Path) -> dict[str, Target]:
         masks = overlapping if ending == ".tif" else segmentation_of(flat)
         path = masks.save(folder / f"flat{ending}")
         found[f"mask{ending}"] = Target(path, "bytes", use_flat)
+    found |= _label_pictures(folder, use_flat)
     mask = one.save(folder / "told.nii")
     told = {
         "output": "told.nii",
@@ -348,6 +351,39 @@ def _unusual_segs(folder: Path, use: Callable[[Path], Any]) -> dict[str, Target]
         f"mask-{name}": Target(folder / f"{name}.dcm", "dicom", use)
         for name in ("fractional", "labelmap")
     }
+
+
+def _label_pictures(folder: Path, use: Callable[[Path], Any]) -> dict[str, Target]:
+    """Pictures that show something else than they store, and stacks that say what they are."""
+    from PIL import Image as PilImage
+
+    from promptseg import read
+    from promptseg.formats.masks import read_masks
+    from promptseg.image import Image
+
+    labels = np.arange(42, dtype=np.uint8).reshape(6, 7) % 3
+    palette = PilImage.frombytes("P", (7, 6), labels.tobytes())
+    palette.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0] + [0] * 759)
+    palette.save(folder / "palette.png")
+    found = {"mask-palette": Target(folder / "palette.png", "bytes", use)}
+    try:
+        import tifffile
+    except ImportError:
+        return found
+
+    def use_stack(path: Path) -> None:
+        try:
+            read(path, frame=0)
+        finally:
+            read_masks(path, volume)
+
+    volume = Image.from_array(np.arange(84, dtype=np.uint8).reshape(2, 6, 7))
+    stack = np.stack([labels % 2] * 4).reshape(2, 2, 6, 7)
+    for name, how in (("imagej", {"imagej": True}), ("ome", {"ome": True}), ("json", {})):
+        path = folder / f"{name}.tif"
+        tifffile.imwrite(path, stack, metadata={"axes": "ZCYX"}, photometric="minisblack", **how)
+        found[f"mask-tif-{name}"] = Target(path, "bytes", use_stack)
+    return found
 
 
 def _prompts(folder: Path) -> dict[str, Target]:
@@ -418,6 +454,38 @@ def _weights(folder: Path) -> dict[str, Target]:
 
     kinds: dict[str, Kind] = {"new.pth": "zip", "old.pth": "bytes", "plain.safetensors": "bytes"}
     return {f"weights-{k}": Target(folder / k, kind, use) for k, kind in kinds.items()}
+
+
+def _datasets(folder: Path) -> dict[str, Target]:
+    from datasets import dataset_makers as make
+    from promptseg.datasets.opening import open_datasets
+
+    def use(root: Path) -> None:
+        for dataset in open_datasets(root):
+            dataset.cases[0].load()
+
+    found = {}
+    places = {
+        "coco": (make.coco(folder / "coco"), None),
+        "nnunet": (make.nnunet(folder / "nnunet"), None),
+        "patterns": (
+            make.volume_pairs(folder / "patterns"),
+            {
+                "image_files": "{case}_image.nii.gz",
+                "label_files": "{case}_label.nii.gz",
+                "targets": {"1": "a", "2": "b"},
+                "patients": {"a": "p"},
+                "modality": "CT",
+            },
+        ),
+    }
+    for name, (made, said) in places.items():
+        root = made if made.is_dir() else made.parent
+        if said is not None:
+            (root / "dataset.json").write_text(json.dumps(said))
+        path = next(p for p in [made, *sorted(root.rglob("*.json"))] if p.suffix == ".json")
+        found[f"dataset-{name}"] = Target(path, "json", lambda _, root=root: use(root))
+    return found
 
 
 def _others(folder: Path) -> dict[str, Target]:
@@ -524,6 +592,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(dir=chosen.folder))
     every = targets(folder, chosen.targets)
     if chosen.list:

@@ -7,6 +7,8 @@ kind of an error and its fields, never its words.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "PromptsegError",
     "UnreachableError",
     "UnsupportedPromptError",
+    "damaged_as",
     "is_fault",
 ]
 
@@ -61,6 +64,11 @@ class PromptsegError(Exception):
         self.expected, self.got, self.do = expected, got, do
         super().__init__(expected, got, do)
 
+    def to_json(self) -> dict[str, str]:
+        """Its parts, for programs."""
+        said = {"expected": self.expected, "got": self.got, "do": self.do}
+        return {"kind": type(self).__name__, **said}
+
     def __str__(self) -> str:
         message = f"expected {self.expected}"
         if self.got:
@@ -72,6 +80,35 @@ class PromptsegError(Exception):
 
 class InputError(PromptsegError):
     """A file or array that cannot be used as an image."""
+
+
+@contextmanager
+def damaged_as(
+    expected: str, where: str, do: str, passing: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """What reading a damaged file raises, as one `InputError`; ours pass through.
+
+    To be put around the reading of what users give alone. A mistake in a line of ours is raised as it
+    is (`is_fault`): values that may be of another type are looked at there.
+
+    Args:
+        expected: what the file should be.
+        where: the file.
+        do: what to do about it.
+        passing: what else is left to the caller.
+    """
+    left: tuple[type[Exception], ...] = (PromptsegError, *passing)
+    try:
+        yield
+    except left:
+        raise
+    except MemoryError:
+        raise InputError(f"{expected} that fits into memory", where, do) from None
+    except Exception as error:
+        if is_fault(error):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(expected, f"{where} ({reason})", do) from error
 
 
 class ChoiceError(InputError):

@@ -11,8 +11,8 @@ import unicodedata
 __all__ = ["for_csv", "for_header", "for_markdown", "for_terminal", "from_csv"]
 
 _LINE_ENDS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
-_FORMULA = re.compile(r"^'*[=+\-@\t\r].")
-_NUMBER = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(inf|nan)$", re.I)
+_FORMULA = re.compile(r"^'*[=+\-@\t\r].", re.S)
+_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|nan)", re.I | re.A)
 _TURNS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _MARKS = re.compile(r"[\\|<`\[\]]")
 _ENTITIES = {"<": "&lt;"}
@@ -46,7 +46,7 @@ def for_csv(text: str) -> str:
 
     Numbers stay as they are. `from_csv` gives back the text.
     """
-    return "'" + text if _FORMULA.match(text) and not _NUMBER.match(text) else text
+    return "'" + text if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def from_csv(cell: str) -> str:

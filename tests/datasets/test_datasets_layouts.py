@@ -325,6 +325,22 @@ def test_coco_files_that_contradict_themselves(tmp_path: Path) -> None:
         open_datasets(tmp_path)
 
 
+def test_coco_annotations_of_no_pixel_and_categories_of_one_id(tmp_path: Path) -> None:
+    path = make.coco(tmp_path)
+    content = json.loads(path.read_text("utf-8"))
+    tiny = {"id": 99, "image_id": content["images"][0]["id"], "category_id": 7, "iscrowd": 0}
+    tiny["segmentation"] = [[1.1, 1.1, 1.2, 1.1, 1.2, 1.2]]
+    more = {**content, "annotations": [*content["annotations"], tiny]}
+    path.write_text(json.dumps(more), encoding="utf-8")
+    image, truth = open_datasets(path)[0].cases[0].load()
+    assert len(truth.segments) == 2
+    assert "1 of 3 annotations cover no pixel" in image.source.notes
+    twice = {**content, "categories": [{"id": 7, "name": "a"}, {"id": 7, "name": "b"}]}
+    path.write_text(json.dumps(twice), encoding="utf-8")
+    with pytest.raises(InputError, match="categories with different ids"):
+        open_datasets(path)
+
+
 def test_channels_that_are_not_numbered(tmp_path: Path) -> None:
     make.nnunet(tmp_path, channel_names={"T1": "MR", "T2": "MR"})
     with pytest.raises(InputError, match=r"channels numbered from 0.*got T1, T2 .*; correct it"):

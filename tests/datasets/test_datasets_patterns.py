@@ -124,6 +124,13 @@ def test_incomplete_cases(tmp_path: Path) -> None:
         ("{case}/absent.nii.gz", "files that image_files finds"),
         ("case_1/{case:*}*", "one image per case|one label|has no labels"),
         ("{case}/[", "pattern"),
+        ("**{case}/imaging.nii.gz", r"\*\*/ for any folders"),
+        ("{case}/imag**.nii.gz", r"\*\*/ for any folders"),
+        ("{case:a**}/imaging.nii.gz", r"\*\*/ for any folders"),
+        ("*i*m*a*g*i*n*g*{case}", "at most 6 wildcards in a name"),
+        ("a/" * 2000 + "{case}", "a pattern"),
+        ("{case}\0", "files that image_files finds|a pattern"),
+        ("\ud800{case}", "files that image_files finds"),
     ],
 )
 def test_patterns_that_make_no_sense(tmp_path: Path, images: str, message: str) -> None:

@@ -256,7 +256,7 @@ def test_without_onnxruntime_the_card_says_that_nothing_was_compared(
     ("arguments", "message"),
     [
         (["--format", "onnx"], "pip install 'promptseg[onnx]'"),
-        (["--format", "openvino"], "pip install 'promptseg[openvino]'"),
+        (["--format", "openvino"], "pip install openvino"),
         (["--model", "auto"], "expected a model by name"),
         (["--format", "coreml"], "the options of promptseg export"),
     ],

@@ -15,7 +15,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import convert_color_space
 
 from formats.dicom_makers import write_object
-from formats.helpers import edit_dicom, random_voxels
+from formats.helpers import edit_dicom, random_voxels, write_dicom_series
 from promptseg import read
 from promptseg.errors import InputError, PromptsegError
 from promptseg.formats import ReadOptions, dicom
@@ -242,3 +242,14 @@ def test_a_film_of_fewer_frames_than_it_says_is_refused(tmp_path: Path) -> None:
     edit_dicom(tmp_path / "cine.dcm", NumberOfFrames=3)
     with pytest.raises(InputError, match="complete DICOM pixel data"):
         read(tmp_path / "cine.dcm")
+
+
+def test_a_slope_of_zero_is_said(tmp_path: Path) -> None:
+    """GDCM, and so ITK, takes it as 1: the stored values are the only ones there are."""
+    paths = write_dicom_series(tmp_path / "ct", np.eye(3), slope=0, intercept=-5)
+    image = read(tmp_path / "ct")
+    assert f"RescaleSlope is 0 in {len(paths)} of {len(paths)} slices: taken as 1" in (
+        image.source.notes
+    )
+    by_gdcm = sitk.GetArrayFromImage(sitk.ReadImage(str(paths[2])))[0]
+    np.testing.assert_array_equal(image.voxels[2], by_gdcm)

@@ -115,17 +115,3 @@ def test_absent_spacing_is_taken_as_1_mm_and_noted(tmp_path: Path) -> None:
     image = read(tmp_path / "ct")
     np.testing.assert_allclose(image.geometry.spacing, [1, 1, 2.5])
     assert image.source.notes == ["no PixelSpacing: pixels taken as 1 mm"]
-
-
-def test_whole_slide_tiles_are_no_film(tmp_path: Path) -> None:
-    path = write_object(
-        tmp_path / "sm.dcm",
-        np.random.default_rng(0).integers(0, 255, (4, 8, 8, 3)).astype(np.uint8),
-        frames=True,
-        Modality="SM",
-        TotalPixelMatrixColumns=16,
-        TotalPixelMatrixRows=16,
-    )
-    with pytest.raises(InputError, match="4 tiles of a whole-slide image"):
-        read(path)
-    assert read(path, frame=3).kind == "picture"

@@ -1,4 +1,4 @@
-"""A short run of `tests/fuzz_headers.py`: damaged headers end in an image or in one of our errors."""
+"""Short runs of the fuzzers: damaged files end in a result or in one of our errors."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / "fuzz_headers.py"
+TESTS = Path(__file__).resolve().parents[1]
 SECONDS, PEAK_MIB = 240, 1024
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory with RLIMIT_AS")
-def test_damaged_headers_do_no_harm(tmp_path: Path) -> None:
-    source = str(SCRIPT.parents[1] / "src")
+@pytest.mark.parametrize(
+    ("script", "examples", "kinds"), [("fuzz_headers.py", 25, 18), ("fuzz_files.py", 15, 36)]
+)
+def test_damaged_files_do_no_harm(script: str, examples: int, kinds: int, tmp_path: Path) -> None:
+    source = str(TESTS.parent / "src")
     run = subprocess.run(
-        [sys.executable, str(SCRIPT), str(tmp_path), "--examples", "25"],
+        [sys.executable, str(TESTS / script), str(tmp_path), "--examples", str(examples)],
         env={**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -26,5 +29,5 @@ def test_damaged_headers_do_no_harm(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stdout[-500:] + run.stderr[-2000:]
     peaks = [int(n) for n in re.findall(r"peak (\d+) MiB", run.stdout)]
-    assert len(peaks) >= 18
+    assert len(peaks) >= kinds
     assert max(peaks) < PEAK_MIB

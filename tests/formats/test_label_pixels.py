@@ -13,6 +13,7 @@ from PIL import ImageOps
 from datasets import dataset_makers as make
 from promptseg.datasets import DatasetOptions, open_datasets
 from promptseg.errors import InputError
+from promptseg.evaluate.predictions import open_predictions
 from promptseg.formats import read, read_labels
 from promptseg.formats.masks import read_masks
 from promptseg.formats.options import MaskOptions
@@ -155,6 +156,33 @@ def test_a_dataset_has_its_own_table_of_colours(tmp_path: Path) -> None:
     (dataset,) = open_datasets(tmp_path, DatasetOptions())
     truth = dataset.cases[0].load()[1]
     assert {s.name: int(s.crop.sum()) for s in truth.segments} == {"polyp": 18, "tool": 24}
+
+
+def test_predictions_may_be_coded_in_the_colours_of_their_dataset(tmp_path: Path) -> None:
+    for name in ("data/images/a.png", "data/images/b.png"):
+        make.png(tmp_path / name, make.gray())
+    for name in ("data/masks/a.png", "data/masks/b.png", "out/a.png"):
+        colour_coded(tmp_path / name)
+    make.png(tmp_path / "out" / "b.png", LABELS)  # numbers stay numbers
+    make.described(
+        tmp_path / "data",
+        targets={"1": "polyp", "2": "tool"},
+        colours={"1": "#800000", "2": "#008000"},
+    )
+    datasets = open_datasets(tmp_path / "data", DatasetOptions())
+    predictions = open_predictions(tmp_path / "out", datasets)["data"]
+    for case in datasets[0].cases:
+        image, truth = case.load()
+        found = predictions.of(case, image, truth)
+        assert [int(s.crop.sum()) for s in found.objects] == [18, 24]
+
+
+def test_several_colours_may_stand_for_one_label(tmp_path: Path) -> None:
+    path = colour_coded(tmp_path / "a.png")
+    masks = read_masks(path, options=MaskOptions(colours="1=#800000,1=#008000"))
+    np.testing.assert_array_equal(masks.labels(), LABELS > 0)
+    with pytest.raises(InputError, match="one label for each colour"):
+        read_masks(path, options=MaskOptions(colours="1=#800000,2=#800000"))
 
 
 def test_palettes_as_truth_of_a_dataset(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -188,3 +190,22 @@ def test_masks_without_provenance_do_not_inherit_names(
     (tmp_path / "mask.nii.gz.json").rename(tmp_path / beside)
     segmentation_of(image, {"a": ~corner_mask()}).save(tmp_path / "mask.nii.gz", overwrite=True)
     assert read_masks(tmp_path / "mask.nii.gz").names == {1: "a"}
+
+
+@pytest.mark.parametrize("ending", ["nii.gz", "mgz"])
+def test_layers_are_neither_believed_nor_taken_damaged(tmp_path: Path, ending: str) -> None:
+    """As images: the size that a header promises is compared with the file, the checksum too."""
+    image = read(write_nifti(tmp_path / "a.nii.gz", GRIDS["oblique"]))
+    path = segmentation_of(image, two_overlapping()).save(tmp_path / f"m.{ending}")
+    content = gzip.decompress(path.read_bytes())
+    place, size = (48, "<h") if ending == "nii.gz" else (16, ">i")  # of the number of frames
+    huge = bytearray(content)
+    struct.pack_into(size, huge, place, 30_000)
+    path.write_bytes(gzip.compress(huge))
+    with pytest.raises(InputError, match=r"a complete file with .* bytes of voxels"):
+        read_masks(path)
+    damaged = bytearray(gzip.compress(content))
+    damaged[-6] ^= 1  # of the checksum
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match=r"CRC|readable"):
+        read_masks(path)

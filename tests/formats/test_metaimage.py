@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from formats.helpers import (
 from promptseg import read
 from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.formats import metaimage
+from promptseg.formats.masks import read_masks
 
 
 @pytest.mark.parametrize("suffix", ["mha", "mhd"])
@@ -197,4 +200,78 @@ def test_damaged_headers_are_refused(tmp_path: Path, old: str, new: str) -> None
     assert old.encode() in content
     path.write_bytes(content.replace(old.encode(), new.encode()))
     with pytest.raises(InputError, match=r"^expected "):
+        read(path)
+
+
+def with_field(path: Path, line: str) -> Path:
+    """A compressed image or label file whose header has one more line."""
+    sitk.WriteImage(sitk.GetImageFromArray(random_voxels(dtype=np.uint8)), str(path), True)
+    path.write_bytes(path.read_bytes().replace(b"NDims = 3\n", f"NDims = 3\n{line}\n".encode()))
+    return path
+
+
+@pytest.mark.parametrize("use", [read, read_masks])
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"Name = {'n' * 300}",  # the process dies of it in ITK
+        f"Comment = {'c' * 10_000}",
+        f"{'k' * 300} = v",
+        f"ID = {'1' * 255}",
+        f"Offset = {'0' * 500} 0 0",
+        "n" * 300,
+    ],
+)
+def test_no_field_is_longer_than_itk_has_room_for(
+    tmp_path: Path, line: str, use: Callable[[Path], Any]
+) -> None:
+    with pytest.raises(InputError, match=r"at most (254|480) bytes for .* in a MetaImage header"):
+        use(with_field(tmp_path / "a.mha", line))
+
+
+@pytest.mark.parametrize("line", [f"Name = {'n' * 254}", "Comment = a\u00e9b", "Comment ="])
+def test_other_fields_do_no_harm(tmp_path: Path, line: str) -> None:
+    image = read(with_field(tmp_path / "a.mha", line))
+    np.testing.assert_array_equal(image.voxels, random_voxels(dtype=np.uint8))
+
+
+@pytest.mark.parametrize("use", [read, read_masks])
+@pytest.mark.parametrize("number", ["3999999999ta", "3 3", "1e9", "-3", "3.5"])
+def test_dimensions_are_counted_before_itk_sees_them(
+    tmp_path: Path, number: str, use: Callable[[Path], Any]
+) -> None:
+    path = with_field(tmp_path / "a.mha", "Name = x")
+    path.write_bytes(path.read_bytes().replace(b"NDims = 3\n", f"NDims = {number}\n".encode()))
+    with pytest.raises(InputError, match=r"NDims of 2 or more|numbers for ndims"):
+        use(path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+@pytest.mark.parametrize("beside", [False, True])
+def test_damaged_voxels_are_never_taken_for_others(
+    tmp_path: Path, dtype: Any, beside: bool
+) -> None:
+    """ITK stops before the checksum and gives wrong voxels; see zlib's adler32."""
+    path = tmp_path / ("a.mhd" if beside else "a.mha")
+    voxels = random_voxels((5, 16, 17), dtype)
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(path), True)
+    np.testing.assert_array_equal(read(path).voxels, voxels)
+    data = tmp_path / "a.zraw" if beside else path
+    content = data.read_bytes()
+    for place in (len(content) - 300, len(content) - 30, len(content) - 2):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        data.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"intact voxels|readable metaimage"):
+            read(path)
+
+
+def test_what_follows_the_voxels_is_not_taken_for_them(tmp_path: Path) -> None:
+    """Where the header does not say how long they are, ITK counts from the end of the file."""
+    path = with_field(tmp_path / "a.mha", "Name = x")
+    content = path.read_bytes()
+    start = content.index(b"CompressedDataSize")
+    end = content.index(b"\n", start) + 1
+    path.write_bytes(content[:start] + content[end:] + b"trailing bytes")
+    with pytest.raises(InputError, match="goes on behind them"):
         read(path)

@@ -280,3 +280,28 @@ def test_an_object_without_voxels_is_no_obstacle_to_correcting(image: Image) -> 
     masks = Segmentation([empty], image.geometry, image.source)
     assert not masks.has_overlap()
     assert masks.labels().max() == 0
+
+
+def test_voxel_sizes_that_no_header_says_are_told(tmp_path: Path) -> None:
+    voxels = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
+    nrrd.write(str(tmp_path / "a.nrrd"), voxels.T, {"encoding": "raw"})
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(tmp_path / "whole.mha"))
+    lines = (tmp_path / "whole.mha").read_bytes().split(b"\n")
+    bare = [line for line in lines if not line.startswith(b"ElementSpacing")]
+    (tmp_path / "b.mha").write_bytes(b"\n".join(bare))
+    for name in ("a.nrrd", "b.mha"):
+        assert "no voxel sizes in the header: 1 mm taken" in read(tmp_path / name).source.notes
+    assert read(tmp_path / "whole.mha").source.notes == []
+
+
+@pytest.mark.parametrize("form", ["sform", "none"])
+def test_a_voxel_size_of_zero_in_a_nifti(tmp_path: Path, form: str) -> None:
+    stored = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), None)
+    stored.header.set_sform(np.diag([0.7, 0.9, 3, 1]), code=1 if form == "sform" else 0)
+    stored.header["qform_code"], stored.header["pixdim"][1:4] = 0, [0.7, 0.9, 0]
+    nib.save(stored, tmp_path / "a.nii")
+    image = read(tmp_path / "a.nii")
+    size = 3 if form == "sform" else 1
+    np.testing.assert_allclose(image.geometry.spacing, [0.7, 0.9, size], rtol=1e-6)
+    said = any("no voxel size along z" in note for note in image.source.notes)
+    assert said is (form == "none")

@@ -11,10 +11,12 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 from PIL import Image as PilImage
+from PIL import PngImagePlugin
 
 from formats.helpers import corner_mask, random_voxels, segmentation_of, two_overlapping
 from promptseg import read
 from promptseg.errors import InputError, OutputError, PromptsegError
+from promptseg.formats import memory
 
 SHAPE = (6, 7)
 
@@ -248,11 +250,39 @@ def test_cmyk_jpeg(tmp_path: Path) -> None:
     assert np.abs(image.voxels.astype(int) - smooth()).mean() < 5
 
 
-def test_oversized_pictures_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = save(tmp_path / "a.png", random_voxels(SHAPE, np.uint8))
-    monkeypatch.setattr("promptseg.formats.memory.available_bytes", lambda: 10)
-    with pytest.raises(InputError, match="memory"):
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_the_limit_is_memory_and_not_a_number_of_pillow(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    recwarn: pytest.WarningsRecorder,
+    ending: str,
+) -> None:
+    pixels = random_voxels(SHAPE, np.uint8)
+    path = save(tmp_path / f"a.{ending}", pixels)
+    monkeypatch.setattr(PilImage, "MAX_IMAGE_PIXELS", 10)
+    np.testing.assert_array_equal(read(path).voxels, pixels)
+    assert not recwarn.list
+    assert PilImage.MAX_IMAGE_PIXELS == 10, "a limit of somebody else's is put back"
+    monkeypatch.setattr(memory, "available_bytes", lambda: 100)
+    with pytest.raises(InputError, match=r"fits into the .* of free memory"):
         read(path)
+
+
+def test_long_comments_are_no_reason_to_refuse_a_picture(tmp_path: Path) -> None:
+    """Pillow takes compressed comments of one megabyte; programs that draw pictures write more."""
+    comment = PngImagePlugin.PngInfo()
+    comment.add_text("workflow", "x" * 3_000_000, zip=True)
+    pixels = random_voxels(SHAPE, np.uint8)
+    PilImage.fromarray(pixels).save(tmp_path / "a.png", pnginfo=comment)
+    np.testing.assert_array_equal(read(tmp_path / "a.png").voxels, pixels)
+
+
+def test_what_only_calls_itself_a_picture_is_not_opened(tmp_path: Path) -> None:
+    """Pillow would run a program on PostScript, whatever the name of its file."""
+    PilImage.fromarray(random_voxels(SHAPE, np.uint8)).save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    with pytest.raises(InputError, match="readable png image"):
+        read(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp"])

@@ -32,6 +32,7 @@ from formats.helpers import (
 from formats.test_dicom_seg import SERIES, enhanced, radiograph, series
 from promptseg import read
 from promptseg.errors import GeometryError, InputError, OutputError
+from promptseg.formats import format_for_output
 from promptseg.formats.contours import filled, outlines
 from promptseg.formats.masks import read_masks
 from promptseg.formats.saving import save
@@ -376,3 +377,20 @@ def drawn_with_pil(roi: pydicom.Dataset, image: Image) -> tuple[np.ndarray, np.n
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
     return float(2 * (a & b).sum() / (a.sum() + b.sum()))
+
+
+def test_what_cannot_be_written_is_refused_before_a_model_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_patient(_: object) -> dict[str, str]:
+        raise ValueError("nothing that a patient's name could be")
+
+    image = series(tmp_path / "ct")
+    format_for_output(Path("x.rtstruct.dcm"), image)
+    monkeypatch.setattr("promptseg.formats.rtstruct.writer.belonging", no_patient)
+    said = "a source image that a DICOM RTSTRUCT can be made for"
+    with pytest.raises(OutputError, match=said):
+        format_for_output(Path("x.rtstruct.dcm"), image)
+    with pytest.raises(OutputError, match=said):
+        segmentation_of(image).save(tmp_path / "x.rtstruct.dcm")
+    assert not list(tmp_path.glob("x*"))

@@ -278,7 +278,9 @@ class Both:
         assert expected.shape == answer.logits.shape
         difference = (answer.logits - expected).abs().max()
         assert difference < FRAME_LIMIT, f"object {number}, frame {frame}: {difference:.2g}"
-        np.testing.assert_array_equal(answer.mask, (expected[0, 0] > 0).numpy())
+        clear = (expected[0, 0].abs() > FRAME_LIMIT).numpy()  # nearer to zero, rounding decides
+        np.testing.assert_array_equal(answer.mask[clear], (expected[0, 0] > 0).numpy()[clear])
+        assert clear.mean() > 0.99
         self.last[number, frame] = answer
         self.present.add(answer.presence > 0)
         self.compared += 1

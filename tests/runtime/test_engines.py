@@ -194,13 +194,13 @@ def test_a_missing_engine_gives_way_to_eager(
     monkeypatch.setattr(openvino, "version_of", lambda _: None)
     runner, _ = choose_engine(prepare(tiny(), CPU), CPU, 1, "small", "abc", "openvino")
     assert runner.engine.name == "eager"
-    assert "pip install 'promptseg[openvino]'" in caplog.text
+    assert "pip install openvino" in caplog.text
 
 
 def test_a_damaged_memory_of_choices_is_no_obstacle(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    for text in ("{", "[]", '{"a": {"engine": 1}}'):
+    for text in ("{", "[]", '{"a": {"engine": 1}}', "[" * 100_000 + "]" * 100_000):
         (home / "engines.json").write_text(text)
         assert remembered() == {}
     choose._remember("key", choose.Verdict("eager", "small", "cpu", 1))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fakes import BrightPredictor, ball
 from promptseg.errors import InputError, OutputError, PromptError, UnsupportedPromptError
+from promptseg.formats import memory
 from promptseg.geometry import Geometry
 from promptseg.image import Image
 from promptseg.prompts import Box
@@ -354,3 +356,44 @@ def test_the_models_work_is_surrounded_by_what_times_it(image: Image) -> None:
     session.undo()
     session.redo()
     assert len(spans) == 2
+
+
+def changed_session(path: Path, change: Callable[[dict[str, Any]], None], **arrays: Any) -> None:
+    """Another content and other masks in a session file."""
+    with np.load(path) as archive:
+        found = dict(archive)
+    content = json.loads(found["session"].tobytes())
+    change(content)
+    text = np.frombuffer(json.dumps(content).encode(), np.uint8)
+    np.savez_compressed(path, **{**found, "session": text, **arrays})
+
+
+def test_a_mask_is_no_larger_than_its_object(
+    session: Session, image: Image, tmp_path: Path
+) -> None:
+    session.add_box(BOX_A, slice=10)
+    path = session.save(tmp_path / "work.npz")
+    changed_session(path, lambda _: None, mask_0=np.zeros(50_000_000, np.uint8))
+    assert path.stat().st_size < 100_000
+    with pytest.raises(InputError, match=r"at most \d+ bytes for mask_0, got .*50,000,000"):
+        Session.resume(path, session.segmenter, image)
+
+
+def test_masks_that_do_not_fit_into_memory_are_counted_first(
+    session: Session, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.add_box(BOX_A, slice=10)
+    path = session.save(tmp_path / "work.npz")
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1500)
+    with pytest.raises(InputError, match="fits into the"):  # the ball alone has over 1,000 voxels
+        Session.resume(path, session.segmenter, image)
+
+
+def test_a_session_nested_without_end_is_damaged(
+    session: Session, image: Image, tmp_path: Path
+) -> None:
+    path = session.save(tmp_path / "work.npz")
+    deep = np.frombuffer(b"[" * 100_000 + b"]" * 100_000, np.uint8)
+    np.savez(path, session=deep)
+    with pytest.raises(InputError, match="nested too deeply"):
+        Session.resume(path, session.segmenter, image)

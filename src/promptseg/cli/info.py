@@ -47,6 +47,8 @@ class InfoCommand(PreviewOptions, ReadOptions):
 
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
+    # the image may be named as other verbs name it
+    argv = [token for token in argv if token not in ("-i", "--input")]
     command = parse(InfoCommand, "info", argv)
     check_preview(command.preview, command.overwrite, command, command.input)
     from promptseg.jobs.info import gather

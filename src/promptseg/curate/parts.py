@@ -22,6 +22,7 @@ from promptseg.datasets.collection import SCHEMA, Labels, Sample, Shard, Target
 from promptseg.datasets.manifest import ManifestRow
 from promptseg.formats.files import atomic_path
 from promptseg.formats.own_folder import claim
+from promptseg.formats.systems import is_device
 from promptseg.parsing import parse_json
 from promptseg.work import Unit, request_hash
 
@@ -244,4 +245,5 @@ def parts_of_dataset(dataset: Dataset, root: Path, options: ConversionOptions) -
 def _file_name(name: str) -> str:
     """A dataset's name as that of a file, different for different names."""
     safe = re.sub(r"[^\w.+-]", "_", name, flags=re.ASCII).strip(".")[:80]
+    safe = f"_{safe}" if is_device(safe) else safe
     return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -8,7 +8,7 @@ rest are warnings.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from promptseg.curate.estimate import Plan, estimate_training
@@ -50,7 +50,9 @@ class PreflightOptions:
     seed: int = 0
     """Of what is drawn at random."""
 
-    measure: bool = True
+    measure: bool = field(
+        default=True, metadata={"off": "Do not run the network; estimate no time and memory."}
+    )
     """Run the network once forward and backward, to estimate time and memory."""
 
     device: str | None = None

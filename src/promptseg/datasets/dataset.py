@@ -11,6 +11,7 @@ from typing import Any
 from promptseg.datasets.classes import Classes
 from promptseg.datasets.files import files_of
 from promptseg.datasets.listing import Missing
+from promptseg.errors import damaged_as
 from promptseg.image import Image, Kind, Segmentation
 
 __all__ = ["CaseFiles", "Dataset"]
@@ -47,7 +48,9 @@ class CaseFiles:
             GeometryError: image and truth on different grids.
         """
         image = self.load_image()
-        return image, self.truth_reader(self, image)
+        files = ", ".join(map(str, self.truth[:2]))
+        with damaged_as("readable labels", files or str(self.image), "correct or get them again"):
+            return image, self.truth_reader(self, image)
 
     def load_image(self) -> Image:
         """The image alone.
@@ -55,7 +58,8 @@ class CaseFiles:
         Raises:
             InputError: it cannot be read.
         """
-        return self.image_reader(self)
+        with damaged_as("a readable image", str(self.image), "get it again"):
+            return self.image_reader(self)
 
 
 @dataclass

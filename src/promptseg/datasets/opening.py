@@ -12,7 +12,7 @@ from typing import Any
 
 from promptseg.datasets.dataset import Dataset
 from promptseg.datasets.options import DatasetOptions
-from promptseg.errors import InputError
+from promptseg.errors import InputError, damaged_as
 
 __all__ = ["LAYOUTS", "Layout", "open_datasets"]
 
@@ -96,9 +96,13 @@ def open_datasets(path: str | Path, options: DatasetOptions | None = None) -> li
 
 
 def _search(path: Path, options: DatasetOptions, depth: int) -> Iterator[Dataset]:
-    layout = next((known for known in LAYOUTS if known.load().recognises(path)), None)
+    with damaged_as("a readable dataset", str(path), "correct its files", (OSError,)):
+        layout = next((known for known in LAYOUTS if known.load().recognises(path)), None)
     if layout is not None:
-        yield layout.load().open_dataset(path, options)
+        what = f"a dataset in this layout: {layout.looks}"
+        with damaged_as(what, str(path), "correct its files", (OSError,)):
+            found: Dataset = layout.load().open_dataset(path, options)
+        yield found
     elif depth:
         for folder in sorted(path.iterdir()):
             if folder.is_dir() and not folder.name.startswith("."):

@@ -16,6 +16,7 @@ from promptseg.datasets.classes import Classes, TruthSegment
 from promptseg.datasets.listing import shortened
 from promptseg.errors import InputError
 from promptseg.formats import format_by_suffix, is_dicom_file, read_labels
+from promptseg.formats.colour_coded import Colours, colours_text
 from promptseg.formats.layers import read_layers
 from promptseg.formats.options import MaskOptions, Resample
 from promptseg.formats.placing import labels_on
@@ -171,7 +172,9 @@ def _class_inside(
     return classes.names.get(int(counts.argmax())) if counts.size else None
 
 
-def objects_in(path: Path, image: Image, resample: Resample = "never") -> list[Segment]:
+def objects_in(
+    path: Path, image: Image, resample: Resample = "never", colours: Colours | None = None
+) -> list[Segment]:
     """The objects of any mask file on the grid of an image, as they are called there.
 
     What there is to note of the file is added to the notes of the image.
@@ -182,7 +185,9 @@ def objects_in(path: Path, image: Image, resample: Resample = "never") -> list[S
     """
     from promptseg.formats.masks import read_masks
 
-    found = read_masks(path, image, MaskOptions(resample=resample))
+    found = read_masks(
+        path, image, MaskOptions(resample=resample, colours=colours_text(colours or {}))
+    )
     return [segment for segment in found.segments if not segment.is_empty]
 
 

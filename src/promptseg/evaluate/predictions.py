@@ -81,9 +81,10 @@ class Predictions:
         if path is None:
             return Found([_empty(t) for t in truth.segments], ["no prediction"])
         if path.is_dir():
-            segments = _in_frames(path, case, image)
+            segments = _in_frames(path, case, image, self.dataset.classes)
         else:
-            segments = objects_in(path, image, self.resample)
+            colours = self.dataset.classes.colours
+            segments = objects_in(path, image, self.resample, colours)
         classes = self.dataset.classes
         if any(isinstance(t, TruthSegment) and t.instance for t in truth.segments):
             return _by_overlap(truth.segments, segments, classes, path)
@@ -180,7 +181,7 @@ def _of_dataset(folder: Path, dataset: Dataset, lenient: bool, resample: Resampl
     return Predictions(folder, dataset, files, missing, unused, lenient, resample)
 
 
-def _in_frames(folder: Path, case: CaseFiles, image: Image) -> list[Segment]:
+def _in_frames(folder: Path, case: CaseFiles, image: Image, classes: Classes) -> list[Segment]:
     """The objects of a folder with one label image per frame."""
     masks, frames = by_case(folder), list(by_case(case.image))
     needed = [frames[k] for k in case.annotated or range(len(frames))]
@@ -189,7 +190,7 @@ def _in_frames(folder: Path, case: CaseFiles, image: Image) -> list[Segment]:
             "a mask for every frame of the truth", f"{folder} without {shortened(lost)}"
         )
     places = {frames.index(name): path for name, path in masks.items() if name in frames}
-    return list(objects_of_labels(read_frame_labels(places, image), Classes(), folder))
+    return list(objects_of_labels(read_frame_labels(places, image, classes), Classes(), folder))
 
 
 def _by_label(

@@ -20,6 +20,7 @@ from promptseg.evaluate.protocols import (
     Labelled,
     Scene,
     Scored,
+    as_sam2_paper,
     follow_through,
     given,
     planar,
@@ -30,6 +31,7 @@ from promptseg.evaluate.settings import Setting
 from promptseg.formats.archive import open_archive
 from promptseg.formats.files import atomic_path
 from promptseg.formats.own_folder import claim, remove
+from promptseg.formats.systems import is_device
 from promptseg.image import Image, Segment, Segmentation
 from promptseg.inference.predictor import Predictor
 from promptseg.intensity import choose_intensity
@@ -262,6 +264,8 @@ class Evaluator:
     def _answers(self, scene: Scene, protocol: Protocol, unit: EvaluationUnit) -> Iterator[Scored]:
         if protocol == "2d" or protocol == "interactive-2d":
             return planar(scene, protocol)
+        if protocol == "sam2-paper":
+            return as_sam2_paper(scene)
         label = _SEARCH if unit.search else ""
         return follow_through(scene, protocol, unit.settings or (Setting(),), label)
 
@@ -304,6 +308,7 @@ def _file_name(name: str) -> str:
     import hashlib
 
     safe = "".join(c if c.isalnum() or c in "-_+." else "_" for c in name).strip(".") or "_"
+    safe = f"_{safe}" if is_device(safe) else safe
     if safe == name and len(safe) <= 100:
         return safe
     return f"{safe[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -6,13 +6,14 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from promptseg.errors import OutputError
 from promptseg.formats.outputs import Reads, check_outputs
+from promptseg.formats.text import read_text
+from promptseg.leftovers import clean, part_name
 
 __all__ = ["CARD", "atomic_folder", "check_folder"]
 
@@ -35,7 +36,7 @@ def check_folder(path: Path, overwrite: bool, reads: Reads | None = None) -> Non
     names = _names(path)
     if names is not None and not overwrite:
         raise OutputError("a new output folder", f"{path}: exists", "choose another or --overwrite")
-    beside = path.absolute().with_name(f".part-{secrets.token_hex(4)}")
+    beside = path.absolute().with_name(part_name())
     check_outputs([*(path / name for name in names or ()), beside], overwrite=True, reads=reads)
     _require_export(path, path)
 
@@ -48,11 +49,11 @@ def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
         OutputError: the folder cannot be made or written, the disk is full, or something else than an
             export that may be replaced is there by then.
     """
-    token = f"{os.getpid()}-{secrets.token_hex(4)}"
     final = path.resolve()
-    new, old = final.with_name(f".part-{token}"), final.with_name(f".old-{token}")
+    new, old = final.with_name(part_name()), final.with_name(part_name(".old"))
     try:
         new.mkdir(parents=True)
+        clean(final.parent)
         yield new
         if os.path.lexists(final):
             if not overwrite:
@@ -99,7 +100,7 @@ def _require_export(path: Path, named: Path) -> None:
         return
     listed: set[str] = set()
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        card = json.loads((path / CARD).read_text(encoding="utf-8"))
+        card = json.loads(read_text(path / CARD))
         listed = {CARD, *card["files"]} if "promptseg" in card["versions"] else set()
     foreign = [n for n in names if n not in listed or (path / n).is_symlink()]
     foreign += [n for n in names if n not in foreign and (path / n).is_dir()]

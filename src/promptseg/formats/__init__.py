@@ -15,7 +15,7 @@ import numpy as np
 
 from promptseg.errors import ChoiceError, InputError, OutputError, PromptsegError, is_fault
 from promptseg.formats.files import is_file, require_file
-from promptseg.formats.location import address_in
+from promptseg.formats.location import address_in, refuse_web_address
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.table import FORMATS, Format, endings, format_by_suffix, format_named
 from promptseg.formats.whole import whole_labels
@@ -203,6 +203,7 @@ def _format_of(path: Path) -> Format:
         return format_named("dicomweb")
     if os.path.isdir(path):  # never raises, unlike Path.is_dir
         return format_named("dicom")
+    refuse_web_address(path)
     require_file(path, "an image file or a DICOM folder")
     with path.open("rb") as stream:
         head = stream.read(132)

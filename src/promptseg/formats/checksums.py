@@ -57,7 +57,7 @@ def require_intact(voxels: NDArray[Any], packed: Packed) -> None:
     content = as_stored.reshape(-1).view(np.uint8).data
     gzipped, told = _ending(packed)
     if told != (zlib.crc32(content) if gzipped else zlib.adler32(content)):
-        _unpack(packed, len(content))
+        _compare(packed, content)
 
 
 def _ending(packed: Packed) -> tuple[bool, int | None]:
@@ -74,21 +74,24 @@ def _ending(packed: Packed) -> tuple[bool, int | None]:
         return gzipped, int.from_bytes(stream.read(4), "little" if gzipped else "big")
 
 
-def _unpack(packed: Packed, promised: int) -> None:
-    """Go through the whole stream, which may have more after it, and let zlib compare."""
-    found = 0
+def _compare(packed: Packed, content: memoryview) -> None:
+    """Go through the whole stream, which may have more behind it, and compare what is in it."""
+    found, checksum, promised = 0, zlib.adler32(b""), len(content)
     unpack = zlib.decompressobj(_ZLIB_OR_GZIP)
     try:
         with packed.path.open("rb") as stream:
             stream.seek(packed.start)
             for block in _blocks(stream, packed.length):
-                found += len(unpack.decompress(block))
+                piece = unpack.decompress(block)
+                found, checksum = found + len(piece), zlib.adler32(piece, checksum)
                 if unpack.eof:
                     break
         if found < promised or not unpack.eof:
             raise ValueError(f"its voxels end after {found:,} of {promised:,} bytes")
         if found > promised:
             raise ValueError(f"{found:,} bytes of voxels instead of {promised:,}")
+        if checksum != zlib.adler32(content):
+            raise ValueError("ITK finds others than are there, as the file goes on behind them")
     except (ValueError, zlib.error) as error:
         raise InputError(
             "a file with intact voxels", f"{packed.path} ({error})", "it is damaged: get it again"

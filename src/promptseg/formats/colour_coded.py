@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from promptseg.errors import InputError, LabelsError
 
-__all__ = ["Colours", "colours_of", "labels_of_colours", "parse_colours", "refuse_colours"]
+__all__ = [
+    "Colours",
+    "colours_of",
+    "colours_text",
+    "labels_of_colours",
+    "parse_colours",
+    "refuse_colours",
+]
 
 Colours = Mapping[tuple[int, int, int], int]
 """(red, green, blue) from 0 to 255 -> label."""
@@ -29,13 +36,13 @@ def parse_colours(text: str) -> Colours:
     Raises:
         InputError: anything else, or one colour for two labels.
     """
-    said = {}
+    said: list[tuple[str, str]] = []
     for entry in filter(None, (part.strip() for part in text.split(","))):
         label, _, colour = (part.strip() for part in entry.partition("="))
-        if not label.isdecimal() or label in said or not _HEX.fullmatch(colour):
+        if not label.isdecimal() or not _HEX.fullmatch(colour):
             raise InputError("colours as 1=#800000,2=#008000", repr(text), "correct --colours")
-        said[label] = colour
-    return colours_of(said, "--colours")
+        said.append((label, colour))
+    return _table(said, "--colours")
 
 
 def colours_of(said: Any, where: str) -> Colours:
@@ -46,8 +53,13 @@ def colours_of(said: Any, where: str) -> Colours:
     """
     if not isinstance(said, dict) or not said:
         raise InputError('colours as {"1": "#800000", "2": [0, 128, 0]}', f"{where}: {said!r}")
+    return _table(said.items(), where)
+
+
+def _table(said: Iterable[tuple[Any, Any]], where: str) -> Colours:
+    """Several colours may stand for one label."""
     found: dict[tuple[int, int, int], int] = {}
-    for label, colour in said.items():
+    for label, colour in said:
         match = _HEX.fullmatch(colour) if isinstance(colour, str) else None
         numbers = [int(part, 16) for part in match.groups()] if match else colour
         whole = isinstance(numbers, list) and all(type(n) is int and 0 <= n < 256 for n in numbers)
@@ -61,6 +73,12 @@ def colours_of(said: Any, where: str) -> Colours:
             )
     found.setdefault(_BLACK, 0)
     return found
+
+
+def colours_text(colours: Colours) -> str | None:
+    """A table of colours as `parse_colours` reads it; None for an empty one."""
+    each = (f"{label}={_hex(*colour)}" for colour, label in colours.items() if label)
+    return ",".join(each) or None
 
 
 def labels_of_colours(pixels: NDArray[Any], colours: Colours, path: Path) -> NDArray[np.uint16]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from promptseg.errors import PromptsegError
 from promptseg.formats.dicom.instances import DicomSource
 from promptseg.formats.location import written
 from promptseg.image import Segmentation, Source
@@ -55,7 +56,8 @@ def deidentified(segmentation: S) -> S:
 def discreet(*paths: Path | None, on: bool = True) -> Iterator[None]:
     """What is said on the way names neither these paths nor what a reader found in them.
 
-    Notes of a kind that may name files or people are counted at the end instead.
+    That holds for our errors too. Notes of a kind that may name files or people are counted at the
+    end instead.
 
     Args:
         paths: files and folders of the patient.
@@ -66,6 +68,12 @@ def discreet(*paths: Path | None, on: bool = True) -> Iterator[None]:
         log.addFilter(keeper)
     try:
         yield
+    except PromptsegError as error:
+        if on:
+            error.expected, error.got, error.do = map(
+                keeper.without_names, (error.expected, error.got, error.do)
+            )
+        raise
     finally:
         log.removeFilter(keeper)
     if keeper.unsaid:
@@ -80,11 +88,16 @@ class _Discretion(logging.Filter):
     def __init__(self, paths: list[Path]) -> None:
         super().__init__()
         names = {name for path in paths for name in (written(path), str(path), path.name)}
+        names |= {name for p in paths for name in (written(p.parent), str(p.parent))}
         longest_first = sorted(names - {"", ".", "/"}, key=len, reverse=True)
         self.secret = re.compile(
             "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in longest_first) or r"(?!)"
         )
         self.unsaid = 0
+
+    def without_names(self, text: str) -> str:
+        """A text without the names."""
+        return self.secret.sub("the image", text)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to say it; what is said is changed."""
@@ -92,7 +105,7 @@ class _Discretion(logging.Filter):
         if any(isinstance(value, Note) and not value.is_public for value in given):
             self.unsaid += 1
             return False
-        record.msg, record.args = self.secret.sub("the image", record.getMessage()), ()
+        record.msg, record.args = self.without_names(record.getMessage()), ()
         return True
 
 

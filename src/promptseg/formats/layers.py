@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from promptseg.errors import InputError
 from promptseg.formats.archive import FEW_BYTES, open_archive
 from promptseg.formats.files import read_provenance_beside
-from promptseg.formats.memory import require_memory
 from promptseg.formats.objects import Told
 from promptseg.formats.options import Pages, ReadOptions
 from promptseg.formats.whole import whole_labels
@@ -79,29 +78,33 @@ def _of_nifti(path: Path) -> Layers | None:
     import nibabel as nib
 
     from promptseg.formats import nifti
+    from promptseg.formats.ras import every_frame, opened
 
-    whole: Any = nib.load(path, mmap=False)
-    if len(whole.shape) != 4 or whole.shape[3] < 2:
-        return None
-    require_memory(whole.shape, whole.get_data_dtype().itemsize, path)
-    labels = np.asarray(whole.dataobj).transpose(3, 2, 1, 0)
-    first = whole.slicer[..., 0]
-    return Layers(labels, _read_alone(path, ".nii", lambda p: nib.save(first, p), nifti.read))
+    notes: list[str] = []
+    with opened(path) as file:
+        whole = nifti.single(file, notes)
+        if len(whole.shape) != 4 or whole.shape[3] < 2:
+            return None
+        every = every_frame(whole, path)
+        labels = every.transpose(3, 2, 1, 0)
+        first = type(whole)(every[..., 0], None, whole.header)
+        alone = _read_alone(path, ".nii", lambda p: nib.save(first, p), nifti.read)
+    alone.source.notes.extend(notes)
+    return Layers(labels, alone)
 
 
 def _of_freesurfer(path: Path) -> Layers | None:
     import nibabel as nib
 
     from promptseg.formats import freesurfer
-    from promptseg.formats.ras import opened
+    from promptseg.formats.ras import every_frame, opened
 
     with opened(path) as file:
         whole: Any = nib.MGHImage.from_file_map({"image": file}, mmap=False)
         if len(whole.shape) != 4 or whole.shape[3] < 2:
             return None
-        require_memory(whole.shape, whole.get_data_dtype().itemsize, path)
         first = freesurfer.read(path, ReadOptions(frame=0))
-        labels = np.asarray(whole.dataobj).transpose(3, 2, 1, 0)
+        labels = every_frame(whole, path).transpose(3, 2, 1, 0)
     notes = first.source.notes  # all frames are wanted, not one of them
     notes[:] = [note for note in notes if note not in notes_of(notes, "frame")]
     return Layers(labels, first)

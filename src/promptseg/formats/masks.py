@@ -12,7 +12,7 @@ import pydicom
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from promptseg.errors import InputError, PromptsegError, is_fault
+from promptseg.errors import damaged_as
 from promptseg.formats import format_by_suffix, read_labels
 from promptseg.formats.layers import read_layers
 from promptseg.formats.npz import told_in
@@ -29,6 +29,7 @@ __all__ = ["read_masks"]
 
 _SEG = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
+_IN_COLOUR = ("nrrd", "metaimage")  # whose channels may be colours or layers
 
 
 def read_masks(
@@ -58,19 +59,8 @@ def read_masks(
         GeometryError: masks of another grid or frame of reference.
     """
     path, options = Path(path), options or MaskOptions()
-    try:
+    with damaged_as("a readable mask file", str(path), "check that it is complete"):
         found = _read(path, reference, options, interpolate)
-    except PromptsegError:
-        raise
-    except MemoryError:
-        raise InputError("masks that fit into memory", str(path), "crop them first") from None
-    except Exception as error:  # damaged files make libraries raise anything
-        if is_fault(error):
-            raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise InputError(
-            "a readable mask file", f"{path} ({reason})", "check that it is complete"
-        ) from error
     for names in _doubled(found.segments):
         found.source.notes.append(f"{names} cover the very same voxels")
     return found
@@ -196,13 +186,9 @@ def _labels(
 ) -> tuple[Image, NDArray[Any], Sequence[Told]]:
     """The file as an image, its label images, (layer, *grid), and what it tells of its layers."""
     known = format_by_suffix(path)
-    if known is not None and path.is_file() and path.stat().st_size and not options.colours:
-        try:
-            layers = read_layers(path, known.name, reference, options.pages)
-        except PromptsegError:
-            raise
-        except Exception:  # a broken file: its reader says it better
-            layers = None
+    coded = options.colours is not None and known is not None and known.name in _IN_COLOUR
+    if known is not None and path.is_file() and path.stat().st_size and not coded:
+        layers = read_layers(path, known.name, reference, options.pages)
         if layers is not None:
             return layers.first, layers.labels, layers.told
     image = read_labels(path, options.colours)

@@ -28,6 +28,7 @@ _ONE_PER_AXIS = {
     *("elementspacing", "elementsize"),
 }
 _MATRICES = {"transformmatrix", "rotation", "orientation"}
+_VOXEL_SIZES = re.compile(rb"^\s*Element(Spacing|Size)\s*[=:]", re.M)
 _COUNTS = {"ndims", "elementnumberofchannels", "headersize"}
 _TYPES = {
     "MET_CHAR": "i1",
@@ -44,7 +45,11 @@ _LONGEST_TEXT, _LONGEST_LIST = 254, 480  # bytes that ITK has room for: it does 
 
 def read(path: Path, options: ReadOptions | None = None) -> Image:
     """Read one frame of a MetaImage file; see `read_itk`."""
-    return read_itk(path, "metaimage", options, packed=packed_in(path))
+    image = read_itk(path, "metaimage", options, packed=packed_in(path))
+    with path.open("rb") as stream:
+        if not _VOXEL_SIZES.search(stream.read(HEADER_BYTES)):
+            image.source.notes.append("no voxel sizes in the header: 1 mm taken")
+    return image
 
 
 def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
@@ -82,7 +87,8 @@ def packed_in(path: Path) -> Packed | None:
             if key in fields:
                 raise InputError(f"one field {name} in a MetaImage header", f"{path} with several")
             fields[key] = _numbers(value)
-    (dimensions,) = fields.get("ndims", []) or [math.nan]
+    counted = fields.get("ndims", [])
+    dimensions = counted[0] if len(counted) == 1 else math.nan
     if dimensions not in range(2, _MOST_DIMENSIONS + 1) or "dimsize" not in fields:
         raise InputError("a MetaImage header with NDims of 2 or more and DimSize", str(path))
     for key, numbers in fields.items():

@@ -8,6 +8,7 @@ contradict the voxel sizes in `pixdim`, directions come from the sform and sizes
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ from promptseg.formats.ras import lps_from_ras, opened, spatial_shape, voxels_of
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
 
-__all__ = ["read", "scale_of", "write"]
+__all__ = ["read", "scale_of", "single", "write"]
 
 _PAIR_ENDINGS = (".hdr", ".img", ".hdr.gz", ".img.gz")
-_NIFTI2_HEADER_SIZE = 540
+_NIFTI1_HEADER_SIZE, _NIFTI2_HEADER_SIZE = 348, 540
 _LONGEST_SIDE = 32_767  # of NIfTI-1
 _MILLIMETRES = {"micron": 1e-3, "meter": 1e3}
 _GEOMETRY_FIELDS = (
@@ -55,12 +56,12 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
     notes: list[str] = []
     header_path, data_path = _files(path)
     with opened(data_path) as data:
-        nifti = _image(header_path, data)
+        nifti = _image(header_path, data, notes)
         voxels = voxels_of(nifti, path, options or ReadOptions(), notes)
     shape, header = spatial_shape(nifti, path), nifti.header
     if isinstance(nifti, nib.Nifti1Pair):
         source = Source(path, "nifti", header, notes=notes)
-        matrix, origin = _matrix(header, notes)
+        matrix, origin = _matrix(header, _stored_sizes(header_path, header), notes)
         unit = header.get_xyzt_units()[0]
         if unit in _MILLIMETRES:
             notes.append(f"the header counts in {unit}s: turned into millimetres")
@@ -125,19 +126,33 @@ def _files(path: Path) -> tuple[Path, Path]:
     return header, data
 
 
-def _image(header: Path, data: Any) -> Any:
+def _image(header: Path, data: Any, notes: list[str]) -> Any:
     """The image in an open file, told by its content; of a pair, by the header beside it."""
     if str(header) != data.filename:
         pair: Any = nib.load(header, mmap=False)
         if not isinstance(pair, AnalyzeImage):  # NIfTI pairs are children of it
             raise InputError("a NIfTI or ANALYZE header", f"{header}: {type(pair).__name__}")
         return type(pair).from_file_map({**pair.file_map, "image": data}, mmap=False)
+    return single(data, notes)
+
+
+def single(data: Any, notes: list[str]) -> Any:
+    """The image in a file, from `promptseg.formats.ras.opened`, that holds header and voxels."""
     stream = data.fileobj
     size = stream.read(4)
     stream.seek(0)
     second = _NIFTI2_HEADER_SIZE in {int.from_bytes(size, order) for order in ("little", "big")}
     kind: Any = nib.Nifti2Image if second else nib.Nifti1Image
-    return kind.from_file_map({"image": data}, mmap=False)
+    try:
+        return kind.from_file_map({"image": data}, mmap=False)
+    except Exception:  # nibabel raises anything; extensions are comments beside the voxels
+        stream.seek(0)
+        first = stream.read(_NIFTI2_HEADER_SIZE if second else _NIFTI1_HEADER_SIZE)
+        if stream.read(1) in (b"", b"\0"):  # it says that there are none
+            raise
+        plain = kind.header_class.from_fileobj(io.BytesIO(first + bytes(4)))
+        notes.append("a damaged extension of the header was left aside")
+        return kind(kind.ImageArrayProxy(stream, plain), None, plain, file_map={"image": data})
 
 
 def _analyze_note(image: Any) -> str:
@@ -147,10 +162,23 @@ def _analyze_note(image: Any) -> str:
     return "ANALYZE 7.5 does not say sides: orientation unknown, voxel axes taken as L, A, S"
 
 
-def _matrix(header: Any, notes: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    sizes = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))
-    sizes[~(np.isfinite(sizes) & (sizes > 0))] = 1.0
+def _stored_sizes(path: Path, header: Any) -> NDArray[np.float64]:
+    """Voxel sizes (x, y, z) as they are in the file; nibabel makes ones of zeros."""
+    start, kind = (104, "f8") if isinstance(header, nib.Nifti2Header) else (76, "f4")
+    with opened(path) as file:
+        dtype = np.dtype(kind).newbyteorder(header.endianness)
+        raw = file.fileobj.read(start + 4 * dtype.itemsize)[start + dtype.itemsize :]
+    return np.abs(np.frombuffer(raw, dtype).astype(np.float64))
+
+
+def _matrix(
+    header: Any, sizes: NDArray[np.float64], notes: list[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    unsaid = ~(np.isfinite(sizes) & (sizes > 0))
+    sizes[unsaid] = 1.0
     sform, qform = int(header["sform_code"]), int(header["qform_code"])
+    if unsaid.any() and sform <= 0:
+        notes.append(f"no voxel size along {_axes(unsaid)} in the header: 1 mm taken")
     if sform <= 0 and qform <= 0:
         notes.append(
             "neither sform nor qform is set: orientation unknown, voxel axes taken as R, A, S"
@@ -161,6 +189,8 @@ def _matrix(header: Any, notes: list[str]) -> tuple[NDArray[np.float64], NDArray
         raise GeometryError("finite numbers in sform and qform", "NaN or inf", "repair the header")
     matrix, origin = affine[:3, :3], affine[:3, 3]
     norms = np.linalg.norm(matrix, axis=0)
+    if sform > 0:
+        sizes[unsaid] = norms[unsaid]
     if sform > 0 and (norms > 0).all() and not np.allclose(norms, sizes, rtol=1e-3):
         trust_sform = qform <= 0 and np.allclose(sizes, 1.0)
         kept, other = ("sform", "pixdim") if trust_sform else ("pixdim", "sform")
@@ -183,6 +213,10 @@ def _set_geometry(header: Any, geometry: Geometry) -> None:
         header.set_qform(affine, code=1)
     header["pixdim"][1:4] = geometry.spacing
     header.set_xyzt_units("mm" if known else "unknown")
+
+
+def _axes(chosen: NDArray[np.bool_]) -> str:
+    return " and ".join(name for name, one in zip("xyz", chosen, strict=True) if one)
 
 
 def _text(values: NDArray[np.float64]) -> str:

@@ -85,6 +85,8 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
         colour = None if not kinds else any(kind in _COLOURS for kind in kinds)
         image = read_itk(path, "nrrd", options, colour, packed_in(path, header))
     axes = _grid_axes(header, kinds)
+    if not {"space directions", "spacings"} & set(header):
+        image.source.notes.append("no voxel sizes in the header: 1 mm taken")
     if len(axes) == image.geometry.ndim:
         image.source.header = {
             k: _along(header[k], axes) if k in _AXIS_FIELDS else header[k]

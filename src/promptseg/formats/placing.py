@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from promptseg.errors import GeometryError
 from promptseg.formats.lattice import WORTH_A_NOTE, Placement, corners, difference, placement
 from promptseg.formats.options import Resample
+from promptseg.formats.tiff import TURNED
 from promptseg.geometry import Geometry
-from promptseg.image import Image, Segment, Segmentation
+from promptseg.image import Image, Segment, Segmentation, Source
 from promptseg.image import bounding_region as _box_around
 
 __all__ = ["grid_text", "labels_on", "masks_on"]
@@ -117,9 +118,8 @@ def masks_on(masks: Segmentation, image: Image, resample: Resample = "never") ->
     where = masks.source.path or Path("the mask")
     notes = image.source.notes
     way = _way(masks.geometry, image, where, resample, notes)
-    segments = []
-    for segment in masks.segments:
-        segments.append(_placed(segment, way, where, image, notes))
+    notes += _upright(masks.source, image, where)
+    segments = [_placed(segment, way, where, image, notes) for segment in masks.segments]
     return Segmentation(segments, image.geometry, image.source, masks.provenance, image)
 
 
@@ -134,6 +134,8 @@ def labels_on(labels: Image, image: Image, path: Path, resample: Resample = "nev
     """
     notes = image.source.notes
     way = _way(labels.geometry, image, path, resample, notes)
+    told = [f"{path.name}: {note}" for note in labels.source.notes if note not in notes]
+    notes += [note for note in [*told, *_upright(labels.source, image, path)] if note not in notes]
     block, region, lost = way.place(labels.voxels)
     if lost:
         _outside(lost, f"{path}", way, image, notes)
@@ -142,6 +144,13 @@ def labels_on(labels: Image, image: Image, path: Path, resample: Resample = "nev
     whole = np.zeros(image.geometry.shape, dtype=block.dtype)
     whole[region] = block
     return whole
+
+
+def _upright(source: Source, image: Image, path: Path) -> list[str]:
+    """That an image was turned upright and its mask was not: both may have the same size."""
+    if TURNED not in image.source.notes or TURNED in source.notes:
+        return []
+    return [f"{path.name} has no EXIF orientation: taken as drawn on the upright {image.name}"]
 
 
 def grid_text(geometry: Geometry) -> str:
@@ -202,8 +211,8 @@ def _other_shape(source: Geometry, image: Image, path: Path, resample: Resample)
         do += "; without sizes in millimetres nothing says where their voxels lie"
     elif sorted(_essential(source.shape)) == sorted(_essential(image.geometry.shape)):
         do += ", or exchange their axes"
-    if turned := next((n for n in image.source.notes if "EXIF" in n), None):
-        do += f" ({image.name} was {turned})"
+    if TURNED in image.source.notes:
+        do += f" ({image.name} was {TURNED})"
     return GeometryError(
         f"labels on the grid of {image.name}, {grid_text(image.geometry)}",
         f"{path} of {grid_text(source)}: another shape",

@@ -20,19 +20,24 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from promptseg.errors import PromptError
+from promptseg.formats.memory import available_bytes
 from promptseg.formats.text import read_text
 from promptseg.geometry import AXES, Axis
 from promptseg.parsing import parse_json
 from promptseg.prompts import Box, Box3D, Marker, Mask, Millimetres, ObjectPrompts, Points, Prompt
 from promptseg.prompts.mask import from_runs
 from promptseg.prompts.slicer import is_markups, read_markups
+from promptseg.provenance.public import PROMPT_FIELDS
 
 __all__ = ["PromptFile", "parse_prompts", "prompts_to_json", "read_prompt_file"]
 
+_MOST_BYTES = 32 << 20
+_MOST_ENTRIES = 200_000
 _MOST_PIXELS = 1 << 28  # of a mask in a prompt file: a slice of 16384 x 16384
 
 
@@ -61,7 +66,7 @@ def read_prompt_file(path: Path) -> list[PromptFile]:
         PromptError: not readable, not JSON, or not of the form above.
     """
     try:
-        content = parse_json(read_text(path))
+        content = parse_json(_text_of(path))
     except OSError as error:
         raise PromptError("a prompt file", f"{path} ({error.strerror})") from error
     except ValueError as error:
@@ -80,6 +85,21 @@ def read_prompt_file(path: Path) -> list[PromptFile]:
     return [parse_prompts(content, path.name)]
 
 
+def _text_of(path: Path) -> str:
+    """The text of a prompt file; one of a million objects is refused before it is understood."""
+    size = path.stat().st_size
+    text = read_text(path) if size <= _MOST_BYTES else ""
+    entries = text.count("{")
+    if entries > _MOST_ENTRIES or size > _MOST_BYTES:
+        got = f"{size / 2**20:.0f} MiB" if not text else f"{entries:,} entries"
+        raise PromptError(
+            f"a prompt file of at most {_MOST_BYTES >> 20} MiB and {_MOST_ENTRIES:,} entries",
+            f"{path} of {got}",
+            "give the prompts in several files",
+        )
+    return text
+
+
 def parse_prompts(content: Any, where: str = "prompts") -> PromptFile:
     """Prompts from the parsed JSON of one image.
 
@@ -94,6 +114,7 @@ def parse_prompts(content: Any, where: str = "prompts") -> PromptFile:
         raise PromptError("axis to be z, y or x", repr(axis)).at(where)
     prompts: list[Prompt] = []
     entries = _list(content["objects"], f"{where}: objects")
+    _require_room(entries, where)
     named = {e["name"] for e in entries if isinstance(e, dict) and isinstance(e.get("name"), str)}
     free = (name for n in count(1) if (name := f"object {n}") not in named)
     for k, entry in enumerate(entries):
@@ -112,7 +133,7 @@ def prompts_to_json(
     return {**content, "axis": axis, "objects": [entry for o in objects for entry in o.to_json()]}
 
 
-_FIELDS = {"name", "boxes", "points", "box3d", "box3d_mm", "masks", "markers"}
+_FIELDS = set(PROMPT_FIELDS) - {"text"}  # no model reads words yet
 
 
 def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str) -> list[Prompt]:
@@ -184,6 +205,29 @@ def _mask(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> Ma
     with _at(where):
         return Mask(
             from_runs(entry["runs"], (size[0], size[1])), _slice(entry, where), name, axis, drawn
+        )
+
+
+def _require_room(entries: list[Any], where: str) -> None:
+    """Refuse masks that together do not fit into memory, before the first one is drawn."""
+    masks = [
+        mask.get("size")
+        for entry in entries
+        if isinstance(entry, dict) and isinstance(entry.get("masks"), list)
+        for mask in entry["masks"]
+        if isinstance(mask, dict)
+    ]
+    plain = [
+        s
+        for s in masks
+        if isinstance(s, list) and len(s) == 2 and all(isinstance(n, int) for n in s)
+    ]
+    needed, available = sum(prod(map(abs, size)) for size in plain), available_bytes()
+    if available is not None and needed > available:
+        raise PromptError(
+            f"{where}: masks that fit into the {available / 2**30:.1f} GiB of free memory",
+            f"{len(plain)} masks of {needed / 2**30:.1f} GiB",
+            "give them in several files",
         )
 
 

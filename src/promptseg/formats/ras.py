@@ -19,7 +19,7 @@ from promptseg.formats.memory import require_memory, require_stored
 from promptseg.formats.options import ReadOptions
 from promptseg.notes import Note
 
-__all__ = ["lps_from_ras", "magnitude", "opened", "spatial_shape", "voxels_of"]
+__all__ = ["every_frame", "lps_from_ras", "magnitude", "opened", "spatial_shape", "voxels_of"]
 
 # nibabel's log of what is odd in a header is for those who ask for it, not for stderr
 logging.getLogger("nibabel.global").handlers[:] = [logging.NullHandler()]
@@ -55,6 +55,22 @@ def spatial_shape(image: Any, path: Path) -> tuple[int, int, int]:
         raise InputError("voxels", f"{path} of shape {shape}", "check the header")
     x, y, z = (*shape, 1, 1)[:3]
     return x, y, z
+
+
+def every_frame(image: Any, path: Path) -> NDArray[Any]:
+    """All voxels of an image that nibabel has opened, (x, y, z, ...); see `voxels_of`.
+
+    Raises:
+        InputError: a truncated or damaged file, or more than fits into memory.
+    """
+    spatial_shape(image, path)
+    shape, dtype = tuple(int(n) for n in image.shape), np.dtype(image.get_data_dtype())
+    file, proxy = image.file_map["image"], image.dataobj
+    require_memory(shape, dtype.itemsize, path)
+    require_stored(prod(shape) * dtype.itemsize, Path(file.filename))
+    voxels = np.asarray(proxy, dtype=np.float32 if _is_scaled(proxy) else None)
+    _require_intact(file.fileobj, proxy.offset + prod(shape) * dtype.itemsize)
+    return voxels
 
 
 def voxels_of(image: Any, path: Path, options: ReadOptions, notes: list[str]) -> NDArray[Any]:

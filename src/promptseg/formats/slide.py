@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from promptseg.formats.options import ReadOptions
 from promptseg.formats.quiet import quiet
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Source
+
+if TYPE_CHECKING:
+    from promptseg.formats.dicom.tiled import TiledSlide
 
 __all__ = ["LONGEST_SIDE", "Region", "SlideRegion", "read", "tiles"]
 
@@ -76,12 +79,13 @@ class SlideRegion:
     microns: tuple[float, float] | None
 
 
-def read(path: Path, options: ReadOptions | None = None) -> Image:
+def read(path: Path, options: ReadOptions | None = None, tiled: TiledSlide | None = None) -> Image:
     """Read a region of a slide, or all of it if it is small enough.
 
     Args:
         path: the slide.
         options: `region`, and `microns` per pixel, which take the next finer level and average it.
+        tiled: the slide, if it is one in DICOM; others are opened by tiffslide.
 
     Raises:
         InputError: the extra `pathology` is not installed, a region outside, a resolution finer than
@@ -90,7 +94,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
     options = options or ReadOptions()
     if options.frame is not None:
         raise InputError("a page (--frame) or a region of a slide", "both", "leave one out")
-    with closing(_Slide(path)) as slide:
+    with closing(_Slide(path, tiled)) as slide:
         whole = Region(0, 0, *slide.size)
         region = whole if options.region is None else Region.parse(options.region)
         width, height = slide.output_size(region, options.microns)
@@ -138,7 +142,15 @@ def tiles(
 class _Slide:
     """An open slide: its size, its pixel size, and regions of it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tiled: TiledSlide | None = None) -> None:
+        self.path = path
+        self._slide: Any = tiled or self._opened(path)
+        width, height = self._slide.dimensions
+        self.size = (int(width), int(height))
+        self.microns = self._pixel_size()
+
+    def _opened(self, path: Path) -> Any:
+        """The slide by tiffslide."""
         try:
             from tiffslide import TiffSlide
         except ImportError:
@@ -148,15 +160,11 @@ class _Slide:
                 "pip install 'promptseg[pathology]'",
             ) from None
         try:
-            self._slide: Any = TiffSlide(path)
+            return TiffSlide(path)
         except Exception as error:  # it raises anything on broken files
             raise InputError(
                 "a whole-slide image", f"{path} ({error})", "check that the file is complete"
             ) from error
-        width, height = self._slide.dimensions
-        self.path = path
-        self.size = (int(width), int(height))
-        self.microns = self._pixel_size()
 
     def close(self) -> None:
         self._slide.close()

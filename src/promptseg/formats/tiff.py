@@ -205,6 +205,8 @@ def read_pages(
         kinds = [(page.shape, page.dtype, page.axes) for page in pages]
         chosen = Chosen(given) if given else pages_to_read(kinds, stated, path, options)
         first: Any = pages[chosen.pages[0]]
+        if first.dtype is None:
+            raise InputError("a TIFF of numbers", f"{path} of an unknown type", "check the file")
         require_memory((len(chosen.pages), *first.shape), first.dtype.itemsize, path)
         return [_pixels(pages[k], path, chosen.notes, stored) for k in chosen.pages], chosen
 

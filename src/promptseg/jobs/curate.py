@@ -33,6 +33,7 @@ from promptseg.datasets.manifest import ManifestRow, write_manifest
 from promptseg.datasets.splits import read_splits
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.files import atomic_path
+from promptseg.formats.systems import clash
 from promptseg.work import executor_for, run
 
 __all__ = ["curate"]
@@ -67,6 +68,12 @@ def curate(job: CurateJob) -> Collection:
     parts = [
         part for dataset in datasets for part in parts_of_dataset(dataset, job.output, options)
     ]
+    if same := clash((part.shard for part in parts), job.output):
+        raise InputError(
+            "datasets with names of their own, where capitals do not count",
+            " and ".join(path.stem for path in same),
+            "rename one",
+        )
     _do(parts, job)
     results = [(part, part.result()) for part in parts]
     done = [result for _, result in results if result is not None]

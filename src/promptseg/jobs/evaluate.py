@@ -26,6 +26,7 @@ from promptseg.evaluate.rows import Row
 from promptseg.evaluate.trained import lists_of, unknown_lists
 from promptseg.evaluate.units import EvaluationUnit, Evaluator, model_label
 from promptseg.formats.outputs import Reads, check_outputs
+from promptseg.formats.systems import clash
 from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import model_file
 from promptseg.names import from_csv
@@ -95,11 +96,12 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Ev
     threads = set_threads(job.threads)
     loaded = {} if job.predictions else _models(job, models or {})
     plan = _plan(job, datasets, loaded)
+    _require_names(plan, job.output)
     _protect(job)
     results = Results(job.output, job.to_json(), job.overwrite)
     facts = _facts(job, plan, started, threads)
     results.check_data(facts)
-    facts["warnings"] = [*_unlisted(job, plan), *_leaks(job, datasets)]
+    facts["warnings"] = [*_unlisted(job, plan), *_leaks(job, datasets), *_engines(loaded)]
     results.write_run(facts)  # what a run that is killed goes on from
     evaluator = Evaluator(plan.options, job.device, loaded, plan.predictions)
     work = _Work(job, evaluator, threads)
@@ -112,6 +114,16 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Ev
         facts["scored"] = _scored(rows)
         results.write_run({**facts, "finished": _now()})
     return Evaluated(job.output, _report(job, results), work.skipped, work.done, facts["failed"])
+
+
+def _require_names(plan: Plan, folder: Path) -> None:
+    """Refuse cases whose results would be one file, where capitals do not count."""
+    if same := clash((unit.part.folder for unit in plan.units()), folder):
+        raise InputError(
+            "cases with names of their own, where capitals do not count",
+            " and ".join(path.name for path in same),
+            "rename one, or write to another disk",
+        )
 
 
 class _Work:
@@ -308,6 +320,12 @@ def _unlisted(job: EvaluateJob, plan: Plan) -> list[str]:
     for line in found:
         log.warning("%s", line)
     return found
+
+
+def _engines(loaded: dict[str, Predictor]) -> list[str]:
+    """Engines that were asked for and do not run, which was said when the models were loaded."""
+    verdicts = {name: model.verdict for name, model in loaded.items() if model.verdict}
+    return [f"{name}: {v.given_up}" for name, v in verdicts.items() if v.given_up]
 
 
 def _leaks(job: EvaluateJob, datasets: list[Dataset]) -> list[str]:

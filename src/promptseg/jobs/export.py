@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from promptseg.errors import InputError, ModelError, PromptsegError
 from promptseg.export.folder import CARD, atomic_folder, check_folder
 from promptseg.export.options import FORMATS, Format
+from promptseg.formats.location import require_local
 from promptseg.formats.outputs import Reads
 from promptseg.models.cards import AUTO, model_file
 from promptseg.progress import step_progress
@@ -55,6 +56,7 @@ def export_model(
         ExportError: the exporter failed, or the files disagree with torch; nothing is left behind.
     """
     folder = Path(output)
+    require_local(folder)
     if format not in FORMATS:
         raise InputError(f"a format out of {', '.join(FORMATS)}", repr(format))
     if str(model) == AUTO:
@@ -108,7 +110,9 @@ def _require_packages(format: Format) -> None:
         raise InputError(
             f"{' and '.join(_NEEDED[format])} to be installed",
             f"no {' and no '.join(missing)}",
-            f"pip install 'promptseg[{format}]'",
+            "pip install openvino"
+            if format == "openvino"
+            else f"pip install 'promptseg[{format}]'",
         )
 
 

@@ -18,6 +18,7 @@ from promptseg.formats.location import address_in, written
 from promptseg.formats.outputs import Reads
 from promptseg.formats.places import with_places
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
+from promptseg.formats.systems import bare_name
 from promptseg.geometry import Axis
 from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
@@ -31,12 +32,11 @@ from promptseg.jobs.replay import check_same_weights, compare, earlier_mask, rea
 from promptseg.models.cards import model_file
 from promptseg.progress import step_progress
 from promptseg.prompts import (
+    PARSERS,
     Prompt,
     group_by_object,
-    parse_box,
-    parse_box3d,
-    parse_point,
     place,
+    typed_prompts,
 )
 from promptseg.provenance import Provenance
 from promptseg.segment.auto import settle_model
@@ -58,7 +58,7 @@ __all__ = [
 log = logging.getLogger("promptseg")
 
 _READ = ("prompts", "config", "replay")
-_IN_PROMPTS = ("box", "box3d", "point", "prompts", "mask", "markers")
+_IN_PROMPTS = (*PARSERS, "prompts", "mask", "markers")
 _NOT_REPLAYED = (
     *("overwrite", "config", "replay", "json", "quiet"),
     *("embeddings", "embeddings_limit"),
@@ -119,11 +119,7 @@ class Outputs:
 
 def prompts_of(job: SegmentJob, file: PromptFile | None = None) -> list[Prompt]:
     """The prompts of the command line and of one entry of its prompt file."""
-    prompts: list[Prompt] = list(file.prompts) if file else []
-    prompts += [parse_box(text) for text in job.box]
-    prompts += [parse_box3d(text) for text in job.box3d]
-    prompts += [parse_point(text) for text in job.point]
-    return prompts
+    return [*(file.prompts if file else ()), *typed_prompts(job)]
 
 
 def segment_file(job: SegmentJob) -> Outputs:
@@ -142,7 +138,7 @@ def _segment_file(job: SegmentJob) -> Outputs:
     prompts = prompts_of(job, file)
     check_outputs(job)
     image = read(job.input, job, modality=job.modality)
-    if file and file.image and Path(file.image).name != image.name:
+    if file and file.image and bare_name(file.image) != image.name:
         image.source.notes.append(f"the prompt file was written for {file.image}")
     prompts += _prompts_in_labels(job, image, axis_of_run(prompts, job.axis))
     format_for_output(file_for(job.output), image)
@@ -204,7 +200,6 @@ def run_job(
     image: Image,
     prompts: list[Prompt],
     job: SegmentJob,
-    before_writing: Callable[[], None] | None = None,
     facts: dict[str, Any] | None = None,
 ) -> Outputs:
     """Segment `image` and write all results, or none.
@@ -214,11 +209,10 @@ def run_job(
         image: what to segment.
         prompts: where; those the file carries if there are none.
         job: how, and where to write.
-        before_writing: called once everything is known, before the first file appears.
         facts: more fields of the provenance.
     """
     with discreet(job.input, image.source.path, job.correct, on=job.deidentify):
-        return _run(segmenter, image, prompts, job, before_writing, facts or {})
+        return _run(segmenter, image, prompts, job, facts or {})
 
 
 def _run(
@@ -226,7 +220,6 @@ def _run(
     image: Image,
     prompts: list[Prompt],
     job: SegmentJob,
-    before_writing: Callable[[], None] | None,
     facts: dict[str, Any],
 ) -> Outputs:
     existing = read_segmentation(job.correct, image, job) if job.correct else None
@@ -244,16 +237,12 @@ def _run(
     if job.deidentify:
         result = deidentified(result)
     if is_remote(job.output):
-        if before_writing:
-            before_writing()
         stored = send(result, job.output, job.overlap)
         result.provenance = dataclasses.replace(
             result.provenance, output=stored.address, instance=stored.instance
         )
         return Outputs(Path(stored.address), None, None, result)
     check_outputs(job)  # again: the model has taken its time
-    if before_writing:
-        before_writing()
     overlay = overlay_path(job.output) if job.overlay else None
     also: dict[Path, Callable[[Path], object]] = {}
     if overlay:

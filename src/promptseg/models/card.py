@@ -35,7 +35,7 @@ class ModelCard:
         preprocessing: how slices become its input.
         prompts: kinds of prompts it was trained for.
         modalities: what it was trained on.
-        weights: asset with its weights.
+        weights: asset with its weights; empty where the user brings the file.
         licence: of the weights.
         source: where they come from.
         citation: what to cite.

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from promptseg.assets.store import Asset, asset_named
 from promptseg.errors import ModelError
 from promptseg.models.card import ModelCard, TrainedOn
 from promptseg.models.families import families
@@ -24,6 +25,7 @@ __all__ = [
     "finetuned_card",
     "model_file",
     "models_that_take",
+    "weights_of",
 ]
 
 AUTO = "auto"  # the user's word for the model that `promptseg.models.choose` picks
@@ -131,6 +133,14 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
 def models_that_take(kinds: Collection[str]) -> list[str]:
     """Names of the models trained for all these kinds of prompts."""
     return [card.name for card in CARDS.values() if set(kinds) <= card.prompts]
+
+
+def weights_of(card: ModelCard) -> Asset:
+    """The asset with the weights of a model; one without sources where only the user can bring them."""
+    if card.weights:
+        return asset_named(card.weights)
+    file = f"weights of {card.name}"
+    return Asset(card.name, "weights", file, card.licence, card.source, card.citation)
 
 
 def _trained_on(said: Mapping[str, Any], where: str) -> TrainedOn | None:

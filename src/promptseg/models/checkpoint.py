@@ -22,6 +22,7 @@ from promptseg.models.cards import (
     find_card,
     finetuned_card,
     model_file,
+    weights_of,
 )
 from promptseg.models.families import families, family_named
 from promptseg.models.finite import is_finite
@@ -72,6 +73,12 @@ def open_checkpoint(
     card = find_card(name) if name else None
     if file is None:
         card = card or find_card(str(model))
+        if not card.weights:
+            raise ModelError(
+                f"a file with the weights of {card.name}",
+                "none, and no address of one",
+                f"get it from {card.source}, then --model {card.name}=FILE",
+            )
         file = assets.fetch(card.weights, quiet)
     tensors = read_checkpoint(file)
     if card is None:
@@ -133,16 +140,15 @@ def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
         return card
     if len(cards) == 1:
         return cards[0]
-    manifest = assets.manifest()
     for card in cards:
-        asset = manifest[card.weights]
+        asset = weights_of(card)
         same_size = path.is_file() and path.stat().st_size == asset.size
         if same_size and assets.sha256_of(path) == asset.sha256:
             return card
     for card in cards:
-        if path.name == manifest[card.weights].file:
+        if path.name == weights_of(card).file:
             return card
-    cards = [card for card in cards if not manifest[card.weights].bundled]
+    cards = [card for card in cards if not weights_of(card).bundled]
     if len(cards) == 1:
         return cards[0]
     names = [card.name for card in cards]
@@ -248,7 +254,7 @@ def _of_architecture(tensors: dict[str, Tensor], path: Path) -> list[ModelCard]:
             "a checkpoint under the official names of SAM",
             f"{path}: all tensors of {alike} by their shapes, but under other names "
             f"(first: {(unknown or extra or wrong)[0]})",
-            "save the state_dict of the network under its official names",
+            "save the network's own state_dict under its official names, adapters merged",
         )
     first = (wrong or extra)[0]
     raise ModelError(

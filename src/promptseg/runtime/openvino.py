@@ -73,7 +73,7 @@ class OpenVINO:
         if device.type != "cpu":
             return "it is for CPUs"
         if version_of("openvino") is None:
-            return NotInstalled("it is not installed: pip install 'promptseg[openvino]'")
+            return NotInstalled("it is not installed: pip install openvino")
         if self.dtype == torch.bfloat16 and not has_bfloat16():
             return "this processor has no bfloat16 arithmetic"
         return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from promptseg.bounds import check_bounds
 from promptseg.errors import InputError
 from promptseg.formats import endings
 from promptseg.formats.options import MaskOptions, ReadOptions
@@ -62,6 +63,7 @@ class SliceOptions:
     def __post_init__(self) -> None:
         _require(self.batch is None or self.batch > 0, "batch", "a number above 0", self.batch)
         parse_slices(self.slices, 1 << 31)
+        check_bounds(self)
 
 
 @dataclass(kw_only=True)
@@ -126,6 +128,7 @@ class SegmentOptions(PropagationOptions, SliceOptions):
         SliceOptions.__post_init__(self)
         _require(0 < self.agreement <= 1, "agreement", "an IoU up to 1", self.agreement)
         _require(self.smooth_slices >= 0, "smooth_slices", "0 or more", self.smooth_slices)
+        check_bounds(self)
 
     def to_json(self) -> dict[str, Any]:
         """The options as plain values, without anything a subclass adds."""
@@ -207,7 +210,7 @@ class _FileOptions(_SourceOptions):
     workers: int = 1
     """Images of a folder done side by side, each by a process with its share of the threads."""
 
-    overlay: bool = True
+    overlay: bool = field(default=True, metadata={"off": "Write no overlay picture."})
     """Write an overlay picture beside the mask."""
 
     overwrite: bool = False

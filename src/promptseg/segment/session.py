@@ -21,6 +21,7 @@ from promptseg.prompts.markers import Line
 from promptseg.result import Result
 from promptseg.segment.opened import require_fit
 from promptseg.segment.options import SegmentOptions
+from promptseg.segment.readings import Reading, readings_of
 from promptseg.segment.run import Run
 from promptseg.segment.segmenter import Segmenter, corrected, segmented
 from promptseg.segment.session_prompts import clicks_again, drawn_empty, kind_of, only_markers
@@ -221,6 +222,26 @@ class Session:
             name,
         )
         return segment
+
+    def readings(self, object: str | None = None) -> list[Reading]:
+        """What the one click on an object may mean: a part, the whole; the likeliest, shown, first.
+
+        Raises:
+            PromptError: an object with other prompts than one click inside it.
+        """
+        name = self._known(object)
+        prompts = self.step.prompts[name]
+        if len(prompts) != 1:
+            raise PromptError("an object with one click", f"{name!r} with {len(prompts)} prompts")
+        return readings_of(self.embedded, prompts[0])
+
+    def choose(self, reading: Reading, object: str | None = None) -> Segment:
+        """Take one of the `readings` for an object; in a volume it spreads anew from there.
+
+        Raises:
+            PromptError: as of `add_mask`.
+        """
+        return self.add_mask(reading.mask, reading.slice, object)
 
     def undo(self) -> bool:
         """One step back; False at the start."""

@@ -171,7 +171,7 @@ def _segment(name: str, entry: ObjectEntry, archive: Archive) -> Segment:
     packed = archive.take(f"mask_{entry.mask}", -(-count // 8))
     if packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
         raise damaged(archive.path, "session file", "a mask of another size")
-    crop = np.unpackbits(packed, count=count).astype(bool).reshape(size)
+    crop = np.unpackbits(packed, count=count).view(np.bool_).reshape(size)
     return Segment(
         *(name, entry.label, crop, entry.region, entry.quality),
         doubtful=entry.doubtful,

@@ -32,12 +32,15 @@ def write(results: Path, options: ReportOptions, renewed: bool = False) -> Path:
     for line in found.alarms:
         log.warning("%s", line)
     reads = Reads([results / "rows.csv", results / "run.json"])
-    check_outputs((summary, page), options.overwrite or renewed, reads)
+    own = OwnFolder(results)
+    cut_off = not page.exists() and own.owns(summary)  # the page comes last
+    check_outputs((summary,), options.overwrite or renewed or cut_off, reads)
+    check_outputs((page,), options.overwrite or renewed, reads)
     baseline = baseline_of(found, options.baseline)
     lines = compare(found, baseline, options.holm, options.resamples, options.seed)
     composed = _compose(found, lines, baseline, options)
     tables, plots = list(_tables(composed)), list(_all_plots(composed))
-    OwnFolder(results).claim(
+    own.claim(
         *("summary.csv", "report.html"),
         *(f"tables/{name}.{ending}" for name, _ in tables for ending in ("csv", "tex")),
         *(f"plots/{plot.name}.svg" for plot in plots),

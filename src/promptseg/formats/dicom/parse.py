@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import stat
@@ -11,6 +12,7 @@ from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.dataelem import RawDataElement
+from pydicom.filereader import read_dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -25,6 +27,9 @@ __all__ = ["cut_header", "open_dicom", "parse"]
 
 _GZIP = b"\x1f\x8b"
 _LARGEST_UNZIPPED = 2**31
+_LEAST_UNZIPPED, _MOST_ZIPPED = 2**26, 100  # bytes that are never too many; how well images deflate
+_BLOCK = 1 << 14  # bytes, which stand for 16 MiB at most
+_META_WITHIN = 1 << 12  # bytes
 _ASKED_FOR = ("Modality", "SeriesInstanceUID", "SeriesDescription", "SOPClassUID")
 
 
@@ -83,17 +88,47 @@ def open_dicom(path: Path) -> BinaryIO:
     """The file as a stream; unzipped in memory if it is gzipped.
 
     Raises:
-        InputError: it would unzip to more than 2 GiB.
+        InputError: it would unzip, or inflate as a deflated data set, to more than such files do.
     """
     stream = path.open("rb")
+    size = path.stat().st_size
+    most = min(max(_LEAST_UNZIPPED, _MOST_ZIPPED * size), _LARGEST_UNZIPPED)
     if stream.read(2) != _GZIP:
         stream.seek(0)
+        try:
+            _check_deflated(stream, most, path)
+        except InputError:
+            stream.close()
+            raise
         return stream
     with stream, gzip.open(path) as zipped:
-        content = zipped.read(_LARGEST_UNZIPPED + 1)
-    if len(content) > _LARGEST_UNZIPPED:
-        raise InputError("a gzipped DICOM file of at most 2 GiB", str(path), "unzip it first")
+        content = zipped.read(most + 1)
+    if len(content) > most:
+        raise _too_much(path, most)
     return io.BytesIO(content)
+
+
+def _check_deflated(stream: BinaryIO, most: int, path: Path) -> None:
+    """Inflate a deflated data set to its end without keeping it, as pydicom would in one piece."""
+    if str(DeflatedExplicitVRLittleEndian).encode() in stream.read(_META_WITHIN):
+        stream.seek(132)
+        with contextlib.suppress(Exception):  # a damaged start: its reader says it better
+            read_dataset(stream, False, True, stop_when=lambda tag, *_: bool(tag.group != 2))
+        inflate, found = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        with contextlib.suppress(zlib.error):
+            while (block := stream.read(_BLOCK)) and not inflate.eof:
+                found += len(inflate.decompress(block))
+                if found > most:
+                    raise _too_much(path, most)
+    stream.seek(0)
+
+
+def _too_much(path: Path, most: int) -> InputError:
+    return InputError(
+        f"a compressed DICOM file of at most {most / 2**20:,.0f} MiB unpacked",
+        str(path),
+        "unpack it first",
+    )
 
 
 def _check(header: pydicom.FileDataset) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from promptseg.errors import ChoiceError, GeometryError, InputError
+from promptseg.errors import GeometryError, InputError
 from promptseg.formats.dicom import grid, mosaic, values
 from promptseg.formats.dicom.frames import each_frame
 from promptseg.formats.dicom.instances import DicomSource, Instance
@@ -16,8 +16,10 @@ from promptseg.formats.dicom.planes import Plane, planes_of, spacing_of
 from promptseg.formats.dicom.scan import Series, choose_series
 from promptseg.formats.dicom.split import choose_volume
 from promptseg.formats.dicom.suv import suv_factor
+from promptseg.formats.dicom.tiled import TiledSlide, levels_of
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.slide import read as read_slide
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Source
 
@@ -51,7 +53,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
     Args:
         path: folder or file.
         options: `series` chooses where there are several, `frame` a time point, echo, stack or, of
-            a video, a picture; `suv` turns a PET into SUVbw.
+            a video, a picture; `suv` turns a PET into SUVbw; `region` and `microns` a part of a slide.
 
     Returns:
         A volume (z, y, x), sorted along the normal of its slices; a video (t, y, x) of a cine; a
@@ -64,6 +66,14 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
     options = options or ReadOptions()
     notes: list[str] = []
     series = choose_series(path, options.series, notes)
+    if (levels := levels_of(series.instances)) and options.frame is None:
+        slide = read_slide(path, options, TiledSlide(path, levels))
+        slide.source.notes[:0] = notes
+        return slide
+    if options.region is not None or options.microns is not None:
+        raise InputError(
+            "a whole slide for --region and --microns", f"{path}: {series}", "leave them out"
+        )
     with warnings.catch_warnings():  # of pydicom, about headers that can be lived with
         warnings.simplefilter("ignore", UserWarning)
         if planes := _placed(series):
@@ -141,15 +151,6 @@ def _pictures(path: Path, series: Series, options: ReadOptions, notes: list[str]
 
 
 def _chosen_frames(path: Path, frames: list[Instance], wanted: int | None) -> list[Instance]:
-    if wanted is None and "TotalPixelMatrixColumns" in frames[0].header and len(frames) > 1:
-        tiles = f"{len(frames)} tiles of a whole-slide image in DICOM"
-        raise ChoiceError(
-            "one picture, film or series",
-            f"{path}: {tiles}",
-            "convert it to a pyramidal TIFF, or choose one tile with --frame",
-            option="frame",
-            offers=tiles,
-        )
     if wanted is None:
         return frames
     if wanted >= len(frames):

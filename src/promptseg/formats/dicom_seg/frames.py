@@ -54,7 +54,7 @@ class SegFile:
             InputError: no pixels, or fewer frames described than there are.
             GeometryError: frames placed in part, or contradictorily.
         """
-        if "Rows" not in header or "PixelData" not in header:
+        if "Rows" not in header or not isinstance(header.get("PixelData"), bytes):
             raise InputError("a DICOM SEG with frames", f"{path} without", "export it again")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -86,7 +86,7 @@ class SegFile:
             InputError: none, one without a number, or several with one.
         """
         items = self.header.get("SegmentSequence") or []
-        found = {int(item.get("SegmentNumber", -1)): item for item in items}
+        found = {_whole(item.get("SegmentNumber"), -1): item for item in items}
         if not found or -1 in found:
             raise InputError("numbered segments in the DICOM SEG", f"{self.path} without")
         if len(found) < len(items):
@@ -100,7 +100,7 @@ class SegFile:
     @property
     def background(self) -> int | None:
         """The number of the pixels of a label map that belong to no segment; None in other SEGs."""
-        return int(self.header.get("PixelPaddingValue") or 0) if self.is_label_map else None
+        return _whole(self.header.get("PixelPaddingValue"), 0) if self.is_label_map else None
 
     def references(self) -> list[tuple[str, int]]:
         """(SOPInstanceUID, frame) of the image behind each frame; ("", 0) where it is not said."""
@@ -108,8 +108,7 @@ class SegFile:
         for groups in self._groups():
             reference = _first(groups, "DerivationImageSequence", "SourceImageSequence")
             uid = str(reference.get("ReferencedSOPInstanceUID") or "")
-            number = reference.get("ReferencedFrameNumber") or 0
-            found.append((uid, int(np.ravel(number)[0])))
+            found.append((uid, _whole(reference.get("ReferencedFrameNumber"), 0)))
         return found
 
     def masks(self) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
@@ -136,16 +135,15 @@ class SegFile:
         found: list[int] = []
         for groups in self._groups():
             item = _first(groups, "SegmentIdentificationSequence")
-            number = item.get("ReferencedSegmentNumber")
-            if number is None and len(numbers) == 1:
-                number = numbers[0]
-            if number is None or int(number) not in numbers:
+            said = item.get("ReferencedSegmentNumber")
+            number = numbers[0] if said is None and len(numbers) == 1 else _whole(said, -1)
+            if number not in numbers:
                 raise InputError(
                     "frames of a DICOM SEG that name their segment",
-                    f"{self.path}: frame {len(found)} names {number}",
+                    f"{self.path}: frame {len(found)} names {said}",
                     "export it again",
                 )
-            found.append(int(number))
+            found.append(number)
         return found
 
     def _groups(self) -> Iterator[tuple[pydicom.Dataset, ...]]:
@@ -158,7 +156,7 @@ class SegFile:
     def _pixels(self) -> Iterator[NDArray[Any]]:
         """(y, x) of each frame: 0 and 1, thresholded, or segment numbers."""
         syntax = self.header.file_meta.get("TransferSyntaxUID")
-        packed = int(self.header.get("BitsAllocated", 1)) == 1
+        packed = _whole(self.header.get("BitsAllocated"), 1) == 1
         if packed and not (syntax and UID(syntax).is_compressed):
             yield from self._unpacked()
             return
@@ -171,11 +169,11 @@ class SegFile:
                 "pixels of a DICOM SEG that can be decoded", f"{self.path} ({reason})"
             ) from error
         if str(self.header.get("SegmentationType", "")) == "FRACTIONAL":
-            said = self.header.get("MaximumFractionalValue")
+            said = _whole(self.header.get("MaximumFractionalValue"), 0)
             most = int(said or stored.max() or 1)
             unsaid = "" if said else ", the highest value: the file does not say the maximum"
             self.notes.append(f"fractional SEG: taken where it is at least half of {most}{unsaid}")
-            yield from stored * 2.0 >= most
+            yield from (frame * 2.0 >= most for frame in stored)
             return
         if not self.is_label_map and (highest := int(stored.max())) > 1:
             raise InputError(
@@ -200,6 +198,14 @@ class SegFile:
             bits = np.unpackbits(data[first:last], bitorder="little")
             start = k * size - first * 8
             yield bits[start : start + size].reshape(self.shape)
+
+
+def _whole(value: Any, otherwise: int) -> int:
+    """A value of a header as a whole number, the first of several; `otherwise` if it is none."""
+    try:
+        return int(np.ravel(value)[0])
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return otherwise
 
 
 def _first(groups: tuple[pydicom.Dataset, ...], *path: str) -> pydicom.Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pydicom
@@ -22,7 +23,7 @@ from promptseg.formats.options import Resample
 from promptseg.formats.placing import masks_on
 from promptseg.formats.told import provenance_of
 from promptseg.geometry import Geometry
-from promptseg.image import Image, Segment, Segmentation, Source
+from promptseg.image import Image, Segment, Segmentation, Source, bounding_region
 from promptseg.provenance import Provenance
 
 __all__ = ["read_seg"]
@@ -58,11 +59,11 @@ def read_seg(
         if reference is None or not file.planes or "frame of reference" in elsewhere.expected:
             raise
         return _turned(path, header, reference, resample, elsewhere)
-    frames: dict[int, dict[int, NDArray[np.bool_]]] = defaultdict(dict)
+    frames: dict[int, list[_Piece]] = defaultdict(list)
     for frame, number, mask in file.masks():
-        at = slices[frame]
-        before = frames[number].get(at)
-        frames[number][at] = mask if before is None else before | mask
+        rows, columns = bounding_region(mask)
+        piece = _Piece(slices[frame], rows, columns, mask[rows, columns].copy())
+        frames[number].append(piece)
     listed = file.segments()
     for number in sorted(set(frames) - set(listed)):
         file.notes.append(f"{path.name} has voxels of segment {number}, which it does not list")
@@ -70,7 +71,7 @@ def read_seg(
     segments = []
     for number in sorted({*listed, *frames}):
         item = listed.get(number, pydicom.Dataset())
-        segment = _assembled(frames.get(number, {}), geometry)
+        segment = _assembled(frames.get(number, []), geometry)
         told = full_name(item.get("SegmentLabel"), item.get("SegmentDescription"))
         segment.name = unique_name(told or f"segment {number}", names)
         segment.label, segment.colour = number, _colour(item)
@@ -195,21 +196,36 @@ def _key(uid: str, number: int, places: dict[tuple[str, int], int]) -> tuple[str
     return (uid, 0) if (uid, 0) in places else (uid, number)
 
 
-def _assembled(frames: dict[int, NDArray[np.bool_]], geometry: Geometry) -> Segment:
+class _Piece(NamedTuple):
+    """What a frame holds of one segment: its slice, and the part of it that is not empty."""
+
+    at: int
+    rows: slice
+    columns: slice
+    mask: NDArray[np.bool_]
+
+
+def _assembled(pieces: list[_Piece], geometry: Geometry) -> Segment:
     """Masks of slices -> one object, cropped, without ever filling the whole grid."""
-    if not frames:
+    if not pieces:
         empty = np.zeros((0,) * geometry.ndim, dtype=bool)
         return Segment("", 0, empty, (slice(0, 0),) * geometry.ndim)
+    spans = (
+        [slice(p.at, p.at + 1) for p in pieces],
+        [p.rows for p in pieces],
+        [p.columns for p in pieces],
+    )
+    first = [min(one.start for one in span) for span in spans]
+    last = [max(one.stop for one in span) for span in spans]
+    crop = np.zeros([b - a for a, b in zip(first, last, strict=True)], dtype=bool)
+    for piece in pieces:
+        rows = slice(piece.rows.start - first[1], piece.rows.stop - first[1])
+        columns = slice(piece.columns.start - first[2], piece.columns.stop - first[2])
+        crop[piece.at - first[0], rows, columns] |= piece.mask
+    region = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
     if geometry.ndim == 2:
-        return Segment.from_mask("", 0, frames[0])
-    first, last = min(frames), max(frames)
-    stack = np.zeros((last - first + 1, *geometry.shape[1:]), dtype=bool)
-    for k, mask in frames.items():
-        stack[k - first] = mask
-    segment = Segment.from_mask("", 0, stack)
-    depth = segment.region[0]
-    segment.region = (slice(depth.start + first, depth.stop + first), *segment.region[1:])
-    return segment
+        return Segment("", 0, crop[0], region[1:])
+    return Segment("", 0, crop, region)
 
 
 def _colour(item: pydicom.Dataset) -> tuple[int, int, int] | None:

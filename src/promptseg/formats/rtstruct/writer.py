@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -52,10 +53,11 @@ _STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"  # what PS3.3 has for a study is retire
 
 
 def check(target: Segmentation | Image) -> None:
-    """Refuse early what no RTSTRUCT can be made for.
+    """Refuse early what no RTSTRUCT can be made for; for an image by making one without ROIs.
 
     Raises:
-        OutputError: not read from DICOM, or slices without a place in a frame of reference.
+        OutputError: not read from DICOM, slices without a place in a frame of reference, or a header
+            that nothing can be made of.
     """
     require_uids(source_slices(target, "DICOM RTSTRUCT"), "DICOM RTSTRUCT")
     if target.geometry.ndim != 3 or target.geometry.unit != "mm" or not frame_of_reference(target):
@@ -64,6 +66,8 @@ def check(target: Segmentation | Image) -> None:
             "an image without",
             "write .nii.gz or .png",
         )
+    if isinstance(target, Image):
+        _save(Segmentation([], target.geometry, target.source), BytesIO())
 
 
 def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
@@ -73,16 +77,34 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
         OutputError: see `check`.
     """
     check(segmentation)
-    if not layers:
-        segmentation = segmentation.without_overlap()
+    segmentation.check_labels()
+    _save(segmentation if layers else segmentation.without_overlap(), path)
+
+
+def _save(segmentation: Segmentation, target: Path | BytesIO) -> None:
+    """Make the RTSTRUCT of some masks and write it.
+
+    Raises:
+        OutputError: a header of the source that nothing can be made of.
+    """
+    try:
+        _made(segmentation).save_as(target, enforce_file_format=True)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise OutputError(
+            "a source image that a DICOM RTSTRUCT can be made for",
+            f"{segmentation.source.path} ({str(error).splitlines()[0][:200]})",
+            "repair its header, or write .nii.gz",
+        ) from error
+
+
+def _made(segmentation: Segmentation) -> FileDataset:
     slices = source_slices(segmentation, "DICOM RTSTRUCT")
-    structures = _empty(slices[0].header, path)
+    structures = _empty(slices[0].header)
     structures.ReferencedFrameOfReferenceSequence = [_referenced(slices)]
     structures.StructureSetROISequence = []
     structures.ROIContourSequence = []
     structures.RTROIObservationsSequence = []
     places = slice_positions(segmentation)
-    segmentation.check_labels()
     for segment in segmentation.segments:
         number = segment.label
         structures.StructureSetROISequence.append(_roi(number, segment, segmentation))
@@ -90,16 +112,16 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
             _contours(number, segment, segmentation, slices, places)
         )
         structures.RTROIObservationsSequence.append(_observation(number, segment))
-    structures.save_as(path, enforce_file_format=True)
+    return structures
 
 
-def _empty(source: pydicom.Dataset, path: Path) -> FileDataset:
+def _empty(source: pydicom.Dataset) -> FileDataset:
     """A structure set without structures, in the patient and study of `source`."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = RTStructureSetStorage
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    out = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    out = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     out.SpecificCharacterSet = "ISO_IR 192"
     out.SOPClassUID, out.SOPInstanceUID = RTStructureSetStorage, meta.MediaStorageSOPInstanceUID
     for keyword, value in belonging(source).items():

@@ -20,7 +20,6 @@ __all__ = ["FAMILY", "UNUSED"]
 
 UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")  # MobileSAM's ImageNet classifier
 
-_PREFIXES = ("module.", "sam.")
 _PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
 _OTHERS = ("image_encoder.trunk.", "image_encoder.neck.convs.")  # SAM 2's
 
@@ -33,13 +32,11 @@ class SamFamily:
 
     def claims(self, names: Iterable[str]) -> bool:
         """See `Family`."""
-        own = [_own_name(name) for name in names]
-        return any(name.startswith(_PARTS) and not name.startswith(_OTHERS) for name in own)
+        return any(name.startswith(_PARTS) and not name.startswith(_OTHERS) for name in names)
 
     def clean(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """See `Family`; `module.` and `sam.` before a name are dropped."""
-        named = {_own_name(name): tensor for name, tensor in tensors.items()}
-        return {name: tensor for name, tensor in named.items() if not name.startswith(UNUSED)}
+        """See `Family`."""
+        return {name: tensor for name, tensor in tensors.items() if not name.startswith(UNUSED)}
 
     def network(self, build: str) -> Sam:
         """See `Family`; `build` is a constructor in `promptseg.models.families.sam.build`."""
@@ -54,12 +51,6 @@ class SamFamily:
 
         own: Sam = getattr(network, "network", network)  # of a runner, the network that it runs
         return SamModel(card, network, device, 4 * own.prompt_encoder.grid)
-
-
-def _own_name(key: str) -> str:
-    while prefix := next((p for p in _PREFIXES if key.startswith(p)), None):
-        key = key.removeprefix(prefix)
-    return key
 
 
 FAMILY: Family = SamFamily()

@@ -45,6 +45,7 @@ _COUNT = Bound(0, 10**9)
 _SOME = Bound(1, 10**9)
 _INDEX = Bound(0, 10**6)
 _SHARE = Bound(0, 1)
+_MIB = Bound(1, 1 << 24)
 _SEED = Bound(0, 2**32 - 1)
 _PROCESSES = max(16, 2 * _CPUS)
 
@@ -62,8 +63,10 @@ BOUNDS: dict[str, Bound] = {
     "epochs": Bound(1, 10**6),
     "every_slice": Bound(1, 10**6),
     "frame": _INDEX,
+    "idle_s": Bound(1, 10**6),
     "jitter": Bound(0, 10**6),
     "learning_rate": Bound(0, 10, above=True),
+    "liveness_s": Bound(1, 10**6),
     "lora_rank": Bound(0, 1024),
     "margin": _SHARE,
     "margin_pixels": Bound(0, 999),
@@ -72,6 +75,7 @@ BOUNDS: dict[str, Bound] = {
     "max_growth": Bound(1, 10**9, above=True),
     "max_objects": _SOME,
     "max_slices": _COUNT,
+    "memory_mib": _MIB,
     "micro_batch": Bound(1, 4096),
     "microns": Bound(0, 10**4, above=True),
     "min_area": _SHARE,
@@ -88,12 +92,15 @@ BOUNDS: dict[str, Bound] = {
     "p_mask": _SHARE,
     "panels": Bound(1, 1000),
     "points_per_step": Bound(0, 1000),
+    "port": Bound(0, 65535),
     "report_images": _SOME,
     "resamples": Bound(100, 10**6),
     "rounds": Bound(1, 10**4),
     "samples": _SOME,
     "seconds": Bound(0, 10**7),
     "seed": _SEED,
+    "session_mib": _MIB,
+    "sessions": Bound(1, 1000),
     "sheet": Bound(1, 400),
     "slice": _INDEX,
     "smooth_slices": Bound(0, 1000),
@@ -101,6 +108,7 @@ BOUNDS: dict[str, Bound] = {
     "tolerance": Bound(0, 1000),
     "train_images": _SOME,
     "updates": _SOME,
+    "upload_mib": _MIB,
     "validate_every": _COUNT,
     "validation": Bound(1, 10**6),
     "validation_images": _SOME,

@@ -32,6 +32,7 @@ KINDS = {
     "benchmark": "promptseg.cli.benchmark:BenchmarkCommand",
     "study": "promptseg.cli.study:StudyCommand",
     "demo": "promptseg.cli.demo:DemoCommand",
+    "serve": "promptseg.serve.options:ServeJob",
 }
 
 

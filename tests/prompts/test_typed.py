@@ -29,5 +29,5 @@ def test_all_that_is_typed_is_read_in_order() -> None:
 
 def test_a_replay_types_none_of_them_again() -> None:
     """They are in the provenance, which is a prompt file."""
-    job = SegmentJob(input=Path("a"), output=Path("b"), **{name: ("x",) for name in PARSERS})
+    job = SegmentJob(input=Path("a"), output=Path("b"), **dict.fromkeys(PARSERS, ("x",)))
     assert not set(PARSERS) & set(_replay(job))

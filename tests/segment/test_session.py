@@ -15,9 +15,10 @@ import pytest
 from fakes import BrightPredictor, ball
 from promptseg.errors import InputError, OutputError, PromptError, UnsupportedPromptError
 from promptseg.formats import memory
+from promptseg.formats.promptfile import parse_prompts
 from promptseg.geometry import Geometry
 from promptseg.image import Image
-from promptseg.prompts import Box
+from promptseg.prompts import Box, Mask, Points
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter
 from promptseg.segment.session import Session
@@ -286,11 +287,9 @@ def test_clicks_before_a_drawn_mask_do_not_come_back(
     assert repr(again.step.prompts) == repr(session.step.prompts)
 
 
-def test_slices_of_a_session_lie_along_one_axis(image: Image, tmp_path: Path) -> None:
+def test_a_session_may_run_along_another_axis(image: Image, tmp_path: Path) -> None:
     segmenter = Segmenter(BrightPredictor(card="mobile-sam"))
     box = Box((7, 5, 17, 15), 20, axis="y")
-    with pytest.raises(PromptError, match="along z, as all of this session, got one along y"):
-        Session(segmenter, image).add(box)
     session = Session(segmenter, image, SegmentOptions(axis="y", min_iou=0, min_area=0))
     session.add(box)
     session.add_point((36, 10), slice=20)
@@ -300,6 +299,81 @@ def test_slices_of_a_session_lie_along_one_axis(image: Image, tmp_path: Path) ->
     assert again.result().segments[0].prompted == (20, 21)
     assert again.result().provenance.options["axis"] == "y"
     assert again.result().provenance.options["propagate"] == "box+mask"
+
+
+def test_prompts_of_one_object_may_lie_along_every_axis(image: Image, tmp_path: Path) -> None:
+    """The bright balls are whole from any side; a click along y corrects what a box along z found."""
+    segmenter = Segmenter(BrightPredictor(card="mobile-sam"))
+    session = Session(segmenter, image, SegmentOptions(min_iou=0, min_area=0, propagate="box"))
+    session.add_box(BOX_A, slice=10)
+    found = session.add(Points(((36.0, 10.0),), (1,), 20, axis="y"))  # inside B, from the front
+    assert found is not None
+    np.testing.assert_array_equal(found.mask(SHAPE)[:, 20], (A | B)[:, 20])
+    assert A[found.mask(SHAPE)].sum() == A.sum()
+    assert found.prompted == (20,)
+    back = session.add_point((36, 20), slice=10)
+    assert back.prompted == (10,)
+    again = Session.resume(session.save(tmp_path / "work.npz"), segmenter, image)
+    assert again.step.prompts == session.step.prompts
+    facts = again.result().provenance.prompts
+    assert facts is not None
+    assert [entry.get("axis", facts["axis"]) for entry in facts["objects"]] == ["z", "y"]
+    assert {p.axis for p in parse_prompts(facts).prompts} == {"z", "y"}
+    for _ in range(2):
+        session.undo()
+    np.testing.assert_array_equal(session.result()["object 1"], A)
+
+
+def test_what_is_spread_later_is_what_would_have_been_at_once(
+    session: Session, tmp_path: Path
+) -> None:
+    at_once = Session(session.segmenter, session.image, session.options)
+    wrong = np.zeros(SHAPE[1:], bool)
+    wrong[18:22, 10:14] = True
+    prompts = (
+        Box(BOX_A, 10, "a"),
+        Box(BOX_B, 10, "b"),
+        Mask(wrong, 12, "a", as_drawn=True),
+        Points(((36.0, 20.0),), (1,), 10, "a"),
+    )
+    for prompt in prompts:
+        at_once.add(prompt)
+        here = session.add(prompt, spread=False)
+        assert here is not None
+        assert not session.step.spread
+    np.testing.assert_array_equal(session.step.objects["b"].mask(SHAPE)[10], B[10])  # type: ignore[union-attr]
+    assert session.step.objects["b"].mask(SHAPE).sum() == B[10].sum()  # type: ignore[union-attr]
+    assert session.unspread == ["a", "b"]
+    again = Session.resume(session.save(tmp_path / "half.npz"), session.segmenter, session.image)
+    for one in (session, again):
+        assert one.spread() == ["a", "b"]
+        assert one.unspread == []
+        assert one.result().sha256() == at_once.result().sha256()
+        assert one.step.objects["a"].quality == at_once.step.objects["a"].quality  # type: ignore[union-attr]
+        while one.undo() and at_once.undo():
+            assert [s and s.crop.sum() for s in one.step.objects.values()] == [
+                s and s.crop.sum() for s in at_once.step.objects.values()
+            ]
+        while at_once.redo():
+            pass
+
+
+def test_what_is_not_spread_may_stay_as_it_is_and_names_may_change(session: Session) -> None:
+    session.add(Box(BOX_A, 10, "a"), spread=False)
+    with pytest.raises(PromptError, match="'a', which is still being followed; wait, or cancel"):
+        session.rename_object("a", "liver")
+    session.leave_as_is()
+    assert session.spread() == []
+    session.rename_object("a", "liver")
+    assert session.objects == ["liver"]
+    np.testing.assert_array_equal(session.result()["liver"][10], A[10])
+    assert session.preview(Box(BOX_B, 10, "liver")) is not None
+    assert session.add_box(BOX_A, slice=11).name == "liver"
+    session.undo()
+    session.undo()
+    assert session.objects == ["a"]
+    with pytest.raises(PromptError, match="a name no object has yet"):
+        session.rename_object("a", "a")
 
 
 def test_whatever_a_damaged_session_holds_it_is_refused(

@@ -81,6 +81,7 @@ def calls(folder: Path) -> dict[str, list[str]]:
         "curate statistics": ["curate", "statistics", str(folder / "collection")],
         "train": [*train, *small, "--workers", "0", "--report-images", "2", "--quiet"],
         "models": ["models"],
+        "serve": ["serve", "--help"],  # tests/serve looks at the rest
         "assets": ["assets"],
         "benchmark": ["benchmark", "--model", model, "--rounds", "1", "--quiet"],
         "study": [

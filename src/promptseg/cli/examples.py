@@ -70,6 +70,10 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "an expert begins a case by hand": "start log.jsonl --case 1 --expert A --phase manual",
         "what was saved": "table log.jsonl",
     },
+    "serve": {
+        "the images of a folder, with one model": "--root scans/ --model promptseg-lite",
+        "for MR alone, on another port": "--root scans/ --modality MR --port 8080",
+    },
     "demo": {
         "a real CT, three organs": "-o demo",
         "on a file of yours": "-i scan.nii.gz --box 98,190,272,372@10 -o demo",

@@ -20,7 +20,16 @@ def run(argv: list[str]) -> int:
     job = parse(SegmentJob, "segment", argv, _from_config)
     from promptseg.jobs.batch import is_batch, segment_folder
     from promptseg.jobs.segment import segment_file
+    from promptseg.jobs.video import is_video_job, segment_video
 
+    if is_video_job(job):
+        film = segment_video(job)
+        if job.json:
+            print(json.dumps(film.provenance.to_json(), indent=2))
+        elif not job.quiet:
+            for line in film.summary():
+                print(for_terminal(line))
+        return 0
     if is_batch(job.input, job.output):
         segmented = segment_folder(job)
         for name, error in segmented.failures:

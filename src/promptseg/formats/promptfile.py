@@ -10,7 +10,8 @@ One image::
         {"slice": 10, "long": [[60, 70], [90, 95]], "short": [[80, 70], [70, 96]]}, ...]}]}
 
 Many images: `{"images": [{"image": "a.nii.gz", "objects": [...]}, ...]}`. `image` and `axis` may be
-left out; an unknown field is an error, so that a typing mistake is never a prompt that is ignored.
+left out, and an object may have an `axis` of its own; an unknown field is an error, so that a typing
+mistake is never a prompt that is ignored.
 Markups of 3D Slicer and the provenance of an earlier run are understood too.
 """
 
@@ -34,7 +35,7 @@ from promptseg.prompts.mask import from_runs
 from promptseg.prompts.slicer import is_markups, read_markups
 from promptseg.provenance.public import PROMPT_FIELDS
 
-__all__ = ["PromptFile", "parse_prompts", "prompts_to_json", "read_prompt_file"]
+__all__ = ["PromptFile", "parse_prompts", "prompts_along", "prompts_to_json", "read_prompt_file"]
 
 _MOST_BYTES = 32 << 20
 _MOST_ENTRIES = 200_000
@@ -110,8 +111,7 @@ def parse_prompts(content: Any, where: str = "prompts") -> PromptFile:
     image, axis = content.get("image"), content.get("axis")
     if image is not None and not isinstance(image, str):
         raise PromptError("image to be a file name", repr(image)).at(where)
-    if axis is not None and axis not in AXES:
-        raise PromptError("axis to be z, y or x", repr(axis)).at(where)
+    _check_axis(axis, where)
     prompts: list[Prompt] = []
     entries = _list(content["objects"], f"{where}: objects")
     _require_room(entries, where)
@@ -129,8 +129,20 @@ def prompts_to_json(
     objects: Iterable[ObjectPrompts], axis: Axis, image: str | None = None
 ) -> dict[str, Any]:
     """The content of a prompt file that gives these prompts again."""
+    return prompts_along(((axis, entry) for entry in objects), axis, image)
+
+
+def prompts_along(
+    objects: Iterable[tuple[Axis, ObjectPrompts]], axis: Axis, image: str | None = None
+) -> dict[str, Any]:
+    """As `prompts_to_json`, for prompts of which each object's lie along an axis of their own."""
     content: dict[str, Any] = {"image": image} if image else {}
-    return {**content, "axis": axis, "objects": [entry for o in objects for entry in o.to_json()]}
+    entries = [
+        {**entry, **({} if own == axis else {"axis": own})}
+        for own, prompts in objects
+        for entry in prompts.to_json()
+    ]
+    return {**content, "axis": axis, "objects": entries}
 
 
 _FIELDS = set(PROMPT_FIELDS) - {"text"}  # no model reads words yet
@@ -138,6 +150,8 @@ _FIELDS = set(PROMPT_FIELDS) - {"text"}  # no model reads words yet
 
 def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str) -> list[Prompt]:
     _check_fields(entry, _FIELDS, where)
+    _check_axis(entry.get("axis"), where)
+    axis = entry.get("axis") or axis
     name = entry.get("name", default_name)
     if not isinstance(name, str) or not name:
         raise PromptError("name to be a text", repr(name)).at(where)
@@ -166,6 +180,11 @@ def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str
     if not prompts:
         raise PromptError(f"at least one prompt for {name!r}", "none").at(where)
     return prompts
+
+
+def _check_axis(axis: Any, where: str) -> None:
+    if axis is not None and axis not in AXES:
+        raise PromptError("axis to be z, y or x", repr(axis)).at(where)
 
 
 def _clicks(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> list[Prompt]:

@@ -56,6 +56,7 @@ _PICTURE = frozenset({"picture"})
 _VOLUME = frozenset({"volume"})
 _FRAME = frozenset({"frame"})
 _SLIDE = frozenset({"region", "microns"})
+_VIDEO = frozenset({"frame", "frames"})
 _DICOM = frozenset({"series", "frame", "stack", "suv", "region", "microns"})
 
 FORMATS: tuple[Format, ...] = (
@@ -75,6 +76,9 @@ FORMATS: tuple[Format, ...] = (
     Format("rtstruct", (".rtstruct.dcm", ".rtss.dcm"), "dicom", _VOLUME, True, writer="rtstruct"),
     Format("dicom", (".dcm",), "dicom", _ANY, True, _DICOM, "dicom_seg"),
     Format("dicom files", (".dcm.gz", ".dicom", ".ima"), "dicom", choices=_DICOM),
+    Format("video", (".webm", ".mp4", ".m4v", ".avi", ".mov", ".mkv"), "video", choices=_VIDEO),
+    Format("gif", (".gif",), "video", choices=_VIDEO),
+    Format("frames", (), "video", choices=_VIDEO),
     Format("dicomweb", (), "dicomweb", choices=_DICOM),
 )
 

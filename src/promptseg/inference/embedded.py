@@ -74,6 +74,7 @@ class EmbeddedImage:
         self.pixel = (float(steps[0]), float(steps[1]))
         self._cache: OrderedDict[int, Embedding] = OrderedDict()
         self._held: dict[object, frozenset[int]] = {}
+        self._look_ahead_asked = look_ahead
         self._parallel = predictor.parallel if look_ahead else 1
         self._ahead: dict[int, Future[tuple[list[Embedding], int]]] = {}
         self._one_at_a_time = RLock()
@@ -86,6 +87,21 @@ class EmbeddedImage:
         """The slices whose embeddings are at hand."""
         with self._one_at_a_time:
             return sorted(self._cache)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the embeddings at hand."""
+        with self._one_at_a_time:
+            return sum(embedding.nbytes for embedding in self._cache.values())
+
+    def along(self, axis: Axis) -> EmbeddedImage:
+        """The same image in slices along another axis, shown to the model in the same way."""
+        return EmbeddedImage(
+            *(self.image, axis, self.intensity, self.predictor, self.batch, self.cache_bytes),
+            store=self.store,
+            look_ahead=self._look_ahead_asked,
+            asked=self.asked,
+        )
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
         """(rows, columns[, 3]) slice as 0..255."""

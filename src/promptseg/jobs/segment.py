@@ -48,11 +48,14 @@ from promptseg.segment.segmenter import Segmenter, load
 __all__ = [
     "Outputs",
     "check_outputs",
+    "command_of",
     "load_for",
+    "prompts_in_labels",
     "prompts_of",
     "reads_of",
     "run_job",
     "segment_file",
+    "single",
 ]
 
 log = logging.getLogger("promptseg")
@@ -134,13 +137,13 @@ def segment_file(job: SegmentJob) -> Outputs:
 
 def _segment_file(job: SegmentJob) -> Outputs:
     earlier = read_provenance(job.replay) if job.replay else None
-    file = _single(job.prompts) if job.prompts else None
+    file = single(job.prompts) if job.prompts else None
     prompts = prompts_of(job, file)
     check_outputs(job)
     image = read(job.input, job, modality=job.modality)
     if file and file.image and bare_name(file.image) != image.name:
         image.source.notes.append(f"the prompt file was written for {file.image}")
-    prompts += _prompts_in_labels(job, image, axis_of_run(prompts, job.axis))
+    prompts += prompts_in_labels(job, image, axis_of_run(prompts, job.axis))
     format_for_output(file_for(job.output), image)
     given = prompts or image.source.prompts
     axis = axis_of_run(given, job.axis)
@@ -156,7 +159,12 @@ def _segment_file(job: SegmentJob) -> Outputs:
     return outputs
 
 
-def _single(path: Path) -> PromptFile:
+def single(path: Path) -> PromptFile:
+    """The prompt file of one image.
+
+    Raises:
+        PromptError: one of several images.
+    """
     files = read_prompt_file(path)
     if len(files) != 1:
         raise PromptError(
@@ -167,13 +175,13 @@ def _single(path: Path) -> PromptFile:
     return files[0]
 
 
-def _prompts_in_labels(job: SegmentJob, image: Image, axis: Axis) -> list[Prompt]:
+def prompts_in_labels(job: SegmentJob, image: Image, axis: Axis) -> list[Prompt]:
     """The prompts of --mask and --markers, of which label images are cut along an axis."""
     prompts: list[Prompt] = []
     if job.mask:
         prompts += masks_from_labels(job.mask, image, axis, job)
     if job.markers and job.markers.suffix.lower() == ".json":
-        prompts += _single(job.markers).prompts
+        prompts += single(job.markers).prompts
     elif job.markers:
         prompts += markers_from_labels(job.markers, image, axis, job)
     return prompts
@@ -232,7 +240,7 @@ def _run(
             result = segmenter.correct(image, existing, *prompts, **how)
     placed = with_places(result, file_for(job.output), job.overlap)
     result.provenance = dataclasses.replace(
-        placed, command=_replay(job), output=job.output.name, **facts
+        placed, command=command_of(job), output=job.output.name, **facts
     )
     if job.deidentify:
         result = deidentified(result)
@@ -288,7 +296,7 @@ def reads_of(job: SegmentJob, images: Iterable[Path]) -> Reads:
     )
 
 
-def _replay(job: SegmentJob) -> dict[str, Any]:
+def command_of(job: SegmentJob) -> dict[str, Any]:
     """The job as plain values that `--config` takes; prompts are kept apart, under `prompts`."""
     values = dataclasses.asdict(job)
     for name in (*_NOT_REPLAYED, *_IN_PROMPTS):

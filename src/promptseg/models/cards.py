@@ -7,13 +7,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from promptseg.assets.store import Asset, asset_named
 from promptseg.errors import ModelError
 from promptseg.models.card import ModelCard, TrainedOn
 from promptseg.models.families import families
 from promptseg.prompts.kinds import KINDS
+
+if TYPE_CHECKING:
+    from promptseg.assets.store import Asset
 
 __all__ = [
     "AUTO",
@@ -95,6 +97,7 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
         weak_at=f"what it was not trained on; its base: {base.weak_at}",
         base=base.name,
         trained_on=_trained_on(said, where),
+        calibration={},
     )
     if set(card.propagate.split("+")) <= kinds | {"memory"}:
         return card
@@ -137,6 +140,8 @@ def models_that_take(kinds: Collection[str]) -> list[str]:
 
 def weights_of(card: ModelCard) -> Asset:
     """The asset with the weights of a model; one without sources where only the user can bring them."""
+    from promptseg.assets.store import Asset, asset_named  # help texts do without
+
     if card.weights:
         return asset_named(card.weights)
     file = f"weights of {card.name}"

@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 PROMPT_FIELDS = frozenset(
-    {"name", "boxes", "points", "box3d", "box3d_mm", "masks", "markers", "text"}
+    {"axis", "name", "boxes", "points", "box3d", "box3d_mm", "masks", "markers", "text"}
 )
 """What a prompt file may say of an object."""
 

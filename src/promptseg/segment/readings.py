@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import PromptError
+from promptseg.geometry import Axis
 from promptseg.inference.embedded import EmbeddedImage
 from promptseg.metrics.overlap import count
 from promptseg.models.protocol import SlicePrompt
@@ -27,11 +28,13 @@ class Reading:
         mask: (rows, columns) boolean, on the slice.
         predicted_iou: the model's own estimate.
         slice: index of the slice; 0 in a picture.
+        axis: along which slices are counted.
     """
 
     mask: NDArray[np.bool_]
     predicted_iou: float
     slice: int
+    axis: Axis = "z"
 
     @property
     def pixels(self) -> int:
@@ -65,5 +68,5 @@ def readings_of(embedded: EmbeddedImage, click: PlacedPrompt) -> list[Reading]:
     for number in np.argsort(-scores, kind="stable"):
         mask = masks[number]
         if mask.any() and all(count(mask, other.mask).iou < _ALIKE for other in found):
-            found.append(Reading(mask, float(scores[number]), k))
+            found.append(Reading(mask, float(scores[number]), k, embedded.axis))
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -22,10 +21,11 @@ from promptseg.result import Result
 from promptseg.segment.opened import require_fit
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.readings import Reading, readings_of
-from promptseg.segment.run import Run
-from promptseg.segment.segmenter import Segmenter, corrected, segmented
-from promptseg.segment.session_prompts import clicks_again, drawn_empty, kind_of, only_markers
-from promptseg.segment.step import Step
+from promptseg.segment.segmenter import Segmenter
+from promptseg.segment.session_answer import answer, prompted_at, stays
+from promptseg.segment.session_objects import renamed, with_mask
+from promptseg.segment.session_prompts import kind_of
+from promptseg.segment.step import Step, put_in
 
 __all__ = ["Session", "Step"]
 
@@ -35,9 +35,10 @@ class Session:
 
     The first prompt on an object segments it; every further one corrects it (see `Segmenter.correct`).
     Marker lines are gathered: the object is segmented when two slices have them, and anew with every
-    further line. The session opens its image once and keeps the embeddings, so that nothing is encoded
-    twice; undo and redo compute nothing. A step that fails leaves the session as it was. Any number of
-    sessions may use one model, each from a thread of its own.
+    further line. Prompts may lie on slices along any axis. The session opens its image once and keeps
+    the embeddings, so that nothing is encoded twice; undo and redo compute nothing. A step that fails
+    leaves the session as it was. Any number of sessions may use one model, each from a thread of its
+    own.
 
     Args:
         segmenter: the model.
@@ -74,22 +75,33 @@ class Session:
         opened = image if isinstance(image, EmbeddedImage) else None
         if opened is not None:
             require_fit(opened, self.segmenter.predictor, self.options)
-        self._opened = opened
+        self._opened: dict[Axis, EmbeddedImage] = {} if opened is None else {self.axis: opened}
         self.image: Image = opened.image if opened else image  # type: ignore[assignment]
         self.history = [Step("start", {}, {}, None)]
         self.position = 0
 
     @property
     def axis(self) -> Axis:
-        """The axis along which all slices of the session lie."""
+        """The axis along which the slices of prompts lie that name no other."""
         return self.options.axis or "z"
 
     @property
     def embedded(self) -> EmbeddedImage:
         """The image as the model sees it, opened when it is first needed."""
-        if self._opened is None:
-            self._opened = self.segmenter.open(self.image, self.options)
-        return self._opened
+        return self.embedded_along(self.axis)
+
+    @property
+    def opened(self) -> dict[Axis, EmbeddedImage]:
+        """What has been opened so far, by axis."""
+        return dict(self._opened)
+
+    def embedded_along(self, axis: Axis) -> EmbeddedImage:
+        """The image as the model sees it in slices along any axis; all are shown in the same way."""
+        if self.axis not in self._opened:
+            self._opened[self.axis] = self.segmenter.open(self.image, self.options)
+        if axis not in self._opened:
+            self._opened[axis] = self._opened[self.axis].along(axis)
+        return self._opened[axis]
 
     @property
     def step(self) -> Step:
@@ -106,6 +118,13 @@ class Session:
         """Names of the objects that have marker lines on one slice and no mask until there are more."""
         step = self.step
         return [name for name, s in step.objects.items() if s is None and step.prompts[name]]
+
+    @property
+    def unspread(self) -> list[str]:
+        """Names of the objects with prompts that have not reached the other slices; see `spread`."""
+        steps = self.history[1 : self.position + 1]
+        prompted = (prompted_at(self.history, k)[0] for k, s in enumerate(steps, 1) if not s.spread)
+        return list(dict.fromkeys(prompted))
 
     @property
     def geometry(self) -> Geometry:
@@ -145,6 +164,23 @@ class Session:
         prompts = {k: v for k, v in self.step.prompts.items() if k != name}
         current = self.step.current if name != self.step.current else next(reversed(objects), None)
         self._do(f"remove {name}", objects, prompts, current)
+
+    def put(self, mask: ArrayLike, name: str | None = None) -> str:
+        """Begin or replace an object (the current one) with a mask that is there, for correction.
+
+        Args:
+            mask: what it is, on the image's grid; an empty one clears it.
+            name: of the object.
+
+        Returns:
+            Its name.
+
+        Raises:
+            PromptError: a mask on another grid.
+        """
+        step = with_mask(self, np.asarray(mask) != 0, name or self.step.current or "object 1")
+        self._do(step.action, step.objects, step.prompts, step.current)
+        return str(step.current)
 
     def add_box(
         self, xyxy: Sequence[float], slice: int | None = None, object: str | None = None
@@ -198,28 +234,39 @@ class Session:
         """
         return self.add(Marker(long, short, slice), object)
 
-    def add(self, prompt: Prompt, object: str | None = None) -> Segment | None:
+    def add(
+        self, prompt: Prompt, object: str | None = None, *, spread: bool = True
+    ) -> Segment | None:
         """Any prompt, for the object it names, `object`, the current one, or a first new one.
+
+        Args:
+            prompt: on a slice along any axis, or in space.
+            object: name of the object.
+            spread: whether its answer reaches the other slices now, or with `spread` later. What has
+                not been spread before comes first.
 
         Returns:
             The object's new masks; None for marker lines on a first slice.
 
         Raises:
-            PromptError: outside the image, of a kind the model was not trained for, on slices along
-                another axis than the session's, or for an object other than the one it names.
+            PromptError: outside the image, of a kind the model was not trained for, or for an object
+                other than the one it names.
         """
         if prompt.name is not None and object is not None and prompt.name != object:
             raise PromptError(f"a prompt for {object!r}", f"one for {prompt.name!r}")
         name = prompt.name or object or self.step.current or "object 1"
         placed = self._placed(prompt, name)
-        prompts = (*self.step.prompts.get(name, ()), *placed)
         with self.timed():
-            segment = self._segmented(name, placed)
+            if spread:
+                self.spread()
+            segment = answer(self, name, placed, self.step, spread)
+        step = self.step
         self._do(
             f"{kind_of(placed[0])} on {name}",
-            {**self.step.objects, name: segment},
-            {**self.step.prompts, name: prompts},
+            {**step.objects, name: segment},
+            {**step.prompts, name: (*step.prompts.get(name, ()), *placed)},
             name,
+            spread or segment is None or stays(self, placed),
         )
         return segment
 
@@ -233,7 +280,8 @@ class Session:
         prompts = self.step.prompts[name]
         if len(prompts) != 1:
             raise PromptError("an object with one click", f"{name!r} with {len(prompts)} prompts")
-        return readings_of(self.embedded, prompts[0])
+        along = self.embedded_along(prompts[0].axis or self.axis)
+        return readings_of(along, prompts[0])
 
     def choose(self, reading: Reading, object: str | None = None) -> Segment:
         """Take one of the `readings` for an object; in a volume it spreads anew from there.
@@ -241,7 +289,44 @@ class Session:
         Raises:
             PromptError: as of `add_mask`.
         """
-        return self.add_mask(reading.mask, reading.slice, object)
+        drawn = Mask(reading.mask, reading.slice, axis=reading.axis, as_drawn=True)
+        return self._answered(drawn, object)
+
+    def preview(self, prompt: Prompt, object: str | None = None) -> Segment | None:
+        """What `add` with `spread=False` would give, as no step of its own."""
+        name = prompt.name or object or self.step.current or "object 1"
+        return answer(self, name, self._placed(prompt, name), self.step, False)
+
+    def spread(self) -> list[str]:
+        """Let answers that were given on the prompted slices alone reach the other slices, in order.
+
+        Objects are then what they would be had every prompt been added with `spread=True`; the number
+        of steps stays. What was done before an interruption is kept.
+
+        Returns:
+            Names of the objects that were followed.
+        """
+        names = self.unspread
+        for number in range(1, self.position + 1):
+            if not self.history[number].spread:
+                name, new = prompted_at(self.history, number)
+                segment = answer(self, name, new, self.history[number - 1], True)
+                put_in(self.history, number, name, segment)
+        return names
+
+    def leave_as_is(self) -> None:
+        """Keep answers that were given on the prompted slices alone: `spread` has nothing to do."""
+        for number, step in enumerate(self.history[: self.position + 1]):
+            self.history[number] = replace(step, spread=True)
+
+    def rename_object(self, name: str, new: str) -> None:
+        """Give an object another name; a step like any other.
+
+        Raises:
+            PromptError: no such object, a name that is taken, or prompts that are not spread yet.
+        """
+        step = renamed(self, self._known(name), new)
+        self._do(step.action, step.objects, step.prompts, step.current)
 
     def undo(self) -> bool:
         """One step back; False at the start."""
@@ -312,39 +397,7 @@ class Session:
 
     def _placed(self, prompt: Prompt, name: str) -> list[PlacedPrompt]:
         """The prompt on the grid, under the name of its object."""
-        axis = self.axis
-        placed = place([prompt], self.geometry, axis)
-        other = next((p.axis for p in placed if p.axis not in (None, axis)), None)
-        if other:
-            raise PromptError(
-                f"a prompt on a slice along {axis}, as all of this session",
-                f"one along {other}",
-                f"start a session with SegmentOptions(axis={other!r})",
-            )
-        return [replace(p, name=name) for p in placed]
-
-    def _segmented(self, name: str, new: Sequence[PlacedPrompt]) -> Segment | None:
-        """The object's masks after new prompts; None where it waits for marker lines."""
-        old = self.step.objects.get(name)
-        earlier = self.step.prompts.get(name, ())
-        if any(isinstance(p, Marker) for p in new):
-            only_markers(name, earlier, "mark a new object, or undo the other prompts")
-            first = [*earlier, *new]
-            if len({p.slice for p in first if isinstance(p, Marker)}) < 2:
-                return None
-        elif old is None or old.is_empty:
-            if old is None and earlier:
-                only_markers(name, new, "mark another slice first, or undo the marker lines")
-            first = [*drawn_empty(earlier, new), *new]
-        else:
-            prompts = [*clicks_again(earlier, new), *new]
-            return corrected(self._run(prompts), [old])[0]
-        return replace(segmented(self._run(first))[0], label=self._label(name))
-
-    def _run(self, prompts: Sequence[PlacedPrompt]) -> Run:
-        """A request for these prompts; what made the masks is written down when there is a result."""
-        clock = time.perf_counter()
-        return Run.prepare(self.embedded, prompts, self.options, self.progress, clock)
+        return [replace(p, name=name) for p in place([prompt], self.geometry, self.axis)]
 
     def _known(self, name: str | None) -> str:
         name = name or self.step.current
@@ -353,22 +406,15 @@ class Session:
             raise PromptError(f"an object out of {known}", repr(name))
         return str(name)
 
-    def _label(self, name: str) -> int:
-        """The label an object keeps: its own if it has one, else the lowest free one."""
-        segments = self.step.objects
-        if (own := segments.get(name)) is not None:
-            return own.label
-        others = {s.label for s in segments.values() if s is not None}
-        return next(k for k in range(1, len(others) + 2) if k not in others)
-
     def _do(
         self,
         action: str,
         objects: dict[str, Segment | None],
         prompts: dict[str, tuple[PlacedPrompt, ...]],
         current: str | None,
+        spread: bool = True,
     ) -> None:
         """Add a step; what had been undone is gone."""
         del self.history[self.position + 1 :]
-        self.history.append(Step(action, objects, prompts, current))
+        self.history.append(Step(action, objects, prompts, current, spread))
         self.position += 1

@@ -77,6 +77,7 @@ class StepEntry(Record):
     current: str | None = fact(text)
     objects: dict[str, ObjectEntry | None] = fact(_objects)
     prompts: dict[str, tuple[dict[str, Any], ...]] = fact(_prompts)
+    spread: bool | None = fact(switch)
 
     required: ClassVar = frozenset({"action", "objects", "prompts"})
 
@@ -139,4 +140,9 @@ class SessionContent(Record):
                 raise InputError("prompts for every object", "others")
             if step.current is not None and step.current not in step.objects:
                 raise InputError("a current object that is there", f"{step.current!r:.40}")
+        for k, step in enumerate(found.steps):
+            earlier = found.steps[k - 1].prompts if k else step.prompts
+            grown = (len(p) > len(earlier.get(name, ())) for name, p in step.prompts.items())
+            if step.spread is False and not any(grown):
+                raise InputError("prompts to spread", "none")
         return found

@@ -15,7 +15,7 @@ from promptseg.formats.archive import Archive, damaged, open_archive
 from promptseg.formats.files import atomic_path
 from promptseg.formats.memory import require_memory
 from promptseg.formats.outputs import Reads, check_outputs
-from promptseg.formats.promptfile import parse_prompts, prompts_to_json
+from promptseg.formats.promptfile import parse_prompts, prompts_along, prompts_to_json
 from promptseg.geometry import Axis
 from promptseg.image import Segment, Segmentation
 from promptseg.parsing import parse_json
@@ -59,9 +59,10 @@ def save(session: Session, path: Path, overwrite: bool) -> Path:
                 "current": step.current,
                 "objects": objects,
                 "prompts": {
-                    name: [_one_prompt(p, session.axis) for p in prompts]
+                    name: [_one_prompt(p, p.axis or session.axis) for p in prompts]
                     for name, prompts in step.prompts.items()
                 },
+                **({} if step.spread else {"spread": False}),
             }
         )
     content = {
@@ -110,7 +111,8 @@ def _restored(
                 known[entry.mask] = segment
             objects[name] = None if entry is None else known[entry.mask]
         prompts = {name: _placed(session, entries, path) for name, entries in step.prompts.items()}
-        history.append(Step(step.action, objects, prompts, step.current))
+        spread = step.spread is not False
+        history.append(Step(step.action, objects, prompts, step.current, spread))
     return content.options, history, content.position
 
 
@@ -129,13 +131,20 @@ def provenance_of(session: Session, found: Segmentation) -> Provenance:
     segmenter = session.segmenter
     options = resolved(session.options, segmenter.predictor.card)
     prompts = [p for segment in found.segments for p in session.step.prompts[segment.name]]
-    objects = group_by_object(prompts, session.geometry, session.axis)
+    by_axis: dict[Axis, list[PlacedPrompt]] = {}
+    for prompt in prompts:
+        by_axis.setdefault(prompt.axis or session.axis, []).append(prompt)
+    objects = [
+        (axis, entry)
+        for axis, some in by_axis.items()
+        for entry in group_by_object(some, session.geometry, axis)
+    ]
     return describe(
         found,
         session.image,
         segmenter.predictor,
         session.embedded.intensity,
-        prompts_to_json(objects, session.axis, session.image.name),
+        prompts_along(objects, session.axis, session.image.name),
         options.to_json(),
         session.image.source.notes,
         session=[step.action for step in session.history[1 : session.position + 1]],

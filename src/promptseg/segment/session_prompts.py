@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from promptseg.errors import PromptError
+from promptseg.geometry import Axis
 from promptseg.prompts import Box, Box3D, Marker, Mask, PlacedPrompt, Points
 
-__all__ = ["clicks_again", "drawn_empty", "kind_of", "only_markers"]
+__all__ = ["along", "axis_of", "clicks_again", "drawn_empty", "kind_of", "only_markers"]
 
 
 def only_markers(name: str, prompts: Sequence[PlacedPrompt], do: str) -> None:
@@ -44,3 +45,13 @@ def clicks_again(
         elif isinstance(prompt, Points) and prompt.slice in clicked:
             again.append(prompt)
     return again
+
+
+def axis_of(prompts: Sequence[PlacedPrompt], default: Axis) -> Axis:
+    """The axis of the slices that the last of some prompts lies on."""
+    return (prompts[-1].axis if prompts else None) or default
+
+
+def along(prompts: Sequence[PlacedPrompt], axis: Axis, default: Axis) -> list[PlacedPrompt]:
+    """Those of some prompts that lie on slices along an axis."""
+    return [p for p in prompts if (p.axis or default) == axis]

@@ -22,9 +22,11 @@ from promptseg.models.protocol.tracking import (
     Frames,
     ObjectMemory,
     Remembering,
+    Resumable,
     SliceMasks,
     Tracked,
     Tracker,
+    Tracking,
 )
 from promptseg.models.protocol.words import Instance, WordModel
 
@@ -41,11 +43,13 @@ __all__ = [
     "Patch",
     "Prediction",
     "Remembering",
+    "Resumable",
     "SemanticModel",
     "SliceMasks",
     "SliceModel",
     "SlicePrompt",
     "Tracked",
     "Tracker",
+    "Tracking",
     "WordModel",
 ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,11 @@ __all__ = [
     "Frames",
     "ObjectMemory",
     "Remembering",
+    "Resumable",
     "SliceMasks",
     "Tracked",
     "Tracker",
+    "Tracking",
 ]
 
 Bounds = tuple[float, float, float, float]
@@ -241,4 +243,36 @@ class Remembering(Protocol):
         Args:
             frames: encoded by this model.
             official: follow the model's official code where ours does better.
+        """
+
+
+class Tracking(Protocol):
+    """Objects being followed, frame by frame; it can be put aside between two frames."""
+
+    def __iter__(self) -> Iterator[list[Tracked]]:
+        """What is found, one frame after the other."""
+
+    def __next__(self) -> list[Tracked]:
+        """What is found on the next frame; maybe nothing."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that it takes to go on from here, as arrays of numbers; its size does not grow."""
+
+
+@runtime_checkable
+class Resumable(Tracker, Protocol):
+    """A tracker that goes on where another process was cut off, with the same results."""
+
+    def begin(
+        self,
+        frames: Frames,
+        conditions: Sequence[Conditioning],
+        at_work: Callable[[int], None] | None = None,
+        since: Mapping[str, NDArray[Any]] | None = None,
+    ) -> Tracking:
+        """As `track`, frame by frame.
+
+        Args:
+            frames, conditions, at_work: as of `track`.
+            since: a state of the same frames and conditions, to go on from.
         """

@@ -1,0 +1,299 @@
+"""Sessions on loaded models: who works on what, within limits, with slices encoded meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from promptseg.errors import ModelError, PromptsegError
+from promptseg.formats import ReadOptions, read
+from promptseg.formats.memory import available_bytes
+from promptseg.image import Image
+from promptseg.segment.options import SegmentOptions
+from promptseg.segment.segmenter import Segmenter
+from promptseg.segment.session import Session
+from promptseg.serve.background import Encoder
+from promptseg.serve.folder import Folder
+from promptseg.serve.images import TurnImage
+from promptseg.serve.lease import Clock, Lease
+from promptseg.serve.limits import Limits
+from promptseg.serve.refusals import AbsentError, EndedError, FullError, TakenError, TooLargeError
+from promptseg.serve.turns import Turns
+from promptseg.serve.work import Work
+
+__all__ = ["Desk"]
+
+log = logging.getLogger("promptseg.serve")
+
+_REMEMBERED_ENDS = 1000
+
+
+class Desk:
+    """Everything that is open on one server.
+
+    Args:
+        models: by name; the first is taken where none is named.
+        folder: whose images may be opened; None serves uploads alone.
+        limits: what may be open.
+        options: of every session: modality and how prompts spread.
+        clock: the time, for leases.
+        encode: whether slices are encoded before anybody asks for them.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Segmenter],
+        folder: Folder | None = None,
+        limits: Limits | None = None,
+        options: SegmentOptions | None = None,
+        clock: Clock = time.monotonic,
+        encode: bool = True,
+    ) -> None:
+        self.models, self.folder = dict(models), folder
+        self.limits, self.options, self.clock = (
+            limits or Limits(),
+            options or SegmentOptions(),
+            clock,
+        )
+        self._turns: dict[str, Turns] = {}
+        self._works: dict[str, Work] = {}
+        self._opening = 0
+        self._ends: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.RLock()
+        self._encoder = Encoder(lambda: list(self._works.values())) if encode else None
+
+    @property
+    def works(self) -> list[Work]:
+        """What is open."""
+        return list(self._works.values())
+
+    def segmenter(self, name: str | None) -> Segmenter:
+        """A loaded model.
+
+        Raises:
+            ModelError: not loaded.
+        """
+        chosen = name or next(iter(self.models))
+        if chosen not in self.models:
+            raise ModelError(
+                f"a model that is loaded ({', '.join(self.models)})",
+                repr(chosen)[:100],
+                "choose one of them, or name it when starting the server",
+            )
+        return self.models[chosen]
+
+    def lease(self) -> Lease:
+        """A new lease."""
+        return Lease(self.clock, self.limits.idle_s, self.limits.liveness_s)
+
+    def open_path(
+        self,
+        name: str,
+        model: str | None = None,
+        choices: ReadOptions | None = None,
+        options: SegmentOptions | None = None,
+        *,
+        take_over: bool = False,
+        afresh: bool = False,
+    ) -> Work:
+        """An image of the folder, where its session stood.
+
+        Args:
+            name: path below the root.
+            model: name; the first, if not given.
+            choices: how the file is to be read.
+            options: modality, window, axis, propagation.
+            take_over: end another session on it.
+            afresh: leave an earlier session aside; it is kept under another name.
+
+        Raises:
+            AbsentError: no such image.
+            TakenError: it is open already.
+            FullError, TooLargeError: beyond the limits.
+        """
+        if self.folder is None:
+            raise AbsentError("a server with a folder", "none", "start it with --root FOLDER")
+        path = self.folder.image(name)
+        name = self.folder.name_of(path)
+        segmenter = self.segmenter(model)
+        self._free_path(name, take_over)
+        with self._room():
+            options = options or self.options
+            image = read(path, choices or ReadOptions(), modality=options.modality)
+            file = self.folder.session_file(name)
+            if afresh and file.exists():
+                file.rename(file.with_name(f"session-{time.time_ns()}.npz"))
+            return self._begin(image, segmenter, options, file, name)
+
+    def open_image(
+        self,
+        image: Image,
+        model: str | None = None,
+        options: SegmentOptions | None = None,
+        lease: Lease | None = None,
+    ) -> Work:
+        """An image that a client brought along; its session lasts as long as its lease.
+
+        Raises:
+            FullError, TooLargeError: beyond the limits.
+        """
+        segmenter = self.segmenter(model)
+        with self._room():
+            return self._begin(image, segmenter, options or self.options, None, None, lease)
+
+    def get(self, token: str, act: bool = True) -> Work:
+        """A session by its name; `act` says whether this is a real action.
+
+        Raises:
+            AbsentError: there never was one.
+            EndedError: it is over.
+        """
+        self.sweep()
+        work = self._works.get(token)
+        if work is None:
+            if why := self._ends.get(token):
+                raise EndedError(
+                    "a session that is open", f"one that has ended: {why}", "open it again"
+                )
+            raise AbsentError("a session", "none of that name", "open an image first")
+        (work.lease.act if act else work.lease.touch)()
+        return work
+
+    def close(self, token: str, why: str = "it was closed") -> None:
+        """End a session, if it is there."""
+        with self._lock:
+            work = self._works.pop(token, None)
+            if work is None:
+                return
+            self._ends[token] = why
+            while len(self._ends) > _REMEMBERED_ENDS:
+                self._ends.popitem(last=False)
+        work.close(why)
+
+    def sweep(self) -> None:
+        """End what nobody has been heard of for too long."""
+        for work in self.works:
+            if work.lease.ended:
+                self.close(work.id, "nothing was heard of it for too long")
+
+    def stop(self) -> None:
+        """End everything."""
+        if self._encoder:
+            self._encoder.stop()
+        for work in self.works:
+            self.close(work.id, "the server was stopped")
+
+    def require_room(self, bytes_needed: int = 0) -> None:
+        """Refuse another session, or one so large, before anything is allocated.
+
+        Raises:
+            FullError: too many sessions; TooLargeError: too many bytes.
+        """
+        self.sweep()
+        limits, open_now = self.limits, len(self._works) + self._opening
+        if open_now >= limits.sessions:
+            raise FullError(
+                f"at most {limits.sessions} sessions at a time",
+                "one more",
+                "close one, wait, or start the server with a larger --sessions",
+            )
+        if bytes_needed > limits.session_bytes:
+            raise TooLargeError(
+                f"an image of at most {limits.session_mib} MiB",
+                f"{bytes_needed / 2**20:.0f} MiB",
+                "crop it, or start the server with a larger --session-mib",
+            )
+        used = sum(work.nbytes for work in self.works)
+        free = available_bytes()
+        if used + bytes_needed > limits.memory_bytes or (free is not None and bytes_needed > free):
+            raise TooLargeError(
+                f"sessions of {limits.memory_mib} MiB in all, or what memory is free",
+                f"{(used + bytes_needed) / 2**20:.0f} MiB",
+                "close other sessions, or start the server with a larger --memory-mib",
+            )
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """A place for a session that is about to be opened."""
+        with self._lock:
+            self.require_room()
+            self._opening += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._opening -= 1
+
+    def _free_path(self, name: str, take_over: bool) -> None:
+        self.sweep()
+        for work in self.works:
+            if work.path == name:
+                if not take_over:
+                    raise TakenError(
+                        "an image that nobody has open",
+                        "one that is open in another window",
+                        "close it there, or take it over",
+                    )
+                self.close(work.id, "it was taken over by another window")
+
+    def _begin(
+        self,
+        image: Image,
+        segmenter: Segmenter,
+        options: SegmentOptions,
+        file: Path | None,
+        path: str | None,
+        lease: Lease | None = None,
+    ) -> Work:
+        """A session that is open, resumed if there is a file of it."""
+        if image.voxels.nbytes > self.limits.session_bytes:
+            self.require_room(image.voxels.nbytes)
+        turns = self._turns.setdefault(str(segmenter.predictor.device), Turns())
+        limits = self.limits
+        room = max(limits.session_bytes - image.voxels.nbytes, 0) // 2
+
+        def opened(with_options: SegmentOptions) -> TurnImage:
+            return TurnImage.of(segmenter.open(image, with_options), turns, room)
+
+        notes: list[str] = []
+        session = None
+        if file is not None and file.is_file():
+            try:
+                options_then = Session.resume(file, segmenter, image).options
+                session = Session.resume(file, segmenter, opened(options_then))
+            except PromptsegError as error:  # kept for the user to look at, and never written over
+                kept = file.with_name(f"session-{time.time_ns()}.npz")
+                file.rename(kept)
+                notes.append(f"the earlier session is not used: {error}")
+        if session is None:
+            session = Session(segmenter, opened(options), options)
+        work = Work(
+            session, lease or self.lease(), turns, file, path, limit=self.limits.session_bytes
+        )
+        work.warning = " ".join(notes)
+        if self.folder is not None and path is not None:
+            folder, known = self.folder, self.folder.remembered(path)
+            work.colours = {name: (r, g, b) for name, r, g, b in known.colours}
+            work.on_change = lambda: _begun(folder, path)
+        with self._lock:
+            if path is not None:
+                self._free_path(path, take_over=False)
+            self._works[work.id] = work
+        work.follow()
+        if self._encoder:
+            self._encoder.wake()
+        return work
+
+
+def _begun(folder: Folder, path: str) -> None:
+    """An image that is worked on is no longer to do."""
+    try:
+        if folder.remembered(path).state == "to do":
+            folder.remember(path, state="begun")
+    except PromptsegError:
+        log.warning("the state of an image could not be written")

@@ -1,0 +1,200 @@
+"""The folder that is served: what lies in it, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from promptseg.errors import InputError, OutputError
+from promptseg.formats import format_by_suffix, is_dicom_file
+from promptseg.formats.detached import belonging_to
+from promptseg.formats.files import atomic_path, files_below, provenance_path
+from promptseg.serve.refusals import AbsentError
+
+__all__ = ["STATES", "Folder", "Remembered", "State"]
+
+State = Literal["to do", "begun", "done", "flagged"]
+STATES: tuple[State, ...] = get_args(State)
+
+_OWN = ".promptseg"
+_LONGEST_NOTE = 10_000
+_LOOKED_AT = 8  # files of a folder that are looked at to tell whether it is a series
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What is known of an image, beside its session.
+
+    Attributes:
+        path: below the root.
+        state: of the work on it.
+        note: what the user wrote.
+        model: that was used last.
+        colours: of objects by name.
+    """
+
+    path: str
+    state: State = "to do"
+    note: str = ""
+    model: str = ""
+    colours: tuple[tuple[str, int, int, int], ...] = ()
+
+
+class Folder:
+    """A folder of images, their results and, in `.promptseg`, what is known of the work on them.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        InputError: it is no folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        if not self.root.is_dir():
+            raise InputError("a folder with images", str(root), "name one with --root")
+
+    def inside(self, name: str, expected: str = "an image") -> Path:
+        """The place below the root that a client names, with every link resolved.
+
+        Raises:
+            AbsentError: it leads out of the root, or into what is ours.
+        """
+        refusal = AbsentError(f"{expected} in the folder that is served", repr(name[:200]))
+        if not isinstance(name, str) or "\0" in name or "\\" in name or name.startswith("/"):
+            raise refusal
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        if ".." in parts or any(part.startswith(".") for part in parts):
+            raise refusal
+        try:
+            path = self.root.joinpath(*parts).resolve()
+        except (OSError, RuntimeError, ValueError):
+            raise refusal from None
+        if not self._holds(path) or ".promptseg" in path.parts[len(self.root.parts) :]:
+            raise refusal
+        return path
+
+    def image(self, name: str) -> Path:
+        """The file or folder of an image; what belongs to it must lie below the root, too.
+
+        Raises:
+            AbsentError: there is none, or a part of it lies elsewhere.
+        """
+        path = self.inside(name)
+        if not path.exists():
+            raise AbsentError("an image in the folder that is served", repr(name[:200]))
+        parts = files_below(path) if path.is_dir() else list(belonging_to(path))
+        if not all(self._holds(part.resolve()) for part in parts):
+            raise AbsentError(
+                "an image whose files lie in the folder that is served", repr(name[:200])
+            )
+        return path
+
+    def name_of(self, path: Path) -> str:
+        """What clients call a place below the root."""
+        return path.relative_to(self.root).as_posix()
+
+    def output(self, name: str) -> Path:
+        """Where a result may go.
+
+        Raises:
+            OutputError: no file name, or one outside the root.
+        """
+        try:
+            path = self.inside(name, "a place")
+        except AbsentError as error:
+            raise OutputError(error.expected, error.got, "choose another name") from None
+        if path == self.root or path.is_dir():
+            raise OutputError("a file name", repr(name[:200]), "choose another name")
+        return path
+
+    def listing(self, name: str = "") -> list[dict[str, Any]]:
+        """What a folder holds: folders, series and images, with what is known of the work on them.
+
+        Raises:
+            AbsentError: no such folder.
+        """
+        folder = self.inside(name, "a folder")
+        if not folder.is_dir():
+            raise AbsentError("a folder in the folder that is served", repr(name[:200]))
+        entries = []
+        for path in sorted(folder.iterdir(), key=lambda p: p.name.lower()):
+            if path.name.startswith(".") or not self._holds(path.resolve()):
+                continue
+            kind = _kind(path)
+            if kind is None:
+                continue
+            shown = f"{name.strip('/')}/{path.name}".lstrip("/")
+            entry: dict[str, Any] = {"name": path.name, "path": shown, "kind": kind}
+            if kind != "folder":
+                known = self.remembered(shown)
+                entry |= {"state": known.state, "note": known.note}
+                entry["session"] = self.session_file(shown).is_file()
+                entry["result"] = provenance_path(path).is_file()
+                entry["bytes"] = path.stat().st_size if path.is_file() else None
+            entries.append(entry)
+        return entries
+
+    def session_file(self, name: str) -> Path:
+        """Where the session on an image is kept."""
+        return self._place(name) / "session.npz"
+
+    def remembered(self, name: str) -> Remembered:
+        """What is known of an image."""
+        try:
+            content = json.loads((self._place(name) / "image.json").read_text(encoding="utf-8"))
+            state, note = content.get("state"), content.get("note")
+            return Remembered(
+                name,
+                state if state in STATES else "to do",
+                note if isinstance(note, str) else "",
+                str(content.get("model") or ""),
+                tuple((str(n), int(r), int(g), int(b)) for n, r, g, b in content["colours"]),
+            )
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return Remembered(name)
+
+    def remember(self, name: str, **changes: Any) -> Remembered:
+        """Write down what is known of an image.
+
+        Raises:
+            InputError: no such state, or a note that is too long.
+            OutputError: it cannot be written.
+        """
+        if changes.get("state", "to do") not in STATES:
+            raise InputError(f"a state out of {', '.join(STATES)}", repr(changes["state"])[:100])
+        if len(changes.get("note", "")) > _LONGEST_NOTE:
+            raise InputError(f"a note of at most {_LONGEST_NOTE} characters", "a longer one")
+        known = replace(self.remembered(name), **changes)
+        with atomic_path(self._place(name) / "image.json") as temporary:
+            temporary.write_text(json.dumps(asdict(known)), encoding="utf-8")
+        return known
+
+    def _place(self, name: str) -> Path:
+        """The folder of ours for an image: its name there tells nobody what it is called."""
+        clean = "/".join(part for part in name.split("/") if part not in ("", "."))
+        return self.root / _OWN / hashlib.sha256(clean.encode("utf-8", "replace")).hexdigest()[:24]
+
+    def _holds(self, path: Path) -> bool:
+        return path == self.root or self.root in path.parents
+
+
+def _kind(path: Path) -> Literal["folder", "series", "image"] | None:
+    """What a list shows of a path: nothing of files that are no images."""
+    try:
+        if path.is_dir():
+            with os.scandir(path) as found:
+                first = [Path(e.path) for _, e in zip(range(_LOOKED_AT), found, strict=False)]
+            return "series" if any(map(is_dicom_file, first)) else "folder"
+        if not path.is_file():
+            return None
+    except OSError:
+        return None
+    if path.name.endswith(".overlay.png"):
+        return None
+    return "image" if format_by_suffix(path) or is_dicom_file(path) else None

@@ -1,0 +1,58 @@
+"""How long a session belongs to somebody who may have gone."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+__all__ = ["Clock", "Lease"]
+
+Clock = Callable[[], float]
+"""Seconds that never run backwards, such as `time.monotonic`."""
+
+
+@dataclass(eq=False)
+class Lease:
+    """Two clocks: one that any sign of life sets back, and one that only real actions do.
+
+    Attributes:
+        clock: the time.
+        idle_s: seconds without an action until it ends.
+        liveness_s: seconds without a sign of life until it ends.
+        token: who holds it; nobody can guess it.
+    """
+
+    clock: Clock
+    idle_s: float
+    liveness_s: float
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+
+    def __post_init__(self) -> None:
+        self._alive = self._acted = self.clock()
+        self._connected = 0
+
+    def touch(self) -> None:
+        """A sign of life."""
+        self._alive = self.clock()
+
+    def act(self) -> None:
+        """A real action."""
+        self._alive = self._acted = self.clock()
+
+    def connect(self, change: int) -> None:
+        """A connection that stays open was made (1) or lost (-1); one that is there is alive."""
+        self._connected += change
+        self.touch()
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until it ends; at most 0 if it has."""
+        now = self.clock()
+        alive = self.liveness_s if self._connected else self._alive + self.liveness_s - now
+        return min(alive, self._acted + self.idle_s - now)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self.remaining <= 0

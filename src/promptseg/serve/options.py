@@ -1,0 +1,84 @@
+"""Every option of the server, defined once."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from promptseg.errors import InputError
+from promptseg.image import MODALITIES
+from promptseg.serve.limits import Limits
+
+__all__ = ["ServeJob"]
+
+_SHORTEST_TOKEN = 16
+
+
+@dataclass(kw_only=True)
+class ServeJob(Limits):
+    """Serve models to people with a mouse: a page, nnInteractive's clients, and programs.
+
+    Prints one address with a token; whoever has it may open the images below --root and write results
+    there. Only this machine can reach it unless --host says otherwise (docs/security.md).
+    """
+
+    root: Path = Path()
+    """Folder whose images may be opened, and where results go."""
+
+    model: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Model to load (default: promptseg-lite); may be repeated, and the first one is taken where none
+    is named."""
+
+    modality: str | None = None
+    """Modality of the images, over what files say, and where nothing says it."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+
+    port: int = 1527
+    """Port to listen on; 0 takes any that is free."""
+
+    token: str | None = None
+    """What every request needs; a new one for every start, if not given."""
+
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps, or auto."""
+
+    threads: int | None = None
+    """CPU threads (default: PROMPTSEG_THREADS, or all)."""
+
+    engine: str | None = None
+    """What executes the models (docs/engines.md); chosen by measurement if not given."""
+
+    name: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Further name of this machine, as browsers write it in the address; may be repeated."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.modality is not None and self.modality not in MODALITIES:
+            raise InputError(f"--modality out of {', '.join(MODALITIES)}", repr(self.modality))
+        if self.token is not None and (
+            len(self.token) < _SHORTEST_TOKEN or not self.token.isascii() or " " in self.token
+        ):
+            raise InputError(
+                f"--token of at least {_SHORTEST_TOKEN} letters and digits",
+                f"{len(self.token)} characters",
+                "leave it out to have one made",
+            )
+        if not self.is_loopback and self.token is None:
+            raise InputError(
+                "--token beside a --host that others can reach", self.host, "choose a long one"
+            )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the address."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False

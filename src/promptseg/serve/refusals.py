@@ -1,0 +1,65 @@
+"""What the server refuses, beside what is refused everywhere: each with its HTTP status."""
+
+from __future__ import annotations
+
+from promptseg.errors import PromptsegError
+
+__all__ = [
+    "AbsentError",
+    "EndedError",
+    "FullError",
+    "RefusedError",
+    "TakenError",
+    "TooLargeError",
+    "fault_or_message",
+]
+
+
+class RefusedError(PromptsegError):
+    """A request that is refused.
+
+    Attributes:
+        status: of the answer.
+        retry_after: seconds after which to try again, if that helps.
+    """
+
+    status = 400
+    retry_after: int | None = None
+
+
+class AbsentError(RefusedError):
+    """No such session, image or page."""
+
+    status = 404
+
+
+class TakenError(RefusedError):
+    """An image that somebody else has open."""
+
+    status = 409
+
+
+class EndedError(RefusedError):
+    """A session or lease that has ended."""
+
+    status = 410
+
+
+class TooLargeError(RefusedError):
+    """More than the limits allow."""
+
+    status = 413
+
+
+class FullError(RefusedError):
+    """No room for another session, or a model that is still loading."""
+
+    status = 503
+    retry_after = 5
+
+
+def fault_or_message(error: Exception) -> str:
+    """What a client is told: our own one line, or that it is a fault of ours, and no more of it."""
+    if isinstance(error, PromptsegError):
+        return str(error)
+    return f"a fault of promptseg ({type(error).__name__}); please report what you did"

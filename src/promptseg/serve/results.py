@@ -1,0 +1,58 @@
+"""Masks on their way to files: into the folder that is served, or to the client."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from promptseg.errors import OutputError
+from promptseg.formats.table import endings
+from promptseg.result import Result
+from promptseg.serve.work import Work
+
+__all__ = ["download", "result_of", "save"]
+
+
+def result_of(work: Work) -> Result:
+    """The objects with their colours.
+
+    Raises:
+        PromptError: none has a mask.
+    """
+    result = work.session.result()
+    result.segments = [
+        replace(s, colour=work.colours.get(s.name, s.colour)) for s in result.segments
+    ]
+    return result
+
+
+def save(
+    work: Work, path: Path, *, overwrite: bool, overlap: str = "keep", deidentify: bool = False
+) -> None:
+    """Write the masks and their provenance, as `promptseg segment` does.
+
+    Raises:
+        OutputError: the file exists, cannot be written, or its format cannot hold the result.
+    """
+    result = result_of(work)
+    if deidentify:
+        from promptseg.formats.deidentify import deidentified
+
+        result = deidentified(result)
+    result.save(path, overwrite=overwrite, overlap=overlap)
+
+
+def download(work: Work, ending: str, overlap: str) -> bytes:
+    """The masks as the bytes of a file.
+
+    Raises:
+        OutputError: an unknown ending, or a format that cannot hold the result.
+    """
+    kind = "picture" if work.session.geometry.ndim == 2 else "volume"
+    if ending not in endings(kind):
+        raise OutputError(f"an ending out of {', '.join(endings(kind))}", repr(ending[:20]))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"masks{ending}"
+        result_of(work).save(path, overlap=overlap)
+        return path.read_bytes()

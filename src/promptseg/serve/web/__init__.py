@@ -1,0 +1,1 @@
+"""HTTP and WebSocket faces of the desk: our own, nnInteractive's, and the page."""

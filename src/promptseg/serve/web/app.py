@@ -1,0 +1,124 @@
+"""The application: the table of routes, the socket, the page, and the guard before all of them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from promptseg.errors import MissingPackageError
+from promptseg.serve.desk import Desk
+from promptseg.serve.refusals import AbsentError
+from promptseg.serve.web.guard import Guard
+from promptseg.serve.web.nninteractive import Remote
+from promptseg.serve.web.own import Own
+from promptseg.serve.web.requests import error_answer, json_answer, threaded
+from promptseg.serve.web.table import Entry
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+__all__ = ["PAGE", "application"]
+
+log = logging.getLogger("promptseg.serve")
+
+PAGE = Path(__file__).parent.parent / "page"
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".ico": "image/x-icon",
+    ".json": "application/json",
+    ".woff2": "font/woff2",
+}
+
+
+def application(
+    desk: Desk,
+    token: str,
+    hosts: Iterable[str] = ("127.0.0.1", "localhost", "[::1]"),
+    ready: Callable[[], bool] = lambda: True,
+    **guarding: Any,
+) -> Guard:
+    """What a server runs.
+
+    Args:
+        desk: what is served.
+        token: that every request needs.
+        hosts: names this server goes by.
+        ready: whether its models are loaded.
+        guarding: `slowness` and `sleep` of the guard.
+
+    Raises:
+        MissingPackageError: starlette is not installed.
+    """
+    try:
+        from starlette.applications import Starlette
+        from starlette.routing import Route, WebSocketRoute
+    except ImportError:
+        raise MissingPackageError("starlette", "for the server", "serve") from None
+    from promptseg.serve.web.sockets import events
+
+    entries = [*Own(desk).entries]
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> Any:
+        yield
+        await threaded(desk.stop)
+
+    routes = [
+        *(Route(e.path, _safe(e.handler, e), methods=[e.method]) for e in entries),
+        *(Route(path, _safe(do), methods=[method]) for method, path, do in Remote(desk).routes),
+        WebSocketRoute("/api/sessions/{session}/events", events(desk)),
+        Route("/api/health", _safe(_healthy(ready)), methods=["GET"]),
+        Route("/{name:path}", _safe(_page), methods=["GET"]),
+    ]
+    app = Starlette(routes=routes, lifespan=lifespan)
+    return Guard(app, token, hosts, ready, **guarding)
+
+
+def _healthy(ready: Callable[[], bool]) -> Callable[[Request], Awaitable[Response]]:
+    async def health(_: Request) -> Response:
+        return json_answer({"ok": True, "ready": ready()})
+
+    return health
+
+
+def _safe(
+    handler: Callable[[Request], Awaitable[Response]], entry: Entry | None = None
+) -> Callable[[Request], Awaitable[Response]]:
+    """The handler, whose errors are answers, and whose log names nobody and no file."""
+
+    async def safe(request: Request) -> Response:
+        begun = time.perf_counter()
+        try:
+            answer = await handler(request)
+        except Exception as error:
+            answer = error_answer(error)
+        if entry is not None:
+            took = (time.perf_counter() - begun) * 1000
+            log.debug("%s %s %d %.0f ms", entry.method, entry.path, answer.status_code, took)
+        return answer
+
+    return safe
+
+
+async def _page(request: Request) -> Response:
+    """A file of the page; nothing else of this machine."""
+    from starlette.responses import FileResponse
+
+    name = request.path_params["name"] or "index.html"
+    parts = name.split("/")
+    path = PAGE.joinpath(*parts)
+    kind = _TYPES.get(path.suffix)
+    wrong = any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts)
+    if wrong or kind is None or not path.is_file():
+        raise AbsentError("a page of this server", repr(name[:100]))
+    return FileResponse(path, media_type=kind, headers={"Cache-Control": "no-cache"})

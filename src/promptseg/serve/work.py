@@ -1,0 +1,273 @@
+"""One image that somebody works on: a session whose steps are quick, safe on disk and told to all."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, TypeVar
+
+from promptseg.errors import PromptsegError
+from promptseg.geometry import Axis
+from promptseg.image import Segment
+from promptseg.prompts import Prompt
+from promptseg.segment.session import Session
+from promptseg.serve.changes import Masks, differences
+from promptseg.serve.lease import Lease
+from promptseg.serve.refusals import EndedError, TooLargeError, fault_or_message
+from promptseg.serve.turns import CancelledError, Job, Turns, Urgency
+
+__all__ = ["Event", "Work"]
+
+log = logging.getLogger("promptseg.serve")
+
+T = TypeVar("T")
+Event = dict[str, Any]
+
+_REMEMBERED = 64  # revisions a client may lag behind and still get differences
+
+
+class Work:
+    """A session with its lease, its file and those who watch it; for any threads.
+
+    A prompt is answered on its own slice first and then followed to the others by a thread of its own,
+    which the next prompt interrupts and which then begins again; nothing of it is lost but time.
+
+    Args:
+        session: the image, its objects and steps.
+        lease: how long it lasts.
+        turns: of the model's device.
+        file: where it is saved after every step; None keeps it in memory alone.
+        path: of the image below the root, if it is a file there.
+        limit: bytes it may hold.
+
+    Attributes:
+        colours: (red, green, blue) of objects by name, where the user chose one.
+        revision: grows with every change.
+        focus: axis and slice that is looked at.
+        warning: what is wrong, such as a step that could not be saved.
+        on_change: called after every change.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        lease: Lease,
+        turns: Turns,
+        file: Path | None = None,
+        path: str | None = None,
+        limit: int = 1 << 62,
+    ) -> None:
+        self.session, self.lease, self.turns = session, lease, turns
+        self.file, self.path, self.limit = file, path, limit
+        self.colours: dict[str, tuple[int, int, int]] = {}
+        self.revision = 1
+        self.focus: tuple[Axis, int] = (
+            session.axis,
+            session.geometry.slice_count(session.axis) // 2,
+        )
+        self.warning = ""
+        self._snapshots: OrderedDict[int, Masks] = OrderedDict({1: self.masks})
+        self._listeners: set[Callable[[Event], None]] = set()
+        self._lock = threading.RLock()
+        self._following: Job | None = None
+        self._at_rest = threading.Condition()
+        self._closed = False
+        self.on_change: Callable[[], None] = lambda: None
+        session.progress = self._progress
+
+    @property
+    def id(self) -> str:
+        """What clients call it; nobody can guess it."""
+        return self.lease.token
+
+    @property
+    def masks(self) -> dict[str, Segment | None]:
+        """The objects by name."""
+        return dict(self.session.step.objects)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it holds: voxels, embeddings, and the masks of all its steps."""
+        session = self.session
+        segments = {id(s): s for step in list(session.history) for s in step.objects.values() if s}
+        opened = [image.nbytes for image in session.opened.values()]
+        return (
+            session.image.voxels.nbytes
+            + sum(opened)
+            + sum(s.crop.nbytes for s in segments.values())
+        )
+
+    @property
+    def following(self) -> bool:
+        """Whether answers are on their way to other slices."""
+        return bool(self.session.unspread) and not self._closed
+
+    def prompt(self, prompt: Prompt, object: str | None = None, spread: bool = True) -> Event:
+        """A prompt, answered on its slice; the other slices follow, unless not wanted.
+
+        Returns:
+            What it changed, as of `change`.
+
+        Raises:
+            PromptError: as of `Session.add`.
+        """
+
+        def do() -> None:
+            self.session.add(prompt, object, spread=False)
+            if not spread:
+                self.session.leave_as_is()
+
+        return self.change(do, model=True)[1]
+
+    def preview(self, prompt: Prompt, object: str | None = None) -> Segment | None:
+        """What a prompt would answer on its slice; what is being followed goes on afterwards.
+
+        Raises:
+            PromptError: as of `Session.add`.
+        """
+        self._require_open()
+        with self.turns.take(Job(self.id, Urgency.CLICK)):
+            return self.session.preview(prompt, object)
+
+    def change(self, do: Callable[[], T], *, model: bool = False) -> tuple[T, Event]:
+        """Do something to the session, save it, tell everybody, and go on following.
+
+        Args:
+            do: what.
+            model: whether it needs the device.
+
+        Returns:
+            What `do` returned, and what changed, see `since`.
+        """
+        self._interrupt()
+        with self._lock:
+            self._require_open()
+            if model and self.nbytes > self.limit:
+                raise TooLargeError(
+                    f"a session of at most {self.limit >> 20} MiB",
+                    f"one of {self.nbytes >> 20} MiB",
+                    "save the masks and open the image afresh, or start the server with a larger "
+                    "--session-mib",
+                )
+            before, job = self.revision, Job(self.id, Urgency.CLICK)
+            try:
+                with self.turns.take(job) if model else nullcontext():
+                    done = do()
+                self._commit()
+            finally:
+                self._follow()
+            return done, self.since(before)
+
+    def since(self, revision: int | None) -> Event:
+        """What is different from an earlier revision; everything, if that one is not known any more.
+
+        Returns:
+            `{"revision", "since", "regions", "following", "warning"}`; `since` is 0 where the regions
+            are those of all objects.
+        """
+        now = self.revision
+        known = self._snapshots.get(revision or 0)
+        return {
+            "revision": now,
+            "since": revision if known is not None else 0,
+            "regions": differences(known or {}, self._snapshots[now]),
+            "following": self.following,
+            "warning": self.warning,
+        }
+
+    def cancel(self) -> Event:
+        """Stop following; answers that were given stay on their slices alone."""
+        return self.change(self.session.leave_as_is)[1]
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until nothing is followed any more; False if that takes longer."""
+        with self._at_rest:
+            return self._at_rest.wait_for(lambda: not self.following, seconds)
+
+    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Have everything told that happens; returns what ends that."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+    def tell(self, event: Event) -> None:
+        """Tell everybody who listens."""
+        for listener in list(self._listeners):
+            listener(event)
+
+    def close(self, why: str) -> None:
+        """End it; what was done is on disk."""
+        self._closed = True
+        self._interrupt()
+        with self._at_rest:
+            self._at_rest.notify_all()
+        self.tell({"type": "closed", "detail": why})
+        self.turns.forget(self.id)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise EndedError("a session that is open", "one that has ended", "open the image again")
+
+    def _commit(self) -> None:
+        """What has changed is saved, and remembered."""
+        self.warning = ""
+        if self.file is not None:
+            try:
+                self.session.save(self.file, overwrite=True)
+            except PromptsegError as error:  # the step is there, and is tried again with the next
+                self.warning = f"this step is not on disk: {error}"
+        self._snapshots[self.revision + 1] = self.masks
+        self.revision += 1
+        while len(self._snapshots) > _REMEMBERED:
+            self._snapshots.popitem(last=False)
+        self.on_change()
+        with self._at_rest:
+            self._at_rest.notify_all()
+
+    def _progress(self, encoded: int, name: str) -> None:
+        self.tell({"type": "progress", "object": name, "encoded": encoded})
+
+    def _interrupt(self) -> None:
+        job = self._following
+        if job is not None:
+            self.turns.cancel(job)
+
+    def follow(self) -> None:
+        """Go on following what has not been followed, such as after a crash."""
+        with self._lock:
+            self._follow()
+
+    def _follow(self) -> None:
+        """Begin to follow, with the lock held, unless somebody does."""
+        if self.following and self._following is None:
+            self._following = job = Job(self.id, Urgency.SPREAD)
+            threading.Thread(target=self._to_the_end, args=(job,), daemon=True).start()
+
+    def _to_the_end(self, job: Job) -> None:
+        """What the following thread does; if it was interrupted, another one begins again."""
+        with self._lock:
+            event = self._followed(job)
+            self._following = None
+            self._follow()
+        if event is not None:
+            self.tell(event)
+
+    def _followed(self, job: Job) -> Event | None:
+        """Follow everything; what there is to tell of it."""
+        before = self.revision
+        try:
+            with self.turns.take(job):
+                self.session.spread()
+        except CancelledError:
+            return None
+        except Exception as error:
+            self.session.leave_as_is()
+            self._commit()
+            if not isinstance(error, PromptsegError):
+                log.exception("following failed")
+            return {"type": "error", "detail": fault_or_message(error)}
+        self._commit()
+        return {"type": "changed", **self.since(before)}

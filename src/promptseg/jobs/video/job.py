@@ -90,6 +90,10 @@ def segment_video(job: SegmentJob) -> VideoOutputs:
     with discreet(job.input, on=job.deidentify):
         _check_options(job)
         own = OwnFolder(job.output)
+        if os.path.isdir(job.input) and own.root.exists() and own.root.samefile(job.input):
+            raise OutputError(
+                "an output folder other than the input folder", str(own.root), "name another one"
+            )
         possible = [job.output / name for name in NAMES]
         check_outputs(possible, job.overwrite, reads_of(job, [job.input]))
         frames = open_video(job.input, _reading(job))

@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/promptseg demo -o demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check src tests benchmarks apps

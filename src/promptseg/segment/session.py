@@ -21,6 +21,7 @@ from promptseg.prompts.markers import Line
 from promptseg.result import Result
 from promptseg.segment.opened import require_fit
 from promptseg.segment.options import SegmentOptions
+from promptseg.segment.readings import Reading, readings_of
 from promptseg.segment.segmenter import Segmenter
 from promptseg.segment.session_answer import answer, prompted_at, stays
 from promptseg.segment.session_objects import renamed, with_mask
@@ -270,6 +271,28 @@ class Session:
             spread or segment is None or stays(self, placed),
         )
         return segment
+
+    def readings(self, object: str | None = None) -> list[Reading]:
+        """What the one click on an object may mean: a part, the whole; the likeliest, shown, first.
+
+        Raises:
+            PromptError: an object with other prompts than one click inside it.
+        """
+        name = self._known(object)
+        prompts = self.step.prompts[name]
+        if len(prompts) != 1:
+            raise PromptError("an object with one click", f"{name!r} with {len(prompts)} prompts")
+        along = self.embedded_along(prompts[0].axis or self.axis)
+        return readings_of(along, prompts[0])
+
+    def choose(self, reading: Reading, object: str | None = None) -> Segment:
+        """Take one of the `readings` for an object; in a volume it spreads anew from there.
+
+        Raises:
+            PromptError: as of `add_mask`.
+        """
+        drawn = Mask(reading.mask, reading.slice, axis=reading.axis, as_drawn=True)
+        return self._answered(drawn, object)
 
     def preview(self, prompt: Prompt, object: str | None = None) -> Segment | None:
         """What `add` with `spread=False` would give, as no step of its own."""

@@ -9,11 +9,11 @@ demo: $(VENV)/.installed
 	$(BIN)/promptseg demo -o demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks apps
+	$(BIN)/ruff format --check src tests benchmarks apps
 	$(BIN)/mypy
 
 $(VENV)/.created:

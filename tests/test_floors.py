@@ -17,8 +17,8 @@ SOURCE = Path(promptseg.__file__).parent
 # From the ground up. Rooms on one floor do not know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("names",),
-    ("_version", "errors", "progress", "notes", "_moved", "telemetry"),
-    ("geometry", "parsing", "provenance", "terms", "assets"),
+    ("_version", "errors", "progress", "notes", "_moved", "_lazy", "telemetry", "leftovers"),
+    ("geometry", "bounds", "noted", "parsing", "provenance", "terms", "assets"),
     ("prompts",),
     ("image",),
     ("intensity",),

@@ -9,10 +9,10 @@ result.save("mask.nii.gz")
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from promptseg import _moved
+from promptseg._lazy import lazily
 from promptseg._version import __version__
 from promptseg.telemetry import refuse_telemetry
 
@@ -66,20 +66,8 @@ _HOME = {
     "read": "formats",
 }
 
-_CALLED = {"Segmentation": "Result"}  # in their homes
-
 refuse_telemetry()
 _moved.install()
 
 
-def __getattr__(name: str) -> Any:
-    """Import public names when they are first used, so that `import promptseg` is instant."""
-    if name in _HOME:
-        value = getattr(import_module(f"promptseg.{_HOME[name]}"), _CALLED.get(name, name))
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'promptseg' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOME, {"Segmentation": "Result"})

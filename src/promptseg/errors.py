@@ -64,6 +64,11 @@ class PromptsegError(Exception):
         self.expected, self.got, self.do = expected, got, do
         super().__init__(expected, got, do)
 
+    def to_json(self) -> dict[str, str]:
+        """Its parts, for programs."""
+        said = {"expected": self.expected, "got": self.got, "do": self.do}
+        return {"kind": type(self).__name__, **said}
+
     def __str__(self) -> str:
         message = f"expected {self.expected}"
         if self.got:

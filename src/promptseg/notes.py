@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Self
 
-__all__ = ["PUBLIC_KINDS", "Note", "notes_of"]
+__all__ = ["ENGINE", "PUBLIC_KINDS", "Note", "notes_of"]
 
 READER: Final = "reader"
 """What a reader found in a file; it may name files, servers and people."""
+
+ENGINE: Final = "engine"
+"""That another engine ran than the one asked for."""
 
 PUBLIC_KINDS: Final = frozenset({"intensity", "values"})
 """Kinds of notes that only say how voxel values were treated: they may stay with `--deidentify`."""
@@ -20,7 +23,8 @@ class Note(str):
     Args:
         text: the note.
         kind: "reader" (found in a file), "frame" (which of several frames was read), "turned" (pixels
-            turned upright), "intensity" or "values" (how voxel values are treated).
+            turned upright), "engine" (another one ran), "intensity" or "values" (how voxel values are
+            treated).
         advice: what could be done about it; it stands at the end, after a semicolon.
         facts: the numbers in it, by name: `index` and `count` of a frame.
 

@@ -1,13 +1,63 @@
-"""Progress on standard error: bars on a terminal, nothing elsewhere."""
+"""Progress on standard error: bars on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from promptseg.names import for_terminal
 
-__all__ = ["byte_progress", "step_progress"]
+__all__ = ["Lines", "byte_progress", "step_progress"]
+
+_SECONDS = 30.0
+"""Between two lines of progress where there is no terminal."""
+
+
+class Lines:
+    """Progress as a line now and then, for logs: how far it is, and about how long it will take.
+
+    Args:
+        title: of the work.
+        total: steps, if they are known.
+        clock: seconds.
+        seconds: between two lines; work that takes less says nothing.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        total: int | None,
+        clock: Callable[[], float] = time.monotonic,
+        seconds: float = _SECONDS,
+    ) -> None:
+        self.title, self.total, self.clock, self.seconds = title, total, clock, seconds
+        self.begun = self.said = clock()
+
+    def update(self, done: int, what: str = "") -> None:
+        """Say how far it is, if nothing was said for a while.
+
+        Args:
+            done: steps so far.
+            what: a word on the present one.
+        """
+        now = self.clock()
+        if now - self.said < self.seconds:
+            return
+        self.said = now
+        of = "" if self.total is None else f" of {self.total}"
+        left = (now - self.begun) * (self.total - done) / done if self.total and done else None
+        until = "" if left is None else f", about {_duration(left)} left"
+        print(
+            for_terminal(f"{self.title} {what}".strip() + f": {done}{of}{until}"), file=sys.stderr
+        )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager
@@ -45,15 +95,16 @@ def step_progress(
     )
 
     console = Console(stderr=True)
+    if not console.is_terminal and not quiet:
+        yield Lines(title, total).update
+        return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
-    ) as bar:
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
         task = bar.add_task(for_terminal(title), total=total)
 
         def update(done: int, what: str = "") -> None:

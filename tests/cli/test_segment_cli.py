@@ -393,7 +393,7 @@ def test_a_folder_is_segmented_and_resumed(
     out = tmp_path / "out"
     command = ["-i", folder, "-o", out, "--prompts", tmp_path / "all.json"]
     assert run(*command) == 0
-    assert len(files(out)) == 9
+    assert len(files(out)) == 10
     assert "3 images, 0 done already" in capsys.readouterr().out
     stamps = {p: p.stat().st_mtime_ns for p in out.iterdir()}
     (out / "b.png.json").unlink()  # as if killed when only the mask of b was there
@@ -404,7 +404,7 @@ def test_a_folder_is_segmented_and_resumed(
     (out / ".promptseg-begun").write_text("b.png\n")
     assert run(*command) == 0
     assert "3 images, 1 done already" in capsys.readouterr().out
-    assert len(files(out)) == 9
+    assert len(files(out)) == 10
     assert all(p.stat().st_mtime_ns == t for p, t in stamps.items() if p.name[0] == "a")
 
 
@@ -536,7 +536,8 @@ def test_every_image_may_have_prompts_of_its_own(
     prompts.write_text(json.dumps(content))
     out = tmp_path / "out"
     assert run("-i", folder, "-o", out, "--prompts", prompts, "--no-overlay") == 0
-    assert files(out) == ["a.png", "a.png.json", "c.png", "c.png.json"]
+    made = ["a.png", "a.png.json", "c.png", "c.png.json"]
+    assert files(out) == [*made, "measurements.csv"]
     content["images"].append({"image": "z.png", "objects": [entry]})
     prompts.write_text(json.dumps(content))
     assert run("-i", folder, "-o", out, "--prompts", prompts) == 2

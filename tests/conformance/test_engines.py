@@ -9,7 +9,7 @@ import torch
 
 from promptseg.models.families.sam.build import Sam
 from promptseg.runtime import Runner, prepare
-from promptseg.runtime.check import TOLERANCE, check
+from promptseg.runtime.check import check
 from promptseg.runtime.engines import ENGINES, CompileError, Engine, engine_named
 from runtime.small import distance, plain, tiny
 
@@ -44,7 +44,7 @@ def runner_of(name: str, network: str) -> Runner:
 def test_an_engine_says_what_it_is(name: str) -> None:
     engine: Engine = engine_named(name)
     assert engine.name == name
-    assert engine.dtype in TOLERANCE
+    assert engine.dtype.is_floating_point
     assert isinstance(engine.parallel, bool)
     for device in ("cpu", "cuda"):
         reason = engine.missing(torch.device(device))
@@ -98,4 +98,5 @@ def test_an_engine_answers_as_eager_float32_whatever_it_is_asked(name: str, netw
 def test_the_check_of_an_engine_finds_no_nan(name: str) -> None:
     agreement = check(runner_of(name, "tiny"))
     assert agreement.embedding == agreement.embedding < 1
-    assert agreement.tolerance == TOLERANCE[engine_named(name).dtype]
+    exact = engine_named(name).dtype == torch.float32
+    assert agreement.tolerance == (1e-3 if exact else 0.035)

@@ -37,6 +37,7 @@ from formats.helpers import (
 )
 from formats.test_afni import write_afni
 from formats.test_slide import tissue, write_svs
+from formats.video_makers import textured, write_video
 from promptseg import read
 from promptseg.errors import PromptsegError
 from promptseg.formats import ReadOptions
@@ -138,6 +139,28 @@ def _volume(write: Callable[..., Any], ending: str, mask: str = "") -> Callable[
     return make
 
 
+def _video(folder: Path) -> Example:
+    pixels = np.stack(textured(5))
+    return Example(write_video(folder / "scan.mkv", list(pixels)), pixels)
+
+
+def _gif(folder: Path) -> Example:
+    """Of few colours, all of them in the palette."""
+    first = textured(1)[0] // 128 * 255
+    pixels = np.stack([np.roll(first, 5 * k, axis=1) for k in range(5)])
+    first, *rest = (PilImage.fromarray(frame).quantize(8) for frame in pixels)
+    first.save(folder / "scan.gif", save_all=True, append_images=rest, duration=50)
+    return Example(folder / "scan.gif", pixels)
+
+
+def _frames(folder: Path) -> Example:
+    pixels = np.stack(textured(11))
+    (folder / "frames").mkdir()
+    for number, frame in enumerate(pixels):
+        PilImage.fromarray(frame).save(folder / "frames" / f"{number}.png")
+    return Example(folder / "frames", pixels)
+
+
 EXAMPLES: dict[str, Callable[[Path], Example]] = {
     "nifti": _volume(write_nifti, ".nii.gz", ".nii.gz"),
     "nifti pair": _pair,
@@ -155,13 +178,28 @@ EXAMPLES: dict[str, Callable[[Path], Example]] = {
     "rtstruct": lambda folder: _series(folder, ".rtstruct.dcm"),
     "dicom": lambda folder: _series(folder, ".dcm"),
     "dicom files": _dicom_files,
+    "video": _video,
+    "gif": _gif,
+    "frames": _frames,
 }
 """How a file of each format is made; a DICOMweb server is no file (tests/formats/test_dicomweb.py)."""
 
 READER = {"rtstruct": "dicom"}
 """What reads the images of a format that has none of its own."""
 
-ALONE = ("nifti", "nrrd", "metaimage", "freesurfer", "npz", "tiff", "slide", "png", "picture")
+ALONE = (
+    "nifti",
+    "nrrd",
+    "metaimage",
+    "freesurfer",
+    "npz",
+    "tiff",
+    "slide",
+    "png",
+    "picture",
+    "video",
+    "gif",
+)
 """Formats whose images are one file, told by its ending."""
 
 each = pytest.mark.parametrize("name", EXAMPLES)

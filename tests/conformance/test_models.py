@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,30 +19,39 @@ from promptseg.models.card import ModelCard
 from promptseg.models.cards import CARDS
 from promptseg.models.families import FAMILIES, families, family_named
 from promptseg.models.families.sam.build import Sam
+from promptseg.models.families.sam2.build import SHAPES
+from promptseg.models.families.sam2.network import Sam2
 from promptseg.models.protocol import SliceModel, SlicePrompt
 from pyramid import CARD, build_pyramid
 from runtime.small import plain, tiny
+from small_sam2 import small_sam2
 
 CPU = torch.device("cpu")
 
-SMALL: dict[str, Callable[[], Sam]] = {
+SMALL: dict[str, Callable[[], Sam | Sam2]] = {
     "build_lite_medsam": lambda: tiny(1),
     "build_mobile_sam": lambda: tiny(4),
     "build_sam_vit_b": lambda: plain(160),
     "build_sam_vit_l": lambda: plain(160),
     "build_sam_vit_h": lambda: plain(160),
+    **{
+        build: partial(small_sam2, dated_pointers=shape.dated_pointers)
+        for build, shape in SHAPES.items()
+    },
 }
 """A small network of each build, with random weights."""
+LARGER_SAM2 = tuple(f"{version}-{size}" for version in ("sam2", "sam2.1") for size in "sbl")
+"""Cards that differ from those of t in their build alone: their small networks are the same."""
 
 
-def small_network(build: str) -> Sam:
+def small_network(build: str) -> Sam | Sam2:
     """The same whenever it is made."""
     torch.manual_seed(0)  # also of what is no parameter
     return SMALL[build]()
 
 
-def small_card(card: ModelCard, network: Sam) -> ModelCard:
-    size = network.prompt_encoder.image_size
+def small_card(card: ModelCard, network: Sam | Sam2) -> ModelCard:
+    size = network.image_size if isinstance(network, Sam2) else network.prompt_encoder.image_size
     return replace(card, preprocessing=replace(card.preprocessing, size=size))
 
 
@@ -61,9 +71,10 @@ def made_ready(name: str, folder: Path) -> Predictor:
 @pytest.fixture(
     scope="module",
     params=[
-        *(f"predictor {name}" for name in CARDS),
+        *(f"predictor {name}" for name in CARDS if not name.endswith(LARGER_SAM2)),
         "network lite-medsam",
         "network sam-vit-b",
+        "network sam2.1-t",
         "bright",
         "bright predictor",
         "pyramid",
@@ -118,6 +129,7 @@ def test_a_network_without_a_rewrite_runs_as_it_is_and_on_no_engine(tmp_path: Pa
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"")
     sam = small_network("build_sam_vit_b")
+    assert isinstance(sam, Sam)
     sam.image_encoder = torch.nn.Sequential(sam.image_encoder)  # a type that has none
     card = small_card(CARDS["sam-vit-b"], sam)
     predictor = Predictor.of_network(card, sam, CPU, weights, "auto")

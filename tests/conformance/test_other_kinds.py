@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from conformance.bright_memory import bright_memory
 from conformance.other_kinds import BrightClasses, BrightWords
 from fakes import BrightPredictor
 from promptseg.errors import PromptError
 from promptseg.geometry import Geometry
 from promptseg.image import Image
 from promptseg.inference.embedded import EmbeddedImage
+from promptseg.inference.predictor import Predictor
 from promptseg.intensity import Intensity
 from promptseg.models.protocol import (
     Conditioning,
     Correction,
+    Remembering,
     SemanticModel,
     SliceMasks,
     SliceModel,
@@ -27,6 +30,7 @@ from promptseg.models.protocol import (
 from promptseg.prompts import Box, Mask, ObjectPrompts
 from promptseg.segment.slice_to_slice import SliceToSlice, gathered
 from promptseg.segment.volume import PropagationRule
+from promptseg.segment.with_memory import WithMemory
 
 
 @dataclass(frozen=True)
@@ -38,17 +42,22 @@ class Case:
     truth: tuple[np.ndarray, np.ndarray]
 
 
-@pytest.fixture(params=["box", "box+mask", "points"])
+@pytest.fixture(params=["box", "box+mask", "points", "memory"])
 def case(request: pytest.FixtureRequest) -> Case:
     voxels = np.zeros((8, 24, 40), np.uint8)
     voxels[1:7, 4:14, 4:14] = voxels[2:8, 6:18, 22:34] = 200
     left, right = (voxels == 200, voxels == 200)
     left[:, :, 18:] = right[:, :, :18] = False
     image = Image(voxels, Geometry.from_spacing(voxels.shape), "CT")
-    predictor = BrightPredictor(card="mobile-sam")
-    frames = EmbeddedImage(image, "z", Intensity("CT", "unchanged"), predictor)
     rule = PropagationRule(request.param, margin=0.1)
-    return Case(SliceToSlice(rule), frames, (left, right))
+    predictor: Predictor = BrightPredictor(card="mobile-sam")
+    tracker: Tracker = SliceToSlice(rule)
+    if request.param == "memory":
+        predictor = bright_memory()
+        assert isinstance(predictor.model, Remembering)
+        tracker = WithMemory(predictor.model, rule)
+    frames = EmbeddedImage(image, "z", Intensity("CT", "unchanged"), predictor)
+    return Case(tracker, frames, (left, right))
 
 
 def boxes(case: Case, starts: tuple[int, int] = (3, 5)) -> list[Conditioning]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from promptseg.errors import PromptError
+from promptseg.formats import promptfile
 from promptseg.formats.promptfile import (
     PromptFile,
     parse_prompts,
@@ -235,3 +236,23 @@ def test_runs_of_endless_digits_are_refused_in_few_words() -> None:
 def test_an_object_without_prompts_is_named() -> None:
     with pytest.raises(PromptError, match=r"objects\[1\]: at least one prompt for 'b', got none"):
         parse_prompts({"objects": [{"box3d": [1, 2, 3, 5, 6, 7]}, {"name": "b", "boxes": []}]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"objects": [' + ",".join(['{"box3d": [0,0,0,1,1,1]}'] * 1_000_000) + "]}",
+        '{"markups": [{"controlPoints": ['
+        + ",".join(['{"position": [0,0,0]}'] * 1_000_000)
+        + "]}]}",
+        '{"objects": [{"name": "' + " " * (33 << 20) + '"}]}',
+    ],
+)
+def test_a_million_objects_are_refused_before_they_are_understood(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "prompts.json"
+    path.write_text(text)
+    monkeypatch.setattr(promptfile, "parse_json", lambda _: pytest.fail("was parsed"))
+    with pytest.raises(PromptError, match=r"at most 32 MiB and 200,000 entries"):
+        read_prompt_file(path)

@@ -289,3 +289,45 @@ def test_the_encoder_gives_the_numbers_it_gave_when_the_version_was_set(
     features = lite_medsam.encode([slice_])[0].tensors()["features"]
     got = [features.mean(), features.std(), features[0, 7, 20, 30], features[0, 200, 5, 60]]
     assert [float(v) for v in got] == pytest.approx([-0.0015, 0.1074, -0.0079, 0.1741], abs=1e-3)
+
+
+def test_only_what_says_of_itself_that_it_is_ours_is_pushed_out(tmp_path: Path) -> None:
+    """The name alone, even an embedding's, does not make a file one of ours."""
+    mine = tmp_path / ("f" * 64 + ".embedding.safetensors")
+    mine.write_bytes(b"x" * 9000)
+    store = EmbeddingStore(tmp_path, limit=10_000 / 2**30)
+    store.put(key(0), {"x": torch.zeros(1, 1, 32, 32)})
+    moved = tmp_path / ("e" * 64 + ".embedding.safetensors")
+    moved.write_bytes(kept(tmp_path)[0].read_bytes())  # of ours, under another name
+    for path in (mine, moved):
+        os.utime(path, (0, 0))
+    for number in range(1, 4):
+        store.put(key(number), {"x": torch.zeros(1, 1, 32, 32)})
+    assert mine.read_bytes() == b"x" * 9000
+    assert moved.exists()
+    assert len(kept(tmp_path)) == 3  # both, and the newest
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError(28, "No space left on device"), OSError(5, "I/O error")]
+)
+def test_a_result_does_not_hang_on_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: OSError, warnings: Callable[[], str]
+) -> None:
+    stored = EmbeddingStore.put
+    count = iter(range(100))
+
+    def put(self: EmbeddingStore, *arguments: Any) -> None:
+        if next(count) >= 5:  # some way into a long run
+            raise failure
+        stored(self, *arguments)
+
+    monkeypatch.setattr(EmbeddingStore, "put", put)
+    store = EmbeddingStore(tmp_path / "kept")
+    result = Segmenter(BrightPredictor(40), store).segment(scan(), BOX, window="400/200")
+    result.save(tmp_path / "mask.nii.gz")
+    assert (tmp_path / "mask.nii.gz").exists()
+    assert result["ball"].sum() > 0
+    assert warnings().count("embeddings are not kept") == 1
+    with pytest.raises(OutputError):  # for who asked for the embeddings themselves
+        store.check()

@@ -116,12 +116,12 @@ def test_evidence_counts_for_the_weights_that_were_measured(here: Path) -> None:
     put(here, LITE, MOBILE)
     others = [replace(row, weights_sha256="0" * 64) for row in TABLE if row.model == MOBILE]
     assert choose({"box"}, table=[TABLE[0], *others]).model == LITE
-    put(here, "medsam-vit-b")  # no published hash: that of the file decides
-    file = here / assets.manifest()["medsam-vit-b"].file
-    mine = replace(measured(LITE, 0.99), model="medsam-vit-b")
+    put(here, "medicosam-vit-b")  # no published hash: that of the file decides
+    file = here / assets.manifest()["medicosam-vit-b"].file
+    mine = replace(measured(LITE, 0.99), model="medicosam-vit-b")
     assert choose({"box"}, table=[*TABLE, mine]).model == MOBILE
     mine = replace(mine, weights_sha256=assets.sha256_of(file))
-    assert choose({"box"}, table=[*TABLE, mine]).model == "medsam-vit-b"
+    assert choose({"box"}, table=[*TABLE, mine]).model == "medicosam-vit-b"
 
 
 def test_a_tie_goes_to_the_model_named_first() -> None:

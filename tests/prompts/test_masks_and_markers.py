@@ -97,7 +97,10 @@ def test_rectangles_cover_the_lines_and_are_interpolated_over_the_slices() -> No
     [
         ({"masks": [{"size": [3, 3]}]}, "the field runs"),
         ({"masks": [{"size": [3], "runs": ""}]}, "2 whole numbers"),
-        ({"masks": [{"size": [1 << 20, 1 << 20], "runs": ""}]}, "size .rows, columns. of a slice"),
+        (
+            {"masks": [{"size": [1 << 20, 1 << 20], "runs": ""}]},
+            "fit into the .* GiB of free memory",
+        ),
         ({"masks": [{"size": [3, 3], "runs": [1]}]}, "runs to be a text"),
         ({"masks": [{"size": [3, 3], "runs": "", "as_drawn": 1}]}, "as_drawn to be true or false"),
         ({"masks": [{"size": [3, 3], "runs": "", "colour": 1}]}, "colour"),

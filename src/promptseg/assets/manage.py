@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from promptseg.assets.store import Asset, asset_named, cache_folder, locate, sha256_of
 from promptseg.errors import AssetError
+from promptseg.leftovers import part_name
 
 __all__ = ["AssetState", "State", "remove", "state_of"]
 
@@ -124,7 +125,7 @@ def _delete(target: Path) -> None:
     if target.is_symlink() or not target.is_dir():
         target.unlink()
         return
-    with tempfile.TemporaryDirectory(prefix=".remove-", dir=target.parent) as aside:
+    with tempfile.TemporaryDirectory(prefix=part_name(".remove-"), dir=target.parent) as aside:
         shutil.move(target, aside)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from promptseg.assets.download import from_distribution, from_url
 from promptseg.errors import AssetError, UnreachableError
+from promptseg.leftovers import clean, part_name
 
 __all__ = [
     "Asset",
@@ -176,7 +177,8 @@ def fetch(name: str, quiet: bool = False) -> Path:
     try:
         home.mkdir(parents=True, exist_ok=True)
         for source in asset.sources:
-            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=home) as work:
+            clean(home)  # of downloads that were killed
+            with tempfile.TemporaryDirectory(prefix=part_name(".fetch-"), dir=home) as work:
                 try:
                     if source.distribution:
                         got = from_distribution(asset, source, Path(work), quiet)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 
 from promptseg._version import __version__
@@ -60,7 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if argv else 2
     verb = argv[0]
     if verb not in VERBS:
-        print(f"error: expected a verb out of {', '.join(VERBS)}, got {verb!r}", file=sys.stderr)
+        close = get_close_matches(verb, VERBS, n=1)
+        advice = f"; did you mean {close[0]}?" if close else ""
+        listed = ", ".join(VERBS)
+        print(f"error: expected a verb out of {listed}, got {verb!r}{advice}", file=sys.stderr)
         return 2
     _log_to_stderr()
     if arguments is None:  # a process of our own
@@ -74,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = import_module(f"promptseg.cli.{verb}").run(_joined_values(argv[1:]))
         return code
     except PromptsegError as error:
+        if "--json" in argv:
+            print(json.dumps({"error": error.to_json()}, indent=2))
         print(f"error: {for_terminal(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from promptseg.assets import Asset, manifest
+from promptseg.assets import Asset
 from promptseg.cli.options import parse
 from promptseg.errors import InputError
-from promptseg.models.cards import CARDS, ModelCard
+from promptseg.models.cards import CARDS, ModelCard, weights_of
 from promptseg.prompts.kinds import Kind
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _facts(card: ModelCard) -> dict[str, str]:
         "trained on": card.modalities,
         "weak at": card.weak_at,
         "input": f"{card.preprocessing.size} pixels ({fit}), {card.preprocessing.scaling} scaling",
-        "weights": _weights(manifest()[card.weights]),
+        "weights": _weights(weights_of(card)),
         "licence": card.licence,
         "source": card.source,
         "cite": card.citation,

@@ -6,19 +6,28 @@ import contextlib
 import dataclasses
 import io
 import logging
+import os
+import re
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 
+from promptseg.bounds import check_bounds
+from promptseg.cli.help import help_of, wants_help
 from promptseg.errors import InputError
+from promptseg.parsing import parse_json
 
 __all__ = ["parse"]
 
 log = logging.getLogger("promptseg")
 
 T = TypeVar("T")
+
+_MORE_THAN_A_PATH = re.compile(r"^[a-z+]+:/|[*?{\[=]")
+_MOST_YAML = 1 << 18  # letters
 
 
 def parse(
@@ -43,6 +52,10 @@ def parse(
     Raises:
         InputError: a configuration file that cannot be read or has unknown fields.
     """
+    if wants_help(argv):
+        print(help_of(kind, verb))
+        raise SystemExit(0)
+    typed = argv
     for option in ("--config", "--replay"):
         if path := _option_path(argv, option):
             content = _read_config(path)
@@ -66,9 +79,41 @@ def parse(
         raise InputError(
             f"the options of promptseg {verb}",
             _first_paragraph(said.getvalue()),
-            f"see promptseg {verb} --help",
+            _nearest(kind, argv) or f"see promptseg {verb} --help",
         ) from None
+    check_bounds(options, verb)
+    if not any(_option_path(typed, option) for option in ("--config", "--replay")):
+        _require_input(options)
     return options
+
+
+def _nearest(kind: type[Any], argv: list[str]) -> str:
+    """The option that an unknown one is close to, as advice."""
+    known = ["--" + f.name.replace("_", "-") for f in dataclasses.fields(kind)]
+    for token in argv:
+        given = token.split("=")[0]
+        plain = given.replace("--no-", "--", 1)
+        if given.startswith("--") and given not in known and plain not in known:
+            close = get_close_matches(given, known, n=1)
+            return f"did you mean {close[0]}?" if close else ""
+    return ""
+
+
+def _require_input(options: object) -> None:
+    """What is to be read is there: said before anything large is imported.
+
+    Addresses and patterns are left to those who read them.
+    """
+    given = getattr(options, "input", None)
+    for path in given if isinstance(given, tuple | list) else (given,):
+        if not isinstance(path, Path):
+            continue
+        if _MORE_THAN_A_PATH.search(str(path)):
+            continue
+        if not os.path.lexists(path.expanduser()):
+            raise InputError(
+                "a file or folder to read", f"{path}: no such file or folder", "correct the path"
+            )
 
 
 def _first_paragraph(box: str) -> str:
@@ -112,7 +157,8 @@ def _read_config(path: Path) -> dict[str, Any]:
             return super().compose_node(parent, index)
 
     try:
-        content = yaml.load(read_text(path), Plain)
+        text = read_text(path)
+        content = _as_json(text) if len(text) > _MOST_YAML else yaml.load(text, Plain)
     except OSError as error:
         raise InputError("a configuration file", f"{path} ({error.strerror})") from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:
@@ -121,6 +167,14 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError("a configuration of `option: value` lines", str(path))
     return {str(k).replace("-", "_"): v for k, v in content.items()}
+
+
+def _as_json(text: str) -> Any:
+    """Long files are read as JSON, as provenances of many objects are, which is much quicker."""
+    try:
+        return parse_json(text)
+    except ValueError:
+        raise ValueError(f"{len(text):,} letters, which is more than {_MOST_YAML:,}") from None
 
 
 def _without_overwrite(fields: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from promptseg.cli.options import parse
 from promptseg.names import for_terminal
+from promptseg.noted import lines_of
 from promptseg.provenance import InputFacts, ModelFacts
 from promptseg.segment.options import SegmentJob
 
@@ -20,7 +21,16 @@ def run(argv: list[str]) -> int:
     job = parse(SegmentJob, "segment", argv, _from_config)
     from promptseg.jobs.batch import is_batch, segment_folder
     from promptseg.jobs.segment import segment_file
+    from promptseg.jobs.video import is_video_job, segment_video
 
+    if is_video_job(job):
+        film = segment_video(job)
+        if job.json:
+            print(json.dumps(film.provenance.to_json(), indent=2))
+        elif not job.quiet:
+            for line in film.summary():
+                print(for_terminal(line))
+        return 0
     if is_batch(job.input, job.output):
         segmented = segment_folder(job)
         for name, error in segmented.failures:
@@ -32,6 +42,8 @@ def run(argv: list[str]) -> int:
             stream = sys.stderr if job.json else sys.stdout
             print(f"{segmented.images} images, {segmented.skipped} done already", file=stream)
             print(f"{done} segmented, {failed} failed", file=stream)
+            for line in lines_of(segmented.notes, "image"):
+                print(for_terminal(f"note: {line}"), file=stream)
         return 2 if segmented.failures else 0
     outputs = segment_file(job)
     if job.json:

@@ -129,7 +129,7 @@ def _status(log: StudyLog, _: StudyCommand) -> str:
 def _table(command: StudyCommand) -> None:
     from rich.console import Console
 
-    from promptseg.formats.files import require_file
+    from promptseg.formats.files import atomic_paths, require_file
     from promptseg.formats.outputs import Reads, check_outputs
     from promptseg.timing import published_times, read_log, study_table
     from promptseg.timing.render import as_csv, as_latex, as_rich
@@ -144,14 +144,9 @@ def _table(command: StudyCommand) -> None:
         console.width = _WIDE
     for table in tables:
         console.print(as_rich(table))
-    if command.csv:
-        _write(command.csv, as_csv(tables), command.overwrite)
-    if command.latex:
-        _write(command.latex, as_latex(tables), command.overwrite)
-
-
-def _write(path: Path, text: str, overwrite: bool) -> None:
-    from promptseg.formats.files import atomic_path
-
-    with atomic_path(path, overwrite) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    texts = {command.csv: as_csv(tables), command.latex: as_latex(tables)}
+    asked = {path: text for path, text in texts.items() if path is not None}
+    if asked:
+        with atomic_paths(*asked, overwrite=command.overwrite) as temporaries:
+            for temporary, text in zip(temporaries, asked.values(), strict=True):
+                temporary.write_text(text, encoding="utf-8")

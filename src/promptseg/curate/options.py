@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from promptseg.bounds import check_bounds
 from promptseg.datasets import DatasetOptions
 from promptseg.datasets.collection import SPLITS, Split
 from promptseg.errors import InputError
@@ -44,8 +45,10 @@ class ConversionOptions:
     min_voxels: int = 100
     """Objects of fewer voxels in their volume are left out."""
 
-    branching: bool = True
-    """Vessels and other branching structures are kept; --no-branching leaves them out."""
+    branching: bool = field(
+        default=True, metadata={"off": "Leave out vessels and other branching structures."}
+    )
+    """Keep vessels and other branching structures."""
 
     exclude_target: _Names = ()
     """Leave out objects of this class; may be repeated."""
@@ -180,6 +183,9 @@ class CurateJob(SplitOptions, ConversionOptions):
     quiet: bool = False
     """No progress, no summary."""
 
+    strict: bool = False
+    """Refuse data of which there is anything to note (see notes.csv)."""
+
     config: Path | None = None
     """Options from a YAML or JSON file."""
 
@@ -194,6 +200,7 @@ class CurateJob(SplitOptions, ConversionOptions):
         if self.workers < 1:
             raise InputError("1 worker or more", str(self.workers), "correct --workers")
         self.shares()
+        check_bounds(self)
 
     def opening(self) -> DatasetOptions:
         """How datasets are opened: incomplete cases are left out and reported."""
@@ -208,7 +215,7 @@ class CurateJob(SplitOptions, ConversionOptions):
 
     def request(self) -> dict[str, Any]:
         """What a collection depends on, without paths of this machine; as plain values."""
-        left_out = {"output", "workers", "overwrite", "json", "quiet", "config"}
+        left_out = {"output", "workers", "overwrite", "json", "quiet", "config", "strict"}
         said = {k: v for k, v in asdict(self).items() if k not in left_out}
         said["input"] = [path.resolve().name for path in self.input]
         for name in ("held_out", "splits"):

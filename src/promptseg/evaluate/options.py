@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
+from promptseg.bounds import check_bounds
 from promptseg.datasets.collection import Split
 from promptseg.errors import InputError
 from promptseg.evaluate.settings import setting_of
@@ -19,17 +20,17 @@ from promptseg.simulate.first import STARTS, Clicking, PromptKind
 
 __all__ = ["EvaluateJob", "EvaluateOptions", "Protocol"]
 
-Protocol = Literal["2d", "3d", "interactive-2d", "interactive-3d", "video"]
+Protocol = Literal["2d", "3d", "interactive-2d", "interactive-3d", "video", "sam2-paper"]
 
 _Names = tyro.conf.UseAppendAction[tuple[str, ...]]
 _Protocols = tyro.conf.UseAppendAction[tuple[Protocol, ...]]
 _Prompts = tyro.conf.UseAppendAction[tuple[PromptKind, ...]]
 
 _PLANAR = ("2d", "interactive-2d")  # slices by themselves
-_PROMPTS_OF: dict[str, set[str]] = {
+_PROMPTS_OF: dict[str, set[PromptKind]] = {
     protocol: {name for name, start in STARTS.items() if start.on_slice or protocol not in _PLANAR}
     for protocol in get_args(Protocol)
-}
+} | {"sam2-paper": {"box", "mask"}}
 _PROMPT = f"{', '.join(start.title for start in STARTS.values())}; may be repeated. (default: box)"
 
 
@@ -80,17 +81,22 @@ class _PromptOptions:
     protocol: _Protocols = ()
     """2d: every slice by itself; 3d: from the middle slice through the volume; interactive-2d: 2d with
     corrections; interactive-3d: 3d with a search over propagation options on other patients; video:
-    from the first frame on. May be repeated. (default: 2d)"""
+    from the first frame on; sam2-paper: volumes by the rules of the SAM2 medical benchmark's code.
+    May be repeated. (default: 2d)"""
 
     prompt: Annotated[_Prompts, tyro.conf.arg(help=_PROMPT)] = ()
 
     start_model: str | None = None
-    """3d and video: this model answers the prompt, and its mask starts the models that are compared."""
+    """3d, video and sam2-paper: this model answers the prompt, and its mask starts the models that are
+    compared."""
 
     corrections: int = 8
     """interactive-2d: rounds of corrections, a click in the missing region and one in the false one."""
 
-    previous_mask: bool = True
+    previous_mask: bool = field(
+        default=True,
+        metadata={"off": "interactive-2d: do not show the model the mask that it corrects."},
+    )
     """interactive-2d: models that take masks get the one they correct."""
 
     clicks: Clicking = "random"
@@ -209,6 +215,7 @@ class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceO
                     ", ".join(self.prompt),
                     "add one with --prompt",
                 )
+        check_bounds(self)
 
     def prompts_of(self, protocol: Protocol) -> list[PromptKind]:
         """The prompts that make sense under a protocol, in the order they were given."""
@@ -270,7 +277,7 @@ class EvaluateJob(EvaluateOptions):
     published: bool = False
     """Show the papers' figures beside, marked as published and of other data."""
 
-    pictures: bool = True
+    pictures: bool = field(default=True, metadata={"off": "Leave pictures out of the report."})
     """Show the worst cases in the report, where the dataset's licence allows it."""
 
     parquet: bool = False
@@ -293,6 +300,9 @@ class EvaluateJob(EvaluateOptions):
 
     quiet: bool = False
     """No progress, no summary."""
+
+    strict: bool = False
+    """Refuse a case of which there is anything to note (see notes.csv)."""
 
     config: Path | None = None
     """Options from a YAML or JSON file."""

@@ -24,8 +24,8 @@ class Row(NamedTuple):
     Attributes:
         model: its name, or that of the folder of predictions.
         dataset, modality, kind: of the image; the kind is "picture", "volume" or "video".
-        protocol: "2d", "3d", "interactive-2d", "interactive-3d", "interactive-3d-search", "video" or
-            "predictions".
+        protocol: "2d", "3d", "interactive-2d", "interactive-3d", "interactive-3d-search", "video",
+            "sam2-paper" or "predictions".
         prompt: "box", "jittered-box", "point", "mask", "mask of MODEL", with "+corrections" where
             clicks follow it; empty for predictions.
         case, patient: patients are what statistics pair.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from promptseg.errors import InputError
 from promptseg.models.cards import ModelCard
 from promptseg.segment.options import PropagationOptions, SegmentOptions
-from promptseg.segment.projection import MODES, kinds_of
+from promptseg.segment.projection import MEMORY, MODES, kinds_of
 
 __all__ = ["Setting", "default_settings", "setting_of"]
 
@@ -32,7 +32,8 @@ class Setting(NamedTuple):
 
 
 def default_settings(card: ModelCard) -> list[Setting]:
-    """The grid of a search: every projection mode the model takes, with three margins of the box."""
+    """The grid of a search: every projection mode the model takes, with three margins of the box, and
+    its memory if it has one."""
     settings = []
     for mode in MODES:
         if not kinds_of(mode) <= card.prompts:
@@ -43,6 +44,8 @@ def default_settings(card: ModelCard) -> list[Setting]:
             if "box" in mode.split("+"):
                 text += f" margin={margin:g} margin_pixels={pixels:g}"
             settings.append(setting_of(text))
+    if card.propagate == MEMORY:
+        settings.append(setting_of(f"propagate={MEMORY}"))
     return settings
 
 
@@ -65,8 +68,9 @@ def setting_of(text: str) -> Setting:
             changes[name] = value if name == "propagate" else float(value)
         except ValueError:
             raise InputError(f"a number for {name}", repr(value), "correct the setting") from None
-    if changes.get("propagate", "box") not in (*MODES, "none"):
-        raise InputError(f"propagate out of {', '.join(MODES)}, none", repr(changes["propagate"]))
+    known_modes = (*MODES, MEMORY, "none")
+    if changes.get("propagate", "box") not in known_modes:
+        raise InputError(f"propagate out of {', '.join(known_modes)}", repr(changes["propagate"]))
     SegmentOptions(**changes)
     name = " ".join(f"{k}={v:g}" if k != "propagate" else f"{k}={v}" for k, v in changes.items())
     return Setting(name, changes)

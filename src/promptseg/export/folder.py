@@ -6,7 +6,6 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from promptseg.errors import OutputError
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.text import read_text
+from promptseg.leftovers import clean, part_name
 
 __all__ = ["CARD", "atomic_folder", "check_folder"]
 
@@ -36,7 +36,7 @@ def check_folder(path: Path, overwrite: bool, reads: Reads | None = None) -> Non
     names = _names(path)
     if names is not None and not overwrite:
         raise OutputError("a new output folder", f"{path}: exists", "choose another or --overwrite")
-    beside = path.absolute().with_name(f".part-{secrets.token_hex(4)}")
+    beside = path.absolute().with_name(part_name())
     check_outputs([*(path / name for name in names or ()), beside], overwrite=True, reads=reads)
     _require_export(path, path)
 
@@ -49,11 +49,11 @@ def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
         OutputError: the folder cannot be made or written, the disk is full, or something else than an
             export that may be replaced is there by then.
     """
-    token = f"{os.getpid()}-{secrets.token_hex(4)}"
     final = path.resolve()
-    new, old = final.with_name(f".part-{token}"), final.with_name(f".old-{token}")
+    new, old = final.with_name(part_name()), final.with_name(part_name(".old"))
     try:
         new.mkdir(parents=True)
+        clean(final.parent)
         yield new
         if os.path.lexists(final):
             if not overwrite:

@@ -15,7 +15,7 @@ import numpy as np
 
 from promptseg.errors import ChoiceError, InputError, OutputError, PromptsegError, is_fault
 from promptseg.formats.files import is_file, require_file
-from promptseg.formats.location import address_in
+from promptseg.formats.location import address_in, refuse_web_address
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.table import FORMATS, Format, endings, format_by_suffix, format_named
 from promptseg.formats.whole import whole_labels
@@ -47,7 +47,7 @@ def read(
     modality: str | None = None,
     **choices: Any,
 ) -> Image:
-    """Read a picture, a volume, a video or a folder with one DICOM series.
+    """Read a picture, a volume, a video or a folder with one DICOM series or with numbered frames.
 
     Args:
         path: file or folder, or the address of a series, dicomweb://....
@@ -202,7 +202,8 @@ def _format_of(path: Path) -> Format:
     if address_in(path):
         return format_named("dicomweb")
     if os.path.isdir(path):  # never raises, unlike Path.is_dir
-        return format_named("dicom")
+        return format_named("frames" if _holds_frames(path) else "dicom")
+    refuse_web_address(path)
     require_file(path, "an image file or a DICOM folder")
     with path.open("rb") as stream:
         head = stream.read(132)
@@ -222,6 +223,13 @@ def _format_of(path: Path) -> Format:
         return format_named("nrrd")
     known = ", ".join(suffix for f in FORMATS for suffix in f.suffixes)
     raise InputError("an image file", f"{path}: not recognised", f"known endings: {known}")
+
+
+def _holds_frames(folder: Path) -> bool:
+    """Whether a folder has pictures and no DICOM files."""
+    from promptseg.formats.video.names import holds_pictures
+
+    return holds_pictures(folder) and not any(map(is_dicom_file, sorted(folder.iterdir())))
 
 
 def is_dicom_file(path: Path) -> bool:

@@ -6,16 +6,20 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from promptseg.errors import InputError, OutputError
+from promptseg.formats.begun import Begun
 from promptseg.formats.location import require_local
+from promptseg.formats.systems import is_device, replace
+from promptseg.formats.table import FORMATS
 from promptseg.formats.text import read_text
+from promptseg.leftovers import clean, part_name
 
 __all__ = [
     "atomic_path",
@@ -30,7 +34,10 @@ __all__ = [
     "require_file",
 ]
 
-_DOUBLE_ENDINGS = (".nii.gz", ".seg.nrrd", ".seg.dcm", ".rtstruct.dcm", ".rtss.dcm")
+_DOUBLE_ENDINGS = (
+    *(ending for one in FORMATS for ending in one.suffixes if ending.count(".") > 1),
+    *(".seg.nrrd", ".seg.dcm"),  # as people call them
+)
 
 
 def beside(path: Path, ending: str) -> Path:
@@ -150,6 +157,10 @@ def check_output(path: Path, overwrite: bool) -> None:
         OutputError: the file exists and `overwrite` is not set, or its folder cannot be written.
     """
     require_local(path)
+    if sys.platform == "win32" and is_device(path.name):
+        raise OutputError(
+            "an output file", f"{path.name}: a device of Windows, whatever its ending", "rename it"
+        )
     exists = os.path.lexists(path)  # a link that leads nowhere is the user's too
     try:
         special = not is_file(path)
@@ -189,28 +200,24 @@ def atomic_paths(*paths: Path, overwrite: bool = True) -> Iterator[tuple[Path, .
 
     Args:
         paths: files that appear together, in this order, or not at all.
-        overwrite: whether what is there by then is replaced.
+        overwrite: whether what is there by then is replaced. Otherwise only what a run that was
+            killed left of these files is (`promptseg.formats.begun`).
 
     Raises:
         OutputError: the folder cannot be made or written, the disk is full, or, without `overwrite`,
             something has appeared at one of the places; it stays.
     """
-    names = [
-        path.with_name(f".part-{os.getpid()}-{secrets.token_hex(4)}{_ending(path)}")
-        for path in paths
-    ]
-    current, placed = paths[0], []
+    names = [path.with_name(part_name(_ending(path))) for path in paths]
+    current, placing = paths[0], None
     try:
         for current in paths:
             current.parent.mkdir(parents=True, exist_ok=True)
+            clean(current.parent)
         yield tuple(names)
-        for current, temporary in zip(paths, names, strict=True):
-            if overwrite:
-                os.replace(temporary, current)
-            else:
-                _place(temporary, current)
-                placed.append(current)
-        placed.clear()
+        placing = _Placing(dict(zip(paths, names, strict=True)), overwrite)
+        for current in paths:
+            placing.place(current)
+        placing.done = True
     except OSError as error:
         if isinstance(error, FileExistsError) and not overwrite:
             raise OutputError(
@@ -226,9 +233,82 @@ def atomic_paths(*paths: Path, overwrite: bool = True) -> Iterator[tuple[Path, .
             "free some space" if full else "choose another folder",
         ) from error
     finally:
-        for left in (*names, *placed):
+        if placing:
+            placing.end()
+        for left in names:
             with contextlib.suppress(OSError):
                 left.unlink(missing_ok=True)
+
+
+class _Placing:
+    """Files that get their names: all, or none where it can be helped.
+
+    A kill at any moment leaves what the next run knows as ours: a mark where nothing is to be replaced
+    (`Begun`); where it is, new masks without facts, never with those of the masks before.
+
+    Args:
+        temporaries: where the file for each name is.
+        overwrite: whether what is there is replaced.
+    """
+
+    def __init__(self, temporaries: dict[Path, Path], overwrite: bool) -> None:
+        self.temporaries, self.overwrite = temporaries, overwrite
+        self.done = False
+        self._paths = list(temporaries)
+        self._placed: list[Path] = []
+        self._aside: dict[Path, Path] = {}
+        self._begun = Begun([] if overwrite else self._paths)
+
+    def place(self, path: Path) -> None:
+        """Give one file its name.
+
+        Raises:
+            OSError: it is in use, say; `FileExistsError`: something else has it.
+        """
+        if not self._placed:
+            self._prepare()
+        self._placed.append(path)
+        if self.overwrite or self._begun.left(path):
+            replace(self.temporaries[path], path)
+            return
+        try:
+            _place(self.temporaries[path], path)
+        except FileExistsError:
+            self._placed.remove(path)  # it is not ours
+            raise
+
+    def end(self) -> None:
+        """Clear up; unless all are `done`, what was there before comes back."""
+        if not self.done:
+            for path in self._placed:
+                if not self.overwrite:
+                    with contextlib.suppress(OSError):
+                        path.unlink(missing_ok=True)
+            for path, moved in self._aside.items():
+                with contextlib.suppress(OSError):
+                    os.replace(moved, path)
+        for moved in self._aside.values():
+            with contextlib.suppress(OSError):
+                moved.unlink(missing_ok=True)
+        if not self.overwrite:
+            self._begun.end(self._paths, self.done)
+
+    def _prepare(self) -> None:
+        if not self.overwrite:
+            self._begun.begin(self.temporaries)
+            return
+        first, *others = self._paths
+        if not others:
+            return
+        with contextlib.suppress(OSError):  # no second names here, or nothing there
+            second = first.with_name(part_name())
+            os.link(first, second)
+            self._aside[first] = second
+        for path in others:
+            if os.path.lexists(path):
+                moved = path.with_name(part_name())
+                replace(path, moved)
+                self._aside[path] = moved
 
 
 def _ending(path: Path) -> str:

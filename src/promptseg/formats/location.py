@@ -7,18 +7,19 @@ that knows.
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from promptseg.errors import OutputError
+from promptseg.errors import InputError, OutputError
 
-__all__ = ["address_in", "require_local", "written"]
+__all__ = ["address_in", "refuse_web_address", "require_local", "written"]
 
 _ADDRESS = re.compile(r"(dicomweb(?:\+https?)?):(?:/+(.*))?", re.IGNORECASE | re.DOTALL)
+_WEB = re.compile(r"(https?):/+", re.IGNORECASE)
 
 
-def address_in(path: str | Path) -> str | None:
+def address_in(path: str | PurePath) -> str | None:
     """The address `dicomweb://...` that a path stands for; None for a file or folder."""
-    match = _ADDRESS.fullmatch(path.as_posix() if isinstance(path, Path) else path)
+    match = _ADDRESS.fullmatch(path.as_posix() if isinstance(path, PurePath) else path)
     return f"{match[1].lower()}://{match[2] or ''}" if match else None
 
 
@@ -33,6 +34,23 @@ def require_local(path: Path) -> None:
             "a file or folder of this machine",
             address,
             "only promptseg segment -o writes to a DICOMweb server",
+        )
+
+
+def refuse_web_address(path: Path) -> None:
+    """Refuse `http://...`, and say how a DICOMweb server is written.
+
+    Raises:
+        InputError: it is one.
+    """
+    match = _WEB.match(path.as_posix())
+    if match:
+        scheme, rest = match[1].lower(), path.as_posix()[match.end() :]
+        say = "dicomweb" if scheme == "https" else "dicomweb+http"
+        raise InputError(
+            "a file, a folder, or the address of a DICOMweb server",
+            f"{scheme}://{rest}",
+            f"if it is such a server, write {say}://{rest}",
         )
 
 

@@ -45,6 +45,10 @@ class ReadOptions:
     """Which frame, counted from 0: time point of a 4D file, time point or echo of a DICOM series,
     image of an ultrasound cine, page of a TIFF."""
 
+    frames: str | None = None
+    """Frames of a video: FIRST:LAST[:STRIDE], counted from 0, both ends included (either may be left
+    out)."""
+
     stack: str | None = None
     """Which stack of a DICOM series that holds several of other places or orientations: its StackID, or
     its number counted from 0 where it has none."""

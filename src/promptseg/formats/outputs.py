@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 from promptseg.errors import OutputError
+from promptseg.formats.begun import Begun
 from promptseg.formats.detached import belonging_to
 from promptseg.formats.files import beside, check_output, files_below, provenance_path
+from promptseg.leftovers import clean
 
 __all__ = ["Reads", "check_outputs"]
 
@@ -49,7 +51,8 @@ def check_outputs(
 
     Args:
         outputs: files to write; those that are None are not.
-        overwrite: whether the user has typed that what exists may be replaced.
+        overwrite: whether the user has typed that what exists may be replaced; what a run that was
+            killed left of them always may.
         reads: what the job reads, which is never replaced.
 
     Raises:
@@ -57,10 +60,13 @@ def check_outputs(
             written.
     """
     named = [path for path in outputs if path is not None]
+    begun = Begun([] if overwrite else named)
+    for folder in {path.parent for path in named}:
+        clean(folder)
     for number, path in enumerate(named):
         if path in named[:number]:
             raise OutputError("outputs with names of their own", f"{path} twice", "rename one")
-        check_output(path, overwrite)
+        check_output(path, overwrite or begun.left(path))
         if reads is not None and reads.holds(path):
             raise OutputError(
                 "outputs that are not inputs too", f"{path}, which is read", "choose another name"

@@ -10,18 +10,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from promptseg.errors import OutputError
 from promptseg.formats.files import atomic_path, check_output
 from promptseg.formats.location import require_local
+from promptseg.leftovers import is_part
 
 __all__ = ["LIST", "OwnFolder", "claim", "remove"]
 
 LIST = ".promptseg-files"
-_ON_ITS_WAY = re.compile(r"\.part-\d+-[0-9a-f]{8}(\.|$)")  # `atomic_paths`, killed
 _NAMED = 5  # foreign files that a message names
 
 
@@ -52,7 +51,7 @@ class OwnFolder:
     def owns(self, path: Path) -> bool:
         """Whether a path below the root is listed, or was on its way to a listed one."""
         name = path.relative_to(self.root).as_posix()
-        if name in self.known or _ON_ITS_WAY.match(path.name):
+        if name in self.known or is_part(path.name):
             return True
         folder, _, last = name.rpartition("/")
         return any(

@@ -33,9 +33,12 @@ from promptseg.parsing import parse_json
 from promptseg.prompts import Box, Box3D, Marker, Mask, Millimetres, ObjectPrompts, Points, Prompt
 from promptseg.prompts.mask import from_runs
 from promptseg.prompts.slicer import is_markups, read_markups
+from promptseg.provenance.public import PROMPT_FIELDS
 
 __all__ = ["PromptFile", "parse_prompts", "prompts_along", "prompts_to_json", "read_prompt_file"]
 
+_MOST_BYTES = 32 << 20
+_MOST_ENTRIES = 200_000
 _MOST_PIXELS = 1 << 28  # of a mask in a prompt file: a slice of 16384 x 16384
 
 
@@ -64,7 +67,7 @@ def read_prompt_file(path: Path) -> list[PromptFile]:
         PromptError: not readable, not JSON, or not of the form above.
     """
     try:
-        content = parse_json(read_text(path))
+        content = parse_json(_text_of(path))
     except OSError as error:
         raise PromptError("a prompt file", f"{path} ({error.strerror})") from error
     except ValueError as error:
@@ -81,6 +84,21 @@ def read_prompt_file(path: Path) -> list[PromptFile]:
         entries = _list(content["images"], f"{path.name}: images")
         return [parse_prompts(e, f"{path.name}: images[{k}]") for k, e in enumerate(entries)]
     return [parse_prompts(content, path.name)]
+
+
+def _text_of(path: Path) -> str:
+    """The text of a prompt file; one of a million objects is refused before it is understood."""
+    size = path.stat().st_size
+    text = read_text(path) if size <= _MOST_BYTES else ""
+    entries = text.count("{")
+    if entries > _MOST_ENTRIES or size > _MOST_BYTES:
+        got = f"{size / 2**20:.0f} MiB" if not text else f"{entries:,} entries"
+        raise PromptError(
+            f"a prompt file of at most {_MOST_BYTES >> 20} MiB and {_MOST_ENTRIES:,} entries",
+            f"{path} of {got}",
+            "give the prompts in several files",
+        )
+    return text
 
 
 def parse_prompts(content: Any, where: str = "prompts") -> PromptFile:
@@ -127,7 +145,7 @@ def prompts_along(
     return {**content, "axis": axis, "objects": entries}
 
 
-_FIELDS = {"axis", "name", "boxes", "points", "box3d", "box3d_mm", "masks", "markers"}
+_FIELDS = set(PROMPT_FIELDS) - {"text"}  # no model reads words yet
 
 
 def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str) -> list[Prompt]:

@@ -27,6 +27,7 @@ class Format:
         layers: whether it can hold overlapping objects, one layer each.
         choices: fields of `ReadOptions` that its reader knows.
         prompts: whether its files may carry prompts.
+        masks: usual ending of the mask of an image, where the format itself holds none.
         writer: module that writes masks, where it is another one; it also has
             `check(segmentation or image) -> None`, which refuses early what it cannot write.
     """
@@ -39,6 +40,7 @@ class Format:
     choices: frozenset[str] = frozenset()
     writer: str = ""
     prompts: bool = False
+    masks: str = ".nii.gz"
 
     def load(self) -> Any:
         """The module that reads."""
@@ -54,6 +56,7 @@ _PICTURE = frozenset({"picture"})
 _VOLUME = frozenset({"volume"})
 _FRAME = frozenset({"frame"})
 _SLIDE = frozenset({"region", "microns"})
+_VIDEO = frozenset({"frame", "frames"})
 _DICOM = frozenset({"series", "frame", "stack", "suv", "region", "microns"})
 
 FORMATS: tuple[Format, ...] = (
@@ -67,12 +70,15 @@ FORMATS: tuple[Format, ...] = (
     Format("afni", (".brik.gz", ".brik", ".head"), "afni", choices=_FRAME),
     Format("npz", (".npz",), "npz", _ANY, layers=True, prompts=True),
     Format("tiff", (".tif", ".tiff"), "picture", _PICTURE, layers=True, choices=_FRAME | _SLIDE),
-    Format("slide", (".svs", ".ndpi"), "slide", choices=_SLIDE),
+    Format("slide", (".svs", ".ndpi"), "slide", choices=_SLIDE, masks=".png"),
     Format("png", (".png",), "picture", _PICTURE, choices=_FRAME),
-    Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "picture", choices=_FRAME),
+    Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "picture", choices=_FRAME, masks=".png"),
     Format("rtstruct", (".rtstruct.dcm", ".rtss.dcm"), "dicom", _VOLUME, True, writer="rtstruct"),
     Format("dicom", (".dcm",), "dicom", _ANY, True, _DICOM, "dicom_seg"),
     Format("dicom files", (".dcm.gz", ".dicom", ".ima"), "dicom", choices=_DICOM),
+    Format("video", (".webm", ".mp4", ".m4v", ".avi", ".mov", ".mkv"), "video", choices=_VIDEO),
+    Format("gif", (".gif",), "video", choices=_VIDEO),
+    Format("frames", (), "video", choices=_VIDEO),
     Format("dicomweb", (), "dicomweb", choices=_DICOM),
 )
 

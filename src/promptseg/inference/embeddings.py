@@ -44,6 +44,7 @@ _ENDING = ".embedding.safetensors"
 _OURS = re.compile(r"[0-9a-f]{64}\.embedding\.safetensors")
 _LEFT_OVER = re.compile(r"\.part-\d+-[0-9a-f]{8}\.safetensors")  # of a process that was killed
 _LEFT_OVER_AFTER = 3600  # seconds
+_LONGEST_HEADER = 1 << 20  # bytes
 _LOOK_AGAIN = 256 << 20  # bytes written until the folder is looked at again: others write too
 
 
@@ -198,8 +199,9 @@ class EmbeddingStore:
             return
         try:
             self.put(key, tensors)
-        except OutputError as error:
-            self._failure = error
+        except (OutputError, OSError) as error:  # the result does not hang on it
+            ours = error if isinstance(error, OutputError) else None
+            self._failure = ours or OutputError("room for embeddings", str(error))
             log.warning("embeddings are not kept from here on: %s", error)
 
     def _path(self, key: EmbeddingKey) -> Path:
@@ -216,7 +218,7 @@ class EmbeddingStore:
         for _, size, path in sorted(files):
             if total <= goal:
                 break
-            if path.name == newest:
+            if path.name == newest or not _is_ours(path):
                 continue
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
@@ -242,6 +244,15 @@ class EmbeddingStore:
                     elif facts.st_mtime < time.time() - _LEFT_OVER_AFTER:
                         os.unlink(entry.path)
         return files
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is an embedding that we kept: its name is the hash of what it says of itself."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError), path.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        facts = parse_json(stream.read(min(size, _LONGEST_HEADER)))["__metadata__"]["key"]
+        return path.name == EmbeddingKey(facts).digest + _ENDING
+    return False
 
 
 def _pack(tensors: Mapping[str, Tensor], key: EmbeddingKey) -> bytes:

@@ -22,6 +22,7 @@ from promptseg.models.choose import Choice
 from promptseg.models.families import family_named
 from promptseg.models.finite import is_finite
 from promptseg.models.protocol import Candidates, Embedding, Prediction, SliceModel, SlicePrompt
+from promptseg.models.protocol.prediction import joined
 from promptseg.models.protocol.prompt import prompts_of_arrays
 from promptseg.runtime import (
     Runner,
@@ -35,6 +36,8 @@ from promptseg.runtime import (
 )
 
 __all__ = ["Candidates", "Embedding", "Prediction", "Predictor"]
+
+_AT_A_TIME = 64  # prompts that a decoder answers in one call
 
 
 class Predictor:
@@ -223,7 +226,7 @@ class Predictor:
         points: tuple[ArrayLike, ArrayLike] | None = None,
         mask_logits: Tensor | None = None,
     ) -> Prediction:
-        """Masks of N objects on one slice.
+        """Masks of N objects on one slice; many are asked for in several calls.
 
         Args:
             embedding: of the slice.
@@ -242,6 +245,13 @@ class Predictor:
         """
         if prompts is None:
             prompts = prompts_of_arrays(boxes, points, mask_logits)
+        parts = [
+            self._decoded(embedding, prompts[k : k + _AT_A_TIME])
+            for k in range(0, max(len(prompts), 1), _AT_A_TIME)
+        ]
+        return parts[0] if len(parts) == 1 else joined(parts)
+
+    def _decoded(self, embedding: Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
         with self._one_at_a_time:
             prediction = self.model.decode(embedding, prompts)
         read = prediction.candidates.logits if prediction.candidates else prediction.logits

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,15 +13,20 @@ from typing import Any
 
 from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
 from promptseg.formats import endings, format_by_suffix, format_for_output, is_dicom_file, read
-from promptseg.formats.files import atomic_path, beside, overlay_path, read_provenance_beside
+from promptseg.formats.begun import Begun
+from promptseg.formats.files import beside, overlay_path, read_provenance_beside
 from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
+from promptseg.formats.systems import clash
 from promptseg.formats.text import composed
 from promptseg.image import Image
+from promptseg.jobs.measurements import require_ours, write_measurements
 from promptseg.jobs.remote import is_remote
 from promptseg.jobs.segment import check_outputs, load_for, prompts_of, reads_of, run_job
+from promptseg.leftovers import clean
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import Choice
+from promptseg.noted import counted, refuse
 from promptseg.prompts import Prompt
 from promptseg.runtime import set_threads
 from promptseg.segment.auto import settle_model
@@ -35,7 +39,7 @@ __all__ = ["Segmented", "find_images", "is_batch", "segment_folder"]
 _NO_BATCH = {"dicom"}  # slices of a series, not images of their own
 _IRRELEVANT = {
     *("device", "threads", "engine", "batch", "embeddings", "embeddings_limit"),
-    *("quiet", "json", "overwrite", "config", "workers"),
+    *("quiet", "json", "overwrite", "config", "workers", "strict"),
 }
 _PATHS = {"input", "output"}
 
@@ -70,9 +74,10 @@ def is_batch(source: Path, target: Path) -> bool:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Image files, and subfolders with DICOM slices, directly in a folder; in order of name.
+    """Image files directly in a folder, and folders with DICOM slices at any depth; in order of name.
 
-    A folder that itself holds DICOM slices is one series, not a folder of images.
+    So a DICOM export is taken as it comes, PATIENT/STUDY/SERIES; its DICOMDIR is passed over. A folder
+    that itself holds DICOM slices is one series, not a folder of images.
 
     Raises:
         InputError: the folder cannot be read.
@@ -80,11 +85,10 @@ def find_images(folder: Path) -> list[Path]:
     found = []
     try:
         for path in sorted(folder.iterdir()):
-            if path.name.startswith("."):
+            if path.name.startswith(".") or path.name.upper() == "DICOMDIR":
                 continue
             if path.is_dir():
-                if any(p.is_file() and is_dicom_file(p) for p in sorted(path.iterdir())[:5]):
-                    found.append(path)
+                found += _series_below(path, frozenset())
                 continue
             known = format_by_suffix(path)
             if is_dicom_file(path) or (known and known.name in _NO_BATCH):
@@ -96,17 +100,26 @@ def find_images(folder: Path) -> list[Path]:
     return found
 
 
+def _series_below(folder: Path, above: frozenset[Path]) -> list[Path]:
+    """The folders that hold DICOM slices, this one or those in it; links that lead back are left."""
+    place = folder.resolve()
+    if place in above or folder.name.startswith("."):
+        return []
+    inside = sorted(folder.iterdir())
+    files = [p for p in inside if p.is_file() and p.name.upper() != "DICOMDIR"]
+    if any(is_dicom_file(p) for p in files[:5]):
+        return [folder]
+    return [s for p in inside if p.is_dir() for s in _series_below(p, above | {place})]
+
+
 @dataclass(frozen=True)
 class _ImageUnit(Unit["_Tools", dict[str, Any]]):
     """One image of the folder: its job, and its prompts."""
 
     job: SegmentJob
     prompts: list[Prompt]
-
-    @property
-    def title(self) -> str:
-        """The image's name."""
-        return self.job.input.name
+    title: str = ""
+    """The image's path below the input folder."""
 
     def request(self) -> dict[str, Any]:
         """What the result depends on.
@@ -137,26 +150,19 @@ class _ImageUnit(Unit["_Tools", dict[str, Any]]):
             return False
         if self.job.overlay and not any(path.exists() for path in overlays):
             return False
+        Begun([output])  # takes away the mark of a run that was killed when all was there
+        clean(output.parent)
         earlier = read_provenance_beside(output).get("request")
         return earlier in (self.request(), self._said())  # the latter by versions before
 
     def do(self, context: _Tools) -> dict[str, Any]:
         """Segment the image; returns the provenance."""
-        job, mark = self.job, _Mark(self.job.output)
-        cut_off = mark.is_there()
-        if cut_off:  # ours, before it was complete
-            job = dataclasses.replace(job, overwrite=True)
+        job = self.job
         check_outputs(job, context.reads)
         image = read(job.input, job, modality=job.modality)
         format_for_output(job.output, image)
         facts = {"request": self.request()}
-        try:
-            outputs = run_job(context.segmenter, image, self.prompts, job, mark.set, facts)
-        except PromptsegError:
-            if not cut_off:
-                mark.clear()  # nothing of it is there
-            raise
-        mark.clear()
+        outputs = run_job(context.segmenter, image, self.prompts, job, facts)
         return outputs.provenance.to_json()
 
 
@@ -176,11 +182,13 @@ class Segmented:
         skipped: images that were done already.
         provenance: of the images that were segmented now, in their order.
         failures: image and error of those that could not be.
+        notes: what their provenances say beside, each with the number of images, earlier ones too.
     """
 
     skipped: int
     provenance: list[dict[str, Any]]
     failures: list[tuple[str, PromptsegError]] = field(default_factory=list)
+    notes: dict[str, int] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -215,8 +223,18 @@ def segment_folder(job: SegmentJob) -> Segmented:
         share = max(1, set_threads(job.threads) // workers)
         return Processes(workers, partial(make, share))
 
+    require_ours(job.output)
     outcome = run(units, executor, title="images", quiet=job.quiet)
-    return Segmented(outcome.skipped, outcome.results, [_said(f) for f in outcome.failures])
+    earlier = ((u.title, u.job.output, read_provenance_beside(u.job.output)) for u in units)
+    done = [one for one in earlier if one[2]]
+    if done:
+        write_measurements(job.output, done)
+    failures = [_said(f) for f in outcome.failures]
+    notes = {title: facts.get("notes") or [] for title, _, facts in done}
+    if job.strict:  # of those that were done without it
+        failures += [_refused(title, own) for title, own in notes.items() if own]
+    found = counted(note for own in notes.values() for note in own)
+    return Segmented(outcome.skipped, outcome.results, failures, found)
 
 
 def _tools(
@@ -226,6 +244,14 @@ def _tools(
     segmenter = load_for(job if threads is None else dataclasses.replace(job, threads=threads))
     segmenter.predictor.choice = choice
     return _Tools(segmenter, reads)
+
+
+def _refused(title: str, notes: Sequence[str]) -> tuple[str, PromptsegError]:
+    try:
+        refuse(notes, title)
+    except PromptsegError as error:
+        return title, error
+    raise AssertionError("there are notes")
 
 
 def _said(failure: Failure) -> tuple[str, PromptsegError]:
@@ -240,28 +266,35 @@ def _plan(job: SegmentJob) -> list[_ImageUnit]:
         raise OutputError(
             "an output folder other than the input folder", str(job.output), "name another one"
         )
-    found = (path for path in find_images(job.input) if not _same(path, job.output))
-    images = {path.name: path for path in found}
+    found = (path for path in find_images(job.input) if not _is_result(path, job.output))
+    images = {path.relative_to(job.input).as_posix(): path for path in found}
     files = read_prompt_file(job.prompts) if job.prompts else []
     units: list[_ImageUnit] = []
     taken: dict[Path, str] = {}
     for path, file in _pairs(images, files, job.input):
-        output = job.output / _output_name(path, job.suffix)
+        name = path.relative_to(job.input)
+        output = job.output / name.parent / _output_name(path, job.suffix)
         if output in taken:
             raise OutputError(
-                "images with names of their own", f"{taken[output]} and {path.name}", "rename one"
+                "images with names of their own", f"{taken[output]} and {name}", "rename one"
             )
-        taken[output] = path.name
+        taken[output] = name.as_posix()
         one = dataclasses.replace(job, input=path, output=output)
-        units.append(_ImageUnit(one, prompts_of(one, file)))
+        units.append(_ImageUnit(one, prompts_of(one, file), name.as_posix()))
+    if same := clash(taken, job.output):
+        raise OutputError(
+            "images with names of their own, where capitals do not count",
+            " and ".join(taken[path] for path in same),
+            "rename one",
+        )
     if not any(i.prompts or _may_carry_prompts(i.job.input) for i in units):
         raise PromptError("prompts for the images", "none", "add --prompts FILE.json or --box")
     return units
 
 
-def _same(path: Path, output: Path) -> bool:
-    """Whether a subfolder with DICOM files is where the results go."""
-    return path.is_dir() and output.exists() and path.samefile(output)
+def _is_result(path: Path, output: Path) -> bool:
+    """Whether a subfolder with DICOM files is where results go, or below."""
+    return path.is_dir() and path.resolve().is_relative_to(output.resolve())
 
 
 def _settled(units: list[_ImageUnit]) -> tuple[list[_ImageUnit], Choice | None]:
@@ -276,7 +309,8 @@ def _settled(units: list[_ImageUnit]) -> tuple[list[_ImageUnit], Choice | None]:
     carried = image.source.prompts if image else ()
     named, choice = settle_model(first, prompts or carried, image)
     jobs = (dataclasses.replace(item.job, model=named.model) for item in units)
-    return [_ImageUnit(job, item.prompts) for job, item in zip(jobs, units, strict=True)], choice
+    settled = (dataclasses.replace(item, job=job) for job, item in zip(jobs, units, strict=True))
+    return list(settled), choice
 
 
 def _pairs(
@@ -313,35 +347,4 @@ def _output_name(path: Path, suffix: str | None) -> str:
     assert chosen
     ending = next(s for s in chosen.suffixes if path.name.lower().endswith(s))
     same = chosen.writes and not chosen.writer  # a DICOM SEG only where it is asked for
-    default = ending if same else ".png" if chosen.name == "picture" else ".nii.gz"
-    return path.name[: -len(ending)] + (suffix or default)
-
-
-class _Mark:
-    """A file beside an output that was begun and is not complete: only such an output is replaced."""
-
-    def __init__(self, output: Path) -> None:
-        self.name = output.name
-        key = hashlib.sha256(os.fsencode(self.name)).hexdigest()[:16]
-        self.path = output.with_name(f".promptseg-begun-{key}")
-        self.earlier = output.with_name(".promptseg-begun")  # of earlier versions: one for all
-
-    def is_there(self) -> bool:
-        """Whether an earlier run was cut off here."""
-        with contextlib.suppress(OSError, ValueError):
-            return self.path.exists() or self.name in self.earlier.read_text("utf-8").splitlines()
-        return False
-
-    def set(self) -> None:
-        """Before the first file of the output appears."""
-        with atomic_path(self.path) as temporary:
-            temporary.write_bytes(os.fsencode(self.name) + b"\n")
-
-    def clear(self) -> None:
-        """When all of its files are there."""
-        self.path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError, ValueError):
-            left = [n for n in self.earlier.read_text("utf-8").splitlines() if n != self.name]
-            self.earlier.write_text("\n".join([*left, ""]), "utf-8")
-            if not left:
-                self.earlier.unlink()
+    return path.name[: -len(ending)] + (suffix or (ending if same else chosen.masks))

@@ -7,7 +7,7 @@ import logging
 import platform
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -26,9 +26,11 @@ from promptseg.evaluate.rows import Row
 from promptseg.evaluate.trained import lists_of, unknown_lists
 from promptseg.evaluate.units import EvaluationUnit, Evaluator, model_label
 from promptseg.formats.outputs import Reads, check_outputs
+from promptseg.formats.systems import clash
 from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import model_file
 from promptseg.names import from_csv
+from promptseg.noted import lines_of, refuse
 from promptseg.runtime import set_threads
 from promptseg.work import Executor, Failure, Inline, Processes, Unit, run
 
@@ -51,6 +53,7 @@ class Evaluated:
         skipped: units of this run that were done already.
         done: units that this run did.
         failed: what could not be scored: dataset, case, model and error.
+        notes: what readers noted, each with the number of cases; notes.csv names them.
     """
 
     folder: Path
@@ -58,6 +61,7 @@ class Evaluated:
     skipped: int
     done: int
     failed: list[dict[str, str]]
+    notes: dict[str, int] = field(default_factory=dict)
 
     def summary(self) -> list[str]:
         """Mean DSC and NSD over all tasks, of the first and the last step."""
@@ -72,7 +76,7 @@ class Evaluated:
                 value = f"{float(row['mean']):.3f}" if row["mean"] else "none"
                 name = " ".join(filter(None, words)) + step
                 lines.append(f"{name}: mean {row['metric'].upper()} {value} ({row['n']} masks)")
-        return lines
+        return [*lines, *(f"note: {line}" for line in lines_of(self.notes))]
 
 
 def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Evaluated:
@@ -95,13 +99,14 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Ev
     threads = set_threads(job.threads)
     loaded = {} if job.predictions else _models(job, models or {})
     plan = _plan(job, datasets, loaded)
+    _require_names(plan, job.output)
     _protect(job)
     results = Results(job.output, job.to_json(), job.overwrite)
     facts = _facts(job, plan, started, threads)
     results.check_data(facts)
-    facts["warnings"] = [*_unlisted(job, plan), *_leaks(job, datasets)]
+    facts["warnings"] = [*_unlisted(job, plan), *_leaks(job, datasets), *_engines(loaded)]
     results.write_run(facts)  # what a run that is killed goes on from
-    evaluator = Evaluator(plan.options, job.device, loaded, plan.predictions)
+    evaluator = Evaluator(plan.options, job.device, loaded, plan.predictions, job.strict)
     work = _Work(job, evaluator, threads)
     try:
         facts["failed"] += work.do(list(plan.units()))
@@ -110,8 +115,24 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Ev
     finally:
         rows = results.gather(job.parquet)
         facts["scored"] = _scored(rows)
+        facts["notes"] = results.notes
         results.write_run({**facts, "finished": _now()})
-    return Evaluated(job.output, _report(job, results), work.skipped, work.done, facts["failed"])
+    report = _report(job, results)
+    if job.strict:  # cases that were done without it
+        refuse(list(results.notes), f"cases in {job.output / 'notes.csv'}")
+    return Evaluated(
+        *(job.output, report, work.skipped, work.done, facts["failed"]), notes=results.notes
+    )
+
+
+def _require_names(plan: Plan, folder: Path) -> None:
+    """Refuse cases whose results would be one file, where capitals do not count."""
+    if same := clash((unit.part.folder for unit in plan.units()), folder):
+        raise InputError(
+            "cases with names of their own, where capitals do not count",
+            " and ".join(path.name for path in same),
+            "rename one, or write to another disk",
+        )
 
 
 class _Work:
@@ -149,16 +170,26 @@ class _Work:
         if workers == 1:
             return Inline(lambda: self.evaluator)
         own = self.evaluator
-        arguments = (own.options, own.device, own.predictions, max(1, self.threads // workers))
+        arguments = (
+            own.options,
+            own.device,
+            own.predictions,
+            max(1, self.threads // workers),
+            own.strict,
+        )
         return Processes(workers, partial(_evaluator, *arguments))
 
 
 def _evaluator(
-    options: EvaluateOptions, device: str, predictions: dict[str, Predictions], threads: int
+    options: EvaluateOptions,
+    device: str,
+    predictions: dict[str, Predictions],
+    threads: int,
+    strict: bool,
 ) -> Evaluator:
     """The evaluator of a worker process."""
     set_threads(threads)
-    return Evaluator(options, device, predictions=predictions)
+    return Evaluator(options, device, predictions=predictions, strict=strict)
 
 
 def _place(failure: Failure) -> tuple[str, PromptsegError]:
@@ -308,6 +339,12 @@ def _unlisted(job: EvaluateJob, plan: Plan) -> list[str]:
     for line in found:
         log.warning("%s", line)
     return found
+
+
+def _engines(loaded: dict[str, Predictor]) -> list[str]:
+    """Engines that were asked for and do not run, which was said when the models were loaded."""
+    verdicts = {name: model.verdict for name, model in loaded.items() if model.verdict}
+    return [f"{name}: {v.given_up}" for name, v in verdicts.items() if v.given_up]
 
 
 def _leaks(job: EvaluateJob, datasets: list[Dataset]) -> list[str]:

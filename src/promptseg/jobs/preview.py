@@ -28,7 +28,7 @@ from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.geometry import AXES, Axis
 from promptseg.image import Image
 from promptseg.intensity import Intensity
-from promptseg.prompts import Box3D, PlacedPrompt, parse_box, parse_box3d, parse_point, place
+from promptseg.prompts import Box3D, PlacedPrompt, place, typed_prompts
 
 __all__ = ["PreviewOptions", "check_preview", "preview_picture", "save_preview"]
 
@@ -152,12 +152,7 @@ def preview_picture(
 
 
 def _prompts(image: Image, options: PreviewOptions) -> list[PlacedPrompt]:
-    given = [
-        *(parse_box(text) for text in options.box),
-        *(parse_box3d(text) for text in options.box3d),
-        *(parse_point(text) for text in options.point),
-    ]
-    return place(given, image.geometry, options.axis or "z")
+    return place(typed_prompts(options), image.geometry, options.axis or "z")
 
 
 View = tuple[Axis, int]  # axis and slice

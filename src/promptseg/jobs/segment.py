@@ -18,6 +18,7 @@ from promptseg.formats.location import address_in, written
 from promptseg.formats.outputs import Reads
 from promptseg.formats.places import with_places
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
+from promptseg.formats.systems import bare_name
 from promptseg.geometry import Axis
 from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
@@ -29,14 +30,14 @@ from promptseg.jobs.existing import (
 from promptseg.jobs.remote import check_remote, file_for, is_remote, send
 from promptseg.jobs.replay import check_same_weights, compare, earlier_mask, read_provenance
 from promptseg.models.cards import model_file
+from promptseg.noted import refuse
 from promptseg.progress import step_progress
 from promptseg.prompts import (
+    PARSERS,
     Prompt,
     group_by_object,
-    parse_box,
-    parse_box3d,
-    parse_point,
     place,
+    typed_prompts,
 )
 from promptseg.provenance import Provenance
 from promptseg.segment.auto import settle_model
@@ -48,17 +49,20 @@ from promptseg.segment.segmenter import Segmenter, load
 __all__ = [
     "Outputs",
     "check_outputs",
+    "command_of",
     "load_for",
+    "prompts_in_labels",
     "prompts_of",
     "reads_of",
     "run_job",
     "segment_file",
+    "single",
 ]
 
 log = logging.getLogger("promptseg")
 
 _READ = ("prompts", "config", "replay")
-_IN_PROMPTS = ("box", "box3d", "point", "prompts", "mask", "markers")
+_IN_PROMPTS = (*PARSERS, "prompts", "mask", "markers")
 _NOT_REPLAYED = (
     *("overwrite", "config", "replay", "json", "quiet"),
     *("embeddings", "embeddings_limit"),
@@ -119,11 +123,7 @@ class Outputs:
 
 def prompts_of(job: SegmentJob, file: PromptFile | None = None) -> list[Prompt]:
     """The prompts of the command line and of one entry of its prompt file."""
-    prompts: list[Prompt] = list(file.prompts) if file else []
-    prompts += [parse_box(text) for text in job.box]
-    prompts += [parse_box3d(text) for text in job.box3d]
-    prompts += [parse_point(text) for text in job.point]
-    return prompts
+    return [*(file.prompts if file else ()), *typed_prompts(job)]
 
 
 def segment_file(job: SegmentJob) -> Outputs:
@@ -138,13 +138,13 @@ def segment_file(job: SegmentJob) -> Outputs:
 
 def _segment_file(job: SegmentJob) -> Outputs:
     earlier = read_provenance(job.replay) if job.replay else None
-    file = _single(job.prompts) if job.prompts else None
+    file = single(job.prompts) if job.prompts else None
     prompts = prompts_of(job, file)
     check_outputs(job)
     image = read(job.input, job, modality=job.modality)
-    if file and file.image and Path(file.image).name != image.name:
+    if file and file.image and bare_name(file.image) != image.name:
         image.source.notes.append(f"the prompt file was written for {file.image}")
-    prompts += _prompts_in_labels(job, image, axis_of_run(prompts, job.axis))
+    prompts += prompts_in_labels(job, image, axis_of_run(prompts, job.axis))
     format_for_output(file_for(job.output), image)
     given = prompts or image.source.prompts
     axis = axis_of_run(given, job.axis)
@@ -160,7 +160,12 @@ def _segment_file(job: SegmentJob) -> Outputs:
     return outputs
 
 
-def _single(path: Path) -> PromptFile:
+def single(path: Path) -> PromptFile:
+    """The prompt file of one image.
+
+    Raises:
+        PromptError: one of several images.
+    """
     files = read_prompt_file(path)
     if len(files) != 1:
         raise PromptError(
@@ -171,13 +176,13 @@ def _single(path: Path) -> PromptFile:
     return files[0]
 
 
-def _prompts_in_labels(job: SegmentJob, image: Image, axis: Axis) -> list[Prompt]:
+def prompts_in_labels(job: SegmentJob, image: Image, axis: Axis) -> list[Prompt]:
     """The prompts of --mask and --markers, of which label images are cut along an axis."""
     prompts: list[Prompt] = []
     if job.mask:
         prompts += masks_from_labels(job.mask, image, axis, job)
     if job.markers and job.markers.suffix.lower() == ".json":
-        prompts += _single(job.markers).prompts
+        prompts += single(job.markers).prompts
     elif job.markers:
         prompts += markers_from_labels(job.markers, image, axis, job)
     return prompts
@@ -204,7 +209,6 @@ def run_job(
     image: Image,
     prompts: list[Prompt],
     job: SegmentJob,
-    before_writing: Callable[[], None] | None = None,
     facts: dict[str, Any] | None = None,
 ) -> Outputs:
     """Segment `image` and write all results, or none.
@@ -214,11 +218,10 @@ def run_job(
         image: what to segment.
         prompts: where; those the file carries if there are none.
         job: how, and where to write.
-        before_writing: called once everything is known, before the first file appears.
         facts: more fields of the provenance.
     """
     with discreet(job.input, image.source.path, job.correct, on=job.deidentify):
-        return _run(segmenter, image, prompts, job, before_writing, facts or {})
+        return _run(segmenter, image, prompts, job, facts or {})
 
 
 def _run(
@@ -226,9 +229,10 @@ def _run(
     image: Image,
     prompts: list[Prompt],
     job: SegmentJob,
-    before_writing: Callable[[], None] | None,
     facts: dict[str, Any],
 ) -> Outputs:
+    if job.strict:
+        refuse(image.source.notes, image.name)
     existing = read_segmentation(job.correct, image, job) if job.correct else None
     title = "slices" if job.deidentify else f"{image.name}: slices"
     with step_progress(title, None, job.quiet) as update:
@@ -239,21 +243,19 @@ def _run(
             result = segmenter.correct(image, existing, *prompts, **how)
     placed = with_places(result, file_for(job.output), job.overlap)
     result.provenance = dataclasses.replace(
-        placed, command=_replay(job), output=job.output.name, **facts
+        placed, command=command_of(job), output=job.output.name, **facts
     )
+    if job.strict:
+        refuse(result.provenance.notes or (), image.name)
     if job.deidentify:
         result = deidentified(result)
     if is_remote(job.output):
-        if before_writing:
-            before_writing()
         stored = send(result, job.output, job.overlap)
         result.provenance = dataclasses.replace(
             result.provenance, output=stored.address, instance=stored.instance
         )
         return Outputs(Path(stored.address), None, None, result)
     check_outputs(job)  # again: the model has taken its time
-    if before_writing:
-        before_writing()
     overlay = overlay_path(job.output) if job.overlay else None
     also: dict[Path, Callable[[Path], object]] = {}
     if overlay:
@@ -299,7 +301,7 @@ def reads_of(job: SegmentJob, images: Iterable[Path]) -> Reads:
     )
 
 
-def _replay(job: SegmentJob) -> dict[str, Any]:
+def command_of(job: SegmentJob) -> dict[str, Any]:
     """The job as plain values that `--config` takes; prompts are kept apart, under `prompts`."""
     values = dataclasses.asdict(job)
     for name in (*_NOT_REPLAYED, *_IN_PROMPTS):

@@ -7,12 +7,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from promptseg.errors import ModelError
 from promptseg.models.card import ModelCard, TrainedOn
 from promptseg.models.families import families
 from promptseg.prompts.kinds import KINDS
+
+if TYPE_CHECKING:
+    from promptseg.assets.store import Asset
 
 __all__ = [
     "AUTO",
@@ -24,6 +27,7 @@ __all__ = [
     "finetuned_card",
     "model_file",
     "models_that_take",
+    "weights_of",
 ]
 
 AUTO = "auto"  # the user's word for the model that `promptseg.models.choose` picks
@@ -93,8 +97,9 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
         weak_at=f"what it was not trained on; its base: {base.weak_at}",
         base=base.name,
         trained_on=_trained_on(said, where),
+        calibration={},
     )
-    if set(card.propagate.split("+")) <= kinds:
+    if set(card.propagate.split("+")) <= kinds | {"memory"}:
         return card
     if "box" in kinds:
         return replace(
@@ -131,6 +136,16 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
 def models_that_take(kinds: Collection[str]) -> list[str]:
     """Names of the models trained for all these kinds of prompts."""
     return [card.name for card in CARDS.values() if set(kinds) <= card.prompts]
+
+
+def weights_of(card: ModelCard) -> Asset:
+    """The asset with the weights of a model; one without sources where only the user can bring them."""
+    from promptseg.assets.store import Asset, asset_named  # help texts do without
+
+    if card.weights:
+        return asset_named(card.weights)
+    file = f"weights of {card.name}"
+    return Asset(card.name, "weights", file, card.licence, card.source, card.citation)
 
 
 def _trained_on(said: Mapping[str, Any], where: str) -> TrainedOn | None:

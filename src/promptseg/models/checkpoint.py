@@ -22,7 +22,9 @@ from promptseg.models.cards import (
     find_card,
     finetuned_card,
     model_file,
+    weights_of,
 )
+from promptseg.models.elsewhere import name_elsewhere
 from promptseg.models.families import families, family_named
 from promptseg.models.finite import is_finite
 from promptseg.models.storage import load_content
@@ -72,6 +74,12 @@ def open_checkpoint(
     card = find_card(name) if name else None
     if file is None:
         card = card or find_card(str(model))
+        if not card.weights:
+            raise ModelError(
+                f"a file with the weights of {card.name}",
+                "none, and no address of one",
+                f"get it from {card.source}, then --model {card.name}=FILE",
+            )
         file = assets.fetch(card.weights, quiet)
     tensors = read_checkpoint(file)
     if card is None:
@@ -92,11 +100,15 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             differ.
     """
     content = load_content(path)
-    parts, words = _vocabulary()
-    networks = networks_in(content, parts, words)
+    modules, words = _vocabulary()
+    networks = networks_in(content, modules, words)
     tensors = all_tensors(content)
     if not tensors:
         raise ModelError("a checkpoint with tensors", f"{path} without any")
+    if other := name_elsewhere(tensors):
+        raise ModelError(
+            f"a checkpoint of {', '.join(CARDS)}", f"{path}, {other}", "use one of these models"
+        )
     if not networks:
         return _cleaned(tensors)
     chosen = _one_of(networks, path)
@@ -133,16 +145,15 @@ def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
         return card
     if len(cards) == 1:
         return cards[0]
-    manifest = assets.manifest()
     for card in cards:
-        asset = manifest[card.weights]
+        asset = weights_of(card)
         same_size = path.is_file() and path.stat().st_size == asset.size
         if same_size and assets.sha256_of(path) == asset.sha256:
             return card
     for card in cards:
-        if path.name == manifest[card.weights].file:
+        if path.name == weights_of(card).file:
             return card
-    cards = [card for card in cards if not manifest[card.weights].bundled]
+    cards = [card for card in cards if not weights_of(card).bundled]
     if len(cards) == 1:
         return cards[0]
     names = [card.name for card in cards]
@@ -234,7 +245,9 @@ def _of_architecture(tensors: dict[str, Tensor], path: Path) -> list[ModelCard]:
     got = _shapes(tensors)
     if cards := _fitting(tensors):
         return cards
-    expected = {card.name: _architecture(card.family, card.build) for card in CARDS.values()}
+    own = [card for card in CARDS.values() if family_named(card.family).claims(tensors)]
+    cards = own or list(CARDS.values())
+    expected = {card.name: _architecture(card.family, card.build) for card in cards}
     name = min(expected, key=lambda n: len(expected[n].items() ^ got.items()))
     wrong = sorted(k for k, v in expected[name].items() if got.get(k) != v)
     extra = sorted(got.keys() - expected[name].keys())
@@ -329,14 +342,16 @@ def _architecture(family: str, build: str) -> dict[str, tuple[int, ...]]:
 
 
 @cache
-def _vocabulary() -> tuple[tuple[str, ...], frozenset[str]]:
-    """Names of the modules every network has, and all names between dots in any."""
-    used = [n for card in CARDS.values() for n in _architecture(card.family, card.build)]
-    names = [name.split(".") for name in used]
-    unused = [name.split(".") for family in families() for name in family.unused]
-    return tuple(dict.fromkeys(n[0] for n in names)), frozenset(
-        w for n in names + unused for w in n
-    )
+def _vocabulary() -> tuple[tuple[frozenset[str], ...], frozenset[str]]:
+    """Names of the modules that every network of a family has, and all names between dots in any."""
+    modules: dict[str, frozenset[str]] = {}
+    words = {word for family in families() for name in family.unused for word in name.split(".")}
+    for card in CARDS.values():
+        names = [name.split(".") for name in _architecture(card.family, card.build)]
+        own = frozenset(name[0] for name in names if len(name) > 1)
+        modules[card.family] = modules.get(card.family, own) & own
+        words.update(word for name in names for word in name)
+    return tuple(modules.values()), frozenset(words)
 
 
 def _cleaned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

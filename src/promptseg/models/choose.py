@@ -81,6 +81,7 @@ def choose(
         raise ModelError(
             "prompts that one model takes together", ", ".join(sorted(prompts)), "leave some out"
         )
+    able = [name for name in able if CARDS[name].weights]
     files = {name: locate(CARDS[name].weights) for name in able}
     # weights that the package brings are always at hand: that says nothing of what the user wants
     here = [name for name in able if files[name] and not asset_named(CARDS[name].weights).bundled]

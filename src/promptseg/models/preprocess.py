@@ -7,6 +7,8 @@ Preprocessing belongs to the model:
 - SAM, MobileSAM and MedicoSAM: longest side to 1024 (bilinear), ImageNet mean and standard deviation on
   0..255, then zeros.
 - MedSAM: both sides to 1024 (bicubic), whatever the shape, then min-max to [0, 1].
+- SAM 2: both sides to 1024 (bilinear, not rounded), whatever the shape, then ImageNet mean and standard
+  deviation; MedSAM2: to 512 (bicubic, rounded).
 
 Boxes and points are scaled with the picture. Where the longest side counts, pixels that are not square
 (slices along y or x of thick stacks) are made square on the way.
@@ -14,9 +16,10 @@ Boxes and points are scaled with the picture. Where the longest side counts, pix
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +37,8 @@ __all__ = [
     "resize_bilinear",
 ]
 
-Fit = Literal["longest", "squash"]
+Fit = Literal["longest", "squash", "stretch", "stretch-cubic"]
+"""How a slice is fitted into a square; see `Preprocessing`."""
 
 IMAGENET_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
 _SQUARE = 0.01  # pixels whose sides differ less than this count as square
@@ -71,15 +75,17 @@ class Frame:
 
         Returns:
             (N, rows, columns), above 0 inside: logits, or, for "squash", probabilities less 0.5, as
-            MedSAM interpolates after the sigmoid and not before it.
+            MedSAM interpolates after the sigmoid and not before it. What takes up the whole input goes
+            straight onto the slice.
         """
         from torch.nn import functional as F
 
         if self.fit == "squash":
             return F.interpolate(logits.sigmoid(), self.original, mode="bilinear")[:, 0] - 0.5
-        if logits.shape[-1] != self.size:
-            logits = F.interpolate(logits, size=(self.size, self.size), mode="bilinear")
-        logits = logits[..., : self.resized[0], : self.resized[1]]
+        if self.fit == "longest":
+            if logits.shape[-1] != self.size:
+                logits = F.interpolate(logits, size=(self.size, self.size), mode="bilinear")
+            logits = logits[..., : self.resized[0], : self.resized[1]]
         return F.interpolate(logits, size=self.original, mode="bilinear")[:, 0]
 
     def masks(self, logits: Tensor) -> Tensor:
@@ -147,7 +153,9 @@ class Preprocessing:
     Attributes:
         size: side length of the network's square input.
         scaling: "minmax" (each slice to [0, 1]) or "imagenet" (mean and standard deviation).
-        fit: "longest" (longest side to `size`, then padding) or "squash" (both sides to `size`).
+        fit: "longest" (longest side to `size`, then padding) or both sides to `size`: "squash" as
+            MedSAM does it, "stretch" as SAM 2 does with pictures, "stretch-cubic" as MedSAM2 with
+            frames.
     """
 
     size: int
@@ -160,9 +168,9 @@ class Preprocessing:
         Args:
             rows: of the slice.
             columns: of the slice.
-            pixel: width and height of a pixel, in any unit; of no matter for "squash".
+            pixel: width and height of a pixel, in any unit; of matter for "longest" alone.
         """
-        if self.fit == "squash":
+        if self.fit != "longest":
             scale = (self.size / columns, self.size / rows)
             return Frame((rows, columns), (self.size, self.size), self.size, scale, self.fit)
         x, y = pixel
@@ -182,8 +190,7 @@ class Preprocessing:
         """(rows, columns[, 3]) uint8 -> (3, size, size) float32 and its frame; see `frame`."""
         frame = self.frame(slice_.shape[0], slice_.shape[1], pixel)
         rows, columns = frame.resized
-        resize = resize_bicubic if self.fit == "squash" else resize_bilinear
-        values = resize(slice_, rows, columns).astype(np.float32)
+        values = _RESIZE[self.fit](slice_, rows, columns).astype(np.float32)
         if values.ndim == 2:
             values = values[..., None]
         if self.scaling == "minmax":
@@ -225,3 +232,34 @@ def resize_bilinear(picture: NDArray[np.uint8], rows: int, columns: int) -> NDAr
 
     image = PilImage.fromarray(picture)
     return np.array(image.resize((columns, rows), PilImage.Resampling.BILINEAR))
+
+
+def resize_pillow_cubic(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
+    """(r, c[, 3]) -> (rows, columns[, 3]): Pillow's own choice, with which SAM 2 reads frames."""
+    from PIL import Image as PilImage
+
+    image = PilImage.fromarray(picture)
+    return np.array(image.resize((columns, rows), PilImage.Resampling.BICUBIC))
+
+
+def resize_unrounded(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float32]:
+    """(r, c[, 3]) -> (rows, columns[, 3]): bilinear, antialiased, as torchvision does to tensors."""
+    from PIL import Image as PilImage
+
+    channels = [
+        np.array(
+            PilImage.fromarray(channel.astype(np.float32)).resize(
+                (columns, rows), PilImage.Resampling.BILINEAR
+            )
+        )
+        for channel in np.moveaxis(np.atleast_3d(picture), -1, 0)
+    ]
+    return np.stack(channels, axis=-1) if picture.ndim == 3 else channels[0]
+
+
+_RESIZE: dict[Fit, Callable[[NDArray[np.uint8], int, int], NDArray[Any]]] = {
+    "longest": resize_bilinear,
+    "squash": resize_bicubic,
+    "stretch": resize_unrounded,
+    "stretch-cubic": resize_pillow_cubic,
+}

@@ -10,7 +10,7 @@ wrapper too.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,24 +38,29 @@ class Found:
     whole: bool
 
 
-def networks_in(content: Any, parts: Collection[str], words: Collection[str]) -> list[Found]:
+def networks_in(
+    content: Any, families: Sequence[Collection[str]], words: Collection[str]
+) -> list[Found]:
     """The networks that a checkpoint holds, in its order.
 
     Args:
         content: what was loaded: dictionaries with tensors, and anything else beside.
-        parts: names of the modules a network consists of, such as `image_encoder`.
+        families: names of the modules a network consists of, such as `image_encoder`, for every
+            family of networks.
         words: all names between dots that a network has; what is not among them may be a wrapper.
 
     Returns:
         Those with all parts; if there are none, those with some of them.
     """
     found = []
+    parts = dict.fromkeys(name for family in families for name in family)
     stack: list[tuple[str, _Tree]] = [("", _tree(content))]
     while stack:
         place, tree = stack.pop()
         own = {name: tree[name] for name in parts if isinstance(tree.get(name), dict)}
         if own:
-            found.append(Found(place, dict(_named(tree, words)), len(own) == len(parts)))
+            whole = any(own.keys() >= set(family) for family in families)
+            found.append(Found(place, dict(_named(tree, words)), whole))
             continue
         below = [(f"{place}.{k}".lstrip("."), v) for k, v in tree.items() if isinstance(v, dict)]
         stack += reversed(below)

@@ -10,9 +10,10 @@ from promptseg.prompts.mask import Mask, box_of_mask
 from promptseg.prompts.millimetres import Millimetres
 from promptseg.prompts.objects import ObjectPrompts, PlacedPrompt, Prompt, group_by_object, place
 from promptseg.prompts.planar import Box, Box3D, Points
-from promptseg.prompts.text import parse_box, parse_box3d, parse_point
+from promptseg.prompts.text import PARSERS, parse_box, parse_box3d, parse_point, typed_prompts
 
 __all__ = [
+    "PARSERS",
     "Box",
     "Box3D",
     "Marker",
@@ -28,4 +29,5 @@ __all__ = [
     "parse_box3d",
     "parse_point",
     "place",
+    "typed_prompts",
 ]

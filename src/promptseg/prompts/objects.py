@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from promptseg.errors import PromptError
@@ -137,12 +138,13 @@ def group_by_object(
         )
     together = any(not isinstance(p, Box | Box3D) and p.name is None for p in checked)
     taken = {p.name for p in checked if p.name is not None}
-    shared = _free_name(taken)
+    free = _free_names(taken)
+    shared = next(_free_names(taken))
     objects: dict[str, ObjectPrompts] = {}
     for prompt in checked:
         name = prompt.name
         if name is None:
-            name = shared if together else _free_name(taken)
+            name = shared if together else next(free)
             taken.add(name)
         objects.setdefault(name, ObjectPrompts(name)).add(prompt)
     if len(objects) > _MOST_OBJECTS:
@@ -161,8 +163,8 @@ def group_by_object(
     return list(objects.values())
 
 
-def _free_name(taken: set[str]) -> str:
-    number = 1
-    while (name := "object" if number == 1 else f"object {number}") in taken:
-        number += 1
-    return name
+def _free_names(taken: set[str]) -> Iterator[str]:
+    """Names that no object has; those that are taken on the way are passed over."""
+    for number in count(1):
+        if (name := "object" if number == 1 else f"object {number}") not in taken:
+            yield name

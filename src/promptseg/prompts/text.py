@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 from promptseg.errors import PromptError
 from promptseg.prompts.millimetres import Millimetres
+from promptseg.prompts.objects import Prompt
 from promptseg.prompts.planar import Box, Box3D, Points
 
-__all__ = ["parse_box", "parse_box3d", "parse_point"]
+__all__ = ["PARSERS", "parse_box", "parse_box3d", "parse_point", "typed_prompts"]
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _TAIL = r"(?:@(?P<slice>-?\d{1,9}))?(?:=(?P<name>.+))?"
@@ -73,3 +76,23 @@ def _split(text: str) -> tuple[float, ...]:
 
 def _index(text: str | None) -> int | None:
     return None if text is None else int(text)
+
+
+PARSERS: dict[str, Callable[[str], Prompt]] = {
+    "box": parse_box,
+    "box3d": parse_box3d,
+    "point": parse_point,
+}
+"""Option of the command line, which may be repeated -> what reads it."""
+
+
+def typed_prompts(options: Any) -> list[Prompt]:
+    """The prompts that a user has typed.
+
+    Args:
+        options: a dataclass with a field of texts for every one of `PARSERS`.
+
+    Raises:
+        PromptError: a text that is none.
+    """
+    return [parse(text) for name, parse in PARSERS.items() for text in getattr(options, name)]

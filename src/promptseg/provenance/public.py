@@ -8,11 +8,20 @@ from typing import Any
 from promptseg.notes import Note
 from promptseg.provenance.record import Record
 
-__all__ = ["as_it_is", "every", "file_name", "only", "prompt_entries", "public_notes"]
+__all__ = [
+    "PROMPT_FIELDS",
+    "as_it_is",
+    "every",
+    "file_name",
+    "only",
+    "prompt_entries",
+    "public_notes",
+]
 
-_PROMPT_FIELDS = frozenset(
-    {"name", "boxes", "points", "box3d", "box3d_mm", "masks", "markers", "text"}
+PROMPT_FIELDS = frozenset(
+    {"axis", "name", "boxes", "points", "box3d", "box3d_mm", "masks", "markers", "text"}
 )
+"""What a prompt file may say of an object."""
 
 
 def as_it_is(value: Any) -> Any:
@@ -57,7 +66,7 @@ def prompt_entries(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
     entries = value.get("objects")
     shown: dict[str, Any] = {k: v for k, v in value.items() if k == "axis"}
     shown["objects"] = [
-        {k: v for k, v in entry.items() if k in _PROMPT_FIELDS}
+        {k: v for k, v in entry.items() if k in PROMPT_FIELDS}
         for entry in (entries if isinstance(entries, list) else ())
         if isinstance(entry, dict)
     ]

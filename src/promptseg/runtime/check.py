@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from promptseg.runtime.names import TABLE
 from promptseg.runtime.picture import check_input
 from promptseg.runtime.rewrite import FastSam
 from promptseg.runtime.runner import Runner
 
-__all__ = ["TOLERANCE", "Agreement", "answers", "check"]
+__all__ = ["Agreement", "answers", "check"]
 
-# Relative L2 distance allowed to eager float32, of embeddings and of mask logits.
-TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.035, torch.float16: 0.035}
+_TOLERANCE = {entry.name: entry.tolerance for entry in TABLE}
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def check(runner: Runner, expected: tuple[Tensor, Tensor] | None = None) -> Agre
     found = answers(runner.network, runner)
     wanted = expected or answers(runner.network, runner.network)
     embedding, logits = (_distance(f, w) for f, w in zip(found, wanted, strict=True))
-    return Agreement(embedding, logits, TOLERANCE[runner.engine.dtype])
+    return Agreement(embedding, logits, _TOLERANCE[runner.engine.name])
 
 
 def _distance(found: Tensor, expected: Tensor) -> float:

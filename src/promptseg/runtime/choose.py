@@ -13,7 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,6 +34,7 @@ from promptseg.runtime.measure import interleaved
 from promptseg.runtime.names import AUTO, ENGINES, TABLE
 from promptseg.runtime.rewrite import FastSam
 from promptseg.runtime.runner import Runner
+from promptseg.runtime.trouble import in_trouble
 
 __all__ = [
     "AUTO",
@@ -64,6 +65,7 @@ class Trial:
         embedding: relative L2 distance to eager float32.
         note: why it was not used.
         absent: whether that is because something is not installed.
+        trouble: whether it is because of the machine's state, which passes: a full disk, little memory.
     """
 
     engine: str
@@ -72,6 +74,7 @@ class Trial:
     embedding: float | None = None
     note: str = ""
     absent: bool = False
+    trouble: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Verdict:
         threads: CPU threads.
         trials: all engines that came into question.
         created: date and time.
+        wanted: the engine that was asked for; "auto" if none was.
     """
 
     engine: str
@@ -93,6 +97,20 @@ class Verdict:
     threads: int
     trials: list[Trial] = field(default_factory=list)
     created: str = ""
+    wanted: str = AUTO
+
+    @property
+    def given_up(self) -> str:
+        """Why the engine that was asked for by name does not run; "" if it does, or none was."""
+        if self.wanted in (AUTO, self.engine):
+            return ""
+        reasons = [t.note for t in self.trials if t.engine == self.wanted]
+        return f"engine {self.wanted} was asked for and is not used: {'; '.join(reasons)}"
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it would come out the same another day, so that it may be remembered."""
+        return not self.given_up and not any(trial.trouble for trial in self.trials)
 
     def __str__(self) -> str:
         return f"{self.model} runs on {self.engine} here ({self.device}, {self.threads} threads)"
@@ -146,7 +164,9 @@ def choose_engine(
     """A runner for the network on the engine asked for, or on the quickest.
 
     An engine that is missing, cannot compile or fails its self-check is passed over with one line of
-    explanation, and eager float32 is what is left in the end.
+    explanation, and eager float32 is what is left in the end. That an engine asked for by name does
+    not run is said every time (`Verdict.given_up`), and it is tried again every time; what was found
+    while the machine was short of disk or memory is not remembered either.
 
     Args:
         network: prepared, on its device.
@@ -165,7 +185,7 @@ def choose_engine(
         return runner, Verdict("eager", model, str(device), threads)
     key = _key(device, threads, identity, name)
     known = remembered().get(key)
-    if known is not None and known.engine in ENGINES:
+    if known is not None and known.engine in ENGINES and name in (AUTO, known.engine):
         with contextlib.suppress(CompileError):
             runner = Runner(network, engine_named(known.engine), threads, identity)
             if runner.engine.missing(device) is None:
@@ -178,7 +198,9 @@ def choose_engine(
             "eager", model, str(device), threads
         )
     verdict, runner = _measure(network, device, threads, model, identity, names, name == AUTO)
-    _remember(key, verdict)
+    verdict = replace(verdict, wanted=name)
+    if verdict.lasts:
+        _remember(key, verdict)
     return runner, verdict
 
 
@@ -246,8 +268,9 @@ def _tried(
     runner = Runner(network, engine, threads, identity)
     try:
         agreement = check(runner, expected)
-    except CompileError as error:
-        return None, Trial(engine.name, note=str(error))
+    except (CompileError, MemoryError) as error:
+        said = str(error) or type(error).__name__
+        return None, Trial(engine.name, note=said, trouble=in_trouble(error, network))
     if not agreement.good:
         return None, Trial(engine.name, note=str(agreement))
     trial = _timed(runner) if timed else Trial(engine.name)

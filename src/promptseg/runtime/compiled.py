@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import time
@@ -19,13 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.assets import cache_folder, sha256_of
+from promptseg.leftovers import clean, part_name
 from promptseg.parsing import parse_json
 
 __all__ = ["CompiledStore"]
 
 log = logging.getLogger("promptseg")
 
+_ENTRY = "entry.json"
 _LEFT_OVER_AFTER = 3600  # seconds
+_LEFT_OVER = re.compile(r"\.part-\d+-[0-9a-f]{8}")  # of versions before
 
 
 class CompiledStore:
@@ -60,16 +64,19 @@ class CompiledStore:
                 os.utime(entry)
             return found
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f".part-{os.getpid()}-{secrets.token_hex(4)}"
+        part = self.folder / part_name()
+        clean(self.folder)
         part.mkdir()
         try:
             main = make(part)
             files = {p.name: sha256_of(p) for p in sorted(part.iterdir())}
             content = {"facts": facts, "main": main.name, "files": files}
-            (part / "entry.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-            shutil.rmtree(entry, ignore_errors=True)
-            with contextlib.suppress(OSError):  # another process was quicker: its entry is as good
+            (part / _ENTRY).write_text(json.dumps(content, indent=1), encoding="utf-8")
+            try:
                 part.rename(entry)
+            except OSError:  # a damaged one, or another process was quicker: as good
+                for name in (*files, _ENTRY):
+                    os.replace(part / name, entry / name)
         finally:
             shutil.rmtree(part, ignore_errors=True)
         self._make_room(entry)
@@ -78,7 +85,7 @@ class CompiledStore:
     def _read(self, entry: Path) -> Path | None:
         """The main file of an entry that is whole; None if there is none."""
         try:
-            content = parse_json((entry / "entry.json").read_text(encoding="utf-8"))
+            content = parse_json((entry / _ENTRY).read_text(encoding="utf-8"))
             if all(sha256_of(entry / name) == sha for name, sha in content["files"].items()):
                 return entry / str(content["main"])
         except FileNotFoundError:
@@ -90,20 +97,38 @@ class CompiledStore:
         return None
 
     def _make_room(self, newest: Path) -> None:
-        """Remove the least recently used entries beyond the limit, and what killed processes left."""
+        """Remove the least recently used entries beyond the limit; of each the files it lists."""
         entries = []
         for path in self.folder.iterdir():
             with contextlib.suppress(OSError):
                 used = path.stat().st_mtime
-                if path.name.startswith(".part-"):
+                if _LEFT_OVER.fullmatch(path.name) and not path.is_symlink():
                     if used < time.time() - _LEFT_OVER_AFTER:
                         shutil.rmtree(path, ignore_errors=True)
-                elif path.is_dir():
-                    size = sum(p.stat().st_size for p in path.iterdir())
-                    entries.append((path == newest, used, size, path))
-        total = sum(size for _, _, size, _ in entries)
-        for is_newest, _, size, path in sorted(entries):
+                elif names := _listed(path):
+                    size = sum((path / name).stat().st_size for name in names)
+                    entries.append((path == newest, used, size, path, names))
+        total = sum(size for _, _, size, _, _ in entries)
+        for is_newest, _, size, path, names in sorted(entries):
             if total <= self.limit or is_newest:
                 break
-            shutil.rmtree(path, ignore_errors=True)
-            total -= size
+            with contextlib.suppress(OSError):
+                for name in names:  # what says that they are ours goes last
+                    (path / name).unlink(missing_ok=True)
+                total -= size
+                path.rmdir()
+
+
+def _listed(entry: Path) -> list[str]:
+    """Names of the files of an entry, its own list the last; none if it is no entry of ours."""
+    if entry.is_symlink():
+        return []
+    try:
+        content = parse_json((entry / _ENTRY).read_text(encoding="utf-8"))
+        facts, files = json.dumps(content["facts"], sort_keys=True), list(content["files"])
+        unnamed = content["facts"].get("weights") == ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    ours = unnamed or entry.name == hashlib.sha256(facts.encode()).hexdigest()
+    plain = all(isinstance(n, str) and n == Path(n).name and (entry / n).exists() for n in files)
+    return [*files, _ENTRY] if ours and plain else []

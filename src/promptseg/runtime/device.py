@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from promptseg.bounds import check_number
 from promptseg.errors import InputError
 
 __all__ = ["choose_device", "set_threads"]
@@ -46,5 +47,6 @@ def set_threads(threads: int | None = None) -> int:
             count = 0
         if count < 1:
             raise InputError("a number of threads above 0", repr(wanted), "leave it out")
+        check_number("threads", count)
         torch.set_num_threads(count)
     return torch.get_num_threads()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import cast
+from typing import Literal, cast
 
 from promptseg.models.cards import ModelCard
 from promptseg.segment.options import SegmentOptions
@@ -18,7 +18,7 @@ def resolved(options: SegmentOptions, card: ModelCard) -> SegmentOptions:
     pixels = options.margin_pixels
     return replace(
         options,
-        propagate=options.propagate or cast(Mode, card.propagate),
+        propagate=options.propagate or cast(Mode | Literal["memory"], card.propagate),
         margin=card.margin if options.margin is None else options.margin,
         margin_pixels=card.margin_pixels if pixels is None else pixels,
     )

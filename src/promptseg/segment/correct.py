@@ -3,24 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import PromptError
 from promptseg.models.protocol import Answer, Correction, Frames, SliceMasks
-from promptseg.prompts import ObjectPrompts
-from promptseg.segment.follow import Seed, answer_clicks, answer_seed, joined_points
-from promptseg.segment.volume import PropagationRule, advance, overlap
+from promptseg.prompts import ObjectPrompts, Points
+from promptseg.segment.follow import Seed, answer_seed, joined_points, prompt_of_clicks
+from promptseg.segment.volume import PropagationRule, advance, ask, overlap
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["correct"]
+__all__ = ["FromNeighbours", "Means", "correct"]
 
 
-def correct(stack: Frames, correction: Correction, rule: PropagationRule | None) -> SliceMasks:
+class Means(Protocol):
+    """How corrected slices are answered, and how their masks reach others."""
+
+    def answer_seed(self, seed: Seed) -> Answer:
+        """To a box or a mask on a slice, as on a fresh image."""
+
+    def answer_clicks(
+        self, slice_: int, points: Points, mask: NDArray[np.bool_], boxed: bool
+    ) -> Answer:
+        """To clicks on a slice with a mask; see `prompt_of_clicks`."""
+
+    def begin(self, answers: dict[int, Answer]) -> None:
+        """The corrected slices are answered; masks go from one of them to one side."""
+
+    def advance(self, answer: Answer, index: int, end: int, step: int) -> Answer | None:
+        """The answer on slice `index`, given that of its neighbour; None where there is none."""
+
+
+@dataclass(frozen=True)
+class FromNeighbours:
+    """Each slice is prompted with the mask of its neighbour."""
+
+    stack: Frames
+    rule: PropagationRule | None
+
+    def answer_seed(self, seed: Seed) -> Answer:
+        """See `Means`."""
+        return answer_seed(self.stack, seed)
+
+    def answer_clicks(
+        self, slice_: int, points: Points, mask: NDArray[np.bool_], boxed: bool
+    ) -> Answer:
+        """See `Means`."""
+        return ask(self.stack, slice_, prompt_of_clicks(points, mask, boxed))
+
+    def begin(self, answers: dict[int, Answer]) -> None:
+        """See `Means`."""
+
+    def advance(self, answer: Answer, index: int, end: int, step: int) -> Answer | None:
+        """See `Means`."""
+        assert self.rule is not None
+        return advance(self.stack, answer, index, end, self.rule)
+
+
+def correct(
+    means: Means, count: int, correction: Correction, rule: PropagationRule | None
+) -> SliceMasks:
     """The masks of one object after prompts on some of its slices.
 
     A corrected slice is answered anew: by a drawn mask as it is, by boxes as on a fresh image, by
@@ -32,9 +79,10 @@ def correct(stack: Frames, correction: Correction, rule: PropagationRule | None)
     object: what lay beyond it was reached through it and is gone. Every other slice keeps its mask.
 
     Args:
-        stack: the slices; those that are not touched are never encoded.
+        means: how slices are answered; those that are not touched are never encoded.
+        count: how many slices there are.
         correction: the prompts and the object so far.
-        rule: how masks reach other slices; None corrects the prompted slices alone.
+        rule: where masks end; None corrects the prompted slices alone.
 
     Raises:
         PromptError: prompts that correct no slice (3D boxes, markers), or clicks outside the object
@@ -47,13 +95,13 @@ def correct(stack: Frames, correction: Correction, rule: PropagationRule | None)
             "a 3D box or markers",
             "segment the object anew with them",
         )
-    answers = _answers(stack, entry, before, correction.clicked)
+    answers = _answers(means, entry, before, correction.clicked)
     after = SliceMasks(dict(before.masks), dict(before.quality))
     fixed = sorted({*correction.prompted, *answers})
     for slice_, answer in answers.items():
         after.replace(slice_, answer)
     for slice_, answer in answers.items():
-        if rule is None or len(stack) == 1:
+        if rule is None or count == 1:
             continue
         below = max((k for k in fixed if k < slice_), default=None)
         above = min((k for k in fixed if k > slice_), default=None)
@@ -64,7 +112,8 @@ def correct(stack: Frames, correction: Correction, rule: PropagationRule | None)
         last = last if above is None else min(last, (slice_ + above) // 2)
         for step, end in ((1, last), (-1, first)):
             way = range(slice_ + step, end + step, step)
-            _spread(stack, answer, way, end, rule, correction.agreement, before, after)
+            means.begin(answers)
+            _spread(means, answer, way, rule, correction.agreement, before, after)
     return after
 
 
@@ -90,10 +139,9 @@ def _end_object(after: SliceMasks, slice_: int, fixed: list[int], limits: tuple[
 
 
 def _spread(
-    stack: Frames,
+    means: Means,
     answer: Answer,
     way: range,
-    end: int,
     rule: PropagationRule,
     agreement: float,
     before: SliceMasks,
@@ -102,7 +150,7 @@ def _spread(
     """Carry a corrected mask on, until the object ends or a slice's own mask fits as well."""
     first_area = int(answer.mask.sum())
     for index in way:
-        following = advance(stack, answer, index, end, rule)
+        following = means.advance(answer, index, way[-1], way.step)
         if following is None or not rule.continues(
             first_area, answer.mask, following.mask, following.iou
         ):
@@ -118,7 +166,7 @@ def _spread(
 
 
 def _answers(
-    stack: Frames, entry: ObjectPrompts, before: SliceMasks, clicked: Collection[int]
+    means: Means, entry: ObjectPrompts, before: SliceMasks, clicked: Collection[int]
 ) -> dict[int, Answer]:
     """The new answer on every corrected slice; `clicked` are those that clicks alone have made."""
     clicks = joined_points(entry.points)
@@ -127,7 +175,7 @@ def _answers(
     seeds = [Seed(m.slice or 0, mask=m) for m in entry.masks]
     seeds += [Seed(b.slice or 0, box=b, points=clicks.get(b.slice or 0)) for b in entry.boxes]
     for seed in seeds:
-        answer = answer_seed(stack, seed)
+        answer = means.answer_seed(seed)
         logits[seed.slice] = None if seed.slice in found.masks else answer.logits
         found.add(seed.slice, answer)
     answers = {k: Answer(m, found.quality[k], logits[k]) for k, m in found.masks.items()}
@@ -143,9 +191,9 @@ def _answers(
                     "clicks outside it alone",
                     "click inside it, or leave the slice out",
                 )
-            answers[slice_] = answer_seed(stack, Seed(slice_, points=points))
+            answers[slice_] = means.answer_seed(Seed(slice_, points=points))
             continue
-        answers[slice_] = answer_clicks(stack, slice_, points, old, boxed=slice_ not in clicked)
+        answers[slice_] = means.answer_clicks(slice_, points, old, slice_ not in clicked)
     return answers
 
 

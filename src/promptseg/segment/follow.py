@@ -12,12 +12,21 @@ from numpy.typing import NDArray
 
 from promptseg.errors import PromptError
 from promptseg.geometry import Axis
+from promptseg.models.card import ModelCard
 from promptseg.models.protocol import Answer, Conditioning, Frames, SlicePrompt
 from promptseg.models.protocol.tracking import Bounds
 from promptseg.prompts import Box, Box3D, Marker, ObjectPrompts, Points, box_of_mask
 from promptseg.segment.volume import ask, inside
 
-__all__ = ["Seed", "answer_clicks", "answer_seed", "boxes_between", "joined_points", "seeds_of"]
+__all__ = [
+    "Seed",
+    "answer_seed",
+    "boxes_between",
+    "joined_points",
+    "prompt_of_clicks",
+    "prompt_of_seed",
+    "seeds_of",
+]
 
 
 Seed = Conditioning
@@ -26,37 +35,39 @@ Seed = Conditioning
 
 def answer_seed(stack: Frames, seed: Seed) -> Answer:
     """The model's answer on the seed's slice; a drawn mask is its own, unless clicks correct it."""
+    asked = prompt_of_seed(seed, stack.predictor.card)
+    if isinstance(asked, SlicePrompt):
+        return ask(stack, seed.slice, asked, bounds=seed.bounds)
+    return Answer(inside(asked, seed.bounds))
+
+
+def prompt_of_seed(seed: Seed, card: ModelCard) -> SlicePrompt | NDArray[np.bool_]:
+    """What is asked of a model where an object starts; a drawn mask that is its own answer.
+
+    A mask that is drawn goes with the clicks that correct it, and with its box (`prompt_of_clicks`);
+    one that is a hint, with its box where the model takes boxes.
+    """
     hint = None
     box = seed.box.xyxy if seed.box else None
     if seed.mask is not None and seed.mask.as_drawn:
         if seed.points is None:
-            return Answer(inside(seed.mask.pixels, seed.bounds))
+            return seed.mask.pixels
         if seed.mask.pixels.any():
-            return answer_clicks(stack, seed.slice, seed.points, seed.mask.pixels, seed.bounds)
+            return prompt_of_clicks(seed.points, seed.mask.pixels)
     elif seed.mask is not None:
         hint = seed.mask.pixels
-        if box is None and "box" in stack.predictor.card.prompts:
+        if box is None and "box" in card.prompts:
             box = box_of_mask(hint)
     xy, labels = (seed.points.xy, seed.points.labels) if seed.points else ((), ())
-    return ask(stack, seed.slice, SlicePrompt(box, xy, labels, hint), bounds=seed.bounds)
+    return SlicePrompt(box, xy, labels, hint)
 
 
-def answer_clicks(
-    stack: Frames,
-    slice_: int,
-    points: Points,
-    mask: NDArray[np.bool_],
-    bounds: Bounds | None = None,
-    boxed: bool = True,
-) -> Answer:
-    """The model's answer to clicks together with the (rows, columns) mask they correct.
+def prompt_of_clicks(points: Points, mask: NDArray[np.bool_], boxed: bool = True) -> SlicePrompt:
+    """Clicks together with the (rows, columns) mask they correct.
 
     Args:
-        stack: the slices.
-        slice_: the clicked one.
         points: the clicks, all those that made the mask among them if it is not `boxed`.
         mask: the mask they correct; not empty.
-        bounds: XYXY that the answer never leaves.
         boxed: whether the box of the mask is given too. SAM reads clicks at the border of a mask,
             without the prompt that made it, as another object: on 71 slices of six datasets such
             clicks left the mean DSC where it was (0.598), and took it to 0.647 with the box. Where
@@ -64,8 +75,7 @@ def answer_clicks(
             after four rounds over 102 objects).
     """
     box = _box_around(mask, points) if boxed else None
-    prompt = SlicePrompt(box, points.xy, points.labels, mask)
-    return ask(stack, slice_, prompt, bounds=bounds)
+    return SlicePrompt(box, points.xy, points.labels, mask)
 
 
 def seeds_of(entry: ObjectPrompts, axis: Axis, limits: tuple[int, int]) -> list[Seed]:

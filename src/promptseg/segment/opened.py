@@ -13,7 +13,7 @@ from promptseg.inference.embedded import EmbeddedImage
 from promptseg.inference.embeddings import EmbeddingStore
 from promptseg.inference.predictor import Predictor
 from promptseg.intensity import Intensity, choose_intensity
-from promptseg.notes import Note
+from promptseg.notes import ENGINE, Note
 from promptseg.segment.options import SliceOptions
 
 __all__ = ["Recent", "intensity_for", "notes_on", "open_image", "require_fit"]
@@ -57,7 +57,10 @@ def intensity_for(predictor: Predictor, image: Image, options: SliceOptions) -> 
 
 def notes_on(embedded: EmbeddedImage) -> list[Note]:
     """What a person should know about an image and how it is shown to the model."""
-    return [*map(Note, embedded.image.source.notes), *embedded.intensity.notes()]
+    verdict = embedded.predictor.verdict
+    given_up = verdict.given_up if verdict else ""
+    engine = [Note(given_up, ENGINE)] if given_up else []
+    return [*map(Note, embedded.image.source.notes), *embedded.intensity.notes(), *engine]
 
 
 def require_fit(embedded: EmbeddedImage, predictor: Predictor, options: SliceOptions) -> None:

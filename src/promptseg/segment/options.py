@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from promptseg.bounds import check_bounds
 from promptseg.errors import InputError
 from promptseg.formats import endings
 from promptseg.formats.options import MaskOptions, ReadOptions
@@ -62,15 +63,17 @@ class SliceOptions:
     def __post_init__(self) -> None:
         _require(self.batch is None or self.batch > 0, "batch", "a number above 0", self.batch)
         parse_slices(self.slices, 1 << 31)
+        check_bounds(self)
 
 
 @dataclass(kw_only=True)
 class PropagationOptions:
     """How a prompt on one slice reaches the others."""
 
-    propagate: Mode | Literal["none"] | None = None
+    propagate: Mode | Literal["memory", "none"] | None = None
     """How a prompt on one slice reaches the others: what of its neighbour's mask prompts each slice
-    (box, point, points, the mask itself, or several), or none; the model's own choice if not given."""
+    (box, point, points, the mask itself, or several), memory (of models that have one), or none; the
+    model's own choice if not given."""
 
     margin: float | None = None
     """Enlarges the neighbour's box on every side, as a fraction of its length; the model's own choice
@@ -125,6 +128,7 @@ class SegmentOptions(PropagationOptions, SliceOptions):
         SliceOptions.__post_init__(self)
         _require(0 < self.agreement <= 1, "agreement", "an IoU up to 1", self.agreement)
         _require(self.smooth_slices >= 0, "smooth_slices", "0 or more", self.smooth_slices)
+        check_bounds(self)
 
     def to_json(self) -> dict[str, Any]:
         """The options as plain values, without anything a subclass adds."""
@@ -206,8 +210,11 @@ class _FileOptions(_SourceOptions):
     workers: int = 1
     """Images of a folder done side by side, each by a process with its share of the threads."""
 
-    overlay: bool = True
+    overlay: bool = field(default=True, metadata={"off": "Write no overlay picture."})
     """Write an overlay picture beside the mask."""
+
+    strict: bool = False
+    """Refuse an image or mask of which there is anything to note."""
 
     overwrite: bool = False
     """Replace outputs that exist."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "MEMORY",
     "MODES",
     "Bounds",
     "Mode",
@@ -37,6 +38,8 @@ Mode = Literal[
     "points+mask",
 ]
 MODES: tuple[str, ...] = get_args(Mode)
+MEMORY = "memory"
+"""In place of a mode: the model's own memory of the slices before, and no prompt at all."""
 
 _POSITIVES = 3
 
@@ -46,7 +49,9 @@ __getattr__ = _moved.moved_names(
 
 
 def kinds_of(mode: str) -> set[str]:
-    """Kinds of prompts a model must take for a projection mode: "box", "point", "mask"."""
+    """Kinds of prompts a model must take for a mode: "box", "point", "mask"; none for memory."""
+    if mode == MEMORY:
+        return set()
     return {"point" if part == "points" else part for part in mode.split("+")}
 
 

@@ -11,10 +11,10 @@ from promptseg.geometry import Axis
 from promptseg.inference.embedded import EmbeddedImage, Visit
 from promptseg.models.protocol import Tracker
 from promptseg.prompts import ObjectPrompts, Prompt, group_by_object
-from promptseg.segment.choices import propagation_rule, resolved
+from promptseg.segment.choices import resolved
 from promptseg.segment.options import SegmentOptions, parse_slices
 from promptseg.segment.projection import kinds_of
-from promptseg.segment.slice_to_slice import SliceToSlice
+from promptseg.segment.trackers import tracker_for
 
 __all__ = ["Run", "axis_of_run"]
 
@@ -105,7 +105,9 @@ class Run:
             options,
             axis,
             limits,
-            SliceToSlice(propagation_rule(options) if spreads else None),
+            tracker_for(
+                embedded.predictor, options, len(embedded) > 1, embedded.image.kind == "video"
+            ),
             embedded.visit(),
             time.perf_counter() - clock,
         )

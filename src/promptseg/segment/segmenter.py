@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from promptseg.inference.predictor import Predictor
 from promptseg.intensity import Intensity
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import choose
-from promptseg.models.protocol import Correction, SliceMasks
-from promptseg.prompts import Prompt, group_by_object
+from promptseg.models.protocol import Conditioning, Correction, SliceMasks
+from promptseg.prompts import Points, Prompt, group_by_object
 from promptseg.provenance import Corrected
 from promptseg.result import Result
 from promptseg.segment.assemble import segment_of, slices_of
@@ -28,12 +29,15 @@ from promptseg.segment.follow import seeds_of
 from promptseg.segment.opened import Recent, intensity_for, notes_on, open_image, require_fit
 from promptseg.segment.options import SegmentOptions, SliceOptions
 from promptseg.segment.provenance import describe
+from promptseg.segment.readings import Reading, readings_of
 from promptseg.segment.run import Run, axis_of_run
-from promptseg.segment.slice_to_slice import gathered
+from promptseg.segment.slice_to_slice import SliceToSlice, gathered
 
 __all__ = ["Segmenter", "corrected", "load", "segmented"]
 
 log = logging.getLogger("promptseg")
+
+_MOST_TOGETHER = 256  # objects whose masks are held as whole slices
 
 
 def load(
@@ -191,6 +195,32 @@ class Segmenter:
         segments = corrected(run, _along(segmentation, run.axis).segments)
         return self._finished(run, segments, before)
 
+    def readings(
+        self,
+        image: Image | EmbeddedImage,
+        click: Points,
+        options: SegmentOptions | None = None,
+        **changes: Any,
+    ) -> list[Reading]:
+        """The masks that one click may mean on its slice, a part or the whole, the likeliest first.
+
+        `segment` takes the first. Give the one that was meant as a mask:
+        `Mask(reading.mask, reading.slice, as_drawn=True)`.
+
+        Args:
+            image: picture or volume.
+            click: one click inside an object.
+            options: how; see `SegmentOptions`.
+            changes: single options, over `options`.
+
+        Raises:
+            PromptError: anything but one click inside, or a model that was not trained for clicks.
+        """
+        options = replace(options or SegmentOptions(), **changes)
+        run = self._prepared(image, [click], options, None)
+        (entry,) = run.objects
+        return readings_of(run.visit.embedded, [*entry.planar, *entry.boxes3d][0])
+
     def intensity(self, image: Image, options: SliceOptions) -> Intensity:
         """How the values of `image` become the 0..255 this model expects."""
         return intensity_for(self.predictor, image, options)
@@ -243,20 +273,37 @@ class Segmenter:
 
 
 def segmented(run: Run) -> list[Segment]:
-    """The objects of a run, anew."""
+    """The objects of a run, anew.
+
+    Objects that do not depend on each other are done some at a time, and their masks cut out, so that
+    the memory they take does not grow with their number.
+    """
     seeds = [seeds_of(entry, run.axis, run.limits) for entry in run.objects]
-    conditions = [replace(s, object=n) for n, each in enumerate(seeds) for s in each]
-    masks = gathered(run.tracker.track(run.visit, conditions, run.turn_to), len(seeds))
-    segments = []
-    for label, (entry, starts, found) in enumerate(
-        zip(run.objects, seeds, masks, strict=True), start=1
-    ):
-        prompted = {s.slice for s in starts if not s.interpolated}
-        clicked = {s.slice for s in starts if s.box is None and s.mask is None}
-        segments.append(_assembled(entry.name, label, found, run, prompted, clicked))
-        if segments[-1].is_empty:
-            log.warning("%s: nothing was found for %r", run.visit.embedded.image.name, entry.name)
+    some = _MOST_TOGETHER if isinstance(run.tracker, SliceToSlice) else max(1, len(seeds))
+    segments: list[Segment] = []
+    for first in range(0, len(seeds), some):
+        own = seeds[first : first + some]
+        conditions = [replace(s, object=n) for n, each in enumerate(own) for s in each]
+        turn_to = partial(_turned, run, first)
+        for n, found in enumerate(
+            gathered(run.tracker.track(run.visit, conditions, turn_to), len(own))
+        ):
+            segments.append(_segmented(run, first + n, own[n], found))
     return segments
+
+
+def _turned(run: Run, first: int, number: int) -> None:
+    run.turn_to(first + number)
+
+
+def _segmented(run: Run, number: int, starts: list[Conditioning], found: SliceMasks) -> Segment:
+    name = run.objects[number].name
+    prompted = {s.slice for s in starts if not s.interpolated}
+    clicked = {s.slice for s in starts if s.box is None and s.mask is None}
+    segment = _assembled(name, number + 1, found, run, prompted, clicked)
+    if segment.is_empty:
+        log.warning("%s: nothing was found for %r", run.visit.embedded.image.name, name)
+    return segment
 
 
 def corrected(run: Run, before: Iterable[Segment]) -> list[Segment]:

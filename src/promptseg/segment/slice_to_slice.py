@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from promptseg.models.protocol import (
     Answer,
@@ -14,11 +18,11 @@ from promptseg.models.protocol import (
     Tracked,
     Tracker,
 )
-from promptseg.segment.correct import correct
+from promptseg.segment.correct import FromNeighbours, correct
 from promptseg.segment.follow import answer_seed
 from promptseg.segment.volume import PropagationRule, advance
 
-__all__ = ["SliceToSlice", "follow", "gathered"]
+__all__ = ["SliceToSlice", "Sweeps", "follow", "gathered"]
 
 
 @dataclass(frozen=True)
@@ -44,62 +48,124 @@ class SliceToSlice:
 
         Slices that both may come by are not forgotten in between.
         """
-        sweeps = _Sweeps(self.rule if len(frames) > 1 else None, frames, conditions, at_work)
-        frames.hold(sweeps.met_twice())
+        sweeps = self.begin(frames, conditions, at_work)
         try:
-            yield from sweeps.run(1)
-            yield from sweeps.run(-1)
+            for found in sweeps:
+                yield from found
         finally:
             frames.hold(())
 
+    def begin(
+        self,
+        frames: Frames,
+        conditions: Sequence[Conditioning],
+        at_work: Callable[[int], None] | None = None,
+        since: Mapping[str, NDArray[Any]] | None = None,
+    ) -> Sweeps:
+        """See `Resumable`."""
+        rule = self.rule if len(frames) > 1 else None
+        return Sweeps(rule, frames, conditions, at_work, since)
+
     def correct(self, frames: Frames, correction: Correction) -> SliceMasks:
         """See `Tracker` and `promptseg.segment.correct`."""
-        return correct(frames, correction, self.rule)
+        return correct(FromNeighbours(frames, self.rule), len(frames), correction, self.rule)
 
 
 @dataclass
 class _Chain:
     """One object on its way from one of its conditions in one direction."""
 
-    condition: Conditioning
+    number: int
     answer: Answer
     first_area: int
 
 
-@dataclass
-class _Sweeps:
-    """What both sweeps share: the answers to the conditions themselves."""
+class Sweeps:
+    """One sweep up through all slices, and one down, slice by slice over all objects.
 
-    rule: PropagationRule | None
-    frames: Frames
-    conditions: Sequence[Conditioning]
-    at_work: Callable[[int], None] | None
-    answers: dict[int, Answer] = field(default_factory=dict)
+    Both share the answers to the conditions themselves.
 
-    def met_twice(self) -> set[int]:
+    Args:
+        rule, frames, conditions, at_work, since: see `SliceToSlice.begin`.
+    """
+
+    def __init__(
+        self,
+        rule: PropagationRule | None,
+        frames: Frames,
+        conditions: Sequence[Conditioning],
+        at_work: Callable[[int], None] | None = None,
+        since: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        self.rule, self.frames, self.conditions = rule, frames, conditions
+        self.at_work = at_work
+        self._answers: dict[int, Answer] = {}
+        self._chains: list[_Chain] = []
+        self._at = 0
+        self._turn(1)
+        if since is not None:
+            self._go_on(since)
+        frames.hold(self._met_twice())
+
+    def __iter__(self) -> Iterator[list[Tracked]]:
+        return self
+
+    def __next__(self) -> list[Tracked]:
+        if not self._chains and not self._waiting and self._step > 0:
+            self._turn(-1)
+        if not self._chains and not self._waiting:
+            self.frames.hold(())
+            raise StopIteration
+        at = self._at + self._step if self._chains else self._slice(self._waiting[0])
+        self._chains = [c for c in self._chains if self._goes_on(c, at)]
+        found = [Tracked(at, self.conditions[c.number].object, c.answer) for c in self._chains]
+        while self._waiting and self._slice(self._waiting[0]) == at:
+            number = self._waiting.pop(0)
+            if number not in self._answers:
+                found.append(self._answered(number))
+            if self.rule is not None:
+                answer = self._answers[number]
+                self._chains.append(_Chain(number, answer, int(answer.mask.sum())))
+        self._at = at
+        return found
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """See `Tracking`: where it is, the last answers, and those to the conditions."""
+        state: dict[str, NDArray[Any]] = {
+            "place": np.array([self._step, self._at]),
+            "waiting": np.array(self._waiting, dtype=np.int64),
+            "chains": np.array([(c.number, c.first_area) for c in self._chains], dtype=np.int64),
+            "answered": np.array(list(self._answers), dtype=np.int64),
+        }
+        for k, chain in enumerate(self._chains):
+            state |= _as_arrays(chain.answer, f"chain{k}")
+        for number, answer in self._answers.items():
+            state |= _as_arrays(answer, f"answer{number}")
+        return state
+
+    def _go_on(self, state: Mapping[str, NDArray[Any]]) -> None:
+        device = self.frames.predictor.device
+        self._step, self._at = map(int, state["place"])
+        self._waiting = [int(number) for number in state["waiting"]]
+        self._answers = {
+            int(n): _from_arrays(state, f"answer{int(n)}", device) for n in state["answered"]
+        }
+        self._chains = [
+            _Chain(int(number), _from_arrays(state, f"chain{k}", device), int(area))
+            for k, (number, area) in enumerate(state["chains"].reshape(-1, 2))
+        ]
+
+    def _turn(self, step: int) -> None:
+        """Begin a sweep."""
+        self._step = step
+        self._waiting = sorted(range(len(self.conditions)), key=lambda n: step * self._slice(n))
+
+    def _met_twice(self) -> set[int]:
         """Slices that a sweep up comes by and a sweep down comes back to."""
-        if self.rule is None or not self.conditions:
+        if self.rule is None or not self.conditions or self._step < 0:
             return set()
         lowest = min(c.slice for c in self.conditions)
         return {k for c in self.conditions for k in range(max(lowest, c.reach[0]), c.slice)}
-
-    def run(self, step: int) -> Iterator[Tracked]:
-        """One sweep, slice by slice over all objects."""
-        waiting = sorted(range(len(self.conditions)), key=lambda n: step * self._slice(n))
-        chains: list[_Chain] = []
-        at = 0
-        while chains or waiting:
-            at = at + step if chains else self._slice(waiting[0])
-            chains = [c for c in chains if self._goes_on(c, at, step)]
-            yield from (Tracked(at, c.condition.object, c.answer) for c in chains)
-            while waiting and self._slice(waiting[0]) == at:
-                number = waiting.pop(0)
-                if number not in self.answers:
-                    yield self._answered(number)
-                if self.rule is not None:
-                    answer = self.answers[number]
-                    area = int(answer.mask.sum())
-                    chains.append(_Chain(self.conditions[number], answer, area))
 
     def _slice(self, number: int) -> int:
         return self.conditions[number].slice
@@ -107,15 +173,15 @@ class _Sweeps:
     def _answered(self, number: int) -> Tracked:
         condition = self.conditions[number]
         self._turn_to(condition)
-        self.answers[number] = answer_seed(self.frames, condition)
-        return Tracked(condition.slice, condition.object, self.answers[number])
+        self._answers[number] = answer_seed(self.frames, condition)
+        return Tracked(condition.slice, condition.object, self._answers[number])
 
-    def _goes_on(self, chain: _Chain, at: int, step: int) -> bool:
+    def _goes_on(self, chain: _Chain, at: int) -> bool:
         """Whether the object is on the next slice too; then the chain has its answer there."""
         assert self.rule is not None
-        condition = chain.condition
-        end = condition.reach[1 if step > 0 else 0]
-        if step * at > step * end:
+        condition = self.conditions[chain.number]
+        end = condition.reach[1 if self._step > 0 else 0]
+        if self._step * at > self._step * end:
             return False
         self._turn_to(condition)
         following = advance(self.frames, chain.answer, at, end, self.rule, condition.bounds)
@@ -129,6 +195,26 @@ class _Sweeps:
     def _turn_to(self, condition: Conditioning) -> None:
         if self.at_work:
             self.at_work(condition.object)
+
+
+def _as_arrays(answer: Answer, name: str) -> dict[str, NDArray[Any]]:
+    """An answer, bit for bit."""
+    logits = answer.logits
+    return {
+        f"{name}.mask": np.packbits(answer.mask, axis=1),
+        f"{name}.columns": np.array(answer.mask.shape[1]),
+        f"{name}.iou": np.array(answer.iou),
+        f"{name}.logits": np.empty(0) if logits is None else logits.float().cpu().numpy(),
+    }
+
+
+def _from_arrays(state: Mapping[str, NDArray[Any]], name: str, device: Any) -> Answer:
+    import torch
+
+    logits = state[f"{name}.logits"]
+    mask = np.unpackbits(state[f"{name}.mask"], axis=1, count=int(state[f"{name}.columns"]))
+    kept = torch.from_numpy(logits.copy()).to(device) if logits.size else None
+    return Answer(mask.astype(bool), float(state[f"{name}.iou"]), kept)
 
 
 def gathered(found: Iterable[Tracked], objects: int) -> list[SliceMasks]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from promptseg.errors import InputError
+from promptseg.bounds import check_bounds
 
 __all__ = ["Limits"]
 
@@ -20,7 +20,7 @@ class Limits:
     """
 
     sessions: int = 8
-    """Sessions at the same time, 1 to 1000."""
+    """Sessions at the same time."""
 
     upload_mib: int = 2048
     """MiB of one upload."""
@@ -38,13 +38,7 @@ class Limits:
     """Seconds without any sign of its window after which a session is closed."""
 
     def __post_init__(self) -> None:
-        bounds = {"sessions": (1, 1000), "idle_s": (1, 1e6), "liveness_s": (1, 1e6)}
-        bounds |= dict.fromkeys(("upload_mib", "session_mib", "memory_mib"), (1, 1 << 24))
-        for name, (low, high) in bounds.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                option = name.replace("_", "-")
-                raise InputError(f"--{option} from {low:g} to {high:g}", f"{value:g}", "correct it")
+        check_bounds(self, "serve")
 
     @property
     def upload_bytes(self) -> int:

@@ -58,8 +58,6 @@ class ServeJob(Limits):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.port <= 65535:
-            raise InputError("--port from 0 to 65535", str(self.port))
         if self.modality is not None and self.modality not in MODALITIES:
             raise InputError(f"--modality out of {', '.join(MODALITIES)}", repr(self.modality))
         if self.token is not None and (

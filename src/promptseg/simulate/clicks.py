@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from promptseg.errors import InputError
-from promptseg.inference.predictor import Predictor
 from promptseg.models.protocol import Embedding, SlicePrompt
 from promptseg.prompts import box_of_mask
 
 if TYPE_CHECKING:
+    from promptseg.inference.predictor import Predictor
     from promptseg.simulate.first import FirstPrompt
 
 __all__ = ["Click", "Round", "correction_clicks", "first_click", "interactive_rounds"]

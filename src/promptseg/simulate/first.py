@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,9 @@ from promptseg.errors import InputError
 from promptseg.prompts import box_of_mask
 from promptseg.prompts.kinds import Kind
 from promptseg.simulate.boxes import Jitter, jittered_box
-from promptseg.simulate.clicks import Click, first_click
+
+if TYPE_CHECKING:
+    from promptseg.simulate.clicks import Click
 
 __all__ = ["STARTS", "Clicking", "FirstPrompt", "PromptKind", "Start", "first_prompt", "kind_of"]
 
@@ -86,5 +88,7 @@ def first_prompt(
     if kind == "jittered-box":
         return FirstPrompt(box=jittered_box(mask, rng, jitter))
     if kind == "point":
+        from promptseg.simulate.clicks import first_click  # scipy: options alone do without
+
         return FirstPrompt(clicks=(first_click(mask, rng if clicking == "random" else None),))
     raise InputError("a box, a jittered box or a point on a slice", kind)

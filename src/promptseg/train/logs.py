@@ -6,8 +6,9 @@ import csv
 import hashlib
 import logging
 import secrets
+import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,9 @@ log = logging.getLogger("promptseg")
 BOARD = "tensorboard"
 """Folder of TensorBoard's files."""
 
+_KINDS = ("train", "validation")
+_LENGTH, _CHECKSUM = 12, 4  # bytes before and after a record of TensorBoard's
+
 
 class Log(Protocol):
     """Takes numbers by name."""
@@ -37,20 +41,28 @@ class Log(Protocol):
             values: by name.
         """
 
+    def flush(self) -> None:
+        """What was logged is to outlive the process from here on."""
+
     def close(self) -> None:
         """Nothing more will come."""
 
 
 class _Csv:
-    """`train.csv` and `validation.csv`; rows beyond the update a training goes on from are dropped."""
+    """`train.csv` and `validation.csv`, one row an update.
+
+    Of earlier processes the rows stay up to the update that a training goes on from, but for one that
+    a kill has cut short.
+    """
 
     def __init__(self, folder: Path, updates: int) -> None:
         self.folder = folder
-        for kind in ("train", "validation"):
-            _cut(folder / f"{kind}.csv", updates)
+        self.written = {kind: _cut(folder / f"{kind}.csv", updates) for kind in _KINDS}
 
     def write(self, update: int, kind: str, values: dict[str, float]) -> None:
         path = self.folder / f"{kind}.csv"
+        if update in self.written[kind]:
+            return
         try:
             new = not path.exists()
             with path.open("a", newline="", encoding="utf-8") as stream:
@@ -62,6 +74,10 @@ class _Csv:
             raise OutputError(
                 "a log that can be written", f"{path} ({error.strerror})", "free some space"
             ) from None
+        self.written[kind].add(update)
+
+    def flush(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -73,15 +89,39 @@ class _Board:
     def __init__(self, folder: Path, updates: int) -> None:
         writer = import_module("tensorboardX").SummaryWriter
         ending = f".{secrets.token_hex(8)}"  # its own part of the name depends on time and host
+        self.written = {(k, n) for k, n in _events(folder / BOARD) if n <= updates}
         OwnFolder(folder).claim(f"{BOARD}/*{ending}")
         self.writer = writer(str(folder / BOARD), purge_step=updates + 1, filename_suffix=ending)
 
     def write(self, update: int, kind: str, values: dict[str, float]) -> None:
+        if (kind, update) in self.written:
+            return
         for name, value in values.items():
             self.writer.add_scalar(f"{kind}/{name}", value, update)
 
+    def flush(self) -> None:
+        self.writer.flush()
+
     def close(self) -> None:
         self.writer.close()
+
+
+class _Once:
+    """A tracker that is not told again what the CSV files had already when the training went on."""
+
+    def __init__(self, tracker: Log, written: dict[str, set[int]]) -> None:
+        self.tracker = tracker
+        self.written = {kind: frozenset(updates) for kind, updates in written.items()}
+
+    def write(self, update: int, kind: str, values: dict[str, float]) -> None:
+        if update not in self.written[kind]:
+            self.tracker.write(update, kind, values)
+
+    def flush(self) -> None:
+        self.tracker.flush()
+
+    def close(self) -> None:
+        self.tracker.close()
 
 
 class _Wandb:
@@ -101,6 +141,9 @@ class _Wandb:
         with _only_warning("wandb"):
             self.run.log({f"{kind}/{k}": v for k, v in values.items()}, step=update)
 
+    def flush(self) -> None:
+        pass
+
     def close(self) -> None:
         with _only_warning("wandb"):
             self.run.finish()
@@ -117,12 +160,16 @@ class _Mlflow:
             return
         run = self.mlflow.start_run(run_name=folder.name)
         self.mlflow.log_params(options)
-        kept.write_text(str(run.info.run_id) + "\n", encoding="utf-8")
+        with atomic_path(kept) as temporary:
+            temporary.write_text(str(run.info.run_id) + "\n", encoding="utf-8")
 
     def write(self, update: int, kind: str, values: dict[str, float]) -> None:
         named = {f"{kind}/{k.replace('+', '_plus_')}": v for k, v in values.items()}
         with _only_warning("mlflow"):
             self.mlflow.log_metrics(named, step=update)
+
+    def flush(self) -> None:
+        pass
 
     def close(self) -> None:
         with _only_warning("mlflow"):
@@ -158,9 +205,10 @@ def open_logs(
         trackers: "wandb", "mlflow".
         options: of the training, for them.
     """
-    logs: list[Log] = [_Csv(folder, updates), _Board(folder, updates)]
+    table = _Csv(folder, updates)
+    logs: list[Log] = [table, _Board(folder, updates)]
     makers: dict[str, Callable[[Path, dict[str, Any]], Log]] = {"wandb": _Wandb, "mlflow": _Mlflow}
-    return logs + [makers[name](folder, options) for name in trackers]
+    return logs + [_Once(makers[name](folder, options), table.written) for name in trackers]
 
 
 @contextmanager
@@ -176,19 +224,38 @@ def _identity(folder: Path) -> str:
     return hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
 
 
-def _cut(path: Path, updates: int) -> None:
-    """Leave the rows of a log that a training goes on from."""
+def _cut(path: Path, updates: int) -> set[int]:
+    """Leave the rows of a log that a training goes on from; returns their updates."""
     if not path.exists():
-        return
-    header, *rows = path.read_text(encoding="utf-8").splitlines() or [""]
+        return set()
+    content = path.read_text(encoding="utf-8")
+    header, *rows = content[: content.rfind("\n") + 1].splitlines() or [""]
     if not header:
         path.unlink()
-        return
-    kept = [row for row in rows if row.partition(",")[0].isdigit() and _update(row) <= updates]
-    if len(kept) < len(rows):
+        return set()
+    kept: dict[int, str] = {}
+    for row in rows:
+        first, *others = row.split(",")
+        if first.isdigit() and int(first) <= updates and len(others) == header.count(","):
+            kept.setdefault(int(first), row)
+    text = "\n".join([header, *kept.values()]) + "\n"
+    if text != content.replace("\r\n", "\n"):
         with atomic_path(path) as temporary:
-            temporary.write_text("\n".join([header, *kept]) + "\n", encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
+    return set(kept)
 
 
-def _update(row: str) -> int:
-    return int(row.partition(",")[0])
+def _events(folder: Path) -> Iterator[tuple[str, int]]:
+    """Kind and update of every number in TensorBoard's files, but for a record that was cut short."""
+    event = import_module("tensorboardX.proto.event_pb2").Event
+    decode = import_module("google.protobuf.message").DecodeError
+    for file in sorted(folder.glob("events.out.tfevents.*")) if folder.is_dir() else ():
+        content, at = file.read_bytes(), 0
+        while at + _LENGTH <= len(content):  # length, its checksum, a record, its checksum
+            (size,) = struct.unpack_from("<Q", content, at)
+            record = content[at + _LENGTH : at + _LENGTH + size]
+            at += _LENGTH + size + _CHECKSUM
+            with suppress(decode):
+                found = event.FromString(record) if len(record) == size else event()
+                for value in found.summary.value:
+                    yield value.tag.partition("/")[0], found.step

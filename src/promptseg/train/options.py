@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from promptseg.bounds import check_bounds
 from promptseg.errors import InputError
 from promptseg.simulate.boxes import Jitter
 from promptseg.train.objectives.settings import (
@@ -131,7 +132,10 @@ class _ModelOptions:
     freeze: _Names = ()
     """Beginning of names of parameters that do not learn, such as mask_decoder.iou; may be repeated."""
 
-    keep_embeddings: bool = True
+    keep_embeddings: bool = field(
+        default=True,
+        metadata={"off": "Encode images anew whenever they are needed; keep nothing on disk."},
+    )
     """Where the encoder does not learn: encode every image once, and keep that on disk."""
 
     embeddings: Path | None = None
@@ -198,7 +202,12 @@ class _LoopOptions:
     seed: int = 0
     """Of everything that is drawn by chance."""
 
-    deterministic: bool = True
+    deterministic: bool = field(
+        default=True,
+        metadata={
+            "off": "Let operations add in any order: a little quicker on a GPU, and no two runs alike."
+        },
+    )
     """Operations that add in a fixed order: the same weights in every run, a little slower on a GPU."""
 
     workers: int | None = None
@@ -257,6 +266,9 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
     threads: int | None = None
     """CPU threads of each process."""
 
+    strict: bool = False
+    """Refuse a collection of which there is anything to note."""
+
     overwrite: bool = False
     """Start anew in a folder that holds another training."""
 
@@ -309,6 +321,7 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
             raise InputError("a number of workers of at least 0", f"{self.workers}")
         if self.mask_side is not None and not 16 <= self.mask_side <= 1024:
             raise InputError("a --mask-side from 16 to 1024", f"{self.mask_side}")
+        check_bounds(self, "train")
 
     def to_json(self) -> dict[str, Any]:
         """All options as plain values."""
@@ -319,7 +332,7 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
 
         How long it goes on may differ.
         """
-        free = _FREE | {"config", "epochs", "updates", "minutes", "report_images"}
+        free = _FREE | {"config", "strict", "epochs", "updates", "minutes", "report_images"}
         return {
             k: list(v) if isinstance(v, tuple) else v
             for k, v in self.to_json().items()

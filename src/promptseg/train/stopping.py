@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +42,9 @@ def listening(minutes: float | None) -> Iterator[Stop]:
             raise KeyboardInterrupt
         stop.interrupted = True
 
-    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
+    known = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM"))
+    main = threading.current_thread() is threading.main_thread()  # no other thread hears signals
+    before = {number: signal.signal(number, heard) for number in known if main and number}
     try:
         yield stop
     finally:

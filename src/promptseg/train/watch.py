@@ -152,8 +152,8 @@ class Watch:
                     write_safetensors(self.folder / SEMANTIC, semantic, {})
         if self.processes.leads:
             candidate.unlink(missing_ok=True)
+        self._log(found, score)  # first: rows beyond the state are dropped, none is missing then
         self.save()
-        self._log(found, score)
         self.processes.wait()
 
     def begin(self) -> None:
@@ -176,6 +176,8 @@ class Watch:
         """Keep the state to go on from."""
         self._saved = time.monotonic()
         if self.processes.leads:
+            for each in self.logs:
+                each.flush()
             learner = self.learner
             save_state(
                 self.folder / "last.pt",

@@ -3,6 +3,7 @@
 from promptseg.evaluate.protocols.given import given
 from promptseg.evaluate.protocols.labelled import Labelled, Scored, View
 from promptseg.evaluate.protocols.planar import planar
+from promptseg.evaluate.protocols.sam2_paper import as_sam2_paper
 from promptseg.evaluate.protocols.scene import Scene, prompts_for
 from promptseg.evaluate.protocols.volumes import follow_through
 
@@ -11,6 +12,7 @@ __all__ = [
     "Scene",
     "Scored",
     "View",
+    "as_sam2_paper",
     "follow_through",
     "given",
     "planar",

@@ -24,7 +24,12 @@ from promptseg.simulate.seeds import generator
 __all__ = ["Scene", "prompts_for"]
 
 _CACHE_BYTES = 2 << 30
-_STARTED = {"3d", "interactive-3d", "video"}  # where a mask may come from another model
+_STARTED = {
+    "3d",
+    "interactive-3d",
+    "video",
+    "sam2-paper",
+}  # where a mask may come from another model
 
 
 class _TimedStack(EmbeddedImage):

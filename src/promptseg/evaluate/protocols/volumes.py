@@ -16,10 +16,11 @@ from promptseg.evaluate.settings import Setting
 from promptseg.image import Segment
 from promptseg.models.protocol import SliceMasks
 from promptseg.prompts import Box, Mask, Points
-from promptseg.segment.choices import propagation_rule, resolved
+from promptseg.segment.choices import resolved
 from promptseg.segment.follow import Seed, answer_seed
 from promptseg.segment.projection import kinds_of
-from promptseg.segment.slice_to_slice import follow
+from promptseg.segment.slice_to_slice import gathered
+from promptseg.segment.trackers import tracker_for
 from promptseg.simulate.first import FirstPrompt, PromptKind, first_prompt
 
 __all__ = ["follow_through"]
@@ -58,9 +59,11 @@ def follow_through(
                     continue
                 clock = scene.clock()
                 options = scene.options.propagation(**setting.changes)
-                rule = propagation_rule(resolved(options, scene.predictor.card))
-                scene.predictor.require(kinds_of(rule.mode) if rule else set(), scene.options.force)
-                found = follow(scene.stack, [seed], rule)
+                options = resolved(options, scene.predictor.card)
+                if options.propagate != "none":
+                    scene.predictor.require(kinds_of(str(options.propagate)), scene.options.force)
+                tracker = tracker_for(scene.predictor, options, len(scene.stack) > 1, video)
+                (found,) = gathered(tracker.track(scene.stack, [seed]), 1)
                 facts = {
                     "protocol": label or protocol,
                     "prompt": prompt,

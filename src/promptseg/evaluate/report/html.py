@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from promptseg.evaluate.report.content import Picture, Plot, SectionPage
-from promptseg.evaluate.report.quantities import QUANTITIES
+from promptseg.evaluate.report.quantities import NAMES, QUANTITIES
 from promptseg.evaluate.report.results import Results
 from promptseg.evaluate.report.tables import Table, score
 
@@ -129,7 +129,7 @@ def _section(section: SectionPage, room: _Room) -> dict[str, Any]:
             shown.append(
                 {
                     "row": failure.row,
-                    "dsc": score(failure.row.scores[0], QUANTITIES["dsc"]),
+                    "dsc": score(failure.row.scores[NAMES.index("dsc")], QUANTITIES["dsc"]),
                     "picture": failure.picture if fits else "",
                     "remark": failure.remark if fits else "no room on this page",
                 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from promptseg.bounds import check_bounds
 from promptseg.errors import InputError
 
 __all__ = ["ReportOptions"]
@@ -28,7 +29,7 @@ class ReportOptions:
     worst: int = 5
     """How many of the worst masks to list per model, prompt and step."""
 
-    images: bool = True
+    images: bool = field(default=True, metadata={"off": "Show no pictures of them."})
     """Show pictures of them, where the data set's licence lets them be published."""
 
     resamples: int = 1000
@@ -47,3 +48,4 @@ class ReportOptions:
             raise InputError("at least 100 resamples", f"{self.resamples}", "use 1000")
         if self.seed < 0:
             raise InputError("a seed of at least 0", f"{self.seed}")
+        check_bounds(self)

@@ -23,7 +23,7 @@ from promptseg.formats.slide import read as read_slide
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Source
 
-__all__ = ["MODALITY", "read"]
+__all__ = ["CROSS_SECTIONS", "MODALITY", "read"]
 
 MODALITY = {
     "CT": "CT",
@@ -44,7 +44,7 @@ MODALITY = {
     "SM": "pathology",
     "GM": "microscopy",
 }
-_CROSS_SECTIONS = {"CT", "MR", "PT", "NM", "RTDOSE", "OPT"}
+CROSS_SECTIONS = {"CT", "MR", "PT", "NM", "RTDOSE", "OPT"}
 
 
 def read(path: Path, options: ReadOptions | None = None) -> Image:
@@ -144,7 +144,7 @@ def _pictures(path: Path, series: Series, options: ReadOptions, notes: list[str]
     source = Source(path, "dicom", DicomSource(tuple(chosen)), notes=notes)
     if len(chosen) == 1:
         return Image(pixels[0], _picture_grid(first), source=source)
-    moving = series.modality not in _CROSS_SECTIONS
+    moving = series.modality not in CROSS_SECTIONS
     if not moving:
         notes.append("the frames do not say where they lie: taken as slices, on a grid of pixels")
     return Image(pixels, Geometry.pixels(shape), source=source, moving=moving)

@@ -9,6 +9,7 @@ from pydicom.uid import generate_uid
 
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.files import atomic_path
+from promptseg.leftovers import is_part
 
 __all__ = ["copy_with_uids"]
 
@@ -33,6 +34,7 @@ def copy_with_uids(source: Path, folder: Path) -> list[Path]:
     files = sorted(path for path in source.iterdir() if path.is_file())
     copies = [folder / f"slice-{number:03d}.dcm" for number in range(1, len(files) + 1)]
     others = set(folder.iterdir()) - set(copies) if folder.is_dir() else set()
+    others = {path for path in others if not is_part(path.name)}  # of an earlier copy, killed
     if others or (folder.exists() and not folder.is_dir()):
         raise OutputError(
             "a folder for the series alone",

@@ -1,7 +1,8 @@
 """What a model is to everything above it: four kinds, and the values they take and give.
 
 - `SliceModel`: prompts on one slice (encode it once, decode any number of prompts).
-- `Tracker`: objects through frames in an order, conditioned on any of them.
+- `Tracker`: objects through frames in an order, conditioned on any of them. A model that is
+  `Remembering` has a memory of its own for one.
 - `WordModel`: one phrase, none or one or many instances.
 - `SemanticModel`: classes without prompts, patch by patch.
 
@@ -19,9 +20,13 @@ from promptseg.models.protocol.tracking import (
     Conditioning,
     Correction,
     Frames,
+    ObjectMemory,
+    Remembering,
+    Resumable,
     SliceMasks,
     Tracked,
     Tracker,
+    Tracking,
 )
 from promptseg.models.protocol.words import Instance, WordModel
 
@@ -34,13 +39,17 @@ __all__ = [
     "Family",
     "Frames",
     "Instance",
+    "ObjectMemory",
     "Patch",
     "Prediction",
+    "Remembering",
+    "Resumable",
     "SemanticModel",
     "SliceMasks",
     "SliceModel",
     "SlicePrompt",
     "Tracked",
     "Tracker",
+    "Tracking",
     "WordModel",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Candidates", "Grid", "Prediction"]
+__all__ = ["Candidates", "Grid", "Prediction", "joined"]
 
 
 class Grid(Protocol):
@@ -62,3 +63,20 @@ class Prediction:
     masks: NDArray[np.bool_]
     iou: NDArray[np.float32]
     candidates: Candidates | None = None
+
+
+def joined(parts: Sequence[Prediction]) -> Prediction:
+    """Answers to prompts on one slice that were asked in several calls, in their order."""
+    import torch
+
+    candidates = None
+    lone = [part.candidates for part in parts if part.candidates]
+    if len(lone) == len(parts):
+        logits = torch.cat([each.logits for each in lone])
+        candidates = Candidates(logits, np.concatenate([each.iou for each in lone]), lone[0].frame)
+    return Prediction(
+        torch.cat([part.logits for part in parts]),
+        np.concatenate([part.masks for part in parts]),
+        np.concatenate([part.iou for part in parts]),
+        candidates,
+    )

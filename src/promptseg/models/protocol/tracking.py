@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.models.protocol.embedding import Embedding
+from promptseg.models.protocol.prompt import SlicePrompt
 from promptseg.models.protocol.slices import SliceModel
 from promptseg.prompts import Box, Mask, ObjectPrompts, Points
 
@@ -22,9 +23,13 @@ __all__ = [
     "Conditioning",
     "Correction",
     "Frames",
+    "ObjectMemory",
+    "Remembering",
+    "Resumable",
     "SliceMasks",
     "Tracked",
     "Tracker",
+    "Tracking",
 ]
 
 Bounds = tuple[float, float, float, float]
@@ -59,11 +64,13 @@ class Answer:
         mask: (rows, columns) boolean.
         iou: predicted IoU; 1 for a mask somebody drew.
         logits: (1, 1, h, w) in the network's frame; None for a drawn mask.
+        presence: logit that the object is on the frame at all; None where the model does not say.
     """
 
     mask: NDArray[np.bool_]
     iou: float = 1.0
     logits: Tensor | None = None
+    presence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -188,4 +195,84 @@ class Tracker(Protocol):
 
         Raises:
             PromptError: prompts that correct nothing.
+        """
+
+
+class ObjectMemory(Protocol):
+    """What a model remembers of one object in some frames: bounded, whatever their number.
+
+    Frames that somebody said something of condition all others. A tracker decides which frames are
+    followed, and in which order.
+    """
+
+    def prompt(
+        self, frame: int, prompt: SlicePrompt, afresh: bool = True, down: bool = False
+    ) -> Answer:
+        """The answer to prompts on a frame, which conditions others from now on.
+
+        Args:
+            frame: which.
+            prompt: what is said; `logits` of an earlier answer there are fed back to the model.
+            afresh: as on a picture; else in the light of what is remembered.
+            down: whether the frames followed before it come after it.
+        """
+
+    def take(self, frame: int, mask: NDArray[np.bool_]) -> Answer:
+        """A (rows, columns) mask that is right as it is; it conditions others from now on."""
+
+    def follow(self, frame: int, down: bool = False, end: int | None = None) -> Answer:
+        """The object on a frame of which nobody said anything.
+
+        Args:
+            frame: the next one on the way.
+            down: whether the way goes down through frames.
+            end: where it leads; frames on it may be encoded ahead.
+        """
+
+    def forget(self) -> None:
+        """Of frames that were followed nothing is remembered any more; the next way begins."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A `SliceModel` with a memory of its own."""
+
+    def memory(self, frames: Frames, official: bool = False) -> ObjectMemory:
+        """An empty memory of one object.
+
+        Args:
+            frames: encoded by this model.
+            official: follow the model's official code where ours does better.
+        """
+
+
+class Tracking(Protocol):
+    """Objects being followed, frame by frame; it can be put aside between two frames."""
+
+    def __iter__(self) -> Iterator[list[Tracked]]:
+        """What is found, one frame after the other."""
+
+    def __next__(self) -> list[Tracked]:
+        """What is found on the next frame; maybe nothing."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that it takes to go on from here, as arrays of numbers; its size does not grow."""
+
+
+@runtime_checkable
+class Resumable(Tracker, Protocol):
+    """A tracker that goes on where another process was cut off, with the same results."""
+
+    def begin(
+        self,
+        frames: Frames,
+        conditions: Sequence[Conditioning],
+        at_work: Callable[[int], None] | None = None,
+        since: Mapping[str, NDArray[Any]] | None = None,
+    ) -> Tracking:
+        """As `track`, frame by frame.
+
+        Args:
+            frames, conditions, at_work: as of `track`.
+            since: a state of the same frames and conditions, to go on from.
         """

@@ -1,9 +1,14 @@
 """Algorithm 1 of MedicoSAM and the strategies that are settings of it."""
 
-from promptseg.train.objectives.algorithm import Algorithm1, Step
-from promptseg.train.objectives.batch import Batch
-from promptseg.train.objectives.settings import PRESETS, Objective, Preset, Strategy
-from promptseg.train.objectives.uniforms import Uniforms
+from typing import TYPE_CHECKING
+
+from promptseg._lazy import lazily
+
+if TYPE_CHECKING:
+    from promptseg.train.objectives.algorithm import Algorithm1, Step
+    from promptseg.train.objectives.batch import Batch
+    from promptseg.train.objectives.settings import PRESETS, Objective, Preset, Strategy
+    from promptseg.train.objectives.uniforms import Uniforms
 
 __all__ = [
     "PRESETS",
@@ -15,3 +20,16 @@ __all__ = [
     "Strategy",
     "Uniforms",
 ]
+
+_HOMES = {
+    "Algorithm1": "algorithm",
+    "Step": "algorithm",
+    "Batch": "batch",
+    "PRESETS": "settings",
+    "Objective": "settings",
+    "Preset": "settings",
+    "Strategy": "settings",
+    "Uniforms": "uniforms",
+}
+
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -21,6 +21,7 @@ __all__ = ["FAMILY", "UNUSED"]
 UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")  # MobileSAM's ImageNet classifier
 
 _PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
+_OTHERS = ("image_encoder.trunk.", "image_encoder.neck.convs.")  # SAM 2's
 
 
 class SamFamily:
@@ -31,7 +32,7 @@ class SamFamily:
 
     def claims(self, names: Iterable[str]) -> bool:
         """See `Family`."""
-        return any(name.startswith(_PARTS) for name in names)
+        return any(name.startswith(_PARTS) and not name.startswith(_OTHERS) for name in names)
 
     def clean(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `Family`."""

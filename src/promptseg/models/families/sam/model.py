@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from promptseg.models.calibration import calibrated
 from promptseg.models.card import ModelCard
+from promptseg.models.families.alike import decoded_alike, no_prediction
 from promptseg.models.families.sam.build import Sam
 from promptseg.models.families.sam.hints import logits_of_mask
 from promptseg.models.preprocess import Frame
@@ -103,13 +105,8 @@ class SamModel:
     def decode(self, embedding: Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
         """See `SliceModel`. Objects whose prompts are alike are decoded together."""
         assert isinstance(embedding, SamEmbedding), "an embedding of this model"
-        alike: dict[tuple[frozenset[str], int], list[int]] = defaultdict(list)
-        for number, prompt in enumerate(prompts):
-            alike[prompt.kinds, len(prompt.xy)].append(number)
-        parts = [self._decode(embedding, [prompts[k] for k in each]) for each in alike.values()]
-        if len(parts) == 1:
-            return parts[0]
-        return self._in_order(embedding, parts, [k for each in alike.values() for k in each])
+        none = no_prediction(embedding.frame.original, self.side, self.device)
+        return decoded_alike(prompts, partial(self._decode, embedding), none)
 
     def _decode(self, embedding: SamEmbedding, prompts: Sequence[SlicePrompt]) -> Prediction:
         """Masks of objects that have the same kinds of prompts, and as many clicks."""
@@ -131,10 +128,11 @@ class SamModel:
         best = quality.argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
         quality = quality.clamp(0, 1)  # an estimate of something within, which may overshoot
-        logits, iou = every[rows, best][:, None], quality[rows, best]
-        masks = frame.masks(logits)
-        several = Candidates(every, quality.cpu().numpy(), frame) if first.is_lone_click else None
-        return Prediction(logits, masks.cpu().numpy(), iou.cpu().numpy(), several)
+        logits = every[rows, best][:, None]
+        scores = calibrated(quality.cpu().numpy(), first, self.card.calibration)
+        iou = scores[rows.cpu().numpy(), best.cpu().numpy()]
+        several = Candidates(every, scores, frame) if first.is_lone_click else None
+        return Prediction(logits, frame.masks(logits).cpu().numpy(), iou, several)
 
     def _hint(self, prompt: SlicePrompt, frame: Frame) -> Tensor:
         """(1, 1, side, side) mask prompt."""
@@ -142,24 +140,6 @@ class SamModel:
             return logits_of_mask(prompt.mask, frame, self.side).to(self.device)
         assert prompt.logits is not None
         return prompt.logits.to(self.device)
-
-    def _in_order(
-        self, embedding: SamEmbedding, parts: list[Prediction], order: list[int]
-    ) -> Prediction:
-        """One prediction from those of groups of objects."""
-        if not parts:
-            none = torch.zeros(0, 1, self.side, self.side, device=self.device)
-            return Prediction(
-                none,
-                np.zeros((0, *embedding.frame.original), dtype=bool),
-                np.zeros(0, np.float32),
-            )
-        back = np.argsort(order)
-        return Prediction(
-            torch.cat([p.logits for p in parts])[torch.from_numpy(back).to(self.device)],
-            np.concatenate([p.masks for p in parts])[back],
-            np.concatenate([p.iou for p in parts])[back],
-        )
 
     def layout(self, shape: tuple[int, int], pixel: tuple[float, float] = (1, 1)) -> dict[str, Any]:
         """See `SliceModel`; the shape of pixels shows in the size of the slice in the input."""

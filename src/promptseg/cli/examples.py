@@ -1,0 +1,82 @@
+"""Commands of every verb, shown at the end of its help; a test parses them."""
+
+from __future__ import annotations
+
+__all__ = ["EXAMPLES"]
+
+EXAMPLES: dict[str, dict[str, str]] = {
+    "segment": {
+        "a box on slice 10 of a series, followed up and down": (
+            "-i ct/ -o liver.nii.gz --box 98,190,272,372@10=liver"
+        ),
+        "a click on a picture": (
+            "-i cells.png -o cell.png --model promptseg-lite --point 120,88,+"
+        ),
+    },
+    "convert": {
+        "labels as a DICOM SEG of their series": "-i liver.nii.gz --reference ct/ -o liver.dcm",
+        "a SEG for 3D Slicer": "-i liver.dcm --reference ct/ -o liver.seg.nrrd",
+    },
+    "curate": {
+        "a folder of datasets as a collection to train on": "-i data/ -o collection",
+        "what licences let weights be shared": "-i data/ -o collection --licence open",
+    },
+    "curate check": {
+        "before hours of training": "collection",
+        "how long 10 epochs would take here": "collection --epochs 10 --batch-size 4",
+    },
+    "curate statistics": {
+        "how many images, masks and patients": "collection",
+        "the same for a program": "collection --json",
+    },
+    "train": {
+        "MedicoSAM's recipe on a collection": "-i collection -o runs/first --model mobile-sam",
+        "with the options of a file": "my_recipe.yaml -i collection -o runs/second",
+    },
+    "evaluate": {
+        "two models on a folder of datasets": (
+            "-i data/ -o results --model lite-medsam --model mobile-sam"
+        ),
+        "masks that are there already": "-i data/ -o results --predictions masks/",
+    },
+    "report": {
+        "the page of a finished evaluation, anew": "results",
+    },
+    "embed": {
+        "a series, so that prompting it is quick": "-i ct/ -o embeddings",
+        "for clicks with another model": "-i ct/ -o embeddings --model mobile-sam",
+    },
+    "export": {
+        "files that run without torch": "--model mobile-sam -o exported",
+        "for OpenVINO": "--model mobile-sam --format openvino -o exported",
+    },
+    "info": {
+        "what was understood of a series, with a picture": "ct/ --preview ct.png",
+        "for a program": "scan.nii.gz --json",
+    },
+    "models": {
+        "all of them": "",
+        "which is best for clicks on CT": "--recommend --prompt point --modality CT",
+    },
+    "assets": {
+        "weights and samples, and what is here": "list",
+        "fetch weights ahead of time": "fetch mobile-sam",
+    },
+    "benchmark": {
+        "every engine that runs here": "--model mobile-sam",
+        "on two threads": "--model lite-medsam --threads 2",
+    },
+    "study": {
+        "an expert begins a case by hand": "start log.jsonl --case 1 --expert A --phase manual",
+        "what was saved": "table log.jsonl",
+    },
+    "serve": {
+        "the images of a folder, with one model": "--root scans/ --model promptseg-lite",
+        "for MR alone, on another port": "--root scans/ --modality MR --port 8080",
+    },
+    "demo": {
+        "a real CT, three organs": "-o demo",
+        "on a file of yours": "-i scan.nii.gz --box 98,190,272,372@10 -o demo",
+    },
+}
+"""Verb -> what an example does -> its options."""

@@ -1,0 +1,177 @@
+"""The help of a verb as a person reads it: input and output first, options in groups, two examples.
+
+Everything is taken from the dataclass of the options: its fields, their types, defaults and docstrings.
+A group is the class that defines the options; its docstring's first sentence is the heading.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+import shutil
+import textwrap
+from itertools import pairwise
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import tyro
+
+from promptseg.bounds import bound_of, numbers_of
+from promptseg.cli.examples import EXAMPLES
+
+__all__ = ["help_of", "wants_help"]
+
+_WORDS: dict[Any, str] = {Path: "PATH", int: "N", float: "X", str: "TEXT", bool: "True|False"}
+_FIRST = ("input", "output")
+_WIDTH, _INDENT = 100, 26
+_LONG = 40  # characters of a list of choices that stand in its option
+_LAST = ("What it may cost", "How files of masks", "Choices that only")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Option:
+    """One option as it is shown.
+
+    Attributes:
+        name: field of the dataclass.
+        spelt: how it is written on the command line, its value included.
+        said: what it does.
+        required: whether it has no default.
+        positional: whether it is given without its name.
+    """
+
+    name: str
+    spelt: str
+    said: str
+    required: bool
+    positional: bool
+
+
+def wants_help(argv: list[str]) -> bool:
+    """Whether the user asks for the help of a verb."""
+    return any(token in ("-h", "--help") for token in argv)
+
+
+def help_of(kind: type[Any], verb: str) -> str:
+    """The help of a verb.
+
+    Args:
+        kind: dataclass of its options.
+        verb: its name.
+    """
+    width = min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns)
+    bounds = {n: f" From {bound_of(n, verb)}." for n in numbers_of(kind)}
+    hints, documented = get_type_hints(kind, include_extras=True), _documented(kind)
+    options = {
+        f.name: _option(f, hints[f.name], documented.get(f.name, "") + bounds.get(f.name, ""))
+        for f in dataclasses.fields(kind)
+    }
+    needed = sorted(
+        (o for o in options.values() if o.required or o.positional or o.name in _FIRST),
+        key=lambda o: (_FIRST.index(o.name) if o.name in _FIRST else len(_FIRST), not o.required),
+    )
+    usage = " ".join(o.spelt.partition(", ")[0] for o in needed if o.required)
+    lines = [f"usage: promptseg {verb} {usage} [options]".replace("  ", " "), ""]
+    for paragraph in inspect.cleandoc(kind.__doc__ or "").split("\n\n"):
+        lines += [*textwrap.wrap(" ".join(paragraph.split()), width), ""]
+    lines += [row for option in needed for row in _rows(option, width)]
+    shown = {option.name for option in needed}
+    for owner in _owners(kind):
+        names = [n for n in vars(owner).get("__annotations__", {}) if n in options]
+        rest = [options[n] for n in names if n not in shown]
+        shown |= set(names)
+        if rest:
+            blank = [""] if lines[-1] else []
+            heading = [] if owner is kind else [f"{_heading(owner)}:"]
+            lines += [*blank, *heading] + [row for option in rest for row in _rows(option, width)]
+    if verb in EXAMPLES:
+        lines += ["", "examples:"]
+        for what, command in EXAMPLES[verb].items():
+            lines += [f"  # {what}", f"  promptseg {verb} {command}".rstrip()]
+    return "\n".join(lines)
+
+
+def _owners(kind: type[Any]) -> list[type[Any]]:
+    """The classes that define options: what is done, then how, and what it costs at the end."""
+
+    def place(owner: type[Any]) -> tuple[int, bool, bool]:
+        heading = _heading(owner)
+        last = max((n for n, t in enumerate(_LAST, 1) if heading.startswith(t)), default=0)
+        return last, owner is not kind, not owner.__name__.startswith("_")
+
+    return sorted((c for c in kind.__mro__ if dataclasses.is_dataclass(c)), key=place)
+
+
+def _heading(owner: type[Any]) -> str:
+    first = inspect.cleandoc(owner.__doc__ or "").split("\n\n")[0]
+    return re.split(r"[;.:]", " ".join(first.split()), maxsplit=1)[0]
+
+
+def _rows(option: _Option, width: int) -> list[str]:
+    """An option and what it does, in two columns."""
+    said = textwrap.wrap(option.said, width - _INDENT) or [""]
+    start = f"  {option.spelt}"
+    if len(start) + 2 > _INDENT:
+        return [start, *(" " * _INDENT + line for line in said)]
+    return [start.ljust(_INDENT) + said[0], *(" " * _INDENT + line for line in said[1:])]
+
+
+def _option(field: dataclasses.Field[Any], hint: Any, said: str) -> _Option:
+    metadata: tuple[Any, ...] = ()
+    while get_origin(hint) is Annotated:
+        hint, *more = get_args(hint)
+        metadata += tuple(more)
+    said = next((m.help for m in metadata if getattr(m, "help", None)), said)
+    said = " ".join(said.split())
+    positional = any(m is tyro.conf.Positional or repr(m) == "Positional" for m in metadata)
+    aliases = [a for m in metadata for a in getattr(m, "aliases", None) or ()]
+    required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    default = None if required or field.default is dataclasses.MISSING else field.default
+    name = field.name.replace("_", "-")
+    if hint is bool and not positional:
+        if default is True:
+            name, said = f"no-{name}", field.metadata["off"]
+        return _Option(field.name, f"--{name}", said, required, positional=False)
+    word = _word(hint)
+    if len(word) > _LONG and not positional:
+        said, word = f"{said} One of {word.replace('|', ', ')}.", "WORD"
+    if default not in (None, (), "") and "default" not in said:
+        said += f" (default: {default})"
+    spelt = ", ".join(f"{a} {word}" for a in [*aliases, f"--{name}"])
+    if positional:
+        spelt = name.upper() if word in ("PATH", "TEXT") else word
+    return _Option(field.name, spelt, said, required, positional)
+
+
+def _word(hint: Any) -> str:
+    """The value of an option, in a word."""
+    while get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return "|".join(dict.fromkeys(_word(one) for one in inner if one is not NoneType))
+    if origin is Literal:
+        return "|".join(str(one) for one in inner)
+    if origin is tuple:
+        return _word(inner[0])
+    return _WORDS.get(hint, "TEXT")
+
+
+def _documented(kind: type[Any]) -> dict[str, str]:
+    """What stands below each field in the source of its class."""
+    found: dict[str, str] = {}
+    for owner in reversed(kind.__mro__[:-1]):
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(owner)))
+        except (OSError, TypeError):
+            continue
+        (body,) = (node.body for node in tree.body if isinstance(node, ast.ClassDef))
+        for node, after in pairwise(body):
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                found.pop(node.target.id, None)
+                if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                    found[node.target.id] = str(after.value.value)
+    return found

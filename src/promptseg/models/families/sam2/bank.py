@@ -1,0 +1,126 @@
+"""Memory bank of one object: which frames a frame looks back at, and what can be forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+from promptseg.models.families.sam2.network import MAPS, POINTERS, Memory, Seen
+
+__all__ = ["Bank", "Remembered", "nearest"]
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """An object on one frame.
+
+    Attributes:
+        seen: what was decided there.
+        map: (1, M, h, w) memory map; None where it is not made yet, or forgotten.
+        prompted: whether somebody said something there.
+    """
+
+    seen: Seen
+    map: Tensor | None
+    prompted: bool
+
+
+@dataclass
+class Bank:
+    """What is remembered of one object.
+
+    A frame looks at the `limit` nearest conditioning frames, at the maps of the 6 frames before it on
+    the way, and at the pointers of the 15 before it. Everything else of followed frames can be
+    forgotten without any change.
+
+    Attributes:
+        limit: of conditioning frames looked at; None looks at all.
+        conditioning: by frame, those that somebody said something of.
+        followed: by frame, all others that are remembered.
+        forgetful: whether what no later frame looks at is forgotten.
+    """
+
+    limit: int | None = 4
+    conditioning: dict[int, Remembered] = field(default_factory=dict)
+    followed: dict[int, Remembered] = field(default_factory=dict)
+    forgetful: bool = True
+
+    def condition(self, frame: int, remembered: Remembered) -> None:
+        """A frame that others are conditioned on from now on."""
+        self.conditioning[frame] = remembered
+        self.followed.pop(frame, None)
+
+    def follow(self, frame: int, remembered: Remembered, back: int) -> None:
+        """A frame that was followed; what no frame after it will look at is forgotten.
+
+        Args:
+            frame: which.
+            remembered: what is known of it.
+            back: -1 on the way up through frames, 1 on the way down.
+        """
+        self.followed[frame] = remembered
+        if not self.forgetful:
+            return
+        for other in list(self.followed):
+            age = (other - frame) * back
+            if not 0 <= age < POINTERS - 1:
+                del self.followed[other]
+            elif age >= MAPS - 1:
+                self.followed[other] = replace(self.followed[other], map=None)
+
+    def for_frame(
+        self, frame: int, count: int, back: int, map_of: Callable[[int, Remembered], Tensor]
+    ) -> Memory:
+        """What a frame looks at.
+
+        Args:
+            frame: which.
+            count: how many frames there are.
+            back: -1 on the way up through frames, 1 on the way down.
+            map_of: makes the map of a conditioning frame that has none.
+        """
+        chosen, others = nearest(self.conditioning, frame, self.limit)
+        maps = [(map_of(at, one), 0) for at, one in chosen.items()]
+        for age in range(MAPS - 1, 0, -1):
+            at = frame + age * back
+            if at in self.followed and (map_ := self.followed[at].map) is not None:
+                maps.append((map_, age))
+            elif at in others:
+                maps.append((map_of(at, others[at]), age))
+        if self.forgetful:
+            near = {frame + age * back for age in range(1, MAPS)}
+            for at in others.keys() - near:
+                self.conditioning[at] = replace(self.conditioning[at], map=None)
+        pointers = [
+            (one.seen.pointer, (at - frame) * back)
+            for at, one in chosen.items()
+            if (at - frame) * back >= 0
+        ]
+        most = min(count, POINTERS)
+        for ago in range(1, most):
+            at = frame + ago * back
+            if one := self.followed.get(at, others.get(at)):
+                pointers.append((one.seen.pointer, ago))
+        return Memory(maps, pointers, max(1, most - 1))
+
+
+def nearest(
+    frames: Mapping[int, Remembered], frame: int, limit: int | None
+) -> tuple[dict[int, Remembered], dict[int, Remembered]]:
+    """The frames nearest to one, and the others: the nearest before it and after it are always in.
+
+    Args:
+        frames: to choose from.
+        frame: to be near to; it counts as after itself.
+        limit: how many at most, 2 or more; None takes all.
+    """
+    if limit is None or len(frames) <= limit:
+        return dict(frames), {}
+    before = max((at for at in frames if at < frame), default=None)
+    after = min((at for at in frames if at >= frame), default=None)
+    first = [at for at in (before, after) if at is not None]
+    rest = sorted((at for at in frames if at not in first), key=lambda at: abs(at - frame))
+    chosen = [*first, *rest[: limit - len(first)]]
+    return {at: frames[at] for at in chosen}, {at: frames[at] for at in frames if at not in chosen}

@@ -1,0 +1,38 @@
+"""What SAM 2's image encoder makes of one slice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from promptseg.models.families.sam2.network import Features
+from promptseg.models.preprocess import Frame
+
+__all__ = ["Sam2Embedding"]
+
+
+@dataclass(frozen=True)
+class Sam2Embedding:
+    """Features of one slice, before anything is known of an object.
+
+    Attributes:
+        features: at strides of 4, 8 and 16 pixels, on the model's device; see `Features`.
+        frame: how the slice lies in the network's input.
+    """
+
+    features: Features
+    frame: Frame
+
+    @property
+    def nbytes(self) -> int:
+        """See `Embedding`."""
+        return sum(level.nbytes for level in self.features)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Embedding`."""
+        return self.features._asdict()
+
+    def view(self) -> Tensor:
+        """See `Embedding`."""
+        return self.features.coarse[0].float()

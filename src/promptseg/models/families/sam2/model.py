@@ -1,0 +1,103 @@
+"""A SAM 2 as a model: pictures by prompts alone, and a memory of objects in frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from promptseg.models.card import ModelCard
+from promptseg.models.families.alike import decoded_alike, no_prediction
+from promptseg.models.families.sam2.embedding import Sam2Embedding
+from promptseg.models.families.sam2.network import Features, Sam2
+from promptseg.models.families.sam2.prompts import hint_of, points_of
+from promptseg.models.families.sam2.tracker import Sam2Memory
+from promptseg.models.protocol import Candidates, Embedding, Frames, Prediction, SlicePrompt
+
+__all__ = ["Sam2Model"]
+
+
+class Sam2Model:
+    """One SAM 2 on one device.
+
+    Args:
+        card: what the model is.
+        network: in evaluation mode.
+        device: where it is.
+    """
+
+    def __init__(self, card: ModelCard, network: Sam2, device: torch.device) -> None:
+        self.card, self.network, self.device = card, network, device
+
+    @property
+    def side(self) -> int:
+        """Length of the side of mask logits."""
+        return 4 * self.network.grid
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        slices: Sequence[NDArray[np.uint8]],
+        pixel: tuple[float, float] = (1, 1),
+        parallel: bool = False,
+    ) -> list[Embedding]:
+        """See `SliceModel`."""
+        if not slices:
+            return []
+        prepared = [self.card.preprocessing.apply(s, pixel) for s in slices]
+        batch = torch.from_numpy(np.stack([values for values, _ in prepared])).to(self.device)
+        levels = [level.split(1) for level in self.network.encode(batch, parallel)]
+        return [
+            Sam2Embedding(Features(*(level[k].clone() for level in levels)), frame)
+            for k, (_, frame) in enumerate(prepared)
+        ]
+
+    @torch.inference_mode()
+    def decode(self, embedding: Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
+        """See `SliceModel`. Objects whose prompts are alike are decoded together."""
+        assert isinstance(embedding, Sam2Embedding), "an embedding of this model"
+        none = no_prediction(embedding.frame.original, self.side, self.device)
+        return decoded_alike(prompts, partial(self._decode, embedding), none)
+
+    def _decode(self, embedding: Sam2Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
+        """Masks of objects that have the same kinds of prompts, and as many clicks."""
+        frame, features = embedding.frame, embedding.features
+        lone = prompts[0].is_lone_click
+        decoded = self.network.decode(
+            features._replace(coarse=self.network.alone(features.coarse)),
+            points_of(prompts, frame, self.device),
+            hint_of(prompts, frame, self.side, self.device),
+            lone,
+        )
+        every, quality = decoded.logits.float(), decoded.iou.float()
+        best = quality.argmax(dim=1)
+        rows = torch.arange(len(best), device=best.device)
+        logits, iou = every[rows, best][:, None], quality[rows, best]
+        masks = frame.masks(logits)
+        several = Candidates(every, quality.cpu().numpy(), frame) if lone else None
+        return Prediction(logits, masks.cpu().numpy(), iou.cpu().numpy(), several)
+
+    def memory(self, frames: Frames, official: bool = False) -> Sam2Memory:
+        """See `Remembering`."""
+        return Sam2Memory(self.network, frames, self.device, official)
+
+    def layout(self, shape: tuple[int, int], pixel: tuple[float, float] = (1, 1)) -> dict[str, Any]:
+        """See `SliceModel`: every slice fills the input, whatever its pixels."""
+        return {"resized": self.card.preprocessing.frame(*shape, pixel).resized}
+
+    def unpack(
+        self,
+        tensors: Mapping[str, Tensor],
+        shape: tuple[int, int],
+        pixel: tuple[float, float] = (1, 1),
+    ) -> Sam2Embedding:
+        """See `SliceModel`."""
+        if tensors.keys() != set(Features._fields):
+            raise ValueError("made by another kind of model")
+        frame = self.card.preprocessing.frame(*shape, pixel)
+        return Sam2Embedding(Features(**{k: v.to(self.device) for k, v in tensors.items()}), frame)

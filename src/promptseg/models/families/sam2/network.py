@@ -1,0 +1,249 @@
+"""A SAM 2 put together from its parts: encode a frame, decode prompts, remember, attend to memory.
+
+Ravi et al., SAM 2: segment anything in images and videos (2024), under the official parameter names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from promptseg.models.families.sam.layers import MLP
+from promptseg.models.families.sam2.mask_decoder import Decoded, MaskDecoder
+from promptseg.models.families.sam2.memory_attention import MemoryAttention
+from promptseg.models.families.sam2.memory_encoder import MemoryEncoder
+from promptseg.models.families.sam2.neck import ImageEncoder
+from promptseg.models.families.sam2.positions import grid_sines, time_sines
+from promptseg.models.families.sam2.prompt_encoder import IGNORED, PromptEncoder
+from promptseg.models.families.sam2.trunk import TrunkSize
+
+__all__ = ["ABSENT", "MAPS", "POINTERS", "Features", "Memory", "Sam2", "Seen", "Shape"]
+
+MAPS = 7
+"""Ages of memory maps that a network tells apart: conditioning frames have none, others 1 to 6."""
+POINTERS = 16
+"""Frames whose object pointers it attends to, this one included."""
+ABSENT = -1024.0
+"""Mask logits where the object is said not to be on the frame."""
+
+_SURE = 10.0  # logit of a mask that somebody drew
+_STRIDE = 16  # pixels of the input along a cell of the grid
+
+
+class Features(NamedTuple):
+    """What the image encoder makes of B frames.
+
+    Attributes:
+        fine: (B, C / 8, 4 h, 4 w), as the mask decoder adds it.
+        middle: (B, C / 4, 2 h, 2 w), likewise.
+        coarse: (B, C, h, w).
+    """
+
+    fine: Tensor
+    middle: Tensor
+    coarse: Tensor
+
+
+class Seen(NamedTuple):
+    """An object on one frame.
+
+    Attributes:
+        logits: (1, 1, 4 h, 4 w) mask logits; `ABSENT` throughout where it is not there.
+        iou: (1,) predicted IoU.
+        pointer: (1, C) what stands for the object in later frames.
+        presence: (1, 1) logit that it is there.
+    """
+
+    logits: Tensor
+    iou: Tensor
+    pointer: Tensor
+    presence: Tensor
+
+
+class Memory(NamedTuple):
+    """What is remembered of an object, for one frame.
+
+    Attributes:
+        maps: ((1, M, h, w) map, its age) each; 0 of conditioning frames, else 1..6 frames ago.
+        pointers: ((1, C) pointer, how many frames ago) each.
+        horizon: the longest ago that a pointer may be.
+    """
+
+    maps: Sequence[tuple[Tensor, int]]
+    pointers: Sequence[tuple[Tensor, int]]
+    horizon: int
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a network's tensors are shaped by.
+
+    Attributes:
+        trunk: size of the trunk.
+        image_size: pixels along each side of the input.
+        dated_pointers: whether pointers say when they are from, and maps whether the object was there;
+            so in 2.1.
+        dim: channels of features.
+        memory: channels of memory.
+    """
+
+    trunk: TrunkSize
+    image_size: int = 1024
+    dated_pointers: bool = True
+    dim: int = 256
+    memory: int = 64
+
+
+class Sam2(nn.Module):
+    """Image encoder, prompt encoder, mask decoder and memory."""
+
+    features_position: Tensor
+    memory_position: Tensor
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        dim, narrow, side = shape.dim, shape.memory, shape.image_size // _STRIDE
+        self.image_size, self.grid = shape.image_size, side
+        self.image_encoder = ImageEncoder(shape.trunk, dim)
+        self.memory_attention = MemoryAttention(dim, narrow, side)
+        self.memory_encoder = MemoryEncoder(dim, narrow)
+        self.sam_prompt_encoder = PromptEncoder(shape.image_size, side, dim)
+        self.sam_mask_decoder = MaskDecoder(dim)
+        self.maskmem_tpos_enc = nn.Parameter(torch.zeros(MAPS, 1, 1, narrow))
+        self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, dim))
+        self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, dim))  # in the files, never used
+        self.mask_downsample = nn.Conv2d(1, 1, 4, 4)
+        self.obj_ptr_proj = MLP(dim, dim, dim, 3)
+        self.no_obj_ptr = nn.Parameter(torch.zeros(1, dim))
+        self.obj_ptr_tpos_proj = nn.Linear(dim, narrow) if shape.dated_pointers else None
+        self.no_obj_embed_spatial: nn.Parameter | None = None
+        if shape.dated_pointers:
+            self.no_obj_embed_spatial = nn.Parameter(torch.zeros(1, narrow))
+        self.register_buffer("features_position", grid_sines(dim, side), persistent=False)
+        self.register_buffer("memory_position", grid_sines(narrow, side), persistent=False)
+
+    def encode(self, slices: Tensor, parallel: bool = False) -> Features:
+        """(B, 3, S, S) preprocessed slices -> their features."""
+        fine, middle, coarse = self.image_encoder(slices)
+        return Features(*self.sam_mask_decoder.narrow(fine, middle), coarse)
+
+    def alone(self, coarse: Tensor) -> Tensor:
+        """(B, C, h, w) coarse features as they are decoded where nothing is remembered."""
+        return coarse + self.no_mem_embed.view(1, -1, 1, 1)
+
+    def decode(
+        self,
+        features: Features,
+        points: tuple[Tensor, Tensor] | None = None,
+        masks: Tensor | None = None,
+        multimask: bool = False,
+    ) -> Decoded:
+        """Prompts of B objects on one frame -> their masks; see the two parts for shapes.
+
+        `features.coarse` must have gone through `alone` or `attend`.
+        """
+        sparse, dense = self.sam_prompt_encoder(points, masks)
+        decoded: Decoded = self.sam_mask_decoder(
+            features.coarse,
+            (features.fine, features.middle),
+            self.sam_prompt_encoder.dense_position(),
+            sparse,
+            dense,
+            multimask,
+        )
+        return decoded
+
+    def see(
+        self,
+        features: Features,
+        points: tuple[Tensor, Tensor] | None = None,
+        masks: Tensor | None = None,
+    ) -> Seen:
+        """One object on a frame of a sequence, by prompts, memory, or both.
+
+        Without any prompt, or with a single click, the best of three readings is taken.
+        """
+        coarse = features.coarse
+        if points is None:
+            points = coarse.new_zeros(1, 1, 2), coarse.new_full((1, 1), IGNORED)
+            multimask = masks is None
+        else:
+            multimask = points[1].shape[1] == 1
+        decoded = self.decode(features, points, masks, multimask)
+        best = decoded.iou.argmax(dim=1) if multimask else decoded.iou.new_zeros(1).long()
+        there = decoded.presence > 0
+        logits = decoded.logits[:, best[0], None].where(there[..., None, None], ABSENT)
+        pointer = self._pointer(self.obj_ptr_proj(decoded.tokens[:, best[0]]), there)
+        return Seen(logits, decoded.iou[:, best[0]], pointer, decoded.presence)
+
+    def take(self, features: Features, mask: Tensor) -> Seen:
+        """One object whose mask somebody drew.
+
+        Args:
+            features: of the frame, with `coarse` as it is.
+            mask: (1, 1, S, S), 0 or 1.
+        """
+        high = 2 * _SURE * mask - _SURE
+        side = 4 * self.grid
+        logits = F.interpolate(high, size=(side, side), mode="bilinear", antialias=True)
+        pointer = self.see(features, masks=self.mask_downsample(mask)).pointer
+        there = mask.flatten(1).any(dim=1, keepdim=True)
+        presence = torch.where(there, _SURE, -_SURE)
+        return Seen(logits, mask.new_ones(1), self._pointer(pointer, there), presence)
+
+    def remember(self, coarse: Tensor, seen: Seen, prompted: bool) -> Tensor:
+        """(1, M, h, w) memory map of an object.
+
+        Args:
+            coarse: (1, C, h, w) features of the frame as they are.
+            seen: the object there.
+            prompted: whether somebody said something there; then the mask is cut, not shaded.
+        """
+        size = (self.image_size, self.image_size)
+        high = F.interpolate(seen.logits, size=size, mode="bilinear")
+        mask = (high > 0).to(high.dtype) if prompted else high.sigmoid()
+        memory: Tensor = self.memory_encoder(coarse, 2 * _SURE * mask - _SURE)
+        if self.no_obj_embed_spatial is not None:
+            gone = (seen.presence <= 0).to(memory.dtype)[..., None, None]
+            memory = memory + gone * self.no_obj_embed_spatial[..., None, None]
+        return memory
+
+    def attend(self, coarse: Tensor, memory: Memory) -> Tensor:
+        """(1, C, h, w) coarse features of a frame, conditioned on what is remembered."""
+        tokens, positions = [], []
+        here = self.memory_position.flatten(2).transpose(1, 2)
+        for map_, age in memory.maps:
+            tokens.append(map_.flatten(2).transpose(1, 2))
+            positions.append(here + self.maskmem_tpos_enc[age - 1].view(1, 1, -1))
+        pointers, times = self._pointer_tokens(memory)
+        conditioned: Tensor = self.memory_attention(
+            coarse,
+            self.features_position,
+            torch.cat([*tokens, pointers], dim=1),
+            torch.cat([*positions, times], dim=1),
+            pointers.shape[1],
+        )
+        return conditioned
+
+    def _pointer_tokens(self, memory: Memory) -> tuple[Tensor, Tensor]:
+        """(1, n, M) tokens that pointers are cut into, and when they are from."""
+        narrow = self.maskmem_tpos_enc.shape[-1]
+        if not memory.pointers:
+            none = self.no_obj_ptr.new_empty(1, 0, narrow)
+            return none, none
+        pointers = torch.stack([pointer for pointer, _ in memory.pointers], dim=1)
+        tokens = pointers.unflatten(2, (-1, narrow)).flatten(1, 2)
+        if self.obj_ptr_tpos_proj is None:
+            return tokens, torch.zeros_like(tokens)
+        ago = torch.tensor([t for _, t in memory.pointers], device=tokens.device)
+        times = self.obj_ptr_tpos_proj(time_sines(ago / memory.horizon, pointers.shape[-1]))
+        return tokens, times.repeat_interleave(pointers.shape[-1] // narrow, dim=0)[None]
+
+    def _pointer(self, pointer: Tensor, there: Tensor) -> Tensor:
+        """(1, C) pointer of an object that is there; the one of no object where it is not."""
+        return torch.where(there, pointer, self.no_obj_ptr)

@@ -1,0 +1,67 @@
+"""Prompts on a slice as the tensors that SAM 2 takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from promptseg.models.families.sam.hints import logits_of_mask
+from promptseg.models.families.sam2.prompt_encoder import BOTTOM_RIGHT, TOP_LEFT
+from promptseg.models.preprocess import Frame
+from promptseg.models.protocol import SlicePrompt
+
+__all__ = ["drawn_mask", "hint_of", "points_of"]
+
+_LARGEST = 32.0  # logits of an earlier answer, beyond which nothing more is said
+
+
+def points_of(
+    prompts: Sequence[SlicePrompt], frame: Frame, device: torch.device
+) -> tuple[Tensor, Tensor] | None:
+    """The clicks of B objects that have as many, and the corners of their boxes before them.
+
+    Returns:
+        (B, N, 2) places in the input and (B, N) labels; None without boxes and clicks.
+    """
+    first = prompts[0]
+    places, labels = [], []
+    if first.box is not None:
+        places.append(np.array([p.box for p in prompts], np.float64).reshape(-1, 2, 2))
+        labels.append(np.tile([TOP_LEFT, BOTTOM_RIGHT], (len(prompts), 1)))
+    if first.xy:
+        places.append(np.array([p.xy for p in prompts], np.float64))
+        labels.append(np.array([p.labels for p in prompts]))
+    if not places:
+        return None
+    xy = frame.scale_xy(np.concatenate(places, axis=1))
+    kinds = np.concatenate(labels, axis=1).astype(np.int64)
+    return torch.from_numpy(xy).to(device), torch.from_numpy(kinds).to(device)
+
+
+def hint_of(
+    prompts: Sequence[SlicePrompt], frame: Frame, side: int, device: torch.device
+) -> Tensor | None:
+    """(B, 1, side, side) mask prompts of B objects; None without."""
+    if not prompts[0].hinted:
+        return None
+    hints = []
+    for prompt in prompts:
+        if prompt.mask is not None:
+            hints.append(logits_of_mask(prompt.mask, frame, side).to(device))
+        else:
+            assert prompt.logits is not None
+            hints.append(prompt.logits.to(device).clamp(-_LARGEST, _LARGEST))
+    return torch.cat(hints)
+
+
+def drawn_mask(mask: NDArray[np.bool_], size: int, device: torch.device) -> Tensor:
+    """A mask on the slice -> (1, 1, size, size) on the input, 0 or 1."""
+    drawn = torch.from_numpy(np.ascontiguousarray(mask)).to(device)[None, None].float()
+    if drawn.shape[-2:] != (size, size):
+        drawn = F.interpolate(drawn, size=(size, size), mode="bilinear", antialias=True)
+    return (drawn >= 0.5).float()

@@ -1,0 +1,129 @@
+"""One object followed through frames: what is said of it, what is seen of it, what is kept of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from promptseg.errors import ModelError
+from promptseg.models.families.sam2.bank import Bank, Remembered
+from promptseg.models.families.sam2.embedding import Sam2Embedding
+from promptseg.models.families.sam2.network import Features, Sam2, Seen
+from promptseg.models.families.sam2.prompts import drawn_mask, hint_of, points_of
+from promptseg.models.finite import is_finite
+from promptseg.models.preprocess import Frame
+from promptseg.models.protocol import Answer, Frames, SlicePrompt
+
+__all__ = ["Sam2Memory"]
+
+
+class Sam2Memory:
+    """What a SAM 2 remembers of one object in some frames; see `ObjectMemory`.
+
+    Args:
+        network: in evaluation mode.
+        frames: encoded by the model of this network.
+        device: where the network is.
+        official: do as the official predictor of videos does: look at all conditioning frames, keep
+            everything, round memory to bfloat16, and let a corrected frame be one like others.
+
+    Attributes:
+        bank: what is remembered.
+    """
+
+    def __init__(
+        self, network: Sam2, frames: Frames, device: torch.device, official: bool = False
+    ) -> None:
+        self.network, self.frames, self.device, self.official = network, frames, device, official
+        self.bank = Bank(limit=None, forgetful=False) if official else Bank()
+
+    @torch.inference_mode()
+    def prompt(
+        self, frame: int, prompt: SlicePrompt, afresh: bool = True, down: bool = False
+    ) -> Answer:
+        """See `ObjectMemory`."""
+        features, layout = self._features(frame)
+        seen = self.network.see(
+            self._alone(features) if afresh else self._conditioned(features, frame, down),
+            points_of([prompt], layout, self.device),
+            hint_of([prompt], layout, 4 * self.network.grid, self.device),
+        )
+        self._condition(frame, seen, followed=not afresh)
+        return self._answer(seen, layout)
+
+    @torch.inference_mode()
+    def take(self, frame: int, mask: NDArray[np.bool_]) -> Answer:
+        """See `ObjectMemory`."""
+        features, _ = self._features(frame)
+        drawn = drawn_mask(mask, self.network.image_size, self.device)
+        seen = self.network.take(features, drawn)
+        self._condition(frame, seen)
+        return Answer(mask, 1.0, seen.logits, float(seen.presence))
+
+    @torch.inference_mode()
+    def follow(self, frame: int, down: bool = False, end: int | None = None) -> Answer:
+        """See `ObjectMemory`."""
+        features, layout = self._features(frame, end)
+        seen = self.network.see(self._conditioned(features, frame, down))
+        map_ = self._map(features.coarse, seen, prompted=False)
+        self.bank.follow(frame, Remembered(seen, map_, prompted=False), _back(down))
+        return self._answer(seen, layout)
+
+    def forget(self) -> None:
+        """See `ObjectMemory`."""
+        self.bank.followed.clear()
+
+    def _features(self, frame: int, end: int | None = None) -> tuple[Features, Frame]:
+        embedding = self.frames.embedding(frame, end)
+        assert isinstance(embedding, Sam2Embedding), "an embedding of this model"
+        return embedding.features, embedding.frame
+
+    def _alone(self, features: Features) -> Features:
+        return features._replace(coarse=self.network.alone(features.coarse))
+
+    def _conditioned(self, features: Features, frame: int, down: bool) -> Features:
+        """The features of a frame in the light of what is remembered."""
+        memory = self.bank.for_frame(frame, len(self.frames), _back(down), self._map_again)
+        return features._replace(coarse=self.network.attend(features.coarse, memory))
+
+    def _condition(self, frame: int, seen: Seen, followed: bool = False) -> None:
+        """Take up a frame that somebody said something of; its map is made when it is looked at."""
+        one = Remembered(seen, None, prompted=True)
+        if not (self.official and followed):
+            self.bank.condition(frame, one)
+            return
+        features, _ = self._features(frame)
+        self.bank.followed[frame] = replace(one, map=self._map(features.coarse, seen, True))
+
+    def _map_again(self, frame: int, one: Remembered) -> Tensor:
+        """The map of a conditioning frame, made if it is not there: its features are, or come again."""
+        if one.map is None:
+            features, _ = self._features(frame)
+            one = replace(one, map=self._map(features.coarse, one.seen, prompted=True))
+            self.bank.conditioning[frame] = one
+        assert one.map is not None
+        return one.map
+
+    def _map(self, coarse: Tensor, seen: Seen, prompted: bool) -> Tensor:
+        map_ = self.network.remember(coarse, seen, prompted)
+        return map_.bfloat16().float() if self.official else map_
+
+    def _answer(self, seen: Seen, layout: Frame) -> Answer:
+        logits = seen.logits.float()
+        if not is_finite(logits) or not is_finite(seen.iou):
+            raise ModelError(
+                "finite numbers from the model",
+                "NaN or infinity in the mask logits of a followed object",
+                "get the weights again",
+            )
+        mask = layout.masks(logits)[0].cpu().numpy()
+        return Answer(mask, float(seen.iou), logits, float(seen.presence))
+
+
+def _back(down: bool) -> int:
+    """Where followed frames lie: before a frame on the way up, after it on the way down."""
+    return 1 if down else -1

@@ -1,0 +1,84 @@
+"""From prompts on some frames to packed masks on all, in parts that outlive a kill."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import groupby
+
+from promptseg.models.protocol import Conditioning, Resumable, Tracked
+from promptseg.segment.follow import seeds_of
+from promptseg.segment.run import Run
+from promptseg.segment.video.masks import FrameMasks
+from promptseg.segment.video.parts import Parts
+
+__all__ = ["conditions_of", "follow_objects"]
+
+log = logging.getLogger("promptseg")
+
+_FRAMES_A_PART = 16
+
+
+def conditions_of(run: Run) -> list[Conditioning]:
+    """Where the objects of a run start."""
+    return [
+        replace(seed, object=number)
+        for number, entry in enumerate(run.objects)
+        for seed in seeds_of(entry, run.axis, run.limits)
+    ]
+
+
+def follow_objects(
+    run: Run,
+    masks: FrameMasks,
+    parts: Parts,
+    overwrite: bool = False,
+    on_frame: Callable[[int], None] | None = None,
+) -> None:
+    """Follow the objects of a run and fill their masks; what an earlier run has kept is not done again.
+
+    Args:
+        run: checked; its frames are those of the video.
+        masks: filled.
+        parts: where they are kept meanwhile.
+        overwrite: whether parts of another run are dropped.
+        on_frame: told the number of visits to frames so far, of this run and the one before.
+
+    Raises:
+        OutputError: parts of another run, or none that can be written.
+    """
+    conditions, tracker = conditions_of(run), run.tracker
+    done = 0
+    if not isinstance(tracker, Resumable):  # its memory is not kept: all or nothing
+        for found in _by_frame(tracker.track(run.visit, conditions, run.turn_to)):
+            done += 1
+            _add(found, masks)
+            if on_frame:
+                on_frame(done)
+        return
+    since = parts.recall(masks, overwrite)
+    if since is not None:
+        done = int(since.pop("done"))
+        log.warning("going on after %d frames of an earlier run", done)
+    tracking = tracker.begin(run.visit, conditions, run.turn_to, since)
+    changed: set[tuple[int, int]] = set()
+    for found in tracking:
+        done += 1
+        changed |= _add(found, masks)
+        if on_frame:
+            on_frame(done)
+        if done % _FRAMES_A_PART == 0:
+            parts.keep(masks.as_arrays(changed), tracking.state(), done)
+            changed.clear()
+    parts.keep(masks.as_arrays(changed), tracking.state(), done)
+
+
+def _add(found: list[Tracked], masks: FrameMasks) -> set[tuple[int, int]]:
+    for one in found:
+        masks.add(one.object, one.frame, one.answer.mask, one.answer.iou)
+    return {(one.object, one.frame) for one in found}
+
+
+def _by_frame(found: Iterator[Tracked]) -> Iterator[list[Tracked]]:
+    return (list(group) for _, group in groupby(found, key=lambda one: one.frame))

@@ -1,0 +1,138 @@
+"""Folders of images as they come: DICOM exports, what is in the way, and the table of sizes."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image as PilImage
+
+from fakes import BrightPredictor
+from formats.helpers import GRIDS, write_dicom_series
+from promptseg import Segmenter
+from promptseg.errors import OutputError
+from promptseg.formats.masks import read_masks
+from promptseg.jobs import batch
+from promptseg.jobs.batch import find_images, segment_folder
+from promptseg.segment.options import SegmentJob
+
+
+@pytest.fixture(autouse=True)
+def _bright(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "load_for", lambda _: Segmenter(BrightPredictor()))
+
+
+def bright_series(folder: Path) -> Path:
+    stored = np.full((4, 20, 30), 100, np.int16)
+    stored[:, 5:12, 8:20] = 1900
+    write_dicom_series(folder, GRIDS["oblique"], stored=stored)
+    return folder
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    """PATIENT/STUDY/SERIES with a DICOMDIR above, as a PACS or a disc gives it."""
+    root = tmp_path / "export"
+    for name in ("P1/S1/0001", "P1/S1/0002", "P1/S2/0001", "P2/S1/0001"):
+        bright_series(root / name)
+    first = next((root / "P1" / "S1" / "0001").iterdir())
+    shutil.copy(first, root / "DICOMDIR")  # a DICOM file that is no image of its own
+    (root / "P1" / "report.txt").write_text("nothing to see")
+    return root
+
+
+def job(source: Path, out: Path, **options: Any) -> SegmentJob:
+    return SegmentJob(
+        input=source, output=out, box=("8,5,19,11@1",), quiet=True, overlay=False, **options
+    )
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "measurements.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_dicom_export_is_taken_as_it_comes_and_resumed(export: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = segment_folder(job(export, out))
+    assert (found.images, found.failures) == (4, [])
+    masks = sorted(p.relative_to(out).as_posix() for p in out.rglob("*.nii.gz"))
+    names = ["P1/S1/0001", "P1/S1/0002", "P1/S2/0001", "P2/S1/0001"]
+    assert masks == [f"{name}.nii.gz" for name in names]
+    assert [row["image"] for row in rows(out)] == names
+    for path in (out / "P1" / "S2").iterdir():
+        path.unlink()
+    again = segment_folder(job(export, out))
+    assert (again.skipped, len(again.provenance)) == (3, 1)
+    assert len(rows(out)) == 4
+
+
+def test_results_inside_the_input_are_no_images(export: Path) -> None:
+    out = export / "results"
+    assert segment_folder(job(export, out, suffix=".dcm")).images == 4
+    assert all(pydicom.dcmread(p).Modality == "SEG" for p in out.rglob("*.dcm"))
+    assert segment_folder(job(export, out, suffix=".dcm")).skipped == 4
+
+
+def test_folders_that_lead_back_come_to_an_end(export: Path) -> None:
+    (export / "P2" / "loop").symlink_to(export, target_is_directory=True)
+    names = [p.relative_to(export).as_posix() for p in find_images(export)]
+    assert "P2/S1/0001" in names
+    assert len(names) < 20
+
+
+def test_a_series_that_fails_is_named_by_its_path(export: Path, tmp_path: Path) -> None:
+    for path in (export / "P1" / "S2" / "0001").iterdir():
+        path.write_bytes(path.read_bytes()[:400])
+    found = segment_folder(job(export, tmp_path / "out"))
+    assert [name for name, _ in found.failures] == ["P1/S2/0001"]
+    assert len(rows(tmp_path / "out")) == 3
+
+
+def test_sizes_are_those_of_the_masks(export: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    segment_folder(job(export, out))
+    spacing = np.linalg.norm(GRIDS["oblique"], axis=0)
+    for row in rows(out):
+        mask = read_masks(out / row["mask"])
+        (segment,) = mask.segments
+        voxels = int(segment.crop.sum())
+        assert int(row["voxels"]) == voxels > 0
+        assert float(row["volume_ml"]) == pytest.approx(voxels * spacing.prod() / 1000, rel=1e-3)
+        assert row["area_px"] == ""
+        assert row["low_confidence"] in ("true", "false")
+
+
+def test_names_are_no_formulas(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    pixels = np.zeros((30, 30), np.uint8)
+    pixels[5:12, 8:20] = 250
+    PilImage.fromarray(pixels).save(source / "=1+1.png")
+    segment_folder(
+        SegmentJob(
+            input=source,
+            output=tmp_path / "out",
+            box=("8,5,19,11==cmd()",),
+            quiet=True,
+            overlay=False,
+        )
+    )
+    (row,) = rows(tmp_path / "out")
+    assert row["image"] == "'=1+1.png"
+    assert row["object"] == "'=cmd()"
+
+
+def test_a_table_of_somebody_else_is_not_replaced(export: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "measurements.csv").write_text("patient,volume\n1,2\n")
+    with pytest.raises(OutputError, match=r"measurements\.csv of others"):
+        segment_folder(job(export, out, overwrite=True))
+    assert [p.name for p in out.iterdir()] == ["measurements.csv"]
+    assert (out / "measurements.csv").read_text() == "patient,volume\n1,2\n"

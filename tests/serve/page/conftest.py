@@ -69,9 +69,9 @@ class Driver:
         page.on("request", self._asked)
 
     def _said(self, message: Any) -> None:
-        if message.type == "error" and "Failed to load resource" not in message.text:
-            if "WebSocket connection" not in message.text:
-                self.faults.append(message.text)
+        expected = ("Failed to load resource", "WebSocket connection")  # a server that was killed
+        if message.type == "error" and not any(text in message.text for text in expected):
+            self.faults.append(message.text)
 
     def _asked(self, request: Any) -> None:
         if not request.url.startswith((f"http://127.0.0.1:{self.served.port}/", "blob:", "data:")):
@@ -110,7 +110,7 @@ class Driver:
         return box
 
     def places(self, axis: str = "z") -> Any:
-        """The map from pixels (x, y) of slices along `axis` to the screen, learnt by pointing around."""
+        """The map from pixels (x, y) of slices along an axis to the screen, learnt by pointing."""
         names = {"z": "xy", "y": "xz", "x": "yz"}[axis]
         box, seen, at = self.canvas(axis), [], []
         for fx in np.linspace(0.18, 0.82, 5):

@@ -1,4 +1,4 @@
-"""A SAM 2 without weights: it finds what is bright; memory, bank and tracker are real."""
+"""A SAM 2 without weights: it finds what is bright; memory bank and tracker are the real ones."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import CARDS
+from promptseg.models.families.sam2.mask_decoder import Decoded
 from promptseg.models.families.sam2.model import Sam2Model
 from promptseg.models.families.sam2.network import ABSENT, Features, Memory, Seen
 from promptseg.models.preprocess import Preprocessing
@@ -24,8 +25,8 @@ class BrightNetwork:
     """What `Sam2Memory` asks of a network, with pixels for features and masks for maps.
 
     Prompts mean the bright patches within a box, under clicks, or what is hinted at; a frame without
-    any the bright patches that touch the mask of the youngest map. A frame with nothing of them is
-    one without the object.
+    any, the bright patches that touch the youngest mask that is not empty. A frame with nothing of
+    them is one without the object. Pointers are masks too: they say how old they are.
     """
 
     image_size, grid = SIZE, SIZE // 4
@@ -43,9 +44,9 @@ class BrightNetwork:
     def attend(self, coarse: Tensor, memory: Memory) -> Tensor:
         """The frame, and beside it where the object was."""
         self.looked.append(tuple(age for _, age in memory.maps))
-        youngest = min((age or 9 for _, age in memory.maps), default=9)
-        where = [m for m, age in memory.maps if (age or 9) == youngest]
-        return torch.cat([coarse[:, :1], torch.stack(where).amax(0)], dim=1)
+        where = [(ago, mask) for mask, ago in memory.pointers if mask.any()]
+        _, mask = min(where, key=lambda one: one[0], default=(0, torch.zeros(1, SIZE * SIZE)))
+        return torch.cat([coarse[:, :1], mask.view(1, 1, SIZE, SIZE)], dim=1)
 
     def see(
         self,
@@ -56,14 +57,15 @@ class BrightNetwork:
         bright = features.coarse[0, 0].numpy() > 0
         patches, _ = ndimage.label(bright)
         found = np.zeros_like(bright)
-        if masks is not None:
+        boxed = points is not None and 2 in points[1].tolist()[0]
+        if masks is not None and not boxed:  # a box says more
             found |= masks[0, 0].numpy() > 0
         if points is None and masks is None:
             where = features.coarse[0, 1].numpy() > 0
             found |= np.isin(patches, patches[where & bright]) & bright
         elif points is not None:
             xy, labels = points[0][0].numpy(), points[1][0].tolist()
-            if 2 in labels:
+            if boxed:
                 (x0, y0), (x1, y1) = xy[:2]
                 y, x = np.indices(bright.shape)
                 across = (x0 - _NEAR <= x) & (x <= x1 + _NEAR)
@@ -76,6 +78,29 @@ class BrightNetwork:
                     found &= ~patch
         return _seen(torch.from_numpy(found.astype(np.float32))[None, None])
 
+    def decode(
+        self,
+        features: Features,
+        points: tuple[Tensor, Tensor] | None = None,
+        masks: Tensor | None = None,
+        multimask: bool = False,
+    ) -> Decoded:
+        """Each object as `see` sees it; all readings are the same."""
+        given = points[0] if points else masks
+        assert given is not None
+        seen = [
+            self.see(
+                features,
+                points and (points[0][k : k + 1], points[1][k : k + 1]),
+                None if masks is None else masks[k : k + 1],
+            )
+            for k in range(len(given))
+        ]
+        count = 3 if multimask else 1
+        logits = torch.cat([one.logits for one in seen]).repeat(1, count, 1, 1)
+        iou = torch.stack([one.iou for one in seen]).repeat(1, count)
+        return Decoded(logits, iou, logits.flatten(2), torch.cat([one.presence for one in seen]))
+
     def take(self, features: Features, mask: Tensor) -> Seen:
         return _seen(mask)
 
@@ -87,7 +112,7 @@ def _seen(mask: Tensor) -> Seen:
     there = bool(mask.any())
     logits = 20 * mask - 10 if there else torch.full_like(mask, ABSENT)
     presence = torch.full((1, 1), 5.0 if there else -5.0)
-    return Seen(logits, torch.full((1,), 0.9), torch.zeros(1, 4), presence)
+    return Seen(logits, torch.full((1,), 0.9), mask.flatten(1), presence)
 
 
 def bright_memory() -> Predictor:

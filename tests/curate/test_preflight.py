@@ -336,6 +336,8 @@ def test_errors_are_lines_and_exit_code_2(
 def test_refusals(tmp_path: Path, usual_root: Path) -> None:
     with pytest.raises(InputError, match="a folder made by promptseg curate"):
         run(["check", str(tmp_path)])
+    with pytest.raises(ModelError, match=r"the SAM family to train, got sam2\.1-t of sam2"):
+        checked(tmp_path, model="sam2.1-t")
     with pytest.raises(ModelError, match="did you mean mobile-sam"):
         run(["check", str(usual_root), "--model", "mobilesam"])
     with pytest.raises(InputError, match="a preset out of medsam"):

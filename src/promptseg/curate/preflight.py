@@ -20,7 +20,7 @@ from promptseg.curate.sheet import choose, make_sheet
 from promptseg.curate.sizes import draw_sizes, sizes_of, summarise
 from promptseg.curate.statistics import count
 from promptseg.datasets.collection import Collection, Sample
-from promptseg.errors import InputError
+from promptseg.errors import InputError, ModelError
 from promptseg.formats.files import atomic_path
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.models.cards import find_card
@@ -82,12 +82,14 @@ def preflight(
 
     Raises:
         InputError: no collection.
-        ModelError: no such model.
+        ModelError: no such model, or one of a family that is not trained here.
         PromptsegError: matplotlib is not installed.
         OutputError: the folder cannot be written.
     """
     options = options or PreflightOptions()
     card = find_card(options.model)
+    if card.family != "sam":
+        raise ModelError("a model of the SAM family to train", f"{card.name} of {card.family}")
     collection = Collection(root)
     if not collection.samples:
         raise InputError("a collection with samples", f"{root} without any", "curate data first")

@@ -24,6 +24,7 @@ from promptseg.models.cards import (
     model_file,
     weights_of,
 )
+from promptseg.models.elsewhere import name_elsewhere
 from promptseg.models.families import families, family_named
 from promptseg.models.finite import is_finite
 from promptseg.models.storage import load_content
@@ -104,6 +105,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     tensors = all_tensors(content)
     if not tensors:
         raise ModelError("a checkpoint with tensors", f"{path} without any")
+    if other := name_elsewhere(tensors):
+        raise ModelError(
+            f"a checkpoint of {', '.join(CARDS)}", f"{path}, {other}", "use one of these models"
+        )
     if not networks:
         return _cleaned(tensors)
     chosen = _one_of(networks, path)
@@ -240,7 +245,9 @@ def _of_architecture(tensors: dict[str, Tensor], path: Path) -> list[ModelCard]:
     got = _shapes(tensors)
     if cards := _fitting(tensors):
         return cards
-    expected = {card.name: _architecture(card.family, card.build) for card in CARDS.values()}
+    own = [card for card in CARDS.values() if family_named(card.family).claims(tensors)]
+    cards = own or list(CARDS.values())
+    expected = {card.name: _architecture(card.family, card.build) for card in cards}
     name = min(expected, key=lambda n: len(expected[n].items() ^ got.items()))
     wrong = sorted(k for k, v in expected[name].items() if got.get(k) != v)
     extra = sorted(got.keys() - expected[name].keys())

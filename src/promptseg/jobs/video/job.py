@@ -26,6 +26,7 @@ from promptseg.jobs.batch import find_images
 from promptseg.jobs.segment import load_for, prompts_in_labels, prompts_of, reads_of, single
 from promptseg.jobs.video.prompts import as_given, on_frames, places_of
 from promptseg.jobs.video.results import NAMES, VideoOutputs, provenance_of, write_results
+from promptseg.noted import refuse
 from promptseg.notes import Note
 from promptseg.progress import step_progress
 from promptseg.prompts import Box3D, group_by_object
@@ -137,7 +138,10 @@ def _segment(job: SegmentJob, frames: Selection, own: OwnFolder) -> VideoOutputs
     if intensity.lower is not None and len(frames) > _SAMPLE:
         measured = f"gray values were measured on {_SAMPLE} frames of {len(frames)}"
         image.source.notes.append(Note(measured, "intensity"))
-    for note in (*map(Note, image.source.notes), *intensity.notes()):
+    notes = [*map(Note, image.source.notes), *intensity.notes()]
+    if job.strict:
+        refuse(notes, image.name)
+    for note in notes:
         log.warning("%s: %s", image.name, note)
     embedded = EmbeddedImage(
         *(image, "z", intensity, segmenter.predictor, job.batch or segmenter.predictor.batch),

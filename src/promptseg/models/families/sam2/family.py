@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILY"]
 
-_PREFIXES = ("module.", "sam2.")
 _PARTS = ("image_encoder.trunk.", "memory_attention.", "memory_encoder.", "sam_mask_decoder.")
 
 
@@ -30,11 +29,11 @@ class Sam2Family:
 
     def claims(self, names: Iterable[str]) -> bool:
         """See `Family`."""
-        return any(_own_name(name).startswith(_PARTS) for name in names)
+        return any(name.startswith(_PARTS) for name in names)
 
     def clean(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """See `Family`; `module.` and `sam2.` before a name are dropped."""
-        return {_own_name(name): tensor for name, tensor in tensors.items()}
+        """See `Family`."""
+        return dict(tensors)
 
     def network(self, build: str) -> Sam2:
         """See `Family`; `build` is one of `promptseg.models.families.sam2.build.SHAPES`."""
@@ -47,12 +46,6 @@ class Sam2Family:
         from promptseg.models.families.sam2.model import Sam2Model
 
         return Sam2Model(card, network, device)
-
-
-def _own_name(key: str) -> str:
-    while prefix := next((p for p in _PREFIXES if key.startswith(p)), None):
-        key = key.removeprefix(prefix)
-    return key
 
 
 FAMILY: Family = Sam2Family()

@@ -1,0 +1,229 @@
+"""Objects followed with memory: real bank and tracker, with a network whose masks are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PilImage
+
+import promptseg
+from conformance.bright_memory import BrightNetwork, bright_memory
+from fakes import BrightPredictor
+from promptseg.cli.main import main
+from promptseg.errors import InputError, UnsupportedPromptError
+from promptseg.geometry import Geometry
+from promptseg.image import Image
+from promptseg.inference.predictor import Predictor
+from promptseg.models.card import ModelCard
+from promptseg.models.cards import CARDS
+from promptseg.models.families.sam2 import build
+from promptseg.models.preprocess import Preprocessing
+from promptseg.prompts import Box, Box3D, Mask, Points
+from promptseg.segment.options import SegmentOptions
+from promptseg.segment.segmenter import Segmenter
+from promptseg.segment.session import Session
+from small_sam2 import SHAPE as SMALL
+from small_sam2 import small_sam2
+
+SHAPE = (12, 24, 40)
+BOX = (5, 6, 12, 14)
+
+
+def truth() -> np.ndarray:
+    """A block that moves to the right, one pixel a slice, and is not there on slices 6 and 7."""
+    mask = np.zeros(SHAPE, dtype=bool)
+    for k in set(range(SHAPE[0])) - {6, 7}:
+        mask[k, 6:15, 3 + k : 11 + k] = True
+    return mask
+
+
+def image(mask: np.ndarray, moving: bool = False) -> Image:
+    voxels = np.where(mask, 200, 20).astype(np.uint8)
+    grid = Geometry.pixels(mask.shape) if moving else Geometry.from_spacing(mask.shape)
+    return Image(voxels, grid, "US", moving=moving)
+
+
+def network(segmenter: Segmenter) -> BrightNetwork:
+    found = segmenter.predictor.model.network  # type: ignore[attr-defined]
+    assert isinstance(found, BrightNetwork)
+    return found
+
+
+@pytest.fixture
+def segmenter() -> Segmenter:
+    return Segmenter(bright_memory())
+
+
+def test_memory_is_the_models_own_choice(segmenter: Segmenter) -> None:
+    result = segmenter.segment(image(truth()), Box(BOX, 2, "block"))
+    assert result.provenance.options is not None
+    assert result.provenance.options["propagate"] == "memory"
+
+
+def test_an_object_of_a_volume_ends_where_it_vanishes(segmenter: Segmenter) -> None:
+    found = segmenter.segment(image(truth()), Box(BOX, 2, "block"))["block"]
+    np.testing.assert_array_equal(found[:6], truth()[:6])
+    assert not found[6:].any()
+
+
+def test_an_object_of_a_video_comes_back(segmenter: Segmenter) -> None:
+    found = segmenter.segment(image(truth(), moving=True), Box(BOX, 2, "block"))["block"]
+    np.testing.assert_array_equal(found, truth())
+
+
+@pytest.mark.parametrize("start", [0, 5, 11])
+def test_it_is_followed_to_both_sides_of_any_slice(segmenter: Segmenter, start: int) -> None:
+    mask = truth()
+    mask[6], mask[7] = np.roll(mask[5], 1, 1), np.roll(mask[5], 2, 1)
+    box = (3 + start, 6, 10 + start, 14)
+    found = segmenter.segment(image(mask), Box(box, start, "block"))["block"]
+    np.testing.assert_array_equal(found, mask)
+
+
+def test_every_kind_of_prompt_starts_an_object(segmenter: Segmenter) -> None:
+    mask = truth()
+    prompts = [
+        Box(BOX, 2, "box"),
+        Points(((8.0, 9.0),), (1,), 3, "click"),
+        Mask(mask[4], 4, "drawn", as_drawn=True),
+        Mask(mask[4], 4, "hint"),
+        Box3D((3, 6, 1, 16, 14, 4), "room"),
+    ]
+    result = segmenter.segment(image(mask), *prompts)
+    for name in ("box", "click", "drawn", "hint"):
+        np.testing.assert_array_equal(result[name][:6], mask[:6])
+    np.testing.assert_array_equal(result["room"][1:5], mask[1:5])
+    assert not result["room"][5:].any()
+
+
+def test_what_lies_between_two_prompted_slices_is_found_from_either(segmenter: Segmenter) -> None:
+    """The way up ends on slice 6; the way down from slice 10 goes as far as there is something."""
+    mask = truth()
+    prompts = [Box(BOX, 2, "block"), Box((13, 6, 20, 14), 10, "block")]
+    found = segmenter.segment(image(mask), *prompts)["block"]
+    np.testing.assert_array_equal(found, mask)
+
+
+def test_two_things_said_of_one_slice_are_both_remembered(segmenter: Segmenter) -> None:
+    mask = truth()
+    mask[:, 18:22, 2:30] = True
+    prompts = [Box(BOX, 2, "block"), Box((2, 18, 29, 21), 2, "block")]
+    found = segmenter.segment(image(mask), *prompts, min_area=0)["block"]
+    np.testing.assert_array_equal(found[:6], mask[:6])
+
+
+def test_a_frame_looks_at_the_nearest_prompted_ones_and_at_six_more(segmenter: Segmenter) -> None:
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[:, 6:15, 3:11] = True
+    prompts = [Box((3, 6, 10, 14), k, "block") for k in (0, 9, 10, 11)]
+    found = segmenter.segment(image(mask), *prompts)["block"]
+    np.testing.assert_array_equal(found, mask)
+    looked = network(segmenter).looked
+    assert looked[0] == (0, 0, 0, 0)
+    assert looked[-1] == (0, 0, 0, 0, 6, 5, 4, 3, 2, 1)
+    assert len(looked) == 8  # each slice between is followed once
+
+
+def test_a_correction_lasts(segmenter: Segmenter) -> None:
+    """Another correction elsewhere, and undo, leave it as it is."""
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[:, 6:15, 3:11] = mask[:, 6:15, 20:30] = True
+    wanted = mask.copy()
+    wanted[:, :, :18] = False
+    session = Session(segmenter, image(mask), SegmentOptions(max_growth=99, min_area=0))
+    session.add_box((3, 6, 29, 14), slice=0)
+    np.testing.assert_array_equal(session.result()["object 1"], mask)
+    session.add_point((6, 9), slice=6, positive=False)
+    after = session.result()["object 1"]
+    np.testing.assert_array_equal(after[6:], wanted[6:])
+    np.testing.assert_array_equal(after[0], mask[0])
+    session.add_mask(mask[11], slice=11)
+    again = session.result()["object 1"]
+    np.testing.assert_array_equal(again[6], wanted[6])
+    np.testing.assert_array_equal(again[11], mask[11])
+    assert session.undo()
+    np.testing.assert_array_equal(session.result()["object 1"], after)
+
+
+def test_a_correction_encodes_what_it_can_change_and_no_more(segmenter: Segmenter) -> None:
+    mask = truth()[:6]
+    volume = image(mask)
+    result = segmenter.segment(volume, Box(BOX, 2, "block"))
+    fresh = Segmenter(bright_memory())
+    corrected = fresh.correct(volume, result, Points(((8.0, 9.0),), (1,), 3, "block"))
+    np.testing.assert_array_equal(corrected["block"], mask)
+    assert (
+        corrected.provenance.timings["slices_encoded"] == 3
+    )  # 3, the settled 2, and 4 that agrees
+
+
+def test_memory_of_a_model_without_one_is_refused_by_name() -> None:
+    segmenter = Segmenter(BrightPredictor(card="mobile-sam"))
+    with pytest.raises(InputError, match=r"a model with memory, such as sam2-t.*for mobile-sam"):
+        segmenter.segment(image(truth()), Box(BOX, 2), propagate="memory")
+    assert not segmenter.predictor.model.encoded  # type: ignore[attr-defined]
+
+
+def test_other_modes_work_too(segmenter: Segmenter) -> None:
+    for mode in ("box", "box+mask", "points"):
+        found = segmenter.segment(
+            image(truth()), Box(BOX, 2, "block"), propagate=mode, margin=0.1, margin_pixels=1
+        )
+        np.testing.assert_array_equal(found["block"][:6], truth()[:6])
+    only = segmenter.segment(image(truth()), Box(BOX, 2, "block"), propagate="none")["block"]
+    np.testing.assert_array_equal(np.flatnonzero(only.any((1, 2))), [2])
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkpoint of a small SAM 2, which is registered as a model."""
+    common = {f: getattr(CARDS["sam2.1-t"], f) for f in ModelCard.__dataclass_fields__}
+    card = ModelCard(**{
+        **common,
+        "name": "small-sam2",
+        "build": "small",
+        "preprocessing": Preprocessing(128, "imagenet", "stretch"),
+    })  # fmt: skip
+    monkeypatch.setitem(build.SHAPES, "small", SMALL)
+    monkeypatch.setitem(CARDS, card.name, card)
+    monkeypatch.setenv("PROMPTSEG_HOME", str(tmp_path / "home"))
+    path = tmp_path / "small.pt"
+    tensors = small_sam2().state_dict()
+    torch.save({"model": {f"module.{k}": v for k, v in tensors.items()}}, path)
+    return path
+
+
+def test_a_checkpoint_goes_through_the_house(small: Path, tmp_path: Path) -> None:
+    """Pictures, volumes, evaluation; what needs a rewritten network or a SAM is refused by name."""
+    predictor = Predictor.load(small, "cpu")
+    assert (predictor.card.name, predictor.engine) == ("small-sam2", "eager")
+    picture = tmp_path / "picture.png"
+    PilImage.fromarray(image(truth()).voxels[2]).save(picture)
+    data = tmp_path / "data" / "us__block"
+    (data / "images").mkdir(parents=True)
+    (data / "masks").mkdir()
+    volume = data / "images" / "p1.nii.gz"
+    nib.save(nib.Nifti1Image(image(truth()).voxels.T, np.eye(4)), volume)
+    masks = truth().astype(np.uint8).T
+    nib.save(nib.Nifti1Image(masks, np.eye(4)), data / "masks" / "p1.nii.gz")
+    how = ["--model", str(small), "--quiet", "--device", "cpu"]
+    for source, where in ((picture, "5,6,12,14"), (volume, "5,6,12,14@2=block")):
+        out = tmp_path / f"mask of {source.name}"
+        assert main(["segment", "-i", str(source), "-o", str(out), "--box", where, *how]) == 0
+        facts = json.loads(out.with_name(f"{out.name}.json").read_text())
+        assert facts["model"]["name"] == "small-sam2"
+        assert facts["options"]["propagate"] == "memory"
+    out = tmp_path / "rows"
+    command = ["evaluate", "-i", str(data), "-o", str(out), "--protocol", "3d", *how]
+    assert main(command) == 0
+    assert len((out / "rows.csv").read_text().splitlines()) > 1
+    assert main(["benchmark", "--model", str(small), "--quiet"]) == 2
+    with pytest.raises(InputError, match="engine eager for small-sam2"):
+        Predictor.load(small, "cpu", engine="openvino")
+    with pytest.raises(UnsupportedPromptError, match="a text"):
+        promptseg.load(small, device="cpu").predictor.require({"text"})

@@ -54,4 +54,4 @@ def write_npz(stream: IO[bytes], arrays: Mapping[str, Deflated]) -> None:
             stream.write(member.content)
             zipped.filelist.append(entry)
             zipped.NameToInfo[entry.filename] = entry
-            zipped.start_dir = stream.tell()  # type: ignore[attr-defined]
+            zipped.start_dir = stream.tell()

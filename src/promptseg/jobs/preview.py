@@ -34,7 +34,7 @@ from promptseg.prompts import Box3D, PlacedPrompt, place, typed_prompts
 __all__ = ["PreviewOptions", "check_preview", "preview_picture", "save_preview"]
 
 _ONE, _SEVERAL, _SMALL = 900, 380, 230  # longer side of a slice, by how many there are
-_MOST_ON_SHEET = 200
+_MOST_PANELS = 9
 _THIN = 6  # a plane this many times longer than high shows nothing
 _FEW = 6  # slices of a thin stack
 _TILE = re.compile(r"(\d+),(\d+),(\d+),(\d+)")

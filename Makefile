@@ -12,8 +12,8 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks apps
+	$(BIN)/ruff format --check src tests benchmarks apps
 	$(BIN)/mypy
 
 $(VENV)/.created:

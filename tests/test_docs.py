@@ -27,6 +27,7 @@ from PIL import Image as PilImage
 from evaluate.made_results import made_rows, made_run, write_results
 from fakes import BrightPredictor
 from formats.helpers import write_dicom_series
+from formats.video_makers import textured, write_video
 from promptseg.cli import options as cli_options
 from promptseg.cli.main import VERBS, _joined_values
 from promptseg.errors import InputError
@@ -195,6 +196,12 @@ def test_snippets_on_data(workplace: Path) -> None:
     assert (workplace / "RESULTS" / "report.html").exists()
 
 
+def test_snippets_on_a_video(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_video(workplace / "clip.mp4", textured(12), "mpeg4", "yuv420p")
+    run("video.md", "\n".join(snippets(ROOT / "docs" / "video.md")))
+    assert capsys.readouterr().out == "12 0.4 (24, 32, 3)\n"
+
+
 def test_numbers_that_a_snippet_promises(capsys: pytest.CaptureFixture[str]) -> None:
     source = "\n".join(snippets(ROOT / "docs" / "metrics.md"))
     run("metrics.md", source)
@@ -218,5 +225,12 @@ def test_snippets_with_networks(tiny: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_every_page_with_python_is_run_or_named() -> None:
     run_here = {"README.md", "sessions.md", "study.md", "datasets.md", "curate.md", "reports.md"}
-    run_here |= {"metrics.md", "models.md", "embeddings.md", "catalogue.md", "finetuned.md"}
+    run_here |= {
+        "metrics.md",
+        "models.md",
+        "embeddings.md",
+        "catalogue.md",
+        "finetuned.md",
+        "video.md",
+    }
     assert {p.name for p in PAGES if snippets(p)} == run_here | set(NOT_RUN)

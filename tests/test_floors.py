@@ -18,7 +18,7 @@ SOURCE = Path(promptseg.__file__).parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("names",),
     ("_version", "errors", "progress", "notes", "_moved", "_lazy", "telemetry", "leftovers"),
-    ("geometry", "bounds", "parsing", "provenance", "terms", "assets"),
+    ("geometry", "bounds", "noted", "parsing", "provenance", "terms", "assets"),
     ("prompts",),
     ("image",),
     ("intensity",),

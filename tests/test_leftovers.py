@@ -59,7 +59,7 @@ def test_a_process_that_nobody_has_waited_for_has_ended() -> None:
     ],
 )
 def test_what_cannot_be_compared_is_left_alone(
-    dead: Owner, changes: dict[str, str], gone: bool, monkeypatch: pytest.MonkeyPatch
+    dead: Owner, changes: dict[str, Any], gone: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = ("a" * 8, dead.boot, dead.space)
     monkeypatch.setattr(leftovers, "_place", lambda: here)

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from promptseg.jobs.preview import PreviewOptions
-from promptseg.jobs.segment import _replay
+from promptseg.jobs.segment import command_of
 from promptseg.prompts import PARSERS, Box, Box3D, Points, typed_prompts
 from promptseg.segment.options import SegmentJob
 
@@ -30,4 +30,4 @@ def test_all_that_is_typed_is_read_in_order() -> None:
 def test_a_replay_types_none_of_them_again() -> None:
     """They are in the provenance, which is a prompt file."""
     job = SegmentJob(input=Path("a"), output=Path("b"), **dict.fromkeys(PARSERS, ("x",)))
-    assert not set(PARSERS) & set(_replay(job))
+    assert not set(PARSERS) & set(command_of(job))

@@ -34,6 +34,7 @@ class Counting(BrightModel):
         self.sizes.append(len(prompts))
         masks = np.zeros((len(prompts), 200, 200), dtype=bool)
         for mask, prompt in zip(masks, prompts, strict=True):
+            assert prompt.box is not None
             x0, y0, x1, y1 = (int(v) for v in prompt.box)
             mask[y0 : y1 + 1, x0 : x1 + 1] = True
         self.held += len(prompts)

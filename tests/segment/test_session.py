@@ -358,6 +358,23 @@ def test_what_is_spread_later_is_what_would_have_been_at_once(
             pass
 
 
+def test_a_mask_from_elsewhere_is_corrected_and_saved(session: Session, tmp_path: Path) -> None:
+    start = A.copy()
+    start[10] |= B[10]
+    assert session.put(start, "a") == "a"
+    session.add_point((36, 20), slice=10, positive=False)
+    wanted = start.copy()
+    wanted[10] = A[10]
+    np.testing.assert_array_equal(session.result()["a"], wanted)
+    again = Session.resume(session.save(tmp_path / "w.npz"), session.segmenter, session.image)
+    again.undo()
+    np.testing.assert_array_equal(again.result()["a"], start)
+    again.put(np.zeros(SHAPE, bool))
+    assert again.step.objects == {"a": None}
+    with pytest.raises(PromptError, match="on the image's own grid"):
+        session.put(np.zeros((2, 2, 2), bool))
+
+
 def test_what_is_not_spread_may_stay_as_it_is_and_names_may_change(session: Session) -> None:
     session.add(Box(BOX_A, 10, "a"), spread=False)
     with pytest.raises(PromptError, match="'a', which is still being followed; wait, or cancel"):
@@ -402,6 +419,29 @@ def test_whatever_a_damaged_session_holds_it_is_refused(
                 continue
             assert field == "options" or (field, value) == ("position", 1)
             assert again.objects in ([], ["object 1"])
+
+
+def test_saving_again_packs_new_masks_alone_and_numpy_reads_all(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from promptseg.segment import session_file
+
+    packed = []
+    real = session_file.deflated
+    monkeypatch.setattr(session_file, "deflated", lambda a: packed.append(a.nbytes) or real(a))
+    session.add_box(BOX_A, slice=10, object="a")
+    session.add_box(BOX_B, slice=10, object="b")
+    path = session.save(tmp_path / "work.npz")
+    assert len(packed) == 3, "two masks and the text"
+    session.add_point((36, 20), slice=10, object="a")
+    session.save(path, overwrite=True)
+    assert len(packed) == 5
+    with np.load(path, allow_pickle=False) as archive:
+        assert sorted(archive.files) == ["mask_0", "mask_1", "mask_2", "session"]
+        bits = np.unpackbits(archive["mask_0"], count=session.history[1].objects["a"].crop.size)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(bits, session.history[1].objects["a"].crop.ravel())  # type: ignore[union-attr]
+    again = Session.resume(path, session.segmenter, session.image)
+    assert again.result().sha256() == session.result().sha256()
 
 
 def test_removing_another_object_leaves_the_current_one_current(session: Session) -> None:

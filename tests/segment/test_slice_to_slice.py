@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -163,3 +164,35 @@ def test_the_object_at_work_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert [done for done, _ in told] == [1, 2, 3, 4, 5, 6]
     assert {name for _, name in told} <= {"left", "right"}
+
+
+@pytest.mark.parametrize("mode", ["box", "box+mask"])
+def test_a_run_that_was_put_aside_goes_on_as_if_it_had_not_been(mode: str) -> None:
+    """At every frame the state goes through bytes into another tracker, which does the rest."""
+    image = two_columns(20)
+    rule = PropagationRule(mode, margin_pixels=1, min_area=0.3)
+    conditions = [
+        Conditioning(7, box=Box((2, 2, 9, 9), 7), reach=(2, 16)),
+        Conditioning(11, box=Box((13, 2, 20, 9), 11), reach=(0, 19), object=1),
+        Conditioning(4, mask=Mask(image.voxels[4] > 100, 4, as_drawn=True), reach=(3, 5), object=1),
+    ]
+
+    def frames() -> Any:
+        return EmbeddedImage(image, "z", AS_IT_IS, BrightPredictor(card="mobile-sam")).visit()
+
+    def told(found: Any) -> list[tuple[int, int, bytes, float]]:
+        return [(t.frame, t.object, t.answer.mask.tobytes(), t.answer.iou) for t in found]
+
+    tracker = SliceToSlice(rule)
+    whole = [told(found) for found in tracker.begin(frames(), conditions)]
+    assert told(tracker.track(frames(), conditions)) == [one for each in whole for one in each]
+    assert len(whole) == 30
+    for stop in range(len(whole) + 1):
+        first = tracker.begin(frames(), conditions)
+        done = [told(next(first)) for _ in range(stop)]
+        content = io.BytesIO()
+        np.savez(content, **first.state())
+        with np.load(io.BytesIO(content.getvalue()), allow_pickle=False) as state:
+            rest = tracker.begin(frames(), conditions, since={k: state[k] for k in state.files})
+            done += [told(found) for found in rest]
+        assert done == whole

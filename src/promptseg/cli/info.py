@@ -93,7 +93,7 @@ def _rows(facts: Facts) -> Iterator[tuple[str, str]]:
     if facts.modality:
         guess = f" (guess: {facts.modality_guess})" if facts.modality_guess else ""
         yield "modality", facts.modality + guess
-    if facts.size_xyz and facts.spacing_xyz and facts.range:
+    if facts.size_xyz and facts.spacing_xyz:
         yield "size", _product(facts.size_xyz)
         yield "spacing", f"{_product(facts.spacing_xyz)} {facts.unit}"
         yield "orientation", facts.orientation or "unknown"
@@ -103,13 +103,15 @@ def _rows(facts: Facts) -> Iterator[tuple[str, str]]:
                 yield f"direction of {name}", ", ".join(map(str, column))
         if not facts.orthogonal:
             yield "axes", "not at right angles"
-        low, high = facts.range
-        yield "values", f"{facts.dtype}, {low:g} to {high:g}"
+        span = "" if facts.range is None else f", {facts.range[0]:g} to {facts.range[1]:g}"
+        yield "values", f"{facts.dtype}{span}"
         yield "shown with", facts.intensity or ""
     if facts.frames:
         chosen = facts.frames["shown"]
         said = "" if chosen is None else f"; shown: {chosen}, choose with --frame"
         yield "frames", facts.frames["what"] + said
+    if facts.video:
+        yield from _video_rows(facts.video)
     yield from _series_rows(facts.series)
     for made in facts.objects:
         yield from _object_rows(made)
@@ -122,6 +124,18 @@ def _rows(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "prompts", f"{facts.prompts_in_file} in the file"
     for note in facts.notes:
         yield "note", note
+
+
+def _video_rows(video: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "codec", video["codec"]
+    if video["rate"] is None:
+        yield "times", "nothing says when frames were taken"
+    else:
+        uneven = "" if video["even"] else " on average: the time stamps are uneven"
+        yield "rate", f"{video['rate']:g} frames a second{uneven}"
+        yield "duration", f"{video['duration_s']:g} s"
+    if video["turned"]:
+        yield "turned", "frames are turned as the file says"
 
 
 def _series_rows(series: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from promptseg.cli.options import parse
 from promptseg.names import for_terminal
+from promptseg.noted import lines_of
 from promptseg.provenance import InputFacts, ModelFacts
 from promptseg.segment.options import SegmentJob
 
@@ -41,6 +42,8 @@ def run(argv: list[str]) -> int:
             stream = sys.stderr if job.json else sys.stdout
             print(f"{segmented.images} images, {segmented.skipped} done already", file=stream)
             print(f"{done} segmented, {failed} failed", file=stream)
+            for line in lines_of(segmented.notes, "image"):
+                print(for_terminal(f"note: {line}"), file=stream)
         return 2 if segmented.failures else 0
     outputs = segment_file(job)
     if job.json:

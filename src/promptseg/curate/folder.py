@@ -20,7 +20,7 @@ __all__ = ["check_folder", "remove_others"]
 _REQUEST = "request.json"
 _FILES = (
     *("collection.json", "samples.jsonl", "manifest.csv", "summary.md"),
-    *("exclusions.csv", "look_alikes.csv", "held_out.txt"),
+    *("exclusions.csv", "look_alikes.csv", "held_out.txt", "notes.csv"),
 )
 _OF_A_PART = {"request", "bytes", "samples", "cases", "excluded"}
 
@@ -89,6 +89,6 @@ def _adopt(own: OwnFolder) -> None:
             said = json.loads(facts.read_text(encoding="utf-8"))
         if facts.name == _REQUEST:
             names.append(f"{FACTS}/{_REQUEST}")
-        elif isinstance(said, dict) and said.keys() == _OF_A_PART:
+        elif isinstance(said, dict) and said.keys() >= _OF_A_PART:
             names += [f"{FACTS}/{facts.name}", f"{SHARDS}/{facts.stem}.zip"]
     own.claim(*names, taken=True)

@@ -183,6 +183,9 @@ class CurateJob(SplitOptions, ConversionOptions):
     quiet: bool = False
     """No progress, no summary."""
 
+    strict: bool = False
+    """Refuse data of which there is anything to note (see notes.csv)."""
+
     config: Path | None = None
     """Options from a YAML or JSON file."""
 
@@ -212,7 +215,7 @@ class CurateJob(SplitOptions, ConversionOptions):
 
     def request(self) -> dict[str, Any]:
         """What a collection depends on, without paths of this machine; as plain values."""
-        left_out = {"output", "workers", "overwrite", "json", "quiet", "config"}
+        left_out = {"output", "workers", "overwrite", "json", "quiet", "config", "strict"}
         said = {k: v for k, v in asdict(self).items() if k not in left_out}
         said["input"] = [path.resolve().name for path in self.input]
         for name in ("held_out", "splits"):

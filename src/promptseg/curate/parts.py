@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,12 @@ from promptseg.formats.systems import is_device
 from promptseg.parsing import parse_json
 from promptseg.work import Unit, request_hash
 
-__all__ = ["FACTS", "SHARDS", "Part", "Result", "parts_of_dataset"]
+__all__ = ["FACTS", "SHARDS", "Noted", "Part", "Result", "parts_of_dataset"]
 
 SHARDS, FACTS = "shards", "parts"
+Noted = tuple[str, str, str]
+"""Dataset, case, and what was noted of its files."""
+
 _CASES, _BYTES = 256, 128_000_000
 
 
@@ -40,11 +43,13 @@ class Result:
         samples: of its shard; parts and groups are not known yet.
         cases: every case with a sample.
         excluded: what was left out.
+        notes: what readers noted of what was not.
     """
 
     samples: list[Sample]
     cases: list[ManifestRow]
     excluded: list[Exclusion]
+    notes: list[Noted] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,7 @@ class Part(Unit[None, None]):
                 [Sample.from_json(each) for each in said["samples"]],
                 [ManifestRow(**each) for each in said["cases"]],
                 [Exclusion(**each) for each in said["excluded"]],
+                [(str(d), str(c), str(text)) for d, c, text in said.get("notes", ())],
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -133,10 +139,11 @@ class Part(Unit[None, None]):
         samples: list[Sample] = []
         cases: list[ManifestRow] = []
         excluded: list[Exclusion] = []
+        notes: list[Noted] = []
         with Shard(self.shard) as shard:
             for case in self.cases:
                 own = Excluded(self.origin.dataset, case.name)
-                made, row = self._convert(case, shard, own)
+                made, row = self._convert(case, shard, own, notes)
                 samples += made
                 cases += [row] if made else []
                 excluded += [
@@ -150,12 +157,13 @@ class Part(Unit[None, None]):
             "samples": [each.to_json() for each in samples],
             "cases": [asdict(each) for each in cases],
             "excluded": [asdict(each) for each in excluded],
+            "notes": notes,
         }
         with atomic_path(self.facts) as path:
             path.write_text(json.dumps(said) + "\n", encoding="utf-8")
 
     def _convert(
-        self, case: CaseFiles, shard: Shard, excluded: Excluded
+        self, case: CaseFiles, shard: Shard, excluded: Excluded, notes: list[Noted]
     ) -> tuple[list[Sample], ManifestRow]:
         """The samples of a case, none if it is unusable, and the case for the manifest."""
         row = ManifestRow(self.origin.dataset, case.name, case.patient)
@@ -172,6 +180,7 @@ class Part(Unit[None, None]):
         if not samples:
             excluded.note("no object left", "on any slice")
             return [], row
+        notes += [(row.dataset, row.case, self.origin.without_paths(note)) for note in read.notes]
         return samples, replace(row, sha256=read.sha256, phash=" ".join(read.hashes))
 
     def _add(

@@ -35,6 +35,7 @@ class Reading:
         failed: whether the case cannot be used; what was given of it then does not count.
         sha256: of the voxels, once all is given; empty for slides, which are never in memory.
         hashes: perceptual ones, once all is given.
+        notes: of the readers of image and truth, once all is given; a slide's has none.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Reading:
         self.failed = False
         self.sha256 = ""
         self.hashes: list[str] = []
+        self.notes: list[str] = []
 
     def __iter__(self) -> Iterator[Labelled]:
         try:
@@ -87,6 +89,7 @@ class Reading:
             if is_fault(error):
                 raise
             raise _UnusableError(_rule_of(error, "unusable mask"), _first_line(error)) from error
+        self.notes = list(dict.fromkeys(image.source.notes))  # the truth's are among them
         if not segments:
             raise _UnusableError("empty mask", "no object in it")
         return image, list(segments)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.curate.groups import LookAlike
+from promptseg.curate.parts import Noted
 from promptseg.curate.rules import Exclusion
 from promptseg.datasets.collection import SPLITS, Sample
 from promptseg.formats.files import atomic_path
 from promptseg.names import for_csv, for_markdown
+from promptseg.noted import lines_of
 
 __all__ = [
     "counts_of",
@@ -69,6 +71,12 @@ def write_exclusions(excluded: Iterable[Exclusion], path: Path) -> None:
     _write_table([f.name for f in fields(Exclusion)], map(asdict, excluded), path)
 
 
+def write_notes(notes: Iterable[Noted], path: Path) -> None:
+    """A CSV table, one row per note of a case."""
+    columns = ("dataset", "case", "note")
+    _write_table(list(columns), (dict(zip(columns, each, strict=True)) for each in notes), path)
+
+
 def write_look_alikes(pairs: Iterable[LookAlike], path: Path) -> None:
     """A CSV table, one row per pair."""
     rows = (
@@ -115,6 +123,10 @@ def markdown(facts: dict[str, Any]) -> str:
         f"{facts['look_alikes']} pairs of images of different patients look alike "
         f"(look_alikes.csv); the largest group has {facts['largest_group']} cases."
     ]
+    if notes := facts.get("notes"):
+        lines += ["", "## Notes", ""]
+        lines += [f"- {for_markdown(line)}" for line in lines_of(notes)]
+        lines += ["", "notes.csv names every case."]
     lines += ["", "## Licences", "", "| dataset | licence, as stated | samples |", "|---|---|---|"]
     for dataset, licences in facts["licences"].items():
         for licence, count in sorted(licences.items()):

@@ -301,6 +301,9 @@ class EvaluateJob(EvaluateOptions):
     quiet: bool = False
     """No progress, no summary."""
 
+    strict: bool = False
+    """Refuse a case of which there is anything to note (see notes.csv)."""
+
     config: Path | None = None
     """Options from a YAML or JSON file."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections import defaultdict
@@ -13,9 +14,11 @@ import numpy as np
 
 from promptseg.errors import OutputError
 from promptseg.evaluate.rows import COLUMNS, Row, write_rows
-from promptseg.evaluate.units import Part
+from promptseg.evaluate.units import Noted, Part
 from promptseg.formats.files import atomic_path
 from promptseg.formats.own_folder import OwnFolder
+from promptseg.names import for_csv
+from promptseg.noted import counted
 from promptseg.parsing import parse_json
 
 __all__ = ["FILES", "PARTS", "Results"]
@@ -23,7 +26,15 @@ __all__ = ["FILES", "PARTS", "Results"]
 PARTS = "parts"
 """Folder of the results of single units."""
 
-FILES = ("run.json", "rows.csv", "rows.parquet", "summary.csv", "report.html", "embeddings.npz")
+FILES = (
+    "run.json",
+    "rows.csv",
+    "notes.csv",
+    "rows.parquet",
+    "summary.csv",
+    "report.html",
+    "embeddings.npz",
+)
 """Files of the folder itself."""
 
 _OURS = (*FILES, PARTS, "failures", "tables", "plots")
@@ -46,6 +57,7 @@ class Results:
     def __init__(self, folder: Path, request: dict[str, Any], overwrite: bool) -> None:
         self.folder, self.request = folder, json.loads(json.dumps(request, default=str))
         self.own = OwnFolder(folder)
+        self.notes: dict[str, int] = {}
         self.own.check(*_OURS)
         earlier = self._earlier()
         if earlier is None:  # new, or cut off before it had begun
@@ -140,7 +152,7 @@ class Results:
             temporary.write_text(text + "\n", encoding="utf-8")
 
     def gather(self, parquet: bool = False) -> list[Row]:
-        """Put the parts together: rows.csv, embeddings.npz and failures/; tables and plots go.
+        """Put the parts together: rows.csv, notes.csv, embeddings.npz, failures/; tables and plots go.
 
         Args:
             parquet: write rows.parquet too.
@@ -149,6 +161,7 @@ class Results:
             All rows.
         """
         rows: list[Row] = []
+        notes: dict[Noted, None] = {}
         pictures: list[dict[str, Any]] = []
         embeddings: dict[tuple[str, ...], tuple[Row, np.ndarray, np.ndarray | None]] = {}
         for file in sorted(self.parts.rglob("part.json")):
@@ -156,6 +169,7 @@ class Results:
             own = part.rows()
             rows += own
             pictures += part.pictures()
+            notes |= dict.fromkeys(part.notes())
             embedding = part.embedding()
             if own and embedding is not None:
                 first = own[0]
@@ -163,12 +177,25 @@ class Results:
                 embeddings.setdefault(key, (first, *embedding))
         self.own.claim("rows.csv")
         write_rows(rows, self.folder / "rows.csv")
+        self._write_notes(list(notes))
         self.own.remove("tables", "plots")  # of fewer rows
         if parquet:
             self._write_parquet(rows)
         self._write_embeddings(list(embeddings.values()))
         self._write_failures(pictures)
         return rows
+
+    def _write_notes(self, notes: list[Noted]) -> None:
+        """What readers noted of the cases: notes.csv, and counted."""
+        self.notes = counted(text for _, _, text in notes)
+        self.own.claim("notes.csv")
+        with (
+            atomic_path(self.folder / "notes.csv") as path,
+            path.open("w", newline="", encoding="utf-8") as stream,
+        ):
+            writer = csv.writer(stream)
+            writer.writerow(("dataset", "case", "note"))
+            writer.writerows(tuple(map(for_csv, each)) for each in sorted(notes))
 
     def _write_parquet(self, rows: list[Row]) -> None:
         import pyarrow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -36,10 +36,14 @@ from promptseg.image import Image, Segment, Segmentation
 from promptseg.inference.predictor import Predictor
 from promptseg.intensity import choose_intensity
 from promptseg.models.cards import TrainedOn
+from promptseg.noted import refuse
 from promptseg.parsing import parse_json
 from promptseg.work import Unit, as_json
 
 __all__ = ["EvaluationUnit", "Evaluator", "Part", "model_label"]
+
+Noted = tuple[str, str, str]
+"""Dataset, case, and what was noted of its files."""
 
 _SEARCH = "interactive-3d-search"
 _PLANAR = ("2d", "interactive-2d")
@@ -157,6 +161,7 @@ class Part:
         request: dict[str, Any],
         pictures: list[dict[str, Any]],
         embedding: tuple[np.ndarray, np.ndarray | None] | None,
+        notes: Sequence[Noted] = (),
     ) -> None:
         """Put the results there; `part.json`, which makes them count, comes last."""
         names = ["rows.csv", "part.json", *(["embedding.npz"] if embedding is not None else [])]
@@ -167,8 +172,13 @@ class Part:
                 np.savez_compressed(temporary, mean=embedding[0], **shown)
         write_rows(rows, self.folder / "rows.csv")
         with atomic_path(self.folder / "part.json") as temporary:
-            facts = {"request": as_json(request), "pictures": pictures}
+            facts = {"request": as_json(request), "pictures": pictures, "notes": notes}
             temporary.write_text(json.dumps(facts), encoding="utf-8")
+
+    def notes(self) -> list[Noted]:
+        """What was noted of its files: dataset, case, text."""
+        listed = self._read().get("notes", ())
+        return [(str(d), str(c), str(text)) for d, c, text in listed]
 
     def clear(self) -> None:
         """Take away what an earlier run left."""
@@ -190,6 +200,7 @@ class Evaluator:
         device: for the models.
         models: loaded ones by the names users give them; others are loaded when they are needed.
         predictions: masks that are there already, by dataset.
+        strict: whether a case of which there is anything to note is refused.
     """
 
     def __init__(
@@ -198,8 +209,9 @@ class Evaluator:
         device: str = "auto",
         models: dict[str, Predictor] | None = None,
         predictions: dict[str, Predictions] | None = None,
+        strict: bool = False,
     ) -> None:
-        self.options, self.device = options, device
+        self.options, self.device, self.strict = options, device, strict
         self.predictions = predictions or {}
         self.models = dict(models or {})
         self._seen: dict[TrainedOn, Trained] = {}
@@ -228,6 +240,9 @@ class Evaluator:
         request, part = unit.request(), unit.part
         part.clear()
         image, truth = unit.case.load()
+        noted = list(dict.fromkeys(image.source.notes))
+        if self.strict:
+            refuse(noted, unit.case.name)
         planar = unit.protocol in _PLANAR  # there the limit is one of slices
         objects = (truth if planar else limit_objects(truth, self.options.max_objects)).segments
         labelled = (unit.label, unit.dataset, unit.case, image, objects, self.options)
@@ -242,6 +257,9 @@ class Evaluator:
         else:
             scene, intensity = Labelled(*labelled), choose_intensity(image)
             found = self.predictions[unit.dataset.name].of(unit.case, image, truth)
+            noted = list(dict.fromkeys([*noted, *found.notes]))
+            if self.strict:
+                refuse(noted, unit.case.name)
             answers = given(scene, [found.objects[k] for k in _places(objects, truth)], found.notes)
         seen = self.has_seen(unit, image)
         rows: list[Row] = []
@@ -258,7 +276,10 @@ class Evaluator:
             with atomic_path(part.folder / name) as temporary:
                 draw(image, scored.view(), intensity).save(temporary)
             pictures.append({"file": name, **_identity(scored.row)})
-        part.write(rows, request, pictures, embedding)
+        part.write(
+            *(rows, request, pictures, embedding),
+            [(unit.dataset.name, unit.case.name, note) for note in noted],
+        )
         return len(rows)
 
     def _answers(self, scene: Scene, protocol: Protocol, unit: EvaluationUnit) -> Iterator[Scored]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
 from promptseg.formats import endings, format_by_suffix, format_for_output, is_dicom_file, read
+from promptseg.formats.begun import Begun
 from promptseg.formats.files import beside, overlay_path, read_provenance_beside
 from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
@@ -22,8 +23,10 @@ from promptseg.image import Image
 from promptseg.jobs.measurements import require_ours, write_measurements
 from promptseg.jobs.remote import is_remote
 from promptseg.jobs.segment import check_outputs, load_for, prompts_of, reads_of, run_job
+from promptseg.leftovers import clean
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import Choice
+from promptseg.noted import counted, refuse
 from promptseg.prompts import Prompt
 from promptseg.runtime import set_threads
 from promptseg.segment.auto import settle_model
@@ -36,7 +39,7 @@ __all__ = ["Segmented", "find_images", "is_batch", "segment_folder"]
 _NO_BATCH = {"dicom"}  # slices of a series, not images of their own
 _IRRELEVANT = {
     *("device", "threads", "engine", "batch", "embeddings", "embeddings_limit"),
-    *("quiet", "json", "overwrite", "config", "workers"),
+    *("quiet", "json", "overwrite", "config", "workers", "strict"),
 }
 _PATHS = {"input", "output"}
 
@@ -90,7 +93,7 @@ def find_images(folder: Path) -> list[Path]:
             known = format_by_suffix(path)
             if is_dicom_file(path) or (known and known.name in _NO_BATCH):
                 return []
-            if known:
+            if known and known.module != "video":  # which are done one by one
                 found.append(path)
     except OSError as error:
         raise InputError("a folder that can be read", f"{folder} ({error.strerror})") from error
@@ -147,6 +150,8 @@ class _ImageUnit(Unit["_Tools", dict[str, Any]]):
             return False
         if self.job.overlay and not any(path.exists() for path in overlays):
             return False
+        Begun([output])  # takes away the mark of a run that was killed when all was there
+        clean(output.parent)
         earlier = read_provenance_beside(output).get("request")
         return earlier in (self.request(), self._said())  # the latter by versions before
 
@@ -177,11 +182,13 @@ class Segmented:
         skipped: images that were done already.
         provenance: of the images that were segmented now, in their order.
         failures: image and error of those that could not be.
+        notes: what their provenances say beside, each with the number of images, earlier ones too.
     """
 
     skipped: int
     provenance: list[dict[str, Any]]
     failures: list[tuple[str, PromptsegError]] = field(default_factory=list)
+    notes: dict[str, int] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -222,7 +229,12 @@ def segment_folder(job: SegmentJob) -> Segmented:
     done = [one for one in earlier if one[2]]
     if done:
         write_measurements(job.output, done)
-    return Segmented(outcome.skipped, outcome.results, [_said(f) for f in outcome.failures])
+    failures = [_said(f) for f in outcome.failures]
+    notes = {title: facts.get("notes") or [] for title, _, facts in done}
+    if job.strict:  # of those that were done without it
+        failures += [_refused(title, own) for title, own in notes.items() if own]
+    found = counted(note for own in notes.values() for note in own)
+    return Segmented(outcome.skipped, outcome.results, failures, found)
 
 
 def _tools(
@@ -232,6 +244,14 @@ def _tools(
     segmenter = load_for(job if threads is None else dataclasses.replace(job, threads=threads))
     segmenter.predictor.choice = choice
     return _Tools(segmenter, reads)
+
+
+def _refused(title: str, notes: Sequence[str]) -> tuple[str, PromptsegError]:
+    try:
+        refuse(notes, title)
+    except PromptsegError as error:
+        return title, error
+    raise AssertionError("there are notes")
 
 
 def _said(failure: Failure) -> tuple[str, PromptsegError]:

@@ -34,6 +34,7 @@ from promptseg.datasets.splits import read_splits
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.files import atomic_path
 from promptseg.formats.systems import clash
+from promptseg.noted import counted, lines_of, refuse
 from promptseg.work import executor_for, run
 
 __all__ = ["curate"]
@@ -82,6 +83,12 @@ def curate(job: CurateJob) -> Collection:
         raise InputError("data that does not change", f"files of {lost} that did", "run it again")
     excluded = [*_incomplete(datasets), *(each for result in done for each in result.excluded)]
     report.write_exclusions(excluded, job.output / "exclusions.csv")
+    notes = [each for result in done for each in result.notes]
+    report.write_notes(notes, job.output / "notes.csv")
+    for line in lines_of(counted(text for _, _, text in notes)):
+        log.warning("%s", line)
+    if job.strict:
+        refuse([text for _, _, text in notes], f"cases in {job.output / 'notes.csv'}")
     _warn(excluded)
     if not any(result.samples for result in done):
         counts = report.exclusion_counts(excluded)
@@ -226,7 +233,8 @@ def _write(
         root / "manifest.csv",
         overwrite=True,
     )
-    facts = _facts(job, datasets, samples, excluded, groups, alike)
+    notes = counted(text for result in results for _, _, text in result.notes)
+    facts = _facts(job, datasets, samples, excluded, groups, alike, notes)
     collection = Collection.write(root, samples, facts)
     with atomic_path(root / "summary.md") as path:
         path.write_text(report.markdown(collection.facts), encoding="utf-8")
@@ -240,6 +248,7 @@ def _facts(
     excluded: Sequence[Exclusion],
     groups: Sequence[Group],
     alike: Sequence[LookAlike],
+    notes: dict[str, int],
 ) -> dict[str, Any]:
     from importlib.metadata import version
 
@@ -259,5 +268,6 @@ def _facts(
         "look_alikes": len(alike),
         "counts": report.counts_of(samples),
         "excluded": report.exclusion_counts(excluded),
+        "notes": notes,
         "licences": report.licences_of(samples),
     }

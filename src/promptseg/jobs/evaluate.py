@@ -7,7 +7,7 @@ import logging
 import platform
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from promptseg.formats.systems import clash
 from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import model_file
 from promptseg.names import from_csv
+from promptseg.noted import lines_of, refuse
 from promptseg.runtime import set_threads
 from promptseg.work import Executor, Failure, Inline, Processes, Unit, run
 
@@ -52,6 +53,7 @@ class Evaluated:
         skipped: units of this run that were done already.
         done: units that this run did.
         failed: what could not be scored: dataset, case, model and error.
+        notes: what readers noted, each with the number of cases; notes.csv names them.
     """
 
     folder: Path
@@ -59,6 +61,7 @@ class Evaluated:
     skipped: int
     done: int
     failed: list[dict[str, str]]
+    notes: dict[str, int] = field(default_factory=dict)
 
     def summary(self) -> list[str]:
         """Mean DSC and NSD over all tasks, of the first and the last step."""
@@ -73,7 +76,7 @@ class Evaluated:
                 value = f"{float(row['mean']):.3f}" if row["mean"] else "none"
                 name = " ".join(filter(None, words)) + step
                 lines.append(f"{name}: mean {row['metric'].upper()} {value} ({row['n']} masks)")
-        return lines
+        return [*lines, *(f"note: {line}" for line in lines_of(self.notes))]
 
 
 def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Evaluated:
@@ -103,7 +106,7 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Ev
     results.check_data(facts)
     facts["warnings"] = [*_unlisted(job, plan), *_leaks(job, datasets), *_engines(loaded)]
     results.write_run(facts)  # what a run that is killed goes on from
-    evaluator = Evaluator(plan.options, job.device, loaded, plan.predictions)
+    evaluator = Evaluator(plan.options, job.device, loaded, plan.predictions, job.strict)
     work = _Work(job, evaluator, threads)
     try:
         facts["failed"] += work.do(list(plan.units()))
@@ -112,8 +115,14 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Ev
     finally:
         rows = results.gather(job.parquet)
         facts["scored"] = _scored(rows)
+        facts["notes"] = results.notes
         results.write_run({**facts, "finished": _now()})
-    return Evaluated(job.output, _report(job, results), work.skipped, work.done, facts["failed"])
+    report = _report(job, results)
+    if job.strict:  # cases that were done without it
+        refuse(list(results.notes), f"cases in {job.output / 'notes.csv'}")
+    return Evaluated(
+        *(job.output, report, work.skipped, work.done, facts["failed"]), notes=results.notes
+    )
 
 
 def _require_names(plan: Plan, folder: Path) -> None:
@@ -161,16 +170,26 @@ class _Work:
         if workers == 1:
             return Inline(lambda: self.evaluator)
         own = self.evaluator
-        arguments = (own.options, own.device, own.predictions, max(1, self.threads // workers))
+        arguments = (
+            own.options,
+            own.device,
+            own.predictions,
+            max(1, self.threads // workers),
+            own.strict,
+        )
         return Processes(workers, partial(_evaluator, *arguments))
 
 
 def _evaluator(
-    options: EvaluateOptions, device: str, predictions: dict[str, Predictions], threads: int
+    options: EvaluateOptions,
+    device: str,
+    predictions: dict[str, Predictions],
+    threads: int,
+    strict: bool,
 ) -> Evaluator:
     """The evaluator of a worker process."""
     set_threads(threads)
-    return Evaluator(options, device, predictions=predictions)
+    return Evaluator(options, device, predictions=predictions, strict=strict)
 
 
 def _place(failure: Failure) -> tuple[str, PromptsegError]:

@@ -13,6 +13,7 @@ from promptseg.formats.dicom import DicomSource, scan
 from promptseg.formats.dicom.facts import identifying_in, object_facts, objects_in, series_facts
 from promptseg.formats.location import address_in
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.video import Selection, is_video, open_video
 from promptseg.image import Image
 from promptseg.intensity import Intensity, choose_intensity
 from promptseg.models.cards import CARDS
@@ -20,6 +21,7 @@ from promptseg.notes import notes_of
 
 __all__ = ["Facts", "gather"]
 
+_SAMPLE = 16  # frames that gray values are measured on
 _FREE_TEXT = ("descrip", "db_name", "aux_file", "intent_name")
 
 
@@ -45,6 +47,9 @@ class Facts:
         range: lowest and highest value.
         intensity: how values become gray, in words.
         frames: of a file with several: `count`, the one that is `shown`, and `what` they are.
+        video: of a video: `codec`, `rate` (mean, frames a second), `duration_s`, whether the rate is
+            `even`, and whether frames are `turned` as the file says; rate and duration are None where
+            nothing says when frames were taken.
         series: of a DICOM file, folder or study: every series of images, with `uid`, `modality`,
             `description`, `slices` (frames count; None on a server) and `files`.
         objects: SEG and RTSTRUCT objects in a DICOM file or folder.
@@ -72,6 +77,7 @@ class Facts:
     range: list[float] | None = None
     intensity: str | None = None
     frames: dict[str, Any] | None = None
+    video: dict[str, Any] | None = None
     series: list[dict[str, Any]] = field(default_factory=list)
     objects: list[dict[str, Any]] = field(default_factory=list)
     identifying_fields: list[str] | None = None
@@ -103,6 +109,8 @@ def gather(
     facts = Facts(address_in(path) or str(path))
     if _remote_list(path, options, facts) or _local_list(path, options, facts):
         return facts, None
+    if _is_video(path) and options.frame is None:
+        return facts, _video(path, options, window, facts)
     image = _read(path, options, facts)
     intensity = choose_intensity(image, window=window, keep_8bit=CARDS["lite-medsam"].keep_8bit)
     _add_image(facts, image, intensity)
@@ -184,13 +192,47 @@ def _read(path: Path, options: ReadOptions, facts: Facts) -> Image:
     return image
 
 
-def _add_image(facts: Facts, image: Image, intensity: Intensity) -> None:
+def _is_video(path: Path) -> bool:
+    return is_video(path) and not _holds_dicom(path)
+
+
+def _holds_dicom(path: Path) -> bool:
+    return os.path.isdir(path) and any(map(is_dicom_file, sorted(path.iterdir())))
+
+
+def _video(
+    path: Path, options: ReadOptions, window: str | None, facts: Facts
+) -> tuple[Image, Intensity]:
+    """A video whose frames are decoded when they are looked at; all of them are counted."""
+    video = open_video(path, options).video
+    whole = Selection(video, range(len(video)))
+    image = whole.image()
+    sample = whole.sample(_SAMPLE)
+    keep = CARDS["lite-medsam"].keep_8bit
+    intensity = choose_intensity(sample, window=window, keep_8bit=keep)
+    _add_grid(facts, image)
+    facts.dtype, facts.intensity = str(video.dtype), intensity.rule
+    facts.modality_guess = intensity.modality if intensity.guessed else None
+    facts.frames = {"count": len(video), "shown": None, "what": f"{len(video)} pictures in time"}
+    times = video.facts.times
+    last = 0.0 if times is None or video.rate is None else float(times[-1] - times[0])
+    facts.video = {
+        "codec": video.facts.codec,
+        "rate": None if video.rate is None else round(video.rate, 4),
+        "duration_s": None if video.rate is None else round(last + 1 / video.rate, 4),
+        "even": video.even,
+        "turned": video.facts.turned,
+    }
+    facts.notes = list(image.source.notes)
+    return image, intensity
+
+
+def _add_grid(facts: Facts, image: Image) -> None:
     geometry = image.geometry
     ndim = geometry.ndim
     facts.format = image.source.format
     facts.kind, facts.colour = image.kind, image.is_colour
     facts.modality = image.modality
-    facts.modality_guess = intensity.modality if intensity.guessed else None
     facts.size_xyz = [int(n) for n in geometry.shape[::-1]]
     facts.spacing_xyz = [round(float(v), 5) for v in geometry.spacing[:ndim]]
     facts.unit, facts.orthogonal = geometry.unit, geometry.is_orthogonal
@@ -198,6 +240,11 @@ def _add_image(facts: Facts, image: Image, intensity: Intensity) -> None:
         facts.orientation = geometry.orientation
         facts.origin = [round(float(v), 5) for v in geometry.origin]
         facts.direction = [[round(float(v), 6) for v in row] for row in geometry.direction]
+
+
+def _add_image(facts: Facts, image: Image, intensity: Intensity) -> None:
+    _add_grid(facts, image)
+    facts.modality_guess = intensity.modality if intensity.guessed else None
     facts.dtype = str(image.voxels.dtype)
     facts.range = [float(image.voxels.min()), float(image.voxels.max())]
     facts.intensity = intensity.rule

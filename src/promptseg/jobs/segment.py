@@ -30,6 +30,7 @@ from promptseg.jobs.existing import (
 from promptseg.jobs.remote import check_remote, file_for, is_remote, send
 from promptseg.jobs.replay import check_same_weights, compare, earlier_mask, read_provenance
 from promptseg.models.cards import model_file
+from promptseg.noted import refuse
 from promptseg.progress import step_progress
 from promptseg.prompts import (
     PARSERS,
@@ -230,6 +231,8 @@ def _run(
     job: SegmentJob,
     facts: dict[str, Any],
 ) -> Outputs:
+    if job.strict:
+        refuse(image.source.notes, image.name)
     existing = read_segmentation(job.correct, image, job) if job.correct else None
     title = "slices" if job.deidentify else f"{image.name}: slices"
     with step_progress(title, None, job.quiet) as update:
@@ -242,6 +245,8 @@ def _run(
     result.provenance = dataclasses.replace(
         placed, command=command_of(job), output=job.output.name, **facts
     )
+    if job.strict:
+        refuse(result.provenance.notes or (), image.name)
     if job.deidentify:
         result = deidentified(result)
     if is_remote(job.output):

@@ -19,6 +19,7 @@ from promptseg.formats.own_folder import OwnFolder
 from promptseg.metrics.statistics import FEWEST_PAIRS
 from promptseg.models.cards import model_file
 from promptseg.models.checkpoint import read_checkpoint
+from promptseg.noted import lines_of, refuse
 from promptseg.parsing import parse_json
 from promptseg.progress import step_progress
 from promptseg.runtime import choose_device, set_threads
@@ -27,7 +28,7 @@ from promptseg.train.kept import KeptEmbeddings, keep_embeddings
 from promptseg.train.logs import BOARD, open_logs, require_packages
 from promptseg.train.loop import Loop, TrainingError
 from promptseg.train.options import TrainOptions
-from promptseg.train.outcome import SEMANTIC, Trained, finish
+from promptseg.train.outcome import SEMANTIC, Trained, finish, noted_in
 from promptseg.train.parts import encoder_learns
 from promptseg.train.processes import Processes, joined
 from promptseg.train.release import TRAINED_ON
@@ -80,6 +81,12 @@ def train(options: TrainOptions) -> Trained:
     set_threads(options.threads)
     with joined(choose_device(options.device)) as processes, deterministic(options.deterministic):
         parts = open_parts(options)
+        notes = noted_in(parts.collection)
+        if processes.leads:
+            for line in lines_of(notes):
+                log.warning("data: %s", line)
+        if options.strict:
+            refuse(list(notes), f"cases of {options.input}")
         start = StartingWeights.load(options.model, options.quiet or not processes.leads)
         learner = Learner.of(start, options, processes.device)
         binding = {

@@ -213,6 +213,9 @@ class _FileOptions(_SourceOptions):
     overlay: bool = field(default=True, metadata={"off": "Write no overlay picture."})
     """Write an overlay picture beside the mask."""
 
+    strict: bool = False
+    """Refuse an image or mask of which there is anything to note."""
+
     overwrite: bool = False
     """Replace outputs that exist."""
 

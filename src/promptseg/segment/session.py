@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from promptseg.errors import PromptError
+from promptseg.formats.zipping import Deflated
 from promptseg.geometry import Axis, Geometry
 from promptseg.image import Image, Segment
 from promptseg.inference.embedded import EmbeddedImage
@@ -64,6 +65,7 @@ class Session:
         self.options = replace(options, axis=options.axis or known)
         self.progress = progress
         self.timed = timed
+        self.deflated: dict[int, tuple[Segment, Deflated]] = {}  # by identity, as saved last
         self.set_image(image)
 
     def set_image(self, image: Image | EmbeddedImage) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from promptseg.errors import InputError, PromptError
 from promptseg.formats.archive import Archive, damaged, open_archive
@@ -16,6 +15,7 @@ from promptseg.formats.files import atomic_path
 from promptseg.formats.memory import require_memory
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.promptfile import parse_prompts, prompts_along, prompts_to_json
+from promptseg.formats.zipping import Deflated, deflated, write_npz
 from promptseg.geometry import Axis
 from promptseg.image import Segment, Segmentation
 from promptseg.parsing import parse_json
@@ -41,7 +41,9 @@ _LONGEST_TEXT = 1 << 28  # bytes
 def save(session: Session, path: Path, overwrite: bool) -> Path:
     """Write every step of a session; see `Session.save`."""
     check_outputs([path], overwrite, Reads([session.image.source.path]))
-    masks: dict[str, NDArray[np.uint8]] = {}
+    masks: dict[str, Deflated] = {}
+    kept: dict[int, tuple[Segment, Deflated]] = {}
+    written: dict[int, dict[str, Any]] = {}  # prompts, which many steps hold
     numbers: dict[int, int] = {}  # one entry per segment, however many steps hold it
     steps = []
     for step in session.history:
@@ -51,7 +53,11 @@ def save(session: Session, path: Path, overwrite: bool) -> Path:
                 objects[name] = None
                 continue
             number = numbers.setdefault(id(segment), len(numbers))
-            masks[f"mask_{number}"] = np.packbits(segment.crop)
+            if id(segment) not in kept:
+                known = session.deflated.get(id(segment))
+                bits = known[1] if known else deflated(np.packbits(segment.crop))
+                kept[id(segment)] = (segment, bits)
+                masks[f"mask_{number}"] = bits
             objects[name] = {"mask": number, **_facts(segment)}
         steps.append(
             {
@@ -59,7 +65,7 @@ def save(session: Session, path: Path, overwrite: bool) -> Path:
                 "current": step.current,
                 "objects": objects,
                 "prompts": {
-                    name: [_one_prompt(p, p.axis or session.axis) for p in prompts]
+                    name: [_once(p, p.axis or session.axis, written) for p in prompts]
                     for name, prompts in step.prompts.items()
                 },
                 **({} if step.spread else {"spread": False}),
@@ -75,7 +81,8 @@ def save(session: Session, path: Path, overwrite: bool) -> Path:
     }
     text = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
     with atomic_path(path, overwrite) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, session=text, **masks)
+        write_npz(stream, {"session": deflated(text), **masks})
+    session.deflated = kept
     return path
 
 
@@ -189,11 +196,13 @@ def _segment(name: str, entry: ObjectEntry, archive: Archive) -> Segment:
     )
 
 
-def _one_prompt(prompt: PlacedPrompt, axis: Axis) -> dict[str, Any]:
+def _once(prompt: PlacedPrompt, axis: Axis, written: dict[int, dict[str, Any]]) -> dict[str, Any]:
     """A prompt file with one prompt: in one file for all, their order would be lost."""
-    entry = ObjectPrompts(str(prompt.name))
-    entry.add(prompt)
-    return prompts_to_json([entry], axis)
+    if id(prompt) not in written:
+        entry = ObjectPrompts(str(prompt.name))
+        entry.add(prompt)
+        written[id(prompt)] = prompts_to_json([entry], axis)
+    return written[id(prompt)]
 
 
 def _read(path: Path, archive: Archive) -> SessionContent:

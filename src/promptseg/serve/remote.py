@@ -6,6 +6,7 @@ answer waits so long for the other slices, and what comes later travels with the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,8 @@ from promptseg.serve.lease import Lease
 from promptseg.serve.work import Work
 
 __all__ = ["Answer", "RemoteClient", "capabilities"]
+
+log = logging.getLogger("promptseg.serve")
 
 BUDGET_S = 30.0
 _NAME = "object 1"
@@ -133,6 +136,9 @@ class RemoteClient:
         self.close()
         options = replace(self.desk.options, axis=_axis_of_stack(image.geometry))
         self.work = self.desk.open_image(image, options=options)
+        intensity = self.work.session.embedded.intensity
+        guess = "guessed " if intensity.guessed else ""
+        log.info("a client's image: %s%s, %s", guess, intensity.modality, intensity.rule)
         self._sent, self._waiting, self._positions = None, [], []
         return array.shape
 

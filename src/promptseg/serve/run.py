@@ -7,6 +7,7 @@ import secrets
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -86,6 +87,8 @@ def serve(
             try:
                 desk.models.update((models or _models)(job))
                 state["ready"] = True
+                while not (server.started or server.should_exit):
+                    time.sleep(0.01)
                 host = "127.0.0.1" if job.host in ("0.0.0.0", "::") else job.host
                 say(f"http://{host}:{port}/?token={token}")
             except BaseException as error:
@@ -130,6 +133,7 @@ def _listening(job: ServeJob) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, job.port))
+        listener.listen(128)
     except (OSError, UnicodeError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or "no address of this machine"
@@ -153,6 +157,7 @@ def _quiet_about_names() -> None:
     ours.handlers, ours.propagate = [logging.NullHandler()], False
     own = logging.getLogger("promptseg.serve")
     own.handlers, own.propagate = [_Shown()], False
+    own.setLevel(logging.INFO)
     for name in ("uvicorn", "uvicorn.error", "websockets", "asyncio"):
         theirs = logging.getLogger(name)
         theirs.handlers, theirs.propagate = [logging.NullHandler()], False

@@ -266,6 +266,9 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
     threads: int | None = None
     """CPU threads of each process."""
 
+    strict: bool = False
+    """Refuse a collection of which there is anything to note."""
+
     overwrite: bool = False
     """Start anew in a folder that holds another training."""
 
@@ -329,7 +332,7 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
 
         How long it goes on may differ.
         """
-        free = _FREE | {"config", "epochs", "updates", "minutes", "report_images"}
+        free = _FREE | {"config", "strict", "epochs", "updates", "minutes", "report_images"}
         return {
             k: list(v) if isinstance(v, tuple) else v
             for k, v in self.to_json().items()

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from promptseg._version import __version__
+from promptseg.datasets.collection import Collection
 from promptseg.models.cards import AUTO, CARDS
 from promptseg.models.checkpoint import read_checkpoint
 from promptseg.train.options import TrainOptions
@@ -22,7 +23,7 @@ from promptseg.train.state import Progress
 from promptseg.train.validate import Validation
 from promptseg.train.verdict import Verdict
 
-__all__ = ["SEMANTIC", "Trained", "finish"]
+__all__ = ["SEMANTIC", "Trained", "finish", "noted_in"]
 
 SEMANTIC = "best_semantic.safetensors"
 """The joint decoder that goes with the best weights."""
@@ -87,6 +88,7 @@ def finish(
         "tensors_trained": len(learner.parameters),
         "parameters_trained": sum(p.numel() for p in learner.parameters.values()),
         "reported_on": parts.reported_on,
+        "notes_on_data": noted_in(parts.collection),
         "versions": {"promptseg": __version__, "torch": torch.__version__},
     }
     told = {k: v for k, v in facts.items() if k != "data"}  # which is on the card
@@ -103,6 +105,14 @@ def finish(
         seen=images_seen(parts, start.card),
     )
     return Trained(folder, verdict, card.name)
+
+
+def noted_in(collection: Collection) -> dict[str, int]:
+    """What readers noted of the data when it was curated, each with the number of cases."""
+    said = collection.facts.get("notes")
+    if not isinstance(said, dict):  # of a version before
+        return {}
+    return {str(note): n for note, n in said.items() if type(n) is int}
 
 
 def _name(start: StartingWeights, options: TrainOptions) -> str:

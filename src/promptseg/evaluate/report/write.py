@@ -19,6 +19,7 @@ from promptseg.evaluate.report.trained import set_apart
 from promptseg.formats.files import atomic_path
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.own_folder import OwnFolder
+from promptseg.noted import lines_of
 
 __all__ = ["write"]
 
@@ -60,7 +61,7 @@ def write(results: Path, options: ReportOptions, renewed: bool = False) -> Path:
 def _compose(found: Results, lines: list[Line], baseline: str, options: ReportOptions) -> Page:
     pooled = [line for line in lines if line.task == ALL]
     lines = [line for line in lines if line.task != ALL]
-    warnings = [*found.warnings, *_listed_warnings(found)]
+    warnings = [*found.warnings, *_listed_warnings(found), *_noted(found)]
     blocks: dict[Section, list[Block]] = {}
     for block in arrange(found):
         blocks.setdefault(block.section, []).append(block)
@@ -94,6 +95,15 @@ def _published(found: Results, warnings: list[str]) -> tuple[list[Table], list[P
 def _listed_warnings(found: Results) -> list[str]:
     value = found.run.get("warnings")
     return [str(v) for v in value] if isinstance(value, list) else []
+
+
+def _noted(found: Results) -> list[str]:
+    """What readers noted of the cases, counted; notes.csv names them."""
+    value = found.run.get("notes")
+    counts = (
+        {str(k): n for k, n in value.items() if type(n) is int} if isinstance(value, dict) else {}
+    )
+    return lines_of(counts)
 
 
 def _absent(lines: Sequence[Line]) -> list[str]:

@@ -59,12 +59,15 @@ class Video(ABC):
     Args:
         facts: what is known before the first frame is decoded.
         count: number of frames.
+
+    Attributes:
         cache_bytes: decoded frames kept, at least one.
+        decoded: frames decoded so far.
     """
 
-    def __init__(self, facts: Facts, count: int, cache_bytes: int = _CACHE_BYTES) -> None:
-        self.facts, self.count, self.cache_bytes = facts, count, cache_bytes
-        self.decoded = 0  # frames, so far
+    def __init__(self, facts: Facts, count: int) -> None:
+        self.facts, self.count, self.cache_bytes = facts, count, _CACHE_BYTES
+        self.decoded = 0
         self._cache: OrderedDict[int, NDArray[Any]] = OrderedDict()
         self._under_way: Iterator[tuple[int, NDArray[Any]]] | None = None
         self._at = 0  # the frame that comes next of those under way

@@ -26,6 +26,7 @@ from promptseg.jobs.batch import find_images
 from promptseg.jobs.segment import load_for, prompts_in_labels, prompts_of, reads_of, single
 from promptseg.jobs.video.prompts import as_given, on_frames, places_of
 from promptseg.jobs.video.results import NAMES, VideoOutputs, provenance_of, write_results
+from promptseg.noted import refuse
 from promptseg.notes import Note
 from promptseg.progress import step_progress
 from promptseg.prompts import Box3D, group_by_object
@@ -54,6 +55,9 @@ def is_video_job(job: SegmentJob) -> bool:
 
     A folder of pictures is a video where a prompt names a frame; else the pictures are images of their
     own, as they have always been.
+
+    Raises:
+        InputError: a folder of video files.
     """
     known = format_by_suffix(job.output)
     if address_in(job.input) or address_in(job.output) or (known is not None and known.writes):
@@ -62,6 +66,11 @@ def is_video_job(job: SegmentJob) -> bool:
         pictures = find_images(job.input)
         if pictures:
             return is_video(job.input) and _names_frames(job)
+        films = [p.name for p in sorted(job.input.iterdir()) if p.is_file() and is_video(p)]
+        if films:
+            raise InputError(
+                "one video", f"{len(films)} in the folder {job.input}", "give them one by one"
+            )
     elif is_video(job.input):
         return True
     try:
@@ -89,6 +98,10 @@ def segment_video(job: SegmentJob) -> VideoOutputs:
     with discreet(job.input, on=job.deidentify):
         _check_options(job)
         own = OwnFolder(job.output)
+        if os.path.isdir(job.input) and own.root.exists() and own.root.samefile(job.input):
+            raise OutputError(
+                "an output folder other than the input folder", str(own.root), "name another one"
+            )
         possible = [job.output / name for name in NAMES]
         check_outputs(possible, job.overwrite, reads_of(job, [job.input]))
         frames = open_video(job.input, _reading(job))
@@ -125,7 +138,10 @@ def _segment(job: SegmentJob, frames: Selection, own: OwnFolder) -> VideoOutputs
     if intensity.lower is not None and len(frames) > _SAMPLE:
         measured = f"gray values were measured on {_SAMPLE} frames of {len(frames)}"
         image.source.notes.append(Note(measured, "intensity"))
-    for note in (*map(Note, image.source.notes), *intensity.notes()):
+    notes = [*map(Note, image.source.notes), *intensity.notes()]
+    if job.strict:
+        refuse(notes, image.name)
+    for note in notes:
         log.warning("%s: %s", image.name, note)
     embedded = EmbeddedImage(
         *(image, "z", intensity, segmenter.predictor, job.batch or segmenter.predictor.batch),

@@ -26,6 +26,8 @@ __all__ = ["PAGE", "application"]
 
 log = logging.getLogger("promptseg.serve")
 
+Handler = Callable[["Request"], Awaitable["Response"]]
+
 PAGE = Path(__file__).parent.parent / "page"
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -66,7 +68,11 @@ def application(
         raise MissingPackageError("starlette", "for the server", "serve") from None
     from promptseg.serve.web.sockets import events
 
-    entries = [*Own(desk).entries]
+    entries = Own(desk).entries
+    root = "" if desk.folder is None else str(desk.folder.root)
+
+    def safe(handler: Handler, entry: Entry | None = None) -> Handler:
+        return _safe(handler, entry, root)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> Any:
@@ -74,26 +80,24 @@ def application(
         await threaded(desk.stop)
 
     routes = [
-        *(Route(e.path, _safe(e.handler, e), methods=[e.method]) for e in entries),
-        *(Route(path, _safe(do), methods=[method]) for method, path, do in Remote(desk).routes),
+        *(Route(e.path, safe(e.handler, e), methods=[e.method]) for e in entries),
+        *(Route(path, safe(do), methods=[method]) for method, path, do in Remote(desk).routes),
         WebSocketRoute("/api/sessions/{session}/events", events(desk)),
-        Route("/api/health", _safe(_healthy(ready)), methods=["GET"]),
-        Route("/{name:path}", _safe(_page), methods=["GET"]),
+        Route("/api/health", safe(_healthy(ready)), methods=["GET"]),
+        Route("/{name:path}", safe(_page), methods=["GET"]),
     ]
     app = Starlette(routes=routes, lifespan=lifespan)
     return Guard(app, token, hosts, ready, **guarding)
 
 
-def _healthy(ready: Callable[[], bool]) -> Callable[[Request], Awaitable[Response]]:
+def _healthy(ready: Callable[[], bool]) -> Handler:
     async def health(_: Request) -> Response:
         return json_answer({"ok": True, "ready": ready()})
 
     return health
 
 
-def _safe(
-    handler: Callable[[Request], Awaitable[Response]], entry: Entry | None = None
-) -> Callable[[Request], Awaitable[Response]]:
+def _safe(handler: Handler, entry: Entry | None, root: str) -> Handler:
     """The handler, whose errors are answers, and whose log names nobody and no file."""
 
     async def safe(request: Request) -> Response:
@@ -101,7 +105,7 @@ def _safe(
         try:
             answer = await handler(request)
         except Exception as error:
-            answer = error_answer(error)
+            answer = error_answer(error, root)
         if entry is not None:
             took = (time.perf_counter() - begun) * 1000
             log.debug("%s %s %d %.0f ms", entry.method, entry.path, answer.status_code, took)

@@ -181,6 +181,7 @@ class Remote:
         Raises:
             EndedError: there is none, or none any more.
         """
+        self.desk.sweep()
         with self._lock:
             self._sweep()
             client = self._clients.get(request.headers.get(_LEASE, ""))

@@ -100,8 +100,13 @@ def json_answer(content: Any, status: int = 200, **headers: str) -> Response:
     return Answer(text, status, headers, media_type="application/json")
 
 
-def error_answer(error: Exception) -> Response:
-    """What is answered in place of a result."""
+def error_answer(error: Exception, root: str = "") -> Response:
+    """What is answered in place of a result.
+
+    Args:
+        error: what happened.
+        root: the folder that is served, whose place on this machine is nobody's business.
+    """
     status, headers = 500, {}
     if isinstance(error, RefusedError):
         status = error.status
@@ -115,7 +120,10 @@ def error_answer(error: Exception) -> Response:
             trace = trace.tb_next
         where = f"line {trace.tb_lineno} of {trace.tb_frame.f_code.co_name}" if trace else "?"
         log.error("fault: %s at %s", type(error).__name__, where)
-    content = {"detail": fault_or_message(error), "kind": type(error).__name__}
+    detail = fault_or_message(error)
+    if root:
+        detail = detail.replace(f"{root}/", "").replace(root, ".")
+    content = {"detail": detail, "kind": type(error).__name__}
     return json_answer(content, status, **headers)
 
 

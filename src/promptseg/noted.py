@@ -1,0 +1,58 @@
+"""What was noted of many files: counted for a summary, kept as a table, or refused."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from promptseg.errors import InputError
+
+__all__ = ["counted", "lines_of", "refuse"]
+
+_SHOWN = 8
+_NAMED = re.compile(
+    r"^[^:]{1,255}\.[A-Za-z0-9]{1,8}(\.gz)?: "
+)  # a file, before what is noted of it
+
+
+def counted(notes: Iterable[str]) -> dict[str, int]:
+    """Each note with how many files have it, the most frequent first; the files' names are left out.
+
+    Example:
+        >>> counted(["1.nii.gz: empty", "no spacing", "2.nii.gz: empty"])
+        {'empty': 2, 'no spacing': 1}
+    """
+    found = Counter(_NAMED.sub("", str(note), count=1) for note in notes)
+    return dict(sorted(found.items(), key=lambda each: (-each[1], each[0])))
+
+
+def lines_of(counts: Mapping[str, int], what: str = "case") -> list[str]:
+    """Lines for a person, `3 cases: ...`; rare notes beyond the first few are counted alone.
+
+    Example:
+        >>> lines_of({"no spacing": 3})
+        ['3 cases: no spacing']
+    """
+    lines = [f"{n} {what}{'s' if n > 1 else ''}: {note}" for note, n in counts.items()]
+    rest = len(lines) - _SHOWN
+    return [*lines[:_SHOWN], *([f"and {rest} other notes"] if rest > 0 else [])]
+
+
+def refuse(notes: Sequence[str], title: str) -> None:
+    """Refuse a file of which anything was noted.
+
+    Args:
+        notes: of the file.
+        title: what a person calls it.
+
+    Raises:
+        InputError: there is a note.
+    """
+    if notes:
+        more = f" and {len(notes) - 1} more" if len(notes) > 1 else ""
+        raise InputError(
+            "nothing to note of any file, as --strict asks",
+            f"{title}: {notes[0]}{more}",
+            "put the file right, or leave --strict out",
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +16,7 @@ from promptseg.formats.zipping import Deflated
 from promptseg.geometry import Axis, Geometry
 from promptseg.image import Image, Segment
 from promptseg.inference.embedded import EmbeddedImage
-from promptseg.prompts import Box, Box3D, Marker, Mask, PlacedPrompt, Points, Prompt, place
-from promptseg.prompts.markers import Line
+from promptseg.prompts import Mask, PlacedPrompt, Prompt, place
 from promptseg.result import Result
 from promptseg.segment.opened import require_fit
 from promptseg.segment.options import SegmentOptions
@@ -26,12 +25,13 @@ from promptseg.segment.segmenter import Segmenter
 from promptseg.segment.session_answer import answer, prompted_at, stays
 from promptseg.segment.session_objects import renamed, with_mask
 from promptseg.segment.session_prompts import kind_of
+from promptseg.segment.session_verbs import PromptVerbs
 from promptseg.segment.step import Step, put_in
 
 __all__ = ["Session", "Step"]
 
 
-class Session:
+class Session(PromptVerbs):
     """One image, its objects, and every step back and forth.
 
     The first prompt on an object segments it; every further one corrects it (see `Segmenter.correct`).
@@ -183,58 +183,6 @@ class Session:
         step = with_mask(self, np.asarray(mask) != 0, name or self.step.current or "object 1")
         self._do(step.action, step.objects, step.prompts, step.current)
         return str(step.current)
-
-    def add_box(
-        self, xyxy: Sequence[float], slice: int | None = None, object: str | None = None
-    ) -> Segment:
-        """A box on a slice for an object (the current one); returns the object's new masks.
-
-        Raises:
-            PromptError: outside the image, or of a kind the model was not trained for.
-        """
-        return self._answered(Box(tuple(xyxy), slice), object)  # type: ignore[arg-type]
-
-    def add_box3d(self, bounds: Sequence[float], object: str | None = None) -> Segment:
-        """A 3D box for an object without any mask yet; as `add_box`."""
-        return self._answered(Box3D(tuple(bounds)), object)  # type: ignore[arg-type]
-
-    def add_point(
-        self,
-        xy: Sequence[float],
-        positive: bool = True,
-        slice: int | None = None,
-        object: str | None = None,
-    ) -> Segment:
-        """A click inside (or, not `positive`, outside) an object; as `add_box`."""
-        click = Points((tuple(xy),), (int(positive),), slice)  # type: ignore[arg-type]
-        return self._answered(click, object)
-
-    def add_mask(
-        self,
-        mask: ArrayLike,
-        slice: int | None = None,
-        object: str | None = None,
-        as_drawn: bool = True,
-    ) -> Segment:
-        """A mask on a slice: the answer there (brushed by hand), or a hint for the model."""
-        return self._answered(Mask(np.asarray(mask), slice, as_drawn=as_drawn), object)
-
-    def add_marker(
-        self,
-        long: Line,
-        short: Line | None = None,
-        slice: int | None = None,
-        object: str | None = None,
-    ) -> Segment | None:
-        """The axis lines of an object on one slice, two ends (x, y) each.
-
-        Returns:
-            The object's new masks, or None while another slice has to be marked (see `waiting`).
-
-        Raises:
-            PromptError: lines outside the image, or an object that has other prompts already.
-        """
-        return self.add(Marker(long, short, slice), object)
 
     def add(
         self, prompt: Prompt, object: str | None = None, *, spread: bool = True
@@ -390,12 +338,6 @@ class Session:
         if isinstance(image, EmbeddedImage):
             require_fit(image, segmenter.predictor, session.options)
         return session
-
-    def _answered(self, prompt: Prompt, object: str | None) -> Segment:
-        """`add` for prompts that are answered at once: all but marker lines."""
-        segment = self.add(prompt, object)
-        assert segment is not None
-        return segment
 
     def _placed(self, prompt: Prompt, name: str) -> list[PlacedPrompt]:
         """The prompt on the grid, under the name of its object."""

@@ -1,0 +1,82 @@
+"""Shorthands of a session, one for each kind of prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from promptseg.image import Segment
+from promptseg.prompts import Box, Box3D, Marker, Mask, Points, Prompt
+from promptseg.prompts.markers import Line
+
+__all__ = ["PromptVerbs"]
+
+
+class PromptVerbs:
+    """What goes to `add` in the end."""
+
+    def add(
+        self, prompt: Prompt, object: str | None = None, *, spread: bool = True
+    ) -> Segment | None:
+        """See `promptseg.segment.session.Session.add`."""
+        raise NotImplementedError
+
+    def add_box(
+        self, xyxy: Sequence[float], slice: int | None = None, object: str | None = None
+    ) -> Segment:
+        """A box on a slice for an object (the current one); returns the object's new masks.
+
+        Raises:
+            PromptError: outside the image, or of a kind the model was not trained for.
+        """
+        return self._answered(Box(tuple(xyxy), slice), object)  # type: ignore[arg-type]
+
+    def add_box3d(self, bounds: Sequence[float], object: str | None = None) -> Segment:
+        """A 3D box for an object without any mask yet; as `add_box`."""
+        return self._answered(Box3D(tuple(bounds)), object)  # type: ignore[arg-type]
+
+    def add_point(
+        self,
+        xy: Sequence[float],
+        positive: bool = True,
+        slice: int | None = None,
+        object: str | None = None,
+    ) -> Segment:
+        """A click inside (or, not `positive`, outside) an object; as `add_box`."""
+        click = Points((tuple(xy),), (int(positive),), slice)  # type: ignore[arg-type]
+        return self._answered(click, object)
+
+    def add_mask(
+        self,
+        mask: ArrayLike,
+        slice: int | None = None,
+        object: str | None = None,
+        as_drawn: bool = True,
+    ) -> Segment:
+        """A mask on a slice: the answer there (brushed by hand), or a hint for the model."""
+        return self._answered(Mask(np.asarray(mask), slice, as_drawn=as_drawn), object)
+
+    def add_marker(
+        self,
+        long: Line,
+        short: Line | None = None,
+        slice: int | None = None,
+        object: str | None = None,
+    ) -> Segment | None:
+        """The axis lines of an object on one slice, two ends (x, y) each.
+
+        Returns:
+            The object's new masks, or None while another slice has to be marked (see `waiting`).
+
+        Raises:
+            PromptError: lines outside the image, or an object that has other prompts already.
+        """
+        return self.add(Marker(long, short, slice), object)
+
+    def _answered(self, prompt: Prompt, object: str | None) -> Segment:
+        """`add` for prompts that are answered at once: all but marker lines."""
+        segment = self.add(prompt, object)
+        assert segment is not None
+        return segment

@@ -12,6 +12,7 @@ from promptseg.errors import InputError
 from promptseg.formats import ReadOptions
 from promptseg.segment.options import SegmentOptions
 from promptseg.serve.changes import packed
+from promptseg.serve.demo import demo_image
 from promptseg.serve.describe import colour_of, prompt_of, server_facts, session_facts
 from promptseg.serve.desk import Desk
 from promptseg.serve.refusals import TakenError
@@ -19,6 +20,7 @@ from promptseg.serve.results import download, save
 from promptseg.serve.voxels import axis_named, image_of, read_npy, slices_of, window_of
 from promptseg.serve.web.bodies import (
     NewObject,
+    Nothing,
     ObjectChange,
     Open,
     Progress,
@@ -74,6 +76,9 @@ class Own:
                 query=(("folder", "below the folder that is served; itself if not given"),),
             ),
             Entry("PUT", "/api/images", "state and note of an image", self.progress, Progress),
+            Entry(
+                "POST", "/api/demo", "put the demonstration CT into the folder", self.demo, Nothing
+            ),
             Entry("POST", "/api/sessions", "open an image of the folder", self.open, Open),
             Entry(
                 *("POST", "/api/uploads", "open an array: a .npy file; X-Meta has its facts"),
@@ -151,6 +156,14 @@ class Own:
             return {"path": name, "state": known.state, "note": known.note}
 
         return json_answer(await threaded(do))
+
+    async def demo(self, request: Request) -> Response:
+        """POST /api/demo."""
+        await body_of(request, Nothing)
+        folder = self.desk.folder
+        if folder is None:
+            raise InputError("a server with a folder", "none", "start it with --root FOLDER")
+        return json_answer({"path": await threaded(lambda: demo_image(folder))})
 
     async def open(self, request: Request) -> Response:
         """POST /api/sessions."""

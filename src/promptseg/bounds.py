@@ -101,7 +101,7 @@ BOUNDS: dict[str, Bound] = {
     "seed": _SEED,
     "session_mib": _MIB,
     "sessions": Bound(1, 1000),
-    "sheet": Bound(1, 400),
+    "sheet": Bound(1, 200),
     "slice": _INDEX,
     "smooth_slices": Bound(0, 1000),
     "threads": Bound(1, max(64, 4 * _CPUS)),

@@ -122,9 +122,12 @@ def test_a_bad_image_does_not_stop_the_others(
         (["-i", "images", "-o", "images"], "other than the input folder"),
         (
             ["-i", "images", "-o", "out", "--embeddings-limit", "0"],
-            "a limit for embeddings above 0",
+            "--embeddings-limit from above 0",
         ),
-        (["-i", "images", "-o", "out", "--embeddings-limit", "nan"], "a limit for embeddings"),
+        (
+            ["-i", "images", "-o", "out", "--embeddings-limit", "nan"],
+            "--embeddings-limit from above 0",
+        ),
         (["-i", "images", "-o", "out", "--batch", "0"], "batch to be a number above 0"),
         (["-i", "images", "-o", "out", "--slices", "5"], "slices FIRST:LAST"),
         (["-i", "none.png", "-o", "out"], "no such file"),

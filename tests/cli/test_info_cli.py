@@ -162,7 +162,7 @@ def test_a_preview_is_as_fine_as_asked() -> None:
         (["--box", "1,1,2,2@1"], "expected --preview for --box"),
         (["--preview", "--slice", "99"], "a slice from 0 to 4 along z"),
         (["--preview", "--slice", "1", "--sheet", "4"], "expected --slice or --sheet"),
-        (["--preview", "--sheet", "0"], "expected --sheet to be 1 to 200"),
+        (["--preview", "--sheet", "0"], "expected --sheet from 1 to 200"),
         (["--preview", "--tile", "0,0,7,5"], "a tile x0,y0,x1,y1 within x 0..6, y 0..5"),
         (["--preview", "--tile", "3,0,1,5"], "a tile x0,y0,x1,y1"),
         (["--preview", "--box", "0,0,7,5@1"], "coordinates inside the image"),

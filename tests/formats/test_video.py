@@ -21,6 +21,7 @@ from promptseg.formats import read
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.video import Video, open_video, parse_frames
 from promptseg.formats.video.container import open_container
+from promptseg.formats.video.encode import lossless, viewable
 from promptseg.image import Image
 from promptseg.intensity import choose_intensity
 
@@ -410,3 +411,37 @@ def test_frames_cannot_be_changed_by_who_looks_at_them(tmp_path: Path) -> None:
     video: Video = open_video(write_video(tmp_path / "a.mkv", FRAMES)).video
     with pytest.raises(ValueError, match="read-only"):
         video.frame(0)[:] = 0
+
+
+@pytest.mark.parametrize("shape", [(49, 63), (16, 17), (1, 1)])
+def test_what_is_written_has_the_size_and_times_of_what_was_read(
+    tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    pictures = [np.full((*shape, 3), 60 + 10 * k, np.uint8) for k in range(5)]
+    seconds = [0.0, 0.04, 0.0401, 0.5, 2.0]
+    with viewable(tmp_path / "a.webm", shape, "title") as made:
+        for picture, second in zip(pictures, seconds, strict=True):
+            made.add([picture], second)
+    selection = open_video(tmp_path / "a.webm")
+    assert selection.video.facts.size == shape
+    times = selection.video.facts.times
+    assert times is not None
+    np.testing.assert_allclose(times, [0, 0.04, 0.041, 0.5, 2.0])
+    for k, picture in enumerate(pictures):
+        assert np.abs(selection.frame(k).astype(int) - picture).mean() < 6
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_label_videos_are_lossless_in_every_stream(tmp_path: Path, wide: bool) -> None:
+    rng = np.random.default_rng(4)
+    kind = np.uint16 if wide else np.uint8
+    planes = rng.integers(0, np.iinfo(kind).max, (4, 2, 21, 33)).astype(kind)
+    with lossless(tmp_path / "a.mkv", (21, 33), ["one", "two"], wide, "title") as made:
+        for k, both in enumerate(planes):
+            made.add(list(both), 0.1 * k)
+    with av.open(str(tmp_path / "a.mkv")) as container:
+        assert [s.metadata["title"] for s in container.streams.video] == ["one", "two"]
+    for number in range(2):
+        with av.open(str(tmp_path / "a.mkv")) as container:
+            for k, frame in enumerate(container.decode(video=number)):
+                np.testing.assert_array_equal(frame.to_ndarray(), planes[k, number])

@@ -505,7 +505,7 @@ def test_pictures_that_may_not_be_published_are_not_kept(pictures: Path, tmp_pat
         (["--corrections", "100"], "expected corrections from 0 to 64, got 100"),
         (["--jitter", "-1"], "expected a jitter of 0 to 1024 pixels"),
         (["--tolerance", "-1"], "tolerance"),
-        (["--workers", "0"], "expected 1 worker or more"),
+        (["--workers", "0"], "expected --workers from 1 to"),
         (["--protocol", "4d"], "4d"),
         (["--dataset", "other"], "expected datasets out of us__blocks, got other"),
         (["--grid", "propagate=up", "--protocol", "interactive-3d"], "propagate out of"),

@@ -20,9 +20,11 @@ from fakes import BrightPredictor
 from formats.dicom_makers import write_object
 from formats.video_makers import uneven, write_video
 from promptseg.cli.main import main
+from promptseg.datasets.listing import is_image_file
 from promptseg.errors import InputError, OutputError, PromptError
 from promptseg.formats.video import open_video, video
 from promptseg.inference.embedded import EmbeddedImage
+from promptseg.jobs.batch import find_images
 from promptseg.jobs.video import is_video_job, segment_video
 from promptseg.jobs.video import job as video_job
 from promptseg.segment.options import SegmentJob
@@ -283,6 +285,18 @@ def test_numbered_pictures_are_a_video_where_a_prompt_names_a_frame(tmp_path: Pa
         labels_in_zip(tmp_path / "out" / "masks.zip")["000010.png"], truth(10)
     )
     assert {row["time_s"] for row in rows_of(tmp_path / "out" / "areas.csv")} == {""}
+
+
+def test_videos_are_done_one_by_one_and_are_no_pictures_of_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_video(folder / "b.mp4", squares(3), "mpeg4", "yuv420p")
+    with pytest.raises(InputError, match="one video, got 1 in the folder"):
+        is_video_job(job_of(folder, tmp_path / "out"))
+    PilImage.fromarray(squares()[0]).save(folder / "a.png")
+    assert find_images(folder) == [folder / "a.png"]
+    assert not is_image_file(folder / "b.mp4")
+    assert is_image_file(folder / "a.png")
 
 
 def test_a_mask_file_as_output_is_written_as_of_any_image(clip: Path, tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_a_hash_says_more_than_a_file_name(vit_b: Path, monkeypatch: pytest.Monk
     manifest["sam-vit-b"] = replace(
         manifest["sam-vit-b"], size=vit_b.stat().st_size, sha256=assets.sha256_of(vit_b)
     )
-    monkeypatch.setattr(assets, "manifest", lambda: manifest)
+    monkeypatch.setattr(assets.store, "manifest", lambda: manifest)
     assert identify(tensors, renamed).name == "sam-vit-b"
 
 

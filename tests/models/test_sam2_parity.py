@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.sam2_peer import official_frames, official_sam2
 from promptseg.models.checkpoint import build_network, open_checkpoint
-from promptseg.models.families.sam2.build import SHAPES, build_sam2
+from promptseg.models.families.sam2.build import SHAPES
 from promptseg.models.families.sam2.embedding import Sam2Embedding
 from promptseg.models.families.sam2.network import Features, Sam2
 from promptseg.models.families.sam2.tracker import Sam2Memory
@@ -93,9 +93,10 @@ def small(version: str) -> Pair:
     return ours, official
 
 
-def whole(name: str, config: str, **changes: Any) -> Pair:
-    official = official_sam2(config, **changes)
-    ours = build_sam2(name).eval().requires_grad_(False)
+def whole(name: str, config: str, image_size: int) -> Pair:
+    """Both codes as published, at any size of the input."""
+    official = official_sam2(config, image_size=image_size)
+    ours = Sam2(replace(SHAPES[name], image_size=image_size)).eval().requires_grad_(False)
     ours.load_state_dict(randomised(official))
     return ours, official
 
@@ -103,8 +104,9 @@ def whole(name: str, config: str, **changes: Any) -> Pair:
 PAIRS: dict[str, Callable[[], Pair]] = {
     "small sam2.1": lambda: small("sam2.1"),
     "small sam2": lambda: small("sam2"),
-    "sam2.1-t": lambda: whole("sam2.1-t", CONFIGS["sam2.1-t"]),
-    "medsam2": lambda: whole("medsam2", CONFIGS["sam2.1-t"], image_size=512),
+    "sam2.1-t": lambda: whole("sam2.1-t", CONFIGS["sam2.1-t"], SHAPES["sam2.1-t"].image_size),
+    "medsam2": lambda: whole("medsam2", CONFIGS["sam2.1-t"], SHAPES["medsam2"].image_size),
+    "sam2.1-t at 256": lambda: whole("sam2.1-t", CONFIGS["sam2.1-t"], 256),
 }
 
 
@@ -130,7 +132,12 @@ def pictures(size: int, count: int = FRAMES) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     "pair",
-    ["small sam2.1", "small sam2", pytest.param("sam2.1-t", marks=pytest.mark.slow)],
+    [
+        "small sam2.1",
+        "small sam2",
+        pytest.param("sam2.1-t", marks=pytest.mark.slow),
+        pytest.param("medsam2", marks=pytest.mark.slow),
+    ],
     indirect=True,
 )
 @torch.inference_mode()
@@ -288,7 +295,7 @@ class Both:
 
 @pytest.mark.parametrize(
     "pair",
-    ["small sam2.1", "small sam2", pytest.param("medsam2", marks=pytest.mark.slow)],
+    ["small sam2.1", "small sam2", pytest.param("sam2.1-t at 256", marks=pytest.mark.slow)],
     indirect=True,
 )
 def test_objects_in_frames_agree(pair: Pair) -> None:

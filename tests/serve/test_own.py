@@ -22,6 +22,7 @@ from promptseg.segment.session import Session
 from promptseg.serve.changes import unpacked
 from promptseg.serve.limits import Limits
 from promptseg.serve.web.bodies import Prompting, schema
+from promptseg.serve.web.own import Own
 from serve.conftest import BOX_A, BOX_B, SHAPE, TOKEN, A, B, Client, Running
 from serve.fake_server import OPTIONS, bright
 
@@ -363,9 +364,9 @@ def test_cancel_leaves_what_was_answered(server: Running) -> None:
     client.post(f"{at}/prompts", box=BOX_A, slice=10, object="a", spread=True)
     settled(client, at)
     client.post(f"{at}/undo")
+    work.session.add(Box(tuple(BOX_A), 10, "a"), spread=False)  # type: ignore[arg-type]
     thread.start()
     held.wait(20)
-    work.session.add(Box(tuple(BOX_A), 10, "a"), spread=False)  # type: ignore[arg-type]
     work.follow()
     assert work.following
     change = client.post(f"{at}/cancel").json
@@ -421,7 +422,8 @@ def test_the_description_is_made_of_the_table(server: Running) -> None:
     assert prompts["requestBody"]["content"]["application/json"]["schema"] == schema(Prompting)
     assert "both ends inside" in schema(Prompting)["properties"]["box"]["description"]
     names = [op["operationId"] for path in document["paths"].values() for op in path.values()]
-    assert len(names) == len(set(names)) == 20
+    assert len(names) == len(set(names)) == len(Own(server.desk).entries)
+    assert len(names) >= 20
     for path in document["paths"]:
         assert path.startswith("/api/")
 

@@ -170,14 +170,14 @@ def _dicom_object(path: Path) -> pydicom.FileDataset | None:
     known = format_by_suffix(path)
     if known is not None and known.module != "dicom":
         return None
-    from promptseg.formats.dicom.parse import parse
+    from promptseg.formats.dicom.parse import parse, with_pixels
 
     instance = parse(path)
     if instance is None:
         return None
     kind = str(instance.header.get("SOPClassUID"))
     if kind in _SEG:
-        return pydicom.dcmread(path, force=True)
+        return with_pixels(instance)
     return instance.header if kind == _RTSTRUCT else None
 
 

@@ -93,7 +93,7 @@ def find_images(folder: Path) -> list[Path]:
             known = format_by_suffix(path)
             if is_dicom_file(path) or (known and known.name in _NO_BATCH):
                 return []
-            if known:
+            if known and known.module != "video":  # which are done one by one
                 found.append(path)
     except OSError as error:
         raise InputError("a folder that can be read", f"{folder} ({error.strerror})") from error

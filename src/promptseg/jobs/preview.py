@@ -11,6 +11,7 @@ import tyro
 from PIL import Image as PilImage
 from PIL import ImageDraw
 
+from promptseg.bounds import check_bounds
 from promptseg.display import (
     display_of,
     draw_prompts,
@@ -34,7 +35,6 @@ __all__ = ["PreviewOptions", "check_preview", "preview_picture", "save_preview"]
 
 _ONE, _SEVERAL, _SMALL = 900, 380, 230  # longer side of a slice, by how many there are
 _MOST_PANELS = 9
-_MOST_ON_SHEET = 200
 _THIN = 6  # a plane this many times longer than high shows nothing
 _FEW = 6  # slices of a thin stack
 _TILE = re.compile(r"(\d+),(\d+),(\d+),(\d+)")
@@ -101,8 +101,7 @@ def check_preview(path: Path | None, overwrite: bool, options: PreviewOptions, i
         return
     if options.slice is not None and options.sheet is not None:
         raise InputError("--slice or --sheet", "both", "leave one of them out")
-    if options.sheet is not None and not 1 <= options.sheet <= _MOST_ON_SHEET:
-        raise InputError(f"--sheet to be 1 to {_MOST_ON_SHEET} slices", str(options.sheet))
+    check_bounds(options)
     if path.suffix.lower() != ".png":
         raise OutputError("a preview that ends in .png", str(path), "rename it")
     check_outputs([path], overwrite, Reads([image]))

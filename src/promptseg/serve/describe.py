@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from promptseg._version import __version__
-from promptseg.errors import PromptError
+from promptseg.errors import InputError, PromptError
 from promptseg.formats import endings
 from promptseg.formats.colours import COLOURS
 from promptseg.geometry import AXES, opposite
@@ -22,7 +22,7 @@ from promptseg.serve.desk import Desk
 from promptseg.serve.web.bodies import Prompting
 from promptseg.serve.work import Work
 
-__all__ = ["image_facts", "object_facts", "prompt_of", "server_facts", "session_facts"]
+__all__ = ["colour_of", "image_facts", "object_facts", "prompt_of", "server_facts", "session_facts"]
 
 
 def server_facts(desk: Desk) -> dict[str, Any]:
@@ -135,6 +135,17 @@ def object_facts(work: Work, name: str) -> dict[str, Any]:
             "prompted": list(segment.prompted),
         }
     return found
+
+
+def colour_of(values: list[int]) -> tuple[int, int, int]:
+    """(red, green, blue).
+
+    Raises:
+        InputError: not three numbers from 0 to 255.
+    """
+    if len(values) != 3 or not all(0 <= v <= 255 for v in values):
+        raise InputError("a colour [red, green, blue] from 0 to 255", repr(values)[:60])
+    return values[0], values[1], values[2]
 
 
 def prompt_of(asked: Prompting, work: Work) -> Prompt:

@@ -15,7 +15,7 @@ from promptseg.image import Image
 from promptseg.serve.describe import sent_as
 from promptseg.serve.web.bodies import Upload
 
-__all__ = ["axis_named", "image_of", "read_npy", "slices_of"]
+__all__ = ["axis_named", "image_of", "read_npy", "slices_of", "window_of"]
 
 _MOST_SLICES = 512
 _HEADER = 10_000
@@ -66,6 +66,23 @@ def slices_of(
         scaled = (found.astype(np.float32) - low) * (255 / max(high - low, 1e-9))
         return np.asarray(np.clip(scaled, 0, 255).astype(np.uint8))
     return np.ascontiguousarray(found.astype(sent_as(found.dtype), copy=False))
+
+
+def window_of(lower: str | None, upper: str | None) -> tuple[float, float] | None:
+    """The window of a query; None without any.
+
+    Raises:
+        InputError: no numbers, or not in order.
+    """
+    if lower is None and upper is None:
+        return None
+    try:
+        low, high = float(lower or ""), float(upper or "")
+    except ValueError:
+        low = high = float("nan")
+    if not np.isfinite([low, high]).all() or high <= low:
+        raise InputError("numbers lower < upper", f"{lower!r:.40} and {upper!r:.40}")
+    return low, high
 
 
 def read_npy(content: bytes, limit: int) -> NDArray[Any]:

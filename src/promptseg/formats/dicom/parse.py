@@ -23,7 +23,7 @@ from pydicom.uid import (
 from promptseg.errors import InputError
 from promptseg.formats.dicom.instances import Instance
 
-__all__ = ["cut_header", "open_dicom", "parse"]
+__all__ = ["cut_header", "open_dicom", "parse", "with_pixels"]
 
 _GZIP = b"\x1f\x8b"
 _LARGEST_UNZIPPED = 2**31
@@ -73,6 +73,22 @@ def parse(path: Path) -> Instance | None:
     if "TransferSyntaxUID" not in header.file_meta:
         header.file_meta.TransferSyntaxUID = _guessed_syntax(header)
     return Instance(path, header, None, position)
+
+
+def with_pixels(instance: Instance) -> pydicom.FileDataset:
+    """The whole data set of an object. Its header, which may tell of thousands of frames, is kept.
+
+    Raises:
+        Exception: anything, where the rest of the file is damaged.
+    """
+    header, start = instance.header, instance.pixels_at
+    if start is None:  # compressed as a whole
+        return pydicom.dcmread(instance.path, force=True)
+    implicit, little = header.original_encoding
+    with open_dicom(instance.path) as stream:
+        stream.seek(start)
+        header.update(read_dataset(stream, bool(implicit), bool(little)))
+    return header
 
 
 def cut_header(path: Path) -> InputError:

@@ -23,6 +23,8 @@ from promptseg.formats.video.video import Facts, Video
 
 __all__ = ["Cine", "open_cine"]
 
+_BLOCK = 8  # frames decoded together on the way back: a file is read for each of them anew
+
 
 def open_cine(path: Path, series_uid: str | None = None) -> Cine | None:
     """The cine of a DICOM file or folder; None where there is something else.
@@ -91,7 +93,7 @@ class Cine(Video):
         return self._dtype
 
     def _key(self, index: int) -> int:
-        return index
+        return index - index % _BLOCK
 
     def _decode(self, key: int) -> Iterator[tuple[int, NDArray[Any]]]:
         if self._whole is not None:

@@ -55,6 +55,9 @@ def is_video_job(job: SegmentJob) -> bool:
 
     A folder of pictures is a video where a prompt names a frame; else the pictures are images of their
     own, as they have always been.
+
+    Raises:
+        InputError: a folder of video files.
     """
     known = format_by_suffix(job.output)
     if address_in(job.input) or address_in(job.output) or (known is not None and known.writes):
@@ -63,6 +66,11 @@ def is_video_job(job: SegmentJob) -> bool:
         pictures = find_images(job.input)
         if pictures:
             return is_video(job.input) and _names_frames(job)
+        films = [p.name for p in sorted(job.input.iterdir()) if p.is_file() and is_video(p)]
+        if films:
+            raise InputError(
+                "one video", f"{len(films)} in the folder {job.input}", "give them one by one"
+            )
     elif is_video(job.input):
         return True
     try:

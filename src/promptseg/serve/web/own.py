@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from promptseg.errors import InputError
 from promptseg.formats import ReadOptions
 from promptseg.segment.options import SegmentOptions
 from promptseg.serve.changes import packed
 from promptseg.serve.demo import demo_image
-from promptseg.serve.describe import prompt_of, server_facts, session_facts
+from promptseg.serve.describe import colour_of, prompt_of, server_facts, session_facts
 from promptseg.serve.desk import Desk
 from promptseg.serve.refusals import TakenError
 from promptseg.serve.results import download, save
-from promptseg.serve.voxels import axis_named, image_of, read_npy, slices_of
+from promptseg.serve.voxels import axis_named, image_of, read_npy, slices_of, window_of
 from promptseg.serve.web.bodies import (
     NewObject,
     Nothing,
@@ -76,7 +76,9 @@ class Own:
                 query=(("folder", "below the folder that is served; itself if not given"),),
             ),
             Entry("PUT", "/api/images", "state and note of an image", self.progress, Progress),
-            Entry("POST", "/api/demo", "put the demonstration CT into the folder", self.demo, Nothing),
+            Entry(
+                "POST", "/api/demo", "put the demonstration CT into the folder", self.demo, Nothing
+            ),
             Entry("POST", "/api/sessions", "open an image of the folder", self.open, Open),
             Entry(
                 *("POST", "/api/uploads", "open an array: a .npy file; X-Meta has its facts"),
@@ -226,9 +228,9 @@ class Own:
         session = work.session
         axis = axis_named(request.query_params.get("axis"), session.axis)
         first, count = number_of(request, "index", 0), number_of(request, "count", 1)
-        window = _window(request)
+        window = window_of(*(request.query_params.get(k) for k in ("lower", "upper")))
 
-        def do() -> np.ndarray[Any, Any]:
+        def do() -> NDArray[Any]:
             return slices_of(session.image, axis, first or 0, 1 if count is None else count, window)
 
         found = await threaded(do)
@@ -398,27 +400,3 @@ class Own:
         return json_answer(
             await threaded(lambda: {**work.since(since), "state": session_facts(work)})
         )
-
-
-def colour_of(values: list[int]) -> tuple[int, int, int]:
-    """(red, green, blue).
-
-    Raises:
-        InputError: not three numbers from 0 to 255.
-    """
-    if len(values) != 3 or not all(0 <= v <= 255 for v in values):
-        raise InputError("a colour [red, green, blue] from 0 to 255", repr(values)[:60])
-    return values[0], values[1], values[2]
-
-
-def _window(request: Request) -> tuple[float, float] | None:
-    texts = [request.query_params.get(name) for name in ("lower", "upper")]
-    if texts == [None, None]:
-        return None
-    try:
-        low, high = (float(text or "") for text in texts)
-    except ValueError:
-        low = high = float("nan")
-    if not np.isfinite([low, high]).all() or high <= low:
-        raise InputError("numbers lower < upper", f"{texts!r:.80}")
-    return low, high

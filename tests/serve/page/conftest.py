@@ -78,7 +78,7 @@ class Driver:
 
     def enter(self) -> None:
         """Open the address that the server prints."""
-        self.page.goto(self.served.address)
+        self.page.goto(self.served.address, timeout=180_000)  # the first one on a busy machine
         self.page.wait_for_selector("html[data-ready]")
 
     def open(self, name: str) -> None:

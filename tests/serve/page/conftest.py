@@ -69,7 +69,7 @@ class Driver:
         page.on("request", self._asked)
 
     def _said(self, message: Any) -> None:
-        expected = ("Failed to load resource", "WebSocket connection")
+        expected = ("Failed to load resource", "WebSocket connection")  # a server that was killed
         if message.type == "error" and not any(text in message.text for text in expected):
             self.faults.append(message.text)
 
@@ -110,7 +110,7 @@ class Driver:
         return box
 
     def places(self, axis: str = "z") -> Any:
-        """The map from pixels (x, y) of slices along `axis` to the screen, learnt by pointing."""
+        """The map from pixels (x, y) of slices along an axis to the screen, learnt by pointing."""
         names = {"z": "xy", "y": "xz", "x": "yz"}[axis]
         box, seen, at = self.canvas(axis), [], []
         for fx in np.linspace(0.18, 0.82, 5):

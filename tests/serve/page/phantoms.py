@@ -35,14 +35,9 @@ def body() -> NDArray[np.int16]:
 def marked(axes: NDArray[np.float64]) -> NDArray[np.int16]:
     """(z, y, x): one ball, as far to the left, anterior and superior as it goes."""
     shape = (30, 36, 40)
-    letters = np.sign(axes.T @ np.ones(3) * 0 + axes[np.abs(axes).argmax(0), range(3)])
-    towards_las = []  # in x, y, z: by the patient's axis that each runs along
-    for k in range(3):
-        runs_along = np.abs(axes[:, k]).argmax()
-        sign = letters[k] * (-1 if runs_along == 0 else 1)  # left is -R
-        towards_las.append(sign)
-    at = [0.75 if s > 0 else 0.25 for s in towards_las][::-1]
-    centre = tuple(n * f for n, f in zip(shape, at, strict=True))
+    along = np.abs(axes).argmax(0)  # the patient's axis that x, y and z run along
+    towards = np.sign(axes[along, range(3)]) * np.where(along == 0, -1, 1)  # left is -R
+    centre = tuple(n * (0.5 + s / 4) for n, s in zip(shape, towards[::-1], strict=True))
     return np.where(ball(shape, centre, 4), 1000, 0).astype(np.int16)  # type: ignore[arg-type]
 
 

@@ -177,6 +177,8 @@ export class Case extends EventTarget {
       this.sync();
     } else if (event.type === "closed") {
       this.dispatchEvent(new CustomEvent("ended", { detail: event.detail }));
+    } else if (event.type === "lost") {
+      this.tell("The connection to the server is lost. Trying again; what was done is on disk.", "warning");
     } else if (event.type === "connected") {
       if (this.revision > 0) this.sync();
     } else if (event.type === "stepped" || event.type === "changed") {

@@ -7,14 +7,14 @@ const AGAIN_MS = 2_000;
  * Listen to the events of a session.
  *
  * `on(event)` is called for every event of docs/server.md, and for `{type: "connected"}` after the
- * connection is made or made again, when something may have been missed. `look(axis, slice)` tells the
+ * connection is made or made again, when something may have been missed, and `{type: "lost"}`. `look(axis, slice)` tells the
  * server what is looked at; `stop()` ends it.
  */
 export class Events {
   constructor(api, on) {
     this.api = api;
     this.on = on;
-    this.stopped = false;
+    this.stopped = this.connected = false;
     this.looked = null;
     this.connect();
     this.pinging = setInterval(() => this.send({ type: "ping" }), PING_MS);
@@ -25,6 +25,7 @@ export class Events {
     const socket = this.api.socket();
     this.socket = socket;
     socket.onopen = () => {
+      this.connected = true;
       if (this.looked) this.send(this.looked);
       this.on({ type: "connected" });
     };
@@ -34,7 +35,10 @@ export class Events {
       this.on(event);
     };
     socket.onclose = () => {
-      if (!this.stopped) setTimeout(() => this.connect(), AGAIN_MS);
+      if (this.stopped) return;
+      if (this.connected) this.on({ type: "lost" });
+      this.connected = false;
+      setTimeout(() => this.connect(), AGAIN_MS);
     };
   }
 

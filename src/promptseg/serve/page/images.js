@@ -120,7 +120,7 @@ export class Images {
     byId("opening").hidden = false;
     try {
       await this.app.leave();
-      this.opened(await openImage({ path, ...fields }));
+      await this.opened(await openImage({ path, ...fields }));
       return true;
     } catch (refusal) {
       if (!(refusal instanceof Refusal)) throw refusal;

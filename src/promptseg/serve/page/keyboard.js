@@ -93,7 +93,8 @@ export function listenToKeys(app) {
   document.addEventListener("keydown", (event) => {
     const { target } = event;
     if (document.querySelector("dialog[open]") || event.altKey) return;
-    if (target.matches("input, textarea, select")) return;
+    if (target.matches("textarea, select, input:not([type=checkbox], [type=range], [type=color])")) return;
+    if (target.matches("input") && /^(Arrow|Page|Home|End|Enter| )/.test(event.key)) return;
     if (target.matches("button") && ["Enter", " "].includes(event.key) && !event.ctrlKey) return;
     const name = nameOf(event);
     const act = actions.get(name);

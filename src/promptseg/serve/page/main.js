@@ -66,10 +66,11 @@ class App {
     byId("welcome").hidden = true;
     byId("views").hidden = false;
     this.stage.show(work);
+    this.objects.begin();
     this.panels.begin(work);
     this.toolbar.begin(work);
-    work.addEventListener("view", () => this.viewed());
-    work.addEventListener("change", () => this.changed());
+    work.addEventListener("view", () => work === this.case && this.viewed());
+    work.addEventListener("change", () => work === this.case && this.changed());
     work.addEventListener("ended", (event) => this.ended(work, event.detail));
     for (const note of state.image.notes) tell(note);
     if (state.warning) tell(state.warning, "warning");
@@ -114,9 +115,6 @@ class App {
     await this.leave(false);
     if (path && (await ask(`${why}. Nothing is lost: open the image again?`, "Open again", "Close"))) {
       this.images.open(path);
-    } else {
-      byId("views").hidden = true;
-      byId("welcome").hidden = false;
     }
   }
 
@@ -126,6 +124,8 @@ class App {
     this.case = null;
     this.toolbar.tool.cancel?.();
     this.stage.show(null);
+    byId("views").hidden = true;
+    byId("welcome").hidden = false;
     sessionStorage.removeItem(KEPT);
     if (work) await work.leave(forGood);
   }

@@ -14,6 +14,12 @@ export class Objects {
     byId("new-object").addEventListener("click", () => this.add());
   }
 
+  /** Forget what was measured of another image. */
+  begin() {
+    this.sizes = {};
+    this.measured = null;
+  }
+
   /** A new object, current from then on. */
   add() {
     const { case: work } = this.app;
@@ -124,7 +130,7 @@ export class Objects {
 
   show() {
     const { case: work } = this.app;
-    if (this.list.contains(document.activeElement) && document.activeElement.tagName === "INPUT") {
+    if (this.list.contains(document.activeElement) && document.activeElement.matches(".name")) {
       return; // a name is being written
     }
     const rows = work ? work.state.objects.map((object) => this.row(work, object)) : [];
@@ -147,9 +153,9 @@ export class Objects {
       onfocus: () => this.select(name),
       onchange: (event) => {
         const to = event.target.value.trim();
-        event.target.blur();
         this.rename(name, to);
       },
+      onblur: () => setTimeout(() => this.show()),
       onkeydown: (event) => {
         if (event.key === "Escape") event.target.value = name;
         if (event.key === "Enter" || event.key === "Escape") event.target.blur();

@@ -364,9 +364,9 @@ def test_cancel_leaves_what_was_answered(server: Running) -> None:
     client.post(f"{at}/prompts", box=BOX_A, slice=10, object="a", spread=True)
     settled(client, at)
     client.post(f"{at}/undo")
+    work.session.add(Box(tuple(BOX_A), 10, "a"), spread=False)  # type: ignore[arg-type]
     thread.start()
     held.wait(20)
-    work.session.add(Box(tuple(BOX_A), 10, "a"), spread=False)  # type: ignore[arg-type]
     work.follow()
     assert work.following
     change = client.post(f"{at}/cancel").json

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from promptseg.models.preprocess import Preprocessing
@@ -48,8 +47,6 @@ class ModelCard:
         keep_8bit: whether its training left 8-bit pictures unchanged (see `promptseg.intensity`).
         base: name of the model it was fine-tuned from; empty if it is a model of its own.
         trained_on: the images of the fine-tuning; None where nobody has listed them.
-        calibration: what its predicted IoU is worth (see `promptseg.models.calibration`); of these
-            weights alone, so that fine-tuned ones begin without.
         family: which family builds it, one of `promptseg.models.families.FAMILIES`.
     """
 
@@ -71,5 +68,4 @@ class ModelCard:
     keep_8bit: bool = False
     base: str = ""
     trained_on: TrainedOn | None = None
-    calibration: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     family: str = "sam"

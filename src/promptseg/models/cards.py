@@ -97,7 +97,6 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
         weak_at=f"what it was not trained on; its base: {base.weak_at}",
         base=base.name,
         trained_on=_trained_on(said, where),
-        calibration={},
     )
     if set(card.propagate.split("+")) <= kinds | {"memory"}:
         return card

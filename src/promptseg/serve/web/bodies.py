@@ -11,6 +11,7 @@ from promptseg.errors import InputError
 
 __all__ = [
     "NewObject",
+    "Nothing",
     "ObjectChange",
     "Open",
     "Progress",
@@ -151,6 +152,11 @@ class Since:
 
     since: int | None = None
     """As of prompts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nothing:
+    """No fields."""
 
 
 @dataclass(frozen=True, kw_only=True)

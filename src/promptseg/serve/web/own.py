@@ -12,6 +12,7 @@ from promptseg.errors import InputError
 from promptseg.formats import ReadOptions
 from promptseg.segment.options import SegmentOptions
 from promptseg.serve.changes import packed
+from promptseg.serve.demo import demo_image
 from promptseg.serve.describe import colour_of, prompt_of, server_facts, session_facts
 from promptseg.serve.desk import Desk
 from promptseg.serve.refusals import TakenError
@@ -19,6 +20,7 @@ from promptseg.serve.results import download, save
 from promptseg.serve.voxels import axis_named, image_of, read_npy, slices_of, window_of
 from promptseg.serve.web.bodies import (
     NewObject,
+    Nothing,
     ObjectChange,
     Open,
     Progress,
@@ -74,6 +76,9 @@ class Own:
                 query=(("folder", "below the folder that is served; itself if not given"),),
             ),
             Entry("PUT", "/api/images", "state and note of an image", self.progress, Progress),
+            Entry(
+                "POST", "/api/demo", "put the demonstration CT into the folder", self.demo, Nothing
+            ),
             Entry("POST", "/api/sessions", "open an image of the folder", self.open, Open),
             Entry(
                 *("POST", "/api/uploads", "open an array: a .npy file; X-Meta has its facts"),
@@ -152,6 +157,14 @@ class Own:
 
         return json_answer(await threaded(do))
 
+    async def demo(self, request: Request) -> Response:
+        """POST /api/demo."""
+        await body_of(request, Nothing)
+        folder = self.desk.folder
+        if folder is None:
+            raise InputError("a server with a folder", "none", "start it with --root FOLDER")
+        return json_answer({"path": await threaded(lambda: demo_image(folder))})
+
     async def open(self, request: Request) -> Response:
         """POST /api/sessions."""
         asked = await body_of(request, Open)
@@ -188,11 +201,12 @@ class Own:
         names = ("modality", "window", "axis", "propagate")
         given = {k: v for k in names if (v := getattr(asked, k)) is not None}
         if "propagate" in given:
-            from promptseg.segment.projection import MODES
+            from promptseg.segment.projection import MEMORY, MODES
 
-            if given["propagate"] not in (*MODES, "none"):
+            if given["propagate"] not in (*MODES, MEMORY, "none"):
                 raise InputError(
-                    f"propagate out of {', '.join(MODES)}, none", repr(given["propagate"])[:60]
+                    f"propagate out of {', '.join((*MODES, MEMORY))}, none",
+                    repr(given["propagate"])[:60],
                 )
         return replace(self.desk.options, **given)
 

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from promptseg.models.calibration import calibrated
 from promptseg.models.card import ModelCard
 from promptseg.models.families.alike import decoded_alike, no_prediction
 from promptseg.models.families.sam.build import Sam
@@ -128,11 +127,10 @@ class SamModel:
         best = quality.argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
         quality = quality.clamp(0, 1)  # an estimate of something within, which may overshoot
-        logits = every[rows, best][:, None]
-        scores = calibrated(quality.cpu().numpy(), first, self.card.calibration)
-        iou = scores[rows.cpu().numpy(), best.cpu().numpy()]
-        several = Candidates(every, scores, frame) if first.is_lone_click else None
-        return Prediction(logits, frame.masks(logits).cpu().numpy(), iou, several)
+        logits, iou = every[rows, best][:, None], quality[rows, best]
+        masks = frame.masks(logits)
+        several = Candidates(every, quality.cpu().numpy(), frame) if first.is_lone_click else None
+        return Prediction(logits, masks.cpu().numpy(), iou.cpu().numpy(), several)
 
     def _hint(self, prompt: SlicePrompt, frame: Frame) -> Tensor:
         """(1, 1, side, side) mask prompt."""

@@ -1,0 +1,208 @@
+/**
+ * What is open: a session's state, its masks, and where the user looks.
+ *
+ * Everything that changes the session goes through `act`, one after the other, so that differences
+ * between revisions always fit. It is an `EventTarget`; "change" is dispatched after every change of the
+ * session, "view" after every change of what is looked at.
+ */
+
+import { Refusal, SessionApi } from "./api.js";
+import { Events } from "./events.js";
+import { Mask, inSpace, inflated } from "./masks.js";
+import { firstWindow } from "./levels.js";
+import { Slices } from "./slices.js";
+import { place } from "./plane.js";
+
+export class Case extends EventTarget {
+  /** Of the state that opening answered; `tell` takes refusals and warnings for the user. */
+  constructor(state, tell) {
+    super();
+    this.api = new SessionApi(state.session);
+    this.tell = tell;
+    this.state = state;
+    this.image = state.image;
+    this.revision = 0;
+    this.masks = new Map();
+    this.queue = Promise.resolve();
+    this.waiting = 0;
+    this.hidden = new Set();
+    this.locked = new Set();
+    this.allHidden = false;
+    this.window = firstWindow(this.image);
+    this.progress = { loaded: this.image.kind === "volume" ? 0 : 1, encoded: null, followed: null };
+    this.shape = this.image.kind === "volume" ? this.image.shape : [1, ...this.image.shape];
+    this.crosshair = this.shape.map((n) => Math.floor((n - 1) / 2));
+    this.slices = new Slices(this.api, this.image, {
+      onArrival: () => this.viewed(),
+      onProgress: (share) => {
+        this.progress.loaded = share;
+        this.changed();
+      },
+      onFault: (refusal) => this.fault(refusal),
+    });
+    this.events = new Events(this.api, (event) => this.happened(event));
+  }
+
+  get isVolume() {
+    return this.image.kind === "volume";
+  }
+
+  /** The axes that are shown. */
+  get axes() {
+    return this.isVolume ? ["z", "y", "x"] : ["z"];
+  }
+
+  plane(axis) {
+    return this.slices.plane[axis];
+  }
+
+  index(axis) {
+    return this.crosshair[place(axis)];
+  }
+
+  get current() {
+    return this.state.objects.find((object) => object.name === this.state.current) || null;
+  }
+
+  object(name) {
+    return this.state.objects.find((object) => object.name === name) || null;
+  }
+
+  isVisible(name) {
+    return !this.allHidden && !this.hidden.has(name);
+  }
+
+  get busy() {
+    return this.waiting > 0;
+  }
+
+  /** Look at [z, y, x], kept inside the image. */
+  lookAt(at) {
+    const inside = at.map((v, k) => Math.max(0, Math.min(this.shape[k] - 1, Math.round(v))));
+    if (inside.every((v, k) => v === this.crosshair[k])) return;
+    this.crosshair = inside;
+    this.viewed();
+  }
+
+  /** Look at a slice. */
+  scrollTo(axis, index) {
+    const at = [...this.crosshair];
+    at[place(axis)] = index;
+    this.lookAt(at);
+    this.events.look(axis, this.index(axis));
+  }
+
+  setWindow(window) {
+    this.window = window;
+    this.viewed();
+  }
+
+  viewed() {
+    this.dispatchEvent(new Event("view"));
+  }
+
+  changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /**
+   * Do something on the server and show what it changed.
+   *
+   * `send(since)` makes the request. Gives true when it was done; a refusal is told, and gives false.
+   */
+  act(send) {
+    this.waiting += 1;
+    this.changed();
+    const done = this.queue.then(async () => {
+      try {
+        await this.apply(await send(this.revision));
+        return true;
+      } catch (refusal) {
+        this.fault(refusal);
+        return false;
+      } finally {
+        this.waiting -= 1;
+        this.changed();
+      }
+    });
+    this.queue = done;
+    return done;
+  }
+
+  /** Fetch what is different from what is shown. */
+  sync() {
+    return this.act((since) => this.api.changes(since));
+  }
+
+  /** Stop following at once; what waits in the queue comes afterwards. */
+  async cancel() {
+    try {
+      await this.api.cancel({});
+    } catch (refusal) {
+      this.fault(refusal);
+    }
+    return this.sync();
+  }
+
+  async apply(change) {
+    if (change.since !== 0 && change.since !== this.revision) {
+      change = await this.api.changes(this.revision);
+    }
+    const packed = await Promise.all(change.regions.map((entry) => inflated(entry.bits)));
+    if (change.since === 0) this.masks.clear();
+    change.regions.forEach((entry, k) => {
+      if (!this.masks.has(entry.object)) this.masks.set(entry.object, new Mask());
+      this.masks.get(entry.object).write(inSpace(entry.region), packed[k]);
+    });
+    this.revision = change.revision;
+    if (change.state) this.state = change.state;
+    const names = new Set(this.state.objects.map((object) => object.name));
+    for (const kept of [this.masks, this.hidden, this.locked]) {
+      for (const name of kept.keys()) if (!names.has(name)) kept.delete(name);
+    }
+    if (!change.following) this.progress.followed = null;
+    if (change.warning && change.warning !== this.warned) this.tell(change.warning, "warning");
+    this.warned = change.warning;
+  }
+
+  happened(event) {
+    if (event.type === "encoded") {
+      this.progress.encoded = event;
+      this.changed();
+    } else if (event.type === "progress") {
+      this.progress.followed = event;
+      this.changed();
+    } else if (event.type === "error") {
+      this.tell(event.detail, "error");
+      this.sync();
+    } else if (event.type === "closed") {
+      this.dispatchEvent(new CustomEvent("ended", { detail: event.detail }));
+    } else if (event.type === "lost") {
+      this.tell("The connection to the server is lost. Trying again; what was done is on disk.", "warning");
+    } else if (event.type === "connected") {
+      if (this.revision > 0) this.sync();
+    } else if (event.type === "stepped" || event.type === "changed") {
+      this.queue = this.queue.then(() => {
+        if (event.revision > this.revision || event.type === "changed") this.sync();
+      });
+    }
+  }
+
+  fault(refusal) {
+    if (!(refusal instanceof Refusal)) {
+      console.error(refusal);
+      this.tell(`The page made a mistake: ${refusal.message}. Reload it; nothing is lost.`, "error");
+    } else if (refusal.status === 410 || refusal.status === 404) {
+      this.dispatchEvent(new CustomEvent("ended", { detail: refusal.message }));
+    } else {
+      this.tell(refusal.message, refusal.status >= 500 || refusal.status === 0 ? "error" : "warning");
+    }
+  }
+
+  /** Leave it; `forGood` closes the session on the server, too. */
+  async leave(forGood) {
+    this.events.stop();
+    this.slices.stop();
+    if (forGood) await this.api.close().catch(() => {});
+  }
+}

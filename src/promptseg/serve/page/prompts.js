@@ -1,0 +1,80 @@
+/** Prompts on their way to the server, for the current object. */
+
+import { runsOf } from "./masks.js";
+
+/** Sends what the tools make. `app` has the case, the switches and `tell`. */
+export class Prompts {
+  constructor(app) {
+    this.app = app;
+  }
+
+  /** Whether the model takes prompts of a kind: "box", "point", "mask". Masks as drawn need no model. */
+  takes(kind) {
+    const model = this.app.model;
+    return !model || model.prompts.includes(kind);
+  }
+
+  /** Whether the current object may be changed; says so if not. */
+  mayChange() {
+    const { case: work, tell } = this.app;
+    if (!work) return false;
+    const name = work.state.current;
+    if (name !== null && work.locked.has(name)) {
+      tell(`“${name}” is locked. Unlock it, or press E for another object.`, "warning");
+      return false;
+    }
+    if (name !== null && !work.isVisible(name)) {
+      work.hidden.delete(name);
+      work.allHidden = false;
+      work.viewed();
+    }
+    return true;
+  }
+
+  send(body) {
+    if (!this.mayChange()) return Promise.resolve(false);
+    const { case: work, spread } = this.app;
+    const name = work.state.current;
+    const fields = { ...(name === null ? {} : { object: name }), spread, ...body };
+    return work.act((since) => work.api.prompt({ ...fields, since }));
+  }
+
+  onSlice(view, fields) {
+    const where = this.app.case.isVolume ? { axis: view.axis, slice: view.index } : {};
+    return this.send({ ...where, ...fields });
+  }
+
+  /** [x0, y0, x1, y1], both ends inside. */
+  box(view, box) {
+    return this.onSlice(view, { box });
+  }
+
+  point(view, x, y, inside) {
+    return this.onSlice(view, { points: [[x, y, inside ? 1 : 0]] });
+  }
+
+  /** The whole slice, rows by rows, as the answer there or (`asDrawn` false) as a hint. */
+  mask(view, mask, asDrawn = true, spread = this.app.spread) {
+    const { rows, columns } = view.plane;
+    const runs = runsOf(mask);
+    return this.onSlice(view, {
+      mask: { size: [rows, columns], runs }, as_drawn: asDrawn, spread,
+    });
+  }
+
+  /** A whole slice anywhere, as the answer of that slice alone. */
+  maskAt(axis, slice, mask) {
+    const plane = this.app.case.plane(axis);
+    const size = [plane.rows, plane.columns];
+    return this.send({ axis, slice, mask: { size, runs: runsOf(mask) }, spread: false });
+  }
+
+  marker(view, long, short) {
+    return this.onSlice(view, { marker: short ? { long, short } : { long } });
+  }
+
+  /** [x0, y0, z0, x1, y1, z1] of slices along z. */
+  box3d(bounds) {
+    return this.send({ axis: "z", box3d: bounds });
+  }
+}

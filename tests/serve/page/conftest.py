@@ -1,0 +1,208 @@
+"""A browser without a screen, and a server of its own process for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serve import fake_server
+from serve.page.phantoms import write_all
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+_START_S = 90
+
+
+class Served:
+    """A server on a folder, in a process that can be killed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}/?token={fake_server.TOKEN}"
+        self.start()
+
+    def start(self) -> None:
+        tests = Path(fake_server.__file__).parents[1]
+        path = os.pathsep.join([str(tests), *sys.path])
+        self.process = subprocess.Popen(
+            [sys.executable, fake_server.__file__, str(self.root), str(self.port)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline().startswith("http")
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+class Driver:
+    """A page and what a hand and an eye do with it.
+
+    Args:
+        page: of Playwright.
+        served: the server.
+    """
+
+    def __init__(self, page: Any, served: Served) -> None:
+        self.page, self.served = page, served
+        self.faults: list[str] = []
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("console", self._said)
+        page.on("request", self._asked)
+
+    def _said(self, message: Any) -> None:
+        expected = ("Failed to load resource", "WebSocket connection")  # a server that was killed
+        if message.type == "error" and not any(text in message.text for text in expected):
+            self.faults.append(message.text)
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith((f"http://127.0.0.1:{self.served.port}/", "blob:", "data:")):
+            self.faults.append(f"a request to {request.url}")
+
+    def enter(self) -> None:
+        """Open the address that the server prints."""
+        self.page.goto(self.served.address)
+        self.page.wait_for_selector("html[data-ready]")
+
+    def open(self, name: str) -> None:
+        """Choose an image of the list."""
+        self.page.click(f"#images .entry:has-text('{name}')")
+        self.page.wait_for_selector(f"#images .entry[aria-current]:has-text('{name}')")
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until nothing is on its way."""
+        self.page.wait_for_selector("html[data-busy=false]")
+        self.page.wait_for_selector("#doing:text-is('Ready')")
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def read(self) -> dict[str, float]:
+        """What the footer says is under the mouse: x, y, z and the value."""
+        text = self.page.inner_text("#under")
+        found = {name: float(v) for name, v in re.findall(r"\b([xyz]) (\d+)", text)}
+        if found:
+            found["value"] = float(re.findall(r"(-?[\d.]+)(?: HU)?$", text)[0])
+        return found
+
+    def canvas(self, axis: str = "z") -> dict[str, float]:
+        box: dict[str, float] = self.page.locator(f"canvas.image[data-axis={axis}]").bounding_box()
+        return box
+
+    def places(self, axis: str = "z") -> Any:
+        """The map from pixels (x, y) of slices along an axis to the screen, learnt by pointing."""
+        names = {"z": "xy", "y": "xz", "x": "yz"}[axis]
+        box, seen, at = self.canvas(axis), [], []
+        for fx in np.linspace(0.18, 0.82, 5):
+            for fy in np.linspace(0.18, 0.82, 5):
+                spot = (box["x"] + fx * box["width"], box["y"] + fy * box["height"])
+                self.page.mouse.move(*spot)
+                found = self.read()
+                if found:
+                    seen.append([found[names[0]], found[names[1]], 1])
+                    at.append(spot)
+        fitted = np.linalg.lstsq(np.array(seen), np.array(at), rcond=None)[0]
+
+        def place(x: float, y: float) -> tuple[float, float]:
+            spot = np.array([x, y, 1]) @ fitted
+            for _ in range(4):  # the readings are whole pixels: come nearer
+                self.page.mouse.move(*spot)
+                found = self.read()
+                off = np.array([x - found[names[0]], y - found[names[1]], 0])
+                if not off.any():
+                    return float(spot[0]), float(spot[1])
+                spot = spot + off @ fitted
+            raise AssertionError(f"pixel {x}, {y} of a slice along {axis} cannot be pointed at")
+
+        return place
+
+    def drag(self, place: Any, *way: tuple[float, float]) -> None:
+        """Press at the first pixel, release at the last one."""
+        spots = [place(*pixel) for pixel in way]
+        self.page.mouse.move(*spots[0])
+        self.page.mouse.down()
+        for spot in spots[1:]:
+            self.page.mouse.move(*spot)
+        self.page.mouse.up()
+
+    def click(self, place: Any, pixel: tuple[float, float], button: str = "left") -> None:
+        self.page.mouse.click(*place(*pixel), button=button)
+
+    def scroll(self, axis: str, index: int) -> None:
+        """Go to a slice with the scroll bar's keys."""
+        bar = self.page.locator(f"[data-view={axis}] canvas.bar")
+        bar.focus()
+        for _ in range(200):
+            now = int(bar.get_attribute("aria-valuenow")) - 1
+            if now == index:
+                return
+            self.press("ArrowDown" if now < index else "ArrowUp")
+        raise AssertionError(f"no slice {index} along {axis}")
+
+    def objects(self) -> list[str]:
+        found = self.page.locator("#objects .object").all()
+        return [row.get_attribute("data-name") for row in found]
+
+    def steps(self) -> list[str]:
+        return list(self.page.locator("#steps button").all_inner_texts())
+
+    def save(self, name: str, ending: str = ".nii.gz") -> Path:
+        """Through the dialog."""
+        self.page.click("#save")
+        self.page.select_option("#save-ending", ending)
+        self.page.fill("#save-path", name)
+        self.page.click("#save-write")
+        self.page.wait_for_selector(f".message:has-text('Saved {name}')")
+        return self.served.root / name
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    path = next(filter(None, map(shutil.which, _NAMES)), None)
+    if path is None:
+        pytest.skip("no Chromium here (apt-get install chromium)")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=path, args=_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def served(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    root = tmp_path_factory.mktemp("cases")
+    write_all(root)
+    found = Served(root)
+    yield found
+    found.kill()
+
+
+@pytest.fixture
+def driver(chromium: Any, served: Served) -> Iterator[Driver]:
+    context = chromium.new_context(viewport={"width": 1366, "height": 768}, reduced_motion="reduce")
+    context.set_default_timeout(20_000)
+    found = Driver(context.new_page(), served)
+    found.enter()
+    yield found
+    context.close()
+    assert found.faults == []

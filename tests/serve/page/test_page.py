@@ -190,13 +190,14 @@ def test_a_box_in_space_and_the_keyboard_alone(driver: Driver, served: Served) -
     driver.settle()
     image = served.root / "anisotropic.nii.gz"
     mask = masks(driver.save("space.nii.gz"), image)["object 1"]
-    np.testing.assert_array_equal(mask, body() == 200)
+    np.testing.assert_array_equal(mask[4:15], body()[4:15] == 200)
+    assert not mask[[0, 1, 2, 16, 17]].any()
 
     driver.press("e", "b")
     driver.settle()
     driver.scroll("z", 9)
     driver.page.locator("canvas.image[data-axis=z]").focus()
-    driver.press("Enter", *["Shift+ArrowRight"], *["Shift+ArrowDown"], "Enter")
+    driver.press("Enter", "Shift+ArrowRight", "Shift+ArrowDown", "Enter")
     driver.settle()
     assert driver.objects() == ["object 1", "object 2"]
     assert driver.steps()[-1] == "box on object 2"
@@ -206,9 +207,7 @@ def test_a_picture(driver: Driver, served: Served) -> None:
     """Zoomed in, a box still says what is under the mouse."""
     driver.open("picture.png")
     assert driver.page.locator("canvas.image").count() == 1
-    box = driver.canvas("z")
-    driver.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    driver.page.mouse.wheel(0, -200)
+    driver.press("+", "+")
     place = driver.places("z")
     driver.press("b")
     driver.drag(place, (26, 16), (64, 44))

@@ -72,11 +72,8 @@ class App {
     work.addEventListener("view", () => work === this.case && this.viewed());
     work.addEventListener("change", () => work === this.case && this.changed());
     work.addEventListener("ended", (event) => this.ended(work, event.detail));
-    for (const note of state.image.notes) tell(note);
+    for (const note of state.image.notes) tell(note, state.image.modality_guessed ? "warning" : "note");
     if (state.warning) tell(state.warning, "warning");
-    if (state.image.modality_guessed) {
-      tell(`The file does not say its modality; it is taken for ${state.image.modality}. If that is wrong, open it with options (⋯).`, "warning");
-    }
     work.scrollTo("z", work.index("z"));
     await work.sync();
     await this.images.refresh();

@@ -84,15 +84,13 @@ class EmbeddedImage:
 
     @property
     def cached(self) -> list[int]:
-        """The slices whose embeddings are at hand."""
-        with self._one_at_a_time:
-            return sorted(self._cache)
+        """The slices whose embeddings are at hand; known at once, also while one is being encoded."""
+        return sorted(list(self._cache))  # noqa: C414 (a copy in one step, as others may add to it)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the embeddings at hand."""
-        with self._one_at_a_time:
-            return sum(embedding.nbytes for embedding in self._cache.values())
+        """Bytes of the embeddings at hand; as `cached`."""
+        return sum(embedding.nbytes for embedding in list(self._cache.values()))
 
     def along(self, axis: Axis) -> EmbeddedImage:
         """The same image in slices along another axis, shown to the model in the same way."""

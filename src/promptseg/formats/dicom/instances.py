@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pydicom
@@ -44,3 +45,11 @@ class DicomSource:
     """
 
     slices: tuple[Instance, ...]
+
+    @cached_property
+    def places(self) -> dict[tuple[str, int], int]:
+        """(SOPInstanceUID, frame from 1; 0 for an object of one frame) -> slice."""
+        return {
+            (str(s.header.get("SOPInstanceUID")), (s.frame or 0) + 1 if s.frame_count > 1 else 0): k
+            for k, s in enumerate(self.slices)
+        }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from promptseg.errors import GeometryError
 from promptseg.formats.dicom.derived import full_name, unique_name
-from promptseg.formats.dicom.instances import DicomSource, Instance
+from promptseg.formats.dicom.instances import DicomSource
 from promptseg.formats.dicom.origin import DicomOrigin
 from promptseg.formats.dicom_seg.frames import SegFile
 from promptseg.formats.dicom_seg.placing import on_image, on_own_grid
@@ -135,7 +135,7 @@ def _placed(file: SegFile, reference: Image | None) -> tuple[Geometry, list[int]
     slices = on_image(file.planes, reference, own, name, file.notes)
     source = reference.source.header
     if isinstance(source, DicomSource):
-        places = _places_of(source.slices)
+        places = source.places
         said = [(uid, number) for uid, number in file.references() if uid]
         strange = sum(_key(uid, number, places) not in places for uid, number in said)
         if strange:
@@ -178,17 +178,9 @@ def _frames_behind(reference: Image, behind: list[tuple[str, int]]) -> list[int]
     told = {uid for uid, _ in behind} - {""}
     if not isinstance(source, DicomSource) or not told:
         return [0] * len(behind) if reference.geometry.ndim == 2 else None
-    places = _places_of(source.slices)
+    places = source.places
     found = [places.get(_key(uid, number, places), -1) for uid, number in behind]
     return None if -1 in found else found
-
-
-def _places_of(slices: tuple[Instance, ...]) -> dict[tuple[str, int], int]:
-    """(SOPInstanceUID, frame from 1; 0 for an object of one frame) -> slice."""
-    return {
-        (str(s.header.get("SOPInstanceUID")), (s.frame or 0) + 1 if s.frame_count > 1 else 0): k
-        for k, s in enumerate(slices)
-    }
 
 
 def _key(uid: str, number: int, places: dict[tuple[str, int], int]) -> tuple[str, int]:

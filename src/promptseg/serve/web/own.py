@@ -201,11 +201,12 @@ class Own:
         names = ("modality", "window", "axis", "propagate")
         given = {k: v for k in names if (v := getattr(asked, k)) is not None}
         if "propagate" in given:
-            from promptseg.segment.projection import MODES
+            from promptseg.segment.projection import MEMORY, MODES
 
-            if given["propagate"] not in (*MODES, "none"):
+            if given["propagate"] not in (*MODES, MEMORY, "none"):
                 raise InputError(
-                    f"propagate out of {', '.join(MODES)}, none", repr(given["propagate"])[:60]
+                    f"propagate out of {', '.join((*MODES, MEMORY))}, none",
+                    repr(given["propagate"])[:60],
                 )
         return replace(self.desk.options, **given)
 

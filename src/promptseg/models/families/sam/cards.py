@@ -65,8 +65,8 @@ CARDS: tuple[ModelCard, ...] = (
         citation="Zhang et al., arXiv:2306.14289 (2023)",
         low_quality=0.5,  # nominal, not yet measured: where it expects less than half
         **_BY_MASK,
-        weak_at="kinds of images and targets it was not trained on, such as X-ray, where exact boxes lose "
-        "to mobile-sam; one click on thin or scattered things",
+        weak_at="kinds of images and targets it was not trained on, such as X-ray, where exact boxes "
+        "lose to mobile-sam; one click on thin or scattered things",
     ),
     *(
         ModelCard(

@@ -81,6 +81,15 @@ class Driver:
         self.page.goto(self.served.address, timeout=180_000)  # the first one on a busy machine
         self.page.wait_for_selector("html[data-ready]")
 
+    def leave(self) -> None:
+        """Close the session, so that the next test finds the image free."""
+        self.page.evaluate(
+            """() => {
+                const id = sessionStorage.getItem("promptseg-session");
+                return id && fetch(`/api/sessions/${id}`, {method: "DELETE"});
+            }"""
+        )
+
     def open(self, name: str) -> None:
         """Choose an image of the list."""
         self.page.click(f"#images .entry:has-text('{name}')")
@@ -199,5 +208,7 @@ def driver(chromium: Any, served: Served) -> Iterator[Driver]:
     found = Driver(context.new_page(), served)
     found.enter()
     yield found
+    found.leave()
     context.close()
+    shutil.rmtree(served.root / ".promptseg", ignore_errors=True)
     assert found.faults == []

@@ -76,9 +76,9 @@ def test_what_is_given_replaces_what_the_file_says(config, data, tmp_path):
     ("more", "said"),
     [
         (["--preset", "magic"], "magic"),
-        (["--batch-size", "0"], "batch-size above 0"),
+        (["--batch-size", "0"], "--batch-size from 1 to"),
         (["--model", "nobody"], "nobody"),
-        (["--n-steps", "-1"], "n_steps"),
+        (["--n-steps", "-1"], "--n-steps from 1 to"),
         (["--trains", "lora"], "lora"),
         (["--engine", "steam"], "steam"),
     ],

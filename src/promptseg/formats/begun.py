@@ -115,7 +115,8 @@ class Begun:
 
 
 def _mark_of(path: Path) -> Path:
-    key = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    name = path.name.encode("utf-8", "surrogatepass")
+    key = hashlib.sha256(name).hexdigest()[:16]
     return path.parent / f"{_MARK}-{key}"
 
 

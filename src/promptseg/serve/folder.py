@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, get_args
 
 from promptseg.errors import InputError, OutputError
@@ -55,7 +56,7 @@ class Folder:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
+        self.root, self._writing = root.resolve(), Lock()
         if not self.root.is_dir():
             raise InputError("a folder with images", str(root), "name one with --root")
 
@@ -170,9 +171,10 @@ class Folder:
             raise InputError(f"a state out of {', '.join(STATES)}", repr(changes["state"])[:100])
         if len(changes.get("note", "")) > _LONGEST_NOTE:
             raise InputError(f"a note of at most {_LONGEST_NOTE} characters", "a longer one")
-        known = replace(self.remembered(name), **changes)
-        with atomic_path(self._place(name) / "image.json") as temporary:
-            temporary.write_text(json.dumps(asdict(known)), encoding="utf-8")
+        with self._writing:  # a state and a note may come at the same time
+            known = replace(self.remembered(name), **changes)
+            with atomic_path(self._place(name) / "image.json") as temporary:
+                temporary.write_text(json.dumps(asdict(known)), encoding="utf-8")
         return known
 
     def _place(self, name: str) -> Path:

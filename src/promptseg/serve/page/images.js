@@ -21,7 +21,11 @@ export class Images {
     byId("refresh").addEventListener("click", () => this.refresh());
     byId("state").replaceChildren(...STATES.map((state) => make("option", { text: state, value: state })));
     byId("state").addEventListener("change", (event) => this.remember({ state: event.target.value }));
-    byId("note").addEventListener("change", (event) => this.remember({ note: event.target.value }));
+    byId("note").addEventListener("input", (event) => {  // a page may be closed while one writes
+      clearTimeout(this.writing);
+      const note = event.target.value;
+      this.writing = setTimeout(() => this.remember({ note }), 400);
+    });
     byId("open-options").addEventListener("submit", (event) => {
       event.preventDefault();
       byId("open-with").close();

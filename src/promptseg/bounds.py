@@ -133,11 +133,16 @@ def bound_of(name: str, verb: str = "") -> Bound:
     return _OWN.get((verb, name)) or BOUNDS[name]
 
 
+_numbers: dict[type[Any], dict[str, type]] = {}
+
+
 def numbers_of(kind: type[Any]) -> dict[str, type]:
     """Options of a dataclass that are numbers: name, and `int` or `float`."""
-    hints = get_type_hints(kind)
-    found = {field.name: _number_in(hints[field.name]) for field in dataclasses.fields(kind)}
-    return {name: number for name, number in found.items() if number}
+    if kind not in _numbers:  # options are made at every prompt
+        hints = get_type_hints(kind)
+        found = {field.name: _number_in(hints[field.name]) for field in dataclasses.fields(kind)}
+        _numbers[kind] = {name: number for name, number in found.items() if number}
+    return _numbers[kind]
 
 
 def check_bounds(options: Any, verb: str = "") -> None:

@@ -7,8 +7,9 @@ kind of an error and its fields, never its words.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "UnreachableError",
     "UnsupportedPromptError",
     "damaged_as",
+    "did_you_mean",
     "is_fault",
 ]
 
@@ -47,6 +49,17 @@ def is_fault(error: BaseException) -> bool:
     while trace.tb_next is not None:
         trace = trace.tb_next
     return Path(trace.tb_frame.f_code.co_filename).is_relative_to(_HOME)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Advice for a name that is close to a known one; empty if none is.
+
+    Example:
+        >>> did_you_mean("segmnt", ["segment", "train"])
+        'did you mean segment?'
+    """
+    close = get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]}?" if close else ""
 
 
 class PromptsegError(Exception):

@@ -9,11 +9,10 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 
 from promptseg._version import __version__
-from promptseg.errors import PromptsegError
+from promptseg.errors import PromptsegError, did_you_mean
 from promptseg.names import for_terminal
 
 __all__ = ["VERBS", "main"]
@@ -62,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if argv else 2
     verb = argv[0]
     if verb not in VERBS:
-        close = get_close_matches(verb, VERBS, n=1)
-        advice = f"; did you mean {close[0]}?" if close else ""
+        close = did_you_mean(verb, VERBS)
+        advice = f"; {close}" if close else ""
         listed = ", ".join(VERBS)
         print(f"error: expected a verb out of {listed}, got {verb!r}{advice}", file=sys.stderr)
         return 2

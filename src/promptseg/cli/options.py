@@ -9,7 +9,6 @@ import logging
 import os
 import re
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +16,7 @@ import tyro
 
 from promptseg.bounds import check_bounds
 from promptseg.cli.help import help_of, wants_help
-from promptseg.errors import InputError
+from promptseg.errors import InputError, did_you_mean
 from promptseg.parsing import parse_json
 
 __all__ = ["parse"]
@@ -94,8 +93,7 @@ def _nearest(kind: type[Any], argv: list[str]) -> str:
         given = token.split("=")[0]
         plain = given.replace("--no-", "--", 1)
         if given.startswith("--") and given not in known and plain not in known:
-            close = get_close_matches(given, known, n=1)
-            return f"did you mean {close[0]}?" if close else ""
+            return did_you_mean(given, known)
     return ""
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from promptseg.cli.options import parse
 from promptseg.names import for_terminal
 from promptseg.noted import lines_of
 from promptseg.provenance import InputFacts, ModelFacts
 from promptseg.segment.options import SegmentJob
+
+if TYPE_CHECKING:
+    from promptseg.jobs.segment import Outputs
+    from promptseg.jobs.video import VideoOutputs
 
 __all__ = ["run"]
 
@@ -24,12 +28,7 @@ def run(argv: list[str]) -> int:
     from promptseg.jobs.video import is_video_job, segment_video
 
     if is_video_job(job):
-        film = segment_video(job)
-        if job.json:
-            print(json.dumps(film.provenance.to_json(), indent=2))
-        elif not job.quiet:
-            for line in film.summary():
-                print(for_terminal(line))
+        _tell(segment_video(job), job)
         return 0
     if is_batch(job.input, job.output):
         segmented = segment_folder(job)
@@ -45,13 +44,17 @@ def run(argv: list[str]) -> int:
             for line in lines_of(segmented.notes, "image"):
                 print(for_terminal(f"note: {line}"), file=stream)
         return 2 if segmented.failures else 0
-    outputs = segment_file(job)
+    _tell(segment_file(job), job)
+    return 0
+
+
+def _tell(outputs: Outputs | VideoOutputs, job: SegmentJob) -> None:
+    """What one input became."""
     if job.json:
         print(json.dumps(outputs.provenance.to_json(), indent=2))
     elif not job.quiet:
         for line in outputs.summary():
             print(for_terminal(line))
-    return 0
 
 
 def _from_config(content: dict[str, Any], path: Path, replay: bool) -> dict[str, Any]:

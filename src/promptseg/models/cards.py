@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promptseg.errors import ModelError
+from promptseg.errors import ModelError, did_you_mean
 from promptseg.models.card import ModelCard, TrainedOn
 from promptseg.models.families import families
 from promptseg.prompts.kinds import KINDS
@@ -49,11 +48,10 @@ def find_card(name: str) -> ModelCard:
     """
     if name in CARDS:
         return CARDS[name]
-    close = get_close_matches(name, CARDS, n=1)
     raise ModelError(
         f"a model out of {', '.join(CARDS)}, {AUTO}, or a checkpoint file",
         repr(name),
-        f"did you mean {close[0]}?" if close else "see promptseg models",
+        did_you_mean(name, CARDS) or "see promptseg models",
     )
 
 

@@ -100,11 +100,13 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             differ.
     """
     content = load_content(path)
-    modules, words = _vocabulary()
-    networks = networks_in(content, modules, words)
     tensors = all_tensors(content)
     if not tensors:
         raise ModelError("a checkpoint with tensors", f"{path} without any")
+    if _fitting(plain := _cleaned(tensors)):  # nothing is around it: the usual file
+        return plain
+    modules, words = _vocabulary()
+    networks = networks_in(content, modules, words)
     if other := name_elsewhere(tensors):
         raise ModelError(
             f"a checkpoint of {', '.join(CARDS)}", f"{path}, {other}", "use one of these models"
@@ -274,7 +276,8 @@ def _of_architecture(tensors: dict[str, Tensor], path: Path) -> list[ModelCard]:
 
 def _fitting(tensors: Mapping[str, Tensor]) -> list[ModelCard]:
     got = _shapes(tensors)
-    return [card for card in CARDS.values() if _architecture(card.family, card.build) == got]
+    claiming = [card for card in CARDS.values() if family_named(card.family).claims(tensors)]
+    return [card for card in claiming if _architecture(card.family, card.build) == got]
 
 
 def _one_of(networks: list[Found], path: Path) -> Found:

@@ -115,6 +115,16 @@ class Run:
             run.visit.on_encoded = lambda done: progress(done, run.at_work)
         return run
 
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds so far, and the slices that were encoded for it or read from the disk."""
+        return {
+            "prepare_s": self.prepare_s,
+            "segment_s": time.perf_counter() - self.started,
+            "slices_encoded": self.visit.encoded,
+            "slices_recalled": self.visit.recalled,
+        }
+
     def turn_to(self, number: int) -> None:
         """Say which object is at work."""
         self.at_work = self.objects[number].name

@@ -250,12 +250,6 @@ class Segmenter:
         """The segments with what made them."""
         embedded = run.visit.embedded
         image = embedded.image
-        timings = {
-            "prepare_s": run.prepare_s,
-            "segment_s": time.perf_counter() - run.started,
-            "slices_encoded": run.visit.encoded,
-            "slices_recalled": run.visit.recalled,
-        }
         name = image.source.path.name if image.source.path else None
         result = Result(segments, image.geometry, image.source, image=image)
         facts = describe(
@@ -266,7 +260,7 @@ class Segmenter:
             prompts_to_json(run.objects, run.axis, name),
             run.options.to_json(),
             notes_on(embedded),
-            timings,
+            run.timings,
         )
         result.provenance = replace(facts, corrects=corrects)
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,14 +15,14 @@ from promptseg.prompts.markers import Line
 __all__ = ["PromptVerbs"]
 
 
-class PromptVerbs:
+class PromptVerbs(ABC):
     """What goes to `add` in the end."""
 
+    @abstractmethod
     def add(
         self, prompt: Prompt, object: str | None = None, *, spread: bool = True
     ) -> Segment | None:
         """See `promptseg.segment.session.Session.add`."""
-        raise NotImplementedError
 
     def add_box(
         self, xyxy: Sequence[float], slice: int | None = None, object: str | None = None

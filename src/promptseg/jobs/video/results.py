@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +19,9 @@ from promptseg.formats.own_folder import OwnFolder
 from promptseg.formats.video import Selection
 from promptseg.image import Image, Segmentation, Source
 from promptseg.jobs.segment import command_of, reads_of
-from promptseg.notes import Note
 from promptseg.progress import step_progress
 from promptseg.provenance import ObjectFacts, Provenance
+from promptseg.segment.opened import notes_on
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.provenance import describe
 from promptseg.segment.run import Run
@@ -88,19 +87,12 @@ def provenance_of(
     """
     embedded = run.visit.embedded
     image = embedded.image
-    timings = {
-        "prepare_s": run.prepare_s,
-        "segment_s": time.perf_counter() - run.started,
-        "slices_encoded": run.visit.encoded,
-        "slices_recalled": run.visit.recalled,
-    }
-    notes = [*map(Note, image.source.notes), *embedded.intensity.notes()]
     nothing = Segmentation([], image.geometry, image.source)
     facts = describe(
         *(nothing, image, segmenter.predictor, embedded.intensity, said),
         run.options.to_json(),
-        notes,
-        timings,
+        notes_on(embedded),
+        run.timings,
     )
     low = segmenter.predictor.card.low_quality
     objects = tuple(

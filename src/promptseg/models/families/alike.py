@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from promptseg.models.protocol import Prediction, SlicePrompt
+from promptseg.models.protocol import Candidates, Prediction, SlicePrompt
+from promptseg.models.protocol.prediction import Grid
 
-__all__ = ["decoded_alike", "no_prediction"]
+__all__ = ["best_reading", "decoded_alike", "no_prediction"]
 
 
 def decoded_alike(
@@ -38,6 +40,26 @@ def decoded_alike(
         torch.cat([p.logits for p in parts])[torch.from_numpy(back).to(parts[0].logits.device)],
         np.concatenate([p.masks for p in parts])[back],
         np.concatenate([p.iou for p in parts])[back],
+    )
+
+
+def best_reading(logits: Tensor, iou: Tensor, frame: Grid, lone: bool) -> Prediction:
+    """Of the readings of each object the one with the highest predicted IoU.
+
+    Args:
+        logits: (N, K, h, w), in the network's frame.
+        iou: (N, K) predicted IoU, an estimate of something within 0 and 1 that may overshoot.
+        frame: how the slice lies in the network's input.
+        lone: whether the prompts are lone clicks, whose readings are all kept.
+    """
+    logits, iou = logits.float(), iou.float()
+    best = iou.argmax(dim=1)
+    rows = torch.arange(len(best), device=best.device)
+    iou = iou.clamp(0, 1)
+    chosen = logits[rows, best][:, None]
+    several = Candidates(logits, iou.cpu().numpy(), frame) if lone else None
+    return Prediction(
+        chosen, frame.masks(chosen).cpu().numpy(), iou[rows, best].cpu().numpy(), several
     )
 
 

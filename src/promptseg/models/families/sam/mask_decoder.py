@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from promptseg.models.families.sam.layers import MLP, LayerNorm2d, MLPBlock
 
-__all__ = ["MaskDecoder", "TwoWayTransformer"]
+__all__ = ["MaskDecoder", "TwoWayTransformer", "upscaling"]
 
 
 class Attention(nn.Module):
@@ -90,6 +90,17 @@ class TwoWayTransformer(nn.Module):
         return self.norm_final_attn(tokens + attended), image
 
 
+def upscaling(dim: int) -> nn.Sequential:
+    """From the grid of embeddings to that of mask logits, four times as fine."""
+    return nn.Sequential(
+        nn.ConvTranspose2d(dim, dim // 4, 2, 2),
+        LayerNorm2d(dim // 4),
+        nn.GELU(),
+        nn.ConvTranspose2d(dim // 4, dim // 8, 2, 2),
+        nn.GELU(),
+    )
+
+
 class MaskDecoder(nn.Module):
     """From embeddings to mask logits.
 
@@ -103,13 +114,7 @@ class MaskDecoder(nn.Module):
         self.mask_count = multimask + 1
         self.iou_token = nn.Embedding(1, dim)
         self.mask_tokens = nn.Embedding(self.mask_count, dim)
-        self.output_upscaling = nn.Sequential(
-            nn.ConvTranspose2d(dim, dim // 4, 2, 2),
-            LayerNorm2d(dim // 4),
-            nn.GELU(),
-            nn.ConvTranspose2d(dim // 4, dim // 8, 2, 2),
-            nn.GELU(),
-        )
+        self.output_upscaling = upscaling(dim)
         self.output_hypernetworks_mlps = nn.ModuleList(
             MLP(dim, dim, dim // 8, 3) for _ in range(self.mask_count)
         )

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from promptseg.models.card import ModelCard
-from promptseg.models.families.alike import decoded_alike, no_prediction
+from promptseg.models.families.alike import best_reading, decoded_alike, no_prediction
 from promptseg.models.families.sam.build import Sam
 from promptseg.models.families.sam.hints import logits_of_mask
 from promptseg.models.preprocess import Frame
-from promptseg.models.protocol import Candidates, Embedding, Prediction, SlicePrompt
+from promptseg.models.protocol import Embedding, Prediction, SlicePrompt
 
 __all__ = ["SamEmbedding", "SamModel", "SamNetwork"]
 
@@ -120,17 +120,9 @@ class SamModel:
             points = torch.from_numpy(xy).to(self.device), torch.from_numpy(labels).to(self.device)
         if first.hinted:
             hints = torch.cat([self._hint(p, frame) for p in prompts])
-        every, quality = self.network.decode(
-            embedding.features, points, boxes, hints, first.is_lone_click
-        )
-        every, quality = every.float(), quality.float()
-        best = quality.argmax(dim=1)
-        rows = torch.arange(len(best), device=best.device)
-        quality = quality.clamp(0, 1)  # an estimate of something within, which may overshoot
-        logits, iou = every[rows, best][:, None], quality[rows, best]
-        masks = frame.masks(logits)
-        several = Candidates(every, quality.cpu().numpy(), frame) if first.is_lone_click else None
-        return Prediction(logits, masks.cpu().numpy(), iou.cpu().numpy(), several)
+        lone = first.is_lone_click
+        every, quality = self.network.decode(embedding.features, points, boxes, hints, lone)
+        return best_reading(every, quality, frame, lone)
 
     def _hint(self, prompt: SlicePrompt, frame: Frame) -> Tensor:
         """(1, 1, side, side) mask prompt."""

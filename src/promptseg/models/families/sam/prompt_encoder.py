@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from promptseg.models.families.sam.layers import LayerNorm2d
 
-__all__ = ["PromptEncoder"]
+__all__ = ["PromptEmbeddings", "PromptEncoder", "RandomFourierPosition"]
 
 _NEGATIVE, _POSITIVE, _TOP_LEFT, _BOTTOM_RIGHT = range(4)
 
@@ -29,8 +29,8 @@ class RandomFourierPosition(nn.Module):
         return torch.cat([phase.sin(), phase.cos()], dim=-1)
 
 
-class PromptEncoder(nn.Module):
-    """Sparse prompts (clicks, box corners) and dense ones (mask logits).
+class PromptEmbeddings(nn.Module):
+    """What the prompt encoders of SAM and SAM 2 have learnt, under the same names.
 
     Args:
         image_size: pixels along each side of the network's input.
@@ -66,6 +66,18 @@ class PromptEncoder(nn.Module):
         position: Tensor = self.pe_layer(torch.stack([x, y], dim=-1))
         return position.permute(2, 0, 1)[None]
 
+    def dense(self, masks: Tensor | None, batch: int) -> Tensor:
+        """(B, C, grid, grid) embeddings of (B, 1, 4 * grid, 4 * grid) mask logits, or of none."""
+        if masks is not None:
+            embedded: Tensor = self.mask_downscaling(masks)
+            return embedded
+        weight = self.no_mask_embed.weight
+        return weight.view(1, -1, 1, 1).expand(batch, -1, self.grid, self.grid)
+
+
+class PromptEncoder(PromptEmbeddings):
+    """Sparse prompts (clicks, box corners) and dense ones (mask logits)."""
+
     def forward(
         self,
         points: tuple[Tensor, Tensor] | None = None,
@@ -92,9 +104,7 @@ class PromptEncoder(nn.Module):
         batch = 1 if given is None else given.shape[0]
         weight = self.no_mask_embed.weight
         tokens = torch.cat(sparse, dim=1) if sparse else weight.new_empty(batch, 0, self.channels)
-        if masks is not None:
-            return tokens, self.mask_downscaling(masks)
-        return tokens, weight.view(1, -1, 1, 1).expand(batch, -1, self.grid, self.grid)
+        return tokens, self.dense(masks, batch)
 
     def _position(self, xy: Tensor) -> Tensor:
         """Position of pixel indices: their centres, half a pixel on."""

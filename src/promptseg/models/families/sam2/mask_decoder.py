@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from promptseg.models.families.sam.layers import MLP, LayerNorm2d
-from promptseg.models.families.sam.mask_decoder import TwoWayTransformer
+from promptseg.models.families.sam.layers import MLP
+from promptseg.models.families.sam.mask_decoder import TwoWayTransformer, upscaling
 
 __all__ = ["Decoded", "MaskDecoder"]
 
@@ -50,13 +50,7 @@ class MaskDecoder(nn.Module):
         self.obj_score_token = nn.Embedding(1, dim)
         self.iou_token = nn.Embedding(1, dim)
         self.mask_tokens = nn.Embedding(self.mask_count, dim)
-        self.output_upscaling = nn.Sequential(
-            nn.ConvTranspose2d(dim, dim // 4, 2, 2),
-            LayerNorm2d(dim // 4),
-            nn.GELU(),
-            nn.ConvTranspose2d(dim // 4, dim // 8, 2, 2),
-            nn.GELU(),
-        )
+        self.output_upscaling = upscaling(dim)
         self.conv_s0 = nn.Conv2d(dim, dim // 8, 1)
         self.conv_s1 = nn.Conv2d(dim, dim // 4, 1)
         self.output_hypernetworks_mlps = nn.ModuleList(

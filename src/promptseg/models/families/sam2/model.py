@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from promptseg.models.card import ModelCard
-from promptseg.models.families.alike import decoded_alike, no_prediction
+from promptseg.models.families.alike import best_reading, decoded_alike, no_prediction
 from promptseg.models.families.sam2.embedding import Sam2Embedding
 from promptseg.models.families.sam2.network import Features, Sam2
 from promptseg.models.families.sam2.prompts import hint_of, points_of
 from promptseg.models.families.sam2.tracker import Sam2Memory
-from promptseg.models.protocol import Candidates, Embedding, Frames, Prediction, SlicePrompt
+from promptseg.models.protocol import Embedding, Frames, Prediction, SlicePrompt
 
 __all__ = ["Sam2Model"]
 
@@ -74,13 +74,7 @@ class Sam2Model:
             hint_of(prompts, frame, self.side, self.device),
             lone,
         )
-        every, quality = decoded.logits.float(), decoded.iou.float()
-        best = quality.argmax(dim=1)
-        rows = torch.arange(len(best), device=best.device)
-        logits, iou = every[rows, best][:, None], quality[rows, best]
-        masks = frame.masks(logits)
-        several = Candidates(every, quality.cpu().numpy(), frame) if lone else None
-        return Prediction(logits, masks.cpu().numpy(), iou.cpu().numpy(), several)
+        return best_reading(decoded.logits, decoded.iou, frame, lone)
 
     def memory(self, frames: Frames, official: bool = False) -> Sam2Memory:
         """See `Remembering`."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from promptseg.errors import InputError
 
-__all__ = ["counted", "lines_of", "refuse"]
+__all__ = ["counted", "lines_of", "refusal", "refuse"]
 
 _SHOWN = 8
 _NAMED = re.compile(
@@ -39,20 +39,26 @@ def lines_of(counts: Mapping[str, int], what: str = "case") -> list[str]:
     return [*lines[:_SHOWN], *([f"and {rest} other notes"] if rest > 0 else [])]
 
 
-def refuse(notes: Sequence[str], title: str) -> None:
-    """Refuse a file of which anything was noted.
+def refusal(notes: Sequence[str], title: str) -> InputError:
+    """What is said of a file of which something was noted, where nothing may be.
 
     Args:
-        notes: of the file.
+        notes: of the file, at least one.
         title: what a person calls it.
+    """
+    more = f" and {len(notes) - 1} more" if len(notes) > 1 else ""
+    return InputError(
+        "nothing to note of any file, as --strict asks",
+        f"{title}: {notes[0]}{more}",
+        "put the file right, or leave --strict out",
+    )
+
+
+def refuse(notes: Sequence[str], title: str) -> None:
+    """Refuse a file of which anything was noted.
 
     Raises:
         InputError: there is a note.
     """
     if notes:
-        more = f" and {len(notes) - 1} more" if len(notes) > 1 else ""
-        raise InputError(
-            "nothing to note of any file, as --strict asks",
-            f"{title}: {notes[0]}{more}",
-            "put the file right, or leave --strict out",
-        )
+        raise refusal(notes, title)

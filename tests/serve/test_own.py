@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from promptseg.prompts import Box, Mask, Points
 from promptseg.prompts.mask import to_runs
 from promptseg.segment.session import Session
 from promptseg.serve.changes import unpacked
+from promptseg.serve.desk import Desk
 from promptseg.serve.limits import Limits
+from promptseg.serve.refusals import FullError
 from promptseg.serve.web.bodies import Prompting, schema
 from promptseg.serve.web.own import Own
 from serve.conftest import BOX_A, BOX_B, SHAPE, TOKEN, A, B, Client, Running
@@ -377,6 +379,20 @@ def test_cancel_leaves_what_was_answered(server: Running) -> None:
     assert full["a"].sum() == A[10].sum()
 
 
+def test_as_many_sessions_as_are_allowed_may_begin_at_once(root: Path) -> None:
+    """A session that has just begun is counted once, in no moment twice."""
+    desk = Desk({"bright": bright()}, None, Limits(sessions=8), OPTIONS, encode=False)
+    image = read(root / "scan.nii.gz")
+    for _ in range(40):
+        with ThreadPoolExecutor(8) as pool:
+            works = list(pool.map(lambda _: desk.open_image(image), range(8)))
+        with pytest.raises(FullError):
+            desk.open_image(image)
+        for work in works:
+            desk.close(work.id)
+    desk.stop()
+
+
 def test_eight_clients_at_once_get_the_answers_of_a_session_alone(
     server: Running, root: Path
 ) -> None:
@@ -395,6 +411,7 @@ def test_eight_clients_at_once_get_the_answers_of_a_session_alone(
     def work(k: int) -> None:
         client = Client(server.client.port)
         answer = client.ask("POST", "/api/uploads", images[k][1], {"X-Meta": '{"modality":"CT"}'})
+        assert answer.status == 200, answer.body
         at = f"/api/sessions/{answer.json['session']}"
         client.post(f"{at}/prompts", box=boxes[k], slice=10, object="a")
         client.post(f"{at}/prompts", points=[[36, 20, 1]], slice=10, object="a")
@@ -451,10 +468,6 @@ def test_slices_are_encoded_ahead_nearest_first(root: Path) -> None:
 
 
 def test_many_requests_at_once_do_not_block_the_loop(server: Running) -> None:
-    async def healthy() -> int:
-        return await asyncio.to_thread(lambda: server.client.get("/api/health").status)
-
-    async def all_of_them() -> list[int]:
-        return await asyncio.gather(*(healthy() for _ in range(20)))
-
-    assert asyncio.run(all_of_them()) == [200] * 20
+    with ThreadPoolExecutor(20) as pool:
+        found = pool.map(lambda _: server.client.get("/api/health").status, range(20))
+    assert list(found) == [200] * 20

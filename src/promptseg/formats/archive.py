@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from promptseg.errors import InputError
 from promptseg.formats.files import require_file
 from promptseg.formats.memory import DEFLATE_AT_BEST, require_memory
 
-__all__ = ["FEW_BYTES", "Archive", "damaged", "open_archive"]
+__all__ = ["FEW_BYTES", "Archive", "array_header", "damaged", "open_archive"]
 
 FEW_BYTES = 1 << 16
 """More than enough for an array of a few numbers, such as a spacing."""
@@ -120,14 +120,24 @@ class Archive:
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise damaged(self.path, self.what, f"{name} is packed in a way that npz files are not")
         with _as_ours(self.path, self.what), self._zipped.open(member) as stream:
-            version = np.lib.format.read_magic(stream)
-            first = version == (1, 0)
-            read = np.lib.format.read_array_header_1_0 if first else _read_header_2_0
-            shape, _, dtype = read(stream)
+            shape, _, dtype = array_header(stream)
             return _Header(tuple(int(n) for n in shape), dtype, stream.tell())
 
 
-_read_header_2_0 = np.lib.format.read_array_header_2_0
+def array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """What a .npy file says before its values: shape, whether in Fortran's order, and dtype.
+
+    Args:
+        stream: at its beginning; left where the values begin.
+
+    Raises:
+        ValueError and others: no such header.
+    """
+    first = np.lib.format.read_magic(stream) == (1, 0)
+    npy = np.lib.format
+    read = npy.read_array_header_1_0 if first else npy.read_array_header_2_0
+    shape, fortran, dtype = read(stream)
+    return shape, fortran, dtype
 
 
 @contextmanager

@@ -70,7 +70,7 @@ FORMATS: tuple[Format, ...] = (
     Format("afni", (".brik.gz", ".brik", ".head"), "afni", choices=_FRAME),
     Format("npz", (".npz",), "npz", _ANY, layers=True, prompts=True),
     Format("tiff", (".tif", ".tiff"), "picture", _PICTURE, layers=True, choices=_FRAME | _SLIDE),
-    Format("slide", (".svs", ".ndpi"), "slide", choices=_SLIDE, masks=".png"),
+    Format("slide", (".svs", ".ndpi"), "slide", choices=_SLIDE),
     Format("png", (".png",), "picture", _PICTURE, choices=_FRAME),
     Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "picture", choices=_FRAME, masks=".png"),
     Format("rtstruct", (".rtstruct.dcm", ".rtss.dcm"), "dicom", _VOLUME, True, writer="rtstruct"),

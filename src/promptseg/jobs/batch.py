@@ -26,7 +26,7 @@ from promptseg.jobs.segment import check_outputs, load_for, prompts_of, reads_of
 from promptseg.leftovers import clean
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import Choice
-from promptseg.noted import counted, refuse
+from promptseg.noted import counted, refusal
 from promptseg.prompts import Prompt
 from promptseg.runtime import set_threads
 from promptseg.segment.auto import settle_model
@@ -232,7 +232,7 @@ def segment_folder(job: SegmentJob) -> Segmented:
     failures = [_said(f) for f in outcome.failures]
     notes = {title: facts.get("notes") or [] for title, _, facts in done}
     if job.strict:  # of those that were done without it
-        failures += [_refused(title, own) for title, own in notes.items() if own]
+        failures += [(title, refusal(own, title)) for title, own in notes.items() if own]
     found = counted(note for own in notes.values() for note in own)
     return Segmented(outcome.skipped, outcome.results, failures, found)
 
@@ -244,14 +244,6 @@ def _tools(
     segmenter = load_for(job if threads is None else dataclasses.replace(job, threads=threads))
     segmenter.predictor.choice = choice
     return _Tools(segmenter, reads)
-
-
-def _refused(title: str, notes: Sequence[str]) -> tuple[str, PromptsegError]:
-    try:
-        refuse(notes, title)
-    except PromptsegError as error:
-        return title, error
-    raise AssertionError("there are notes")
 
 
 def _said(failure: Failure) -> tuple[str, PromptsegError]:

@@ -128,7 +128,6 @@ class SegmentOptions(PropagationOptions, SliceOptions):
         SliceOptions.__post_init__(self)
         _require(0 < self.agreement <= 1, "agreement", "an IoU up to 1", self.agreement)
         _require(self.smooth_slices >= 0, "smooth_slices", "0 or more", self.smooth_slices)
-        check_bounds(self)
 
     def to_json(self) -> dict[str, Any]:
         """The options as plain values, without anything a subclass adds."""

@@ -6,8 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from promptseg.errors import ModelError, PromptsegError
@@ -122,13 +121,16 @@ class Desk:
         name = self.folder.name_of(path)
         segmenter = self.segmenter(model)
         self._free_path(name, take_over)
-        with self._room():
-            options = options or self.options
+        options = options or self.options
+        file = self.folder.session_file(name)
+
+        def begun() -> Work:
             image = read(path, choices or ReadOptions(), modality=options.modality)
-            file = self.folder.session_file(name)
             if afresh and file.exists():
                 file.rename(file.with_name(f"session-{time.time_ns()}.npz"))
-            return self._begin(image, segmenter, options, file, name)
+            return self._begun(image, segmenter, options, file, name)
+
+        return self._enter(begun)
 
     def open_image(
         self,
@@ -143,8 +145,8 @@ class Desk:
             FullError, TooLargeError: beyond the limits.
         """
         segmenter = self.segmenter(model)
-        with self._room():
-            return self._begin(image, segmenter, options or self.options, None, None, lease)
+        options = options or self.options
+        return self._enter(lambda: self._begun(image, segmenter, options, None, None, lease))
 
     def get(self, token: str, act: bool = True) -> Work:
         """A session by its name; `act` says whether this is a real action.
@@ -194,40 +196,55 @@ class Desk:
         Raises:
             FullError: too many sessions; TooLargeError: too many bytes.
         """
+        self._require_place()
+        self._require_bytes(bytes_needed)
+
+    def _require_place(self) -> None:
         self.sweep()
-        limits, open_now = self.limits, len(self._works) + self._opening
-        if open_now >= limits.sessions:
+        limit = self.limits.sessions
+        if len(self._works) + self._opening >= limit:
             raise FullError(
-                f"at most {limits.sessions} sessions at a time",
+                f"at most {limit} sessions at a time",
                 "one more",
                 "close one, wait, or start the server with a larger --sessions",
             )
-        if bytes_needed > limits.session_bytes:
+
+    def _require_bytes(self, needed: int) -> None:
+        limits = self.limits
+        if needed > limits.session_bytes:
             raise TooLargeError(
                 f"an image of at most {limits.session_mib} MiB",
-                f"{bytes_needed / 2**20:.0f} MiB",
+                f"{needed / 2**20:.0f} MiB",
                 "crop it, or start the server with a larger --session-mib",
             )
         used = sum(work.nbytes for work in self.works)
         free = available_bytes()
-        if used + bytes_needed > limits.memory_bytes or (free is not None and bytes_needed > free):
+        if used + needed > limits.memory_bytes or (free is not None and needed > free):
             raise TooLargeError(
                 f"sessions of {limits.memory_mib} MiB in all, or what memory is free",
-                f"{(used + bytes_needed) / 2**20:.0f} MiB",
+                f"{(used + needed) / 2**20:.0f} MiB",
                 "close other sessions, or start the server with a larger --memory-mib",
             )
 
-    @contextmanager
-    def _room(self) -> Iterator[None]:
-        """A place for a session that is about to be opened."""
+    def _enter(self, begin: Callable[[], Work]) -> Work:
+        """A session that is open, in a place that was kept for it while it began."""
         with self._lock:
-            self.require_room()
+            self._require_place()
             self._opening += 1
+        work = None
         try:
-            yield
+            work = begin()
         finally:
             with self._lock:
                 self._opening -= 1
+                if work is not None:
+                    if work.path is not None:
+                        self._free_path(work.path, take_over=False)
+                    self._works[work.id] = work
+        work.follow()
+        if self._encoder:
+            self._encoder.wake()
+        return work
 
     def _free_path(self, name: str, take_over: bool) -> None:
         self.sweep()
@@ -241,7 +258,7 @@ class Desk:
                     )
                 self.close(work.id, "it was taken over by another window")
 
-    def _begin(
+    def _begun(
         self,
         image: Image,
         segmenter: Segmenter,
@@ -250,9 +267,8 @@ class Desk:
         path: str | None,
         lease: Lease | None = None,
     ) -> Work:
-        """A session that is open, resumed if there is a file of it."""
-        if image.voxels.nbytes > self.limits.session_bytes:
-            self.require_room(image.voxels.nbytes)
+        """A session, resumed if there is a file of it."""
+        self._require_bytes(image.voxels.nbytes)
         turns = self._turns.setdefault(str(segmenter.predictor.device), Turns())
         limits = self.limits
         room = max(limits.session_bytes - image.voxels.nbytes, 0) // 2
@@ -279,18 +295,11 @@ class Desk:
         if self.folder is not None and path is not None:
             folder, known = self.folder, self.folder.remembered(path)
             work.colours = {name: (r, g, b) for name, r, g, b in known.colours}
-            work.on_change = lambda: _begun(folder, path)
-        with self._lock:
-            if path is not None:
-                self._free_path(path, take_over=False)
-            self._works[work.id] = work
-        work.follow()
-        if self._encoder:
-            self._encoder.wake()
+            work.on_change = lambda: _mark_begun(folder, path)
         return work
 
 
-def _begun(folder: Folder, path: str) -> None:
+def _mark_begun(folder: Folder, path: str) -> None:
     """An image that is worked on is no longer to do."""
     try:
         if folder.remembered(path).state == "to do":

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError
+from promptseg.formats.archive import array_header
 from promptseg.geometry import AXES, Axis, Geometry
 from promptseg.image import Image
 from promptseg.serve.describe import sent_as
@@ -18,7 +19,6 @@ from promptseg.serve.web.bodies import Upload
 __all__ = ["axis_named", "image_of", "read_npy", "slices_of", "window_of"]
 
 _MOST_SLICES = 512
-_HEADER = 10_000
 
 
 def axis_named(text: str | None, default: Axis) -> Axis:
@@ -94,13 +94,7 @@ def read_npy(content: bytes, limit: int) -> NDArray[Any]:
     do = "send a .npy file of numbers"
     stream = io.BytesIO(content)
     try:
-        version = np.lib.format.read_magic(stream)
-        read = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran, dtype = read(stream, max_header_size=_HEADER)
+        shape, fortran, dtype = array_header(stream)
     except (ValueError, EOFError, TypeError, KeyError, SyntaxError, RecursionError) as error:
         raise InputError("a .npy file", str(error)[:100] or "something else", do) from None
     if dtype.hasobject or dtype.kind not in "biuf":

@@ -10,6 +10,7 @@ import pytest
 from promptseg.cli.main import main
 from promptseg.runtime import choose
 from promptseg.runtime.choose import Trial, Verdict
+from promptseg.runtime.engines import CompileError, engine_named
 
 
 @pytest.fixture
@@ -69,3 +70,24 @@ def test_engines_take_turns(lite_medsam_weights: Path, capsys: pytest.CaptureFix
     assert facts["machine"]["cores"] >= 1
     assert main(["benchmark", *options]) == 0
     assert "eager" in capsys.readouterr().out
+
+
+@pytest.mark.weights
+def test_an_engine_that_cannot_run_the_model_is_left_out_unless_it_is_asked_for(
+    lite_medsam_weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the engine of our own C code is for the one encoder that it is written for."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise CompileError("another encoder", "this one")
+
+    compiled = type(engine_named("compile"))
+    monkeypatch.setattr(compiled, "compile", refused)
+    monkeypatch.setattr(compiled, "missing", lambda *_: None)
+    monkeypatch.setattr(choose, "candidates", lambda _: ["eager", "compile"])
+    assert main(["benchmark", "--rounds", "1", "--quiet", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert [e["engine"] for e in facts["engines"]] == ["eager"]
+    assert "expected another encoder" in facts["left_out"]["compile"]
+    assert main(["benchmark", "--rounds", "1", "--quiet", "--engine", "compile"]) == 2
+    assert "expected another encoder" in capsys.readouterr().err

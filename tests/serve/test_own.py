@@ -379,6 +379,28 @@ def test_cancel_leaves_what_was_answered(server: Running) -> None:
     assert full["a"].sum() == A[10].sum()
 
 
+def test_a_click_comes_before_the_following_that_it_interrupts(server: Running) -> None:
+    """Interrupted, following begins again: not before the click that interrupted it."""
+    from promptseg.serve.turns import Job, Urgency
+
+    server.client.open()
+    (work,) = server.desk.works
+    interrupt = work._interrupt
+
+    def slowly() -> None:  # time enough for following to begin again
+        interrupt()
+        time.sleep(0.3)
+
+    work._interrupt = slowly  # type: ignore[method-assign]
+    work.session.add(Box(tuple(BOX_A), 10, "a"), spread=False)  # type: ignore[arg-type]
+    ended = threading.Event()
+    with work.turns.take(Job("other", Urgency.CLICK)):  # following waits in the queue
+        work.follow()
+        threading.Thread(target=lambda: (work.cancel(), ended.set()), daemon=True).start()
+        assert ended.wait(10)
+    assert not work.following
+
+
 def test_as_many_sessions_as_are_allowed_may_begin_at_once(root: Path) -> None:
     """A session that has just begun is counted once, in no moment twice."""
     desk = Desk({"bright": bright()}, None, Limits(sessions=8), OPTIONS, encode=False)

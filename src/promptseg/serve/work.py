@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,7 +73,9 @@ class Work:
         self._snapshots: OrderedDict[int, Masks] = OrderedDict({1: self.masks})
         self._listeners: set[Callable[[Event], None]] = set()
         self._lock = threading.RLock()
+        self._gate = threading.Lock()
         self._following: Job | None = None
+        self._coming = 0
         self._at_rest = threading.Condition()
         self._closed = False
         self.on_change: Callable[[], None] = lambda: None
@@ -143,8 +145,7 @@ class Work:
         Returns:
             What `do` returned, and what changed, see `since`.
         """
-        self._interrupt()
-        with self._lock:
+        with self._instead_of_following():
             self._require_open()
             if model and self.nbytes > self.limit:
                 raise TooLargeError(
@@ -154,12 +155,9 @@ class Work:
                     "--session-mib",
                 )
             before, job = self.revision, Job(self.id, Urgency.CLICK)
-            try:
-                with self.turns.take(job) if model else nullcontext():
-                    done = do()
-                self._commit()
-            finally:
-                self._follow()
+            with self.turns.take(job) if model else nullcontext():
+                done = do()
+            self._commit()
             return done, self.since(before)
 
     def since(self, revision: int | None) -> Event:
@@ -230,8 +228,23 @@ class Work:
     def _progress(self, encoded: int, name: str) -> None:
         self.tell({"type": "progress", "object": name, "encoded": encoded})
 
+    @contextmanager
+    def _instead_of_following(self) -> Iterator[None]:
+        """Have the session to oneself: following stops, and begins again afterwards."""
+        with self._gate:
+            self._coming += 1
+        self._interrupt()
+        with self._lock:
+            with self._gate:
+                self._coming -= 1
+            try:
+                yield
+            finally:
+                self._follow()
+
     def _interrupt(self) -> None:
-        job = self._following
+        with self._gate:
+            job = self._following
         if job is not None:
             self.turns.cancel(job)
 
@@ -241,16 +254,19 @@ class Work:
             self._follow()
 
     def _follow(self) -> None:
-        """Begin to follow, with the lock held, unless somebody does."""
-        if self.following and self._following is None:
+        """Begin to follow, with the lock held; not while somebody does, or something comes first."""
+        with self._gate:
+            if not self.following or self._following is not None or self._coming:
+                return
             self._following = job = Job(self.id, Urgency.SPREAD)
-            threading.Thread(target=self._to_the_end, args=(job,), daemon=True).start()
+        threading.Thread(target=self._to_the_end, args=(job,), daemon=True).start()
 
     def _to_the_end(self, job: Job) -> None:
         """What the following thread does; if it was interrupted, another one begins again."""
         with self._lock:
             event = self._followed(job)
-            self._following = None
+            with self._gate:
+                self._following = None
             self._follow()
         if event is not None:
             self.tell(event)

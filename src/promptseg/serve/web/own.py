@@ -15,7 +15,7 @@ from promptseg.serve.changes import packed
 from promptseg.serve.demo import demo_image
 from promptseg.serve.describe import colour_of, prompt_of, server_facts, session_facts
 from promptseg.serve.desk import Desk
-from promptseg.serve.refusals import TakenError
+from promptseg.serve.refusals import RefusedError, TakenError
 from promptseg.serve.results import download, save
 from promptseg.serve.voxels import axis_named, image_of, read_npy, slices_of, window_of
 from promptseg.serve.web.bodies import (
@@ -36,6 +36,7 @@ from promptseg.serve.web.requests import (
     body_of,
     json_answer,
     json_of,
+    let_pass,
     number_of,
     threaded,
 )
@@ -186,7 +187,11 @@ class Own:
         facts = parsed(Upload, json_of(request.headers.get("x-meta", "").encode()))
         limits = self.desk.limits
         said = request.headers.get("content-length", "")
-        await threaded(lambda: self.desk.require_room(int(said) if said.isdecimal() else 0))
+        try:
+            await threaded(lambda: self.desk.require_room(int(said) if said.isdecimal() else 0))
+        except RefusedError:
+            await let_pass(request.stream())
+            raise
         content = await body_bytes(request, min(limits.upload_bytes, limits.session_bytes))
         options = self._options(facts)
 

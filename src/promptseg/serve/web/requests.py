@@ -16,13 +16,22 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-__all__ = ["body_bytes", "body_of", "error_answer", "json_answer", "number_of", "threaded"]
+__all__ = [
+    "body_bytes",
+    "body_of",
+    "error_answer",
+    "json_answer",
+    "let_pass",
+    "number_of",
+    "threaded",
+]
 
 log = logging.getLogger("promptseg.serve")
 
 T = TypeVar("T")
 
 _LONGEST_JSON = 64 << 20  # a mask prompt of a large slice is a long text
+_LET_PASS = 256 << 20
 _THREADS = 64
 
 
@@ -36,16 +45,32 @@ async def body_bytes(request: Request, limit: int) -> bytes:
         f"a body of at most {limit:,} bytes", "a larger one", "send less at a time"
     )
     said = request.headers.get("content-length", "")
+    chunks: list[bytes] = []
+    stream = request.stream()
     if said.isdecimal() and int(said) > limit:
+        await let_pass(stream)
         raise refusal
-    chunks, size = [], 0
-    stream: AsyncIterator[bytes] = request.stream()
+    size = 0
     async for chunk in stream:
         size += len(chunk)
         if size > limit:
+            await let_pass(stream)
             raise refusal
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+async def let_pass(stream: AsyncIterator[bytes]) -> None:
+    """Read the body of a refused request for a while, and keep none of it.
+
+    Most clients hear nothing while they send: without this they would see a broken connection in place
+    of the refusal.
+    """
+    passed = 0
+    async for chunk in stream:
+        passed += len(chunk)
+        if passed > _LET_PASS:
+            return
 
 
 async def body_of(request: Request, kind: type[T]) -> T:

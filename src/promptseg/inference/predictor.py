@@ -21,7 +21,16 @@ from promptseg.models.checkpoint import build_network, open_checkpoint
 from promptseg.models.choose import Choice
 from promptseg.models.families import family_named
 from promptseg.models.finite import is_finite
-from promptseg.models.protocol import Candidates, Embedding, Prediction, SliceModel, SlicePrompt
+from promptseg.models.protocol import (
+    Candidates,
+    Embedding,
+    Findings,
+    Phrase,
+    Prediction,
+    SliceModel,
+    SlicePrompt,
+    WordModel,
+)
 from promptseg.models.protocol.prediction import joined
 from promptseg.models.protocol.prompt import prompts_of_arrays
 from promptseg.runtime import (
@@ -250,6 +259,24 @@ class Predictor:
             for k in range(0, max(len(prompts), 1), _AT_A_TIME)
         ]
         return parts[0] if len(parts) == 1 else joined(parts)
+
+    def find(
+        self, embedding: Embedding, phrases: Sequence[Phrase], at_least: float = 0.5
+    ) -> list[Findings]:
+        """The instances of phrases on one slice; see `WordModel.find`.
+
+        Raises:
+            UnsupportedPromptError: a model that takes no words.
+            ModelError: a score that is not finite.
+        """
+        if not isinstance(self.model, WordModel):
+            self.require({"text"})
+            raise UnsupportedPromptError("a model that takes words", self.card.name, "use sam3")
+        with self._one_at_a_time:
+            found = self.model.find(embedding, phrases, at_least)
+        for each in found:
+            self._require_finite("a score", torch.tensor([each.best, each.presence or 0.0]))
+        return found
 
     def _decoded(self, embedding: Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
         with self._one_at_a_time:

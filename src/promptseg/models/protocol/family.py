@@ -23,6 +23,10 @@ class Family(Protocol):
         """Its models; their `family` is its name in `promptseg.models.families`."""
 
     @property
+    def extra(self) -> str:
+        """The extra of this package that its networks need; empty where they need none."""
+
+    @property
     def unused(self) -> tuple[str, ...]:
         """How the names of tensors begin that its checkpoints hold beside the network."""
 

@@ -45,7 +45,9 @@ class BrightWords(BrightModel):
             assert box
             found.append(Instance(mask, float(1 - 1 / (1 + mask.sum())), box))
         for x0, y0, x1, y1 in phrase.outside:
-            found = [i for i in found if not i.mask[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1].any()]
+            found = [
+                i for i in found if not i.mask[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1].any()
+            ]
         found.sort(key=lambda instance: -instance.score)
         sure = tuple(instance for instance in found if instance.score > at_least)
         return Findings(sure, float(bool(found)), max((i.score for i in found), default=0.0))

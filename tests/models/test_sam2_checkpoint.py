@@ -66,7 +66,10 @@ def test_other_weights_of_medsam2_are_named(tmp_path: Path) -> None:
     ("names", "said"),
     [
         (["detector.backbone.a", "tracker.maskmem_tpos_enc"], "a SAM 3 without the detector"),
-        (["detector.backbone.vision_backbone.a", "tracker.multiplex.c"], r"SAM 3\.1, whose tracker"),
+        (
+            ["detector.backbone.vision_backbone.a", "tracker.multiplex.c"],
+            r"SAM 3\.1, whose tracker",
+        ),
         (
             ["image_encoder.trunk.pos_embed", "memory_attention.norm.weight"],
             "another image encoder than Hiera, such as EfficientTAM",

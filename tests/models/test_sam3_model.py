@@ -75,7 +75,7 @@ def test_a_box_gives_the_instance_in_it(model: Predictor) -> None:
     found = model.decode(embedding, [SlicePrompt(BOX), SlicePrompt((0, 0, 9, 9))])
     assert found.masks.shape == (2, *SHAPE)
     assert found.masks.dtype == np.bool_
-    assert ((0 < found.iou) & (found.iou < 1)).all()
+    assert ((found.iou > 0) & (found.iou < 1)).all()
     alone = model.decode(embedding, [SlicePrompt((0, 0, 9, 9))])
     assert torch.equal(found.logits[1:], alone.logits)
     restored = embedding.frame.restore(alone.logits)[0] > 0  # type: ignore[attr-defined]

@@ -123,7 +123,14 @@ def test_features_of_an_image(pair: Pair, image: Tensor) -> None:
 def test_words_become_the_official_numbers(pair: Pair) -> None:
     official, _, tokens = pair
     theirs = official.backbone.language_backbone.tokenizer
-    others = ("", "!", "T1-weighted, grade_2 (III)", "Leber & Niere", "größe ß 漢字 naïve", "it's 12")
+    others = (
+        "",
+        "!",
+        "T1-weighted, grade_2 (III)",
+        "Leber & Niere",
+        "größe ß 漢字 naïve",
+        "it's 12",
+    )
     for phrase in (*PHRASES, *others):
         assert torch.equal(tokens([phrase])[0], theirs([phrase], context_length=32)[0]), phrase
 

@@ -66,7 +66,9 @@ def test_instances_are_objects_of_their_own_the_surest_first() -> None:
 
 
 def test_several_phrases_encode_the_picture_once_and_carry_codes() -> None:
-    result, model = segment(picture(), Text("Livers"), Text("bright", name="any"), Text("the liver"))
+    result, model = segment(
+        picture(), Text("Livers"), Text("bright", name="any"), Text("the liver")
+    )
     assert model.batches == [1]
     assert list(result.names.values()) == ["Livers", "any", "liver"]
     facts = {fact.name: fact.words for fact in result.provenance.objects or ()}

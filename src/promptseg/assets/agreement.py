@@ -19,8 +19,8 @@ __all__ = ["agree", "agreed", "require_agreement", "terms_of"]
 
 _TERMS = {
     "SAM License": """\
-The weights of SAM 3, and all that is made from them, are under the SAM License of Meta, which is no open
-source licence:
+The weights of SAM 3, and all that is made from them, are under the SAM License of Meta, which is no
+open source licence:
 - they may be used, changed and passed on without a fee, with a copy of the licence and under its terms;
 - not for military or nuclear ends, weapons, espionage, or what sanctions and trade controls forbid;
 - publications that rest on them say so; who goes to court over them loses the licence.

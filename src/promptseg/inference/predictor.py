@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from promptseg import assets
 from promptseg.errors import ModelError, UnsupportedPromptError
+from promptseg.formats.memory import available_bytes
 from promptseg.models.card import ModelCard
 from promptseg.models.cards import models_that_take
 from promptseg.models.checkpoint import build_network, open_checkpoint
@@ -46,7 +47,28 @@ from promptseg.runtime import (
 
 __all__ = ["Candidates", "Embedding", "Prediction", "Predictor"]
 
+_MUCH = 1 << 30  # bytes of weights from which on room for them is looked for
 _AT_A_TIME = 64  # prompts that a decoder answers in one call
+
+
+def require_room(name: str, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse large weights for which there is not enough memory, before a network is made of them.
+
+    Args:
+        name: of the model.
+        tensors: its weights, of which a mapped file may hold all; in use they are float32.
+
+    Raises:
+        ModelError: too little memory is free.
+    """
+    needed = 4 * sum(value.numel() for value in tensors.values())
+    free = available_bytes()
+    if needed >= _MUCH and free is not None and needed > free:
+        raise ModelError(
+            f"{needed / 2**30:.1f} GiB of free memory for {name}",
+            f"{free / 2**30:.1f} GiB",
+            "close other programs, or use a smaller model",
+        )
 
 
 class Predictor:
@@ -140,6 +162,7 @@ class Predictor:
         """
         chosen, engine = choose_device(device), wanted_engine(engine)
         card, file, tensors = open_checkpoint(model, quiet)
+        require_room(card.name, tensors)
         return cls.of_network(card, build_network(card, tensors, file), chosen, file, engine)
 
     @property

@@ -130,7 +130,11 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
     if equals and name in NOT_HERE:
         find_card(name)
     path = Path(model).expanduser()
-    if path.is_file() or path.joinpath("config.json").is_file() or (path.suffix in _CHECKPOINTS and not equals):
+    if (
+        path.is_file()
+        or path.joinpath("config.json").is_file()
+        or (path.suffix in _CHECKPOINTS and not equals)
+    ):
         return None, path
     return find_card(name).name, None
 

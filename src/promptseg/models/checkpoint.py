@@ -27,7 +27,7 @@ from promptseg.models.cards import (
 from promptseg.models.elsewhere import name_elsewhere
 from promptseg.models.families import families, family_named
 from promptseg.models.finite import is_finite
-from promptseg.models.protocol.family import Family
+from promptseg.models.protocol.family import Family, SelfReading
 from promptseg.models.storage import load_content
 from promptseg.models.unwrap import Found, all_tensors, networks_in, same_tensors
 from promptseg.parsing import parse_json
@@ -108,9 +108,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise ModelError("a checkpoint with tensors", f"{path} without any")
     own = _claiming(tensors)
-    if own is not None and own.extra:  # it knows what is around its networks
+    if isinstance(own, SelfReading):
         _require_here(tensors, path)
-        return own.clean(tensors)
+        return own.read(tensors, content, path)
     if _fitting(plain := _cleaned(tensors)):  # nothing is around it: the usual file
         return plain
     modules, words = _vocabulary()

@@ -84,4 +84,3 @@ class Text:
                 place = "" if box.slice is None else f"@{box.slice}"
                 parts.append(f"[{sign}{listed(box.xyxy)}{place}]")
         return " ".join(part for part in parts if part)
-

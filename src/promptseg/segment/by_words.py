@@ -135,6 +135,10 @@ def _warn_of_far(run: Run, texts: Sequence[Text]) -> None:
     card = run.visit.predictor.card
     for text in texts:
         words = text.words.name
+        if not card.words and text.words.known:
+            log.warning(
+                "%s was trained on %s: %r may mean nothing to it", card.name, card.modalities, words
+            )
         if not words or not card.words:
             continue
         known, same = nearest(words, card.words)

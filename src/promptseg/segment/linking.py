@@ -48,7 +48,7 @@ class Track:
 
 
 def without_duplicates(instances: Iterable[Instance], most: float) -> list[Instance]:
-    """Non-maximum suppression by masks: of two that agree more than `most` (IoU) the surer one stays."""
+    """Non-maximum suppression: of two masks that agree more than `most` (IoU) the surer stays."""
     kept: list[Instance] = []
     for instance in sorted(instances, key=lambda one: -one.score):
         if instance.mask.any() and all(overlap(instance.mask, o.mask) <= most for o in kept):
@@ -92,9 +92,7 @@ def linked(
     return sorted(tracks, key=lambda track: -sum(track.scores.values()))
 
 
-def _between(
-    first: NDArray[np.bool_], last: NDArray[np.bool_], share: float
-) -> NDArray[np.bool_]:
+def _between(first: NDArray[np.bool_], last: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
     """A mask between two: where the mean of their signed distances is inside."""
 
     def distance(mask: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -61,7 +61,9 @@ def notes_on(embedded: EmbeddedImage) -> list[Note]:
     given_up = verdict.given_up if verdict else ""
     engine = [Note(given_up, ENGINE)] if given_up else []
     card = embedded.predictor.card
-    unseen = f"no weights of {card.name} have been seen by its authors here: untested with real ones"
+    unseen = (
+        f"no weights of {card.name} have been seen by its authors here: untested with real ones"
+    )
     untested = [Note(unseen)] if card.untested else []
     return [
         *map(Note, embedded.image.source.notes),

@@ -130,7 +130,7 @@ class SegmentOptions(PropagationOptions, SliceOptions):
     """With --text: every instance is an object of its own; else all of a phrase are one."""
 
     max_overlap: float = 0.5
-    """With --text: of two instances on a slice that agree more than this (IoU), the surer one counts."""
+    """With --text: of two instances on a slice that agree more than this (IoU), the surer counts."""
 
     def __post_init__(self) -> None:
         PropagationOptions.__post_init__(self)
@@ -197,8 +197,8 @@ class _FileOptions(_SourceOptions):
     """Click x,y,+|-[@slice][=name], or x,y,zmm,+|-[=name]; may be repeated."""
 
     text: _Many = ()
-    """What to look for, in words, of models that take them: WORDS[=name], with boxes around examples as
-    'WORDS [+x0,y0,x1,y1[@slice]]', around what is not meant as [-...]; may be repeated (docs/words.md)."""
+    """What to look for, for models that take words: WORDS[=name], with boxes around examples as 'WORDS
+    [+x0,y0,x1,y1[@slice]]', around what is not meant as [-...]; may be repeated (docs/words.md)."""
 
     prompts: Path | None = None
     """Prompt file in JSON (docs/prompts.md), or markups of 3D Slicer (.mrk.json)."""

@@ -185,7 +185,9 @@ class Segmenter:
             )
         options = replace(options or SegmentOptions(), **changes)
         if any(isinstance(p, Text) for p in prompts):
-            raise PromptError("corrections that point at something", "words", "segment by words anew")
+            raise PromptError(
+                "corrections that point at something", "words", "segment by words anew"
+            )
         named = [_named(p, segmentation) for p in prompts]
         run = self._prepared(image, named, options, progress)
         earlier = segmentation.provenance

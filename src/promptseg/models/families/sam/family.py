@@ -23,7 +23,11 @@ UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")  # MobileSAM's Imag
 _PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
 _OTHERS = (
     *("image_encoder.trunk.", "image_encoder.neck.convs."),  # SAM 2's
-    *("mask_decoder.mask_embedder.", "mask_decoder.prompt_cross_attn", "mask_decoder.pixel_decoder."),
+    *(
+        "mask_decoder.mask_embedder.",
+        "mask_decoder.prompt_cross_attn",
+        "mask_decoder.pixel_decoder.",
+    ),
     *("mask_decoder.semantic_projection.", "mask_decoder.instance_projection."),  # SAM 3's
 )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 __all__ = ["VISUAL", "Detections", "Words", "detect", "encode", "read"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["OFFICIAL_TRUNK", "own_names", "prefix_of"]
+__all__ = ["OFFICIAL_TRUNK", "own_names", "prefix_of", "without_prefix"]
 
 OFFICIAL_TRUNK = "backbone.vision_backbone.trunk.patch_embed.proj.weight"
 _OWN_TRUNK = "vision_encoder.backbone.embeddings.patch_embeddings.projection.weight"
@@ -29,7 +29,10 @@ _VIT = r"vision_encoder.backbone.layers.\1"
 _FPN = r"vision_encoder.neck.fpn_layers.\1"
 
 _RULES: tuple[tuple[str, str], ...] = (
-    (_TRUNK + r"patch_embed\.proj\.", "vision_encoder.backbone.embeddings.patch_embeddings.projection."),
+    (
+        _TRUNK + r"patch_embed\.proj\.",
+        "vision_encoder.backbone.embeddings.patch_embeddings.projection.",
+    ),
     (_TRUNK + r"pos_embed$", "vision_encoder.backbone.embeddings.position_embeddings"),
     (_TRUNK + r"ln_pre\.", "vision_encoder.backbone.layer_norm."),
     (_TRUNK + r"blocks\.(\d+)\.norm(\d)\.", _VIT + r".layer_norm\2."),
@@ -118,13 +121,18 @@ def own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         Views of the same memory, but for a few small ones.
     """
-    prefix = prefix_of(tensors)
-    if prefix is None:
-        return dict(tensors)
-    own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    own = without_prefix(tensors)
     if OFFICIAL_TRUNK not in own:
-        return {n: t for n, t in own.items() if not n.startswith(("tracker_model.", "tracker_neck."))}
+        return {
+            n: t for n, t in own.items() if not n.startswith(("tracker_model.", "tracker_neck."))
+        }
     return dict(pair for name, tensor in own.items() for pair in _renamed(name, tensor))
+
+
+def without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The detector's tensors under the names they have in the detector; all where there is none."""
+    prefix = prefix_of(tensors) or ""
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 def _renamed(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:

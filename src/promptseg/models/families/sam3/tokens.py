@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ class Tokens:
 
         rows = torch.zeros(len(phrases), _LENGTH, dtype=torch.long)
         for row, phrase in zip(rows, phrases, strict=True):
-            numbers = [self.start, *self.numbers_of(phrase)][: _LENGTH - 1] + [self.end]
+            numbers = [self.start, *self.numbers_of(phrase)[: _LENGTH - 2], self.end]
             row[: len(numbers)] = torch.tensor(numbers)
         return rows
 
@@ -90,7 +91,7 @@ def _joined(word: str, table: _Ranks) -> tuple[str, ...]:
     """The parts of a word: the most frequent pair is joined wherever it is, until none is known."""
     parts = [*word[:-1], word[-1] + _END]
     while len(parts) > 1:
-        pairs = set(zip(parts, parts[1:], strict=False))
+        pairs = set(pairwise(parts))
         best = min(pairs, key=lambda pair: table.ranks.get(pair, _MERGES))
         if best not in table.ranks:
             break

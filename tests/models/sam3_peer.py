@@ -1,7 +1,7 @@
 """The official SAM 3 as an independent reference: its wheel, imported in place.
 
 Nothing of it is installed. Pooling within boxes is written out, pixel by pixel, in place of
-torchvision's; other modules that are not here are stood in for, as nothing of them is called on the way.
+torchvision's; other modules that are not here are stood in for, as nothing of them is called.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def test_a_large_file_is_mapped_and_computes_the_same(
     official: dict[str, Tensor],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Weights are used where they lie in the file; what a network keeps beside them is built as ever."""
+    """Weights are used where they lie in the file; what a network has beside them is built as ever."""
     path = tmp_path / "sam3.pt"
     torch.save({"model": official, "optimizer": torch.zeros(10)}, path)
     monkeypatch.setattr(storage, "_LARGE", 1)
@@ -147,7 +147,7 @@ def test_official_file_names_say_which_and_others_must(
 ) -> None:
     for name in ("sam3", "medical-sam3-3d"):
         assert identify(own, Path("folder", assets.manifest()[name].file)) is CARDS[name]
-    with pytest.raises(ModelError, match="one model out of sam3, medical-sam3, .* which share"):
+    with pytest.raises(ModelError, match=r"one model out of sam3, medical-sam3, .* which share"):
         identify(own, Path("folder", "mine.pt"))
 
 
@@ -214,7 +214,7 @@ def test_an_adapter_is_merged_into_the_weights_beside_it(
     torch.testing.assert_close(tensors.pop(changed), expected)
     assert same(tensors, {k: v for k, v in own.items() if k != changed})
     torch.save({f"{name}.lora_A": down[:, 1:], f"{name}.lora_B": up}, path)
-    with pytest.raises(ModelError, match="an update of transformer.encoder"):
+    with pytest.raises(ModelError, match=r"an update of transformer.encoder"):
         read_checkpoint(path)
     torch.save({f"{name}.lora_A": down}, path)
     with pytest.raises(ModelError, match="pairs lora_A and lora_B"):

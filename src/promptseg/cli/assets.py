@@ -33,8 +33,8 @@ class AssetsCommand:
 
     action: tyro.conf.Positional[Literal["list", "fetch", "verify", "remove", "agree"]] = "list"
     """list: what there is and whether it is here. fetch: obtain it. verify: compare what is here with
-    the published SHA-256. remove: delete it from the cache folder, without asking. agree: show the licence
-    that some weights ask agreement to; with --yes, agree to it."""
+    the published SHA-256. remove: delete it from the cache folder, without asking. agree: show the
+    licence that some weights ask agreement to; with --yes, agree to it."""
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Assets; list takes all and verify all that are here if none is named."""

@@ -137,7 +137,8 @@ def _warn_of_far(run: Run, texts: Sequence[Text]) -> None:
         words = text.words.name
         if not card.words and text.words.known:
             log.warning(
-                "%s was trained on %s: %r may mean nothing to it", card.name, card.modalities, words
+                "%s was trained on %s: %r may mean little to it",
+                *(card.name, card.modalities, words),
             )
         if not words or not card.words:
             continue

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from promptseg.errors import PromptError
 from promptseg.inference.embeddings import EmbeddingKey, EmbeddingStore
 from promptseg.models.protocol import Embedding, Prediction, SliceModel, SlicePrompt
+from promptseg.prompts.kinds import KINDS
 
 __all__ = [
     "test_a_mask_hint_may_be_drawn_or_the_models_own",
@@ -80,7 +81,7 @@ def assert_close(one: Prediction, other: Prediction) -> None:
 
 def test_it_is_a_slice_model(model: SliceModel) -> None:
     assert isinstance(model, SliceModel)
-    assert model.card.prompts <= {"box", "point", "mask"}
+    assert model.card.prompts <= set(KINDS)
     assert model.device.type
 
 

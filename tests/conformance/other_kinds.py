@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,28 +12,45 @@ from torch import Tensor
 
 from fakes import BrightEmbedding, BrightModel
 from promptseg.errors import PromptError
-from promptseg.models.protocol import Embedding, Instance, Patch
+from promptseg.models.protocol import Embedding, Findings, Instance, Patch, Phrase
 from promptseg.prompts import box_of_mask
 
 
 class BrightWords(BrightModel):
-    """ "bright" means every bright patch; a larger one is surer. Nothing else means anything."""
+    """ "bright" means every bright patch, "liver" very bright ones; a larger one is surer.
 
-    def find(self, embedding: Embedding, phrase: str, at_least: float = 0.5) -> list[Instance]:
-        if not phrase.strip():
-            raise PromptError("a phrase", repr(phrase), "say what to look for")
-        if phrase != "bright":
-            return []
+    Nothing else means anything. It remembers what it was asked.
+    """
+
+    def __init__(self, level: int = 128, card: str = "sam3") -> None:
+        super().__init__(level, card)
+        self.phrases: list[Phrase] = []
+
+    def find(
+        self, embedding: Embedding, phrases: Sequence[Phrase], at_least: float = 0.5
+    ) -> list[Findings]:
+        return [self._findings(embedding, phrase, at_least) for phrase in phrases]
+
+    def _findings(self, embedding: Embedding, phrase: Phrase, at_least: float) -> Findings:
+        if not phrase.text.strip() and not phrase.boxes:
+            raise PromptError("a phrase", repr(phrase.text), "say what to look for")
+        self.phrases.append(phrase)
         assert isinstance(embedding, BrightEmbedding)
-        labels, count = ndimage.label(embedding.pixels.numpy() >= self.level)
+        level = {"bright": self.level, "": self.level, "liver": 220}.get(phrase.text, 256)
+        labels, count = ndimage.label(embedding.pixels.numpy() >= level)
         found = []
         for k in range(1, count + 1):
             mask: NDArray[np.bool_] = labels == k
             box = box_of_mask(mask)
             assert box
             found.append(Instance(mask, float(1 - 1 / (1 + mask.sum())), box))
+        for x0, y0, x1, y1 in phrase.outside:
+            found = [
+                i for i in found if not i.mask[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1].any()
+            ]
         found.sort(key=lambda instance: -instance.score)
-        return [instance for instance in found if instance.score >= at_least]
+        sure = tuple(instance for instance in found if instance.score > at_least)
+        return Findings(sure, float(bool(found)), max((i.score for i in found), default=0.0))
 
 
 class BrightClasses:

@@ -20,6 +20,7 @@ from promptseg.intensity import Intensity
 from promptseg.models.protocol import (
     Conditioning,
     Correction,
+    Phrase,
     Remembering,
     SemanticModel,
     SliceMasks,
@@ -138,16 +139,20 @@ def test_words_give_none_one_or_many_instances(phrase: str, count: int) -> None:
     picture = np.zeros((20, 30), np.uint8)
     picture[2:6, 2:6] = picture[10:18, 12:25] = 200
     (embedding,) = model.encode([picture])
-    instances = model.find(embedding, phrase)
+    (findings,) = model.find(embedding, [Phrase(phrase)])
+    instances = findings.instances
     assert len(instances) == count
+    assert findings.best == max((i.score for i in instances), default=0.0)
     assert [i.score for i in instances] == sorted((i.score for i in instances), reverse=True)
     for instance in instances:
         assert instance.mask.shape == picture.shape
         assert instance.mask.dtype == np.bool_
         assert 0 <= instance.score <= 1
-    assert len(model.find(embedding, phrase, at_least=0.98)) == min(count, 1)
+    assert len(model.find(embedding, [Phrase(phrase)], at_least=0.98)[0].instances) == min(count, 1)
+    both = model.find(embedding, [Phrase(phrase), Phrase("bright")])
+    assert [len(each.instances) for each in both] == [count, 2]
     with pytest.raises(PromptError, match="a phrase"):
-        model.find(embedding, " ")
+        model.find(embedding, [Phrase(" ")])
 
 
 @pytest.mark.parametrize("shape", [(16, 24), (4, 16, 24)])

@@ -1,5 +1,6 @@
 """Weights and samples: named, hashed, licensed, cached."""
 
+from promptseg.assets.agreement import require_agreement
 from promptseg.assets.store import (
     Asset,
     Source,
@@ -10,4 +11,13 @@ from promptseg.assets.store import (
     sha256_of,
 )
 
-__all__ = ["Asset", "Source", "cache_folder", "fetch", "find", "manifest", "sha256_of"]
+__all__ = [
+    "Asset",
+    "Source",
+    "cache_folder",
+    "fetch",
+    "find",
+    "manifest",
+    "require_agreement",
+    "sha256_of",
+]

@@ -62,6 +62,7 @@ class Asset:
         sha256: of the file; for a folder, of its files' names and hashes in order. Empty if not known.
         sources: tried in order; without any, only the user can get it, from its homepage.
         bundled: whether the package itself brings it, in `assets/bundled`.
+        agreement: the licence that its user has to agree to once, if any; see `agreement`.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Asset:
     sha256: str = ""
     sources: tuple[Source, ...] = ()
     bundled: bool = False
+    agreement: str = ""
 
     @property
     def to_fetch(self) -> int:

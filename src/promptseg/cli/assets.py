@@ -10,6 +10,7 @@ from typing import Literal
 
 import tyro
 
+from promptseg.assets.agreement import agree, agreed, terms_of
 from promptseg.assets.manage import AssetState, remove, state_of
 from promptseg.assets.store import asset_named, cache_folder, fetch, manifest
 from promptseg.cli.options import parse
@@ -30,12 +31,16 @@ class AssetsCommand:
     and never removed.
     """
 
-    action: tyro.conf.Positional[Literal["list", "fetch", "verify", "remove"]] = "list"
+    action: tyro.conf.Positional[Literal["list", "fetch", "verify", "remove", "agree"]] = "list"
     """list: what there is and whether it is here. fetch: obtain it. verify: compare what is here with
-    the published SHA-256. remove: delete it from the cache folder, without asking."""
+    the published SHA-256. remove: delete it from the cache folder, without asking. agree: show the
+    licence that some weights ask agreement to; with --yes, agree to it."""
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Assets; list takes all and verify all that are here if none is named."""
+
+    yes: bool = False
+    """With agree: agree."""
 
     json: bool = False
     """Print as JSON."""
@@ -48,11 +53,17 @@ def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     command = parse(AssetsCommand, "assets", argv)
     names = [asset_named(name).name for name in dict.fromkeys(command.names)]
-    if not names and command.action in ("fetch", "remove"):
+    if not names and command.action in ("fetch", "remove", "agree"):
         raise InputError(
             f"the names of what to {command.action}", "none", "see promptseg assets for the names"
         )
-    act = {"list": _list, "fetch": _fetch, "verify": _verify, "remove": _remove}[command.action]
+    act = {
+        "list": _list,
+        "fetch": _fetch,
+        "verify": _verify,
+        "remove": _remove,
+        "agree": _agree,
+    }[command.action]
     states = act(names, command)
     if command.json:
         print(json.dumps([state.to_json() for state in states], indent=2))
@@ -97,6 +108,19 @@ def _remove(names: list[str], command: AssetsCommand) -> list[AssetState]:
         elif cache_folder() / s.asset.file not in removed:
             _say(command, f"{s.asset.name} was not here")
     return states
+
+
+def _agree(names: list[str], command: AssetsCommand) -> list[AssetState]:
+    for licence in dict.fromkeys(asset_named(name).agreement for name in names):
+        if not licence:
+            _say(command, "no agreement is asked for")
+            continue
+        _say(command, terms_of(licence))
+        if command.yes:
+            _say(command, f"agreed to the {licence}: {agree(licence)}")
+        elif not agreed(licence):
+            _say(command, f"not agreed to yet: add --yes to agree to the {licence}")
+    return [state_of(name) for name in names]
 
 
 def _require_sound(states: list[AssetState]) -> None:

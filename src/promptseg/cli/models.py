@@ -6,11 +6,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import tyro
+
 from promptseg.assets import Asset
 from promptseg.cli.options import parse
 from promptseg.errors import InputError
-from promptseg.models.cards import CARDS, ModelCard, weights_of
+from promptseg.models.cards import CARDS, ModelCard, find_card, models_that_take, weights_of
 from promptseg.prompts.kinds import Kind
+from promptseg.terms.words import words_of
 
 if TYPE_CHECKING:
     from promptseg.models.choose import Choice
@@ -21,6 +24,12 @@ __all__ = ["ModelsCommand", "run"]
 @dataclass
 class ModelsCommand:
     """List the models: the prompts they were trained for, what they saw and what they are bad at."""
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Models; all if none is named."""
+
+    words: bool = False
+    """Say instead what a model that takes words is known to understand."""
 
     recommend: bool = False
     """Say instead which model --model auto takes, and what was measured."""
@@ -44,16 +53,48 @@ def run(argv: list[str]) -> int:
     if command.recommend:
         _recommend(command)
         return 0
-    if command.json:
-        print(json.dumps([_facts(card) for card in CARDS.values()], indent=2))
+    cards = [find_card(name) for name in dict.fromkeys(command.names)] or list(CARDS.values())
+    if command.words:
+        _words(cards, command)
         return 0
-    for card in CARDS.values():
+    if command.json:
+        print(json.dumps([_facts(card) for card in cards], indent=2))
+        return 0
+    for card in cards:
         facts = _facts(card)
         print(facts.pop("name"))
         for key, value in facts.items():
             print(f"  {key:<12}{value}")
         print()
     return 0
+
+
+def _words(cards: list[ModelCard], command: ModelsCommand) -> None:
+    """What models that take words were trained on, with codes where the table of terms has them."""
+    able = [card for card in cards if "text" in card.prompts]
+    if not able:
+        raise InputError(
+            f"a model that takes words, such as {models_that_take({'text'})[0]}",
+            ", ".join(card.name for card in cards),
+            "name one",
+        )
+    found = {card.name: [(word, words_of(word).term) for word in card.words] for card in able}
+    if command.json:
+        coded = {
+            name: [{"word": word, "code": term.code if term else None} for word, term in pairs]
+            for name, pairs in found.items()
+        }
+        print(json.dumps(coded, indent=2))
+        return
+    for name, pairs in found.items():
+        print(f"{name} takes any words; known to have been trained on:")
+        for word, term in pairs:
+            print(
+                f"  {word:<24}{f'{term.meaning}, SNOMED CT {term.code}' if term else ''}".rstrip()
+            )
+        if not pairs:
+            print("  nothing medical (general photographs)")
+        print()
 
 
 def _recommend(command: ModelsCommand) -> None:

@@ -8,7 +8,7 @@ from PIL import ImageDraw
 
 from promptseg.display.slices import ShownSlice, write
 from promptseg.geometry import Axis
-from promptseg.prompts import Box, Box3D, Marker, PlacedPrompt, Points
+from promptseg.prompts import Box, Box3D, Marker, PlacedPrompt, Points, Text
 
 __all__ = ["draw_prompts", "prompted_slice"]
 
@@ -33,6 +33,9 @@ def draw_prompts(
     """
     for prompt in prompts:
         here = index is None or (not isinstance(prompt, Box3D) and prompt.slice == index)
+        if isinstance(prompt, Text):
+            draw_prompts(draw, shown, [*prompt.boxes, *prompt.outside], axis, index)
+            continue
         if isinstance(prompt, Points) and here:
             for (px, py), label in zip(prompt.xy, prompt.labels, strict=True):
                 x, y = shown.centre(px, py)

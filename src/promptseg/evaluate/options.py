@@ -31,6 +31,8 @@ _PROMPTS_OF: dict[str, set[PromptKind]] = {
     protocol: {name for name, start in STARTS.items() if start.on_slice or protocol not in _PLANAR}
     for protocol in get_args(Protocol)
 } | {"sam2-paper": {"box", "mask"}}
+for _protocol in set(_PROMPTS_OF) - {"2d"}:  # words point at no place to start or correct from
+    _PROMPTS_OF[_protocol].discard("text")
 _PROMPT = f"{', '.join(start.title for start in STARTS.values())}; may be repeated. (default: box)"
 
 

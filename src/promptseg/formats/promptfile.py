@@ -33,6 +33,7 @@ from promptseg.parsing import parse_json
 from promptseg.prompts import Box, Box3D, Marker, Mask, Millimetres, ObjectPrompts, Points, Prompt
 from promptseg.prompts.mask import from_runs
 from promptseg.prompts.slicer import is_markups, read_markups
+from promptseg.prompts.text import text_of
 from promptseg.provenance.public import PROMPT_FIELDS
 
 __all__ = ["PromptFile", "parse_prompts", "prompts_along", "prompts_to_json", "read_prompt_file"]
@@ -145,7 +146,7 @@ def prompts_along(
     return {**content, "axis": axis, "objects": entries}
 
 
-_FIELDS = set(PROMPT_FIELDS) - {"text"}  # no model reads words yet
+_FIELDS = set(PROMPT_FIELDS)
 
 
 def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str) -> list[Prompt]:
@@ -177,6 +178,11 @@ def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str
         with _at(f"{where}.box3d_mm"):
             values = _numbers(entry["box3d_mm"], f"{where}.box3d_mm")
             prompts.append(Millimetres("box3d", (values[:3], values[3:]), name=name, axis=axis))
+    if "text" in entry:
+        if not isinstance(entry["text"], str):
+            raise PromptError("text to be words", repr(entry["text"])).at(where)
+        with _at(f"{where}.text"):
+            prompts.append(text_of(entry["text"], entry.get("name"), axis))
     if not prompts:
         raise PromptError(f"at least one prompt for {name!r}", "none").at(where)
     return prompts

@@ -16,9 +16,44 @@ from promptseg.image.image import Image, Source
 from promptseg.parsing import LONGEST_NAME, name_fault
 from promptseg.provenance import Provenance
 
-__all__ = ["Segment", "Segmentation", "bounding_region"]
+__all__ = ["FoundByWords", "Segment", "Segmentation", "bounding_region"]
 
 _HIGHEST_LABEL = 65_535
+
+
+@dataclass(frozen=True)
+class FoundByWords:
+    """What was looked for, and how sure the model was of it.
+
+    Attributes:
+        text: the phrase as the model was given it.
+        score: 0..1, the mean over the slices it was found on; the highest of all where on none.
+        scores: slice -> the highest score there, on every slice that was looked at.
+        presence: slice -> 0..1, that there is any; where the model says so.
+        code: of SNOMED CT, where the table of terms knows the phrase; "" else.
+        meaning: of the code.
+    """
+
+    text: str
+    score: float
+    scores: Mapping[int, float]
+    presence: Mapping[int, float] = field(default_factory=dict)
+    code: str = ""
+    meaning: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values; curves are lists of [slice, value]."""
+        return {
+            "text": self.text,
+            "score": round(self.score, 4),
+            **({"code": self.code, "meaning": self.meaning} if self.code else {}),
+            "scores": [[k, round(v, 4)] for k, v in self.scores.items()],
+            **(
+                {"presence": [[k, round(v, 4)] for k, v in self.presence.items()]}
+                if self.presence
+                else {}
+            ),
+        }
 
 
 @dataclass
@@ -37,6 +72,7 @@ class Segment:
         clicked: those of `prompted` whose mask clicks alone have made.
         colour: (red, green, blue) from 0 to 255 that the file it was read from recommends, if any.
         origin: what else that file says of it (codes, tags); opaque, for a writer of the same family.
+        words: by what words it was found, and how surely on every slice; None if by other prompts.
 
     Raises:
         InputError: a name that no file could hold.
@@ -53,6 +89,7 @@ class Segment:
     clicked: tuple[int, ...] = ()
     colour: tuple[int, int, int] | None = None
     origin: Any = None
+    words: FoundByWords | None = None
 
     def __post_init__(self) -> None:
         if fault := name_fault(self.name):

@@ -15,13 +15,23 @@ from torch import Tensor, nn
 
 from promptseg import assets
 from promptseg.errors import ModelError, UnsupportedPromptError
+from promptseg.formats.memory import available_bytes
 from promptseg.models.card import ModelCard
 from promptseg.models.cards import models_that_take
 from promptseg.models.checkpoint import build_network, open_checkpoint
 from promptseg.models.choose import Choice
 from promptseg.models.families import family_named
 from promptseg.models.finite import is_finite
-from promptseg.models.protocol import Candidates, Embedding, Prediction, SliceModel, SlicePrompt
+from promptseg.models.protocol import (
+    Candidates,
+    Embedding,
+    Findings,
+    Phrase,
+    Prediction,
+    SliceModel,
+    SlicePrompt,
+    WordModel,
+)
 from promptseg.models.protocol.prediction import joined
 from promptseg.models.protocol.prompt import prompts_of_arrays
 from promptseg.runtime import (
@@ -37,7 +47,28 @@ from promptseg.runtime import (
 
 __all__ = ["Candidates", "Embedding", "Prediction", "Predictor"]
 
+_MUCH = 1 << 30  # bytes of weights from which on room for them is looked for
 _AT_A_TIME = 64  # prompts that a decoder answers in one call
+
+
+def require_room(name: str, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse large weights for which there is not enough memory, before a network is made of them.
+
+    Args:
+        name: of the model.
+        tensors: its weights, of which a mapped file may hold all; in use they are float32.
+
+    Raises:
+        ModelError: too little memory is free.
+    """
+    needed = 4 * sum(value.numel() for value in tensors.values())
+    free = available_bytes()
+    if needed >= _MUCH and free is not None and needed > free:
+        raise ModelError(
+            f"{needed / 2**30:.1f} GiB of free memory for {name}",
+            f"{free / 2**30:.1f} GiB",
+            "close other programs, or use a smaller model",
+        )
 
 
 class Predictor:
@@ -131,6 +162,7 @@ class Predictor:
         """
         chosen, engine = choose_device(device), wanted_engine(engine)
         card, file, tensors = open_checkpoint(model, quiet)
+        require_room(card.name, tensors)
         return cls.of_network(card, build_network(card, tensors, file), chosen, file, engine)
 
     @property
@@ -250,6 +282,24 @@ class Predictor:
             for k in range(0, max(len(prompts), 1), _AT_A_TIME)
         ]
         return parts[0] if len(parts) == 1 else joined(parts)
+
+    def find(
+        self, embedding: Embedding, phrases: Sequence[Phrase], at_least: float = 0.5
+    ) -> list[Findings]:
+        """The instances of phrases on one slice; see `WordModel.find`.
+
+        Raises:
+            UnsupportedPromptError: a model that takes no words.
+            ModelError: a score that is not finite.
+        """
+        if not isinstance(self.model, WordModel):
+            self.require({"text"})
+            raise UnsupportedPromptError("a model that takes words", self.card.name, "use sam3")
+        with self._one_at_a_time:
+            found = self.model.find(embedding, phrases, at_least)
+        for each in found:
+            self._require_finite("a score", torch.tensor([each.best, each.presence or 0.0]))
+        return found
 
     def _decoded(self, embedding: Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
         with self._one_at_a_time:

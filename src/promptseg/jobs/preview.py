@@ -75,6 +75,9 @@ class PreviewOptions:
     point: _Many = ()
     """With --preview: draw this click x,y,+|-[@slice][=name]; may be repeated."""
 
+    text: _Many = ()
+    """With --preview: WORDS with boxes around examples, as segment takes them; may be repeated."""
+
     def for_preview(self) -> list[str]:
         """Options given that only a preview has a use for."""
         return [

@@ -102,6 +102,8 @@ class Outputs:
             if found["long_axis"] is not None:
                 unit = found["unit"]
                 facts.append(f"{found['long_axis']:.1f} x {found['short_axis']:.1f} {unit}")
+            if entry.words:
+                facts.append(f"score {entry.words['score']:.2f}")
             if entry.predicted_iou is not None:
                 doubt = " (low confidence)" if entry.low_confidence else ""
                 facts.append(f"predicted IoU {entry.predicted_iou:.2f}{doubt}")

@@ -47,6 +47,8 @@ class ModelCard:
         keep_8bit: whether its training left 8-bit pictures unchanged (see `promptseg.intensity`).
         base: name of the model it was fine-tuned from; empty if it is a model of its own.
         trained_on: the images of the fine-tuning; None where nobody has listed them.
+        words: phrases it is known to have been trained on, of models that take words.
+        untested: whether nobody here has seen its weights, so that they are loaded by structure alone.
         family: which family builds it, one of `promptseg.models.families.FAMILIES`.
     """
 
@@ -68,4 +70,6 @@ class ModelCard:
     keep_8bit: bool = False
     base: str = ""
     trained_on: TrainedOn | None = None
+    words: tuple[str, ...] = ()
+    untested: bool = False
     family: str = "sam"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptseg.errors import ModelError, did_you_mean
 from promptseg.models.card import ModelCard, TrainedOn
+from promptseg.models.elsewhere import NOT_HERE
 from promptseg.models.families import families
 from promptseg.prompts.kinds import KINDS
 
@@ -48,6 +49,8 @@ def find_card(name: str) -> ModelCard:
     """
     if name in CARDS:
         return CARDS[name]
+    if name in NOT_HERE:
+        raise ModelError("a model that there is a network of here", NOT_HERE[name], "use sam3")
     raise ModelError(
         f"a model out of {', '.join(CARDS)}, {AUTO}, or a checkpoint file",
         repr(name),
@@ -124,8 +127,14 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
         if not file:
             raise ModelError("NAME=FILE", repr(text), "write the path of a checkpoint after =")
         return name, Path(file).expanduser()
+    if equals and name in NOT_HERE:
+        find_card(name)
     path = Path(model).expanduser()
-    if path.is_file() or (path.suffix in _CHECKPOINTS and not equals):
+    if (
+        path.is_file()
+        or path.joinpath("config.json").is_file()
+        or (path.suffix in _CHECKPOINTS and not equals)
+    ):
         return None, path
     return find_card(name).name, None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,7 @@ from promptseg.models.cards import (
 from promptseg.models.elsewhere import name_elsewhere
 from promptseg.models.families import families, family_named
 from promptseg.models.finite import is_finite
+from promptseg.models.protocol.family import Family, SelfReading
 from promptseg.models.storage import load_content
 from promptseg.models.unwrap import Found, all_tensors, networks_in, same_tensors
 from promptseg.parsing import parse_json
@@ -72,6 +73,8 @@ def open_checkpoint(
     """
     name, file = model_file(model)
     card = find_card(name) if name else None
+    if card is not None:
+        assets.require_agreement(weights_of(card), quiet)
     if file is None:
         card = card or find_card(str(model))
         if not card.weights:
@@ -84,6 +87,7 @@ def open_checkpoint(
     tensors = read_checkpoint(file)
     if card is None:
         card = identify(tensors, file)
+        assets.require_agreement(weights_of(card), quiet)
     elif name and (listed := _trained_on(file)):
         card = replace(card, trained_on=listed)
     return card, file, tensors
@@ -103,14 +107,15 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     tensors = all_tensors(content)
     if not tensors:
         raise ModelError("a checkpoint with tensors", f"{path} without any")
+    own = _claiming(tensors)
+    if isinstance(own, SelfReading):
+        _require_here(tensors, path)
+        return own.read(tensors, content, path)
     if _fitting(plain := _cleaned(tensors)):  # nothing is around it: the usual file
         return plain
     modules, words = _vocabulary()
     networks = networks_in(content, modules, words)
-    if other := name_elsewhere(tensors):
-        raise ModelError(
-            f"a checkpoint of {', '.join(CARDS)}", f"{path}, {other}", "use one of these models"
-        )
+    _require_here(tensors, path)
     if not networks:
         return _cleaned(tensors)
     chosen = _one_of(networks, path)
@@ -123,6 +128,14 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             f"; {beside} other tensors were left out" if beside > 0 else "",
         )
     return _cleaned(chosen.tensors)
+
+
+def _require_here(names: Collection[str], path: Path) -> None:
+    """Refuse by its name a checkpoint that no model here has a network for."""
+    if other := name_elsewhere(names):
+        raise ModelError(
+            f"a checkpoint of {', '.join(CARDS)}", f"{path}, {other}", "use one of these models"
+        )
 
 
 def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
@@ -248,7 +261,7 @@ def _of_architecture(tensors: dict[str, Tensor], path: Path) -> list[ModelCard]:
     if cards := _fitting(tensors):
         return cards
     own = [card for card in CARDS.values() if family_named(card.family).claims(tensors)]
-    cards = own or list(CARDS.values())
+    cards = own or _plain_cards()
     expected = {card.name: _architecture(card.family, card.build) for card in cards}
     name = min(expected, key=lambda n: len(expected[n].items() ^ got.items()))
     wrong = sorted(k for k, v in expected[name].items() if got.get(k) != v)
@@ -348,8 +361,14 @@ def _architecture(family: str, build: str) -> dict[str, tuple[int, ...]]:
 def _vocabulary() -> tuple[tuple[frozenset[str], ...], frozenset[str]]:
     """Names of the modules that every network of a family has, and all names between dots in any."""
     modules: dict[str, frozenset[str]] = {}
-    words = {word for family in families() for name in family.unused for word in name.split(".")}
-    for card in CARDS.values():
+    words = {
+        word
+        for family in families()
+        if not family.extra
+        for name in family.unused
+        for word in name.split(".")
+    }
+    for card in _plain_cards():
         names = [name.split(".") for name in _architecture(card.family, card.build)]
         own = frozenset(name[0] for name in names if len(name) > 1)
         modules[card.family] = modules.get(card.family, own) & own
@@ -357,9 +376,18 @@ def _vocabulary() -> tuple[tuple[frozenset[str], ...], frozenset[str]]:
     return tuple(modules.values()), frozenset(words)
 
 
+def _plain_cards() -> list[ModelCard]:
+    """The models whose networks need no package beyond the core."""
+    return [card for card in CARDS.values() if not family_named(card.family).extra]
+
+
+def _claiming(tensors: Mapping[str, Tensor]) -> Family | None:
+    return next((family for family in families() if family.claims(tensors)), None)
+
+
 def _cleaned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors under the names of the first family that claims them; as they are where none does."""
-    family = next((f for f in families() if f.claims(tensors)), None)
+    family = _claiming(tensors)
     return dict(tensors) if family is None else family.clean(tensors)
 
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-__all__ = ["name_elsewhere"]
+__all__ = ["NOT_HERE", "SAM3_1", "name_elsewhere"]
 
+SAM3_1 = (
+    "SAM 3.1, whose tracker of many objects at once has no network here (its detector is said to be "
+    "that of sam3)"
+)
+NOT_HERE = {"sam3.1": SAM3_1, "sam3-1": SAM3_1, "sam3.1-multiplex": SAM3_1}
+"""Names that a user may ask for -> what they are."""
+
+_SAM3 = ".backbone.vision_backbone."
 _HIERA = "image_encoder.trunk.pos_embed_window"
 
 
@@ -15,8 +23,10 @@ def name_elsewhere(names: Collection[str]) -> str | None:
     def some(part: str) -> bool:
         return any(part in f".{name}" for name in names)
 
-    if some(".detector.") and some(".tracker."):
-        return "SAM 3"
+    if some("multiplex"):
+        return SAM3_1
+    if some(".detector.") and some(".tracker.") and not some(_SAM3):
+        return "a SAM 3 without the detector that is known here"
     if some(".memory_attention.") and some(".image_encoder.trunk.") and not some(f".{_HIERA}"):
         return "a SAM 2 with another image encoder than Hiera, such as EfficientTAM"
     return None

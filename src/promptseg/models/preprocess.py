@@ -9,6 +9,7 @@ Preprocessing belongs to the model:
 - MedSAM: both sides to 1024 (bicubic), whatever the shape, then min-max to [0, 1].
 - SAM 2: both sides to 1024 (bilinear, not rounded), whatever the shape, then ImageNet mean and standard
   deviation; MedSAM2: to 512 (bicubic, rounded).
+- SAM 3: both sides to 1008 (bilinear), whatever the shape, then [0, 255] to [-1, 1].
 
 Boxes and points are scaled with the picture. Where the longest side counts, pixels that are not square
 (slices along y or x of thick stacks) are made square on the way.
@@ -37,7 +38,7 @@ __all__ = [
     "resize_bilinear",
 ]
 
-Fit = Literal["longest", "squash", "stretch", "stretch-cubic"]
+Fit = Literal["longest", "squash", "stretch", "stretch-cubic", "stretch-rounded"]
 """How a slice is fitted into a square; see `Preprocessing`."""
 
 IMAGENET_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
@@ -152,14 +153,15 @@ class Preprocessing:
 
     Attributes:
         size: side length of the network's square input.
-        scaling: "minmax" (each slice to [0, 1]) or "imagenet" (mean and standard deviation).
+        scaling: "minmax" (each slice to [0, 1]), "imagenet" (mean and standard deviation) or "halves"
+            (0..255 to [-1, 1]).
         fit: "longest" (longest side to `size`, then padding) or both sides to `size`: "squash" as
             MedSAM does it, "stretch" as SAM 2 does with pictures, "stretch-cubic" as MedSAM2 with
-            frames.
+            frames, "stretch-rounded" as SAM 3.
     """
 
     size: int
-    scaling: Literal["minmax", "imagenet"]
+    scaling: Literal["minmax", "imagenet", "halves"]
     fit: Fit = "longest"
 
     def frame(self, rows: int, columns: int, pixel: tuple[float, float] = (1, 1)) -> Frame:
@@ -196,6 +198,8 @@ class Preprocessing:
         if self.scaling == "minmax":
             low, high = values.min(), values.max()
             values = (values - low) / max(high - low, 1e-8)
+        elif self.scaling == "halves":
+            values = values / 127.5 - 1
         else:
             values = (values - IMAGENET_MEAN) / IMAGENET_STD
         square = np.zeros((3, self.size, self.size), dtype=np.float32)
@@ -262,4 +266,5 @@ _RESIZE: dict[Fit, Callable[[NDArray[np.uint8], int, int], NDArray[Any]]] = {
     "squash": resize_bicubic,
     "stretch": resize_unrounded,
     "stretch-cubic": resize_pillow_cubic,
+    "stretch-rounded": resize_bilinear,
 }

@@ -15,15 +15,20 @@ from promptseg.errors import ModelError
 __all__ = ["load_content"]
 
 _MOST_NAMED = 3
+_LARGE = 1 << 30  # bytes
 
 
 def load_content(path: Path) -> Any:
     """What a `.pt`, `.pth`, `.ckpt` or `.safetensors` file holds; its content says which it is.
 
+    A folder of a model hub holds what its safetensors hold together.
+
     Raises:
         ModelError: missing, truncated, damaged or compressed, or holding pickled code.
     """
     try:
+        if path.is_dir():
+            return _of_folder(path)
         if not path.is_file():
             raise ModelError("a checkpoint file", f"{path}: no such file")
         if _is_safetensors(path):
@@ -34,7 +39,9 @@ def load_content(path: Path) -> Any:
             _check_archive(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, on types of its own that grow old
-            return torch.load(path, map_location="cpu", weights_only=True)
+            # of a large file, what is not used (the state of an optimiser) is never read
+            mapped = zipfile.is_zipfile(path) and path.stat().st_size >= _LARGE
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
     except ModelError:
         raise
     except pickle.UnpicklingError as error:
@@ -47,6 +54,18 @@ def load_content(path: Path) -> Any:
         ) from None
     except Exception as error:  # torch and safetensors raise anything on damaged files
         raise _damaged(path, error) from error
+
+
+def _of_folder(path: Path) -> dict[str, Any]:
+    """All tensors of a folder as model hubs hold it: one file of safetensors, or several parts."""
+    parts = sorted(path.glob("*.safetensors"))
+    if not parts:
+        raise ModelError(
+            "a folder with model.safetensors",
+            f"{path} without any safetensors",
+            "name the checkpoint file itself",
+        )
+    return {name: value for part in parts for name, value in load_content(part).items()}
 
 
 def _is_safetensors(path: Path) -> bool:

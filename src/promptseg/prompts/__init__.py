@@ -10,7 +10,15 @@ from promptseg.prompts.mask import Mask, box_of_mask
 from promptseg.prompts.millimetres import Millimetres
 from promptseg.prompts.objects import ObjectPrompts, PlacedPrompt, Prompt, group_by_object, place
 from promptseg.prompts.planar import Box, Box3D, Points
-from promptseg.prompts.text import PARSERS, parse_box, parse_box3d, parse_point, typed_prompts
+from promptseg.prompts.text import (
+    PARSERS,
+    parse_box,
+    parse_box3d,
+    parse_point,
+    parse_text,
+    typed_prompts,
+)
+from promptseg.prompts.words import Text
 
 __all__ = [
     "PARSERS",
@@ -23,11 +31,13 @@ __all__ = [
     "PlacedPrompt",
     "Points",
     "Prompt",
+    "Text",
     "box_of_mask",
     "group_by_object",
     "parse_box",
     "parse_box3d",
     "parse_point",
+    "parse_text",
     "place",
     "typed_prompts",
 ]

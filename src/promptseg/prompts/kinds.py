@@ -6,6 +6,6 @@ from typing import Literal, get_args
 
 __all__ = ["KINDS", "Kind"]
 
-Kind = Literal["box", "point", "mask"]
+Kind = Literal["box", "point", "mask", "text"]
 KINDS: tuple[str, ...] = get_args(Kind)
-"""From the most telling to the least, for lists; words join with the first model that takes them."""
+"""From the most telling to the least, for lists."""

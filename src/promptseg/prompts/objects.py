@@ -15,10 +15,11 @@ from promptseg.prompts.mask import Mask
 from promptseg.prompts.millimetres import Millimetres
 from promptseg.prompts.normalised import suspect_normalised
 from promptseg.prompts.planar import Box, Box3D, Points
+from promptseg.prompts.words import Text
 
 __all__ = ["ObjectPrompts", "PlacedPrompt", "Prompt", "group_by_object", "place"]
 
-PlacedPrompt = Box | Box3D | Points | Mask | Marker
+PlacedPrompt = Box | Box3D | Points | Mask | Marker | Text
 Prompt = PlacedPrompt | Millimetres
 
 _MOST_OBJECTS = 65_535  # what an unsigned 16-bit label image holds
@@ -35,6 +36,7 @@ class ObjectPrompts:
         points: clicks, one `Points` per slice.
         masks: masks on slices.
         markers: axis lines on slices.
+        texts: phrases, which name no slice.
     """
 
     name: str
@@ -43,6 +45,7 @@ class ObjectPrompts:
     points: list[Points] = field(default_factory=list)
     masks: list[Mask] = field(default_factory=list)
     markers: list[Marker] = field(default_factory=list)
+    texts: list[Text] = field(default_factory=list)
 
     @property
     def planar(self) -> list[Box | Points | Mask | Marker]:
@@ -53,7 +56,7 @@ class ObjectPrompts:
     def kinds(self) -> set[str]:
         """Kinds of prompts the model must take: "box", "point", "mask"."""
         asked = [p for p in self.planar if not (isinstance(p, Mask) and p.as_drawn)]
-        return {p.kind for p in asked} | {b.kind for b in self.boxes3d}
+        return {p.kind for p in (*asked, *self.boxes3d, *self.texts)}
 
     @property
     def slices(self) -> set[int]:
@@ -75,6 +78,8 @@ class ObjectPrompts:
             self.points.append(prompt)
         elif isinstance(prompt, Mask):
             self.masks.append(prompt)
+        elif isinstance(prompt, Text):
+            self.texts.append(prompt)
         else:
             self.markers.append(prompt)
 
@@ -89,6 +94,8 @@ class ObjectPrompts:
             entry["masks"] = [m.to_json() for m in self.masks]
         if self.markers:
             entry["markers"] = [m.to_json() for m in self.markers]
+        if self.texts:
+            return [{**entry, "text": text.to_json()} for text in self.texts]
         if not self.boxes3d:
             return [entry]
         first, *rest = (b.to_json() for b in self.boxes3d)
@@ -136,14 +143,22 @@ def group_by_object(
             "none",
             "add --box x0,y0,x1,y1[@slice][=name], or --prompts FILE.json",
         )
-    together = any(not isinstance(p, Box | Box3D) and p.name is None for p in checked)
+    if 0 < sum(isinstance(p, Text) for p in checked) < len(checked):
+        raise PromptError(
+            "words, or prompts that point at something",
+            "both in one run",
+            "write boxes around examples with the words: --text 'liver [+x0,y0,x1,y1]'",
+        )
+    together = any(not isinstance(p, Box | Box3D | Text) and p.name is None for p in checked)
     taken = {p.name for p in checked if p.name is not None}
     free = _free_names(taken)
     shared = next(_free_names(taken))
     objects: dict[str, ObjectPrompts] = {}
     for prompt in checked:
         name = prompt.name
-        if name is None:
+        if isinstance(prompt, Text):
+            name = prompt.title
+        elif name is None:
             name = shared if together else next(free)
             taken.add(name)
         objects.setdefault(name, ObjectPrompts(name)).add(prompt)

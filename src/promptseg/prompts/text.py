@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from promptseg.errors import PromptError
+from promptseg.geometry import Axis
 from promptseg.prompts.millimetres import Millimetres
 from promptseg.prompts.objects import Prompt
 from promptseg.prompts.planar import Box, Box3D, Points
+from promptseg.prompts.words import Text
 
-__all__ = ["PARSERS", "parse_box", "parse_box3d", "parse_point", "typed_prompts"]
+__all__ = [
+    "PARSERS",
+    "parse_box",
+    "parse_box3d",
+    "parse_point",
+    "parse_text",
+    "text_of",
+    "typed_prompts",
+]
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _TAIL = r"(?:@(?P<slice>-?\d{1,9}))?(?:=(?P<name>.+))?"
@@ -64,6 +75,36 @@ def parse_point(text: str) -> Points | Millimetres:
     return Points((xy,), (label,), slice_, match["name"])  # type: ignore[arg-type]
 
 
+def parse_text(text: str) -> Text:
+    """Read `WORDS [+x0,y0,x1,y1[@slice]] [-x0,y0,x1,y1[@slice]] [=name]`; see `Text`."""
+    words, equals, name = text.partition("=")
+    if equals and not name.strip():
+        raise PromptError("a text written WORDS[=name]", repr(text), "see --help")
+    return text_of(words, name.strip() or None)
+
+
+def text_of(written: str, name: str | None = None, axis: Axis | None = None) -> Text:
+    """Read a text without its name, along an axis.
+
+    Raises:
+        PromptError: brackets with something else in them, or no words and no box.
+    """
+    phrase, *rest = written.split("[")
+    boxes: dict[str, list[Box]] = {"+": [], "-": []}
+    for part in rest:
+        inner, closed, after = part.strip().partition("]")
+        sign = inner[:1]
+        box = parse_box(inner[1:]) if closed and not after.strip() and sign in boxes else None
+        if not isinstance(box, Box):
+            raise PromptError(
+                "a text written WORDS [+x0,y0,x1,y1[@slice]] [-x0,y0,x1,y1[@slice]]",
+                repr(written),
+                "see docs/words.md",
+            )
+        boxes[sign].append(replace(box, axis=axis))
+    return Text(phrase.strip(), tuple(boxes["+"]), tuple(boxes["-"]), name, axis)
+
+
 def _without_spaces(text: str) -> str:
     """Spaces may stand around numbers, signs and the name, not within a number."""
     numbers, equals, name = text.partition("=")
@@ -82,6 +123,7 @@ PARSERS: dict[str, Callable[[str], Prompt]] = {
     "box": parse_box,
     "box3d": parse_box3d,
     "point": parse_point,
+    "text": parse_text,
 }
 """Option of the command line, which may be repeated -> what reads it."""
 
@@ -90,9 +132,9 @@ def typed_prompts(options: Any) -> list[Prompt]:
     """The prompts that a user has typed.
 
     Args:
-        options: a dataclass with a field of texts for every one of `PARSERS`.
+        options: a dataclass with a field of texts for every one of `PARSERS`, or for some.
 
     Raises:
         PromptError: a text that is none.
     """
-    return [parse(text) for name, parse in PARSERS.items() for text in getattr(options, name)]
+    return [parse(text) for name, parse in PARSERS.items() for text in getattr(options, name, ())]

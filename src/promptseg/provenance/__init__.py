@@ -64,7 +64,7 @@ _MEASURED = (
 _OPTIONS = (
     *("modality", "window", "axis", "slices", "batch", "propagate", "margin", "margin_pixels"),
     *("min_iou", "min_area", "min_quality", "max_growth", "agreement", "largest_component"),
-    *("fill_holes", "smooth_slices", "force"),
+    *("fill_holes", "smooth_slices", "force", "min_score", "instances", "max_overlap"),
 )
 _JOB_OPTIONS = (
     *("frame", "suv", "microns", "nan_as", "device", "threads", "engine", "overlap"),
@@ -168,7 +168,8 @@ class ObjectFacts(Record):
     """One object; its measurements, see `promptseg.segment.measure`, stand in `more`.
 
     Where its voxels are in the mask file: the number they have (`value`), in a file of layers with the
-    layer, from 0; in DICOM the segment number, or the ROI number.
+    layer, from 0; in DICOM the segment number, or the ROI number. `words`: what it was found by, and
+    how surely, slice by slice.
     """
 
     label: int | None = fact(whole)
@@ -180,11 +181,13 @@ class ObjectFacts(Record):
     layer: int | None = fact(whole)
     segment: int | None = fact(whole)
     roi: int | None = fact(whole)
+    words: Mapping[str, Any] | None = fact(mapping)
 
     null_fields: ClassVar = frozenset({"predicted_iou"})
     public_fields: ClassVar = {
         **dict.fromkeys(("label", "name", "predicted_iou", "low_confidence"), as_it_is),
         **dict.fromkeys(("prompted_slices", "value", "layer", "segment", "roi"), as_it_is),
+        "words": only("text", "score", "code", "meaning", scores=as_it_is, presence=as_it_is),
         "more": only(*_MEASURED),
     }
 

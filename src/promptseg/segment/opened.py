@@ -60,7 +60,17 @@ def notes_on(embedded: EmbeddedImage) -> list[Note]:
     verdict = embedded.predictor.verdict
     given_up = verdict.given_up if verdict else ""
     engine = [Note(given_up, ENGINE)] if given_up else []
-    return [*map(Note, embedded.image.source.notes), *embedded.intensity.notes(), *engine]
+    card = embedded.predictor.card
+    unseen = (
+        f"no weights of {card.name} have been seen by its authors here: untested with real ones"
+    )
+    untested = [Note(unseen)] if card.untested else []
+    return [
+        *map(Note, embedded.image.source.notes),
+        *embedded.intensity.notes(),
+        *engine,
+        *untested,
+    ]
 
 
 def require_fit(embedded: EmbeddedImage, predictor: Predictor, options: SliceOptions) -> None:

@@ -123,10 +123,21 @@ class SegmentOptions(PropagationOptions, SliceOptions):
     force: bool = False
     """Pass on prompts the model was not trained for."""
 
+    min_score: float = 0.5
+    """With --text: what is found with this score (0 to 1) or less does not count."""
+
+    instances: bool = False
+    """With --text: every instance is an object of its own; else all of a phrase are one."""
+
+    max_overlap: float = 0.5
+    """With --text: of two instances on a slice that agree more than this (IoU), the surer counts."""
+
     def __post_init__(self) -> None:
         PropagationOptions.__post_init__(self)
         SliceOptions.__post_init__(self)
         _require(0 < self.agreement <= 1, "agreement", "an IoU up to 1", self.agreement)
+        _require(0 <= self.min_score < 1, "min_score", "from 0 to below 1", self.min_score)
+        _require(0 < self.max_overlap <= 1, "max_overlap", "an IoU up to 1", self.max_overlap)
         _require(self.smooth_slices >= 0, "smooth_slices", "0 or more", self.smooth_slices)
 
     def to_json(self) -> dict[str, Any]:
@@ -184,6 +195,10 @@ class _FileOptions(_SourceOptions):
 
     point: _Many = ()
     """Click x,y,+|-[@slice][=name], or x,y,zmm,+|-[=name]; may be repeated."""
+
+    text: _Many = ()
+    """What to look for, for models that take words: WORDS[=name], with boxes around examples as 'WORDS
+    [+x0,y0,x1,y1[@slice]]', around what is not meant as [-...]; may be repeated (docs/words.md)."""
 
     prompts: Path | None = None
     """Prompt file in JSON (docs/prompts.md), or markups of 3D Slicer (.mrk.json)."""

@@ -109,6 +109,7 @@ def _objects(segmentation: Segmentation) -> tuple[ObjectFacts, ...]:
             predicted_iou=None if s.predicted_iou is None else round(s.predicted_iou, 4),
             low_confidence=s.doubtful,
             prompted_slices=s.prompted,
+            words=None if s.words is None else s.words.to_json(),
             more=dict(s.measurements),
         )
         for s in segmentation.segments

@@ -21,10 +21,11 @@ from promptseg.intensity import Intensity
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import choose
 from promptseg.models.protocol import Conditioning, Correction, SliceMasks
-from promptseg.prompts import Points, Prompt, group_by_object
+from promptseg.prompts import Points, Prompt, Text, group_by_object
 from promptseg.provenance import Corrected
 from promptseg.result import Result
 from promptseg.segment.assemble import segment_of, slices_of
+from promptseg.segment.by_words import found_by_words
 from promptseg.segment.follow import seeds_of
 from promptseg.segment.opened import Recent, intensity_for, notes_on, open_image, require_fit
 from promptseg.segment.options import SegmentOptions, SliceOptions
@@ -183,6 +184,10 @@ class Segmenter:
                 "resample it to the image first",
             )
         options = replace(options or SegmentOptions(), **changes)
+        if any(isinstance(p, Text) for p in prompts):
+            raise PromptError(
+                "corrections that point at something", "words", "segment by words anew"
+            )
         named = [_named(p, segmentation) for p in prompts]
         run = self._prepared(image, named, options, progress)
         earlier = segmentation.provenance
@@ -272,6 +277,8 @@ def segmented(run: Run) -> list[Segment]:
     Objects that do not depend on each other are done some at a time, and their masks cut out, so that
     the memory they take does not grow with their number.
     """
+    if any(entry.texts for entry in run.objects):
+        return found_by_words(run)
     seeds = [seeds_of(entry, run.axis, run.limits) for entry in run.objects]
     some = _MOST_TOGETHER if isinstance(run.tracker, SliceToSlice) else max(1, len(seeds))
     segments: list[Segment] = []

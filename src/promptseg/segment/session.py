@@ -16,7 +16,7 @@ from promptseg.formats.zipping import Deflated
 from promptseg.geometry import Axis, Geometry
 from promptseg.image import Image, Segment
 from promptseg.inference.embedded import EmbeddedImage
-from promptseg.prompts import Mask, PlacedPrompt, Prompt, place
+from promptseg.prompts import Mask, PlacedPrompt, Prompt, Text, place
 from promptseg.result import Result
 from promptseg.segment.opened import require_fit
 from promptseg.segment.options import SegmentOptions
@@ -341,6 +341,8 @@ class Session(PromptVerbs):
 
     def _placed(self, prompt: Prompt, name: str) -> list[PlacedPrompt]:
         """The prompt on the grid, under the name of its object."""
+        if isinstance(prompt, Text):
+            raise PromptError("prompts that point at something", "words", "segment by words at once")
         return [replace(p, name=name) for p in place([prompt], self.geometry, self.axis)]
 
     def _known(self, name: str | None) -> str:

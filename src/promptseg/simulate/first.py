@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STARTS", "Clicking", "FirstPrompt", "PromptKind", "Start", "first_prompt", "kind_of"]
 
-PromptKind = Literal["box", "jittered-box", "point", "mask"]
+PromptKind = Literal["box", "jittered-box", "point", "mask", "text"]
 Clicking = Literal["random", "deepest"]
 
 
@@ -40,12 +40,13 @@ STARTS: dict[PromptKind, Start] = {
     "jittered-box": Start("box", "jittered-box"),
     "point": Start("point", "point"),
     "mask": Start("mask", "mask (of the ground truth; starts 3d and video)", on_slice=False),
+    "text": Start("text", "text (the object's name; 2d)"),
 }
 assert tuple(STARTS) == get_args(PromptKind), "one list"
 
 
 class FirstPrompt(NamedTuple):
-    """A box, or clicks.
+    """A box, or clicks; nothing where the object was named.
 
     Attributes:
         box: XYXY in pixels, both ends inside.

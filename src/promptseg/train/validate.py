@@ -38,7 +38,7 @@ SHIFTED = "shifted box"
 SHIFT = 0.1
 """How far the box is shifted, as a share of its width or height."""
 
-_EVERY_PROMPT = frozenset(KINDS)
+_EVERY_PROMPT = frozenset(KINDS) - {"text"}
 _DIRECTIONS = ((-1, 0), (0, -1), (1, 0), (0, 1))  # left, up, right, down
 _POOLED = 8
 _SCHEMA = "promptseg validation 1"

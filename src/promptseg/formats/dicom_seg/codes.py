@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from promptseg.terms import Term, phrase_of, term, terms
+from promptseg.terms import Term, term
+from promptseg.terms.words import parts_of
 
 __all__ = ["Meaning", "meaning_of"]
 
@@ -31,25 +32,12 @@ class Meaning:
 
 
 def meaning_of(name: str) -> Meaning:
-    """What the name of an object says; tissue if it is not known.
-
-    A number at the end does not count ("node 2"), "left" and "right" name a side, and before an
-    abnormality an organ names the place of it ("liver lesion").
-    """
-    structures, sides = terms("structure"), terms("side")
-    anatomy, abnormal = term("anatomical structure"), term("morphologically abnormal structure")
-    phrase = phrase_of(name)
-    if phrase in structures:  # the left atrium has no side
-        return Meaning(anatomy, structures[phrase])
-    side = next((sides[word] for word in phrase.split() if word in sides), None)
-    phrase = " ".join(word for word in phrase.split() if word not in sides)
-    if phrase in structures:
-        return Meaning(anatomy, structures[phrase], side)
-    for abnormality, concept in terms("abnormality").items():
-        if phrase == abnormality:
-            return Meaning(abnormal, concept, side)
-        if phrase.endswith(f" {abnormality}"):
-            place = structures.get(phrase.removesuffix(f" {abnormality}"))
-            return Meaning(abnormal, concept, side, place)
+    """What the name of an object says (see `promptseg.terms.words`); tissue if it is not known."""
+    words = parts_of(name)
+    if words.abnormality is not None:
+        category = term("morphologically abnormal structure")
+        return Meaning(category, words.abnormality, words.side, words.structure)
+    if words.structure is not None:
+        return Meaning(term("anatomical structure"), words.structure, words.side)
     tissue = term("tissue")
-    return Meaning(tissue, tissue, side)
+    return Meaning(tissue, tissue, words.side)

@@ -12,6 +12,7 @@ __all__ = ["FAMILIES", "families", "family_named"]
 FAMILIES: dict[str, str] = {
     "sam": "promptseg.models.families.sam.family",
     "sam2": "promptseg.models.families.sam2.family",
+    "sam3": "promptseg.models.families.sam3.family",
 }
 """Name of a family -> the module whose `FAMILY` it is."""
 

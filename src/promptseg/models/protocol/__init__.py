@@ -3,7 +3,7 @@
 - `SliceModel`: prompts on one slice (encode it once, decode any number of prompts).
 - `Tracker`: objects through frames in an order, conditioned on any of them. A model that is
   `Remembering` has a memory of its own for one.
-- `WordModel`: one phrase, none or one or many instances.
+- `WordModel`: phrases, none or one or many instances of each.
 - `SemanticModel`: classes without prompts, patch by patch.
 
 A model of any family is one or several of them. Nothing here loads torch.
@@ -28,7 +28,7 @@ from promptseg.models.protocol.tracking import (
     Tracker,
     Tracking,
 )
-from promptseg.models.protocol.words import Instance, WordModel
+from promptseg.models.protocol.words import Findings, Instance, Phrase, WordModel
 
 __all__ = [
     "Answer",
@@ -37,10 +37,12 @@ __all__ = [
     "Correction",
     "Embedding",
     "Family",
+    "Findings",
     "Frames",
     "Instance",
     "ObjectMemory",
     "Patch",
+    "Phrase",
     "Prediction",
     "Remembering",
     "Resumable",

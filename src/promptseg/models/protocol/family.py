@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from promptseg.models.card import ModelCard
 from promptseg.models.protocol.slices import SliceModel
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-__all__ = ["Family"]
+__all__ = ["Family", "SelfReading"]
 
 
 class Family(Protocol):
@@ -21,6 +22,10 @@ class Family(Protocol):
     @property
     def cards(self) -> tuple[ModelCard, ...]:
         """Its models; their `family` is its name in `promptseg.models.families`."""
+
+    @property
+    def extra(self) -> str:
+        """The extra of this package that its networks need; empty where they need none."""
 
     @property
     def unused(self) -> tuple[str, ...]:
@@ -47,4 +52,21 @@ class Family(Protocol):
             network: the network itself, in evaluation mode, or the runner that stands for it where
                 it has a rewrite for inference.
             device: where it is.
+        """
+
+
+@runtime_checkable
+class SelfReading(Protocol):
+    """A family that knows what is around its networks in a file, and what lies beside one."""
+
+    def read(self, tensors: Mapping[str, Tensor], content: Any, path: Path) -> dict[str, Tensor]:
+        """A checkpoint that it claims under the network's own names.
+
+        Args:
+            tensors: all there are.
+            content: what the file holds.
+            path: the file.
+
+        Raises:
+            ModelError: something is missing that the file cannot be used without.
         """

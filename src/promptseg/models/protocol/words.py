@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +11,24 @@ from numpy.typing import NDArray
 
 from promptseg.models.protocol.embedding import Embedding
 
-__all__ = ["Instance", "WordModel"]
+__all__ = ["Findings", "Instance", "Phrase", "WordModel"]
+
+Bounds = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """What is looked for on one slice.
+
+    Attributes:
+        text: a short noun phrase; empty where boxes say it all.
+        boxes: (x0, y0, x1, y1) around examples of it, pixel indices with both ends inside.
+        outside: as `boxes`, around what is not meant.
+    """
+
+    text: str = ""
+    boxes: tuple[Bounds, ...] = ()
+    outside: tuple[Bounds, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,21 +43,38 @@ class Instance:
 
     mask: NDArray[np.bool_]
     score: float
-    box: tuple[float, float, float, float]
+    box: Bounds
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What one phrase finds on one slice.
+
+    Attributes:
+        instances: those that are sure enough, the surest first; maybe none.
+        presence: 0..1, that there is any; None where the model does not say.
+        best: the highest score of all, sure enough or not.
+    """
+
+    instances: tuple[Instance, ...]
+    presence: float | None = None
+    best: float = 0.0
 
 
 @runtime_checkable
 class WordModel(Protocol):
-    """One phrase in; none, one or many instances out."""
+    """Phrases in; none, one or many instances of each out."""
 
-    def find(self, embedding: Embedding, phrase: str, at_least: float = 0.5) -> list[Instance]:
-        """The instances of a phrase on one slice, the surest first.
+    def find(
+        self, embedding: Embedding, phrases: Sequence[Phrase], at_least: float = 0.5
+    ) -> list[Findings]:
+        """The instances of phrases on one slice, which was encoded once for all of them.
 
         Args:
             embedding: of the slice, made by this model.
-            phrase: a short noun phrase.
-            at_least: score below which nothing counts as found.
+            phrases: what to look for.
+            at_least: score up to which nothing counts as found.
 
         Raises:
-            PromptError: an empty phrase.
+            PromptError: an empty phrase without a box.
         """

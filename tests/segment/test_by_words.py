@@ -1,0 +1,198 @@
+"""Objects by words on pictures, volumes and videos, with a model that knows bright patches by name."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from conformance.other_kinds import BrightWords
+from promptseg.errors import PromptError, UnsupportedPromptError
+from promptseg.geometry import Geometry
+from promptseg.image import Image, Segmentation
+from promptseg.inference.predictor import Predictor
+from promptseg.models.protocol import Instance
+from promptseg.prompts import Box, Points, Prompt, Text
+from promptseg.segment.linking import linked, without_duplicates
+from promptseg.segment.segmenter import Segmenter
+from promptseg.segment.session import Session
+
+
+def segmenter_of(model: BrightWords) -> Segmenter:
+    return Segmenter(Predictor(model, Path("none.pt"), "0" * 64))
+
+
+def segment(
+    voxels: NDArray[np.uint8], *prompts: Prompt, moving: bool = False, **how: Any
+) -> tuple[Segmentation, BrightWords]:
+    in_pixels = moving or voxels.ndim == 2
+    grid = Geometry.pixels if in_pixels else Geometry.from_spacing
+    image = Image(voxels, grid(voxels.shape), "US", moving=moving)
+    model = BrightWords()
+    return segmenter_of(model).segment(image, *prompts, window="minmax", **how), model
+
+
+def picture() -> NDArray[np.uint8]:
+    """A large patch, a small one, and one that is brighter still."""
+    values = np.zeros((40, 60), np.uint8)
+    values[4:20, 5:25] = 200
+    values[30:34, 40:46] = 200
+    values[22:28, 10:16] = 255
+    return values
+
+
+def test_all_instances_of_a_phrase_are_one_object() -> None:
+    result, model = segment(picture(), Text("bright"))
+    assert result.names == {1: "bright"}
+    np.testing.assert_array_equal(result["bright"], picture() >= 200)
+    (fact,) = result.provenance.objects or ()
+    assert fact.words is not None
+    assert fact.words["text"] == "bright"
+    assert [k for k, _ in fact.words["scores"]] == [0]
+    assert 0.9 < fact.words["score"] < 1
+    assert fact.predicted_iou is None
+    assert (result.provenance.prompts or {})["objects"] == [{"name": "bright", "text": "bright"}]
+    assert [p.text for p in model.phrases] == ["bright"]
+
+
+def test_instances_are_objects_of_their_own_the_surest_first() -> None:
+    result, _ = segment(picture(), Text("bright"), instances=True)
+    assert list(result.names.values()) == ["bright 1", "bright 2", "bright 3"]
+    areas = [int(segment.crop.sum()) for segment in result.segments]
+    assert areas == [320, 36, 24]
+
+
+def test_several_phrases_encode_the_picture_once_and_carry_codes() -> None:
+    result, model = segment(
+        picture(), Text("Livers"), Text("bright", name="any"), Text("the liver")
+    )
+    assert model.batches == [1]
+    assert list(result.names.values()) == ["Livers", "any", "liver"]
+    facts = {fact.name: fact.words for fact in result.provenance.objects or ()}
+    assert facts["liver"] is not None
+    assert facts["liver"]["code"] == "10200004"
+    assert facts["any"] is not None
+    assert "code" not in facts["any"]
+    np.testing.assert_array_equal(result["liver"], picture() == 255)
+
+
+def test_nothing_found_is_an_empty_object_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "promptseg"):
+        result, _ = segment(picture(), Text("spleen"))
+    assert result.segments[0].is_empty
+    assert "nothing was found for 'spleen' (highest score 0.00" in caplog.text
+
+
+def test_a_score_is_a_threshold() -> None:
+    result, _ = segment(picture(), Text("bright"), min_score=0.99)
+    np.testing.assert_array_equal(result["bright"].sum(), 320)
+
+
+def test_examples_may_stand_for_words_and_exclude() -> None:
+    box, other = Box((5, 4, 24, 19)), Box((40, 30, 45, 33))
+    alone, model = segment(picture(), Text("", (box,)))
+    assert list(alone.names.values()) == ["like the examples"]
+    assert model.phrases[0].boxes == (box.xyxy,)
+    result, _ = segment(picture(), Text("bright", outside=(other,)))
+    assert not result["bright"][30:34, 40:46].any()
+    assert result["bright"].any()
+
+
+def volume() -> NDArray[np.uint8]:
+    """One object on slices 2 to 7, missed on 4; another that begins where the first has ended."""
+    values = np.zeros((12, 30, 40), np.uint8)
+    for k in (2, 3, 5, 6, 7):
+        values[k, 4:20, 5 + k : 22 + k] = 200
+    values[8:11, 22:28, 2:9] = 200
+    return values
+
+
+def test_objects_begin_end_and_go_on_over_a_gap_in_a_volume() -> None:
+    result, model = segment(volume(), Text("bright"), instances=True)
+    assert len(result.segments) == 2
+    first, second = (segment.mask(volume().shape) for segment in result.segments)
+    assert list(np.flatnonzero(first.any((1, 2)))) == [2, 3, 4, 5, 6, 7]
+    assert list(np.flatnonzero(second.any((1, 2)))) == [8, 9, 10]
+    np.testing.assert_array_equal(first[[2, 3, 5, 6, 7]], volume()[[2, 3, 5, 6, 7]] >= 200)
+    middle = np.zeros((30, 40), bool)
+    middle[4:20, 9:26] = True
+    assert (first[4] ^ middle).sum() < 0.1 * middle.sum()
+    assert sum(model.batches) == 12
+    (fact, _) = result.provenance.objects or ()
+    assert fact.words is not None
+    curve = dict(fact.words["scores"])
+    assert list(curve) == list(range(12))
+    assert curve[0] == 0 < curve[9] < curve[2]
+
+
+def test_what_a_video_does_not_show_is_not_drawn() -> None:
+    result, _ = segment(volume(), Text("bright"), moving=True)
+    np.testing.assert_array_equal(result["bright"], volume() >= 200)
+
+
+def test_only_some_slices_are_looked_at() -> None:
+    result, model = segment(volume(), Text("bright"), slices="5:8")
+    assert list(np.flatnonzero(result["bright"].any((1, 2)))) == [5, 6, 7, 8]
+    assert len(model.phrases) == 4
+    examples, model = segment(volume(), Text("", (Box((10, 4, 26, 19), 5),)))
+    assert len(model.phrases) == 1
+    assert list(np.flatnonzero(examples.segments[0].mask(volume().shape).any((1, 2)))) == [5]
+
+
+def test_words_and_pointing_are_not_mixed() -> None:
+    with pytest.raises(PromptError, match="both in one run; write boxes around examples"):
+        segment(picture(), Text("bright"), Box((1, 1, 4, 4)))
+    segmenter = segmenter_of(BrightWords(card="lite-medsam"))
+    image = Image(picture(), Geometry.pixels((40, 60)), "US")
+    with pytest.raises(UnsupportedPromptError, match="got a text; use --model sam3"):
+        segmenter.segment(image, Text("bright"))
+    result, _ = segment(picture(), Text("bright"))
+    with pytest.raises(PromptError, match="corrections that point at something, got words"):
+        segmenter_of(BrightWords()).correct(image, result, Text("bright"))
+    with pytest.raises(UnsupportedPromptError):
+        segment(picture(), Points(((3.0, 3.0),), (1,)))
+
+
+def instance(columns: slice, score: float) -> Instance:
+    mask = np.zeros((4, 20), bool)
+    mask[:, columns] = True
+    return Instance(mask, score, (0, 0, 0, 0))
+
+
+def test_of_duplicates_the_surer_stays() -> None:
+    weak, sure, apart = (
+        instance(slice(0, 10), 0.6),
+        instance(slice(1, 11), 0.9),
+        instance(slice(12, 20), 0.7),
+    )
+    assert without_duplicates([weak, sure, apart], 0.5) == [sure, apart]
+    assert len(without_duplicates([weak, sure, apart], 0.9)) == 3
+    assert without_duplicates([instance(slice(0, 0), 0.9)], 0.5) == []
+
+
+def test_neighbours_go_to_the_object_they_agree_with_best() -> None:
+    slices = {
+        0: [instance(slice(0, 8), 0.9), instance(slice(10, 18), 0.8)],
+        1: [instance(slice(9, 17), 0.7), instance(slice(1, 9), 0.6)],
+        2: [],
+        3: [],
+        4: [],
+        5: [instance(slice(0, 8), 0.5)],
+    }
+    tracks = linked(slices, 0.3, gap=2, fill=False)
+    assert [sorted(track.scores.values(), reverse=True) for track in tracks] == [
+        [0.9, 0.6],
+        [0.8, 0.7],
+        [0.5],
+    ]
+
+
+def test_sessions_are_for_pointing() -> None:
+    image = Image(picture(), Geometry.pixels((40, 60)), "US")
+    session = Session(segmenter_of(BrightWords()), image)
+    with pytest.raises(PromptError, match="prompts that point at something, got words"):
+        session.add(Text("bright"))

@@ -90,11 +90,12 @@ def _measure(command: BenchmarkCommand) -> None:
 
     from promptseg.inference.predictor import Predictor
     from promptseg.progress import step_progress
-    from promptseg.runtime import Runner, set_threads
+    from promptseg.runtime import set_threads
     from promptseg.runtime.choose import candidates, wanted_engine
     from promptseg.runtime.engines import engine_named
     from promptseg.runtime.machine import describe_machine
     from promptseg.runtime.measure import measure_runners
+    from promptseg.runtime.runner import runner_of
 
     threads = set_threads(command.threads)
     predictor = Predictor.load(command.model, command.device, command.quiet, "eager")
@@ -103,7 +104,7 @@ def _measure(command: BenchmarkCommand) -> None:
     engines = [engine_named(n) for n in dict.fromkeys(["eager", *names]) if n != "auto"]
     left_out = {e.name: reason for e in engines if (reason := e.missing(device))}
     runners = [
-        Runner(network, e, threads, predictor.weights_sha256)
+        runner_of(network, e, threads, predictor.weights_sha256)
         for e in engines
         if e.name not in left_out
     ]

@@ -220,7 +220,7 @@ def _onnx(network: Any, picture: Any, arguments: argparse.Namespace) -> Callable
     import torch
 
     from promptseg.export.write import write_onnx
-    from promptseg.runtime.runner import parts_of
+    from promptseg.runtime.parts import parts_of
 
     path = arguments.folder / "encoder.onnx"
     if not path.exists():

@@ -20,9 +20,10 @@ from promptseg.runtime.choose import choose_engine, remembered, wanted_engine
 from promptseg.runtime.compiled import CompiledStore
 from promptseg.runtime.engines import Compiled, CompileError, Eager, Part, engine_named
 from promptseg.runtime.machine import has_bfloat16
+from promptseg.runtime.parts import parts_of
 from promptseg.runtime.picture import check_picture
 from promptseg.runtime.rewrite import prepare
-from promptseg.runtime.runner import Runner, parts_of
+from promptseg.runtime.runner import Runner
 from runtime.small import distance, plain, tiny
 
 CPU = torch.device("cpu")

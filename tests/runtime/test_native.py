@@ -22,9 +22,10 @@ from promptseg.runtime.engines import CompileError, engine_named
 from promptseg.runtime.native import first_stage
 from promptseg.runtime.native.first_stage import FirstStage
 from promptseg.runtime.native.library import library, missing
+from promptseg.runtime.parts import parts_of
 from promptseg.runtime.rewrite import prepare
 from promptseg.runtime.rewrite.tiny_vit import FastTinyViT
-from promptseg.runtime.runner import Runner, parts_of
+from promptseg.runtime.runner import Runner
 from runtime.small import distance, plain, randomised, tiny
 
 CPU = torch.device("cpu")

@@ -10,9 +10,9 @@ import torch
 from promptseg.models.families.sam import Sam
 from promptseg.runtime.engines import engine_named
 from promptseg.runtime.machine import has_bfloat16
+from promptseg.runtime.parts import parts_of
 from promptseg.runtime.rewrite import prepare
 from promptseg.runtime.rewrite.ops import graph_in
-from promptseg.runtime.runner import parts_of
 from runtime.small import distance, plain, tiny
 
 CPU = torch.device("cpu")

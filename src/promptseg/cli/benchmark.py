@@ -90,12 +90,13 @@ def _measure(command: BenchmarkCommand) -> None:
 
     from promptseg.inference.predictor import Predictor
     from promptseg.progress import step_progress
-    from promptseg.runtime import Runner, set_threads
+    from promptseg.runtime import set_threads
     from promptseg.runtime.choose import candidates, wanted_engine
     from promptseg.runtime.engine import CompileError
     from promptseg.runtime.engines import engine_named
     from promptseg.runtime.machine import describe_machine
     from promptseg.runtime.measure import measure_runners
+    from promptseg.runtime.runner import runner_of
 
     threads = set_threads(command.threads)
     predictor = Predictor.load(command.model, command.device, command.quiet, "eager")
@@ -107,7 +108,7 @@ def _measure(command: BenchmarkCommand) -> None:
     for engine in engines:
         if engine.name in left_out:
             continue
-        runner = Runner(network, engine, threads, predictor.weights_sha256)
+        runner = runner_of(network, engine, threads, predictor.weights_sha256)
         try:
             runner.warm()
         except CompileError as error:

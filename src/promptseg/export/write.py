@@ -14,8 +14,8 @@ import torch
 from promptseg.export.decoder import PromptedDecoder
 from promptseg.export.options import Format
 from promptseg.runtime.engines import Part
+from promptseg.runtime.parts import parts_of
 from promptseg.runtime.rewrite import FastSam
-from promptseg.runtime.runner import parts_of
 
 __all__ = ["OPSET", "exported_parts", "write_onnx", "write_part"]
 

@@ -35,7 +35,7 @@ from promptseg.models.protocol import (
 from promptseg.models.protocol.prediction import joined
 from promptseg.models.protocol.prompt import prompts_of_arrays
 from promptseg.runtime import (
-    Runner,
+    NetworkRunner,
     Verdict,
     choose_device,
     choose_engine,
@@ -97,7 +97,7 @@ class Predictor:
         model: SliceModel,
         weights: Path,
         weights_sha256: str,
-        runner: Runner | None = None,
+        runner: NetworkRunner | None = None,
         verdict: Verdict | None = None,
     ) -> None:
         self.model, self.card = model, model.card
@@ -136,7 +136,7 @@ class Predictor:
             return cls(family.model(card, plain, device), weights, sha256)
         threads = set_threads() if device.type == "cpu" else torch.get_num_threads()
         runner, verdict = choose_engine(ready, device, threads, card.name, sha256, engine)
-        return cls(family.model(card, runner, device), weights, sha256, runner, verdict)
+        return cls(family.model(card, runner.asked, device), weights, sha256, runner, verdict)
 
     @classmethod
     def load(
@@ -207,7 +207,7 @@ class Predictor:
                 + "--force to try all the same",
             )
 
-    def require_rewrite(self, what: str) -> Runner:
+    def require_rewrite(self, what: str) -> NetworkRunner:
         """What executes the rewritten network.
 
         Args:

@@ -71,10 +71,14 @@ def export_model(
     from promptseg.export.parity import Reference
     from promptseg.export.write import exported_parts, write_part
     from promptseg.inference.predictor import Predictor
+    from promptseg.runtime.rewrite import FastSam
 
     predictor = Predictor.load(model, "cpu", quiet, "eager")
-    network = predictor.require_rewrite("can be exported").network
-    card = predictor.card
+    card, network = predictor.card, predictor.require_rewrite("can be exported").network
+    if not isinstance(network, FastSam):
+        raise ModelError(
+            "a SAM, which can be exported", f"{card.name}, a {card.family} with memory"
+        )
     parts = exported_parts(network)
     title = f"exporting {card.name}"
     with step_progress(title, 4, quiet) as update, atomic_folder(folder, overwrite) as new:

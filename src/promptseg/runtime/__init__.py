@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from promptseg.runtime.choose import Verdict, choose_engine, require_eager, wanted_engine
     from promptseg.runtime.device import choose_device, set_threads
     from promptseg.runtime.rewrite import prepare, rewritten
-    from promptseg.runtime.runner import Runner
+    from promptseg.runtime.runner import NetworkRunner, Runner
 
 __all__ = [
     "AUTO",
     "ENGINES",
+    "NetworkRunner",
     "Runner",
     "Verdict",
     "choose_device",
@@ -31,7 +32,7 @@ _HOME = {
     **dict.fromkeys(("Verdict", "choose_engine", "require_eager", "wanted_engine"), "choose"),
     **dict.fromkeys(("choose_device", "set_threads"), "device"),
     **dict.fromkeys(("prepare", "rewritten"), "rewrite"),
-    "Runner": "runner",
+    **dict.fromkeys(("NetworkRunner", "Runner"), "runner"),
 }
 
 

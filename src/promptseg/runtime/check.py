@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from promptseg.runtime.engines import Eager
 from promptseg.runtime.names import TABLE
-from promptseg.runtime.picture import check_input
-from promptseg.runtime.rewrite import FastSam
-from promptseg.runtime.runner import Runner
+from promptseg.runtime.runner import NetworkRunner, runner_of
 
-__all__ = ["Agreement", "answers", "check"]
+__all__ = ["Agreement", "check"]
 
 _TOLERANCE = {entry.name: entry.tolerance for entry in TABLE}
 
@@ -44,26 +43,18 @@ class Agreement:
 
 
 @torch.inference_mode()
-def answers(network: FastSam, model: FastSam | Runner) -> tuple[Tensor, Tensor]:
-    """The embedding of the made picture and the mask logits of a box on it, as a model gives them."""
-    device = next(network.parameters()).device
-    picture, box = check_input(network.image_encoder.img_size, device)
-    embedding = model.encode(picture)
-    return embedding, model.decode(embedding, boxes=box)[0]
-
-
-def check(runner: Runner, expected: tuple[Tensor, Tensor] | None = None) -> Agreement:
+def check(runner: NetworkRunner, expected: tuple[Tensor, Tensor] | None = None) -> Agreement:
     """Compare a runner with eager float32 on the same device.
 
     Args:
         runner: what is to be checked.
-        expected: the `answers` of eager float32, if they are known.
+        expected: what eager float32 answers (`NetworkRunner.answers`), if that is known.
 
     Raises:
         CompileError: its engine cannot run the network.
     """
-    found = answers(runner.network, runner)
-    wanted = expected or answers(runner.network, runner.network)
+    found = runner.answers()
+    wanted = expected or runner_of(runner.network, Eager(), 1).answers()
     embedding, logits = (_distance(f, w) for f, w in zip(found, wanted, strict=True))
     return Agreement(embedding, logits, _TOLERANCE[runner.engine.name])
 

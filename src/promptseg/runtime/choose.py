@@ -26,14 +26,14 @@ from promptseg.assets import cache_folder
 from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
 from promptseg.parsing import parse_json
-from promptseg.runtime.check import answers, check
+from promptseg.runtime.check import check
 from promptseg.runtime.engine import CompileError, Engine, NotInstalled
 from promptseg.runtime.engines import Eager, engine_named
 from promptseg.runtime.machine import describe_machine, version_of
 from promptseg.runtime.measure import interleaved
 from promptseg.runtime.names import AUTO, ENGINES, TABLE
-from promptseg.runtime.rewrite import FastSam
-from promptseg.runtime.runner import Runner
+from promptseg.runtime.rewrite import FastNetwork
+from promptseg.runtime.runner import NetworkRunner, runner_of
 from promptseg.runtime.trouble import in_trouble
 
 __all__ = [
@@ -60,7 +60,7 @@ class Trial:
 
     Attributes:
         engine: its name.
-        encode_ms: median time of encoding one slice; None if it was not used.
+        encode_ms: median time that one more slice costs; None if it was not used.
         decode_ms: median time of one box prompt.
         embedding: relative L2 distance to eager float32.
         note: why it was not used.
@@ -154,13 +154,13 @@ def candidates(device: torch.device) -> list[str]:
 
 
 def choose_engine(
-    network: FastSam,
+    network: FastNetwork,
     device: torch.device,
     threads: int,
     model: str,
     identity: str,
     wanted: str | None = None,
-) -> tuple[Runner, Verdict]:
+) -> tuple[NetworkRunner, Verdict]:
     """A runner for the network on the engine asked for, or on the quickest.
 
     An engine that is missing, cannot compile or fails its self-check is passed over with one line of
@@ -181,20 +181,20 @@ def choose_engine(
     """
     name = wanted_engine(wanted)
     if name == "eager":
-        runner = Runner(network, Eager(), threads, identity)
+        runner = runner_of(network, Eager(), threads, identity)
         return runner, Verdict("eager", model, str(device), threads)
     key = _key(device, threads, identity, name)
     known = remembered().get(key)
     if known is not None and known.engine in ENGINES and name in (AUTO, known.engine):
         with contextlib.suppress(CompileError):
-            runner = Runner(network, engine_named(known.engine), threads, identity)
+            runner = runner_of(network, engine_named(known.engine), threads, identity)
             if runner.engine.missing(device) is None:
                 runner.warm()
                 return runner, known
     names = candidates(device) if name == AUTO else ["eager", name]
     usable = [n for n in names[1:] if engine_named(n).missing(device) is None]
     if name == AUTO and not usable:
-        return Runner(network, Eager(), threads, identity), Verdict(
+        return runner_of(network, Eager(), threads, identity), Verdict(
             "eager", model, str(device), threads
         )
     verdict, runner = _measure(network, device, threads, model, identity, names, name == AUTO)
@@ -217,14 +217,14 @@ def remembered() -> dict[str, Verdict]:
 
 
 def _measure(
-    network: FastSam,
+    network: FastNetwork,
     device: torch.device,
     threads: int,
     model: str,
     identity: str,
     names: list[str],
     by_speed: bool,
-) -> tuple[Verdict, Runner]:
+) -> tuple[Verdict, NetworkRunner]:
     """Try the engines; eager is the first of `names`."""
     if by_speed:
         log.warning(
@@ -232,8 +232,9 @@ def _measure(
             "minutes (--engine eager skips it)",
             model,
         )
-    eager = Runner(network, Eager(), threads, identity)
-    expected = answers(network, network)
+    eager: NetworkRunner = runner_of(network, Eager(), threads, identity)
+    with torch.inference_mode():
+        expected = eager.answers()
     trials = [_timed(eager) if by_speed else Trial("eager")]
     best, best_ms = eager, (trials[0].encode_ms or float("inf")) * _WORTH
     for name in names[1:]:
@@ -254,18 +255,18 @@ def _measure(
 
 
 def _tried(
-    network: FastSam,
+    network: FastNetwork,
     engine: Engine,
     device: torch.device,
     threads: int,
     identity: str,
     timed: bool,
     expected: tuple[Tensor, Tensor],
-) -> tuple[Runner | None, Trial]:
+) -> tuple[NetworkRunner | None, Trial]:
     if reason := engine.missing(device):
         absent = isinstance(reason, NotInstalled)
         return None, Trial(engine.name, note=str(reason), absent=absent)
-    runner = Runner(network, engine, threads, identity)
+    runner = runner_of(network, engine, threads, identity)
     try:
         agreement = check(runner, expected)
     except (CompileError, MemoryError) as error:
@@ -280,20 +281,17 @@ def _tried(
 
 
 @torch.inference_mode()
-def _timed(runner: Runner) -> Trial:
+def _timed(runner: NetworkRunner) -> Trial:
     """One slice and one box timed, after the check has warmed the engine up."""
-    slices, embedding = (runner.parts[name].example[0] for name in ("encoder", "decoder"))
-    size = slices.shape[-1]
-    box = torch.tensor([[0.2, 0.2, 0.6, 0.6]], device=embedding.device) * size
+    device = next(runner.network.parameters()).device
 
     def median_ms(call: Callable[[], Any]) -> float:
         times: list[float] = []
         while len(times) < _ROUNDS and sum(times) < _LONG:
-            times += interleaved([call], 1, embedding.device)[0]
+            times += interleaved([call], 1, device)[0]
         return round(1e3 * median(times), 1)
 
-    encode = median_ms(lambda: runner.encode(slices))
-    decode = median_ms(lambda: runner.decode(embedding, boxes=box))
+    encode, decode = (median_ms(call) for call in runner.trial())
     return Trial(runner.engine.name, encode, decode)
 
 

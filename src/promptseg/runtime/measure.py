@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from statistics import median
 from typing import Any
 
 import torch
 from torch import nn
 
-from promptseg.runtime.check import Agreement, answers, check
-from promptseg.runtime.runner import Runner
+from promptseg.runtime.check import Agreement, check
+from promptseg.runtime.engines import Eager
+from promptseg.runtime.runner import NetworkRunner, runner_of
 
 __all__ = ["Speed", "count_flops", "interleaved", "matmul_peak", "measure_runners", "spread"]
 
@@ -27,7 +27,7 @@ class Speed:
 
     Attributes:
         engine: its name.
-        encode: seconds of encoding one slice, round by round.
+        encode: seconds that one more slice costs, round by round; see `NetworkRunner.trial`.
         decode: seconds of answering one box, round by round.
         agreement: with eager float32 on the made picture.
     """
@@ -39,7 +39,7 @@ class Speed:
 
 
 def measure_runners(
-    runners: list[Runner], rounds: int, done: Callable[[int], None] | None = None
+    runners: Sequence[NetworkRunner], rounds: int, done: Callable[[int], None] | None = None
 ) -> list[Speed]:
     """Time runners of one network in turn, one call of each in every round, after a warm-up.
 
@@ -51,19 +51,12 @@ def measure_runners(
     Raises:
         CompileError: an engine cannot run the network.
     """
-    network = runners[0].network
-    expected = answers(network, network)
-    agreements = [check(runner, expected) for runner in runners]  # which compiles and warms up, too
-    device = next(network.parameters()).device
-    size = network.image_encoder.img_size
-    slices = torch.rand(1, 3, size, size, device=device)
-    box = torch.tensor([[0.2, 0.2, 0.6, 0.6]], device=device) * size
     with torch.inference_mode():
-        embeddings = [runner.encode(slices) for runner in runners]
-        encoding = [partial(runner.encode, slices) for runner in runners]
+        expected = runner_of(runners[0].network, Eager(), 1).answers()
+        agreements = [check(runner, expected) for runner in runners]  # compiles and warms up, too
+        device = next(runners[0].network.parameters()).device
+        encoding, decoding = zip(*(runner.trial() for runner in runners), strict=True)
         encode = interleaved(encoding, rounds, device, done)
-        pairs = zip(runners, embeddings, strict=True)
-        decoding = [partial(runner.decode, embedding, boxes=box) for runner, embedding in pairs]
         decode = interleaved(decoding, rounds, device)
     return [
         Speed(runner.engine.name, encode[k], decode[k], agreements[k])

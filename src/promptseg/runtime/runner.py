@@ -2,59 +2,142 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import partial
 from threading import Lock
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from promptseg.models.families.sam2.network import Memory, Sam2Steps, Seen
+from promptseg.models.families.sam2.prompt_encoder import BOTTOM_RIGHT, TOP_LEFT
 from promptseg.runtime.engines import Compiled, Engine, Part
+from promptseg.runtime.parts import parts_of
 from promptseg.runtime.picture import check_input
-from promptseg.runtime.rewrite import FastSam
+from promptseg.runtime.rewrite import FastNetwork, FastSam, FastSam2
 from promptseg.runtime.rewrite.sam import asked_for
 
-__all__ = ["Runner", "parts_of"]
+__all__ = ["NetworkRunner", "Runner", "Sam2Runner", "runner_of"]
 
-_TOKENS = 2  # of one box, or one click and its padding
+_MANY = " of many"
 
 
-class Runner:
+class NetworkRunner(Protocol):
     """Runs one network on one engine.
 
-    Args:
+    Attributes:
         network: the prepared network, on its device.
-        engine: what executes the image encoder and the mask decoder; prompts are always embedded by
-            torch, which takes no time.
-        threads: CPU threads.
-        identity: hash of the weights; "" if they have none.
+        engine: what executes its parts.
+        parts: by name.
     """
 
-    def __init__(self, network: FastSam, engine: Engine, threads: int, identity: str = "") -> None:
-        self.network, self.engine, self.threads = network, engine, threads
-        self.parts = parts_of(network, identity)
-        self._compiling = Lock()
+    network: Any
+    engine: Engine
+    parts: dict[str, Part]
 
     @property
     def parallel(self) -> int:
         """Slices worth encoding at the same time, from as many threads."""
+
+    @property
+    def asked(self) -> Any:
+        """What a model of the network's family asks."""
+
+    def warm(self) -> None:
+        """Compile what every image needs.
+
+        Raises:
+            CompileError: the engine cannot.
+        """
+
+    def answers(self) -> tuple[Tensor, Tensor]:
+        """Embedding and mask logits of the made picture, by which engines are compared."""
+
+    def trial(self) -> tuple[Callable[[], Any], Callable[[], Any]]:
+        """What one more slice of a volume costs, and one more prompt on it, as calls to be timed."""
+
+
+class _Parts:
+    """The parts of a network on an engine.
+
+    Args:
+        network: the prepared network, on its device.
+        engine: what executes its parts; prompts are always embedded by torch, which takes no time.
+        threads: CPU threads.
+        identity: hash of the weights; "" if they have none.
+    """
+
+    def __init__(
+        self, network: FastNetwork, engine: Engine, threads: int, identity: str = ""
+    ) -> None:
+        self.engine, self.threads = engine, threads
+        self.parts = parts_of(network, identity)
+        self._compiled: dict[str, Compiled] = {}
+        self._compiling = Lock()
+
+    @property
+    def parallel(self) -> int:
+        """See `NetworkRunner`."""
         return self.threads if self.engine.parallel else 1
+
+    def run(self, name: str, *inputs: Tensor, parallel: bool = False) -> Any:
+        """A part's answer.
+
+        Args:
+            name: of the part.
+            inputs: slices may come together; engines that freeze the batch take them one by one.
+            parallel: whether other threads encode at the same time.
+        """
+        compiled = self.compiled(name, parallel)
+        first = inputs[0]
+        if name != "encoder" or self.engine.batches or len(first) == 1:
+            return compiled(*inputs)
+        found = [compiled(one) for one in first.split(1)]
+        if isinstance(found[0], tuple):
+            return tuple(torch.cat(each) for each in zip(*found, strict=True))
+        return torch.cat(found)
+
+    def compiled(self, name: str, parallel: bool = False) -> Compiled:
+        """A part on the engine, compiled when it is first asked for."""
+        streams = self.parallel if parallel else 1
+        key = name if streams == 1 else name + _MANY
+        with self._compiling:
+            if key not in self._compiled:
+                part = self.parts[name]
+                self._compiled[key] = self.engine.compile(part, self.threads, streams)
+            return self._compiled[key]
+
+    def warm(self) -> None:
+        """See `NetworkRunner`."""
+        for name in self.parts:
+            self.compiled(name)
+
+
+class Runner(_Parts):
+    """Runs a SAM; see `NetworkRunner`."""
+
+    def __init__(self, network: FastSam, engine: Engine, threads: int, identity: str = "") -> None:
+        super().__init__(network, engine, threads, identity)
+        self.network = network
+
+    @property
+    def asked(self) -> Runner:
+        """See `NetworkRunner`."""
+        return self
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:
         """Preprocessed slices -> embeddings.
 
         Args:
-            slices: (B, 3, S, S) float32; engines that freeze the batch take them one by one.
+            slices: (B, 3, S, S) float32.
             parallel: whether other threads encode at the same time.
 
         Returns:
             (B, 256, 64, 64) float32.
         """
-        with self._compiling:
-            encoder = self._encoder_of_many if parallel else self._encoder
-        if self.engine.batches or len(slices) == 1:
-            found: Tensor = encoder(slices)
-            return found
-        return torch.cat([encoder(one[None]) for one in slices])
+        found: Tensor = self.run("encoder", slices, parallel=parallel)
+        return found
 
     def decode(
         self,
@@ -66,62 +149,70 @@ class Runner:
     ) -> tuple[Tensor, Tensor]:
         """Embeddings and prompts -> mask logits and predicted IoU; see `Sam.decode`."""
         sparse, dense = self.network.embed_prompts(points, boxes, masks)
-        with self._compiling:
-            decoder = self._decoder
-        logits, quality = decoder(embedding, sparse, dense)
+        logits, quality = self.run("decoder", embedding, sparse, dense)
         return asked_for(logits, multimask), asked_for(quality, multimask)
 
-    def warm(self) -> None:
-        """Compile what every image needs.
+    def answers(self) -> tuple[Tensor, Tensor]:
+        """See `NetworkRunner`."""
+        picture, box = self._made()
+        embedding = self.encode(picture)
+        return embedding, self.decode(embedding, boxes=box)[0]
 
-        Raises:
-            CompileError: the engine cannot.
-        """
-        with self._compiling:
-            _ = self._encoder, self._decoder
+    def trial(self) -> tuple[Callable[[], Any], Callable[[], Any]]:
+        """See `NetworkRunner`."""
+        picture, box = self._made()
+        embedding = self.encode(picture)
+        return partial(self.encode, picture), partial(self.decode, embedding, boxes=box)
 
-    @cached_property
-    def _encoder(self) -> Compiled:
-        return self.engine.compile(self.parts["encoder"], self.threads)
-
-    @cached_property
-    def _encoder_of_many(self) -> Compiled:
-        if self.parallel == 1:
-            return self._encoder
-        return self.engine.compile(self.parts["encoder"], self.threads, self.parallel)
-
-    @cached_property
-    def _decoder(self) -> Compiled:
-        return self.engine.compile(self.parts["decoder"], self.threads)
+    def _made(self) -> tuple[Tensor, Tensor]:
+        device = next(self.network.parameters()).device
+        return check_input(self.network.image_encoder.img_size, device)
 
 
-def parts_of(network: FastSam, identity: str = "") -> dict[str, Part]:
-    """The parts that engines run, by name."""
-    device = next(network.parameters()).device
-    size = network.image_encoder.img_size
-    slices, _ = check_input(size, device)
-    prompts = network.prompt_encoder
-    channels, grid = prompts.channels, prompts.grid
-    image = torch.zeros(1, channels, grid, grid, device=device)
-    tokens = torch.zeros(1, _TOKENS, channels, device=device)
-    return {
-        "encoder": Part(
-            "encoder",
-            network.image_encoder,
-            (slices,),
-            identity=identity,
-            inputs=("slices",),
-            outputs=("embedding",),
-            channels_last=("slices", "embedding"),
-        ),
-        "decoder": Part(
-            "decoder",
-            network.mask_decoder,
-            (image, tokens, image.clone()),
-            ((), (0, 1), (0, 2, 3)),
-            identity,
-            ("embedding", "sparse", "dense"),
-            ("logits", "quality"),
-            channels_last=("embedding",),
-        ),
-    }
+class Sam2Runner(_Parts):
+    """Runs a SAM 2; see `NetworkRunner`."""
+
+    def __init__(self, network: FastSam2, engine: Engine, threads: int, identity: str = "") -> None:
+        super().__init__(network, engine, threads, identity)
+        self.network = network
+        self.asked: Sam2Steps = network.on(self.run)
+
+    def answers(self) -> tuple[Tensor, Tensor]:
+        """See `NetworkRunner`: features as they are and conditioned, masks by prompt and by memory."""
+        network, (picture, corners) = self.asked, self._made()
+        features = network.encode(picture)
+        alone = features._replace(coarse=network.alone(features.coarse))
+        first = network.decode(alone, corners)
+        pointer = network.obj_ptr_proj(first.tokens[:, 0])
+        there = torch.ones_like(first.presence)  # whatever the network says of the made picture
+        seen = Seen(first.logits, first.iou[:, 0], pointer, there)
+        map_ = network.remember(features.coarse, seen, prompted=True)
+        memory = Memory([(map_, 0), (map_, 1)], [(pointer, 1)], 1)
+        conditioned = network.attend(features.coarse, memory)
+        then = network.decode(features._replace(coarse=conditioned), corners)
+        embedding = torch.cat([features.coarse, conditioned])
+        return embedding, torch.cat([first.logits, then.logits])
+
+    def trial(self) -> tuple[Callable[[], Any], Callable[[], Any]]:
+        """See `NetworkRunner`; a slice is encoded, and looks at memory."""
+        network, (picture, corners) = self.asked, self._made()
+        features, memory = network.encode(picture), self.network.full_memory()
+
+        def more() -> None:
+            network.condition(network.encode(picture).coarse, memory)
+
+        return more, partial(network.decode, features, corners)
+
+    def _made(self) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The made picture, and a box on it as two corners."""
+        picture, box = check_input(self.network.image_size, self.network.no_mem_embed.device)
+        return picture, (box.view(1, 2, 2), box.new_tensor([[TOP_LEFT, BOTTOM_RIGHT]]))
+
+
+def runner_of(
+    network: FastNetwork, engine: Engine, threads: int, identity: str = ""
+) -> NetworkRunner:
+    """What runs a rewritten network on an engine; see `_Parts` for what is given."""
+    if isinstance(network, FastSam2):
+        return Sam2Runner(network, engine, threads, identity)
+    return Runner(network, engine, threads, identity)

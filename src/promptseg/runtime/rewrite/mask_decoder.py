@@ -15,9 +15,10 @@ from torch.nn import functional as F
 
 from promptseg.models.families.sam.layers import LayerNorm2d
 from promptseg.models.families.sam.mask_decoder import Attention, MaskDecoder, TwoWayAttentionBlock
+from promptseg.models.families.sam2.mask_decoder import MaskDecoder as Sam2MaskDecoder
 from promptseg.runtime.rewrite.ops import Linear
 
-__all__ = ["FastMaskDecoder"]
+__all__ = ["FastMaskDecoder", "as_linear", "tokens_of"]
 
 
 class FastAttention(nn.Module):
@@ -105,11 +106,14 @@ class FastMaskDecoder(nn.Module):
     Args:
         decoder: the decoder it takes its weights from, in evaluation mode.
         position: (1, C, h, w) dense position.
+        first: (n, C) tokens that come before all others.
     """
 
     keep_float32: tuple[str, ...] = ()
 
-    def __init__(self, decoder: MaskDecoder, position: Tensor) -> None:
+    def __init__(
+        self, decoder: MaskDecoder | Sam2MaskDecoder, position: Tensor, first: Tensor | None = None
+    ) -> None:
         super().__init__()
         flat = position.detach().flatten(2).transpose(1, 2)
         transformer = decoder.transformer
@@ -119,13 +123,14 @@ class FastMaskDecoder(nn.Module):
         self.norm = transformer.norm_final_attn
         self.count = decoder.mask_count
         own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).detach()
+        own = own if first is None else torch.cat([first.detach(), own])
         self.register_buffer("own", own[None].clone())
         self.own: Tensor
         up1, norm, _, up2, _ = decoder.output_upscaling
         assert isinstance(up1, nn.ConvTranspose2d)
         assert isinstance(up2, nn.ConvTranspose2d)
         assert isinstance(norm, LayerNorm2d)
-        self.up1, self.up2 = _as_linear(up1), _as_linear(up2, gelu=True)
+        self.up1, self.up2 = as_linear(up1), as_linear(up2, gelu=True)
         self.up_norm = nn.LayerNorm(len(norm.weight), norm.eps, dtype=norm.weight.dtype)
         self.up_norm.load_state_dict(norm.state_dict())
         self.hypernetworks = decoder.output_hypernetworks_mlps
@@ -144,29 +149,35 @@ class FastMaskDecoder(nn.Module):
             prompt, then the three readings of an ambiguous one.
         """
         h, w = (int(n) for n in embedding.shape[-2:])
-        own = torch.cat([self.own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
-        image = _tokens(embedding) + _tokens(dense)
-        tokens = own
-        for block in self.blocks:
-            tokens, image = block(tokens, image, own)
-        tokens = self.norm(self.last(tokens + own, image, image, tokens))
+        tokens, image = self.attended(tokens_of(embedding) + tokens_of(dense), sparse)
         fine = self.up1(image).view(-1, *self.up_norm.normalized_shape)
         fine = self.up2(F.gelu(self.up_norm(fine)))
         fine = fine.view(-1, h * w * 16, fine.shape[-1] // 4)  # sub-pixels of sub-pixels
         weights = torch.stack(
             [mlp(tokens[:, 1 + k]) for k, mlp in enumerate(self.hypernetworks)], dim=1
         )
-        logits = weights @ fine.transpose(-1, -2)
+        return self.placed(weights @ fine.transpose(-1, -2), h, w), self.quality(tokens[:, 0])
+
+    def attended(self, image: Tensor, sparse: Tensor) -> tuple[Tensor, Tensor]:
+        """The transformer: (B or 1, h * w, C) image and (B, n, C) prompts -> (B, tokens, C), image."""
+        own = torch.cat([self.own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
+        tokens = own
+        for block in self.blocks:
+            tokens, image = block(tokens, image, own)
+        return self.norm(self.last(tokens + own, image, image, tokens)), image
+
+    def placed(self, logits: Tensor, h: int, w: int) -> Tensor:
+        """(B, k, h * w * 16) logits of sub-pixels of sub-pixels -> (B, k, 4 h, 4 w)."""
         logits = logits.view(-1, self.count, h, w, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
-        return logits.reshape(-1, self.count, 4 * h, 4 * w), self.quality(tokens[:, 0])
+        return logits.reshape(-1, self.count, 4 * h, 4 * w)
 
 
-def _tokens(x: Tensor) -> Tensor:
+def tokens_of(x: Tensor) -> Tensor:
     """(B, C, h, w) -> (B, h * w, C); nothing is moved where channels lie last."""
     return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-def _as_linear(up: nn.ConvTranspose2d, gelu: bool = False) -> Linear:
+def as_linear(up: nn.ConvTranspose2d, gelu: bool = False) -> Linear:
     """A 2 x 2 transposed convolution with stride 2 -> (..., in) -> (..., 4 sub-pixels x out)."""
     assert up.kernel_size == up.stride == (2, 2)
     assert up.bias is not None

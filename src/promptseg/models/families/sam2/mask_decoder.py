@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from promptseg.models.families.sam.layers import MLP
 from promptseg.models.families.sam.mask_decoder import TwoWayTransformer, upscaling
 
-__all__ = ["Decoded", "MaskDecoder"]
+__all__ = ["Decoded", "MaskDecoder", "asked_for"]
 
 _MARGIN = 0.05  # of logits, between which a stable mask hardly changes
 _STABLE = 0.98  # IoU of the masks at both ends of the margin
@@ -97,17 +97,24 @@ class MaskDecoder(nn.Module):
         logits = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
         iou = self.iou_prediction_head(tokens[:, 1]).sigmoid()
         presence = self.pred_obj_score_head(tokens[:, 0])
-        if multimask:
-            return Decoded(logits[:, 1:], iou[:, 1:], masks[:, 1:], presence)
-        if self.training:
+        if self.training and not multimask:
             return Decoded(logits[:, :1], iou[:, :1], masks[:, :1], presence)
-        return Decoded(*_stable(logits, iou), masks[:, :1], presence)
+        return asked_for(logits, iou, masks, presence, multimask)
 
     def _upscale(self, source: Tensor, fine: Tensor, middle: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C / 8, 4 h, 4 w), with the finer levels added on the way."""
         up1, norm, act, up2, _ = self.output_upscaling
         upscaled = act(norm(up1(source) + middle))
         return F.gelu(up2(upscaled) + fine)
+
+
+def asked_for(
+    logits: Tensor, iou: Tensor, tokens: Tensor, presence: Tensor, multimask: bool
+) -> Decoded:
+    """Of all four masks, the three readings or the single one; see `Decoded` for the shapes."""
+    if multimask:
+        return Decoded(logits[:, 1:], iou[:, 1:], tokens[:, 1:], presence)
+    return Decoded(*_stable(logits, iou), tokens[:, :1], presence)
 
 
 def _stable(logits: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:

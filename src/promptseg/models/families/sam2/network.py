@@ -22,7 +22,18 @@ from promptseg.models.families.sam2.positions import grid_sines, time_sines
 from promptseg.models.families.sam2.prompt_encoder import IGNORED, PromptEncoder
 from promptseg.models.families.sam2.trunk import TrunkSize
 
-__all__ = ["ABSENT", "MAPS", "POINTERS", "Features", "Memory", "Sam2", "Seen", "Shape"]
+__all__ = [
+    "ABSENT",
+    "MAPS",
+    "POINTERS",
+    "Features",
+    "Memory",
+    "MemoryTokens",
+    "Sam2",
+    "Sam2Steps",
+    "Seen",
+    "Shape",
+]
 
 MAPS = 7
 """Ages of memory maps that a network tells apart: conditioning frames have none, others 1 to 6."""
@@ -79,6 +90,22 @@ class Memory(NamedTuple):
     horizon: int
 
 
+class MemoryTokens(NamedTuple):
+    """Memory as memory attention takes it, with M channels.
+
+    Attributes:
+        maps: (1, maps * h * w, M) tokens of maps.
+        places: the same shape: where and when they are.
+        pointers: (1, m, M) tokens that pointers are cut into; m may be 0.
+        times: the same shape: when they are from.
+    """
+
+    maps: Tensor
+    places: Tensor
+    pointers: Tensor
+    times: Tensor
+
+
 @dataclass(frozen=True)
 class Shape:
     """What a network's tensors are shaped by.
@@ -99,8 +126,8 @@ class Shape:
     memory: int = 64
 
 
-class Sam2(nn.Module):
-    """Image encoder, prompt encoder, mask decoder and memory."""
+class Sam2Steps(nn.Module):
+    """What a SAM 2 does with frames, prompts and memory, whatever runs its three large parts."""
 
     features_position: Tensor
     memory_position: Tensor
@@ -108,12 +135,9 @@ class Sam2(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         dim, narrow, side = shape.dim, shape.memory, shape.image_size // _STRIDE
-        self.image_size, self.grid = shape.image_size, side
-        self.image_encoder = ImageEncoder(shape.trunk, dim)
-        self.memory_attention = MemoryAttention(dim, narrow, side)
+        self.shape, self.image_size, self.grid = shape, shape.image_size, side
         self.memory_encoder = MemoryEncoder(dim, narrow)
         self.sam_prompt_encoder = PromptEncoder(shape.image_size, side, dim)
-        self.sam_mask_decoder = MaskDecoder(dim)
         self.maskmem_tpos_enc = nn.Parameter(torch.zeros(MAPS, 1, 1, narrow))
         self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, dim))
         self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, dim))  # in the files, never used
@@ -128,9 +152,23 @@ class Sam2(nn.Module):
         self.register_buffer("memory_position", grid_sines(narrow, side), persistent=False)
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Features:
-        """(B, 3, S, S) preprocessed slices -> their features."""
-        fine, middle, coarse = self.image_encoder(slices)
-        return Features(*self.sam_mask_decoder.narrow(fine, middle), coarse)
+        """(B, 3, S, S) preprocessed slices -> their features.
+
+        Args:
+            slices: what to encode.
+            parallel: whether other threads encode at the same time.
+        """
+        raise NotImplementedError
+
+    def condition(self, coarse: Tensor, memory: MemoryTokens) -> Tensor:
+        """(1, C, h, w) coarse features after memory attention."""
+        raise NotImplementedError
+
+    def read(
+        self, features: Features, sparse: Tensor, dense: Tensor | None, multimask: bool
+    ) -> Decoded:
+        """Embedded prompts of B objects -> their masks; `dense` is None where no mask is given."""
+        raise NotImplementedError
 
     def alone(self, coarse: Tensor) -> Tensor:
         """(B, C, h, w) coarse features as they are decoded where nothing is remembered."""
@@ -148,15 +186,7 @@ class Sam2(nn.Module):
         `features.coarse` must have gone through `alone` or `attend`.
         """
         sparse, dense = self.sam_prompt_encoder(points, masks)
-        decoded: Decoded = self.sam_mask_decoder(
-            features.coarse,
-            (features.fine, features.middle),
-            self.sam_prompt_encoder.dense_position(),
-            sparse,
-            dense,
-            multimask,
-        )
-        return decoded
+        return self.read(features, sparse, dense if masks is not None else None, multimask)
 
     def see(
         self,
@@ -215,20 +245,18 @@ class Sam2(nn.Module):
 
     def attend(self, coarse: Tensor, memory: Memory) -> Tensor:
         """(1, C, h, w) coarse features of a frame, conditioned on what is remembered."""
-        tokens, positions = [], []
+        return self.condition(coarse, self.tokens_of(memory))
+
+    def tokens_of(self, memory: Memory) -> MemoryTokens:
+        """What is remembered, as tokens."""
+        tokens, places = [], []
         here = self.memory_position.flatten(2).transpose(1, 2)
         for map_, age in memory.maps:
             tokens.append(map_.flatten(2).transpose(1, 2))
-            positions.append(here + self.maskmem_tpos_enc[age - 1].view(1, 1, -1))
-        pointers, times = self._pointer_tokens(memory)
-        conditioned: Tensor = self.memory_attention(
-            coarse,
-            self.features_position,
-            torch.cat([*tokens, pointers], dim=1),
-            torch.cat([*positions, times], dim=1),
-            pointers.shape[1],
+            places.append(here + self.maskmem_tpos_enc[age - 1].view(1, 1, -1))
+        return MemoryTokens(
+            torch.cat(tokens, dim=1), torch.cat(places, dim=1), *self._pointer_tokens(memory)
         )
-        return conditioned
 
     def _pointer_tokens(self, memory: Memory) -> tuple[Tensor, Tensor]:
         """(1, n, M) tokens that pointers are cut into, and when they are from."""
@@ -247,3 +275,44 @@ class Sam2(nn.Module):
     def _pointer(self, pointer: Tensor, there: Tensor) -> Tensor:
         """(1, C) pointer of an object that is there; the one of no object where it is not."""
         return torch.where(there, pointer, self.no_obj_ptr)
+
+
+class Sam2(Sam2Steps):
+    """Image encoder, prompt encoder, mask decoder and memory."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        self.image_encoder = ImageEncoder(shape.trunk, shape.dim)
+        self.memory_attention = MemoryAttention(shape.dim, shape.memory, self.grid)
+        self.sam_mask_decoder = MaskDecoder(shape.dim)
+
+    def encode(self, slices: Tensor, parallel: bool = False) -> Features:
+        """See `Sam2Steps`."""
+        fine, middle, coarse = self.image_encoder(slices)
+        return Features(*self.sam_mask_decoder.narrow(fine, middle), coarse)
+
+    def condition(self, coarse: Tensor, memory: MemoryTokens) -> Tensor:
+        """See `Sam2Steps`."""
+        conditioned: Tensor = self.memory_attention(
+            coarse,
+            self.features_position,
+            torch.cat([memory.maps, memory.pointers], dim=1),
+            torch.cat([memory.places, memory.times], dim=1),
+            memory.pointers.shape[1],
+        )
+        return conditioned
+
+    def read(
+        self, features: Features, sparse: Tensor, dense: Tensor | None, multimask: bool
+    ) -> Decoded:
+        """See `Sam2Steps`."""
+        prompts = self.sam_prompt_encoder
+        decoded: Decoded = self.sam_mask_decoder(
+            features.coarse,
+            (features.fine, features.middle),
+            prompts.dense_position(),
+            sparse,
+            prompts.dense(None, len(sparse)) if dense is None else dense,
+            multimask,
+        )
+        return decoded

@@ -1,0 +1,96 @@
+"""The parts of rewritten networks that engines run."""
+
+from __future__ import annotations
+
+import torch
+
+from promptseg.models.families.sam2.network import MemoryTokens
+from promptseg.runtime.engine import Part
+from promptseg.runtime.picture import check_input
+from promptseg.runtime.rewrite import FastNetwork, FastSam, FastSam2
+
+__all__ = ["parts_of"]
+
+_TOKENS = 2  # of one box, or one click and its padding
+
+
+def parts_of(network: FastNetwork, identity: str = "") -> dict[str, Part]:
+    """The parts of a network, by name.
+
+    Args:
+        network: on its device.
+        identity: hash of its weights; "" if they have none.
+    """
+    if isinstance(network, FastSam2):
+        return _of_sam2(network, identity)
+    return _of_sam(network, identity)
+
+
+def _of_sam(network: FastSam, identity: str) -> dict[str, Part]:
+    device = next(network.parameters()).device
+    size = network.image_encoder.img_size
+    slices, _ = check_input(size, device)
+    prompts = network.prompt_encoder
+    channels, grid = prompts.channels, prompts.grid
+    image = torch.zeros(1, channels, grid, grid, device=device)
+    tokens = torch.zeros(1, _TOKENS, channels, device=device)
+    return {
+        "encoder": Part(
+            "encoder",
+            network.image_encoder,
+            (slices,),
+            identity=identity,
+            inputs=("slices",),
+            outputs=("embedding",),
+            channels_last=("slices", "embedding"),
+        ),
+        "decoder": Part(
+            "decoder",
+            network.mask_decoder,
+            (image, tokens, image.clone()),
+            ((), (0, 1), (0, 2, 3)),
+            identity,
+            ("embedding", "sparse", "dense"),
+            ("logits", "quality"),
+            channels_last=("embedding",),
+        ),
+    }
+
+
+@torch.inference_mode()
+def _of_sam2(network: FastSam2, identity: str) -> dict[str, Part]:
+    slices, _ = check_input(network.image_size, network.no_mem_embed.device)
+    fine, middle, coarse = (torch.zeros_like(level) for level in network.encode(slices))
+    tokens = coarse.new_zeros(1, _TOKENS + 1, coarse.shape[1])
+    levels, memory = ("fine", "middle", "coarse"), network.full_memory()
+    return {
+        "encoder": Part(
+            "encoder",
+            network.image_encoder,
+            (slices,),
+            identity=identity,
+            inputs=("slices",),
+            outputs=levels,
+            channels_last=("slices", *levels),
+        ),
+        "attention": Part(
+            "attention",
+            network.memory_attention,
+            (coarse, *memory),
+            ((), *([(1,)] * len(memory))),
+            identity,
+            ("coarse", *MemoryTokens._fields),
+            ("conditioned",),
+            channels_last=("coarse", "conditioned"),
+        ),
+        "decoder": Part(
+            "decoder",
+            network.sam_mask_decoder,
+            (coarse, fine, middle, tokens, torch.zeros_like(coarse)),
+            ((0,), (), (), (0, 1), (0, 2, 3)),
+            identity,
+            ("coarse", "fine", "middle", "sparse", "dense"),
+            ("logits", "iou", "tokens", "presence"),
+            channels_last=levels,
+        ),
+    }

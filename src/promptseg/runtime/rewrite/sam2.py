@@ -1,0 +1,114 @@
+"""A SAM 2 for inference, put together from rewritten parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from promptseg.models.families.sam2.mask_decoder import Decoded, asked_for
+from promptseg.models.families.sam2.network import (
+    MAPS,
+    POINTERS,
+    Features,
+    MemoryTokens,
+    Sam2,
+    Sam2Steps,
+)
+from promptseg.runtime.allocator import keep_freed_memory
+from promptseg.runtime.rewrite.hiera import FastHiera, can_nest
+from promptseg.runtime.rewrite.memory_attention import FastMemoryAttention
+from promptseg.runtime.rewrite.sam2_decoder import FastSam2Decoder
+
+__all__ = ["FastSam2", "can_prepare_sam2", "prepare_sam2"]
+
+Run = Callable[..., Any]
+
+
+class FastSam2(Sam2Steps):
+    """A SAM 2 whose large parts are rewritten; asked like `Sam2`.
+
+    Args:
+        network: the network it takes its weights from, in evaluation mode.
+    """
+
+    def __init__(self, network: Sam2) -> None:
+        super().__init__(network.shape)
+        own = self.state_dict()
+        self.load_state_dict({k: v for k, v in network.state_dict().items() if k in own})
+        decoder = network.sam_mask_decoder
+        self.image_encoder = FastHiera(
+            network.image_encoder, decoder.conv_s0, decoder.conv_s1, network.image_size
+        )
+        self.memory_attention = FastMemoryAttention(
+            network.memory_attention, network.features_position
+        )
+        position = network.sam_prompt_encoder.dense_position()
+        self.sam_mask_decoder = FastSam2Decoder(decoder, position)
+        self._run: Run | None = None
+
+    def on(self, run: Run) -> FastSam2:
+        """The same network, its large parts run by another: `run(name, *inputs, parallel=...)`."""
+        other = copy(self)
+        other._run = run
+        return other
+
+    def encode(self, slices: Tensor, parallel: bool = False) -> Features:
+        """See `Sam2Steps`."""
+        return Features(*self._part("encoder", slices, parallel=parallel))
+
+    def condition(self, coarse: Tensor, memory: MemoryTokens) -> Tensor:
+        """See `Sam2Steps`."""
+        conditioned: Tensor = self._part("attention", coarse, *memory)
+        return conditioned
+
+    def read(
+        self, features: Features, sparse: Tensor, dense: Tensor | None, multimask: bool
+    ) -> Decoded:
+        """See `Sam2Steps`."""
+        if dense is None:
+            dense = self.sam_prompt_encoder.dense(None, 1)[:, :, :1, :1]
+        fine, middle, coarse = features
+        logits, iou, tokens, presence = self._part("decoder", coarse, fine, middle, sparse, dense)
+        return asked_for(logits, iou, tokens, presence, multimask)
+
+    def _part(self, name: str, *inputs: Tensor, parallel: bool = False) -> Any:
+        if self._run is not None:
+            return self._run(name, *inputs, parallel=parallel)
+        modules = {
+            "encoder": self.image_encoder,
+            "attention": self.memory_attention,
+            "decoder": self.sam_mask_decoder,
+        }
+        return modules[name](*inputs)
+
+    def full_memory(self) -> MemoryTokens:
+        """As many tokens as a frame looks at after many others; the same at every call."""
+        generator = torch.Generator().manual_seed(0)
+        narrow, cells = self.shape.memory, self.grid**2
+        pointers = (POINTERS - 1) * self.shape.dim // narrow
+
+        def made(count: int) -> Tensor:
+            values = torch.randn(1, count, narrow, generator=generator)
+            return values.to(self.no_mem_embed.device)
+
+        maps = MAPS * cells
+        return MemoryTokens(made(maps), made(maps), made(pointers), made(pointers))
+
+
+def can_prepare_sam2(network: Sam2) -> bool:
+    """Whether there is a rewrite of its trunk."""
+    return can_nest(network.image_encoder, network.image_size)
+
+
+def prepare_sam2(network: Sam2, device: torch.device) -> FastSam2:
+    """A network made ready to run on a device."""
+    if device.type == "cpu":
+        keep_freed_memory()
+    with torch.no_grad():
+        ready = FastSam2(network.eval()).eval().requires_grad_(False).to(device)
+    ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return ready

@@ -23,6 +23,7 @@ KINDS = {
     "curate statistics": "promptseg.cli.preflight:StatisticsCommand",
     "train": "promptseg.train.options:TrainOptions",
     "evaluate": "promptseg.evaluate.options:EvaluateJob",
+    "evaluate compare": "promptseg.cli.compare:CompareCommand",
     "report": "promptseg.cli.report:_ReportJob",
     "embed": "promptseg.segment.options:EmbedJob",
     "export": "promptseg.export.options:ExportJob",

@@ -205,7 +205,7 @@ def test_without_matplotlib_the_report_lacks_only_plots(tmp_path, monkeypatch):
 
 
 def test_a_page_that_grows_too_large_leaves_plots_in_their_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("promptseg.evaluate.report.html.MOST_BYTES", 60_000)
+    monkeypatch.setattr("promptseg.evaluate.report.layout.MOST_BYTES", 60_000)
     rows = [r for r in made_rows() if r["prompt"] == "box"]
     path = write_report(write_results(tmp_path, rows, made_run()))
     text = path.read_text(encoding="utf-8")

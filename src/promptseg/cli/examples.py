@@ -39,6 +39,10 @@ EXAMPLES: dict[str, dict[str, str]] = {
         ),
         "masks that are there already": "-i data/ -o results --predictions masks/",
     },
+    "evaluate compare": {
+        "what a change has done": "before/ after/ -o compared/",
+        "the same model on two engines": "eager/ openvino/ -o compared/ --across engine",
+    },
     "report": {
         "the page of a finished evaluation, anew": "results",
     },

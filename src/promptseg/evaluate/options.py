@@ -241,6 +241,8 @@ class EvaluateJob(EvaluateOptions):
     masks, or of `<case>_image.*` and `<case>_label.*` (docs/datasets.md). Writes rows.csv (one row per
     object, slice or step), summary.csv, run.json (all rules, seed, versions) and report.html. A second
     run goes on where the first was cut off; results made by other rules are never mixed in.
+
+    Two finished runs against each other: promptseg evaluate compare --help.
     """
 
     input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]

@@ -31,6 +31,7 @@ from formats.video_makers import textured, write_video
 from promptseg.cli import options as cli_options
 from promptseg.cli.main import VERBS, _joined_values
 from promptseg.errors import InputError
+from promptseg.evaluate.options import EvaluateOptions
 from promptseg.models import checkpoint
 from promptseg.models.cards import CARDS
 from promptseg.models.families import sam
@@ -138,7 +139,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pictures" / "us" / "dataset.json").write_text(
         '{"name": "us", "modality": "ultrasound", "targets": {"1": "block"}}'
     )
-    write_results(tmp_path / "RESULTS", made_rows(patients=7), made_run())
+    finished = {"request": EvaluateOptions().to_json(), "finished": "2026-01-02"}
+    for name in ("RESULTS", "RESULTS2"):
+        write_results(tmp_path / name, made_rows(patients=7), made_run(**finished))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -89,9 +89,12 @@ def test_the_verdict_is_a_sentence(runs: tuple[Path, Path], tmp_path: Path) -> N
 
 
 def test_what_is_the_same_is_not_told_apart(runs: tuple[Path, Path], tmp_path: Path) -> None:
-    (said,) = compare_runs(runs[0], runs[0], tmp_path / "out").verdicts
+    again = run_folder(tmp_path / "again", rows_of("lite-medsam"))
+    (said,) = compare_runs(runs[0], again, tmp_path / "out").verdicts
     assert "cannot be told from" in said
     assert "p = 1." in said
+    with pytest.raises(InputError, match="twice"):
+        compare_runs(runs[0], runs[0], tmp_path / "twice")
 
 
 def test_few_patients_are_too_few(tmp_path: Path) -> None:

@@ -280,7 +280,10 @@ class EvaluateJob(EvaluateOptions):
     """Show the papers' figures beside, marked as published and of other data."""
 
     pictures: bool = field(default=True, metadata={"off": "Leave pictures out of the report."})
-    """Show the worst cases in the report, where the dataset's licence allows it."""
+    """Show the worst cases in the report."""
+
+    publish: bool = False
+    """The report goes to others: show only pictures of datasets whose licence is known to let them."""
 
     parquet: bool = False
     """Write rows.parquet beside rows.csv."""

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image as PilImage
 from PIL import ImageDraw
 
-from promptseg.display import letter_sides, show_mask, show_slice, write
+from promptseg.display import letter_sides, scale_bar, show_mask, show_slice, write
 from promptseg.evaluate.protocols.labelled import View
 from promptseg.image import Image
 from promptseg.intensity import Intensity
@@ -29,7 +29,7 @@ def draw(image: Image, view: View, intensity: Intensity) -> PilImage.Image:
     width, height = shown.picture.size
     canvas = np.array(shown.picture)
     for mask, colour in ((view.truth, _TRUTH), (view.found, _FOUND)):
-        canvas[show_mask(mask, shown.display, (width, height))[1]] = colour
+        canvas[show_mask(mask, shown)[1]] = colour
     out = PilImage.fromarray(canvas)
     pen = ImageDraw.Draw(out)
     if view.prompt is not None and view.prompt.box is not None:
@@ -38,4 +38,5 @@ def draw(image: Image, view: View, intensity: Intensity) -> PilImage.Image:
         x, y = shown.centre(click.x, click.y)
         write(pen, (x - 4, y - 9), "+" if click.label else "-")
     letter_sides(pen, shown.display, width, height)
+    scale_bar(pen, shown)
     return out

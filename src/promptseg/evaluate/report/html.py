@@ -22,6 +22,7 @@ class Page:
 
     Attributes:
         title: of the page.
+        verdict: the run in a sentence.
         headline: the table that sums up.
         sections: one per protocol and prompt.
         extra: plots that belong to no section.
@@ -32,6 +33,7 @@ class Page:
     """
 
     title: str
+    verdict: str
     headline: Table
     sections: Sequence[SectionPage]
     extra: list[Plot] = field(default_factory=list)
@@ -49,6 +51,7 @@ def render(page: Page, results: Results) -> str:
         "title": page.title,
         "created": run.get("created", ""),
         "version": run.get("promptseg", ""),
+        "verdict": page.verdict,
         "headline": page.headline,
         "models": _models(results),
         "datasets": _datasets(results),

@@ -158,7 +158,7 @@ def _paired(block: Block, quantity: Quantity) -> tuple[Floats, NDArray[np.bool_]
     values = block.values(quantity)
     if quantity.goal == "zero":
         values = np.abs(values)
-    both = ~np.isnan(values).any(axis=0)
+    both: NDArray[np.bool_] = ~np.isnan(values).any(axis=0)
     return values[:, both], both
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from promptseg.errors import InputError, did_you_mean
 from promptseg.evaluate.report.results import Results, Row
 from promptseg.evaluate.report.trained import set_apart
 from promptseg.evaluate.two_runs.alike import require_same_masks
+from promptseg.evaluate.two_runs.options import CompareOptions
 
 __all__ = ["Pair", "pairs_of"]
 
@@ -37,35 +39,31 @@ class Pair:
 def pairs_of(
     first: Results,
     second: Results,
-    wanted: Sequence[str],
-    across: Sequence[str],
-    shared: bool,
-    count_trained: bool,
+    options: CompareOptions,
 ) -> Iterator[Pair]:
     """Every pair of models that two runs have.
 
     Args:
         first, second: the runs.
-        wanted: names of models; all that pair if empty.
-        across: options that may differ between the runs.
-        shared: leave out masks that one run alone scored.
-        count_trained: count images that a model was trained on too.
+        options: which models, what may differ, and what is counted.
 
     Raises:
         InputError: no models that pair, or masks that do not.
     """
-    sections = {n: _both_names(first, second, n) for n in _OF_SECTIONS if n in across}
-    for one, two in _models(first.models, second.models, wanted):
+    sections: dict[str, Any] = {
+        n: _both_names(first, second, n) for n in _OF_SECTIONS if n in options.across
+    }
+    for one, two in _models(first.models, second.models, options.model):
         own = [row._replace(**sections) for row in first.rows if row.model == one]
         other = [row._replace(**sections) for row in second.rows if row.model == two]
-        left_out = require_same_masks(own, other, shared)
+        left_out = require_same_masks(own, other, options.shared)
         labels = _labels(first, second, one, two)
         rows = [
             *(row._replace(model=labels[0]) for row in _shared(own, other)),
             *(row._replace(model=labels[1]) for row in _shared(other, own)),
         ]
         run = {"models": [{"name": label} for label in labels]}
-        merged = set_apart(Results(first.folder, rows, run), count_trained)
+        merged = set_apart(Results(first.folder, rows, run), options.count_trained)
         yield Pair(labels[0], labels[1], (one, two), merged, left_out)
 
 

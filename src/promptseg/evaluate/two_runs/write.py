@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from promptseg._version import __version__
+from promptseg.errors import InputError
 from promptseg.evaluate.report.blocks import ALL, Section, arrange
 from promptseg.evaluate.report.content import Plot, draw
 from promptseg.evaluate.report.layout import Room, fill
@@ -61,6 +62,8 @@ DEFINITIONS = (
 
 def write(first: Path, second: Path, output: Path, options: CompareOptions) -> Compared:
     """See `promptseg.evaluate.two_runs.compare_runs`."""
+    if first.resolve() == second.resolve():
+        raise InputError("two runs", f"{first} twice", "name the folder of another evaluation")
     runs = read_results(first), read_results(second)
     for run in runs:
         require_finished(run)
@@ -70,8 +73,7 @@ def write(first: Path, second: Path, output: Path, options: CompareOptions) -> C
         [folder / name for folder in (first, second) for name in ("rows.csv", "run.json")]
     )
     check_outputs((output / name for name in _FILES), options.overwrite, reads)
-    chosen = (options.model, options.across, options.shared, options.count_trained)
-    pairs = list(pairs_of(*runs, *chosen))
+    pairs = list(pairs_of(*runs, options))
     found = [differences(pair.results, options.resamples, options.seed) for pair in pairs]
     for pair in pairs:
         warnings += _warnings(pair)

@@ -78,6 +78,10 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "the images of a folder, with one model": "--root scans/ --model promptseg-lite",
         "for MR alone, on another port": "--root scans/ --modality MR --port 8080",
     },
+    "completion": {
+        "for bash": "bash",
+        "for fish": "fish",
+    },
     "demo": {
         "a real CT, three organs": "-o demo",
         "on a file of yours": "-i scan.nii.gz --box 98,190,272,372@10 -o demo",

@@ -67,8 +67,9 @@ def overlay_picture(
     indices = [0] if image.kind == "picture" else _slices_to_show(segmentation, placed, axis)
     tile = _tile(segmentation, image, intensity, placed, axis, indices)
     view = _View(segmentation, image, intensity, placed, axis)
-    small = [_around_small(s, view, tile, indices) for s in segmentation.segments]
-    zooms = [zoom for zoom in small if zoom is not None][:_ZOOMS]
+    found = [_around_small(s, view, tile, indices) for s in segmentation.segments]
+    small = [zoom for zoom in found if zoom is not None]
+    zooms = small[:_ZOOMS]
     if len(indices) > 1:
         panels = [_panel(view, index, _PANEL_SIZE, tile) for index in indices]
         panels += [_zoom(view, zoom, min(panels[0].size)) for zoom in zooms]
@@ -77,8 +78,8 @@ def overlay_picture(
         if zooms:
             height = min(panels[0].height, _PICTURE_SIZE) // len(zooms)
             size = max(_SMALLEST_ZOOM, min(_PANEL_SIZE, height))
-            panels.append(_stacked([_zoom(view, zoom, size) for zoom in zooms]))
-    caption = _caption(image, axis, display_of(image.geometry, axis), zooms)
+            panels = [_beside(panels[0], [_zoom(view, zoom, size) for zoom in zooms])]
+    caption = _caption(image, axis, display_of(image.geometry, axis), _enlarged(zooms, small))
     return sheet(panels, _legend(segmentation), caption)
 
 
@@ -161,15 +162,26 @@ def _zoom(view: _View, zoom: _Zoom, size: int) -> PilImage.Image:
     return panel
 
 
-def _stacked(panels: list[PilImage.Image]) -> PilImage.Image:
-    """Panels below each other, beside a large one."""
-    width = max(p.width for p in panels)
-    page = PilImage.new("RGB", (width, sum(p.height + _APART for p in panels) - _APART), _GROUND)
+def _beside(large: PilImage.Image, panels: list[PilImage.Image]) -> PilImage.Image:
+    """A large panel with small ones at its right, below each other."""
+    width = large.width + _APART + max(p.width for p in panels)
+    height = max(large.height, sum(p.height + _APART for p in panels) - _APART)
+    page = PilImage.new("RGB", (width, height), _GROUND)
+    page.paste(large, (0, 0))
     top = 0
     for panel in panels:
-        page.paste(panel, (0, top))
+        page.paste(panel, (large.width + _APART, top))
         top += panel.height + _APART
     return page
+
+
+def _enlarged(zooms: list[_Zoom], small: list[_Zoom]) -> str:
+    """What is said of the objects that are enlarged; empty without any."""
+    if not zooms:
+        return ""
+    if len(zooms) < len(small):
+        return f"; the first {len(zooms)} of {len(small)} small objects enlarged"
+    return "; small objects enlarged"
 
 
 def _slices_to_show(
@@ -239,10 +251,8 @@ def _legend(segmentation: Segmentation) -> list[tuple[str, tuple[int, int, int]]
     return lines
 
 
-def _caption(image: Image, axis: Axis, display: Display, zooms: list[_Zoom]) -> str:
+def _caption(image: Image, axis: Axis, display: Display, enlarged: str) -> str:
     shown = sides_in_words(image, display)
     if image.kind != "picture":
         shown += f"; slices along {axis}"
-    if zooms:
-        shown += "; small objects enlarged"
-    return f"{shown}. White: prompt. Research software, not a medical device."
+    return f"{shown}{enlarged}. White: prompt. Research software, not a medical device."

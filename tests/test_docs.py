@@ -237,3 +237,28 @@ def test_every_page_with_python_is_run_or_named() -> None:
         "video.md",
     }
     assert {p.name for p in PAGES if snippets(p)} == run_here | set(NOT_RUN)
+
+
+def links(page: Path) -> list[str]:
+    """The files that a page leads to, its pictures included; no addresses."""
+    text = FENCE.sub("", page.read_text("utf-8"))
+    found = re.findall(r"\]\(([^)#\s]*)(?:#[^)\s]*)?\)", text)
+    return [link for link in found if link and "://" not in link]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_to_files(page: Path) -> None:
+    missing = [link for link in links(page) if not (page.parent / link).exists()]
+    assert missing == []
+
+
+def test_the_way_in_leads_to_every_page() -> None:
+    docs = ROOT / "docs"
+    assert "docs/start.md" in links(ROOT / "README.md")
+    assert "docs/index.md" in links(ROOT / "README.md")
+    there = {link for name in ("index.md", "start.md") for link in links(docs / name)}
+    assert {p.name for p in docs.glob("*.md")} - {"index.md"} <= there
+
+
+def test_the_readme_fits_two_screens() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 100

@@ -181,23 +181,30 @@ def show_slice(
 
 
 def show_mask(
-    mask: NDArray[np.bool_], shown: ShownSlice
+    mask: NDArray[np.bool_],
+    display: Display,
+    size: tuple[int, int],
+    tile: tuple[int, int, int, int] | None = None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """A mask on a shown slice.
 
     Args:
         mask: (rows, columns) as stored, of the whole slice.
-        shown: the slice, or a tile of it.
+        display: how the slice is turned.
+        size: (width, height) of the shown slice, or tile, in pixels.
+        tile: (left, top, right, bottom) of the part that is drawn, as `ShownSlice.tile` has it.
 
     Returns:
         Its inside and its edge, two pixels wide; (height, width) boolean each.
     """
     from scipy import ndimage
 
-    left, top, right, bottom = shown.tile
-    turned = shown.display.turn(mask.astype(np.uint8))[top : bottom + 1, left : right + 1]
+    turned = display.turn(mask.astype(np.uint8))
+    if tile is not None:
+        left, top, right, bottom = tile
+        turned = turned[top : bottom + 1, left : right + 1]
     picture = PilImage.fromarray(np.ascontiguousarray(turned) * np.uint8(255))
-    inside = np.asarray(picture.resize(shown.picture.size)) > 127
+    inside = np.asarray(picture.resize(size)) > 127
     return inside, inside & ~ndimage.binary_erosion(inside, iterations=2)
 
 

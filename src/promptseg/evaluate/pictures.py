@@ -29,7 +29,7 @@ def draw(image: Image, view: View, intensity: Intensity) -> PilImage.Image:
     width, height = shown.picture.size
     canvas = np.array(shown.picture)
     for mask, colour in ((view.truth, _TRUTH), (view.found, _FOUND)):
-        canvas[show_mask(mask, shown)[1]] = colour
+        canvas[show_mask(mask, shown.display, (width, height))[1]] = colour
     out = PilImage.fromarray(canvas)
     pen = ImageDraw.Draw(out)
     if view.prompt is not None and view.prompt.box is not None:

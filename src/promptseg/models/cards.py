@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 __all__ = [
     "AUTO",
     "CARDS",
+    "DEFAULT",
     "FINETUNED",
     "ModelCard",
     "TrainedOn",
+    "WHY_DEFAULT",
     "find_card",
     "finetuned_card",
     "model_file",
@@ -36,6 +38,15 @@ FINETUNED = "promptseg model 1"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LONGEST = 500  # characters of a text that a card states
 _CHECKPOINTS = (".pt", ".pth", ".safetensors", ".ckpt", ".bin")
+
+DEFAULT = "lite-medsam"
+WHY_DEFAULT = (
+    "it was trained on medical images of all kinds, with boxes as people draw them, is the quickest "
+    "(256 pixels a side, 1/16 of the others' 1024) and small, and its licence is open; it is not the most "
+    "accurate: with exact boxes mobile-sam is better on most data sets (docs/recommend.md), and clicks "
+    "need another model"
+)
+"""Why a model is what runs where none is named."""
 
 CARDS: dict[str, ModelCard] = {card.name: card for family in families() for card in family.cards}
 

@@ -97,7 +97,7 @@ class _Zoom(NamedTuple):
     """A small object to be shown enlarged."""
 
     segment: Segment
-    index: int
+    at: int  # slice
     tile: Tile
 
 
@@ -155,7 +155,7 @@ def _around_small(
 
 def _zoom(view: _View, zoom: _Zoom, size: int) -> PilImage.Image:
     colour = COLOURS[(zoom.segment.label - 1) % len(COLOURS)]
-    panel = _panel(view, zoom.index, size, zoom.tile, enlarged=zoom.segment)
+    panel = _panel(view, zoom.at, size, zoom.tile, enlarged=zoom.segment)
     ImageDraw.Draw(panel).rectangle(
         (0, 0, panel.width - 1, panel.height - 1), outline=colour, width=2
     )
@@ -212,7 +212,7 @@ def _panel(
     canvas = np.array(shown.picture, dtype=np.float32)
     for segment in view.segmentation.segments:
         mask = segment.on_slice(index, view.segmentation.geometry, axis)
-        inside, edge = show_mask(mask, shown)
+        inside, edge = show_mask(mask, shown.display, shown.picture.size, shown.tile)
         colour = np.array(COLOURS[(segment.label - 1) % len(COLOURS)], dtype=np.float32)
         if not zoomed:  # enlarged, what lies below is what one wants to see
             canvas[inside] = 0.7 * canvas[inside] + 0.3 * colour

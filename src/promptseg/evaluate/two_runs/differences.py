@@ -158,7 +158,7 @@ def _paired(block: Block, quantity: Quantity) -> tuple[Floats, NDArray[np.bool_]
     values = block.values(quantity)
     if quantity.goal == "zero":
         values = np.abs(values)
-    both: NDArray[np.bool_] = ~np.isnan(values).any(axis=0)
+    both = ~(np.isnan(values[0]) | np.isnan(values[1]))
     return values[:, both], both
 
 

@@ -1,6 +1,6 @@
 """The pictures of docs/start.md: a phantom made here, so that no patient's image stands in the docs.
 
-usage: python benchmarks/docs_pictures.py FOLDER    writes phantom.nii.gz, preview.png and liver.png
+usage: python benchmarks/docs_pictures.py FOLDER    writes phantom.nii.gz, its preview and liver.nii.gz with its overlay
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ __all__ = [
     "CARDS",
     "DEFAULT",
     "FINETUNED",
+    "WHY_DEFAULT",
     "ModelCard",
     "TrainedOn",
-    "WHY_DEFAULT",
     "find_card",
     "finetuned_card",
     "model_file",
@@ -42,9 +42,9 @@ _CHECKPOINTS = (".pt", ".pth", ".safetensors", ".ckpt", ".bin")
 DEFAULT = "lite-medsam"
 WHY_DEFAULT = (
     "it was trained on medical images of all kinds, with boxes as people draw them, is the quickest "
-    "(256 pixels a side, 1/16 of the others' 1024) and small, and its licence is open; it is not the most "
-    "accurate: with exact boxes mobile-sam is better on most data sets (docs/recommend.md), and clicks "
-    "need another model"
+    "(256 pixels a side, where most others have 1024) and small, and its licence is open; it is not "
+    "the most accurate: with exact boxes mobile-sam is better on most data sets (docs/recommend.md), "
+    "and clicks need another model"
 )
 """Why a model is what runs where none is named."""
 

@@ -31,6 +31,7 @@ from formats.video_makers import textured, write_video
 from promptseg.cli import options as cli_options
 from promptseg.cli.main import VERBS, _joined_values
 from promptseg.errors import InputError
+from promptseg.evaluate.options import EvaluateOptions
 from promptseg.models import checkpoint
 from promptseg.models.cards import CARDS
 from promptseg.models.families import sam
@@ -138,7 +139,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pictures" / "us" / "dataset.json").write_text(
         '{"name": "us", "modality": "ultrasound", "targets": {"1": "block"}}'
     )
-    write_results(tmp_path / "RESULTS", made_rows(patients=7), made_run())
+    finished = {"request": EvaluateOptions().to_json(), "finished": "2026-01-02"}
+    for name in ("RESULTS", "RESULTS2"):
+        write_results(tmp_path / name, made_rows(patients=7), made_run(**finished))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -234,3 +237,28 @@ def test_every_page_with_python_is_run_or_named() -> None:
         "video.md",
     }
     assert {p.name for p in PAGES if snippets(p)} == run_here | set(NOT_RUN)
+
+
+def links(page: Path) -> list[str]:
+    """The files that a page leads to, its pictures included; no addresses."""
+    text = FENCE.sub("", page.read_text("utf-8"))
+    found = re.findall(r"\]\(([^)#\s]*)(?:#[^)\s]*)?\)", text)
+    return [link for link in found if link and "://" not in link]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_to_files(page: Path) -> None:
+    missing = [link for link in links(page) if not (page.parent / link).exists()]
+    assert missing == []
+
+
+def test_the_way_in_leads_to_every_page() -> None:
+    docs = ROOT / "docs"
+    assert "docs/start.md" in links(ROOT / "README.md")
+    assert "docs/index.md" in links(ROOT / "README.md")
+    there = {link for name in ("index.md", "start.md") for link in links(docs / name)}
+    assert {p.name for p in docs.glob("*.md")} - {"index.md"} <= there
+
+
+def test_the_readme_fits_two_screens() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 100

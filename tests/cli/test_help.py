@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import re
 import shlex
 from itertools import pairwise
@@ -13,33 +12,8 @@ import pytest
 from promptseg.cli import options
 from promptseg.cli.examples import EXAMPLES
 from promptseg.cli.help import help_of
+from promptseg.cli.kinds import KINDS, kind_of
 from promptseg.cli.main import VERBS, main
-
-KINDS = {
-    "segment": "promptseg.segment.options:SegmentJob",
-    "convert": "promptseg.jobs.convert:ConvertJob",
-    "curate": "promptseg.curate.options:CurateJob",
-    "curate check": "promptseg.cli.preflight:CheckCommand",
-    "curate statistics": "promptseg.cli.preflight:StatisticsCommand",
-    "train": "promptseg.train.options:TrainOptions",
-    "evaluate": "promptseg.evaluate.options:EvaluateJob",
-    "report": "promptseg.cli.report:_ReportJob",
-    "embed": "promptseg.segment.options:EmbedJob",
-    "export": "promptseg.export.options:ExportJob",
-    "info": "promptseg.cli.info:InfoCommand",
-    "models": "promptseg.cli.models:ModelsCommand",
-    "assets": "promptseg.cli.assets:AssetsCommand",
-    "benchmark": "promptseg.cli.benchmark:BenchmarkCommand",
-    "study": "promptseg.cli.study:StudyCommand",
-    "demo": "promptseg.cli.demo:DemoCommand",
-    "serve": "promptseg.serve.options:ServeJob",
-}
-
-
-def kind_of(verb: str) -> type:
-    module, _, name = KINDS[verb].partition(":")
-    found: type = getattr(importlib.import_module(module), name)
-    return found
 
 
 @pytest.mark.parametrize("verb", KINDS)

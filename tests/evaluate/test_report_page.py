@@ -162,7 +162,9 @@ def test_worst_masks_come_with_pictures_where_they_may(tmp_path):
     (tmp_path / "failures").mkdir()
     for row in found:
         Image.new("RGB", (900, 30), (200, 0, 0)).save(tmp_path / "failures" / picture_name(row))
-    options = ReportOptions(worst=2)
+    text = write_report(tmp_path, ReportOptions(worst=2)).read_text(encoding="utf-8")
+    assert text.count("data:image/png;base64,") == 2  # at home
+    options = ReportOptions(worst=2, publish=True, overwrite=True)
     text = write_report(tmp_path, options).read_text(encoding="utf-8")
     assert text.count("data:image/png;base64,") == 1  # abdomen is free to publish, polyps is not
     assert "not known to be free to publish" in text
@@ -205,7 +207,7 @@ def test_without_matplotlib_the_report_lacks_only_plots(tmp_path, monkeypatch):
 
 
 def test_a_page_that_grows_too_large_leaves_plots_in_their_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("promptseg.evaluate.report.html.MOST_BYTES", 60_000)
+    monkeypatch.setattr("promptseg.evaluate.report.layout.MOST_BYTES", 60_000)
     rows = [r for r in made_rows() if r["prompt"] == "box"]
     path = write_report(write_results(tmp_path, rows, made_run()))
     text = path.read_text(encoding="utf-8")
@@ -311,3 +313,23 @@ def test_making_a_report_needs_no_torch(tmp_path):
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_page_begins_with_a_verdict(tmp_path: Path) -> None:
+    rows = [r for r in made_rows() if r["protocol"] == "2d"]
+    text = write_report(write_results(tmp_path, rows, made_run())).read_text(encoding="utf-8")
+    (said,) = re.findall(r'<div class="verdict"><p>(.*?)</p>', text)
+    assert text.index(said) < text.index("<table")
+    assert said.startswith("With box (2d), lite-medsam has the highest mean DSC 78")
+    assert "before mobile-sam at 6" in said
+    assert "a difference is shown, p &lt; 0.0001" in said
+    assert "with jittered-box (2d), lite-medsam" in said
+
+
+def test_the_verdict_on_one_model_and_few_patients(tmp_path: Path) -> None:
+    rows = [r for r in made_rows(patients=1) if r["prompt"] == "box" and r["dataset"] == "polyps"]
+    one = [r for r in rows if r["model"] == "lite-medsam"]
+    text = write_report(write_results(tmp_path / "one", one)).read_text(encoding="utf-8")
+    assert re.search(r"lite-medsam reaches a mean DSC [\d.]+ % on 2 masks of 1 patient\.", text)
+    text = write_report(write_results(tmp_path / "two", rows)).read_text(encoding="utf-8")
+    assert "(not tested: too few patients)" in text

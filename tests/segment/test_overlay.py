@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fakes import BrightPredictor
-from promptseg.display import display_of
+from promptseg.display import content_of, display_of, show_slice
 from promptseg.geometry import AXES, Axis, Geometry
 from promptseg.image import Image
 from promptseg.intensity import choose_intensity
@@ -97,3 +97,83 @@ def test_a_picture_is_shown_as_stored() -> None:
     rows, columns = np.nonzero((sheet == COLOURS[0]).all(-1)[:680])
     assert columns.mean() > 500
     assert rows.mean() < 340
+
+
+def body(shape: tuple[int, int] = (200, 240)) -> np.ndarray:
+    """Air with an ellipse of soft tissue in it, and a table below; HU."""
+    rows, columns = np.indices(shape)
+    values = np.full(shape, -1000, np.int16)
+    values[((rows - 90) / 50) ** 2 + ((columns - 120) / 70) ** 2 < 1] = 40
+    values[170:173, 100:140] = 20
+    return values
+
+
+def test_what_is_shown_is_the_body_and_not_the_air() -> None:
+    shown = np.where(body() > -500, 128, 0).astype(np.uint8)
+    left, top, right, bottom = content_of([shown]) or (0, 0, 0, 0)
+    assert (left, top) == (pytest.approx(50, abs=6), pytest.approx(40, abs=6))
+    assert (right, bottom) == (pytest.approx(190, abs=6), pytest.approx(140, abs=6))
+    assert content_of([np.full((50, 60), 90, np.uint8)]) is None  # nothing but body
+    assert content_of([np.zeros((50, 60), np.uint8)]) is None
+    spot = np.zeros((200, 240), np.uint8)
+    spot[90:100, 100:110] = 200
+    assert content_of([spot]) is None  # an object in the dark is not a body
+
+
+def test_prompts_and_objects_are_never_cut_off() -> None:
+    values = np.repeat(body()[None], 3, axis=0)
+    values[1, 180:190, 10:20] = 200  # outside the body
+    image = Image(values, Geometry.from_spacing(values.shape, (1, 1, 5)), "CT")
+    result = Segmenter(BrightPredictor()).segment(image, Box((10, 180, 19, 189), 1, "far"))
+    sheet = overlay_picture(result, image, choose_intensity(image), [Box((10, 180, 19, 189), 1)])
+    assert (np.asarray(sheet) == COLOURS[0]).all(-1).sum() > 20
+
+
+def bar_length(picture: np.ndarray) -> int:
+    """The longest run of white in the lowest rows of a panel."""
+    rows = (picture == 255).all(-1)[-14:]
+    return max(len(run) for row in rows for run in "".join("x" if v else " " for v in row).split())
+
+
+@pytest.mark.parametrize(("spacing", "unit_pixels"), [((0.5, 0.5, 1), 0.5), (None, 1.0)])
+def test_the_bar_is_as_long_as_it_says(
+    spacing: tuple[float, float, float] | None, unit_pixels: float
+) -> None:
+    values = np.full((100, 200), 60, np.uint8)
+    values[40:60, 90:110] = 200
+    geometry = (
+        Geometry.pixels(values.shape)
+        if spacing is None
+        else Geometry.from_spacing(values.shape, spacing)
+    )
+    image = Image(values, geometry, "US")
+    result = Segmenter(BrightPredictor()).segment(image, Box((90, 40, 109, 59), name="block"))
+    panel = np.asarray(overlay_picture(result, image, choose_intensity(image)))[6:518, 6:1030]
+    pixels = 1024 / 200 / unit_pixels  # of the picture, per millimetre or pixel
+    possible = [n * 10**k * pixels for n in (1, 2, 5) for k in range(3)]
+    assert min(abs(bar_length(panel) - length) for length in possible) <= 2
+    assert 0.1 * 1024 <= bar_length(panel) <= 0.3 * 1024
+
+
+def test_small_objects_are_enlarged_beside() -> None:
+    values = np.full((400, 400), 60, np.uint8)
+    values[100:112, 300:312] = 200
+    image = Image(values, Geometry.pixels((400, 400)), "US")
+    result = Segmenter(BrightPredictor()).segment(image, Box((300, 100, 311, 111), name="spot"))
+    sheet = overlay_picture(result, image, choose_intensity(image))
+    assert sheet.width > 1024 + 300
+    beside = np.asarray(sheet)[6:386, 1036:1416]
+    edge = (beside == COLOURS[0]).all(-1)[8:-8, 8:-8]  # without the frame
+    rows, columns = np.nonzero(edge)
+    assert np.ptp(rows) > 100  # 12 pixels, some ten times enlarged
+    assert np.ptp(columns) > 100
+    values[50:350, 50:350] = 200
+    large = Segmenter(BrightPredictor()).segment(image, Box((50, 50, 349, 349), name="block"))
+    assert overlay_picture(large, image, choose_intensity(image)).width < 1100
+
+
+def test_a_tile_of_a_slice_has_the_steps_of_the_slice() -> None:
+    image = Image(body(), Geometry.from_spacing((200, 240), (0.7, 1.4, 1)), "CT")
+    shown = show_slice(image, choose_intensity(image), "z", 0, 300, (10, 20, 109, 69))
+    assert (shown.steps, shown.unit) == ((pytest.approx(0.7), pytest.approx(1.4)), "mm")
+    assert shown.picture.size == (300, 300)  # 70 x 70 mm

@@ -20,7 +20,11 @@ def _fields(content: dict[str, Any], _path: Path, _replay: bool) -> dict[str, An
 
 
 def run(argv: list[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the verb, or `compare`, which is then the first word; returns the exit code."""
+    if argv[:1] == ["compare"]:
+        from promptseg.cli.compare import run as compare
+
+        return compare(argv[1:])
     job = parse(EvaluateJob, "evaluate", argv, _fields)
     from promptseg.jobs.evaluate import evaluate
 

@@ -39,6 +39,10 @@ EXAMPLES: dict[str, dict[str, str]] = {
         ),
         "masks that are there already": "-i data/ -o results --predictions masks/",
     },
+    "evaluate compare": {
+        "what a change has done": "before/ after/ -o compared/",
+        "the same model on two engines": "eager/ openvino/ -o compared/ --across engine",
+    },
     "report": {
         "the page of a finished evaluation, anew": "results",
     },
@@ -73,6 +77,10 @@ EXAMPLES: dict[str, dict[str, str]] = {
     "serve": {
         "the images of a folder, with one model": "--root scans/ --model promptseg-lite",
         "for MR alone, on another port": "--root scans/ --modality MR --port 8080",
+    },
+    "completion": {
+        "for bash": "bash",
+        "for fish": "fish",
     },
     "demo": {
         "a real CT, three organs": "-o demo",

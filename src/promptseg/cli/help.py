@@ -22,7 +22,7 @@ import tyro
 from promptseg.bounds import bound_of, numbers_of
 from promptseg.cli.examples import EXAMPLES
 
-__all__ = ["help_of", "wants_help"]
+__all__ = ["Option", "help_of", "options_of", "wants_help"]
 
 _WORDS: dict[Any, str] = {Path: "PATH", int: "N", float: "X", str: "TEXT", bool: "True|False"}
 _FIRST = ("input", "output")
@@ -32,7 +32,7 @@ _LAST = ("What it may cost", "How files of masks", "Choices that only")
 
 
 @dataclasses.dataclass(frozen=True)
-class _Option:
+class Option:
     """One option as it is shown.
 
     Attributes:
@@ -41,6 +41,9 @@ class _Option:
         said: what it does.
         required: whether it has no default.
         positional: whether it is given without its name.
+        flags: how it may be called on the command line; none of a positional.
+        choices: its values, where they are a few words.
+        takes: whether a value follows.
     """
 
     name: str
@@ -48,6 +51,9 @@ class _Option:
     said: str
     required: bool
     positional: bool
+    flags: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    takes: bool = True
 
 
 def wants_help(argv: list[str]) -> bool:
@@ -63,12 +69,7 @@ def help_of(kind: type[Any], verb: str) -> str:
         verb: its name.
     """
     width = min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns)
-    bounds = {n: f" From {bound_of(n, verb)}." for n in numbers_of(kind)}
-    hints, documented = get_type_hints(kind, include_extras=True), _documented(kind)
-    options = {
-        f.name: _option(f, hints[f.name], documented.get(f.name, "") + bounds.get(f.name, ""))
-        for f in dataclasses.fields(kind)
-    }
+    options = {option.name: option for option in options_of(kind, verb)}
     needed = sorted(
         (o for o in options.values() if o.required or o.positional or o.name in _FIRST),
         key=lambda o: (_FIRST.index(o.name) if o.name in _FIRST else len(_FIRST), not o.required),
@@ -94,6 +95,21 @@ def help_of(kind: type[Any], verb: str) -> str:
     return "\n".join(lines)
 
 
+def options_of(kind: type[Any], verb: str) -> list[Option]:
+    """The options of a verb, as they stand in its dataclass.
+
+    Args:
+        kind: the dataclass.
+        verb: its name.
+    """
+    bounds = {n: f" From {bound_of(n, verb)}." for n in numbers_of(kind)}
+    hints, documented = get_type_hints(kind, include_extras=True), _documented(kind)
+    return [
+        _option(f, hints[f.name], documented.get(f.name, "") + bounds.get(f.name, ""))
+        for f in dataclasses.fields(kind)
+    ]
+
+
 def _owners(kind: type[Any]) -> list[type[Any]]:
     """The classes that define options: what is done, then how, and what it costs at the end."""
 
@@ -110,7 +126,7 @@ def _heading(owner: type[Any]) -> str:
     return re.split(r"[;.:]", " ".join(first.split()), maxsplit=1)[0]
 
 
-def _rows(option: _Option, width: int) -> list[str]:
+def _rows(option: Option, width: int) -> list[str]:
     """An option and what it does, in two columns."""
     said = textwrap.wrap(option.said, width - _INDENT) or [""]
     start = f"  {option.spelt}"
@@ -119,7 +135,7 @@ def _rows(option: _Option, width: int) -> list[str]:
     return [start.ljust(_INDENT) + said[0], *(" " * _INDENT + line for line in said[1:])]
 
 
-def _option(field: dataclasses.Field[Any], hint: Any, said: str) -> _Option:
+def _option(field: dataclasses.Field[Any], hint: Any, said: str) -> Option:
     metadata: tuple[Any, ...] = ()
     while get_origin(hint) is Annotated:
         hint, *more = get_args(hint)
@@ -134,16 +150,18 @@ def _option(field: dataclasses.Field[Any], hint: Any, said: str) -> _Option:
     if hint is bool and not positional:
         if default is True:
             name, said = f"no-{name}", field.metadata["off"]
-        return _Option(field.name, f"--{name}", said, required, positional=False)
+        flags = (f"--{name}",)
+        return Option(field.name, *flags, said, required, False, flags=flags, takes=False)
     word = _word(hint)
     if len(word) > _LONG and not positional:
         said, word = f"{said} One of {word.replace('|', ', ')}.", "WORD"
     if default not in (None, (), "") and "default" not in said:
         said += f" (default: {default})"
-    spelt = ", ".join(f"{a} {word}" for a in [*aliases, f"--{name}"])
+    flags = () if positional else (*aliases, f"--{name}")
+    spelt = ", ".join(f"{flag} {word}" for flag in flags)
     if positional:
         spelt = name.upper() if word in ("PATH", "TEXT") else word
-    return _Option(field.name, spelt, said, required, positional)
+    return Option(field.name, spelt, said, required, positional, flags, _choices(hint))
 
 
 def _word(hint: Any) -> str:
@@ -158,6 +176,18 @@ def _word(hint: Any) -> str:
     if origin is tuple:
         return _word(inner[0])
     return _WORDS.get(hint, "TEXT")
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    """The values of a type that names them."""
+    while get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    inner = get_args(hint)
+    if get_origin(hint) is Literal:
+        return tuple(map(str, inner))
+    if get_origin(hint) in (Union, UnionType, tuple):
+        return tuple(dict.fromkeys(v for one in inner for v in _choices(one)))
+    return ()
 
 
 def _documented(kind: type[Any]) -> dict[str, str]:

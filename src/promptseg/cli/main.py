@@ -33,10 +33,18 @@ VERBS: dict[str, str] = {
     "benchmark": "how quick the engines are on this machine, and what was chosen",
     "study": "how long annotation takes, by hand and with a model's help",
     "demo": "fetch a real CT, segment it and show where the results are",
+    "completion": "a script with which a shell completes verbs and options",
 }
 
 _USAGE = """usage: promptseg VERB [options]      promptseg VERB --help
 
+To begin:
+  promptseg demo -o demo                     a real CT, segmented; fetches weights and images once
+  promptseg info scan.nii.gz --preview scan.png     your image, ticked as --box counts
+  promptseg segment -i scan.nii.gz -o liver.nii.gz --box 98,190,272,372@10=liver
+  promptseg serve --root scans/              the same with a mouse, in a browser
+
+Verbs:
 {verbs}
 
 Exit codes: 0 done, 2 bad input, 1 a fault of ours, 130 interrupted.

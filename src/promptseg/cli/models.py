@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,15 @@ import tyro
 from promptseg.assets import Asset
 from promptseg.cli.options import parse
 from promptseg.errors import InputError
-from promptseg.models.cards import CARDS, ModelCard, find_card, models_that_take, weights_of
+from promptseg.models.cards import (
+    CARDS,
+    DEFAULT,
+    WHY_DEFAULT,
+    ModelCard,
+    find_card,
+    models_that_take,
+    weights_of,
+)
 from promptseg.prompts.kinds import Kind
 from promptseg.terms.words import words_of
 
@@ -64,7 +73,11 @@ def run(argv: list[str]) -> int:
         facts = _facts(card)
         print(facts.pop("name"))
         for key, value in facts.items():
-            print(f"  {key:<12}{value}")
+            print(
+                textwrap.fill(
+                    f"  {key:<12}{value}", 110, subsequent_indent=" " * 14, break_on_hyphens=False
+                )
+            )
         print()
     return 0
 
@@ -130,9 +143,11 @@ def _measured(choice: Choice) -> list[str]:
 
 def _facts(card: ModelCard) -> dict[str, str]:
     fit = "longest side" if card.preprocessing.fit == "longest" else "both sides"
+    default = {"default": f"because {WHY_DEFAULT}"} if card.name == DEFAULT else {}
     return {
         "name": card.name,
         "what": card.title,
+        **default,
         "prompts": ", ".join(sorted(card.prompts)),
         "trained on": card.modalities,
         "weak at": card.weak_at,

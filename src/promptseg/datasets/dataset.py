@@ -76,7 +76,7 @@ class Dataset:
         layout: name of the layout it was recognised by.
         root: its folder or file.
         licence: as the dataset states it; "" if it does not.
-        may_publish_images: whether reports may show its images.
+        may_publish_images: whether reports that go round may show its images.
         missing: cases that lack their image or their truth.
         notes: what the user should know of how it was read.
     """

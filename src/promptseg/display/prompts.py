@@ -10,7 +10,7 @@ from promptseg.display.slices import ShownSlice, write
 from promptseg.geometry import Axis
 from promptseg.prompts import Box, Box3D, Marker, PlacedPrompt, Points, Text
 
-__all__ = ["draw_prompts", "prompted_slice"]
+__all__ = ["draw_prompts", "prompted_slice", "prompted_tile"]
 
 
 def draw_prompts(
@@ -56,6 +56,25 @@ def prompted_slice(prompt: PlacedPrompt, axis: Axis) -> int | None:
     if isinstance(prompt, Box3D):
         return prompt.on_axis(axis)[0].slice
     return prompt.slice
+
+
+def prompted_tile(prompt: PlacedPrompt, axis: Axis) -> tuple[float, float, float, float] | None:
+    """XYXY around a box, clicks, marker lines or the examples of a phrase; None for other prompts."""
+    if isinstance(prompt, Box3D):
+        return prompt.on_axis(axis)[0].xyxy
+    if isinstance(prompt, Box):
+        return prompt.xyxy
+    ends: list[tuple[float, float]] = []
+    if isinstance(prompt, Points):
+        ends = [(x, y) for x, y in prompt.xy]
+    if isinstance(prompt, Marker):
+        ends = [(x, y) for line in (prompt.long, prompt.short) for x, y in line or ()]
+    if isinstance(prompt, Text):
+        ends = [xy for box in prompt.boxes for xy in (box.xyxy[:2], box.xyxy[2:])]
+    if not ends:
+        return None
+    columns, rows = zip(*ends, strict=True)
+    return min(columns), min(rows), max(columns), max(rows)
 
 
 def _box_on_slice(

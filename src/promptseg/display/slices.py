@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ __all__ = [
     "ShownSlice",
     "display_of",
     "letter_sides",
+    "scale_bar",
     "sheet",
     "show_mask",
     "show_slice",
@@ -29,6 +31,7 @@ __all__ = [
 _GAP = 6
 _LINE = 20
 _COUNTABLE = 8  # pixels per voxel from which voxels are drawn as squares
+_LONGEST_BAR = 0.28  # of the width of a slice
 _STANDARD = {"L": "L", "R": "L", "A": "P", "P": "P", "S": "I", "I": "I"}
 _RANK = {"L": 0, "R": 0, "A": 1, "P": 1, "S": 2, "I": 2}
 
@@ -95,12 +98,16 @@ class ShownSlice:
         shape: (rows, columns) of the whole slice as it is turned.
         tile: (left, top, right, bottom) of the part that is drawn, in shown pixel indices, both ends
             inside.
+        steps: distance of neighbouring columns and rows as they are shown.
+        unit: of the steps, "mm" or "px".
     """
 
     picture: PilImage.Image
     display: Display
     shape: tuple[int, int]
     tile: tuple[int, int, int, int]
+    steps: tuple[float, float]
+    unit: str
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -164,27 +171,40 @@ def show_slice(
     enlarged = countable and min(width / part.shape[1], height / part.shape[0]) >= _COUNTABLE
     how = PilImage.Resampling.NEAREST if enlarged else PilImage.Resampling.BICUBIC
     return ShownSlice(
-        picture.resize((width, height), how), display, (rows, columns), (left, top, right, bottom)
+        picture=picture.resize((width, height), how),
+        display=display,
+        shape=(rows, columns),
+        tile=(left, top, right, bottom),
+        steps=(float(step_x), float(step_y)),
+        unit="mm" if image.geometry.unit == "mm" else "px",
     )
 
 
 def show_mask(
-    mask: NDArray[np.bool_], display: Display, size: tuple[int, int]
+    mask: NDArray[np.bool_],
+    display: Display,
+    size: tuple[int, int],
+    tile: tuple[int, int, int, int] | None = None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """A mask on a shown slice.
 
     Args:
-        mask: (rows, columns) as stored.
+        mask: (rows, columns) as stored, of the whole slice.
         display: how the slice is turned.
-        size: (width, height) of the shown slice in pixels.
+        size: (width, height) of the shown slice, or tile, in pixels.
+        tile: (left, top, right, bottom) of the part that is drawn, as `ShownSlice.tile` has it.
 
     Returns:
         Its inside and its edge, two pixels wide; (height, width) boolean each.
     """
     from scipy import ndimage
 
-    turned = np.ascontiguousarray(display.turn(mask.astype(np.uint8)))
-    inside = np.asarray(PilImage.fromarray(turned * np.uint8(255)).resize(size)) > 127
+    turned = display.turn(mask.astype(np.uint8))
+    if tile is not None:
+        left, top, right, bottom = tile
+        turned = turned[top : bottom + 1, left : right + 1]
+    picture = PilImage.fromarray(np.ascontiguousarray(turned) * np.uint8(255))
+    inside = np.asarray(picture.resize(size)) > 127
     return inside, inside & ~ndimage.binary_erosion(inside, iterations=2)
 
 
@@ -195,6 +215,20 @@ def letter_sides(draw: ImageDraw.ImageDraw, display: Display, width: int, height
     write(draw, (width - 15, height / 2 - 9), right)
     write(draw, (width / 2 - 6, 2), top)
     write(draw, (width / 2 - 6, height - _LINE), bottom)
+
+
+def scale_bar(draw: ImageDraw.ImageDraw, shown: ShownSlice) -> None:
+    """A bar of a round length at the lower left, with its length in millimetres, or in pixels."""
+    width, height = shown.picture.size
+    per_unit = shown.scale[0] / shown.steps[0]  # pixels of the picture
+    most = width * _LONGEST_BAR / per_unit
+    power = 10.0 ** math.floor(math.log10(most))
+    length = next(n * power for n in (5, 2, 1) if n * power <= most)
+    x, y = 8, height - 8
+    end = x + length * per_unit
+    draw.rectangle((x - 2, y - 3, end + 2, y + 3), fill="black")
+    draw.rectangle((x, y - 1, end, y + 1), fill="white")
+    write(draw, (x, y - 21), f"{length:g} {shown.unit}")
 
 
 def sides_in_words(image: Image, display: Display) -> str:

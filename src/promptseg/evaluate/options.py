@@ -243,6 +243,8 @@ class EvaluateJob(EvaluateOptions):
     masks, or of `<case>_image.*` and `<case>_label.*` (docs/datasets.md). Writes rows.csv (one row per
     object, slice or step), summary.csv, run.json (all rules, seed, versions) and report.html. A second
     run goes on where the first was cut off; results made by other rules are never mixed in.
+
+    Two finished runs against each other: promptseg evaluate compare --help.
     """
 
     input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
@@ -280,7 +282,10 @@ class EvaluateJob(EvaluateOptions):
     """Show the papers' figures beside, marked as published and of other data."""
 
     pictures: bool = field(default=True, metadata={"off": "Leave pictures out of the report."})
-    """Show the worst cases in the report, where the dataset's licence allows it."""
+    """Show the worst cases in the report."""
+
+    publish: bool = False
+    """The report goes to others: show only pictures of datasets whose licence is known to let them."""
 
     parquet: bool = False
     """Write rows.parquet beside rows.csv."""

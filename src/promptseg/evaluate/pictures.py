@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image as PilImage
 from PIL import ImageDraw
 
-from promptseg.display import letter_sides, show_mask, show_slice, write
+from promptseg.display import letter_sides, scale_bar, show_mask, show_slice, write
 from promptseg.evaluate.protocols.labelled import View
 from promptseg.image import Image
 from promptseg.intensity import Intensity
@@ -38,4 +38,5 @@ def draw(image: Image, view: View, intensity: Intensity) -> PilImage.Image:
         x, y = shown.centre(click.x, click.y)
         write(pen, (x - 4, y - 9), "+" if click.label else "-")
     letter_sides(pen, shown.display, width, height)
+    scale_bar(pen, shown)
     return out

@@ -270,7 +270,7 @@ class Evaluator:
             _keep_worst(worst, scored)
         embedding = scene.embedding() if rows and isinstance(scene, Scene) else None
         pictures = []
-        for scored in worst.values() if unit.dataset.may_publish_images else ():
+        for scored in worst.values():
             name = picture_name(scored.row)
             claim(part.folder / name)
             with atomic_path(part.folder / name) as temporary:

@@ -368,6 +368,7 @@ def _report(job: EvaluateJob, results: Results) -> Path:
         baseline=job.baseline,
         published=job.published,
         images=job.pictures,
+        publish=job.publish,
     )
     return write_report(results.folder, options, renewed=True)
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = [
     "AUTO",
     "CARDS",
+    "DEFAULT",
     "FINETUNED",
+    "WHY_DEFAULT",
     "ModelCard",
     "TrainedOn",
     "find_card",
@@ -37,6 +39,15 @@ FINETUNED = "promptseg model 1"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LONGEST = 500  # characters of a text that a card states
 _CHECKPOINTS = (".pt", ".pth", ".safetensors", ".ckpt", ".bin")
+
+DEFAULT = "lite-medsam"
+WHY_DEFAULT = (
+    "it was trained on medical images of all kinds, with boxes as people draw them, is the quickest "
+    "(256 pixels a side, where most others have 1024) and small, and its licence is open; it is not "
+    "the most accurate: with exact boxes mobile-sam is better on most data sets (docs/recommend.md), "
+    "and clicks need another model"
+)
+"""Why a model is what runs where none is named."""
 
 CARDS: dict[str, ModelCard] = {card.name: card for family in families() for card in family.cards}
 

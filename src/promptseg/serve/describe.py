@@ -248,11 +248,6 @@ def _shown(prompt: PlacedPrompt) -> dict[str, Any]:
         return {"box3d": list(prompt.bounds)}
     if isinstance(prompt, Mask):
         return {"slice": prompt.slice, "as_drawn": prompt.as_drawn}
-    return (
-        prompt.to_json()
-        if isinstance(prompt, Marker)
-        else {
-            "slice": prompt.slice,
-            "box": list(prompt.xyxy),
-        }
-    )
+    if isinstance(prompt, Box):
+        return {"slice": prompt.slice, "box": list(prompt.xyxy)}
+    return prompt.to_json()

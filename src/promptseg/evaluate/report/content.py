@@ -85,6 +85,7 @@ def section_page(
     blocks: Sequence[Block],
     count: int,
     images: bool,
+    publish: bool,
     warnings: list[str],
 ) -> SectionPage:
     """Tables, plots and worst masks of a section, for its first and its last step.
@@ -96,6 +97,7 @@ def section_page(
         blocks: of this section.
         count: of worst masks per model and step.
         images: show pictures of them.
+        publish: only those that a licence lets be published.
         warnings: what could not be drawn is added.
     """
     own = [line for line in lines if line.section == section]
@@ -115,7 +117,8 @@ def section_page(
         at_step = [line for line in own if line.step == step]
         part.plots = _plots(section, step, at_step, here, warnings)
         part.plots += _calibration(section, step, rows, results.models, warnings)
-        part.failures = _failures(results, [r for r in rows if r.step == step], count, images)
+        at_step_rows = [r for r in rows if r.step == step]
+        part.failures = _failures(results, at_step_rows, count, images, publish)
         parts.append(part)
     if len(steps) > 1:
         parts[0].plots[:0] = _curves(section, blocks, warnings)
@@ -187,8 +190,10 @@ def _calibration(
     return draw(f"calibration {title}", caption, partial(scatter.calibration_plot, found), warnings)
 
 
-def _failures(results: Results, rows: Sequence[Row], count: int, images: bool) -> list[Failure]:
+def _failures(
+    results: Results, rows: Sequence[Row], count: int, images: bool, publish: bool
+) -> list[Failure]:
     found = []
     for model in results.models:
         found += worst([r for r in rows if r.model == model], count)
-    return failures(results, found, images)
+    return failures(results, found, images, publish)

@@ -81,14 +81,25 @@ def worst(rows: Sequence[Row], count: int) -> list[Row]:
     return [rows[i] for _, i in heapq.nsmallest(count, lowest.values())]
 
 
-def failures(results: Results, rows: Sequence[Row], images: bool) -> list[Failure]:
-    """The given masks with their pictures, where the data set's licence lets them be published."""
+def failures(
+    results: Results, rows: Sequence[Row], images: bool, publish: bool = False
+) -> list[Failure]:
+    """The given masks with their pictures.
+
+    Args:
+        results: whose folder holds the pictures.
+        rows: of the masks.
+        images: whether pictures are shown at all.
+        publish: only those of data sets whose licence is known to let them be published.
+    """
     allowed = {
         str(d.get("name"))
         for d in results.listed("datasets")
         if d.get("may_publish_images") is True
     }
-    return [_failure(results.folder, row, images, row.dataset in allowed) for row in rows]
+    return [
+        _failure(results.folder, row, images, not publish or row.dataset in allowed) for row in rows
+    ]
 
 
 def _failure(folder: Path, row: Row, images: bool, allowed: bool) -> Failure:

@@ -1,25 +1,19 @@
-"""The page: everything in one HTML file that loads nothing.
-
-jinja2 (which torch brings along) escapes every text that comes from data; plots are our own SVG.
-"""
+"""The page of a report: everything in one HTML file that loads nothing."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Any
 
 from promptseg.evaluate.report.content import Picture, Plot, SectionPage
+from promptseg.evaluate.report.layout import Room, fill
 from promptseg.evaluate.report.quantities import NAMES, QUANTITIES
 from promptseg.evaluate.report.results import Results
 from promptseg.evaluate.report.tables import Table, score
 
 __all__ = ["Page", "render"]
-
-MOST_BYTES = 8_000_000
-"""Plots and pictures beyond this stay in their folders; the page says so."""
 
 
 @dataclass
@@ -28,6 +22,7 @@ class Page:
 
     Attributes:
         title: of the page.
+        verdict: the run in a sentence.
         headline: the table that sums up.
         sections: one per protocol and prompt.
         extra: plots that belong to no section.
@@ -38,6 +33,7 @@ class Page:
     """
 
     title: str
+    verdict: str
     headline: Table
     sections: Sequence[SectionPage]
     extra: list[Plot] = field(default_factory=list)
@@ -49,14 +45,13 @@ class Page:
 
 def render(page: Page, results: Results) -> str:
     """The HTML document."""
-    from jinja2 import Environment, StrictUndefined
-
-    room = _Room()
+    room = Room()
     run = results.run
     context = {
         "title": page.title,
         "created": run.get("created", ""),
         "version": run.get("promptseg", ""),
+        "verdict": page.verdict,
         "headline": page.headline,
         "models": _models(results),
         "datasets": _datasets(results),
@@ -78,49 +73,11 @@ def render(page: Page, results: Results) -> str:
         # read last: laying out the rest may add to them
         "warnings": page.warnings + room.warnings(),
         "alarms": results.alarms,
-        "style": _ours("style.css"),
-        "script": _ours("sort.js"),
     }
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(_page_file("report.html.j2")).render(context)
+    return fill("report.html.j2", context)
 
 
-class _Room:
-    """Counts what plots and pictures take, and gives every plot ids of its own."""
-
-    def __init__(self) -> None:
-        self.used = self.plots = self.left_out = 0
-
-    def take(self, size: int) -> bool:
-        """Whether there is room for so many bytes; they are taken."""
-        fits = self.used + size <= MOST_BYTES
-        self.used += size if fits else 0
-        self.left_out += not fits
-        return fits
-
-    def plot(self, plot: Plot) -> dict[str, Any]:
-        """A plot as the template takes it."""
-        from markupsafe import Markup
-
-        from promptseg.plots.style import inline
-
-        self.plots += 1
-        if not self.take(len(plot.svg)):
-            return {"svg": "", "caption": f"{plot.caption} (see plots/{plot.name}.svg)"}
-        svg = Markup(inline(plot.svg, f"p{self.plots}", plot.caption))
-        return {"svg": svg, "caption": plot.caption}
-
-    def warnings(self) -> list[str]:
-        """What was left out."""
-        if not self.left_out:
-            return []
-        text = f"{self.left_out} plots and pictures are left out to keep this page small"
-        return [f"{text}; they are in the folders plots and failures."]
-
-
-def _section(section: SectionPage, room: _Room) -> dict[str, Any]:
+def _section(section: SectionPage, room: Room) -> dict[str, Any]:
     parts = []
     for part in section.parts:
         shown = []
@@ -193,14 +150,3 @@ def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _text(value: object) -> str:
     return "not said" if value is None else str(value)
-
-
-def _ours(name: str) -> Any:
-    """CSS and JavaScript of the package, which hold no data and are not escaped."""
-    from markupsafe import Markup
-
-    return Markup(_page_file(name))
-
-
-def _page_file(name: str) -> str:
-    return (files("promptseg.evaluate.report") / "page" / name).read_text(encoding="utf-8")

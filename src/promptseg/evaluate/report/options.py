@@ -30,7 +30,10 @@ class ReportOptions:
     """How many of the worst masks to list per model, prompt and step."""
 
     images: bool = field(default=True, metadata={"off": "Show no pictures of them."})
-    """Show pictures of them, where the data set's licence lets them be published."""
+    """Show pictures of them."""
+
+    publish: bool = False
+    """The page goes to others: show only pictures of data sets whose licence is known to let them."""
 
     resamples: int = 1000
     """Resamples of patients for the bootstrap intervals."""

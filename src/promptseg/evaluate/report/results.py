@@ -23,6 +23,7 @@ _NEEDED = ("model", "dataset", "protocol", "prompt", "case", "target", "dsc")
 _WORDS = (
     *("model", "dataset", "modality", "kind", "protocol", "prompt", "setting"),
     *("case", "patient", "target", "object", "slice", "frame", "note", "trained_on"),
+    "truth_size",
 )
 
 
@@ -32,6 +33,7 @@ class Row(NamedTuple):
     Attributes:
         scores: one value per name in `quantities.NAMES`; NaN where there is none.
         step: 0 for the first prompt, then the number of corrections.
+        truth_size: pixels or voxels of the true mask, as written; empty if not said.
         predicted: the model's own estimate of its IoU; NaN if it gave none.
         train_size: images the model was trained on; NaN if not said.
         trained_on: why the model counts as trained on this image; empty if it does not.
@@ -52,6 +54,7 @@ class Row(NamedTuple):
     frame: str
     note: str
     trained_on: str
+    truth_size: str
     step: int
     scores: tuple[float, ...]
     predicted: float

@@ -16,6 +16,7 @@ from promptseg.evaluate.report.options import ReportOptions
 from promptseg.evaluate.report.results import Results, read_results
 from promptseg.evaluate.report.tables import Table, write_summary, write_table
 from promptseg.evaluate.report.trained import set_apart
+from promptseg.evaluate.report.verdict import verdict
 from promptseg.formats.files import atomic_path
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.own_folder import OwnFolder
@@ -66,7 +67,16 @@ def _compose(found: Results, lines: list[Line], baseline: str, options: ReportOp
     for block in arrange(found):
         blocks.setdefault(block.section, []).append(block)
     sections = [
-        content.section_page(found, section, lines, own, options.worst, options.images, warnings)
+        content.section_page(
+            results=found,
+            section=section,
+            lines=lines,
+            blocks=own,
+            count=options.worst,
+            images=options.images,
+            publish=options.publish,
+            warnings=warnings,
+        )
         for section, own in blocks.items()
     ]
     sizes = extra.training_sizes(found)
@@ -74,6 +84,7 @@ def _compose(found: Results, lines: list[Line], baseline: str, options: ReportOp
     embedding_plots, pictures = extra.embedding_view(found, options.images, warnings)
     return Page(
         f"Evaluation of {', '.join(found.models)}",
+        verdict(pooled),
         overview.headline(lines, pooled),
         sections,
         plots + embedding_plots,

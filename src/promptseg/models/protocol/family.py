@@ -56,7 +56,7 @@ class Family(Protocol):
 
 
 @runtime_checkable
-class SelfReading(Protocol):
+class SelfReading(Family, Protocol):
     """A family that knows what is around its networks in a file, and what lies beside one."""
 
     def read(self, tensors: Mapping[str, Tensor], content: Any, path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,24 @@
+"""What a comparison of two runs has found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Compared"]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison left in its folder.
+
+    Attributes:
+        page: comparison.html.
+        verdicts: a sentence per pair of models, section and step, on all tasks together.
+        content: comparison.json.
+    """
+
+    page: Path
+    verdicts: list[str]
+    content: dict[str, Any]

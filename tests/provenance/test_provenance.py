@@ -273,7 +273,7 @@ def test_values_of_numpy_do_not_reach_the_file(tmp_path: Path) -> None:
     [(torch.float32, "float32: another float32 engine"), (torch.bfloat16, "bfloat16: voxels at")],
 )
 def test_it_says_which_digits_depend_on_the_engine(dtype: torch.dtype, said: str) -> None:
-    image = Image(np.zeros((20, 20), np.uint8), Geometry.pixels((20, 20)), "US")
+    image = Image(np.eye(20, dtype=np.uint8) * 200, Geometry.pixels((20, 20)), "US")
     predictor = BrightPredictor()
     predictor.dtype = dtype
     result = Segmenter(predictor).segment(image, Box((2, 2, 9, 9)))

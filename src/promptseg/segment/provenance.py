@@ -105,9 +105,11 @@ def _model(predictor: Predictor) -> ModelFacts:
 def _digits(precision: str) -> str:
     """Which digits of the result another engine would change; see docs/engines.md."""
     if precision == "float32":
-        return "float32: another float32 engine changes single voxels at edges at most"
+        return (
+            "float32: another float32 engine changes logits by 1e-3 at most, single voxels at edges"
+        )
     return (
-        f"{precision}: voxels at edges, and with them the third digit of sizes and of predicted IoU, "
+        f"{precision}: voxels at edges, and with them the last digits of sizes and of predicted IoU, "
         "differ from float32's; --engine eager gives float32"
     )
 

@@ -47,7 +47,7 @@ def _of_section(section: Section, lines: Sequence[Line], brief: bool) -> str:
     where += f" after {step} corrections" if step else ""
     best = max(lines, key=lambda n: n.summary.mean)
     masks = f"{best.summary.n} masks of {best.patients} patient{'' if best.patients == 1 else 's'}"
-    mean = f"mean DSC {score(best.summary.mean, _DSC)} %"
+    mean = f"mean DSC of {score(best.summary.mean, _DSC)} %"
     low, high = (score(v, _DSC) for v in best.mean_interval)
     between = f" (95 % interval {low} to {high})" if math.isfinite(best.mean_interval.low) else ""
     more = "" if brief else f"{between} on {masks}"

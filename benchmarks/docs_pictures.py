@@ -1,6 +1,8 @@
 """The pictures of docs/start.md: a phantom made here, so that no patient's image stands in the docs.
 
-python benchmarks/docs_pictures.py FOLDER    # phantom.nii.gz, its preview, liver.nii.gz, its overlay
+usage: python benchmarks/docs_pictures.py FOLDER
+
+Writes phantom.nii.gz, preview.png, and liver.nii.gz with its overlay.
 """
 
 from __future__ import annotations

@@ -320,7 +320,7 @@ def test_the_page_begins_with_a_verdict(tmp_path: Path) -> None:
     text = write_report(write_results(tmp_path, rows, made_run())).read_text(encoding="utf-8")
     (said,) = re.findall(r'<div class="verdict"><p>(.*?)</p>', text)
     assert text.index(said) < text.index("<table")
-    assert said.startswith("With box (2d), lite-medsam has the highest mean DSC 78")
+    assert said.startswith("With box (2d), lite-medsam has the highest mean DSC of 78")
     assert "before mobile-sam at 6" in said
     assert "a difference is shown, p &lt; 0.0001" in said
     assert "with jittered-box (2d), lite-medsam" in said
@@ -330,6 +330,6 @@ def test_the_verdict_on_one_model_and_few_patients(tmp_path: Path) -> None:
     rows = [r for r in made_rows(patients=1) if r["prompt"] == "box" and r["dataset"] == "polyps"]
     one = [r for r in rows if r["model"] == "lite-medsam"]
     text = write_report(write_results(tmp_path / "one", one)).read_text(encoding="utf-8")
-    assert re.search(r"lite-medsam reaches a mean DSC [\d.]+ % on 2 masks of 1 patient\.", text)
+    assert re.search(r"lite-medsam reaches a mean DSC of [\d.]+ % on 2 masks of 1 patient\.", text)
     text = write_report(write_results(tmp_path / "two", rows)).read_text(encoding="utf-8")
     assert "(not tested: too few patients)" in text

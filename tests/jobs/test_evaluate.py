@@ -17,6 +17,7 @@ from fakes import BrightPredictor
 from promptseg.cli.main import main
 from promptseg.errors import InputError, OutputError, PromptsegError, UnsupportedPromptError
 from promptseg.evaluate.options import EvaluateJob
+from promptseg.evaluate.report import ReportOptions, write_report
 from promptseg.evaluate.rows import Row, read_rows
 from promptseg.jobs.evaluate import Evaluated, evaluate
 
@@ -491,11 +492,15 @@ def test_pictures_of_the_worst(pictures: Path, tmp_path: Path) -> None:
         assert picture.size == (320, 213)
 
 
-def test_pictures_that_may_not_be_published_are_not_kept(pictures: Path, tmp_path: Path) -> None:
+def test_pictures_that_may_not_be_published_stay_at_home(pictures: Path, tmp_path: Path) -> None:
     content = json.loads((pictures / "dataset.json").read_text())
     (pictures / "dataset.json").write_text(json.dumps({**content, "licence": "CC BY-NC 4.0"}))
-    run(pictures, tmp_path / "out", pictures=True)
-    assert list((tmp_path / "out").rglob("*.png")) == []
+    out = tmp_path / "out"
+    run(pictures, out, pictures=True)
+    assert list((out / "failures").glob("*.png"))
+    assert "data:image/png" in (out / "report.html").read_text("utf-8")
+    write_report(out, ReportOptions(publish=True, overwrite=True))
+    assert "data:image/png" not in (out / "report.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fakes import BrightPredictor, ball
 from promptseg.errors import InputError
@@ -265,3 +266,18 @@ def test_values_of_numpy_do_not_reach_the_file(tmp_path: Path) -> None:
         return value is None or not isinstance(value, np.generic)
 
     assert plain(result.provenance.to_json())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "said"),
+    [(torch.float32, "float32: another float32 engine"), (torch.bfloat16, "bfloat16: voxels at")],
+)
+def test_it_says_which_digits_depend_on_the_engine(dtype: torch.dtype, said: str) -> None:
+    image = Image(np.eye(20, dtype=np.uint8) * 200, Geometry.pixels((20, 20)), "US")
+    predictor = BrightPredictor()
+    predictor.dtype = dtype
+    result = Segmenter(predictor).segment(image, Box((2, 2, 9, 9)))
+    model = result.provenance.model
+    assert model is not None
+    assert str(model.digits).startswith(said)
+    assert ("--engine eager" in str(model.digits)) == (dtype != torch.float32)

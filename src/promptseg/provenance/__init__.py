@@ -114,7 +114,10 @@ class InputFacts(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts(Record):
-    """The model, the name of its file, and what executed it; `chosen`: why, where evidence chose."""
+    """The model, the name of its file, and what executed it.
+
+    `digits`: which digits of the result depend on the engine; `chosen`: why, where evidence chose.
+    """
 
     name: str | None = fact(text)
     weights: str | None = fact(text)
@@ -124,6 +127,7 @@ class ModelFacts(Record):
     device: str | None = fact(text)
     engine: str | None = fact(text)
     precision: str | None = fact(text)
+    digits: str | None = fact(text)
     threads: int | None = fact(whole)
     chosen: Mapping[str, Any] | None = fact(mapping)
 
@@ -133,6 +137,7 @@ class ModelFacts(Record):
             ("name", "weights_sha256", "licence", "citation", "device", "engine", "precision"),
             as_it_is,
         ),
+        "digits": as_it_is,
         "threads": as_it_is,
     }
 

@@ -31,13 +31,14 @@ def verdict(pooled: Sequence[Line]) -> str:
     last = {
         s: [n for n in own if n.step == max(m.step for m in own)] for s, own in sections.items()
     }
-    said = [_of_section(section, own) for section, own in list(last.items())[:_MOST]]
+    some = list(last.items())[:_MOST]
+    said = [_of_section(section, own, brief=k > 0) for k, (section, own) in enumerate(some)]
     rest = len(last) - len(said)
     more = f"; {rest} more below" if rest else ""
     return f"{_capital('; '.join(said))}{more}."
 
 
-def _of_section(section: Section, lines: Sequence[Line]) -> str:
+def _of_section(section: Section, lines: Sequence[Line], brief: bool) -> str:
     """`with box (2d), A does best: mean DSC 85.6 %, ahead of B at 80.1 (p = 0.002)`."""
     step = lines[0].step
     asked = section.prompt or "the given masks"
@@ -46,16 +47,14 @@ def _of_section(section: Section, lines: Sequence[Line]) -> str:
     where += f" after {step} corrections" if step else ""
     best = max(lines, key=lambda n: n.summary.mean)
     masks = f"{best.summary.n} masks of {best.patients} patient{'' if best.patients == 1 else 's'}"
-    mean = f"mean DSC {score(best.summary.mean, _DSC)} %"
+    mean = f"mean DSC of {score(best.summary.mean, _DSC)} %"
     low, high = (score(v, _DSC) for v in best.mean_interval)
     between = f" (95 % interval {low} to {high})" if math.isfinite(best.mean_interval.low) else ""
+    more = "" if brief else f"{between} on {masks}"
     if len(lines) == 1:
-        return f"{where}, {best.model} reaches a {mean}{between} on {masks}"
+        return f"{where}, {best.model} reaches a {mean}{more}"
     others = sorted((n for n in lines if n is not best), key=lambda n: -n.summary.mean)
-    return (
-        f"{where}, {best.model} has the highest {mean}{between} on {masks}, before "
-        f"{', '.join(_behind(n, best) for n in others[:2])}"
-    )
+    return f"{where}, {best.model} has the highest {mean}{more}, before {_behind(others[0], best)}"
 
 
 def _behind(line: Line, best: Line) -> str:

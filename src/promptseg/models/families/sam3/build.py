@@ -144,7 +144,7 @@ def _config(shape: Sam3Shape) -> Any:
     grid = shape.image_size // shape.patch
     encoder, decoder, boxes = shape.layers
     width, layers, heads, projection = shape.words
-    behind = {
+    behind: dict[str, Any] = {
         "hidden_size": shape.dim,
         "intermediate_size": shape.hidden,
         "num_attention_heads": shape.attention_heads,

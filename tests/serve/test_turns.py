@@ -27,7 +27,7 @@ def started(do: Callable[[], None]) -> threading.Thread:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.002)

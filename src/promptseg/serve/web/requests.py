@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -24,6 +26,7 @@ T = TypeVar("T")
 
 _LONGEST_JSON = 64 << 20  # a mask prompt of a large slice is a long text
 _THREADS = 64
+_PATIENCE = 5.0  # seconds for which the rest of a refused body is taken
 
 
 async def body_bytes(request: Request, limit: int) -> bytes:
@@ -35,17 +38,30 @@ async def body_bytes(request: Request, limit: int) -> bytes:
     refusal = TooLargeError(
         f"a body of at most {limit:,} bytes", "a larger one", "send less at a time"
     )
+    stream: AsyncIterator[bytes] = request.stream()
     said = request.headers.get("content-length", "")
     if said.isdecimal() and int(said) > limit:
+        if "expect" not in request.headers:  # else nothing is sent before we ask for it
+            await _take_the_rest(stream)
         raise refusal
     chunks, size = [], 0
-    stream: AsyncIterator[bytes] = request.stream()
     async for chunk in stream:
         size += len(chunk)
         if size > limit:
+            await _take_the_rest(stream)
             raise refusal
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+async def _take_the_rest(stream: AsyncIterator[bytes]) -> None:
+    """Read on and keep nothing: a client that cannot send all it has never hears why it is refused."""
+    from starlette.requests import ClientDisconnect
+
+    with contextlib.suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(_PATIENCE):
+            async for _ in stream:
+                pass
 
 
 async def body_of(request: Request, kind: type[T]) -> T:
@@ -132,8 +148,6 @@ _LIMITERS: dict[str, Any] = {}
 
 def _limiter() -> Any:
     """Threads at a time; made in the loop that is running."""
-    import asyncio
-
     from anyio import CapacityLimiter
 
     loop = asyncio.get_running_loop()

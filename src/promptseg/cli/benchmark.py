@@ -92,7 +92,7 @@ def _measure(command: BenchmarkCommand) -> None:
     from promptseg.progress import step_progress
     from promptseg.runtime import Runner, set_threads
     from promptseg.runtime.choose import candidates, wanted_engine
-    from promptseg.runtime.engines import engine_named
+    from promptseg.runtime.engines import CompileError, engine_named
     from promptseg.runtime.machine import describe_machine
     from promptseg.runtime.measure import measure_runners
 
@@ -102,11 +102,17 @@ def _measure(command: BenchmarkCommand) -> None:
     names = [wanted_engine(name) for name in command.engine] or candidates(device)
     engines = [engine_named(n) for n in dict.fromkeys(["eager", *names]) if n != "auto"]
     left_out = {e.name: reason for e in engines if (reason := e.missing(device))}
-    runners = [
-        Runner(network, e, threads, predictor.weights_sha256)
-        for e in engines
-        if e.name not in left_out
-    ]
+    runners = []
+    for engine in engines:
+        runner = Runner(network, engine, threads, predictor.weights_sha256)
+        try:
+            if engine.name not in left_out:
+                runner.warm()
+                runners.append(runner)
+        except CompileError as error:
+            if command.engine:
+                raise
+            left_out[engine.name] = str(error)
     with step_progress("rounds", command.rounds, command.quiet) as update:
         speeds = measure_runners(runners, command.rounds, lambda n: update(n, command.model))
     facts: dict[str, Any] = {

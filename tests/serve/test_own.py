@@ -46,9 +46,12 @@ def patched(full: Full, change: dict[str, Any]) -> Full:
 
 
 def settled(client: Client, at: str, since: int = 0) -> dict[str, Any]:
-    change: dict[str, Any] = client.get(f"{at}/changes?since={since}&wait=20").json
-    assert not change["following"]
-    return change
+    end = time.monotonic() + 180  # a machine under load is no fault
+    while True:
+        change: dict[str, Any] = client.get(f"{at}/changes?since={since}&wait=20").json
+        if not change["following"]:
+            return change
+        assert time.monotonic() < end
 
 
 def test_the_prompted_slice_comes_first_and_the_others_follow(server: Running) -> None:
@@ -384,7 +387,7 @@ def test_cancel_leaves_what_was_answered(server: Running) -> None:
     assert work.following
     change = client.post(f"{at}/cancel").json
     free.set()
-    thread.join(20)
+    thread.join(180)
     assert not change["following"]
     full = patched({}, settled(client, at))
     assert full["a"].sum() == A[10].sum()
@@ -433,7 +436,7 @@ def test_eight_clients_at_once_get_the_answers_of_a_session_alone(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(180)
     for k in range(8):
         from promptseg.image import Image
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch: one thread each, and for all they start
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
+import torch
 from hypothesis import settings
 
 from promptseg import assets
@@ -20,12 +25,13 @@ settings.load_profile("promptseg")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread_per_worker() -> None:
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        import torch
-
-        torch.set_num_threads(1)
+@pytest.fixture(autouse=True)
+def _threads_are_given_back() -> Iterator[None]:
+    """What a verb was told about threads is for its own test, not for all that come after it."""
+    before = torch.get_num_threads()
+    yield
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ the files then.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import shutil
@@ -57,11 +58,28 @@ def in_child(folder: Path, last: int, command: list[str]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             end_before(last)
             code = main(command)
+            if last == 0:
+                modules_of(folder).write_text("\n".join(sys.modules))
         finally:
             with contextlib.suppress(OSError):
                 sys.stderr.flush()
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def modules_of(folder: Path) -> Path:
+    return folder.with_suffix(".modules")
+
+
+def import_what_is_needed(folder: Path, command: list[str]) -> None:
+    """Import here what a whole run imports, as every child would have to for itself."""
+    copy = folder.with_name(f"{folder.name}-whole")
+    shutil.copytree(folder, copy)
+    in_child(copy, 0, command)
+    for name in modules_of(copy).read_text().splitlines():
+        with contextlib.suppress(ImportError):  # names that stand for another module
+            importlib.import_module(name)
+    shutil.rmtree(copy)
 
 
 def register() -> None:
@@ -80,6 +98,7 @@ def register() -> None:
 def tried(folder: Path, command: list[str]) -> list[dict[str, Any]]:
     """What came of a command after each kill; the last entry is of the whole run."""
     found = []
+    import_what_is_needed(folder, command)
     for last in range(1, 1000):
         copy = folder.with_name(f"{folder.name}-{last}")
         shutil.copytree(folder, copy)

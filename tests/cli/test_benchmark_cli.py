@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from promptseg.cli.main import main
+from promptseg.inference.predictor import Predictor
+from promptseg.models.cards import CARDS
 from promptseg.runtime import choose
 from promptseg.runtime.choose import Trial, Verdict
-from promptseg.runtime.engines import CompileError, engine_named
+from promptseg.runtime.engines import Compiled, CompileError, Eager, Part
+from runtime.small import tiny
 
 
 @pytest.fixture
@@ -58,8 +62,37 @@ def test_bad_options_are_one_line(
     assert error.count("\n") == 1
 
 
-@pytest.mark.weights
-def test_engines_take_turns(lite_medsam_weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+class OfAnotherNetwork(Eager):
+    """An engine that is there, for a network that this is not."""
+
+    def compile(self, part: Part, threads: int, streams: int = 1) -> Compiled:
+        raise CompileError("the encoder of LiteMedSAM", "another")
+
+
+@pytest.fixture
+def small(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of 64 pixels in place of every model."""
+    (home / "tiny.pth").write_bytes(b"tiny")
+    place = CARDS["mobile-sam"], tiny(), torch.device("cpu"), home / "tiny.pth", "eager"
+    predictor = Predictor.of_network(*place)
+    monkeypatch.setattr(Predictor, "load", lambda *_: predictor)
+
+
+def test_an_engine_of_other_networks_is_left_out_unless_asked_for(
+    small: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(choose, "candidates", lambda _: ["eager", "native-bf16"])
+    engines = {"eager": Eager(), "native-bf16": OfAnotherNetwork("native-bf16")}
+    monkeypatch.setattr("promptseg.runtime.engines.engine_named", engines.get)
+    assert main(["benchmark", "--rounds", "1", "--quiet", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert [e["engine"] for e in facts["engines"]] == ["eager"]
+    assert facts["left_out"] == {"native-bf16": "expected the encoder of LiteMedSAM, got another"}
+    assert main(["benchmark", "--rounds", "1", "--engine", "native-bf16"]) == 2
+    assert "got another" in capsys.readouterr().err
+
+
+def test_engines_take_turns(small: None, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--engine", "eager", "--rounds", "2", "--quiet"]
     assert main(["benchmark", *options, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -70,24 +103,3 @@ def test_engines_take_turns(lite_medsam_weights: Path, capsys: pytest.CaptureFix
     assert facts["machine"]["cores"] >= 1
     assert main(["benchmark", *options]) == 0
     assert "eager" in capsys.readouterr().out
-
-
-@pytest.mark.weights
-def test_an_engine_that_cannot_run_the_model_is_left_out_unless_it_is_asked_for(
-    lite_medsam_weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As the engine of our own C code is for the one encoder that it is written for."""
-
-    def refused(*_: object, **__: object) -> None:
-        raise CompileError("another encoder", "this one")
-
-    compiled = type(engine_named("compile"))
-    monkeypatch.setattr(compiled, "compile", refused)
-    monkeypatch.setattr(compiled, "missing", lambda *_: None)
-    monkeypatch.setattr(choose, "candidates", lambda _: ["eager", "compile"])
-    assert main(["benchmark", "--rounds", "1", "--quiet", "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert [e["engine"] for e in facts["engines"]] == ["eager"]
-    assert "expected another encoder" in facts["left_out"]["compile"]
-    assert main(["benchmark", "--rounds", "1", "--quiet", "--engine", "compile"]) == 2
-    assert "expected another encoder" in capsys.readouterr().err

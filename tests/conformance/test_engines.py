@@ -57,6 +57,8 @@ def test_an_engine_answers_as_eager_float32_whatever_it_is_asked(name: str, netw
     runner = runner_of(name, network)
     exact = runner.engine.dtype == torch.float32
     tolerance = 1e-3 if exact else 0.5  # random weights amplify; the check has the real limit
+    # A predicted IoU near zero has no relative distance worth the name where bfloat16 rounds.
+    quality = distance if exact else lambda a, b: float((a - b).abs().max())
     plain_one = runner.network
     side = SIDE[network]
     slices = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(1))
@@ -91,10 +93,8 @@ def test_an_engine_answers_as_eager_float32_whatever_it_is_asked(name: str, netw
                     assert one.shape == other.shape
                     assert one.dtype == torch.float32
                     assert torch.equal(one, same)
-                (logits, scores), (true_logits, true_scores) = answer, wanted
-                assert distance(logits, true_logits) < tolerance
-                # a single score may be close to 0: what counts is how far it is, in units of IoU
-                assert (scores - true_scores).abs().max() < tolerance
+                for apart in (distance(answer[0], wanted[0]), quality(answer[1], wanted[1])):
+                    assert apart < tolerance
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -106,7 +106,7 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "small sam2": lambda: small("sam2"),
     "sam2.1-t": lambda: whole("sam2.1-t", CONFIGS["sam2.1-t"], SHAPES["sam2.1-t"].image_size),
     "medsam2": lambda: whole("medsam2", CONFIGS["sam2.1-t"], SHAPES["medsam2"].image_size),
-    "sam2.1-t at 256": lambda: whole("sam2.1-t", CONFIGS["sam2.1-t"], 256),
+    "sam2.1-t at 128": lambda: whole("sam2.1-t", CONFIGS["sam2.1-t"], 128),
 }
 
 
@@ -295,7 +295,7 @@ class Both:
 
 @pytest.mark.parametrize(
     "pair",
-    ["small sam2.1", "small sam2", pytest.param("sam2.1-t at 256", marks=pytest.mark.slow)],
+    ["small sam2.1", "small sam2", pytest.param("sam2.1-t at 128", marks=pytest.mark.slow)],
     indirect=True,
 )
 def test_objects_in_frames_agree(pair: Pair) -> None:

@@ -26,6 +26,7 @@ from promptseg.runtime import prepare
 LIMIT = 1e-4  # largest difference of two mask logits, float32
 ENCODER_PARAMETERS = 89_670_912  # of ViT-B
 DECODER_PARAMETERS = 4_058_340
+BLOCKS = 3  # of ViT-B's twelve: two see windows, the third the whole grid
 
 BOXES = torch.tensor([[190.0, 175.0, 541.5, 410.25], [571.0, 263.0, 834.0, 673.0]])
 POINTS = (
@@ -88,11 +89,16 @@ def find_mobile_sam() -> Path:
 
 
 def sam_vit_b() -> tuple[Sam, Any]:
-    """Ours and the official network under the same random weights."""
+    """Ours and the official network, cut after some blocks, under the same random weights.
+
+    Which of the others see the whole grid shows in the shapes of their tensors, compared below.
+    """
     torch.manual_seed(0)
     official = import_peer(*SEGMENT_ANYTHING).sam_model_registry["vit_b"]()
-    official.load_state_dict(randomised(official))
     ours = build_sam_vit_b().eval().requires_grad_(False)
+    for network in (official, ours):
+        network.image_encoder.blocks = network.image_encoder.blocks[:BLOCKS]
+    official.load_state_dict(randomised(official))
     ours.load_state_dict(official.state_dict())
     return ours, official
 

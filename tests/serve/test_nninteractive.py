@@ -210,7 +210,7 @@ def test_eight_clients_at_once(server: Running) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(180)
     for k in range(8):
         image = Image.from_array(inputs[k], "unknown", (1.0, 1.0, 2.0))
         alone = Session(bright(), image, OPTIONS)

@@ -27,7 +27,7 @@ def started(do: Callable[[], None]) -> threading.Thread:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.002)
@@ -71,7 +71,7 @@ def test_a_click_overtakes_what_is_encoded_and_followed() -> None:
     clock.now += 1  # a has had the device for a second, c has not
     gate.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(180)
     assert done == ["a", "d", "c", "a again", "b"]
 
 
@@ -84,7 +84,7 @@ def test_two_users_share_the_device_slice_by_slice() -> None:
         ]
         until(lambda: waiting(turns) == 2)
     for thread in threads:
-        thread.join(20)
+        thread.join(180)
     for k in range(2, 40, 2):
         assert abs(done[:k].count("a") - done[:k].count("b")) <= 2
     assert done.count("a") == done.count("b") == 20
@@ -101,7 +101,7 @@ def test_who_comes_late_does_not_have_saved_up_turns() -> None:
         ]
         until(lambda: waiting(turns) == 2)
     for thread in threads:
-        thread.join(20)
+        thread.join(180)
     assert "a" in done[:4]
 
 
@@ -132,9 +132,9 @@ def test_a_job_is_cancelled_at_its_next_slice_or_in_the_queue() -> None:
     two = started(wait)
     until(lambda: waiting(turns) >= 1 or seen != [])
     turns.cancel(queued)
-    two.join(20)
+    two.join(180)
     turns.cancel(running)
-    one.join(20)
+    one.join(180)
     assert seen == ["queued", "running"]
     with turns.take(Job("c", Urgency.CLICK)):
         assert turns.waits(Urgency.BACKGROUND)

@@ -92,8 +92,7 @@ def _measure(command: BenchmarkCommand) -> None:
     from promptseg.progress import step_progress
     from promptseg.runtime import set_threads
     from promptseg.runtime.choose import candidates, wanted_engine
-    from promptseg.runtime.engine import CompileError
-    from promptseg.runtime.engines import engine_named
+    from promptseg.runtime.engines import CompileError, engine_named
     from promptseg.runtime.machine import describe_machine
     from promptseg.runtime.measure import measure_runners
     from promptseg.runtime.runner import runner_of

@@ -190,7 +190,7 @@ class Own:
         try:
             await threaded(lambda: self.desk.require_room(int(said) if said.isdecimal() else 0))
         except RefusedError:
-            await let_pass(request.stream())
+            await let_pass(request)
             raise
         content = await body_bytes(request, min(limits.upload_bytes, limits.session_bytes))
         options = self._options(facts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -31,8 +33,8 @@ log = logging.getLogger("promptseg.serve")
 T = TypeVar("T")
 
 _LONGEST_JSON = 64 << 20  # a mask prompt of a large slice is a long text
-_LET_PASS = 256 << 20
 _THREADS = 64
+_PATIENCE = 5.0  # seconds for which the rest of a refused body is taken
 
 
 async def body_bytes(request: Request, limit: int) -> bytes:
@@ -46,31 +48,33 @@ async def body_bytes(request: Request, limit: int) -> bytes:
     )
     said = request.headers.get("content-length", "")
     chunks: list[bytes] = []
-    stream = request.stream()
     if said.isdecimal() and int(said) > limit:
-        await let_pass(stream)
+        await let_pass(request)
         raise refusal
-    size = 0
+    size, stream = 0, request.stream()
     async for chunk in stream:
         size += len(chunk)
         if size > limit:
-            await let_pass(stream)
+            await _take_the_rest(stream)
             raise refusal
         chunks.append(chunk)
     return b"".join(chunks)
 
 
-async def let_pass(stream: AsyncIterator[bytes]) -> None:
-    """Read the body of a refused request for a while, and keep none of it.
+async def let_pass(request: Request) -> None:
+    """Take the body of a request that is refused before it is read, unless the client waits to be asked."""
+    if "expect" not in request.headers:
+        await _take_the_rest(request.stream())
 
-    Most clients hear nothing while they send: without this they would see a broken connection in place
-    of the refusal.
-    """
-    passed = 0
-    async for chunk in stream:
-        passed += len(chunk)
-        if passed > _LET_PASS:
-            return
+
+async def _take_the_rest(stream: AsyncIterator[bytes]) -> None:
+    """Read on and keep nothing: a client that cannot send all it has never hears why it is refused."""
+    from starlette.requests import ClientDisconnect
+
+    with contextlib.suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(_PATIENCE):
+            async for _ in stream:
+                pass
 
 
 async def body_of(request: Request, kind: type[T]) -> T:
@@ -157,8 +161,6 @@ _LIMITERS: dict[str, Any] = {}
 
 def _limiter() -> Any:
     """Threads at a time; made in the loop that is running."""
-    import asyncio
-
     from anyio import CapacityLimiter
 
     loop = asyncio.get_running_loop()

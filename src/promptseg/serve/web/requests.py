@@ -62,7 +62,7 @@ async def body_bytes(request: Request, limit: int) -> bytes:
 
 
 async def let_pass(request: Request) -> None:
-    """Take the body of a request that is refused before it is read, unless the client waits to be asked."""
+    """Take the body of a request that is refused unread, unless the client waits to be asked for it."""
     if "expect" not in request.headers:
         await _take_the_rest(request.stream())
 

@@ -143,7 +143,7 @@ class Folder:
 
     def session_file(self, name: str) -> Path:
         """Where the session on an image is kept."""
-        return self._place(name) / "session.npz"
+        return self._place(name) / "session.jsonl"
 
     def remembered(self, name: str) -> Remembered:
         """What is known of an image."""

@@ -7,7 +7,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, TypeVar
 
 from promptseg.errors import PromptsegError
@@ -15,6 +14,7 @@ from promptseg.geometry import Axis
 from promptseg.image import Segment
 from promptseg.prompts import Prompt
 from promptseg.segment.session import Session
+from promptseg.segment.session_journal import Journal
 from promptseg.serve.changes import Masks, differences
 from promptseg.serve.lease import Lease
 from promptseg.serve.refusals import EndedError, TooLargeError, fault_or_message
@@ -40,7 +40,7 @@ class Work:
         session: the image, its objects and steps.
         lease: how long it lasts.
         turns: of the model's device.
-        file: where it is saved after every step; None keeps it in memory alone.
+        journal: where every step is kept; None keeps it in memory alone.
         path: of the image below the root, if it is a file there.
         limit: bytes it may hold.
 
@@ -57,12 +57,12 @@ class Work:
         session: Session,
         lease: Lease,
         turns: Turns,
-        file: Path | None = None,
+        journal: Journal | None = None,
         path: str | None = None,
         limit: int = 1 << 62,
     ) -> None:
         self.session, self.lease, self.turns = session, lease, turns
-        self.file, self.path, self.limit = file, path, limit
+        self.journal, self.path, self.limit = journal, path, limit
         self.colours: dict[str, tuple[int, int, int]] = {}
         self.revision = 1
         self.focus: tuple[Axis, int] = (
@@ -214,9 +214,9 @@ class Work:
     def _commit(self) -> None:
         """What has changed is saved, and remembered."""
         self.warning = ""
-        if self.file is not None:
+        if self.journal is not None:
             try:
-                self.session.save(self.file, overwrite=True)
+                self.journal.write(self.session)
             except PromptsegError as error:  # the step is there, and is tried again with the next
                 self.warning = f"this step is not on disk: {error}"
         self._snapshots[self.revision + 1] = self.masks

@@ -11,7 +11,7 @@ from typing import Any
 
 from promptseg.errors import InputError, PromptsegError
 from promptseg.timing.clock import Moment, now, seconds_between
-from promptseg.timing.lines import append_line
+from promptseg.formats.lines import append_line
 from promptseg.timing.state import PHASES, Finished, Open, Phase, StudyState, read_log
 
 __all__ = ["StudyError", "StudyLog"]

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from promptseg.errors import InputError
 from promptseg.timing.clock import Moment, seconds_between
-from promptseg.timing.lines import read_lines
+from promptseg.formats.lines import read_lines
 
 __all__ = ["PHASES", "Finished", "Open", "Phase", "StudyState", "read_log"]
 

@@ -115,7 +115,7 @@ class Folder:
         return path
 
     def listing(self, name: str = "") -> list[dict[str, Any]]:
-        """What a folder holds: folders, series and images, with what is known of the work on them.
+        """What a folder holds: folders, series, images and videos, with what is known of the work on them.
 
         Raises:
             AbsentError: no such folder.
@@ -186,7 +186,7 @@ class Folder:
         return path == self.root or self.root in path.parents
 
 
-def _kind(path: Path) -> Literal["folder", "series", "image"] | None:
+def _kind(path: Path) -> Literal["folder", "series", "image", "video"] | None:
     """What a list shows of a path: nothing of files that are no images."""
     try:
         if path.is_dir():
@@ -199,4 +199,7 @@ def _kind(path: Path) -> Literal["folder", "series", "image"] | None:
         return None
     if path.name.endswith(".overlay.png"):
         return None
-    return "image" if format_by_suffix(path) or is_dicom_file(path) else None
+    known = format_by_suffix(path)
+    if known is not None and known.module == "video":
+        return "video"
+    return "image" if known or is_dicom_file(path) else None

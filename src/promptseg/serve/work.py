@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from promptseg.errors import PromptsegError
 from promptseg.geometry import Axis
@@ -28,6 +28,13 @@ T = TypeVar("T")
 Event = dict[str, Any]
 
 _REMEMBERED = 64  # revisions a client may lag behind and still get differences
+
+
+class Snapshot(NamedTuple):
+    """What is told of a revision: the masks, and whether other slices are still to come."""
+
+    masks: Masks
+    unspread: bool
 
 
 class Work:
@@ -70,7 +77,7 @@ class Work:
             session.geometry.slice_count(session.axis) // 2,
         )
         self.warning = ""
-        self._snapshots: OrderedDict[int, Masks] = OrderedDict({1: self.masks})
+        self._snapshots: OrderedDict[int, Snapshot] = OrderedDict({1: self._snapshot})
         self._listeners: set[Callable[[Event], None]] = set()
         self._lock = threading.RLock()
         self._following: Job | None = None
@@ -103,8 +110,12 @@ class Work:
 
     @property
     def following(self) -> bool:
-        """Whether answers are on their way to other slices."""
-        return bool(self.session.unspread) and not self._closed
+        """Whether answers are on their way to other slices, and not in the masks that are told yet."""
+        return self._snapshots[self.revision].unspread and not self._closed
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(self.masks, bool(self.session.unspread))
 
     def prompt(self, prompt: Prompt, object: str | None = None, spread: bool = True) -> Event:
         """A prompt, answered on its slice; the other slices follow, unless not wanted.
@@ -170,12 +181,12 @@ class Work:
             are those of all objects.
         """
         now = self.revision
-        known = self._snapshots.get(revision or 0)
+        known, new = self._snapshots.get(revision or 0), self._snapshots[now]
         return {
             "revision": now,
             "since": revision if known is not None else 0,
-            "regions": differences(known or {}, self._snapshots[now]),
-            "following": self.following,
+            "regions": differences(known.masks if known else {}, new.masks),
+            "following": new.unspread and not self._closed,
             "warning": self.warning,
         }
 
@@ -219,7 +230,7 @@ class Work:
                 self.journal.write(self.session)
             except PromptsegError as error:  # the step is there, and is tried again with the next
                 self.warning = f"this step is not on disk: {error}"
-        self._snapshots[self.revision + 1] = self.masks
+        self._snapshots[self.revision + 1] = self._snapshot
         self.revision += 1
         while len(self._snapshots) > _REMEMBERED:
             self._snapshots.popitem(last=False)

@@ -29,6 +29,7 @@ export class Panels {
     byId("presets").replaceChildren(
       make("option", { value: "", text: "Presets ..." }),
       ...this.presets.map(([text], k) => make("option", { value: String(k), text: k < 10 ? `${k}   ${text}` : text })));
+    byId("model").textContent = `${work.state.model} · ${image.modality}${image.modality_guessed ? " (guessed)" : ""}`;
     this.showFacts(work);
     this.showWindow();
     this.showUnder(null, null);

@@ -1,6 +1,6 @@
 """Requests that nobody would make, of every route of the server; see tests/serve/fuzzing.py.
 
-    python benchmarks/serve_fuzz.py --requests 100000 -o benchmarks/results/DATE_serve_fuzz.md
+python benchmarks/serve_fuzz.py --requests 100000 -o benchmarks/results/DATE_serve_fuzz.md
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ def main() -> None:
     asked = parser.parse_args()
     start = time.monotonic()
     found = fuzz(asked.requests, asked.seed, lambda text: print(text, flush=True))
+    seconds = time.monotonic() - start
     lines = "\n".join(f"| {status} | {count} |" for status, count in found.items())
     asked.o.write_text(
         f"""# Requests at random
 
-{date.today()}; {describe_machine()}; seed {asked.seed}, {time.monotonic() - start:.0f} s. No crash, no 500, no file
+{date.today()}; {describe_machine()}; seed {asked.seed}, {seconds:.0f} s. No crash, no 500, no file
 beside the folder opened or changed, no place on the machine told.
 
 | status | answers |

@@ -1,6 +1,6 @@
 """A server that is killed at random moments, and what is left of the work; see tests/serve/killing.py.
 
-    python benchmarks/serve_kill.py --kills 50 -o benchmarks/results/DATE_serve_kill.md
+python benchmarks/serve_kill.py --kills 50 -o benchmarks/results/DATE_serve_kill.md
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A session to which every change is added on disk: what it costs, what a kill leaves, what is refused."""
+"""A session on disk to which every change is added: what it costs, and what a kill leaves."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def test_after_every_step_it_stands_where_the_session_does(
         do()
         journal.write(session)
         same(resumed(journal.path, session), session)
-    same(Session.resume(session.save(tmp_path / "w.npz"), session.segmenter, session.image), session)
+    same(
+        Session.resume(session.save(tmp_path / "w.npz"), session.segmenter, session.image), session
+    )
 
 
 def test_a_step_writes_what_it_changed_alone(session: Session, tmp_path: Path) -> None:
@@ -157,6 +159,8 @@ def test_whatever_a_damaged_journal_holds_it_is_refused(session: Session, tmp_pa
                     resumed(journal.path, session)
     bomb = json.loads(json.dumps(lines[1]))
     next(iter(bomb["steps"].values()))["objects"] = {}
-    journal.path.write_text(json.dumps(lines[0]) + "\n" + json.dumps({**bomb, "masks": {"0": "!"}}) + "\n")
+    journal.path.write_text(
+        json.dumps(lines[0]) + "\n" + json.dumps({**bomb, "masks": {"0": "!"}}) + "\n"
+    )
     with pytest.raises(InputError):
         resumed(journal.path, session)

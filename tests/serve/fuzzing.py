@@ -40,7 +40,16 @@ SECRET = b"nobody is to read this: 4711"
 
 _ODD: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2**31, -(2**63), 10**400, 0.5, -0.0, 1e308, "", " ", "\0", "a"),
-    *("a" * 5000, "\ud800", "é\u202e", "..", "../secret.txt", "/etc/passwd", ".promptseg", "a/../.."),
+    *(
+        "a" * 5000,
+        "\ud800",
+        "é\u202e",
+        "..",
+        "../secret.txt",
+        "/etc/passwd",
+        ".promptseg",
+        "a/../..",
+    ),
     *("scan.nii.gz", "%2e%2e/secret.txt", "link/secret.txt", "~", "con", "a\nb", "<b>", "x" * 300),
     *([], {}, [[]], [None], {"a": {}}, [1, 2, 3, 4], [[1, 2]], [[[1]]], [10**18] * 4, ["1"] * 4),
 )
@@ -107,10 +116,18 @@ class Answered:
 async def ask(app: Any, asked: Asked) -> Answered:
     """One request of the application."""
     scope = {
-        **{"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http"},
-        **{"method": asked.method, "path": asked.path, "raw_path": asked.path.encode("utf-8", "replace")},
-        **{"query_string": asked.query, "headers": asked.headers, "root_path": ""},
-        **{"client": ("127.0.0.1", 9), "server": ("127.0.0.1", 80)},
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": asked.method,
+        "path": asked.path,
+        "raw_path": asked.path.encode("utf-8", "replace"),
+        "query_string": asked.query,
+        "headers": asked.headers,
+        "root_path": "",
+        "client": ("127.0.0.1", 9),
+        "server": ("127.0.0.1", 80),
     }
     found, sent = Answered(), False
 
@@ -141,7 +158,12 @@ class Fuzzer:
         self.lease = ""
         document = json.loads(asyncio.run(ask(app, self._plain("GET", "/api/openapi.json"))).body)
         self.routes = [
-            (method.upper(), path, list(_properties(entry)), "octet" in str(entry.get("requestBody")))
+            (
+                method.upper(),
+                path,
+                list(_properties(entry)),
+                "octet" in str(entry.get("requestBody")),
+            )
             for path, methods in document["paths"].items()
             for method, entry in methods.items()
             if path != "/api/demo"  # fetches something
@@ -190,11 +212,17 @@ class Fuzzer:
         if self.lease:
             asked.headers.append((b"x-lease-token", self.lease.encode()))
         if rng.random() < 0.7:
-            meta = self.json(["spacing", "modality", "interaction_bbox", "image_properties", "run_prediction"])
+            meta = self.json(
+                ["spacing", "modality", "interaction_bbox", "image_properties", "run_prediction"]
+            )
             asked.headers.append((b"x-meta", meta.replace(b"\n", b"")))
         if rng.random() < 0.02:
             asked.headers[rng.randrange(2)] = rng.choice(
-                ((b"host", b"evil.example"), (b"authorization", b"Bearer x"), (b"origin", b"http://x"))
+                (
+                    (b"host", b"evil.example"),
+                    (b"authorization", b"Bearer x"),
+                    (b"origin", b"http://x"),
+                )
             )
         return asked
 
@@ -217,7 +245,9 @@ class Fuzzer:
     def array(self, path: str) -> bytes:
         rng = self.rng
         dtype = rng.choice(("u1", "i2", "f4", "f8", "c8", "bool", "U3", ">i4", "u8"))
-        shape = rng.choice((SHAPE, (1, *SHAPE), (20, 11, 11), (1, 11, 11), (4,), (0, 3, 3), (2,) * 6))
+        shape = rng.choice(
+            (SHAPE, (1, *SHAPE), (20, 11, 11), (1, 11, 11), (4,), (0, 3, 3), (2,) * 6)
+        )
         values = np.zeros(shape, dtype)
         if dtype not in ("U3", "c8", "bool") and values.size:
             values.flat[rng.randrange(values.size)] = rng.choice((1, 100))
@@ -314,10 +344,16 @@ def fuzz(count: int, seed: int, say: Callable[[str], None] = lambda _: None) -> 
                 answer = await ask(fuzzer.app, asked)
                 statuses[answer.status] += 1
                 told = f"{asked.method} {asked.path} {asked.query[:200]!r} {asked.body[:600]!r}"
-                assert 200 <= answer.status < 500 or answer.status == 503, f"{told}: {answer.body!r}"
+                assert 200 <= answer.status < 500 or answer.status == 503, (
+                    f"{told}: {answer.body!r}"
+                )
                 assert SECRET not in answer.body, told
                 assert str(outside).encode() not in answer.body, f"{told}: {answer.body[:500]!r}"
-                if answer.status >= 400 and asked.method != "HEAD" and asked.path.startswith("/api"):
+                if (
+                    answer.status >= 400
+                    and asked.method != "HEAD"
+                    and asked.path.startswith("/api")
+                ):
                     assert isinstance(json.loads(answer.body)["detail"], str), told
                 fuzzer.learn(asked, answer)
                 if number % 5000 == 4999:
@@ -334,6 +370,10 @@ def fuzz(count: int, seed: int, say: Callable[[str], None] = lambda _: None) -> 
 if __name__ == "__main__":
     print(
         json.dumps(
-            fuzz(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0, lambda t: print(t, file=sys.stderr))
+            fuzz(
+                int(sys.argv[1]),
+                int(sys.argv[2]) if len(sys.argv) > 2 else 0,
+                lambda t: print(t, file=sys.stderr),
+            )
         )
     )

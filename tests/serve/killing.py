@@ -181,7 +181,11 @@ def rounds(count: int, seed: int) -> dict[str, int]:
             assert state["warning"] == "", state["warning"]
             masks, whole = settled(client, at), tuple(slice(0, n) for n in SHAPE)
             for name, segment in alone.step.objects.items():
-                np.testing.assert_array_equal(masks[name], inside(segment, whole), err_msg=f"{name} of round {number} after {done}")
+                np.testing.assert_array_equal(
+                    masks[name],
+                    inside(segment, whole),
+                    err_msg=f"{name} of round {number} after {done}",
+                )
         kill(process)
         left = [p.name for p in root.rglob(".part-*")]
     return {

@@ -74,6 +74,7 @@ class Folder:
             raise refusal
         try:
             path = self.root.joinpath(*parts).resolve()
+            path.exists()  # which a name that is too long cannot be asked for
         except (OSError, RuntimeError, ValueError):
             raise refusal from None
         if not self._holds(path) or ".promptseg" in path.parts[len(self.root.parts) :]:
@@ -115,7 +116,7 @@ class Folder:
         return path
 
     def listing(self, name: str = "") -> list[dict[str, Any]]:
-        """What a folder holds: folders, series, images and videos, with what is known of the work on them.
+        """What a folder holds: folders, series, images and videos, and the state of the work on them.
 
         Raises:
             AbsentError: no such folder.

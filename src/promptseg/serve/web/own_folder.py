@@ -1,4 +1,4 @@
-"""Our own interface: the folder's images, what is known of the work on them, and the demonstration CT."""
+"""Our own interface: the folder's images, the state of the work on them, and the demonstration CT."""
 
 from __future__ import annotations
 

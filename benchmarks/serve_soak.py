@@ -202,7 +202,7 @@ def write(asked: argparse.Namespace, count: Count, memory: list[float], seconds:
         f"""# Soak of the server
 
 {date.today()}; {describe_machine()}; model {asked.model}, {asked.clients} clients, volumes
-{", ".join(path.name for path in asked.data)}; {seconds:.0f} s, with a load of {load:.0f} on the machine.
+{", ".join(path.name for path in asked.data)}; {seconds:.0f} s, a load of {load:.0f}.
 
 | | |
 |---|---|

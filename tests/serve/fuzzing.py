@@ -94,6 +94,7 @@ _FIELDS: dict[str, Callable[[random.Random], Any]] = {
     "do_autozoom": lambda r: True,
     "force_full_refine": lambda r: True,
 }
+_READ = ("/healthz", "/capabilities", "/lease_status")
 _QUERIES = ("axis", "index", "count", "lower", "upper", "since", "ending", "overlap", "folder")
 
 
@@ -176,7 +177,12 @@ class Fuzzer:
         )
         fields = ("coordinates", "include_interaction", "run_prediction", "bbox_coords", "shape")
         self.routes += [
-            ("POST", path, [*fields, "dtype", "interaction_bbox", "do_autozoom"], "_" in path)
+            (
+                "GET" if path in _READ else "POST",
+                path,
+                [*fields, "dtype", "interaction_bbox", "do_autozoom"],
+                "_" in path,
+            )
             for path in remote
         ]
         self.routes += [("GET", path, [], False) for path in ("/", "/main.js", "/../x", "/api/x")]
@@ -198,6 +204,14 @@ class Fuzzer:
     def asked(self) -> Asked:
         rng = self.rng
         method, path, fields, binary = rng.choice(self.routes)
+        if not self.sessions and rng.random() < 0.3:
+            return self._plain(
+                "POST", "/api/sessions", b'{"path": "scan.nii.gz", "take_over": true}'
+            )
+        if not self.lease and rng.random() < 0.1:
+            return self._plain("POST", "/claim")
+        if method == "DELETE" and rng.random() < 0.9:
+            method = "GET"
         session = rng.choice([*self.sessions[-3:], "nobody", "..", "\0"])
         if self.sessions and rng.random() < 0.8:
             session = self.sessions[-1]
@@ -208,7 +222,12 @@ class Fuzzer:
             body = self.json(fields)
         query = {k: str(self.value(k)) for k in _QUERIES if rng.random() < 0.25}
         text = urlencode(query, errors="surrogatepass").encode()
-        asked = self._plain(rng.choice((method,) * 9 + ("DELETE",)), path, body, text)
+        asked = self._plain(
+            method if rng.random() < 0.98 else rng.choice(("DELETE", "PATCH", "GET")),
+            path,
+            body,
+            text,
+        )
         if self.lease:
             asked.headers.append((b"x-lease-token", self.lease.encode()))
         if rng.random() < 0.7:
@@ -266,7 +285,11 @@ class Fuzzer:
         return content
 
     def learn(self, asked: Asked, answer: Answered) -> None:
-        """Sessions and leases that were opened are used from then on."""
+        """Sessions and leases that were opened are used from then on, until they are over."""
+        if answer.status in (404, 410):
+            self.sessions = [one for one in self.sessions if one not in asked.path]
+            if "lease" in answer.body.decode("utf-8", "replace"):
+                self.lease = ""
         if answer.status != 200 or asked.method != "POST":
             return
         if asked.path in ("/api/sessions", "/api/uploads"):

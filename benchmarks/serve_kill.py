@@ -28,7 +28,7 @@ def main() -> None:
     asked.o.write_text(
         f"""# kill -9 at random moments
 
-{date.today()}; {describe_machine()}; a model that needs no weights, seed {asked.seed}.
+{date.today()}; {describe_machine()["processor"]}; a model that needs no weights, seed {asked.seed}.
 
 | | |
 |---|---|

@@ -212,7 +212,7 @@ def write(asked: argparse.Namespace, count: Count, memory: list[float], seconds:
     asked.o.write_text(
         f"""# Soak of the server
 
-{date.today()}; {describe_machine()}; model {asked.model}, {asked.clients} clients, volumes
+{date.today()}; {describe_machine()["processor"]}; model {asked.model}, {asked.clients} clients, volumes
 {", ".join(path.name for path in asked.data)}; {seconds:.0f} s, a load of {load:.0f}.
 
 | | |

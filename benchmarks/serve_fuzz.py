@@ -32,7 +32,8 @@ def main() -> None:
     asked.o.write_text(
         f"""# Requests at random
 
-{date.today()}; {describe_machine()["processor"]}; seed {asked.seed}, {seconds:.0f} s. No crash, no 500, no file
+{date.today()}; {describe_machine()["processor"]}; seed {asked.seed}, {seconds:.0f} s.
+No crash, no 500, no file
 beside the folder opened or changed, no place on the machine told.
 
 | status | answers |

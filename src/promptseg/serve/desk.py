@@ -278,7 +278,8 @@ class Desk:
             return TurnImage.of(segmenter.open(image, with_options), turns, room)
 
         notes: list[str] = []
-        session, journal = None, None if file is None else Journal(file)
+        session: Session | None = None
+        journal = None if file is None else Journal(file)
         if file is not None and journal is not None and file.is_file():
             try:
                 options_then = journal.options()

@@ -52,6 +52,23 @@ def test_whatever_is_asked_nothing_breaks_and_nothing_outside_is_touched() -> No
     assert found["200"] > 200, "requests that do something are among them"
 
 
+def test_a_session_that_is_being_answered_is_alive(desk: Desk) -> None:
+    """However long the answer takes: its client waits."""
+    work, now = desk.open_path("scan.nii.gz"), [0.0]
+    work.lease.clock = lambda: now[0]
+    work.lease.act()
+
+    def slow() -> None:
+        now[0] += 10 * work.lease.liveness_s
+        desk.sweep()
+
+    work.change(slow)
+    assert desk.get(work.id) is work
+    now[0] += work.lease.liveness_s + 1
+    desk.sweep()
+    assert desk.works == []
+
+
 def test_the_end_of_following_is_told_with_its_masks(desk: Desk) -> None:
     """Before the masks are told, nobody is told that there are no more to come."""
     work, told = desk.open_path("scan.nii.gz"), []

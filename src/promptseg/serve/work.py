@@ -155,7 +155,7 @@ class Work:
             What `do` returned, and what changed, see `since`.
         """
         self._interrupt()
-        with self._lock:
+        with self.lease.held(), self._lock:
             self._require_open()
             if model and self.nbytes > self.limit:
                 raise TooLargeError(

@@ -17,6 +17,7 @@ import promptseg
 from promptseg.errors import OutputError
 from promptseg.formats import read
 from promptseg.segment.session import Session
+from promptseg.segment.session_journal import Journal
 from promptseg.serve.desk import Desk
 from promptseg.serve.folder import Folder
 from serve.conftest import BOX_A, BOX_B, Client
@@ -89,7 +90,7 @@ def test_a_damaged_session_is_kept_and_said(root: Path) -> None:
     desk.close(work.id)
     again = desk.open_path("scan.nii.gz")
     assert "the earlier session is not used" in again.warning
-    assert [p.read_bytes() for p in file.parent.glob("session-*.npz")] == [b"broken"]
+    assert [p.read_bytes() for p in file.parent.glob("session-*.jsonl")] == [b"broken"]
     desk.stop()
 
 
@@ -98,16 +99,16 @@ def test_a_step_that_cannot_be_saved_is_said_and_saved_later(root: Path) -> None
 
     desk = Desk({"bright": bright()}, Folder(root), options=OPTIONS, encode=False)
     work = desk.open_path("scan.nii.gz")
-    real = Session.save
+    real = Journal.write
 
-    def full(*_: object, **__: object) -> Path:
+    def full(*_: object) -> None:
         raise OutputError("an output that can be written", "no space left on the disk")
 
     try:
-        Session.save = full  # type: ignore[method-assign]
+        Journal.write = full  # type: ignore[method-assign]
         change = work.change(lambda: work.session.new_object("a"))[1]
     finally:
-        Session.save = real  # type: ignore[method-assign]
+        Journal.write = real  # type: ignore[method-assign]
     assert "no space left" in change["warning"]
     change = work.change(lambda: work.session.new_object("b"))[1]
     assert change["warning"] == ""

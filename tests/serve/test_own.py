@@ -226,6 +226,9 @@ def test_a_second_window_is_refused_or_takes_over(server: Running) -> None:
     assert (answer.status, "taken over" in answer.json["detail"]) == (410, True)
     assert client.get(taken).json["steps"] == ["start", "box on object 1"]
     assert client.get("/api/sessions/nobody").status == 404
+    assert client.get(f"/api/images?folder={'a' * 5000}").status == 404, "no file is called so"
+    answer = client.ask("PATCH", "/api/sessions")
+    assert (answer.status, "another method" in answer.json["detail"]) == (405, True)
 
 
 def test_an_array_is_uploaded_and_prompted(server: Running) -> None:
@@ -243,7 +246,8 @@ def test_an_array_is_uploaded_and_prompted(server: Running) -> None:
     wrong: list[bytes] = [b"", b"\x93NUMPY", stream.getvalue()[:-1], pickled.getvalue()]
     huge = stream.getvalue().replace(b"(20, 40, 48)", b"(1<<40, 9)  ")
     large = stream.getvalue().replace(b"(20, 40, 48)", b"(99999,9999)")
-    for body in (*wrong, huge, large):
+    broken = stream.getvalue().replace(b"(20, 40, 48)", b"(20, 40, \xd8, ")
+    for body in (*wrong, huge, large, broken):
         assert client.ask("POST", "/api/uploads", body, meta).status == 400
     bad = {"X-Meta": json.dumps({"spacing": [0, 0, 0]})}
     assert client.ask("POST", "/api/uploads", stream.getvalue(), bad).status == 400

@@ -267,7 +267,8 @@ class Session(PromptVerbs):
     def leave_as_is(self) -> None:
         """Keep answers that were given on the prompted slices alone: `spread` has nothing to do."""
         for number, step in enumerate(self.history[: self.position + 1]):
-            self.history[number] = replace(step, spread=True)
+            if not step.spread:
+                self.history[number] = replace(step, spread=True)
 
     def rename_object(self, name: str, new: str) -> None:
         """Give an object another name; a step like any other.

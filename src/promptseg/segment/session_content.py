@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -17,12 +18,20 @@ from promptseg.provenance.record import (
     records,
     switch,
     text,
+    texts,
     whole,
     whole_numbers,
 )
 from promptseg.segment.options import SegmentOptions
 
-__all__ = ["ImageEntry", "ObjectEntry", "SessionContent", "StepEntry"]
+__all__ = [
+    "ImageEntry",
+    "ObjectEntry",
+    "PromptsEntry",
+    "SessionContent",
+    "StepEntry",
+    "after_names",
+]
 
 
 def _region(value: Any) -> tuple[slice, ...]:
@@ -65,18 +74,35 @@ def _objects(value: Any) -> dict[str, ObjectEntry | None]:
     }
 
 
-def _prompts(value: Any) -> dict[str, tuple[dict[str, Any], ...]]:
-    return {name: many(mapping)(entries) for name, entries in mapping(value).items()}
+@dataclass(frozen=True, kw_only=True)
+class PromptsEntry(Record):
+    """The prompts of an object after a step: so many of those before, and then more of them."""
+
+    kept: int = fact(whole)
+    added: tuple[dict[str, Any], ...] = fact(many(mapping))
+
+    required: ClassVar = frozenset({"kept", "added"})
+
+
+def _prompts(value: Any) -> dict[str, PromptsEntry]:
+    return {name: PromptsEntry.from_json(entry) for name, entry in mapping(value).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepEntry(Record):
-    """One step: all objects and their prompts after it, each prompt as a prompt file of its own."""
+    """One step: what is different from the one before, each prompt as a prompt file of its own.
+
+    Attributes:
+        names: of all objects in order, where they are not those before, and then the new ones.
+        objects: those with another mask than before.
+        prompts: those of objects that have others than before.
+    """
 
     action: str = fact(text)
     current: str | None = fact(text)
+    names: tuple[str, ...] | None = fact(texts)
     objects: dict[str, ObjectEntry | None] = fact(_objects)
-    prompts: dict[str, tuple[dict[str, Any], ...]] = fact(_prompts)
+    prompts: dict[str, PromptsEntry] = fact(_prompts)
     spread: bool | None = fact(switch)
 
     required: ClassVar = frozenset({"action", "objects", "prompts"})
@@ -115,7 +141,7 @@ def _options(value: Any) -> SegmentOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionContent(Record):
-    """All of it; see `promptseg.segment.session_file`."""
+    """All of it; see `promptseg.segment.session_steps`."""
 
     image: ImageEntry = fact(nested(ImageEntry))
     model: str | None = fact(text)
@@ -135,14 +161,40 @@ class SessionContent(Record):
         found = cls.from_json(content)
         if not 0 <= found.position < len(found.steps):
             raise InputError("a step to stand at", f"number {found.position}")
+        before: dict[str, int] = {}  # prompts by object
         for step in found.steps:
-            if step.prompts.keys() != step.objects.keys():
-                raise InputError("prompts for every object", "others")
-            if step.current is not None and step.current not in step.objects:
+            after = _after(step, before)
+            if step.current is not None and step.current not in after:
                 raise InputError("a current object that is there", f"{step.current!r:.40}")
-        for k, step in enumerate(found.steps):
-            earlier = found.steps[k - 1].prompts if k else step.prompts
-            grown = (len(p) > len(earlier.get(name, ())) for name, p in step.prompts.items())
+            grown = (count > before.get(name, 0) for name, count in after.items())
             if step.spread is False and not any(grown):
                 raise InputError("prompts to spread", "none")
+            before = after
         return found
+
+
+def _after(step: StepEntry, before: dict[str, int]) -> dict[str, int]:
+    """How many prompts every object has after a step, by those that it has before.
+
+    Raises:
+        InputError: parts that do not fit together.
+    """
+    names = after_names(step, before)
+    if len(set(names)) < len(names):
+        raise InputError("every object once", "one of them again")
+    if not set(step.objects) | set(step.prompts) <= set(names):
+        raise InputError("masks and prompts of objects that are there", "others")
+    counts = {}
+    for name in names:
+        entry, had = step.prompts.get(name), before.get(name, 0)
+        if name not in before and (entry is None or name not in step.objects):
+            raise InputError("a mask and prompts for every new object", f"none for {name!r:.40}")
+        if entry is not None and not 0 <= entry.kept <= had:
+            raise InputError(f"at most {had} prompts kept", str(entry.kept))
+        counts[name] = had if entry is None else entry.kept + len(entry.added)
+    return counts
+
+
+def after_names(step: StepEntry, before: Iterable[str]) -> list[str]:
+    """Names of the objects after a step, in order, by those before it."""
+    return list(dict.fromkeys([*before, *step.objects]) if step.names is None else step.names)

@@ -8,7 +8,6 @@ import numpy as np
 
 from promptseg._version import __version__
 from promptseg.errors import InputError, PromptError
-from promptseg.formats import endings
 from promptseg.formats.colours import COLOURS
 from promptseg.geometry import AXES, opposite
 from promptseg.image import MODALITIES, Image, Segment
@@ -19,6 +18,7 @@ from promptseg.provenance import DISCLAIMER
 from promptseg.segment.opened import notes_on
 from promptseg.segment.session_prompts import axis_of
 from promptseg.serve.desk import Desk
+from promptseg.serve.results import mask_endings
 from promptseg.serve.web.bodies import Prompting
 from promptseg.serve.work import Work
 
@@ -48,8 +48,8 @@ def server_facts(desk: Desk) -> dict[str, Any]:
         ],
         "modalities": list(MODALITIES),
         "windows": {name: {"width": w.width, "level": w.level} for name, w in WINDOWS.items()},
-        "endings": {kind: endings(kind) for kind in ("picture", "volume")},
-        "layered": {kind: endings(kind, layers=True) for kind in ("picture", "volume")},
+        "endings": {kind: mask_endings(kind) for kind in ("picture", "volume")},
+        "layered": {kind: mask_endings(kind, layers=True) for kind in ("picture", "volume")},
         "colours": [list(colour) for colour in COLOURS],
         "limits": {
             "sessions": limits.sessions,

@@ -16,6 +16,7 @@ from promptseg.image import Image
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter
 from promptseg.segment.session import Session
+from promptseg.segment.session_journal import Journal
 from promptseg.serve.background import Encoder
 from promptseg.serve.folder import Folder
 from promptseg.serve.images import TurnImage
@@ -127,7 +128,7 @@ class Desk:
         def begun() -> Work:
             image = read(path, choices or ReadOptions(), modality=options.modality)
             if afresh and file.exists():
-                file.rename(file.with_name(f"session-{time.time_ns()}.npz"))
+                file.rename(_aside(file))
             return self._begun(image, segmenter, options, file, name)
 
         return self._enter(begun)
@@ -277,19 +278,21 @@ class Desk:
             return TurnImage.of(segmenter.open(image, with_options), turns, room)
 
         notes: list[str] = []
-        session = None
-        if file is not None and file.is_file():
+        session: Session | None = None
+        journal = None if file is None else Journal(file)
+        if file is not None and journal is not None and file.is_file():
             try:
-                options_then = Session.resume(file, segmenter, image).options
-                session = Session.resume(file, segmenter, opened(options_then))
+                options_then = journal.options()
+                session = Session(segmenter, opened(options_then), options_then)
+                journal.resume(session)
             except PromptsegError as error:  # kept for the user to look at, and never written over
-                kept = file.with_name(f"session-{time.time_ns()}.npz")
-                file.rename(kept)
+                session, journal = None, Journal(file)
+                file.rename(_aside(file))
                 notes.append(f"the earlier session is not used: {error}")
         if session is None:
             session = Session(segmenter, opened(options), options)
         work = Work(
-            session, lease or self.lease(), turns, file, path, limit=self.limits.session_bytes
+            session, lease or self.lease(), turns, journal, path, limit=self.limits.session_bytes
         )
         work.warning = " ".join(notes)
         if self.folder is not None and path is not None:
@@ -297,6 +300,11 @@ class Desk:
             work.colours = {name: (r, g, b) for name, r, g, b in known.colours}
             work.on_change = lambda: _mark_begun(folder, path)
         return work
+
+
+def _aside(file: Path) -> Path:
+    """A name for an earlier session that is kept."""
+    return file.with_stem(f"session-{time.time_ns()}")
 
 
 def _mark_begun(folder: Folder, path: str) -> None:

@@ -74,6 +74,7 @@ class Folder:
             raise refusal
         try:
             path = self.root.joinpath(*parts).resolve()
+            path.exists()  # which a name that is too long cannot be asked for
         except (OSError, RuntimeError, ValueError):
             raise refusal from None
         if not self._holds(path) or ".promptseg" in path.parts[len(self.root.parts) :]:
@@ -115,7 +116,7 @@ class Folder:
         return path
 
     def listing(self, name: str = "") -> list[dict[str, Any]]:
-        """What a folder holds: folders, series and images, with what is known of the work on them.
+        """What a folder holds: folders, series, images and videos, and the state of the work on them.
 
         Raises:
             AbsentError: no such folder.
@@ -143,7 +144,7 @@ class Folder:
 
     def session_file(self, name: str) -> Path:
         """Where the session on an image is kept."""
-        return self._place(name) / "session.npz"
+        return self._place(name) / "session.jsonl"
 
     def remembered(self, name: str) -> Remembered:
         """What is known of an image."""
@@ -186,7 +187,7 @@ class Folder:
         return path == self.root or self.root in path.parents
 
 
-def _kind(path: Path) -> Literal["folder", "series", "image"] | None:
+def _kind(path: Path) -> Literal["folder", "series", "image", "video"] | None:
     """What a list shows of a path: nothing of files that are no images."""
     try:
         if path.is_dir():
@@ -199,4 +200,7 @@ def _kind(path: Path) -> Literal["folder", "series", "image"] | None:
         return None
     if path.name.endswith(".overlay.png"):
         return None
-    return "image" if format_by_suffix(path) or is_dicom_file(path) else None
+    known = format_by_suffix(path)
+    if known is not None and known.module == "video":
+        return "video"
+    return "image" if known or is_dicom_file(path) else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
 
 __all__ = ["Clock", "Lease"]
 
@@ -30,7 +32,7 @@ class Lease:
 
     def __post_init__(self) -> None:
         self._alive = self._acted = self.clock()
-        self._connected = 0
+        self._connected, self._counting = 0, Lock()
 
     def touch(self) -> None:
         """A sign of life."""
@@ -41,9 +43,22 @@ class Lease:
         self._alive = self._acted = self.clock()
 
     def connect(self, change: int) -> None:
-        """A connection that stays open was made (1) or lost (-1); one that is there is alive."""
-        self._connected += change
+        """A connection that stays open was made (1) or lost (-1); one that is there is alive.
+
+        So is a request that is being answered, however long that takes.
+        """
+        with self._counting:
+            self._connected += change
         self.touch()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Alive as long as this lasts."""
+        self.connect(1)
+        try:
+            yield
+        finally:
+            self.connect(-1)
 
     @property
     def remaining(self) -> float:

@@ -11,7 +11,13 @@ from promptseg.formats.table import endings
 from promptseg.result import Result
 from promptseg.serve.work import Work
 
-__all__ = ["download", "result_of", "save"]
+__all__ = ["download", "mask_endings", "result_of", "save"]
+
+
+def mask_endings(kind: str, layers: bool = False) -> list[str]:
+    """Endings that masks are offered under: those of `endings`, and 3D Slicer's name for NRRD."""
+    slicers = {".nrrd": [".seg.nrrd", ".nrrd"]}
+    return [name for ending in endings(kind, layers) for name in slicers.get(ending, [ending])]
 
 
 def result_of(work: Work) -> Result:
@@ -50,8 +56,8 @@ def download(work: Work, ending: str, overlap: str) -> bytes:
         OutputError: an unknown ending, or a format that cannot hold the result.
     """
     kind = "picture" if work.session.geometry.ndim == 2 else "volume"
-    if ending not in endings(kind):
-        raise OutputError(f"an ending out of {', '.join(endings(kind))}", repr(ending[:20]))
+    if ending not in mask_endings(kind):
+        raise OutputError(f"an ending out of {', '.join(mask_endings(kind))}", repr(ending[:20]))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"masks{ending}"
         result_of(work).save(path, overlap=overlap)

@@ -7,14 +7,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from promptseg.errors import PromptsegError
 from promptseg.geometry import Axis
 from promptseg.image import Segment
 from promptseg.prompts import Prompt
 from promptseg.segment.session import Session
+from promptseg.segment.session_journal import Journal
 from promptseg.serve.changes import Masks, differences
 from promptseg.serve.lease import Lease
 from promptseg.serve.refusals import EndedError, TooLargeError, fault_or_message
@@ -30,6 +30,13 @@ Event = dict[str, Any]
 _REMEMBERED = 64  # revisions a client may lag behind and still get differences
 
 
+class Snapshot(NamedTuple):
+    """What is told of a revision: the masks, and whether other slices are still to come."""
+
+    masks: Masks
+    unspread: bool
+
+
 class Work:
     """A session with its lease, its file and those who watch it; for any threads.
 
@@ -40,7 +47,7 @@ class Work:
         session: the image, its objects and steps.
         lease: how long it lasts.
         turns: of the model's device.
-        file: where it is saved after every step; None keeps it in memory alone.
+        journal: where every step is kept; None keeps it in memory alone.
         path: of the image below the root, if it is a file there.
         limit: bytes it may hold.
 
@@ -57,12 +64,12 @@ class Work:
         session: Session,
         lease: Lease,
         turns: Turns,
-        file: Path | None = None,
+        journal: Journal | None = None,
         path: str | None = None,
         limit: int = 1 << 62,
     ) -> None:
         self.session, self.lease, self.turns = session, lease, turns
-        self.file, self.path, self.limit = file, path, limit
+        self.journal, self.path, self.limit = journal, path, limit
         self.colours: dict[str, tuple[int, int, int]] = {}
         self.revision = 1
         self.focus: tuple[Axis, int] = (
@@ -70,7 +77,7 @@ class Work:
             session.geometry.slice_count(session.axis) // 2,
         )
         self.warning = ""
-        self._snapshots: OrderedDict[int, Masks] = OrderedDict({1: self.masks})
+        self._snapshots: OrderedDict[int, Snapshot] = OrderedDict({1: self._snapshot})
         self._listeners: set[Callable[[Event], None]] = set()
         self._lock = threading.RLock()
         self._gate = threading.Lock()
@@ -105,8 +112,12 @@ class Work:
 
     @property
     def following(self) -> bool:
-        """Whether answers are on their way to other slices."""
-        return bool(self.session.unspread) and not self._closed
+        """Whether answers are on their way to other slices, and not in the masks that are told yet."""
+        return self._snapshots[self.revision].unspread and not self._closed
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(self.masks, bool(self.session.unspread))
 
     def prompt(self, prompt: Prompt, object: str | None = None, spread: bool = True) -> Event:
         """A prompt, answered on its slice; the other slices follow, unless not wanted.
@@ -145,7 +156,7 @@ class Work:
         Returns:
             What `do` returned, and what changed, see `since`.
         """
-        with self._instead_of_following():
+        with self.lease.held(), self._instead_of_following():
             self._require_open()
             if model and self.nbytes > self.limit:
                 raise TooLargeError(
@@ -168,12 +179,12 @@ class Work:
             are those of all objects.
         """
         now = self.revision
-        known = self._snapshots.get(revision or 0)
+        known, new = self._snapshots.get(revision or 0), self._snapshots[now]
         return {
             "revision": now,
             "since": revision if known is not None else 0,
-            "regions": differences(known or {}, self._snapshots[now]),
-            "following": self.following,
+            "regions": differences(known.masks if known else {}, new.masks),
+            "following": new.unspread and not self._closed,
             "warning": self.warning,
         }
 
@@ -212,12 +223,12 @@ class Work:
     def _commit(self) -> None:
         """What has changed is saved, and remembered."""
         self.warning = ""
-        if self.file is not None:
+        if self.journal is not None:
             try:
-                self.session.save(self.file, overwrite=True)
+                self.journal.write(self.session)
             except PromptsegError as error:  # the step is there, and is tried again with the next
                 self.warning = f"this step is not on disk: {error}"
-        self._snapshots[self.revision + 1] = self.masks
+        self._snapshots[self.revision + 1] = self._snapshot
         self.revision += 1
         while len(self._snapshots) > _REMEMBERED:
             self._snapshots.popitem(last=False)

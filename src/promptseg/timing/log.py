@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.errors import InputError, PromptsegError
+from promptseg.formats.lines import append_line
 from promptseg.timing.clock import Moment, now, seconds_between
-from promptseg.timing.lines import append_line
 from promptseg.timing.state import PHASES, Finished, Open, Phase, StudyState, read_log
 
 __all__ = ["StudyError", "StudyLog"]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from promptseg.errors import InputError
+from promptseg.formats.lines import read_lines
 from promptseg.timing.clock import Moment, seconds_between
-from promptseg.timing.lines import read_lines
 
 __all__ = ["PHASES", "Finished", "Open", "Phase", "StudyState", "read_log"]
 

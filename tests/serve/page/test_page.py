@@ -52,7 +52,7 @@ def test_the_first_hour(driver: Driver, served: Served) -> None:
     driver.drag(place, (3, 12), (44, 28))
     driver.settle()
     assert driver.objects() == ["object 1", "object 2"]
-    saved = masks(driver.save("both.seg.nrrd", ".nrrd"), served.root / "scan.nii.gz")
+    saved = masks(driver.save("both.seg.nrrd", ".seg.nrrd"), served.root / "scan.nii.gz")
     np.testing.assert_array_equal(saved["object 1"][10], A[10])
     assert (saved["object 2"] ^ (A | B)).sum() <= 4  # following loses the corners of an egg
 
@@ -62,7 +62,7 @@ def test_the_first_hour(driver: Driver, served: Served) -> None:
     driver.open("scan.nii.gz")
     assert driver.objects() == ["object 1", "object 2"]
     assert driver.steps()[-1] == "box on object 2"
-    again = masks(driver.save("again.seg.nrrd", ".nrrd"), served.root / "scan.nii.gz")
+    again = masks(driver.save("again.seg.nrrd", ".seg.nrrd"), served.root / "scan.nii.gz")
     assert again.keys() == saved.keys()
     for name in saved:
         np.testing.assert_array_equal(again[name], saved[name])

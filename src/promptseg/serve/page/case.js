@@ -25,6 +25,7 @@ export class Case extends EventTarget {
     this.masks = new Map();
     this.queue = Promise.resolve();
     this.waiting = 0;
+    this.asked = new Set(); // prompts that have no answer yet
     this.hidden = new Set();
     this.locked = new Set();
     this.allHidden = false;
@@ -127,6 +128,18 @@ export class Case extends EventTarget {
     });
     this.queue = done;
     return done;
+  }
+
+  /** Show a prompt until `done` settles. */
+  async awaiting(prompt, done) {
+    this.asked.add(prompt);
+    this.viewed();
+    try {
+      return await done;
+    } finally {
+      this.asked.delete(prompt);
+      this.viewed();
+    }
   }
 
   /** Fetch what is different from what is shown. */

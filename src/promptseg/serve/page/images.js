@@ -46,6 +46,14 @@ export class Images {
     this.show();
   }
 
+  /** The list says that an image was begun, as soon as something is done on it. */
+  began(work) {
+    if (this.known === work || work.state.steps.length < 2) return;
+    this.known = work;
+    const entry = this.entries.find((one) => one.path === work.state.path);
+    if (entry && entry.state === "to do") this.refresh();
+  }
+
   show() {
     const path = this.app.case && this.app.case.state.path;
     const rows = this.entries.map((entry) => this.row(entry, path));
@@ -75,12 +83,12 @@ export class Images {
       }));
     }
     const facts = [
-      entry.result ? "mask" : "", entry.kind === "series" ? "series" : sizeOf(entry.bytes),
+      entry.result ? "mask" : "", entry.kind === "image" ? "" : entry.kind, sizeOf(entry.bytes),
       entry.open && entry.path !== path ? "open elsewhere" : "", entry.note ? "note" : "",
     ].filter(Boolean).join(" · ");
     const button = make("button", {
       type: "button", class: "entry", title: entry.note || entry.path,
-      onclick: () => this.open(entry.path),
+      onclick: () => this.choose(entry),
     },
     make("span", { class: `dot ${entry.state.replace(" ", "-")}`, "aria-hidden": "true" }),
     make("span", { class: "what", text: entry.name }),
@@ -93,15 +101,26 @@ export class Images {
     return make("li", { class: "row" }, button, more);
   }
 
+  /** Open an entry; of a video, one frame. */
+  choose({ path, kind }) {
+    if (kind !== "video") return this.open(path);
+    this.ask(path);
+    byId("open-frame").value ||= "0";
+    byId("open-frame").focus();
+    tell("The page opens one frame of a video at a time; promptseg segment follows objects through all of it.");
+    return false;
+  }
+
   /** The dialog with what an image may be opened with. */
   ask(path) {
     this.asked = path;
+    byId("open-options").reset();
     byId("open-what").textContent = path;
     const { models, modalities, windows } = this.app.info;
     const fill = (id, first, values) => byId(id).replaceChildren(
       make("option", { value: "", text: first }),
       ...values.map(([value, text]) => make("option", { value, text })));
-    fill("open-model", "as the server's first", models.map((m) => [m.name, m.title || m.name]));
+    fill("open-model", `the server's first: ${models[0].name}`, models.map((m) => [m.name, m.title || m.name]));
     fill("open-modality", "as the file says", modalities.map((m) => [m, m]));
     fill("open-window", "chosen by modality",
       [...Object.keys(windows), "percentile", "minmax"].map((w) => [w, w]));
@@ -161,7 +180,7 @@ export class Images {
   /** Open the next image that is not done; the one after this if all are. */
   async next() {
     await this.refresh();
-    const images = this.entries.filter((entry) => entry.kind !== "folder");
+    const images = this.entries.filter(({ kind }) => kind === "image" || kind === "series");
     if (!images.length) return;
     const at = images.findIndex((entry) => this.app.case && entry.path === this.app.case.state.path);
     const after = [...images.slice(at + 1), ...images.slice(0, Math.max(at, 0))];

@@ -66,12 +66,12 @@ export function tableOf(app) {
 
 const MOUSE = [
   ["Wheel", "slices; in a picture, zoom"],
-  ["Ctrl + wheel", "zoom"],
-  ["Shift + drag, middle drag", "pan"],
+  ["Ctrl+wheel", "zoom"],
+  ["Shift+drag, middle drag", "pan"],
   ["Right drag", "window (sideways) and level (up and down)"],
   ["Right click", "with clicks: outside the object"],
-  ["Alt or Ctrl held", "the opposite: outside, erase"],
-  ["Double click on a plane's name", "one plane large, or all"],
+  ["Alt, Ctrl", "held with a click or the brush: the opposite"],
+  ["Double click", "on a plane's name: one plane large, or all"],
 ];
 
 /** How an event is written in the table. */
@@ -104,7 +104,8 @@ export function listenToKeys(app) {
   });
   const part = (title, rows) => make("section", {}, make("h3", { text: title }),
     make("dl", {}, ...rows.flatMap(([keys, does]) => [
-      make("dt", {}, make("kbd", { text: keys.replace("Arrow", "") })), make("dd", { text: does }),
+      make("dt", {}, ...keys.split(", ").map((key) => make("kbd", { text: key.replace("Arrow", "") }))),
+      make("dd", { text: does }),
     ])));
   byId("keys").replaceChildren(
     ...Object.entries(table).map(([title, rows]) => part(title, rows)), part("Mouse", MOUSE));

@@ -98,6 +98,7 @@ class App {
       this.history.show();
     }
     this.objects.measure();
+    this.images.began(work);
   }
 
   sets() {
@@ -249,7 +250,7 @@ for (const [id, shape] of [["undo", "undo"], ["redo", "redo"], ["help", "help"]]
 try {
   const info = await serverInfo();
   const app = new App(info);
-  byId("notice").textContent = info.notice;
+  byId("notice").textContent = `${info.notice[0].toUpperCase()}${info.notice.slice(1)}.`;
   await app.images.refresh("");
   await app.goOn();
   document.documentElement.dataset.ready = "true";

@@ -4,6 +4,12 @@ import { byId, make } from "./dom.js";
 import { byLevel, firstWindow, levelOf } from "./levels.js";
 import { isInside, pixelOf } from "./tools/pixel.js";
 
+/** The modality, and whether somebody said so. */
+function modalityOf({ modality, modality_guessed: guessed }) {
+  if (modality === "unknown") return "modality unknown";
+  return guessed ? `${modality} (guessed)` : modality;
+}
+
 export class Panels {
   constructor(app) {
     this.app = app;
@@ -29,6 +35,7 @@ export class Panels {
     byId("presets").replaceChildren(
       make("option", { value: "", text: "Presets ..." }),
       ...this.presets.map(([text], k) => make("option", { value: String(k), text: k < 10 ? `${k}   ${text}` : text })));
+    byId("model").textContent = `${work.state.model} · ${modalityOf(image)}`;
     this.showFacts(work);
     this.showWindow();
     this.showUnder(null, null);
@@ -69,7 +76,7 @@ export class Panels {
     const unit = image.unit === "mm" ? "mm" : "px";
     const rows = [
       ["Image", state.path || image.name],
-      ["Modality", image.modality + (image.modality_guessed ? " (guessed)" : "")],
+      ["Modality", modalityOf(image)],
       ["Size", [...image.shape].reverse().join(" × ")],
       ["Spacing", `${image.spacing.map((v) => Number(v.toPrecision(4))).join(" × ")} ${unit}`],
       ["Values", image.colour ? "colour" : image.range.join(" ... ")],

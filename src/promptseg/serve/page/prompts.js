@@ -2,6 +2,11 @@
 
 import { runsOf } from "./masks.js";
 
+/** A prompt as the state of a session has it, to be shown until it is answered. */
+function shown({ axis = "z", slice = 0, box, box3d, points, marker }) {
+  return { axis, slice, box, box3d, points, ...marker, kind: box3d ? "box3d" : "" };
+}
+
 /** Sends what the tools make. `app` has the case, the switches and `tell`. */
 export class Prompts {
   constructor(app) {
@@ -36,7 +41,7 @@ export class Prompts {
     const { case: work, spread } = this.app;
     const name = work.state.current;
     const fields = { ...(name === null ? {} : { object: name }), spread, ...body };
-    return work.act((since) => work.api.prompt({ ...fields, since }));
+    return work.awaiting(shown(body), work.act((since) => work.api.prompt({ ...fields, since })));
   }
 
   onSlice(view, fields) {

@@ -3,6 +3,14 @@
 import { byId, make } from "./dom.js";
 import { ask, tell } from "./status.js";
 
+/** What people call a format; the ending alone, where it is its own name. */
+const NAMES = {
+  ".nii.gz": "NIfTI", ".seg.nrrd": "NRRD for 3D Slicer", ".nrrd": "NRRD", ".mha": "MetaImage",
+  ".mgz": "FreeSurfer", ".npz": "NumPy", ".tif": "TIFF", ".png": "PNG", ".dcm": "DICOM SEG",
+  ".rtstruct.dcm": "DICOM RT Structure Set",
+};
+const titleOf = (ending) => (NAMES[ending] ? `${NAMES[ending]} (${ending})` : ending);
+
 /** The name of an image without its ending. */
 const stemOf = (path, endings) => {
   const found = endings.filter((ending) => path.toLowerCase().endsWith(ending));
@@ -39,7 +47,7 @@ export class Save {
     }
     const endings = info.endings[this.kind];
     const chosen = byId("save-ending").value;
-    byId("save-ending").replaceChildren(...endings.map((e) => make("option", { text: e, value: e })));
+    byId("save-ending").replaceChildren(...endings.map((e) => make("option", { text: titleOf(e), value: e })));
     const usual = this.kind === "volume" ? ".nii.gz" : ".png";
     byId("save-ending").value = endings.includes(chosen) ? chosen : endings.includes(usual) ? usual : endings[0];
     byId("save-into").hidden = !info.folder || !work.state.path;

@@ -212,11 +212,11 @@ export class View2d {
     brush.stroke();
   }
 
-  /** Prompts of the current object on this slice. */
+  /** Prompts of the current object on this slice, and those that have no answer yet. */
   drawPrompts(brush) {
     const current = this.case.current;
-    if (!current || !this.case.isVisible(current.name)) return;
-    for (const prompt of current.prompts) {
+    const given = current && this.case.isVisible(current.name) ? current.prompts : [];
+    for (const prompt of [...given, ...this.case.asked]) {
       if (prompt.kind === "box3d") {
         this.drawBox3d(brush, prompt.box3d, prompt.axis);
       } else if (prompt.axis === this.axis && (prompt.slice ?? 0) === this.index) {

@@ -86,7 +86,7 @@ def application(
         Route("/api/health", safe(_healthy(ready)), methods=["GET"]),
         Route("/{name:path}", safe(_page), methods=["GET"]),
     ]
-    app = Starlette(routes=routes, lifespan=lifespan)
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={405: _other_method})
     return Guard(app, token, hosts, ready, **guarding)
 
 
@@ -95,6 +95,11 @@ def _healthy(ready: Callable[[], bool]) -> Handler:
         return json_answer({"ok": True, "ready": ready()})
 
     return health
+
+
+async def _other_method(request: Request, _: Exception) -> Response:
+    detail = f"expected another method than {request.method} for this; see /api/openapi.json"
+    return json_answer({"detail": detail, "kind": "RefusedError"}, 405)
 
 
 def _safe(handler: Handler, entry: Entry | None, root: str) -> Handler:

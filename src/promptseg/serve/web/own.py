@@ -12,7 +12,6 @@ from promptseg.errors import InputError
 from promptseg.formats import ReadOptions
 from promptseg.segment.options import SegmentOptions
 from promptseg.serve.changes import packed
-from promptseg.serve.demo import demo_image
 from promptseg.serve.describe import colour_of, prompt_of, server_facts, session_facts
 from promptseg.serve.desk import Desk
 from promptseg.serve.refusals import RefusedError, TakenError
@@ -20,10 +19,8 @@ from promptseg.serve.results import download, save
 from promptseg.serve.voxels import axis_named, image_of, read_npy, slices_of, window_of
 from promptseg.serve.web.bodies import (
     NewObject,
-    Nothing,
     ObjectChange,
     Open,
-    Progress,
     Prompting,
     Save,
     Since,
@@ -31,6 +28,7 @@ from promptseg.serve.web.bodies import (
     Upload,
     parsed,
 )
+from promptseg.serve.web.own_folder import OwnFolder
 from promptseg.serve.web.requests import (
     body_bytes,
     body_of,
@@ -72,14 +70,7 @@ class Own:
         self.entries = [
             Entry("GET", "/api/info", "models, windows, formats and limits", self.info),
             Entry("GET", "/api/openapi.json", "this document", self.document),
-            Entry(
-                *("GET", "/api/images", "what a folder holds", self.images),
-                query=(("folder", "below the folder that is served; itself if not given"),),
-            ),
-            Entry("PUT", "/api/images", "state and note of an image", self.progress, Progress),
-            Entry(
-                "POST", "/api/demo", "put the demonstration CT into the folder", self.demo, Nothing
-            ),
+            *OwnFolder(desk).entries,
             Entry("POST", "/api/sessions", "open an image of the folder", self.open, Open),
             Entry(
                 *("POST", "/api/uploads", "open an array: a .npy file; X-Meta has its facts"),
@@ -130,41 +121,6 @@ class Own:
     async def document(self, request: Request) -> Response:
         """GET /api/openapi.json."""
         return json_answer(openapi(self.entries))
-
-    async def images(self, request: Request) -> Response:
-        """GET /api/images."""
-        name = request.query_params.get("folder", "")
-        folder = self.desk.folder
-        if folder is None:
-            return json_answer({"folder": "", "entries": []})
-        entries = await threaded(lambda: folder.listing(name))
-        open_now = {work.path for work in self.desk.works}
-        for entry in entries:
-            entry["open"] = entry["path"] in open_now
-        return json_answer({"folder": name.strip("/"), "entries": entries})
-
-    async def progress(self, request: Request) -> Response:
-        """PUT /api/images."""
-        asked = await body_of(request, Progress)
-        folder = self.desk.folder
-        if folder is None:
-            raise InputError("a server with a folder", "none", "start it with --root FOLDER")
-        changes = {k: v for k in ("state", "note") if (v := getattr(asked, k)) is not None}
-
-        def do() -> dict[str, Any]:
-            name = folder.name_of(folder.image(asked.path))
-            known = folder.remember(name, **changes) if changes else folder.remembered(name)
-            return {"path": name, "state": known.state, "note": known.note}
-
-        return json_answer(await threaded(do))
-
-    async def demo(self, request: Request) -> Response:
-        """POST /api/demo."""
-        await body_of(request, Nothing)
-        folder = self.desk.folder
-        if folder is None:
-            raise InputError("a server with a folder", "none", "start it with --root FOLDER")
-        return json_answer({"path": await threaded(lambda: demo_image(folder))})
 
     async def open(self, request: Request) -> Response:
         """POST /api/sessions."""

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.files import check_output
@@ -16,6 +16,7 @@ from promptseg.parsing import parse_json
 __all__ = ["append_line", "read_lines"]
 
 
+_BLOCK = 1 << 16
 _BEGIN = b"{"  # of a line of ours, half as it may be
 
 
@@ -29,7 +30,7 @@ def append_line(path: Path, content: dict[str, Any]) -> None:
         OutputError: the file cannot be written.
     """
     check_output(path, overwrite=True)
-    line = json.dumps(content, ensure_ascii=False).encode() + b"\n"
+    line = _line(content)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _mend(path)
@@ -75,6 +76,14 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, content
 
 
+def _line(content: dict[str, Any]) -> bytes:
+    try:
+        text = json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a pair of UTF-16, which only an escape can hold
+        text = json.dumps(content).encode()
+    return text + b"\n"
+
+
 def _mend(path: Path) -> None:
     """Let the file end with a whole line."""
     try:
@@ -82,16 +91,28 @@ def _mend(path: Path) -> None:
     except FileNotFoundError:
         return
     with stream:
-        data = stream.read()
-        last = data[data.rfind(b"\n") + 1 :]
+        begin, last = _last_line(stream)
         if not last:
             return
         if _parsed(last) is None and not last.startswith(_BEGIN):
             raise InputError("a log of JSON lines", f"{path} with something else", "name another")
         if _parsed(last) is None:
-            stream.truncate(len(data) - len(last))
+            stream.truncate(begin)
         else:
+            stream.seek(0, os.SEEK_END)
             stream.write(b"\n")
+
+
+def _last_line(stream: IO[bytes]) -> tuple[int, bytes]:
+    """Where the last line begins, and what it is; read from the end."""
+    begin, last = stream.seek(0, os.SEEK_END), b""
+    while begin and b"\n" not in last:
+        size = min(_BLOCK, begin)
+        begin -= size
+        stream.seek(begin)
+        last = stream.read(size) + last
+    cut = last.rfind(b"\n") + 1
+    return begin + cut, last[cut:]
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

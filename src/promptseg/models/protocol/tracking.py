@@ -64,7 +64,8 @@ class Answer:
         mask: (rows, columns) boolean.
         iou: predicted IoU; 1 for a mask somebody drew.
         logits: (1, 1, h, w) in the network's frame; None for a drawn mask.
-        presence: logit that the object is on the frame at all; None where the model does not say.
+        presence: logit that the object is on the frame at all; None where the model does not say. One
+            that says so answers with an empty mask where it looked in vain.
     """
 
     mask: NDArray[np.bool_]
@@ -229,8 +230,23 @@ class ObjectMemory(Protocol):
             end: where it leads; frames on it may be encoded ahead.
         """
 
+    def recall(self, frame: int, mask: NDArray[np.bool_], down: bool = False) -> None:
+        """Remember a frame that was followed earlier as the next one on the way.
+
+        Args:
+            frame: which; it is encoded again where its embedding is gone.
+            mask: (rows, columns) what was found there.
+            down: whether the way goes down through frames.
+        """
+
     def forget(self) -> None:
         """Of frames that were followed nothing is remembered any more; the next way begins."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that is remembered, bit for bit, as arrays of numbers."""
+
+    def go_on(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Remember what another memory of the same frames did."""
 
 
 @runtime_checkable

@@ -60,7 +60,9 @@ def main() -> None:
         _write(clip, how.frames, how.size)
         half = how.size // 2
         boxes = (f"{_box(0, half)}@0=one", f"{_box(1, half)}@0=two")
-        job = SegmentJob(clip, Path(folder) / "out", box=boxes, overlay=False, quiet=True)
+        job = SegmentJob(
+            input=clip, output=Path(folder) / "out", box=boxes, overlay=False, quiet=True
+        )
         narrow: Any = contextlib.nullcontext()
         if how.bf16:
             narrow = torch.autocast("cpu", torch.bfloat16)
@@ -107,7 +109,7 @@ def _predictor(name: str, size: int) -> Predictor:
     model = Sam2Model(card, network, torch.device("cpu"))
     if name == "small":
         (one,) = model.encode([np.zeros((size, size), np.uint8)])
-        video_job._EMBEDDING_BYTES = _AT_WORK * one.nbytes  # noqa: SLF001 (smaller than any real one)
+        video_job._EMBEDDING_BYTES = _AT_WORK * one.nbytes
     return Predictor(model, Path("random.pt"), "0" * 64)
 
 

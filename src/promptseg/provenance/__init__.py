@@ -205,6 +205,16 @@ class Corrected(Record):
 
     public_fields: ClassVar = {"created": as_it_is}
 
+    @classmethod
+    def of(cls, earlier: Provenance) -> Corrected:
+        """What stands of a run in the provenance of its correction."""
+        return cls(
+            output=earlier.output,
+            created=earlier.created,
+            prompts=earlier.prompts,
+            corrects=None if earlier.corrects is None else earlier.corrects.to_json(),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion(Record):

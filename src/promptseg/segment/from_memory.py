@@ -13,6 +13,9 @@ from promptseg.segment.follow import Seed, prompt_of_clicks, prompt_of_seed
 
 __all__ = ["FromMemory"]
 
+RECALLED = 6
+"""Slices before a corrected one that are remembered again: SAM 2 looks at the maps of as many."""
+
 
 @dataclass
 class FromMemory:
@@ -22,24 +25,21 @@ class FromMemory:
         frames: all there are.
         memory: of the object.
         correction: what is asked.
+        returns: whether the object may vanish and come back.
         taken: masks by frame that condition the model.
     """
 
     frames: Frames
     memory: ObjectMemory
     correction: Correction
+    returns: bool = False
     taken: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        corrected = self.correction.prompts.slices
-        before = self.correction.before.masks
-        settled = sorted({k for k in self.correction.prompted if k in before} - corrected)
-        for slice_ in corrected:
-            below = [k for k in settled if k < slice_][-1:]
-            above = [k for k in settled if k > slice_][:1]
-            for k in below + above:
-                if k not in self.taken:
-                    self._take(k, before[k])
+        for slice_ in self.correction.prompts.slices:
+            for k in self._settled_around(slice_):
+                if k is not None and k not in self.taken:
+                    self._take(k, self.correction.before.masks[k])
 
     def answer_seed(self, seed: Seed) -> Answer:
         """See `Means`."""
@@ -53,9 +53,10 @@ class FromMemory:
     def answer_clicks(
         self, slice_: int, points: Points, mask: NDArray[np.bool_], boxed: bool
     ) -> Answer:
-        """See `Means`: in the light of what is settled, with the mask so far fed back."""
+        """See `Means`: in the light of what was remembered there, with the mask so far fed back."""
         asked = prompt_of_clicks(points, mask, boxed)
-        answer = self.memory.prompt(slice_, asked, afresh=not self.taken)
+        down = self._recall_way_to(slice_)
+        answer = self.memory.prompt(slice_, asked, afresh=not self.taken, down=down)
         self.taken[slice_] = answer.mask
         return answer
 
@@ -68,7 +69,32 @@ class FromMemory:
 
     def advance(self, answer: Answer, index: int, end: int, step: int) -> Answer | None:
         """See `Means`."""
-        return self.memory.follow(index, step < 0, end) if answer.mask.any() else None
+        if not (self.returns or answer.mask.any()):
+            return None
+        return self.memory.follow(index, step < 0, end)
+
+    def _settled_around(self, slice_: int) -> tuple[int | None, int | None]:
+        """The nearest slices with a mask that the user settled before, below and above."""
+        before, corrected = self.correction.before.masks, self.correction.prompts.slices
+        settled = {k for k in self.correction.prompted if k in before} - corrected
+        below = max((k for k in settled if k < slice_), default=None)
+        return below, min((k for k in settled if k > slice_), default=None)
+
+    def _recall_way_to(self, slice_: int) -> bool:
+        """Remember the last slices on the way that came by a slice; whether it was the way down.
+
+        Their maps are made again from their masks: they are encoded once more where they are forgotten.
+        """
+        below, above = self._settled_around(slice_)
+        down = below is None and above is not None
+        start, step = (above, -1) if down else (below, 1)
+        self.memory.forget()
+        if start is not None:
+            before = self.correction.before.masks
+            for k in range(start + step, slice_, step)[-RECALLED:]:
+                if k in before:
+                    self.memory.recall(k, before[k], down)
+        return down
 
     def _take(self, slice_: int, mask: NDArray[np.bool_]) -> Answer:
         self.taken[slice_] = mask

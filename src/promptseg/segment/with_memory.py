@@ -78,6 +78,6 @@ class WithMemory:
 
         Corrected frames condition the model, and so do the nearest frames that were settled before.
         """
-        rule = self.rule or PropagationRule()
-        means = FromMemory(frames, self.model.memory(frames), correction)
+        rule = self.rule or PropagationRule(returns=True)
+        means = FromMemory(frames, self.model.memory(frames), correction, rule.returns)
         return correct(means, len(frames), correction, rule)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -104,12 +105,18 @@ class SliceMasks:
     """Masks of one object by slice.
 
     Attributes:
-        masks: slice index -> (rows, columns) mask.
+        masks: slice index -> (rows, columns) mask; a copy of it (`copy.copy`) may be changed by itself.
         quality: slice index -> predicted IoU.
+        presence: slice index -> logit that the object is there, where a model has said so.
     """
 
-    masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
+    masks: MutableMapping[int, NDArray[np.bool_]] = field(default_factory=dict)
     quality: dict[int, float] = field(default_factory=dict)
+    presence: dict[int, float] = field(default_factory=dict)
+
+    def copy(self) -> SliceMasks:
+        """Another one of the same masks, to be changed."""
+        return SliceMasks(copy(self.masks), dict(self.quality), dict(self.presence))
 
     def add(self, index: int, answer: Answer) -> None:
         """Join a mask to what the slice has already."""
@@ -117,16 +124,25 @@ class SliceMasks:
         if index in self.masks:
             mask = mask | self.masks[index]
             quality = max(quality, self.quality[index])
+        self._say(index, answer)
         self.masks[index], self.quality[index] = mask, quality
 
     def replace(self, index: int, answer: Answer) -> None:
         """Put a mask in place of what the slice has."""
+        self.clear(index)
+        self._say(index, answer)
         self.masks[index], self.quality[index] = answer.mask, answer.iou
 
     def clear(self, index: int) -> None:
         """Take a slice out."""
         self.masks.pop(index, None)
         self.quality.pop(index, None)
+        self.presence.pop(index, None)
+
+    def _say(self, index: int, answer: Answer) -> None:
+        if answer.presence is not None:
+            known = self.presence.get(index, answer.presence)
+            self.presence[index] = max(answer.presence, known)
 
 
 @dataclass(frozen=True)

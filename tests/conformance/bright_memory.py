@@ -30,6 +30,7 @@ class BrightNetwork:
     """
 
     image_size, grid = SIZE, SIZE // 4
+    object_values = 10 * SIZE * SIZE
 
     def __init__(self) -> None:
         self.looked: list[tuple[int, ...]] = []

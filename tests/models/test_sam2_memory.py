@@ -88,6 +88,13 @@ def test_forgetting_changes_no_bit(network: Sam2, clip: Clip, down: bool) -> Non
         assert one.logits.abs().max() < 1000, "an object that is there"
         assert (one.iou, one.presence) == (other.iou, other.presence)
     assert len(long.bank.followed) == FRAMES - 6
+    held = [*short.bank.followed.values(), *short.bank.conditioning.values()]
+    numbers = sum(
+        one.seen.logits.numel() + (0 if one.map is None else one.map.numel()) for one in held
+    )
+    assert (
+        numbers <= network.object_values + 2 * held[0].seen.logits.numel()
+    )  # of six prompted frames
     assert len(short.bank.followed) == 15 - 2  # of the last 15 two are conditioning frames
     assert sum(one.map is not None for one in short.bank.followed.values()) <= 6
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from promptseg.errors import InputError
+from promptseg.formats.memory import available_bytes
 from promptseg.models.protocol import (
     Conditioning,
     Correction,
@@ -63,10 +65,15 @@ class WithMemory:
         at_work: Callable[[int], None] | None = None,
         since: Mapping[str, NDArray[Any]] | None = None,
     ) -> Ways:
-        """See `Resumable`."""
+        """See `Resumable`.
+
+        Raises:
+            InputError: more objects than memory has room for.
+        """
         of_object: dict[int, list[Conditioning]] = defaultdict(list)
         for condition in conditions:
             of_object[condition.object].append(condition)
+        _require_room(len(of_object), self.model.object_bytes)
         followed = [
             Followed(number, said, frames, self.model.memory(frames), self.rule)
             for number, said in sorted(of_object.items())
@@ -81,3 +88,14 @@ class WithMemory:
         rule = self.rule or PropagationRule(returns=True)
         means = FromMemory(frames, self.model.memory(frames), correction, rule.returns)
         return correct(means, len(frames), correction, rule)
+
+
+def _require_room(objects: int, each: int) -> None:
+    """Refuse more objects than can be remembered at once."""
+    available = available_bytes()
+    if available is not None and objects * each > available:
+        raise InputError(
+            f"objects whose memory fits into the {available / 2**30:.1f} GiB that are free",
+            f"{objects} objects of about {each / 2**20:.0f} MiB each",
+            "follow fewer at a time, or take a model of fewer pixels, such as medsam2",
+        )

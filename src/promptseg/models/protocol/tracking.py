@@ -269,6 +269,10 @@ class ObjectMemory(Protocol):
 class Remembering(Protocol):
     """A `SliceModel` with a memory of its own."""
 
+    @property
+    def object_bytes(self) -> int:
+        """What the memory of one object takes at most, beside the masks of prompted frames."""
+
     def memory(self, frames: Frames, official: bool = False) -> ObjectMemory:
         """An empty memory of one object.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from promptseg.models.families.sam2.network import MAPS, POINTERS, Memory, Seen
+from promptseg.models.families.sam2.network import CONDITIONING, MAPS, POINTERS, Memory, Seen
 
 __all__ = ["Bank", "Remembered", "nearest"]
 
@@ -42,7 +42,7 @@ class Bank:
         forgetful: whether what no later frame looks at is forgotten.
     """
 
-    limit: int | None = 4
+    limit: int | None = CONDITIONING
     conditioning: dict[int, Remembered] = field(default_factory=dict)
     followed: dict[int, Remembered] = field(default_factory=dict)
     forgetful: bool = True

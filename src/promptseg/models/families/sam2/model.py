@@ -39,6 +39,11 @@ class Sam2Model:
         """Length of the side of mask logits."""
         return 4 * self.network.grid
 
+    @property
+    def object_bytes(self) -> int:
+        """See `Remembering`."""
+        return 4 * self.network.object_values
+
     @torch.inference_mode()
     def encode(
         self,

@@ -115,6 +115,12 @@ def test_a_hidden_object_is_said_to_be_absent(clip: Path, tmp_path: Path) -> Non
     assert (facts["frames"], facts["absent"]) == (16, [[8, 11]])
 
 
+def test_what_names_nobody_is_told_of_a_video_without_names_too(clip: Path, tmp_path: Path) -> None:
+    outputs = segment_video(job_of(clip, tmp_path / "out", deidentify=True, frames="5:14",
+                                   box=("8,6,15,14@5=block",)))  # fmt: skip
+    assert outputs.summary()[0].endswith("absent on frames 8-11")
+
+
 def test_cleaning_keeps_what_is_known_of_hidden_frames(clip: Path, tmp_path: Path) -> None:
     job = job_of(clip, tmp_path / "out", fill_holes=True, frames="0:19:3")
     assert "absent on frames 9" in segment_video(job).summary()[0]

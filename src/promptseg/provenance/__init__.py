@@ -25,6 +25,7 @@ from promptseg.provenance.public import (
     only,
     prompt_entries,
     public_notes,
+    stretches,
 )
 from promptseg.provenance.record import (
     Record,
@@ -60,6 +61,7 @@ DISCLAIMER = "research software, not a medical device"
 _LIBRARIES = ("torch", "numpy", "SimpleITK", "nibabel", "pydicom", "highdicom", "pillow", "scipy")
 _MEASURED = (
     *("voxels", "volume_ml", "area_mm2", "area_px", "long_axis", "short_axis", "unit", "slice"),
+    "frames",
 )
 _OPTIONS = (
     *("modality", "window", "axis", "slices", "batch", "propagate", "margin", "margin_pixels"),
@@ -185,7 +187,7 @@ class ObjectFacts(Record):
     public_fields: ClassVar = {
         **dict.fromkeys(("label", "name", "predicted_iou", "low_confidence"), as_it_is),
         **dict.fromkeys(("prompted_slices", "value", "layer", "segment", "roi"), as_it_is),
-        "more": only(*_MEASURED),
+        "more": only(*_MEASURED, absent=stretches),
     }
 
     @property

@@ -40,14 +40,20 @@ class Ways:
             self._stage, self._at = map(int, since["place"])
             for one in followed:
                 one.go_on(since, f"object{one.number}")
-        frames.hold(_met_twice(followed) if self._stage != _DOWN else _said(followed))
+        frames.hold(_met_twice(followed))
 
     def __iter__(self) -> Ways:
         return self
 
     def __next__(self) -> list[Tracked]:
-        while frame := self._next():
-            if found := self._on(*frame):
+        while self._at < sum(map(len, self._stages)):
+            stage, frame = self._place()
+            self._at += 1
+            if stage != self._stage:
+                self._stage = stage
+                for one in self.followed:
+                    one.begin()
+            if found := self._on(frame):
                 return found
         self.frames.hold(())
         raise StopIteration
@@ -59,18 +65,14 @@ class Ways:
             state |= one.state(f"object{one.number}")
         return state
 
-    def _next(self) -> tuple[int] | None:
-        """The next frame; None at the end."""
-        while self._at == len(self._stages[self._stage]):
-            if self._stage == _DOWN:
-                return None
-            self._stage, self._at = self._stage + 1, 0
-            for one in self.followed:
-                one.begin()
-            if self._stage == _DOWN:
-                self.frames.hold(_said(self.followed))
-        self._at += 1
-        return (self._stages[self._stage][self._at - 1],)
+    def _place(self) -> tuple[int, int]:
+        """The stage it is in, and the frame it has come to."""
+        at = self._at
+        for stage, frames in enumerate(self._stages):
+            if at < len(frames):
+                return stage, frames[at]
+            at -= len(frames)
+        raise AssertionError("asked before the end")
 
     def _on(self, frame: int) -> list[Tracked]:
         """What is found on a frame: of all objects, so that it is encoded once."""

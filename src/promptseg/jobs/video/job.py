@@ -100,7 +100,7 @@ def segment_video(job: SegmentJob) -> VideoOutputs:
     Raises:
         PromptsegError: anything the user can put right; no result has been written then.
     """
-    with discreet(job.input, on=job.deidentify):
+    with discreet(job.input, job.correct, on=job.deidentify):
         _check_options(job)
         own = OwnFolder(job.output)
         if os.path.isdir(job.input) and own.root.exists() and own.root.samefile(job.input):

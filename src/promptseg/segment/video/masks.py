@@ -6,7 +6,7 @@ import hashlib
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -125,10 +125,11 @@ class FrameMasks:
 
     def replace(self, object_: int, corrected: SliceMasks) -> None:
         """One object after its correction; frames where it was looked for in vain stay known."""
+        assert isinstance(corrected.masks, Unpacked), "as `slices` gave them"
         absent = {k: self.found[object_][k] for k in self.absent(object_)}
         found = {
-            k: Packed.of(mask, corrected.quality.get(k), corrected.presence.get(k))
-            for k, mask in corrected.masks.items()
+            k: replace(p, iou=corrected.quality.get(k), presence=corrected.presence.get(k))
+            for k, p in corrected.masks.packed.items()
         }
         self.found[object_] = {**absent, **found}
 

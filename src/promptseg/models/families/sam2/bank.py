@@ -7,9 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from promptseg.models.families.sam2.network import CONDITIONING, MAPS, POINTERS, Memory, Seen
+from promptseg.models.families.sam2.network import MAPS, POINTERS, Memory, Seen
 
-__all__ = ["Bank", "Remembered", "nearest"]
+__all__ = ["CONDITIONING", "Bank", "Remembered", "nearest"]
+
+CONDITIONING = 4
+"""Frames that somebody said something of, of which a frame looks at the maps; the nearest."""
 
 
 @dataclass(frozen=True)

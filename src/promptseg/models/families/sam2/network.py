@@ -22,22 +22,10 @@ from promptseg.models.families.sam2.positions import grid_sines, time_sines
 from promptseg.models.families.sam2.prompt_encoder import IGNORED, PromptEncoder
 from promptseg.models.families.sam2.trunk import TrunkSize
 
-__all__ = [
-    "ABSENT",
-    "CONDITIONING",
-    "MAPS",
-    "POINTERS",
-    "Features",
-    "Memory",
-    "Sam2",
-    "Seen",
-    "Shape",
-]
+__all__ = ["ABSENT", "MAPS", "POINTERS", "Features", "Memory", "Sam2", "Seen", "Shape"]
 
 MAPS = 7
 """Ages of memory maps that a network tells apart: conditioning frames have none, others 1 to 6."""
-CONDITIONING = 4
-"""Frames that somebody said something of, of which a frame looks at the maps; the nearest."""
 POINTERS = 16
 """Frames whose object pointers it attends to, this one included."""
 ABSENT = -1024.0
@@ -138,12 +126,6 @@ class Sam2(nn.Module):
             self.no_obj_embed_spatial = nn.Parameter(torch.zeros(1, narrow))
         self.register_buffer("features_position", grid_sines(dim, side), persistent=False)
         self.register_buffer("memory_position", grid_sines(narrow, side), persistent=False)
-
-    @property
-    def object_values(self) -> int:
-        """Numbers that are remembered of an object: maps, and mask logits of frames with pointers."""
-        maps = (CONDITIONING + MAPS - 1) * self.maskmem_tpos_enc.shape[-1] * self.grid**2
-        return maps + (CONDITIONING + POINTERS - 1) * (4 * self.grid) ** 2
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Features:
         """(B, 3, S, S) preprocessed slices -> their features."""

@@ -30,6 +30,7 @@ class BrightNetwork:
     """
 
     image_size, grid = SIZE, SIZE // 4
+    maskmem_tpos_enc = torch.zeros(7, 1, 1, 16)
 
     def __init__(self) -> None:
         self.looked: list[tuple[int, ...]] = []

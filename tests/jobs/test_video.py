@@ -265,7 +265,7 @@ def test_a_cine_gets_a_seg_too(tmp_path: Path) -> None:
         "0.160000",
     ]
     discreet = job_of(source, tmp_path / "b", box=BOXES[:1], frames="0:2", deidentify=True)
-    segment_video(discreet)
+    assert segment_video(discreet).summary()[0].startswith("1 left: on 3 of 3 frames")
     written = b"".join(p.read_bytes() for p in (tmp_path / "b").glob("*.dcm"))
     text = (tmp_path / "b" / "provenance.json").read_text()
     assert b"Doe" not in written
@@ -315,7 +315,8 @@ def test_a_mask_file_as_output_is_written_as_of_any_image(clip: Path, tmp_path: 
         ({"box": ()}, PromptError, "at least one prompt"),
         ({"axis": "y"}, InputError, "--axis y for a video"),
         ({"frame": 3}, InputError, "an image for --frame"),
-        ({"correct": Path("m.nii.gz")}, InputError, "an image for --correct"),
+        ({"correct": Path("m.nii.gz")}, InputError, "the results of an earlier run on the video"),
+        ({"suffix": "x"}, InputError, "an image for --suffix"),
         ({"slices": "50:60"}, InputError, "slices within 0:39"),
         ({"output": Path("film.mp4")}, OutputError, "a folder for the results"),
     ],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -86,8 +88,81 @@ def test_forgetting_changes_no_bit(network: Sam2, clip: Clip, down: bool) -> Non
         assert one.logits.abs().max() < 1000, "an object that is there"
         assert (one.iou, one.presence) == (other.iou, other.presence)
     assert len(long.bank.followed) == FRAMES - 6
+    held = [*short.bank.followed.values(), *short.bank.conditioning.values()]
+    numbers = sum(
+        one.seen.logits.numel() + (0 if one.map is None else one.map.numel()) for one in held
+    )
+    assert (
+        numbers <= network.object_values + 2 * held[0].seen.logits.numel()
+    )  # of six prompted frames
     assert len(short.bank.followed) == 15 - 2  # of the last 15 two are conditioning frames
     assert sum(one.map is not None for one in short.bank.followed.values()) <= 6
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_a_memory_put_aside_goes_on_with_the_same_bits(
+    network: Sam2, clip: Clip, down: bool
+) -> None:
+    """Through bytes into another memory, wherever it was stopped; its size does not grow."""
+    way = range(30)[:: -1 if down else 1]
+    asked = {0, 7, 8, 12, 20, 21}
+
+    def done(memory: Sam2Memory, frames: Sequence[int]) -> list[Answer]:
+        return [memory.follow(way[k], down) for k in frames if k not in asked]
+
+    whole = Sam2Memory(network, clip, CPU)
+    for k in sorted(asked):
+        whole.prompt(way[k], SlicePrompt((4.0, 5.0, 20.0, 25.0)))
+    start = whole.state()
+    expected = done(whole, range(30))
+    sizes = []
+    for stop in (0, 1, 5, 13, 22, 29):
+        first, rest = (Sam2Memory(network, clip, CPU) for _ in range(2))
+        first.go_on(start)
+        found = done(first, range(stop))
+        content = io.BytesIO()
+        np.savez(content, **first.state())
+        sizes.append(len(content.getvalue()))
+        with np.load(io.BytesIO(content.getvalue()), allow_pickle=False) as state:
+            rest.go_on({key: state[key] for key in state.files})
+        found += done(rest, range(stop, 30))
+        for one, other in zip(found, expected, strict=True):
+            assert one.logits is not None
+            assert other.logits is not None
+            assert torch.equal(one.logits, other.logits)
+            assert (one.iou, one.presence) == (other.iou, other.presence)
+    assert sizes[-1] < 1.2 * sizes[-2]
+
+
+def test_numbers_of_16_bits_go_through_a_state_too(network: Sam2, clip: Clip) -> None:
+    memory, other = (Sam2Memory(network, clip, CPU) for _ in range(2))
+    memory.prompt(0, SlicePrompt((4.0, 5.0, 20.0, 25.0)))
+    one = memory.bank.conditioning[0]
+    memory.bank.conditioning[0] = replace(one, map=one.seen.logits.bfloat16())
+    other.go_on(memory.state())
+    kept = other.bank.conditioning[0].map
+    assert kept is not None
+    assert kept.dtype == torch.bfloat16
+    assert torch.equal(kept, one.seen.logits.bfloat16())
+
+
+def test_a_frame_that_is_recalled_is_looked_at_as_one_that_was_followed(
+    network: Sam2, clip: Clip
+) -> None:
+    """Its map and pointer come from its mask: near to those it had, and gone with the way."""
+    memory, other = (Sam2Memory(network, clip, CPU) for _ in range(2))
+    for each in (memory, other):
+        each.prompt(0, SlicePrompt((4.0, 5.0, 20.0, 25.0)))
+    answers = {k: memory.follow(k) for k in range(1, 5)}
+    alone = other.follow(5).presence
+    other.forget()
+    for k, answer in answers.items():
+        other.recall(k, answer.mask)
+    assert list(other.bank.followed) == [1, 2, 3, 4]
+    assert all(not one.prompted and one.map is not None for one in other.bank.followed.values())
+    assert other.follow(5).presence != alone
+    other.forget()
+    assert other.follow(5).presence == alone
 
 
 def test_memory_counts(network: Sam2, clip: Clip) -> None:

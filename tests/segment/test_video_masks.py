@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from promptseg.errors import OutputError
 from promptseg.formats.own_folder import OwnFolder
+from promptseg.models.protocol import Answer
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.postprocess import fill_holes, largest_component, smooth_across_slices
 from promptseg.segment.video.clean import cleaned
@@ -61,6 +62,40 @@ def test_several_answers_are_joined() -> None:
     np.testing.assert_array_equal(store.on(0, 4), a | b)
     assert store.iou(0, 4) == 0.8
     assert not store.on(0, 5).any()
+
+
+def test_masks_as_slices_are_changed_in_a_copy_alone() -> None:
+    masks = random_masks(5)
+    store = packed(masks)
+    before = store.sha256()
+    slices = store.slices(1)
+    assert len(slices.masks) == 6
+    assert 3 in slices.masks
+    assert 6 not in slices.masks
+    after = slices.copy()
+    after.replace(3, Answer(masks[0, 3], 0.9, presence=2.0))
+    after.clear(4)
+    np.testing.assert_array_equal(slices.masks[3], masks[1, 3])
+    assert store.sha256() == before
+    store.replace(1, after)
+    np.testing.assert_array_equal(store.on(1, 3), masks[0, 3])
+    assert (store.iou(1, 3), store.iou(1, 5), store.iou(1, 4)) == (0.9, 0.55, None)
+    assert store.presence(1, 3) == pytest.approx(1 / (1 + np.exp(-2)))
+    assert store.presence(1, 5) is None
+    assert store.sha256() != before
+
+
+def test_what_was_looked_for_in_vain_is_known_after_a_kill_too() -> None:
+    store = FrameMasks(SIZE, 1)
+    store.add(0, 1, np.ones(SIZE, dtype=bool), 0.5, 3.0)
+    store.add(0, 2, np.zeros(SIZE, dtype=bool), 0.25, -3.0)
+    store.add(0, 3, np.zeros(SIZE, dtype=bool), 0.5)
+    again = FrameMasks(SIZE, 1)
+    again.put(store.as_arrays({(0, 1), (0, 2), (0, 3)}))
+    assert again.found == store.found
+    assert again.absent(0) == [2]
+    again.replace(0, again.slices(0))
+    assert again.absent(0) == [2]
 
 
 def test_cleaning_is_that_of_volumes_slice_by_slice() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -18,20 +20,26 @@ from promptseg.cli.main import main
 from promptseg.errors import InputError, UnsupportedPromptError
 from promptseg.geometry import Geometry
 from promptseg.image import Image
+from promptseg.inference.embedded import EmbeddedImage
 from promptseg.inference.predictor import Predictor
+from promptseg.intensity import Intensity
 from promptseg.models.card import ModelCard
 from promptseg.models.cards import CARDS
 from promptseg.models.families.sam2 import build
 from promptseg.models.preprocess import Preprocessing
+from promptseg.models.protocol import Conditioning, Resumable
 from promptseg.prompts import Box, Box3D, Mask, Points
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter
 from promptseg.segment.session import Session
+from promptseg.segment.volume import PropagationRule
+from promptseg.segment.with_memory import WithMemory
 from small_sam2 import SHAPE as SMALL
 from small_sam2 import small_sam2
 
 SHAPE = (12, 24, 40)
 BOX = (5, 6, 12, 14)
+AS_IT_IS = Intensity("US", "unchanged")
 
 
 def truth() -> np.ndarray:
@@ -160,6 +168,95 @@ def test_a_correction_encodes_what_it_can_change_and_no_more(segmenter: Segmente
     assert (
         corrected.provenance.timings["slices_encoded"] == 3
     )  # 3, the settled 2, and 4 that agrees
+
+
+def test_a_click_far_from_all_prompts_sees_the_last_six_slices_again(segmenter: Segmenter) -> None:
+    """They are encoded once more, and nothing else but what the click can change."""
+    mask = np.zeros((60, 24, 40), dtype=bool)
+    mask[:, 6:15, 3:11] = True
+    volume = image(mask)
+    result = segmenter.segment(volume, Box((3, 6, 10, 14), 0, "block"))
+    fresh = Segmenter(bright_memory())
+    corrected = fresh.correct(volume, result, Points(((8.0, 9.0),), (1,), 40, "block"))
+    np.testing.assert_array_equal(corrected["block"], mask)
+    assert network(fresh).looked[0] == (0, 6, 5, 4, 3, 2, 1)
+    # the prompted slice, the last six, the clicked one, and its neighbours, which agree
+    assert corrected.provenance.timings["slices_encoded"] == 1 + 6 + 1 + 1
+    down = Segmenter(bright_memory())
+    above = segmenter.segment(volume, Box((3, 6, 10, 14), 59, "block"))
+    down.correct(volume, above, Points(((8.0, 9.0),), (1,), 40, "block"))
+    assert network(down).looked[0] == (0, 6, 5, 4, 3, 2, 1)
+    alone = Segmenter(bright_memory())
+    result.segments[0].prompted = ()  # as of a file that does not say so: the way is not known
+    alone.correct(volume, result, Points(((8.0, 9.0),), (1,), 40, "block"))
+    assert network(alone).looked[0] == (0,)
+
+
+def test_a_correction_of_a_video_reaches_past_where_the_object_is_hidden(
+    segmenter: Segmenter,
+) -> None:
+    """Two things, the right one of which was not meant; both are away on frames 6 and 7."""
+    both = truth()
+    both[:, 18:22, 2:30] = truth().any((1, 2))[:, None, None]
+    options = SegmentOptions(max_growth=99, min_area=0)
+    session = Session(segmenter, image(both, moving=True), options)
+    session.add_box((2, 6, 29, 21), slice=0)
+    np.testing.assert_array_equal(session.result()["object 1"], both)
+    session.add_point((10, 20), positive=False, slice=3)
+    after = session.result()["object 1"]
+    np.testing.assert_array_equal(after[2:], truth()[2:])
+    np.testing.assert_array_equal(after[0], both[0])
+    assert session.undo()
+    np.testing.assert_array_equal(session.result()["object 1"], both)
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_a_run_that_was_put_aside_goes_on_as_if_it_had_not_been(moving: bool) -> None:
+    """At every frame the state goes through bytes into another tracker, which does the rest."""
+    mask = truth()
+    mask[:, 18:22, 2:30] = True
+    mask[7:9] = False
+    conditions = [
+        Conditioning(3, box=Box((6, 6, 13, 14), 3), reach=(1, 10)),
+        Conditioning(8, box=Box((11, 6, 18, 14), 8), reach=(0, 11), object=1),
+        Conditioning(10, box=Box((2, 18, 29, 21), 10), reach=(0, 11), object=1),
+    ]
+
+    def frames() -> Any:
+        embedded = EmbeddedImage(image(mask, moving), "z", AS_IT_IS, bright_memory())
+        return embedded.visit()
+
+    def tracker(visit: Any) -> WithMemory:
+        return WithMemory(visit.predictor.model, None if moving else PropagationRule())
+
+    def told(found: Any) -> list[Any]:
+        return [(t.frame, t.object, t.answer.mask.tobytes(), t.answer.iou) for t in found]
+
+    visit = frames()
+    assert isinstance(tracker(visit), Resumable)
+    whole = [told(found) for found in tracker(visit).begin(visit, conditions)]
+    assert len({frame for each in whole for frame, *_ in each}) >= 8
+    for stop in range(len(whole) + 1):
+        visit = frames()
+        first = tracker(visit).begin(visit, conditions)
+        done = [told(next(first)) for _ in range(stop)]
+        content = io.BytesIO()
+        np.savez(content, **first.state())
+        visit = frames()
+        with np.load(io.BytesIO(content.getvalue()), allow_pickle=False) as state:
+            since = {k: state[k] for k in state.files}
+        done += [told(found) for found in tracker(visit).begin(visit, conditions, since=since)]
+        assert done == whole
+
+
+def test_more_objects_than_fit_into_memory_are_refused_with_what_to_lower(
+    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promptseg.segment.with_memory.available_bytes", lambda: 1 << 20)
+    boxes = [Box(BOX, 2, "one"), Box(BOX, 3, "two")]
+    segmenter.segment(image(truth()), boxes[0])
+    with pytest.raises(InputError, match=r"got 2 objects of about 1 MiB each; follow fewer"):
+        segmenter.segment(image(truth()), *boxes)
 
 
 def test_memory_of_a_model_without_one_is_refused_by_name() -> None:

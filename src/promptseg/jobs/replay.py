@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from promptseg.provenance import InputFacts, ModelFacts, Provenance
 __all__ = [
     "check_same_weights",
     "compare",
+    "compared",
     "earlier_mask",
     "parse_provenance",
     "read_provenance",
@@ -109,12 +111,26 @@ def compare(earlier: Provenance, path: Path, result: Segmentation) -> str:
         path: its file, beside the earlier mask.
         result: what the replay gave.
     """
-    if result.sha256() == earlier.masks_sha256:
+    return compared(earlier, result.sha256(), result.provenance, lambda: _lowest_dsc(path, result))
+
+
+def compared(
+    earlier: Provenance, masks: str, made: Provenance, lowest_dsc: Callable[[], float | None]
+) -> str:
+    """As `compare`.
+
+    Args:
+        earlier: the provenance that was replayed.
+        masks: hash of the masks of the replay.
+        made: the provenance of the replay.
+        lowest_dsc: of its objects against the earlier masks; None where these are not there.
+    """
+    if masks == earlier.masks_sha256:
         return "the same masks, bit for bit"
-    now, then = _circumstances(result.provenance), _circumstances(earlier)
+    now, then = _circumstances(made), _circumstances(earlier)
     changed = [f"{k} {then.get(k)} -> {v}" for k, v in now.items() if then.get(k) != v]
     said = f"other masks than the earlier run ({', '.join(changed) or 'same versions'})"
-    lowest = _lowest_dsc(path, result)
+    lowest = lowest_dsc()
     if lowest is not None:
         said += f", DSC at least {lowest:.4f}"
         if lowest < _ALIKE:

@@ -25,6 +25,7 @@ from promptseg.provenance.public import (
     only,
     prompt_entries,
     public_notes,
+    stretches,
 )
 from promptseg.provenance.record import (
     Record,
@@ -60,6 +61,7 @@ DISCLAIMER = "research software, not a medical device"
 _LIBRARIES = ("torch", "numpy", "SimpleITK", "nibabel", "pydicom", "highdicom", "pillow", "scipy")
 _MEASURED = (
     *("voxels", "volume_ml", "area_mm2", "area_px", "long_axis", "short_axis", "unit", "slice"),
+    "frames",
 )
 _OPTIONS = (
     *("modality", "window", "axis", "slices", "batch", "propagate", "margin", "margin_pixels"),
@@ -193,7 +195,7 @@ class ObjectFacts(Record):
         **dict.fromkeys(("label", "name", "predicted_iou", "low_confidence"), as_it_is),
         **dict.fromkeys(("prompted_slices", "value", "layer", "segment", "roi"), as_it_is),
         "words": only("text", "score", "code", "meaning", scores=as_it_is, presence=as_it_is),
-        "more": only(*_MEASURED),
+        "more": only(*_MEASURED, absent=stretches),
     }
 
     @property
@@ -212,6 +214,16 @@ class Corrected(Record):
     corrects: Mapping[str, Any] | None = fact(mapping)
 
     public_fields: ClassVar = {"created": as_it_is}
+
+    @classmethod
+    def of(cls, earlier: Provenance) -> Corrected:
+        """What stands of a run in the provenance of its correction."""
+        return cls(
+            output=earlier.output,
+            created=earlier.created,
+            prompts=earlier.prompts,
+            corrects=None if earlier.corrects is None else earlier.corrects.to_json(),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

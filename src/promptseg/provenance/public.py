@@ -16,6 +16,7 @@ __all__ = [
     "only",
     "prompt_entries",
     "public_notes",
+    "stretches",
 ]
 
 PROMPT_FIELDS = frozenset(
@@ -52,6 +53,12 @@ def only(*names: str, **rules: Callable[[Any], Any]) -> Callable[[Mapping[str, A
 def file_name(value: Any) -> str | None:
     """The name of a file without its folder; a person gave it, as names of objects."""
     return value.replace("\\", "/").rpartition("/")[2] if isinstance(value, str) else None
+
+
+def stretches(value: Any) -> list[list[int]]:
+    """First and last frame of stretches of a video, and nothing else that may stand there."""
+    pairs = value if isinstance(value, list) else []
+    return [p for p in pairs if isinstance(p, list) and [type(n) for n in p] == [int, int]]
 
 
 def public_notes(notes: tuple[Note, ...] | None) -> tuple[Note, ...] | None:

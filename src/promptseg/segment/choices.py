@@ -28,6 +28,6 @@ def propagation_rule(options: SegmentOptions) -> PropagationRule | None:
     """How resolved options carry a mask to the next slice; None if they do not."""
     if options.propagate == "none":
         return None
-    names = (f.name for f in fields(PropagationRule) if f.name != "mode")
+    names = (f.name for f in fields(PropagationRule) if f.name not in ("mode", "returns"))
     values = {name: getattr(options, name) for name in names}
     return PropagationRule(mode=options.propagate or "box", **values)

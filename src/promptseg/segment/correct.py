@@ -74,7 +74,8 @@ def correct(
     clicks together with the mask of the slice, or of the nearest slice with one. The change spreads
     from there to either side, halfway to the next slice the user has settled, and ends where the new
     mask agrees with the old one, where the old one is as much like the corrected neighbour, or where
-    the object ends. Past the old ends of the object it goes as far again as the corrected slice lies
+    the object ends. An object that may vanish and come back is followed past where it is not.
+    Past the old ends of the object it goes as far again as the corrected slice lies
     beyond them. A slice drawn empty where the user has settled slices on one side alone ends the
     object: what lay beyond it was reached through it and is gone. Every other slice keeps its mask.
 
@@ -96,7 +97,7 @@ def correct(
             "segment the object anew with them",
         )
     answers = _answers(means, entry, before, correction.clicked)
-    after = SliceMasks(dict(before.masks), dict(before.quality))
+    after = before.copy()
     fixed = sorted({*correction.prompted, *answers})
     for slice_, answer in answers.items():
         after.replace(slice_, answer)
@@ -107,7 +108,8 @@ def correct(
         above = min((k for k in fixed if k > slice_), default=None)
         if not answer.mask.any():
             _end_object(after, slice_, fixed, limits)
-        first, last = _as_far_again(before, slice_, limits)
+            continue
+        first, last = limits if rule.returns else _as_far_again(before, slice_, limits)
         first = first if below is None else max(first, (below + slice_) // 2 + 1)
         last = last if above is None else min(last, (slice_ + above) // 2)
         for step, end in ((1, last), (-1, first)):
@@ -156,13 +158,26 @@ def _spread(
         ):
             return
         old = before.masks.get(index)
-        if old is not None and (
-            overlap(old, following.mask) >= agreement
-            or overlap(old, answer.mask) >= overlap(following.mask, answer.mask)
-        ):
+        if old is not None and _fits(old, following.mask, answer.mask, agreement):
             return
         after.replace(index, following)
         answer = following
+
+
+def _fits(
+    old: NDArray[np.bool_],
+    new: NDArray[np.bool_],
+    neighbour: NDArray[np.bool_],
+    agreement: float,
+) -> bool:
+    """Whether a slice's own mask is as good as the new one.
+
+    Where the object is not there, on the slice or beside it, the neighbour says nothing of it.
+    """
+    if overlap(old, new) >= agreement:
+        return True
+    both = new.any() and neighbour.any()
+    return bool(both) and overlap(old, neighbour) >= overlap(new, neighbour)
 
 
 def _answers(

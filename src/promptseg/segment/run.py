@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from promptseg.errors import PromptError
 from promptseg.geometry import Axis
 from promptseg.inference.embedded import EmbeddedImage, Visit
-from promptseg.models.protocol import Tracker
+from promptseg.models.protocol import Resumable
 from promptseg.prompts import ObjectPrompts, Prompt, group_by_object
 from promptseg.segment.choices import resolved
 from promptseg.segment.options import SegmentOptions, parse_slices
@@ -60,7 +60,7 @@ class Run:
     options: SegmentOptions
     axis: Axis
     limits: tuple[int, int]
-    tracker: Tracker
+    tracker: Resumable
     visit: Visit
     prepare_s: float
     at_work: str = ""

@@ -34,7 +34,7 @@ from promptseg.segment.readings import Reading, readings_of
 from promptseg.segment.run import Run, axis_of_run
 from promptseg.segment.slice_to_slice import SliceToSlice, gathered
 
-__all__ = ["Segmenter", "corrected", "load", "segmented"]
+__all__ = ["Segmenter", "corrected", "load", "named_after", "segmented"]
 
 log = logging.getLogger("promptseg")
 
@@ -188,15 +188,10 @@ class Segmenter:
             raise PromptError(
                 "corrections that point at something", "words", "segment by words anew"
             )
-        named = [_named(p, segmentation) for p in prompts]
+        names = [s.name for s in segmentation.segments]
+        named = [named_after(p, names) for p in prompts]
         run = self._prepared(image, named, options, progress)
-        earlier = segmentation.provenance
-        before = Corrected(
-            output=earlier.output,
-            created=earlier.created,
-            prompts=earlier.prompts,
-            corrects=None if earlier.corrects is None else earlier.corrects.to_json(),
-        )
+        before = Corrected.of(segmentation.provenance)
         segments = corrected(run, _along(segmentation, run.axis).segments)
         return self._finished(run, segments, before)
 
@@ -353,9 +348,12 @@ def _assembled(
     return segment
 
 
-def _named(prompt: Prompt, segmentation: Segmentation) -> Prompt:
-    """The prompt under the name of the object it corrects."""
-    names = [s.name for s in segmentation.segments]
+def named_after(prompt: Prompt, names: Sequence[str]) -> Prompt:
+    """The prompt under the name of the object it corrects.
+
+    Raises:
+        PromptError: no such object, or no name where there are several.
+    """
     if prompt.name in names:
         return prompt
     if prompt.name is None and len(names) == 1:

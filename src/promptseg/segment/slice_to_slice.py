@@ -18,6 +18,7 @@ from promptseg.models.protocol import (
     Tracked,
     Tracker,
 )
+from promptseg.segment.answer_state import answer_as_arrays, answer_from_arrays
 from promptseg.segment.correct import FromNeighbours, correct
 from promptseg.segment.follow import answer_seed
 from promptseg.segment.volume import PropagationRule, advance
@@ -138,9 +139,9 @@ class Sweeps:
             "answered": np.array(list(self._answers), dtype=np.int64),
         }
         for k, chain in enumerate(self._chains):
-            state |= _as_arrays(chain.answer, f"chain{k}")
+            state |= answer_as_arrays(chain.answer, f"chain{k}")
         for number, answer in self._answers.items():
-            state |= _as_arrays(answer, f"answer{number}")
+            state |= answer_as_arrays(answer, f"answer{number}")
         return state
 
     def _go_on(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -148,10 +149,10 @@ class Sweeps:
         self._step, self._at = map(int, state["place"])
         self._waiting = [int(number) for number in state["waiting"]]
         self._answers = {
-            int(n): _from_arrays(state, f"answer{int(n)}", device) for n in state["answered"]
+            int(n): answer_from_arrays(state, f"answer{int(n)}", device) for n in state["answered"]
         }
         self._chains = [
-            _Chain(int(number), _from_arrays(state, f"chain{k}", device), int(area))
+            _Chain(int(number), answer_from_arrays(state, f"chain{k}", device), int(area))
             for k, (number, area) in enumerate(state["chains"].reshape(-1, 2))
         ]
 
@@ -197,31 +198,14 @@ class Sweeps:
             self.at_work(condition.object)
 
 
-def _as_arrays(answer: Answer, name: str) -> dict[str, NDArray[Any]]:
-    """An answer, bit for bit."""
-    logits = answer.logits
-    return {
-        f"{name}.mask": np.packbits(answer.mask, axis=1),
-        f"{name}.columns": np.array(answer.mask.shape[1]),
-        f"{name}.iou": np.array(answer.iou),
-        f"{name}.logits": np.empty(0) if logits is None else logits.float().cpu().numpy(),
-    }
-
-
-def _from_arrays(state: Mapping[str, NDArray[Any]], name: str, device: Any) -> Answer:
-    import torch
-
-    logits = state[f"{name}.logits"]
-    mask = np.unpackbits(state[f"{name}.mask"], axis=1, count=int(state[f"{name}.columns"]))
-    kept = torch.from_numpy(logits.copy()).to(device) if logits.size else None
-    return Answer(mask.astype(bool), float(state[f"{name}.iou"]), kept)
-
-
 def gathered(found: Iterable[Tracked], objects: int) -> list[SliceMasks]:
-    """What was tracked, object by object."""
+    """What was tracked, object by object; frames that a model looked at in vain are left out."""
     masks = [SliceMasks() for _ in range(objects)]
     for one in found:
-        masks[one.object].add(one.frame, one.answer)
+        known = masks[one.object]
+        if known.masks and one.answer.presence is not None and not one.answer.mask.any():
+            continue
+        known.add(one.frame, one.answer)
     return masks
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from promptseg.errors import InputError
 from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import CARDS
-from promptseg.models.protocol import Remembering, Tracker
+from promptseg.models.protocol import Remembering, Resumable
 from promptseg.segment.choices import propagation_rule
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.projection import MEMORY
@@ -17,7 +17,7 @@ __all__ = ["tracker_for"]
 
 def tracker_for(
     predictor: Predictor, options: SegmentOptions, several: bool, video: bool
-) -> Tracker:
+) -> Resumable:
     """The tracker that resolved options ask for.
 
     Args:

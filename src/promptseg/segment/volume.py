@@ -36,6 +36,7 @@ class PropagationRule:
         min_area: the object ends where its area is less than this fraction of the first mask's.
         min_quality: the object ends where the predicted IoU is lower.
         max_growth: the object ends where the area grows by more than this factor.
+        returns: whether the object may vanish and come back, so that it never ends.
     """
 
     mode: str = "box"
@@ -45,6 +46,7 @@ class PropagationRule:
     min_area: float = 0.0
     min_quality: float = 0.0
     max_growth: float = float("inf")
+    returns: bool = False
 
     def continues(
         self,
@@ -54,6 +56,8 @@ class PropagationRule:
         quality: float,
     ) -> bool:
         """Whether `mask` is still the object that was `previous` one slice before."""
+        if self.returns:
+            return True
         area, before = int(mask.sum()), int(previous.sum())
         if area == 0 or quality < self.min_quality:
             return False

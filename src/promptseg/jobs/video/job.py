@@ -6,6 +6,8 @@ import logging
 import os
 import time
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from promptseg._version import __version__
@@ -23,20 +25,23 @@ from promptseg.formats.video.cine import open_cine
 from promptseg.image import Image
 from promptseg.inference.embedded import EmbeddedImage
 from promptseg.jobs.batch import find_images
+from promptseg.jobs.replay import check_same_weights, compared, read_provenance
 from promptseg.jobs.segment import load_for, prompts_in_labels, prompts_of, reads_of, single
 from promptseg.jobs.video.prompts import as_given, on_frames, places_of
 from promptseg.jobs.video.results import NAMES, VideoOutputs, provenance_of, write_results
 from promptseg.noted import refuse
 from promptseg.notes import Note
 from promptseg.progress import step_progress
-from promptseg.prompts import Box3D, group_by_object
+from promptseg.prompts import Box3D, Prompt, group_by_object
+from promptseg.provenance import Corrected
 from promptseg.segment.auto import settle_model
 from promptseg.segment.opened import intensity_for
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.run import Run
-from promptseg.segment.segmenter import Segmenter
+from promptseg.segment.segmenter import Segmenter, named_after
 from promptseg.segment.video.clean import cleaned
-from promptseg.segment.video.follow import conditions_of, follow_objects
+from promptseg.segment.video.earlier import Results, VideoObject, read_results
+from promptseg.segment.video.follow import conditions_of, correct_objects, follow_objects
 from promptseg.segment.video.masks import FrameMasks
 from promptseg.segment.video.parts import Parts
 from promptseg.work import request_hash
@@ -47,7 +52,7 @@ log = logging.getLogger("promptseg")
 
 _SAMPLE = 32  # frames that gray values are measured on
 _EMBEDDING_BYTES = 128 << 20
-_NOT_FOR_VIDEOS = ("correct", "replay", "suffix")
+_NOT_FOR_VIDEOS = ("suffix",)
 
 
 def is_video_job(job: SegmentJob) -> bool:
@@ -95,7 +100,7 @@ def segment_video(job: SegmentJob) -> VideoOutputs:
     Raises:
         PromptsegError: anything the user can put right; no result has been written then.
     """
-    with discreet(job.input, on=job.deidentify):
+    with discreet(job.input, job.correct, on=job.deidentify):
         _check_options(job)
         own = OwnFolder(job.output)
         if os.path.isdir(job.input) and own.root.exists() and own.root.samefile(job.input):
@@ -111,29 +116,81 @@ def segment_video(job: SegmentJob) -> VideoOutputs:
 
 def _segment(job: SegmentJob, frames: Selection, own: OwnFolder) -> VideoOutputs:
     clock = time.perf_counter()
-    file = single(job.prompts) if job.prompts else None
-    given = prompts_of(job, file)
+    replayed = read_provenance(job.replay) if job.replay else None
     video = frames.video
     require_memory(video.facts.size, 64, video.facts.path)  # frames and masks at work
-    image = frames.image()
-    if job.modality:
-        image.modality = job.modality
-    placed = [*(on_frames(p, frames) for p in given), *prompts_in_labels(job, image, "z")]
-    objects = group_by_object(placed, image.geometry, "z")  # refused before work and downloads
+    existing = read_results(job.correct, frames) if job.correct else None
+    given, placed = _prompts(job, frames, existing)
+    objects = group_by_object(placed, frames.image().geometry, "z")  # refused before all work
     job = replace(job, slices=places_of(job.slices, frames))
+    sample = _sample(frames, job)
+    job, choice = settle_model(job, placed, sample)
+    segmenter = load_for(job)
+    segmenter.predictor.choice = choice
+    image = _read_through(frames, sample.modality, job.quiet)
+    if replayed:
+        check_same_weights(replayed, segmenter.predictor, image)
+    run = Run.prepare(_embedded(job, frames, sample, image, segmenter), placed, job, None, clock)
+    said = as_given(given, placed, frames)
+    if existing:
+        masks, told = existing.masks, existing.objects
+        asked = _request(run, frames, segmenter, said, corrects=masks.sha256())
+        parts = Parts(own, asked)
+        parts.recall(masks, job.overwrite)  # refused where another run is unfinished
+        numbers = _correct(run, existing, job, image.name)
+        masks = cleaned(masks, run.options, numbers)
+    else:
+        masks = FrameMasks(video.facts.size, len(objects))
+        told = [VideoObject(entry.name, entry.slices) for entry in run.objects]
+        parts = Parts(own, _request(run, frames, segmenter, said))
+        _follow(run, masks, parts, job, image.name)
+        masks = cleaned(masks, run.options)
+    facts = provenance_of(run, frames, segmenter, masks, told, said, job)
+    if existing:
+        facts = replace(facts, corrects=Corrected.of(existing.provenance))
+    outputs = write_results(job, run, frames, masks, told, own, facts)
+    parts.clear()
+    if replayed and job.replay:
+        lowest = partial(_lowest_dsc, job.replay.parent, frames, masks)
+        outputs.replayed = compared(replayed, masks.sha256(), outputs.provenance, lowest)
+    return outputs
+
+
+def _prompts(
+    job: SegmentJob, frames: Selection, existing: Results | None
+) -> tuple[list[Prompt], list[Prompt]]:
+    """The prompts as they were given, and all of them on places among the chosen frames."""
+    given = prompts_of(job, single(job.prompts) if job.prompts else None)
+    drawn = prompts_in_labels(job, frames.image(), "z")
+    if existing:
+        given = [named_after(p, existing.names) for p in given]
+        drawn = [named_after(p, existing.names) for p in drawn]
+    return given, [*(on_frames(p, frames) for p in given), *drawn]
+
+
+def _sample(frames: Selection, job: SegmentJob) -> Image:
+    """Some frames, of which gray values are measured.
+
+    Raises:
+        InputError: they are all of one value.
+    """
     sample = frames.sample(_SAMPLE)
-    sample.modality = image.modality
+    if job.modality:
+        sample.modality = job.modality
     if sample.voxels.min() == sample.voxels.max():
         low = sample.voxels.min()
         raise InputError(
             "a video with more than one value",
-            f"{image.name}: every value of {len(sample.voxels)} frames is {low}",
+            f"{frames.video.name}: every value of {len(sample.voxels)} frames is {low}",
             "check that it is the right file",
         )
-    job, choice = settle_model(job, placed, image)
-    segmenter = load_for(job)
-    segmenter.predictor.choice = choice
-    image = _read_through(frames, image.modality, job.quiet)
+    return sample
+
+
+def _embedded(
+    job: SegmentJob, frames: Selection, sample: Image, image: Image, segmenter: Segmenter
+) -> EmbeddedImage:
+    """The frames as the model sees them; what there is to note is said."""
     intensity = intensity_for(segmenter.predictor, sample, job)
     if intensity.lower is not None and len(frames) > _SAMPLE:
         measured = f"gray values were measured on {_SAMPLE} frames of {len(frames)}"
@@ -143,22 +200,30 @@ def _segment(job: SegmentJob, frames: Selection, own: OwnFolder) -> VideoOutputs
         refuse(notes, image.name)
     for note in notes:
         log.warning("%s: %s", image.name, note)
-    embedded = EmbeddedImage(
+    return EmbeddedImage(
         *(image, "z", intensity, segmenter.predictor, job.batch or segmenter.predictor.batch),
         cache_bytes=_EMBEDDING_BYTES,
         store=segmenter.embeddings,
         asked=(job.modality, job.window),
     )
-    run = Run.prepare(embedded, placed, job, None, clock)
-    masks = FrameMasks(video.facts.size, len(objects))
-    said = as_given(given, placed, frames)
-    parts = Parts(own, _request(run, frames, segmenter, said))
-    _follow(run, masks, parts, job, image.name)
-    masks = cleaned(masks, run.options)
-    facts = provenance_of(run, frames, segmenter, masks, said, job)
-    outputs = write_results(job, run, frames, masks, own, facts)
-    parts.clear()
-    return outputs
+
+
+def _lowest_dsc(folder: Path, frames: Selection, masks: FrameMasks) -> float | None:
+    """Lowest DSC of the objects against earlier masks, if these are still there."""
+    try:
+        before = read_results(folder, frames).masks
+    except PromptsegError:
+        return None
+    if len(before.found) != len(masks.found):
+        return None
+    scores = []
+    for number in range(len(masks.found)):
+        shared = total = 0
+        for frame in {*masks.found[number], *before.found[number]}:
+            a, b = masks.on(number, frame), before.on(number, frame)
+            shared, total = shared + int((a & b).sum()), total + int(a.sum()) + int(b.sum())
+        scores.append(2 * shared / total if total else 1.0)
+    return min(scores, default=None)
 
 
 def _check_options(job: SegmentJob) -> None:
@@ -197,7 +262,13 @@ def _read_through(frames: Selection, modality: str, quiet: bool) -> Image:
     return image
 
 
-def _request(run: Run, frames: Selection, segmenter: Segmenter, said: dict[str, Any]) -> str:
+def _request(
+    run: Run,
+    frames: Selection,
+    segmenter: Segmenter,
+    said: dict[str, Any],
+    corrects: str | None = None,
+) -> str:
     """Hash of all that the masks depend on."""
     predictor = segmenter.predictor
     image = run.visit.embedded.image
@@ -211,8 +282,23 @@ def _request(run: Run, frames: Selection, segmenter: Segmenter, said: dict[str, 
             "intensity": run.visit.embedded.intensity.to_json(),
             "prompts": said,
             "options": run.options.to_json(),
+            "corrects": corrects,
         }
     )
+
+
+def _correct(run: Run, existing: Results, job: SegmentJob, name: str) -> list[int]:
+    """Correct the objects that the prompts of a run name; their numbers."""
+    numbers = [existing.names.index(entry.name) for entry in run.objects]
+    with step_progress(
+        "frames" if job.deidentify else f"{name}: frames", None, job.quiet
+    ) as update:
+        run.visit.on_encoded = lambda done: update(done, f"({run.at_work})")
+        settled = [one.prompted for one in existing.objects]
+        correct_objects(run, existing.masks, settled, numbers)
+    for entry, number in zip(run.objects, numbers, strict=True):
+        existing.objects[number].prompted |= entry.slices
+    return numbers
 
 
 def _follow(run: Run, masks: FrameMasks, parts: Parts, job: SegmentJob, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from promptseg.segment.options import SegmentJob
 from promptseg.segment.provenance import describe
 from promptseg.segment.run import Run
 from promptseg.segment.segmenter import Segmenter
+from promptseg.segment.video.earlier import PROVENANCE, VideoObject
 from promptseg.segment.video.masks import FrameMasks
 from promptseg.segment.video.write import AREAS, LABELS, MASKS, OVERLAY, Film, write_film
 
@@ -33,9 +34,11 @@ __all__ = ["NAMES", "VideoOutputs", "provenance_of", "write_results"]
 
 log = logging.getLogger("promptseg")
 
-SEG, PROVENANCE = "masks.dcm", "provenance.json"
+SEG = "masks.dcm"
 NAMES = (OVERLAY, MASKS, LABELS, AREAS, SEG, PROVENANCE)
 """Files that a run may leave, the last one last."""
+
+_STRETCHES = 5
 
 
 @dataclass
@@ -47,12 +50,14 @@ class VideoOutputs:
         files: names of the files in it.
         provenance: what made them.
         frames: number of frames.
+        replayed: how the masks compare with those of the run that was replayed.
     """
 
     folder: Path
     files: tuple[str, ...]
     provenance: Provenance
     frames: int
+    replayed: str | None = None
 
     def summary(self) -> list[str]:
         """Lines for a person: the objects, and where everything is."""
@@ -63,8 +68,13 @@ class VideoOutputs:
             if entry.predicted_iou is not None:
                 doubt = " (low confidence)" if entry.low_confidence else ""
                 said += f", predicted IoU {entry.predicted_iou:.2f}{doubt}"
+            if absent := entry.more["absent"]:
+                said += f", absent on frames {_ranges(absent)}"
             lines.append(f"{entry.label} {entry.name}: {said}")
-        return [*lines, f"in {self.folder}: {', '.join(self.files)}"]
+        lines.append(f"in {self.folder}: {', '.join(self.files)}")
+        if self.replayed:
+            lines.append(f"replay: {self.replayed}")
+        return lines
 
 
 def provenance_of(
@@ -72,6 +82,7 @@ def provenance_of(
     frames: Selection,
     segmenter: Segmenter,
     masks: FrameMasks,
+    objects: Sequence[VideoObject],
     said: dict[str, Any],
     job: SegmentJob,
 ) -> Provenance:
@@ -82,6 +93,7 @@ def provenance_of(
         frames: the video.
         segmenter: the model.
         masks: what was found.
+        objects: of what.
         said: the prompts as a prompt file holds them.
         job: what was asked for.
     """
@@ -95,18 +107,15 @@ def provenance_of(
         run.timings,
     )
     low = segmenter.predictor.card.low_quality
-    objects = tuple(
-        _object(number, entry.name, entry.slices, frames, masks, low)
-        for number, entry in enumerate(run.objects)
-    )
-    for one in objects:
+    told = tuple(_object(n, one, frames, masks, low) for n, one in enumerate(objects))
+    for one in told:
         if one.low_confidence:
             words = "%s: low confidence in %r (predicted IoU %.2f): look at it"
             log.warning(words, image.name, one.name, one.predicted_iou)
     return replace(
         facts,
-        objects=objects,
-        masks_sha256=None,
+        objects=told,
+        masks_sha256=masks.sha256(),
         command=command_of(job),
         output=job.output.name,
         overlap=job.overlap,
@@ -114,19 +123,39 @@ def provenance_of(
 
 
 def _object(
-    number: int, name: str, prompted: set[int], frames: Selection, masks: FrameMasks, low: float
+    number: int, one: VideoObject, frames: Selection, masks: FrameMasks, low: float
 ) -> ObjectFacts:
-    filled = {k: p for k, p in masks.found[number].items() if not p.is_empty}
-    iou = sum(p.iou for p in filled.values()) / len(filled) if filled else None
+    known = [masks.iou(number, k) for k in masks.found[number]]
+    values = [value for value in known if value is not None]
+    iou = sum(values) / len(values) if values else None
+    filled = sum(not packed.is_empty for packed in masks.found[number].values())
     return ObjectFacts(
         label=number + 1,
-        name=name,
+        name=one.name,
         predicted_iou=None if iou is None else round(iou, 4),
         low_confidence=iou is not None and iou < low,
-        prompted_slices=tuple(sorted(frames.numbers[k] for k in prompted)),
+        prompted_slices=tuple(sorted(frames.numbers[k] for k in one.prompted)),
         value=number + 1,
-        more={"frames": len(filled)},
+        more={"frames": filled, "absent": _together(masks.absent(number), frames)},
     )
+
+
+def _together(places: Sequence[int], frames: Selection) -> list[list[int]]:
+    """Numbers of the first and last frame of each stretch of frames without a gap."""
+    stretches: list[list[int]] = []
+    for place in places:
+        if stretches and stretches[-1][1] == place - 1:
+            stretches[-1][1] = place
+        else:
+            stretches.append([place, place])
+    return [[frames.numbers[first], frames.numbers[last]] for first, last in stretches]
+
+
+def _ranges(stretches: Sequence[Sequence[int]]) -> str:
+    """Frames for a person; of many stretches the first few."""
+    words = [str(a) if a == b else f"{a}-{b}" for a, b in stretches[:_STRETCHES]]
+    more = f" and {len(stretches) - _STRETCHES} more" if len(stretches) > _STRETCHES else ""
+    return ", ".join(words) + more
 
 
 def write_results(
@@ -134,6 +163,7 @@ def write_results(
     run: Run,
     frames: Selection,
     masks: FrameMasks,
+    objects: Sequence[VideoObject],
     own: OwnFolder,
     facts: Provenance,
 ) -> VideoOutputs:
@@ -144,6 +174,7 @@ def write_results(
         run: what was done.
         frames: the video.
         masks: what was found.
+        objects: of what.
         own: the output folder.
         facts: what made it.
 
@@ -151,7 +182,7 @@ def write_results(
         OutputError: a file that exists, or a folder that cannot be written.
     """
     image = run.visit.embedded.image
-    names = [entry.name for entry in run.objects]
+    names = [one.name for one in objects]
     shared = masks.overlap()
     layers = shared is not None and job.overlap == "keep"
     placed = [p for entry in run.objects for p in (*entry.planar, *entry.boxes3d)]

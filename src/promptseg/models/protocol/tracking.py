@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -64,7 +65,8 @@ class Answer:
         mask: (rows, columns) boolean.
         iou: predicted IoU; 1 for a mask somebody drew.
         logits: (1, 1, h, w) in the network's frame; None for a drawn mask.
-        presence: logit that the object is on the frame at all; None where the model does not say.
+        presence: logit that the object is on the frame at all; None where the model does not say. One
+            that says so answers with an empty mask where it looked in vain.
     """
 
     mask: NDArray[np.bool_]
@@ -103,12 +105,18 @@ class SliceMasks:
     """Masks of one object by slice.
 
     Attributes:
-        masks: slice index -> (rows, columns) mask.
+        masks: slice index -> (rows, columns) mask; a copy of it (`copy.copy`) may be changed by itself.
         quality: slice index -> predicted IoU.
+        presence: slice index -> logit that the object is there, where a model has said so.
     """
 
-    masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
+    masks: MutableMapping[int, NDArray[np.bool_]] = field(default_factory=dict)
     quality: dict[int, float] = field(default_factory=dict)
+    presence: dict[int, float] = field(default_factory=dict)
+
+    def copy(self) -> SliceMasks:
+        """Another one of the same masks, to be changed."""
+        return SliceMasks(copy(self.masks), dict(self.quality), dict(self.presence))
 
     def add(self, index: int, answer: Answer) -> None:
         """Join a mask to what the slice has already."""
@@ -116,16 +124,25 @@ class SliceMasks:
         if index in self.masks:
             mask = mask | self.masks[index]
             quality = max(quality, self.quality[index])
+        self._say(index, answer)
         self.masks[index], self.quality[index] = mask, quality
 
     def replace(self, index: int, answer: Answer) -> None:
         """Put a mask in place of what the slice has."""
+        self.clear(index)
+        self._say(index, answer)
         self.masks[index], self.quality[index] = answer.mask, answer.iou
 
     def clear(self, index: int) -> None:
         """Take a slice out."""
         self.masks.pop(index, None)
         self.quality.pop(index, None)
+        self.presence.pop(index, None)
+
+    def _say(self, index: int, answer: Answer) -> None:
+        if answer.presence is not None:
+            known = self.presence.get(index, answer.presence)
+            self.presence[index] = max(answer.presence, known)
 
 
 @dataclass(frozen=True)
@@ -229,13 +246,32 @@ class ObjectMemory(Protocol):
             end: where it leads; frames on it may be encoded ahead.
         """
 
+    def recall(self, frame: int, mask: NDArray[np.bool_], down: bool = False) -> None:
+        """Remember a frame that was followed earlier as the next one on the way.
+
+        Args:
+            frame: which; it is encoded again where its embedding is gone.
+            mask: (rows, columns) what was found there.
+            down: whether the way goes down through frames.
+        """
+
     def forget(self) -> None:
         """Of frames that were followed nothing is remembered any more; the next way begins."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that is remembered, bit for bit, as arrays of numbers."""
+
+    def go_on(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Remember what another memory of the same frames did."""
 
 
 @runtime_checkable
 class Remembering(Protocol):
     """A `SliceModel` with a memory of its own."""
+
+    @property
+    def object_bytes(self) -> int:
+        """What the memory of one object takes at most, beside the masks of prompted frames."""
 
     def memory(self, frames: Frames, official: bool = False) -> ObjectMemory:
         """An empty memory of one object.

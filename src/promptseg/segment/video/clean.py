@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,9 @@ from promptseg.segment.video.masks import FrameMasks
 __all__ = ["cleaned"]
 
 
-def cleaned(masks: FrameMasks, options: SegmentOptions) -> FrameMasks:
+def cleaned(
+    masks: FrameMasks, options: SegmentOptions, only: Collection[int] | None = None
+) -> FrameMasks:
     """The masks after what the options ask for.
 
     In a video an object may be hidden and come back, so that its largest part is meant on each frame
@@ -21,15 +25,17 @@ def cleaned(masks: FrameMasks, options: SegmentOptions) -> FrameMasks:
     Args:
         masks: as they were found.
         options: `smooth_slices`, `fill_holes`, `largest_component`.
+        only: numbers of the objects that are meant; all if not given.
     """
     if not (options.smooth_slices or options.fill_holes or options.largest_component):
         return masks
     out = FrameMasks(masks.size, len(masks.found))
     for number, found in enumerate(masks.found):
-        filled = [frame for frame, packed in found.items() if not packed.is_empty]
-        if not filled:
+        if only is not None and number not in only:
+            out.found[number] = found
             continue
-        first, last = min(filled), max(filled)
+        filled = [frame for frame, packed in found.items() if not packed.is_empty]
+        first, last = min(filled, default=0), max(filled, default=-1)
         for frame in range(first, last + 1):
             mask = _voted(
                 masks, number, frame, min(options.smooth_slices, frame - first, last - frame)
@@ -38,9 +44,13 @@ def cleaned(masks: FrameMasks, options: SegmentOptions) -> FrameMasks:
                 mask = fill_holes(mask)
             if options.largest_component:
                 mask = largest_component(mask)
-            iou = masks.iou(number, frame)
-            if mask.any():
-                out.add(number, frame, mask, 0.0 if iou is None else iou)
+            known = found.get(frame)
+            presence = None if known is None else known.presence
+            if mask.any() or presence is not None:
+                out.add(number, frame, mask, masks.iou(number, frame), presence)
+        for frame in masks.absent(number):
+            if not first <= frame <= last:
+                out.add(number, frame, masks.on(number, frame), None, found[frame].presence)
     return out
 
 

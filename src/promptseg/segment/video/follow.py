@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from itertools import groupby
 
-from promptseg.models.protocol import Conditioning, Resumable, Tracked
+from promptseg.models.protocol import Conditioning, Correction, Tracked
 from promptseg.segment.follow import seeds_of
 from promptseg.segment.run import Run
 from promptseg.segment.video.masks import FrameMasks
 from promptseg.segment.video.parts import Parts
 
-__all__ = ["conditions_of", "follow_objects"]
+__all__ = ["conditions_of", "correct_objects", "follow_objects"]
 
 log = logging.getLogger("promptseg")
 
@@ -48,20 +47,12 @@ def follow_objects(
     Raises:
         OutputError: parts of another run, or none that can be written.
     """
-    conditions, tracker = conditions_of(run), run.tracker
-    done = 0
-    if not isinstance(tracker, Resumable):  # its memory is not kept: all or nothing
-        for found in _by_frame(tracker.track(run.visit, conditions, run.turn_to)):
-            done += 1
-            _add(found, masks)
-            if on_frame:
-                on_frame(done)
-        return
+    conditions, done = conditions_of(run), 0
     since = parts.recall(masks, overwrite)
     if since is not None:
         done = int(since.pop("done"))
         log.warning("going on after %d frames of an earlier run", done)
-    tracking = tracker.begin(run.visit, conditions, run.turn_to, since)
+    tracking = run.tracker.begin(run.visit, conditions, run.turn_to, since)
     changed: set[tuple[int, int]] = set()
     for found in tracking:
         done += 1
@@ -74,11 +65,29 @@ def follow_objects(
     parts.keep(masks.as_arrays(changed), tracking.state(), done)
 
 
+def correct_objects(
+    run: Run, masks: FrameMasks, prompted: Sequence[Collection[int]], numbers: Sequence[int]
+) -> None:
+    """Correct objects with the prompts of a run; see `promptseg.segment.correct`.
+
+    Args:
+        run: checked; its objects are those with corrections.
+        masks: as they are; changed.
+        prompted: of every object among the masks, places of frames that earlier prompts have answered.
+        numbers: which object each one of the run is among the masks.
+    """
+    for number, (entry, object_) in enumerate(zip(run.objects, numbers, strict=True)):
+        run.turn_to(number)
+        asked = Correction(
+            *(entry, masks.slices(object_), sorted(prompted[object_]), ()),
+            limits=run.limits,
+            agreement=run.options.agreement,
+        )
+        masks.replace(object_, run.tracker.correct(run.visit, asked))
+
+
 def _add(found: list[Tracked], masks: FrameMasks) -> set[tuple[int, int]]:
     for one in found:
-        masks.add(one.object, one.frame, one.answer.mask, one.answer.iou)
+        answer = one.answer
+        masks.add(one.object, one.frame, answer.mask, answer.iou, answer.presence)
     return {(one.object, one.frame) for one in found}
-
-
-def _by_frame(found: Iterator[Tracked]) -> Iterator[list[Tracked]]:
-    return (list(group) for _, group in groupby(found, key=lambda one: one.frame))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.image import Segment, bounding_region
+from promptseg.models.protocol import SliceMasks
 
-__all__ = ["FrameMasks", "Packed"]
+__all__ = ["FrameMasks", "Packed", "Unpacked"]
 
 
 @dataclass(frozen=True)
@@ -22,20 +25,24 @@ class Packed:
     Attributes:
         box: first row, end of rows, first column, end of columns of the part that is kept.
         bits: that part, packed to bits and deflated.
-        iou: predicted IoU.
+        iou: predicted IoU; None where nothing says it.
+        presence: logit that the object is on the frame at all; None where the model does not say.
     """
 
     box: tuple[int, int, int, int]
     bits: bytes
-    iou: float
+    iou: float | None = None
+    presence: float | None = None
 
     @classmethod
-    def of(cls, mask: NDArray[np.bool_], iou: float) -> Packed:
+    def of(
+        cls, mask: NDArray[np.bool_], iou: float | None = None, presence: float | None = None
+    ) -> Packed:
         """Pack a (rows, columns) mask."""
         rows, columns = bounding_region(mask)
         bits = np.packbits(mask[rows, columns])
         box = (rows.start, rows.stop, columns.start, columns.stop)
-        return cls(box, zlib.compress(bits.tobytes(), 1), iou)
+        return cls(box, zlib.compress(bits.tobytes(), 1), iou, presence)
 
     @property
     def is_empty(self) -> bool:
@@ -69,12 +76,20 @@ class FrameMasks:
         self.size = size
         self.found: list[dict[int, Packed]] = [{} for _ in range(objects)]
 
-    def add(self, object_: int, frame: int, mask: NDArray[np.bool_], iou: float) -> None:
+    def add(
+        self,
+        object_: int,
+        frame: int,
+        mask: NDArray[np.bool_],
+        iou: float | None = None,
+        presence: float | None = None,
+    ) -> None:
         """Join a mask to what there is."""
         known = self.found[object_].get(frame)
         if known is not None:
-            mask, iou = mask | known.mask(self.size), max(iou, known.iou)
-        self.found[object_][frame] = Packed.of(mask, iou)
+            mask = mask | known.mask(self.size)
+            iou, presence = _greater(iou, known.iou), _greater(presence, known.presence)
+        self.found[object_][frame] = Packed.of(mask, iou, presence)
 
     def on(self, object_: int, frame: int) -> NDArray[np.bool_]:
         """(rows, columns) mask; empty where nothing was found."""
@@ -85,6 +100,48 @@ class FrameMasks:
         """Predicted IoU where there is a mask with something in it."""
         known = self.found[object_].get(frame)
         return None if known is None or known.is_empty else known.iou
+
+    def presence(self, object_: int, frame: int) -> float | None:
+        """Probability that the object is on a frame; None where the model did not say."""
+        known = self.found[object_].get(frame)
+        if known is None or known.presence is None:
+            return None
+        return 0.5 + 0.5 * math.tanh(known.presence / 2)
+
+    def absent(self, object_: int) -> list[int]:
+        """Frames on which a model that says whether an object is there has found nothing of it."""
+        return sorted(
+            k for k, p in self.found[object_].items() if p.is_empty and p.presence is not None
+        )
+
+    def slices(self, object_: int) -> SliceMasks:
+        """One object as a tracker takes it for correction; its masks stay packed."""
+        filled = {k: p for k, p in self.found[object_].items() if not p.is_empty}
+        return SliceMasks(
+            Unpacked(self.size, filled),
+            {k: p.iou for k, p in filled.items() if p.iou is not None},
+            {k: p.presence for k, p in filled.items() if p.presence is not None},
+        )
+
+    def replace(self, object_: int, corrected: SliceMasks) -> None:
+        """One object after its correction; frames where it was looked for in vain stay known."""
+        assert isinstance(corrected.masks, Unpacked), "as `slices` gave them"
+        absent = {k: self.found[object_][k] for k in self.absent(object_)}
+        found = {
+            k: replace(p, iou=corrected.quality.get(k), presence=corrected.presence.get(k))
+            for k, p in corrected.masks.packed.items()
+        }
+        self.found[object_] = {**absent, **found}
+
+    def sha256(self) -> str:
+        """Hash of all masks with their labels, 1, 2, 3, ..., for provenance and replays."""
+        digest = hashlib.sha256(repr(self.size).encode())
+        for label, found in enumerate(self.found, 1):
+            for frame, packed in sorted(found.items()):
+                if not packed.is_empty:
+                    digest.update(repr((label, frame, packed.box)).encode())
+                    digest.update(zlib.decompress(packed.bits))
+        return digest.hexdigest()
 
     def overlap(self) -> tuple[int, int, int] | None:
         """Two objects that share pixels, and the first frame where they do; None if none do."""
@@ -122,7 +179,8 @@ class FrameMasks:
             y0, y1, x0, x1 = packed.box
             crop[frame - first, y0 - top : y1 - top, x0 - left : x1 - left] = packed.crop()
         region = slice(first, last + 1), slice(top, bottom), slice(left, right)
-        quality = {k: round(p.iou, 4) for k, p in sorted(filled.items())}
+        known = {k: p.iou for k, p in sorted(filled.items()) if p.iou is not None}
+        quality = {k: round(iou, 4) for k, iou in known.items()}
         return Segment(name, label, crop, region, quality)
 
     def as_arrays(self, changed: Iterable[tuple[int, int]]) -> dict[str, NDArray[Any]]:
@@ -132,7 +190,8 @@ class FrameMasks:
         return {
             "keys": np.array(keys, dtype=np.int64).reshape(-1, 2),
             "boxes": np.array([p.box for p in packed], dtype=np.int64).reshape(-1, 4),
-            "iou": np.array([p.iou for p in packed], dtype=np.float64),
+            "iou": np.array([p.iou for p in packed], dtype=np.float64),  # None is NaN
+            "presence": np.array([p.presence for p in packed], dtype=np.float64),
             "sizes": np.array([len(p.bits) for p in packed], dtype=np.int64),
             "bits": np.frombuffer(b"".join(p.bits for p in packed), np.uint8),
         }
@@ -141,16 +200,56 @@ class FrameMasks:
         """Masks from `as_arrays`, in the place of what there is."""
         ends = np.cumsum(arrays["sizes"]).tolist()
         bits = arrays["bits"].tobytes()
-        for (number, frame), box, iou, start, end in zip(
+        for (number, frame), box, iou, presence, start, end in zip(
             arrays["keys"].tolist(),
             arrays["boxes"].tolist(),
             arrays["iou"].tolist(),
+            arrays["presence"].tolist(),
             [0, *ends[:-1]],
             ends,
             strict=True,
         ):
-            self.found[number][frame] = Packed(tuple(box), bits[start:end], iou)
+            known = (None if math.isnan(value) else value for value in (iou, presence))
+            self.found[number][frame] = Packed(tuple(box), bits[start:end], *known)
 
     def frames(self) -> Iterator[int]:
         """Frames that have masks, ascending."""
         return iter(sorted(set().union(*self.found)))
+
+
+class Unpacked(MutableMapping[int, NDArray[np.bool_]]):
+    """Packed masks by frame as if they were (rows, columns) arrays.
+
+    Args:
+        size: (rows, columns).
+        packed: by frame.
+    """
+
+    def __init__(self, size: tuple[int, int], packed: dict[int, Packed]) -> None:
+        self.size, self.packed = size, packed
+
+    def __getitem__(self, frame: int) -> NDArray[np.bool_]:
+        return self.packed[frame].mask(self.size)
+
+    def __setitem__(self, frame: int, mask: NDArray[np.bool_]) -> None:
+        self.packed[frame] = Packed.of(mask)
+
+    def __delitem__(self, frame: int) -> None:
+        del self.packed[frame]
+
+    def __contains__(self, frame: object) -> bool:
+        return frame in self.packed
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.packed)
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def __copy__(self) -> Unpacked:
+        return Unpacked(self.size, dict(self.packed))
+
+
+def _greater(one: float | None, other: float | None) -> float | None:
+    known = [value for value in (one, other) if value is not None]
+    return max(known, default=None)

@@ -29,7 +29,7 @@ OVERLAY, MASKS, LABELS, AREAS = "overlay.webm", "masks.zip", "labels.mkv", "area
 UNTIMED = 0.1
 """Seconds a frame is shown where nothing says when frames were taken."""
 
-_COLUMNS = ("frame", "time_s", "label", "name", "area_px", "predicted_iou")
+_COLUMNS = ("frame", "time_s", "label", "name", "area_px", "predicted_iou", "presence")
 _CAPTION_FROM = 200  # rows: smaller frames have no room for words
 _Each = Callable[[int, list[NDArray[np.bool_]]], object]
 
@@ -153,12 +153,14 @@ def _table(film: Film, path: Path) -> Iterator[_Each]:
             time = film.frames.time(place)
             for label, name, mask in zip(film.labels, film.names, masks, strict=True):
                 iou = film.masks.iou(label - 1, place)
+                there = film.masks.presence(label - 1, place)
                 rows.writerow(
                     (
                         film.frames.numbers[place],
                         "" if time is None else f"{time:.6f}",
                         *(label, name, int(mask.sum())),
                         "" if iou is None else f"{iou:.4f}",
+                        "" if there is None else f"{there:.4f}",
                     )
                 )
 

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from promptseg.models.families.sam2.network import MAPS, POINTERS, Memory, Seen
 
-__all__ = ["Bank", "Remembered", "nearest"]
+__all__ = ["CONDITIONING", "Bank", "Remembered", "nearest"]
+
+CONDITIONING = 4
+"""Frames that somebody said something of, of which a frame looks at the maps; the nearest."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Bank:
         forgetful: whether what no later frame looks at is forgotten.
     """
 
-    limit: int | None = 4
+    limit: int | None = CONDITIONING
     conditioning: dict[int, Remembered] = field(default_factory=dict)
     followed: dict[int, Remembered] = field(default_factory=dict)
     forgetful: bool = True

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from promptseg.models.card import ModelCard
 from promptseg.models.families.alike import best_reading, decoded_alike, no_prediction
+from promptseg.models.families.sam2.bank import CONDITIONING
 from promptseg.models.families.sam2.embedding import Sam2Embedding
-from promptseg.models.families.sam2.network import Features, Sam2
+from promptseg.models.families.sam2.network import MAPS, POINTERS, Features, Sam2
 from promptseg.models.families.sam2.prompts import hint_of, points_of
 from promptseg.models.families.sam2.tracker import Sam2Memory
 from promptseg.models.protocol import Embedding, Frames, Prediction, SlicePrompt
@@ -38,6 +39,13 @@ class Sam2Model:
     def side(self) -> int:
         """Length of the side of mask logits."""
         return 4 * self.network.grid
+
+    @property
+    def object_bytes(self) -> int:
+        """See `Remembering`: maps, and mask logits of all frames with pointers, in 32 bits."""
+        grid, channels = self.network.grid, self.network.maskmem_tpos_enc.shape[-1]
+        maps = (CONDITIONING + MAPS - 1) * channels * grid**2
+        return 4 * (maps + (CONDITIONING + POINTERS - 1) * (4 * grid) ** 2)
 
     @torch.inference_mode()
     def encode(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from promptseg.errors import ModelError
 from promptseg.models.families.sam2.bank import Bank, Remembered
+from promptseg.models.families.sam2.bank_state import as_arrays, fill
 from promptseg.models.families.sam2.embedding import Sam2Embedding
 from promptseg.models.families.sam2.network import Features, Sam2, Seen
 from promptseg.models.families.sam2.prompts import drawn_mask, hint_of, points_of
@@ -73,9 +76,25 @@ class Sam2Memory:
         self.bank.follow(frame, Remembered(seen, map_, prompted=False), _back(down))
         return self._answer(seen, layout)
 
+    @torch.inference_mode()
+    def recall(self, frame: int, mask: NDArray[np.bool_], down: bool = False) -> None:
+        """See `ObjectMemory`: its map and pointer are those of the mask, as of a drawn one."""
+        features, _ = self._features(frame)
+        seen = self.network.take(features, drawn_mask(mask, self.network.image_size, self.device))
+        map_ = self._map(features.coarse, seen, prompted=False)
+        self.bank.follow(frame, Remembered(seen, map_, prompted=False), _back(down))
+
     def forget(self) -> None:
         """See `ObjectMemory`."""
         self.bank.followed.clear()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """See `ObjectMemory`."""
+        return as_arrays(self.bank)
+
+    def go_on(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """See `ObjectMemory`."""
+        fill(self.bank, state, self.device)
 
     def _features(self, frame: int, end: int | None = None) -> tuple[Features, Frame]:
         embedding = self.frames.embedding(frame, end)

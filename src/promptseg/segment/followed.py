@@ -1,0 +1,154 @@
+"""One object on its way through frames, in the memory of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.models.protocol import (
+    Answer,
+    Conditioning,
+    Frames,
+    ObjectMemory,
+    SlicePrompt,
+    Tracked,
+)
+from promptseg.models.protocol.tracking import Bounds
+from promptseg.segment.answer_state import answer_as_arrays, answer_from_arrays
+from promptseg.segment.follow import answer_seed, prompt_of_seed
+from promptseg.segment.volume import PropagationRule, inside
+
+__all__ = ["Followed"]
+
+
+@dataclass
+class Followed:
+    """One object on its way.
+
+    Attributes:
+        number: which object.
+        said: what somebody said of it.
+        frames: all there are.
+        memory: of the object.
+        rule: where it ends.
+        answers: to what was said, by frame.
+        done: frames that were followed.
+        last: the answer on the frame before; None where the object has ended.
+        first_area: of the mask that its way began with.
+    """
+
+    number: int
+    said: list[Conditioning]
+    frames: Frames
+    memory: ObjectMemory
+    rule: PropagationRule | None
+    answers: dict[int, Answer] = field(default_factory=dict)
+    done: set[int] = field(default_factory=set)
+    last: Answer | None = None
+    first_area: int = 0
+
+    @property
+    def prompted(self) -> list[int]:
+        """Frames that somebody said something of, in order."""
+        return sorted({c.slice for c in self.said})
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The first and the last frame that may be reached."""
+        return min(c.reach[0] for c in self.said), max(c.reach[1] for c in self.said)
+
+    def answer(self, frame: int) -> Tracked:
+        """To what was said of one frame."""
+        here = [c for c in self.said if c.slice == frame]
+        answer = self._only(here[0]) if len(here) == 1 else self._joined(here)
+        self.answers[frame] = answer
+        return Tracked(frame, self.number, answer)
+
+    def _only(self, condition: Conditioning) -> Answer:
+        asked = prompt_of_seed(condition, self.frames.predictor.card)
+        if not isinstance(asked, SlicePrompt):
+            return self.memory.take(condition.slice, inside(asked, condition.bounds))
+        answer = self.memory.prompt(condition.slice, asked)
+        mask = inside(answer.mask, condition.bounds)
+        if mask.sum() == answer.mask.sum():
+            return answer
+        return replace(self.memory.take(condition.slice, mask), iou=answer.iou)
+
+    def _joined(self, conditions: Sequence[Conditioning]) -> Answer:
+        """Of several things said of one frame the union counts, and is remembered."""
+        parts = [answer_seed(self.frames, condition) for condition in conditions]
+        union = np.logical_or.reduce([part.mask for part in parts])
+        joined = self.memory.take(conditions[0].slice, union)
+        return replace(joined, iou=max(part.iou for part in parts))
+
+    def begin(self) -> None:
+        """A new way, with nothing but conditioning frames in memory."""
+        self.last = None
+        self.memory.forget()
+
+    def step(self, frame: int, down: bool) -> Answer | None:
+        """The object on the next frame of the way; None where it was not followed, or is not there."""
+        if frame in self.answers:
+            self.last = self.answers[frame]
+            self.first_area = int(self.last.mask.sum())
+            return None
+        before = self.last
+        if before is None:
+            return None
+        reaching = [c for c in self.said if c.reach[0] <= frame <= c.reach[1]]
+        if not reaching:
+            return None
+        if frame in self.done:
+            self.begin()
+            return None
+        answer = self.memory.follow(frame, down, self.ends[0 if down else 1])
+        self.done.add(frame)
+        mask = inside(answer.mask, _bounds(reaching))
+        answer = replace(answer, mask=mask)
+        if self.rule and not self.rule.continues(self.first_area, before.mask, mask, answer.iou):
+            self.begin()
+            return None
+        self.last = answer
+        return answer
+
+    def state(self, name: str) -> dict[str, NDArray[Any]]:
+        """All that it takes to go on; the names of the arrays begin with `name`."""
+        done = np.zeros(len(self.frames), dtype=bool)
+        done[sorted(self.done)] = True
+        state: dict[str, NDArray[Any]] = {
+            f"{name}.answered": np.array(sorted(self.answers), np.int64),
+            f"{name}.done": np.packbits(done),
+            f"{name}.way": np.array([self.last is not None, self.first_area], np.int64),
+        }
+        for frame, answer in self.answers.items():
+            state |= answer_as_arrays(answer, f"{name}.answer{frame}", logits=False)
+        if self.last is not None:
+            state |= answer_as_arrays(self.last, f"{name}.last", logits=False)
+        return state | {f"{name}.memory.{k}": v for k, v in self.memory.state().items()}
+
+    def go_on(self, state: Mapping[str, NDArray[Any]], name: str) -> None:
+        """Be what another one was that `state` was taken of."""
+        device = self.frames.predictor.device
+        self.answers = {
+            frame: answer_from_arrays(state, f"{name}.answer{frame}", device)
+            for frame in state[f"{name}.answered"].tolist()
+        }
+        done = np.unpackbits(state[f"{name}.done"], count=len(self.frames))
+        self.done = set(np.flatnonzero(done).tolist())
+        on_its_way, self.first_area = state[f"{name}.way"].tolist()
+        self.last = answer_from_arrays(state, f"{name}.last", device) if on_its_way else None
+        own = f"{name}.memory."
+        self.memory.go_on({k[len(own) :]: v for k, v in state.items() if k.startswith(own)})
+
+
+def _bounds(conditions: Sequence[Conditioning]) -> Bounds | None:
+    """The rectangle around those of conditions; None where one of them has none."""
+    rectangles = [c.bounds for c in conditions if c.bounds is not None]
+    if len(rectangles) < len(conditions):
+        return None
+    x0, y0, x1, y1 = zip(*rectangles, strict=True)
+    return min(x0), min(y0), max(x1), max(y1)

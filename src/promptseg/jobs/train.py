@@ -19,6 +19,7 @@ from promptseg.formats.own_folder import OwnFolder
 from promptseg.metrics.statistics import FEWEST_PAIRS
 from promptseg.models.cards import model_file
 from promptseg.models.checkpoint import read_checkpoint
+from promptseg.models.families.sam import Sam
 from promptseg.noted import lines_of, refuse
 from promptseg.parsing import parse_json
 from promptseg.progress import step_progress
@@ -342,6 +343,7 @@ def _kept(
 ) -> KeptEmbeddings | None:
     """Embeddings of all images that are used, where they stay the same."""
     keeps = not encoder_learns(learner.sam) and options.keep_embeddings and not options.augment
+    keeps = keeps and isinstance(learner.sam, Sam)  # SAM 2's are of three sizes, and large
     idle = {"--embeddings": options.embeddings is not None} if not keeps else {}
     if keeps:
         idle["--activation-checkpointing"] = options.activation_checkpointing

@@ -20,6 +20,7 @@ from promptseg.models.families.sam import Sam
 from promptseg.train.logs import Log
 from promptseg.train.objectives import Algorithm1, Batch, Step, Uniforms
 from promptseg.train.parts import freeze_batch_norm, without_gradient
+from promptseg.train.pictures import PictureSam2
 from promptseg.train.processes import Processes
 from promptseg.train.samples import TrainingImages, join_or_error
 from promptseg.train.schedule import Schedule
@@ -83,7 +84,7 @@ class Loop:
         folder: for what must be looked at after a failure.
     """
 
-    sam: Sam
+    sam: Sam | PictureSam2
     algorithm: Algorithm1
     parameters: dict[str, nn.Parameter]
     optimizer: torch.optim.Optimizer

@@ -13,6 +13,7 @@ from promptseg.errors import InputError
 from promptseg.models.families.sam import Sam
 from promptseg.models.heads.lora import add_low_rank
 from promptseg.train.objectives.settings import Trainable
+from promptseg.train.pictures import PictureSam2
 
 __all__ = [
     "checkpoint_activations",
@@ -33,7 +34,7 @@ _PARTS: dict[Trainable, tuple[str, ...]] = {
 
 
 def choose_parts(
-    sam: Sam, trains: Trainable, rank: int = 0, freeze: Iterable[str] = ()
+    sam: Sam | PictureSam2, trains: Trainable, rank: int = 0, freeze: Iterable[str] = ()
 ) -> dict[str, nn.Parameter]:
     """Let some parts of a network learn, and no other.
 
@@ -57,8 +58,13 @@ def choose_parts(
         )
     sam.requires_grad_(False)
     for part in _PARTS[trains]:
-        getattr(sam, part).requires_grad_(True)
+        module = sam.part(part) if isinstance(sam, PictureSam2) else getattr(sam, part)
+        module.requires_grad_(True)
     if trains == "lora":
+        if isinstance(sam, PictureSam2):
+            raise InputError(
+                "a SAM for low-rank updates", "a SAM 2", "use --trains encoder+decoder"
+            )
         add_low_rank(sam.image_encoder, rank)
     for beginning in freeze:
         found = [p for name, p in sam.named_parameters() if name.startswith(beginning)]
@@ -74,7 +80,7 @@ def choose_parts(
     return learning
 
 
-def encoder_learns(sam: Sam) -> bool:
+def encoder_learns(sam: Sam | PictureSam2) -> bool:
     """Whether anything of the image encoder learns; if not, its embeddings can be kept."""
     return any(p.requires_grad for p in sam.image_encoder.parameters())
 

@@ -17,12 +17,14 @@ from promptseg.errors import InputError, ModelError
 from promptseg.models.cards import ModelCard
 from promptseg.models.checkpoint import build_network, open_checkpoint
 from promptseg.models.families.sam import Sam
+from promptseg.models.families.sam2.network import Sam2
 from promptseg.models.heads.lora import merged_state
 from promptseg.models.heads.unetr import UnetrDecoder
 from promptseg.train.objectives import Algorithm1, Preset
 from promptseg.train.options import TrainOptions
 from promptseg.train.order import weights_of
 from promptseg.train.parts import checkpoint_activations, choose_parts
+from promptseg.train.pictures import PictureSam2
 from promptseg.train.schedule import Schedule
 from promptseg.train.state import Average
 from promptseg.train.validate import choose_validation
@@ -122,16 +124,19 @@ class StartingWeights:
         card, file, tensors = open_checkpoint(model, quiet)
         return cls(card, file, tensors, assets.sha256_of(file))
 
-    def network(self) -> Sam:
+    def network(self) -> Sam | PictureSam2:
         """A network of its own with these weights.
 
         Raises:
             ModelError: a model of another family, which is not trained here.
         """
         network = build_network(self.card, self.tensors, self.file)
+        if isinstance(network, Sam2):
+            return PictureSam2(network)
         if not isinstance(network, Sam):
             raise ModelError(
-                "a model of the SAM family to train", f"{self.card.name} of {self.card.family}"
+                "a model of the SAM or SAM 2 family to train",
+                f"{self.card.name} of {self.card.family}",
             )
         return network
 
@@ -150,7 +155,7 @@ class Learner:
         strategy: the preset with the training's own values.
     """
 
-    sam: Sam
+    sam: Sam | PictureSam2
     semantic: UnetrDecoder | None
     parameters: dict[str, nn.Parameter]
     algorithm: Algorithm1
@@ -170,6 +175,10 @@ class Learner:
         sam = start.network()
         parameters = choose_parts(sam, strategy.trains, options.lora_rank, options.freeze)
         wanted = strategy.objective.joint_decoder
+        if wanted and isinstance(sam, PictureSam2):
+            raise InputError(
+                "a SAM for a joint decoder", start.card.name, "leave --joint-decoder out"
+            )
         semantic = UnetrDecoder(sam.prompt_encoder.channels) if wanted else None
         sam.to(device)
         if semantic is not None:

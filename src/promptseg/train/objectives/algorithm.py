@@ -21,6 +21,7 @@ from promptseg.train.objectives.losses import iou, iou_loss, mask_loss
 from promptseg.train.objectives.prompts import Prompts
 from promptseg.train.objectives.settings import Objective
 from promptseg.train.objectives.uniforms import Uniforms
+from promptseg.train.pictures import PictureSam2
 
 __all__ = ["Algorithm1", "Step"]
 
@@ -68,7 +69,9 @@ class Algorithm1:
             the objective trains one.
     """
 
-    def __init__(self, sam: Sam, objective: Objective, semantic: nn.Module | None = None) -> None:
+    def __init__(
+        self, sam: Sam | PictureSam2, objective: Objective, semantic: nn.Module | None = None
+    ) -> None:
         if objective.joint_decoder and semantic is None:
             raise ValueError("a joint decoder is to be trained, and none is given")
         self.sam, self.objective, self.semantic = sam, objective, semantic

@@ -204,8 +204,11 @@ class Sam2Steps(nn.Module):
             multimask = masks is None
         else:
             multimask = points[1].shape[1] == 1
-        decoded = self.decode(features, points, masks, multimask)
-        best = decoded.iou.argmax(dim=1) if multimask else decoded.iou.new_zeros(1).long()
+        return self.settle(self.decode(features, points, masks, multimask))
+
+    def settle(self, decoded: Decoded) -> Seen:
+        """One object by what was decoded of it: its best reading, or that it is not there."""
+        best = decoded.iou.argmax(dim=1)
         there = decoded.presence > 0
         logits = decoded.logits[:, best[0], None].where(there[..., None, None], ABSENT)
         pointer = self._pointer(self.obj_ptr_proj(decoded.tokens[:, best[0]]), there)

@@ -1,0 +1,110 @@
+"""A SAM 2 trained on single images as a SAM is: its features one tensor, its parts by SAM's names.
+
+So Algorithm 1 and the loop are the same for both. Memory takes no part, and stays as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from promptseg.models.families.sam2.network import Features, Sam2
+from promptseg.models.families.sam2.prompt_encoder import BOTTOM_RIGHT, TOP_LEFT
+
+__all__ = ["PictureSam2", "packed", "unpacked"]
+
+
+class PictureSam2(Sam2):
+    """A SAM 2 asked as `Sam` is, under its own parameter names.
+
+    Args:
+        network: whose parameters it takes over: they are the same ones.
+    """
+
+    def __init__(self, network: Sam2) -> None:
+        nn.Module.__init__(self)
+        self.__dict__.update(network.__dict__)
+
+    @property
+    def prompt_encoder(self) -> _Prompts:
+        """Its prompt encoder, called as SAM's."""
+        return _Prompts(self)
+
+    @property
+    def mask_decoder(self) -> _Masks:
+        """Its mask decoder, called as SAM's on what `encode` gives."""
+        return _Masks(self)
+
+    def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:  # type: ignore[override]
+        """(B, 3, S, S) preprocessed slices -> (B, 4 C, h, w); see `packed`."""
+        return packed(Sam2.encode(self, slices, parallel))
+
+    def part(self, name: str) -> nn.Module:
+        """The module that SAM calls `name`."""
+        own: nn.Module = getattr(self, name if name == "image_encoder" else f"sam_{name}")
+        return own
+
+
+class _Prompts:
+    """See `PictureSam2.prompt_encoder`."""
+
+    def __init__(self, network: Sam2) -> None:
+        self.own = network.sam_prompt_encoder
+        self.image_size, self.grid = network.image_size, network.grid
+        self.channels = network.shape.dim
+
+    def __call__(
+        self, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, masks: Tensor | None
+    ) -> Any:
+        """Sparse and dense embeddings of (N, P, 2) clicks, (N, 4) boxes and mask logits."""
+        xy, labels = [], []
+        if boxes is not None:
+            xy.append(boxes.view(-1, 2, 2))
+            labels.append(boxes.new_tensor([TOP_LEFT, BOTTOM_RIGHT]).expand(len(boxes), -1))
+        if points is not None:
+            xy.append(points[0])
+            labels.append(points[1].to(points[0].dtype))
+        said = (torch.cat(xy, dim=1), torch.cat(labels, dim=1)) if xy else None
+        return self.own(said, masks)
+
+    def dense_position(self) -> Tensor:
+        """(1, C, h, w) position of every cell."""
+        return self.own.dense_position()
+
+
+class _Masks:
+    """See `PictureSam2.mask_decoder`."""
+
+    def __init__(self, network: PictureSam2) -> None:
+        self.network = network
+
+    def __call__(
+        self, embeddings: Tensor, position: Tensor, sparse: Tensor, dense: Tensor, multimask: bool
+    ) -> tuple[Tensor, Tensor]:
+        """(N, k, 4 h, 4 w) mask logits and (N, k) predicted IoU of N objects, each on its own image."""
+        features = unpacked(embeddings)
+        decoded = self.network.sam_mask_decoder(
+            self.network.alone(features.coarse),
+            (features.fine, features.middle),
+            position,
+            sparse,
+            dense,
+            multimask,
+        )
+        return decoded.logits, decoded.iou
+
+
+def packed(features: Features) -> Tensor:
+    """Features of three sizes as (B, 4 C, h, w): the sub-pixels of the finer ones become channels."""
+    fine, middle, coarse = features
+    return torch.cat([F.pixel_unshuffle(fine, 4), F.pixel_unshuffle(middle, 2), coarse], dim=1)
+
+
+def unpacked(embeddings: Tensor) -> Features:
+    """The inverse of `packed`."""
+    dim = embeddings.shape[1] // 4
+    fine, middle, coarse = embeddings.split([2 * dim, dim, dim], dim=1)
+    return Features(F.pixel_shuffle(fine, 4), F.pixel_shuffle(middle, 2), coarse)

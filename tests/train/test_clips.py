@@ -1,0 +1,74 @@
+"""SAM 2 learns with memory on a clip: who learns, what is remembered, and that it gets better."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from promptseg.models.families.sam2.network import Features, Sam2
+from promptseg.train.objectives.clips import ClipPlan, clip_losses
+from small_sam2 import small_sam2
+
+
+def clip() -> tuple[Tensor, Tensor]:
+    """Four frames of a bright square that moves right and is gone on the third; its masks."""
+    frames, masks = torch.zeros(4, 3, 128, 128), torch.zeros(4, 32, 32, dtype=torch.bool)
+    for k in (0, 1, 3):
+        frames[k, :, 40:80, 16 + 20 * k : 48 + 20 * k] = 2.0
+        masks[k, 10:20, 4 + 5 * k : 12 + 5 * k] = True
+    return frames, masks
+
+
+def encoded(network: Sam2, frames: Tensor) -> list[Features]:
+    levels = [level.split(1) for level in network.encode(frames)]
+    return [Features(*each) for each in zip(*levels, strict=True)]
+
+
+def total(network: Sam2, plan: ClipPlan) -> Tensor:
+    frames, masks = clip()
+    chance = np.random.default_rng(0)
+    found = clip_losses(network, encoded(network, frames), masks, plan, chance)
+    return torch.stack([loss.total() for loss in found]).sum()
+
+
+def test_every_answer_is_judged_and_all_parts_of_the_memory_learn() -> None:
+    network = small_sam2().train().requires_grad_(True)
+    frames, masks = clip()
+    plan = ClipPlan((0,), frozenset({1}), clicks=2)
+    losses = list(
+        clip_losses(network, encoded(network, frames), masks, plan, np.random.default_rng(0))
+    )
+    assert len(losses) == 4 + 2
+    assert [float(loss.focal.detach()) == 0 for loss in losses] == [False] * 4 + [True, False]
+    torch.stack([loss.total() for loss in losses]).sum().backward()
+    idle = {n.split(".")[0] for n, p in network.named_parameters() if p.grad is None}
+    assert not idle & {"image_encoder", "memory_attention", "memory_encoder", "sam_prompt_encoder"}
+    assert network.maskmem_tpos_enc.grad is not None
+    ages = network.maskmem_tpos_enc.grad.flatten(1).abs().sum(1) > 0
+    assert bool(ages[-1])  # a conditioning frame's
+    assert bool(ages[0])  # that of the frame before
+
+
+def test_a_clip_is_learnt() -> None:
+    network = small_sam2().train().requires_grad_(True)
+    plan = ClipPlan((0,), frozenset())
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
+    first = 0.0
+    for number in range(12):
+        loss = total(network, plan)
+        first = first if number else float(loss.detach())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(total(network, plan).detach()) < 0.8 * first
+
+
+def test_plans_box_one_frame_or_two_and_correct_none_to_two() -> None:
+    chance = np.random.default_rng(0)
+    there = [False, True, True, False, True, True, True, True]
+    plans = [ClipPlan.draw(there, chance) for _ in range(200)]
+    assert {len(plan.boxed) for plan in plans} == {1, 2}
+    assert {len(plan.corrected) for plan in plans} == {0, 1, 2}
+    assert all(plan.boxed[0] == 1 and plan.clicks == 7 for plan in plans)
+    assert all(there[frame] for plan in plans for frame in (*plan.boxed, *plan.corrected))

@@ -13,7 +13,7 @@ from promptseg.formats.colours import COLOURS
 from promptseg.geometry import AXES, opposite
 from promptseg.image import MODALITIES, Image, Segment
 from promptseg.intensity import WINDOWS
-from promptseg.prompts import Box, Box3D, Marker, Mask, PlacedPrompt, Points, Prompt
+from promptseg.prompts import Box, Box3D, Marker, Mask, PlacedPrompt, Points, Prompt, Text
 from promptseg.prompts.mask import from_runs
 from promptseg.provenance import DISCLAIMER
 from promptseg.segment.opened import notes_on
@@ -246,6 +246,8 @@ def _shown(prompt: PlacedPrompt) -> dict[str, Any]:
         return {"slice": prompt.slice, "points": points}
     if isinstance(prompt, Box3D):
         return {"box3d": list(prompt.bounds)}
+    if isinstance(prompt, Text):
+        return {"text": prompt.to_json()}
     if isinstance(prompt, Mask):
         return {"slice": prompt.slice, "as_drawn": prompt.as_drawn}
     return (

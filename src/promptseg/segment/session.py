@@ -342,7 +342,9 @@ class Session(PromptVerbs):
     def _placed(self, prompt: Prompt, name: str) -> list[PlacedPrompt]:
         """The prompt on the grid, under the name of its object."""
         if isinstance(prompt, Text):
-            raise PromptError("prompts that point at something", "words", "segment by words at once")
+            raise PromptError(
+                "prompts that point at something", "words", "segment by words at once"
+            )
         return [replace(p, name=name) for p in place([prompt], self.geometry, self.axis)]
 
     def _known(self, name: str | None) -> str:

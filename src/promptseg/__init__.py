@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from promptseg.formats import read
     from promptseg.geometry import Geometry
     from promptseg.image import Image, Segment
-    from promptseg.prompts import Box, Box3D, Marker, Mask, Millimetres, Points
+    from promptseg.prompts import Box, Box3D, Marker, Mask, Millimetres, Points, Text
     from promptseg.result import Result as Segmentation
     from promptseg.segment.options import SegmentOptions
     from promptseg.segment.segmenter import Segmenter, load
@@ -42,6 +42,7 @@ __all__ = [
     "Segmentation",
     "Segmenter",
     "Session",
+    "Text",
     "__version__",
     "load",
     "read",
@@ -62,6 +63,7 @@ _HOME = {
     "Segmentation": "result",
     "Segmenter": "segment.segmenter",
     "Session": "segment.session",
+    "Text": "prompts",
     "load": "segment.segmenter",
     "read": "formats",
 }

@@ -49,6 +49,9 @@ def official_sam3(shape: Sam3Shape, words: Path) -> Any:
 
         patch.setattr(torch, "arange", on_the_processor)  # the decoder asks for a GPU
         network = _built(shape, words)
+    for name, value in network.state_dict().items():
+        if name.endswith(("positional_embedding", "text_projection")):  # left as memory was
+            torch.nn.init.normal_(value, std=0.1)
     patched = sys.modules["sam3.model.geometry_encoders"]
     patched.torchvision = types.SimpleNamespace(ops=types.SimpleNamespace(roi_align=pooled))
     return network.eval().requires_grad_(False)

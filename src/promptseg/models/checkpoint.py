@@ -107,7 +107,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     tensors = all_tensors(content)
     if not tensors:
         raise ModelError("a checkpoint with tensors", f"{path} without any")
-    own = _claiming(tensors)
+    own: object = _claiming(tensors)
     if isinstance(own, SelfReading):
         _require_here(tensors, path)
         return own.read(tensors, content, path)

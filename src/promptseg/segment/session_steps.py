@@ -64,7 +64,7 @@ def step_entry(
         for name, segment in step.objects.items()
         if name not in before.objects or segment is not before.objects[name]
     }
-    entry = {"action": step.action, "current": step.current, "objects": objects}
+    entry: dict[str, Any] = {"action": step.action, "current": step.current, "objects": objects}
     if list(step.objects) != list(dict.fromkeys([*before.objects, *objects])):
         entry["names"] = list(step.objects)
     entry["prompts"] = {

@@ -246,10 +246,10 @@ def _shown(prompt: PlacedPrompt) -> dict[str, Any]:
         return {"slice": prompt.slice, "points": points}
     if isinstance(prompt, Box3D):
         return {"box3d": list(prompt.bounds)}
+    if isinstance(prompt, Text):
+        return {"text": prompt.to_json()}
     if isinstance(prompt, Mask):
         return {"slice": prompt.slice, "as_drawn": prompt.as_drawn}
-    if isinstance(prompt, Text):  # sessions take none yet
-        return {"text": prompt.phrase}
     if isinstance(prompt, Marker):
         return prompt.to_json()
     return {"slice": prompt.slice, "box": list(prompt.xyxy)}

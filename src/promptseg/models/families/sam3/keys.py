@@ -109,7 +109,7 @@ def prefix_of(names: Iterable[str]) -> str | None:
         if name.endswith(trunk)
     ]
     usual = [prefix for prefix in found if prefix.startswith("model.")]
-    return next(iter([*usual, *found]), None)
+    return next(iter(usual or found), None)
 
 
 def own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

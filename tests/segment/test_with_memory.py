@@ -254,10 +254,10 @@ def test_a_run_that_was_put_aside_goes_on_as_if_it_had_not_been(moving: bool) ->
 def test_more_objects_than_fit_into_memory_are_refused_with_what_to_lower(
     segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("promptseg.segment.with_memory.available_bytes", lambda: 1 << 20)
+    monkeypatch.setattr("promptseg.segment.with_memory.available_bytes", lambda: 2 << 20)
     boxes = [Box(BOX, 2, "one"), Box(BOX, 3, "two")]
     segmenter.segment(image(truth()), boxes[0])
-    with pytest.raises(InputError, match=r"got 2 objects of about 1 MiB each; follow fewer"):
+    with pytest.raises(InputError, match=r"got 2 objects of about 2 MiB each; follow fewer"):
         segmenter.segment(image(truth()), *boxes)
 
 

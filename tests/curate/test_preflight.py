@@ -333,11 +333,17 @@ def test_errors_are_lines_and_exit_code_2(
     assert "not ready" in (tmp_path / "preflight" / "preflight.md").read_text()
 
 
+def test_a_sam_2_is_checked_without_an_estimate_and_that_is_said(usual_root: Path) -> None:
+    found = preflight(usual_root, PLAN, PreflightOptions(quiet=True, model="sam2.1-t"))
+    assert found.estimate is None
+    assert "time and memory are not estimated: sam2.1-t is no SAM" in found.warnings
+
+
 def test_refusals(tmp_path: Path, usual_root: Path) -> None:
     with pytest.raises(InputError, match="a folder made by promptseg curate"):
         run(["check", str(tmp_path)])
-    with pytest.raises(ModelError, match=r"the SAM family to train, got sam2\.1-t of sam2"):
-        checked(tmp_path, model="sam2.1-t")
+    with pytest.raises(ModelError, match=r"SAM or SAM 2 family to train, got sam3 of sam3"):
+        checked(tmp_path, model="sam3")
     with pytest.raises(ModelError, match="did you mean mobile-sam"):
         run(["check", str(usual_root), "--model", "mobilesam"])
     with pytest.raises(InputError, match="a preset out of medsam"):

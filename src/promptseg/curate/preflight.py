@@ -88,8 +88,10 @@ def preflight(
     """
     options = options or PreflightOptions()
     card = find_card(options.model)
-    if card.family != "sam":
-        raise ModelError("a model of the SAM family to train", f"{card.name} of {card.family}")
+    if card.family not in ("sam", "sam2"):
+        raise ModelError(
+            "a model of the SAM or SAM 2 family to train", f"{card.name} of {card.family}"
+        )
     collection = Collection(root)
     if not collection.samples:
         raise InputError("a collection with samples", f"{root} without any", "curate data first")
@@ -115,11 +117,14 @@ def preflight(
     found.read_seconds = pixels.read_seconds
     found.leaks += same_pictures(collection.samples, pixels.sha256)
     found.alike = alike_samples(collection.samples, pixels.phash)
-    if options.measure and (images := found.statistics.total.train):
+    measurable = options.measure and card.family == "sam"
+    if measurable and (images := found.statistics.total.train):
         learned = collection.of("train")
         objects = sum(min(len(s.targets), plan.n_objects) for s in learned) / images
         found.estimate = estimate_training(card.build, plan, images, objects, options.device)
     found.errors, found.warnings = errors_of(found), warnings_of(found)
+    if options.measure and not measurable:
+        found.warnings.append(f"time and memory are not estimated: {card.name} is no SAM")
     if folder is not None:
         shown = [sample for sample in collection.samples if sample.targets]
         chosen = choose(shown, options.panels, options.seed)

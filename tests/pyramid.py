@@ -155,6 +155,7 @@ class PyramidFamily:
 
     cards = (CARD,)
     unused: tuple[str, ...] = ()
+    extra = ""
 
     def claims(self, names: Iterable[str]) -> bool:
         return all(n.removeprefix("net.").startswith(("levels.", "sharpness")) for n in names)

@@ -115,7 +115,7 @@ def test_nothing_found_is_an_empty_layer_and_said(
         (("--text", "liver", "--box", "1,1,9,9"), "both in one run"),
         (("--text", "liver", "--model", "mobile-sam"), "got a text; use --model sam3"),
         (("--text", "liver", "--model", "sam3.1"), "SAM 3.1, whose tracker"),
-        (("--text", "liver", "--min-score", "1.5"), "min_score"),
+        (("--text", "liver", "--min-score", "1.5"), "--min-score from 0 to 1"),
     ],
 )
 def test_bad_words_are_one_clear_error(

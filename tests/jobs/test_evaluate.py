@@ -450,8 +450,12 @@ def test_prompts_a_model_was_not_trained_for(pictures: Path, tmp_path: Path) -> 
     assert not (tmp_path / "a").exists()
     rows = run(pictures, tmp_path / "b", predictor, prompt=("box", "point"), skip_unsupported=True)
     assert {r.prompt for r in rows} == {"box"}
-    with pytest.raises(InputError, match="prompts out of box, jittered-box, point, mask, got text"):
+    with pytest.raises(UnsupportedPromptError, match="got a text; use --model sam3"):
         run(pictures, tmp_path / "c", prompt=("text",))
+    with pytest.raises(
+        InputError, match="prompts out of box, jittered-box, point, mask, text, got word"
+    ):
+        run(pictures, tmp_path / "d", prompt=("word",))
 
 
 def test_a_case_that_fails(volumes: Path, tmp_path: Path) -> None:
@@ -506,7 +510,7 @@ def test_pictures_that_may_not_be_published_stay_at_home(pictures: Path, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--prompt", "mask"], "expected a prompt out of box, jittered-box, point for 2d"),
+        (["--prompt", "mask"], "expected a prompt out of box, jittered-box, point, text for 2d"),
         (["--corrections", "100"], "expected corrections from 0 to 64, got 100"),
         (["--jitter", "-1"], "expected a jitter of 0 to 1024 pixels"),
         (["--tolerance", "-1"], "tolerance"),

@@ -282,7 +282,8 @@ def random_sam2() -> Predictor:
 
 
 _CHILD = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background may take away
 sys.path.insert(0, {tests!r})
 from jobs.test_video_memory import random_sam2
 from promptseg.cli.main import main

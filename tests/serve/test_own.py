@@ -384,10 +384,10 @@ def test_cancel_leaves_what_was_answered(server: Running) -> None:
     client.post(f"{at}/prompts", box=BOX_A, slice=10, object="a", spread=True)
     settled(client, at)
     client.post(f"{at}/undo")
-    work.session.add(Box(tuple(BOX_A), 10, "a"), spread=False)  # type: ignore[arg-type]
     thread.start()
     held.wait(20)
-    work.follow()
+    box = Box(tuple(BOX_A), 10, "a")  # type: ignore[arg-type]
+    work.change(lambda: work.session.add(box, spread=False))
     assert work.following
     change = client.post(f"{at}/cancel").json
     free.set()
@@ -409,11 +409,12 @@ def test_a_click_comes_before_the_following_that_it_interrupts(server: Running) 
         interrupt()
         time.sleep(0.3)
 
-    work._interrupt = slowly  # type: ignore[method-assign]
-    work.session.add(Box(tuple(BOX_A), 10, "a"), spread=False)  # type: ignore[arg-type]
+    box = Box(tuple(BOX_A), 10, "a")  # type: ignore[arg-type]
     ended = threading.Event()
     with work.turns.take(Job("other", Urgency.CLICK)):  # following waits in the queue
-        work.follow()
+        work.change(lambda: work.session.add(box, spread=False))
+        assert work.following
+        work._interrupt = slowly  # type: ignore[method-assign]
         threading.Thread(target=lambda: (work.cancel(), ended.set()), daemon=True).start()
         assert ended.wait(10)
     assert not work.following

@@ -95,8 +95,9 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
             "a name of its own, of letters, digits, dots and dashes", f"{where}: name {name!r}"
         )
     prompts = said.get("prompts")
-    if not isinstance(prompts, list) or not prompts or not set(KINDS).issuperset(map(str, prompts)):
-        raise ModelError(f"prompts out of {', '.join(KINDS)}", f"{where}: prompts {prompts!r:.100}")
+    taken = [k for k in KINDS if k != "text" or k in base.prompts]  # no training teaches words
+    if not isinstance(prompts, list) or not prompts or not {*taken}.issuperset(map(str, prompts)):
+        raise ModelError(f"prompts out of {', '.join(taken)}", f"{where}: prompts {prompts!r:.100}")
     kinds = frozenset(prompts)
     card = replace(
         base,

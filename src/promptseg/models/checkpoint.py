@@ -74,7 +74,7 @@ def open_checkpoint(
     name, file = model_file(model)
     card = find_card(name) if name else None
     if card is not None:
-        assets.require_agreement(weights_of(card), quiet)
+        _require_agreement(card, quiet)
     if file is None:
         card = card or find_card(str(model))
         if not card.weights:
@@ -87,10 +87,16 @@ def open_checkpoint(
     tensors = read_checkpoint(file)
     if card is None:
         card = identify(tensors, file)
-        assets.require_agreement(weights_of(card), quiet)
+        _require_agreement(card, quiet)
     elif name and (listed := _trained_on(file)):
         card = replace(card, trained_on=listed)
     return card, file, tensors
+
+
+def _require_agreement(card: ModelCard, quiet: bool) -> None:
+    """The licence of published weights, wherever their file is from; own ones have none to agree to."""
+    if asset := assets.manifest().get(card.weights):
+        assets.require_agreement(asset, quiet)
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:

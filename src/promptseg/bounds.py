@@ -63,6 +63,7 @@ BOUNDS: dict[str, Bound] = {
     "epochs": Bound(1, 10**6),
     "every_slice": Bound(1, 10**6),
     "frame": _INDEX,
+    "frames": Bound(2, 1000),
     "idle_s": Bound(1, 10**6),
     "jitter": Bound(0, 10**6),
     "learning_rate": Bound(0, 10, above=True),

@@ -28,12 +28,14 @@ from promptseg.train.determinism import deterministic
 from promptseg.train.kept import KeptEmbeddings, keep_embeddings
 from promptseg.train.logs import BOARD, open_logs, require_packages
 from promptseg.train.loop import Loop, TrainingError
+from promptseg.train.objectives import ClipObjective
 from promptseg.train.options import TrainOptions
 from promptseg.train.outcome import SEMANTIC, Trained, finish, noted_in
 from promptseg.train.parts import encoder_learns
 from promptseg.train.processes import Processes, joined
 from promptseg.train.release import TRAINED_ON
 from promptseg.train.samples import TrainingImages
+from promptseg.train.sequences import TrainingClips
 from promptseg.train.setting import (
     Learner,
     Parts,
@@ -229,6 +231,7 @@ def _measured(
         [
             *(assets.sha256_of(file), parts.collection.sha256, options.engine, options.seed),
             *(options.corrections, options.validation_objects, [s.key for s in parts.report]),
+            *([clip.frames] if isinstance(clip := options.objective(), ClipObjective) else []),
         ]
     )
     if path.exists():
@@ -258,7 +261,8 @@ def _train(
     kept: KeptEmbeddings | None,
 ) -> End:
     """The loop, with its logs."""
-    schedule = replace(learner.schedule(options, parts.train), restarted=progress.restarted)
+    seen = [run.samples[0] for run in parts.runs[0]] or parts.train
+    schedule = replace(learner.schedule(options, seen), restarted=progress.restarted)
     if progress.restarted and not options.warmup:
         schedule = replace(schedule, warmup=_WARMUP)
     if progress.updates >= schedule.updates and progress.best_score is not None:
@@ -284,7 +288,7 @@ def _train(
         processes,
         options.seed,
         _precision(options, processes),
-        options.clip,
+        options.clip or learner.strategy.clip,
         options.train_batch_norm,
         learner.average,
         progress,
@@ -322,12 +326,16 @@ def training_images(
     options: TrainOptions,
     start: StartingWeights,
     kept: KeptEmbeddings | None = None,
-) -> TrainingImages:
+) -> TrainingImages | TrainingClips:
     """The training part as the network takes it."""
+    n_objects = learner.strategy.objective.n_objects
+    if parts.runs[0]:
+        about = (learner.grid, n_objects, options.seed, options.augment)
+        return TrainingClips(parts.collection, parts.runs[0], start.card, *about)
     return TrainingImages(
         *(parts.collection, parts.train, start.card),
         grid=options.mask_side or learner.grid,
-        n_objects=learner.strategy.objective.n_objects,
+        n_objects=n_objects,
         seed=options.seed,
         augmented=options.augment,
         embedding=kept,

@@ -27,7 +27,7 @@ class Comparison:
     """DSC of the same prompts before and after the training.
 
     Attributes:
-        prompt: "box", "box+8" (after 8 rounds of corrections), "point", "point+8".
+        prompt: "box", "box+8" (after 8 rounds of corrections), "point", "point+8", "clip".
         asked: whether the training asked with such prompts.
         objects, patients: how many; a patient is one of a dataset.
         before, after: mean over the objects.
@@ -74,8 +74,12 @@ class Comparison:
 
 
 def needed_for(prompt: str) -> frozenset[str]:
-    """The kinds of prompts that go into an answer: rounds of corrections take clicks and a mask."""
+    """The kinds of prompts that go into an answer: rounds of corrections take clicks and a mask.
+
+    What is followed through a clip ("clip") begins with a box.
+    """
     start, corrected, _ = prompt.partition("+")
+    start = "box" if start == "clip" else start
     return frozenset({start, *(("point", "mask") if corrected else ())})
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["History", "draw_curves", "read_history"]
 
-_KINDS = ("box", "point")
+_KINDS = ("box", "point", "clip")
 _WORDS = {"box": "from a box", "point": "from a click"}
 _SMOOTHED = 40  # about so many points of a long loss curve are left to see its trend
 _BAR = 0.38

@@ -18,12 +18,13 @@ from promptseg.errors import InputError, PromptsegError
 from promptseg.formats.files import atomic_path
 from promptseg.models.families.sam import Sam
 from promptseg.train.logs import Log
-from promptseg.train.objectives import Algorithm1, Batch, Step, Uniforms
+from promptseg.train.objectives import Algorithm1, Batch, ClipAlgorithm, ClipBatch, Step
 from promptseg.train.parts import freeze_batch_norm, without_gradient
 from promptseg.train.pictures import PictureSam2
 from promptseg.train.processes import Processes
-from promptseg.train.samples import TrainingImages, join_or_error
+from promptseg.train.samples import TrainingImages
 from promptseg.train.schedule import Schedule
+from promptseg.train.sequences import TrainingClips
 from promptseg.train.state import Average, Progress
 from promptseg.train.stopping import End, Stop
 
@@ -58,7 +59,9 @@ class _Sums:
         self.add("mask_loss", step.mask)
         if step.iou is not None:
             self.add("iou_loss", step.iou)
-        if step.name in ("first", last):
+        if step.presence is not None:
+            self.add("presence_loss", step.presence)
+        if step.name in ("first", "clip", last):
             self.add(f"iou_{step.name.replace(' ', '_')}", step.overlap)
 
 
@@ -71,7 +74,7 @@ class Loop:
         algorithm: its objective.
         parameters: what learns, by name.
         optimizer: of those.
-        images: the training part.
+        images: the training part, as images or as clips.
         schedule: what each update takes.
         processes: who trains.
         seed: of the training.
@@ -85,10 +88,10 @@ class Loop:
     """
 
     sam: Sam | PictureSam2
-    algorithm: Algorithm1
+    algorithm: Algorithm1 | ClipAlgorithm
     parameters: dict[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
-    images: TrainingImages
+    images: TrainingImages | TrainingClips
     schedule: Schedule
     processes: Processes
     seed: int
@@ -149,12 +152,12 @@ class Loop:
             batch_sampler=self.schedule.shares(
                 self.progress.updates, self.processes.rank, self.processes.count
             ),
-            collate_fn=join_or_error,
+            collate_fn=self.images.join,
             num_workers=self.workers,
         )
 
     def _update(
-        self, update: int, loader: Iterator[Batch | PromptsegError], stop: Stop
+        self, update: int, loader: Iterator[Batch | ClipBatch | PromptsegError], stop: Stop
     ) -> dict[str, float]:
         """One step of the optimizer; numbers for the log."""
         objective = self.algorithm.objective
@@ -163,7 +166,7 @@ class Loop:
             freeze_batch_norm(self.sam)
         rate = self.schedule.rate(update)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)
         share = self.schedule.share(update, self.processes.rank, self.processes.count)
         objects = sum(self.images.objects(place) for places in share for place in places)
         mine = (objects, sum(map(len, share)), stop.interrupted, stop.late)
@@ -208,18 +211,18 @@ class Loop:
             "late": late,
         }
 
-    def _back(self, batch: Batch, update: int, terms: int, sums: _Sums) -> None:
-        """The gradients of one micro-batch, round by round; see `Algorithm1`."""
-        objective = self.algorithm.objective
-        u = Uniforms.draw(objective, batch.names, self.seed, update)
+    def _back(self, batch: Batch | ClipBatch, update: int, terms: int, sums: _Sums) -> None:
+        """The gradients of one micro-batch, round by round (see `Algorithm1`), or object by object."""
+        algorithm: Any = self.algorithm  # what it takes is what `images` gives
+        u = algorithm.draw(batch, self.seed, update)
         with self._reduced():
             embeddings = batch.embeddings
             if embeddings is None:
                 assert batch.slices is not None
                 embeddings = self.sam.encode(batch.slices)
         leaf = embeddings.detach().requires_grad_(embeddings.requires_grad)
-        steps = self.algorithm.steps(leaf, batch, u)
-        last = f"correction {objective.n_steps}"
+        steps = algorithm.steps(leaf, batch, u)
+        last = f"correction {algorithm.objective.n_steps}"
         while True:
             with self._reduced():
                 step = next(steps, None)
@@ -240,9 +243,9 @@ class Loop:
         names = sorted({name for values, _ in everyone for name in values})
         total = {n: sum(values.get(n, 0.0) for values, _ in everyone) for n in names}
         count = {n: sum(counts.get(n, 0) for _, counts in everyone) for n in names}
-        losses = ("mask_loss", "iou_loss", "semantic_loss")
+        losses = ("mask_loss", "iou_loss", "presence_loss", "semantic_loss")
         loss = sum(total.get(n, 0.0) for n in losses) / terms
-        return {"loss": loss, **{n: total[n] / count[n] for n in names}}
+        return {"loss": loss, **{n: total[n] / count[n] for n in names if count[n]}}
 
     def _reduced(self) -> AbstractContextManager[Any]:
         """Reduced precision, if wanted; for one round at a time, as casts of weights are part of it."""
@@ -267,7 +270,7 @@ class Loop:
                 *(len(idle), len(self.parameters), ", ".join(groups)),
             )
 
-    def _give_up(self, batch: Batch | None, update: int, what: str) -> None:
+    def _give_up(self, batch: Batch | ClipBatch | None, update: int, what: str) -> None:
         advice = "lower --learning-rate, or use --clip 1 or --precision float32"
         if batch is not None:
             path = self.folder / "bad_batch.pt"

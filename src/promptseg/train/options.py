@@ -13,6 +13,7 @@ from promptseg.errors import InputError
 from promptseg.simulate.boxes import Jitter
 from promptseg.train.objectives.settings import (
     PRESETS,
+    ClipObjective,
     MaskLoss,
     Objective,
     Preset,
@@ -22,6 +23,11 @@ from promptseg.train.objectives.settings import (
 from promptseg.train.order import Balance
 
 __all__ = ["Precision", "Tracker", "TrainOptions"]
+
+# What only one kind of objective knows.
+_OF_IMAGES = ("p_box", "p_mask", "joint_decoder", "mask_loss", "iou_loss")
+_OF_IMAGES_BESIDE = ("mask_side", "box_distortion", "box_distortion_sign", "points_per_step")
+_OF_CLIPS = ("frames",)
 
 Precision = Literal["auto", "float32", "bf16"]
 Tracker = Literal["wandb", "mlflow"]
@@ -53,13 +59,16 @@ class _ObjectiveOptions:
     preset: Strategy = "medicosam"
     """medsam (box alone), simple-ft (one box or click), medicosam (with 8 rounds of corrections),
     sam-med2d (corrections with 1, 3, 5 or 9 clicks), ft-sam (the same, the mask decoder alone),
-    sam2-transfer (box alone, as SAM 2 was taken to medical images)."""
+    sam2-transfer (box alone, as SAM 2 was taken to medical images), medsam2 (clips, with memory)."""
 
     n_objects: int | None = None
     """Objects per image, at most."""
 
     n_steps: int | None = None
-    """Rounds of corrections after the first prompt."""
+    """Rounds of corrections after the first prompt; with medsam2, clicks on a corrected frame."""
+
+    frames: int | None = None
+    """Frames of a clip, at most (medsam2)."""
 
     p_box: float | None = None
     """How often the first prompt is a box and not a click."""
@@ -97,12 +106,18 @@ class _ObjectiveOptions:
         settings = PRESETS[self.preset].objective
         said: dict[str, Any] = {
             name: getattr(self, name)
-            for name in (
-                *("n_objects", "n_steps", "p_box", "p_mask"),
-                *("joint_decoder", "mask_loss", "iou_loss"),
-            )
+            for name in ("n_objects", "n_steps", *_OF_IMAGES, *_OF_CLIPS)
             if getattr(self, name) is not None
         }
+        on_clips = isinstance(settings, ClipObjective)
+        idle = (*_OF_IMAGES, *_OF_IMAGES_BESIDE) if on_clips else _OF_CLIPS
+        if given := [name for name in idle if getattr(self, name) not in (None, ())]:
+            what, other = ("clips", "images") if on_clips else ("images", "clips")
+            raise InputError(
+                f"options of a training on {what}, as --preset {self.preset} is",
+                f"--{given[0].replace('_', '-')}, of one on {other}",
+                "leave it out, or choose another preset",
+            )
         if self.points_per_step:
             said["points_per_step"] = tuple(k for k in self.points_per_step if k)
         if self.box_distortion is not None or self.box_distortion_sign is not None:
@@ -124,8 +139,9 @@ class _ModelOptions:
     another machine, with a new optimizer."""
 
     trains: Trainable | None = None
-    """Which parts learn: all, encoder, decoder, encoder+decoder, prompts+decoder, or lora (low-rank
-    updates of the encoder's attention, which merge back, and all of prompt encoder and decoder)."""
+    """Which parts learn: all (but memory), encoder, decoder, encoder+decoder, prompts+decoder, lora
+    (low-rank updates of the encoder's attention, which merge back, and all of prompt encoder and
+    decoder), or whole (memory, too)."""
 
     lora_rank: int = 0
     """Rank of those updates."""
@@ -160,7 +176,7 @@ class _LoopOptions:
     """Stop after so many minutes; what is there by then is validated and reported."""
 
     batch_size: int | None = None
-    """Images per update, all processes together (MedSAM 160, MedicoSAM 56)."""
+    """Images, or clips, per update, all processes together (MedSAM 160, MedicoSAM 56)."""
 
     micro_batch: int = 1
     """Images per process that go through the network at a time: this is what needs memory."""
@@ -179,7 +195,7 @@ class _LoopOptions:
     """Of AdamW."""
 
     clip: float = 0.0
-    """Largest norm of the gradient; 0 leaves it as it is."""
+    """Largest norm of the gradient; 0 leaves it as it is, or as the preset has it (medsam2 0.1)."""
 
     ema: float = 0.0
     """Keep a moving average of the weights with this decay (such as 0.999) and use that; 0 does not."""
@@ -334,6 +350,8 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
         How long it goes on may differ.
         """
         free = _FREE | {"config", "strict", "epochs", "updates", "minutes", "report_images"}
+        if PRESETS[self.preset].rates.end != 1:  # rates hang on the end
+            free -= {"epochs", "updates"}
         return {
             k: list(v) if isinstance(v, tuple) else v
             for k, v in self.to_json().items()

@@ -50,12 +50,19 @@ def comparison_table(comparisons: Sequence[Comparison]) -> str:
 def modality_table(verdict: Verdict) -> str:
     """DSC before and after, one row per modality."""
     prompts = [c.prompt for c in verdict.comparisons]
+
+    def figures(c: Comparison | None) -> str:
+        return f"{c.before:.3f} → {c.after:.3f} ({c.difference:+.3f})" if c else "-"
+
     return table(
         ["modality", "objects", "patients", *prompts],
         [
             [
                 *(name, each[0].objects, each[0].patients),
-                *(f"{c.before:.3f} → {c.after:.3f} ({c.difference:+.3f})" for c in each),
+                *(
+                    figures(next((c for c in each if c.prompt == prompt), None))
+                    for prompt in prompts
+                ),
             ]
             for name, each in verdict.modalities.items()
         ],

@@ -30,6 +30,7 @@ _PARTS: dict[Trainable, tuple[str, ...]] = {
     "encoder+decoder": ("image_encoder", "mask_decoder"),
     "prompts+decoder": ("prompt_encoder", "mask_decoder"),
     "lora": ("prompt_encoder", "mask_decoder"),
+    "whole": (),  # with all that a SAM 2 has beside
 }
 
 
@@ -56,7 +57,7 @@ def choose_parts(
             f"--trains {trains} and --lora-rank {rank}",
             "set both or neither",
         )
-    sam.requires_grad_(False)
+    sam.requires_grad_(trains == "whole")
     for part in _PARTS[trains]:
         module = sam.part(part) if isinstance(sam, PictureSam2) else getattr(sam, part)
         module.requires_grad_(True)

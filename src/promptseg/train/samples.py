@@ -132,6 +132,11 @@ class TrainingImages(Dataset["Example | PromptsegError"]):
             names=tuple((sample.key, str((t.layer, t.id)), str(position)) for t in chosen),
         )
 
+    @staticmethod
+    def join(examples: Sequence[Example | PromptsegError]) -> Batch | PromptsegError:
+        """See `join_or_error`."""
+        return join_or_error(examples)
+
     def _choose(self, targets: Sequence[Target], rng: np.random.Generator) -> list[Target]:
         if len(targets) <= self.n_objects:
             return list(targets)

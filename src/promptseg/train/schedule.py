@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil
+from math import ceil, cos, pi
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ class Schedule:
         warmup: updates over which the learning rate rises.
         seed: of the order.
         restarted: the update at which the optimizer was new; the warm-up begins there.
+        end: share of the learning rate that a cosine over all updates ends with.
     """
 
     weights: NDArray[np.float64]
@@ -41,6 +42,7 @@ class Schedule:
     warmup: int
     seed: int
     restarted: int = 0
+    end: float = 1.0
 
     @property
     def per_epoch(self) -> int:
@@ -50,6 +52,9 @@ class Schedule:
     def rate(self, update: int) -> float:
         """The learning rate of an update."""
         rate = self.learning_rate * self.decay ** (update // self.per_epoch)
+        if self.end != 1:
+            left = (1 + cos(pi * update / max(1, self.updates))) / 2
+            rate *= self.end + (1 - self.end) * left
         return rate * min(1.0, (update - self.restarted + 1) / (self.warmup + 1))
 
     def share(self, update: int, rank: int, count: int) -> list[list[Place]]:

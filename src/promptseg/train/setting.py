@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -14,18 +14,20 @@ from torch import Tensor, nn
 from promptseg import assets
 from promptseg.datasets.collection import Collection, Sample
 from promptseg.errors import InputError, ModelError
-from promptseg.models.cards import ModelCard
+from promptseg.models.cards import CARDS, ModelCard
 from promptseg.models.checkpoint import build_network, open_checkpoint
 from promptseg.models.families.sam import Sam
 from promptseg.models.families.sam2.network import Sam2
 from promptseg.models.heads.lora import merged_state
 from promptseg.models.heads.unetr import UnetrDecoder
-from promptseg.train.objectives import Algorithm1, Preset
+from promptseg.train.objectives import Algorithm1, ClipAlgorithm, ClipObjective, Objective, Preset
 from promptseg.train.options import TrainOptions
 from promptseg.train.order import weights_of
 from promptseg.train.parts import checkpoint_activations, choose_parts
 from promptseg.train.pictures import PictureSam2
+from promptseg.train.rates import groups_of
 from promptseg.train.schedule import Schedule
+from promptseg.train.sequences import Clip, Run, clip_from, runs_of
 from promptseg.train.state import Average
 from promptseg.train.validate import choose_validation
 
@@ -45,6 +47,8 @@ class Parts:
         validation: watched while training; chooses the best weights.
         report: what the final report is about.
         held_out: whether `report` is of the test part, which nothing was chosen by.
+        runs: neighbours among `train`, and among all that is validated or reported on; none where
+            images are trained on.
     """
 
     collection: Collection
@@ -52,6 +56,11 @@ class Parts:
     validation: list[Sample]
     report: list[Sample]
     held_out: bool
+    runs: tuple[list[Run], list[Run]] = field(default_factory=lambda: ([], []))
+
+    def clip_of(self, sample: Sample) -> Clip:
+        """The clip that begins with a sample that is validated or reported on, if there is one."""
+        return clip_from(sample, self.runs[1])
 
     @property
     def reported_on(self) -> str:
@@ -68,7 +77,8 @@ def open_parts(options: TrainOptions) -> Parts:
     """Open the collection and choose what is validated on.
 
     Raises:
-        InputError: no collection, a part that is missing, or a patient in two parts.
+        InputError: no collection, a part that is missing, a patient in two parts, or clips to be
+            trained on, and no neighbours.
     """
     collection = Collection(options.input)
     parts = {split: collection.of(split) for split in ("train", "validation", "test")}
@@ -86,7 +96,23 @@ def open_parts(options: TrainOptions) -> Parts:
                 "curate the data again",
             )
     train = parts["train"]
-    if options.train_images is not None:
+    objective = options.objective()
+    runs: tuple[list[Run], list[Run]] = ([], [])
+    if isinstance(objective, ClipObjective):
+        of_split = {split: runs_of(samples, objective.frames) for split, samples in parts.items()}
+        for split in ("train", "validation", collection.report_part):
+            _require_runs(of_split[split], split, options)
+        runs = of_split["train"], of_split["validation"] + of_split["test"]
+        parts = {k: [s for run in each for s in run.samples] for k, each in of_split.items()}
+        train = parts["train"]
+        if options.train_images is not None:
+            first = {run.samples[0].key: run for run in runs[0]}
+            chosen = choose_validation(
+                [run.samples[0] for run in runs[0]], options.train_images, options.seed
+            )
+            runs = [first[sample.key] for sample in chosen], runs[1]
+            train = [s for run in runs[0] for s in run.samples]
+    elif options.train_images is not None:
         train = choose_validation(train, options.train_images, options.seed)
     return Parts(
         collection,
@@ -94,7 +120,19 @@ def open_parts(options: TrainOptions) -> Parts:
         choose_validation(parts["validation"], options.validation_images, options.seed),
         choose_validation(parts[collection.report_part], options.report_images, options.seed),
         collection.report_part == "test",
+        runs,
     )
+
+
+def _require_runs(runs: list[Run], split: str, options: TrainOptions) -> None:
+    """Refuse a part without anything to follow."""
+    if not runs:
+        raise InputError(
+            "neighbouring slices or frames, with an object that is the only one of its name on each",
+            f"none in the {split} part of {options.input}",
+            "curate volumes or videos without --components, or train on images: --preset "
+            "sam2-transfer",
+        )
 
 
 @dataclass(frozen=True)
@@ -158,7 +196,7 @@ class Learner:
     sam: Sam | PictureSam2
     semantic: UnetrDecoder | None
     parameters: dict[str, nn.Parameter]
-    algorithm: Algorithm1
+    algorithm: Algorithm1 | ClipAlgorithm
     optimizer: torch.optim.Optimizer
     average: Average | None
     strategy: Preset
@@ -168,7 +206,7 @@ class Learner:
         """The learner at the beginning of a training.
 
         Raises:
-            InputError: a strategy that trains nothing.
+            InputError: a strategy that trains nothing, or one that the model has no part for.
         """
         strategy = options.preset_values()
         torch.manual_seed(options.seed)  # for the weights that are new
@@ -187,13 +225,15 @@ class Learner:
         if options.activation_checkpointing:
             checkpoint_activations(sam.image_encoder)
         optimizer = torch.optim.AdamW(
-            parameters.values(), lr=strategy.learning_rate, weight_decay=strategy.weight_decay
+            groups_of(sam, parameters, strategy),
+            lr=strategy.learning_rate,
+            weight_decay=strategy.weight_decay,
         )
         return cls(
             sam,
             semantic,
             parameters,
-            Algorithm1(sam, strategy.objective, semantic),
+            _algorithm(start.card, sam, strategy.objective, semantic),
             optimizer,
             Average(options.ema) if options.ema else None,
             strategy,
@@ -222,7 +262,7 @@ class Learner:
         return sam, semantic
 
     def schedule(self, options: TrainOptions, train: list[Sample]) -> Schedule:
-        """What each update takes."""
+        """What each update takes, of images, or of clips by their first ones."""
         strategy = self.strategy
         weights = weights_of(train, options.balance)
         schedule = Schedule(
@@ -237,7 +277,23 @@ class Learner:
         )
         whole = options.epochs * schedule.per_epoch
         updates = whole if options.updates is None else min(whole, options.updates)
-        return replace(schedule, updates=updates)
+        return replace(schedule, updates=updates, end=strategy.rates.end)
+
+
+def _algorithm(
+    card: ModelCard, sam: Sam | PictureSam2, objective: Objective, semantic: UnetrDecoder | None
+) -> Algorithm1 | ClipAlgorithm:
+    """The objective for a network."""
+    if not isinstance(objective, ClipObjective):
+        return Algorithm1(sam, objective, semantic)
+    if not isinstance(sam, PictureSam2):
+        able = ", ".join(c.name for c in CARDS.values() if c.family == "sam2")
+        raise InputError(
+            "a model with memory to train on clips",
+            card.name,
+            f"use one of {able}, or another --preset",
+        )
+    return ClipAlgorithm(sam, objective)
 
 
 def worker_count(options: TrainOptions) -> int:

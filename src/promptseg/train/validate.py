@@ -28,12 +28,16 @@ from promptseg.metrics.overlap import count
 from promptseg.models.protocol import Embedding, SlicePrompt
 from promptseg.prompts.kinds import KINDS
 from promptseg.simulate import first_prompt, generator, interactive_rounds
+from promptseg.train.following import followed
+from promptseg.train.sequences import Clip, followable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["SHIFT", "SHIFTED", "Answer", "Validation", "choose_validation", "validate"]
+__all__ = ["FOLLOWED", "SHIFT", "SHIFTED", "Answer", "Validation", "choose_validation", "validate"]
 
+FOLLOWED = "clip"
+"""A box on a sample, followed with memory through its neighbours."""
 SHIFTED = "shifted box"
 SHIFT = 0.1
 """How far the box is shifted, as a share of its width or height."""
@@ -55,7 +59,8 @@ class Answer(NamedTuple):
         dataset, modality, patient: of the image.
         target: value of the object in its label layer; "value@layer" in layers above 0.
         prompt: it began with: "box" (exact), "point" (one click), or "shifted box", which there are
-            four of: left, up, right, down.
+            four of: left, up, right, down; or "clip", a box followed through the sample's neighbours,
+            on which its DSC is.
         step: rounds of corrections before it, from 0.
         dsc: 0..1.
         predicted_iou: the model's own estimate.
@@ -95,7 +100,8 @@ class Validation:
         """Mean DSC per kind of prompt: the mean over datasets of the mean over their objects.
 
         Returns:
-            "box" and "point" before corrections, "box+8" and "point+8" after the last of 8 rounds.
+            "box" and "point" before corrections, "box+8" and "point+8" after the last of 8 rounds; and
+            "clip" where boxes were followed.
         """
         return _macro(self.answers, self.corrections)
 
@@ -163,6 +169,7 @@ def validate(
     seed: int = 0,
     shifted: bool = False,
     kept: Callable[[Sample], Tensor] | None = None,
+    clip_of: Callable[[Sample], Clip] | None = None,
     progress: Callable[[int, str], None] | None = None,
 ) -> Validation:
     """Ask a model with an exact box and with one click, and correct each answer by random clicks.
@@ -180,6 +187,8 @@ def validate(
         shifted: also ask with the box moved by a tenth of its width to the left and right, and by a
             tenth of its height up and down, without corrections.
         kept: sample -> its (C, h, w) embedding, where the model's encoder has made it before.
+        clip_of: sample -> the clip that begins with it, through which a box on it is followed; empty
+            where there is none.
         progress: is told the samples done and the present one.
 
     Raises:
@@ -199,12 +208,17 @@ def validate(
             embedding = predictor.unpack(tensors, sample.shape, sample.pixel)
         found.embeddings[sample.key] = _pooled(embedding)
         targets = _largest(sample, max_objects)
+        clip = clip_of(sample) if clip_of else ()
+        able = sorted({t.name for t in targets} & set(followable(clip)))
+        along = dict(zip(able, followed(asked, collection, clip, able), strict=True))
         for target, truth in zip(targets, masks_of(targets, labels), strict=True):
             place = (sample.key, target)
             answers = list(_answers(asked, embedding, truth, place, corrections, seed))
             if shifted:
                 answers += _shifted(asked, embedding, truth, target)
             about = (sample.key, sample.dataset, sample.modality, sample.patient, _name(target))
+            if target.name in along:
+                answers.append((FOLLOWED, 0, *along[target.name]))
             found.answers += [Answer(*about, *answer) for answer in answers]
     if progress:
         progress(len(samples), "")
@@ -293,8 +307,8 @@ def _pooled(embedding: Embedding) -> Features:
 
 def _macro(answers: Sequence[Answer], corrections: int) -> dict[str, float]:
     means = {}
-    for prompt in ("box", "point"):
-        for step in sorted({0, corrections}):
+    for prompt in ("box", "point", *({FOLLOWED} & {a.prompt for a in answers})):
+        for step in sorted({0, corrections} if prompt != FOLLOWED else {0}):
             datasets: dict[str, list[float]] = defaultdict(list)
             for a in answers:
                 if a.prompt == prompt and a.step == step:

@@ -29,7 +29,7 @@ from promptseg.errors import InputError
 from promptseg.metrics.statistics import FEWEST_PAIRS
 from promptseg.train.comparison import SAME, TOLERATED, Comparison, compare_scores, needed_for
 from promptseg.train.drift import Drift, drift_of
-from promptseg.train.validate import SHIFTED, Answer, Validation
+from promptseg.train.validate import FOLLOWED, SHIFTED, Answer, Validation
 
 __all__ = ["Listening", "Outcome", "Verdict", "compare"]
 
@@ -120,7 +120,7 @@ def compare(
     last = baseline.corrections
     labels = {
         f"{kind}+{step}" if step else kind: (kind, step)
-        for kind in ("box", "point")
+        for kind in ("box", "point", FOLLOWED)
         for step in sorted({0, last})
         if (kind, step) in first
     }
@@ -131,6 +131,8 @@ def compare(
         found = []
         for label, place in labels.items():
             objects = [o for o in first[place] if of in (None, modality[o])]
+            if not objects:  # not everything can be followed
+                continue
             before, after = (np.array([x[place][o] for o in objects]) for x in (first, second))
             asked, whose = needed_for(label) <= set(asks), [patients[o] for o in objects]
             found.append(compare_scores(label, asked, (before, after), whose, kinds))
@@ -208,7 +210,7 @@ def _figures(c: Comparison) -> str:
 
 def _words(prompt: str) -> str:
     start, _, rounds = prompt.partition("+")
-    name = {"box": "a box", "point": "a click"}[start]
+    name = {"box": "a box", "point": "a click", FOLLOWED: "a box followed through a clip"}[start]
     return f"{name} with {rounds} rounds of corrections" if rounds else name
 
 

@@ -70,6 +70,7 @@ def measure(
         seed=options.seed,
         shifted=report,
         kept=kept,
+        clip_of=parts.clip_of if parts.runs[1] else None,
         progress=show,
     )
     every = processes.gather(mine)

@@ -7,13 +7,23 @@ from promptseg._lazy import lazily
 if TYPE_CHECKING:
     from promptseg.train.objectives.algorithm import Algorithm1, Step
     from promptseg.train.objectives.batch import Batch
-    from promptseg.train.objectives.settings import PRESETS, Objective, Preset, Strategy
+    from promptseg.train.objectives.clips import ClipAlgorithm, ClipBatch
+    from promptseg.train.objectives.settings import (
+        PRESETS,
+        ClipObjective,
+        Objective,
+        Preset,
+        Strategy,
+    )
     from promptseg.train.objectives.uniforms import Uniforms
 
 __all__ = [
     "PRESETS",
     "Algorithm1",
     "Batch",
+    "ClipAlgorithm",
+    "ClipBatch",
+    "ClipObjective",
     "Objective",
     "Preset",
     "Step",
@@ -25,6 +35,9 @@ _HOMES = {
     "Algorithm1": "algorithm",
     "Step": "algorithm",
     "Batch": "batch",
+    "ClipAlgorithm": "clips",
+    "ClipBatch": "clips",
+    "ClipObjective": "settings",
     "PRESETS": "settings",
     "Objective": "settings",
     "Preset": "settings",

@@ -43,20 +43,24 @@ class Step:
     """Entries of the list L.
 
     Attributes:
-        name: "first", "correction 1", ..., or "semantic".
+        name: "first", "correction 1", ..., or "semantic"; of all answers about an object in a clip,
+            "clip".
         mask: losses of masks, one per object (of the union: per image).
         iou: squared errors of the predicted IoU, one per object; None where they do not count.
         overlap: (N,) true IoU of the answers, for the log.
+        presence: losses of whether the object is there; None where that is not asked.
     """
 
     name: str
     mask: Tensor
     iou: Tensor | None
     overlap: Tensor
+    presence: Tensor | None = None
 
     def total(self) -> Tensor:
         """The sum of the entries."""
-        return self.mask.sum() if self.iou is None else self.mask.sum() + self.iou.sum()
+        total = self.mask.sum() if self.iou is None else self.mask.sum() + self.iou.sum()
+        return total if self.presence is None else total + self.presence.sum()
 
 
 class Algorithm1:
@@ -76,6 +80,10 @@ class Algorithm1:
             raise ValueError("a joint decoder is to be trained, and none is given")
         self.sam, self.objective, self.semantic = sam, objective, semantic
         self.side = sam.prompt_encoder.image_size
+
+    def draw(self, batch: Batch, seed: int, iteration: int) -> Uniforms:
+        """All chance of one iteration."""
+        return Uniforms.draw(self.objective, batch.names, seed, iteration)
 
     def steps(self, embeddings: Tensor, batch: Batch, u: Uniforms) -> Iterator[Step]:
         """The losses of one iteration, round by round (lines 4-33).

@@ -30,12 +30,15 @@ class ClipLoss:
         dice: (B,).
         iou: (B,).
         presence: (B,).
+        overlap: (B,) true IoU of the reading that learns, for the log; where the object is not there,
+            NaN.
     """
 
     focal: Tensor
     dice: Tensor
     iou: Tensor
     presence: Tensor
+    overlap: Tensor
 
     def total(self) -> Tensor:
         """Their sum over objects."""
@@ -54,7 +57,8 @@ def clip_loss(decoded: Decoded, target: Tensor) -> ClipLoss:
     there = target.flatten(1).any(1).float()
     focal, dice = FOCAL * _focal(logits, wanted.float()), DICE * _dice(logits, wanted.float())
     best = (focal + dice).detach().argmin(dim=1, keepdim=True)
-    iou = (decoded.iou.float() - _overlap(logits > 0, wanted)).abs().mean(dim=1)
+    overlap = _overlap(logits > 0, wanted)
+    iou = (decoded.iou.float() - overlap).abs().mean(dim=1)
     presence = F.binary_cross_entropy_with_logits(
         decoded.presence[:, 0].float(), there, reduction="none"
     )
@@ -63,6 +67,7 @@ def clip_loss(decoded: Decoded, target: Tensor) -> ClipLoss:
         there * dice.gather(1, best)[:, 0],
         there * IOU * iou,
         PRESENCE * presence,
+        overlap.gather(1, best)[:, 0].where(there > 0, torch.nan),
     )
 
 

@@ -1,4 +1,4 @@
-"""SAM 2 learns to follow an object through a clip, as MedSAM2 was trained.
+"""SAM 2 learns to follow objects through clips, as MedSAM2 was trained.
 
 Boxes on one frame or two, corrections by clicks on up to two, memory on all others; every answer is
 judged (`clip_losses`). Frames that somebody said something of are conditioning frames. Gradients flow
@@ -8,7 +8,7 @@ through memory, but not through clicks and the masks that are given back with th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,10 +18,14 @@ from promptseg.models.families.sam2.bank import Bank, Remembered
 from promptseg.models.families.sam2.mask_decoder import Decoded
 from promptseg.models.families.sam2.network import Features, Sam2
 from promptseg.models.families.sam2.prompt_encoder import BOTTOM_RIGHT, IGNORED, TOP_LEFT
+from promptseg.simulate.seeds import generator
+from promptseg.train.objectives.algorithm import Step
 from promptseg.train.objectives.clip_losses import ClipLoss, clip_loss
 from promptseg.train.objectives.prompts import draw_pixel
+from promptseg.train.objectives.settings import ClipObjective
+from promptseg.train.pictures import PictureSam2, unpacked
 
-__all__ = ["ClipPlan", "clip_losses"]
+__all__ = ["ClipAlgorithm", "ClipBatch", "ClipPlan", "clip_losses"]
 
 _LARGEST = 32.0  # logits that are given back
 
@@ -88,12 +92,12 @@ def clip_losses(
             memory = bank.for_frame(frame, len(frames), -1, lambda _, one: _map(one))
             coarse = network.attend(features.coarse, memory)
         asked = features._replace(coarse=coarse)
-        decoded = network.decode(asked, clicks or _nothing(coarse), None, clicks is None)
+        decoded = _decoded(network, asked, clicks or _nothing(coarse), None, clicks is None)
         yield clip_loss(decoded, target)
         for _ in range(plan.clicks if frame in plan.corrected else 0):
             hint = _best(decoded).detach().clamp(-_LARGEST, _LARGEST)
             clicks = _joined(clicks, _click(hint > 0, target, network.image_size, chance))
-            decoded = network.decode(asked, clicks, hint, False)
+            decoded = _decoded(network, asked, clicks, hint, False)
             yield clip_loss(decoded, target)
         said = frame in plan.boxed or frame in plan.corrected
         seen = network.settle(decoded)
@@ -101,9 +105,92 @@ def clip_losses(
         (bank.conditioning if said else bank.followed)[frame] = Remembered(seen, map_, said)
 
 
+@dataclass(frozen=True)
+class ClipBatch:
+    """Some clips with N objects, in the frame of the network's input.
+
+    Attributes:
+        slices: (F, 3, S, S) preprocessed frames of all clips, one clip after the other.
+        masks: of each object, (T, 4 h, 4 w) boolean on the T frames of its clip and the grid of the
+            logits; empty where it is not there.
+        first: of each object, which of the F frames its clip begins with.
+        names: of the objects, for what is drawn by chance: (clip, object, position).
+        embeddings: none are kept of clips.
+    """
+
+    slices: Tensor
+    masks: tuple[Tensor, ...]
+    first: tuple[int, ...]
+    names: tuple[tuple[str, ...], ...]
+    embeddings: None = None
+
+    def to(self, device: torch.device) -> ClipBatch:
+        """The same on another device."""
+        masks = tuple(each.to(device) for each in self.masks)
+        return replace(self, slices=self.slices.to(device), masks=masks)
+
+
+class ClipAlgorithm:
+    """The objective of clips for one network; see `Algorithm1`, whose place in the loop it takes.
+
+    Args:
+        sam: the network.
+        objective: the hyperparameters.
+    """
+
+    def __init__(self, sam: PictureSam2, objective: ClipObjective) -> None:
+        self.sam, self.objective = sam, objective
+
+    def draw(self, batch: ClipBatch, seed: int, iteration: int) -> list[np.random.Generator]:
+        """What draws for each object: the same in whatever batch or process it is."""
+        return [generator(seed, "clip", iteration, *name) for name in batch.names]
+
+    def steps(
+        self, embeddings: Tensor, batch: ClipBatch, u: Sequence[np.random.Generator]
+    ) -> Iterator[Step]:
+        """The losses of one object after the other: an object is one graph through all its frames.
+
+        Args:
+            embeddings: (F, 4 C, h, w), see `promptseg.train.pictures.packed`.
+            batch: the objects.
+            u: chance.
+        """
+        for masks, first, chance in zip(batch.masks, batch.first, u, strict=True):
+            levels = unpacked(embeddings[first : first + len(masks)])
+            frames = [Features(*one) for one in zip(*(x.split(1) for x in levels), strict=True)]
+            there = masks.flatten(1).any(1).tolist()
+            plan = ClipPlan.draw(there, chance, self.objective.n_steps)
+            found = list(clip_losses(self.sam, frames, masks, plan, chance))
+            overlap = torch.cat([one.overlap for one in found])
+            yield Step(
+                "clip",
+                torch.cat([one.focal + one.dice for one in found]),
+                torch.cat([one.iou for one in found]),
+                overlap[~overlap.isnan()],
+                torch.cat([one.presence for one in found]),
+            )
+
+
+def _decoded(
+    network: Sam2, features: Features, clicks: Clicks, hint: Tensor | None, multimask: bool
+) -> Decoded:
+    """As `Sam2Steps.decode`; positions are sines of large phases, and need all their bits."""
+    xy, labels = clicks
+    with torch.autocast(xy.device.type, enabled=False):
+        sparse, dense = network.sam_prompt_encoder(
+            (_precise(xy), labels), None if hint is None else _precise(hint)
+        )
+    return network.read(features, sparse, None if hint is None else dense, multimask)
+
+
 def _map(one: Remembered) -> Tensor:
     assert one.map is not None
     return one.map
+
+
+def _precise(x: Tensor) -> Tensor:
+    """At least float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _best(decoded: Decoded) -> Tensor:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from promptseg.errors import InputError
 from promptseg.simulate.boxes import Jitter
 
-__all__ = ["PRESETS", "MaskLoss", "Objective", "Preset", "Strategy", "Trainable"]
+__all__ = [
+    "PRESETS",
+    "ClipObjective",
+    "MaskLoss",
+    "Objective",
+    "Preset",
+    "Rates",
+    "Strategy",
+    "Trainable",
+]
 
-Strategy = Literal["medsam", "simple-ft", "medicosam", "ft-sam", "sam-med2d", "sam2-transfer"]
-Trainable = Literal["all", "encoder", "decoder", "encoder+decoder", "prompts+decoder", "lora"]
+Strategy = Literal[
+    "medsam", "simple-ft", "medicosam", "ft-sam", "sam-med2d", "sam2-transfer", "medsam2"
+]
+Trainable = Literal[
+    "all", "encoder", "decoder", "encoder+decoder", "prompts+decoder", "lora", "whole"
+]
 MaskLoss = Literal["dice", "dice+bce"]
 
 _SLOPPY = Jitter(5, "either")
@@ -75,6 +88,47 @@ class Objective:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClipObjective(Objective):
+    """What one training iteration asks of a model with memory, on clips in place of images.
+
+    `n_objects` are those of a clip, `n_steps` the clicks on a frame that is corrected; boxes are exact.
+
+    Attributes:
+        frames: of a clip, at most.
+    """
+
+    n_steps: int = 7
+    p_box: float = 1.0
+    frames: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frames < 2:
+            raise InputError("clips of 2 frames or more", f"frames {self.frames}")
+
+    def terms(self, objects: int, images: int) -> int:
+        """Losses add up over the answers about an object, and are averaged over objects."""
+        return max(1, objects)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Where and when the optimizer takes other steps than the learning rate says.
+
+    Attributes:
+        encoder: share of the learning rate that the image encoder has.
+        layer: factor of that from each block of its trunk to the one before.
+        end: share of all that is left at the end of a cosine over the whole training.
+        decays_norms: whether weights decay in layer norms and biases, too.
+    """
+
+    encoder: float = 1.0
+    layer: float = 1.0
+    end: float = 1.0
+    decays_norms: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Preset:
     """A published strategy.
 
@@ -84,7 +138,9 @@ class Preset:
         learning_rate: of AdamW, at the beginning.
         decay: factor of the learning rate after every epoch.
         weight_decay: of AdamW.
-        batch_size: images per update, all processes together.
+        batch_size: images per update, all processes together; of a `ClipObjective`, clips.
+        rates: exceptions from the learning rate.
+        clip: largest norm of the gradient, where none is given; 0 leaves it as it is.
         source: where it is published, and what it leaves open.
     """
 
@@ -94,6 +150,8 @@ class Preset:
     decay: float
     weight_decay: float = 0.01
     batch_size: int = 56  # 8 GPUs with 7 images each
+    rates: Rates = field(default_factory=Rates)
+    clip: float = 0.0
     source: str
 
 
@@ -153,6 +211,18 @@ PRESETS: dict[str, Preset] = {
         source="SAM 2 in medical images (Ma et al., 2024): box alone, prompt encoder frozen; as its "
         "paper has it: its code moves boxes by up to 5 pixels at 256, which are 20 at 1024, and does "
         "not shuffle",
+    ),
+    "medsam2": Preset(
+        objective=ClipObjective(),
+        trains="whole",
+        learning_rate=5e-5,
+        decay=1.0,
+        weight_decay=0.1,
+        batch_size=32,  # 4 GPUs with 8 clips each
+        rates=Rates(encoder=0.6, layer=0.9, end=0.1, decays_norms=False),
+        clip=0.1,
+        source="MedSAM2 (Ma et al., 2025) and its code, 75 epochs; there half of the clips begin with "
+        "a mask in place of boxes, and attention has a dropout of 0.1",
     ),
     "sam-med2d": Preset(
         objective=_MED2D,

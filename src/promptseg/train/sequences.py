@@ -1,0 +1,255 @@
+"""Clips to learn from: neighbouring slices of a volume, or frames of a video, with objects by name.
+
+A collection keeps single pictures; case and slice index say which of them are neighbours, and the name
+of its class says which object is which.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from promptseg.datasets.collection import Collection, Sample, Target, masks_of
+from promptseg.errors import PromptsegError
+from promptseg.models.cards import ModelCard
+from promptseg.simulate.seeds import generator
+from promptseg.train.augment import augment
+from promptseg.train.objectives import ClipBatch
+from promptseg.train.raster import raster
+from promptseg.train.samples import Place
+
+__all__ = [
+    "Clip",
+    "ClipExample",
+    "Run",
+    "TrainingClips",
+    "clip_from",
+    "followable",
+    "masks_along",
+    "runs_of",
+]
+
+Clip = tuple[Sample, ...]
+"""Neighbours in their order."""
+
+
+def followable(clip: Clip) -> tuple[str, ...]:
+    """Names of the objects on the first frame of a clip that no two objects of any frame share."""
+    counts = [Counter(t.name for t in sample.targets) for sample in clip]
+    return tuple(
+        name for name in sorted(counts[0] if clip else ()) if all(c[name] < 2 for c in counts)
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """Pictures of one case, each the neighbour of the next.
+
+    Attributes:
+        samples: two at least.
+        frames: of a clip, at most.
+    """
+
+    samples: Clip
+    frames: int
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Where a clip with objects to follow can begin."""
+        last = max(0, len(self.samples) - self.frames)
+        return tuple(k for k in range(last + 1) if followable(self.clip(k)))
+
+    def clip(self, start: int) -> Clip:
+        """The clip that begins with a sample."""
+        return self.samples[start : start + self.frames]
+
+
+def runs_of(samples: Iterable[Sample], frames: int) -> list[Run]:
+    """All neighbours among some samples, in order of their cases.
+
+    The least distance of two pictures of a case is that of neighbours (`--every-slice`); where it is
+    twice as large, something is missing, and another run begins. Tiles of a slide are no neighbours.
+
+    Args:
+        samples: of one part of a collection.
+        frames: of a clip, at most.
+
+    Returns:
+        Those with objects to follow.
+    """
+    cases: dict[tuple[str, str], list[tuple[int, Sample]]] = defaultdict(list)
+    for sample in samples:
+        if sample.slice is not None and sample.modality != "pathology":
+            cases[sample.dataset, sample.case].append((sample.slice, sample))
+    runs = []
+    for _, placed in sorted(cases.items()):
+        placed.sort(key=lambda one: one[0])
+        pairs = list(pairwise(placed))
+        step = min((b[0] - a[0] for a, b in pairs), default=1)
+        rows = [[placed[0][1]]]
+        for (i, one), (k, other) in pairs:
+            alike = (one.shape, one.pixel) == (other.shape, other.pixel)
+            if not (alike and k - i < 2 * step):
+                rows.append([])
+            rows[-1].append(other)
+        runs += [Run(tuple(row), frames) for row in rows if len(row) > 1]
+    return [run for run in runs if run.starts]
+
+
+def clip_from(sample: Sample, runs: Iterable[Run]) -> Clip:
+    """The clip that begins with a sample, towards the end of its run that is farther away.
+
+    Returns:
+        No more than the sample's key says; empty where it has no neighbour, or nothing to follow.
+    """
+    for run in runs:
+        keys = [one.key for one in run.samples]
+        if sample.key in keys:
+            at = keys.index(sample.key)
+            up = run.samples[at : at + run.frames]
+            down = run.samples[max(0, at + 1 - run.frames) : at + 1][::-1]
+            clip = up if len(up) >= len(down) else down
+            return clip if followable(clip) else ()
+    return ()
+
+
+def masks_along(
+    clip: Clip, names: Sequence[str], labels: Sequence[NDArray[np.uint16]]
+) -> NDArray[np.bool_]:
+    """(objects, T, rows, columns) masks of objects through a clip; empty where one is not there.
+
+    Args:
+        clip: T samples.
+        names: of the objects.
+        labels: (layers, rows, columns) of each sample.
+    """
+    masks = np.zeros((len(names), len(clip), *clip[0].shape), dtype=bool)
+    for k, (sample, layers) in enumerate(zip(clip, labels, strict=True)):
+        found: dict[str, Target] = {t.name: t for t in sample.targets}
+        for number, name in enumerate(names):
+            if name in found:
+                (masks[number, k],) = masks_of([found[name]], layers)
+    return masks
+
+
+@dataclass(frozen=True)
+class ClipExample:
+    """One clip with some of its objects; see `ClipBatch`.
+
+    Attributes:
+        slices: (T, 3, S, S).
+        masks: (n, T, R, R).
+        names: of the objects.
+    """
+
+    slices: Tensor
+    masks: Tensor
+    names: tuple[tuple[str, ...], ...]
+
+
+class TrainingClips(Dataset["ClipExample | PromptsegError"]):
+    """The training part of a collection as clips, one of each run an epoch; see `TrainingImages`.
+
+    Args:
+        collection: the data.
+        runs: of its training part.
+        card: of the model: how slices become its input.
+        grid: cells along each side of the logits.
+        n_objects: objects per clip, at most.
+        seed: of the training.
+        augmented: whether clips are changed by chance, all frames alike; one of two runs backwards.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        runs: Sequence[Run],
+        card: ModelCard,
+        grid: int,
+        n_objects: int,
+        seed: int,
+        augmented: bool = False,
+    ) -> None:
+        self.collection, self.runs, self.card = collection, runs, card
+        self.grid, self.n_objects, self.seed = grid, n_objects, seed
+        self.augmented = augmented
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def objects(self, place: Place) -> int:
+        """How many objects the clip of a place comes with."""
+        return len(self.drawn(place)[1])
+
+    def drawn(self, place: Place) -> tuple[Clip, list[str]]:
+        """The clip of a place, and the names of its objects, each as likely as any other."""
+        run, rng = self.runs[place[2]], self._chance("clip", place)
+        clip = run.clip(run.starts[int(rng.integers(len(run.starts)))])
+        backwards = clip[::-1]
+        if self.augmented and rng.integers(2) and followable(backwards):
+            clip = backwards
+        names = followable(clip)
+        chosen = rng.permutation(len(names))[: self.n_objects]
+        return clip, [names[k] for k in sorted(chosen)]
+
+    def __getitem__(self, place: Place) -> ClipExample | PromptsegError:
+        """The example of a place, or why there is none."""
+        try:
+            return self.example(place)
+        except PromptsegError as error:
+            return error
+
+    def example(self, place: Place) -> ClipExample:
+        """The clip of a place.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        clip, names = self.drawn(place)
+        read = [self.collection.read(sample, self.card.keep_8bit) for sample in clip]
+        along = masks_along(clip, names, [labels for _, labels in read])
+        slices, masks = [], []
+        for k, (picture, _) in enumerate(read):
+            shown, pixel = along[:, k], clip[0].pixel
+            if self.augmented:
+                chance = self._chance("change", place)  # anew: the same for all frames
+                picture, shown, turned = augment(picture, shown, chance)
+                pixel = pixel[::-1] if turned else pixel
+            values, frame = self.card.preprocessing.apply(picture, pixel)
+            slices.append(torch.from_numpy(values))
+            masks.append(np.stack([raster(mask, frame, self.grid) for mask in shown]))
+        where = (clip[0].key, str(place[1]))
+        return ClipExample(
+            torch.stack(slices),
+            torch.from_numpy(np.stack(masks, axis=1)),
+            tuple((where[0], name, where[1]) for name in names),
+        )
+
+    @staticmethod
+    def join(examples: Sequence[ClipExample | PromptsegError]) -> ClipBatch | PromptsegError:
+        """A batch of some clips in their order, or the first error among them."""
+        whole: list[ClipExample] = []
+        for example in examples:
+            if isinstance(example, PromptsegError):
+                return example
+            whole.append(example)
+        ends = np.cumsum([0, *(len(e.slices) for e in whole)])
+        return ClipBatch(
+            slices=torch.cat([e.slices for e in whole]),
+            masks=tuple(mask for e in whole for mask in e.masks),
+            first=tuple(int(end) for end, e in zip(ends, whole, strict=False) for _ in e.masks),
+            names=tuple(name for e in whole for name in e.names),
+        )
+
+    def _chance(self, what: str, place: Place) -> np.random.Generator:
+        update, position, number = place
+        return generator(self.seed, what, update, position, self.runs[number].samples[0].key)

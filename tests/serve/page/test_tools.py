@@ -210,7 +210,7 @@ def test_every_format_is_saved_and_read_back(driver: Driver, served: Served) -> 
             if ending.endswith(".dcm"):
                 driver.page.click("#save")
                 driver.page.select_option("#save-ending", ending)
-                driver.page.fill("#save-path", f"{image.kind}{ending}")
+                driver.page.fill("#save-path", f"all-{image.kind}{ending}")
                 driver.page.click("#save-write")
                 driver.page.wait_for_function(
                     """() => document.querySelector("#save-note").textContent
@@ -220,7 +220,7 @@ def test_every_format_is_saved_and_read_back(driver: Driver, served: Served) -> 
                     assert "DICOM" in driver.page.inner_text("#save-note")  # of a DICOM image alone
                     driver.page.click("#save-cancel")
                 continue
-            path = driver.save(f"{image.kind}{ending}", ending)
+            path = driver.save(f"all-{image.kind}{ending}", ending)
             found = read_masks(path, image).segments
             mask = found[0].mask(image.geometry.shape)
             if name == "picture.png" or expected is None:
@@ -250,7 +250,7 @@ def test_done_opens_the_next_image(driver: Driver) -> None:
     driver.press("Control+Enter")
     driver.page.wait_for_selector(f"#images .entry[aria-current]:has-text('{names[1]}')")
     driver.settle()
-    first = driver.page.locator(f"#images .entry:has-text('{names[0]}')")
+    first = driver.page.locator(f"#images .entry[title='{names[0]}']")
     assert "done" in first.inner_text()
 
 

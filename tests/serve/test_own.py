@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -512,3 +513,31 @@ def test_many_requests_at_once_do_not_block_the_loop(server: Running) -> None:
     with ThreadPoolExecutor(20) as pool:
         found = pool.map(lambda _: server.client.get("/api/health").status, range(20))
     assert list(found) == [200] * 20
+
+
+def test_a_record_without_its_mask_is_asked_for_as_well(server: Running, root: Path) -> None:
+    at = server.client.open()
+    server.client.post(f"{at}/prompts", box=BOX_A, slice=10, spread=False)
+    assert server.client.post(f"{at}/save", path="a.nii.gz").status == 200
+    (root / "a.nii.gz").unlink()
+    assert server.client.post(f"{at}/save", path="a.nii.gz").status == 409
+    assert server.client.post(f"{at}/save", path="a.nii.gz", overwrite=True).status == 200
+
+
+def test_every_time_point_has_a_session_of_its_own(server: Running, root: Path) -> None:
+    values = np.stack([np.where(A, 200, 0), np.where(B, 200, 0)]).astype(np.int16)
+    nib.save(nib.Nifti1Image(values.T, np.diag([-1.0, -1.0, 2.0, 1.0])), root / "beating.nii.gz")
+    client = server.client
+    for frame, box in ((0, BOX_A), (1, BOX_B)):
+        at = client.open("beating.nii.gz", frame=frame)
+        client.post(f"{at}/prompts", box=box, slice=10, object=f"at {frame}", spread=False)
+        client.ask("DELETE", at)
+    for frame, mask in enumerate((A, B)):
+        at = client.open("beating.nii.gz", frame=frame)
+        state = client.get(at).json
+        assert (state["steps"], state["warning"]) == (["start", f"box on at {frame}"], "")
+        full = patched({}, client.get(f"{at}/changes?since=0").json)
+        np.testing.assert_array_equal(full[f"at {frame}"][10], mask[10])
+        client.ask("DELETE", at)
+    entries = {e["path"]: e for e in client.get("/api/images").json["entries"]}
+    assert entries["beating.nii.gz"]["session"]

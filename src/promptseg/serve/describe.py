@@ -76,6 +76,7 @@ def session_facts(work: Work) -> dict[str, Any]:
         "position": session.position,
         "following": session.unspread if work.following else [],
         "encoded": {axis: len(opened.cached) for axis, opened in session.opened.items()},
+        "times": work.times.facts,
         "warning": work.warning,
     }
 

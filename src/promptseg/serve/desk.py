@@ -23,6 +23,7 @@ from promptseg.serve.images import TurnImage
 from promptseg.serve.lease import Clock, Lease
 from promptseg.serve.limits import Limits
 from promptseg.serve.refusals import AbsentError, EndedError, FullError, TakenError, TooLargeError
+from promptseg.serve.times import Times
 from promptseg.serve.turns import Turns
 from promptseg.serve.work import Work
 
@@ -43,6 +44,7 @@ class Desk:
         options: of every session: modality and how prompts spread.
         clock: the time, for leases.
         encode: whether slices are encoded before anybody asks for them.
+        times: log of annotation times; one in the folder if not given.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Desk:
         options: SegmentOptions | None = None,
         clock: Clock = time.monotonic,
         encode: bool = True,
+        times: Path | None = None,
     ) -> None:
         self.models, self.folder = dict(models), folder
         self.limits, self.options, self.clock = (
@@ -60,6 +63,7 @@ class Desk:
             options or SegmentOptions(),
             clock,
         )
+        self._times = times if times or folder is None else folder.times_file
         self._turns: dict[str, Turns] = {}
         self._works: dict[str, Work] = {}
         self._opening = 0
@@ -123,10 +127,11 @@ class Desk:
         segmenter = self.segmenter(model)
         self._free_path(name, take_over)
         options = options or self.options
-        file = self.folder.session_file(name)
+        choices = choices or ReadOptions()
+        file = self.folder.session_file(name, _part(choices))
 
         def begun() -> Work:
-            image = read(path, choices or ReadOptions(), modality=options.modality)
+            image = read(path, choices, modality=options.modality)
             if afresh and file.exists():
                 file.rename(_aside(file))
             return self._begun(image, segmenter, options, file, name)
@@ -167,8 +172,8 @@ class Desk:
         (work.lease.act if act else work.lease.touch)()
         return work
 
-    def close(self, token: str, why: str = "it was closed") -> None:
-        """End a session, if it is there."""
+    def close(self, token: str, why: str = "it was closed", *, abandoned: bool = False) -> None:
+        """End a session, if it is there; `abandoned`: nobody was heard of any more."""
         with self._lock:
             work = self._works.pop(token, None)
             if work is None:
@@ -176,13 +181,13 @@ class Desk:
             self._ends[token] = why
             while len(self._ends) > _REMEMBERED_ENDS:
                 self._ends.popitem(last=False)
-        work.close(why)
+        work.close(why, abandoned=abandoned)
 
     def sweep(self) -> None:
         """End what nobody has been heard of for too long."""
         for work in self.works:
             if work.lease.ended:
-                self.close(work.id, "nothing was heard of it for too long")
+                self.close(work.id, "nothing was heard of it for too long", abandoned=True)
 
     def stop(self) -> None:
         """End everything."""
@@ -292,7 +297,8 @@ class Desk:
         if session is None:
             session = Session(segmenter, opened(options), options)
         work = Work(
-            session, lease or self.lease(), turns, journal, path, limit=self.limits.session_bytes
+            *(session, lease or self.lease(), turns, journal, path, limits.session_bytes),
+            times=Times(self._times, path or image.name),
         )
         work.warning = " ".join(notes)
         if self.folder is not None and path is not None:
@@ -300,6 +306,12 @@ class Desk:
             work.colours = {name: (r, g, b) for name, r, g, b in known.colours}
             work.on_change = lambda: _mark_begun(folder, path)
         return work
+
+
+def _part(choices: ReadOptions) -> str:
+    """What of a file was chosen; empty where nothing was."""
+    chosen = {name: getattr(choices, name) for name in ("series", "frame", "stack")}
+    return " ".join(f"{name}={value}" for name, value in chosen.items() if value is not None)
 
 
 def _aside(file: Path) -> Path:

@@ -136,15 +136,25 @@ class Folder:
             if kind != "folder":
                 known = self.remembered(shown)
                 entry |= {"state": known.state, "note": known.note}
-                entry["session"] = self.session_file(shown).is_file()
+                entry["session"] = self.has_session(shown)
                 entry["result"] = provenance_path(path).is_file()
                 entry["bytes"] = path.stat().st_size if path.is_file() else None
             entries.append(entry)
         return entries
 
-    def session_file(self, name: str) -> Path:
-        """Where the session on an image is kept."""
-        return self._place(name) / "session.jsonl"
+    def session_file(self, name: str, part: str = "") -> Path:
+        """Where the session on an image is kept, or that on a part of it, such as one frame."""
+        of = hashlib.sha256(part.encode("utf-8", "replace")).hexdigest()[:12]
+        return self._place(name) / (f"session-{of}.jsonl" if part else "session.jsonl")
+
+    def has_session(self, name: str) -> bool:
+        """Whether something was done on an image, or on a part of it."""
+        return any(self._place(name).glob("session*.jsonl"))
+
+    @property
+    def times_file(self) -> Path:
+        """Where annotation times are logged, if somebody asks for it."""
+        return self.root / _OWN / "times.jsonl"
 
     def remembered(self, name: str) -> Remembered:
         """What is known of an image."""

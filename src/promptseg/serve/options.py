@@ -44,6 +44,10 @@ class ServeJob(Limits):
     token: str | None = None
     """What every request needs; a new one for every start, if not given."""
 
+    times: Path | None = None
+    """Log of annotation times that the page writes on request (default: .promptseg/times.jsonl below
+    --root)."""
+
     device: str = "auto"
     """cpu, cuda, cuda:1, mps, or auto."""
 

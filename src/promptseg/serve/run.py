@@ -10,11 +10,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from promptseg.errors import InputError, MissingPackageError
+from promptseg.formats.files import check_output
 from promptseg.models.protocol import SlicePrompt
 from promptseg.names import for_terminal
 from promptseg.segment.options import SegmentOptions
@@ -22,6 +24,7 @@ from promptseg.segment.segmenter import Segmenter, load
 from promptseg.serve.desk import Desk
 from promptseg.serve.folder import Folder
 from promptseg.serve.options import ServeJob
+from promptseg.timing import StudyLog
 
 __all__ = ["serve", "warmed"]
 
@@ -68,7 +71,8 @@ def serve(
     token = job.token or secrets.token_urlsafe(24)
     with closing(_listening(job)) as listener:
         port = listener.getsockname()[1]
-        desk = Desk({}, folder, job, SegmentOptions(modality=job.modality))
+        options = SegmentOptions(modality=job.modality)
+        desk = Desk({}, folder, job, options, times=_log_of_times(job))
         state: dict[str, Any] = {"ready": False}
         names = {"127.0.0.1", "localhost", "[::1]", job.host.strip("[]"), *job.name}
         app = application(desk, token, names - {"0.0.0.0", "::"}, lambda: state["ready"])
@@ -108,6 +112,18 @@ def serve(
         if isinstance(failed, BaseException):
             raise failed
     return 0
+
+
+def _log_of_times(job: ServeJob) -> Path | None:
+    """Where annotation times go, if somebody said so.
+
+    Raises:
+        InputError, OutputError: a file that is no log of a study, or no place for one.
+    """
+    if job.times is None:
+        return None
+    check_output(job.times, overwrite=True)
+    return StudyLog(job.times).path.resolve()
 
 
 def _models(job: ServeJob) -> dict[str, Segmenter]:

@@ -6,18 +6,19 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from promptseg.errors import PromptsegError
 from promptseg.geometry import Axis
 from promptseg.image import Segment
-from promptseg.prompts import Prompt
+from promptseg.prompts import Mask, Prompt
 from promptseg.segment.session import Session
 from promptseg.segment.session_journal import Journal
 from promptseg.serve.changes import Masks, differences
 from promptseg.serve.lease import Lease
 from promptseg.serve.refusals import EndedError, TooLargeError, fault_or_message
+from promptseg.serve.times import Times
 from promptseg.serve.turns import CancelledError, Job, Turns, Urgency
 
 __all__ = ["Event", "Work"]
@@ -50,6 +51,7 @@ class Work:
         journal: where every step is kept; None keeps it in memory alone.
         path: of the image below the root, if it is a file there.
         limit: bytes it may hold.
+        times: of those who work on it, where they are logged.
 
     Attributes:
         colours: (red, green, blue) of objects by name, where the user chose one.
@@ -67,9 +69,11 @@ class Work:
         journal: Journal | None = None,
         path: str | None = None,
         limit: int = 1 << 62,
+        times: Times | None = None,
     ) -> None:
         self.session, self.lease, self.turns = session, lease, turns
         self.journal, self.path, self.limit = journal, path, limit
+        self.times = times or Times(None, "")
         self.colours: dict[str, tuple[int, int, int]] = {}
         self.revision = 1
         self.focus: tuple[Axis, int] = (
@@ -129,6 +133,9 @@ class Work:
             PromptError: as of `Session.add`.
         """
 
+        if spread or not (isinstance(prompt, Mask) and prompt.as_drawn):
+            self.times.require_model()
+
         def do() -> None:
             self.session.add(prompt, object, spread=False)
             if not spread:
@@ -143,6 +150,7 @@ class Work:
             PromptError: as of `Session.add`.
         """
         self._require_open()
+        self.times.require_model()
         with self.turns.take(Job(self.id, Urgency.CLICK)):
             return self.session.preview(prompt, object)
 
@@ -166,7 +174,10 @@ class Work:
                     "--session-mib",
                 )
             before, job = self.revision, Job(self.id, Urgency.CLICK)
-            with self.turns.take(job) if model else nullcontext():
+            if model:
+                with self.times.model(), self.turns.take(job):
+                    done = do()
+            else:
                 done = do()
             self._commit()
             return done, self.since(before)
@@ -207,9 +218,13 @@ class Work:
         for listener in list(self._listeners):
             listener(event)
 
-    def close(self, why: str) -> None:
-        """End it; what was done is on disk."""
+    def close(self, why: str, *, abandoned: bool = False) -> None:
+        """End it; what was done is on disk. `abandoned`: nobody was heard of any more."""
         self._closed = True
+        try:
+            self.times.close(abandoned=abandoned)
+        except PromptsegError:
+            log.warning("the end of a timed phase could not be logged")
         self._interrupt()
         with self._at_rest:
             self._at_rest.notify_all()
@@ -222,7 +237,7 @@ class Work:
 
     def _commit(self) -> None:
         """What has changed is saved, and remembered."""
-        self.warning = ""
+        self.warning = self.times.take_fault()
         if self.journal is not None:
             try:
                 self.journal.write(self.session)
@@ -286,7 +301,7 @@ class Work:
         """Follow everything; what there is to tell of it."""
         before = self.revision
         try:
-            with self.turns.take(job):
+            with self.times.model(), self.turns.take(job):
                 self.session.spread()
         except CancelledError:
             return None

@@ -161,6 +161,17 @@ class StudyLog:
             if waits:
                 self.resume(expert)
 
+    def model_took(self, case: str, expert: str, since: Moment) -> Finished:
+        """Record the model's time from a moment until now; nobody's own phase is touched.
+
+        Args:
+            case: what the model worked on.
+            expert: for whom.
+            since: when it began, by `clock`.
+        """
+        work = replace(self._phase(case, expert, "inference"), started=since)
+        return self._finish(work, self.clock())
+
     def _phase(self, case: str, expert: str, phase: Phase) -> Open:
         if phase not in PHASES:
             raise InputError(f"a phase out of {', '.join(PHASES)}", repr(phase), "name one of them")

@@ -14,6 +14,7 @@ from promptseg.cli.main import main
 from promptseg.formats import read
 from promptseg.formats.masks import read_masks
 from promptseg.inference.predictor import Predictor
+from promptseg.timing import read_log
 from serve.page.conftest import Driver, Served
 from serve.page.phantoms import RAS, body
 
@@ -236,3 +237,32 @@ def test_the_help_sheet_names_the_keys(driver: Driver) -> None:
     text = driver.page.inner_text("#help-sheet")
     for key in ("P", "B", "L", "S", "T", "E", "R", "V", "Ctrl+Z"):
         assert f"\n{key}\n" in text, key
+
+
+def test_annotation_times_are_logged_in_sight(driver: Driver, served: Served) -> None:
+    """Off at first; a phase with a clock that stands when paused; what the study's reader finds."""
+    log = served.root / ".promptseg" / "times.jsonl"
+    page = driver.page
+    driver.open("scan.nii.gz")
+    assert not page.is_visible("#times-section")
+    assert not log.exists()
+    page.click("#times-open")
+    page.fill("#times-expert", "1")
+    page.fill("#times-case", "010")
+    page.click("#times-start")
+    page.wait_for_selector("#times-section:has-text('010 · expert 1')")
+    driver.scroll("z", 10)
+    driver.press("b")
+    driver.drag(driver.places("z"), (3, 12), (20, 28))
+    driver.settle()
+    page.select_option("#times-now", "refinement")
+    page.click("#times-pause")
+    page.wait_for_selector("#times-what:text-is('paused')")
+    stood = page.inner_text("#times-clock")
+    page.wait_for_timeout(1200)
+    assert page.inner_text("#times-clock") == stood
+    page.click("#times-stop")
+    page.wait_for_selector("#times-section", state="hidden")
+    finished = read_log(log).finished
+    assert {f.phase for f in finished} == {"marker", "inference", "refinement"}
+    assert {(f.case, f.expert) for f in finished} == {("010", "1")}

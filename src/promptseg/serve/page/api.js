@@ -119,6 +119,11 @@ export class SessionApi {
     return json("GET", `${this.base}/measurements`);
   }
 
+  /** Annotation times: start, pause, resume, stop or discard; gives `{times}`. */
+  times(body) {
+    return json("POST", `${this.base}/times`, body);
+  }
+
   save(body) {
     return json("POST", `${this.base}/save`, body);
   }

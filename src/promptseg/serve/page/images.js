@@ -1,6 +1,6 @@
 /** The folder's images: open one, its state and note, and the next one to do. */
 
-import { Refusal, demoImage, imagesOf, openImage, rememberImage } from "./api.js";
+import { Refusal, SessionApi, demoImage, imagesOf, openImage, rememberImage } from "./api.js";
 import { byId, make } from "./dom.js";
 import { ask, tell } from "./status.js";
 
@@ -16,6 +16,7 @@ export class Images {
     this.opened = opened;
     this.folder = "";
     this.entries = [];
+    this.attempt = null; // what is being opened; a later choice takes its place
     byId("demo").addEventListener("click", () => this.demo());
     byId("next-image").addEventListener("click", () => this.next());
     byId("refresh").addEventListener("click", () => this.refresh());
@@ -24,7 +25,8 @@ export class Images {
     byId("note").addEventListener("input", (event) => {  // a page may be closed while one writes
       clearTimeout(this.writing);
       const note = event.target.value;
-      this.writing = setTimeout(() => this.remember({ note }), 400);
+      const path = this.app.case?.state.path; // the next image may be open when it is written
+      this.writing = setTimeout(() => this.remember({ note }, path), 400);
     });
     byId("open-options").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -103,6 +105,8 @@ export class Images {
 
   /** Open an entry; of a video, one frame. */
   choose({ path, kind }) {
+    const { case: work } = this.app;
+    if (work && work.state.path === path && kind !== "video") return true; // a double click
     if (kind !== "video") return this.open(path);
     this.ask(path);
     byId("open-frame").value ||= "0";
@@ -140,26 +144,37 @@ export class Images {
 
   /** Open an image, where its session stood; gives whether it is open. */
   async open(path, fields = {}) {
+    if (this.attempt && this.attempt.path === path && this.attempt.pending) return false;
+    const attempt = { path, pending: true };
+    this.attempt = attempt;
     byId("opening").hidden = false;
     try {
       await this.app.leave();
-      await this.opened(await openImage({ path, ...fields }));
+      const state = await openImage({ path, ...fields });
+      if (this.attempt !== attempt) { // another image was chosen meanwhile
+        await new SessionApi(state.session).close().catch(() => {});
+        return false;
+      }
+      await this.opened(state);
       return true;
     } catch (refusal) {
       if (!(refusal instanceof Refusal)) throw refusal;
+      attempt.pending = false;
+      if (this.attempt !== attempt) return false;
       byId("opening").hidden = true;
       if (refusal.status === 409 && !fields.take_over) {
         const text = "This image is open in another window. Work on it here? The other window then ends; nothing is lost.";
         if (await ask(text, "Work here")) return this.open(path, { ...fields, take_over: true });
       } else if (refusal.status === 503) {
         tell(`${refusal.message}. Trying again in a moment ...`);
-        setTimeout(() => this.open(path, fields), 3000);
+        setTimeout(() => this.attempt === attempt && this.open(path, fields), 3000);
       } else {
         tell(refusal.message, "error");
       }
       return false;
     } finally {
-      byId("opening").hidden = true;
+      attempt.pending = false;
+      if (this.attempt === attempt) byId("opening").hidden = true;
     }
   }
 
@@ -189,11 +204,10 @@ export class Images {
     else tell("Every image of this folder is done or flagged.");
   }
 
-  async remember(fields) {
-    const { case: work } = this.app;
-    if (!work || !work.state.path) return;
+  async remember(fields, path = this.app.case?.state.path) {
+    if (!path) return;
     try {
-      await rememberImage(work.state.path, fields);
+      await rememberImage(path, fields);
     } catch (refusal) {
       tell(refusal.message, "error");
     }

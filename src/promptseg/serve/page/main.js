@@ -12,6 +12,7 @@ import { Panels } from "./panels.js";
 import { Prompts } from "./prompts.js";
 import { Save } from "./save.js";
 import { ask, showProgress, tell } from "./status.js";
+import { Times } from "./times.js";
 import { Toolbar } from "./toolbar.js";
 import { Views } from "./views.js";
 
@@ -34,6 +35,7 @@ class App {
     this.panels = new Panels(this);
     this.toolbar = new Toolbar(this);
     this.images = new Images(this, (state) => this.show(state));
+    this.times = new Times(this);
     this.save = new Save(this, () => this.images.refresh());
     byId("cancel").addEventListener("click", () => this.case && this.case.cancel());
     byId("demo-large").addEventListener("click", () => this.images.demo());
@@ -96,6 +98,7 @@ class App {
       this.shownSets = this.sets();
       this.objects.show();
       this.history.show();
+      this.times.show();
     }
     this.objects.measure();
     this.images.began(work);
@@ -122,6 +125,7 @@ class App {
     this.case = null;
     this.toolbar.tool.cancel?.();
     this.stage.show(null);
+    this.times.show();
     byId("views").hidden = true;
     byId("welcome").hidden = false;
     sessionStorage.removeItem(KEPT);

@@ -19,6 +19,7 @@ __all__ = [
     "Save",
     "Since",
     "Steps",
+    "Timing",
     "Upload",
     "parsed",
     "schema",
@@ -183,6 +184,22 @@ class Progress:
     """How far it is."""
     note: str | None = None
     """What the user wrote."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What is to be done about annotation times."""
+
+    do: Literal["start", "pause", "resume", "stop", "discard"]
+    """To start a phase ends the one before it."""
+    phase: Literal["manual", "marker", "refinement"] | None = None
+    """Of start; the model's own time is recorded by itself."""
+    expert: str | None = None
+    """Of start: who works."""
+    case: str | None = None
+    """Of start: the image's path if not given."""
+    end_open: bool = False
+    """Of start: end a phase that the log has open for the expert, such as after a crash."""
 
 
 def parsed(kind: type[T], content: Any) -> T:

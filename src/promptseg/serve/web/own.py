@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from promptseg.errors import InputError
 from promptseg.formats import ReadOptions
+from promptseg.formats.files import provenance_path
 from promptseg.segment.options import SegmentOptions
 from promptseg.serve.changes import packed
 from promptseg.serve.describe import colour_of, prompt_of, server_facts, session_facts
@@ -29,6 +30,7 @@ from promptseg.serve.web.bodies import (
     parsed,
 )
 from promptseg.serve.web.own_folder import OwnFolder
+from promptseg.serve.web.own_times import OwnTimes
 from promptseg.serve.web.requests import (
     body_bytes,
     body_of,
@@ -71,6 +73,7 @@ class Own:
             Entry("GET", "/api/info", "models, windows, formats and limits", self.info),
             Entry("GET", "/api/openapi.json", "this document", self.document),
             *OwnFolder(desk).entries,
+            *OwnTimes(desk).entries,
             Entry("POST", "/api/sessions", "open an image of the folder", self.open, Open),
             Entry(
                 *("POST", "/api/uploads", "open an array: a .npy file; X-Meta has its facts"),
@@ -321,7 +324,8 @@ class Own:
         if folder is None:
             raise InputError("a server with a folder", "none", "download the masks instead")
         path = folder.output(asked.path)
-        if path.exists() and not asked.overwrite:
+        there = path.exists() or provenance_path(path).exists()
+        if there and not asked.overwrite:
             raise TakenError(
                 "a new file", f"{asked.path!r:.200}, which exists", "overwrite it, or rename"
             )

@@ -318,7 +318,7 @@ def watched(outside: Path, root: Path) -> Iterator[list[str]]:
         if not active or event != "open" or not isinstance(arguments[0], (str, bytes)):
             return
         path = os.path.realpath(os.fsdecode(arguments[0]))
-        if path.startswith(f"{outside}/") and not path.startswith(f"{root}/"):
+        if path.startswith(f"{outside}/") and not f"{path}/".startswith(f"{root}/"):
             seen.append(path)
 
     sys.addaudithook(hook)

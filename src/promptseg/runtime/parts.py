@@ -35,15 +35,7 @@ def _of_sam(network: FastSam, identity: str) -> dict[str, Part]:
     image = torch.zeros(1, channels, grid, grid, device=device)
     tokens = torch.zeros(1, _TOKENS, channels, device=device)
     return {
-        "encoder": Part(
-            "encoder",
-            network.image_encoder,
-            (slices,),
-            identity=identity,
-            inputs=("slices",),
-            outputs=("embedding",),
-            channels_last=("slices", "embedding"),
-        ),
+        "encoder": _encoder(network, slices, ("embedding",), identity),
         "decoder": Part(
             "decoder",
             network.mask_decoder,
@@ -60,19 +52,15 @@ def _of_sam(network: FastSam, identity: str) -> dict[str, Part]:
 @torch.inference_mode()
 def _of_sam2(network: FastSam2, identity: str) -> dict[str, Part]:
     slices, _ = check_input(network.image_size, network.no_mem_embed.device)
-    fine, middle, coarse = (torch.zeros_like(level) for level in network.encode(slices))
+    dim, grid = network.shape.dim, network.grid  # see `Features`
+    fine, middle, coarse = (
+        slices.new_zeros(1, dim // by, finer * grid, finer * grid)
+        for by, finer in ((8, 4), (4, 2), (1, 1))
+    )
     tokens = coarse.new_zeros(1, _TOKENS + 1, coarse.shape[1])
     levels, memory = ("fine", "middle", "coarse"), network.full_memory()
     return {
-        "encoder": Part(
-            "encoder",
-            network.image_encoder,
-            (slices,),
-            identity=identity,
-            inputs=("slices",),
-            outputs=levels,
-            channels_last=("slices", *levels),
-        ),
+        "encoder": _encoder(network, slices, levels, identity),
         "attention": Part(
             "attention",
             network.memory_attention,
@@ -94,3 +82,17 @@ def _of_sam2(network: FastSam2, identity: str) -> dict[str, Part]:
             channels_last=levels,
         ),
     }
+
+
+def _encoder(
+    network: FastNetwork, slices: torch.Tensor, outputs: tuple[str, ...], identity: str
+) -> Part:
+    return Part(
+        "encoder",
+        network.image_encoder,
+        (slices,),
+        identity=identity,
+        inputs=("slices",),
+        outputs=outputs,
+        channels_last=("slices", *outputs),
+    )

@@ -14,6 +14,7 @@ from promptseg.models.protocol import (
     Conditioning,
     Correction,
     Frames,
+    Resumable,
     SliceMasks,
     Tracked,
     Tracker,
@@ -27,7 +28,7 @@ __all__ = ["SliceToSlice", "Sweeps", "follow", "gathered"]
 
 
 @dataclass(frozen=True)
-class SliceToSlice:
+class SliceToSlice(Resumable):
     """Follows objects by prompts derived from their masks (MedicoSAM, section II-C).
 
     It remembers no slice but the one before, so that what is found of an object hangs on its own
@@ -39,23 +40,6 @@ class SliceToSlice:
 
     rule: PropagationRule | None
 
-    def track(
-        self,
-        frames: Frames,
-        conditions: Sequence[Conditioning],
-        at_work: Callable[[int], None] | None = None,
-    ) -> Iterator[Tracked]:
-        """See `Tracker`: one sweep up through all slices, and one down.
-
-        Slices that both may come by are not forgotten in between.
-        """
-        sweeps = self.begin(frames, conditions, at_work)
-        try:
-            for found in sweeps:
-                yield from found
-        finally:
-            frames.hold(())
-
     def begin(
         self,
         frames: Frames,
@@ -63,7 +47,10 @@ class SliceToSlice:
         at_work: Callable[[int], None] | None = None,
         since: Mapping[str, NDArray[Any]] | None = None,
     ) -> Sweeps:
-        """See `Resumable`."""
+        """See `Resumable`: one sweep up through all slices, and one down.
+
+        Slices that both may come by are not forgotten in between.
+        """
         rule = self.rule if len(frames) > 1 else None
         return Sweeps(rule, frames, conditions, at_work, since)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,8 @@ from promptseg.models.protocol import (
     Correction,
     Frames,
     Remembering,
+    Resumable,
     SliceMasks,
-    Tracked,
 )
 from promptseg.segment.correct import correct
 from promptseg.segment.followed import Followed
@@ -29,7 +29,7 @@ __all__ = ["WithMemory"]
 
 
 @dataclass(frozen=True)
-class WithMemory:
+class WithMemory(Resumable):
     """Follows objects with the memory of the frames' own model, one for each object.
 
     All frames that somebody said something of are answered first, and condition all others. Then the
@@ -44,19 +44,6 @@ class WithMemory:
 
     model: Remembering
     rule: PropagationRule | None
-
-    def track(
-        self,
-        frames: Frames,
-        conditions: Sequence[Conditioning],
-        at_work: Callable[[int], None] | None = None,
-    ) -> Iterator[Tracked]:
-        """See `Tracker`."""
-        try:
-            for found in self.begin(frames, conditions, at_work):
-                yield from found
-        finally:
-            frames.hold(())
 
     def begin(
         self,

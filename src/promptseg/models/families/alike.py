@@ -1,18 +1,48 @@
-"""Objects with prompts of the same kinds are decoded together, and answered in their order."""
+"""What families share: slices become a batch, objects with prompts that are alike go together."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from promptseg.models.preprocess import Frame, Preprocessing
 from promptseg.models.protocol import Candidates, Prediction, SlicePrompt
 from promptseg.models.protocol.prediction import Grid
 
-__all__ = ["best_reading", "decoded_alike", "no_prediction"]
+__all__ = ["apart", "as_batch", "best_reading", "decoded_alike", "no_prediction"]
+
+
+def as_batch(
+    preprocessing: Preprocessing,
+    slices: Sequence[NDArray[np.uint8]],
+    pixel: tuple[float, float],
+    device: torch.device,
+) -> tuple[Tensor, list[Frame]]:
+    """Slices as a network takes them.
+
+    Args:
+        preprocessing: of the model.
+        slices: one or more, (rows, columns) or (rows, columns, 3).
+        pixel: size of their pixels (row, column).
+        device: where the network is.
+
+    Returns:
+        (B, 3, S, S) float32, and how each slice lies in it.
+    """
+    prepared = [preprocessing.apply(s, pixel) for s in slices]
+    batch = torch.from_numpy(np.stack([values for values, _ in prepared])).to(device)
+    return batch, [frame for _, frame in prepared]
+
+
+def apart(levels: Iterable[Tensor]) -> list[tuple[Tensor, ...]]:
+    """The features of each slice of a batch, which do not hold those of the others in memory."""
+    slices = zip(*(level.split(1) for level in levels), strict=True)
+    return [tuple(one.clone() for one in each) for each in slices]
 
 
 def decoded_alike(

@@ -312,3 +312,16 @@ class Resumable(Tracker, Protocol):
             frames, conditions, at_work: as of `track`.
             since: a state of the same frames and conditions, to go on from.
         """
+
+    def track(
+        self,
+        frames: Frames,
+        conditions: Sequence[Conditioning],
+        at_work: Callable[[int], None] | None = None,
+    ) -> Iterator[Tracked]:
+        """See `Tracker`."""
+        try:
+            for found in self.begin(frames, conditions, at_work):
+                yield from found
+        finally:
+            frames.hold(())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from promptseg.models.card import ModelCard
-from promptseg.models.families.alike import best_reading, decoded_alike, no_prediction
+from promptseg.models.families.alike import as_batch, best_reading, decoded_alike, no_prediction
 from promptseg.models.families.sam.build import Sam
 from promptseg.models.families.sam.hints import logits_of_mask
 from promptseg.models.preprocess import Frame
@@ -92,13 +92,12 @@ class SamModel:
         """See `SliceModel`."""
         if not slices:
             return []
-        prepared = [self.card.preprocessing.apply(s, pixel) for s in slices]
-        batch = torch.from_numpy(np.stack([values for values, _ in prepared])).to(self.device)
+        batch, frames = as_batch(self.card.preprocessing, slices, pixel, self.device)
         features = self.network.encode(
             batch.contiguous(memory_format=torch.channels_last), parallel
         )
         alone = features.split(1) if len(features) == 1 else [f.clone() for f in features.split(1)]
-        return [SamEmbedding(one, frame) for one, (_, frame) in zip(alone, prepared, strict=True)]
+        return [SamEmbedding(one, frame) for one, frame in zip(alone, frames, strict=True)]
 
     @torch.inference_mode()
     def decode(self, embedding: Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from promptseg.models.card import ModelCard
-from promptseg.models.families.alike import best_reading, decoded_alike, no_prediction
+from promptseg.models.families.alike import (
+    apart,
+    as_batch,
+    best_reading,
+    decoded_alike,
+    no_prediction,
+)
 from promptseg.models.families.sam2.bank import CONDITIONING
 from promptseg.models.families.sam2.embedding import Sam2Embedding
 from promptseg.models.families.sam2.network import MAPS, POINTERS, Features, Sam2
@@ -57,12 +63,11 @@ class Sam2Model:
         """See `SliceModel`."""
         if not slices:
             return []
-        prepared = [self.card.preprocessing.apply(s, pixel) for s in slices]
-        batch = torch.from_numpy(np.stack([values for values, _ in prepared])).to(self.device)
-        levels = [level.split(1) for level in self.network.encode(batch, parallel)]
+        batch, frames = as_batch(self.card.preprocessing, slices, pixel, self.device)
+        each = apart(self.network.encode(batch, parallel))
         return [
-            Sam2Embedding(Features(*(level[k].clone() for level in levels)), frame)
-            for k, (_, frame) in enumerate(prepared)
+            Sam2Embedding(Features(*levels), frame)
+            for levels, frame in zip(each, frames, strict=True)
         ]
 
     @torch.inference_mode()

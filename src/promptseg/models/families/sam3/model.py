@@ -15,7 +15,7 @@ from torch import Tensor
 from promptseg import assets
 from promptseg.errors import PromptError, UnsupportedPromptError
 from promptseg.models.card import ModelCard
-from promptseg.models.families.alike import no_prediction
+from promptseg.models.families.alike import apart, as_batch, no_prediction
 from promptseg.models.families.sam3.detect import VISUAL, Detections, Words, detect, encode, read
 from promptseg.models.families.sam3.embedding import LEVELS, Sam3Embedding
 from promptseg.models.families.sam3.tokens import Tokens
@@ -68,13 +68,9 @@ class Sam3Model:
         """See `SliceModel`."""
         if not slices:
             return []
-        prepared = [self.card.preprocessing.apply(s, pixel) for s in slices]
-        batch = torch.from_numpy(np.stack([values for values, _ in prepared])).to(self.device)
-        levels = [level.split(1) for level in encode(self.network, batch)]
-        return [
-            Sam3Embedding(tuple(level[k].clone() for level in levels), frame)
-            for k, (_, frame) in enumerate(prepared)
-        ]
+        batch, frames = as_batch(self.card.preprocessing, slices, pixel, self.device)
+        each = apart(encode(self.network, batch))
+        return [Sam3Embedding(levels, frame) for levels, frame in zip(each, frames, strict=True)]
 
     def decode(self, embedding: Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
         """See `SliceModel`: of all that looks like what is in the box, what lies in the box best.

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from promptseg.image.between import masks_between
 from promptseg.models.protocol import Instance
 from promptseg.segment.volume import overlap
 
@@ -40,10 +40,9 @@ class Track:
     def add(self, index: int, instance: Instance, fill: bool) -> None:
         """The object on a later slice; slices between are drawn in if asked for."""
         if fill and self.scores and index - self.last > 1:
-            before, start = self.masks[self.last], self.last
-            for k in range(start + 1, index):
-                share = (k - start) / (index - start)
-                self.masks[k] = _between(before, instance.mask, share)
+            gap = range(self.last + 1, index)
+            between = masks_between(self.masks[self.last], instance.mask, len(gap))
+            self.masks.update(zip(gap, between, strict=True))
         self.masks[index], self.scores[index] = instance.mask, instance.score
 
 
@@ -90,14 +89,3 @@ def linked(
                 tracks.append(track := Track())
                 track.add(index, instance, fill)
     return sorted(tracks, key=lambda track: -sum(track.scores.values()))
-
-
-def _between(first: NDArray[np.bool_], last: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
-    """A mask between two: where the mean of their signed distances is inside."""
-
-    def distance(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-        inside = ndimage.distance_transform_edt(mask)
-        outside = ndimage.distance_transform_edt(~mask)
-        return np.asarray(inside - outside)
-
-    return np.asarray((1 - share) * distance(first) + share * distance(last) > 0)

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+
+from promptseg.image.between import masks_between
 
 __all__ = ["Contour", "Placement", "interpolated", "offset_of", "placed"]
 
@@ -140,8 +141,7 @@ def placed(contours: Sequence[Contour], count: int, step: float, common: float) 
 def interpolated(mask: NDArray[np.bool_], apart: float, step: tuple[float, float]) -> list[int]:
     """Fill the slices between contours drawn on every second or third slice, in place.
 
-    Between two slices a voxel belongs to the object where its signed distance from the edge, linear
-    from one slice to the other, is inside. Larger gaps than those of the drawing stay.
+    They are filled as by `masks_between`. Larger gaps than those of the drawing stay.
 
     Args:
         mask: (z, y, x) of the object.
@@ -156,19 +156,10 @@ def interpolated(mask: NDArray[np.bool_], apart: float, step: tuple[float, float
     for low, high in pairwise(drawn):
         if not 1 < high - low <= math.ceil(apart - _ALIKE):
             continue
-        below, above = (_signed_distance(mask[k], step) for k in (low, high))
-        for k in range(low + 1, high):
-            part = (k - low) / (high - low)
-            mask[k] = (1 - part) * below + part * above > 0
-            filled.append(k)
+        between = range(low + 1, high)
+        mask[low + 1 : high] = masks_between(mask[low], mask[high], len(between), step)
+        filled += between
     return filled
-
-
-def _signed_distance(mask: NDArray[np.bool_], step: tuple[float, float]) -> NDArray[np.float64]:
-    """Distance from the edge of a (y, x) mask, positive inside."""
-    inside = ndimage.distance_transform_edt(mask, sampling=step)
-    outside = ndimage.distance_transform_edt(~mask, sampling=step)
-    return np.asarray(inside - outside)
 
 
 def _slice(depth: float, offset: float) -> int:

@@ -23,6 +23,7 @@ from promptseg.train.schedule import Schedule
 from promptseg.train.sequences import TrainingClips
 from small_sam2 import small_sam2
 from train.moving import moving_data
+from train.official import loaded_strictly
 from train.test_sam2_training import chosen, start2
 
 __all__ = ["start2"]  # a fixture
@@ -149,15 +150,11 @@ def test_bfloat16_gives_about_the_loss(films: Path, start2: Path, tmp_path: Path
 def test_what_is_trained_loads_strictly_in_the_official_code(
     films: Path, start2: Path, tmp_path: Path
 ) -> None:
-    from models.test_sam2_parity import small
-
     options = clips(films, start2, tmp_path / "run", updates=1)
     train(options)
-    official = small("sam2.1")[1]
-    tensors = torch.load(options.output / "model.pth", weights_only=True)
-    official.load_state_dict(tensors.get("model", tensors), strict=True)
+    found = loaded_strictly(options.output / "model.pth")
     name = "memory_attention.layers.0.linear1.weight"
-    assert not torch.equal(official.state_dict()[name], small_sam2().state_dict()[name])
+    assert not torch.equal(found[name], small_sam2().state_dict()[name])
 
 
 def test_what_has_no_neighbours_or_no_memory_is_refused(

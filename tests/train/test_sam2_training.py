@@ -24,6 +24,7 @@ from promptseg.train.objectives import PRESETS
 from promptseg.train.options import TrainOptions
 from promptseg.train.pictures import PictureSam2, packed, unpacked
 from small_sam2 import SHAPE, small_sam2
+from train.official import loaded_strictly
 from train.tiny import TINY
 
 SMALL = replace(
@@ -138,17 +139,11 @@ def test_encoder_and_decoder_learn_and_go_on_exactly_after_an_interruption(
 def test_what_is_trained_loads_strictly_in_the_official_code(
     data: Path, start2: Path, tmp_path: Path
 ) -> None:
-    from models.test_sam2_parity import small
-
     options = chosen(data, start2, tmp_path / "run", updates=1)
     train(options)
-    official = small("sam2.1")[1]
-    tensors = torch.load(options.output / "model.pth", weights_only=True)
-    official.load_state_dict(tensors.get("model", tensors), strict=True)
-    found = official.state_dict()["image_encoder.trunk.blocks.0.attn.qkv.weight"]
-    assert not torch.equal(
-        found, small_sam2().state_dict()["image_encoder.trunk.blocks.0.attn.qkv.weight"]
-    )
+    found = loaded_strictly(options.output / "model.pth")
+    name = "image_encoder.trunk.blocks.0.attn.qkv.weight"
+    assert not torch.equal(found[name], small_sam2().state_dict()[name])
 
 
 def test_what_sam_alone_can_is_refused(data: Path, start2: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 
 
 def loaded_strictly(path: Path) -> dict[str, Any]:
-    """The weights that an official network of the small size has after it has loaded a file strictly."""
+    """The weights of an official network of the small size that has loaded a file strictly."""
     from models.test_sam2_parity import small
 
     official = small("sam2.1")[1]

@@ -127,6 +127,10 @@ class Session:
         """A click inside or outside the object; as `box`."""
         self._prompt(slice, points=[[*_plain(xy), int(inside)]], **how)
 
+    def points(self, clicks: Sequence[Numbers], slice: Optional[int] = None, **how: Any) -> None:
+        """Several clicks [x, y, label] at once, label 1 inside and 0 outside; as `box`."""
+        self._prompt(slice, points=[_plain(click) for click in clicks], **how)
+
     def mask(
         self, pixels: np.ndarray, slice: Optional[int] = None, as_drawn: bool = True, **how: Any
     ) -> None:

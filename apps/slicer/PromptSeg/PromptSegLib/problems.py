@@ -39,7 +39,7 @@ def told(error: BaseException, address: str) -> Problem:
     if status == 401:
         return Problem(
             f"expected the token of the server at {address}, got another; paste the whole address "
-            "that the server printed at its last start: every start makes a new token, unless --token says one"
+            "that the server printed at its last start: every start makes a new one, without --token"
         )
     if status == 404 and "promptseg" not in str(error) and "session" not in str(error):
         return Problem(f"expected a promptseg server at {address}, got something else ({error})")

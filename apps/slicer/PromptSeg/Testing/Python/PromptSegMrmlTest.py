@@ -2,8 +2,9 @@
 
     PROMPTSEG_SERVER=http://127.0.0.1:1527/?token=... python -m unittest PromptSegMrmlTest
 
-`tests/apps/test_slicer_mrml.py` of promptseg starts the server, writes the volumes and the masks that the
-server's own answers should be, and runs this file; without PROMPTSEG_CASES only what needs none of them is run.
+`tests/apps/test_slicer_mrml.py` of promptseg starts the server, writes volumes and the
+masks that the answers should be, and runs this file; without PROMPTSEG_CASES, tests that need them are
+skipped.
 """
 
 from __future__ import annotations
@@ -94,6 +95,15 @@ def oblique():
     found = turned(0.3, -0.2, 0.5) @ np.diag([0.7, 0.8, 2.5, 1])
     found[:3, 3] = 12, -40, 55
     return found
+
+
+def on_file(mask, grid, matrix):
+    """A mask with the voxels in the order of the file."""
+    ijk = np.argwhere(np.ones_like(mask))[:, ::-1]
+    there = grid.index(ijk @ matrix[:3, :3].T + matrix[:3, 3])
+    np.testing.assert_allclose(there, there.round(), atol=1e-4)
+    i, j, k = there.round().astype(int).T
+    return mask[k, j, i].reshape(mask.shape)
 
 
 class OnScene(unittest.TestCase):
@@ -228,7 +238,7 @@ class TestNodes(OnScene):
     ADDRESS and CASES.is_dir(), "no server: set PROMPTSEG_SERVER and PROMPTSEG_CASES"
 )
 class TestOnServer(OnScene):
-    """Every case is a folder entry NAME.nrrd or NAME.nii.gz with NAME.json: prompts, and NAME.npz: masks."""
+    """Every case is a volume with NAME.json, its prompts, and NAME.npz, its masks."""
 
     def setUp(self):
         super().setUp()
@@ -250,7 +260,7 @@ class TestOnServer(OnScene):
     def solve(self, case, name):
         node = read_volume(self.scene, CASES / case["file"])
         volume = mrml.Volume(node)
-        matrix = volume.grid.matrix
+        matrix = np.array(case["matrix"])  # of the file, whose slices Slicer may have turned round
         node_of = self.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
         node_of.SetReferenceImageGeometryParameterFromVolumeNode(node)
         segments = mrml.Segments(node_of)
@@ -284,7 +294,7 @@ class TestOnServer(OnScene):
         with np.load(CASES / f"{name}.npz") as expected:
             self.assertEqual(set(expected.files), set(known))
             for label in expected.files:
-                found = segments.mask(known[label], volume.grid)
+                found = on_file(segments.mask(known[label], volume.grid), volume.grid, matrix)
                 self.assertTrue(expected[label].any())
                 np.testing.assert_array_equal(found, expected[label], f"{name}: {label}")
         written = CASES / "written" / f"{name}.seg.nrrd"

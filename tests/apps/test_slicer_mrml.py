@@ -1,6 +1,7 @@
 """The module of 3D Slicer on real MRML: segments are, voxel for voxel, what promptseg itself answers.
 
-Slicer reads the volumes, and turns left-handed ones round; prompts lie in space. `slicer-core` has MRML without Slicer:
+Slicer reads the volumes, and turns left-handed ones round; prompts lie in space. `slicer-core` has MRML
+without Slicer:
 
     python -m venv MRML && MRML/bin/pip install slicer-core pytest
     PROMPTSEG_SLICER_PYTHON=MRML/bin/python python -m pytest tests/apps

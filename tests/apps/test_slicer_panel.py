@@ -214,35 +214,22 @@ def test_the_panel_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
 
-    class Plain(widgets_.QGroupBox):
-        pass
-
-    class Field(widgets_.QComboBox):
-        pass
-
     for name in ("qMRMLWidget", "qMRMLSegmentEditorWidget", "ctkCollapsibleButton"):
         stub = types.ModuleType(name)
-        setattr(stub, name, type(name, (Plain,), {"setText": Plain.setTitle, "setCollapsed": lambda *_: None,
-                "mrmlSceneChanged": MagicMock(), "setMRMLScene": lambda *_: None}))  # fmt: skip
+        setattr(stub, name, type(name, (widgets_.QGroupBox,), {}))
         monkeypatch.setitem(sys.modules, name, stub)
     for name in ("qMRMLNodeComboBox", "ctkPathLineEdit"):
         stub = types.ModuleType(name)
-        setattr(stub, name, type(name, (Field,), {}))
+        setattr(stub, name, type(name, (widgets_.QComboBox,), {}))
         monkeypatch.setitem(sys.modules, name, stub)
     app = widgets_.QApplication.instance() or widgets_.QApplication([])
     tree = ElementTree.parse(UI)
     for connections in tree.iter("connections"):
         connections.clear()
+    theirs = {"nodeTypes", "filters", "collapsed", "noneEnabled", "addEnabled", "removeEnabled"}
     for parent in tree.iter():
         for child in list(parent.findall("property")):
-            if child.get("name") in (
-                "nodeTypes",
-                "filters",
-                "collapsed",
-                "noneEnabled",
-                "addEnabled",
-                "removeEnabled",
-            ):
+            if child.get("name") in theirs:
                 parent.remove(child)
             elif child.get("name") == "text" and parent.get("class") == "ctkCollapsibleButton":
                 child.set("name", "title")

@@ -89,3 +89,9 @@ def test_it_needs_numpy_alone() -> None:
     )
     assert "torch" not in done.stdout
     assert "promptseg'" not in done.stdout
+
+
+def test_several_clicks_at_once(there: Server) -> None:
+    with there.open("scan.nii.gz") as session:
+        session.points([[12, 20, 1], [36, 20, 1]], slice=10, object="both", spread=False)
+        np.testing.assert_array_equal(session.masks["both"][10], (A | B)[10])

@@ -1,0 +1,3 @@
+"""promptseg in napari; nothing heavy is imported before it is used."""
+
+__version__ = "0.1.0"

@@ -233,7 +233,7 @@ def test_what_cannot_be_done_is_said(server: Running) -> None:
 
 def test_another_version_of_the_server(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("promptseg.serve.describe.__version__", "7.3.0")
-    with pytest.raises(Problem, match=r"got 7\.3\.0; install that one"):
+    with pytest.raises(Problem, match=r"got 7\.3\.0; install that one there"):
         Remote(f"http://127.0.0.1:{server.client.port}/?token={TOKEN}")
 
 

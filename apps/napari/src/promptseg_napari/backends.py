@@ -208,7 +208,7 @@ class Remote:
         ours, theirs = promptseg_client.__version__, str(info.get("version"))
         if ours.split(".")[:2] != theirs.split(".")[:2]:
             raise Problem(
-                f"expected a server of version {ours}, got {theirs}; install that one where it runs, or "
+                f"expected a server of version {ours}, got {theirs}; install that one there, or "
                 f"its client here: pip install promptseg-client=={theirs}"
             )
         self.models = [model["name"] for model in info["models"]]

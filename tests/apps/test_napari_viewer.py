@@ -97,7 +97,30 @@ def test_click_box_paint_save(viewer: Any, tmp_path: Path) -> None:
     viewer.layers.remove("scan")
     wait(panel)
     assert panel.work is None
-    assert "dropped" in panel.status.text() or "closed" in panel.status.text()
+    assert "the image or its labels were closed" in panel.status.text()
+
+
+def test_layers_that_are_turned_and_an_image_that_is_closed(viewer: Any) -> None:
+    turned = {"rotate": (20, 0, 0), "scale": (2, 1, 1)}  # about the slices' own axis
+    layer = viewer.add_image(VOXELS, name="scan", **turned)
+    panel = Panel(viewer, backend())
+    press(panel, "Open")
+    own = viewer.add_points(np.zeros((0, 3)), name="own", scale=(3, 3, 3))
+    place = own.world_to_data(layer.data_to_world((10, 20, 12)))
+    assert panel.work is not None
+    panel.run(panel.work.clicks(own, [place], True, (1, 2)))
+    wait(panel)
+    labels = viewer.layers["scan objects"]
+    np.testing.assert_array_equal(labels.data == 1, A)
+    np.testing.assert_allclose(labels.data_to_world((3, 4, 5)), layer.data_to_world((3, 4, 5)))
+    before = labels.data.copy()
+    panel.run(
+        panel.work.clicks(own, [own.world_to_data(layer.data_to_world((10, 20, 36)))], True, (1, 2))
+    )
+    viewer.layers.remove("scan")
+    wait(panel)
+    np.testing.assert_array_equal(labels.data, before)
+    assert panel.work is None
 
 
 def test_a_box_with_ends_in_another_plane(viewer: Any) -> None:

@@ -50,7 +50,6 @@ class Panel(QWidget):
         self._pool = ThreadPoolExecutor(1)
         self._jobs: list[tuple[Future[Any], Callable[[], None]]] = []
         self._said = ""
-        self._busy_with_layers = False
         self._build()
         self.timer = QTimer(self)
         self.timer.timeout.connect(self.poll)
@@ -137,24 +136,20 @@ class Panel(QWidget):
         model = self.model.currentText().strip()
         if model not in backend.models and isinstance(backend, Remote):
             model = backend.models[0]
-        self._busy_with_layers = True
-        try:
-            labels = self.viewer.add_labels(**labels_for(target), opacity=0.5)
-            same = {"ndim": layer.ndim, "affine": labels.affine.affine_matrix, "units": layer.units}
-            boxes = self.viewer.add_shapes(
-                name="boxes", edge_color="#f58231", face_color="transparent", edge_width=1, **same
+        labels = self.viewer.add_labels(**labels_for(target), opacity=0.5)
+        same = {"ndim": layer.ndim, "affine": labels.affine.affine_matrix, "units": layer.units}
+        boxes = self.viewer.add_shapes(
+            name="boxes", edge_color="#f58231", face_color="transparent", edge_width=1, **same
+        )
+        points = {
+            kind: self.viewer.add_points(
+                name=f"points {kind}",
+                face_color=colour,
+                size=max(2, min(target.shape[-2:]) // 60),
+                **same,
             )
-            points = {
-                kind: self.viewer.add_points(
-                    name=f"points {kind}",
-                    face_color=colour,
-                    size=max(2, min(target.shape[-2:]) // 60),
-                    **same,
-                )
-                for kind, colour in _POINTS.items()
-            }
-        finally:
-            self._busy_with_layers = False
+            for kind, colour in _POINTS.items()
+        }
         self.layers = {"labels": labels, "boxes": boxes, **points}
         self.work = Work(
             target, labels, backend, model, modality=self.modality.currentText().strip()
@@ -283,7 +278,8 @@ class Panel(QWidget):
         self.status.setText(self._said)
         while self._jobs and self._jobs[0][0].done():
             job, then = self._jobs.pop(0)
-            self._say("")
+            if then is not _nothing:
+                self._say("")
             self.guarded(lambda j=job, t=then: (j.result(), t()))
             self.status.setText(self._said)
 
@@ -332,7 +328,11 @@ class Panel(QWidget):
         work, self.work = self.work, None
         if work is not None:
             work.stopped = True
-            self._jobs.append((self._pool.submit(work.close), lambda: None))
+            self._jobs.append((self._pool.submit(work.close), _nothing))
+
+
+def _nothing() -> None:
+    """What follows when a session has been closed."""
 
 
 def _row(*widgets: QWidget) -> QHBoxLayout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 import time
@@ -600,6 +601,7 @@ def test_the_client_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 # A server of one's own.
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
 def test_a_server_in_another_python(tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(

@@ -2,7 +2,6 @@
 
 import qt
 import slicer
-import vtk
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleTest,
@@ -56,8 +55,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(panel)
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
-        self.editorNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
-        self.ui.segmentEditor.setMRMLSegmentEditorNode(self.editorNode)
+        self.makeEditorNode()
         buttons = {
             "connectButton": self.connectServer,
             "startButton": self.startServer,
@@ -86,17 +84,22 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.qualityList.itemDoubleClicked.connect(
             lambda item: self.guarded(self.lookAtDoubtful)()
         )
-        self.ui.segmentationSelector.currentNodeChanged.connect(
-            self.ui.segmentEditor.setSegmentationNode
-        )
-        self.ui.volumeSelector.currentNodeChanged.connect(self.ui.segmentEditor.setSourceVolumeNode)
+        changed = "currentNodeChanged(vtkMRMLNode*)"
+        self.ui.segmentationSelector.connect(changed, self.ui.segmentEditor.setSegmentationNode)
+        self.ui.volumeSelector.connect(changed, self.ui.segmentEditor.setSourceVolumeNode)
         for name, key in SETTINGS.items():
             self.setText(name, slicer.app.settings().value(key) or "")
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneCloses)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.makeEditorNode)
         self.timer = qt.QTimer()
         self.timer.timeout.connect(self.controller.poll)
         self.timer.start(POLL_MS)
         self.refresh()
+
+    def makeEditorNode(self, caller=None, event=None):
+        """The embedded editor's parameters, which go with a scene."""
+        self.editorNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+        self.ui.segmentEditor.setMRMLSegmentEditorNode(self.editorNode)
 
     def cleanup(self):
         self.timer.stop()
@@ -230,8 +233,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         logic.SetActiveList(node)
         logic.StartPlaceMode(persistent)
 
-    @vtk.calldata_type(vtk.VTK_INT)
-    def onClick(self, caller, event, index=None):
+    def onClick(self, caller, event):
         """A point was placed: it is a prompt, and its mark goes."""
         points = {n: self.markup("vtkMRMLMarkupsFiducialNode", n) for n in ("Inside", "Outside")}
         placed = [mrml.placed_points(points[n]) for n in ("Inside", "Outside")]

@@ -53,6 +53,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
     "export": {
         "files that run without torch": "--model mobile-sam -o exported",
         "for OpenVINO": "--model mobile-sam --format openvino -o exported",
+        "where micro-sam loads it": "--model runs/first/model.pth --for micro-sam -o weights",
     },
     "info": {
         "what was understood of a series, with a picture": "ct/ --preview ct.png",

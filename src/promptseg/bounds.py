@@ -102,6 +102,7 @@ BOUNDS: dict[str, Bound] = {
     "samples": _SOME,
     "seconds": Bound(0, 10**7),
     "seed": _SEED,
+    "share": _SHARE,
     "session_mib": _MIB,
     "sessions": Bound(1, 1000),
     "sheet": Bound(1, 200),

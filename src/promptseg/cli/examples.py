@@ -50,6 +50,10 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "a series, so that prompting it is quick": "-i ct/ -o embeddings",
         "for clicks with another model": "-i ct/ -o embeddings --model mobile-sam",
     },
+    "train merge": {
+        "two trainings averaged with each other and with their start": "-i collection -o runs/merged "
+        "--weights runs/first/model.safetensors --weights runs/second/model.safetensors",
+    },
     "export": {
         "files that run without torch": "--model mobile-sam -o exported",
         "for OpenVINO": "--model mobile-sam --format openvino -o exported",

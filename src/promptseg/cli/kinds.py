@@ -14,6 +14,7 @@ KINDS: dict[str, str] = {
     "curate check": "promptseg.cli.preflight:CheckCommand",
     "curate statistics": "promptseg.cli.preflight:StatisticsCommand",
     "train": "promptseg.train.options:TrainOptions",
+    "train merge": "promptseg.train.merge_options:MergeOptions",
     "evaluate": "promptseg.evaluate.options:EvaluateJob",
     "evaluate compare": "promptseg.cli.compare:CompareCommand",
     "report": "promptseg.cli.report:_ReportJob",

@@ -51,8 +51,8 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "for clicks with another model": "-i ct/ -o embeddings --model mobile-sam",
     },
     "train merge": {
-        "two trainings averaged with each other and with their start": "-i collection -o runs/merged "
-        "--weights runs/first/model.safetensors --weights runs/second/model.safetensors",
+        "two trainings averaged with each other and with their start": "-i collection -o merged "
+        "--weights first/model.pth --weights second/model.pth",
     },
     "export": {
         "files that run without torch": "--model mobile-sam -o exported",

@@ -65,6 +65,7 @@ BOUNDS: dict[str, Bound] = {
     "frame": _INDEX,
     "frames": Bound(2, 1000),
     "idle_s": Bound(1, 10**6),
+    "image_mib": _MIB,
     "jitter": Bound(0, 10**6),
     "learning_rate": Bound(0, 10, above=True),
     "liveness_s": Bound(1, 10**6),

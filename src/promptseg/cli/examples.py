@@ -59,6 +59,10 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "for OpenVINO": "--model mobile-sam --format openvino -o exported",
         "where micro-sam loads it": "--model runs/first/model.pth --for micro-sam -o weights",
     },
+    "mcp": {
+        "what an MCP client is told to start": "--root scans/ --model promptseg-lite",
+        "without giving pictures back": "--root scans/ --no-pictures",
+    },
     "info": {
         "what was understood of a series, with a picture": "ct/ --preview ct.png",
         "for a program": "scan.nii.gz --json",

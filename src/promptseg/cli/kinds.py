@@ -21,6 +21,7 @@ KINDS: dict[str, str] = {
     "embed": "promptseg.segment.options:EmbedJob",
     "export": "promptseg.export.options:ExportJob",
     "serve": "promptseg.serve.options:ServeJob",
+    "mcp": "promptseg.serve.mcp:McpJob",
     "info": "promptseg.cli.info:InfoCommand",
     "models": "promptseg.cli.models:ModelsCommand",
     "assets": "promptseg.cli.assets:AssetsCommand",

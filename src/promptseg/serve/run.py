@@ -23,10 +23,10 @@ from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter, load
 from promptseg.serve.desk import Desk
 from promptseg.serve.folder import Folder
-from promptseg.serve.options import ServeJob
+from promptseg.serve.options import ModelsServed, ServeJob
 from promptseg.timing import StudyLog
 
-__all__ = ["serve", "warmed"]
+__all__ = ["load_models", "serve", "warmed"]
 
 
 def warmed(segmenter: Segmenter) -> Segmenter:
@@ -89,7 +89,7 @@ def serve(
 
         def prepare() -> None:
             try:
-                desk.models.update((models or _models)(job))
+                desk.models.update((models or load_models)(job))
                 state["ready"] = True
                 while not (server.started or server.should_exit):
                     time.sleep(0.01)
@@ -126,8 +126,15 @@ def _log_of_times(job: ServeJob) -> Path | None:
     return StudyLog(job.times).path.resolve()
 
 
-def _models(job: ServeJob) -> dict[str, Segmenter]:
-    """The models that were named, loaded, their engine chosen, and warm."""
+def load_models(job: ModelsServed) -> dict[str, Segmenter]:
+    """The models that were named, loaded, their engine chosen, and warm.
+
+    Args:
+        job: which, and how they run.
+
+    Raises:
+        PromptsegError: a model that cannot be loaded.
+    """
     found = {}
     for name in job.model or ("promptseg-lite",):
         segmenter = load(

@@ -13,6 +13,7 @@ from promptseg.errors import MissingPackageError
 from promptseg.serve.desk import Desk
 from promptseg.serve.refusals import AbsentError
 from promptseg.serve.web.guard import Guard
+from promptseg.serve.web.monai import MonaiLabel
 from promptseg.serve.web.nninteractive import Remote
 from promptseg.serve.web.own import Own
 from promptseg.serve.web.requests import error_answer, json_answer, threaded
@@ -79,9 +80,10 @@ def application(
         yield
         await threaded(desk.stop)
 
+    others = [*Remote(desk).routes, *MonaiLabel(desk).routes]
     routes = [
         *(Route(e.path, safe(e.handler, e), methods=[e.method]) for e in entries),
-        *(Route(path, safe(do), methods=[method]) for method, path, do in Remote(desk).routes),
+        *(Route(path, safe(do), methods=[method]) for method, path, do in others),
         WebSocketRoute("/api/sessions/{session}/events", events(desk)),
         Route("/api/health", safe(_healthy(ready)), methods=["GET"]),
         Route("/{name:path}", safe(_page), methods=["GET"]),

@@ -17,9 +17,12 @@ from typing import Any
 
 from promptseg.errors import InputError, PromptError
 from promptseg.formats import read
+from promptseg.formats.dicomweb.address import is_uid
 from promptseg.formats.masks import read_masks
+from promptseg.image import Image
 from promptseg.prompts import Box, Box3D, Points, Prompt
 from promptseg.result import Result
+from promptseg.serve.archive import Archive
 from promptseg.serve.desk import Desk
 from promptseg.serve.folder import Folder
 from promptseg.serve.refusals import AbsentError, EndedError
@@ -49,6 +52,7 @@ class Request:
         roi: first and last index along i, j and k; None without a box.
         anew: whether the object begins anew.
         output: "image", "all" (the same, with what else is known) or "dicom_seg".
+        packed: whether voxels may be compressed.
     """
 
     model: str
@@ -58,6 +62,7 @@ class Request:
     roi: tuple[int, int, int, int, int, int] | None = None
     anew: bool = False
     output: str = "all"
+    packed: bool = True
 
     @classmethod
     def of(cls, model: str, params: Mapping[str, Any], output: str | None = None) -> Request:
@@ -82,6 +87,7 @@ class Request:
             roi=_roi(roi) if roi else None,
             anew=bool(params.get("reset_state")),
             output=chosen,
+            packed=params.get("result_compress") is not False,
         )
 
     def prompts(self, flat: bool) -> list[Prompt]:
@@ -128,10 +134,11 @@ class Rooms:
 
     Args:
         desk: where sessions are opened.
+        archive: whose series may be opened by their UIDs; None if there is none.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, desk: Desk, archive: Archive | None = None) -> None:
+        self.desk, self.archive = desk, archive
         self._rooms: dict[tuple[str, str], _Room] = {}
         self._lock = threading.Lock()
 
@@ -255,23 +262,49 @@ class Rooms:
             )
         return path
 
-    def keep_label(self, image: str, name: str, content: bytes) -> dict[str, Any]:
-        """Keep a mask that was sent beside its image, under a name that nothing has.
+    def keep_label(
+        self, image: str, name: str, content: bytes, names: Mapping[int, str]
+    ) -> dict[str, Any]:
+        """Keep a mask that was sent: beside its image under a new name, or in the archive.
+
+        Args:
+            image: path below the root, or UID of a series of the archive.
+            name: of the file, whose ending names the format.
+            content: the file.
+            names: of objects by their numbers in the mask.
 
         Raises:
             InputError: no mask of that image.
         """
-        folder = self._folder()
-        path = folder.image(image)
-        ending = "".join(Path(name).suffixes[-2:]) or ".nii.gz"
+        opened, _ = self._opened(image)
+        ending = "".join(Path(name).suffixes[-2:])
+        ending = ".nrrd" if ending in ("", ".bin") else ending  # as OHIF's panel calls it
         with tempfile.TemporaryDirectory() as place:
             file = Path(place) / _safe(f"label{ending}")
             file.write_bytes(content)
-            read_masks(file, read(path))  # refuses what is none of it
+            masks = read_masks(file, opened)  # refuses what is none of it
+            if self.archive is not None and is_uid(image):
+                named = [replace(s, name=names.get(s.label, s.name)) for s in masks.segments]
+                address = self.archive.store(replace(masks, segments=named))
+                return {"image": image, "label": address}
+            folder = self._folder()
+            path = folder.image(image)
             target = _free(path, ending, folder)
             target.write_bytes(content)
         folder.remember(image, state="done")
         return {"image": image, "label": folder.name_of(target)}
+
+    def keep_file(self, content: bytes) -> str:
+        """Keep a DICOM SEG in the archive; see `Archive.store_file`.
+
+        Raises:
+            AbsentError: no archive, or not a SEG of a series that is open here.
+        """
+        if self.archive is None:
+            raise AbsentError("an archive", "none", "start the server with --archive")
+        with self._lock:
+            series = {image for image, _ in self._rooms}
+        return self.archive.store_file(content, series)
 
     def _ask(self, room: _Room, request: Request, prompts: list[Prompt], spread: bool) -> None:
         """Ask what was not asked before; from the beginning where something was taken back."""
@@ -290,7 +323,7 @@ class Rooms:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"mask{ending}"
             result.save(path)
-            content = path.read_bytes()
+            content = path.read_bytes() if request.packed else _unpacked(path)
         known = {entry.label: entry for entry in result.provenance.objects or ()}
         scores = [e.predicted_iou for e in known.values() if e.name == request.label]
         facts = {
@@ -316,12 +349,19 @@ class Rooms:
             with contextlib.suppress(EndedError):  # then it is opened again
                 self.desk.get(room.work.id)
                 return room
-        path = self._folder().image(image)
-        opened = read(path, modality=self.desk.options.modality)
-        room = _Room(self.desk.open_image(opened, model), path.name)
+        opened, name = self._opened(image)
+        room = _Room(self.desk.open_image(opened, model), name)
         with self._lock:
             self._rooms[key] = room
         return room
+
+    def _opened(self, image: str) -> tuple[Image, str]:
+        """An image of the archive by its UID, or of the folder by its path, and what it is called."""
+        modality = self.desk.options.modality
+        if self.archive is not None and is_uid(image):
+            return self.archive.image(image, modality), image
+        path = self._folder().image(image)
+        return read(path, modality=modality), path.name
 
     def _folder(self) -> Folder:
         if self.desk.folder is None:
@@ -357,6 +397,18 @@ def _roi(values: Any) -> tuple[int, int, int, int, int, int]:
     pairs = [sorted((round(a), round(b))) for a, b in zip(values[::2], values[1::2], strict=True)]
     (i0, i1), (j0, j1), (k0, k1) = pairs
     return i0, i1, j0, j1, k0, k1
+
+
+def _unpacked(path: Path) -> bytes:
+    """A NRRD file without compression, which OHIF's reader wants; others as they are."""
+    if path.suffix != ".nrrd":
+        return path.read_bytes()
+    import nrrd
+
+    voxels, header = nrrd.read(str(path))
+    raw = path.with_name("raw.nrrd")
+    nrrd.write(str(raw), voxels, {**header, "encoding": "raw"})
+    return raw.read_bytes()
 
 
 def _safe(name: str) -> str:

@@ -66,6 +66,12 @@ class ServeJob(Limits, ModelsServed):
     """Log of annotation times that the page writes on request (default: .promptseg/times.jsonl below
     --root)."""
 
+    archive: str | None = None
+    """DICOMweb archive that OHIF looks at through this server, dicomweb://HOST/PATH (docs/ohif.md)."""
+
+    ohif: Path | None = None
+    """Folder with OHIF's built pages, served at /ohif/."""
+
     name: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Further name of this machine, as browsers write it in the address; may be repeated."""
 

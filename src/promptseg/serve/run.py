@@ -64,10 +64,14 @@ def serve(
     try:
         import uvicorn
 
+        from promptseg.serve.archive import Archive
         from promptseg.serve.web.app import application
+        from promptseg.serve.web.ohif import require_ohif
     except ImportError as error:
         raise MissingPackageError(error.name or "uvicorn", "for the server", "serve") from None
     folder = Folder(job.root)
+    archive = None if job.archive is None else Archive(job.archive)
+    ohif = None if job.ohif is None else require_ohif(job.ohif)
     token = job.token or secrets.token_urlsafe(24)
     with closing(_listening(job)) as listener:
         port = listener.getsockname()[1]
@@ -75,7 +79,10 @@ def serve(
         desk = Desk({}, folder, job, options, times=_log_of_times(job))
         state: dict[str, Any] = {"ready": False}
         names = {"127.0.0.1", "localhost", "[::1]", job.host.strip("[]"), *job.name}
-        app = application(desk, token, names - {"0.0.0.0", "::"}, lambda: state["ready"])
+        own_names = names - {"0.0.0.0", "::"}
+        app = application(
+            desk, token, own_names, lambda: state["ready"], archive=archive, ohif=ohif
+        )
         config = uvicorn.Config(
             app,
             log_config=None,

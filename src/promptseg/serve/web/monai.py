@@ -6,9 +6,11 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable
 from email.parser import HeaderParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from promptseg.errors import InputError
+from promptseg.formats.dicomweb.multipart import boundary_of, parts
+from promptseg.serve.archive import Archive
 from promptseg.serve.desk import Desk
 from promptseg.serve.monai import Answered, Request, Rooms
 from promptseg.serve.refusals import AbsentError
@@ -30,10 +32,11 @@ class MonaiLabel:
 
     Args:
         desk: what is served.
+        archive: that OHIF looks at; None if there is none.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk, self.rooms = desk, Rooms(desk)
+    def __init__(self, desk: Desk, archive: Archive | None = None) -> None:
+        self.desk, self.archive, self.rooms = desk, archive, Rooms(desk, archive)
 
     @property
     def routes(self) -> list[tuple[str, str, Handler]]:
@@ -50,6 +53,9 @@ class MonaiLabel:
             ("PUT", "/datastore/label", self.label),
             ("POST", "/activelearning/{strategy}", self.next_image),
             ("GET", "/train/", self.train),
+            ("GET", "/proxy/dicom/{kind}/{resource:path}", self.proxy),
+            ("POST", "/proxy/dicom/{kind}/studies", self.store),
+            ("POST", "/proxy/dicom/{kind}/studies/{study}", self.store),
         ]
 
     async def valid(self, request: HttpRequest) -> Response:
@@ -104,11 +110,26 @@ class MonaiLabel:
     async def label(self, request: HttpRequest) -> Response:
         """PUT /datastore/label?image=ID: a mask to be kept beside its image."""
         image = request.query_params.get("image", "")
-        _, files = await self._form(request)
+        fields, files = await self._form(request)
         if "label" not in files:
             raise InputError("a mask file `label` in the form", ", ".join(files) or "no file")
         name, content = files["label"]
-        return json_answer(await threaded(lambda: self.rooms.keep_label(image, name, content)))
+        names = _names(json_of(fields.get("params", "{}").encode()))
+        return json_answer(
+            await threaded(lambda: self.rooms.keep_label(image, name, content, names))
+        )
+
+    async def proxy(self, request: HttpRequest) -> Response:
+        """GET /proxy/dicom/qido|wado/...: the archive, read through us."""
+        from starlette.responses import Response as Plain
+
+        archive, kind = self.archive, request.path_params["kind"]
+        if archive is None or kind not in ("qido", "wado"):
+            raise AbsentError("an archive", "none", "start the server with --archive")
+        resource, query = request.path_params["resource"], dict(request.query_params)
+        headers = dict(request.headers)
+        answer = await threaded(lambda: archive.get(resource, query, headers))
+        return Plain(answer.content, answer.status, media_type=answer.kind)
 
     async def next_image(self, request: HttpRequest) -> Response:
         """POST /activelearning/STRATEGY."""
@@ -128,6 +149,31 @@ class MonaiLabel:
         if not kind.lower().startswith("multipart/form-data"):
             return {"params": content.decode("utf-8", "replace") or "{}"}, {}
         return await threaded(lambda: parts_of(content, kind))
+
+    async def store(self, request: HttpRequest) -> Response:
+        """POST /proxy/dicom/stow|wado/studies: masks that a viewer stores, and nothing else."""
+        between = boundary_of(request.headers.get("content-type", ""))
+        if between is None:
+            raise InputError("multipart/related", "something else")
+        content = await body_bytes(request, self.desk.limits.upload_bytes)
+
+        def do() -> list[str]:
+            files = [b"".join(part) for part in parts([content], between)]
+            return [self.rooms.keep_file(file) for file in files]
+
+        return json_answer({"stored": await threaded(do)})
+
+
+def _names(params: Any) -> dict[int, str]:
+    """Number -> name of objects, of `label_info` as clients send it."""
+    listed = params.get("label_info") if isinstance(params, dict) else None
+    found = {}
+    for one in listed if isinstance(listed, list) else []:
+        if isinstance(one, dict) and isinstance(one.get("name"), str):
+            number = one.get("idx")
+            if type(number) is int:
+                found[number] = one["name"][:200]
+    return found
 
 
 def parts_of(content: bytes, kind: str) -> tuple[dict[str, str], dict[str, tuple[str, bytes]]]:

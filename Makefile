@@ -1,15 +1,19 @@
-# Two commands do all set-up: `make demo` runs the main job, `make test` runs the tests.
+# Two commands do all set-up: `make demo` runs the main job, `make test` runs the tests but for those
+# that take more than about ten seconds each, which `make test-slow` does.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/promptseg demo -o demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check src tests benchmarks apps

@@ -15,26 +15,16 @@ import csv
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from promptseg.datasets.collection import Collection
 from promptseg.inference.predictor import Predictor
 from promptseg.models.checkpoint import build_network, read_checkpoint
 from promptseg.runtime import set_threads
 from promptseg.train.kept import keep_embeddings
+from promptseg.train.mixing import mixed
 from promptseg.train.setting import StartingWeights
 from promptseg.train.validate import choose_validation, validate
 from promptseg.train.warm import write_warm
-
-
-def between(start: dict[str, Tensor], end: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Weights at a share of the way; what is equal at both ends stays exact."""
-    return {
-        name: start[name]
-        if torch.equal(start[name], value) or not value.is_floating_point()
-        else torch.lerp(start[name].float(), value.float(), share)
-        for name, value in end.items()
-    }
 
 
 def main() -> None:
@@ -68,7 +58,9 @@ def main() -> None:
     kept = keep_embeddings(first, collection, samples, options.embeddings, lambda *_: None)
     rows, best = [], (0.0, 0.0)
     for share in options.share or (0.0, 0.25, 0.5, 0.75, 1.0):
-        network = build_network(start.card, between(own, trained, share), options.trained)
+        network = build_network(
+            start.card, mixed([own, trained], (1 - share, share)), options.trained
+        )
         model = Predictor.of_network(start.card, network, cpu, start.file, "eager")
         found = validate(
             model, collection, samples, corrections=options.corrections, max_objects=1, kept=kept
@@ -82,7 +74,7 @@ def main() -> None:
         writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    write_warm(options.weights, between(own, trained, best[1]), options.updates)
+    write_warm(options.weights, mixed([own, trained], (1 - best[1], best[1])), options.updates)
     print(f"share {best[1]:g} to {options.weights}")
 
 

@@ -43,6 +43,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "recipes" / "README.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_RUN = {
+    "mcp.md": "needs a folder with a scan; tests/serve/test_mcp.py makes one",
+    "lists.md": "needs a list of scans; tests/jobs/test_listed.py makes one",
+    "tools.md": "writes weights into folders of other tools; tests/export/test_tools.py runs it",
     "export.md": "exports real weights, which tests/export does",
     "words.md": "asks SAM 3, whose weights are not ours to hand on; see tests/segment/test_by_words.py",
     "models.md": "the last snippet reads a checkpoint of 375 MB, which tests/compat does not need",

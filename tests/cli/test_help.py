@@ -21,7 +21,8 @@ def test_every_option_is_there_with_what_it_does(verb: str) -> None:
     text = help_of(kind_of(verb), verb)
     for field in dataclasses.fields(kind_of(verb)):
         name = field.name.replace("_", "-")
-        spelt = rf"^  (-\w [^,]+, )?--(no-)?{name}\b|^  {name.upper()}\b|^  \w+(\|\w+)+( |$)"
+        flag = rf"^  (-\w [^,]+, |--[\w-]+ [^,]+, )?--(no-)?{name}\b"
+        spelt = rf"{flag}|^  {name.upper()}\b|^  \w+(\|\w+)+( |$)"
         assert re.search(spelt, text, re.MULTILINE), name
     lines = text.splitlines()
     for line, below in pairwise(lines):

@@ -30,6 +30,7 @@ def scan(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_markers_drawn_or_listed_give_the_same_masks(scan: Path, tmp_path: Path) -> None:
     listed = tmp_path / "markers.json"

@@ -423,6 +423,7 @@ def test_a_folder_without_patients_names_no_place_and_is_resumed(
     assert "3 images, 2 done already" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["dcm", "rtstruct.dcm", "nii.gz"])
 def test_no_byte_of_what_is_deidentified_names_the_patient_the_user_or_a_place(
     tmp_path: Path, lite_medsam_weights: Path, capsys: pytest.CaptureFixture[str], ending: str

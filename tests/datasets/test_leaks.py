@@ -208,6 +208,7 @@ def test_manifests_that_are_refused(tmp_path: Path, content: str, match: str) ->
         read_manifest(tmp_path / "nowhere.csv")
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_pictures_are_found_again_and_not_confused(data_root: Path) -> None:
     names = (

@@ -35,6 +35,7 @@ def slices() -> torch.Tensor:
     return torch.from_numpy(smooth / smooth.max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prepared", [False, True], ids=["plain", "prepared"])
 @torch.inference_mode()
 def test_mask_logits_agree(

@@ -138,6 +138,7 @@ except KeyboardInterrupt:
     assert run.stdout == "heard\n", (run.returncode, run.stderr)
 
 
+@pytest.mark.slow
 def test_an_export_is_made_once(with_openvino: None, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     export = openvino.export_ir

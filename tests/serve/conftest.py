@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,12 @@ class Running:
 
 @pytest.fixture
 def server(desk: Desk) -> Iterator[Running]:
+    with running(desk) as found:
+        yield found
+
+
+@contextmanager
+def running(desk: Desk, **how: Any) -> Iterator[Running]:
     """The application in a real server, whose wrong tokens are slowed in a list."""
     uvicorn = pytest.importorskip("uvicorn")
     from promptseg.serve.web.app import application
@@ -128,14 +135,14 @@ def server(desk: Desk) -> Iterator[Running]:
         slept.append(seconds)
 
     listener = socket.create_server(("127.0.0.1", 0))
-    app = application(desk, TOKEN, sleep=sleep)
+    app = application(desk, TOKEN, sleep=sleep, **how)
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run, args=([listener],), daemon=True)
+    served = uvicorn.Server(config)
+    thread = threading.Thread(target=served.run, args=([listener],), daemon=True)
     thread.start()
-    while not running.started:
+    while not served.started:
         time.sleep(0.01)
     yield Running(Client(listener.getsockname()[1]), desk, slept)
-    running.should_exit = True
+    served.should_exit = True
     thread.join(timeout=20)
     listener.close()

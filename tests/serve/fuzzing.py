@@ -98,9 +98,30 @@ _FIELDS: dict[str, Callable[[random.Random], Any]] = {
     "image_properties": lambda r: {"spacing": [2.0, 1.0, 1.0]},
     "do_autozoom": lambda r: True,
     "force_full_refine": lambda r: True,
+    "foreground": lambda r: [[12, 20, r.randrange(20)]],
+    "background": lambda r: [[36, 20, 10]],
+    "roi": lambda r: [7, 17, 15, 25, r.randrange(10), 10],
+    "label": lambda r: r.choice("ab"),
+    "reset_state": lambda r: r.random() < 0.2,
+    "client_id": lambda r: "me",
+    "image": lambda r: r.choice(("scan.nii.gz", "sub/scan.nii.gz")),
+    "output": lambda r: r.choice(("image", "all", "dicom_seg")),
 }
 _READ = ("/healthz", "/capabilities", "/lease_status")
 _QUERIES = ("axis", "index", "count", "lower", "upper", "since", "ending", "overlap", "folder")
+_MONAI_QUERIES = ("image", "session_id", "output")
+_MONAI_FIELDS = ("label", "foreground", "background", "roi", "reset_state", "client_id", "output")
+_MONAI = (
+    *(
+        ("GET", path)
+        for path in ("/auth/", "/auth/token/valid", "/info/", "/train/", "/datastore/")
+    ),
+    *(("GET", "/datastore/image"), ("PUT", "/datastore/label"), ("POST", "/activelearning/first")),
+    *(("PUT", "/session/"), ("GET", "/session/{session}"), ("DELETE", "/session/{session}")),
+    *(("POST", "/infer/bright"), ("POST", "/infer/bright-slice"), ("POST", "/infer/none")),
+    *(("POST", "/auth/token"), ("GET", "/proxy/dicom/qido/studies"), ("GET", "/ohif/")),
+    ("POST", "/proxy/dicom/stow/studies"),
+)
 
 
 @dataclass
@@ -190,6 +211,7 @@ class Fuzzer:
             )
             for path in remote
         ]
+        self.routes += [(method, path, list(_MONAI_FIELDS), False) for method, path in _MONAI]
         self.routes += [("GET", path, [], False) for path in ("/", "/main.js", "/../x", "/api/x")]
 
     def _plain(self, method: str, path: str, body: bytes = b"", query: bytes = b"") -> Asked:
@@ -226,6 +248,9 @@ class Fuzzer:
         else:
             body = self.json(fields)
         query = {k: str(self.value(k)) for k in _QUERIES if rng.random() < 0.25}
+        if fields[:1] == ["label"]:
+            query |= {k: str(self.value(k)) for k in _MONAI_QUERIES if rng.random() < 0.8}
+            query["session_id"] = session if rng.random() < 0.3 else ""
         text = urlencode(query, errors="surrogatepass").encode()
         asked = self._plain(
             method if rng.random() < 0.98 else rng.choice(("DELETE", "PATCH", "GET")),
@@ -235,6 +260,8 @@ class Fuzzer:
         )
         if self.lease:
             asked.headers.append((b"x-lease-token", self.lease.encode()))
+        if method in ("PUT", "POST") and rng.random() < 0.3:
+            asked = self.form(asked)
         if rng.random() < 0.7:
             meta = self.json(
                 ["spacing", "modality", "interaction_bbox", "image_properties", "run_prediction"]
@@ -249,6 +276,25 @@ class Fuzzer:
                 )
             )
         return asked
+
+    def form(self, asked: Asked) -> Asked:
+        """A body in parts, sometimes broken: what was asked, and a file."""
+        rng = self.rng
+        names = rng.sample(("label", "files", "params", "x"), 2)
+        file = rng.choice((b"", b"no mask", self.array("/upload"), b"\x1f\x8b\x08"))
+        body = (
+            b'--b\r\nContent-Disposition: form-data; name="params"\r\n\r\n' + asked.body + b"\r\n"
+            b'--b\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\n\r\n'
+            % (names[0].encode(), rng.choice((b"a.nii.gz", b"../a.nrrd", b"a.npy", b"")))
+            + file
+            + b"\r\n--b--\r\n"
+        )
+        if rng.random() < 0.2:
+            body = body[: rng.randrange(len(body))]
+        kind = rng.choice((b"multipart/form-data; boundary=b", b"multipart/related; boundary=b"))
+        headers = [h for h in asked.headers if h[0] != b"content-length"]
+        headers += [(b"content-length", b"%d" % len(body)), (b"content-type", kind)]
+        return Asked(asked.method, asked.path, asked.query, headers, body)
 
     def json(self, fields: list[str]) -> bytes:
         """Some of the fields a route knows, seldom all, sometimes broken."""

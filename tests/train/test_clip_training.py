@@ -81,6 +81,7 @@ def test_the_rate_goes_down_a_cosine_to_a_tenth() -> None:
     assert replace(schedule, end=1.0).rate(70) == 5e-5
 
 
+@pytest.mark.slow
 def test_all_of_it_learns_and_goes_on_exactly_after_an_interruption(
     films: Path, start2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +124,7 @@ def test_all_of_it_learns_and_goes_on_exactly_after_an_interruption(
     assert card["prompts"] == ["box", "mask", "point"]
 
 
+@pytest.mark.slow
 def test_micro_batches_are_no_other_training(films: Path, start2: Path, tmp_path: Path) -> None:
     losses = []
     for micro in (1, 3):
@@ -136,6 +138,7 @@ def test_micro_batches_are_no_other_training(films: Path, start2: Path, tmp_path
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_bfloat16_gives_about_the_loss(films: Path, start2: Path, tmp_path: Path) -> None:
     losses = []
     for precision in ("float32", "bf16"):

@@ -51,6 +51,7 @@ def test_a_training_leaves_weights_logs_and_a_baseline(options):
     assert any(not torch.equal(best[name], before[name]) for name in best)
 
 
+@pytest.mark.slow
 def test_the_loss_falls_on_a_few_images(options):
     chosen = options(preset="medsam", updates=60, validate_every=60, epochs=99, batch_size=4)
     train(chosen)
@@ -58,6 +59,7 @@ def test_the_loss_falls_on_a_few_images(options):
     assert sum(losses[-5:]) < 0.75 * sum(losses[:5])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_an_interrupted_training_ends_with_the_same_weights_bit_for_bit(options, monkeypatch, ema):
     whole = options(output=options().output.with_name("whole"), updates=6, ema=ema)
@@ -103,6 +105,7 @@ def test_a_killed_training_goes_on_from_its_last_validation(options, monkeypatch
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_two_processes_see_the_losses_of_one(options, data, start, tmp_path):
     # The second update has one image. A third would compare answers whose rounding has gone through two
     # updates of AdamW: on some processors a pixel falls on the other side, and with it a click.

@@ -38,6 +38,9 @@ class Doubling(Unit[int, int]):
         text = self.source.read_text()
         if text == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if text == "kill once":  # as one does that meets a full memory
+            self.source.write_text("0")
+            os.kill(os.getpid(), signal.SIGKILL)
         if not text.isdigit():
             raise InputError("a number", repr(text))
         value = context * int(text)
@@ -48,3 +51,7 @@ class Doubling(Unit[int, int]):
 
 def two() -> int:
     return 2
+
+
+def refuse() -> int:
+    raise InputError("no such model", "this one")

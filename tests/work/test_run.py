@@ -12,7 +12,7 @@ import pytest
 
 from promptseg.errors import InputError, PromptsegError
 from promptseg.work import Inline, Processes, executor_for, request_hash, run
-from work.doubling import Doubling, two
+from work.doubling import Doubling, refuse, two
 
 
 def units_of(folder: Path, *texts: str) -> list[Doubling]:
@@ -86,13 +86,31 @@ def test_two_processes_share_the_units(tmp_path: Path) -> None:
     assert os.getpid() not in by
 
 
-def test_a_killed_process_is_said_and_the_rest_goes_on_next_time(tmp_path: Path) -> None:
-    units = units_of(tmp_path, "1", "kill", "3")
+def test_what_kills_its_process_is_set_aside_and_the_others_are_done(tmp_path: Path) -> None:
+    units = units_of(tmp_path, "1", "kill", *"345678", "kill", "9")
+    outcome = quietly(units, workers=2)
+    assert outcome.results == [2, 6, 8, 10, 12, 14, 16, 18]
+    assert [f.unit for f in outcome.failures] == [units[1], units[8]]
+    assert all("killed twice" in str(f.error) for f in outcome.failures)
+    units[1].source.write_text("2")
+    units[8].source.write_text("7")
+    assert quietly(units, workers=2).results == [4, 14], "and the rest is left alone"
+
+
+def test_processes_that_die_whatever_they_do_end_it(tmp_path: Path) -> None:
+    units = units_of(tmp_path, *["kill"] * 12)
     with pytest.raises(PromptsegError, match="lower --workers"):
         quietly(units, workers=2)
-    units[1].source.write_text("2")
-    outcome = quietly(units)
-    assert outcome.skipped + len(outcome.results) == 3
+
+
+def test_a_model_that_cannot_be_made_is_said_by_its_own_error(tmp_path: Path) -> None:
+    with Processes(2, refuse) as pool, pytest.raises(InputError, match="no such model"):
+        list(pool.each(units_of(tmp_path, "1", "2")))
+
+
+def test_what_was_beside_a_unit_that_kills_is_done_whole(tmp_path: Path) -> None:
+    units = units_of(tmp_path, "kill once", *"12345")
+    assert quietly(units, workers=2).results == [0, 2, 4, 6, 8, 10]
 
 
 def test_a_long_list_is_taken_as_there_is_room() -> None:

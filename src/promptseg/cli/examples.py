@@ -50,9 +50,18 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "a series, so that prompting it is quick": "-i ct/ -o embeddings",
         "for clicks with another model": "-i ct/ -o embeddings --model mobile-sam",
     },
+    "train merge": {
+        "two trainings averaged with each other and with their start": "-i collection -o merged "
+        "--weights first/model.pth --weights second/model.pth",
+    },
     "export": {
         "files that run without torch": "--model mobile-sam -o exported",
         "for OpenVINO": "--model mobile-sam --format openvino -o exported",
+        "where micro-sam loads it": "--model runs/first/model.pth --for micro-sam -o weights",
+    },
+    "mcp": {
+        "what an MCP client is told to start": "--root scans/ --model promptseg-lite",
+        "without giving pictures back": "--root scans/ --no-pictures",
     },
     "info": {
         "what was understood of a series, with a picture": "ct/ --preview ct.png",

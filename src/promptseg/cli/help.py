@@ -146,7 +146,8 @@ def _option(field: dataclasses.Field[Any], hint: Any, said: str) -> Option:
     aliases = [a for m in metadata for a in getattr(m, "aliases", None) or ()]
     required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     default = None if required or field.default is dataclasses.MISSING else field.default
-    name = field.name.replace("_", "-")
+    given = next((m.name for m in metadata if getattr(m, "name", None)), field.name)
+    name = given.replace("_", "-")
     if hint is bool and not positional:
         if default is True:
             name, said = f"no-{name}", field.metadata["off"]
@@ -157,7 +158,8 @@ def _option(field: dataclasses.Field[Any], hint: Any, said: str) -> Option:
         said, word = f"{said} One of {word.replace('|', ', ')}.", "WORD"
     if default not in (None, (), "") and "default" not in said:
         said += f" (default: {default})"
-    flags = () if positional else (*aliases, f"--{name}")
+    short, long = [a for a in aliases if a[1] != "-"], [a for a in aliases if a[1] == "-"]
+    flags = () if positional else (*short, f"--{name}", *long)
     spelt = ", ".join(f"{flag} {word}" for flag in flags)
     if positional:
         spelt = name.upper() if word in ("PATH", "TEXT") else word

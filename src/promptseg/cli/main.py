@@ -27,6 +27,7 @@ VERBS: dict[str, str] = {
     "embed": "encode images ahead of time, so that prompting them is quick",
     "export": "a model as ONNX or OpenVINO files that run without torch",
     "serve": "a page, nnInteractive's clients and programs work on images with loaded models",
+    "mcp": "programs that plan (MCP clients) look at images, segment, correct, measure, convert",
     "info": "what was understood of an image",
     "models": "the models, the prompts they take and what they are bad at",
     "assets": "weights and samples: what is here, fetch, verify, remove",

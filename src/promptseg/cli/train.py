@@ -13,7 +13,11 @@ __all__ = ["run"]
 
 
 def run(argv: list[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the verb, or `merge`, which is then the first word; returns the exit code."""
+    if argv[:1] == ["merge"]:
+        from promptseg.cli.merge import run as merge
+
+        return merge(argv[1:])
     if argv and not argv[0].startswith("-"):
         argv = ["--config", str(recipe_file(argv[0])), *argv[1:]]
     options = parse(TrainOptions, "train", argv, replaces=True)

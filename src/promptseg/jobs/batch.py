@@ -12,36 +12,34 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
-from promptseg.formats import endings, format_by_suffix, format_for_output, is_dicom_file, read
-from promptseg.formats.begun import Begun
-from promptseg.formats.files import beside, overlay_path, read_provenance_beside
-from promptseg.formats.outputs import Reads
+from promptseg.formats import endings, format_by_suffix, is_dicom_file, read
+from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.formats.systems import clash
 from promptseg.formats.text import composed
 from promptseg.image import Image
+from promptseg.jobs.image_unit import ImageUnit, tools_for
 from promptseg.jobs.measurements import require_ours, write_measurements
 from promptseg.jobs.remote import is_remote
-from promptseg.jobs.segment import check_outputs, load_for, prompts_of, reads_of, run_job
-from promptseg.leftovers import clean
+from promptseg.jobs.segment import prompts_of, reads_of
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import Choice
 from promptseg.noted import counted, refusal
-from promptseg.prompts import Prompt
 from promptseg.runtime import set_threads
 from promptseg.segment.auto import settle_model
 from promptseg.segment.options import SegmentJob
-from promptseg.segment.segmenter import Segmenter
-from promptseg.work import Executor, Failure, Inline, Processes, Unit, as_json, request_hash, run
+from promptseg.work import Executor, Failure, Inline, Processes, Shard, Unit, run
 
-__all__ = ["Segmented", "find_images", "is_batch", "segment_folder"]
+__all__ = [
+    "Segmented",
+    "find_images",
+    "is_batch",
+    "may_carry_prompts",
+    "output_name",
+    "segment_folder",
+]
 
 _NO_BATCH = {"dicom"}  # slices of a series, not images of their own
-_IRRELEVANT = {
-    *("device", "threads", "engine", "batch", "embeddings", "embeddings_limit"),
-    *("quiet", "json", "overwrite", "config", "workers", "strict"),
-}
-_PATHS = {"input", "output"}
 
 
 def is_batch(source: Path, target: Path) -> bool:
@@ -112,68 +110,6 @@ def _series_below(folder: Path, above: frozenset[Path]) -> list[Path]:
     return [s for p in inside if p.is_dir() for s in _series_below(p, above | {place})]
 
 
-@dataclass(frozen=True)
-class _ImageUnit(Unit["_Tools", dict[str, Any]]):
-    """One image of the folder: its job, and its prompts."""
-
-    job: SegmentJob
-    prompts: list[Prompt]
-    title: str = ""
-    """The image's path below the input folder."""
-
-    def request(self) -> dict[str, Any]:
-        """What the result depends on.
-
-        Options may name the patient or the place of weights: a de-identified result keeps a hash.
-        """
-        said = self._said()
-        return {"sha256": request_hash(said)} if self.job.deidentify else said
-
-    def _said(self) -> dict[str, Any]:
-        """The request in words; without paths, an input is still known by its size and time."""
-        values = dataclasses.asdict(self.job)
-        unsaid = _IRRELEVANT | (_PATHS if self.job.deidentify else set())
-        stat = self.job.input.stat()
-        said = {
-            **{k: v for k, v in values.items() if k not in unsaid},
-            "prompts": [repr(p) for p in self.prompts],
-            "input_stat": [stat.st_size, stat.st_mtime_ns],
-        }
-        request: dict[str, Any] = as_json(said)
-        return request
-
-    def is_done(self) -> bool:
-        """Whether all results are there, from the very same request."""
-        output = self.job.output
-        overlays = (overlay_path(output), beside(output, ".overlay.png"))  # now, and once
-        if self.job.overwrite or not output.exists():
-            return False
-        if self.job.overlay and not any(path.exists() for path in overlays):
-            return False
-        Begun([output])  # takes away the mark of a run that was killed when all was there
-        clean(output.parent)
-        earlier = read_provenance_beside(output).get("request")
-        return earlier in (self.request(), self._said())  # the latter by versions before
-
-    def do(self, context: _Tools) -> dict[str, Any]:
-        """Segment the image; returns the provenance."""
-        job = self.job
-        check_outputs(job, context.reads)
-        image = read(job.input, job, modality=job.modality)
-        format_for_output(job.output, image)
-        facts = {"request": self.request()}
-        outputs = run_job(context.segmenter, image, self.prompts, job, facts)
-        return outputs.provenance.to_json()
-
-
-@dataclass(frozen=True)
-class _Tools:
-    """What a process needs for every image: the model, and what no output may replace."""
-
-    segmenter: Segmenter
-    reads: Reads
-
-
 @dataclass
 class Segmented:
     """What came of a folder of images.
@@ -212,11 +148,12 @@ def segment_folder(job: SegmentJob) -> Segmented:
             )
     if job.workers < 1:
         raise InputError("workers to be a whole number from 1", repr(job.workers), "correct it")
-    units, choice = _settled(_plan(job))
+    shard = Shard.parse(job.shard)
+    units, choice = _settled(list(shard.of(_plan(job))))
 
     def executor(waiting: Sequence[Unit[Any, Any]]) -> Executor:
         reads = reads_of(job, [unit.job.input for unit in units])
-        make = partial(_tools, units[0].job, choice, reads)
+        make = partial(tools_for, units[0].job, choice, reads)
         workers = min(job.workers, len(waiting))
         if workers == 1:
             return Inline(make)
@@ -237,20 +174,11 @@ def segment_folder(job: SegmentJob) -> Segmented:
     return Segmented(outcome.skipped, outcome.results, failures, found)
 
 
-def _tools(
-    job: SegmentJob, choice: Choice | None, reads: Reads, threads: int | None = None
-) -> _Tools:
-    """What a process needs."""
-    segmenter = load_for(job if threads is None else dataclasses.replace(job, threads=threads))
-    segmenter.predictor.choice = choice
-    return _Tools(segmenter, reads)
-
-
 def _said(failure: Failure) -> tuple[str, PromptsegError]:
     return failure.unit.title, failure.error
 
 
-def _plan(job: SegmentJob) -> list[_ImageUnit]:
+def _plan(job: SegmentJob) -> list[ImageUnit]:
     """One unit per image; everything that can be refused early is."""
     if job.output.exists() and not job.output.is_dir():
         raise OutputError("a folder to write into", f"{job.output}: a file")
@@ -261,25 +189,25 @@ def _plan(job: SegmentJob) -> list[_ImageUnit]:
     found = (path for path in find_images(job.input) if not _is_result(path, job.output))
     images = {path.relative_to(job.input).as_posix(): path for path in found}
     files = read_prompt_file(job.prompts) if job.prompts else []
-    units: list[_ImageUnit] = []
+    units: list[ImageUnit] = []
     taken: dict[Path, str] = {}
     for path, file in _pairs(images, files, job.input):
         name = path.relative_to(job.input)
-        output = job.output / name.parent / _output_name(path, job.suffix)
+        output = job.output / name.parent / output_name(path, job.suffix)
         if output in taken:
             raise OutputError(
                 "images with names of their own", f"{taken[output]} and {name}", "rename one"
             )
         taken[output] = name.as_posix()
         one = dataclasses.replace(job, input=path, output=output)
-        units.append(_ImageUnit(one, prompts_of(one, file), name.as_posix()))
+        units.append(ImageUnit(one, prompts_of(one, file), name.as_posix()))
     if same := clash(taken, job.output):
         raise OutputError(
             "images with names of their own, where capitals do not count",
             " and ".join(taken[path] for path in same),
             "rename one",
         )
-    if not any(i.prompts or _may_carry_prompts(i.job.input) for i in units):
+    if not any(i.prompts or may_carry_prompts(i.job.input) for i in units):
         raise PromptError("prompts for the images", "none", "add --prompts FILE.json or --box")
     return units
 
@@ -289,7 +217,7 @@ def _is_result(path: Path, output: Path) -> bool:
     return path.is_dir() and path.resolve().is_relative_to(output.resolve())
 
 
-def _settled(units: list[_ImageUnit]) -> tuple[list[_ImageUnit], Choice | None]:
+def _settled(units: list[ImageUnit]) -> tuple[list[ImageUnit], Choice | None]:
     """The units with one model for all: auto goes by all their prompts and by the first image."""
     first = units[0].job
     if first.model != AUTO:
@@ -321,12 +249,22 @@ def _pairs(
     return [(path, files[0] if files else None) for path in images.values()]
 
 
-def _may_carry_prompts(path: Path) -> bool:
+def may_carry_prompts(path: Path) -> bool:
+    """Whether a file of this name can have prompts in it, as a challenge's npz has boxes."""
     known = format_by_suffix(path)
     return known is not None and known.prompts
 
 
-def _output_name(path: Path, suffix: str | None) -> str:
+def output_name(path: Path, suffix: str | None) -> str:
+    """The name of an image's mask.
+
+    Args:
+        path: the image, or a folder with a DICOM series.
+        suffix: ending of the mask; the image's, or .nii.gz or .png, if None.
+
+    Raises:
+        OutputError: an ending that no mask has.
+    """
     if suffix is not None:
         suffix = "." + suffix.lstrip(".")
         chosen = format_by_suffix(Path("mask" + suffix))

@@ -64,7 +64,7 @@ log = logging.getLogger("promptseg")
 _READ = ("prompts", "config", "replay")
 _IN_PROMPTS = (*PARSERS, "prompts", "mask", "markers")
 _NOT_REPLAYED = (
-    *("overwrite", "config", "replay", "json", "quiet"),
+    *("overwrite", "config", "replay", "json", "quiet", "shard"),
     *("embeddings", "embeddings_limit"),
 )
 

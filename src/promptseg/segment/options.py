@@ -150,8 +150,8 @@ class _SourceOptions(ReadOptions):
     """What is read."""
 
     input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
-    """Image, folder with a DICOM series, folder of images, or address dicomweb://HOST/PATH/studies/
-    STUDY[/series/SERIES]."""
+    """Image, folder with a DICOM series, folder of images, list of cases (.csv, .tsv, .parquet), or
+    address dicomweb://HOST/PATH/studies/STUDY[/series/SERIES]."""
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Where the results go."""
@@ -222,7 +222,11 @@ class _FileOptions(_SourceOptions):
     """File ending of the masks of a folder of images (default: the input's, or .nii.gz / .png)."""
 
     workers: int = 1
-    """Images of a folder done side by side, each by a process with its share of the threads."""
+    """Images of a folder or list done side by side, each by a process with its share of the threads."""
+
+    shard: str | None = None
+    """NUMBER/COUNT, such as 3/8: do only this share of a folder or list, so that a scheduler can start
+    COUNT such commands (docs/lists.md)."""
 
     overlay: bool = field(default=True, metadata={"off": "Write no overlay picture."})
     """Write an overlay picture beside the mask."""

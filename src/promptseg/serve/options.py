@@ -12,18 +12,14 @@ from promptseg.errors import InputError
 from promptseg.image import MODALITIES
 from promptseg.serve.limits import Limits
 
-__all__ = ["ServeJob"]
+__all__ = ["ModelsServed", "ServeJob"]
 
 _SHORTEST_TOKEN = 16
 
 
 @dataclass(kw_only=True)
-class ServeJob(Limits):
-    """Serve models to people with a mouse: a page, nnInteractive's clients, and programs.
-
-    Prints one address with a token; whoever has it may open the images below --root and write results
-    there. Only this machine can reach it unless --host says otherwise (docs/security.md).
-    """
+class ModelsServed:
+    """Which images and models are served."""
 
     root: Path = Path()
     """Folder whose images may be opened, and where results go."""
@@ -34,6 +30,28 @@ class ServeJob(Limits):
 
     modality: str | None = None
     """Modality of the images, over what files say, and where nothing says it."""
+
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps, or auto."""
+
+    threads: int | None = None
+    """CPU threads (default: PROMPTSEG_THREADS, or all)."""
+
+    engine: str | None = None
+    """What executes the models (docs/engines.md); chosen by measurement if not given."""
+
+    def __post_init__(self) -> None:
+        if self.modality is not None and self.modality not in MODALITIES:
+            raise InputError(f"--modality out of {', '.join(MODALITIES)}", repr(self.modality))
+
+
+@dataclass(kw_only=True)
+class ServeJob(Limits, ModelsServed):
+    """Serve models to people with a mouse: a page, nnInteractive's clients, and programs.
+
+    Prints one address with a token; whoever has it may open the images below --root and write results
+    there. Only this machine can reach it unless --host says otherwise (docs/security.md).
+    """
 
     host: str = "127.0.0.1"
     """Address to listen on."""
@@ -48,22 +66,18 @@ class ServeJob(Limits):
     """Log of annotation times that the page writes on request (default: .promptseg/times.jsonl below
     --root)."""
 
-    device: str = "auto"
-    """cpu, cuda, cuda:1, mps, or auto."""
+    archive: str | None = None
+    """DICOMweb archive that OHIF looks at through this server, dicomweb://HOST/PATH (docs/ohif.md)."""
 
-    threads: int | None = None
-    """CPU threads (default: PROMPTSEG_THREADS, or all)."""
-
-    engine: str | None = None
-    """What executes the models (docs/engines.md); chosen by measurement if not given."""
+    ohif: Path | None = None
+    """Folder with OHIF's built pages, served at /ohif/."""
 
     name: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Further name of this machine, as browsers write it in the address; may be repeated."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.modality is not None and self.modality not in MODALITIES:
-            raise InputError(f"--modality out of {', '.join(MODALITIES)}", repr(self.modality))
+        Limits.__post_init__(self)
+        ModelsServed.__post_init__(self)
         if self.token is not None and (
             len(self.token) < _SHORTEST_TOKEN or not self.token.isascii() or " " in self.token
         ):

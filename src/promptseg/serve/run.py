@@ -23,10 +23,10 @@ from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter, load
 from promptseg.serve.desk import Desk
 from promptseg.serve.folder import Folder
-from promptseg.serve.options import ServeJob
+from promptseg.serve.options import ModelsServed, ServeJob
 from promptseg.timing import StudyLog
 
-__all__ = ["serve", "warmed"]
+__all__ = ["load_models", "serve", "warmed"]
 
 
 def warmed(segmenter: Segmenter) -> Segmenter:
@@ -64,10 +64,14 @@ def serve(
     try:
         import uvicorn
 
+        from promptseg.serve.archive import Archive
         from promptseg.serve.web.app import application
+        from promptseg.serve.web.ohif import require_ohif
     except ImportError as error:
         raise MissingPackageError(error.name or "uvicorn", "for the server", "serve") from None
     folder = Folder(job.root)
+    archive = None if job.archive is None else Archive(job.archive)
+    ohif = None if job.ohif is None else require_ohif(job.ohif)
     token = job.token or secrets.token_urlsafe(24)
     with closing(_listening(job)) as listener:
         port = listener.getsockname()[1]
@@ -75,7 +79,10 @@ def serve(
         desk = Desk({}, folder, job, options, times=_log_of_times(job))
         state: dict[str, Any] = {"ready": False}
         names = {"127.0.0.1", "localhost", "[::1]", job.host.strip("[]"), *job.name}
-        app = application(desk, token, names - {"0.0.0.0", "::"}, lambda: state["ready"])
+        own_names = names - {"0.0.0.0", "::"}
+        app = application(
+            desk, token, own_names, lambda: state["ready"], archive=archive, ohif=ohif
+        )
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -89,7 +96,7 @@ def serve(
 
         def prepare() -> None:
             try:
-                desk.models.update((models or _models)(job))
+                desk.models.update((models or load_models)(job))
                 state["ready"] = True
                 while not (server.started or server.should_exit):
                     time.sleep(0.01)
@@ -126,8 +133,15 @@ def _log_of_times(job: ServeJob) -> Path | None:
     return StudyLog(job.times).path.resolve()
 
 
-def _models(job: ServeJob) -> dict[str, Segmenter]:
-    """The models that were named, loaded, their engine chosen, and warm."""
+def load_models(job: ModelsServed) -> dict[str, Segmenter]:
+    """The models that were named, loaded, their engine chosen, and warm.
+
+    Args:
+        job: which, and how they run.
+
+    Raises:
+        PromptsegError: a model that cannot be loaded.
+    """
     found = {}
     for name in job.model or ("promptseg-lite",):
         segmenter = load(

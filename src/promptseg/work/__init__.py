@@ -1,18 +1,23 @@
 """Units of work: done whole or not at all, found done again, by this process or by several."""
 
 from promptseg.work.executors import Executor, Inline, Processes, executor_for
-from promptseg.work.run import Failure, Outcome, run
+from promptseg.work.run import Failure, Outcome, Tally, run, stream
+from promptseg.work.shards import WHOLE, Shard
 from promptseg.work.unit import Unit, as_json, request_hash
 
 __all__ = [
+    "WHOLE",
     "Executor",
     "Failure",
     "Inline",
     "Outcome",
     "Processes",
+    "Shard",
+    "Tally",
     "Unit",
     "as_json",
     "executor_for",
     "request_hash",
     "run",
+    "stream",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
 from types import TracebackType
@@ -20,6 +21,8 @@ Done = tuple[Unit[Any, Any], Any, PromptsegError | None]
 
 MakeContext = Callable[[], Any]
 _AHEAD = 4  # units each process has waiting
+_MOST_KILLED = 4  # units after each other that kill their process, until they are not to blame
+_Future = Future[tuple[Any, PromptsegError | None]]
 
 
 class Executor(Protocol):
@@ -71,6 +74,10 @@ class Inline:
 class Processes:
     """Does units in a pool of spawned processes, each with a context of its own.
 
+    When a process is killed (for lack of memory, or by a library), the pool is made anew. Units that
+    were in it are then done one at a time; the one that kills its process again is given back with an
+    error, and the others go on.
+
     Args:
         workers: how many processes.
         make_context: called in each process before its first unit; it and the units are pickled.
@@ -78,20 +85,32 @@ class Processes:
 
     def __init__(self, workers: int, make_context: MakeContext) -> None:
         self.workers = workers
-        self._pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (make_context,))
+        self._make_context = make_context
+        self._pool = self._new_pool()
 
     def each(self, units: Iterable[Unit[Any, Any]]) -> Iterator[Done]:
         """Do units as processes are free; a few wait for each, so that a long list is never held."""
         waiting = iter(units)
-        futures: dict[Future[tuple[Any, PromptsegError | None]], Unit[Any, Any]] = {}
+        futures: dict[_Future, Unit[Any, Any]] = {}
+        suspects: list[Unit[Any, Any]] = []
         try:
             while True:
                 for unit in islice(waiting, self.workers * _AHEAD - len(futures)):
-                    futures[self._pool.submit(_do, unit)] = unit
-                if not futures:
+                    self._submit(unit, futures, suspects)
+                if not futures and not suspects:
                     return
                 for future in wait(futures, return_when=FIRST_COMPLETED).done:
-                    yield futures.pop(future), *_result_of(future)
+                    unit = futures.pop(future)
+                    try:
+                        answer = future.result()
+                    except BrokenProcessPool:
+                        suspects.append(unit)
+                        continue
+                    yield unit, *answer
+                if suspects and not futures:  # with a pool, all that was in it breaks
+                    self._renew()
+                    yield from self._one_by_one(suspects)
+                    suspects = []
         finally:
             for future in futures:
                 future.cancel()
@@ -102,6 +121,45 @@ class Processes:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            self.workers, get_context("spawn"), _begin, (self._make_context,)
+        )
+
+    def _renew(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool = self._new_pool()
+
+    def _submit(
+        self,
+        unit: Unit[Any, Any],
+        futures: dict[_Future, Unit[Any, Any]],
+        suspects: list[Unit[Any, Any]],
+    ) -> None:
+        try:
+            futures[self._pool.submit(_do, unit)] = unit
+        except BrokenProcessPool:
+            suspects.append(unit)
+
+    def _one_by_one(self, suspects: Iterable[Unit[Any, Any]]) -> Iterator[Done]:
+        """Do units that were in a pool when it broke; what breaks it again is at fault.
+
+        Raises:
+            PromptsegError: whatever is done, the process dies.
+        """
+        killed = 0
+        for unit in suspects:
+            try:
+                answer = self._pool.submit(_do, unit).result()
+                killed = 0
+            except BrokenProcessPool:
+                killed += 1
+                if killed == _MOST_KILLED:
+                    raise _killed() from None
+                self._renew()
+                answer = None, _killed()
+            yield unit, *answer
+
 
 def executor_for(workers: int, make_context: MakeContext, units: Sequence[Any]) -> Executor:
     """The executor for a number of workers: no more processes than units, and none for one."""
@@ -109,27 +167,34 @@ def executor_for(workers: int, make_context: MakeContext, units: Sequence[Any]) 
     return Processes(workers, make_context) if workers > 1 else Inline(make_context)
 
 
-def _result_of(
-    future: Future[tuple[Any, PromptsegError | None]],
-) -> tuple[Any, PromptsegError | None]:
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        raise PromptsegError(
-            "worker processes that stay alive",
-            "one that was killed, most likely for lack of memory",
-            "lower --workers; the same command goes on where it was cut off",
-        ) from error
+def _killed() -> PromptsegError:
+    return PromptsegError(
+        "a worker process that stays alive",
+        "one that was killed twice, most likely for lack of memory",
+        "lower --workers, or do this one alone",
+    )
+
+
+@dataclass(frozen=True)
+class _NoContext:
+    """Why there is none."""
+
+    error: PromptsegError
 
 
 _context: list[Any] = []  # of a worker process
 
 
 def _begin(make_context: MakeContext) -> None:
-    _context[:] = [make_context()]
+    try:
+        _context[:] = [make_context()]
+    except PromptsegError as error:  # raised here, it would only say that the pool is broken
+        _context[:] = [_NoContext(error)]
 
 
 def _do(unit: Unit[Any, Any]) -> tuple[Any, PromptsegError | None]:
+    if isinstance(_context[0], _NoContext):
+        raise _context[0].error
     return _attempt(unit, _context[0])
 
 

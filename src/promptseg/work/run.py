@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from promptseg.errors import PromptsegError
 from promptseg.progress import step_progress
-from promptseg.work.executors import Executor
+from promptseg.work.executors import Done, Executor
 from promptseg.work.unit import Unit
 
-__all__ = ["Failure", "Outcome", "run"]
+__all__ = ["Failure", "Outcome", "Tally", "run", "stream"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,62 @@ def run(
     outcome.results = [results[k] for k in sorted(results)]
     outcome.failures = [failures[k] for k in sorted(failures)]
     return outcome
+
+
+@dataclass
+class Tally:
+    """How many units of a stream there are of each kind, so far.
+
+    Attributes:
+        skipped: whose results were there already.
+        done: now.
+        failed: units that could not be done.
+    """
+
+    skipped: int = 0
+    done: int = 0
+    failed: int = 0
+
+
+def stream(
+    units: Iterable[Unit[Any, Any]],
+    executor: Executor,
+    tally: Tally,
+    *,
+    title: str,
+    total: int,
+    quiet: bool = False,
+) -> Iterator[Done]:
+    """Do units that are too many to be held, and give each back as soon as it is done or has failed.
+
+    Args:
+        units: of the job, made as they are asked for; those that are done already are passed over.
+        executor: who does them; it is closed in the end.
+        tally: is kept up to date.
+        title: of the progress: what is counted.
+        total: how many there are.
+        quiet: no progress.
+    """
+    with step_progress(title, total, quiet) as update, executor as doing:
+
+        def told(what: str) -> None:
+            update(tally.skipped + tally.done + tally.failed, what)
+
+        def waiting() -> Iterator[Unit[Any, Any]]:
+            for unit in units:
+                if _is_done(unit):
+                    tally.skipped += 1
+                    told("")
+                else:
+                    yield unit
+
+        for unit, result, error in doing.each(waiting()):
+            if error is None:
+                tally.done += 1
+            else:
+                tally.failed += 1
+            told(unit.title)
+            yield unit, result, error
 
 
 def _is_done(unit: Unit[Any, Any]) -> bool:

@@ -180,14 +180,19 @@ class Driver:
         return self.served.root / name
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+def program() -> str:
+    """The browser; without one, the test is skipped."""
     path = next(filter(None, map(shutil.which, _NAMES)), None)
     if path is None:
         pytest.skip("no Chromium here (apt-get install chromium)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=path, args=_FLAGS)
+        browser = running.chromium.launch(executable_path=program(), args=_FLAGS)
         yield browser
         browser.close()
 

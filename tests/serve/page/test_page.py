@@ -30,6 +30,7 @@ def masks(path: Path, like: Path) -> dict[str, np.ndarray]:
     return {s.name: s.mask(image.geometry.shape) for s in found.segments}
 
 
+@pytest.mark.slow
 def test_the_first_hour(driver: Driver, served: Served) -> None:
     """Box, correction, undo, an overlapping second object, save, and after a kill it is all there."""
     driver.open("scan.nii.gz")

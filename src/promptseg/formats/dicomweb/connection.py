@@ -107,6 +107,18 @@ class Connection:
             yield answer
 
     @contextmanager
+    def relay(
+        self, path: str, headers: dict[str, str], query: dict[str, str] | None = None
+    ) -> Iterator[requests.Response]:
+        """The answer to a GET as it is, error statuses too: for those who pass it on.
+
+        Raises:
+            InputError: no answer.
+        """
+        with self._request("GET", path, headers=headers, params=query) as answer:
+            yield answer
+
+    @contextmanager
     def post(self, path: str, headers: dict[str, str], body: bytes) -> Iterator[requests.Response]:
         """The answer to a POST; a conflict (409) is left to the caller, as its content says why.
 

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptseg.errors import MissingPackageError
+from promptseg.serve.archive import Archive
 from promptseg.serve.desk import Desk
 from promptseg.serve.refusals import AbsentError
 from promptseg.serve.web.guard import Guard
+from promptseg.serve.web.monai import MonaiLabel
 from promptseg.serve.web.nninteractive import Remote
+from promptseg.serve.web.ohif import ohif_pages
 from promptseg.serve.web.own import Own
 from promptseg.serve.web.requests import error_answer, json_answer, threaded
 from promptseg.serve.web.table import Entry
@@ -47,6 +50,8 @@ def application(
     token: str,
     hosts: Iterable[str] = ("127.0.0.1", "localhost", "[::1]"),
     ready: Callable[[], bool] = lambda: True,
+    archive: Archive | None = None,
+    ohif: Path | None = None,
     **guarding: Any,
 ) -> Guard:
     """What a server runs.
@@ -56,6 +61,8 @@ def application(
         token: that every request needs.
         hosts: names this server goes by.
         ready: whether its models are loaded.
+        archive: that OHIF looks at through this server.
+        ohif: folder with OHIF's built pages.
         guarding: `slowness` and `sleep` of the guard.
 
     Raises:
@@ -79,11 +86,13 @@ def application(
         yield
         await threaded(desk.stop)
 
+    others = [*Remote(desk).routes, *MonaiLabel(desk, archive).routes]
     routes = [
         *(Route(e.path, safe(e.handler, e), methods=[e.method]) for e in entries),
-        *(Route(path, safe(do), methods=[method]) for method, path, do in Remote(desk).routes),
+        *(Route(path, safe(do), methods=[method]) for method, path, do in others),
         WebSocketRoute("/api/sessions/{session}/events", events(desk)),
         Route("/api/health", safe(_healthy(ready)), methods=["GET"]),
+        *([] if ohif is None else [Route("/ohif/{name:path}", safe(ohif_pages(ohif)))]),
         Route("/{name:path}", safe(_page), methods=["GET"]),
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={405: _other_method})

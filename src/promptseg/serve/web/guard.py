@@ -20,6 +20,8 @@ __all__ = ["COOKIE", "Guard", "Slowness"]
 
 COOKIE = "promptseg"
 _OPEN = ("/healthz", "/api/health")
+_LOGIN, _TOKEN = "/auth/", "/auth/token"  # as MONAI Label's clients ask for it
+_LONGEST_LOGIN = 4096
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; worker-src 'self'; font-src 'self'; manifest-src 'self'; "
@@ -112,6 +114,12 @@ class Guard:
             return
         if path == "/" and scope["type"] == "http" and await self._enter(scope, dressed):
             return
+        if scope["type"] == "http" and (scope["method"], path) == ("GET", _LOGIN):
+            await _answer(scope, dressed, 200, {"enabled": True, "token_uri": _TOKEN})
+            return
+        if scope["type"] == "http" and (scope["method"], path) == ("POST", _TOKEN):
+            await self._login(scope, receive, dressed)
+            return
         by_cookie = self._by_cookie(headers)
         if not by_cookie and not self._by_token(headers):
             await self.sleep(self.slowness.next_delay())
@@ -142,6 +150,21 @@ class Guard:
         await send({"type": "http.response.start", "status": 303, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
         return True
+
+    async def _login(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A form with the token as password, whoever the user says to be, is answered by the token."""
+        body = b""
+        while len(body) <= _LONGEST_LOGIN:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        given = parse_qs(body[:_LONGEST_LOGIN].decode("latin-1")).get("password", [""])[0]
+        if not _same(given, self.token):
+            await self.sleep(self.slowness.next_delay())
+            await _refuse(scope, send, 401, "expected the token of this server as password")
+            return
+        await _answer(scope, send, 200, {"access_token": self.token, "token_type": "Bearer"})
 
     def _by_token(self, headers: dict[str, str]) -> bool:
         kind, _, given = headers.get("authorization", "").partition(" ")
@@ -179,6 +202,15 @@ def _dressed(send: Send) -> Send:
         await send(message)
 
     return wrapped
+
+
+async def _answer(scope: Scope, send: Send, status: int, content: dict[str, Any]) -> None:
+    from promptseg.serve.web.requests import json_answer
+
+    async def nothing() -> Message:
+        return {"type": "http.disconnect"}
+
+    await json_answer(content, status)(scope, nothing, send)
 
 
 async def _refuse(scope: Scope, send: Send, status: int, detail: str, retry: bool = False) -> None:

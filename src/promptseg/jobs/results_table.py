@@ -1,0 +1,144 @@
+"""`results.csv`: what became of every case of a list, one line each, appended as they are done."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from promptseg.errors import OutputError
+from promptseg.names import for_csv
+
+__all__ = ["COLUMNS", "ResultsTable", "read_results"]
+
+COLUMNS = (
+    "row",
+    "image",
+    "output",
+    "state",
+    "objects",
+    "low_confidence",
+    "seconds",
+    "error",
+    "when",
+)
+"""`state` is done or failed; a case that was done before keeps its line."""
+
+
+class ResultsTable:
+    """A table that only grows, a whole line at a time: what is there after a kill can be read.
+
+    Args:
+        path: of the table; every writer has one of its own.
+
+    Raises:
+        OutputError: a file of somebody else's is there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if path.is_symlink() or (path.exists() and not _is_ours(path)):
+            raise OutputError(
+                f"no {path.name} of others in the output folder", str(path), "move it away"
+            )
+
+    @contextmanager
+    def writing(self) -> Iterator[_Writer]:
+        """Open the table, with its head if it is new.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _drop_torn_line(self.path)
+            descriptor = os.open(self.path, flags, 0o666)
+        except OSError as error:
+            raise OutputError(
+                "a folder that can be written", f"{self.path} ({error.strerror})"
+            ) from error
+        try:
+            writer = _Writer(descriptor, self.path)
+            if os.fstat(descriptor).st_size == 0:
+                writer.append(dict(zip(COLUMNS, COLUMNS, strict=True)))
+            yield writer
+        finally:
+            os.close(descriptor)
+
+
+class _Writer:
+    """Appends lines, each by one call."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self._descriptor, self._path = descriptor, path
+
+    def append(self, cells: Mapping[str, Any]) -> None:
+        """Add a line.
+
+        Args:
+            cells: column -> value; `when` is now unless given.
+
+        Raises:
+            OutputError: the disk is full, say.
+        """
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        said = {"when": now, **cells}
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerow(_cell(said.get(c)) for c in COLUMNS)
+        try:
+            os.write(self._descriptor, text.getvalue().encode())
+        except OSError as error:
+            raise OutputError(
+                "a table that can be written", f"{self._path} ({error.strerror})"
+            ) from error
+
+
+def read_results(folder: Path) -> list[dict[str, str]]:
+    """The last line on every case, of all the tables that the shards of a job have written.
+
+    Args:
+        folder: of the results.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(folder.glob("results*.csv")):
+        if not _is_ours(path):
+            continue
+        with path.open(encoding="utf-8", newline="") as stream:
+            for line in csv.DictReader(stream):
+                if line["when"]:  # else a line that a kill has cut off
+                    known = found.get(line["row"])
+                    if known is None or known["when"] <= line["when"]:
+                        found[line["row"]] = line
+    return sorted(found.values(), key=lambda line: int(line["row"]))
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8") as stream:
+            return stream.readline().rstrip("\n") in ("", ",".join(COLUMNS))
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Take away what a kill has left of a last line."""
+    if not path.exists():
+        return
+    with path.open("rb+") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - (1 << 16)))
+        tail = stream.read()
+        if tail and not tail.endswith(b"\n"):
+            stream.truncate(size - len(tail) + tail.rfind(b"\n") + 1)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return for_csv(value) if isinstance(value, str) else str(value)

@@ -1,0 +1,69 @@
+"""A share of a long list: every scheduler can start N commands that differ in one number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from promptseg.errors import InputError
+
+__all__ = ["WHOLE", "Shard"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Share number `number` of `count` shares, which together are the whole and do not overlap.
+
+    Neighbours go to different shares, as cases of one hospital are often alike in size.
+
+    Attributes:
+        number: from 1.
+        count: of all shares.
+
+    Example:
+        >>> [list(Shard(k, 2).of("abcde")) for k in (1, 2)]
+        [['a', 'c', 'e'], ['b', 'd']]
+    """
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str | None) -> Shard:
+        """`NUMBER/COUNT`, such as 3/8; the whole if None.
+
+        Raises:
+            InputError: anything else.
+        """
+        if text is None:
+            return WHOLE
+        found = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text)
+        shard = cls(int(found[1]), int(found[2])) if found else cls(0, 0)
+        if not 1 <= shard.number <= shard.count:
+            raise InputError(
+                "a shard NUMBER/COUNT, from 1/COUNT to COUNT/COUNT",
+                repr(text),
+                "write for example 3/8",
+            )
+        return shard
+
+    def of(self, items: Iterable[T]) -> Iterator[T]:
+        """Its share of some items, in their order."""
+        return (item for k, item in enumerate(items) if k % self.count == self.number - 1)
+
+    def size(self, total: int) -> int:
+        """How many of `total` items it has."""
+        return len(range(self.number - 1, total, self.count))
+
+    @property
+    def suffix(self) -> str:
+        """What is added to names of files that each share writes: nothing if it is the whole."""
+        return "" if self.count == 1 else f"-{self.number}-of-{self.count}"
+
+
+WHOLE = Shard(1, 1)
+"""All of it."""

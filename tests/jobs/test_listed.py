@@ -1,0 +1,283 @@
+"""Lists of cases: the same masks as one by one, shares of a list, failures, kills, clashes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as PilImage
+
+from fakes import BrightPredictor
+from promptseg import Segmenter
+from promptseg.cli.main import main
+from promptseg.datasets.case_list import CaseList
+from promptseg.errors import InputError, ModelError, OutputError
+from promptseg.formats.masks import read_masks
+from promptseg.jobs import image_unit, listed
+from promptseg.jobs.listed import segment_list
+from promptseg.jobs.results_table import read_results
+from promptseg.segment.options import SegmentJob
+from promptseg.work import Inline, Shard
+
+Row = Mapping[str, str]
+
+
+@pytest.fixture(autouse=True)
+def _bright(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_unit, "load_for", lambda _: Segmenter(BrightPredictor()))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    for k in range(6):
+        pixels = np.full((30, 40), 20, np.uint8)
+        pixels[5 + k : 15 + k, 10:25] = 220
+        (folder / f"site{k % 2}").mkdir(parents=True, exist_ok=True)
+        PilImage.fromarray(pixels).save(folder / f"site{k % 2}" / f"{k}.png")
+    return folder
+
+
+def write_list(path: Path, rows: Sequence[Row], between: str = ",") -> Path:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), delimiter=between)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def usual(images: Path, **more: str) -> list[dict[str, str]]:
+    return [
+        {"image": f"site{k % 2}/{k}.png", "box": f"9,{4 + k},26,{16 + k}=lesion", **more}
+        for k in range(6)
+    ]
+
+
+def job(source: Path, out: Path, **options: Any) -> SegmentJob:
+    return SegmentJob(input=source, output=out, quiet=True, overlay=False, **options)
+
+
+def area(path: Path) -> int:
+    return sum(int(segment.crop.sum()) for segment in read_masks(path).segments)
+
+
+def test_every_row_is_done_as_the_image_alone_would_be(images: Path, tmp_path: Path) -> None:
+    rows = usual(images, **{"#patient": "A", "output": ""})
+    rows[2]["output"] = "named/third.nii.gz"
+    rows[3]["box"] = "9,4,26,16=first; 9,20,26,29=second"
+    source = write_list(images / "cases.csv", rows)
+    out = tmp_path / "out"
+    outcome = segment_list(job(source, out))
+    assert (outcome.tally.done, outcome.tally.failed) == (6, 0)
+    places = {p.relative_to(out).as_posix() for p in out.rglob("*.png")}
+    assert places == {f"site{k % 2}/{k}.png" for k in (0, 1, 3, 4, 5)}
+    assert area(out / "site0/0.png") == area(out / "named/third.nii.gz") == 150
+    assert [s.name for s in read_masks(out / "site1/3.png").segments] == ["first", "second"]
+    lines = read_results(out)
+    assert [line["row"] for line in lines] == list("123456")
+    assert lines[3]["objects"] == "2"
+
+
+def test_a_second_run_does_nothing_and_a_changed_row_is_done_anew(
+    images: Path, tmp_path: Path
+) -> None:
+    rows, out = usual(images), tmp_path / "out"
+    source = write_list(images / "cases.csv", rows)
+    segment_list(job(source, out))
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*.png")}
+    table = (out / "results.csv").read_bytes()
+    again = segment_list(job(source, out)).tally
+    assert (again.skipped, again.done) == (6, 0)
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*.png")} == before
+    assert (out / "results.csv").read_bytes() == table
+    rows[4]["box"] = "0,0,39,29"
+    write_list(source, rows)
+    changed = segment_list(job(source, out, overwrite=False))
+    assert (changed.tally.skipped, changed.tally.failed) == (5, 1), "it exists, from other prompts"
+    assert "exists" in str(changed.failures[0][1])
+
+
+def test_shards_are_the_whole_and_do_not_overlap(images: Path, tmp_path: Path) -> None:
+    source, out = write_list(images / "cases.csv", usual(images)), tmp_path / "out"
+    for number in (1, 2, 3, 4):
+        segment_list(job(source, out, shard=f"{number}/4"))
+    assert sorted(p.name for p in out.glob("results*.csv")) == [
+        f"results-{k}-of-4.csv" for k in (1, 2, 3, 4)
+    ]
+    assert [line["state"] for line in read_results(out)] == ["done"] * 6
+    assert segment_list(job(source, out)).tally.skipped == 6
+    counts = [sum(1 for _ in csv.reader(p.open())) - 1 for p in sorted(out.glob("results-*.csv"))]
+    assert counts == [2, 2, 1, 1]
+
+
+def test_a_folder_has_shards_too(images: Path, tmp_path: Path) -> None:
+    folder, out = images / "site0", tmp_path / "out"
+    words = ["segment", "-i", str(folder), "-o", str(out), "--box", "9,4,26,16", "--quiet"]
+    assert main([*words, "--shard", "2/2", "--no-overlay"]) == 0
+    assert [p.name for p in out.glob("*.png")] == ["2.png"]
+    assert main([*words, "--shard", "3/2"]) == 2
+
+
+def test_what_fails_is_listed_and_the_rest_is_done(images: Path, tmp_path: Path) -> None:
+    rows, out = usual(images), tmp_path / "out"
+    (images / "site0" / "2.png").write_bytes(b"\x89PNG broken")
+    rows[3]["box"] = "1,2,three"
+    rows[5]["image"] = "site1/gone.png"
+    outcome = segment_list(job(write_list(images / "cases.csv", rows), out))
+    assert (outcome.tally.done, outcome.tally.failed) == (3, 3)
+    failed = {line["row"]: line["error"] for line in read_results(out) if line["state"] == "failed"}
+    assert set(failed) == {"3", "4", "6"}
+    assert "three" in failed["4"]
+    (images / "site0" / "2.png").unlink()
+    shutil.copy(images / "site0" / "4.png", images / "site0" / "2.png")
+    assert segment_list(job(images / "cases.csv", out)).tally.skipped == 3
+    states = {line["row"]: line["state"] for line in read_results(out)}
+    assert states == {
+        "1": "done",
+        "2": "done",
+        "3": "done",
+        "4": "failed",
+        "5": "done",
+        "6": "failed",
+    }
+
+
+def test_prompts_and_masks_from_columns(images: Path, tmp_path: Path) -> None:
+    prompts = {"objects": [{"name": "a", "boxes": [{"xyxy": [9, 4, 26, 16]}]}]}
+    (images / "p.json").write_text(json.dumps(prompts))
+    label = np.zeros((30, 40), np.uint8)
+    label[6:14, 11:24] = 1
+    PilImage.fromarray(label).save(images / "label.png")
+    rows = [
+        {"image": "site0/0.png", "prompts": "p.json", "mask": "", "output": "a.png"},
+        {"image": "site0/0.png", "prompts": "", "mask": "label.png", "output": "b.png"},
+    ]
+    out = tmp_path / "out"
+    outcome = segment_list(job(write_list(images / "cases.tsv", rows, "\t"), out, force=True))
+    assert outcome.tally.done == 2, outcome.failures
+    assert area(out / "a.png") == 150
+    assert area(out / "b.png") == 8 * 13, "the bright part of the label's own box"
+
+
+def test_parquet_is_read_as_csv_is(images: Path, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rows = [{**row, "#n": k} for k, row in enumerate(usual(images))]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), images / "cases.parquet")
+    write_list(images / "cases.csv", [{**row, "#n": str(row["#n"])} for row in rows])
+    assert list(CaseList(images / "cases.parquet")) == list(CaseList(images / "cases.csv"))
+    (images / "torn.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="Parquet"):
+        CaseList(images / "torn.parquet")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"image": "a.png", "boxes": "1,2,3,4"}], "did you mean box"),
+        ([{"image": "a.png", "patient": "x"}], "#patient"),
+        ([{"picture": "a.png"}], "picture"),
+        ([{"image": "", "box": "1,2,3,4"}], "an image in every row"),
+        ([{"image": "a.png"}, {"image": "a.png"}], "for rows 1 and 2"),
+        ([{"image": "a.png"}, {"image": "b.png", "output": "A.PNG"}], "for rows 1 and 2"),
+        ([{"image": "a.png", "output": "../a.png"}], "outputs below"),
+        ([{"image": "out/a.png", "output": "a.png"}], "not inputs too"),
+    ],
+)
+def test_a_list_that_cannot_be_meant_is_refused_before_any_work(
+    tmp_path: Path, rows: list[dict[str, str]], said: str
+) -> None:
+    head = dict.fromkeys(name for row in rows for name in row)
+    source = write_list(
+        tmp_path / "cases.csv", [{**dict.fromkeys(head, ""), **row} for row in rows]
+    )
+    with pytest.raises((InputError, OutputError), match=said):
+        segment_list(job(source, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_with_loose_commas_and_other_encodings_are_said(tmp_path: Path) -> None:
+    source = tmp_path / "cases.csv"
+    source.write_text("image,box\na.png,1,2,3,4\n")
+    with pytest.raises(InputError, match="in quotes"):
+        segment_list(job(source, tmp_path / "out"))
+    source.write_text("\ufeffimage;box\na.png;1,2,3,4\n", encoding="utf-8")
+    assert [case.options for case in CaseList(source)] == [{"box": "1,2,3,4"}]
+    source.write_bytes(b"image\n\xff\xfe.png\n")
+    with pytest.raises(InputError, match="UTF-8"):
+        segment_list(job(source, tmp_path / "out"))
+    source.write_text("image,box\n")
+    with pytest.raises(InputError, match="without any"):
+        segment_list(job(source, tmp_path / "out"))
+
+
+def test_what_is_said_for_one_image_belongs_into_a_column(images: Path, tmp_path: Path) -> None:
+    source = write_list(images / "cases.csv", usual(images))
+    with pytest.raises(InputError, match="column"):
+        segment_list(job(source, tmp_path / "out", mask=images / "label.png"))
+    with pytest.raises(ModelError, match="by name"):
+        segment_list(job(source, tmp_path / "out", model="auto"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results.csv").write_text("mine\n")
+    with pytest.raises(OutputError, match="of others"):
+        segment_list(job(source, tmp_path / "out"))
+
+
+def test_a_line_that_a_kill_has_torn_is_taken_away(images: Path, tmp_path: Path) -> None:
+    source, out = write_list(images / "cases.csv", usual(images)), tmp_path / "out"
+    segment_list(job(source, out, shard="1/1"))
+    table = out / "results.csv"
+    table.write_bytes(table.read_bytes()[:-9])
+    for path in (out / "site1").glob("5.png*"):
+        path.unlink()
+    segment_list(job(source, out))
+    assert [line["state"] for line in read_results(out)] == ["done"] * 6
+    assert len(table.read_text().splitlines()) == 7
+
+
+def test_a_long_list_is_read_as_it_is_worked_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is ahead of the work stays on the disk."""
+    source = tmp_path / "cases.csv"
+    with source.open("w") as stream:
+        stream.write("image,box\n")
+        stream.writelines(f'{k}.png,"1,2,3,4"\n' for k in range(20_000))
+    ahead: list[int] = []
+
+    class Stopping(Inline):
+        def each(self, units: Any) -> Any:
+            ahead.append(next(iter(units)).row)
+            return iter(())
+
+    monkeypatch.setattr(listed, "_executor", lambda _: Stopping(lambda: None))
+    outcome = segment_list(job(source, tmp_path / "out"))
+    assert ahead == [1]
+    assert outcome.tally.done == 0
+
+
+def test_the_command_says_how_it_went(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = usual(images)
+    rows[0]["box"] = ""
+    source, out = write_list(images / "cases.csv", rows), tmp_path / "out"
+    assert main(["segment", "-i", str(source), "-o", str(out)]) == 2
+    said = capsys.readouterr()
+    assert "0 done already, 5 segmented, 1 failed" in said.out
+    assert "prompts for the image" in said.err
+    assert main(["segment", "-i", str(source), "-o", str(out), "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["skipped"] == 5
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "2", "a/b", "1/0", "-1/2", ""])
+def test_shards_that_are_none(text: str) -> None:
+    with pytest.raises(InputError, match="3/8"):
+        Shard.parse(text)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
+from itertools import chain
 from pathlib import Path
 
 from fakes import BrightPredictor
@@ -34,7 +36,7 @@ def run(root: Path, port: int) -> None:
 
 def run_again_and_again(root: Path, port: int) -> None:
     child = 0
-    for line in ["start\n", *iter(sys.stdin.readline, "")]:
+    for line in chain(["start"], sys.stdin):
         if child:
             os.kill(child, signal.SIGKILL)  # as a power cut would
             os.waitpid(child, 0)
@@ -46,8 +48,10 @@ def run_again_and_again(root: Path, port: int) -> None:
         if child == 0:
             try:
                 run(root, port)
+            except BaseException:
+                traceback.print_exc()
             finally:
-                os._exit(0)
+                os._exit(1)
     if child:
         os.kill(child, signal.SIGKILL)
 

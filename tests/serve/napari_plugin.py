@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-BOX = [[10, 15, 7], [10, 15, 17], [10, 25, 17], [10, 25, 7]]  # both ends inside, as it is drawn
+BOX = [[10, 15, 7], [10, 15, 18], [10, 26, 18], [10, 26, 7]]  # half-open, to the plugin
 POINT = [10, 20, 36]
 PATIENCE_S = 300
 
@@ -48,7 +48,7 @@ def main() -> None:
     print(widget.remote_status_label.text())
     widget.on_init()
     labels = widget.label_layer_name
-    until(lambda: labels in viewer.layers and widget.interaction_button.isEnabled(), "it is ready")
+    until(lambda: labels in viewer.layers and widget._upload_dialog is None, "the image is there")
     print(widget.model_license_label.text())
 
     def mask() -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 
 BOX = [[10, 15, 7], [10, 15, 18], [10, 26, 18], [10, 26, 7]]  # half-open, to the plugin
 POINT = [10, 20, 36]
-PATIENCE_S = 300
+PATIENCE_S = 120
 
 
 def until(ready: Callable[[], bool], what: str) -> None:
@@ -66,8 +66,9 @@ def main() -> None:
 
     viewer.dims.set_current_step(0, 10)
     tool(1)
+    empty = mask()
     viewer.layers[widget.bbox_layer_name].add(np.array(BOX, float), shape_type="rectangle")
-    boxed = changed(mask(), "box")
+    boxed = changed(empty, "box")
     tool(0)
     viewer.layers[widget.point_layer_name].add(np.array(POINT, float))
     clicked = changed(boxed, "click")

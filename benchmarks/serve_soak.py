@@ -5,6 +5,9 @@ image over. What every step must answer is known beforehand, from a session alon
 needs no weights and is quick, so that the server is what works; any other name is a real model.
 
     python benchmarks/serve_soak.py --data VOLUMES -o benchmarks/results/DATE_serve_soak.md
+
+The result is written twice a minute, with a JSON file beside it until all is done: the same command
+goes on from there with a server anew, after `--minutes` or a kill.
 """
 
 from __future__ import annotations
@@ -73,7 +76,20 @@ class Count:
     errors: list[str] = field(default_factory=list)
     wrong: int = 0
     seconds: list[float] = field(default_factory=list)
+    runs: int = 0
+    took: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def kept(cls, path: Path) -> Count:
+        """As an earlier run left it, or nothing yet."""
+        return cls(**json.loads(path.read_text())) if path.exists() else cls()
+
+    def keep(self, path: Path) -> None:
+        """For a later run."""
+        with self.lock:
+            values = {k: v for k, v in vars(self).items() if k != "lock"}
+            path.write_text(json.dumps(values))
 
 
 def digest(mask: np.ndarray | None) -> str:
@@ -202,23 +218,25 @@ def segmenter_of(name: str, threads: int) -> Segmenter:
     return found
 
 
-def write(asked: argparse.Namespace, count: Count, memory: list[float], seconds: float) -> None:
-    """The result file."""
+def write(asked: argparse.Namespace, count: Count, memory: list[float]) -> None:
+    """The result file; memory is that of the last run."""
     quarter = max(1, len(memory) // 4)
     then, now = median(memory[quarter : 2 * quarter] or memory), median(memory[-quarter:])
-    slow = sorted(1e3 * took for took in count.seconds)
+    with count.lock:
+        slow = sorted(1e3 * took for took in count.seconds) or [0.0]
     faults = "; ".join(sorted(set(count.errors))[:3])
     load = os.getloadavg()[1]
     asked.o.write_text(
         f"""# Soak of the server
 
 {date.today()}; {describe_machine()["processor"]}; model {asked.model}, {asked.clients} clients, volumes
-{", ".join(path.name for path in asked.data)}; {seconds:.0f} s, a load of {load:.0f}.
+{", ".join(path.name for path in asked.data)}.
+{count.took:.0f} s in {count.runs} runs, a load of {load:.0f} at the end.
 
 | | |
 |---|---|
-| clicks on a slice | {count.clicks} |
-| boxes followed to the other slices | {count.spread} |
+| clicks on a slice (of {asked.clicks}) | {count.clicks} |
+| boxes followed to the other slices (of {asked.spreads}) | {count.spread} |
 | sessions from beginning to end | {count.sessions} |
 | clients that vanished in a request | {count.vanished} |
 | errors | {len(count.errors)} {faults} |
@@ -242,7 +260,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9, help="at most")
     parser.add_argument("-o", type=Path, required=True)
     asked = parser.parse_args()
-    rng, count, began = random.Random(1), Count(), time.monotonic()
+    kept = asked.o.with_suffix(".json")
+    rng, count, began = random.Random(1), Count.kept(kept), time.monotonic()
+    count.runs, before = count.runs + 1, count.took
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for client in range(asked.clients):
@@ -278,7 +298,7 @@ def main() -> None:
         done = threading.Event()
 
         def client(number: int) -> None:
-            own = random.Random(number)
+            own = random.Random(f"{number} {count.runs}")
             while not done.is_set():
                 spreads = count.spread < asked.spreads
                 chosen = [s for s in scripts if spreads or not s.steps[0]["spread"]]
@@ -300,10 +320,18 @@ def main() -> None:
         ):
             time.sleep(2)
             memory.append(resident(process))
+            if len(memory) % 15 == 0:
+                count.took = before + time.monotonic() - began
+                write(asked, count, memory)
+                count.keep(kept)
         done.set()
         for thread in threads:
             thread.join(10)  # a script that is not at its end is left
-    write(asked, count, memory, time.monotonic() - began)
+    count.took = before + time.monotonic() - began
+    write(asked, count, memory or [0.0])
+    count.keep(kept)
+    if count.clicks >= asked.clicks and count.spread >= asked.spreads:
+        kept.unlink()
     print(asked.o.read_text())
 
 

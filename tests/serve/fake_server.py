@@ -1,8 +1,18 @@
-"""A real server with the model that needs no weights; a script of its own for tests that kill it."""
+"""A real server with the model that needs no weights; a script of its own for tests that kill it.
+
+    python -m serve.fake_server ROOT PORT [--again]
+
+With `--again` lines on its standard input kill the server ("kill") and begin it anew ("start"), forked
+from a process that has loaded everything.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import traceback
+from itertools import chain
 from pathlib import Path
 
 from fakes import BrightPredictor
@@ -19,6 +29,32 @@ def bright(card: str = "mobile-sam") -> Segmenter:
     return Segmenter(BrightPredictor(card=card))
 
 
-if __name__ == "__main__":
-    job = ServeJob(root=Path(sys.argv[1]), port=int(sys.argv[2]), token=TOKEN)
+def run(root: Path, port: int) -> None:
+    job = ServeJob(root=root, port=port, token=TOKEN)
     serve(job, lambda text: print(text, flush=True), lambda _: {"bright": bright()})
+
+
+def run_again_and_again(root: Path, port: int) -> None:
+    child = 0
+    for line in chain(["start"], sys.stdin):
+        if child:
+            os.kill(child, signal.SIGKILL)  # as a power cut would
+            os.waitpid(child, 0)
+            child = 0
+        if line.strip() == "kill":
+            print("killed", flush=True)
+            continue
+        child = os.fork()
+        if child == 0:
+            try:
+                run(root, port)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+    if child:
+        os.kill(child, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    (run_again_and_again if "--again" in sys.argv else run)(Path(sys.argv[1]), int(sys.argv[2]))

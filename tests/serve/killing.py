@@ -154,7 +154,9 @@ def rounds(count: int, seed: int) -> dict[str, int]:
                         timer.start()
                     before -= 1
                     at_work, began = (
-                        next_action(rng, len(state["steps"]), state["position"]),
+                        next_action(
+                            rng, state["steps_from"] + len(state["steps"]), state["position"]
+                        ),
                         time.monotonic(),
                     )
                     state = send(client, at, at_work)

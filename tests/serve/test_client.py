@@ -63,6 +63,23 @@ def test_an_array_is_brushed(there: Server) -> None:
         assert session.state["image"]["spacing"] == [1, 1, 2]
 
 
+def test_the_steps_are_whole_though_only_changes_travel(there: Server) -> None:
+    with there.open("scan.nii.gz", window="percentile") as session:
+        for name in ("a", "b", "c"):
+            session.new_object(name)
+        assert session.state["steps"] == ["start", "new a", "new b", "new c"]
+        session.undo()
+        session.undo()
+        session.new_object("d")
+        session.refresh()
+        assert session.state["steps"] == ["start", "new a", "new d"]
+    with (
+        pytest.warns(UserWarning, match="window lung is not used"),
+        there.open("scan.nii.gz", window="lung") as session,
+    ):
+        assert session.state["steps"] == ["start", "new a", "new d"]
+
+
 def test_what_goes_wrong_is_one_line(there: Server, server: Running) -> None:
     with pytest.raises(ServerError, match="an image in the folder"):
         there.open("none.nii.gz")

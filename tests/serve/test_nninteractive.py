@@ -28,6 +28,7 @@ from promptseg.inference.predictor import Predictor
 from promptseg.segment.session import Session
 from promptseg.serve.limits import Limits
 from promptseg.serve.packing import pack, unpack
+from promptseg.serve.web import nninteractive
 from serve.conftest import SHAPE, TOKEN, A, B, Running
 from serve.fake_server import OPTIONS, bright
 
@@ -182,8 +183,6 @@ def test_capabilities_grey_out_what_the_model_does_not_take(server: Running) -> 
 
 def test_what_is_left_of_an_answer_comes_with_the_next(server: Running, session: Remote) -> None:
     """With no time at all only the prompted slice is answered."""
-    from promptseg.serve.web import nninteractive
-
     (work,) = server.desk.works
     waited = work.wait
     work.wait = lambda seconds: False  # type: ignore[method-assign]
@@ -196,13 +195,26 @@ def test_what_is_left_of_an_answer_comes_with_the_next(server: Running, session:
     assert nninteractive.BUDGET_S < 45
 
 
+def test_the_time_of_an_answer_counts_from_its_request(server: Running, session: Remote) -> None:
+    (work,) = server.desk.works
+    answer, waited = work.prompt, []
+
+    def slow(*asked: Any) -> Any:
+        time.sleep(0.3)
+        return answer(*asked)
+
+    work.prompt = slow  # type: ignore[method-assign]
+    work.wait = lambda seconds: bool(waited.append(seconds))  # type: ignore[method-assign]
+    session.add_bbox_interaction(PAIRS_A, True)
+    assert 0 <= waited[0] <= nninteractive.BUDGET_S - 0.3
+
+
 @pytest.mark.slow
 def test_a_ct_of_300_slices_comes_in_answers_of_limited_time(
     server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slower than an answer may take: all of it is there in the end, as the command line gives it."""
     from promptseg.serve import remote as ours
-    from promptseg.serve.web import nninteractive
 
     shape, budget = (300, 64, 64), 1.0
     depth, rows, columns = np.ogrid[:300, :64, :64]

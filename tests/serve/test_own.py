@@ -119,6 +119,55 @@ def test_a_session_over_the_wire_is_the_session_alone(server: Running, root: Pat
     np.testing.assert_array_equal(patched({}, settled(client, at))["a"], alone.result()["a"])
 
 
+def test_of_the_steps_only_those_travel_that_changed(server: Running) -> None:
+    client = server.client
+    at = client.open()
+    steps: list[str] = []
+    revision = client.get(at).json["revision"]
+
+    def told(change: dict[str, Any]) -> int:
+        nonlocal steps, revision
+        state, revision = change["state"], change["revision"]
+        steps = steps[: state["steps_from"]] + state["steps"]
+        assert steps == client.get(at).json["steps"]
+        return len(state["steps"])
+
+    assert told(client.get(f"{at}/changes").json) == 1
+    for number in range(80):  # more than the revisions that are remembered
+        assert told(client.post(f"{at}/objects", name=f"object {number}").json) == 1
+    for _ in range(3):
+        assert told(client.post(f"{at}/undo").json) == 0
+    branch = client.post(f"{at}/objects", name="another").json
+    assert (branch["state"]["steps_from"], told(branch)) == (78, 1)
+    assert told(client.put(f"{at}/objects", object="another", select=True).json) == 0
+    assert told(client.get(f"{at}/changes?since={revision - 3}").json) == 1
+    assert told(client.get(f"{at}/changes?since=1").json) == 79, "forgotten: all of them"
+    assert told(client.get(f"{at}/changes?since={revision}").json) == 0
+
+
+def test_options_that_a_session_does_not_take_are_named(server: Running) -> None:
+    client = server.client
+    at = client.open(window="percentile", propagate="box")
+    assert client.get(at).json["warning"] == ""
+    client.post(f"{at}/prompts", box=BOX_A, slice=10, spread=False)
+    client.ask("DELETE", at)
+    at = client.open(window="percentile")
+    assert client.get(at).json["warning"] == ""
+    client.ask("DELETE", at)
+    at = client.open(window="lung", modality="CT", axis="z")
+    state = client.get(at).json
+    assert "percentile" in state["image"]["window"]["rule"]
+    warning = state["warning"]
+    assert "window lung is not used: the work on this image began with percentile" in warning
+    assert "modality CT is not used: the work on this image began with no modality given" in warning
+    assert "axis" not in warning
+    client.ask("DELETE", at)
+    at = client.open(window="lung", afresh=True)
+    state = client.get(at).json
+    assert "percentile" not in state["image"]["window"]["rule"]
+    assert state["warning"] == ""
+
+
 def test_objects_are_named_coloured_and_removed(server: Running) -> None:
     client = server.client
     at = client.open()

@@ -61,9 +61,10 @@ def server_facts(desk: Desk) -> dict[str, Any]:
     }
 
 
-def session_facts(work: Work) -> dict[str, Any]:
-    """Everything but voxels and masks."""
+def session_facts(work: Work, since: int = 0) -> dict[str, Any]:
+    """Everything but voxels and masks; of the steps those that are not as they were at a revision."""
     session, step = work.session, work.session.step
+    steps_from, steps = work.steps_since(since)
     return {
         "session": work.id,
         "revision": work.revision,
@@ -72,7 +73,8 @@ def session_facts(work: Work) -> dict[str, Any]:
         "image": image_facts(work),
         "objects": [object_facts(work, name) for name in session.objects],
         "current": step.current,
-        "steps": [s.action for s in session.history],
+        "steps_from": steps_from,
+        "steps": steps,
         "position": session.position,
         "following": session.unspread if work.following else [],
         "encoded": {axis: len(opened.cached) for axis, opened in session.opened.items()},
@@ -82,7 +84,13 @@ def session_facts(work: Work) -> dict[str, Any]:
 
 
 def image_facts(work: Work) -> dict[str, Any]:
-    """The image and its grid."""
+    """The image and its grid; found once, as all voxels are looked at."""
+    if work.image_facts is None:
+        work.image_facts = _image_facts(work)
+    return work.image_facts
+
+
+def _image_facts(work: Work) -> dict[str, Any]:
     image, geometry = work.session.image, work.session.geometry
     embedded = work.session.embedded
     intensity = embedded.intensity

@@ -290,6 +290,7 @@ class Desk:
                 options_then = journal.options()
                 session = Session(segmenter, opened(options_then), options_then)
                 journal.resume(session)
+                notes += _ignored(options, options_then)
             except PromptsegError as error:  # kept for the user to look at, and never written over
                 session, journal = None, Journal(file)
                 file.rename(_aside(file))
@@ -312,6 +313,17 @@ def _part(choices: ReadOptions) -> str:
     """What of a file was chosen; empty where nothing was."""
     chosen = {name: getattr(choices, name) for name in ("series", "frame", "stack")}
     return " ".join(f"{name}={value}" for name, value in chosen.items() if value is not None)
+
+
+def _ignored(asked: SegmentOptions, then: SegmentOptions) -> list[str]:
+    """What is to be said of options that a session which goes on does not take."""
+    names = ("modality", "window", "axis", "propagate")
+    return [
+        f"{name} {new} is not used: the work on this image began with "
+        f"{old or f'no {name} given'} and goes on so; begin afresh to use it."
+        for name in names
+        if (new := getattr(asked, name)) is not None and new != (old := getattr(then, name))
+    ]
 
 
 def _aside(file: Path) -> Path:

@@ -7,6 +7,7 @@ answer waits so long for the other slices, and what comes later travels with the
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -291,7 +292,7 @@ class RemoteClient:
         return self._run([*waiting, *prompts])
 
     def _run(self, prompts: Sequence[Prompt]) -> Answer:
-        work = self._require()
+        work, begun = self._require(), time.monotonic()
         position = work.session.position
         try:
             for prompt in prompts:
@@ -299,12 +300,12 @@ class RemoteClient:
         finally:
             if work.session.position != position:
                 self._positions.append(position)
-        return self._answer()
+        return self._answer(self.budget - (time.monotonic() - begun))
 
-    def _answer(self) -> Answer:
-        """What the client does not have yet, after waiting as long as an answer may."""
+    def _answer(self, budget: float | None = None) -> Answer:
+        """What the client does not have yet, after waiting as long as is left for an answer."""
         work = self._require()
-        work.wait(self.budget)
+        work.wait(max(0.0, self.budget if budget is None else budget))
         now = work.masks.get(_NAME)
         difference = changed(self._sent, now)
         self._sent = now

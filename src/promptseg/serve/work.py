@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any, NamedTuple, TypeVar
 
 from promptseg.errors import PromptsegError
@@ -32,10 +33,17 @@ _REMEMBERED = 64  # revisions a client may lag behind and still get differences
 
 
 class Snapshot(NamedTuple):
-    """What is told of a revision: the masks, and whether other slices are still to come."""
+    """What is told of a revision.
+
+    Attributes:
+        masks: the objects.
+        unspread: whether other slices are still to come.
+        kept: how many of the first steps are those of the revision before.
+    """
 
     masks: Masks
     unspread: bool
+    kept: int
 
 
 class Work:
@@ -59,6 +67,7 @@ class Work:
         focus: axis and slice that is looked at.
         warning: what is wrong, such as a step that could not be saved.
         on_change: called after every change.
+        image_facts: what is told of the image, once it has been found.
     """
 
     def __init__(
@@ -81,7 +90,10 @@ class Work:
             session.geometry.slice_count(session.axis) // 2,
         )
         self.warning = ""
-        self._snapshots: OrderedDict[int, Snapshot] = OrderedDict({1: self._snapshot})
+        self.image_facts: dict[str, Any] | None = None
+        self._actions: list[str] = []
+        self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
+        self._remember(1)
         self._listeners: set[Callable[[Event], None]] = set()
         self._lock = threading.RLock()
         self._gate = threading.Lock()
@@ -118,10 +130,6 @@ class Work:
     def following(self) -> bool:
         """Whether answers are on their way to other slices, and not in the masks that are told yet."""
         return self._snapshots[self.revision].unspread and not self._closed
-
-    @property
-    def _snapshot(self) -> Snapshot:
-        return Snapshot(self.masks, bool(self.session.unspread))
 
     def prompt(self, prompt: Prompt, object: str | None = None, spread: bool = True) -> Event:
         """A prompt, answered on its slice; the other slices follow, unless not wanted.
@@ -199,6 +207,19 @@ class Work:
             "warning": self.warning,
         }
 
+    def steps_since(self, revision: int) -> tuple[int, list[str]]:
+        """The number of the first step that is not as it was at a revision, and all from it on.
+
+        All steps, if that revision is not known any more.
+        """
+        actions = self._actions  # before the snapshots, which are there first
+        snapshots = dict(self._snapshots)
+        if revision not in snapshots:
+            return 0, actions
+        kept = (snapshot.kept for number, snapshot in snapshots.items() if number > revision)
+        first = min(kept, default=len(actions))
+        return first, actions[first:]
+
     def cancel(self) -> Event:
         """Stop following; answers that were given stay on their slices alone."""
         return self.change(self.session.leave_as_is)[1]
@@ -243,13 +264,21 @@ class Work:
                 self.journal.write(self.session)
             except PromptsegError as error:  # the step is there, and is tried again with the next
                 self.warning = f"this step is not on disk: {error}"
-        self._snapshots[self.revision + 1] = self._snapshot
+        self._remember(self.revision + 1)
         self.revision += 1
-        while len(self._snapshots) > _REMEMBERED:
-            self._snapshots.popitem(last=False)
         self.on_change()
         with self._at_rest:
             self._at_rest.notify_all()
+
+    def _remember(self, revision: int) -> None:
+        """What is told of a new revision."""
+        actions = [step.action for step in self.session.history]
+        alike = (a == b for a, b in zip(self._actions, actions, strict=False))
+        kept = sum(takewhile(bool, alike))
+        self._snapshots[revision] = Snapshot(self.masks, bool(self.session.unspread), kept)
+        while len(self._snapshots) > _REMEMBERED:
+            self._snapshots.popitem(last=False)
+        self._actions = actions
 
     def _progress(self, encoded: int, name: str) -> None:
         self.tell({"type": "progress", "object": name, "encoded": encoded})

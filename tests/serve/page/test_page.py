@@ -222,8 +222,8 @@ def test_a_picture(driver: Driver, served: Served) -> None:
 
 def test_states_and_notes_of_the_folder(driver: Driver) -> None:
     driver.open("picture.png")
-    driver.page.fill("#note", "ask a colleague")
-    driver.page.wait_for_timeout(1500)  # notes are kept while one writes
+    with driver.page.expect_response(lambda answer: answer.request.method == "PUT"):
+        driver.page.fill("#note", "ask a colleague")  # kept while one writes
     driver.page.select_option("#state", "flagged")
     driver.page.wait_for_selector("#images .entry:has-text('flagged')")
     driver.page.reload()

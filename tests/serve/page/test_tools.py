@@ -56,14 +56,19 @@ def width(driver: Driver) -> float:
     return float(driver.page.input_value("#width"))
 
 
-def test_window_by_drag_key_preset_and_number(driver: Driver) -> None:
-    """Opened as CT by the dialog, so that its presets are there."""
-    page = driver.page
-    page.click("button[aria-label='Open scan.nii.gz with options']")
-    page.select_option("#open-modality", "CT")
-    page.click("#open-options button.primary")
-    page.wait_for_selector("#images .entry[aria-current]:has-text('scan.nii.gz')")
+def opened_as(driver: Driver, modality: str) -> None:
+    """By the dialog."""
+    driver.page.click("button[aria-label='Open scan.nii.gz with options']")
+    driver.page.select_option("#open-modality", modality)
+    driver.page.click("#open-options button.primary")
+    driver.page.wait_for_selector("#images .entry[aria-current]:has-text('scan.nii.gz')")
     driver.settle()
+
+
+def test_window_by_drag_key_preset_and_number(driver: Driver) -> None:
+    """Opened as CT, so that its presets are there; as MR only afresh, once work has begun."""
+    page = driver.page
+    opened_as(driver, "CT")
     assert "CT" in page.inner_text("#model")
     first = width(driver)
     box = driver.canvas()
@@ -84,6 +89,11 @@ def test_window_by_drag_key_preset_and_number(driver: Driver) -> None:
     page.keyboard.press("Enter")
     page.mouse.move(*driver.places("z")(12, 20))
     wait(driver, lambda: (screen(driver)[60:-60, 60:-60] >= 250).all(-1).any())
+    page.click("#new-object")
+    driver.settle()
+    opened_as(driver, "MR")
+    page.wait_for_selector(".message:has-text('modality MR is not used')")
+    assert "CT" in page.inner_text("#model")
 
 
 def test_lines_on_two_slices_are_an_object_between(driver: Driver, served: Served) -> None:

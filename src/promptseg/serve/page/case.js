@@ -168,7 +168,10 @@ export class Case extends EventTarget {
       this.masks.get(entry.object).write(inSpace(entry.region), packed[k]);
     });
     this.revision = change.revision;
-    if (change.state) this.state = change.state;
+    if (change.state) {
+      const { steps, steps_from: first } = change.state; // only those that changed have come
+      this.state = { ...change.state, steps: [...this.state.steps.slice(0, first), ...steps] };
+    }
     const names = new Set(this.state.objects.map((object) => object.name));
     for (const kept of [this.masks, this.hidden, this.locked]) {
       for (const name of kept.keys()) if (!names.has(name)) kept.delete(name);

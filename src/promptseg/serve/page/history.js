@@ -5,6 +5,7 @@ import { byId, make } from "./dom.js";
 export class History {
   constructor(app) {
     this.app = app;
+    this.rows = [];
     byId("undo").addEventListener("click", () => this.undo());
     byId("redo").addEventListener("click", () => this.redo());
   }
@@ -31,14 +32,22 @@ export class History {
     byId("undo").disabled = position === 0;
     byId("redo").disabled = position >= steps.length - 1;
     const list = byId("steps");
-    const rows = steps.map((step, k) => {
-      const text = k === 0 ? "image opened" : step;
+    let first = 0; // steps that are shown already stay as they are
+    while (first < this.rows.length && this.rows[first].step === steps[first]) first += 1;
+    for (const { row } of this.rows.splice(first)) row.remove();
+    for (let k = first; k < steps.length; k++) {
+      const text = k === 0 ? "image opened" : steps[k];
       const button = make("button", { type: "button", class: "step", text, onclick: () => this.goTo(k) });
+      const row = make("li", {}, button);
+      this.rows.push({ step: steps[k], row, button });
+      list.append(row);
+    }
+    this.rows.forEach(({ row, button }, k) => {
+      row.className = k > position ? "undone" : "";
       if (k === position) button.setAttribute("aria-current", "step");
-      return make("li", { class: k > position ? "undone" : "" }, button);
+      else button.removeAttribute("aria-current");
     });
-    list.replaceChildren(...rows);
-    const now = rows[position];
-    if (now) list.scrollTop = now.offsetTop - list.clientHeight / 2;
+    const now = this.rows[position];
+    if (now) list.scrollTop = now.row.offsetTop - list.clientHeight / 2;
   }
 }

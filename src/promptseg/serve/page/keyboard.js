@@ -102,6 +102,10 @@ export function listenToKeys(app) {
     event.preventDefault();
     act(event);
   });
+  document.addEventListener("click", (event) => { // by the mouse: Space is no second click on it
+    const control = event.target.closest("button, input:is([type=checkbox], [type=range])");
+    if (event.detail > 0 && control && !control.closest("dialog")) control.blur();
+  });
   const part = (title, rows) => make("section", {}, make("h3", { text: title }),
     make("dl", {}, ...rows.flatMap(([keys, does]) => [
       make("dt", {}, ...keys.split(", ").map((key) => make("kbd", { text: key.replace("Arrow", "") }))),

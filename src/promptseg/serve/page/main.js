@@ -65,8 +65,7 @@ class App {
     this.case = work;
     sessionStorage.setItem(KEPT, state.session);
     document.title = `${state.image.name} · promptseg`;
-    byId("welcome").hidden = true;
-    byId("views").hidden = false;
+    this.showOpen(true);
     this.stage.show(work);
     this.objects.begin();
     this.panels.begin(work);
@@ -79,6 +78,13 @@ class App {
     work.scrollTo("z", work.index("z"));
     await work.sync();
     await this.images.refresh();
+  }
+
+  /** Panels and views, or the welcome. */
+  showOpen(open) {
+    byId("welcome").hidden = open;
+    byId("views").hidden = !open;
+    document.documentElement.toggleAttribute("data-open", open);
   }
 
   /** Redraw what depends on where the user looks. */
@@ -126,8 +132,7 @@ class App {
     this.toolbar.tool.cancel?.();
     this.stage.show(null);
     this.times.show();
-    byId("views").hidden = true;
-    byId("welcome").hidden = false;
+    this.showOpen(false);
     sessionStorage.removeItem(KEPT);
     if (work) await work.leave(forGood);
   }

@@ -138,6 +138,7 @@ export class Objects {
       rows.push(make("li", { class: "empty", text: "None yet: draw a box (B) or click (P)." }));
     }
     this.list.replaceChildren(...rows);
+    this.list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
   }
 
   row(work, object) {
@@ -149,7 +150,7 @@ export class Objects {
       onchange: (event) => this.colour(name, rgb(event.target.value)),
     });
     const text = make("input", {
-      class: "name", value: name, "aria-label": `Name of object ${name}`, spellcheck: false,
+      class: "name", value: name, title: name, "aria-label": `Name of object ${name}`, spellcheck: false,
       onfocus: () => this.select(name),
       onchange: (event) => {
         const to = event.target.value.trim();

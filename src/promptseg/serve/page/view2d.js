@@ -5,6 +5,7 @@ import { paint } from "./levels.js";
 import { place } from "./plane.js";
 
 const FILL = 0.32;
+const PREVIEW = [200, 255, 0]; // the colour of no object
 
 export class View2d {
   /**
@@ -124,7 +125,7 @@ export class View2d {
       const crop = this.cropOf(name);
       if (crop) this.drawObject(crop, colour, ratio, name === this.case.state.current, name);
     }
-    if (this.preview) this.drawObject(this.preview, [255, 255, 255], ratio, false, null);
+    if (this.preview) this.drawObject(this.preview, PREVIEW, ratio, true, null);
     brush.setTransform(ratio, 0, 0, ratio, 0, 0);
     if (this.style.crosshair && this.case.isVolume) this.drawCrosshair(brush);
     if (this.style.prompts) this.drawPrompts(brush);
@@ -190,6 +191,11 @@ export class View2d {
     const placed = new Path2D();
     placed.addPath(outline, new DOMMatrix(this.matrix));
     brush.setTransform(ratio, 0, 0, ratio, 0, 0);
+    if (name === null) {  // it lies on bright and on dark
+      brush.lineWidth = 5;
+      brush.strokeStyle = "rgb(0 0 0 / 60%)";
+      brush.stroke(placed);
+    }
     brush.lineWidth = isCurrent ? 2 : 1.25;
     brush.strokeStyle = `rgb(${red} ${green} ${blue})`;
     brush.stroke(placed);

@@ -363,6 +363,8 @@ class Own:
         return await self._answer(work, before if since is None else since)
 
     async def _answer(self, work: Work, since: int | None) -> Response:
-        return json_answer(
-            await threaded(lambda: {**work.since(since), "state": session_facts(work)})
-        )
+        def told() -> dict[str, Any]:
+            change = work.since(since)
+            return {**change, "state": session_facts(work, change["since"])}
+
+        return json_answer(await threaded(told))

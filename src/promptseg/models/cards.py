@@ -144,7 +144,7 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
     path = Path(model).expanduser()
     if (
         path.is_file()
-        or path.joinpath("config.json").is_file()
+        or any(path.joinpath(name).is_file() for name in ("config.json", "card.json"))
         or (path.suffix in _CHECKPOINTS and not equals)
     ):
         return None, path

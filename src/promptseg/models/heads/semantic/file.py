@@ -1,0 +1,109 @@
+"""Semantic models and decoders from files, which are not trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from promptseg import assets
+from promptseg.errors import ModelError
+from promptseg.models.checkpoint import require_numbers
+from promptseg.models.heads.semantic.card import SemanticCard, semantic_card
+from promptseg.models.heads.semantic.network import SemanticNetwork, Shape, build_semantic
+from promptseg.models.storage import load_content
+from promptseg.models.unwrap import all_tensors
+
+__all__ = ["open_semantic", "read_decoder", "semantic_network", "shape_of"]
+
+_COUNTER = "num_batches_tracked"
+_OUTPUTS = ("out_conv.", "classifier.")
+_HEADS = ("deconv1.", "deconv2.", "deconv3.", "deconv4.", "base.", "decoder.", "deconv_out.")
+
+
+def shape_of(card: SemanticCard) -> Shape:
+    """What the network of a card is made of."""
+    return Shape(
+        card.sam.build,
+        len(card.classes) + 1,
+        card.depth,
+        card.side,
+        card.features,
+        card.doublings,
+        card.transposed,
+        card.adapters,
+    )
+
+
+def open_semantic(model: str | Path) -> tuple[SemanticCard, Path, dict[str, Tensor]]:
+    """A semantic model: what it is, its file and the tensors in there.
+
+    Args:
+        model: folder of a training, or a file of weights in it.
+
+    Raises:
+        ModelError: no such model, or weights that its card does not describe.
+    """
+    card, file, said = semantic_card(model)
+    files = said.get("files")
+    entry = files.get(file.name) if isinstance(files, dict) else None
+    listed = entry.get("sha256") if isinstance(entry, dict) else None
+    if listed != assets.sha256_of(file):
+        raise ModelError(
+            "the weights that the card beside them describes",
+            f"{file} with another SHA-256",
+            "get both again",
+        )
+    return card, file, all_tensors(load_content(file))
+
+
+def semantic_network(
+    card: SemanticCard, tensors: Mapping[str, Tensor], path: Path
+) -> SemanticNetwork:
+    """The network of a card with some weights, ready for inference.
+
+    Raises:
+        ModelError: tensors of another network, or not all finite.
+    """
+    network = build_semantic(shape_of(card))
+    expected = {k: tuple(v.shape) for k, v in network.state_dict().items() if _COUNTER not in k}
+    got = {k: tuple(v.shape) for k, v in tensors.items() if _COUNTER not in k}
+    if wrong := sorted(expected.items() ^ got.items()):
+        raise ModelError(
+            f"the weights of {card.name}: {len(card.classes)} classes on the encoder of {card.base}",
+            f"{path}, where {len({k for k, _ in wrong})} tensors differ (first: {wrong[0][0]})",
+            "use the files of one training together",
+        )
+    require_numbers(dict(tensors), path)
+    network.load_state_dict(dict(tensors), strict=False)  # the counters alone may be missing
+    return network.eval().requires_grad_(False)
+
+
+def read_decoder(path: Path) -> dict[str, Tensor]:
+    """A pretrained decoder under torch-em's names, without its output, which is of other classes.
+
+    Args:
+        path: file of a decoder, of a whole UNETR, or with one under `decoder_state`.
+
+    Raises:
+        ModelError: no such file, or no decoder in it.
+    """
+    content = load_content(path)
+    inner = content.get("decoder_state") if isinstance(content, Mapping) else None
+    tensors = all_tensors(content if inner is None else inner)
+    for before in ("", "module.", "model_state."):
+        found = {k.removeprefix(before): v for k, v in tensors.items() if k.startswith(before)}
+        own = {
+            k: v
+            for k, v in found.items()
+            if not k.startswith(("encoder.", *_OUTPUTS, "fusion_3d."))
+        }
+        if all(any(k.startswith(head) for k in own) for head in _HEADS):
+            require_numbers(own, path)
+            return own
+    raise ModelError(
+        "a decoder under the names of torch-em's UNETR (deconv1, base, decoder, ...)",
+        f"{path} without one" + ("" if inner is None else " under decoder_state"),
+        "use the file that micro-sam exports, or leave the decoder out",
+    )

@@ -9,7 +9,15 @@ from typing import Any
 from promptseg.train.comparison import Comparison
 from promptseg.train.verdict import Verdict
 
-__all__ = ["comparison_table", "modality_table", "number", "outcome_lines", "reported_on", "table"]
+__all__ = [
+    "class_table",
+    "comparison_table",
+    "modality_table",
+    "number",
+    "outcome_lines",
+    "reported_on",
+    "table",
+]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -65,6 +73,23 @@ def modality_table(verdict: Verdict) -> str:
                 ),
             ]
             for name, each in verdict.modalities.items()
+        ],
+    )
+
+
+def class_table(verdict: Verdict) -> str:
+    """DSC before and after, one row per class."""
+    header = ["class", "images", "patients", "before", "after", "difference", "95 % interval"]
+    return table(
+        header,
+        [
+            [
+                *(name, c.objects, c.patients, number(c.before), number(c.after)),
+                number(c.difference, "+.3f"),
+                f"{number(c.low, '+.3f')} to {number(c.high, '+.3f')}",
+            ]
+            for name, each in verdict.classes.items()
+            for c in each
         ],
     )
 

@@ -14,6 +14,7 @@ from promptseg.formats.files import atomic_path
 from promptseg.provenance import DISCLAIMER
 from promptseg.train.curves import History, draw_curves, read_history
 from promptseg.train.pages import (
+    class_table,
     comparison_table,
     modality_table,
     number,
@@ -94,7 +95,11 @@ def _paragraphs(verdict: Verdict, facts: Mapping[str, Any], picture: str) -> Ite
     yield "## Prompts"
     yield comparison_table(verdict.comparisons)
     yield (
-        "DSC over the objects, all counting the same. `box+N` is after N rounds of corrections; a "
+        "DSC of every class on every image that shows it, all counting the same. The interval is a "
+        "bootstrap over patients, p a signed-rank test of the patients' means. With every dataset and "
+        "every class counting the same:"
+        if verdict.classes
+        else "DSC over the objects, all counting the same. `box+N` is after N rounds of corrections; a "
         "round is a click where the answer misses the object and one where it is too much, with the "
         "previous mask. The interval is a bootstrap over patients, p a signed-rank test of the "
         "patients' means. What the training did not ask with does not count for the verdict. With "
@@ -110,6 +115,16 @@ def _paragraphs(verdict: Verdict, facts: Mapping[str, Any], picture: str) -> Ite
     )
     yield "## Modalities"
     yield modality_table(verdict)
+    if verdict.classes:
+        yield "## Classes"
+        yield class_table(verdict)
+        yield (
+            "A class is scored on the images, or stacks of slices, that show it; what is found of it "
+            "on others counts nowhere."
+        )
+        if facts:
+            yield f"## Training\n\n```json\n{json.dumps(facts, indent=1)}\n```"
+        return
     yield "## Does it still listen to prompts?"
     rows = (
         ("DSC gained per round of corrections", "gain", "+.4f"),

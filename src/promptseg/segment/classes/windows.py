@@ -43,6 +43,7 @@ def probabilities(
     indices: Sequence[int],
     pixel: tuple[float, float],
     windows: Windows,
+    embedded: Sequence[Tensor] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """The probabilities of all classes on some slices, in their order.
 
@@ -53,6 +54,7 @@ def probabilities(
             they are among these; at the ends the last one is repeated.
         pixel: width and height of pixels, in any unit.
         windows: how slices are cut.
+        embedded: (C, h, w) of each of the slices, where they are encoded already; they are not cut.
 
     Yields:
         Index of a slice, and (1 + classes, rows, columns) float32, background first, sum 1.
@@ -62,8 +64,13 @@ def probabilities(
     for first in range(0, len(indices), step):
         own = range(first, min(first + step, len(indices)))
         seen = own if depth == 1 else range(first - halo, first - halo + depth)
-        stack = [pixels(indices[min(max(k, 0), len(indices) - 1)]) for k in seen]
-        found = _in_windows(model, stack, pixel, windows)
+        near = [min(max(k, 0), len(indices) - 1) for k in seen]
+        if embedded is None:
+            found = _in_windows(model, [pixels(indices[k]) for k in near], pixel, windows)
+        else:
+            shape = pixels(indices[near[0]]).shape[:2]
+            frame = model.preprocessing.frame(shape[0], shape[1], pixel)
+            found = model.of_embeddings(torch.stack([embedded[k] for k in near]), frame).softmax(1)
         for k in own:
             yield indices[k], found[k - seen.start]
 

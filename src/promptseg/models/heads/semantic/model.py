@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from promptseg.errors import ModelError
 from promptseg.models.finite import is_finite
 from promptseg.models.heads.semantic.card import SemanticCard
-from promptseg.models.heads.semantic.network import Semantic2d, SemanticNetwork
+from promptseg.models.heads.semantic.network import SemanticNetwork
 from promptseg.models.preprocess import Frame, Preprocessing
 from promptseg.models.protocol import Patch
 
@@ -102,12 +102,14 @@ class SemanticSam:
             [on_slice(one, frame) for one, (_, frame) in zip(each, applied, strict=True)]
         )
 
-    def of_embedding(self, embedding: Tensor, frame: Frame) -> Tensor:
-        """(1 + classes, rows, columns) logits of a slice whose (C, h, w) embedding is there already."""
-        assert isinstance(self.network, Semantic2d)
+    def of_embeddings(self, embeddings: Tensor, frame: Frame) -> Tensor:
+        """As `on_slices`, of (slices, C, h, w) embeddings that are there already."""
+        given = embeddings.to(self.device)
+        deep = self.card.depth > 1
         with torch.inference_mode(), self._one_at_a_time:
-            logits = self.network.classify(embedding[None].to(self.device))
-            return on_slice(self._finite(logits)[0], frame)
+            logits = self._finite(self.network.classify(given[None] if deep else given))
+            each = logits[0].transpose(0, 1) if deep else logits
+            return torch.stack([on_slice(one, frame) for one in each])
 
     def _logits(self, given: Tensor) -> Tensor:
         with self._one_at_a_time:

@@ -17,6 +17,7 @@ from promptseg.models.families.sam import build as builders
 from promptseg.models.families.sam.build import build_mobile_sam, build_sam_vit_b
 from promptseg.models.heads.semantic.card import SEMANTIC, ClassFacts, is_semantic
 from promptseg.models.heads.semantic.decoder import Decoder2d
+from promptseg.models.heads.semantic.deeplab import DeepLab
 from promptseg.models.heads.semantic.file import (
     open_semantic,
     read_decoder,
@@ -260,3 +261,20 @@ def test_a_file_without_a_decoder_is_refused(tmp_path):
 def test_a_side_without_a_grid_is_refused():
     with pytest.raises(ModelError, match="multiple of 32"):
         build_semantic(Shape("build_sam_vit_b", 2, side=500))
+
+
+def test_deeplab_has_a_resnet_50_and_gives_logits_of_the_inputs_size():
+    network = DeepLab(4).eval()
+    weights = sum(value.numel() for value in network.backbone.parameters())
+    assert weights == 25_557_032 - 2_049_000  # a ResNet-50, without its classifier
+    x = torch.randn(2, 3, 64, 96)
+    with torch.inference_mode():
+        assert network(x).shape == (2, 4, 64, 96)
+        fine, coarse = network.backbone(x)
+    assert fine.shape == (2, 256, 16, 24)
+    assert coarse.shape == (2, 2048, 4, 6)
+
+
+def test_a_specialist_has_no_weights_to_segment_with():
+    with pytest.raises(ModelError, match="no weights of its own"):
+        open_checkpoint("deeplabv3plus")

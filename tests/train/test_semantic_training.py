@@ -382,6 +382,19 @@ def test_other_options_than_the_models_are_refused(classes):
         train(classes(model=str(first.output), output=first.output.with_name("b"), features=8))
 
 
+def test_a_specialist_is_trained_from_random_weights(classes):
+    chosen = classes(model="deeplabv3plus", features=None, side=64, updates=2, micro_batch=4)
+    train(chosen)
+    card, _file, _ = semantic_card(chosen.output)
+    assert (card.base, card.side) == ("deeplabv3plus", 64)
+    picture = np.random.default_rng(0).integers(0, 255, (60, 48)).astype(np.uint8)
+    found = load_classes(chosen.output, device="cpu").segment(Image.from_array(picture, "US"))
+    assert found.result.names == {1: "disc", 2: "plate"}
+    for wrong in ({"features": 8}, {"features": None, "trains": "decoder"}):
+        with pytest.raises(InputError, match=r"deeplabv3plus on single images|for a specialist"):
+            train(classes(model="deeplabv3plus", output=chosen.output.with_name("x"), **wrong))
+
+
 def test_presets_are_the_papers():
     flat, deep = PRESETS["semantic-2d"], PRESETS["semantic-3d"]
     assert (flat.learning_rate, flat.batch_size, flat.rates.plateau, flat.rates.patience) == (

@@ -22,14 +22,23 @@ from promptseg.formats.text import composed
 from promptseg.image import Image
 from promptseg.jobs.measurements import require_ours, write_measurements
 from promptseg.jobs.remote import is_remote
-from promptseg.jobs.segment import check_outputs, load_for, prompts_of, reads_of, run_job
+from promptseg.jobs.segment import (
+    check_classes,
+    check_outputs,
+    load_for,
+    prompts_of,
+    reads_of,
+    run_job,
+)
 from promptseg.leftovers import clean
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import Choice
+from promptseg.models.heads.semantic.card import is_semantic
 from promptseg.noted import counted, refusal
 from promptseg.prompts import Prompt
 from promptseg.runtime import set_threads
 from promptseg.segment.auto import settle_model
+from promptseg.segment.classes.segmenter import ClassSegmenter
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.segmenter import Segmenter
 from promptseg.work import Executor, Failure, Inline, Processes, Unit, as_json, request_hash, run
@@ -170,7 +179,7 @@ class _ImageUnit(Unit["_Tools", dict[str, Any]]):
 class _Tools:
     """What a process needs for every image: the model, and what no output may replace."""
 
-    segmenter: Segmenter
+    segmenter: Segmenter | ClassSegmenter
     reads: Reads
 
 
@@ -242,7 +251,8 @@ def _tools(
 ) -> _Tools:
     """What a process needs."""
     segmenter = load_for(job if threads is None else dataclasses.replace(job, threads=threads))
-    segmenter.predictor.choice = choice
+    if isinstance(segmenter, Segmenter):
+        segmenter.predictor.choice = choice
     return _Tools(segmenter, reads)
 
 
@@ -279,7 +289,10 @@ def _plan(job: SegmentJob) -> list[_ImageUnit]:
             " and ".join(taken[path] for path in same),
             "rename one",
         )
-    if not any(i.prompts or _may_carry_prompts(i.job.input) for i in units):
+    for unit in units:
+        check_classes(unit.job, unit.prompts)
+    asks = not is_semantic(job.model)
+    if asks and not any(i.prompts or _may_carry_prompts(i.job.input) for i in units):
         raise PromptError("prompts for the images", "none", "add --prompts FILE.json or --box")
     return units
 

@@ -12,6 +12,7 @@ from promptseg.errors import ModelError, did_you_mean
 from promptseg.models.card import ModelCard, TrainedOn
 from promptseg.models.elsewhere import NOT_HERE
 from promptseg.models.families import families
+from promptseg.models.heads.semantic.specialists import SPECIALISTS
 from promptseg.prompts.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -60,6 +61,12 @@ def find_card(name: str) -> ModelCard:
     """
     if name in CARDS:
         return CARDS[name]
+    if name in SPECIALISTS:
+        raise ModelError(
+            "a model that has learnt something",
+            f"{name}, which has no weights of its own",
+            "train it with promptseg train --preset semantic-2d, then name the folder",
+        )
     if name in NOT_HERE:
         raise ModelError("a model that there is a network of here", NOT_HERE[name], "use sam3")
     raise ModelError(
@@ -132,7 +139,7 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
     text = str(model)
     if text == AUTO:
         return None, None
-    if text in CARDS:
+    if text in CARDS or text in SPECIALISTS:
         return text, None
     name, equals, file = text.partition("=")
     if equals and name in CARDS:

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from promptseg import assets
 from promptseg.errors import InputError, ModelError
 from promptseg.formats.colours import COLOURS
+from promptseg.models.card import ModelCard
 from promptseg.models.checkpoint import open_checkpoint, require_numbers
 from promptseg.models.families.sam import Sam
 from promptseg.models.heads.lora import add_low_rank
+from promptseg.models.heads.semantic import deeplab
 from promptseg.models.heads.semantic.card import ClassFacts, SemanticCard, is_semantic
 from promptseg.models.heads.semantic.decoder import STAGES
 from promptseg.models.heads.semantic.file import (
@@ -28,10 +30,12 @@ from promptseg.models.heads.semantic.file import (
 from promptseg.models.heads.semantic.model import SemanticSam
 from promptseg.models.heads.semantic.network import (
     SemanticNetwork,
+    Specialist2d,
     build_semantic,
     doublings_for,
     encoder_state,
 )
+from promptseg.models.heads.semantic.specialists import SPECIALISTS
 from promptseg.models.storage import load_content
 from promptseg.models.unwrap import all_tensors
 from promptseg.train.objectives import SemanticObjective
@@ -83,6 +87,8 @@ class SemanticStart(StartingWeights):
         torch.manual_seed(options.seed)  # for the weights that are new
         if is_semantic(options.model):
             return cls._again(options, objective, names)
+        if options.model in SPECIALISTS:
+            return cls._specialist(SPECIALISTS[options.model], options, objective, names)
         card, file, tensors = open_checkpoint(options.model, quiet)
         if card.family != "sam":
             raise ModelError(
@@ -120,6 +126,38 @@ class SemanticStart(StartingWeights):
             assert options.decoder is not None
             _put(network, decoder, options.decoder, ("deconv", "base.", "decoder"))
         state = {k: v.clone() for k, v in network.state_dict().items()}
+        return cls(card, file, state, assets.sha256_of(file), known)
+
+    @classmethod
+    def _specialist(
+        cls,
+        card: ModelCard,
+        options: TrainOptions,
+        objective: SemanticObjective,
+        names: tuple[str, ...],
+    ) -> SemanticStart:
+        """A network with random weights, which seed and code say."""
+        idle = ("depth", "halo", "adapters", "features", "doublings", "decoder", "embeddings")
+        given = [name for name in idle if getattr(options, name) is not None]
+        if given or objective.depth > 1:
+            raise InputError(
+                f"{card.name} on single images, as it is",
+                f"--{given[0]}" if given else f"--preset {options.preset}",
+                "leave it out, or use --preset semantic-2d",
+            )
+        known = SemanticCard(
+            name=_name(options, card.name),
+            base=card.name,
+            classes=_classes(names),
+            side=objective.side or card.preprocessing.size,
+            features=0,
+            doublings=0,
+            sigmoid=objective.faithful,
+            licence=card.licence,
+            citation=card.citation,
+        )
+        state = {k: v.clone() for k, v in build_semantic(shape_of(known)).state_dict().items()}
+        file = Path(deeplab.__file__)
         return cls(card, file, state, assets.sha256_of(file), known)
 
     @classmethod
@@ -173,6 +211,8 @@ class SemanticStart(StartingWeights):
     @property
     def grid(self) -> int:
         """Cells along each side of the grid that the logits are on."""
+        if self.semantic.base in SPECIALISTS:
+            return self.semantic.side
         return _grid(self.semantic, self.semantic.side) << self.semantic.doublings
 
     @property
@@ -180,7 +220,7 @@ class SemanticStart(StartingWeights):
         """Whether slices are encoded as the model of prompts encodes them, from whose file it is."""
         known = self.semantic
         own = known.side == self.card.preprocessing.size and not known.adapters
-        return own and not self.earlier
+        return own and not self.earlier and known.base not in SPECIALISTS
 
 
 def semantic_learner(
@@ -232,6 +272,8 @@ def _parameters(
             f"--trains {trains} and --lora-rank {options.lora_rank}",
             "set both or neither",
         )
+    if isinstance(network, Specialist2d) and trains != "all":
+        raise InputError("--trains all for a specialist", trains, "leave it out")
     network.requires_grad_(trains != "encoder")
     network.encoder.requires_grad_(trains in ("all", "encoder"))
     if trains == "lora":

@@ -10,6 +10,7 @@ from typing import Any
 from promptseg.errors import ModelError
 from promptseg.models.card import ModelCard, TrainedOn
 from promptseg.models.cards import CARDS
+from promptseg.models.heads.semantic.specialists import SPECIALISTS
 from promptseg.parsing import name_fault, parse_json
 from promptseg.terms.words import parts_of
 
@@ -53,7 +54,7 @@ class SemanticCard:
 
     Attributes:
         name: what it is called.
-        base: model of the SAM family whose encoder it has, and whose preprocessing.
+        base: model of the SAM family whose encoder it has, and whose preprocessing; or a specialist.
         classes: without the background.
         depth: slices of a patch; 1 where it sees single slices.
         halo: slices at either end of a patch that only help those between.
@@ -89,8 +90,8 @@ class SemanticCard:
 
     @property
     def sam(self) -> ModelCard:
-        """The model whose encoder it has."""
-        return CARDS[self.base]
+        """The model whose encoder it has, or the specialist that it is."""
+        return CARDS[self.base] if self.base in CARDS else SPECIALISTS[self.base]
 
     def to_json(self) -> dict[str, Any]:
         """What card.json says of the model itself."""
@@ -161,7 +162,8 @@ def _card(said: Mapping[str, Any], where: Path) -> SemanticCard:
         known |= {k: bool(model[k]) for k in switches}
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError("the card of a semantic model", f"{where} ({error})") from None
-    if known["base"] not in CARDS or CARDS[known["base"]].family != "sam":
+    encoders = {name for name, card in CARDS.items() if card.family == "sam"}
+    if known["base"] not in encoders | set(SPECIALISTS):
         raise ModelError(
             "a semantic model whose encoder is of the SAM family",
             f"{where}: {known['base']!r}",

@@ -18,12 +18,15 @@ from promptseg.models.families import family_named
 from promptseg.models.families.sam.vit import Block, ViT
 from promptseg.models.heads.semantic.adapters import VolumeEncoder
 from promptseg.models.heads.semantic.decoder import STAGES, Decoder2d
+from promptseg.models.heads.semantic.deeplab import DeepLab
+from promptseg.models.heads.semantic.specialists import SPECIALISTS
 
 __all__ = [
     "Semantic2d",
     "Semantic3d",
     "SemanticNetwork",
     "Shape",
+    "Specialist2d",
     "build_semantic",
     "doublings_for",
     "encoder_state",
@@ -139,7 +142,40 @@ class Semantic3d(Decoder2d):
         return self.classify(self.encode(slices))
 
 
-SemanticNetwork = Semantic2d | Semantic3d
+class Specialist2d(nn.Module):
+    """A network of another making, all of which learns: to the loop its images are their embeddings.
+
+    Args:
+        network: (B, 3, S, S) -> (B, classes, S, S) logits.
+    """
+
+    depth = 1
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.encoder = nn.Identity()
+
+    @property
+    def image_encoder(self) -> nn.Module:
+        """Nothing."""
+        return self.encoder
+
+    def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:
+        """The slices themselves."""
+        return slices
+
+    def classify(self, embeddings: Tensor) -> Tensor:
+        """(B, 3, S, S) preprocessed slices -> (B, classes, S, S) logits."""
+        out: Tensor = self.network(embeddings)
+        return out
+
+    def forward(self, slices: Tensor) -> Tensor:
+        """As `classify`."""
+        return self.classify(slices)
+
+
+SemanticNetwork = Semantic2d | Semantic3d | Specialist2d
 
 
 def build_semantic(shape: Shape, zero: bool = False) -> SemanticNetwork:
@@ -152,6 +188,10 @@ def build_semantic(shape: Shape, zero: bool = False) -> SemanticNetwork:
     Raises:
         ModelError: an input that the encoder has no grid for.
     """
+    if shape.build in SPECIALISTS:
+        if shape.depth > 1:
+            raise ModelError("single images for " + shape.build, f"stacks of {shape.depth} slices")
+        return Specialist2d(DeepLab(shape.classes))
     sam: Any = family_named("sam").network(shape.build)
     encoder, channels = sam.image_encoder, sam.prompt_encoder.channels
     _resize(encoder, shape.side)

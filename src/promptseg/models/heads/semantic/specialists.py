@@ -1,0 +1,29 @@
+"""Networks that are trained for one task, from random weights: what others are compared with."""
+
+from __future__ import annotations
+
+from promptseg.models.card import ModelCard
+from promptseg.models.preprocess import Preprocessing
+
+__all__ = ["SPECIALISTS"]
+
+SPECIALISTS: dict[str, ModelCard] = {
+    card.name: card
+    for card in (
+        ModelCard(
+            name="deeplabv3plus",
+            title="DeepLabV3+ with ResNet-50, to be trained from random weights",
+            build="deeplabv3plus",
+            preprocessing=Preprocessing(224, "minmax", "stretch"),
+            prompts=frozenset(),
+            modalities="none before its training",
+            weights="",
+            licence="Apache-2.0",
+            source="promptseg, after Chen et al.",
+            citation="Chen et al., Encoder-decoder with atrous separable convolution, ECCV 2018",
+            weak_at="whatever it was not trained on",
+            family="specialist",
+        ),
+    )
+}
+"""By name. MedSAM trains DeepLabV3+ on 224 pixels a side, scaled by minimum and maximum."""

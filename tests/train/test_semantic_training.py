@@ -353,7 +353,7 @@ def test_one_class_alone_and_balanced_weights(classes):
         ({"classes": ("dics",)}, InputError, "did you mean disc"),
         ({"trains": "prompts+decoder"}, InputError, "--trains all, encoder, decoder or lora"),
         ({"trains": "lora"}, InputError, "a rank above 0"),
-        ({"preset": "semantic-3d", "depth": 4}, InputError, "slices of volumes"),
+        ({"preset": "semantic-3d", "depth": 4, "halo": 1}, InputError, "slices of volumes"),
         ({"adapters": True}, InputError, "patches of several slices"),
         ({"n_objects": 3}, InputError, "one on prompts"),
         ({"decoder": Path("nowhere.pt")}, ModelError, "no such file"),
@@ -375,9 +375,12 @@ def test_a_class_that_the_training_part_has_not_is_refused(classes, tmp_path):
         train(classes(input=tmp_path / "odd"))
 
 
-def test_other_options_than_the_models_are_refused(classes):
-    first = classes()
+def test_other_options_than_the_models_and_its_own_folder_are_refused(classes):
+    first = classes(updates=1)
     train(first)
+    with pytest.raises(PromptsegError, match=r"model\.safetensors"):
+        train(classes(model=str(first.output), overwrite=True, features=None))
+    assert (first.output / "model.safetensors").is_file()
     with pytest.raises(PromptsegError, match="features 8"):
         train(classes(model=str(first.output), output=first.output.with_name("b"), features=8))
 

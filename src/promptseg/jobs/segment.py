@@ -338,7 +338,8 @@ def _classified(
     """The classes of an image, maybe refined by prompts, and what is written beside them."""
     windows = Windows(job.tile, job.tile_overlap, job.mirror)
     found = segmenter.segment(image, **how, windows=windows, uncertain=job.uncertainty)
-    result, maps = found.result, {}
+    result = found.result
+    maps: dict[Path, Callable[[Path], object]] = {}
     if found.uncertainty is not None and not is_remote(job.output):
         unsure, geometry = found.uncertainty, image.geometry
         file = map_path(job.output, _UNSURE, unsure.ndim == 2)

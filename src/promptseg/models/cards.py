@@ -128,7 +128,7 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
 
 
 def model_file(model: str | Path) -> tuple[str | None, Path | None]:
-    """What the user's choice of a model says: NAME, FILE, NAME=FILE, or auto.
+    """What the user's choice of a model says: NAME, FILE, NAME=FILE, the folder of a training, or auto.
 
     Returns:
         The model's name, if it says one, and the checkpoint file, if it says one; auto says neither.
@@ -149,9 +149,13 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
     if equals and name in NOT_HERE:
         find_card(name)
     path = Path(model).expanduser()
+    if path.joinpath("card.json").is_file():  # the folder of a training
+        for file in (path / "model.safetensors", path / "model.pth"):
+            if file.is_file():
+                return None, file
     if (
         path.is_file()
-        or any(path.joinpath(name).is_file() for name in ("config.json", "card.json"))
+        or path.joinpath("config.json").is_file()
         or (path.suffix in _CHECKPOINTS and not equals)
     ):
         return None, path

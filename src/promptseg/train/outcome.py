@@ -101,7 +101,7 @@ def finish(
         best = start.read(folder / "best.safetensors")
         known = replace(
             start.semantic,
-            licence=facts["licence"],
+            licence=str(facts["licence"]),
             modalities=", ".join(sorted({s.modality for s in parts.train})),
         )
         done = release_classes(best, known, facts, folder, verdict, seen)

@@ -22,8 +22,15 @@ __all__ = [
 ]
 
 Strategy = Literal[
-    *("medsam", "simple-ft", "medicosam", "ft-sam", "sam-med2d", "sam2-transfer", "medsam2"),
-    *("semantic-2d", "semantic-3d"),
+    "medsam",
+    "simple-ft",
+    "medicosam",
+    "ft-sam",
+    "sam-med2d",
+    "sam2-transfer",
+    "medsam2",
+    "semantic-2d",
+    "semantic-3d",
 ]
 Trainable = Literal[
     "all", "encoder", "decoder", "encoder+decoder", "prompts+decoder", "lora", "whole"

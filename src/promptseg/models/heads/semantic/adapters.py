@@ -51,7 +51,8 @@ class _Adapted(nn.Module):
         x = x + self.block.attend(x)
         x = self._along_depth(x, "_2")
         x = self.block.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return x + self.block.mlp(x)
+        out = x + self.block.mlp(x)
+        return out  # noqa: RET504 (a module gives Any)
 
     def _along_depth(self, x: Tensor, end: str) -> Tensor:
         part = {

@@ -48,20 +48,22 @@ class _ResNet50(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
-        dim = 64
-        for number, (inner, depth, stride, reach) in enumerate(
-            ((64, 3, 1, 1), (128, 4, 2, 1), (256, 6, 2, 1), (512, 3, 1, 2)), 1
-        ):
-            blocks: list[nn.Module] = []
-            for k in range(depth):
-                blocks.append(_Bottleneck(dim, inner, stride if k == 0 else 1, reach))
-                dim = 4 * inner
-            setattr(self, f"layer{number}", nn.Sequential(*blocks))
+        self.layer1 = _stage(64, 64, 3)
+        self.layer2 = _stage(256, 128, 4, stride=2)
+        self.layer3 = _stage(512, 256, 6, stride=2)
+        self.layer4 = _stage(1024, 512, 3, reach=2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         fine = self.layer1(x)
         return fine, self.layer4(self.layer3(self.layer2(fine)))
+
+
+def _stage(dim: int, inner: int, depth: int, stride: int = 1, reach: int = 1) -> nn.Sequential:
+    first = _Bottleneck(dim, inner, stride, reach)
+    return nn.Sequential(
+        first, *(_Bottleneck(4 * inner, inner, 1, reach) for _ in range(depth - 1))
+    )
 
 
 def _pointwise(dim: int, out: int) -> nn.Sequential:

@@ -73,7 +73,8 @@ class SemanticSam:
         if logits.ndim == 4:
             return F.interpolate(logits, size, mode="bilinear")
         flat = F.interpolate(logits.transpose(1, 2).flatten(0, 1), size, mode="bilinear")
-        return flat.unflatten(0, (len(logits), -1)).transpose(1, 2)
+        slices: Tensor = flat.unflatten(0, (len(logits), -1))
+        return slices.transpose(1, 2)
 
     @torch.inference_mode()
     def on_slices(

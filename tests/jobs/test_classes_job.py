@@ -163,6 +163,8 @@ def test_a_class_is_refined_by_prompts_that_name_it(
         ({"refine": "lite-medsam"}, PromptError, "prompts that name classes"),
         ({"refine": "lite-medsam", "box": ("1,1,9,9@1=spleen",)}, PromptError, "disc, liver"),
         ({"correct": Path("x.nii.gz")}, InputError, "--correct"),
+        ({"embeddings": Path("kept")}, InputError, "--embeddings"),
+        ({"engine": "openvino"}, InputError, "--engine"),
         ({"model": "lite-medsam", "mirror": True, "box": ("1,1,9,9@1",)}, InputError, "--mirror"),
         ({"model": "lite-medsam", "refine": "x", "box": ("1,1,9,9@1",)}, InputError, "--refine"),
     ],

@@ -81,7 +81,9 @@ def test_a_training_leaves_a_model_of_classes_with_its_card(classes):
     assert said["verdict"]["outcome"]
     assert set(said["metrics"]["classes"]) == {"disc", "plate"}
     assert "SNOMED" in (folder / "card.md").read_text()
-    assert "## Classes" in (folder / "report.md").read_text()
+    report = (folder / "report.md").read_text()
+    assert "## Classes" in report
+    assert "had learnt nothing" in report
     assert load_file(file).keys() == torch.load(folder / "model.pth").keys()
     picture = np.random.default_rng(0).integers(0, 255, (60, 48)).astype(np.uint8)
     found = load_classes(folder, device="cpu").segment(Image.from_array(picture, "US"))
@@ -163,6 +165,7 @@ def test_a_training_goes_on_from_a_model_of_classes(classes):
     baseline = json.loads((again.output / "card.json").read_text())["metrics"]["comparisons"][0]
     tuned = json.loads((first.output / "card.json").read_text())["metrics"]["comparisons"][0]
     assert baseline["before"] == pytest.approx(tuned["after"], abs=1e-6)
+    assert "had learnt nothing" not in (again.output / "card.md").read_text()
     card, _, _ = semantic_card(again.output)
     assert (card.features, card.names) == (4, ("disc", "plate"))
     fewer = classes(
@@ -396,6 +399,25 @@ def test_a_specialist_is_trained_from_random_weights(classes):
     for wrong in ({"features": 8}, {"features": None, "trains": "decoder"}):
         with pytest.raises(InputError, match=r"deeplabv3plus on single images|for a specialist"):
             train(classes(model="deeplabv3plus", output=chosen.output.with_name("x"), **wrong))
+
+
+@pytest.mark.parametrize("depth", [1, 32])
+def test_swin_unetr_is_trained_in_2d_and_3d(classes, volumes, depth):
+    pytest.importorskip("monai")
+    deep = {"preset": "semantic-3d", "input": volumes, "depth": 32, "halo": 4} if depth > 1 else {}
+    chosen = classes(model="swin-unetr", features=12, side=64, updates=1, batch_size=1, **deep)
+    train(chosen)
+    card, file, _ = semantic_card(chosen.output)
+    assert (card.base, card.depth, card.features) == ("swin-unetr", depth, 12)
+    assert any("swinViT" in name for name in load_file(file))
+
+
+def test_sizes_that_swin_unetr_cannot_take_are_refused(classes, volumes):
+    pytest.importorskip("monai")
+    with pytest.raises(ModelError, match="multiples of 32"):
+        train(classes(model="swin-unetr", preset="semantic-3d", input=volumes, features=12))
+    with pytest.raises(ModelError, match="multiple of 12"):
+        train(classes(model="swin-unetr", features=16))
 
 
 def test_presets_are_the_papers():

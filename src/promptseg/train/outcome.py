@@ -93,6 +93,8 @@ def finish(
         "notes_on_data": noted_in(parts.collection),
         "versions": {"promptseg": __version__, "torch": torch.__version__},
     }
+    if isinstance(start, SemanticStart):
+        facts["decoder_at_start"] = "trained" if start.earlier else "untrained"
     told = {k: v for k, v in facts.items() if k != "data"}  # which is on the card
     verdict = write_report(folder, *measured, told, asks, folder)
     semantic = folder / SEMANTIC

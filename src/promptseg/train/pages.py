@@ -12,6 +12,7 @@ from promptseg.train.verdict import Verdict
 __all__ = [
     "class_table",
     "comparison_table",
+    "easy_start",
     "modality_table",
     "number",
     "outcome_lines",
@@ -101,6 +102,13 @@ def reported_on(facts: Mapping[str, Any]) -> str:
         return ""
     doubt = ", on which the best weights were chosen as well: the numbers are too good"
     return f"Measured on {part}{doubt if 'validation' in str(part) else ''}."
+
+
+def easy_start(facts: Mapping[str, Any]) -> str:
+    """What a verdict on classes is worth where the decoder was new; empty where it was not."""
+    if facts.get("decoder_at_start") != "untrained":
+        return ""
+    return "Before, the decoder had learnt nothing: any training does better than that."
 
 
 def _cell(value: object) -> str:

@@ -16,6 +16,7 @@ from promptseg.train.curves import History, draw_curves, read_history
 from promptseg.train.pages import (
     class_table,
     comparison_table,
+    easy_start,
     modality_table,
     number,
     outcome_lines,
@@ -89,8 +90,8 @@ def _draw(path: Path, verdict: Verdict, history: History) -> str:
 def _paragraphs(verdict: Verdict, facts: Mapping[str, Any], picture: str) -> Iterator[str]:
     yield f"# Fine-tuning report\n\n{DISCLAIMER[0].upper()}{DISCLAIMER[1:]}."
     yield outcome_lines(verdict)
-    if part := reported_on(facts):
-        yield part
+    if said := " ".join(filter(None, (easy_start(facts), reported_on(facts)))):
+        yield said
     yield picture
     yield "## Prompts"
     yield comparison_table(verdict.comparisons)

@@ -23,7 +23,7 @@ from promptseg.datasets.manifest import ManifestRow, write_manifest
 from promptseg.formats.files import atomic_path
 from promptseg.models.heads.semantic.card import CARD, SEMANTIC, SemanticCard, semantic_card
 from promptseg.provenance import DISCLAIMER
-from promptseg.train.pages import number, reported_on, table
+from promptseg.train.pages import easy_start, number, reported_on, table
 from promptseg.train.release import TRAINED_ON, plain, storable, write_safetensors
 from promptseg.train.verdict import Verdict
 
@@ -134,7 +134,9 @@ def _page(card: Mapping[str, Any]) -> Iterator[str]:
     yield "## Does it do better?"
     outcome = card["verdict"]["outcome"]
     reasons = "\n".join(f"- {reason}" for reason in card["verdict"]["reasons"])
-    yield f"**{outcome[0].upper()}{outcome[1:]}** than what it started from.\n\n{reasons}"
+    yield f"**{outcome[0].upper()}{outcome[1:]}.**\n\n{reasons}"
+    if doubt := easy_start(card["training"]):
+        yield doubt
     rows = [
         [name, c["objects"], c["patients"], _figure(c["before"]), _figure(c["after"])]
         for name, each in card["metrics"]["classes"].items()

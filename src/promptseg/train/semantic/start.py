@@ -30,12 +30,12 @@ from promptseg.models.heads.semantic.file import (
 from promptseg.models.heads.semantic.model import SemanticSam
 from promptseg.models.heads.semantic.network import (
     SemanticNetwork,
-    Specialist2d,
+    Specialist,
     build_semantic,
     doublings_for,
     encoder_state,
 )
-from promptseg.models.heads.semantic.specialists import SPECIALISTS
+from promptseg.models.heads.semantic.specialists import SPECIALISTS, SWIN_FEATURES
 from promptseg.models.storage import load_content
 from promptseg.models.unwrap import all_tensors
 from promptseg.train.objectives import SemanticObjective
@@ -137,20 +137,24 @@ class SemanticStart(StartingWeights):
         names: tuple[str, ...],
     ) -> SemanticStart:
         """A network with random weights, which seed and code say."""
-        idle = ("depth", "halo", "adapters", "features", "doublings", "decoder", "embeddings")
+        idle = ["adapters", "zero_adapters", "doublings", "decoder", "embeddings"]
+        swin = card.name == "swin-unetr"
+        idle += [] if swin else ["depth", "halo", "features"]
         given = [name for name in idle if getattr(options, name) is not None]
-        if given or objective.depth > 1:
+        if given or (objective.depth > 1 and not swin):
             raise InputError(
-                f"{card.name} on single images, as it is",
-                f"--{given[0]}" if given else f"--preset {options.preset}",
+                f"{card.name} as it is" if swin else f"{card.name} on single images, as it is",
+                f"--{given[0].replace('_', '-')}" if given else f"--preset {options.preset}",
                 "leave it out, or use --preset semantic-2d",
             )
         known = SemanticCard(
             name=_name(options, card.name),
             base=card.name,
             classes=_classes(names),
-            side=objective.side or card.preprocessing.size,
-            features=0,
+            side=options.side or card.preprocessing.size,
+            depth=objective.depth,
+            halo=objective.halo,
+            features=(options.features or SWIN_FEATURES) if swin else 0,
             doublings=0,
             sigmoid=objective.faithful,
             licence=card.licence,
@@ -272,7 +276,7 @@ def _parameters(
             f"--trains {trains} and --lora-rank {options.lora_rank}",
             "set both or neither",
         )
-    if isinstance(network, Specialist2d) and trains != "all":
+    if isinstance(network, Specialist) and trains != "all":
         raise InputError("--trains all for a specialist", trains, "leave it out")
     network.requires_grad_(trains != "encoder")
     network.encoder.requires_grad_(trains in ("all", "encoder"))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from promptseg.errors import ModelError
+from promptseg.errors import MissingPackageError, ModelError
 from promptseg.models.families import family_named
 from promptseg.models.families.sam.vit import Block, ViT
 from promptseg.models.heads.semantic.adapters import VolumeEncoder
@@ -26,11 +26,14 @@ __all__ = [
     "Semantic3d",
     "SemanticNetwork",
     "Shape",
-    "Specialist2d",
+    "Specialist",
     "build_semantic",
     "doublings_for",
     "encoder_state",
 ]
+
+
+_AT_A_TIME = 4  # slices that are decoded at once where nothing is learnt
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,9 @@ class Semantic3d(Decoder2d):
     def classify(self, embeddings: Tensor) -> Tensor:
         """(B, D, C, h, w) embeddings -> (B, classes, D, h', w') logits."""
         volumes, depth = embeddings.shape[:2]
-        x = self.decode(embeddings.flatten(0, 1))
+        flat = embeddings.flatten(0, 1)
+        some = flat.split(len(flat) if self.training else _AT_A_TIME)
+        x = torch.cat([self.decode(part) for part in some])
         x = x.view(volumes, depth, *x.shape[1:]).transpose(1, 2)
         out: Tensor = self.classifier(self.fusion_3d(x))
         return out
@@ -142,18 +147,17 @@ class Semantic3d(Decoder2d):
         return self.classify(self.encode(slices))
 
 
-class Specialist2d(nn.Module):
+class Specialist(nn.Module):
     """A network of another making, all of which learns: to the loop its images are their embeddings.
 
     Args:
-        network: (B, 3, S, S) -> (B, classes, S, S) logits.
+        network: (B, 3, S, S) -> (B, classes, S, S) logits, or (B, 3, D, S, S) -> (B, classes, D, S, S).
+        depth: slices of a patch; 1 for a network of single slices.
     """
 
-    depth = 1
-
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, depth: int = 1) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.depth = network, depth
         self.encoder = nn.Identity()
 
     @property
@@ -166,8 +170,9 @@ class Specialist2d(nn.Module):
         return slices
 
     def classify(self, embeddings: Tensor) -> Tensor:
-        """(B, 3, S, S) preprocessed slices -> (B, classes, S, S) logits."""
-        out: Tensor = self.network(embeddings)
+        """(B[, D], 3, S, S) preprocessed slices -> (B, classes[, D], S, S) logits."""
+        deep = embeddings.ndim == 5
+        out: Tensor = self.network(embeddings.transpose(1, 2) if deep else embeddings)
         return out
 
     def forward(self, slices: Tensor) -> Tensor:
@@ -175,7 +180,7 @@ class Specialist2d(nn.Module):
         return self.classify(slices)
 
 
-SemanticNetwork = Semantic2d | Semantic3d | Specialist2d
+SemanticNetwork = Semantic2d | Semantic3d | Specialist
 
 
 def build_semantic(shape: Shape, zero: bool = False) -> SemanticNetwork:
@@ -189,15 +194,40 @@ def build_semantic(shape: Shape, zero: bool = False) -> SemanticNetwork:
         ModelError: an input that the encoder has no grid for.
     """
     if shape.build in SPECIALISTS:
-        if shape.depth > 1:
-            raise ModelError("single images for " + shape.build, f"stacks of {shape.depth} slices")
-        return Specialist2d(DeepLab(shape.classes))
+        return Specialist(_specialist(shape), shape.depth)
     sam: Any = family_named("sam").network(shape.build)
     encoder, channels = sam.image_encoder, sam.prompt_encoder.channels
     _resize(encoder, shape.side)
     if shape.depth == 1:
         return Semantic2d(encoder, shape, channels)
     return Semantic3d(VolumeEncoder(encoder, zero) if shape.adapters else encoder, shape, channels)
+
+
+def _specialist(shape: Shape) -> nn.Module:
+    """The network of a specialist."""
+    if shape.build == "deeplabv3plus":
+        if shape.depth > 1:
+            raise ModelError("single images for deeplabv3plus", f"stacks of {shape.depth} slices")
+        return DeepLab(shape.classes)
+    if shape.side % 32 or (shape.depth > 1 and shape.depth % 32):
+        raise ModelError(
+            "multiples of 32 pixels and slices for swin-unetr",
+            f"{shape.side} pixels, {shape.depth} slices",
+            "change --side or --depth",
+        )
+    if shape.features % 12 or not shape.features:
+        raise ModelError("--features of a multiple of 12 for swin-unetr", str(shape.features))
+    try:
+        from monai.networks.nets import SwinUNETR
+    except ImportError:
+        raise MissingPackageError("monai", "for swin-unetr", "specialists") from None
+    network: nn.Module = SwinUNETR(
+        in_channels=3,
+        out_channels=shape.classes,
+        feature_size=shape.features,
+        spatial_dims=2 if shape.depth == 1 else 3,
+    )
+    return network
 
 
 def encoder_state(shape: Shape, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from promptseg.models.card import ModelCard
 from promptseg.models.preprocess import Preprocessing
 
-__all__ = ["SPECIALISTS"]
+__all__ = ["SPECIALISTS", "SWIN_FEATURES"]
 
 SPECIALISTS: dict[str, ModelCard] = {
     card.name: card
@@ -24,6 +24,23 @@ SPECIALISTS: dict[str, ModelCard] = {
             weak_at="whatever it was not trained on",
             family="specialist",
         ),
+        ModelCard(
+            name="swin-unetr",
+            title="Swin UNETR of MONAI, to be trained from random weights, in 2D or 3D",
+            build="swin-unetr",
+            preprocessing=Preprocessing(224, "minmax", "stretch"),
+            prompts=frozenset(),
+            modalities="none before its training",
+            weights="",
+            licence="Apache-2.0",
+            source="MONAI",
+            citation="Hatamizadeh et al., Swin UNETR, BrainLes 2021",
+            weak_at="whatever it was not trained on",
+            family="specialist",
+        ),
     )
 }
 """By name. MedSAM trains DeepLabV3+ on 224 pixels a side, scaled by minimum and maximum."""
+
+SWIN_FEATURES = 48
+"""Of Swin UNETR, as published; a multiple of 12."""

@@ -275,6 +275,11 @@ def test_deeplab_has_a_resnet_50_and_gives_logits_of_the_inputs_size():
     assert coarse.shape == (2, 2048, 4, 6)
 
 
+def test_nnunet_is_refused_with_what_to_do():
+    with pytest.raises(ModelError, match=r"--no-deps nnunetv2.*--predictions"):
+        open_checkpoint("nnunet")
+
+
 def test_a_specialist_has_no_weights_to_segment_with():
     with pytest.raises(ModelError, match="no weights of its own"):
         open_checkpoint("deeplabv3plus")

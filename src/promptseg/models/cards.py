@@ -12,7 +12,7 @@ from promptseg.errors import ModelError, did_you_mean
 from promptseg.models.card import ModelCard, TrainedOn
 from promptseg.models.elsewhere import NOT_HERE
 from promptseg.models.families import families
-from promptseg.models.heads.semantic.specialists import SPECIALISTS
+from promptseg.models.heads.semantic.specialists import EXTERNAL, SPECIALISTS
 from promptseg.prompts.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ def find_card(name: str) -> ModelCard:
     """
     if name in CARDS:
         return CARDS[name]
+    if name in EXTERNAL:
+        what, _, recipe = EXTERNAL[name].partition(": ")
+        raise ModelError("a model that is run from here", what, recipe)
     if name in SPECIALISTS:
         raise ModelError(
             "a model that has learnt something",

@@ -67,7 +67,8 @@ def semantic_network(
         ModelError: tensors of another network, or not all finite.
     """
     network = build_semantic(shape_of(card))
-    expected = {k: tuple(v.shape) for k, v in network.state_dict().items() if _COUNTER not in k}
+    own = network.state_dict()
+    expected = {k: tuple(v.shape) for k, v in own.items() if _COUNTER not in k}
     got = {k: tuple(v.shape) for k, v in tensors.items() if _COUNTER not in k}
     if wrong := sorted(expected.items() ^ got.items()):
         raise ModelError(
@@ -75,8 +76,9 @@ def semantic_network(
             f"{path}, where {len({k for k, _ in wrong})} tensors differ (first: {wrong[0][0]})",
             "use the files of one training together",
         )
-    require_numbers(dict(tensors), path)
-    network.load_state_dict(dict(tensors), strict=False)  # the counters alone may be missing
+    weights = {k: v for k, v in tensors.items() if k in own and own[k].is_floating_point()}
+    require_numbers(weights, path)
+    network.load_state_dict(weights, strict=False)  # counters and indices are the network's own
     return network.eval().requires_grad_(False)
 
 

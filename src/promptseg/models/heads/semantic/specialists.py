@@ -5,7 +5,7 @@ from __future__ import annotations
 from promptseg.models.card import ModelCard
 from promptseg.models.preprocess import Preprocessing
 
-__all__ = ["SPECIALISTS", "SWIN_FEATURES"]
+__all__ = ["EXTERNAL", "SPECIALISTS", "SWIN_FEATURES"]
 
 SPECIALISTS: dict[str, ModelCard] = {
     card.name: card
@@ -41,6 +41,13 @@ SPECIALISTS: dict[str, ModelCard] = {
     )
 }
 """By name. MedSAM trains DeepLabV3+ on 224 pixels a side, scaled by minimum and maximum."""
+
+EXTERNAL = {
+    "nnunet": "nnU-Net, a program of its own, whose declared dependencies would replace torch: install "
+    "it in an environment of its own (pip install --no-deps nnunetv2, then what it misses), train it "
+    "there, and score its masks with promptseg evaluate --predictions"
+}
+"""Programs that are compared with and not driven from here, with what to do."""
 
 SWIN_FEATURES = 48
 """Of Swin UNETR, as published; a multiple of 12."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from models.made_semantic import CARD, write_model
 from promptseg.errors import InputError
 from promptseg.image import Image
-from promptseg.models.heads.semantic.card import SemanticCard
+from promptseg.models.heads.semantic.card import ClassFacts, SemanticCard
 from promptseg.models.heads.semantic.model import SemanticSam
 from promptseg.segment.classes.segmenter import ClassSegmenter, load_classes
 from promptseg.segment.classes.windows import Windows, probabilities, uncertainty
@@ -132,6 +132,17 @@ def test_classes_become_objects_with_numbers_names_and_colours(shape: tuple[int,
     facts = found.result.provenance
     assert facts.model
     assert facts.model.name == "two-classes"
+
+
+def test_mirror_images_are_noted_where_classes_have_sides(caplog: pytest.LogCaptureFixture) -> None:
+    left = ClassFacts.of("left lung", (1, 2, 3))
+    image = Image.from_array(scene(50, 70), "XR")
+    for classes, noted in ((CARD.classes, False), ((left, *CARD.classes[1:]), True)):
+        caplog.clear()
+        segmenter = ClassSegmenter(Bright(replace(CARD, classes=classes)))
+        result = segmenter.segment(image, windows=Windows(mirror=True)).result
+        assert ("'left lung' into its other side" in caplog.text) == noted
+        assert any("other side" in note for note in result.provenance.notes or ()) == noted
 
 
 def test_slices_along_another_axis_and_in_a_range() -> None:

@@ -404,6 +404,7 @@ def test_a_specialist_is_trained_from_random_weights(classes):
 @pytest.mark.parametrize("depth", [1, 32])
 def test_swin_unetr_is_trained_in_2d_and_3d(classes, volumes, depth):
     pytest.importorskip("monai")
+    pytest.importorskip("einops")
     deep = {"preset": "semantic-3d", "input": volumes, "depth": 32, "halo": 4} if depth > 1 else {}
     chosen = classes(model="swin-unetr", features=12, side=64, updates=1, batch_size=1, **deep)
     train(chosen)

@@ -367,6 +367,8 @@ def _classes(
 ) -> TrainingClasses | TrainingStacks:
     """The training part with the class of every pixel."""
     card = start.semantic
+    if options.augment and card.sided and not options.quiet:
+        log.warning("--augment mirrors images, and %r becomes its other side", card.sided[0])
     setting = Setting(
         preprocessing_of(card),
         start.card.keep_8bit,

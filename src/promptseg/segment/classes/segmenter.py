@@ -98,6 +98,8 @@ class ClassSegmenter:
         intensity = choose_intensity(image, options.modality, options.window, card.sam.keep_8bit)
         require_contrast(image)
         notes = [*map(Note, image.source.notes), *intensity.notes()]
+        if windows.mirror and card.sided:
+            notes.append(Note(f"mirror images turn {card.sided[0]!r} into its other side"))
         for note in notes:
             log.warning("%s: %s", image.name, note)
         count = image.geometry.slice_count(axis)

@@ -89,6 +89,11 @@ class SemanticCard:
         return tuple(each.name for each in self.classes)
 
     @property
+    def sided(self) -> tuple[str, ...]:
+        """Names of the classes that say left or right, which a mirror image turns into each other."""
+        return tuple(name for name in self.names if parts_of(name).side is not None)
+
+    @property
     def sam(self) -> ModelCard:
         """The model whose encoder it has, or the specialist that it is."""
         return CARDS[self.base] if self.base in CARDS else SPECIALISTS[self.base]

@@ -218,9 +218,11 @@ def _specialist(shape: Shape) -> nn.Module:
     if shape.features % 12 or not shape.features:
         raise ModelError("--features of a multiple of 12 for swin-unetr", str(shape.features))
     try:
+        import einops  # noqa: F401 (which MONAI's network only asks for when it runs)
         from monai.networks.nets import SwinUNETR
-    except ImportError:
-        raise MissingPackageError("monai", "for swin-unetr", "specialists") from None
+    except ImportError as error:
+        name = error.name or "monai"
+        raise MissingPackageError(name, "for swin-unetr", "specialists") from None
     network: nn.Module = SwinUNETR(
         in_channels=3,
         out_channels=shape.classes,

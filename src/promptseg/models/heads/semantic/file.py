@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from promptseg import assets
@@ -12,6 +13,7 @@ from promptseg.errors import ModelError
 from promptseg.models.checkpoint import require_numbers
 from promptseg.models.heads.semantic.card import SemanticCard, semantic_card
 from promptseg.models.heads.semantic.network import SemanticNetwork, Shape, build_semantic
+from promptseg.models.heads.semantic.specialists import SPECIALISTS
 from promptseg.models.storage import load_content
 from promptseg.models.unwrap import all_tensors
 
@@ -66,20 +68,40 @@ def semantic_network(
     Raises:
         ModelError: tensors of another network, or not all finite.
     """
+    _require_fit(card, tensors, path)  # before anything is allocated
     network = build_semantic(shape_of(card))
     own = network.state_dict()
-    expected = {k: tuple(v.shape) for k, v in own.items() if _COUNTER not in k}
-    got = {k: tuple(v.shape) for k, v in tensors.items() if _COUNTER not in k}
-    if wrong := sorted(expected.items() ^ got.items()):
-        raise ModelError(
-            f"the weights of {card.name}: {len(card.classes)} classes on the encoder of {card.base}",
-            f"{path}, where {len({k for k, _ in wrong})} tensors differ (first: {wrong[0][0]})",
-            "use the files of one training together",
-        )
     weights = {k: v for k, v in tensors.items() if k in own and own[k].is_floating_point()}
     require_numbers(weights, path)
-    network.load_state_dict(weights, strict=False)  # counters and indices are the network's own
+    try:
+        network.load_state_dict(weights, strict=False)  # counters and indices are the network's own
+    except RuntimeError as error:
+        said = str(error).splitlines()[-1].strip()[:120]
+        raise ModelError(f"the weights of {card.name}", f"{path} ({said})") from None
     return network.eval().requires_grad_(False)
+
+
+def _require_fit(card: SemanticCard, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse tensors of other names or shapes than a network of this card has.
+
+    Raises:
+        ModelError: they differ.
+    """
+    got = {k: tuple(v.shape) for k, v in tensors.items() if _COUNTER not in k}
+    if card.base in SPECIALISTS and card.features:  # MONAI computes while it builds
+        patches = got.get("network.swinViT.patch_embed.proj.weight", (0,))
+        wrong = {"features"} if patches[0] != card.features else set()
+    else:
+        with torch.device("meta"):
+            state = build_semantic(shape_of(card)).state_dict()
+        expected = {k: tuple(v.shape) for k, v in state.items() if _COUNTER not in k}
+        wrong = {k for k, _ in expected.items() ^ got.items()}
+    if wrong:
+        raise ModelError(
+            f"the weights of {card.name}: {len(card.classes)} classes on the encoder of {card.base}",
+            f"{path}, where {len(wrong)} tensors differ (first: {min(wrong)})",
+            "use the files of one training together",
+        )
 
 
 def read_decoder(path: Path) -> dict[str, Tensor]:

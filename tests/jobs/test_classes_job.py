@@ -102,7 +102,8 @@ def test_codes_and_colours_travel_into_dicom(run: Path, tmp_path: Path) -> None:
 
 def test_uncertainty_lies_on_the_grid_of_the_image(run: Path, volume: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.nii.gz"
-    segment_file(job(run, volume, output, uncertainty=True, mirror=True, tile=32))
+    done = segment_file(job(run, volume, output, uncertainty=True, mirror=True, tile=32))
+    assert any("out.uncertainty.nii.gz" in line for line in done.summary())
     unsure = nib.load(tmp_path / "out.uncertainty.nii.gz")
     np.testing.assert_allclose(unsure.affine, nib.load(volume).affine)
     assert unsure.shape == (33, 40, 4)

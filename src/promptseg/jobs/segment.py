@@ -86,6 +86,7 @@ class Outputs:
         provenance_file: the JSON beside it; None on a server.
         segmentation: the result, with its provenance.
         replayed: how the masks compare with those of the run that was replayed.
+        unsure: how unsure a model of classes is, if that was asked for.
     """
 
     mask: Path
@@ -93,6 +94,7 @@ class Outputs:
     provenance_file: Path | None
     segmentation: Segmentation
     replayed: str | None = None
+    unsure: Path | None = None
 
     @property
     def provenance(self) -> Provenance:
@@ -120,6 +122,7 @@ class Outputs:
         for what, path in (
             ("mask", self.mask),
             ("overlay", self.overlay),
+            (_UNSURE, self.unsure),
             ("provenance", self.provenance_file),
         ):
             if path:
@@ -319,7 +322,7 @@ def _run(
         return Outputs(Path(stored.address), None, None, result)
     check_outputs(job)  # again: the model has taken its time
     overlay = overlay_path(job.output) if job.overlay else None
-    also = maps
+    unsure, also = next(iter(maps), None), maps
     if overlay:
         made = result.provenance
         assert made.options, "every run has options"
@@ -330,7 +333,7 @@ def _run(
         intensity = Intensity(**made.intensity.to_json())
         also[overlay] = overlay_picture(result, image, intensity, shown, axis).save
     result.save(job.output, overwrite=job.overwrite, overlap=job.overlap, also=also)
-    return Outputs(job.output, overlay, provenance_path(job.output), result)
+    return Outputs(job.output, overlay, provenance_path(job.output), result, unsure=unsure)
 
 
 def _classified(

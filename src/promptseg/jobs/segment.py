@@ -226,8 +226,8 @@ def check_classes(job: SegmentJob, prompts: Sequence[Prompt]) -> None:
             "a model of prompts for --correct", job.model, "correct classes with --refine MODEL"
         )
     if job.refine is None:
-        idle = {"embeddings": job.embeddings, "engine": job.engine not in (None, "auto", "eager")}
-        if given := [name for name, value in idle.items() if value]:
+        other = {"embeddings": job.embeddings, "engine": job.engine not in (None, "auto", "eager")}
+        if given := [name for name, value in other.items() if value]:
             raise InputError(
                 f"a model of prompts for --{given[0]}", job.model, "leave it out for one of classes"
             )

@@ -153,9 +153,9 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
         find_card(name)
     path = Path(model).expanduser()
     if path.joinpath("card.json").is_file():  # the folder of a training
-        for file in (path / "model.safetensors", path / "model.pth"):
-            if file.is_file():
-                return None, file
+        for weights in (path / "model.safetensors", path / "model.pth"):
+            if weights.is_file():
+                return None, weights
     if (
         path.is_file()
         or path.joinpath("config.json").is_file()

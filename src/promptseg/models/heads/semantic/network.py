@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -217,13 +219,11 @@ def _specialist(shape: Shape) -> nn.Module:
         )
     if shape.features % 12 or not shape.features:
         raise ModelError("--features of a multiple of 12 for swin-unetr", str(shape.features))
-    try:
-        import einops  # noqa: F401 (which MONAI's network only asks for when it runs)
-        from monai.networks.nets import SwinUNETR
-    except ImportError as error:
-        name = error.name or "monai"
-        raise MissingPackageError(name, "for swin-unetr", "specialists") from None
-    network: nn.Module = SwinUNETR(
+    for package in ("monai", "einops"):  # the latter its network only asks for when it runs
+        if find_spec(package) is None:
+            raise MissingPackageError(package, "for swin-unetr", "specialists")
+    nets: Any = import_module("monai.networks.nets")
+    network: nn.Module = nets.SwinUNETR(
         in_channels=3,
         out_channels=shape.classes,
         feature_size=shape.features,

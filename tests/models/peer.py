@@ -35,7 +35,7 @@ def official_lite_medsam(weights: Path) -> Any:
 
 def import_peer(requirement: str, package: str, module: str = "") -> Any:
     """`package` (or `module` in it) out of the wheel that `requirement` names; skips without it."""
-    wheel = _fetch(requirement)
+    wheel = fetch(requirement)
     sys.path.insert(0, str(wheel))
     sys.modules.update(_stand_ins())
     try:
@@ -46,7 +46,7 @@ def import_peer(requirement: str, package: str, module: str = "") -> Any:
             del sys.modules[name]
 
 
-def _fetch(requirement: str) -> Path:
+def fetch(requirement: str) -> Path:
     folder = assets.cache_folder() / "peers"
     pattern = requirement.replace("-", "_").replace("==", "-") + "-*.whl"
     if not (wheels := list(folder.glob(pattern))):

@@ -79,7 +79,7 @@ def _check(command: CheckCommand) -> int:
     from promptseg.curate.estimate import Plan
     from promptseg.curate.preflight import preflight
     from promptseg.curate.preflight_report import as_json
-    from promptseg.train.objectives.settings import PRESETS
+    from promptseg.train.objectives.settings import PRESETS, SemanticObjective
 
     if command.preset not in PRESETS:
         raise InputError(
@@ -88,6 +88,12 @@ def _check(command: CheckCommand) -> int:
             "choose one with --preset",
         )
     preset = PRESETS[command.preset]
+    if isinstance(preset.objective, SemanticObjective):
+        raise InputError(
+            "a preset of prompts, whose cost can be estimated",
+            command.preset,
+            "leave --preset out: the data are checked alike",
+        )
     plan = Plan(
         n_steps=preset.objective.n_steps,
         n_objects=preset.objective.n_objects,

@@ -20,7 +20,7 @@ from promptseg.simulate.first import STARTS, Clicking, PromptKind
 
 __all__ = ["EvaluateJob", "EvaluateOptions", "Protocol"]
 
-Protocol = Literal["2d", "3d", "interactive-2d", "interactive-3d", "video", "sam2-paper"]
+Protocol = Literal["2d", "3d", "interactive-2d", "interactive-3d", "video", "sam2-paper", "classes"]
 
 _Names = tyro.conf.UseAppendAction[tuple[str, ...]]
 _Protocols = tyro.conf.UseAppendAction[tuple[Protocol, ...]]
@@ -83,8 +83,9 @@ class _PromptOptions:
     protocol: _Protocols = ()
     """2d: every slice by itself; 3d: from the middle slice through the volume; interactive-2d: 2d with
     corrections; interactive-3d: 3d with a search over propagation options on other patients; video:
-    from the first frame on; sam2-paper: volumes by the rules of the SAM2 medical benchmark's code.
-    May be repeated. (default: 2d)"""
+    from the first frame on; sam2-paper: volumes by the rules of the SAM2 medical benchmark's code;
+    classes: whole images without prompts, by models of classes. May be repeated. (default: 2d, or
+    classes where all models are of classes)"""
 
     prompt: Annotated[_Prompts, tyro.conf.arg(help=_PROMPT)] = ()
 
@@ -211,7 +212,7 @@ class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceO
         if unknown := set(self.prompt) - set(STARTS):
             raise InputError(f"prompts out of {', '.join(STARTS)}", ", ".join(sorted(unknown)))
         for protocol in self.protocol:
-            if not set(self.prompt) & _PROMPTS_OF[protocol]:
+            if protocol != "classes" and not set(self.prompt) & _PROMPTS_OF[protocol]:
                 raise InputError(
                     f"a prompt out of {', '.join(sorted(_PROMPTS_OF[protocol]))} for {protocol}",
                     ", ".join(self.prompt),
@@ -254,7 +255,8 @@ class EvaluateJob(EvaluateOptions):
     """Folder for the results."""
 
     model: _Names = ()
-    """Model name, checkpoint file, or NAME=FILE; may be repeated. (default: lite-medsam)"""
+    """Model name, checkpoint file, NAME=FILE, or the folder of a training of classes; may be repeated.
+    (default: lite-medsam)"""
 
     predictions: Path | None = None
     """Folder of masks by any tool, named as the cases: scored by the same rules, no model is run."""

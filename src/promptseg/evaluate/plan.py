@@ -15,6 +15,7 @@ from promptseg.evaluate.predictions import Predictions
 from promptseg.evaluate.settings import Setting, default_settings, setting_of
 from promptseg.evaluate.units import EvaluationUnit
 from promptseg.models.cards import ModelCard, TrainedOn
+from promptseg.models.heads.semantic.card import SemanticCard
 
 __all__ = ["Contestant", "Plan"]
 
@@ -33,7 +34,7 @@ class Contestant:
 
     name: str
     label: str
-    card: ModelCard
+    card: ModelCard | SemanticCard
     weights_sha256: str
     trained_on: tuple[TrainedOn, ...] = ()
 
@@ -106,6 +107,7 @@ class Plan:
     def _search(
         self, model: Contestant, dataset: Dataset, case: CaseFiles
     ) -> Iterator[EvaluationUnit]:
+        assert isinstance(model.card, ModelCard)
         grid = tuple(map(setting_of, self.options.grid)) or tuple(default_settings(model.card))
         return self._unit(model, "interactive-3d", dataset, case, grid, search=True)
 

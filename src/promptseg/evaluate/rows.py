@@ -25,9 +25,9 @@ class Row(NamedTuple):
         model: its name, or that of the folder of predictions.
         dataset, modality, kind: of the image; the kind is "picture", "volume" or "video".
         protocol: "2d", "3d", "interactive-2d", "interactive-3d", "interactive-3d-search", "video",
-            "sam2-paper" or "predictions".
+            "sam2-paper", "classes" or "predictions".
         prompt: "box", "jittered-box", "point", "mask", "mask of MODEL", with "+corrections" where
-            clicks follow it; empty for predictions.
+            clicks follow it; empty for predictions and classes.
         case, patient: patients are what statistics pair.
         target, object: name of the class and of the object.
         slice: index along z; None for a whole volume or a picture.

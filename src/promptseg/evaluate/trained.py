@@ -8,11 +8,12 @@ from pathlib import Path
 from promptseg import assets
 from promptseg.errors import InputError
 from promptseg.models.cards import ModelCard, TrainedOn
+from promptseg.models.heads.semantic.card import SemanticCard
 
 __all__ = ["lists_of", "unknown_lists"]
 
 
-def lists_of(cards: Mapping[str, ModelCard]) -> tuple[TrainedOn, ...]:
+def lists_of(cards: Mapping[str, ModelCard | SemanticCard]) -> tuple[TrainedOn, ...]:
     """The lists of images that some models have seen, as far as they are there.
 
     Args:
@@ -36,7 +37,7 @@ def lists_of(cards: Mapping[str, ModelCard]) -> tuple[TrainedOn, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def unknown_lists(cards: Mapping[str, ModelCard]) -> list[str]:
+def unknown_lists(cards: Mapping[str, ModelCard | SemanticCard]) -> list[str]:
     """Warnings about fine-tuned models of which nobody can tell what they have seen."""
     return [
         f"{name} was fine-tuned, and nothing beside its weights lists the images it was trained on: "

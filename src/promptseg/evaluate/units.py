@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,9 @@ from promptseg.evaluate.protocols import (
     as_sam2_paper,
     follow_through,
     given,
+    merged_classes,
     planar,
+    whole,
 )
 from promptseg.evaluate.report.failures import picture_name
 from promptseg.evaluate.rows import Row, read_rows, write_rows
@@ -36,8 +38,10 @@ from promptseg.image import Image, Segment, Segmentation
 from promptseg.inference.predictor import Predictor
 from promptseg.intensity import choose_intensity
 from promptseg.models.cards import TrainedOn
+from promptseg.models.heads.semantic.card import is_semantic
 from promptseg.noted import refuse
 from promptseg.parsing import parse_json
+from promptseg.segment.classes.segmenter import ClassSegmenter, load_classes
 from promptseg.work import Unit, as_json
 
 __all__ = ["EvaluationUnit", "Evaluator", "Part", "model_label"]
@@ -83,7 +87,7 @@ class EvaluationUnit(Unit["Evaluator", int]):
     @property
     def applies(self) -> bool:
         """Whether images of this kind are evaluated under the protocol."""
-        if self.protocol in (*_PLANAR, "predictions"):
+        if self.protocol in (*_PLANAR, "classes", "predictions"):
             return True
         return self.dataset.kind == ("video" if self.protocol == "video" else "volume")
 
@@ -207,7 +211,7 @@ class Evaluator:
         self,
         options: EvaluateOptions,
         device: str = "auto",
-        models: dict[str, Predictor] | None = None,
+        models: Mapping[str, Predictor | ClassSegmenter] | None = None,
         predictions: dict[str, Predictions] | None = None,
         strict: bool = False,
     ) -> None:
@@ -217,9 +221,24 @@ class Evaluator:
         self._seen: dict[TrainedOn, Trained] = {}
 
     def model(self, name: str) -> Predictor:
-        """The model of this name, loaded once."""
+        """The model of prompts of this name, loaded once."""
+        model = self._loaded(name)
+        assert isinstance(model, Predictor)
+        return model
+
+    def of_classes(self, name: str) -> ClassSegmenter:
+        """The model of classes of this name, loaded once."""
+        model = self._loaded(name)
+        assert isinstance(model, ClassSegmenter)
+        return model
+
+    def _loaded(self, name: str) -> Predictor | ClassSegmenter:
         if name not in self.models:
-            self.models[name] = Predictor.load(name, self.device, engine=self.options.engine)
+            self.models[name] = (
+                load_classes(name, device=self.device)
+                if is_semantic(name)
+                else Predictor.load(name, self.device, engine=self.options.engine)
+            )
         return self.models[name]
 
     def has_seen(self, unit: EvaluationUnit, image: Image) -> str:
@@ -247,7 +266,14 @@ class Evaluator:
         objects = (truth if planar else limit_objects(truth, self.options.max_objects)).segments
         labelled = (unit.label, unit.dataset, unit.case, image, objects, self.options)
         scene: Labelled
-        if unit.protocol != "predictions":
+        if unit.protocol == "classes":
+            model = self.of_classes(unit.model)
+            scene = Labelled(*labelled)
+            scene.objects = merged_classes(truth, model.model.classes, unit.case.name)
+            answers = whole(scene, model)
+            window, keep = self.options.window, model.model.card.sam.keep_8bit
+            intensity = choose_intensity(image, None, window, keep)
+        elif unit.protocol != "predictions":
             starter = self.options.start_model
             scene = Scene(
                 *labelled, self.model(unit.model), self.model(starter) if starter else None
@@ -297,8 +323,10 @@ def _places(objects: list[Segment], truth: Segmentation) -> list[int]:
     return [k for k, segment in enumerate(truth.segments) if id(segment) in kept]
 
 
-def model_label(name: str, predictor: Predictor) -> str:
+def model_label(name: str, predictor: Predictor | ClassSegmenter) -> str:
     """What the rows call a model: its name, with that of its file where the user gave one."""
+    if isinstance(predictor, ClassSegmenter):
+        return predictor.model.card.name
     card = predictor.card.name
     return card if name == card else f"{card} ({predictor.weights.stem})"
 

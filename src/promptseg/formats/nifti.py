@@ -110,7 +110,7 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
             header[field] = source[field]
         header["pixdim"][:4] = source["pixdim"][:4]
     else:
-        _set_geometry(header, segmentation.geometry)
+        set_geometry(header, segmentation.geometry)
     single: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     nib.save(single(voxels, None, header), path)
 
@@ -203,7 +203,8 @@ def _matrix(
     return matrix, origin
 
 
-def _set_geometry(header: Any, geometry: Geometry) -> None:
+def set_geometry(header: Any, geometry: Geometry) -> None:
+    """Let a header of NIfTI say where the voxels of a grid lie."""
     matrix, origin = lps_from_ras(geometry.matrix, geometry.origin)
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = matrix, origin

@@ -21,9 +21,10 @@ from promptseg.image import Image
 from promptseg.jobs.image_unit import ImageUnit, tools_for
 from promptseg.jobs.measurements import require_ours, write_measurements
 from promptseg.jobs.remote import is_remote
-from promptseg.jobs.segment import prompts_of, reads_of
+from promptseg.jobs.segment import check_classes, prompts_of, reads_of
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import Choice
+from promptseg.models.heads.semantic.card import is_semantic
 from promptseg.noted import counted, refusal
 from promptseg.runtime import set_threads
 from promptseg.segment.auto import settle_model
@@ -207,7 +208,10 @@ def _plan(job: SegmentJob) -> list[ImageUnit]:
             " and ".join(taken[path] for path in same),
             "rename one",
         )
-    if not any(i.prompts or may_carry_prompts(i.job.input) for i in units):
+    for unit in units:
+        check_classes(unit.job, unit.prompts)
+    asks = not is_semantic(job.model)
+    if asks and not any(i.prompts or may_carry_prompts(i.job.input) for i in units):
         raise PromptError("prompts for the images", "none", "add --prompts FILE.json or --box")
     return units
 

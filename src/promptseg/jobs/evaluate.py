@@ -28,16 +28,19 @@ from promptseg.evaluate.units import EvaluationUnit, Evaluator, model_label
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.systems import clash
 from promptseg.inference.predictor import Predictor
-from promptseg.models.cards import model_file
+from promptseg.models.cards import ModelCard, model_file
+from promptseg.models.heads.semantic.card import SemanticCard, is_semantic
 from promptseg.names import from_csv
 from promptseg.noted import lines_of, refuse
 from promptseg.runtime import set_threads
+from promptseg.segment.classes.segmenter import ClassSegmenter, load_classes
 from promptseg.work import Executor, Failure, Inline, Processes, Unit, run
 
 __all__ = ["Evaluated", "evaluate"]
 
 log = logging.getLogger("promptseg")
 
+_Model = Predictor | ClassSegmenter
 _POOLED = ("all", "all")
 _OWN = ("missing", "device", "workers", "keep_going", "leaks")
 """Options that every model of a folder may have of its own, as the record says."""
@@ -95,6 +98,7 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Ev
         PromptsegError: bad options or data; what was done until then is kept.
     """
     started = _now()
+    _settle_protocol(job)
     datasets = _datasets(job)
     threads = set_threads(job.threads)
     loaded = {} if job.predictions else _models(job, models or {})
@@ -123,6 +127,31 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Ev
     return Evaluated(
         *(job.output, report, work.skipped, work.done, facts["failed"]), notes=results.notes
     )
+
+
+def _settle_protocol(job: EvaluateJob) -> None:
+    """Models of classes are evaluated as such, and by themselves.
+
+    Raises:
+        InputError: models of both kinds, or a protocol of the other kind.
+    """
+    if job.predictions is not None:
+        return
+    of_classes = [name for name in job.model if is_semantic(name)]
+    if of_classes and job.protocol == ("2d",):  # which nobody asked for
+        job.protocol = ("classes",)
+    prompting = [name for name in job.model if name not in of_classes]
+    for protocol in job.protocol:
+        idle = prompting if protocol == "classes" else of_classes
+        if idle:
+            kind = "models of classes" if protocol == "classes" else "models of prompts"
+            raise InputError(
+                f"{kind} for --protocol {protocol}",
+                idle[0],
+                "evaluate models of prompts and of classes in runs of their own",
+            )
+    if of_classes and job.start_model:
+        raise InputError("models of prompts for --start-model", of_classes[0], "leave it out")
 
 
 def _require_names(plan: Plan, folder: Path) -> None:
@@ -227,20 +256,23 @@ def _datasets(job: EvaluateJob) -> list[Dataset]:
     return [limit_cases(d, job.max_cases) for d in chosen]
 
 
-def _models(job: EvaluateJob, given: dict[str, Predictor]) -> dict[str, Predictor]:
+def _models(job: EvaluateJob, given: dict[str, Predictor]) -> dict[str, _Model]:
     """All models by the names the job gives them; refuses prompts they were not trained for."""
+    if job.protocol == ("classes",):
+        return {n: load_classes(n, device=job.device) for n in job.model}
     names = [*job.model, *([job.start_model] if job.start_model else [])]
     loaded = {
         n: given.get(n) or Predictor.load(n, job.device, job.quiet, job.engine) for n in names
     }
     starter = loaded[job.start_model] if job.start_model else None
+    every: dict[str, _Model] = {**loaded}
     for name in job.model:
         for protocol in job.protocol:
             prompts_for(loaded[name], protocol, job, starter)
-    return loaded
+    return every
 
 
-def _plan(job: EvaluateJob, datasets: list[Dataset], loaded: dict[str, Predictor]) -> Plan:
+def _plan(job: EvaluateJob, datasets: list[Dataset], loaded: dict[str, _Model]) -> Plan:
     options = EvaluateOptions(**job.to_json())
     parts = job.output / PARTS
     if job.predictions is not None:
@@ -248,23 +280,30 @@ def _plan(job: EvaluateJob, datasets: list[Dataset], loaded: dict[str, Predictor
         label = job.predictions_name or job.predictions.resolve().name
         return Plan(options, parts, datasets, [], predictions, label)
     labels = _labels({name: loaded[name] for name in job.model})
-    starter = {job.start_model: loaded[job.start_model].card} if job.start_model else {}
+    known = {name: _about(model) for name, model in loaded.items()}
+    starter = {job.start_model: known[job.start_model][0]} if job.start_model else {}
     contestants = [
         Contestant(
-            *(name, label, loaded[name].card, loaded[name].weights_sha256),
-            trained_on=lists_of({label: loaded[name].card, **starter}),
+            *(name, label, *known[name]), trained_on=lists_of({label: known[name][0], **starter})
         )
         for name, label in labels.items()
     ]
     return Plan(options, parts, datasets, contestants, {})
 
 
-def _labels(models: dict[str, Predictor]) -> dict[str, str]:
+def _about(model: _Model) -> tuple[ModelCard | SemanticCard, str]:
+    """Card, and hash of the weights."""
+    if isinstance(model, ClassSegmenter):
+        return model.model.card, model.model.weights_sha256
+    return model.card, model.weights_sha256
+
+
+def _labels(models: dict[str, _Model]) -> dict[str, str]:
     """What the rows call each model; no two alike."""
     labels = {name: model_label(name, predictor) for name, predictor in models.items()}
     for name, label in labels.items():
         if list(labels.values()).count(label) > 1:
-            labels[name] = f"{label} {models[name].weights_sha256[:8]}"
+            labels[name] = f"{label} {_about(models[name])[1][:8]}"
     return labels
 
 
@@ -341,9 +380,10 @@ def _unlisted(job: EvaluateJob, plan: Plan) -> list[str]:
     return found
 
 
-def _engines(loaded: dict[str, Predictor]) -> list[str]:
+def _engines(loaded: dict[str, _Model]) -> list[str]:
     """Engines that were asked for and do not run, which was said when the models were loaded."""
-    verdicts = {name: model.verdict for name, model in loaded.items() if model.verdict}
+    prompted = {n: m for n, m in loaded.items() if isinstance(m, Predictor)}
+    verdicts = {name: model.verdict for name, model in prompted.items() if model.verdict}
     return [f"{name}: {v.given_up}" for name, v in verdicts.items() if v.given_up]
 
 

@@ -14,6 +14,7 @@ from promptseg.jobs.segment import check_outputs, load_for, prompts_in_labels, r
 from promptseg.leftovers import clean
 from promptseg.models.choose import Choice
 from promptseg.prompts import Prompt
+from promptseg.segment.classes.segmenter import ClassSegmenter
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.run import axis_of_run
 from promptseg.segment.segmenter import Segmenter
@@ -91,7 +92,7 @@ class ImageUnit(Unit["Tools", dict[str, Any]]):
 class Tools:
     """What a process needs for every image: the model, and what no output may replace."""
 
-    segmenter: Segmenter
+    segmenter: Segmenter | ClassSegmenter
     reads: Reads
 
 
@@ -107,5 +108,6 @@ def tools_for(
         threads: the process's share of them; all that the job allows if None.
     """
     segmenter = load_for(job if threads is None else dataclasses.replace(job, threads=threads))
-    segmenter.predictor.choice = choice
+    if isinstance(segmenter, Segmenter):
+        segmenter.predictor.choice = choice
     return Tools(segmenter, reads)

@@ -21,8 +21,9 @@ from promptseg.formats.outputs import Reads
 from promptseg.jobs.batch import may_carry_prompts, output_name
 from promptseg.jobs.image_unit import ImageUnit, Tools, tools_for
 from promptseg.jobs.results_table import ResultsTable
-from promptseg.jobs.segment import prompts_of, single
+from promptseg.jobs.segment import check_classes, prompts_of, single
 from promptseg.models.cards import AUTO, model_file
+from promptseg.models.heads.semantic.card import is_semantic
 from promptseg.runtime import set_threads
 from promptseg.segment.options import SegmentJob
 from promptseg.work import Executor, Inline, Processes, Shard, Tally, Unit, stream
@@ -76,7 +77,8 @@ def segment_list(job: SegmentJob) -> Listed:
     table = ResultsTable(job.output / f"results{shard.suffix}.csv")
     tally = Tally()
     failures: list[tuple[str, PromptsegError]] = []
-    units = (_unit(case, job) for case in shard.of(cases))
+    asks = not is_semantic(job.model)
+    units = (_unit(case, job, asks) for case in shard.of(cases))
     own = shard.size(total)
     with table.writing() as lines:
         for unit, result, error in stream(
@@ -135,7 +137,8 @@ class _Refused(Unit[Tools, dict[str, Any]]):
         raise self.error
 
 
-def _unit(case: Case, job: SegmentJob) -> _CaseUnit | _Refused:
+def _unit(case: Case, job: SegmentJob, asks: bool = True) -> _CaseUnit | _Refused:
+    """What a row asks for; `asks`: the model answers prompts."""
     output = _output(case, job)
     try:
         said: dict[str, Any] = dict(case.options)
@@ -147,7 +150,9 @@ def _unit(case: Case, job: SegmentJob) -> _CaseUnit | _Refused:
                 said[name] = Path(said[name])
         one = dataclasses.replace(job, **said, input=case.image, output=output)
         prompts = prompts_of(one, single(one.prompts) if one.prompts else None)
-        if not (prompts or one.mask or one.markers or may_carry_prompts(case.image)):
+        check_classes(one, prompts)
+        given = prompts or one.mask or one.markers or may_carry_prompts(case.image)
+        if asks and not given:
             raise PromptError("prompts for the image", "none", "fill box, point, text or prompts")
         return _CaseUnit(one, prompts, str(case.image), case.row)
     except PromptsegError as error:

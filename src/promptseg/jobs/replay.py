@@ -12,6 +12,7 @@ from promptseg.formats.text import read_text
 from promptseg.image import Image, Segmentation
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.existing import read_segmentation
+from promptseg.models.heads.semantic.model import SemanticSam
 from promptseg.parsing import parse_json
 from promptseg.provenance import InputFacts, ModelFacts, Provenance
 
@@ -85,7 +86,9 @@ def earlier_mask(path: Path) -> Path | None:
     return path.with_name(Path(output).name) if output else None
 
 
-def check_same_weights(earlier: Provenance, predictor: Predictor, image: Image) -> None:
+def check_same_weights(
+    earlier: Provenance, predictor: Predictor | SemanticSam, image: Image
+) -> None:
     """Refuse to replay with other weights or on another image.
 
     Raises:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promptseg.errors import PromptError
+from promptseg.errors import InputError, ModelError, PromptError
 from promptseg.formats import format_for_output, read
 from promptseg.formats import outputs as writing
 from promptseg.formats.deidentify import deidentified, discreet
 from promptseg.formats.files import overlay_path, provenance_path
 from promptseg.formats.location import address_in, written
+from promptseg.formats.maps import map_path, write_map
 from promptseg.formats.outputs import Reads
 from promptseg.formats.places import with_places
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
@@ -30,6 +31,7 @@ from promptseg.jobs.existing import (
 from promptseg.jobs.remote import check_remote, file_for, is_remote, send
 from promptseg.jobs.replay import check_same_weights, compare, earlier_mask, read_provenance
 from promptseg.models.cards import model_file
+from promptseg.models.heads.semantic.card import is_semantic
 from promptseg.noted import refuse
 from promptseg.progress import step_progress
 from promptseg.prompts import (
@@ -40,7 +42,10 @@ from promptseg.prompts import (
     typed_prompts,
 )
 from promptseg.provenance import Provenance
+from promptseg.result import Result
 from promptseg.segment.auto import settle_model
+from promptseg.segment.classes.segmenter import ClassSegmenter, load_classes
+from promptseg.segment.classes.windows import Windows
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.overlay import overlay_picture
 from promptseg.segment.run import axis_of_run
@@ -48,6 +53,7 @@ from promptseg.segment.segmenter import Segmenter, load
 
 __all__ = [
     "Outputs",
+    "check_classes",
     "check_outputs",
     "command_of",
     "load_for",
@@ -61,6 +67,7 @@ __all__ = [
 
 log = logging.getLogger("promptseg")
 
+_UNSURE = "uncertainty"
 _READ = ("prompts", "config", "replay")
 _IN_PROMPTS = (*PARSERS, "prompts", "mask", "markers")
 _NOT_REPLAYED = (
@@ -79,6 +86,7 @@ class Outputs:
         provenance_file: the JSON beside it; None on a server.
         segmentation: the result, with its provenance.
         replayed: how the masks compare with those of the run that was replayed.
+        unsure: how unsure a model of classes is, if that was asked for.
     """
 
     mask: Path
@@ -86,6 +94,7 @@ class Outputs:
     provenance_file: Path | None
     segmentation: Segmentation
     replayed: str | None = None
+    unsure: Path | None = None
 
     @property
     def provenance(self) -> Provenance:
@@ -113,6 +122,7 @@ class Outputs:
         for what, path in (
             ("mask", self.mask),
             ("overlay", self.overlay),
+            (_UNSURE, self.unsure),
             ("provenance", self.provenance_file),
         ):
             if path:
@@ -142,20 +152,25 @@ def _segment_file(job: SegmentJob) -> Outputs:
     earlier = read_provenance(job.replay) if job.replay else None
     file = single(job.prompts) if job.prompts else None
     prompts = prompts_of(job, file)
+    check_classes(job, prompts)
     check_outputs(job)
     image = read(job.input, job, modality=job.modality)
     if file and file.image and bare_name(file.image) != image.name:
         image.source.notes.append(f"the prompt file was written for {file.image}")
     prompts += prompts_in_labels(job, image, axis_of_run(prompts, job.axis))
     format_for_output(file_for(job.output), image)
-    given = prompts or image.source.prompts
+    of_classes = is_semantic(job.model)
+    given = prompts if of_classes else prompts or image.source.prompts
     axis = axis_of_run(given, job.axis)
-    group_by_object(given, image.geometry, axis)  # what is refused is refused before downloads
+    if given or not of_classes:
+        group_by_object(given, image.geometry, axis)  # what is refused is refused before downloads
     job, choice = settle_model(job, given, image)
     segmenter = load_for(job)
-    segmenter.predictor.choice = choice
+    if isinstance(segmenter, Segmenter):
+        segmenter.predictor.choice = choice
     if earlier:
-        check_same_weights(earlier, segmenter.predictor, image)
+        model = segmenter.predictor if isinstance(segmenter, Segmenter) else segmenter.model
+        check_same_weights(earlier, model, image)
     outputs = run_job(segmenter, image, prompts, job)
     if earlier and job.replay:
         outputs.replayed = compare(earlier, job.replay, outputs.segmentation)
@@ -190,8 +205,53 @@ def prompts_in_labels(job: SegmentJob, image: Image, axis: Axis) -> list[Prompt]
     return prompts
 
 
-def load_for(job: SegmentJob) -> Segmenter:
+def check_classes(job: SegmentJob, prompts: Sequence[Prompt]) -> None:
+    """Refuse what does not go together with a model of classes, or only with one.
+
+    Raises:
+        PromptError: prompts without a model of prompts that takes them, or such a model without any.
+        InputError: an option of the other kind of model.
+        ModelError: a model of classes to take the prompts.
+    """
+    pointed = bool(prompts or job.mask or job.markers)
+    if not is_semantic(job.model):
+        idle = [k for k in ("tile", "mirror", "uncertainty", "refine") if getattr(job, k)]
+        if idle:
+            raise InputError(
+                f"a model of classes for --{idle[0]}", job.model, "leave it out, or name its folder"
+            )
+        return
+    if job.correct is not None:
+        raise InputError(
+            "a model of prompts for --correct", job.model, "correct classes with --refine MODEL"
+        )
+    if job.refine is None:
+        other = {"embeddings": job.embeddings, "engine": job.engine not in (None, "auto", "eager")}
+        if given := [name for name, value in other.items() if value]:
+            raise InputError(
+                f"a model of prompts for --{given[0]}", job.model, "leave it out for one of classes"
+            )
+        if pointed:
+            raise PromptError(
+                "no prompts for a model of classes",
+                f"some for {job.model}",
+                "leave them out, or add --refine MODEL to correct single classes by them",
+            )
+        return
+    if is_semantic(job.refine):
+        raise ModelError(
+            "a model of prompts to refine with", f"{job.refine}, of classes", "use lite-medsam"
+        )
+    if not pointed:
+        raise PromptError(
+            "prompts that name classes, for --refine", "none", "add --box X0,Y0,X1,Y1=CLASS"
+        )
+
+
+def load_for(job: SegmentJob) -> Segmenter | ClassSegmenter:
     """The model a job asks for; for a replay, without embeddings that another machine may have made."""
+    if is_semantic(job.model):
+        return load_classes(job.model, device=job.device, threads=job.threads)
     kept = None if job.replay else job.embeddings
     if kept != job.embeddings:
         log.warning("a replay encodes every slice afresh: --embeddings is not used")
@@ -207,7 +267,7 @@ def load_for(job: SegmentJob) -> Segmenter:
 
 
 def run_job(
-    segmenter: Segmenter,
+    segmenter: Segmenter | ClassSegmenter,
     image: Image,
     prompts: list[Prompt],
     job: SegmentJob,
@@ -227,7 +287,7 @@ def run_job(
 
 
 def _run(
-    segmenter: Segmenter,
+    segmenter: Segmenter | ClassSegmenter,
     image: Image,
     prompts: list[Prompt],
     job: SegmentJob,
@@ -239,7 +299,10 @@ def _run(
     title = "slices" if job.deidentify else f"{image.name}: slices"
     with step_progress(title, None, job.quiet) as update:
         how: Any = {"options": job, "progress": lambda n, what: update(n, f"({what})")}
-        if existing is None:
+        maps: dict[Path, Callable[[Path], object]] = {}
+        if isinstance(segmenter, ClassSegmenter):
+            result, maps = _classified(segmenter, image, prompts, job, how)
+        elif existing is None:
             result = segmenter.segment(image, *prompts, **how)
         else:
             result = segmenter.correct(image, existing, *prompts, **how)
@@ -259,17 +322,40 @@ def _run(
         return Outputs(Path(stored.address), None, None, result)
     check_outputs(job)  # again: the model has taken its time
     overlay = overlay_path(job.output) if job.overlay else None
-    also: dict[Path, Callable[[Path], object]] = {}
+    unsure, also = next(iter(maps), None), maps
     if overlay:
         made = result.provenance
         assert made.options, "every run has options"
         assert made.intensity, "and a rule for intensities"
         axis = made.options["axis"]
-        shown = place(prompts or image.source.prompts, image.geometry, axis)
+        given = prompts if is_semantic(job.model) else prompts or image.source.prompts
+        shown = place(given, image.geometry, axis)
         intensity = Intensity(**made.intensity.to_json())
         also[overlay] = overlay_picture(result, image, intensity, shown, axis).save
     result.save(job.output, overwrite=job.overwrite, overlap=job.overlap, also=also)
-    return Outputs(job.output, overlay, provenance_path(job.output), result)
+    return Outputs(job.output, overlay, provenance_path(job.output), result, unsure=unsure)
+
+
+def _classified(
+    segmenter: ClassSegmenter,
+    image: Image,
+    prompts: list[Prompt],
+    job: SegmentJob,
+    how: dict[str, Any],
+) -> tuple[Result, dict[Path, Callable[[Path], object]]]:
+    """The classes of an image, maybe refined by prompts, and what is written beside them."""
+    windows = Windows(job.tile, job.tile_overlap, job.mirror)
+    found = segmenter.segment(image, **how, windows=windows, uncertain=job.uncertainty)
+    result = found.result
+    maps: dict[Path, Callable[[Path], object]] = {}
+    if found.uncertainty is not None and not is_remote(job.output):
+        unsure, geometry = found.uncertainty, image.geometry
+        file = map_path(job.output, _UNSURE, unsure.ndim == 2)
+        maps[file] = lambda path: write_map(unsure, geometry, path)
+    if job.refine is None:
+        return result, maps
+    refining = load(job.refine, device=job.device, threads=job.threads, engine=job.engine)
+    return refining.correct(image, result, *prompts, **how), maps
 
 
 def check_outputs(job: SegmentJob, reads: Reads | None = None) -> None:
@@ -283,6 +369,8 @@ def check_outputs(job: SegmentJob, reads: Reads | None = None) -> None:
         check_remote(job.output)
         return
     outputs = [job.output, provenance_path(job.output)]
+    if job.uncertainty:
+        outputs += [map_path(job.output, _UNSURE, planar) for planar in (False, True)]
     if job.overlay:
         outputs.append(overlay_path(job.output))
     writing.check_outputs(outputs, job.overwrite, reads or reads_of(job, [job.input]))

@@ -18,8 +18,8 @@ from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.metrics.statistics import FEWEST_PAIRS
 from promptseg.models.cards import model_file
-from promptseg.models.checkpoint import read_checkpoint
 from promptseg.models.families.sam import Sam
+from promptseg.models.heads.semantic.model import preprocessing_of
 from promptseg.noted import lines_of, refuse
 from promptseg.parsing import parse_json
 from promptseg.progress import step_progress
@@ -35,6 +35,8 @@ from promptseg.train.parts import encoder_learns
 from promptseg.train.processes import Processes, joined
 from promptseg.train.release import TRAINED_ON
 from promptseg.train.samples import TrainingImages
+from promptseg.train.semantic.samples import Setting, TrainingClasses, TrainingStacks
+from promptseg.train.semantic.start import SemanticStart, is_of_classes, semantic_learner
 from promptseg.train.sequences import TrainingClips
 from promptseg.train.setting import (
     Learner,
@@ -47,7 +49,7 @@ from promptseg.train.state import Progress, load_state
 from promptseg.train.stopping import End, listening
 from promptseg.train.validate import Validation
 from promptseg.train.warm import WARM, read_warm, restore
-from promptseg.train.watch import Watch, load_predictor, measure
+from promptseg.train.watch import Watch, load_predictor, measure_file
 
 __all__ = ["train", "training_images"]
 
@@ -90,8 +92,7 @@ def train(options: TrainOptions) -> Trained:
                 log.warning("data: %s", line)
         if options.strict:
             refuse(list(notes), f"cases of {options.input}")
-        start = StartingWeights.load(options.model, options.quiet or not processes.leads)
-        learner = Learner.of(start, options, processes.device)
+        start, learner = _start(options, parts, processes)
         binding = {
             **options.binding(),
             "collection_sha256": parts.collection.sha256,
@@ -122,6 +123,18 @@ def train(options: TrainOptions) -> Trained:
             trained = finish(start, learner, parts, options, progress, (baseline, tuned))
         processes.wait()
     return trained
+
+
+def _start(
+    options: TrainOptions, parts: Parts, processes: Processes
+) -> tuple[StartingWeights, Learner]:
+    """The model to be trained, and how it learns."""
+    quiet = options.quiet or not processes.leads
+    if is_of_classes(options):
+        start = SemanticStart.of(options, parts, quiet)
+        return start, semantic_learner(start, options, parts, processes.device)
+    plain = StartingWeights.load(options.model, quiet)
+    return plain, Learner.of(plain, options, processes.device)
 
 
 def _begin(
@@ -232,6 +245,7 @@ def _measured(
             *(assets.sha256_of(file), parts.collection.sha256, options.engine, options.seed),
             *(options.corrections, options.validation_objects, [s.key for s in parts.report]),
             *([clip.frames] if isinstance(clip := options.objective(), ClipObjective) else []),
+            *([start.semantic.to_json()] if isinstance(start, SemanticStart) else []),
         ]
     )
     if path.exists():
@@ -241,8 +255,8 @@ def _measured(
     with step_progress(
         f"{name}: validation", len(parts.report) // processes.count, _silent(options, processes)
     ) as show:
-        predictor = load_predictor(start, file, processes, options.engine)
-        found = measure(predictor, parts, options, processes, report=True, kept=kept, show=show)
+        about_it = (start, file, parts, options, processes)
+        found = measure_file(*about_it, report=True, kept=kept, show=show)
     found.about = about
     if processes.leads:
         found.write(path)
@@ -326,9 +340,11 @@ def training_images(
     options: TrainOptions,
     start: StartingWeights,
     kept: KeptEmbeddings | None = None,
-) -> TrainingImages | TrainingClips:
+) -> TrainingImages | TrainingClips | TrainingClasses | TrainingStacks:
     """The training part as the network takes it."""
     n_objects = learner.strategy.objective.n_objects
+    if isinstance(start, SemanticStart):
+        return _classes(parts, learner, options, start, kept)
     if parts.runs[0]:
         about = (learner.grid, n_objects, options.seed, options.augment)
         return TrainingClips(parts.collection, parts.runs[0], start.card, *about)
@@ -342,6 +358,31 @@ def training_images(
     )
 
 
+def _classes(
+    parts: Parts,
+    learner: Learner,
+    options: TrainOptions,
+    start: SemanticStart,
+    kept: KeptEmbeddings | None,
+) -> TrainingClasses | TrainingStacks:
+    """The training part with the class of every pixel."""
+    card = start.semantic
+    if options.augment and card.sided and not options.quiet:
+        log.warning("--augment mirrors images, and %r becomes its other side", card.sided[0])
+    setting = Setting(
+        preprocessing_of(card),
+        start.card.keep_8bit,
+        card.names,
+        options.mask_side or start.grid,
+        options.seed,
+        options.augment,
+        kept,
+    )
+    if card.depth > 1:
+        return TrainingStacks(parts.collection, parts.runs[0], card.depth, setting)
+    return TrainingClasses(parts.collection, parts.train, setting)
+
+
 def _kept(
     start: StartingWeights,
     learner: Learner,
@@ -351,11 +392,12 @@ def _kept(
 ) -> KeptEmbeddings | None:
     """Embeddings of all images that are used, where they stay the same."""
     keeps = not encoder_learns(learner.sam) and options.keep_embeddings and not options.augment
-    keeps = keeps and isinstance(learner.sam, Sam)  # SAM 2's are of three sizes, and large
+    own = isinstance(learner.sam, Sam)  # SAM 2's are of three sizes, and large
+    keeps = keeps and (start.keepable if isinstance(start, SemanticStart) else own)
     idle = {"--embeddings": options.embeddings is not None} if not keeps else {}
     if keeps:
         idle["--activation-checkpointing"] = options.activation_checkpointing
-        idle["--train-batch-norm"] = options.train_batch_norm
+        idle["--train-batch-norm"] = options.train_batch_norm and not is_of_classes(options)
     for name in (name for name, given in idle.items() if given and processes.leads):
         why = "the encoder is not run" if keeps else "no embeddings are kept"
         log.warning("%s changes nothing here: %s", name, why)
@@ -373,7 +415,7 @@ def _kept(
 
 
 def _require_change(start: StartingWeights, file: Path) -> None:
-    tensors = read_checkpoint(file)
+    tensors = start.read(file)
     if all(torch.equal(tensors[name].float(), v.float()) for name, v in start.tensors.items()):
         raise TrainingError(
             "weights that training has changed",

@@ -12,6 +12,7 @@ from promptseg.errors import ModelError, did_you_mean
 from promptseg.models.card import ModelCard, TrainedOn
 from promptseg.models.elsewhere import NOT_HERE
 from promptseg.models.families import families
+from promptseg.models.heads.semantic.specialists import EXTERNAL, SPECIALISTS
 from promptseg.prompts.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -60,6 +61,15 @@ def find_card(name: str) -> ModelCard:
     """
     if name in CARDS:
         return CARDS[name]
+    if name in EXTERNAL:
+        what, _, recipe = EXTERNAL[name].partition(": ")
+        raise ModelError("a model that is run from here", what, recipe)
+    if name in SPECIALISTS:
+        raise ModelError(
+            "a model that has learnt something",
+            f"{name}, which has no weights of its own",
+            "train it with promptseg train --preset semantic-2d, then name the folder",
+        )
     if name in NOT_HERE:
         raise ModelError("a model that there is a network of here", NOT_HERE[name], "use sam3")
     raise ModelError(
@@ -121,7 +131,7 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
 
 
 def model_file(model: str | Path) -> tuple[str | None, Path | None]:
-    """What the user's choice of a model says: NAME, FILE, NAME=FILE, or auto.
+    """What the user's choice of a model says: NAME, FILE, NAME=FILE, the folder of a training, or auto.
 
     Returns:
         The model's name, if it says one, and the checkpoint file, if it says one; auto says neither.
@@ -132,7 +142,7 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
     text = str(model)
     if text == AUTO:
         return None, None
-    if text in CARDS:
+    if text in CARDS or text in SPECIALISTS:
         return text, None
     name, equals, file = text.partition("=")
     if equals and name in CARDS:
@@ -142,6 +152,10 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
     if equals and name in NOT_HERE:
         find_card(name)
     path = Path(model).expanduser()
+    if path.joinpath("card.json").is_file():  # the folder of a training
+        for weights in (path / "model.safetensors", path / "model.pth"):
+            if weights.is_file():
+                return None, weights
     if (
         path.is_file()
         or path.joinpath("config.json").is_file()

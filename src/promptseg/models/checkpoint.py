@@ -27,6 +27,7 @@ from promptseg.models.cards import (
 from promptseg.models.elsewhere import name_elsewhere
 from promptseg.models.families import families, family_named
 from promptseg.models.finite import is_finite
+from promptseg.models.heads.semantic.card import is_semantic
 from promptseg.models.protocol.family import Family, SelfReading
 from promptseg.models.storage import load_content
 from promptseg.models.unwrap import Found, all_tensors, networks_in, same_tensors
@@ -72,6 +73,12 @@ def open_checkpoint(
         AssetError: the weights cannot be obtained or do not verify.
     """
     name, file = model_file(model)
+    if file is not None and is_semantic(file):
+        raise ModelError(
+            "a model that answers prompts",
+            f"{file}, which gives classes without any",
+            "use promptseg segment or evaluate",
+        )
     card = find_card(name) if name else None
     if card is not None:
         _require_agreement(card, quiet)

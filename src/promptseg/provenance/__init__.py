@@ -70,7 +70,7 @@ _OPTIONS = (
 )
 _JOB_OPTIONS = (
     *("frame", "suv", "microns", "nan_as", "device", "threads", "engine", "overlap"),
-    *("deidentify", "overlay", "embeddings_limit"),
+    *("deidentify", "overlay", "embeddings_limit", "tile", "tile_overlap", "mirror", "uncertainty"),
 )
 
 

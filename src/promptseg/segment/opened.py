@@ -16,7 +16,14 @@ from promptseg.intensity import Intensity, choose_intensity
 from promptseg.notes import ENGINE, Note
 from promptseg.segment.options import SliceOptions
 
-__all__ = ["Recent", "intensity_for", "notes_on", "open_image", "require_fit"]
+__all__ = [
+    "Recent",
+    "intensity_for",
+    "notes_on",
+    "open_image",
+    "require_contrast",
+    "require_fit",
+]
 
 log = logging.getLogger("promptseg")
 
@@ -41,7 +48,7 @@ def open_image(
         InputError: an option that does not fit the image, or an image of one value.
     """
     intensity = intensity_for(predictor, image, options)
-    _require_contrast(image)
+    require_contrast(image)
     asked = (options.modality, options.window)
     batch = options.batch or predictor.batch
     embedded = EmbeddedImage(image, axis, intensity, predictor, batch, store=store, asked=asked)
@@ -134,7 +141,12 @@ class Recent:
         return last
 
 
-def _require_contrast(image: Image) -> None:
+def require_contrast(image: Image) -> None:
+    """Refuse an image of one value.
+
+    Raises:
+        InputError: it is one.
+    """
     low = image.voxels.min()
     if low == image.voxels.max():
         raise InputError(

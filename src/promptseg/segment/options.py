@@ -19,6 +19,7 @@ from promptseg.runtime.names import AUTO, ENGINES
 from promptseg.segment.projection import Mode
 
 __all__ = [
+    "ClassOptions",
     "EmbedJob",
     "PropagationOptions",
     "SegmentJob",
@@ -146,6 +147,26 @@ class SegmentOptions(PropagationOptions, SliceOptions):
 
 
 @dataclass(kw_only=True)
+class ClassOptions:
+    """What models of classes do, which are asked without prompts."""
+
+    tile: int | None = None
+    """Models of classes: cut slices into windows of so many pixels a side, as for large pictures."""
+
+    tile_overlap: float = 0.5
+    """Share of its side that a window has in common with the next; they count more in their middle."""
+
+    mirror: bool = False
+    """Models of classes: average over mirror images of every slice; four times the time."""
+
+    uncertainty: bool = False
+    """Models of classes: also write how unsure they are at every voxel, 0 to 255, beside the mask."""
+
+    refine: str | None = None
+    """Models of classes: this model of prompts corrects single classes by prompts that name them."""
+
+
+@dataclass(kw_only=True)
 class _SourceOptions(ReadOptions):
     """What is read."""
 
@@ -157,8 +178,9 @@ class _SourceOptions(ReadOptions):
     """Where the results go."""
 
     model: str = "lite-medsam"
-    """Model name (see promptseg models), checkpoint file, NAME=FILE, or auto for the model at hand that
-    did best with such prompts on such images (docs/recommend.md)."""
+    """Model name (see promptseg models), checkpoint file, NAME=FILE, auto for the model at hand that
+    did best with such prompts on such images (docs/recommend.md), or the folder of a training of
+    classes, which takes no prompts (docs/semantic.md)."""
 
 
 @dataclass(kw_only=True)
@@ -252,7 +274,7 @@ class _FileOptions(_SourceOptions):
 
 
 @dataclass(kw_only=True)
-class SegmentJob(SegmentOptions, _RunOptions, MaskOptions, _FileOptions):
+class SegmentJob(SegmentOptions, ClassOptions, _RunOptions, MaskOptions, _FileOptions):
     """Segment what the prompts point at.
 
     Reads every format of docs/formats.md; writes masks on exactly the input's grid, an overlay picture

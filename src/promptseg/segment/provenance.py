@@ -24,7 +24,7 @@ from promptseg.provenance import (
     software,
 )
 
-__all__ = ["describe"]
+__all__ = ["describe", "input_facts", "object_facts"]
 
 
 def describe(
@@ -55,7 +55,7 @@ def describe(
         software=software(),
         created=now(),
         notice=DISCLAIMER,
-        input=_input(image),
+        input=input_facts(image),
         model=_model(predictor),
         intensity=IntensityFacts(**intensity.to_json()),
         preprocessing=PreprocessingFacts(
@@ -66,12 +66,13 @@ def describe(
         notes=tuple(map(Note, notes)),
         timings={k: round(v, 3) for k, v in (timings or {}).items()},
         session=None if session is None else tuple(session),
-        objects=_objects(result),
+        objects=object_facts(result),
         masks_sha256=result.sha256(),
     )
 
 
-def _input(image: Image) -> InputFacts:
+def input_facts(image: Image) -> InputFacts:
+    """What is to be known of an image."""
     path, geometry = image.source.path, image.geometry
     in_space = geometry.unit == "mm" and image.kind == "volume"
     return InputFacts(
@@ -114,7 +115,8 @@ def _digits(precision: str) -> str:
     )
 
 
-def _objects(segmentation: Segmentation) -> tuple[ObjectFacts, ...]:
+def object_facts(segmentation: Segmentation) -> tuple[ObjectFacts, ...]:
+    """What is to be known of the objects."""
     return tuple(
         ObjectFacts(
             label=s.label,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,14 +12,17 @@ __all__ = ["augment"]
 _CONTRAST, _BRIGHTNESS, _GAMMA = 0.25, 0.1, 0.3
 
 
+_Mask = TypeVar("_Mask", bound=np.generic)
+
+
 def augment(
-    picture: NDArray[np.uint8], masks: NDArray[np.bool_], rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_], bool]:
+    picture: NDArray[np.uint8], masks: NDArray[_Mask], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[_Mask], bool]:
     """Mirror, turn by quarters, and change contrast, brightness and gamma.
 
     Args:
         picture: (rows, columns[, 3]).
-        masks: (objects, rows, columns).
+        masks: (objects, rows, columns), or maps of classes.
         rng: draws what is done.
 
     Returns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
 from promptseg.plots.style import MARKERS, canvas, colours
+from promptseg.train.comparison import Comparison
 from promptseg.train.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["History", "draw_curves", "read_history"]
 
-_KINDS = ("box", "point", "clip")
-_WORDS = {"box": "from a box", "point": "from a click"}
+_KINDS = ("box", "point", "clip", "classes")
+_WORDS = {"box": "from a box", "point": "from a click", "classes": "classes"}
 _SMOOTHED = 40  # about so many points of a long loss curve are left to see its trend
 _BAR = 0.38
 
@@ -80,12 +82,18 @@ def draw_curves(path: Path, verdict: Verdict, history: History) -> None:
         OutputError: the file cannot be written.
     """
     went = bool(history.loss[0] or history.scores)
-    heights = [max(3.7, 1.2 + 0.4 * len(verdict.modalities))] + [3.5] * went
+    most = max(len(verdict.modalities), len(verdict.classes))
+    heights = [max(3.7, 1.2 + 0.4 * most)] + [3.5] * went
     with canvas(9.5, sum(heights)) as (figure, _):
         figure.clear()
         panels = figure.subplots(len(heights), 2, squeeze=False, height_ratios=heights)
-        _rounds(panels[0][0], verdict)
-        _modalities(panels[0][1], verdict)
+        if verdict.classes:
+            _bars(panels[0][0], verdict.classes, ["classes"], "Classes")
+            _bars(panels[0][1], verdict.modalities, ["classes"], "Modalities")
+        else:
+            _rounds(panels[0][0], verdict)
+            kinds = [k for k in _KINDS if k in verdict.curves]
+            _bars(panels[0][1], verdict.modalities, kinds, "Modalities, first answer")
         if went:
             _loss(panels[1][0], history.loss)
             _scores(panels[1][1], history.scores)
@@ -120,14 +128,15 @@ def _rounds(axes: Axes, verdict: Verdict) -> None:
     axes.legend()
 
 
-def _modalities(axes: Axes, verdict: Verdict) -> None:
-    """Bars of the first prompts; a lighter one before, a full one after."""
-    names = list(verdict.modalities)
-    kinds = [k for k in _KINDS if k in verdict.curves]
+def _bars(
+    axes: Axes, groups: Mapping[str, Sequence[Comparison]], kinds: Sequence[str], title: str
+) -> None:
+    """Bars of the first answers in some groups; a lighter one before, a full one after."""
+    names = list(groups)
     colour = colours(_KINDS)
     high = _BAR / max(1, len(kinds))
     for i, kind in enumerate(kinds):
-        found = [next(c for c in verdict.modalities[n] if c.prompt == kind) for n in names]
+        found = [next(c for c in groups[n] if c.prompt == kind) for n in names]
         middle = np.arange(len(names)) + (i - (len(kinds) - 1) / 2) * 2.1 * high
         for k, when in enumerate(("before", "after")):
             axes.barh(
@@ -146,7 +155,7 @@ def _modalities(axes: Axes, verdict: Verdict) -> None:
     axes.set_xlim(0, 112)
     axes.set_xticks(range(0, 101, 20))
     axes.grid(axis="y", visible=False)
-    axes.set_title("Modalities, first answer")
+    axes.set_title(title)
     axes.set_xlabel("mean DSC (%); difference in points")
 
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from promptseg.errors import InputError, PromptsegError
 from promptseg.formats.files import atomic_path
 from promptseg.models.families.sam import Sam
+from promptseg.models.heads.semantic.network import SemanticNetwork
 from promptseg.train.logs import Log
 from promptseg.train.objectives import Algorithm1, Batch, ClipAlgorithm, ClipBatch, Step
 from promptseg.train.parts import freeze_batch_norm, without_gradient
@@ -24,6 +25,8 @@ from promptseg.train.pictures import PictureSam2
 from promptseg.train.processes import Processes
 from promptseg.train.samples import TrainingImages
 from promptseg.train.schedule import Schedule
+from promptseg.train.semantic.algorithm import ClassAlgorithm
+from promptseg.train.semantic.samples import ClassBatch, TrainingClasses, TrainingStacks
 from promptseg.train.sequences import TrainingClips
 from promptseg.train.state import Average, Progress
 from promptseg.train.stopping import End, Stop
@@ -56,6 +59,10 @@ class _Sums:
             self.add("semantic_loss", step.mask)
             self.add("semantic_iou", step.overlap)
             return
+        if step.name == "classes":
+            self.add("class_loss", step.mask)
+            self.add("class_dice", step.overlap)
+            return
         self.add("mask_loss", step.mask)
         if step.iou is not None:
             self.add("iou_loss", step.iou)
@@ -87,11 +94,11 @@ class Loop:
         folder: for what must be looked at after a failure.
     """
 
-    sam: Sam | PictureSam2
-    algorithm: Algorithm1 | ClipAlgorithm
+    sam: Sam | PictureSam2 | SemanticNetwork
+    algorithm: Algorithm1 | ClipAlgorithm | ClassAlgorithm
     parameters: dict[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
-    images: TrainingImages | TrainingClips
+    images: TrainingImages | TrainingClips | TrainingClasses | TrainingStacks
     schedule: Schedule
     processes: Processes
     seed: int
@@ -157,14 +164,18 @@ class Loop:
         )
 
     def _update(
-        self, update: int, loader: Iterator[Batch | ClipBatch | PromptsegError], stop: Stop
+        self,
+        update: int,
+        loader: Iterator[Batch | ClipBatch | ClassBatch | PromptsegError],
+        stop: Stop,
     ) -> dict[str, float]:
         """One step of the optimizer; numbers for the log."""
         objective = self.algorithm.objective
         self.sam.train()
         if not self.train_batch_norm:
-            freeze_batch_norm(self.sam)
-        rate = self.schedule.rate(update)
+            of_classes = isinstance(self.sam, SemanticNetwork)  # whose decoder is new
+            freeze_batch_norm(self.sam.image_encoder if of_classes else self.sam)
+        rate = self.schedule.rate(update) * self.progress.factor
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("share", 1.0)
         share = self.schedule.share(update, self.processes.rank, self.processes.count)
@@ -211,7 +222,9 @@ class Loop:
             "late": late,
         }
 
-    def _back(self, batch: Batch | ClipBatch, update: int, terms: int, sums: _Sums) -> None:
+    def _back(
+        self, batch: Batch | ClipBatch | ClassBatch, update: int, terms: int, sums: _Sums
+    ) -> None:
         """The gradients of one micro-batch, round by round (see `Algorithm1`), or object by object."""
         algorithm: Any = self.algorithm  # what it takes is what `images` gives
         u = algorithm.draw(batch, self.seed, update)
@@ -243,7 +256,7 @@ class Loop:
         names = sorted({name for values, _ in everyone for name in values})
         total = {n: sum(values.get(n, 0.0) for values, _ in everyone) for n in names}
         count = {n: sum(counts.get(n, 0) for _, counts in everyone) for n in names}
-        losses = ("mask_loss", "iou_loss", "presence_loss", "semantic_loss")
+        losses = ("mask_loss", "iou_loss", "presence_loss", "semantic_loss", "class_loss")
         loss = sum(total.get(n, 0.0) for n in losses) / terms
         return {"loss": loss, **{n: total[n] / count[n] for n in names if count[n]}}
 
@@ -270,7 +283,9 @@ class Loop:
                 *(len(idle), len(self.parameters), ", ".join(groups)),
             )
 
-    def _give_up(self, batch: Batch | ClipBatch | None, update: int, what: str) -> None:
+    def _give_up(
+        self, batch: Batch | ClipBatch | ClassBatch | None, update: int, what: str
+    ) -> None:
         advice = "lower --learning-rate, or use --clip 1 or --precision float32"
         if batch is not None:
             path = self.folder / "bad_batch.pt"

@@ -17,10 +17,12 @@ from promptseg.train.objectives.settings import (
     MaskLoss,
     Objective,
     Preset,
+    SemanticObjective,
     Strategy,
     Trainable,
 )
 from promptseg.train.order import Balance
+from promptseg.train.semantic.options import OF_CLASSES, SemanticOptions
 
 __all__ = ["Precision", "Tracker", "TrainOptions"]
 
@@ -28,6 +30,7 @@ __all__ = ["Precision", "Tracker", "TrainOptions"]
 _OF_IMAGES = ("p_box", "p_mask", "joint_decoder", "mask_loss", "iou_loss")
 _OF_IMAGES_BESIDE = ("mask_side", "box_distortion", "box_distortion_sign", "points_per_step")
 _OF_CLIPS = ("frames",)
+_OF_PROMPTS = ("n_objects", "n_steps", "box_distortion", "box_distortion_sign", "points_per_step")
 
 Precision = Literal["auto", "float32", "bf16"]
 Tracker = Literal["wandb", "mlflow"]
@@ -53,13 +56,14 @@ _FREE = {
 
 
 @dataclass(kw_only=True)
-class _ObjectiveOptions:
+class _ObjectiveOptions(SemanticOptions):
     """What is asked of the model; without a value, the preset's."""
 
     preset: Strategy = "medicosam"
     """medsam (box alone), simple-ft (one box or click), medicosam (with 8 rounds of corrections),
     sam-med2d (corrections with 1, 3, 5 or 9 clicks), ft-sam (the same, the mask decoder alone),
-    sam2-transfer (box alone, as SAM 2 was taken to medical images), medsam2 (clips, with memory)."""
+    sam2-transfer (box alone, as SAM 2 was taken to medical images), medsam2 (clips, with memory),
+    semantic-2d and semantic-3d (classes without prompts; docs/semantic.md)."""
 
     n_objects: int | None = None
     """Objects per image, at most."""
@@ -98,7 +102,7 @@ class _ObjectiveOptions:
     """Cells along each side of the grid on which losses are computed (default: the logits' 256)."""
 
     def objective(self) -> Objective:
-        """The settings of Algorithm 1.
+        """The settings of Algorithm 1, or of what is trained in its place.
 
         Raises:
             InputError: values that make no sense.
@@ -106,18 +110,12 @@ class _ObjectiveOptions:
         settings = PRESETS[self.preset].objective
         said: dict[str, Any] = {
             name: getattr(self, name)
-            for name in ("n_objects", "n_steps", *_OF_IMAGES, *_OF_CLIPS)
-            if getattr(self, name) is not None
+            for name in ("n_objects", "n_steps", *_OF_IMAGES, *_OF_CLIPS, *OF_CLASSES)
+            if getattr(self, name) not in (None, ())
         }
-        on_clips = isinstance(settings, ClipObjective)
-        idle = (*_OF_IMAGES, *_OF_IMAGES_BESIDE) if on_clips else _OF_CLIPS
-        if given := [name for name in idle if getattr(self, name) not in (None, ())]:
-            what, other = ("clips", "images") if on_clips else ("images", "clips")
-            raise InputError(
-                f"options of a training on {what}, as --preset {self.preset} is",
-                f"--{given[0].replace('_', '-')}, of one on {other}",
-                "leave it out, or choose another preset",
-            )
+        self._refuse_idle(settings)
+        if isinstance(settings, SemanticObjective):
+            return replace(settings, **said)
         if self.points_per_step:
             said["points_per_step"] = tuple(k for k in self.points_per_step if k)
         if self.box_distortion is not None or self.box_distortion_sign is not None:
@@ -125,6 +123,24 @@ class _ObjectiveOptions:
             pixels = drawn.pixels if self.box_distortion is None else self.box_distortion
             said["distortion"] = Jitter(pixels, self.box_distortion_sign or drawn.sign)
         return replace(settings, **said)
+
+    def _refuse_idle(self, settings: Objective) -> None:
+        """Refuse options that only another kind of objective knows."""
+        images = (*_OF_IMAGES, *_OF_IMAGES_BESIDE)
+        idle: dict[str, tuple[str, ...]]
+        what = "images"
+        idle = {"clips": _OF_CLIPS, "classes": (*OF_CLASSES, "decoder")}
+        if isinstance(settings, ClipObjective):
+            what, idle = "clips", {"images": images, "classes": (*OF_CLASSES, "decoder")}
+        elif isinstance(settings, SemanticObjective):
+            what, idle = "classes", {"prompts": (*_OF_IMAGES, *_OF_PROMPTS), "clips": _OF_CLIPS}
+        for other, names in idle.items():
+            if given := [name for name in names if getattr(self, name) not in (None, ())]:
+                raise InputError(
+                    f"options of a training on {what}, as --preset {self.preset} is",
+                    f"--{given[0].replace('_', '-')}, of one on {other}",
+                    "leave it out, or choose another preset",
+                )
 
 
 @dataclass(kw_only=True)
@@ -141,7 +157,7 @@ class _ModelOptions:
     trains: Trainable | None = None
     """Which parts learn: all (but memory), encoder, decoder, encoder+decoder, prompts+decoder, lora
     (low-rank updates of the encoder's attention, which merge back, and all of prompt encoder and
-    decoder), or whole (memory, too)."""
+    decoder), or whole (memory, too). Of classes: all, encoder, decoder or lora."""
 
     lora_rank: int = 0
     """Rank of those updates."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from promptseg.train.options import TrainOptions
 from promptseg.train.release import data_facts, release
 from promptseg.train.report import write_report
 from promptseg.train.seen import images_seen
+from promptseg.train.semantic.release import release_classes
+from promptseg.train.semantic.start import SemanticStart
 from promptseg.train.setting import Learner, Parts, StartingWeights
 from promptseg.train.state import Progress
 from promptseg.train.validate import Validation
@@ -91,9 +93,21 @@ def finish(
         "notes_on_data": noted_in(parts.collection),
         "versions": {"promptseg": __version__, "torch": torch.__version__},
     }
+    if isinstance(start, SemanticStart):
+        facts["decoder_at_start"] = "trained" if start.earlier else "untrained"
     told = {k: v for k, v in facts.items() if k != "data"}  # which is on the card
     verdict = write_report(folder, *measured, told, asks, folder)
     semantic = folder / SEMANTIC
+    seen = images_seen(parts, start.card)
+    if isinstance(start, SemanticStart):
+        best = start.read(folder / "best.safetensors")
+        known = replace(
+            start.semantic,
+            licence=str(facts["licence"]),
+            modalities=", ".join(sorted({s.modality for s in parts.train})),
+        )
+        done = release_classes(best, known, facts, folder, verdict, seen)
+        return Trained(folder, verdict, done.name)
     card = release(
         read_checkpoint(folder / "best.safetensors"),
         start.card,
@@ -102,7 +116,7 @@ def finish(
         asks=asks,
         verdict=verdict,
         semantic=load_file(semantic) if semantic.exists() else None,
-        seen=images_seen(parts, start.card),
+        seen=seen,
     )
     return Trained(folder, verdict, card.name)
 

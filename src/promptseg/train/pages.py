@@ -9,7 +9,16 @@ from typing import Any
 from promptseg.train.comparison import Comparison
 from promptseg.train.verdict import Verdict
 
-__all__ = ["comparison_table", "modality_table", "number", "outcome_lines", "reported_on", "table"]
+__all__ = [
+    "class_table",
+    "comparison_table",
+    "easy_start",
+    "modality_table",
+    "number",
+    "outcome_lines",
+    "reported_on",
+    "table",
+]
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -69,6 +78,23 @@ def modality_table(verdict: Verdict) -> str:
     )
 
 
+def class_table(verdict: Verdict) -> str:
+    """DSC before and after, one row per class."""
+    header = ["class", "images", "patients", "before", "after", "difference", "95 % interval"]
+    return table(
+        header,
+        [
+            [
+                *(name, c.objects, c.patients, number(c.before), number(c.after)),
+                number(c.difference, "+.3f"),
+                f"{number(c.low, '+.3f')} to {number(c.high, '+.3f')}",
+            ]
+            for name, each in verdict.classes.items()
+            for c in each
+        ],
+    )
+
+
 def reported_on(facts: Mapping[str, Any]) -> str:
     """Which part of the data the numbers are of, and what that means; empty if it is not recorded."""
     part = facts.get("reported_on")
@@ -76,6 +102,13 @@ def reported_on(facts: Mapping[str, Any]) -> str:
         return ""
     doubt = ", on which the best weights were chosen as well: the numbers are too good"
     return f"Measured on {part}{doubt if 'validation' in str(part) else ''}."
+
+
+def easy_start(facts: Mapping[str, Any]) -> str:
+    """What a verdict on classes is worth where the decoder was new; empty where it was not."""
+    if facts.get("decoder_at_start") != "untrained":
+        return ""
+    return "Before, the decoder had learnt nothing: any training does better than that."
 
 
 def _cell(value: object) -> str:

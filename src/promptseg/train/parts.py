@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from promptseg.errors import InputError
 from promptseg.models.families.sam import Sam
 from promptseg.models.heads.lora import add_low_rank
+from promptseg.models.heads.semantic.network import SemanticNetwork
 from promptseg.train.objectives.settings import Trainable
 from promptseg.train.pictures import PictureSam2
 
@@ -20,6 +21,7 @@ __all__ = [
     "choose_parts",
     "encoder_learns",
     "freeze_batch_norm",
+    "freeze_named",
     "without_gradient",
 ]
 
@@ -67,13 +69,22 @@ def choose_parts(
                 "a SAM for low-rank updates", "a SAM 2", "use --trains encoder+decoder"
             )
         add_low_rank(sam.image_encoder, rank)
+    return freeze_named(sam, freeze)
+
+
+def freeze_named(network: nn.Module, freeze: Iterable[str]) -> dict[str, nn.Parameter]:
+    """Freeze parameters whose names begin so; returns those that learn, by name.
+
+    Raises:
+        InputError: nothing is left, or a beginning that nothing has.
+    """
     for beginning in freeze:
-        found = [p for name, p in sam.named_parameters() if name.startswith(beginning)]
+        found = [p for name, p in network.named_parameters() if name.startswith(beginning)]
         if not found:
             raise InputError("the beginning of a parameter's name to freeze", repr(beginning))
         for parameter in found:
             parameter.requires_grad_(False)
-    learning = {name: p for name, p in sam.named_parameters() if p.requires_grad}
+    learning = {name: p for name, p in network.named_parameters() if p.requires_grad}
     if not learning:
         raise InputError(
             "a strategy that trains something", "all parts frozen", "change --trains or --freeze"
@@ -81,7 +92,7 @@ def choose_parts(
     return learning
 
 
-def encoder_learns(sam: Sam | PictureSam2) -> bool:
+def encoder_learns(sam: Sam | PictureSam2 | SemanticNetwork) -> bool:
     """Whether anything of the image encoder learns; if not, its embeddings can be kept."""
     return any(p.requires_grad for p in sam.image_encoder.parameters())
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from promptseg.models.preprocess import Frame
 
-__all__ = ["extent_on", "raster"]
+__all__ = ["extent_on", "raster", "raster_classes"]
 
 
 def raster(mask: NDArray[np.bool_], frame: Frame, side: int) -> NDArray[np.bool_]:
@@ -32,6 +32,27 @@ def raster(mask: NDArray[np.bool_], frame: Frame, side: int) -> NDArray[np.bool_
         down = np.clip(((y + 0.5) * frame.scale[1] * step).astype(int), 0, len(rows) - 1)
         across = np.clip(((x + 0.5) * frame.scale[0] * step).astype(int), 0, len(columns) - 1)
         out[down, across] = True
+    return out
+
+
+def raster_classes(classes: NDArray[np.int64], frame: Frame, side: int) -> NDArray[np.int64]:
+    """Nearest neighbours of the class of every pixel; see `raster`.
+
+    A class so small that no centre of a cell lies in it takes the cells that it touches.
+
+    Args:
+        classes: (rows, columns) of the slice, 0 for background.
+        frame: how the slice lies in the input.
+        side: cells along each side of the grid.
+
+    Returns:
+        (side, side), -1 where there is no image.
+    """
+    rows, columns = (_nearest(frame, axis, side) for axis in (0, 1))
+    out = np.full((side, side), -1, np.int64)
+    out[: len(rows), : len(columns)] = classes[np.ix_(rows, columns)]
+    for lost in np.setdiff1d(classes, out):
+        out[raster(classes == lost, frame, side)] = lost
     return out
 
 

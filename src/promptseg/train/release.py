@@ -42,7 +42,15 @@ from promptseg.train.card_page import card_page
 from promptseg.train.comparison import TOLERATED, needed_for
 from promptseg.train.verdict import Verdict
 
-__all__ = ["TRAINED_ON", "data_facts", "plain", "release", "trained_prompts", "write_safetensors"]
+__all__ = [
+    "TRAINED_ON",
+    "data_facts",
+    "plain",
+    "release",
+    "storable",
+    "trained_prompts",
+    "write_safetensors",
+]
 
 TRAINED_ON = "trained_on.csv"
 
@@ -86,8 +94,8 @@ def release(
     """
     used = {name: v for name, v in state_dict.items() if not name.startswith(UNUSED)}
     require_architecture(base, used, folder / "model.pth")
-    tensors = _storable(official_tensors(state_dict, base), half)
-    decoder = None if semantic is None else _storable(semantic, half)
+    tensors = storable(official_tensors(state_dict, base), half)
+    decoder = None if semantic is None else storable(semantic, half)
     card = _content(base, facts, asks, verdict, half)
     if seen:
         listed = write_manifest(seen, folder / TRAINED_ON, overwrite=True)
@@ -252,8 +260,12 @@ def _metadata(card: Mapping[str, Any]) -> dict[str, str]:
     return {"format": "pt", **{key: str(value) for key, value in facts.items()}}
 
 
-def _storable(tensors: Mapping[str, Tensor], half: bool) -> dict[str, Tensor]:
-    """Copies on the CPU, whole and apart from each other."""
+def storable(tensors: Mapping[str, Tensor], half: bool) -> dict[str, Tensor]:
+    """Copies on the CPU, whole and apart from each other.
+
+    Raises:
+        InputError: a tensor that is not finite.
+    """
     stored = {}
     for name, tensor in tensors.items():
         value = tensor.detach().cpu()

@@ -14,7 +14,9 @@ from promptseg.formats.files import atomic_path
 from promptseg.provenance import DISCLAIMER
 from promptseg.train.curves import History, draw_curves, read_history
 from promptseg.train.pages import (
+    class_table,
     comparison_table,
+    easy_start,
     modality_table,
     number,
     outcome_lines,
@@ -88,13 +90,17 @@ def _draw(path: Path, verdict: Verdict, history: History) -> str:
 def _paragraphs(verdict: Verdict, facts: Mapping[str, Any], picture: str) -> Iterator[str]:
     yield f"# Fine-tuning report\n\n{DISCLAIMER[0].upper()}{DISCLAIMER[1:]}."
     yield outcome_lines(verdict)
-    if part := reported_on(facts):
-        yield part
+    if said := " ".join(filter(None, (easy_start(facts), reported_on(facts)))):
+        yield said
     yield picture
     yield "## Prompts"
     yield comparison_table(verdict.comparisons)
     yield (
-        "DSC over the objects, all counting the same. `box+N` is after N rounds of corrections; a "
+        "DSC of every class on every image that shows it, all counting the same. The interval is a "
+        "bootstrap over patients, p a signed-rank test of the patients' means. With every dataset and "
+        "every class counting the same:"
+        if verdict.classes
+        else "DSC over the objects, all counting the same. `box+N` is after N rounds of corrections; a "
         "round is a click where the answer misses the object and one where it is too much, with the "
         "previous mask. The interval is a bootstrap over patients, p a signed-rank test of the "
         "patients' means. What the training did not ask with does not count for the verdict. With "
@@ -110,6 +116,16 @@ def _paragraphs(verdict: Verdict, facts: Mapping[str, Any], picture: str) -> Ite
     )
     yield "## Modalities"
     yield modality_table(verdict)
+    if verdict.classes:
+        yield "## Classes"
+        yield class_table(verdict)
+        yield (
+            "A class is scored on the images, or stacks of slices, that show it; what is found of it "
+            "on others counts nowhere."
+        )
+        if facts:
+            yield f"## Training\n\n```json\n{json.dumps(facts, indent=1)}\n```"
+        return
     yield "## Does it still listen to prompts?"
     rows = (
         ("DSC gained per round of corrections", "gain", "+.4f"),

@@ -35,6 +35,7 @@ __all__ = [
     "clip_from",
     "followable",
     "masks_along",
+    "neighbours",
     "runs_of",
 ]
 
@@ -86,11 +87,17 @@ def runs_of(samples: Iterable[Sample], frames: int) -> list[Run]:
     Returns:
         Those with objects to follow.
     """
+    runs = [Run(tuple(row), frames) for row in neighbours(samples) if len(row) > 1]
+    return [run for run in runs if run.starts]
+
+
+def neighbours(samples: Iterable[Sample]) -> list[list[Sample]]:
+    """As `runs_of`, whatever is on them, and those without a neighbour by themselves."""
     cases: dict[tuple[str, str], list[tuple[int, Sample]]] = defaultdict(list)
     for sample in samples:
         if sample.slice is not None and sample.modality != "pathology":
             cases[sample.dataset, sample.case].append((sample.slice, sample))
-    runs = []
+    found = []
     for _, placed in sorted(cases.items()):
         placed.sort(key=lambda one: one[0])
         pairs = list(pairwise(placed))
@@ -101,8 +108,8 @@ def runs_of(samples: Iterable[Sample], frames: int) -> list[Run]:
             if not (alike and k - i < 2 * step):
                 rows.append([])
             rows[-1].append(other)
-        runs += [Run(tuple(row), frames) for row in rows if len(row) > 1]
-    return [run for run in runs if run.starts]
+        found += rows
+    return found
 
 
 def clip_from(sample: Sample, runs: Iterable[Run]) -> Clip:

@@ -15,19 +15,28 @@ from promptseg import assets
 from promptseg.datasets.collection import Collection, Sample
 from promptseg.errors import InputError, ModelError
 from promptseg.models.cards import CARDS, ModelCard
-from promptseg.models.checkpoint import build_network, open_checkpoint
+from promptseg.models.checkpoint import build_network, open_checkpoint, read_checkpoint
 from promptseg.models.families.sam import Sam
 from promptseg.models.families.sam2.network import Sam2
 from promptseg.models.heads.lora import merged_state
+from promptseg.models.heads.semantic.network import SemanticNetwork
 from promptseg.models.heads.unetr import UnetrDecoder
-from promptseg.train.objectives import Algorithm1, ClipAlgorithm, ClipObjective, Objective, Preset
+from promptseg.train.objectives import (
+    Algorithm1,
+    ClipAlgorithm,
+    ClipObjective,
+    Objective,
+    Preset,
+    SemanticObjective,
+)
 from promptseg.train.options import TrainOptions
 from promptseg.train.order import weights_of
 from promptseg.train.parts import checkpoint_activations, choose_parts
 from promptseg.train.pictures import PictureSam2
 from promptseg.train.rates import groups_of
 from promptseg.train.schedule import Schedule
-from promptseg.train.sequences import Clip, Run, clip_from, runs_of
+from promptseg.train.semantic.algorithm import ClassAlgorithm
+from promptseg.train.sequences import Clip, Run, clip_from, neighbours, runs_of
 from promptseg.train.state import Average
 from promptseg.train.validate import choose_validation
 
@@ -112,6 +121,8 @@ def open_parts(options: TrainOptions) -> Parts:
             )
             runs = [first[sample.key] for sample in chosen], runs[1]
             train = [s for run in runs[0] for s in run.samples]
+    elif isinstance(objective, SemanticObjective) and objective.depth > 1:
+        return _stacks(collection, parts, objective, options)
     elif options.train_images is not None:
         train = choose_validation(train, options.train_images, options.seed)
     return Parts(
@@ -121,6 +132,42 @@ def open_parts(options: TrainOptions) -> Parts:
         choose_validation(parts[collection.report_part], options.report_images, options.seed),
         collection.report_part == "test",
         runs,
+    )
+
+
+def _stacks(
+    collection: Collection,
+    parts: dict[str, list[Sample]],
+    objective: SemanticObjective,
+    options: TrainOptions,
+) -> Parts:
+    """The parts of a training on stacks: validated and reported on are whole runs of slices."""
+    runs = {k: [Run(tuple(r), objective.depth) for r in neighbours(s)] for k, s in parts.items()}
+    for split in ("train", "validation"):
+        if not runs[split]:
+            raise InputError(
+                "slices of volumes, to be learnt from as stacks",
+                f"none in the {split} part of {options.input}",
+                "curate volumes, or use --preset semantic-2d",
+            )
+
+    def chosen(split: str, most: int | None) -> list[Run]:
+        first = {run.samples[0].key: run for run in runs[split]}
+        every = [run.samples[0] for run in runs[split]]
+        if most is None:
+            return runs[split]
+        return [first[s.key] for s in choose_validation(every, most, options.seed)]
+
+    train = chosen("train", options.train_images)
+    validation = chosen("validation", options.validation_images)
+    report = chosen(collection.report_part, options.report_images)
+    return Parts(
+        collection,
+        [s for run in train for s in run.samples],
+        [s for run in validation for s in run.samples],
+        [s for run in report for s in run.samples],
+        collection.report_part == "test",
+        (train, [*validation, *report]),
     )
 
 
@@ -162,6 +209,10 @@ class StartingWeights:
         card, file, tensors = open_checkpoint(model, quiet)
         return cls(card, file, tensors, assets.sha256_of(file))
 
+    def read(self, file: Path) -> dict[str, Tensor]:
+        """The tensors of a file that the training has written."""
+        return read_checkpoint(file)
+
     def network(self) -> Sam | PictureSam2:
         """A network of its own with these weights.
 
@@ -193,10 +244,10 @@ class Learner:
         strategy: the preset with the training's own values.
     """
 
-    sam: Sam | PictureSam2
+    sam: Sam | PictureSam2 | SemanticNetwork
     semantic: UnetrDecoder | None
     parameters: dict[str, nn.Parameter]
-    algorithm: Algorithm1 | ClipAlgorithm
+    algorithm: Algorithm1 | ClipAlgorithm | ClassAlgorithm
     optimizer: torch.optim.Optimizer
     average: Average | None
     strategy: Preset
@@ -247,7 +298,8 @@ class Learner:
 
     @property
     def grid(self) -> int:
-        """Cells along each side of the grid that the logits are on."""
+        """Cells along each side of the grid that the logits of prompts are on."""
+        assert isinstance(self.sam, Sam | PictureSam2)
         return 4 * self.sam.prompt_encoder.grid
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:

@@ -36,6 +36,8 @@ class Progress:
         best_update: when that was.
         seconds: spent training so far.
         restarted: the update at which the optimizer was new.
+        factor: of the learning rate, by validations that were no better; see `Rates.plateau`.
+        waited: such validations in a row.
     """
 
     updates: int = 0
@@ -43,6 +45,8 @@ class Progress:
     best_update: int = 0
     seconds: float = 0.0
     restarted: int = 0
+    factor: float = 1.0
+    waited: int = 0
 
 
 @dataclass

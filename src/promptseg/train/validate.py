@@ -34,10 +34,21 @@ from promptseg.train.sequences import Clip, followable
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["FOLLOWED", "SHIFT", "SHIFTED", "Answer", "Validation", "choose_validation", "validate"]
+__all__ = [
+    "CLASSES",
+    "FOLLOWED",
+    "SHIFT",
+    "SHIFTED",
+    "Answer",
+    "Validation",
+    "choose_validation",
+    "validate",
+]
 
 FOLLOWED = "clip"
 """A box on a sample, followed with memory through its neighbours."""
+CLASSES = "classes"
+"""No prompt: a class that is there, by a model of classes."""
 SHIFTED = "shifted box"
 SHIFT = 0.1
 """How far the box is shifted, as a share of its width or height."""
@@ -60,7 +71,7 @@ class Answer(NamedTuple):
         target: value of the object in its label layer; "value@layer" in layers above 0.
         prompt: it began with: "box" (exact), "point" (one click), or "shifted box", which there are
             four of: left, up, right, down; or "clip", a box followed through the sample's neighbours,
-            on which its DSC is.
+            on which its DSC is; or "classes", nothing, where the target is the name of a class.
         step: rounds of corrections before it, from 0.
         dsc: 0..1.
         predicted_iou: the model's own estimate.
@@ -101,7 +112,8 @@ class Validation:
 
         Returns:
             "box" and "point" before corrections, "box+8" and "point+8" after the last of 8 rounds; and
-            "clip" where boxes were followed.
+            "clip" where boxes were followed. Of a model of classes "classes" alone: the mean over
+            datasets of the mean over their classes, so that rare ones count as much.
         """
         return _macro(self.answers, self.corrections)
 
@@ -306,6 +318,8 @@ def _pooled(embedding: Embedding) -> Features:
 
 
 def _macro(answers: Sequence[Answer], corrections: int) -> dict[str, float]:
+    if answers and all(a.prompt == CLASSES for a in answers):
+        return {CLASSES: _macro_of_classes(answers)}
     means = {}
     for prompt in ("box", "point", *({FOLLOWED} & {a.prompt for a in answers})):
         for step in sorted({0, corrections} if prompt != FOLLOWED else {0}):
@@ -317,6 +331,14 @@ def _macro(answers: Sequence[Answer], corrections: int) -> dict[str, float]:
             of_datasets = [float(np.mean(values)) for values in datasets.values()]
             means[label] = float(np.mean(of_datasets)) if of_datasets else math.nan
     return means
+
+
+def _macro_of_classes(answers: Sequence[Answer]) -> float:
+    each: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for a in answers:
+        each[a.dataset][a.target].append(a.dsc)
+    of_classes = [[float(np.mean(v)) for v in classes.values()] for classes in each.values()]
+    return float(np.mean([np.mean(means) for means in of_classes]))
 
 
 def _lot(*place: object) -> bytes:

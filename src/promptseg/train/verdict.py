@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +29,7 @@ from promptseg.errors import InputError
 from promptseg.metrics.statistics import FEWEST_PAIRS
 from promptseg.train.comparison import SAME, TOLERATED, Comparison, compare_scores, needed_for
 from promptseg.train.drift import Drift, drift_of
-from promptseg.train.validate import FOLLOWED, SHIFTED, Answer, Validation
+from promptseg.train.validate import CLASSES, FOLLOWED, SHIFTED, Answer, Validation
 
 __all__ = ["Listening", "Outcome", "Verdict", "compare"]
 
@@ -63,6 +63,7 @@ class Verdict:
         reasons: why, one sentence each.
         comparisons: one per kind of prompt.
         modalities: modality -> one comparison per kind of prompt.
+        classes: class -> one comparison, of models of classes.
         forgotten: kinds of prompts that were not asked with and fell.
         listening: before and after.
         drift: how far the embeddings moved.
@@ -79,6 +80,7 @@ class Verdict:
     drift: Drift
     macro: tuple[dict[str, float], dict[str, float]]
     curves: dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
+    classes: dict[str, tuple[Comparison, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values; None for NaN."""
@@ -120,17 +122,17 @@ def compare(
     last = baseline.corrections
     labels = {
         f"{kind}+{step}" if step else kind: (kind, step)
-        for kind in ("box", "point", FOLLOWED)
+        for kind in ("box", "point", FOLLOWED, CLASSES)
         for step in sorted({0, last})
         if (kind, step) in first
     }
 
     kinds = max(1, sum(needed_for(label) <= set(asks) for label in labels))
 
-    def comparisons(of: str | None) -> tuple[Comparison, ...]:
+    def comparisons(of: str | None, group: Mapping[_Object, str]) -> tuple[Comparison, ...]:
         found = []
         for label, place in labels.items():
-            objects = [o for o in first[place] if of in (None, modality[o])]
+            objects = [o for o in first[place] if of in (None, group[o])]
             if not objects:  # not everything can be followed
                 continue
             before, after = (np.array([x[place][o] for o in objects]) for x in (first, second))
@@ -138,9 +140,13 @@ def compare(
             found.append(compare_scores(label, asked, (before, after), whose, kinds))
         return tuple(found)
 
-    every = comparisons(None)
-    by_modality = {m: comparisons(m) for m in sorted(set(modality.values()))}
-    outcome, reasons = _judge(every, by_modality, part)
+    every = comparisons(None, modality)
+    by_modality = {m: comparisons(m, modality) for m in sorted(set(modality.values()))}
+    by_class: dict[str, tuple[Comparison, ...]] = {}
+    if (CLASSES, 0) in first:
+        own = {o: o[1] for o in first[CLASSES, 0]}
+        by_class = {name: comparisons(name, own) for name in dict.fromkeys(own.values())}
+    outcome, reasons = _judge(every, {**by_modality, **by_class}, part)
     return Verdict(
         outcome=outcome,
         reasons=reasons,
@@ -155,6 +161,7 @@ def compare(
             for kind in ("box", "point")
             if (kind, 0) in first
         },
+        classes=by_class,
     )
 
 
@@ -210,7 +217,12 @@ def _figures(c: Comparison) -> str:
 
 def _words(prompt: str) -> str:
     start, _, rounds = prompt.partition("+")
-    name = {"box": "a box", "point": "a click", FOLLOWED: "a box followed through a clip"}[start]
+    name = {
+        "box": "a box",
+        "point": "a click",
+        FOLLOWED: "a box followed through a clip",
+        CLASSES: "classes without prompts",
+    }[start]
     return f"{name} with {rounds} rounds of corrections" if rounds else name
 
 
@@ -229,6 +241,8 @@ def _by_prompt(answers: Iterable[Answer]) -> dict[tuple[str, int], dict[_Object,
 
 def _listening(scores: dict[tuple[str, int], dict[_Object, float]], last: int) -> Listening:
     starts = [kind for kind in ("box", "point") if (kind, 0) in scores]
+    if not starts:
+        return Listening((), math.nan, math.nan, math.nan)
     steps = np.array(  # (steps, objects of both starts)
         [[v for kind in starts for v in scores[kind, s].values()] for s in range(last + 1)]
     )

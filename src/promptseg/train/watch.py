@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from promptseg.datasets.collection import Sample
 from promptseg.errors import InputError
 from promptseg.inference.predictor import Predictor
 from promptseg.models.checkpoint import build_network, read_checkpoint
+from promptseg.models.heads.semantic.model import SemanticSam
 from promptseg.train.comparison import needed_for
 from promptseg.train.kept import KeptEmbeddings
 from promptseg.train.logs import Log
@@ -18,12 +20,14 @@ from promptseg.train.options import TrainOptions
 from promptseg.train.outcome import SEMANTIC
 from promptseg.train.processes import Processes
 from promptseg.train.release import write_safetensors
+from promptseg.train.semantic.start import SemanticStart
+from promptseg.train.semantic.validate import validate_classes
 from promptseg.train.setting import Learner, Parts, StartingWeights
 from promptseg.train.state import Progress, save_state
 from promptseg.train.validate import Validation, validate
 from promptseg.train.warm import WARM, write_warm
 
-__all__ = ["Watch", "asked_means", "measure"]
+__all__ = ["Watch", "asked_means", "load_predictor", "measure", "measure_file"]
 
 _SAVE_EVERY = 300  # seconds
 
@@ -40,8 +44,27 @@ def asked_means(validation: Validation, asks: frozenset[str]) -> dict[str, float
     return asked or means
 
 
+def measure_file(
+    start: StartingWeights,
+    file: Path,
+    parts: Parts,
+    options: TrainOptions,
+    processes: Processes,
+    report: bool,
+    kept: KeptEmbeddings | None = None,
+    show: Callable[[int, str], None] | None = None,
+) -> Validation:
+    """Validate the model that is trained with the weights of a file; see `measure`."""
+    model: Predictor | SemanticSam
+    if isinstance(start, SemanticStart):
+        model = start.model(file, processes.device)
+    else:
+        model = load_predictor(start, file, processes, options.engine)
+    return measure(model, parts, options, processes, report, kept, show)
+
+
 def measure(
-    predictor: Predictor,
+    predictor: Predictor | SemanticSam,
     parts: Parts,
     options: TrainOptions,
     processes: Processes,
@@ -61,10 +84,14 @@ def measure(
         show: told how far it is.
     """
     samples = parts.report if report else parts.validation
+    own = samples[processes.rank :: processes.count]
+    if isinstance(predictor, SemanticSam):
+        about = (predictor, parts.collection, own, parts.runs[1], kept, show)
+        return _gathered(validate_classes(*about), samples, processes)
     mine = validate(
         predictor,
         parts.collection,
-        samples[processes.rank :: processes.count],
+        own,
         corrections=options.corrections,
         max_objects=options.validation_objects,
         seed=options.seed,
@@ -73,6 +100,11 @@ def measure(
         clip_of=parts.clip_of if parts.runs[1] else None,
         progress=show,
     )
+    return _gathered(mine, samples, processes)
+
+
+def _gathered(mine: Validation, samples: Sequence[Sample], processes: Processes) -> Validation:
+    """The answers of all processes, in the order of the samples."""
     every = processes.gather(mine)
     answers = [a for one in every for a in one.answers]
     embeddings = {k: v for one in every for k, v in one.embeddings.items()}
@@ -145,6 +177,7 @@ class Watch:
         if not math.isfinite(score):
             raise InputError("objects in the validation part", f"{self.options.input} without any")
         better = self.progress.best_score is None or score > self.progress.best_score
+        self._slow_down(better)
         if better:
             self.progress.best_score, self.progress.best_update = score, self.progress.updates
             if self.processes.leads:
@@ -157,16 +190,21 @@ class Watch:
         self.save()
         self.processes.wait()
 
+    def _slow_down(self, better: bool) -> None:
+        """Lower the learning rate where validations have long been no better (`Rates.plateau`)."""
+        rates, progress = self.learner.strategy.rates, self.progress
+        progress.waited = 0 if better else progress.waited + 1
+        if rates.plateau != 1 and progress.waited > rates.patience:
+            progress.factor, progress.waited = progress.factor * rates.plateau, 0
+
     def begin(self) -> None:
         """Measure the starting weights; they are no candidate for the best."""
         found = self._measured(self.start.file)
         self._log(found, sum(found.means().values()) / len(found.means()))
 
     def _measured(self, file: Path) -> Validation:
-        predictor = load_predictor(self.start, file, self.processes, self.options.engine)
-        return measure(
-            predictor, self.parts, self.options, self.processes, report=False, kept=self.kept
-        )
+        about = (self.parts, self.options, self.processes)
+        return measure_file(self.start, file, *about, report=False, kept=self.kept)
 
     def _log(self, found: Validation, score: float) -> None:
         if self.processes.leads:

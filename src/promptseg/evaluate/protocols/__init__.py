@@ -6,6 +6,7 @@ from promptseg.evaluate.protocols.planar import planar
 from promptseg.evaluate.protocols.sam2_paper import as_sam2_paper
 from promptseg.evaluate.protocols.scene import Scene, prompts_for
 from promptseg.evaluate.protocols.volumes import follow_through
+from promptseg.evaluate.protocols.whole import merged_classes, whole
 
 __all__ = [
     "Labelled",
@@ -15,6 +16,8 @@ __all__ = [
     "as_sam2_paper",
     "follow_through",
     "given",
+    "merged_classes",
     "planar",
     "prompts_for",
+    "whole",
 ]

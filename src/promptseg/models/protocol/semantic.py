@@ -45,7 +45,8 @@ class SemanticModel(Protocol):
         """Logits of every class at every place.
 
         Args:
-            patches: (N, *patch.shape), as its preprocessing leaves them.
+            patches: (N, *patch.shape), or (N, channels, *patch.shape) for a model of colours, as its
+                preprocessing leaves them.
 
         Returns:
             (N, 1 + classes, *patch.shape) float32.

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         ClipObjective,
         Objective,
         Preset,
+        SemanticObjective,
         Strategy,
     )
     from promptseg.train.objectives.uniforms import Uniforms
@@ -26,6 +27,7 @@ __all__ = [
     "ClipObjective",
     "Objective",
     "Preset",
+    "SemanticObjective",
     "Step",
     "Strategy",
     "Uniforms",
@@ -41,6 +43,7 @@ _HOMES = {
     "PRESETS": "settings",
     "Objective": "settings",
     "Preset": "settings",
+    "SemanticObjective": "settings",
     "Strategy": "settings",
     "Uniforms": "uniforms",
 }

@@ -10,22 +10,33 @@ from promptseg.simulate.boxes import Jitter
 
 __all__ = [
     "PRESETS",
+    "ClassWeights",
     "ClipObjective",
     "MaskLoss",
     "Objective",
     "Preset",
     "Rates",
+    "SemanticObjective",
     "Strategy",
     "Trainable",
 ]
 
 Strategy = Literal[
-    "medsam", "simple-ft", "medicosam", "ft-sam", "sam-med2d", "sam2-transfer", "medsam2"
+    "medsam",
+    "simple-ft",
+    "medicosam",
+    "ft-sam",
+    "sam-med2d",
+    "sam2-transfer",
+    "medsam2",
+    "semantic-2d",
+    "semantic-3d",
 ]
 Trainable = Literal[
     "all", "encoder", "decoder", "encoder+decoder", "prompts+decoder", "lora", "whole"
 ]
 MaskLoss = Literal["dice", "dice+bce"]
+ClassWeights = Literal["none", "balanced"]
 
 _SLOPPY = Jitter(5, "either")
 
@@ -112,6 +123,68 @@ class ClipObjective(Objective):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SemanticObjective(Objective):
+    """What one training iteration asks of a model of classes, without prompts (MedicoSAM, II-D).
+
+    Attributes:
+        depth: slices of a patch; 1 trains on single images.
+        halo: slices at either end of a patch that are given up where patches are joined.
+        side: of the network's square input; None for that of the model whose encoder it has.
+        adapters: whether the encoder of slices sees along depth.
+        zero_adapters: whether adapters change nothing at the start; not so in the paper's code.
+        features: of the decoder's finest level.
+        doublings: how often the decoder doubles the resolution; None until that of the input.
+        classes: those that are learnt, of which the data may have more; none for all.
+        class_weights: of the cross-entropy: all alike, or larger for what takes fewer pixels.
+        faithful: put a sigmoid before losses that are made for logits, and count classes that are not
+            there in the Dice loss, as the paper's code does.
+    """
+
+    n_objects: int = 1
+    n_steps: int = 0
+    p_box: float = 0.0
+    p_mask: float = 0.0
+    iou_loss: bool = False
+    depth: int = 1
+    halo: int = 0
+    side: int | None = None
+    adapters: bool = False
+    zero_adapters: bool = False
+    features: int = 64
+    doublings: int | None = None
+    classes: tuple[str, ...] = ()
+    class_weights: ClassWeights = "none"
+    faithful: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.depth < 1 or self.halo < 0 or self.depth <= 2 * self.halo:
+            raise InputError(
+                "patches of more slices than their halo at both ends",
+                f"depth {self.depth}, halo {self.halo}",
+                "raise --depth or lower --halo",
+            )
+        if self.depth == 1 and (self.adapters or self.zero_adapters):
+            raise InputError(
+                "adapters for patches of several slices", "patches of one", "use semantic-3d"
+            )
+        if not 1 <= self.features <= 256:
+            raise InputError("--features from 1 to 256", str(self.features))
+        if self.doublings is not None and not 0 <= self.doublings <= 4:
+            raise InputError("--doublings from 0 to 4", str(self.doublings))
+        if self.side is not None and not (64 <= self.side <= 2048 and self.side % 32 == 0):
+            raise InputError("--side a multiple of 32 from 64 to 2048", str(self.side))
+
+    def terms(self, objects: int, images: int) -> int:
+        """One loss per image, or patch."""
+        return max(1, images)
+
+    def asks(self) -> frozenset[str]:
+        """No prompt: for the classes themselves."""
+        return frozenset({"classes"})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rates:
     """Where and when the optimizer takes other steps than the learning rate says.
 
@@ -120,12 +193,16 @@ class Rates:
         layer: factor of that from each block of its trunk to the one before.
         end: share of all that is left at the end of a cosine over the whole training.
         decays_norms: whether weights decay in layer norms and biases, too.
+        plateau: factor of all after `patience` validations in a row that were no better.
+        patience: how many.
     """
 
     encoder: float = 1.0
     layer: float = 1.0
     end: float = 1.0
     decays_norms: bool = True
+    plateau: float = 1.0
+    patience: int = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,5 +307,24 @@ PRESETS: dict[str, Preset] = {
         learning_rate=1e-5,
         decay=0.9,
         source="SAM-Med2D as MedicoSAM, II-B, tells it, without its adapters (III-C)",
+    ),
+    "semantic-2d": Preset(
+        objective=SemanticObjective(),
+        trains="all",
+        learning_rate=1e-4,
+        decay=1.0,
+        batch_size=6,
+        rates=Rates(plateau=0.9),
+        source="MedicoSAM, II-D and III-B: Dice and cross-entropy, half each; on logits, where its "
+        "code puts a sigmoid before (faithful)",
+    ),
+    "semantic-3d": Preset(
+        objective=SemanticObjective(depth=16, halo=4, side=512, adapters=True),
+        trains="all",
+        learning_rate=1e-4,
+        decay=1.0,
+        batch_size=2,
+        rates=Rates(plateau=0.9),
+        source="MedicoSAM, II-D and III-B: patches of 16 x 512 x 512, adapters along depth",
     ),
 }

@@ -136,12 +136,12 @@ class TinyViTBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, dim) -> the same shape."""
-        x = x + self._attend(x)
+        x = x + self.attend(x)
         x = self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         out: Tensor = x + self.mlp(x)
         return out
 
-    def _attend(self, x: Tensor) -> Tensor:
+    def attend(self, x: Tensor) -> Tensor:
         """Attention over windows; the grid is padded with zeros to a multiple of the window."""
         b, h, w, dim = x.shape
         n = self.window

@@ -120,11 +120,11 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, dim) -> the same shape."""
         y = self.norm1(x)
-        x = x + (self._in_windows(y) if self.window else self.attn(y))
+        x = x + (self.in_windows(y) if self.window else self.attn(y))
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
-    def _in_windows(self, x: Tensor) -> Tensor:
+    def in_windows(self, x: Tensor) -> Tensor:
         """Attention over windows; the grid is padded with zeros, which are attended to as well."""
         b, h, w, dim = x.shape
         n = self.window

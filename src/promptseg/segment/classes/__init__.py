@@ -1,0 +1,1 @@
+"""Classes without prompts: patches cut, classified and joined, then made into objects."""

@@ -1,0 +1,145 @@
+"""Probabilities of classes on slices of any size and stacks of any length, patch by patch.
+
+What is held at a time is bounded: the probabilities of one slice, or of as many slices as a patch of a
+volume model is good for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from promptseg.models.heads.semantic.model import SemanticSam
+
+__all__ = ["Windows", "probabilities", "uncertainty"]
+
+Pixels = Callable[[int], NDArray[np.uint8]]
+"""Index -> (rows, columns[, 3]) slice as 0..255."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How slices are cut.
+
+    Attributes:
+        tile: side of a window in pixels of the slice; None for whole slices.
+        overlap: share of its side that a window has in common with the next.
+        mirror: average over the slice and its mirror images (rows, columns, both).
+    """
+
+    tile: int | None = None
+    overlap: float = 0.5
+    mirror: bool = False
+
+
+def probabilities(
+    model: SemanticSam,
+    pixels: Pixels,
+    indices: Sequence[int],
+    pixel: tuple[float, float],
+    windows: Windows,
+    embedded: Sequence[Tensor] | None = None,
+) -> Iterator[tuple[int, Tensor]]:
+    """The probabilities of all classes on some slices, in their order.
+
+    Args:
+        model: of single slices, or of volumes.
+        pixels: of a slice.
+        indices: of neighbouring slices. A volume model sees those before and after a patch as far as
+            they are among these; at the ends the last one is repeated.
+        pixel: width and height of pixels, in any unit.
+        windows: how slices are cut.
+        embedded: (C, h, w) of each of the slices, where they are encoded already; they are not cut.
+
+    Yields:
+        Index of a slice, and (1 + classes, rows, columns) float32, background first, sum 1.
+    """
+    depth, halo = model.card.depth, model.card.halo
+    step = depth - 2 * halo
+    for first in range(0, len(indices), step):
+        own = range(first, min(first + step, len(indices)))
+        seen = own if depth == 1 else range(first - halo, first - halo + depth)
+        near = [min(max(k, 0), len(indices) - 1) for k in seen]
+        if embedded is None:
+            found = _in_windows(model, [pixels(indices[k]) for k in near], pixel, windows)
+        else:
+            shape = pixels(indices[near[0]]).shape[:2]
+            frame = model.preprocessing.frame(shape[0], shape[1], pixel)
+            found = model.of_embeddings(torch.stack([embedded[k] for k in near]), frame).softmax(1)
+        for k in own:
+            yield indices[k], found[k - seen.start]
+
+
+def uncertainty(chances: Tensor) -> NDArray[np.uint8]:
+    """Entropy of the classes at every pixel, as a share of the largest there can be: 0..255.
+
+    Args:
+        chances: (1 + classes, rows, columns), sum 1.
+    """
+    entropy = torch.special.entr(chances).sum(0) / np.log(len(chances))
+    said: NDArray[np.uint8] = (255 * entropy.clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
+    return said
+
+
+def _in_windows(
+    model: SemanticSam,
+    stack: list[NDArray[np.uint8]],
+    pixel: tuple[float, float],
+    windows: Windows,
+) -> Tensor:
+    """(slices, 1 + classes, rows, columns) probabilities."""
+    rows, columns = stack[0].shape[:2]
+    if windows.tile is None or (rows <= windows.tile and columns <= windows.tile):
+        return _mirrored(model, stack, pixel, windows.mirror)
+    total: Tensor | None = None
+    weights = torch.zeros(rows, columns, device=model.device)
+    for top in _starts(rows, windows):
+        for left in _starts(columns, windows):
+            part = (slice(top, top + windows.tile), slice(left, left + windows.tile))
+            found = _mirrored(model, [one[part] for one in stack], pixel, windows.mirror)
+            weight = _weights(found.shape[-2:]).to(model.device)
+            if total is None:
+                total = found.new_zeros(*found.shape[:2], rows, columns)
+            total[(..., *part)] += found * weight
+            weights[part] += weight
+    assert total is not None
+    total /= weights
+    return total
+
+
+def _starts(length: int, windows: Windows) -> list[int]:
+    """Where windows begin along one side; the last one ends with it."""
+    assert windows.tile is not None
+    step = max(1, round(windows.tile * (1 - windows.overlap)))
+    last = max(0, length - windows.tile)
+    return [*range(0, last, step), last]
+
+
+def _weights(shape: Sequence[int]) -> Tensor:
+    """How much a window counts: most in its middle, little at its edges (a product of triangles)."""
+    sides = [
+        1 - (torch.arange(n) + 0.5 - n / 2).abs() / (n / 2) * (1 - 1 / max(2, n)) for n in shape
+    ]
+    return sides[0][:, None] * sides[1]
+
+
+def _mirrored(
+    model: SemanticSam,
+    stack: list[NDArray[np.uint8]],
+    pixel: tuple[float, float],
+    mirror: bool,
+) -> Tensor:
+    """The probabilities of whole slices, maybe the mean over mirror images."""
+    total: Tensor | None = None
+    flips: list[tuple[int, ...]] = [(), (0,), (1,), (0, 1)] if mirror else [()]
+    for axes in flips:
+        turned = [np.ascontiguousarray(np.flip(one, axes)) for one in stack]
+        found = model.on_slices(turned, pixel).softmax(1).flip([axis + 2 for axis in axes])
+        total = found if total is None else total + found
+    assert total is not None
+    return total / len(flips)

@@ -1,0 +1,95 @@
+"""Which classes a training learns, and where they are on a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.datasets.collection import Labels, Sample, Target
+from promptseg.errors import InputError, did_you_mean
+
+__all__ = ["class_map", "class_weights", "classes_of"]
+
+
+def classes_of(
+    train: Sequence[Sample], others: Sequence[Sample], wanted: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The names of the classes, in the order of their numbers in the data, then of their names.
+
+    Their numbers among themselves have no gaps, whatever those in the data have.
+
+    Args:
+        train: what is learnt from.
+        others: what is validated and reported on.
+        wanted: the user's choice; all there are if none.
+
+    Raises:
+        InputError: a class that the training part does not have.
+    """
+    numbers: dict[str, int] = {}
+    for sample in train:
+        for target in sample.targets:
+            numbers[target.name] = min(target.id, numbers.get(target.name, target.id))
+    there = sorted(numbers, key=lambda name: (numbers[name], name))
+    if unknown := [name for name in wanted if name not in numbers]:
+        raise InputError(
+            f"classes out of {_listed(there)}",
+            unknown[0],
+            did_you_mean(unknown[0], there) or "correct --classes",
+        )
+    if wanted:
+        return tuple(name for name in there if name in set(wanted))
+    for sample in others:
+        if strange := [t.name for t in sample.targets if t.name not in numbers]:
+            raise InputError(
+                f"the classes of the training part, {_listed(there)}, in every case",
+                f"{strange[0]!r} on {sample.key}",
+                "name classes alike and curate the data again, or choose some with --classes",
+            )
+    return tuple(there)
+
+
+def class_map(targets: Sequence[Target], labels: Labels, names: Sequence[str]) -> NDArray[np.int64]:
+    """The class of every pixel, 0 for none; where objects overlap, that of the last layer.
+
+    Args:
+        targets: of a sample.
+        labels: (layers, rows, columns) of it.
+        names: of the classes.
+    """
+    numbers = {name: k for k, name in enumerate(names, 1)}
+    found = np.zeros(labels.shape[1:], np.int64)
+    for target in sorted(targets, key=lambda t: (t.layer, t.id)):
+        if target.name in numbers:
+            found[labels[target.layer] == target.id] = numbers[target.name]
+    return found
+
+
+def class_weights(samples: Sequence[Sample], names: Sequence[str]) -> list[float]:
+    """Weights of background and classes: one by the root of their share of pixels, mean 1.
+
+    The root, because the inverse share itself gives a class of a few pixels hundreds of times the
+    weight of the others, and its edges are lost. A class counts on the images that it is on.
+
+    Args:
+        samples: the training part.
+        names: of the classes.
+    """
+    numbers = {name: k for k, name in enumerate(names, 1)}
+    pixels = np.zeros(len(names) + 1)
+    for sample in samples:
+        taken = 0
+        for target in sample.targets:
+            if target.name in numbers:
+                pixels[numbers[target.name]] += target.area
+                taken += target.area
+        pixels[0] += max(0, sample.shape[0] * sample.shape[1] - taken)
+    rare = 1 / np.sqrt(np.maximum(pixels / pixels.sum(), 1e-9))
+    return [float(w) for w in rare / rare.mean()]
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:8])
+    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"

@@ -27,8 +27,8 @@ def encoded(network: Sam2, frames: Tensor) -> list[Features]:
 
 def total(network: Sam2, plan: ClipPlan) -> Tensor:
     frames, masks = clip()
-    chance = np.random.default_rng(0)
-    found = clip_losses(network, encoded(network, frames), masks, plan, chance)
+    chances = [np.random.default_rng(0)]
+    found = clip_losses(network, encoded(network, frames), masks[None], plan, chances)
     return torch.stack([loss.total() for loss in found]).sum()
 
 
@@ -37,7 +37,9 @@ def test_every_answer_is_judged_and_all_parts_of_the_memory_learn() -> None:
     frames, masks = clip()
     plan = ClipPlan((0,), frozenset({1}), clicks=2)
     losses = list(
-        clip_losses(network, encoded(network, frames), masks, plan, np.random.default_rng(0))
+        clip_losses(
+            network, encoded(network, frames), masks[None], plan, [np.random.default_rng(0)]
+        )
     )
     assert len(losses) == 4 + 2
     assert [float(loss.focal.detach()) == 0 for loss in losses] == [False] * 4 + [True, False]

@@ -20,6 +20,7 @@ from promptseg.metrics.statistics import FEWEST_PAIRS
 from promptseg.models.cards import model_file
 from promptseg.models.checkpoint import read_checkpoint
 from promptseg.models.families.sam import Sam
+from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.noted import lines_of, refuse
 from promptseg.parsing import parse_json
 from promptseg.progress import step_progress
@@ -330,7 +331,7 @@ def training_images(
     """The training part as the network takes it."""
     n_objects = learner.strategy.objective.n_objects
     if parts.runs[0]:
-        about = (learner.grid, n_objects, options.seed, options.augment)
+        about = (learner.grid, n_objects, options.seed, options.augment, kept)
         return TrainingClips(parts.collection, parts.runs[0], start.card, *about)
     return TrainingImages(
         *(parts.collection, parts.train, start.card),
@@ -351,7 +352,7 @@ def _kept(
 ) -> KeptEmbeddings | None:
     """Embeddings of all images that are used, where they stay the same."""
     keeps = not encoder_learns(learner.sam) and options.keep_embeddings and not options.augment
-    keeps = keeps and isinstance(learner.sam, Sam)  # SAM 2's are of three sizes, and large
+    keeps = keeps and isinstance(learner.sam, Sam | MemorySam)  # others' have three sizes
     idle = {"--embeddings": options.embeddings is not None} if not keeps else {}
     if keeps:
         idle["--activation-checkpointing"] = options.activation_checkpointing

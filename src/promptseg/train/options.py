@@ -59,7 +59,8 @@ class _ObjectiveOptions:
     preset: Strategy = "medicosam"
     """medsam (box alone), simple-ft (one box or click), medicosam (with 8 rounds of corrections),
     sam-med2d (corrections with 1, 3, 5 or 9 clicks), ft-sam (the same, the mask decoder alone),
-    sam2-transfer (box alone, as SAM 2 was taken to medical images), medsam2 (clips, with memory)."""
+    sam2-transfer (box alone, as SAM 2 was taken to medical images), medsam2 (clips, with memory),
+    memory (clips, the memory of promptseg-memory alone)."""
 
     n_objects: int | None = None
     """Objects per image, at most."""

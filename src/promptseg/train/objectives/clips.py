@@ -21,14 +21,15 @@ from torch import Tensor
 
 from promptseg.models.families.sam2.bank import Bank, Remembered
 from promptseg.models.families.sam2.mask_decoder import Decoded
-from promptseg.models.families.sam2.network import Features, Sam2
+from promptseg.models.families.sam2.memory_sam import MemorySam
+from promptseg.models.families.sam2.network import Features, Look, Sam2Steps
 from promptseg.models.families.sam2.prompt_encoder import BOTTOM_RIGHT, IGNORED, TOP_LEFT
 from promptseg.simulate.seeds import generator
 from promptseg.train.objectives.algorithm import Step
 from promptseg.train.objectives.clip_losses import ClipLoss, clip_loss
 from promptseg.train.objectives.prompts import draw_pixel
 from promptseg.train.objectives.settings import ClipObjective
-from promptseg.train.pictures import PictureSam2, unpacked
+from promptseg.train.pictures import PictureSam2
 
 __all__ = ["ClipAlgorithm", "ClipBatch", "ClipChance", "ClipPlan", "clip_losses"]
 
@@ -65,16 +66,17 @@ class ClipPlan:
         possible = [frame for frame, seen in enumerate(there) if seen]
         second = chance.choice(possible, size=int(chance.integers(0, 2)))
         boxed = dict.fromkeys((possible[0], *map(int, second)))
-        corrected = chance.permutation(possible)[: int(chance.integers(0, 3))]
+        corrected = chance.permutation(possible)[: int(chance.integers(0, 3)) if clicks else 0]
         return cls(tuple(boxed), frozenset(map(int, corrected)), clicks)
 
 
 def clip_losses(
-    network: Sam2,
+    network: Sam2Steps,
     frames: Sequence[Features],
     masks: Tensor,
     plan: ClipPlan,
     chances: Sequence[np.random.Generator],
+    guess: bool = False,
 ) -> Iterator[ClipLoss]:
     """The losses of all answers about B objects, in the order in which they are given.
 
@@ -84,6 +86,7 @@ def clip_losses(
         masks: (B, T, 4 h, 4 w) boolean on the grid of the logits; empty where an object is not there.
         plan: what is said.
         chances: where clicks fall, of each object.
+        guess: see `ClipObjective`; of a `MemorySam`.
 
     Yields:
         Of B objects each.
@@ -94,22 +97,27 @@ def clip_losses(
         target, features = masks[:, frame], frames[frame]
         clicks = _boxes(target, network.image_size) if frame in plan.boxed else None
         if clicks is not None:
-            coarse = network.alone(features.coarse)
+            look = Look(features._replace(coarse=network.alone(features.coarse)))
         else:
             memory = bank.for_frame(frame, len(frames), -1, lambda _, one: _map(one))
-            coarse = network.attend(features.coarse, memory)
-        asked = features._replace(coarse=coarse)
-        decoded = _decoded(network, asked, clicks or _nothing(coarse), None, clicks is None)
+            if guess and isinstance(network, MemorySam) and frame not in plan.corrected:
+                decoded = network.guessed(features, memory)
+                yield clip_loss(decoded, target)
+                _remember(bank, network, frame, features, decoded, False)
+                continue
+            look = network.look(features, memory)
+        asked = look.features
+        said = clicks or look.clicks
+        decoded = _decoded(network, asked, said or _nothing(asked.coarse), None, said is None)
+        decoded = look.judged(decoded)
         yield clip_loss(decoded, target)
         for _ in range(plan.clicks if frame in plan.corrected else 0):
             hint = _best(decoded).detach().clamp(-_LARGEST, _LARGEST)
             clicks = _joined(clicks, _clicks(hint > 0, target, network.image_size, chances))
             decoded = _decoded(network, asked, clicks, hint, False)
             yield clip_loss(decoded, target)
-        said = frame in plan.boxed or frame in plan.corrected
-        seen = network.settle(decoded)
-        map_ = network.remember(features.coarse, seen, prompted=False)  # shaded while learning
-        (bank.conditioning if said else bank.followed)[frame] = Remembered(seen, map_, said)
+        prompted = frame in plan.boxed or frame in plan.corrected
+        _remember(bank, network, frame, features, decoded, prompted)
 
 
 @dataclass(frozen=True)
@@ -117,24 +125,28 @@ class ClipBatch:
     """Some clips with N objects, in the frame of the network's input.
 
     Attributes:
-        slices: (F, 3, S, S) preprocessed frames of all clips, one clip after the other.
+        slices: (F, 3, S, S) preprocessed frames of all clips, one clip after the other; None where
+            embeddings are kept.
         masks: of each object, (T, 4 h, 4 w) boolean on the T frames of its clip and the grid of the
             logits; empty where it is not there.
         first: of each object, which of the F frames its clip begins with.
         names: of the objects, for what is drawn by chance: (clip, object, position).
-        embeddings: none are kept of clips.
+        embeddings: (F, C, h, w) of the frames; None where they are not kept.
     """
 
-    slices: Tensor
+    slices: Tensor | None
     masks: tuple[Tensor, ...]
     first: tuple[int, ...]
     names: tuple[tuple[str, ...], ...]
-    embeddings: None = None
+    embeddings: Tensor | None = None
 
     def to(self, device: torch.device) -> ClipBatch:
         """The same on another device."""
         masks = tuple(each.to(device) for each in self.masks)
-        return replace(self, slices=self.slices.to(device), masks=masks)
+        slices, embeddings = (
+            None if x is None else x.to(device) for x in (self.slices, self.embeddings)
+        )
+        return replace(self, slices=slices, embeddings=embeddings, masks=masks)
 
 
 class ClipAlgorithm:
@@ -159,16 +171,17 @@ class ClipAlgorithm:
         """The losses of what goes through together: one graph through all frames.
 
         Args:
-            embeddings: (F, 4 C, h, w), see `promptseg.train.pictures.packed`.
+            embeddings: one tensor of F frames, see `promptseg.train.pictures`.
             batch: the objects.
             u: chance.
         """
         for plan, numbers in self._together(batch, u).items():
             masks = torch.stack([batch.masks[number] for number in numbers])
             first = [batch.first[number] for number in numbers]
-            frames = list(_frames(embeddings, first, masks.shape[1]))
+            frames = list(self._frames(embeddings, first, masks.shape[1]))
             chances = [u.objects[number] for number in numbers]
-            found = list(clip_losses(self.sam, frames, masks, plan, chances))
+            guess = self.objective.guess
+            found = list(clip_losses(self.sam, frames, masks, plan, chances, guess))
             overlap = torch.cat([one.overlap for one in found])
             yield Step(
                 "clip",
@@ -181,11 +194,13 @@ class ClipAlgorithm:
     def _together(self, batch: ClipBatch, u: ClipChance) -> dict[ClipPlan, list[int]]:
         """The numbers of objects that have one plan.
 
-        The objects of a clip that are never on a frame all at once go apart.
+        The objects of a clip that are never on a frame all at once go apart; those that are on none,
+        as they are smaller than a cell, are left out.
         """
         clips: dict[int, list[int]] = defaultdict(list)
         for number, first in enumerate(batch.first):
-            clips[first].append(number)
+            if batch.masks[number].any():
+                clips[first].append(number)
         planned: dict[ClipPlan, list[int]] = defaultdict(list)
         for numbers in clips.values():
             there = torch.stack([batch.masks[number].flatten(1).any(1) for number in numbers])
@@ -195,6 +210,15 @@ class ClipAlgorithm:
                 plan = ClipPlan.draw(on.tolist(), generator(*u.plan), self.objective.n_steps)
                 planned[replace(plan, frames=len(on))] += some
         return planned
+
+    def _frames(self, embeddings: Tensor, first: Sequence[int], count: int) -> Iterator[Features]:
+        """The features of each frame of some clips, by where the clip of each object begins.
+
+        Objects of one clip share the features of its one image.
+        """
+        starts = first[:1] if len(set(first)) == 1 else first
+        for frame in range(count):
+            yield self.sam.unpacked(embeddings[[start + frame for start in starts]])
 
 
 @dataclass(frozen=True)
@@ -206,22 +230,12 @@ class ClipChance:
         objects: where clicks fall, of each object.
     """
 
-    plan: tuple[int | str, ...]
+    plan: tuple[int, str, int]
     objects: Sequence[np.random.Generator]
 
 
-def _frames(embeddings: Tensor, first: Sequence[int], count: int) -> Iterator[Features]:
-    """The features of each frame of some clips, by where the clip of each object begins.
-
-    Objects of one clip share the features of its one image.
-    """
-    starts = first[:1] if len(set(first)) == 1 else first
-    for frame in range(count):
-        yield unpacked(embeddings[[start + frame for start in starts]])
-
-
 def _decoded(
-    network: Sam2, features: Features, clicks: Clicks, hint: Tensor | None, multimask: bool
+    network: Sam2Steps, features: Features, clicks: Clicks, hint: Tensor | None, multimask: bool
 ) -> Decoded:
     """As `Sam2Steps.decode`; positions are sines of large phases, and need all their bits."""
     xy, labels = clicks
@@ -230,6 +244,20 @@ def _decoded(
             (_precise(xy), labels), None if hint is None else _precise(hint)
         )
     return network.read(features, sparse, None if hint is None else dense, multimask)
+
+
+def _remember(
+    bank: Bank,
+    network: Sam2Steps,
+    frame: int,
+    features: Features,
+    decoded: Decoded,
+    prompted: bool,
+) -> None:
+    """Put what was decided of a frame into the memory of the objects."""
+    seen = network.settle(decoded)
+    map_ = network.remember(features.coarse, seen, prompted=False)  # shaded while learning
+    (bank.conditioning if prompted else bank.followed)[frame] = Remembered(seen, map_, prompted)
 
 
 def _map(one: Remembered) -> Tensor:

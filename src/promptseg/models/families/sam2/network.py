@@ -6,7 +6,7 @@ Ravi et al., SAM 2: segment anything in images and videos (2024), under the offi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -27,6 +27,7 @@ __all__ = [
     "MAPS",
     "POINTERS",
     "Features",
+    "Look",
     "Memory",
     "MemoryTokens",
     "Sam2",
@@ -50,7 +51,7 @@ class Features(NamedTuple):
     """What the image encoder makes of B frames.
 
     Attributes:
-        fine: (B, C / 8, 4 h, 4 w), as the mask decoder adds it.
+        fine: (B, C / 8, 4 h, 4 w), as the mask decoder adds it; without channels where it adds none.
         middle: (B, C / 4, 2 h, 2 w), likewise.
         coarse: (B, C, h, w).
     """
@@ -58,6 +59,39 @@ class Features(NamedTuple):
     fine: Tensor
     middle: Tensor
     coarse: Tensor
+
+    @classmethod
+    def of_one_level(cls, coarse: Tensor) -> Features:
+        """Of an encoder that has no finer ones."""
+        batch, _, h, w = coarse.shape
+        fine, middle = (coarse.new_empty(batch, 0, k * h, k * w) for k in (4, 2))
+        return cls(fine, middle, coarse)
+
+    @property
+    def one_level(self) -> bool:
+        """Whether there are no finer ones."""
+        return self.fine.shape[1] == 0
+
+
+class Look(NamedTuple):
+    """What is asked of a frame in the light of what is remembered of B objects.
+
+    Attributes:
+        features: of the frame, `coarse` conditioned on memory.
+        clicks: (B, N, 2) places and (B, N) labels that memory says; None where it says none.
+        presence: (B, 1) logits that the objects are there, beside those of the decoder; None where
+            memory does not say.
+    """
+
+    features: Features
+    clicks: tuple[Tensor, Tensor] | None = None
+    presence: Tensor | None = None
+
+    def judged(self, decoded: Decoded) -> Decoded:
+        """What was decoded, of objects that are there only if memory says so too."""
+        if self.presence is None:
+            return decoded
+        return replace(decoded, presence=torch.minimum(decoded.presence, self.presence))
 
 
 class Seen(NamedTuple):
@@ -131,6 +165,9 @@ class Sam2Steps(nn.Module):
 
     features_position: Tensor
     memory_position: Tensor
+    memory_encoder: nn.Module
+    guesses: bool = False
+    """Whether memory says where an object is without the mask decoder (`MemorySam`)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -198,13 +235,27 @@ class Sam2Steps(nn.Module):
 
         Without any prompt, or with a single click, the best of three readings is taken.
         """
+        return self.settle(self.read_alone(features, points, masks))
+
+    def follow(self, features: Features, memory: Memory) -> Seen:
+        """One object on a frame that nobody said anything of."""
+        look = self.look(features, memory)
+        return self.settle(look.judged(self.read_alone(look.features, look.clicks)))
+
+    def read_alone(
+        self,
+        features: Features,
+        points: tuple[Tensor, Tensor] | None = None,
+        masks: Tensor | None = None,
+    ) -> Decoded:
+        """See `see`; all readings."""
         coarse = features.coarse
         if points is None:
             points = coarse.new_zeros(1, 1, 2), coarse.new_full((1, 1), IGNORED)
             multimask = masks is None
         else:
             multimask = points[1].shape[1] == 1
-        return self.settle(self.decode(features, points, masks, multimask))
+        return self.decode(features, points, masks, multimask)
 
     def settle(self, decoded: Decoded) -> Seen:
         """Objects by what was decoded of them: the best reading of each, or that it is not there."""
@@ -250,6 +301,10 @@ class Sam2Steps(nn.Module):
     def attend(self, coarse: Tensor, memory: Memory) -> Tensor:
         """(1 or B, C, h, w) coarse features of a frame -> (B, C, h, w), conditioned on memory."""
         return self.condition(coarse, self.tokens_of(memory))
+
+    def look(self, features: Features, memory: Memory) -> Look:
+        """What is asked of a frame that somebody remembers objects on; see `Look`."""
+        return Look(features._replace(coarse=self.attend(features.coarse, memory)))
 
     def tokens_of(self, memory: Memory) -> MemoryTokens:
         """What is remembered, as tokens."""

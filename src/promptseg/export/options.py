@@ -10,13 +10,13 @@ import tyro
 
 __all__ = ["FORMATS", "ExportJob", "Format"]
 
-Format = Literal["onnx", "openvino"]
+Format = Literal["onnx", "openvino", "official"]
 FORMATS: tuple[str, ...] = get_args(Format)
 
 
 @dataclass(kw_only=True)
 class ExportJob:
-    """Write a model as ONNX or OpenVINO files that run without torch.
+    """Write a model as ONNX or OpenVINO files that run without torch, or as its official code loads it.
 
     The folder gets the image encoder, one decoder that takes clicks, boxes and masks, reference inputs
     and outputs, and card.json, which says how to use them (docs/export.md). The files are run and
@@ -30,7 +30,8 @@ class ExportJob:
     """Model name (see promptseg models), checkpoint file, or NAME=FILE."""
 
     format: Format = "onnx"
-    """onnx (encoder.onnx, decoder.onnx) or openvino (encoder.xml, decoder.xml and their .bin)."""
+    """onnx (encoder.onnx, decoder.onnx), openvino (encoder.xml, decoder.xml and their .bin), or
+    official (model.pt, which the official code of SAM or SAM 2 loads; also what was trained)."""
 
     overwrite: bool = False
     """Replace an earlier export in that folder."""

@@ -36,6 +36,7 @@ from promptseg.models.checkpoint import (
     require_architecture,
 )
 from promptseg.models.families.sam.family import UNUSED
+from promptseg.models.official import official_tensors
 from promptseg.provenance import DISCLAIMER
 from promptseg.train.card_page import card_page
 from promptseg.train.comparison import TOLERATED, needed_for
@@ -44,14 +45,6 @@ from promptseg.train.verdict import Verdict
 __all__ = ["TRAINED_ON", "data_facts", "plain", "release", "trained_prompts", "write_safetensors"]
 
 TRAINED_ON = "trained_on.csv"
-
-# MobileSAM's code wants the ImageNet classifier that its file carries and nothing uses
-_CLASSIFIER = {
-    "image_encoder.norm_head.weight": (320,),
-    "image_encoder.norm_head.bias": (320,),
-    "image_encoder.head.weight": (1000, 320),
-    "image_encoder.head.bias": (1000,),
-}
 
 
 def release(
@@ -93,7 +86,7 @@ def release(
     """
     used = {name: v for name, v in state_dict.items() if not name.startswith(UNUSED)}
     require_architecture(base, used, folder / "model.pth")
-    tensors = _storable(_official(state_dict, base), half)
+    tensors = _storable(official_tensors(state_dict, base), half)
     decoder = None if semantic is None else _storable(semantic, half)
     card = _content(base, facts, asks, verdict, half)
     if seen:
@@ -257,15 +250,6 @@ def _metadata(card: Mapping[str, Any]) -> dict[str, str]:
         "verdict": card["verdict"]["outcome"] if card["verdict"] else "not validated",
     }
     return {"format": "pt", **{key: str(value) for key, value in facts.items()}}
-
-
-def _official(state_dict: Mapping[str, Tensor], base: ModelCard) -> dict[str, Tensor]:
-    """With all that the official code of the base wants to find in a file."""
-    tensors = dict(state_dict)
-    if base.build == "build_mobile_sam":
-        for name, shape in _CLASSIFIER.items():
-            tensors.setdefault(name, torch.zeros(shape))
-    return tensors
 
 
 def _storable(tensors: Mapping[str, Tensor], half: bool) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import CARDS
 from promptseg.models.families.sam2.mask_decoder import Decoded
 from promptseg.models.families.sam2.model import Sam2Model
-from promptseg.models.families.sam2.network import ABSENT, Features, Memory, Seen
+from promptseg.models.families.sam2.network import ABSENT, Features, Look, Memory, Seen
 from promptseg.models.preprocess import Preprocessing
 
 SIZE = 120  # an odd multiple of the sides of the tests' frames: their pixels come back exactly
@@ -48,6 +48,12 @@ class BrightNetwork:
         where = [(ago, mask) for mask, ago in memory.pointers if mask.any()]
         _, mask = min(where, key=lambda one: one[0], default=(0, torch.zeros(1, SIZE * SIZE)))
         return torch.cat([coarse[:, :1], mask.view(1, 1, SIZE, SIZE)], dim=1)
+
+    def look(self, features: Features, memory: Memory) -> Look:
+        return Look(features._replace(coarse=self.attend(features.coarse, memory)))
+
+    def follow(self, features: Features, memory: Memory) -> Seen:
+        return self.see(self.look(features, memory).features)
 
     def see(
         self,

@@ -20,15 +20,17 @@ from promptseg.models.cards import CARDS
 from promptseg.models.families import FAMILIES, families, family_named
 from promptseg.models.families.sam.build import Sam
 from promptseg.models.families.sam2.build import SHAPES
-from promptseg.models.families.sam2.network import Sam2
+from promptseg.models.families.sam2.network import Sam2Steps
 from promptseg.models.protocol import SliceModel, SlicePrompt
 from pyramid import CARD, build_pyramid
 from runtime.small import plain, tiny
+from small_memory_sam import small_memory_sam
 from small_sam2 import small_sam2
 
 CPU = torch.device("cpu")
 
-SMALL: dict[str, Callable[[], Sam | Sam2]] = {
+SMALL: dict[str, Callable[[], Sam | Sam2Steps]] = {
+    "memory-sam": small_memory_sam,
     "build_lite_medsam": lambda: tiny(1),
     "build_mobile_sam": lambda: tiny(4),
     "build_sam_vit_b": lambda: plain(160),
@@ -48,14 +50,15 @@ POINTING = [name for name, card in CARDS.items() if "text" not in card.prompts]
 """Those that take words have tests of their own: tests/models/test_sam3_model.py."""
 
 
-def small_network(build: str) -> Sam | Sam2:
+def small_network(build: str) -> Sam | Sam2Steps:
     """The same whenever it is made."""
     torch.manual_seed(0)  # also of what is no parameter
     return SMALL[build]()
 
 
-def small_card(card: ModelCard, network: Sam | Sam2) -> ModelCard:
-    size = network.image_size if isinstance(network, Sam2) else network.prompt_encoder.image_size
+def small_card(card: ModelCard, network: Sam | Sam2Steps) -> ModelCard:
+    own = isinstance(network, Sam2Steps)
+    size = network.image_size if own else network.prompt_encoder.image_size
     return replace(card, preprocessing=replace(card.preprocessing, size=size))
 
 

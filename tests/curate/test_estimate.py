@@ -11,9 +11,12 @@ import torch
 from curate.made import make_collection, usual
 from promptseg.curate.estimate import Cost, Plan, duration, estimate, measure_network
 from promptseg.curate.preflight import PreflightOptions, preflight
+from promptseg.errors import InputError
 from promptseg.models.families.sam import Sam
 from promptseg.models.families.sam.layers import LayerNorm2d
 from promptseg.models.families.sam.prompt_encoder import PromptEncoder
+from small_memory_sam import small_memory_sam
+from small_sam2 import small_sam2
 
 
 class TinyEncoder(torch.nn.Module):
@@ -81,6 +84,33 @@ def test_the_estimate_adds_up() -> None:
     assert "a slide rule" in str(found)
     assert "32.5 minutes for 3 epochs" in str(found)
     assert json.loads(json.dumps(found.to_json()))["plan"]["n_steps"] == 8
+
+
+def test_a_clip_is_its_frames_and_stays_whole_in_memory() -> None:
+    plan = Plan(n_steps=7, frames=8, batch_size=2)
+    found = estimate(COST, plan, images=10)
+    assert found.seconds_per_image == 8 * 2 + (8 + 7) * 0.5
+    assert found.peak_bytes == 50 + 3 * 40 + 2 * (8 * 1000 + (8 + 2 * 7) * 100)
+    assert "per epoch of 10 clips" in str(found)
+    with pytest.raises(InputError, match="frames of 1 or more"):
+        Plan(frames=0)
+
+
+def test_a_network_with_memory_is_measured_on_images_and_on_clips() -> None:
+    network = small_sam2()
+    weights = 4 * sum(p.numel() for p in network.parameters())
+    boxed = measure_network(network, Plan(n_objects=2), patience=0)
+    followed = measure_network(network, Plan(n_objects=2, frames=4), patience=0)
+    assert boxed.weight_bytes == followed.weight_bytes == weights
+    # what attention looks at: 7 maps of 8 x 8 places with 16 channels, of 2 objects, four layers
+    assert followed.round_bytes > boxed.round_bytes + 4 * 4 * 2 * 7 * 64 * 16
+    assert not network.training
+    assert not any(p.requires_grad for p in network.parameters())
+    frozen = measure_network(network, Plan(n_objects=2, encoder=False, frames=4), patience=0)
+    assert frozen.encoder_bytes == 0
+    assert frozen.trained_bytes < followed.trained_bytes
+    plain = small_memory_sam()
+    assert measure_network(plain, Plan(n_objects=2, frames=4), patience=0).round_bytes > 0
 
 
 def test_more_steps_cost_more() -> None:

@@ -26,6 +26,9 @@ from promptseg.errors import InputError, ModelError
 from promptseg.formats.own_folder import LIST
 from promptseg.image import Image
 from promptseg.models.cards import CARDS
+from promptseg.models.families.sam2.build import SHAPES
+from small_sam2 import SHAPE as SMALL_SAM2
+from train.moving import moving_data
 
 SHAPE = (64, 64)
 PLAN = Plan()
@@ -333,10 +336,27 @@ def test_errors_are_lines_and_exit_code_2(
     assert "not ready" in (tmp_path / "preflight" / "preflight.md").read_text()
 
 
-def test_a_sam_2_is_checked_without_an_estimate_and_that_is_said(usual_root: Path) -> None:
-    found = preflight(usual_root, PLAN, PreflightOptions(quiet=True, model="sam2.1-t"))
-    assert found.estimate is None
-    assert "time and memory are not estimated: sam2.1-t is no SAM" in found.warnings
+def test_clips_are_estimated_where_there_are_some_and_a_model_with_memory(
+    usual_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SHAPES, "sam2.1-t", SMALL_SAM2)
+    options = PreflightOptions(quiet=True, model="sam2.1-t")
+    assert preflight(usual_root, Plan(n_steps=0), options).estimate is not None
+    pictures = tmp_path / "pictures"
+    make_collection(pictures, [made for made in usual(SHAPE) if made.key.count("/") == 1])
+    none = preflight(pictures, Plan(n_steps=0, frames=3), options)
+    assert none.estimate is None
+    assert "time and memory are not estimated: no clips to train on" in none.warnings
+    films = moving_data(tmp_path / "films").root
+    found = preflight(films, Plan(n_steps=1, frames=3), options).estimate
+    assert found is not None
+    assert (found.images, found.objects) == (3, 2)  # films for training; a ball and a plate
+    assert "per epoch of 3 clips" in str(found)
+    options = PreflightOptions(quiet=True, model="mobile-sam")
+    plain = preflight(films, Plan(frames=3), options)
+    assert plain.estimate is None
+    why = "time and memory are not estimated: mobile-sam has no memory to train on clips"
+    assert why in plain.warnings
 
 
 def test_refusals(tmp_path: Path, usual_root: Path) -> None:

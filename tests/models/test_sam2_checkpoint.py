@@ -17,7 +17,7 @@ from promptseg.models.checkpoint import (
     read_checkpoint,
 )
 from promptseg.models.families import family_named
-from promptseg.models.families.sam2.build import SHAPES, build_sam2
+from promptseg.models.families.sam2.build import PLAIN, SHAPES, build_sam2
 from small_sam2 import small_sam2
 
 PARAMETERS = {"t": 38_962_498, "s": 46_060_194, "b": 80_850_690, "l": 224_446_642}  # SAM 2.1
@@ -40,7 +40,7 @@ def test_sizes_are_the_published_ones(size: str) -> None:
 
 
 def test_every_shape_is_a_card() -> None:
-    assert [card.build for card in family_named("sam2").cards] == list(SHAPES)
+    assert [card.build for card in family_named("sam2").cards] == [*SHAPES, *PLAIN]
 
 
 @pytest.mark.parametrize("name", ["sam2.1-t", "medsam2"])

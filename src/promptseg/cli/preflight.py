@@ -79,7 +79,7 @@ def _check(command: CheckCommand) -> int:
     from promptseg.curate.estimate import Plan
     from promptseg.curate.preflight import preflight
     from promptseg.curate.preflight_report import as_json
-    from promptseg.train.objectives.settings import PRESETS, SemanticObjective
+    from promptseg.train.objectives.settings import PRESETS, ClipObjective, SemanticObjective
 
     if command.preset not in PRESETS:
         raise InputError(
@@ -97,7 +97,8 @@ def _check(command: CheckCommand) -> int:
     plan = Plan(
         n_steps=preset.objective.n_steps,
         n_objects=preset.objective.n_objects,
-        encoder=preset.trains not in ("decoder", "prompts+decoder"),
+        encoder=preset.trains not in ("decoder", "prompts+decoder", "memory"),
+        frames=preset.objective.frames if isinstance(preset.objective, ClipObjective) else 1,
         batch_size=command.batch_size,
         epochs=command.epochs,
     )

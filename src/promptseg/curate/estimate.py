@@ -1,7 +1,8 @@
 """How long training will take and how much memory it needs, before it is started.
 
 The network runs forward and backward on random input on the device at hand: the encoder on one image,
-the decoder on the objects of one image. The times are scaled to the images of an epoch. The memory is
+the decoder on the objects of one image. The times are scaled to the images of an epoch. On clips, a
+round is a frame on which all objects are followed with a full memory. The memory that is needed is
 counted: weights, gradients, both moments of AdamW, and what autograd keeps for the backward pass. It
 leaves out the working memory of single operations and of the library itself. It is an estimate.
 """
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from promptseg.models.families.sam import Sam
+    from promptseg.models.families.sam2.network import Sam2Steps
 
 __all__ = ["Cost", "Estimate", "Plan", "estimate", "estimate_training", "measure_network"]
 
@@ -37,6 +39,8 @@ class Plan:
         encoder: whether the image encoder learns. If not, its embeddings need no gradients.
         batch_size: images on the device at a time.
         epochs: passes over the training images.
+        frames: of a clip; 1 of a training on images. One frame of a clip is corrected on average, and
+            two at most; a clip is one graph.
     """
 
     n_steps: int = 8
@@ -44,9 +48,21 @@ class Plan:
     encoder: bool = True
     batch_size: int = 1
     epochs: int = 1
+    frames: int = 1
+
+    @property
+    def rounds(self) -> int:
+        """Of one image or clip, on average."""
+        return self.n_steps + self.frames
+
+    @property
+    def kept_rounds(self) -> int:
+        """That autograd keeps at a time, at most."""
+        return 1 if self.frames == 1 else self.frames + 2 * self.n_steps
 
     def __post_init__(self) -> None:
-        for name, least in (("n_steps", 0), ("n_objects", 1), ("batch_size", 1), ("epochs", 1)):
+        counts = ("n_objects", "batch_size", "epochs", "frames")
+        for name, least in (("n_steps", 0), *((name, 1) for name in counts)):
             if getattr(self, name) < least:
                 raise InputError(
                     f"{name} of {least} or more", str(getattr(self, name)), f"correct {name}"
@@ -88,12 +104,13 @@ class Estimate:
     """What training is expected to cost.
 
     Attributes:
-        images: of an epoch.
+        images: of an epoch, or clips.
         objects: per image, on average.
-        seconds_per_image: one image through the encoder and all rounds.
+        seconds_per_image: one image or clip through the encoder and all rounds.
         seconds_per_epoch: of all images, without reading them and without validation.
         seconds: of all epochs.
-        peak_bytes: memory of a batch: weights, gradients, AdamW's moments, and one round at a time.
+        peak_bytes: memory of a batch: weights, gradients, AdamW's moments, and one round at a time, or
+            all of a clip.
         plan: what was asked for.
         cost: what was measured.
     """
@@ -112,9 +129,10 @@ class Estimate:
         return asdict(self)
 
     def __str__(self) -> str:
+        one = "image" if self.plan.frames == 1 else "clip"
         text = (
-            f"about {duration(self.seconds_per_epoch)} per epoch of {self.images:,} images "
-            f"({self.seconds_per_image:.3g} s per image on {self.cost.device}), "
+            f"about {duration(self.seconds_per_epoch)} per epoch of {self.images:,} {one}s "
+            f"({self.seconds_per_image:.3g} s per {one} on {self.cost.device}), "
             f"{self.peak_bytes / 2**30:.1f} GiB of memory for {self.plan.batch_size} at a time"
         )
         if self.plan.epochs > 1:
@@ -123,23 +141,29 @@ class Estimate:
 
 
 def estimate_training(
-    build: str, plan: Plan, images: int, objects: float | None = None, device: str | None = None
+    build: str,
+    plan: Plan,
+    images: int,
+    objects: float | None = None,
+    device: str | None = None,
+    family: str = "sam",
 ) -> Estimate:
     """Measure a network on this machine, and scale to an epoch.
 
     Args:
-        build: which network of the SAM family, as on the card of a model.
+        build: which network of its family, as on the card of a model.
         plan: the training.
-        images: of an epoch.
+        images: of an epoch, or clips.
         objects: per image, on average; `plan.n_objects` if not given.
         device: to measure on; the GPU if there is one.
+        family: "sam" or "sam2".
     """
     import torch
 
     from promptseg.models.families import family_named
 
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    network = cast("Sam", family_named("sam").network(build))
+    network = cast("Sam | Sam2Steps", family_named(family).network(build))
     return estimate(measure_network(network.to(where), plan), plan, images, objects)
 
 
@@ -149,16 +173,17 @@ def estimate(cost: Cost, plan: Plan, images: int, objects: float | None = None) 
     Args:
         cost: of the network.
         plan: the training.
-        images: of an epoch.
+        images: of an epoch, or clips.
         objects: per image, on average; `plan.n_objects` if not given.
     """
     objects = float(plan.n_objects) if objects is None else min(objects, plan.n_objects)
     share = objects / cost.objects
-    per_image = cost.encoder_seconds + (plan.n_steps + 1) * cost.round_seconds * share
-    # weights, then of what learns: gradients and two moments; a round is freed before the next
+    per_image = plan.frames * cost.encoder_seconds + plan.rounds * cost.round_seconds * share
+    # weights, then of what learns: gradients and two moments; a round on an image is freed before the
+    # next, those of a clip stay
     state = cost.weight_bytes + 3 * cost.trained_bytes
-    worst = plan.n_objects / cost.objects
-    batch = plan.batch_size * (cost.encoder_bytes + cost.round_bytes * worst)
+    worst = plan.kept_rounds * plan.n_objects / cost.objects
+    batch = plan.batch_size * (plan.frames * cost.encoder_bytes + cost.round_bytes * worst)
     return Estimate(
         images=images,
         objects=objects,
@@ -171,39 +196,38 @@ def estimate(cost: Cost, plan: Plan, images: int, objects: float | None = None) 
     )
 
 
-def measure_network(network: Sam, plan: Plan, patience: float = 10.0) -> Cost:
+def measure_network(network: Sam | Sam2Steps, plan: Plan, patience: float = 10.0) -> Cost:
     """Run a network on random input: the encoder on one image, the decoder on its objects.
 
     Args:
         network: on the device to measure; its weights stay as they are, gradients are dropped.
-        plan: whether the encoder learns, and how many objects an image has.
+        plan: whether the encoder learns, how many objects an image has, and whether they are followed.
         patience: seconds of each after which nothing is repeated.
     """
     import torch
 
+    from promptseg.curate.answering import answering
+
     device = next(network.parameters()).device
-    side = network.prompt_encoder.image_size
+    asked = answering(network, plan.n_objects, followed=plan.frames > 1)
     generator = torch.Generator().manual_seed(0)
+    side = asked.image_size
     slices = torch.rand(1, 3, side, side, generator=generator).to(device)
-    corners = torch.rand(plan.n_objects, 4, generator=generator).to(device) * side / 2
-    boxes = corners + torch.tensor([0, 0, side / 2, side / 2], device=device)
     learning = {name: p.requires_grad for name, p in network.named_parameters()}
     training = network.training
     network.train().requires_grad_(True)
     network.image_encoder.requires_grad_(plan.encoder)
-    prompts = network.prompt_encoder
-    embedding = torch.zeros(1, prompts.channels, prompts.grid, prompts.grid)
+    levels: list[Tensor] = []
 
     def encode() -> None:
-        nonlocal embedding
         with torch.set_grad_enabled(plan.encoder):
-            embedding = network.encode(slices)
+            levels[:] = asked.encode(slices)
             if plan.encoder:
-                embedding.mean().backward()
+                cast("Tensor", sum(level.mean() for level in levels if level.numel())).backward()
 
     def answer() -> None:
-        fixed = embedding.detach().requires_grad_(plan.encoder)
-        masks, quality = network.decode(fixed, boxes=boxes)
+        fixed = [level.detach().requires_grad_(plan.encoder) for level in levels]
+        masks, quality = asked.answer(fixed)
         (masks.sigmoid().mean() + quality.square().mean()).backward()
 
     try:
@@ -238,7 +262,9 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} seconds"
 
 
-def _timed(call: Callable[[], None], network: Sam, patience: float) -> tuple[float, int]:
+def _timed(
+    call: Callable[[], None], network: Sam | Sam2Steps, patience: float
+) -> tuple[float, int]:
     """Seconds of the fastest of a few calls, and the bytes that one keeps for its backward pass.
 
     The first call counts the bytes and warms up; of slow ones it is the only one. The fastest is taken
@@ -258,7 +284,7 @@ def _timed(call: Callable[[], None], network: Sam, patience: float) -> tuple[flo
 class _Kept:
     """What autograd keeps between forward and backward, but for weights; a storage counts once."""
 
-    def __init__(self, network: Sam) -> None:
+    def __init__(self, network: Sam | Sam2Steps) -> None:
         own = [*network.parameters(), *network.buffers()]
         self._own = {tensor.untyped_storage().data_ptr() for tensor in own}
         self._found: dict[int, int] = {}

@@ -7,6 +7,7 @@ rest are warnings.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,14 +118,20 @@ def preflight(
     found.read_seconds = pixels.read_seconds
     found.leaks += same_pictures(collection.samples, pixels.sha256)
     found.alike = alike_samples(collection.samples, pixels.phash)
-    measurable = options.measure and card.family == "sam"
-    if measurable and (images := found.statistics.total.train):
-        learned = collection.of("train")
-        objects = sum(min(len(s.targets), plan.n_objects) for s in learned) / images
-        found.estimate = estimate_training(card.build, plan, images, objects, options.device)
+    learned = collection.of("train")
+    images = len(learned) if plan.frames == 1 else _clips(learned)
+    measurable = plan.frames == 1 or card.family == "sam2"
+    if options.measure and measurable and images:
+        objects = sum(min(len(s.targets), plan.n_objects) for s in learned) / len(learned)
+        found.estimate = estimate_training(
+            card.build, plan, images, objects, options.device, card.family
+        )
     found.errors, found.warnings = errors_of(found), warnings_of(found)
-    if options.measure and not measurable:
-        found.warnings.append(f"time and memory are not estimated: {card.name} is no SAM")
+    if options.measure and not (measurable and images):
+        why = (
+            "no clips to train on" if measurable else f"{card.name} has no memory to train on clips"
+        )
+        found.warnings.append(f"time and memory are not estimated: {why}")
     if folder is not None:
         shown = [sample for sample in collection.samples if sample.targets]
         chosen = choose(shown, options.panels, options.seed)
@@ -133,6 +140,12 @@ def preflight(
             page.save(path)
         write_report(found, folder)
     return found
+
+
+def _clips(samples: Sequence[Sample]) -> int:
+    """Cases of several slices or frames, of each of which an epoch has a clip."""
+    slices = Counter((s.dataset, s.case) for s in samples if s.slice is not None)
+    return sum(count > 1 for count in slices.values())
 
 
 def _drawn(samples: Sequence[Sample], options: PreflightOptions) -> list[Sample]:

@@ -12,7 +12,7 @@ from promptseg.export.tools import ToolName
 
 __all__ = ["FORMATS", "ExportJob", "Format"]
 
-Format = Literal["onnx", "openvino"]
+Format = Literal["onnx", "openvino", "official"]
 FORMATS: tuple[str, ...] = get_args(Format)
 
 
@@ -35,7 +35,8 @@ class ExportJob:
     """Model name (see promptseg models), checkpoint file, or NAME=FILE."""
 
     format: Format = "onnx"
-    """onnx (encoder.onnx, decoder.onnx) or openvino (encoder.xml, decoder.xml and their .bin)."""
+    """onnx (encoder.onnx, decoder.onnx), openvino (encoder.xml, decoder.xml and their .bin), or
+    official (model.pt, which the official code of SAM or SAM 2 loads; also what was trained)."""
 
     tool: Annotated[ToolName | None, tyro.conf.arg(name="for", aliases=["--tool"])] = None
     """An annotation tool that shall load the weights."""

@@ -23,7 +23,7 @@ __all__ = ["ExportError", "export_model"]
 
 log = logging.getLogger("promptseg")
 
-_NEEDED = {"onnx": ("onnx", "onnxscript"), "openvino": ("openvino",)}
+_NEEDED = {"onnx": ("onnx", "onnxscript"), "openvino": ("openvino",), "official": ()}
 
 
 class ExportError(PromptsegError):
@@ -42,7 +42,7 @@ def export_model(
     Args:
         model: NAME, FILE, or NAME=FILE.
         output: folder to be made; it appears whole or not at all.
-        format: "onnx" or "openvino".
+        format: "onnx", "openvino" or "official".
         overwrite: whether an earlier export may be replaced.
         quiet: no progress.
 
@@ -65,6 +65,10 @@ def export_model(
         )
     _require_packages(format)
     check_folder(folder, overwrite, Reads([model_file(model)[1]]))
+    if format == "official":
+        from promptseg.export.official import export_official
+
+        return export_official(model, folder, overwrite, quiet)
 
     from promptseg.assets import sha256_of
     from promptseg.export.card import describe_export
@@ -77,7 +81,9 @@ def export_model(
     card, network = predictor.card, predictor.require_rewrite("can be exported").network
     if not isinstance(network, FastSam):
         raise ModelError(
-            "a SAM, which can be exported", f"{card.name}, a {card.family} with memory"
+            "a SAM, which can be exported",
+            f"{card.name}, a {card.family} with memory",
+            "use --format official",
         )
     parts = exported_parts(network)
     title = f"exporting {card.name}"

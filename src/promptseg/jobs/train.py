@@ -19,6 +19,7 @@ from promptseg.formats.own_folder import OwnFolder
 from promptseg.metrics.statistics import FEWEST_PAIRS
 from promptseg.models.cards import model_file
 from promptseg.models.families.sam import Sam
+from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.heads.semantic.model import preprocessing_of
 from promptseg.noted import lines_of, refuse
 from promptseg.parsing import parse_json
@@ -346,7 +347,7 @@ def training_images(
     if isinstance(start, SemanticStart):
         return _classes(parts, learner, options, start, kept)
     if parts.runs[0]:
-        about = (learner.grid, n_objects, options.seed, options.augment)
+        about = (learner.grid, n_objects, options.seed, options.augment, kept)
         return TrainingClips(parts.collection, parts.runs[0], start.card, *about)
     return TrainingImages(
         *(parts.collection, parts.train, start.card),
@@ -392,7 +393,7 @@ def _kept(
 ) -> KeptEmbeddings | None:
     """Embeddings of all images that are used, where they stay the same."""
     keeps = not encoder_learns(learner.sam) and options.keep_embeddings and not options.augment
-    own = isinstance(learner.sam, Sam)  # SAM 2's are of three sizes, and large
+    own = isinstance(learner.sam, Sam | MemorySam)  # others' have three sizes
     keeps = keeps and (start.keepable if isinstance(start, SemanticStart) else own)
     idle = {"--embeddings": options.embeddings is not None} if not keeps else {}
     if keeps:

@@ -15,6 +15,7 @@ NOT_HERE = {"sam3.1": SAM3_1, "sam3-1": SAM3_1, "sam3.1-multiplex": SAM3_1}
 
 _SAM3 = ".backbone.vision_backbone."
 _HIERA = "image_encoder.trunk.pos_embed_window"
+_OURS = ".guess_head."
 
 
 def name_elsewhere(names: Collection[str]) -> str | None:
@@ -27,6 +28,7 @@ def name_elsewhere(names: Collection[str]) -> str | None:
         return SAM3_1
     if some(".detector.") and some(".tracker.") and not some(_SAM3):
         return "a SAM 3 without the detector that is known here"
-    if some(".memory_attention.") and some(".image_encoder.trunk.") and not some(f".{_HIERA}"):
+    other_trunk = some(".image_encoder.trunk.") and not (some(f".{_HIERA}") or some(_OURS))
+    if some(".memory_attention.") and other_trunk:
         return "a SAM 2 with another image encoder than Hiera, such as EfficientTAM"
     return None

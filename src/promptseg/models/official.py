@@ -1,18 +1,17 @@
-"""What the official code of a model wants to find in a file of its weights."""
+"""Files that the official code of a model loads with its own loader."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from promptseg.errors import ModelError
 from promptseg.models.card import ModelCard
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-__all__ = ["official_tensors"]
+__all__ = ["official_content", "official_tensors"]
 
 # MobileSAM's code wants the ImageNet classifier that its file carries and nothing uses
 _CLASSIFIER = {
@@ -21,20 +20,31 @@ _CLASSIFIER = {
     "image_encoder.head.weight": (1000, 320),
     "image_encoder.head.bias": (1000,),
 }
+_OWN = "memory-sam"  # a build that no other project has
 
 
 def official_tensors(tensors: Mapping[str, Tensor], card: ModelCard) -> dict[str, Tensor]:
-    """A network's tensors with all that its official code loads strictly.
-
-    Args:
-        tensors: under official names, without what the network here does not use.
-        card: of the model, or of the one it was fine-tuned from.
-
-    Returns:
-        The tensors, and zeros for MobileSAM's unused classifier.
-    """
-    whole = dict(tensors)
+    """With all that the official code of a model wants to find among its tensors."""
+    found = dict(tensors)
     if card.build == "build_mobile_sam":
         for name, shape in _CLASSIFIER.items():
-            whole.setdefault(name, torch.zeros(shape))
-    return whole
+            found.setdefault(name, torch.zeros(shape))
+    return found
+
+
+def official_content(tensors: Mapping[str, Tensor], card: ModelCard) -> dict[str, Any]:
+    """What `torch.save` puts into such a file: of a SAM its tensors, of a SAM 2 those under `model`.
+
+    Args:
+        tensors: all of the network, under the official names.
+        card: of the model.
+
+    Raises:
+        ModelError: a model that no official code knows, or whose names are others.
+    """
+    if card.family not in ("sam", "sam2") or card.build == _OWN:
+        raise ModelError(
+            "a SAM or a SAM 2, whose official code loads files", f"{card.name} of {card.family}"
+        )
+    whole = {k: v.contiguous() for k, v in official_tensors(tensors, card).items()}
+    return {"model": whole} if card.family == "sam2" else whole

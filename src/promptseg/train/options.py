@@ -63,7 +63,8 @@ class _ObjectiveOptions(SemanticOptions):
     """medsam (box alone), simple-ft (one box or click), medicosam (with 8 rounds of corrections),
     sam-med2d (corrections with 1, 3, 5 or 9 clicks), ft-sam (the same, the mask decoder alone),
     sam2-transfer (box alone, as SAM 2 was taken to medical images), medsam2 (clips, with memory),
-    semantic-2d and semantic-3d (classes without prompts; docs/semantic.md)."""
+    memory (clips, the memory of promptseg-memory alone), semantic-2d and semantic-3d (classes without
+    prompts; docs/semantic.md)."""
 
     n_objects: int | None = None
     """Objects per image, at most."""

@@ -33,6 +33,7 @@ _PARTS: dict[Trainable, tuple[str, ...]] = {
     "prompts+decoder": ("prompt_encoder", "mask_decoder"),
     "lora": ("prompt_encoder", "mask_decoder"),
     "whole": (),  # with all that a SAM 2 has beside
+    "memory": (),  # that alone
 }
 
 
@@ -59,7 +60,13 @@ def choose_parts(
             f"--trains {trains} and --lora-rank {rank}",
             "set both or neither",
         )
-    sam.requires_grad_(trains == "whole")
+    beside = isinstance(sam, PictureSam2) and trains in ("whole", "memory")
+    if trains == "memory" and not beside:
+        raise InputError("a model with memory", "a SAM", "train other parts with --trains")
+    sam.requires_grad_(trains == "whole" or beside)
+    if trains == "memory" and isinstance(sam, PictureSam2):
+        for part in _PARTS["all"]:
+            sam.part(part).requires_grad_(False)
     for part in _PARTS[trains]:
         module = sam.part(part) if isinstance(sam, PictureSam2) else getattr(sam, part)
         module.requires_grad_(True)

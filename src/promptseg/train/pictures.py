@@ -11,22 +11,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from promptseg.models.families.sam2.network import Features, Sam2
+from promptseg.models.families.sam2.memory_sam import MemorySam
+from promptseg.models.families.sam2.network import Features, Sam2, Sam2Steps
 from promptseg.models.families.sam2.prompt_encoder import BOTTOM_RIGHT, TOP_LEFT
 
-__all__ = ["PictureSam2", "packed", "unpacked"]
+__all__ = ["PictureSam2", "as_pictures", "packed", "unpacked"]
 
 
-class PictureSam2(Sam2):
-    """A SAM 2 asked as `Sam` is, under its own parameter names.
+class PictureSam2(Sam2Steps):
+    """A SAM 2, or a SAM with its memory, asked as `Sam` is, under its own parameter names.
 
-    Args:
-        network: whose parameters it takes over: they are the same ones.
+    See `as_pictures`: it is one of these, too.
     """
 
-    def __init__(self, network: Sam2) -> None:
-        nn.Module.__init__(self)
-        self.__dict__.update(network.__dict__)
+    image_encoder: nn.Module
 
     @property
     def prompt_encoder(self) -> _Prompts:
@@ -40,7 +38,14 @@ class PictureSam2(Sam2):
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:  # type: ignore[override]
         """(B, 3, S, S) preprocessed slices -> (B, 4 C, h, w); see `packed`."""
-        return packed(Sam2.encode(self, slices, parallel))
+        return packed(super().encode(slices, parallel))
+
+    def unpacked(self, embeddings: Tensor) -> Features:
+        """The inverse of what `encode` does with features."""
+        dim = self.sam_prompt_encoder.channels
+        if embeddings.shape[1] == dim:
+            return Features.of_one_level(embeddings)
+        return unpacked(embeddings)
 
     def part(self, name: str) -> nn.Module:
         """The module that SAM calls `name`."""
@@ -48,13 +53,34 @@ class PictureSam2(Sam2):
         return own
 
 
+class _OfSam2(PictureSam2, Sam2):  # type: ignore[misc]
+    """See `as_pictures`."""
+
+
+class _OfMemorySam(PictureSam2, MemorySam):  # type: ignore[misc]
+    """See `as_pictures`."""
+
+
+def as_pictures(network: Sam2 | MemorySam) -> PictureSam2:
+    """A network asked as `Sam` is.
+
+    Args:
+        network: whose parameters it takes over: they are the same ones.
+    """
+    own = _OfSam2 if isinstance(network, Sam2) else _OfMemorySam
+    asked = own.__new__(own)
+    nn.Module.__init__(asked)
+    asked.__dict__.update(network.__dict__)
+    return asked
+
+
 class _Prompts:
     """See `PictureSam2.prompt_encoder`."""
 
-    def __init__(self, network: Sam2) -> None:
+    def __init__(self, network: PictureSam2) -> None:
         self.own = network.sam_prompt_encoder
         self.image_size, self.grid = network.image_size, network.grid
-        self.channels = network.shape.dim
+        self.channels = network.sam_prompt_encoder.channels
 
     def __call__(
         self, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, masks: Tensor | None
@@ -85,21 +111,20 @@ class _Masks:
         self, embeddings: Tensor, position: Tensor, sparse: Tensor, dense: Tensor, multimask: bool
     ) -> tuple[Tensor, Tensor]:
         """(N, k, 4 h, 4 w) mask logits and (N, k) predicted IoU of N objects, each on its own image."""
-        features = unpacked(embeddings)
-        decoded = self.network.sam_mask_decoder(
-            self.network.alone(features.coarse),
-            (features.fine, features.middle),
-            position,
-            sparse,
-            dense,
-            multimask,
-        )
+        features = self.network.unpacked(embeddings)
+        features = features._replace(coarse=self.network.alone(features.coarse))
+        decoded = self.network.read(features, sparse, dense, multimask)
         return decoded.logits, decoded.iou
 
 
 def packed(features: Features) -> Tensor:
-    """Features of three sizes as (B, 4 C, h, w): the sub-pixels of the finer ones become channels."""
+    """Features of three sizes as (B, 4 C, h, w): the sub-pixels of the finer ones become channels.
+
+    Of features without finer levels (B, C, h, w), as they are.
+    """
     fine, middle, coarse = features
+    if features.one_level:
+        return coarse
     return torch.cat([F.pixel_unshuffle(fine, 4), F.pixel_unshuffle(middle, 2), coarse], dim=1)
 
 

@@ -7,7 +7,7 @@ of its class says which object is which.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -153,12 +153,14 @@ class ClipExample:
     """One clip with some of its objects; see `ClipBatch`.
 
     Attributes:
-        slices: (T, 3, S, S).
+        slices: (T, 3, S, S); None where embeddings are kept.
+        embeddings: (T, C, h, w); None where they are not.
         masks: (n, T, R, R).
         names: of the objects.
     """
 
-    slices: Tensor
+    slices: Tensor | None
+    embeddings: Tensor | None
     masks: Tensor
     names: tuple[tuple[str, ...], ...]
 
@@ -174,6 +176,7 @@ class TrainingClips(Dataset["ClipExample | PromptsegError"]):
         n_objects: objects per clip, at most.
         seed: of the training.
         augmented: whether clips are changed by chance, all frames alike; one of two runs backwards.
+        embedding: sample -> its embedding, where they are kept.
     """
 
     def __init__(
@@ -185,10 +188,11 @@ class TrainingClips(Dataset["ClipExample | PromptsegError"]):
         n_objects: int,
         seed: int,
         augmented: bool = False,
+        embedding: Callable[[Sample], Tensor] | None = None,
     ) -> None:
         self.collection, self.runs, self.card = collection, runs, card
         self.grid, self.n_objects, self.seed = grid, n_objects, seed
-        self.augmented = augmented
+        self.augmented, self.embedding = augmented, embedding
 
     def __len__(self) -> int:
         return len(self.runs)
@@ -224,19 +228,26 @@ class TrainingClips(Dataset["ClipExample | PromptsegError"]):
         clip, names = self.drawn(place)
         read = [self.collection.read(sample, self.card.keep_8bit) for sample in clip]
         along = masks_along(clip, names, [labels for _, labels in read])
-        slices, masks = [], []
+        slices: list[Tensor] = []
+        embeddings: list[Tensor] = []
+        masks = []
         for k, (picture, _) in enumerate(read):
             shown, pixel = along[:, k], clip[0].pixel
             if self.augmented:
                 chance = self._chance("change", place)  # anew: the same for all frames
                 picture, shown, turned = augment(picture, shown, chance)
                 pixel = pixel[::-1] if turned else pixel
-            values, frame = self.card.preprocessing.apply(picture, pixel)
-            slices.append(torch.from_numpy(values))
+            if self.embedding is None:
+                values, frame = self.card.preprocessing.apply(picture, pixel)
+                slices.append(torch.from_numpy(values))
+            else:
+                frame = self.card.preprocessing.frame(picture.shape[0], picture.shape[1], pixel)
+                embeddings.append(self.embedding(clip[k]))
             masks.append(np.stack([raster(mask, frame, self.grid) for mask in shown]))
         where = (clip[0].key, str(place[1]))
         return ClipExample(
-            torch.stack(slices),
+            torch.stack(slices) if slices else None,
+            torch.stack(embeddings) if embeddings else None,
             torch.from_numpy(np.stack(masks, axis=1)),
             tuple((where[0], name, where[1]) for name in names),
         )
@@ -249,9 +260,12 @@ class TrainingClips(Dataset["ClipExample | PromptsegError"]):
             if isinstance(example, PromptsegError):
                 return example
             whole.append(example)
-        ends = np.cumsum([0, *(len(e.slices) for e in whole)])
+        ends = np.cumsum([0, *(e.masks.shape[1] for e in whole)])
+        slices = [e.slices for e in whole if e.slices is not None]
+        embeddings = [e.embeddings for e in whole if e.embeddings is not None]
         return ClipBatch(
-            slices=torch.cat([e.slices for e in whole]),
+            slices=torch.cat(slices) if slices else None,
+            embeddings=torch.cat(embeddings) if embeddings else None,
             masks=tuple(mask for e in whole for mask in e.masks),
             first=tuple(int(end) for end, e in zip(ends, whole, strict=False) for _ in e.masks),
             names=tuple(name for e in whole for name in e.names),

@@ -17,6 +17,7 @@ from promptseg.errors import InputError, ModelError
 from promptseg.models.cards import CARDS, ModelCard
 from promptseg.models.checkpoint import build_network, open_checkpoint, read_checkpoint
 from promptseg.models.families.sam import Sam
+from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam2.network import Sam2
 from promptseg.models.heads.lora import merged_state
 from promptseg.models.heads.semantic.network import SemanticNetwork
@@ -32,7 +33,7 @@ from promptseg.train.objectives import (
 from promptseg.train.options import TrainOptions
 from promptseg.train.order import weights_of
 from promptseg.train.parts import checkpoint_activations, choose_parts
-from promptseg.train.pictures import PictureSam2
+from promptseg.train.pictures import PictureSam2, as_pictures
 from promptseg.train.rates import groups_of
 from promptseg.train.schedule import Schedule
 from promptseg.train.semantic.algorithm import ClassAlgorithm
@@ -220,8 +221,8 @@ class StartingWeights:
             ModelError: a model of another family, which is not trained here.
         """
         network = build_network(self.card, self.tensors, self.file)
-        if isinstance(network, Sam2):
-            return PictureSam2(network)
+        if isinstance(network, Sam2 | MemorySam):
+            return as_pictures(network)
         if not isinstance(network, Sam):
             raise ModelError(
                 "a model of the SAM or SAM 2 family to train",
@@ -344,6 +345,10 @@ def _algorithm(
             "a model with memory to train on clips",
             card.name,
             f"use one of {able}, or another --preset",
+        )
+    if objective.guess and not sam.guesses:
+        raise InputError(
+            "a model whose memory guesses, for --preset memory", card.name, "use --preset medsam2"
         )
     return ClipAlgorithm(sam, objective)
 

@@ -3,10 +3,15 @@
 Boxes on one frame or two, corrections by clicks on up to two, memory on all others; every answer is
 judged (`clip_losses`). Frames that somebody said something of are conditioning frames. Gradients flow
 through memory, but not through clicks and the masks that are given back with them: a user draws those.
+
+All objects of a clip have one plan of what is said on which frame, and so have all clips of an update
+that are of as many frames, wherever their objects are on the same ones. What has one plan goes through
+the network as one batch.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,16 +21,17 @@ from torch import Tensor
 
 from promptseg.models.families.sam2.bank import Bank, Remembered
 from promptseg.models.families.sam2.mask_decoder import Decoded
-from promptseg.models.families.sam2.network import Features, Sam2
+from promptseg.models.families.sam2.memory_sam import MemorySam
+from promptseg.models.families.sam2.network import Features, Look, Sam2Steps
 from promptseg.models.families.sam2.prompt_encoder import BOTTOM_RIGHT, IGNORED, TOP_LEFT
 from promptseg.simulate.seeds import generator
 from promptseg.train.objectives.algorithm import Step
 from promptseg.train.objectives.clip_losses import ClipLoss, clip_loss
 from promptseg.train.objectives.prompts import draw_pixel
 from promptseg.train.objectives.settings import ClipObjective
-from promptseg.train.pictures import PictureSam2, unpacked
+from promptseg.train.pictures import PictureSam2
 
-__all__ = ["ClipAlgorithm", "ClipBatch", "ClipPlan", "clip_losses"]
+__all__ = ["ClipAlgorithm", "ClipBatch", "ClipChance", "ClipPlan", "clip_losses"]
 
 _LARGEST = 32.0  # logits that are given back
 
@@ -34,75 +40,84 @@ Clicks = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """What is said of one object in a clip.
+    """What is said of the objects of a clip.
 
     Attributes:
         boxed: frames with a box, the first of them first.
         corrected: frames that clicks correct, whether boxed or followed.
         clicks: how many clicks each of these gets.
+        frames: of the clip; 0 where nobody asks.
     """
 
     boxed: tuple[int, ...]
     corrected: frozenset[int]
     clicks: int = 7
+    frames: int = 0
 
     @classmethod
     def draw(cls, there: Sequence[bool], chance: np.random.Generator, clicks: int = 7) -> ClipPlan:
         """One or two boxed frames and up to two corrected ones.
 
         Args:
-            there: whether the object is on each frame; on one at least.
+            there: whether all objects are on each frame; on one at least.
             chance: decides.
             clicks: on a corrected frame.
         """
         possible = [frame for frame, seen in enumerate(there) if seen]
         second = chance.choice(possible, size=int(chance.integers(0, 2)))
         boxed = dict.fromkeys((possible[0], *map(int, second)))
-        corrected = chance.permutation(possible)[: int(chance.integers(0, 3))]
+        corrected = chance.permutation(possible)[: int(chance.integers(0, 3)) if clicks else 0]
         return cls(tuple(boxed), frozenset(map(int, corrected)), clicks)
 
 
 def clip_losses(
-    network: Sam2,
+    network: Sam2Steps,
     frames: Sequence[Features],
     masks: Tensor,
     plan: ClipPlan,
-    chance: np.random.Generator,
+    chances: Sequence[np.random.Generator],
+    guess: bool = False,
 ) -> Iterator[ClipLoss]:
-    """The losses of all answers about one object, in the order in which they are given.
+    """The losses of all answers about B objects, in the order in which they are given.
 
     Args:
         network: in training mode.
-        frames: features of each frame, of one image each.
-        masks: (T, 4 h, 4 w) boolean on the grid of the logits; empty where the object is not there.
+        frames: features of each frame: of one image that all objects are on, or of B images.
+        masks: (B, T, 4 h, 4 w) boolean on the grid of the logits; empty where an object is not there.
         plan: what is said.
-        chance: where clicks fall.
+        chances: where clicks fall, of each object.
+        guess: see `ClipObjective`; of a `MemorySam`.
 
     Yields:
-        Of one object each.
+        Of B objects each.
     """
     bank = Bank(limit=None, forgetful=False)
     others = (frame for frame in range(len(frames)) if frame not in plan.boxed)
     for frame in (*plan.boxed, *others):
-        target, features = masks[frame, None], frames[frame]
-        clicks = _box(target, network.image_size) if frame in plan.boxed else None
+        target, features = masks[:, frame], frames[frame]
+        clicks = _boxes(target, network.image_size) if frame in plan.boxed else None
         if clicks is not None:
-            coarse = network.alone(features.coarse)
+            look = Look(features._replace(coarse=network.alone(features.coarse)))
         else:
             memory = bank.for_frame(frame, len(frames), -1, lambda _, one: _map(one))
-            coarse = network.attend(features.coarse, memory)
-        asked = features._replace(coarse=coarse)
-        decoded = _decoded(network, asked, clicks or _nothing(coarse), None, clicks is None)
+            if guess and isinstance(network, MemorySam) and frame not in plan.corrected:
+                decoded = network.guessed(features, memory)
+                yield clip_loss(decoded, target)
+                _remember(bank, network, frame, features, decoded, False)
+                continue
+            look = network.look(features, memory)
+        asked = look.features
+        said = clicks or look.clicks
+        decoded = _decoded(network, asked, said or _nothing(asked.coarse), None, said is None)
+        decoded = look.judged(decoded)
         yield clip_loss(decoded, target)
         for _ in range(plan.clicks if frame in plan.corrected else 0):
             hint = _best(decoded).detach().clamp(-_LARGEST, _LARGEST)
-            clicks = _joined(clicks, _click(hint > 0, target, network.image_size, chance))
+            clicks = _joined(clicks, _clicks(hint > 0, target, network.image_size, chances))
             decoded = _decoded(network, asked, clicks, hint, False)
             yield clip_loss(decoded, target)
-        said = frame in plan.boxed or frame in plan.corrected
-        seen = network.settle(decoded)
-        map_ = network.remember(features.coarse, seen, prompted=False)  # shaded while learning
-        (bank.conditioning if said else bank.followed)[frame] = Remembered(seen, map_, said)
+        prompted = frame in plan.boxed or frame in plan.corrected
+        _remember(bank, network, frame, features, decoded, prompted)
 
 
 @dataclass(frozen=True)
@@ -110,24 +125,28 @@ class ClipBatch:
     """Some clips with N objects, in the frame of the network's input.
 
     Attributes:
-        slices: (F, 3, S, S) preprocessed frames of all clips, one clip after the other.
+        slices: (F, 3, S, S) preprocessed frames of all clips, one clip after the other; None where
+            embeddings are kept.
         masks: of each object, (T, 4 h, 4 w) boolean on the T frames of its clip and the grid of the
             logits; empty where it is not there.
         first: of each object, which of the F frames its clip begins with.
         names: of the objects, for what is drawn by chance: (clip, object, position).
-        embeddings: none are kept of clips.
+        embeddings: (F, C, h, w) of the frames; None where they are not kept.
     """
 
-    slices: Tensor
+    slices: Tensor | None
     masks: tuple[Tensor, ...]
     first: tuple[int, ...]
     names: tuple[tuple[str, ...], ...]
-    embeddings: None = None
+    embeddings: Tensor | None = None
 
     def to(self, device: torch.device) -> ClipBatch:
         """The same on another device."""
         masks = tuple(each.to(device) for each in self.masks)
-        return replace(self, slices=self.slices.to(device), masks=masks)
+        slices, embeddings = (
+            None if x is None else x.to(device) for x in (self.slices, self.embeddings)
+        )
+        return replace(self, slices=slices, embeddings=embeddings, masks=masks)
 
 
 class ClipAlgorithm:
@@ -141,26 +160,28 @@ class ClipAlgorithm:
     def __init__(self, sam: PictureSam2, objective: ClipObjective) -> None:
         self.sam, self.objective = sam, objective
 
-    def draw(self, batch: ClipBatch, seed: int, iteration: int) -> list[np.random.Generator]:
-        """What draws for each object: the same in whatever batch or process it is."""
-        return [generator(seed, "clip", iteration, *name) for name in batch.names]
+    def draw(self, batch: ClipBatch, seed: int, iteration: int) -> ClipChance:
+        """What draws: the same of an object in whatever batch or process it is."""
+        return ClipChance(
+            (seed, "plan", iteration),
+            [generator(seed, "clip", iteration, *name) for name in batch.names],
+        )
 
-    def steps(
-        self, embeddings: Tensor, batch: ClipBatch, u: Sequence[np.random.Generator]
-    ) -> Iterator[Step]:
-        """The losses of one object after the other: an object is one graph through all its frames.
+    def steps(self, embeddings: Tensor, batch: ClipBatch, u: ClipChance) -> Iterator[Step]:
+        """The losses of what goes through together: one graph through all frames.
 
         Args:
-            embeddings: (F, 4 C, h, w), see `promptseg.train.pictures.packed`.
+            embeddings: one tensor of F frames, see `promptseg.train.pictures`.
             batch: the objects.
             u: chance.
         """
-        for masks, first, chance in zip(batch.masks, batch.first, u, strict=True):
-            levels = unpacked(embeddings[first : first + len(masks)])
-            frames = [Features(*one) for one in zip(*(x.split(1) for x in levels), strict=True)]
-            there = masks.flatten(1).any(1).tolist()
-            plan = ClipPlan.draw(there, chance, self.objective.n_steps)
-            found = list(clip_losses(self.sam, frames, masks, plan, chance))
+        for plan, numbers in self._together(batch, u).items():
+            masks = torch.stack([batch.masks[number] for number in numbers])
+            first = [batch.first[number] for number in numbers]
+            frames = list(self._frames(embeddings, first, masks.shape[1]))
+            chances = [u.objects[number] for number in numbers]
+            guess = self.objective.guess
+            found = list(clip_losses(self.sam, frames, masks, plan, chances, guess))
             overlap = torch.cat([one.overlap for one in found])
             yield Step(
                 "clip",
@@ -170,9 +191,51 @@ class ClipAlgorithm:
                 torch.cat([one.presence for one in found]),
             )
 
+    def _together(self, batch: ClipBatch, u: ClipChance) -> dict[ClipPlan, list[int]]:
+        """The numbers of objects that have one plan.
+
+        The objects of a clip that are never on a frame all at once go apart; those that are on none,
+        as they are smaller than a cell, are left out.
+        """
+        clips: dict[int, list[int]] = defaultdict(list)
+        for number, first in enumerate(batch.first):
+            if batch.masks[number].any():
+                clips[first].append(number)
+        planned: dict[ClipPlan, list[int]] = defaultdict(list)
+        for numbers in clips.values():
+            there = torch.stack([batch.masks[number].flatten(1).any(1) for number in numbers])
+            once = bool(there.all(0).any())
+            for some in [numbers] if once else [[number] for number in numbers]:
+                on = there.all(0) if once else there[numbers.index(some[0])]
+                plan = ClipPlan.draw(on.tolist(), generator(*u.plan), self.objective.n_steps)
+                planned[replace(plan, frames=len(on))] += some
+        return planned
+
+    def _frames(self, embeddings: Tensor, first: Sequence[int], count: int) -> Iterator[Features]:
+        """The features of each frame of some clips, by where the clip of each object begins.
+
+        Objects of one clip share the features of its one image.
+        """
+        starts = first[:1] if len(set(first)) == 1 else first
+        for frame in range(count):
+            yield self.sam.unpacked(embeddings[[start + frame for start in starts]])
+
+
+@dataclass(frozen=True)
+class ClipChance:
+    """What draws for some clips.
+
+    Attributes:
+        plan: seeds of the generator that draws plans, for each clip anew.
+        objects: where clicks fall, of each object.
+    """
+
+    plan: tuple[int, str, int]
+    objects: Sequence[np.random.Generator]
+
 
 def _decoded(
-    network: Sam2, features: Features, clicks: Clicks, hint: Tensor | None, multimask: bool
+    network: Sam2Steps, features: Features, clicks: Clicks, hint: Tensor | None, multimask: bool
 ) -> Decoded:
     """As `Sam2Steps.decode`; positions are sines of large phases, and need all their bits."""
     xy, labels = clicks
@@ -181,6 +244,20 @@ def _decoded(
             (_precise(xy), labels), None if hint is None else _precise(hint)
         )
     return network.read(features, sparse, None if hint is None else dense, multimask)
+
+
+def _remember(
+    bank: Bank,
+    network: Sam2Steps,
+    frame: int,
+    features: Features,
+    decoded: Decoded,
+    prompted: bool,
+) -> None:
+    """Put what was decided of a frame into the memory of the objects."""
+    seen = network.settle(decoded)
+    map_ = network.remember(features.coarse, seen, prompted=False)  # shaded while learning
+    (bank.conditioning if prompted else bank.followed)[frame] = Remembered(seen, map_, prompted)
 
 
 def _map(one: Remembered) -> Tensor:
@@ -194,31 +271,39 @@ def _precise(x: Tensor) -> Tensor:
 
 
 def _best(decoded: Decoded) -> Tensor:
-    """(1, 1, h, w) logits of the reading with the highest predicted IoU."""
-    return decoded.logits[:, decoded.iou.argmax(1)[0], None]
+    """(B, 1, h, w) logits of the readings with the highest predicted IoU."""
+    rows = torch.arange(len(decoded.iou), device=decoded.iou.device)
+    return decoded.logits[rows, decoded.iou.argmax(1)][:, None]
 
 
-def _nothing(like: Tensor) -> Clicks:
-    return like.new_zeros(1, 1, 2), like.new_full((1, 1), IGNORED)
+def _nothing(coarse: Tensor) -> Clicks:
+    return coarse.new_zeros(len(coarse), 1, 2), coarse.new_full((len(coarse), 1), IGNORED)
 
 
-def _box(target: Tensor, size: int) -> Clicks:
-    """The corners of the box of a (1, h, w) mask, as pixel indices of the input."""
+def _boxes(target: Tensor, size: int) -> Clicks:
+    """The corners of the boxes of (B, h, w) masks, as pixel indices of the input."""
     step = size / target.shape[-1]
-    rows, columns = target[0].nonzero(as_tuple=True)
-    first = torch.stack([columns.min(), rows.min()]) * step
-    last = (torch.stack([columns.max(), rows.max()]) + 1) * step - 1
-    return torch.stack([first, last])[None].float(), first.new_tensor([[TOP_LEFT, BOTTOM_RIGHT]])
+    corners = []
+    for mask in target:
+        rows, columns = mask.nonzero(as_tuple=True)
+        first = torch.stack([columns.min(), rows.min()]) * step
+        last = (torch.stack([columns.max(), rows.max()]) + 1) * step - 1
+        corners.append(torch.stack([first, last]))
+    boxes = torch.stack(corners).float()
+    return boxes, boxes.new_tensor([TOP_LEFT, BOTTOM_RIGHT]).expand(len(boxes), -1)
 
 
-def _click(found: Tensor, target: Tensor, size: int, chance: np.random.Generator) -> Clicks:
-    """A click anywhere in the error, or in the object where there is none."""
+def _clicks(
+    found: Tensor, target: Tensor, size: int, chances: Sequence[np.random.Generator]
+) -> Clicks:
+    """A click on each object anywhere in the error, or in the object where there is none."""
     error = found[:, 0] ^ target
-    u = torch.tensor([chance.random()], dtype=torch.float64, device=target.device)
-    xy, _ = draw_pixel(error if bool(error.any()) else target, u)
-    inside = target[0, xy[0, 1], xy[0, 0]]
+    wrong = error.flatten(1).any(1)[:, None, None]
+    u = torch.tensor([c.random() for c in chances], dtype=torch.float64, device=target.device)
+    xy, _ = draw_pixel(torch.where(wrong, error, target), u)
+    inside = target[torch.arange(len(xy), device=xy.device), xy[:, 1], xy[:, 0]]
     places = (xy.float() + 0.5) * (size / target.shape[-1]) - 0.5
-    return places[None], inside.float().view(1, 1)
+    return places[:, None], inside.float()[:, None]
 
 
 def _joined(before: Clicks | None, new: Clicks) -> Clicks:

@@ -31,9 +31,10 @@ Strategy = Literal[
     "medsam2",
     "semantic-2d",
     "semantic-3d",
+    "memory",
 ]
 Trainable = Literal[
-    "all", "encoder", "decoder", "encoder+decoder", "prompts+decoder", "lora", "whole"
+    "all", "encoder", "decoder", "encoder+decoder", "prompts+decoder", "lora", "whole", "memory"
 ]
 MaskLoss = Literal["dice", "dice+bce"]
 ClassWeights = Literal["none", "balanced"]
@@ -106,11 +107,13 @@ class ClipObjective(Objective):
 
     Attributes:
         frames: of a clip, at most.
+        guess: on followed frames what memory guesses learns alone, without the mask decoder.
     """
 
     n_steps: int = 7
     p_box: float = 1.0
     frames: int = 8
+    guess: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -300,6 +303,17 @@ PRESETS: dict[str, Preset] = {
         clip=0.1,
         source="MedSAM2 (Ma et al., 2025) and its code, 75 epochs; there half of the clips begin with "
         "a mask in place of boxes, and attention has a dropout of 0.1",
+    ),
+    "memory": Preset(
+        objective=ClipObjective(n_objects=2, n_steps=0, frames=4, guess=True),
+        trains="memory",
+        learning_rate=5e-4,
+        decay=1.0,
+        batch_size=8,
+        rates=Rates(end=0.1, decays_norms=False),
+        clip=1.0,
+        source="none: the memory of promptseg-memory, before it goes on with medsam2; prompts stay as "
+        "they are",
     ),
     "sam-med2d": Preset(
         objective=_MED2D,

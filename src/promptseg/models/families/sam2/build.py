@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam2.network import Sam2, Shape
 from promptseg.models.families.sam2.trunk import TrunkSize
 
-__all__ = ["SHAPES", "TRUNKS", "build_sam2"]
+__all__ = ["PLAIN", "SHAPES", "TRUNKS", "build_sam2"]
 
 TRUNKS: dict[str, TrunkSize] = {
     "t": TrunkSize(96, 1, (1, 2, 7, 2), (5, 7, 9)),
@@ -22,10 +25,16 @@ SHAPES: dict[str, Shape] = {
 }
 
 
-def build_sam2(name: str) -> Sam2:
+PLAIN: dict[str, Callable[[], MemorySam]] = {"memory-sam": MemorySam}
+"""Networks with an encoder that is not SAM 2's."""
+
+
+def build_sam2(name: str) -> Sam2 | MemorySam:
     """A network with random weights.
 
     Args:
-        name: one of `SHAPES`.
+        name: one of `SHAPES` or `PLAIN`.
     """
+    if name in PLAIN:
+        return PLAIN[name]()
     return Sam2(SHAPES[name])

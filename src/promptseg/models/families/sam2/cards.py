@@ -54,4 +54,20 @@ CARDS: tuple[ModelCard, ...] = (
         weak_at="objects without a box; vessels and other thin or branching targets; targets of a few "
         "pixels at 512 pixels per side",
     ),
+    ModelCard(
+        **{
+            **_COMMON,
+            "preprocessing": Preprocessing(512, "imagenet"),
+            "modalities": "as promptseg-lite, whose encoder and decoder it has; its memory as its file "
+            "was trained",
+            "source": "recipes/memory; weights are trained with it, none are published",
+            "citation": "Zhang et al., MobileSAM, arXiv:2306.14289 (2023), with memory after Ravi et "
+            "al., arXiv:2408.00714 (2024)",
+        },
+        name="promptseg-memory",
+        title="MobileSAM or promptseg-lite with a memory of objects, 512 pixels; a file you train",
+        build="memory-sam",
+        weights="",
+        weak_at="objects that leave the image, and several that look alike",
+    ),
 )

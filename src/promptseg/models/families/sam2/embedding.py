@@ -9,7 +9,9 @@ from torch import Tensor
 from promptseg.models.families.sam2.network import Features
 from promptseg.models.preprocess import Frame
 
-__all__ = ["Sam2Embedding"]
+__all__ = ["ONE_LEVEL", "Sam2Embedding"]
+
+ONE_LEVEL = "features"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class Sam2Embedding:
         return sum(level.nbytes for level in self.features)
 
     def tensors(self) -> dict[str, Tensor]:
-        """See `Embedding`."""
+        """See `Embedding`; of one level as a SAM's, which may share them."""
+        if self.features.one_level:
+            return {ONE_LEVEL: self.features.coarse}
         return self.features._asdict()
 
     def view(self) -> Tensor:

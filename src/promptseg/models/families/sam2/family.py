@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from promptseg.models.families.sam2.memory_sam import MemorySam
     from promptseg.models.families.sam2.model import Sam2Model
     from promptseg.models.families.sam2.network import Sam2
 
@@ -22,7 +23,7 @@ _PARTS = ("image_encoder.trunk.", "memory_attention.", "memory_encoder.", "sam_m
 
 
 class Sam2Family:
-    """SAM 2, SAM 2.1, MedSAM2 and what is fine-tuned from them."""
+    """SAM 2, SAM 2.1, MedSAM2, a SAM with their memory, and what is fine-tuned from them."""
 
     cards: tuple[ModelCard, ...] = CARDS
     unused: tuple[str, ...] = ()
@@ -36,8 +37,8 @@ class Sam2Family:
         """See `Family`."""
         return dict(tensors)
 
-    def network(self, build: str) -> Sam2:
-        """See `Family`; `build` is one of `promptseg.models.families.sam2.build.SHAPES`."""
+    def network(self, build: str) -> Sam2 | MemorySam:
+        """See `Family`; `build` is a name of `promptseg.models.families.sam2.build`."""
         from promptseg.models.families.sam2.build import build_sam2
 
         return build_sam2(build)

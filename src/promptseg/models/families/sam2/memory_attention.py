@@ -37,7 +37,7 @@ class RotaryAttention(nn.Module):
         """(B, n, dim) queries of one grid -> (B, n, dim).
 
         Args:
-            q: queries.
+            q: queries; those of one grid (1, n, dim) serve all B objects.
             k: (B, m, memory) keys of any number of grids, then those that have no place.
             v: (B, m, memory) values.
             placeless: how many keys have no place.
@@ -47,6 +47,7 @@ class RotaryAttention(nn.Module):
         placed = k.shape[1] - placeless
         turned = rotated(k[:, :placed], self.cosines, self.sines)
         k = turned if placeless == 0 else torch.cat([turned, k[:, placed:]], dim=1)
+        q = q.expand(k.shape[0], -1, -1)
         y = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
         out: Tensor = self.out_proj(y)
         return out
@@ -105,7 +106,7 @@ class MemoryAttention(nn.Module):
         """The features of a frame, conditioned on memory.
 
         Args:
-            features: (B, dim, h, w).
+            features: (B, dim, h, w), or (1, dim, h, w) of a frame that all B objects are on.
             features_position: (1, dim, h, w).
             memory: (B, m, memory) tokens of maps, then of pointers.
             memory_position: (B or 1, m, memory) where and when they are.

@@ -20,8 +20,9 @@ from promptseg.models.families.alike import (
     no_prediction,
 )
 from promptseg.models.families.sam2.bank import CONDITIONING
-from promptseg.models.families.sam2.embedding import Sam2Embedding
-from promptseg.models.families.sam2.network import MAPS, POINTERS, Features, Sam2
+from promptseg.models.families.sam2.embedding import ONE_LEVEL, Sam2Embedding
+from promptseg.models.families.sam2.memory_sam import MemorySam
+from promptseg.models.families.sam2.network import MAPS, POINTERS, Features, Sam2Steps
 from promptseg.models.families.sam2.prompts import hint_of, points_of
 from promptseg.models.families.sam2.tracker import Sam2Memory
 from promptseg.models.protocol import Embedding, Frames, Prediction, SlicePrompt
@@ -38,7 +39,7 @@ class Sam2Model:
         device: where it is.
     """
 
-    def __init__(self, card: ModelCard, network: Sam2, device: torch.device) -> None:
+    def __init__(self, card: ModelCard, network: Sam2Steps, device: torch.device) -> None:
         self.card, self.network, self.device = card, network, device
 
     @property
@@ -104,7 +105,9 @@ class Sam2Model:
         pixel: tuple[float, float] = (1, 1),
     ) -> Sam2Embedding:
         """See `SliceModel`."""
-        if tensors.keys() != set(Features._fields):
+        own = {ONE_LEVEL} if isinstance(self.network, MemorySam) else set(Features._fields)
+        if tensors.keys() != own:
             raise ValueError("made by another kind of model")
-        frame = self.card.preprocessing.frame(*shape, pixel)
-        return Sam2Embedding(Features(**{k: v.to(self.device) for k, v in tensors.items()}), frame)
+        here = {k: v.to(self.device) for k, v in tensors.items()}
+        features = Features.of_one_level(here[ONE_LEVEL]) if len(own) == 1 else Features(**here)
+        return Sam2Embedding(features, self.card.preprocessing.frame(*shape, pixel))

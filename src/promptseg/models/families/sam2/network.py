@@ -6,7 +6,7 @@ Ravi et al., SAM 2: segment anything in images and videos (2024), under the offi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -27,6 +27,7 @@ __all__ = [
     "MAPS",
     "POINTERS",
     "Features",
+    "Look",
     "Memory",
     "MemoryTokens",
     "Sam2",
@@ -50,7 +51,7 @@ class Features(NamedTuple):
     """What the image encoder makes of B frames.
 
     Attributes:
-        fine: (B, C / 8, 4 h, 4 w), as the mask decoder adds it.
+        fine: (B, C / 8, 4 h, 4 w), as the mask decoder adds it; without channels where it adds none.
         middle: (B, C / 4, 2 h, 2 w), likewise.
         coarse: (B, C, h, w).
     """
@@ -59,15 +60,48 @@ class Features(NamedTuple):
     middle: Tensor
     coarse: Tensor
 
+    @classmethod
+    def of_one_level(cls, coarse: Tensor) -> Features:
+        """Of an encoder that has no finer ones."""
+        batch, _, h, w = coarse.shape
+        fine, middle = (coarse.new_empty(batch, 0, k * h, k * w) for k in (4, 2))
+        return cls(fine, middle, coarse)
 
-class Seen(NamedTuple):
-    """An object on one frame.
+    @property
+    def one_level(self) -> bool:
+        """Whether there are no finer ones."""
+        return self.fine.shape[1] == 0
+
+
+class Look(NamedTuple):
+    """What is asked of a frame in the light of what is remembered of B objects.
 
     Attributes:
-        logits: (1, 1, 4 h, 4 w) mask logits; `ABSENT` throughout where it is not there.
-        iou: (1,) predicted IoU.
-        pointer: (1, C) what stands for the object in later frames.
-        presence: (1, 1) logit that it is there.
+        features: of the frame, `coarse` conditioned on memory.
+        clicks: (B, N, 2) places and (B, N) labels that memory says; None where it says none.
+        presence: (B, 1) logits that the objects are there, beside those of the decoder; None where
+            memory does not say.
+    """
+
+    features: Features
+    clicks: tuple[Tensor, Tensor] | None = None
+    presence: Tensor | None = None
+
+    def judged(self, decoded: Decoded) -> Decoded:
+        """What was decoded, of objects that are there only if memory says so too."""
+        if self.presence is None:
+            return decoded
+        return replace(decoded, presence=torch.minimum(decoded.presence, self.presence))
+
+
+class Seen(NamedTuple):
+    """An object on one frame, or B objects that are followed together.
+
+    Attributes:
+        logits: (B, 1, 4 h, 4 w) mask logits; `ABSENT` throughout where it is not there.
+        iou: (B,) predicted IoU.
+        pointer: (B, C) what stands for the object in later frames.
+        presence: (B, 1) logit that it is there.
     """
 
     logits: Tensor
@@ -77,11 +111,11 @@ class Seen(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What is remembered of an object, for one frame.
+    """What is remembered of an object, or of B objects at the same ages, for one frame.
 
     Attributes:
-        maps: ((1, M, h, w) map, its age) each; 0 of conditioning frames, else 1..6 frames ago.
-        pointers: ((1, C) pointer, how many frames ago) each.
+        maps: ((B, M, h, w) map, its age) each; 0 of conditioning frames, else 1..6 frames ago.
+        pointers: ((B, C) pointer, how many frames ago) each.
         horizon: the longest ago that a pointer may be.
     """
 
@@ -94,10 +128,10 @@ class MemoryTokens(NamedTuple):
     """Memory as memory attention takes it, with M channels.
 
     Attributes:
-        maps: (1, maps * h * w, M) tokens of maps.
-        places: the same shape: where and when they are.
-        pointers: (1, m, M) tokens that pointers are cut into; m may be 0.
-        times: the same shape: when they are from.
+        maps: (B, maps * h * w, M) tokens of maps.
+        places: (1, maps * h * w, M): where and when they are.
+        pointers: (B, m, M) tokens that pointers are cut into; m may be 0.
+        times: (B or 1, m, M): when they are from.
     """
 
     maps: Tensor
@@ -131,6 +165,9 @@ class Sam2Steps(nn.Module):
 
     features_position: Tensor
     memory_position: Tensor
+    memory_encoder: nn.Module
+    guesses: bool = False
+    """Whether memory says where an object is without the mask decoder (`MemorySam`)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -161,7 +198,7 @@ class Sam2Steps(nn.Module):
         raise NotImplementedError
 
     def condition(self, coarse: Tensor, memory: MemoryTokens) -> Tensor:
-        """(1, C, h, w) coarse features after memory attention."""
+        """(1 or B, C, h, w) coarse features -> (B, C, h, w) after memory attention."""
         raise NotImplementedError
 
     def read(
@@ -198,21 +235,36 @@ class Sam2Steps(nn.Module):
 
         Without any prompt, or with a single click, the best of three readings is taken.
         """
+        return self.settle(self.read_alone(features, points, masks))
+
+    def follow(self, features: Features, memory: Memory) -> Seen:
+        """One object on a frame that nobody said anything of."""
+        look = self.look(features, memory)
+        return self.settle(look.judged(self.read_alone(look.features, look.clicks)))
+
+    def read_alone(
+        self,
+        features: Features,
+        points: tuple[Tensor, Tensor] | None = None,
+        masks: Tensor | None = None,
+    ) -> Decoded:
+        """See `see`; all readings."""
         coarse = features.coarse
         if points is None:
             points = coarse.new_zeros(1, 1, 2), coarse.new_full((1, 1), IGNORED)
             multimask = masks is None
         else:
             multimask = points[1].shape[1] == 1
-        return self.settle(self.decode(features, points, masks, multimask))
+        return self.decode(features, points, masks, multimask)
 
     def settle(self, decoded: Decoded) -> Seen:
-        """One object by what was decoded of it: its best reading, or that it is not there."""
+        """Objects by what was decoded of them: the best reading of each, or that it is not there."""
         best = decoded.iou.argmax(dim=1)
+        rows = torch.arange(len(best), device=best.device)
         there = decoded.presence > 0
-        logits = decoded.logits[:, best[0], None].where(there[..., None, None], ABSENT)
-        pointer = self._pointer(self.obj_ptr_proj(decoded.tokens[:, best[0]]), there)
-        return Seen(logits, decoded.iou[:, best[0]], pointer, decoded.presence)
+        logits = decoded.logits[rows, best][:, None].where(there[..., None, None], ABSENT)
+        pointer = self._pointer(self.obj_ptr_proj(decoded.tokens[rows, best]), there)
+        return Seen(logits, decoded.iou[rows, best], pointer, decoded.presence)
 
     def take(self, features: Features, mask: Tensor) -> Seen:
         """One object whose mask somebody drew.
@@ -230,11 +282,11 @@ class Sam2Steps(nn.Module):
         return Seen(logits, mask.new_ones(1), self._pointer(pointer, there), presence)
 
     def remember(self, coarse: Tensor, seen: Seen, prompted: bool) -> Tensor:
-        """(1, M, h, w) memory map of an object.
+        """(B, M, h, w) memory maps of B objects.
 
         Args:
-            coarse: (1, C, h, w) features of the frame as they are.
-            seen: the object there.
+            coarse: (1 or B, C, h, w) features of the frame as they are.
+            seen: the objects there.
             prompted: whether somebody said something there; then the mask is cut, not shaded.
         """
         size = (self.image_size, self.image_size)
@@ -247,8 +299,12 @@ class Sam2Steps(nn.Module):
         return memory
 
     def attend(self, coarse: Tensor, memory: Memory) -> Tensor:
-        """(1, C, h, w) coarse features of a frame, conditioned on what is remembered."""
+        """(1 or B, C, h, w) coarse features of a frame -> (B, C, h, w), conditioned on memory."""
         return self.condition(coarse, self.tokens_of(memory))
+
+    def look(self, features: Features, memory: Memory) -> Look:
+        """What is asked of a frame that somebody remembers objects on; see `Look`."""
+        return Look(features._replace(coarse=self.attend(features.coarse, memory)))
 
     def tokens_of(self, memory: Memory) -> MemoryTokens:
         """What is remembered, as tokens."""
@@ -262,21 +318,21 @@ class Sam2Steps(nn.Module):
         )
 
     def _pointer_tokens(self, memory: Memory) -> tuple[Tensor, Tensor]:
-        """(1, n, M) tokens that pointers are cut into, and when they are from."""
+        """(B, n, M) tokens that pointers are cut into, and when they are from."""
         narrow = self.maskmem_tpos_enc.shape[-1]
         if not memory.pointers:
-            none = self.no_obj_ptr.new_empty(1, 0, narrow)
+            none = self.no_obj_ptr.new_empty(len(memory.maps[0][0]), 0, narrow)
             return none, none
         pointers = torch.stack([pointer for pointer, _ in memory.pointers], dim=1)
         tokens = pointers.unflatten(2, (-1, narrow)).flatten(1, 2)
         if self.obj_ptr_tpos_proj is None:
-            return tokens, torch.zeros_like(tokens)
+            return tokens, torch.zeros_like(tokens[:1])
         ago = torch.tensor([t for _, t in memory.pointers], device=tokens.device)
         times = self.obj_ptr_tpos_proj(time_sines(ago / memory.horizon, pointers.shape[-1]))
         return tokens, times.repeat_interleave(pointers.shape[-1] // narrow, dim=0)[None]
 
     def _pointer(self, pointer: Tensor, there: Tensor) -> Tensor:
-        """(1, C) pointer of an object that is there; the one of no object where it is not."""
+        """(B, C) pointers of objects that are there; the one of no object where one is not."""
         return torch.where(there, pointer, self.no_obj_ptr)
 
 

@@ -15,7 +15,7 @@ from promptseg.errors import ModelError
 from promptseg.models.families.sam2.bank import Bank, Remembered
 from promptseg.models.families.sam2.bank_state import as_arrays, fill
 from promptseg.models.families.sam2.embedding import Sam2Embedding
-from promptseg.models.families.sam2.network import Features, Sam2, Seen
+from promptseg.models.families.sam2.network import Features, Memory, Sam2Steps, Seen
 from promptseg.models.families.sam2.prompts import drawn_mask, hint_of, points_of
 from promptseg.models.finite import is_finite
 from promptseg.models.preprocess import Frame
@@ -39,7 +39,7 @@ class Sam2Memory:
     """
 
     def __init__(
-        self, network: Sam2, frames: Frames, device: torch.device, official: bool = False
+        self, network: Sam2Steps, frames: Frames, device: torch.device, official: bool = False
     ) -> None:
         self.network, self.frames, self.device, self.official = network, frames, device, official
         self.bank = Bank(limit=None, forgetful=False) if official else Bank()
@@ -71,7 +71,7 @@ class Sam2Memory:
     def follow(self, frame: int, down: bool = False, end: int | None = None) -> Answer:
         """See `ObjectMemory`."""
         features, layout = self._features(frame, end)
-        seen = self.network.see(self._conditioned(features, frame, down))
+        seen = self.network.follow(features, self._memory(frame, down))
         map_ = self._map(features.coarse, seen, prompted=False)
         self.bank.follow(frame, Remembered(seen, map_, prompted=False), _back(down))
         return self._answer(seen, layout)
@@ -106,8 +106,10 @@ class Sam2Memory:
 
     def _conditioned(self, features: Features, frame: int, down: bool) -> Features:
         """The features of a frame in the light of what is remembered."""
-        memory = self.bank.for_frame(frame, len(self.frames), _back(down), self._map_again)
-        return features._replace(coarse=self.network.attend(features.coarse, memory))
+        return self.network.look(features, self._memory(frame, down)).features
+
+    def _memory(self, frame: int, down: bool) -> Memory:
+        return self.bank.for_frame(frame, len(self.frames), _back(down), self._map_again)
 
     def _condition(self, frame: int, seen: Seen, followed: bool = False) -> None:
         """Take up a frame that somebody said something of; its map is made when it is looked at."""

@@ -6,6 +6,7 @@ torchvision's; other modules that are not here are stood in for, as nothing of t
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -30,7 +31,7 @@ REQUIREMENT = "sam3==0.1.4"
 ABSENT = (
     *("torchvision", "timm", "triton", "decord", "pkg_resources", "iopath", "ftfy", "psutil"),
     *("einops", "hydra", "omegaconf", "submitit", "fvcore", "fairscale", "cv2", "av", "pandas"),
-    *("skimage", "pycocotools", "huggingface_hub", "tqdm"),
+    *("skimage", "pycocotools", "huggingface_hub", "tqdm", "torchmetrics"),
 )
 
 
@@ -257,6 +258,123 @@ def official_answer(
             backbone_out=seen, find_input=stage, geometric_prompt=prompt, find_target=None
         )
     return answer
+
+
+def official_layers(network: Any, image: Tensor, phrase: str) -> list[dict[str, Tensor]]:
+    """What each layer of the official decoder says in training, the last first; dropout is left out."""
+    stage = sys.modules["sam3.model.data_misc"].FindStage(
+        img_ids=torch.zeros(1, dtype=torch.long),
+        text_ids=torch.zeros(1, dtype=torch.long),
+        **dict.fromkeys(("input_boxes", "input_boxes_mask", "input_boxes_label")),
+        **dict.fromkeys(("input_points", "input_points_mask")),
+    )
+    network.train()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.0
+        elif isinstance(layer, torch.nn.MultiheadAttention):
+            layer.dropout = 0.0
+    try:
+        with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+            patch.setattr(network, "_compute_matching", lambda out, targets: None)
+            patch.setattr(network, "back_convert", lambda targets: None)
+            seen = network.backbone.forward_image(image)
+            seen.update(network.backbone.forward_text([phrase], device="cpu"))
+            out = network.forward_grounding(
+                backbone_out=seen,
+                find_input=stage,
+                geometric_prompt=network._get_dummy_prompt(1),
+                find_target=None,
+            )
+    finally:
+        network.eval()
+    return [out, *out["aux_outputs"]]
+
+
+def official_loss(
+    layers: Sequence[dict[str, Tensor]], whole: Tensor, targets: dict[str, Any]
+) -> dict[str, float]:
+    """The official losses, with masks, weighted as the configuration of its fine-tuning has them.
+
+    Args:
+        layers: of each layer of the decoder, the last first: pred_logits (P, Q, 1), pred_boxes (P, Q, 4)
+            by centre, width and height, presence_logit_dec (P,); of the last, pred_masks.
+        whole: (P, 1, h, w) logits of all instances together.
+        targets: boxes (N, 4) in the same form, num_boxes (P,), masks (N, h, w).
+    """
+    kernels = "sam3.train.loss.sigmoid_focal_loss"  # for a GPU; the plain ones are asked for below
+    with peer(), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, kernels, _StandIn(kernels))
+        functions: Any = importlib.import_module("sam3.train.loss.loss_fns")
+        matchers: Any = importlib.import_module("sam3.train.matcher")
+        wrapper: Any = importlib.import_module("sam3.train.loss.sam3_loss")
+        boxes: Any = importlib.import_module("sam3.model.box_ops")
+    focal = functions.sigmoid_focal_loss
+    with pytest.MonkeyPatch.context() as patch:
+        plain = functools.partial(focal, triton=False)
+        patch.setattr(functions, "sigmoid_focal_loss", plain)
+        patch.setattr(functions, "segment_miou", lambda *_: torch.zeros(()))
+        score = types.SimpleNamespace(f1_score=lambda *_, **__: torch.zeros(()))
+        patch.setattr(functions.torchmetrics, "functional", score, raising=False)
+        counts = targets["num_boxes"]
+        most = int(counts.max())
+        padded = torch.zeros(len(counts), most, 4)
+        ids = torch.full((len(counts), most), -1)
+        for row, own in enumerate(targets["boxes"].split(counts.tolist())):
+            padded[row, : len(own)], ids[row, : len(own)] = own, torch.arange(len(own))
+        given = {
+            **targets,
+            "boxes_xyxy": boxes.box_cxcywh_to_xyxy(targets["boxes"]),
+            "boxes_padded": padded,
+            "object_ids_padded": ids,
+            "is_valid_mask": torch.ones(len(targets["boxes"]), dtype=torch.bool),
+        }
+        matcher = matchers.BinaryHungarianMatcherV2(2.0, 5.0, 2.0, focal=True, alpha=0.25, gamma=2)
+        outputs = [
+            {
+                **layer,
+                "pred_boxes_xyxy": boxes.box_cxcywh_to_xyxy(layer["pred_boxes"]),
+                "indices": matcher(layer, given),
+            }
+            for layer in layers
+        ]
+        nested = {**outputs[0], "aux_outputs": outputs[1:]}
+        nested |= {"semantic_seg": whole, "presence_logit": None}
+        losses = wrapper.Sam3LossWrapper(
+            loss_fns_find=[
+                functions.Boxes(weight_dict={"loss_bbox": 5.0, "loss_giou": 2.0}),
+                functions.IABCEMdetr(
+                    weak_loss=False,
+                    weight_dict={"loss_ce": 20.0, "presence_loss": 20.0},
+                    pos_weight=10.0,
+                    alpha=0.25,
+                    gamma=2,
+                    use_presence=True,
+                    pad_n_queries=200,
+                ),
+                functions.Masks(weight_dict={"loss_mask": 200.0, "loss_dice": 10.0}),
+            ],
+            normalization="local",
+            matcher=matcher,
+            loss_fn_semantic_seg=functions.SemanticSegCriterion(
+                presence_head=True,
+                presence_loss=False,
+                focal=True,
+                focal_alpha=0.6,
+                focal_gamma=2.0,
+                downsample=False,
+                weight_dict={
+                    "loss_semantic_seg": 20.0,
+                    "loss_semantic_presence": 1.0,
+                    "loss_semantic_dice": 30.0,
+                },
+            ),
+            scale_by_find_batch_size=True,
+        )
+        found = losses.compute_loss(nested, given)
+        found["core_loss"] += losses.loss_fn_semantic_seg(nested, given)["core_loss"]
+    return {"total": float(found["core_loss"] * len(counts) ** 0.5)}
 
 
 def pooled(features: Tensor, boxes: Sequence[Tensor], size: int) -> Tensor:

@@ -20,6 +20,7 @@ from promptseg.metrics.statistics import FEWEST_PAIRS
 from promptseg.models.cards import model_file
 from promptseg.models.checkpoint import read_checkpoint
 from promptseg.models.families.sam import Sam
+from promptseg.models.families.sam3 import model as sam3
 from promptseg.noted import lines_of, refuse
 from promptseg.parsing import parse_json
 from promptseg.progress import step_progress
@@ -28,7 +29,8 @@ from promptseg.train.determinism import deterministic
 from promptseg.train.kept import KeptEmbeddings, keep_embeddings
 from promptseg.train.logs import BOARD, open_logs, require_packages
 from promptseg.train.loop import Loop, TrainingError
-from promptseg.train.objectives import ClipObjective
+from promptseg.train.named import TrainingPhrases
+from promptseg.train.objectives import ClipObjective, WordObjective
 from promptseg.train.options import TrainOptions
 from promptseg.train.outcome import SEMANTIC, Trained, finish, noted_in
 from promptseg.train.parts import encoder_learns
@@ -232,6 +234,7 @@ def _measured(
             *(assets.sha256_of(file), parts.collection.sha256, options.engine, options.seed),
             *(options.corrections, options.validation_objects, [s.key for s in parts.report]),
             *([clip.frames] if isinstance(clip := options.objective(), ClipObjective) else []),
+            *(["words"] if isinstance(clip, WordObjective) else []),
         ]
     )
     if path.exists():
@@ -326,9 +329,20 @@ def training_images(
     options: TrainOptions,
     start: StartingWeights,
     kept: KeptEmbeddings | None = None,
-) -> TrainingImages | TrainingClips:
+) -> TrainingImages | TrainingClips | TrainingPhrases:
     """The training part as the network takes it."""
-    n_objects = learner.strategy.objective.n_objects
+    objective = learner.strategy.objective
+    n_objects = objective.n_objects
+    if isinstance(objective, WordObjective):
+        return TrainingPhrases(
+            *(parts.collection, parts.train, start.card),
+            grid=options.mask_side or learner.grid,
+            objective=objective,
+            vocabulary=parts.vocabulary,
+            tokens=sam3.words_table(),
+            seed=options.seed,
+            augmented=options.augment,
+        )
     if parts.runs[0]:
         about = (learner.grid, n_objects, options.seed, options.augment)
         return TrainingClips(parts.collection, parts.runs[0], start.card, *about)

@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["History", "draw_curves", "read_history"]
 
-_KINDS = ("box", "point", "clip")
-_WORDS = {"box": "from a box", "point": "from a click"}
+_KINDS = ("box", "point", "clip", "text", "absent")
+_WORDS = {
+    "box": "from a box",
+    "point": "from a click",
+    "text": "from a phrase",
+    "absent": "phrase for nothing",
+}
 _SMOOTHED = 40  # about so many points of a long loss curve are left to see its trend
 _BAR = 0.38
 

@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader
 
 from promptseg.errors import InputError, PromptsegError
 from promptseg.formats.files import atomic_path
-from promptseg.models.families.sam import Sam
 from promptseg.train.logs import Log
-from promptseg.train.objectives import Algorithm1, Batch, ClipAlgorithm, ClipBatch, Step
+from promptseg.train.named import TrainingPhrases
+from promptseg.train.networks import Trainee
+from promptseg.train.objectives import Algorithm, AnyBatch, Step
 from promptseg.train.parts import freeze_batch_norm, without_gradient
-from promptseg.train.pictures import PictureSam2
 from promptseg.train.processes import Processes
 from promptseg.train.samples import TrainingImages
 from promptseg.train.schedule import Schedule
@@ -61,7 +61,11 @@ class _Sums:
             self.add("iou_loss", step.iou)
         if step.presence is not None:
             self.add("presence_loss", step.presence)
-        if step.name in ("first", "clip", last):
+        for name, each in step.others.items():
+            self.add(f"{name}_loss", each)
+        for name, each in step.seen.items():
+            self.add(name, each)
+        if step.name in ("first", "clip", "words", last):
             self.add(f"iou_{step.name.replace(' ', '_')}", step.overlap)
 
 
@@ -74,7 +78,7 @@ class Loop:
         algorithm: its objective.
         parameters: what learns, by name.
         optimizer: of those.
-        images: the training part, as images or as clips.
+        images: the training part, as images, with phrases, or as clips.
         schedule: what each update takes.
         processes: who trains.
         seed: of the training.
@@ -87,11 +91,11 @@ class Loop:
         folder: for what must be looked at after a failure.
     """
 
-    sam: Sam | PictureSam2
-    algorithm: Algorithm1 | ClipAlgorithm
+    sam: Trainee
+    algorithm: Algorithm
     parameters: dict[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
-    images: TrainingImages | TrainingClips
+    images: TrainingImages | TrainingClips | TrainingPhrases
     schedule: Schedule
     processes: Processes
     seed: int
@@ -157,7 +161,7 @@ class Loop:
         )
 
     def _update(
-        self, update: int, loader: Iterator[Batch | ClipBatch | PromptsegError], stop: Stop
+        self, update: int, loader: Iterator[AnyBatch | PromptsegError], stop: Stop
     ) -> dict[str, float]:
         """One step of the optimizer; numbers for the log."""
         objective = self.algorithm.objective
@@ -211,7 +215,7 @@ class Loop:
             "late": late,
         }
 
-    def _back(self, batch: Batch | ClipBatch, update: int, terms: int, sums: _Sums) -> None:
+    def _back(self, batch: AnyBatch, update: int, terms: int, sums: _Sums) -> None:
         """The gradients of one micro-batch, round by round (see `Algorithm1`), or object by object."""
         algorithm: Any = self.algorithm  # what it takes is what `images` gives
         u = algorithm.draw(batch, self.seed, update)
@@ -243,8 +247,7 @@ class Loop:
         names = sorted({name for values, _ in everyone for name in values})
         total = {n: sum(values.get(n, 0.0) for values, _ in everyone) for n in names}
         count = {n: sum(counts.get(n, 0) for _, counts in everyone) for n in names}
-        losses = ("mask_loss", "iou_loss", "presence_loss", "semantic_loss")
-        loss = sum(total.get(n, 0.0) for n in losses) / terms
+        loss = sum(total[n] for n in names if n.endswith("_loss")) / terms
         return {"loss": loss, **{n: total[n] / count[n] for n in names if count[n]}}
 
     def _reduced(self) -> AbstractContextManager[Any]:
@@ -270,7 +273,7 @@ class Loop:
                 *(len(idle), len(self.parameters), ", ".join(groups)),
             )
 
-    def _give_up(self, batch: Batch | ClipBatch | None, update: int, what: str) -> None:
+    def _give_up(self, batch: AnyBatch | None, update: int, what: str) -> None:
         advice = "lower --learning-rate, or use --clip 1 or --precision float32"
         if batch is not None:
             path = self.folder / "bad_batch.pt"

@@ -103,6 +103,7 @@ def finish(
         verdict=verdict,
         semantic=load_file(semantic) if semantic.exists() else None,
         seen=images_seen(parts, start.card),
+        words=parts.vocabulary.names if "text" in asks else (),
     )
     return Trained(folder, verdict, card.name)
 

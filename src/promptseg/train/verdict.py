@@ -29,7 +29,7 @@ from promptseg.errors import InputError
 from promptseg.metrics.statistics import FEWEST_PAIRS
 from promptseg.train.comparison import SAME, TOLERATED, Comparison, compare_scores, needed_for
 from promptseg.train.drift import Drift, drift_of
-from promptseg.train.validate import FOLLOWED, SHIFTED, Answer, Validation
+from promptseg.train.validate import ABSENT, FOLLOWED, SHIFTED, TEXT, Answer, Validation
 
 __all__ = ["Listening", "Outcome", "Verdict", "compare"]
 
@@ -120,7 +120,7 @@ def compare(
     last = baseline.corrections
     labels = {
         f"{kind}+{step}" if step else kind: (kind, step)
-        for kind in ("box", "point", FOLLOWED)
+        for kind in ("box", "point", FOLLOWED, TEXT, ABSENT)
         for step in sorted({0, last})
         if (kind, step) in first
     }
@@ -210,7 +210,13 @@ def _figures(c: Comparison) -> str:
 
 def _words(prompt: str) -> str:
     start, _, rounds = prompt.partition("+")
-    name = {"box": "a box", "point": "a click", FOLLOWED: "a box followed through a clip"}[start]
+    name = {
+        "box": "a box",
+        "point": "a click",
+        FOLLOWED: "a box followed through a clip",
+        TEXT: "a phrase",
+        ABSENT: "a phrase for what is not there",
+    }[start]
     return f"{name} with {rounds} rounds of corrections" if rounds else name
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from promptseg.errors import InputError
 from promptseg.inference.predictor import Predictor
 from promptseg.models.checkpoint import build_network, read_checkpoint
+from promptseg.train.asking import validate_phrases
 from promptseg.train.comparison import needed_for
 from promptseg.train.kept import KeptEmbeddings
 from promptseg.train.logs import Log
+from promptseg.train.objectives import WordObjective
 from promptseg.train.options import TrainOptions
 from promptseg.train.outcome import SEMANTIC
 from promptseg.train.processes import Processes
@@ -61,18 +63,30 @@ def measure(
         show: told how far it is.
     """
     samples = parts.report if report else parts.validation
-    mine = validate(
-        predictor,
-        parts.collection,
-        samples[processes.rank :: processes.count],
-        corrections=options.corrections,
-        max_objects=options.validation_objects,
-        seed=options.seed,
-        shifted=report,
-        kept=kept,
-        clip_of=parts.clip_of if parts.runs[1] else None,
-        progress=show,
-    )
+    own = samples[processes.rank :: processes.count]
+    if isinstance(options.objective(), WordObjective):
+        mine = validate_phrases(
+            predictor,
+            parts.collection,
+            own,
+            parts.vocabulary,
+            max_names=options.validation_objects,
+            seed=options.seed,
+            progress=show,
+        )
+    else:
+        mine = validate(
+            predictor,
+            parts.collection,
+            own,
+            corrections=options.corrections,
+            max_objects=options.validation_objects,
+            seed=options.seed,
+            shifted=report,
+            kept=kept,
+            clip_of=parts.clip_of if parts.runs[1] else None,
+            progress=show,
+        )
     every = processes.gather(mine)
     answers = [a for one in every for a in one.answers]
     embeddings = {k: v for one in every for k, v in one.embeddings.items()}

@@ -298,8 +298,8 @@ def official_loss(
     """The official losses, with masks, weighted as the configuration of its fine-tuning has them.
 
     Args:
-        layers: of each layer of the decoder, the last first: pred_logits (P, Q, 1), pred_boxes (P, Q, 4)
-            by centre, width and height, presence_logit_dec (P,); of the last, pred_masks.
+        layers: of each layer of the decoder, the last first: pred_logits (P, Q, 1), pred_boxes
+            (P, Q, 4) by centre, width and height, presence_logit_dec (P,); of the last, pred_masks.
         whole: (P, 1, h, w) logits of all instances together.
         targets: boxes (N, 4) in the same form, num_boxes (P,), masks (N, h, w).
     """

@@ -18,6 +18,7 @@ from promptseg.errors import InputError
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.train import train
 from promptseg.models.cards import CARDS
+from promptseg.models.families.sam import build as builders
 from promptseg.models.families.sam3 import model as sam3
 from promptseg.models.families.sam3.build import SHAPES
 from promptseg.train.loop import Loop
@@ -28,7 +29,7 @@ from promptseg.train.rates import groups_of
 from promptseg.train.setting import StartingWeights
 from small_sam3 import small_words
 from train.shapes import NAMES, TINY_SHAPE, shapes_data, tiny_sam3
-from train.tiny import TINY
+from train.tiny import TINY, build_tiny
 
 pytest.importorskip("transformers")
 
@@ -48,6 +49,7 @@ def start3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     CARDS.clear()
     CARDS.update(tiny3=WORDED, tiny=TINY)
     monkeypatch.setitem(SHAPES, "tiny3", TINY_SHAPE)
+    monkeypatch.setattr(builders, "build_tiny", build_tiny, raising=False)
     tokens = small_words(tmp_path)
     monkeypatch.setattr(sam3, "words_table", lambda: tokens)
     path = tmp_path / "start3.pth"
@@ -207,10 +209,8 @@ def test_parts_learn_by_choice(
 def test_what_does_not_fit_is_refused(shapes: Path, start3: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="an objective of phrases"):
         train(chosen(shapes, start3, tmp_path / "a", preset="medsam"))
+    torch.save(build_tiny().state_dict(), tmp_path / "sam.pth")
     with pytest.raises(InputError, match="a model that takes words to train on phrases"):
-        from train.tiny import build_tiny
-
-        torch.save(build_tiny().state_dict(), tmp_path / "sam.pth")
         train(chosen(shapes, start3, tmp_path / "b", model=f"tiny={tmp_path / 'sam.pth'}"))
     with pytest.raises(InputError, match="of one on clips"):
         chosen(shapes, start3, tmp_path / "c", frames=4).objective()

@@ -48,9 +48,9 @@ def _paragraphs(card: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "Keep card.json beside the weights: by it promptseg knows how images become the network's "
         f"input ({_preprocessing(card['preprocessing'])}). `model.pth` is a plain state_dict under "
-        f"{_whose_names(card)}; other tools must do the same preprocessing. Of the kinds of prompts above, "
-        "those that the training did not ask with are there because the validation ruled out that "
-        "they lost more than 2 points of DSC."
+        f"{_whose_names(card)}; other tools must do the same preprocessing. Of the kinds of prompts "
+        "above, those that the training did not ask with are there because the validation ruled out "
+        "that they lost more than 2 points of DSC."
     )
     yield "## Data"
     yield from _data(card["data"])

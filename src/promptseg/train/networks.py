@@ -40,7 +40,7 @@ class WordSam3(nn.Module):
         return 4 * int(config.vision_config.backbone_feature_sizes[-1][0])
 
     def encode(self, slices: Tensor) -> Tensor:
-        """(B, 3, S, S) preprocessed slices -> (B, 21 C, h, w): sub-pixels of finer levels are channels."""
+        """(B, 3, S, S) preprocessed slices -> (B, 21 C, h, w): sub-pixels become channels."""
         fine, middle, coarse = self.image_encoder(slices).fpn_hidden_states[:3]
         return torch.cat([F.pixel_unshuffle(fine, 4), F.pixel_unshuffle(middle, 2), coarse], dim=1)
 

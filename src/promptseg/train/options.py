@@ -92,7 +92,7 @@ class _ObjectiveOptions:
     """Phrases per image for what is not on it, at most (sam3, medical-sam3)."""
 
     phrases: Path | None = None
-    """JSON file of names of classes, each with a list of further phrases for it (sam3, medical-sam3)."""
+    """JSON file of names of classes, each with a list of further phrases for it (sam3)."""
 
     p_box: float | None = None
     """How often the first prompt is a box and not a click; of a training on phrases, how often a box
@@ -164,7 +164,7 @@ class _ModelOptions:
     trains: Trainable | None = None
     """Which parts learn: all (but memory), encoder, decoder, encoder+decoder, prompts+decoder, lora
     (low-rank updates of the encoder's attention, which merge back, and all of prompt encoder and
-    decoder), or whole (memory, too). Of a SAM 3, decoder is all but the encoders of images and words."""
+    decoder), or whole (memory, too). Of a SAM 3, decoder is all but the two encoders."""
 
     lora_rank: int = 0
     """Rank of those updates."""
@@ -222,7 +222,7 @@ class _LoopOptions:
     """Of AdamW."""
 
     clip: float = 0.0
-    """Largest norm of the gradient; 0 leaves it as it is, or as the preset has it (medsam2, sam3 0.1)."""
+    """Largest norm of the gradient; 0 leaves it as it is, or as the preset has it (sam3 0.1)."""
 
     ema: float = 0.0
     """Keep a moving average of the weights with this decay (such as 0.999) and use that; 0 does not."""

@@ -36,7 +36,7 @@ Trainable = Literal[
 ]
 MaskLoss = Literal["dice", "dice+bce"]
 
-_SLOPPY = Jitter(5, "either")
+_SLOPPY, _WIDE = Jitter(5, "either"), Jitter(20, "either")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,7 @@ class WordObjective(Objective):
     p_box: float = 0.0
     p_mask: float = 0.0
     n_absent: int = 5
-    distortion: Jitter = Jitter(20, "either")
+    distortion: Jitter = _WIDE
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -297,8 +297,8 @@ PRESETS: dict[str, Preset] = {
             cooldown=20,
         ),
         clip=0.1,
-        source="SAM 3's code, its full fine-tuning with masks, 20 epochs; without its one-to-many queries, "
-        "its drop-path of 0.1 and its random sizes",
+        source="SAM 3's code, its full fine-tuning with masks, 20 epochs; without its one-to-many "
+        "queries, its drop-path of 0.1 and its random sizes",
     ),
     "medical-sam3": Preset(
         objective=WordObjective(p_box=0.5),

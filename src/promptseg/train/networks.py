@@ -45,10 +45,10 @@ class WordSam3(nn.Module):
         return torch.cat([F.pixel_unshuffle(fine, 4), F.pixel_unshuffle(middle, 2), coarse], dim=1)
 
     def answer(self, embedding: Tensor, tokens: Tensor, boxes: Tensor, labels: Tensor) -> Layers:
-        """What all layers find of P phrases on one image.
+        """What all layers find of P phrases, each on its image.
 
         Args:
-            embedding: (1, 21 C, h, w), see `encode`.
+            embedding: (P, 21 C, h, w), see `encode`.
             tokens: (P, L).
             boxes, labels: (P, N, 4) and (P, N) examples, see `every_layer`.
         """

@@ -1,12 +1,12 @@
 """SAM 3 learns to find what phrases name, and to say that there is nothing of it.
 
 Each phrase is asked for by words, or by a box around one instance alone; all instances of the name
-count as found or missed (`set_losses`). An image is one graph with all its phrases.
+count as found or missed (`set_losses`). A micro-batch is one graph with all its phrases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -82,39 +82,36 @@ class WordAlgorithm:
     def __init__(self, sam: WordSam3, objective: WordObjective) -> None:
         self.sam, self.objective = sam, objective
 
-    def draw(self, batch: WordBatch, seed: int, iteration: int) -> list[int]:
-        """Of each image, where the generator of dropout begins: the same in whatever batch it is."""
-        return [
-            int(generator(seed, "dropout", iteration, *name).integers(_LARGEST))
-            for name in batch.names
-        ]
+    def draw(self, batch: WordBatch, seed: int, iteration: int) -> int:
+        """Where the generator of dropout begins."""
+        return int(generator(seed, "dropout", iteration, *batch.names[0]).integers(_LARGEST))
 
-    def steps(self, embeddings: Tensor, batch: WordBatch, u: Sequence[int]) -> Iterator[Step]:
-        """The losses of one image after the other.
+    def steps(self, embeddings: Tensor, batch: WordBatch, u: int) -> Iterator[Step]:
+        """The losses of all images, each by itself.
 
         Args:
             embeddings: (B, 21 C, h, w), of `WordSam3.encode`.
             batch: the phrases.
             u: chance.
         """
-        for image, seed in enumerate(u):
+        torch.manual_seed(u)
+        labels = torch.where(batch.asked, 1, PADDED)
+        found = self.sam.answer(
+            embeddings[batch.owner], batch.tokens, batch.examples[:, None], labels[:, None]
+        )
+        losses = []
+        for image in range(len(batch.slices)):
             phrases, truth = batch.of(image)
-            torch.manual_seed(seed)
-            asked = batch.asked[phrases]
-            labels = torch.where(asked, torch.ones_like(asked, dtype=torch.long), PADDED)
-            found = self.sam.answer(
-                embeddings[image, None],
-                batch.tokens[phrases],
-                batch.examples[phrases, None],
-                labels[:, None],
-            )
-            loss = set_loss(found, truth)
-            yield Step(
-                "words",
-                loss.mask[None],
-                None,
-                loss.overlap,
-                loss.presence[None],
-                {"score": loss.score[None], "box": loss.box[None]},
-                {"presence_right": loss.right.float()},
-            )
+            losses.append(set_loss(found.of(phrases), truth))
+        yield Step(
+            "words",
+            torch.stack([one.mask for one in losses]),
+            None,
+            torch.cat([one.overlap for one in losses]),
+            torch.stack([one.presence for one in losses]),
+            {
+                name: torch.stack([getattr(one, name) for one in losses])
+                for name in ("score", "box")
+            },
+            {"presence_right": torch.cat([one.right for one in losses]).float()},
+        )

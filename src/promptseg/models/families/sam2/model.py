@@ -21,7 +21,7 @@ from promptseg.models.families.alike import (
 )
 from promptseg.models.families.sam2.bank import CONDITIONING
 from promptseg.models.families.sam2.embedding import Sam2Embedding
-from promptseg.models.families.sam2.network import MAPS, POINTERS, Features, Sam2
+from promptseg.models.families.sam2.network import MAPS, POINTERS, Features, Sam2Steps
 from promptseg.models.families.sam2.prompts import hint_of, points_of
 from promptseg.models.families.sam2.tracker import Sam2Memory
 from promptseg.models.protocol import Embedding, Frames, Prediction, SlicePrompt
@@ -38,7 +38,7 @@ class Sam2Model:
         device: where it is.
     """
 
-    def __init__(self, card: ModelCard, network: Sam2, device: torch.device) -> None:
+    def __init__(self, card: ModelCard, network: Sam2Steps, device: torch.device) -> None:
         self.card, self.network, self.device = card, network, device
 
     @property

@@ -30,6 +30,11 @@ class Layers(NamedTuple):
     masks: Tensor
     whole: Tensor
 
+    def of(self, phrases: Tensor) -> Layers:
+        """The answers about some of the phrases, by their numbers."""
+        by_layer = (each[:, phrases] for each in (self.scores, self.boxes, self.presence))
+        return Layers(*by_layer, self.masks[phrases], self.whole[phrases])
+
 
 def read_phrases(network: Any, tokens: Tensor) -> Words:
     """What (P, L) numbers of phrases say, 0 behind their ends; as `read`, of several."""
@@ -45,7 +50,7 @@ def every_layer(
 
     Args:
         network: of `build`, in any mode.
-        levels: of one slice, (1, C, h, w) each.
+        levels: of one slice, (1, C, h, w) each, or of the slice of each phrase, (P, C, h, w).
         words: P phrases.
         boxes: (P, N, 4) examples of each, centre, width and height in parts of the input; N from 1 on.
         labels: (P, N) 1 an example of what is meant, 0 of what is not, `PADDED` none.

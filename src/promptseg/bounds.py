@@ -50,6 +50,7 @@ _SEED = Bound(0, 2**32 - 1)
 _PROCESSES = max(16, 2 * _CPUS)
 
 BOUNDS: dict[str, Bound] = {
+    "absent": _COUNT,
     "agreement": Bound(0, 1, above=True),
     "batch": Bound(1, 256),
     "batch_size": Bound(1, 10**5),

@@ -77,7 +77,7 @@ CARDS: tuple[ModelCard, ...] = (
 TRACKER_CARDS: tuple[ModelCard, ...] = (
     ModelCard(
         name="sam3-tracker",
-        title="SAM 3's tracker: one object by clicks or a box, with a memory, general domain, 1008 pixels",
+        title="SAM 3's tracker: an object by clicks or a box, with memory, general domain, 1008 pixels",
         build="sam3",
         preprocessing=Preprocessing(1008, "halves", "stretch-rounded"),
         prompts=frozenset({"box", "point", "mask"}),

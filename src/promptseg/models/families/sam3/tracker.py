@@ -27,7 +27,7 @@ __all__ = ["FAMILY"]
 
 
 class Sam3TrackerFamily:
-    """The tracker out of files of SAM 3; of them only by its name, as the detector is what they are of."""
+    """The tracker out of files of SAM 3, by its name alone: else they are taken for the detector."""
 
     cards: tuple[ModelCard, ...] = TRACKER_CARDS
     unused: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from curate.made import Made, make_collection
 from promptseg.datasets.collection import Collection, Split
 from promptseg.models.families.sam3.build import Sam3Shape, network_of
+from promptseg.models.families.sam3.tokens import Tokens
 
 Mask = NDArray[np.bool_]
 
@@ -31,13 +33,24 @@ TINY_SHAPE = Sam3Shape(
     words=(64, 2, 4, 64),
     vocabulary=600,
 )
-NAMES = ("disc", "square", "cross", "ring")
+NAMES = ("disc", "bar", "cross", "ring")
 
 
 def tiny_sam3(seed: int = 0) -> torch.nn.Module:
     """1 to 2 million parameters, 112 pixels, a table of letters for words."""
     torch.manual_seed(seed)
     return network_of(TINY_SHAPE, seeded=True)
+
+
+def shape_words(folder: Path) -> Tokens:
+    """A table in which each of the names is one part."""
+    pairs = []
+    for name in NAMES:
+        parts = [*name[:-1], f"{name[-1]}</w>"]
+        pairs += [f"{''.join(parts[:k])} {parts[k]}" for k in range(1, len(parts))]
+    path = folder / "shapes.txt.gz"
+    path.write_bytes(gzip.compress("\n".join(["#version", *pairs, ""]).encode()))
+    return Tokens(path)
 
 
 def shape(name: str, size: int, y: float, x: float, r: float) -> Mask:
@@ -47,7 +60,7 @@ def shape(name: str, size: int, y: float, x: float, r: float) -> Mask:
     far = np.sqrt(dy**2 + dx**2)
     mask: Mask = {
         "disc": far <= r,
-        "square": (dy <= 0.85 * r) & (dx <= 0.85 * r),
+        "bar": (dy <= 0.35 * r) & (dx <= 1.2 * r),
         "cross": ((dy <= 0.3 * r) & (dx <= r)) | ((dx <= 0.3 * r) & (dy <= r)),
         "ring": (far <= r) & (far > 0.6 * r),
     }[name]
@@ -59,9 +72,9 @@ def placed(rng: np.random.Generator, names: tuple[str, ...], size: int) -> dict[
     found: dict[str, Mask] = {}
     spots: list[tuple[float, float, float]] = []
     while len(found) < len(names):
-        r = rng.uniform(0.14, 0.2) * size
-        y, x = rng.uniform(r + 2, size - r - 2, 2)
-        if all(np.hypot(y - b, x - a) > 1.5 * (r + s) for b, a, s in spots):
+        r = rng.uniform(0.16, 0.22) * size
+        y, x = rng.uniform(1.2 * r, size - 1.2 * r, 2)
+        if all(np.hypot(y - b, x - a) > 1.2 * (r + s) for b, a, s in spots):
             spots.append((y, x, r))
             found[names[len(found)]] = shape(names[len(found)], size, y, x, r)
     return found

@@ -27,8 +27,7 @@ from promptseg.train.objectives import PRESETS
 from promptseg.train.options import TrainOptions
 from promptseg.train.rates import groups_of
 from promptseg.train.setting import StartingWeights
-from small_sam3 import small_words
-from train.shapes import NAMES, TINY_SHAPE, shapes_data, tiny_sam3
+from train.shapes import NAMES, TINY_SHAPE, shape_words, shapes_data, tiny_sam3
 from train.tiny import TINY, build_tiny
 
 pytest.importorskip("transformers")
@@ -50,7 +49,7 @@ def start3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     CARDS.update(tiny3=WORDED, tiny=TINY)
     monkeypatch.setitem(SHAPES, "tiny3", TINY_SHAPE)
     monkeypatch.setattr(builders, "build_tiny", build_tiny, raising=False)
-    tokens = small_words(tmp_path)
+    tokens = shape_words(tmp_path)
     monkeypatch.setattr(sam3, "words_table", lambda: tokens)
     path = tmp_path / "start3.pth"
     torch.save(tiny_sam3().state_dict(), path)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from promptseg.errors import InputError
 from promptseg.inference.predictor import Predictor
-from promptseg.jobs.train import train
+from promptseg.jobs.train import train, training_images
 from promptseg.models.cards import CARDS
 from promptseg.models.families.sam import build as builders
 from promptseg.models.families.sam3 import model as sam3
@@ -26,12 +26,13 @@ from promptseg.train.networks import WordSam3
 from promptseg.train.objectives import PRESETS
 from promptseg.train.options import TrainOptions
 from promptseg.train.rates import groups_of
-from promptseg.train.setting import StartingWeights
+from promptseg.train.setting import Learner, StartingWeights, open_parts
 from train.shapes import NAMES, TINY_SHAPE, shape_words, shapes_data, tiny_sam3
 from train.tiny import TINY, build_tiny
 
 pytest.importorskip("transformers")
 
+UPDATES = 300
 WORDED = replace(
     CARDS["sam3"],
     name="tiny3",
@@ -115,8 +116,6 @@ def test_rates_are_by_layer_and_part() -> None:
 
 
 def test_the_schedule_is_the_official_one(shapes: Path, start3: Path, tmp_path: Path) -> None:
-    from promptseg.train.setting import Learner, open_parts
-
     options = chosen(shapes, start3, tmp_path, epochs=100, updates=100, learning_rate=None)
     learner = Learner.of(StartingWeights.load(options.model, True), options, torch.device("cpu"))
     schedule = learner.schedule(options, open_parts(options).train)
@@ -167,16 +166,61 @@ def test_it_learns_whole_and_goes_on_exactly_after_an_interruption(
     assert (whole.output / "curves.png").stat().st_size > 0
 
 
-def test_micro_batches_and_phrases_of_an_image_change_nothing(
+def test_images_of_a_batch_are_judged_each_by_itself(
     shapes: Path, start3: Path, tmp_path: Path
 ) -> None:
-    ends = []
-    for micro in (1, 4):
-        options = chosen(shapes, start3, tmp_path / str(micro), updates=1, micro_batch=micro)
-        train(options)
-        ends.append(load_file(options.output / "best.safetensors"))
-    for name, value in ends[0].items():
-        torch.testing.assert_close(value, ends[1][name], rtol=1e-3, atol=2e-5)
+    options = chosen(shapes, start3, tmp_path, n_absent=2)
+    start = StartingWeights.load(options.model, True)
+    parts, learner = open_parts(options), Learner.of(start, options, torch.device("cpu"))
+    images = training_images(parts, learner, options, start)
+    examples = [images[place] for place in ((0, 0, 0), (0, 1, 1), (0, 2, 2))]
+    sam, algorithm = learner.sam.eval(), learner.algorithm  # without dropout
+
+    def losses(batch: Any) -> torch.Tensor:
+        with torch.no_grad():
+            (step,) = algorithm.steps(sam.encode(batch.slices), batch, 0)
+        return step.mask + step.presence + step.others["score"] + step.others["box"]
+
+    together = losses(images.join(examples))
+    alone = torch.cat([losses(images.join([one])) for one in examples])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_it_finds_shapes_it_was_taught_by_name_and_says_what_is_not_there(
+    start3: Path, tmp_path: Path
+) -> None:
+    collection = shapes_data(tmp_path / "data", train=300, others=24)
+    options = chosen(
+        *(tmp_path / "data", start3, tmp_path / "run"),
+        even_rates=True,
+        clip=1.0,
+        warmup=20,
+        batch_size=8,
+        micro_batch=8,
+        n_absent=2,
+        updates=UPDATES,
+        epochs=1000,
+        validate_every=UPDATES,
+    )
+    train(options)
+    model = Predictor.load(options.output / "model.safetensors", engine="eager")
+    overlaps, knows, silent = [], [], []
+    for sample in collection.of("test"):  # seen by nothing before
+        picture, labels = collection.read(sample)
+        (embedding,) = model.encode([picture])
+        there = {t.name: labels[t.layer] == t.id for t in sample.targets}
+        found = model.find(embedding, [Phrase(name) for name in NAMES])
+        for name, answer in zip(NAMES, found, strict=True):
+            knows.append(((answer.presence or 0) > 0.5) == (name in there))
+            if name not in there:
+                silent.append(not answer.instances)
+                continue
+            mask = np.logical_or.reduce([i.mask for i in answer.instances] or [there[name] & False])
+            overlaps.append(2 * (mask & there[name]).sum() / (mask.sum() + there[name].sum()))
+    assert np.mean(overlaps) > 0.6
+    assert np.mean(knows) > 0.8
+    assert np.mean(silent) > 0.8
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -21,6 +22,7 @@ from promptseg.models.cards import CARDS
 from promptseg.models.families.sam import build as builders
 from promptseg.models.families.sam3 import model as sam3
 from promptseg.models.families.sam3.build import SHAPES
+from promptseg.models.protocol import Phrase
 from promptseg.train.loop import Loop
 from promptseg.train.networks import WordSam3
 from promptseg.train.objectives import PRESETS

@@ -27,6 +27,7 @@ from promptseg.train.loop import Loop
 from promptseg.train.networks import WordSam3
 from promptseg.train.objectives import PRESETS
 from promptseg.train.options import TrainOptions
+from promptseg.train.parts import checkpoint_activations
 from promptseg.train.rates import groups_of
 from promptseg.train.setting import Learner, StartingWeights, open_parts
 from train.shapes import NAMES, TINY_SHAPE, shape_words, shapes_data, tiny_sam3
@@ -74,11 +75,12 @@ def chosen(data: Path, start: Path, output: Path, **changes: Any) -> TrainOption
         "output": output,
         "model": f"tiny3={start}",
         "preset": "sam3",
-        "batch_size": 4,
+        "batch_size": 2,
         "learning_rate": 1e-3,
         "updates": 4,
-        "validation_images": 2,
+        "validation_images": 1,
         "report_images": 2,
+        "validation_objects": 1,
         "workers": 0,
         "engine": "eager",
         "quiet": True,
@@ -127,7 +129,7 @@ def test_the_schedule_is_the_official_one(shapes: Path, start3: Path, tmp_path: 
     assert schedule.rate(90) == pytest.approx(8e-5 / (90 / 20) ** 0.5 * 10 / 20)
 
 
-@pytest.mark.parametrize("preset", ["sam3", "medical-sam3"])
+@pytest.mark.parametrize("preset", ["sam3", pytest.param("medical-sam3", marks=pytest.mark.slow)])
 def test_it_learns_whole_and_goes_on_exactly_after_an_interruption(
     preset: str, shapes: Path, start3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +251,17 @@ def test_parts_learn_by_choice(
         assert torch.linalg.matrix_rank(change, atol=1e-6) <= 2
     else:
         assert not any(name.startswith("vision_encoder") for name in moved)
+
+
+def test_activations_computed_twice_are_the_same() -> None:
+    network, slice_ = WordSam3(tiny_sam3()), torch.rand(1, 3, 112, 112)
+    before = network.encode(slice_)
+    checkpoint_activations(network.image_encoder)
+    after = network.encode(slice_)
+    assert torch.equal(before, after)
+    after.sum().backward()
+    layer: Any = network.get_submodule("vision_encoder.backbone.layers.0.attention.q_proj")
+    assert layer.weight.grad.abs().sum() > 0
 
 
 def test_what_does_not_fit_is_refused(shapes: Path, start3: Path, tmp_path: Path) -> None:

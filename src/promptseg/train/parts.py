@@ -33,7 +33,7 @@ _PARTS: dict[Trainable, tuple[str, ...]] = {
     "lora": ("prompt_encoder", "mask_decoder"),
     "whole": (),  # with all that a SAM 2 has beside
 }
-_STACKS = ("blocks", "layers")
+_STACKS = ("blocks", "layers")  # what stacks are called; SAM 3's the second way
 _DETECTOR = (
     *("geometry_encoder", "detr_encoder", "detr_decoder", "mask_decoder", "dot_product_scoring"),
 )
@@ -128,7 +128,13 @@ def _again(forward: Callable[..., Tensor], *given: Any, **named: Any) -> Tensor:
 
 def _blocks(encoder: nn.Module) -> Iterator[nn.Module]:
     """The blocks that the encoders are stacks of."""
-    for name, layer in encoder.named_modules():
-        parent, _, number = name.rpartition(".")
-        if number.isdigit() and parent.rpartition(".")[2] in _STACKS:
-            yield layer
+    for stack in _STACKS:
+        found = [layer for name, layer in encoder.named_modules() if _is_of(name, stack)]
+        if found:
+            yield from found
+            return
+
+
+def _is_of(name: str, stack: str) -> bool:
+    parent, _, number = name.rpartition(".")
+    return number.isdigit() and parent.rpartition(".")[2] == stack

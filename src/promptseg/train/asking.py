@@ -64,7 +64,7 @@ def validate_phrases(
         there = named(sample)
         largest = sorted(there, key=lambda name: (-sum(t.area for t in there[name]), name))
         for name in largest[:max_names]:
-            truth = masks_of(there[name], labels).any(0)
+            truth = np.logical_or.reduce(masks_of(there[name], labels))
             (answer,) = asked.find(embedding, [Phrase(name)])
             mask = np.zeros_like(truth)
             for instance in answer.instances:

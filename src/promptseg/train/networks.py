@@ -30,8 +30,7 @@ class WordSam3(nn.Module):
     @property
     def image_encoder(self) -> nn.Module:
         """The encoder of images, with its neck."""
-        encoder: nn.Module = self.vision_encoder
-        return encoder
+        return self.get_submodule("vision_encoder")
 
     @property
     def side(self) -> int:

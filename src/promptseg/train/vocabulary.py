@@ -49,7 +49,7 @@ class Vocabulary:
                 first, *others = phrases_for(target.name)
                 own[sample.dataset].add(first)
                 phrases[first].update(dict.fromkeys([first, *others]))
-        for name, others in (more or {}).items():
+        for name, further in (more or {}).items():
             first = phrases_for(name)[0]
             if first not in phrases:
                 raise InputError(
@@ -57,7 +57,7 @@ class Vocabulary:
                     repr(name),
                     "correct --phrases",
                 )
-            phrases[first].update(dict.fromkeys(others))
+            phrases[first].update(dict.fromkeys(further))
         self.names = tuple(sorted(phrases))
         self._own = {dataset: sorted(names) for dataset, names in own.items()}
         self._phrases = {name: tuple(each) for name, each in phrases.items()}

@@ -74,7 +74,8 @@ def named_through(scene: Scene, protocol: Protocol) -> Iterator[Scored]:
         own = [segment for segment in scene.objects if target_of(segment) == target]
         truth = np.logical_or.reduce([segment.mask(shape) for segment in own])
         mask, _, seconds = _followed(scene, target)
-        facts = {"protocol": protocol, "object": target, "prompt": "text", "predicted_iou": None}
+        about = {"object": target, "prompt": "text", "predicted_iou": None}
+        facts: dict[str, Any] = {"protocol": protocol, **about}
         yield from _through(scene, own[0], truth, mask, seconds, facts)
     for name in _absent(scene, scene.objects, "all"):
         mask, best, seconds = _followed(scene, name)

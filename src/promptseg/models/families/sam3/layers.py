@@ -32,8 +32,13 @@ class Layers(NamedTuple):
 
     def of(self, phrases: Tensor) -> Layers:
         """The answers about some of the phrases, by their numbers."""
-        by_layer = (each[:, phrases] for each in (self.scores, self.boxes, self.presence))
-        return Layers(*by_layer, self.masks[phrases], self.whole[phrases])
+        return Layers(
+            self.scores[:, phrases],
+            self.boxes[:, phrases],
+            self.presence[:, phrases],
+            self.masks[phrases],
+            self.whole[phrases],
+        )
 
 
 def read_phrases(network: Any, tokens: Tensor) -> Words:

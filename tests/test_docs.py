@@ -43,6 +43,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "recipes" / "README.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_RUN = {
+    "semantic.md": "trains a model; tests/train/test_semantic_training.py does",
     "mcp.md": "needs a folder with a scan; tests/serve/test_mcp.py makes one",
     "lists.md": "needs a list of scans; tests/jobs/test_listed.py makes one",
     "tools.md": "writes weights into folders of other tools; tests/export/test_tools.py runs it",

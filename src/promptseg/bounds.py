@@ -50,6 +50,7 @@ _SEED = Bound(0, 2**32 - 1)
 _PROCESSES = max(16, 2 * _CPUS)
 
 BOUNDS: dict[str, Bound] = {
+    "absent": _COUNT,
     "agreement": Bound(0, 1, above=True),
     "batch": Bound(1, 256),
     "batch_size": Bound(1, 10**5),
@@ -93,6 +94,7 @@ BOUNDS: dict[str, Bound] = {
     "min_score": _SHARE,
     "min_voxels": _COUNT,
     "minutes": Bound(0, 10**7, above=True),
+    "n_absent": Bound(0, 1000),
     "n_objects": Bound(1, 1000),
     "n_steps": Bound(1, 1000),
     "nan_as": Bound(-(10**9), 10**9),

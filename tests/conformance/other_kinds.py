@@ -37,7 +37,9 @@ class BrightWords(BrightModel):
         self.phrases.append(phrase)
         assert isinstance(embedding, BrightEmbedding)
         level = {"bright": self.level, "": self.level, "liver": 220}.get(phrase.text, 256)
-        labels, count = ndimage.label(embedding.pixels.numpy() >= level)
+        pixels = embedding.pixels.numpy()
+        bright = pixels if pixels.ndim == 2 else pixels.max(axis=2)
+        labels, count = ndimage.label(bright >= level)
         found = []
         for k in range(1, count + 1):
             mask: NDArray[np.bool_] = labels == k

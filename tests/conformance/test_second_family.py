@@ -68,7 +68,7 @@ def test_what_needs_a_sam_is_refused_by_name(weights: Path, tmp_path: Path) -> N
     with pytest.raises(ModelError, match=r"a model that can be exported.*got pyramid-net"):
         Predictor.load(weights, "cpu").require_rewrite("can be exported")
     assert main(["benchmark", "--model", str(weights), "--quiet"]) == 2
-    with pytest.raises(ModelError, match="SAM or SAM 2 family to train, got pyramid-net"):
+    with pytest.raises(ModelError, match="SAM 2 or SAM 3 family to train, got pyramid-net"):
         StartingWeights.load(str(weights), True).network()
 
 

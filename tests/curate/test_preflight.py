@@ -362,12 +362,12 @@ def test_clips_are_estimated_where_there_are_some_and_a_model_with_memory(
 def test_refusals(tmp_path: Path, usual_root: Path) -> None:
     with pytest.raises(InputError, match="a folder made by promptseg curate"):
         run(["check", str(tmp_path)])
-    with pytest.raises(ModelError, match=r"SAM or SAM 2 family to train, got sam3 of sam3"):
-        checked(tmp_path, model="sam3")
+    with pytest.raises(ModelError, match="SAM 3 family to train, got sam3-tracker of sam3-tracker"):
+        checked(tmp_path, model="sam3-tracker")
     with pytest.raises(ModelError, match="did you mean mobile-sam"):
         run(["check", str(usual_root), "--model", "mobilesam"])
     with pytest.raises(InputError, match="a preset out of medsam"):
-        run(["check", str(usual_root), "--preset", "sam3"])
+        run(["check", str(usual_root), "--preset", "sam4"])
     with pytest.raises(InputError, match="check or statistics"):
         run(["examine"])
     Collection.write(tmp_path, [], {})

@@ -10,9 +10,11 @@ import pytest
 from PIL import Image as PilImage
 
 from conformance.other_kinds import BrightWords
+from datasets import dataset_makers as make
 from fakes import BrightPredictor
 from promptseg.errors import InputError, UnsupportedPromptError
 from promptseg.evaluate.options import EvaluateJob
+from promptseg.evaluate.protocols.by_name import ABSENT
 from promptseg.evaluate.rows import Row, read_rows
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.evaluate import evaluate
@@ -67,7 +69,62 @@ def test_targets_are_asked_for_by_name_and_all_their_objects_count(
 def test_words_are_for_slices_and_for_models_that_take_them(cells: Path, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedPromptError, match="got a text; use --model sam3"):
         run(cells, tmp_path / "out", BrightPredictor(card="lite-medsam"), prompt=("text",))
-    with pytest.raises(InputError, match="for 3d, got text"):
+    with pytest.raises(InputError, match="for sam2-paper, got text"):
         EvaluateJob(
-            input=cells, output=tmp_path, model=("sam3",), protocol=("3d",), prompt=("text",)
+            input=cells,
+            output=tmp_path,
+            model=("sam3",),
+            protocol=("sam2-paper",),
+            prompt=("text",),
         ).check()
+
+
+@pytest.fixture
+def body(tmp_path: Path) -> Path:
+    """A volume with a bright object on slices 2 to 5, and a bright spot that the truth leaves out."""
+    folder = tmp_path / "data" / "ct__body"
+    values, labels = np.zeros((8, 40, 60), np.uint8), np.zeros((8, 40, 60), np.uint8)
+    for k in range(2, 6):
+        values[k, 4:24, 5 + k : 35 + k] = 200
+        labels[k, 4:24, 5 + k : 35 + k] = 1
+    values[7, 30:34, 40:44] = 200
+    for kind, voxels in (("image", values), ("label", labels)):
+        make.nifti(folder / f"p1_{kind}.nii.gz", voxels)
+    targets = {"1": "bright", "2": "kidney", "3": "spleen"}
+    said = {"name": "body", "modality": "CT", "targets": targets}
+    (folder / "dataset.json").write_text(json.dumps(said))
+    return folder
+
+
+def test_a_volume_is_searched_whole_and_names_of_nothing_are_asked_for(
+    body: Path, tmp_path: Path
+) -> None:
+    predictor = Predictor(BrightWords(), Path("none.pt"), "0" * 64)
+    rows = run(body, tmp_path / "out", predictor, protocol=("3d", "2d"), prompt=("text",), absent=5)
+    through = {row.target: row for row in rows if row.protocol == "3d"}
+    size = 4 * 20 * 30
+    assert (through["bright"].prompt, through["bright"].truth_size) == ("text", size)
+    assert through["bright"].found_size == size + 16
+    assert through["bright"].dsc == pytest.approx(2 * size / (2 * size + 16))
+    for name in ("kidney", "spleen"):
+        row = through[name]
+        assert (row.prompt, row.dsc, row.truth_size) == (ABSENT, 1, 0)
+        assert row.predicted_iou == 0
+    planar = [row for row in rows if row.protocol == "2d"]
+    assert {row.target for row in planar if row.prompt == ABSENT} == {"kidney", "spleen"}
+    assert len([row for row in planar if row.prompt == "text"]) == 4
+    assert all(row.dsc == 1 for row in planar)
+
+
+def test_what_is_found_of_nothing_counts_nothing(body: Path, tmp_path: Path) -> None:
+    model = BrightWords()
+    model.level = 100
+    predictor = Predictor(model, Path("none.pt"), "0" * 64)
+    said = json.loads((body / "dataset.json").read_text())
+    said["targets"] = {"1": "thing", "2": "bright"}
+    (body / "dataset.json").write_text(json.dumps(said))
+    rows = run(body, tmp_path / "out", predictor, protocol=("3d",), prompt=("text",), absent=1)
+    found = {row.target: row for row in rows}
+    assert (found["bright"].prompt, found["bright"].dsc) == (ABSENT, 0)
+    assert (found["bright"].predicted_iou or 0) > 0.9
+    assert found["thing"].dsc == 0

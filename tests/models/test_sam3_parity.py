@@ -9,10 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.sam3_peer import official_answer, official_sam3, pooled
+from models.sam3_peer import official_answer, official_layers, official_sam3, pooled
 from promptseg import assets
-from promptseg.models.families.sam3.detect import VISUAL, Detections, detect, encode, read
+from promptseg.models.families.sam3.detect import (
+    PADDED,
+    VISUAL,
+    Detections,
+    detect,
+    encode,
+    read,
+)
 from promptseg.models.families.sam3.keys import own_names
+from promptseg.models.families.sam3.layers import every_layer, read_phrases
 from promptseg.models.families.sam3.roi import roi_align
 from promptseg.models.families.sam3.tokens import Tokens
 from small_sam3 import SHAPE, small_sam3
@@ -110,6 +118,22 @@ def test_several_phrases_in_one_call(pair: Pair, image: Tensor) -> None:
     for number, ours in enumerate(answers):
         assert_same(ours, theirs, number)
     assert (answers[0].logits - answers[1].logits).abs().max() > 10 * MASKS  # words are heard
+
+
+def test_every_layer_that_training_judges(pair: Pair, image: Tensor) -> None:
+    official, ours, tokens = pair
+    theirs = official_layers(official, image, "liver")
+    with torch.inference_mode():
+        words = read_phrases(ours, tokens(["liver", "a spleen of a cat"]))
+        nowhere = torch.zeros(2, 1, 4), torch.full((2, 1), PADDED)
+        found = every_layer(ours, encode(ours, image), words, *nowhere)
+    assert len(found.scores) == len(theirs) == SHAPE.layers[1]
+    for k, layer in zip((-1, *range(len(theirs) - 1)), theirs, strict=True):
+        assert (found.scores[k, 0] - layer["pred_logits"][0, :, 0]).abs().max() < OTHERS
+        assert (found.boxes[k, 0] - layer["pred_boxes"][0]).abs().max() < OTHERS
+        assert (found.presence[k, 0] - layer["presence_logit_dec"]).abs().max() < OTHERS
+    assert (found.masks[0] - theirs[0]["pred_masks"][0]).abs().max() < MASKS
+    assert (found.whole[0] - theirs[0]["semantic_seg"][0, 0]).abs().max() < MASKS
 
 
 def test_features_of_an_image(pair: Pair, image: Tensor) -> None:

@@ -45,8 +45,7 @@ CASES = {
     **{
         name: replace(preset.objective, n_steps=min(preset.objective.n_steps, 3))
         for name, preset in PRESETS.items()
-        if name not in ("ft-sam", "medsam2")  # the objective of sam-med2d; one of clips
-        and not name.startswith("semantic-")  # without prompts
+        if type(preset.objective) is Objective and name != "ft-sam"  # that of sam-med2d
     },
     "joint decoder": Objective(n_steps=1, joint_decoder=True),
     "clicks alone, masks always": Objective(n_steps=3, p_box=0.0, p_mask=1.0),

@@ -89,9 +89,9 @@ def preflight(
     """
     options = options or PreflightOptions()
     card = find_card(options.model)
-    if card.family not in ("sam", "sam2"):
+    if card.family not in ("sam", "sam2", "sam3"):
         raise ModelError(
-            "a model of the SAM or SAM 2 family to train", f"{card.name} of {card.family}"
+            "a model of the SAM, SAM 2 or SAM 3 family to train", f"{card.name} of {card.family}"
         )
     collection = Collection(root)
     if not collection.samples:

@@ -31,7 +31,7 @@ _PROMPTS_OF: dict[str, set[PromptKind]] = {
     protocol: {name for name, start in STARTS.items() if start.on_slice or protocol not in _PLANAR}
     for protocol in get_args(Protocol)
 } | {"sam2-paper": {"box", "mask"}}
-for _protocol in set(_PROMPTS_OF) - {"2d"}:  # words point at no place to start or correct from
+for _protocol in set(_PROMPTS_OF) - {"2d", "3d", "video"}:  # words point at no place to correct
     _PROMPTS_OF[_protocol].discard("text")
 _PROMPT = f"{', '.join(start.title for start in STARTS.values())}; may be repeated. (default: box)"
 
@@ -113,6 +113,10 @@ class _PromptOptions:
 
     seed: int = 0
     """Of everything that is drawn by chance; the same prompts for every model, order and machine."""
+
+    absent: int = 0
+    """text: also ask for so many names of the dataset's targets that are not there, at most; rows of
+    "absent text" count 1 where nothing is found."""
 
     skip_unsupported: bool = False
     """Leave out a prompt for a model that was not trained for it, in place of refusing the run."""
@@ -201,6 +205,7 @@ class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceO
             ("min_pixels", 0, None),
             ("channel", 0, None),
             ("seed", 0, None),
+            ("absent", 0, None),
             ("validation", 1, None),
             ("max_cases", 1, None),
             ("max_objects", 1, None),

@@ -20,6 +20,7 @@ from promptseg.metrics.statistics import FEWEST_PAIRS
 from promptseg.models.cards import model_file
 from promptseg.models.families.sam import Sam
 from promptseg.models.families.sam2.memory_sam import MemorySam
+from promptseg.models.families.sam3 import model as sam3
 from promptseg.models.heads.semantic.model import preprocessing_of
 from promptseg.noted import lines_of, refuse
 from promptseg.parsing import parse_json
@@ -29,7 +30,8 @@ from promptseg.train.determinism import deterministic
 from promptseg.train.kept import KeptEmbeddings, keep_embeddings
 from promptseg.train.logs import BOARD, open_logs, require_packages
 from promptseg.train.loop import Loop, TrainingError
-from promptseg.train.objectives import ClipObjective
+from promptseg.train.named import TrainingPhrases
+from promptseg.train.objectives import ClipObjective, WordObjective
 from promptseg.train.options import TrainOptions
 from promptseg.train.outcome import SEMANTIC, Trained, finish, noted_in
 from promptseg.train.parts import encoder_learns
@@ -247,6 +249,7 @@ def _measured(
             *(options.corrections, options.validation_objects, [s.key for s in parts.report]),
             *([clip.frames] if isinstance(clip := options.objective(), ClipObjective) else []),
             *([start.semantic.to_json()] if isinstance(start, SemanticStart) else []),
+            *(["words"] if isinstance(clip, WordObjective) else []),
         ]
     )
     if path.exists():
@@ -341,11 +344,22 @@ def training_images(
     options: TrainOptions,
     start: StartingWeights,
     kept: KeptEmbeddings | None = None,
-) -> TrainingImages | TrainingClips | TrainingClasses | TrainingStacks:
+) -> TrainingImages | TrainingClips | TrainingClasses | TrainingStacks | TrainingPhrases:
     """The training part as the network takes it."""
-    n_objects = learner.strategy.objective.n_objects
+    objective = learner.strategy.objective
+    n_objects = objective.n_objects
     if isinstance(start, SemanticStart):
         return _classes(parts, learner, options, start, kept)
+    if isinstance(objective, WordObjective):
+        return TrainingPhrases(
+            *(parts.collection, parts.train, start.card),
+            grid=options.mask_side or learner.grid,
+            objective=objective,
+            vocabulary=parts.vocabulary,
+            tokens=sam3.words_table(),
+            seed=options.seed,
+            augmented=options.augment,
+        )
     if parts.runs[0]:
         about = (learner.grid, n_objects, options.seed, options.augment, kept)
         return TrainingClips(parts.collection, parts.runs[0], start.card, *about)

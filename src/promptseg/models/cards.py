@@ -105,7 +105,7 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
             "a name of its own, of letters, digits, dots and dashes", f"{where}: name {name!r}"
         )
     prompts = said.get("prompts")
-    taken = [k for k in KINDS if k != "text" or k in base.prompts]  # no training teaches words
+    taken = [k for k in KINDS if k != "text" or k in base.prompts]  # none teaches others words
     if not isinstance(prompts, list) or not prompts or not {*taken}.issuperset(map(str, prompts)):
         raise ModelError(f"prompts out of {', '.join(taken)}", f"{where}: prompts {prompts!r:.100}")
     kinds = frozenset(prompts)
@@ -120,6 +120,8 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
         weak_at=f"what it was not trained on; its base: {base.weak_at}",
         base=base.name,
         trained_on=_trained_on(said, where),
+        words=_words(said, where) or base.words,
+        untested=False,
     )
     if set(card.propagate.split("+")) <= kinds | {"memory"}:
         return card
@@ -193,6 +195,15 @@ def _trained_on(said: Mapping[str, Any], where: str) -> TrainedOn | None:
         ):
             return TrainedOn(str(Path(where).parent / file), sha256, images)
     raise ModelError("data: trained_on with file, sha256 and images", f"{where}: {entry!r:.100}")
+
+
+def _words(said: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """The phrases that a file says its weights were trained on; older ones say none."""
+    words = said.get("words", [])
+    usual = isinstance(words, list) and all(isinstance(word, str) for word in words)
+    if not usual or not all(0 < len(w) <= _LONGEST and w.isprintable() for w in words):
+        raise ModelError("words as a list of phrases", f"{where}: {words!r:.100}")
+    return tuple(words)
 
 
 def _text(said: Mapping[str, Any], key: str, where: str) -> str:

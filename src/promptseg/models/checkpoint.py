@@ -91,7 +91,7 @@ def open_checkpoint(
                 f"get it from {card.source}, then --model {card.name}=FILE",
             )
         file = assets.fetch(card.weights, quiet)
-    tensors = read_checkpoint(file)
+    tensors = read_checkpoint(file, card)
     if card is None:
         card = identify(tensors, file)
         _require_agreement(card, quiet)
@@ -106,11 +106,15 @@ def _require_agreement(card: ModelCard, quiet: bool) -> None:
         assets.require_agreement(asset, quiet)
 
 
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
+def read_checkpoint(path: Path, card: ModelCard | None = None) -> dict[str, Tensor]:
     """The tensors of a `.pt`, `.pth`, `.ckpt` or `.safetensors` file under the names of its family.
 
     The network is found by its structure, whatever a training loop has put around it; what was
     unwrapped and left out is said. A file of something else gives all its tensors.
+
+    Args:
+        path: the file.
+        card: of the model whose weights are wanted, where files may hold several.
 
     Raises:
         ModelError: missing, truncated, holding pickled code, no tensors, or several networks that
@@ -120,7 +124,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     tensors = all_tensors(content)
     if not tensors:
         raise ModelError("a checkpoint with tensors", f"{path} without any")
-    own: object = _claiming(tensors)
+    named: object = family_named(card.family) if card else None
+    own = named if isinstance(named, SelfReading) else _claiming(tensors)
     if isinstance(own, SelfReading):
         _require_here(tensors, path)
         return own.read(tensors, content, path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from promptseg.models.families.sam3.keys import OWN_TRACKER_TRUNK
+
 __all__ = ["NOT_HERE", "SAM3_1", "name_elsewhere"]
 
 SAM3_1 = (
@@ -28,7 +30,7 @@ def name_elsewhere(names: Collection[str]) -> str | None:
         return SAM3_1
     if some(".detector.") and some(".tracker.") and not some(_SAM3):
         return "a SAM 3 without the detector that is known here"
-    other_trunk = some(".image_encoder.trunk.") and not (some(f".{_HIERA}") or some(_OURS))
-    if some(".memory_attention.") and other_trunk:
+    ours = some(f".{_HIERA}") or some(_OURS) or some(f".{OWN_TRACKER_TRUNK}")
+    if some(".memory_attention.") and some(".image_encoder.trunk.") and not ours:
         return "a SAM 2 with another image encoder than Hiera, such as EfficientTAM"
     return None

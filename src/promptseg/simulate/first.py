@@ -40,7 +40,7 @@ STARTS: dict[PromptKind, Start] = {
     "jittered-box": Start("box", "jittered-box"),
     "point": Start("point", "point"),
     "mask": Start("mask", "mask (of the ground truth; starts 3d and video)", on_slice=False),
-    "text": Start("text", "text (the object's name; 2d)"),
+    "text": Start("text", "text (the object's name; 2d, 3d, video)"),
 }
 assert tuple(STARTS) == get_args(PromptKind), "one list"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -47,10 +48,9 @@ def _paragraphs(card: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "Keep card.json beside the weights: by it promptseg knows how images become the network's "
         f"input ({_preprocessing(card['preprocessing'])}). `model.pth` is a plain state_dict under "
-        "the names of the official code, and loads there as a checkpoint of "
-        f"{card['base']}; other tools must do the same preprocessing. Of the kinds of prompts above, "
-        "those that the training did not ask with are there because the validation ruled out that "
-        "they lost more than 2 points of DSC."
+        f"{_whose_names(card)}; other tools must do the same preprocessing. Of the kinds of prompts "
+        "above, those that the training did not ask with are there because the validation ruled out "
+        "that they lost more than 2 points of DSC."
     )
     yield "## Data"
     yield from _data(card["data"])
@@ -133,14 +133,22 @@ def _data(data: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
+def _whose_names(card: Mapping[str, Any]) -> str:
+    if "text" in card["asked_with"]:
+        return "the names of `Sam3Model` in transformers, and loads there"
+    return f"the names of the official code, and loads there as a checkpoint of {card['base']}"
+
+
 def _example(card: Mapping[str, Any]) -> str:
+    if "text" in card["asked_with"]:
+        return f"--text {shlex.quote(next(iter(card.get('words') or ['WORDS'])))}"
     return "--box X0,Y0,X1,Y1" if "box" in card["prompts"] else "--point X,Y,+"
 
 
 def _preprocessing(steps: Mapping[str, Any]) -> str:
     fit = "longest side" if steps["fit"] == "longest" else "both sides"
-    scaling = (
-        "minimum and maximum" if steps["scaling"] == "minmax" else "ImageNet's mean and deviation"
+    scaling = {"minmax": "minimum and maximum", "halves": "to -1..1"}.get(
+        steps["scaling"], "ImageNet's mean and deviation"
     )
     return f"{fit} to {steps['size']} pixels, scaled by {scaling}"
 

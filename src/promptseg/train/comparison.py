@@ -27,7 +27,8 @@ class Comparison:
     """DSC of the same prompts before and after the training.
 
     Attributes:
-        prompt: "box", "box+8" (after 8 rounds of corrections), "point", "point+8", "clip".
+        prompt: "box", "box+8" (after 8 rounds of corrections), "point", "point+8", "clip", "text",
+            "absent".
         asked: whether the training asked with such prompts.
         objects, patients: how many; a patient is one of a dataset.
         before, after: mean over the objects.
@@ -76,10 +77,11 @@ class Comparison:
 def needed_for(prompt: str) -> frozenset[str]:
     """The kinds of prompts that go into an answer: rounds of corrections take clicks and a mask.
 
-    What is followed through a clip ("clip") begins with a box.
+    What is followed through a clip ("clip") begins with a box; what is not there ("absent") is asked
+    for by words.
     """
     start, corrected, _ = prompt.partition("+")
-    start = "box" if start == "clip" else start
+    start = {"clip": "box", "absent": "text"}.get(start, start)
     return frozenset({start, *(("point", "mask") if corrected else ())})
 
 

@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["History", "draw_curves", "read_history"]
 
-_KINDS = ("box", "point", "clip", "classes")
-_WORDS = {"box": "from a box", "point": "from a click", "classes": "classes"}
+_KINDS = ("box", "point", "clip", "text", "absent", "classes")
+_WORDS = {
+    "box": "from a box",
+    "point": "from a click",
+    "text": "from a phrase",
+    "absent": "phrase for nothing",
+    "classes": "classes",
+}
 _SMOOTHED = 40  # about so many points of a long loss curve are left to see its trend
 _BAR = 0.38
 

@@ -16,17 +16,16 @@ from torch.utils.data import DataLoader
 
 from promptseg.errors import InputError, PromptsegError
 from promptseg.formats.files import atomic_path
-from promptseg.models.families.sam import Sam
 from promptseg.models.heads.semantic.network import SemanticNetwork
 from promptseg.train.logs import Log
-from promptseg.train.objectives import Algorithm1, Batch, ClipAlgorithm, ClipBatch, Step
+from promptseg.train.named import TrainingPhrases
+from promptseg.train.networks import Trainee
+from promptseg.train.objectives import Algorithm, AnyBatch, Step
 from promptseg.train.parts import freeze_batch_norm, without_gradient
-from promptseg.train.pictures import PictureSam2
 from promptseg.train.processes import Processes
 from promptseg.train.samples import TrainingImages
 from promptseg.train.schedule import Schedule
-from promptseg.train.semantic.algorithm import ClassAlgorithm
-from promptseg.train.semantic.samples import ClassBatch, TrainingClasses, TrainingStacks
+from promptseg.train.semantic.samples import TrainingClasses, TrainingStacks
 from promptseg.train.sequences import TrainingClips
 from promptseg.train.state import Average, Progress
 from promptseg.train.stopping import End, Stop
@@ -68,7 +67,11 @@ class _Sums:
             self.add("iou_loss", step.iou)
         if step.presence is not None:
             self.add("presence_loss", step.presence)
-        if step.name in ("first", "clip", last):
+        for name, each in step.others.items():
+            self.add(f"{name}_loss", each)
+        for name, each in step.seen.items():
+            self.add(name, each)
+        if step.name in ("first", "clip", "words", last):
             self.add(f"iou_{step.name.replace(' ', '_')}", step.overlap)
 
 
@@ -81,7 +84,7 @@ class Loop:
         algorithm: its objective.
         parameters: what learns, by name.
         optimizer: of those.
-        images: the training part, as images or as clips.
+        images: the training part, as images, with phrases, or as clips.
         schedule: what each update takes.
         processes: who trains.
         seed: of the training.
@@ -94,11 +97,11 @@ class Loop:
         folder: for what must be looked at after a failure.
     """
 
-    sam: Sam | PictureSam2 | SemanticNetwork
-    algorithm: Algorithm1 | ClipAlgorithm | ClassAlgorithm
+    sam: Trainee
+    algorithm: Algorithm
     parameters: dict[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
-    images: TrainingImages | TrainingClips | TrainingClasses | TrainingStacks
+    images: TrainingImages | TrainingClips | TrainingClasses | TrainingStacks | TrainingPhrases
     schedule: Schedule
     processes: Processes
     seed: int
@@ -164,10 +167,7 @@ class Loop:
         )
 
     def _update(
-        self,
-        update: int,
-        loader: Iterator[Batch | ClipBatch | ClassBatch | PromptsegError],
-        stop: Stop,
+        self, update: int, loader: Iterator[AnyBatch | PromptsegError], stop: Stop
     ) -> dict[str, float]:
         """One step of the optimizer; numbers for the log."""
         objective = self.algorithm.objective
@@ -222,9 +222,7 @@ class Loop:
             "late": late,
         }
 
-    def _back(
-        self, batch: Batch | ClipBatch | ClassBatch, update: int, terms: int, sums: _Sums
-    ) -> None:
+    def _back(self, batch: AnyBatch, update: int, terms: int, sums: _Sums) -> None:
         """The gradients of one micro-batch, round by round (see `Algorithm1`), or object by object."""
         algorithm: Any = self.algorithm  # what it takes is what `images` gives
         u = algorithm.draw(batch, self.seed, update)
@@ -256,8 +254,7 @@ class Loop:
         names = sorted({name for values, _ in everyone for name in values})
         total = {n: sum(values.get(n, 0.0) for values, _ in everyone) for n in names}
         count = {n: sum(counts.get(n, 0) for _, counts in everyone) for n in names}
-        losses = ("mask_loss", "iou_loss", "presence_loss", "semantic_loss", "class_loss")
-        loss = sum(total.get(n, 0.0) for n in losses) / terms
+        loss = sum(total[n] for n in names if n.endswith("_loss")) / terms
         return {"loss": loss, **{n: total[n] / count[n] for n in names if count[n]}}
 
     def _reduced(self) -> AbstractContextManager[Any]:
@@ -283,9 +280,7 @@ class Loop:
                 *(len(idle), len(self.parameters), ", ".join(groups)),
             )
 
-    def _give_up(
-        self, batch: Batch | ClipBatch | ClassBatch | None, update: int, what: str
-    ) -> None:
+    def _give_up(self, batch: AnyBatch | None, update: int, what: str) -> None:
         advice = "lower --learning-rate, or use --clip 1 or --precision float32"
         if batch is not None:
             path = self.folder / "bad_batch.pt"

@@ -17,20 +17,41 @@ from promptseg.train.objectives.settings import (
     MaskLoss,
     Objective,
     Preset,
+    Rates,
     SemanticObjective,
     Strategy,
     Trainable,
+    WordObjective,
 )
 from promptseg.train.order import Balance
 from promptseg.train.semantic.options import OF_CLASSES, SemanticOptions
 
 __all__ = ["Precision", "Tracker", "TrainOptions"]
 
-# What only one kind of objective knows.
-_OF_IMAGES = ("p_box", "p_mask", "joint_decoder", "mask_loss", "iou_loss")
-_OF_IMAGES_BESIDE = ("mask_side", "box_distortion", "box_distortion_sign", "points_per_step")
-_OF_CLIPS = ("frames",)
-_OF_PROMPTS = ("n_objects", "n_steps", "box_distortion", "box_distortion_sign", "points_per_step")
+_SETTINGS = (
+    *("n_objects", "n_steps", "p_box", "p_mask", "joint_decoder", "mask_loss", "iou_loss"),
+    *("frames", "n_absent", *OF_CLASSES),
+)
+_BESIDE = (
+    *("mask_side", "box_distortion", "box_distortion_sign", "points_per_step", "phrases"),
+    "decoder",
+)
+# What each kind of objective knows of these.
+_KNOWN: dict[type[Objective], tuple[str, ...]] = {
+    Objective: (*_SETTINGS[:7], *_BESIDE[:4]),
+    ClipObjective: ("n_objects", "n_steps", "frames"),
+    WordObjective: (
+        *("n_objects", "n_absent", "p_box", "mask_side", "phrases"),
+        *("box_distortion", "box_distortion_sign"),
+    ),
+    SemanticObjective: (*OF_CLASSES, "decoder"),
+}
+_ON: dict[type[Objective], str] = {
+    Objective: "images",
+    ClipObjective: "clips",
+    WordObjective: "phrases",
+    SemanticObjective: "classes",
+}
 
 Precision = Literal["auto", "float32", "bf16"]
 Tracker = Literal["wandb", "mlflow"]
@@ -63,11 +84,11 @@ class _ObjectiveOptions(SemanticOptions):
     """medsam (box alone), simple-ft (one box or click), medicosam (with 8 rounds of corrections),
     sam-med2d (corrections with 1, 3, 5 or 9 clicks), ft-sam (the same, the mask decoder alone),
     sam2-transfer (box alone, as SAM 2 was taken to medical images), medsam2 (clips, with memory),
-    memory (clips, the memory of promptseg-memory alone), semantic-2d and semantic-3d (classes without
-    prompts; docs/semantic.md)."""
+    memory (clips, the memory of promptseg-memory alone), sam3 (phrases), medical-sam3 (phrases and
+    boxes), semantic-2d and semantic-3d (classes without prompts; docs/semantic.md)."""
 
     n_objects: int | None = None
-    """Objects per image, at most."""
+    """Objects per image, at most; of a training on phrases, names."""
 
     n_steps: int | None = None
     """Rounds of corrections after the first prompt; with medsam2, clicks on a corrected frame."""
@@ -75,8 +96,15 @@ class _ObjectiveOptions(SemanticOptions):
     frames: int | None = None
     """Frames of a clip, at most (medsam2)."""
 
+    n_absent: int | None = None
+    """Phrases per image for what is not on it, at most (sam3, medical-sam3)."""
+
+    phrases: Path | None = None
+    """JSON file of names of classes, each with a list of further phrases for it (sam3)."""
+
     p_box: float | None = None
-    """How often the first prompt is a box and not a click."""
+    """How often the first prompt is a box and not a click; of a training on phrases, how often a box
+    around one instance asks in place of words."""
 
     p_mask: float | None = None
     """How often a round of corrections gets the mask that it corrects."""
@@ -110,9 +138,7 @@ class _ObjectiveOptions(SemanticOptions):
         """
         settings = PRESETS[self.preset].objective
         said: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in ("n_objects", "n_steps", *_OF_IMAGES, *_OF_CLIPS, *OF_CLASSES)
-            if getattr(self, name) not in (None, ())
+            name: value for name in _SETTINGS if (value := getattr(self, name)) not in (None, ())
         }
         self._refuse_idle(settings)
         if isinstance(settings, SemanticObjective):
@@ -127,21 +153,15 @@ class _ObjectiveOptions(SemanticOptions):
 
     def _refuse_idle(self, settings: Objective) -> None:
         """Refuse options that only another kind of objective knows."""
-        images = (*_OF_IMAGES, *_OF_IMAGES_BESIDE)
-        idle: dict[str, tuple[str, ...]]
-        what = "images"
-        idle = {"clips": _OF_CLIPS, "classes": (*OF_CLASSES, "decoder")}
-        if isinstance(settings, ClipObjective):
-            what, idle = "clips", {"images": images, "classes": (*OF_CLASSES, "decoder")}
-        elif isinstance(settings, SemanticObjective):
-            what, idle = "classes", {"prompts": (*_OF_IMAGES, *_OF_PROMPTS), "clips": _OF_CLIPS}
-        for other, names in idle.items():
-            if given := [name for name in names if getattr(self, name) not in (None, ())]:
-                raise InputError(
-                    f"options of a training on {what}, as --preset {self.preset} is",
-                    f"--{given[0].replace('_', '-')}, of one on {other}",
-                    "leave it out, or choose another preset",
-                )
+        kind = type(settings)
+        given = [n for n in (*_SETTINGS, *_BESIDE) if getattr(self, n) not in (None, ())]
+        if idle := [name for name in given if name not in _KNOWN[kind]]:
+            others = [_ON[k] for k, names in _KNOWN.items() if idle[0] in names]
+            raise InputError(
+                f"options of a training on {_ON[kind]}, as --preset {self.preset} is",
+                f"--{idle[0].replace('_', '-')}, of one on {' or '.join(others)}",
+                "leave it out, or choose another preset",
+            )
 
 
 @dataclass(kw_only=True)
@@ -158,7 +178,8 @@ class _ModelOptions:
     trains: Trainable | None = None
     """Which parts learn: all (but memory), encoder, decoder, encoder+decoder, prompts+decoder, lora
     (low-rank updates of the encoder's attention, which merge back, and all of prompt encoder and
-    decoder), or whole (memory, too). Of classes: all, encoder, decoder or lora."""
+    decoder), or whole (memory, too). Of classes: all, encoder, decoder or lora; of a SAM 3, decoder is
+    all but the two encoders."""
 
     lora_rank: int = 0
     """Rank of those updates."""
@@ -206,13 +227,17 @@ class _LoopOptions:
 
     warmup: int = 0
     """Updates over which the learning rate rises to its first value; 20 after a warm restart, unless
-    given."""
+    given, or as the preset has it (sam3 20, medical-sam3 100)."""
+
+    even_rates: bool = False
+    """One learning rate for all parts from the first update to the last, where the preset has several:
+    for weights that begin at random."""
 
     weight_decay: float | None = None
     """Of AdamW."""
 
     clip: float = 0.0
-    """Largest norm of the gradient; 0 leaves it as it is, or as the preset has it (medsam2 0.1)."""
+    """Largest norm of the gradient; 0 leaves it as it is, or as the preset has it (sam3 0.1)."""
 
     ema: float = 0.0
     """Keep a moving average of the weights with this decay (such as 0.999) and use that; 0 does not."""
@@ -320,6 +345,8 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
             for name in ("trains", "learning_rate", "decay", "weight_decay", "batch_size")
             if (value := getattr(self, name)) is not None
         }
+        if self.even_rates:
+            said["rates"] = Rates(decays_norms=preset.rates.decays_norms)
         return replace(preset, objective=self.objective(), **said)
 
     def check(self) -> None:
@@ -367,7 +394,7 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
         How long it goes on may differ.
         """
         free = _FREE | {"config", "strict", "epochs", "updates", "minutes", "report_images"}
-        if PRESETS[self.preset].rates.end != 1:  # rates hang on the end
+        if self.preset_values().rates.hang_on_the_end:
             free -= {"epochs", "updates"}
         return {
             k: list(v) if isinstance(v, tuple) else v

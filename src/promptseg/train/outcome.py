@@ -117,6 +117,7 @@ def finish(
         verdict=verdict,
         semantic=load_file(semantic) if semantic.exists() else None,
         seen=seen,
+        words=parts.vocabulary.names if "text" in asks else (),
     )
     return Trained(folder, verdict, card.name)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from promptseg.errors import InputError
-from promptseg.models.families.sam import Sam
-from promptseg.models.heads.lora import add_low_rank
-from promptseg.models.heads.semantic.network import SemanticNetwork
+from promptseg.models.heads.lora import ATTENTION, add_low_rank
+from promptseg.train.networks import Trainee, WordSam3
 from promptseg.train.objectives.settings import Trainable
 from promptseg.train.pictures import PictureSam2
 
@@ -35,10 +35,25 @@ _PARTS: dict[Trainable, tuple[str, ...]] = {
     "whole": (),  # with all that a SAM 2 has beside
     "memory": (),  # that alone
 }
+_STACKS = ("blocks", "layers")  # what stacks are called; SAM 3's the second way
+_DETECTOR = (
+    *("geometry_encoder", "detr_encoder", "detr_decoder", "mask_decoder", "dot_product_scoring"),
+)
+_WORDS = ("text_encoder", "text_projection")
+_PARTS_OF_SAM3: dict[Trainable, tuple[str, ...]] = {
+    "all": ("vision_encoder", *_WORDS, *_DETECTOR),
+    "encoder": ("vision_encoder",),
+    "decoder": _DETECTOR,
+    "encoder+decoder": ("vision_encoder", *_DETECTOR),
+    "prompts+decoder": (*_WORDS, *_DETECTOR),
+    "lora": _DETECTOR,
+    "whole": (),
+}
+_ATTENTION_OF_SAM3 = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 def choose_parts(
-    sam: Sam | PictureSam2, trains: Trainable, rank: int = 0, freeze: Iterable[str] = ()
+    sam: Trainee, trains: Trainable, rank: int = 0, freeze: Iterable[str] = ()
 ) -> dict[str, nn.Parameter]:
     """Let some parts of a network learn, and no other.
 
@@ -67,7 +82,7 @@ def choose_parts(
     if trains == "memory" and isinstance(sam, PictureSam2):
         for part in _PARTS["all"]:
             sam.part(part).requires_grad_(False)
-    for part in _PARTS[trains]:
+    for part in (_PARTS_OF_SAM3 if isinstance(sam, WordSam3) else _PARTS)[trains]:
         module = sam.part(part) if isinstance(sam, PictureSam2) else getattr(sam, part)
         module.requires_grad_(True)
     if trains == "lora":
@@ -75,7 +90,8 @@ def choose_parts(
             raise InputError(
                 "a SAM for low-rank updates", "a SAM 2", "use --trains encoder+decoder"
             )
-        add_low_rank(sam.image_encoder, rank)
+        layers = _ATTENTION_OF_SAM3 if isinstance(sam, WordSam3) else ATTENTION
+        add_low_rank(sam.image_encoder, rank, layers)
     return freeze_named(sam, freeze)
 
 
@@ -99,7 +115,7 @@ def freeze_named(network: nn.Module, freeze: Iterable[str]) -> dict[str, nn.Para
     return learning
 
 
-def encoder_learns(sam: Sam | PictureSam2 | SemanticNetwork) -> bool:
+def encoder_learns(sam: Trainee) -> bool:
     """Whether anything of the image encoder learns; if not, its embeddings can be kept."""
     return any(p.requires_grad for p in sam.image_encoder.parameters())
 
@@ -122,14 +138,20 @@ def without_gradient(parameters: dict[str, nn.Parameter]) -> list[str]:
     return [name for name, p in parameters.items() if p.grad is None]
 
 
-def _again(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    out: Tensor = checkpoint(forward, x, use_reentrant=False)
+def _again(forward: Callable[..., Tensor], *given: Any, **named: Any) -> Tensor:
+    out: Tensor = checkpoint(forward, *given, use_reentrant=False, **named)
     return out
 
 
 def _blocks(encoder: nn.Module) -> Iterator[nn.Module]:
-    """The blocks that SAM's encoders are stacks of."""
-    for name, layer in encoder.named_modules():
-        parent, _, number = name.rpartition(".")
-        if number.isdigit() and parent.rpartition(".")[2] == "blocks":
-            yield layer
+    """The blocks that the encoders are stacks of."""
+    for stack in _STACKS:
+        found = [layer for name, layer in encoder.named_modules() if _is_of(name, stack)]
+        if found:
+            yield from found
+            return
+
+
+def _is_of(name: str, stack: str) -> bool:
+    parent, _, number = name.rpartition(".")
+    return number.isdigit() and parent.rpartition(".")[2] == stack

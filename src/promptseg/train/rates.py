@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
+from promptseg.train.networks import WordSam3
 from promptseg.train.objectives.settings import Preset, Rates
 
 __all__ = ["groups_of"]
 
-_ENCODER, _TRUNK = "image_encoder.", "image_encoder.trunk."
+
+class _Encoder(NamedTuple):
+    """Where the image encoder of a family is, by beginnings of names.
+
+    Attributes:
+        whole: with its neck.
+        trunk: without.
+        blocks: of the trunk, before their numbers.
+    """
+
+    whole: str
+    trunk: str
+    blocks: str
+
+
+_USUAL = _Encoder("image_encoder.", "image_encoder.trunk.", "image_encoder.trunk.blocks.")
+_SAM3 = _Encoder("vision_encoder.", "vision_encoder.backbone.", "vision_encoder.backbone.layers.")
+_POSITIONS = ("pos_embed", "position_embeddings")
 
 
 def groups_of(
@@ -28,7 +46,7 @@ def groups_of(
         Groups with `params`, `weight_decay`, and `share`: of the learning rate.
     """
     rates = strategy.rates
-    if rates.decays_norms and rates.encoder == rates.layer == 1:
+    if rates.decays_norms and rates.encoder == rates.layer == 1 and not rates.parts:
         return [{"params": list(parameters.values())}]
     norms = {
         f"{name}.{own}"
@@ -36,28 +54,28 @@ def groups_of(
         if isinstance(layer, nn.LayerNorm)
         for own, _ in layer.named_parameters(recurse=False)
     }
-    numbers = [number for name, _ in network.named_parameters() if (number := _block(name)) >= 0]
-    blocks = 1 + max(numbers, default=-1)
+    encoder = _SAM3 if isinstance(network, WordSam3) else _USUAL
+    blocks = 1 + max((_block(name, encoder) for name, _ in network.named_parameters()), default=-1)
     together: dict[tuple[float, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in parameters.items():
         bare = not rates.decays_norms and (name in norms or "bias" in name)
-        together[_share(name, blocks, rates), bare].append(parameter)
+        together[_share(name, encoder, blocks, rates), bare].append(parameter)
     return [
         {"params": those, "weight_decay": 0.0 if bare else strategy.weight_decay, "share": share}
         for (share, bare), those in together.items()
     ]
 
 
-def _share(name: str, blocks: int, rates: Rates) -> float:
+def _share(name: str, encoder: _Encoder, blocks: int, rates: Rates) -> float:
     """Of the learning rate: less the earlier a parameter of the trunk is, but for positions."""
-    if not name.startswith(_ENCODER):
-        return 1.0
-    if not name.startswith(_TRUNK) or "pos_embed" in name:
+    if not name.startswith(encoder.whole):
+        return next((share for begins, share in rates.parts if name.startswith(begins)), 1.0)
+    if not name.startswith(encoder.trunk) or any(word in name for word in _POSITIONS):
         return rates.encoder
-    return rates.encoder * rates.layer ** (blocks - _block(name))
+    return rates.encoder * rates.layer ** (blocks - _block(name, encoder))
 
 
-def _block(name: str) -> int:
+def _block(name: str, encoder: _Encoder) -> int:
     """Number of the block of the trunk that a parameter is of; -1 before the first."""
-    rest = name.removeprefix(f"{_TRUNK}blocks.")
+    rest = name.removeprefix(encoder.blocks)
     return int(rest.partition(".")[0]) if rest != name else -1

@@ -66,6 +66,7 @@ def release(
     semantic: Mapping[str, Tensor] | None = None,
     half: bool = False,
     seen: Sequence[ManifestRow] = (),
+    words: Sequence[str] = (),
 ) -> ModelCard:
     """Write the weights and their card; the card comes last, so that it never describes others.
 
@@ -83,6 +84,7 @@ def release(
         half: store float16 where the values allow it, which halves the files. What was measured are
             the weights before this rounding.
         seen: hashes of the images of the training (see `promptseg.train.seen`).
+        words: what it was asked for by words.
 
     Returns:
         The new model's card, as `identify` reads it back.
@@ -97,6 +99,8 @@ def release(
     tensors = storable(official_tensors(state_dict, base), half)
     decoder = None if semantic is None else storable(semantic, half)
     card = _content(base, facts, asks, verdict, half)
+    if words:
+        card["words"] = sorted({*base.words, *words} if base.words else words)
     if seen:
         listed = write_manifest(seen, folder / TRAINED_ON, overwrite=True)
         about = {"file": TRAINED_ON, "sha256": assets.sha256_of(listed), "images": len(seen)}

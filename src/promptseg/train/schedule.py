@@ -31,6 +31,7 @@ class Schedule:
         seed: of the order.
         restarted: the update at which the optimizer was new; the warm-up begins there.
         end: share of the learning rate that a cosine over all updates ends with.
+        timescale, cooldown: see `promptseg.train.objectives.settings.Rates`.
     """
 
     weights: NDArray[np.float64]
@@ -43,6 +44,8 @@ class Schedule:
     seed: int
     restarted: int = 0
     end: float = 1.0
+    timescale: int = 0
+    cooldown: int = 0
 
     @property
     def per_epoch(self) -> int:
@@ -55,6 +58,10 @@ class Schedule:
         if self.end != 1:
             left = (1 + cos(pi * update / max(1, self.updates))) / 2
             rate *= self.end + (1 - self.end) * left
+        if self.timescale and update > self.warmup:
+            rate *= (1 + (update - self.warmup) / self.timescale) ** -0.5
+        if self.cooldown:
+            rate *= min(1.0, (self.updates - update) / self.cooldown)
         return rate * min(1.0, (update - self.restarted + 1) / (self.warmup + 1))
 
     def share(self, update: int, rank: int, count: int) -> list[list[Place]]:

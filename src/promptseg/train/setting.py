@@ -22,13 +22,17 @@ from promptseg.models.families.sam2.network import Sam2
 from promptseg.models.heads.lora import merged_state
 from promptseg.models.heads.semantic.network import SemanticNetwork
 from promptseg.models.heads.unetr import UnetrDecoder
+from promptseg.train.networks import Trainee, WordSam3
 from promptseg.train.objectives import (
+    Algorithm,
     Algorithm1,
     ClipAlgorithm,
     ClipObjective,
     Objective,
     Preset,
     SemanticObjective,
+    WordAlgorithm,
+    WordObjective,
 )
 from promptseg.train.options import TrainOptions
 from promptseg.train.order import weights_of
@@ -36,10 +40,10 @@ from promptseg.train.parts import checkpoint_activations, choose_parts
 from promptseg.train.pictures import PictureSam2, as_pictures
 from promptseg.train.rates import groups_of
 from promptseg.train.schedule import Schedule
-from promptseg.train.semantic.algorithm import ClassAlgorithm
 from promptseg.train.sequences import Clip, Run, clip_from, neighbours, runs_of
 from promptseg.train.state import Average
 from promptseg.train.validate import choose_validation
+from promptseg.train.vocabulary import Vocabulary, read_phrases_file
 
 __all__ = ["Learner", "Parts", "StartingWeights", "open_parts", "worker_count"]
 
@@ -59,6 +63,7 @@ class Parts:
         held_out: whether `report` is of the test part, which nothing was chosen by.
         runs: neighbours among `train`, and among all that is validated or reported on; none where
             images are trained on.
+        phrases: names of classes, each with further phrases for it.
     """
 
     collection: Collection
@@ -67,10 +72,16 @@ class Parts:
     report: list[Sample]
     held_out: bool
     runs: tuple[list[Run], list[Run]] = field(default_factory=lambda: ([], []))
+    phrases: dict[str, list[str]] = field(default_factory=dict)
 
     def clip_of(self, sample: Sample) -> Clip:
         """The clip that begins with a sample that is validated or reported on, if there is one."""
         return clip_from(sample, self.runs[1])
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The names of the whole collection."""
+        return Vocabulary(self.collection.samples, self.phrases)
 
     @property
     def reported_on(self) -> str:
@@ -133,6 +144,7 @@ def open_parts(options: TrainOptions) -> Parts:
         choose_validation(parts[collection.report_part], options.report_images, options.seed),
         collection.report_part == "test",
         runs,
+        read_phrases_file(options.phrases) if options.phrases else {},
     )
 
 
@@ -214,7 +226,7 @@ class StartingWeights:
         """The tensors of a file that the training has written."""
         return read_checkpoint(file)
 
-    def network(self) -> Sam | PictureSam2:
+    def network(self) -> Trainee:
         """A network of its own with these weights.
 
         Raises:
@@ -223,9 +235,13 @@ class StartingWeights:
         network = build_network(self.card, self.tensors, self.file)
         if isinstance(network, Sam2 | MemorySam):
             return as_pictures(network)
+        if self.card.family == "sam3":
+            for parameter in network.parameters():  # those of the file stay: they are compared with
+                parameter.data = parameter.data.clone()
+            return WordSam3(network)
         if not isinstance(network, Sam):
             raise ModelError(
-                "a model of the SAM or SAM 2 family to train",
+                "a model of the SAM, SAM 2 or SAM 3 family to train",
                 f"{self.card.name} of {self.card.family}",
             )
         return network
@@ -245,10 +261,10 @@ class Learner:
         strategy: the preset with the training's own values.
     """
 
-    sam: Sam | PictureSam2 | SemanticNetwork
+    sam: Trainee
     semantic: UnetrDecoder | None
     parameters: dict[str, nn.Parameter]
-    algorithm: Algorithm1 | ClipAlgorithm | ClassAlgorithm
+    algorithm: Algorithm
     optimizer: torch.optim.Optimizer
     average: Average | None
     strategy: Preset
@@ -265,11 +281,13 @@ class Learner:
         sam = start.network()
         parameters = choose_parts(sam, strategy.trains, options.lora_rank, options.freeze)
         wanted = strategy.objective.joint_decoder
-        if wanted and isinstance(sam, PictureSam2):
+        if wanted and not isinstance(sam, Sam):
             raise InputError(
                 "a SAM for a joint decoder", start.card.name, "leave --joint-decoder out"
             )
-        semantic = UnetrDecoder(sam.prompt_encoder.channels) if wanted else None
+        semantic = (
+            UnetrDecoder(sam.prompt_encoder.channels) if wanted and isinstance(sam, Sam) else None
+        )
         sam.to(device)
         if semantic is not None:
             semantic.to(device)
@@ -300,8 +318,11 @@ class Learner:
     @property
     def grid(self) -> int:
         """Cells along each side of the grid that the logits of prompts are on."""
-        assert isinstance(self.sam, Sam | PictureSam2)
-        return 4 * self.sam.prompt_encoder.grid
+        sam = self.sam
+        if isinstance(sam, WordSam3):
+            return sam.side
+        assert isinstance(sam, Sam | PictureSam2)
+        return 4 * sam.prompt_encoder.grid
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
         """What is kept: of the moving average if there is one, low-rank updates merged; on the CPU.
@@ -325,32 +346,52 @@ class Learner:
             0,
             strategy.learning_rate,
             strategy.decay,
-            options.warmup,
+            options.warmup or strategy.rates.warmup,
             options.seed,
         )
         whole = options.epochs * schedule.per_epoch
         updates = whole if options.updates is None else min(whole, options.updates)
-        return replace(schedule, updates=updates, end=strategy.rates.end)
+        rates = strategy.rates
+        return replace(
+            schedule,
+            updates=updates,
+            end=rates.end,
+            timescale=rates.timescale,
+            cooldown=rates.cooldown,
+        )
 
 
 def _algorithm(
-    card: ModelCard, sam: Sam | PictureSam2, objective: Objective, semantic: UnetrDecoder | None
-) -> Algorithm1 | ClipAlgorithm:
+    card: ModelCard, sam: Trainee, objective: Objective, semantic: UnetrDecoder | None
+) -> Algorithm:
     """The objective for a network."""
-    if not isinstance(objective, ClipObjective):
-        return Algorithm1(sam, objective, semantic)
-    if not isinstance(sam, PictureSam2):
-        able = ", ".join(c.name for c in CARDS.values() if c.family == "sam2")
+    if isinstance(objective, WordObjective):
+        if not isinstance(sam, WordSam3):
+            raise _unfit("a model that takes words to train on phrases", card, "sam3")
+        return WordAlgorithm(sam, objective)
+    if isinstance(objective, ClipObjective):
+        if not isinstance(sam, PictureSam2):
+            raise _unfit("a model with memory to train on clips", card, "sam2")
+        if objective.guess and not sam.guesses:
+            raise InputError(
+                "a model whose memory guesses, for --preset memory",
+                card.name,
+                "use --preset medsam2",
+            )
+        return ClipAlgorithm(sam, objective)
+    if isinstance(sam, WordSam3):
         raise InputError(
-            "a model with memory to train on clips",
-            card.name,
-            f"use one of {able}, or another --preset",
+            "an objective of phrases for a model that takes words",
+            f"{card.name} with another",
+            "use --preset sam3 or medical-sam3",
         )
-    if objective.guess and not sam.guesses:
-        raise InputError(
-            "a model whose memory guesses, for --preset memory", card.name, "use --preset medsam2"
-        )
-    return ClipAlgorithm(sam, objective)
+    assert not isinstance(sam, SemanticNetwork)  # has a learner of its own
+    return Algorithm1(sam, objective, semantic)
+
+
+def _unfit(wanted: str, card: ModelCard, family: str) -> InputError:
+    able = ", ".join(c.name for c in CARDS.values() if c.family == family)
+    return InputError(wanted, card.name, f"use one of {able}, or another --preset")
 
 
 def worker_count(options: TrainOptions) -> int:

@@ -35,15 +35,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "ABSENT",
     "CLASSES",
     "FOLLOWED",
     "SHIFT",
     "SHIFTED",
+    "TEXT",
     "Answer",
     "Validation",
     "choose_validation",
+    "pooled",
     "validate",
 ]
+
+TEXT, ABSENT = "text", "absent"
+"""A phrase for what is on the sample, and one for what is not; see `promptseg.train.asking`."""
 
 FOLLOWED = "clip"
 """A box on a sample, followed with memory through its neighbours."""
@@ -71,7 +77,9 @@ class Answer(NamedTuple):
         target: value of the object in its label layer; "value@layer" in layers above 0.
         prompt: it began with: "box" (exact), "point" (one click), or "shifted box", which there are
             four of: left, up, right, down; or "clip", a box followed through the sample's neighbours,
-            on which its DSC is; or "classes", nothing, where the target is the name of a class.
+            on which its DSC is; or "text", a phrase for all instances of a name, and "absent", one for
+            what is not there, on which it is 1 where nothing was found; or "classes", nothing, where
+            the target is the name of a class.
         step: rounds of corrections before it, from 0.
         dsc: 0..1.
         predicted_iou: the model's own estimate.
@@ -112,8 +120,9 @@ class Validation:
 
         Returns:
             "box" and "point" before corrections, "box+8" and "point+8" after the last of 8 rounds; and
-            "clip" where boxes were followed. Of a model of classes "classes" alone: the mean over
-            datasets of the mean over their classes, so that rare ones count as much.
+            "clip" where boxes were followed; "text" and "absent" where phrases were asked with. Of a
+            model of classes "classes" alone: the mean over datasets of the mean over their classes, so
+            that rare ones count as much.
         """
         return _macro(self.answers, self.corrections)
 
@@ -218,7 +227,7 @@ def validate(
         else:
             tensors = {"features": kept(sample)[None]}
             embedding = predictor.unpack(tensors, sample.shape, sample.pixel)
-        found.embeddings[sample.key] = _pooled(embedding)
+        found.embeddings[sample.key] = pooled(embedding)
         targets = _largest(sample, max_objects)
         clip = clip_of(sample) if clip_of else ()
         able = sorted({t.name for t in targets} & set(followable(clip)))
@@ -307,7 +316,7 @@ def _name(target: Target) -> str:
     return str(target.id) if target.layer == 0 else f"{target.id}@{target.layer}"
 
 
-def _pooled(embedding: Embedding) -> Features:
+def pooled(embedding: Embedding) -> Features:
     """An embedding's view averaged to (C, 8, 8)."""
     from torch.nn import functional as F
 
@@ -321,8 +330,10 @@ def _macro(answers: Sequence[Answer], corrections: int) -> dict[str, float]:
     if answers and all(a.prompt == CLASSES for a in answers):
         return {CLASSES: _macro_of_classes(answers)}
     means = {}
-    for prompt in ("box", "point", *({FOLLOWED} & {a.prompt for a in answers})):
-        for step in sorted({0, corrections} if prompt != FOLLOWED else {0}):
+    asked = {a.prompt for a in answers}
+    kinds = ("box", "point") if TEXT not in asked else ("box",) if "box" in asked else ()
+    for prompt in (*kinds, *(name for name in (FOLLOWED, TEXT, ABSENT) if name in asked)):
+        for step in sorted({0, corrections} if prompt in ("box", "point") else {0}):
             datasets: dict[str, list[float]] = defaultdict(list)
             for a in answers:
                 if a.prompt == prompt and a.step == step:

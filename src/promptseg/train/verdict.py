@@ -29,7 +29,15 @@ from promptseg.errors import InputError
 from promptseg.metrics.statistics import FEWEST_PAIRS
 from promptseg.train.comparison import SAME, TOLERATED, Comparison, compare_scores, needed_for
 from promptseg.train.drift import Drift, drift_of
-from promptseg.train.validate import CLASSES, FOLLOWED, SHIFTED, Answer, Validation
+from promptseg.train.validate import (
+    ABSENT,
+    CLASSES,
+    FOLLOWED,
+    SHIFTED,
+    TEXT,
+    Answer,
+    Validation,
+)
 
 __all__ = ["Listening", "Outcome", "Verdict", "compare"]
 
@@ -122,7 +130,7 @@ def compare(
     last = baseline.corrections
     labels = {
         f"{kind}+{step}" if step else kind: (kind, step)
-        for kind in ("box", "point", FOLLOWED, CLASSES)
+        for kind in ("box", "point", FOLLOWED, TEXT, ABSENT, CLASSES)
         for step in sorted({0, last})
         if (kind, step) in first
     }
@@ -222,6 +230,8 @@ def _words(prompt: str) -> str:
         "point": "a click",
         FOLLOWED: "a box followed through a clip",
         CLASSES: "classes without prompts",
+        TEXT: "a phrase",
+        ABSENT: "a phrase for what is not there",
     }[start]
     return f"{name} with {rounds} rounds of corrections" if rounds else name
 

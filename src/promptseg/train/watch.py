@@ -13,9 +13,11 @@ from promptseg.errors import InputError
 from promptseg.inference.predictor import Predictor
 from promptseg.models.checkpoint import build_network, read_checkpoint
 from promptseg.models.heads.semantic.model import SemanticSam
+from promptseg.train.asking import validate_phrases
 from promptseg.train.comparison import needed_for
 from promptseg.train.kept import KeptEmbeddings
 from promptseg.train.logs import Log
+from promptseg.train.objectives import WordObjective
 from promptseg.train.options import TrainOptions
 from promptseg.train.outcome import SEMANTIC
 from promptseg.train.processes import Processes
@@ -88,18 +90,29 @@ def measure(
     if isinstance(predictor, SemanticSam):
         about = (predictor, parts.collection, own, parts.runs[1], kept, show)
         return _gathered(validate_classes(*about), samples, processes)
-    mine = validate(
-        predictor,
-        parts.collection,
-        own,
-        corrections=options.corrections,
-        max_objects=options.validation_objects,
-        seed=options.seed,
-        shifted=report,
-        kept=kept,
-        clip_of=parts.clip_of if parts.runs[1] else None,
-        progress=show,
-    )
+    if isinstance(options.objective(), WordObjective):
+        mine = validate_phrases(
+            predictor,
+            parts.collection,
+            own,
+            parts.vocabulary,
+            max_names=options.validation_objects,
+            seed=options.seed,
+            progress=show,
+        )
+    else:
+        mine = validate(
+            predictor,
+            parts.collection,
+            own,
+            corrections=options.corrections,
+            max_objects=options.validation_objects,
+            seed=options.seed,
+            shifted=report,
+            kept=kept,
+            clip_of=parts.clip_of if parts.runs[1] else None,
+            progress=show,
+        )
     return _gathered(mine, samples, processes)
 
 

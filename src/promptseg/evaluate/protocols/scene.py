@@ -84,6 +84,10 @@ class Scene(Labelled):
         place = (self.dataset.name, self.case.name, segment.name, index, kind)
         return generator(self.options.seed, *place)
 
+    def chance_of(self, *what: object) -> np.random.Generator:
+        """The random generator of something of the case; the same for every model."""
+        return generator(self.options.seed, self.dataset.name, self.case.name, *map(str, what))
+
     def embedding(self) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
         """The embedding of the slice nearest to the middle of the objects, of those encoded.
 

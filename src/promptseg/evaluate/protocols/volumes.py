@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from promptseg.evaluate.options import Protocol
+from promptseg.evaluate.protocols.by_name import named_through
 from promptseg.evaluate.protocols.labelled import Scored, View
 from promptseg.evaluate.protocols.scene import Scene
 from promptseg.evaluate.settings import Setting
@@ -42,7 +43,10 @@ def follow_through(
         label: what the rows call the protocol, if not by its name.
     """
     kinds = scene.prompts(protocol)
-    for segment in scene.objects:
+    if "text" in kinds:
+        yield from named_through(scene, protocol)
+    kinds = [kind for kind in kinds if kind != "text"]
+    for segment in scene.objects if kinds else ():
         occupied = np.flatnonzero(segment.crop.any(axis=(1, 2))) + segment.region[0].start
         if not len(occupied):
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg._version import __version__
-from promptseg.errors import InputError, OutputError, PromptsegError
+from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
 from promptseg.formats import format_by_suffix, is_dicom_file
 from promptseg.formats.deidentify import discreet
 from promptseg.formats.location import address_in
@@ -35,6 +36,7 @@ from promptseg.progress import step_progress
 from promptseg.prompts import Box3D, Prompt, group_by_object
 from promptseg.provenance import Corrected
 from promptseg.segment.auto import settle_model
+from promptseg.segment.by_words import found_by_words
 from promptseg.segment.opened import intensity_for
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.run import Run
@@ -122,6 +124,10 @@ def _segment(job: SegmentJob, frames: Selection, own: OwnFolder) -> VideoOutputs
     existing = read_results(job.correct, frames) if job.correct else None
     given, placed = _prompts(job, frames, existing)
     objects = group_by_object(placed, frames.image().geometry, "z")  # refused before all work
+    if existing and any(entry.texts for entry in objects):
+        raise PromptError(
+            "corrections that point at something", "words", "use boxes, clicks or masks"
+        )
     job = replace(job, slices=places_of(job.slices, frames))
     sample = _sample(frames, job)
     job, choice = settle_model(job, placed, sample)
@@ -139,6 +145,11 @@ def _segment(job: SegmentJob, frames: Selection, own: OwnFolder) -> VideoOutputs
         parts.recall(masks, job.overwrite)  # refused where another run is unfinished
         numbers = _correct(run, existing, job, image.name)
         masks = cleaned(masks, run.options, numbers)
+    elif any(entry.texts for entry in objects):
+        parts = Parts(own, _request(run, frames, segmenter, said))
+        parts.recall(FrameMasks(video.facts.size, 0), job.overwrite)  # those of another run
+        masks, told = _search(run, job, image.name)
+        masks = cleaned(masks, run.options)
     else:
         masks = FrameMasks(video.facts.size, len(objects))
         told = [VideoObject(entry.name, entry.slices) for entry in run.objects]
@@ -299,6 +310,31 @@ def _correct(run: Run, existing: Results, job: SegmentJob, name: str) -> list[in
     for entry, number in zip(run.objects, numbers, strict=True):
         existing.objects[number].prompted |= entry.slices
     return numbers
+
+
+def _search(run: Run, job: SegmentJob, name: str) -> tuple[FrameMasks, list[VideoObject]]:
+    """Look for what phrases name on every frame; not in parts: a run that was cut off begins anew."""
+    first, last = run.limits
+    title = "frames" if job.deidentify else f"{name}: frames"
+    with step_progress(title, last - first + 1, job.quiet) as update:
+        run.visit.on_encoded = lambda done: update(done, f"({run.at_work})")
+        segments = found_by_words(run)
+    geometry = run.visit.embedded.image.geometry
+    masks = FrameMasks(geometry.slice_shape("z"), len(segments))
+    for number, segment in enumerate(segments):
+        presence = segment.words.presence if segment.words and not job.instances else {}
+        rows = range(segment.region[0].start, segment.region[0].stop)
+        for frame in sorted({*rows, *presence}):
+            mask = segment.on_slice(frame, geometry)
+            if mask.any() or frame in presence:
+                there = _logit(presence[frame]) if frame in presence else None
+                masks.add(number, frame, mask, None, there)
+    return masks, [VideoObject(one.name, set(), one.words) for one in segments]
+
+
+def _logit(share: float) -> float:
+    kept = min(max(share, 1e-6), 1 - 1e-6)
+    return math.log(kept / (1 - kept))
 
 
 def _follow(run: Run, masks: FrameMasks, parts: Parts, job: SegmentJob, name: str) -> None:

@@ -10,7 +10,7 @@ from promptseg.errors import InputError, PromptError
 from promptseg.formats.promptfile import prompts_to_json
 from promptseg.formats.video import Selection
 from promptseg.geometry import Geometry
-from promptseg.prompts import Box3D, Mask, Millimetres, Prompt, Text, group_by_object
+from promptseg.prompts import Box, Box3D, Mask, Millimetres, Prompt, Text, group_by_object
 from promptseg.segment.options import parse_slices
 
 __all__ = ["as_given", "on_frames", "places_of"]
@@ -23,11 +23,12 @@ def on_frames(prompt: Prompt, frames: Selection) -> Prompt:
     if prompt.axis not in (None, "z"):
         raise PromptError("prompts on frames", f"one along {prompt.axis}", "leave the axis out")
     if isinstance(prompt, Text):
-        raise PromptError(
-            "prompts that point at something, for a video into a folder",
-            "words",
-            "name a mask file as output (-o masks.nii.gz), or segment its frames as pictures",
-        )
+
+        def examples(boxes: Sequence[Box]) -> tuple[Box, ...]:
+            moved = (on_frames(box, frames) for box in boxes)
+            return tuple(box for box in moved if isinstance(box, Box))
+
+        return replace(prompt, boxes=examples(prompt.boxes), outside=examples(prompt.outside))
     if isinstance(prompt, Box3D):
         x0, y0, first, x1, y1, last = prompt.bounds
         there = [k for k, number in enumerate(frames.numbers) if first <= number <= last]

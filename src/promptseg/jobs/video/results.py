@@ -17,7 +17,7 @@ from promptseg.formats.memory import require_memory
 from promptseg.formats.outputs import check_outputs
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.formats.video import Selection
-from promptseg.image import Image, Segmentation, Source
+from promptseg.image import FoundByWords, Image, Segmentation, Source
 from promptseg.jobs.segment import command_of, reads_of
 from promptseg.progress import step_progress
 from promptseg.provenance import ObjectFacts, Provenance
@@ -136,8 +136,18 @@ def _object(
         low_confidence=iou is not None and iou < low,
         prompted_slices=tuple(sorted(frames.numbers[k] for k in one.prompted)),
         value=number + 1,
+        words=None if one.words is None else _on_numbers(one.words, frames).to_json(),
         more={"frames": filled, "absent": _together(masks.absent(number), frames)},
     )
+
+
+def _on_numbers(words: FoundByWords, frames: Selection) -> FoundByWords:
+    """Scores by frame of the video."""
+    by_frame = (
+        {frames.numbers[k]: v for k, v in d.items()} for d in (words.scores, words.presence)
+    )
+    scores, presence = by_frame
+    return replace(words, scores=scores, presence=presence)
 
 
 def _together(places: Sequence[int], frames: Selection) -> list[list[int]]:

@@ -13,6 +13,7 @@ FAMILIES: dict[str, str] = {
     "sam": "promptseg.models.families.sam.family",
     "sam2": "promptseg.models.families.sam2.family",
     "sam3": "promptseg.models.families.sam3.family",
+    "sam3-tracker": "promptseg.models.families.sam3.tracker",
 }
 """Name of a family -> the module whose `FAMILY` it is."""
 

@@ -7,14 +7,16 @@ weight W + scale * B A under its own name, so that a checkpoint has the official
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-__all__ = ["LowRank", "add_low_rank", "merge", "merged_state"]
+__all__ = ["ATTENTION", "LowRank", "add_low_rank", "merge", "merged_state"]
 
-_ATTENTION = ("qkv", "proj")
+ATTENTION = ("qkv", "proj")
+"""What the linear layers of attention are called in the encoders of SAM."""
 _OURS = ".parametrizations.weight."
 
 
@@ -40,12 +42,15 @@ class LowRank(nn.Module):
         return weight + self.scale * (self.b @ self.a)
 
 
-def add_low_rank(encoder: nn.Module, rank: int) -> list[nn.Parameter]:
+def add_low_rank(
+    encoder: nn.Module, rank: int, layers: Collection[str] = ATTENTION
+) -> list[nn.Parameter]:
     """Give the linear layers of an encoder's attention an update of low rank; freeze all else in it.
 
     Args:
         encoder: an image encoder.
         rank: of the updates.
+        layers: names of its linear layers of attention.
 
     Returns:
         The new parameters.
@@ -53,7 +58,7 @@ def add_low_rank(encoder: nn.Module, rank: int) -> list[nn.Parameter]:
     encoder.requires_grad_(False)
     added: list[nn.Parameter] = []
     for name, layer in encoder.named_modules():
-        if isinstance(layer, nn.Linear) and name.rpartition(".")[2] in _ATTENTION:
+        if isinstance(layer, nn.Linear) and name.rpartition(".")[2] in layers:
             update = LowRank(layer.out_features, layer.in_features, rank).to(layer.weight)
             parametrize.register_parametrization(layer, "weight", update)
             added += [update.a, update.b]

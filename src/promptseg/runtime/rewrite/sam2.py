@@ -101,7 +101,7 @@ class FastSam2(Sam2Steps):
 
 def can_prepare_sam2(network: Sam2) -> bool:
     """Whether there is a rewrite of its trunk."""
-    return can_nest(network.image_encoder, network.image_size)
+    return network.shape.trunk is not None and can_nest(network.image_encoder, network.image_size)
 
 
 def prepare_sam2(network: Sam2, device: torch.device) -> FastSam2:

@@ -18,6 +18,7 @@ from PIL import Image as PilImage
 from promptseg.errors import InputError, PromptError
 from promptseg.formats.text import read_text
 from promptseg.formats.video import Selection
+from promptseg.image import FoundByWords
 from promptseg.parsing import parse_json
 from promptseg.provenance import Provenance
 from promptseg.segment.video.masks import FrameMasks
@@ -40,10 +41,12 @@ class VideoObject:
     Attributes:
         name: of the object.
         prompted: places of the frames that prompts have answered.
+        words: by what words it was found, and how surely on every place; None if by other prompts.
     """
 
     name: str
     prompted: set[int]
+    words: FoundByWords | None = None
 
 
 @dataclass

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from promptseg.train.objectives.algorithm import Algorithm1, Step
     from promptseg.train.objectives.batch import Batch
     from promptseg.train.objectives.clips import ClipAlgorithm, ClipBatch
+    from promptseg.train.objectives.kinds import Algorithm, AnyBatch
+    from promptseg.train.objectives.phrases import WordAlgorithm, WordBatch
     from promptseg.train.objectives.settings import (
         PRESETS,
         ClipObjective,
@@ -15,12 +17,15 @@ if TYPE_CHECKING:
         Preset,
         SemanticObjective,
         Strategy,
+        WordObjective,
     )
     from promptseg.train.objectives.uniforms import Uniforms
 
 __all__ = [
     "PRESETS",
+    "Algorithm",
     "Algorithm1",
+    "AnyBatch",
     "Batch",
     "ClipAlgorithm",
     "ClipBatch",
@@ -31,9 +36,17 @@ __all__ = [
     "Step",
     "Strategy",
     "Uniforms",
+    "WordAlgorithm",
+    "WordBatch",
+    "WordObjective",
 ]
 
 _HOMES = {
+    "Algorithm": "kinds",
+    "AnyBatch": "kinds",
+    "WordAlgorithm": "phrases",
+    "WordBatch": "phrases",
+    "WordObjective": "settings",
     "Algorithm1": "algorithm",
     "Step": "algorithm",
     "Batch": "batch",

@@ -7,8 +7,8 @@ through the decoder as soon as it is there (`Step`): the memory is that of one r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -44,11 +44,13 @@ class Step:
 
     Attributes:
         name: "first", "correction 1", ..., or "semantic"; of all answers about an object in a clip,
-            "clip".
+            "clip"; about phrases on an image, "words".
         mask: losses of masks, one per object (of the union: per image).
         iou: squared errors of the predicted IoU, one per object; None where they do not count.
         overlap: (N,) true IoU of the answers, for the log.
         presence: losses of whether the object is there; None where that is not asked.
+        others: losses of other kinds, by name.
+        seen: more numbers for the log, by name.
     """
 
     name: str
@@ -56,11 +58,14 @@ class Step:
     iou: Tensor | None
     overlap: Tensor
     presence: Tensor | None = None
+    others: Mapping[str, Tensor] = field(default_factory=dict)
+    seen: Mapping[str, Tensor] = field(default_factory=dict)
 
     def total(self) -> Tensor:
         """The sum of the entries."""
         total = self.mask.sum() if self.iou is None else self.mask.sum() + self.iou.sum()
-        return total if self.presence is None else total + self.presence.sum()
+        total = total if self.presence is None else total + self.presence.sum()
+        return total + sum(each.sum() for each in self.others.values())
 
 
 class Algorithm1:

@@ -19,6 +19,7 @@ __all__ = [
     "SemanticObjective",
     "Strategy",
     "Trainable",
+    "WordObjective",
 ]
 
 Strategy = Literal[
@@ -32,6 +33,8 @@ Strategy = Literal[
     "semantic-2d",
     "semantic-3d",
     "memory",
+    "sam3",
+    "medical-sam3",
 ]
 Trainable = Literal[
     "all", "encoder", "decoder", "encoder+decoder", "prompts+decoder", "lora", "whole", "memory"
@@ -39,7 +42,7 @@ Trainable = Literal[
 MaskLoss = Literal["dice", "dice+bce"]
 ClassWeights = Literal["none", "balanced"]
 
-_SLOPPY = Jitter(5, "either")
+_SLOPPY, _WIDE = Jitter(5, "either"), Jitter(20, "either")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +191,39 @@ class SemanticObjective(Objective):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WordObjective(Objective):
+    """What one training iteration asks of a model that takes words: what is there, and what is not.
+
+    `n_objects` are names on an image that phrases are asked for; all instances of a name count.
+
+    Attributes:
+        n_absent: phrases per image for what is not on it, at most.
+        p_box: how often a name on the image is asked for by a box around one of its instances, and not
+            by words.
+        distortion: how far the edges of those boxes are moved.
+    """
+
+    n_steps: int = 0
+    p_box: float = 0.0
+    p_mask: float = 0.0
+    n_absent: int = 5
+    distortion: Jitter = _WIDE
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_absent < 0:
+            raise InputError("n_absent of at least 0", f"{self.n_absent}")
+
+    def terms(self, objects: int, images: int) -> int:
+        """Losses of an image are means already, and are averaged over images."""
+        return max(1, images)
+
+    def asks(self) -> frozenset[str]:
+        """See `Objective.asks`."""
+        return frozenset({"text"} | ({"box"} if self.p_box > 0 else set()))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rates:
     """Where and when the optimizer takes other steps than the learning rate says.
 
@@ -198,6 +234,11 @@ class Rates:
         decays_norms: whether weights decay in layer norms and biases, too.
         plateau: factor of all after `patience` validations in a row that were no better.
         patience: how many.
+        parts: beginnings of names of other parameters, each with its share of the learning rate.
+        warmup: updates over which rates rise, where none are given.
+        timescale: updates after which, from the end of the warm-up on, rates fall as one over the
+            square root of their number; 0: they do not.
+        cooldown: updates at the end over which rates fall to nothing.
     """
 
     encoder: float = 1.0
@@ -206,6 +247,15 @@ class Rates:
     decays_norms: bool = True
     plateau: float = 1.0
     patience: int = 10
+    parts: tuple[tuple[str, float], ...] = ()
+    warmup: int = 0
+    timescale: int = 0
+    cooldown: int = 0
+
+    @property
+    def hang_on_the_end(self) -> bool:
+        """Whether a training of another length has other rates from the beginning."""
+        return self.end != 1 or self.cooldown > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,6 +364,51 @@ PRESETS: dict[str, Preset] = {
         clip=1.0,
         source="none: the memory of promptseg-memory, before it goes on with medsam2; prompts stay as "
         "they are",
+    ),
+    "sam3": Preset(
+        objective=WordObjective(),
+        trains="all",
+        learning_rate=8e-5,
+        decay=1.0,
+        weight_decay=0.1,
+        batch_size=2,  # 2 GPUs with 1 image each
+        rates=Rates(
+            encoder=0.3125,  # 2.5e-5
+            layer=0.9,
+            decays_norms=False,
+            parts=(("text_encoder.", 0.0625), ("text_projection.", 0.0625)),  # 5e-6
+            warmup=20,
+            timescale=20,
+            cooldown=20,
+        ),
+        clip=0.1,
+        source="SAM 3's code, its full fine-tuning with masks, 20 epochs; without its one-to-many "
+        "queries, its drop-path of 0.1 and its random sizes",
+    ),
+    "medical-sam3": Preset(
+        objective=WordObjective(p_box=0.5),
+        trains="all",
+        learning_rate=3e-4,
+        decay=1.0,
+        weight_decay=0.05,
+        batch_size=4,  # 4 GPUs with 1 clip each
+        rates=Rates(
+            encoder=1 / 6,  # 5e-5
+            layer=0.85,
+            decays_norms=False,
+            parts=(
+                ("text_encoder.", 1 / 6),  # 5e-5
+                ("text_projection.", 1 / 6),
+                ("geometry_encoder.", 1 / 3),  # 1e-4
+                ("detr_encoder.", 1 / 30),  # 1e-5
+            ),
+            warmup=100,
+            timescale=100,
+            cooldown=50,
+        ),
+        clip=0.1,
+        source="Medical SAM3's code (2026-06), its rates and its boxes in place of words half of the "
+        "time, on pictures in place of clips, 10 epochs; the paper's own values are not published",
     ),
     "sam-med2d": Preset(
         objective=_MED2D,

@@ -197,7 +197,7 @@ class SemanticStart(StartingWeights):
             state = {k: fresh[k] if k.startswith(_NEW_CLASSES) else v for k, v in state.items()}
         return cls(card.sam, file, state, assets.sha256_of(file), known, earlier=True)
 
-    def network(self) -> SemanticNetwork:  # type: ignore[override]
+    def network(self) -> SemanticNetwork:
         """A network of its own with these weights."""
         network = build_semantic(shape_of(self.semantic))
         network.load_state_dict(self.tensors)

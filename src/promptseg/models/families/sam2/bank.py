@@ -43,17 +43,24 @@ class Bank:
         conditioning: by frame, those that somebody said something of.
         followed: by frame, all others that are remembered.
         forgetful: whether what no later frame looks at is forgotten.
+        sure: where not None, followed frames count only where presence (twice its probability less 1)
+            times predicted IoU is above it; those that do not are passed over for earlier ones, but for
+            the one just before (Ding et al., SAM2Long, 2024, as SAM 3 has it).
+        clears: followed frames around one that is conditioned on, up to so far, are forgotten.
     """
 
     limit: int | None = CONDITIONING
     conditioning: dict[int, Remembered] = field(default_factory=dict)
     followed: dict[int, Remembered] = field(default_factory=dict)
     forgetful: bool = True
+    sure: float | None = None
+    clears: int = 0
 
     def condition(self, frame: int, remembered: Remembered) -> None:
         """A frame that others are conditioned on from now on."""
         self.conditioning[frame] = remembered
-        self.followed.pop(frame, None)
+        for other in [at for at in self.followed if abs(at - frame) <= self.clears]:
+            del self.followed[other]
 
     def follow(self, frame: int, remembered: Remembered, back: int) -> None:
         """A frame that was followed; what no frame after it will look at is forgotten.
@@ -65,6 +72,9 @@ class Bank:
         """
         self.followed[frame] = remembered
         if not self.forgetful:
+            return
+        if self.sure is not None:
+            self._keep_sure(frame, back)
             return
         for other in list(self.followed):
             age = (other - frame) * back
@@ -86,14 +96,16 @@ class Bank:
         """
         chosen, others = nearest(self.conditioning, frame, self.limit)
         maps = [(map_of(at, one), 0) for at, one in chosen.items()]
-        for age in range(MAPS - 1, 0, -1):
-            at = frame + age * back
+        most = min(count, POINTERS)
+        before = self._before(frame, back, count, most - 1)
+        for age in range(min(MAPS - 1, len(before)), 0, -1):
+            at = before[age - 1]
             if at in self.followed and (map_ := self.followed[at].map) is not None:
                 maps.append((map_, age))
             elif at in others:
                 maps.append((map_of(at, others[at]), age))
         if self.forgetful:
-            near = {frame + age * back for age in range(1, MAPS)}
+            near = set(before[: MAPS - 1])
             for at in others.keys() - near:
                 self.conditioning[at] = replace(self.conditioning[at], map=None)
         pointers = [
@@ -101,12 +113,45 @@ class Bank:
             for at, one in chosen.items()
             if (at - frame) * back >= 0
         ]
-        most = min(count, POINTERS)
-        for ago in range(1, most):
-            at = frame + ago * back
+        # of chosen frames, the official code leaves out the pointer of the last
+        pointed = before if self.sure is None else before[:-1]
+        for ago, at in enumerate(pointed[: most - 1], 1):
             if one := self.followed.get(at, others.get(at)):
                 pointers.append((one.seen.pointer, ago))
         return Memory(maps, pointers, max(1, most - 1))
+
+    def _before(self, frame: int, back: int, count: int, most: int) -> list[int]:
+        """The frames that one looks back at, the nearest first; they may hold nothing."""
+        last = frame + back
+        if self.sure is None:
+            return [frame + ago * back for ago in range(1, max(MAPS, most + 1))]
+        if not 0 <= last < count:
+            return []
+        found = self._sure_before(frame, back)[:most]
+        return found if last in found else [last, *found]
+
+    def _sure_before(self, frame: int, back: int) -> list[int]:
+        """Followed frames on which the object is surely there, the nearest first; never frame 0."""
+        assert self.sure is not None
+        passed = [at for at in self.followed if (at - frame) * back > 0 and (at or back > 0)]
+        passed = [at for at in passed if sureness(self.followed[at].seen) > self.sure]
+        return sorted(passed, key=lambda at: abs(at - frame))
+
+    def _keep_sure(self, frame: int, back: int) -> None:
+        """Forget what no frame after one will look at."""
+        kept = dict.fromkeys([frame, *self._sure_before(frame + back * -1, back)])
+        ranks = {at: rank for rank, at in enumerate(list(kept)[:POINTERS])}
+        for at in list(self.followed):
+            if at not in ranks:
+                del self.followed[at]
+            elif ranks[at] >= MAPS:
+                self.followed[at] = replace(self.followed[at], map=None)
+
+
+def sureness(seen: Seen) -> float:
+    """0..1: how sure it is that the object is on a frame, and how good its mask there."""
+    presence = 2 * float(seen.presence.sigmoid()) - 1
+    return max(0.0, presence) * float(seen.iou)
 
 
 def nearest(

@@ -44,7 +44,7 @@ ABSENT = -1024.0
 """Mask logits where the object is said not to be on the frame."""
 
 _SURE = 10.0  # logit of a mask that somebody drew
-_STRIDE = 16  # pixels of the input along a cell of the grid
+_ACROSS = 16  # pixels of a mask that is remembered along a cell of the grid
 
 
 class Features(NamedTuple):
@@ -145,19 +145,24 @@ class Shape:
     """What a network's tensors are shaped by.
 
     Attributes:
-        trunk: size of the trunk.
+        trunk: size of the trunk; None where the encoder of images is another one.
         image_size: pixels along each side of the input.
         dated_pointers: whether pointers say when they are from, and maps whether the object was there;
             so in 2.1.
         dim: channels of features.
         memory: channels of memory.
+        stride: pixels of the input along a cell of the grid.
+        sure, clears: see `Bank`.
     """
 
-    trunk: TrunkSize
+    trunk: TrunkSize | None
     image_size: int = 1024
     dated_pointers: bool = True
     dim: int = 256
     memory: int = 64
+    stride: int = 16
+    sure: float | None = None
+    clears: int = 0
 
 
 class Sam2Steps(nn.Module):
@@ -171,7 +176,7 @@ class Sam2Steps(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        dim, narrow, side = shape.dim, shape.memory, shape.image_size // _STRIDE
+        dim, narrow, side = shape.dim, shape.memory, shape.image_size // shape.stride
         self.shape, self.image_size, self.grid = shape, shape.image_size, side
         self.memory_encoder = MemoryEncoder(dim, narrow)
         self.sam_prompt_encoder = PromptEncoder(shape.image_size, side, dim)
@@ -187,6 +192,11 @@ class Sam2Steps(nn.Module):
             self.no_obj_embed_spatial = nn.Parameter(torch.zeros(1, narrow))
         self.register_buffer("features_position", grid_sines(dim, side), persistent=False)
         self.register_buffer("memory_position", grid_sines(narrow, side), persistent=False)
+
+    @property
+    def mask_size(self) -> int:
+        """Pixels along each side of masks that are remembered: those of the input, or close to it."""
+        return _ACROSS * self.grid
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Features:
         """(B, 3, S, S) preprocessed slices -> their features.
@@ -271,7 +281,7 @@ class Sam2Steps(nn.Module):
 
         Args:
             features: of the frame, with `coarse` as it is.
-            mask: (1, 1, S, S), 0 or 1.
+            mask: (1, 1, 16 h, 16 w), 0 or 1.
         """
         high = 2 * _SURE * mask - _SURE
         side = 4 * self.grid
@@ -292,6 +302,9 @@ class Sam2Steps(nn.Module):
         size = (self.image_size, self.image_size)
         high = F.interpolate(seen.logits, size=size, mode="bilinear")
         mask = (high > 0).to(high.dtype) if prompted else high.sigmoid()
+        if self.mask_size != self.image_size:  # convolutions halve it to the grid
+            across = (self.mask_size, self.mask_size)
+            mask = F.interpolate(mask, size=across, mode="bilinear", antialias=True)
         memory: Tensor = self.memory_encoder(coarse, 2 * _SURE * mask - _SURE)
         if self.no_obj_embed_spatial is not None:
             gone = (seen.presence <= 0).to(memory.dtype)[..., None, None]
@@ -337,11 +350,19 @@ class Sam2Steps(nn.Module):
 
 
 class Sam2(Sam2Steps):
-    """Image encoder, prompt encoder, mask decoder and memory."""
+    """Image encoder, prompt encoder, mask decoder and memory.
 
-    def __init__(self, shape: Shape) -> None:
+    Args:
+        shape: what its tensors are shaped by.
+        image_encoder: another one than SAM 2's, which gives features as `ImageEncoder` does.
+    """
+
+    def __init__(self, shape: Shape, image_encoder: nn.Module | None = None) -> None:
         super().__init__(shape)
-        self.image_encoder = ImageEncoder(shape.trunk, shape.dim)
+        if image_encoder is None:
+            assert shape.trunk is not None, "its own image encoder has a trunk"
+            image_encoder = ImageEncoder(shape.trunk, shape.dim)
+        self.image_encoder = image_encoder
         self.memory_attention = MemoryAttention(shape.dim, shape.memory, self.grid)
         self.sam_mask_decoder = MaskDecoder(shape.dim)
 

@@ -42,7 +42,10 @@ class Sam2Memory:
         self, network: Sam2Steps, frames: Frames, device: torch.device, official: bool = False
     ) -> None:
         self.network, self.frames, self.device, self.official = network, frames, device, official
-        self.bank = Bank(limit=None, forgetful=False) if official else Bank()
+        shape = network.shape
+        self.bank = Bank(sure=shape.sure, clears=shape.clears)
+        if official:
+            self.bank.limit, self.bank.forgetful = None, False
 
     @torch.inference_mode()
     def prompt(
@@ -62,7 +65,7 @@ class Sam2Memory:
     def take(self, frame: int, mask: NDArray[np.bool_]) -> Answer:
         """See `ObjectMemory`."""
         features, _ = self._features(frame)
-        drawn = drawn_mask(mask, self.network.image_size, self.device)
+        drawn = drawn_mask(mask, self.network.mask_size, self.device)
         seen = self.network.take(features, drawn)
         self._condition(frame, seen)
         return Answer(mask, 1.0, seen.logits, float(seen.presence))
@@ -80,7 +83,7 @@ class Sam2Memory:
     def recall(self, frame: int, mask: NDArray[np.bool_], down: bool = False) -> None:
         """See `ObjectMemory`: its map and pointer are those of the mask, as of a drawn one."""
         features, _ = self._features(frame)
-        seen = self.network.take(features, drawn_mask(mask, self.network.image_size, self.device))
+        seen = self.network.take(features, drawn_mask(mask, self.network.mask_size, self.device))
         map_ = self._map(features.coarse, seen, prompted=False)
         self.bank.follow(frame, Remembered(seen, map_, prompted=False), _back(down))
 

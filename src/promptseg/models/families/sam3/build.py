@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -12,7 +14,14 @@ from torch import Tensor, nn
 from promptseg.errors import MissingPackageError
 from promptseg.models.families.sam3.roi import roi_align
 
-__all__ = ["SHAPES", "Sam3Shape", "build_sam3", "network_of"]
+__all__ = [
+    "SHAPES",
+    "Sam3Shape",
+    "build_sam3",
+    "config_of",
+    "network_of",
+    "transformers_parts",
+]
 
 
 @dataclass(frozen=True)
@@ -73,15 +82,10 @@ def network_of(shape: Sam3Shape, seeded: bool = False) -> nn.Module:
         shape: the sizes.
         seeded: whether weights are drawn at random; else they hold whatever memory does.
     """
-    try:
-        from transformers import initialization
-        from transformers.models.sam3.modeling_sam3 import Sam3GeometryEncoder, Sam3Model
-    except ImportError as error:
-        if error.name not in (None, "transformers"):
-            raise
-        raise MissingPackageError("transformers", "for SAM 3", "sam3") from None
+    parts = transformers_parts()
+    geometry_encoder, model = parts.Sam3GeometryEncoder, parts.Sam3Model
 
-    class BoxEncoder(Sam3GeometryEncoder):  # type: ignore[misc]
+    class BoxEncoder(geometry_encoder):  # type: ignore[misc, valid-type]
         """Encodes examples; features are pooled by our own `roi_align`."""
 
         def _encode_boxes(
@@ -89,7 +93,7 @@ def network_of(shape: Sam3Shape, seeded: bool = False) -> nn.Module:
         ) -> tuple[Tensor, Tensor]:
             return _encoded_boxes(self, boxes, labels, features), mask
 
-    class Sam3(Sam3Model):  # type: ignore[misc]
+    class Sam3(model):  # type: ignore[misc, valid-type]
         """The detector."""
 
         def __init__(self, config: Any) -> None:
@@ -103,11 +107,32 @@ def network_of(shape: Sam3Shape, seeded: bool = False) -> nn.Module:
             numbers = {name: value.float() for name, value in state_dict.items()}
             return super().load_state_dict(numbers, strict, assign)
 
-    config = _config(shape)
+    config = config_of(shape)
     if seeded:
         return Sam3(config)
-    with initialization.no_init_weights():
+    with parts.no_init_weights():
         return Sam3(config)
+
+
+def transformers_parts() -> SimpleNamespace:
+    """The classes of `transformers` that networks here are made of, by their names there.
+
+    Raises:
+        MissingPackageError: transformers is not installed.
+    """
+    try:
+        from transformers import initialization
+
+        parts = import_module("transformers.models.sam3.modeling_sam3")
+    except ImportError as error:
+        if error.name not in (None, "transformers"):
+            raise
+        raise MissingPackageError("transformers", "for SAM 3", "sam3") from None
+    names = ("Sam3GeometryEncoder", "Sam3Model", "Sam3VisionNeck", "Sam3ViTModel")
+    return SimpleNamespace(
+        no_init_weights=initialization.no_init_weights,
+        **{name: getattr(parts, name) for name in names},
+    )
 
 
 def _encoded_boxes(encoder: Any, boxes: Tensor, labels: Tensor, features: Tensor) -> Tensor:
@@ -129,7 +154,8 @@ def _encoded_boxes(encoder: Any, boxes: Tensor, labels: Tensor, features: Tensor
     return found
 
 
-def _config(shape: Sam3Shape) -> Any:
+def config_of(shape: Sam3Shape) -> Any:
+    """What `transformers` wants to know of a network of some sizes."""
     from transformers import CLIPTextConfig
     from transformers.models.sam3.configuration_sam3 import (
         Sam3Config,

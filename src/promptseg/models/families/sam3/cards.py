@@ -7,7 +7,7 @@ from typing import Any
 from promptseg.models.card import ModelCard
 from promptseg.models.preprocess import Preprocessing
 
-__all__ = ["CARDS"]
+__all__ = ["CARDS", "TRACKER_CARDS"]
 
 _COMMON: dict[str, Any] = {
     "prompts": frozenset({"box", "text"}),
@@ -71,5 +71,25 @@ CARDS: tuple[ModelCard, ...] = (
         modalities="CT, MR, PET, US, microscopy",
         weights="medical-sam3-lora",
         **_MEDICAL,
+    ),
+)
+
+TRACKER_CARDS: tuple[ModelCard, ...] = (
+    ModelCard(
+        name="sam3-tracker",
+        title="SAM 3's tracker: an object by clicks or a box, with memory, general domain, 1008 pixels",
+        build="sam3",
+        preprocessing=Preprocessing(1008, "halves", "stretch-rounded"),
+        prompts=frozenset({"box", "point", "mask"}),
+        modalities="natural photographs and videos; no medical images",
+        weights="sam3",
+        licence="SAM License (gated)",
+        source="https://huggingface.co/facebook/sam3",
+        citation="Carion et al., SAM 3: segment anything with concepts (2025)",
+        weak_at="weak boundaries and low contrast, as it never saw medical images; slow without a GPU; "
+        "its file has not been seen here, so nothing was tried with it",
+        propagate="memory",
+        untested=True,
+        family="sam3-tracker",
     ),
 )

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-__all__ = ["VISUAL", "Detections", "Words", "detect", "encode", "read"]
+__all__ = ["PADDED", "VISUAL", "Detections", "Words", "detect", "encode", "read"]
 
 VISUAL = "visual"
 """What the official code says where there are boxes and no words."""
-_PADDED = -10  # label of a box that is none
+PADDED = -10
+"""Label of a box that is none."""
 
 
 class Words(NamedTuple):
@@ -80,7 +81,7 @@ def detect(
     if not len(boxes):
         # The official code adds the encoder of boxes' own token also where there is no box; the
         # network here asks that encoder only if there is one. A padded box is attended to by nothing.
-        boxes, labels = boxes.new_zeros(1, 4), labels.new_full((1,), _PADDED)
+        boxes, labels = boxes.new_zeros(1, 4), labels.new_full((1,), PADDED)
     sine = network.vision_encoder.neck.position_encoding
     places = [sine(level.shape, level.device, level.dtype) for level in levels]
     image = Sam3VisionEncoderOutput(

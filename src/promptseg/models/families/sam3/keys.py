@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["OFFICIAL_TRUNK", "own_names", "prefix_of", "without_prefix"]
+__all__ = [
+    "OFFICIAL_TRUNK",
+    "OWN_TRACKER_TRUNK",
+    "own_names",
+    "prefix_of",
+    "tracker_names",
+    "without_prefix",
+]
 
 OFFICIAL_TRUNK = "backbone.vision_backbone.trunk.patch_embed.proj.weight"
+OWN_TRACKER_TRUNK = "image_encoder.trunk.embeddings.patch_embeddings.projection.weight"
 _OWN_TRUNK = "vision_encoder.backbone.embeddings.patch_embeddings.projection.weight"
 _CLIP = r"text_encoder.text_model.encoder.layers.\1"
 _DECODER = r"detr_decoder.layers.\1"
@@ -94,6 +102,12 @@ _COMPILED = tuple((re.compile(pattern), name) for pattern, name in _RULES)
 _UNUSED = re.compile(
     r"^geometry_encoder\.points_|^backbone\.vision_backbone\.sam2_convs\.|\.freqs_cis$"
 )
+_DETECTOR, _TRACKER, _VISION = "detector.", "tracker.", "backbone.vision_backbone."
+_TRACKER_PARTS = (
+    ("transformer.encoder.", "memory_attention."),
+    ("maskmem_backbone.", "memory_encoder."),
+)
+_PERCEPTRONS = ((".mlp.lin1.", ".mlp.layers.0."), (".mlp.lin2.", ".mlp.layers.1."))
 _WITH_LAYERS = ("mask_decoder.mask_embedder.", "detr_encoder.", "geometry_encoder.")
 
 
@@ -127,6 +141,41 @@ def own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             n: t for n, t in own.items() if not n.startswith(("tracker_model.", "tracker_neck."))
         }
     return dict(pair for name, tensor in own.items() for pair in _renamed(name, tensor))
+
+
+def tracker_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tracker's tensors under the names of its network here, with the image encoder it shares.
+
+    Args:
+        tensors: of an official checkpoint of videos, with whatever stands before the names; or under
+            the names here.
+
+    Returns:
+        Views of the same memory, but for a few small ones; as they are where there is no tracker.
+    """
+    prefix = prefix_of(tensors)
+    if prefix is None or not prefix.endswith(_DETECTOR):
+        return dict(tensors)
+    around, found = prefix.removesuffix(_DETECTOR), {}
+    for name, tensor in tensors.items():
+        if name.startswith(f"{around}{_TRACKER}"):
+            own = name.removeprefix(f"{around}{_TRACKER}")
+            if own.endswith("freqs_cis"):
+                continue
+            for official, ours in _TRACKER_PARTS:
+                own = own.replace(official, ours, 1) if own.startswith(official) else own
+            if own.startswith("sam_mask_decoder.transformer."):
+                for official, ours in _PERCEPTRONS:
+                    own = own.replace(official, ours)
+            found[own] = tensor
+        elif name.startswith(f"{prefix}{_VISION}trunk."):
+            for own, values in _renamed(name.removeprefix(prefix), tensor):
+                found[own.replace("vision_encoder.backbone.", "image_encoder.trunk.", 1)] = values
+        elif name.startswith(f"{prefix}{_VISION}sam2_convs."):
+            second = name.removeprefix(prefix).replace("sam2_convs.", "convs.", 1)
+            for own, values in _renamed(second, tensor):
+                found[own.replace("vision_encoder.", "image_encoder.", 1)] = values
+    return found
 
 
 def without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

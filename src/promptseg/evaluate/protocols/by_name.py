@@ -1,0 +1,129 @@
+"""Objects asked for by the names of their targets, and names of what is not there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.datasets import target_of
+from promptseg.evaluate.options import Protocol
+from promptseg.evaluate.protocols.labelled import Scored, View
+from promptseg.evaluate.protocols.scene import Scene
+from promptseg.image import Segment
+from promptseg.models.protocol import Phrase
+from promptseg.prompts import Text
+from promptseg.segment.run import Run
+from promptseg.segment.segmenter import segmented
+from promptseg.simulate.first import FirstPrompt
+from promptseg.terms.phrases import may_be_the_same
+from promptseg.terms.words import words_of
+
+__all__ = ["ABSENT", "named_on_slice", "named_through"]
+
+ABSENT = "absent text"
+"""What rows call a prompt for what is not there: their DSC is 1 where nothing is found, else 0, and
+their predicted IoU the highest score."""
+
+_NOTHING = FirstPrompt()
+Mask = NDArray[np.bool_]
+
+
+def named_on_slice(
+    scene: Scene, index: int, objects: list[tuple[Segment, Mask]]
+) -> Iterator[Scored]:
+    """All that a target's name finds on a slice, against all objects of the target there.
+
+    What is found nothing of counts as an empty mask. Names of targets of the dataset that no object on
+    the slice has are asked for as well, as many as the options say.
+    """
+    kind = scene.image.kind
+    facts: dict[str, Any] = {
+        "protocol": "2d",
+        "slice": index if kind == "volume" else None,
+        "frame": index if kind == "video" else None,
+    }
+    for target in dict.fromkeys(target_of(segment) for segment, _ in objects):
+        own = [(segment, truth) for segment, truth in objects if target_of(segment) == target]
+        truth = np.logical_or.reduce([truth for _, truth in own])
+        mask, _, seconds = _asked(scene, index, target)
+        about = {"object": target, "prompt": "text", "predicted_iou": None, "seconds": seconds}
+        row = scene.row(own[0][0], truth, mask, **facts, **about)
+        yield Scored(row, partial(View, index, truth, mask, _NOTHING))
+    geometry = scene.image.geometry
+    there = [s for s in scene.objects if s.on_slice(index, geometry).any()]
+    for name in _absent(scene, there, index):
+        mask, best, seconds = _asked(scene, index, name)
+        empty = np.zeros_like(mask)
+        about = {"target": name, "object": name, "prompt": ABSENT, "predicted_iou": best}
+        row = scene.row(objects[0][0], empty, mask, **facts, **about, seconds=seconds)
+        yield Scored(row, partial(View, index, empty, mask, _NOTHING))
+
+
+def named_through(scene: Scene, protocol: Protocol) -> Iterator[Scored]:
+    """The same through a volume or video, by the code that users' phrases go through.
+
+    Nothing is said of where an object is. Of videos every frame is scored that experts looked at.
+    """
+    shape = scene.image.geometry.shape
+    for target in dict.fromkeys(target_of(segment) for segment in scene.objects):
+        own = [segment for segment in scene.objects if target_of(segment) == target]
+        truth = np.logical_or.reduce([segment.mask(shape) for segment in own])
+        mask, _, seconds = _followed(scene, target)
+        about = {"object": target, "prompt": "text", "predicted_iou": None}
+        facts: dict[str, Any] = {"protocol": protocol, **about}
+        yield from _through(scene, own[0], truth, mask, seconds, facts)
+    for name in _absent(scene, scene.objects, "all"):
+        mask, best, seconds = _followed(scene, name)
+        facts = {"protocol": protocol, "target": name, "object": name, "prompt": ABSENT}
+        facts["predicted_iou"] = best
+        yield from _through(scene, scene.objects[0], np.zeros_like(mask), mask, seconds, facts)
+
+
+def _through(
+    scene: Scene, segment: Segment, truth: Mask, mask: Mask, seconds: float, facts: dict[str, Any]
+) -> Iterator[Scored]:
+    """One row of a volume; of a video one for every frame that was looked at."""
+    if scene.image.kind != "video":
+        wrong = int((truth ^ mask).sum(axis=(1, 2)).argmax())
+        row = scene.row(segment, truth, mask, **facts, seconds=seconds)
+        yield Scored(row, partial(View, wrong, truth[wrong], mask[wrong], _NOTHING))
+        return
+    for index in scene.annotated_frames():
+        share = {**facts, "frame": index, "seconds": seconds / max(1, len(mask))}
+        row = scene.row(segment, truth[index], mask[index], **share)
+        yield Scored(row, partial(View, index, truth[index], mask[index], _NOTHING))
+
+
+def _asked(scene: Scene, index: int, name: str) -> tuple[Mask, float, float]:
+    """The union of what a name finds on a slice, the highest score, and seconds."""
+    embedding = scene.stack.embedding(index)
+    clock = scene.clock()
+    (found,) = scene.predictor.find(embedding, [Phrase(words_of(name).name)])
+    mask = np.zeros(scene.image.geometry.shape[-2:], dtype=bool)
+    for instance in found.instances:
+        mask |= instance.mask
+    return mask, found.best, clock()
+
+
+def _followed(scene: Scene, name: str) -> tuple[Mask, float, float]:
+    """The union of what a name finds in all slices, the highest score, and seconds."""
+    clock = scene.clock()
+    options = scene.options.propagation(force=scene.options.force)
+    run = Run.prepare(scene.stack, [Text(name)], options, None, time.perf_counter())
+    (segment,) = segmented(run)
+    best = max(segment.words.scores.values(), default=0.0) if segment.words else 0.0
+    return segment.mask(scene.image.geometry.shape), best, clock()
+
+
+def _absent(scene: Scene, there: list[Segment], place: object) -> list[str]:
+    """Some names of targets of the dataset that none of the objects may be meant by."""
+    names = sorted(set(scene.dataset.targets.values()))
+    present = {target_of(segment) for segment in there}
+    away = [n for n in names if not any(may_be_the_same(n, other) for other in present)]
+    chance = scene.chance_of(ABSENT, place)
+    return [away[k] for k in sorted(chance.permutation(len(away))[: scene.options.absent])]

@@ -1,0 +1,69 @@
+"""Several phrases for the same thing, as people write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from promptseg.terms import Term
+from promptseg.terms.words import Words, parts_of
+
+__all__ = ["may_be_the_same", "phrases_for"]
+
+_MOST = 12
+
+
+def phrases_for(name: str) -> tuple[str, ...]:
+    """What a class may be asked for by.
+
+    Args:
+        name: of a class, in any spelling.
+
+    Returns:
+        The phrase in the words of the table first; then synonyms, other orders of the words, and the
+        name as it is written, but for its underscores.
+
+    Example:
+        >>> phrases_for("Kidney_Left")[:2], phrases_for("LV_epi")
+        (('left kidney', 'kidney, left'), ('lv epi',))
+    """
+    words = parts_of(name)
+    written = " ".join(name.replace("_", " ").lower().split())
+    if not words.known:
+        return (written,)
+    return tuple(dict.fromkeys((words.name, *_others(words), written)))[:_MOST]
+
+
+def may_be_the_same(one: str, other: str) -> bool:
+    """Whether a name may be meant by another: the same thing, and no other side of the body.
+
+    Example:
+        >>> may_be_the_same("kidney", "left kidney"), may_be_the_same("right kidney", "left kidney")
+        (True, False)
+    """
+    a, b = parts_of(one), parts_of(other)
+    if not (a.known and b.known):
+        return phrases_for(one)[0] == phrases_for(other)[0]
+    same = (a.structure, a.abnormality) == (b.structure, b.abnormality)
+    return same and (a.side is None or b.side is None or a.side == b.side)
+
+
+def _others(words: Words) -> Iterator[str]:
+    """Synonyms of the parts, and other orders of them."""
+    side = words.side.name if words.side else ""
+    for abnormality in _names(words.abnormality):
+        for structure in _names(words.structure):
+            thing = f"{side} {structure}".strip()
+            if not abnormality:
+                yield thing
+                if side:
+                    yield f"{structure}, {side}"
+            elif not structure:
+                yield f"{side} {abnormality}".strip()
+            else:
+                yield f"{thing} {abnormality}"
+                yield f"{abnormality} in the {thing}"
+                yield f"{abnormality} of the {thing}"
+
+
+def _names(term: Term | None) -> tuple[str, ...]:
+    return (term.name, *term.synonyms) if term else ("",)

@@ -1,0 +1,94 @@
+"""Videos into a folder by words."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conformance.other_kinds import BrightWords
+from formats.video_makers import uneven, write_video
+from jobs.test_video import COUNT, labels_in_zip, squares, truth
+from promptseg.errors import PromptError
+from promptseg.inference.predictor import Predictor
+from promptseg.jobs.video import job as video_job
+from promptseg.jobs.video import segment_video
+from promptseg.segment.options import SegmentJob
+from promptseg.segment.segmenter import Segmenter
+
+WITH, WITHOUT = range(10, 30), (*range(10), *range(30, COUNT))
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Two squares that are there from frame 10 to 29 alone."""
+    frames = squares()
+    for k in WITHOUT:
+        frames[k][:] = 40
+        frames[k][0, 0] = k
+    return write_video(tmp_path / "clip.mkv", frames, stamps=uneven(COUNT))
+
+
+@pytest.fixture(autouse=True)
+def model(monkeypatch: pytest.MonkeyPatch) -> BrightWords:
+    """In the place of a network."""
+    words = BrightWords()
+    predictor = Predictor(words, Path("none.pt"), "0" * 64)
+    monkeypatch.setattr(video_job, "load_for", lambda job: Segmenter(predictor))
+    return words
+
+
+def job_of(clip: Path, out: Path, **changes: Any) -> SegmentJob:
+    values = {"text": ("bright",), "model": "sam3=none.pt", "quiet": True, **changes}
+    return SegmentJob(input=clip, output=out, **values)
+
+
+def test_all_that_a_phrase_finds_is_written_and_where_it_is_not_is_said(
+    clip: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    segment_video(job_of(clip, out))
+    assert (out / "overlay.webm").stat().st_size
+    pictures = labels_in_zip(out / "masks.zip")
+    for k in range(COUNT):
+        expected = truth(k) > 0 if k in WITH else np.zeros_like(truth(k), bool)
+        np.testing.assert_array_equal(pictures[f"{k:06d}.png"] > 0, expected)
+    (fact,) = json.loads((out / "provenance.json").read_text())["objects"]
+    assert (fact["name"], fact["frames"], fact["absent"]) == ("bright", 20, [[0, 9], [30, 39]])
+    assert [k for k, score in fact["words"]["scores"] if score > 0.5] == list(WITH)
+    with (out / "areas.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["presence"] == "1.0000" for row in rows if int(row["frame"]) in WITH} == {True}
+
+
+def test_instances_are_objects_that_keep_their_labels(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    segment_video(job_of(clip, out, instances=True))
+    pictures = labels_in_zip(out / "masks.zip")
+    first = pictures["000015.png"][truth(15) == 1][0]
+    for k in (10, 20, 29):
+        assert set(pictures[f"{k:06d}.png"][truth(k) == 1]) == {first}
+    facts = json.loads((out / "provenance.json").read_text())["objects"]
+    assert [fact["name"] for fact in facts] == ["bright 1", "bright 2"]
+
+
+def test_frames_that_were_chosen_are_counted_as_in_the_video(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    segment_video(job_of(clip, out, frames="8:14", text=("[+14,8,21,15@10]",)))
+    (fact,) = json.loads((out / "provenance.json").read_text())["objects"]
+    assert [k for k, _ in fact["words"]["scores"]] == [10]  # where there is an example
+
+
+def test_nothing_found_is_an_empty_object(clip: Path, tmp_path: Path) -> None:
+    outputs = segment_video(job_of(clip, tmp_path / "out", text=("spleen",)))
+    assert any("nothing found" in line for line in outputs.summary())
+
+
+def test_words_do_not_correct(clip: Path, tmp_path: Path) -> None:
+    segment_video(job_of(clip, tmp_path / "out"))
+    with pytest.raises(PromptError, match="corrections that point at something, got words"):
+        segment_video(job_of(clip, tmp_path / "out2", correct=tmp_path / "out"))

@@ -358,7 +358,7 @@ def test_one_class_alone_and_balanced_weights(classes):
         ({"trains": "lora"}, InputError, "a rank above 0"),
         ({"preset": "semantic-3d", "depth": 4, "halo": 1}, InputError, "slices of volumes"),
         ({"adapters": True}, InputError, "patches of several slices"),
-        ({"n_objects": 3}, InputError, "one on prompts"),
+        ({"n_objects": 3}, InputError, "one on images"),
         ({"decoder": Path("nowhere.pt")}, ModelError, "no such file"),
     ],
 )

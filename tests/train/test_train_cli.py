@@ -131,7 +131,7 @@ def test_recipes_come_along_by_name(name: str, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)  # no folder of the source in reach
     for way in (name, f"recipes/{name}.yaml"):
         assert main(["train", way, *where, "--batch-size", "3"]) == 0
-    assert seen[0].model in ("mobile-sam", "lite-medsam")
+    assert seen[0].model in ("mobile-sam", "lite-medsam", "sam3")
     assert seen[0].batch_size == 3
     assert {(o.model, o.preset, o.trains) for o in seen} == {
         (seen[0].model, seen[0].preset, seen[0].trains)
@@ -155,4 +155,4 @@ def test_the_wheel_holds_the_recipes() -> None:
 
     facts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
     assert "train/recipes/*.yaml" in facts["tool"]["setuptools"]["package-data"]["promptseg"]
-    assert len(recipes()) == 5
+    assert len(recipes()) == 6

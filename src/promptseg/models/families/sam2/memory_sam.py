@@ -25,6 +25,7 @@ from promptseg.models.families.sam2.network import (
     MemoryTokens,
     Sam2Steps,
     Seen,
+    Shape,
 )
 from promptseg.models.families.sam2.positions import grid_sines
 from promptseg.models.families.sam2.prompt_encoder import (
@@ -62,7 +63,8 @@ class MemorySam(Sam2Steps):
         transformer: TwoWayTransformer | None = None,
     ) -> None:
         nn.Module.__init__(self)  # its parts are others
-        self.image_size, self.grid = image_size, image_size // 16
+        self.shape = Shape(None, image_size, dim=dim, memory=narrow)
+        self.image_size, self.grid = image_size, image_size // self.shape.stride
         kept = 2 * narrow
         self.image_encoder = nn.ModuleDict({"trunk": encoder or TinyViT(image_size, 4)})
         self.sam_prompt_encoder = _SamPrompts(image_size, self.grid, dim)

@@ -50,7 +50,7 @@ def main() -> None:
     how = asked.parse_args()
     torch.set_num_threads(1)
     predictor = _predictor(how.model, how.size)
-    video_job.load_for = lambda job: Segmenter(predictor)
+    video_job.load_prompted = lambda job: Segmenter(predictor)
     _watch()
     print(
         "| frames followed | memory in use | peak so far | of it packed masks |\n|---|---|---|---|"

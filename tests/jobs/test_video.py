@@ -21,7 +21,7 @@ from formats.dicom_makers import write_object
 from formats.video_makers import uneven, write_video
 from promptseg.cli.main import main
 from promptseg.datasets.listing import is_image_file
-from promptseg.errors import InputError, OutputError, PromptError
+from promptseg.errors import InputError, ModelError, OutputError, PromptError
 from promptseg.formats.video import open_video, video
 from promptseg.inference.embedded import EmbeddedImage
 from promptseg.jobs.batch import find_images
@@ -64,7 +64,7 @@ def clip(tmp_path: Path) -> Path:
 def model(monkeypatch: pytest.MonkeyPatch) -> BrightPredictor:
     """In the place of a network."""
     predictor = BrightPredictor(card="mobile-sam")
-    monkeypatch.setattr(video_job, "load_for", lambda job: Segmenter(predictor))
+    monkeypatch.setattr(video_job, "load_prompted", lambda job: Segmenter(predictor))
     return predictor
 
 
@@ -367,7 +367,7 @@ def test_a_disk_that_is_full_leaves_nothing_half_written(
     assert not list((tmp_path / "out").glob("[!.]*"))
     monkeypatch.undo()
     monkeypatch.setattr(
-        video_job, "load_for", lambda job: Segmenter(BrightPredictor(card="mobile-sam"))
+        video_job, "load_prompted", lambda job: Segmenter(BrightPredictor(card="mobile-sam"))
     )
     segment_video(job_of(clip, tmp_path / "out", frames="0:5"))
 
@@ -393,3 +393,11 @@ def test_info_of_a_clip(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         "turned": False,
     }
     assert (facts["kind"], facts["size_xyz"], facts["range"]) == ("video", [64, 48, 10], None)
+
+
+def test_models_of_classes_take_no_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = write_video(tmp_path / "clip.mp4", squares(4))
+    monkeypatch.setattr(video_job, "is_semantic", lambda _: True)
+    with pytest.raises(ModelError, match="a folder of pictures"):
+        segment_video(SegmentJob(input=clip, output=tmp_path / "out", quiet=True))
+    assert not (tmp_path / "out").exists()

@@ -72,7 +72,7 @@ def clip(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def model(monkeypatch: pytest.MonkeyPatch) -> Predictor:
     predictor = bright_memory()
-    monkeypatch.setattr(video_job, "load_for", lambda job: Segmenter(predictor))
+    monkeypatch.setattr(video_job, "load_prompted", lambda job: Segmenter(predictor))
     return predictor
 
 
@@ -130,7 +130,7 @@ def test_a_model_that_does_not_say_leaves_presence_empty(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chained = BrightPredictor(card="mobile-sam")
-    monkeypatch.setattr(video_job, "load_for", lambda job: Segmenter(chained))
+    monkeypatch.setattr(video_job, "load_prompted", lambda job: Segmenter(chained))
     outputs = segment_video(job_of(clip, tmp_path / "out", margin_pixels=2.0))
     assert {row["presence"] for row in rows_of(tmp_path / "out")} == {""}
     assert "absent" not in outputs.summary()[0]
@@ -297,7 +297,7 @@ def slowly(*arguments, **how):
     time.sleep(0.1)
     return encode(*arguments, **how)
 predictor.model.encode = slowly
-video_job.load_for = lambda job: Segmenter(predictor)
+video_job.load_prompted = lambda job: Segmenter(predictor)
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -309,7 +309,7 @@ def test_a_run_that_was_interrupted_and_killed_ends_as_if_it_had_not_been(
     """Ctrl-C, then kill -9, each in a process of its own; a third one finishes. Same bytes."""
     monkeypatch.setattr(follow, "_FRAMES_A_PART", 4)
     predictor = random_sam2()
-    monkeypatch.setattr(video_job, "load_for", lambda job: Segmenter(predictor))
+    monkeypatch.setattr(video_job, "load_prompted", lambda job: Segmenter(predictor))
     boxes = ("6,6,13,14@5=block", "3,18,34,21@12=bar")
     segment_video(job_of(clip, tmp_path / "whole", box=boxes))
     out = tmp_path / "out"

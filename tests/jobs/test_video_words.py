@@ -38,7 +38,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> BrightWords:
     """In the place of a network."""
     words = BrightWords()
     predictor = Predictor(words, Path("none.pt"), "0" * 64)
-    monkeypatch.setattr(video_job, "load_for", lambda job: Segmenter(predictor))
+    monkeypatch.setattr(video_job, "load_prompted", lambda job: Segmenter(predictor))
     return words
 
 

@@ -57,6 +57,7 @@ __all__ = [
     "check_outputs",
     "command_of",
     "load_for",
+    "load_prompted",
     "prompts_in_labels",
     "prompts_of",
     "reads_of",
@@ -252,6 +253,11 @@ def load_for(job: SegmentJob) -> Segmenter | ClassSegmenter:
     """The model a job asks for; for a replay, without embeddings that another machine may have made."""
     if is_semantic(job.model):
         return load_classes(job.model, device=job.device, threads=job.threads)
+    return load_prompted(job)
+
+
+def load_prompted(job: SegmentJob) -> Segmenter:
+    """`load_for` where the model is one of prompts."""
     kept = None if job.replay else job.embeddings
     if kept != job.embeddings:
         log.warning("a replay encodes every slice afresh: --embeddings is not used")

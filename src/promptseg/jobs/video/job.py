@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg._version import __version__
-from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
+from promptseg.errors import InputError, ModelError, OutputError, PromptError, PromptsegError
 from promptseg.formats import format_by_suffix, is_dicom_file
 from promptseg.formats.deidentify import discreet
 from promptseg.formats.location import address_in
@@ -27,9 +27,10 @@ from promptseg.image import Image
 from promptseg.inference.embedded import EmbeddedImage
 from promptseg.jobs.batch import find_images
 from promptseg.jobs.replay import check_same_weights, compared, read_provenance
-from promptseg.jobs.segment import load_for, prompts_in_labels, prompts_of, reads_of, single
+from promptseg.jobs.segment import load_prompted, prompts_in_labels, prompts_of, reads_of, single
 from promptseg.jobs.video.prompts import as_given, on_frames, places_of
 from promptseg.jobs.video.results import NAMES, VideoOutputs, provenance_of, write_results
+from promptseg.models.heads.semantic.card import is_semantic
 from promptseg.noted import refuse
 from promptseg.notes import Note
 from promptseg.progress import step_progress
@@ -131,7 +132,7 @@ def _segment(job: SegmentJob, frames: Selection, own: OwnFolder) -> VideoOutputs
     job = replace(job, slices=places_of(job.slices, frames))
     sample = _sample(frames, job)
     job, choice = settle_model(job, placed, sample)
-    segmenter = load_for(job)
+    segmenter = load_prompted(job)
     segmenter.predictor.choice = choice
     image = _read_through(frames, sample.modality, job.quiet)
     if replayed:
@@ -244,6 +245,10 @@ def _check_options(job: SegmentJob) -> None:
             raise InputError(
                 f"an image for --{name}", f"the video {job.input}", f"leave --{name} out"
             )
+    if is_semantic(job.model):
+        raise ModelError(
+            "a model of prompts for a video", job.model, "give its frames as a folder of pictures"
+        )
     if job.axis not in (None, "z"):
         raise InputError("frames, along z", f"--axis {job.axis} for a video", "leave --axis out")
     for name in job.chosen():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from promptseg.models.families.sam2.mask_decoder import Decoded, asked_for
+from promptseg.models.families.sam2.neck import ImageEncoder
 from promptseg.models.families.sam2.network import (
     MAPS,
     POINTERS,
@@ -40,6 +41,7 @@ class FastSam2(Sam2Steps):
         own = self.state_dict()
         self.load_state_dict({k: v for k, v in network.state_dict().items() if k in own})
         decoder = network.sam_mask_decoder
+        assert isinstance(network.image_encoder, ImageEncoder)  # see `can_prepare_sam2`
         self.image_encoder = FastHiera(
             network.image_encoder, decoder.conv_s0, decoder.conv_s1, network.image_size
         )
@@ -101,7 +103,8 @@ class FastSam2(Sam2Steps):
 
 def can_prepare_sam2(network: Sam2) -> bool:
     """Whether there is a rewrite of its trunk."""
-    return network.shape.trunk is not None and can_nest(network.image_encoder, network.image_size)
+    encoder = network.image_encoder
+    return isinstance(encoder, ImageEncoder) and can_nest(encoder, network.image_size)
 
 
 def prepare_sam2(network: Sam2, device: torch.device) -> FastSam2:

@@ -14,7 +14,7 @@ from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import CARDS
 from promptseg.models.families.sam2.mask_decoder import Decoded
 from promptseg.models.families.sam2.model import Sam2Model
-from promptseg.models.families.sam2.network import ABSENT, Features, Look, Memory, Seen
+from promptseg.models.families.sam2.network import ABSENT, Features, Look, Memory, Seen, Shape
 from promptseg.models.preprocess import Preprocessing
 
 SIZE = 120  # an odd multiple of the sides of the tests' frames: their pixels come back exactly
@@ -29,7 +29,8 @@ class BrightNetwork:
     them is one without the object. Pointers are masks too: they say how old they are.
     """
 
-    image_size, grid = SIZE, SIZE // 4
+    image_size, grid, mask_size = SIZE, SIZE // 4, SIZE
+    shape = Shape(None, SIZE)
     maskmem_tpos_enc = torch.zeros(7, 1, 1, 16)
 
     def __init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import time
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
@@ -75,12 +76,14 @@ class Session:
     """One image: prompts go to the server, and what they change comes back.
 
     Attributes:
-        state: all that the server tells of it but voxels and masks.
+        state: all that the server tells of it but voxels and masks; its `warning` is warned of, too.
         masks: boolean masks on the image's grid, by object, as far as they have arrived.
     """
 
     def __init__(self, connection: Connection, state: Dict[str, Any]) -> None:
-        self.connection, self.state = connection, state
+        self.connection = connection
+        self.state: Dict[str, Any] = {"steps": [], "warning": ""}
+        self._know(state)
         self.masks: Dict[str, np.ndarray] = {}
         self._revision = 0
         self._at = f"/api/sessions/{quote(state['session'])}"
@@ -260,11 +263,19 @@ class Session:
         )
         self._take(answer.json)
 
+    def _know(self, state: Dict[str, Any]) -> None:
+        """Take over a state; of the steps only those that changed have come."""
+        steps = self.state["steps"][: state["steps_from"]] + state["steps"]
+        warned, self.state = self.state["warning"], {**state, "steps": steps, "steps_from": 0}
+        if state["warning"] and state["warning"] != warned:
+            warnings.warn(state["warning"], stacklevel=4)
+
     def _take(self, change: Dict[str, Any]) -> None:
         """Put what changed into the masks."""
         if change["since"] == 0:
             self.masks = {}
-        self.state, self._revision = change["state"], change["revision"]
+        self._know(change["state"])
+        self._revision = change["revision"]
         for entry in change["regions"]:
             region = tuple(np.s_[a:b] for a, b in entry["region"])
             shape = tuple(b - a for a, b in entry["region"])

@@ -137,8 +137,8 @@ class Driver:
         """The map from pixels (x, y) of slices along an axis to the screen, learnt by pointing."""
         names = {"z": "xy", "y": "xz", "x": "yz"}[axis]
         box, seen, at = self.canvas(axis), [], []
-        for count in (3, 5):  # of a narrow image few points are hit by a coarse grid
-            shares = np.linspace(0.5 - 0.08 * count, 0.5 + 0.08 * count, count)
+        for count in (5, 11):  # of a narrow image few points are hit by a coarse grid
+            shares = np.linspace(0.1, 0.9, count)
             for fx, fy in itertools.product(shares, shares):
                 spot = (box["x"] + fx * box["width"], box["y"] + fy * box["height"])
                 self.page.mouse.move(*spot)

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import promptseg
-from models.peer import _fetch
+from models.peer import fetch
 from promptseg.errors import InputError
 from promptseg.formats.masks import read_masks
 from promptseg.serve.web.monai import parts_of
@@ -35,7 +35,7 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     """`MONAILabelLib/client.py` as the wheel brings it for 3D Slicer."""
     pytest.importorskip("cgi", reason="the client needs cgi, which Python 3.13 no longer has")
     pytest.importorskip("requests")
-    wheel = zipfile.ZipFile(_fetch(WHEEL))
+    wheel = zipfile.ZipFile(fetch(WHEEL))
     [name] = [n for n in wheel.namelist() if n.endswith("MONAILabelLib/client.py")]
     path = tmp_path_factory.mktemp("client") / "client.py"
     path.write_bytes(wheel.read(name))

@@ -80,8 +80,14 @@ def calls(folder: Path) -> dict[str, list[str]]:
         "curate list": ["curate", "list"],
         "curate statistics": ["curate", "statistics", str(folder / "collection")],
         "train": [*train, *small, "--workers", "0", "--report-images", "2", "--quiet"],
+        "train merge": [
+            *("train", "merge", "-i", str(folder / "collection"), "-o", str(out / "merged")),
+            *("--model", model, "--weights", str(out / "train" / "model.pth"), "--share", "0.5"),
+            *("--validation-images", "1", "--report-images", "1", "--corrections", "0", "--quiet"),
+        ],
         "models": ["models"],
         "serve": ["serve", "--help"],  # tests/serve looks at the rest
+        "mcp": ["mcp", "--help"],
         "assets": ["assets"],
         "benchmark": ["benchmark", "--model", model, "--rounds", "1", "--quiet"],
         "study": [

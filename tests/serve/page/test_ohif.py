@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from PIL import Image as PilImage
 
 from dicomweb_servers import Orthanc, orthanc
 from formats.helpers import GRIDS, write_dicom_series
-from models.peer import _fetch
+from models.peer import fetch
 from promptseg.serve.archive import Archive
 from promptseg.serve.desk import Desk
 from promptseg.serve.limits import Limits
@@ -52,7 +53,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """OHIF's pages out of the wheel of MONAI Label."""
     folder = tmp_path_factory.mktemp("ohif")
     inside = "monailabel/endpoints/static/ohif/"
-    with zipfile.ZipFile(_fetch("monailabel==0.8.5")) as wheel:
+    with zipfile.ZipFile(fetch("monailabel==0.8.5")) as wheel:
         for name in wheel.namelist():
             if name.startswith(inside) and not name.endswith("/"):
                 path = folder / name.removeprefix(inside)
@@ -95,15 +96,27 @@ def test_a_click_in_ohif_is_drawn_in_three_planes(page: Any, server: Running) ->
     page.wait_for_function(_BRIGHT)
     plain = [coloured(page, box) for box in views]
     x, y = brightest(page, views[0])
-    page.mouse.click(x, y)
-    with page.expect_response("**/infer/**") as asked:
-        page.locator("#tab-3 ~ .tab-content button").click()
-    mask = SimpleITK.GetArrayFromImage(_image(asked.value.body())) > 0
+    mask = SimpleITK.GetArrayFromImage(_image(answer_to_a_click(page, x, y))) > 0
     overlap = 2 * (mask & ball()).sum() / (mask.sum() + ball().sum())
     assert overlap > 0.95, "the click came to the slice it was made on"
     page.wait_for_timeout(5_000)
     for box, before in zip(views, plain, strict=True):
         assert coloured(page, box) > before + 500, "the mask is drawn in every plane"
+
+
+def answer_to_a_click(page: Any, x: float, y: float) -> bytes:
+    """Click and run; again where OHIF was not ready to take the click, which it does not say."""
+    timeout = pytest.importorskip("playwright.sync_api").TimeoutError
+    for _ in range(4):
+        page.locator("#tab-3 ~ .tab-content .clickable-row", has_text="object").click()
+        page.mouse.click(x, y)
+        page.wait_for_timeout(3_000)
+        with contextlib.suppress(timeout):
+            with page.expect_response("**/infer/**", timeout=40_000) as asked:
+                page.locator("#tab-3 ~ .tab-content button").click()
+            content: bytes = asked.value.body()
+            return content
+    raise AssertionError("no click was taken")
 
 
 _BRIGHT = """() => [...document.querySelectorAll('canvas')].some(view => {

@@ -158,7 +158,10 @@ class MonaiLabel:
         content = await body_bytes(request, self.desk.limits.upload_bytes)
 
         def do() -> list[str]:
-            files = [b"".join(part) for part in parts([content], between)]
+            try:
+                files = [b"".join(part) for part in parts([content], between)]
+            except (EOFError, ValueError):
+                raise InputError("a whole body in parts", "one cut off", "send it again") from None
             return [self.rooms.keep_file(file) for file in files]
 
         return json_answer({"stored": await threaded(do)})

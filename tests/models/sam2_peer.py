@@ -60,6 +60,9 @@ def official_sam2(config: str, **changes: Any) -> Any:
 def peer() -> Iterator[Path]:
     """The folder of the source distribution, importable; skips where it cannot be fetched."""
     root = _fetched()
+    # `benchmarks/sam2.py` bears the same name and may have been imported before.
+    if not hasattr(sys.modules.get("sam2"), "__path__"):
+        sys.modules.pop("sam2", None)
     sys.path.insert(0, str(root))
     stand_ins = _stand_ins()
     sys.modules.update(stand_ins)

@@ -573,6 +573,9 @@ def _at(image: Tensor, x: float, y: float) -> Tensor:
 def peer() -> Iterator[None]:
     """Make the wheel importable; skips where it cannot be fetched."""
     root, finder = str(_fetched()), _StandIns()
+    # `benchmarks/sam3.py` bears the same name and may have been imported before.
+    if not hasattr(sys.modules.get("sam3"), "__path__"):
+        sys.modules.pop("sam3", None)
     sys.path.insert(0, root)
     sys.meta_path.append(finder)
     before = set(sys.modules)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from safetensors.torch import load_file
 
 from promptseg._version import __version__
 from promptseg.datasets.collection import Collection
-from promptseg.models.cards import AUTO, CARDS
 from promptseg.models.checkpoint import read_checkpoint
+from promptseg.train.model_name import model_name
 from promptseg.train.options import TrainOptions
 from promptseg.train.release import data_facts, release
 from promptseg.train.report import write_report
@@ -78,7 +77,7 @@ def finish(
     used = {"train": parts.train, "validation": parts.validation, "report": parts.report}
     data = data_facts(parts.collection, used)
     facts = {
-        "name": _name(start, options),
+        "name": model_name(options, start.card.name),
         "strategy": {"preset": options.preset, **asdict(strategy)},
         "licence": _licence(start, data),
         "base_weights_sha256": start.sha256,
@@ -128,12 +127,6 @@ def noted_in(collection: Collection) -> dict[str, int]:
     if not isinstance(said, dict):  # of a version before
         return {}
     return {str(note): n for note, n in said.items() if type(n) is int}
-
-
-def _name(start: StartingWeights, options: TrainOptions) -> str:
-    """What the new model is called: as its folder, where that can be a name."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", options.output.resolve().name).strip("-._")[:64]
-    return name if name and name not in (*CARDS, AUTO) else f"{start.card.name}-{options.preset}"
 
 
 def _public(start: StartingWeights, options: TrainOptions) -> dict[str, Any]:

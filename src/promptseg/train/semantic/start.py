@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +37,7 @@ from promptseg.models.heads.semantic.network import (
 from promptseg.models.heads.semantic.specialists import SPECIALISTS, SWIN_FEATURES
 from promptseg.models.storage import load_content
 from promptseg.models.unwrap import all_tensors
+from promptseg.train.model_name import model_name
 from promptseg.train.objectives import SemanticObjective
 from promptseg.train.options import TrainOptions
 from promptseg.train.parts import checkpoint_activations, freeze_named
@@ -98,7 +98,7 @@ class SemanticStart(StartingWeights):
             )
         side = objective.side or card.preprocessing.size
         known = SemanticCard(
-            name=_name(options, card.name),
+            name=model_name(options, card.name),
             base=card.base or card.name,
             classes=_classes(names),
             depth=objective.depth,
@@ -148,7 +148,7 @@ class SemanticStart(StartingWeights):
                 "leave it out, or use --preset semantic-2d",
             )
         known = SemanticCard(
-            name=_name(options, card.name),
+            name=model_name(options, card.name),
             base=card.name,
             classes=_classes(names),
             side=options.side or card.preprocessing.size,
@@ -185,7 +185,7 @@ class SemanticStart(StartingWeights):
             )
         known = replace(
             card,
-            name=_name(options, card.name),
+            name=model_name(options, card.name),
             halo=objective.halo if options.halo is not None else card.halo,
             sigmoid=objective.faithful,
             classes=_classes(names),
@@ -330,9 +330,3 @@ def _put(
             "use a file of this architecture",
         )
     network.load_state_dict(dict(tensors), strict=False)
-
-
-def _name(options: TrainOptions, base: str) -> str:
-    """What the new model is called: as its folder, where that can be a name."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", options.output.resolve().name).strip("-._")[:64]
-    return name or f"{base}-{options.preset}"

@@ -146,7 +146,7 @@ class _Bench:
         options: how to measure.
         collection: on what.
         validation, report: samples that shares are chosen on, and that the report is about.
-        names, files, weights: of all weights, the start first.
+        names, files, hashes, weights: of all weights, the start first.
         prompts: kinds of prompts that each was trained for.
         seen: hashes of the images that they have seen.
         kept: embeddings, where all weights share the encoder.
@@ -159,6 +159,7 @@ class _Bench:
     report: list[Sample]
     names: list[str]
     files: list[Path]
+    hashes: list[str]
     weights: list[dict[str, Tensor]]
     prompts: list[frozenset[str]]
     seen: list[ManifestRow]
@@ -168,7 +169,7 @@ class _Bench:
     def of(cls, start: StartingWeights, options: MergeOptions) -> _Bench:
         """Read the weights and the collection; what does not fit together is refused."""
         own = {k: v.detach() for k, v in start.network().state_dict().items()}
-        bench = cls(start, options, Collection(options.input), [], [], [], [], [], [], [])
+        bench = cls(start, options, Collection(options.input), [], [], [], [], [], [], [], [])
         bench._add(start.card.name, start.file, own, start.card.prompts, start.card.trained_on)
         for number, file in enumerate(options.weights, start=1):
             card, path, tensors = open_checkpoint(file, options.quiet)
@@ -196,6 +197,7 @@ class _Bench:
     ) -> None:
         self.names.append(name)
         self.files.append(file)
+        self.hashes.append(assets.sha256_of(file))
         self.weights.append(tensors)
         self.prompts.append(prompts)
         if trained_on is not None and Path(trained_on.file).is_file():
@@ -230,7 +232,7 @@ class _Bench:
         samples = self.report if report else self.validation
         about = json.dumps(
             [
-                *([assets.sha256_of(f), s] for f, s in zip(self.files, shares, strict=True) if s),
+                *([h, s] for h, s in zip(self.hashes, shares, strict=True) if s),
                 *(self.collection.sha256, options.engine, options.seed, options.corrections),
                 *(options.validation_objects, report, [s.key for s in samples]),
             ]
@@ -312,8 +314,8 @@ def _facts(
         "base_weights_sha256": start.sha256,
         "data": data,
         "merged": {
-            name: {"sha256": assets.sha256_of(file), "share": shares[name]}
-            for name, file in zip(bench.names, bench.files, strict=True)
+            name: {"sha256": sha256, "share": shares[name]}
+            for name, sha256 in zip(bench.names, bench.hashes, strict=True)
         },
         "tried": len(found.tried),
         "reported_on": "the test part"

@@ -95,10 +95,6 @@ class CaseList:
             options = {k: str(root / v) if k in _PATHS else v for k, v in said.items()}
             yield Case(row, root / image, options.pop("output", ""), options)
 
-    def count(self) -> int:
-        """How many cases there are, found by a first reading."""
-        return sum(1 for _ in self._rows())
-
     def _head(self) -> list[str]:
         return list(next(self._read(self.path), {}))
 

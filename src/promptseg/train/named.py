@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from promptseg.datasets.collection import Collection, Sample, Target, masks_of
 from promptseg.errors import PromptsegError
@@ -21,7 +20,7 @@ from promptseg.terms.words import parts_of
 from promptseg.train.augment import augment
 from promptseg.train.objectives import WordBatch, WordObjective
 from promptseg.train.raster import raster
-from promptseg.train.samples import Place
+from promptseg.train.samples import Examples, Place, whole_or_error
 from promptseg.train.vocabulary import Vocabulary, named
 
 __all__ = ["Asked", "TrainingPhrases", "WordExample"]
@@ -69,7 +68,7 @@ class WordExample:
     name: tuple[str, ...]
 
 
-class TrainingPhrases(Dataset["WordExample | PromptsegError"]):
+class TrainingPhrases(Examples[WordExample]):
     """The training part of a collection with phrases; see `TrainingImages`.
 
     Args:
@@ -122,13 +121,6 @@ class TrainingPhrases(Dataset["WordExample | PromptsegError"]):
             found.append(Asked(self.vocabulary.phrase(name, chance), ()))
         return found
 
-    def __getitem__(self, place: Place) -> WordExample | PromptsegError:
-        """The example of a place, or why there is none."""
-        try:
-            return self.example(place)
-        except PromptsegError as error:
-            return error
-
     def example(self, place: Place) -> WordExample:
         """The image of a place with its phrases.
 
@@ -167,11 +159,9 @@ class TrainingPhrases(Dataset["WordExample | PromptsegError"]):
     @staticmethod
     def join(examples: Sequence[WordExample | PromptsegError]) -> WordBatch | PromptsegError:
         """A batch of some images in their order, or the first error among them."""
-        whole: list[WordExample] = []
-        for example in examples:
-            if isinstance(example, PromptsegError):
-                return example
-            whole.append(example)
+        whole = whole_or_error(examples)
+        if isinstance(whole, PromptsegError):
+            return whole
         counts = torch.tensor([len(e.tokens) for e in whole])
         starts = (counts.cumsum(0) - counts).tolist()
         return WordBatch(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,10 +22,52 @@ from promptseg.train.augment import augment
 from promptseg.train.objectives import Batch
 from promptseg.train.raster import extent_on, raster
 
-__all__ = ["Example", "Place", "TrainingImages", "join", "join_or_error"]
+__all__ = [
+    "Example",
+    "Examples",
+    "Place",
+    "TrainingImages",
+    "join",
+    "join_or_error",
+    "whole_or_error",
+]
 
 Place = tuple[int, int, int]
 """Update, position in its batch, number of the sample."""
+
+E = TypeVar("E")
+
+
+class Examples(Dataset[E | PromptsegError], ABC):
+    """Examples of training, each named by its `Place`.
+
+    One that cannot be read comes as its error: raised in a reading process, it loses its form.
+    """
+
+    def __getitem__(self, place: Place) -> E | PromptsegError:
+        """The example of a place, or why there is none."""
+        try:
+            return self.example(place)
+        except PromptsegError as error:
+            return error
+
+    @abstractmethod
+    def example(self, place: Place) -> E:
+        """The example of a place.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+
+
+def whole_or_error(examples: Sequence[E | PromptsegError]) -> list[E] | PromptsegError:
+    """All examples of a batch, or the first error among them."""
+    whole: list[E] = []
+    for example in examples:
+        if isinstance(example, PromptsegError):
+            return example
+        whole.append(example)
+    return whole
 
 
 @dataclass(frozen=True)
@@ -51,10 +95,8 @@ class Example:
     names: tuple[tuple[str, ...], ...]
 
 
-class TrainingImages(Dataset["Example | PromptsegError"]):
-    """The training part of a collection; an item is named by its `Place`.
-
-    An image that cannot be read comes as its error: raised in a reading process, it loses its form.
+class TrainingImages(Examples[Example]):
+    """The training part of a collection.
 
     Args:
         collection: the data.
@@ -88,13 +130,6 @@ class TrainingImages(Dataset["Example | PromptsegError"]):
     def objects(self, place: Place) -> int:
         """How many objects the image of a place comes with."""
         return min(len(self.samples[place[2]].targets), self.n_objects)
-
-    def __getitem__(self, place: Place) -> Example | PromptsegError:
-        """The example of a place, or why there is none."""
-        try:
-            return self.example(place)
-        except PromptsegError as error:
-            return error
 
     def example(self, place: Place) -> Example:
         """The image of a place, with objects chosen by chance, each as likely as any other.
@@ -146,10 +181,8 @@ class TrainingImages(Dataset["Example | PromptsegError"]):
 
 def join_or_error(examples: Sequence[Example | PromptsegError]) -> Batch | PromptsegError:
     """A batch of some images, or the first error among them."""
-    errors = [each for each in examples if isinstance(each, PromptsegError)]
-    if errors:
-        return errors[0]
-    return join([each for each in examples if isinstance(each, Example)])
+    whole = whole_or_error(examples)
+    return whole if isinstance(whole, PromptsegError) else join(whole)
 
 
 def join(examples: Sequence[Example]) -> Batch:

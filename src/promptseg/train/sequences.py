@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from promptseg.datasets.collection import Collection, Sample, Target, masks_of
 from promptseg.errors import PromptsegError
@@ -25,7 +24,7 @@ from promptseg.simulate.seeds import generator
 from promptseg.train.augment import augment
 from promptseg.train.objectives import ClipBatch
 from promptseg.train.raster import raster
-from promptseg.train.samples import Place
+from promptseg.train.samples import Examples, Place, whole_or_error
 
 __all__ = [
     "Clip",
@@ -165,7 +164,7 @@ class ClipExample:
     names: tuple[tuple[str, ...], ...]
 
 
-class TrainingClips(Dataset["ClipExample | PromptsegError"]):
+class TrainingClips(Examples[ClipExample]):
     """The training part of a collection as clips, one of each run an epoch; see `TrainingImages`.
 
     Args:
@@ -212,13 +211,6 @@ class TrainingClips(Dataset["ClipExample | PromptsegError"]):
         chosen = rng.permutation(len(names))[: self.n_objects]
         return clip, [names[k] for k in sorted(chosen)]
 
-    def __getitem__(self, place: Place) -> ClipExample | PromptsegError:
-        """The example of a place, or why there is none."""
-        try:
-            return self.example(place)
-        except PromptsegError as error:
-            return error
-
     def example(self, place: Place) -> ClipExample:
         """The clip of a place.
 
@@ -255,11 +247,9 @@ class TrainingClips(Dataset["ClipExample | PromptsegError"]):
     @staticmethod
     def join(examples: Sequence[ClipExample | PromptsegError]) -> ClipBatch | PromptsegError:
         """A batch of some clips in their order, or the first error among them."""
-        whole: list[ClipExample] = []
-        for example in examples:
-            if isinstance(example, PromptsegError):
-                return example
-            whole.append(example)
+        whole = whole_or_error(examples)
+        if isinstance(whole, PromptsegError):
+            return whole
         ends = np.cumsum([0, *(e.masks.shape[1] for e in whole)])
         slices = [e.slices for e in whole if e.slices is not None]
         embeddings = [e.embeddings for e in whole if e.embeddings is not None]

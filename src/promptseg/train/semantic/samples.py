@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from promptseg.datasets.collection import Collection, Sample
 from promptseg.errors import PromptsegError
@@ -18,7 +17,7 @@ from promptseg.models.preprocess import Preprocessing
 from promptseg.simulate.seeds import generator
 from promptseg.train.augment import augment
 from promptseg.train.raster import raster_classes
-from promptseg.train.samples import Place
+from promptseg.train.samples import Examples, Place, whole_or_error
 from promptseg.train.semantic.classes import class_map
 from promptseg.train.sequences import Run
 
@@ -70,8 +69,8 @@ class Setting:
     embedding: Callable[[Sample], Tensor] | None = None
 
 
-class _Samples(Dataset["ClassBatch | PromptsegError"]):
-    """What both have in common; an item is named by its `Place`.
+class _Samples(Examples[ClassBatch]):
+    """What both have in common; an example is a batch of one.
 
     Args:
         collection: the data.
@@ -85,25 +84,12 @@ class _Samples(Dataset["ClassBatch | PromptsegError"]):
         """Of no matter: losses are of images."""
         return 1
 
-    def __getitem__(self, place: Place) -> ClassBatch | PromptsegError:
-        """The example of a place as a batch of one, or why there is none."""
-        try:
-            return self.example(place)
-        except PromptsegError as error:
-            return error
-
-    def example(self, place: Place) -> ClassBatch:
-        """The example of a place as a batch of one."""
-        raise NotImplementedError
-
     @staticmethod
     def join(examples: Sequence[ClassBatch | PromptsegError]) -> ClassBatch | PromptsegError:
         """A batch of some examples in their order, or the first error among them."""
-        whole: list[ClassBatch] = []
-        for example in examples:
-            if isinstance(example, PromptsegError):
-                return example
-            whole.append(example)
+        whole = whole_or_error(examples)
+        if isinstance(whole, PromptsegError):
+            return whole
 
         def joined(parts: list[Tensor | None]) -> Tensor | None:
             there = [part for part in parts if part is not None]

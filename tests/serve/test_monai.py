@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
 import json
 import warnings
+import weakref
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +23,8 @@ import promptseg
 from models.peer import fetch
 from promptseg.errors import InputError
 from promptseg.formats.masks import read_masks
+from promptseg.serve.desk import Desk
+from promptseg.serve.monai import Request, Rooms
 from promptseg.serve.web.monai import parts_of
 from serve.conftest import BOX_A, SHAPE, TOKEN, A, B, Client, Running
 from serve.fake_server import OPTIONS, bright
@@ -142,6 +146,21 @@ def test_clicks_are_added_and_taken_back(server: Running, tmp_path: Path) -> Non
     other = {"label": "b", "foreground": [CLICK_B]}
     assert area(ask(server, other, output="image"), tmp_path) == pytest.approx(B.sum(), rel=0.02)
     assert area(ask(server, one, output="image"), tmp_path) == first, "objects are kept apart"
+
+
+def test_the_image_of_a_session_that_ended_is_let_go(desk: Desk) -> None:
+    rooms = Rooms(desk)
+    asked = Request.of("bright", {"label": "a", "foreground": [CLICK_A]})
+    rooms.infer(asked, "scan.nii.gz", "", "first")
+    [work] = desk.works
+    image, token = weakref.ref(work.session.image), work.id
+    del work
+    gc.collect()
+    assert image() is not None
+    desk.close(token)
+    rooms.infer(asked, "scan.nii.gz", "", "second")
+    gc.collect()
+    assert image() is None
 
 
 def test_two_clients_do_not_share_an_object(server: Running, tmp_path: Path) -> None:

@@ -140,29 +140,17 @@ class Rooms:
     def __init__(self, desk: Desk, archive: Archive | None = None) -> None:
         self.desk, self.archive = desk, archive
         self._rooms: dict[tuple[str, str], _Room] = {}
+        self._series: set[str] = set()  # that were opened, whose masks the archive may get
         self._lock = threading.Lock()
 
     def info(self) -> dict[str, Any]:
         """What the clients' panels are filled from."""
-        models = {}
-        for name, segmenter in self.desk.models.items():
-            card = segmenter.predictor.card
-            if "point" not in card.prompts and "box" not in card.prompts:
-                continue
-            for ending, dimension in (("", 3), (_ONE_SLICE, 2)):
-                models[name + ending] = {
-                    "type": "deepgrow",
-                    "labels": [LABEL],
-                    "dimension": dimension,
-                    "description": card.title,
-                    "config": {},
-                }
         return {
             "name": "promptseg",
             "description": "Promptable models; research software, not a medical device",
             "version": "0.8.5",  # of the protocol, which clients compare
             "labels": [LABEL],
-            "models": models,
+            "models": self._models(),
             "trainers": {},
             "strategies": {"first": {"description": "The first image that is to do"}},
             "scoring": {},
@@ -185,8 +173,7 @@ class Rooms:
             path.write_bytes(content)
             image = read(path, modality=self.desk.options.modality)
             work = self.desk.open_image(image)
-        with self._lock:
-            self._rooms[work.id, ""] = _Room(work, Path(name).name)
+        self._keep((work.id, ""), _Room(work, Path(name).name))
         return {"session_id": work.id, "session_info": self.session(work.id)}
 
     def session(self, token: str) -> dict[str, Any]:
@@ -222,9 +209,7 @@ class Rooms:
         flat = request.model.endswith(_ONE_SLICE) and request.model not in self.desk.models
         model = request.model.removesuffix(_ONE_SLICE) if flat else request.model
         if model not in self.desk.models:
-            raise AbsentError(
-                f"a model out of {', '.join(self.info()['models'])}", repr(model)[:100]
-            )
+            raise AbsentError(f"a model out of {', '.join(self._models())}", repr(model)[:100])
         prompts = request.prompts(flat)
         if not prompts:
             raise PromptError("a click or a box", "none", "place a point on the object")
@@ -303,8 +288,32 @@ class Rooms:
         if self.archive is None:
             raise AbsentError("an archive", "none", "start the server with --archive")
         with self._lock:
-            series = {image for image, _ in self._rooms}
+            series = set(self._series)
         return self.archive.store_file(content, series)
+
+    def _models(self) -> dict[str, dict[str, Any]]:
+        """Those that take clicks or boxes, each for volumes and for one slice."""
+        found = {}
+        for name, segmenter in self.desk.models.items():
+            card = segmenter.predictor.card
+            if "point" not in card.prompts and "box" not in card.prompts:
+                continue
+            for ending, dimension in (("", 3), (_ONE_SLICE, 2)):
+                found[name + ending] = {
+                    "type": "deepgrow",
+                    "labels": [LABEL],
+                    "dimension": dimension,
+                    "description": card.title,
+                    "config": {},
+                }
+        return found
+
+    def _keep(self, key: tuple[str, str], room: _Room) -> None:
+        """Remember a room; those whose sessions have ended would keep their images in memory."""
+        with self._lock:
+            alive = {work.id for work in self.desk.works}
+            self._rooms = {k: one for k, one in self._rooms.items() if one.work.id in alive}
+            self._rooms[key] = room
 
     def _ask(self, room: _Room, request: Request, prompts: list[Prompt], spread: bool) -> None:
         """Ask what was not asked before; from the beginning where something was taken back."""
@@ -351,8 +360,10 @@ class Rooms:
                 return room
         opened, name = self._opened(image)
         room = _Room(self.desk.open_image(opened, model), name)
-        with self._lock:
-            self._rooms[key] = room
+        self._keep(key, room)
+        if self.archive is not None and is_uid(image):
+            with self._lock:
+                self._series.add(image)
         return room
 
     def _opened(self, image: str) -> tuple[Image, str]:

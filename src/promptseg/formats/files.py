@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import json
 import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from promptseg.formats.systems import is_device, replace
 from promptseg.formats.table import FORMATS
 from promptseg.formats.text import read_text
 from promptseg.leftovers import clean, part_name
+from promptseg.names import for_csv
 
 __all__ = [
     "atomic_path",
@@ -32,6 +34,7 @@ __all__ = [
     "provenance_path",
     "read_provenance_beside",
     "require_file",
+    "write_csv",
 ]
 
 _DOUBLE_ENDINGS = (
@@ -328,3 +331,17 @@ def _place(temporary: Path, path: Path) -> None:
     except OSError:  # a file system without second names: the place is taken first
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         os.replace(temporary, path)
+
+
+def write_csv(path: Path, head: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
+    """Write a table, whole or not at all; no cell of it is a formula to a spreadsheet (`for_csv`).
+
+    Args:
+        path: of the table; what is there is replaced.
+        head: names of columns.
+        rows: cells of each line.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(map(for_csv, head))
+        writer.writerows(map(for_csv, row) for row in rows)

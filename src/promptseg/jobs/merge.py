@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from promptseg._version import __version__
 from promptseg.datasets.collection import Collection, Sample
 from promptseg.datasets.manifest import ManifestRow, read_manifest
 from promptseg.errors import InputError, OutputError
-from promptseg.formats.files import atomic_path
+from promptseg.formats.files import write_csv
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.inference.predictor import Predictor
@@ -285,20 +284,13 @@ def _take_folder(options: MergeOptions, read: Sequence[Path]) -> None:
 
 def _write_table(path: Path, bench: _Bench, found: Search) -> None:
     """Every mixture that was tried, with its means on the validation part."""
+    prompts = list(bench.measured(found.best, report=False).means())
     rows = []
     for mixture, score in found.tried.items():
         means = bench.measured(mixture, report=False).means()
-        shares = {f"share of {n}": f"{s:.4g}" for n, s in zip(bench.names, mixture, strict=True)}
-        rows.append(
-            {**shares, **{k: f"{v:.4f}" for k, v in means.items()}, "score": f"{score:.4f}"}
-        )
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as stream,
-    ):
-        writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        shares = (f"{share:.4g}" for share in mixture)
+        rows.append([*shares, *(f"{means[name]:.4f}" for name in prompts), f"{score:.4f}"])
+    write_csv(path, [*(f"share of {name}" for name in bench.names), *prompts, "score"], rows)
 
 
 def _facts(

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from promptseg.train.pages import number, reported_on, table
+from promptseg.train.pages import dataset_table, number, reported_on, table
 
 __all__ = ["card_page"]
 
@@ -82,9 +82,9 @@ def _verdict(card: Mapping[str, Any]) -> Iterator[str]:
     rows = [
         [
             *(c["prompt"], "yes" if c["asked"] else "no", c["objects"], c["patients"]),
-            *(_number(c[k]) for k in ("before", "after")),
-            f"{_number(c['low'], '+.3f')} to {_number(c['high'], '+.3f')}",
-            _number(c["p"], ".2g"),
+            *(number(c[k]) for k in ("before", "after")),
+            f"{number(c['low'], '+.3f')} to {number(c['high'], '+.3f')}",
+            number(c["p"], ".2g"),
         ]
         for c in metrics["comparisons"]
     ]
@@ -95,7 +95,7 @@ def _verdict(card: Mapping[str, Any]) -> Iterator[str]:
     yield table(
         ["modality", *prompts],
         [
-            [name, *(f"{_number(c['before'])} → {_number(c['after'])}" for c in each)]
+            [name, *(f"{number(c['before'])} → {number(c['after'])}" for c in each)]
             for name, each in modalities.items()
         ],
     )
@@ -112,17 +112,7 @@ def _data(data: Mapping[str, Any]) -> Iterator[str]:
     for warning in data.get("warnings", []):
         yield f"> **Warning.** {warning}."
     yield f"Collection with SHA-256 {data.get('collection_sha256', 'not recorded')}."
-    yield table(
-        ["dataset", "licence", "source"],
-        [
-            [
-                name,
-                ", ".join(text or "not stated" for text in entry["licences"]),
-                ", ".join(entry["sources"]) or "-",
-            ]
-            for name, entry in data.get("datasets", {}).items()
-        ],
-    )
+    yield dataset_table(data)
     yield table(
         ["part", "modality", "images", "objects", "patients"],
         [
@@ -151,10 +141,6 @@ def _preprocessing(steps: Mapping[str, Any]) -> str:
         steps["scaling"], "ImageNet's mean and deviation"
     )
     return f"{fit} to {steps['size']} pixels, scaled by {scaling}"
-
-
-def _number(value: float | None, form: str = ".3f") -> str:
-    return "-" if value is None else number(value, form)
 
 
 def _seen(card: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from promptseg.train.verdict import Verdict
 __all__ = [
     "class_table",
     "comparison_table",
+    "dataset_table",
     "easy_start",
     "modality_table",
     "number",
@@ -27,9 +28,24 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 
 
-def number(value: float, form: str = ".3f") -> str:
+def dataset_table(data: Mapping[str, Any]) -> str:
+    """The datasets of a training, their licences and where they come from; `data` as on a card."""
+    return table(
+        ["dataset", "licence", "source"],
+        [
+            [
+                name,
+                ", ".join(text or "not stated" for text in entry["licences"]),
+                ", ".join(entry["sources"]) or "-",
+            ]
+            for name, entry in data.get("datasets", {}).items()
+        ],
+    )
+
+
+def number(value: float | None, form: str = ".3f") -> str:
     """A number in a format of its own, or a dash where there is none."""
-    return format(value, form) if math.isfinite(value) else "-"
+    return "-" if value is None or not math.isfinite(value) else format(value, form)
 
 
 def outcome_lines(verdict: Verdict) -> str:

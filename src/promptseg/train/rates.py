@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from promptseg.train.networks import WordSam3
 from promptseg.train.objectives.settings import Preset, Rates
 
-__all__ = ["groups_of"]
+__all__ = ["adamw", "groups_of"]
 
 
 class _Encoder(NamedTuple):
@@ -30,6 +31,17 @@ class _Encoder(NamedTuple):
 _USUAL = _Encoder("image_encoder.", "image_encoder.trunk.", "image_encoder.trunk.blocks.")
 _SAM3 = _Encoder("vision_encoder.", "vision_encoder.backbone.", "vision_encoder.backbone.layers.")
 _POSITIONS = ("pos_embed", "position_embeddings")
+
+
+def adamw(
+    network: nn.Module, parameters: dict[str, nn.Parameter], strategy: Preset
+) -> torch.optim.AdamW:
+    """The optimizer of a training; arguments as of `groups_of`."""
+    return torch.optim.AdamW(
+        groups_of(network, parameters, strategy),
+        lr=strategy.learning_rate,
+        weight_decay=strategy.weight_decay,
+    )
 
 
 def groups_of(

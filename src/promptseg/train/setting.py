@@ -38,7 +38,7 @@ from promptseg.train.options import TrainOptions
 from promptseg.train.order import weights_of
 from promptseg.train.parts import checkpoint_activations, choose_parts
 from promptseg.train.pictures import PictureSam2, as_pictures
-from promptseg.train.rates import groups_of
+from promptseg.train.rates import adamw
 from promptseg.train.schedule import Schedule
 from promptseg.train.sequences import Clip, Run, clip_from, neighbours, runs_of
 from promptseg.train.state import Average
@@ -294,11 +294,7 @@ class Learner:
             parameters |= {_SEMANTIC + k: p for k, p in semantic.named_parameters()}
         if options.activation_checkpointing:
             checkpoint_activations(sam.image_encoder)
-        optimizer = torch.optim.AdamW(
-            groups_of(sam, parameters, strategy),
-            lr=strategy.learning_rate,
-            weight_decay=strategy.weight_decay,
-        )
+        optimizer = adamw(sam, parameters, strategy)
         return cls(
             sam,
             semantic,

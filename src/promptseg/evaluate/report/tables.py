@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -12,8 +11,7 @@ from promptseg.evaluate.report.blocks import Section, Task
 from promptseg.evaluate.report.compare import BETTER, LEVEL, WORSE, Line, Test
 from promptseg.evaluate.report.latex import latex_table
 from promptseg.evaluate.report.quantities import MAIN, Quantity
-from promptseg.formats.files import atomic_path
-from promptseg.names import for_csv
+from promptseg.formats.files import atomic_path, write_csv
 
 __all__ = [
     "Table",
@@ -139,7 +137,7 @@ def write_summary(path: Path, lines: Sequence[Line]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    _write_csv(path, SUMMARY_COLUMNS, map(_summary_row, lines))
+    write_csv(path, SUMMARY_COLUMNS, map(_summary_row, lines))
 
 
 def write_table(folder: Path, name: str, table: Table) -> None:
@@ -148,18 +146,11 @@ def write_table(folder: Path, name: str, table: Table) -> None:
     Raises:
         OutputError: they cannot be written.
     """
-    _write_csv(folder / f"{name}.csv", table.head, table.body)
+    write_csv(folder / f"{name}.csv", table.head, table.body)
     with atomic_path(folder / f"{name}.tex") as path:
         path.write_text(
             latex_table(table.caption, table.head, table.body, table.words), encoding="utf-8"
         )
-
-
-def _write_csv(path: Path, head: Sequence[str], body: Iterable[Sequence[str]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(map(for_csv, head))
-        writer.writerows([for_csv(cell) for cell in line] for line in body)
 
 
 def _summary_row(line: Line) -> list[str]:

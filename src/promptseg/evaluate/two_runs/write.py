@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 from collections.abc import Iterable, Sequence
@@ -30,10 +29,9 @@ from promptseg.evaluate.two_runs.options import CompareOptions
 from promptseg.evaluate.two_runs.outcome import Compared
 from promptseg.evaluate.two_runs.pairing import Pair, pairs_of
 from promptseg.evaluate.two_runs.words import change_table, difference_table, verdicts
-from promptseg.formats.files import atomic_path
+from promptseg.formats.files import atomic_path, write_csv
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.own_folder import OwnFolder
-from promptseg.names import for_csv
 from promptseg.provenance import DISCLAIMER
 
 __all__ = ["write"]
@@ -233,14 +231,14 @@ def _write_differences(
         for pair, own in zip(pairs, found, strict=True)
         for d in own
     ]
-    _write_csv(path, list(lines[0]), ([_cell(v) for v in line.values()] for line in lines))
+    write_csv(path, list(lines[0]), ([_cell(v) for v in line.values()] for line in lines))
 
 
 def _write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
     """A line per mask: where it is, and every score of both runs with the difference."""
     head = ["first_model", "second_model", *_WHERE]
     head += [f"{which}_{name}" for name in NAMES for which in ("first", "second", "difference")]
-    _write_csv(path, head, (line for pair in pairs for line in _pair_lines(pair)))
+    write_csv(path, head, (line for pair in pairs for line in _pair_lines(pair)))
 
 
 def _pair_lines(pair: Pair) -> Iterable[list[str]]:
@@ -263,10 +261,3 @@ def _cell(value: Any) -> str:
     if value is None or value != value:
         return ""
     return number(value) if isinstance(value, float) else str(value)
-
-
-def _write_csv(path: Path, head: Sequence[str], body: Iterable[Sequence[str]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(head)
-        writer.writerows([for_csv(cell) for cell in line] for line in body)

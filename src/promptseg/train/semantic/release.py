@@ -23,7 +23,7 @@ from promptseg.datasets.manifest import ManifestRow, write_manifest
 from promptseg.formats.files import atomic_path
 from promptseg.models.heads.semantic.card import CARD, SEMANTIC, SemanticCard, semantic_card
 from promptseg.provenance import DISCLAIMER
-from promptseg.train.pages import easy_start, number, reported_on, table
+from promptseg.train.pages import dataset_table, easy_start, number, reported_on, table
 from promptseg.train.release import TRAINED_ON, plain, storable, write_safetensors
 from promptseg.train.verdict import Verdict
 
@@ -138,7 +138,7 @@ def _page(card: Mapping[str, Any]) -> Iterator[str]:
     if doubt := easy_start(card["training"]):
         yield doubt
     rows = [
-        [name, c["objects"], c["patients"], _figure(c["before"]), _figure(c["after"])]
+        [name, c["objects"], c["patients"], number(c["before"]), number(c["after"])]
         for name, each in card["metrics"]["classes"].items()
         for c in each
     ]
@@ -149,20 +149,6 @@ def _page(card: Mapping[str, Any]) -> Iterator[str]:
     yield "## Data"
     for warning in card["data"].get("warnings", []):
         yield f"> **Warning.** {warning}."
-    yield table(
-        ["dataset", "licence", "source"],
-        [
-            [
-                name,
-                ", ".join(text or "not stated" for text in entry["licences"]),
-                ", ".join(entry["sources"]) or "-",
-            ]
-            for name, entry in card["data"].get("datasets", {}).items()
-        ],
-    )
+    yield dataset_table(card["data"])
     yield "## Training"
     yield f"```json\n{json.dumps(card['training'], indent=1)}\n```"
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else number(value)

@@ -41,7 +41,7 @@ from promptseg.train.model_name import model_name
 from promptseg.train.objectives import SemanticObjective
 from promptseg.train.options import TrainOptions
 from promptseg.train.parts import checkpoint_activations, freeze_named
-from promptseg.train.rates import groups_of
+from promptseg.train.rates import adamw
 from promptseg.train.semantic.algorithm import ClassAlgorithm
 from promptseg.train.semantic.classes import class_weights, classes_of
 from promptseg.train.setting import Learner, Parts, StartingWeights
@@ -246,11 +246,7 @@ def semantic_learner(
     weights = None
     if objective.class_weights == "balanced":
         weights = class_weights(parts.train, start.semantic.names)
-    optimizer = torch.optim.AdamW(
-        groups_of(network, parameters, strategy),
-        lr=strategy.learning_rate,
-        weight_decay=strategy.weight_decay,
-    )
+    optimizer = adamw(network, parameters, strategy)
     return Learner(
         network,
         None,

@@ -3,10 +3,13 @@
 A sample of what recipes/lite/evaluate.yaml asks for (--images in all, datasets and patients in turn),
 with the same simulated user and the same DSC. Where two models have one encoder, float16 rounding
 aside, images are encoded once for both. Means are over datasets of the mean DSC of a dataset;
-intervals of 95 % come from drawing patients within each dataset.
+intervals of 95 % come from drawing patients within each dataset; datasets of one patient, which cannot
+be drawn from, are counted.
 
-    python benchmarks/lite.py COLLECTION -o RESULTS/internal --model mobile-sam --model lite=FILE \
-        --part test --images 60 --embeddings runs/embeddings
+    python benchmarks/lite.py COLLECTION -o RESULTS/internal --model mobile-sam --model lite-medsam \
+        --model promptseg-lite --start mobile-sam --start lite-medsam --images 60
+
+Answers are written after every twenty images; the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import csv
 import json
 from collections import defaultdict
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -25,13 +29,16 @@ from promptseg.datasets.collection import Collection, Sample
 from promptseg.formats.files import atomic_path
 from promptseg.inference.predictor import Predictor
 from promptseg.models.checkpoint import build_network, read_checkpoint
+from promptseg.progress import step_progress
 from promptseg.runtime import set_threads
+from promptseg.simulate.first import Clicking
 from promptseg.train.kept import keep_embeddings
 from promptseg.train.setting import StartingWeights
 from promptseg.train.validate import Answer, Validation, choose_validation, validate
 
 CELLS = (("box", 0), ("box", 1), ("box", 8), ("point", 0), ("point", 8))
 RESAMPLES, BINS, FEW = 1000, 10, 6
+BATCH = 20  # images between two writes
 
 Cell = tuple[str, int]
 
@@ -66,37 +73,45 @@ def asked(
     samples: list[Sample],
     options: argparse.Namespace,
 ) -> dict[str, list[Answer]]:
-    """What every model makes of the same prompts."""
+    """What every model makes of the same prompts; written after every batch, and gone on from there."""
     first = next(iter(models.values()))
-    kept = keep_embeddings(first, collection, samples, options.embeddings, lambda *_: None)
-    answers = {}
-    for name, model in models.items():
-        path = options.output / f"{name}.npz"
-        keys = [s.key for s in samples]
-        about = json.dumps(
-            [
-                *(model.weights_sha256, collection.sha256, options.engine, options.corrections),
-                *(options.objects, keys),
-            ]
-        )
-        found = Validation.read(path) if path.exists() else None
-        if found is None or not _covers(found.about, about):
-            found = validate(
-                *(model, collection, samples),
-                corrections=options.corrections,
-                max_objects=options.objects,
-                kept=kept if one_encoder(first, model) else None,
-            )
-            found.about = about
-            found.write(path)
-        answers[name] = [a for a in found.answers if a.sample in keys]
-    return answers
+    keys = {s.key for s in samples}
+    there = {name: _there(model, collection, options, name) for name, model in models.items()}
+    shared = {name: one_encoder(first, model) for name, model in models.items()}
+    with step_progress("images", len(samples)) as update:
+        for start in range(0, len(samples), BATCH):
+            batch = samples[start : start + BATCH]
+            kept = keep_embeddings(first, collection, batch, options.embeddings, lambda *_: None)
+            for name, model in models.items():
+                found = there[name]
+                missing = [s for s in batch if s.key not in found.embeddings]
+                more = validate(
+                    *(model, collection, missing),
+                    corrections=options.corrections,
+                    max_objects=options.objects,
+                    clicking=options.clicks,
+                    kept=kept if shared[name] else None,
+                )
+                found.answers += more.answers
+                found.embeddings |= more.embeddings
+                found.write(options.output / f"{name}.npz")
+            update(start + len(batch), "")
+    return {name: [a for a in found.answers if a.sample in keys] for name, found in there.items()}
 
 
-def _covers(there: str, wanted: str) -> bool:
-    """Whether answers that are there are of the same model and questions, and of all images wanted."""
-    (*same, keys), (*as_wanted, wanted_keys) = json.loads(there), json.loads(wanted)
-    return same == as_wanted and set(wanted_keys) <= set(keys)
+def _there(
+    model: Predictor, collection: Collection, options: argparse.Namespace, name: str
+) -> Validation:
+    """The answers of the same model to the same questions, as far as an earlier call came."""
+    about = json.dumps(
+        [
+            *(model.weights_sha256, collection.sha256, options.engine, options.corrections),
+            *(options.objects, options.clicks),
+        ]
+    )
+    path = options.output / f"{name}.npz"
+    found = Validation.read(path) if path.exists() else Validation(about=about)
+    return found if found.about == about else Validation(about=about)
 
 
 def macro(answers: list[Answer], cell: Cell) -> dict[str, dict[str, NDArray[np.float64]]]:
@@ -116,11 +131,11 @@ def mean_of(values: dict[str, dict[str, NDArray[np.float64]]]) -> float:
 def interval(one: list[Answer], other: list[Answer], cell: Cell) -> tuple[float, float]:
     """Of the difference of the macro means, patients drawn within datasets.
 
-    NaN where a dataset has one patient alone: nothing would be drawn there.
+    A dataset of one patient adds its difference to all draws; NaN where all datasets are such.
     """
     rng = np.random.default_rng(0)
     a, b = macro(one, cell), macro(other, cell)
-    if min(len(patients) for patients in a.values()) < 2:
+    if max(len(patients) for patients in a.values()) < 2:
         return np.nan, np.nan
     draws = np.zeros((RESAMPLES, len(a)))
     for k, dataset in enumerate(a):
@@ -145,8 +160,8 @@ def calibration(answers: list[Answer], prompt: str, step: int) -> float:
     return float(sum(len(b) * abs(b[:, 0].mean() - b[:, 1].mean()) for b in bins) / len(ordered))
 
 
-def tables(answers: dict[str, list[Answer]], cells: list[Cell]) -> list[str]:
-    """Every model and cell; then per modality and per dataset."""
+def tables(answers: dict[str, list[Answer]], cells: list[Cell], starts: list[str]) -> list[str]:
+    """Every model and cell, against the better of the starts there; then per modality and dataset."""
     names = list(answers)
     first = answers[names[0]]
     title = [f"{p}+{s}" if s else p for p, s in cells]
@@ -154,14 +169,15 @@ def tables(answers: dict[str, list[Answer]], cells: list[Cell]) -> list[str]:
     for name in names:
         means = [mean_of(macro(answers[name], cell)) for cell in cells]
         lines.append(f"| {name} | {' | '.join(f'{m:.3f}' for m in means)} |")
-    for name in names[1:]:
+    for name in (n for n in names if n not in starts):
         row = []
         for cell in cells:
-            gain = mean_of(macro(answers[name], cell)) - mean_of(macro(first, cell))
-            low, high = interval(first, answers[name], cell)
+            better = max(starts, key=lambda n: mean_of(macro(answers[n], cell)))
+            gain = mean_of(macro(answers[name], cell)) - mean_of(macro(answers[better], cell))
+            low, high = interval(answers[better], answers[name], cell)
             bounds = "" if np.isnan(low) else f" ({100 * low:+.1f} to {100 * high:+.1f})"
             row.append(f"{100 * gain:+.1f}{bounds}")
-        lines.append(f"| {name}, points over {names[0]} | {' | '.join(row)} |")
+        lines.append(f"| {name}, points over the better start | {' | '.join(row)} |")
     lines += ["", f"| calibration error of the predicted IoU | {' | '.join(title)} |"]
     lines.append("|---" * (len(cells) + 1) + "|")
     for name in names:
@@ -189,10 +205,12 @@ def main() -> None:
     parser.add_argument("collection", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--model", action="append", required=True, help="name, or NAME=FILE")
+    parser.add_argument("--start", action="append", required=True, help="what others are against")
     parser.add_argument("--part", default="test", choices=("train", "validation", "test"))
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--objects", type=int, default=3)
     parser.add_argument("--corrections", type=int, default=8)
+    parser.add_argument("--clicks", default="random", choices=get_args(Clicking))
     parser.add_argument("--embeddings", type=Path, default=Path("runs/embeddings"))
     parser.add_argument("--engine", default="eager")
     parser.add_argument("--threads", type=int)
@@ -209,8 +227,12 @@ def main() -> None:
             writer.writerows([name, *a] for a in each)
     cells = [cell for cell in CELLS if cell[1] <= options.corrections]
     count = f"{len(samples)} of {len(collection.of(options.part))} images"
-    lines = [f"{count} of the {options.part} part, {options.objects} objects of each at most.", ""]
-    lines += tables(answers, cells)
+    rule = f"{options.objects} objects of each at most; {options.clicks} clicks"
+    lines = [f"{count} of the {options.part} part, {rule}.", ""]
+    lone = sum(len(ps) < 2 for ps in macro(answers[options.start[0]], cells[0]).values())
+    if lone:
+        lines[:1] = [f"{lines[0]} {lone} datasets have one patient, and no part in the intervals."]
+    lines += tables(answers, cells, options.start)
     with atomic_path(options.output / "summary.md") as path:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines[: 6 + len(answers)]))

@@ -3,9 +3,11 @@
 Rule: every label of every case is an object; the prompt is the exact box of its middle slice (the
 middle one of the slices it occupies), followed up and down by the product's own propagation; DSC
 over the whole volume, against the whole label. `--search` compares settings instead, `--modes` the
-projection modes of MedicoSAM; slices are encoded once and the settings share them.
+projection modes of MedicoSAM; slices are encoded once and the settings share them. So do models whose
+encoders are the same but for the rounding to float16, and later calls, with `--embeddings`.
 
     python benchmarks/volumes.py -o benchmarks/results/2026-11-21_volumes.csv
+    python benchmarks/volumes.py --model mobile-sam promptseg-lite -o RESULTS/volumes.csv
     python benchmarks/volumes.py --search --cases 3 -o benchmarks/results/2026-11-21_volumes_search.csv
 """
 
@@ -15,19 +17,23 @@ import argparse
 import csv
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
 from cases import VOLUMES, Case, cases, data_root
+from lite import one_encoder
 
 from promptseg.inference.embedded import EmbeddedImage
+from promptseg.inference.embeddings import EmbeddingStore
 from promptseg.inference.predictor import Predictor
 from promptseg.intensity import choose_intensity
 from promptseg.models.protocol import SliceMasks
 from promptseg.progress import step_progress
 from promptseg.prompts import Box, box_of_mask
+from promptseg.runtime import set_threads
 from promptseg.segment.follow import Seed
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.postprocess import largest_component, smooth_across_slices
@@ -37,6 +43,7 @@ from promptseg.segment.volume import PropagationRule
 
 _MODEL = ("mode", "margin", "margin_pixels")
 _RULE = ("mode", "margin", "margin_pixels", "min_iou", "min_area", "min_quality", "max_growth")
+NO_LIMIT = 1e6  # GiB
 DEFAULTS = {name: getattr(SegmentOptions(), name) for name in _RULE if name not in _MODEL}
 MARGINS = (
     {"margin": 0.0, "margin_pixels": 0.0},
@@ -68,8 +75,9 @@ SEARCH: tuple[dict[str, Any], ...] = (
 
 
 class Row(NamedTuple):
-    """One object under one setting."""
+    """One object under one setting of one model."""
 
+    model: str
     setting: str
     dataset: str
     case: str
@@ -80,14 +88,17 @@ class Row(NamedTuple):
 
 
 def evaluate(
-    predictor: Predictor, case: Case, settings: tuple[dict[str, Any], ...]
+    predictor: Predictor,
+    case: Case,
+    settings: tuple[dict[str, Any], ...],
+    store: EmbeddingStore | None,
 ) -> Iterator[Row]:
     """Rows of one case under each setting."""
     card = predictor.card
     own = {"mode": card.propagate, "margin": card.margin, "margin_pixels": card.margin_pixels}
     defaults = {**DEFAULTS, **own}
     intensity = choose_intensity(case.image, keep_8bit=predictor.card.keep_8bit)
-    stack = EmbeddedImage(case.image, "z", intensity, predictor, cache_bytes=2 << 30)
+    stack = EmbeddedImage(case.image, "z", intensity, predictor, cache_bytes=2 << 30, store=store)
     for label in case.chosen:
         truth = case.labels == label
         occupied = np.flatnonzero(truth.any(axis=(1, 2)))
@@ -110,32 +121,58 @@ def evaluate(
             name = ", ".join(f"{k}={v}" for k, v in setting.items()) or "default"
             reached = int(found.any(axis=(1, 2)).sum())
             yield Row(
-                name, case.dataset, case.name, label, round(float(score), 4), len(occupied), reached
+                *(card.name, name, case.dataset, case.name, label, round(float(score), 4)),
+                *(len(occupied), reached),
             )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True, help="CSV file of rows")
-    parser.add_argument("--model", default="lite-medsam")
+    parser.add_argument("--model", nargs="+", default=["lite-medsam"])
+    parser.add_argument("--engine", default="eager")
     parser.add_argument("--datasets", nargs="*", default=list(VOLUMES))
     parser.add_argument("--cases", type=int, help="only so many cases of each dataset")
+    parser.add_argument("--splits", type=Path, help="table of dataset, case, patient and part")
+    parser.add_argument("--part", default="test", help="of the table")
     parser.add_argument("--search", action="store_true", help="compare settings")
     parser.add_argument("--modes", action="store_true", help="compare projection modes")
+    parser.add_argument("--embeddings", type=Path, help="folder that keeps them")
+    parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
-    predictor = Predictor.load(arguments.model, quiet=False)
-    settings = SEARCH if arguments.search else ({},)
-    if arguments.modes:
-        able = [m for m in MODES if kinds_of(m) <= predictor.card.prompts]
-        settings = tuple({"mode": mode, **margin} for mode in able for margin in MARGINS)
+    set_threads(arguments.threads)
+    models = [Predictor.load(n, "cpu", True, arguments.engine) for n in arguments.model]
+    store = EmbeddingStore(arguments.embeddings, NO_LIMIT) if arguments.embeddings else None
+    for model in models[1:]:
+        if one_encoder(models[0], model):
+            model.weights_sha256 = models[0].weights_sha256  # what finds its embeddings
     rows: list[Row] = []
     with step_progress("datasets", len(arguments.datasets)) as update:
         for done, name in enumerate(arguments.datasets):
             update(done, name)
-            for case in cases(name, data_root(), arguments.cases):
-                rows += evaluate(predictor, case, settings)
+            for case in _chosen(name, arguments):
+                for model in models:
+                    rows += evaluate(model, case, _settings(model, arguments), store)
             _write(rows, arguments.output)
     _summary(rows, arguments.datasets)
+
+
+def _chosen(dataset: str, arguments: argparse.Namespace) -> Iterator[Case]:
+    """The cases of a dataset, of the part that was asked for."""
+    found = cases(dataset, data_root())
+    if arguments.splits:
+        with arguments.splits.open(encoding="utf-8") as stream:
+            rows = [r for r in csv.DictReader(stream) if r["dataset"] == dataset]
+        names = {r["case"] for r in rows if r["part"] == arguments.part}
+        found = (case for case in found if case.name in names)
+    return islice(found, arguments.cases)
+
+
+def _settings(model: Predictor, arguments: argparse.Namespace) -> tuple[dict[str, Any], ...]:
+    if arguments.modes:
+        able = [m for m in MODES if kinds_of(m) <= model.card.prompts]
+        return tuple({"mode": mode, **margin} for mode in able for margin in MARGINS)
+    return SEARCH if arguments.search else ({},)
 
 
 def _write(rows: list[Row], path: Path) -> None:
@@ -147,12 +184,13 @@ def _write(rows: list[Row], path: Path) -> None:
 
 
 def _summary(rows: list[Row], names: list[str]) -> None:
-    """A line per setting, a column per dataset, and the mean of the datasets."""
-    print("| setting | " + " | ".join(names) + " | mean |")
+    """A line per model and setting, a column per dataset, and the mean of the datasets."""
+    names = [n for n in names if any(row.dataset == n for row in rows)]
+    print("| model, setting | " + " | ".join(names) + " | mean |")
     print("|---|" + "---|" * (len(names) + 1))
     scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        scores[row.setting][row.dataset].append(row.dsc)
+        scores[f"{row.model}, {row.setting}"][row.dataset].append(row.dsc)
     for setting, table in scores.items():
         means = [fmean(table[name]) for name in names]
         cells = " | ".join(f"{m:.3f}" for m in means)

@@ -7,11 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import promptseg
 from promptseg.errors import OutputError
@@ -20,6 +22,7 @@ from promptseg.segment.session import Session
 from promptseg.segment.session_journal import Journal
 from promptseg.serve.desk import Desk
 from promptseg.serve.folder import Folder
+from promptseg.serve.refusals import EndedError
 from serve.conftest import BOX_A, BOX_B, Client
 from serve.fake_server import OPTIONS, bright
 from serve.test_own import patched, settled
@@ -115,3 +118,41 @@ def test_a_step_that_cannot_be_saved_is_said_and_saved_later(root: Path) -> None
     desk.close(work.id)
     assert desk.open_path("scan.nii.gz").session.objects == ["a", "b"]
     desk.stop()
+
+
+@pytest.mark.parametrize("afresh", [False, True])
+def test_a_step_at_work_is_not_written_over_who_took_the_image_over(
+    root: Path, afresh: bool
+) -> None:
+    folder = Folder(root)
+    desk = Desk({"bright": bright()}, folder, options=OPTIONS, encode=False)
+    first = desk.open_path("scan.nii.gz")
+    first.change(lambda: first.session.new_object("a"))
+    begun, go_on, refused = threading.Event(), threading.Event(), list[Exception]()
+
+    def slow() -> None:
+        begun.set()
+        go_on.wait(60)
+        first.session.new_object("late")
+
+    def ask() -> None:
+        try:
+            first.change(slow)
+        except EndedError as error:
+            refused.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert begun.wait(60)
+    second = desk.open_path("scan.nii.gz", take_over=True, afresh=afresh)
+    second.change(lambda: second.session.new_object("mine"))
+    kept = folder.session_file("scan.nii.gz").read_bytes()
+    go_on.set()
+    thread.join(60)
+    assert len(refused) == 1
+    assert folder.session_file("scan.nii.gz").read_bytes() == kept
+    desk.stop()
+    again = Desk({"bright": bright()}, Folder(root), options=OPTIONS, encode=False)
+    wanted = ["mine"] if afresh else ["a", "mine"]
+    assert again.open_path("scan.nii.gz").session.objects == wanted
+    again.stop()

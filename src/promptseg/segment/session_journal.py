@@ -68,7 +68,7 @@ class Journal:
         ):
             return
         append_line(self.path, line)
-        self._bytes = self.path.stat().st_size
+        self._bytes = self._size()
         self._remember(session, numbers, next_number)
 
     def resume(self, session: Session) -> None:
@@ -87,7 +87,7 @@ class Journal:
             if entry is not None and (segment := step.objects[name]) is not None
         }
         self._remember(session, numbers, max(masks, default=-1) + 1)
-        self._bytes = self._anew = self.path.stat().st_size
+        self._bytes = self._anew = self._size()
 
     def options(self) -> SegmentOptions:
         """The options of the session that is kept here.
@@ -99,10 +99,14 @@ class Journal:
 
     def _is_there(self) -> bool:
         """Whether what this journal wrote or read is on disk, and nothing else."""
+        return bool(self._steps) and self._size() == self._bytes > 0
+
+    def _size(self) -> int:
+        """Bytes on disk; 0 where the file is gone, so that it is written anew."""
         try:
-            return bool(self._steps) and self.path.stat().st_size == self._bytes
+            return self.path.stat().st_size
         except OSError:
-            return False
+            return 0
 
     def _read(self) -> tuple[SessionContent, dict[int, str]]:
         """What the lines come to: the last word on every step."""
@@ -161,7 +165,7 @@ class Journal:
         with atomic_path(self.path) as temporary:
             content = "".join(f"{json.dumps(part)}\n" for part in (facts_of(session), line))
             temporary.write_text(content, encoding="utf-8")
-        self._bytes = self._anew = self.path.stat().st_size
+        self._bytes = self._anew = self._size()
         self._remember(session, numbers, next_number)
 
     def _remember(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import OrderedDict
@@ -101,6 +102,7 @@ class Work:
         self._coming = 0
         self._at_rest = threading.Condition()
         self._closed = False
+        self._keeping = threading.Lock()  # while a step is put on disk; closing waits for it
         self.on_change: Callable[[], None] = lambda: None
         session.progress = self._progress
 
@@ -240,8 +242,12 @@ class Work:
             listener(event)
 
     def close(self, why: str, *, abandoned: bool = False) -> None:
-        """End it; what was done is on disk. `abandoned`: nobody was heard of any more."""
-        self._closed = True
+        """End it; what was done is on disk. `abandoned`: nobody was heard of any more.
+
+        A step still at work is refused when it comes to be kept: the file may be another's by then.
+        """
+        with self._keeping:
+            self._closed = True
         try:
             self.times.close(abandoned=abandoned)
         except PromptsegError:
@@ -257,13 +263,19 @@ class Work:
             raise EndedError("a session that is open", "one that has ended", "open the image again")
 
     def _commit(self) -> None:
-        """What has changed is saved, and remembered."""
+        """What has changed is saved, and remembered.
+
+        Raises:
+            EndedError: it was closed meanwhile.
+        """
         self.warning = self.times.take_fault()
-        if self.journal is not None:
-            try:
-                self.journal.write(self.session)
-            except PromptsegError as error:  # the step is there, and is tried again with the next
-                self.warning = f"this step is not on disk: {error}"
+        with self._keeping:
+            self._require_open()
+            if self.journal is not None:
+                try:
+                    self.journal.write(self.session)
+                except PromptsegError as error:  # the step is there, and is tried with the next
+                    self.warning = f"this step is not on disk: {error}"
         self._remember(self.revision + 1)
         self.revision += 1
         self.on_change()
@@ -332,13 +344,14 @@ class Work:
         try:
             with self.times.model(), self.turns.take(job):
                 self.session.spread()
-        except CancelledError:
+            self._commit()
+        except (CancelledError, EndedError):
             return None
         except Exception as error:
             self.session.leave_as_is()
-            self._commit()
+            with contextlib.suppress(EndedError):
+                self._commit()
             if not isinstance(error, PromptsegError):
                 log.exception("following failed")
             return {"type": "error", "detail": fault_or_message(error)}
-        self._commit()
         return {"type": "changed", **self.since(before)}

@@ -28,6 +28,7 @@ from promptseg.metrics.overlap import count
 from promptseg.models.protocol import Embedding, SlicePrompt
 from promptseg.prompts.kinds import KINDS
 from promptseg.simulate import first_prompt, generator, interactive_rounds
+from promptseg.simulate.first import Clicking
 from promptseg.train.following import followed
 from promptseg.train.sequences import Clip, followable
 
@@ -188,6 +189,7 @@ def validate(
     corrections: int = 8,
     max_objects: int = 3,
     seed: int = 0,
+    clicking: Clicking = "random",
     shifted: bool = False,
     kept: Callable[[Sample], Tensor] | None = None,
     clip_of: Callable[[Sample], Clip] | None = None,
@@ -205,6 +207,7 @@ def validate(
         corrections: rounds after the first prompt.
         max_objects: objects per sample: the largest ones.
         seed: of the clicks.
+        clicking: on any pixel of the object (as MedicoSAM), or on the deepest one.
         shifted: also ask with the box moved by a tenth of its width to the left and right, and by a
             tenth of its height up and down, without corrections.
         kept: sample -> its (C, h, w) embedding, where the model's encoder has made it before.
@@ -234,7 +237,7 @@ def validate(
         along = dict(zip(able, followed(asked, collection, clip, able), strict=True))
         for target, truth in zip(targets, masks_of(targets, labels), strict=True):
             place = (sample.key, target)
-            answers = list(_answers(asked, embedding, truth, place, corrections, seed))
+            answers = list(_answers(asked, embedding, truth, place, corrections, seed, clicking))
             if shifted:
                 answers += _shifted(asked, embedding, truth, target)
             about = (sample.key, sample.dataset, sample.modality, sample.patient, _name(target))
@@ -281,13 +284,15 @@ def _answers(
     place: tuple[str, Target],
     corrections: int,
     seed: int,
+    clicking: Clicking,
 ) -> Iterator[tuple[str, int, float, float]]:
     """Prompt, step, DSC and predicted IoU from a box, then from a click."""
     key, target = place
     for kind in ("box", "point"):
         chance = generator(seed, key, _name(target), kind)
-        first = first_prompt("box" if kind == "box" else "point", truth, chance)
-        rounds = interactive_rounds(predictor, embedding, truth, first, corrections, chance)
+        first = first_prompt("box" if kind == "box" else "point", truth, chance, clicking=clicking)
+        drawn = chance if clicking == "random" else None
+        rounds = interactive_rounds(predictor, embedding, truth, first, corrections, drawn)
         for step, answer in enumerate(rounds):
             yield kind, step, count(truth, answer.mask).dsc, answer.iou
 

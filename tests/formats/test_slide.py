@@ -97,7 +97,7 @@ def test_regions_are_those_of_openslide(pyramid: Path, region: tuple[int, ...]) 
     openslide = pytest.importorskip("openslide", reason="OpenSlide is not installed")
     x, y, width, height = region
     if width == 1:
-        pixels = slide._Slide(pyramid).read(slide.Region(*region), None).voxels
+        pixels = slide.Slide(pyramid).read(slide.Region(*region), None).voxels
     else:
         pixels = read(pyramid, region=",".join(map(str, region))).voxels
     with openslide.OpenSlide(pyramid) as other:
@@ -132,7 +132,7 @@ def test_fine_detail_is_averaged_not_skipped(tmp_path: Path) -> None:
     stripes = np.zeros((600, 600, 3), np.uint8)
     stripes[:, ::2] = 200
     path = write_pyramid(tmp_path / "a.tif", stripes, levels=1)
-    image = slide._Slide(path).read(slide.Region(0, 0, 600, 600), 4 * MICRONS)
+    image = slide.Slide(path).read(slide.Region(0, 0, 600, 600), 4 * MICRONS)
     assert image.voxels.shape == (150, 150, 3)
     np.testing.assert_allclose(image.voxels[5:-5, 5:-5], 100, atol=2)
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PilImage
 
-from promptseg.errors import InputError
+from promptseg.errors import InputError, PromptsegError
 from promptseg.formats import tiff  # noqa: F401 - quiets tifffile, which tiffslide reads with
 from promptseg.formats.files import require_file
 from promptseg.formats.memory import require_memory
@@ -30,7 +30,7 @@ from promptseg.image import Image, Source
 if TYPE_CHECKING:
     from promptseg.formats.dicom.tiled import TiledSlide
 
-__all__ = ["LONGEST_SIDE", "Region", "SlideRegion", "read", "tiles"]
+__all__ = ["LONGEST_SIDE", "Region", "Slide", "SlideRegion", "read", "tiles"]
 
 LONGEST_SIDE = 4096
 """Pixels along the longer side beyond which a slide is only read in part or at a lower resolution."""
@@ -94,7 +94,7 @@ def read(path: Path, options: ReadOptions | None = None, tiled: TiledSlide | Non
     options = options or ReadOptions()
     if options.frame is not None:
         raise InputError("a page (--frame) or a region of a slide", "both", "leave one out")
-    with closing(_Slide(path, tiled)) as slide:
+    with closing(Slide(path, tiled)) as slide:
         whole = Region(0, 0, *slide.size)
         region = whole if options.region is None else Region.parse(options.region)
         width, height = slide.output_size(region, options.microns)
@@ -127,7 +127,7 @@ def tiles(
     require_file(path, "a whole-slide image")
     if size < 1:
         raise InputError("tiles of at least one pixel", str(size))
-    with closing(_Slide(path)) as slide:
+    with closing(Slide(path)) as slide:
         step = [size * factor for factor in slide.factors(microns)]
         edges = [
             [*(round(k * s) for k in range(ceil(n / s - 1e-9))), n]
@@ -139,8 +139,20 @@ def tiles(
                 yield region, slide.read(region, microns)
 
 
-class _Slide:
-    """An open slide: its size, its pixel size, and regions of it."""
+class Slide:
+    """An open slide: its size, its pixel size, and regions of it; for one thread at a time.
+
+    Args:
+        path: the slide.
+        tiled: the slide, if it is one in DICOM; others are opened by tiffslide.
+
+    Attributes:
+        size: (width, height) of the largest level.
+        microns: (x, y) micrometres per pixel of it; None if the slide does not say.
+
+    Raises:
+        InputError: no slide, or the extra `pathology` is not installed.
+    """
 
     def __init__(self, path: Path, tiled: TiledSlide | None = None) -> None:
         self.path = path
@@ -166,7 +178,13 @@ class _Slide:
                 "a whole-slide image", f"{path} ({error})", "check that the file is complete"
             ) from error
 
+    @property
+    def levels(self) -> list[tuple[int, int]]:
+        """(width, height) of every level, the largest first."""
+        return [(int(width), int(height)) for width, height in self._slide.level_dimensions]
+
     def close(self) -> None:
+        """Let the file go."""
         self._slide.close()
 
     def _pixel_size(self) -> tuple[float, float] | None:
@@ -204,8 +222,15 @@ class _Slide:
             microns = self.microns[0]
         return "" if microns is None else f" at {microns:.4g} microns per pixel"
 
-    def read(self, region: Region, microns: float | None) -> Image:
-        """A region as a picture on the slide's own grid."""
+    def pixels(self, region: Region, size: tuple[int, int]) -> NDArray[Any]:
+        """A region scaled to (width, height) pixels, from the coarsest level that is fine enough.
+
+        Returns:
+            (height, width[, 3]), in the slide's own type.
+
+        Raises:
+            InputError: a region that is not inside, or more pixels than fit into memory.
+        """
         if (
             min(region.x, region.y) < 0
             or region.x + region.width > self.size[0]
@@ -215,8 +240,23 @@ class _Slide:
                 f"a region inside the slide's {self.size[0]} x {self.size[1]} pixels",
                 ",".join(map(str, region)),
             )
-        size = self.output_size(region, microns)
-        pixels = self._resampled(region, size)
+        return self._resampled(region, size)
+
+    def read(
+        self, region: Region, microns: float | None = None, size: tuple[int, int] | None = None
+    ) -> Image:
+        """A region as a picture on the slide's own grid.
+
+        Args:
+            region: where.
+            microns: per pixel of the picture; as fine as scanned if None.
+            size: (width, height) of the picture, in place of `microns`.
+
+        Raises:
+            InputError: as `pixels`, or a resolution finer than the scan or without a known pixel size.
+        """
+        size = size or self.output_size(region, microns)
+        pixels = self.pixels(region, size)
         steps = (region.width / size[0], region.height / size[1])
         found = None
         if self.microns is not None:
@@ -268,10 +308,19 @@ class _Slide:
         for start in first:  # tiffslide takes pixels of the largest level and divides them itself
             base = ceil(start * downsample)
             location.append(base if int(base / downsample) == start else base + 1)
-        with quiet():
-            pixels = np.asarray(
-                self._slide.read_region(tuple(location), level, tuple(size), as_array=True)
-            )
+        try:
+            with quiet():
+                pixels = np.asarray(
+                    self._slide.read_region(tuple(location), level, tuple(size), as_array=True)
+                )
+        except (PromptsegError, MemoryError):
+            raise
+        except Exception as error:  # decoders raise anything on broken tiles
+            raise InputError(
+                "tiles that can be decoded",
+                f"{self.path} ({type(error).__name__})",
+                "check that the file is complete",
+            ) from error
         if pixels.shape[-1] == 1:
             return np.ascontiguousarray(pixels[..., 0])
         if pixels.shape[-1] not in (3, 4):

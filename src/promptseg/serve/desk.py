@@ -6,8 +6,9 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from promptseg.errors import ModelError, PromptsegError
 from promptseg.formats import ReadOptions, read
@@ -27,11 +28,22 @@ from promptseg.serve.times import Times
 from promptseg.serve.turns import Turns
 from promptseg.serve.work import Work
 
-__all__ = ["Desk"]
+__all__ = ["Beside", "Desk"]
 
 log = logging.getLogger("promptseg.serve")
 
 _REMEMBERED_ENDS = 1000
+
+
+class Beside(Protocol):
+    """Sessions of another kind, which count where sessions are counted."""
+
+    @property
+    def works(self) -> Sequence[object]:
+        """What is open."""
+
+    def stop(self) -> None:
+        """End everything."""
 
 
 class Desk:
@@ -45,6 +57,9 @@ class Desk:
         clock: the time, for leases.
         encode: whether slices are encoded before anybody asks for them.
         times: log of annotation times; one in the folder if not given.
+
+    Attributes:
+        beside: sessions of other kinds on the same server.
     """
 
     def __init__(
@@ -67,6 +82,7 @@ class Desk:
         self._turns: dict[str, Turns] = {}
         self._works: dict[str, Work] = {}
         self._opening = 0
+        self.beside: list[Beside] = []
         self._ends: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.RLock()
         self._encoder = Encoder(lambda: list(self._works.values())) if encode else None
@@ -90,6 +106,10 @@ class Desk:
                 "choose one of them, or name it when starting the server",
             )
         return self.models[chosen]
+
+    def turns_of(self, segmenter: Segmenter) -> Turns:
+        """Who may use the device of a model next."""
+        return self._turns.setdefault(str(segmenter.predictor.device), Turns())
 
     def lease(self) -> Lease:
         """A new lease."""
@@ -193,6 +213,8 @@ class Desk:
         """End everything."""
         if self._encoder:
             self._encoder.stop()
+        for other in self.beside:
+            other.stop()
         for work in self.works:
             self.close(work.id, "the server was stopped")
 
@@ -208,7 +230,8 @@ class Desk:
     def _require_place(self) -> None:
         self.sweep()
         limit = self.limits.sessions
-        if len(self._works) + self._opening >= limit:
+        there = len(self._works) + sum(len(other.works) for other in self.beside)
+        if there + self._opening >= limit:
             raise FullError(
                 f"at most {limit} sessions at a time",
                 "one more",
@@ -275,7 +298,7 @@ class Desk:
     ) -> Work:
         """A session, resumed if there is a file of it."""
         self._require_bytes(image.voxels.nbytes)
-        turns = self._turns.setdefault(str(segmenter.predictor.device), Turns())
+        turns = self.turns_of(segmenter)
         limits = self.limits
         room = max(limits.session_bytes - image.voxels.nbytes, 0) // 2
 

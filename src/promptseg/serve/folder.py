@@ -14,6 +14,7 @@ from promptseg.errors import InputError, OutputError
 from promptseg.formats import format_by_suffix, is_dicom_file
 from promptseg.formats.detached import belonging_to
 from promptseg.formats.files import atomic_path, files_below, provenance_path
+from promptseg.formats.whole_slide import is_dicom_slide, is_tiff_slide
 from promptseg.serve.refusals import AbsentError
 
 __all__ = ["STATES", "Folder", "Remembered", "State"]
@@ -197,13 +198,16 @@ class Folder:
         return path == self.root or self.root in path.parents
 
 
-def _kind(path: Path) -> Literal["folder", "series", "image", "video"] | None:
+def _kind(path: Path) -> Literal["folder", "series", "image", "video", "slide"] | None:
     """What a list shows of a path: nothing of files that are no images."""
     try:
         if path.is_dir():
             with os.scandir(path) as found:
                 first = [Path(e.path) for _, e in zip(range(_LOOKED_AT), found, strict=False)]
-            return "series" if any(map(is_dicom_file, first)) else "folder"
+            dicom = next(filter(is_dicom_file, first), None)
+            if dicom is None:
+                return "folder"
+            return "slide" if is_dicom_slide(dicom) else "series"
         if not path.is_file():
             return None
     except OSError:
@@ -213,4 +217,10 @@ def _kind(path: Path) -> Literal["folder", "series", "image", "video"] | None:
     known = format_by_suffix(path)
     if known is not None and known.module == "video":
         return "video"
-    return "image" if known or is_dicom_file(path) else None
+    if known is not None and known.module in ("picture", "slide") and is_tiff_slide(path):
+        return "slide"
+    if known is not None and known.module != "dicom":
+        return "image"
+    if not is_dicom_file(path):
+        return "image" if known else None
+    return "slide" if is_dicom_slide(path) else "image"

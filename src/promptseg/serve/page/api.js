@@ -14,8 +14,8 @@ export class Refusal extends Error {
   }
 }
 
-async function answerTo(method, path, body, headers = {}) {
-  const asked = { method, headers, credentials: "same-origin" };
+export async function answerTo(method, path, body, headers = {}, signal = undefined) {
+  const asked = { method, headers, signal, credentials: "same-origin" };
   if (body !== undefined) {
     asked.body = JSON.stringify(body);
     asked.headers = { "Content-Type": "application/json", ...headers };
@@ -36,9 +36,9 @@ async function answerTo(method, path, body, headers = {}) {
   throw new Refusal(told.detail || `The server answered ${answer.status}.`, answer.status, told.kind);
 }
 
-const json = async (...asked) => (await answerTo(...asked)).json();
+export const json = async (...asked) => (await answerTo(...asked)).json();
 
-const query = (fields) => {
+export const query = (fields) => {
   const given = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null);
   return given.length ? `?${new URLSearchParams(given)}` : "";
 };

@@ -96,7 +96,7 @@ export class Images {
     make("span", { class: "what", text: entry.name }),
     make("span", { class: "hint", text: `${entry.state}${facts ? ` · ${facts}` : ""}` }));
     if (entry.path === path) button.setAttribute("aria-current", "true");
-    const more = make("button", {
+    const more = entry.kind === "slide" ? null : make("button", {
       type: "button", class: "quiet more", text: "⋯", title: "Open with options",
       "aria-label": `Open ${entry.name} with options`, onclick: () => this.ask(entry.path),
     });
@@ -107,11 +107,19 @@ export class Images {
   choose({ path, kind }) {
     const { case: work } = this.app;
     if (work && work.state.path === path && kind !== "video") return true; // a double click
+    if (kind === "slide") return this.openSlide(path);
     if (kind !== "video") return this.open(path);
     this.ask(path);
     byId("open-frame").value ||= "0";
     byId("open-frame").focus();
     tell("The page opens one frame of a video at a time; promptseg segment follows objects through all of it.");
+    return false;
+  }
+
+  /** A whole slide has a page of its own. */
+  async openSlide(path) {
+    await this.app.leave();
+    location.assign(`slide/slide.html?${new URLSearchParams({ path })}`);
     return false;
   }
 

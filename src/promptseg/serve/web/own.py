@@ -30,6 +30,7 @@ from promptseg.serve.web.bodies import (
     parsed,
 )
 from promptseg.serve.web.own_folder import OwnFolder
+from promptseg.serve.web.own_slide import OwnSlide
 from promptseg.serve.web.own_times import OwnTimes
 from promptseg.serve.web.requests import (
     body_bytes,
@@ -74,6 +75,7 @@ class Own:
             Entry("GET", "/api/openapi.json", "this document", self.document),
             *OwnFolder(desk).entries,
             *OwnTimes(desk).entries,
+            *OwnSlide(desk).entries,
             Entry("POST", "/api/sessions", "open an image of the folder", self.open, Open),
             Entry(
                 *("POST", "/api/uploads", "open an array: a .npy file; X-Meta has its facts"),

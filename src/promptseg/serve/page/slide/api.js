@@ -1,0 +1,61 @@
+/** The server's routes for slides (docs/slides.md), as functions. */
+
+import { answerTo, json, query } from "../api.js";
+
+/** Open a slide of the folder; gives the state of its session. */
+export const openSlide = (fields) => json("POST", "/api/slides", fields);
+
+/** The routes of one session; every change answers the state after it. */
+export class SlideApi {
+  constructor(id) {
+    this.id = id;
+    this.base = `/api/slides/${encodeURIComponent(id)}`;
+  }
+
+  state() {
+    return json("GET", this.base);
+  }
+
+  close(how = {}) {
+    return fetch(this.base, { method: "DELETE", credentials: "same-origin", ...how });
+  }
+
+  /** A tile as a picture that can be drawn. */
+  async tile(zoom, column, row, signal) {
+    const answer = await answerTo("GET", `${this.base}/tile${query({ zoom, column, row })}`, undefined, {}, signal);
+    return createImageBitmap(await answer.blob());
+  }
+
+  outline(version) {
+    return json("GET", `${this.base}/outline${query({ version })}`);
+  }
+
+  prompt(body) {
+    return json("POST", `${this.base}/prompts`, body);
+  }
+
+  newObject(body) {
+    return json("POST", `${this.base}/objects`, body);
+  }
+
+  changeObject(body) {
+    return json("PUT", `${this.base}/objects`, body);
+  }
+
+  undo(body) {
+    return json("POST", `${this.base}/undo`, body);
+  }
+
+  redo(body) {
+    return json("POST", `${this.base}/redo`, body);
+  }
+
+  save(body) {
+    return json("POST", `${this.base}/save`, body);
+  }
+
+  /** The objects as a `Blob` of GeoJSON. */
+  async download() {
+    return (await answerTo("GET", `${this.base}/download`)).blob();
+  }
+}

@@ -1,0 +1,1 @@
+"""Interactive work on whole slides: answers on regions, joined in the slide's own coordinates."""

@@ -151,11 +151,21 @@ def memory_of(process: int) -> tuple[int, int]:
     return found["VmRSS"], found["VmHWM"]
 
 
-class Asked:
-    """A slide that is open on a server, and what its answers took."""
+def processor_seconds(process: int) -> float:
+    """What a process has had of the processor."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def __init__(self, link: Link, name: str) -> None:
-        self.link = link
+
+class Asked:
+    """A slide that is open on a server, and what its answers took.
+
+    Attributes:
+        worked: seconds of the processor that the server had for each prompt.
+    """
+
+    def __init__(self, link: Link, name: str, process: int) -> None:
+        self.link, self.process, self.worked = link, process, list[float]()
         begun = time.perf_counter()
         self.state = json.loads(link.ask("POST", "/api/slides", {"path": name, "afresh": True}))
         self.opened = time.perf_counter() - begun
@@ -169,11 +179,13 @@ class Asked:
 
     def prompt(self, **body: Any) -> float:
         """Seconds until the prompt is answered and the outline of its object is there."""
-        begun = time.perf_counter()
+        self.link.http.close()  # the server ends a connection that rests while truth is made
+        begun, worked = time.perf_counter(), processor_seconds(self.process)
         self.state = json.loads(self.link.ask("POST", f"{self.at}/prompts", body))
         current = next(o for o in self.state["objects"] if o["name"] == self.state["current"])
         if not current["empty"]:
             self.link.ask("GET", f"{self.at}/outline?version={current['outline']}")
+        self.worked.append(processor_seconds(self.process) - worked)
         return time.perf_counter() - begun
 
     def polygons(self) -> list[Any]:
@@ -269,10 +281,10 @@ def main() -> None:
         making = time.perf_counter() - begun
         took = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         with server(path.parent, asked.model, asked.threads) as link:
-            load = os.getloadavg()[0]
+            load = [os.getloadavg()[0]]
             process = _server_of(os.getpid())
             before = memory_of(process)[0]
-            slide = Asked(link, path.name)
+            slide = Asked(link, path.name, process)
             rng = random.Random(asked.seed)
             tiles = [slide.tile(slide.state["slide"]["zooms"] - 1, 0, 0)]
             for number in range(asked.tiles):
@@ -294,6 +306,7 @@ def main() -> None:
             resumed = time.perf_counter() - begun
             assert len(again["objects"]) == objects
             now, most = memory_of(process)
+            load.append(os.getloadavg()[0])
         size = path.stat().st_size
     answers = found["box"] + found["click"] + found["further"] + found["coarse"] + way
     machine = describe_machine()
@@ -311,7 +324,7 @@ def main() -> None:
     asked.o.write_text(
         f"""# A whole slide in the page
 
-{date.today()}; {machine["processor"]}, {machine["cores"]} cores, load before {load:.1f}.
+{date.today()}; {machine["processor"]}, {machine["cores"]} cores, load {min(load):.0f} to {max(load):.0f}.
 {asked.model}, {asked.threads or "all"} threads; a slide of {asked.side:,} x {asked.side:,} pixels in
 {slide.state["slide"]["zooms"]} levels, {size / 2**20:,.0f} MiB, {written}.
 
@@ -319,7 +332,8 @@ def main() -> None:
 |---|---|---|---|
 {chr(10).join(rows)}
 
-- Prompts below {LIMIT_S:.0f} s: {kept} ({max(answers):.2f} s at most).
+- Prompts below {LIMIT_S:.0f} s: {kept} ({max(answers):.2f} s at most); of the processor
+  they took {median(slide.worked):.2f} s (median), {max(slide.worked):.2f} s at most.
 - Memory of the server below 2 GiB: {small} ({most / 2**20:,.0f} MiB at most, {now / 2**20:,.0f} MiB
   in the end, {before / 2**20:,.0f} MiB with the model alone).
 - Opening: {slide.opened:.2f} s; opening again with its {objects} objects: {resumed:.2f} s; undo:

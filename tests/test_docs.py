@@ -44,6 +44,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "reci
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_RUN = {
     "semantic.md": "trains a model; tests/train/test_semantic_training.py does",
+    "slides.md": "needs a whole slide; tests/slides makes one and does the same",
     "mcp.md": "needs a folder with a scan; tests/serve/test_mcp.py makes one",
     "lists.md": "needs a list of scans; tests/jobs/test_listed.py makes one",
     "tools.md": "writes weights into folders of other tools; tests/export/test_tools.py runs it",

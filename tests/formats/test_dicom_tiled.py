@@ -14,6 +14,8 @@ from formats.dicom_makers import item, sequence, write_object
 from formats.helpers import ORTHOGONAL, segmentation_of, write_dicom_series
 from promptseg import read
 from promptseg.errors import InputError, PromptsegError
+from promptseg.formats.slide import Region
+from promptseg.formats.whole_slide import identity, is_dicom_slide, open_slide
 
 SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 TILE = 16
@@ -158,3 +160,31 @@ def test_large_slides_and_other_images_name_the_way_out(tmp_path: Path) -> None:
     write_dicom_series(tmp_path / "ct", ORTHOGONAL["oblique"])
     with pytest.raises(InputError, match="a whole slide for --region and --microns"):
         read(tmp_path / "ct", region="0,0,2,2")
+
+
+def test_tiles_that_are_not_wanted_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slide may be larger than memory."""
+    pixels = picture()
+    slide = open_slide(level(tmp_path / "a.dcm", pixels))
+
+    def whole(*_: object) -> None:
+        raise AssertionError("all of the file is read")
+
+    monkeypatch.setattr("promptseg.formats.dicom.pixels._with_pixels", whole)
+    found = slide.pixels(Region(20, 10, 33, 41), (33, 41))
+    np.testing.assert_array_equal(found, pixels[10:51, 20:53])
+
+
+def test_slides_are_known_by_what_they_say(tmp_path: Path) -> None:
+    slide = level(tmp_path / "a.dcm", picture())
+    write_dicom_series(tmp_path / "ct", ORTHOGONAL["plain"])
+    assert is_dicom_slide(slide)
+    assert not any(is_dicom_slide(path) for path in tmp_path.rglob("ct/*"))
+    assert open_slide(tmp_path / "a.dcm").size == (90, 70)
+    with pytest.raises(InputError, match="a whole slide"):
+        open_slide(tmp_path / "ct")
+    before = identity(slide)
+    slide.write_bytes(slide.read_bytes()[:-1] + b"x")
+    assert identity(slide) != before

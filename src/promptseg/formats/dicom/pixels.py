@@ -6,6 +6,7 @@ a rescale or inverts anything here: both give the numbers as stored, or RGB.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from promptseg.formats.dicom.instances import Instance
 from promptseg.formats.dicom.parse import open_dicom
 from promptseg.formats.quiet import quiet
 
-__all__ = ["decoded"]
+__all__ = ["decoded", "decoded_some"]
 
 # A decoder that fails is followed by another one: no word of it to people without logging.
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
@@ -52,6 +53,22 @@ def decoded(instance: Instance, frames: Sequence[int]) -> Iterator[NDArray[Any]]
     data = _with_pixels(instance)
     for stored in _stored(data, frames, instance.path):
         yield _gray_or_rgb(stored, data)
+
+
+def decoded_some(instance: Instance, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
+    """As `decoded`, where few of very many frames are wanted: the others are not read, if that can be.
+
+    A file that pydicom does not take apart in this way is read as a whole.
+    """
+    header, done = instance.header, 0
+    seekable = instance.pixels_at is not None and int(header.get("PlanarConfiguration") or 0) == 0
+    if seekable and len(frames) < instance.frame_count:
+        with contextlib.suppress(Exception), quiet():  # whatever it is, it is met again below
+            for stored in iter_pixels(instance.path, indices=list(frames)):
+                yield _gray_or_rgb(stored, header)
+                done += 1
+    if done < len(frames):
+        yield from decoded(instance, frames[done:])
 
 
 def _stored(data: pydicom.Dataset, frames: Sequence[int], path: Path) -> Iterator[NDArray[Any]]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from promptseg.errors import InputError
 from promptseg.formats.dicom.instances import Instance
-from promptseg.formats.dicom.pixels import decoded
+from promptseg.formats.dicom.pixels import decoded_some
 
 __all__ = ["TiledSlide", "levels_of"]
 
@@ -84,7 +84,7 @@ class _Level:
         inside = ((self.places < last) & (self.places + self.tile > first)).all(axis=1)
         frames = np.flatnonzero(inside).tolist()
         out: NDArray[Any] | None = None
-        for frame, stored in zip(frames, decoded(self.instance, frames), strict=True):
+        for frame, stored in zip(frames, decoded_some(self.instance, frames), strict=True):
             tile = stored[..., None] if stored.ndim == 2 else stored
             if out is None:
                 out = np.full((height, width, tile.shape[-1]), _WHITE, tile.dtype)

@@ -214,6 +214,7 @@ export function sizeText(size) {
   const parts = [];
   const number = (value) => (value >= 100 ? value.toFixed(0) : value.toFixed(1));
   if (size.volume_ml !== undefined && size.volume_ml !== null) parts.push(`${number(size.volume_ml)} ml`);
+  else if (size.area_mm2 > 0 && size.area_mm2 < 0.1) parts.push(`${number(1e6 * size.area_mm2)} µm²`);
   else if (size.area_mm2 !== undefined && size.area_mm2 !== null) parts.push(`${number(size.area_mm2)} mm²`);
   else if (size.voxels !== undefined) parts.push(`${size.voxels} px`);
   if (size.long_axis) {

@@ -133,6 +133,7 @@ class SlideApp {
     this.objects.sizes = this.case.sizes;
     this.objects.show();
     this.history.show();
+    if (this.case.state.steps.length === 2) this.showRemembered(); // it is begun by now
   }
 
   showBusy() {

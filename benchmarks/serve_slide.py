@@ -324,7 +324,7 @@ def main() -> None:
     asked.o.write_text(
         f"""# A whole slide in the page
 
-{date.today()}; {machine["processor"]}, {machine["cores"]} cores, load {min(load):.0f} to {max(load):.0f}.
+{date.today()}; {machine["processor"]}, {machine["cores"]} cores, load {load[0]:.0f} to {load[-1]:.0f}.
 {asked.model}, {asked.threads or "all"} threads; a slide of {asked.side:,} x {asked.side:,} pixels in
 {slide.state["slide"]["zooms"]} levels, {size / 2**20:,.0f} MiB, {written}.
 

@@ -72,6 +72,7 @@ BOUNDS: dict[str, Bound] = {
     "idle_s": Bound(1, 10**6),
     "image_mib": _MIB,
     "jitter": Bound(0, 10**6),
+    "keep_days": Bound(1, 36_500),
     "learning_rate": Bound(0, 10, above=True),
     "liveness_s": Bound(1, 10**6),
     "lora_rank": Bound(0, 1024),

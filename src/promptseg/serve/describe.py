@@ -19,6 +19,7 @@ from promptseg.segment.opened import notes_on
 from promptseg.segment.session_prompts import axis_of
 from promptseg.serve.desk import Desk
 from promptseg.serve.results import mask_endings
+from promptseg.serve.users import caller
 from promptseg.serve.web.bodies import Prompting
 from promptseg.serve.work import Work
 
@@ -27,9 +28,10 @@ __all__ = ["colour_of", "image_facts", "object_facts", "prompt_of", "server_fact
 
 def server_facts(desk: Desk) -> dict[str, Any]:
     """Models, windows, formats and limits."""
-    limits = desk.limits
+    limits, who = desk.limits, caller()
     return {
         "version": __version__,
+        "user": {"name": who.name, "role": who.role},
         "notice": DISCLAIMER,
         "folder": desk.folder is not None,
         "models": [

@@ -26,21 +26,44 @@ from promptseg.serve.limits import Limits
 from promptseg.serve.refusals import AbsentError, EndedError, FullError, TakenError, TooLargeError
 from promptseg.serve.times import Times
 from promptseg.serve.turns import Turns
+from promptseg.serve.users import caller, require_reviewer
 from promptseg.serve.work import Work
 
-__all__ = ["Beside", "Desk"]
+__all__ = ["Beside", "Desk", "Owned", "part_of", "require_work_of"]
 
 log = logging.getLogger("promptseg.serve")
 
 _REMEMBERED_ENDS = 1000
 
 
+class Owned(Protocol):
+    """What is open for somebody."""
+
+    owner: str
+    lease: Lease
+
+    @property
+    def id(self) -> str:
+        """What its client calls it."""
+
+    @property
+    def path(self) -> str | None:
+        """Of the image below the root."""
+
+    @property
+    def file(self) -> Path | None:
+        """Where it is kept."""
+
+
 class Beside(Protocol):
     """Sessions of another kind, which count where sessions are counted."""
 
     @property
-    def works(self) -> Sequence[object]:
+    def works(self) -> Sequence[Owned]:
         """What is open."""
+
+    def close(self, token: str, why: str = ...) -> None:
+        """End a session, if it is there."""
 
     def stop(self) -> None:
         """End everything."""
@@ -92,6 +115,24 @@ class Desk:
         """What is open."""
         return list(self._works.values())
 
+    @property
+    def mine(self) -> list[Work]:
+        """What is open for who asks."""
+        return [work for work in self.works if work.owner == caller().name]
+
+    @property
+    def all_works(self) -> list[Owned]:
+        """What is open, of every kind and for anybody."""
+        return [*self.works, *(work for other in self.beside for work in other.works)]
+
+    def end_of(self, user: str) -> int:
+        """End all sessions of a user; how many there were."""
+        ended = [work.id for work in self.all_works if work.owner == user]
+        for token in ended:
+            for holder in (self, *self.beside):
+                holder.close(token, "an admin ended it")
+        return len(ended)
+
     def segmenter(self, name: str | None) -> Segmenter:
         """A loaded model.
 
@@ -124,6 +165,7 @@ class Desk:
         *,
         take_over: bool = False,
         afresh: bool = False,
+        of: str | None = None,
     ) -> Work:
         """An image of the folder, where its session stood.
 
@@ -134,27 +176,34 @@ class Desk:
             options: modality, window, axis, propagation.
             take_over: end another session on it.
             afresh: leave an earlier session aside; it is kept under another name.
+            of: the user whose work is looked at, and not gone on with.
 
         Raises:
-            AbsentError: no such image.
+            AbsentError: no such image, or no work of that user on it.
             TakenError: it is open already.
+            DeniedError: an annotator asks for the work of somebody else.
             FullError, TooLargeError: beyond the limits.
         """
         if self.folder is None:
             raise AbsentError("a server with a folder", "none", "start it with --root FOLDER")
         path = self.folder.image(name)
         name = self.folder.name_of(path)
+        caller().image = name
         segmenter = self.segmenter(model)
-        self._free_path(name, take_over)
         options = options or self.options
         choices = choices or ReadOptions()
-        file = self.folder.session_file(name, _part(choices))
+        file = self.folder.session_file(name, part_of(_part(choices), of))
+        if of is not None:
+            require_work_of(file)
+        self._free_path(name, take_over)
 
         def begun() -> Work:
             image = read(path, choices, modality=options.modality)
-            if afresh and file.exists():
+            if afresh and of is None and file.exists():
                 file.rename(_aside(file))
-            return self._begun(image, segmenter, options, file, name)
+            work = self._begun(image, segmenter, options, file, name, looked_at=of is not None)
+            work.read_only = of is not None
+            return work
 
         return self._enter(begun)
 
@@ -183,12 +232,13 @@ class Desk:
         """
         self.sweep()
         work = self._works.get(token)
-        if work is None:
-            if why := self._ends.get(token):
-                raise EndedError(
-                    "a session that is open", f"one that has ended: {why}", "open it again"
-                )
+        if work is None and (why := self._ends.get(token)):
+            raise EndedError(
+                "a session that is open", f"one that has ended: {why}", "open it again"
+            )
+        if work is None or work.owner != caller().name:
             raise AbsentError("a session", "none of that name", "open an image first")
+        caller().image = work.path
         (work.lease.act if act else work.lease.touch)()
         return work
 
@@ -277,7 +327,7 @@ class Desk:
 
     def _free_path(self, name: str, take_over: bool) -> None:
         self.sweep()
-        for work in self.works:
+        for work in self.mine:
             if work.path == name:
                 if not take_over:
                     raise TakenError(
@@ -295,8 +345,9 @@ class Desk:
         file: Path | None,
         path: str | None,
         lease: Lease | None = None,
+        looked_at: bool = False,
     ) -> Work:
-        """A session, resumed if there is a file of it."""
+        """A session, resumed if there is a file of it; one that is looked at is not kept."""
         self._require_bytes(image.voxels.nbytes)
         turns = self.turns_of(segmenter)
         limits = self.limits
@@ -315,21 +366,44 @@ class Desk:
                 journal.resume(session)
                 notes += _ignored(options, options_then)
             except PromptsegError as error:  # kept for the user to look at, and never written over
+                if looked_at:
+                    raise
                 session, journal = None, Journal(file)
                 file.rename(_aside(file))
                 notes.append(f"the earlier session is not used: {error}")
         if session is None:
             session = Session(segmenter, opened(options), options)
+        if looked_at:
+            journal = None
+            session.leave_as_is()
         work = Work(
             *(session, lease or self.lease(), turns, journal, path, limits.session_bytes),
             times=Times(self._times, path or image.name),
         )
         work.warning = " ".join(notes)
-        if self.folder is not None and path is not None:
+        if self.folder is not None and path is not None and not looked_at:
             folder, known = self.folder, self.folder.remembered(path)
             work.colours = {name: (r, g, b) for name, r, g, b in known.colours}
             work.on_change = lambda: _mark_begun(folder, path)
         return work
+
+
+def part_of(part: str, of: str | None = None) -> str:
+    """What a session file is called after: the part of an image, and whose work it is."""
+    user = caller().name if of is None else of
+    return f"{part} user={user}".lstrip() if user else part
+
+
+def require_work_of(file: Path) -> None:
+    """Refuse the work of somebody else to annotators, and where there is none.
+
+    Raises:
+        DeniedError: an annotator asks.
+        AbsentError: there is none.
+    """
+    require_reviewer()
+    if not file.is_file():
+        raise AbsentError("work of that user on the image", "none", "ask for another user")
 
 
 def _part(choices: ReadOptions) -> str:

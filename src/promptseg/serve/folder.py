@@ -153,9 +153,23 @@ class Folder:
         return any(self._place(name).glob("session*.jsonl"))
 
     @property
+    def own(self) -> Path:
+        """The folder of ours in it."""
+        return self.root / _OWN
+
+    @property
     def times_file(self) -> Path:
         """Where annotation times are logged, if somebody asks for it."""
-        return self.root / _OWN / "times.jsonl"
+        return self.own / "times.jsonl"
+
+    @property
+    def audit_file(self) -> Path:
+        """Where the audit log is, if no other place is named."""
+        return self.own / "audit.jsonl"
+
+    def id_of(self, name: str) -> str:
+        """What an image is called where its own name must not be read."""
+        return self._place(name).name
 
     def remembered(self, name: str) -> Remembered:
         """What is known of an image."""

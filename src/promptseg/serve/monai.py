@@ -27,6 +27,7 @@ from promptseg.serve.desk import Desk
 from promptseg.serve.folder import Folder
 from promptseg.serve.refusals import AbsentError, EndedError
 from promptseg.serve.results import result_of
+from promptseg.serve.users import caller
 from promptseg.serve.work import Work
 
 __all__ = ["LABEL", "Answered", "Request", "Rooms"]
@@ -344,7 +345,7 @@ class Rooms:
 
     def _room(self, image: str, session: str, client: str, model: str) -> _Room:
         """Where a client works; an image of the folder is opened with its first request."""
-        key = (session, "") if session else (image, f"{client} {model}")
+        key = (session, "") if session else (image, f"{caller().name} {client} {model}")
         with self._lock:
             room = self._rooms.get(key)
         if session:
@@ -388,7 +389,9 @@ class Rooms:
             if entry["kind"] == "folder":
                 found += self._images(entry["path"])
             elif (
-                entry["kind"] != "video" and not entry["result"] and not _KEPT.search(entry["name"])
+                entry["kind"] not in ("video", "slide")
+                and not entry["result"]
+                and not _KEPT.search(entry["name"])
             ):
                 found.append(entry["path"])
         return found

@@ -11,6 +11,7 @@ import tyro
 from promptseg.errors import InputError
 from promptseg.image import MODALITIES
 from promptseg.serve.limits import Limits
+from promptseg.serve.users import Users
 
 __all__ = ["ModelsServed", "ServeJob"]
 
@@ -72,6 +73,23 @@ class ServeJob(Limits, ModelsServed):
     ohif: Path | None = None
     """Folder with OHIF's built pages, served at /ohif/."""
 
+    user_header: str | None = None
+    """Header in which the proxy in front of the server names the user, such as X-Remote-User
+    (docs/users.md); users have no names without it."""
+
+    trusted_proxy: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Address or network of the proxy whose --user-header is believed (default: this machine); may be
+    repeated."""
+
+    role: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """USER=annotator|reviewer|admin; may be repeated, and the user * stands for everybody else."""
+
+    audit: Path | None = None
+    """Audit log (default: .promptseg/audit.jsonl below --root where users have names, else none)."""
+
+    keep_days: int | None = None
+    """Days after which sessions that nobody has gone on with are removed (default: never)."""
+
     name: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Further name of this machine, as browsers write it in the address; may be repeated."""
 
@@ -86,10 +104,20 @@ class ServeJob(Limits, ModelsServed):
                 f"{len(self.token)} characters",
                 "leave it out to have one made",
             )
+        _ = self.users
         if not self.is_loopback and self.token is None:
             raise InputError(
                 "--token beside a --host that others can reach", self.host, "choose a long one"
             )
+
+    @property
+    def users(self) -> Users:
+        """How users are named.
+
+        Raises:
+            InputError: no header, address or role.
+        """
+        return Users(self.user_header, self.trusted_proxy, self.role)
 
     @property
     def is_loopback(self) -> bool:

@@ -21,9 +21,11 @@ from promptseg.models.protocol import SlicePrompt
 from promptseg.names import for_terminal
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter, load
+from promptseg.serve.audit import Audit
 from promptseg.serve.desk import Desk
 from promptseg.serve.folder import Folder
 from promptseg.serve.options import ModelsServed, ServeJob
+from promptseg.serve.retention import keep_for
 from promptseg.timing import StudyLog
 
 __all__ = ["load_models", "serve", "warmed"]
@@ -72,6 +74,7 @@ def serve(
     folder = Folder(job.root)
     archive = None if job.archive is None else Archive(job.archive)
     ohif = None if job.ohif is None else require_ohif(job.ohif)
+    audit = _audit_log(job, folder)
     token = job.token or secrets.token_urlsafe(24)
     with closing(_listening(job)) as listener:
         port = listener.getsockname()[1]
@@ -81,7 +84,11 @@ def serve(
         names = {"127.0.0.1", "localhost", "[::1]", job.host.strip("[]"), *job.name}
         own_names = names - {"0.0.0.0", "::"}
         app = application(
-            desk, token, own_names, lambda: state["ready"], archive=archive, ohif=ohif
+            *(desk, token, own_names, lambda: state["ready"]),
+            archive=archive,
+            ohif=ohif,
+            users=job.users,
+            audit=audit,
         )
         config = uvicorn.Config(
             app,
@@ -107,6 +114,7 @@ def serve(
                 server.should_exit = True
 
         _quiet_about_names()
+        end_removing = _removing(job, folder, desk, audit)
         if not job.is_loopback:
             note = (
                 "others can reach this address, and nothing on the way is encrypted: put a proxy with "
@@ -115,10 +123,38 @@ def serve(
             print(f"note: {note}", file=sys.stderr)
         threading.Thread(target=prepare, daemon=True).start()
         server.run(sockets=[listener])
+        end_removing()
         failed = state.get("error")
         if isinstance(failed, BaseException):
             raise failed
     return 0
+
+
+def _audit_log(job: ServeJob, folder: Folder) -> Audit | None:
+    """Where it is written down who does what, if somebody said so or users have names.
+
+    Raises:
+        OutputError: no place for a file.
+    """
+    if job.audit is None and not job.users.have_names:
+        return None
+    return Audit(folder.audit_file if job.audit is None else job.audit)
+
+
+def _removing(job: ServeJob, folder: Folder, desk: Desk, audit: Audit | None) -> Callable[[], None]:
+    """Remove sessions that are older than they are to be kept; what is returned ends it."""
+    days = job.keep_days
+    if days is None:
+        return lambda: None
+
+    def removed(count: int) -> None:
+        if audit is not None:
+            audit.write(did=f"sessions older than {days} days removed", count=count)
+
+    def open_now() -> set[Path]:
+        return {work.file for work in desk.all_works if work.file is not None}
+
+    return keep_for(folder, days, open_now, removed)
 
 
 def _log_of_times(job: ServeJob) -> Path | None:

@@ -10,10 +10,11 @@ from threading import Lock, RLock
 from promptseg.errors import PromptsegError
 from promptseg.formats.whole_slide import identity, open_slide
 from promptseg.segment.options import SegmentOptions
-from promptseg.serve.desk import Desk
+from promptseg.serve.desk import Desk, part_of, require_work_of
 from promptseg.serve.folder import Folder
 from promptseg.serve.refusals import AbsentError, EndedError, TakenError
 from promptseg.serve.slide_work import SlideWork
+from promptseg.serve.users import caller
 from promptseg.slides.journal import SlideJournal
 from promptseg.slides.session import SlideSession
 
@@ -50,6 +51,7 @@ class SlideDesk:
         *,
         take_over: bool = False,
         afresh: bool = False,
+        of: str | None = None,
     ) -> SlideWork:
         """A slide of the folder, where its session stood.
 
@@ -59,6 +61,7 @@ class SlideDesk:
             series: of a DICOM folder with several.
             take_over: end another session on it.
             afresh: leave an earlier session aside; it is kept under another name.
+            of: the user whose work is looked at, and not gone on with.
 
         Raises:
             AbsentError: no such slide.
@@ -71,7 +74,11 @@ class SlideDesk:
         folder = self.desk.folder
         path = folder.image(name)
         name = folder.name_of(path)
+        caller().image = name
         segmenter = self.desk.segmenter(model)
+        file = folder.session_file(name, part_of(_PART, of))
+        if of is not None:
+            require_work_of(file)
         with self._opening:
             self._free(name, take_over)
             self.desk.require_room()
@@ -79,12 +86,12 @@ class SlideDesk:
             try:
                 options = SegmentOptions(modality=self.desk.options.modality)
                 session = SlideSession(segmenter, slide, options)
-                file = folder.session_file(name, _PART)
                 journal = SlideJournal(file, identity(path))
-                if afresh and file.exists():
+                if afresh and of is None and file.exists():
                     file.rename(_aside(file))
                 turns = self.desk.turns_of(segmenter)
                 work = SlideWork(session, self.desk.lease(), turns, journal, name, reading)
+                work.read_only = of is not None
                 if file.is_file():
                     self._resume(work, file)
             except BaseException:
@@ -106,12 +113,13 @@ class SlideDesk:
         """
         self.sweep()
         work = self._works.get(token)
-        if work is None:
-            if why := self._ends.get(token):
-                raise EndedError(
-                    "a session that is open", f"one that has ended: {why}", "open it again"
-                )
+        if work is None and (why := self._ends.get(token)):
+            raise EndedError(
+                "a session that is open", f"one that has ended: {why}", "open it again"
+            )
+        if work is None or work.owner != caller().name:
             raise AbsentError("a session", "none of that name", "open a slide first")
+        caller().image = work.path
         (work.lease.act if act else work.lease.touch)()
         return work
 
@@ -140,7 +148,7 @@ class SlideDesk:
     def _free(self, name: str, take_over: bool) -> None:
         self.sweep()
         for work in self.works:
-            if work.path == name:
+            if work.path == name and work.owner == caller().name:
                 if not take_over:
                     raise TakenError(
                         "a slide that nobody has open",
@@ -153,6 +161,8 @@ class SlideDesk:
         try:
             work.journal.resume(work.session)
         except PromptsegError as error:  # kept for the user to look at, and never written over
+            if work.read_only:
+                raise
             work.journal = SlideJournal(file, work.journal.slide)
             work.session.history, work.session.position = work.session.history[:1], 0
             file.rename(_aside(file))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from threading import Lock, RLock
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from promptseg.serve.lease import Lease
 from promptseg.serve.refusals import AbsentError, EndedError
 from promptseg.serve.slide_tiles import TILE, Tiles
 from promptseg.serve.turns import Job, Turns, Urgency
+from promptseg.serve.users import caller, require_own
 from promptseg.slides.journal import SlideJournal
 from promptseg.slides.layer import Layer
 from promptseg.slides.outlines import Polygon, outlines
@@ -41,6 +43,8 @@ class SlideWork:
         reading: held while the slide is read.
 
     Attributes:
+        owner: who opened it; empty where users have no names.
+        read_only: whether it is the work of somebody else, which is looked at.
         colours: (red, green, blue) of objects by name, where the user chose one.
         warning: what is wrong, such as a step that could not be saved.
         on_change: called after every change.
@@ -58,6 +62,7 @@ class SlideWork:
         self.session, self.lease, self.turns = session, lease, turns
         self.journal, self.path = journal, path
         self.tiles = Tiles(session.slide, reading)
+        self.owner, self.read_only = caller().name, False
         self.colours: dict[str, tuple[int, int, int]] = {}
         self.warning = ""
         self.on_change: Callable[[], None] = lambda: None
@@ -73,6 +78,11 @@ class SlideWork:
         """What clients call it; nobody can guess it."""
         return self.lease.token
 
+    @property
+    def file(self) -> Path:
+        """Where it is kept."""
+        return self.journal.path
+
     def change(self, do: Callable[[], object]) -> None:
         """Do something to the session and save it.
 
@@ -82,6 +92,7 @@ class SlideWork:
         with self.lease.held(), self._lock:
             if self._closed:
                 raise EndedError("a session that is open", "one that has ended", "open it again")
+            require_own(self.read_only)
             do()
             self.warning = ""
             try:

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from promptseg.errors import PromptsegError
@@ -22,6 +23,7 @@ from promptseg.serve.lease import Lease
 from promptseg.serve.refusals import EndedError, TooLargeError, fault_or_message
 from promptseg.serve.times import Times
 from promptseg.serve.turns import CancelledError, Job, Turns, Urgency
+from promptseg.serve.users import caller, require_own
 
 __all__ = ["Event", "Work"]
 
@@ -63,6 +65,8 @@ class Work:
         times: of those who work on it, where they are logged.
 
     Attributes:
+        owner: who opened it; empty where users have no names.
+        read_only: whether it is the work of somebody else, which is looked at.
         colours: (red, green, blue) of objects by name, where the user chose one.
         revision: grows with every change.
         focus: axis and slice that is looked at.
@@ -84,6 +88,7 @@ class Work:
         self.session, self.lease, self.turns = session, lease, turns
         self.journal, self.path, self.limit = journal, path, limit
         self.times = times or Times(None, "")
+        self.owner, self.read_only = caller().name, False
         self.colours: dict[str, tuple[int, int, int]] = {}
         self.revision = 1
         self.focus: tuple[Axis, int] = (
@@ -110,6 +115,11 @@ class Work:
     def id(self) -> str:
         """What clients call it; nobody can guess it."""
         return self.lease.token
+
+    @property
+    def file(self) -> Path | None:
+        """Where it is kept; None if it is in memory alone."""
+        return None if self.journal is None else self.journal.path
 
     @property
     def masks(self) -> dict[str, Segment | None]:
@@ -174,6 +184,7 @@ class Work:
         Returns:
             What `do` returned, and what changed, see `since`.
         """
+        require_own(self.read_only)
         with self.lease.held(), self._instead_of_following():
             self._require_open()
             if model and self.nbytes > self.limit:

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from promptseg.errors import MissingPackageError
 from promptseg.serve.archive import Archive
+from promptseg.serve.audit import Audit
 from promptseg.serve.desk import Desk
 from promptseg.serve.refusals import AbsentError
+from promptseg.serve.users import Users
+from promptseg.serve.web.audited import audited
 from promptseg.serve.web.guard import Guard
 from promptseg.serve.web.monai import MonaiLabel
 from promptseg.serve.web.nninteractive import Remote
@@ -52,6 +55,8 @@ def application(
     ready: Callable[[], bool] = lambda: True,
     archive: Archive | None = None,
     ohif: Path | None = None,
+    users: Users | None = None,
+    audit: Audit | None = None,
     **guarding: Any,
 ) -> Guard:
     """What a server runs.
@@ -63,6 +68,8 @@ def application(
         ready: whether its models are loaded.
         archive: that OHIF looks at through this server.
         ohif: folder with OHIF's built pages.
+        users: how users are named; nobody is, if not given.
+        audit: where it is written down what they do.
         guarding: `slowness` and `sleep` of the guard.
 
     Raises:
@@ -75,11 +82,12 @@ def application(
         raise MissingPackageError("starlette", "for the server", "serve") from None
     from promptseg.serve.web.sockets import events
 
-    entries = Own(desk).entries
+    entries = Own(desk, audit).entries
     root = "" if desk.folder is None else str(desk.folder.root)
 
-    def safe(handler: Handler, entry: Entry | None = None) -> Handler:
-        return _safe(handler, entry, root)
+    def safe(handler: Handler, entry: Entry | None = None, path: str = "") -> Handler:
+        path = path if entry is None else entry.path
+        return audited(_safe(handler, entry, root), path, audit, desk.folder)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> Any:
@@ -89,14 +97,14 @@ def application(
     others = [*Remote(desk).routes, *MonaiLabel(desk, archive).routes]
     routes = [
         *(Route(e.path, safe(e.handler, e), methods=[e.method]) for e in entries),
-        *(Route(path, safe(do), methods=[method]) for method, path, do in others),
+        *(Route(path, safe(do, path=path), methods=[method]) for method, path, do in others),
         WebSocketRoute("/api/sessions/{session}/events", events(desk)),
         Route("/api/health", safe(_healthy(ready)), methods=["GET"]),
         *([] if ohif is None else [Route("/ohif/{name:path}", safe(ohif_pages(ohif)))]),
         Route("/{name:path}", safe(_page), methods=["GET"]),
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={405: _other_method})
-    return Guard(app, token, hosts, ready, **guarding)
+    return Guard(app, token, hosts, ready, users=users, audit=audit, **guarding)
 
 
 def _healthy(ready: Callable[[], bool]) -> Handler:

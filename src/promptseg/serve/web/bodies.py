@@ -55,6 +55,8 @@ class Open:
     """End the session of another window on the image."""
     afresh: bool = False
     """Leave the earlier session on the image aside."""
+    of: str | None = None
+    """User whose work is looked at, for reviewers and admins; nothing of it can be changed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,10 @@ from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from promptseg.serve.audit import Audit
 from promptseg.serve.lease import Clock
+from promptseg.serve.refusals import RefusedError
+from promptseg.serve.users import Caller, Users, calling
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -71,6 +74,8 @@ class Guard:
         ready: whether models are loaded; until then 503 is answered.
         slowness: for wrong tokens.
         sleep: waits.
+        users: how users are named; nobody is, if not given.
+        audit: where refused requests are written down.
 
     Attributes:
         cookie: the value of the page's cookie, which stands for the token.
@@ -84,10 +89,13 @@ class Guard:
         ready: Callable[[], bool] = lambda: True,
         slowness: Slowness | None = None,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+        users: Users | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self.app, self.token = app, token
         self.hosts = frozenset(host.lower() for host in hosts)
         self.ready, self.slowness, self.sleep = ready, slowness or Slowness(), sleep
+        self.users, self.audit = users or Users(), audit
         self.cookie = secrets.token_urlsafe(32)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,6 +120,12 @@ class Guard:
         if path in _OPEN:
             await self.app(scope, receive, dressed)
             return
+        address = (scope.get("client") or (None,))[0]
+        try:
+            who = self.users.named(scope["headers"], address)
+        except RefusedError as error:
+            await self._deny(scope, dressed, error, None, address)
+            return
         if path == "/" and scope["type"] == "http" and await self._enter(scope, dressed):
             return
         if scope["type"] == "http" and (scope["method"], path) == ("GET", _LOGIN):
@@ -123,6 +137,7 @@ class Guard:
         by_cookie = self._by_cookie(headers)
         if not by_cookie and not self._by_token(headers):
             await self.sleep(self.slowness.next_delay())
+            self._note(who, "wrong token", 401, address)
             text = "expected the token of this server; open the address that it printed"
             await _refuse(scope, dressed, 401, text)
             return
@@ -133,7 +148,30 @@ class Guard:
         if not self.ready():
             await _refuse(scope, dressed, 503, "expected a model; it is still loading", retry=True)
             return
+        try:
+            self.users.require(who, scope.get("method", "GET"), path)
+        except RefusedError as error:
+            await self._deny(scope, dressed, error, who, address)
+            return
+        calling(who)
         await self.app(scope, receive, dressed)
+
+    async def _deny(
+        self,
+        scope: Scope,
+        send: Send,
+        error: RefusedError,
+        who: Caller | None,
+        address: str | None,
+    ) -> None:
+        self._note(who, f"refused: {error.expected}", error.status, address)
+        await _refuse(scope, send, error.status, str(error))
+
+    def _note(self, who: Caller | None, did: str, status: int, address: str | None) -> None:
+        """A refused request in the audit log; of a path nothing, as it may name somebody."""
+        if self.audit is not None:
+            name, role = (who.name or None, who.role) if who and who.name else (None, None)
+            self.audit.write(user=name, role=role, did=did, status=status, address=address)
 
     async def _enter(self, scope: Scope, send: Send) -> bool:
         """`/?token=...`: a right one becomes a cookie, and leaves the address bar."""

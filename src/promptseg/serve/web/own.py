@@ -12,6 +12,7 @@ from promptseg.errors import InputError
 from promptseg.formats import ReadOptions
 from promptseg.formats.files import provenance_path
 from promptseg.segment.options import SegmentOptions
+from promptseg.serve.audit import Audit
 from promptseg.serve.changes import packed
 from promptseg.serve.describe import colour_of, prompt_of, server_facts, session_facts
 from promptseg.serve.desk import Desk
@@ -32,6 +33,7 @@ from promptseg.serve.web.bodies import (
 from promptseg.serve.web.own_folder import OwnFolder
 from promptseg.serve.web.own_slide import OwnSlide
 from promptseg.serve.web.own_times import OwnTimes
+from promptseg.serve.web.own_users import OwnUsers
 from promptseg.serve.web.requests import (
     body_bytes,
     body_of,
@@ -59,7 +61,7 @@ _CHANGE = "what changed: revision, since, regions, following, warning, state (se
 class Own:
     """The handlers, on one desk."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, audit: Audit | None = None) -> None:
         self.desk = desk
         at = "/api/sessions/{session}"
         slices = (
@@ -76,6 +78,7 @@ class Own:
             *OwnFolder(desk).entries,
             *OwnTimes(desk).entries,
             *OwnSlide(desk).entries,
+            *OwnUsers(desk, audit).entries,
             Entry("POST", "/api/sessions", "open an image of the folder", self.open, Open),
             Entry(
                 *("POST", "/api/uploads", "open an array: a .npy file; X-Meta has its facts"),
@@ -138,6 +141,7 @@ class Own:
                 *(asked.path, asked.model, choices, options),
                 take_over=asked.take_over,
                 afresh=asked.afresh,
+                of=asked.of,
             )
             return session_facts(work)
 

@@ -8,6 +8,7 @@ from promptseg.errors import InputError
 from promptseg.serve.demo import demo_image
 from promptseg.serve.desk import Desk
 from promptseg.serve.folder import Folder
+from promptseg.serve.users import caller
 from promptseg.serve.web.bodies import Nothing, Progress
 from promptseg.serve.web.requests import body_of, json_answer, threaded
 from promptseg.serve.web.table import Entry
@@ -47,7 +48,7 @@ class OwnFolder:
         if folder is None:
             return json_answer({"folder": "", "entries": []})
         entries = await threaded(lambda: folder.listing(name))
-        open_now = {work.path for work in self.desk.works}
+        open_now = {work.path for work in self.desk.all_works if work.owner == caller().name}
         for entry in entries:
             entry["open"] = entry["path"] in open_now
         return json_answer({"folder": name.strip("/"), "entries": entries})
@@ -55,6 +56,7 @@ class OwnFolder:
     async def progress(self, request: Request) -> Response:
         """PUT /api/images."""
         asked, folder = await body_of(request, Progress), self._folder()
+        caller().image = asked.path
         changes = {k: v for k in ("state", "note") if (v := getattr(asked, k)) is not None}
 
         def do() -> dict[str, Any]:

@@ -43,6 +43,8 @@ class OpenSlide:
     """End the session of another window on the slide."""
     afresh: bool = False
     """Leave the earlier session on the slide aside."""
+    of: str | None = None
+    """User whose work is looked at, for reviewers and admins; nothing of it can be changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +121,7 @@ class OwnSlide:
                 *(asked.path, asked.model, asked.series),
                 take_over=asked.take_over,
                 afresh=asked.afresh,
+                of=asked.of,
             )
             return work.facts()
 

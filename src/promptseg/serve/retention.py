@@ -1,0 +1,89 @@
+"""How long work is kept: sessions that nobody has gone on with for so many days are removed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+import threading
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
+
+from promptseg.serve.folder import Folder
+
+__all__ = ["keep_for", "remove_old"]
+
+log = logging.getLogger("promptseg.serve")
+
+_PLACE = re.compile(r"[0-9a-f]{24}")
+_SESSION = re.compile(r"session(-[0-9a-f]{12}|-[0-9]{10,20})?\.jsonl")
+_HOUR = 3600.0
+_DAY = 86_400.0
+
+
+def remove_old(folder: Folder, days: float, open_now: Collection[Path] = ()) -> int:
+    """Remove files of sessions that were last written so many days ago; nothing else.
+
+    States, notes, logs, results and images stay. What only looks like a file of ours (a link, another
+    name) stays, too.
+
+    Args:
+        folder: that is served.
+        days: they are kept.
+        open_now: files of sessions that are open.
+
+    Returns:
+        How many were removed.
+    """
+    before, removed = time.time() - days * _DAY, 0
+    for place in _entries(folder.own):
+        if not (_PLACE.fullmatch(place.name) and place.is_dir(follow_symlinks=False)):
+            continue
+        for file in _entries(Path(place.path)):
+            facts = file.stat(follow_symlinks=False)
+            ours = _SESSION.fullmatch(file.name) and stat.S_ISREG(facts.st_mode)
+            if ours and facts.st_mtime < before and Path(file.path) not in open_now:
+                with suppress(OSError):
+                    os.unlink(file.path)
+                    removed += 1
+    return removed
+
+
+def keep_for(
+    folder: Folder,
+    days: float,
+    open_now: Callable[[], Collection[Path]],
+    on_removed: Callable[[int], None],
+) -> Callable[[], None]:
+    """Remove old sessions now, and then every hour; what is returned ends it.
+
+    Args:
+        folder: that is served.
+        days: sessions are kept.
+        open_now: gives the files of sessions that are open.
+        on_removed: is told how many were removed, where any were.
+    """
+    ended = threading.Event()
+
+    def run() -> None:
+        while True:
+            count = remove_old(folder, days, open_now())
+            if count:
+                log.info("%d files of sessions older than %g days were removed", count, days)
+                on_removed(count)
+            if ended.wait(_HOUR):
+                return
+
+    threading.Thread(target=run, name="retention", daemon=True).start()
+    return ended.set
+
+
+def _entries(path: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError:
+        return []

@@ -235,3 +235,27 @@ def test_a_window_that_is_loaded_again_goes_on_and_another_one_asks(
     second.leave()
     assert second.driver.faults == []
     other.close()
+
+
+@pytest.mark.slow
+def test_opened_with_options_afresh(slide: SlideDriver) -> None:
+    page = slide.page
+    slide.open("shapes.tif")
+    page.keyboard.press("b")
+    slide.drag(380, 280, 660, 420)
+    slide.leave()
+    page.click("button[aria-label='Open shapes.tif with options']")
+    assert not page.is_visible("#open-of"), "users have no names here"
+    page.check("#open-afresh")
+    page.click("#open-options button.primary")
+    page.wait_for_url("**/slide/slide.html*")
+    page.wait_for_selector("html[data-ready]")
+    slide.settle()
+    assert slide.steps() == ["image opened"]
+    assert "afresh" not in page.url
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    slide.settle()
+    slide.drag(380, 280, 660, 420)
+    assert slide.steps() == ["image opened", "box on object 1"]
+    slide.leave()

@@ -31,7 +31,8 @@ export class Images {
     byId("open-options").addEventListener("submit", (event) => {
       event.preventDefault();
       byId("open-with").close();
-      this.open(this.asked, this.chosen());
+      if (this.askedKind === "slide") this.openSlide(this.asked, this.chosen());
+      else this.open(this.asked, this.chosen());
     });
     byId("open-with-cancel").addEventListener("click", () => byId("open-with").close());
   }
@@ -96,9 +97,9 @@ export class Images {
     make("span", { class: "what", text: entry.name }),
     make("span", { class: "hint", text: `${entry.state}${facts ? ` · ${facts}` : ""}` }));
     if (entry.path === path) button.setAttribute("aria-current", "true");
-    const more = entry.kind === "slide" ? null : make("button", {
+    const more = make("button", {
       type: "button", class: "quiet more", text: "⋯", title: "Open with options",
-      "aria-label": `Open ${entry.name} with options`, onclick: () => this.ask(entry.path),
+      "aria-label": `Open ${entry.name} with options`, onclick: () => this.ask(entry.path, entry.kind),
     });
     return make("li", { class: "row" }, button, more);
   }
@@ -117,15 +118,16 @@ export class Images {
   }
 
   /** A whole slide has a page of its own. */
-  async openSlide(path) {
+  async openSlide(path, fields = {}) {
     await this.app.leave();
-    location.assign(`slide/slide.html?${new URLSearchParams({ path })}`);
+    location.assign(`slide/slide.html?${new URLSearchParams({ path, ...fields })}`);
     return false;
   }
 
   /** The dialog with what an image may be opened with. */
-  ask(path) {
+  ask(path, kind) {
     this.asked = path;
+    this.askedKind = kind;
     byId("open-options").reset();
     byId("open-what").textContent = path;
     const { models, modalities, windows } = this.app.info;
@@ -136,12 +138,14 @@ export class Images {
     fill("open-modality", "as the file says", modalities.map((m) => [m, m]));
     fill("open-window", "chosen by modality",
       [...Object.keys(windows), "percentile", "minmax"].map((w) => [w, w]));
+    const { name, role } = this.app.info.user;
+    for (const part of document.querySelectorAll(".only-others")) part.hidden = !name || role === "annotator";
     byId("open-with").showModal();
   }
 
   chosen() {
     const fields = {};
-    for (const name of ["model", "modality", "window", "series", "stack"]) {
+    for (const name of ["model", "modality", "window", "series", "stack", "of"]) {
       const value = byId(`open-${name}`).value.trim();
       if (value) fields[name] = value;
     }

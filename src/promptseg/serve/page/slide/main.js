@@ -18,8 +18,10 @@ const KEPT = "promptseg-slide";
 const STATES = ["to do", "begun", "done", "flagged"];
 
 class SlideApp {
-  constructor(path) {
+  /** Of a slide's path, and how it is to be opened: `model`, `series`, `of`, `afresh`. */
+  constructor(path, how) {
     this.path = path;
+    this.how = how;
     this.case = null;
     this.tell = tell;
     this.style = { fill: true, prompts: true };
@@ -62,7 +64,7 @@ class SlideApp {
   /** Go on with the session this window had, or open the slide. */
   async begin() {
     const kept = JSON.parse(sessionStorage.getItem(KEPT) || "null");
-    if (kept && kept.path === this.path) {
+    if (kept && kept.path === this.path && !this.how.afresh && kept.of === this.how.of) {
       try {
         await this.show(await new SlideApi(kept.session).state());
         return;
@@ -76,7 +78,8 @@ class SlideApp {
   async open(fields = {}) {
     byId("opening").hidden = false;
     try {
-      await this.show(await openSlide({ path: this.path, ...fields }));
+      await this.show(await openSlide({ path: this.path, ...this.how, ...fields }));
+      delete this.how.afresh; // once
     } catch (refusal) {
       if (!(refusal instanceof Refusal)) throw refusal;
       if (refusal.status === 409 && !fields.take_over) {
@@ -103,7 +106,7 @@ class SlideApp {
       this.viewer.redraw();
       this.showBusy();
     });
-    sessionStorage.setItem(KEPT, JSON.stringify({ path: state.path, session: state.session }));
+    sessionStorage.setItem(KEPT, JSON.stringify({ path: state.path, session: state.session, of: this.how.of }));
     const name = state.path.split("/").pop();
     document.title = `${name} · promptseg`;
     document.documentElement.toggleAttribute("data-open", true);
@@ -211,6 +214,12 @@ class SlideApp {
 
 for (const [id, shape] of [["undo", "undo"], ["redo", "redo"], ["help", "help"]]) byId(id).append(icon(shape));
 
-const app = new SlideApp(new URLSearchParams(location.search).get("path") || "");
+const { path = "", ...asked } = Object.fromEntries(new URLSearchParams(location.search));
+const how = Object.fromEntries(["model", "series", "of"].filter((name) => asked[name]).map((name) => [name, asked[name]]));
+if (asked.afresh) how.afresh = true;
+const again = new URLSearchParams({ path, ...how });
+again.delete("afresh"); // loaded again, the page goes on
+history.replaceState(null, "", `?${again}`);
+const app = new SlideApp(path, how);
 await app.begin();
 document.documentElement.dataset.ready = "true";

@@ -45,7 +45,9 @@ def outlines(
     x_of = np.arange(mask.shape[1] + 1) if xs is None else np.asarray(xs)
     y_of = np.arange(mask.shape[0] + 1) if ys is None else np.asarray(ys)
     at_x, at_y = x_of[columns].tolist(), y_of[rows].tolist()
-    outer, holes, ring_of = [], [], np.empty(rows.size, np.intp)
+    outer: list[tuple[int, int, Ring]] = []
+    holes: list[tuple[int, int, Ring]] = []
+    ring_of = np.empty(rows.size, np.intp)
     for number, corners in enumerate(_rings(rows, columns, down)):
         ring_of[corners] = number
         first = corners[

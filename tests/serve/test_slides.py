@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import random
 import signal
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from promptseg.serve.web.guard import COOKIE
 from serve.conftest import TOKEN, Answered, Client, Running, running
 from serve.fake_server import OPTIONS, bright
 from serve.test_kill import running as running_alone
+from serve.test_security import anything
 from slides.makers import SIZE, covered, shapes, write_slide
 
 pytest.importorskip("tiffslide", reason="the extra pathology is not installed")
@@ -347,3 +349,31 @@ def test_a_damaged_or_foreign_session_is_kept_and_said(root: Path, slide: Path) 
         assert opened(client, afresh=True)
         assert len(list(file.parent.glob("session-*.jsonl"))) == 2
     desk.stop()
+
+
+ROUTES = ("", "/tile", "/outline", "/prompts", "/objects", "/undo", "/redo", "/save", "/download")
+FIELDS = (
+    *("path", "object", "view", "zoom", "box", "points", "name", "colour", "select", "to"),
+    *("remove", "overwrite", "model", "series", "of", "since"),
+)
+
+
+def test_requests_of_any_kind_are_no_fault_of_ours(
+    server: Running, slide: Path, root: Path
+) -> None:
+    rng, client = random.Random(24), server.client
+    at = opened(client)
+    before = slide.read_bytes()
+    for number in range(250):
+        body = {name: anything(rng) for name in rng.sample(FIELDS, rng.randrange(4))}
+        if rng.random() < 0.5:
+            body = {**VIEW, "box": BLOCK, **body}
+        query = rng.choice(("", "?zoom=-1", "?zoom=99999999999999&row=1", "?version=x", "?row=1e9"))
+        method = rng.choice(("GET", "POST", "POST", "PUT"))
+        path = at + rng.choice(ROUTES) if rng.random() < 0.9 else "/api/slides"
+        answer = client.ask(method, path + query, body)
+        assert answer.status < 500 or answer.status == 503, (number, method, path, body)
+        if client.get(at).status == 410:
+            at = opened(client)
+    assert slide.read_bytes() == before
+    assert {p.name for p in root.parent.iterdir()} == {"cases"}

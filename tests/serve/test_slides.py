@@ -91,7 +91,7 @@ def test_tiles_that_are_kept_have_a_bound(
 ) -> None:
     monkeypatch.setattr(slide_tiles, "_KEPT_BYTES", 40_000)
     at = opened(server.client)
-    (work,) = server.desk.beside[0].works
+    (work,) = server.desk.guests[0].works
     for number in range(24):
         server.client.get(f"{at}/tile?zoom=0&column={number % 6}&row={number // 6}")
         assert work.tiles.nbytes <= 40_000  # type: ignore[attr-defined]
@@ -221,7 +221,7 @@ def test_what_is_no_slide_is_refused(server: Running, root: Path, slide: Path) -
         assert str(root.parent) not in answer.json["detail"]
         assert "\n" not in answer.json["detail"]
     assert server.client.post("/api/slides", path="shapes.tif", model="none").status == 400
-    assert not server.desk.beside[0].works
+    assert not server.desk.guests[0].works
 
 
 def test_a_slide_without_smaller_levels_is_refused(server: Running, root: Path) -> None:

@@ -429,3 +429,12 @@ def test_what_is_open_is_kept(root: Path) -> None:
     desk.close(work.id)
     assert remove_old(Folder(root), 1) == 1
     desk.stop()
+
+
+def test_leases_of_viewers_belong_to_their_user(served: Running) -> None:
+    anna, bert = as_user(served, "anna"), as_user(served, "bert")
+    lease = {"X-Lease-Token": anna.post("/claim").json["lease_token"]}
+    assert anna.ask("GET", "/lease_status", None, lease).status == 200
+    assert bert.ask("GET", "/lease_status", None, lease).status == 410
+    assert bert.ask("POST", "/release", {}, lease).status == 410
+    assert anna.ask("POST", "/release", {}, lease).status == 200

@@ -29,41 +29,53 @@ from promptseg.serve.turns import Turns
 from promptseg.serve.users import caller, require_reviewer
 from promptseg.serve.work import Work
 
-__all__ = ["Beside", "Desk", "Owned", "part_of", "require_work_of"]
+__all__ = ["Desk", "Guests", "Held", "part_of", "require_work_of"]
 
 log = logging.getLogger("promptseg.serve")
 
 _REMEMBERED_ENDS = 1000
 
 
-class Owned(Protocol):
-    """What is open for somebody."""
-
-    owner: str
-    lease: Lease
+class Held(Protocol):
+    """A session of any kind."""
 
     @property
     def id(self) -> str:
         """What its client calls it."""
 
     @property
+    def owner(self) -> str:
+        """Who opened it; empty where users have no names."""
+
+    @property
+    def lease(self) -> Lease:
+        """How long it lasts."""
+
+    @property
     def path(self) -> str | None:
-        """Of the image below the root."""
+        """Of what is open, below the root."""
 
     @property
     def file(self) -> Path | None:
-        """Where it is kept."""
-
-
-class Beside(Protocol):
-    """Sessions of another kind, which count where sessions are counted."""
+        """Where it is kept; None if it is in memory alone."""
 
     @property
-    def works(self) -> Sequence[Owned]:
+    def nbytes(self) -> int:
+        """Bytes it holds."""
+
+
+class Guests(Protocol):
+    """Sessions of another kind than `Work`, which count with those of the desk."""
+
+    @property
+    def works(self) -> Sequence[Held]:
         """What is open."""
 
     def close(self, token: str, why: str = ...) -> None:
         """End a session, if it is there."""
+
+    def sweep(self) -> None:
+        """End what nobody has been heard of for too long."""
 
     def stop(self) -> None:
         """End everything."""
@@ -82,7 +94,7 @@ class Desk:
         times: log of annotation times; one in the folder if not given.
 
     Attributes:
-        beside: sessions of other kinds on the same server.
+        guests: sessions of other kinds, within the same limits.
     """
 
     def __init__(
@@ -105,7 +117,7 @@ class Desk:
         self._turns: dict[str, Turns] = {}
         self._works: dict[str, Work] = {}
         self._opening = 0
-        self.beside: list[Beside] = []
+        self.guests: list[Guests] = []
         self._ends: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.RLock()
         self._encoder = Encoder(lambda: list(self._works.values())) if encode else None
@@ -121,15 +133,19 @@ class Desk:
         return [work for work in self.works if work.owner == caller().name]
 
     @property
-    def all_works(self) -> list[Owned]:
-        """What is open, of every kind and for anybody."""
-        return [*self.works, *(work for other in self.beside for work in other.works)]
+    def all_works(self) -> list[Held]:
+        """What is open, sessions of other kinds on this desk among them."""
+        return [*self.works, *(work for guests in self.guests for work in guests.works)]
+
+    def turns_of(self, segmenter: Segmenter) -> Turns:
+        """Who may use a model's device next."""
+        return self._turns.setdefault(str(segmenter.predictor.device), Turns())
 
     def end_of(self, user: str) -> int:
         """End all sessions of a user; how many there were."""
         ended = [work.id for work in self.all_works if work.owner == user]
         for token in ended:
-            for holder in (self, *self.beside):
+            for holder in (self, *self.guests):
                 holder.close(token, "an admin ended it")
         return len(ended)
 
@@ -147,10 +163,6 @@ class Desk:
                 "choose one of them, or name it when starting the server",
             )
         return self.models[chosen]
-
-    def turns_of(self, segmenter: Segmenter) -> Turns:
-        """Who may use the device of a model next."""
-        return self._turns.setdefault(str(segmenter.predictor.device), Turns())
 
     def lease(self) -> Lease:
         """A new lease."""
@@ -258,15 +270,17 @@ class Desk:
         for work in self.works:
             if work.lease.ended:
                 self.close(work.id, "nothing was heard of it for too long", abandoned=True)
+        for guests in self.guests:
+            guests.sweep()
 
     def stop(self) -> None:
         """End everything."""
         if self._encoder:
             self._encoder.stop()
-        for other in self.beside:
-            other.stop()
         for work in self.works:
             self.close(work.id, "the server was stopped")
+        for guests in self.guests:
+            guests.stop()
 
     def require_room(self, bytes_needed: int = 0) -> None:
         """Refuse another session, or one so large, before anything is allocated.
@@ -280,8 +294,7 @@ class Desk:
     def _require_place(self) -> None:
         self.sweep()
         limit = self.limits.sessions
-        there = len(self._works) + sum(len(other.works) for other in self.beside)
-        if there + self._opening >= limit:
+        if len(self.all_works) + self._opening >= limit:
             raise FullError(
                 f"at most {limit} sessions at a time",
                 "one more",
@@ -296,7 +309,7 @@ class Desk:
                 f"{needed / 2**20:.0f} MiB",
                 "crop it, or start the server with a larger --session-mib",
             )
-        used = sum(work.nbytes for work in self.works)
+        used = sum(work.nbytes for work in self.all_works)
         free = available_bytes()
         if used + needed > limits.memory_bytes or (free is not None and needed > free):
             raise TooLargeError(

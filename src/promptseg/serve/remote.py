@@ -23,6 +23,7 @@ from promptseg.segment.projection import spread_points
 from promptseg.serve.changes import changed
 from promptseg.serve.desk import Desk
 from promptseg.serve.lease import Lease
+from promptseg.serve.users import caller
 from promptseg.serve.work import Work
 
 __all__ = ["Answer", "RemoteClient", "capabilities"]
@@ -85,6 +86,7 @@ class RemoteClient:
     def __init__(self, desk: Desk, lease: Lease, budget: float = BUDGET_S) -> None:
         self.desk, self.lease, self.budget = desk, lease, budget
         self.work: Work | None = None
+        self.owner = caller().name
         self._sent: Segment | None = None
         self._waiting: list[Prompt] = []
         self._positions: list[int] = []

@@ -36,7 +36,7 @@ class SlideDesk:
         self._works: dict[str, SlideWork] = {}
         self._ends: OrderedDict[str, str] = OrderedDict()
         self._opening, self._lock = Lock(), RLock()
-        desk.beside.append(self)
+        desk.guests.append(self)
 
     @property
     def works(self) -> list[SlideWork]:

@@ -79,6 +79,11 @@ class SlideWork:
         return self.lease.token
 
     @property
+    def nbytes(self) -> int:
+        """Bytes it holds: tiles, regions as the model sees them, masks."""
+        return self.tiles.nbytes + self.session.nbytes
+
+    @property
     def file(self) -> Path:
         """Where it is kept."""
         return self.journal.path

@@ -116,6 +116,12 @@ class SlideSession:
         """Name of the model."""
         return self.segmenter.predictor.card.name
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes it holds: regions, their embeddings, and joined masks."""
+        opened = list(self._opened.values())
+        return self._grid_bytes() + sum(e.nbytes + e.image.voxels.nbytes for e in opened)
+
     def grid(self, name: str) -> Grid:
         """An object, joined over its regions.
 
@@ -288,7 +294,7 @@ class SlideSession:
         return self._grids[key][1]
 
     def _grid_bytes(self) -> int:
-        return sum(grid.mask.nbytes for _, grid in self._grids.values())
+        return sum(grid.mask.nbytes for _, grid in list(self._grids.values()))
 
     def _known(self, name: str) -> str:
         if name not in self.step.objects:

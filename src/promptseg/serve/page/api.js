@@ -14,8 +14,9 @@ export class Refusal extends Error {
   }
 }
 
+/** A request and its answer; `signal` may give it up. */
 export async function answerTo(method, path, body, headers = {}, signal = undefined) {
-  const asked = { method, headers, signal, credentials: "same-origin" };
+  const asked = { method, headers, credentials: "same-origin", signal };
   if (body !== undefined) {
     asked.body = JSON.stringify(body);
     asked.headers = { "Content-Type": "application/json", ...headers };
@@ -36,8 +37,10 @@ export async function answerTo(method, path, body, headers = {}, signal = undefi
   throw new Refusal(told.detail || `The server answered ${answer.status}.`, answer.status, told.kind);
 }
 
+/** The JSON that a request is answered by. */
 export const json = async (...asked) => (await answerTo(...asked)).json();
 
+/** Fields as the query of an address; those without a value are left out. */
 export const query = (fields) => {
   const given = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null);
   return given.length ? `?${new URLSearchParams(given)}` : "";

@@ -13,6 +13,7 @@ from promptseg.serve.desk import Desk
 from promptseg.serve.packing import pack, unpack
 from promptseg.serve.refusals import EndedError, FullError
 from promptseg.serve.remote import BUDGET_S, Answer, RemoteClient, capabilities
+from promptseg.serve.users import caller
 from promptseg.serve.web.requests import body_bytes, json_answer, json_of, threaded
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ class Remote:
         with self._lock:
             self._sweep()
             client = self._clients.get(request.headers.get(_LEASE, ""))
-        if client is None:
+        if client is None or client.owner != caller().name:
             raise EndedError(
                 "a lease that is running", "none or one that has ended", "connect again"
             )

@@ -6,8 +6,9 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from promptseg.errors import ModelError, PromptsegError
 from promptseg.formats import ReadOptions, read
@@ -27,11 +28,37 @@ from promptseg.serve.times import Times
 from promptseg.serve.turns import Turns
 from promptseg.serve.work import Work
 
-__all__ = ["Desk"]
+__all__ = ["Desk", "Guests", "Held"]
 
 log = logging.getLogger("promptseg.serve")
 
 _REMEMBERED_ENDS = 1000
+
+
+class Held(Protocol):
+    """A session of any kind."""
+
+    @property
+    def path(self) -> str | None:
+        """Of what is open, below the root."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it holds."""
+
+
+class Guests(Protocol):
+    """Sessions of another kind than `Work`, which count with those of the desk."""
+
+    @property
+    def works(self) -> Sequence[Held]:
+        """What is open."""
+
+    def sweep(self) -> None:
+        """End what nobody has been heard of for too long."""
+
+    def stop(self) -> None:
+        """End everything."""
 
 
 class Desk:
@@ -45,6 +72,9 @@ class Desk:
         clock: the time, for leases.
         encode: whether slices are encoded before anybody asks for them.
         times: log of annotation times; one in the folder if not given.
+
+    Attributes:
+        guests: sessions of other kinds, within the same limits.
     """
 
     def __init__(
@@ -67,6 +97,7 @@ class Desk:
         self._turns: dict[str, Turns] = {}
         self._works: dict[str, Work] = {}
         self._opening = 0
+        self.guests: list[Guests] = []
         self._ends: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.RLock()
         self._encoder = Encoder(lambda: list(self._works.values())) if encode else None
@@ -75,6 +106,15 @@ class Desk:
     def works(self) -> list[Work]:
         """What is open."""
         return list(self._works.values())
+
+    @property
+    def all_works(self) -> list[Held]:
+        """What is open, sessions of other kinds on this desk among them."""
+        return [*self.works, *(work for guests in self.guests for work in guests.works)]
+
+    def turns_of(self, segmenter: Segmenter) -> Turns:
+        """Who may use a model's device next."""
+        return self._turns.setdefault(str(segmenter.predictor.device), Turns())
 
     def segmenter(self, name: str | None) -> Segmenter:
         """A loaded model.
@@ -188,6 +228,8 @@ class Desk:
         for work in self.works:
             if work.lease.ended:
                 self.close(work.id, "nothing was heard of it for too long", abandoned=True)
+        for guests in self.guests:
+            guests.sweep()
 
     def stop(self) -> None:
         """End everything."""
@@ -195,6 +237,8 @@ class Desk:
             self._encoder.stop()
         for work in self.works:
             self.close(work.id, "the server was stopped")
+        for guests in self.guests:
+            guests.stop()
 
     def require_room(self, bytes_needed: int = 0) -> None:
         """Refuse another session, or one so large, before anything is allocated.
@@ -208,7 +252,7 @@ class Desk:
     def _require_place(self) -> None:
         self.sweep()
         limit = self.limits.sessions
-        if len(self._works) + self._opening >= limit:
+        if len(self.all_works) + self._opening >= limit:
             raise FullError(
                 f"at most {limit} sessions at a time",
                 "one more",
@@ -223,7 +267,7 @@ class Desk:
                 f"{needed / 2**20:.0f} MiB",
                 "crop it, or start the server with a larger --session-mib",
             )
-        used = sum(work.nbytes for work in self.works)
+        used = sum(work.nbytes for work in self.all_works)
         free = available_bytes()
         if used + needed > limits.memory_bytes or (free is not None and needed > free):
             raise TooLargeError(
@@ -275,7 +319,7 @@ class Desk:
     ) -> Work:
         """A session, resumed if there is a file of it."""
         self._require_bytes(image.voxels.nbytes)
-        turns = self._turns.setdefault(str(segmenter.predictor.device), Turns())
+        turns = self.turns_of(segmenter)
         limits = self.limits
         room = max(limits.session_bytes - image.voxels.nbytes, 0) // 2
 

@@ -149,7 +149,18 @@ class Folder:
 
     def has_session(self, name: str) -> bool:
         """Whether something was done on an image, or on a part of it."""
-        return any(self._place(name).glob("session*.jsonl"))
+        place = self._place(name)
+        return any(place.glob("session*.jsonl")) or any(place.glob("video-*/journal.jsonl"))
+
+    def video_folder(self, name: str, part: str) -> Path:
+        """Where the session on a choice of a video's frames is kept."""
+        of = hashlib.sha256(part.encode("utf-8", "replace")).hexdigest()[:12]
+        return self._place(name) / f"video-{of}"
+
+    def video_folders(self, name: str) -> list[Path]:
+        """Where sessions on a video are kept, the one that was worked on last first."""
+        found = self._place(name).glob("video-*/journal.jsonl")
+        return [path.parent for path in sorted(found, key=_changed, reverse=True)]
 
     @property
     def times_file(self) -> Path:
@@ -195,6 +206,13 @@ class Folder:
 
     def _holds(self, path: Path) -> bool:
         return path == self.root or self.root in path.parents
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _kind(path: Path) -> Literal["folder", "series", "image", "video"] | None:

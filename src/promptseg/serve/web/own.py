@@ -31,6 +31,7 @@ from promptseg.serve.web.bodies import (
 )
 from promptseg.serve.web.own_folder import OwnFolder
 from promptseg.serve.web.own_times import OwnTimes
+from promptseg.serve.web.own_video import OwnVideo
 from promptseg.serve.web.requests import (
     body_bytes,
     body_of,
@@ -59,7 +60,7 @@ class Own:
     """The handlers, on one desk."""
 
     def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+        self.desk, self.video = desk, OwnVideo(desk)
         at = "/api/sessions/{session}"
         slices = (
             ("axis", "z, y or x; that of the session if not given"),
@@ -74,6 +75,7 @@ class Own:
             Entry("GET", "/api/openapi.json", "this document", self.document),
             *OwnFolder(desk).entries,
             *OwnTimes(desk).entries,
+            *self.video.entries,
             Entry("POST", "/api/sessions", "open an image of the folder", self.open, Open),
             Entry(
                 *("POST", "/api/uploads", "open an array: a .npy file; X-Meta has its facts"),

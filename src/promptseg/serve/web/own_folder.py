@@ -47,7 +47,7 @@ class OwnFolder:
         if folder is None:
             return json_answer({"folder": "", "entries": []})
         entries = await threaded(lambda: folder.listing(name))
-        open_now = {work.path for work in self.desk.works}
+        open_now = {work.path for work in self.desk.all_works}
         for entry in entries:
             entry["open"] = entry["path"] in open_now
         return json_answer({"folder": name.strip("/"), "entries": entries})

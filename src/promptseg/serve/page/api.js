@@ -14,8 +14,9 @@ export class Refusal extends Error {
   }
 }
 
-async function answerTo(method, path, body, headers = {}) {
-  const asked = { method, headers, credentials: "same-origin" };
+/** A request and its answer; `signal` may give it up. */
+export async function answerTo(method, path, body, headers = {}, signal = undefined) {
+  const asked = { method, headers, credentials: "same-origin", signal };
   if (body !== undefined) {
     asked.body = JSON.stringify(body);
     asked.headers = { "Content-Type": "application/json", ...headers };
@@ -36,9 +37,11 @@ async function answerTo(method, path, body, headers = {}) {
   throw new Refusal(told.detail || `The server answered ${answer.status}.`, answer.status, told.kind);
 }
 
-const json = async (...asked) => (await answerTo(...asked)).json();
+/** The JSON that a request is answered by. */
+export const json = async (...asked) => (await answerTo(...asked)).json();
 
-const query = (fields) => {
+/** Fields as the query of an address; those without a value are left out. */
+export const query = (fields) => {
   const given = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null);
   return given.length ? `?${new URLSearchParams(given)}` : "";
 };

@@ -1,7 +1,7 @@
 /** The folder's images: open one, its state and note, and the next one to do. */
 
 import { Refusal, SessionApi, demoImage, imagesOf, openImage, rememberImage } from "./api.js";
-import { byId, make } from "./dom.js";
+import { byId, iconButton, make } from "./dom.js";
 import { ask, tell } from "./status.js";
 
 const STATES = ["to do", "begun", "done", "flagged"];
@@ -25,7 +25,7 @@ export class Images {
     byId("note").addEventListener("input", (event) => {  // a page may be closed while one writes
       clearTimeout(this.writing);
       const note = event.target.value;
-      const path = this.app.case?.state.path; // the next image may be open when it is written
+      const { path } = this.app; // the next image may be open when it is written
       this.writing = setTimeout(() => this.remember({ note }, path), 400);
     });
     byId("open-options").addEventListener("submit", (event) => {
@@ -34,6 +34,10 @@ export class Images {
       this.open(this.asked, this.chosen());
     });
     byId("open-with-cancel").addEventListener("click", () => byId("open-with").close());
+    byId("open-as-video").addEventListener("click", () => {
+      byId("open-with").close();
+      app.video.ask(this.asked);
+    });
   }
 
   /** Read the list of a folder again. */
@@ -57,7 +61,7 @@ export class Images {
   }
 
   show() {
-    const path = this.app.case && this.app.case.state.path;
+    const { path } = this.app;
     const rows = this.entries.map((entry) => this.row(entry, path));
     if (this.folder) {
       const up = this.folder.split("/").slice(0, -1).join("/");
@@ -79,10 +83,12 @@ export class Images {
 
   row(entry, path) {
     if (entry.kind === "folder") {
-      return make("li", {}, make("button", {
+      const folder = make("button", {
         type: "button", class: "entry folder", text: `${entry.name}/`,
         onclick: () => this.refresh(entry.path),
-      }));
+      });
+      const video = entry.frames && iconButton("play", `Open the frames in ${entry.name} as a video`, () => this.app.video.ask(entry.path), { class: "as-video" });
+      return make("li", { class: "row" }, folder, video || null);
     }
     const facts = [
       entry.result ? "mask" : "", entry.kind === "image" ? "" : entry.kind, sizeOf(entry.bytes),
@@ -103,16 +109,10 @@ export class Images {
     return make("li", { class: "row" }, button, more);
   }
 
-  /** Open an entry; of a video, one frame. */
+  /** Open an entry; of a video, the dialog first. */
   choose({ path, kind }) {
-    const { case: work } = this.app;
-    if (work && work.state.path === path && kind !== "video") return true; // a double click
-    if (kind !== "video") return this.open(path);
-    this.ask(path);
-    byId("open-frame").value ||= "0";
-    byId("open-frame").focus();
-    tell("The page opens one frame of a video at a time; promptseg segment follows objects through all of it.");
-    return false;
+    if (this.app.path === path) return true; // a double click
+    return kind === "video" ? this.app.video.ask(path) : this.open(path);
   }
 
   /** The dialog with what an image may be opened with. */
@@ -204,7 +204,7 @@ export class Images {
     else tell("Every image of this folder is done or flagged.");
   }
 
-  async remember(fields, path = this.app.case?.state.path) {
+  async remember(fields, path = this.app.path) {
     if (!path) return;
     try {
       await rememberImage(path, fields);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -23,6 +24,7 @@ STATES: tuple[State, ...] = get_args(State)
 
 _OWN = ".promptseg"
 _LONGEST_NOTE = 10_000
+_FRAMES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 _LOOKED_AT = 8  # files of a folder that are looked at to tell whether it is a series
 
 
@@ -133,7 +135,9 @@ class Folder:
                 continue
             shown = f"{name.strip('/')}/{path.name}".lstrip("/")
             entry: dict[str, Any] = {"name": path.name, "path": shown, "kind": kind}
-            if kind != "folder":
+            if kind == "folder":
+                entry["frames"] = _holds_frames(path)
+            else:
                 known = self.remembered(shown)
                 entry |= {"state": known.state, "note": known.note}
                 entry["session"] = self.has_session(shown)
@@ -213,6 +217,15 @@ def _changed(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
+
+
+def _holds_frames(path: Path) -> bool:
+    """Whether a folder begins with pictures that differ in numbers alone, as frames of a video do."""
+    with os.scandir(path) as found:
+        names = sorted(e.name for _, e in zip(range(_LOOKED_AT), found, strict=False))
+    pictures = [name for name in names if Path(name).suffix.lower() in _FRAMES]
+    texts = {re.sub(r"\d+", "0", name) for name in pictures}
+    return len(pictures) > 1 and len(texts) == 1 and any(c.isdigit() for c in pictures[0])
 
 
 def _kind(path: Path) -> Literal["folder", "series", "image", "video"] | None:

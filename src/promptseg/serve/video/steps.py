@@ -46,8 +46,8 @@ class ClipObject:
     prompts: tuple[PlacedPrompt, ...] = ()
     settled: int = 0
     followed: bool = False
-    masks: Found = NOTHING
-    answers: Found = NOTHING
+    masks: Found = field(default_factory=lambda: NOTHING)
+    answers: Found = field(default_factory=lambda: NOTHING)
 
     @property
     def pending(self) -> tuple[PlacedPrompt, ...]:

@@ -189,7 +189,7 @@ class VideoWork:
             name = self._named(name) if name is not None else self._free_name()
             step = self.step
             one = self._new(name)
-            self._add(Step(f"new object {name}", step.with_object(one), name))
+            self._add(Step(f"new: {name}", step.with_object(one), name))
             return name
 
     def select(self, name: str) -> None:
@@ -270,7 +270,9 @@ class VideoWork:
             self.tracking = tracking
             self._ended.clear()
             self.revision += 1
-        threading.Thread(target=self._follow, args=(tracking, job), daemon=True).start()
+        threading.Thread(
+            target=self._follow, name="tracking", args=(tracking, job), daemon=True
+        ).start()
 
     def cancel(self) -> None:
         """Stop following, and writing results, and wait for it; what was found so far is kept."""

@@ -96,7 +96,7 @@ function openDialog(check) {
       make("h2", { id: "v-open-title" }), make("p", { id: "v-open-facts", class: "hint" }),
       make("div", { class: "form" },
         make("label", { htmlFor: "v-open-model", text: "Model" }), make("select", { id: "v-open-model" }),
-        make("label", { htmlFor: "v-open-stride", text: "Use every" }),
+        make("label", { htmlFor: "v-open-stride", text: "Frame step" }),
         make("span", { class: "inline" }, make("input", { id: "v-open-stride", type: "number", min: 1, value: 1 }), make("span", { id: "v-open-used", class: "hint" })),
         ...number("v-open-first", "First frame", 0), ...number("v-open-last", "Last frame", 0),
         make("label", { htmlFor: "v-open-modality", text: "Modality" }), make("select", { id: "v-open-modality" })),

@@ -131,7 +131,7 @@ export class VideoMode {
       byId(id).max = String(clip.last);
       byId(id).step = String(clip.stride);
     }
-    byId("v-model").textContent = `${state.model}${clip.stride > 1 ? ` · every ${clip.stride}. frame` : ""}`;
+    byId("v-model").textContent = `${state.model}${clip.stride > 1 ? ` · one of ${clip.stride} frames` : ""}`;
     for (const [name, tool] of Object.entries(this.tools)) {
       const takes = state.prompts.includes(tool.needs);
       byId(`v-tool-${name}`).disabled = !takes;
@@ -216,6 +216,14 @@ export class VideoMode {
     byId("ahead").textContent = "";
     byId("doing").textContent = work.tracking ? `Tracking ${work.tracking.objects.join(", ")}` : work.busy ? "The model is answering ..." : "Ready";
     if (work.progress?.type === "writing") this.results.showProgress(work.progress);
+    this.began(work);
+  }
+
+  /** The list says that a video was begun, as soon as something is done on it. */
+  began(work) {
+    if (this.known === work || work.state.steps.length < 2) return;
+    this.known = work;
+    this.app.images.refresh();
   }
 
   /** The buttons, or how far tracking is. */
@@ -224,6 +232,7 @@ export class VideoMode {
     const { tracking, objects } = work.state;
     byId("v-track-buttons").hidden = Boolean(tracking);
     byId("v-progress").hidden = !tracking;
+    byId("video").classList.toggle("tracking", Boolean(tracking));
     if (!tracking) {
       const fresh = objects.filter((object) => object.waiting && !object.followed).length;
       const corrected = objects.filter((object) => object.waiting && object.followed).length;
@@ -242,9 +251,8 @@ export class VideoMode {
     else bar.removeAttribute("value");
     const seconds = (performance.now() - begun) / 1000;
     const left = of && done > from && seconds > 2 ? ` · about ${duration((seconds * (of - done)) / (done - from))} left` : "";
-    const names = tracking.objects.join(", ");
     const far = of ? `${done.toLocaleString("en")} of ${of.toLocaleString("en")}` : `${done.toLocaleString("en")} frames`;
-    byId("v-progress-text").textContent = `${names}: ${far}${left}`;
+    byId("v-progress-text").textContent = `${far}${left}`;
   }
 
   showPlaying(playing) {

@@ -47,7 +47,7 @@ export class Opening {
       `${count.toLocaleString("en")} frames`, `${size[1]} × ${size[0]}`, rate ? `${Number(rate.toFixed(2))} per second` : "",
       seconds === null ? "" : clock(seconds), codec, ...notes,
     ].filter(Boolean).join(" · ");
-    byId("v-open-model").replaceChildren(...models.map(({ name, title }) => make("option", { value: name, text: title ? `${title} (${name})` : name })));
+    byId("v-open-model").replaceChildren(...models.map(({ name, title }) => make("option", { value: name, text: title ? `${name} · ${title}` : name })));
     byId("v-open-modality").replaceChildren(make("option", { value: "", text: "as the file says" }), ...modalities.map((m) => make("option", { value: m, text: m })));
     const [first, last, stride] = sessions.length ? sessions[0].frames.split(":").map(Number) : [0, count - 1, 1];
     for (const [id, value] of [["v-open-first", first], ["v-open-last", last], ["v-open-stride", stride]]) {
@@ -66,7 +66,8 @@ export class Opening {
     const isGood = [first, last, stride].every(Number.isInteger) && first >= 0 && first <= last && last < count && stride >= 1;
     const used = isGood ? Math.floor((last - first) / stride) + 1 : 0;
     const each = rate && isGood ? ` (${Number((rate / stride).toFixed(2))} per second)` : "";
-    byId("v-open-used").textContent = isGood ? `. frame: ${used.toLocaleString("en")} frames${each}` : "";
+    const which = stride === 1 ? "every frame" : `one frame of ${stride}`;
+    byId("v-open-used").textContent = isGood ? `${which}: ${used.toLocaleString("en")}${each}` : "";
     byId("v-open-note").textContent = isGood ? "" : `Frames go from 0 to ${count - 1}, the first one before the last.`;
     byId("v-open-go").disabled = !isGood;
     const name = `${first}:${first + (used - 1) * stride}:${stride}`;

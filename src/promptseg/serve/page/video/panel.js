@@ -89,7 +89,7 @@ export class Panel {
   facts(work, object) {
     const line = make("div", { class: "facts" });
     const add = (text, extra = {}) => line.append(make("span", { text, ...extra }));
-    if (object.waiting) add(`${count(object.waiting, "frame")} to track from`, { class: "new" });
+    if (object.waiting) add(object.followed ? `${count(object.waiting, "correction")} to track` : "not tracked yet", { class: "new" });
     if (!object.prompts.length) add("nothing drawn yet");
     else if (object.followed || object.frames > 1) add(`on ${count(object.frames, "frame")}`);
     if (object.absent) add(`absent on ${object.absent.toLocaleString("en")}`);

@@ -69,6 +69,8 @@ export class Results {
       return await work.api.results({ what: this.chosen, ...body });
     } finally {
       this.busy(false);
+      work.progress = null;
+      work.changed();
     }
   }
 

@@ -7,7 +7,9 @@ import csv
 import errno
 import http.client
 import io
+import json
 import os
+import random
 import threading
 import time
 import zipfile
@@ -36,6 +38,7 @@ from promptseg.serve.limits import Limits
 from promptseg.serve.video import work as video_work
 from serve.conftest import TOKEN, Client, Running, running
 from serve.fake_server import OPTIONS, bright
+from serve.test_security import anything
 
 pytest.importorskip("av")
 
@@ -704,7 +707,7 @@ def test_events_tell_how_far_it_is(server: Running) -> None:
         client.post(f"{at}/track")
         told = []
         while not told or told[-1]["type"] != "tracked":
-            told.append(__import__("json").loads(socket.recv(60)))
+            told.append(json.loads(socket.recv(60)))
     progress = [event for event in told if event["type"] == "progress"]
     assert progress[-1]["done"] == progress[-1]["of"] == COUNT
     assert told[-1]["action"] == "tracked bar"
@@ -895,3 +898,29 @@ def test_wrong_bodies_are_no_fault_of_ours(server: Running) -> None:
         assert refused.status == 400, (path, body, refused.body)
         assert "\n" not in refused.json["detail"]
     assert client.get(at).json["steps"] == ["video opened"]
+
+
+FIELDS = (
+    *("path", "frames", "frame", "object", "box", "points", "stroke", "absent", "name", "select"),
+    *("remove", "direction", "to", "what", "folder", "overwrite"),
+)
+
+
+def test_requests_of_any_kind_are_no_fault_of_ours(server: Running, root: Path) -> None:
+    rng = random.Random(24)
+    client = server.client
+    at = opened(client)
+    outside = {p for p in root.parent.rglob("*") if root not in p.parents}
+    routes = [(method, path) for method, path in GUARDED if method != "DELETE"]
+    for number in range(250):
+        method, template = rng.choice(routes)
+        path = template.partition("?")[0].format(s=at.rpartition("/")[2])
+        body = {name: anything(rng) for name in rng.sample(FIELDS, rng.randrange(5))}
+        data = json.dumps(body).encode() if rng.random() < 0.9 else rng.randbytes(40)
+        query = rng.choice(["", "?frame=3", "?frame=x&width=0", "?path=a.png", "?path=../x.png"])
+        answer = client.ask(method, path + query, data)
+        assert answer.status < 500 or answer.status == 503, (number, path, body, answer.body)
+        if client.get(at).status == 410:
+            at = opened(client, take_over=True)
+    rested(client, at)
+    assert {p for p in root.parent.rglob("*") if root not in p.parents} == outside

@@ -457,11 +457,11 @@ class VideoWork:
             event = {"type": "error", "detail": self._told(error)}
         with self._lock:
             self.tracking, self._job = None, None
-            if step is not None:
+            if step is not None and not self._closed:  # else the folder may be another's by now
                 self._add(step)
-            else:
+            elif not self._closed:
                 self._commit()
-            if event["type"] == "tracked":
+            if event["type"] == "tracked" and not self._closed:
                 try:
                     tracking.clear()
                 except OutputError:

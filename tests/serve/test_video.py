@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from conformance.bright_memory import bright_memory
+from formats.dicom_makers import write_object
 from formats.video_makers import cut, write_video
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.video import job as video_job
@@ -495,6 +496,32 @@ def test_results_for_download(server: Running) -> None:
     for name in ("x.csv", "..%2fjournal.jsonl", "%2e%2e", "..%2f..%2f..%2fclip.mkv"):
         assert client.get(f"{at}/results/{name}").status == 404
     client.ask("DELETE", at)
+
+
+def test_a_cine_gets_a_seg(server: Running, root: Path) -> None:
+    highdicom = pytest.importorskip("highdicom")
+    write_object(
+        root / "us.dcm",
+        np.stack([frame_of(k) for k in range(6)]),
+        frames=True,
+        sop="1.2.840.10008.5.1.4.1.1.3.1",
+        Modality="US",
+        FrameTime=40,
+    )
+    client = server.client
+    at = opened(client, "us.dcm", frames="0:5:2")
+    clip = client.get(at).json["clip"]
+    assert (clip["cine"], clip["modality"], clip["places"]) == (True, "US", 3)
+    prompted(client, at, frame=2, object="bar", box=BAR)
+    tracked(client, at)
+    told = client.post(f"{at}/results", what=["seg", "areas"])
+    assert {f["name"] for f in told.json["files"]} == {"masks.dcm", "areas.csv"}
+    written = io.BytesIO(client.get(f"{at}/results/masks.dcm").body)
+    seg = highdicom.seg.segread(written)
+    of = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0].ReferencedSOPInstanceUID
+    for k in (0, 2, 4):
+        pixels = seg.get_pixels_by_source_frame(of, [k + 1])
+        np.testing.assert_array_equal(pixels[0, ..., 0] > 0, bar(k))
 
 
 def test_results_in_the_folder_are_never_over_anything(server: Running, root: Path) -> None:

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image as PilImage
 
 from promptseg.errors import ModelError
-from promptseg.formats.files import files_below
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.video import Selection, open_video
+from promptseg.formats.video.folder import Pictures
 from promptseg.image import Image
 from promptseg.inference.embedded import EmbeddedImage
 from promptseg.models.heads.semantic.card import is_semantic
@@ -232,7 +232,11 @@ def identity_of(path: Path, frames: Selection) -> str:
     """
     video = frames.video
     digest = hashlib.sha256(repr((video.facts.size, len(video), str(video.dtype))).encode())
-    for file in files_below(path) if path.is_dir() else [path]:
+    files = [path]
+    if path.is_dir():
+        own = video.files if isinstance(video, Pictures) else path.iterdir()
+        files = sorted(file for file in own if file.is_file())
+    for file in files:
         size = file.stat().st_size
         digest.update(f"{file.name} {size}\n".encode() if path.is_dir() else f"{size}\n".encode())
         if path.is_dir():

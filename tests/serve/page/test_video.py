@@ -181,6 +181,7 @@ def test_looking_around(film: Film) -> None:
     page.wait_for_timeout(300)
     hidden = film.pixels()
     differs = np.abs(shown - hidden).max(-1) > 8
+    differs[[*range(4), *range(-4, 0)]] = differs[:, [*range(4), *range(-4, 0)]] = False  # focus
     rows, columns = np.nonzero(differs)
     canvas = page.locator("#v-canvas").bounding_box()
     x0, y0 = film.spot(7.5, 9.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -211,5 +211,10 @@ class Tracking:
 def in_video(clip: Clip, placed: Sequence[PlacedPrompt]) -> dict[str, Any]:
     """What a prompt file says of prompts, in frames of the video."""
     numbers = clip.frames.numbers
-    given = [replace(prompt, slice=numbers[place_of(prompt)]) for prompt in placed]  # type: ignore[call-arg]
+    given = [_moved(prompt, numbers[place_of(prompt)]) for prompt in placed]
     return as_given(given, placed, clip.frames)
+
+
+def _moved(prompt: PlacedPrompt, frame: int) -> PlacedPrompt:
+    changed: PlacedPrompt = replace(cast("Any", prompt), slice=frame)
+    return changed

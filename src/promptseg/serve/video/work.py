@@ -150,8 +150,10 @@ class VideoWork:
             said = (
                 f"tracking was cut off after {done} frames: track again, and it goes on from there"
             )
-            self._add(self._stopped(tracking, f"cut off after {done} frames"))
-            self.warning = said
+            step = self._stopped(tracking, f"cut off after {done} frames")
+            if step is not None:
+                self._add(step)
+                self.warning = said
 
     def prompt(self, prompt: Prompt, name: str | None = None) -> str:
         """A prompt, counted in frames of the video, answered on its frame; gives the object's name.
@@ -163,7 +165,7 @@ class VideoWork:
         with self._alone():
             step = self.step
             name = prompt.name or name or step.current or self._free_name()
-            placed = on_frames(replace(prompt, name=name), self.clip.frames)  # type: ignore[call-arg]
+            placed = on_frames(replace(prompt, name=name), self.clip.frames)
             if isinstance(placed, Mask) and not placed.pixels.any():
                 self._require_followed(name)
             (checked,) = self.clip.run([placed], self.clip.options).objects
@@ -208,7 +210,7 @@ class VideoWork:
         with self._alone():
             old = self._known(name)
             new = self._named(new)
-            prompts = tuple(replace(p, name=new) for p in old.prompts)  # type: ignore[call-arg]
+            prompts = tuple(replace(p, name=new) for p in old.prompts)
             one = replace(old, name=new, prompts=prompts)
             objects = tuple(one if o is old else o for o in self.step.objects)
             current = new if self.step.current == name else self.step.current
@@ -443,6 +445,7 @@ class VideoWork:
                 self.tell({"type": "progress", "objects": tracking.names, "done": done, "of": of})
 
         event: Event
+        step: Step | None
         try:
             with self.lease.held(), self.turns.take(job):
                 tracking.go(on_frame)

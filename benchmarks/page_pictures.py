@@ -1,12 +1,14 @@
 """The page of the server in pictures: promptseg-lite in a real browser, driven as by a hand.
 
 usage: python benchmarks/page_pictures.py FOLDER
+       python benchmarks/page_pictures.py FOLDER --video
        python benchmarks/page_pictures.py FOLDER --demo
 
 The first writes page.png and page-slice.png, as they stand in the README, of the phantom of
-docs_pictures.py. The second goes through an hour's work on the demonstration CT and leaves a picture of
-every state, to be looked at, not published: box, following, corrections, objects that overlap, a
-preview, slices in doubt, dialogs. Needs Playwright and a Chromium of the system.
+docs_pictures.py; the second page-video.png, of the clip of serve_video.py. The third goes through an
+hour's work on the demonstration CT and leaves a picture of every state, to be looked at, not published:
+box, following, corrections, objects that overlap, a preview, slices in doubt, dialogs. Needs
+Playwright and a Chromium of the system.
 """
 
 from __future__ import annotations
@@ -25,12 +27,15 @@ from typing import Any
 import SimpleITK
 from docs_pictures import _SPACING, phantom
 from PIL import Image
+from serve_video import COLUMNS, NAMES, ROWS, box_of, scene, write_clip
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from serve.page.conftest import Driver
+from serve.page.film import Film
 
 _SMALL, _LAPTOP = {"width": 1180, "height": 664}, {"width": 1366, "height": 768}
+_FRAMES = 300
 _COLOURS = 192  # of the palette of published pictures
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
@@ -121,6 +126,39 @@ def published(folder: Path) -> None:
             shoot(driver, folder / "page-slice.png")
 
 
+def film(folder: Path) -> None:
+    """The picture of a video: two objects tracked, one of them corrected after it was out of sight."""
+    with tempfile.TemporaryDirectory() as root:
+        write_clip(Path(root) / "endoscopy.mkv", _FRAMES)
+        with opened(Path(root), _SMALL) as driver:
+            page = driver.page
+            page.click("#images .entry:has-text('endoscopy')")
+            page.wait_for_selector("#v-open[open]")
+            page.select_option("#v-open-modality", "endoscopy")
+            page.fill("#v-open-stride", "3")
+            page.click("#v-open-go")
+            page.wait_for_selector("#v-canvas[data-frame='0']")
+            hand = Film(driver, (ROWS, COLUMNS))
+            hand.at(90)
+            for number, name in enumerate(NAMES):
+                if number:
+                    hand.press("e")
+                    hand.settle()
+                hand.box(box_of(scene(90)[1][name]))
+                page.fill(f"[data-name='object {number + 1}'] .name", name)
+                page.keyboard.press("Enter")
+                page.wait_for_selector(f"[data-name='{name}']")
+                hand.settle()
+            hand.track()
+            page.click(f"[data-name={NAMES[0]}] .facts")
+            hand.settle()
+            hand.at(210)
+            hand.box(box_of(scene(210)[1][NAMES[0]]))
+            hand.track()
+            page.locator(".vside .title").first.click()
+            shoot(driver, folder / "page-video.png")
+
+
 def shoot(driver: Driver, path: Path) -> None:
     """A picture that is small."""
     quiet(driver)
@@ -208,10 +246,11 @@ def main() -> None:
     """Take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--video", action="store_true", help="of a clip")
     parser.add_argument("--demo", action="store_true", help="of the demonstration CT, every state")
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
-    (demo if asked.demo else published)(asked.folder)
+    (demo if asked.demo else film if asked.video else published)(asked.folder)
 
 
 if __name__ == "__main__":

@@ -395,11 +395,21 @@ def test_old_sessions_go_and_nothing_else(root: Path, tmp_path: Path) -> None:
     link.mkdir()
     (link / "session.jsonl").symlink_to(outside)
     (root / ".promptseg" / ("e" * 24)).symlink_to(root / "0123456789abcdef01234567")
-    assert remove_old(folder, 30, {stays[1]}) == 3
+    old, kept, busy = (place / f"video-{c * 12}" / "journal.jsonl" for c in "abc")
+    aged(old, 31)
+    aged(old.with_name("masks-0.zip"), 31)
+    aged(kept, 31)
+    aged(kept.with_name("masks-0.zip"), 1)
+    aged(busy, 31)
+    (old.parent / "link").symlink_to(outside)
+    os.utime(old.parent / "link", (0, 0), follow_symlinks=False)
+    stays += [kept, busy]
+    gone.append(old)
+    assert remove_old(folder, 30, {stays[1], busy}) == 4
     assert not any(path.exists() for path in gone)
     assert all(path.exists() for path in stays)
     assert (link / "session.jsonl").is_symlink()
-    assert remove_old(folder, 30, {stays[1]}) == 0
+    assert remove_old(folder, 30, {stays[1], busy}) == 0
     assert remove_old(Folder(tmp_path), 30) == 0, "nothing of ours there"
 
 
@@ -438,3 +448,33 @@ def test_leases_of_viewers_belong_to_their_user(served: Running) -> None:
     assert bert.ask("GET", "/lease_status", None, lease).status == 410
     assert bert.ask("POST", "/release", {}, lease).status == 410
     assert anna.ask("POST", "/release", {}, lease).status == 200
+
+
+def test_two_users_on_one_video(served: Running, root: Path) -> None:
+    pytest.importorskip("av", reason="the extra video is not installed")
+    from formats import video_makers
+
+    video_makers.write_video(root / "clip.mkv", video_makers.textured(8))
+    anna, bert = as_user(served, "anna"), as_user(served, "bert")
+
+    def opened(client: Client) -> str:
+        answer = client.post("/api/videos", path="clip.mkv")
+        assert answer.status == 200, answer.body
+        return f"/api/videos/{answer.json['session']}"
+
+    at, other = opened(anna), opened(bert)
+    assert anna.post(f"{at}/objects", name="mine").json["steps"][-1] == "new mine"
+    assert bert.get(other).json["objects"] == []
+    for path in ("", "/timeline", "/masks?frame=0", "/frame?frame=0"):
+        assert bert.get(at + path).status == 404, path
+    assert bert.post(f"{at}/undo").status == 404
+    assert anna.post("/api/videos", path="clip.mkv").status == 409, "her own other window"
+    for client in (anna, bert):
+        client.ask("DELETE", at)
+        client.ask("DELETE", other)
+    assert [o["name"] for o in anna.get(opened(anna)).json["objects"]] == ["mine"]
+    cora = as_user(served, "cora")
+    assert cora.get("/api/videos?path=clip.mkv").json["sessions"] == []
+    assert cora.get(opened(cora)).json["objects"] == []
+    ruth = as_user(served, "ruth")
+    assert ruth.post(f"{opened(ruth)}/objects").status == 403

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -24,6 +25,7 @@ STATES: tuple[State, ...] = get_args(State)
 
 _OWN = ".promptseg"
 _LONGEST_NOTE = 10_000
+_FRAMES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 _LOOKED_AT = 8  # files of a folder that are looked at to tell whether it is a series
 
 
@@ -134,7 +136,9 @@ class Folder:
                 continue
             shown = f"{name.strip('/')}/{path.name}".lstrip("/")
             entry: dict[str, Any] = {"name": path.name, "path": shown, "kind": kind}
-            if kind != "folder":
+            if kind == "folder":
+                entry["frames"] = _holds_frames(path)
+            else:
                 known = self.remembered(shown)
                 entry |= {"state": known.state, "note": known.note}
                 entry["session"] = self.has_session(shown)
@@ -150,7 +154,18 @@ class Folder:
 
     def has_session(self, name: str) -> bool:
         """Whether something was done on an image, or on a part of it."""
-        return any(self._place(name).glob("session*.jsonl"))
+        place = self._place(name)
+        return any(place.glob("session*.jsonl")) or any(place.glob("video-*/journal.jsonl"))
+
+    def video_folder(self, name: str, part: str) -> Path:
+        """Where the session on a choice of a video's frames is kept."""
+        of = hashlib.sha256(part.encode("utf-8", "replace")).hexdigest()[:12]
+        return self._place(name) / f"video-{of}"
+
+    def video_folders(self, name: str) -> list[Path]:
+        """Where sessions on a video are kept, the one that was worked on last first."""
+        found = self._place(name).glob("video-*/journal.jsonl")
+        return [path.parent for path in sorted(found, key=_changed, reverse=True)]
 
     @property
     def own(self) -> Path:
@@ -210,6 +225,22 @@ class Folder:
 
     def _holds(self, path: Path) -> bool:
         return path == self.root or self.root in path.parents
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _holds_frames(path: Path) -> bool:
+    """Whether a folder begins with pictures that differ in numbers alone, as frames of a video do."""
+    with os.scandir(path) as found:
+        names = sorted(e.name for _, e in zip(range(_LOOKED_AT), found, strict=False))
+    pictures = [name for name in names if Path(name).suffix.lower() in _FRAMES]
+    texts = {re.sub(r"\d+", "0", name) for name in pictures}
+    return len(pictures) > 1 and len(texts) == 1 and any(c.isdigit() for c in pictures[0])
 
 
 def _kind(path: Path) -> Literal["folder", "series", "image", "video", "slide"] | None:

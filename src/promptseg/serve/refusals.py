@@ -6,12 +6,14 @@ from promptseg.errors import PromptsegError
 
 __all__ = [
     "AbsentError",
+    "BusyError",
     "EndedError",
     "FullError",
     "RefusedError",
     "TakenError",
     "TooLargeError",
     "fault_or_message",
+    "without_root",
 ]
 
 
@@ -35,6 +37,12 @@ class AbsentError(RefusedError):
 
 class TakenError(RefusedError):
     """An image that somebody else has open."""
+
+    status = 409
+
+
+class BusyError(RefusedError):
+    """A change to something that is at work."""
 
     status = 409
 
@@ -63,3 +71,8 @@ def fault_or_message(error: Exception) -> str:
     if isinstance(error, PromptsegError):
         return str(error)
     return f"a fault of promptseg ({type(error).__name__}); please report what you did"
+
+
+def without_root(text: str, root: str) -> str:
+    """A message without the place of the served folder on this machine, which is nobody's business."""
+    return text.replace(f"{root}/", "").replace(root, ".") if root else text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import stat
 import threading
 import time
@@ -20,6 +21,7 @@ log = logging.getLogger("promptseg.serve")
 
 _PLACE = re.compile(r"[0-9a-f]{24}")
 _SESSION = re.compile(r"session(-[0-9a-f]{12}|-[0-9]{10,20})?\.jsonl")
+_VIDEO = re.compile(r"(aside-)?video-[0-9a-f]{12}(-[0-9]{10,20})?")
 _HOUR = 3600.0
 _DAY = 86_400.0
 
@@ -27,8 +29,8 @@ _DAY = 86_400.0
 def remove_old(folder: Folder, days: float, open_now: Collection[Path] = ()) -> int:
     """Remove files of sessions that were last written so many days ago; nothing else.
 
-    States, notes, logs, results and images stay. What only looks like a file of ours (a link, another
-    name) stays, too.
+    Sessions on videos are folders of ours. States, notes, logs, results and images stay. What only looks
+    like ours (a link, another name) stays, too.
 
     Args:
         folder: that is served.
@@ -43,6 +45,9 @@ def remove_old(folder: Folder, days: float, open_now: Collection[Path] = ()) -> 
         if not (_PLACE.fullmatch(place.name) and place.is_dir(follow_symlinks=False)):
             continue
         for file in _entries(Path(place.path)):
+            if _VIDEO.fullmatch(file.name) and file.is_dir(follow_symlinks=False):
+                removed += _remove_video(Path(file.path), before, open_now)
+                continue
             facts = file.stat(follow_symlinks=False)
             ours = _SESSION.fullmatch(file.name) and stat.S_ISREG(facts.st_mode)
             if ours and facts.st_mtime < before and Path(file.path) not in open_now:
@@ -50,6 +55,16 @@ def remove_old(folder: Folder, days: float, open_now: Collection[Path] = ()) -> 
                     os.unlink(file.path)
                     removed += 1
     return removed
+
+
+def _remove_video(folder: Path, before: float, open_now: Collection[Path]) -> int:
+    """1 if the session on a video was old and is gone, 0 otherwise."""
+    files = _entries(folder)
+    newest = max((f.stat(follow_symlinks=False).st_mtime for f in files), default=before)
+    if newest >= before or any(Path(f.path) in open_now for f in files):
+        return 0
+    shutil.rmtree(folder, ignore_errors=True)  # links in it go, what they lead to stays
+    return 0 if folder.exists() else 1
 
 
 def keep_for(

@@ -38,9 +38,10 @@ _READS = ("GET", "HEAD")
 _REVIEWS = {  # what a reviewer may do beside reading: open, close, flag
     ("POST", "/api/sessions"),
     ("POST", "/api/slides"),
+    ("POST", "/api/videos"),
     ("PUT", "/api/images"),
 }
-_CLOSES = ("/api/sessions/", "/api/slides/")
+_CLOSES = ("/api/sessions/", "/api/slides/", "/api/videos/")
 
 
 class DeniedError(RefusedError):

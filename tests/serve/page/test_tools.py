@@ -291,8 +291,7 @@ def test_a_frame_of_a_video(driver: Driver, served: Served) -> None:
     frames = [Image.fromarray(np.roll(disc, 6 * k, 1).astype(np.uint8) * 220) for k in range(4)]
     frames[0].save(served.root / "clip.gif", save_all=True, append_images=frames[1:], duration=100)
     driver.page.click("#refresh")
-    driver.page.click("#images .entry:has-text('clip.gif')")
-    driver.page.wait_for_selector(".message:has-text('one frame of a video')")
+    driver.page.click("button[aria-label='Open clip.gif with options']")
     driver.page.fill("#open-frame", "2")
     driver.page.click("#open-options button.primary")
     driver.page.wait_for_selector("#images .entry[aria-current]:has-text('clip.gif')")

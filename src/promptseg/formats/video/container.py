@@ -122,6 +122,12 @@ class Container(Video):
             chosen = _video_stream(container, path, notes)
             self._number = chosen.index
             context = chosen.codec_context
+            if context is None:
+                raise InputError(
+                    "a codec that can be read",
+                    f"{path}, whose frames are stored with one that is not known here",
+                    "convert it, for example to MP4 with H.264",
+                )
             require_memory((context.height, context.width, 3), 4, path)
             reorders = bool(context.has_b_frames)
             codec = f"{context.codec.long_name} ({context.name})"

@@ -47,13 +47,13 @@ from promptseg.segment.video.earlier import Results, VideoObject, read_results
 from promptseg.segment.video.follow import conditions_of, correct_objects, follow_objects
 from promptseg.segment.video.masks import FrameMasks
 from promptseg.segment.video.parts import Parts
+from promptseg.segment.video.sample import SAMPLE, sample_of
 from promptseg.work import request_hash
 
 __all__ = ["is_video_job", "segment_video"]
 
 log = logging.getLogger("promptseg")
 
-_SAMPLE = 32  # frames that gray values are measured on
 _EMBEDDING_BYTES = 128 << 20
 _NOT_FOR_VIDEOS = ("suffix",)
 
@@ -130,7 +130,7 @@ def _segment(job: SegmentJob, frames: Selection, own: OwnFolder) -> VideoOutputs
             "corrections that point at something", "words", "use boxes, clicks or masks"
         )
     job = replace(job, slices=places_of(job.slices, frames))
-    sample = _sample(frames, job)
+    sample = sample_of(frames, job.modality)
     job, choice = settle_model(job, placed, sample)
     segmenter = load_prompted(job)
     segmenter.predictor.choice = choice
@@ -180,32 +180,13 @@ def _prompts(
     return given, [*(on_frames(p, frames) for p in given), *drawn]
 
 
-def _sample(frames: Selection, job: SegmentJob) -> Image:
-    """Some frames, of which gray values are measured.
-
-    Raises:
-        InputError: they are all of one value.
-    """
-    sample = frames.sample(_SAMPLE)
-    if job.modality:
-        sample.modality = job.modality
-    if sample.voxels.min() == sample.voxels.max():
-        low = sample.voxels.min()
-        raise InputError(
-            "a video with more than one value",
-            f"{frames.video.name}: every value of {len(sample.voxels)} frames is {low}",
-            "check that it is the right file",
-        )
-    return sample
-
-
 def _embedded(
     job: SegmentJob, frames: Selection, sample: Image, image: Image, segmenter: Segmenter
 ) -> EmbeddedImage:
     """The frames as the model sees them; what there is to note is said."""
     intensity = intensity_for(segmenter.predictor, sample, job)
-    if intensity.lower is not None and len(frames) > _SAMPLE:
-        measured = f"gray values were measured on {_SAMPLE} frames of {len(frames)}"
+    if intensity.lower is not None and len(frames) > SAMPLE:
+        measured = f"gray values were measured on {SAMPLE} frames of {len(frames)}"
         image.source.notes.append(Note(measured, "intensity"))
     notes = [*map(Note, image.source.notes), *intensity.notes()]
     if job.strict:

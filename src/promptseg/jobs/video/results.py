@@ -30,7 +30,7 @@ from promptseg.segment.video.earlier import PROVENANCE, VideoObject
 from promptseg.segment.video.masks import FrameMasks
 from promptseg.segment.video.write import AREAS, LABELS, MASKS, OVERLAY, Film, write_film
 
-__all__ = ["NAMES", "VideoOutputs", "provenance_of", "write_results"]
+__all__ = ["NAMES", "VideoOutputs", "provenance_of", "seg_writer", "write_results"]
 
 log = logging.getLogger("promptseg")
 
@@ -198,7 +198,7 @@ def write_results(
     placed = [p for entry in run.objects for p in (*entry.planar, *entry.boxes3d)]
     film = Film(frames, masks, names, placed, run.visit.embedded.intensity, layers)
     streamed = [*([OVERLAY] if job.overlay else []), MASKS, LABELS, AREAS]
-    source, seg = _seg_writer(job, image, frames, masks, names, facts)
+    source, seg = seg_writer(job, image, frames, masks, names, facts)
     files = [*streamed, *([SEG] if seg else []), PROVENANCE]
     check_outputs([job.output / n for n in files], job.overwrite, reads_of(job, [job.input]))
     own.claim(*files, taken=job.overwrite)
@@ -214,7 +214,7 @@ def write_results(
     return VideoOutputs(job.output, tuple(files), source.provenance, len(frames))
 
 
-def _seg_writer(
+def seg_writer(
     job: SegmentJob,
     image: Image,
     frames: Selection,

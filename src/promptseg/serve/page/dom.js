@@ -52,6 +52,16 @@ const SHAPES = {
   fit: "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5",
   between: "M4 5h16M4 19h16M7 10h10M7 14h10",
   doubt: "M12 4l9 16H3zM12 10v5M12 17.500v.5",
+  play: "M7 5l12 7-12 7z",
+  pause: "M8 5v14M16 5v14",
+  before: "M15 5l-8 7 8 7z",
+  after: "M9 5l8 7-8 7z",
+  first: "M6 5v14M18 5l-9 7 9 7z",
+  last: "M18 5v14M6 5l9 7-9 7z",
+  backward: "M20 12H5M10 6l-6 6 6 6M20 7v10",
+  forward: "M4 12h15M14 6l6 6-6 6M4 7v10",
+  both: "M3 12h18M8 7l-5 5 5 5M16 7l5 5-5 5",
+  absent: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM6.300 6.300l11.400 11.400",
 };
 
 /** An icon by name; it says nothing to screen readers. */

@@ -1,7 +1,7 @@
 /** The folder's images: open one, its state and note, and the next one to do. */
 
 import { Refusal, SessionApi, demoImage, imagesOf, openImage, rememberImage } from "./api.js";
-import { byId, make } from "./dom.js";
+import { byId, iconButton, make } from "./dom.js";
 import { ask, tell } from "./status.js";
 
 const STATES = ["to do", "begun", "done", "flagged"];
@@ -25,7 +25,7 @@ export class Images {
     byId("note").addEventListener("input", (event) => {  // a page may be closed while one writes
       clearTimeout(this.writing);
       const note = event.target.value;
-      const path = this.app.case?.state.path; // the next image may be open when it is written
+      const { path } = this.app; // the next image may be open when it is written
       this.writing = setTimeout(() => this.remember({ note }, path), 400);
     });
     byId("open-options").addEventListener("submit", (event) => {
@@ -35,6 +35,10 @@ export class Images {
       else this.open(this.asked, this.chosen());
     });
     byId("open-with-cancel").addEventListener("click", () => byId("open-with").close());
+    byId("open-as-video").addEventListener("click", () => {
+      byId("open-with").close();
+      app.video.ask(this.asked);
+    });
   }
 
   /** Read the list of a folder again. */
@@ -58,7 +62,7 @@ export class Images {
   }
 
   show() {
-    const path = this.app.case && this.app.case.state.path;
+    const { path } = this.app;
     const rows = this.entries.map((entry) => this.row(entry, path));
     if (this.folder) {
       const up = this.folder.split("/").slice(0, -1).join("/");
@@ -80,10 +84,12 @@ export class Images {
 
   row(entry, path) {
     if (entry.kind === "folder") {
-      return make("li", {}, make("button", {
+      const folder = make("button", {
         type: "button", class: "entry folder", text: `${entry.name}/`,
         onclick: () => this.refresh(entry.path),
-      }));
+      });
+      const video = entry.frames && iconButton("play", `Open the frames in ${entry.name} as a video`, () => this.app.video.ask(entry.path), { class: "as-video" });
+      return make("li", { class: "row" }, folder, video || null);
     }
     const facts = [
       entry.result ? "mask" : "", entry.kind === "image" ? "" : entry.kind, sizeOf(entry.bytes),
@@ -104,17 +110,11 @@ export class Images {
     return make("li", { class: "row" }, button, more);
   }
 
-  /** Open an entry; of a video, one frame. */
+  /** Open an entry; of a video, the dialog first. */
   choose({ path, kind }) {
-    const { case: work } = this.app;
-    if (work && work.state.path === path && kind !== "video") return true; // a double click
+    if (this.app.path === path) return true; // a double click
     if (kind === "slide") return this.openSlide(path);
-    if (kind !== "video") return this.open(path);
-    this.ask(path);
-    byId("open-frame").value ||= "0";
-    byId("open-frame").focus();
-    tell("The page opens one frame of a video at a time; promptseg segment follows objects through all of it.");
-    return false;
+    return kind === "video" ? this.app.video.ask(path) : this.open(path);
   }
 
   /** A whole slide has a page of its own. */
@@ -216,7 +216,7 @@ export class Images {
     else tell("Every image of this folder is done or flagged.");
   }
 
-  async remember(fields, path = this.app.case?.state.path) {
+  async remember(fields, path = this.app.path) {
     if (!path) return;
     try {
       await rememberImage(path, fields);

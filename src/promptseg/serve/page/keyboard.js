@@ -92,7 +92,7 @@ export function listenToKeys(app) {
   actions.set("=", actions.get("+"));
   document.addEventListener("keydown", (event) => {
     const { target } = event;
-    if (document.querySelector("dialog[open]") || event.altKey) return;
+    if (app.video.work || document.querySelector("dialog[open]") || event.altKey) return;
     if (target.matches("textarea, select, input:not([type=checkbox], [type=range], [type=color])")) return;
     if (target.matches("input") && /^(Arrow|Page|Home|End|Enter| )/.test(event.key)) return;
     if (target.matches("button") && ["Enter", " "].includes(event.key) && !event.ctrlKey) return;

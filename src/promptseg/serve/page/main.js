@@ -14,6 +14,7 @@ import { Save } from "./save.js";
 import { ask, showProgress, tell } from "./status.js";
 import { Times } from "./times.js";
 import { Toolbar } from "./toolbar.js";
+import { VideoMode } from "./video/mode.js";
 import { Views } from "./views.js";
 
 const KEPT = "promptseg-session";
@@ -39,11 +40,17 @@ class App {
     this.save = new Save(this, () => this.images.refresh());
     byId("cancel").addEventListener("click", () => this.case && this.case.cancel());
     byId("demo-large").addEventListener("click", () => this.images.demo());
+    this.video = new VideoMode(this);
     listenToKeys(this);
   }
 
   get views() {
     return this.stage.views;
+  }
+
+  /** Where what is open lies: an image, or a video. */
+  get path() {
+    return this.case ? this.case.state.path : this.video.path;
   }
 
   get tool() {
@@ -135,6 +142,7 @@ class App {
     this.showOpen(false);
     sessionStorage.removeItem(KEPT);
     if (work) await work.leave(forGood);
+    await this.video.leave(forGood);
   }
 
   /** Go on with the session that this window had before it was loaded again. */
@@ -261,7 +269,7 @@ try {
   const app = new App(info);
   byId("notice").textContent = `${info.notice[0].toUpperCase()}${info.notice.slice(1)}.`;
   await app.images.refresh("");
-  await app.goOn();
+  if (!(await app.video.goOn())) await app.goOn();
   document.documentElement.dataset.ready = "true";
 } catch (refusal) {
   if (!(refusal instanceof Refusal)) throw refusal;

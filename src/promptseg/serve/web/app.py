@@ -82,7 +82,7 @@ def application(
         raise MissingPackageError("starlette", "for the server", "serve") from None
     from promptseg.serve.web.sockets import events
 
-    entries = Own(desk, audit).entries
+    own = Own(desk, audit)
     root = "" if desk.folder is None else str(desk.folder.root)
 
     def safe(handler: Handler, entry: Entry | None = None, path: str = "") -> Handler:
@@ -96,9 +96,10 @@ def application(
 
     others = [*Remote(desk).routes, *MonaiLabel(desk, archive).routes]
     routes = [
-        *(Route(e.path, safe(e.handler, e), methods=[e.method]) for e in entries),
+        *(Route(e.path, safe(e.handler, e), methods=[e.method]) for e in own.entries),
         *(Route(path, safe(do, path=path), methods=[method]) for method, path, do in others),
         WebSocketRoute("/api/sessions/{session}/events", events(desk)),
+        WebSocketRoute("/api/videos/{session}/events", events(own.video.videos)),
         Route("/api/health", safe(_healthy(ready)), methods=["GET"]),
         *([] if ohif is None else [Route("/ohif/{name:path}", safe(ohif_pages(ohif)))]),
         Route("/{name:path}", safe(_page), methods=["GET"]),

@@ -17,7 +17,7 @@ __all__ = ["audited"]
 
 Handler = Callable[["Request"], Awaitable["Response"]]
 
-_TAKES_AWAY = ("/download", "/datastore/image", "/api/audit")  # by GET
+_TAKES_AWAY = ("/download", "/datastore/image", "/api/audit", "/results/{name}")  # by GET
 _CHANGES_NOTHING = ("/heartbeat", "/preview", "/set_target_buffer", "/set_do_autozoom")
 
 

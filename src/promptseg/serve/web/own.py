@@ -34,6 +34,7 @@ from promptseg.serve.web.own_folder import OwnFolder
 from promptseg.serve.web.own_slide import OwnSlide
 from promptseg.serve.web.own_times import OwnTimes
 from promptseg.serve.web.own_users import OwnUsers
+from promptseg.serve.web.own_video import OwnVideo
 from promptseg.serve.web.requests import (
     body_bytes,
     body_of,
@@ -62,7 +63,7 @@ class Own:
     """The handlers, on one desk."""
 
     def __init__(self, desk: Desk, audit: Audit | None = None) -> None:
-        self.desk = desk
+        self.desk, self.video = desk, OwnVideo(desk)
         at = "/api/sessions/{session}"
         slices = (
             ("axis", "z, y or x; that of the session if not given"),
@@ -79,6 +80,7 @@ class Own:
             *OwnTimes(desk).entries,
             *OwnSlide(desk).entries,
             *OwnUsers(desk, audit).entries,
+            *self.video.entries,
             Entry("POST", "/api/sessions", "open an image of the folder", self.open, Open),
             Entry(
                 *("POST", "/api/uploads", "open an array: a .npy file; X-Meta has its facts"),

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from promptseg.errors import InputError, PromptsegError
 from promptseg.parsing import parse_json
-from promptseg.serve.refusals import RefusedError, TooLargeError, fault_or_message
+from promptseg.serve.refusals import (
+    RefusedError,
+    TooLargeError,
+    fault_or_message,
+    without_root,
+)
 from promptseg.serve.web.bodies import parsed
 
 if TYPE_CHECKING:
@@ -149,9 +154,7 @@ def error_answer(error: Exception, root: str = "") -> Response:
             trace = trace.tb_next
         where = f"line {trace.tb_lineno} of {trace.tb_frame.f_code.co_name}" if trace else "?"
         log.error("fault: %s at %s", type(error).__name__, where)
-    detail = fault_or_message(error)
-    if root:
-        detail = detail.replace(f"{root}/", "").replace(root, ".")
+    detail = without_root(fault_or_message(error), root)
     content = {"detail": detail, "kind": type(error).__name__}
     return json_answer(content, status, **headers)
 

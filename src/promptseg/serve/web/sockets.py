@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from promptseg.errors import PromptsegError
 from promptseg.geometry import AXES
-from promptseg.serve.desk import Desk
-from promptseg.serve.work import Event, Work
+from promptseg.serve.lease import Lease
+from promptseg.serve.work import Event
 
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket
@@ -21,8 +22,25 @@ _WAITING = 256  # events a slow client may be behind
 _LONGEST = 1000
 
 
-def events(desk: Desk) -> Any:
-    """The handler of `/api/sessions/{session}/events`."""
+class Watched(Protocol):
+    """A session whose events are told."""
+
+    lease: Lease
+    focus: Any
+
+    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Have everything told; returns what ends that."""
+
+
+class Sessions(Protocol):
+    """Sessions of one kind by their names."""
+
+    def get(self, token: str, act: bool = True) -> Watched:
+        """A session by its name."""
+
+
+def events(desk: Sessions) -> Any:
+    """The handler of `/api/sessions/{session}/events`, or of those of videos."""
 
     async def handle(socket: WebSocket) -> None:
         try:
@@ -70,7 +88,7 @@ async def _send(socket: WebSocket, queue: asyncio.Queue[Event]) -> None:
             return
 
 
-async def _receive(socket: WebSocket, work: Work) -> None:
+async def _receive(socket: WebSocket, work: Watched) -> None:
     """`{"type": "look", "axis", "slice"}` and `{"type": "ping"}`; anything else is left alone."""
     from starlette.websockets import WebSocketDisconnect
 

@@ -1,0 +1,518 @@
+"""One video that somebody works on: prompts answered at once, tracking on a thread, steps on disk."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
+from promptseg.formats.own_folder import OwnFolder
+from promptseg.jobs.video.prompts import on_frames
+from promptseg.parsing import name_fault
+from promptseg.prompts import Mask, Prompt
+from promptseg.segment.video.masks import Packed
+from promptseg.serve.lease import Lease
+from promptseg.serve.refusals import (
+    BusyError,
+    EndedError,
+    TooLargeError,
+    fault_or_message,
+    without_root,
+)
+from promptseg.serve.turns import CancelledError, Job, Turns, Urgency
+from promptseg.serve.users import caller
+from promptseg.serve.video.clip import Clip
+from promptseg.serve.video.journal import VideoJournal
+from promptseg.serve.video.steps import ClipObject, Step, changed_places, ranges_of
+from promptseg.serve.video.tracking import Direction, Tracking, answer_on
+from promptseg.serve.work import Event
+
+__all__ = ["VideoWork", "absent_on"]
+
+log = logging.getLogger("promptseg.serve")
+
+_RESULTS = "results"
+_MOST_OBJECTS = 255
+_WAIT_S = 60.0
+
+
+class VideoWork:
+    """A clip with the steps of the work on it, its lease, its folder, and who watches; for any threads.
+
+    A prompt is answered on its frame at once. `track` follows all prompts that were not followed yet,
+    on a thread of its own; until it has ended or was stopped, nothing else may change. What it finds
+    is seen meanwhile, and kept on the disk in parts: the same tracking goes on after a stop or a kill.
+
+    Args:
+        clip: the video and the model.
+        lease: how long it lasts.
+        turns: of the model's device.
+        folder: of ours, where it is kept.
+        path: of the video below the root.
+        limit: bytes it may hold.
+        root: of the folder that is served, which no message names.
+
+    Attributes:
+        owner: who opened it; empty where users have no names.
+        history, position: the steps, and where it stands among them.
+        revision: grows with every change.
+        tracking: what is being followed.
+        writing: how many frames of results are written, and of how many; None where nothing is.
+        warning: what is wrong, such as a step that could not be saved.
+        on_change: called after every change.
+        focus: what is looked at; for whom it may concern.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        lease: Lease,
+        turns: Turns,
+        folder: Path,
+        path: str,
+        limit: int = 1 << 62,
+        root: str = "",
+    ) -> None:
+        self.clip, self.lease, self.turns = clip, lease, turns
+        self.folder, self.path, self.limit, self.root = folder, path, limit, root
+        self.journal = VideoJournal(folder, clip.size)
+        self.owner = caller().name
+        self.history: list[Step] = [Step("video opened")]
+        self.position, self.revision = 0, 1
+        self.tracking: Tracking | None = None
+        self.writing: tuple[int, int] | None = None
+        self.warning = ""
+        self.on_change: Callable[[], None] = lambda: None
+        self.focus: Any = None
+        self._job: Job | None = None
+        self._ended = threading.Event()
+        self._ended.set()
+        self._stop_writing = False
+        self._write_lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._listeners: set[Callable[[Event], None]] = set()
+        self._closed = False
+
+    @property
+    def id(self) -> str:
+        """What clients call it; nobody can guess it."""
+        return self.lease.token
+
+    @property
+    def step(self) -> Step:
+        """Where it stands."""
+        return self.history[self.position]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it holds at most: frames, embeddings, and the packed masks of all its steps."""
+        seen: dict[int, int] = {}
+        sets = {id(o.masks): o.masks for step in list(self.history) for o in step.objects}
+        for masks in sets.values():
+            seen.update({id(p): len(p.bits) + 200 for p in list(masks.values())})
+        return self.clip.nbytes + sum(seen.values())
+
+    @property
+    def file(self) -> Path:
+        """Where its steps are kept."""
+        return self.journal.path
+
+    @property
+    def results(self) -> Path:
+        """Where files for download are."""
+        return self.folder / _RESULTS
+
+    def begin(self) -> None:
+        """Be there for the first time.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        numbers = self.clip.frames.numbers
+        self.journal.begin(self.clip.identity, numbers, self.clip.options)
+
+    def resume(self) -> None:
+        """Stand where an earlier session stood; tracking that was cut off is a step of its own.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        history, position, direction = self.journal.resume()
+        if history:
+            self.history, self.position = history, position
+        if direction is None:
+            return
+        try:
+            tracking = Tracking(self.clip, self.step.objects, _direction(direction), self._own())
+            done = tracking.recall()
+        except PromptsegError:  # of other prompts, or another model: it begins anew when asked to
+            return
+        if done:
+            said = (
+                f"tracking was cut off after {done} frames: track again, and it goes on from there"
+            )
+            step = self._stopped(tracking, f"cut off after {done} frames")
+            if step is not None:
+                self._add(step)
+                self.warning = said
+
+    def prompt(self, prompt: Prompt, name: str | None = None) -> str:
+        """A prompt, counted in frames of the video, answered on its frame; gives the object's name.
+
+        Raises:
+            PromptError: outside the frame or the chosen frames, or one that makes no sense there.
+            BusyError: objects are being followed.
+        """
+        with self._alone():
+            step = self.step
+            name = prompt.name or name or step.current or self._free_name()
+            placed = on_frames(replace(prompt, name=name), self.clip.frames)
+            if isinstance(placed, Mask) and not placed.pixels.any():
+                self._require_followed(name)
+            (checked,) = self.clip.run([placed], self.clip.options).objects
+            new = checked.planar[0]
+            place = new.slice or 0
+            old = step.object(name) or self._new(name)
+            one = replace(old, prompts=(*old.prompts, new))
+            with self.turns.take(Job(self.id, Urgency.CLICK)):
+                answer = answer_on(self.clip, one, place)
+            one = replace(one, answers={**one.answers, place: answer})
+            kind = "absent" if isinstance(new, Mask) else new.kind
+            number = self.clip.frames.numbers[place]
+            self._add(Step(f"{kind} on {name}, frame {number}", step.with_object(one), name))
+            return name
+
+    def new_object(self, name: str | None = None) -> str:
+        """An object without prompts, current from then on.
+
+        Raises:
+            PromptError: a name that is taken or cannot be written.
+        """
+        with self._alone():
+            name = self._named(name) if name is not None else self._free_name()
+            step = self.step
+            one = self._new(name)
+            self._add(Step(f"new: {name}", step.with_object(one), name))
+            return name
+
+    def select(self, name: str) -> None:
+        """Make an object the current one; no step."""
+        with self._alone(while_tracking=True):
+            self._known(name)
+            self.history[self.position] = replace(self.step, current=name)
+            self._commit()
+
+    def rename(self, name: str, new: str) -> None:
+        """Another name.
+
+        Raises:
+            PromptError: no such object, or a name that is taken or cannot be written.
+        """
+        with self._alone():
+            old = self._known(name)
+            new = self._named(new)
+            prompts = tuple(replace(p, name=new) for p in old.prompts)
+            one = replace(old, name=new, prompts=prompts)
+            objects = tuple(one if o is old else o for o in self.step.objects)
+            current = new if self.step.current == name else self.step.current
+            self._add(Step(f"{name} is called {new}", objects, current))
+
+    def remove(self, name: str) -> None:
+        """Take an object out; undo brings it back."""
+        with self._alone():
+            old = self._known(name)
+            objects = tuple(o for o in self.step.objects if o is not old)
+            current = self.step.current
+            if current == name:
+                current = objects[-1].name if objects else None
+            self._add(Step(f"removed {name}", objects, current))
+
+    def reset(self, name: str | None = None) -> None:
+        """Start an object anew, or all of them; undo brings them back."""
+        with self._alone():
+            step = self.step
+            if name is None:
+                self._add(Step("reset", (), None))
+                return
+            self._known(name)
+            self._add(Step(f"reset {name}", step.with_object(ClipObject(name)), name))
+
+    def go_to(self, position: int) -> None:
+        """Go to a step.
+
+        Raises:
+            InputError: there is none of that number.
+        """
+        with self._alone():
+            if not 0 <= position < len(self.history):
+                raise InputError(f"a step from 0 to {len(self.history) - 1}", str(position))
+            self.position = position
+            self._commit()
+
+    def move(self, by: int) -> None:
+        """Steps back or forth, as far as there are any."""
+        with self._alone():
+            self.position = min(max(self.position + by, 0), len(self.history) - 1)
+            self._commit()
+
+    def track(self, direction: Direction = "both") -> None:
+        """Begin to follow what was not followed yet; it goes on when this returns.
+
+        Raises:
+            InputError: nothing to follow.
+            BusyError: something is being followed already.
+        """
+        with self._alone():
+            self._require_room()
+            tracking = Tracking(self.clip, self.step.objects, direction, self._own())
+            self._job = job = Job(self.id, Urgency.SPREAD)
+            try:
+                self.journal.note_tracking(direction)
+            except PromptsegError as error:
+                self.warning = f"this tracking cannot go on after a crash: {self._told(error)}"
+            self.tracking = tracking
+            self._ended.clear()
+            self.revision += 1
+        threading.Thread(
+            target=self._follow, name="tracking", args=(tracking, job), daemon=True
+        ).start()
+
+    def cancel(self) -> None:
+        """Stop following, and writing results, and wait for it; what was found so far is kept."""
+        job = self._job
+        self._stop_writing = True
+        if job is not None:
+            self.turns.cancel(job)
+            self._ended.wait(_WAIT_S)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until nothing is followed any more; False if that takes longer."""
+        return self._ended.wait(seconds)
+
+    def on(self, name: str, place: int) -> Packed | None:
+        """What is known of an object on a frame; while it is followed, what was found so far."""
+        tracking = self.tracking
+        if tracking is not None and name in tracking.names:
+            return tracking.on(name, place)
+        one = self.step.object(name)
+        return None if one is None else one.on(place)
+
+    def shown(self, one: ClipObject) -> dict[int, Packed]:
+        """What is known of an object on every frame; as `on`."""
+        tracking = self.tracking
+        live = tracking.shown(one.name) if tracking is not None else None
+        return dict(one.shown) if live is None else live
+
+    @contextmanager
+    def writing_results(self) -> Iterator[Callable[[int, int], None]]:
+        """Write results alone; gives what is told frames done and frames in all, and may stop it.
+
+        Raises:
+            BusyError: results are being written already, or objects followed.
+        """
+        self._require_open()
+        if not self._write_lock.acquire(blocking=False):
+            raise BusyError("results to be written once at a time", "another request for them")
+        try:
+            if self.tracking is not None:
+                raise BusyError("tracking to be at its end", "tracking at work", "stop it, or wait")
+            self._stop_writing = False
+
+            def told(done: int, of: int) -> None:
+                if self._stop_writing or self._closed:
+                    raise CancelledError
+                self.writing = (done, of)
+                self.lease.act()
+                if done % max(1, of // 100) == 0 or done == of:
+                    self.tell({"type": "writing", "done": done, "of": of})
+
+            with self.lease.held():
+                yield told
+        finally:
+            self.writing = None
+            self._write_lock.release()
+
+    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Have everything told that happens; returns what ends that."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+    def tell(self, event: Event) -> None:
+        """Tell everybody who listens."""
+        for listener in list(self._listeners):
+            listener(event)
+
+    def close(self, why: str, *, abandoned: bool = False) -> None:
+        """End it; what was done is on disk, tracking as far as it came."""
+        self.cancel()
+        with self._lock:
+            self._closed = True
+        self.tell({"type": "closed", "detail": why})
+        self.turns.forget(self.id)
+        try:
+            OwnFolder(self.folder).remove(_RESULTS)
+        except PromptsegError:
+            log.warning("files for download could not be removed")
+        self.clip.close()
+
+    @contextmanager
+    def _alone(self, while_tracking: bool = False) -> Iterator[None]:
+        with self.lease.held(), self._lock:
+            self._require_open()
+            if self.tracking is not None and not while_tracking:
+                raise BusyError(
+                    "tracking to be at its end", "tracking at work", "stop it first, or wait"
+                )
+            yield
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise EndedError("a session that is open", "one that has ended", "open the video again")
+
+    def _require_room(self) -> None:
+        if self.nbytes > self.limit:
+            raise TooLargeError(
+                f"a session of at most {self.limit >> 20} MiB",
+                f"one of {self.nbytes >> 20} MiB",
+                "save the results and open the video afresh, or start the server with a larger "
+                "--session-mib",
+            )
+
+    def _told(self, error: Exception) -> str:
+        return without_root(fault_or_message(error), self.root)
+
+    def _own(self) -> OwnFolder:
+        return OwnFolder(self.folder)
+
+    def _known(self, name: str) -> ClipObject:
+        one = self.step.object(name)
+        if one is None:
+            raise PromptError("an object of the session", repr(name)[:100])
+        return one
+
+    def _new(self, name: str) -> ClipObject:
+        if len(self.step.objects) >= _MOST_OBJECTS:
+            raise PromptError(f"at most {_MOST_OBJECTS} objects", "one more", "remove one")
+        if fault := name_fault(name):
+            raise PromptError("a name that a file can hold", fault, "choose another name")
+        return ClipObject(name)
+
+    def _named(self, name: str) -> str:
+        name = name.strip()
+        if not name or self.step.object(name) is not None:
+            raise PromptError("a name no object has yet", repr(name)[:100], "choose another name")
+        if fault := name_fault(name):
+            raise PromptError("a name that a file can hold", fault, "choose another name")
+        return name
+
+    def _free_name(self) -> str:
+        taken = {name for step in self.history for name in step.names}
+        return next(f"object {k}" for k in range(1, len(taken) + 2) if f"object {k}" not in taken)
+
+    def _require_followed(self, name: str) -> None:
+        one = self.step.object(name)
+        if one is None or not one.followed:
+            raise PromptError(
+                "an object that was tracked, to say where it is not", repr(name)[:100], "track it"
+            )
+
+    def _add(self, step: Step) -> None:
+        """One more step; those that were taken back are gone."""
+        self.history[self.position + 1 :] = [step]
+        self.position += 1
+        self._commit()
+
+    def _commit(self) -> None:
+        """What has changed is saved, and told."""
+        self.warning = ""
+        try:
+            self.begin()
+            self.journal.write(self.history, self.position)
+        except PromptsegError as error:  # the step is there, and is tried again with the next
+            self.warning = f"this step is not on disk: {self._told(error)}"
+        self.revision += 1
+        self.on_change()
+
+    def _follow(self, tracking: Tracking, job: Job) -> None:
+        """What the tracking thread does."""
+        told = -1
+
+        def on_frame(done: int, of: int | None) -> None:
+            nonlocal told
+            self.lease.act()  # a window may be closed meanwhile: tracking goes on to its end
+            share = done if of is None else int(200 * done / of)
+            if share != told:
+                told = share
+                self.tell({"type": "progress", "objects": tracking.names, "done": done, "of": of})
+
+        event: Event
+        step: Step | None
+        try:
+            with self.lease.held(), self.turns.take(job):
+                tracking.go(on_frame)
+            step, event = self._tracked(tracking), {"type": "tracked"}
+        except CancelledError:
+            step = self._stopped(tracking, f"stopped after {tracking.visits[0]} frames")
+            event = {"type": "stopped"}
+        except Exception as error:
+            if not isinstance(error, PromptsegError):
+                log.error("tracking failed: %s", type(error).__name__)
+            step = self._stopped(tracking, f"ended after {tracking.visits[0]} frames")
+            event = {"type": "error", "detail": self._told(error)}
+        with self._lock:
+            self.tracking, self._job = None, None
+            if step is not None and not self._closed:  # else the folder may be another's by now
+                self._add(step)
+            elif not self._closed:
+                self._commit()
+            if event["type"] == "tracked" and not self._closed:
+                try:
+                    tracking.clear()
+                except OutputError:
+                    log.warning("parts of a tracking could not be removed")
+        self._ended.set()
+        self.tell({**event, "revision": self.revision, "action": self.step.action})
+
+    def _tracked(self, tracking: Tracking) -> Step:
+        """The step of a tracking that came to its end."""
+        step = self.step
+        objects = tuple(tracking.done.get(one.name, one) for one in step.objects)
+        changed: set[int] = set()
+        for one in tracking.corrected:
+            changed.update(changed_places(one.masks, tracking.done[one.name].masks))
+        said = []
+        if tracking.fresh:
+            said.append(f"tracked {_listed(one.name for one in tracking.fresh)}")
+        if tracking.corrected:
+            names = _listed(one.name for one in tracking.corrected)
+            frames = "1 frame" if len(changed) == 1 else f"{len(changed)} frames"
+            said.append(f"corrected {names}: {frames} changed")
+        return Step("; ".join(said), objects, step.current, ranges_of(sorted(changed)))
+
+    def _stopped(self, tracking: Tracking, how: str) -> Step | None:
+        """The step of a tracking that did not; None where it has found nothing yet."""
+        found = tracking.so_far()
+        if not found:
+            return None
+        objects = tuple(found.get(one.name, one) for one in self.step.objects)
+        return Step(f"tracking {_listed(found)} {how}", objects, self.step.current)
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(names)
+
+
+def _direction(text: str) -> Direction:
+    return text if text in ("forward", "backward") else "both"  # type: ignore[return-value]
+
+
+def absent_on(clip: Clip, frame: int, name: str | None) -> Mask:
+    """What says that an object is not on a frame."""
+    return Mask(np.zeros(clip.size, dtype=bool), frame, name, "z", as_drawn=True)

@@ -463,7 +463,7 @@ def test_two_users_on_one_video(served: Running, root: Path) -> None:
         return f"/api/videos/{answer.json['session']}"
 
     at, other = opened(anna), opened(bert)
-    assert anna.post(f"{at}/objects", name="mine").json["steps"][-1] == "new mine"
+    assert anna.post(f"{at}/objects", name="mine").json["steps"][-1] == "new: mine"
     assert bert.get(other).json["objects"] == []
     for path in ("", "/timeline", "/masks?frame=0", "/frame?frame=0"):
         assert bert.get(at + path).status == 404, path

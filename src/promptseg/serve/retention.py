@@ -29,8 +29,8 @@ _DAY = 86_400.0
 def remove_old(folder: Folder, days: float, open_now: Collection[Path] = ()) -> int:
     """Remove files of sessions that were last written so many days ago; nothing else.
 
-    Sessions on videos are folders of ours. States, notes, logs, results and images stay. What only looks
-    like ours (a link, another name) stays, too.
+    Sessions on videos are folders of ours. States, notes, logs, results and images stay. What looks
+    like ours and is not (a link, another name) stays, too.
 
     Args:
         folder: that is served.

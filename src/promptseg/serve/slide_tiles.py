@@ -110,4 +110,4 @@ class Tiles:
             self._range = float(low), float(max(high, low + 1e-6))
         low, high = self._range
         scaled = (pixels.astype(np.float32) - low) * (255 / (high - low))
-        return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(np.rint(scaled), 0, 255), np.uint8)

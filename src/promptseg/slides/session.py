@@ -260,10 +260,9 @@ class SlideSession:
                 if there is step:
                     session.position = position
                     return session
-        session, before = Session(self.segmenter, self._embedded(layer.patch), self.options), ()
-        for prompt in layer.prompts:
-            _answer(session, replace(layer, prompts=before), prompt)
-            before = (*before, prompt)
+        session = Session(self.segmenter, self._embedded(layer.patch), self.options)
+        for count, prompt in enumerate(layer.prompts):
+            _answer(session, replace(layer, prompts=layer.prompts[:count]), prompt)
         return session
 
     def _embedded(self, patch: Patch) -> EmbeddedImage:

@@ -74,12 +74,9 @@ class OwnSlide:
             ("column", "from 0"),
             ("row", "from 0"),
         )
-        step = {"gives": _STATE}
         self.entries = [
-            Entry(
-                "POST", "/api/slides", "open a slide of the folder", self.open, OpenSlide, **step
-            ),
-            Entry("GET", at, "everything but tiles and outlines", self.state, **step),
+            self._step("POST", "/api/slides", "open a slide of the folder", self.open, OpenSlide),
+            self._step("GET", at, "everything but tiles and outlines", self.state, None),
             Entry("DELETE", at, "close it; what was done is kept", self.close),
             Entry(
                 *("GET", f"{at}/tile", "a tile as JPEG, 512 pixels along each side", self.tile),
@@ -91,23 +88,20 @@ class OwnSlide:
                 *("GET", f"{at}/outline", "polygons with holes of an object", self.outline),
                 query=(("version", "what the state says of the object as `outline`"),),
             ),
-            Entry("POST", f"{at}/prompts", "prompt an object", self.prompt, SlidePrompting, **step),
-            Entry("POST", f"{at}/objects", "a new object", self.new_object, NewObject, **step),
-            Entry(
-                *(
-                    "PUT",
-                    f"{at}/objects",
-                    "name, colour, current",
-                    self.change_object,
-                    ObjectChange,
-                ),
-                **step,
+            self._step("POST", f"{at}/prompts", "prompt an object", self.prompt, SlidePrompting),
+            self._step("POST", f"{at}/objects", "a new object", self.new_object, NewObject),
+            self._step(
+                *("PUT", f"{at}/objects", "name, colour, current"),
+                *(self.change_object, ObjectChange),
             ),
-            Entry("POST", f"{at}/undo", "steps back", self.undo, Steps, **step),
-            Entry("POST", f"{at}/redo", "steps forth", self.redo, Steps, **step),
+            self._step("POST", f"{at}/undo", "steps back", self.undo, Steps),
+            self._step("POST", f"{at}/redo", "steps forth", self.redo, Steps),
             Entry("POST", f"{at}/save", "write the objects as GeoJSON", self.save, Save),
             Entry("GET", f"{at}/download", "the objects as GeoJSON", self.download),
         ]
+
+    def _step(self, method: str, path: str, does: str, handler: Any, body: Any) -> Entry:
+        return Entry(method, path, does, handler, body, gives=_STATE)
 
     def _work(self, request: Request, act: bool = True) -> SlideWork:
         return self.slides.get(request.path_params["session"], act)

@@ -1,0 +1,367 @@
+"""What choosing images buys: the loop simulated with labels as the expert, on kept embeddings.
+
+    python benchmarks/loop.py -o benchmarks/results/DATE_loop --work FOLDER
+
+Slices of two datasets of PROMPTSEG_DATA are encoded once (MobileSAM, frozen). For every seed a
+third of the patients is the fixed validation part; the slices of the others are the pool. From the
+same four slices at random each strategy adds four at a time; after every addition the semantic head
+is trained anew from the same weights, and measured on all validation slices. Rows are appended as
+they are done: run again to go on. Research only: no weights are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from cases import data_root
+from numpy.typing import NDArray
+from torch import Tensor
+
+from promptseg.curate.options import CurateJob
+from promptseg.datasets.collection import Collection, Sample
+from promptseg.formats.colours import COLOURS
+from promptseg.inference.predictor import Predictor
+from promptseg.jobs.curate import curate
+from promptseg.loop.strategies import Strategy, at_random, pick
+from promptseg.loop.uncertainty import entropy
+from promptseg.models.heads.semantic.card import ClassFacts, SemanticCard
+from promptseg.models.heads.semantic.file import shape_of
+from promptseg.models.heads.semantic.model import SemanticSam, preprocessing_of
+from promptseg.models.heads.semantic.network import Semantic2d, build_semantic
+from promptseg.runtime import set_threads
+from promptseg.train.kept import keep_embeddings
+from promptseg.train.raster import raster_classes
+from promptseg.train.semantic.classes import class_map, classes_of
+from promptseg.train.semantic.losses import class_loss
+from promptseg.train.semantic.validate import validate_classes
+
+DATASETS = {"mr__acdc_cardiac": 1, "mr__msd_hippocampus": 3}  # name -> every n-th slice
+STRATEGIES: tuple[Strategy, ...] = ("random", "uncertainty", "diversity", "both")
+MODEL = "mobile-sam"
+FEATURES, DOUBLINGS = 4, 1
+SIZES = (4, 8, 12, 16)  # slices annotated
+BATCH, RATE = 4, 3e-3
+HEAD = ("dataset", "seed", "strategy", "slices", "patient", "class", "dsc", "n", "seconds")
+
+
+@dataclass
+class Bench:
+    """One dataset, encoded.
+
+    Attributes:
+        collection: its slices.
+        names: of its classes.
+        embeddings: sample key -> (C, h, w) float16.
+        grids: sample key -> (R, R) classes on the grid of the logits.
+        predictor: the model that encoded them.
+    """
+
+    collection: Collection
+    names: tuple[str, ...]
+    predictor: Predictor
+    embeddings: dict[str, Tensor] = field(default_factory=dict)
+    grids: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, work: Path) -> Bench:
+        """Cut, encode what is not encoded yet, and hold everything in memory."""
+        root = data_root() / "volume" / name
+        own = work / name
+        if not (own / "collection" / "collection.json").exists():
+            curate(
+                CurateJob(
+                    input=(root,),
+                    output=own / "collection",
+                    every_slice=DATASETS[name],
+                    split="100/0/0",
+                    look_alikes="report",
+                    quiet=True,
+                )
+            )
+        collection = Collection(own / "collection")
+        predictor = Predictor.load(MODEL, "cpu", engine="eager")
+        samples = collection.samples
+        kept = keep_embeddings(predictor, collection, samples, own / "embeddings", lambda *_: None)
+        bench = cls(collection, classes_of(samples, ()), predictor)
+        side = 64 << DOUBLINGS
+        for sample in samples:
+            _, labels = collection.read(sample, predictor.card.keep_8bit)
+            frame = predictor.card.preprocessing.frame(*sample.shape, sample.pixel)
+            classes = class_map(sample.targets, labels, bench.names)
+            bench.embeddings[sample.key] = kept(sample).half()
+            bench.grids[sample.key] = torch.from_numpy(raster_classes(classes, frame, side))
+        return bench
+
+    def features(self, samples: Sequence[Sample]) -> NDArray[np.float64]:
+        """(samples, C) means of the embeddings."""
+        return np.stack(
+            [self.embeddings[s.key].float().mean((1, 2)).double().numpy() for s in samples]
+        )
+
+    def trained(self, samples: Sequence[Sample], updates: int, seed: int) -> SemanticSam:
+        """A head that learnt from some slices; it begins with the same weights for a seed."""
+        card = SemanticCard(
+            name="simulated",
+            base=MODEL,
+            classes=tuple(ClassFacts.of(n, COLOURS[k]) for k, n in enumerate(self.names)),
+            side=1024,
+            features=FEATURES,
+            doublings=DOUBLINGS,
+        )
+        torch.manual_seed(seed)
+        network = build_semantic(shape_of(card))
+        assert isinstance(network, Semantic2d)
+        network.encoder = torch.nn.Identity()
+        network.train()
+        optimizer = torch.optim.AdamW(network.parameters(), RATE)
+        order = np.random.default_rng(seed)
+        for update in range(updates):
+            rate = RATE * min(1.0, 2 * (1 - update / updates))
+            optimizer.param_groups[0]["lr"] = rate
+            some = [samples[int(k)] for k in order.permutation(len(samples))[:BATCH]]
+            given = torch.stack([self.embeddings[s.key].float() for s in some])
+            truth = torch.stack([self.grids[s.key] for s in some])
+            loss, _ = class_loss(network.classify(given), truth)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        network.eval().requires_grad_(False)
+        return SemanticSam(card, network, torch.device("cpu"), Path("simulated"), "")
+
+    def doubt(self, model: SemanticSam, sample: Sample) -> float:
+        """Mean entropy over the pixels of a slice."""
+        frame = preprocessing_of(model.card).frame(*sample.shape, sample.pixel)
+        logits = model.of_embeddings(self.embeddings[sample.key].float()[None], frame)[0]
+        return entropy(logits.softmax(0))
+
+    def measured(
+        self, model: SemanticSam, samples: Sequence[Sample]
+    ) -> Iterator[tuple[str, str, float, int]]:
+        """Patient, class, mean DSC and number of slices that show it."""
+        found = validate_classes(
+            model, self.collection, samples, kept=lambda s: self.embeddings[s.key].float()
+        )
+        groups: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for answer in found.answers:
+            groups[answer.patient, answer.target].append(answer.dsc)
+        for (patient, name), values in sorted(groups.items()):
+            yield patient, name, float(np.mean(values)), len(values)
+
+
+def parts(bench: Bench, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """The pool, and the validation part: a third of the patients, by lot."""
+    patients = sorted({s.patient for s in bench.collection.samples})
+    held = {patients[k] for k in at_random(patients, round(len(patients) / 3), seed)}
+    samples = bench.collection.samples
+    return (
+        [s for s in samples if s.patient not in held],
+        [s for s in samples if s.patient in held],
+    )
+
+
+def simulate(name: str, bench: Bench, seed: int, updates: int, table: Table) -> None:
+    """Every strategy from the same start."""
+    pool, validation = parts(bench, seed)
+    features = bench.features(pool)
+    features = (features - features.mean(0)) / features.std()
+    first = at_random([s.key for s in pool], SIZES[0], seed)
+    start: SemanticSam | None = None
+    for strategy in STRATEGIES:
+        chosen, model = list(first), start
+        for size in SIZES:
+            if size > SIZES[0]:
+                rest = [k for k in range(len(pool)) if k not in set(chosen)]
+                unsure = strategy in ("uncertainty", "both")
+                assert model is not None
+                scores = np.array([bench.doubt(model, pool[k]) for k in rest]) if unsure else None
+                chosen += [
+                    rest[k]
+                    for k in pick(
+                        strategy,
+                        [pool[k].key for k in rest],
+                        size - len(chosen),
+                        features=features[rest],
+                        annotated=features[chosen],
+                        scores=scores,
+                        seed=1000 * seed + size,
+                    )
+                ]
+            if size == SIZES[0] and start is not None:
+                continue
+            clock = time.process_time()
+            model = bench.trained([pool[k] for k in chosen], updates, seed)
+            seconds = time.process_time() - clock
+            if size == SIZES[0]:
+                start = model
+            whose = strategy if size > SIZES[0] else "start"
+            if not table.has(name, seed, whose, size):
+                table.add(name, seed, whose, size, bench.measured(model, validation), seconds)
+            print(name, seed, whose, size, f"{table.mean(name, seed, whose, size):.3f}", flush=True)
+
+
+class Table:
+    """Rows that are appended as they are done."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, str]] = []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            with path.open(newline="") as stream:
+                self.rows = list(csv.DictReader(stream))
+        else:
+            with path.open("w", newline="") as stream:
+                csv.writer(stream, lineterminator="\n").writerow(HEAD)
+
+    def of(self, name: str, seed: int, strategy: str, size: int) -> list[dict[str, str]]:
+        """The rows of one training."""
+        place = (name, str(seed), strategy, str(size))
+        return [
+            r for r in self.rows if (r["dataset"], r["seed"], r["strategy"], r["slices"]) == place
+        ]
+
+    def has(self, *place: object) -> bool:
+        """Whether a training is there."""
+        return bool(self.of(*place))  # type: ignore[arg-type]
+
+    def mean(self, *place: object) -> float:
+        """Mean over classes of the mean over slices."""
+        return _macro(self.of(*place))  # type: ignore[arg-type]
+
+    def add(
+        self,
+        name: str,
+        seed: int,
+        strategy: str,
+        size: int,
+        found: Iterator[tuple[str, str, float, int]],
+        seconds: float,
+    ) -> None:
+        """All rows of a training at once."""
+        new = [
+            [name, seed, strategy, size, patient, target, f"{dsc:.4f}", n, f"{seconds:.1f}"]
+            for patient, target, dsc, n in found
+        ]
+        with self.path.open("a", newline="") as stream:
+            csv.writer(stream, lineterminator="\n").writerows(new)
+        self.rows += [dict(zip(HEAD, map(str, row), strict=True)) for row in new]
+
+
+def _macro(rows: Sequence[dict[str, str]]) -> float:
+    classes: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    for r in rows:
+        classes[r["class"]].append((float(r["dsc"]), int(r["n"])))
+    means = [sum(d * n for d, n in v) / sum(n for _, n in v) for v in classes.values()]
+    return float(np.mean(means))
+
+
+def summary(table: Table, names: Sequence[str], seeds: Sequence[int]) -> list[list[str]]:
+    """Per dataset and size: mean DSC of each strategy, and its difference from random.
+
+    Intervals: 95 % bootstrap, 2000 resamples; seeds are drawn, then the patients of each, all
+    strategies on the same. `curve` is the mean over all sizes after the start.
+    """
+    lines = []
+    for name in names:
+        for size in (*SIZES[1:], "curve"):
+            sizes = list(SIZES[1:]) if size == "curve" else [int(size)]
+            for strategy in STRATEGIES:
+                mean, low, high = _difference(table, name, seeds, strategy, sizes)
+                dsc = np.mean([table.mean(name, s, strategy, k) for s in seeds for k in sizes])
+                said = (
+                    [""] * 3 if strategy == "random" else [f"{v:+.3f}" for v in (mean, low, high)]
+                )
+                lines.append([name, str(size), strategy, f"{dsc:.3f}", *said])
+    return lines
+
+
+def _difference(
+    table: Table, name: str, seeds: Sequence[int], strategy: str, sizes: Sequence[int]
+) -> tuple[float, float, float]:
+    """Mean difference from random, and its interval."""
+    units: list[list[float]] = []  # per seed, per patient
+    for seed in seeds:
+        own: dict[str, list[float]] = defaultdict(list)
+        for size in sizes:
+            pair = [table.of(name, seed, s, size) for s in (strategy, "random")]
+            for patient in sorted({r["patient"] for r in pair[0]}):
+                one, other = (_macro([r for r in p if r["patient"] == patient]) for p in pair)
+                own[patient].append(one - other)
+        units.append([float(np.mean(v)) for v in own.values()])
+    chance = np.random.default_rng(0)
+    drawn = []
+    for _ in range(2000):
+        some = [units[int(k)] for k in chance.integers(len(units), size=len(units))]
+        drawn.append(np.mean([np.mean(chance.choice(u, len(u))) for u in some]))
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return float(np.mean([np.mean(u) for u in units])), float(low), float(high)
+
+
+def figure(table: Table, names: Sequence[str], seeds: Sequence[int], path: Path) -> None:
+    """DSC over slices annotated, one panel a dataset; the band is the range over the seeds."""
+    from promptseg.plots.style import MARKERS, canvas, colours, legend
+
+    colour = colours(STRATEGIES)
+    with canvas(9, 3.4, panels=len(names)) as (drawn, panels):
+        for axes, name in zip(panels, names, strict=True):
+            for k, strategy in enumerate(STRATEGIES):
+                of = ["start", *[strategy] * (len(SIZES) - 1)]
+                values = 100 * np.array(
+                    [
+                        [table.mean(name, s, w, n) for w, n in zip(of, SIZES, strict=True)]
+                        for s in seeds
+                    ]
+                )
+                c = colour[strategy]
+                axes.plot(SIZES, values.mean(0), marker=MARKERS[k], ms=4, color=c, label=strategy)
+                axes.fill_between(
+                    SIZES, values.min(0), values.max(0), color=c, alpha=0.1, linewidth=0
+                )
+            axes.set_title(name)
+            axes.set_xlabel("slices annotated")
+            axes.set_xticks(SIZES)
+            axes.set_ylabel("DSC on validation (%)")
+        legend(drawn, panels[0], len(STRATEGIES))
+        drawn.savefig(path, dpi=110, facecolor="white")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="folder for embeddings")
+    parser.add_argument("--dataset", action="append", choices=list(DATASETS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=50)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    set_threads(options.threads)
+    table = Table(options.output / "rows.csv")
+    names, seeds = options.dataset or list(DATASETS), range(options.seeds)
+    for name in names:
+        clock = time.process_time()
+        bench = Bench.of(name, options.work)
+        print(name, len(bench.collection.samples), f"slices, {time.process_time() - clock:.0f} s")
+        for seed in seeds:
+            simulate(name, bench, seed, options.updates, table)
+    lines = summary(table, names, seeds)
+    with (options.output / "summary.csv").open("w", newline="") as stream:
+        head = ("dataset", "slices", "strategy", "dsc", "minus random", "low", "high")
+        csv.writer(stream, lineterminator="\n").writerows([head, *lines])
+    for line in lines:
+        print("| " + " | ".join(line) + " |")
+    figure(table, names, seeds, options.output / "curves.png")
+    print(f"{time.process_time():.0f} s of processor time in this run")
+
+
+if __name__ == "__main__":
+    main()

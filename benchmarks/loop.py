@@ -43,12 +43,12 @@ from promptseg.train.semantic.classes import class_map, classes_of
 from promptseg.train.semantic.losses import class_loss
 from promptseg.train.semantic.validate import validate_classes
 
-DATASETS = {"mr__acdc_cardiac": 1, "mr__msd_hippocampus": 3}  # name -> every n-th slice
+DATASETS = {"mr__acdc_cardiac": 1, "mr__msd_hippocampus": 5}  # name -> every n-th slice
 STRATEGIES: tuple[Strategy, ...] = ("random", "uncertainty", "diversity", "both")
 MODEL = "mobile-sam"
 FEATURES, DOUBLINGS = 4, 1
-SIZES = (4, 8, 12, 16)  # slices annotated
-BATCH, RATE = 4, 3e-3
+SIZES = (4, 8, 12)  # slices annotated
+BATCH, RATE = 2, 3e-3
 HEAD = ("dataset", "seed", "strategy", "slices", "patient", "class", "dsc", "n", "seconds")
 
 
@@ -341,17 +341,20 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for embeddings")
     parser.add_argument("--dataset", action="append", choices=list(DATASETS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--updates", type=int, default=50)
+    parser.add_argument("--updates", type=int, default=40)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     set_threads(options.threads)
     table = Table(options.output / "rows.csv")
     names, seeds = options.dataset or list(DATASETS), range(options.seeds)
+    benches = {}
     for name in names:
         clock = time.process_time()
-        bench = Bench.of(name, options.work)
-        print(name, len(bench.collection.samples), f"slices, {time.process_time() - clock:.0f} s")
-        for seed in seeds:
+        benches[name] = Bench.of(name, options.work)
+        count, seconds = len(benches[name].collection.samples), time.process_time() - clock
+        print(f"{name}: {count} slices encoded, {seconds:.0f} s", flush=True)
+    for seed in seeds:
+        for name, bench in benches.items():
             simulate(name, bench, seed, options.updates, table)
     lines = summary(table, names, seeds)
     with (options.output / "summary.csv").open("w", newline="") as stream:

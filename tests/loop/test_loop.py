@@ -146,6 +146,20 @@ def test_the_next_task_has_the_proposal_of_the_model_for_the_page_and_for_files(
     assert entry["state"] == "to do"
     assert entry["session"]
     assert entry["note"].startswith("Chosen: uncertain")
+    annotate(task)
+    loop(how)
+    for came in LoopFolder(how).rounds[1].came or ():
+        path = task / "proposals" / f"{came.name}.png"
+        if not path.exists():
+            assert came.agreement is None
+            continue
+        labels, drawn = np.asarray(PilImage.open(path)), truth(number_of(path))
+        scores = []
+        for value, name in enumerate(("disc", "bar"), 1):
+            found, there = labels == value, drawn.get(name, np.zeros(labels.shape, bool))
+            if found.any() or there.any():
+                scores.append(2 * (found & there).sum() / (found.sum() + there.sum()))
+        assert came.agreement == pytest.approx(np.mean(scores))
 
 
 def test_an_expert_in_the_page_is_heard(options: Options, start: Path) -> None:

@@ -11,9 +11,8 @@ An image counts as done if the page says so, or if there is an answer in `answer
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,8 +26,10 @@ from promptseg.formats.files import atomic_path, beside
 from promptseg.formats.masks import read_masks
 from promptseg.image import Image, Segment
 from promptseg.loop.pool import Entry, copy_image, free_for
+from promptseg.provenance import Provenance
 from promptseg.result import Result
 from promptseg.segment.options import SegmentOptions
+from promptseg.segment.provenance import object_facts
 from promptseg.segment.segmenter import Segmenter
 from promptseg.segment.session import Session
 from promptseg.segment.session_journal import Journal
@@ -130,7 +131,8 @@ class TaskFolder:
             if folder.has_session(name) or folder.remembered(name).state != "to do":
                 continue
             if objects := [s for s in proposals.get(entry.name, ()) if not s.is_empty]:
-                self._propose(folder, entry.name, path, objects, segmenter)
+                own = _numbered(objects, classes)
+                self._propose(folder, entry.name, path, own, segmenter)
             colours = tuple((c, *COLOURS[k % len(COLOURS)]) for k, c in enumerate(classes))
             folder.remember(name, note=_note(chosen), colours=colours)
         with atomic_path(self.root / _WRITTEN) as temporary:
@@ -226,6 +228,7 @@ class TaskFolder:
         image = read(path, modality=self.options.modality)
         shape = image.geometry.shape
         result = Result(list(objects), image.geometry, image.source, image=image)
+        result.provenance = Provenance(objects=object_facts(result))  # which keeps their names
         result.save(self.root / PROPOSALS / f"{name}{mask_ending(result)}", overwrite=True)
         session = Session(segmenter, image, self.options)
         for segment in objects:
@@ -249,6 +252,14 @@ class TaskFolder:
 
     def _image_of(self, name: str) -> Path | None:
         return _called(self.root, name)
+
+
+def _numbered(objects: Sequence[Segment], classes: Sequence[str]) -> list[Segment]:
+    """Objects under the numbers of their classes; others after them."""
+    known = {name: k for k, name in enumerate(classes, 1)}
+    for segment in objects:
+        known.setdefault(segment.name, len(known) + 1)
+    return [replace(segment, label=known[segment.name]) for segment in objects]
 
 
 def mask_ending(result: Result) -> str:
@@ -321,8 +332,3 @@ def _readme(entries: Sequence[Entry], classes: Sequence[str], proposed: bool) ->
         + (f"\nObjects, and their numbers in masks without names:\n{numbers}" if numbers else "")
         + "\nThen give the command of the loop again.\n"
     )
-
-
-def picked_from(path: Path) -> list[Picked]:
-    """The inverse of writing `Picked.to_json` into a list."""
-    return [Picked(**one) for one in json.loads(path.read_text(encoding="utf-8"))["images"]]

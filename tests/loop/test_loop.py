@@ -85,6 +85,7 @@ def test_rounds_follow_one_another_until_the_budget_is_spent(
     assert rows[1]["against"] == "round 1"
     assert rows[1]["verdict"] == "too few to tell"  # of three patients
     page = (how.output / "report.html").read_text()
+    assert str(images.parent) not in page
     assert page.count("data:image/png") == 9
     assert "Round 2" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
@@ -499,7 +500,7 @@ def test_the_command(
     assert main([*words, "--budget", "6"]) == 0
     out = capsys.readouterr().out
     task = tmp_path / "out" / "round-01" / "task"
-    assert f"annotate 6 images: promptseg serve --root {task}" in out
+    assert f"annotate 6 images: promptseg serve --root {task} --model tiny={start}" in out
     assert main([*words, "--budget", "6"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: expected images of the task that are done")

@@ -70,7 +70,7 @@ def write_report(folder: LoopFolder, options: LoopOptions) -> Path:
         ),
         "rounds": [_round(one, room) for one in reversed(rounds)],
         "aside": [path.name for path in folder.set_aside()],
-        "facts": [(name, str(value)) for name, value in folder.binding.items() if value],
+        "facts": [(k, _without_folder(v)) for k, v in folder.binding.items() if v],
         "definitions": _DEFINITIONS,
     }
     page = folder.root / "report.html"
@@ -188,6 +188,12 @@ def _round(one: Round, room: Room) -> dict[str, Any]:
         if result.outcome:
             said.append(f"{result.outcome} against {result.against}: {'; '.join(result.reasons)}")
     return {"number": one.number, "said": said, "pictures": pictures}
+
+
+def _without_folder(value: Any) -> str:
+    """A value, without places on this machine."""
+    text = str(value)
+    return text.replace("\\", "/").rpartition("/")[2] if isinstance(value, str) else text
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -51,6 +51,7 @@ class Stands:
         task: folder that waits for an expert; None where none does.
         images: of that task.
         results: of the rounds that have ended.
+        model: that the page is to be served with.
         best: number of the round whose version does best; None before the first.
         weights: file of that version.
         minutes: of the expert so far, where they are known.
@@ -60,6 +61,7 @@ class Stands:
     folder: Path
     task: Path | None
     images: int
+    model: str
     results: tuple[RoundResult, ...]
     best: int | None
     weights: Path | None
@@ -82,7 +84,10 @@ class Stands:
                 f"{last.learnt_from} learnt from" + (f"; {last.outcome}" if last.outcome else "")
             )
         if self.where == "annotate":
-            told.append(f"annotate {self.images} images: promptseg serve --root {self.task}")
+            told.append(
+                f"annotate {self.images} images: promptseg serve --root {self.task} "
+                f"--model {self.model}"
+            )
             told.append("then give the same command again")
         said = {
             "flat": "the curve is flat: more of these images hardly help "
@@ -199,6 +204,8 @@ class _Loop:
         current = self.folder.round(len(self.folder.rounds) + 1)
         needs = self.options.strategy in ("both", "uncertainty")
         version = self._present() if needs else None
+        if isinstance(version, PromptVersion) and not any(e.prompts for e in self.pool.values()):
+            version.require_clicks()
         about = (self.folder, self.pool, self.looker, version, self.options)
         chosen = choose(*about)
         if not any(p.part == "train" for p in chosen):
@@ -300,6 +307,13 @@ class _Loop:
             log.info("round %d: DSC %.3f", current.number, score)
         return True
 
+    def _served_with(self) -> str:
+        """The present model of prompts: the last version, or what every round starts from."""
+        results = self.folder.results
+        if self.options.task == "classes" or not results:
+            return self.options.model
+        return str(self.folder.round(results[-1].round).version / "model.safetensors")
+
     def _before(self, current: Round) -> tuple[Any, str]:
         earlier = [r for r in self.folder.results if r.round < current.number]
         if not earlier:
@@ -318,6 +332,7 @@ class _Loop:
             self.folder.root,
             current.task if current else None,
             len(current.picked) if current else 0,
+            self._served_with(),
             tuple(results),
             best.round if best else None,
             weights,

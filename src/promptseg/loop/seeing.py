@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from promptseg.errors import PromptsegError
+from promptseg.errors import InputError, PromptsegError
 from promptseg.formats import read
 from promptseg.image import Image, Segment
 from promptseg.inference.embedded import EmbeddedImage
@@ -225,6 +225,7 @@ class PromptVersion(Version):
         opened = self.looker.open(self.looker.read(entry))
         prompted = self.uncertainty != "predicted-iou" and entry.prompts
         if not prompted:
+            self.require_clicks()
             doubts = [
                 click_doubt(self.segmenter.predictor, self._embedding(opened, k), _shape(opened))
                 for k in self.looker.indices(len(opened))
@@ -245,6 +246,20 @@ class PromptVersion(Version):
         image = self.looker.read(entry)
         found = self.segmenter.segment(image, *entry.prompts, options=self.looker.options)
         return list(found.segments)
+
+    def require_clicks(self) -> None:
+        """Refuse a model that a grid of clicks says nothing of.
+
+        Raises:
+            InputError: it was not trained for clicks.
+        """
+        card = self.segmenter.predictor.card
+        if "point" not in card.prompts:
+            raise InputError(
+                "a model that takes clicks, where no prompts are given to be moved",
+                card.name,
+                "give boxes in a list of images, use --strategy diversity, or another --model",
+            )
 
     def _embedding(self, opened: EmbeddedImage, index: int) -> Embedding:
         """Of a slice, for this version's decoder."""

@@ -253,6 +253,7 @@ def test_new_names_are_refused_or_taken_when_said(options: Options, start: Path)
     assert LoopFolder(options(classes=())).classes == ["disc", "bar", "disk"]
 
 
+@pytest.mark.slow
 def test_an_expert_who_contradicts_every_proposal_is_mentioned(
     options: Options, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -269,7 +270,13 @@ def test_an_expert_who_contradicts_every_proposal_is_mentioned(
 
 @pytest.mark.parametrize(
     "broken",
-    ["choosing", "half the task", "taking", "curating", "training", "the end"],
+    [
+        "taking",
+        *(
+            pytest.param(step, marks=pytest.mark.slow)
+            for step in ("choosing", "half the task", "curating", "training", "the end")
+        ),
+    ],
 )
 def test_a_kill_at_any_step_changes_nothing(
     options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
@@ -315,6 +322,7 @@ def test_a_kill_at_any_step_changes_nothing(
     assert proposed[0] == proposed[1]
 
 
+@pytest.mark.slow
 def test_going_back_sets_rounds_aside_and_returns_their_images(options: Options) -> None:
     how = options(flat=0.0, patience=9)
     one_round(how)
@@ -361,6 +369,7 @@ def test_a_full_disk_is_one_line_and_the_same_call_goes_on(
     assert len(images_of(how.output / "round-01" / "task")) == 6
 
 
+@pytest.mark.slow
 def test_a_model_of_prompts_is_learnt_from_lists_with_boxes(
     options: Options, images: Path, tmp_path: Path
 ) -> None:
@@ -387,6 +396,7 @@ def test_a_model_of_prompts_is_learnt_from_lists_with_boxes(
     assert all(0 <= p.score <= 1 for p in LoopFolder(other).rounds[0].picked if p.part == "train")
 
 
+@pytest.mark.slow
 def test_labels_in_the_place_of_the_expert(options: Options, labelled: Path) -> None:
     how = options(input=labelled, simulate=True, classes=(), strategy="uncertainty", flat=0.0)
     how.patience, how.updates = 9, 40
@@ -400,6 +410,7 @@ def test_labels_in_the_place_of_the_expert(options: Options, labelled: Path) -> 
     assert all(0 <= a <= 1 for a in agreed[1:] if a is not None)
 
 
+@pytest.mark.slow
 def test_a_flat_curve_stops(options: Options, labelled: Path) -> None:
     how = options(input=labelled, simulate=True, strategy="random", flat=1.0, patience=1, images=2)
     stands = loop(how)
@@ -424,6 +435,7 @@ def test_a_labelled_dataset_may_be_measured_on(
     assert stands.results[0].annotated == 3
 
 
+@pytest.mark.slow
 def test_minutes_are_a_budget(options: Options) -> None:
     how = options(budget=None, minutes=4.0)
     stands = loop(how)

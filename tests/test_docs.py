@@ -46,6 +46,7 @@ NOT_RUN = {
     "semantic.md": "trains a model; tests/train/test_semantic_training.py does",
     "slides.md": "needs a whole slide; tests/slides makes one and does the same",
     "mcp.md": "needs a folder with a scan; tests/serve/test_mcp.py makes one",
+    "loop.md": "needs an expert between its calls; tests/loop is one",
     "lists.md": "needs a list of scans; tests/jobs/test_listed.py makes one",
     "tools.md": "writes weights into folders of other tools; tests/export/test_tools.py runs it",
     "export.md": "exports real weights, which tests/export does",

@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("curate", "train", "evaluate", "export", "timing"),
     ("jobs",),
     ("serve",),
+    ("loop",),
     ("cli",),
     ("__main__", "__init__"),  # the public face: it may look at every floor
 )

@@ -85,6 +85,11 @@ def calls(folder: Path) -> dict[str, list[str]]:
             *("--model", model, "--weights", str(out / "train" / "model.pth"), "--share", "0.5"),
             *("--validation-images", "1", "--report-images", "1", "--corrections", "0", "--quiet"),
         ],
+        "loop": [
+            *("loop", "-i", str(folder / "us"), "-o", str(out / "loop"), "--model", model),
+            *("--task", "classes", "--simulate", "--budget", "3", "--validation-images", "1"),
+            *("--updates", "2", "--quiet"),
+        ],
         "models": ["models"],
         "serve": ["serve", "--help"],  # tests/serve looks at the rest
         "mcp": ["mcp", "--help"],

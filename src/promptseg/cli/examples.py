@@ -33,6 +33,14 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "MedicoSAM's recipe on a collection": "-i collection -o runs/first --model mobile-sam",
         "with the options of a file": "my_recipe.yaml -i collection -o runs/second",
     },
+    "loop": {
+        "classes of a folder of images, with at most 60 of them annotated": (
+            "-i images/ -o loop --task classes --budget 60"
+        ),
+        "what it would have given on labelled data": (
+            "-i data/ -o simulated --task classes --budget 30 --simulate"
+        ),
+    },
     "evaluate": {
         "two models on a folder of datasets": (
             "-i data/ -o results --model lite-medsam --model mobile-sam"

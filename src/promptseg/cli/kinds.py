@@ -15,6 +15,7 @@ KINDS: dict[str, str] = {
     "curate statistics": "promptseg.cli.preflight:StatisticsCommand",
     "train": "promptseg.train.options:TrainOptions",
     "train merge": "promptseg.train.merge_options:MergeOptions",
+    "loop": "promptseg.loop.options:LoopOptions",
     "evaluate": "promptseg.evaluate.options:EvaluateJob",
     "evaluate compare": "promptseg.cli.compare:CompareCommand",
     "report": "promptseg.cli.report:_ReportJob",

@@ -22,6 +22,7 @@ VERBS: dict[str, str] = {
     "convert": "masks from one format into another: NIfTI, NRRD, DICOM SEG, RTSTRUCT, ...",
     "curate": "public data -> training data: slices, rules, splits by patient; its catalogue",
     "train": "fine-tune a model on curated data, with a check before and a report after",
+    "loop": "annotate a few images, train, let the model propose, correct, train again",
     "evaluate": "how good models, or masks that are there already, are on labelled data",
     "report": "tables, plots and one HTML page from the rows of an evaluation",
     "embed": "encode images ahead of time, so that prompting them is quick",

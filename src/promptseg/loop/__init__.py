@@ -1,0 +1,1 @@
+"""Annotate, train, let the model propose, correct: rounds on a folder of images."""

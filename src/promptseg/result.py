@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from promptseg.formats.coco import Outlines
 from promptseg.formats.label_tables import Beside
+from promptseg.formats.options import Outlines
 from promptseg.formats.saving import Also, save
 from promptseg.image import Segmentation
 

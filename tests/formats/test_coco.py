@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from formats.test_geojson import result_of, ring_and_dot
+from json_answers import answer
 from promptseg.cli.main import main
 from promptseg.datasets import open_datasets
 from promptseg.errors import InputError, OutputError
@@ -97,7 +98,7 @@ def test_a_folder_of_masks_becomes_one_file_that_is_a_dataset(
     out = images / "all.coco.json"
     command = ["convert", "-i", str(masks), "-o", str(out)]
     assert main([*command, "--reference", str(images), "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
+    said = answer("convert", capsys.readouterr().out)
     assert (said["pictures"], said["objects"], said["categories"]) == (3, 6, 2)
     content = json.loads(out.read_text())
     assert [image["file_name"] for image in content["images"]] == [f"case{k}.png" for k in range(3)]

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from json_answers import answer
 from promptseg.cli.main import main
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.bids_names import derivative_name, parse_name
@@ -237,7 +238,7 @@ def test_a_table_is_named_for_many_masks(
     command = ["convert", "-i", str(tmp_path / "mask.mha"), "--table", str(table)]
     out = tmp_path / "out_dseg.nii.gz"
     assert main([*command, "-o", str(out), "--beside", "slicer", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["objects"][0]["name"] == "left kidney"
+    assert answer("convert", capsys.readouterr().out)["objects"][0]["name"] == "left kidney"
     assert sorted(p.name for p in tmp_path.glob("out*")) == [
         "out_dseg.json",
         "out_dseg.nii.gz",

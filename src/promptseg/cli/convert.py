@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import TYPE_CHECKING
 
 from promptseg.cli.options import parse
 from promptseg.jobs.convert import ConvertJob, convert
-from promptseg.jobs.convert_folder import Annotated, convert_folder, is_folder_job
 from promptseg.names import for_terminal
+
+if TYPE_CHECKING:
+    from promptseg.jobs.convert_folder import Annotated
 
 __all__ = ["run"]
 
@@ -16,6 +19,8 @@ __all__ = ["run"]
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     job = parse(ConvertJob, "convert", argv)
+    from promptseg.jobs.convert_folder import convert_folder, is_folder_job
+
     if is_folder_job(job):
         return _tell_folder(convert_folder(job), job)
     result = convert(job)

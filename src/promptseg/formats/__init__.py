@@ -18,14 +18,13 @@ from promptseg.errors import ChoiceError, InputError, OutputError, PromptsegErro
 from promptseg.formats.files import is_file, require_file
 from promptseg.formats.location import address_in, refuse_web_address
 from promptseg.formats.ome_zarr import is_ome_zarr
-from promptseg.formats.options import ReadOptions
+from promptseg.formats.options import Outlines, ReadOptions
 from promptseg.formats.table import FORMATS, Format, endings, format_by_suffix, format_named
 from promptseg.formats.whole import whole_labels
 from promptseg.image import MODALITIES, Image, Segmentation
 from promptseg.notes import Note
 
 if TYPE_CHECKING:
-    from promptseg.formats.coco import Outlines
     from promptseg.formats.colour_coded import Colours
 
 __all__ = [

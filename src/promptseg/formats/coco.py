@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,10 @@ from promptseg.errors import InputError, OutputError
 from promptseg.formats.categories import categories_of
 from promptseg.formats.contours import outlines as polygons_of
 from promptseg.formats.numbers import usable_labels
-from promptseg.formats.options import ReadOptions
+from promptseg.formats.options import Outlines, ReadOptions
 from promptseg.image import Image, Segment, Segmentation
 
-__all__ = ["CocoPicture", "Outlines", "coco_content", "compressed", "read", "write"]
-
-Outlines = Literal["rle", "polygons"]
+__all__ = ["CocoPicture", "coco_content", "compressed", "read", "write"]
 
 
 @dataclass(frozen=True)

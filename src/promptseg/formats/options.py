@@ -10,10 +10,12 @@ import tyro
 
 from promptseg.errors import ChoiceError, InputError
 
-__all__ = ["BesideOptions", "MaskOptions", "Pages", "ReadOptions", "Resample"]
+__all__ = ["BesideOptions", "MaskOptions", "Outlines", "Pages", "ReadOptions", "Resample"]
 
 Resample = Literal["never", "nearest"]
 Pages = Literal["auto", "slices", "layers"]
+Outlines = Literal["rle", "polygons"]
+"""How COCO gets the outlines of objects."""
 _Tables = tyro.conf.UseAppendAction[tuple[Literal["bids", "itk-snap", "slicer"], ...]]
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from promptseg.formats import writer_of
-from promptseg.formats.coco import Outlines
 from promptseg.formats.files import atomic_paths, provenance_path, read_provenance_beside
 from promptseg.formats.label_tables import Beside, tables_beside
+from promptseg.formats.options import Outlines
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.places import layers_note, with_places
 from promptseg.image import Segmentation

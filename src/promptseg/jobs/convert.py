@@ -12,11 +12,10 @@ import tyro
 from promptseg._version import __version__
 from promptseg.errors import InputError, OutputError
 from promptseg.formats import endings
-from promptseg.formats.coco import Outlines
 from promptseg.formats.files import provenance_path
 from promptseg.formats.label_tables import check_beside
 from promptseg.formats.location import address_in
-from promptseg.formats.options import BesideOptions, MaskOptions, ReadOptions
+from promptseg.formats.options import BesideOptions, MaskOptions, Outlines, ReadOptions
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.image import Segment, Segmentation
 from promptseg.notes import Note

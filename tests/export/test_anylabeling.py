@@ -114,8 +114,9 @@ def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 
 @pytest.mark.slow
 @pytest.mark.weights
-@pytest.mark.parametrize("tool", ["anylabeling", "x-anylabeling"])
-@pytest.mark.parametrize("name", ["lite-medsam", "promptseg-lite"])
+@pytest.mark.parametrize(
+    ("tool", "name"), [("anylabeling", "lite-medsam"), ("x-anylabeling", "promptseg-lite")]
+)
 def test_the_tools_find_our_masks(tool: Any, name: str, tmp_path: Path, request: Any) -> None:
     model: Any = name
     if name == "lite-medsam":

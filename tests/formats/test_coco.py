@@ -125,6 +125,9 @@ def test_what_coco_cannot_be_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
     result_of({"a": ring_and_dot()}).save(tmp_path / "a.coco.json")
     with pytest.raises(InputError, match="evaluate and curate"):
         read_masks(tmp_path / "a.coco.json")
+    command = ["convert", "-i", str(tmp_path / "a.coco.json"), "-o", str(tmp_path / "a.png")]
+    assert main([*command, "--outlines", "polygons"]) == 2
+    assert "an output .coco.json for --outlines" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert (
         main(["convert", "-i", str(tmp_path / "empty"), "-o", str(tmp_path / "b.coco.json")]) == 2

@@ -85,7 +85,7 @@ def attributes_of(kind: type[Any]) -> dict[str, str]:
 def named(kind: type[Any]) -> Schema:
     """The schema of what `_asdict` makes of a named tuple."""
     hints, said = get_type_hints(kind), attributes_of(kind)
-    fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
+    fields: tuple[str, ...] = kind._fields
     properties = {n: _described(schema_of(hints[n]), said.get(n, "")) for n in fields}
     return record(properties, title=kind.__name__)
 

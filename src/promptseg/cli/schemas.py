@@ -92,7 +92,9 @@ def _curate() -> list[Schema]:
 
 
 def _check() -> list[Schema]:
-    from promptseg.curate.preflight_findings import Alike, Balance, Damage, Divided
+    from promptseg.curate.leaking import Alike, Divided
+    from promptseg.curate.preflight_findings import Balance
+    from promptseg.curate.preflight_reading import Damage
     from promptseg.curate.sizes import Sizes
 
     return [

@@ -11,7 +11,7 @@ import tyro
 
 from promptseg._version import __version__
 from promptseg.errors import InputError, OutputError
-from promptseg.formats import endings
+from promptseg.formats import endings, format_by_suffix
 from promptseg.formats.files import provenance_path
 from promptseg.formats.label_tables import check_beside
 from promptseg.formats.location import address_in
@@ -88,6 +88,11 @@ def convert(job: ConvertJob) -> Segmentation:
     from promptseg.formats.masks import read_masks
     from promptseg.formats.saving import save
 
+    known = format_by_suffix(job.output)
+    if job.outlines != "rle" and (known is None or known.name != "coco"):
+        raise InputError(
+            "an output .coco.json for --outlines", job.output.name, "leave --outlines out"
+        )
     if address := address_in(job.output):
         raise OutputError(
             "a file", address, "write a .dcm file and store it with your server's tools"

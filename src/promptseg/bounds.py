@@ -78,6 +78,7 @@ BOUNDS: dict[str, Bound] = {
     "jitter": Bound(0, 10**6),
     "keep_days": Bound(1, 36_500),
     "learning_rate": Bound(0, 10, above=True),
+    "level": Bound(0, 64),
     "liveness_s": Bound(1, 10**6),
     "lora_rank": Bound(0, 1024),
     "margin": _SHARE,

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Owner", "clean", "is_gone", "is_part", "me", "part_name"]
+__all__ = ["Owner", "clean", "is_gone", "is_part", "me", "part_name", "remove"]
 
 _UNKNOWN = "0" * 8
 _OWNER = r"([0-9a-f]{8})-([0-9a-f]{8})-([0-9a-f]{8})-(\d+)-(\d+)"
@@ -82,6 +82,18 @@ def is_gone(owner: Owner) -> bool:
         return False
     start = _start_of(owner.pid)
     return start is None or (0 not in (start, owner.start) and start != owner.start)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder of ours; nothing where there is none.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def clean(folder: Path) -> None:

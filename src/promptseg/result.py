@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from promptseg.formats.label_tables import Beside
+from promptseg.formats.options import Outlines
 from promptseg.formats.saving import Also, save
 from promptseg.image import Segmentation
 
@@ -20,6 +23,8 @@ class Result(Segmentation):
         overwrite: bool = False,
         overlap: str = "keep",
         also: Also | None = None,
+        beside: Sequence[Beside] = (),
+        outlines: Outlines = "rle",
     ) -> Path:
         """Write the masks, and what made them beside; see `promptseg.formats.saving.save`.
 
@@ -28,6 +33,8 @@ class Result(Segmentation):
             overwrite: replace what exists; the image's own files never are.
             overlap: "keep" (overlapping objects get one layer each) or "later-wins".
             also: further files and what writes each; all appear, or none.
+            beside: tables of names and colours to write too: "bids", "itk-snap", "slicer".
+            outlines: of COCO, "rle" (exact) or "polygons".
 
         Returns:
             The path written.
@@ -35,4 +42,12 @@ class Result(Segmentation):
         Raises:
             OutputError: the file exists, cannot be written, or its format cannot hold the result.
         """
-        return save(self, path, overwrite=overwrite, overlap=overlap, also=also)
+        return save(
+            self,
+            path,
+            overwrite=overwrite,
+            overlap=overlap,
+            also=also,
+            beside=beside,
+            outlines=outlines,
+        )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from json_answers import answer
 from promptseg.assets import store
 from promptseg.assets.store import Asset
 from promptseg.cli import assets as verb
@@ -54,7 +55,7 @@ def test_the_list_says_what_is_here(home: Path, capsys: pytest.CaptureFixture[st
     assert main(["assets", "list", "tiny"]) == 0
     assert "damaged" in capsys.readouterr().out
     assert main(["assets", "--json"]) == 0
-    facts = {f["name"]: f for f in json.loads(capsys.readouterr().out)}
+    facts = {f["name"]: f for f in answer("assets", capsys.readouterr().out)}
     assert facts["tiny"]["state"] == "damaged"
     assert facts["tiny"]["reason"] == "4 bytes instead of 7000"
     assert facts["other"]["licence"] == "Apache-2.0 (of the image nothing is said)"

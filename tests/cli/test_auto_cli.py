@@ -10,6 +10,7 @@ import pytest
 from PIL import Image as PilImage
 
 import promptseg
+from json_answers import answer
 from promptseg.cli.main import main
 
 pytestmark = pytest.mark.weights
@@ -87,6 +88,6 @@ def test_the_recommendation_is_shown(capsys: pytest.CaptureFixture[str]) -> None
     assert printed.startswith("lite-medsam: the only model at hand that takes box prompts")
     assert "quartiles" in printed
     assert run("models", "--recommend", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["model"] == "lite-medsam"
+    assert answer("models", capsys.readouterr().out)["model"] == "lite-medsam"
     assert run("models", "--recommend", "--modality", "sonar") == 2
     assert "expected a modality out of" in capsys.readouterr().err

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from json_answers import answer
 from promptseg.cli.main import main
 from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import CARDS
@@ -40,7 +40,7 @@ def test_what_was_chosen_is_shown_with_the_reasons(
     assert lines[1].split() == ["*", "eager", "slice", "900", "ms,", "box", "80", "ms"]
     assert "it is not installed" in lines[2]
     assert main(["benchmark", "--show", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["trials"][0]["encode_ms"] == 900.0
+    assert answer("benchmark", capsys.readouterr().out)[0]["trials"][0]["encode_ms"] == 900.0
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_an_engine_of_other_networks_is_left_out_unless_asked_for(
     engines = {"eager": Eager(), "native-bf16": OfAnotherNetwork("native-bf16")}
     monkeypatch.setattr("promptseg.runtime.engines.engine_named", engines.get)
     assert main(["benchmark", "--rounds", "1", "--quiet", "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
+    facts = answer("benchmark", capsys.readouterr().out)
     assert [e["engine"] for e in facts["engines"]] == ["eager"]
     assert facts["left_out"] == {"native-bf16": "expected the encoder of LiteMedSAM, got another"}
     assert main(["benchmark", "--rounds", "1", "--engine", "native-bf16"]) == 2
@@ -95,7 +95,7 @@ def test_an_engine_of_other_networks_is_left_out_unless_asked_for(
 def test_engines_take_turns(small: None, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--engine", "eager", "--rounds", "2", "--quiet"]
     assert main(["benchmark", *options, "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
+    facts = answer("benchmark", capsys.readouterr().out)
     [eager] = facts["engines"]
     assert len(eager["encode_s"]) == len(eager["decode_s"]) == 2
     assert eager["embedding"] == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import types
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from curate import curate_makers as make
 from datasets import dataset_makers
+from json_answers import answer
 from promptseg.cli.main import main
 from promptseg.datasets.collection import Collection
 
@@ -33,7 +33,7 @@ def test_a_run_prints_what_it_made(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["curate", "-i", str(data), "-o", str(out)]) == 0
     assert "2 samples with 4 objects" in capsys.readouterr().out
     assert main(["curate", "-i", str(data), "-o", str(out), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["samples"] == 2
+    assert answer("curate", capsys.readouterr().out)["samples"] == 2
     assert len(Collection(out).samples) == 2
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from json_answers import answer
 from promptseg.cli.main import main
 from promptseg.progress import Lines
 
@@ -51,7 +51,7 @@ def test_a_path_that_is_wrong_is_said_before_torch_is_imported(verb: str, tmp_pa
 def test_failures_are_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["segment", "-i", "nowhere", "-o", "out.png", "--json"]) == 2
     printed = capsys.readouterr()
-    error = json.loads(printed.out)["error"]
+    error = answer("segment", printed.out)["error"]
     assert error["got"] == "nowhere: no such file or folder"
     assert error["kind"] == "InputError"
     assert printed.err.startswith("error: expected ")

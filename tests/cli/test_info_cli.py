@@ -13,6 +13,7 @@ from PIL import Image as PilImage
 
 from dicomweb_servers import stub
 from formats.helpers import GRIDS, random_voxels, write_dicom_series, write_nifti
+from json_answers import answer
 from promptseg.cli.main import main
 from promptseg.geometry import Geometry
 from promptseg.image import Image
@@ -63,7 +64,7 @@ def test_several_series_are_listed_by_endings_that_choose(
     assert len(endings) == 3
     for uid, ending in zip(uids, endings, strict=True):
         assert info(tmp_path, "--series", ending, "--json") == 0
-        notes = json.loads(capsys.readouterr().out)["notes"]
+        notes = answer("info", capsys.readouterr().out)["notes"]
         assert f"series {uid} chosen out of 3" in notes
     assert info(tmp_path, "--preview", tmp_path / "p.png") == 2
     assert "got 3 series of images" in capsys.readouterr().err
@@ -75,7 +76,7 @@ def test_a_study_on_a_server_is_listed(capsys: pytest.CaptureFixture[str]) -> No
         entry = {"00080060": "CT", "0008103E": "a", "00201209": 5}
         server.list_series(STUDY, {"0020000E": "1.2.3.4", **entry}, {"0020000E": "1.2.3.5"})
         assert info(f"{server.address}/studies/{STUDY}", "--json") == 0
-    facts = json.loads(capsys.readouterr().out)
+    facts = answer("info", capsys.readouterr().out)
     assert facts["path"] == f"{server.address}/studies/{STUDY}"
     assert facts["identifying_fields"] is None
     assert [(s["uid"], s["modality"], s["files"]) for s in facts["series"]] == [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
+from json_answers import answer
 from promptseg import __version__
 from promptseg.cli.main import VERBS, main
 
@@ -70,7 +70,7 @@ def test_models_are_listed_with_their_prompts(capsys: pytest.CaptureFixture[str]
     assert "lite-medsam" in text
     assert "medsam_vit_b.pth, which you get from the source; then --model medsam-vit-b=FILE" in text
     assert main(["models", "--json"]) == 0
-    cards = {c["name"]: c for c in json.loads(capsys.readouterr().out)}
+    cards = {c["name"]: c for c in answer("models", capsys.readouterr().out)}
     assert cards["lite-medsam"]["prompts"] == "box"
     assert cards["mobile-sam"]["prompts"] == "box, mask, point"
     assert all(c["licence"] and c["cite"] and c["weak at"] for c in cards.values())
@@ -80,7 +80,7 @@ def test_info_says_what_was_understood(tmp_path: Path, capsys: pytest.CaptureFix
     path = tmp_path / "a.png"
     PilImage.fromarray(np.arange(200, dtype=np.uint8).reshape(10, 20)).save(path)
     assert main(["info", str(path), "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
+    facts = answer("info", capsys.readouterr().out)
     assert facts["kind"] == "picture"
     assert facts["size_xyz"] == [20, 10]
     assert facts["range"] == [0, 199]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
+from json_answers import answer
 from promptseg.cli.main import main
 from promptseg.evaluate.options import EvaluateJob
 from promptseg.models.cards import CARDS, DEFAULT
@@ -19,7 +19,7 @@ def test_the_default_is_said_with_its_reason(capsys: pytest.CaptureFixture[str])
     assert f"{DEFAULT} what" in shown
     assert shown.count(" default because ") == 1
     assert main(["models", "--json"]) == 0
-    told = {card["name"]: card for card in json.loads(capsys.readouterr().out)}
+    told = {card["name"]: card for card in answer("models", capsys.readouterr().out)}
     assert [name for name in told if "default" in told[name]] == [DEFAULT]
     assert set(told) == set(CARDS)
 

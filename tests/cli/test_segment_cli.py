@@ -22,6 +22,7 @@ from PIL import Image as PilImage
 
 from fakes import ball
 from formats.helpers import ORTHOGONAL, write_dicom_series
+from json_answers import answer
 from promptseg.cli.main import main
 from promptseg.errors import OutputError
 from promptseg.jobs.segment import check_outputs
@@ -204,7 +205,7 @@ def test_json_output_is_json(
     picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("-i", picture, "-o", tmp_path / "m.png", "--box", "60,30,120,90", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["model"]["name"] == "lite-medsam"
+    assert answer("segment", capsys.readouterr().out)["model"]["name"] == "lite-medsam"
 
 
 BAD: dict[str, tuple[list[str], str]] = {
@@ -488,7 +489,11 @@ def test_a_folder_prints_json_alone(
 ) -> None:
     command = ["-i", folder, "-o", tmp_path / "out", "--prompts", tmp_path / "all.json", "--json"]
     assert run(*command, "--no-overlay") == 0
-    assert [f["output"] for f in json.loads(capsys.readouterr().out)] == ["a.png", "b.png", "c.png"]
+    assert [f["output"] for f in answer("segment", capsys.readouterr().out)] == [
+        "a.png",
+        "b.png",
+        "c.png",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import torch
 from PIL import Image as PilImage
 
 from fakes import BrightPredictor
+from json_answers import answer
 from promptseg.cli.main import main
 from promptseg.models import checkpoint
 from promptseg.models.cards import CARDS
@@ -148,7 +149,7 @@ def test_a_model_says_what_it_knows(capsys: pytest.CaptureFixture[str]) -> None:
     assert "skin lesion" in said
     assert "SNOMED CT 52988006" in said
     assert run("models", "--words", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
+    found = answer("models", capsys.readouterr().out)
     assert {"word": "polyp", "code": None} in found["medical-sam3"]
     assert found["sam3"] == []
     assert run("models", "medsam2", "--words") == 2

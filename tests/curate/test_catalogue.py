@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from json_answers import answer
 from promptseg.cli.catalogue import run
 from promptseg.curate.catalogue import (
     FAMILIES,
@@ -125,7 +126,7 @@ def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "AMOS" not in said
     assert said.splitlines()[-1].split()[:2] == ["all", "5"]
     assert run(["list", "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
+    facts = answer("curate list", capsys.readouterr().out)
     assert len(facts["datasets"]) == 84
     assert sum(total["datasets"] for total in facts["totals"]) == 84
     assert run(["show", "total segmentator"]) == 0
@@ -133,7 +134,7 @@ def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "{case}/segmentations/{target}.nii.gz" in said
     assert "promptseg curate check" in said
     assert run(["show", "TotalSegmentator", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["kind"] == "CT"
+    assert answer("curate show", capsys.readouterr().out)["kind"] == "CT"
     with pytest.raises(InputError, match="list or show"):
         run(["fetch"])
 

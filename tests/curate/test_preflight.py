@@ -14,6 +14,7 @@ from PIL import Image as PilImage
 
 from curate.made import Made, disc, make_collection, rectangle, usual
 from curate.test_estimate import COST
+from json_answers import answer
 from promptseg.cli.preflight import run
 from promptseg.curate.estimate import Plan, estimate
 from promptseg.curate.leaking import alike_samples, divided
@@ -319,11 +320,11 @@ def test_command_line(usual_root: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert text.startswith("# Check of a collection: ready for training")
     assert "| breast | CC BY-NC 4.0; unknown | not known to be |" in text
     assert run(["check", *arguments, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["read"] == 11
+    assert answer("curate check", capsys.readouterr().out)["read"] == 11
     assert run(["statistics", str(usual_root), "-o", str(out)]) == 0
     assert "15 masks" in capsys.readouterr().out
     assert run(["statistics", str(usual_root), "-o", str(out), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["total"]["images"] == 11
+    assert answer("curate statistics", capsys.readouterr().out)["total"]["images"] == 11
 
 
 def test_errors_are_lines_and_exit_code_2(

@@ -13,6 +13,7 @@ import pytest
 from scipy.stats import wilcoxon
 
 from evaluate.made_results import made_rows, made_run, write_results
+from json_answers import answer
 from promptseg.cli.main import main
 from promptseg.errors import InputError, OutputError
 from promptseg.evaluate.options import EvaluateOptions
@@ -189,7 +190,7 @@ def test_on_the_command_line(
     assert main(words) == 0
     assert "is better than" in capsys.readouterr().out
     assert main([*words, "--json", "--overwrite"]) == 0
-    assert json.loads(capsys.readouterr().out)["verdicts"]
+    assert answer("evaluate compare", capsys.readouterr().out)["verdicts"]
     assert main([*words, "--across", "engin"]) == 2
     assert "did you mean engine?" in capsys.readouterr().err
 

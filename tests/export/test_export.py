@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 import promptseg
+from json_answers import answer
 from promptseg.cli.main import main
 from promptseg.export.write import write_onnx
 from promptseg.inference.predictor import Predictor
@@ -183,7 +184,7 @@ def test_a_folder_is_replaced_on_request_only_and_never_somebodys_own(
     command = ["export", "-o", str(out)]
     assert main([*command, "--json"]) == 0
     printed = capsys.readouterr().out
-    assert json.loads(printed) == json.loads((out / "card.json").read_text())
+    assert answer("export", printed) == json.loads((out / "card.json").read_text())
     old = json.dumps(json.loads(printed) | {"model": "old"})
     (out / "card.json").write_text(old)
     assert main(command) == 2

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from json_answers import answer
 from models.peer import MOBILE_SAM, SEGMENT_ANYTHING, import_peer, official_lite_medsam
 from models.sam2_peer import official_sam2
 from promptseg.cli.main import main
@@ -209,7 +210,7 @@ def test_the_command_says_what_is_left_to_do(
     record = json.loads((tmp_path / "out" / f"mobile-sam.pth{RECORD}").read_text())
     assert (record["model"], record["tool"]) == ("mobile-sam", "micro-sam")
     assert main([*options, "micro-sam", "-o", str(tmp_path / "again"), "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
+    said = answer("export", capsys.readouterr().out)
     assert said["sha256"] == record["files"]["mobile-sam.pth"]
     assert main([*options, "micro-sam", "--format", "openvino", "-o", "x"]) == 2
     assert main([*options, "micro"]) == 2

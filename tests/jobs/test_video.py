@@ -19,6 +19,7 @@ from PIL import Image as PilImage
 from fakes import BrightPredictor
 from formats.dicom_makers import write_object
 from formats.video_makers import uneven, write_video
+from json_answers import answer
 from promptseg.cli.main import main
 from promptseg.datasets.listing import is_image_file
 from promptseg.errors import InputError, ModelError, OutputError, PromptError
@@ -384,7 +385,7 @@ def test_info_of_a_clip(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert PilImage.open(sheet).width > 500
     even = write_video(tmp_path / "even.mp4", squares(10), "mpeg4", "yuv420p")
     assert main(["info", "--json", str(even)]) == 0
-    facts = json.loads(capsys.readouterr().out)
+    facts = answer("info", capsys.readouterr().out)
     assert facts["video"] == {
         "codec": "MPEG-4 part 2 (mpeg4)",
         "rate": 25.0,

@@ -99,6 +99,7 @@ def calls(folder: Path) -> dict[str, list[str]]:
             *("study", "add", log, "--case", "a", "--expert", "b", "--phase", "manual"),
             *("--seconds", "3"),
         ],
+        "schema": ["schema", "segment"],
         "completion": ["completion", "bash"],
         "study table": ["study", "table", log, "--csv", str(out / "study.csv")],
         "demo": ["demo", "-i", picture, "--box", "8,10,29,33", "-o", str(out / "demo")],

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from json_answers import answer
 from promptseg.cli.main import main
 from promptseg.errors import InputError, ModelError, OutputError
 from promptseg.jobs.merge import merge
@@ -160,7 +161,7 @@ def test_the_command(
     words += ["--model", f"tiny={tuned[0]}", "--weights", f"tiny={tuned[1]}", "--share", "0.5"]
     words += ["--validation-images", "2", "--report-images", "2", "--corrections", "1"]
     assert main([*words, "--threads", "1", "--quiet", "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
+    said = answer("train merge", capsys.readouterr().out)
     assert set(said) == {"shares", "tried", "verdict"}
     assert main([*words, "--share", "1.5"]) == 2
     assert main(["train", "merge", "-i", str(data), "-o", str(tmp_path / "x")]) == 2

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from json_answers import answer
 from promptseg.cli.main import main
 from promptseg.models.checkpoint import identify, read_checkpoint
 from promptseg.train.recipes import recipes
@@ -44,7 +45,7 @@ def test_a_configuration_and_options_train_and_leave_a_model_with_a_card(
     code = main(["train", str(config), "-i", str(data), "-o", str(run), "--p-box", "0.7", "--json"])
     said = capsys.readouterr()
     assert code == 0, said.err
-    assert json.loads(said.out)["outcome"] == "too few to tell"
+    assert answer("train", said.out)["outcome"] == "too few to tell"
     options = json.loads((run / "options.json").read_text())
     assert (options["p_box"], options["n_steps"], options["learning_rate"]) == (0.7, 1, 1e-3)
     card = json.loads((run / "card.json").read_text())

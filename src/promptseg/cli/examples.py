@@ -95,6 +95,10 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "the images of a folder, with one model": "--root scans/ --model promptseg-lite",
         "for MR alone, on another port": "--root scans/ --modality MR --port 8080",
     },
+    "schema": {
+        "what a program gets of segment --json": "segment",
+        "which verbs have one": "",
+    },
     "completion": {
         "for bash": "bash",
         "for fish": "fish",

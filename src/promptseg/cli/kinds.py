@@ -29,6 +29,7 @@ KINDS: dict[str, str] = {
     "benchmark": "promptseg.cli.benchmark:BenchmarkCommand",
     "study": "promptseg.cli.study:StudyCommand",
     "demo": "promptseg.cli.demo:DemoCommand",
+    "schema": "promptseg.cli.schema:SchemaCommand",
     "completion": "promptseg.cli.completion:CompletionCommand",
 }
 """Verb, with its second word where it has one -> module:class."""

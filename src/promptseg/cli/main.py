@@ -35,6 +35,7 @@ VERBS: dict[str, str] = {
     "benchmark": "how quick the engines are on this machine, and what was chosen",
     "study": "how long annotation takes, by hand and with a model's help",
     "demo": "fetch a real CT, segment it and show where the results are",
+    "schema": "what a verb's --json looks like, as JSON Schema",
     "completion": "a script with which a shell completes verbs and options",
 }
 

@@ -47,9 +47,9 @@ def case_name(path: Path) -> str:
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether a name is that of an image file; not of a video or of the voxels beside their header."""
+    """Whether a name is that of an image: no video, no outlines, no voxels beside their header."""
     known = format_by_suffix(path)
-    if path.name.startswith(".") or known is None or known.module == "video":
+    if path.name.startswith(".") or known is None or known.module == "video" or known.outlines:
         return False
     for ending, header in _HEADERS.items():
         if path.name.lower().endswith(ending):

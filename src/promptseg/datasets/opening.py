@@ -43,6 +43,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("rle", "rle", "a dataset.json with image_files and run_lengths"),
     Layout("nnunet", "nnunet", "nnU-Net's dataset.json with imagesTs/ and labelsTs/"),
     Layout("msd", "msd", "MSD's dataset.json with a list called training"),
+    Layout("bids", "bids", "BIDS: sub-*/anat/ with ..._dseg.nii.gz in derivatives/"),
     Layout("coco", "coco", "a JSON file of COCO instances"),
     Layout("pictures", "pictures", "images/ with masks/, labels/ or instances/"),
     Layout("video", "video", "clips with frames/ and masks/"),

@@ -75,10 +75,14 @@ def _by_case(root: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
+def _is_truth(path: Path, endings: tuple[str, ...]) -> bool:
+    return endings != _IMAGE and path.name.lower().endswith(".geojson")
+
+
 def _ending(path: Path, endings: tuple[str, ...]) -> str | None:
     """Name of the case, if the file's name goes on with one of the endings."""
     match = re.fullmatch(rf"(.+)_({'|'.join(endings)})(\..+)?", path.name, re.I)
     if match is None:
         return None
-    known = path.is_dir() if match[3] is None else is_image_file(path)
+    known = path.is_dir() if match[3] is None else is_image_file(path) or _is_truth(path, endings)
     return composed(match[1]) if known else None

@@ -78,6 +78,8 @@ def holds_objects(path: Path, image: Image) -> bool:
     known = format_by_suffix(path)
     if known is None or not path.is_file():
         return False
+    if known.outlines:
+        return True
     with contextlib.suppress(Exception):  # a broken file: its reader says it better
         return read_layers(path, known.name, image) is not None
     return False

@@ -24,8 +24,9 @@ class ExportJob:
     and outputs, and card.json, which says how to use them (docs/export.md). The files are run and
     compared with torch in float32 first; if they disagree, nothing is written.
 
-    With --for TOOL the weights go unchanged under the name, and into the folder, that the tool loads
-    them from, and what is left to do there is printed (docs/tools.md).
+    With --for TOOL the weights go unchanged under the name, and into the folder, that the tool
+    loads them from, and what is left to do there is printed (docs/tools.md); AnyLabeling and
+    X-AnyLabeling get an encoder and a decoder in ONNX with their configuration.
     """
 
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None

@@ -16,7 +16,16 @@ from promptseg.runtime.picture import check_picture
 from promptseg.runtime.rewrite import FastSam
 from promptseg.telemetry import refuse_telemetry
 
-__all__ = ["TOLERANCE", "Case", "Exported", "Parity", "Reference", "measure", "open_exported"]
+__all__ = [
+    "TOLERANCE",
+    "Case",
+    "Exported",
+    "Parity",
+    "Reference",
+    "measure",
+    "open_exported",
+    "run_onnx",
+]
 
 # Relative L2 distance allowed to eager float32, of everything the files give.
 TOLERANCE = 1e-4
@@ -191,6 +200,16 @@ def _in_onnxruntime(path: Path) -> tuple[_Run, str]:
         return dict(zip(names, session.run(names, inputs), strict=True))
 
     return run, f"onnxruntime {onnxruntime.__version__}"
+
+
+def run_onnx(path: Path, inputs: dict[str, _Array]) -> list[_Array]:
+    """What an ONNX file answers in onnxruntime, in the order of its outputs.
+
+    Raises:
+        ImportError: onnxruntime is not installed.
+    """
+    run, _ = _in_onnxruntime(path)
+    return list(run(inputs).values())
 
 
 def _in_openvino(path: Path) -> tuple[_Run, str]:

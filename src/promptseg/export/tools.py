@@ -23,6 +23,8 @@ ToolName = Literal[
     "segmentwithsam",
     "medsam",
     "transformers",
+    "anylabeling",
+    "x-anylabeling",
 ]
 """Tools that `promptseg export --for` knows."""
 
@@ -72,6 +74,7 @@ class Tool:
         where: which folder `--output` has to name, otherwise.
         why: why other networks are refused.
         wants: files that the tool refuses to start without, besides.
+        onnx: whether it runs ONNX files, made for it, in place of the weights.
     """
 
     title: str
@@ -81,6 +84,7 @@ class Tool:
     place: Path | None = None
     where: str = "a folder of your choice"
     wants: tuple[str, ...] = field(default=())
+    onnx: bool = False
 
 
 def _registry(step: str) -> dict[str, Entry]:
@@ -100,6 +104,23 @@ def _vit(entry: Callable[[str, str], Entry]) -> dict[str, Entry]:
     return {build: entry(kind, file) for build, (kind, file) in _VIT.items()}
 
 
+def _pairs(step: str) -> dict[str, Entry]:
+    """An encoder and a decoder for each SAM; weights beyond 1.5 GB lie beside the first."""
+    builds = (*_VIT, "build_mobile_sam", "build_lite_medsam")
+    return {
+        build: Entry(
+            "{model}/config.yaml",
+            step,
+            companions=(
+                *("encoder.onnx", "decoder.onnx"),
+                *(("encoder.onnx.data",) if build == "build_sam_vit_h" else ()),
+            ),
+        )
+        for build in builds
+    }
+
+
+_ONLY_SAM = "it runs encoders and decoders of SAM, MobileSAM and LiteMedSAM as ONNX"
 _ONLY_VIT = "it builds SAM's ViT-B, ViT-L and ViT-H only"
 
 TOOLS: Mapping[str, Tool] = {
@@ -184,6 +205,20 @@ TOOLS: Mapping[str, Tool] = {
         },
         "its SamModel has SAM's ViT-B, ViT-L and ViT-H only",
     ),
+    "anylabeling": Tool(
+        "AnyLabeling 0.4",
+        _pairs('choose "Load Custom Model" and open {file}'),
+        _ONLY_SAM,
+        scaling="",
+        onnx=True,
+    ),
+    "x-anylabeling": Tool(
+        "X-AnyLabeling 4.0",
+        _pairs('choose "Load Custom Model" in the list of models and open {file}'),
+        _ONLY_SAM,
+        scaling="",
+        onnx=True,
+    ),
 }
 """Name -> tool. docs/tools.md has the table of every model against every tool."""
 
@@ -199,6 +234,6 @@ def tools_for(card: ModelCard) -> list[str]:
     Example:
         >>> from promptseg.models.cards import CARDS
         >>> tools_for(CARDS["lite-medsam"])
-        ['medsam']
+        ['medsam', 'anylabeling', 'x-anylabeling']
     """
     return [name for name, tool in TOOLS.items() if card.build in tool.entries]

@@ -8,6 +8,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ import numpy as np
 from promptseg.errors import ChoiceError, InputError, OutputError, PromptsegError, is_fault
 from promptseg.formats.files import is_file, require_file
 from promptseg.formats.location import address_in, refuse_web_address
-from promptseg.formats.options import ReadOptions
+from promptseg.formats.ome_zarr import is_ome_zarr
+from promptseg.formats.options import Outlines, ReadOptions
 from promptseg.formats.table import FORMATS, Format, endings, format_by_suffix, format_named
 from promptseg.formats.whole import whole_labels
 from promptseg.image import MODALITIES, Image, Segmentation
@@ -151,9 +153,11 @@ def _read_as_is(path: Path, options: ReadOptions | None = None, labels: bool = F
 
 
 def writer_of(
-    segmentation: Segmentation, path: Path, overlap: str = "keep"
+    segmentation: Segmentation, path: Path, overlap: str = "keep", outlines: Outlines = "rle"
 ) -> Callable[[Path], None]:
     """What writes masks in the format that the suffix of `path` names, to any path.
+
+    `outlines`: of COCO, run lengths or polygons.
 
     Raises:
         OutputError: unknown or unsuitable format, or objects that overlap in one without layers.
@@ -166,6 +170,8 @@ def writer_of(
     if layers and not chosen.layers:
         _refuse_overlap(segmentation)
     write: Callable[[Segmentation, Path, bool], None] = chosen.load_writer().write
+    if chosen.name == "coco" and outlines != "rle":
+        write = partial(write, outlines=outlines)
     return lambda temporary: write(segmentation, temporary, layers)
 
 
@@ -193,7 +199,7 @@ def format_for_output(path: Path, segmentation: Segmentation | Image) -> Format:
         raise OutputError(
             f"an output file for a {kind} mask ({able})", f"{path.name!r} ({reason})", "rename it"
         )
-    if chosen.writer:
+    if chosen.writer or chosen.folder:
         chosen.load_writer().check(segmentation)
     return chosen
 
@@ -202,6 +208,8 @@ def _format_of(path: Path) -> Format:
     if address_in(path):
         return format_named("dicomweb")
     if os.path.isdir(path):  # never raises, unlike Path.is_dir
+        if is_ome_zarr(path):
+            return format_named("ome-zarr")
         return format_named("frames" if _holds_frames(path) else "dicom")
     refuse_web_address(path)
     require_file(path, "an image file or a DICOM folder")

@@ -15,7 +15,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from promptseg.leftovers import Owner, is_gone, me, part_name
+from promptseg.leftovers import Owner, is_gone, me, part_name, remove
 
 __all__ = ["Begun"]
 
@@ -76,7 +76,7 @@ class Begun:
         for path in self._known.keys() - own:
             if path.parent == paths[0].parent and self.left(path):
                 with contextlib.suppress(OSError):
-                    path.unlink()
+                    remove(path)
         for mark in (*self._marks, _mark_of(paths[0])):
             with contextlib.suppress(OSError, ValueError):
                 _take_off(mark, {path.name for path in paths})
@@ -136,9 +136,17 @@ def _take_off(mark: Path, names: set[str]) -> None:
 
 
 def _content(path: Path) -> str | None:
-    """SHA-256 of a file; None where there is none, or something else."""
+    """SHA-256 of a file, or of all files of a folder; None where there is none, or something else."""
     with contextlib.suppress(OSError, ValueError):
-        if path.is_file() and not path.is_symlink():
+        if path.is_symlink():
+            return None
+        if path.is_file():
             with path.open("rb") as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest()
+        if path.is_dir():
+            digest = hashlib.sha256()
+            for file in sorted(p for p in path.rglob("*") if p.is_file()):
+                digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+            return digest.hexdigest()
     return None

@@ -7,15 +7,17 @@ of pixels, so they enclose exactly the area of the mask and no pixel centre lies
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["filled", "outlines"]
+__all__ = ["filled", "outlines", "rings"]
 
 Polygon = NDArray[np.float64]
 _Vertex = tuple[int, int]
+_Turn = Any  # max or min
 
 
 def outlines(mask: NDArray[np.bool_]) -> list[Polygon]:
@@ -33,6 +35,25 @@ def outlines(mask: NDArray[np.bool_]) -> list[Polygon]:
         corner = np.array([region[1].start, region[0].start]) - 0.5
         loops = _loops(parts[region] == number)
         found.append(_without_straights(_joined(loops)) + corner)
+    return found
+
+
+def rings(mask: NDArray[np.bool_]) -> list[list[Polygon]]:
+    """The outlines of a mask with its holes as rings of their own, per connected part.
+
+    Args:
+        mask: (y, x).
+
+    Returns:
+        For each part its outer ring, then those of its holes, which run the other way round; (n, 2)
+        each, corners of pixels counted from the corner of the first one: a pixel is (0, 0) to (1, 1).
+    """
+    found = []
+    parts, _ = ndimage.label(mask)
+    for number, region in enumerate(ndimage.find_objects(parts), 1):
+        corner = np.array([region[1].start, region[0].start], dtype=np.float64)
+        loops = _loops(parts[region] == number, turn=min)
+        found.append([_without_straights(loop) + corner for loop in loops])
     return found
 
 
@@ -62,10 +83,13 @@ def filled(polygons: Iterable[Polygon], shape: tuple[int, int]) -> NDArray[np.bo
     return (np.cumsum(crossings, axis=1)[:, :columns] % 2).astype(bool)
 
 
-def _loops(part: NDArray[np.bool_]) -> list[list[_Vertex]]:
+def _loops(part: NDArray[np.bool_], turn: _Turn = max) -> list[list[_Vertex]]:
     """The closed boundaries of one connected part, corner by corner, the part on the right hand.
 
-    The outer boundary comes first, then the holes by their leftmost corner.
+    The outer boundary comes first, then the holes by their leftmost corner. Where two boundaries
+    meet in a corner, `max` goes on to the right: pixels that touch there alone are apart, and a
+    hole that touches the outside is a bay of it. `min` goes to the left: holes are rings of their
+    own, and no ring meets itself.
     """
     framed = np.pad(part, 1).astype(np.int8)
     down = np.diff(framed, axis=1)[1:-1]  # -1: the part is left of this edge; 1: right of it
@@ -89,19 +113,22 @@ def _loops(part: NDArray[np.bool_]) -> list[list[_Vertex]]:
         _take(next_of, start, at)
         while at != start:
             loop.append(at)
-            before, at = at, _right_most(before, at, next_of)
+            before, at = at, _next(before, at, next_of, turn)
             _take(next_of, before, at)
         loops.append(loop)
     return loops
 
 
-def _right_most(before: _Vertex, at: _Vertex, next_of: dict[_Vertex, list[_Vertex]]) -> _Vertex:
-    """Where to go on: to the right where two boundaries meet, so that they stay apart."""
+def _next(
+    before: _Vertex, at: _Vertex, next_of: dict[_Vertex, list[_Vertex]], turn: _Turn
+) -> _Vertex:
+    """Where to go on; see `_loops`."""
     ways = next_of[at]
     if len(ways) == 1:
         return ways[0]
     dx, dy = at[0] - before[0], at[1] - before[1]
-    return max(ways, key=lambda to: dx * (to[1] - at[1]) - dy * (to[0] - at[0]))
+    chosen: _Vertex = turn(ways, key=lambda to: dx * (to[1] - at[1]) - dy * (to[0] - at[0]))
+    return chosen
 
 
 def _take(next_of: dict[_Vertex, list[_Vertex]], start: _Vertex, to: _Vertex) -> None:

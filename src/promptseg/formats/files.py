@@ -18,9 +18,9 @@ from promptseg.errors import InputError, OutputError
 from promptseg.formats.begun import Begun
 from promptseg.formats.location import require_local
 from promptseg.formats.systems import is_device, replace
-from promptseg.formats.table import FORMATS
+from promptseg.formats.table import FORMATS, format_by_suffix
 from promptseg.formats.text import read_text
-from promptseg.leftovers import clean, part_name
+from promptseg.leftovers import clean, part_name, remove
 from promptseg.names import for_csv
 
 __all__ = [
@@ -172,9 +172,9 @@ def check_output(path: Path, overwrite: bool) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError("an output that can be written", f"{path} ({reason})") from None
-    if exists and path.is_dir():
+    if exists and path.is_dir() and not _is_replaceable(path):
         raise OutputError("an output file", f"{path}: a folder", "name a file in it")
-    if special:
+    if special and not path.is_dir():
         raise OutputError("an output file", f"{path}: a device, socket or pipe", "name a file")
     if exists and not overwrite:
         raise OutputError("a new output file", f"{path}: exists", "choose another or --overwrite")
@@ -188,6 +188,12 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise OutputError(
             "a folder that can be written", f"{folder} ({error.strerror})", "choose another one"
         ) from None
+
+
+def _is_replaceable(path: Path) -> bool:
+    """Whether a folder is masks of ours in a format whose files are folders."""
+    known = format_by_suffix(path)
+    return known is not None and known.folder and bool(known.load().is_ours(path))
 
 
 @contextlib.contextmanager
@@ -240,7 +246,7 @@ def atomic_paths(*paths: Path, overwrite: bool = True) -> Iterator[tuple[Path, .
             placing.end()
         for left in names:
             with contextlib.suppress(OSError):
-                left.unlink(missing_ok=True)
+                remove(left)
 
 
 class _Placing:
@@ -272,6 +278,8 @@ class _Placing:
             self._prepare()
         self._placed.append(path)
         if self.overwrite or self._begun.left(path):
+            if path.is_dir() and not path.is_symlink():  # a folder is not replaced, but moved aside
+                self._move_aside(path)
             replace(self.temporaries[path], path)
             return
         try:
@@ -284,15 +292,15 @@ class _Placing:
         """Clear up; unless all are `done`, what was there before comes back."""
         if not self.done:
             for path in self._placed:
-                if not self.overwrite:
+                if not self.overwrite or path.is_dir():
                     with contextlib.suppress(OSError):
-                        path.unlink(missing_ok=True)
+                        remove(path)
             for path, moved in self._aside.items():
                 with contextlib.suppress(OSError):
                     os.replace(moved, path)
         for moved in self._aside.values():
             with contextlib.suppress(OSError):
-                moved.unlink(missing_ok=True)
+                remove(moved)
         if not self.overwrite:
             self._begun.end(self._paths, self.done)
 
@@ -309,9 +317,12 @@ class _Placing:
             self._aside[first] = second
         for path in others:
             if os.path.lexists(path):
-                moved = path.with_name(part_name())
-                replace(path, moved)
-                self._aside[path] = moved
+                self._move_aside(path)
+
+    def _move_aside(self, path: Path) -> None:
+        moved = path.with_name(part_name())
+        replace(path, moved)
+        self._aside[path] = moved
 
 
 def _ending(path: Path) -> str:
@@ -324,6 +335,11 @@ def _place(temporary: Path, path: Path) -> None:
     Raises:
         FileExistsError: something has.
     """
+    if temporary.is_dir():
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        os.rename(temporary, path)
+        return
     try:
         os.link(temporary, path)
     except FileExistsError:

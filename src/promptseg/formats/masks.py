@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from promptseg.errors import damaged_as
-from promptseg.formats import format_by_suffix, read_labels
+from promptseg.formats import format_by_suffix, is_dicom_file, read_labels
+from promptseg.formats.label_tables import LabelTable, read_table, table_for, with_table
+from promptseg.formats.label_tables.beside import holds_labels
 from promptseg.formats.layers import read_layers
 from promptseg.formats.npz import told_in
 from promptseg.formats.objects import Located, Told, in_label_image, in_layers, told_by
+from promptseg.formats.ome_zarr import rows_in
 from promptseg.formats.options import MaskOptions
 from promptseg.formats.placing import masks_on
 from promptseg.formats.slicer import located, segments_in
@@ -41,9 +44,10 @@ def read_masks(
 ) -> Segmentation:
     """Read the objects of a mask file, with their names and numbers.
 
-    Names come from the file itself (DICOM, .seg.nrrd, npz) or from the provenance beside it;
-    otherwise an object is called `label N`, or `object` if it is the only one. An object that is named
-    and has no voxel is kept as empty; voxels that nothing names are an object too, with a note.
+    Names come from the file itself (DICOM, .seg.nrrd, npz), from a table of labels (BIDS, ITK-SNAP,
+    3D Slicer) or the provenance beside it; otherwise an object is called `label N`, or `object` if
+    it is the only one. An object that is named and has no voxel is kept as empty; voxels that
+    nothing names are an object too, with a note.
 
     Args:
         path: label image, layered file, DICOM SEG or RTSTRUCT.
@@ -61,9 +65,22 @@ def read_masks(
     path, options = Path(path), options or MaskOptions()
     with damaged_as("a readable mask file", str(path), "check that it is complete"):
         found = _read(path, reference, options, interpolate)
+        if table := _table(path, options, found.source.notes):
+            dimensions = found.geometry.ndim
+            found.segments = with_table(found.segments, table, dimensions, found.source.notes)
     for names in _doubled(found.segments):
         found.source.notes.append(f"{names} cover the very same voxels")
     return found
+
+
+def _table(path: Path, options: MaskOptions, notes: list[str]) -> LabelTable | None:
+    """The table of names that is asked for, or that stands beside a file without names of its own."""
+    if options.table is not None:
+        return read_table(options.table)
+    if path.is_dir():
+        return LabelTable(path, rows_in(path), str, own=True)
+    named = path.name.lower().endswith(".seg.nrrd") or is_dicom_file(path)
+    return table_for(path, notes) if holds_labels(path) and not named else None
 
 
 def _read(
@@ -77,6 +94,11 @@ def _read(
         from promptseg.formats.rtstruct import read_rtstruct
 
         return read_rtstruct(path, header, reference, interpolate)
+    known = format_by_suffix(path)
+    if known is not None and known.name == "geojson":
+        from promptseg.formats.geojson import read_objects
+
+        return read_objects(path, reference)
     found, layers, names = _labels(path, reference, options)
     notes = found.source.notes
     provenance = provenance_of(path, notes)

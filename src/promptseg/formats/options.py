@@ -6,12 +6,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+import tyro
+
 from promptseg.errors import ChoiceError, InputError
 
-__all__ = ["MaskOptions", "Pages", "ReadOptions", "Resample"]
+__all__ = ["BesideOptions", "MaskOptions", "Outlines", "Pages", "ReadOptions", "Resample"]
 
 Resample = Literal["never", "nearest"]
 Pages = Literal["auto", "slices", "layers"]
+Outlines = Literal["rle", "polygons"]
+"""How COCO gets the outlines of objects."""
+_Tables = tyro.conf.UseAppendAction[tuple[Literal["bids", "itk-snap", "slicer"], ...]]
 
 
 @dataclass(kw_only=True)
@@ -28,6 +33,19 @@ class MaskOptions:
 
     colours: str | None = None
     """Labels of a colour-coded mask, as 1=#800000,2=#008000; other colours but black are refused."""
+
+    table: Path | None = None
+    """Names and colours of labels: a BIDS _dseg.tsv, a label description of ITK-SNAP or a colour table
+    of 3D Slicer. One that is called after the mask is found by itself."""
+
+
+@dataclass(kw_only=True)
+class BesideOptions:
+    """What is written beside masks."""
+
+    beside: _Tables = ()
+    """Also write a table of names and colours beside a label image: bids (of ..._dseg.nii.gz, which
+    has one unasked), itk-snap or slicer; may be repeated."""
 
 
 PICK_ONE = "--frame picks one"
@@ -62,6 +80,9 @@ class ReadOptions:
     microns: float | None = None
     """Micrometres per pixel a whole-slide image is read at (default: as fine as it was scanned)."""
 
+    level: int | None = None
+    """Which level of an OME-Zarr image, counted from 0, the finest."""
+
     nan_as: float | None = None
     """Value to put in place of NaN and infinite voxels, which are refused otherwise."""
 
@@ -77,10 +98,12 @@ class ReadOptions:
         """Refuse values that make no sense for any file.
 
         Raises:
-            InputError: a negative frame, or a resolution that is not above 0.
+            InputError: a negative frame or level, or a resolution that is not above 0.
         """
         if self.frame is not None and self.frame < 0:
             raise InputError("a frame counted from 0", str(self.frame))
+        if isinstance(self.level, int) and self.level < 0:
+            raise InputError("a level counted from 0", str(self.level))
         if self.microns is not None and not 0 < self.microns < 1e6:
             raise InputError("micrometres per pixel above 0", str(self.microns))
 

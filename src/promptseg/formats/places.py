@@ -35,7 +35,7 @@ def object_places(segmentation: Segmentation, path: Path, layers: bool) -> list[
         return [{"segment": number} for number, _ in enumerate(segments, 1)]
     if name == "rtstruct":
         return [{"roi": segment.label} for segment in segments]
-    if not layers:
+    if not layers or (known and known.outlines):
         return [{"value": segment.label} for segment in segments]
     values = segmentation.layer_values()
     if name in _BINARY_LAYERS:
@@ -46,7 +46,7 @@ def object_places(segmentation: Segmentation, path: Path, layers: bool) -> list[
 def layers_note(segmentation: Segmentation, path: Path) -> Note | None:
     """What to say where overlapping objects make a file of one dimension more; None for DICOM."""
     known = format_by_suffix(path)
-    if known is None or known.name in ("dicom", "rtstruct"):
+    if known is None or known.name in ("dicom", "rtstruct") or known.outlines:
         return None
     dimensions = segmentation.geometry.ndim
     return Note(

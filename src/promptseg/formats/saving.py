@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from promptseg.formats import writer_of
 from promptseg.formats.files import atomic_paths, provenance_path, read_provenance_beside
+from promptseg.formats.label_tables import Beside, tables_beside
+from promptseg.formats.options import Outlines
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.places import layers_note, with_places
 from promptseg.image import Segmentation
@@ -28,6 +30,8 @@ def save(
     overwrite: bool = False,
     overlap: str = "keep",
     also: Also | None = None,
+    beside: Sequence[Beside] = (),
+    outlines: Outlines = "rle",
 ) -> Path:
     """Write masks in the format that the suffix of `path` names, on the input's own grid.
 
@@ -41,6 +45,9 @@ def save(
         overwrite: replace what exists; the image's own files never are.
         overlap: "keep" (overlapping objects get one layer each) or "later-wins".
         also: further files and what writes each; all appear, or none.
+        beside: tables of names and colours to write too: "bids", "itk-snap", "slicer"; a mask called
+            `..._dseg.nii.gz` gets BIDS' unasked.
+        outlines: of COCO, "rle" (exact) or "polygons".
 
     Returns:
         The path written.
@@ -52,8 +59,11 @@ def save(
     layered = overlap == "keep" and segmentation.has_overlap()
     if layered and (note := layers_note(segmentation, path)):
         log.warning("%s", note)
+    tables, notes = tables_beside(segmentation, path, beside, overlap)
+    for note in notes:
+        log.warning("%s", note)
     writers: dict[Path, Callable[[Path], object]]
-    writers = {path: writer_of(segmentation, path, overlap), **(also or {})}
+    writers = {path: writer_of(segmentation, path, overlap, outlines), **tables, **(also or {})}
     if segmentation.provenance or read_provenance_beside(path):
         facts = with_places(segmentation, path, overlap)
         text = json.dumps(facts.to_json(), indent=2, allow_nan=False) + "\n"

@@ -28,6 +28,8 @@ class Format:
         choices: fields of `ReadOptions` that its reader knows.
         prompts: whether its files may carry prompts.
         masks: usual ending of the mask of an image, where the format itself holds none.
+        folder: whether it is a folder, told by its ending or by what is in it.
+        outlines: whether its files hold outlines of objects in another file's pixels, and no image.
         writer: module that writes masks, where it is another one; it also has
             `check(segmentation or image) -> None`, which refuses early what it cannot write.
     """
@@ -41,6 +43,8 @@ class Format:
     writer: str = ""
     prompts: bool = False
     masks: str = ".nii.gz"
+    outlines: bool = False
+    folder: bool = False
 
     def load(self) -> Any:
         """The module that reads."""
@@ -55,6 +59,7 @@ _ANY = frozenset({"picture", "volume"})
 _PICTURE = frozenset({"picture"})
 _VOLUME = frozenset({"volume"})
 _FRAME = frozenset({"frame"})
+_LEVEL = frozenset({"frame", "level"})
 _SLIDE = frozenset({"region", "microns"})
 _VIDEO = frozenset({"frame", "frames"})
 _DICOM = frozenset({"series", "frame", "stack", "suv", "region", "microns"})
@@ -73,6 +78,9 @@ FORMATS: tuple[Format, ...] = (
     Format("slide", (".svs", ".ndpi"), "slide", choices=_SLIDE),
     Format("png", (".png",), "picture", _PICTURE, choices=_FRAME),
     Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "picture", choices=_FRAME, masks=".png"),
+    Format("ome-zarr", (".ome.zarr", ".zarr"), "ome_zarr", _ANY, choices=_LEVEL, folder=True),
+    Format("geojson", (".geojson",), "geojson", _PICTURE, layers=True, outlines=True),
+    Format("coco", (".coco.json",), "coco", _PICTURE, layers=True, outlines=True),
     Format("rtstruct", (".rtstruct.dcm", ".rtss.dcm"), "dicom", _VOLUME, True, writer="rtstruct"),
     Format("dicom", (".dcm",), "dicom", _ANY, True, _DICOM, "dicom_seg"),
     Format("dicom files", (".dcm.gz", ".dicom", ".ima"), "dicom", choices=_DICOM),

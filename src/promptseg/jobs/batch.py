@@ -11,14 +11,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from promptseg.datasets import bids
 from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
 from promptseg.formats import endings, format_by_suffix, is_dicom_file, read
+from promptseg.formats.bids_names import derivative_name, parse_name
 from promptseg.formats.files import read_provenance_beside
+from promptseg.formats.ome_zarr import is_ome_zarr
+from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.formats.systems import clash
 from promptseg.formats.text import composed
 from promptseg.image import Image
-from promptseg.jobs.image_unit import ImageUnit, tools_for
+from promptseg.jobs.image_unit import ImageUnit, Tools, tools_for
 from promptseg.jobs.measurements import require_ours, write_measurements
 from promptseg.jobs.remote import is_remote
 from promptseg.jobs.segment import check_classes, prompts_of, reads_of
@@ -75,16 +79,23 @@ def is_batch(source: Path, target: Path) -> bool:
 def find_images(folder: Path) -> list[Path]:
     """Image files directly in a folder, and folders with DICOM slices at any depth; in order of name.
 
+    Of a BIDS dataset, the images of all subjects.
+
     So a DICOM export is taken as it comes, PATIENT/STUDY/SERIES; its DICOMDIR is passed over. A folder
     that itself holds DICOM slices is one series, not a folder of images.
 
     Raises:
-        InputError: the folder cannot be read.
+        InputError: the folder cannot be read, or is a BIDS dataset without its description.
     """
+    if bids.is_tree(folder):
+        return bids.images_in(folder)
     found = []
     try:
         for path in sorted(folder.iterdir()):
             if path.name.startswith(".") or path.name.upper() == "DICOMDIR":
+                continue
+            if path.is_dir() and is_ome_zarr(path):
+                found.append(path)
                 continue
             if path.is_dir():
                 found += _series_below(path, frozenset())
@@ -92,7 +103,7 @@ def find_images(folder: Path) -> list[Path]:
             known = format_by_suffix(path)
             if is_dicom_file(path) or (known and known.name in _NO_BATCH):
                 return []
-            if known and known.module != "video":  # which are done one by one
+            if known and not known.outlines and known.module != "video":
                 found.append(path)
     except OSError as error:
         raise InputError("a folder that can be read", f"{folder} ({error.strerror})") from error
@@ -154,7 +165,7 @@ def segment_folder(job: SegmentJob) -> Segmented:
 
     def executor(waiting: Sequence[Unit[Any, Any]]) -> Executor:
         reads = reads_of(job, [unit.job.input for unit in units])
-        make = partial(tools_for, units[0].job, choice, reads)
+        make = partial(_tools, job, units[0].job, choice, reads)
         workers = min(job.workers, len(waiting))
         if workers == 1:
             return Inline(make)
@@ -175,6 +186,20 @@ def segment_folder(job: SegmentJob) -> Segmented:
     return Segmented(outcome.skipped, outcome.results, failures, found)
 
 
+def _tools(
+    whole: SegmentJob,
+    first: SegmentJob,
+    choice: Choice | None,
+    reads: Reads,
+    threads: int | None = None,
+) -> Tools:
+    """What a process needs; derivatives of BIDS are described before there are any."""
+    tools = tools_for(first, choice, reads, threads)
+    if bids.is_tree(whole.input):
+        bids.write_description(whole.output, None if whole.deidentify else whole.input)
+    return tools
+
+
 def _said(failure: Failure) -> tuple[str, PromptsegError]:
     return failure.unit.title, failure.error
 
@@ -188,13 +213,22 @@ def _plan(job: SegmentJob) -> list[ImageUnit]:
             "an output folder other than the input folder", str(job.output), "name another one"
         )
     found = (path for path in find_images(job.input) if not _is_result(path, job.output))
+    tree = bids.is_tree(job.input)
+    if tree and job.suffix not in (None, "nii.gz", ".nii.gz"):
+        raise OutputError(
+            "masks called ..._dseg.nii.gz for a BIDS dataset",
+            f"--suffix {job.suffix}",
+            "leave it out",
+        )
     images = {path.relative_to(job.input).as_posix(): path for path in found}
     files = read_prompt_file(job.prompts) if job.prompts else []
     units: list[ImageUnit] = []
     taken: dict[Path, str] = {}
     for path, file in _pairs(images, files, job.input):
         name = path.relative_to(job.input)
-        output = job.output / name.parent / output_name(path, job.suffix)
+        as_bids = parse_name(path.name) if tree else None
+        mask = derivative_name(as_bids) if as_bids else output_name(path, job.suffix)
+        output = job.output / name.parent / mask
         if output in taken:
             raise OutputError(
                 "images with names of their own", f"{taken[output]} and {name}", "rename one"
@@ -275,10 +309,11 @@ def output_name(path: Path, suffix: str | None) -> str:
         if chosen is None or not chosen.writes:
             able = ", ".join(endings())
             raise OutputError(f"a suffix out of {able}", suffix, "correct --suffix")
-    if path.is_dir():
+    if path.is_dir() and not is_ome_zarr(path):
         return path.name + (suffix or ".nii.gz")
     chosen = format_by_suffix(path)
-    assert chosen
+    if chosen is None:  # a folder of OME-Zarr under any name
+        return path.name + (suffix or ".ome.zarr")
     ending = next(s for s in chosen.suffixes if path.name.lower().endswith(s))
     same = chosen.writes and not chosen.writer  # a DICOM SEG only where it is asked for
     return path.name[: -len(ending)] + (suffix or (ending if same else chosen.masks))

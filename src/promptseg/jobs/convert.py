@@ -11,10 +11,11 @@ import tyro
 
 from promptseg._version import __version__
 from promptseg.errors import InputError, OutputError
-from promptseg.formats import endings
+from promptseg.formats import endings, format_by_suffix
 from promptseg.formats.files import provenance_path
+from promptseg.formats.label_tables import check_beside
 from promptseg.formats.location import address_in
-from promptseg.formats.options import MaskOptions, ReadOptions
+from promptseg.formats.options import BesideOptions, MaskOptions, Outlines, ReadOptions
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.image import Segment, Segmentation
 from promptseg.notes import Note
@@ -30,7 +31,7 @@ _OUTPUT = (
 
 
 @dataclass(kw_only=True)
-class ConvertJob(MaskOptions, ReadOptions):
+class ConvertJob(BesideOptions, MaskOptions, ReadOptions):
     """Turn masks from one format into another, on the same grid, with their names.
 
     Reads and writes label images and layered masks, DICOM SEG and RTSTRUCT. DICOM output needs the
@@ -39,12 +40,13 @@ class ConvertJob(MaskOptions, ReadOptions):
     """
 
     input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
-    """Mask file."""
+    """Mask file; for one .coco.json, also a folder with the masks of many pictures."""
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], help=_OUTPUT)]
 
     reference: Path | None = None
-    """Image the masks belong to: file, or folder with a DICOM series."""
+    """Image the masks belong to: file, or folder with a DICOM series; of a folder of masks, the folder
+    with their pictures."""
 
     segments: str | None = None
     """Names of the objects to keep, in order (liver,spleen), or names for labels
@@ -52,6 +54,9 @@ class ConvertJob(MaskOptions, ReadOptions):
 
     overlap: Literal["keep", "later-wins"] = "keep"
     """Overlapping objects: keep them, one layer per object, or let later objects win."""
+
+    outlines: Outlines = "rle"
+    """How COCO gets its outlines: rle (run lengths, exact) or polygons."""
 
     interpolate: bool = False
     """Fill slices between the contours of an RTSTRUCT drawn on every second or third slice."""
@@ -83,12 +88,17 @@ def convert(job: ConvertJob) -> Segmentation:
     from promptseg.formats.masks import read_masks
     from promptseg.formats.saving import save
 
+    known = format_by_suffix(job.output)
+    if job.outlines != "rle" and (known is None or known.name != "coco"):
+        raise InputError(
+            "an output .coco.json for --outlines", job.output.name, "leave --outlines out"
+        )
     if address := address_in(job.output):
         raise OutputError(
             "a file", address, "write a .dcm file and store it with your server's tools"
         )
-    outputs = (job.output, provenance_path(job.output))
-    check_outputs(outputs, job.overwrite, Reads([job.reference], masks=[job.input]))
+    outputs = (job.output, provenance_path(job.output), *check_beside(job.output, job.beside))
+    check_outputs(outputs, job.overwrite, Reads([job.reference, job.table], masks=[job.input]))
     if job.reference is None and job.chosen():
         raise InputError(
             f"a --reference for --{job.chosen()[0]}", "none", "name the image, or leave it out"
@@ -103,7 +113,14 @@ def convert(job: ConvertJob) -> Segmentation:
         result = replace(result, provenance=_provenance(result, job))
         if job.deidentify:
             result = deidentified(result)
-        save(result, job.output, overwrite=job.overwrite, overlap=job.overlap)
+        save(
+            result,
+            job.output,
+            overwrite=job.overwrite,
+            overlap=job.overlap,
+            beside=job.beside,
+            outlines=job.outlines,
+        )
         return result
 
 

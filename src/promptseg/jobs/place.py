@@ -101,7 +101,7 @@ def place_for(
     beside = [weights.parent / name for name in entry.companions]
     record = weights.with_name(weights.name + RECORD)
     _require_free([weights, *beside], record, overwrite, Reads([source]))
-    contents = _contents(card, entry, tensors)
+    contents = _onnx_contents(model, quiet) if known.onnx else _contents(card, entry, tensors)
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     contents[record.name] = _record(card, tool, sums)
     paths = [weights.parent / name for name in contents]
@@ -123,7 +123,17 @@ def _tool(name: str) -> Tool:
 def _notes(tool: Tool, card: ModelCard, folder: Path) -> tuple[str, ...]:
     """What the user would find out later, and wonder."""
     notes = []
-    if tool.scaling != card.preprocessing.scaling:
+    if tool.onnx:
+        notes.append(
+            "the tool adds a point of label -1 to boxes, too, which SAM was not trained with: masks of "
+            "boxes differ a little from those here"
+        )
+        if card.preprocessing.fit != "longest":
+            notes.append(
+                f"{card.name} was trained on pictures squashed to a square; there it gets them "
+                "undistorted: masks differ from those here"
+            )
+    elif tool.scaling != card.preprocessing.scaling:
         notes.append(
             f"the tool scales pixels in its own way ({tool.scaling}), {card.name} was trained with "
             f"another ({card.preprocessing.scaling}): masks there differ from those here"
@@ -155,6 +165,27 @@ def _listed(record: Path) -> dict[str, str]:
         return dict(json.loads(read_text(record))["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def _onnx_contents(model: str | Path, quiet: bool) -> dict[str, bytes]:
+    """Name -> content of the files for a tool that runs ONNX, what the user opens first."""
+    from importlib.util import find_spec
+
+    wanted = ("onnx", "onnxscript", "onnxruntime")
+    if missing := [name for name in wanted if find_spec(name) is None]:
+        raise InputError(
+            f"{', '.join(wanted)} to be installed",
+            f"no {' and no '.join(missing)}",
+            "pip install 'promptseg[onnx]'",
+        )
+    from promptseg.export.anylabeling import canvas_files
+    from promptseg.inference.predictor import Predictor
+    from promptseg.runtime.rewrite import FastSam
+
+    predictor = Predictor.load(model, "cpu", quiet, "eager")
+    network = predictor.require_rewrite("can be exported").network
+    assert isinstance(network, FastSam)  # of all builds in the tools' table
+    return canvas_files(predictor.card, network)
 
 
 def _contents(card: ModelCard, entry: Entry, tensors: Mapping[str, Tensor]) -> dict[str, bytes]:

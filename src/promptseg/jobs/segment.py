@@ -14,6 +14,7 @@ from promptseg.formats import format_for_output, read
 from promptseg.formats import outputs as writing
 from promptseg.formats.deidentify import deidentified, discreet
 from promptseg.formats.files import overlay_path, provenance_path
+from promptseg.formats.label_tables import check_beside
 from promptseg.formats.location import address_in, written
 from promptseg.formats.maps import map_path, write_map
 from promptseg.formats.outputs import Reads
@@ -69,7 +70,7 @@ __all__ = [
 log = logging.getLogger("promptseg")
 
 _UNSURE = "uncertainty"
-_READ = ("prompts", "config", "replay")
+_READ = ("prompts", "config", "replay", "table")
 _IN_PROMPTS = (*PARSERS, "prompts", "mask", "markers")
 _NOT_REPLAYED = (
     *("overwrite", "config", "replay", "json", "quiet", "shard"),
@@ -338,7 +339,13 @@ def _run(
         shown = place(given, image.geometry, axis)
         intensity = Intensity(**made.intensity.to_json())
         also[overlay] = overlay_picture(result, image, intensity, shown, axis).save
-    result.save(job.output, overwrite=job.overwrite, overlap=job.overlap, also=also)
+    result.save(
+        job.output,
+        overwrite=job.overwrite,
+        overlap=job.overlap,
+        also=also,
+        beside=job.beside,
+    )
     return Outputs(job.output, overlay, provenance_path(job.output), result, unsure=unsure)
 
 
@@ -374,7 +381,7 @@ def check_outputs(job: SegmentJob, reads: Reads | None = None) -> None:
     if is_remote(job.output):
         check_remote(job.output)
         return
-    outputs = [job.output, provenance_path(job.output)]
+    outputs = [job.output, provenance_path(job.output), *check_beside(job.output, job.beside)]
     if job.uncertainty:
         outputs += [map_path(job.output, _UNSURE, planar) for planar in (False, True)]
     if job.overlay:
@@ -402,7 +409,7 @@ def command_of(job: SegmentJob) -> dict[str, Any]:
     values = dataclasses.asdict(job)
     for name in (*_NOT_REPLAYED, *_IN_PROMPTS):
         values.pop(name)
-    for name in ("input", "output", "correct"):
+    for name in ("input", "output", "correct", "table"):
         if values[name] is not None:
             values[name] = written(values[name])
     named, weights = model_file(job.model)

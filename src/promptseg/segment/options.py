@@ -11,7 +11,7 @@ import tyro
 from promptseg.bounds import check_bounds
 from promptseg.errors import InputError
 from promptseg.formats import endings
-from promptseg.formats.options import MaskOptions, ReadOptions
+from promptseg.formats.options import BesideOptions, MaskOptions, ReadOptions
 from promptseg.geometry import Axis
 from promptseg.image import MODALITIES
 from promptseg.intensity import WINDOWS
@@ -274,7 +274,9 @@ class _FileOptions(_SourceOptions):
 
 
 @dataclass(kw_only=True)
-class SegmentJob(SegmentOptions, ClassOptions, _RunOptions, MaskOptions, _FileOptions):
+class SegmentJob(
+    SegmentOptions, ClassOptions, _RunOptions, BesideOptions, MaskOptions, _FileOptions
+):
     """Segment what the prompts point at.
 
     Reads every format of docs/formats.md; writes masks on exactly the input's grid, an overlay picture

@@ -262,6 +262,8 @@ def _kind(path: Path) -> Literal["folder", "series", "image", "video", "slide"] 
     known = format_by_suffix(path)
     if known is not None and known.module == "video":
         return "video"
+    if known is not None and known.outlines:
+        return None
     if known is not None and known.module in ("picture", "slide") and is_tiff_slide(path):
         return "slide"
     if known is not None and known.module != "dicom":

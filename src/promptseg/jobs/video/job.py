@@ -232,6 +232,10 @@ def _check_options(job: SegmentJob) -> None:
         )
     if job.axis not in (None, "z"):
         raise InputError("frames, along z", f"--axis {job.axis} for a video", "leave --axis out")
+    if job.beside:
+        raise InputError(
+            "a label image for --beside", f"the video {job.input}", "leave --beside out"
+        )
     for name in job.chosen():
         if name not in ("frames", "series"):
             raise InputError(

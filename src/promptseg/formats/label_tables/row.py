@@ -1,0 +1,75 @@
+"""One line of a table of labels: number, name, colour, and what else its family says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from promptseg.errors import InputError
+from promptseg.formats.whole import HIGHEST_LABEL
+
+__all__ = ["LabelRow", "colour_in", "label_in", "rows_of"]
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """What a table says of one label.
+
+    Attributes:
+        label: value of the voxels, from 1.
+        name: what it is called; "" where the table does not say.
+        colour: (red, green, blue) from 0 to 255.
+        family: name of the kind of table.
+        more: other fields of that kind, as they were written.
+    """
+
+    label: int
+    name: str
+    colour: Colour | None = None
+    family: str = ""
+    more: Mapping[str, str] = field(default_factory=dict)
+
+
+def label_in(text: str, line: int) -> int:
+    """The label that a line begins with; 0 is background.
+
+    Raises:
+        ValueError: no label; the message names the line.
+    """
+    if not (text.isascii() and text.isdigit()) or int(text) > HIGHEST_LABEL:
+        raise ValueError(f"{text[:40]!r} as label in line {line}")
+    return int(text)
+
+
+def colour_in(words: list[str], line: int) -> Colour:
+    """Three numbers from 0 to 255.
+
+    Raises:
+        ValueError: others; the message names the line.
+    """
+    try:
+        red, green, blue = (int(word) for word in words)
+    except ValueError:
+        raise ValueError(f"{' '.join(words)[:40]!r} as colour in line {line}") from None
+    if not all(0 <= value <= 255 for value in (red, green, blue)):
+        raise ValueError(f"{' '.join(words)[:40]!r} as colour in line {line}")
+    return red, green, blue
+
+
+def rows_of(found: list[LabelRow], where: str) -> dict[int, LabelRow]:
+    """Rows by label, without background.
+
+    Raises:
+        InputError: two rows of one label.
+    """
+    rows: dict[int, LabelRow] = {}
+    for row in found:
+        if row.label in rows:
+            raise InputError(
+                "a table with one line for every label", f"{where}: {row.label} twice", "correct it"
+            )
+        rows[row.label] = row
+    rows.pop(0, None)
+    return rows

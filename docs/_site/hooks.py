@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from links import links_within
+from mkdocs.structure.files import File
 from navigation import with_missing_pages
 from notebook import as_markdown
 from options import options_page
 from python_reference import python_page
-
-from mkdocs.structure.files import File
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PAGES = (".md", ".ipynb")

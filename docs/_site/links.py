@@ -1,4 +1,4 @@
-"""Links of a page that lead out of docs/, to files that the site does not have."""
+"""Links of a page to files that the site does not have, or has under another name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
 def links_within(markdown: str, page: str) -> str:
-    """Replace links to files outside docs/ by the name of the file; code blocks stay as they are.
+    """Name files outside docs/ in place of links to them, and lead links to notebooks to their pages.
+
+    Code blocks stay as they are.
 
     Args:
         markdown: text of the page.
@@ -36,7 +38,7 @@ def _replaced(text: str, page: str) -> str:
             return link.group()
         path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page), target))
         if path == "docs" or path.startswith("docs/"):
-            return link.group()
+            return link.group().replace(".ipynb", ".md")
         return said if said.strip("`") == path else f"{said} (`{path}`)"
 
     return _LINK.sub(name, text)

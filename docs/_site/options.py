@@ -14,8 +14,8 @@ __all__ = ["options_page"]
 
 _HEAD = """# Options of every verb
 
-This page is made from the definitions that the command line itself uses. `promptseg VERB --help` prints the same.
-Options of a verb may also stand in a YAML file, for verbs that have `--config`.
+This page is made from the definitions that the command line itself uses. `promptseg VERB --help`
+prints the same. Options of a verb may also stand in a YAML file, for verbs that have `--config`.
 """
 
 

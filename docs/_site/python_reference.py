@@ -18,8 +18,8 @@ PACKAGES = {
 
 _HEAD = """# Python
 
-Public names with their signatures, units, errors and examples, taken from the source. Options that stand in a dataclass
-are listed with the verb that takes them ([options](options.md)).
+Public names with their signatures, units, errors and examples, taken from the source. Options that
+stand in a dataclass are listed with the verb that takes them ([options](options.md)).
 """
 
 

@@ -22,7 +22,7 @@ lint: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
-	@echo open build/site/index.html
+	@echo 'open build/site/index.html; for its search: python -m http.server -b 127.0.0.1 -d build/site'
 
 $(VENV)/.created:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "promptseg needs Python 3.11 or newer; set PYTHON=...")'

@@ -1,4 +1,4 @@
-"""The commands of the tutorials do what they say, one after the other, on made data.
+"""The commands of README, start and tutorials do what they say, one after the other, on made data.
 
 A model that finds what is bright, or a tiny SAM with random weights, takes the place of a real one. A
 block below `<!-- not run: REASON -->` is left out.
@@ -20,6 +20,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from docs_pictures import phantom
 
 from fakes import BrightPredictor
 from formats.helpers import write_dicom_series
@@ -31,17 +32,19 @@ ROOT = Path(__file__).resolve().parents[2]
 TUTORIALS = ROOT / "docs" / "tutorials"
 BLOCK = re.compile(r"(?:<!-- not run: (?P<why>.+?) -->\n)?^```bash\n(?P<text>.*?)^```", re.M | re.S)
 FILES = {"cp", "mkdir"}
+NEVER_HERE = ("source", "promptseg serve", "promptseg demo")  # test_docs parses the last two
 
 
 def lines_to_run(page: str) -> list[list[str]]:
-    """The words of every command of a page that is to be run."""
-    text = (TUTORIALS / page).read_text("utf-8")
+    """The words of every command of a page that is to be run; `page` is a path below the root."""
+    text = (ROOT / page).read_text("utf-8")
     found = []
     for block in BLOCK.finditer(text):
         if block["why"] is None:
             for line in block["text"].replace("\\\n", " ").splitlines():
                 for part in line.split("&&"):
-                    found.append(shlex.split(part, comments=True))
+                    if not part.startswith(NEVER_HERE):
+                        found.append(shlex.split(part, comments=True))
     return [words for words in found if words]
 
 
@@ -74,7 +77,7 @@ def scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_dicom(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_page("dicom.md", monkeypatch)
+    run_page("docs/tutorials/dicom.md", monkeypatch)
     image = pydicom.dcmread(next((scan / "demo" / "ct").iterdir()))
     for name in ("liver_seg.dcm", "liver.rtstruct.dcm", "again_seg.dcm"):
         assert pydicom.dcmread(scan / name).StudyInstanceUID == image.StudyInstanceUID
@@ -83,8 +86,28 @@ def test_dicom(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert int(np.asarray(again.pixel_array).sum()) == voxels == 8 * 150 * 150
 
 
+def test_readme(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_page("README.md", monkeypatch)
+    names = {
+        "scan.png",
+        "liver.nii.gz",
+        "liver.nii.gz.overlay.png",
+        "liver_seg.dcm",
+        "better.nii.gz",
+    }
+    assert names <= {path.name for path in scan.iterdir()}
+
+
+def test_start(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("scan", "phantom"):
+        saved = nib.Nifti1Image(phantom().T, np.diag([-2.0, -2.0, 5.0, 1.0]))
+        nib.save(saved, scan / f"{name}.nii.gz")
+    run_page("docs/start.md", monkeypatch)
+    assert (scan / "better.nii.gz").exists()
+
+
 def test_slicer(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_page("slicer.md", monkeypatch)
+    run_page("docs/tutorials/slicer.md", monkeypatch)
     names = {s.SegmentLabel for s in pydicom.dcmread(scan / "organs.dcm").SegmentSequence}
     assert names == {"liver", "spleen"}
 
@@ -94,13 +117,13 @@ def test_annotate(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     box = ["--box", "98,190,272,372@10=liver"]
     saved = str(scan / "cases" / "ct_labels.nii.gz")  # as the page does
     assert main(["segment", "-i", "cases/ct", "-o", saved, *box, "--quiet"]) == 0
-    run_page("annotate.md", monkeypatch)
+    run_page("docs/tutorials/annotate.md", monkeypatch)
     assert (scan / "ct_labels.dcm").exists()
     assert (scan / "ct_labels.seg.nrrd").exists()
 
 
 def test_evaluate(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    run_page("evaluate.md", monkeypatch)
+    run_page("docs/tutorials/evaluate.md", monkeypatch)
     with (tiny / "theirs_results" / "rows.csv").open(encoding="utf-8", newline="") as file:
         assert {float(row["dsc"]) for row in csv.DictReader(file)} == {1.0}
     assert (tiny / "compared" / "comparison.html").exists()
@@ -108,7 +131,7 @@ def test_evaluate(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: 
 
 @pytest.mark.slow
 def test_finetune(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    run_page("finetune.md", monkeypatch)
+    run_page("docs/tutorials/finetune.md", monkeypatch)
     assert (tiny / "runs" / "mine" / "report.md").exists()
     assert (tiny / "p05.png").exists()
 

@@ -7,6 +7,7 @@ block below `<!-- not run: REASON -->` is left out.
 from __future__ import annotations
 
 import csv
+import json
 import re
 import runpy
 import shlex
@@ -21,6 +22,7 @@ import numpy as np
 import pydicom
 import pytest
 from docs_pictures import phantom
+from PIL import Image as PilImage
 
 from fakes import BrightPredictor
 from formats.helpers import write_dicom_series
@@ -48,9 +50,14 @@ def lines_to_run(page: str) -> list[list[str]]:
     return [words for words in found if words]
 
 
-def run_page(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run all of it in the present folder; any exit code but 0 fails."""
-    for words in lines_to_run(page):
+def run_page(page: str, monkeypatch: pytest.MonkeyPatch, *but: str) -> int:
+    """Run all of it in the present folder but lines with certain words; any exit code but 0 fails.
+
+    Returns:
+        How many lines were run.
+    """
+    lines = [w for w in lines_to_run(page) if not any(one in " ".join(w) for one in but)]
+    for words in lines:
         if words[0] == "promptseg":
             assert main(words[1:]) == 0, " ".join(words)
         elif words[0] == "python":
@@ -62,6 +69,7 @@ def run_page(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
                 f"{words[0]} in {page}: run it here, or mark its block 'not run'"
             )
             subprocess.run(words, check=True)
+    return len(lines)
 
 
 @pytest.fixture
@@ -104,6 +112,26 @@ def test_start(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         nib.save(saved, scan / f"{name}.nii.gz")
     run_page("docs/start.md", monkeypatch)
     assert (scan / "better.nii.gz").exists()
+
+
+def test_commands_by_task(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every line for an image; the others need data sets, trainings and exports, which have tests."""
+    values = np.zeros((20, 400, 410), np.int16)
+    values[8:16, 200:350, 110:260] = values[8:16, 250:370, 300:390] = 100
+    (scan / "cases").mkdir()
+    for path in ("scan.nii.gz", "cases/a.nii.gz", "cases/b.nii.gz"):
+        nib.save(nib.Nifti1Image(values.T, np.diag([-1.0, -1.0, 3.0, 1.0])), scan / path)
+    picture = np.full((400, 410), 40, np.uint8)
+    picture[90:250, 130:250] = 220
+    PilImage.fromarray(picture).save(scan / "polyp.jpg")
+    box = {"name": "liver", "boxes": [{"xyxy": [98, 190, 272, 372], "slice": 10}]}
+    (scan / "prompts.json").write_text(json.dumps({"objects": [box]}), "utf-8")
+    needs_more = ("DATASET", "data/", "runs/", "cases.csv", "lines.nii.gz", "embed", "before/")
+    kinds = ("export", "eval ", "assets")
+    assert run_page("docs/commands.md", monkeypatch, *needs_more, *kinds) >= 10
+    labels = np.asarray(nib.load(scan / "labels.nii.gz").dataobj)
+    assert np.array_equal(labels, np.asarray(nib.load(scan / "liver.nii.gz").dataobj))
+    assert (scan / "masks" / "measurements.csv").read_text("utf-8").count("liver") == 2
 
 
 def test_slicer(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:

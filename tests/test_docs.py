@@ -40,7 +40,8 @@ from promptseg.segment.segmenter import Segmenter
 from train.tiny import TINY, build_tiny, made_data
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "recipes" / "README.md"]
+DOCS = sorted(p for p in (ROOT / "docs").rglob("*.md") if "_site" not in p.parts)
+PAGES = [ROOT / "README.md", *DOCS, ROOT / "recipes" / "README.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_RUN = {
     "semantic.md": "trains a model; tests/train/test_semantic_training.py does",
@@ -50,6 +51,7 @@ NOT_RUN = {
     "lists.md": "needs a list of scans; tests/jobs/test_listed.py makes one",
     "tools.md": "writes weights into folders of other tools; tests/export/test_tools.py runs it",
     "export.md": "exports real weights, which tests/export does",
+    "server.md": "tutorials/server.md speaks to a server; tests/apps runs the client against one",
     "words.md": "asks SAM 3, whose weights are not ours to hand on; see tests/segment/test_by_words.py",
     "models.md": "the last snippet reads a checkpoint of 375 MB, which tests/compat does not need",
 }
@@ -157,7 +159,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tiny(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A tiny SAM under the names of the real models, and as a file of fine-tuned weights."""
     before = dict(CARDS)
-    names = ("lite-medsam", "mobile-sam")
+    names = ("lite-medsam", "mobile-sam", "promptseg-lite")
     CARDS.clear()
     CARDS.update({name: replace(TINY, name=name) for name in names})
     for module in (builders, sam):
@@ -264,7 +266,8 @@ def test_the_way_in_leads_to_every_page() -> None:
     assert "docs/start.md" in links(ROOT / "README.md")
     assert "docs/index.md" in links(ROOT / "README.md")
     there = {link for name in ("index.md", "start.md") for link in links(docs / name)}
-    assert {p.name for p in docs.glob("*.md")} - {"index.md"} <= there
+    pages = {page.relative_to(docs).as_posix() for page in DOCS}
+    assert pages - {"index.md"} <= there
 
 
 def test_the_readme_fits_two_screens() -> None:

@@ -15,14 +15,14 @@ import textwrap
 from itertools import pairwise
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
 from promptseg.bounds import bound_of, numbers_of
 from promptseg.cli.examples import EXAMPLES
 
-__all__ = ["Option", "help_of", "options_of", "wants_help"]
+__all__ = ["Group", "Option", "groups_of", "help_of", "options_of", "wants_help"]
 
 _WORDS: dict[Any, str] = {Path: "PATH", int: "N", float: "X", str: "TEXT", bool: "True|False"}
 _FIRST = ("input", "output")
@@ -56,6 +56,13 @@ class Option:
     takes: bool = True
 
 
+class Group(NamedTuple):
+    """Options that stand together, and their heading; none of those that come first."""
+
+    heading: str
+    options: list[Option]
+
+
 def wants_help(argv: list[str]) -> bool:
     """Whether the user asks for the help of a verb."""
     return any(token in ("-h", "--help") for token in argv)
@@ -69,30 +76,49 @@ def help_of(kind: type[Any], verb: str) -> str:
         verb: its name.
     """
     width = min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns)
+    first, *others = groups_of(kind, verb)
+    usage = " ".join(o.spelt.partition(", ")[0] for o in first.options if o.required)
+    lines = [f"usage: promptseg {verb} {usage} [options]".replace("  ", " "), ""]
+    for paragraph in inspect.cleandoc(kind.__doc__ or "").split("\n\n"):
+        lines += [*textwrap.wrap(" ".join(paragraph.split()), width), ""]
+    lines += [row for option in first.options for row in _rows(option, width)]
+    for group in others:
+        blank = [""] if lines[-1] else []
+        heading = [f"{group.heading}:"] if group.heading else []
+        lines += [*blank, *heading]
+        lines += [row for option in group.options for row in _rows(option, width)]
+    if verb in EXAMPLES:
+        lines += ["", "examples:"]
+        for what, command in EXAMPLES[verb].items():
+            lines += [f"  # {what}", f"  promptseg {verb} {command}".rstrip()]
+    return "\n".join(lines)
+
+
+def groups_of(kind: type[Any], verb: str) -> list[Group]:
+    """The options of a verb in the order and under the headings of its help.
+
+    Args:
+        kind: the dataclass.
+        verb: its name.
+
+    Returns:
+        Input, output and what else has to be given come first, without a heading, then a group for each
+        class that defines options.
+    """
     options = {option.name: option for option in options_of(kind, verb)}
     needed = sorted(
         (o for o in options.values() if o.required or o.positional or o.name in _FIRST),
         key=lambda o: (_FIRST.index(o.name) if o.name in _FIRST else len(_FIRST), not o.required),
     )
-    usage = " ".join(o.spelt.partition(", ")[0] for o in needed if o.required)
-    lines = [f"usage: promptseg {verb} {usage} [options]".replace("  ", " "), ""]
-    for paragraph in inspect.cleandoc(kind.__doc__ or "").split("\n\n"):
-        lines += [*textwrap.wrap(" ".join(paragraph.split()), width), ""]
-    lines += [row for option in needed for row in _rows(option, width)]
+    groups = [Group("", needed)]
     shown = {option.name for option in needed}
     for owner in _owners(kind):
         names = [n for n in vars(owner).get("__annotations__", {}) if n in options]
         rest = [options[n] for n in names if n not in shown]
         shown |= set(names)
         if rest:
-            blank = [""] if lines[-1] else []
-            heading = [] if owner is kind else [f"{_heading(owner)}:"]
-            lines += [*blank, *heading] + [row for option in rest for row in _rows(option, width)]
-    if verb in EXAMPLES:
-        lines += ["", "examples:"]
-        for what, command in EXAMPLES[verb].items():
-            lines += [f"  # {what}", f"  promptseg {verb} {command}".rstrip()]
-    return "\n".join(lines)
+            groups.append(Group("" if owner is kind else _heading(owner), rest))
+    return groups
 
 
 def options_of(kind: type[Any], verb: str) -> list[Option]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+from promptseg.cli.listed import tell_listed
 from promptseg.cli.options import parse
 from promptseg.jobs.convert import ConvertJob, convert
+from promptseg.jobs.convert_list import convert_list, is_many_masks
 from promptseg.names import for_terminal
 
 __all__ = ["run"]
@@ -14,6 +16,8 @@ __all__ = ["run"]
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     job = parse(ConvertJob, "convert", argv)
+    if is_many_masks(job):
+        return tell_listed(convert_list(job), job.quiet, "converted", job.json)
     result = convert(job)
     if job.json:
         print(json.dumps(result.provenance.to_json(), indent=2))

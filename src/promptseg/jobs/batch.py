@@ -7,7 +7,6 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.formats.systems import clash
 from promptseg.formats.text import composed
 from promptseg.image import Image
-from promptseg.jobs.image_unit import ImageUnit, tools_for
+from promptseg.jobs.image_unit import ImageUnit, executor_for_images
 from promptseg.jobs.measurements import require_ours, write_measurements
 from promptseg.jobs.remote import is_remote
 from promptseg.jobs.segment import check_classes, prompts_of, reads_of
@@ -26,10 +25,9 @@ from promptseg.models.cards import AUTO
 from promptseg.models.choose import Choice
 from promptseg.models.heads.semantic.card import is_semantic
 from promptseg.noted import counted, refusal
-from promptseg.runtime import set_threads
 from promptseg.segment.auto import settle_model
 from promptseg.segment.options import SegmentJob
-from promptseg.work import Executor, Failure, Inline, Processes, Shard, Unit, run
+from promptseg.work import Executor, Failure, Shard, Unit, run
 
 __all__ = [
     "Segmented",
@@ -147,19 +145,12 @@ def segment_folder(job: SegmentJob) -> Segmented:
             raise InputError(
                 f"one image for --{name}", f"the folder {job.input}", "run it per image"
             )
-    if job.workers < 1:
-        raise InputError("workers to be a whole number from 1", repr(job.workers), "correct it")
     shard = Shard.parse(job.shard)
     units, choice = _settled(list(shard.of(_plan(job))))
 
     def executor(waiting: Sequence[Unit[Any, Any]]) -> Executor:
         reads = reads_of(job, [unit.job.input for unit in units])
-        make = partial(tools_for, units[0].job, choice, reads)
-        workers = min(job.workers, len(waiting))
-        if workers == 1:
-            return Inline(make)
-        share = max(1, set_threads(job.threads) // workers)
-        return Processes(workers, partial(make, share))
+        return executor_for_images(units[0].job, choice, reads, len(waiting))
 
     require_ours(job.output)
     outcome = run(units, executor, title="images", quiet=job.quiet)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptseg.cli.listed import tell_listed
 from promptseg.cli.options import parse
+from promptseg.errors import InputError
 from promptseg.names import for_terminal
 from promptseg.noted import lines_of
 from promptseg.provenance import InputFacts, ModelFacts
@@ -50,6 +51,8 @@ def run(argv: list[str]) -> int:
             for line in lines_of(segmented.notes, "image"):
                 print(for_terminal(f"note: {line}"), file=stream)
         return 2 if segmented.failures else 0
+    if job.cluster is not None:
+        raise InputError("a folder or list for --cluster", str(job.input), "leave it out")
     _tell(segment_file(job), job)
     return 0
 

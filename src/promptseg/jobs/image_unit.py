@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -201,9 +202,12 @@ def executor_for_images(
     if job.cluster is not None:
         from promptseg.work.cluster import OnCluster
 
+        # nodes have an environment of their own, which is not to change results
+        engine = job.engine or os.environ.get("PROMPTSEG_ENGINE")
+        there = dataclasses.replace(job, engine=engine)
         return OnCluster(
             job.cluster,
-            make,
+            partial(tools_for, there, choice, reads),
             partial(_itself, reads),
             workers=job.workers,
             threads=job.threads,

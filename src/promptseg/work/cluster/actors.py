@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,16 +12,23 @@ import numpy as np
 from promptseg.errors import PromptsegError
 from promptseg.work.unit import Staged, Unit
 
-__all__ = ["Hand", "Holder", "bytes_of"]
+__all__ = ["Hand", "Holder", "bytes_of", "enter"]
 
 Answer = tuple[Any, PromptsegError | None, float]
 """What a stage gave, or what is wrong with the unit (the former is None then), and seconds."""
 
 
+def enter(folder: str) -> None:
+    """Work where the driving process does, so that relative paths mean the same."""
+    if os.path.isdir(folder):
+        os.chdir(folder)
+
+
 class _Place:
     """Makes what its process needs once, before the first unit, and says what it could not make."""
 
-    def __init__(self, make: Callable[[], Any]) -> None:
+    def __init__(self, make: Callable[[], Any], folder: str) -> None:
+        enter(folder)
         self._made: Any = None
         self._error: PromptsegError | None = None
         try:

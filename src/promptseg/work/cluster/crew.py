@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,7 @@ class Crew:
         self, kind: type[Any], make: Callable[[], Any], size: int, options: dict[str, Any]
     ) -> None:
         self._ray = ray_module()
-        self._kind, self._make, self.size = kind, make, size
+        self._remote, self._make, self.size = self._ray.remote(kind), make, size
         # restarted by us: Ray's own restart would not say which unit was to blame
         self._options = {"max_restarts": 0, "max_task_retries": 0, "max_concurrency": 1, **options}
         self.starting: dict[Any, Member] = {}
@@ -121,7 +122,7 @@ class Crew:
         self._busy.clear()
 
     def _start(self) -> None:
-        actor = self._ray.remote(self._kind).options(**self._options).remote(self._make)
+        actor = self._remote.options(**self._options).remote(self._make, os.getcwd())
         self.starting[actor.hello.remote()] = Member(actor)
 
 

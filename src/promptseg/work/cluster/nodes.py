@@ -10,6 +10,7 @@ from typing import Any
 
 from promptseg._version import __version__
 from promptseg.errors import InputError, MissingPackageError, PromptsegError
+from promptseg.work.cluster.actors import enter
 
 __all__ = ["AUTO", "Node", "check_versions", "connect", "disconnect", "looked_at", "ray_module"]
 
@@ -133,7 +134,8 @@ def looked_at(look: Callable[[], str] | None = None) -> list[Node]:
     check_versions(nodes)
     if look is None:
         return nodes
-    found = ask(lambda: _looked(look))
+    here = os.getcwd()
+    found = ask(lambda: _looked(look, here))
     nodes = [
         Node(node.name, node.promptseg, node.python, said)
         for node, said in zip(nodes, found, strict=True)
@@ -178,7 +180,8 @@ def _minor(version: str) -> list[str]:
     return version.split(".")[:_MAJOR_MINOR]
 
 
-def _looked(look: Callable[[], str]) -> Any:
+def _looked(look: Callable[[], str], folder: str) -> Any:
+    enter(folder)
     try:
         return look()
     except PromptsegError as error:

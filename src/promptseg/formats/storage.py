@@ -108,13 +108,15 @@ def files_at(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """A file at an address, open for reading.
+    """A file at an address, open for reading; what goes wrong later is an `OSError`, as of a file.
 
     Raises:
         InputError: not there, or no access.
     """
     address = _address(path)
-    with _failing(address) as files, files.open(_place(address), "rb") as stream:
+    with _failing(address) as files:
+        stream = files.open(_place(address), "rb")
+    with stream:
         yield stream
 
 

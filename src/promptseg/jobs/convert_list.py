@@ -51,7 +51,7 @@ def convert_list(job: ConvertJob) -> Listed:
 class _Converting:
     """How each mask of a list is converted; a `ListVerb`."""
 
-    columns = ("objects",)
+    columns: tuple[str, ...] = ("objects",)
 
     def __init__(self, job: ConvertJob) -> None:
         if job.output.exists() and not job.output.is_dir():

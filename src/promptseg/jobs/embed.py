@@ -117,7 +117,7 @@ class _CaseUnit(_ImageUnit):
 class _Embedding:
     """How each case of a list is encoded; a `ListVerb`."""
 
-    columns = ("slices", "encoded")
+    columns: tuple[str, ...] = ("slices", "encoded")
 
     def __init__(self, job: EmbedJob) -> None:
         self.job, self.output, self.quiet = job, job.output, job.quiet

@@ -59,7 +59,7 @@ class Segmenting:
         cases: of the list.
     """
 
-    columns = ("objects", "low_confidence")
+    columns: tuple[str, ...] = ("objects", "low_confidence")
 
     def __init__(self, job: SegmentJob) -> None:
         for name in _ONE_IMAGE:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from promptseg.errors import PromptsegError
+from promptseg._version import __version__
+from promptseg.errors import InputError, PromptsegError
 from promptseg.work.unit import Staged, Unit
 
 __all__ = ["Hand", "Holder", "bytes_of", "enter"]
@@ -27,11 +28,15 @@ def enter(folder: str) -> None:
 class _Place:
     """Makes what its process needs once, before the first unit, and says what it could not make."""
 
-    def __init__(self, make: Callable[[], Any], folder: str) -> None:
+    def __init__(self, make: Callable[[], Any], folder: str, version: str) -> None:
         enter(folder)
         self._made: Any = None
         self._error: PromptsegError | None = None
         try:
+            if version != __version__:  # of a node that has joined since all were looked at
+                raise InputError(
+                    f"promptseg {version} on every node", __version__, "install the same version"
+                )
             self._made = make()
         except PromptsegError as error:  # raised here, Ray would only say that an actor died
             self._error = error

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from promptseg._version import __version__
 from promptseg.errors import InputError, PromptsegError
 from promptseg.work.cluster.nodes import ray_module
 
@@ -122,7 +123,7 @@ class Crew:
         self._busy.clear()
 
     def _start(self) -> None:
-        actor = self._remote.options(**self._options).remote(self._make, os.getcwd())
+        actor = self._remote.options(**self._options).remote(self._make, os.getcwd(), __version__)
         self.starting[actor.hello.remote()] = Member(actor)
 
 

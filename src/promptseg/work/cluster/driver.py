@@ -171,10 +171,10 @@ class _Work:
 
     def dispatch(self) -> None:
         """Give idle processes something to do; what is nearest to its end comes first."""
-        for stage in ("write", "read"):
-            self._give(stage, self.own.hands)
-        for stage in ("compute", "do"):
-            self._give(stage, self.own.models)
+        self._give("write", self.own.hands)
+        self._give("read", self.own.hands)
+        self._give("compute", self.own.models)
+        self._give("do", self.own.models)
         self._help_stragglers()
 
     def is_over(self) -> bool:
@@ -201,7 +201,7 @@ class _Work:
             else:
                 self._answered(ref, self._calls.pop(ref))
         self._judge()
-        if any(crew.ready for crew in crews):
+        if all(crew.ready for crew in crews):
             self._worked = time.monotonic()
         elif time.monotonic() - self._worked > _PATIENCE:
             raise InputError(

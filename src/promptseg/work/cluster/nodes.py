@@ -17,7 +17,7 @@ __all__ = ["AUTO", "Node", "check_versions", "connect", "disconnect", "looked_at
 AUTO = "auto"
 """In place of an address: the cluster that RAY_ADDRESS names, or the one this machine belongs to."""
 
-_LOOK = 120.0  # seconds that a node may take to answer
+_LOOK = 600.0  # seconds that a node may take to answer: a busy one imports for minutes
 _MAJOR_MINOR = 2
 
 

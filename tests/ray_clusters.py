@@ -39,7 +39,13 @@ def two_nodes(cpus: int = 4, **second: Any) -> Iterator[Any]:
         "object_store_memory": ROOM,
         "include_dashboard": False,
     }
-    cluster = Cluster(initialize_head=True, head_node_args=node)
+    for tries in (2, 1, 0):  # a node has 30 s to start, which are few on a machine under load
+        try:
+            cluster = Cluster(initialize_head=True, head_node_args=node)
+            break
+        except Exception:
+            if not tries:
+                raise
     try:
         cluster.add_node(**{**node, **second})
         cluster.wait_for_nodes()

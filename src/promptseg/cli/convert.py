@@ -7,7 +7,6 @@ import json
 from promptseg.cli.listed import tell_listed
 from promptseg.cli.options import parse
 from promptseg.jobs.convert import ConvertJob, convert
-from promptseg.jobs.convert_list import convert_list, is_many_masks
 from promptseg.names import for_terminal
 
 __all__ = ["run"]
@@ -16,6 +15,8 @@ __all__ = ["run"]
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     job = parse(ConvertJob, "convert", argv)
+    from promptseg.jobs.convert_list import convert_list, is_many_masks
+
     if is_many_masks(job):
         return tell_listed(convert_list(job), job.quiet, "converted", job.json)
     result = convert(job)

@@ -9,8 +9,7 @@ from typing import Protocol
 
 from promptseg.datasets.case_list import Case, CaseList, Columns, is_case_list
 from promptseg.errors import InputError
-from promptseg.formats.dicomweb.query import is_query, series_matching
-from promptseg.formats.location import address_in, storage_in
+from promptseg.formats.location import address_in, is_query, storage_in
 from promptseg.formats.storage import files_at
 from promptseg.formats.table import format_by_suffix
 
@@ -107,6 +106,8 @@ class _Found:
         self.root, self.name = source, address_in(source) or str(source)
 
     def __iter__(self) -> Iterator[Case]:
+        from promptseg.formats.dicomweb.query import series_matching
+
         for row, (address, _) in enumerate(series_matching(self.root), start=1):
             _, _, place = address.partition("/studies/")
             study, _, series = place.partition("/series/")

@@ -16,6 +16,7 @@ from promptseg.errors import InputError, OutputError
 __all__ = [
     "STORAGES",
     "address_in",
+    "is_query",
     "refuse_web_address",
     "require_local",
     "shown",
@@ -49,6 +50,17 @@ def storage_in(path: str | PurePath) -> str | None:
     """
     match = _STORAGE.fullmatch(path.as_posix() if isinstance(path, PurePath) else path)
     return f"{match[1].lower()}://{match[2]}" if match else None
+
+
+def is_query(path: str | PurePath) -> bool:
+    """Whether an address asks for studies or series: dicomweb://.../studies?... or .../series?....
+
+    Example:
+        >>> is_query("dicomweb://pacs/dicom-web/studies?ModalitiesInStudy=CT")
+        True
+    """
+    place = (address_in(path) or "").partition("?")[0].rstrip("/")
+    return place.endswith(("/studies", "/series"))
 
 
 def require_local(path: Path) -> None:

@@ -14,7 +14,7 @@ from promptseg.formats.dicomweb.connection import Connection
 from promptseg.formats.dicomweb.tags import texts
 from promptseg.formats.location import address_in
 
-__all__ = ["RemoteSeries", "choose_series", "is_query", "series_at", "series_matching"]
+__all__ = ["RemoteSeries", "choose_series", "series_at", "series_matching"]
 
 _PAGE = 100
 _MOST = 10_000
@@ -71,17 +71,6 @@ def series_at(address: Address, connection: Connection | None = None) -> list[Re
         what = "study" if address.series is None else "series"
         raise InputError(f"a {what} on the server", f"none such: {address.text}", "check its UID")
     return list(found.values())
-
-
-def is_query(path: str | Path) -> bool:
-    """Whether an address asks for studies or series: dicomweb://.../studies?... or .../series?....
-
-    Example:
-        >>> is_query("dicomweb://pacs/dicom-web/studies?ModalitiesInStudy=CT")
-        True
-    """
-    place = (address_in(path) or "").partition("?")[0].rstrip("/")
-    return place.endswith(("/studies", "/series"))
 
 
 def series_matching(path: str | Path) -> Iterator[tuple[str, RemoteSeries]]:

@@ -112,7 +112,10 @@ def convert(job: ConvertJob, request: Mapping[str, Any] | None = None) -> Segmen
             result = replace(result, segments=select_segments(result.segments, job.segments))
         for note in result.source.notes:
             log.warning("%s", Note(note))
-        result = replace(result, provenance=replace(_provenance(result, job), request=request))
+        facts = _provenance(result, job)
+        if request is not None:
+            facts = replace(facts, request=request)
+        result = replace(result, provenance=facts)
         if job.deidentify:
             result = deidentified(result)
         save(result, job.output, overwrite=job.overwrite, overlap=job.overlap)

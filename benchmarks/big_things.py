@@ -167,7 +167,7 @@ def of_video(path: Path, out: Path) -> str:
     from promptseg.jobs.video import segment_video
 
     video_job.load_prompted = lambda _: Segmenter(BrightPredictor(100))
-    segment_video(_job(path, out.with_suffix(".webm"), "98,198,192,282@0=block"))
+    segment_video(_job(path, out, "98,198,192,282@0=block"))
     return "followed"
 
 

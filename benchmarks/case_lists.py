@@ -35,14 +35,13 @@ def one(way: str, table: Path) -> None:
     """Plan in this process and print cases, seconds and MiB at the peak."""
     begun = time.perf_counter()
     if way == WAYS[0]:
-        from promptseg.datasets.case_list import CaseList
-        from promptseg.jobs import listed
+        from promptseg.jobs.listed import Segmenting
+        from promptseg.jobs.lists import checked
         from promptseg.segment.options import SegmentJob
 
-        job = SegmentJob(input=table, output=table.parent / "out", quiet=True)
-        cases = CaseList(table)
-        count, _ = listed._checked(cases, job)
-        count = sum(1 for case in cases if listed._unit(case, job).row)
+        verb = Segmenting(SegmentJob(input=table, output=table.parent / "out", quiet=True))
+        count, _ = checked(verb.cases, verb)
+        count = sum(1 for case in verb.cases if verb.unit(case).row)
     else:
         with table.open(encoding="utf-8", newline="") as stream:
             held = [dict(row) for row in csv.DictReader(stream)]

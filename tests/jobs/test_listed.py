@@ -257,7 +257,7 @@ def test_a_long_list_is_read_as_it_is_worked_on(
             ahead.append(next(iter(units)).row)
             return iter(())
 
-    monkeypatch.setattr(listed, "_executor", lambda _: Stopping(lambda: None))
+    monkeypatch.setattr(listed.Segmenting, "executor", lambda _: Stopping(lambda: None))
     outcome = segment_list(job(source, tmp_path / "out"))
     assert ahead == [1]
     assert outcome.tally.done == 0

@@ -49,6 +49,7 @@ def prepare(folder: Path) -> None:
             path = folder / "us" / kind / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             PilImage.fromarray(pixels).save(path)
+    (folder / "cases.csv").write_text("image\nus/images/a.png\n")
     about = {"name": "us", "modality": "ultrasound", "licence": "CC0", "targets": {"1": "block"}}
     (folder / "us" / "dataset.json").write_text(json.dumps(about))
     made_data(folder / "collection")
@@ -71,6 +72,7 @@ def calls(folder: Path) -> dict[str, list[str]]:
             *("segment", "-i", str(folder / "us" / "images"), "-o", str(out / "folder")),
             *(*asked, "--engine", "eager"),
         ],
+        "plan": ["plan", str(folder / "cases.csv"), *asked, "--engine", "eager", "--sample", "1"],
         "convert": ["convert", "-i", str(out / "eager.png"), "-o", str(out / "mask.tif")],
         "embed": ["embed", "-i", picture, "-o", str(out / "embeddings"), "--model", model],
         "info": ["info", picture, "--preview", str(out / "preview.png")],

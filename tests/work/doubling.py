@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from promptseg.errors import InputError
-from promptseg.work import Unit, request_hash
+from promptseg.work import Staged, Unit, request_hash
 
 
 @dataclass(frozen=True)
@@ -54,4 +55,80 @@ def two() -> int:
 
 
 def refuse() -> int:
+    raise InputError("no such model", "this one")
+
+
+@dataclass(frozen=True)
+class StagedDoubling(Staged[int, int, str, int]):
+    """The same in stages; `slow once` sleeps in the first process that does it."""
+
+    source: Path
+    target: Path
+
+    @property
+    def title(self) -> str:
+        return self.source.name
+
+    def request(self) -> dict[str, Any]:
+        return {"bytes": self.source.read_text()}
+
+    def is_done(self) -> bool:
+        return self.target.exists()
+
+    def hand_of(self, context: int) -> None:
+        return None
+
+    def read(self, hand: Any) -> str:
+        if self.target.exists():
+            raise InputError("nothing there", str(self.target))
+        return self.source.read_text()
+
+    def compute(self, context: int, given: str) -> int:
+        if given == "kill" or (given == "kill once" and self._first()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if given == "slow once" and self._first():
+            time.sleep(60)
+        if given == "fault":
+            raise KeyError(given)
+        if not given.isdigit() and "once" not in given:
+            raise InputError("a number", repr(given))
+        return context * int(given) if given.isdigit() else 0
+
+    def write(self, hand: Any, given: str, computed: int) -> int:
+        with self.target.open("x") as stream:  # once
+            stream.write(str(computed))
+        if given == "die after writing once" and self._first():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return computed
+
+    def recalled(self) -> int | None:
+        return int(self.target.read_text()) if self.target.exists() else None
+
+    def _first(self) -> bool:
+        mark = self.source.with_suffix(".seen")
+        if mark.exists():
+            return False
+        mark.touch()
+        return True
+
+
+def none() -> None:
+    """What hands need."""
+
+
+def two_of(threads: int) -> int:
+    """A context that is told its threads."""
+    assert threads == 1
+    return 2
+
+
+def refuse_of(threads: int) -> int:
+    return refuse()
+
+
+def alike() -> str:
+    return "alike"
+
+
+def refusing() -> str:
     raise InputError("no such model", "this one")

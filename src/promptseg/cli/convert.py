@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
+from promptseg.cli.listed import tell_listed
 from promptseg.cli.options import parse
 from promptseg.jobs.convert import ConvertJob, convert
 from promptseg.names import for_terminal
@@ -20,9 +21,12 @@ def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     job = parse(ConvertJob, "convert", argv)
     from promptseg.jobs.convert_folder import convert_folder, is_folder_job
+    from promptseg.jobs.convert_list import convert_list, is_many_masks
 
     if is_folder_job(job):
         return _tell_folder(convert_folder(job), job)
+    if is_many_masks(job):
+        return tell_listed(convert_list(job), job.quiet, "converted", job.json)
     result = convert(job)
     if job.json:
         print(json.dumps(result.provenance.to_json(), indent=2))

@@ -13,6 +13,10 @@ EXAMPLES: dict[str, dict[str, str]] = {
             "-i cells.png -o cell.png --model promptseg-lite --point 120,88,+"
         ),
     },
+    "plan": {
+        "a table of cases, from 20 of them": "-i cases.csv --model promptseg-lite --threads 4",
+        "on nodes of 64 CPUs and 256 GiB": "-i cases.csv --sample 50 --node-cpus 64 --node-memory 256",
+    },
     "convert": {
         "labels as a DICOM SEG of their series": "-i liver.nii.gz --reference ct/ -o liver.dcm",
         "a SEG for 3D Slicer": "-i liver.dcm --reference ct/ -o liver.seg.nrrd",

@@ -9,6 +9,7 @@ __all__ = ["KINDS", "kind_of"]
 
 KINDS: dict[str, str] = {
     "segment": "promptseg.segment.options:SegmentJob",
+    "plan": "promptseg.jobs.plan_options:PlanJob",
     "convert": "promptseg.jobs.convert:ConvertJob",
     "curate": "promptseg.curate.options:CurateJob",
     "curate check": "promptseg.cli.preflight:CheckCommand",

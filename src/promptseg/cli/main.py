@@ -19,6 +19,7 @@ __all__ = ["VERBS", "main"]
 
 VERBS: dict[str, str] = {
     "segment": "an image and prompts -> a mask on the image's own grid",
+    "plan": "what a long list will take: time, memory, storage, node hours",
     "convert": "masks from one format into another: NIfTI, NRRD, DICOM SEG, RTSTRUCT, ...",
     "curate": "public data -> training data: slices, rules, splits by patient; its catalogue",
     "train": "fine-tune a model on curated data, with a check before and a report after",

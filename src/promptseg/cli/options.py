@@ -25,7 +25,7 @@ log = logging.getLogger("promptseg")
 
 T = TypeVar("T")
 
-_MORE_THAN_A_PATH = re.compile(r"^[a-z+]+:/|[*?{\[=]")
+_MORE_THAN_A_PATH = re.compile(r"^[a-z0-9+]+:/|[*?{\[=]")
 _MOST_YAML = 1 << 18  # letters
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from promptseg.cli.listed import tell_listed
 from promptseg.cli.options import parse
-from promptseg.datasets.case_list import is_case_list
+from promptseg.errors import InputError
 from promptseg.names import for_terminal
 from promptseg.noted import lines_of
 from promptseg.provenance import InputFacts, ModelFacts
@@ -25,6 +25,7 @@ __all__ = ["run"]
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     job = parse(SegmentJob, "segment", argv, _from_config)
+    from promptseg.datasets.case_sources import is_many
     from promptseg.jobs.batch import is_batch, segment_folder
     from promptseg.jobs.segment import segment_file
     from promptseg.jobs.video import is_video_job, segment_video
@@ -32,8 +33,10 @@ def run(argv: list[str]) -> int:
     if is_video_job(job):
         _tell(segment_video(job), job)
         return 0
-    if is_case_list(job.input):
-        return _segment_list(job)
+    if is_many(job.input):
+        from promptseg.jobs.listed import segment_list
+
+        return tell_listed(segment_list(job), job.quiet, "segmented", job.json)
     if is_batch(job.input, job.output):
         segmented = segment_folder(job)
         for name, error in segmented.failures:
@@ -48,26 +51,10 @@ def run(argv: list[str]) -> int:
             for line in lines_of(segmented.notes, "image"):
                 print(for_terminal(f"note: {line}"), file=stream)
         return 2 if segmented.failures else 0
+    if job.cluster is not None:
+        raise InputError("a folder or list for --cluster", str(job.input), "leave it out")
     _tell(segment_file(job), job)
     return 0
-
-
-def _segment_list(job: SegmentJob) -> int:
-    """Segment a list of cases; returns the exit code."""
-    from promptseg.jobs.listed import segment_list
-
-    listed = segment_list(job)
-    tally = listed.tally
-    for name, error in listed.failures:
-        print(for_terminal(f"error: {name}: {error}"), file=sys.stderr)
-    if (more := tally.failed - len(listed.failures)) > 0:
-        print(f"and {more} others, in {listed.table}", file=sys.stderr)
-    if job.json:
-        print(json.dumps({**dataclasses.asdict(tally), "table": str(listed.table)}))
-    elif not job.quiet:
-        print(f"{tally.skipped} done already, {tally.done} segmented, {tally.failed} failed")
-        print(for_terminal(f"{'results':<12}{listed.table}"))
-    return 2 if tally.failed else 0
 
 
 def _tell(outputs: Outputs | VideoOutputs, job: SegmentJob) -> None:

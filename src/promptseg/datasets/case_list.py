@@ -4,25 +4,53 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from promptseg.errors import InputError, MissingPackageError, did_you_mean
+from promptseg.formats.location import address_in, storage_in
+from promptseg.formats.storage import open_text, opened
 
-__all__ = ["COLUMNS", "LISTS", "Case", "CaseList", "is_case_list"]
+__all__ = ["LISTS", "SEGMENTING", "Case", "CaseList", "Columns", "is_case_list"]
 
 LISTS = (".csv", ".tsv", ".parquet")
 """Endings of lists of cases."""
 
-COLUMNS = (
-    *("image", "output", "box", "box3d", "point", "text", "prompts", "mask", "markers"),
-    *("modality", "window", "axis", "slices"),
-)
-"""Columns that a list may have; `image` it must have. Others begin with `#` and are left alone."""
-
-_PATHS = ("image", "prompts", "mask", "markers")
 _ROWS_AT_A_TIME = 4096
+
+
+class Columns(NamedTuple):
+    """What the columns of a list may be called; others begin with `#` and are left alone.
+
+    Attributes:
+        image: what is read, which every row needs.
+        paths: others that name files.
+        words: others.
+        needed: of these, which have to be there.
+    """
+
+    image: str = "image"
+    paths: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """All of them."""
+        return (self.image, *self.paths, *self.words)
+
+
+SEGMENTING = Columns(
+    paths=("prompts", "mask", "markers"),
+    words=(
+        *("output", "box", "box3d", "point", "text"),
+        *("modality", "window", "axis", "slices"),
+    ),
+)
+"""Columns of a list to segment."""
 
 
 @dataclass(frozen=True)
@@ -56,27 +84,38 @@ class CaseList:
     """A table of cases; relative paths in it are relative to its folder.
 
     Args:
-        path: a .csv (commas or semicolons), .tsv or .parquet file with a head.
+        path: a .csv (commas or semicolons), .tsv or .parquet file with a head, of this machine or in
+            storage (`promptseg.formats.location.storage_in`).
+        columns: that it may have.
 
     Raises:
-        InputError: it cannot be read, has no column `image`, or one that means nothing here.
+        InputError: it cannot be read, lacks a column, or has one that means nothing here.
         MissingPackageError: pyarrow is needed and not installed.
+
+    Attributes:
+        path, columns: as given.
+        name: of the file.
+        root: its folder.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, columns: Columns = SEGMENTING) -> None:
+        self.path, self.columns = path, columns
+        self.name, self.root = path.name, path.parent
         self._read = _parquet_rows if path.suffix.lower() == ".parquet" else _text_rows
         head = self._head()
-        known = [name for name in head if name in COLUMNS]
+        known = [name for name in head if name in columns.all]
         for name in head:
-            if name not in COLUMNS and not name.startswith("#"):
+            if name not in columns.all and not name.startswith("#"):
+                advice = did_you_mean(name, columns.all)
                 raise InputError(
-                    f"columns out of {', '.join(COLUMNS)}",
+                    f"columns out of {', '.join(columns.all)}",
                     f"{name!r} in {path}",
-                    f"{did_you_mean(name, COLUMNS)} if it is for people to read, call it '#{name}'",
+                    f"{advice} if it is for people to read, call it '#{name}'",
                 )
-        if "image" not in known:
-            raise InputError("a column `image`", f"{path} with {', '.join(head) or 'none'}")
+        for needed in (columns.image, *columns.needed):
+            if needed not in known:
+                said = ", ".join(head) or "none"
+                raise InputError(f"a column `{needed}`", f"{path} with {said}")
         if len(set(known)) < len(known):
             raise InputError("every column once", f"{path} with {', '.join(head)}")
 
@@ -86,14 +125,18 @@ class CaseList:
         Raises:
             InputError: a row without an image, or a file that cannot be read to its end.
         """
-        root = self.path.parent
+        root, named = self.root, self.columns.image
         for row, values in enumerate(self._rows(), start=1):
-            said = {k: v for k, v in values.items() if v and k in COLUMNS}
-            image = said.pop("image", "")
-            if not image:
-                raise InputError("an image in every row", f"none in row {row} of {self.path}")
-            options = {k: str(root / v) if k in _PATHS else v for k, v in said.items()}
-            yield Case(row, root / image, options.pop("output", ""), options)
+            said = {k: v for k, v in values.items() if v and k in self.columns.all}
+            for needed in (named, *self.columns.needed):
+                if needed not in said:
+                    what = "an image" if needed == "image" else f"a value for `{needed}`"
+                    raise InputError(f"{what} in every row", f"none in row {row} of {self.path}")
+            image = said.pop(named)
+            for name in self.columns.paths:
+                if name in said:
+                    said[name] = str(_below(root, said[name]))
+            yield Case(row, _below(root, image), said.pop("output", ""), said)
 
     def _head(self) -> list[str]:
         return list(next(self._read(self.path), {}))
@@ -104,15 +147,20 @@ class CaseList:
         return rows
 
 
+def _below(root: Path, name: str) -> Path:
+    """A path relative to a folder, or an address as it stands."""
+    elsewhere = (storage_in(name) or address_in(name)) if ":/" in name else None
+    return Path(elsewhere) if elsewhere else root / name
+
+
 def _text_rows(path: Path) -> Iterator[dict[str, str]]:
     """The head, as a row of empty values, and the rows of a .csv or .tsv file."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        with open_text(path) as stream:
             first = stream.readline()
-            stream.seek(0)
             tabs = path.suffix.lower() == ".tsv"
             between = "\t" if tabs else ";" if first.count(";") > first.count(",") else ","
-            reader = csv.reader(stream, delimiter=between, strict=True)
+            reader = csv.reader(chain([first], stream), delimiter=between, strict=True)
             head = [name.strip() for name in next(reader, [])]
             yield dict.fromkeys(head, "")
             for cells in reader:
@@ -138,14 +186,20 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, str]]:
     except ImportError:
         raise MissingPackageError("pyarrow", "for lists in Parquet", "parquet") from None
     try:
-        file = parquet.ParquetFile(path)
-        head = [str(name) for name in file.schema_arrow.names]
-        yield dict.fromkeys(head, "")
-        for batch in file.iter_batches(_ROWS_AT_A_TIME):
-            for row in batch.to_pylist():
-                yield {name: _text(row[name]) for name in head}
+        with _content(path) as content:
+            file = parquet.ParquetFile(content)
+            head = [str(name) for name in file.schema_arrow.names]
+            yield dict.fromkeys(head, "")
+            for batch in file.iter_batches(_ROWS_AT_A_TIME):
+                for row in batch.to_pylist():
+                    yield {name: _text(row[name]) for name in head}
     except (OSError, ArrowException) as error:
         raise InputError("a table in Parquet", f"{path} ({error})") from None
+
+
+def _content(path: Path) -> AbstractContextManager[Any]:
+    """What pyarrow reads: a path, or a file in storage."""
+    return nullcontext(path) if storage_in(path) is None else opened(path)
 
 
 def _text(value: Any) -> str:

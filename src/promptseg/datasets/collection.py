@@ -17,10 +17,11 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import IO, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,9 @@ from PIL import Image as PilImage
 
 from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
+from promptseg.formats.location import storage_in
 from promptseg.formats.pillow import open_picture
+from promptseg.formats.storage import opened
 from promptseg.intensity import Intensity
 from promptseg.parsing import parse_json
 
@@ -197,7 +200,7 @@ class Collection:
     """A folder of training data.
 
     Args:
-        root: the folder.
+        root: the folder; or its address in storage, of whose shards only what is read is fetched.
 
     Raises:
         InputError: no collection, one of another version, or an index that was changed.
@@ -207,8 +210,10 @@ class Collection:
         self.root = Path(root).expanduser()
         index = self.root / "samples.jsonl"
         try:
-            self.facts: dict[str, Any] = parse_json((self.root / "collection.json").read_text())
-            content = index.read_bytes()
+            with _opened(self.root / "collection.json") as stream:
+                self.facts: dict[str, Any] = parse_json(stream.read())
+            with _opened(index) as stream:
+                content = stream.read()
             schema, sha256 = self.facts["schema"], self.facts["sha256"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
@@ -272,7 +277,7 @@ class Collection:
         """
         path = self.root / "shards" / sample.shard
         try:
-            with path.open("rb") as stream:
+            with _opened(path) as stream:
                 picture, *layers = (
                     _png(stream, place, sample.shape) for place in (sample.image, *sample.labels)
                 )
@@ -298,6 +303,11 @@ class Collection:
 def masks_of(targets: Sequence[Target], labels: Labels) -> NDArray[np.bool_]:
     """(objects, rows, columns) masks of some targets out of (layers, rows, columns) labels."""
     return np.stack([labels[t.layer] == t.id for t in targets])
+
+
+def _opened(path: Path) -> AbstractContextManager[IO[bytes]]:
+    """A file of a collection, here or in storage."""
+    return path.open("rb") if storage_in(path) is None else opened(path)
 
 
 def _png(stream: Any, place: Place, shape: tuple[int, int]) -> NDArray[Any]:

@@ -39,6 +39,7 @@ class Layout:
 
 
 LAYOUTS: tuple[Layout, ...] = (
+    Layout("table", "table", "a .csv, .tsv or .parquet file with columns image and label"),
     Layout("patterns", "patterns", "a dataset.json with image_files and label_files"),
     Layout("rle", "rle", "a dataset.json with image_files and run_lengths"),
     Layout("nnunet", "nnunet", "nnU-Net's dataset.json with imagesTs/ and labelsTs/"),

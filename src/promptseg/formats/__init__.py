@@ -16,7 +16,7 @@ import numpy as np
 
 from promptseg.errors import ChoiceError, InputError, OutputError, PromptsegError, is_fault
 from promptseg.formats.files import is_file, require_file
-from promptseg.formats.location import address_in, refuse_web_address
+from promptseg.formats.location import address_in, refuse_web_address, storage_in
 from promptseg.formats.ome_zarr import is_ome_zarr
 from promptseg.formats.options import Outlines, ReadOptions
 from promptseg.formats.table import FORMATS, Format, endings, format_by_suffix, format_named
@@ -207,6 +207,8 @@ def format_for_output(path: Path, segmentation: Segmentation | Image) -> Format:
 def _format_of(path: Path) -> Format:
     if address_in(path):
         return format_named("dicomweb")
+    if storage_in(path):
+        return format_named("storage")
     if os.path.isdir(path):  # never raises, unlike Path.is_dir
         if is_ome_zarr(path):
             return format_named("ome-zarr")

@@ -88,6 +88,7 @@ FORMATS: tuple[Format, ...] = (
     Format("gif", (".gif",), "video", choices=_VIDEO),
     Format("frames", (), "video", choices=_VIDEO),
     Format("dicomweb", (), "dicomweb", choices=_DICOM),
+    Format("storage", (), "storage", choices=_DICOM | _VIDEO),
 )
 
 

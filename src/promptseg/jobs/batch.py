@@ -7,7 +7,6 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,11 @@ from promptseg.formats import endings, format_by_suffix, is_dicom_file, read
 from promptseg.formats.bids_names import derivative_name, parse_name
 from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.ome_zarr import is_ome_zarr
-from promptseg.formats.outputs import Reads
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.formats.systems import clash
 from promptseg.formats.text import composed
 from promptseg.image import Image
-from promptseg.jobs.image_unit import ImageUnit, Tools, tools_for
+from promptseg.jobs.image_unit import ImageUnit, executor_for_images
 from promptseg.jobs.measurements import require_ours, write_measurements
 from promptseg.jobs.remote import is_remote
 from promptseg.jobs.segment import check_classes, prompts_of, reads_of
@@ -30,10 +28,9 @@ from promptseg.models.cards import AUTO
 from promptseg.models.choose import Choice
 from promptseg.models.heads.semantic.card import is_semantic
 from promptseg.noted import counted, refusal
-from promptseg.runtime import set_threads
 from promptseg.segment.auto import settle_model
 from promptseg.segment.options import SegmentJob
-from promptseg.work import Executor, Failure, Inline, Processes, Shard, Unit, run
+from promptseg.work import Executor, Failure, Shard, Unit, run
 
 __all__ = [
     "Segmented",
@@ -158,19 +155,14 @@ def segment_folder(job: SegmentJob) -> Segmented:
             raise InputError(
                 f"one image for --{name}", f"the folder {job.input}", "run it per image"
             )
-    if job.workers < 1:
-        raise InputError("workers to be a whole number from 1", repr(job.workers), "correct it")
     shard = Shard.parse(job.shard)
     units, choice = _settled(list(shard.of(_plan(job))))
 
     def executor(waiting: Sequence[Unit[Any, Any]]) -> Executor:
         reads = reads_of(job, [unit.job.input for unit in units])
-        make = partial(_tools, job, units[0].job, choice, reads)
-        workers = min(job.workers, len(waiting))
-        if workers == 1:
-            return Inline(make)
-        share = max(1, set_threads(job.threads) // workers)
-        return Processes(workers, partial(make, share))
+        if bids.is_tree(job.input):
+            bids.write_description(job.output, None if job.deidentify else job.input)
+        return executor_for_images(units[0].job, choice, reads, len(waiting))
 
     require_ours(job.output)
     outcome = run(units, executor, title="images", quiet=job.quiet)
@@ -184,20 +176,6 @@ def segment_folder(job: SegmentJob) -> Segmented:
         failures += [(title, refusal(own, title)) for title, own in notes.items() if own]
     found = counted(note for own in notes.values() for note in own)
     return Segmented(outcome.skipped, outcome.results, failures, found)
-
-
-def _tools(
-    whole: SegmentJob,
-    first: SegmentJob,
-    choice: Choice | None,
-    reads: Reads,
-    threads: int | None = None,
-) -> Tools:
-    """What a process needs; derivatives of BIDS are described before there are any."""
-    tools = tools_for(first, choice, reads, threads)
-    if bids.is_tree(whole.input):
-        bids.write_description(whole.output, None if whole.deidentify else whole.input)
-    return tools
 
 
 def _said(failure: Failure) -> tuple[str, PromptsegError]:

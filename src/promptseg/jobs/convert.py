@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -26,7 +27,8 @@ __all__ = ["ConvertJob", "convert", "select_segments"]
 log = logging.getLogger("promptseg")
 
 _OUTPUT = (
-    f"Mask file to write; its ending names the format: {', '.join(endings())} (.dcm: DICOM SEG)."
+    f"Mask file to write; its ending names the format: {', '.join(endings())} (.dcm: DICOM SEG). A "
+    "folder for a folder or list."
 )
 
 
@@ -40,7 +42,8 @@ class ConvertJob(BesideOptions, MaskOptions, ReadOptions):
     """
 
     input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
-    """Mask file; for one .coco.json, also a folder with the masks of many pictures."""
+    """Mask file; folder of mask files, into a folder or one .coco.json; or list of them (.csv, .tsv,
+    .parquet; docs/lists.md)."""
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], help=_OUTPUT)]
 
@@ -64,6 +67,12 @@ class ConvertJob(BesideOptions, MaskOptions, ReadOptions):
     deidentify: bool = False
     """Leave out of the outputs what says who the patient is."""
 
+    suffix: str | None = None
+    """File ending of what is written of a folder or list, such as .seg.nrrd."""
+
+    shard: str | None = None
+    """NUMBER/COUNT, such as 3/8: do only this share of a folder or list."""
+
     overwrite: bool = False
     """Replace outputs that exist."""
 
@@ -74,8 +83,12 @@ class ConvertJob(BesideOptions, MaskOptions, ReadOptions):
     """No summary."""
 
 
-def convert(job: ConvertJob) -> Segmentation:
-    """Do what the job says.
+def convert(job: ConvertJob, request: Mapping[str, Any] | None = None) -> Segmentation:
+    """Do what the job says for its one mask.
+
+    Args:
+        job: what and how.
+        request: what the result depends on, for the provenance of one of many.
 
     Returns:
         The masks as written, with their provenance.
@@ -110,7 +123,10 @@ def convert(job: ConvertJob) -> Segmentation:
             result = replace(result, segments=select_segments(result.segments, job.segments))
         for note in result.source.notes:
             log.warning("%s", Note(note))
-        result = replace(result, provenance=_provenance(result, job))
+        facts = _provenance(result, job)
+        if request is not None:
+            facts = replace(facts, request=request)
+        result = replace(result, provenance=facts)
         if job.deidentify:
             result = deidentified(result)
         save(

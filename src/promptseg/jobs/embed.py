@@ -5,23 +5,28 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from promptseg.datasets.case_list import Case, Columns
+from promptseg.datasets.case_sources import open_cases
 from promptseg.errors import OutputError, PromptsegError
 from promptseg.formats import read
+from promptseg.formats.location import shown
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.inference.embedded import EmbeddedImage
 from promptseg.inference.embeddings import EmbeddingStore
 from promptseg.jobs.batch import find_images
+from promptseg.jobs.lists import Listed, RefusedCase, do_list
 from promptseg.models.cards import model_file
 from promptseg.progress import step_progress
 from promptseg.segment.options import EmbedJob, parse_slices
 from promptseg.segment.segmenter import Segmenter, load
-from promptseg.work import Inline, Unit, run
+from promptseg.work import Executor, Inline, Shard, Unit, run
 
-__all__ = ["Embedded", "embed_images"]
+__all__ = ["Embedded", "embed_images", "embed_list"]
 
 log = logging.getLogger("promptseg")
 
@@ -44,12 +49,12 @@ class Embedded:
 
 
 @dataclass(frozen=True)
-class _ImageUnit(Unit[Segmenter, tuple[int, int]]):
+class _ImageUnit(Unit[Segmenter, Any]):
     """The slices of one image; which of them are done, the store knows by their content."""
 
     path: Path
     job: EmbedJob
-    number: str
+    number: str = ""
 
     @property
     def title(self) -> str:
@@ -64,7 +69,7 @@ class _ImageUnit(Unit[Segmenter, tuple[int, int]]):
         """Never known before the image is read."""
         return False
 
-    def do(self, context: Segmenter) -> tuple[int, int]:
+    def do(self, context: Segmenter) -> Any:
         """Encode what is not there yet; returns the slices and how many had to be encoded."""
         job = self.job
         image = read(self.path, job, modality=job.modality)
@@ -85,6 +90,77 @@ class _ImageUnit(Unit[Segmenter, tuple[int, int]]):
                 update(done, f"({image.name})")
         store.check()
         return last - first + 1, stack.encoded
+
+
+_COLUMNS = Columns(words=("modality", "window", "axis", "slices"))
+
+
+@dataclass(frozen=True)
+class _CaseUnit(_ImageUnit):
+    """One row of a list."""
+
+    row: int = 0
+    place: Path | None = None
+
+    @property
+    def title(self) -> str:
+        """The image, as the list has it."""
+        return shown(self.path)
+
+    def do(self, context: Segmenter) -> dict[str, Any]:
+        """Encode what is not there yet; returns what the table says."""
+        begun = time.monotonic()
+        slices, encoded = super().do(context)
+        return {"slices": slices, "encoded": encoded, "seconds": time.monotonic() - begun}
+
+
+class _Embedding:
+    """How each case of a list is encoded; a `ListVerb`."""
+
+    columns: tuple[str, ...] = ("slices", "encoded")
+
+    def __init__(self, job: EmbedJob) -> None:
+        self.job, self.output, self.quiet = job, job.output, job.quiet
+        self.cases = open_cases(job.input, _COLUMNS)
+
+    def place(self, case: Case) -> None:
+        """Embeddings are found by the content of the image."""
+
+    def unit(self, case: Case) -> _CaseUnit | RefusedCase:
+        """See `ListVerb`."""
+        try:
+            options: dict[str, Any] = dict(case.options)
+            one = dataclasses.replace(self.job, **options, input=case.image, quiet=True)
+        except PromptsegError as error:
+            return RefusedCase(case.row, shown(case.image), None, error)
+        return _CaseUnit(case.image, one, row=case.row)
+
+    def executor(self) -> Executor:
+        """See `ListVerb`."""
+        return Inline(lambda: _loaded(self.job))
+
+
+def embed_list(job: EmbedJob) -> Listed:
+    """Encode the images of a list, or of a share of it; `results.csv` says what became of each.
+
+    Raises:
+        PromptsegError: a list or a job that cannot be done at all.
+    """
+    shard = Shard.parse(job.shard)
+    EmbeddingStore(job.output, job.embeddings_limit)
+    verb = _Embedding(job)
+    return do_list(verb.cases, verb, shard)
+
+
+def _loaded(job: EmbedJob) -> Segmenter:
+    return load(
+        job.model,
+        device=job.device,
+        threads=job.threads,
+        engine=job.engine,
+        quiet=job.quiet,
+        modality=job.modality,
+    )
 
 
 def embed_images(job: EmbedJob) -> Embedded:
@@ -111,14 +187,7 @@ def embed_images(job: EmbedJob) -> Embedded:
         _ImageUnit(path, job, f"image {k} of {len(images)}: " if several else "")
         for k, path in enumerate(images, start=1)
     ]
-    segmenter = load(
-        job.model,
-        device=job.device,
-        threads=job.threads,
-        engine=job.engine,
-        quiet=job.quiet,
-        modality=job.modality,
-    )
+    segmenter = _loaded(job)
     outcome = run(units, lambda _: Inline(lambda: segmenter), title="images", quiet=True)
     return Embedded(
         len(outcome.results),

@@ -3,34 +3,53 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from promptseg.assets import fetch, sha256_of
+from promptseg.errors import ModelError
 from promptseg.formats import format_for_output, read
 from promptseg.formats.begun import Begun
+from promptseg.formats.deidentify import discreet
 from promptseg.formats.files import beside, overlay_path, read_provenance_beside
+from promptseg.formats.location import address_in, storage_in
 from promptseg.formats.outputs import Reads
-from promptseg.jobs.segment import check_outputs, load_for, prompts_in_labels, run_job
+from promptseg.image import Image
+from promptseg.jobs.outputs import Computed
+from promptseg.jobs.segment import (
+    check_outputs,
+    compute_job,
+    load_for,
+    prompts_in_labels,
+    write_job,
+)
 from promptseg.leftovers import clean
+from promptseg.models.cards import find_card, model_file
 from promptseg.models.choose import Choice
 from promptseg.prompts import Prompt
+from promptseg.runtime import set_threads
 from promptseg.segment.classes.segmenter import ClassSegmenter
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.run import axis_of_run
 from promptseg.segment.segmenter import Segmenter
-from promptseg.work import Unit, as_json, request_hash
+from promptseg.work import Executor, Inline, Processes, Staged, as_json, request_hash
 
-__all__ = ["ImageUnit", "Tools", "tools_for"]
+__all__ = ["ImageUnit", "ReadImage", "Tools", "executor_for_images", "tools_for"]
 
 _IRRELEVANT = {
     *("device", "threads", "engine", "batch", "embeddings", "embeddings_limit"),
-    *("quiet", "json", "overwrite", "config", "workers", "shard", "strict"),
+    *("quiet", "json", "overwrite", "config", "workers", "shard", "cluster", "strict"),
 }
 _PATHS = {"input", "output"}
 
 
 @dataclass(frozen=True)
-class ImageUnit(Unit["Tools", dict[str, Any]]):
+class ImageUnit(Staged["Tools", dict[str, Any], "ReadImage", Computed]):
     """One image of the folder: its job, and its prompts."""
 
     job: SegmentJob
@@ -50,11 +69,10 @@ class ImageUnit(Unit["Tools", dict[str, Any]]):
         """The request in words; without paths, an input is still known by its size and time."""
         values = dataclasses.asdict(self.job)
         unsaid = _IRRELEVANT | (_PATHS if self.job.deidentify else set())
-        stat = self.job.input.stat()
         said = {
             **{k: v for k, v in values.items() if k not in unsaid},
             "prompts": [repr(p) for p in self.prompts],
-            "input_stat": [stat.st_size, stat.st_mtime_ns],
+            "input_stat": _stamp(self.job.input),
         }
         for name in ("mask", "markers"):
             if (file := getattr(self.job, name)) is not None:
@@ -76,16 +94,72 @@ class ImageUnit(Unit["Tools", dict[str, Any]]):
         earlier = read_provenance_beside(output).get("request")
         return earlier in (self.request(), self._said())  # the latter by versions before
 
-    def do(self, context: Tools) -> dict[str, Any]:
-        """Segment the image; returns the provenance."""
+    def hand_of(self, context: Tools) -> Reads:
+        """What no output may replace."""
+        return context.reads
+
+    def read(self, hand: Reads) -> ReadImage:
+        """The image, and prompts that are drawn in label images."""
+        begun = time.monotonic()
         job = self.job
-        check_outputs(job, context.reads)
-        image = read(job.input, job, modality=job.modality)
-        format_for_output(job.output, image)
-        facts = {"request": self.request()}
-        labels = prompts_in_labels(job, image, axis_of_run(self.prompts, job.axis))
-        outputs = run_job(context.segmenter, image, [*self.prompts, *labels], job, facts)
+        check_outputs(job, hand)
+        with self._discreet():
+            image = read(job.input, job, modality=job.modality)
+            format_for_output(job.output, image)
+            labels = prompts_in_labels(job, image, axis_of_run(self.prompts, job.axis))
+        asked = self.request()
+        return ReadImage(image, [*self.prompts, *labels], asked, time.monotonic() - begun)
+
+    def compute(self, context: Tools, given: ReadImage) -> Computed:
+        """Segment the image."""
+        begun = time.monotonic()
+        facts = {"request": given.request}
+        with self._discreet(given.image):
+            computed = compute_job(context.segmenter, given.image, given.prompts, self.job, facts)
+        computed.result.image = None  # the writer has it
+        return dataclasses.replace(computed, seconds=time.monotonic() - begun)
+
+    def write(self, hand: Reads, given: ReadImage, computed: Computed) -> dict[str, Any]:
+        """Write mask, overlay and provenance; returns the latter."""
+        computed.result.image = given.image
+        with self._discreet(given.image):
+            outputs = write_job(computed, given.image, given.prompts, self.job)
         return outputs.provenance.to_json()
+
+    def recalled(self) -> dict[str, Any] | None:
+        """The provenance of what is there from the very same request."""
+        if self.job.overwrite or not self.is_done():
+            return None
+        return read_provenance_beside(self.job.output)
+
+    def _discreet(self, image: Image | None = None) -> AbstractContextManager[None]:
+        path = image.source.path if image else None
+        return discreet(self.job.input, path, on=self.job.deidentify)
+
+
+def _stamp(path: Path) -> list[Any]:
+    """What changes with the content of an image: size and time, or what storage says of it.
+
+    A series on a server is known by its UID, which stands in its address.
+    """
+    if address_in(path) is not None:
+        return []
+    if storage_in(path) is not None:
+        from promptseg.formats.storage import stamp
+
+        return stamp(path)
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """An image with all of its prompts, what was asked for, and how long reading took."""
+
+    image: Image
+    prompts: list[Prompt]
+    request: dict[str, Any]
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -111,3 +185,56 @@ def tools_for(
     if isinstance(segmenter, Segmenter):
         segmenter.predictor.choice = choice
     return Tools(segmenter, reads)
+
+
+def executor_for_images(
+    job: SegmentJob, choice: Choice | None, reads: Reads, most: int | None = None
+) -> Executor:
+    """Who does the images of a job: this process, several of them, or the machines of a cluster.
+
+    Args:
+        job: as `tools_for`, with workers and cluster.
+        choice: as `tools_for`.
+        reads: what no output may replace.
+        most: how many images there are, if that is known.
+    """
+    make = partial(tools_for, job, choice, reads)
+    if job.cluster is not None:
+        from promptseg.work.cluster import OnCluster
+
+        # nodes have an environment of their own, which is not to change results
+        engine = job.engine or os.environ.get("PROMPTSEG_ENGINE")
+        there = dataclasses.replace(job, engine=engine)
+        return OnCluster(
+            job.cluster,
+            partial(tools_for, there, choice, reads),
+            partial(_itself, reads),
+            workers=job.workers,
+            threads=job.threads,
+            gpus=job.device in ("auto", "cuda"),
+            look=partial(weights_here, job.model),
+        )
+    workers = job.workers or 1
+    workers = workers if most is None else min(workers, most)
+    if workers == 1:
+        return Inline(make)
+    share = max(1, set_threads(job.threads) // workers)
+    return Processes(workers, partial(make, share))
+
+
+def weights_here(model: str) -> str:
+    """SHA-256 of a model's weights on this machine, so that machines can be compared.
+
+    Raises:
+        PromptsegError: they are not here and cannot be had.
+    """
+    name, file = model_file(model)
+    if file is None and name is not None:
+        file = fetch(find_card(name).weights, quiet=True)
+    if file is None or not file.is_file():
+        raise ModelError("the weights on every machine", f"no {model}", "copy the file there")
+    return sha256_of(file)
+
+
+def _itself(reads: Reads) -> Reads:
+    return reads

@@ -11,7 +11,7 @@ from promptseg.errors import ChoiceError, InputError
 from promptseg.formats import format_by_suffix, is_dicom_file, read
 from promptseg.formats.dicom import DicomSource, scan
 from promptseg.formats.dicom.facts import identifying_in, object_facts, objects_in, series_facts
-from promptseg.formats.location import address_in
+from promptseg.formats.location import address_in, shown
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.video import Selection, is_video, open_video
 from promptseg.image import Image
@@ -106,7 +106,7 @@ def gather(
         PromptsegError: nothing that can be read.
     """
     options = options or ReadOptions()
-    facts = Facts(address_in(path) or str(path))
+    facts = Facts(shown(path))
     if _remote_list(path, options, facts) or _local_list(path, options, facts):
         return facts, None
     if _is_video(path) and options.frame is None:

@@ -61,7 +61,7 @@ def send(segmentation: Segmentation, output: Path, overlap: str = "keep") -> Sto
             kept in the cache folder, under `unsent`.
     """
     from promptseg.formats.dicomweb import Address, store
-    from promptseg.formats.dicomweb.retrieve import private_folder
+    from promptseg.formats.own_temporary import private_folder
 
     with private_folder() as folder:
         path = save(segmentation, folder / _SENT_AS, overlap=overlap)

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,19 @@ from typing import Any
 from promptseg.errors import OutputError
 from promptseg.names import for_csv
 
-__all__ = ["COLUMNS", "ResultsTable", "read_results"]
+__all__ = ["ResultsTable", "columns_with", "read_results"]
 
-COLUMNS = (
-    "row",
-    "image",
-    "output",
-    "state",
-    "objects",
-    "low_confidence",
-    "seconds",
-    "error",
-    "when",
-)
-"""`state` is done or failed; a case that was done before keeps its line."""
+_FIRST = ("row", "image", "output", "state")  # done or failed; what was done before keeps its line
+_LAST = ("seconds", "error", "when")
+
+
+def columns_with(own: Sequence[str]) -> tuple[str, ...]:
+    """The columns of a table.
+
+    Args:
+        own: those that a verb adds to what is said of every case.
+    """
+    return (*_FIRST, *own, *_LAST)
 
 
 class ResultsTable:
@@ -35,13 +34,14 @@ class ResultsTable:
 
     Args:
         path: of the table; every writer has one of its own.
+        own: columns that the verb adds.
 
     Raises:
         OutputError: a file of somebody else's is there.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, own: Sequence[str] = ()) -> None:
+        self.path, self.columns = path, columns_with(own)
         if path.is_symlink() or (path.exists() and not _is_ours(path)):
             raise OutputError(
                 f"no {path.name} of others in the output folder", str(path), "move it away"
@@ -64,9 +64,9 @@ class ResultsTable:
                 "a folder that can be written", f"{self.path} ({error.strerror})"
             ) from error
         try:
-            writer = _Writer(descriptor, self.path)
+            writer = _Writer(descriptor, self.path, self.columns)
             if os.fstat(descriptor).st_size == 0:
-                writer.append(dict(zip(COLUMNS, COLUMNS, strict=True)))
+                writer.append(dict(zip(self.columns, self.columns, strict=True)))
             yield writer
         finally:
             os.close(descriptor)
@@ -75,8 +75,8 @@ class ResultsTable:
 class _Writer:
     """Appends lines, each by one call."""
 
-    def __init__(self, descriptor: int, path: Path) -> None:
-        self._descriptor, self._path = descriptor, path
+    def __init__(self, descriptor: int, path: Path, columns: Sequence[str]) -> None:
+        self._descriptor, self._path, self._columns = descriptor, path, columns
 
     def append(self, cells: Mapping[str, Any]) -> None:
         """Add a line.
@@ -90,7 +90,7 @@ class _Writer:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         said = {"when": now, **cells}
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow(_cell(said.get(c)) for c in COLUMNS)
+        csv.writer(text, lineterminator="\n").writerow(_cell(said.get(c)) for c in self._columns)
         try:
             os.write(self._descriptor, text.getvalue().encode())
         except OSError as error:
@@ -121,9 +121,11 @@ def read_results(folder: Path) -> list[dict[str, str]]:
 def _is_ours(path: Path) -> bool:
     try:
         with path.open(encoding="utf-8") as stream:
-            return stream.readline().rstrip("\n") in ("", ",".join(COLUMNS))
+            head = stream.readline().rstrip("\n").split(",")
     except (OSError, UnicodeDecodeError):
         return False
+    first, last = tuple(head[: len(_FIRST)]), tuple(head[-len(_LAST) :])
+    return head == [""] or (first, last) == (_FIRST, _LAST)
 
 
 def _drop_torn_line(path: Path) -> None:
@@ -141,4 +143,6 @@ def _drop_torn_line(path: Path) -> None:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, float):
+        return f"{value:.2f}"
     return for_csv(value) if isinstance(value, str) else str(value)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from promptseg.errors import InputError, ModelError, PromptError
 from promptseg.formats import format_for_output, read
@@ -15,20 +17,21 @@ from promptseg.formats import outputs as writing
 from promptseg.formats.deidentify import deidentified, discreet
 from promptseg.formats.files import overlay_path, provenance_path
 from promptseg.formats.label_tables import check_beside
-from promptseg.formats.location import address_in, written
+from promptseg.formats.location import written
 from promptseg.formats.maps import map_path, write_map
 from promptseg.formats.outputs import Reads
 from promptseg.formats.places import with_places
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.formats.systems import bare_name
 from promptseg.geometry import Axis
-from promptseg.image import Image, Segmentation
+from promptseg.image import Image
 from promptseg.intensity import Intensity
 from promptseg.jobs.existing import (
     markers_from_labels,
     masks_from_labels,
     read_segmentation,
 )
+from promptseg.jobs.outputs import UNSURE, Computed, Outputs
 from promptseg.jobs.remote import check_remote, file_for, is_remote, send
 from promptseg.jobs.replay import check_same_weights, compare, earlier_mask, read_provenance
 from promptseg.models.cards import model_file
@@ -42,7 +45,6 @@ from promptseg.prompts import (
     place,
     typed_prompts,
 )
-from promptseg.provenance import Provenance
 from promptseg.result import Result
 from promptseg.segment.auto import settle_model
 from promptseg.segment.classes.segmenter import ClassSegmenter, load_classes
@@ -57,6 +59,7 @@ __all__ = [
     "check_classes",
     "check_outputs",
     "command_of",
+    "compute_job",
     "load_for",
     "load_prompted",
     "prompts_in_labels",
@@ -65,74 +68,17 @@ __all__ = [
     "run_job",
     "segment_file",
     "single",
+    "write_job",
 ]
 
 log = logging.getLogger("promptseg")
 
-_UNSURE = "uncertainty"
 _READ = ("prompts", "config", "replay", "table")
 _IN_PROMPTS = (*PARSERS, "prompts", "mask", "markers")
 _NOT_REPLAYED = (
-    *("overwrite", "config", "replay", "json", "quiet", "shard"),
+    *("overwrite", "config", "replay", "json", "quiet", "shard", "cluster"),
     *("embeddings", "embeddings_limit"),
 )
-
-
-@dataclass
-class Outputs:
-    """What one run left on the disk, or on a server.
-
-    Attributes:
-        mask: the mask file, or the address of the series on the server.
-        overlay: the overlay picture, if it was asked for.
-        provenance_file: the JSON beside it; None on a server.
-        segmentation: the result, with its provenance.
-        replayed: how the masks compare with those of the run that was replayed.
-        unsure: how unsure a model of classes is, if that was asked for.
-    """
-
-    mask: Path
-    overlay: Path | None
-    provenance_file: Path | None
-    segmentation: Segmentation
-    replayed: str | None = None
-    unsure: Path | None = None
-
-    @property
-    def provenance(self) -> Provenance:
-        """What made the result."""
-        return self.segmentation.provenance
-
-    def summary(self) -> list[str]:
-        """Lines for a person: the objects, and where everything is."""
-        lines = []
-        for entry in self.provenance.objects or ():
-            sizes = {"volume_ml": "{:.2f} ml", "area_mm2": "{:.1f} mm2", "area_px": "{:.0f} px"}
-            found = entry.measurements
-            facts = [text.format(found[key]) for key, text in sizes.items() if key in found][:1]
-            if found["long_axis"] is not None:
-                unit = found["unit"]
-                facts.append(f"{found['long_axis']:.1f} x {found['short_axis']:.1f} {unit}")
-            if entry.words:
-                facts.append(f"score {entry.words['score']:.2f}")
-            if entry.predicted_iou is not None:
-                doubt = " (low confidence)" if entry.low_confidence else ""
-                facts.append(f"predicted IoU {entry.predicted_iou:.2f}{doubt}")
-            said = ", ".join(facts) if found["voxels"] else "nothing found"
-            lines.append(f"{entry.label} {entry.name}: {said}")
-        bare = self.provenance.deidentified is not None
-        for what, path in (
-            ("mask", self.mask),
-            ("overlay", self.overlay),
-            (_UNSURE, self.unsure),
-            ("provenance", self.provenance_file),
-        ):
-            if path:
-                shown = path.name if bare and path.parent.name else address_in(path) or path
-                lines.append(f"{what:<12}{shown}")
-        if self.replayed:
-            lines.append(f"replay      {self.replayed}")
-        return lines
 
 
 def prompts_of(job: SegmentJob, file: PromptFile | None = None) -> list[Prompt]:
@@ -207,8 +153,15 @@ def prompts_in_labels(job: SegmentJob, image: Image, axis: Axis) -> list[Prompt]
     return prompts
 
 
-def check_classes(job: SegmentJob, prompts: Sequence[Prompt]) -> None:
+def check_classes(
+    job: SegmentJob, prompts: Sequence[Prompt], of_classes: bool | None = None
+) -> None:
     """Refuse what does not go together with a model of classes, or only with one.
+
+    Args:
+        job: what is to be done.
+        prompts: of the image.
+        of_classes: whether the model is one, where that was found out before.
 
     Raises:
         PromptError: prompts without a model of prompts that takes them, or such a model without any.
@@ -216,7 +169,7 @@ def check_classes(job: SegmentJob, prompts: Sequence[Prompt]) -> None:
         ModelError: a model of classes to take the prompts.
     """
     pointed = bool(prompts or job.mask or job.markers)
-    if not is_semantic(job.model):
+    if not (is_semantic(job.model) if of_classes is None else of_classes):
         idle = [k for k in ("tile", "mirror", "uncertainty", "refine") if getattr(job, k)]
         if idle:
             raise InputError(
@@ -290,25 +243,27 @@ def run_job(
         facts: more fields of the provenance.
     """
     with discreet(job.input, image.source.path, job.correct, on=job.deidentify):
-        return _run(segmenter, image, prompts, job, facts or {})
+        computed = compute_job(segmenter, image, prompts, job, facts or {})
+        return write_job(computed, image, prompts, job)
 
 
-def _run(
+def compute_job(
     segmenter: Segmenter | ClassSegmenter,
     image: Image,
     prompts: list[Prompt],
     job: SegmentJob,
     facts: dict[str, Any],
-) -> Outputs:
+) -> Computed:
+    """The part of `run_job` that needs the model."""
     if job.strict:
         refuse(image.source.notes, image.name)
     existing = read_segmentation(job.correct, image, job) if job.correct else None
     title = "slices" if job.deidentify else f"{image.name}: slices"
     with step_progress(title, None, job.quiet) as update:
         how: Any = {"options": job, "progress": lambda n, what: update(n, f"({what})")}
-        maps: dict[Path, Callable[[Path], object]] = {}
+        unsure: NDArray[np.uint8] | None = None
         if isinstance(segmenter, ClassSegmenter):
-            result, maps = _classified(segmenter, image, prompts, job, how)
+            result, unsure = _classified(segmenter, image, prompts, job, how)
         elif existing is None:
             result = segmenter.segment(image, *prompts, **how)
         else:
@@ -321,6 +276,12 @@ def _run(
         refuse(result.provenance.notes or (), image.name)
     if job.deidentify:
         result = deidentified(result)
+    return Computed(result, unsure)
+
+
+def write_job(computed: Computed, image: Image, prompts: list[Prompt], job: SegmentJob) -> Outputs:
+    """The part of `run_job` that writes."""
+    result = computed.result
     if is_remote(job.output):
         stored = send(result, job.output, job.overlap)
         result.provenance = dataclasses.replace(
@@ -329,7 +290,11 @@ def _run(
         return Outputs(Path(stored.address), None, None, result)
     check_outputs(job)  # again: the model has taken its time
     overlay = overlay_path(job.output) if job.overlay else None
-    unsure, also = next(iter(maps), None), maps
+    also: dict[Path, Callable[[Path], object]] = {}
+    unsure = None
+    if (values := computed.uncertainty) is not None:
+        unsure = map_path(job.output, UNSURE, values.ndim == 2)
+        also[unsure] = lambda path: write_map(values, image.geometry, path)
     if overlay:
         made = result.provenance
         assert made.options, "every run has options"
@@ -355,20 +320,14 @@ def _classified(
     prompts: list[Prompt],
     job: SegmentJob,
     how: dict[str, Any],
-) -> tuple[Result, dict[Path, Callable[[Path], object]]]:
-    """The classes of an image, maybe refined by prompts, and what is written beside them."""
+) -> tuple[Result, NDArray[np.uint8] | None]:
+    """The classes of an image, maybe refined by prompts, and how unsure the model is."""
     windows = Windows(job.tile, job.tile_overlap, job.mirror)
     found = segmenter.segment(image, **how, windows=windows, uncertain=job.uncertainty)
-    result = found.result
-    maps: dict[Path, Callable[[Path], object]] = {}
-    if found.uncertainty is not None and not is_remote(job.output):
-        unsure, geometry = found.uncertainty, image.geometry
-        file = map_path(job.output, _UNSURE, unsure.ndim == 2)
-        maps[file] = lambda path: write_map(unsure, geometry, path)
     if job.refine is None:
-        return result, maps
+        return found.result, found.uncertainty
     refining = load(job.refine, device=job.device, threads=job.threads, engine=job.engine)
-    return refining.correct(image, result, *prompts, **how), maps
+    return refining.correct(image, found.result, *prompts, **how), found.uncertainty
 
 
 def check_outputs(job: SegmentJob, reads: Reads | None = None) -> None:
@@ -383,7 +342,7 @@ def check_outputs(job: SegmentJob, reads: Reads | None = None) -> None:
         return
     outputs = [job.output, provenance_path(job.output), *check_beside(job.output, job.beside)]
     if job.uncertainty:
-        outputs += [map_path(job.output, _UNSURE, planar) for planar in (False, True)]
+        outputs += [map_path(job.output, UNSURE, planar) for planar in (False, True)]
     if job.overlay:
         outputs.append(overlay_path(job.output))
     writing.check_outputs(outputs, job.overwrite, reads or reads_of(job, [job.input]))

@@ -172,7 +172,8 @@ class _SourceOptions(ReadOptions):
 
     input: Annotated[Path, tyro.conf.arg(aliases=["-i"])]
     """Image, folder with a DICOM series, folder of images, list of cases (.csv, .tsv, .parquet), or
-    address dicomweb://HOST/PATH/studies/STUDY[/series/SERIES]."""
+    an address: dicomweb://HOST/PATH/studies/STUDY[/series/SERIES], what a server finds
+    (.../studies?...), or storage, s3://BUCKET/... (docs/lists.md)."""
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Where the results go."""
@@ -243,12 +244,17 @@ class _FileOptions(_SourceOptions):
     suffix: str | None = None
     """File ending of the masks of a folder of images (default: the input's, or .nii.gz / .png)."""
 
-    workers: int = 1
-    """Images of a folder or list done side by side, each by a process with its share of the threads."""
+    workers: int | None = None
+    """Images of a folder or list done side by side, each by a process with its share of the threads
+    (default: 1; on a cluster, as many as it has room for)."""
 
     shard: str | None = None
     """NUMBER/COUNT, such as 3/8: do only this share of a folder or list, so that a scheduler can start
     COUNT such commands (docs/lists.md)."""
+
+    cluster: str | None = None
+    """HOST:PORT of a Ray cluster that is running, or auto: its machines do the images of a folder or
+    list (docs/cluster.md)."""
 
     overlay: bool = field(default=True, metadata={"off": "Write no overlay picture."})
     """Write an overlay picture beside the mask."""
@@ -297,6 +303,9 @@ class EmbedJob(SliceOptions, _RunOptions, _SourceOptions):
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder for the embeddings."""
+
+    shard: str | None = None
+    """NUMBER/COUNT, such as 3/8: do only this share of a list."""
 
 
 def parse_slices(text: str | None, count: int) -> tuple[int, int]:

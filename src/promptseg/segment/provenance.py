@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from promptseg.formats.location import address_in
+from promptseg.formats.location import shown
 from promptseg.image import Image, Segmentation
 from promptseg.inference.predictor import Predictor
 from promptseg.intensity import Intensity
@@ -76,7 +76,7 @@ def input_facts(image: Image) -> InputFacts:
     path, geometry = image.source.path, image.geometry
     in_space = geometry.unit == "mm" and image.kind == "volume"
     return InputFacts(
-        path=None if path is None else address_in(path) or str(path),
+        path=None if path is None else shown(path),
         format=image.source.format,
         modality=image.modality,
         shape=geometry.shape,

@@ -16,8 +16,8 @@ from promptseg.formats import read
 from promptseg.formats.dicomweb import Address, store
 from promptseg.formats.dicomweb.address import is_uid
 from promptseg.formats.dicomweb.connection import Connection
-from promptseg.formats.dicomweb.retrieve import private_folder
 from promptseg.formats.dicomweb.tags import texts
+from promptseg.formats.own_temporary import private_folder
 from promptseg.image import Image, Segmentation
 from promptseg.jobs.remote import send
 from promptseg.serve.refusals import AbsentError, RefusedError

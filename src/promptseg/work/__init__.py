@@ -3,7 +3,7 @@
 from promptseg.work.executors import Executor, Inline, Processes, executor_for
 from promptseg.work.run import Failure, Outcome, Tally, run, stream
 from promptseg.work.shards import WHOLE, Shard
-from promptseg.work.unit import Unit, as_json, request_hash
+from promptseg.work.unit import Staged, Unit, as_json, request_hash
 
 __all__ = [
     "WHOLE",
@@ -13,6 +13,7 @@ __all__ = [
     "Outcome",
     "Processes",
     "Shard",
+    "Staged",
     "Tally",
     "Unit",
     "as_json",

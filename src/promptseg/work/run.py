@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,7 +117,7 @@ def stream(
     title: str,
     total: int,
     quiet: bool = False,
-) -> Iterator[Done]:
+) -> Generator[Done, None, None]:
     """Do units that are too many to be held, and give each back as soon as it is done or has failed.
 
     Args:

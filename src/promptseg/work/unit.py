@@ -7,10 +7,12 @@ import json
 from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Unit", "as_json", "request_hash"]
+__all__ = ["Staged", "Unit", "as_json", "request_hash"]
 
 Context = TypeVar("Context")
 Result = TypeVar("Result")
+Given = TypeVar("Given")
+Computed = TypeVar("Computed")
 
 
 class Unit(ABC, Generic[Context, Result]):
@@ -52,6 +54,52 @@ class Unit(ABC, Generic[Context, Result]):
         Raises:
             PromptsegError: what is wrong with this unit; others are not concerned.
         """
+
+
+class Staged(Unit[Context, Result], Generic[Context, Result, Given, Computed]):
+    """A unit whose reading and writing need no model: on a cluster, other processes do them.
+
+    What `read` and `compute` return travels between machines. `hand` is what reading and writing need
+    and many units share, made once in every process that reads and writes.
+    """
+
+    @abstractmethod
+    def hand_of(self, context: Context) -> Any:
+        """What reading and writing need, out of the context of a process that does it all."""
+
+    @abstractmethod
+    def read(self, hand: Any) -> Given:
+        """What is needed for it, read from files.
+
+        Raises:
+            PromptsegError: what is wrong with this unit.
+        """
+
+    @abstractmethod
+    def compute(self, context: Context, given: Given) -> Computed:
+        """The work itself, which writes no file.
+
+        Raises:
+            PromptsegError: what is wrong with this unit.
+        """
+
+    @abstractmethod
+    def write(self, hand: Any, given: Given, computed: Computed) -> Result:
+        """Write the result, replacing what an interrupted run left of it.
+
+        Raises:
+            PromptsegError: it cannot be written.
+        """
+
+    def recalled(self) -> Result | None:
+        """The result that somebody has written whole before dying; None if nobody has."""
+        return None
+
+    def do(self, context: Context) -> Result:
+        """See `Unit`: all three, one after the other."""
+        hand = self.hand_of(context)
+        given = self.read(hand)
+        return self.write(hand, given, self.compute(context, given))
 
 
 def as_json(values: Any) -> Any:

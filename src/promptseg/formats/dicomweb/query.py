@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from promptseg.errors import InputError
 from promptseg.formats.dicomweb.address import Address, is_uid
 from promptseg.formats.dicomweb.connection import Connection
 from promptseg.formats.dicomweb.tags import texts
+from promptseg.formats.location import address_in
 
-__all__ = ["RemoteSeries", "choose_series", "series_at"]
+__all__ = ["RemoteSeries", "choose_series", "series_at", "series_matching"]
 
 _PAGE = 100
 _MOST = 10_000
@@ -67,6 +71,60 @@ def series_at(address: Address, connection: Connection | None = None) -> list[Re
         what = "study" if address.series is None else "series"
         raise InputError(f"a {what} on the server", f"none such: {address.text}", "check its UID")
     return list(found.values())
+
+
+def series_matching(path: str | Path) -> Iterator[tuple[str, RemoteSeries]]:
+    """The series of images that a query finds: address and what the server says of each.
+
+    They are asked for page by page, as they are taken.
+
+    Args:
+        path: `dicomweb://HOST/PATH/studies?ATTRIBUTE=VALUE&...`, or `.../series?...`.
+
+    Raises:
+        InputError: no such query, or an answer that is no list.
+        PromptsegError: no answer, refused, or not DICOMweb.
+    """
+    text = address_in(path) or str(path)
+    place, _, asked = text.partition("?")
+    root, _, level = place.rstrip("/").rpartition("/")
+    address = Address.parse(root)
+    query = dict(parse_qsl(asked, keep_blank_values=True))
+    if any(key in ("limit", "offset") for key in query):
+        raise InputError("a query without limit and offset", text, "leave them out")
+    with Connection(address) as connection:
+        for entry in _matching(connection, level, query):
+            study = next(iter(texts(entry, "0020000D")), "")
+            if not is_uid(study):
+                continue
+            if level == "series":
+                found = [] if (one := _series(entry)) is None else [one]
+            else:
+                found = series_at(Address.parse(address.at(study)), connection)
+            for series in found:
+                if series.modality not in _NO_IMAGES:
+                    yield address.at(study, series.uid), series
+
+
+def _matching(
+    connection: Connection, level: str, query: dict[str, str]
+) -> Iterator[dict[str, Any]]:
+    """Entries of a query, page by page; a server that knows no pages is asked once."""
+    seen: set[str] = set()
+    uid = "0020000E" if level == "series" else "0020000D"
+    offset = 0
+    while True:
+        asked = {**query, "limit": str(_PAGE), "offset": str(offset)}
+        asked.setdefault("includefield", "00080060,0008103E,00201209")
+        listed = connection.json(f"/{level}", asked) or []
+        if not isinstance(listed, list):
+            raise InputError(f"a list of {level}", "something else in JSON")
+        new = [one for one in listed if (next(iter(texts(one, uid)), "")) not in seen]
+        seen |= {next(iter(texts(one, uid)), "") for one in new}
+        yield from new
+        offset += len(listed)
+        if len(listed) < _PAGE or not new:
+            return
 
 
 def choose_series(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from promptseg.errors import InputError, PromptsegError
@@ -15,10 +13,11 @@ from promptseg.formats.dicomweb.connection import Connection
 from promptseg.formats.dicomweb.multipart import boundary_of, parts
 from promptseg.formats.dicomweb.query import RemoteSeries, choose_series
 from promptseg.formats.options import ReadOptions
+from promptseg.formats.own_temporary import private_folder
 from promptseg.image import Image
 from promptseg.progress import step_progress
 
-__all__ = ["private_folder", "read"]
+__all__ = ["read"]
 
 _ORIGINAL = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _LARGEST_SERIES = 1 << 35
@@ -58,13 +57,6 @@ def read(path: str | Path, options: ReadOptions | None = None) -> Image:
     if address.is_open:
         image.source.notes.append(f"{place} was read without encryption")
     return image
-
-
-@contextmanager
-def private_folder() -> Iterator[Path]:
-    """A temporary folder that only this user can enter; gone afterwards, whatever happens."""
-    with tempfile.TemporaryDirectory(prefix="promptseg-") as name:  # mode 0700
-        yield Path(name)
 
 
 def _save(

@@ -1,0 +1,140 @@
+"""Many masks converted: a folder of mask files, or a list with a mask in each row."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from promptseg.datasets.case_list import Case, Columns
+from promptseg.datasets.case_sources import Cases, is_many, local_folder, open_cases
+from promptseg.errors import InputError, OutputError, PromptsegError
+from promptseg.formats import endings, format_by_suffix
+from promptseg.formats.files import read_provenance_beside
+from promptseg.jobs.convert import ConvertJob, convert
+from promptseg.jobs.lists import Listed, RefusedCase, do_list, place_below
+from promptseg.work import Executor, Inline, Shard, Unit, as_json, request_hash
+
+__all__ = ["convert_list", "is_many_masks"]
+
+_COLUMNS = Columns("mask", paths=("reference",), words=("output", "segments"))
+_IRRELEVANT = {"overwrite", "json", "quiet", "shard", "suffix"}
+
+
+def is_many_masks(job: ConvertJob) -> bool:
+    """Whether a job is for a list, or for a folder of mask files into a folder.
+
+    A folder with a DICOM SEG or RTSTRUCT in it is one mask where one file is to be written.
+    """
+    if is_many(job.input):
+        return True
+    known = format_by_suffix(job.output)
+    return os.path.isdir(job.input) and (known is None or job.output.is_dir())
+
+
+def convert_list(job: ConvertJob) -> Listed:
+    """Convert every mask; `results.csv` says what became of each.
+
+    Masks that were converted already, from the same file and options, are left alone.
+
+    Raises:
+        PromptsegError: a list or a job that cannot be done at all; nothing has been written then.
+    """
+    shard = Shard.parse(job.shard)
+    verb = _Converting(job)
+    return do_list(verb.cases, verb, shard)
+
+
+class _Converting:
+    """How each mask of a list is converted; a `ListVerb`."""
+
+    columns: tuple[str, ...] = ("objects",)
+
+    def __init__(self, job: ConvertJob) -> None:
+        if job.output.exists() and not job.output.is_dir():
+            raise OutputError("a folder to write into", f"{job.output}: a file")
+        if job.suffix is not None:
+            chosen = format_by_suffix(Path("mask" + _dotted(job.suffix)))
+            if chosen is None or not chosen.writes:
+                able = ", ".join(endings())
+                raise OutputError(f"a suffix out of {able}", job.suffix, "correct --suffix")
+        self.job, self.output, self.quiet = job, job.output, job.quiet
+        of_folder = os.path.isdir(job.input)
+        self.cases: Cases = (
+            local_folder(job.input) if of_folder else open_cases(job.input, _COLUMNS)
+        )
+
+    def place(self, case: Case) -> Path:
+        """See `ListVerb`."""
+        return place_below(self.output, self.cases.root, case, self._name)
+
+    def unit(self, case: Case) -> _MaskUnit | RefusedCase:
+        """See `ListVerb`."""
+        place = self.place(case)
+        said: dict[str, Any] = dict(case.options)
+        if "reference" in said:
+            said["reference"] = Path(said["reference"])
+        try:
+            one = dataclasses.replace(self.job, **said, input=case.image, output=place, quiet=True)
+        except PromptsegError as error:
+            return RefusedCase(case.row, str(case.image), place, error)
+        return _MaskUnit(one, case.row)
+
+    def executor(self) -> Executor:
+        """See `ListVerb`."""
+        return Inline(lambda: None)
+
+    def _name(self, mask: Path) -> str:
+        if self.job.suffix is None:
+            raise InputError("--suffix, or a column `output`", "neither", "say the new ending")
+        chosen = format_by_suffix(mask)
+        name = mask.name
+        ending = (
+            next((s for s in chosen.suffixes if name.lower().endswith(s)), "") if chosen else ""
+        )
+        return name[: len(name) - len(ending)] + _dotted(self.job.suffix)
+
+
+@dataclass(frozen=True)
+class _MaskUnit(Unit[None, dict[str, Any]]):
+    """One mask of many."""
+
+    job: ConvertJob
+    row: int
+
+    @property
+    def title(self) -> str:
+        """The mask."""
+        return str(self.job.input)
+
+    @property
+    def place(self) -> Path:
+        """Where it goes."""
+        return self.job.output
+
+    def request(self) -> dict[str, Any]:
+        """The options, and which file it is; a hash of it where nobody is to be named."""
+        values = dataclasses.asdict(self.job)
+        stat = self.job.input.stat()
+        said = {k: v for k, v in values.items() if k not in _IRRELEVANT}
+        found: dict[str, Any] = as_json({**said, "mask_stat": [stat.st_size, stat.st_mtime_ns]})
+        return {"sha256": request_hash(found)} if self.job.deidentify else found
+
+    def is_done(self) -> bool:
+        """Whether the result is there, from the very same request."""
+        if self.job.overwrite or not self.job.output.exists():
+            return False
+        return read_provenance_beside(self.job.output).get("request") == self.request()
+
+    def do(self, context: None) -> dict[str, Any]:
+        """Convert it; returns what the table says."""
+        begun = time.monotonic()
+        result = convert(self.job, self.request())
+        return {"objects": len(result.segments), "seconds": time.monotonic() - begun}
+
+
+def _dotted(suffix: str) -> str:
+    return "." + suffix.lstrip(".")

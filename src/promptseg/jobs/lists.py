@@ -1,0 +1,213 @@
+"""What all verbs do with a list of cases: look at all of it first, then each, by whoever works."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from array import array
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from promptseg.datasets.case_list import Case
+from promptseg.datasets.case_sources import Cases
+from promptseg.errors import InputError, OutputError, PromptsegError
+from promptseg.formats.location import address_in, storage_in
+from promptseg.jobs.live_page import LivePage
+from promptseg.jobs.results_table import ResultsTable
+from promptseg.work import Executor, Shard, Tally, Unit, stream
+
+__all__ = ["ListVerb", "Listed", "RefusedCase", "checked", "do_list", "place_below"]
+
+log = logging.getLogger("promptseg")
+
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What came of a list of cases.
+
+    Attributes:
+        tally: how many were done already, now, and could not be.
+        table: one line on each that was done or failed.
+        failures: the first few that could not be done: image and error.
+    """
+
+    tally: Tally
+    table: Path
+    failures: list[tuple[str, PromptsegError]]
+
+
+class ListVerb(Protocol):
+    """What one verb does with a case.
+
+    Attributes:
+        output: folder of the results.
+        quiet: no progress.
+        columns: of the results table, that the verb adds.
+    """
+
+    output: Path
+    quiet: bool
+    columns: tuple[str, ...]
+
+    def place(self, case: Case) -> Path | None:
+        """Where its result goes; None where several cases may share a place."""
+
+    def unit(self, case: Case) -> Unit[Any, Any]:
+        """What is to be done; it has `row` and `place`, and gives what the table says."""
+
+    def executor(self) -> Executor:
+        """Who does it."""
+
+
+def do_list(cases: Cases, verb: ListVerb, shard: Shard) -> Listed:
+    """Do every case of a list, or of a share of it.
+
+    Cases whose results are there already, from the same input and options, are left alone. A case that
+    fails, or kills its process twice, does not stop the others.
+
+    Raises:
+        PromptsegError: a list that cannot be done at all; nothing has been written then.
+    """
+    total, absent = checked(cases, verb)
+    if absent:
+        log.warning("%d of the %d images are not there", absent, total)
+    table = ResultsTable(verb.output / f"results{shard.suffix}.csv", verb.columns)
+    tally, own = Tally(), shard.size(total)
+    page = LivePage(verb.output / f"progress{shard.suffix}.html", cases.name, own, tally)
+    failures: list[tuple[str, PromptsegError]] = []
+    units = (verb.unit(case) for case in shard.of(cases))
+    done = stream(units, verb.executor(), tally, title="cases", total=own, quiet=verb.quiet)
+    with table.writing() as lines, closing(done):
+        try:
+            for unit, result, error in done:
+                line = _line(unit, result, error)
+                lines.append(line)
+                page.add(unit.title, line.get("seconds"), line.get("error"))
+                if error is not None and len(failures) < _NAMED:
+                    failures.append((unit.title, error))
+        finally:
+            page.write(over=True)
+    return Listed(tally, table.path, failures)
+
+
+@dataclass(frozen=True)
+class RefusedCase(Unit[Any, dict[str, Any]]):
+    """A row that says nothing that could be done."""
+
+    row: int
+    image: str
+    place: Path | None
+    error: PromptsegError
+
+    @property
+    def title(self) -> str:
+        """The image."""
+        return self.image
+
+    def request(self) -> dict[str, Any]:
+        """See `Unit`; nothing is ever done for it."""
+        return {}
+
+    def is_done(self) -> bool:
+        """Never."""
+        return False
+
+    def do(self, context: Any) -> dict[str, Any]:
+        """Say what is wrong."""
+        raise self.error
+
+
+def place_below(output: Path, root: Path, case: Case, name: Callable[[Path], str]) -> Path:
+    """Where a case's result goes: as its row says, or below the output folder as the inputs lie.
+
+    Args:
+        output: folder of the results.
+        root: folder of the inputs.
+        case: the row.
+        name: name of the result, made of the input's.
+    """
+    if case.output:
+        return output / case.output
+    inside = case.image.is_relative_to(root)
+    return output / (case.image.relative_to(root).parent if inside else "") / name(case.image)
+
+
+def checked(cases: Cases, verb: ListVerb) -> tuple[int, int]:
+    """Read the list once: how many cases there are, and how many images are not there.
+
+    Images in storage and on servers are not looked for.
+
+    Raises:
+        InputError, OutputError: an empty list, two cases with one output, or an output outside its
+            folder or in the place of an input.
+    """
+    inputs, outputs, total, absent = array("Q"), array("Q"), 0, 0
+    below = os.path.join(os.path.abspath(verb.output), "")
+    for case in cases:
+        total += 1
+        absent += _is_absent(case.image)
+        place = verb.place(case)
+        if place is None:
+            continue
+        if case.output and not os.path.abspath(place).startswith(below):
+            raise OutputError(
+                f"outputs below {verb.output}", f"{place} in row {case.row}", "correct the column"
+            )
+        inputs.append(_key(case.image))
+        outputs.append(_key(place))
+    if not total:
+        raise InputError("a list with cases", f"{cases.name} without any")
+    keys, counts = np.unique(np.frombuffer(outputs, np.uint64), return_counts=True)
+    twice = set(keys[counts > 1].tolist())
+    read = set(np.intersect1d(keys, np.frombuffer(inputs, np.uint64)).tolist())
+    if twice or read:
+        raise _clash(cases, verb, twice, read)
+    return total, absent
+
+
+def _is_absent(path: Path) -> bool:
+    if os.path.exists(path):
+        return False
+    return storage_in(path) is None and address_in(path) is None
+
+
+def _clash(cases: Cases, verb: ListVerb, twice: set[int], read: set[int]) -> OutputError:
+    """Which cases have one output, or write over an image."""
+    first: dict[int, Case] = {}
+    for case in cases:
+        output = verb.place(case)
+        assert output is not None
+        key = _key(output)
+        if key in read:
+            return OutputError(
+                "outputs that are not inputs too", f"{output} in row {case.row}", "name another one"
+            )
+        if key in twice and key in first:
+            rows = f"{output} for rows {first[key].row} and {case.row}"
+            return OutputError("outputs with names of their own", rows, "add a column `output`")
+        first.setdefault(key, case)
+    raise AssertionError("a clash that is gone at the second reading")
+
+
+def _key(path: Path) -> int:
+    """8 bytes that stand for a path, whatever the case of its letters."""
+    text = os.path.abspath(path).casefold().encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+
+
+def _line(
+    unit: Any, result: Mapping[str, Any] | None, error: PromptsegError | None
+) -> dict[str, Any]:
+    """What the table says of a case."""
+    about = {"row": unit.row, "image": unit.title, "output": str(unit.place or "")}
+    if error is not None:
+        return {**about, "state": "failed", "error": str(error)}
+    return {**about, "state": "done", **(result or {})}

@@ -1,0 +1,104 @@
+"""What runs on the nodes: processes that hold a model, and processes that read and write."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from promptseg._version import __version__
+from promptseg.errors import InputError, PromptsegError
+from promptseg.work.unit import Staged, Unit
+
+__all__ = ["Hand", "Holder", "bytes_of", "enter"]
+
+Answer = tuple[Any, PromptsegError | None, float]
+"""What a stage gave, or what is wrong with the unit (the former is None then), and seconds."""
+
+
+def enter(folder: str) -> None:
+    """Work where the driving process does, so that relative paths mean the same."""
+    if os.path.isdir(folder):
+        os.chdir(folder)
+
+
+class _Place:
+    """Makes what its process needs once, before the first unit, and says what it could not make."""
+
+    def __init__(self, make: Callable[[], Any], folder: str, version: str) -> None:
+        enter(folder)
+        self._made: Any = None
+        self._error: PromptsegError | None = None
+        try:
+            if version != __version__:  # of a node that has joined since all were looked at
+                raise InputError(
+                    f"promptseg {version} on every node", __version__, "install the same version"
+                )
+            self._made = make()
+        except PromptsegError as error:  # raised here, Ray would only say that an actor died
+            self._error = error
+
+    def hello(self) -> tuple[str, PromptsegError | None]:
+        """The node, and why nothing can be done here, if so."""
+        import ray
+
+        return ray.get_runtime_context().get_node_id(), self._error
+
+    def _attempt(self, work: Callable[[], Any]) -> Answer:
+        begun = time.monotonic()
+        try:
+            return work(), None, time.monotonic() - begun
+        except PromptsegError as error:
+            return None, error, time.monotonic() - begun
+
+
+class Holder(_Place):
+    """Holds the context of units, a loaded model as a rule."""
+
+    def compute(self, unit: Staged[Any, Any, Any, Any], given: Any) -> tuple[Any, Answer]:
+        """The middle stage; the result comes apart from what is said of it, and stays here."""
+        made, error, seconds = self._attempt(lambda: unit.compute(self._made, given))
+        return made, (None, error, seconds)
+
+    def do(self, unit: Unit[Any, Any]) -> Answer:
+        """A unit that has no stages."""
+        return self._attempt(lambda: unit.do(self._made))
+
+
+class Hand(_Place):
+    """Reads what models need, and writes what they found."""
+
+    def read(self, unit: Staged[Any, Any, Any, Any], again: bool) -> tuple[Any, Answer]:
+        """The first stage; with the bytes of what was read, and a result that is there already.
+
+        Args:
+            unit: what is to be read.
+            again: whether somebody has died doing it, who may have written its result before.
+        """
+        recalled = unit.recalled() if again else None
+        if recalled is not None:
+            return None, ((0, recalled), None, 0.0)
+        given, error, seconds = self._attempt(lambda: unit.read(self._made))
+        return given, ((bytes_of(given), None), error, seconds)
+
+    def write(self, unit: Staged[Any, Any, Any, Any], given: Any, computed: Any) -> Answer:
+        """The last stage."""
+        return self._attempt(lambda: unit.write(self._made, given, computed))
+
+
+def bytes_of(value: Any, depth: int = 4) -> int:
+    """About how much memory the arrays in a value take."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, bytes | bytearray):
+        return len(value)
+    if depth == 0:
+        return 0
+    if isinstance(value, dict):
+        return sum(bytes_of(one, depth - 1) for one in value.values())
+    if isinstance(value, list | tuple):
+        return sum(bytes_of(one, depth - 1) for one in value)
+    return sum(bytes_of(one, depth - 1) for one in getattr(value, "__dict__", {}).values())

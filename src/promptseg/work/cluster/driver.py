@@ -1,0 +1,344 @@
+"""Hands units to the processes of a cluster: read ahead by bytes, done again where something dies."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from statistics import median
+from typing import Any
+
+from promptseg.errors import InputError, PromptsegError
+from promptseg.work.cluster.actors import Hand, Holder
+from promptseg.work.cluster.cases import Call, Case, Stage, set_aside
+from promptseg.work.cluster.crew import Crew, Member
+from promptseg.work.cluster.nodes import connect, disconnect, looked_at, ray_module
+from promptseg.work.executors import Done
+from promptseg.work.unit import Staged, Unit
+
+__all__ = ["OnCluster"]
+
+_SHARE = 0.4  # of the cluster's memory for objects that may be in use
+_FIRST_GUESS = 64 << 20  # bytes of a unit, as long as none was read
+_AHEAD = 4  # units for each model, at most
+_POLL = 1.0  # seconds
+_GRACE = 10.0  # seconds in which a lost node is noticed
+_PATIENCE = 900.0  # seconds without any process that could work
+_MOST_ASIDE = 4  # units after each other that kill their processes, until they are not to blame
+_SLOW, _LEAST_SLOW = 3.0, 30.0  # a straggler: times the median, and seconds
+_REMEMBERED = 1000  # durations
+
+
+class OnCluster:
+    """Does units on the machines of a Ray cluster; an `Executor`.
+
+    Units with stages (`Staged`) are read and written by processes that hold no model, so that those
+    that hold one always compute. What is read ahead is bounded by bytes. A process that dies is
+    replaced and its unit done again; a unit that kills two is given back with an error, while those on
+    a node that was lost are not blamed. Where nothing waits any more, what takes far longer than usual
+    is begun once more elsewhere, and the first answer counts.
+
+    Args:
+        address: HOST:PORT of the cluster's head, or "auto".
+        make_context: called in each process that computes; it and the units are pickled.
+        make_hand: called in each process that reads and writes.
+        workers: processes that compute; as many as there is room for if None.
+        threads: CPUs that each takes; up to 4 if None.
+        gpus: whether each takes a GPU, where the cluster has any.
+        look: called on every node before any work; has to return the same text everywhere.
+        grace: seconds until a death is blamed on a unit, in which a lost node is noticed.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        make_context: Callable[[int], Any],
+        make_hand: Callable[[], Any],
+        *,
+        workers: int | None = None,
+        threads: int | None = None,
+        gpus: bool = True,
+        look: Callable[[], str] | None = None,
+        grace: float = _GRACE,
+    ) -> None:
+        self._address, self._look, self._grace = address, look, grace
+        self._make_context, self._make_hand = make_context, make_hand
+        self._workers, self._threads, self._gpus = workers, threads, gpus
+        self._connected = False
+        self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
+
+    def __enter__(self) -> OnCluster:
+        self._ray = ray_module()
+        self._connected = connect(self._address)
+        try:
+            self.nodes = looked_at(self._look)
+            self._hire()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for crew in (getattr(self, "models", None), getattr(self, "hands", None)):
+            if crew is not None and self._ray.is_initialized():
+                crew.end()
+        if self._connected:
+            disconnect()
+            self._connected = False
+
+    def each(self, units: Iterable[Unit[Any, Any]]) -> Iterator[Done]:
+        """See `Executor`.
+
+        Raises:
+            InputError: no process that could work for a long time, or all of them die.
+        """
+        work = _Work(self, iter(units), self._ray)
+        while True:
+            yield from work.settled()
+            work.admit()
+            work.dispatch()
+            if work.is_over():
+                return
+            work.wait()
+
+    def _hire(self) -> None:
+        resources = self._ray.cluster_resources()
+        cpus = [int(n["Resources"].get("CPU", 0)) for n in self._ray.nodes() if n["Alive"]]
+        gpus = int(resources.get("GPU", 0)) if self._gpus else 0
+        threads = self._threads or max(1, min(4, *cpus, 4))
+        room = gpus or sum(count // threads for count in cpus)
+        size = self._workers or room
+        if size < 1:
+            raise InputError(
+                f"a node with {threads} CPUs", f"{max(cpus, default=0)} at most", "lower --threads"
+            )
+        self.budget = int(_SHARE * resources.get("object_store_memory", 1 << 30))
+        holder = {"num_cpus": 1 if gpus else threads, "num_gpus": 1 if gpus else 0}
+        spread = {"scheduling_strategy": "SPREAD"}
+        make = self._make_context
+        self.models = Crew(Holder, lambda: make(threads), size, {**holder, **spread})
+        # beside GPUs the reading is the work of the CPUs; else it takes little of those at work
+        hand = {"num_cpus": 1 if gpus else 0, **spread}
+        self.hands = Crew(Hand, self._make_hand, size if gpus else max(1, (size + 1) // 2), hand)
+
+    def usual(self) -> float:
+        """Seconds that computing takes as a rule."""
+        return median(self._seconds) if self._seconds else 0.0
+
+    def took(self, seconds: float) -> None:
+        """Remember a duration."""
+        self._seconds.append(seconds)
+
+
+class _Work:
+    """The units of one `each`: those on their way, and what is known of others already."""
+
+    def __init__(self, own: OnCluster, units: Iterator[Unit[Any, Any]], ray: Any) -> None:
+        self.own, self.ray = own, ray
+        self._units = units
+        self._more = True
+        self._waiting: dict[Stage, deque[Case]] = {
+            stage: deque() for stage in ("read", "compute", "write", "do")
+        }
+        self._calls: dict[Any, Call] = {}
+        self._suspects: list[tuple[float, Case, str]] = []
+        self._done: list[Done] = []
+        self._open = self._bytes = 0
+        self._read_bytes = self._read = 0
+        self._aside = 0
+        self._worked = time.monotonic()
+
+    def settled(self) -> Iterator[Done]:
+        """Units whose outcome is known, each once."""
+        done, self._done = self._done, []
+        yield from done
+
+    def admit(self) -> None:
+        """Take units as long as what they need in memory has room."""
+        most = self.own.models.size * _AHEAD
+        while self._more and self._open < most:
+            guess = self._read_bytes // self._read if self._read else _FIRST_GUESS
+            if self._open and self._bytes + guess > self.own.budget:
+                return
+            unit = next(self._units, None)
+            if unit is None:
+                self._more = False
+                return
+            case = Case(unit, guess)
+            self._open += 1
+            self._bytes += guess
+            self._queue(case)
+
+    def dispatch(self) -> None:
+        """Give idle processes something to do; what is nearest to its end comes first."""
+        self._give("write", self.own.hands)
+        self._give("read", self.own.hands)
+        self._give("compute", self.own.models)
+        self._give("do", self.own.models)
+        self._help_stragglers()
+
+    def is_over(self) -> bool:
+        """Whether every unit's outcome is known and was given back."""
+        return not self._more and not self._open and not self._done
+
+    def wait(self) -> None:
+        """Until something has happened, or a second has passed."""
+        crews = (self.own.models, self.own.hands)
+        starting = {ref: crew for crew in crews for ref in crew.starting}
+        refs = [*self._calls, *starting]
+        if self._done:
+            return
+        ready: list[Any] = []
+        if refs:
+            ready, _ = self.ray.wait(refs, num_returns=1, timeout=_POLL, fetch_local=False)
+        else:
+            time.sleep(_POLL)
+        if ready:  # and whatever else is there by now
+            ready, _ = self.ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
+        for ref in ready:
+            if ref in starting:
+                starting[ref].greeted(ref)
+            else:
+                self._answered(ref, self._calls.pop(ref))
+        self._judge()
+        if all(crew.ready for crew in crews):
+            self._worked = time.monotonic()
+        elif time.monotonic() - self._worked > _PATIENCE:
+            raise InputError(
+                "a cluster with room for a worker",
+                f"none for {_PATIENCE / 60:.0f} minutes",
+                "add nodes, or lower --threads; the same command goes on",
+            )
+
+    def _queue(self, case: Case) -> None:
+        case.given = case.computed = None
+        self._waiting["read" if isinstance(case.unit, Staged) else "do"].append(case)
+
+    def _give(self, stage: Stage, crew: Crew) -> None:
+        queue = self._waiting[stage]
+        while queue and (member := crew.take()) is not None:
+            self._call(queue.popleft(), stage, member)
+
+    def _call(self, case: Case, stage: Stage, member: Member) -> None:
+        actor, result = member.actor, None
+        if stage == "read":
+            result, ref = actor.read.options(num_returns=2).remote(case.unit, case.again)
+        elif stage == "compute":
+            result, ref = actor.compute.options(num_returns=2).remote(case.unit, case.given)
+        elif stage == "write":
+            ref = actor.write.remote(case.unit, case.given, case.computed)
+        else:
+            ref = actor.do.remote(case.unit)
+        case.running += 1
+        self._calls[ref] = Call(case, stage, member, result)
+
+    def _answered(self, ref: Any, call: Call) -> None:
+        case, errors = call.case, self.ray.exceptions
+        case.running -= 1
+        crew = self.own.hands if call.stage in ("read", "write") else self.own.models
+        try:
+            value, error, seconds = self.ray.get(ref)
+        except errors.RayTaskError as failed:
+            crew.give_back(call.member)
+            if isinstance(failed.cause, errors.RayError):  # an input was on a node that is lost
+                self._lost(case)
+                return
+            raise failed.cause from failed
+        except (errors.RayActorError, errors.OutOfMemoryError) as died:
+            crew.replace(call.member)
+            self._died(case, call.member.node, " ".join(str(died).split())[:200])
+            return
+        except errors.RayError:
+            crew.give_back(call.member)
+            self._lost(case)
+            return
+        crew.give_back(call.member)
+        if case.closed:  # by its twin
+            return
+        if error is not None:
+            self._close(case, None, error)
+        elif call.stage == "read":
+            size, recalled = value
+            if recalled is not None:
+                self._close(case, recalled, None)
+                return
+            self._read, self._read_bytes = self._read + 1, self._read_bytes + size
+            self._bytes += size - case.bytes
+            case.bytes, case.given = size, call.result
+            self._waiting["compute"].append(case)
+        elif call.stage == "compute":
+            self.own.took(seconds)
+            if case.computed is None:
+                case.computed = call.result
+                self._waiting["write"].append(case)
+        else:
+            self._close(case, value, None)
+
+    def _close(self, case: Case, result: Any, error: PromptsegError | None) -> None:
+        if case.closed:
+            return
+        case.closed = True
+        case.given = case.computed = None  # the cluster may forget them
+        self._open -= 1
+        self._bytes -= case.bytes
+        self._aside = 0
+        self._done.append((case.unit, result, error))
+
+    def _lost(self, case: Case) -> None:
+        """What was read or computed for a unit is gone, with the node that had it."""
+        case.lost += 1
+        if not case.closed and not case.running:
+            self._again(case, "its node was lost again and again")
+
+    def _died(self, case: Case, node: str, reason: str) -> None:
+        case.deaths.append(node)
+        if not case.closed and not case.running:
+            self._again(case, reason)
+
+    def _again(self, case: Case, reason: str) -> None:
+        if case.suspect:
+            self._suspects.append((time.monotonic() + self.own._grace, case, reason))
+        else:
+            self._queue(case)
+
+    def _judge(self) -> None:
+        """Set units aside that have killed two processes on nodes that are still there.
+
+        Raises:
+            PromptsegError: so many after each other that they cannot be to blame.
+        """
+        if not self._suspects:
+            return
+        alive = {node["NodeID"] for node in self.ray.nodes() if node["Alive"]}
+        now, left = time.monotonic(), []
+        for until, case, reason in self._suspects:
+            if any(node not in alive for node in case.deaths) and not case.to_blame(alive):
+                self._queue(case)
+            elif now < until:
+                left.append((until, case, reason))
+            else:
+                aside = self._aside + 1
+                if aside == _MOST_ASIDE:
+                    raise set_aside(reason)
+                self._close(case, None, set_aside(reason))
+                self._aside = aside
+        self._suspects = left
+
+    def _help_stragglers(self) -> None:
+        """Where nothing waits, begin what takes far too long once more."""
+        models, usual = self.own.models, self.own.usual()
+        if self._more or not models.idle or not usual or any(self._waiting.values()):
+            return
+        now = time.monotonic()
+        slow = [
+            call
+            for call in self._calls.values()
+            if call.stage == "compute"
+            and call.case.running == 1
+            and now - call.begun > max(_SLOW * usual, _LEAST_SLOW)
+        ]
+        for call in sorted(slow, key=lambda one: one.begun):
+            member = models.take()
+            if member is None:
+                return
+            self._call(call.case, "compute", member)

@@ -1,0 +1,258 @@
+"""Lists for embed, convert, evaluate and curate; images in storage and on DICOMweb servers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image as PilImage
+
+from dicomweb_servers import Reply, stub
+from fakes import BrightPredictor
+from promptseg import Segmenter, read
+from promptseg.cli.main import main
+from promptseg.datasets import open_datasets
+from promptseg.datasets.case_list import SEGMENTING
+from promptseg.datasets.case_sources import is_many, open_cases
+from promptseg.errors import InputError, OutputError
+from promptseg.formats.dicomweb.query import series_matching
+from promptseg.formats.location import require_local, storage_in
+from promptseg.formats.masks import read_masks
+from promptseg.inference.predictor import Predictor
+from promptseg.jobs import image_unit
+from promptseg.jobs.results_table import read_results
+
+
+def scan(k: int) -> np.ndarray[Any, Any]:
+    values = np.random.default_rng(k).integers(0, 60, (3, 24, 30)).astype(np.int16)
+    values[:, 4 + k : 14 + k, 6:20] += 150
+    return values
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """Four scans with their labels, in two folders."""
+    for k in range(4):
+        place = tmp_path / "in" / f"site{k % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(scan(k).T, np.eye(4)), place / f"{k}.nii.gz")
+        labels = (scan(k) > 100).astype(np.uint8)
+        nib.save(nib.Nifti1Image(labels.T, np.eye(4)), place / f"{k}_truth.nii.gz")
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> BrightPredictor:
+    predictor = BrightPredictor()
+    monkeypatch.setattr(Predictor, "load", lambda *_: predictor)
+    monkeypatch.setattr(image_unit, "load_for", lambda _: Segmenter(predictor))
+    return predictor
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """Storage that is this process's memory."""
+    fsspec = pytest.importorskip("fsspec")
+    files = fsspec.filesystem("memory")
+    yield files
+    files.rm("/", recursive=True)
+
+
+def table(path: Path, *rows: str) -> Path:
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_embed_takes_a_list(
+    fake: BrightPredictor, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"site{k % 2}/{k}.nii.gz,{'0:1' if k == 1 else ''}" for k in range(4)]
+    source = table(
+        scans / "list.csv", "image,slices", *rows, "site0/none.nii.gz,", "site0/0.nii.gz,x"
+    )
+    command = ["embed", "-i", str(source), "-o", str(tmp_path / "kept")]
+    assert main(command) == 2
+    assert "4 encoded, 2 failed" in capsys.readouterr().out
+    lines = read_results(tmp_path / "kept")
+    assert [(line["state"], line["slices"], line["encoded"]) for line in lines] == [
+        *(("done", "3", "3"), ("done", "2", "2"), ("done", "3", "3"), ("done", "3", "3")),
+        *(("failed", "", ""), ("failed", "", "")),
+    ]
+    assert main([*command, "--shard", "1/3"]) == 0
+    with (tmp_path / "kept" / "results-1-of-3.csv").open() as stream:
+        assert [(line["row"], line["encoded"]) for line in csv.DictReader(stream)] == [
+            ("1", "0"),
+            ("4", "0"),
+        ]
+
+
+def test_convert_takes_a_list_and_a_folder(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = table(
+        scans / "list.csv",
+        "mask,output,segments",
+        "site0/0_truth.nii.gz,a/first.seg.nrrd,1=block",
+        "site1/1_truth.nii.gz,,",
+        "site1/3.nii.gz,,999=none",
+    )
+    out = tmp_path / "out"
+    command = ["convert", "-i", str(source), "-o", str(out), "--suffix", ".mha"]
+    assert main(command) == 2
+    assert "0 done already, 2 converted, 1 failed" in capsys.readouterr().out
+    (first,) = read_masks(out / "a" / "first.seg.nrrd").segments
+    assert first.name == "block"
+    (second,) = read_masks(out / "site1" / "1_truth.mha").segments
+    assert int(second.crop.sum()) == int((scan(1) > 100).sum())
+    assert [line["state"] for line in read_results(out)] == ["done", "done", "failed"]
+    assert main(command) == 2
+    assert "2 done already, 0 converted, 1 failed" in capsys.readouterr().out
+    for path in scans.rglob("*_truth.nii.gz"):
+        path.rename(tmp_path / "in" / path.name)
+    masks = tmp_path / "in" / "masks"
+    masks.mkdir()
+    for path in (tmp_path / "in").glob("*_truth.nii.gz"):
+        path.rename(masks / path.name)
+    folder = ["convert", "-i", str(masks), "-o", str(tmp_path / "b"), "--suffix", "nrrd"]
+    assert main(folder) == 0
+    assert len(list((tmp_path / "b").glob("*.nrrd"))) == 4
+    assert main([*folder[:-1], "jpeg"]) == 2
+    assert main(folder[:-2]) == 2
+    assert "--suffix" in capsys.readouterr().err
+
+
+def labelled(scans: Path, *more: str) -> Path:
+    rows = [f"site{k % 2}/{k}.nii.gz,site{k % 2}/{k}_truth.nii.gz,p{k // 2}" for k in range(4)]
+    return table(scans / "labelled.csv", "image,label,patient", *rows, *more)
+
+
+def test_a_table_is_a_dataset(scans: Path) -> None:
+    (scans / "dataset.json").write_text(json.dumps({"modality": "CT", "targets": {"1": "block"}}))
+    (dataset,) = open_datasets(labelled(scans))
+    assert [case.name for case in dataset.cases] == [f"site{k % 2}_{k}" for k in (0, 2, 1, 3)]
+    assert [case.patient for case in dataset.cases] == ["p0", "p1", "p0", "p1"]
+    image, truth = dataset.cases[0].load()
+    assert image.modality == "CT"
+    assert truth.segments[0].name == "block"
+    source = labelled(scans, "site0/9.nii.gz,site0/0_truth.nii.gz,p9")
+    with pytest.raises(InputError, match=r"row 5: no 9.nii.gz"):
+        open_datasets(source)
+    with pytest.raises(InputError, match="column `label`"):
+        open_datasets(table(scans / "few.csv", "image", "site0/0.nii.gz"))
+
+
+def test_evaluate_and_curate_take_a_table(
+    fake: BrightPredictor, scans: Path, tmp_path: Path
+) -> None:
+    source, out = labelled(scans), tmp_path / "results"
+    predictions = tmp_path / "predicted"
+    predictions.mkdir()
+    for k in range(4):
+        mask = scans / f"site{k % 2}" / f"{k}_truth.nii.gz"
+        (predictions / f"site{k % 2}_{k}.nii.gz").write_bytes(mask.read_bytes())
+    command = ["evaluate", "-i", str(source), "-o", str(out), "--predictions", str(predictions)]
+    assert main([*command, "--quiet"]) == 0
+    lines = (out / "rows.csv").read_text().splitlines()
+    assert len(lines) == 5
+    assert {"site0_0", "site1_3"} <= {cell for line in lines for cell in line.split(",")}
+    collection = tmp_path / "collection"
+    assert main(["curate", "-i", str(source), "-o", str(collection), "--quiet"]) == 0
+    manifest = (collection / "manifest.csv").read_text()
+    assert "site0_2" in manifest or "site1_1" in manifest
+
+
+def test_images_in_storage_are_read_as_files_are(
+    fake: BrightPredictor, scans: Path, tmp_path: Path, memory: Any
+) -> None:
+    for k in range(4):
+        memory.pipe(
+            f"/bucket/s{k % 2}/{k}.nii.gz", (scans / f"site{k % 2}/{k}.nii.gz").read_bytes()
+        )
+    memory.pipe("/bucket/readme.txt", b"no image")
+    address = Path("memory://bucket/s1/1.nii.gz")
+    image = read(address)
+    assert (image.voxels == read(scans / "site1/1.nii.gz").voxels).all()
+    assert image.source.path == address
+    out = tmp_path / "out"
+    usual = ["-o", str(out), "--box", "5,3,21,18@1=block", "--no-overlay", "--quiet"]
+    assert main(["segment", "-i", "memory://bucket", *usual]) == 0
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.nii.gz")) == [
+        f"s{k % 2}/{k}.nii.gz" for k in (0, 2, 1, 3)
+    ]
+    facts = json.loads((out / "s1/1.nii.gz.json").read_text())
+    assert facts["input"]["path"] == facts["command"]["input"] == "memory://bucket/s1/1.nii.gz"
+    rows = ["image,box,output", 'memory://bucket/s0/0.nii.gz,"5,3,21,18@1",x.nii.gz']
+    memory.pipe("/bucket/lists/cases.csv", "\n".join(rows).encode())
+    listed = ["segment", "-i", "memory://bucket/lists/cases.csv", *usual]
+    assert main(listed) == 0
+    stamp = (out / "x.nii.gz").stat().st_mtime_ns
+    assert main(listed) == 0
+    assert (out / "x.nii.gz").stat().st_mtime_ns == stamp, "found done again"
+
+
+def test_storage_that_fails_is_said(memory: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match="not there"):
+        read(Path("memory://bucket/none.nii.gz"))
+    with pytest.raises(InputError, match="a folder in storage"):
+        list(open_cases(Path("memory://nowhere"), SEGMENTING))
+    memory.pipe("/bucket/a.mhd", b"")
+    with pytest.raises(InputError, match="of one file in storage"):
+        read(Path("memory://bucket/a.mhd"))
+    with pytest.raises(OutputError, match="of this machine"):
+        require_local(Path("s3://bucket/out"))
+    assert storage_in("S3://bucket/a b.nii") == "s3://bucket/a b.nii"
+    assert storage_in("C:/folder") is None
+    assert main(["segment", "-i", "memory://bucket/a.mhd", "-o", "x.png", "--box", "1,1,5,5"]) == 2
+    assert "convert it first" in capsys.readouterr().err
+
+
+def dicom_json(*entries: dict[str, str]) -> Reply:
+    listed = [{tag: {"Value": [value]} for tag, value in one.items()} for one in entries]
+    kind = {"Content-Type": "application/dicom+json"}
+    return Reply(headers=kind, body=json.dumps(listed).encode())
+
+
+def test_what_a_server_finds_is_a_list() -> None:
+    pytest.importorskip("requests")
+    study, series, modality = "0020000D", "0020000E", "00080060"
+    with stub() as server:
+        server.replies["GET /studies"] = dicom_json({study: "1.2.1"}, {study: "1.2.2"})
+        for number in "12":
+            server.replies[f"GET /studies/1.2.{number}/series"] = dicom_json(
+                {series: f"1.2.{number}.7", modality: "CT"},
+                {series: f"1.2.{number}.8", modality: "SEG"},
+            )
+        address = Path(f"{server.address}/studies?ModalitiesInStudy=CT&PatientID=4*")
+        assert is_many(address)
+        cases = list(open_cases(address, SEGMENTING))
+        assert [case.output for case in cases] == ["1.2.1/1.2.1.7.nii.gz", "1.2.2/1.2.2.7.nii.gz"]
+        assert read_path(cases[1].image) == f"{server.address}/studies/1.2.2/series/1.2.2.7"
+        assert "ModalitiesInStudy=CT&PatientID=4%2A" in server.asked[0][1]
+        server.replies["GET /series"] = dicom_json(
+            {study: "1.2.3", series: "1.2.3.4", modality: "MR"}
+        )
+        found = list(series_matching(f"{server.address}/series?Modality=MR"))
+        assert [where.rpartition("/")[2] for where, _ in found] == ["1.2.3.4"]
+        assert not is_many(Path(f"{server.address}/studies/1.2.3"))
+        with pytest.raises(InputError, match="without limit"):
+            list(series_matching(f"{server.address}/series?limit=3"))
+
+
+def read_path(path: Path) -> str:
+    from promptseg.formats.location import address_in
+
+    return str(address_in(path))
+
+
+def test_a_picture_in_storage(memory: Any) -> None:
+    content = io.BytesIO()
+    PilImage.fromarray(np.arange(600, dtype=np.uint8).reshape(20, 30)).save(content, "png")
+    memory.pipe("/pictures/a.png", content.getvalue())
+    assert read(Path("memory://pictures/a.png")).kind == "picture"

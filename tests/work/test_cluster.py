@@ -1,0 +1,223 @@
+"""Units on a Ray cluster of two nodes: done once each, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promptseg._version import __version__
+from promptseg.errors import InputError, MissingPackageError, PromptsegError
+from promptseg.work import Executor
+from promptseg.work.cluster import OnCluster, driver
+from promptseg.work.cluster.actors import bytes_of
+from promptseg.work.cluster.cases import Case
+from promptseg.work.cluster.nodes import Node, check_versions
+from ray_clusters import kill_one, lose_a_node, two_nodes
+from work.doubling import (
+    Doubling,
+    StagedDoubling,
+    alike,
+    none,
+    refuse_of,
+    refusing,
+    two,
+    two_of,
+)
+
+PYTHON = ".".join(map(str, sys.version_info[:3]))
+
+
+def units_of(folder: Path, *texts: str) -> list[StagedDoubling]:
+    folder.mkdir(exist_ok=True)
+    units = []
+    for k, text in enumerate(texts):
+        (folder / f"{k}.txt").write_text(text)
+        units.append(StagedDoubling(folder / f"{k}.txt", folder / f"{k}.out"))
+    return units
+
+
+def outcome(executor: Executor, units: list[Any]) -> dict[int, Any]:
+    place = {id(unit): k for k, unit in enumerate(units)}
+    found: dict[int, Any] = {}
+    with executor as doing:
+        for unit, result, error in doing.each(iter(units)):
+            assert place[id(unit)] not in found, "each once"
+            found[place[id(unit)]] = result if error is None else error
+    assert len(found) == len(units)
+    return found
+
+
+def on(address: str, **how: Any) -> OnCluster:
+    how = {"workers": 2, "threads": 1, "grace": 3.0, **how}
+    return OnCluster(address, two_of, none, **how)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with two_nodes() as cluster:
+        yield cluster.address
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+class TestOnTwoNodes:
+    def test_every_unit_is_done_once_and_failures_are_given_back(
+        self, address: str, tmp_path: Path
+    ) -> None:
+        units = units_of(tmp_path, *"123", "x", *"567")
+        found = outcome(on(address), units)
+        assert {k: v for k, v in found.items() if k != 3} == {0: 2, 1: 4, 2: 6, 4: 10, 5: 12, 6: 14}
+        assert "a number" in str(found[3])
+
+    def test_units_without_stages_are_done_too(self, address: str, tmp_path: Path) -> None:
+        units = []
+        for k, text in enumerate("12x"):
+            (tmp_path / f"{k}.txt").write_text(text)
+            units.append(Doubling(tmp_path / f"{k}.txt", tmp_path / f"{k}.json"))
+        found = outcome(on(address), units)
+        assert (found[0], found[1]) == (2, 4)
+        assert isinstance(found[2], InputError)
+
+    def test_what_kills_its_process_twice_is_set_aside(self, address: str, tmp_path: Path) -> None:
+        units = units_of(tmp_path, *"12", "kill", "kill once", *"34")
+        found = outcome(on(address), units)
+        assert [found[k] for k in (0, 1, 3, 4, 5)] == [2, 4, 0, 6, 8]
+        assert "died twice" in str(found[2])
+
+    def test_processes_that_die_whatever_they_do_end_it(self, address: str, tmp_path: Path) -> None:
+        with pytest.raises(PromptsegError, match="died twice"):
+            outcome(on(address), units_of(tmp_path, *["kill"] * 8))
+
+    def test_a_result_that_was_written_before_dying_is_told_and_not_made_again(
+        self, address: str, tmp_path: Path
+    ) -> None:
+        units = units_of(tmp_path, "die after writing once", "4")
+        assert outcome(on(address), units) == {0: 0, 1: 8}
+
+    def test_a_straggler_is_begun_once_more_and_the_first_answer_counts(
+        self, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(driver, "_LEAST_SLOW", 1.0)
+        units = units_of(tmp_path, *"12345", "slow once", *"67")
+        found = outcome(on(address), units)
+        assert found[5] == 0
+        assert (tmp_path / "5.out").read_text() == "0"
+
+    def test_a_fault_is_no_failure_of_a_unit(self, address: str, tmp_path: Path) -> None:
+        with pytest.raises(KeyError):
+            outcome(on(address), units_of(tmp_path, "1", "fault"))
+
+    def test_what_is_read_ahead_is_bounded(self, address: str, tmp_path: Path) -> None:
+        taken: list[int] = []
+
+        def many() -> Iterator[StagedDoubling]:
+            for k, unit in enumerate(units_of(tmp_path, *["1"] * 60)):
+                taken.append(k)
+                yield unit
+
+        with on(address) as doing:
+            doing.budget = -1
+            for done, _ in enumerate(doing.each(many()), start=1):
+                assert len(taken) <= done + 1, "one at a time, as nothing else has room"
+
+    def test_a_context_that_cannot_be_made_is_said_before_any_work(
+        self, address: str, tmp_path: Path
+    ) -> None:
+        units = units_of(tmp_path, "1")
+        with pytest.raises(InputError, match="no such model"):
+            outcome(OnCluster(address, refuse_of, none, workers=1, threads=1), units)
+        assert not units[0].target.exists()
+
+    def test_nodes_have_to_find_the_same(self, address: str) -> None:
+        with on(address, look=alike) as doing:
+            assert {node.found for node in doing.nodes} == {"alike"}
+            assert {node.promptseg for node in doing.nodes} == {__version__}
+        with pytest.raises(InputError, match=r"no such model.*on node"):
+            on(address, look=refusing).__enter__()
+
+    def test_no_room_is_said(self, address: str) -> None:
+        with pytest.raises(InputError, match="--threads"):
+            on(address, workers=None, threads=64).__enter__()
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_a_node_and_a_process_are_lost_and_nothing_is_blamed_for_it(tmp_path: Path) -> None:
+    units = units_of(tmp_path, *["7"] * 120)
+    with two_nodes() as cluster, on(cluster.address, workers=4) as doing:
+        done = 0
+        for _, result, error in doing.each(iter(units)):
+            assert error is None
+            assert result == 14
+            done += 1
+            if done == 20:
+                assert kill_one("Holder", cluster)
+            if done == 30:
+                assert kill_one("Hand", cluster)
+            if done == 40:
+                lose_a_node(cluster)
+        assert done == 120
+    assert all(unit.target.read_text() == "14" for unit in units)
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_a_node_with_another_promptseg_is_refused_with_both_versions(tmp_path: Path) -> None:
+    (tmp_path / "promptseg").mkdir()
+    (tmp_path / "promptseg" / "__init__.py").touch()
+    (tmp_path / "promptseg" / "_version.py").write_text('__version__ = "0.0.1"\n')
+    other = {
+        "env_vars": {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    }
+    with two_nodes(**other) as cluster, pytest.raises(InputError) as refused:
+        on(cluster.address).__enter__()
+    assert __version__ in str(refused.value)
+    assert "0.0.1" in str(refused.value)
+
+
+def test_versions_that_differ_are_refused_with_both() -> None:
+    check_versions([Node("a", __version__, PYTHON)])
+    with pytest.raises(InputError, match=rf"promptseg {__version__} on every node.*9\.9 on b"):
+        check_versions([Node("a", __version__, PYTHON), Node("b", "9.9", PYTHON)])
+    with pytest.raises(InputError, match="none on b"):
+        check_versions([Node("b", "", PYTHON)])
+    with pytest.raises(InputError, match=rf"Python {PYTHON} on every node.*Python 3\.99\.1 on b"):
+        check_versions([Node("b", __version__, "3.99.1")])
+
+
+def test_deaths_on_lost_nodes_are_not_blamed_on_the_unit(tmp_path: Path) -> None:
+    case = Case(Doubling(tmp_path, tmp_path), 0)
+    case.deaths += ["lost", "here"]
+    assert case.suspect
+    assert not case.to_blame({"here"})
+    assert not case.suspect
+    case.deaths.append("here")
+    assert case.to_blame({"here"})
+    for _ in range(12):
+        case.deaths = ["lost"]
+        blamed = case.to_blame({"here"})
+    assert blamed, "at some time it is enough"
+
+
+def test_bytes_of_what_travels() -> None:
+    import numpy as np
+
+    class Held:
+        def __init__(self) -> None:
+            self.voxels, self.name = np.zeros((10, 10), np.int16), "a"
+
+    assert bytes_of({"a": [Held(), b"12345"], "b": 3}) == 205
+
+
+def test_without_ray_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingPackageError, match=r"promptseg\[ray\]"):
+        OnCluster("auto", two_of, none).__enter__()
+    assert two() == 2

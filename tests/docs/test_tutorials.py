@@ -34,7 +34,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TUTORIALS = ROOT / "docs" / "tutorials"
 BLOCK = re.compile(r"(?:<!-- not run: (?P<why>.+?) -->\n)?^```bash\n(?P<text>.*?)^```", re.M | re.S)
 FILES = {"cp", "mkdir"}
-NEVER_HERE = ("source", "promptseg serve", "promptseg demo")  # test_docs parses the last two
+INSTALLS = ("make ", "python3 -m venv", ".venv/bin/python", "source")
+NEVER_HERE = (*INSTALLS, "promptseg serve", "promptseg demo", "promptseg loop")  # these are parsed
 
 
 def lines_to_run(page: str) -> list[list[str]]:

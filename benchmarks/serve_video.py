@@ -191,15 +191,19 @@ def lengths(timeline: dict[str, Any]) -> dict[str, int]:
     }
 
 
-def work(link: Link, clip: Path, stride: int, watch: Watch) -> dict[str, Any]:
+def work(link: Link, clip: Path, asked: argparse.Namespace, watch: Watch) -> dict[str, Any]:
     """All that is done with the clip; gives what was found."""
+    stride = asked.stride
     watch.phase = "upload"
     with link.timed("upload"):
         link.ask("POST", f"/api/files?path={clip.name}", clip)
     watch.phase = "open"
     with link.timed("open"):
         last = link.ask("GET", f"/api/videos?path={clip.name}")["count"] - 1
-        state = link.ask("POST", "/api/videos", {"path": clip.name, "frames": f"0:{last}:{stride}"})
+        how: dict[str, Any] = {"path": clip.name, "frames": f"0:{last}:{stride}"}
+        if asked.model == "bright":
+            how["propagate"] = "box"  # it takes a mask for its answer, which would never move
+        state = link.ask("POST", "/api/videos", how)
     at = f"/api/videos/{state['session']}"
     frames = range(state["clip"]["first"], state["clip"]["last"] + 1, stride)
     start = frames[len(frames) // 3]
@@ -325,7 +329,7 @@ def main() -> None:
                 pass
             time.sleep(0.2)
         watch = Watch(process)
-        found = work(link, clip, asked.stride, watch)
+        found = work(link, clip, asked, watch)
         watch.stop()
         text = written(asked, link, watch, found, clip.stat().st_size)
     if asked.o:

@@ -200,9 +200,7 @@ def work(link: Link, clip: Path, asked: argparse.Namespace, watch: Watch) -> dic
     watch.phase = "open"
     with link.timed("open"):
         last = link.ask("GET", f"/api/videos?path={clip.name}")["count"] - 1
-        how: dict[str, Any] = {"path": clip.name, "frames": f"0:{last}:{stride}"}
-        if asked.model == "bright":
-            how["propagate"] = "box"  # it takes a mask for its answer, which would never move
+        how = {"path": clip.name, "frames": f"0:{last}:{stride}"}
         state = link.ask("POST", "/api/videos", how)
     at = f"/api/videos/{state['session']}"
     frames = range(state["clip"]["first"], state["clip"]["last"] + 1, stride)
@@ -349,7 +347,7 @@ def _serve(root: Path, port: int, model: str) -> None:
             return load_models(job)
         from serve.fake_server import bright
 
-        found = bright()
+        found = bright("lite-medsam")  # whose boxes grow on the way, so that they follow what moves
         for remembered in ("batches", "pixels", "encoded", "boxes", "asked"):  # what tests look at
             setattr(found.predictor.model, remembered, deque(maxlen=1))
             setattr(found.predictor, remembered, deque(maxlen=1))

@@ -288,8 +288,9 @@ busy with other work (a load of {load:.0f} on {os.cpu_count()} cores): times are
 | files | {sizes} |
 | opened again, it stands where it stood | {"yes" if found["same"] else "NO"} |
 
-The tool is out of sight on {HIDDEN_FOR} frames of {HIDDEN_EVERY}. Without a memory it is lost there, and a correction, one
-for every time it comes back after the first prompt, reaches halfway to the next prompt: hence its frames.
+The tool is out of sight on {HIDDEN_FOR} frames of {HIDDEN_EVERY}. Without a memory it is lost there,
+and a correction, one for every time it comes back after the first prompt, reaches halfway to the next
+prompt: hence its frames.
 
 Resident memory of the server in MiB, read twice a second:
 

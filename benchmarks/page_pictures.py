@@ -35,7 +35,7 @@ from serve.page.conftest import Driver
 from serve.page.film import Film
 
 _SMALL, _LAPTOP = {"width": 1180, "height": 664}, {"width": 1366, "height": 768}
-_FRAMES = 300
+_FRAMES, _PATIENCE_S = 300, 3600
 _COLOURS = 192  # of the palette of published pictures
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
@@ -135,7 +135,7 @@ def film(folder: Path) -> None:
             page.click("#images .entry:has-text('endoscopy')")
             page.wait_for_selector("#v-open[open]")
             page.select_option("#v-open-modality", "endoscopy")
-            page.fill("#v-open-stride", "3")
+            page.fill("#v-open-stride", "10")
             page.click("#v-open-go")
             page.wait_for_selector("#v-canvas[data-frame='0']")
             hand = Film(driver, (ROWS, COLUMNS))
@@ -149,12 +149,12 @@ def film(folder: Path) -> None:
                 page.keyboard.press("Enter")
                 page.wait_for_selector(f"[data-name='{name}']")
                 hand.settle()
-            hand.track()
+            hand.track(_PATIENCE_S)
             page.click(f"[data-name={NAMES[0]}] .facts")
             hand.settle()
             hand.at(210)
             hand.box(box_of(scene(210)[1][NAMES[0]]))
-            hand.track()
+            hand.track(_PATIENCE_S)
             page.locator(".vside .title").first.click()
             shoot(driver, folder / "page-video.png")
 

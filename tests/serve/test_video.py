@@ -37,6 +37,7 @@ from promptseg.serve.desk import Desk
 from promptseg.serve.folder import Folder
 from promptseg.serve.limits import Limits
 from promptseg.serve.video import work as video_work
+from promptseg.serve.video.videos import Videos
 from serve.conftest import TOKEN, Client, Running, running
 from serve.fake_server import OPTIONS, bright
 from serve.test_security import anything
@@ -464,10 +465,14 @@ def test_tracking_that_was_cut_off_goes_on(root: Path, monkeypatch: pytest.Monke
     again.stop()
 
 
+def videos_of(desk: Desk) -> Videos:
+    """The sessions on videos of a desk."""
+    return next(guests for guests in desk.guests if isinstance(guests, Videos))
+
+
 def desk_encoded(desk: Desk) -> int:
     """Frames that the sessions of a desk have encoded."""
-    (videos,) = desk.guests
-    return sum(work.clip.embedded.encoded for work in videos.works)  # type: ignore[attr-defined]
+    return sum(work.clip.embedded.encoded for work in videos_of(desk).works)
 
 
 def test_results_for_download(server: Running) -> None:
@@ -639,12 +644,12 @@ def test_a_clip_whose_size_changes(server: Running, root: Path) -> None:
     at = opened(client, "frames", frames="0:5")
     prompted(client, at, frame=0, object="bar", box=BAR)
     PilImage.fromarray(frame_of(0)).resize((50, 30)).save(folder / "004.png")
-    (videos,) = server.desk.guests
+    videos = videos_of(server.desk)
     for work in videos.works:
-        work.clip.frames.video._cache.clear()  # type: ignore[attr-defined]
-        work.clip.embedded._cache.clear()  # type: ignore[attr-defined]
+        work.clip.frames.video._cache.clear()
+        work.clip.embedded._cache.clear()
     events: list[Any] = []
-    videos.works[0].listen(events.append)  # type: ignore[attr-defined]
+    videos.works[0].listen(events.append)
     state = tracked(client, at)
     assert state["steps"][-1].startswith("tracking bar ended after")
     (error,) = [event for event in events if event["type"] == "error"]

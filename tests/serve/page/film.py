@@ -13,8 +13,9 @@ from PIL import Image
 from serve.page.conftest import Driver
 
 
-def wait(driver: Driver, ready: Callable[[], bool]) -> None:
-    for _ in range(1200):
+def wait(driver: Driver, ready: Callable[[], bool], seconds: int = 120) -> None:
+    """Until something is so."""
+    for _ in range(10 * seconds):
         if ready():
             return
         driver.page.wait_for_timeout(100)
@@ -83,10 +84,11 @@ class Film:
         self.page.locator("#v-canvas").focus()
         self.driver.press(*keys)
 
-    def track(self) -> None:
+    def track(self, seconds: int = 120) -> None:
+        """To the end."""
         count = len(self.steps())
         self.press("Enter")
-        wait(self.driver, lambda: len(self.steps()) > count)
+        wait(self.driver, lambda: len(self.steps()) > count, seconds)
         self.settle()
 
     def steps(self) -> list[str]:

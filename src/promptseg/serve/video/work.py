@@ -15,7 +15,6 @@ import numpy as np
 from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.jobs.video.prompts import on_frames
-from promptseg.parsing import name_fault
 from promptseg.prompts import Mask, Prompt
 from promptseg.segment.video.masks import Packed
 from promptseg.serve.lease import Lease
@@ -28,9 +27,10 @@ from promptseg.serve.refusals import (
 )
 from promptseg.serve.turns import CancelledError, Job, Turns, Urgency
 from promptseg.serve.users import caller
+from promptseg.serve.video import edits
 from promptseg.serve.video.clip import Clip
 from promptseg.serve.video.journal import VideoJournal
-from promptseg.serve.video.steps import ClipObject, Step, changed_places, ranges_of
+from promptseg.serve.video.steps import ClipObject, Step
 from promptseg.serve.video.tracking import Direction, Tracking, answer_on
 from promptseg.serve.work import Event
 
@@ -39,7 +39,6 @@ __all__ = ["VideoWork", "absent_on"]
 log = logging.getLogger("promptseg.serve")
 
 _RESULTS = "results"
-_MOST_OBJECTS = 255
 _WAIT_S = 60.0
 
 
@@ -158,7 +157,7 @@ class VideoWork:
             said = (
                 f"tracking was cut off after {done} frames: track again, and it goes on from there"
             )
-            step = self._stopped(tracking, f"cut off after {done} frames")
+            step = edits.stopped(self.step, tracking, f"cut off after {done} frames")
             if step is not None:
                 self._add(step)
                 self.warning = said
@@ -172,14 +171,14 @@ class VideoWork:
         """
         with self._alone():
             step = self.step
-            name = prompt.name or name or step.current or self._free_name()
+            name = prompt.name or name or step.current or edits.free_name(self.history)
             placed = on_frames(replace(prompt, name=name), self.clip.frames)
             if isinstance(placed, Mask) and not placed.pixels.any():
                 self._require_followed(name)
             (checked,) = self.clip.run([placed], self.clip.options).objects
             new = checked.planar[0]
             place = new.slice or 0
-            old = step.object(name) or self._new(name)
+            old = step.object(name) or edits.fresh(step, name)
             one = replace(old, prompts=(*old.prompts, new))
             with self.turns.take(Job(self.id, Urgency.CLICK)):
                 answer = answer_on(self.clip, one, place)
@@ -196,18 +195,19 @@ class VideoWork:
             PromptError: a name that is taken or cannot be written.
         """
         with self._alone():
-            name = self._named(name) if name is not None else self._free_name()
-            step = self.step
-            one = self._new(name)
-            self._add(Step(f"new: {name}", step.with_object(one), name))
-            return name
+            chosen = edits.free_name(self.history) if name is None else name
+            self._add(edits.added(self.step, chosen))
+            return str(self.step.current)
 
     def select(self, name: str) -> None:
         """Make an object the current one; no step."""
         with self._alone(while_tracking=True):
-            self._known(name)
+            edits.known(self.step, name)
             self.history[self.position] = replace(self.step, current=name)
-            self._commit()
+            if self.tracking is None:
+                self._commit()
+            else:  # the journal says last that tracking is at work; this goes with the next step
+                self.revision += 1
 
     def rename(self, name: str, new: str) -> None:
         """Another name.
@@ -216,33 +216,17 @@ class VideoWork:
             PromptError: no such object, or a name that is taken or cannot be written.
         """
         with self._alone():
-            old = self._known(name)
-            new = self._named(new)
-            prompts = tuple(replace(p, name=new) for p in old.prompts)
-            one = replace(old, name=new, prompts=prompts)
-            objects = tuple(one if o is old else o for o in self.step.objects)
-            current = new if self.step.current == name else self.step.current
-            self._add(Step(f"{name} is called {new}", objects, current))
+            self._add(edits.renamed(self.step, name, new))
 
     def remove(self, name: str) -> None:
         """Take an object out; undo brings it back."""
         with self._alone():
-            old = self._known(name)
-            objects = tuple(o for o in self.step.objects if o is not old)
-            current = self.step.current
-            if current == name:
-                current = objects[-1].name if objects else None
-            self._add(Step(f"removed {name}", objects, current))
+            self._add(edits.removed(self.step, name))
 
     def reset(self, name: str | None = None) -> None:
         """Start an object anew, or all of them; undo brings them back."""
         with self._alone():
-            step = self.step
-            if name is None:
-                self._add(Step("reset", (), None))
-                return
-            self._known(name)
-            self._add(Step(f"reset {name}", step.with_object(ClipObject(name)), name))
+            self._add(edits.reset(self.step, name))
 
     def go_to(self, position: int) -> None:
         """Go to a step.
@@ -391,31 +375,6 @@ class VideoWork:
     def _own(self) -> OwnFolder:
         return OwnFolder(self.folder)
 
-    def _known(self, name: str) -> ClipObject:
-        one = self.step.object(name)
-        if one is None:
-            raise PromptError("an object of the session", repr(name)[:100])
-        return one
-
-    def _new(self, name: str) -> ClipObject:
-        if len(self.step.objects) >= _MOST_OBJECTS:
-            raise PromptError(f"at most {_MOST_OBJECTS} objects", "one more", "remove one")
-        if fault := name_fault(name):
-            raise PromptError("a name that a file can hold", fault, "choose another name")
-        return ClipObject(name)
-
-    def _named(self, name: str) -> str:
-        name = name.strip()
-        if not name or self.step.object(name) is not None:
-            raise PromptError("a name no object has yet", repr(name)[:100], "choose another name")
-        if fault := name_fault(name):
-            raise PromptError("a name that a file can hold", fault, "choose another name")
-        return name
-
-    def _free_name(self) -> str:
-        taken = {name for step in self.history for name in step.names}
-        return next(f"object {k}" for k in range(1, len(taken) + 2) if f"object {k}" not in taken)
-
     def _require_followed(self, name: str) -> None:
         one = self.step.object(name)
         if one is None or not one.followed:
@@ -457,14 +416,14 @@ class VideoWork:
         try:
             with self.lease.held(), self.turns.take(job):
                 tracking.go(on_frame)
-            step, event = self._tracked(tracking), {"type": "tracked"}
+            step, event = edits.tracked(self.step, tracking), {"type": "tracked"}
         except CancelledError:
-            step = self._stopped(tracking, f"stopped after {tracking.visits[0]} frames")
+            step = edits.stopped(self.step, tracking, f"stopped after {tracking.visits[0]} frames")
             event = {"type": "stopped"}
         except Exception as error:
             if not isinstance(error, PromptsegError):
                 log.error("tracking failed: %s", type(error).__name__)
-            step = self._stopped(tracking, f"ended after {tracking.visits[0]} frames")
+            step = edits.stopped(self.step, tracking, f"ended after {tracking.visits[0]} frames")
             event = {"type": "error", "detail": self._told(error)}
         with self._lock:
             self.tracking, self._job = None, None
@@ -479,34 +438,6 @@ class VideoWork:
                     log.warning("parts of a tracking could not be removed")
         self._ended.set()
         self.tell({**event, "revision": self.revision, "action": self.step.action})
-
-    def _tracked(self, tracking: Tracking) -> Step:
-        """The step of a tracking that came to its end."""
-        step = self.step
-        objects = tuple(tracking.done.get(one.name, one) for one in step.objects)
-        changed: set[int] = set()
-        for one in tracking.corrected:
-            changed.update(changed_places(one.masks, tracking.done[one.name].masks))
-        said = []
-        if tracking.fresh:
-            said.append(f"tracked {_listed(one.name for one in tracking.fresh)}")
-        if tracking.corrected:
-            names = _listed(one.name for one in tracking.corrected)
-            frames = "1 frame" if len(changed) == 1 else f"{len(changed)} frames"
-            said.append(f"corrected {names}: {frames} changed")
-        return Step("; ".join(said), objects, step.current, ranges_of(sorted(changed)))
-
-    def _stopped(self, tracking: Tracking, how: str) -> Step | None:
-        """The step of a tracking that did not; None where it has found nothing yet."""
-        found = tracking.so_far()
-        if not found:
-            return None
-        objects = tuple(found.get(one.name, one) for one in self.step.objects)
-        return Step(f"tracking {_listed(found)} {how}", objects, self.step.current)
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(names)
 
 
 def _direction(text: str) -> Direction:

@@ -125,7 +125,7 @@ export class Timeline {
     }
     brush.textAlign = "left";
     brush.fillStyle = "#6f8295";
-    brush.fillText(stride > 1 ? `frame (1 of ${stride})` : "frame", 8, 8);
+    brush.fillText(stride > 1 ? `1 of ${stride}` : "frame", 8, 8);
   }
 
   drawEmpty(brush) {

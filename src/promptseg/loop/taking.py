@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PilImage
 
+from promptseg.datasets import TruthSegment
 from promptseg.display import show_mask, show_slice
 from promptseg.errors import InputError, PromptsegError, did_you_mean
 from promptseg.formats.files import atomic_path
@@ -132,7 +133,9 @@ def answers_of_labels(names: Sequence[str], pool: dict[str, Entry], by_class: bo
         objects: dict[str, Mask] = {}
         for segment in truth.segments:
             if not segment.is_empty:
-                own = (by_class and getattr(segment, "target", "")) or segment.name
+                own = segment.name
+                if by_class and isinstance(segment, TruthSegment) and segment.target:
+                    own = segment.target
                 mask = segment.mask(image.geometry.shape)
                 objects[own] = objects[own] | mask if own in objects else mask
         found.append(Answer(name, "done", list(objects.items()), source="labels"))
@@ -142,7 +145,7 @@ def answers_of_labels(names: Sequence[str], pool: dict[str, Entry], by_class: bo
 def _require_done(
     done: Sequence[Answer],
     answers: Sequence[Answer],
-    parts: dict[str, str],
+    parts: Mapping[str, str],
     task: Path,
     number: int,
     options: LoopOptions,

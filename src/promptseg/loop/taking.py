@@ -30,7 +30,7 @@ log = logging.getLogger("promptseg")
 _NAMED = 3
 _SIZE = 200  # pixels of a thumbnail's longer side
 _PROPOSED, _ANSWERED = (230, 97, 1), (0, 158, 115)  # told apart by colour-blind people too
-_DIFFERENT, _LEAST = 0.5, 3  # DSC below which a proposal was not kept; images before that is said
+_DIFFERENT, _LEAST = 0.2, 3  # DSC below which nothing of a proposal was kept; images to say so
 
 Mask = NDArray[np.bool_]
 
@@ -96,7 +96,7 @@ def take(
 
 
 def is_contradicted(agreements: Sequence[float]) -> bool:
-    """Whether not one of at least three proposals was kept even by half.
+    """Whether of at least three proposals not one was kept even by a fifth.
 
     Args:
         agreements: DSC of proposal and answer, by image.

@@ -115,7 +115,7 @@ class Bench:
         head = Head(len(self.names) + 1)
         optimizer = torch.optim.AdamW(head.parameters(), RATE, weight_decay=0.01)
         order = np.random.default_rng(seed)
-        cells = torch.cat([self.embeddings[s.key].flatten(1) for s in samples], 1)
+        cells = torch.cat([self.embeddings[s.key].flatten(1).T for s in samples])
         truth = torch.cat([self.grids[s.key].flatten() for s in samples])
         objects, ground = (truth > 0).nonzero()[:, 0], (truth == 0).nonzero()[:, 0]
         share = len(objects) / (len(objects) + len(ground))
@@ -129,8 +129,7 @@ class Bench:
                     for of in (objects, ground)
                 ]
             )
-            logits = head(cells[:, drawn].float()[None, :, None])[0, :, 0].T
-            loss = functional.cross_entropy(logits, truth[drawn], weight)
+            loss = functional.cross_entropy(head(cells[drawn].float()), truth[drawn], weight)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -139,8 +138,9 @@ class Bench:
     def chances(self, head: Head, sample: Sample) -> Tensor:
         """(1 + classes, r, c) on the part of the logits' grid that is image."""
         rows, columns = self.extents[sample.key]
-        logits = head(self.embeddings[sample.key].float()[None])[0]
-        return logits[:, :rows, :columns].softmax(0)
+        embedding = self.embeddings[sample.key][:, :rows, :columns]
+        logits = head(embedding.flatten(1).T.float()).T
+        return logits.softmax(0).unflatten(1, (rows, columns))
 
     def measured(
         self, head: Head, samples: Sequence[Sample]
@@ -185,12 +185,12 @@ class Head(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(256, FEATURES, 1), nn.ReLU(), nn.Conv2d(FEATURES, classes, 1)
+            nn.Linear(256, FEATURES), nn.ReLU(), nn.Linear(FEATURES, classes)
         )
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """(B, 256, rows, columns) -> (B, classes, rows, columns) logits."""
-        out: Tensor = self.layers(embeddings)
+    def forward(self, cells: Tensor) -> Tensor:
+        """(cells, 256) -> (cells, classes) logits."""
+        out: Tensor = self.layers(cells)
         return out
 
 

@@ -116,6 +116,7 @@ def options(images: Path, start: Path, tmp_path: Path) -> Options:
             "model": f"tiny={start}",
             "task": "classes",
             "classes": NAMES,
+            "strategy": "both",
             "budget": 14,
             "images": 3,
             "validation_images": 3,

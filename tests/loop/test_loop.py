@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
+from json_answers import answer as answered
 from promptseg.cli.main import main
 from promptseg.datasets.collection import Collection
 from promptseg.errors import InputError, OutputError
@@ -515,7 +516,7 @@ def test_the_command(
     assert said.count("\n") == 1
     annotate(task)
     assert main([*words, "--budget", "6", "--json", "--quiet"]) == 0
-    content = json.loads(capsys.readouterr().out)
+    content = answered("loop", capsys.readouterr().out)
     assert content["where"] == "spent"
     assert content["results"][0]["annotated"] == 6
     assert Path(content["weights"]).exists()

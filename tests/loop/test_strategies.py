@@ -12,6 +12,7 @@ from hypothesis import strategies as some
 
 from promptseg.loop.stopping import is_flat
 from promptseg.loop.strategies import at_random, k_center, most_uncertain, pick
+from promptseg.loop.taking import is_contradicted
 from promptseg.loop.uncertainty import disagreement, entropy, mirror_doubt
 
 
@@ -141,3 +142,10 @@ def test_a_curve_is_flat_when_the_last_rounds_gained_nothing() -> None:
     assert is_flat([0.9, 0.2, 0.3], 0.01, 2)
     assert is_flat([0.5, 0.5], 0, 1)
     assert not is_flat([0.5, 0.5001], 0, 1)
+
+
+def test_weak_proposals_are_no_contradiction() -> None:
+    assert not is_contradicted([0.4, 0.3, 0.45])
+    assert not is_contradicted([0.0, 0.1])  # too few to say so
+    assert is_contradicted([0.0, 0.1, 0.05])
+    assert not is_contradicted([0.0, 0.1, 0.9])

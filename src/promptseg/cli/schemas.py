@@ -186,6 +186,12 @@ def _merge() -> list[Schema]:
     ]
 
 
+def _loop() -> list[Schema]:
+    from promptseg.loop.run import Stands
+
+    return [{**schema_of(Stands), "title": "where the loop stands"}]
+
+
 def _compare() -> list[Schema]:
     pair = record(
         {
@@ -332,6 +338,7 @@ ANSWERS: dict[str, Callable[[], list[Schema]]] = {
     "curate show": _show,
     "train": _train,
     "train merge": _merge,
+    "loop": _loop,
     "evaluate compare": _compare,
     "export": _export,
     "info": _info,

@@ -33,9 +33,9 @@ _BINDING = (
 class _ChoosingOptions:
     """Which images come next."""
 
-    strategy: Strategy = "both"
-    """both: of the images that the present model is least sure of, those least alike; uncertainty;
-    diversity: those least like what is annotated, by their embeddings; random: the control."""
+    strategy: Strategy = "diversity"
+    """diversity: the images least like what is annotated, by their embeddings; uncertainty: those that
+    the present model is least sure of; both: of these the ones least alike; random: the control."""
 
     uncertainty: Uncertainty = "auto"
     """entropy of the classes, or mirror: how far those of the mirror image differ; jitter: how far the

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from promptseg.models.protocol import Embedding, SlicePrompt
 from promptseg.prompts import Box, Box3D, Points, place
 from promptseg.segment.classes.segmenter import ClassSegmenter, load_classes
 from promptseg.segment.classes.windows import Windows, probabilities
+from promptseg.segment.opened import intensity_for, require_contrast
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter, load
 
@@ -83,8 +85,14 @@ class Looker:
         return read(entry.path, modality=self.options.modality)
 
     def open(self, image: Image) -> EmbeddedImage:
-        """The image as the model sees it."""
-        return self.segmenter.open(image, self.options)
+        """The image as the model sees it; what is to be noted of it, curation says of all at once."""
+        predictor = self.segmenter.predictor
+        require_contrast(image)
+        return EmbeddedImage(
+            *(image, "z", intensity_for(predictor, image, self.options), predictor),
+            store=self.segmenter.embeddings,
+            asked=(self.options.modality, self.options.window),
+        )
 
     def indices(self, count: int) -> list[int]:
         """Slices that are looked at, evenly spread, of so many: the middles of equal parts."""
@@ -177,7 +185,8 @@ class ClassVersion(Version):
     def propose(self, entry: Entry) -> list[Segment]:
         """The classes that are found."""
         image = self.looker.read(entry)
-        found = self.segmenter.segment(image, self.looker.options).result
+        with _without_notes():
+            found = self.segmenter.segment(image, self.looker.options).result
         return [s for s in found.segments if not s.is_empty]
 
     def _chances(self, opened: EmbeddedImage, indices: Sequence[int]) -> Iterator[Tensor]:
@@ -244,7 +253,8 @@ class PromptVersion(Version):
         if not entry.prompts:
             return []
         image = self.looker.read(entry)
-        found = self.segmenter.segment(image, *entry.prompts, options=self.looker.options)
+        with _without_notes():
+            found = self.segmenter.segment(image, *entry.prompts, options=self.looker.options)
         return list(found.segments)
 
     def require_clicks(self) -> None:
@@ -271,6 +281,17 @@ class PromptVersion(Version):
             return predictor.unpack(tensors, _shape(opened), opened.pixel)
         (embedding,) = predictor.encode([opened.pixels(index)], opened.pixel)
         return embedding
+
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """Notes on single images are left to curation, which says each once."""
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _shape(opened: EmbeddedImage) -> tuple[int, int]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PilImage
 
+from promptseg.datasets import TruthSegment
 from promptseg.display import show_mask, show_slice
 from promptseg.errors import InputError, PromptsegError, did_you_mean
 from promptseg.formats.files import atomic_path
@@ -29,7 +30,7 @@ log = logging.getLogger("promptseg")
 _NAMED = 3
 _SIZE = 200  # pixels of a thumbnail's longer side
 _PROPOSED, _ANSWERED = (230, 97, 1), (0, 158, 115)  # told apart by colour-blind people too
-_DIFFERENT, _LEAST = 0.5, 3  # DSC below which a proposal was not kept; images before that is said
+_DIFFERENT, _LEAST = 0.2, 3  # DSC below which nothing of a proposal was kept; images to say so
 
 Mask = NDArray[np.bool_]
 
@@ -95,7 +96,7 @@ def take(
 
 
 def is_contradicted(agreements: Sequence[float]) -> bool:
-    """Whether not one of at least three proposals was kept even by half.
+    """Whether of at least three proposals not one was kept even by a fifth.
 
     Args:
         agreements: DSC of proposal and answer, by image.
@@ -132,7 +133,9 @@ def answers_of_labels(names: Sequence[str], pool: dict[str, Entry], by_class: bo
         objects: dict[str, Mask] = {}
         for segment in truth.segments:
             if not segment.is_empty:
-                own = (by_class and getattr(segment, "target", "")) or segment.name
+                own = segment.name
+                if by_class and isinstance(segment, TruthSegment) and segment.target:
+                    own = segment.target
                 mask = segment.mask(image.geometry.shape)
                 objects[own] = objects[own] | mask if own in objects else mask
         found.append(Answer(name, "done", list(objects.items()), source="labels"))
@@ -142,7 +145,7 @@ def answers_of_labels(names: Sequence[str], pool: dict[str, Entry], by_class: bo
 def _require_done(
     done: Sequence[Answer],
     answers: Sequence[Answer],
-    parts: dict[str, str],
+    parts: Mapping[str, str],
     task: Path,
     number: int,
     options: LoopOptions,

@@ -68,6 +68,7 @@ def jitter_doubt(
     embedding: Embedding,
     prompts: Sequence[SlicePrompt],
     shape: tuple[int, int],
+    seed: int,
     *place: object,
 ) -> float:
     """Mean `disagreement` of the masks that slightly moved prompts give, over the objects of a
@@ -81,11 +82,12 @@ def jitter_doubt(
         embedding: of the slice.
         prompts: one per object, each with a box or clicks.
         shape: (rows, columns) of the slice.
-        place: what chance hangs on, such as a seed and the image's name.
+        seed: of how they move.
+        place: what else chance hangs on, such as the image's name.
     """
     doubts = []
     for number, prompt in enumerate(prompts):
-        moved = list(_moved(prompt, shape, generator(*place, number)))
+        moved = list(_moved(prompt, shape, generator(seed, *place, number)))
         masks = [predictor.decode(embedding, [one]).masks[0] for one in moved]
         doubts.append(disagreement(masks))
     return float(np.mean(doubts)) if doubts else 0.0

@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("result", "runtime"),
     ("inference",),
     ("segment",),
-    ("datasets", "simulate", "plots", "work", "compat"),
+    ("datasets", "simulate", "slides", "plots", "work", "compat"),
     ("curate", "train", "evaluate", "export", "timing"),
     ("jobs",),
     ("serve",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from PIL import Image as PilImage
 
 from fakes import BrightPredictor
+from json_answers import answer
 from promptseg import Segmenter
 from promptseg.cli.main import main
 from promptseg.errors import InputError
@@ -130,7 +130,7 @@ def test_the_command(cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "200; 4 measured, 0 of them failed" in said
     assert "node hours" in said
     assert main(["plan", "-i", str(cases), *usual, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["cases"] == 200
+    assert answer("plan", capsys.readouterr().out)["cases"] == 200
     assert main(["plan", "-i", str(cases.parent / "a.png"), *usual]) == 2
     assert "a list of cases" in capsys.readouterr().err
     assert main(["plan", "-i", str(cases), "--sample", "0"]) == 2

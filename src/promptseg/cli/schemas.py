@@ -38,17 +38,26 @@ _FAILURE = record(
 )
 
 
-def _segment() -> list[Schema]:
-    from promptseg.provenance import Provenance
+def _of_a_list() -> Schema:
     from promptseg.work import Tally
 
-    one = {**schema_of(Provenance), "required": ["software", "created", "model", "objects"]}
     tally = schema_of(Tally)
-    table = {**tally, "properties": {**tally["properties"], "table": _TEXT}}
+    return {
+        **tally,
+        "properties": {**tally["properties"], "table": _TEXT},
+        "required": [*tally["required"], "table"],
+        "title": "of a list of cases",
+    }
+
+
+def _segment() -> list[Schema]:
+    from promptseg.provenance import Provenance
+
+    one = {**schema_of(Provenance), "required": ["software", "created", "model", "objects"]}
     return [
         {**one, "title": "the provenance of one image or video"},
         {**listed(one), "title": "of a folder: of every image that was segmented now"},
-        {**table, "required": [*tally["required"], "table"], "title": "of a list of cases"},
+        _of_a_list(),
     ]
 
 
@@ -63,6 +72,21 @@ def _convert() -> list[Schema]:
             "title": "the provenance of the mask",
         },
         {**schema_of(Annotated), "title": "of a folder of masks, as COCO"},
+        _of_a_list(),
+    ]
+
+
+def _plan() -> list[Schema]:
+    from promptseg.jobs.plan import Estimate, Plan
+
+    plan = schema_of(Plan)
+    return [
+        {
+            **plan,
+            "properties": {**plan["properties"], "node_hours": schema_of(Estimate)},
+            "required": [*plan["required"], "node_hours"],
+            "title": "what a list will take",
+        }
     ]
 
 
@@ -331,6 +355,7 @@ def _benchmark() -> list[Schema]:
 ANSWERS: dict[str, Callable[[], list[Schema]]] = {
     "segment": _segment,
     "convert": _convert,
+    "plan": _plan,
     "curate": _curate,
     "curate check": _check,
     "curate statistics": _statistics,

@@ -29,7 +29,7 @@ from promptseg.formats.told import provenance_of
 from promptseg.image import Image, Segment, Segmentation
 from promptseg.parsing import name_fault, parse_json
 
-__all__ = ["read", "read_objects", "write"]
+__all__ = ["feature", "read", "read_objects", "write"]
 
 _LABEL = "label"  # key of QuPath's metadata, which it keeps as text
 _LONGEST = 1_000_000  # features
@@ -82,23 +82,42 @@ def _feature(
     segment: Segment, scale: _Scale, kind: str, colours: dict[str, list[int]]
 ) -> dict[str, Any]:
     parts = [[_placed(ring, segment, scale) for ring in part] for part in rings(segment.crop)]
-    single = len(parts) == 1
-    properties: dict[str, Any] = {
-        "objectType": "annotation",
-        "name": segment.name,
-        "classification": {"name": kind, "color": colours[kind]},
-        "metadata": {_LABEL: str(segment.label)},
-    }
+    found = feature(segment.name, segment.label, parts, kind, colours[kind])
     if segment.colour is not None:
-        properties["color"] = list(segment.colour)
+        found["properties"]["color"] = list(segment.colour)
+    return found
+
+
+def feature(
+    name: str,
+    label: int,
+    polygons: Sequence[Sequence[Sequence[Sequence[float]]]],
+    kind: str,
+    colour: Sequence[int],
+) -> dict[str, Any]:
+    """An object as QuPath has annotations.
+
+    Args:
+        name: of the object.
+        label: its number, which is kept.
+        polygons: of each part the outer ring and its holes: closed, (x, y) in pixels of the file.
+        kind: name of its class.
+        colour: (red, green, blue) of the class.
+    """
+    single = len(polygons) == 1
     return {
         "type": "Feature",
-        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{segment.label} {segment.name}")),
+        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{label} {name}")),
         "geometry": {
             "type": "Polygon" if single else "MultiPolygon",
-            "coordinates": parts[0] if single else parts,
+            "coordinates": polygons[0] if single else polygons,
         },
-        "properties": properties,
+        "properties": {
+            "objectType": "annotation",
+            "name": name,
+            "classification": {"name": kind, "color": list(colour)},
+            "metadata": {_LABEL: str(label)},
+        },
     }
 
 

@@ -7,7 +7,6 @@ object is a feature; its parts are polygons with holes.
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from promptseg._version import __version__
 from promptseg.formats.colours import COLOURS
 from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.geojson import feature
 from promptseg.provenance import DISCLAIMER
 from promptseg.slides.outlines import Polygon, outlines
 from promptseg.slides.session import SlideSession
@@ -68,20 +68,9 @@ def features(
         measured = (
             {"predicted IoU, mean of regions": sum(opinions) / len(opinions)} if opinions else {}
         )
-        found.append(
-            {
-                "type": "Feature",
-                "id": str(uuid.uuid4()),
-                "geometry": _geometry(polygons),
-                "properties": {
-                    "objectType": "annotation",
-                    "name": name,
-                    "classification": {"name": name, "color": list(colour)},
-                    "isLocked": False,
-                    "measurements": measured,
-                },
-            }
-        )
+        one = feature(name, known.label, _closed(polygons), name, colour)
+        one["properties"]["measurements"] = measured
+        found.append(one)
     return found
 
 
@@ -104,14 +93,11 @@ def write_geojson(
     return path
 
 
-def _geometry(polygons: list[Polygon]) -> dict[str, Any]:
-    closed = [
+def _closed(polygons: list[Polygon]) -> list[list[list[list[int]]]]:
+    return [
         [_turned([*ring, ring[0]], outer=number == 0) for number, ring in enumerate(polygon)]
         for polygon in polygons
     ]
-    if len(closed) == 1:
-        return {"type": "Polygon", "coordinates": closed[0]}
-    return {"type": "MultiPolygon", "coordinates": closed}
 
 
 def _turned(ring: list[tuple[int, int]], outer: bool) -> list[list[int]]:

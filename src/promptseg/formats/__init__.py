@@ -169,7 +169,7 @@ def writer_of(
     layers = not later_wins and bool(segmentation.overlaps())
     if layers and not chosen.layers:
         _refuse_overlap(segmentation)
-    write: Callable[[Segmentation, Path, bool], None] = chosen.load_writer().write
+    write: Callable[..., None] = chosen.load_writer().write
     if chosen.name == "coco" and outlines != "rle":
         write = partial(write, outlines=outlines)
     return lambda temporary: write(segmentation, temporary, layers)

@@ -61,15 +61,15 @@ def made(root: Path) -> Path:
 
 
 def shoot(page: Path, picture: Path) -> None:
-    """The top of a page as a picture."""
+    """The last round on a page as a picture."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as running:
         path = shutil.which("chromium") or shutil.which("google-chrome")
         browser = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 1000, "height": 1250})
+        tab = browser.new_page(viewport={"width": 1000, "height": 900})
         tab.goto(page.resolve().as_uri())
-        tab.screenshot(path=picture)
+        tab.locator("section").first.screenshot(path=picture)
         browser.close()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from promptseg.datasets.collection import Sample
 from promptseg.errors import InputError
 from promptseg.inference.predictor import Predictor
-from promptseg.models.checkpoint import build_network, read_checkpoint
+from promptseg.models.checkpoint import build_network
 from promptseg.models.heads.semantic.model import SemanticSam
 from promptseg.train.asking import validate_phrases
 from promptseg.train.comparison import needed_for
@@ -247,5 +247,5 @@ def load_predictor(
     start: StartingWeights, file: Path, processes: Processes, engine: str
 ) -> Predictor:
     """The model that is trained, with the weights of a file."""
-    network = build_network(start.card, read_checkpoint(file), file)
+    network = build_network(start.card, start.read(file), file)
     return Predictor.of_network(start.card, network, processes.device, file, engine)

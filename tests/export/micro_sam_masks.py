@@ -79,7 +79,7 @@ def main() -> None:
     asked = np.load(place / "prompts.npz")
     predictor = util.get_sam_model(kind, device="cpu", checkpoint_path=weights)
     embeddings = util.precompute_image_embeddings(predictor, image, ndim=2, verbose=False)
-    found = {"features": np.asarray(embeddings["features"])}
+    found = {"features": np.asarray(embeddings["features"]), "picture": util._to_image(image)}
     for k, (x0, y0, x1, y1) in enumerate(asked["boxes"]):
         box = np.array([y0, x0, y1, x1])  # it has rows first
         found[f"box{k}"] = segment_from_box(predictor, box, image_embeddings=embeddings)[0]

@@ -22,6 +22,7 @@ from curate.made import Made, disc, make_collection, rectangle
 from promptseg.cli.main import main
 from promptseg.datasets.collection import Collection
 from promptseg.errors import InputError, ModelError, OutputError, UnsupportedPromptError
+from promptseg.formats.own_folder import OwnFolder
 from promptseg.image import Image
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.train import train
@@ -56,7 +57,10 @@ def pictures(tmp_path_factory) -> Path:
     made = []
     for k in range(8):
         shape = (60, 48)
-        masks = {"plate": rectangle(shape, (2, 2, 12, 9)), "disc": disc(shape, 35, 25, 9.0 + k % 3)}
+        masks = {
+            "plate": rectangle(shape, (2, 2, 16, 14)),
+            "disc": disc(shape, 35, 25, 9.0 + k % 3),
+        }
         if k % 3 == 2:
             del masks["plate"]
         split = "train" if k < 5 else "validation" if k < 6 else "test"
@@ -186,7 +190,7 @@ def test_one_command_plans_trains_and_leaves_a_model_of_classes(fake, pictures, 
     assert (folder / "nnunet" / "told.txt").read_text().split() == ["plan", "train"]
     assert trained.name == "run"
     card, file, said = semantic_card(folder)
-    assert (card.base, card.names, card.depth) == ("nnunet", ("plate", "disc"), 1)
+    assert (card.base, card.names, card.depth) == ("nnunet", ("disc", "plate"), 1)
     assert [r["update"] for r in rows(folder / "train.csv")] == ["5", "10"]
     assert "nnU-Net's own words" in (folder / "nnunet" / "log.txt").read_text()
     assert said["training"]["cpu_seconds"] == 1
@@ -195,9 +199,9 @@ def test_one_command_plans_trains_and_leaves_a_model_of_classes(fake, pictures, 
     picture[5:9, 6:12] = 220
     segmenter = load_classes(folder, device="cpu")
     found = segmenter.segment(Image.from_array(picture, "US"))
-    assert found.result.names == {1: "plate", 2: "disc"}
-    (plate, other) = found.result.segments
-    assert int(plate.crop.sum()) == 24
+    assert found.result.names == {1: "disc", 2: "plate"}
+    (bright, other) = found.result.segments
+    assert int(bright.crop.sum()) == 24
     assert not other.crop.any()
     facts = found.result.provenance
     assert facts is not None
@@ -213,12 +217,12 @@ def test_rows_of_nnunet_are_rows_like_any(fake, pictures, tmp_path):
     mask = rectangle((50, 40), (5, 6, 20, 30))
     PilImage.fromarray((200 * mask + 10).astype(np.uint8)).save(root / "images" / "p.png")
     PilImage.fromarray(mask.astype(np.uint8)).save(root / "masks" / "p.png")
-    about = {"name": "set", "modality": "US", "targets": {"1": "plate"}}
+    about = {"name": "set", "modality": "US", "targets": {"1": "disc"}}
     (root / "dataset.json").write_text(json.dumps(about))
     asked = ["evaluate", "-i", str(root), "--model", str(tmp_path / "run"), "--quiet"]
     assert main([*asked, "-o", str(tmp_path / "results")]) == 0
     (row,) = rows(tmp_path / "results" / "rows.csv")
-    assert (row["protocol"], row["target"], float(row["dsc"])) == ("classes", "plate", 1.0)
+    assert (row["protocol"], row["target"], float(row["dsc"])) == ("classes", "disc", 1.0)
 
 
 def test_stacks_are_answered_whole(fake, volumes, tmp_path):
@@ -256,6 +260,13 @@ def test_a_finished_training_is_not_done_again_and_another_is_refused(fake, pict
         train(options(pictures, tmp_path / "run", features=8))
     train(options(pictures, tmp_path / "run", features=8, overwrite=True))
     assert (chosen.output / "nnunet" / "told.txt").read_text().split() == ["plan", "train"]
+    with pytest.raises(OutputError, match="one of nnU-Net"):
+        train(options(pictures, tmp_path / "run", model="deeplabv3plus", epochs=1))
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier" / "card.json").write_text("{}")
+    OwnFolder(tmp_path / "earlier").claim("card.json", taken=True)
+    with pytest.raises(OutputError, match="with another training"):
+        train(options(pictures, tmp_path / "earlier"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("x")
     with pytest.raises(OutputError, match="other files"):

@@ -68,6 +68,7 @@ class Tool:
         entries: network (`ModelCard.build`) -> what the tool knows it as.
         scaling: how the tool scales pixels whatever the weights were trained with; empty where the
             weights bring it along.
+        differs: what else it does to pixels, which changes masks.
         place: the tool's own folder, if it is the same on every machine; `~` is the user's.
         where: which folder `--output` has to name, otherwise.
         why: why other networks are refused.
@@ -78,6 +79,7 @@ class Tool:
     entries: Mapping[str, Entry]
     why: str
     scaling: str = "imagenet"
+    differs: str = ""
     place: Path | None = None
     where: str = "a folder of your choice"
     wants: tuple[str, ...] = field(default=())
@@ -122,6 +124,7 @@ TOOLS: Mapping[str, Tool] = {
             ),
         },
         "it builds SAM's encoders and MobileSAM's, at 1024 pixels",
+        differs="it stretches every channel of an image to 0..255 by its own minimum and maximum",
     ),
     "napari-sam": Tool(
         "napari-sam 0.4",

@@ -22,7 +22,7 @@ from promptseg.models.families.sam import Sam
 from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam3 import model as sam3
 from promptseg.models.heads.semantic.model import preprocessing_of
-from promptseg.models.nnunet.file import NNUNET
+from promptseg.models.nnunet.file import NNUNET, WORK
 from promptseg.noted import lines_of, refuse
 from promptseg.parsing import parse_json
 from promptseg.progress import step_progress
@@ -201,6 +201,12 @@ def _take_folder(options: TrainOptions) -> None:
         _require_training(folder)
         own.claim(*(name for name in _OURS if (folder / name).exists()), taken=True)
     own.check(*_OURS)
+    if (folder / WORK).exists() and not options.overwrite:
+        raise OutputError(
+            "a new folder, or one with this training",
+            f"{folder} with one of nnU-Net",
+            "choose another",
+        )
     check_outputs((folder / name for name in _OURS), overwrite=True, reads=reads)
     if options.overwrite:
         own.check(BOARD)

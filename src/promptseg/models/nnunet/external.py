@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -194,7 +195,8 @@ class Answering:
 
     def __del__(self) -> None:
         if hasattr(self, "_process"):
-            self.close()
+            with contextlib.suppress(Exception):  # at the end of Python anything may be gone
+                self.close()
 
     def _answer(self) -> None:
         assert self._process.stdout is not None

@@ -14,13 +14,16 @@ from promptseg.models.checkpoint import require_numbers
 from promptseg.models.nnunet.external import Answering
 from promptseg.parsing import parse_json
 
-__all__ = ["NNUNET", "PLANS", "answering", "channels_of", "read_plans"]
+__all__ = ["NNUNET", "PLANS", "WORK", "answering", "channels_of", "read_plans"]
 
 NNUNET = "nnunet"
 """What the specialist is called."""
 
 PLANS = "nnunet.json"
 """File beside the weights with plans, dataset.json and configuration."""
+
+WORK = "nnunet"
+"""Folder in that of a training that nnU-Net works in."""
 
 _LARGEST = 8 << 20  # bytes
 

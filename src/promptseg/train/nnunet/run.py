@@ -27,7 +27,7 @@ from promptseg.inference.predictor import Predictor
 from promptseg.models.heads.semantic.card import ClassFacts, SemanticCard
 from promptseg.models.heads.semantic.specialists import SPECIALISTS, boxed_card
 from promptseg.models.nnunet.external import Answering, nnunet_python, order
-from promptseg.models.nnunet.file import NNUNET, PLANS
+from promptseg.models.nnunet.file import NNUNET, PLANS, WORK
 from promptseg.models.nnunet.model import NnunetBoxes, NnunetClasses
 from promptseg.noted import lines_of, refuse
 from promptseg.parsing import parse_json
@@ -52,7 +52,6 @@ __all__ = ["train_nnunet"]
 log = logging.getLogger("promptseg")
 
 _EPOCH = 250  # updates, as nnU-Net has it
-_WORK = "nnunet"
 _OURS = (
     *("options.json", "train.csv", "model.pth", "model.safetensors", PLANS, "card.json", "card.md"),
     *(TRAINED_ON, "report.md", "report.json", "curves.png"),
@@ -140,19 +139,25 @@ def _names(parts: Parts, objective: Objective) -> tuple[str, ...]:
 
 def _take_folder(options: TrainOptions, parts: Parts) -> Path:
     """The folder that nnU-Net works in: new, or that of the same training, which goes on."""
-    folder, work = options.output, options.output / _WORK
+    folder, work = options.output, options.output / WORK
     own = OwnFolder(folder)
     if not own.is_ours and folder.exists() and any(folder.iterdir()):
         raise OutputError(
             "a new folder, or one with a training", f"{folder} with other files", "choose another"
+        )
+    if not work.exists() and not options.overwrite and any((folder / n).exists() for n in _OURS):
+        raise OutputError(
+            "a new folder, or one with a training of nnU-Net",
+            f"{folder} with another training",
+            "choose another folder, or give --overwrite",
         )
     own.check(*_OURS)
     check_outputs((folder / name for name in _OURS), overwrite=True, reads=Reads([options.config]))
     said = {k: v for k, v in options.to_json().items() if k not in _FREE}
     binding = {**said, "collection_sha256": parts.collection.sha256}
     file = folder / "options.json"
-    if work.exists() and options.overwrite:
-        shutil.rmtree(work)
+    if options.overwrite:
+        shutil.rmtree(work, ignore_errors=True)
         own.remove(*_OURS)
     elif work.exists() and _read(file).get("binding") != json.loads(json.dumps(binding)):
         raise OutputError(

@@ -78,6 +78,7 @@ def main() -> None:
     image = np.load(place / "image.npy")
     asked = np.load(place / "prompts.npz")
     predictor = util.get_sam_model(kind, device="cpu", checkpoint_path=weights)
+    predictor.model.eval()  # mobile_sam keeps attention biases of before the weights were loaded
     embeddings = util.precompute_image_embeddings(predictor, image, ndim=2, verbose=False)
     found = {"features": np.asarray(embeddings["features"]), "picture": util._to_image(image)}
     for k, (x0, y0, x1, y1) in enumerate(asked["boxes"]):

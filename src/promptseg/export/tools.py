@@ -119,8 +119,9 @@ TOOLS: Mapping[str, Tool] = {
             ),
             "build_mobile_sam": Entry(
                 "{model}.pth",
-                'pip install the mobile_sam package beside micro-sam, then get_sam_model("vit_t", '
-                'checkpoint_path="{file}")',
+                'pip install the mobile_sam package beside micro-sam, then predictor = get_sam_model('
+                '"vit_t", checkpoint_path="{file}") and predictor.model.eval(), without which 1.8.14 '
+                "leaves out what the weights say of attention",
             ),
         },
         "it builds SAM's encoders and MobileSAM's, at 1024 pixels",

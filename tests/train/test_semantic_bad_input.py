@@ -12,7 +12,7 @@ from PIL import Image as PilImage
 
 from curate.made import Made, disc, make_collection, rectangle
 from promptseg.cli.main import main
-from promptseg.errors import InputError, ModelError
+from promptseg.errors import InputError
 from promptseg.image import Image
 from promptseg.jobs.train import train
 from promptseg.models.heads.semantic.card import semantic_card
@@ -117,7 +117,12 @@ def test_ids_with_gaps_and_one_class_alone_are_numbered_from_one(classes, tmp_pa
     a, b, c = disc(SHAPE, 12, 12, 6), rectangle(SHAPE, (30, 4, 40, 14)), disc(SHAPE, 36, 30, 6)
     data = collection(
         tmp_path / "data",
-        {"t1": {"a": a, "b": b, "c": c}, "t2": {"a": a}, "v1": {"b": b}, "e1": {"b": b, "c": c}},
+        {
+            "t1": {"a": a, "b": b, "c": c},
+            "t2": {"a": a},
+            "v1": {"b": b, "c": c},
+            "e1": {"b": b, "c": c},
+        },
     )
     train(classes(input=data, classes=("c",), output=tmp_path / "one"))
     card, _, _ = semantic_card(tmp_path / "one")
@@ -139,12 +144,3 @@ def test_a_class_of_validation_alone_is_refused_by_name_and_case(classes, tmp_pa
     with pytest.raises(InputError, match="'b' on a/v1"):
         train(classes(input=data))
     assert not (tmp_path / "run").exists()
-
-
-def test_an_absent_nnunet_says_what_to_do(classes, monkeypatch):
-    from promptseg.models.nnunet import external
-
-    monkeypatch.delenv(external.VARIABLE, raising=False)
-    monkeypatch.setattr(external, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match="PROMPTSEG_NNUNET"):
-        train(classes(model="nnunet", n_steps=None, corrections=8, workers=None))

@@ -119,7 +119,7 @@ TOOLS: Mapping[str, Tool] = {
             ),
             "build_mobile_sam": Entry(
                 "{model}.pth",
-                'pip install the mobile_sam package beside micro-sam, then predictor = get_sam_model('
+                "pip install the mobile_sam package beside micro-sam, then predictor = get_sam_model("
                 '"vit_t", checkpoint_path="{file}") and predictor.model.eval(), without which 1.8.14 '
                 "leaves out what the weights say of attention",
             ),

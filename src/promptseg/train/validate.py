@@ -334,7 +334,8 @@ def _macro(answers: Sequence[Answer], corrections: int) -> dict[str, float]:
         return {CLASSES: _macro_of_classes(answers)}
     means = {}
     asked = {a.prompt for a in answers}
-    kinds = [kind for kind in ("box", "point") if kind in asked or not asked]
+    boxes_alone = "box" in asked and "point" not in asked and (TEXT in asked or not corrections)
+    kinds = ("box",) if boxes_alone else () if TEXT in asked else ("box", "point")
     for prompt in (*kinds, *(name for name in (FOLLOWED, TEXT, ABSENT) if name in asked)):
         for step in sorted({0, corrections} if prompt in ("box", "point") else {0}):
             datasets: dict[str, list[float]] = defaultdict(list)

@@ -374,8 +374,8 @@ def test_the_real_one_goes_the_whole_round(pictures, volumes, tmp_path, preset):
         tmp_path / "run",
         preset=preset,
         epochs=3,
-        validate_every=5,
-        features=4,
+        validate_every=15 if preset == "box-channel" else 5,
+        features=16 if preset == "box-channel" else 4,
         nnunet_memory=0.5,
         threads=1,
     )

@@ -101,6 +101,7 @@ BOUNDS: dict[str, Bound] = {
     "min_voxels": _COUNT,
     "minutes": Bound(0, 10**7, above=True),
     "minutes_per_image": Bound(0, 10**4, above=True),
+    "nnunet_memory": Bound(0, 10**4, above=True),
     "n_absent": Bound(0, 1000),
     "n_objects": Bound(1, 1000),
     "n_steps": Bound(1, 1000),

@@ -275,8 +275,8 @@ def test_deeplab_has_a_resnet_50_and_gives_logits_of_the_inputs_size():
     assert coarse.shape == (2, 2048, 4, 6)
 
 
-def test_nnunet_is_refused_with_what_to_do():
-    with pytest.raises(ModelError, match=r"--no-deps nnunetv2.*--predictions"):
+def test_nnunet_has_learnt_nothing_before_its_training():
+    with pytest.raises(ModelError, match="nnunet, which has no weights of its own"):
         open_checkpoint("nnunet")
 
 

@@ -70,6 +70,7 @@ class Tool:
         entries: network (`ModelCard.build`) -> what the tool knows it as.
         scaling: how the tool scales pixels whatever the weights were trained with; empty where the
             weights bring it along.
+        differs: what else it does to pixels, which changes masks.
         place: the tool's own folder, if it is the same on every machine; `~` is the user's.
         where: which folder `--output` has to name, otherwise.
         why: why other networks are refused.
@@ -81,6 +82,7 @@ class Tool:
     entries: Mapping[str, Entry]
     why: str
     scaling: str = "imagenet"
+    differs: str = ""
     place: Path | None = None
     where: str = "a folder of your choice"
     wants: tuple[str, ...] = field(default=())
@@ -138,11 +140,13 @@ TOOLS: Mapping[str, Tool] = {
             ),
             "build_mobile_sam": Entry(
                 "{model}.pth",
-                'pip install the mobile_sam package beside micro-sam, then get_sam_model("vit_t", '
-                'checkpoint_path="{file}")',
+                "pip install the mobile_sam package beside micro-sam, then predictor = get_sam_model("
+                '"vit_t", checkpoint_path="{file}") and predictor.model.eval(), without which 1.8.14 '
+                "leaves out what the weights say of attention",
             ),
         },
         "it builds SAM's encoders and MobileSAM's, at 1024 pixels",
+        differs="it stretches every channel of an image to 0..255 by its own minimum and maximum",
     ),
     "napari-sam": Tool(
         "napari-sam 0.4",

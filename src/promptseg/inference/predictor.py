@@ -18,10 +18,11 @@ from promptseg.errors import ModelError, UnsupportedPromptError
 from promptseg.formats.memory import available_bytes
 from promptseg.models.card import ModelCard
 from promptseg.models.cards import models_that_take
-from promptseg.models.checkpoint import build_network, open_checkpoint
+from promptseg.models.checkpoint import build_network, is_external, open_checkpoint
 from promptseg.models.choose import Choice
 from promptseg.models.families import family_named
 from promptseg.models.finite import is_finite
+from promptseg.models.nnunet.model import NnunetBoxes
 from promptseg.models.protocol import (
     Candidates,
     Embedding,
@@ -163,6 +164,9 @@ class Predictor:
         chosen, engine = choose_device(device), wanted_engine(engine)
         card, file, tensors = open_checkpoint(model, quiet)
         require_room(card.name, tensors)
+        if is_external(card):
+            require_eager(card.name, engine)
+            return cls(NnunetBoxes.open(card, file, tensors, chosen), file, assets.sha256_of(file))
         return cls.of_network(card, build_network(card, tensors, file), chosen, file, engine)
 
     @property

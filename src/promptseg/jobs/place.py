@@ -138,6 +138,8 @@ def _notes(tool: Tool, card: ModelCard, folder: Path) -> tuple[str, ...]:
             f"the tool scales pixels in its own way ({tool.scaling}), {card.name} was trained with "
             f"another ({card.preprocessing.scaling}): masks there differ from those here"
         )
+    if tool.differs:
+        notes.append(f"{tool.differs}: masks there can differ from those here")
     notes += [
         f"the tool does not start without {name} in the same folder"
         for name in tool.wants

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from promptseg import assets
-from promptseg.errors import OutputError, PromptsegError
+from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.formats.files import atomic_path
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.own_folder import OwnFolder
@@ -22,16 +22,18 @@ from promptseg.models.families.sam import Sam
 from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam3 import model as sam3
 from promptseg.models.heads.semantic.model import preprocessing_of
+from promptseg.models.nnunet.file import NNUNET, WORK
 from promptseg.noted import lines_of, refuse
 from promptseg.parsing import parse_json
 from promptseg.progress import step_progress
 from promptseg.runtime import choose_device, set_threads
+from promptseg.train.boxed import BoxedStart
 from promptseg.train.determinism import deterministic
 from promptseg.train.kept import KeptEmbeddings, keep_embeddings
 from promptseg.train.logs import BOARD, open_logs, require_packages
 from promptseg.train.loop import Loop, TrainingError
 from promptseg.train.named import TrainingPhrases
-from promptseg.train.objectives import ClipObjective, WordObjective
+from promptseg.train.objectives import BoxChannelObjective, ClipObjective, WordObjective
 from promptseg.train.options import TrainOptions
 from promptseg.train.outcome import SEMANTIC, Trained, finish, noted_in
 from promptseg.train.parts import encoder_learns
@@ -85,6 +87,12 @@ def train(options: TrainOptions) -> Trained:
             is kept.
     """
     options.check()
+    if options.model == NNUNET:
+        from promptseg.train.nnunet.run import train_nnunet
+
+        return train_nnunet(options)
+    if options.nnunet_memory is not None:
+        raise InputError("--nnunet-memory with --model nnunet", options.model, "leave it out")
     require_packages(options.log)
     set_threads(options.threads)
     with joined(choose_device(options.device)) as processes, deterministic(options.deterministic):
@@ -136,7 +144,10 @@ def _start(
     if is_of_classes(options):
         start = SemanticStart.of(options, parts, quiet)
         return start, semantic_learner(start, options, parts, processes.device)
-    plain = StartingWeights.load(options.model, quiet)
+    if isinstance(options.objective(), BoxChannelObjective):
+        plain = BoxedStart.of(options, quiet)
+    else:
+        plain = StartingWeights.load(options.model, quiet)
     return plain, Learner.of(plain, options, processes.device)
 
 
@@ -190,6 +201,12 @@ def _take_folder(options: TrainOptions) -> None:
         _require_training(folder)
         own.claim(*(name for name in _OURS if (folder / name).exists()), taken=True)
     own.check(*_OURS)
+    if (folder / WORK).exists() and not options.overwrite:
+        raise OutputError(
+            "a new folder, or one with this training",
+            f"{folder} with one of nnU-Net",
+            "choose another",
+        )
     check_outputs((folder / name for name in _OURS), overwrite=True, reads=reads)
     if options.overwrite:
         own.check(BOARD)

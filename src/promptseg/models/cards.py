@@ -12,7 +12,7 @@ from promptseg.errors import ModelError, did_you_mean
 from promptseg.models.card import ModelCard, TrainedOn
 from promptseg.models.elsewhere import NOT_HERE
 from promptseg.models.families import families
-from promptseg.models.heads.semantic.specialists import EXTERNAL, SPECIALISTS
+from promptseg.models.heads.semantic.specialists import SPECIALISTS, boxed_card
 from promptseg.prompts.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -61,14 +61,12 @@ def find_card(name: str) -> ModelCard:
     """
     if name in CARDS:
         return CARDS[name]
-    if name in EXTERNAL:
-        what, _, recipe = EXTERNAL[name].partition(": ")
-        raise ModelError("a model that is run from here", what, recipe)
     if name in SPECIALISTS:
         raise ModelError(
             "a model that has learnt something",
             f"{name}, which has no weights of its own",
-            "train it with promptseg train --preset semantic-2d, then name the folder",
+            "train it with promptseg train --preset semantic-2d, or --preset box-channel to be told by "
+            "boxes, then name the folder",
         )
     if name in NOT_HERE:
         raise ModelError("a model that there is a network of here", NOT_HERE[name], "use sam3")
@@ -94,6 +92,8 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
     """
     texts = {key: _text(said, key, where) for key in ("name", "base", "modalities", "licence")}
     name, base = texts["name"], CARDS.get(texts["base"])
+    if texts["base"] in SPECIALISTS:
+        base = _boxed(said, texts["base"], where)
     if base is None:
         raise ModelError(
             f"a base model out of {', '.join(CARDS)}",
@@ -130,6 +130,16 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
             card, propagate="box", margin=ModelCard.margin, margin_pixels=ModelCard.margin_pixels
         )
     return replace(card, propagate="points" if "point" in kinds else "none")
+
+
+def _boxed(said: Mapping[str, Any], base: str, where: str) -> ModelCard:
+    """The card of a specialist for boxes, whose network has a size of its own."""
+    network = said.get("network")
+    if isinstance(network, Mapping):
+        match network.get("side"), network.get("features"):
+            case [int(side), int(features)] if 64 <= side <= 2048 and 0 <= features <= 512:
+                return boxed_card(base, side, features)
+    raise ModelError("network: side and features of a specialist", f"{where}: {network!r:.100}")
 
 
 def model_file(model: str | Path) -> tuple[str | None, Path | None]:

@@ -46,6 +46,9 @@ __all__ = [
 CARD = "card.json"
 """File beside fine-tuned weights that says what they are; see `promptseg.train.release`."""
 
+SPECIALIST = "specialist"
+"""The family of models that are known by their cards alone."""
+
 _LARGEST_CARD = 8 << 20  # bytes
 
 log = logging.getLogger("promptseg")
@@ -172,6 +175,14 @@ def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
         ModelError: no model has this architecture, or several have and nothing tells which it is; or
             the card beside the file is not one, or of other weights.
     """
+    if _by_card_alone(tensors):
+        card = _card_beside(path)
+        if card is None:
+            raise ModelError(
+                "the card.json of a specialist beside its weights", str(path), "keep both together"
+            )
+        require_architecture(card, tensors, path)
+        return card
     cards = _of_architecture(tensors, path)
     if (card := _card_beside(path)) is not None:
         require_architecture(card, tensors, path)
@@ -221,6 +232,16 @@ def require_architecture(card: ModelCard, tensors: dict[str, Tensor], path: Path
     Raises:
         ModelError: the tensors belong to another architecture, or to none.
     """
+    if is_external(card):
+        return  # its own program builds the network
+    if card.family == SPECIALIST or _by_card_alone(tensors):
+        if card.family != SPECIALIST or _architecture(card.family, card.build) != _shapes(tensors):
+            raise ModelError(
+                f"the weights of {card.name}, a {card.base or card.build.partition(':')[0]}",
+                f"{path} with other tensors",
+                "use the files of one training together",
+            )
+        return
     cards = _of_architecture(tensors, path)
     if (card.family, card.build) not in {(other.family, other.build) for other in cards}:
         raise ModelError(
@@ -228,6 +249,16 @@ def require_architecture(card: ModelCard, tensors: dict[str, Tensor], path: Path
             f"{path}, one of {' or '.join(other.name for other in cards)}",
             "name that model instead",
         )
+
+
+def is_external(card: ModelCard) -> bool:
+    """Whether a model runs in a program of its own."""
+    return card.family == SPECIALIST and card.build.startswith("nnunet")
+
+
+def _by_card_alone(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether tensors are of a family whose networks come in any size, as their cards say."""
+    return family_named(SPECIALIST).claims(tensors)
 
 
 def _trained_on(path: Path) -> TrainedOn | None:

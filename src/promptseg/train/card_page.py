@@ -126,6 +126,8 @@ def _data(data: Mapping[str, Any]) -> Iterator[str]:
 def _whose_names(card: Mapping[str, Any]) -> str:
     if "text" in card["asked_with"]:
         return "the names of `Sam3Model` in transformers, and loads there"
+    if "network" in card:
+        return "names of promptseg's own"
     return f"the names of the official code, and loads there as a checkpoint of {card['base']}"
 
 

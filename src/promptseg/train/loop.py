@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from promptseg.errors import InputError, PromptsegError
 from promptseg.formats.files import atomic_path
+from promptseg.models.families.specialist.build import BoxChannel
 from promptseg.models.heads.semantic.network import SemanticNetwork
 from promptseg.train.logs import Log
 from promptseg.train.named import TrainingPhrases
@@ -173,8 +174,8 @@ class Loop:
         objective = self.algorithm.objective
         self.sam.train()
         if not self.train_batch_norm:
-            of_classes = isinstance(self.sam, SemanticNetwork)  # whose decoder is new
-            freeze_batch_norm(self.sam.image_encoder if of_classes else self.sam)
+            new = isinstance(self.sam, SemanticNetwork | BoxChannel)  # behind the encoder
+            freeze_batch_norm(self.sam.image_encoder if new else self.sam)
         rate = self.schedule.rate(update) * self.progress.factor
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("share", 1.0)

@@ -13,6 +13,7 @@ from promptseg.errors import InputError
 from promptseg.simulate.boxes import Jitter
 from promptseg.train.objectives.settings import (
     PRESETS,
+    BoxChannelObjective,
     ClipObjective,
     MaskLoss,
     Objective,
@@ -45,12 +46,17 @@ _KNOWN: dict[type[Objective], tuple[str, ...]] = {
         *("box_distortion", "box_distortion_sign"),
     ),
     SemanticObjective: (*OF_CLASSES, "decoder"),
+    BoxChannelObjective: (
+        *("n_objects", "mask_loss", "mask_side", "box_distortion", "box_distortion_sign"),
+        *("side", "features"),
+    ),
 }
 _ON: dict[type[Objective], str] = {
     Objective: "images",
     ClipObjective: "clips",
     WordObjective: "phrases",
     SemanticObjective: "classes",
+    BoxChannelObjective: "boxes as a channel",
 }
 
 Precision = Literal["auto", "float32", "bf16"]
@@ -85,7 +91,8 @@ class _ObjectiveOptions(SemanticOptions):
     sam-med2d (corrections with 1, 3, 5 or 9 clicks), ft-sam (the same, the mask decoder alone),
     sam2-transfer (box alone, as SAM 2 was taken to medical images), medsam2 (clips, with memory),
     memory (clips, the memory of promptseg-memory alone), sam3 (phrases), medical-sam3 (phrases and
-    boxes), semantic-2d and semantic-3d (classes without prompts; docs/semantic.md)."""
+    boxes), semantic-2d and semantic-3d (classes without prompts; docs/semantic.md), box-channel
+    (specialists that are told by a box as a channel of their input)."""
 
     n_objects: int | None = None
     """Objects per image, at most; of a training on phrases, names."""
@@ -248,6 +255,9 @@ class _LoopOptions:
     activation_checkpointing: bool = False
     """Compute activations of the encoder twice in place of keeping them: slower, with less memory."""
 
+    nnunet_memory: float | None = None
+    """GiB that nnU-Net plans its network for (its own default: 8); less gives a smaller one."""
+
     train_images: int | None = None
     """At most so many images of the training part, chosen as those of validation: datasets take turns,
     and in each its patients. (default: all)"""
@@ -364,6 +374,7 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
             "micro-batch": self.micro_batch,
             "learning-rate": strategy.learning_rate,
             "decay": strategy.decay,
+            "nnunet-memory": self.nnunet_memory,
             "train-images": self.train_images,
             "validation-images": self.validation_images,
             "report-images": self.report_images,

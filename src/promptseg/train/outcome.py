@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from promptseg._version import __version__
 from promptseg.datasets.collection import Collection
 from promptseg.models.checkpoint import read_checkpoint
+from promptseg.train.boxed import BoxedStart
 from promptseg.train.model_name import model_name
 from promptseg.train.options import TrainOptions
 from promptseg.train.release import data_facts, release
@@ -94,6 +95,8 @@ def finish(
     }
     if isinstance(start, SemanticStart):
         facts["decoder_at_start"] = "trained" if start.earlier else "untrained"
+    elif isinstance(start, BoxedStart):
+        facts["decoder_at_start"] = "untrained"
     told = {k: v for k, v in facts.items() if k != "data"}  # which is on the card
     verdict = write_report(folder, *measured, told, asks, folder)
     semantic = folder / SEMANTIC

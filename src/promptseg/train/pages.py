@@ -121,10 +121,10 @@ def reported_on(facts: Mapping[str, Any]) -> str:
 
 
 def easy_start(facts: Mapping[str, Any]) -> str:
-    """What a verdict on classes is worth where the decoder was new; empty where it was not."""
+    """What a verdict is worth where decoder or network were new; empty where they were not."""
     if facts.get("decoder_at_start") != "untrained":
         return ""
-    return "Before, the decoder had learnt nothing: any training does better than that."
+    return "Before, its new weights had learnt nothing: any training does better than that."
 
 
 def _cell(value: object) -> str:

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from promptseg.errors import InputError
+from promptseg.models.families.specialist.build import BoxChannel
 from promptseg.models.heads.lora import ATTENTION, add_low_rank
 from promptseg.train.networks import Trainee, WordSam3
 from promptseg.train.objectives.settings import Trainable
@@ -75,6 +76,11 @@ def choose_parts(
             f"--trains {trains} and --lora-rank {rank}",
             "set both or neither",
         )
+    if isinstance(sam, BoxChannel):
+        if trains != "all":
+            raise InputError("--trains all for a specialist", trains, "leave it out")
+        sam.requires_grad_(True)
+        return freeze_named(sam, freeze)
     beside = isinstance(sam, PictureSam2) and trains in ("whole", "memory")
     if trains == "memory" and not beside:
         raise InputError("a model with memory", "a SAM", "train other parts with --trains")

@@ -31,6 +31,7 @@ from promptseg.formats.files import atomic_path
 from promptseg.models.cards import FINETUNED, ModelCard, finetuned_card
 from promptseg.models.checkpoint import (
     CARD,
+    SPECIALIST,
     identify,
     read_checkpoint,
     require_architecture,
@@ -245,11 +246,20 @@ def _content(
             "fit": base.preprocessing.fit,
             "keep_8bit": base.keep_8bit,
         },
+        **_network(base),
         "citation": base.citation,
         "stored_as": "float16" if half else "float32",
         "promptseg": __version__,
         "files": {},
     }
+
+
+def _network(base: ModelCard) -> dict[str, Any]:
+    """What else decides how the network is built: of specialists, which come in any size."""
+    if base.family != SPECIALIST:
+        return {}
+    _, side, features = base.build.split(":")
+    return {"network": {"side": int(side), "features": int(features)}}
 
 
 def _metadata(card: Mapping[str, Any]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from promptseg.models.checkpoint import build_network, open_checkpoint, read_che
 from promptseg.models.families.sam import Sam
 from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam2.network import Sam2
+from promptseg.models.families.specialist.build import BoxChannel
 from promptseg.models.heads.lora import merged_state
 from promptseg.models.heads.semantic.network import SemanticNetwork
 from promptseg.models.heads.unetr import UnetrDecoder
@@ -26,6 +27,7 @@ from promptseg.train.networks import Trainee, WordSam3
 from promptseg.train.objectives import (
     Algorithm,
     Algorithm1,
+    BoxChannelObjective,
     ClipAlgorithm,
     ClipObjective,
     Objective,
@@ -239,7 +241,7 @@ class StartingWeights:
             for parameter in network.parameters():  # those of the file stay: they are compared with
                 parameter.data = parameter.data.clone()
             return WordSam3(network)
-        if not isinstance(network, Sam):
+        if not isinstance(network, Sam | BoxChannel):
             raise ModelError(
                 "a model of the SAM, SAM 2 or SAM 3 family to train",
                 f"{self.card.name} of {self.card.family}",
@@ -317,7 +319,7 @@ class Learner:
         sam = self.sam
         if isinstance(sam, WordSam3):
             return sam.side
-        assert isinstance(sam, Sam | PictureSam2)
+        assert isinstance(sam, Sam | PictureSam2 | BoxChannel)
         return 4 * sam.prompt_encoder.grid
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
@@ -382,6 +384,12 @@ def _algorithm(
             "use --preset sam3 or medical-sam3",
         )
     assert not isinstance(sam, SemanticNetwork)  # has a learner of its own
+    if isinstance(objective, BoxChannelObjective) != isinstance(sam, BoxChannel):
+        raise InputError(
+            "--preset box-channel with a specialist, and only with one",
+            card.name,
+            "use --model deeplabv3plus or swin-unetr for it, and --preset medsam for a model of boxes",
+        )
     return Algorithm1(sam, objective, semantic)
 
 

@@ -25,6 +25,7 @@ from promptseg.formats.archive import open_archive
 from promptseg.formats.files import atomic_path
 from promptseg.inference.predictor import Predictor
 from promptseg.metrics.overlap import count
+from promptseg.models.checkpoint import SPECIALIST
 from promptseg.models.protocol import Embedding, SlicePrompt
 from promptseg.prompts.kinds import KINDS
 from promptseg.simulate import first_prompt, generator, interactive_rounds
@@ -286,9 +287,11 @@ def _answers(
     seed: int,
     clicking: Clicking,
 ) -> Iterator[tuple[str, int, float, float]]:
-    """Prompt, step, DSC and predicted IoU from a box, then from a click."""
+    """Prompt, step, DSC and predicted IoU from a box, then (not of specialists) from a click."""
     key, target = place
-    for kind in ("box", "point"):
+    boxes_alone = predictor.card.family == SPECIALIST
+    corrections = 0 if boxes_alone else corrections
+    for kind in ("box",) if boxes_alone else ("box", "point"):
         chance = generator(seed, key, _name(target), kind)
         first = first_prompt("box" if kind == "box" else "point", truth, chance, clicking=clicking)
         drawn = chance if clicking == "random" else None
@@ -336,7 +339,8 @@ def _macro(answers: Sequence[Answer], corrections: int) -> dict[str, float]:
         return {CLASSES: _macro_of_classes(answers)}
     means = {}
     asked = {a.prompt for a in answers}
-    kinds = ("box", "point") if TEXT not in asked else ("box",) if "box" in asked else ()
+    boxes_alone = "box" in asked and "point" not in asked and (TEXT in asked or not corrections)
+    kinds = ("box",) if boxes_alone else () if TEXT in asked else ("box", "point")
     for prompt in (*kinds, *(name for name in (FOLLOWED, TEXT, ABSENT) if name in asked)):
         for step in sorted({0, corrections} if prompt in ("box", "point") else {0}):
             datasets: dict[str, list[float]] = defaultdict(list)

@@ -14,6 +14,7 @@ from promptseg.inference.predictor import Predictor
 from promptseg.models.checkpoint import build_network, read_checkpoint
 from promptseg.models.heads.semantic.model import SemanticSam
 from promptseg.train.asking import validate_phrases
+from promptseg.train.boxed import BoxedStart
 from promptseg.train.comparison import needed_for
 from promptseg.train.kept import KeptEmbeddings
 from promptseg.train.logs import Log
@@ -247,5 +248,7 @@ def load_predictor(
     start: StartingWeights, file: Path, processes: Processes, engine: str
 ) -> Predictor:
     """The model that is trained, with the weights of a file."""
-    network = build_network(start.card, read_checkpoint(file), file)
+    made = isinstance(start, BoxedStart) and file == start.file  # of no file
+    tensors = start.tensors if made else read_checkpoint(file)
+    network = build_network(start.card, tensors, file)
     return Predictor.of_network(start.card, network, processes.device, file, engine)

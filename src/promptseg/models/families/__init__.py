@@ -14,6 +14,7 @@ FAMILIES: dict[str, str] = {
     "sam2": "promptseg.models.families.sam2.family",
     "sam3": "promptseg.models.families.sam3.family",
     "sam3-tracker": "promptseg.models.families.sam3.tracker",
+    "specialist": "promptseg.models.families.specialist.family",
 }
 """Name of a family -> the module whose `FAMILY` it is."""
 

@@ -18,6 +18,8 @@ from promptseg.image import Image, Segment
 from promptseg.intensity import Intensity, choose_intensity
 from promptseg.models.heads.semantic.file import open_semantic, semantic_network
 from promptseg.models.heads.semantic.model import SemanticSam
+from promptseg.models.nnunet.file import NNUNET
+from promptseg.models.nnunet.model import NnunetClasses
 from promptseg.models.protocol import SliceMasks
 from promptseg.notes import Note
 from promptseg.provenance import (
@@ -32,7 +34,7 @@ from promptseg.provenance import (
 from promptseg.result import Result
 from promptseg.runtime import choose_device, set_threads
 from promptseg.segment.assemble import segment_of
-from promptseg.segment.classes.windows import Windows, probabilities, uncertainty
+from promptseg.segment.classes.windows import ClassModel, Windows, probabilities, uncertainty
 from promptseg.segment.opened import require_contrast
 from promptseg.segment.options import SegmentOptions, parse_slices
 from promptseg.segment.provenance import input_facts, object_facts
@@ -65,7 +67,7 @@ class ClassSegmenter:
         model: the model.
     """
 
-    model: SemanticSam
+    model: ClassModel
 
     def segment(
         self,
@@ -184,9 +186,7 @@ class ClassSegmenter:
                 threads=torch.get_num_threads(),
             ),
             intensity=IntensityFacts(**intensity.to_json()),
-            preprocessing=PreprocessingFacts(
-                size=card.side, scaling=self.model.preprocessing.scaling
-            ),
+            preprocessing=PreprocessingFacts(size=card.side, scaling=self.model.scaling),
             prompts={"objects": []},
             options=options.to_json(),
             notes=tuple(notes),
@@ -212,6 +212,8 @@ def load_classes(
     set_threads(threads)
     chosen = choose_device(device)
     card, file, tensors = open_semantic(model)
+    if card.base == NNUNET:
+        return ClassSegmenter(NnunetClasses.open(card, file, tensors, chosen))
     network = semantic_network(card, tensors, file).to(chosen)
     return ClassSegmenter(SemanticSam(card, network, chosen, file, assets.sha256_of(file)))
 

@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from promptseg.models.heads.semantic.model import SemanticSam
+from promptseg.models.nnunet.model import NnunetClasses
 
-__all__ = ["Windows", "probabilities", "uncertainty"]
+__all__ = ["ClassModel", "Windows", "probabilities", "uncertainty"]
+
+ClassModel = SemanticSam | NnunetClasses
+"""What gives classes without prompts."""
 
 Pixels = Callable[[int], NDArray[np.uint8]]
 """Index -> (rows, columns[, 3]) slice as 0..255."""
@@ -38,7 +42,7 @@ class Windows:
 
 
 def probabilities(
-    model: SemanticSam,
+    model: ClassModel,
     pixels: Pixels,
     indices: Sequence[int],
     pixel: tuple[float, float],
@@ -60,6 +64,10 @@ def probabilities(
         Index of a slice, and (1 + classes, rows, columns) float32, background first, sum 1.
     """
     depth, halo = model.card.depth, model.card.halo
+    if depth > 1 and isinstance(model, NnunetClasses):  # which cuts stacks itself
+        found = _in_windows(model, [pixels(k) for k in indices], pixel, windows)
+        yield from zip(indices, found, strict=True)
+        return
     step = depth - 2 * halo
     for first in range(0, len(indices), step):
         own = range(first, min(first + step, len(indices)))
@@ -87,7 +95,7 @@ def uncertainty(chances: Tensor) -> NDArray[np.uint8]:
 
 
 def _in_windows(
-    model: SemanticSam,
+    model: ClassModel,
     stack: list[NDArray[np.uint8]],
     pixel: tuple[float, float],
     windows: Windows,
@@ -129,7 +137,7 @@ def _weights(shape: Sequence[int]) -> Tensor:
 
 
 def _mirrored(
-    model: SemanticSam,
+    model: ClassModel,
     stack: list[NDArray[np.uint8]],
     pixel: tuple[float, float],
     mirror: bool,

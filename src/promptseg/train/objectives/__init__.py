@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from promptseg.train.objectives.phrases import WordAlgorithm, WordBatch
     from promptseg.train.objectives.settings import (
         PRESETS,
+        BoxChannelObjective,
         ClipObjective,
         Objective,
         Preset,
@@ -27,6 +28,7 @@ __all__ = [
     "Algorithm1",
     "AnyBatch",
     "Batch",
+    "BoxChannelObjective",
     "ClipAlgorithm",
     "ClipBatch",
     "ClipObjective",
@@ -50,6 +52,7 @@ _HOMES = {
     "Algorithm1": "algorithm",
     "Step": "algorithm",
     "Batch": "batch",
+    "BoxChannelObjective": "settings",
     "ClipAlgorithm": "clips",
     "ClipBatch": "clips",
     "ClipObjective": "settings",

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from promptseg.models.families.sam import Sam
+from promptseg.models.families.specialist.build import BoxChannel
 from promptseg.train.objectives.batch import Batch
 from promptseg.train.objectives.losses import iou, iou_loss, mask_loss
 from promptseg.train.objectives.prompts import Prompts
@@ -79,7 +80,10 @@ class Algorithm1:
     """
 
     def __init__(
-        self, sam: Sam | PictureSam2, objective: Objective, semantic: nn.Module | None = None
+        self,
+        sam: Sam | PictureSam2 | BoxChannel,
+        objective: Objective,
+        semantic: nn.Module | None = None,
     ) -> None:
         if objective.joint_decoder and semantic is None:
             raise ValueError("a joint decoder is to be trained, and none is given")

@@ -10,6 +10,7 @@ from promptseg.simulate.boxes import Jitter
 
 __all__ = [
     "PRESETS",
+    "BoxChannelObjective",
     "ClassWeights",
     "ClipObjective",
     "MaskLoss",
@@ -35,6 +36,7 @@ Strategy = Literal[
     "memory",
     "sam3",
     "medical-sam3",
+    "box-channel",
 ]
 Trainable = Literal[
     "all", "encoder", "decoder", "encoder+decoder", "prompts+decoder", "lora", "whole", "memory"
@@ -43,6 +45,7 @@ MaskLoss = Literal["dice", "dice+bce"]
 ClassWeights = Literal["none", "balanced"]
 
 _SLOPPY, _WIDE = Jitter(5, "either"), Jitter(20, "either")
+_OUTSIDE = Jitter(5 * 1024 / 224, "outward")  # up to 5 pixels of 224
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +191,33 @@ class SemanticObjective(Objective):
     def asks(self) -> frozenset[str]:
         """No prompt: for the classes themselves."""
         return frozenset({"classes"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxChannelObjective(Objective):
+    """What one training iteration asks of a specialist whose input has a channel for a box.
+
+    Attributes:
+        side: of the network's square input; None for that of the specialist.
+        features: of Swin UNETR; None for as many as published.
+    """
+
+    n_objects: int = 1
+    n_steps: int = 0
+    p_box: float = 1.0
+    p_mask: float = 0.0
+    distortion: Jitter = _OUTSIDE
+    mask_loss: MaskLoss = "dice+bce"
+    iou_loss: bool = False
+    side: int | None = None
+    features: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.side is not None and not (64 <= self.side <= 2048 and self.side % 32 == 0):
+            raise InputError("--side a multiple of 32 from 64 to 2048", str(self.side))
+        if self.features is not None and not 1 <= self.features <= 256:
+            raise InputError("--features from 1 to 256", str(self.features))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -435,5 +465,15 @@ PRESETS: dict[str, Preset] = {
         batch_size=2,
         rates=Rates(plateau=0.9),
         source="MedicoSAM, II-D and III-B: patches of 16 x 512 x 512, adapters along depth",
+    ),
+    "box-channel": Preset(
+        objective=BoxChannelObjective(),
+        trains="all",
+        learning_rate=1e-3,
+        decay=0.94**0.5,
+        weight_decay=4e-5,
+        batch_size=600,
+        source="MedSAM, Methods and its code: DeepLabV3+ with the box as a channel, 500 epochs; there "
+        "from ImageNet's weights, with Adam, and the rate falls by 0.94 every other epoch",
     ),
 }

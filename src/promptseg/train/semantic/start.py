@@ -35,6 +35,7 @@ from promptseg.models.heads.semantic.network import (
     encoder_state,
 )
 from promptseg.models.heads.semantic.specialists import SPECIALISTS, SWIN_FEATURES
+from promptseg.models.nnunet.file import NNUNET
 from promptseg.models.storage import load_content
 from promptseg.models.unwrap import all_tensors
 from promptseg.train.model_name import model_name
@@ -170,6 +171,8 @@ class SemanticStart(StartingWeights):
     ) -> SemanticStart:
         """A model of classes, to learn more; its output is new where its classes are others."""
         card, file, tensors = open_semantic(options.model)
+        if card.base == NNUNET:
+            raise _no_further(options.model)
         if options.decoder is not None:
             raise InputError("--decoder for an encoder alone", str(options.model), "leave it out")
         mine = {"depth": objective.depth} | {
@@ -282,6 +285,14 @@ def _parameters(
         if ".adapter_" in name and trains != "decoder":  # new: frozen they would be noise
             parameter.requires_grad_(True)
     return freeze_named(network, options.freeze)
+
+
+def _no_further(model: str) -> ModelError:
+    return ModelError(
+        "a model that learns here",
+        f"{model}, of nnU-Net",
+        "train with --model nnunet anew; the same command goes on with its own folder",
+    )
 
 
 def _classes(names: tuple[str, ...]) -> tuple[ClassFacts, ...]:

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from promptseg.datasets.collection import Collection, Sample
 from promptseg.metrics.overlap import count
-from promptseg.models.heads.semantic.model import SemanticSam
-from promptseg.segment.classes.windows import Windows, probabilities
+from promptseg.segment.classes.windows import ClassModel, Windows, probabilities
 from promptseg.train.semantic.classes import class_map
 from promptseg.train.sequences import Run
 from promptseg.train.validate import CLASSES, Answer, Validation
@@ -23,7 +22,7 @@ Map = NDArray[np.int64]
 
 
 def validate_classes(
-    model: SemanticSam,
+    model: ClassModel,
     collection: Collection,
     samples: Sequence[Sample],
     runs: Sequence[Run] = (),
@@ -68,7 +67,7 @@ def validate_classes(
 
 
 def _of_images(
-    model: SemanticSam,
+    model: ClassModel,
     collection: Collection,
     samples: Sequence[Sample],
     kept: Callable[[Sample], Tensor] | None,
@@ -86,7 +85,7 @@ def _of_images(
 
 
 def _of_runs(
-    model: SemanticSam,
+    model: ClassModel,
     collection: Collection,
     samples: Sequence[Sample],
     runs: Sequence[Run],

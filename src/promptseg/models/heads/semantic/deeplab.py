@@ -44,9 +44,9 @@ class _Bottleneck(nn.Module):
 class _ResNet50(nn.Module):
     """Features at a quarter and at a sixteenth of the resolution; the last stage is dilated."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.layer1 = _stage(64, 64, 3)
         self.layer2 = _stage(256, 128, 4, stride=2)
@@ -95,11 +95,12 @@ class DeepLab(nn.Module):
 
     Args:
         classes: channels of the logits, background included.
+        channels: of the input.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, channels: int = 3) -> None:
         super().__init__()
-        self.backbone = _ResNet50()
+        self.backbone = _ResNet50(channels)
         self.branches = nn.ModuleList(
             [
                 _pointwise(2048, _WIDTH),
@@ -120,7 +121,7 @@ class DeepLab(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, classes, H, W) logits."""
+        """(B, channels, H, W) -> (B, classes, H, W) logits."""
         fine, coarse = self.backbone(x)
         seen = self.project(torch.cat([branch(coarse) for branch in self.branches], dim=1))
         seen = F.interpolate(seen, fine.shape[2:], mode="bilinear")

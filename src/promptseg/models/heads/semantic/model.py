@@ -52,6 +52,11 @@ class SemanticSam:
         return self.card.names
 
     @property
+    def scaling(self) -> str:
+        """How pixels are scaled."""
+        return self.preprocessing.scaling
+
+    @property
     def patch(self) -> Patch:
         """See `SemanticModel`."""
         side = self.card.side

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from promptseg.errors import MissingPackageError, ModelError
+from promptseg.errors import ModelError
 from promptseg.models.families import family_named
 from promptseg.models.families.sam.vit import Block, ViT
 from promptseg.models.heads.semantic.adapters import VolumeEncoder
 from promptseg.models.heads.semantic.decoder import STAGES, Decoder2d
-from promptseg.models.heads.semantic.deeplab import DeepLab
+from promptseg.models.heads.semantic.specialist_networks import specialist_network
 from promptseg.models.heads.semantic.specialists import SPECIALISTS
 
 __all__ = [
@@ -196,40 +194,16 @@ def build_semantic(shape: Shape, zero: bool = False) -> SemanticNetwork:
         ModelError: an input that the encoder has no grid for.
     """
     if shape.build in SPECIALISTS:
-        return Specialist(_specialist(shape), shape.depth)
+        network = specialist_network(
+            shape.build, shape.classes, 3, shape.features, shape.side, shape.depth
+        )
+        return Specialist(network, shape.depth)
     sam: Any = family_named("sam").network(shape.build)
     encoder, channels = sam.image_encoder, sam.prompt_encoder.channels
     _resize(encoder, shape.side)
     if shape.depth == 1:
         return Semantic2d(encoder, shape, channels)
     return Semantic3d(VolumeEncoder(encoder, zero) if shape.adapters else encoder, shape, channels)
-
-
-def _specialist(shape: Shape) -> nn.Module:
-    """The network of a specialist."""
-    if shape.build == "deeplabv3plus":
-        if shape.depth > 1:
-            raise ModelError("single images for deeplabv3plus", f"stacks of {shape.depth} slices")
-        return DeepLab(shape.classes)
-    if shape.side % 32 or (shape.depth > 1 and shape.depth % 32):
-        raise ModelError(
-            "multiples of 32 pixels and slices for swin-unetr",
-            f"{shape.side} pixels, {shape.depth} slices",
-            "change --side or --depth",
-        )
-    if shape.features % 12 or not shape.features:
-        raise ModelError("--features of a multiple of 12 for swin-unetr", str(shape.features))
-    for package in ("monai", "einops"):  # the latter its network only asks for when it runs
-        if find_spec(package) is None:
-            raise MissingPackageError(package, "for swin-unetr", "specialists")
-    nets: Any = import_module("monai.networks.nets")
-    network: nn.Module = nets.SwinUNETR(
-        in_channels=3,
-        out_channels=shape.classes,
-        feature_size=shape.features,
-        spatial_dims=2 if shape.depth == 1 else 3,
-    )
-    return network
 
 
 def encoder_state(shape: Shape, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,1 @@
+"""nnU-Net as a program of its own: it plans, trains and predicts in another Python."""

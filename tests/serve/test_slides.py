@@ -17,6 +17,7 @@ from promptseg.serve import slide_tiles
 from promptseg.serve.desk import Desk
 from promptseg.serve.folder import Folder
 from promptseg.serve.limits import Limits
+from promptseg.serve.slide_work import SlideWork
 from promptseg.serve.web.guard import COOKIE
 from serve.conftest import TOKEN, Answered, Client, Running, running
 from serve.fake_server import OPTIONS, bright
@@ -91,11 +92,11 @@ def test_tiles_that_are_kept_have_a_bound(
 ) -> None:
     monkeypatch.setattr(slide_tiles, "_KEPT_BYTES", 40_000)
     at = opened(server.client)
-    (work,) = server.desk.guests[0].works
+    (work,) = [work for work in server.desk.all_works if isinstance(work, SlideWork)]
     for number in range(24):
         server.client.get(f"{at}/tile?zoom=0&column={number % 6}&row={number // 6}")
-        assert work.tiles.nbytes <= 40_000  # type: ignore[attr-defined]
-    assert work.tiles.nbytes > 10_000  # type: ignore[attr-defined]
+        assert work.tiles.nbytes <= 40_000
+    assert work.tiles.nbytes > 10_000
 
 
 def test_a_prompt_is_answered_and_undone(server: Running, slide: Path) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from promptseg.errors import ModelError, PromptsegError
 from promptseg.formats import ReadOptions, read
@@ -23,65 +21,19 @@ from promptseg.serve.folder import Folder
 from promptseg.serve.images import TurnImage
 from promptseg.serve.lease import Clock, Lease
 from promptseg.serve.limits import Limits
-from promptseg.serve.refusals import AbsentError, EndedError, FullError, TakenError, TooLargeError
+from promptseg.serve.open_sessions import Held, OpenSessions
+from promptseg.serve.refusals import AbsentError, FullError, TooLargeError
 from promptseg.serve.times import Times
 from promptseg.serve.turns import Turns
 from promptseg.serve.users import caller, require_reviewer
 from promptseg.serve.work import Work
 
-__all__ = ["Desk", "Guests", "Held", "part_of", "require_work_of"]
+__all__ = ["Desk", "part_of", "require_work_of"]
 
 log = logging.getLogger("promptseg.serve")
 
-_REMEMBERED_ENDS = 1000
 
-
-class Held(Protocol):
-    """A session of any kind."""
-
-    @property
-    def id(self) -> str:
-        """What its client calls it."""
-
-    @property
-    def owner(self) -> str:
-        """Who opened it; empty where users have no names."""
-
-    @property
-    def lease(self) -> Lease:
-        """How long it lasts."""
-
-    @property
-    def path(self) -> str | None:
-        """Of what is open, below the root."""
-
-    @property
-    def file(self) -> Path | None:
-        """Where it is kept; None if it is in memory alone."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes it holds."""
-
-
-class Guests(Protocol):
-    """Sessions of another kind than `Work`, which count with those of the desk."""
-
-    @property
-    def works(self) -> Sequence[Held]:
-        """What is open."""
-
-    def close(self, token: str, why: str = ...) -> None:
-        """End a session, if it is there."""
-
-    def sweep(self) -> None:
-        """End what nobody has been heard of for too long."""
-
-    def stop(self) -> None:
-        """End everything."""
-
-
-class Desk:
+class Desk(OpenSessions[Work]):
     """Everything that is open on one server.
 
     Args:
@@ -97,6 +49,8 @@ class Desk:
         guests: sessions of other kinds, within the same limits.
     """
 
+    KIND = "an image"
+
     def __init__(
         self,
         models: Mapping[str, Segmenter],
@@ -107,6 +61,7 @@ class Desk:
         encode: bool = True,
         times: Path | None = None,
     ) -> None:
+        super().__init__()
         self.models, self.folder = dict(models), folder
         self.limits, self.options, self.clock = (
             limits or Limits(),
@@ -115,22 +70,9 @@ class Desk:
         )
         self._times = times if times or folder is None else folder.times_file
         self._turns: dict[str, Turns] = {}
-        self._works: dict[str, Work] = {}
         self._opening = 0
-        self.guests: list[Guests] = []
-        self._ends: OrderedDict[str, str] = OrderedDict()
-        self._lock = threading.RLock()
-        self._encoder = Encoder(lambda: list(self._works.values())) if encode else None
-
-    @property
-    def works(self) -> list[Work]:
-        """What is open."""
-        return list(self._works.values())
-
-    @property
-    def mine(self) -> list[Work]:
-        """What is open for who asks."""
-        return [work for work in self.works if work.owner == caller().name]
+        self.guests: list[OpenSessions[Any]] = []
+        self._encoder = Encoder(lambda: self.works) if encode else None
 
     @property
     def all_works(self) -> list[Held]:
@@ -207,7 +149,7 @@ class Desk:
         file = self.folder.session_file(name, part_of(_part(choices), of))
         if of is not None:
             require_work_of(file)
-        self._free_path(name, take_over)
+        self._free(name, take_over)
 
         def begun() -> Work:
             image = read(path, choices, modality=options.modality)
@@ -235,41 +177,9 @@ class Desk:
         options = options or self.options
         return self._enter(lambda: self._begun(image, segmenter, options, None, None, lease))
 
-    def get(self, token: str, act: bool = True) -> Work:
-        """A session by its name; `act` says whether this is a real action.
-
-        Raises:
-            AbsentError: there never was one.
-            EndedError: it is over.
-        """
-        self.sweep()
-        work = self._works.get(token)
-        if work is None and (why := self._ends.get(token)):
-            raise EndedError(
-                "a session that is open", f"one that has ended: {why}", "open it again"
-            )
-        if work is None or work.owner != caller().name:
-            raise AbsentError("a session", "none of that name", "open an image first")
-        caller().image = work.path
-        (work.lease.act if act else work.lease.touch)()
-        return work
-
-    def close(self, token: str, why: str = "it was closed", *, abandoned: bool = False) -> None:
-        """End a session, if it is there; `abandoned`: nobody was heard of any more."""
-        with self._lock:
-            work = self._works.pop(token, None)
-            if work is None:
-                return
-            self._ends[token] = why
-            while len(self._ends) > _REMEMBERED_ENDS:
-                self._ends.popitem(last=False)
-        work.close(why, abandoned=abandoned)
-
     def sweep(self) -> None:
         """End what nobody has been heard of for too long."""
-        for work in self.works:
-            if work.lease.ended:
-                self.close(work.id, "nothing was heard of it for too long", abandoned=True)
+        super().sweep()
         for guests in self.guests:
             guests.sweep()
 
@@ -277,8 +187,7 @@ class Desk:
         """End everything."""
         if self._encoder:
             self._encoder.stop()
-        for work in self.works:
-            self.close(work.id, "the server was stopped")
+        super().stop()
         for guests in self.guests:
             guests.stop()
 
@@ -331,24 +240,12 @@ class Desk:
                 self._opening -= 1
                 if work is not None:
                     if work.path is not None:
-                        self._free_path(work.path, take_over=False)
+                        self._free(work.path, take_over=False)
                     self._works[work.id] = work
         work.follow()
         if self._encoder:
             self._encoder.wake()
         return work
-
-    def _free_path(self, name: str, take_over: bool) -> None:
-        self.sweep()
-        for work in self.mine:
-            if work.path == name:
-                if not take_over:
-                    raise TakenError(
-                        "an image that nobody has open",
-                        "one that is open in another window",
-                        "close it there, or take it over",
-                    )
-                self.close(work.id, "it was taken over by another window")
 
     def _begun(
         self,

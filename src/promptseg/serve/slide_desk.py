@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from pathlib import Path
-from threading import Lock, RLock
+from threading import Lock
 
 from promptseg.errors import PromptsegError
 from promptseg.formats.whole_slide import identity, open_slide
 from promptseg.segment.options import SegmentOptions
 from promptseg.serve.desk import Desk, part_of, require_work_of
 from promptseg.serve.folder import Folder
-from promptseg.serve.refusals import AbsentError, EndedError, TakenError
+from promptseg.serve.open_sessions import OpenSessions
+from promptseg.serve.refusals import AbsentError
 from promptseg.serve.slide_work import SlideWork
 from promptseg.serve.users import caller
 from promptseg.slides.journal import SlideJournal
@@ -21,27 +21,21 @@ from promptseg.slides.session import SlideSession
 __all__ = ["SlideDesk"]
 
 _PART = "slide"  # of the session's file name
-_REMEMBERED_ENDS = 1000
 
 
-class SlideDesk:
+class SlideDesk(OpenSessions[SlideWork]):
     """Everything that is open of slides.
 
     Args:
         desk: whose models, folder, limits and devices are used.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
-        self._works: dict[str, SlideWork] = {}
-        self._ends: OrderedDict[str, str] = OrderedDict()
-        self._opening, self._lock = Lock(), RLock()
-        desk.guests.append(self)
+    KIND = "a slide"
 
-    @property
-    def works(self) -> list[SlideWork]:
-        """What is open."""
-        return list(self._works.values())
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self.desk, self._opening = desk, Lock()
+        desk.guests.append(self)
 
     def open(
         self,
@@ -103,59 +97,6 @@ class SlideDesk:
             with self._lock:
                 self._works[work.id] = work
         return work
-
-    def get(self, token: str, act: bool = True) -> SlideWork:
-        """A session by its name; `act` says whether this is a real action.
-
-        Raises:
-            AbsentError: there never was one.
-            EndedError: it is over.
-        """
-        self.sweep()
-        work = self._works.get(token)
-        if work is None and (why := self._ends.get(token)):
-            raise EndedError(
-                "a session that is open", f"one that has ended: {why}", "open it again"
-            )
-        if work is None or work.owner != caller().name:
-            raise AbsentError("a session", "none of that name", "open a slide first")
-        caller().image = work.path
-        (work.lease.act if act else work.lease.touch)()
-        return work
-
-    def close(self, token: str, why: str = "it was closed") -> None:
-        """End a session, if it is there."""
-        with self._lock:
-            work = self._works.pop(token, None)
-            if work is None:
-                return
-            self._ends[token] = why
-            while len(self._ends) > _REMEMBERED_ENDS:
-                self._ends.popitem(last=False)
-        work.close()
-
-    def sweep(self) -> None:
-        """End what nobody has been heard of for too long."""
-        for work in self.works:
-            if work.lease.ended:
-                self.close(work.id, "nothing was heard of it for too long")
-
-    def stop(self) -> None:
-        """End everything."""
-        for work in self.works:
-            self.close(work.id, "the server was stopped")
-
-    def _free(self, name: str, take_over: bool) -> None:
-        self.sweep()
-        for work in self.works:
-            if work.path == name and work.owner == caller().name:
-                if not take_over:
-                    raise TakenError(
-                        "a slide that nobody has open",
-                        "one that is open in another window",
-                        "close it there, or take it over",
-                    )
-                self.close(work.id, "it was taken over by another window")
 
     def _resume(self, work: SlideWork, file: Path) -> None:
         try:

@@ -111,7 +111,7 @@ class SlideWork:
         with self.lease.held(), self._lock:
             return do()
 
-    def close(self) -> None:
+    def close(self, why: str = "", *, abandoned: bool = False) -> None:
         """End it; what was done is on disk."""
         self._closed = True
         self.turns.forget(self.id)

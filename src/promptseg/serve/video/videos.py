@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,10 @@ from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter
 from promptseg.serve.desk import Desk, part_of
 from promptseg.serve.folder import Folder
+from promptseg.serve.open_sessions import OpenSessions
 from promptseg.serve.refusals import (
     AbsentError,
-    EndedError,
     FullError,
-    TakenError,
     without_root,
 )
 from promptseg.serve.users import caller
@@ -29,29 +26,22 @@ from promptseg.serve.video.work import VideoWork
 
 __all__ = ["Videos"]
 
-_REMEMBERED_ENDS = 1000
 _NOT_KEPT = ("modality", "window", "propagate")
 
 
-class Videos:
+class Videos(OpenSessions[VideoWork]):
     """Sessions on videos of the folder that is served.
 
     Args:
         desk: with models, folder and limits; these sessions count among its own.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
-        self._works: dict[str, VideoWork] = {}
-        self._ends: OrderedDict[str, str] = OrderedDict()
-        self._opening = 0
-        self._lock = threading.RLock()
-        desk.guests.append(self)
+    KIND = "a video"
 
-    @property
-    def works(self) -> list[VideoWork]:
-        """What is open."""
-        return list(self._works.values())
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self.desk, self._opening = desk, 0
+        desk.guests.append(self)
 
     @property
     def folder(self) -> Folder:
@@ -124,7 +114,7 @@ class Videos:
             earlier = self._earlier(name, series)
             frames = earlier[0]["frames"] if earlier else None
         with self._lock:
-            self._free_path(name, take_over)
+            self._free(name, take_over)
             self.desk.require_room()
             if len(self.desk.all_works) + self._opening >= self.desk.limits.sessions:
                 raise FullError("a place for another session", "none", "close one, or wait")
@@ -170,64 +160,11 @@ class Videos:
             work.warning = without_root(work.warning, root)
             work.on_change = lambda: self._begun(name)
             with self._lock:
-                self._free_path(name, take_over=False)
+                self._free(name, take_over=False)
         except BaseException:
             clip.close()
             raise
         return work
-
-    def get(self, token: str, act: bool = True) -> VideoWork:
-        """A session by its name; `act` says whether this is a real action.
-
-        Raises:
-            AbsentError: there never was one.
-            EndedError: it is over.
-        """
-        self.sweep()
-        work = self._works.get(token)
-        if work is None and (why := self._ends.get(token)):
-            raise EndedError(
-                "a session that is open", f"one that has ended: {why}", "open the video again"
-            )
-        if work is None or work.owner != caller().name:
-            raise AbsentError("a session on a video", "none of that name", "open a video first")
-        caller().image = work.path
-        (work.lease.act if act else work.lease.touch)()
-        return work
-
-    def close(self, token: str, why: str = "it was closed") -> None:
-        """End a session, if it is there."""
-        with self._lock:
-            work = self._works.pop(token, None)
-            if work is None:
-                return
-            self._ends[token] = why
-            while len(self._ends) > _REMEMBERED_ENDS:
-                self._ends.popitem(last=False)
-        work.close(why)
-
-    def sweep(self) -> None:
-        """End what nobody has been heard of for too long."""
-        for work in self.works:
-            if work.lease.ended:
-                self.close(work.id, "nothing was heard of it for too long")
-
-    def stop(self) -> None:
-        """End everything."""
-        for work in self.works:
-            self.close(work.id, "the server was stopped")
-
-    def _free_path(self, name: str, take_over: bool) -> None:
-        self.sweep()
-        for work in self.works:
-            if work.path == name and work.owner == caller().name:
-                if not take_over:
-                    raise TakenError(
-                        "a video that nobody has open",
-                        "one that is open in another window",
-                        "close it there, or take it over",
-                    )
-                self.close(work.id, "it was taken over by another window")
 
     def _earlier(self, name: str, series: str | None) -> list[dict[str, Any]]:
         """Sessions on a video of who asks, the one that was worked on last first."""

@@ -12,9 +12,9 @@ from promptseg.formats.text import read_text
 from promptseg.image import Image, Segmentation
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.existing import read_segmentation
-from promptseg.models.heads.semantic.model import SemanticSam
 from promptseg.parsing import parse_json
 from promptseg.provenance import InputFacts, ModelFacts, Provenance
+from promptseg.segment.classes.windows import ClassModel
 
 __all__ = [
     "check_same_weights",
@@ -87,7 +87,7 @@ def earlier_mask(path: Path) -> Path | None:
 
 
 def check_same_weights(
-    earlier: Provenance, predictor: Predictor | SemanticSam, image: Image
+    earlier: Provenance, predictor: Predictor | ClassModel, image: Image
 ) -> None:
     """Refuse to replay with other weights or on another image.
 

@@ -60,7 +60,8 @@ def box_on(shape: tuple[int, int], box: Sequence[float]) -> NDArray[np.float32]:
     y0, y1 = np.clip([y0, y1], 0, shape[0] - 1)
     down = (rows >= y0 - 0.5) & (rows <= y1 + 0.5)
     across = (columns >= x0 - 0.5) & (columns <= x1 + 0.5)
-    return (down[:, None] & across[None]).astype(np.float32)
+    found: NDArray[np.float32] = (down[:, None] & across[None]).astype(np.float32)
+    return found
 
 
 def spacing_of(pixel: tuple[float, float], deep: bool) -> tuple[float, float, float]:

@@ -10,7 +10,6 @@ The other way, `promptseg curate -i raw/Dataset001_NAME` reads such a folder as 
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from promptseg.datasets.collection import Collection, Sample, masks_of
+from promptseg.formats.files import write_csv
 from promptseg.models.nnunet.model import box_on, channels, spacing_of
 from promptseg.simulate.boxes import Jitter, jittered_box
 from promptseg.simulate.seeds import generator
@@ -104,7 +104,7 @@ def write_raw(
     every = [sample for part in parts for group in part for sample in group]
     count = 3 if any(_is_coloured(collection, s) for s in every) else 1
     written: tuple[list[str], list[str]] = ([], [])
-    rows = []
+    rows: list[tuple[str, str]] = []
     for part, into in zip(parts, written, strict=True):
         for group in part:
             cases = (
@@ -128,10 +128,7 @@ def write_raw(
         "overwrite_image_reader_writer": "SimpleITKIO",
     }
     (folder / "dataset.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    with (root / "cases.csv").open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream)
-        table.writerow(("case", "of"))
-        table.writerows(rows)
+    write_csv(root / "cases.csv", ("case", "of"), rows)
     return Written(*written, count)
 
 

@@ -6,14 +6,14 @@ to keep: the whole network runs for every box.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from promptseg.errors import UnsupportedPromptError
 
 __all__ = ["BoxChannel", "box_channel", "expected_iou"]
+
+_NOTHING = torch.zeros(0)
 
 
 class BoxChannel(nn.Module):
@@ -79,18 +79,19 @@ class _Boxes:
         points: tuple[Tensor, Tensor] | None,
         boxes: Tensor | None,
         masks: Tensor | None,
-    ) -> tuple[Tensor, None]:
-        """The boxes."""
+    ) -> tuple[Tensor, Tensor]:
+        """The boxes, and nothing in place of a dense embedding."""
         if boxes is None or points is not None or masks is not None:
             raise UnsupportedPromptError(
                 "a box alone for a specialist, whose input has a channel for it",
                 "another prompt",
                 "give a box, and correct with another model",
             )
-        return boxes, None
+        return boxes, _NOTHING
 
-    def dense_position(self) -> None:
-        """None is needed."""
+    def dense_position(self) -> Tensor:
+        """Nothing: the channel says where the box is."""
+        return _NOTHING
 
 
 class _Masks:
@@ -100,7 +101,7 @@ class _Masks:
         self.whole = whole
 
     def __call__(
-        self, slices: Tensor, position: Any, boxes: Tensor, dense: Any, multimask: bool
+        self, slices: Tensor, position: Tensor, boxes: Tensor, dense: Tensor, multimask: bool
     ) -> tuple[Tensor, Tensor]:
         """See `BoxChannel.answer`."""
         return self.whole.answer(slices, boxes)

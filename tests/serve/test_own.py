@@ -237,6 +237,8 @@ def test_results_are_saved_and_never_over_anything(server: Running, root: Path) 
     assert (root / "scan.nii.gz").read_bytes() == before
     entries = {e["path"]: e for e in client.get("/api/images?folder=out").json["entries"]}
     assert entries["out/a.nii.gz"]["result"]
+    folder = client.get(f"{at}/download?ending=.ome.zarr")
+    assert (folder.status, "which is a folder" in folder.json["detail"]) == (400, True)
     npz = client.get(f"{at}/download?ending=.npz")
     with np.load(io.BytesIO(npz.body)) as archive:
         assert archive["segs"].sum() == A.sum()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from promptseg.errors import OutputError
-from promptseg.formats.table import endings
+from promptseg.formats.table import endings, format_by_suffix
 from promptseg.result import Result
 from promptseg.serve.work import Work
 
@@ -58,6 +58,8 @@ def download(work: Work, ending: str, overlap: str) -> bytes:
     kind = "picture" if work.session.geometry.ndim == 2 else "volume"
     if ending not in mask_endings(kind):
         raise OutputError(f"an ending out of {', '.join(mask_endings(kind))}", repr(ending[:20]))
+    if (known := format_by_suffix(Path(f"masks{ending}"))) is not None and known.folder:
+        raise OutputError("one file to download", f"{ending}, which is a folder", "save it instead")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"masks{ending}"
         result_of(work).save(path, overlap=overlap)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,7 @@ def test_every_format_is_saved_and_read_back(driver: Driver, served: Served) -> 
                 expected = mask
             np.testing.assert_array_equal(mask, expected, err_msg=ending)
             assert mask.any()
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def test_a_download(driver: Driver, tmp_path: Path, served: Served) -> None:

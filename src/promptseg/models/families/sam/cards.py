@@ -65,8 +65,8 @@ CARDS: tuple[ModelCard, ...] = (
         citation="Zhang et al., arXiv:2306.14289 (2023)",
         low_quality=0.66,
         **_BY_MASK,
-        weak_at="one click on stained tissue, where it takes a nucleus for what mobile-sam takes a gland "
-        "for; exact boxes on X-rays, where lite-medsam is better; one click on thin or scattered things",
+        weak_at="one click on stained tissue, where it gives a nucleus and mobile-sam the gland; exact "
+        "boxes on X-rays, where lite-medsam is better; one click on thin or scattered things",
     ),
     *(
         ModelCard(

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar
 
+from promptseg.runtime.allocator import give_back_freed_memory
 from promptseg.serve.lease import Lease
 from promptseg.serve.refusals import AbsentError, EndedError, TakenError
 from promptseg.serve.users import caller
@@ -100,6 +101,8 @@ class OpenSessions(Generic[W]):
             while len(self._ends) > _REMEMBERED_ENDS:
                 self._ends.popitem(last=False)
         work.close(why, abandoned=abandoned)
+        del work
+        give_back_freed_memory()
 
     def sweep(self) -> None:
         """End what nobody has been heard of for too long."""

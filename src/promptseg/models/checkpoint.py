@@ -55,7 +55,8 @@ log = logging.getLogger("promptseg")
 
 _USUAL = {"", "model", "model_state", "state_dict", "module", "sam"}
 """Names around the weights proper, where a file holds an average of them, or others, as well."""
-_COUNTER = "num_batches_tracked"
+_INDEX = "relative_position_index"  # which a network works out for itself
+_NO_WEIGHTS = ("num_batches_tracked", _INDEX)
 
 __getattr__ = _moved.moved_names(
     "promptseg.models.checkpoint", {"UNUSED": "promptseg.models.families.sam.family"}
@@ -217,7 +218,8 @@ def build_network(card: ModelCard, tensors: dict[str, Tensor], path: Path) -> nn
     require_architecture(card, tensors, path)
     require_numbers(tensors, path)
     network = family_named(card.family).network(card.build)
-    network.load_state_dict(tensors)
+    own = {k: v for k, v in network.state_dict().items() if k.endswith(_INDEX)}
+    network.load_state_dict({**tensors, **own})
     return network.eval().requires_grad_(False)
 
 
@@ -380,7 +382,7 @@ def require_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
     Raises:
         ModelError: NaN or infinite values, or values that are no real numbers in memory.
     """
-    used = {k: v for k, v in tensors.items() if not k.endswith(_COUNTER)}
+    used = {k: v for k, v in tensors.items() if not k.endswith(_NO_WEIGHTS)}
     for name, value in used.items():
         dense = value.layout is torch.strided and value.device.type == "cpu"
         if not dense or not value.is_floating_point():
@@ -442,4 +444,4 @@ def _cleaned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """Shapes by name, without the counters that batch normalisation keeps for training."""
-    return {k: tuple(v.shape) for k, v in tensors.items() if not k.endswith(_COUNTER)}
+    return {k: tuple(v.shape) for k, v in tensors.items() if not k.endswith(_NO_WEIGHTS)}

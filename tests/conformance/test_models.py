@@ -104,7 +104,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_every_card_belongs_to_a_family_that_knows_it() -> None:
     assert [c.name for f in families() for c in f.cards] == list(CARDS)
     for name in FAMILIES:
-        assert {card.family for card in family_named(name).cards} == {name}
+        assert {card.family for card in family_named(name).cards} <= {name}  # specialists have none
 
 
 @pytest.mark.parametrize("name", POINTING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,12 @@ def test_every_format_is_saved_and_read_back(driver: Driver, served: Served) -> 
                     driver.page.click("#save-cancel")
                 continue
             path = driver.save(f"all-{image.kind}{ending}", ending)
+            if ending == ".coco.json":  # which promptseg reads as a dataset alone
+                (told,) = json.loads(path.read_text("utf-8"))["annotations"]
+                assert expected is not None
+                assert told["area"] == expected.sum()
+                path.unlink()
+                continue
             found = read_masks(path, image).segments
             mask = found[0].mask(image.geometry.shape)
             if name == "picture.png" or expected is None:

@@ -63,11 +63,11 @@ export const openImage = (fields) => json("POST", "/api/sessions", fields);
 
 const ARRAYS = { u1: Uint8Array, i1: Int8Array, u2: Uint16Array, i2: Int16Array, f4: Float32Array };
 
-/** The routes of one session. */
-export class SessionApi {
-  constructor(id) {
+/** The routes that sessions of every kind have; `kind` is sessions, slides or videos. */
+export class Routes {
+  constructor(kind, id) {
     this.id = id;
-    this.base = `/api/sessions/${encodeURIComponent(id)}`;
+    this.base = `/api/${kind}/${encodeURIComponent(id)}`;
   }
 
   state() {
@@ -76,6 +76,33 @@ export class SessionApi {
 
   close() {
     return json("DELETE", this.base);
+  }
+
+  prompt(body) {
+    return json("POST", `${this.base}/prompts`, body);
+  }
+
+  newObject(body) {
+    return json("POST", `${this.base}/objects`, body);
+  }
+
+  changeObject(body) {
+    return json("PUT", `${this.base}/objects`, body);
+  }
+
+  undo(body = {}) {
+    return json("POST", `${this.base}/undo`, body);
+  }
+
+  redo(body = {}) {
+    return json("POST", `${this.base}/redo`, body);
+  }
+}
+
+/** The routes of one session on an image. */
+export class SessionApi extends Routes {
+  constructor(id) {
+    super("sessions", id);
   }
 
   /** `count` slices along `axis` from `index` as one typed array, rows by rows. */
@@ -90,28 +117,8 @@ export class SessionApi {
     return json("GET", `${this.base}/changes${query({ since })}`);
   }
 
-  prompt(body) {
-    return json("POST", `${this.base}/prompts`, body);
-  }
-
   preview(body) {
     return json("POST", `${this.base}/preview`, body);
-  }
-
-  newObject(body) {
-    return json("POST", `${this.base}/objects`, body);
-  }
-
-  changeObject(body) {
-    return json("PUT", `${this.base}/objects`, body);
-  }
-
-  undo(body) {
-    return json("POST", `${this.base}/undo`, body);
-  }
-
-  redo(body) {
-    return json("POST", `${this.base}/redo`, body);
   }
 
   cancel(body) {

@@ -1,32 +1,24 @@
 /**
- * What is open: a session's state, its masks, and where the user looks.
+ * The image that is open: its session's state, its masks, and where the user looks.
  *
  * Everything that changes the session goes through `act`, one after the other, so that differences
- * between revisions always fit. It is an `EventTarget`; "change" is dispatched after every change of the
- * session, "view" after every change of what is looked at.
+ * between revisions always fit.
  */
 
-import { Refusal, SessionApi } from "./api.js";
+import { SessionApi } from "./api.js";
 import { Events } from "./events.js";
 import { Mask, inSpace, inflated } from "./masks.js";
 import { firstWindow } from "./levels.js";
+import { Opened } from "./opened.js";
 import { Slices } from "./slices.js";
 import { place } from "./plane.js";
 
-export class Case extends EventTarget {
+export class Case extends Opened {
   /** Of the state that opening answered; `tell` takes refusals and warnings for the user. */
   constructor(state, tell) {
-    super();
-    this.api = new SessionApi(state.session);
-    this.tell = tell;
-    this.state = state;
+    super(new SessionApi(state.session), state, tell);
     this.image = state.image;
-    this.revision = 0;
     this.masks = new Map();
-    this.queue = Promise.resolve();
-    this.waiting = 0;
-    this.asked = new Set(); // prompts that have no answer yet
-    this.hidden = new Set();
     this.locked = new Set();
     this.allHidden = false;
     this.window = firstWindow(this.image);
@@ -98,50 +90,6 @@ export class Case extends EventTarget {
     this.viewed();
   }
 
-  viewed() {
-    this.dispatchEvent(new Event("view"));
-  }
-
-  changed() {
-    this.dispatchEvent(new Event("change"));
-  }
-
-  /**
-   * Do something on the server and show what it changed.
-   *
-   * `send(since)` makes the request. Gives true when it was done; a refusal is told, and gives false.
-   */
-  act(send) {
-    this.waiting += 1;
-    this.changed();
-    const done = this.queue.then(async () => {
-      try {
-        await this.apply(await send(this.revision));
-        return true;
-      } catch (refusal) {
-        this.fault(refusal);
-        return false;
-      } finally {
-        this.waiting -= 1;
-        this.changed();
-      }
-    });
-    this.queue = done;
-    return done;
-  }
-
-  /** Show a prompt until `done` settles. */
-  async awaiting(prompt, done) {
-    this.asked.add(prompt);
-    this.viewed();
-    try {
-      return await done;
-    } finally {
-      this.asked.delete(prompt);
-      this.viewed();
-    }
-  }
-
   /** Fetch what is different from what is shown. */
   sync() {
     return this.act((since) => this.api.changes(since));
@@ -201,17 +149,6 @@ export class Case extends EventTarget {
       this.queue = this.queue.then(() => {
         if (event.revision > this.revision || event.type === "changed") this.sync();
       });
-    }
-  }
-
-  fault(refusal) {
-    if (!(refusal instanceof Refusal)) {
-      console.error(refusal);
-      this.tell(`The page made a mistake: ${refusal.message}. Reload it; nothing is lost.`, "error");
-    } else if (refusal.status === 410 || refusal.status === 404) {
-      this.dispatchEvent(new CustomEvent("ended", { detail: refusal.message }));
-    } else {
-      this.tell(refusal.message, refusal.status >= 500 || refusal.status === 0 ? "error" : "warning");
     }
   }
 

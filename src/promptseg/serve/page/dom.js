@@ -18,6 +18,13 @@ export function make(name, properties = {}, ...children) {
   return element;
 }
 
+/** Let the browser keep a `Blob` as a file of a name. */
+export function offer(blob, name) {
+  const link = make("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
 /** A button with an icon and words for those who do not see it. */
 export function iconButton(shape, label, onclick, properties = {}) {
   const classes = `icon ${properties.class || ""}`.trim();

@@ -1,6 +1,6 @@
 /** Saving: into the folder or as a download, in every format the server writes. */
 
-import { byId, make } from "./dom.js";
+import { byId, make, offer } from "./dom.js";
 import { ask, tell } from "./status.js";
 
 /** What people call a format; the ending alone, where it is its own name. */
@@ -95,9 +95,7 @@ export class Save {
     const ending = byId("save-ending").value;
     try {
       const blob = await work.api.download(ending, byId("save-overlap").value);
-      const link = make("a", { href: URL.createObjectURL(blob), download: `masks${ending}` });
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+      offer(blob, `masks${ending}`);
       byId("saving").close();
     } catch (refusal) {
       byId("save-note").textContent = refusal.message;

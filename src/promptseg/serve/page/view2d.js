@@ -1,5 +1,6 @@
 /** One view: a slice with what lies on it, on a canvas that zooms and pans. */
 
+import { drawClick, oncePerFrame, tint } from "./canvas.js";
 import { outlineOf } from "./masks.js";
 import { paint } from "./levels.js";
 import { place } from "./plane.js";
@@ -17,6 +18,7 @@ export class View2d {
   constructor(canvas, axis, style, drawTool) {
     this.canvas = canvas;
     this.brush = canvas.getContext("2d", { alpha: false });
+    this.redraw = oncePerFrame(() => this.draw());
     this.axis = axis;
     this.style = style;
     this.drawTool = drawTool;
@@ -99,14 +101,6 @@ export class View2d {
     this.redraw();
   }
 
-  redraw() {
-    if (this.asked) return;
-    this.asked = requestAnimationFrame(() => {
-      this.asked = 0;
-      this.draw();
-    });
-  }
-
   draw() {
     const brush = this.brush;
     const ratio = window.devicePixelRatio || 1;
@@ -176,14 +170,7 @@ export class View2d {
     const known = this.outlines.get(name);
     const outline = known && known.crop === crop ? known.outline : outlineOf(crop);
     if (this.style.fill) {
-      const pixels = new ImageData(crop.width, crop.height);
-      const alpha = Math.round(255 * FILL * (isCurrent ? 1 : 0.75));
-      const word = ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
-      const words = new Uint32Array(pixels.data.buffer);
-      for (let k = 0; k < crop.data.length; k++) if (crop.data[k]) words[k] = word;
-      this.tint.width = crop.width;
-      this.tint.height = crop.height;
-      this.tint.getContext("2d").putImageData(pixels, 0, 0);
+      tint(this.tint, crop, [red, green, blue], FILL, isCurrent);
       this.place(brush, ratio);
       brush.imageSmoothingEnabled = false;
       brush.drawImage(this.tint, crop.x - 0.5, crop.y - 0.5);
@@ -258,23 +245,7 @@ export class View2d {
   }
 
   drawPoint(brush, x, y, label) {
-    const [px, py] = this.onCanvas(x, y);
-    brush.fillStyle = label ? "#35d07f" : "#ff5a5f";
-    brush.strokeStyle = "#08111c";
-    brush.lineWidth = 1.5;
-    brush.beginPath();
-    brush.arc(px, py, 6, 0, 2 * Math.PI);
-    brush.fill();
-    brush.stroke();
-    brush.strokeStyle = "#08111c";
-    brush.beginPath();
-    brush.moveTo(px - 3, py);
-    brush.lineTo(px + 3, py);
-    if (label) {
-      brush.moveTo(px, py - 3);
-      brush.lineTo(px, py + 3);
-    }
-    brush.stroke();
+    drawClick(brush, ...this.onCanvas(x, y), label);
   }
 
   drawLine(brush, [[x0, y0], [x1, y1]], text = "", colour = "#ffd75e") {

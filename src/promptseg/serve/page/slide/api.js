@@ -1,19 +1,14 @@
 /** The server's routes for slides (docs/slides.md), as functions. */
 
-import { answerTo, json, query } from "../api.js";
+import { Routes, answerTo, json, query } from "../api.js";
 
 /** Open a slide of the folder; gives the state of its session. */
 export const openSlide = (fields) => json("POST", "/api/slides", fields);
 
 /** The routes of one session; every change answers the state after it. */
-export class SlideApi {
+export class SlideApi extends Routes {
   constructor(id) {
-    this.id = id;
-    this.base = `/api/slides/${encodeURIComponent(id)}`;
-  }
-
-  state() {
-    return json("GET", this.base);
+    super("slides", id);
   }
 
   close(how = {}) {
@@ -28,26 +23,6 @@ export class SlideApi {
 
   outline(version) {
     return json("GET", `${this.base}/outline${query({ version })}`);
-  }
-
-  prompt(body) {
-    return json("POST", `${this.base}/prompts`, body);
-  }
-
-  newObject(body) {
-    return json("POST", `${this.base}/objects`, body);
-  }
-
-  changeObject(body) {
-    return json("PUT", `${this.base}/objects`, body);
-  }
-
-  undo(body) {
-    return json("POST", `${this.base}/undo`, body);
-  }
-
-  redo(body) {
-    return json("POST", `${this.base}/redo`, body);
   }
 
   save(body) {

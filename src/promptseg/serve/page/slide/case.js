@@ -1,26 +1,18 @@
 /**
  * The slide that is open: its session's state and the outlines of its objects.
  *
- * It has what `Objects` and `History` ask of a case. "change" is dispatched after every change of the
- * session, "view" where only what is shown is different, "ended" when the session is over.
+ * It has what `Objects` and `History` ask of a case.
  */
 
-import { Refusal } from "../api.js";
+import { Opened } from "../opened.js";
 import { SlideApi } from "./api.js";
 
 const ALIVE_MS = 30_000;
 
-export class SlideCase extends EventTarget {
+export class SlideCase extends Opened {
   constructor(state, tell) {
-    super();
-    this.api = new SlideApi(state.session);
+    super(new SlideApi(state.session), state, tell);
     this.api.measurements = async () => this.sizes;
-    this.tell = tell;
-    this.revision = 0;
-    this.waiting = 0;
-    this.queue = Promise.resolve();
-    this.asked = new Set(); // prompts that have no answer yet
-    this.hidden = new Set();
     this.locked = new Set();
     this.allHidden = false;
     this.paths = new Map(); // outlines by number
@@ -75,25 +67,9 @@ export class SlideCase extends EventTarget {
     }
   }
 
-  /** Do something on the server and show what it changed; gives whether it was done. */
-  act(send) {
-    this.waiting += 1;
-    this.changed();
-    const done = this.queue.then(async () => {
-      try {
-        this.take(await send());
-        await this.outlines();
-        return true;
-      } catch (refusal) {
-        this.fault(refusal);
-        return false;
-      } finally {
-        this.waiting -= 1;
-        this.changed();
-      }
-    });
-    this.queue = done;
-    return done;
+  async apply(state) {
+    this.take(state);
+    await this.outlines();
   }
 
   /** Prompt the current object; the prompt is shown until it is answered. */
@@ -104,34 +80,12 @@ export class SlideCase extends EventTarget {
       return false;
     }
     if (objects.length && this.hidden.has(current)) this.hidden.delete(current);
-    this.asked.add(prompt);
-    this.viewed();
-    try {
-      return await this.act(() => this.api.prompt({ ...prompt, ...view }));
-    } finally {
-      this.asked.delete(prompt);
-      this.viewed();
-    }
+    return this.awaiting(prompt, this.act(() => this.api.prompt({ ...prompt, ...view })));
   }
 
-  viewed() {
-    this.dispatchEvent(new Event("view"));
-  }
-
-  changed() {
-    this.dispatchEvent(new Event("change"));
-  }
-
-  fault(refusal) {
-    if (!(refusal instanceof Refusal)) {
-      console.error(refusal);
-      this.tell(`The page made a mistake: ${refusal.message}. Reload it; nothing is lost.`, "error");
-    } else if (refusal.status === 410 || refusal.status === 404) {
-      if (!this.over) this.dispatchEvent(new CustomEvent("ended", { detail: refusal.message }));
-      this.over = true;
-    } else {
-      this.tell(refusal.message, refusal.status >= 500 || refusal.status === 0 ? "error" : "warning");
-    }
+  ended(detail) {
+    if (!this.over) super.ended(detail);
+    this.over = true;
   }
 
   stop() {

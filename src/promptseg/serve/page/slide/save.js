@@ -1,6 +1,6 @@
 /** Saving the objects of a slide as GeoJSON: into the folder or as a download. */
 
-import { byId, make } from "../dom.js";
+import { byId, offer } from "../dom.js";
 import { ask, tell } from "../status.js";
 
 export class SaveSlide {
@@ -46,9 +46,7 @@ export class SaveSlide {
   async download() {
     try {
       const blob = await this.app.case.api.download();
-      const link = make("a", { href: URL.createObjectURL(blob), download: "objects.geojson" });
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+      offer(blob, "objects.geojson");
       byId("saving").close();
     } catch (refusal) {
       byId("save-note").textContent = refusal.message;

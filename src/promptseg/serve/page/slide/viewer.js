@@ -1,5 +1,7 @@
 /** The slide on a canvas: tiles of the zoom that fits, objects, prompts, and a scale bar. */
 
+import { drawClick, oncePerFrame } from "../canvas.js";
+
 const FILL = 0.28;
 const NICE = [1, 2, 5, 10];
 const MOST = 16; // pixels of the screen for one of the slide
@@ -11,6 +13,7 @@ export class Viewer {
     this.app = app;
     this.drawTool = drawTool;
     this.brush = canvas.getContext("2d", { alpha: false });
+    this.redraw = oncePerFrame(() => this.draw());
     this.centre = [0, 0];
     this.scale = 0;
     this.cross = false; // what keys aim at is the middle of the view
@@ -103,14 +106,6 @@ export class Viewer {
   look(x, y) {
     this.centre = [Math.max(0, Math.min(this.slide.width, x)), Math.max(0, Math.min(this.slide.height, y))];
     this.redraw();
-  }
-
-  redraw() {
-    if (this.asked) return;
-    this.asked = requestAnimationFrame(() => {
-      this.asked = 0;
-      this.draw();
-    });
   }
 
   draw() {
@@ -220,23 +215,7 @@ export class Viewer {
   }
 
   drawPoint(x, y, label) {
-    const { brush } = this;
-    const [px, py] = this.onCanvas(x + 0.5, y + 0.5);
-    brush.fillStyle = label ? "#35d07f" : "#ff5a5f";
-    brush.strokeStyle = "#08111c";
-    brush.lineWidth = 1.5;
-    brush.beginPath();
-    brush.arc(px, py, 6, 0, 2 * Math.PI);
-    brush.fill();
-    brush.stroke();
-    brush.beginPath();
-    brush.moveTo(px - 3, py);
-    brush.lineTo(px + 3, py);
-    if (label) {
-      brush.moveTo(px, py - 3);
-      brush.lineTo(px, py + 3);
-    }
-    brush.stroke();
+    drawClick(this.brush, ...this.onCanvas(x + 0.5, y + 0.5), label);
   }
 
   drawCross() {

@@ -1,6 +1,6 @@
 /** The server's interface for videos (docs/server.md, "Videos"), as functions. */
 
-import { Refusal, answerTo, json, query } from "../api.js";
+import { Refusal, Routes, answerTo, json, query } from "../api.js";
 
 /** What is known of a video before it is opened, and the sessions there are on it. */
 export const videoFacts = (path) => json("GET", `/api/videos${query({ path })}`);
@@ -36,18 +36,9 @@ export function sendFile(file, path, onProgress) {
 }
 
 /** The routes of one session on a video. */
-export class VideoApi {
+export class VideoApi extends Routes {
   constructor(id) {
-    this.id = id;
-    this.base = `/api/videos/${encodeURIComponent(id)}`;
-  }
-
-  state() {
-    return json("GET", this.base);
-  }
-
-  close() {
-    return json("DELETE", this.base);
+    super("videos", id);
   }
 
   /** A frame as an `ImageBitmap`, at most `width` pixels wide. */
@@ -65,18 +56,6 @@ export class VideoApi {
     return json("GET", `${this.base}/timeline`);
   }
 
-  prompt(body) {
-    return json("POST", `${this.base}/prompts`, body);
-  }
-
-  newObject(body) {
-    return json("POST", `${this.base}/objects`, body);
-  }
-
-  changeObject(body) {
-    return json("PUT", `${this.base}/objects`, body);
-  }
-
   reset(body) {
     return json("POST", `${this.base}/reset`, body);
   }
@@ -87,14 +66,6 @@ export class VideoApi {
 
   cancel() {
     return json("POST", `${this.base}/cancel`, {});
-  }
-
-  undo(body = {}) {
-    return json("POST", `${this.base}/undo`, body);
-  }
-
-  redo() {
-    return json("POST", `${this.base}/redo`, {});
   }
 
   /** Have results written; gives `{folder, files: [{name, bytes}]}`. */

@@ -1,6 +1,7 @@
 /** The panels beside a video: objects, what is on this frame, steps, and facts of the file. */
 
 import { byId, iconButton, make } from "../dom.js";
+import { StepList } from "../history.js";
 import { ask } from "../status.js";
 import { clock } from "./timeline.js";
 
@@ -9,7 +10,6 @@ const count = (number, word) => `${number.toLocaleString("en")} ${word}${number 
 export class Panel {
   constructor(mode) {
     this.mode = mode;
-    this.rows = [];
     byId("v-new").addEventListener("click", () => mode.newObject());
     byId("v-doubt").addEventListener("click", () => mode.nextDoubt());
     byId("v-prompted").addEventListener("click", () => mode.nextPrompt());
@@ -17,8 +17,9 @@ export class Panel {
   }
 
   begin(work) {
-    this.rows = [];
     byId("v-steps").replaceChildren();
+    this.steps = new StepList(byId("v-steps"), (text, k) =>
+      make("button", { type: "button", text, title: text, onclick: () => this.mode.goToStep(k) }));
     const { clip } = work;
     const seconds = clip.seconds === null ? "" : ` · ${clock(clip.seconds)}`;
     const rows = [
@@ -109,23 +110,7 @@ export class Panel {
     const { steps, position } = work.state;
     byId("v-undo").disabled = position === 0 || Boolean(work.tracking);
     byId("v-redo").disabled = position >= steps.length - 1 || Boolean(work.tracking);
-    const list = byId("v-steps");
-    let first = 0;
-    while (first < this.rows.length && this.rows[first].text === steps[first]) first += 1;
-    for (const { row } of this.rows.splice(first)) row.remove();
-    for (let k = first; k < steps.length; k++) {
-      const button = make("button", { type: "button", text: steps[k], title: steps[k], onclick: () => this.mode.goToStep(k) });
-      const row = make("li", {}, button);
-      this.rows.push({ text: steps[k], row, button });
-      list.append(row);
-    }
-    this.rows.forEach(({ row, button }, k) => {
-      row.className = k > position ? "undone" : "";
-      if (k === position) button.setAttribute("aria-current", "step");
-      else button.removeAttribute("aria-current");
-    });
-    const now = this.rows[position];
-    if (now) list.scrollTop = now.row.offsetTop - list.clientHeight / 2;
+    this.steps.show(steps, position);
   }
 
   /** What is known of each object on the frame that is shown. */

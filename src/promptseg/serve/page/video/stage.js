@@ -1,5 +1,7 @@
 /** The frame that is looked at, with masks and prompts on it, on a canvas that zooms and pans. */
 
+import { drawClick, oncePerFrame, tint } from "../canvas.js";
+
 const FILL = 0.34;
 const STILL = 4; // pixels within which a press is a click
 
@@ -9,6 +11,7 @@ export class Stage {
     this.canvas = canvas;
     this.mode = mode;
     this.brush = canvas.getContext("2d", { alpha: false });
+    this.redraw = oncePerFrame(() => this.draw());
     this.tint = document.createElement("canvas");
     this.listen();
     new ResizeObserver(() => this.fit()).observe(canvas);
@@ -76,14 +79,6 @@ export class Stage {
     this.redraw();
   }
 
-  redraw() {
-    if (this.asked) return;
-    this.asked = requestAnimationFrame(() => {
-      this.asked = 0;
-      this.draw();
-    });
-  }
-
   draw() {
     const { brush, work } = this;
     const ratio = window.devicePixelRatio || 1;
@@ -116,14 +111,7 @@ export class Stage {
     const { brush, work, mode } = this;
     const isCurrent = name === work.state.current;
     if (mode.style.fill) {
-      const pixels = new ImageData(crop.width, crop.height);
-      const alpha = Math.round(255 * FILL * (isCurrent ? 1 : 0.75));
-      const words = new Uint32Array(pixels.data.buffer);
-      const word = ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
-      for (let k = 0; k < crop.data.length; k++) if (crop.data[k]) words[k] = word;
-      this.tint.width = crop.width;
-      this.tint.height = crop.height;
-      this.tint.getContext("2d").putImageData(pixels, 0, 0);
+      tint(this.tint, crop, [red, green, blue], FILL, isCurrent);
       const [left, top] = this.onCanvas(crop.x - 0.5, crop.y - 0.5);
       brush.setTransform(ratio, 0, 0, ratio, 0, 0);
       brush.imageSmoothingEnabled = false;
@@ -163,23 +151,7 @@ export class Stage {
   }
 
   point(x, y, label) {
-    const { brush } = this;
-    const [px, py] = this.onCanvas(x, y);
-    brush.fillStyle = label ? "#35d07f" : "#ff5a5f";
-    brush.strokeStyle = "#08111c";
-    brush.lineWidth = 1.5;
-    brush.beginPath();
-    brush.arc(px, py, 6, 0, 2 * Math.PI);
-    brush.fill();
-    brush.stroke();
-    brush.beginPath();
-    brush.moveTo(px - 3, py);
-    brush.lineTo(px + 3, py);
-    if (label) {
-      brush.moveTo(px, py - 3);
-      brush.lineTo(px, py + 3);
-    }
-    brush.stroke();
+    drawClick(this.brush, ...this.onCanvas(x, y), label);
   }
 
   text(text, px, py, align = "left", colour = "#dbe5f0") {

@@ -1,29 +1,22 @@
 /**
  * A video that is open: the session's state, the frame that is looked at, and what was found on it.
  *
- * It is an `EventTarget`: "change" after every change of the session, "view" after every change of what
- * is seen, "line" when the time line is new, "ended" when the session is over.
+ * Beside the events of everything that is open, "line" is dispatched when the time line is new.
  */
 
-import { Refusal } from "../api.js";
 import { Events } from "../events.js";
 import { inflated } from "../masks.js";
+import { Opened } from "../opened.js";
 import { VideoApi } from "./api.js";
 import { FrameMasks, Frames } from "./frames.js";
 
 const AHEAD = 12; // frames fetched on the way, playing or stepping
 const POLL_MS = 900; // while objects are followed
 
-export class VideoWork extends EventTarget {
+export class VideoWork extends Opened {
   constructor(state, tell) {
-    super();
-    this.tell = tell;
-    this.api = new VideoApi(state.session);
+    super(new VideoApi(state.session), state, tell);
     this.clip = state.clip;
-    this.state = state;
-    this.hidden = new Set();
-    this.queue = Promise.resolve();
-    this.waiting = 0;
     this.progress = null; // of tracking or writing
     this.line = new Map();
     this.frame = state.clip.first;
@@ -105,32 +98,8 @@ export class VideoWork extends EventTarget {
     this.masks.want(this.frame, playing && !this.tracking);
   }
 
-  viewed() {
-    this.dispatchEvent(new Event("view"));
-  }
-
-  changed() {
-    this.dispatchEvent(new Event("change"));
-  }
-
-  /** Do something on the server; gives whether it was done. A refusal is told. */
-  act(send) {
-    this.waiting += 1;
-    this.changed();
-    const done = this.queue.then(async () => {
-      try {
-        this.take(await send());
-        return true;
-      } catch (refusal) {
-        this.fault(refusal);
-        return false;
-      } finally {
-        this.waiting -= 1;
-        this.changed();
-      }
-    });
-    this.queue = done;
-    return done;
+  apply(state) {
+    this.take(state);
   }
 
   /** The state as the server has it. */
@@ -227,15 +196,7 @@ export class VideoWork extends EventTarget {
   }
 
   fault(refusal) {
-    if (this.stopped) return;
-    if (!(refusal instanceof Refusal)) {
-      console.error(refusal);
-      this.tell(`The page made a mistake: ${refusal.message}. Reload it; nothing is lost.`, "error");
-    } else if (refusal.status === 410 || refusal.status === 404) {
-      this.dispatchEvent(new CustomEvent("ended", { detail: refusal.message }));
-    } else {
-      this.tell(refusal.message, refusal.status >= 500 || refusal.status === 0 ? "error" : "warning");
-    }
+    if (!this.stopped) super.fault(refusal);
   }
 
   /** Leave it; `forGood` closes the session on the server, too. */

@@ -48,7 +48,7 @@ class Tiles:
                 f"a slide with smaller levels, the smallest of at most {_LARGEST_LEAST} pixels, each "
                 f"at least a {_MOST_BETWEEN}th of the one before it",
                 "levels of " + ", ".join(f"{w} x {h}" for w, h in slide.levels[:8]),
-                "write it as a pyramid of tiles, for example with tiffsave of vips",
+                "write it as a pyramid, for example with vips tiffsave --tile --pyramid",
             )
         self.slide, self._lock = slide, lock
         self.zooms = zoom_count(slide.size)

@@ -21,7 +21,7 @@ from promptseg.serve.folder import Folder
 from promptseg.serve.images import TurnImage
 from promptseg.serve.lease import Clock, Lease
 from promptseg.serve.limits import Limits
-from promptseg.serve.open_sessions import Held, OpenSessions
+from promptseg.serve.open_sessions import Coloured, Held, OpenSessions
 from promptseg.serve.refusals import AbsentError, FullError, TooLargeError
 from promptseg.serve.times import Times
 from promptseg.serve.turns import Turns
@@ -70,7 +70,6 @@ class Desk(OpenSessions[Work]):
         )
         self._times = times if times or folder is None else folder.times_file
         self._turns: dict[str, Turns] = {}
-        self._opening = 0
         self.guests: list[OpenSessions[Any]] = []
         self._encoder = Encoder(lambda: self.works) if encode else None
 
@@ -90,6 +89,13 @@ class Desk(OpenSessions[Work]):
             for holder in (self, *self.guests):
                 holder.close(token, "an admin ended it")
         return len(ended)
+
+    def paint(self, work: Coloured, name: str, colour: tuple[int, int, int]) -> None:
+        """Give an object a colour, now and when what is open is opened again."""
+        work.colours[name] = colour
+        if self.folder is not None and work.path is not None:
+            colours = tuple((n, *c) for n, c in work.colours.items())
+            self.folder.remember(work.path, colours=colours)
 
     def segmenter(self, name: str | None) -> Segmenter:
         """A loaded model.
@@ -198,19 +204,24 @@ class Desk(OpenSessions[Work]):
             FullError: too many sessions; TooLargeError: too many bytes.
         """
         self._require_place()
-        self._require_bytes(bytes_needed)
+        self.require_bytes(bytes_needed)
 
     def _require_place(self) -> None:
         self.sweep()
         limit = self.limits.sessions
-        if len(self.all_works) + self._opening >= limit:
+        if sum(sessions.places for sessions in (self, *self.guests)) >= limit:
             raise FullError(
                 f"at most {limit} sessions at a time",
                 "one more",
                 "close one, wait, or start the server with a larger --sessions",
             )
 
-    def _require_bytes(self, needed: int) -> None:
+    def require_bytes(self, needed: int) -> None:
+        """Refuse a session of so many bytes, or that much more in all.
+
+        Raises:
+            TooLargeError: beyond the limits, or what memory is free.
+        """
         limits = self.limits
         if needed > limits.session_bytes:
             raise TooLargeError(
@@ -258,7 +269,7 @@ class Desk(OpenSessions[Work]):
         looked_at: bool = False,
     ) -> Work:
         """A session, resumed if there is a file of it; one that is looked at is not kept."""
-        self._require_bytes(image.voxels.nbytes)
+        self.require_bytes(image.voxels.nbytes)
         turns = self.turns_of(segmenter)
         limits = self.limits
         room = max(limits.session_bytes - image.voxels.nbytes, 0) // 2

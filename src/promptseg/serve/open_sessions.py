@@ -12,7 +12,7 @@ from promptseg.serve.lease import Lease
 from promptseg.serve.refusals import AbsentError, EndedError, TakenError
 from promptseg.serve.users import caller
 
-__all__ = ["Held", "OpenSessions"]
+__all__ = ["Coloured", "Held", "OpenSessions"]
 
 _REMEMBERED_ENDS = 1000
 
@@ -48,6 +48,14 @@ class Held(Protocol):
         """End it; `abandoned`: nobody was heard of any more."""
 
 
+class Coloured(Held, Protocol):
+    """A session whose objects have colours."""
+
+    @property
+    def colours(self) -> dict[str, tuple[int, int, int]]:
+        """(red, green, blue) of objects by name, where the user chose one."""
+
+
 W = TypeVar("W", bound=Held)
 
 
@@ -59,6 +67,7 @@ class OpenSessions(Generic[W]):
 
     def __init__(self) -> None:
         self._works: dict[str, W] = {}
+        self._opening = 0  # places that are kept while sessions begin
         self._ends: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -66,6 +75,11 @@ class OpenSessions(Generic[W]):
     def works(self) -> list[W]:
         """What is open."""
         return list(self._works.values())
+
+    @property
+    def places(self) -> int:
+        """How many are open, or begin."""
+        return len(self._works) + self._opening
 
     @property
     def mine(self) -> list[W]:

@@ -34,7 +34,7 @@ class SlideDesk(OpenSessions[SlideWork]):
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()
-        self.desk, self._opening = desk, Lock()
+        self.desk, self._one_at_a_time = desk, Lock()
         desk.guests.append(self)
 
     def open(
@@ -73,7 +73,7 @@ class SlideDesk(OpenSessions[SlideWork]):
         file = folder.session_file(name, part_of(_PART, of))
         if of is not None:
             require_work_of(file)
-        with self._opening:
+        with self._one_at_a_time:
             self._free(name, take_over)
             self.desk.require_room()
             slide, reading = open_slide(path, series), Lock()

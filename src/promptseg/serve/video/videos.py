@@ -16,7 +16,6 @@ from promptseg.serve.folder import Folder
 from promptseg.serve.open_sessions import OpenSessions
 from promptseg.serve.refusals import (
     AbsentError,
-    FullError,
     without_root,
 )
 from promptseg.serve.users import caller
@@ -40,7 +39,7 @@ class Videos(OpenSessions[VideoWork]):
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()
-        self.desk, self._opening = desk, 0
+        self.desk = desk
         desk.guests.append(self)
 
     @property
@@ -116,8 +115,6 @@ class Videos(OpenSessions[VideoWork]):
         with self._lock:
             self._free(name, take_over)
             self.desk.require_room()
-            if len(self.desk.all_works) + self._opening >= self.desk.limits.sessions:
-                raise FullError("a place for another session", "none", "close one, or wait")
             self._opening += 1
         work: VideoWork | None = None
         try:
@@ -150,7 +147,7 @@ class Videos(OpenSessions[VideoWork]):
         then = self._begun_with(folder, options, notes, afresh)
         clip = Clip.open(frames, series, segmenter, then, turns)
         try:
-            self.desk.require_room(clip.nbytes)
+            self.desk.require_bytes(clip.nbytes)
             root = str(self.folder.root)
             work = VideoWork(
                 *(clip, self.desk.lease(), turns, folder, name),

@@ -255,7 +255,7 @@ class Own:
             colour = None if asked.colour is None else colour_of(asked.colour)
             name = work.change(lambda: work.session.new_object(asked.name))[0]
             if colour:
-                self._paint(work, name, colour)
+                self.desk.paint(work, name, colour)
 
         return await self._done(work, asked.since, do)
 
@@ -274,21 +274,14 @@ class Own:
             if asked.select:
                 work.change(lambda: session.select(name))
             if colour:
-                self._paint(work, name, colour)
+                self.desk.paint(work, name, colour)
             if asked.name is not None and asked.name != name:
                 new = asked.name
                 work.change(lambda: session.rename_object(name, new))
                 if name in work.colours:
-                    self._paint(work, new, work.colours[name])
+                    self.desk.paint(work, new, work.colours[name])
 
         return await self._done(work, asked.since, do)
-
-    def _paint(self, work: Work, name: str, colour: tuple[int, int, int]) -> None:
-        """Give an object a colour, now and when the image is opened again."""
-        work.colours[name] = colour
-        if self.desk.folder is not None and work.path is not None:
-            colours = tuple((n, *c) for n, c in work.colours.items())
-            self.desk.folder.remember(work.path, colours=colours)
 
     async def undo(self, request: Request) -> Response:
         """POST /api/sessions/{session}/undo."""

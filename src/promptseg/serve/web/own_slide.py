@@ -170,7 +170,7 @@ class OwnSlide:
             colour = None if asked.colour is None else colour_of(asked.colour)
             name = work.session.new_object(asked.name)
             if colour:
-                self._paint(work, name, colour)
+                self.desk.paint(work, name, colour)
 
         return await self._done(work, do)
 
@@ -189,20 +189,13 @@ class OwnSlide:
             if asked.select:
                 session.select(name)
             if colour:
-                self._paint(work, name, colour)
+                self.desk.paint(work, name, colour)
             if asked.name is not None and asked.name != name:
                 session.rename_object(name, asked.name)
                 if name in work.colours:
-                    self._paint(work, asked.name, work.colours[name])
+                    self.desk.paint(work, asked.name, work.colours[name])
 
         return await self._done(work, do)
-
-    def _paint(self, work: SlideWork, name: str, colour: tuple[int, int, int]) -> None:
-        """Give an object a colour, now and when the slide is opened again."""
-        work.colours[name] = colour
-        if self.desk.folder is not None:
-            colours = tuple((n, *c) for n, c in work.colours.items())
-            self.desk.folder.remember(work.path, colours=colours)
 
     async def undo(self, request: Request) -> Response:
         """POST /api/slides/{session}/undo."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from promptseg.formats.colours import colour_of
-from promptseg.formats.label_tables.row import LabelRow, colour_in, label_in
+from promptseg.formats.label_tables.row import LabelRow, colour_in, label_in, lines_of
 from promptseg.image import Segment
 from promptseg.names import for_header
 
@@ -44,9 +44,7 @@ def parse(text: str) -> list[LabelRow]:
         ValueError: something else; says where.
     """
     found = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
+    for number, line in lines_of(text):
         match = _ROW.fullmatch(line)
         if match is None:
             raise ValueError(f"no 7 numbers and a name in quotes in line {number}")

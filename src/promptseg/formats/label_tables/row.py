@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from promptseg.errors import InputError
 from promptseg.formats.whole import HIGHEST_LABEL
 
-__all__ = ["LabelRow", "colour_in", "label_in", "rows_of"]
+__all__ = ["LabelRow", "colour_in", "label_in", "lines_of", "rows_of"]
 
 Colour = tuple[int, int, int]
 
@@ -41,6 +41,13 @@ def label_in(text: str, line: int) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) > HIGHEST_LABEL:
         raise ValueError(f"{text[:40]!r} as label in line {line}")
     return int(text)
+
+
+def lines_of(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that say something, with their numbers from 1: neither empty nor a comment."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield number, line
 
 
 def colour_in(words: list[str], line: int) -> Colour:

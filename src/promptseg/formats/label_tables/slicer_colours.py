@@ -8,7 +8,7 @@ Slicer writes blanks in names as underscores and reads underscores as blanks; so
 from __future__ import annotations
 
 from promptseg.formats.colours import colour_of
-from promptseg.formats.label_tables.row import LabelRow, colour_in, label_in
+from promptseg.formats.label_tables.row import LabelRow, colour_in, label_in, lines_of
 from promptseg.image import Segment
 from promptseg.names import for_header
 
@@ -25,9 +25,7 @@ def parse(text: str) -> list[LabelRow]:
         ValueError: something else; says where.
     """
     found = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
+    for number, line in lines_of(text):
         words = line.split()
         if len(words) != _FIELDS:
             raise ValueError(f"no number, name and 4 parts of a colour in line {number}")

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from promptseg import assets
-from promptseg.errors import ModelError, UnsupportedPromptError
+from promptseg.errors import ModelError
 from promptseg.models.card import ModelCard
-from promptseg.models.families.specialist.build import expected_iou
+from promptseg.models.families.specialist.build import expected_iou, not_a_box
 from promptseg.models.heads.semantic.card import SemanticCard
 from promptseg.models.heads.semantic.model import preprocessing_of
 from promptseg.models.nnunet.external import Answering
@@ -207,11 +207,7 @@ class NnunetBoxes:
         """
         assert isinstance(embedding, SliceItself), "an embedding of this model"
         if any(prompt.kinds != {"box"} for prompt in prompts):
-            raise UnsupportedPromptError(
-                "a box alone for a specialist, whose input has a channel for it",
-                "another prompt",
-                "give a box, and correct with another model",
-            )
+            raise not_a_box()
         pixels = embedding.pixels.numpy()
         rows, columns = pixels.shape[:2]
         picture = channels([pixels], self._channels)

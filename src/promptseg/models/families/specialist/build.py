@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from promptseg.errors import UnsupportedPromptError
 
-__all__ = ["BoxChannel", "box_channel", "expected_iou"]
+__all__ = ["BoxChannel", "box_channel", "expected_iou", "not_a_box"]
 
 _NOTHING = torch.zeros(0)
 
@@ -82,11 +82,7 @@ class _Boxes:
     ) -> tuple[Tensor, Tensor]:
         """The boxes, and nothing in place of a dense embedding."""
         if boxes is None or points is not None or masks is not None:
-            raise UnsupportedPromptError(
-                "a box alone for a specialist, whose input has a channel for it",
-                "another prompt",
-                "give a box, and correct with another model",
-            )
+            raise not_a_box()
         return boxes, _NOTHING
 
     def dense_position(self) -> Tensor:
@@ -105,6 +101,15 @@ class _Masks:
     ) -> tuple[Tensor, Tensor]:
         """See `BoxChannel.answer`."""
         return self.whole.answer(slices, boxes)
+
+
+def not_a_box() -> UnsupportedPromptError:
+    """What a prompt other than a box is refused with."""
+    return UnsupportedPromptError(
+        "a box alone for a specialist, whose input has a channel for it",
+        "another prompt",
+        "give a box, and correct with another model",
+    )
 
 
 def box_channel(boxes: Tensor, side: int) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from promptseg.errors import PromptsegError
-from promptseg.work.cluster.crew import Member
+from promptseg.work.cluster.worker_pool import Member
 from promptseg.work.unit import Unit
 
 __all__ = ["Call", "Case", "Stage", "set_aside"]

@@ -11,8 +11,8 @@ from typing import Any
 from promptseg.errors import InputError, PromptsegError
 from promptseg.work.cluster.actors import Hand, Holder
 from promptseg.work.cluster.cases import Call, Case, Stage, set_aside
-from promptseg.work.cluster.crew import Crew, Member
 from promptseg.work.cluster.nodes import connect, disconnect, looked_at, ray_module
+from promptseg.work.cluster.worker_pool import Member, WorkerPool
 from promptseg.work.executors import Done
 from promptseg.work.unit import Staged, Unit
 
@@ -79,9 +79,9 @@ class OnCluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for crew in (getattr(self, "models", None), getattr(self, "hands", None)):
-            if crew is not None and self._ray.is_initialized():
-                crew.end()
+        for pool in (getattr(self, "models", None), getattr(self, "hands", None)):
+            if pool is not None and self._ray.is_initialized():
+                pool.end()
         if self._connected:
             disconnect()
             self._connected = False
@@ -116,10 +116,12 @@ class OnCluster:
         holder = {"num_cpus": 1 if gpus else threads, "num_gpus": 1 if gpus else 0}
         spread = {"scheduling_strategy": "SPREAD"}
         make = self._make_context
-        self.models = Crew(Holder, lambda: make(threads), size, {**holder, **spread})
+        self.models = WorkerPool(Holder, lambda: make(threads), size, {**holder, **spread})
         # beside GPUs the reading is the work of the CPUs; else it takes little of those at work
         hand = {"num_cpus": 1 if gpus else 0, **spread}
-        self.hands = Crew(Hand, self._make_hand, size if gpus else max(1, (size + 1) // 2), hand)
+        self.hands = WorkerPool(
+            Hand, self._make_hand, size if gpus else max(1, (size + 1) // 2), hand
+        )
 
     def usual(self) -> float:
         """Seconds that computing takes as a rule."""
@@ -183,8 +185,8 @@ class _Work:
 
     def wait(self) -> None:
         """Until something has happened, or a second has passed."""
-        crews = (self.own.models, self.own.hands)
-        starting = {ref: crew for crew in crews for ref in crew.starting}
+        pools = (self.own.models, self.own.hands)
+        starting = {ref: pool for pool in pools for ref in pool.starting}
         refs = [*self._calls, *starting]
         if self._done:
             return
@@ -201,7 +203,7 @@ class _Work:
             else:
                 self._answered(ref, self._calls.pop(ref))
         self._judge()
-        if all(crew.ready for crew in crews):
+        if all(pool.ready for pool in pools):
             self._worked = time.monotonic()
         elif time.monotonic() - self._worked > _PATIENCE:
             raise InputError(
@@ -214,9 +216,9 @@ class _Work:
         case.given = case.computed = None
         self._waiting["read" if isinstance(case.unit, Staged) else "do"].append(case)
 
-    def _give(self, stage: Stage, crew: Crew) -> None:
+    def _give(self, stage: Stage, pool: WorkerPool) -> None:
         queue = self._waiting[stage]
-        while queue and (member := crew.take()) is not None:
+        while queue and (member := pool.take()) is not None:
             self._call(queue.popleft(), stage, member)
 
     def _call(self, case: Case, stage: Stage, member: Member) -> None:
@@ -235,24 +237,24 @@ class _Work:
     def _answered(self, ref: Any, call: Call) -> None:
         case, errors = call.case, self.ray.exceptions
         case.running -= 1
-        crew = self.own.hands if call.stage in ("read", "write") else self.own.models
+        pool = self.own.hands if call.stage in ("read", "write") else self.own.models
         try:
             value, error, seconds = self.ray.get(ref)
         except errors.RayTaskError as failed:
-            crew.give_back(call.member)
+            pool.give_back(call.member)
             if isinstance(failed.cause, errors.RayError):  # an input was on a node that is lost
                 self._lost(case)
                 return
             raise failed.cause from failed
         except (errors.RayActorError, errors.OutOfMemoryError) as died:
-            crew.replace(call.member)
+            pool.replace(call.member)
             self._died(case, call.member.node, " ".join(str(died).split())[:200])
             return
         except errors.RayError:
-            crew.give_back(call.member)
+            pool.give_back(call.member)
             self._lost(case)
             return
-        crew.give_back(call.member)
+        pool.give_back(call.member)
         if case.closed:  # by its twin
             return
         if error is not None:

@@ -1,4 +1,4 @@
-"""Actors of one kind: started, idle, replaced when they die."""
+"""A pool of workers: actors of one kind that are started, idle, at work, and replaced when they die."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from promptseg._version import __version__
 from promptseg.errors import InputError, PromptsegError
 from promptseg.work.cluster.nodes import ray_module
 
-__all__ = ["Crew", "Member"]
+__all__ = ["Member", "WorkerPool"]
 
 log = logging.getLogger("promptseg")
 
@@ -32,8 +32,8 @@ class Member:
     node: str = ""
 
 
-class Crew:
-    """As many actors of a kind as were asked for, as far as the cluster has room for them.
+class WorkerPool:
+    """A pool of actors of one kind, as many as were asked for and the cluster has room for.
 
     Those it has no room for wait: a cluster that grows by itself takes them as a reason to.
 

@@ -67,7 +67,7 @@ def job(source: Path, out: Path, **more: Any) -> Any:
 def parts(source: Path, out: Path) -> dict[str, Any]:
     """Seconds of the stages of every case, of the network in it, and of loading."""
     from promptseg.formats.outputs import Reads
-    from promptseg.jobs.image_unit import tools_for
+    from promptseg.jobs.image_task import tools_for
     from promptseg.jobs.listed import Segmenting
 
     verb = Segmenting(job(source, out))

@@ -17,7 +17,7 @@ from promptseg.cli.main import main
 from promptseg.datasets import open_datasets, target_of
 from promptseg.datasets.bids import images_in, is_tree, write_description
 from promptseg.errors import InputError, OutputError
-from promptseg.jobs import image_unit
+from promptseg.jobs import image_task
 from promptseg.jobs.batch import find_images
 from promptseg.segment.segmenter import Segmenter
 
@@ -167,7 +167,7 @@ def test_derivatives_of_others_are_never_described_anew(tmp_path: Path) -> None:
 @pytest.fixture
 def derived(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """All images of the tree segmented, by a model that needs no weights."""
-    monkeypatch.setattr(image_unit, "load_for", lambda _: Segmenter(BrightPredictor()))
+    monkeypatch.setattr(image_task, "load_for", lambda _: Segmenter(BrightPredictor()))
     out = tree / "derivatives/promptseg"
     command = ["segment", "-i", str(tree), "-o", str(out), "--box", "2,2,8,8@4=lesion"]
     assert main([*command, "--quiet"]) == 0

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pytest
 
 from promptseg.errors import InputError, OutputError
-from promptseg.evaluate.units import _file_name as component
+from promptseg.evaluate.tasks import _file_name as component
 from promptseg.formats import systems
 from promptseg.formats.files import atomic_path, check_output
 from promptseg.formats.location import address_in

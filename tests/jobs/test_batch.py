@@ -17,14 +17,14 @@ from formats.helpers import GRIDS, write_dicom_series
 from promptseg import Segmenter
 from promptseg.errors import OutputError
 from promptseg.formats.masks import read_masks
-from promptseg.jobs import image_unit
+from promptseg.jobs import image_task
 from promptseg.jobs.batch import find_images, segment_folder
 from promptseg.segment.options import SegmentJob
 
 
 @pytest.fixture(autouse=True)
 def _bright(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_unit, "load_for", lambda _: Segmenter(BrightPredictor()))
+    monkeypatch.setattr(image_task, "load_for", lambda _: Segmenter(BrightPredictor()))
 
 
 def bright_series(folder: Path) -> Path:

@@ -34,14 +34,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folder of a model that finds what is bright: class 1 from 100, class 2 from 200."""
     folder = tmp_path / "model"
     write_model(folder)
-    from promptseg.evaluate import units
+    from promptseg.evaluate import tasks
     from promptseg.jobs import evaluate as evaluation
     from promptseg.segment.classes.segmenter import ClassSegmenter
 
     def made(*given: object, **more: object) -> ClassSegmenter:
         return ClassSegmenter(Bright())
 
-    for module in (jobs, units, evaluation):
+    for module in (jobs, tasks, evaluation):
         monkeypatch.setattr(module, "load_classes", made)
     return folder
 

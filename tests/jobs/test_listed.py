@@ -19,7 +19,7 @@ from promptseg.cli.main import main
 from promptseg.datasets.case_list import CaseList
 from promptseg.errors import InputError, ModelError, OutputError
 from promptseg.formats.masks import read_masks
-from promptseg.jobs import image_unit, listed
+from promptseg.jobs import image_task, listed
 from promptseg.jobs.listed import segment_list
 from promptseg.jobs.results_table import read_results
 from promptseg.segment.options import SegmentJob
@@ -30,7 +30,7 @@ Row = Mapping[str, str]
 
 @pytest.fixture(autouse=True)
 def _bright(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_unit, "load_for", lambda _: Segmenter(BrightPredictor()))
+    monkeypatch.setattr(image_task, "load_for", lambda _: Segmenter(BrightPredictor()))
 
 
 @pytest.fixture
@@ -253,8 +253,8 @@ def test_a_long_list_is_read_as_it_is_worked_on(
     ahead: list[int] = []
 
     class Stopping(Inline):
-        def each(self, units: Any) -> Any:
-            ahead.append(next(iter(units)).row)
+        def each(self, tasks: Any) -> Any:
+            ahead.append(next(iter(tasks)).row)
             return iter(())
 
     monkeypatch.setattr(listed.Segmenting, "executor", lambda _: Stopping(lambda: None))

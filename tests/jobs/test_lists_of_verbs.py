@@ -26,7 +26,7 @@ from promptseg.formats.dicomweb.query import series_matching
 from promptseg.formats.location import require_local, storage_in
 from promptseg.formats.masks import read_masks
 from promptseg.inference.predictor import Predictor
-from promptseg.jobs import image_unit
+from promptseg.jobs import image_task
 from promptseg.jobs.results_table import read_results
 
 
@@ -52,7 +52,7 @@ def scans(tmp_path: Path) -> Path:
 def fake(monkeypatch: pytest.MonkeyPatch) -> BrightPredictor:
     predictor = BrightPredictor()
     monkeypatch.setattr(Predictor, "load", lambda *_: predictor)
-    monkeypatch.setattr(image_unit, "load_for", lambda _: Segmenter(predictor))
+    monkeypatch.setattr(image_task, "load_for", lambda _: Segmenter(predictor))
     return predictor
 
 

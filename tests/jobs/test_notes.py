@@ -16,7 +16,7 @@ from promptseg.curate.options import CurateJob
 from promptseg.datasets.collection import Collection
 from promptseg.errors import InputError
 from promptseg.evaluate.options import EvaluateJob
-from promptseg.jobs import image_unit
+from promptseg.jobs import image_task
 from promptseg.jobs import segment as segment_job
 from promptseg.jobs.curate import curate
 from promptseg.jobs.evaluate import evaluate
@@ -97,7 +97,7 @@ def test_segment(
 ) -> None:
     segmenter = Segmenter(BrightPredictor())
     monkeypatch.setattr(segment_job, "load", lambda *_, **__: segmenter)
-    monkeypatch.setattr(image_unit, "load_for", lambda _: segmenter)
+    monkeypatch.setattr(image_task, "load_for", lambda _: segmenter)
     images = tmp_path / "images"
     images.mkdir()
     for name in CASES:

@@ -17,7 +17,7 @@ from promptseg import Segmenter
 from promptseg.cli.main import main
 from promptseg.errors import InputError
 from promptseg.inference.embeddings import EmbeddingStore
-from promptseg.jobs import image_unit, plan
+from promptseg.jobs import image_task, plan
 from promptseg.jobs.plan import drawn, estimated_total, plan_list
 from promptseg.jobs.plan_options import PlanJob
 
@@ -40,7 +40,7 @@ def cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         kept = job.embeddings
         return Segmenter(Slow(), None if kept is None else EmbeddingStore(kept))
 
-    monkeypatch.setattr(image_unit, "load_for", loaded)
+    monkeypatch.setattr(image_task, "load_for", loaded)
     pixels = np.random.default_rng(0).integers(0, 60, (40, 50)).astype(np.uint8)
     pixels[10:25, 10:30] += 150
     PilImage.fromarray(pixels).save(tmp_path / "a.png")

@@ -1,4 +1,4 @@
-"""A unit of work for tests, in a module that worker processes can import."""
+"""A task of a job for tests, in a module that worker processes can import."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.errors import InputError
-from promptseg.work import Staged, Unit, request_hash
+from promptseg.work import Staged, Task, request_hash
 
 
 @dataclass(frozen=True)
-class Doubling(Unit[int, int]):
+class Doubling(Task[int, int]):
     """Writes factor x number into a file; a file with other content than a number is refused."""
 
     source: Path

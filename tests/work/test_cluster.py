@@ -1,4 +1,4 @@
-"""Units on a Ray cluster of two nodes: done once each, whatever dies meanwhile."""
+"""Tasks on a Ray cluster of two nodes: done once each, whatever dies meanwhile."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ from work.doubling import (
 PYTHON = ".".join(map(str, sys.version_info[:3]))
 
 
-def units_of(folder: Path, *texts: str) -> list[StagedDoubling]:
+def tasks_of(folder: Path, *texts: str) -> list[StagedDoubling]:
     folder.mkdir(exist_ok=True)
-    units = []
+    tasks = []
     for k, text in enumerate(texts):
         (folder / f"{k}.txt").write_text(text)
-        units.append(StagedDoubling(folder / f"{k}.txt", folder / f"{k}.out"))
-    return units
+        tasks.append(StagedDoubling(folder / f"{k}.txt", folder / f"{k}.out"))
+    return tasks
 
 
-def outcome(executor: Executor, units: list[Any]) -> dict[int, Any]:
-    place = {id(unit): k for k, unit in enumerate(units)}
+def outcome(executor: Executor, tasks: list[Any]) -> dict[int, Any]:
+    place = {id(task): k for k, task in enumerate(tasks)}
     found: dict[int, Any] = {}
     with executor as doing:
-        for unit, result, error in doing.each(iter(units)):
-            assert place[id(unit)] not in found, "each once"
-            found[place[id(unit)]] = result if error is None else error
-    assert len(found) == len(units)
+        for task, result, error in doing.each(iter(tasks)):
+            assert place[id(task)] not in found, "each once"
+            found[place[id(task)]] = result if error is None else error
+    assert len(found) == len(tasks)
     return found
 
 
@@ -69,56 +69,56 @@ class TestOnTwoNodes:
     def test_every_unit_is_done_once_and_failures_are_given_back(
         self, address: str, tmp_path: Path
     ) -> None:
-        units = units_of(tmp_path, *"123", "x", *"567")
-        found = outcome(on(address), units)
+        tasks = tasks_of(tmp_path, *"123", "x", *"567")
+        found = outcome(on(address), tasks)
         assert {k: v for k, v in found.items() if k != 3} == {0: 2, 1: 4, 2: 6, 4: 10, 5: 12, 6: 14}
         assert "a number" in str(found[3])
 
     def test_units_without_stages_are_done_too(self, address: str, tmp_path: Path) -> None:
-        units = []
+        tasks = []
         for k, text in enumerate("12x"):
             (tmp_path / f"{k}.txt").write_text(text)
-            units.append(Doubling(tmp_path / f"{k}.txt", tmp_path / f"{k}.json"))
-        found = outcome(on(address), units)
+            tasks.append(Doubling(tmp_path / f"{k}.txt", tmp_path / f"{k}.json"))
+        found = outcome(on(address), tasks)
         assert (found[0], found[1]) == (2, 4)
         assert isinstance(found[2], InputError)
 
     def test_what_kills_its_process_twice_is_set_aside(self, address: str, tmp_path: Path) -> None:
-        units = units_of(tmp_path, *"12", "kill", "kill once", *"34")
-        found = outcome(on(address), units)
+        tasks = tasks_of(tmp_path, *"12", "kill", "kill once", *"34")
+        found = outcome(on(address), tasks)
         assert [found[k] for k in (0, 1, 3, 4, 5)] == [2, 4, 0, 6, 8]
         assert "died twice" in str(found[2])
 
     def test_processes_that_die_whatever_they_do_end_it(self, address: str, tmp_path: Path) -> None:
         with pytest.raises(PromptsegError, match="died twice"):
-            outcome(on(address), units_of(tmp_path, *["kill"] * 8))
+            outcome(on(address), tasks_of(tmp_path, *["kill"] * 8))
 
     def test_a_result_that_was_written_before_dying_is_told_and_not_made_again(
         self, address: str, tmp_path: Path
     ) -> None:
-        units = units_of(tmp_path, "die after writing once", "4")
-        assert outcome(on(address), units) == {0: 0, 1: 8}
+        tasks = tasks_of(tmp_path, "die after writing once", "4")
+        assert outcome(on(address), tasks) == {0: 0, 1: 8}
 
     def test_a_straggler_is_begun_once_more_and_the_first_answer_counts(
         self, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(driver, "_LEAST_SLOW", 1.0)
-        units = units_of(tmp_path, *"12345", "slow once", *"67")
-        found = outcome(on(address), units)
+        tasks = tasks_of(tmp_path, *"12345", "slow once", *"67")
+        found = outcome(on(address), tasks)
         assert found[5] == 0
         assert (tmp_path / "5.out").read_text() == "0"
 
     def test_a_fault_is_no_failure_of_a_unit(self, address: str, tmp_path: Path) -> None:
         with pytest.raises(KeyError):
-            outcome(on(address), units_of(tmp_path, "1", "fault"))
+            outcome(on(address), tasks_of(tmp_path, "1", "fault"))
 
     def test_what_is_read_ahead_is_bounded(self, address: str, tmp_path: Path) -> None:
         taken: list[int] = []
 
         def many() -> Iterator[StagedDoubling]:
-            for k, unit in enumerate(units_of(tmp_path, *["1"] * 60)):
+            for k, task in enumerate(tasks_of(tmp_path, *["1"] * 60)):
                 taken.append(k)
-                yield unit
+                yield task
 
         with on(address) as doing:
             doing.budget = -1
@@ -128,10 +128,10 @@ class TestOnTwoNodes:
     def test_a_context_that_cannot_be_made_is_said_before_any_work(
         self, address: str, tmp_path: Path
     ) -> None:
-        units = units_of(tmp_path, "1")
+        tasks = tasks_of(tmp_path, "1")
         with pytest.raises(InputError, match="no such model"):
-            outcome(OnCluster(address, refuse_of, none, workers=1, threads=1), units)
-        assert not units[0].target.exists()
+            outcome(OnCluster(address, refuse_of, none, workers=1, threads=1), tasks)
+        assert not tasks[0].target.exists()
 
     def test_nodes_have_to_find_the_same(self, address: str) -> None:
         with on(address, look=alike) as doing:
@@ -148,10 +148,10 @@ class TestOnTwoNodes:
 @pytest.mark.cluster
 @pytest.mark.slow
 def test_a_node_and_a_process_are_lost_and_nothing_is_blamed_for_it(tmp_path: Path) -> None:
-    units = units_of(tmp_path, *["7"] * 120)
+    tasks = tasks_of(tmp_path, *["7"] * 120)
     with two_nodes() as cluster, on(cluster.address, workers=4) as doing:
         done = 0
-        for _, result, error in doing.each(iter(units)):
+        for _, result, error in doing.each(iter(tasks)):
             assert error is None
             assert result == 14
             done += 1
@@ -162,7 +162,7 @@ def test_a_node_and_a_process_are_lost_and_nothing_is_blamed_for_it(tmp_path: Pa
             if done == 40:
                 lose_a_node(cluster)
         assert done == 120
-    assert all(unit.target.read_text() == "14" for unit in units)
+    assert all(task.target.read_text() == "14" for task in tasks)
 
 
 @pytest.mark.cluster

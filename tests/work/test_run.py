@@ -1,4 +1,4 @@
-"""Units of work: each done once, resumed, failures collected, the same by one process and by two."""
+"""Tasks of a job: each done once, resumed, failures collected, the same by one process and by two."""
 
 from __future__ import annotations
 
@@ -15,55 +15,55 @@ from promptseg.work import Inline, Processes, executor_for, request_hash, run
 from work.doubling import Doubling, refuse, two
 
 
-def units_of(folder: Path, *texts: str) -> list[Doubling]:
-    units = []
+def tasks_of(folder: Path, *texts: str) -> list[Doubling]:
+    tasks = []
     for k, text in enumerate(texts):
         (folder / f"{k}.txt").write_text(text)
-        units.append(Doubling(folder / f"{k}.txt", folder / f"{k}.json"))
-    return units
+        tasks.append(Doubling(folder / f"{k}.txt", folder / f"{k}.json"))
+    return tasks
 
 
-def quietly(units: list[Doubling], workers: int = 1, **how: Any) -> Any:
-    return run(units, partial(executor_for, workers, two), title="numbers", quiet=True, **how)
+def quietly(tasks: list[Doubling], workers: int = 1, **how: Any) -> Any:
+    return run(tasks, partial(executor_for, workers, two), title="numbers", quiet=True, **how)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_come_in_order_and_failures_are_collected(tmp_path: Path, workers: int) -> None:
-    units = units_of(tmp_path, *"12x45y78")
-    outcome = quietly(units, workers)
+    tasks = tasks_of(tmp_path, *"12x45y78")
+    outcome = quietly(tasks, workers)
     assert outcome.results == [2, 4, 8, 10, 14, 16]
-    assert [f.unit for f in outcome.failures] == [units[2], units[5]]
+    assert [f.task for f in outcome.failures] == [tasks[2], tasks[5]]
     assert "expected a number" in str(outcome.failures[0].error)
 
 
 def test_what_is_done_is_left_alone(tmp_path: Path) -> None:
-    units = units_of(tmp_path, "1", "x", "3")
-    quietly(units)
-    stamps = [u.target.stat().st_mtime_ns for u in (units[0], units[2])]
-    units[1].source.write_text("2")
-    outcome = quietly(units)
+    tasks = tasks_of(tmp_path, "1", "x", "3")
+    quietly(tasks)
+    stamps = [u.target.stat().st_mtime_ns for u in (tasks[0], tasks[2])]
+    tasks[1].source.write_text("2")
+    outcome = quietly(tasks)
     assert (outcome.skipped, outcome.results) == (2, [4])
-    assert [u.target.stat().st_mtime_ns for u in (units[0], units[2])] == stamps
+    assert [u.target.stat().st_mtime_ns for u in (tasks[0], tasks[2])] == stamps
 
 
 def test_another_request_is_done_anew(tmp_path: Path) -> None:
-    units = units_of(tmp_path, "1", "2")
-    quietly(units)
-    units[0].source.write_text("5")
-    assert quietly(units).results == [10]
-    units[
+    tasks = tasks_of(tmp_path, "1", "2")
+    quietly(tasks)
+    tasks[0].source.write_text("5")
+    assert quietly(tasks).results == [10]
+    tasks[
         0
     ].source.unlink()  # asking for its request raises: doing it does too, and nobody hides that
     with pytest.raises(FileNotFoundError):
-        quietly(units)
+        quietly(tasks)
 
 
 def test_the_first_failure_ends_it_where_asked(tmp_path: Path) -> None:
-    units = units_of(tmp_path, "1", "x", "3")
+    tasks = tasks_of(tmp_path, "1", "x", "3")
     with pytest.raises(InputError):
-        quietly(units, keep_going=False)
-    assert units[0].target.exists()
-    assert not units[2].target.exists()
+        quietly(tasks, keep_going=False)
+    assert tasks[0].target.exists()
+    assert not tasks[2].target.exists()
 
 
 def test_the_context_is_made_once_and_only_if_needed(tmp_path: Path) -> None:
@@ -73,44 +73,44 @@ def test_the_context_is_made_once_and_only_if_needed(tmp_path: Path) -> None:
         made.append(1)
         return 2
 
-    units = units_of(tmp_path, "1", "2")
+    tasks = tasks_of(tmp_path, "1", "2")
     for _ in range(2):
-        run(units, lambda _: Inline(make), title="numbers", quiet=True)
+        run(tasks, lambda _: Inline(make), title="numbers", quiet=True)
     assert len(made) == 1
 
 
 def test_two_processes_share_the_units(tmp_path: Path) -> None:
-    units = units_of(tmp_path, *"123456789")
-    quietly(units, workers=2)
-    by = {json.loads(u.target.read_text())["by"] for u in units}
+    tasks = tasks_of(tmp_path, *"123456789")
+    quietly(tasks, workers=2)
+    by = {json.loads(u.target.read_text())["by"] for u in tasks}
     assert os.getpid() not in by
 
 
 def test_what_kills_its_process_is_set_aside_and_the_others_are_done(tmp_path: Path) -> None:
-    units = units_of(tmp_path, "1", "kill", *"345678", "kill", "9")
-    outcome = quietly(units, workers=2)
+    tasks = tasks_of(tmp_path, "1", "kill", *"345678", "kill", "9")
+    outcome = quietly(tasks, workers=2)
     assert outcome.results == [2, 6, 8, 10, 12, 14, 16, 18]
-    assert [f.unit for f in outcome.failures] == [units[1], units[8]]
+    assert [f.task for f in outcome.failures] == [tasks[1], tasks[8]]
     assert all("killed twice" in str(f.error) for f in outcome.failures)
-    units[1].source.write_text("2")
-    units[8].source.write_text("7")
-    assert quietly(units, workers=2).results == [4, 14], "and the rest is left alone"
+    tasks[1].source.write_text("2")
+    tasks[8].source.write_text("7")
+    assert quietly(tasks, workers=2).results == [4, 14], "and the rest is left alone"
 
 
 def test_processes_that_die_whatever_they_do_end_it(tmp_path: Path) -> None:
-    units = units_of(tmp_path, *["kill"] * 12)
+    tasks = tasks_of(tmp_path, *["kill"] * 12)
     with pytest.raises(PromptsegError, match="lower --workers"):
-        quietly(units, workers=2)
+        quietly(tasks, workers=2)
 
 
 def test_a_model_that_cannot_be_made_is_said_by_its_own_error(tmp_path: Path) -> None:
     with Processes(2, refuse) as pool, pytest.raises(InputError, match="no such model"):
-        list(pool.each(units_of(tmp_path, "1", "2")))
+        list(pool.each(tasks_of(tmp_path, "1", "2")))
 
 
 def test_what_was_beside_a_unit_that_kills_is_done_whole(tmp_path: Path) -> None:
-    units = units_of(tmp_path, "kill once", *"12345")
-    assert quietly(units, workers=2).results == [0, 2, 4, 6, 8, 10]
+    tasks = tasks_of(tmp_path, "kill once", *"12345")
+    assert quietly(tasks, workers=2).results == [0, 2, 4, 6, 8, 10]
 
 
 def test_a_long_list_is_taken_as_there_is_room() -> None:

@@ -31,8 +31,8 @@ def run(argv: list[str]) -> int:
     evaluated = evaluate(job)
     if not job.quiet:
         if evaluated.skipped:
-            units = evaluated.skipped + evaluated.done + len(evaluated.failed)
-            print(f"{evaluated.skipped} of {units} done already", file=sys.stderr)
+            tasks = evaluated.skipped + evaluated.done + len(evaluated.failed)
+            print(f"{evaluated.skipped} of {tasks} done already", file=sys.stderr)
         for line in evaluated.summary():
             print(for_terminal(line))
         print(f"report: {evaluated.report}")

@@ -24,7 +24,7 @@ from promptseg.formats.files import atomic_path
 from promptseg.formats.own_folder import claim
 from promptseg.formats.systems import is_device
 from promptseg.parsing import parse_json
-from promptseg.work import Unit, request_hash
+from promptseg.work import Task, request_hash
 
 __all__ = ["FACTS", "SHARDS", "Noted", "Part", "Result", "parts_of_dataset"]
 
@@ -53,7 +53,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Part(Unit[None, None]):
+class Part(Task[None, None]):
     """Consecutive cases of a dataset, for one shard; it travels to worker processes.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Which units an evaluation is made of."""
+"""Which tasks an evaluation is made of."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from promptseg.errors import InputError
 from promptseg.evaluate.options import EvaluateOptions, Protocol
 from promptseg.evaluate.predictions import Predictions
 from promptseg.evaluate.settings import Setting, default_settings, setting_of
-from promptseg.evaluate.units import EvaluationUnit
+from promptseg.evaluate.tasks import EvaluationTask
 from promptseg.models.cards import ModelCard, TrainedOn
 from promptseg.models.heads.semantic.card import SemanticCard
 
@@ -45,7 +45,7 @@ class Plan:
 
     Attributes:
         options: how.
-        parts: folder of the results of all units.
+        parts: folder of the results of all tasks.
         datasets: to what.
         models: by what.
         predictions: masks that are there already, by dataset; then there are no models.
@@ -59,15 +59,15 @@ class Plan:
     predictions: dict[str, Predictions]
     predictions_label: str = ""
 
-    def units(self) -> Iterator[EvaluationUnit]:
-        """All units but those that wait for the search of interactive-3d."""
+    def tasks(self) -> Iterator[EvaluationTask]:
+        """All tasks but those that wait for the search of interactive-3d."""
         for dataset in self.datasets:
             searched = self._validation(dataset)
             for case in dataset.cases:
                 if self.predictions:
                     masks = self.predictions[dataset.name].files.get(case.name)
                     label = self.predictions_label
-                    yield EvaluationUnit(
+                    yield EvaluationTask(
                         *(self.options, self.parts, "", label, "predictions", dataset, case),
                         masks=masks,
                     )
@@ -75,12 +75,12 @@ class Plan:
                 for protocol in self.options.protocol:
                     for model in self.models:
                         if protocol != "interactive-3d":
-                            yield from self._unit(model, protocol, dataset, case)
+                            yield from self._task(model, protocol, dataset, case)
                         elif case.name in searched:
                             yield from self._search(model, dataset, case)
 
-    def searched_units(self, chosen: dict[str, str]) -> Iterator[EvaluationUnit]:
-        """The units of interactive-3d, with the settings that the search found best.
+    def searched_tasks(self, chosen: dict[str, str]) -> Iterator[EvaluationTask]:
+        """The tasks of interactive-3d, with the settings that the search found best.
 
         Best is the mean over datasets of the mean DSC over objects, for each model and prompt.
 
@@ -102,14 +102,14 @@ class Plan:
             for dataset in self.datasets:
                 searched = self._validation(dataset)
                 for case in (c for c in dataset.cases if c.name not in searched):
-                    yield from self._unit(model, "interactive-3d", dataset, case, settings)
+                    yield from self._task(model, "interactive-3d", dataset, case, settings)
 
     def _search(
         self, model: Contestant, dataset: Dataset, case: CaseFiles
-    ) -> Iterator[EvaluationUnit]:
+    ) -> Iterator[EvaluationTask]:
         assert isinstance(model.card, ModelCard)
         grid = tuple(map(setting_of, self.options.grid)) or tuple(default_settings(model.card))
-        return self._unit(model, "interactive-3d", dataset, case, grid, search=True)
+        return self._task(model, "interactive-3d", dataset, case, grid, search=True)
 
     def _best(self, model: Contestant) -> tuple[Setting, ...]:
         """The best setting for each prompt."""
@@ -119,8 +119,8 @@ class Plan:
         for dataset in self.datasets:
             searched = self._validation(dataset)
             for case in (c for c in dataset.cases if c.name in searched):
-                for unit in self._search(model, dataset, case):
-                    for row in unit.part.rows() if unit.is_done() else ():
+                for task in self._search(model, dataset, case):
+                    for row in task.part.rows() if task.is_done() else ():
                         scores[row.prompt][row.setting][row.dataset].append(row.dsc)
         best = []
         for prompt, found in scores.items():
@@ -135,7 +135,7 @@ class Plan:
         kept = set(patients[: min(self.options.validation, len(patients) // 2)])
         return {case.name for case in dataset.cases if case.patient in kept}
 
-    def _unit(
+    def _task(
         self,
         model: Contestant,
         protocol: Protocol,
@@ -143,14 +143,14 @@ class Plan:
         case: CaseFiles,
         settings: tuple[Setting, ...] = (),
         search: bool = False,
-    ) -> Iterator[EvaluationUnit]:
-        """The unit, if the protocol is for such images."""
-        unit = EvaluationUnit(
+    ) -> Iterator[EvaluationTask]:
+        """The task, if the protocol is for such images."""
+        task = EvaluationTask(
             *(self.options, self.parts, model.name, model.label, protocol, dataset, case),
             settings=settings,
             search=search,
             weights_sha256=model.weights_sha256,
             trained_on=model.trained_on,
         )
-        if unit.applies:
-            yield unit
+        if task.applies:
+            yield task

@@ -14,7 +14,7 @@ import numpy as np
 
 from promptseg.errors import OutputError
 from promptseg.evaluate.rows import COLUMNS, Row, write_rows
-from promptseg.evaluate.units import Noted, Part
+from promptseg.evaluate.tasks import Noted, Part
 from promptseg.formats.files import atomic_path
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.names import for_csv
@@ -24,7 +24,7 @@ from promptseg.parsing import parse_json
 __all__ = ["FILES", "PARTS", "Results"]
 
 PARTS = "parts"
-"""Folder of the results of single units."""
+"""Folder of the results of single tasks."""
 
 FILES = (
     "run.json",
@@ -83,7 +83,7 @@ class Results:
 
     @property
     def parts(self) -> Path:
-        """Where the units put their results."""
+        """Where the tasks put their results."""
         return self.folder / PARTS
 
     def _earlier(self) -> dict[str, Any] | None:

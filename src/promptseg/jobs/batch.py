@@ -20,7 +20,7 @@ from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.formats.systems import clash
 from promptseg.formats.text import composed
 from promptseg.image import Image
-from promptseg.jobs.image_unit import ImageUnit, executor_for_images
+from promptseg.jobs.image_task import ImageTask, executor_for_images
 from promptseg.jobs.measurements import require_ours, write_measurements
 from promptseg.jobs.remote import is_remote
 from promptseg.jobs.segment import check_classes, prompts_of, reads_of
@@ -30,7 +30,7 @@ from promptseg.models.heads.semantic.card import is_semantic
 from promptseg.noted import counted, refusal
 from promptseg.segment.auto import settle_model
 from promptseg.segment.options import SegmentJob
-from promptseg.work import Executor, Failure, Shard, Unit, run
+from promptseg.work import Executor, Failure, Shard, Task, run
 
 __all__ = [
     "Segmented",
@@ -156,17 +156,17 @@ def segment_folder(job: SegmentJob) -> Segmented:
                 f"one image for --{name}", f"the folder {job.input}", "run it per image"
             )
     shard = Shard.parse(job.shard)
-    units, choice = _settled(list(shard.of(_plan(job))))
+    tasks, choice = _settled(list(shard.of(_plan(job))))
 
-    def executor(waiting: Sequence[Unit[Any, Any]]) -> Executor:
-        reads = reads_of(job, [unit.job.input for unit in units])
+    def executor(waiting: Sequence[Task[Any, Any]]) -> Executor:
+        reads = reads_of(job, [task.job.input for task in tasks])
         if bids.is_tree(job.input):
             bids.write_description(job.output, None if job.deidentify else job.input)
-        return executor_for_images(units[0].job, choice, reads, len(waiting))
+        return executor_for_images(tasks[0].job, choice, reads, len(waiting))
 
     require_ours(job.output)
-    outcome = run(units, executor, title="images", quiet=job.quiet)
-    earlier = ((u.title, u.job.output, read_provenance_beside(u.job.output)) for u in units)
+    outcome = run(tasks, executor, title="images", quiet=job.quiet)
+    earlier = ((u.title, u.job.output, read_provenance_beside(u.job.output)) for u in tasks)
     done = [one for one in earlier if one[2]]
     if done:
         write_measurements(job.output, done)
@@ -179,11 +179,11 @@ def segment_folder(job: SegmentJob) -> Segmented:
 
 
 def _said(failure: Failure) -> tuple[str, PromptsegError]:
-    return failure.unit.title, failure.error
+    return failure.task.title, failure.error
 
 
-def _plan(job: SegmentJob) -> list[ImageUnit]:
-    """One unit per image; everything that can be refused early is."""
+def _plan(job: SegmentJob) -> list[ImageTask]:
+    """One task per image; everything that can be refused early is."""
     if job.output.exists() and not job.output.is_dir():
         raise OutputError("a folder to write into", f"{job.output}: a file")
     if job.output.exists() and job.output.samefile(job.input):
@@ -200,7 +200,7 @@ def _plan(job: SegmentJob) -> list[ImageUnit]:
         )
     images = {path.relative_to(job.input).as_posix(): path for path in found}
     files = read_prompt_file(job.prompts) if job.prompts else []
-    units: list[ImageUnit] = []
+    tasks: list[ImageTask] = []
     taken: dict[Path, str] = {}
     for path, file in _pairs(images, files, job.input):
         name = path.relative_to(job.input)
@@ -213,19 +213,19 @@ def _plan(job: SegmentJob) -> list[ImageUnit]:
             )
         taken[output] = name.as_posix()
         one = dataclasses.replace(job, input=path, output=output)
-        units.append(ImageUnit(one, prompts_of(one, file), name.as_posix()))
+        tasks.append(ImageTask(one, prompts_of(one, file), name.as_posix()))
     if same := clash(taken, job.output):
         raise OutputError(
             "images with names of their own, where capitals do not count",
             " and ".join(taken[path] for path in same),
             "rename one",
         )
-    for unit in units:
-        check_classes(unit.job, unit.prompts)
+    for task in tasks:
+        check_classes(task.job, task.prompts)
     asks = not is_semantic(job.model)
-    if asks and not any(i.prompts or may_carry_prompts(i.job.input) for i in units):
+    if asks and not any(i.prompts or may_carry_prompts(i.job.input) for i in tasks):
         raise PromptError("prompts for the images", "none", "add --prompts FILE.json or --box")
-    return units
+    return tasks
 
 
 def _is_result(path: Path, output: Path) -> bool:
@@ -233,19 +233,19 @@ def _is_result(path: Path, output: Path) -> bool:
     return path.is_dir() and path.resolve().is_relative_to(output.resolve())
 
 
-def _settled(units: list[ImageUnit]) -> tuple[list[ImageUnit], Choice | None]:
-    """The units with one model for all: auto goes by all their prompts and by the first image."""
-    first = units[0].job
+def _settled(tasks: list[ImageTask]) -> tuple[list[ImageTask], Choice | None]:
+    """The tasks with one model for all: auto goes by all their prompts and by the first image."""
+    first = tasks[0].job
     if first.model != AUTO:
-        return units, None
-    prompts = [p for item in units for p in item.prompts]
+        return tasks, None
+    prompts = [p for item in tasks for p in item.prompts]
     image: Image | None = None
     with contextlib.suppress(PromptsegError):  # said when its turn comes
         image = read(first.input, first, modality=first.modality)
     carried = image.source.prompts if image else ()
     named, choice = settle_model(first, prompts or carried, image)
-    jobs = (dataclasses.replace(item.job, model=named.model) for item in units)
-    settled = (dataclasses.replace(item, job=job) for job, item in zip(jobs, units, strict=True))
+    jobs = (dataclasses.replace(item.job, model=named.model) for item in tasks)
+    settled = (dataclasses.replace(item, job=job) for job, item in zip(jobs, tasks, strict=True))
     return list(settled), choice
 
 

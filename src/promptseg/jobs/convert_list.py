@@ -16,7 +16,7 @@ from promptseg.formats import endings, format_by_suffix
 from promptseg.formats.files import read_provenance_beside
 from promptseg.jobs.convert import ConvertJob, convert
 from promptseg.jobs.lists import Listed, RefusedCase, do_list, place_below
-from promptseg.work import Executor, Inline, Shard, Unit, as_json, request_hash
+from promptseg.work import Executor, Inline, Shard, Task, as_json, request_hash
 
 __all__ = ["convert_list", "is_many_masks"]
 
@@ -71,7 +71,7 @@ class _Converting:
         """See `ListVerb`."""
         return place_below(self.output, self.cases.root, case, self._name)
 
-    def unit(self, case: Case) -> _MaskUnit | RefusedCase:
+    def task(self, case: Case) -> _MaskTask | RefusedCase:
         """See `ListVerb`."""
         place = self.place(case)
         said: dict[str, Any] = dict(case.options)
@@ -81,7 +81,7 @@ class _Converting:
             one = dataclasses.replace(self.job, **said, input=case.image, output=place, quiet=True)
         except PromptsegError as error:
             return RefusedCase(case.row, str(case.image), place, error)
-        return _MaskUnit(one, case.row)
+        return _MaskTask(one, case.row)
 
     def executor(self) -> Executor:
         """See `ListVerb`."""
@@ -99,7 +99,7 @@ class _Converting:
 
 
 @dataclass(frozen=True)
-class _MaskUnit(Unit[None, dict[str, Any]]):
+class _MaskTask(Task[None, dict[str, Any]]):
     """One mask of many."""
 
     job: ConvertJob

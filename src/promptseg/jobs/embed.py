@@ -24,7 +24,7 @@ from promptseg.models.cards import model_file
 from promptseg.progress import step_progress
 from promptseg.segment.options import EmbedJob, parse_slices
 from promptseg.segment.segmenter import Segmenter, load
-from promptseg.work import Executor, Inline, Shard, Unit, run
+from promptseg.work import Executor, Inline, Shard, Task, run
 
 __all__ = ["Embedded", "embed_images", "embed_list"]
 
@@ -49,7 +49,7 @@ class Embedded:
 
 
 @dataclass(frozen=True)
-class _ImageUnit(Unit[Segmenter, Any]):
+class _ImageTask(Task[Segmenter, Any]):
     """The slices of one image; which of them are done, the store knows by their content."""
 
     path: Path
@@ -96,7 +96,7 @@ _COLUMNS = Columns(words=("modality", "window", "axis", "slices"))
 
 
 @dataclass(frozen=True)
-class _CaseUnit(_ImageUnit):
+class _CaseTask(_ImageTask):
     """One row of a list."""
 
     row: int = 0
@@ -126,14 +126,14 @@ class _Embedding:
     def place(self, case: Case) -> None:
         """Embeddings are found by the content of the image."""
 
-    def unit(self, case: Case) -> _CaseUnit | RefusedCase:
+    def task(self, case: Case) -> _CaseTask | RefusedCase:
         """See `ListVerb`."""
         try:
             options: dict[str, Any] = dict(case.options)
             one = dataclasses.replace(self.job, **options, input=case.image, quiet=True)
         except PromptsegError as error:
             return RefusedCase(case.row, shown(case.image), None, error)
-        return _CaseUnit(case.image, one, row=case.row)
+        return _CaseTask(case.image, one, row=case.row)
 
     def executor(self) -> Executor:
         """See `ListVerb`."""
@@ -183,15 +183,15 @@ def embed_images(job: EmbedJob) -> Embedded:
         )
     images = (find_images(job.input) if in_folder else []) or [job.input]
     several = len(images) > 1
-    units = [
-        _ImageUnit(path, job, f"image {k} of {len(images)}: " if several else "")
+    tasks = [
+        _ImageTask(path, job, f"image {k} of {len(images)}: " if several else "")
         for k, path in enumerate(images, start=1)
     ]
     segmenter = _loaded(job)
-    outcome = run(units, lambda _: Inline(lambda: segmenter), title="images", quiet=True)
+    outcome = run(tasks, lambda _: Inline(lambda: segmenter), title="images", quiet=True)
     return Embedded(
         len(outcome.results),
         sum(slices for slices, _ in outcome.results),
         sum(encoded for _, encoded in outcome.results),
-        [(failure.unit.title, failure.error) for failure in outcome.failures],
+        [(failure.task.title, failure.error) for failure in outcome.failures],
     )

@@ -1,4 +1,4 @@
-"""An evaluation from beginning to end: datasets, models, units, tables, report."""
+"""An evaluation from beginning to end: datasets, models, tasks, tables, report."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from promptseg.evaluate.predictions import Predictions, open_predictions
 from promptseg.evaluate.protocols import prompts_for
 from promptseg.evaluate.results import FILES, PARTS, Results
 from promptseg.evaluate.rows import Row
+from promptseg.evaluate.tasks import EvaluationTask, Evaluator, model_label
 from promptseg.evaluate.trained import lists_of, unknown_lists
-from promptseg.evaluate.units import EvaluationUnit, Evaluator, model_label
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.systems import clash
 from promptseg.inference.predictor import Predictor
@@ -34,7 +34,7 @@ from promptseg.names import from_csv
 from promptseg.noted import lines_of, refuse
 from promptseg.runtime import set_threads
 from promptseg.segment.classes.segmenter import ClassSegmenter, load_classes
-from promptseg.work import Executor, Failure, Inline, Processes, Unit, run
+from promptseg.work import Executor, Failure, Inline, Processes, Task, run
 
 __all__ = ["Evaluated", "evaluate"]
 
@@ -53,8 +53,8 @@ class Evaluated:
     Attributes:
         folder: of the results.
         report: the page.
-        skipped: units of this run that were done already.
-        done: units that this run did.
+        skipped: tasks of this run that were done already.
+        done: tasks that this run did.
         failed: what could not be scored: dataset, case, model and error.
         notes: what readers noted, each with the number of cases; notes.csv names them.
     """
@@ -113,9 +113,9 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Ev
     evaluator = Evaluator(plan.options, job.device, loaded, plan.predictions, job.strict)
     work = _Work(job, evaluator, threads)
     try:
-        facts["failed"] += work.do(list(plan.units()))
+        facts["failed"] += work.do(list(plan.tasks()))
         if "interactive-3d" in job.protocol and plan.models:
-            facts["failed"] += work.do(list(plan.searched_units(facts["chosen_settings"])))
+            facts["failed"] += work.do(list(plan.searched_tasks(facts["chosen_settings"])))
     finally:
         rows = results.gather(job.parquet)
         facts["scored"] = _scored(rows)
@@ -156,7 +156,7 @@ def _settle_protocol(job: EvaluateJob) -> None:
 
 def _require_names(plan: Plan, folder: Path) -> None:
     """Refuse cases whose results would be one file, where capitals do not count."""
-    if same := clash((unit.part.folder for unit in plan.units()), folder):
+    if same := clash((task.part.folder for task in plan.tasks()), folder):
         raise InputError(
             "cases with names of their own, where capitals do not count",
             " and ".join(path.name for path in same),
@@ -165,16 +165,16 @@ def _require_names(plan: Plan, folder: Path) -> None:
 
 
 class _Work:
-    """Does the units of a job, by this process or by several, and counts them."""
+    """Does the tasks of a job, by this process or by several, and counts them."""
 
     def __init__(self, job: EvaluateJob, evaluator: Evaluator, threads: int) -> None:
         self.job, self.evaluator, self.threads = job, evaluator, threads
         self.skipped = self.done = 0
 
-    def do(self, units: list[EvaluationUnit]) -> list[dict[str, str]]:
+    def do(self, tasks: list[EvaluationTask]) -> list[dict[str, str]]:
         """Do what is not done yet; returns what failed."""
         outcome = run(
-            units,
+            tasks,
             self._executor,
             title="cases",
             quiet=self.job.quiet,
@@ -185,17 +185,17 @@ class _Work:
         self.done += len(outcome.results)
         return [
             {
-                "dataset": failure.unit.dataset.name,
-                "case": failure.unit.case.name,
-                "model": failure.unit.label,
+                "dataset": failure.task.dataset.name,
+                "case": failure.task.case.name,
+                "model": failure.task.label,
                 "error": str(failure.error),
             }
             for failure in outcome.failures
-            if isinstance(failure.unit, EvaluationUnit)
+            if isinstance(failure.task, EvaluationTask)
         ]
 
-    def _executor(self, units: Sequence[Unit[Any, Any]]) -> Executor:
-        workers = min(self.job.workers, len(units))
+    def _executor(self, tasks: Sequence[Task[Any, Any]]) -> Executor:
+        workers = min(self.job.workers, len(tasks))
         if workers == 1:
             return Inline(lambda: self.evaluator)
         own = self.evaluator
@@ -222,9 +222,9 @@ def _evaluator(
 
 
 def _place(failure: Failure) -> tuple[str, PromptsegError]:
-    unit = failure.unit
-    assert isinstance(unit, EvaluationUnit)
-    return f"{unit.dataset.name}, {unit.case.name}", failure.error
+    task = failure.task
+    assert isinstance(task, EvaluationTask)
+    return f"{task.dataset.name}, {task.case.name}", failure.error
 
 
 def _protect(job: EvaluateJob) -> None:

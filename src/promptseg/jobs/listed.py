@@ -16,7 +16,7 @@ from promptseg.errors import InputError, ModelError, OutputError, PromptError, P
 from promptseg.formats.location import shown
 from promptseg.formats.outputs import Reads
 from promptseg.jobs.batch import may_carry_prompts, output_name
-from promptseg.jobs.image_unit import ImageUnit, ReadImage, executor_for_images
+from promptseg.jobs.image_task import ImageTask, ReadImage, executor_for_images
 from promptseg.jobs.lists import Listed, RefusedCase, do_list, place_below
 from promptseg.jobs.outputs import Computed
 from promptseg.jobs.segment import check_classes, prompts_of, single
@@ -80,7 +80,7 @@ class Segmenting:
         name = partial(output_name, suffix=self.job.suffix)
         return place_below(self.output, self.cases.root, case, name)
 
-    def unit(self, case: Case) -> CaseUnit | RefusedCase:
+    def task(self, case: Case) -> CaseTask | RefusedCase:
         """See `ListVerb`."""
         output = self.place(case)
         try:
@@ -100,7 +100,7 @@ class Segmenting:
                 raise PromptError(
                     "prompts for the image", "none", "fill box, point, text or prompts"
                 )
-            return CaseUnit(one, prompts, shown(case.image), case.row)
+            return CaseTask(one, prompts, shown(case.image), case.row)
         except PromptsegError as error:
             return RefusedCase(case.row, shown(case.image), output, error)
 
@@ -112,7 +112,7 @@ class Segmenting:
 
 
 @dataclass(frozen=True)
-class CaseUnit(ImageUnit):
+class CaseTask(ImageTask):
     """One row of a list; its prompts are read when its turn comes."""
 
     row: int = 0
@@ -123,7 +123,7 @@ class CaseUnit(ImageUnit):
         return self.job.output
 
     def read(self, hand: Reads) -> ReadImage:
-        """See `ImageUnit`."""
+        """See `ImageTask`."""
         inputs = [self.job.input, *(getattr(self.job, name) for name in _FILES)]
         return super().read(Reads([*inputs, *hand.paths]))
 

@@ -20,7 +20,7 @@ from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.formats.location import address_in, storage_in
 from promptseg.jobs.live_page import LivePage
 from promptseg.jobs.results_table import ResultsTable
-from promptseg.work import Executor, Shard, Tally, Unit, stream
+from promptseg.work import Executor, Shard, Tally, Task, stream
 
 __all__ = ["ListVerb", "Listed", "RefusedCase", "checked", "do_list", "place_below"]
 
@@ -60,7 +60,7 @@ class ListVerb(Protocol):
     def place(self, case: Case) -> Path | None:
         """Where its result goes; None where several cases may share a place."""
 
-    def unit(self, case: Case) -> Unit[Any, Any]:
+    def task(self, case: Case) -> Task[Any, Any]:
         """What is to be done; it has `row` and `place`, and gives what the table says."""
 
     def executor(self) -> Executor:
@@ -83,23 +83,23 @@ def do_list(cases: Cases, verb: ListVerb, shard: Shard) -> Listed:
     tally, own = Tally(), shard.size(total)
     page = LivePage(verb.output / f"progress{shard.suffix}.html", cases.name, own, tally)
     failures: list[tuple[str, PromptsegError]] = []
-    units = (verb.unit(case) for case in shard.of(cases))
-    done = stream(units, verb.executor(), tally, title="cases", total=own, quiet=verb.quiet)
+    tasks = (verb.task(case) for case in shard.of(cases))
+    done = stream(tasks, verb.executor(), tally, title="cases", total=own, quiet=verb.quiet)
     with table.writing() as lines, closing(done):
         try:
-            for unit, result, error in done:
-                line = _line(unit, result, error)
+            for task, result, error in done:
+                line = _line(task, result, error)
                 lines.append(line)
-                page.add(unit.title, line.get("seconds"), line.get("error"))
+                page.add(task.title, line.get("seconds"), line.get("error"))
                 if error is not None and len(failures) < _NAMED:
-                    failures.append((unit.title, error))
+                    failures.append((task.title, error))
         finally:
             page.write(over=True)
     return Listed(tally, table.path, failures)
 
 
 @dataclass(frozen=True)
-class RefusedCase(Unit[Any, dict[str, Any]]):
+class RefusedCase(Task[Any, dict[str, Any]]):
     """A row that says nothing that could be done."""
 
     row: int
@@ -113,7 +113,7 @@ class RefusedCase(Unit[Any, dict[str, Any]]):
         return self.image
 
     def request(self) -> dict[str, Any]:
-        """See `Unit`; nothing is ever done for it."""
+        """See `Task`; nothing is ever done for it."""
         return {}
 
     def is_done(self) -> bool:
@@ -204,10 +204,10 @@ def _key(path: Path) -> int:
 
 
 def _line(
-    unit: Any, result: Mapping[str, Any] | None, error: PromptsegError | None
+    task: Any, result: Mapping[str, Any] | None, error: PromptsegError | None
 ) -> dict[str, Any]:
     """What the table says of a case."""
-    about = {"row": unit.row, "image": unit.title, "output": str(unit.place or "")}
+    about = {"row": task.row, "image": task.title, "output": str(task.place or "")}
     if error is not None:
         return {**about, "state": "failed", "error": str(error)}
     return {**about, "state": "done", **(result or {})}

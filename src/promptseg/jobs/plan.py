@@ -23,8 +23,8 @@ from promptseg.errors import InputError, PromptsegError
 from promptseg.formats.location import address_in, storage_in
 from promptseg.formats.outputs import Reads
 from promptseg.formats.own_temporary import private_folder
-from promptseg.jobs.image_unit import tools_for
-from promptseg.jobs.listed import CaseUnit, Segmenting
+from promptseg.jobs.image_task import tools_for
+from promptseg.jobs.listed import CaseTask, Segmenting
 from promptseg.jobs.lists import checked
 from promptseg.jobs.plan_options import PlanJob
 from promptseg.models.cards import model_file
@@ -164,9 +164,9 @@ def plan_list(job: PlanJob) -> Plan:
         for case in cases:
             try:
                 if first:  # networks are slow when they run for the first time
-                    _measured(verb.unit(case), tools)
+                    _measured(verb.task(case), tools)
                     _forget(kept)
-                found.append(_measured(verb.unit(case), tools))
+                found.append(_measured(verb.task(case), tools))
                 first = False
             except PromptsegError as failure:
                 failed, error = failed + 1, failure
@@ -253,22 +253,22 @@ class _Measured:
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
-def _measured(unit: Any, tools: Any) -> _Measured:
+def _measured(task: Any, tools: Any) -> _Measured:
     """Do one case in its stages."""
-    if not isinstance(unit, CaseUnit):
-        unit.do(tools)
+    if not isinstance(task, CaseTask):
+        task.do(tools)
     times = [time.perf_counter()]
-    given = unit.read(tools.reads)
+    given = task.read(tools.reads)
     times.append(time.perf_counter())
-    computed = unit.compute(tools, given)
+    computed = task.compute(tools, given)
     times.append(time.perf_counter())
-    unit.write(tools.reads, given, computed)
+    task.write(tools.reads, given, computed)
     times.append(time.perf_counter())
     reading, computing, writing = (b - a for a, b in pairwise(times))
-    place = unit.job.output
+    place = task.job.output
     written = sum(path.stat().st_size for path in place.parent.glob(f"{place.name}*"))
-    kept = _bytes_in(unit.job.embeddings)
-    return _Measured((reading, computing, writing), _bytes_of(unit.job.input), written, kept)
+    kept = _bytes_in(task.job.embeddings)
+    return _Measured((reading, computing, writing), _bytes_of(task.job.input), written, kept)
 
 
 def _kept(
@@ -282,7 +282,7 @@ def _kept(
     again = 0.0
     for case in cases:
         try:
-            again += sum(_measured(verb.unit(case), tools).stages)
+            again += sum(_measured(verb.task(case), tools).stages)
         except PromptsegError:
             continue
     return each, again / sum(sum(m.stages) for m in found)

@@ -1,9 +1,9 @@
-"""Units of work: done whole or not at all, found done again, by this process or by several."""
+"""Tasks of a job: done whole or not at all, found done again, by this process or by several."""
 
 from promptseg.work.executors import Executor, Inline, Processes, executor_for
 from promptseg.work.run import Failure, Outcome, Tally, run, stream
 from promptseg.work.shards import WHOLE, Shard
-from promptseg.work.unit import Staged, Unit, as_json, request_hash
+from promptseg.work.task import Staged, Task, as_json, request_hash
 
 __all__ = [
     "WHOLE",
@@ -15,7 +15,7 @@ __all__ = [
     "Shard",
     "Staged",
     "Tally",
-    "Unit",
+    "Task",
     "as_json",
     "executor_for",
     "request_hash",

@@ -1,4 +1,4 @@
-"""Who does units of work: this process, or a pool of processes."""
+"""Who does tasks of a job: this process, or a pool of processes."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from promptseg.errors import PromptsegError
-from promptseg.work.unit import Unit
+from promptseg.work.task import Task
 
 __all__ = ["Done", "Executor", "Inline", "Processes", "executor_for"]
 
-Done = tuple[Unit[Any, Any], Any, PromptsegError | None]
-"""A unit, its result, and what was wrong with it (the result is None then)."""
+Done = tuple[Task[Any, Any], Any, PromptsegError | None]
+"""A task, its result, and what was wrong with it (the result is None then)."""
 
 MakeContext = Callable[[], Any]
-_AHEAD = 4  # units each process has waiting
-_MOST_KILLED = 4  # units after each other that kill their process, until they are not to blame
+_AHEAD = 4  # tasks each process has waiting
+_MOST_KILLED = 4  # tasks after each other that kill their process, until they are not to blame
 _Future = Future[tuple[Any, PromptsegError | None]]
 
 
 class Executor(Protocol):
-    """Does units, in any order, and gives each back when it is done or has failed."""
+    """Does tasks, in any order, and gives each back when it is done or has failed."""
 
-    def each(self, units: Iterable[Unit[Any, Any]]) -> Iterator[Done]:
-        """Do units, taken one by one as there is room for them.
+    def each(self, tasks: Iterable[Task[Any, Any]]) -> Iterator[Done]:
+        """Do tasks, taken one by one as there is room for them.
 
         Leaving the loop gives up what has not begun. An error that is not a `PromptsegError` is not
-        about a unit and ends it.
+        about a task and ends it.
         """
         ...
 
@@ -47,22 +47,22 @@ class Executor(Protocol):
 
 
 class Inline:
-    """Does units in this process, one after the other, in their order.
+    """Does tasks in this process, one after the other, in their order.
 
     Args:
-        make_context: called before the first unit, and only if there is one.
+        make_context: called before the first task, and only if there is one.
     """
 
     def __init__(self, make_context: MakeContext) -> None:
         self._make_context = make_context
         self._made: list[Any] = []
 
-    def each(self, units: Iterable[Unit[Any, Any]]) -> Iterator[Done]:
-        """Do units in their order."""
-        for unit in units:
+    def each(self, tasks: Iterable[Task[Any, Any]]) -> Iterator[Done]:
+        """Do tasks in their order."""
+        for task in tasks:
             if not self._made:
                 self._made.append(self._make_context())
-            yield unit, *_attempt(unit, self._made[0])
+            yield task, *_attempt(task, self._made[0])
 
     def __enter__(self) -> Inline:
         return self
@@ -72,15 +72,15 @@ class Inline:
 
 
 class Processes:
-    """Does units in a pool of spawned processes, each with a context of its own.
+    """Does tasks in a pool of spawned processes, each with a context of its own.
 
-    When a process is killed (for lack of memory, or by a library), the pool is made anew. Units that
+    When a process is killed (for lack of memory, or by a library), the pool is made anew. Tasks that
     were in it are then done one at a time; the one that kills its process again is given back with an
     error, and the others go on.
 
     Args:
         workers: how many processes.
-        make_context: called in each process before its first unit; it and the units are pickled.
+        make_context: called in each process before its first task; it and the tasks are pickled.
     """
 
     def __init__(self, workers: int, make_context: MakeContext) -> None:
@@ -88,25 +88,25 @@ class Processes:
         self._make_context = make_context
         self._pool = self._new_pool()
 
-    def each(self, units: Iterable[Unit[Any, Any]]) -> Iterator[Done]:
-        """Do units as processes are free; a few wait for each, so that a long list is never held."""
-        waiting = iter(units)
-        futures: dict[_Future, Unit[Any, Any]] = {}
-        suspects: list[Unit[Any, Any]] = []
+    def each(self, tasks: Iterable[Task[Any, Any]]) -> Iterator[Done]:
+        """Do tasks as processes are free; a few wait for each, so that a long list is never held."""
+        waiting = iter(tasks)
+        futures: dict[_Future, Task[Any, Any]] = {}
+        suspects: list[Task[Any, Any]] = []
         try:
             while True:
-                for unit in islice(waiting, self.workers * _AHEAD - len(futures)):
-                    self._submit(unit, futures, suspects)
+                for task in islice(waiting, self.workers * _AHEAD - len(futures)):
+                    self._submit(task, futures, suspects)
                 if not futures and not suspects:
                     return
                 for future in wait(futures, return_when=FIRST_COMPLETED).done:
-                    unit = futures.pop(future)
+                    task = futures.pop(future)
                     try:
                         answer = future.result()
                     except BrokenProcessPool:
-                        suspects.append(unit)
+                        suspects.append(task)
                         continue
-                    yield unit, *answer
+                    yield task, *answer
                 if suspects and not futures:  # with a pool, all that was in it breaks
                     self._renew()
                     yield from self._one_by_one(suspects)
@@ -132,25 +132,25 @@ class Processes:
 
     def _submit(
         self,
-        unit: Unit[Any, Any],
-        futures: dict[_Future, Unit[Any, Any]],
-        suspects: list[Unit[Any, Any]],
+        task: Task[Any, Any],
+        futures: dict[_Future, Task[Any, Any]],
+        suspects: list[Task[Any, Any]],
     ) -> None:
         try:
-            futures[self._pool.submit(_do, unit)] = unit
+            futures[self._pool.submit(_do, task)] = task
         except BrokenProcessPool:
-            suspects.append(unit)
+            suspects.append(task)
 
-    def _one_by_one(self, suspects: Iterable[Unit[Any, Any]]) -> Iterator[Done]:
-        """Do units that were in a pool when it broke; what breaks it again is at fault.
+    def _one_by_one(self, suspects: Iterable[Task[Any, Any]]) -> Iterator[Done]:
+        """Do tasks that were in a pool when it broke; what breaks it again is at fault.
 
         Raises:
             PromptsegError: whatever is done, the process dies.
         """
         killed = 0
-        for unit in suspects:
+        for task in suspects:
             try:
-                answer = self._pool.submit(_do, unit).result()
+                answer = self._pool.submit(_do, task).result()
                 killed = 0
             except BrokenProcessPool:
                 killed += 1
@@ -158,12 +158,12 @@ class Processes:
                     raise _killed() from None
                 self._renew()
                 answer = None, _killed()
-            yield unit, *answer
+            yield task, *answer
 
 
-def executor_for(workers: int, make_context: MakeContext, units: Sequence[Any]) -> Executor:
-    """The executor for a number of workers: no more processes than units, and none for one."""
-    workers = min(workers, len(units))
+def executor_for(workers: int, make_context: MakeContext, tasks: Sequence[Any]) -> Executor:
+    """The executor for a number of workers: no more processes than tasks, and none for one."""
+    workers = min(workers, len(tasks))
     return Processes(workers, make_context) if workers > 1 else Inline(make_context)
 
 
@@ -192,15 +192,15 @@ def _begin(make_context: MakeContext) -> None:
         _context[:] = [_NoContext(error)]
 
 
-def _do(unit: Unit[Any, Any]) -> tuple[Any, PromptsegError | None]:
+def _do(task: Task[Any, Any]) -> tuple[Any, PromptsegError | None]:
     if isinstance(_context[0], _NoContext):
         raise _context[0].error
-    return _attempt(unit, _context[0])
+    return _attempt(task, _context[0])
 
 
-def _attempt(unit: Unit[Any, Any], context: Any) -> tuple[Any, PromptsegError | None]:
-    """The result of a unit, or what is wrong with it."""
+def _attempt(task: Task[Any, Any], context: Any) -> tuple[Any, PromptsegError | None]:
+    """The result of a task, or what is wrong with it."""
     try:
-        return unit.do(context), None
+        return task.do(context), None
     except PromptsegError as error:
         return None, error

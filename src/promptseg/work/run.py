@@ -1,4 +1,4 @@
-"""A job of many units: what is done already is left alone, the rest is done, failures are collected."""
+"""A job of many tasks: what is done already is left alone, the rest is done, failures are collected."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 from promptseg.errors import PromptsegError
 from promptseg.progress import step_progress
 from promptseg.work.executors import Done, Executor
-from promptseg.work.unit import Unit
+from promptseg.work.task import Task
 
 __all__ = ["Failure", "Outcome", "Tally", "run", "stream"]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A unit that could not be done.
+    """A task that could not be done.
 
     Attributes:
-        unit: which.
+        task: which.
         error: what is wrong with it.
     """
 
-    unit: Unit[Any, Any]
+    task: Task[Any, Any]
     error: PromptsegError
 
 
@@ -32,9 +32,9 @@ class Outcome:
     """What came of a job.
 
     Attributes:
-        skipped: units whose results were there already.
-        results: what the others gave, in the order of the units.
-        failures: units that could not be done, in the order of the units.
+        skipped: tasks whose results were there already.
+        results: what the others gave, in the order of the tasks.
+        failures: tasks that could not be done, in the order of the tasks.
     """
 
     skipped: int = 0
@@ -43,50 +43,50 @@ class Outcome:
 
 
 def run(
-    units: Sequence[Unit[Any, Any]],
-    executor: Callable[[Sequence[Unit[Any, Any]]], Executor],
+    tasks: Sequence[Task[Any, Any]],
+    executor: Callable[[Sequence[Task[Any, Any]]], Executor],
     *,
     title: str,
     quiet: bool = False,
     keep_going: bool = True,
     on_failure: Callable[[Failure], None] | None = None,
 ) -> Outcome:
-    """Do the units that are not done yet.
+    """Do the tasks that are not done yet.
 
     Args:
-        units: of the job, all of them.
+        tasks: of the job, all of them.
         executor: makes who does those that wait; it is closed in the end.
         title: of the progress: what is counted.
         quiet: no progress.
-        keep_going: whether a unit that fails leaves the others to be done.
+        keep_going: whether a task that fails leaves the others to be done.
         on_failure: called at once with each failure.
 
     Returns:
         How many were done already, what the others gave, what failed.
 
     Raises:
-        PromptsegError: of the first unit that failed, unless `keep_going`.
+        PromptsegError: of the first task that failed, unless `keep_going`.
     """
-    place = {id(unit): k for k, unit in enumerate(units)}
-    waiting = [unit for unit in units if not _is_done(unit)]
-    outcome = Outcome(skipped=len(units) - len(waiting))
+    place = {id(task): k for k, task in enumerate(tasks)}
+    waiting = [task for task in tasks if not _is_done(task)]
+    outcome = Outcome(skipped=len(tasks) - len(waiting))
     if not waiting:
         return outcome
     results: dict[int, Any] = {}
     failures: dict[int, Failure] = {}
-    total = sum(unit.weight for unit in units)
-    done = total - sum(unit.weight for unit in waiting)
+    total = sum(task.weight for task in tasks)
+    done = total - sum(task.weight for task in waiting)
     with step_progress(title, total, quiet) as update, executor(waiting) as doing:
         update(done, "")
-        for unit, result, error in doing.each(waiting):
-            done += unit.weight
-            update(done, unit.title)
+        for task, result, error in doing.each(waiting):
+            done += task.weight
+            update(done, task.title)
             if error is None:
-                results[place[id(unit)]] = result
+                results[place[id(task)]] = result
                 continue
             if not keep_going:
                 raise error
-            failure = failures[place[id(unit)]] = Failure(unit, error)
+            failure = failures[place[id(task)]] = Failure(task, error)
             if on_failure:
                 on_failure(failure)
     outcome.results = [results[k] for k in sorted(results)]
@@ -96,12 +96,12 @@ def run(
 
 @dataclass
 class Tally:
-    """How many units of a stream there are of each kind, so far.
+    """How many tasks of a stream there are of each kind, so far.
 
     Attributes:
         skipped: whose results were there already.
         done: now.
-        failed: units that could not be done.
+        failed: tasks that could not be done.
     """
 
     skipped: int = 0
@@ -110,7 +110,7 @@ class Tally:
 
 
 def stream(
-    units: Iterable[Unit[Any, Any]],
+    tasks: Iterable[Task[Any, Any]],
     executor: Executor,
     tally: Tally,
     *,
@@ -118,10 +118,10 @@ def stream(
     total: int,
     quiet: bool = False,
 ) -> Generator[Done, None, None]:
-    """Do units that are too many to be held, and give each back as soon as it is done or has failed.
+    """Do tasks that are too many to be held, and give each back as soon as it is done or has failed.
 
     Args:
-        units: of the job, made as they are asked for; those that are done already are passed over.
+        tasks: of the job, made as they are asked for; those that are done already are passed over.
         executor: who does them; it is closed in the end.
         tally: is kept up to date.
         title: of the progress: what is counted.
@@ -133,25 +133,25 @@ def stream(
         def told(what: str) -> None:
             update(tally.skipped + tally.done + tally.failed, what)
 
-        def waiting() -> Iterator[Unit[Any, Any]]:
-            for unit in units:
-                if _is_done(unit):
+        def waiting() -> Iterator[Task[Any, Any]]:
+            for task in tasks:
+                if _is_done(task):
                     tally.skipped += 1
                     told("")
                 else:
-                    yield unit
+                    yield task
 
-        for unit, result, error in doing.each(waiting()):
+        for task, result, error in doing.each(waiting()):
             if error is None:
                 tally.done += 1
             else:
                 tally.failed += 1
-            told(unit.title)
-            yield unit, result, error
+            told(task.title)
+            yield task, result, error
 
 
-def _is_done(unit: Unit[Any, Any]) -> bool:
+def _is_done(task: Task[Any, Any]) -> bool:
     try:
-        return unit.is_done()
+        return task.is_done()
     except OSError:
         return False  # an input is gone: doing it says so

@@ -11,12 +11,12 @@ import numpy as np
 
 from promptseg._version import __version__
 from promptseg.errors import InputError, PromptsegError
-from promptseg.work.unit import Staged, Unit
+from promptseg.work.task import Staged, Task
 
 __all__ = ["Hand", "Holder", "bytes_of", "enter"]
 
 Answer = tuple[Any, PromptsegError | None, float]
-"""What a stage gave, or what is wrong with the unit (the former is None then), and seconds."""
+"""What a stage gave, or what is wrong with the task (the former is None then), and seconds."""
 
 
 def enter(folder: str) -> None:
@@ -26,7 +26,7 @@ def enter(folder: str) -> None:
 
 
 class _Place:
-    """Makes what its process needs once, before the first unit, and says what it could not make."""
+    """Makes what its process needs once, before the first task, and says what it could not make."""
 
     def __init__(self, make: Callable[[], Any], folder: str, version: str) -> None:
         enter(folder)
@@ -56,37 +56,37 @@ class _Place:
 
 
 class Holder(_Place):
-    """Holds the context of units, a loaded model as a rule."""
+    """Holds the context of tasks, a loaded model as a rule."""
 
-    def compute(self, unit: Staged[Any, Any, Any, Any], given: Any) -> tuple[Any, Answer]:
+    def compute(self, task: Staged[Any, Any, Any, Any], given: Any) -> tuple[Any, Answer]:
         """The middle stage; the result comes apart from what is said of it, and stays here."""
-        made, error, seconds = self._attempt(lambda: unit.compute(self._made, given))
+        made, error, seconds = self._attempt(lambda: task.compute(self._made, given))
         return made, (None, error, seconds)
 
-    def do(self, unit: Unit[Any, Any]) -> Answer:
-        """A unit that has no stages."""
-        return self._attempt(lambda: unit.do(self._made))
+    def do(self, task: Task[Any, Any]) -> Answer:
+        """A task that has no stages."""
+        return self._attempt(lambda: task.do(self._made))
 
 
 class Hand(_Place):
     """Reads what models need, and writes what they found."""
 
-    def read(self, unit: Staged[Any, Any, Any, Any], again: bool) -> tuple[Any, Answer]:
+    def read(self, task: Staged[Any, Any, Any, Any], again: bool) -> tuple[Any, Answer]:
         """The first stage; with the bytes of what was read, and a result that is there already.
 
         Args:
-            unit: what is to be read.
+            task: what is to be read.
             again: whether somebody has died doing it, who may have written its result before.
         """
-        recalled = unit.recalled() if again else None
+        recalled = task.recalled() if again else None
         if recalled is not None:
             return None, ((0, recalled), None, 0.0)
-        given, error, seconds = self._attempt(lambda: unit.read(self._made))
+        given, error, seconds = self._attempt(lambda: task.read(self._made))
         return given, ((bytes_of(given), None), error, seconds)
 
-    def write(self, unit: Staged[Any, Any, Any, Any], given: Any, computed: Any) -> Answer:
+    def write(self, task: Staged[Any, Any, Any, Any], given: Any, computed: Any) -> Answer:
         """The last stage."""
-        return self._attempt(lambda: unit.write(self._made, given, computed))
+        return self._attempt(lambda: task.write(self._made, given, computed))
 
 
 def bytes_of(value: Any, depth: int = 4) -> int:

@@ -1,4 +1,4 @@
-"""One unit on its way through a cluster, and whom its failures are to be blamed on."""
+"""One task on its way through a cluster, and whom its failures are to be blamed on."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any, Literal
 
 from promptseg.errors import PromptsegError
 from promptseg.work.cluster.worker_pool import Member
-from promptseg.work.unit import Unit
+from promptseg.work.task import Task
 
 __all__ = ["Call", "Case", "Stage", "set_aside"]
 
 Stage = Literal["read", "compute", "write", "do"]
 
-_TRIES = 2  # processes that a unit may kill
+_TRIES = 2  # processes that a task may kill
 _LOST = 10  # nodes that may be lost under it
 
 
 @dataclass(eq=False)
 class Case:
-    """A unit on its way.
+    """A task on its way.
 
     Attributes:
-        unit: which.
+        task: which.
         bytes: that it holds in memory, about.
         given, computed: references to what was read and computed.
-        deaths: nodes on which a process died while it did this unit.
+        deaths: nodes on which a process died while it did this task.
         lost: how often it had to be done anew because a node was lost.
         running: calls that are made for it just now.
         closed: whether its outcome is known.
     """
 
-    unit: Unit[Any, Any]
+    task: Task[Any, Any]
     bytes: int
     given: Any = None
     computed: Any = None
@@ -43,7 +43,7 @@ class Case:
     closed: bool = False
 
     def to_blame(self, alive: Collection[str]) -> bool:
-        """Whether the unit itself kills processes: they died on nodes that are still there.
+        """Whether the task itself kills processes: they died on nodes that are still there.
 
         What died with its node is forgotten, unless that goes on and on.
         """
@@ -83,7 +83,7 @@ class Call:
 
 
 def set_aside(reason: str) -> PromptsegError:
-    """What is said of a unit that is not tried again."""
+    """What is said of a task that is not tried again."""
     return PromptsegError(
         "a worker process that stays alive",
         f"one that died twice, most likely for lack of memory ({reason})",

@@ -1,4 +1,4 @@
-"""Hands units to the processes of a cluster: read ahead by bytes, done again where something dies."""
+"""Hands tasks to the processes of a cluster: read ahead by bytes, done again where something dies."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from promptseg.work.cluster.cases import Call, Case, Stage, set_aside
 from promptseg.work.cluster.nodes import connect, disconnect, looked_at, ray_module
 from promptseg.work.cluster.worker_pool import Member, WorkerPool
 from promptseg.work.executors import Done
-from promptseg.work.unit import Staged, Unit
+from promptseg.work.task import Staged, Task
 
 __all__ = ["OnCluster"]
 
 _SHARE = 0.4  # of the cluster's memory for objects that may be in use
-_FIRST_GUESS = 64 << 20  # bytes of a unit, as long as none was read
-_AHEAD = 4  # units for each model, at most
+_FIRST_GUESS = 64 << 20  # bytes of a task, as long as none was read
+_AHEAD = 4  # tasks for each model, at most
 _POLL = 1.0  # seconds
 _GRACE = 10.0  # seconds in which a lost node is noticed
 _PATIENCE = 900.0  # seconds without any process that could work
-_MOST_ASIDE = 4  # units after each other that kill their processes, until they are not to blame
+_MOST_ASIDE = 4  # tasks after each other that kill their processes, until they are not to blame
 _SLOW, _LEAST_SLOW = 3.0, 30.0  # a straggler: times the median, and seconds
 _REMEMBERED = 1000  # durations
 
 
 class OnCluster:
-    """Does units on the machines of a Ray cluster; an `Executor`.
+    """Does tasks on the machines of a Ray cluster; an `Executor`.
 
-    Units with stages (`Staged`) are read and written by processes that hold no model, so that those
+    Tasks with stages (`Staged`) are read and written by processes that hold no model, so that those
     that hold one always compute. What is read ahead is bounded by bytes. A process that dies is
-    replaced and its unit done again; a unit that kills two is given back with an error, while those on
+    replaced and its task done again; a task that kills two is given back with an error, while those on
     a node that was lost are not blamed. Where nothing waits any more, what takes far longer than usual
     is begun once more elsewhere, and the first answer counts.
 
     Args:
         address: HOST:PORT of the cluster's head, or "auto".
-        make_context: called in each process that computes; it and the units are pickled.
+        make_context: called in each process that computes; it and the tasks are pickled.
         make_hand: called in each process that reads and writes.
         workers: processes that compute; as many as there is room for if None.
         threads: CPUs that each takes; up to 4 if None.
         gpus: whether each takes a GPU, where the cluster has any.
         look: called on every node before any work; has to return the same text everywhere.
-        grace: seconds until a death is blamed on a unit, in which a lost node is noticed.
+        grace: seconds until a death is blamed on a task, in which a lost node is noticed.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class OnCluster:
             disconnect()
             self._connected = False
 
-    def each(self, units: Iterable[Unit[Any, Any]]) -> Iterator[Done]:
+    def each(self, tasks: Iterable[Task[Any, Any]]) -> Iterator[Done]:
         """See `Executor`.
 
         Raises:
             InputError: no process that could work for a long time, or all of them die.
         """
-        work = _Work(self, iter(units), self._ray)
+        work = _Work(self, iter(tasks), self._ray)
         while True:
             yield from work.settled()
             work.admit()
@@ -133,11 +133,11 @@ class OnCluster:
 
 
 class _Work:
-    """The units of one `each`: those on their way, and what is known of others already."""
+    """The tasks of one `each`: those on their way, and what is known of others already."""
 
-    def __init__(self, own: OnCluster, units: Iterator[Unit[Any, Any]], ray: Any) -> None:
+    def __init__(self, own: OnCluster, tasks: Iterator[Task[Any, Any]], ray: Any) -> None:
         self.own, self.ray = own, ray
-        self._units = units
+        self._tasks = tasks
         self._more = True
         self._waiting: dict[Stage, deque[Case]] = {
             stage: deque() for stage in ("read", "compute", "write", "do")
@@ -151,22 +151,22 @@ class _Work:
         self._worked = time.monotonic()
 
     def settled(self) -> Iterator[Done]:
-        """Units whose outcome is known, each once."""
+        """Tasks whose outcome is known, each once."""
         done, self._done = self._done, []
         yield from done
 
     def admit(self) -> None:
-        """Take units as long as what they need in memory has room."""
+        """Take tasks as long as what they need in memory has room."""
         most = self.own.models.size * _AHEAD
         while self._more and self._open < most:
             guess = self._read_bytes // self._read if self._read else _FIRST_GUESS
             if self._open and self._bytes + guess > self.own.budget:
                 return
-            unit = next(self._units, None)
-            if unit is None:
+            task = next(self._tasks, None)
+            if task is None:
                 self._more = False
                 return
-            case = Case(unit, guess)
+            case = Case(task, guess)
             self._open += 1
             self._bytes += guess
             self._queue(case)
@@ -180,7 +180,7 @@ class _Work:
         self._help_stragglers()
 
     def is_over(self) -> bool:
-        """Whether every unit's outcome is known and was given back."""
+        """Whether every task's outcome is known and was given back."""
         return not self._more and not self._open and not self._done
 
     def wait(self) -> None:
@@ -214,7 +214,7 @@ class _Work:
 
     def _queue(self, case: Case) -> None:
         case.given = case.computed = None
-        self._waiting["read" if isinstance(case.unit, Staged) else "do"].append(case)
+        self._waiting["read" if isinstance(case.task, Staged) else "do"].append(case)
 
     def _give(self, stage: Stage, pool: WorkerPool) -> None:
         queue = self._waiting[stage]
@@ -224,13 +224,13 @@ class _Work:
     def _call(self, case: Case, stage: Stage, member: Member) -> None:
         actor, result = member.actor, None
         if stage == "read":
-            result, ref = actor.read.options(num_returns=2).remote(case.unit, case.again)
+            result, ref = actor.read.options(num_returns=2).remote(case.task, case.again)
         elif stage == "compute":
-            result, ref = actor.compute.options(num_returns=2).remote(case.unit, case.given)
+            result, ref = actor.compute.options(num_returns=2).remote(case.task, case.given)
         elif stage == "write":
-            ref = actor.write.remote(case.unit, case.given, case.computed)
+            ref = actor.write.remote(case.task, case.given, case.computed)
         else:
-            ref = actor.do.remote(case.unit)
+            ref = actor.do.remote(case.task)
         case.running += 1
         self._calls[ref] = Call(case, stage, member, result)
 
@@ -284,10 +284,10 @@ class _Work:
         self._open -= 1
         self._bytes -= case.bytes
         self._aside = 0
-        self._done.append((case.unit, result, error))
+        self._done.append((case.task, result, error))
 
     def _lost(self, case: Case) -> None:
-        """What was read or computed for a unit is gone, with the node that had it."""
+        """What was read or computed for a task is gone, with the node that had it."""
         case.lost += 1
         if not case.closed and not case.running:
             self._again(case, "its node was lost again and again")
@@ -304,7 +304,7 @@ class _Work:
             self._queue(case)
 
     def _judge(self) -> None:
-        """Set units aside that have killed two processes on nodes that are still there.
+        """Set tasks aside that have killed two processes on nodes that are still there.
 
         Raises:
             PromptsegError: so many after each other that they cannot be to blame.

@@ -49,7 +49,7 @@ class WorkerPool:
     ) -> None:
         self._ray = ray_module()
         self._remote, self._make, self.size = self._ray.remote(kind), make, size
-        # restarted by us: Ray's own restart would not say which unit was to blame
+        # restarted by us: Ray's own restart would not say which task was to blame
         self._options = {"max_restarts": 0, "max_task_retries": 0, "max_concurrency": 1, **options}
         self.starting: dict[Any, Member] = {}
         self.idle: list[Member] = []

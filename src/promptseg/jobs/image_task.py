@@ -39,7 +39,7 @@ from promptseg.segment.run import axis_of_run
 from promptseg.segment.segmenter import Segmenter
 from promptseg.work import Executor, Inline, Processes, Staged, as_json, request_hash
 
-__all__ = ["ImageUnit", "ReadImage", "Tools", "executor_for_images", "tools_for"]
+__all__ = ["ImageTask", "ReadImage", "Tools", "executor_for_images", "tools_for"]
 
 _IRRELEVANT = {
     *("device", "threads", "engine", "batch", "embeddings", "embeddings_limit"),
@@ -49,7 +49,7 @@ _PATHS = {"input", "output"}
 
 
 @dataclass(frozen=True)
-class ImageUnit(Staged["Tools", dict[str, Any], "ReadImage", Computed]):
+class ImageTask(Staged["Tools", dict[str, Any], "ReadImage", Computed]):
     """One image of the folder: its job, and its prompts."""
 
     job: SegmentJob

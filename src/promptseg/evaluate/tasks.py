@@ -1,4 +1,4 @@
-"""The units of an evaluation: one case under one model and protocol, and who scores it."""
+"""The tasks of an evaluation: one case under one model and protocol, and who scores it."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ from promptseg.models.heads.semantic.card import is_semantic
 from promptseg.noted import refuse
 from promptseg.parsing import parse_json
 from promptseg.segment.classes.segmenter import ClassSegmenter, load_classes
-from promptseg.work import Unit, as_json
+from promptseg.work import Task, as_json
 
-__all__ = ["EvaluationUnit", "Evaluator", "Part", "model_label"]
+__all__ = ["EvaluationTask", "Evaluator", "Part", "model_label"]
 
 Noted = tuple[str, str, str]
 """Dataset, case, and what was noted of its files."""
@@ -54,12 +54,12 @@ _PLANAR = ("2d", "interactive-2d")
 
 
 @dataclass(frozen=True)
-class EvaluationUnit(Unit["Evaluator", int]):
+class EvaluationTask(Task["Evaluator", int]):
     """One case under one model and protocol.
 
     Attributes:
         options: how.
-        parts: folder of the results of all units.
+        parts: folder of the results of all tasks.
         model: as the user named it; empty where masks are scored that are there already.
         label: as the rows name it.
         protocol: what is done.
@@ -127,7 +127,7 @@ class EvaluationUnit(Unit["Evaluator", int]):
 
 @dataclass(frozen=True)
 class Part:
-    """The results of a unit: a folder with rows.csv, pictures of the worst answers, an embedding.
+    """The results of a task: a folder with rows.csv, pictures of the worst answers, an embedding.
 
     Attributes:
         folder: where they are.
@@ -197,7 +197,7 @@ class Part:
 
 
 class Evaluator:
-    """The models and masks under test, which score units one after the other; each process has its own.
+    """The models and masks under test, which score tasks one after the other; each process has its own.
 
     Args:
         options: how.
@@ -241,53 +241,53 @@ class Evaluator:
             )
         return self.models[name]
 
-    def has_seen(self, unit: EvaluationUnit, image: Image) -> str:
-        """Why the unit's model counts as trained on the image; empty if it does not."""
-        for listed in unit.trained_on:
+    def has_seen(self, task: EvaluationTask, image: Image) -> str:
+        """Why the task's model counts as trained on the image; empty if it does not."""
+        for listed in task.trained_on:
             if listed not in self._seen:
                 self._seen[listed] = Trained(read_manifest(listed.file))
             if reason := self._seen[listed].has_seen(image):
                 return reason
         return ""
 
-    def do(self, unit: EvaluationUnit) -> int:
-        """Score one unit and keep its results; returns the number of its rows.
+    def do(self, task: EvaluationTask) -> int:
+        """Score one task and keep its results; returns the number of its rows.
 
         Raises:
             PromptsegError: the case cannot be read, or its image and labels do not fit.
         """
-        request, part = unit.request(), unit.part
+        request, part = task.request(), task.part
         part.clear()
-        image, truth = unit.case.load()
+        image, truth = task.case.load()
         noted = list(dict.fromkeys(image.source.notes))
         if self.strict:
-            refuse(noted, unit.case.name)
-        planar = unit.protocol in _PLANAR  # there the limit is one of slices
+            refuse(noted, task.case.name)
+        planar = task.protocol in _PLANAR  # there the limit is one of slices
         objects = (truth if planar else limit_objects(truth, self.options.max_objects)).segments
-        labelled = (unit.label, unit.dataset, unit.case, image, objects, self.options)
+        labelled = (task.label, task.dataset, task.case, image, objects, self.options)
         scene: Labelled
-        if unit.protocol == "classes":
-            model = self.of_classes(unit.model)
+        if task.protocol == "classes":
+            model = self.of_classes(task.model)
             scene = Labelled(*labelled)
-            scene.objects = merged_classes(truth, model.model.classes, unit.case.name)
+            scene.objects = merged_classes(truth, model.model.classes, task.case.name)
             answers = whole(scene, model)
             window, keep = self.options.window, model.model.card.sam.keep_8bit
             intensity = choose_intensity(image, None, window, keep)
-        elif unit.protocol != "predictions":
+        elif task.protocol != "predictions":
             starter = self.options.start_model
             scene = Scene(
-                *labelled, self.model(unit.model), self.model(starter) if starter else None
+                *labelled, self.model(task.model), self.model(starter) if starter else None
             )
-            answers = self._answers(scene, unit.protocol, unit)
+            answers = self._answers(scene, task.protocol, task)
             intensity = scene.stack.intensity
         else:
             scene, intensity = Labelled(*labelled), choose_intensity(image)
-            found = self.predictions[unit.dataset.name].of(unit.case, image, truth)
+            found = self.predictions[task.dataset.name].of(task.case, image, truth)
             noted = list(dict.fromkeys([*noted, *found.notes]))
             if self.strict:
-                refuse(noted, unit.case.name)
+                refuse(noted, task.case.name)
             answers = given(scene, [found.objects[k] for k in _places(objects, truth)], found.notes)
-        seen = self.has_seen(unit, image)
+        seen = self.has_seen(task, image)
         rows: list[Row] = []
         worst: dict[tuple[str, ...], Scored] = {}
         for answer in answers:
@@ -304,17 +304,17 @@ class Evaluator:
             pictures.append({"file": name, **_identity(scored.row)})
         part.write(
             *(rows, request, pictures, embedding),
-            [(unit.dataset.name, unit.case.name, note) for note in noted],
+            [(task.dataset.name, task.case.name, note) for note in noted],
         )
         return len(rows)
 
-    def _answers(self, scene: Scene, protocol: Protocol, unit: EvaluationUnit) -> Iterator[Scored]:
+    def _answers(self, scene: Scene, protocol: Protocol, task: EvaluationTask) -> Iterator[Scored]:
         if protocol == "2d" or protocol == "interactive-2d":
             return planar(scene, protocol)
         if protocol == "sam2-paper":
             return as_sam2_paper(scene)
-        label = _SEARCH if unit.search else ""
-        return follow_through(scene, protocol, unit.settings or (Setting(),), label)
+        label = _SEARCH if task.search else ""
+        return follow_through(scene, protocol, task.settings or (Setting(),), label)
 
 
 def _places(objects: list[Segment], truth: Segmentation) -> list[int]:

@@ -1,4 +1,4 @@
-"""One unit of work: what is asked for, whether it is done, and how it is done."""
+"""One task of a job: what is asked for, whether it is done, and how it is done."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Staged", "Unit", "as_json", "request_hash"]
+__all__ = ["Staged", "Task", "as_json", "request_hash"]
 
 Context = TypeVar("Context")
 Result = TypeVar("Result")
@@ -15,14 +15,14 @@ Given = TypeVar("Given")
 Computed = TypeVar("Computed")
 
 
-class Unit(ABC, Generic[Context, Result]):
+class Task(ABC, Generic[Context, Result]):
     """A piece of a job that is done whole or not at all.
 
-    Units travel to other processes: they hold plain values, paths and options. What is expensive to
+    Tasks travel to other processes: they hold plain values, paths and options. What is expensive to
     make and shared by many of them (a loaded model) is the context, made once in every process.
 
-    The result of a unit lies on the disk with the request it was made for, written last, so that
-    a unit which was cut off is never taken for a finished one.
+    The result of a task lies on the disk with the request it was made for, written last, so that
+    a task which was cut off is never taken for a finished one.
     """
 
     @property
@@ -52,15 +52,15 @@ class Unit(ABC, Generic[Context, Result]):
         """Do it, replacing what an interrupted run left of it.
 
         Raises:
-            PromptsegError: what is wrong with this unit; others are not concerned.
+            PromptsegError: what is wrong with this task; others are not concerned.
         """
 
 
-class Staged(Unit[Context, Result], Generic[Context, Result, Given, Computed]):
-    """A unit whose reading and writing need no model: on a cluster, other processes do them.
+class Staged(Task[Context, Result], Generic[Context, Result, Given, Computed]):
+    """A task whose reading and writing need no model: on a cluster, other processes do them.
 
     What `read` and `compute` return travels between machines. `hand` is what reading and writing need
-    and many units share, made once in every process that reads and writes.
+    and many tasks share, made once in every process that reads and writes.
     """
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Staged(Unit[Context, Result], Generic[Context, Result, Given, Computed]):
         """What is needed for it, read from files.
 
         Raises:
-            PromptsegError: what is wrong with this unit.
+            PromptsegError: what is wrong with this task.
         """
 
     @abstractmethod
@@ -80,7 +80,7 @@ class Staged(Unit[Context, Result], Generic[Context, Result, Given, Computed]):
         """The work itself, which writes no file.
 
         Raises:
-            PromptsegError: what is wrong with this unit.
+            PromptsegError: what is wrong with this task.
         """
 
     @abstractmethod
@@ -96,7 +96,7 @@ class Staged(Unit[Context, Result], Generic[Context, Result, Given, Computed]):
         return None
 
     def do(self, context: Context) -> Result:
-        """See `Unit`: all three, one after the other."""
+        """See `Task`: all three, one after the other."""
         hand = self.hand_of(context)
         given = self.read(hand)
         return self.write(hand, given, self.compute(context, given))

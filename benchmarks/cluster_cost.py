@@ -5,7 +5,7 @@
 
 Every way is measured in a process of its own, in turns, with one thread per worker: the loop that a
 user would write; `promptseg segment` on the list by one process and by two; with --ray the same by one
-and two workers of a cluster, and units that do nothing, for what the cluster itself takes. The parts
+and two workers of a cluster, and tasks that do nothing, for what the cluster itself takes. The parts
 of the model (reading, computing, writing, starting, how two workers slow each other) are measured on
 other scans than the runs that it then has to predict.
 
@@ -78,13 +78,13 @@ def parts(source: Path, out: Path) -> dict[str, Any]:
     rows = []
     for warm in (True, False):
         for case in list(verb.cases)[: 1 if warm else None]:
-            unit = verb.unit(case)
+            task = verb.task(case)
             times, before = [time.perf_counter()], sum(network)
-            given = unit.read(tools.reads)
+            given = task.read(tools.reads)
             times.append(time.perf_counter())
-            computed = unit.compute(tools, given)
+            computed = task.compute(tools, given)
             times.append(time.perf_counter())
-            unit.write(tools.reads, given, computed)
+            task.write(tools.reads, given, computed)
             times.append(time.perf_counter())
             stages = [b - a for a, b in pairwise(times)]
             place = verb.place(case)
@@ -164,16 +164,16 @@ def on_ray(source: Path, out: Path, workers: int) -> dict[str, Any]:
 
 
 def nothing(count: int) -> dict[str, Any]:
-    """What the cluster takes for units that do nothing."""
+    """What the cluster takes for tasks that do nothing."""
     from cluster_units import Nothing, no_context, no_hand
 
     from promptseg.work.cluster import OnCluster
 
     with _cluster() as address, OnCluster(address, no_context, no_hand, workers=1, threads=1) as on:
-        units = iter([Nothing(k) for k in range(count + 20)])
+        tasks = iter([Nothing(k) for k in range(count + 20)])
         ended = []
         cpu = []
-        for _ in on.each(units):
+        for _ in on.each(tasks):
             ended.append(time.perf_counter())
             cpu.append(time.process_time())
     span = ended[-1] - ended[19]  # the first ones wait for processes
@@ -461,8 +461,8 @@ def report(options: argparse.Namespace) -> list[str]:
         driver = idle["driver"]
         lines += [
             "",
-            f"A unit that does nothing takes {1000 * idle['each']:.1f} ms on the cluster, of which the "
-            f"driving process computes {1000 * driver:.1f} ms ({options.nothings} units, one worker).",
+            f"A task that does nothing takes {1000 * idle['each']:.1f} ms on the cluster, of which the "
+            f"driving process computes {1000 * driver:.1f} ms ({options.nothings} tasks, one worker).",
         ]
     return [*lines, *_archive(options, rows, driver)]
 

@@ -46,7 +46,7 @@ class Nothing(Staged[None, int, int, int]):
 
 
 def no_context(threads: int) -> None:
-    """What no unit needs."""
+    """What no task needs."""
 
 
 def no_hand() -> None:

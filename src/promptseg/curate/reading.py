@@ -17,7 +17,7 @@ from promptseg.image import Image, Segment
 
 __all__ = ["Reading"]
 
-Labelled = tuple[Piece, Labels, tuple[Target, ...]]
+GroundTruthPiece = tuple[Piece, Labels, tuple[Target, ...]]
 
 
 class Reading:
@@ -47,7 +47,7 @@ class Reading:
         self.hashes: list[str] = []
         self.notes: list[str] = []
 
-    def __iter__(self) -> Iterator[Labelled]:
+    def __iter__(self) -> Iterator[GroundTruthPiece]:
         try:
             for piece in self._slide() if is_slide(self.case.image) else self._image():
                 yield piece, *labels_of(piece.patches, piece.picture.shape[:2])

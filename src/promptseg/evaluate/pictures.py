@@ -7,7 +7,7 @@ from PIL import Image as PilImage
 from PIL import ImageDraw
 
 from promptseg.display import letter_sides, scale_bar, show_mask, show_slice, write
-from promptseg.evaluate.protocols.labelled import View
+from promptseg.evaluate.protocols.ground_truth import View
 from promptseg.image import Image
 from promptseg.intensity import Intensity
 

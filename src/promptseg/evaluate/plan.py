@@ -17,12 +17,12 @@ from promptseg.evaluate.tasks import EvaluationTask
 from promptseg.models.cards import ModelCard, TrainedOn
 from promptseg.models.heads.semantic.card import SemanticCard
 
-__all__ = ["Contestant", "Plan"]
+__all__ = ["ModelUnderTest", "Plan"]
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """A model under test.
+class ModelUnderTest:
+    """A model that an evaluation scores, under the name that its rows bear.
 
     Attributes:
         name: as the user named it.
@@ -55,7 +55,7 @@ class Plan:
     options: EvaluateOptions
     parts: Path
     datasets: list[Dataset]
-    models: list[Contestant]
+    models: list[ModelUnderTest]
     predictions: dict[str, Predictions]
     predictions_label: str = ""
 
@@ -105,13 +105,13 @@ class Plan:
                     yield from self._task(model, "interactive-3d", dataset, case, settings)
 
     def _search(
-        self, model: Contestant, dataset: Dataset, case: CaseFiles
+        self, model: ModelUnderTest, dataset: Dataset, case: CaseFiles
     ) -> Iterator[EvaluationTask]:
         assert isinstance(model.card, ModelCard)
         grid = tuple(map(setting_of, self.options.grid)) or tuple(default_settings(model.card))
         return self._task(model, "interactive-3d", dataset, case, grid, search=True)
 
-    def _best(self, model: Contestant) -> tuple[Setting, ...]:
+    def _best(self, model: ModelUnderTest) -> tuple[Setting, ...]:
         """The best setting for each prompt."""
         scores: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(
             lambda: defaultdict(lambda: defaultdict(list))
@@ -137,7 +137,7 @@ class Plan:
 
     def _task(
         self,
-        model: Contestant,
+        model: ModelUnderTest,
         protocol: Protocol,
         dataset: Dataset,
         case: CaseFiles,

@@ -17,7 +17,7 @@ from promptseg.evaluate.options import EvaluateOptions, Protocol
 from promptseg.evaluate.pictures import draw
 from promptseg.evaluate.predictions import Predictions
 from promptseg.evaluate.protocols import (
-    Labelled,
+    GroundTruthCase,
     Scene,
     Scored,
     as_sam2_paper,
@@ -264,24 +264,22 @@ class Evaluator:
             refuse(noted, task.case.name)
         planar = task.protocol in _PLANAR  # there the limit is one of slices
         objects = (truth if planar else limit_objects(truth, self.options.max_objects)).segments
-        labelled = (task.label, task.dataset, task.case, image, objects, self.options)
-        scene: Labelled
+        facts = (task.label, task.dataset, task.case, image, objects, self.options)
+        scene: GroundTruthCase
         if task.protocol == "classes":
             model = self.of_classes(task.model)
-            scene = Labelled(*labelled)
+            scene = GroundTruthCase(*facts)
             scene.objects = merged_classes(truth, model.model.classes, task.case.name)
             answers = whole(scene, model)
             window, keep = self.options.window, model.model.card.sam.keep_8bit
             intensity = choose_intensity(image, None, window, keep)
         elif task.protocol != "predictions":
             starter = self.options.start_model
-            scene = Scene(
-                *labelled, self.model(task.model), self.model(starter) if starter else None
-            )
+            scene = Scene(*facts, self.model(task.model), self.model(starter) if starter else None)
             answers = self._answers(scene, task.protocol, task)
             intensity = scene.stack.intensity
         else:
-            scene, intensity = Labelled(*labelled), choose_intensity(image)
+            scene, intensity = GroundTruthCase(*facts), choose_intensity(image)
             found = self.predictions[task.dataset.name].of(task.case, image, truth)
             noted = list(dict.fromkeys([*noted, *found.notes]))
             if self.strict:

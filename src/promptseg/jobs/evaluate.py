@@ -18,7 +18,7 @@ from promptseg.datasets import Dataset, DatasetOptions, choose_cases, limit_case
 from promptseg.datasets.splits import read_splits
 from promptseg.errors import InputError, PromptsegError
 from promptseg.evaluate.options import EvaluateJob, EvaluateOptions
-from promptseg.evaluate.plan import Contestant, Plan
+from promptseg.evaluate.plan import ModelUnderTest, Plan
 from promptseg.evaluate.predictions import Predictions, open_predictions
 from promptseg.evaluate.protocols import prompts_for
 from promptseg.evaluate.results import FILES, PARTS, Results
@@ -282,13 +282,13 @@ def _plan(job: EvaluateJob, datasets: list[Dataset], loaded: dict[str, _Model]) 
     labels = _labels({name: loaded[name] for name in job.model})
     known = {name: _about(model) for name, model in loaded.items()}
     starter = {job.start_model: known[job.start_model][0]} if job.start_model else {}
-    contestants = [
-        Contestant(
+    models = [
+        ModelUnderTest(
             *(name, label, *known[name]), trained_on=lists_of({label: known[name][0], **starter})
         )
         for name, label in labels.items()
     ]
-    return Plan(options, parts, datasets, contestants, {})
+    return Plan(options, parts, datasets, models, {})
 
 
 def _about(model: _Model) -> tuple[ModelCard | SemanticCard, str]:

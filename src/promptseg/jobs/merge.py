@@ -109,35 +109,37 @@ def merge(options: MergeOptions) -> Merged:
     options.check()
     set_threads(options.threads)
     start = StartingWeights.load(options.model, options.quiet)
-    bench = _Bench.of(start, options)
-    _take_folder(options, bench.files)
-    bench.keep_embeddings()
-    found = search(len(bench.weights), bench.score, options.share or _SHARES)
-    _write_table(options.output / _TABLE, bench, found)
+    evaluator = _Evaluator.of(start, options)
+    _take_folder(options, evaluator.files)
+    evaluator.keep_embeddings()
+    found = search(len(evaluator.weights), evaluator.score, options.share or _SHARES)
+    _write_table(options.output / _TABLE, evaluator, found)
     alone = {m: score for m, score in found.tried.items() if max(m) == 1.0}
     best_alone = max(alone, key=alone.__getitem__)
-    one = (1.0, *(0.0,) * (len(bench.weights) - 1))
-    before, single, after = (bench.measured(m, report=True) for m in (one, best_alone, found.best))
-    asks = frozenset.intersection(*bench.prompts)
-    facts = _facts(start, bench, found, options)
+    one = (1.0, *(0.0,) * (len(evaluator.weights) - 1))
+    before, single, after = (
+        evaluator.measured(m, report=True) for m in (one, best_alone, found.best)
+    )
+    asks = frozenset.intersection(*evaluator.prompts)
+    facts = _facts(start, evaluator, found, options)
     told = {k: v for k, v in facts.items() if k != "data"}
     verdict = write_report(options.output, before, after, told, asks)
     release(
-        bench.mixture(found.best),
+        evaluator.mixture(found.best),
         start.card,
         facts,
         options.output,
         asks=asks,
         verdict=verdict,
-        seen=bench.seen,
+        seen=evaluator.seen,
     )
     (options.output / _CANDIDATE).unlink(missing_ok=True)
     gains = [] if found.best == best_alone else compare(single, after, asks).comparisons
-    return Merged(options.output, tuple(bench.names), found, verdict, list(gains))
+    return Merged(options.output, tuple(evaluator.names), found, verdict, list(gains))
 
 
 @dataclass
-class _Bench:
+class _Evaluator:
     """Where mixtures are measured.
 
     Attributes:
@@ -165,26 +167,26 @@ class _Bench:
     kept: KeptEmbeddings | None = None
 
     @classmethod
-    def of(cls, start: StartingWeights, options: MergeOptions) -> _Bench:
+    def of(cls, start: StartingWeights, options: MergeOptions) -> _Evaluator:
         """Read the weights and the collection; what does not fit together is refused."""
         own = {k: v.detach() for k, v in start.network().state_dict().items()}
-        bench = cls(start, options, Collection(options.input), [], [], [], [], [], [], [], [])
-        bench._add(start.card.name, start.file, own, start.card.prompts, start.card.trained_on)
+        evaluator = cls(start, options, Collection(options.input), [], [], [], [], [], [], [], [])
+        evaluator._add(start.card.name, start.file, own, start.card.prompts, start.card.trained_on)
         for number, file in enumerate(options.weights, start=1):
             card, path, tensors = open_checkpoint(file, options.quiet)
             require_architecture(start.card, tensors, path)
             name = path.parent.name if path.stem == "model" else path.stem
-            name = name if name not in bench.names else f"{name}-{number}"
-            bench._add(name, path, tensors, card.prompts, card.trained_on)
-        of = bench.collection.of
+            name = name if name not in evaluator.names else f"{name}-{number}"
+            evaluator._add(name, path, tensors, card.prompts, card.trained_on)
+        of = evaluator.collection.of
         if not of("validation"):
             raise InputError(
                 "images in the validation part", f"{options.input} without", "curate more data"
             )
-        part, seed = bench.collection.report_part, options.seed
-        bench.validation = choose_validation(of("validation"), options.validation_images, seed)
-        bench.report = choose_validation(of(part), options.report_images, seed)
-        return bench
+        part, seed = evaluator.collection.report_part, options.seed
+        evaluator.validation = choose_validation(of("validation"), options.validation_images, seed)
+        evaluator.report = choose_validation(of(part), options.report_images, seed)
+        return evaluator
 
     def _add(
         self,
@@ -282,24 +284,24 @@ def _take_folder(options: MergeOptions, read: Sequence[Path]) -> None:
     own.claim(*_OURS, f"{_MEASURED}/*.npz")
 
 
-def _write_table(path: Path, bench: _Bench, found: Search) -> None:
+def _write_table(path: Path, evaluator: _Evaluator, found: Search) -> None:
     """Every mixture that was tried, with its means on the validation part."""
-    prompts = list(bench.measured(found.best, report=False).means())
+    prompts = list(evaluator.measured(found.best, report=False).means())
     rows = []
     for mixture, score in found.tried.items():
-        means = bench.measured(mixture, report=False).means()
+        means = evaluator.measured(mixture, report=False).means()
         shares = (f"{share:.4g}" for share in mixture)
         rows.append([*shares, *(f"{means[name]:.4f}" for name in prompts), f"{score:.4f}"])
-    write_csv(path, [*(f"share of {name}" for name in bench.names), *prompts, "score"], rows)
+    write_csv(path, [*(f"share of {name}" for name in evaluator.names), *prompts, "score"], rows)
 
 
 def _facts(
-    start: StartingWeights, bench: _Bench, found: Search, options: MergeOptions
+    start: StartingWeights, evaluator: _Evaluator, found: Search, options: MergeOptions
 ) -> dict[str, Any]:
     """What the card and the report say of the merging."""
-    used = {"validation": bench.validation, "report": bench.report}
-    data = data_facts(bench.collection, used)
-    shares = dict(zip(bench.names, (round(s, 4) for s in found.best), strict=True))
+    used = {"validation": evaluator.validation, "report": evaluator.report}
+    data = data_facts(evaluator.collection, used)
+    shares = dict(zip(evaluator.names, (round(s, 4) for s in found.best), strict=True))
     return {
         "name": options.output.resolve().name,
         "strategy": {"preset": "merge", "shares": shares},
@@ -307,11 +309,11 @@ def _facts(
         "data": data,
         "merged": {
             name: {"sha256": sha256, "share": shares[name]}
-            for name, sha256 in zip(bench.names, bench.hashes, strict=True)
+            for name, sha256 in zip(evaluator.names, evaluator.hashes, strict=True)
         },
         "tried": len(found.tried),
         "reported_on": "the test part"
-        if bench.collection.report_part == "test"
+        if evaluator.collection.report_part == "test"
         else "the validation part",
         "versions": {"promptseg": __version__, "torch": torch.__version__},
     }

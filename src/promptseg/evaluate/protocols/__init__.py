@@ -1,7 +1,7 @@
 """How a model is put to the test: one module per way."""
 
 from promptseg.evaluate.protocols.given import given
-from promptseg.evaluate.protocols.labelled import Labelled, Scored, View
+from promptseg.evaluate.protocols.ground_truth import GroundTruthCase, Scored, View
 from promptseg.evaluate.protocols.planar import planar
 from promptseg.evaluate.protocols.sam2_paper import as_sam2_paper
 from promptseg.evaluate.protocols.scene import Scene, prompts_for
@@ -9,7 +9,7 @@ from promptseg.evaluate.protocols.volumes import follow_through
 from promptseg.evaluate.protocols.whole import merged_classes, whole
 
 __all__ = [
-    "Labelled",
+    "GroundTruthCase",
     "Scene",
     "Scored",
     "View",

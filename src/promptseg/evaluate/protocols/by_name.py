@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from promptseg.datasets import target_of
 from promptseg.evaluate.options import Protocol
-from promptseg.evaluate.protocols.labelled import Scored, View
+from promptseg.evaluate.protocols.ground_truth import Scored, View
 from promptseg.evaluate.protocols.scene import Scene
 from promptseg.image import Segment
 from promptseg.models.protocol import Phrase

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from promptseg.evaluate.protocols.labelled import Labelled, Scored, View
+from promptseg.evaluate.protocols.ground_truth import GroundTruthCase, Scored, View
 from promptseg.image import Segment
 
 __all__ = ["given"]
 
 
-def given(case: Labelled, found: Sequence[Segment], notes: Sequence[str]) -> Iterator[Scored]:
+def given(
+    case: GroundTruthCase, found: Sequence[Segment], notes: Sequence[str]
+) -> Iterator[Scored]:
     """Score the masks of a case.
 
     Pictures and volumes have a row per object; videos one per object and frame with a truth.
@@ -33,7 +35,7 @@ def given(case: Labelled, found: Sequence[Segment], notes: Sequence[str]) -> Ite
             yield _slice(case, truth, segment, index, notes)
 
 
-def _whole(case: Labelled, truth: Segment, found: Segment, notes: Sequence[str]) -> Scored:
+def _whole(case: GroundTruthCase, truth: Segment, found: Segment, notes: Sequence[str]) -> Scored:
     shape = case.image.geometry.shape
     masks = truth.mask(shape), found.mask(shape)
     row = case.row(truth, *masks, **_facts(notes))
@@ -48,7 +50,7 @@ def _whole(case: Labelled, truth: Segment, found: Segment, notes: Sequence[str])
 
 
 def _slice(
-    case: Labelled, truth: Segment, found: Segment, index: int, notes: Sequence[str]
+    case: GroundTruthCase, truth: Segment, found: Segment, index: int, notes: Sequence[str]
 ) -> Scored:
     masks = truth.on_slice(index, case.image.geometry), found.on_slice(index, case.image.geometry)
     row = case.row(truth, *masks, frame=index, **_facts(notes))

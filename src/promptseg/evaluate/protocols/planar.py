@@ -7,7 +7,7 @@ from functools import partial
 from typing import Literal
 
 from promptseg.evaluate.protocols.by_name import named_on_slice
-from promptseg.evaluate.protocols.labelled import Scored, View
+from promptseg.evaluate.protocols.ground_truth import Scored, View
 from promptseg.evaluate.protocols.scene import Scene
 from promptseg.simulate.clicks import interactive_rounds
 from promptseg.simulate.first import first_prompt

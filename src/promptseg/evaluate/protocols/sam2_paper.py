@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.evaluate.protocols.labelled import Scored, View
+from promptseg.evaluate.protocols.ground_truth import Scored, View
 from promptseg.evaluate.protocols.scene import Scene
 from promptseg.image import Segment
 from promptseg.models.protocol import SliceMasks

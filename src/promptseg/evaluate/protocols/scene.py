@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.evaluate.options import EvaluateOptions, Protocol
-from promptseg.evaluate.protocols.labelled import Labelled
+from promptseg.evaluate.protocols.ground_truth import GroundTruthCase
 from promptseg.evaluate.report.embeddings import principal_components
 from promptseg.image import Segment
 from promptseg.inference.embedded import EmbeddedImage
@@ -45,7 +45,7 @@ class _TimedStack(EmbeddedImage):
 
 
 @dataclass
-class Scene(Labelled):
+class Scene(GroundTruthCase):
     """One case as one model sees it.
 
     Attributes:

@@ -11,7 +11,7 @@ import numpy as np
 
 from promptseg.evaluate.options import Protocol
 from promptseg.evaluate.protocols.by_name import named_through
-from promptseg.evaluate.protocols.labelled import Scored, View
+from promptseg.evaluate.protocols.ground_truth import Scored, View
 from promptseg.evaluate.protocols.scene import Scene
 from promptseg.evaluate.settings import Setting
 from promptseg.image import Segment

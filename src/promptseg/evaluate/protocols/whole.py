@@ -10,7 +10,7 @@ import numpy as np
 from promptseg.datasets import target_of
 from promptseg.errors import InputError
 from promptseg.evaluate.protocols.given import given
-from promptseg.evaluate.protocols.labelled import Labelled, Scored
+from promptseg.evaluate.protocols.ground_truth import GroundTruthCase, Scored
 from promptseg.image import Segment, Segmentation
 from promptseg.segment.classes.segmenter import ClassSegmenter
 from promptseg.segment.options import SegmentOptions
@@ -45,7 +45,7 @@ def merged_classes(truth: Segmentation, names: tuple[str, ...], where: str) -> l
     return [Segment.from_mask(name, k, masks[name]) for k, name in enumerate(known, 1)]
 
 
-def whole(case: Labelled, model: ClassSegmenter) -> Iterator[Scored]:
+def whole(case: GroundTruthCase, model: ClassSegmenter) -> Iterator[Scored]:
     """Segment an image, and score the classes that are there.
 
     Args:

@@ -1,4 +1,4 @@
-"""One case with its truth, and the rows that answers to it make."""
+"""A case with its ground truth, and the rows that answers to it make."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from promptseg.image import Image, Segment, Segmentation
 from promptseg.metrics import BACKGROUND, array_spacing, outside_of, score
 from promptseg.simulate.first import FirstPrompt
 
-__all__ = ["Labelled", "Scored", "View"]
+__all__ = ["GroundTruthCase", "Scored", "View"]
 
 
 class View(NamedTuple):
@@ -42,8 +42,8 @@ class Scored(NamedTuple):
 
 
 @dataclass
-class Labelled:
-    """One case with its truth.
+class GroundTruthCase:
+    """A case together with its ground truth.
 
     Attributes:
         name: what the rows call the model.

@@ -101,7 +101,7 @@ class StagedDoubling(Staged[int, int, str, int]):
             os.kill(os.getpid(), signal.SIGKILL)
         return computed
 
-    def recalled(self) -> int | None:
+    def cached_result(self) -> int | None:
         return int(self.target.read_text()) if self.target.exists() else None
 
     def _first(self) -> bool:

@@ -30,7 +30,7 @@ class _Fetched(NamedTuple):
 
     embedding: Embedding
     encoded: int = 0
-    recalled: int = 0
+    cache_hits: int = 0
 
 
 class EmbeddedImage:
@@ -52,7 +52,7 @@ class EmbeddedImage:
         asked: modality and window that the user asked for in place of the image's own.
 
     Attributes:
-        encoded, recalled: slices encoded, and read from the disk, so far.
+        encoded, cache_hits: slices encoded, and read from the disk, so far.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class EmbeddedImage:
     ) -> None:
         self.image, self.axis, self.intensity, self.predictor = image, axis, intensity, predictor
         self.batch, self.cache_bytes, self.store, self.asked = batch, cache_bytes, store, asked
-        self.encoded = self.recalled = 0
+        self.encoded = self.cache_hits = 0
         steps = np.linalg.norm(image.geometry.in_plane(axis if len(self) > 1 else "z"), axis=0)
         self.pixel = (float(steps[0]), float(steps[1]))
         self._cache: OrderedDict[int, Embedding] = OrderedDict()
@@ -179,10 +179,10 @@ class EmbeddedImage:
 
     def _keep(self, indices: list[int], embeddings: list[Embedding], encoded: int) -> _Fetched:
         self._cache.update(zip(indices, embeddings, strict=True))
-        recalled = len(indices) - encoded
+        cache_hits = len(indices) - encoded
         self.encoded += encoded
-        self.recalled += recalled
-        return _Fetched(embeddings[0], encoded, recalled)
+        self.cache_hits += cache_hits
+        return _Fetched(embeddings[0], encoded, cache_hits)
 
     def _forget(self) -> None:
         """Forget the least recently used embeddings beyond the limits; never those of one batch."""
@@ -201,14 +201,14 @@ class Visit:
 
     Attributes:
         embedded: the image.
-        encoded, recalled: slices encoded, and read from the disk, on behalf of this run.
+        encoded, cache_hits: slices encoded, and read from the disk, on behalf of this run.
     """
 
     def __init__(
         self, embedded: EmbeddedImage, on_encoded: Callable[[int], None] | None = None
     ) -> None:
         self.embedded, self.on_encoded = embedded, on_encoded
-        self.encoded = self.recalled = 0
+        self.encoded = self.cache_hits = 0
 
     def __len__(self) -> int:
         return len(self.embedded)
@@ -227,8 +227,8 @@ class Visit:
         """See `EmbeddedImage.embedding`."""
         found = self.embedded.fetch(index, towards)
         self.encoded += found.encoded
-        self.recalled += found.recalled
-        if self.on_encoded and (found.encoded or found.recalled):
+        self.cache_hits += found.cache_hits
+        if self.on_encoded and (found.encoded or found.cache_hits):
             self.on_encoded(self.encoded)
         return found.embedding
 

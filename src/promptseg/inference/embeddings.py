@@ -179,7 +179,7 @@ class EmbeddingStore:
         return [embeddings[k] for k in range(len(slices))], len(missing)
 
     def check(self) -> None:
-        """Make sure that everything encoded or recalled so far is still here.
+        """Make sure that everything encoded or read from here so far is still here.
 
         Raises:
             OutputError: the folder could not be written, or the limit is too low.

@@ -126,7 +126,7 @@ class ImageTask(Staged["Tools", dict[str, Any], "ReadImage", Computed]):
             outputs = write_job(computed, given.image, given.prompts, self.job)
         return outputs.provenance.to_json()
 
-    def recalled(self) -> dict[str, Any] | None:
+    def cached_result(self) -> dict[str, Any] | None:
         """The provenance of what is there from the very same request."""
         if self.job.overwrite or not self.is_done():
             return None

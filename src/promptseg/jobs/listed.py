@@ -133,9 +133,9 @@ class CaseTask(ImageTask):
         facts = _facts(super().write(hand, given, computed))
         return {**facts, "seconds": given.seconds + computed.seconds + time.monotonic() - begun}
 
-    def recalled(self) -> dict[str, Any] | None:
+    def cached_result(self) -> dict[str, Any] | None:
         """What the table says of results that are there already; not how long they took."""
-        content = super().recalled()
+        content = super().cached_result()
         return None if content is None else _facts(content)
 
 

@@ -309,7 +309,9 @@ class Provenance(Record):
         "prompts": prompt_entries,
         "options": only(*_OPTIONS),
         "notes": public_notes,
-        "timings": only("prepare_s", "segment_s", "slices_encoded", "slices_recalled"),
+        "timings": only(
+            *("prepare_s", "segment_s", "slices_encoded", "cache_hits", "slices_recalled")
+        ),
         **dict.fromkeys(("objects", "corrects", "converted"), every),
         "command": only(*_OPTIONS, *_JOB_OPTIONS, output=file_name),
         "request": only(*_OPTIONS, *_JOB_OPTIONS, "sha256"),

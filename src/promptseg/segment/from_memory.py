@@ -13,7 +13,7 @@ from promptseg.segment.follow import Seed, prompt_of_clicks, prompt_of_seed
 
 __all__ = ["FromMemory"]
 
-RECALLED = 6
+MEMORY_FRAMES = 6
 """Slices before a corrected one that are remembered again: SAM 2 looks at the maps of as many."""
 
 
@@ -91,7 +91,7 @@ class FromMemory:
         self.memory.forget()
         if start is not None:
             before = self.correction.before.masks
-            for k in range(start + step, slice_, step)[-RECALLED:]:
+            for k in range(start + step, slice_, step)[-MEMORY_FRAMES:]:
                 if k in before:
                     self.memory.recall(k, before[k], down)
         return down

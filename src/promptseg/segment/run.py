@@ -122,7 +122,8 @@ class Run:
             "prepare_s": self.prepare_s,
             "segment_s": time.perf_counter() - self.started,
             "slices_encoded": self.visit.encoded,
-            "slices_recalled": self.visit.recalled,
+            "cache_hits": self.visit.cache_hits,
+            "slices_recalled": self.visit.cache_hits,  # its old name, until the next version
         }
 
     def turn_to(self, number: int) -> None:

@@ -91,7 +91,7 @@ class Staged(Task[Context, Result], Generic[Context, Result, Given, Computed]):
             PromptsegError: it cannot be written.
         """
 
-    def recalled(self) -> Result | None:
+    def cached_result(self) -> Result | None:
         """The result that somebody has written whole before dying; None if nobody has."""
         return None
 

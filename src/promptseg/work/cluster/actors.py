@@ -78,9 +78,9 @@ class Hand(_Place):
             task: what is to be read.
             again: whether somebody has died doing it, who may have written its result before.
         """
-        recalled = task.recalled() if again else None
-        if recalled is not None:
-            return None, ((0, recalled), None, 0.0)
+        cached = task.cached_result() if again else None
+        if cached is not None:
+            return None, ((0, cached), None, 0.0)
         given, error, seconds = self._attempt(lambda: task.read(self._made))
         return given, ((bytes_of(given), None), error, seconds)
 

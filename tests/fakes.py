@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import CARDS
-from promptseg.models.families.sam.hints import logits_of_mask
+from promptseg.models.families.sam.mask_prompt import logits_of_mask
 from promptseg.models.preprocess import Frame, Preprocessing
 from promptseg.models.protocol import Embedding, Prediction, SlicePrompt
 

@@ -53,20 +53,20 @@ class PyramidNet(nn.Module):
         third = self.levels[2](F.avg_pool2d(second, 2))
         return [torch.cat([fine, first], 1), second, third]
 
-    def decode(self, features: Sequence[Tensor], boxes: Tensor, hints: Tensor) -> Tensor:
+    def decode(self, features: Sequence[Tensor], boxes: Tensor, mask_prompts: Tensor) -> Tensor:
         """(N, 1, 24, 32) logits: what is brighter than half, inside the box, drawn to the hint.
 
         Args:
             features: of one slice.
             boxes: (N, 4) XYXY on the grid of the logits.
-            hints: (N, 1, 24, 32) logits; 0 where nothing is known.
+            mask_prompts: (N, 1, 24, 32) logits; 0 where nothing is known.
         """
         y = torch.arange(LOW[0]).view(1, 1, -1, 1)
         x = torch.arange(LOW[1]).view(1, 1, 1, -1)
         x0, y0, x1, y1 = boxes.view(-1, 4, 1, 1, 1).unbind(1)
         inside = (x >= x0 - 0.5) & (x <= x1 + 0.5) & (y >= y0 - 0.5) & (y <= y1 + 0.5)
         bright = (features[0][:, :1] - 0.5) * self.sharpness + 0.01 * features[2].mean()
-        return torch.where(inside, bright + 0.1 * hints, torch.full_like(bright, -20.0))
+        return torch.where(inside, bright + 0.1 * mask_prompts, torch.full_like(bright, -20.0))
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class PyramidModel:
         rows, columns = embedding.original
         scale = np.array([LOW[1] / columns, LOW[0] / rows])
         boxes = np.tile([0.0, 0.0, LOW[1] - 1, LOW[0] - 1], (len(prompts), 1))
-        hints = torch.zeros(len(prompts), 1, *LOW)
+        mask_prompts = torch.zeros(len(prompts), 1, *LOW)
         for k, prompt in enumerate(prompts):
             if prompt.box is not None:
                 boxes[k] = np.array(prompt.box) * np.tile(scale, 2)
@@ -129,10 +129,12 @@ class PyramidModel:
                     boxes[k] = [*(middle - 6), *(middle + 6)]
             if prompt.mask is not None:
                 drawn = torch.from_numpy(prompt.mask.astype(np.float32))[None, None]
-                hints[k] = F.interpolate(drawn, LOW, mode="area")[0] * 20 - 10
+                mask_prompts[k] = F.interpolate(drawn, LOW, mode="area")[0] * 20 - 10
             elif prompt.logits is not None:
-                hints[k] = prompt.logits[0]
-        logits = self.network.decode(embedding.levels, torch.from_numpy(boxes).float(), hints)
+                mask_prompts[k] = prompt.logits[0]
+        logits = self.network.decode(
+            embedding.levels, torch.from_numpy(boxes).float(), mask_prompts
+        )
         masks = F.interpolate(logits, embedding.original, mode="bilinear")[:, 0] > 0
         return Prediction(logits, masks.numpy(), np.full(len(prompts), 0.8, np.float32))
 

@@ -19,7 +19,7 @@ from promptseg.models.protocol import Embedding, Prediction, SliceModel, SlicePr
 from promptseg.prompts.kinds import KINDS
 
 __all__ = [
-    "test_a_mask_hint_may_be_drawn_or_the_models_own",
+    "test_a_mask_prompt_may_be_drawn_or_the_models_own",
     "test_a_prompt_that_asks_nothing_is_refused",
     "test_an_embedding_knows_its_size_and_has_a_view",
     "test_batches_give_what_single_slices_give",
@@ -129,13 +129,13 @@ def test_every_kind_of_prompt_gives_one_mask_an_object(model: SliceModel, name: 
     assert found.logits.isfinite().all()
 
 
-def test_a_mask_hint_may_be_drawn_or_the_models_own(model: SliceModel) -> None:
+def test_a_mask_prompt_may_be_drawn_or_the_models_own(model: SliceModel) -> None:
     (embedding,) = model.encode([slice_of()])
     first = model.decode(embedding, [ASKED["box"]])
-    hints = [SlicePrompt(mask=drawn()), SlicePrompt(logits=first.logits)]
-    for hint in hints:
-        more = SlicePrompt(BOX, CLICKS.xy, CLICKS.labels, hint.mask, hint.logits)
-        for prompt in (hint, more):
+    mask_prompts = [SlicePrompt(mask=drawn()), SlicePrompt(logits=first.logits)]
+    for mask_prompt in mask_prompts:
+        more = SlicePrompt(BOX, CLICKS.xy, CLICKS.labels, mask_prompt.mask, mask_prompt.logits)
+        for prompt in (mask_prompt, more):
             assert model.decode(embedding, [prompt]).masks.shape == (1, *SHAPE)
 
 
@@ -221,5 +221,5 @@ def test_a_prompt_that_asks_nothing_is_refused() -> None:
 def test_clicks_have_labels_and_one_mask_is_enough() -> None:
     with pytest.raises(PromptError, match="one label 1"):
         SlicePrompt(xy=((1.0, 1.0),))
-    with pytest.raises(PromptError, match="one mask as a hint, got a mask and logits"):
+    with pytest.raises(PromptError, match="one mask as a prompt, got a mask and logits"):
         SlicePrompt(mask=drawn(), logits=torch.zeros(1, 1, 4, 4))

@@ -77,12 +77,12 @@ def test_an_engine_answers_as_eager_float32_whatever_it_is_asked(name: str, netw
             assert torch.equal(alone, runner.encode(slices[k : k + 1]))
             beside = runner.encode(slices[k : k + 1], parallel=True)
             assert distance(beside, alone) < tolerance
-        hints = torch.zeros(3, 1, low, low)
+        mask_prompts = torch.zeros(3, 1, low, low)
         asked = (
             {"boxes": boxes},
             {"boxes": boxes[:1]},
             {"points": points},
-            {"points": points, "boxes": boxes, "masks": hints},
+            {"points": points, "boxes": boxes, "masks": mask_prompts},
         )
         for given in asked:
             for multimask in (False, True):

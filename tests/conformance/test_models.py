@@ -123,14 +123,14 @@ def test_prompts_side_by_side_are_the_same_prompts(tmp_path: Path) -> None:
     (embedding,) = predictor.encode([suite.slice_of()])
     boxes = [(1.0, 2, 30, 31), (5.0, 5, 20, 20)]
     points = ([[(9, 9)], [(10, 10)]], [[1], [0]])
-    hints = predictor.decode(embedding, boxes=boxes).logits
-    found = predictor.decode(embedding, boxes=boxes, points=points, mask_logits=hints)
+    mask_prompts = predictor.decode(embedding, boxes=boxes).logits
+    found = predictor.decode(embedding, boxes=boxes, points=points, mask_logits=mask_prompts)
     typed = [
-        SlicePrompt(box, ((n, n),), (label,), logits=hint[None])
-        for box, n, label, hint in zip(boxes, (9, 10), (1, 0), hints, strict=True)
+        SlicePrompt(box, ((n, n),), (label,), logits=mask_prompt[None])
+        for box, n, label, mask_prompt in zip(boxes, (9, 10), (1, 0), mask_prompts, strict=True)
     ]
     assert suite.same(found, predictor.decode(embedding, typed))
-    for wrong in ({}, {"boxes": boxes, "mask_logits": hints[:1]}):
+    for wrong in ({}, {"boxes": boxes, "mask_logits": mask_prompts[:1]}):
         with pytest.raises(PromptError, match="the same number of objects"):
             predictor.decode(embedding, **wrong)
 

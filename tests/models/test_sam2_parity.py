@@ -156,15 +156,15 @@ def test_masks_of_a_picture_agree(pair: Pair) -> None:
         assert (one - other).abs().max() < 1e-5
     corners = torch.tensor([[[0.1, 0.2], [0.4, 0.5]], [[0.55, 0.6], [0.9, 0.98]]]) * size
     clicks = torch.tensor([[[0.2, 0.3], [0.5, 0.5]], [[0.7, 0.8], [0.1, 0.1]]]) * size
-    hints = torch.linspace(-6, 6, 2 * low * low).view(2, 1, low, low)
+    mask_prompts = torch.linspace(-6, 6, 2 * low * low).view(2, 1, low, low)
     box, labels = torch.tensor([[2, 3]] * 2), torch.tensor([[1, 0], [1, -1]])
     asked: dict[str, tuple[Any, Any]] = {
         "click": ((clicks[:, :1], labels[:, :1]), None),
         "clicks": ((clicks, labels), None),
         "box": ((corners, box), None),
         "box and clicks": ((torch.cat([corners, clicks], 1), torch.cat([box, labels], 1)), None),
-        "mask": (None, hints),
-        "box and mask": ((corners, box), hints),
+        "mask": (None, mask_prompts),
+        "box and mask": ((corners, box), mask_prompts),
     }
     for (name, (points, masks)), multimask in product(asked.items(), (False, True)):
         sparse, dense = official.sam_prompt_encoder(points=points, boxes=None, masks=masks)

@@ -75,8 +75,8 @@ def test_the_rewritten_network_is_the_same_function(name: str) -> None:
         assert distance(fast.condition(one.coarse, memory), expected) < 1e-5
         assert distance(expected, one.coarse) > 0.1  # it does something
     corners = torch.rand(3, 2, 2) * size, torch.tensor([[2, 3]] * 3)
-    hints = torch.randn(3, 1, 4 * plain.grid, 4 * plain.grid)
-    for masks in (None, hints):
+    mask_prompts = torch.randn(3, 1, 4 * plain.grid, 4 * plain.grid)
+    for masks in (None, mask_prompts):
         for multimask in (False, True):
             wanted = plain.decode(one, corners, masks, multimask)
             found = fast.decode(one, corners, masks, multimask)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from promptseg.models.families.sam.hints import logits_of_mask
+from promptseg.models.families.sam.mask_prompt import logits_of_mask
 from promptseg.models.preprocess import Preprocessing
 from promptseg.segment.projection import (
     MODES,

@@ -27,8 +27,8 @@ class Mask:
         slice: index of the slice along `axis`; None on pictures.
         name: the object it belongs to.
         axis: the axis the slice is taken along; None takes the axis of the run.
-        as_drawn: the mask is the answer for its slice (somebody drew it); otherwise it is a hint that
-            the model improves.
+        as_drawn: the mask is the answer for its slice (somebody drew it); otherwise it is a prompt that the
+            model improves.
     """
 
     pixels: NDArray[np.bool_]
@@ -55,7 +55,7 @@ class Mask:
         """This mask, placed on a grid.
 
         Raises:
-            PromptError: another shape than the slices of the grid, an empty hint, a slice outside.
+            PromptError: another shape than the slices of the grid, an empty mask, a slice outside.
         """
         axis = self.axis or axis
         placed = on_slice(self.slice, geometry, axis, "mask")

@@ -45,9 +45,9 @@ def prompt_of_seed(seed: Seed, card: ModelCard) -> SlicePrompt | NDArray[np.bool
     """What is asked of a model where an object starts; a drawn mask that is its own answer.
 
     A mask that is drawn goes with the clicks that correct it, and with its box (`prompt_of_clicks`);
-    one that is a hint, with its box where the model takes boxes.
+    one that is a mask prompt, with its box where the model takes boxes.
     """
-    hint = None
+    mask_prompt = None
     box = seed.box.xyxy if seed.box else None
     if seed.mask is not None and seed.mask.as_drawn:
         if seed.points is None:
@@ -55,11 +55,11 @@ def prompt_of_seed(seed: Seed, card: ModelCard) -> SlicePrompt | NDArray[np.bool
         if seed.mask.pixels.any():
             return prompt_of_clicks(seed.points, seed.mask.pixels)
     elif seed.mask is not None:
-        hint = seed.mask.pixels
+        mask_prompt = seed.mask.pixels
         if box is None and "box" in card.prompts:
-            box = box_of_mask(hint)
+            box = box_of_mask(mask_prompt)
     xy, labels = (seed.points.xy, seed.points.labels) if seed.points else ((), ())
-    return SlicePrompt(box, xy, labels, hint)
+    return SlicePrompt(box, xy, labels, mask_prompt)
 
 
 def prompt_of_clicks(points: Points, mask: NDArray[np.bool_], boxed: bool = True) -> SlicePrompt:

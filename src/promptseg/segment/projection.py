@@ -44,7 +44,7 @@ MEMORY = "memory"
 _POSITIVES = 3
 
 __getattr__ = _moved.moved_names(
-    "promptseg.segment.projection", {"logits_of_mask": "promptseg.models.families.sam.hints"}
+    "promptseg.segment.projection", {"logits_of_mask": "promptseg.models.families.sam.mask_prompt"}
 )
 
 
@@ -61,7 +61,7 @@ def project(mode: str, mask: NDArray[np.bool_], logits: Tensor | None, box: Boun
     Args:
         mode: one of `MODES`.
         mask: (rows, columns) mask of the neighbour, not empty.
-        logits: the model's own, of that mask; the mask itself is the hint if there are none.
+        logits: the model's own, of that mask; the mask itself is the mask prompt if there are none.
         box: XYXY of the mask, enlarged as the rule says.
     """
     parts = mode.split("+")
@@ -73,13 +73,13 @@ def project(mode: str, mask: NDArray[np.bool_], logits: Tensor | None, box: Boun
         inside = spread_points(mask, _POSITIVES)
         outside = _corners_outside(mask, box)
         xy, labels = inside + outside, [1] * len(inside) + [0] * len(outside)
-    hinted = "mask" in parts
+    has_mask = "mask" in parts
     return SlicePrompt(
         box if "box" in parts else None,
         tuple(xy),
         tuple(labels),
-        mask if hinted and logits is None else None,
-        logits if hinted else None,
+        mask if has_mask and logits is None else None,
+        logits if has_mask else None,
     )
 
 

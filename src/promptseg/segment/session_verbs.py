@@ -56,7 +56,7 @@ class PromptVerbs(ABC):
         object: str | None = None,
         as_drawn: bool = True,
     ) -> Segment:
-        """A mask on a slice: the answer there (brushed by hand), or a hint for the model."""
+        """A mask on a slice: the answer there (brushed by hand), or a mask prompt for the model."""
         return self._answered(Mask(np.asarray(mask), slice, as_drawn=as_drawn), object)
 
     def add_marker(

@@ -209,7 +209,7 @@ class RemoteClient:
         return self._drawn(mask, at, run, clicks)
 
     def lasso(self, mask: NDArray[Any], at: Any, include: bool, run: bool) -> Answer:
-        """An outlined area: a hint of the object, or what is not of it."""
+        """An outlined area: a mask prompt of the object, or what is not of it."""
         work = self._require()
 
         def area(pixels: NDArray[np.bool_], slice_: int, axis: Axis) -> Prompt:

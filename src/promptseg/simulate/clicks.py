@@ -123,7 +123,7 @@ def interactive_rounds(
     predictor.require(
         ({"box"} if first.box else set()) | ({"point"} if first.clicks or rounds else set())
     )
-    hinted = previous_mask and "mask" in predictor.card.prompts
+    has_mask = previous_mask and "mask" in predictor.card.prompts
     clicks = list(first.clicks)
     found: Round | None = None
     logits = None
@@ -137,7 +137,7 @@ def interactive_rounds(
         xy, labels = tuple((c.x, c.y) for c in clicks), tuple(c.label for c in clicks)
         prompt = SlicePrompt(first.box, xy, labels, logits=logits)
         prediction = predictor.decode(embedding, [prompt])
-        logits = prediction.logits if hinted else None
+        logits = prediction.logits if has_mask else None
         found = Round(prediction.masks[0], float(prediction.iou[0]))
         yield found
 

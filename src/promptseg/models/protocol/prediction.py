@@ -52,8 +52,8 @@ class Prediction:
     """Masks of N prompts on one slice.
 
     Attributes:
-        logits: (N, 1, h, w) low-resolution mask logits, in the network's frame: a hint for the same
-            model, see `SlicePrompt.logits`. SAM's are 256 x 256.
+        logits: (N, 1, h, w) low-resolution mask logits, of the network's input: a mask prompt for the
+            same model, see `SlicePrompt.logits`. SAM's are 256 x 256.
         masks: (N, rows, columns) boolean, on the slice's own grid.
         iou: (N,) predicted IoU.
         candidates: what lone clicks were chosen from; None for other prompts.

@@ -28,8 +28,8 @@ class SlicePrompt:
         box: (x0, y0, x1, y1), both ends inside.
         xy: (N, 2) clicks.
         labels: (N,) 1 inside, 0 outside, -1 ignored.
-        mask: (rows, columns) boolean hint, on the slice's own grid.
-        logits: (1, 1, h, w) hint: `Prediction.logits` of the same model for a slice of this shape.
+        mask: (rows, columns) boolean mask prompt, on the slice's own grid.
+        logits: (1, 1, h, w) mask prompt: `Prediction.logits` of the same model, slices of this shape.
 
     Raises:
         PromptError: no prompt at all, clicks without labels, or two masks.
@@ -49,7 +49,7 @@ class SlicePrompt:
                 "give as many labels as points",
             )
         if self.mask is not None and self.logits is not None:
-            raise PromptError("one mask as a hint", "a mask and logits", "leave one out")
+            raise PromptError("one mask as a prompt", "a mask and logits", "leave one out")
         if not self.kinds:
             raise PromptError("a box, a click or a mask", "none", "add a prompt")
 
@@ -70,12 +70,12 @@ class SlicePrompt:
         given = {
             "box": self.box is not None,
             "point": bool(self.xy),
-            "mask": self.hinted,
+            "mask": self.has_mask,
         }
         return frozenset(kind for kind, there in given.items() if there)
 
     @property
-    def hinted(self) -> bool:
+    def has_mask(self) -> bool:
         """Whether a mask is part of it."""
         return self.mask is not None or self.logits is not None
 
@@ -95,7 +95,7 @@ def prompts_of_arrays(
     Args:
         boxes: (N, 4) XYXY.
         points: (N, P, 2) x, y and (N, P) labels.
-        logits: (N, 1, h, w) hints.
+        logits: (N, 1, h, w) mask prompts.
 
     Raises:
         PromptError: arrays of different lengths, or none.

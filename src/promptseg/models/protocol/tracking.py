@@ -83,7 +83,7 @@ class Conditioning:
         slice: the frame.
         box: a rectangle on it.
         points: the clicks on it.
-        mask: a mask on it, as drawn or as a hint.
+        mask: a mask on it, as drawn or as a mask prompt.
         reach: first and last frame that what is said here may spread to.
         bounds: XYXY that boxes and masks never leave.
         interpolated: whether the box is made of markers on other slices, no prompt of its own.

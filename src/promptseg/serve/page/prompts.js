@@ -58,7 +58,7 @@ export class Prompts {
     return this.onSlice(view, { points: [[x, y, inside ? 1 : 0]] });
   }
 
-  /** The whole slice, rows by rows, as the answer there or (`asDrawn` false) as a hint. */
+  /** The whole slice, rows by rows, as the answer there or (`asDrawn` false) as a mask prompt. */
   mask(view, mask, asDrawn = true, spread = this.app.spread) {
     const { rows, columns } = view.plane;
     const runs = runsOf(mask);

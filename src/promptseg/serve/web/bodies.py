@@ -100,7 +100,7 @@ class Prompting:
     mask: dict[str, Any] | None = None
     """{"size": [rows, columns], "runs": "start:length ..."} of the whole slice."""
     as_drawn: bool = True
-    """Whether a mask is the answer of its slice, or a hint."""
+    """Whether a mask is the answer of its slice, or a mask prompt."""
     marker: dict[str, Any] | None = None
     """{"long": [[x, y], [x, y]], "short": [[x, y], [x, y]]}."""
     spread: bool = True

@@ -114,7 +114,7 @@ class Algorithm1:
             if answer is not None:
                 found = (_on_grid(answer.logits, batch.masks) > 0) & around
                 prompts.correct(batch, found, u, j - 1, objective, self.side)
-                prompts.hint(answer.logits, u.mask[:, j - 1] < objective.p_mask)
+                prompts.add_mask(answer.logits, u.mask[:, j - 1] < objective.p_mask)
             answer = self._answer(embeddings, batch, prompts, objective.learn_corrections or j == 0)
             fine = _on_grid(answer.logits, batch.masks)
             true = iou((fine > 0) & around, batch.masks)

@@ -112,9 +112,9 @@ def clip_losses(
         decoded = look.judged(decoded)
         yield clip_loss(decoded, target)
         for _ in range(plan.clicks if frame in plan.corrected else 0):
-            hint = _best(decoded).detach().clamp(-_LARGEST, _LARGEST)
-            clicks = _joined(clicks, _clicks(hint > 0, target, network.image_size, chances))
-            decoded = _decoded(network, asked, clicks, hint, False)
+            mask_prompt = _best(decoded).detach().clamp(-_LARGEST, _LARGEST)
+            clicks = _joined(clicks, _clicks(mask_prompt > 0, target, network.image_size, chances))
+            decoded = _decoded(network, asked, clicks, mask_prompt, False)
             yield clip_loss(decoded, target)
         prompted = frame in plan.boxed or frame in plan.corrected
         _remember(bank, network, frame, features, decoded, prompted)
@@ -235,15 +235,19 @@ class ClipChance:
 
 
 def _decoded(
-    network: Sam2Steps, features: Features, clicks: Clicks, hint: Tensor | None, multimask: bool
+    network: Sam2Steps,
+    features: Features,
+    clicks: Clicks,
+    mask_prompt: Tensor | None,
+    multimask: bool,
 ) -> Decoded:
     """As `Sam2Steps.decode`; positions are sines of large phases, and need all their bits."""
     xy, labels = clicks
     with torch.autocast(xy.device.type, enabled=False):
         sparse, dense = network.sam_prompt_encoder(
-            (_precise(xy), labels), None if hint is None else _precise(hint)
+            (_precise(xy), labels), None if mask_prompt is None else _precise(mask_prompt)
         )
-    return network.read(features, sparse, None if hint is None else dense, multimask)
+    return network.read(features, sparse, None if mask_prompt is None else dense, multimask)
 
 
 def _remember(

@@ -84,20 +84,20 @@ class Prompts:
         boxes: (N, 4) XYXY in pixels of the input; counts where `boxed`.
         points: (N, P, 2) x, y in pixels of the input; the first one counts where not `boxed`.
         labels: (N, P) 1, 0, or -1 for a click there was no place for.
-        hints: (N, 1, 4h, 4w) mask logits.
-        hinted: (N,) boolean, on the CPU: the mask is part of the prompt.
+        mask_prompts: (N, 1, 4h, 4w) mask logits.
+        has_mask: (N,) boolean, on the CPU: the mask is part of the prompt.
     """
 
     boxed: Tensor
     boxes: Tensor
     points: Tensor
     labels: Tensor
-    hints: Tensor | None = None
-    hinted: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    mask_prompts: Tensor | None = None
+    has_mask: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
 
     def __post_init__(self) -> None:
-        if not len(self.hinted):
-            self.hinted = torch.zeros_like(self.boxed)
+        if not len(self.has_mask):
+            self.has_mask = torch.zeros_like(self.boxed)
 
     @classmethod
     def first(cls, batch: Batch, objective: Objective, u: Uniforms, side: int) -> Prompts:
@@ -151,18 +151,18 @@ class Prompts:
         label = torch.where(there | background, float(_NEGATIVE), float(_IGNORED))
         self._add(negative, label, side, masks)
 
-    def hint(self, logits: Tensor, given: Tensor) -> None:
+    def add_mask(self, logits: Tensor, given: Tensor) -> None:
         """Replace the mask prompt (lines 25-28).
 
         Args:
             logits: (N, 1, 4h, 4w) of the round before.
             given: (N,) boolean: who gets them.
         """
-        self.hints, self.hinted = logits.detach(), given
+        self.mask_prompts, self.has_mask = logits.detach(), given
 
     def groups(self) -> list[Tensor]:
         """Objects whose prompts are of the same kinds, as indices on the CPU: decoded together."""
-        kinds = self.boxed.long() * 2 + self.hinted.long()
+        kinds = self.boxed.long() * 2 + self.has_mask.long()
         return [(kinds == kind).nonzero()[:, 0] for kind in kinds.unique()]
 
     def of(self, group: Tensor) -> NetworkPrompts:
@@ -170,17 +170,17 @@ class Prompts:
         one = int(group[0])
         boxed = bool(self.boxed[one])
         points, labels = self.points[group, int(boxed) :], self.labels[group, int(boxed) :]
-        hinted = self.hints is not None and bool(self.hinted[one])
+        has_mask = self.mask_prompts is not None and bool(self.has_mask[one])
         return NetworkPrompts(
             points=(points, labels) if points.shape[1] else None,
             boxes=self.boxes[group] if boxed else None,
-            masks=self.hints[group] if hinted and self.hints is not None else None,
+            masks=self.mask_prompts[group] if has_mask and self.mask_prompts is not None else None,
         )
 
     def is_lone_click(self, group: Tensor) -> bool:
         """Whether a group's prompt is a single click (line 13)."""
         one = int(group[0])
-        return self.points.shape[1] == 1 and not self.boxed[one] and not self.hinted[one]
+        return self.points.shape[1] == 1 and not self.boxed[one] and not self.has_mask[one]
 
     def _add(self, xy: Tensor, labels: Tensor, side: int, masks: Tensor) -> None:
         points = _in_input(xy, masks.shape[-1], side)

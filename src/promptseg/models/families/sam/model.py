@@ -15,7 +15,7 @@ from torch import Tensor
 from promptseg.models.card import ModelCard
 from promptseg.models.families.alike import as_batch, best_reading, decoded_alike, no_prediction
 from promptseg.models.families.sam.build import Sam
-from promptseg.models.families.sam.hints import logits_of_mask
+from promptseg.models.families.sam.mask_prompt import logits_of_mask
 from promptseg.models.preprocess import Frame
 from promptseg.models.protocol import Embedding, Prediction, SlicePrompt
 
@@ -109,7 +109,7 @@ class SamModel:
     def _decode(self, embedding: SamEmbedding, prompts: Sequence[SlicePrompt]) -> Prediction:
         """Masks of objects that have the same kinds of prompts, and as many clicks."""
         frame, first = embedding.frame, prompts[0]
-        boxes = points = hints = None
+        boxes = points = mask_prompts = None
         if first.box is not None:
             corners = np.array([p.box for p in prompts], np.float64).reshape(-1, 2, 2)
             boxes = torch.from_numpy(frame.scale_xy(corners).reshape(-1, 4)).to(self.device)
@@ -117,13 +117,13 @@ class SamModel:
             xy = frame.scale_xy(np.array([p.xy for p in prompts], np.float64))
             labels = np.array([p.labels for p in prompts], np.float32)
             points = torch.from_numpy(xy).to(self.device), torch.from_numpy(labels).to(self.device)
-        if first.hinted:
-            hints = torch.cat([self._hint(p, frame) for p in prompts])
+        if first.has_mask:
+            mask_prompts = torch.cat([self._mask_prompt(p, frame) for p in prompts])
         lone = first.is_lone_click
-        every, quality = self.network.decode(embedding.features, points, boxes, hints, lone)
+        every, quality = self.network.decode(embedding.features, points, boxes, mask_prompts, lone)
         return best_reading(every, quality, frame, lone)
 
-    def _hint(self, prompt: SlicePrompt, frame: Frame) -> Tensor:
+    def _mask_prompt(self, prompt: SlicePrompt, frame: Frame) -> Tensor:
         """(1, 1, side, side) mask prompt."""
         if prompt.mask is not None:
             return logits_of_mask(prompt.mask, frame, self.side).to(self.device)

@@ -107,12 +107,12 @@ class MemorySam(Sam2Steps):
 
     def condition(self, coarse: Tensor, memory: MemoryTokens) -> Tensor:
         """See `Sam2Steps`: with the guess, as the decoder adds a mask."""
-        return self._hinted(coarse, self._guess(coarse, memory))
+        return self._with_guess(coarse, self._guess(coarse, memory))
 
     def look(self, features: Features, memory: Memory) -> Look:
         """See `Sam2Steps`: with the box of the guess."""
         guess = self.guess(features.coarse, memory)
-        coarse = self._hinted(features.coarse, guess)
+        coarse = self._with_guess(features.coarse, guess)
         presence = self.presence(guess.flatten(1).amax(1, keepdim=True))
         return Look(features._replace(coarse=coarse), self._box_of(guess), presence)
 
@@ -182,7 +182,7 @@ class MemorySam(Sam2Steps):
         logits: Tensor = self.guess_head(seen, own)
         return logits.clamp(-_LARGEST, _LARGEST)
 
-    def _hinted(self, coarse: Tensor, guess: Tensor) -> Tensor:
+    def _with_guess(self, coarse: Tensor, guess: Tensor) -> Tensor:
         """Features to which the decoder adds that there is no mask, with a mask."""
         side = 4 * self.grid
         prompts = self.sam_prompt_encoder

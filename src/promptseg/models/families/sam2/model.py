@@ -23,7 +23,7 @@ from promptseg.models.families.sam2.bank import CONDITIONING
 from promptseg.models.families.sam2.embedding import ONE_LEVEL, Sam2Embedding
 from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam2.network import MAPS, POINTERS, Features, Sam2Steps
-from promptseg.models.families.sam2.prompts import hint_of, points_of
+from promptseg.models.families.sam2.prompts import mask_prompt_of, points_of
 from promptseg.models.families.sam2.tracker import Sam2Memory
 from promptseg.models.protocol import Embedding, Frames, Prediction, SlicePrompt
 
@@ -85,7 +85,7 @@ class Sam2Model:
         decoded = self.network.decode(
             features._replace(coarse=self.network.alone(features.coarse)),
             points_of(prompts, frame, self.device),
-            hint_of(prompts, frame, self.side, self.device),
+            mask_prompt_of(prompts, frame, self.side, self.device),
             lone,
         )
         return best_reading(decoded.logits, decoded.iou, frame, lone)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from promptseg.models.families.sam.hints import logits_of_mask
+from promptseg.models.families.sam.mask_prompt import logits_of_mask
 from promptseg.models.families.sam2.prompt_encoder import BOTTOM_RIGHT, TOP_LEFT
 from promptseg.models.preprocess import Frame
 from promptseg.models.protocol import SlicePrompt
 
-__all__ = ["drawn_mask", "hint_of", "points_of"]
+__all__ = ["drawn_mask", "mask_prompt_of", "points_of"]
 
 _LARGEST = 32.0  # logits of an earlier answer, beyond which nothing more is said
 
@@ -43,20 +43,20 @@ def points_of(
     return torch.from_numpy(xy).to(device), torch.from_numpy(kinds).to(device)
 
 
-def hint_of(
+def mask_prompt_of(
     prompts: Sequence[SlicePrompt], frame: Frame, side: int, device: torch.device
 ) -> Tensor | None:
     """(B, 1, side, side) mask prompts of B objects; None without."""
-    if not prompts[0].hinted:
+    if not prompts[0].has_mask:
         return None
-    hints = []
+    mask_prompts = []
     for prompt in prompts:
         if prompt.mask is not None:
-            hints.append(logits_of_mask(prompt.mask, frame, side).to(device))
+            mask_prompts.append(logits_of_mask(prompt.mask, frame, side).to(device))
         else:
             assert prompt.logits is not None
-            hints.append(prompt.logits.to(device).clamp(-_LARGEST, _LARGEST))
-    return torch.cat(hints)
+            mask_prompts.append(prompt.logits.to(device).clamp(-_LARGEST, _LARGEST))
+    return torch.cat(mask_prompts)
 
 
 def drawn_mask(mask: NDArray[np.bool_], size: int, device: torch.device) -> Tensor:

@@ -16,7 +16,7 @@ from promptseg.models.families.sam2.bank import Bank, Remembered
 from promptseg.models.families.sam2.bank_state import as_arrays, fill
 from promptseg.models.families.sam2.embedding import Sam2Embedding
 from promptseg.models.families.sam2.network import Features, Memory, Sam2Steps, Seen
-from promptseg.models.families.sam2.prompts import drawn_mask, hint_of, points_of
+from promptseg.models.families.sam2.prompts import drawn_mask, mask_prompt_of, points_of
 from promptseg.models.finite import is_finite
 from promptseg.models.preprocess import Frame
 from promptseg.models.protocol import Answer, Frames, SlicePrompt
@@ -56,7 +56,7 @@ class Sam2Memory:
         seen = self.network.see(
             self._alone(features) if afresh else self._conditioned(features, frame, down),
             points_of([prompt], layout, self.device),
-            hint_of([prompt], layout, 4 * self.network.grid, self.device),
+            mask_prompt_of([prompt], layout, 4 * self.network.grid, self.device),
         )
         self._condition(frame, seen, followed=not afresh)
         return self._answer(seen, layout)

@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-__all__ = ["MODULES", "install", "moved_names"]
+__all__ = ["MODULES", "install", "moved_names", "old_method"]
 
 MODULES = {
     "promptseg.curate.collection": "promptseg.datasets.collection",
@@ -117,3 +117,25 @@ def moved_names(package: str, names: dict[str, str]) -> Callable[[str], Any]:
         return getattr(import_module(names[name]), name)
 
     return __getattr__
+
+
+def old_method(old: str, new: str) -> Callable[..., Any]:
+    """Give a class the method `new` under its old name, too, with a deprecation note.
+
+    Example:
+        >>> class Session:
+        ...     def result(self):
+        ...         return 42
+        ...     answer = old_method("answer", "result")
+        >>> with warnings.catch_warnings(record=True) as said:
+        ...     warnings.simplefilter("always")
+        ...     (Session().answer(), str(said[0].message))
+        (42, 'answer is now result; the old name goes with the next version')
+    """
+
+    def method(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        note = f"{old} is now {new}; the old name goes with the next version"
+        warnings.warn(note, DeprecationWarning, stacklevel=2)
+        return getattr(self, new)(*arguments, **keywords)
+
+    return method

@@ -93,7 +93,7 @@ class BrightNetwork:
         masks: Tensor | None = None,
         multimask: bool = False,
     ) -> Decoded:
-        """Each object as `see` sees it; all readings are the same."""
+        """Each object as `see` sees it; all masks are the same."""
         given = points[0] if points else masks
         assert given is not None
         seen = [

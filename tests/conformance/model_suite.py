@@ -29,10 +29,10 @@ __all__ = [
     "test_it_is_a_slice_model",
     "test_no_prompts_give_no_masks",
     "test_objects_are_answered_in_their_order",
-    "test_readings_of_lone_clicks_are_all_there",
     "test_slices_of_any_shape_are_taken",
     "test_tensors_of_another_model_are_refused",
     "test_the_layout_tells_different_embeddings_apart",
+    "test_the_multimask_output_of_single_points_is_all_there",
     "test_the_same_question_gets_the_same_answer",
 ]
 
@@ -162,14 +162,14 @@ def test_objects_are_answered_in_their_order(model: SliceModel) -> None:
         assert_close(alone, own)
 
 
-def test_readings_of_lone_clicks_are_all_there(model: SliceModel) -> None:
+def test_the_multimask_output_of_single_points_is_all_there(model: SliceModel) -> None:
     (embedding,) = model.encode([slice_of()])
     found = model.decode(embedding, [ASKED["click"], ASKED["click"]])
-    if found.candidates is not None:  # a model may know one reading alone
+    if found.candidates is not None:  # a model may know one mask alone
         masks = found.candidates.masks()
         assert masks.shape == (2, 3, *SHAPE)
-        for readings, iou, chosen in zip(masks, found.candidates.iou, found.masks, strict=True):
-            best = readings[iou == iou.max()]  # several, where the estimates of all overshoot
+        for candidates, iou, chosen in zip(masks, found.candidates.iou, found.masks, strict=True):
+            best = candidates[iou == iou.max()]  # several, where the estimates of all overshoot
             assert any(np.array_equal(each, chosen) for each in best)
     assert model.decode(embedding, [ASKED["box"]]).candidates is None
 

@@ -36,10 +36,10 @@ def masks() -> torch.Tensor:
 
 
 def both(network: Sam, prompt: dict[str, Any], *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Logits of `Sam.decode` and of the exported decoder: single answer and readings together."""
+    """Logits of `Sam.decode` and of the exported decoder: single answer and candidates together."""
     embedding = torch.randn(1, 256, 4, 4, generator=torch.Generator().manual_seed(5))
-    single, readings = (network.decode(embedding, **prompt, multimask=m) for m in (False, True))
-    expected = (torch.cat(pair, dim=1) for pair in zip(single, readings, strict=True))
+    single, candidates = (network.decode(embedding, **prompt, multimask=m) for m in (False, True))
+    expected = (torch.cat(pair, dim=1) for pair in zip(single, candidates, strict=True))
     found = PromptedDecoder(prepare(network, torch.device("cpu")))(embedding, *given)
     return (*expected, *found)
 

@@ -187,7 +187,7 @@ def test_masks_of_a_picture_agree(pair: Pair) -> None:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("pair", ["small sam2.1"], indirect=True)
-def test_an_unstable_mask_gives_way_to_the_best_reading(pair: Pair) -> None:
+def test_an_unstable_mask_gives_way_to_the_best_mask(pair: Pair) -> None:
     """The stability rule decides both ways, as it does in the official code."""
     ours, official = pair
     mine = ours.encode(pictures(ours.image_size, 1))
@@ -200,7 +200,7 @@ def test_an_unstable_mask_gives_way_to_the_best_reading(pair: Pair) -> None:
         for decoder in decoders:
             for tensor in decoder.output_hypernetworks_mlps[0].layers[2].parameters():
                 tensor.mul_(factor)
-        readings = ours.sam_mask_decoder(coarse, mine[:2], position, sparse, dense, True)
+        candidates = ours.sam_mask_decoder(coarse, mine[:2], position, sparse, dense, True)
         found = ours.sam_mask_decoder(coarse, mine[:2], position, sparse, dense, False)
         expected, quality, _, _ = official.sam_mask_decoder(
             image_embeddings=coarse, image_pe=position, sparse_prompt_embeddings=sparse,
@@ -209,7 +209,7 @@ def test_an_unstable_mask_gives_way_to_the_best_reading(pair: Pair) -> None:
         )  # fmt: skip
         assert (found.logits - expected).abs().max() < 30 * IMAGE_LIMIT
         assert (found.iou - quality).abs().max() < IMAGE_LIMIT
-        best = readings.logits[:, readings.iou.argmax(), None]
+        best = candidates.logits[:, candidates.iou.argmax(), None]
         given_way.append(torch.equal(found.logits, best))
     assert given_way == [False, True]
 

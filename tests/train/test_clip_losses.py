@@ -11,14 +11,14 @@ from promptseg.models.families.sam2.mask_decoder import Decoded
 from promptseg.train.objectives.clip_losses import clip_loss
 
 
-def made(readings: int = 3, objects: int = 3) -> tuple[Decoded, Tensor]:
+def made(candidates: int = 3, objects: int = 3) -> tuple[Decoded, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    logits = 3 * torch.randn(objects, readings, 5, 4, generator=generator, dtype=torch.float64)
-    iou = torch.rand(objects, readings, generator=generator, dtype=torch.float64)
+    logits = 3 * torch.randn(objects, candidates, 5, 4, generator=generator, dtype=torch.float64)
+    iou = torch.rand(objects, candidates, generator=generator, dtype=torch.float64)
     presence = torch.randn(objects, 1, generator=generator, dtype=torch.float64)
     target = torch.rand(objects, 5, 4, generator=generator) < 0.4
     target[-1] = False  # the last object is not on this frame
-    return Decoded(logits, iou, torch.zeros(objects, readings, 8), presence), target
+    return Decoded(logits, iou, torch.zeros(objects, candidates, 8), presence), target
 
 
 def transcribed(decoded: Decoded, target: Tensor, k: int) -> dict[str, float]:
@@ -26,8 +26,8 @@ def transcribed(decoded: Decoded, target: Tensor, k: int) -> dict[str, float]:
     masks, truth = decoded.logits[k].float().tolist(), target[k].flatten().tolist()
     there = any(truth)
     each = []
-    for reading, claimed in zip(masks, decoded.iou[k].float().tolist(), strict=True):
-        z = [value for row in reading for value in row]
+    for candidate, claimed in zip(masks, decoded.iou[k].float().tolist(), strict=True):
+        z = [value for row in candidate for value in row]
         p = [1 / (1 + math.exp(-value)) for value in z]
         focal = 0.0
         for probability, t in zip(p, truth, strict=True):
@@ -50,8 +50,8 @@ def transcribed(decoded: Decoded, target: Tensor, k: int) -> dict[str, float]:
 
 
 def test_losses_of_clips_are_those_of_the_transcription() -> None:
-    for readings in (1, 3):
-        decoded, target = made(readings)
+    for candidates in (1, 3):
+        decoded, target = made(candidates)
         found = clip_loss(decoded, target)
         total = 0.0
         for k in range(len(target)):
@@ -61,7 +61,7 @@ def test_losses_of_clips_are_those_of_the_transcription() -> None:
         assert math.isclose(float(found.total()), total, rel_tol=1e-5)
 
 
-def test_the_best_reading_alone_learns_its_mask_and_all_learn_their_iou() -> None:
+def test_the_best_mask_alone_learns_its_mask_and_all_learn_their_iou() -> None:
     decoded, target = made()
     logits, iou = decoded.logits.requires_grad_(), decoded.iou.requires_grad_()
     clip_loss(decoded, target).total().backward()

@@ -135,7 +135,7 @@ class SamPredictor:
             point_labels: (N,) 1 inside, 0 outside.
             box: (4,) XYXY in pixels of the picture.
             mask_input: (1, 256, 256) mask logits, such as those an earlier call returned.
-            multimask_output: three masks instead of one: better for a lone click.
+            multimask_output: three masks instead of one: better for a single point.
             return_logits: logits instead of booleans.
 
         Returns:

@@ -36,7 +36,7 @@ _RULES = (
     "them, so that answers differ a little from those to each prompt alone: call it once per length "
     "where they must not.",
     "mask_logits is given whatever the prompt: zeros, with has_mask 0, if there is none.",
-    "A lone click takes the reading 1, 2 or 3 of the highest iou; every other prompt takes answer 0.",
+    "A single point takes the mask 1, 2 or 3 of the highest iou; every other prompt takes answer 0.",
 )
 _AFTER = {
     "longest": (
@@ -157,7 +157,7 @@ def _tensors(parts: list[Part], size: int) -> dict[str, Any]:
         "has_mask": (["N"], "1 where the mask prompt counts, 0 where it is ignored"),
         "logits": (
             ["N", 4, side, side],
-            "mask logits: 0 the answer to an unambiguous prompt, 1 to 3 the readings of a click",
+            "mask logits: 0 the answer to an unambiguous prompt, 1 to 3 the masks of a single point",
         ),
         "iou": (["N", 4], "predicted IoU of each"),
     }

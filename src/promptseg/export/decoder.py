@@ -55,7 +55,7 @@ class PromptedDecoder(nn.Module):
 
         Returns:
             (N, 4, 4h, 4w) mask logits and (N, 4) predicted IoU: first the answer to an unambiguous
-            prompt, then the three readings of a lone click.
+            prompt, then the multimask output of a single point.
         """
         kinds = torch.arange(_KINDS, dtype=labels.dtype, device=labels.device)
         chosen = (labels[..., None] == kinds).to(points.dtype)  # (N, P, 4), one-hot

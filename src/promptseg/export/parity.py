@@ -122,10 +122,10 @@ class Reference:
                 np.array([mask is not None for _, _, mask in objects], np.float32),
             )
 
-        corners, lone = [_FIRST, _LAST], [_CLICK, _PADDING]
+        corners, single_point = [_FIRST, _LAST], [_CLICK, _PADDING]
         cases = {
             "box": case((box, corners, None)),
-            "click": case(([(0.68, 0.37), (0, 0)], lone, None)),
+            "click": case(([(0.68, 0.37), (0, 0)], single_point, None)),
         }
         found = _answer(network, embedding, cases["box"])[0][0, 0]
         cases["mask"] = case((box, corners, found))

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from promptseg._moved import old_method
 from promptseg.errors import PromptError
 from promptseg.formats.promptfile import prompts_to_json
 from promptseg.geometry import Axis
@@ -27,10 +28,10 @@ from promptseg.result import Result
 from promptseg.segment.assemble import segment_of, slices_of
 from promptseg.segment.by_words import found_by_words
 from promptseg.segment.follow import seeds_of
+from promptseg.segment.multimask import MaskCandidate, multimask_output
 from promptseg.segment.opened import Recent, intensity_for, notes_on, open_image, require_fit
 from promptseg.segment.options import SegmentOptions, SliceOptions
 from promptseg.segment.provenance import describe
-from promptseg.segment.readings import Reading, readings_of
 from promptseg.segment.run import Run, axis_of_run
 from promptseg.segment.slice_to_slice import SliceToSlice, gathered
 
@@ -195,17 +196,17 @@ class Segmenter:
         segments = corrected(run, _along(segmentation, run.axis).segments)
         return self._finished(run, segments, before)
 
-    def readings(
+    def multimask_output(
         self,
         image: Image | EmbeddedImage,
         click: Points,
         options: SegmentOptions | None = None,
         **changes: Any,
-    ) -> list[Reading]:
-        """The masks that one click may mean on its slice, a part or the whole, the likeliest first.
+    ) -> list[MaskCandidate]:
+        """Give the masks that one click may mean, a part or the whole, the likeliest first.
 
         `segment` takes the first. Give the one that was meant as a mask:
-        `Mask(reading.mask, reading.slice, as_drawn=True)`.
+        `Mask(candidate.mask, candidate.slice, as_drawn=True)`.
 
         Args:
             image: picture or volume.
@@ -219,7 +220,9 @@ class Segmenter:
         options = replace(options or SegmentOptions(), **changes)
         run = self._prepared(image, [click], options, None)
         (entry,) = run.objects
-        return readings_of(run.visit.embedded, [*entry.planar, *entry.boxes3d][0])
+        return multimask_output(run.visit.embedded, [*entry.planar, *entry.boxes3d][0])
+
+    readings = old_method("readings", "multimask_output")
 
     def intensity(self, image: Image, options: SliceOptions) -> Intensity:
         """How the values of `image` become the 0..255 this model expects."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from promptseg._moved import old_method
 from promptseg.errors import PromptError
 from promptseg.formats.zipping import Deflated
 from promptseg.geometry import Axis, Geometry
@@ -18,9 +19,9 @@ from promptseg.image import Image, Segment
 from promptseg.inference.embedded import EmbeddedImage
 from promptseg.prompts import Mask, PlacedPrompt, Prompt, Text, place
 from promptseg.result import Result
+from promptseg.segment.multimask import MaskCandidate, multimask_output
 from promptseg.segment.opened import require_fit
 from promptseg.segment.options import SegmentOptions
-from promptseg.segment.readings import Reading, readings_of
 from promptseg.segment.segmenter import Segmenter
 from promptseg.segment.session_answer import answer, prompted_at, stays
 from promptseg.segment.session_objects import renamed, with_mask
@@ -220,8 +221,8 @@ class Session(PromptVerbs):
         )
         return segment
 
-    def readings(self, object: str | None = None) -> list[Reading]:
-        """What the one click on an object may mean: a part, the whole; the likeliest, shown, first.
+    def multimask_output(self, object: str | None = None) -> list[MaskCandidate]:
+        """Give the masks that the one click on an object may mean; the one that is shown comes first.
 
         Raises:
             PromptError: an object with other prompts than one click inside it.
@@ -231,15 +232,17 @@ class Session(PromptVerbs):
         if len(prompts) != 1:
             raise PromptError("an object with one click", f"{name!r} with {len(prompts)} prompts")
         along = self.embedded_along(prompts[0].axis or self.axis)
-        return readings_of(along, prompts[0])
+        return multimask_output(along, prompts[0])
 
-    def choose(self, reading: Reading, object: str | None = None) -> Segment:
-        """Take one of the `readings` for an object; in a volume it spreads anew from there.
+    readings = old_method("readings", "multimask_output")
+
+    def choose(self, candidate: MaskCandidate, object: str | None = None) -> Segment:
+        """Take one of `multimask_output` for an object; in a volume it spreads anew from there.
 
         Raises:
             PromptError: as of `add_mask`.
         """
-        drawn = Mask(reading.mask, reading.slice, axis=reading.axis, as_drawn=True)
+        drawn = Mask(candidate.mask, candidate.slice, axis=candidate.axis, as_drawn=True)
         return self._answered(drawn, object)
 
     def preview(self, prompt: Prompt, object: str | None = None) -> Segment | None:

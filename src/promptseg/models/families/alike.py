@@ -14,7 +14,7 @@ from promptseg.models.preprocess import Frame, Preprocessing
 from promptseg.models.protocol import Candidates, Prediction, SlicePrompt
 from promptseg.models.protocol.prediction import Grid
 
-__all__ = ["apart", "as_batch", "best_reading", "decoded_alike", "no_prediction"]
+__all__ = ["apart", "as_batch", "best_candidate", "decoded_alike", "no_prediction"]
 
 
 def as_batch(
@@ -73,21 +73,21 @@ def decoded_alike(
     )
 
 
-def best_reading(logits: Tensor, iou: Tensor, frame: Grid, lone: bool) -> Prediction:
-    """Of the readings of each object the one with the highest predicted IoU.
+def best_candidate(logits: Tensor, iou: Tensor, frame: Grid, single_point: bool) -> Prediction:
+    """Take, of the masks of each object, the one with the highest predicted IoU.
 
     Args:
         logits: (N, K, h, w), in the network's frame.
         iou: (N, K) predicted IoU, an estimate of something within 0 and 1 that may overshoot.
         frame: how the slice lies in the network's input.
-        lone: whether the prompts are lone clicks, whose readings are all kept.
+        single_point: whether the prompts are single points, whose candidates are all kept.
     """
     logits, iou = logits.float(), iou.float()
     best = iou.argmax(dim=1)
     rows = torch.arange(len(best), device=best.device)
     iou = iou.clamp(0, 1)
     chosen = logits[rows, best][:, None]
-    several = Candidates(logits, iou.cpu().numpy(), frame) if lone else None
+    several = Candidates(logits, iou.cpu().numpy(), frame) if single_point else None
     return Prediction(
         chosen, frame.masks(chosen).cpu().numpy(), iou[rows, best].cpu().numpy(), several
     )

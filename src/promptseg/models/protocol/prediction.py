@@ -24,7 +24,7 @@ class Grid(Protocol):
 
 @dataclass(frozen=True)
 class Candidates:
-    """The three readings of N lone clicks: the part, the whole, and something between.
+    """The multimask output of N single points: the part, the whole, and something between.
 
     Attributes:
         logits: (N, 3, h, w) low-resolution mask logits, in the network's frame.
@@ -56,7 +56,7 @@ class Prediction:
             same model, see `SlicePrompt.logits`. SAM's are 256 x 256.
         masks: (N, rows, columns) boolean, on the slice's own grid.
         iou: (N,) predicted IoU.
-        candidates: what lone clicks were chosen from; None for other prompts.
+        candidates: what single points were chosen from; None for other prompts.
     """
 
     logits: Tensor
@@ -70,10 +70,12 @@ def joined(parts: Sequence[Prediction]) -> Prediction:
     import torch
 
     candidates = None
-    lone = [part.candidates for part in parts if part.candidates]
-    if len(lone) == len(parts):
-        logits = torch.cat([each.logits for each in lone])
-        candidates = Candidates(logits, np.concatenate([each.iou for each in lone]), lone[0].frame)
+    several = [part.candidates for part in parts if part.candidates]
+    if len(several) == len(parts):
+        logits = torch.cat([each.logits for each in several])
+        candidates = Candidates(
+            logits, np.concatenate([each.iou for each in several]), several[0].frame
+        )
     return Prediction(
         torch.cat([part.logits for part in parts]),
         np.concatenate([part.masks for part in parts]),

@@ -80,7 +80,7 @@ class SlicePrompt:
         return self.mask is not None or self.logits is not None
 
     @property
-    def is_lone_click(self) -> bool:
+    def is_single_point(self) -> bool:
         """Whether it is one click and nothing else, which may mean a part or the whole."""
         return self.kinds == {"point"} and len(self.xy) == 1
 

@@ -55,7 +55,7 @@ class SliceModel(Protocol):
             prompts: one entry per object, of any kinds; none gives a prediction of no masks.
 
         Returns:
-            One mask per object; a lone click gets the best of three by predicted IoU.
+            One mask per object; a single point gets the best of three by predicted IoU.
         """
 
     def layout(self, shape: tuple[int, int], pixel: tuple[float, float] = (1, 1)) -> dict[str, Any]:

@@ -146,7 +146,7 @@ class FastMaskDecoder(nn.Module):
 
         Returns:
             (B, 4, 4h, 4w) mask logits and (B, 4) predicted IoU: first the answer to an unambiguous
-            prompt, then the three readings of an ambiguous one.
+            prompt, then the three masks of an ambiguous one.
         """
         h, w = (int(n) for n in embedding.shape[-2:])
         tokens, image = self.attended(tokens_of(embedding) + tokens_of(dense), sparse)

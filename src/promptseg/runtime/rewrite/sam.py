@@ -66,7 +66,7 @@ class FastSam(nn.Module):
 
 
 def asked_for(answers: Tensor, multimask: bool) -> Tensor:
-    """Of the four answers along axis 1, the three readings or the single one."""
+    """Choose, of the four answers along axis 1, the multimask output or the single one."""
     return answers[:, 1:] if multimask else answers[:, :1]
 
 

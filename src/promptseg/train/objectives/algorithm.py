@@ -153,7 +153,7 @@ class Algorithm1:
                 self.sam.prompt_encoder.dense_position(),
                 sparse,
                 dense,
-                prompts.is_lone_click(group),
+                prompts.is_single_point(group),
             )
             best = quality.argmax(1)
             rows = torch.arange(len(best), device=best.device)

@@ -1,7 +1,7 @@
 """Losses of SAM 2 on clips (Ravi et al., 2024, appendix D; the weights are MedSAM2's as well).
 
 20 focal + 1 Dice + 1 absolute error of the predicted IoU + 1 cross-entropy of whether the object is
-there. Of several readings the one that is best by its own losses of masks learns, all of them learn
+there. Of several masks the one that is best by its own losses of masks learns, all of them learn
 their IoU. Where the object is not on the frame, only that is learnt.
 """
 
@@ -30,7 +30,7 @@ class ClipLoss:
         dice: (B,).
         iou: (B,).
         presence: (B,).
-        overlap: (B,) true IoU of the reading that learns, for the log; where the object is not there,
+        overlap: (B,) true IoU of the mask that learns, for the log; where the object is not there,
             NaN.
     """
 
@@ -49,7 +49,7 @@ def clip_loss(decoded: Decoded, target: Tensor) -> ClipLoss:
     """The losses of one answer.
 
     Args:
-        decoded: what the network says of B objects, with k readings.
+        decoded: what the network says of B objects, with k masks.
         target: (B, h, w) boolean masks on the grid of the logits; empty where the object is not there.
     """
     logits = decoded.logits.float()

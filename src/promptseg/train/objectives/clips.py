@@ -275,7 +275,7 @@ def _precise(x: Tensor) -> Tensor:
 
 
 def _best(decoded: Decoded) -> Tensor:
-    """(B, 1, h, w) logits of the readings with the highest predicted IoU."""
+    """(B, 1, h, w) logits of the masks with the highest predicted IoU."""
     rows = torch.arange(len(decoded.iou), device=decoded.iou.device)
     return decoded.logits[rows, decoded.iou.argmax(1)][:, None]
 

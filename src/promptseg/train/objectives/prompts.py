@@ -177,7 +177,7 @@ class Prompts:
             masks=self.mask_prompts[group] if has_mask and self.mask_prompts is not None else None,
         )
 
-    def is_lone_click(self, group: Tensor) -> bool:
+    def is_single_point(self, group: Tensor) -> bool:
         """Whether a group's prompt is a single click (line 13)."""
         one = int(group[0])
         return self.points.shape[1] == 1 and not self.boxed[one] and not self.has_mask[one]

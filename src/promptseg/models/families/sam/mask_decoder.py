@@ -104,8 +104,8 @@ def upscaling(dim: int) -> nn.Sequential:
 class MaskDecoder(nn.Module):
     """From embeddings to mask logits.
 
-    Token 0 of the masks answers an unambiguous prompt; tokens 1-3 are the three readings of an
-    ambiguous one (a lone click).
+    Token 0 of the masks answers an unambiguous prompt; tokens 1-3 are the three masks of an
+    ambiguous one (a single point).
     """
 
     def __init__(self, transformer: TwoWayTransformer, dim: int = 256, multimask: int = 3) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from promptseg.models.card import ModelCard
-from promptseg.models.families.alike import as_batch, best_reading, decoded_alike, no_prediction
+from promptseg.models.families.alike import as_batch, best_candidate, decoded_alike, no_prediction
 from promptseg.models.families.sam.build import Sam
 from promptseg.models.families.sam.mask_prompt import logits_of_mask
 from promptseg.models.preprocess import Frame
@@ -119,9 +119,11 @@ class SamModel:
             points = torch.from_numpy(xy).to(self.device), torch.from_numpy(labels).to(self.device)
         if first.has_mask:
             mask_prompts = torch.cat([self._mask_prompt(p, frame) for p in prompts])
-        lone = first.is_lone_click
-        every, quality = self.network.decode(embedding.features, points, boxes, mask_prompts, lone)
-        return best_reading(every, quality, frame, lone)
+        single_point = first.is_single_point
+        every, quality = self.network.decode(
+            embedding.features, points, boxes, mask_prompts, single_point
+        )
+        return best_candidate(every, quality, frame, single_point)
 
     def _mask_prompt(self, prompt: SlicePrompt, frame: Frame) -> Tensor:
         """(1, 1, side, side) mask prompt."""

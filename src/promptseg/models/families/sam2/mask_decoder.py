@@ -37,16 +37,16 @@ class Decoded:
 class MaskDecoder(nn.Module):
     """From embeddings to mask logits.
 
-    Mask 0 answers an unambiguous prompt. Where it is not stable, the best of the three readings of
+    Mask 0 answers an unambiguous prompt. Where it is not stable, the best of the three masks of
     an ambiguous one stands in (the rule of SAM 2.1's predictors).
     """
 
-    def __init__(self, dim: int = 256, readings: int = 3, iou_hidden: int = 256) -> None:
+    def __init__(self, dim: int = 256, multimask_outputs: int = 3, iou_hidden: int = 256) -> None:
         super().__init__()
         self.transformer = TwoWayTransformer(dim=dim)
         for layer in self.transformer.layers:  # SAM 2 names the two layers of it otherwise
             layer.mlp = MLP(dim, 2048, dim, 2)
-        self.mask_count = readings + 1
+        self.mask_count = multimask_outputs + 1
         self.obj_score_token = nn.Embedding(1, dim)
         self.iou_token = nn.Embedding(1, dim)
         self.mask_tokens = nn.Embedding(self.mask_count, dim)
@@ -111,7 +111,7 @@ class MaskDecoder(nn.Module):
 def asked_for(
     logits: Tensor, iou: Tensor, tokens: Tensor, presence: Tensor, multimask: bool
 ) -> Decoded:
-    """Of all four masks, the three readings or the single one; see `Decoded` for the shapes."""
+    """Choose, of all four masks, the multimask output or the single one; see `Decoded` for the shapes."""
     if multimask:
         return Decoded(logits[:, 1:], iou[:, 1:], tokens[:, 1:], presence)
     return Decoded(*_stable(logits, iou), tokens[:, :1], presence)

@@ -15,7 +15,7 @@ from promptseg.models.card import ModelCard
 from promptseg.models.families.alike import (
     apart,
     as_batch,
-    best_reading,
+    best_candidate,
     decoded_alike,
     no_prediction,
 )
@@ -81,14 +81,14 @@ class Sam2Model:
     def _decode(self, embedding: Sam2Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
         """Masks of objects that have the same kinds of prompts, and as many clicks."""
         frame, features = embedding.frame, embedding.features
-        lone = prompts[0].is_lone_click
+        single_point = prompts[0].is_single_point
         decoded = self.network.decode(
             features._replace(coarse=self.network.alone(features.coarse)),
             points_of(prompts, frame, self.device),
             mask_prompt_of(prompts, frame, self.side, self.device),
-            lone,
+            single_point,
         )
-        return best_reading(decoded.logits, decoded.iou, frame, lone)
+        return best_candidate(decoded.logits, decoded.iou, frame, single_point)
 
     def memory(self, frames: Frames, official: bool = False) -> Sam2Memory:
         """See `Remembering`."""

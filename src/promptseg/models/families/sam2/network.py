@@ -243,7 +243,7 @@ class Sam2Steps(nn.Module):
     ) -> Seen:
         """One object on a frame of a sequence, by prompts, memory, or both.
 
-        Without any prompt, or with a single click, the best of three readings is taken.
+        Without any prompt, or with a single point, the best of three masks is taken.
         """
         return self.settle(self.read_alone(features, points, masks))
 
@@ -258,7 +258,7 @@ class Sam2Steps(nn.Module):
         points: tuple[Tensor, Tensor] | None = None,
         masks: Tensor | None = None,
     ) -> Decoded:
-        """See `see`; all readings."""
+        """See `see`; all masks."""
         coarse = features.coarse
         if points is None:
             points = coarse.new_zeros(1, 1, 2), coarse.new_full((1, 1), IGNORED)
@@ -268,7 +268,7 @@ class Sam2Steps(nn.Module):
         return self.decode(features, points, masks, multimask)
 
     def settle(self, decoded: Decoded) -> Seen:
-        """Objects by what was decoded of them: the best reading of each, or that it is not there."""
+        """Objects by what was decoded of them: the best mask of each, or that it is not there."""
         best = decoded.iou.argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
         there = decoded.presence > 0

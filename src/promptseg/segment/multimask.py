@@ -1,4 +1,4 @@
-"""What one click may mean: a part, the whole, or something between (SAM, section 3, ambiguity)."""
+"""The multimask output of a single point: a part, the whole, or something between (SAM, section 3)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from promptseg.metrics.overlap import count
 from promptseg.models.protocol import SlicePrompt
 from promptseg.prompts import PlacedPrompt, Points
 
-__all__ = ["Reading", "readings_of"]
+__all__ = ["MaskCandidate", "multimask_output"]
 
 _ALIKE = 0.95
-"""IoU above which two readings are one to a person."""
+"""IoU above which two masks are one to a person."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class MaskCandidate:
     """One of the masks that a click may mean.
 
     Attributes:
@@ -42,7 +42,7 @@ class Reading:
         return int(self.mask.sum())
 
 
-def readings_of(embedded: EmbeddedImage, click: PlacedPrompt) -> list[Reading]:
+def multimask_output(embedded: EmbeddedImage, click: PlacedPrompt) -> list[MaskCandidate]:
     """The masks that a click may mean, the likeliest first; those that look alike are one.
 
     Args:
@@ -52,8 +52,8 @@ def readings_of(embedded: EmbeddedImage, click: PlacedPrompt) -> list[Reading]:
     Raises:
         PromptError: anything but one click inside, or a model that was not trained for clicks.
     """
-    lone = isinstance(click, Points) and len(click.xy) == 1 and click.labels == (1,)
-    if not lone:
+    single = isinstance(click, Points) and len(click.xy) == 1 and click.labels == (1,)
+    if not single:
         raise PromptError("one click inside an object", "other prompts", "they have one meaning")
     assert isinstance(click, Points)
     embedded.predictor.require({"point"})
@@ -64,9 +64,9 @@ def readings_of(embedded: EmbeddedImage, click: PlacedPrompt) -> list[Reading]:
         masks, scores = prediction.masks, prediction.iou
     else:
         masks, scores = several.masks()[0], several.iou[0]
-    found: list[Reading] = []
+    found: list[MaskCandidate] = []
     for number in np.argsort(-scores, kind="stable"):
         mask = masks[number]
         if mask.any() and all(count(mask, other.mask).iou < _ALIKE for other in found):
-            found.append(Reading(mask, float(scores[number]), k, embedded.axis))
+            found.append(MaskCandidate(mask, float(scores[number]), k, embedded.axis))
     return found

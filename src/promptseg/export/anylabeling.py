@@ -111,8 +111,8 @@ class CanvasDecoder(nn.Module):
             orig_im_size: (2,), always 684 and 1024; of no use.
 
         Returns:
-            (1, 1, 684, 1024) logits, (1, 1) predicted IoU and (1, 1, 256, 256) logits. A single point is
-            answered by the mask of the highest predicted IoU, as SAM's official model chooses.
+            (1, 1, 684, 1024) logits, (1, 1) predicted IoU and (1, 1, 256, 256) logits. A single point
+            is answered by the mask of the highest predicted IoU, as SAM's official model chooses.
         """
         points = point_coords * (self.size / max(CANVAS))
         logits, iou = self.decoder(

@@ -27,8 +27,8 @@ class Mask:
         slice: index of the slice along `axis`; None on pictures.
         name: the object it belongs to.
         axis: the axis the slice is taken along; None takes the axis of the run.
-        as_drawn: the mask is the answer for its slice (somebody drew it); otherwise it is a prompt that the
-            model improves.
+        as_drawn: the mask is the answer for its slice (somebody drew it); otherwise it is a prompt that
+            the model improves.
     """
 
     pixels: NDArray[np.bool_]

@@ -111,7 +111,7 @@ class MaskDecoder(nn.Module):
 def asked_for(
     logits: Tensor, iou: Tensor, tokens: Tensor, presence: Tensor, multimask: bool
 ) -> Decoded:
-    """Choose, of all four masks, the multimask output or the single one; see `Decoded` for the shapes."""
+    """Choose the multimask output or the single mask of all four; see `Decoded` for the shapes."""
     if multimask:
         return Decoded(logits[:, 1:], iou[:, 1:], tokens[:, 1:], presence)
     return Decoded(*_stable(logits, iou), tokens[:, :1], presence)

@@ -196,7 +196,7 @@ def _own_follows(runner: Any, model: str, slices: int) -> float:
     for way, down in ways:
         memory.forget()
         for frame in way:
-            each.append(_processor_seconds(lambda f=frame, d=down: memory.follow(f, d)))
+            each.append(_processor_seconds(lambda f=frame, d=down: memory.propagate(f, d)))
     return _scaled(first, each) if slices < SLICES else first + sum(each)
 
 

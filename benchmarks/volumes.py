@@ -34,11 +34,11 @@ from promptseg.models.protocol import SliceMasks
 from promptseg.progress import step_progress
 from promptseg.prompts import Box, box_of_mask
 from promptseg.runtime import set_threads
-from promptseg.segment.follow import Seed
+from promptseg.segment.conditioning import Seed
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.postprocess import largest_component, smooth_across_slices
 from promptseg.segment.projection import MODES, kinds_of
-from promptseg.segment.slice_to_slice import follow
+from promptseg.segment.slice_to_slice import propagate
 from promptseg.segment.volume import PropagationRule
 
 _MODEL = ("mode", "margin", "margin_pixels")
@@ -110,7 +110,7 @@ def evaluate(
             values = {**defaults, **setting}
             rule = PropagationRule(**{name: values[name] for name in _RULE})
             if rule not in followed:
-                followed[rule] = follow(stack, [seed], rule)
+                followed[rule] = propagate(stack, [seed], rule)
             found = np.zeros(truth.shape, dtype=bool)
             for index, mask in followed[rule].masks.items():
                 found[index] = mask

@@ -53,7 +53,7 @@ class BrightNetwork:
     def look(self, features: Features, memory: Memory) -> Look:
         return Look(features._replace(coarse=self.attend(features.coarse, memory)))
 
-    def follow(self, features: Features, memory: Memory) -> Seen:
+    def propagate(self, features: Features, memory: Memory) -> Seen:
         return self.see(self.look(features, memory).features)
 
     def see(

@@ -30,7 +30,7 @@ from promptseg.jobs.video import is_video_job, segment_video
 from promptseg.jobs.video import job as video_job
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.segmenter import Segmenter
-from promptseg.segment.video import follow
+from promptseg.segment.video import propagate
 
 SHAPE = (48, 64)
 COUNT = 40
@@ -177,11 +177,11 @@ class StoppedError(Exception):
 def test_a_killed_run_goes_on_from_the_last_finished_part(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: BrightPredictor, stop: int
 ) -> None:
-    monkeypatch.setattr(follow, "_FRAMES_A_PART", 8)
+    monkeypatch.setattr(propagate, "_FRAMES_A_PART", 8)
     boxes = ("19,8,26,15@15=left", "20,30,29,39@30=right")  # both ways
     segment_video(job_of(clip, tmp_path / "whole", box=boxes))
     needed = len(model.boxes)
-    kept, calls = follow._add, []
+    kept, calls = propagate._add, []
 
     def dies(*arguments: Any) -> Any:
         calls.append(1)
@@ -191,7 +191,7 @@ def test_a_killed_run_goes_on_from_the_last_finished_part(
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(follow, "_add", dies)
+        patch.setattr(propagate, "_add", dies)
         with pytest.raises(StoppedError):
             segment_video(job_of(clip, out, box=boxes))
     assert not [p.name for p in out.glob("[!.]*")]
@@ -216,7 +216,7 @@ def test_memory_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(video, "_CACHE_BYTES", limit)
     monkeypatch.setattr(video_job, "_EMBEDDING_BYTES", limit)
     held: dict[str, list[int]] = {"frames": [], "embeddings": [], "masks": []}
-    of_frames, of_embeddings, add = video.Video._forget, EmbeddedImage._forget, follow._add
+    of_frames, of_embeddings, add = video.Video._forget, EmbeddedImage._forget, propagate._add
 
     def frames_held(self: Any, newest: int) -> None:
         of_frames(self, newest)
@@ -232,7 +232,7 @@ def test_memory_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(video.Video, "_forget", frames_held)
     monkeypatch.setattr(EmbeddedImage, "_forget", embeddings_held)
-    monkeypatch.setattr(follow, "_add", masks_held)
+    monkeypatch.setattr(propagate, "_add", masks_held)
     segment_video(job_of(clip, tmp_path / "out", box=BOXES[:1], overlay=False))
     assert max(held["frames"]) <= limit
     assert max(held["embeddings"]) <= limit

@@ -35,7 +35,7 @@ from promptseg.models.families.sam2.model import Sam2Model
 from promptseg.models.preprocess import Preprocessing
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.segmenter import Segmenter
-from promptseg.segment.video import follow
+from promptseg.segment.video import propagate
 from small_sam2 import small_sam2
 
 SHAPE = (24, 40)
@@ -289,8 +289,8 @@ from jobs.test_video_memory import random_sam2
 from promptseg.cli.main import main
 from promptseg.jobs.video import job as video_job
 from promptseg.segment.segmenter import Segmenter
-from promptseg.segment.video import follow
-follow._FRAMES_A_PART = 4
+from promptseg.segment.video import propagate
+propagate._FRAMES_A_PART = 4
 predictor = random_sam2()
 encode = predictor.model.encode
 def slowly(*arguments, **how):
@@ -307,7 +307,7 @@ def test_a_run_that_was_interrupted_and_killed_ends_as_if_it_had_not_been(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C, then kill -9, each in a process of its own; a third one finishes. Same bytes."""
-    monkeypatch.setattr(follow, "_FRAMES_A_PART", 4)
+    monkeypatch.setattr(propagate, "_FRAMES_A_PART", 4)
     predictor = random_sam2()
     monkeypatch.setattr(video_job, "load_prompted", lambda job: Segmenter(predictor))
     boxes = ("6,6,13,14@5=block", "3,18,34,21@12=bar")

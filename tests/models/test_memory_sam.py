@@ -102,8 +102,8 @@ def test_what_memory_says_is_a_box_and_a_mask_or_that_it_is_not_there() -> None:
     look = network.look(features, memory)
     assert look.clicks is not None
     assert look.clicks[1].tolist() == [[-1, -1]]
-    assert float(network.follow(features, memory).presence) < 0
-    assert float(network.follow(features, memory).logits.max()) < 0
+    assert float(network.propagate(features, memory).presence) < 0
+    assert float(network.propagate(features, memory).logits.max()) < 0
 
 
 def test_memory_that_has_learnt_nothing_looks_where_it_looks_alike() -> None:

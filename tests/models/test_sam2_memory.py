@@ -76,7 +76,7 @@ def followed(memory: Sam2Memory, down: bool = False) -> list[Answer]:
     for frame in (way[0], way[20], way[24], way[40], way[50], way[51]):
         memory.prompt(frame, SlicePrompt((4.0, 5.0, 20.0, 25.0)))
     memory.forget()
-    return [memory.follow(frame, down) for frame in way if frame not in memory.bank.conditioning]
+    return [memory.propagate(frame, down) for frame in way if frame not in memory.bank.conditioning]
 
 
 @pytest.mark.parametrize("down", [False, True])
@@ -89,15 +89,15 @@ def test_forgetting_changes_no_bit(network: Sam2, clip: Clip, down: bool) -> Non
         assert torch.equal(one.logits, other.logits)
         assert one.logits.abs().max() < 1000, "an object that is there"
         assert (one.iou, one.presence) == (other.iou, other.presence)
-    assert len(long.bank.followed) == FRAMES - 6
-    held = [*short.bank.followed.values(), *short.bank.conditioning.values()]
+    assert len(long.bank.propagated) == FRAMES - 6
+    held = [*short.bank.propagated.values(), *short.bank.conditioning.values()]
     numbers = sum(
         one.seen.logits.numel() + (0 if one.map is None else one.map.numel()) for one in held
     )
     most = Sam2Model(CARDS["sam2.1-t"], network, CPU).object_bytes // 4
     assert numbers <= most + 2 * held[0].seen.logits.numel()  # of six prompted frames
-    assert len(short.bank.followed) == 15 - 2  # of the last 15 two are conditioning frames
-    assert sum(one.map is not None for one in short.bank.followed.values()) <= 6
+    assert len(short.bank.propagated) == 15 - 2  # of the last 15 two are conditioning frames
+    assert sum(one.map is not None for one in short.bank.propagated.values()) <= 6
 
 
 @pytest.mark.parametrize("down", [False, True])
@@ -109,7 +109,7 @@ def test_a_memory_put_aside_goes_on_with_the_same_bits(
     asked = {0, 7, 8, 12, 20, 21}
 
     def done(memory: Sam2Memory, frames: Sequence[int]) -> list[Answer]:
-        return [memory.follow(way[k], down) for k in frames if k not in asked]
+        return [memory.propagate(way[k], down) for k in frames if k not in asked]
 
     whole = Sam2Memory(network, clip, CPU)
     for k in sorted(asked):
@@ -154,26 +154,26 @@ def test_a_frame_that_is_recalled_is_looked_at_as_one_that_was_followed(
     memory, other = (Sam2Memory(network, clip, CPU) for _ in range(2))
     for each in (memory, other):
         each.prompt(0, SlicePrompt((4.0, 5.0, 20.0, 25.0)))
-    answers = {k: memory.follow(k) for k in range(1, 5)}
-    alone = other.follow(5).presence
+    answers = {k: memory.propagate(k) for k in range(1, 5)}
+    alone = other.propagate(5).presence
     other.forget()
     for k, answer in answers.items():
         other.recall(k, answer.mask)
-    assert list(other.bank.followed) == [1, 2, 3, 4]
-    assert all(not one.prompted and one.map is not None for one in other.bank.followed.values())
-    assert other.follow(5).presence != alone
+    assert list(other.bank.propagated) == [1, 2, 3, 4]
+    assert all(not one.prompted and one.map is not None for one in other.bank.propagated.values())
+    assert other.propagate(5).presence != alone
     other.forget()
-    assert other.follow(5).presence == alone
+    assert other.propagate(5).presence == alone
 
 
 def test_memory_counts(network: Sam2, clip: Clip) -> None:
     """What is remembered, and its order, changes what is seen: the test above could fail."""
     memory = Sam2Memory(network, clip, CPU)
     memory.prompt(0, SlicePrompt((4.0, 5.0, 20.0, 25.0)))
-    up = [memory.follow(k).presence for k in (1, 2, 3)]
+    up = [memory.propagate(k).presence for k in (1, 2, 3)]
     memory.forget()
-    assert memory.follow(3).presence != up[2]
-    assert memory.follow(1, down=True).presence != up[0]
+    assert memory.propagate(3).presence != up[2]
+    assert memory.propagate(1, down=True).presence != up[0]
 
 
 def test_the_official_way_lets_a_corrected_frame_be_one_like_others(
@@ -184,10 +184,10 @@ def test_the_official_way_lets_a_corrected_frame_be_one_like_others(
         memory = Sam2Memory(network, clip, CPU, official)
         memory.prompt(0, click)
         for frame in (1, 2, 3):
-            memory.follow(frame)
+            memory.propagate(frame)
         memory.prompt(2, click, afresh=False)
         assert set(memory.bank.conditioning) == conditioning
-        assert (2 in memory.bank.followed) is official
+        assert (2 in memory.bank.propagated) is official
 
 
 def test_weights_that_give_nan_are_an_error(clip: Clip) -> None:
@@ -196,7 +196,7 @@ def test_weights_that_give_nan_are_an_error(clip: Clip) -> None:
     memory = Sam2Memory(broken, clip, CPU)
     memory.prompt(0, SlicePrompt((4.0, 5.0, 20.0, 25.0)))
     with pytest.raises(ModelError, match="NaN or infinity"):
-        memory.follow(1)
+        memory.propagate(1)
 
 
 @pytest.mark.parametrize(

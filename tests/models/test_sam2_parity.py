@@ -58,7 +58,7 @@ def let_objects_vanish(ours: Sam2, official: Any, images: torch.Tensor) -> None:
     memory = both.memory(1)
     side = both.side
     first = memory.prompt(0, SlicePrompt((0.05 * side, 0.15 * side, 0.35 * side, 0.45 * side)))
-    answers = [first, *(memory.follow(k) for k in range(1, len(images)))]
+    answers = [first, *(memory.propagate(k) for k in range(1, len(images)))]
     middle = float(np.median([float(answer.presence or 0) for answer in answers]))
     networks: tuple[Any, Any] = ours, official
     for network in networks:
@@ -275,7 +275,7 @@ class Both:
         for frame, ids, masks in way:
             for number, memory in self.objects.items():
                 conditioned = frame in memory.bank.conditioning
-                answer = self.last[number, frame] if conditioned else memory.follow(frame, down)
+                answer = self.last[number, frame] if conditioned else memory.propagate(frame, down)
                 self._same(number, frame, answer, ids, masks)
 
     def _same(self, number: int, frame: int, answer: Answer, ids: list[int], masks: Any) -> None:

@@ -127,7 +127,7 @@ def test_an_object_is_followed_as_by_the_official_code(prompt: str, selects: boo
         assert_same(theirs.step(0, points), memory.prompt(0, asked))
         said = []
         for k in range(1, FRAMES):
-            answer = memory.follow(k)
+            answer = memory.propagate(k)
             assert_same(theirs.step(k), answer)
             said.append(answer.presence)
         bias = float(np.median(said))  # then the object is on some frames, and not on others
@@ -143,11 +143,11 @@ def test_both_ways_from_a_frame_in_between(selects: bool) -> None:
     theirs, memory = compared(official, ours, selects, frames)
     assert_same(theirs.step(3, CORNERS), memory.prompt(3, SlicePrompt(BOX)))
     for k in range(4, FRAMES):
-        assert_same(theirs.step(k), memory.follow(k))
+        assert_same(theirs.step(k), memory.propagate(k))
     memory.forget()
     theirs.known["non_cond_frame_outputs"].clear()
     for k in range(2, -1, -1):
-        assert_same(theirs.step(k, down=True), memory.follow(k, down=True))
+        assert_same(theirs.step(k, down=True), memory.propagate(k, down=True))
 
 
 def test_what_is_said_clears_what_was_followed_around_it() -> None:
@@ -156,11 +156,11 @@ def test_what_is_said_clears_what_was_followed_around_it() -> None:
     memory = Sam2Memory(ours, Encoded(ours, pictures(SHAPE.image_size, 4)), CPU)  # type: ignore[arg-type]
     memory.prompt(0, SlicePrompt(BOX))
     memory.bank.sure = None
-    memory.follow(1)
-    memory.follow(2)
-    assert set(memory.bank.followed) == {1, 2}
+    memory.propagate(1)
+    memory.propagate(2)
+    assert set(memory.bank.propagated) == {1, 2}
     memory.prompt(2, SlicePrompt(BOX))
-    assert not memory.bank.followed
+    assert not memory.bank.propagated
     assert set(memory.bank.conditioning) == {0, 2}
 
 
@@ -173,8 +173,8 @@ def test_unsure_frames_are_passed_over_and_forgotten() -> None:
     kept = []
     for k in range(1, 8):
         torch.nn.init.constant_(head.bias, -50.0 if k in (3, 4) else 50.0)
-        memory.follow(k)
-        kept.append(sorted(memory.bank.followed))
+        memory.propagate(k)
+        kept.append(sorted(memory.bank.propagated))
     assert kept == [[1], [1, 2], [1, 2, 3], [1, 2, 4], [1, 2, 5], [1, 2, 5, 6], [1, 2, 5, 6, 7]]
 
 

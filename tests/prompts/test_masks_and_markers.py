@@ -16,7 +16,7 @@ from promptseg.formats.promptfile import parse_prompts, prompts_to_json, read_pr
 from promptseg.geometry import Geometry
 from promptseg.prompts import Box, Marker, Mask, group_by_object
 from promptseg.prompts.mask import from_runs, to_runs
-from promptseg.segment.follow import boxes_between
+from promptseg.segment.conditioning import boxes_between
 
 GEOMETRY = Geometry.from_spacing((20, 30, 40))
 

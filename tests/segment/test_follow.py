@@ -10,7 +10,7 @@ from promptseg.errors import PromptError
 from promptseg.geometry import Geometry
 from promptseg.image import Image
 from promptseg.prompts import Box, Box3D, Marker, Mask, Points, group_by_object
-from promptseg.segment.follow import boxes_between, seeds_of
+from promptseg.segment.conditioning import boxes_between, seeds_of
 from promptseg.segment.segmenter import Segmenter
 
 SHAPE = (20, 40, 48)

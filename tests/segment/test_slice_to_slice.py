@@ -20,7 +20,7 @@ from promptseg.inference.embedded import EmbeddedImage
 from promptseg.intensity import Intensity
 from promptseg.models.protocol import Conditioning, Embedding, SliceMasks, Tracker
 from promptseg.prompts import Box, Mask, Points
-from promptseg.segment.follow import answer_seed
+from promptseg.segment.conditioning import answer_seed
 from promptseg.segment.segmenter import Segmenter
 from promptseg.segment.slice_to_slice import SliceToSlice, gathered
 from promptseg.segment.volume import PropagationRule, advance

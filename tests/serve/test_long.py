@@ -75,11 +75,11 @@ def test_the_end_of_following_is_told_with_its_masks(desk: Desk) -> None:
     commit = work._commit
 
     def watched() -> None:
-        told.append((bool(work.session.unspread), work.following))
+        told.append((bool(work.session.unspread), work.propagating))
         commit()
 
     work._commit = watched  # type: ignore[method-assign]
     work.prompt(Box((7.0, 15.0, 17.0, 25.0), 10), "a")
     assert work.wait(60)
     assert told == [(True, False), (False, True)]
-    assert not work.following
+    assert not work.propagating

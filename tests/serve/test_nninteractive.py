@@ -248,7 +248,7 @@ def test_a_ct_of_300_slices_comes_in_answers_of_limited_time(
         session.add_bbox_interaction([[150, 151], [10, 51], [18, 51]], True)
         took.append(time.monotonic() - begun)
         np.testing.assert_array_equal(session.target_buffer[150], theirs[150])
-        while server.desk.works[0].following:
+        while server.desk.works[0].propagating:
             begun = time.monotonic()
             session._predict()
             took.append(time.monotonic() - begun)

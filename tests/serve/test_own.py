@@ -440,7 +440,7 @@ def test_cancel_leaves_what_was_answered(server: Running) -> None:
     held.wait(20)
     box = Box(tuple(BOX_A), 10, "a")  # type: ignore[arg-type]
     work.change(lambda: work.session.add(box, spread=False))
-    assert work.following
+    assert work.propagating
     change = client.post(f"{at}/cancel").json
     free.set()
     thread.join(180)
@@ -465,11 +465,11 @@ def test_a_click_comes_before_the_following_that_it_interrupts(server: Running) 
     ended = threading.Event()
     with work.turns.take(Job("other", Urgency.CLICK)):  # following waits in the queue
         work.change(lambda: work.session.add(box, spread=False))
-        assert work.following
+        assert work.propagating
         work._interrupt = slowly  # type: ignore[method-assign]
         threading.Thread(target=lambda: (work.cancel(), ended.set()), daemon=True).start()
         assert ended.wait(10)
-    assert not work.following
+    assert not work.propagating
 
 
 def test_as_many_sessions_as_are_allowed_may_begin_at_once(root: Path) -> None:

@@ -428,7 +428,7 @@ def test_tracking_that_was_cut_off_goes_on(root: Path, monkeypatch: pytest.Monke
         pass
 
     desk = desk_on(root)
-    monkeypatch.setattr("promptseg.segment.video.follow._FRAMES_A_PART", 4)
+    monkeypatch.setattr("promptseg.segment.video.propagate._FRAMES_A_PART", 4)
     with running(desk) as first:
         client = first.client
         at = opened(client)

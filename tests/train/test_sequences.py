@@ -10,7 +10,7 @@ import torch
 
 from curate.made import Made, disc, make_collection, rectangle
 from promptseg.datasets.collection import Collection, Sample, Target
-from promptseg.train.sequences import TrainingClips, clip_from, followable, runs_of
+from promptseg.train.sequences import TrainingClips, clip_from, propagatable, runs_of
 from train.moving import moving_data
 from train.test_sam2_training import SMALL
 
@@ -55,8 +55,8 @@ def test_pictures_and_tiles_have_no_neighbours() -> None:
 
 def test_an_object_is_followed_by_its_name_if_no_other_has_it() -> None:
     clip = (sample(0, "ab"), sample(1, "b"), sample(2, "abc"))
-    assert followable(clip) == ("a", "b")  # not the one that comes later
-    assert followable((sample(0, "ab"), sample(1, "aab"))) == ("b",)
+    assert propagatable(clip) == ("a", "b")  # not the one that comes later
+    assert propagatable((sample(0, "ab"), sample(1, "aab"))) == ("b",)
     assert slices(sample(0, "aa"), sample(1, "aa")) == []
     (run,) = runs_of([sample(0, "aa"), *(sample(k) for k in range(1, 6))], 4)
     assert run.starts == (1, 2)

@@ -6,7 +6,7 @@ __all__ = ["EXAMPLES"]
 
 EXAMPLES: dict[str, dict[str, str]] = {
     "segment": {
-        "a box on slice 10 of a series, followed up and down": (
+        "a box on slice 10 of a series, propagated up and down": (
             "-i ct/ -o liver.nii.gz --box 98,190,272,372@10=liver"
         ),
         "a click on a picture": (

@@ -27,17 +27,17 @@ class Answering(Protocol):
         """Mask logits and predicted IoU of the objects, once."""
 
 
-def answering(network: Sam | Sam2Steps, objects: int, followed: bool) -> Answering:
+def answering(network: Sam | Sam2Steps, objects: int, propagated: bool) -> Answering:
     """Boxes of some objects, or a memory of them.
 
     Args:
         network: on its device.
         objects: how many.
-        followed: whether they are followed with as much memory as a frame looks at, and remembered; of
-            a network with memory.
+        propagated: whether they are propagated with as much memory as a frame looks at, and remembered;
+            of a network with memory.
     """
     if isinstance(network, Sam2Steps):
-        return _Followed(network, objects) if followed else _Boxed2(network, objects)
+        return _Propagated(network, objects) if propagated else _Boxed2(network, objects)
     return _Boxed(network, objects)
 
 
@@ -76,7 +76,7 @@ class _Boxed2:
         return decoded.logits, decoded.iou
 
 
-class _Followed(_Boxed2):
+class _Propagated(_Boxed2):
     def __init__(self, network: Sam2Steps, objects: int) -> None:
         super().__init__(network, objects)
         like, cells = network.maskmem_tpos_enc, (network.grid, network.grid)

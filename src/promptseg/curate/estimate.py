@@ -2,7 +2,7 @@
 
 The network runs forward and backward on random input on the device at hand: the encoder on one image,
 the decoder on the objects of one image. The times are scaled to the images of an epoch. On clips, a
-round is a frame on which all objects are followed with a full memory. The memory that is needed is
+round is a frame on which all objects are propagated with a full memory. The memory that is needed is
 counted: weights, gradients, both moments of AdamW, and what autograd keeps for the backward pass. It
 leaves out the working memory of single operations and of the library itself. It is an estimate.
 """
@@ -201,7 +201,7 @@ def measure_network(network: Sam | Sam2Steps, plan: Plan, patience: float = 10.0
 
     Args:
         network: on the device to measure; its weights stay as they are, gradients are dropped.
-        plan: whether the encoder learns, how many objects an image has, and whether they are followed.
+        plan: whether the encoder learns, how many objects an image has, whether they are propagated.
         patience: seconds of each after which nothing is repeated.
     """
     import torch
@@ -209,7 +209,7 @@ def measure_network(network: Sam | Sam2Steps, plan: Plan, patience: float = 10.0
     from promptseg.curate.answering import answering
 
     device = next(network.parameters()).device
-    asked = answering(network, plan.n_objects, followed=plan.frames > 1)
+    asked = answering(network, plan.n_objects, propagated=plan.frames > 1)
     generator = torch.Generator().manual_seed(0)
     side = asked.image_size
     slices = torch.rand(1, 3, side, side, generator=generator).to(device)

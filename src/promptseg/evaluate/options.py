@@ -230,7 +230,7 @@ class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceO
         return [kind for kind in self.prompt if kind in _PROMPTS_OF[protocol]]
 
     def propagation(self, **changes: Any) -> SegmentOptions:
-        """How a volume is followed; `changes` over what was given."""
+        """How a volume is propagated; `changes` over what was given."""
         given = {f.name: getattr(self, f.name) for f in fields(PropagationOptions)}
         return SegmentOptions(**{**given, **changes})
 

@@ -21,10 +21,10 @@ from promptseg.evaluate.protocols import (
     Scene,
     Scored,
     as_sam2_paper,
-    follow_through,
     given,
     merged_classes,
     planar,
+    propagate_through,
     whole,
 )
 from promptseg.evaluate.report.failures import picture_name
@@ -312,7 +312,7 @@ class Evaluator:
         if protocol == "sam2-paper":
             return as_sam2_paper(scene)
         label = _SEARCH if task.search else ""
-        return follow_through(scene, protocol, task.settings or (Setting(),), label)
+        return propagate_through(scene, protocol, task.settings or (Setting(),), label)
 
 
 def _places(objects: list[Segment], truth: Segmentation) -> list[int]:

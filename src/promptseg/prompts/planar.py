@@ -64,7 +64,7 @@ class Box3D:
     Attributes:
         bounds: the six numbers.
         name: the object it belongs to.
-        axis: the axis along which it is followed; None takes the axis of the run.
+        axis: the axis along which it is propagated; None takes the axis of the run.
     """
 
     kind: ClassVar[str] = "box"

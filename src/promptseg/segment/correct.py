@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from promptseg.errors import PromptError
 from promptseg.models.protocol import Answer, Correction, Frames, SliceMasks
 from promptseg.prompts import ObjectPrompts, Points
-from promptseg.segment.follow import Seed, answer_seed, joined_points, prompt_of_clicks
+from promptseg.segment.conditioning import Seed, answer_seed, joined_points, prompt_of_clicks
 from promptseg.segment.volume import PropagationRule, advance, ask, overlap
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def correct(
     clicks together with the mask of the slice, or of the nearest slice with one. The change spreads
     from there to either side, halfway to the next slice the user has settled, and ends where the new
     mask agrees with the old one, where the old one is as much like the corrected neighbour, or where
-    the object ends. An object that may vanish and come back is followed past where it is not.
+    the object ends. An object that may vanish and come back is propagated past where it is not.
     Past the old ends of the object it goes as far again as the corrected slice lies
     beyond them. A slice drawn empty where the user has settled slices on one side alone ends the
     object: what lay beyond it was reached through it and is gone. Every other slice keeps its mask.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from promptseg.models.protocol import Answer, Correction, Frames, ObjectMemory, SlicePrompt
 from promptseg.prompts import Points
-from promptseg.segment.follow import Seed, prompt_of_clicks, prompt_of_seed
+from promptseg.segment.conditioning import Seed, prompt_of_clicks, prompt_of_seed
 
 __all__ = ["FromMemory"]
 
@@ -71,7 +71,7 @@ class FromMemory:
         """See `Means`."""
         if not (self.returns or answer.mask.any()):
             return None
-        return self.memory.follow(index, step < 0, end)
+        return self.memory.propagate(index, step < 0, end)
 
     def _settled_around(self, slice_: int) -> tuple[int | None, int | None]:
         """The nearest slices with a mask that the user settled before, below and above."""

@@ -27,7 +27,7 @@ from promptseg.provenance import Corrected
 from promptseg.result import Result
 from promptseg.segment.assemble import segment_of, slices_of
 from promptseg.segment.by_words import found_by_words
-from promptseg.segment.follow import seeds_of
+from promptseg.segment.conditioning import seeds_of
 from promptseg.segment.multimask import MaskCandidate, multimask_output
 from promptseg.segment.opened import Recent, intensity_for, notes_on, open_image, require_fit
 from promptseg.segment.options import SegmentOptions, SliceOptions

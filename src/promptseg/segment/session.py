@@ -257,7 +257,7 @@ class Session(PromptVerbs):
         of steps stays. What was done before an interruption is kept.
 
         Returns:
-            Names of the objects that were followed.
+            Names of the objects that were propagated.
         """
         names = self.unspread
         for number in range(1, self.position + 1):

@@ -52,7 +52,7 @@ def renamed(session: Session, name: str, new: str) -> Step:
     if waiting:
         raise PromptError(
             "objects whose prompts have reached all slices",
-            f"{waiting[0]!r}, which is still being followed",
+            f"{waiting[0]!r}, which is still being propagated",
             "wait, or cancel it",
         )
 

@@ -20,16 +20,16 @@ from promptseg.models.protocol import (
     Tracker,
 )
 from promptseg.segment.answer_state import answer_as_arrays, answer_from_arrays
+from promptseg.segment.conditioning import answer_seed
 from promptseg.segment.correct import FromNeighbours, correct
-from promptseg.segment.follow import answer_seed
 from promptseg.segment.volume import PropagationRule, advance
 
-__all__ = ["SliceToSlice", "Sweeps", "follow", "gathered"]
+__all__ = ["SliceToSlice", "Sweeps", "gathered", "propagate"]
 
 
 @dataclass(frozen=True)
 class SliceToSlice(Resumable):
-    """Follows objects by prompts derived from their masks (MedicoSAM, section II-C).
+    """Propagates objects by prompts derived from their masks (MedicoSAM, section II-C).
 
     It remembers no slice but the one before, so that what is found of an object hangs on its own
     conditions alone.
@@ -196,14 +196,14 @@ def gathered(found: Iterable[Tracked], objects: int) -> list[SliceMasks]:
     return masks
 
 
-def follow(
+def propagate(
     stack: Frames, seeds: Iterable[Conditioning], rule: PropagationRule | None
 ) -> SliceMasks:
     """Masks of one object on every slice it reaches; the union over its seeds.
 
     Args:
         stack: the slices.
-        seeds: where it starts; see `promptseg.segment.follow.seeds_of`.
+        seeds: where it starts; see `promptseg.segment.conditioning.seeds_of`.
         rule: how masks reach other slices; None leaves every mask on its own slice.
     """
     tracker: Tracker = SliceToSlice(rule)

@@ -1,4 +1,4 @@
-"""Which tracker follows the objects of a run."""
+"""Which tracker propagates the objects of a run."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from promptseg.models.protocol import (
     SliceMasks,
 )
 from promptseg.segment.correct import correct
-from promptseg.segment.followed import Followed
 from promptseg.segment.from_memory import FromMemory
+from promptseg.segment.propagated import PropagatedObject
 from promptseg.segment.volume import PropagationRule
 from promptseg.segment.ways import Ways
 
@@ -30,12 +30,12 @@ __all__ = ["WithMemory"]
 
 @dataclass(frozen=True)
 class WithMemory(Resumable):
-    """Follows objects with the memory of the frames' own model, one for each object.
+    """Propagates objects with the memory of the frames' own model, one for each object.
 
     All frames that somebody said something of are answered first, and condition all others. Then the
-    objects are followed up from the lowest of these, and down from it; where an object ended before
+    objects are propagated up from the lowest of these, and down from it; where an object ended before
     another such frame, also down from that one. Every way begins with these frames alone in memory, so
-    that it does not matter what was followed before.
+    that it does not matter what was propagated before.
 
     Attributes:
         model: what remembers.
@@ -61,11 +61,11 @@ class WithMemory(Resumable):
         for condition in conditions:
             of_object[condition.object].append(condition)
         _require_room(len(of_object), self.model.object_bytes)
-        followed = [
-            Followed(number, said, frames, self.model.memory(frames), self.rule)
+        propagated = [
+            PropagatedObject(number, said, frames, self.model.memory(frames), self.rule)
             for number, said in sorted(of_object.items())
         ]
-        return Ways(followed, frames, at_work, since)
+        return Ways(propagated, frames, at_work, since)
 
     def correct(self, frames: Frames, correction: Correction) -> SliceMasks:
         """See `Tracker` and `promptseg.segment.correct`.
@@ -84,5 +84,5 @@ def _require_room(objects: int, each: int) -> None:
         raise InputError(
             f"objects whose memory fits into the {available / 2**30:.1f} GiB that are free",
             f"{objects} objects of about {each / 2**20:.0f} MiB each",
-            "follow fewer at a time, or take a model of fewer pixels, such as medsam2",
+            "propagate fewer at a time, or take a model of fewer pixels, such as medsam2",
         )

@@ -78,7 +78,7 @@ def session_facts(work: Work, since: int = 0) -> dict[str, Any]:
         "steps_from": steps_from,
         "steps": steps,
         "position": session.position,
-        "following": session.unspread if work.following else [],
+        "following": session.unspread if work.propagating else [],
         "encoded": {axis: len(opened.cached) for axis, opened in session.opened.items()},
         "times": work.times.facts,
         "warning": work.warning,

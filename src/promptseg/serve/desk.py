@@ -253,7 +253,7 @@ class Desk(OpenSessions[Work]):
                     if work.path is not None:
                         self._free(work.path, take_over=False)
                     self._works[work.id] = work
-        work.follow()
+        work.propagate()
         if self._encoder:
             self._encoder.wake()
         return work

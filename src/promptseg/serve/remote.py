@@ -244,10 +244,10 @@ class RemoteClient:
         return run, None
 
     def predict(self) -> Answer:
-        """What was not run yet, and what has been followed since the last answer."""
+        """What was not run yet, and what has been propagated since the last answer."""
         waiting, self._waiting = self._waiting, []
         work = self._require()
-        before = work.following
+        before = work.propagating
         ran, difference = self._run(waiting) if waiting else self._answer()
         return ran and bool(waiting or before or difference), difference
 

@@ -19,8 +19,8 @@ __all__ = ["Times"]
 class Times:
     """The phase an expert is in on one image; see `promptseg.timing`.
 
-    While the model answers or follows, its time is recorded and the expert's clock stands, so that the
-    phases of a case add up to the time that went by. For any threads.
+    While the model answers or propagates, its time is recorded and the expert's clock stands, so that
+    the phases of a case add up to the time that went by. For any threads.
 
     Args:
         file: the log; None where there is no place for one.
@@ -147,7 +147,7 @@ class Times:
         own = self._open
         if own is not None and own.phase == "manual":
             raise PromptError(
-                "drawing by hand, not followed, while manual work is timed",
+                "drawing by hand, not propagated, while manual work is timed",
                 "a prompt for the model",
                 "draw with brush or lasso, or stop the phase",
             )

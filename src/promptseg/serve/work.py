@@ -52,8 +52,8 @@ class Snapshot(NamedTuple):
 class Work:
     """A session with its lease, its file and those who watch it; for any threads.
 
-    A prompt is answered on its own slice first and then followed to the others by a thread of its own,
-    which the next prompt interrupts and which then begins again; nothing of it is lost but time.
+    A prompt is answered on its own slice first and then propagated to the others by a thread of its
+    own, which the next prompt interrupts and which then begins again; nothing of it is lost but time.
 
     Args:
         session: the image, its objects and steps.
@@ -103,7 +103,7 @@ class Work:
         self._listeners: set[Callable[[Event], None]] = set()
         self._lock = threading.RLock()
         self._gate = threading.Lock()
-        self._following: Job | None = None
+        self._propagating: Job | None = None
         self._coming = 0
         self._at_rest = threading.Condition()
         self._closed = False
@@ -139,7 +139,7 @@ class Work:
         )
 
     @property
-    def following(self) -> bool:
+    def propagating(self) -> bool:
         """Whether answers are on their way to other slices, and not in the masks that are told yet."""
         return self._snapshots[self.revision].unspread and not self._closed
 
@@ -164,7 +164,7 @@ class Work:
         return self.change(do, model=True)[1]
 
     def preview(self, prompt: Prompt, object: str | None = None) -> Segment | None:
-        """What a prompt would answer on its slice; what is being followed goes on afterwards.
+        """What a prompt would answer on its slice; what is being propagated goes on afterwards.
 
         Raises:
             PromptError: as of `Session.add`.
@@ -175,7 +175,7 @@ class Work:
             return self.session.preview(prompt, object)
 
     def change(self, do: Callable[[], T], *, model: bool = False) -> tuple[T, Event]:
-        """Do something to the session, save it, tell everybody, and go on following.
+        """Do something to the session, save it, tell everybody, and go on propagating.
 
         Args:
             do: what.
@@ -185,7 +185,7 @@ class Work:
             What `do` returned, and what changed, see `since`.
         """
         require_own(self.read_only)
-        with self.lease.held(), self._instead_of_following():
+        with self.lease.held(), self._instead_of_propagating():
             self._require_open()
             if model and self.nbytes > self.limit:
                 raise TooLargeError(
@@ -234,13 +234,13 @@ class Work:
         return first, actions[first:]
 
     def cancel(self) -> Event:
-        """Stop following; answers that were given stay on their slices alone."""
+        """Stop propagating; answers that were given stay on their slices alone."""
         return self.change(self.session.leave_as_is)[1]
 
     def wait(self, seconds: float) -> bool:
-        """Wait until nothing is followed any more; False if that takes longer."""
+        """Wait until nothing is propagated any more; False if that takes longer."""
         with self._at_rest:
-            return self._at_rest.wait_for(lambda: not self.following, seconds)
+            return self._at_rest.wait_for(lambda: not self.propagating, seconds)
 
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
         """Have everything told that happens; returns what ends that."""
@@ -307,8 +307,8 @@ class Work:
         self.tell({"type": "progress", "object": name, "encoded": encoded})
 
     @contextmanager
-    def _instead_of_following(self) -> Iterator[None]:
-        """Have the session to oneself: following stops, and begins again afterwards."""
+    def _instead_of_propagating(self) -> Iterator[None]:
+        """Have the session to oneself: propagation stops, and begins again afterwards."""
         with self._gate:
             self._coming += 1
         self._interrupt()
@@ -318,39 +318,39 @@ class Work:
             try:
                 yield
             finally:
-                self._follow()
+                self._propagate()
 
     def _interrupt(self) -> None:
         with self._gate:
-            job = self._following
+            job = self._propagating
         if job is not None:
             self.turns.cancel(job)
 
-    def follow(self) -> None:
-        """Go on following what has not been followed, such as after a crash."""
+    def propagate(self) -> None:
+        """Go on propagating what has not been propagated, such as after a crash."""
         with self._lock:
-            self._follow()
+            self._propagate()
 
-    def _follow(self) -> None:
-        """Begin to follow, with the lock held; not while somebody does, or something comes first."""
+    def _propagate(self) -> None:
+        """Begin to propagate, with the lock held; not while somebody does, or something comes first."""
         with self._gate:
-            if not self.following or self._following is not None or self._coming:
+            if not self.propagating or self._propagating is not None or self._coming:
                 return
-            self._following = job = Job(self.id, Urgency.SPREAD)
+            self._propagating = job = Job(self.id, Urgency.SPREAD)
         threading.Thread(target=self._to_the_end, args=(job,), daemon=True).start()
 
     def _to_the_end(self, job: Job) -> None:
-        """What the following thread does; if it was interrupted, another one begins again."""
+        """What the propagating thread does; if it was interrupted, another one begins again."""
         with self._lock:
-            event = self._followed(job)
+            event = self._propagated(job)
             with self._gate:
-                self._following = None
-            self._follow()
+                self._propagating = None
+            self._propagate()
         if event is not None:
             self.tell(event)
 
-    def _followed(self, job: Job) -> Event | None:
-        """Follow everything; what there is to tell of it."""
+    def _propagated(self, job: Job) -> Event | None:
+        """Propagate everything; what there is to tell of it."""
         before = self.revision
         try:
             with self.times.model(), self.turns.take(job):
@@ -363,6 +363,6 @@ class Work:
             with contextlib.suppress(EndedError):
                 self._commit()
             if not isinstance(error, PromptsegError):
-                log.exception("following failed")
+                log.exception("propagation failed")
             return {"type": "error", "detail": fault_or_message(error)}
         return {"type": "changed", **self.since(before)}

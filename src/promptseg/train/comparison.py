@@ -77,7 +77,7 @@ class Comparison:
 def needed_for(prompt: str) -> frozenset[str]:
     """The kinds of prompts that go into an answer: rounds of corrections take clicks and a mask.
 
-    What is followed through a clip ("clip") begins with a box; what is not there ("absent") is asked
+    What is propagated through a clip ("clip") begins with a box; what is not there ("absent") is asked
     for by words.
     """
     start, corrected, _ = prompt.partition("+")

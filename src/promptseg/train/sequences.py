@@ -32,9 +32,9 @@ __all__ = [
     "Run",
     "TrainingClips",
     "clip_from",
-    "followable",
     "masks_along",
     "neighbours",
+    "propagatable",
     "runs_of",
 ]
 
@@ -42,7 +42,7 @@ Clip = tuple[Sample, ...]
 """Neighbours in their order."""
 
 
-def followable(clip: Clip) -> tuple[str, ...]:
+def propagatable(clip: Clip) -> tuple[str, ...]:
     """Names of the objects on the first frame of a clip that no two objects of any frame share."""
     counts = [Counter(t.name for t in sample.targets) for sample in clip]
     return tuple(
@@ -64,9 +64,9 @@ class Run:
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        """Where a clip with objects to follow can begin."""
+        """Where a clip with objects to propagate can begin."""
         last = max(0, len(self.samples) - self.frames)
-        return tuple(k for k in range(last + 1) if followable(self.clip(k)))
+        return tuple(k for k in range(last + 1) if propagatable(self.clip(k)))
 
     def clip(self, start: int) -> Clip:
         """The clip that begins with a sample."""
@@ -84,7 +84,7 @@ def runs_of(samples: Iterable[Sample], frames: int) -> list[Run]:
         frames: of a clip, at most.
 
     Returns:
-        Those with objects to follow.
+        Those with objects to propagate.
     """
     runs = [Run(tuple(row), frames) for row in neighbours(samples) if len(row) > 1]
     return [run for run in runs if run.starts]
@@ -115,7 +115,7 @@ def clip_from(sample: Sample, runs: Iterable[Run]) -> Clip:
     """The clip that begins with a sample, towards the end of its run that is farther away.
 
     Returns:
-        No more than the sample's key says; empty where it has no neighbour, or nothing to follow.
+        No more than the sample's key says; empty where it has no neighbour, or nothing to propagate.
     """
     for run in runs:
         keys = [one.key for one in run.samples]
@@ -124,7 +124,7 @@ def clip_from(sample: Sample, runs: Iterable[Run]) -> Clip:
             up = run.samples[at : at + run.frames]
             down = run.samples[max(0, at + 1 - run.frames) : at + 1][::-1]
             clip = up if len(up) >= len(down) else down
-            return clip if followable(clip) else ()
+            return clip if propagatable(clip) else ()
     return ()
 
 
@@ -205,9 +205,9 @@ class TrainingClips(Examples[ClipExample]):
         run, rng = self.runs[place[2]], self._chance("clip", place)
         clip = run.clip(run.starts[int(rng.integers(len(run.starts)))])
         backwards = clip[::-1]
-        if self.augmented and rng.integers(2) and followable(backwards):
+        if self.augmented and rng.integers(2) and propagatable(backwards):
             clip = backwards
-        names = followable(clip)
+        names = propagatable(clip)
         chosen = rng.permutation(len(names))[: self.n_objects]
         return clip, [names[k] for k in sorted(chosen)]
 

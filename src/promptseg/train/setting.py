@@ -187,7 +187,7 @@ def _stacks(
 
 
 def _require_runs(runs: list[Run], split: str, options: TrainOptions) -> None:
-    """Refuse a part without anything to follow."""
+    """Refuse a part without anything to propagate."""
     if not runs:
         raise InputError(
             "neighbouring slices or frames, with an object that is the only one of its name on each",

@@ -30,8 +30,8 @@ from promptseg.models.protocol import Embedding, SlicePrompt
 from promptseg.prompts.kinds import KINDS
 from promptseg.simulate import first_prompt, generator, interactive_rounds
 from promptseg.simulate.first import Clicking
-from promptseg.train.following import followed
-from promptseg.train.sequences import Clip, followable
+from promptseg.train.propagating import propagated
+from promptseg.train.sequences import Clip, propagatable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ABSENT",
     "CLASSES",
-    "FOLLOWED",
+    "PROPAGATED",
     "SHIFT",
     "SHIFTED",
     "TEXT",
@@ -53,8 +53,8 @@ __all__ = [
 TEXT, ABSENT = "text", "absent"
 """A phrase for what is on the sample, and one for what is not; see `promptseg.train.asking`."""
 
-FOLLOWED = "clip"
-"""A box on a sample, followed with memory through its neighbours."""
+PROPAGATED = "clip"
+"""A box on a sample, propagated with memory through its neighbours."""
 CLASSES = "classes"
 """No prompt: a class that is there, by a model of classes."""
 SHIFTED = "shifted box"
@@ -78,7 +78,7 @@ class Answer(NamedTuple):
         dataset, modality, patient: of the image.
         target: value of the object in its label layer; "value@layer" in layers above 0.
         prompt: it began with: "box" (exact), "point" (one click), or "shifted box", which there are
-            four of: left, up, right, down; or "clip", a box followed through the sample's neighbours,
+            four of: left, up, right, down; or "clip", a box propagated through the sample's neighbours,
             on which its DSC is; or "text", a phrase for all instances of a name, and "absent", one for
             what is not there, on which it is 1 where nothing was found; or "classes", nothing, where
             the target is the name of a class.
@@ -122,7 +122,7 @@ class Validation:
 
         Returns:
             "box" and "point" before corrections, "box+8" and "point+8" after the last of 8 rounds; and
-            "clip" where boxes were followed; "text" and "absent" where phrases were asked with. Of a
+            "clip" where boxes were propagated; "text" and "absent" where phrases were asked with. Of a
             model of classes "classes" alone: the mean over datasets of the mean over their classes, so
             that rare ones count as much.
         """
@@ -212,7 +212,7 @@ def validate(
         shifted: also ask with the box moved by a tenth of its width to the left and right, and by a
             tenth of its height up and down, without corrections.
         kept: sample -> its (C, h, w) embedding, where the model's encoder has made it before.
-        clip_of: sample -> the clip that begins with it, through which a box on it is followed; empty
+        clip_of: sample -> the clip that begins with it, through which a box on it is propagated; empty
             where there is none.
         progress: is told the samples done and the present one.
 
@@ -234,8 +234,8 @@ def validate(
         found.embeddings[sample.key] = pooled(embedding)
         targets = _largest(sample, max_objects)
         clip = clip_of(sample) if clip_of else ()
-        able = sorted({t.name for t in targets} & set(followable(clip)))
-        along = dict(zip(able, followed(asked, collection, clip, able), strict=True))
+        able = sorted({t.name for t in targets} & set(propagatable(clip)))
+        along = dict(zip(able, propagated(asked, collection, clip, able), strict=True))
         for target, truth in zip(targets, masks_of(targets, labels), strict=True):
             place = (sample.key, target)
             answers = list(_answers(asked, embedding, truth, place, corrections, seed, clicking))
@@ -243,7 +243,7 @@ def validate(
                 answers += _shifted(asked, embedding, truth, target)
             about = (sample.key, sample.dataset, sample.modality, sample.patient, _name(target))
             if target.name in along:
-                answers.append((FOLLOWED, 0, *along[target.name]))
+                answers.append((PROPAGATED, 0, *along[target.name]))
             found.answers += [Answer(*about, *answer) for answer in answers]
     if progress:
         progress(len(samples), "")
@@ -341,7 +341,7 @@ def _macro(answers: Sequence[Answer], corrections: int) -> dict[str, float]:
     asked = {a.prompt for a in answers}
     boxes_alone = "box" in asked and "point" not in asked and (TEXT in asked or not corrections)
     kinds = ("box",) if boxes_alone else () if TEXT in asked else ("box", "point")
-    for prompt in (*kinds, *(name for name in (FOLLOWED, TEXT, ABSENT) if name in asked)):
+    for prompt in (*kinds, *(name for name in (PROPAGATED, TEXT, ABSENT) if name in asked)):
         for step in sorted({0, corrections} if prompt in ("box", "point") else {0}):
             datasets: dict[str, list[float]] = defaultdict(list)
             for a in answers:

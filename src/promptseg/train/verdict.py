@@ -32,7 +32,7 @@ from promptseg.train.drift import Drift, drift_of
 from promptseg.train.validate import (
     ABSENT,
     CLASSES,
-    FOLLOWED,
+    PROPAGATED,
     SHIFTED,
     TEXT,
     Answer,
@@ -130,7 +130,7 @@ def compare(
     last = baseline.corrections
     labels = {
         f"{kind}+{step}" if step else kind: (kind, step)
-        for kind in ("box", "point", FOLLOWED, TEXT, ABSENT, CLASSES)
+        for kind in ("box", "point", PROPAGATED, TEXT, ABSENT, CLASSES)
         for step in sorted({0, last})
         if (kind, step) in first
     }
@@ -141,7 +141,7 @@ def compare(
         found = []
         for label, place in labels.items():
             objects = [o for o in first[place] if of in (None, group[o])]
-            if not objects:  # not everything can be followed
+            if not objects:  # not everything can be propagated
                 continue
             before, after = (np.array([x[place][o] for o in objects]) for x in (first, second))
             asked, whose = needed_for(label) <= set(asks), [patients[o] for o in objects]
@@ -228,7 +228,7 @@ def _words(prompt: str) -> str:
     name = {
         "box": "a box",
         "point": "a click",
-        FOLLOWED: "a box followed through a clip",
+        PROPAGATED: "a box propagated through a clip",
         CLASSES: "classes without prompts",
         TEXT: "a phrase",
         ABSENT: "a phrase for what is not there",

@@ -5,7 +5,7 @@ from promptseg.evaluate.protocols.ground_truth import GroundTruthCase, Scored, V
 from promptseg.evaluate.protocols.planar import planar
 from promptseg.evaluate.protocols.sam2_paper import as_sam2_paper
 from promptseg.evaluate.protocols.scene import Scene, prompts_for
-from promptseg.evaluate.protocols.volumes import follow_through
+from promptseg.evaluate.protocols.volumes import propagate_through
 from promptseg.evaluate.protocols.whole import merged_classes, whole
 
 __all__ = [
@@ -14,10 +14,10 @@ __all__ = [
     "Scored",
     "View",
     "as_sam2_paper",
-    "follow_through",
     "given",
     "merged_classes",
     "planar",
     "prompts_for",
+    "propagate_through",
     "whole",
 ]

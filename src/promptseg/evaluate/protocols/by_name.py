@@ -73,12 +73,12 @@ def named_through(scene: Scene, protocol: Protocol) -> Iterator[Scored]:
     for target in dict.fromkeys(target_of(segment) for segment in scene.objects):
         own = [segment for segment in scene.objects if target_of(segment) == target]
         truth = np.logical_or.reduce([segment.mask(shape) for segment in own])
-        mask, _, seconds = _followed(scene, target)
+        mask, _, seconds = _propagated(scene, target)
         about = {"object": target, "prompt": "text", "predicted_iou": None}
         facts: dict[str, Any] = {"protocol": protocol, **about}
         yield from _through(scene, own[0], truth, mask, seconds, facts)
     for name in _absent(scene, scene.objects, "all"):
-        mask, best, seconds = _followed(scene, name)
+        mask, best, seconds = _propagated(scene, name)
         facts = {"protocol": protocol, "target": name, "object": name, "prompt": ABSENT}
         facts["predicted_iou"] = best
         yield from _through(scene, scene.objects[0], np.zeros_like(mask), mask, seconds, facts)
@@ -110,7 +110,7 @@ def _asked(scene: Scene, index: int, name: str) -> tuple[Mask, float, float]:
     return mask, found.best, clock()
 
 
-def _followed(scene: Scene, name: str) -> tuple[Mask, float, float]:
+def _propagated(scene: Scene, name: str) -> tuple[Mask, float, float]:
     """The union of what a name finds in all slices, the highest score, and seconds."""
     clock = scene.clock()
     options = scene.options.propagation(force=scene.options.force)

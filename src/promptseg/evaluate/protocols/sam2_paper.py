@@ -1,8 +1,8 @@
-"""sam2-paper: volumes as the code of the SAM2 medical benchmark follows them (section 2.1, table 3).
+"""sam2-paper: volumes as the code of the SAM2 medical benchmark propagates them (section 2.1, table 3).
 
 What differs from "3d": the volume is cut to the slices that hold the object; the object starts on slice
 n // 2 of these; its box is the projection of the object's 3D box and not that of the slice; the mask
-that answers it is drawn anew into memory, and is followed forwards, then, with memory reset, backwards;
+that answers it is drawn anew into memory, and propagated forwards, then, with memory reset, backwards;
 nothing ends but with the cut; where objects overlap, later ones overwrite earlier ones.
 """
 
@@ -20,7 +20,7 @@ from promptseg.image import Segment
 from promptseg.models.protocol import SliceMasks
 from promptseg.prompts import Box, Mask
 from promptseg.segment.choices import resolved
-from promptseg.segment.follow import Seed, answer_seed
+from promptseg.segment.conditioning import Seed, answer_seed
 from promptseg.segment.projection import kinds_of
 from promptseg.segment.slice_to_slice import gathered
 from promptseg.segment.trackers import tracker_for
@@ -32,7 +32,7 @@ _NEVER_ENDS = {"min_iou": 0.0, "min_area": 0.0, "min_quality": 0.0, "max_growth"
 
 
 def as_sam2_paper(scene: Scene) -> Iterator[Scored]:
-    """Follow every object of a volume by the rules of the paper's code.
+    """Propagate every object of a volume by the rules of the paper's code.
 
     Initialised by a box (the model's own answer, or that of a starting model, as MedSAM in table 3)
     or by the ground truth's mask of the starting slice.
@@ -51,9 +51,9 @@ def as_sam2_paper(scene: Scene) -> Iterator[Scored]:
                 continue
             seed, first = _seed(scene, segment, kind)
             begun[number] = seed.slice, first
-            followed = _followed(scene, seed)
-            quality[number] = float(np.mean(list(followed.quality.values()) or [0.0]))
-            for index, mask in followed.masks.items():
+            propagated = _propagated(scene, seed)
+            quality[number] = float(np.mean(list(propagated.quality.values()) or [0.0]))
+            for index, mask in propagated.masks.items():
                 labels[index][mask] = number
         prompt = f"{kind} of {scene.starter.card.name}" if scene.starter else kind
         seconds = clock() / max(1, len(begun))
@@ -82,7 +82,7 @@ def _seed(scene: Scene, segment: Segment, kind: PromptKind) -> tuple[Seed, First
     return Seed(start, mask=Mask(mask, start, as_drawn=True), reach=reach), first
 
 
-def _followed(scene: Scene, seed: Seed) -> SliceMasks:
+def _propagated(scene: Scene, seed: Seed) -> SliceMasks:
     options = resolved(scene.options.propagation(**_NEVER_ENDS), scene.predictor.card)
     if options.propagate != "none":
         scene.predictor.require(kinds_of(str(options.propagate)), scene.options.force)

@@ -1,4 +1,4 @@
-"""3d, interactive-3d and video: one prompt, followed from slice to slice or from frame to frame
+"""3d, interactive-3d and video: one prompt, propagated from slice to slice or from frame to frame
 (SAM2 medical benchmark, section 2.1 and table 3; MedicoSAM, sections II-C and II-E)."""
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from promptseg.image import Segment
 from promptseg.models.protocol import SliceMasks
 from promptseg.prompts import Box, Mask, Points
 from promptseg.segment.choices import resolved
-from promptseg.segment.follow import Seed, answer_seed
+from promptseg.segment.conditioning import Seed, answer_seed
 from promptseg.segment.projection import kinds_of
 from promptseg.segment.slice_to_slice import gathered
 from promptseg.segment.trackers import tracker_for
 from promptseg.simulate.first import FirstPrompt, PromptKind, first_prompt
 
-__all__ = ["follow_through"]
+__all__ = ["propagate_through"]
 
 
-def follow_through(
+def propagate_through(
     scene: Scene, protocol: Protocol, settings: Sequence[Setting] = (Setting(),), label: str = ""
 ) -> Iterator[Scored]:
-    """Prompt every object once and follow it.
+    """Prompt every object once and propagate it.
 
-    Volumes are prompted on the middle one of the slices the object occupies and followed both ways;
-    videos on the first frame it is seen on, and followed forwards. A mask that is given (the ground
+    Volumes are prompted on the middle one of the slices the object occupies and propagated both ways;
+    videos on the first frame it is seen on, and propagated forwards. A mask that is given (the ground
     truth's, or another model's) is kept on its own slice as it is.
 
     Args:
         scene: the case.
         protocol: "3d", "interactive-3d" or "video".
-        settings: how it is followed; each gives rows of its own.
+        settings: how it is propagated; each gives rows of its own.
         label: what the rows call the protocol, if not by its name.
     """
     kinds = scene.prompts(protocol)

@@ -1,4 +1,4 @@
-"""The job of a video: prompts on some frames, objects followed through all, results streamed."""
+"""The job of a video: prompts on some frames, objects propagated through all, results streamed."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ from promptseg.segment.run import Run
 from promptseg.segment.segmenter import Segmenter, named_after
 from promptseg.segment.video.clean import cleaned
 from promptseg.segment.video.earlier import Results, VideoObject, read_results
-from promptseg.segment.video.follow import conditions_of, correct_objects, follow_objects
 from promptseg.segment.video.masks import FrameMasks
 from promptseg.segment.video.parts import Parts
+from promptseg.segment.video.propagate import conditions_of, correct_objects, propagate_objects
 from promptseg.segment.video.sample import SAMPLE, sample_of
 from promptseg.work import request_hash
 
@@ -155,7 +155,7 @@ def _segment(job: SegmentJob, frames: Selection, own: OwnFolder) -> VideoOutputs
         masks = FrameMasks(video.facts.size, len(objects))
         told = [VideoObject(entry.name, entry.slices) for entry in run.objects]
         parts = Parts(own, _request(run, frames, segmenter, said))
-        _follow(run, masks, parts, job, image.name)
+        _propagate(run, masks, parts, job, image.name)
         masks = cleaned(masks, run.options)
     facts = provenance_of(run, frames, segmenter, masks, told, said, job)
     if existing:
@@ -327,11 +327,11 @@ def _logit(share: float) -> float:
     return math.log(kept / (1 - kept))
 
 
-def _follow(run: Run, masks: FrameMasks, parts: Parts, job: SegmentJob, name: str) -> None:
+def _propagate(run: Run, masks: FrameMasks, parts: Parts, job: SegmentJob, name: str) -> None:
     title = "frames" if job.deidentify else f"{name}: frames"
     reach = {k for c in conditions_of(run) for k in range(c.reach[0], c.reach[1] + 1)}
     with step_progress(title, len(reach), job.quiet) as update:
-        follow_objects(
+        propagate_objects(
             *(run, masks, parts, job.overwrite),
             on_frame=lambda done: update(min(done, len(reach)), f"({run.at_work})"),
         )

@@ -1,4 +1,4 @@
-"""A model that follows objects through frames: slices of a volume, or pictures of a video."""
+"""A model that propagates objects through frames: slices of a volume, or pictures of a video."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ class Tracked:
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Follows any number of objects through frames.
+    """Propagates any number of objects through frames.
 
     It goes frame by frame over all objects, so that each frame is encoded once whatever their number,
     and it remembers a bounded number of frames, whatever their number. Objects do not see each other
@@ -196,7 +196,7 @@ class Tracker(Protocol):
         conditions: Sequence[Conditioning],
         at_work: Callable[[int], None] | None = None,
     ) -> Iterator[Tracked]:
-        """Follow objects from the frames they are conditioned on, to either side.
+        """Propagate objects from the frames they are conditioned on, to either side.
 
         Args:
             frames: in their order.
@@ -219,7 +219,7 @@ class ObjectMemory(Protocol):
     """What a model remembers of one object in some frames: bounded, whatever their number.
 
     Frames that somebody said something of condition all others. A tracker decides which frames are
-    followed, and in which order.
+    propagated, and in which order.
     """
 
     def prompt(
@@ -231,13 +231,13 @@ class ObjectMemory(Protocol):
             frame: which.
             prompt: what is said; `logits` of an earlier answer there are fed back to the model.
             afresh: as on a picture; else in the light of what is remembered.
-            down: whether the frames followed before it come after it.
+            down: whether the frames propagated before it come after it.
         """
 
     def take(self, frame: int, mask: NDArray[np.bool_]) -> Answer:
         """A (rows, columns) mask that is right as it is; it conditions others from now on."""
 
-    def follow(self, frame: int, down: bool = False, end: int | None = None) -> Answer:
+    def propagate(self, frame: int, down: bool = False, end: int | None = None) -> Answer:
         """The object on a frame of which nobody said anything.
 
         Args:
@@ -247,7 +247,7 @@ class ObjectMemory(Protocol):
         """
 
     def recall(self, frame: int, mask: NDArray[np.bool_], down: bool = False) -> None:
-        """Remember a frame that was followed earlier as the next one on the way.
+        """Remember a frame that was propagated earlier as the next one on the way.
 
         Args:
             frame: which; it is encoded again where its embedding is gone.
@@ -256,7 +256,7 @@ class ObjectMemory(Protocol):
         """
 
     def forget(self) -> None:
-        """Of frames that were followed nothing is remembered any more; the next way begins."""
+        """Of frames that were propagated nothing is remembered any more; the next way begins."""
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that is remembered, bit for bit, as arrays of numbers."""
@@ -283,7 +283,7 @@ class Remembering(Protocol):
 
 
 class Tracking(Protocol):
-    """Objects being followed, frame by frame; it can be put aside between two frames."""
+    """Objects being propagated, frame by frame; it can be put aside between two frames."""
 
     def __iter__(self) -> Iterator[list[Tracked]]:
         """What is found, one frame after the other."""

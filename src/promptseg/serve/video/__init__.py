@@ -1,1 +1,1 @@
-"""Videos that somebody works on in the page: opened, prompted, followed, corrected, kept, written."""
+"""Videos that somebody works on in the page: opened, prompted, propagated, corrected, kept, written."""

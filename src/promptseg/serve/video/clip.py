@@ -44,8 +44,8 @@ _NARROWEST = 16
 class Clip:
     """A video and a model, ready for prompts; nothing of it is in memory but a few frames.
 
-    The screen and the model have a reader each: whoever looks around does not make a model that follows
-    objects decode everything from the key frame before.
+    The screen and the model have a reader each: whoever looks around does not make a model that
+    propagates objects decode everything from the key frame before.
 
     Attributes:
         path: file or folder.
@@ -54,7 +54,7 @@ class Clip:
         shown: the same for the screen.
         embedded: the frames as the model sees them.
         segmenter: the model.
-        options: how objects are followed.
+        options: how objects are propagated.
         identity: what tells this clip from another one of the name.
     """
 
@@ -82,7 +82,7 @@ class Clip:
             frames: those that are meant, of a video that was opened; closed with the clip.
             series: as the video was opened with.
             segmenter: a model of prompts.
-            options: modality, window and how objects are followed.
+            options: modality, window and how objects are propagated.
             turns: of the model's device.
 
         Raises:
@@ -142,7 +142,7 @@ class Clip:
 
         Args:
             prompts: of any objects.
-            options: how they are followed.
+            options: how they are propagated.
             image: the same frames with another reader, in place of the model's own.
 
         Raises:

@@ -126,7 +126,7 @@ def _object(work: VideoWork, number: int, one: ClipObject) -> dict[str, Any]:
         "name": one.name,
         "label": number + 1,
         "colour": list(COLOURS[number % len(COLOURS)]),
-        "followed": one.followed,
+        "followed": one.propagated,
         "frames": len(filled),
         "absent": sum(p.is_empty and p.presence is not None for p in shown.values()),
         "predicted_iou": round(float(np.mean(scores)), 4) if scores else None,
@@ -148,6 +148,6 @@ def _shown(prompt: PlacedPrompt) -> dict[str, Any]:
 
 
 def _remembers(work: VideoWork) -> bool:
-    """Whether objects are followed with a memory."""
+    """Whether objects are propagated with a memory."""
     card, asked = work.clip.segmenter.predictor.card, work.clip.options.propagate
     return (asked or card.propagate) == "memory"

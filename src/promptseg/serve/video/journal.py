@@ -265,7 +265,7 @@ def _object_entry(one: ClipObject, number: int | None) -> dict[str, Any]:
     return {
         "prompts": [_prompt_entry(prompt) for prompt in one.prompts],
         "settled": one.settled,
-        "followed": one.followed,
+        "followed": one.propagated,
         "masks": number,
         "answers": {str(k): _packed_entry(packed) for k, packed in one.answers.items()},
     }

@@ -36,33 +36,33 @@ class ClipObject:
     Attributes:
         name: of the object.
         prompts: all of them, placed, in the order they were given.
-        settled: how many of the first ones have been followed through the frames.
-        followed: whether it was followed to the end, so that further prompts correct it.
-        masks: what following has found.
-        answers: on frames with prompts that have not been followed yet.
+        settled: how many of the first ones have been propagated through the frames.
+        propagated: whether it was propagated to the end, so that further prompts correct it.
+        masks: what propagation has found.
+        answers: on frames with prompts that have not been propagated yet.
     """
 
     name: str
     prompts: tuple[PlacedPrompt, ...] = ()
     settled: int = 0
-    followed: bool = False
+    propagated: bool = False
     masks: Found = field(default_factory=lambda: NOTHING)
     answers: Found = field(default_factory=lambda: NOTHING)
 
     @property
     def pending(self) -> tuple[PlacedPrompt, ...]:
-        """Prompts that have not been followed yet: all, as long as the object was not."""
-        return self.prompts[self.settled if self.followed else 0 :]
+        """Prompts that have not been propagated yet: all, as long as the object was not."""
+        return self.prompts[self.settled if self.propagated else 0 :]
 
     @property
     def is_waiting(self) -> bool:
-        """Whether there is something to follow."""
+        """Whether there is something to propagate."""
         return bool(self.pending)
 
     @property
     def prompted(self) -> set[int]:
         """Places that prompts have settled."""
-        done = self.prompts[: self.settled] if self.followed else ()
+        done = self.prompts[: self.settled] if self.propagated else ()
         return set(map(place_of, done))
 
     def on(self, place: int) -> Packed | None:
@@ -83,7 +83,7 @@ class Step:
         action: in words.
         objects: in their order.
         current: the object that prompts without a name go to.
-        changed: frames whose masks the action changed, where it was a correction that was followed.
+        changed: frames whose masks the action changed, where it was a correction that was propagated.
     """
 
     action: str

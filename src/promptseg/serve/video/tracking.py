@@ -1,4 +1,4 @@
-"""Answers on one frame, and objects followed through all, as `promptseg segment` follows them."""
+"""Answers on one frame, and objects propagated through all, as `promptseg segment` does."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from promptseg.errors import InputError
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.jobs.video.prompts import as_given
 from promptseg.prompts import PlacedPrompt
-from promptseg.segment.follow import seeds_of
+from promptseg.segment.conditioning import seeds_of
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.run import Run
-from promptseg.segment.slice_to_slice import follow
-from promptseg.segment.video.follow import conditions_of, correct_objects, follow_objects
+from promptseg.segment.slice_to_slice import propagate
 from promptseg.segment.video.masks import FrameMasks, Packed
 from promptseg.segment.video.parts import Parts
+from promptseg.segment.video.propagate import conditions_of, correct_objects, propagate_objects
 from promptseg.serve.video.clip import Clip
 from promptseg.serve.video.steps import ClipObject, place_of
 from promptseg.work import request_hash
@@ -31,7 +31,7 @@ DIRECTIONS: tuple[Direction, ...] = ("both", "forward", "backward")
 
 
 def answer_on(clip: Clip, one: ClipObject, place: int) -> Packed:
-    """What the prompts of an object on a frame, that were not followed yet, give on it alone.
+    """What the prompts of an object on a frame, that were not propagated yet, give on it alone.
 
     Args:
         clip: the video.
@@ -44,11 +44,11 @@ def answer_on(clip: Clip, one: ClipObject, place: int) -> Packed:
     here = [prompt for prompt in one.pending if place_of(prompt) == place]
     run = clip.run(here, clip.on((place, place)))
     masks = FrameMasks(clip.size, 1)
-    if one.followed:
+    if one.propagated:
         masks.found[0] = dict(one.masks)
         correct_objects(run, masks, [one.prompted], [0])
     else:
-        found = follow(run.visit, seeds_of(run.objects[0], run.axis, run.limits), None)
+        found = propagate(run.visit, seeds_of(run.objects[0], run.axis, run.limits), None)
         for frame, mask in found.masks.items():
             masks.add(0, frame, mask, found.quality.get(frame), found.presence.get(frame))
     return masks.found[0].get(place) or Packed.of(np.zeros(clip.size, dtype=bool))
@@ -57,24 +57,24 @@ def answer_on(clip: Clip, one: ClipObject, place: int) -> Packed:
 class Tracking:
     """Prompts of some objects, on their way through the frames.
 
-    Objects that were not followed yet are followed together, in parts that outlive a kill; those that
+    Objects that were not propagated yet go together, in parts that outlive a kill; those that
     were are corrected one by one.
 
     Args:
         clip: the video.
-        objects: with prompts that were not followed yet.
-        direction: where they are followed to.
+        objects: with prompts that were not propagated yet.
+        direction: where they are propagated to.
         own: folder of ours in which parts are kept meanwhile.
 
     Attributes:
-        fresh: objects that are followed for the first time.
+        fresh: objects that are propagated for the first time.
         corrected: objects that are corrected.
         live: masks of the fresh ones so far.
         done: objects as they are afterwards, by name, as far as they are finished.
         visits: frames that were visited, and of how many.
 
     Raises:
-        InputError: nothing to follow.
+        InputError: nothing to propagate.
         PromptError: prompts that make no sense.
     """
 
@@ -87,8 +87,8 @@ class Tracking:
             raise InputError(
                 "a prompt that was not tracked yet", "none", "draw a box, click, or stroke first"
             )
-        self.fresh = [one for one in waiting if not one.followed]
-        self.corrected = [one for one in waiting if one.followed]
+        self.fresh = [one for one in waiting if not one.propagated]
+        self.corrected = [one for one in waiting if one.propagated]
         self.live = FrameMasks(clip.size, len(self.fresh))
         self.done: dict[str, ClipObject] = {}
         self._run = self._prepared(self.fresh) if self.fresh else None
@@ -113,7 +113,7 @@ class Tracking:
         return 0 if state is None else int(state["done"])
 
     def go(self, on_frame: Callable[[int, int | None], None]) -> None:
-        """Follow to the end.
+        """Propagate to the end.
 
         Args:
             on_frame: told visits so far, and how many there are at most; None where nothing says it.
@@ -129,7 +129,7 @@ class Tracking:
                 self.visits = (min(done, total), total)
                 on_frame(*self.visits)
 
-            follow_objects(self._run, self.live, self._parts, overwrite=True, on_frame=visited)
+            propagate_objects(self._run, self.live, self._parts, overwrite=True, on_frame=visited)
             for number, one in enumerate(self.fresh):
                 self.done[one.name] = self._settled(one, self.live.found[number])
         for one, run in self._corrections:

@@ -45,8 +45,8 @@ _WAIT_S = 60.0
 class VideoWork:
     """A clip with the steps of the work on it, its lease, its folder, and who watches; for any threads.
 
-    A prompt is answered on its frame at once. `track` follows all prompts that were not followed yet,
-    on a thread of its own; until it has ended or was stopped, nothing else may change. What it finds
+    A prompt is answered on its frame at once. `track` propagates all prompts that wait for it, on a
+    thread of its own; until it has ended or was stopped, nothing else may change. What it finds
     is seen meanwhile, and kept on the disk in parts: the same tracking goes on after a stop or a kill.
 
     Args:
@@ -62,7 +62,7 @@ class VideoWork:
         owner: who opened it; empty where users have no names.
         history, position: the steps, and where it stands among them.
         revision: grows with every change.
-        tracking: what is being followed.
+        tracking: what is being propagated.
         writing: how many frames of results are written, and of how many; None where nothing is.
         warning: what is wrong, such as a step that could not be saved.
         on_change: called after every change.
@@ -167,14 +167,14 @@ class VideoWork:
 
         Raises:
             PromptError: outside the frame or the chosen frames, or one that makes no sense there.
-            BusyError: objects are being followed.
+            BusyError: objects are being propagated.
         """
         with self._alone():
             step = self.step
             name = prompt.name or name or step.current or edits.free_name(self.history)
             placed = on_frames(replace(prompt, name=name), self.clip.frames)
             if isinstance(placed, Mask) and not placed.pixels.any():
-                self._require_followed(name)
+                self._require_propagated(name)
             (checked,) = self.clip.run([placed], self.clip.options).objects
             new = checked.planar[0]
             place = new.slice or 0
@@ -247,11 +247,11 @@ class VideoWork:
             self._commit()
 
     def track(self, direction: Direction = "both") -> None:
-        """Begin to follow what was not followed yet; it goes on when this returns.
+        """Begin to propagate what was not propagated yet; it goes on when this returns.
 
         Raises:
-            InputError: nothing to follow.
-            BusyError: something is being followed already.
+            InputError: nothing to propagate.
+            BusyError: something is being propagated already.
         """
         with self._alone():
             self._require_room()
@@ -265,11 +265,11 @@ class VideoWork:
             self._ended.clear()
             self.revision += 1
         threading.Thread(
-            target=self._follow, name="tracking", args=(tracking, job), daemon=True
+            target=self._propagate, name="tracking", args=(tracking, job), daemon=True
         ).start()
 
     def cancel(self) -> None:
-        """Stop following, and writing results, and wait for it; what was found so far is kept."""
+        """Stop propagating, and writing results, and wait for it; what was found so far is kept."""
         job = self._job
         self._stop_writing = True
         if job is not None:
@@ -277,11 +277,11 @@ class VideoWork:
             self._ended.wait(_WAIT_S)
 
     def wait(self, seconds: float) -> bool:
-        """Wait until nothing is followed any more; False if that takes longer."""
+        """Wait until nothing is propagated any more; False if that takes longer."""
         return self._ended.wait(seconds)
 
     def on(self, name: str, place: int) -> Packed | None:
-        """What is known of an object on a frame; while it is followed, what was found so far."""
+        """What is known of an object on a frame; while it is propagated, what was found so far."""
         tracking = self.tracking
         if tracking is not None and name in tracking.names:
             return tracking.on(name, place)
@@ -299,7 +299,7 @@ class VideoWork:
         """Write results alone; gives what is told frames done and frames in all, and may stop it.
 
         Raises:
-            BusyError: results are being written already, or objects followed.
+            BusyError: results are being written already, or objects propagated.
         """
         self._require_open()
         if not self._write_lock.acquire(blocking=False):
@@ -375,9 +375,9 @@ class VideoWork:
     def _own(self) -> OwnFolder:
         return OwnFolder(self.folder)
 
-    def _require_followed(self, name: str) -> None:
+    def _require_propagated(self, name: str) -> None:
         one = self.step.object(name)
-        if one is None or not one.followed:
+        if one is None or not one.propagated:
             raise PromptError(
                 "an object that was tracked, to say where it is not", repr(name)[:100], "track it"
             )
@@ -399,7 +399,7 @@ class VideoWork:
         self.revision += 1
         self.on_change()
 
-    def _follow(self, tracking: Tracking, job: Job) -> None:
+    def _propagate(self, tracking: Tracking, job: Job) -> None:
         """What the tracking thread does."""
         told = -1
 

@@ -104,7 +104,7 @@ class Prompting:
     marker: dict[str, Any] | None = None
     """{"long": [[x, y], [x, y]], "short": [[x, y], [x, y]]}."""
     spread: bool = True
-    """Whether the answer is followed to the other slices."""
+    """Whether the answer is propagated to the other slices."""
     since: int | None = None
     """Revision the client has, for differences to it."""
 

@@ -99,7 +99,7 @@ class VideoSteps:
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """Follow what was not followed yet."""
+    """Propagate what was not propagated yet."""
 
     direction: Literal["both", "forward", "backward"] = "both"
     """forward: from the first prompted frame on; backward: up to the last one."""

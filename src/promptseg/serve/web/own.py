@@ -96,7 +96,7 @@ class Own:
             ),
             Entry(
                 *("GET", f"{at}/changes", "masks, or what changed since a revision", self.changes),
-                query=(_SINCE, ("wait", "seconds to wait until nothing is followed any more")),
+                query=(_SINCE, ("wait", "seconds to wait until nothing is propagated any more")),
                 gives=_CHANGE,
             ),
             self._step("POST", f"{at}/prompts", "prompt an object", self.prompt, Prompting),
@@ -107,7 +107,7 @@ class Own:
             ),
             self._step("POST", f"{at}/undo", "steps back", self.undo, Steps),
             self._step("POST", f"{at}/redo", "steps forth", self.redo, Steps),
-            self._step("POST", f"{at}/cancel", "stop following", self.cancel, Since),
+            self._step("POST", f"{at}/cancel", "stop propagating", self.cancel, Since),
             Entry("GET", f"{at}/measurements", "sizes of the objects", self.measurements),
             Entry("POST", f"{at}/save", "write the masks into the folder", self.save, Save),
             Entry(

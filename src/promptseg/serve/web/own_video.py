@@ -1,4 +1,4 @@
-"""Our own interface: videos, whose objects are followed through all frames, and files that are sent."""
+"""Our own interface: videos, with objects propagated through all frames, and files that are sent."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class OwnVideo:
             Entry(
                 *("GET", f"{at}/timeline", "when each object is there, and its score"),
                 self.timeline,
-                query=(("wait", "seconds to wait until nothing is followed any more"),),
+                query=(("wait", "seconds to wait until nothing is propagated any more"),),
             ),
             self._entry("POST", f"{at}/prompts", "prompt an object", self.prompt, VideoPrompt),
             self._entry("POST", f"{at}/objects", "a new object", self.new_object, VideoObject),
@@ -86,8 +86,10 @@ class OwnVideo:
                 *(self.change_object, VideoObjectChange),
             ),
             self._entry("POST", f"{at}/reset", "start anew", self.reset, ResetVideo),
-            self._entry("POST", f"{at}/track", "follow objects", self.track, Track),
-            self._entry("POST", f"{at}/cancel", "stop following or writing", self.cancel, Nothing),
+            self._entry("POST", f"{at}/track", "propagate objects", self.track, Track),
+            self._entry(
+                "POST", f"{at}/cancel", "stop propagating or writing", self.cancel, Nothing
+            ),
             self._entry("POST", f"{at}/undo", "steps back", self.undo, VideoSteps),
             self._entry("POST", f"{at}/redo", "steps forth", self.redo, VideoSteps),
             Entry("POST", f"{at}/results", "write results", self.results, Results),

@@ -1,4 +1,4 @@
-"""SAM 2 learns to follow objects through clips, as MedSAM2 was trained.
+"""SAM 2 learns to propagate objects through clips, as MedSAM2 was trained.
 
 Boxes on one frame or two, corrections by clicks on up to two, memory on all others; every answer is
 judged (`clip_losses`). Frames that somebody said something of are conditioning frames. Gradients flow
@@ -44,7 +44,7 @@ class ClipPlan:
 
     Attributes:
         boxed: frames with a box, the first of them first.
-        corrected: frames that clicks correct, whether boxed or followed.
+        corrected: frames that clicks correct, whether boxed or propagated.
         clicks: how many clicks each of these gets.
         frames: of the clip; 0 where nobody asks.
     """
@@ -261,7 +261,7 @@ def _remember(
     """Put what was decided of a frame into the memory of the objects."""
     seen = network.settle(decoded)
     map_ = network.remember(features.coarse, seen, prompted=False)  # shaded while learning
-    (bank.conditioning if prompted else bank.followed)[frame] = Remembered(seen, map_, prompted)
+    (bank.conditioning if prompted else bank.propagated)[frame] = Remembered(seen, map_, prompted)
 
 
 def _map(one: Remembered) -> Tensor:

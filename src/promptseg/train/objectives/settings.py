@@ -113,7 +113,7 @@ class ClipObjective(Objective):
 
     Attributes:
         frames: of a clip, at most.
-        guess: on followed frames what memory guesses learns alone, without the mask decoder.
+        guess: on propagated frames what memory guesses learns alone, without the mask decoder.
     """
 
     n_steps: int = 7

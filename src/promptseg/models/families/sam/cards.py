@@ -15,7 +15,7 @@ _MEDICAL = "CT, MR, PET, US, XR, MG, OCT, endoscopy, dermoscopy, fundus, patholo
 _PHOTOGRAPHS = "natural photographs; no medical images"
 _WEAK_OUTSIDE = "weak boundaries and low contrast, as it never saw medical images"
 
-# How models that take mask prompts follow an object: measured with mobile-sam over all modes
+# How models that take mask prompts propagate an object: measured with mobile-sam over all modes
 # (benchmarks/volumes.py --modes), taken over for the others.
 _BY_MASK: dict[str, Any] = {"propagate": "box+mask", "margin": 0.0, "margin_pixels": 0.0}
 

@@ -35,23 +35,23 @@ class Bank:
     """What is remembered of one object.
 
     A frame looks at the `limit` nearest conditioning frames, at the maps of the 6 frames before it on
-    the way, and at the pointers of the 15 before it. Everything else of followed frames can be
+    the way, and at the pointers of the 15 before it. Everything else of propagated frames can be
     forgotten without any change.
 
     Attributes:
         limit: of conditioning frames looked at; None looks at all.
         conditioning: by frame, those that somebody said something of.
-        followed: by frame, all others that are remembered.
+        propagated: by frame, all others that are remembered.
         forgetful: whether what no later frame looks at is forgotten.
-        sure: where not None, followed frames count only where presence (twice its probability less 1)
+        sure: where not None, propagated frames count only where presence (twice its probability less 1)
             times predicted IoU is above it; those that do not are passed over for earlier ones, but for
             the one just before (Ding et al., SAM2Long, 2024, as SAM 3 has it).
-        clears: followed frames around one that is conditioned on, up to so far, are forgotten.
+        clears: propagated frames around one that is conditioned on, up to so far, are forgotten.
     """
 
     limit: int | None = CONDITIONING
     conditioning: dict[int, Remembered] = field(default_factory=dict)
-    followed: dict[int, Remembered] = field(default_factory=dict)
+    propagated: dict[int, Remembered] = field(default_factory=dict)
     forgetful: bool = True
     sure: float | None = None
     clears: int = 0
@@ -59,29 +59,29 @@ class Bank:
     def condition(self, frame: int, remembered: Remembered) -> None:
         """A frame that others are conditioned on from now on."""
         self.conditioning[frame] = remembered
-        for other in [at for at in self.followed if abs(at - frame) <= self.clears]:
-            del self.followed[other]
+        for other in [at for at in self.propagated if abs(at - frame) <= self.clears]:
+            del self.propagated[other]
 
-    def follow(self, frame: int, remembered: Remembered, back: int) -> None:
-        """A frame that was followed; what no frame after it will look at is forgotten.
+    def propagate(self, frame: int, remembered: Remembered, back: int) -> None:
+        """A frame that was propagated; what no frame after it will look at is forgotten.
 
         Args:
             frame: which.
             remembered: what is known of it.
             back: -1 on the way up through frames, 1 on the way down.
         """
-        self.followed[frame] = remembered
+        self.propagated[frame] = remembered
         if not self.forgetful:
             return
         if self.sure is not None:
             self._keep_sure(frame, back)
             return
-        for other in list(self.followed):
+        for other in list(self.propagated):
             age = (other - frame) * back
             if not 0 <= age < POINTERS - 1:
-                del self.followed[other]
+                del self.propagated[other]
             elif age >= MAPS - 1:
-                self.followed[other] = replace(self.followed[other], map=None)
+                self.propagated[other] = replace(self.propagated[other], map=None)
 
     def for_frame(
         self, frame: int, count: int, back: int, map_of: Callable[[int, Remembered], Tensor]
@@ -100,7 +100,7 @@ class Bank:
         before = self._before(frame, back, count, most - 1)
         for age in range(min(MAPS - 1, len(before)), 0, -1):
             at = before[age - 1]
-            if at in self.followed and (map_ := self.followed[at].map) is not None:
+            if at in self.propagated and (map_ := self.propagated[at].map) is not None:
                 maps.append((map_, age))
             elif at in others:
                 maps.append((map_of(at, others[at]), age))
@@ -116,7 +116,7 @@ class Bank:
         # of chosen frames, the official code leaves out the pointer of the last
         pointed = before if self.sure is None else before[:-1]
         for ago, at in enumerate(pointed[: most - 1], 1):
-            if one := self.followed.get(at, others.get(at)):
+            if one := self.propagated.get(at, others.get(at)):
                 pointers.append((one.seen.pointer, ago))
         return Memory(maps, pointers, max(1, most - 1))
 
@@ -131,21 +131,21 @@ class Bank:
         return found if last in found else [last, *found]
 
     def _sure_before(self, frame: int, back: int) -> list[int]:
-        """Followed frames on which the object is surely there, the nearest first; never frame 0."""
+        """Propagated frames on which the object is surely there, the nearest first; never frame 0."""
         assert self.sure is not None
-        passed = [at for at in self.followed if (at - frame) * back > 0 and (at or back > 0)]
-        passed = [at for at in passed if sureness(self.followed[at].seen) > self.sure]
+        passed = [at for at in self.propagated if (at - frame) * back > 0 and (at or back > 0)]
+        passed = [at for at in passed if sureness(self.propagated[at].seen) > self.sure]
         return sorted(passed, key=lambda at: abs(at - frame))
 
     def _keep_sure(self, frame: int, back: int) -> None:
         """Forget what no frame after one will look at."""
         kept = dict.fromkeys([frame, *self._sure_before(frame + back * -1, back)])
         ranks = {at: rank for rank, at in enumerate(list(kept)[:POINTERS])}
-        for at in list(self.followed):
+        for at in list(self.propagated):
             if at not in ranks:
-                del self.followed[at]
+                del self.propagated[at]
             elif ranks[at] >= MAPS:
-                self.followed[at] = replace(self.followed[at], map=None)
+                self.propagated[at] = replace(self.propagated[at], map=None)
 
 
 def sureness(seen: Seen) -> float:

@@ -15,15 +15,16 @@ from promptseg.models.families.sam2.network import Seen
 
 __all__ = ["as_arrays", "fill"]
 
-_SHELVES = ("conditioning", "followed")
+_SHELVES = {"conditioning": "conditioning", "followed": "propagated"}
+"""Name in the arrays, as they lie on disks -> attribute of a bank."""
 _HALVES = np.dtype(np.uint16)  # bits of bfloat16, which NumPy does not know
 
 
 def as_arrays(bank: Bank) -> dict[str, NDArray[Any]]:
     """All that a bank remembers; the order of its frames counts and is kept."""
     arrays: dict[str, NDArray[Any]] = {}
-    for shelf in _SHELVES:
-        frames: dict[int, Remembered] = getattr(bank, shelf)
+    for shelf, attribute in _SHELVES.items():
+        frames: dict[int, Remembered] = getattr(bank, attribute)
         arrays[shelf] = np.array(
             [(at, one.prompted, one.map is not None) for at, one in frames.items()], np.int64
         ).reshape(-1, 3)
@@ -37,8 +38,8 @@ def as_arrays(bank: Bank) -> dict[str, NDArray[Any]]:
 
 def fill(bank: Bank, arrays: Mapping[str, NDArray[Any]], device: torch.device) -> None:
     """Put what `as_arrays` gave into an empty bank."""
-    for shelf in _SHELVES:
-        frames: dict[int, Remembered] = getattr(bank, shelf)
+    for shelf, attribute in _SHELVES.items():
+        frames: dict[int, Remembered] = getattr(bank, attribute)
         for at, prompted, mapped in arrays[shelf].tolist():
             stored = {
                 name: _tensor(arrays[f"{shelf}.{at}.{name}"], device)

@@ -95,7 +95,7 @@ class Look(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """An object on one frame, or B objects that are followed together.
+    """An object on one frame, or B objects that are propagated together.
 
     Attributes:
         logits: (B, 1, 4 h, 4 w) mask logits; `ABSENT` throughout where it is not there.
@@ -247,7 +247,7 @@ class Sam2Steps(nn.Module):
         """
         return self.settle(self.read_alone(features, points, masks))
 
-    def follow(self, features: Features, memory: Memory) -> Seen:
+    def propagate(self, features: Features, memory: Memory) -> Seen:
         """One object on a frame that nobody said anything of."""
         look = self.look(features, memory)
         return self.settle(look.judged(self.read_alone(look.features, look.clicks)))

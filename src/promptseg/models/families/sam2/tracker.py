@@ -1,4 +1,4 @@
-"""One object followed through frames: what is said of it, what is seen of it, what is kept of it."""
+"""One object propagated through frames: what is said of it, what is seen of it, what is kept of it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Sam2Memory:
             points_of([prompt], layout, self.device),
             mask_prompt_of([prompt], layout, 4 * self.network.grid, self.device),
         )
-        self._condition(frame, seen, followed=not afresh)
+        self._condition(frame, seen, propagated=not afresh)
         return self._answer(seen, layout)
 
     @torch.inference_mode()
@@ -71,12 +71,12 @@ class Sam2Memory:
         return Answer(mask, 1.0, seen.logits, float(seen.presence))
 
     @torch.inference_mode()
-    def follow(self, frame: int, down: bool = False, end: int | None = None) -> Answer:
+    def propagate(self, frame: int, down: bool = False, end: int | None = None) -> Answer:
         """See `ObjectMemory`."""
         features, layout = self._features(frame, end)
-        seen = self.network.follow(features, self._memory(frame, down))
+        seen = self.network.propagate(features, self._memory(frame, down))
         map_ = self._map(features.coarse, seen, prompted=False)
-        self.bank.follow(frame, Remembered(seen, map_, prompted=False), _back(down))
+        self.bank.propagate(frame, Remembered(seen, map_, prompted=False), _back(down))
         return self._answer(seen, layout)
 
     @torch.inference_mode()
@@ -85,11 +85,11 @@ class Sam2Memory:
         features, _ = self._features(frame)
         seen = self.network.take(features, drawn_mask(mask, self.network.mask_size, self.device))
         map_ = self._map(features.coarse, seen, prompted=False)
-        self.bank.follow(frame, Remembered(seen, map_, prompted=False), _back(down))
+        self.bank.propagate(frame, Remembered(seen, map_, prompted=False), _back(down))
 
     def forget(self) -> None:
         """See `ObjectMemory`."""
-        self.bank.followed.clear()
+        self.bank.propagated.clear()
 
     def state(self) -> dict[str, NDArray[Any]]:
         """See `ObjectMemory`."""
@@ -114,14 +114,14 @@ class Sam2Memory:
     def _memory(self, frame: int, down: bool) -> Memory:
         return self.bank.for_frame(frame, len(self.frames), _back(down), self._map_again)
 
-    def _condition(self, frame: int, seen: Seen, followed: bool = False) -> None:
+    def _condition(self, frame: int, seen: Seen, propagated: bool = False) -> None:
         """Take up a frame that somebody said something of; its map is made when it is looked at."""
         one = Remembered(seen, None, prompted=True)
-        if not (self.official and followed):
+        if not (self.official and propagated):
             self.bank.condition(frame, one)
             return
         features, _ = self._features(frame)
-        self.bank.followed[frame] = replace(one, map=self._map(features.coarse, seen, True))
+        self.bank.propagated[frame] = replace(one, map=self._map(features.coarse, seen, True))
 
     def _map_again(self, frame: int, one: Remembered) -> Tensor:
         """The map of a conditioning frame, made if it is not there: its features are, or come again."""
@@ -141,7 +141,7 @@ class Sam2Memory:
         if not is_finite(logits) or not is_finite(seen.iou):
             raise ModelError(
                 "finite numbers from the model",
-                "NaN or infinity in the mask logits of a followed object",
+                "NaN or infinity in the mask logits of a propagated object",
                 "get the weights again",
             )
         mask = layout.masks(logits)[0].cpu().numpy()
@@ -149,5 +149,5 @@ class Sam2Memory:
 
 
 def _back(down: bool) -> int:
-    """Where followed frames lie: before a frame on the way up, after it on the way down."""
+    """Where propagated frames lie: before a frame on the way up, after it on the way down."""
     return 1 if down else -1

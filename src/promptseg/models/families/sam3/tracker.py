@@ -1,6 +1,6 @@
 """SAM 3's tracker: one object by clicks or a box, and its memory, on the networks of SAM 2.
 
-The image encoder is that of the detector with a second neck (`sam2_convs`). Of followed frames memory
+The image encoder is that of the detector with a second neck (`sam2_convs`). Of propagated frames memory
 takes those alone on which the object is surely there (SAM2Long's rule, as the official builder of
 videos sets it), and forgets those around a frame that somebody says something of.
 """

@@ -12,7 +12,7 @@ from promptseg.models.families.sam3.build import Sam3Shape, config_of, transform
 __all__ = ["tracker_of"]
 
 MEMORY, SURE = 64, 0.01
-"""Channels of memory, and presence times predicted IoU above which a followed frame is remembered."""
+"""Channels of memory, and presence times predicted IoU above which a propagated frame is remembered."""
 
 
 class TrackerEncoder(nn.Module):

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from promptseg.models.protocol import Conditioning, Correction, Tracked
-from promptseg.segment.follow import seeds_of
+from promptseg.segment.conditioning import seeds_of
 from promptseg.segment.run import Run
 from promptseg.segment.video.masks import FrameMasks
 from promptseg.segment.video.parts import Parts
 
-__all__ = ["conditions_of", "correct_objects", "follow_objects"]
+__all__ = ["conditions_of", "correct_objects", "propagate_objects"]
 
 log = logging.getLogger("promptseg")
 
@@ -28,14 +28,14 @@ def conditions_of(run: Run) -> list[Conditioning]:
     ]
 
 
-def follow_objects(
+def propagate_objects(
     run: Run,
     masks: FrameMasks,
     parts: Parts,
     overwrite: bool = False,
     on_frame: Callable[[int], None] | None = None,
 ) -> None:
-    """Follow the objects of a run and fill their masks; what an earlier run has kept is not done again.
+    """Propagate the objects of a run and fill their masks; what an earlier run kept is not done again.
 
     Args:
         run: checked; its frames are those of the video.

@@ -19,14 +19,14 @@ from promptseg.models.protocol import (
 )
 from promptseg.models.protocol.tracking import Bounds
 from promptseg.segment.answer_state import answer_as_arrays, answer_from_arrays
-from promptseg.segment.follow import answer_seed, prompt_of_seed
+from promptseg.segment.conditioning import answer_seed, prompt_of_seed
 from promptseg.segment.volume import PropagationRule, inside
 
-__all__ = ["Followed"]
+__all__ = ["PropagatedObject"]
 
 
 @dataclass
-class Followed:
+class PropagatedObject:
     """One object on its way.
 
     Attributes:
@@ -36,7 +36,7 @@ class Followed:
         memory: of the object.
         rule: where it ends.
         answers: to what was said, by frame.
-        done: frames that were followed.
+        done: frames that were propagated.
         last: the answer on the frame before; None where the object has ended.
         first_area: of the mask that its way began with.
     """
@@ -91,7 +91,7 @@ class Followed:
         self.memory.forget()
 
     def step(self, frame: int, down: bool) -> Answer | None:
-        """The object on the next frame of the way; None where it was not followed, or is not there."""
+        """Take the object to the next frame; None where it was not propagated to, or is not there."""
         if frame in self.answers:
             self.last = self.answers[frame]
             self.first_area = int(self.last.mask.sum())
@@ -105,7 +105,7 @@ class Followed:
         if frame in self.done:
             self.begin()
             return None
-        answer = self.memory.follow(frame, down, self.ends[0 if down else 1])
+        answer = self.memory.propagate(frame, down, self.ends[0 if down else 1])
         self.done.add(frame)
         mask = inside(answer.mask, _bounds(reaching))
         answer = replace(answer, mask=mask)

@@ -1,4 +1,4 @@
-"""How well a model follows an object from a box on the first frame of a clip."""
+"""How well a model propagates an object from a box on the first frame of a clip."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from promptseg.models.protocol import Embedding, Remembering, SlicePrompt
 from promptseg.prompts import box_of_mask
 from promptseg.train.sequences import Clip, masks_along
 
-__all__ = ["followed"]
+__all__ = ["propagated"]
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class _Encoded:
         """Nothing is forgotten."""
 
 
-def followed(
+def propagated(
     predictor: Predictor, collection: Collection, clip: Clip, names: Sequence[str]
 ) -> Iterator[tuple[float, float]]:
-    """Follow some objects with memory, by the code that follows them for users.
+    """Propagate some objects with memory, by the code that propagates them for users.
 
     Args:
         predictor: a model with memory.
@@ -67,7 +67,7 @@ def followed(
         memory = predictor.model.memory(frames)
         x0, y0, x1, y1 = (float(v) for v in box_of_mask(masks[0]) or ())
         memory.prompt(0, SlicePrompt((x0, y0, x1, y1)))
-        answers = [memory.follow(k) for k in range(1, len(clip))]
+        answers = [memory.propagate(k) for k in range(1, len(clip))]
         scores = [
             count(truth, answer.mask).dsc if truth.any() or answer.mask.any() else 1.0
             for truth, answer in zip(masks[1:], answers, strict=True)

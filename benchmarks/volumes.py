@@ -30,11 +30,10 @@ from promptseg.inference.embedded import EmbeddedImage
 from promptseg.inference.embeddings import EmbeddingStore
 from promptseg.inference.predictor import Predictor
 from promptseg.intensity import choose_intensity
-from promptseg.models.protocol import SliceMasks
+from promptseg.models.protocol import ConditioningPrompt, SliceMasks
 from promptseg.progress import step_progress
 from promptseg.prompts import Box, box_of_mask
 from promptseg.runtime import set_threads
-from promptseg.segment.conditioning import Seed
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.postprocess import largest_component, smooth_across_slices
 from promptseg.segment.projection import MODES, kinds_of
@@ -104,13 +103,13 @@ def evaluate(
         occupied = np.flatnonzero(truth.any(axis=(1, 2)))
         start = int(occupied[len(occupied) // 2])
         box = Box(box_of_mask(truth[start]) or (), start)
-        seed = Seed(start, box=box, reach=(0, len(stack) - 1))
+        condition = ConditioningPrompt(start, box=box, reach=(0, len(stack) - 1))
         followed: dict[PropagationRule, SliceMasks] = {}
         for setting in settings:
             values = {**defaults, **setting}
             rule = PropagationRule(**{name: values[name] for name in _RULE})
             if rule not in followed:
-                followed[rule] = propagate(stack, [seed], rule)
+                followed[rule] = propagate(stack, [condition], rule)
             found = np.zeros(truth.shape, dtype=bool)
             for index, mask in followed[rule].masks.items():
                 found[index] = mask

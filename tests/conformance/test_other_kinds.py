@@ -18,7 +18,7 @@ from promptseg.inference.embedded import EmbeddedImage
 from promptseg.inference.predictor import Predictor
 from promptseg.intensity import Intensity
 from promptseg.models.protocol import (
-    Conditioning,
+    ConditioningPrompt,
     Correction,
     Phrase,
     Remembering,
@@ -61,15 +61,15 @@ def case(request: pytest.FixtureRequest) -> Case:
     return Case(tracker, frames, (left, right))
 
 
-def boxes(case: Case, starts: tuple[int, int] = (3, 5)) -> list[Conditioning]:
+def boxes(case: Case, starts: tuple[int, int] = (3, 5)) -> list[ConditioningPrompt]:
     sides = ((4, 4, 13, 13), (22, 6, 33, 17))
     return [
-        Conditioning(k, box=Box(side, k), reach=(0, 7), object=n)
+        ConditioningPrompt(k, box=Box(side, k), reach=(0, 7), object=n)
         for n, (k, side) in enumerate(zip(starts, sides, strict=True))
     ]
 
 
-def found(case: Case, conditions: list[Conditioning], objects: int = 2) -> list[np.ndarray]:
+def found(case: Case, conditions: list[ConditioningPrompt], objects: int = 2) -> list[np.ndarray]:
     stacks = []
     for one in gathered(case.tracker.track(case.frames, conditions), objects):
         stack = np.zeros(case.frames.image.geometry.shape, dtype=bool)
@@ -97,7 +97,7 @@ def test_trackers_take_conditions_on_any_frame_in_any_order(
 
 
 def test_trackers_keep_within_reach_and_bounds(case: Case) -> None:
-    near = Conditioning(4, box=Box((4, 4, 13, 13), 4), reach=(3, 5), bounds=(4, 4, 9, 13))
+    near = ConditioningPrompt(4, box=Box((4, 4, 13, 13), 4), reach=(3, 5), bounds=(4, 4, 9, 13))
     (one,) = found(case, [near], 1)
     assert list(np.flatnonzero(one.any((1, 2)))) == [3, 4, 5]
     assert not one[:, :, 10:].any()
@@ -106,7 +106,7 @@ def test_trackers_keep_within_reach_and_bounds(case: Case) -> None:
 def test_trackers_leave_a_drawn_mask_as_it_is_and_track_nothing_for_nothing(case: Case) -> None:
     drawn = np.zeros((24, 40), dtype=bool)
     drawn[5:12, 5:12] = True
-    mask = Conditioning(4, mask=Mask(drawn, 4, as_drawn=True), reach=(0, 7))
+    mask = ConditioningPrompt(4, mask=Mask(drawn, 4, as_drawn=True), reach=(0, 7))
     np.testing.assert_array_equal(found(case, [mask], 1)[0][4], drawn)
     assert list(case.tracker.track(case.frames, [])) == []
 

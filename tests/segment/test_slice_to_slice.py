@@ -18,9 +18,9 @@ from promptseg.geometry import Geometry
 from promptseg.image import Image
 from promptseg.inference.embedded import EmbeddedImage
 from promptseg.intensity import Intensity
-from promptseg.models.protocol import Conditioning, Embedding, SliceMasks, Tracker
+from promptseg.models.protocol import ConditioningPrompt, Embedding, SliceMasks, Tracker
 from promptseg.prompts import Box, Mask, Points
-from promptseg.segment.conditioning import answer_seed
+from promptseg.segment.conditioning import answer_condition
 from promptseg.segment.segmenter import Segmenter
 from promptseg.segment.slice_to_slice import SliceToSlice, gathered
 from promptseg.segment.volume import PropagationRule, advance
@@ -88,14 +88,14 @@ def test_what_is_held_is_bounded_and_let_go(monkeypatch: pytest.MonkeyPatch) -> 
 
 def one_by_one(
     stack: EmbeddedImage,
-    conditions: Sequence[Conditioning],
+    conditions: Sequence[ConditioningPrompt],
     rule: PropagationRule | None,
     objects: int,
 ) -> list[SliceMasks]:
     """The union over an object's conditions, each followed to either side by itself."""
     found = [SliceMasks() for _ in range(objects)]
     for condition in conditions:
-        first = answer_seed(stack, condition)
+        first = answer_condition(stack, condition)
         found[condition.object].add(condition.slice, first)
         for step, end in ((1, condition.reach[1]), (-1, condition.reach[0])):
             answer = first
@@ -111,7 +111,7 @@ def one_by_one(
     return found
 
 
-def conditions_of(draw: Any) -> Conditioning:
+def conditions_of(draw: Any) -> ConditioningPrompt:
     k = draw(st.integers(0, 9))
     x, y = draw(st.integers(0, 15)), draw(st.integers(0, 7))
     box, points, mask = Box((x, y, x + 8, y + 4), k), None, None
@@ -125,7 +125,7 @@ def conditions_of(draw: Any) -> Conditioning:
     first, last = draw(st.integers(0, k)), draw(st.integers(k, 9))
     bounds = (x, y, x + 8, y + 4) if draw(st.booleans()) else None
     given = None if kind == "drawn" else box
-    return Conditioning(
+    return ConditioningPrompt(
         k, given, points, mask, (first, last), bounds, object=draw(st.integers(0, 2))
     )
 
@@ -172,9 +172,11 @@ def test_a_run_that_was_put_aside_goes_on_as_if_it_had_not_been(mode: str) -> No
     image = two_columns(20)
     rule = PropagationRule(mode, margin_pixels=1, min_area=0.3)
     conditions = [
-        Conditioning(7, box=Box((2, 2, 9, 9), 7), reach=(2, 16)),
-        Conditioning(11, box=Box((13, 2, 20, 9), 11), reach=(0, 19), object=1),
-        Conditioning(4, mask=Mask(image.voxels[4] > 100, 4, as_drawn=True), reach=(3, 5), object=1),
+        ConditioningPrompt(7, box=Box((2, 2, 9, 9), 7), reach=(2, 16)),
+        ConditioningPrompt(11, box=Box((13, 2, 20, 9), 11), reach=(0, 19), object=1),
+        ConditioningPrompt(
+            4, mask=Mask(image.voxels[4] > 100, 4, as_drawn=True), reach=(3, 5), object=1
+        ),
     ]
 
     def frames() -> Any:

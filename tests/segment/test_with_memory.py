@@ -28,7 +28,7 @@ from promptseg.models.card import ModelCard
 from promptseg.models.cards import CARDS
 from promptseg.models.families.sam2 import build
 from promptseg.models.preprocess import Preprocessing
-from promptseg.models.protocol import Conditioning, Resumable
+from promptseg.models.protocol import ConditioningPrompt, Resumable
 from promptseg.prompts import Box, Box3D, Mask, Points
 from promptseg.runtime.machine import version_of
 from promptseg.segment.options import SegmentOptions
@@ -219,9 +219,9 @@ def test_a_run_that_was_put_aside_goes_on_as_if_it_had_not_been(moving: bool) ->
     mask[:, 18:22, 2:30] = True
     mask[7:9] = False
     conditions = [
-        Conditioning(3, box=Box((6, 6, 13, 14), 3), reach=(1, 10)),
-        Conditioning(8, box=Box((11, 6, 18, 14), 8), reach=(0, 11), object=1),
-        Conditioning(10, box=Box((2, 18, 29, 21), 10), reach=(0, 11), object=1),
+        ConditioningPrompt(3, box=Box((6, 6, 13, 14), 3), reach=(1, 10)),
+        ConditioningPrompt(8, box=Box((11, 6, 18, 14), 8), reach=(0, 11), object=1),
+        ConditioningPrompt(10, box=Box((2, 18, 29, 21), 10), reach=(0, 11), object=1),
     ]
 
     def frames() -> Any:

@@ -19,7 +19,7 @@ from promptseg.models.checkpoint import open_checkpoint
 from promptseg.models.families.sam2.memory_sam import MemorySam, begin_with
 from promptseg.models.families.sam2.model import Sam2Model
 from promptseg.models.preprocess import Preprocessing
-from promptseg.models.protocol import Conditioning, Correction, Embedding, SliceMasks
+from promptseg.models.protocol import ConditioningPrompt, Correction, Embedding, SliceMasks
 from promptseg.prompts import Box, Mask, box_of_mask
 from promptseg.prompts.objects import ObjectPrompts
 from promptseg.segment.with_memory import WithMemory
@@ -146,7 +146,9 @@ def model() -> Iterator[Sam2Model]:
 def followed(model: Sam2Model, frames: Encoded, seen: Film) -> list[SliceMasks]:
     """Both shapes, from their boxes on the first frame."""
     said = [
-        Conditioning(0, box=Box(box_of_mask(m[0]) or (), 0), reach=(0, FRAMES - 1), object=number)
+        ConditioningPrompt(
+            0, box=Box(box_of_mask(m[0]) or (), 0), reach=(0, FRAMES - 1), object=number
+        )
         for number, m in enumerate(seen.masks)
     ]
     found = [SliceMasks() for _ in said]
@@ -196,8 +198,10 @@ def test_a_correction_in_the_middle_is_still_there_after_propagation(model: Sam2
     assert not np.array_equal(before.masks[middle], drawn)
     np.testing.assert_array_equal(after.masks[0], before.masks[0])  # which the user had prompted
     said = [
-        Conditioning(0, box=Box(box_of_mask(seen.masks[0, 0]) or (), 0), reach=(0, FRAMES - 1)),
-        Conditioning(middle, mask=prompts.masks[0], reach=(0, FRAMES - 1)),
+        ConditioningPrompt(
+            0, box=Box(box_of_mask(seen.masks[0, 0]) or (), 0), reach=(0, FRAMES - 1)
+        ),
+        ConditioningPrompt(middle, mask=prompts.masks[0], reach=(0, FRAMES - 1)),
     ]
     again = SliceMasks()
     for one in WithMemory(model, None).track(frames, said):

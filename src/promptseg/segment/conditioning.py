@@ -13,52 +13,49 @@ from numpy.typing import NDArray
 from promptseg.errors import PromptError
 from promptseg.geometry import Axis
 from promptseg.models.card import ModelCard
-from promptseg.models.protocol import Answer, Conditioning, Frames, SlicePrompt
+from promptseg.models.protocol import Answer, ConditioningPrompt, Frames, SlicePrompt
 from promptseg.models.protocol.tracking import Bounds
 from promptseg.prompts import Box, Box3D, Marker, ObjectPrompts, Points, box_of_mask
 from promptseg.segment.volume import ask, inside
 
 __all__ = [
-    "Seed",
-    "answer_seed",
+    "answer_condition",
     "boxes_between",
+    "conditioning_prompts",
     "joined_points",
     "prompt_of_clicks",
-    "prompt_of_seed",
-    "seeds_of",
+    "prompt_of_condition",
 ]
 
 
-Seed = Conditioning
-"""Where (a part of) an object starts."""
-
-
-def answer_seed(stack: Frames, seed: Seed) -> Answer:
-    """The model's answer on the seed's slice; a drawn mask is its own, unless clicks correct it."""
-    asked = prompt_of_seed(seed, stack.predictor.card)
+def answer_condition(stack: Frames, condition: ConditioningPrompt) -> Answer:
+    """Ask the model on the condition's slice; a drawn mask is its own answer, unless clicks correct it."""
+    asked = prompt_of_condition(condition, stack.predictor.card)
     if isinstance(asked, SlicePrompt):
-        return ask(stack, seed.slice, asked, bounds=seed.bounds)
-    return Answer(inside(asked, seed.bounds))
+        return ask(stack, condition.slice, asked, bounds=condition.bounds)
+    return Answer(inside(asked, condition.bounds))
 
 
-def prompt_of_seed(seed: Seed, card: ModelCard) -> SlicePrompt | NDArray[np.bool_]:
+def prompt_of_condition(
+    condition: ConditioningPrompt, card: ModelCard
+) -> SlicePrompt | NDArray[np.bool_]:
     """What is asked of a model where an object starts; a drawn mask that is its own answer.
 
     A mask that is drawn goes with the clicks that correct it, and with its box (`prompt_of_clicks`);
     one that is a mask prompt, with its box where the model takes boxes.
     """
     mask_prompt = None
-    box = seed.box.xyxy if seed.box else None
-    if seed.mask is not None and seed.mask.as_drawn:
-        if seed.points is None:
-            return seed.mask.pixels
-        if seed.mask.pixels.any():
-            return prompt_of_clicks(seed.points, seed.mask.pixels)
-    elif seed.mask is not None:
-        mask_prompt = seed.mask.pixels
+    box = condition.box.xyxy if condition.box else None
+    if condition.mask is not None and condition.mask.as_drawn:
+        if condition.points is None:
+            return condition.mask.pixels
+        if condition.mask.pixels.any():
+            return prompt_of_clicks(condition.points, condition.mask.pixels)
+    elif condition.mask is not None:
+        mask_prompt = condition.mask.pixels
         if box is None and "box" in card.prompts:
             box = box_of_mask(mask_prompt)
-    xy, labels = (seed.points.xy, seed.points.labels) if seed.points else ((), ())
+    xy, labels = (condition.points.xy, condition.points.labels) if condition.points else ((), ())
     return SlicePrompt(box, xy, labels, mask_prompt)
 
 
@@ -78,8 +75,10 @@ def prompt_of_clicks(points: Points, mask: NDArray[np.bool_], boxed: bool = True
     return SlicePrompt(box, points.xy, points.labels, mask)
 
 
-def seeds_of(entry: ObjectPrompts, axis: Axis, limits: tuple[int, int]) -> list[Seed]:
-    """One seed per box or mask (with the clicks of its slice), or per slice with clicks alone.
+def conditioning_prompts(
+    entry: ObjectPrompts, axis: Axis, limits: tuple[int, int]
+) -> list[ConditioningPrompt]:
+    """One condition per box or mask (with the clicks of its slice), or per slice with clicks alone.
 
     A prompted slice is answered by its own prompts; between two of them the object is what is found
     from either side. Markers give every slice from the first to the last a box of its own. A 3D box
@@ -88,21 +87,23 @@ def seeds_of(entry: ObjectPrompts, axis: Axis, limits: tuple[int, int]) -> list[
     Raises:
         PromptError: clicks outside the object alone.
     """
-    parts: dict[int, list[Seed]] = defaultdict(list)
+    parts: dict[int, list[ConditioningPrompt]] = defaultdict(list)
     for mask in entry.masks:
-        parts[mask.slice or 0].append(Seed(mask.slice or 0, mask=mask))
+        parts[mask.slice or 0].append(ConditioningPrompt(mask.slice or 0, mask=mask))
     for box in entry.boxes:
-        parts[box.slice or 0].append(Seed(box.slice or 0, box=box))
+        parts[box.slice or 0].append(ConditioningPrompt(box.slice or 0, box=box))
     marked = boxes_between(entry.markers)
     drawn = {m.slice or 0 for m in entry.markers}
     for k in marked.keys() - parts.keys():
-        parts[k].append(Seed(k, box=marked[k], interpolated=k not in drawn))
+        parts[k].append(ConditioningPrompt(k, box=marked[k], interpolated=k not in drawn))
 
     rooms = [_Room.of(box3d, axis, limits) for box3d in entry.boxes3d]
-    starts: dict[int, list[Seed]] = defaultdict(list)
+    starts: dict[int, list[ConditioningPrompt]] = defaultdict(list)
     for room in rooms:
         if room.start not in parts:
-            starts[room.start].append(Seed(room.start, box=room.box, bounds=room.box.xyxy))
+            starts[room.start].append(
+                ConditioningPrompt(room.start, box=room.box, bounds=room.box.xyxy)
+            )
 
     clicks = joined_points(entry.points)
     for k, points in clicks.items():
@@ -113,20 +114,22 @@ def seeds_of(entry: ObjectPrompts, axis: Axis, limits: tuple[int, int]) -> list[
                 "clicks outside it alone",
                 "put them on a slice with a box or a positive click",
             )
-        there[k] = [replace(s, points=points) for s in there[k]] or [Seed(k, points=points)]
+        there[k] = [replace(s, points=points) for s in there[k]] or [
+            ConditioningPrompt(k, points=points)
+        ]
 
-    seeds = []
+    conditions = []
     prompted = sorted({*parts, *clicks})
-    for seed in chain(*parts.values(), *starts.values()):
-        k = seed.slice
+    for condition in chain(*parts.values(), *starts.values()):
+        k = condition.slice
         first, last = (k, k) if k in marked else _between(prompted, k, limits)
-        around = [r for r in rooms if r.holds(seed)]
+        around = [r for r in rooms if r.holds(condition)]
         if around:
             first = max(first, min(r.first for r in around))
             last = min(last, max(r.last for r in around))
-            seed = replace(seed, bounds=_around([r.box.xyxy for r in around]))
-        seeds.append(replace(seed, reach=(first, last)))
-    return sorted(seeds, key=lambda seed: seed.slice)
+            condition = replace(condition, bounds=_around([r.box.xyxy for r in around]))
+        conditions.append(replace(condition, reach=(first, last)))
+    return sorted(conditions, key=lambda condition: condition.slice)
 
 
 @dataclass(frozen=True)
@@ -144,11 +147,11 @@ class _Room:
         first, last = max(first, limits[0]), min(last, limits[1])
         return cls(box, first, last, min(max(box.slice or 0, first), last))
 
-    def holds(self, seed: Seed) -> bool:
-        """Whether a seed is this box's own, or of another prompt on its slices."""
-        if seed.bounds is not None:
-            return seed.bounds == self.box.xyxy and seed.slice == self.start
-        return self.first <= seed.slice <= self.last
+    def holds(self, condition: ConditioningPrompt) -> bool:
+        """Whether a condition is this box's own, or of another prompt on its slices."""
+        if condition.bounds is not None:
+            return condition.bounds == self.box.xyxy and condition.slice == self.start
+        return self.first <= condition.slice <= self.last
 
 
 def _around(boxes: list[Bounds]) -> Bounds:

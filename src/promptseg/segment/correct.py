@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import PromptError
-from promptseg.models.protocol import Answer, Correction, Frames, SliceMasks
+from promptseg.models.protocol import Answer, ConditioningPrompt, Correction, Frames, SliceMasks
 from promptseg.prompts import ObjectPrompts, Points
-from promptseg.segment.conditioning import Seed, answer_seed, joined_points, prompt_of_clicks
+from promptseg.segment.conditioning import answer_condition, joined_points, prompt_of_clicks
 from promptseg.segment.volume import PropagationRule, advance, ask, overlap
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ __all__ = ["FromNeighbours", "Means", "correct"]
 class Means(Protocol):
     """How corrected slices are answered, and how their masks reach others."""
 
-    def answer_seed(self, seed: Seed) -> Answer:
+    def answer_condition(self, condition: ConditioningPrompt) -> Answer:
         """To a box or a mask on a slice, as on a fresh image."""
 
     def answer_clicks(
@@ -46,9 +46,9 @@ class FromNeighbours:
     stack: Frames
     rule: PropagationRule | None
 
-    def answer_seed(self, seed: Seed) -> Answer:
+    def answer_condition(self, condition: ConditioningPrompt) -> Answer:
         """See `Means`."""
-        return answer_seed(self.stack, seed)
+        return answer_condition(self.stack, condition)
 
     def answer_clicks(
         self, slice_: int, points: Points, mask: NDArray[np.bool_], boxed: bool
@@ -187,12 +187,15 @@ def _answers(
     clicks = joined_points(entry.points)
     found = SliceMasks()
     logits: dict[int, Tensor | None] = {}
-    seeds = [Seed(m.slice or 0, mask=m) for m in entry.masks]
-    seeds += [Seed(b.slice or 0, box=b, points=clicks.get(b.slice or 0)) for b in entry.boxes]
-    for seed in seeds:
-        answer = means.answer_seed(seed)
-        logits[seed.slice] = None if seed.slice in found.masks else answer.logits
-        found.add(seed.slice, answer)
+    conditions = [ConditioningPrompt(m.slice or 0, mask=m) for m in entry.masks]
+    conditions += [
+        ConditioningPrompt(b.slice or 0, box=b, points=clicks.get(b.slice or 0))
+        for b in entry.boxes
+    ]
+    for condition in conditions:
+        answer = means.answer_condition(condition)
+        logits[condition.slice] = None if condition.slice in found.masks else answer.logits
+        found.add(condition.slice, answer)
     answers = {k: Answer(m, found.quality[k], logits[k]) for k, m in found.masks.items()}
     boxed = {b.slice or 0 for b in entry.boxes}
     for slice_, points in clicks.items():
@@ -206,7 +209,7 @@ def _answers(
                     "clicks outside it alone",
                     "click inside it, or leave the slice out",
                 )
-            answers[slice_] = means.answer_seed(Seed(slice_, points=points))
+            answers[slice_] = means.answer_condition(ConditioningPrompt(slice_, points=points))
             continue
         answers[slice_] = means.answer_clicks(slice_, points, old, slice_ not in clicked)
     return answers

@@ -7,9 +7,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.models.protocol import Answer, Correction, Frames, ObjectMemory, SlicePrompt
+from promptseg.models.protocol import (
+    Answer,
+    ConditioningPrompt,
+    Correction,
+    Frames,
+    ObjectMemory,
+    SlicePrompt,
+)
 from promptseg.prompts import Points
-from promptseg.segment.conditioning import Seed, prompt_of_clicks, prompt_of_seed
+from promptseg.segment.conditioning import prompt_of_clicks, prompt_of_condition
 
 __all__ = ["FromMemory"]
 
@@ -41,13 +48,13 @@ class FromMemory:
                 if k is not None and k not in self.taken:
                     self._take(k, self.correction.before.masks[k])
 
-    def answer_seed(self, seed: Seed) -> Answer:
+    def answer_condition(self, condition: ConditioningPrompt) -> Answer:
         """See `Means`."""
-        asked = prompt_of_seed(seed, self.frames.predictor.card)
+        asked = prompt_of_condition(condition, self.frames.predictor.card)
         if not isinstance(asked, SlicePrompt):
-            return self._take(seed.slice, asked)
-        answer = self.memory.prompt(seed.slice, asked)
-        self.taken[seed.slice] = answer.mask
+            return self._take(condition.slice, asked)
+        answer = self.memory.prompt(condition.slice, asked)
+        self.taken[condition.slice] = answer.mask
         return answer
 
     def answer_clicks(

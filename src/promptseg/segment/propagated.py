@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from promptseg.models.protocol import (
     Answer,
-    Conditioning,
+    ConditioningPrompt,
     Frames,
     ObjectMemory,
     SlicePrompt,
@@ -19,7 +19,7 @@ from promptseg.models.protocol import (
 )
 from promptseg.models.protocol.tracking import Bounds
 from promptseg.segment.answer_state import answer_as_arrays, answer_from_arrays
-from promptseg.segment.conditioning import answer_seed, prompt_of_seed
+from promptseg.segment.conditioning import answer_condition, prompt_of_condition
 from promptseg.segment.volume import PropagationRule, inside
 
 __all__ = ["PropagatedObject"]
@@ -42,7 +42,7 @@ class PropagatedObject:
     """
 
     number: int
-    said: list[Conditioning]
+    said: list[ConditioningPrompt]
     frames: Frames
     memory: ObjectMemory
     rule: PropagationRule | None
@@ -68,8 +68,8 @@ class PropagatedObject:
         self.answers[frame] = answer
         return Tracked(frame, self.number, answer)
 
-    def _only(self, condition: Conditioning) -> Answer:
-        asked = prompt_of_seed(condition, self.frames.predictor.card)
+    def _only(self, condition: ConditioningPrompt) -> Answer:
+        asked = prompt_of_condition(condition, self.frames.predictor.card)
         if not isinstance(asked, SlicePrompt):
             return self.memory.take(condition.slice, inside(asked, condition.bounds))
         answer = self.memory.prompt(condition.slice, asked)
@@ -78,9 +78,9 @@ class PropagatedObject:
             return answer
         return replace(self.memory.take(condition.slice, mask), iou=answer.iou)
 
-    def _joined(self, conditions: Sequence[Conditioning]) -> Answer:
+    def _joined(self, conditions: Sequence[ConditioningPrompt]) -> Answer:
         """Of several things said of one frame the union counts, and is remembered."""
-        parts = [answer_seed(self.frames, condition) for condition in conditions]
+        parts = [answer_condition(self.frames, condition) for condition in conditions]
         union = np.logical_or.reduce([part.mask for part in parts])
         joined = self.memory.take(conditions[0].slice, union)
         return replace(joined, iou=max(part.iou for part in parts))
@@ -145,7 +145,7 @@ class PropagatedObject:
         self.memory.go_on({k[len(own) :]: v for k, v in state.items() if k.startswith(own)})
 
 
-def _bounds(conditions: Sequence[Conditioning]) -> Bounds | None:
+def _bounds(conditions: Sequence[ConditioningPrompt]) -> Bounds | None:
     """The rectangle around those of conditions; None where one of them has none."""
     rectangles = [c.bounds for c in conditions if c.bounds is not None]
     if len(rectangles) < len(conditions):

@@ -21,13 +21,13 @@ from promptseg.inference.predictor import Predictor
 from promptseg.intensity import Intensity
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import choose
-from promptseg.models.protocol import Conditioning, Correction, SliceMasks
+from promptseg.models.protocol import ConditioningPrompt, Correction, SliceMasks
 from promptseg.prompts import Points, Prompt, Text, group_by_object
 from promptseg.provenance import Corrected
 from promptseg.result import Result
 from promptseg.segment.assemble import segment_of, slices_of
 from promptseg.segment.by_words import found_by_words
-from promptseg.segment.conditioning import seeds_of
+from promptseg.segment.conditioning import conditioning_prompts
 from promptseg.segment.multimask import MaskCandidate, multimask_output
 from promptseg.segment.opened import Recent, intensity_for, notes_on, open_image, require_fit
 from promptseg.segment.options import SegmentOptions, SliceOptions
@@ -277,11 +277,11 @@ def segmented(run: Run) -> list[Segment]:
     """
     if any(entry.texts for entry in run.objects):
         return found_by_words(run)
-    seeds = [seeds_of(entry, run.axis, run.limits) for entry in run.objects]
-    some = _MOST_TOGETHER if isinstance(run.tracker, SliceToSlice) else max(1, len(seeds))
+    conditions = [conditioning_prompts(entry, run.axis, run.limits) for entry in run.objects]
+    some = _MOST_TOGETHER if isinstance(run.tracker, SliceToSlice) else max(1, len(conditions))
     segments: list[Segment] = []
-    for first in range(0, len(seeds), some):
-        own = seeds[first : first + some]
+    for first in range(0, len(conditions), some):
+        own = conditions[first : first + some]
         conditions = [replace(s, object=n) for n, each in enumerate(own) for s in each]
         turn_to = partial(_turned, run, first)
         for n, found in enumerate(
@@ -295,7 +295,9 @@ def _turned(run: Run, first: int, number: int) -> None:
     run.turn_to(first + number)
 
 
-def _segmented(run: Run, number: int, starts: list[Conditioning], found: SliceMasks) -> Segment:
+def _segmented(
+    run: Run, number: int, starts: list[ConditioningPrompt], found: SliceMasks
+) -> Segment:
     name = run.objects[number].name
     prompted = {s.slice for s in starts if not s.interpolated}
     clicked = {s.slice for s in starts if s.box is None and s.mask is None}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from promptseg.models.protocol import (
     Answer,
-    Conditioning,
+    ConditioningPrompt,
     Correction,
     Frames,
     Resumable,
@@ -20,7 +20,7 @@ from promptseg.models.protocol import (
     Tracker,
 )
 from promptseg.segment.answer_state import answer_as_arrays, answer_from_arrays
-from promptseg.segment.conditioning import answer_seed
+from promptseg.segment.conditioning import answer_condition
 from promptseg.segment.correct import FromNeighbours, correct
 from promptseg.segment.volume import PropagationRule, advance
 
@@ -43,7 +43,7 @@ class SliceToSlice(Resumable):
     def begin(
         self,
         frames: Frames,
-        conditions: Sequence[Conditioning],
+        conditions: Sequence[ConditioningPrompt],
         at_work: Callable[[int], None] | None = None,
         since: Mapping[str, NDArray[Any]] | None = None,
     ) -> Sweeps:
@@ -81,7 +81,7 @@ class Sweeps:
         self,
         rule: PropagationRule | None,
         frames: Frames,
-        conditions: Sequence[Conditioning],
+        conditions: Sequence[ConditioningPrompt],
         at_work: Callable[[int], None] | None = None,
         since: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
@@ -161,7 +161,7 @@ class Sweeps:
     def _answered(self, number: int) -> Tracked:
         condition = self.conditions[number]
         self._turn_to(condition)
-        self._answers[number] = answer_seed(self.frames, condition)
+        self._answers[number] = answer_condition(self.frames, condition)
         return Tracked(condition.slice, condition.object, self._answers[number])
 
     def _goes_on(self, chain: _Chain, at: int) -> bool:
@@ -180,7 +180,7 @@ class Sweeps:
         chain.answer = following
         return True
 
-    def _turn_to(self, condition: Conditioning) -> None:
+    def _turn_to(self, condition: ConditioningPrompt) -> None:
         if self.at_work:
             self.at_work(condition.object)
 
@@ -197,14 +197,14 @@ def gathered(found: Iterable[Tracked], objects: int) -> list[SliceMasks]:
 
 
 def propagate(
-    stack: Frames, seeds: Iterable[Conditioning], rule: PropagationRule | None
+    stack: Frames, conditions: Iterable[ConditioningPrompt], rule: PropagationRule | None
 ) -> SliceMasks:
-    """Masks of one object on every slice it reaches; the union over its seeds.
+    """Masks of one object on every slice it reaches; the union over its conditions.
 
     Args:
         stack: the slices.
-        seeds: where it starts; see `promptseg.segment.conditioning.seeds_of`.
+        conditions: where it starts; see `promptseg.segment.conditioning.conditioning_prompts`.
         rule: how masks reach other slices; None leaves every mask on its own slice.
     """
     tracker: Tracker = SliceToSlice(rule)
-    return gathered(tracker.track(stack, list(seeds)), 1)[0]
+    return gathered(tracker.track(stack, list(conditions)), 1)[0]

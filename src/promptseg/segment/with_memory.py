@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from promptseg.errors import InputError
 from promptseg.formats.memory import available_bytes
 from promptseg.models.protocol import (
-    Conditioning,
+    ConditioningPrompt,
     Correction,
     Frames,
     Remembering,
@@ -48,7 +48,7 @@ class WithMemory(Resumable):
     def begin(
         self,
         frames: Frames,
-        conditions: Sequence[Conditioning],
+        conditions: Sequence[ConditioningPrompt],
         at_work: Callable[[int], None] | None = None,
         since: Mapping[str, NDArray[Any]] | None = None,
     ) -> Ways:
@@ -57,7 +57,7 @@ class WithMemory(Resumable):
         Raises:
             InputError: more objects than memory has room for.
         """
-        of_object: dict[int, list[Conditioning]] = defaultdict(list)
+        of_object: dict[int, list[ConditioningPrompt]] = defaultdict(list)
         for condition in conditions:
             of_object[condition.object].append(condition)
         _require_room(len(of_object), self.model.object_bytes)

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from promptseg.evaluate.protocols.ground_truth import Scored, View
 from promptseg.evaluate.protocols.scene import Scene
 from promptseg.image import Segment
-from promptseg.models.protocol import SliceMasks
+from promptseg.models.protocol import ConditioningPrompt, SliceMasks
 from promptseg.prompts import Box, Mask
 from promptseg.segment.choices import resolved
-from promptseg.segment.conditioning import Seed, answer_seed
+from promptseg.segment.conditioning import answer_condition
 from promptseg.segment.projection import kinds_of
 from promptseg.segment.slice_to_slice import gathered
 from promptseg.segment.trackers import tracker_for
@@ -49,9 +49,9 @@ def as_sam2_paper(scene: Scene) -> Iterator[Scored]:
         for number, segment in enumerate(scene.objects, 1):
             if segment.is_empty:
                 continue
-            seed, first = _seed(scene, segment, kind)
-            begun[number] = seed.slice, first
-            propagated = _propagated(scene, seed)
+            condition, first = _conditioning_prompt(scene, segment, kind)
+            begun[number] = condition.slice, first
+            propagated = _propagated(scene, condition)
             quality[number] = float(np.mean(list(propagated.quality.values()) or [0.0]))
             for index, mask in propagated.masks.items():
                 labels[index][mask] = number
@@ -66,7 +66,9 @@ def as_sam2_paper(scene: Scene) -> Iterator[Scored]:
             yield Scored(row, partial(_view, truth, found, *begun[number]))
 
 
-def _seed(scene: Scene, segment: Segment, kind: PromptKind) -> tuple[Seed, FirstPrompt | None]:
+def _conditioning_prompt(
+    scene: Scene, segment: Segment, kind: PromptKind
+) -> tuple[ConditioningPrompt, FirstPrompt | None]:
     """The mask that an object starts with, and the box that it answers."""
     slices, rows, columns = segment.region
     reach = (slices.start, slices.stop - 1)
@@ -76,18 +78,18 @@ def _seed(scene: Scene, segment: Segment, kind: PromptKind) -> tuple[Seed, First
     else:
         projected = (columns.start, rows.start, columns.stop - 1, rows.stop - 1)
         first = FirstPrompt(box=tuple(float(edge) for edge in projected))  # type: ignore[arg-type]
-        asked = Seed(start, box=Box(first.box, start), reach=(start, start))  # type: ignore[arg-type]
+        asked = ConditioningPrompt(start, box=Box(first.box, start), reach=(start, start))  # type: ignore[arg-type]
         stack = scene.starting_stack if scene.starter else scene.stack
-        mask = answer_seed(stack, asked).mask
-    return Seed(start, mask=Mask(mask, start, as_drawn=True), reach=reach), first
+        mask = answer_condition(stack, asked).mask
+    return ConditioningPrompt(start, mask=Mask(mask, start, as_drawn=True), reach=reach), first
 
 
-def _propagated(scene: Scene, seed: Seed) -> SliceMasks:
+def _propagated(scene: Scene, condition: ConditioningPrompt) -> SliceMasks:
     options = resolved(scene.options.propagation(**_NEVER_ENDS), scene.predictor.card)
     if options.propagate != "none":
         scene.predictor.require(kinds_of(str(options.propagate)), scene.options.force)
     tracker = tracker_for(scene.predictor, options, len(scene.stack) > 1, video=True)
-    (found,) = gathered(tracker.track(scene.stack, [seed]), 1)
+    (found,) = gathered(tracker.track(scene.stack, [condition]), 1)
     return found
 
 

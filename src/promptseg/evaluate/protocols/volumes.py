@@ -15,10 +15,10 @@ from promptseg.evaluate.protocols.ground_truth import Scored, View
 from promptseg.evaluate.protocols.scene import Scene
 from promptseg.evaluate.settings import Setting
 from promptseg.image import Segment
-from promptseg.models.protocol import SliceMasks
+from promptseg.models.protocol import ConditioningPrompt, SliceMasks
 from promptseg.prompts import Box, Mask, Points
 from promptseg.segment.choices import resolved
-from promptseg.segment.conditioning import Seed, answer_seed
+from promptseg.segment.conditioning import answer_condition
 from promptseg.segment.projection import kinds_of
 from promptseg.segment.slice_to_slice import gathered
 from promptseg.segment.trackers import tracker_for
@@ -55,7 +55,7 @@ def propagate_through(
         reach = (start if video else 0, len(scene.stack) - 1)
         for kind in kinds:
             clock = scene.clock()
-            seed, first = _seed(scene, segment, start, kind, reach)
+            condition, first = _conditioning_prompt(scene, segment, start, kind, reach)
             started = clock()
             prompt = f"{kind} of {scene.starter.card.name}" if scene.starter else kind
             for setting in settings:
@@ -67,7 +67,7 @@ def propagate_through(
                 if options.propagate != "none":
                     scene.predictor.require(kinds_of(str(options.propagate)), scene.options.force)
                 tracker = tracker_for(scene.predictor, options, len(scene.stack) > 1, video)
-                (found,) = gathered(tracker.track(scene.stack, [seed]), 1)
+                (found,) = gathered(tracker.track(scene.stack, [condition]), 1)
                 facts = {
                     "protocol": label or protocol,
                     "prompt": prompt,
@@ -80,13 +80,13 @@ def propagate_through(
                     yield _volume(scene, segment, found, (start, first), facts)
 
 
-def _seed(
+def _conditioning_prompt(
     scene: Scene, segment: Segment, start: int, kind: PromptKind, reach: tuple[int, int]
-) -> tuple[Seed, FirstPrompt | None]:
+) -> tuple[ConditioningPrompt, FirstPrompt | None]:
     """Where an object starts, and what was drawn there."""
     truth = segment.on_slice(start, scene.image.geometry)
     if kind == "mask":
-        return Seed(start, mask=Mask(truth, start, as_drawn=True), reach=reach), None
+        return ConditioningPrompt(start, mask=Mask(truth, start, as_drawn=True), reach=reach), None
     chance = scene.chance(segment, start, kind)
     first = first_prompt(kind, truth, chance, scene.options.drawn(), scene.options.clicks)
     box = Box(first.box, start) if first.box else None
@@ -94,11 +94,13 @@ def _seed(
     if first.clicks:
         xy = tuple((float(c.x), float(c.y)) for c in first.clicks)
         points = Points(xy, tuple(c.label for c in first.clicks), start)
-    seed = Seed(start, box=box, points=points, reach=reach)
+    condition = ConditioningPrompt(start, box=box, points=points, reach=reach)
     if scene.starter:
-        answer = answer_seed(scene.starting_stack, seed)
-        seed = Seed(start, mask=Mask(answer.mask, start, as_drawn=True), reach=reach)
-    return seed, first
+        answer = answer_condition(scene.starting_stack, condition)
+        condition = ConditioningPrompt(
+            start, mask=Mask(answer.mask, start, as_drawn=True), reach=reach
+        )
+    return condition, first
 
 
 def _volume(

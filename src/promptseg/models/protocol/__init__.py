@@ -17,7 +17,7 @@ from promptseg.models.protocol.semantic import Patch, SemanticModel
 from promptseg.models.protocol.slices import SliceModel
 from promptseg.models.protocol.tracking import (
     Answer,
-    Conditioning,
+    ConditioningPrompt,
     Correction,
     Frames,
     ObjectMemory,
@@ -33,7 +33,7 @@ from promptseg.models.protocol.words import Findings, Instance, Phrase, WordMode
 __all__ = [
     "Answer",
     "Candidates",
-    "Conditioning",
+    "ConditioningPrompt",
     "Correction",
     "Embedding",
     "Family",

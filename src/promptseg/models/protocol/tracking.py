@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "Bounds",
-    "Conditioning",
+    "ConditioningPrompt",
     "Correction",
     "Frames",
     "ObjectMemory",
@@ -76,7 +76,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Conditioning:
+class ConditioningPrompt:
     """What somebody says of one object on one frame.
 
     Attributes:
@@ -193,7 +193,7 @@ class Tracker(Protocol):
     def track(
         self,
         frames: Frames,
-        conditions: Sequence[Conditioning],
+        conditions: Sequence[ConditioningPrompt],
         at_work: Callable[[int], None] | None = None,
     ) -> Iterator[Tracked]:
         """Propagate objects from the frames they are conditioned on, to either side.
@@ -302,7 +302,7 @@ class Resumable(Tracker, Protocol):
     def begin(
         self,
         frames: Frames,
-        conditions: Sequence[Conditioning],
+        conditions: Sequence[ConditioningPrompt],
         at_work: Callable[[int], None] | None = None,
         since: Mapping[str, NDArray[Any]] | None = None,
     ) -> Tracking:
@@ -316,7 +316,7 @@ class Resumable(Tracker, Protocol):
     def track(
         self,
         frames: Frames,
-        conditions: Sequence[Conditioning],
+        conditions: Sequence[ConditioningPrompt],
         at_work: Callable[[int], None] | None = None,
     ) -> Iterator[Tracked]:
         """See `Tracker`."""

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-from promptseg.models.protocol import Conditioning, Correction, Tracked
-from promptseg.segment.conditioning import seeds_of
+from promptseg.models.protocol import ConditioningPrompt, Correction, Tracked
+from promptseg.segment.conditioning import conditioning_prompts
 from promptseg.segment.run import Run
 from promptseg.segment.video.masks import FrameMasks
 from promptseg.segment.video.parts import Parts
@@ -19,12 +19,12 @@ log = logging.getLogger("promptseg")
 _FRAMES_A_PART = 16
 
 
-def conditions_of(run: Run) -> list[Conditioning]:
+def conditions_of(run: Run) -> list[ConditioningPrompt]:
     """Where the objects of a run start."""
     return [
-        replace(seed, object=number)
+        replace(condition, object=number)
         for number, entry in enumerate(run.objects)
-        for seed in seeds_of(entry, run.axis, run.limits)
+        for condition in conditioning_prompts(entry, run.axis, run.limits)
     ]
 
 

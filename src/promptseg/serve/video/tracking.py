@@ -13,7 +13,7 @@ from promptseg.errors import InputError
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.jobs.video.prompts import as_given
 from promptseg.prompts import PlacedPrompt
-from promptseg.segment.conditioning import seeds_of
+from promptseg.segment.conditioning import conditioning_prompts
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.run import Run
 from promptseg.segment.slice_to_slice import propagate
@@ -48,7 +48,9 @@ def answer_on(clip: Clip, one: ClipObject, place: int) -> Packed:
         masks.found[0] = dict(one.masks)
         correct_objects(run, masks, [one.prompted], [0])
     else:
-        found = propagate(run.visit, seeds_of(run.objects[0], run.axis, run.limits), None)
+        found = propagate(
+            run.visit, conditioning_prompts(run.objects[0], run.axis, run.limits), None
+        )
         for frame, mask in found.masks.items():
             masks.add(0, frame, mask, found.quality.get(frame), found.presence.get(frame))
     return masks.found[0].get(place) or Packed.of(np.zeros(clip.size, dtype=bool))

@@ -10,7 +10,7 @@ from promptseg.errors import PromptError
 from promptseg.geometry import Geometry
 from promptseg.image import Image
 from promptseg.prompts import Box, Box3D, Marker, Mask, Points, group_by_object
-from promptseg.segment.conditioning import boxes_between, seeds_of
+from promptseg.segment.conditioning import boxes_between, conditioning_prompts
 from promptseg.segment.segmenter import Segmenter
 
 SHAPE = (20, 40, 48)
@@ -75,7 +75,7 @@ def test_a_marked_slice_is_answered_by_its_own_prompts_too(image: Image) -> None
 def test_a_box_beyond_the_markers_is_followed_up_to_them(image: Image) -> None:
     lines = [Marker(((10, 10), (20, 20)), None, k, "a") for k in (8, 12)]
     (entry,) = group_by_object([*lines, Box((10, 10, 12, 12), 15, "a")], image.geometry)
-    reach = {s.slice: s.reach for s in seeds_of(entry, "z", (0, 19))}
+    reach = {s.slice: s.reach for s in conditioning_prompts(entry, "z", (0, 19))}
     assert reach == {**{k: (k, k) for k in range(8, 13)}, 15: (13, 19)}
 
 

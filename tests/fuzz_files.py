@@ -406,7 +406,7 @@ def _prompts(folder: Path) -> dict[str, Target]:
         },
         {
             "name": "c",
-            "masks": [{"slice": 1, "size": [6, 7], "runs": "3:4 10:2", "as_drawn": True}],
+            "masks": [{"slice": 1, "size": [6, 7], "rle": "3:4 10:2", "as_drawn": True}],
         },
         {"name": "d", "markers": [{"slice": k, "long": [[1, 1], [4, 4]]} for k in (1, 3)]},
         {"name": "e", "points": [{"xyz_mm": [1.0, 1.0, 2.0], "label": 0}]},

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from datasets import dataset_makers as make
 from promptseg.datasets import Dataset, DatasetOptions, open_datasets, target_of
-from promptseg.datasets.rle import Counting, decode_runs
+from promptseg.datasets.rle import Counting, decode_rle
 from promptseg.errors import InputError
 
 GLOMERULI = {"file": "train.csv", "id": "id", "pixels": "rle"}
@@ -104,13 +104,13 @@ def test_blanks_in_the_head_and_minus_one(tmp_path: Path) -> None:
 def test_round_trip(seed: int, order: Any, first: int, relative: bool) -> None:
     mask = np.random.default_rng(seed).random((7, 11)) < 0.4
     counting = Counting(order=order, first=first, relative=relative)
-    np.testing.assert_array_equal(decode_runs(encoded(mask, counting), (7, 11), counting), mask)
+    np.testing.assert_array_equal(decode_rle(encoded(mask, counting), (7, 11), counting), mask)
 
 
 @pytest.mark.parametrize("text", ["1 2 3", "0 4", "76 3", "5 0", "a b"])
 def test_runs_that_make_no_sense(tmp_path: Path, text: str) -> None:
     with pytest.raises(ValueError, match=r"pairs|lead out|invalid literal"):
-        decode_runs(text, (7, 11), Counting())
+        decode_rle(text, (7, 11), Counting())
     root = table(tmp_path / "bad", [{"id": "a", "rle": text.replace("76", "999")}])
     with pytest.raises(InputError, match="pairs of start and length"):
         only(root).cases[0].load()
@@ -148,7 +148,7 @@ def test_pictures_and_rows_belong_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize("relative", [False, True])
 def test_runs_that_wrap_around(text: str, relative: bool) -> None:
     with pytest.raises(ValueError, match="lead out of 11 x 7 pixels"):
-        decode_runs(text, (7, 11), Counting(relative=relative))
+        decode_rle(text, (7, 11), Counting(relative=relative))
 
 
 def test_rows_that_are_cut_short_have_no_object(tmp_path: Path) -> None:

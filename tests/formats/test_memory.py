@@ -107,12 +107,12 @@ def test_compressed_dicom_files_are_read(tmp_path: Path, gzipped: bool) -> None:
 def test_masks_in_a_prompt_file_are_counted_before_they_are_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mask = {"size": [16_384, 16_384], "runs": "0:1", "slice": 0}
+    mask = {"size": [16_384, 16_384], "rle": "0:1", "slice": 0}
     objects = [{"name": f"object {k}", "masks": [mask]} for k in range(100)]
     path = tmp_path / "p.json"
     path.write_text(json.dumps({"objects": objects}))
     monkeypatch.setattr(promptfile, "available_bytes", lambda: 8 << 30)
-    monkeypatch.setattr(promptfile, "from_runs", None)  # not reached
+    monkeypatch.setattr(promptfile, "from_rle", None)  # not reached
     with pytest.raises(PromptError, match=r"masks that fit into the 8\.0 GiB .*100 masks of 25"):
         read_prompt_file(path)
 

@@ -227,8 +227,8 @@ def test_a_marker_slice_that_is_no_index_is_refused(number: str) -> None:
 
 
 def test_runs_of_endless_digits_are_refused_in_few_words() -> None:
-    mask = {"size": [4, 4], "runs": "1:" + "1" * 5000}
-    with pytest.raises(PromptError, match="runs start:length") as caught:
+    mask = {"size": [4, 4], "rle": "1:" + "1" * 5000}
+    with pytest.raises(PromptError, match="RLE start:length") as caught:
         parse_prompts({"objects": [{"masks": [mask]}]})
     assert len(str(caught.value)) < 200
 

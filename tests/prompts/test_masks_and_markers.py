@@ -15,7 +15,7 @@ from promptseg.errors import PromptError
 from promptseg.formats.promptfile import parse_prompts, prompts_to_json, read_prompt_file
 from promptseg.geometry import Geometry
 from promptseg.prompts import Box, Marker, Mask, group_by_object
-from promptseg.prompts.mask import from_runs, to_runs
+from promptseg.prompts.mask import from_rle, to_rle
 from promptseg.segment.conditioning import boxes_between
 
 GEOMETRY = Geometry.from_spacing((20, 30, 40))
@@ -23,13 +23,13 @@ GEOMETRY = Geometry.from_spacing((20, 30, 40))
 
 @given(arrays(bool, (5, 9)))
 def test_runs_give_the_mask_again(mask: np.ndarray) -> None:
-    np.testing.assert_array_equal(from_runs(to_runs(mask), (5, 9)), mask)
+    np.testing.assert_array_equal(from_rle(to_rle(mask), (5, 9)), mask)
 
 
-@pytest.mark.parametrize("runs", ["1:0", "40:9", "-1:2", "a", "3", "1:2:3", "\u0663:1"])
-def test_runs_outside_are_refused(runs: str) -> None:
-    with pytest.raises(PromptError, match="runs start:length of pixels within 5 x 9"):
-        from_runs(runs, (5, 9))
+@pytest.mark.parametrize("rle", ["1:0", "40:9", "-1:2", "a", "3", "1:2:3", "\u0663:1"])
+def test_rle_outside_is_refused(rle: str) -> None:
+    with pytest.raises(PromptError, match="RLE start:length of pixels within 5 x 9"):
+        from_rle(rle, (5, 9))
 
 
 def test_masks_and_markers_survive_a_prompt_file(tmp_path: Path) -> None:
@@ -95,15 +95,15 @@ def test_rectangles_cover_the_lines_and_are_interpolated_over_the_slices() -> No
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"masks": [{"size": [3, 3]}]}, "the field runs"),
-        ({"masks": [{"size": [3], "runs": ""}]}, "2 whole numbers"),
+        ({"masks": [{"size": [3, 3]}]}, "the field rle"),
+        ({"masks": [{"size": [3], "rle": ""}]}, "2 whole numbers"),
         (
-            {"masks": [{"size": [1 << 20, 1 << 20], "runs": ""}]},
+            {"masks": [{"size": [1 << 20, 1 << 20], "rle": ""}]},
             "fit into the .* GiB of free memory",
         ),
-        ({"masks": [{"size": [3, 3], "runs": [1]}]}, "runs to be a text"),
-        ({"masks": [{"size": [3, 3], "runs": "", "as_drawn": 1}]}, "as_drawn to be true or false"),
-        ({"masks": [{"size": [3, 3], "runs": "", "colour": 1}]}, "colour"),
+        ({"masks": [{"size": [3, 3], "rle": [1]}]}, "rle to be a text"),
+        ({"masks": [{"size": [3, 3], "rle": "", "as_drawn": 1}]}, "as_drawn to be true or false"),
+        ({"masks": [{"size": [3, 3], "rle": "", "colour": 1}]}, "colour"),
         ({"markers": [{"short": [[1, 2], [3, 4]]}]}, "the field long"),
         ({"markers": [{"long": [[1, 2]]}]}, "two ends of the long axis"),
     ],

@@ -61,7 +61,7 @@ _FIELDS: dict[str, Callable[[random.Random], Any]] = {
     "slice": lambda r: r.randrange(20),
     "box": lambda r: BOX_A,
     "points": lambda r: [[r.randrange(48), r.randrange(40), r.randrange(2)]],
-    "mask": lambda r: {"size": [40, 48], "runs": "900:20 950:10"},
+    "mask": lambda r: {"size": [40, 48], "rle": "900:20 950:10"},
     "marker": lambda r: {"long": [[9, 20], [15, 20]], "short": [[12, 17], [12, 23]]},
     "box3d": lambda r: [7, 15, 5, 17, 25, 15],
     "spread": lambda r: False,

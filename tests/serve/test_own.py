@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from promptseg.formats import read
 from promptseg.formats.masks import read_masks
 from promptseg.prompts import Box, Mask, Points
-from promptseg.prompts.mask import to_runs
+from promptseg.prompts.mask import to_rle
 from promptseg.segment.session import Session
 from promptseg.serve.changes import unpacked
 from promptseg.serve.desk import Desk
@@ -82,7 +82,7 @@ def test_what_travels_is_the_changed_box_alone(server: Running) -> None:
     revision = client.get(at).json["revision"]
     brushed = A[10].copy()
     brushed[30:32, 30:33] = True
-    mask = {"size": list(SHAPE[1:]), "runs": to_runs(brushed)}
+    mask = {"size": list(SHAPE[1:]), "rle": to_rle(brushed)}
     change = client.post(
         f"{at}/prompts", mask=mask, slice=10, object="a", spread=False, since=revision
     ).json
@@ -100,7 +100,7 @@ def test_a_session_over_the_wire_is_the_session_alone(server: Running, root: Pat
     brushed[18:22, 10:14] = True
     client.post(f"{at}/prompts", box=BOX_A, slice=10, object="a")
     client.post(f"{at}/prompts", box=BOX_B, slice=10, object="b")
-    runs = {"size": list(SHAPE[1:]), "runs": to_runs(brushed)}
+    runs = {"size": list(SHAPE[1:]), "rle": to_rle(brushed)}
     client.post(f"{at}/prompts", mask=runs, slice=12, object="a")
     client.post(f"{at}/prompts", points=[[36, 10, 1]], axis="y", slice=20, object="a")
     full = patched({}, settled(client, at))
@@ -327,8 +327,8 @@ def test_previews_are_no_steps(server: Running) -> None:
         ({}, "one of box, box3d"),
         ({"points": [[1, 1, 2]], "slice": 1}, "1 (inside)"),
         ({"points": [[1, 1]], "slice": 1}, "points [x, y, label]"),
-        ({"mask": {"size": [1, 1], "runs": "0:1"}, "slice": 1}, "a mask with size [40, 48]"),
-        ({"mask": {"size": [40, 48], "runs": "0:9999"}, "slice": 1}, "runs start:length"),
+        ({"mask": {"size": [1, 1], "rle": "0:1"}, "slice": 1}, "a mask with size [40, 48]"),
+        ({"mask": {"size": [40, 48], "rle": "0:9999"}, "slice": 1}, "RLE start:length"),
         ({"marker": {"long": [[1, 1]]}, "slice": 1}, "two ends"),
         ({"box": "1,2,3,4", "slice": 1}, "box to be a list"),
         ({"boxx": [1, 2, 3, 4]}, "the fields object"),

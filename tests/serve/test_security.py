@@ -235,7 +235,7 @@ def anything(rng: random.Random, depth: int = 0) -> Any:
         lambda: rng.choice(["", "z", "scan.nii.gz", "../x", "a" * 300, "\u202e", "\0", "0:5"]),
         lambda: [rng.choice([0, 5, 11, 25, 1e9, None, "x"]) for _ in range(rng.randrange(7))],
         lambda: "".join(rng.choices(string.printable, k=rng.randrange(20))),
-        lambda: {"size": [40, 48], "runs": rng.choice(["0:5", "5:-1", "x", "0:99999"])},
+        lambda: {"size": [40, 48], "rle": rng.choice(["0:5", "5:-1", "x", "0:99999"])},
         lambda: {"long": [[1, 1], [9, 9]], "short": anything(rng, depth + 1)},
     ]
     if depth < 3:

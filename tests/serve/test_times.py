@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from promptseg.errors import InputError
-from promptseg.prompts.mask import to_runs
+from promptseg.prompts.mask import to_rle
 from promptseg.serve.desk import Desk
 from promptseg.serve.folder import Folder
 from promptseg.serve.limits import Limits
@@ -82,7 +82,7 @@ def test_by_hand_means_without_the_model(server: Running, root: Path) -> None:
         refused = client.post(f"{at}/prompts", slice=10, **asked)
         assert refused.status == 400
         assert "while manual work is timed" in refused.json["detail"]
-    drawn = {"size": list(A[10].shape), "runs": to_runs(A[10])}
+    drawn = {"size": list(A[10].shape), "rle": to_rle(A[10])}
     refused = client.post(f"{at}/prompts", mask=drawn, slice=10)  # followed by the model
     assert refused.status == 400
     assert client.post(f"{at}/prompts", mask=drawn, slice=10, spread=False).status == 200

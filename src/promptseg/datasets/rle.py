@@ -35,7 +35,7 @@ from promptseg.errors import InputError
 from promptseg.formats.text import composed, csv_table
 from promptseg.image import Image, Segmentation, bounding_region
 
-__all__ = ["Counting", "decode_runs", "open_dataset", "recognises"]
+__all__ = ["Counting", "decode_rle", "open_dataset", "recognises"]
 
 _EMPTY = ("", "-1", "nan")
 _LONGEST = 1 << 30  # characters of one cell; slides have some million
@@ -101,7 +101,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
     return dataset_of(root, "rle", kind, described, cases, options, missing=missing, notes=notes)
 
 
-def decode_runs(text: str, size: tuple[int, int], counting: Counting) -> NDArray[np.bool_]:
+def decode_rle(text: str, size: tuple[int, int], counting: Counting) -> NDArray[np.bool_]:
     """Pairs of a start and a length -> a mask.
 
     Args:
@@ -151,7 +151,7 @@ def _read(
         if text.strip().lower() in _EMPTY:
             continue
         try:
-            mask = decode_runs(text, (shape[0], shape[1]), counting)
+            mask = decode_rle(text, (shape[0], shape[1]), counting)
         except ValueError as error:
             raise InputError(
                 "pairs of start and length", f"{case.truth[0]}: {case.name} ({error})", "correct it"

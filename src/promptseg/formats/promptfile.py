@@ -31,7 +31,7 @@ from promptseg.formats.text import read_text
 from promptseg.geometry import AXES, Axis
 from promptseg.parsing import parse_json
 from promptseg.prompts import Box, Box3D, Marker, Mask, Millimetres, ObjectPrompts, Points, Prompt
-from promptseg.prompts.mask import from_runs
+from promptseg.prompts.mask import from_rle
 from promptseg.prompts.slicer import is_markups, read_markups
 from promptseg.prompts.text import text_of
 from promptseg.provenance.public import PROMPT_FIELDS
@@ -167,7 +167,7 @@ def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str
                 corners = (values[: len(values) // 2], values[len(values) // 2 :])
                 prompts.append(Millimetres("box", corners, (), _slice(box, place), name, axis))
     prompts += _clicks(entry, name, axis, where)
-    for mask, place in _entries(entry, "masks", {"slice", "size", "runs", "as_drawn"}, where):
+    for mask, place in _entries(entry, "masks", {"slice", "size", "rle", "runs", "as_drawn"}, where):
         prompts.append(_mask(mask, name, axis, place))
     for marker, place in _entries(entry, "markers", {"slice", "long", "short"}, where):
         prompts.append(_marker(marker, name, axis, place))
@@ -218,10 +218,12 @@ def _clicks(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> 
 
 
 def _mask(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> Mask:
-    _check_fields(entry, set(entry), where, required={"size", "runs"})
+    if "runs" in entry and "rle" not in entry:  # its old name, until the next version
+        entry = {**entry, "rle": entry["runs"]}
+    _check_fields(entry, set(entry), where, required={"size", "rle"})
     size = _whole_numbers(entry["size"], 2, where)
-    if not isinstance(entry["runs"], str):
-        raise PromptError("runs to be a text", type(entry["runs"]).__name__).at(where)
+    if not isinstance(entry["rle"], str):
+        raise PromptError("rle to be a text", type(entry["rle"]).__name__).at(where)
     drawn = entry.get("as_drawn", False)
     if not isinstance(drawn, bool):
         raise PromptError("as_drawn to be true or false", repr(drawn)).at(where)
@@ -229,7 +231,7 @@ def _mask(entry: dict[str, Any], name: str, axis: Axis | None, where: str) -> Ma
         raise PromptError("size [rows, columns] of a slice", repr(size)).at(where)
     with _at(where):
         return Mask(
-            from_runs(entry["runs"], (size[0], size[1])), _slice(entry, where), name, axis, drawn
+            from_rle(entry["rle"], (size[0], size[1])), _slice(entry, where), name, axis, drawn
         )
 
 

@@ -13,7 +13,7 @@ from promptseg.errors import PromptError
 from promptseg.geometry import Axis, Geometry
 from promptseg.prompts.checks import drop_none, on_slice, whole
 
-__all__ = ["Mask", "box_of_mask", "from_runs", "to_runs"]
+__all__ = ["Mask", "box_of_mask", "from_rle", "to_rle"]
 
 _INDEX = re.compile("[0-9]{1,18}")
 
@@ -70,8 +70,8 @@ class Mask:
         return Mask(self.pixels, placed, self.name, axis, self.as_drawn)
 
     def to_json(self) -> dict[str, Any]:
-        """The mask as an entry of a prompt file: runs of set pixels, row by row."""
-        entry = {"slice": self.slice, "size": list(self.pixels.shape), "runs": to_runs(self.pixels)}
+        """Write the mask as an entry of a prompt file, run-length encoded (RLE) row by row."""
+        entry = {"slice": self.slice, "size": list(self.pixels.shape), "rle": to_rle(self.pixels)}
         return drop_none({**entry, "as_drawn": True if self.as_drawn else None})
 
 
@@ -83,26 +83,37 @@ def box_of_mask(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
-def to_runs(mask: NDArray[np.bool_]) -> str:
-    """`start:length` of every run of set pixels, counted row by row from 0, with spaces between."""
+def to_rle(mask: NDArray[np.bool_]) -> str:
+    """Encode a (rows, columns) mask by run lengths: `start:length` of every run of set pixels.
+
+    Pixels are counted row by row from 0; spaces stand between runs.
+
+    Example:
+        >>> to_rle(np.array([[False, True, True], [True, False, True]]))
+        '1:3 5:1'
+    """
     steps = np.diff(mask.ravel().astype(np.int8), prepend=0, append=0)
     starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
     return " ".join(f"{a}:{b - a}" for a, b in zip(starts, ends, strict=True))
 
 
-def from_runs(runs: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The (rows, columns) mask that `to_runs` wrote.
+def from_rle(rle: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Decode the (rows, columns) mask that `to_rle` wrote.
+
+    Example:
+        >>> from_rle("1:3 5:1", (2, 3)).astype(int).tolist()
+        [[0, 1, 1], [1, 0, 1]]
 
     Raises:
         PromptError: another form, or a run outside the shape.
     """
     mask = np.zeros(shape[0] * shape[1], dtype=bool)
-    for run in runs.split():
+    for run in rle.split():
         first, _, count = run.partition(":")
         start, length = (int(n) if _INDEX.fullmatch(n) else -1 for n in (first, count))
         if start < 0 or length < 1 or start + length > len(mask):
             raise PromptError(
-                f"runs start:length of pixels within {shape[0]} x {shape[1]}", repr(run[:40])
+                f"RLE start:length of pixels within {shape[0]} x {shape[1]}", repr(run[:40])
             )
         mask[start : start + length] = True
     return mask.reshape(shape)

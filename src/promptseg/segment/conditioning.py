@@ -29,7 +29,7 @@ __all__ = [
 
 
 def answer_condition(stack: Frames, condition: ConditioningPrompt) -> Answer:
-    """Ask the model on the condition's slice; a drawn mask is its own answer, unless clicks correct it."""
+    """Ask the model on the condition's slice; a drawn mask is its own answer, unless corrected."""
     asked = prompt_of_condition(condition, stack.predictor.card)
     if isinstance(asked, SlicePrompt):
         return ask(stack, condition.slice, asked, bounds=condition.bounds)

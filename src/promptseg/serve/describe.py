@@ -13,7 +13,7 @@ from promptseg.geometry import AXES, opposite
 from promptseg.image import MODALITIES, Image, Segment
 from promptseg.intensity import WINDOWS
 from promptseg.prompts import Box, Box3D, Marker, Mask, PlacedPrompt, Points, Prompt, Text
-from promptseg.prompts.mask import from_runs
+from promptseg.prompts.mask import from_rle
 from promptseg.provenance import DISCLAIMER
 from promptseg.segment.opened import notes_on
 from promptseg.segment.session_prompts import axis_of
@@ -185,14 +185,15 @@ def prompt_of(asked: Prompting, work: Work) -> Prompt:
         return Points(xy, labels, asked.slice, name, axis)
     if asked.mask is not None:
         shape = work.session.geometry.slice_shape(axis)
-        size, runs = asked.mask.get("size"), asked.mask.get("runs")
-        if size != list(shape) or not isinstance(runs, str):
+        size = asked.mask.get("size")
+        rle = asked.mask.get("rle", asked.mask.get("runs"))  # the latter is its old name
+        if size != list(shape) or not isinstance(rle, str):
             raise PromptError(
-                f"a mask with size {list(shape)} and runs",
+                f"a mask with size {list(shape)} and rle",
                 f"size {size!r:.40}",
                 "send the whole slice",
             )
-        return Mask(from_runs(runs, shape), asked.slice, name, axis, asked.as_drawn)
+        return Mask(from_rle(rle, shape), asked.slice, name, axis, asked.as_drawn)
     return _marker(asked, axis)
 
 

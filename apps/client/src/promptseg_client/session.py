@@ -141,10 +141,8 @@ class Session:
         drawn = np.asarray(pixels) != 0
         steps = np.diff(drawn.ravel().astype(np.int8), prepend=0, append=0)
         starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
-        runs = " ".join(f"{a}:{b - a}" for a, b in zip(starts, ends))  # noqa: B905 (Python 3.9)
-        self._prompt(
-            slice, mask={"size": list(drawn.shape), "runs": runs}, as_drawn=as_drawn, **how
-        )
+        rle = " ".join(f"{a}:{b - a}" for a, b in zip(starts, ends))  # noqa: B905 (Python 3.9)
+        self._prompt(slice, mask={"size": list(drawn.shape), "rle": rle}, as_drawn=as_drawn, **how)
 
     def marker(
         self,

@@ -112,7 +112,7 @@ export function wholeSlice(crop, rows, columns) {
 }
 
 /** Runs of set pixels, `start:length start:length`, counted from 0. */
-export function runsOf(mask) {
+export function rleOf(mask) {
   const runs = [];
   for (let at = mask.indexOf(1); at !== -1; ) {
     let end = mask.indexOf(0, at);

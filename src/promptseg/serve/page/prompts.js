@@ -1,6 +1,6 @@
 /** Prompts on their way to the server, for the current object. */
 
-import { runsOf } from "./masks.js";
+import { rleOf } from "./masks.js";
 
 /** A prompt as the state of a session has it, to be shown until it is answered. */
 function shown({ axis = "z", slice = 0, box, box3d, points, marker }) {
@@ -61,9 +61,9 @@ export class Prompts {
   /** The whole slice, rows by rows, as the answer there or (`asDrawn` false) as a mask prompt. */
   mask(view, mask, asDrawn = true, spread = this.app.spread) {
     const { rows, columns } = view.plane;
-    const runs = runsOf(mask);
+    const rle = rleOf(mask);
     return this.onSlice(view, {
-      mask: { size: [rows, columns], runs }, as_drawn: asDrawn, spread,
+      mask: { size: [rows, columns], rle }, as_drawn: asDrawn, spread,
     });
   }
 
@@ -71,7 +71,7 @@ export class Prompts {
   maskAt(axis, slice, mask) {
     const plane = this.app.case.plane(axis);
     const size = [plane.rows, plane.columns];
-    return this.send({ axis, slice, mask: { size, runs: runsOf(mask) }, spread: false });
+    return this.send({ axis, slice, mask: { size, rle: rleOf(mask) }, spread: false });
   }
 
   marker(view, long, short) {

@@ -98,7 +98,7 @@ class Prompting:
     points: list[list[float]] | None = None
     """[[x, y, label], ...] with label 1 inside and 0 outside."""
     mask: dict[str, Any] | None = None
-    """{"size": [rows, columns], "runs": "start:length ..."} of the whole slice."""
+    """{"size": [rows, columns], "rle": "start:length ..."} of the whole slice."""
     as_drawn: bool = True
     """Whether a mask is the answer of its slice, or a mask prompt."""
     marker: dict[str, Any] | None = None

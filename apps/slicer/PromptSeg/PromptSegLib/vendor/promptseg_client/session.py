@@ -137,14 +137,12 @@ class Session:
     def mask(
         self, pixels: np.ndarray, slice: Optional[int] = None, as_drawn: bool = True, **how: Any
     ) -> None:
-        """A mask (rows, columns) of a slice: its answer as drawn, or a hint; as `box`."""
+        """A mask (rows, columns) of a slice: its answer as drawn, or a mask prompt; as `box`."""
         drawn = np.asarray(pixels) != 0
         steps = np.diff(drawn.ravel().astype(np.int8), prepend=0, append=0)
         starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
-        runs = " ".join(f"{a}:{b - a}" for a, b in zip(starts, ends))  # noqa: B905 (Python 3.9)
-        self._prompt(
-            slice, mask={"size": list(drawn.shape), "runs": runs}, as_drawn=as_drawn, **how
-        )
+        rle = " ".join(f"{a}:{b - a}" for a, b in zip(starts, ends))  # noqa: B905 (Python 3.9)
+        self._prompt(slice, mask={"size": list(drawn.shape), "rle": rle}, as_drawn=as_drawn, **how)
 
     def marker(
         self,

@@ -20,7 +20,7 @@ def test_methods_answer_to_their_old_names(kind: type, monkeypatch: pytest.Monke
 def test_a_prompt_file_with_runs_is_read() -> None:
     mask = {"slice": 2, "size": [2, 3], "runs": "1:3 5:1"}
     old, new = (
-        parse_prompts({"masks": [entry]}).prompts[0].pixels  # type: ignore[union-attr]
+        parse_prompts({"objects": [{"name": "a", "masks": [entry]}]}).prompts[0].pixels  # type: ignore[union-attr]
         for entry in (mask, {**{k: v for k, v in mask.items() if k != "runs"}, "rle": "1:3 5:1"})
     )
     np.testing.assert_array_equal(old, [[0, 1, 1], [1, 0, 1]])

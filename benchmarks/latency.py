@@ -67,7 +67,7 @@ def main() -> None:
 def _calls(model: str, folder: Path, threads: int) -> list[Callable[[], Any]]:
     card = find_card(model)
     official = _official(model)
-    frame = card.preprocessing.frame(*_SHAPE)
+    transform = card.preprocessing.input_transform(*_SHAPE)
     features = torch.randn(1, 256, 64, 64, generator=torch.Generator().manual_seed(0))
     box = np.array([[100.0, 120, 300, 310]])
     click = ([[(200.0, 210.0)]], [[1]])
@@ -75,9 +75,12 @@ def _calls(model: str, folder: Path, threads: int) -> list[Callable[[], Any]]:
     def by_official() -> Any:
         boxes = points = None
         if model == "lite-medsam":
-            boxes = torch.from_numpy(frame.scale_xy(box.reshape(1, 2, 2))).reshape(1, 4)
+            boxes = torch.from_numpy(transform.scale_xy(box.reshape(1, 2, 2))).reshape(1, 4)
         else:
-            points = (torch.from_numpy(frame.scale_xy(np.array(click[0]))), torch.tensor(click[1]))
+            points = (
+                torch.from_numpy(transform.scale_xy(np.array(click[0]))),
+                torch.tensor(click[1]),
+            )
         sparse, dense = official.prompt_encoder(points=points, boxes=boxes, masks=None)
         logits, _ = official.mask_decoder(
             image_embeddings=features,
@@ -86,12 +89,12 @@ def _calls(model: str, folder: Path, threads: int) -> list[Callable[[], Any]]:
             dense_prompt_embeddings=dense,
             multimask_output=model != "lite-medsam",
         )
-        return frame.restore(logits[:, :1]).numpy() > 0
+        return transform.restore(logits[:, :1]).numpy() > 0
 
     calls: list[Callable[[], Any]] = [by_official]
     for engine in _ENGINES:
         predictor = _predictor(model, folder, engine)
-        embedding = SamEmbedding(features, frame)
+        embedding = SamEmbedding(features, transform)
         if model == "lite-medsam":
             calls.append(lambda p=predictor, e=embedding: p.decode(e, boxes=box))
         else:

@@ -91,11 +91,11 @@ class Bench:
         bench.embeddings = _scaled(own / "scaled.safetensors", collection, own / "embeddings")
         for sample in collection.samples:
             _, labels = collection.read(sample, card.keep_8bit)
-            frame = card.preprocessing.frame(*sample.shape, sample.pixel)
+            transform = card.preprocessing.input_transform(*sample.shape, sample.pixel)
             classes = class_map(sample.targets, labels, bench.names)
-            bench.grids[sample.key] = torch.from_numpy(raster_classes(classes, frame, GRID))
+            bench.grids[sample.key] = torch.from_numpy(raster_classes(classes, transform, GRID))
             bench.truths[sample.key] = classes
-            rows, columns = (max(1, round(n * GRID / frame.size)) for n in frame.resized)
+            rows, columns = (max(1, round(n * GRID / transform.size)) for n in transform.resized)
             bench.extents[sample.key] = (rows, columns)
         return bench
 

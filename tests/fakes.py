@@ -15,7 +15,7 @@ from scipy import ndimage
 from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import CARDS
 from promptseg.models.families.sam.mask_prompt import logits_of_mask
-from promptseg.models.preprocess import Frame, Preprocessing
+from promptseg.models.preprocess import InputTransform, Preprocessing
 from promptseg.models.protocol import Embedding, Prediction, SlicePrompt
 
 FINE = Preprocessing(256, "minmax")
@@ -26,7 +26,7 @@ class BrightEmbedding:
     """The slice itself."""
 
     pixels: torch.Tensor  # (rows, columns[, 3]) uint8
-    frame: Frame
+    transform: InputTransform
 
     @property
     def nbytes(self) -> int:
@@ -66,7 +66,8 @@ class BrightModel:
         self.pixels.append(pixel)
         self.encoded += list(slices)
         return [
-            BrightEmbedding(torch.from_numpy(s.copy()), FINE.frame(*s.shape[:2])) for s in slices
+            BrightEmbedding(torch.from_numpy(s.copy()), FINE.input_transform(*s.shape[:2]))
+            for s in slices
         ]
 
     def decode(self, embedding: Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
@@ -77,18 +78,20 @@ class BrightModel:
         logits = [torch.zeros(0, 1, 256, 256)]
         for k, prompt in enumerate(prompts):
             self.asked.append(set(prompt.kinds))
-            masks[k] = self._mask(gray, prompt, embedding.frame)
-            logits.append(logits_of_mask(masks[k], embedding.frame))
+            masks[k] = self._mask(gray, prompt, embedding.transform)
+            logits.append(logits_of_mask(masks[k], embedding.transform))
         return Prediction(torch.cat(logits), masks, np.full(len(masks), 0.9, np.float32))
 
-    def _mask(self, gray: NDArray[Any], prompt: SlicePrompt, frame: Frame) -> NDArray[np.bool_]:
+    def _mask(
+        self, gray: NDArray[Any], prompt: SlicePrompt, transform: InputTransform
+    ) -> NDArray[np.bool_]:
         bright = gray >= self.level
         patches = ndimage.label(bright)[0]
         mask = np.zeros(gray.shape, dtype=bool)
         if prompt.mask is not None:
-            mask |= frame.restore(logits_of_mask(prompt.mask, frame))[0].numpy() > 0
+            mask |= transform.restore(logits_of_mask(prompt.mask, transform))[0].numpy() > 0
         elif prompt.logits is not None:
-            mask |= frame.restore(prompt.logits)[0].numpy() > 0
+            mask |= transform.restore(prompt.logits)[0].numpy() > 0
         if prompt.box is not None:
             self.boxes.append(tuple(float(v) for v in prompt.box))
             x0, y0, x1, y1 = np.round(prompt.box).astype(int)
@@ -105,7 +108,7 @@ class BrightModel:
         return mask
 
     def layout(self, shape: tuple[int, int], pixel: tuple[float, float] = (1, 1)) -> dict[str, Any]:
-        return {"resized": self.card.preprocessing.frame(*shape, pixel).resized}
+        return {"resized": self.card.preprocessing.input_transform(*shape, pixel).resized}
 
     def unpack(
         self,
@@ -115,7 +118,7 @@ class BrightModel:
     ) -> Embedding:
         if tensors.keys() != {"features"}:
             raise ValueError("made by another kind of model")
-        return BrightEmbedding(tensors["features"], FINE.frame(*shape))
+        return BrightEmbedding(tensors["features"], FINE.input_transform(*shape))
 
 
 class BrightPredictor(Predictor):

@@ -59,7 +59,7 @@ def network() -> Sam2:
 @pytest.fixture(scope="module")
 def clip(network: Sam2) -> Clip:
     noise = torch.randn(FRAMES, 3, 128, 128, generator=torch.Generator().manual_seed(2))
-    layout = Preprocessing(128, "imagenet", "stretch").frame(32, 32)
+    layout = Preprocessing(128, "imagenet", "stretch").input_transform(32, 32)
     with torch.inference_mode():
         features = network.encode(noise)
     return Clip(

@@ -228,11 +228,11 @@ class Both:
         self.side = 4 * self.network.grid
         self.state = official_frames(self.official, self.images, self.side)
         preprocessing = Preprocessing(self.network.image_size, "imagenet", "stretch")
-        frame = preprocessing.frame(self.side, self.side)
+        transform = preprocessing.input_transform(self.side, self.side)
         with torch.inference_mode():
             features = self.network.encode(self.images)
         self.embeddings = [
-            Sam2Embedding(Features(*(level[k : k + 1] for level in features)), frame)
+            Sam2Embedding(Features(*(level[k : k + 1] for level in features)), transform)
             for k in range(len(self.images))
         ]
         self.present: set[bool] = set()

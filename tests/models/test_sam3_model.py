@@ -78,7 +78,7 @@ def test_a_box_gives_the_instance_in_it(model: Predictor) -> None:
     assert ((found.iou > 0) & (found.iou < 1)).all()
     alone = model.decode(embedding, [SlicePrompt((0, 0, 9, 9))])
     assert torch.equal(found.logits[1:], alone.logits)
-    restored = embedding.frame.restore(alone.logits)[0] > 0  # type: ignore[attr-defined]
+    restored = embedding.transform.restore(alone.logits)[0] > 0  # type: ignore[attr-defined]
     assert np.array_equal(restored.numpy(), alone.masks[0])
 
 

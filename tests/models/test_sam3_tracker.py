@@ -53,7 +53,7 @@ class Encoded:
 
     def __init__(self, network: Sam2, frames: torch.Tensor) -> None:
         size = frames.shape[-1]
-        layout = Preprocessing(size, "halves", "stretch-rounded").frame(size, size)
+        layout = Preprocessing(size, "halves", "stretch-rounded").input_transform(size, size)
         with torch.inference_mode():
             self.seen = [Sam2Embedding(network.encode(one[None]), layout) for one in frames]
 

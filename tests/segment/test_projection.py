@@ -17,7 +17,7 @@ from promptseg.segment.projection import (
     spread_points,
 )
 
-FRAME = Preprocessing(256, "minmax").frame(60, 80)
+TRANSFORM = Preprocessing(256, "minmax").input_transform(60, 80)
 
 
 def disc(centre: tuple[float, float], radius: float) -> np.ndarray:
@@ -61,9 +61,9 @@ def test_every_mode_asks_with_what_its_name_says(mode: str) -> None:
 
 def test_a_mask_as_logits_comes_back_as_the_mask() -> None:
     mask = disc((33, 21), 9)
-    logits = logits_of_mask(mask, FRAME)
+    logits = logits_of_mask(mask, TRANSFORM)
     assert logits.shape == (1, 1, 256, 256)
     assert float(logits.max()) == pytest.approx(np.log(999), abs=1e-3)
-    back = FRAME.restore(logits)[0].numpy() > 0
+    back = TRANSFORM.restore(logits)[0].numpy() > 0
     assert 2 * (back & mask).sum() / (back.sum() + mask.sum()) > 0.98
-    assert (logits[..., FRAME.resized[0] :, :] < 0).all()
+    assert (logits[..., TRANSFORM.resized[0] :, :] < 0).all()

@@ -45,7 +45,7 @@ class HeavyModel(BrightModel):
         parallel: bool = False,
     ) -> list[Embedding]:
         found = super().encode(slices, pixel, parallel)
-        return [HeavyEmbedding(e.pixels, e.frame) for e in found]  # type: ignore[attr-defined]
+        return [HeavyEmbedding(e.pixels, e.transform) for e in found]  # type: ignore[attr-defined]
 
 
 class HeavyPredictor(BrightPredictor):

@@ -1,4 +1,4 @@
-"""Training images: the pixels of inference, masks in the same frame, objects chosen by chance."""
+"""Training images: the pixels of inference, masks in the same transform, objects chosen by chance."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def test_the_input_is_that_of_inference_and_masks_lie_on_it(images):
     for number, sample in enumerate(images.samples):
         example = images[0, 0, number]
         picture, labels = images.collection.read(sample)
-        values, frame = TINY.preprocessing.apply(picture, sample.pixel)
+        values, transform = TINY.preprocessing.apply(picture, sample.pixel)
         assert torch.equal(example.slice_, torch.from_numpy(values))
         assert len(example.masks) == len(sample.targets)
         for mask, box, target in zip(example.masks, example.boxes, sample.targets, strict=True):
-            corners = frame.scale_xy(np.array(target.box, float).reshape(2, 2)).reshape(-1)
+            corners = transform.scale_xy(np.array(target.box, float).reshape(2, 2)).reshape(-1)
             assert box.tolist() == pytest.approx(corners.tolist())
             rows, columns = mask.nonzero().unbind(1)
             around = torch.stack([columns.min(), rows.min(), columns.max(), rows.max()]) * 2 + 0.5
@@ -67,22 +67,22 @@ def test_a_batch_keeps_who_belongs_to_whom(images):
 
 
 def test_masks_are_nearest_neighbours_and_never_vanish():
-    frame = Preprocessing(64, "minmax").frame(100, 200)
+    transform = Preprocessing(64, "minmax").input_transform(100, 200)
     mask = np.zeros((100, 200), dtype=bool)
     mask[20:60, 40:120] = True
-    small = raster(mask, frame, 32)
-    assert extent_on(frame, 32) == (16, 32)
+    small = raster(mask, transform, 32)
+    assert extent_on(transform, 32) == (16, 32)
     assert small.sum() * (200 / 32) ** 2 == pytest.approx(mask.sum(), rel=0.15)
     assert small[16:].sum() == 0
     dot = np.zeros((100, 200), dtype=bool)
     dot[99, 199] = True
-    assert np.argwhere(raster(dot, frame, 32)).tolist() == [[15, 31]]
+    assert np.argwhere(raster(dot, transform, 32)).tolist() == [[15, 31]]
 
 
 def test_squashed_and_flat_pixels_fill_the_grid_as_the_picture_does():
-    squash = Preprocessing(64, "minmax", "squash").frame(100, 200)
+    squash = Preprocessing(64, "minmax", "squash").input_transform(100, 200)
     assert extent_on(squash, 32) == (32, 32)
-    flat = Preprocessing(64, "minmax").frame(20, 100, pixel=(1.0, 4.0))
+    flat = Preprocessing(64, "minmax").input_transform(20, 100, pixel=(1.0, 4.0))
     assert extent_on(flat, 32) == (26, 32)
 
 

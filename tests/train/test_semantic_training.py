@@ -21,7 +21,7 @@ from promptseg.image import Image
 from promptseg.jobs.train import train
 from promptseg.models.heads.semantic.card import semantic_card
 from promptseg.models.heads.semantic.decoder import Decoder2d
-from promptseg.models.preprocess import Frame, Preprocessing
+from promptseg.models.preprocess import InputTransform, Preprocessing
 from promptseg.segment.classes.segmenter import load_classes
 from promptseg.train.loop import Loop
 from promptseg.train.objectives import PRESETS
@@ -313,8 +313,8 @@ def test_small_classes_survive_the_coarse_grid():
     classes = np.zeros((100, 60), np.int64)
     classes[50, 30] = 2
     classes[10:40, 10:40] = 1
-    frame = Frame((100, 60), (64, 38), 64, (0.64, 0.64))
-    found = raster_classes(classes, frame, 16)
+    transform = InputTransform((100, 60), (64, 38), 64, (0.64, 0.64))
+    found = raster_classes(classes, transform, 16)
     assert set(np.unique(found)) == {-1, 0, 1, 2}
     assert (found[:, 10:] == -1).all()
     assert (found == 2).sum() == 1

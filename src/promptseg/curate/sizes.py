@@ -60,8 +60,8 @@ def sizes_of(samples: Iterable[Sample], preprocessing: Preprocessing) -> list[Si
     found = []
     for sample in samples:
         rows, columns = sample.shape
-        frame = preprocessing.frame(rows, columns, sample.pixel)
-        on_grid = frame.resized[0] * frame.resized[1] * (GRID / frame.size) ** 2
+        transform = preprocessing.input_transform(rows, columns, sample.pixel)
+        on_grid = transform.resized[0] * transform.resized[1] * (GRID / transform.size) ** 2
         for target in sample.targets:
             share = target.area / (rows * columns)
             found.append(Size(sample.modality, sample.dataset, share, share * on_grid))

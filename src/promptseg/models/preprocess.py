@@ -32,7 +32,7 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "Fit",
-    "Frame",
+    "InputTransform",
     "Preprocessing",
     "resize_bicubic",
     "resize_bilinear",
@@ -47,8 +47,8 @@ IMAGENET_STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)
 
 
 @dataclass(frozen=True)
-class Frame:
-    """How one slice lies in the network's square input.
+class InputTransform:
+    """The resize and padding that take a slice into the network's square input, and masks back.
 
     Attributes:
         original: (rows, columns) of the slice.
@@ -118,8 +118,8 @@ class Frame:
 
 
 @lru_cache(maxsize=8)
-def _interpolation(frame: Frame, axis: int, side: int) -> Tensor:
-    """`Frame.restore` along one axis as a matrix, (original, side): it treats both axes apart."""
+def _interpolation(transform: InputTransform, axis: int, side: int) -> Tensor:
+    """Give `InputTransform.restore` along one axis as a matrix, (original, side)."""
     import torch
     from torch.nn import functional as F
 
@@ -127,11 +127,11 @@ def _interpolation(frame: Frame, axis: int, side: int) -> Tensor:
         return F.interpolate(x, size=(length, side), mode="bilinear")
 
     matrix = torch.eye(side)[None, None]
-    if frame.fit == "longest":
-        if side != frame.size:
-            matrix = resize(matrix, frame.size)
-        matrix = matrix[..., : frame.resized[axis], :]
-    return resize(matrix, frame.original[axis])[0, 0]
+    if transform.fit == "longest":
+        if side != transform.size:
+            matrix = resize(matrix, transform.size)
+        matrix = matrix[..., : transform.resized[axis], :]
+    return resize(matrix, transform.original[axis])[0, 0]
 
 
 def _reach(matrix: Tensor, positive: Tensor) -> tuple[tuple[int, int], tuple[int, int]] | None:
@@ -164,7 +164,9 @@ class Preprocessing:
     scaling: Literal["minmax", "imagenet", "halves"]
     fit: Fit = "longest"
 
-    def frame(self, rows: int, columns: int, pixel: tuple[float, float] = (1, 1)) -> Frame:
+    def input_transform(
+        self, rows: int, columns: int, pixel: tuple[float, float] = (1, 1)
+    ) -> InputTransform:
         """Where a slice of this shape lies in the input.
 
         Args:
@@ -174,7 +176,9 @@ class Preprocessing:
         """
         if self.fit != "longest":
             scale = (self.size / columns, self.size / rows)
-            return Frame((rows, columns), (self.size, self.size), self.size, scale, self.fit)
+            return InputTransform(
+                (rows, columns), (self.size, self.size), self.size, scale, self.fit
+            )
         x, y = pixel
         if abs(x - y) <= _SQUARE * max(x, y):
             x = y = 1.0
@@ -184,14 +188,14 @@ class Preprocessing:
         scale = (x * factor, y * factor)
         if self.scaling == "imagenet":  # SAM's prompts go by the rounded size
             scale = (fitted[1] / columns, fitted[0] / rows)
-        return Frame((rows, columns), fitted, self.size, scale)
+        return InputTransform((rows, columns), fitted, self.size, scale)
 
     def apply(
         self, slice_: NDArray[np.uint8], pixel: tuple[float, float] = (1, 1)
-    ) -> tuple[NDArray[np.float32], Frame]:
-        """(rows, columns[, 3]) uint8 -> (3, size, size) float32 and its frame; see `frame`."""
-        frame = self.frame(slice_.shape[0], slice_.shape[1], pixel)
-        rows, columns = frame.resized
+    ) -> tuple[NDArray[np.float32], InputTransform]:
+        """(rows, columns[, 3]) uint8 -> (3, size, size) float32, with its `input_transform`."""
+        transform = self.input_transform(slice_.shape[0], slice_.shape[1], pixel)
+        rows, columns = transform.resized
         values = _RESIZE[self.fit](slice_, rows, columns).astype(np.float32)
         if values.ndim == 2:
             values = values[..., None]
@@ -204,7 +208,7 @@ class Preprocessing:
             values = (values - IMAGENET_MEAN) / IMAGENET_STD
         square = np.zeros((3, self.size, self.size), dtype=np.float32)
         square[:, :rows, :columns] = values.transpose(2, 0, 1)  # gray for all three
-        return square, frame
+        return square, transform
 
 
 def resize_bicubic(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:

@@ -152,18 +152,20 @@ class TrainingImages(Examples[Example]):
             pixel = pixel[::-1] if turned else pixel
         values: NDArray[np.float32] | None = None
         if self.embedding:
-            frame = self.card.preprocessing.frame(picture.shape[0], picture.shape[1], pixel)
+            transform = self.card.preprocessing.input_transform(
+                picture.shape[0], picture.shape[1], pixel
+            )
         else:
-            values, frame = self.card.preprocessing.apply(picture, pixel)
+            values, transform = self.card.preprocessing.apply(picture, pixel)
         boxes = np.array([box_of_mask(m) for m in masks], dtype=np.float64)
         return Example(
             place,
             slice_=None if values is None else torch.from_numpy(values),
             embedding=self.embedding(sample) if self.embedding else None,
-            masks=torch.from_numpy(np.stack([raster(m, frame, self.grid) for m in masks])),
-            boxes=torch.from_numpy(frame.scale_xy(boxes.reshape(-1, 2, 2)).reshape(-1, 4)),
-            extent=extent_on(frame, self.grid),
-            union=torch.from_numpy(raster(union, frame, self.grid)),
+            masks=torch.from_numpy(np.stack([raster(m, transform, self.grid) for m in masks])),
+            boxes=torch.from_numpy(transform.scale_xy(boxes.reshape(-1, 2, 2)).reshape(-1, 4)),
+            extent=extent_on(transform, self.grid),
+            union=torch.from_numpy(raster(union, transform, self.grid)),
             names=tuple((sample.key, str((t.layer, t.id)), str(position)) for t in chosen),
         )
 

@@ -230,12 +230,14 @@ class TrainingClips(Examples[ClipExample]):
                 picture, shown, turned = augment(picture, shown, chance)
                 pixel = pixel[::-1] if turned else pixel
             if self.embedding is None:
-                values, frame = self.card.preprocessing.apply(picture, pixel)
+                values, transform = self.card.preprocessing.apply(picture, pixel)
                 slices.append(torch.from_numpy(values))
             else:
-                frame = self.card.preprocessing.frame(picture.shape[0], picture.shape[1], pixel)
+                transform = self.card.preprocessing.input_transform(
+                    picture.shape[0], picture.shape[1], pixel
+                )
                 embeddings.append(self.embedding(clip[k]))
-            masks.append(np.stack([raster(mask, frame, self.grid) for mask in shown]))
+            masks.append(np.stack([raster(mask, transform, self.grid) for mask in shown]))
         where = (clip[0].key, str(place[1]))
         return ClipExample(
             torch.stack(slices) if slices else None,

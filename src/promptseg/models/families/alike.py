@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from promptseg.models.preprocess import Frame, Preprocessing
+from promptseg.models.preprocess import InputTransform, Preprocessing
 from promptseg.models.protocol import Candidates, Prediction, SlicePrompt
 from promptseg.models.protocol.prediction import Grid
 
@@ -22,7 +22,7 @@ def as_batch(
     slices: Sequence[NDArray[np.uint8]],
     pixel: tuple[float, float],
     device: torch.device,
-) -> tuple[Tensor, list[Frame]]:
+) -> tuple[Tensor, list[InputTransform]]:
     """Slices as a network takes them.
 
     Args:
@@ -36,7 +36,7 @@ def as_batch(
     """
     prepared = [preprocessing.apply(s, pixel) for s in slices]
     batch = torch.from_numpy(np.stack([values for values, _ in prepared])).to(device)
-    return batch, [frame for _, frame in prepared]
+    return batch, [transform for _, transform in prepared]
 
 
 def apart(levels: Iterable[Tensor]) -> list[tuple[Tensor, ...]]:
@@ -73,13 +73,13 @@ def decoded_alike(
     )
 
 
-def best_candidate(logits: Tensor, iou: Tensor, frame: Grid, single_point: bool) -> Prediction:
+def best_candidate(logits: Tensor, iou: Tensor, transform: Grid, single_point: bool) -> Prediction:
     """Take, of the masks of each object, the one with the highest predicted IoU.
 
     Args:
-        logits: (N, K, h, w), in the network's frame.
+        logits: (N, K, h, w), in the network's input.
         iou: (N, K) predicted IoU, an estimate of something within 0 and 1 that may overshoot.
-        frame: how the slice lies in the network's input.
+        transform: how the slice lies in the network's input.
         single_point: whether the prompts are single points, whose candidates are all kept.
     """
     logits, iou = logits.float(), iou.float()
@@ -87,9 +87,9 @@ def best_candidate(logits: Tensor, iou: Tensor, frame: Grid, single_point: bool)
     rows = torch.arange(len(best), device=best.device)
     iou = iou.clamp(0, 1)
     chosen = logits[rows, best][:, None]
-    several = Candidates(logits, iou.cpu().numpy(), frame) if single_point else None
+    several = Candidates(logits, iou.cpu().numpy(), transform) if single_point else None
     return Prediction(
-        chosen, frame.masks(chosen).cpu().numpy(), iou[rows, best].cpu().numpy(), several
+        chosen, transform.masks(chosen).cpu().numpy(), iou[rows, best].cpu().numpy(), several
     )
 
 

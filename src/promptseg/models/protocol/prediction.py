@@ -27,14 +27,14 @@ class Candidates:
     """The multimask output of N single points: the part, the whole, and something between.
 
     Attributes:
-        logits: (N, 3, h, w) low-resolution mask logits, in the network's frame.
+        logits: (N, 3, h, w) low-resolution mask logits, in the network's input.
         iou: (N, 3) predicted IoU.
-        frame: how the slice lies in the network's input.
+        transform: how the slice lies in the network's input.
     """
 
     logits: Tensor
     iou: NDArray[np.float32]
-    frame: Grid
+    transform: Grid
 
     def masks(self) -> NDArray[np.bool_]:
         """(N, 3, rows, columns) boolean, on the slice's own grid; computed at every call."""
@@ -42,7 +42,7 @@ class Candidates:
 
         with torch.inference_mode():
             flat: NDArray[np.bool_] = (
-                self.frame.masks(self.logits.flatten(0, 1)[:, None]).cpu().numpy()
+                self.transform.masks(self.logits.flatten(0, 1)[:, None]).cpu().numpy()
             )
         return flat.reshape(*self.logits.shape[:2], *flat.shape[1:])
 
@@ -74,7 +74,7 @@ def joined(parts: Sequence[Prediction]) -> Prediction:
     if len(several) == len(parts):
         logits = torch.cat([each.logits for each in several])
         candidates = Candidates(
-            logits, np.concatenate([each.iou for each in several]), several[0].frame
+            logits, np.concatenate([each.iou for each in several]), several[0].transform
         )
     return Prediction(
         torch.cat([part.logits for part in parts]),

@@ -64,7 +64,7 @@ class Answer:
     Attributes:
         mask: (rows, columns) boolean.
         iou: predicted IoU; 1 for a mask somebody drew.
-        logits: (1, 1, h, w) in the network's frame; None for a drawn mask.
+        logits: (1, 1, h, w) in the network's input; None for a drawn mask.
         presence: logit that the object is on the frame at all; None where the model does not say. One
             that says so answers with an empty mask where it looked in vain.
     """

@@ -77,8 +77,10 @@ def probabilities(
             found = _in_windows(model, [pixels(indices[k]) for k in near], pixel, windows)
         else:
             shape = pixels(indices[near[0]]).shape[:2]
-            frame = model.preprocessing.frame(shape[0], shape[1], pixel)
-            found = model.of_embeddings(torch.stack([embedded[k] for k in near]), frame).softmax(1)
+            transform = model.preprocessing.input_transform(shape[0], shape[1], pixel)
+            found = model.of_embeddings(
+                torch.stack([embedded[k] for k in near]), transform
+            ).softmax(1)
         for k in own:
             yield indices[k], found[k - seen.start]
 

@@ -114,10 +114,10 @@ class _Samples(Examples[ClassBatch]):
             classes, pixel = stack[0], pixel[::-1] if turned else pixel
         rows, columns = picture.shape[:2]
         if how.embedding is None:
-            values, frame = how.preprocessing.apply(picture, pixel)
-            return values, raster_classes(classes, frame, how.grid)
+            values, transform = how.preprocessing.apply(picture, pixel)
+            return values, raster_classes(classes, transform, how.grid)
         return None, raster_classes(
-            classes, how.preprocessing.frame(rows, columns, pixel), how.grid
+            classes, how.preprocessing.input_transform(rows, columns, pixel), how.grid
         )
 
 

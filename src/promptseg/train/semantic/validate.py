@@ -78,8 +78,8 @@ def _of_images(
         if kept is None:
             logits = model.on_slices([picture], sample.pixel)[0]
         else:
-            frame = model.preprocessing.frame(*sample.shape, sample.pixel)
-            logits = model.of_embeddings(kept(sample)[None], frame)[0]
+            transform = model.preprocessing.input_transform(*sample.shape, sample.pixel)
+            logits = model.of_embeddings(kept(sample)[None], transform)[0]
         truth = class_map(sample.targets, labels, model.classes)
         yield sample, truth, logits.argmax(0).cpu().numpy()
 

@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from promptseg.models.preprocess import Frame
+    from promptseg.models.preprocess import InputTransform
 
 __all__ = ["logits_of_mask"]
 
 _CERTAINTY = 1e-3  # a drawn mask as a probability: this close to 0 and 1
 
 
-def logits_of_mask(mask: NDArray[np.bool_], frame: Frame, side: int = 256) -> Tensor:
-    """A drawn mask as SAM's mask prompt: (1, 1, side, side) float32 logits in the network's frame."""
+def logits_of_mask(mask: NDArray[np.bool_], transform: InputTransform, side: int = 256) -> Tensor:
+    """A drawn mask as SAM's mask prompt: (1, 1, side, side) float32 logits in the network's input."""
     import torch
     from torch.nn import functional as F
 
-    size = [max(1, round(n * side / frame.size)) for n in frame.resized]
+    size = [max(1, round(n * side / transform.size)) for n in transform.resized]
     small = F.interpolate(
         torch.from_numpy(np.ascontiguousarray(mask))[None, None].float(),
         size=size,

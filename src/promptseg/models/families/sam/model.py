@@ -1,4 +1,4 @@
-"""A SAM as a model: preprocessing, prompts in the network's frame, masks back on the slice."""
+"""A SAM as a model: preprocessing, prompts in the network's input, masks back on the slice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from promptseg.models.card import ModelCard
 from promptseg.models.families.alike import as_batch, best_candidate, decoded_alike, no_prediction
 from promptseg.models.families.sam.build import Sam
 from promptseg.models.families.sam.mask_prompt import logits_of_mask
-from promptseg.models.preprocess import Frame
+from promptseg.models.preprocess import InputTransform
 from promptseg.models.protocol import Embedding, Prediction, SlicePrompt
 
 __all__ = ["SamEmbedding", "SamModel", "SamNetwork"]
@@ -47,11 +47,11 @@ class SamEmbedding:
 
     Attributes:
         features: (1, C, h, w) on the model's device; (1, 256, 64, 64) in all published models.
-        frame: how the slice lies in the network's input.
+        transform: how the slice lies in the network's input.
     """
 
     features: Tensor
-    frame: Frame
+    transform: InputTransform
 
     @property
     def nbytes(self) -> int:
@@ -92,49 +92,51 @@ class SamModel:
         """See `SliceModel`."""
         if not slices:
             return []
-        batch, frames = as_batch(self.card.preprocessing, slices, pixel, self.device)
+        batch, transforms = as_batch(self.card.preprocessing, slices, pixel, self.device)
         features = self.network.encode(
             batch.contiguous(memory_format=torch.channels_last), parallel
         )
         alone = features.split(1) if len(features) == 1 else [f.clone() for f in features.split(1)]
-        return [SamEmbedding(one, frame) for one, frame in zip(alone, frames, strict=True)]
+        return [
+            SamEmbedding(one, transform) for one, transform in zip(alone, transforms, strict=True)
+        ]
 
     @torch.inference_mode()
     def decode(self, embedding: Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
         """See `SliceModel`. Objects whose prompts are alike are decoded together."""
         assert isinstance(embedding, SamEmbedding), "an embedding of this model"
-        none = no_prediction(embedding.frame.original, self.side, self.device)
+        none = no_prediction(embedding.transform.original, self.side, self.device)
         return decoded_alike(prompts, partial(self._decode, embedding), none)
 
     def _decode(self, embedding: SamEmbedding, prompts: Sequence[SlicePrompt]) -> Prediction:
         """Masks of objects that have the same kinds of prompts, and as many clicks."""
-        frame, first = embedding.frame, prompts[0]
+        transform, first = embedding.transform, prompts[0]
         boxes = points = mask_prompts = None
         if first.box is not None:
             corners = np.array([p.box for p in prompts], np.float64).reshape(-1, 2, 2)
-            boxes = torch.from_numpy(frame.scale_xy(corners).reshape(-1, 4)).to(self.device)
+            boxes = torch.from_numpy(transform.scale_xy(corners).reshape(-1, 4)).to(self.device)
         if first.xy:
-            xy = frame.scale_xy(np.array([p.xy for p in prompts], np.float64))
+            xy = transform.scale_xy(np.array([p.xy for p in prompts], np.float64))
             labels = np.array([p.labels for p in prompts], np.float32)
             points = torch.from_numpy(xy).to(self.device), torch.from_numpy(labels).to(self.device)
         if first.has_mask:
-            mask_prompts = torch.cat([self._mask_prompt(p, frame) for p in prompts])
+            mask_prompts = torch.cat([self._mask_prompt(p, transform) for p in prompts])
         single_point = first.is_single_point
         every, quality = self.network.decode(
             embedding.features, points, boxes, mask_prompts, single_point
         )
-        return best_candidate(every, quality, frame, single_point)
+        return best_candidate(every, quality, transform, single_point)
 
-    def _mask_prompt(self, prompt: SlicePrompt, frame: Frame) -> Tensor:
+    def _mask_prompt(self, prompt: SlicePrompt, transform: InputTransform) -> Tensor:
         """(1, 1, side, side) mask prompt."""
         if prompt.mask is not None:
-            return logits_of_mask(prompt.mask, frame, self.side).to(self.device)
+            return logits_of_mask(prompt.mask, transform, self.side).to(self.device)
         assert prompt.logits is not None
         return prompt.logits.to(self.device)
 
     def layout(self, shape: tuple[int, int], pixel: tuple[float, float] = (1, 1)) -> dict[str, Any]:
         """See `SliceModel`; the shape of pixels shows in the size of the slice in the input."""
-        return {"resized": self.card.preprocessing.frame(*shape, pixel).resized}
+        return {"resized": self.card.preprocessing.input_transform(*shape, pixel).resized}
 
     def unpack(
         self,
@@ -145,5 +147,5 @@ class SamModel:
         """See `SliceModel`."""
         if tensors.keys() != {_FEATURES}:
             raise ValueError("made by another kind of model")
-        frame = self.card.preprocessing.frame(*shape, pixel)
-        return SamEmbedding(tensors[_FEATURES].to(self.device), frame)
+        transform = self.card.preprocessing.input_transform(*shape, pixel)
+        return SamEmbedding(tensors[_FEATURES].to(self.device), transform)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from promptseg.models.families.sam2.network import Features
-from promptseg.models.preprocess import Frame
+from promptseg.models.preprocess import InputTransform
 
 __all__ = ["ONE_LEVEL", "Sam2Embedding"]
 
@@ -20,11 +20,11 @@ class Sam2Embedding:
 
     Attributes:
         features: at strides of 4, 8 and 16 pixels, on the model's device; see `Features`.
-        frame: how the slice lies in the network's input.
+        transform: how the slice lies in the network's input.
     """
 
     features: Features
-    frame: Frame
+    transform: InputTransform
 
     @property
     def nbytes(self) -> int:

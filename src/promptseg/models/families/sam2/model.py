@@ -64,31 +64,31 @@ class Sam2Model:
         """See `SliceModel`."""
         if not slices:
             return []
-        batch, frames = as_batch(self.card.preprocessing, slices, pixel, self.device)
+        batch, transforms = as_batch(self.card.preprocessing, slices, pixel, self.device)
         each = apart(self.network.encode(batch, parallel))
         return [
-            Sam2Embedding(Features(*levels), frame)
-            for levels, frame in zip(each, frames, strict=True)
+            Sam2Embedding(Features(*levels), transform)
+            for levels, transform in zip(each, transforms, strict=True)
         ]
 
     @torch.inference_mode()
     def decode(self, embedding: Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
         """See `SliceModel`. Objects whose prompts are alike are decoded together."""
         assert isinstance(embedding, Sam2Embedding), "an embedding of this model"
-        none = no_prediction(embedding.frame.original, self.side, self.device)
+        none = no_prediction(embedding.transform.original, self.side, self.device)
         return decoded_alike(prompts, partial(self._decode, embedding), none)
 
     def _decode(self, embedding: Sam2Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
         """Masks of objects that have the same kinds of prompts, and as many clicks."""
-        frame, features = embedding.frame, embedding.features
+        transform, features = embedding.transform, embedding.features
         single_point = prompts[0].is_single_point
         decoded = self.network.decode(
             features._replace(coarse=self.network.alone(features.coarse)),
-            points_of(prompts, frame, self.device),
-            mask_prompt_of(prompts, frame, self.side, self.device),
+            points_of(prompts, transform, self.device),
+            mask_prompt_of(prompts, transform, self.side, self.device),
             single_point,
         )
-        return best_candidate(decoded.logits, decoded.iou, frame, single_point)
+        return best_candidate(decoded.logits, decoded.iou, transform, single_point)
 
     def memory(self, frames: Frames, official: bool = False) -> Sam2Memory:
         """See `Remembering`."""
@@ -96,7 +96,7 @@ class Sam2Model:
 
     def layout(self, shape: tuple[int, int], pixel: tuple[float, float] = (1, 1)) -> dict[str, Any]:
         """See `SliceModel`: every slice fills the input, whatever its pixels."""
-        return {"resized": self.card.preprocessing.frame(*shape, pixel).resized}
+        return {"resized": self.card.preprocessing.input_transform(*shape, pixel).resized}
 
     def unpack(
         self,
@@ -110,4 +110,4 @@ class Sam2Model:
             raise ValueError("made by another kind of model")
         here = {k: v.to(self.device) for k, v in tensors.items()}
         features = Features.of_one_level(here[ONE_LEVEL]) if len(own) == 1 else Features(**here)
-        return Sam2Embedding(features, self.card.preprocessing.frame(*shape, pixel))
+        return Sam2Embedding(features, self.card.preprocessing.input_transform(*shape, pixel))

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from promptseg.models.families.sam.mask_prompt import logits_of_mask
 from promptseg.models.families.sam2.prompt_encoder import BOTTOM_RIGHT, TOP_LEFT
-from promptseg.models.preprocess import Frame
+from promptseg.models.preprocess import InputTransform
 from promptseg.models.protocol import SlicePrompt
 
 __all__ = ["drawn_mask", "mask_prompt_of", "points_of"]
@@ -21,7 +21,7 @@ _LARGEST = 32.0  # logits of an earlier answer, beyond which nothing more is sai
 
 
 def points_of(
-    prompts: Sequence[SlicePrompt], frame: Frame, device: torch.device
+    prompts: Sequence[SlicePrompt], transform: InputTransform, device: torch.device
 ) -> tuple[Tensor, Tensor] | None:
     """The clicks of B objects that have as many, and the corners of their boxes before them.
 
@@ -38,13 +38,13 @@ def points_of(
         labels.append(np.array([p.labels for p in prompts]))
     if not places:
         return None
-    xy = frame.scale_xy(np.concatenate(places, axis=1))
+    xy = transform.scale_xy(np.concatenate(places, axis=1))
     kinds = np.concatenate(labels, axis=1).astype(np.int64)
     return torch.from_numpy(xy).to(device), torch.from_numpy(kinds).to(device)
 
 
 def mask_prompt_of(
-    prompts: Sequence[SlicePrompt], frame: Frame, side: int, device: torch.device
+    prompts: Sequence[SlicePrompt], transform: InputTransform, side: int, device: torch.device
 ) -> Tensor | None:
     """(B, 1, side, side) mask prompts of B objects; None without."""
     if not prompts[0].has_mask:
@@ -52,7 +52,7 @@ def mask_prompt_of(
     mask_prompts = []
     for prompt in prompts:
         if prompt.mask is not None:
-            mask_prompts.append(logits_of_mask(prompt.mask, frame, side).to(device))
+            mask_prompts.append(logits_of_mask(prompt.mask, transform, side).to(device))
         else:
             assert prompt.logits is not None
             mask_prompts.append(prompt.logits.to(device).clamp(-_LARGEST, _LARGEST))

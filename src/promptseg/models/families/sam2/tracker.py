@@ -18,7 +18,7 @@ from promptseg.models.families.sam2.embedding import Sam2Embedding
 from promptseg.models.families.sam2.network import Features, Memory, Sam2Steps, Seen
 from promptseg.models.families.sam2.prompts import drawn_mask, mask_prompt_of, points_of
 from promptseg.models.finite import is_finite
-from promptseg.models.preprocess import Frame
+from promptseg.models.preprocess import InputTransform
 from promptseg.models.protocol import Answer, Frames, SlicePrompt
 
 __all__ = ["Sam2Memory"]
@@ -52,14 +52,14 @@ class Sam2Memory:
         self, frame: int, prompt: SlicePrompt, afresh: bool = True, down: bool = False
     ) -> Answer:
         """See `ObjectMemory`."""
-        features, layout = self._features(frame)
+        features, transform = self._features(frame)
         seen = self.network.see(
             self._alone(features) if afresh else self._conditioned(features, frame, down),
-            points_of([prompt], layout, self.device),
-            mask_prompt_of([prompt], layout, 4 * self.network.grid, self.device),
+            points_of([prompt], transform, self.device),
+            mask_prompt_of([prompt], transform, 4 * self.network.grid, self.device),
         )
         self._condition(frame, seen, propagated=not afresh)
-        return self._answer(seen, layout)
+        return self._answer(seen, transform)
 
     @torch.inference_mode()
     def take(self, frame: int, mask: NDArray[np.bool_]) -> Answer:
@@ -73,11 +73,11 @@ class Sam2Memory:
     @torch.inference_mode()
     def propagate(self, frame: int, down: bool = False, end: int | None = None) -> Answer:
         """See `ObjectMemory`."""
-        features, layout = self._features(frame, end)
+        features, transform = self._features(frame, end)
         seen = self.network.propagate(features, self._memory(frame, down))
         map_ = self._map(features.coarse, seen, prompted=False)
         self.bank.propagate(frame, Remembered(seen, map_, prompted=False), _back(down))
-        return self._answer(seen, layout)
+        return self._answer(seen, transform)
 
     @torch.inference_mode()
     def recall(self, frame: int, mask: NDArray[np.bool_], down: bool = False) -> None:
@@ -99,10 +99,10 @@ class Sam2Memory:
         """See `ObjectMemory`."""
         fill(self.bank, state, self.device)
 
-    def _features(self, frame: int, end: int | None = None) -> tuple[Features, Frame]:
+    def _features(self, frame: int, end: int | None = None) -> tuple[Features, InputTransform]:
         embedding = self.frames.embedding(frame, end)
         assert isinstance(embedding, Sam2Embedding), "an embedding of this model"
-        return embedding.features, embedding.frame
+        return embedding.features, embedding.transform
 
     def _alone(self, features: Features) -> Features:
         return features._replace(coarse=self.network.alone(features.coarse))
@@ -136,7 +136,7 @@ class Sam2Memory:
         map_ = self.network.remember(coarse, seen, prompted)
         return map_.bfloat16().float() if self.official else map_
 
-    def _answer(self, seen: Seen, layout: Frame) -> Answer:
+    def _answer(self, seen: Seen, transform: InputTransform) -> Answer:
         logits = seen.logits.float()
         if not is_finite(logits) or not is_finite(seen.iou):
             raise ModelError(
@@ -144,7 +144,7 @@ class Sam2Memory:
                 "NaN or infinity in the mask logits of a propagated object",
                 "get the weights again",
             )
-        mask = layout.masks(logits)[0].cpu().numpy()
+        mask = transform.masks(logits)[0].cpu().numpy()
         return Answer(mask, float(seen.iou), logits, float(seen.presence))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from promptseg.models.preprocess import Frame
+from promptseg.models.preprocess import InputTransform
 
 __all__ = ["LEVELS", "Sam3Embedding"]
 
@@ -19,11 +19,11 @@ class Sam3Embedding:
 
     Attributes:
         levels: (1, C, h, w) at a quarter, half and the whole of a patch, on the model's device.
-        frame: how the slice lies in the network's input.
+        transform: how the slice lies in the network's input.
     """
 
     levels: tuple[Tensor, ...]
-    frame: Frame
+    transform: InputTransform
 
     @property
     def nbytes(self) -> int:

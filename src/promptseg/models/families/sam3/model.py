@@ -19,7 +19,7 @@ from promptseg.models.families.alike import apart, as_batch, no_prediction
 from promptseg.models.families.sam3.detect import VISUAL, Detections, Words, detect, encode, read
 from promptseg.models.families.sam3.embedding import LEVELS, Sam3Embedding
 from promptseg.models.families.sam3.tokens import Tokens
-from promptseg.models.preprocess import Frame
+from promptseg.models.preprocess import InputTransform
 from promptseg.models.protocol import (
     Embedding,
     Findings,
@@ -68,9 +68,12 @@ class Sam3Model:
         """See `SliceModel`."""
         if not slices:
             return []
-        batch, frames = as_batch(self.card.preprocessing, slices, pixel, self.device)
+        batch, transforms = as_batch(self.card.preprocessing, slices, pixel, self.device)
         each = apart(encode(self.network, batch))
-        return [Sam3Embedding(levels, frame) for levels, frame in zip(each, frames, strict=True)]
+        return [
+            Sam3Embedding(levels, transform)
+            for levels, transform in zip(each, transforms, strict=True)
+        ]
 
     def decode(self, embedding: Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
         """See `SliceModel`: of all that looks like what is in the box, what lies in the box best.
@@ -82,9 +85,9 @@ class Sam3Model:
         found = [self._within(embedding, prompt) for prompt in prompts]
         if not found:
             side = embedding.levels[0].shape[-1]
-            return no_prediction(embedding.frame.original, side, self.device)
+            return no_prediction(embedding.transform.original, side, self.device)
         logits = torch.stack([each for each, _ in found])
-        masks = embedding.frame.masks(logits).cpu().numpy()
+        masks = embedding.transform.masks(logits).cpu().numpy()
         return Prediction(logits, masks, np.array([sure for _, sure in found], np.float32))
 
     @torch.inference_mode()
@@ -98,7 +101,7 @@ class Sam3Model:
             )
         found = self._detected(embedding, Phrase(boxes=(prompt.box,)))
         sure = found.sure
-        wanted = _parts(prompt.box, embedding.frame).to(self.device)
+        wanted = _parts(prompt.box, embedding.transform).to(self.device)
         best = int((_overlaps(found.boxes, wanted) * sure).argmax())
         return found.logits[best][None].float(), float(sure[best])
 
@@ -111,13 +114,13 @@ class Sam3Model:
         return [self._found(embedding, phrase, at_least) for phrase in phrases]
 
     def _found(self, embedding: Sam3Embedding, phrase: Phrase, at_least: float) -> Findings:
-        found, frame = self._detected(embedding, phrase), embedding.frame
+        found, transform = self._detected(embedding, phrase), embedding.transform
         sure = found.sure.float()
         order = sure.argsort(descending=True, stable=True)
         kept = order[sure[order] > at_least]
-        masks = frame.masks(found.logits[kept][:, None].float()).cpu().numpy()
+        masks = transform.masks(found.logits[kept][:, None].float()).cpu().numpy()
         instances = [
-            Instance(mask, float(score), _pixels(box, frame))
+            Instance(mask, float(score), _pixels(box, transform))
             for mask, score, box in zip(
                 masks, sure[kept].tolist(), found.boxes[kept].float().cpu(), strict=True
             )
@@ -126,7 +129,7 @@ class Sam3Model:
 
     def _detected(self, embedding: Sam3Embedding, phrase: Phrase) -> Detections:
         examples = [*phrase.boxes, *phrase.outside]
-        boxes = torch.stack([_parts(box, embedding.frame) for box in examples] or [_NOWHERE])
+        boxes = torch.stack([_parts(box, embedding.transform) for box in examples] or [_NOWHERE])
         if not examples:
             boxes = boxes[:0]
         middle, extent = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
@@ -155,7 +158,7 @@ class Sam3Model:
 
     def layout(self, shape: tuple[int, int], pixel: tuple[float, float] = (1, 1)) -> dict[str, Any]:
         """See `SliceModel`: every slice fills the input, whatever its pixels."""
-        return {"resized": self.card.preprocessing.frame(*shape, pixel).resized}
+        return {"resized": self.card.preprocessing.input_transform(*shape, pixel).resized}
 
     def unpack(
         self,
@@ -166,23 +169,23 @@ class Sam3Model:
         """See `SliceModel`."""
         if tensors.keys() != set(LEVELS):
             raise ValueError("made by another kind of model")
-        frame = self.card.preprocessing.frame(*shape, pixel)
-        return Sam3Embedding(tuple(tensors[name].to(self.device) for name in LEVELS), frame)
+        transform = self.card.preprocessing.input_transform(*shape, pixel)
+        return Sam3Embedding(tuple(tensors[name].to(self.device) for name in LEVELS), transform)
 
 
 _NOWHERE = torch.zeros(4)
 
 
-def _parts(box: Bounds, frame: Frame) -> Tensor:
+def _parts(box: Bounds, transform: InputTransform) -> Tensor:
     """Corners in parts of the slice: a box of pixels reaches to the far edge of its last ones."""
-    rows, columns = frame.original
+    rows, columns = transform.original
     x0, y0, x1, y1 = box
     return torch.tensor([x0 / columns, y0 / rows, (x1 + 1) / columns, (y1 + 1) / rows])
 
 
-def _pixels(box: Tensor, frame: Frame) -> Bounds:
+def _pixels(box: Tensor, transform: InputTransform) -> Bounds:
     """The inverse of `_parts`."""
-    rows, columns = frame.original
+    rows, columns = transform.original
     x0, y0, x1, y1 = box.tolist()
     return x0 * columns, y0 * rows, x1 * columns - 1, y1 * rows - 1
 

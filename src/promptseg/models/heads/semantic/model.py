@@ -16,7 +16,7 @@ from promptseg.errors import ModelError
 from promptseg.models.finite import is_finite
 from promptseg.models.heads.semantic.card import SemanticCard
 from promptseg.models.heads.semantic.network import SemanticNetwork
-from promptseg.models.preprocess import Frame, Preprocessing
+from promptseg.models.preprocess import InputTransform, Preprocessing
 from promptseg.models.protocol import Patch
 
 __all__ = ["SemanticSam", "on_slice", "preprocessing_of"]
@@ -105,17 +105,17 @@ class SemanticSam:
         logits = self._logits(given[None] if deep else given)
         each = logits[0].transpose(0, 1) if deep else logits
         return torch.stack(
-            [on_slice(one, frame) for one, (_, frame) in zip(each, applied, strict=True)]
+            [on_slice(one, transform) for one, (_, transform) in zip(each, applied, strict=True)]
         )
 
-    def of_embeddings(self, embeddings: Tensor, frame: Frame) -> Tensor:
+    def of_embeddings(self, embeddings: Tensor, transform: InputTransform) -> Tensor:
         """As `on_slices`, of (slices, C, h, w) embeddings that are there already."""
         given = embeddings.to(self.device)
         deep = self.card.depth > 1
         with torch.inference_mode(), self._one_at_a_time:
             logits = self._finite(self.network.classify(given[None] if deep else given))
             each = logits[0].transpose(0, 1) if deep else logits
-            return torch.stack([on_slice(one, frame) for one in each])
+            return torch.stack([on_slice(one, transform) for one in each])
 
     def _logits(self, given: Tensor) -> Tensor:
         with self._one_at_a_time:
@@ -138,11 +138,11 @@ def preprocessing_of(card: SemanticCard) -> Preprocessing:
     return Preprocessing(card.side, known.scaling, known.fit)
 
 
-def on_slice(logits: Tensor, frame: Frame) -> Tensor:
-    """(classes, h, w) logits in the network's frame -> (classes, rows, columns) on the slice."""
+def on_slice(logits: Tensor, transform: InputTransform) -> Tensor:
+    """(classes, h, w) logits in the network's input -> (classes, rows, columns) on the slice."""
     every = logits[None]
-    if frame.fit == "longest":
-        if logits.shape[-1] != frame.size:
-            every = F.interpolate(every, (frame.size, frame.size), mode="bilinear")
-        every = every[..., : frame.resized[0], : frame.resized[1]]
-    return F.interpolate(every, frame.original, mode="bilinear")[0]
+    if transform.fit == "longest":
+        if logits.shape[-1] != transform.size:
+            every = F.interpolate(every, (transform.size, transform.size), mode="bilinear")
+        every = every[..., : transform.resized[0], : transform.resized[1]]
+    return F.interpolate(every, transform.original, mode="bilinear")[0]

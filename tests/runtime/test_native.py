@@ -24,7 +24,7 @@ from promptseg.runtime.native.first_stage import FirstStage
 from promptseg.runtime.native.library import library, missing
 from promptseg.runtime.parts import parts_of
 from promptseg.runtime.rewrite import prepare
-from promptseg.runtime.rewrite.tiny_vit import FastTinyViT
+from promptseg.runtime.rewrite.tiny_vit import FusedTinyViT
 from promptseg.runtime.runner import Runner
 from runtime.small import distance, plain, randomised, tiny
 
@@ -35,22 +35,22 @@ runs_here = pytest.mark.skipif(_REASON is not None, reason=_REASON or "")
 
 
 @pytest.fixture
-def encoder(request: pytest.FixtureRequest) -> FastTinyViT:
+def encoder(request: pytest.FixtureRequest) -> FusedTinyViT:
     """With the first stage's real sizes, and a patch embedding that is pointwise or not."""
     stride = getattr(request, "param", 1)
     network = TinyViT(64 * stride, stride, (64, 32, 32, 64), (2, 1, 1, 1), (1, 2, 2, 2))
     sam = randomised(Sam(network, PromptEncoder(64 * stride, grid=16)))
     fast = prepare(sam, CPU).image_encoder
-    assert isinstance(fast, FastTinyViT)
+    assert isinstance(fast, FusedTinyViT)
     return fast
 
 
-def expected(encoder: FastTinyViT, slices: Tensor) -> Tensor:
+def expected(encoder: FusedTinyViT, slices: Tensor) -> Tensor:
     strips = encoder.patch_embed(slices).split(8, dim=2)
     return torch.cat(encoder.first(strips), dim=2)
 
 
-def slices_for(encoder: FastTinyViT) -> Tensor:
+def slices_for(encoder: FusedTinyViT) -> Tensor:
     generator = torch.Generator().manual_seed(2)
     return torch.rand(1, 3, encoder.img_size, encoder.img_size, generator=generator)
 
@@ -58,7 +58,7 @@ def slices_for(encoder: FastTinyViT) -> Tensor:
 @runs_here
 @pytest.mark.parametrize("encoder", [1, 4], indirect=True, ids=["pointwise", "convolution"])
 @torch.inference_mode()
-def test_the_first_stage_is_that_in_float32_but_for_rounding(encoder: FastTinyViT) -> None:
+def test_the_first_stage_is_that_in_float32_but_for_rounding(encoder: FusedTinyViT) -> None:
     slices = slices_for(encoder)
     embed = encoder.patch_embed if encoder.img_size > 64 else None
     found = FirstStage(encoder, embed, 1)(slices)
@@ -72,7 +72,7 @@ def test_the_first_stage_is_that_in_float32_but_for_rounding(encoder: FastTinyVi
 
 @runs_here
 @torch.inference_mode()
-def test_threads_change_nothing(encoder: FastTinyViT) -> None:
+def test_threads_change_nothing(encoder: FusedTinyViT) -> None:
     every = [slices_for(encoder) * factor for factor in (0.25, 0.5, 1, 2)]
     alone = FirstStage(encoder, None, 1)
     wanted = [alone(slices).clone() for slices in every]
@@ -89,7 +89,7 @@ def test_threads_change_nothing(encoder: FastTinyViT) -> None:
 
 
 @runs_here
-def test_it_reads_no_memory_but_its_own(encoder: FastTinyViT) -> None:
+def test_it_reads_no_memory_but_its_own(encoder: FusedTinyViT) -> None:
     stage = FirstStage(encoder, None, 1)
     slices = slices_for(encoder)
     for wrong in (slices.double(), slices[..., :-1], slices.expand(2, -1, -1, -1), slices[0]):
@@ -128,7 +128,7 @@ def test_the_engine_agrees_with_eager(lite_medsam: Predictor) -> None:
 @runs_here
 def test_other_networks_are_refused() -> None:
     pytest.importorskip("openvino")
-    for make, said in ((plain, "got FastViT"), (tiny, "own sizes in the first stage")):
+    for make, said in ((plain, "got FusedViT"), (tiny, "own sizes in the first stage")):
         part = parts_of(prepare(make(), CPU))["encoder"]
         with pytest.raises(CompileError, match=said):
             engine_named("native-bf16").compile(part, 1)

@@ -14,7 +14,7 @@ from promptseg.models.families.sam2.network import Features, MemoryTokens, Sam2,
 from promptseg.models.families.sam2.trunk import TrunkSize
 from promptseg.runtime.check import check
 from promptseg.runtime.engines import engine_named
-from promptseg.runtime.rewrite import FastSam2, prepare_sam2
+from promptseg.runtime.rewrite import FusedSam2, prepare_sam2
 from promptseg.runtime.rewrite.hiera import nested
 from promptseg.runtime.rewrite.ops import graph_in
 from promptseg.runtime.rewrite.sam2 import can_prepare_sam2
@@ -48,7 +48,7 @@ def unlike_zero(network: Sam2) -> Sam2:
     return network
 
 
-def some_memory(network: FastSam2, maps: int, pointers: int) -> MemoryTokens:
+def some_memory(network: FusedSam2, maps: int, pointers: int) -> MemoryTokens:
     full, cells = network.full_memory(), maps * network.grid**2
     return MemoryTokens(
         full.maps[:, :cells],
@@ -118,7 +118,7 @@ def test_engines_answer_as_eager_float32_whatever_is_remembered(
         assert distance(answer.presence, expected_answer.presence) < limit
 
 
-def made_memory(network: FastSam2, maps: int, pointers: int) -> MemoryTokens:
+def made_memory(network: FusedSam2, maps: int, pointers: int) -> MemoryTokens:
     generator = torch.Generator().manual_seed(4)
     cells, narrow = maps * network.grid**2, network.shape.memory
 

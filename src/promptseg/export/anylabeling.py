@@ -28,7 +28,7 @@ from promptseg.models.card import ModelCard
 from promptseg.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from promptseg.runtime.engines import Part
 from promptseg.runtime.parts import parts_of
-from promptseg.runtime.rewrite import FastSam
+from promptseg.runtime.rewrite import FusedSam
 
 __all__ = ["CANVAS", "CONFIG", "PAIR", "CanvasDecoder", "CanvasEncoder", "canvas_files"]
 
@@ -152,7 +152,7 @@ def resizing(before: int, after: int) -> NDArray[np.float32]:
     return matrix
 
 
-def canvas_files(card: ModelCard, network: FastSam) -> dict[str, bytes]:
+def canvas_files(card: ModelCard, network: FusedSam) -> dict[str, bytes]:
     """Name -> content of the configuration, the encoder and the decoder.
 
     Args:

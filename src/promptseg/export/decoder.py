@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from promptseg.models.families.sam.prompt_encoder import PromptEncoder
-from promptseg.runtime.rewrite import FastSam
+from promptseg.runtime.rewrite import FusedSam
 
 __all__ = ["PromptedDecoder"]
 
@@ -20,7 +20,7 @@ class PromptedDecoder(nn.Module):
         network: the prepared network it shares its weights with.
     """
 
-    def __init__(self, network: FastSam) -> None:
+    def __init__(self, network: FusedSam) -> None:
         super().__init__()
         prompts = network.prompt_encoder
         assert isinstance(prompts, PromptEncoder)

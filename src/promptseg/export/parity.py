@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from promptseg.models.preprocess import Preprocessing
 from promptseg.runtime.openvino import core
 from promptseg.runtime.picture import check_picture
-from promptseg.runtime.rewrite import FastSam
+from promptseg.runtime.rewrite import FusedSam
 from promptseg.telemetry import refuse_telemetry
 
 __all__ = [
@@ -105,7 +105,7 @@ class Reference:
 
     @classmethod
     @torch.inference_mode()
-    def of(cls, network: FastSam, preprocessing: Preprocessing) -> Reference:
+    def of(cls, network: FusedSam, preprocessing: Preprocessing) -> Reference:
         """What a prepared network on the CPU answers: a box, a click, a mask, and all kinds at once."""
         picture = np.round(255 * check_picture(preprocessing.size)).astype(np.uint8)
         slices = preprocessing.apply(picture.transpose(1, 2, 0))[0][None]
@@ -229,7 +229,7 @@ def _in_openvino(path: Path) -> tuple[_Run, str]:
     return run, f"openvino {ov.__version__.partition('-')[0]}"
 
 
-def _answer(network: FastSam, embedding: _Array, case: Case) -> tuple[_Array, _Array]:
+def _answer(network: FusedSam, embedding: _Array, case: Case) -> tuple[_Array, _Array]:
     """Eager answers, object by object and through the network's own prompt encoder."""
     answers = []
     for xy, labels, mask, has_mask in zip(*vars(case).values(), strict=True):

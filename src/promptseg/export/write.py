@@ -15,7 +15,7 @@ from promptseg.export.decoder import PromptedDecoder
 from promptseg.export.options import Format
 from promptseg.runtime.engines import Part
 from promptseg.runtime.parts import parts_of
-from promptseg.runtime.rewrite import FastSam
+from promptseg.runtime.rewrite import FusedSam
 
 __all__ = ["OPSET", "exported_parts", "write_onnx", "write_part"]
 
@@ -24,7 +24,7 @@ _AXES = ("prompts", "points")  # names of the free axes 0 and 1
 _IN_ONE_FILE = 1_500_000_000  # bytes of weights; protobuf cannot hold 2 GiB
 
 
-def exported_parts(network: FastSam) -> list[Part]:
+def exported_parts(network: FusedSam) -> list[Part]:
     """The encoder, and the decoder with prompts, of a prepared network on the CPU."""
     prompts = network.prompt_encoder
     channels, grid = prompts.channels, prompts.grid

@@ -75,11 +75,11 @@ def export_model(
     from promptseg.export.parity import Reference
     from promptseg.export.write import exported_parts, write_part
     from promptseg.inference.predictor import Predictor
-    from promptseg.runtime.rewrite import FastSam
+    from promptseg.runtime.rewrite import FusedSam
 
     predictor = Predictor.load(model, "cpu", quiet, "eager")
     card, network = predictor.card, predictor.require_rewrite("can be exported").network
-    if not isinstance(network, FastSam):
+    if not isinstance(network, FusedSam):
         raise ModelError(
             "a SAM, which can be exported",
             f"{card.name}, a {card.family} with memory",

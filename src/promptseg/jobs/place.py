@@ -182,11 +182,11 @@ def _onnx_contents(model: str | Path, quiet: bool) -> dict[str, bytes]:
         )
     from promptseg.export.anylabeling import canvas_files
     from promptseg.inference.predictor import Predictor
-    from promptseg.runtime.rewrite import FastSam
+    from promptseg.runtime.rewrite import FusedSam
 
     predictor = Predictor.load(model, "cpu", quiet, "eager")
     network = predictor.require_rewrite("can be exported").network
-    assert isinstance(network, FastSam)  # of all builds in the tools' table
+    assert isinstance(network, FusedSam)  # of all builds in the tools' table
     return canvas_files(predictor.card, network)
 
 

@@ -32,7 +32,7 @@ from promptseg.runtime.engines import Eager, engine_named
 from promptseg.runtime.machine import describe_machine, version_of
 from promptseg.runtime.measure import interleaved
 from promptseg.runtime.names import AUTO, ENGINES, TABLE
-from promptseg.runtime.rewrite import FastNetwork
+from promptseg.runtime.rewrite import FusedNetwork
 from promptseg.runtime.runner import NetworkRunner, runner_of
 from promptseg.runtime.trouble import in_trouble
 
@@ -154,7 +154,7 @@ def candidates(device: torch.device) -> list[str]:
 
 
 def choose_engine(
-    network: FastNetwork,
+    network: FusedNetwork,
     device: torch.device,
     threads: int,
     model: str,
@@ -217,7 +217,7 @@ def remembered() -> dict[str, Verdict]:
 
 
 def _measure(
-    network: FastNetwork,
+    network: FusedNetwork,
     device: torch.device,
     threads: int,
     model: str,
@@ -255,7 +255,7 @@ def _measure(
 
 
 def _tried(
-    network: FastNetwork,
+    network: FusedNetwork,
     engine: Engine,
     device: torch.device,
     threads: int,

@@ -7,26 +7,26 @@ import torch
 from promptseg.models.families.sam2.network import MemoryTokens
 from promptseg.runtime.engine import Part
 from promptseg.runtime.picture import check_input
-from promptseg.runtime.rewrite import FastNetwork, FastSam, FastSam2
+from promptseg.runtime.rewrite import FusedNetwork, FusedSam, FusedSam2
 
 __all__ = ["parts_of"]
 
 _TOKENS = 2  # of one box, or one click and its padding
 
 
-def parts_of(network: FastNetwork, identity: str = "") -> dict[str, Part]:
+def parts_of(network: FusedNetwork, identity: str = "") -> dict[str, Part]:
     """The parts of a network, by name.
 
     Args:
         network: on its device.
         identity: hash of its weights; "" if they have none.
     """
-    if isinstance(network, FastSam2):
+    if isinstance(network, FusedSam2):
         return _of_sam2(network, identity)
     return _of_sam(network, identity)
 
 
-def _of_sam(network: FastSam, identity: str) -> dict[str, Part]:
+def _of_sam(network: FusedSam, identity: str) -> dict[str, Part]:
     device = next(network.parameters()).device
     size = network.image_encoder.img_size
     slices, _ = check_input(size, device)
@@ -50,7 +50,7 @@ def _of_sam(network: FastSam, identity: str) -> dict[str, Part]:
 
 
 @torch.inference_mode()
-def _of_sam2(network: FastSam2, identity: str) -> dict[str, Part]:
+def _of_sam2(network: FusedSam2, identity: str) -> dict[str, Part]:
     slices, _ = check_input(network.image_size, network.no_mem_embed.device)
     dim, grid = network.shape.dim, network.grid  # see `Features`
     fine, middle, coarse = (
@@ -85,7 +85,7 @@ def _of_sam2(network: FastSam2, identity: str) -> dict[str, Part]:
 
 
 def _encoder(
-    network: FastNetwork, slices: torch.Tensor, outputs: tuple[str, ...], identity: str
+    network: FusedNetwork, slices: torch.Tensor, outputs: tuple[str, ...], identity: str
 ) -> Part:
     return Part(
         "encoder",

@@ -15,7 +15,7 @@ from promptseg.models.families.sam2.prompt_encoder import BOTTOM_RIGHT, TOP_LEFT
 from promptseg.runtime.engines import Compiled, Engine, Part
 from promptseg.runtime.parts import parts_of
 from promptseg.runtime.picture import check_input
-from promptseg.runtime.rewrite import FastNetwork, FastSam, FastSam2
+from promptseg.runtime.rewrite import FusedNetwork, FusedSam, FusedSam2
 from promptseg.runtime.rewrite.sam import asked_for
 
 __all__ = ["NetworkRunner", "Runner", "Sam2Runner", "runner_of"]
@@ -69,7 +69,7 @@ class _Parts:
     """
 
     def __init__(
-        self, network: FastNetwork, engine: Engine, threads: int, identity: str = ""
+        self, network: FusedNetwork, engine: Engine, threads: int, identity: str = ""
     ) -> None:
         self.engine, self.threads = engine, threads
         self.parts = parts_of(network, identity)
@@ -117,7 +117,7 @@ class _Parts:
 class Runner(_Parts):
     """Runs a SAM; see `NetworkRunner`."""
 
-    def __init__(self, network: FastSam, engine: Engine, threads: int, identity: str = "") -> None:
+    def __init__(self, network: FusedSam, engine: Engine, threads: int, identity: str = "") -> None:
         super().__init__(network, engine, threads, identity)
         self.network = network
 
@@ -172,7 +172,9 @@ class Runner(_Parts):
 class Sam2Runner(_Parts):
     """Runs a SAM 2; see `NetworkRunner`."""
 
-    def __init__(self, network: FastSam2, engine: Engine, threads: int, identity: str = "") -> None:
+    def __init__(
+        self, network: FusedSam2, engine: Engine, threads: int, identity: str = ""
+    ) -> None:
         super().__init__(network, engine, threads, identity)
         self.network = network
         self.asked: Sam2Steps = network.on(self.run)
@@ -210,9 +212,9 @@ class Sam2Runner(_Parts):
 
 
 def runner_of(
-    network: FastNetwork, engine: Engine, threads: int, identity: str = ""
+    network: FusedNetwork, engine: Engine, threads: int, identity: str = ""
 ) -> NetworkRunner:
     """What runs a rewritten network on an engine; see `_Parts` for what is given."""
-    if isinstance(network, FastSam2):
+    if isinstance(network, FusedSam2):
         return Sam2Runner(network, engine, threads, identity)
     return Runner(network, engine, threads, identity)

@@ -13,7 +13,7 @@ from promptseg.runtime.native.first_stage import FirstStage
 from promptseg.runtime.native.library import missing
 from promptseg.runtime.openvino import OpenVINO
 from promptseg.runtime.rewrite.ops import Pointwise
-from promptseg.runtime.rewrite.tiny_vit import FastTinyViT
+from promptseg.runtime.rewrite.tiny_vit import FusedTinyViT
 
 __all__ = ["Native"]
 
@@ -53,7 +53,7 @@ class Native:
         encoder = part.module
         if part.name != "encoder":
             return self._others.compile(part, threads, streams)
-        if not isinstance(encoder, FastTinyViT):
+        if not isinstance(encoder, FusedTinyViT):
             raise CompileError("the encoder of LiteMedSAM or MobileSAM", type(encoder).__name__)
         embed = None
         if not isinstance(encoder.patch_embed, Pointwise):

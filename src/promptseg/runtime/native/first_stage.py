@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from promptseg.runtime.engine import Compiled, CompileError
 from promptseg.runtime.native.library import library
 from promptseg.runtime.rewrite.ops import Pointwise
-from promptseg.runtime.rewrite.tiny_vit import FastMBConv, FastTinyViT
+from promptseg.runtime.rewrite.tiny_vit import FusedMBConv, FusedTinyViT
 
 __all__ = ["FirstStage"]
 
@@ -58,7 +58,7 @@ class FirstStage:
         CompileError: layers of other sizes than the code is written for, or it does not compile.
     """
 
-    def __init__(self, encoder: FastTinyViT, embed: Compiled | None, threads: int) -> None:
+    def __init__(self, encoder: FusedTinyViT, embed: Compiled | None, threads: int) -> None:
         self.library, self.side, self.threads = library(), encoder.side, threads
         self.shape = (1, 3, encoder.img_size, encoder.img_size)
         self.blocks = [_block(block) for block in encoder.first]
@@ -149,7 +149,7 @@ def _as_c(x: Tensor | int) -> Any:
 
 
 def _block(block: nn.Module) -> Block:
-    assert isinstance(block, FastMBConv)
+    assert isinstance(block, FusedMBConv)
     strip: Any = block.strips[0]  # all have the same weights
     widen, narrow, embed = strip.widen.linear, strip.narrow.linear, strip.embed
     wide, inputs = widen.weight.shape

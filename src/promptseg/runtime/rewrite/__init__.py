@@ -14,13 +14,13 @@ from torch import nn
 
 from promptseg.models.families.sam.build import Sam
 from promptseg.models.families.sam2.network import Sam2
-from promptseg.runtime.rewrite.sam import FastSam, can_prepare, prepare
-from promptseg.runtime.rewrite.sam2 import FastSam2, can_prepare_sam2, prepare_sam2
+from promptseg.runtime.rewrite.sam import FusedSam, can_prepare, prepare
+from promptseg.runtime.rewrite.sam2 import FusedSam2, can_prepare_sam2, prepare_sam2
 
-__all__ = ["FastNetwork", "FastSam", "FastSam2", "prepare", "prepare_sam2", "rewritten"]
+__all__ = ["FusedNetwork", "FusedSam", "FusedSam2", "prepare", "prepare_sam2", "rewritten"]
 
-FastNetwork = FastSam | FastSam2
-_Rewrite = Callable[[Any, torch.device], FastNetwork]
+FusedNetwork = FusedSam | FusedSam2
+_Rewrite = Callable[[Any, torch.device], FusedNetwork]
 
 _REWRITES: dict[type[nn.Module], tuple[Callable[[Any], bool], _Rewrite]] = {
     Sam: (can_prepare, prepare),
@@ -29,7 +29,7 @@ _REWRITES: dict[type[nn.Module], tuple[Callable[[Any], bool], _Rewrite]] = {
 """Type of a network -> whether one of it can be rewritten, and how."""
 
 
-def rewritten(network: nn.Module, device: torch.device) -> FastNetwork | None:
+def rewritten(network: nn.Module, device: torch.device) -> FusedNetwork | None:
     """The network rewritten for inference, on a device; None where there is no rewrite."""
     for kind, (can, rewrite) in _REWRITES.items():
         if isinstance(network, kind) and can(network):

@@ -28,7 +28,7 @@ from promptseg.models.families.sam2.trunk import (
 from promptseg.runtime.rewrite.attention import attend
 from promptseg.runtime.rewrite.ops import Linear, after_norm
 
-__all__ = ["FastHiera", "can_nest"]
+__all__ = ["FusedHiera", "can_nest"]
 
 _POOLED = 4  # tokens that pooling makes one
 
@@ -51,7 +51,7 @@ class Windows(NamedTuple):
         return Windows(self.number, self.tokens // _POOLED, self.beyond // _POOLED)
 
 
-class FastAttention(nn.Module):
+class FusedAttention(nn.Module):
     """Attention within windows, or over the whole grid, and the residual.
 
     Args:
@@ -117,12 +117,12 @@ class FastAttention(nn.Module):
         return x.reshape(-1, windows.tokens, self.heads, self.out // self.heads).transpose(1, 2)
 
 
-class FastBlock(nn.Module):
+class FusedBlock(nn.Module):
     """Attention, then a feed-forward."""
 
     def __init__(self, block: MultiScaleBlock, windows: Sequence[Windows]) -> None:
         super().__init__()
-        self.attn = FastAttention(block.norm1, block.attn, block.proj, windows)
+        self.attn = FusedAttention(block.norm1, block.attn, block.proj, windows)
         self.norm, self.eps = block.norm2.normalized_shape, block.norm2.eps
         widen, narrow = block.mlp.layers
         assert isinstance(widen, nn.Linear)
@@ -181,7 +181,7 @@ class Lateral(nn.Module):
         return y.permute(0, 3, 1, 2)
 
 
-class FastHiera(nn.Module):
+class FusedHiera(nn.Module):
     """Trunk, neck and the decoder's layers on the finer features, for inference.
 
     Args:
@@ -215,7 +215,7 @@ class FastHiera(nn.Module):
             stage = sum(number > last for last in self.last)
             entering = stage - 1 if block.attn.pooled else stage
             whole = [Windows(1, (side >> entering) ** 2)]
-            blocks.append(FastBlock(block, windows[entering] if block.window else whole))
+            blocks.append(FusedBlock(block, windows[entering] if block.window else whole))
         self.blocks = nn.ModuleList(blocks)
         convs = list(_convs(neck))
         self.fine = Lateral(convs[3], fine, _inverse(order))

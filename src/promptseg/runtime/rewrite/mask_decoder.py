@@ -18,10 +18,10 @@ from promptseg.models.families.sam.mask_decoder import Attention, MaskDecoder, T
 from promptseg.models.families.sam2.mask_decoder import MaskDecoder as Sam2MaskDecoder
 from promptseg.runtime.rewrite.ops import Linear
 
-__all__ = ["FastMaskDecoder", "as_linear", "tokens_of"]
+__all__ = ["FusedMaskDecoder", "as_linear", "tokens_of"]
 
 
-class FastAttention(nn.Module):
+class FusedAttention(nn.Module):
     """Multi-head attention in which queries or keys may be shared by all prompts.
 
     Between a few tokens and thousands of places in the image, only the tokens are split into heads:
@@ -74,15 +74,15 @@ class FastAttention(nn.Module):
         return (x[:, None] * self.channels).flatten(1, 2)
 
 
-class FastBlock(nn.Module):
+class FusedBlock(nn.Module):
     """Tokens attend to themselves, tokens to the image, a feed-forward, the image to the tokens."""
 
     def __init__(self, block: TwoWayAttentionBlock, position: Tensor) -> None:
         super().__init__()
         self.first = block.first
-        self.to_tokens = FastAttention(block.self_attn, position)
-        self.to_image = FastAttention(block.cross_attn_token_to_image, position, "keys")
-        self.from_image = FastAttention(block.cross_attn_image_to_token, position, "queries")
+        self.to_tokens = FusedAttention(block.self_attn, position)
+        self.to_image = FusedAttention(block.cross_attn_token_to_image, position, "keys")
+        self.from_image = FusedAttention(block.cross_attn_image_to_token, position, "queries")
         self.norm1, self.norm2, self.norm3 = block.norm1, block.norm2, block.norm3
         self.norm4, self.mlp = block.norm4, block.mlp
 
@@ -100,7 +100,7 @@ class FastBlock(nn.Module):
         return tokens, image
 
 
-class FastMaskDecoder(nn.Module):
+class FusedMaskDecoder(nn.Module):
     """The mask decoder for inference.
 
     Args:
@@ -118,8 +118,8 @@ class FastMaskDecoder(nn.Module):
         flat = position.detach().flatten(2).transpose(1, 2)
         transformer = decoder.transformer
         blocks = (b for b in transformer.layers if isinstance(b, TwoWayAttentionBlock))
-        self.blocks = nn.ModuleList(FastBlock(block, flat) for block in blocks)
-        self.last = FastAttention(transformer.final_attn_token_to_image, flat, "keys")
+        self.blocks = nn.ModuleList(FusedBlock(block, flat) for block in blocks)
+        self.last = FusedAttention(transformer.final_attn_token_to_image, flat, "keys")
         self.norm = transformer.norm_final_attn
         self.count = decoder.mask_count
         own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).detach()

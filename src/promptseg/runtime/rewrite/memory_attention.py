@@ -20,12 +20,12 @@ from promptseg.models.families.sam2.memory_attention import (
 )
 from promptseg.runtime.rewrite.ops import Linear, after_norm, as_graph
 
-__all__ = ["FastMemoryAttention"]
+__all__ = ["FusedMemoryAttention"]
 
 _QUERIES = 512  # attended at a time in graphs, so that their scores stay in the cache
 
 
-class FastRotary(nn.Module):
+class FusedRotary(nn.Module):
     """Attention of one head, turned by places, and the residual.
 
     Args:
@@ -85,13 +85,13 @@ class FastRotary(nn.Module):
         return turned.view(x.shape)
 
 
-class FastLayer(nn.Module):
+class FusedLayer(nn.Module):
     """The frame looks at itself, at the memory, and goes through a feed-forward."""
 
     def __init__(self, layer: MemoryAttentionLayer) -> None:
         super().__init__()
-        self.itself = FastRotary(layer.norm1, layer.self_attn, on_itself=True)
-        self.memory = FastRotary(layer.norm2, layer.cross_attn_image, on_itself=False)
+        self.itself = FusedRotary(layer.norm1, layer.self_attn, on_itself=True)
+        self.memory = FusedRotary(layer.norm2, layer.cross_attn_image, on_itself=False)
         self.norm, self.eps = layer.norm3.normalized_shape, layer.norm3.eps
         self.widen = Linear(*after_norm(layer.norm3, layer.linear1))
         self.narrow = Linear(layer.linear2.weight.detach(), layer.linear2.bias.detach())
@@ -106,7 +106,7 @@ class FastLayer(nn.Module):
         return out
 
 
-class FastMemoryAttention(nn.Module):
+class FusedMemoryAttention(nn.Module):
     """Memory attention for inference.
 
     Args:
@@ -119,7 +119,7 @@ class FastMemoryAttention(nn.Module):
     def __init__(self, attention: MemoryAttention, position: Tensor) -> None:
         super().__init__()
         layers = (layer for layer in attention.layers if isinstance(layer, MemoryAttentionLayer))
-        self.layers = nn.ModuleList(FastLayer(layer) for layer in layers)
+        self.layers = nn.ModuleList(FusedLayer(layer) for layer in layers)
         self.norm = attention.norm
         self.register_buffer("position", 0.1 * position.detach().flatten(2).transpose(1, 2))
         self.position: Tensor

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from promptseg.models.families.sam.layers import LayerNorm2d
 from promptseg.runtime.rewrite.ops import Linear
 
-__all__ = ["FastNeck"]
+__all__ = ["FusedNeck"]
 
 
-class FastNeck(nn.Module):
+class FusedNeck(nn.Module):
     """A pointwise and a 3 x 3 convolution without biases, each normalised.
 
     Args:

@@ -9,14 +9,14 @@ from promptseg.models.families.sam import Sam
 from promptseg.models.families.sam.tiny_vit import TinyViT
 from promptseg.models.families.sam.vit import ViT
 from promptseg.runtime.allocator import keep_freed_memory
-from promptseg.runtime.rewrite.mask_decoder import FastMaskDecoder
-from promptseg.runtime.rewrite.tiny_vit import FastTinyViT
-from promptseg.runtime.rewrite.vit import FastViT
+from promptseg.runtime.rewrite.mask_decoder import FusedMaskDecoder
+from promptseg.runtime.rewrite.tiny_vit import FusedTinyViT
+from promptseg.runtime.rewrite.vit import FusedViT
 
-__all__ = ["FastSam", "asked_for", "can_prepare", "prepare"]
+__all__ = ["FusedSam", "asked_for", "can_prepare", "prepare"]
 
 
-class FastSam(nn.Module):
+class FusedSam(nn.Module):
     """Image encoder, prompt encoder and mask decoder for inference; asked like `Sam`.
 
     Args:
@@ -27,14 +27,14 @@ class FastSam(nn.Module):
         super().__init__()
         encoder = network.image_encoder
         if isinstance(encoder, TinyViT):
-            self.image_encoder: FastTinyViT | FastViT = FastTinyViT(encoder)
+            self.image_encoder: FusedTinyViT | FusedViT = FusedTinyViT(encoder)
         elif isinstance(encoder, ViT):
-            self.image_encoder = FastViT(encoder)
+            self.image_encoder = FusedViT(encoder)
         else:
             raise TypeError(f"expected a TinyViT or ViT, got {type(encoder).__name__}")
         self.prompt_encoder = network.prompt_encoder
         position = network.prompt_encoder.dense_position()
-        self.mask_decoder = FastMaskDecoder(network.mask_decoder, position)
+        self.mask_decoder = FusedMaskDecoder(network.mask_decoder, position)
 
     def encode(self, slices: Tensor) -> Tensor:
         """(B, 3, S, S) preprocessed slices -> (B, 256, 64, 64) embeddings."""
@@ -75,11 +75,11 @@ def can_prepare(network: Sam) -> bool:
     return isinstance(network.image_encoder, TinyViT | ViT)
 
 
-def prepare(network: Sam, device: torch.device) -> FastSam:
+def prepare(network: Sam, device: torch.device) -> FusedSam:
     """A network made ready to run on a device; embeddings stay within 1e-5 of the plain network."""
     if device.type == "cpu":
         keep_freed_memory()
     with torch.no_grad():
-        ready = FastSam(network.eval()).eval().requires_grad_(False).to(device)
+        ready = FusedSam(network.eval()).eval().requires_grad_(False).to(device)
     ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return ready

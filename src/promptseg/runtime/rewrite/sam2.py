@@ -20,16 +20,16 @@ from promptseg.models.families.sam2.network import (
     Sam2Steps,
 )
 from promptseg.runtime.allocator import keep_freed_memory
-from promptseg.runtime.rewrite.hiera import FastHiera, can_nest
-from promptseg.runtime.rewrite.memory_attention import FastMemoryAttention
-from promptseg.runtime.rewrite.sam2_decoder import FastSam2Decoder
+from promptseg.runtime.rewrite.hiera import FusedHiera, can_nest
+from promptseg.runtime.rewrite.memory_attention import FusedMemoryAttention
+from promptseg.runtime.rewrite.sam2_decoder import FusedSam2Decoder
 
-__all__ = ["FastSam2", "can_prepare_sam2", "prepare_sam2"]
+__all__ = ["FusedSam2", "can_prepare_sam2", "prepare_sam2"]
 
 Run = Callable[..., Any]
 
 
-class FastSam2(Sam2Steps):
+class FusedSam2(Sam2Steps):
     """A SAM 2 whose large parts are rewritten; asked like `Sam2`.
 
     Args:
@@ -42,17 +42,17 @@ class FastSam2(Sam2Steps):
         self.load_state_dict({k: v for k, v in network.state_dict().items() if k in own})
         decoder = network.sam_mask_decoder
         assert isinstance(network.image_encoder, ImageEncoder)  # see `can_prepare_sam2`
-        self.image_encoder = FastHiera(
+        self.image_encoder = FusedHiera(
             network.image_encoder, decoder.conv_s0, decoder.conv_s1, network.image_size
         )
-        self.memory_attention = FastMemoryAttention(
+        self.memory_attention = FusedMemoryAttention(
             network.memory_attention, network.features_position
         )
         position = network.sam_prompt_encoder.dense_position()
-        self.sam_mask_decoder = FastSam2Decoder(decoder, position)
+        self.sam_mask_decoder = FusedSam2Decoder(decoder, position)
         self._run: Run | None = None
 
-    def on(self, run: Run) -> FastSam2:
+    def on(self, run: Run) -> FusedSam2:
         """The same network, its large parts run by another: `run(name, *inputs, parallel=...)`."""
         other = copy(self)
         other._run = run
@@ -107,11 +107,11 @@ def can_prepare_sam2(network: Sam2) -> bool:
     return isinstance(encoder, ImageEncoder) and can_nest(encoder, network.image_size)
 
 
-def prepare_sam2(network: Sam2, device: torch.device) -> FastSam2:
+def prepare_sam2(network: Sam2, device: torch.device) -> FusedSam2:
     """A network made ready to run on a device."""
     if device.type == "cpu":
         keep_freed_memory()
     with torch.no_grad():
-        ready = FastSam2(network.eval()).eval().requires_grad_(False).to(device)
+        ready = FusedSam2(network.eval()).eval().requires_grad_(False).to(device)
     ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return ready

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from promptseg.models.families.sam2.mask_decoder import MaskDecoder
-from promptseg.runtime.rewrite.mask_decoder import FastMaskDecoder, as_linear, tokens_of
+from promptseg.runtime.rewrite.mask_decoder import FusedMaskDecoder, as_linear, tokens_of
 
-__all__ = ["FastSam2Decoder"]
+__all__ = ["FusedSam2Decoder"]
 
 
-class FastSam2Decoder(FastMaskDecoder):
+class FusedSam2Decoder(FusedMaskDecoder):
     """The mask decoder for inference.
 
     Args:

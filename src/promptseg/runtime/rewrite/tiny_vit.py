@@ -31,11 +31,11 @@ from promptseg.models.families.sam.tiny_vit import (
     TinyViTBlock,
     WindowAttention,
 )
-from promptseg.runtime.rewrite.neck import FastNeck
+from promptseg.runtime.rewrite.neck import FusedNeck
 from promptseg.runtime.rewrite.ops import Depthwise, Linear, Pointwise, after_norm
 from promptseg.runtime.rewrite.windows import Group, places, rows_of, windows_of
 
-__all__ = ["FastTinyViT"]
+__all__ = ["FusedTinyViT"]
 
 _STRIPS = 8  # of the first stage; more save nothing
 
@@ -83,7 +83,7 @@ class Strip(nn.Module):
 
     Args:
         convs: the block's convolutions.
-        embed: see `FastMBConv`.
+        embed: see `FusedMBConv`.
     """
 
     def __init__(self, convs: list[nn.Conv2d], embed: nn.Conv2d | None) -> None:
@@ -104,7 +104,7 @@ class Strip(nn.Module):
         return F.gelu(self.narrow(self.depthwise(wide)) + own)
 
 
-class FastMBConv(nn.Module):
+class FusedMBConv(nn.Module):
     """Inverted residual, strip by strip: what lies between two layers stays in the cache.
 
     Args:
@@ -124,7 +124,7 @@ class FastMBConv(nn.Module):
         return [strip(strips, k) for k, strip in enumerate(self.strips)]
 
 
-class FastPatchMerging(nn.Module):
+class FusedPatchMerging(nn.Module):
     """Between stages.
 
     Args:
@@ -147,7 +147,7 @@ class FastPatchMerging(nn.Module):
         return out
 
 
-class FastWindowAttention(nn.Module):
+class FusedWindowAttention(nn.Module):
     """Attention inside windows.
 
     Args:
@@ -217,7 +217,7 @@ class WindowGroup(nn.Module):
         return y.view(b, -1, width)
 
 
-class FastMlp(nn.Module):
+class FusedMlp(nn.Module):
     """Normalised feed-forward."""
 
     def __init__(self, mlp: Mlp) -> None:
@@ -233,15 +233,15 @@ class FastMlp(nn.Module):
         return out
 
 
-class FastBlock(nn.Module):
+class FusedBlock(nn.Module):
     """Windowed attention, depthwise convolution, feed-forward."""
 
     def __init__(self, block: TinyViTBlock, side: int) -> None:
         super().__init__()
         self.side = side
-        self.attn = FastWindowAttention(block.attn, windows_of(side, block.window))
+        self.attn = FusedWindowAttention(block.attn, windows_of(side, block.window))
         self.local_conv = Depthwise(_folded(block.local_conv))
-        self.mlp = FastMlp(block.mlp)
+        self.mlp = FusedMlp(block.mlp)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B * side * side, dim) -> the same shape."""
@@ -252,7 +252,7 @@ class FastBlock(nn.Module):
         return out
 
 
-class FastStage(nn.Module):
+class FusedStage(nn.Module):
     """A stage of attention blocks.
 
     Args:
@@ -267,10 +267,10 @@ class FastStage(nn.Module):
         super().__init__()
         self.side = side
         self.blocks = nn.Sequential(
-            *(FastBlock(b, side) for b in stage.blocks if isinstance(b, TinyViTBlock))
+            *(FusedBlock(b, side) for b in stage.blocks if isinstance(b, TinyViTBlock))
         )
         merging = stage.downsample
-        self.downsample = FastPatchMerging(merging) if isinstance(merging, PatchMerging) else None
+        self.downsample = FusedPatchMerging(merging) if isinstance(merging, PatchMerging) else None
         self.out = side if self.downsample is None else side // self.downsample.stride
 
     def forward(self, x: Tensor) -> Tensor:
@@ -281,7 +281,7 @@ class FastStage(nn.Module):
         return x if self.downsample is None else self.downsample(x)
 
 
-class FastRest(nn.Module):
+class FusedRest(nn.Module):
     """What follows the first stage.
 
     Args:
@@ -293,15 +293,15 @@ class FastRest(nn.Module):
         super().__init__()
         first, *others = encoder.layers
         assert isinstance(first, ConvStage)
-        self.downsample = FastPatchMerging(first.downsample)
+        self.downsample = FusedPatchMerging(first.downsample)
         side //= self.downsample.stride
         stages = []
         for stage in others:
             assert isinstance(stage, AttentionStage)
-            stages.append(FastStage(stage, side))
+            stages.append(FusedStage(stage, side))
             side = stages[-1].out
         self.stages = nn.Sequential(*stages)
-        self.neck = FastNeck(encoder.neck, side)
+        self.neck = FusedNeck(encoder.neck, side)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, side, side) -> (B, 256, 64, 64) embeddings."""
@@ -310,7 +310,7 @@ class FastRest(nn.Module):
         return out
 
 
-class FastTinyViT(nn.Module):
+class FusedTinyViT(nn.Module):
     """The image encoder for inference.
 
     Args:
@@ -340,9 +340,9 @@ class FastTinyViT(nn.Module):
         first = encoder.layers[0]
         assert isinstance(first, ConvStage)
         head, *rest = (b for b in first.blocks if isinstance(b, MBConv))
-        self.first = nn.Sequential(FastMBConv(head, embed), *(FastMBConv(b) for b in rest))
+        self.first = nn.Sequential(FusedMBConv(head, embed), *(FusedMBConv(b) for b in rest))
         self.side = encoder.img_size // (begin.c.stride[0] * end.c.stride[0])
-        self.rest = FastRest(encoder, self.side)
+        self.rest = FusedRest(encoder, self.side)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) preprocessed slices -> (B, 256, 64, 64) embeddings."""

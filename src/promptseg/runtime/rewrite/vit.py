@@ -17,11 +17,11 @@ from torch.nn import functional as F
 
 from promptseg.models.families.sam.vit import Attention, Block, ViT
 from promptseg.runtime.rewrite.attention import adding_pays, attend, attend_adding
-from promptseg.runtime.rewrite.neck import FastNeck
+from promptseg.runtime.rewrite.neck import FusedNeck
 from promptseg.runtime.rewrite.ops import Linear, after_norm
 from promptseg.runtime.rewrite.windows import NEVER, Group, full_keys, places, rows_of, windows_of
 
-__all__ = ["FastViT"]
+__all__ = ["FusedViT"]
 
 _CHANNELS = 32  # products of matrices are quickest with a multiple of so many
 
@@ -129,7 +129,7 @@ class WindowGroup(nn.Module):
         return attend(q, k, v).reshape(b, -1, width)
 
 
-class FastAttention(nn.Module):
+class FusedAttention(nn.Module):
     """Attention with decomposed relative positions, inside windows.
 
     Args:
@@ -169,12 +169,12 @@ class FastAttention(nn.Module):
         return out
 
 
-class FastBlock(nn.Module):
+class FusedBlock(nn.Module):
     """Attention, then a feed-forward."""
 
     def __init__(self, block: Block, side: int) -> None:
         super().__init__()
-        self.attn = FastAttention(block.norm1, block.attn, side, block.window or side)
+        self.attn = FusedAttention(block.norm1, block.attn, side, block.window or side)
         self.eps = block.norm2.eps
         self.widen = Linear(*after_norm(block.norm2, block.mlp.lin1), gelu=True)
         self.narrow = Linear(block.mlp.lin2.weight.detach(), block.mlp.lin2.bias.detach())
@@ -187,7 +187,7 @@ class FastBlock(nn.Module):
         return out
 
 
-class FastViT(nn.Module):
+class FusedViT(nn.Module):
     """The image encoder for inference.
 
     Args:
@@ -205,8 +205,8 @@ class FastViT(nn.Module):
         self.patch_embed, self.pos_embed = encoder.patch_embed, encoder.pos_embed
         side = encoder.pos_embed.shape[1]
         blocks = (b for b in encoder.blocks if isinstance(b, Block))
-        self.blocks = nn.Sequential(*(FastBlock(b, side) for b in blocks))
-        self.neck = FastNeck(encoder.neck, side)
+        self.blocks = nn.Sequential(*(FusedBlock(b, side) for b in blocks))
+        self.neck = FusedNeck(encoder.neck, side)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) preprocessed slices -> (B, 256, S / patch, S / patch) embeddings."""

@@ -4,7 +4,7 @@ Every contender runs in a process of its own, processes take turns over several 
 pinned; the official network comes from its own distribution, in eager float32. `lite-medsam` has its
 real weights, `sam-vit-b` random ones (the same for all). Reported: median and spread, ratio to the
 official network in the same run, achieved TFLOP/s and their share of the machine's measured matmul
-peak, peak memory, relative L2 distance of the embedding of a made picture.
+peak, peak memory, relative L2 distance of the embedding of a synthetic picture.
 
     python benchmarks/encoder.py --model lite-medsam --threads 1 -o result.md
 """
@@ -134,11 +134,11 @@ def _one(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _contender(arguments: argparse.Namespace, device: Any) -> tuple[Callable[[], Any], Any]:
-    """Its encoder on the made picture, and its decoder of a box on an embedding."""
+    """Its encoder on the synthetic picture, and its decoder of a box on an embedding."""
 
-    from promptseg.runtime.picture import check_input
+    from promptseg.runtime.phantom import phantom_input
 
-    picture, box = check_input(256 if arguments.model == "lite-medsam" else 1024, device)
+    picture, box = phantom_input(256 if arguments.model == "lite-medsam" else 1024, device)
     name = arguments.one
     if name == "official":
         network = _official(arguments.model).to(device)

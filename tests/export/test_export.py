@@ -385,7 +385,7 @@ def test_lite_medsam_gives_the_same_masks_without_torch(
 
 
 def example_agrees(predictor: Predictor, folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """Run the documentation's first example of Python on a made picture."""
+    """Run the documentation's first example of Python on a synthetic phantom."""
     picture = made_picture(300, 220)
     PilImage.fromarray(picture).save(folder / "slice.png")
     found = re.search(r"```python\n(import json.*?)```", DOCUMENTATION.read_text(), re.DOTALL)

@@ -21,7 +21,7 @@ from promptseg.runtime.compiled import CompiledStore
 from promptseg.runtime.engines import Compiled, CompileError, Eager, Part, engine_named
 from promptseg.runtime.machine import has_bfloat16
 from promptseg.runtime.parts import parts_of
-from promptseg.runtime.picture import check_picture
+from promptseg.runtime.phantom import synthetic_phantom
 from promptseg.runtime.rewrite import prepare
 from promptseg.runtime.runner import Runner
 from runtime.small import distance, plain, tiny
@@ -219,9 +219,9 @@ def test_which_engine_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_made_picture_is_always_the_same_and_has_grey_values() -> None:
-    picture = check_picture(256)
+    picture = synthetic_phantom(256)
     assert picture.shape == (3, 256, 256)
-    assert (picture == check_picture(256)).all()
+    assert (picture == synthetic_phantom(256)).all()
     assert len(set((picture * 255).round().ravel().tolist())) > 100
 
 

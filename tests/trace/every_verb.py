@@ -1,4 +1,4 @@
-"""Every verb and every engine, with the tiny model and made images: to be run under the trace.
+"""Every verb and every engine, with the tiny model and synthetic images: to be run under the trace.
 
 usage: python every_verb.py FOLDER; prints one JSON object, call -> exit code.
 """

@@ -1,4 +1,4 @@
-"""Training of classes from beginning to end, with a tiny encoder on made images."""
+"""Training of classes from beginning to end, with a tiny encoder on synthetic images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training from beginning to end, with a tiny model on made images."""
+"""A training from beginning to end, with a tiny model on synthetic images."""
 
 from __future__ import annotations
 

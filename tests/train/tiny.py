@@ -1,4 +1,4 @@
-"""A SAM of a few thousand parameters, and made images for it."""
+"""A SAM of a few thousand parameters, and synthetic images for it."""
 
 from __future__ import annotations
 

@@ -231,7 +231,7 @@ def _config(card: ModelCard) -> str:
 
 @torch.inference_mode()
 def _check(folder: Path, encoder: CanvasEncoder, decoder: CanvasDecoder) -> None:
-    """Run the files on a made picture, a box and a click, and compare with torch.
+    """Run the files on a synthetic phantom, a box and a click, and compare with torch.
 
     Raises:
         PromptsegError: they differ.

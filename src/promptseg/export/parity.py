@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from promptseg.models.preprocess import Preprocessing
 from promptseg.runtime.openvino import core
-from promptseg.runtime.picture import check_picture
+from promptseg.runtime.phantom import synthetic_phantom
 from promptseg.runtime.rewrite import FusedSam
 from promptseg.telemetry import refuse_telemetry
 
@@ -89,7 +89,7 @@ class Parity:
 
 @dataclass(frozen=True)
 class Reference:
-    """A made picture, prompts on it, and what eager float32 answers.
+    """A synthetic phantom, prompts on it, and what eager float32 answers.
 
     Attributes:
         slices: (1, 3, S, S).
@@ -107,7 +107,7 @@ class Reference:
     @torch.inference_mode()
     def of(cls, network: FusedSam, preprocessing: Preprocessing) -> Reference:
         """What a prepared network on the CPU answers: a box, a click, a mask, and all kinds at once."""
-        picture = np.round(255 * check_picture(preprocessing.size)).astype(np.uint8)
+        picture = np.round(255 * synthetic_phantom(preprocessing.size)).astype(np.uint8)
         slices = preprocessing.apply(picture.transpose(1, 2, 0))[0][None]
         embedding = network.encode(torch.from_numpy(slices)).numpy()
         side = 4 * network.prompt_encoder.grid

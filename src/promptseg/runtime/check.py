@@ -1,4 +1,4 @@
-"""The self-check: an engine answers a made picture as eager float32 does, or it is not used."""
+"""The self-check: an engine answers a synthetic phantom as eager float32 does, or it is not used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOLERANCE = {entry.name: entry.tolerance for entry in TABLE}
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far an engine is from eager float32 on the made picture.
+    """How far an engine is from eager float32 on the synthetic phantom.
 
     Attributes:
         embedding: relative L2 distance of the embeddings.

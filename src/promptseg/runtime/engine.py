@@ -37,7 +37,7 @@ class Part:
         name: "encoder" or "decoder".
         module: in evaluation mode; in its `keep_float32` it may name submodules that reduced precision
             would harm most.
-        example: inputs like those to come; of images, the made picture.
+        example: inputs like those to come; of images, the synthetic phantom.
         free: axes of each input whose length may change from call to call.
         identity: hash of the weights; "" if they have none.
         inputs: names of the inputs.

@@ -29,7 +29,7 @@ class Speed:
         engine: its name.
         encode: seconds that one more slice costs, round by round; see `NetworkRunner.trial`.
         decode: seconds of answering one box, round by round.
-        agreement: with eager float32 on the made picture.
+        agreement: with eager float32 on the synthetic phantom.
     """
 
     engine: str

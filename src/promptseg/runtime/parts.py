@@ -6,7 +6,7 @@ import torch
 
 from promptseg.models.families.sam2.network import MemoryTokens
 from promptseg.runtime.engine import Part
-from promptseg.runtime.picture import check_input
+from promptseg.runtime.phantom import phantom_input
 from promptseg.runtime.rewrite import FusedNetwork, FusedSam, FusedSam2
 
 __all__ = ["parts_of"]
@@ -29,7 +29,7 @@ def parts_of(network: FusedNetwork, identity: str = "") -> dict[str, Part]:
 def _of_sam(network: FusedSam, identity: str) -> dict[str, Part]:
     device = next(network.parameters()).device
     size = network.image_encoder.img_size
-    slices, _ = check_input(size, device)
+    slices, _ = phantom_input(size, device)
     prompts = network.prompt_encoder
     channels, grid = prompts.channels, prompts.grid
     image = torch.zeros(1, channels, grid, grid, device=device)
@@ -51,7 +51,7 @@ def _of_sam(network: FusedSam, identity: str) -> dict[str, Part]:
 
 @torch.inference_mode()
 def _of_sam2(network: FusedSam2, identity: str) -> dict[str, Part]:
-    slices, _ = check_input(network.image_size, network.no_mem_embed.device)
+    slices, _ = phantom_input(network.image_size, network.no_mem_embed.device)
     dim, grid = network.shape.dim, network.grid  # see `Features`
     fine, middle, coarse = (
         slices.new_zeros(1, dim // by, finer * grid, finer * grid)

@@ -14,7 +14,7 @@ from promptseg.models.families.sam2.network import Memory, Sam2Steps, Seen
 from promptseg.models.families.sam2.prompt_encoder import BOTTOM_RIGHT, TOP_LEFT
 from promptseg.runtime.engines import Compiled, Engine, Part
 from promptseg.runtime.parts import parts_of
-from promptseg.runtime.picture import check_input
+from promptseg.runtime.phantom import phantom_input
 from promptseg.runtime.rewrite import FusedNetwork, FusedSam, FusedSam2
 from promptseg.runtime.rewrite.sam import asked_for
 
@@ -52,7 +52,7 @@ class NetworkRunner(Protocol):
         """
 
     def answers(self) -> tuple[Tensor, Tensor]:
-        """Embedding and mask logits of the made picture, by which engines are compared."""
+        """Embedding and mask logits of the synthetic phantom, by which engines are compared."""
 
     def trial(self) -> tuple[Callable[[], Any], Callable[[], Any]]:
         """What one more slice of a volume costs, and one more prompt on it, as calls to be timed."""
@@ -166,7 +166,7 @@ class Runner(_Parts):
 
     def _made(self) -> tuple[Tensor, Tensor]:
         device = next(self.network.parameters()).device
-        return check_input(self.network.image_encoder.img_size, device)
+        return phantom_input(self.network.image_encoder.img_size, device)
 
 
 class Sam2Runner(_Parts):
@@ -186,7 +186,9 @@ class Sam2Runner(_Parts):
         alone = features._replace(coarse=network.alone(features.coarse))
         first = network.decode(alone, corners)
         pointer = network.obj_ptr_proj(first.tokens[:, 0])
-        there = torch.ones_like(first.presence)  # whatever the network says of the made picture
+        there = torch.ones_like(
+            first.presence
+        )  # whatever the network says of the synthetic phantom
         seen = Seen(first.logits, first.iou[:, 0], pointer, there)
         map_ = network.remember(features.coarse, seen, prompted=True)
         memory = Memory([(map_, 0), (map_, 1)], [(pointer, 1)], 1)
@@ -206,8 +208,8 @@ class Sam2Runner(_Parts):
         return more, partial(network.decode, features, corners)
 
     def _made(self) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The made picture, and a box on it as two corners."""
-        picture, box = check_input(self.network.image_size, self.network.no_mem_embed.device)
+        """The synthetic phantom, and a box on it as two corners."""
+        picture, box = phantom_input(self.network.image_size, self.network.no_mem_embed.device)
         return picture, (box.view(1, 2, 2), box.new_tensor([[TOP_LEFT, BOTTOM_RIGHT]]))
 
 

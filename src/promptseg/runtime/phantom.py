@@ -1,4 +1,4 @@
-"""A made picture: what engines are checked on, and what weights are rounded for."""
+"""A synthetic phantom: what engines are checked on, and what weights are rounded for."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["check_input", "check_picture"]
+__all__ = ["phantom_input", "synthetic_phantom"]
 
 
-def check_picture(size: int) -> NDArray[np.float32]:
-    """A made slice that looks like a scan: ellipses in each other, shading, texture.
+def synthetic_phantom(size: int) -> NDArray[np.float32]:
+    """A phantom slice that looks like a scan: ellipses in each other, shading, texture.
 
     Args:
         size: side length.
@@ -36,9 +36,9 @@ def check_picture(size: int) -> NDArray[np.float32]:
     return np.repeat(grey[None], 3, axis=0).astype(np.float32)
 
 
-def check_input(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The made picture as a network's input, (1, 3, size, size), and a box on it, (1, 4)."""
-    picture = torch.from_numpy(check_picture(size))[None].to(device)
+def phantom_input(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The synthetic phantom as a network's input, (1, 3, size, size), and a box on it, (1, 4)."""
+    picture = torch.from_numpy(synthetic_phantom(size))[None].to(device)
     if size > 256:  # the SAMs of 1024 pixels see standardised values
         picture = (picture - 0.45) / 0.225
     return picture, torch.tensor([[0.15, 0.27, 0.55, 0.63]], device=device) * size

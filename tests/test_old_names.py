@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from promptseg.formats.promptfile import parse_prompts
+from promptseg.geometry import Geometry
+from promptseg.image import Image
 from promptseg.segment.segmenter import Segmenter
 from promptseg.segment.session import Session
 
@@ -25,3 +27,12 @@ def test_a_prompt_file_with_runs_is_read() -> None:
     )
     np.testing.assert_array_equal(old, [[0, 1, 1], [1, 0, 1]])
     np.testing.assert_array_equal(old, new)
+
+
+def test_a_video_answers_to_its_old_name() -> None:
+    voxels = np.zeros((3, 4, 5), np.uint8)
+    with pytest.warns(DeprecationWarning, match="moving is now video"):
+        image = Image(voxels, Geometry.pixels(voxels.shape), moving=True)  # type: ignore[call-arg]
+    assert (image.kind, image.video) == ("video", True)
+    with pytest.warns(DeprecationWarning, match="moving is now video"):
+        assert image.moving  # type: ignore[attr-defined]

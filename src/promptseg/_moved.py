@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["MODULES", "install", "moved_names", "old_method"]
+__all__ = ["MODULES", "install", "moved_names", "old_argument", "old_method"]
+
+_Class = TypeVar("_Class")
 
 MODULES = {
     "promptseg.curate.collection": "promptseg.datasets.collection",
@@ -139,3 +142,39 @@ def old_method(old: str, new: str) -> Callable[..., Any]:
         return getattr(self, new)(*arguments, **keywords)
 
     return method
+
+
+def old_argument(old: str, new: str) -> Callable[[type[_Class]], type[_Class]]:
+    """Let a class take its argument and attribute `new` under the old name, too, with a note.
+
+    Example:
+        >>> @old_argument("moving", "video")
+        ... class Image:
+        ...     def __init__(self, video=False):
+        ...         self.video = video
+        >>> with warnings.catch_warnings(record=True) as said:
+        ...     warnings.simplefilter("always")
+        ...     (Image(moving=True).moving, len(said))
+        (True, 2)
+    """
+    note = f"{old} is now {new}; the old name goes with the next version"
+
+    def decorated(kind: type[_Class]) -> type[_Class]:
+        begin = kind.__init__
+
+        @wraps(begin)
+        def __init__(self: _Class, *arguments: Any, **keywords: Any) -> None:  # noqa: N807
+            if old in keywords:
+                warnings.warn(note, DeprecationWarning, stacklevel=2)
+                keywords[new] = keywords.pop(old)
+            begin(self, *arguments, **keywords)
+
+        def attribute(self: _Class) -> Any:
+            warnings.warn(note, DeprecationWarning, stacklevel=2)
+            return getattr(self, new)
+
+        kind.__init__ = __init__  # type: ignore[method-assign]
+        setattr(kind, old, property(attribute))
+        return kind
+
+    return decorated

@@ -41,10 +41,10 @@ class Geometry:
     """The grid of an image.
 
     Attributes:
-        shape: array shape, (z, y, x) for a volume or (y, x) for a picture (without channels).
+        shape: array shape, (z, y, x) for a volume or (y, x) for a 2D image (without channels).
         matrix: (3, 3) float64; column k is the LPS step in `unit` when index k of (x, y, z) grows by 1.
         origin: (3,) float64; LPS position of the centre of index (0, 0, 0).
-        unit: "mm", or "pixel" for pictures whose pixel size is unknown.
+        unit: "mm", or "pixel" for 2D images whose pixel size is unknown.
     """
 
     shape: tuple[int, ...]
@@ -93,12 +93,12 @@ class Geometry:
 
     @classmethod
     def pixels(cls, shape: Sequence[int]) -> Geometry:
-        """Grid of a picture whose pixel size is unknown: one unit per pixel."""
+        """Grid of a 2D image whose pixel size is unknown: one unit per pixel."""
         return cls(tuple(shape), np.eye(3), np.zeros(3), "pixel")
 
     @property
     def ndim(self) -> int:
-        """2 for a picture, 3 for a volume."""
+        """2 for a 2D image, 3 for a volume."""
         return len(self.shape)
 
     @property
@@ -166,7 +166,7 @@ class Geometry:
         return (rest[0], rest[1])
 
     def slice_count(self, axis: Axis = "z") -> int:
-        """Number of slices along `axis`; 1 for a picture."""
+        """Number of slices along `axis`; 1 for a 2D image."""
         return 1 if self.ndim == 2 else self.shape[axis_position(axis)]
 
     def slice_step(self, axis: Axis = "z") -> float:

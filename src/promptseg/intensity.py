@@ -5,7 +5,7 @@ percentiles; colour is left alone (MedSAM, Methods, "Data curation and pre-proce
 benchmark, Methods, for the non-zero region of MR and PET). Bounds are taken once from the whole image
 and applied slice by slice.
 
-A model may have been trained on X-ray, ultrasound, mammography and OCT pictures whose 8 bits were left
+A model may have been trained on X-ray, ultrasound, mammography and OCT images whose 8 bits were left
 unchanged, as the SAM2 benchmark and the "Laptop" challenge do; its card says so (`keep_8bit`).
 """
 
@@ -149,12 +149,12 @@ def choose_intensity(
         modality: overrides what the file says.
         window: a CT window (name or WIDTH/LEVEL), "percentile" (of all voxels) or "minmax", over the
             rule of the modality; only for images that are not in colour.
-        keep_8bit: leave 8-bit pictures unchanged where the modality would have them clipped.
+        keep_8bit: leave 8-bit images unchanged where the modality would have them clipped.
 
     Returns:
         The rule, with `guessed` set where the modality had to be guessed: grayscale volumes that
         reach below -200 and span at least 500 are taken for CT, other grayscale volumes for MR,
-        grayscale pictures are clipped to their percentiles, colour is left as it is.
+        grayscale images are clipped to their percentiles, colour is left as it is.
     """
     if modality is not None and modality not in MODALITIES:
         raise InputError(

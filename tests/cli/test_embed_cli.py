@@ -34,7 +34,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> BrightPredictor:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two scans and a picture."""
+    """Two scans and a 2D image."""
     images = tmp_path / "images"
     write_scan(images / "a.nii.gz", 6)
     write_scan(images / "b.nii.gz", 4)

@@ -189,7 +189,7 @@ def test_pictures_and_films_are_shown_as_they_are() -> None:
     assert (shown[40:300, 550:900] == (255, 0, 0)).all()
     film = random_voxels((5, 10, 20), np.uint8)
     film[2] = 255
-    image = Image(film, Geometry.pixels(film.shape), "US", moving=True)
+    image = Image(film, Geometry.pixels(film.shape), "US", video=True)
     assert (np.asarray(preview_picture(image, AS_IS))[60:350, 70:800] == 255).all()
 
 

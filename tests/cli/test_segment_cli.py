@@ -245,7 +245,7 @@ def test_bad_input_is_one_clear_error_and_nothing_is_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     arguments, message = BAD[case]
-    (tmp_path / "text.png").write_text("this is not a picture")
+    (tmp_path / "text.png").write_text("this is not a 2D image")
     PilImage.fromarray(np.full((20, 20), 7, np.uint8)).save(tmp_path / "flat.png")
     broken = np.zeros((8, 8, 3), np.float32)
     broken[1, 1, 1], broken[2, 2, 2] = np.nan, 5
@@ -378,7 +378,7 @@ def test_overlapping_objects_need_a_format_that_holds_them(
 
 @pytest.fixture
 def folder(picture: Path, tmp_path: Path) -> Path:
-    """Three pictures and a prompt file for all of them."""
+    """Three 2D images and a prompt file for all of them."""
     images = tmp_path / "images"
     images.mkdir()
     for name in "abc":
@@ -524,7 +524,7 @@ def test_folders_that_cannot_be_done_are_refused_at_once(
 def test_one_bad_image_does_not_stop_the_others(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "a.png").write_text("not a picture")
+    (folder / "a.png").write_text("not a 2D image")
     out = tmp_path / "out"
     assert run("-i", folder, "-o", out, "--prompts", tmp_path / "all.json") == 2
     printed = capsys.readouterr()

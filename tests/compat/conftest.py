@@ -1,4 +1,4 @@
-"""MobileSAM twice, with its real weights: the official code and the drop-in; and real pictures."""
+"""MobileSAM twice, with its real weights: the official code and the drop-in; and real 2D images."""
 
 from __future__ import annotations
 

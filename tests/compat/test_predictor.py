@@ -129,7 +129,7 @@ def untrained() -> compat.Sam:
 
 
 def test_medsam_preprocessing_is_that_of_its_own_code(untrained: compat.Sam) -> None:
-    """Box and picture per axis, min-max, and the sigmoid before the interpolation."""
+    """Box and 2D image per axis, min-max, and the sigmoid before the interpolation."""
     rng = np.random.default_rng(0)
     image = rng.integers(20, 220, (120, 200, 3), dtype=np.uint8)
     box = np.array([20.0, 30.0, 150.0, 100.0])

@@ -18,7 +18,7 @@ SIDE = 48
 
 
 def cloudy(seed: int, shape: tuple[int, ...] = (SIDE, SIDE)) -> NDArray[np.uint8]:
-    """A smooth picture or volume, another one for every seed."""
+    """A smooth 2D image or volume, another one for every seed."""
     noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 3)
     return np.asarray(255 * (noise - noise.min()) / np.ptp(noise), dtype=np.uint8)
 

@@ -77,7 +77,7 @@ class Made:
         return np.stack([gray, gray // 2, gray // 3], axis=-1) if self.colour else gray
 
     def write(self, shard: Shard) -> Sample:
-        """Store the picture and its labels."""
+        """Store the 2D image and its labels."""
         layers: list[NDArray[np.uint16]] = []
         targets = []
         for id_, (name, mask) in enumerate(self.masks.items(), 1):

@@ -28,7 +28,7 @@ SMALL = {"min_pixels": 1, "min_pixels_256": 0, "min_voxels": 1}
 
 
 def run_lengths(folder: Path, **said: Any) -> Path:
-    """A picture whose only object is the first 60 pixels, counted in one of two ways."""
+    """A 2D image whose only object is the first 60 pixels, counted in one of two ways."""
     dataset_makers.described(
         folder,
         image_files="images/{case}.png",
@@ -195,7 +195,7 @@ def test_slices_of_one_value_are_empty_images(tmp_path: Path) -> None:
 
 
 def test_incomplete_cases_say_what_they_lack(tmp_path: Path) -> None:
-    """The kind is data: this picture has "no image" in its name and lacks its mask."""
+    """The kind is data: this 2D image has "no image" in its name and lacks its mask."""
     data = make.pictures(tmp_path / "us", ("a", "no image"))
     (data / "masks" / "no image.png").unlink()
     (data / "masks" / "c.png").write_bytes((data / "masks" / "a.png").read_bytes())

@@ -161,13 +161,13 @@ def test_the_same_picture_in_two_parts(tmp_path: Path) -> None:
     make_collection(tmp_path, [*usual(SHAPE), copy])
     found = checked(tmp_path)
     (error,) = found.errors
-    assert "every picture in one part" in error
+    assert "every 2D image in one part" in error
     assert "breast/a (train), copied/z (validation)" in error
     assert found.alike[0].bits == 0
 
 
 def test_look_alikes_are_listed(tmp_path: Path) -> None:
-    """The same picture, brighter: other pixels, hardly another hash."""
+    """The same 2D image, brighter: other pixels, hardly another hash."""
     masks = {"lesion": rectangle(SHAPE, (10, 20, 40, 50))}
 
     class Brighter(Made):

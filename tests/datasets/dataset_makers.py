@@ -15,7 +15,7 @@ AFFINE = np.diag([-0.8, -0.9, 2.5, 1.0])
 
 
 def gray(seed: int = 0, shape: tuple[int, ...] = (12, 16)) -> NDArray[np.uint8]:
-    """A noisy picture, another one for every seed."""
+    """A noisy 2D image, another one for every seed."""
     return np.random.default_rng(seed).integers(0, 255, shape).astype(np.uint8)
 
 
@@ -30,7 +30,7 @@ def labels(shape: tuple[int, ...] = (12, 16)) -> NDArray[np.uint8]:
 
 
 def png(path: Path, pixels: NDArray[Any]) -> Path:
-    """Write a picture, its folders too."""
+    """Write a 2D image, its folders too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     PilImage.fromarray(pixels).save(path)
     return path
@@ -99,7 +99,7 @@ def nnunet(folder: Path, split: str = "Ts", channels: int = 2, **extra: Any) -> 
 
 
 def coco(folder: Path, **changes: Any) -> Path:
-    """A COCO file with a polygon, counts as numbers, a crowd and a picture without annotations."""
+    """A COCO file with a polygon, counts as numbers, a crowd and a 2D image without annotations."""
     png(folder / "images" / "a.png", gray())
     png(folder / "images" / "b.png", gray(1))
     runs = [0, 3, 12 * 16 - 3]  # the first three pixels of the first column

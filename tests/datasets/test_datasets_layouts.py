@@ -282,7 +282,7 @@ def test_run_lengths_are_those_of_pycocotools(seed: int, share: float) -> None:
     [
         ({"image_id": 9}, "image_id that is listed"),
         ({"category_id": 9}, "category_id that is listed"),
-        ({"segmentation": [[4, 2, 80, 2, 8, 6]]}, "inside the picture"),
+        ({"segmentation": [[4, 2, 80, 2, 8, 6]]}, "inside the 2D image"),
         ({"segmentation": [[4, 2, 8, 2]]}, "3 corners"),
         ({"segmentation": []}, "box alone"),
         ({"segmentation": None}, "box alone"),

@@ -65,7 +65,7 @@ def test_one_file_per_class(tmp_path: Path) -> None:
 
 
 def test_patients_and_endings(tmp_path: Path) -> None:
-    """As ACDC and CholecSeg8k: names that repeat from patient to patient, masks beside pictures."""
+    """As ACDC and CholecSeg8k: names that repeat from patient to patient, masks beside 2D images."""
     root = tmp_path / "surgery"
     for patient in ("video01", "video02"):
         folder = root / patient / "clip"

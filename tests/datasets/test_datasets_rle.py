@@ -137,7 +137,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
 def test_pictures_and_rows_belong_together(tmp_path: Path) -> None:
     root = table(tmp_path / "t", [{"id": "a", "rle": ""}, {"id": "b", "rle": ""}])
     (root / "train_images" / "b.tiff").rename(root / "train_images" / "c.tiff")
-    with pytest.raises(InputError, match=r"c\.tiff has no row, b has no picture"):
+    with pytest.raises(InputError, match=r"c\.tiff has no row, b has no 2D image"):
         only(root)
     assert [case.name for case in only(root, keep_going=True).cases] == ["a"]
 

@@ -22,7 +22,7 @@ from promptseg.jobs.evaluate import evaluate
 
 @pytest.fixture
 def cells(tmp_path: Path) -> Path:
-    """A picture with two bright objects, of which the truth knows one and a half, and a dark one."""
+    """A 2D image with two bright objects, of which the truth knows one and a half, and a dark one."""
     folder = tmp_path / "data" / "us__cells"
     values, labels = np.zeros((40, 60), np.uint8), np.zeros((40, 60), np.uint8)
     values[4:14, 4:24] = values[20:30, 4:24] = 200

@@ -1,4 +1,4 @@
-"""Corrections make the masks of real weights better, on made and on real pictures."""
+"""Corrections make the masks of real weights better, on made and on real 2D images."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ def test_a_broken_picture_is_said(tmp_path):
     write_results(tmp_path, rows, made_run())
     (tmp_path / "failures").mkdir()
     for row in read_results(tmp_path).rows:
-        (tmp_path / "failures" / picture_name(row)).write_bytes(b"no picture")
+        (tmp_path / "failures" / picture_name(row)).write_bytes(b"no 2D image")
     assert "cannot be read" in write_report(tmp_path).read_text(encoding="utf-8")
 
 

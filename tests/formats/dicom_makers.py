@@ -1,4 +1,4 @@
-"""Makers of DICOM objects other than plain series: pictures, films, multi-frame objects, mosaics."""
+"""Makers of DICOM objects other than plain series: 2D images, films, multi-frame objects, mosaics."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def test_what_coco_cannot_be_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
     assert (
         main(["convert", "-i", str(tmp_path / "empty"), "-o", str(tmp_path / "b.coco.json")]) == 2
     )
-    assert "masks of pictures" in capsys.readouterr().err
+    assert "masks of 2D images" in capsys.readouterr().err
     assert not (tmp_path / "b.coco.json").exists()
 
 

@@ -222,7 +222,7 @@ def test_outlines_need_their_picture_and_no_volume_is_one(
     with pytest.raises(InputError, match="outlines"):
         read(tmp_path / "a.geojson")
     volume = Image(np.zeros((3, 4, 5)), Geometry.pixels((3, 4, 5)))
-    with pytest.raises(InputError, match="a picture"):
+    with pytest.raises(InputError, match="a 2D image"):
         read_masks(tmp_path / "a.geojson", volume)
     solid = Segment.from_mask("a", 1, np.ones((3, 4, 5), dtype=bool))
     with pytest.raises(OutputError):

@@ -57,7 +57,7 @@ def test_one_bit_is_zero_and_one(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.{ending}"
     PilImage.fromarray(LABELS == 1).save(path)
     np.testing.assert_array_equal(read_labels(path).voxels, LABELS == 1)
-    assert read(path).voxels.max() == 255  # as a picture it stays what it looks like
+    assert read(path).voxels.max() == 255  # as a 2D image it stays what it looks like
 
 
 def test_one_bit_of_a_fax_is_what_was_saved(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_one_bit_of_a_fax_is_what_was_saved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bits", [2, 4])
 def test_few_bits_of_gray_are_not_spread(tmp_path: Path, bits: int) -> None:
-    """PNG optimisers store labels up to 3 in two bits; a reader of pictures makes 85, 170, 255."""
+    """PNG optimisers store labels up to 3 in two bits; a reader of 2D images makes 85, 170, 255."""
     import struct
     import zlib
 

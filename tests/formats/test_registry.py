@@ -400,7 +400,7 @@ def test_volumes_are_refused_where_they_do_not_fit(
 @pytest.mark.parametrize("name", ["mask.jpg", "mask.jpeg", "mask.webp", "mask.bmp"])
 def test_lossy_and_read_only_formats_are_refused_for_masks(tmp_path: Path, name: str) -> None:
     picture = segmentation_of(Image.from_array(random_voxels((6, 7), np.uint8)))
-    with pytest.raises(OutputError, match=r"^expected an output file for a picture mask.*\.png"):
+    with pytest.raises(OutputError, match=r"^expected an output file for a 2D image mask.*\.png"):
         picture.save(tmp_path / name)
 
 

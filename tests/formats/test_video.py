@@ -231,7 +231,7 @@ def test_pictures_of_other_sizes_and_kinds_are_no_frames(tmp_path: Path) -> None
     first.convert("L").save(tmp_path / "b" / "0.png")
     with pytest.raises(InputError, match="all gray or all in colour"):
         read(tmp_path / "b")
-    (tmp_path / "b" / "0.png").write_bytes(b"no picture")
+    (tmp_path / "b" / "0.png").write_bytes(b"no 2D image")
     with pytest.raises(InputError, match=r"frames that can be read, got .*0\.png"):
         read(tmp_path / "b")
 

@@ -197,7 +197,7 @@ def test_an_unfinished_training_is_no_model(tmp_path: Path, volume: Path) -> Non
 
 @pytest.fixture
 def truth(tmp_path: Path) -> Path:
-    """Three pictures with masks: discs, a liver on the first, something unknown on the second."""
+    """Three 2D images with masks: discs, a liver on the first, something unknown on the second."""
     root = tmp_path / "set"
     for sub in ("images", "masks"):
         (root / sub).mkdir(parents=True)

@@ -60,7 +60,7 @@ def test_every_layout_goes_in(tmp_path: Path) -> None:
 
 def test_what_is_written_speaks_of_no_folder_of_this_machine(tmp_path: Path) -> None:
     data = make.pictures(tmp_path / "us", licence="CC BY 4.0", upstream="An article")
-    (data / "images" / "b.png").write_bytes(b"no picture")
+    (data / "images" / "b.png").write_bytes(b"no 2D image")
     collection = make.curated(data, output=tmp_path / "out")
     for path in (tmp_path / "out").rglob("*"):
         if path.is_file():
@@ -74,7 +74,7 @@ def test_what_is_written_speaks_of_no_folder_of_this_machine(tmp_path: Path) -> 
 
 
 def break_image(data: Path) -> None:
-    (data / "images" / "b.png").write_bytes(b"no picture")
+    (data / "images" / "b.png").write_bytes(b"no 2D image")
 
 
 def one_value(data: Path) -> None:

@@ -124,7 +124,7 @@ def test_of_several_time_points_the_first_is_shown(tmp_path: Path) -> None:
 def test_a_film_counts_its_pictures() -> None:
     facts = facts_of(str(get_testdata_file("examples_ybr_color.dcm")))
     assert (facts.kind, facts.colour, facts.modality) == ("video", True, "US")
-    assert facts.frames == {"count": 30, "shown": None, "what": "30 pictures in time"}
+    assert facts.frames == {"count": 30, "shown": None, "what": "30 frames in time"}
 
 
 def made(path: Path, modality: str, **values: object) -> Path:

@@ -23,7 +23,7 @@ from promptseg.jobs.plan_options import PlanJob
 
 
 class Slow(BrightPredictor):
-    """Takes 30 ms more for each picture."""
+    """Takes 30 ms more for each 2D image."""
 
     seconds = 0.03
 
@@ -34,7 +34,7 @@ class Slow(BrightPredictor):
 
 @pytest.fixture
 def cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """200 rows on two pictures; the model takes 30 ms for each."""
+    """200 rows on two 2D images; the model takes 30 ms for each."""
 
     def loaded(job: PlanJob) -> Segmenter:
         kept = job.embeddings

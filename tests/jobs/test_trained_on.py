@@ -27,7 +27,7 @@ from promptseg.models.cards import TrainedOn
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Four pictures of a bright block before smooth noise of their own; the box finds it all."""
+    """Four 2D images of a bright block before smooth noise of their own; the box finds it all."""
     folder = tmp_path / "data" / "us__blocks"
     rng = np.random.default_rng(3)
     for kind in ("images", "masks"):

@@ -379,7 +379,7 @@ def test_info_of_a_clip(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     said = " ".join(capsys.readouterr().out.split())
     assert "kind video in colour" in said
     assert "size 64 x 48 x 40" in said
-    assert "frames 40 pictures in time" in said
+    assert "frames 40 frames in time" in said
     assert "codec FFmpeg video codec #1 (ffv1)" in said
     assert "on average: the time stamps are uneven" in said
     assert PilImage.open(sheet).width > 500
@@ -399,6 +399,6 @@ def test_info_of_a_clip(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_models_of_classes_take_no_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = write_video(tmp_path / "clip.mp4", squares(4))
     monkeypatch.setattr(video_job, "is_semantic", lambda _: True)
-    with pytest.raises(ModelError, match="a folder of pictures"):
+    with pytest.raises(ModelError, match="a folder of images"):
         segment_video(SegmentJob(input=clip, output=tmp_path / "out", quiet=True))
     assert not (tmp_path / "out").exists()

@@ -242,7 +242,7 @@ def _put(folder: Path, name: str, plane: NDArray[np.uint8]) -> None:
         (_no_masks, InputError, "the results of an earlier run"),
         (_no_zip, InputError, "masks of a video that can be read"),
         (_other_size, PromptError, "masks of 40 x 24 pixels"),
-        (_foreign, InputError, "numbered pictures of labels"),
+        (_foreign, InputError, "numbered images of labels"),
         (_in_colour, InputError, "in colour"),
         (_empty, PromptError, "background alone"),
         (_bad_table, InputError, "areas as a run of ours wrote them"),

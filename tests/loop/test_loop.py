@@ -1,4 +1,4 @@
-"""The loop from beginning to end on synthetic images: an expert that draws, one that does not, and kills."""
+"""The loop from beginning to end on synthetic images: experts that draw or do not, and kills."""
 
 from __future__ import annotations
 

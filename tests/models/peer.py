@@ -2,7 +2,7 @@
 
 Each wheel is fetched once with pip and imported in place; nothing of it is installed. What it imports
 from timm and torchvision is stood in for: drop path is the identity in evaluation, `resize` is Pillow's
-bilinear one, as torchvision's is for pictures, and non-maximum suppression is written out.
+bilinear one, as torchvision's is for 2D images, and non-maximum suppression is written out.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def test_every_prompt_is_encoded_alike(official: Any, lite_medsam_weights: Path)
 
 @torch.inference_mode()
 def test_the_whole_way_from_a_picture_to_its_mask(official: Any, lite_medsam: Predictor) -> None:
-    """The official preprocessing written out again, on a picture that is not square."""
+    """The official preprocessing written out again, on a 2D image that is not square."""
     from PIL import Image
     from torch.nn import functional as F
 

@@ -26,7 +26,7 @@ from small_sam2 import small_sam2
 pytestmark = pytest.mark.peer
 
 CPU = torch.device("cpu")
-IMAGE_LIMIT = 1e-4  # largest difference of two mask logits of a picture
+IMAGE_LIMIT = 1e-4  # largest difference of two mask logits of a 2D image
 FRAME_LIMIT = 1e-3  # of a frame of a sequence
 CONFIGS = {
     f"{version}-{size}": f"{version}/{version}_hiera_{official}"

@@ -36,7 +36,7 @@ POINTS = (
 
 
 def mask_prompts() -> torch.Tensor:
-    """(2, 1, 256, 256) logits of two ellipses, where the picture has them."""
+    """(2, 1, 256, 256) logits of two ellipses, where the 2D image has them."""
     y, x = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
     shapes = ((91, 73, 44, 29), (175, 117, 33, 51))
     distance = [((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 for cx, cy, rx, ry in shapes]
@@ -69,7 +69,7 @@ def randomised(network: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def slice_() -> torch.Tensor:
-    """(1, 3, 1024, 1024): a picture of soft shapes as SAM's preprocessing leaves it."""
+    """(1, 3, 1024, 1024): a 2D image of soft shapes as SAM's preprocessing leaves it."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:500, :700]
     picture = np.stack([60 + x / 20, 50 + y / 20, 80 - x / 30], axis=-1)

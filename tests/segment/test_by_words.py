@@ -1,4 +1,4 @@
-"""Objects by words on pictures, volumes and videos, with a model that knows bright patches by name."""
+"""Objects by words on 2D images, volumes and videos, with a model that knows bright patches by name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def segment(
 ) -> tuple[Segmentation, BrightWords]:
     in_pixels = moving or voxels.ndim == 2
     grid = Geometry.pixels if in_pixels else Geometry.from_spacing
-    image = Image(voxels, grid(voxels.shape), "US", moving=moving)
+    image = Image(voxels, grid(voxels.shape), "US", video=moving)
     model = BrightWords()
     return segmenter_of(model).segment(image, *prompts, window="minmax", **how), model
 

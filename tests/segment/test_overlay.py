@@ -149,7 +149,7 @@ def test_the_bar_is_as_long_as_it_says(
     image = Image(values, geometry, "US")
     result = Segmenter(BrightPredictor()).segment(image, Box((90, 40, 109, 59), name="block"))
     panel = np.asarray(overlay_picture(result, image, choose_intensity(image)))[6:518, 6:1030]
-    pixels = 1024 / 200 / unit_pixels  # of the picture, per millimetre or pixel
+    pixels = 1024 / 200 / unit_pixels  # of the 2D image, per millimetre or pixel
     possible = [n * 10**k * pixels for n in (1, 2, 5) for k in range(3)]
     assert min(abs(bar_length(panel) - length) for length in possible) <= 2
     assert 0.1 * 1024 <= bar_length(panel) <= 0.3 * 1024

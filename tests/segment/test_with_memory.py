@@ -55,7 +55,7 @@ def truth() -> np.ndarray:
 def image(mask: np.ndarray, moving: bool = False) -> Image:
     voxels = np.where(mask, 200, 20).astype(np.uint8)
     grid = Geometry.pixels(mask.shape) if moving else Geometry.from_spacing(mask.shape)
-    return Image(voxels, grid, "US", moving=moving)
+    return Image(voxels, grid, "US", video=moving)
 
 
 def network(segmenter: Segmenter) -> BrightNetwork:

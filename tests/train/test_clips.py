@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from promptseg.models.families.sam2.network import Features, Sam2
+from promptseg.train.image_sam2 import as_image_sam2
 from promptseg.train.objectives.clips import ClipAlgorithm, ClipBatch, ClipPlan, clip_losses
 from promptseg.train.objectives.settings import ClipObjective
-from promptseg.train.pictures import as_pictures
 from small_sam2 import small_sam2
 
 
@@ -101,7 +101,7 @@ def test_objects_together_are_each_by_itself() -> None:
 
 
 def test_clips_of_an_update_have_one_plan_where_their_objects_are_alike() -> None:
-    network = as_pictures(small_sam2().train())
+    network = as_image_sam2(small_sam2().train())
     algorithm = ClipAlgorithm(network, ClipObjective(frames=4))
     _, masks = clip()
     never = torch.zeros_like(masks)

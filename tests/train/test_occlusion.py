@@ -23,9 +23,9 @@ from promptseg.models.protocol import ConditioningPrompt, Correction, Embedding,
 from promptseg.prompts import Box, Mask, box_of_mask
 from promptseg.prompts.objects import ObjectPrompts
 from promptseg.segment.with_memory import WithMemory
+from promptseg.train.image_sam2 import as_image_sam2
 from promptseg.train.objectives.clips import ClipAlgorithm, ClipBatch
 from promptseg.train.objectives.settings import ClipObjective
-from promptseg.train.pictures import as_pictures
 from train.passing import FRAMES, SIDE, Film, film
 
 pytestmark = pytest.mark.slow
@@ -112,7 +112,7 @@ def learn(model: Sam2Model, features: list[Tensor], films: list[Film]) -> None:
     network.requires_grad_(True)
     for part in (network.image_encoder, network.sam_prompt_encoder, network.sam_mask_decoder):
         part.requires_grad_(False)
-    asked = as_pictures(network)
+    asked = as_image_sam2(network)
     algorithm = ClipAlgorithm(asked, ClipObjective(n_objects=2, n_steps=0, guess=True))
     learning = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=RATE)

@@ -19,10 +19,10 @@ from promptseg.models.cards import CARDS
 from promptseg.models.families.sam2.build import SHAPES
 from promptseg.models.families.sam2.network import Features
 from promptseg.models.preprocess import Preprocessing
+from promptseg.train.image_sam2 import as_image_sam2, packed, unpacked
 from promptseg.train.loop import Loop
 from promptseg.train.objectives import PRESETS
 from promptseg.train.options import TrainOptions
-from promptseg.train.pictures import as_pictures, packed, unpacked
 from small_sam2 import SHAPE, small_sam2
 from train.official import loaded_strictly
 from train.tiny import TINY
@@ -87,7 +87,7 @@ def test_features_survive_being_one_tensor() -> None:
 @torch.inference_mode()
 def test_it_is_asked_as_sam_is_and_answers_as_itself() -> None:
     network = small_sam2().train()  # in training, one mask is one mask, however stable
-    asked = as_pictures(network)
+    asked = as_image_sam2(network)
     slices, boxes = torch.rand(1, 3, 128, 128), torch.tensor([[10.0, 20, 60, 90], [5, 5, 50, 30]])
     clicks = torch.rand(2, 1, 2) * 128, torch.ones(2, 1)
     features = network.encode(slices)

@@ -36,7 +36,7 @@ _EDGE = 20  # pixels from a crop's border within which a mask counts as cut off
 
 @dataclass(frozen=True)
 class _Found:
-    """One mask; coordinates are those of the whole picture."""
+    """One mask; coordinates are those of the whole image."""
 
     rle: dict[str, Any]
     box: list[int]
@@ -115,7 +115,7 @@ class SamAutomaticMaskGenerator:
 
     @torch.no_grad()
     def generate(self, image: NDArray[np.uint8]) -> list[dict[str, Any]]:
-        """Masks of everything in a picture.
+        """Masks of everything in an image.
 
         Args:
             image: (H, W, 3) uint8, RGB.
@@ -126,7 +126,7 @@ class SamAutomaticMaskGenerator:
             `crop_box` XYWH of the crop it was found in.
 
         Raises:
-            InputError: not such a picture.
+            InputError: not such an image.
         """
         size = (image.shape[0], image.shape[1])
         crops = crop_boxes(size, self.crop_n_layers, self.crop_overlap_ratio)
@@ -225,7 +225,7 @@ def _without_duplicates(
 
 
 def _is_cut_off(boxes: Tensor, crop: CropBox, size: tuple[int, int]) -> Tensor:
-    """(N, 4) boxes -> (N,) whether one comes near a border of the crop that is none of the picture."""
+    """(N, 4) boxes -> (N,) whether one comes near a border of the crop that is none of the image."""
     borders = boxes.new_tensor([crop, (0, 0, size[1], size[0])])
     near = (boxes[:, None] - borders).abs() <= _EDGE
     return (near[:, 0] & ~near[:, 1]).any(dim=1)

@@ -38,15 +38,15 @@ def point_grid(side: int) -> NDArray[np.float64]:
 def crop_boxes(
     size: tuple[int, int], layers: int, overlap_ratio: float
 ) -> list[tuple[CropBox, int]]:
-    """The whole picture, then 2 x 2 crops, 4 x 4 and so on, each layer overlapping less.
+    """The whole image, then 2 x 2 crops, 4 x 4 and so on, each layer overlapping less.
 
     Args:
         size: (H, W).
-        layers: of crops, beside the whole picture.
+        layers: of crops, beside the whole image.
         overlap_ratio: overlap in the first layer, as a fraction of the shorter side.
 
     Returns:
-        XYXY (ends outside) and layer of each, the whole picture being layer 0.
+        XYXY (ends outside) and layer of each, the whole image being layer 0.
     """
     height, width = size
     boxes: list[tuple[CropBox, int]] = [((0, 0, width, height), 0)]

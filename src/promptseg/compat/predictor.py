@@ -1,4 +1,4 @@
-"""`SamPredictor`: a picture once, prompts many times."""
+"""`SamPredictor`: an image once, prompts many times."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _Arrays = tuple[NDArray[np.generic], NDArray[np.float32], NDArray[np.float32]]
 
 
 class NoImageError(PromptError, RuntimeError):
-    """A question about a picture before there is one."""
+    """A question about an image before there is one."""
 
 
 class SamPredictor:
-    """Masks of prompts on one picture, as the official class gives them.
+    """Masks of prompts on one image, as the official class gives them.
 
     With MedSAM's weights the official class answers, but not as well as MedSAM can: it resizes and
     normalises as SAM does, which MedSAM never saw. `preprocessing="medsam"` does what MedSAM's own code
@@ -39,10 +39,10 @@ class SamPredictor:
     Attributes:
         model: the network.
         transform: between the picture's pixels and the network's.
-        features: (1, 256, 64, 64) embedding of the picture, or None.
-        original_size: (H, W) of the picture.
+        features: (1, 256, 64, 64) embedding of the image, or None.
+        original_size: (H, W) of the image.
         input_size: (h, w) that it takes in the network's input.
-        is_image_set: whether there is a picture.
+        is_image_set: whether there is an image.
     """
 
     def __init__(self, sam_model: Sam, preprocessing: Literal["sam", "medsam"] = "sam") -> None:
@@ -60,14 +60,14 @@ class SamPredictor:
         return self.model.device
 
     def reset_image(self) -> None:
-        """Forget the picture."""
+        """Forget the image."""
         self.is_image_set = False
         self.features: Tensor | None = None
         self.original_size: tuple[int, ...] = ()
         self.input_size: tuple[int, ...] = ()
 
     def set_image(self, image: NDArray[np.uint8], image_format: str = "RGB") -> None:
-        """Embed a picture.
+        """Embed an image.
 
         Args:
             image: (H, W, 3) uint8.
@@ -80,7 +80,7 @@ class SamPredictor:
             raise InputError("image_format RGB or BGR", repr(image_format))
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise InputError(
-                "a picture (H, W, 3) of uint8",
+                "an image (H, W, 3) of uint8",
                 f"{image.shape} of {image.dtype}",
                 "repeat a single channel three times; scale values to 0..255",
             )
@@ -93,7 +93,7 @@ class SamPredictor:
     def set_torch_image(
         self, transformed_image: Tensor, original_image_size: Sequence[int]
     ) -> None:
-        """Embed a picture that `transform` has resized already.
+        """Embed an image that `transform` has resized already.
 
         Args:
             transformed_image: (1, 3, h, w), 0..255.
@@ -107,7 +107,7 @@ class SamPredictor:
         shape = tuple(transformed_image.shape)
         if len(shape) != 4 or shape[1] != 3 or max(shape[2:]) != size:
             raise InputError(
-                f"a picture (1, 3, h, w) with a longest side of {size}",
+                f"an image (1, 3, h, w) with a longest side of {size}",
                 str(shape),
                 "resize it with transform.apply_image",
             )
@@ -131,9 +131,9 @@ class SamPredictor:
         """Masks of one object.
 
         Args:
-            point_coords: (N, 2) x, y in pixels of the picture.
+            point_coords: (N, 2) x, y in pixels of the image.
             point_labels: (N,) 1 inside, 0 outside.
-            box: (4,) XYXY in pixels of the picture.
+            box: (4,) XYXY in pixels of the image.
             mask_input: (1, 256, 256) mask logits, such as those an earlier call returned.
             multimask_output: three masks instead of one: better for a single point.
             return_logits: logits instead of booleans.
@@ -142,7 +142,7 @@ class SamPredictor:
             (C, H, W) masks, (C,) predicted IoU, (C, 256, 256) low-resolution logits.
 
         Raises:
-            NoImageError: no picture is set.
+            NoImageError: no image is set.
             PromptError: points without labels.
         """
         self._require_image()
@@ -187,7 +187,7 @@ class SamPredictor:
             (B, C, H, W) masks, (B, C) predicted IoU, (B, C, 256, 256) low-resolution logits.
 
         Raises:
-            NoImageError: no picture is set.
+            NoImageError: no image is set.
             PromptError: points without labels.
             ModelError: an answer that is not finite.
         """
@@ -204,16 +204,16 @@ class SamPredictor:
         return masks if return_logits else masks > self.model.mask_threshold, quality, logits
 
     def get_image_embedding(self) -> Tensor:
-        """(1, 256, 64, 64) embedding of the picture.
+        """(1, 256, 64, 64) embedding of the image.
 
         Raises:
-            NoImageError: no picture is set.
+            NoImageError: no image is set.
         """
         return self._require_image()
 
     def _require_image(self) -> Tensor:
         if not self.is_image_set or self.features is None:
-            raise NoImageError("a picture", "none", "call set_image first")
+            raise NoImageError("an image", "none", "call set_image first")
         return self.features
 
     def _tensor(self, values: ArrayLike) -> Tensor:
@@ -227,7 +227,7 @@ class SamPredictor:
         return (x - x.min()) / (x.max() - x.min()).clamp(min=1e-8)
 
     def _restore(self, logits: Tensor) -> Tensor:
-        """(B, C, 256, 256) logits -> (B, C, H, W) logits on the picture."""
+        """(B, C, 256, 256) logits -> (B, C, H, W) logits on the image."""
         if self.preprocessing == "sam":
             return self.model.postprocess_masks(logits, self.input_size, self.original_size)
         inside = F.interpolate(logits.sigmoid(), self.original_size, mode="bilinear")

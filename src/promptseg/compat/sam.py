@@ -117,11 +117,11 @@ class Sam(networks.Sam):
     def postprocess_masks(
         self, masks: Tensor, input_size: Sequence[int], original_size: Sequence[int]
     ) -> Tensor:
-        """(B, C, m, m) mask logits -> (B, C, H, W) on the original picture, bilinearly.
+        """(B, C, m, m) mask logits -> (B, C, H, W) on the original image, bilinearly.
 
         Args:
             masks: of the mask decoder.
-            input_size: rows and columns that the picture takes in the network's input.
+            input_size: rows and columns that the image takes in the network's input.
             original_size: H, W.
         """
         masks = F.interpolate(masks, (self.img_size, self.img_size), mode="bilinear")
@@ -132,12 +132,12 @@ class Sam(networks.Sam):
     def forward(
         self, batched_input: Sequence[Mapping[str, Any]], multimask_output: bool
     ) -> list[dict[str, Tensor]]:
-        """Masks of several pictures with their prompts.
+        """Masks of several images with their prompts.
 
         Args:
             batched_input: one mapping per picture: `image` (3, h, w) and `original_size` (H, W); any
                 of `point_coords` (B, N, 2) with `point_labels` (B, N), `boxes` (B, 4) and
-                `mask_inputs` (B, 1, 256, 256). Pictures and coordinates are resized already.
+                `mask_inputs` (B, 1, 256, 256). Images and coordinates are resized already.
             multimask_output: three masks per prompt instead of one.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Pictures and coordinates into the network's frame, as SAM does it and as MedSAM does it."""
+"""Images and coordinates into the network's frame, as SAM does it and as MedSAM does it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class ResizeLongestSide:
     def apply_coords(
         self, coords: NDArray[np.generic], original_size: Sequence[int]
     ) -> NDArray[np.float64]:
-        """(..., 2) x, y of a picture of H, W -> of the resized one."""
+        """(..., 2) x, y of an image of H, W -> of the resized one."""
         return np.asarray(coords, dtype=np.float64) * self._factors(original_size)
 
     def apply_boxes(
         self, boxes: NDArray[np.generic], original_size: Sequence[int]
     ) -> NDArray[np.float64]:
-        """(B, 4) XYXY of a picture of H, W -> of the resized one."""
+        """(B, 4) XYXY of an image of H, W -> of the resized one."""
         return self.apply_coords(boxes.reshape(-1, 2, 2), original_size).reshape(-1, 4)
 
     def apply_image_torch(self, image: Tensor) -> Tensor:
@@ -49,17 +49,17 @@ class ResizeLongestSide:
         return F.interpolate(image, size, mode="bilinear", antialias=True)
 
     def apply_coords_torch(self, coords: Tensor, original_size: Sequence[int]) -> Tensor:
-        """(..., 2) x, y of a picture of H, W -> of the resized one, float32."""
+        """(..., 2) x, y of an image of H, W -> of the resized one, float32."""
         coords = coords.float()
         return coords * coords.new_tensor(self._factors(original_size))
 
     def apply_boxes_torch(self, boxes: Tensor, original_size: Sequence[int]) -> Tensor:
-        """(B, 4) XYXY of a picture of H, W -> of the resized one, float32."""
+        """(B, 4) XYXY of an image of H, W -> of the resized one, float32."""
         return self.apply_coords_torch(boxes.reshape(-1, 2, 2), original_size).reshape(-1, 4)
 
     @staticmethod
     def get_preprocess_shape(oldh: int, oldw: int, long_side_length: int) -> tuple[int, int]:
-        """Rows and columns of the resized picture."""
+        """Rows and columns of the resized image."""
         scale = long_side_length / max(oldh, oldw)
         return int(oldh * scale + 0.5), int(oldw * scale + 0.5)
 

@@ -1,4 +1,4 @@
-"""Whether a part of a collection shows what another part shows: groups, patients, pictures."""
+"""Whether a part of a collection shows what another part shows: groups, patients, 2D images."""
 
 from __future__ import annotations
 

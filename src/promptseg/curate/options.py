@@ -134,7 +134,7 @@ class SplitOptions:
 
 @dataclass(kw_only=True)
 class CurateJob(SplitOptions, ConversionOptions):
-    """Make training data of public data: slices, tiles and pictures with their objects.
+    """Make training data of public data: slices, tiles and 2D images with their objects.
 
     Reads what `promptseg evaluate` reads (docs/datasets.md) and whole-slide images; writes shards of
     PNG files, their index, the parts training, validation and test by patient, and what was left out

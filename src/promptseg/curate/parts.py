@@ -191,7 +191,7 @@ class Part(Task[None, None]):
         case: CaseFiles,
         shard: Shard,
     ) -> Sample:
-        """Store a picture with its labels."""
+        """Store a 2D image with its labels."""
         key = f"{self.origin.dataset}/{case.name}"
         key += "" if piece.index is None else f"/{piece.index:04d}"
         rows, columns = piece.picture.shape[:2]

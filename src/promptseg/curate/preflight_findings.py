@@ -51,7 +51,7 @@ class Preflight:
         statistics: counts of images and masks.
         sizes: of targets by modality, of all at the end.
         balance: of classes, most masks first.
-        leaks: groups, patients and pictures in several parts.
+        leaks: groups, patients and 2D images in several parts.
         alike: pairs of different parts that look alike, among the samples that were read.
         damaged: among the samples that were read.
         read: how many samples were read.

@@ -43,7 +43,7 @@ class Pixels:
 
     Attributes:
         sha256: key of a sound sample -> of its shape and pixels.
-        phash: key -> 64 hex digits; empty for a picture of one value.
+        phash: key -> 64 hex digits; empty for a 2D image of one value.
         damaged: samples that cannot be used.
         read_seconds: of one sample, with its preprocessing, by one process.
     """

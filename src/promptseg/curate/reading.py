@@ -21,7 +21,7 @@ GroundTruthPiece = tuple[Piece, Labels, tuple[Target, ...]]
 
 
 class Reading:
-    """The pictures of a case with their label layers, read as they are asked for, once.
+    """The 2D images of a case with their label layers, read as they are asked for, once.
 
     What is raised by who takes them, such as a full disk, does not pass through here.
 

@@ -114,7 +114,7 @@ class Patch:
 
 
 def patch_on(segment: Segment, target: str, index: int | None) -> Patch | None:
-    """An object of a picture (`index` None), or on a slice or frame; None where it is not."""
+    """An object of a 2D image (`index` None), or on a slice or frame; None where it is not."""
     if index is None:
         rows, columns = segment.region
         return Patch.cropped(target, segment.crop, rows.start, columns.start)
@@ -160,7 +160,7 @@ def surviving(
 
     Args:
         patches: all of them.
-        index: of the slice; None for a picture.
+        index: of the slice; None for a 2D image.
         shape: (rows, columns) of the slice.
         options: the rules.
         excluded: gets the others.

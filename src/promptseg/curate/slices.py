@@ -1,4 +1,4 @@
-"""An image with its objects -> the pictures that are trained on, 8 bits each."""
+"""An image with its objects -> the 2D images that are trained on, 8 bits each."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Values:
 
 @dataclass(frozen=True)
 class Piece:
-    """One picture to be trained on.
+    """One 2D image to be trained on.
 
     Attributes:
-        index: of the slice, frame or tile; None for a picture.
+        index: of the slice, frame or tile; None for a 2D image.
         picture: (rows, columns[, 3]) uint8.
         patches: its objects, at least one.
         pixel: width and height of a pixel, in any unit.
@@ -81,12 +81,12 @@ def pieces_of(
     options: ConversionOptions,
     excluded: Excluded,
 ) -> Iterator[Piece]:
-    """The pictures of an image: itself, or the slices or frames with objects that no rule leaves out.
+    """The 2D images of an image: itself, or the slices or frames with objects that no rule leaves out.
 
     Slices of one value are noted as empty images.
 
     Args:
-        image: picture, volume (cut along z) or video.
+        image: 2D image, volume (cut along z) or video.
         segments: its objects.
         annotated: frames that were annotated; None if all were.
         options: the rules.

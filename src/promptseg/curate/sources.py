@@ -9,7 +9,7 @@ from typing import Any
 
 from promptseg.curate.options import CurateJob
 from promptseg.datasets import CaseFiles, Classes, Dataset, limit_cases, open_datasets
-from promptseg.datasets.coco import case_of_picture
+from promptseg.datasets.coco import case_of_image
 from promptseg.datasets.description import is_open_licence, read_json
 from promptseg.errors import InputError
 
@@ -101,14 +101,14 @@ def _opened(path: Path, job: CurateJob) -> list[Dataset]:
 
 
 def _coco_licences(content: dict[str, Any], cases: list[CaseFiles]) -> dict[str, str]:
-    """Case -> licence, where the pictures of a COCO file name one of its licences."""
+    """Case -> licence, where the 2D images of a COCO file name one of its licences."""
     known = {
         entry.get("id"): str(entry.get("name", ""))
         for entry in content.get("licenses") or []
         if isinstance(entry, dict)
     }
     stated = {
-        case_of_picture(str(entry.get("file_name"))): known[entry["license"]]
+        case_of_image(str(entry.get("file_name"))): known[entry["license"]]
         for entry in content["images"]
         if entry.get("license") in known
     }

@@ -28,7 +28,7 @@ class Count:
         modality: of its images; "all" in the last total.
         images: samples.
         masks: objects on them, which are the image-mask pairs of Fig. 2a.
-        cases: scans, pictures, videos or slides.
+        cases: scans, 2D images, videos or slides.
         patients: different ones.
         targets: names of the classes, by alphabet.
         train, validation, test: images of each part.

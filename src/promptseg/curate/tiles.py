@@ -25,7 +25,7 @@ from promptseg.errors import GeometryError, InputError, PromptsegError, is_fault
 from promptseg.formats import slide, tiff
 from promptseg.formats.colour_coded import labels_of_colours, refuse_colours
 from promptseg.formats.options import ReadOptions
-from promptseg.formats.pillow import open_picture
+from promptseg.formats.pillow import open_with_pillow
 from promptseg.formats.whole import whole_labels
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segment, Source
@@ -48,7 +48,7 @@ def is_slide(path: Path) -> bool:
         return False
     with suppress(Exception):  # a broken file: its reader says it better
         try:
-            with open_picture(path) as picture:
+            with open_with_pillow(path) as picture:
                 return tiff.is_slide(picture, slide.LONGEST_SIDE)
         except UnidentifiedImageError:
             return tiff.holds_slide(path, slide.LONGEST_SIDE)
@@ -56,7 +56,7 @@ def is_slide(path: Path) -> bool:
 
 
 class Mosaic:
-    """A small picture of a whole slide, put together of its tiles."""
+    """A small image of a whole slide, put together of its tiles."""
 
     def __init__(self) -> None:
         self._tiles: dict[tuple[int, int], NDArray[Any]] = {}

@@ -1,6 +1,6 @@
 """COCO instances: a JSON file of images, categories and annotations (polygons or run lengths).
 
-Pictures are looked for beside the file, in `images/` or in a folder of the file's name. Every
+2D images are looked for beside the file, in `images/` or in a folder of the file's name. Every
 annotation is an object, called after its category and id. Crowds (`iscrowd`), which outline no single
 object, are left out.
 """
@@ -39,7 +39,7 @@ from promptseg.errors import GeometryError, InputError
 from promptseg.formats.text import composed
 from promptseg.image import Image, Segmentation, bounding_region
 
-__all__ = ["case_of_picture", "open_dataset", "recognises"]
+__all__ = ["case_of_image", "open_dataset", "recognises"]
 
 _KEYS = {"images", "annotations", "categories"}
 
@@ -50,11 +50,11 @@ def recognises(root: Path) -> bool:
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """The pictures as cases.
+    """The 2D images as cases.
 
     Raises:
-        InputError: pictures that are not there, annotations of a picture or category that is not
-            listed, without an outline, or beyond the picture.
+        InputError: 2D images that are not there, annotations of a 2D image or category that is not
+            listed, without an outline, or beyond the 2D image.
     """
     path, *others = _files_at(root)
     if others:
@@ -68,9 +68,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
         categories = {int(c["id"]): str(c["name"]) for c in content["categories"]}
         pictures = {int(p["id"]): p for p in content["images"]}
         outlines, crowds = _by_picture(content["annotations"], pictures, categories, path)
-        named = {
-            key: case_of_picture(str(picture["file_name"])) for key, picture in pictures.items()
-        }
+        named = {key: case_of_image(str(picture["file_name"])) for key, picture in pictures.items()}
         sizes = {key: (int(p["height"]), int(p["width"])) for key, p in pictures.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -96,7 +94,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
             partial(_read, annotations=outlines[key], size=sizes[key], categories=categories),
         )
         cases.append(case_of(named[key], image, [path], readers, described.patients, options))
-    check_complete(missing, path, options, "put the pictures beside the file or in images/")
+    check_complete(missing, path, options, "put the 2D images beside the file or in images/")
     notes = ["every annotation is an object"]
     notes += [f"{crowds} crowd annotations left out"] if crowds else []
     return dataset_of(
@@ -111,12 +109,12 @@ def _read(
     size: tuple[int, int],
     categories: dict[int, str],
 ) -> Segmentation:
-    """The annotations of one picture as its objects."""
+    """The annotations of one 2D image as its objects."""
     if image.geometry.shape != size:
         raise GeometryError(
             f"{case.image.name} of {size[1]} x {size[0]} pixels, as its annotations say",
             " x ".join(str(n) for n in image.geometry.shape[::-1]),
-            "take the pictures that were annotated",
+            "take the 2D images that were annotated",
         )
     found = list(_objects(case, annotations, size, categories))
     if lost := len(annotations) - len(found):
@@ -153,7 +151,7 @@ def _by_picture(
     categories: dict[int, str],
     path: Path,
 ) -> tuple[dict[int, list[dict[str, Any]]], int]:
-    """Annotations by picture, without crowds; and how many crowds there are."""
+    """Annotations by 2D image, without crowds; and how many crowds there are."""
     found: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for annotation in annotations:
         for key, known in (("image_id", pictures), ("category_id", categories)):
@@ -172,14 +170,14 @@ def _by_picture(
     return found, sum(bool(a.get("iscrowd")) for a in annotations)
 
 
-def case_of_picture(file_name: str) -> str:
+def case_of_image(file_name: str) -> str:
     """Name of a case: the picture's, with its folders."""
     path = PurePosixPath(composed(file_name.replace("\\", "/")))
     return "_".join(path.with_suffix("").parts)
 
 
 def _picture_at(path: Path, file_name: str) -> Path | None:
-    """Where a picture lies; never outside of the folders that it may lie in."""
+    """Where a 2D image lies; never outside of the folders that it may lie in."""
     folders = (
         path.parent,
         path.parent / "images",

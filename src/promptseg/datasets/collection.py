@@ -2,10 +2,10 @@
 
     collection.json     what it was made from and how; the number of samples; the hash of the index
     samples.jsonl       one `Sample` per line, in order of their keys
-    shards/ct-0000.zip  PNG files, stored as they are: the picture and its label layers
+    shards/ct-0000.zip  PNG files, stored as they are: the 2D image and its label layers
 
-A sample is one picture, slice of a volume, frame of a video or tile of a slide, as 8 bits on
-its own grid. PNG is lossless, small on masks and on 8-bit pictures, and every tool reads it. A ZIP that
+A sample is one 2D image, slice of a volume, frame of a video or tile of a slide, as 8 bits on
+its own grid. PNG is lossless, small on masks and on 8-bit images, and every tool reads it. A ZIP that
 does not compress keeps each member in one piece, and the index says where: reading any sample is one
 `seek` and one `read` in one of few files, without a database and without opening a million small ones.
 """
@@ -30,7 +30,7 @@ from PIL import Image as PilImage
 from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
 from promptseg.formats.location import storage_in
-from promptseg.formats.pillow import open_picture
+from promptseg.formats.pillow import open_with_pillow
 from promptseg.formats.storage import opened
 from promptseg.intensity import Intensity
 from promptseg.parsing import parse_json
@@ -95,22 +95,22 @@ class Sample:
     Attributes:
         key: unique in the collection: dataset/case or dataset/case/slice.
         dataset: name of the dataset it is from.
-        case: scan, picture, video or slide.
+        case: scan, 2D image, video or slide.
         patient: whom it shows; the case where nobody knows.
         group: what must not be divided by a split: all samples of a patient, and of look-alikes.
-        slice: index along the stack, the frames or the tiles; None for a picture.
+        slice: index along the stack, the frames or the tiles; None for a 2D image.
         modality: one of `promptseg.image.MODALITIES`.
         shape: (rows, columns).
         pixel: width and height of a pixel, in any unit.
         targets: its objects, at least one.
         split: which part it belongs to.
         rule: how its values became 0..255, in words.
-        clip: for 8-bit pictures, which are kept as they are: the values (lower, upper) that a model
+        clip: for 8-bit images, which are kept as they are: the values (lower, upper) that a model
             which does not keep 8 bits stretches to 0..255; None where there is nothing left to do.
         source: address or citation of the dataset.
         licence: of this image, as stated.
         shard: name of its ZIP file.
-        image: where the picture lies in there.
+        image: where the 2D image lies in there.
         labels: where each label layer lies.
     """
 
@@ -312,7 +312,7 @@ def _opened(path: Path) -> AbstractContextManager[IO[bytes]]:
 
 def _png(stream: Any, place: Place, shape: tuple[int, int]) -> NDArray[Any]:
     stream.seek(place.offset)
-    with open_picture(io.BytesIO(stream.read(place.length))) as picture:
+    with open_with_pillow(io.BytesIO(stream.read(place.length))) as picture:
         if picture.size != shape[::-1]:  # asked before a pixel is unpacked
             raise ValueError(f"{picture.size} pixels where {shape[::-1]} were written")
         return np.asarray(picture)

@@ -224,7 +224,7 @@ def shortened(items: list[str]) -> str:
 
 
 def kind_of(image: Path) -> Kind:
-    """Whether a file is a picture, a volume or a film: by its name, and of a TIFF by its pages."""
+    """Whether a file is a 2D image, a volume or a film: by its name, and of a TIFF by its pages."""
     known = format_by_suffix(image)
     if known is None or known.name not in _PICTURES:
         return "volume"

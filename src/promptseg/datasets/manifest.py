@@ -56,7 +56,7 @@ class ManifestRow:
 
 
 def perceptual_hashes(image: Image) -> list[str]:
-    """64 hex digits each: of a picture, or of the slices or frames at a quarter, half, three quarters.
+    """64 hex digits each: of a 2D image, or of the slices or frames at a quarter, half, three quarters.
 
     Slices of one value have none.
     """

@@ -12,15 +12,15 @@ from promptseg.errors import InputError
 
 __all__ = ["check_outline", "decode", "run_lengths"]
 
-_LARGE = 4  # pixels along a side: smaller pictures have little else than 0 and 1
+_LARGE = 4  # pixels along a side: smaller 2D images have little else than 0 and 1
 
 
 def check_outline(outline: Any, size: tuple[int, int], where: str) -> None:
-    """Refuse an annotation that has no outline, or one beyond the picture.
+    """Refuse an annotation that has no outline, or one beyond the 2D image.
 
     Args:
         outline: as in `decode`.
-        size: (height, width) of the picture.
+        size: (height, width) of the 2D image.
         where: for the message.
 
     Raises:
@@ -52,7 +52,7 @@ def check_outline(outline: Any, size: tuple[int, int], where: str) -> None:
         corners = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
         if not ((corners >= -1) & (corners <= [width + 1, height + 1])).all():
             raise InputError(
-                f"outlines inside the picture of {width} x {height} pixels", where, "correct it"
+                f"outlines inside the 2D image of {width} x {height} pixels", where, "correct it"
             )
         if min(width, height) > _LARGE and corners.min() >= 0 and corners.max() <= 1:
             raise InputError(
@@ -67,8 +67,8 @@ def decode(outline: Any, height: int, width: int) -> NDArray[np.bool_]:
 
     Args:
         outline: [[x, y, x, y, ...], ...], or {"size", "counts"} with counts as numbers or text.
-        height: of the picture.
-        width: of the picture.
+        height: of the 2D image.
+        width: of the 2D image.
 
     Raises:
         InputError: polygons, and pycocotools is not installed.

@@ -107,6 +107,6 @@ def _dicom_patient(image: Path) -> str:
 
 
 def _may_be_dicom(path: Path) -> bool:
-    """By the name alone: listing a dataset must not open thousands of pictures."""
+    """By the name alone: listing a dataset must not open thousands of 2D images."""
     known = format_by_suffix(path)
     return not path.name.startswith(".") and (known is None or known.name == "dicom")

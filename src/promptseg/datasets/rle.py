@@ -66,10 +66,10 @@ def recognises(root: Path) -> bool:
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """The pictures that the table has rows for.
+    """The 2D images that the table has rows for.
 
     Raises:
-        InputError: a table that cannot be read or lacks a column, pictures that are not there or have
+        InputError: a table that cannot be read or lacks a column, 2D images that are not there or have
             no row.
     """
     content = read_json(root / "dataset.json")
@@ -92,7 +92,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
             continue
         readers = reader, partial(_read, rows=tuple(rows.pop(name)), counting=counting)
         cases.append(case_of(name, file.path, [table], readers, described.patients, options))
-    missing += [Missing(name, "image", f"{name} has no picture") for name in rows]
+    missing += [Missing(name, "image", f"{name} has no 2D image") for name in rows]
     check_complete(missing, root, options)
     if not cases:
         raise no_cases(root, missing)
@@ -106,11 +106,11 @@ def decode_rle(text: str, size: tuple[int, int], counting: Counting) -> NDArray[
 
     Args:
         text: whole numbers, separated by blanks.
-        size: (rows, columns) of the picture.
+        size: (rows, columns) of the 2D image.
         counting: what the starts mean.
 
     Raises:
-        ValueError: no pairs, or runs that lead out of the picture.
+        ValueError: no pairs, or runs that lead out of the 2D image.
     """
     rows, columns = size
     beyond = f"runs that lead out of {columns} x {rows} pixels"
@@ -140,7 +140,7 @@ def decode_rle(text: str, size: tuple[int, int], counting: Counting) -> NDArray[
 def _read(
     case: CaseFiles, image: Image, rows: tuple[tuple[str, str], ...], counting: Counting
 ) -> Segmentation:
-    """The rows of one picture as its objects."""
+    """The rows of one 2D image as its objects."""
     shape = image.geometry.shape
     if len(shape) != 2:
         raise InputError(

@@ -123,7 +123,7 @@ def _read_clip(case: CaseFiles, modality: str) -> Image:
     sizes = {frame.shape[:2] for frame in frames}
     if len(sizes) > 1 or first.kind != "picture":
         raise GeometryError(
-            "frames that are pictures of one size",
+            "frames that are 2D images of one size",
             f"{case.image} with others",
             "leave this clip out",
         )
@@ -131,7 +131,7 @@ def _read_clip(case: CaseFiles, modality: str) -> Image:
         frames = [_coloured(frame) for frame in frames]
     voxels = np.stack(frames)
     source = Source(case.image, "frames")
-    return Image(voxels, Geometry.pixels(voxels.shape[:3]), modality, source, moving=True)
+    return Image(voxels, Geometry.pixels(voxels.shape[:3]), modality, source, video=True)
 
 
 def _coloured(frame: NDArray[Any]) -> NDArray[Any]:

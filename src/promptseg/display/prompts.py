@@ -24,11 +24,11 @@ def draw_prompts(
     """Draw boxes, clicks and marker lines in white.
 
     Args:
-        draw: of the shown slice's picture.
+        draw: of the shown slice's 2D image.
         shown: the slice.
         prompts: those of other slices are passed over.
         axis: the axis the slice was taken along.
-        index: which slice; None for a picture, which everything lies on.
+        index: which slice; None for a 2D image, which everything lies on.
         names: write the names of objects above their boxes.
     """
     for prompt in prompts:

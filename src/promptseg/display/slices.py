@@ -111,12 +111,12 @@ class ShownSlice:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Pixels of the picture per column and per row of the slice."""
+        """Pixels of the 2D image per column and per row of the slice."""
         left, top, right, bottom = self.tile
         return self.picture.width / (right - left + 1), self.picture.height / (bottom - top + 1)
 
     def centre(self, x: float, y: float) -> tuple[float, float]:
-        """Stored pixel index -> where the middle of that pixel lies on the picture."""
+        """Stored pixel index -> where the middle of that pixel lies on the 2D image."""
         column, row = self.display.turn_xy(x, y, self.shape)
         across, down = self.scale
         return (column - self.tile[0] + 0.5) * across, (row - self.tile[1] + 0.5) * down
@@ -142,10 +142,10 @@ def show_slice(
     """One slice as radiologists look at it, in its true proportions.
 
     Args:
-        image: a picture, volume or video.
+        image: a 2D image, volume or video.
         intensity: how its values are shown.
         axis: axis of the slices.
-        index: which slice; 0 for a picture.
+        index: which slice; 0 for a 2D image.
         size: length of the longer side in pixels; None for at least one pixel per voxel.
         tile: XYXY of the part to draw, in stored pixel indices of the slice, both ends inside; the
             whole slice if not given.
@@ -220,7 +220,7 @@ def letter_sides(draw: ImageDraw.ImageDraw, display: Display, width: int, height
 def scale_bar(draw: ImageDraw.ImageDraw, shown: ShownSlice) -> None:
     """A bar of a round length at the lower left, with its length in millimetres, or in pixels."""
     width, height = shown.picture.size
-    per_unit = shown.scale[0] / shown.steps[0]  # pixels of the picture
+    per_unit = shown.scale[0] / shown.steps[0]  # pixels of the 2D image
     most = width * _LONGEST_BAR / per_unit
     power = 10.0 ** math.floor(math.log10(most))
     length = next(n * power for n in (5, 2, 1) if n * power <= most)
@@ -274,6 +274,6 @@ def sheet(
 
 
 def write(draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, size: int = 14) -> None:
-    """White letters with a black edge, readable on any picture."""
+    """White letters with a black edge, readable on any 2D image."""
     font = ImageFont.load_default(size)
     draw.text(xy, text, fill="white", font=font, stroke_width=1, stroke_fill="black")

@@ -31,7 +31,7 @@ class Row(NamedTuple):
             it; empty for predictions and classes.
         case, patient: patients are what statistics pair.
         target, object: name of the class and of the object.
-        slice: index along z; None for a whole volume or a picture.
+        slice: index along z; None for a whole volume or a 2D image.
         frame: index of a video's frame; else None.
         step: 0 for the first prompt, then the number of the correction.
         setting: the propagation options, where several are compared; else empty.

@@ -49,7 +49,7 @@ def read(
     modality: str | None = None,
     **choices: Any,
 ) -> Image:
-    """Read a picture, a volume, a video or a folder with one DICOM series or with numbered frames.
+    """Read a 2D image, a volume, a video or a folder with one DICOM series or with numbered frames.
 
     Args:
         path: file or folder, or the address of a series, dicomweb://....
@@ -81,8 +81,8 @@ def read(
 def read_labels(path: str | Path, colours: str | Colours | None = None) -> Image:
     """Read integer labels: a label image in any format, or `segs` / `gts` of an npz.
 
-    Pictures give the numbers they store, not the colours they are shown in; values a rounding away from
-    whole ones are rounded, with a note.
+    2D images give the numbers they store, not the colours they are shown in; values a rounding away
+    from whole ones are rounded, with a note.
 
     Args:
         path: the file.
@@ -236,10 +236,10 @@ def _format_of(path: Path) -> Format:
 
 
 def _holds_frames(folder: Path) -> bool:
-    """Whether a folder has pictures and no DICOM files."""
-    from promptseg.formats.video.names import holds_pictures
+    """Whether a folder has images and no DICOM files."""
+    from promptseg.formats.video.names import holds_images
 
-    return holds_pictures(folder) and not any(map(is_dicom_file, sorted(folder.iterdir())))
+    return holds_images(folder) and not any(map(is_dicom_file, sorted(folder.iterdir())))
 
 
 def is_dicom_file(path: Path) -> bool:

@@ -24,15 +24,15 @@ from promptseg.formats.numbers import usable_labels
 from promptseg.formats.options import Outlines, ReadOptions
 from promptseg.image import Image, Segment, Segmentation
 
-__all__ = ["CocoPicture", "coco_content", "compressed", "read", "write"]
+__all__ = ["CocoImage", "coco_content", "compressed", "read", "write"]
 
 
 @dataclass(frozen=True)
-class CocoPicture:
-    """One picture and its objects.
+class CocoImage:
+    """One 2D image and its objects.
 
     Attributes:
-        file_name: of the picture, as the file is to name it.
+        file_name: of the 2D image, as the file is to name it.
         masks: its objects; they may overlap.
     """
 
@@ -49,23 +49,23 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
     raise InputError(
         "an image or a mask",
         f"{path}: annotations (COCO) of a dataset",
-        "promptseg evaluate and curate read it with its pictures",
+        "promptseg evaluate and curate read it with its 2D images",
     )
 
 
 def write(segmentation: Segmentation, path: Path, layers: bool, outlines: Outlines = "rle") -> None:
-    """Write the objects of one picture; overlaps as they are, if `layers`.
+    """Write the objects of one 2D image; overlaps as they are, if `layers`.
 
     Raises:
         OutputError: a volume.
     """
     source = segmentation.source.path
     masks = segmentation if layers else segmentation.without_overlap()
-    content = coco_content([CocoPicture(source.name if source else "image", masks)], outlines)
+    content = coco_content([CocoImage(source.name if source else "image", masks)], outlines)
     path.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def coco_content(pictures: Sequence[CocoPicture], outlines: Outlines = "rle") -> dict[str, Any]:
+def coco_content(pictures: Sequence[CocoImage], outlines: Outlines = "rle") -> dict[str, Any]:
     """The content of a file of annotations.
 
     Objects whose names differ in a number alone are instances of one category ("nucleus 17"); the

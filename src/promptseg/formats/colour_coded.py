@@ -27,7 +27,7 @@ Colours = Mapping[tuple[int, int, int], int]
 _HEX = re.compile(r"#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
 _BLACK = (0, 0, 0)
 _SHOWN = 4
-_MANY = 64  # colours beyond which a picture is no mask
+_MANY = 64  # colours beyond which a 2D image is no mask
 
 
 def parse_colours(text: str) -> Colours:
@@ -114,7 +114,7 @@ def refuse_colours(pixels: NDArray[Any], path: Path) -> LabelsError:
     if len(found) > _MANY:
         return LabelsError(
             "a label image of whole numbers from 0",
-            f"{path}, a picture of {len(found)} colours",
+            f"{path}, a 2D image of {len(found)} colours",
             "name the file of labels",
         )
     listed = ", ".join(found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")

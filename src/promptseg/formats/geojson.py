@@ -61,7 +61,7 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
         OutputError: a volume.
     """
     if segmentation.geometry.ndim != 2:
-        raise OutputError("a picture for GeoJSON", "a volume", "write .nii.gz")
+        raise OutputError("a 2D image for GeoJSON", "a volume", "write .nii.gz")
     segmentation.check_labels()
     masks = segmentation if layers else segmentation.without_overlap()
     scale = _scale_of(segmentation)
@@ -144,21 +144,21 @@ def _scale_of(shown: Segmentation | Image) -> _Scale:
 
 
 def read_objects(path: Path, reference: Image | None) -> Segmentation:
-    """Read the objects of a file on the grid of their picture.
+    """Read the objects of a file on the grid of their 2D image.
 
     Names are those of the objects, else of their classes, with a number where a class has several;
     labels are those that were written, else counted.
 
     Raises:
-        InputError: no GeoJSON of outlines, no picture they belong to, or a volume.
+        InputError: no GeoJSON of outlines, no 2D image they belong to, or a volume.
     """
     require_file(path, "a GeoJSON file")
     if reference is None:
         raise InputError(
-            "the picture that outlines belong to", f"{path} alone", "name it with --reference"
+            "the 2D image that outlines belong to", f"{path} alone", "name it with --reference"
         )
     if reference.geometry.ndim != 2:
-        raise InputError("a picture for the outlines of GeoJSON", reference.name, "name another")
+        raise InputError("a 2D image for the outlines of GeoJSON", reference.name, "name another")
     notes = reference.source.notes
     features = _features(path)
     scale, shape = _scale_of(reference), reference.geometry.shape
@@ -310,7 +310,7 @@ def _filled(
     path: Path,
     notes: list[str],
 ) -> Segment:
-    """The pixels of an object, of the part of it that lies in the picture."""
+    """The pixels of an object, of the part of it that lies in the 2D image."""
     origin, step = np.array(scale.origin), np.array(scale.step)
     placed = [[(ring - origin) / step - 0.5 for ring in polygon] for polygon in polygons]
     corners = np.vstack([polygon[0] for polygon in placed])

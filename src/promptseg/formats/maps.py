@@ -14,12 +14,12 @@ __all__ = ["map_path", "write_map"]
 
 
 def map_path(output: Path, what: str, planar: bool) -> Path:
-    """`mask.nrrd` -> `mask.WHAT.nii.gz`, or of a picture `mask.WHAT.png`."""
+    """`mask.nrrd` -> `mask.WHAT.nii.gz`, or of a 2D image `mask.WHAT.png`."""
     return beside(output, f".{what}.{'png' if planar else 'nii.gz'}")
 
 
 def write_map(values: NDArray[np.uint8], geometry: Geometry, path: Path) -> None:
-    """Write numbers on a grid: a picture as PNG, a volume as NIfTI.
+    """Write numbers on a grid: a 2D image as PNG, a volume as NIfTI.
 
     Args:
         values: (y, x) or (z, y, x).

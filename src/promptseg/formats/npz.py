@@ -1,7 +1,7 @@
 """The npz files of the "Segment Anything in Medical Images on Laptop" challenge.
 
 Keys: `imgs` (z, y, x), (y, x) or (y, x, 3); `spacing` (x, y, z) in mm; optional `origin` and
-`direction` (LPS, row by row); `boxes` (N, 4) x0,y0,x1,y1 in pictures or (N, 6) x0,y0,z0,x1,y1,z1 in
+`direction` (LPS, row by row); `boxes` (N, 4) x0,y0,x1,y1 in 2D images or (N, 6) x0,y0,z0,x1,y1,z1 in
 volumes, used as prompts when the user gives none; `gts`, the expert labels, is never read here.
 Masks are written under `segs`.
 """
@@ -58,7 +58,7 @@ def _boxes_in(archive: Archive, dimensions: int, notes: list[str]) -> tuple[Prom
     except PromptsegError as error:
         reason = error.got.removeprefix(f"{archive.path}: ")
         notes.append(
-            f"its boxes are no prompts: {reason}; read are arrays (N, 4) of x0,y0,x1,y1 in pictures "
+            f"its boxes are no prompts: {reason}; read are arrays (N, 4) of x0,y0,x1,y1 in 2D images "
             "or (N, 6) of x0,y0,z0,x1,y1,z1 in volumes"
         )
         return ()
@@ -141,5 +141,5 @@ def _prompts(boxes: NDArray[Any], dimensions: int) -> tuple[Prompt, ...]:
     if dimensions == 3 and boxes.shape[1:] == (6,):
         return tuple(Box3D(tuple(b), f"object {k}") for k, b in enumerate(boxes.tolist(), 1))
     raise InputError(
-        "boxes of 4 numbers in pictures or 6 in volumes", f"shape {boxes.shape}", "correct them"
+        "boxes of 4 numbers in 2D images or 6 in volumes", f"shape {boxes.shape}", "correct them"
     )

@@ -1,7 +1,7 @@
 """Pictures opened by Pillow under our own limits instead of Pillow's.
 
-Pillow refuses pictures by a fixed number of pixels, in words about attacks that help nobody with a
-slide, and warns on standard error from half of it. What counts here is whether a picture fits into
+Pillow refuses 2D images by a fixed number of pixels, in words about attacks that help nobody with a
+slide, and warns on standard error from half of it. What counts here is whether a 2D image fits into
 memory, which readers ask (`promptseg.formats.memory`) before they load the first pixel of it.
 """
 
@@ -19,7 +19,7 @@ from PIL import PngImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401 -
 
 from promptseg.formats.quiet import quiet
 
-__all__ = ["open_picture"]
+__all__ = ["open_with_pillow"]
 
 _KINDS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "WEBP", "GIF")
 """Others run programs (EPS), or are not pictures of anything that is segmented here."""
@@ -31,11 +31,11 @@ _limits: tuple[int | None, int] = (None, 0)
 
 
 @contextmanager
-def open_picture(source: Path | IO[bytes]) -> Iterator[PilImage.Image]:
-    """Open a picture; its pixels are not loaded yet. Nothing in here is said on standard error.
+def open_with_pillow(source: Path | IO[bytes]) -> Iterator[PilImage.Image]:
+    """Open a 2D image; its pixels are not loaded yet. Nothing in here is said on standard error.
 
     Raises:
-        PIL.UnidentifiedImageError: no picture of a known kind.
+        PIL.UnidentifiedImageError: no 2D image of a known kind.
         OSError: it cannot be read.
     """
     with _without_limits(), quiet(), warnings.catch_warnings():

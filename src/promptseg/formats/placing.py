@@ -2,7 +2,7 @@
 
 Masks on the image's own lattice are put in place exactly, whatever order or part of it they are stored
 in (`promptseg.formats.lattice`). Others are refused unless nearest neighbours are asked for. What knows
-no millimetres (PNG, a bare npz; pictures, films and stacks of pixels) fits by its size.
+no millimetres (PNG, a bare npz; 2D images, films and stacks of pixels) fits by its size.
 """
 
 from __future__ import annotations

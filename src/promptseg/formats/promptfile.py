@@ -167,7 +167,9 @@ def _object_prompts(entry: Any, default_name: str, axis: Axis | None, where: str
                 corners = (values[: len(values) // 2], values[len(values) // 2 :])
                 prompts.append(Millimetres("box", corners, (), _slice(box, place), name, axis))
     prompts += _clicks(entry, name, axis, where)
-    for mask, place in _entries(entry, "masks", {"slice", "size", "rle", "runs", "as_drawn"}, where):
+    for mask, place in _entries(
+        entry, "masks", {"slice", "size", "rle", "runs", "as_drawn"}, where
+    ):
         prompts.append(_mask(mask, name, axis, place))
     for marker, place in _entries(entry, "markers", {"slice", "long", "short"}, where):
         prompts.append(_marker(marker, name, axis, place))

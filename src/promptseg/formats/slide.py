@@ -118,7 +118,7 @@ def tiles(
         size: pixels along each side of a tile.
 
     Yields:
-        The region each tile covers and the tile, a picture (y, x[, 3]).
+        The region each tile covers and the tile, a 2D image (y, x[, 3]).
 
     Raises:
         InputError: as `read`.
@@ -245,12 +245,12 @@ class Slide:
     def read(
         self, region: Region, microns: float | None = None, size: tuple[int, int] | None = None
     ) -> Image:
-        """A region as a picture on the slide's own grid.
+        """A region as a 2D image on the slide's own grid.
 
         Args:
             region: where.
-            microns: per pixel of the picture; as fine as scanned if None.
-            size: (width, height) of the picture, in place of `microns`.
+            microns: per pixel of the 2D image; as fine as scanned if None.
+            size: (width, height) of the 2D image, in place of `microns`.
 
         Raises:
             InputError: as `pixels`, or a resolution finer than the scan or without a known pixel size.

@@ -56,7 +56,7 @@ class Format:
 
 
 _ANY = frozenset({"picture", "volume"})
-_PICTURE = frozenset({"picture"})
+_IMAGE_2D = frozenset({"picture"})
 _VOLUME = frozenset({"volume"})
 _FRAME = frozenset({"frame"})
 _LEVEL = frozenset({"frame", "level"})
@@ -74,13 +74,13 @@ FORMATS: tuple[Format, ...] = (
     Format("freesurfer", (".mgz", ".mgh"), "freesurfer", _ANY, layers=True, choices=_FRAME),
     Format("afni", (".brik.gz", ".brik", ".head"), "afni", choices=_FRAME),
     Format("npz", (".npz",), "npz", _ANY, layers=True, prompts=True),
-    Format("tiff", (".tif", ".tiff"), "picture", _PICTURE, layers=True, choices=_FRAME | _SLIDE),
+    Format("tiff", (".tif", ".tiff"), "image_2d", _IMAGE_2D, layers=True, choices=_FRAME | _SLIDE),
     Format("slide", (".svs", ".ndpi"), "slide", choices=_SLIDE),
-    Format("png", (".png",), "picture", _PICTURE, choices=_FRAME),
-    Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "picture", choices=_FRAME, masks=".png"),
+    Format("png", (".png",), "image_2d", _IMAGE_2D, choices=_FRAME),
+    Format("picture", (".jpeg", ".jpg", ".bmp", ".webp"), "image_2d", choices=_FRAME, masks=".png"),
     Format("ome-zarr", (".ome.zarr", ".zarr"), "ome_zarr", _ANY, choices=_LEVEL, folder=True),
-    Format("geojson", (".geojson",), "geojson", _PICTURE, layers=True, outlines=True),
-    Format("coco", (".coco.json",), "coco", _PICTURE, layers=True, outlines=True),
+    Format("geojson", (".geojson",), "geojson", _IMAGE_2D, layers=True, outlines=True),
+    Format("coco", (".coco.json",), "coco", _IMAGE_2D, layers=True, outlines=True),
     Format("rtstruct", (".rtstruct.dcm", ".rtss.dcm"), "dicom", _VOLUME, True, writer="rtstruct"),
     Format("dicom", (".dcm",), "dicom", _ANY, True, _DICOM, "dicom_seg"),
     Format("dicom files", (".dcm.gz", ".dicom", ".ima"), "dicom", choices=_DICOM),

@@ -16,7 +16,7 @@ from PIL import UnidentifiedImageError
 from promptseg.errors import InputError
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import PICK_ONE, ReadOptions
-from promptseg.formats.pillow import open_picture
+from promptseg.formats.pillow import open_with_pillow
 from promptseg.formats.quiet import quiet
 from promptseg.formats.tiff_axes import Chosen, Stated, Tags, choose, stated_axes
 from promptseg.image import Kind
@@ -66,7 +66,7 @@ def axes_of(picture: PilImage.Image, path: Path) -> Stated | None:
 def axes_in(path: Path) -> tuple[Stated | None, int]:
     """What a TIFF file says of its pages, and how many it has."""
     try:
-        with open_picture(path) as picture:
+        with open_with_pillow(path) as picture:
             return axes_of(picture, path), getattr(picture, "n_frames", 1)
     except UnidentifiedImageError:
         with _opened(path) as file:
@@ -75,12 +75,12 @@ def axes_in(path: Path) -> tuple[Stated | None, int]:
 
 
 def kind_of(path: Path) -> Kind:
-    """Whether a TIFF is read as a picture, a volume or a film, where no page is chosen."""
+    """Whether a TIFF is read as a 2D image, a volume or a film, where no page is chosen."""
     stated, count = axes_in(path)
     if stated is not None:
         stack = stated.stack
         return "video" if stack == "T" else "volume" if stack else "picture"
-    with contextlib.suppress(UnidentifiedImageError), open_picture(path) as picture:
+    with contextlib.suppress(UnidentifiedImageError), open_with_pillow(path) as picture:
         if is_slide(picture, _ANY_SIZE):
             return "picture"
         count = len(full_pages(picture))
@@ -138,7 +138,7 @@ def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def is_slide(picture: PilImage.Image, longest: int) -> bool:
-    """Whether a picture is a TIFF in tiles, and larger than `longest` or with smaller versions.
+    """Whether a 2D image is a TIFF in tiles, and larger than `longest` or with smaller versions.
 
     One that says it holds several slices, channels or time points is a stack of pages.
     """
@@ -251,7 +251,7 @@ def _pixels(page: Any, path: Path, notes: list[str], stored: bool) -> NDArray[An
     if page.axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)
     elif page.axes not in ("YX", "YXS"):
-        raise InputError("a TIFF of pictures", f"{path} with axes {page.axes}")
+        raise InputError("a TIFF of 2D images", f"{path} with axes {page.axes}")
     if page.photometric == _MIN_IS_WHITE and pixels.dtype.kind == "u" and not stored:
         pixels = np.iinfo(pixels.dtype).max - pixels
     if pixels.dtype.itemsize < 4 and pixels.dtype.kind == "f":

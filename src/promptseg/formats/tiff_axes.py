@@ -26,7 +26,7 @@ from promptseg.notes import Note
 __all__ = ["LAYERS", "Chosen", "Stated", "Tags", "choose", "description_of_layers", "stated_axes"]
 
 LAYERS = "one page per object"
-"""What this package writes of pages that are objects of one picture."""
+"""What this package writes of pages that are objects of one 2D image."""
 
 _MOST_DESCRIPTION = 1 << 26  # characters
 _WORDS = {
@@ -112,7 +112,7 @@ class Chosen:
 
     Attributes:
         pages: their numbers, in order.
-        stack: "Z", "T" or another letter where they make a stack; "" for a picture.
+        stack: "Z", "T" or another letter where they make a stack; "" for a 2D image.
         spacing: (x, y, z) in mm; None if not all that the grid needs is said.
         notes: for the user.
     """
@@ -145,7 +145,7 @@ def stated_axes(tags: Tags, path: Path) -> Stated | None:
 
 
 def choose(stated: Stated, options: ReadOptions, path: Path) -> Chosen:
-    """The pages to read as one picture, volume or film.
+    """The pages to read as one 2D image, volume or film.
 
     Slices make a stack; where there are none, time points do. What is left (channels, and time points
     of stacks) counts as frames, channels fastest. A stack alone gives one page with `frame`, as pages

@@ -17,7 +17,7 @@ from promptseg.formats import tiff
 from promptseg.formats.dicom.scan import choose_series
 from promptseg.formats.dicom.tiled import TiledSlide, levels_of
 from promptseg.formats.files import require_file
-from promptseg.formats.pillow import open_picture
+from promptseg.formats.pillow import open_with_pillow
 from promptseg.formats.slide import LONGEST_SIDE, Slide
 
 __all__ = ["identity", "is_dicom_slide", "is_tiff_slide", "open_slide"]
@@ -36,7 +36,7 @@ def is_tiff_slide(path: Path) -> bool:
     if ending not in _TIFF:
         return False
     try:
-        with open_picture(path) as picture:
+        with open_with_pillow(path) as picture:
             return tiff.is_slide(picture, LONGEST_SIDE)
     except UnidentifiedImageError:
         with contextlib.suppress(PromptsegError, OSError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from promptseg._moved import old_argument
 from promptseg.errors import InputError
 from promptseg.geometry import Axis, Geometry, axis_position
 
@@ -64,6 +65,7 @@ class Source:
         return self.header if self.format == format_name and same else None
 
 
+@old_argument("moving", "video")
 @dataclass
 class Image:
     """Voxels on a grid.
@@ -74,7 +76,7 @@ class Image:
         geometry: the grid, without channels; that of a video counts in pixels and frames.
         modality: one of `MODALITIES`; "unknown" where the file does not say.
         source: where it came from.
-        moving: whether the slices are frames in time (a video), not in space.
+        video: whether the slices are frames in time, not in space.
 
     The voxels are not to be changed in place: embeddings and the hash are kept.
     """
@@ -83,7 +85,7 @@ class Image:
     geometry: Geometry
     modality: str = "unknown"
     source: Source = field(default_factory=Source)
-    moving: bool = False
+    video: bool = False
     _hash: str | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -102,7 +104,7 @@ class Image:
                 "give one grayscale or RGB value per voxel",
             )
 
-        if self.moving and (self.geometry.ndim != 3 or self.geometry.unit != "pixel"):
+        if self.video and (self.geometry.ndim != 3 or self.geometry.unit != "pixel"):
             raise InputError(
                 "a video of frames (t, y, x) on a grid of pixels",
                 f"shape {self.geometry.shape} in {self.geometry.unit}",
@@ -137,7 +139,7 @@ class Image:
         """ "picture" (y, x), "volume" (z, y, x) or "video" (t, y, x)."""
         if self.geometry.ndim == 2:
             return "picture"
-        return "video" if self.moving else "volume"
+        return "video" if self.video else "volume"
 
     @property
     def is_colour(self) -> bool:
@@ -145,7 +147,7 @@ class Image:
         return self.voxels.ndim == self.geometry.ndim + 1 and self.voxels.shape[-1] == 3
 
     def slice(self, index: int, axis: Axis = "z") -> NDArray[Any]:
-        """The (rows, columns[, 3]) slice `index` along `axis`; the picture itself if 2D. A view."""
+        """The (rows, columns[, 3]) slice `index` along `axis`; the 2D image itself if 2D. A view."""
         if self.kind == "picture":
             return self.voxels
         return self.voxels[(slice(None),) * axis_position(axis) + (index,)]

@@ -65,7 +65,7 @@ class Segment:
         label: integer id in label images, from 1.
         crop: boolean mask inside `region`.
         region: one slice per grid axis, array order; placing `crop` there gives the full mask.
-        quality: predicted IoU per segmented slice, {slice index: value}; 0 for a picture.
+        quality: predicted IoU per segmented slice, {slice index: value}; 0 for a 2D image.
         measurements: see `segment.measure`, which makes them when somebody looks.
         doubtful: whether the predicted IoU is so low that the model is often wrong there.
         prompted: slices that the user's own prompts answered; corrections elsewhere leave them alone.
@@ -121,7 +121,7 @@ class Segment:
         return full
 
     def on_slice(self, index: int, geometry: Geometry, axis: Axis = "z") -> NDArray[np.bool_]:
-        """The (rows, columns) boolean mask on one slice of the grid; the whole mask of a picture."""
+        """The (rows, columns) boolean mask on one slice of the grid; the whole mask of a 2D image."""
         if geometry.ndim == 2:
             return self.mask(geometry.shape)
         along = axis_position(axis)

@@ -40,7 +40,7 @@ class EmbeddedImage:
     it at the same time. It is a sequence of `Frames` itself; `visit` gives one that counts for itself.
 
     Args:
-        image: the picture (one slice) or volume.
+        image: the 2D image (one slice) or volume.
         axis: the axis slices are taken along.
         intensity: how values become 0..255.
         predictor: the model that encodes.

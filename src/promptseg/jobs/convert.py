@@ -49,7 +49,7 @@ class ConvertJob(BesideOptions, MaskOptions, ReadOptions):
 
     reference: Path | None = None
     """Image the masks belong to: file, or folder with a DICOM series; of a folder of masks, the folder
-    with their pictures."""
+    with their 2D images."""
 
     segments: str | None = None
     """Names of the objects to keep, in order (liver,spleen), or names for labels

@@ -11,7 +11,7 @@ from pathlib import Path
 from promptseg.datasets.listing import by_case, case_name, shortened
 from promptseg.errors import InputError
 from promptseg.formats import format_by_suffix, read
-from promptseg.formats.coco import CocoPicture, coco_content
+from promptseg.formats.coco import CocoImage, coco_content
 from promptseg.formats.files import atomic_path, read_provenance_beside
 from promptseg.formats.masks import read_masks
 from promptseg.formats.outputs import Reads, check_outputs
@@ -53,11 +53,11 @@ def is_folder_job(job: ConvertJob) -> bool:
 def convert_folder(job: ConvertJob) -> Annotated:
     """Write the objects of all masks of a folder into one file, in the order of their names.
 
-    Pictures are named by the folder `reference` (by the same stem, or with _seg, _label, _mask, _pred
+    2D images are named by the folder `reference` (by the same stem, or with _seg, _label, _mask, _pred
     behind), else by the provenance beside each mask, else by the mask itself.
 
     Raises:
-        PromptsegError: no masks, one without its picture, or anything `convert` refuses; nothing has
+        PromptsegError: no masks, one without its 2D image, or anything `convert` refuses; nothing has
             been written then.
     """
     if job.beside:
@@ -83,10 +83,10 @@ def convert_folder(job: ConvertJob) -> Annotated:
             name = Path(said.replace("\\", "/")).name
         else:
             name, unnamed = path.name, unnamed + 1
-        pictures.append(CocoPicture(name, found))
+        pictures.append(CocoImage(name, found))
     if unnamed:
         log.warning(
-            "%d pictures are called as their masks: name the folder of pictures with --reference",
+            "%d 2D images are called as their masks: name the folder of images with --reference",
             unnamed,
         )
     tally = counted(notes)
@@ -113,7 +113,7 @@ def _masks_in(folder: Path) -> list[Path]:
         if (known := format_by_suffix(path)) and "picture" in known.writes
     ]
     if not found:
-        raise InputError("a folder of masks of pictures", f"{folder} without any", "name another")
+        raise InputError("a folder of masks of 2D images", f"{folder} without any", "name another")
     return found
 
 
@@ -122,13 +122,13 @@ def _candidates(folder: Path) -> list[Path]:
 
 
 def _pictures_of(masks: list[Path], folder: Path) -> dict[Path, Path]:
-    """The picture of each mask.
+    """The 2D image of each mask.
 
     Raises:
         InputError: no folder, or masks without one.
     """
     if not folder.is_dir():
-        raise InputError("the folder of the pictures", f"{folder}", "name it with --reference")
+        raise InputError("the folder of the 2D images", f"{folder}", "name it with --reference")
     there = by_case(folder, _candidates(folder))
     found, lost = {}, []
     for path in masks:
@@ -141,6 +141,6 @@ def _pictures_of(masks: list[Path], folder: Path) -> dict[Path, Path]:
             found[path] = picture
     if lost:
         raise InputError(
-            f"a picture in {folder} for every mask", f"none for {shortened(lost)}", "add it"
+            f"a 2D image in {folder} for every mask", f"none for {shortened(lost)}", "add it"
         )
     return found

@@ -32,7 +32,7 @@ class Facts:
     Attributes:
         path: as it was given.
         format: family of files.
-        kind: picture, volume, video, segmentation or contours; None where one series is to be chosen.
+        kind: 2D image, volume, video, segmentation or contours; None where one series is to be chosen.
         colour: whether a voxel is RGB.
         modality: as named by the file; "unknown" if it says nothing.
         modality_guess: what an unknown modality is taken for.
@@ -188,7 +188,7 @@ def _read(path: Path, options: ReadOptions, facts: Facts) -> Image:
         facts.frames = {"count": count, "shown": shown, "what": what or str(note)}
     if image.kind == "video":
         count = image.geometry.shape[0]
-        facts.frames = {"count": count, "shown": None, "what": f"{count} pictures in time"}
+        facts.frames = {"count": count, "shown": None, "what": f"{count} frames in time"}
     return image
 
 
@@ -213,7 +213,7 @@ def _video(
     _add_grid(facts, image)
     facts.dtype, facts.intensity = str(video.dtype), intensity.rule
     facts.modality_guess = intensity.modality if intensity.guessed else None
-    facts.frames = {"count": len(video), "shown": None, "what": f"{len(video)} pictures in time"}
+    facts.frames = {"count": len(video), "shown": None, "what": f"{len(video)} frames in time"}
     times = video.facts.times
     last = 0.0 if times is None or video.rate is None else float(times[-1] - times[0])
     facts.video = {

@@ -130,7 +130,7 @@ def _notes(tool: Tool, card: ModelCard, folder: Path) -> tuple[str, ...]:
         )
         if card.preprocessing.fit != "longest":
             notes.append(
-                f"{card.name} was trained on pictures squashed to a square; there it gets them "
+                f"{card.name} was trained on 2D images squashed to a square; there it gets them "
                 "undistorted: masks differ from those here"
             )
     elif tool.scaling != card.preprocessing.scaling:

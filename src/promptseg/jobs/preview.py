@@ -60,7 +60,7 @@ class PreviewOptions:
     """With --preview: enlarge x0,y0,x1,y1 of the slice alone, in the indices --box takes."""
 
     full_size: bool = False
-    """With --preview: every voxel at least one pixel, however large the picture becomes."""
+    """With --preview: every voxel at least one pixel, however large the 2D image becomes."""
 
     window: str | None = None
     """Intensity window: a name (soft-tissue, lung, brain, bone, ...) or WIDTH/LEVEL, as segment takes
@@ -132,7 +132,7 @@ def save_preview(
 def preview_picture(
     image: Image, intensity: Intensity, options: PreviewOptions | None = None
 ) -> PilImage.Image:
-    """The picture itself, the middle frame of a video, or slices of a volume, with what is prompted.
+    """The 2D image itself, the middle frame of a video, or slices of a volume, with what is prompted.
 
     Args:
         image: what to show.
@@ -164,12 +164,12 @@ def _views(image: Image, options: PreviewOptions, prompts: list[PlacedPrompt]) -
     """The slices to show.
 
     Raises:
-        InputError: slices of a picture, or one outside the image.
+        InputError: slices of a 2D image, or one outside the image.
     """
     if image.kind == "picture":
         for name in ("axis", "slice", "sheet"):
             if getattr(options, name) is not None:
-                raise InputError(f"a volume or video for --{name}", "a picture", "leave it out")
+                raise InputError(f"a volume or video for --{name}", "a 2D image", "leave it out")
         return [("z", 0)]
     axis: Axis = options.axis or "z"
     count = image.geometry.slice_count(axis)
@@ -225,8 +225,8 @@ def _panel(
     draw = ImageDraw.Draw(picture)
     if options.axis is None and axis != "z":  # planar prompts lie on slices of the stack
         prompts = [p for p in prompts if isinstance(p, Box3D)]
-    is_picture = image.kind == "picture"
-    draw_prompts(draw, shown, prompts, axis, None if is_picture else index, names=True)
+    is_2d = image.kind == "picture"
+    draw_prompts(draw, shown, prompts, axis, None if is_2d else index, names=True)
     letter_sides(draw, shown.display, *picture.size)
     return frame(shown, picture, axis, _title(image, view))
 

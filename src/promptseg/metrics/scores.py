@@ -41,7 +41,7 @@ class Scores:
         asd_to_found: average distance from the truth's surface to the found one; `asd` is the average
             of this and the next, weighted by the size of the surface each starts from.
         asd_to_truth: average distance from the found surface to the truth's.
-        volume_difference_ml: found - truth in millilitres; NaN for a picture or without spacing.
+        volume_difference_ml: found - truth in millilitres; NaN for a 2D image or without spacing.
         truth_size: pixels or voxels of the truth.
         found_size: pixels or voxels of the found mask.
         unit: "mm" or "pixel", of every distance and of the tolerance.

@@ -44,7 +44,7 @@ class ModelCard:
         propagate: how its masks reach the next slice unless told otherwise (see
             `promptseg.segment.projection`).
         margin, margin_pixels: what is added to their boxes on the way.
-        keep_8bit: whether its training left 8-bit pictures unchanged (see `promptseg.intensity`).
+        keep_8bit: whether its training left 8-bit images unchanged (see `promptseg.intensity`).
         base: name of the model it was fine-tuned from; empty if it is a model of its own.
         trained_on: the images of the fine-tuning; None where nobody has listed them.
         words: phrases it is known to have been trained on, of models that take words.

@@ -68,7 +68,7 @@ def choose(
     Args:
         prompts: kinds of prompts the model must take; see `promptseg.prompts.kinds`.
         modality: of the image; None or "unknown" goes by all modalities.
-        protocol: "2d" for pictures and single slices, "3d" to propagate objects through a volume.
+        protocol: "2d" for 2D images and single slices, "3d" to propagate objects through a volume.
         table: the evidence; the committed one if not given.
 
     Raises:

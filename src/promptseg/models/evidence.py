@@ -26,7 +26,7 @@ class Evidence:
         weights_sha256: of the weights that were measured.
         modality: of the images; "any" for all of them.
         prompt: "box", "point", ..., or "box+corrections" for the last of its corrections.
-        protocol: "2d" for single slices and pictures, "3d" for volumes from a prompt on one slice.
+        protocol: "2d" for single slices and 2D images, "3d" for volumes from a prompt on one slice.
         datasets, cases, objects: how many; an object of a volume counts once per slice in "2d".
         mean_dsc: mean of the datasets' mean DSC, so that no large dataset decides alone.
         q1, median, q3: quartiles of the objects' DSC.

@@ -11,7 +11,7 @@ Preprocessing belongs to the model:
   deviation; MedSAM2: to 512 (bicubic, rounded).
 - SAM 3: both sides to 1008 (bilinear), whatever the shape, then [0, 255] to [-1, 1].
 
-Boxes and points are scaled with the picture. Where the longest side counts, pixels that are not square
+Boxes and points are scaled with the 2D image. Where the longest side counts, pixels that are not square
 (slices along y or x of thick stacks) are made square on the way.
 """
 
@@ -156,7 +156,7 @@ class Preprocessing:
         scaling: "minmax" (each slice to [0, 1]), "imagenet" (mean and standard deviation) or "halves"
             (0..255 to [-1, 1]).
         fit: "longest" (longest side to `size`, then padding) or both sides to `size`: "squash" as
-            MedSAM does it, "stretch" as SAM 2 does with pictures, "stretch-cubic" as MedSAM2 with
+            MedSAM does it, "stretch" as SAM 2 does with 2D images, "stretch-cubic" as MedSAM2 with
             frames, "stretch-rounded" as SAM 3.
     """
 

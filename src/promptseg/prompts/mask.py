@@ -24,7 +24,7 @@ class Mask:
 
     Attributes:
         pixels: (rows, columns) boolean, the whole slice.
-        slice: index of the slice along `axis`; None on pictures.
+        slice: index of the slice along `axis`; None on 2D images.
         name: the object it belongs to.
         axis: the axis the slice is taken along; None takes the axis of the run.
         as_drawn: the mask is the answer for its slice (somebody drew it); otherwise it is a prompt that

@@ -26,7 +26,7 @@ class Millimetres:
 
     Attributes:
         what: "points", "box" (two opposite corners on one slice) or "box3d" (corners in space).
-        lps: x, y, z of each point or corner in mm; or x, y alone, where `slice` (or a picture) tells
+        lps: x, y, z of each point or corner in mm; or x, y alone, where `slice` (or a 2D image) tells
             the rest.
         labels: 1 or 0 per point; none for boxes.
         slice: slice along the axis of the run, where z is not given.
@@ -70,14 +70,14 @@ class Millimetres:
         """The same prompt in indices; clicks on different slices become one `Points` each.
 
         Raises:
-            PromptError: outside the image, a picture without a pixel size, a flat box that crosses
+            PromptError: outside the image, a 2D image without a pixel size, a flat box that crosses
                 slices.
         """
         axis = self.axis or axis
         if geometry.unit != "mm":
             raise PromptError(
                 "an image whose pixel size is known, for millimetres",
-                "a picture in pixels",
+                "a 2D image in pixels",
                 "give pixel indices, without mm",
             )
         if self.what == "box3d":

@@ -18,7 +18,7 @@ class Box:
 
     Attributes:
         xyxy: (x0, y0, x1, y1), pixel indices with both ends inside the box.
-        slice: index of the slice along `axis`; None on pictures (or volumes of one slice).
+        slice: index of the slice along `axis`; None on 2D images (or volumes of one slice).
         name: the object it belongs to; None makes an object of its own.
         axis: the axis the slice is taken along; None takes the axis of the run.
     """
@@ -87,10 +87,10 @@ class Box3D:
         """This box, if it lies inside the volume; its numbers are the same along every axis.
 
         Raises:
-            PromptError: the image is a picture, or the box reaches outside.
+            PromptError: the image is a 2D image, or the box reaches outside.
         """
         if geometry.ndim != 3:
-            raise PromptError("a volume for a 3D box", "a picture", "give a box x0,y0,x1,y1")
+            raise PromptError("a volume for a 3D box", "a 2D image", "give a box x0,y0,x1,y1")
         sizes = geometry.shape[::-1]
         for n, low, high in zip(sizes, self.bounds[:3], self.bounds[3:], strict=True):
             if low < 0 or high > n - 1:
@@ -123,7 +123,7 @@ class Points:
     Attributes:
         xy: (N, 2) pixel indices.
         labels: (N,) 1 for "belongs to the object", 0 for "does not".
-        slice: index of the slice along `axis`; None on pictures.
+        slice: index of the slice along `axis`; None on 2D images.
         name: the object they belong to.
         axis: the axis the slice is taken along; None takes the axis of the run.
     """

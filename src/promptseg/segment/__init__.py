@@ -1,4 +1,4 @@
-"""The main job: pictures and volumes, propagation, post-processing, measurements."""
+"""The main job: 2D images and volumes, propagation, post-processing, measurements."""
 
 from promptseg.segment.options import SegmentOptions
 

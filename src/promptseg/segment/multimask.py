@@ -27,7 +27,7 @@ class MaskCandidate:
     Attributes:
         mask: (rows, columns) boolean, on the slice.
         predicted_iou: the model's own estimate.
-        slice: index of the slice; 0 in a picture.
+        slice: index of the slice; 0 in a 2D image.
         axis: along which slices are counted.
     """
 

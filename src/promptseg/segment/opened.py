@@ -39,7 +39,7 @@ def open_image(
 
     Args:
         predictor: the model.
-        image: picture or volume.
+        image: 2D image or volume.
         axis: the axis slices are taken along.
         options: modality, window and batch.
         store: where embeddings are kept on disk, if anywhere.

@@ -151,7 +151,7 @@ class ClassOptions:
     """What models of classes do, which are asked without prompts."""
 
     tile: int | None = None
-    """Models of classes: cut slices into windows of so many pixels a side, as for large pictures."""
+    """Models of classes: cut slices into windows of so many pixels a side, as for large images."""
 
     tile_overlap: float = 0.5
     """Share of its side that a window has in common with the next; they count more in their middle."""

@@ -219,13 +219,13 @@ def _panel(
         canvas[edge] = colour
     out = PilImage.fromarray(canvas.round().astype(np.uint8))
     draw = ImageDraw.Draw(out)
-    is_picture = image.kind == "picture"
+    is_2d = image.kind == "picture"
     if not zoomed:
-        draw_prompts(draw, shown, view.prompts, axis, None if is_picture else index)
+        draw_prompts(draw, shown, view.prompts, axis, None if is_2d else index)
         letter_sides(draw, shown.display, *out.size)
     scale_bar(draw, shown)
     title = [] if enlarged is None else [f"{enlarged.label} enlarged"]
-    title += [] if is_picture else [f"{axis} = {index}"]
+    title += [] if is_2d else [f"{axis} = {index}"]
     write(draw, (4, 2), ", ".join(title))
     return out
 

@@ -108,7 +108,7 @@ class Segmenter:
         """An image ready for prompts, to be given to `segment` and `correct` in its place.
 
         Args:
-            image: picture or volume.
+            image: 2D image or volume.
             options: modality, window, axis and batch; prompts and options that come later must fit.
             changes: single options, over `options`.
 
@@ -129,7 +129,7 @@ class Segmenter:
         """Segment every prompted object of `image`.
 
         Args:
-            image: picture or volume.
+            image: 2D image or volume.
             prompts: boxes, clicks, masks and markers; those with one name make one object. Without
                 any, those the file carries are used.
             options: how; see `SegmentOptions`.
@@ -209,7 +209,7 @@ class Segmenter:
         `Mask(candidate.mask, candidate.slice, as_drawn=True)`.
 
         Args:
-            image: picture or volume.
+            image: 2D image or volume.
             click: one click inside an object.
             options: how; see `SegmentOptions`.
             changes: single options, over `options`.

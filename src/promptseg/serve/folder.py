@@ -235,7 +235,7 @@ def _changed(path: Path) -> float:
 
 
 def _holds_frames(path: Path) -> bool:
-    """Whether a folder begins with pictures that differ in numbers alone, as frames of a video do."""
+    """Whether a folder begins with 2D images that differ in numbers alone, as frames of a video do."""
     with os.scandir(path) as found:
         names = sorted(e.name for _, e in zip(range(_LOOKED_AT), found, strict=False))
     pictures = [name for name in names if Path(name).suffix.lower() in _FRAMES]

@@ -45,7 +45,7 @@ def slices_of(
     """(count, rows, columns[, 3]) voxels; little-endian integers of at most 16 bits, or float32.
 
     Args:
-        image: picture or volume.
+        image: 2D image or volume.
         axis: the axis slices are taken along.
         first: index of the first slice.
         count: how many.

@@ -13,7 +13,7 @@ from promptseg.models.families.sam import Sam
 from promptseg.models.families.sam3.layers import Layers, every_layer, read_phrases
 from promptseg.models.families.specialist.build import BoxChannel
 from promptseg.models.heads.semantic.network import SemanticNetwork
-from promptseg.train.pictures import PictureSam2
+from promptseg.train.image_sam2 import ImageSam2
 
 __all__ = ["Trainee", "WordSam3"]
 
@@ -68,4 +68,4 @@ def _levels(embedding: Tensor) -> Sequence[Tensor]:
     return F.pixel_shuffle(fine, 4), F.pixel_shuffle(middle, 2), coarse
 
 
-Trainee = Sam | PictureSam2 | WordSam3 | BoxChannel | SemanticNetwork
+Trainee = Sam | ImageSam2 | WordSam3 | BoxChannel | SemanticNetwork

@@ -13,9 +13,9 @@ from torch.utils.checkpoint import checkpoint
 from promptseg.errors import InputError
 from promptseg.models.families.specialist.build import BoxChannel
 from promptseg.models.heads.lora import ATTENTION, add_low_rank
+from promptseg.train.image_sam2 import ImageSam2
 from promptseg.train.networks import Trainee, WordSam3
 from promptseg.train.objectives.settings import Trainable
-from promptseg.train.pictures import PictureSam2
 
 __all__ = [
     "checkpoint_activations",
@@ -81,18 +81,18 @@ def choose_parts(
             raise InputError("--trains all for a specialist", trains, "leave it out")
         sam.requires_grad_(True)
         return freeze_named(sam, freeze)
-    beside = isinstance(sam, PictureSam2) and trains in ("whole", "memory")
+    beside = isinstance(sam, ImageSam2) and trains in ("whole", "memory")
     if trains == "memory" and not beside:
         raise InputError("a model with memory", "a SAM", "train other parts with --trains")
     sam.requires_grad_(trains == "whole" or beside)
-    if trains == "memory" and isinstance(sam, PictureSam2):
+    if trains == "memory" and isinstance(sam, ImageSam2):
         for part in _PARTS["all"]:
             sam.part(part).requires_grad_(False)
     for part in (_PARTS_OF_SAM3 if isinstance(sam, WordSam3) else _PARTS)[trains]:
-        module = sam.part(part) if isinstance(sam, PictureSam2) else getattr(sam, part)
+        module = sam.part(part) if isinstance(sam, ImageSam2) else getattr(sam, part)
         module.requires_grad_(True)
     if trains == "lora":
-        if isinstance(sam, PictureSam2):
+        if isinstance(sam, ImageSam2):
             raise InputError(
                 "a SAM for low-rank updates", "a SAM 2", "use --trains encoder+decoder"
             )

@@ -1,6 +1,6 @@
 """Clips to learn from: neighbouring slices of a volume, or frames of a video, with objects by name.
 
-A collection keeps single pictures; case and slice index say which of them are neighbours, and the name
+A collection keeps single 2D images; case and slice index say which of them are neighbours, and the name
 of its class says which object is which.
 """
 
@@ -76,7 +76,7 @@ class Run:
 def runs_of(samples: Iterable[Sample], frames: int) -> list[Run]:
     """All neighbours among some samples, in order of their cases.
 
-    The least distance of two pictures of a case is that of neighbours (`--every-slice`); where it is
+    The least distance of two 2D images of a case is that of neighbours (`--every-slice`); where it is
     twice as large, something is missing, and another run begins. Tiles of a slide are no neighbours.
 
     Args:

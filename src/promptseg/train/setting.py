@@ -23,6 +23,7 @@ from promptseg.models.families.specialist.build import BoxChannel
 from promptseg.models.heads.lora import merged_state
 from promptseg.models.heads.semantic.network import SemanticNetwork
 from promptseg.models.heads.unetr import UnetrDecoder
+from promptseg.train.image_sam2 import ImageSam2, as_image_sam2
 from promptseg.train.networks import Trainee, WordSam3
 from promptseg.train.objectives import (
     Algorithm,
@@ -39,7 +40,6 @@ from promptseg.train.objectives import (
 from promptseg.train.options import TrainOptions
 from promptseg.train.order import weights_of
 from promptseg.train.parts import checkpoint_activations, choose_parts
-from promptseg.train.pictures import PictureSam2, as_pictures
 from promptseg.train.rates import adamw
 from promptseg.train.schedule import Schedule
 from promptseg.train.sequences import Clip, Run, clip_from, neighbours, runs_of
@@ -236,7 +236,7 @@ class StartingWeights:
         """
         network = build_network(self.card, self.tensors, self.file)
         if isinstance(network, Sam2 | MemorySam):
-            return as_pictures(network)
+            return as_image_sam2(network)
         if self.card.family == "sam3":
             for parameter in network.parameters():  # those of the file stay: they are compared with
                 parameter.data = parameter.data.clone()
@@ -319,7 +319,7 @@ class Learner:
         sam = self.sam
         if isinstance(sam, WordSam3):
             return sam.side
-        assert isinstance(sam, Sam | PictureSam2 | BoxChannel)
+        assert isinstance(sam, Sam | ImageSam2 | BoxChannel)
         return 4 * sam.prompt_encoder.grid
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
@@ -368,7 +368,7 @@ def _algorithm(
             raise _unfit("a model that takes words to train on phrases", card, "sam3")
         return WordAlgorithm(sam, objective)
     if isinstance(objective, ClipObjective):
-        if not isinstance(sam, PictureSam2):
+        if not isinstance(sam, ImageSam2):
             raise _unfit("a model with memory to train on clips", card, "sam2")
         if objective.guess and not sam.guesses:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Images whose right answer is known: balls in volumes that lie differently in space, and a picture."""
+"""Images whose right answer is known: balls in volumes that lie differently, and a 2D image."""
 
 from __future__ import annotations
 

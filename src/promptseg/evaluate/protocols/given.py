@@ -17,7 +17,7 @@ def given(
 ) -> Iterator[Scored]:
     """Score the masks of a case.
 
-    Pictures and volumes have a row per object; videos one per object and frame with a truth.
+    2D images and volumes have a row per object; videos one per object and frame with a truth.
 
     Args:
         case: with the objects of the truth.

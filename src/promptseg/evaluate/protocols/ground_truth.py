@@ -63,7 +63,7 @@ class GroundTruthCase:
     def slices(self) -> Iterator[tuple[int, list[tuple[Segment, NDArray[np.bool_]]]]]:
         """The slices to be prompted one by one, each with its objects.
 
-        A picture is one slice with every object. Of the n slices of a volume or video where an object
+        A 2D image is one slice with every object. Of the n slices of a volume or video where an object
         has more than `min_pixels` pixels, every n // max_slices-th is taken, or max_slices of them,
         evenly spread.
         """

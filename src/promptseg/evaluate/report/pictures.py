@@ -27,10 +27,12 @@ def picture_address(picture: Path | NDArray[np.uint8]) -> str:
     """
     from PIL import Image
 
-    from promptseg.formats.pillow import open_picture
+    from promptseg.formats.pillow import open_with_pillow
 
     out = io.BytesIO()
-    opened = Image.fromarray(picture) if isinstance(picture, np.ndarray) else open_picture(picture)
+    opened = (
+        Image.fromarray(picture) if isinstance(picture, np.ndarray) else open_with_pillow(picture)
+    )
     with opened as source:
         if source.width * source.height > _MOST_PIXELS:
             raise ValueError(f"{source.width} x {source.height} pixels")

@@ -40,7 +40,7 @@ class DicomSource:
     The slices of a mosaic are no instances of their own; an image made of them has no such header.
 
     Attributes:
-        slices: one instance for every slice of the image, in the order of its slices; a picture has
+        slices: one instance for every slice of the image, in the order of its slices; a 2D image has
             one, a video one for every frame.
     """
 

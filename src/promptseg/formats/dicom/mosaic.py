@@ -1,4 +1,4 @@
-"""Siemens mosaics: the slices of a volume as tiles of one picture.
+"""Siemens mosaics: the slices of a volume as tiles of one 2D image.
 
 The tiles fill a square, row by row; those after the last slice are empty. ImagePositionPatient is
 that of the first slice, had it the size of the whole mosaic around the same centre. How many slices
@@ -56,7 +56,7 @@ def tiles(
     column: NDArray[np.float64],
     spacing: tuple[float, float] | None,
 ) -> list[Tile]:
-    """The slices of a mosaic; [] if the picture has no such tiles, whatever it says.
+    """The slices of a mosaic; [] if the 2D image has no such tiles, whatever it says.
 
     Args:
         instance: the mosaic.

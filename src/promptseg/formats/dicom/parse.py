@@ -154,7 +154,7 @@ def _check(header: pydicom.FileDataset) -> None:
     header.file_meta.get("MediaStorageSOPClassUID")
     int(header.get("NumberOfFrames") or 1)
     if "Rows" in header and (int(header.Rows) < 1 or int(header.Columns) < 1):
-        raise ValueError("a picture without pixels")
+        raise ValueError("a 2D image without pixels")
 
 
 def _check_end(header: pydicom.FileDataset, end: int) -> None:

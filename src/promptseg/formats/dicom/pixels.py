@@ -151,9 +151,9 @@ def _looked_up(stored: NDArray[Any], data: pydicom.Dataset) -> NDArray[Any]:
 def _undecodable(path: Path, syntax: UID, error: Exception) -> InputError:
     if syntax.name.startswith(_FILM):
         return InputError(
-            "DICOM pixels that are pictures",
+            "DICOM pixels that are 2D images",
             f"{path}: a film of transfer syntax {syntax.name}",
-            "turn it into pictures first, for example with ffmpeg",
+            "turn it into images first, for example with ffmpeg",
         )
     try:
         decoder = get_decoder(syntax)

@@ -1,4 +1,4 @@
-"""DICOM -> image: a volume where the slices say where they lie, else a picture or a video."""
+"""DICOM -> image: a volume where the slices say where they lie, else a 2D image or a video."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
     Args:
         path: folder or file.
         options: `series` chooses where there are several, `frame` a time point, echo, stack or, of
-            a video, a picture; `suv` turns a PET into SUVbw; `region` and `microns` a part of a slide.
+            a video, a 2D image; `suv` turns a PET into SUVbw; `region` and `microns` a part of a slide.
 
     Returns:
         A volume (z, y, x), sorted along the normal of its slices; a video (t, y, x) of a cine; a
-        picture (y, x) of a radiograph or photograph. Colour is a last axis of RGB.
+        2D image (y, x) of a radiograph or photograph. Colour is a last axis of RGB.
 
     Raises:
         InputError: no series or several without a choice, or pixels that cannot be decoded.
@@ -100,7 +100,7 @@ def _placed(series: Series) -> list[Plane]:
         raise GeometryError(
             "slices with ImagePositionPatient and ImageOrientationPatient",
             f"{unplaced[0]} without",
-            "save it as a picture, or export the series again",
+            "save it as a 2D image, or export the series again",
         )
     return planes
 
@@ -123,11 +123,11 @@ def _volume(path: Path, planes: list[Plane], options: ReadOptions, notes: list[s
 
 
 def _pictures(path: Path, series: Series, options: ReadOptions, notes: list[str]) -> Image:
-    """One object without a place: a picture, the frames of a video, or slices in pixels."""
+    """One object without a place: a 2D image, the frames of a video, or slices in pixels."""
     if len(series.instances) > 1:
         names = ", ".join(i.path.name for i in series.instances[:6])
         raise GeometryError(
-            "one picture or film, or slices with ImagePositionPatient and ImageOrientationPatient",
+            "one 2D image or film, or slices with ImagePositionPatient and ImageOrientationPatient",
             f"{len(series.instances)} files without: {names}"
             + (", ..." if len(series.instances) > 6 else ""),
             "name one of the files",
@@ -147,7 +147,7 @@ def _pictures(path: Path, series: Series, options: ReadOptions, notes: list[str]
     moving = series.modality not in CROSS_SECTIONS
     if not moving:
         notes.append("the frames do not say where they lie: taken as slices, on a grid of pixels")
-    return Image(pixels, Geometry.pixels(shape), source=source, moving=moving)
+    return Image(pixels, Geometry.pixels(shape), source=source, video=moving)
 
 
 def _chosen_frames(path: Path, frames: list[Instance], wanted: int | None) -> list[Instance]:

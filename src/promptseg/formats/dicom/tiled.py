@@ -49,7 +49,7 @@ class _Level:
         """Check a header and find its tiles.
 
         Raises:
-            InputError: tiles that do not make one picture.
+            InputError: tiles that do not make one 2D image.
         """
         header, name = instance.header, instance.path.name
         size = _number(header, "TotalPixelMatrixColumns"), _number(header, "TotalPixelMatrixRows")
@@ -144,7 +144,7 @@ class TiledSlide:
 def levels_of(instances: Iterable[Instance]) -> list[Instance]:
     """The levels of a slide among the objects of a series; none if they make no slide of tiles.
 
-    Pictures of the label and of the whole glass are left out.
+    2D images of the label and of the whole glass are left out.
     """
     found = []
     for instance in instances:

@@ -35,7 +35,7 @@ def of_planes(planes: Sequence[Plane], notes: list[str]) -> NDArray[Any]:
 
 
 def of_instances(instances: Sequence[Instance], notes: list[str]) -> NDArray[Any]:
-    """Decode pictures or frames of one size into one array (t, y, x[, 3]); see `of_planes`."""
+    """Decode 2D images or frames of one size into one array (t, y, x[, 3]); see `of_planes`."""
     return _stacked(_each(instances), instances, notes)
 
 

@@ -147,14 +147,14 @@ def _placed(file: SegFile, reference: Image | None) -> tuple[Geometry, list[int]
 
 
 def _on_frames(file: SegFile, reference: Image | None) -> tuple[Geometry, list[int]]:
-    """The grid of a SEG without places: that of the picture or film whose frames it refers to."""
+    """The grid of a SEG without places: that of the 2D image or film whose frames it refers to."""
     behind = file.references()
     name, rows_columns = file.path.name, file.shape
     if reference is None:
         if len(set(behind)) > 1:
             raise GeometryError(
-                "frames of a DICOM SEG with positions, or all of one picture",
-                f"{name}: {len(set(behind))} pictures without positions",
+                "frames of a DICOM SEG with positions, or all of one 2D image",
+                f"{name}: {len(set(behind))} 2D images without positions",
                 "give its image with --reference",
             )
         return Geometry.pixels(rows_columns), [0] * file.count
@@ -164,7 +164,7 @@ def _on_frames(file: SegFile, reference: Image | None) -> tuple[Geometry, list[i
             return reference.geometry, drawn_on
     raise GeometryError(
         f"a DICOM SEG of {reference.name}",
-        f"{name} of another picture",
+        f"{name} of another 2D image",
         "name the image it was drawn on",
     )
 
@@ -172,7 +172,7 @@ def _on_frames(file: SegFile, reference: Image | None) -> tuple[Geometry, list[i
 def _frames_behind(reference: Image, behind: list[tuple[str, int]]) -> list[int] | None:
     """The slice of the image behind each frame of a SEG; None if there is another image behind it.
 
-    A picture that is not DICOM, or a SEG that does not say, cannot be asked.
+    A 2D image that is not DICOM, or a SEG that does not say, cannot be asked.
     """
     source = reference.source.header
     told = {uid for uid, _ in behind} - {""}

@@ -74,7 +74,7 @@ def check(target: Segmentation | Image) -> None:
     film = is_film(slices, target.geometry)
     if target.geometry.ndim == 3 and target.geometry.unit != "mm" and not film:
         raise OutputError(
-            "a picture, a film, or slices with a place in space, for a DICOM SEG",
+            "a 2D image, a film, or slices with a place in space, for a DICOM SEG",
             f"{len(slices)} frames without a place",
             "choose one with --frame, or write .nii.gz",
         )
@@ -170,7 +170,9 @@ def _seg(
         series_description=_shortened(f"promptseg: {names}"),
         specific_character_set="ISO_IR 192",
     )
-    if "ImagePositionPatient" not in sources[0]:  # where a picture lies is said in words, if at all
+    if (
+        "ImagePositionPatient" not in sources[0]
+    ):  # where a 2D image lies is said in words, if at all
         seg.PatientOrientation = sources[0].get("PatientOrientation")
     restore_references(seg, sources, slices)
     if is_film(slices, segmentation.geometry):

@@ -1,4 +1,4 @@
-"""Videos: files, animated GIF, folders of numbered pictures and DICOM cines, frame by frame.
+"""Videos: files, animated GIF, folders of numbered images and DICOM cines, frame by frame.
 
 A `Video` is a sequence of frames that are decoded when they are asked for, with the time of each.
 """

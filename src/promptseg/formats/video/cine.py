@@ -1,4 +1,4 @@
-"""DICOM cines: multi-frame objects whose frames are pictures in time, not slices in space."""
+"""DICOM cines: multi-frame objects whose frames are frames in time, not slices in space."""
 
 from __future__ import annotations
 

@@ -276,8 +276,8 @@ def _video_stream(container: Any, path: Path, notes: list[str]) -> Any:
     covers = pyav().stream.Disposition.attached_pic
     found = [s for s in container.streams.video if not s.disposition & covers]
     if not found:
-        sound = "sound alone" if container.streams.audio else "no pictures"
-        raise InputError("a video", f"{path}: {sound}", "name a file with pictures")
+        sound = "sound alone" if container.streams.audio else "no 2D images"
+        raise InputError("a video", f"{path}: {sound}", "name a file with 2D images")
     if len(found) > 1:
         notes.append(f"the first of {len(found)} video streams is read")
     return found[0]

@@ -1,4 +1,4 @@
-"""A folder of numbered pictures as a video; nothing in it says when they were taken."""
+"""A folder of numbered images as a video; nothing in it says when they were taken."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from promptseg.errors import InputError, PromptsegError, is_fault
 from promptseg.formats import picture
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
-from promptseg.formats.pillow import open_picture
-from promptseg.formats.video.names import numbered_pictures
+from promptseg.formats.pillow import open_with_pillow
+from promptseg.formats.video.names import numbered_images
 from promptseg.formats.video.video import Facts, Video
 
-__all__ = ["Pictures", "open_folder"]
+__all__ = ["ImageFrames", "open_folder"]
 
 _GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
-def open_folder(folder: Path) -> Pictures:
-    """The pictures of a folder, in the order of their numbers.
+def open_folder(folder: Path) -> ImageFrames:
+    """The 2D images of a folder, in the order of their numbers.
 
     Raises:
-        InputError: names that do not say the order (see `numbered_pictures`), or a first picture that
+        InputError: names that do not say the order (see `numbered_images`), or a first 2D image that
             cannot be read.
     """
-    return Pictures(folder, numbered_pictures(folder))
+    return ImageFrames(folder, numbered_images(folder))
 
 
-class Pictures(Video):
-    """Pictures as frames; see `open_folder`."""
+class ImageFrames(Video):
+    """ImageFrames as frames; see `open_folder`."""
 
     def __init__(self, folder: Path, files: list[Path]) -> None:
         self.files = files
@@ -46,7 +46,7 @@ class Pictures(Video):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """That of the first picture."""
+        """That of the first 2D image."""
         return self._dtype
 
     def _key(self, index: int) -> int:
@@ -78,11 +78,11 @@ class Pictures(Video):
                 "frames that can be read", f"{path} ({error})", "get it again, or move it away"
             ) from error
         if found.kind != "picture":
-            raise InputError("frames that are single pictures", f"{path}: several", "move it away")
+            raise InputError("frames that are single 2D images", f"{path}: several", "move it away")
         if found.voxels.dtype.kind == "f" and not np.isfinite(found.voxels).all():
             raise InputError("finite values in frames", f"{path} with others", "correct it")
         return found.voxels
 
     def _is_colour(self, index: int) -> bool:
-        with open_picture(self.files[index]) as opened:
+        with open_with_pillow(self.files[index]) as opened:
             return opened.mode not in _GRAY_MODES

@@ -1,4 +1,4 @@
-"""Folders of numbered pictures: which are the frames of one video, and in what order."""
+"""Folders of numbered images: which are the frames of one video, and in what order."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from pathlib import Path
 from promptseg.errors import InputError
 from promptseg.formats.table import format_by_suffix
 
-__all__ = ["holds_pictures", "numbered_pictures"]
+__all__ = ["holds_images", "numbered_images"]
 
 _PICTURES = frozenset({"png", "picture", "tiff"})
 _DIGITS = re.compile(r"(\d+)")
 
 
-def holds_pictures(folder: Path) -> bool:
-    """Whether a folder has a picture right in it."""
+def holds_images(folder: Path) -> bool:
+    """Whether a folder has a 2D image right in it."""
     try:
         return any(map(_is_picture, folder.iterdir()))
     except OSError:
         return False
 
 
-def numbered_pictures(folder: Path) -> list[Path]:
-    """The pictures of a folder by their numbers: 2 before 10.
+def numbered_images(folder: Path) -> list[Path]:
+    """The 2D images of a folder by their numbers: 2 before 10.
 
     Raises:
-        InputError: a picture without a number, names that differ in more than numbers, the same number
-            twice, or no picture at all.
+        InputError: a 2D image without a number, names that differ in more than numbers, the same number
+            twice, or no 2D image at all.
     """
     found: dict[tuple[int, ...], Path] = {}
     texts: dict[tuple[str, ...], Path] = {}
@@ -37,7 +37,7 @@ def numbered_pictures(folder: Path) -> list[Path]:
         text = tuple(parts[::2])
         if not numbers:
             raise InputError(
-                "numbered pictures as the frames of a video",
+                "numbered images as the frames of a video",
                 f"{path}, without a number",
                 "number it, or move it away",
             )
@@ -56,7 +56,7 @@ def numbered_pictures(folder: Path) -> list[Path]:
             )
         found[numbers] = texts.setdefault(text, path) and path
     if not found:
-        raise InputError("a folder of numbered pictures", f"{folder}: none", "name another folder")
+        raise InputError("a folder of numbered images", f"{folder}: none", "name another folder")
     return [found[numbers] for numbers in sorted(found)]
 
 

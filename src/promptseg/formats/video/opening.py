@@ -14,7 +14,7 @@ from promptseg.formats.table import format_by_suffix
 from promptseg.formats.video.cine import open_cine
 from promptseg.formats.video.container import open_container
 from promptseg.formats.video.folder import open_folder
-from promptseg.formats.video.names import holds_pictures
+from promptseg.formats.video.names import holds_images
 from promptseg.formats.video.selection import Selection
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Source
@@ -24,9 +24,9 @@ __all__ = ["is_video", "open_video", "read"]
 
 
 def is_video(path: Path) -> bool:
-    """Whether a name is that of a video file, or a folder has pictures in it."""
+    """Whether a name is that of a video file, or a folder has images in it."""
     if os.path.isdir(path):
-        return holds_pictures(path)
+        return holds_images(path)
     known = format_by_suffix(path)
     return known is not None and known.module == "video"
 
@@ -35,7 +35,7 @@ def open_video(path: Path, options: ReadOptions | None = None) -> Selection:
     """A video and the frames of it that were chosen; nothing but the first is decoded yet.
 
     Args:
-        path: video file, animated GIF, folder of numbered pictures, or DICOM cine.
+        path: video file, animated GIF, folder of numbered images, or DICOM cine.
         options: `frames` chooses some, `series` a cine out of several.
 
     Raises:
@@ -44,7 +44,7 @@ def open_video(path: Path, options: ReadOptions | None = None) -> Selection:
     """
     options = options or ReadOptions()
     known = format_by_suffix(path)
-    if os.path.isdir(path) and holds_pictures(path):
+    if os.path.isdir(path) and holds_images(path):
         return Selection.of(open_folder(path), options.frames)
     if known is not None and known.module == "video":
         partly = options.frames is not None or options.frame is not None
@@ -61,7 +61,7 @@ def open_video(path: Path, options: ReadOptions | None = None) -> Selection:
 
 
 def read(path: Path, options: ReadOptions | None = None) -> Image:
-    """All chosen frames at once, (t, y, x[, 3]), or one of them as a picture.
+    """All chosen frames at once, (t, y, x[, 3]), or one of them as a 2D image.
 
     Args:
         path: see `open_video`.
@@ -86,4 +86,4 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
         voxels = np.empty(lazy.shape, lazy.dtype)
         for k in range(len(frames)):
             voxels[k] = frames.frame(k)
-    return Image(voxels, Geometry.pixels(lazy.shape[:3]), facts.modality, source, moving=True)
+    return Image(voxels, Geometry.pixels(lazy.shape[:3]), facts.modality, source, video=True)

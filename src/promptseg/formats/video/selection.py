@@ -110,7 +110,7 @@ class Selection:
         voxels = np.stack([self.frame(int(place)) for place in places])
         source = Source(facts.path, facts.format)
         grid = Geometry.pixels(voxels.shape[:3])
-        return Image(voxels, grid, facts.modality, source, moving=True)
+        return Image(voxels, grid, facts.modality, source, video=True)
 
     def image(self, on_frame: Callable[[int], None] | None = None) -> Image:
         """The frames as an image of a video, whose voxels are decoded when they are looked at.
@@ -128,7 +128,7 @@ class Selection:
         frames = LazyFrames(self, on_frame)
         geometry = Geometry.pixels(frames.shape[:3])
         voxels = cast("NDArray[Any]", frames)
-        return Image(voxels, geometry, facts.modality, source, moving=True)
+        return Image(voxels, geometry, facts.modality, source, video=True)
 
 
 class LazyFrames:

@@ -61,7 +61,7 @@ _NOT_FOR_VIDEOS = ("suffix",)
 def is_video_job(job: SegmentJob) -> bool:
     """Whether the input is a video and the output no mask file.
 
-    A folder of pictures is a video where a prompt names a frame; else the pictures are images of their
+    A folder of images is a video where a prompt names a frame; else the 2D images are images of their
     own, as they have always been.
 
     Raises:
@@ -228,7 +228,7 @@ def _check_options(job: SegmentJob) -> None:
             )
     if is_semantic(job.model):
         raise ModelError(
-            "a model of prompts for a video", job.model, "give its frames as a folder of pictures"
+            "a model of prompts for a video", job.model, "give its frames as a folder of images"
         )
     if job.axis not in (None, "z"):
         raise InputError("frames, along z", f"--axis {job.axis} for a video", "leave --axis out")

@@ -25,7 +25,7 @@ class Embedding(Protocol):
         """
 
     def view(self) -> Tensor:
-        """(channels, rows, columns) float32 features, for drift, pictures and heads.
+        """(channels, rows, columns) float32 features, for drift, 2D images and heads.
 
         The finest level that describes the slice as a whole; prompts are never answered from it.
         """

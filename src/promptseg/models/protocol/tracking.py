@@ -1,4 +1,4 @@
-"""A model that propagates objects through frames: slices of a volume, or pictures of a video."""
+"""A model that propagates objects through frames: slices of a volume, or frames of a video."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ class ObjectMemory(Protocol):
         Args:
             frame: which.
             prompt: what is said; `logits` of an earlier answer there are fed back to the model.
-            afresh: as on a picture; else in the light of what is remembered.
+            afresh: as on a 2D image; else in the light of what is remembered.
             down: whether the frames propagated before it come after it.
         """
 

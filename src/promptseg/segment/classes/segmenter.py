@@ -77,7 +77,7 @@ class ClassSegmenter:
         windows: Windows | None = None,
         uncertain: bool = False,
     ) -> Classified:
-        """The classes of a picture, a volume or a video.
+        """The classes of a 2D image, a volume or a video.
 
         Args:
             image: what to look at.

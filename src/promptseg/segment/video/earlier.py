@@ -145,7 +145,7 @@ class _Planes:
         rows, columns = self.size
         if match is None or entry.file_size > 2 * rows * columns + (rows << 4) + (1 << 16):
             raise InputError(
-                f"{MASKS} with numbered pictures of labels",
+                f"{MASKS} with numbered images of labels",
                 f"{entry.filename!r:.60} in {self.path}",
             )
         place = self.frames.place(int(match[1]), "masks")

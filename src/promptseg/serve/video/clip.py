@@ -17,7 +17,7 @@ from PIL import Image as PilImage
 from promptseg.errors import ModelError
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.video import Selection, open_video
-from promptseg.formats.video.folder import Pictures
+from promptseg.formats.video.folder import ImageFrames
 from promptseg.image import Image
 from promptseg.inference.embedded import EmbeddedImage
 from promptseg.models.heads.semantic.card import is_semantic
@@ -234,7 +234,7 @@ def identity_of(path: Path, frames: Selection) -> str:
     digest = hashlib.sha256(repr((video.facts.size, len(video), str(video.dtype))).encode())
     files = [path]
     if path.is_dir():
-        own = video.files if isinstance(video, Pictures) else path.iterdir()
+        own = video.files if isinstance(video, ImageFrames) else path.iterdir()
         files = sorted(file for file in own if file.is_file())
     for file in files:
         size = file.stat().st_size

@@ -90,7 +90,7 @@ class Prompting:
     axis: Axis | None = None
     """Axis of the slice; that of the session if not given."""
     slice: int | None = None
-    """Index of the slice; not needed for box3d and pictures."""
+    """Index of the slice; not needed for box3d and 2D images."""
     box: list[float] | None = None
     """[x0, y0, x1, y1], both ends inside."""
     box3d: list[float] | None = None

@@ -22,7 +22,7 @@ class OpenVideo:
     """Open a video of the folder that is served."""
 
     path: str
-    """Below the folder: a video file, a folder of numbered pictures, or a DICOM cine."""
+    """Below the folder: a video file, a folder of numbered images, or a DICOM cine."""
     frames: str | None = None
     """FIRST:LAST[:STRIDE], both ends included; those that were worked on last, or all, if not given."""
     model: str | None = None

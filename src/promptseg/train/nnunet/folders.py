@@ -44,7 +44,7 @@ class Written:
 
     Attributes:
         train, validation: names of the cases.
-        channels: of the pictures, 1 or 3; the box, if there is one, comes after them.
+        channels: of the 2D images, 1 or 3; the box, if there is one, comes after them.
     """
 
     train: list[str]

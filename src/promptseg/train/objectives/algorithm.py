@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from promptseg.models.families.sam import Sam
 from promptseg.models.families.specialist.build import BoxChannel
+from promptseg.train.image_sam2 import ImageSam2
 from promptseg.train.objectives.batch import Batch
 from promptseg.train.objectives.losses import iou, iou_loss, mask_loss
 from promptseg.train.objectives.prompts import Prompts
 from promptseg.train.objectives.settings import Objective
 from promptseg.train.objectives.uniforms import Uniforms
-from promptseg.train.pictures import PictureSam2
 
 __all__ = ["Algorithm1", "Step"]
 
@@ -81,7 +81,7 @@ class Algorithm1:
 
     def __init__(
         self,
-        sam: Sam | PictureSam2 | BoxChannel,
+        sam: Sam | ImageSam2 | BoxChannel,
         objective: Objective,
         semantic: nn.Module | None = None,
     ) -> None:

@@ -25,11 +25,11 @@ from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam2.network import Features, Look, Sam2Steps
 from promptseg.models.families.sam2.prompt_encoder import BOTTOM_RIGHT, IGNORED, TOP_LEFT
 from promptseg.simulate.seeds import generator
+from promptseg.train.image_sam2 import ImageSam2
 from promptseg.train.objectives.algorithm import Step
 from promptseg.train.objectives.clip_losses import ClipLoss, clip_loss
 from promptseg.train.objectives.prompts import draw_pixel
 from promptseg.train.objectives.settings import ClipObjective
-from promptseg.train.pictures import PictureSam2
 
 __all__ = ["ClipAlgorithm", "ClipBatch", "ClipChance", "ClipPlan", "clip_losses"]
 
@@ -157,7 +157,7 @@ class ClipAlgorithm:
         objective: the hyperparameters.
     """
 
-    def __init__(self, sam: PictureSam2, objective: ClipObjective) -> None:
+    def __init__(self, sam: ImageSam2, objective: ClipObjective) -> None:
         self.sam, self.objective = sam, objective
 
     def draw(self, batch: ClipBatch, seed: int, iteration: int) -> ClipChance:
@@ -171,7 +171,7 @@ class ClipAlgorithm:
         """The losses of what goes through together: one graph through all frames.
 
         Args:
-            embeddings: one tensor of F frames, see `promptseg.train.pictures`.
+            embeddings: one tensor of F frames, see `promptseg.train.image_sam2`.
             batch: the objects.
             u: chance.
         """

@@ -1,1 +1,1 @@
-"""The SAM 2 family: pictures, and objects propagated through frames with memory."""
+"""The SAM 2 family: 2D images, and objects propagated through frames with memory."""

@@ -1,4 +1,4 @@
-"""A SAM 2 as a model: pictures by prompts alone, and a memory of objects in frames."""
+"""A SAM 2 as a model: 2D images by prompts alone, and a memory of objects in frames."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ CARDS: tuple[ModelCard, ...] = (
     ),
     ModelCard(
         name="medical-sam3",
-        title="Medical SAM3: SAM 3 trained on medical pictures with words, 1008 pixels",
+        title="Medical SAM3: SAM 3 trained on medical images with words, 1008 pixels",
         build="sam3",
         preprocessing=Preprocessing(1008, "halves", "stretch-rounded"),
         modalities="33 data sets of 10 modalities, by its paper's summary",
@@ -65,7 +65,7 @@ CARDS: tuple[ModelCard, ...] = (
     ),
     ModelCard(
         name="medical-sam3-lora",
-        title="Medical SAM3, 3D, with its adapter for pictures, 504 pixels",
+        title="Medical SAM3, 3D, with its adapter for 2D images, 504 pixels",
         build="sam3-504",
         preprocessing=Preprocessing(504, "halves", "stretch-rounded"),
         modalities="CT, MR, PET, US, microscopy",

@@ -104,7 +104,7 @@ export class Uploads {
     document.querySelector("nav").append(
       make("div", { class: "foot", id: "v-uploads" },
         choose("Upload ...", "Send a video, a DICOM cine or images into this folder; or drop them onto the page", files),
-        choose("Frames ...", "Send a folder of numbered pictures, which is a video", frames)),
+        choose("Frames ...", "Send a folder of numbered images, which is a video", frames)),
       files, frames, this.state);
     for (const input of [files, frames]) {
       input.addEventListener("change", () => {

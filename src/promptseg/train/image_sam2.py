@@ -15,13 +15,13 @@ from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam2.network import Features, Sam2, Sam2Steps
 from promptseg.models.families.sam2.prompt_encoder import BOTTOM_RIGHT, TOP_LEFT
 
-__all__ = ["PictureSam2", "as_pictures", "packed", "unpacked"]
+__all__ = ["ImageSam2", "as_image_sam2", "packed", "unpacked"]
 
 
-class PictureSam2(Sam2Steps):
+class ImageSam2(Sam2Steps):
     """A SAM 2, or a SAM with its memory, asked as `Sam` is, under its own parameter names.
 
-    See `as_pictures`: it is one of these, too.
+    See `as_image_sam2`: it is one of these, too.
     """
 
     image_encoder: nn.Module
@@ -53,15 +53,15 @@ class PictureSam2(Sam2Steps):
         return own
 
 
-class _OfSam2(PictureSam2, Sam2):  # type: ignore[misc]
-    """See `as_pictures`."""
+class _OfSam2(ImageSam2, Sam2):  # type: ignore[misc]
+    """See `as_image_sam2`."""
 
 
-class _OfMemorySam(PictureSam2, MemorySam):  # type: ignore[misc]
-    """See `as_pictures`."""
+class _OfMemorySam(ImageSam2, MemorySam):  # type: ignore[misc]
+    """See `as_image_sam2`."""
 
 
-def as_pictures(network: Sam2 | MemorySam) -> PictureSam2:
+def as_image_sam2(network: Sam2 | MemorySam) -> ImageSam2:
     """A network asked as `Sam` is.
 
     Args:
@@ -75,9 +75,9 @@ def as_pictures(network: Sam2 | MemorySam) -> PictureSam2:
 
 
 class _Prompts:
-    """See `PictureSam2.prompt_encoder`."""
+    """See `ImageSam2.prompt_encoder`."""
 
-    def __init__(self, network: PictureSam2) -> None:
+    def __init__(self, network: ImageSam2) -> None:
         self.own = network.sam_prompt_encoder
         self.image_size, self.grid = network.image_size, network.grid
         self.channels = network.sam_prompt_encoder.channels
@@ -102,9 +102,9 @@ class _Prompts:
 
 
 class _Masks:
-    """See `PictureSam2.mask_decoder`."""
+    """See `ImageSam2.mask_decoder`."""
 
-    def __init__(self, network: PictureSam2) -> None:
+    def __init__(self, network: ImageSam2) -> None:
         self.network = network
 
     def __call__(

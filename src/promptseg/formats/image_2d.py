@@ -16,7 +16,7 @@ from PIL import UnidentifiedImageError
 from promptseg.formats import label_pixels, slide, tiff
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
-from promptseg.formats.pillow import open_picture
+from promptseg.formats.pillow import open_with_pillow
 from promptseg.formats.tiff_axes import Chosen, description_of_layers
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation, Source
@@ -30,7 +30,7 @@ _ORIENTATION = 0x0112
 
 
 def read(path: Path, options: ReadOptions | None = None) -> Image:
-    """Read a picture, turned as its EXIF orientation says; TIFF pages of one size make a volume.
+    """Read a 2D image, turned as its EXIF orientation says; TIFF pages of one size make a volume.
 
     What a TIFF says of its pages and of the size of its pixels holds (`promptseg.formats.tiff_axes`):
     slices make a volume, time points a film, of channels one is taken. A large or pyramidal TIFF in
@@ -49,7 +49,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
     if options.region is not None or options.microns is not None:
         return slide.read(path, options)
     try:
-        with open_picture(path) as picture:
+        with open_with_pillow(path) as picture:
             if options.frame is None and tiff.is_slide(picture, slide.LONGEST_SIDE):
                 return slide.read(path, options)
             return _image(path, *_pages(picture, path, options))
@@ -62,7 +62,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
 
 
 def read_labels(path: Path, options: ReadOptions | None = None) -> Image:
-    """Read a picture of labels: the numbers that are stored, see `promptseg.formats.label_pixels`.
+    """Read a label image: the numbers that are stored, see `promptseg.formats.label_pixels`.
 
     Of a TIFF with smaller versions of itself the largest is read, whole. Colours stay colours.
 
@@ -71,7 +71,7 @@ def read_labels(path: Path, options: ReadOptions | None = None) -> Image:
     """
     options = options or ReadOptions()
     try:
-        with open_picture(path) as picture:
+        with open_with_pillow(path) as picture:
             return _image(path, *_pages(picture, path, options, stored=True))
     except UnidentifiedImageError:
         if path.suffix.lower() not in _TIFF_ENDINGS:
@@ -82,14 +82,14 @@ def read_labels(path: Path, options: ReadOptions | None = None) -> Image:
 def stored_pages(path: Path, numbers: list[int]) -> list[NDArray[Any]]:
     """Some pages of a TIFF of labels, (y, x) each, as `read_labels` reads one."""
     try:
-        with open_picture(path) as picture:
+        with open_with_pillow(path) as picture:
             return _pages(picture, path, ReadOptions(), True, numbers)[0]
     except UnidentifiedImageError:
         return tiff.read_pages(path, ReadOptions(), True, numbers)[0]
 
 
 def _image(path: Path, pages: list[NDArray[Any]], chosen: Chosen) -> Image:
-    """Pages (y, x) or (y, x, 3) of one shape as a picture, a volume or a film."""
+    """Pages (y, x) or (y, x, 3) of one shape as a 2D image, a volume or a film."""
     source = Source(path, "picture", notes=chosen.notes)
     grid = pages[0].shape[:2] if len(pages) == 1 else (len(pages), *pages[0].shape[:2])
     voxels = pages[0] if len(pages) == 1 else np.stack(pages)
@@ -105,7 +105,7 @@ def _image(path: Path, pages: list[NDArray[Any]], chosen: Chosen) -> Image:
         x, y, z = chosen.spacing
         sides = (y, x) if turned and pages[0].shape[:1] != pages[0].shape[1:2] else (x, y)
         geometry = Geometry.from_spacing(grid, (*sides, z))
-    return Image(voxels, geometry, source=source, moving=moving)
+    return Image(voxels, geometry, source=source, video=moving)
 
 
 def _pages(
@@ -184,7 +184,7 @@ def _orientation_tag(picture: Any) -> int:
 
 
 def _is_wide_png(picture: Any) -> bool:
-    """Whether a picture is a PNG of 16 bits per colour, of which Pillow keeps 8."""
+    """Whether a 2D image is a PNG of 16 bits per colour, of which Pillow keeps 8."""
     stored_as = {str(tile[3]) for tile in picture.tile}
     return picture.format == "PNG" and bool(stored_as & {"RGB;16B", "RGBA;16B"})
 
@@ -197,7 +197,7 @@ def _wide_png(path: Path) -> NDArray[Any]:
 
 
 def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
-    """Write a grayscale picture of label ids or, with `layers` (TIFF), one 0/255 page per object.
+    """Write a grayscale image of label ids or, with `layers` (TIFF), one 0/255 page per object.
 
     The description of the first page says that pages are objects, and their names.
     """

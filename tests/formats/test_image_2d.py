@@ -1,4 +1,4 @@
-"""Pictures: every kind of pixel, EXIF, pages, label pictures."""
+"""2D images: every kind of pixel, EXIF, pages, label images."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ def test_the_limit_is_memory_and_not_a_number_of_pillow(
 
 
 def test_long_comments_are_no_reason_to_refuse_a_picture(tmp_path: Path) -> None:
-    """Pillow takes compressed comments of one megabyte; programs that draw pictures write more."""
+    """Pillow takes compressed comments of one megabyte; programs that draw 2D images write more."""
     comment = PngImagePlugin.PngInfo()
     comment.add_text("workflow", "x" * 3_000_000, zip=True)
     pixels = random_voxels(SHAPE, np.uint8)

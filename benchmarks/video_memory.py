@@ -4,7 +4,7 @@ python benchmarks/video_memory.py small --frames 2000 --size 512
 python benchmarks/video_memory.py sam2.1-t --frames 200 --size 1024 --bf16
 
 Two discs in noise move through a synthetic clip. Everything is done as `promptseg segment` does it:
-reading from a file, following, parts on the disk, results. Weights are random, as no real ones can be had
+reading from a file, following, parts on the disk, results. Weights are random, as no real ones can be
 here: memory does not depend on them, what is found does.
 """
 

@@ -101,7 +101,7 @@ def install() -> None:
 
 
 def moved_names(package: str, names: dict[str, str]) -> Callable[[str], Any]:
-    """A module's `__getattr__` for names (name -> module that has it now) that left it.
+    """Return a module's `__getattr__` for names (name -> module that has it now) that left it.
 
     Example:
         >>> from promptseg import _moved

@@ -1,4 +1,4 @@
-"""What numbers may be, for every option of every verb: one table, for checks and help alike.
+"""Says what numbers may be, for every option of every verb: one table, for checks and help alike.
 
 Beyond these bounds a number makes no sense on any machine, or on this one: each thread and each process
 takes some of what the whole machine has. Verbs may ask for more: that two numbers fit, say.
@@ -32,7 +32,7 @@ class Bound(NamedTuple):
     above: bool = False
 
     def holds(self, value: float) -> bool:
-        """Whether a number is within; nan never is."""
+        """Tell whether a number is within; nan never is."""
         low = value > self.least if self.above else value >= self.least
         return math.isfinite(value) and low and value <= self.most
 
@@ -152,7 +152,7 @@ _OWN = {("train", "workers"): Bound(0, _PROCESSES)}  # none: the process itself 
 
 
 def bound_of(name: str, verb: str = "") -> Bound:
-    """The bound of an option.
+    """Return the bound of an option.
 
     Raises:
         KeyError: it has none.
@@ -164,7 +164,7 @@ _numbers: dict[type[Any], dict[str, type]] = {}
 
 
 def numbers_of(kind: type[Any]) -> dict[str, type]:
-    """Options of a dataclass that are numbers: name, and `int` or `float`."""
+    """Return options of a dataclass that are numbers: name, and `int` or `float`."""
     if kind not in _numbers:  # options are made at every prompt
         hints = get_type_hints(kind)
         found = {field.name: _number_in(hints[field.name]) for field in dataclasses.fields(kind)}

@@ -37,7 +37,7 @@ _HOME = Path(__file__).parent
 
 
 def is_fault(error: BaseException) -> bool:
-    """Whether an exception is a mistake in a line of this package, rather than a damaged file.
+    """Tell whether an exception is a mistake in a line of this package, rather than a damaged file.
 
     Libraries raise anything on files that are broken, so whoever reads with them catches everything;
     but a wrong name, attribute or argument in a line of ours is no fault of the file, and is raised
@@ -52,7 +52,7 @@ def is_fault(error: BaseException) -> bool:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Advice for a name that is close to a known one; empty if none is.
+    """Return advice for a name that is close to a known one; empty if none is.
 
     Example:
         >>> did_you_mean("segmnt", ["segment", "train"])
@@ -78,7 +78,7 @@ class PromptsegError(Exception):
         super().__init__(expected, got, do)
 
     def to_json(self) -> dict[str, str]:
-        """Its parts, for programs."""
+        """Return its parts, for programs."""
         said = {"expected": self.expected, "got": self.got, "do": self.do}
         return {"kind": type(self).__name__, **said}
 
@@ -99,7 +99,7 @@ class InputError(PromptsegError):
 def damaged_as(
     expected: str, where: str, do: str, passing: tuple[type[Exception], ...] = ()
 ) -> Iterator[None]:
-    """What reading a damaged file raises, as one `InputError`; ours pass through.
+    """Turn whatever reading a damaged file raises into one `InputError`; ours pass through.
 
     To be put around the reading of what users give alone. A mistake in a line of ours is raised as it
     is (`is_fault`): values that may be of another type are looked at there.
@@ -158,7 +158,7 @@ class PromptError(PromptsegError):
     where = ""
 
     def at(self, where: str) -> PromptError:
-        """The same error with the place in a file, unless a place is said already."""
+        """Return the same error with the place in a file, unless a place is said already."""
         if self.where:
             return self
         placed = type(self)(f"{where}: {self.expected}", self.got, self.do)

@@ -27,12 +27,12 @@ _POSITIVE_LPS = "LPS"
 
 
 def opposite(letter: str) -> str:
-    """The side across from `letter`, one of L, R, A, P, S, I."""
+    """Return the side across from `letter`, one of L, R, A, P, S, I."""
     return _OPPOSITE[letter]
 
 
 def axis_position(axis: Axis) -> int:
-    """Position of `axis` in a (z, y, x) array."""
+    """Return position of `axis` in a (z, y, x) array."""
     return AXES.index(axis)
 
 
@@ -87,44 +87,46 @@ class Geometry:
         direction: ArrayLike | None = None,
         unit: Literal["mm", "pixel"] = "mm",
     ) -> Geometry:
-        """Grid from `spacing` (x, y, z), LPS `origin` and `direction` (3x3, columns = axes x, y, z)."""
+        """Return grid from `spacing` (x, y, z), LPS `origin` and `direction` (3x3, columns = axes x,
+        y, z).
+        """
         axes = np.eye(3) if direction is None else np.asarray(direction, float).reshape(3, 3)
         return cls(tuple(shape), axes * np.asarray(spacing, float), np.asarray(origin), unit)
 
     @classmethod
     def pixels(cls, shape: Sequence[int]) -> Geometry:
-        """Grid of a 2D image whose pixel size is unknown: one unit per pixel."""
+        """Return grid of a 2D image whose pixel size is unknown: one unit per pixel."""
         return cls(tuple(shape), np.eye(3), np.zeros(3), "pixel")
 
     @property
     def ndim(self) -> int:
-        """2 for a 2D image, 3 for a volume."""
+        """Return 2 for a 2D image, 3 for a volume."""
         return len(self.shape)
 
     @property
     def spacing(self) -> NDArray[np.float64]:
-        """(3,) length of one index step along x, y, z, in `unit`."""
+        """Return (3,) length of one index step along x, y, z, in `unit`."""
         return np.asarray(np.linalg.norm(self.matrix, axis=0))
 
     @property
     def direction(self) -> NDArray[np.float64]:
-        """(3, 3) unit vectors of x, y, z in its columns (LPS)."""
+        """Return (3, 3) unit vectors of x, y, z in its columns (LPS)."""
         return np.asarray(self.matrix / self.spacing)
 
     @property
     def voxel_volume(self) -> float:
-        """Volume of one voxel in cubic `unit`; right for sheared grids too."""
+        """Return volume of one voxel in cubic `unit`; right for sheared grids too."""
         return float(abs(np.linalg.det(self.matrix)))
 
     @property
     def is_orthogonal(self) -> bool:
-        """Whether the three axes are perpendicular (within 1e-4 of the cosine)."""
+        """Tell whether the three axes are perpendicular (within 1e-4 of the cosine)."""
         cosines = self.direction.T @ self.direction
         return bool(np.abs(cosines - np.eye(3)).max() < 1e-4)
 
     @property
     def orientation(self) -> str:
-        """Three letters: the side towards which x, y and z grow, e.g. "LPS" or "RAS".
+        """Return three letters: the side towards which x, y and z grow, e.g. "LPS" or "RAS".
 
         Each axis takes the world direction it is closest to; the three letters name three
         different directions.
@@ -140,17 +142,17 @@ class Geometry:
         return "".join(letters)
 
     def to_world(self, index: ArrayLike) -> NDArray[np.float64]:
-        """(..., 3) indices (x, y, z) -> (..., 3) LPS positions."""
+        """Map (..., 3) indices (x, y, z) to (..., 3) LPS positions."""
         return np.asarray(index, dtype=np.float64) @ self.matrix.T + self.origin
 
     def to_index(self, world: ArrayLike) -> NDArray[np.float64]:
-        """(..., 3) LPS positions -> (..., 3) fractional indices (x, y, z)."""
+        """Map (..., 3) LPS positions to (..., 3) fractional indices (x, y, z)."""
         offset = np.asarray(world, dtype=np.float64) - self.origin
         solved = np.linalg.solve(self.matrix, offset[..., None])[..., 0]
         return np.asarray(solved, dtype=np.float64)
 
     def in_plane(self, axis: Axis = "z") -> NDArray[np.float64]:
-        """(3, 2) LPS steps per column and per row of the slices taken along `axis`.
+        """Return (3, 2) LPS steps per column and per row of the slices taken along `axis`.
 
         Slices keep the array order of the other two axes: along z rows are y and columns x; along y
         rows are z and columns x; along x rows are z and columns y.
@@ -159,22 +161,22 @@ class Geometry:
         return np.asarray(self.matrix[:, columns])
 
     def slice_shape(self, axis: Axis = "z") -> tuple[int, int]:
-        """(rows, columns) of the slices taken along `axis`."""
+        """Return (rows, columns) of the slices taken along `axis`."""
         if self.ndim == 2:
             return (self.shape[0], self.shape[1])
         rest = [n for k, n in enumerate(self.shape) if k != axis_position(axis)]
         return (rest[0], rest[1])
 
     def slice_count(self, axis: Axis = "z") -> int:
-        """Number of slices along `axis`; 1 for a 2D image."""
+        """Return number of slices along `axis`; 1 for a 2D image."""
         return 1 if self.ndim == 2 else self.shape[axis_position(axis)]
 
     def slice_step(self, axis: Axis = "z") -> float:
-        """Distance in `unit` between neighbouring slices along `axis`."""
+        """Return distance in `unit` between neighbouring slices along `axis`."""
         return float(self.spacing["xyz".index(axis)])
 
     def agrees_with(self, other: Geometry, tolerance: float = 1e-3) -> bool:
-        """Whether both grids put every voxel at the same place.
+        """Tell whether both grids put every voxel at the same place.
 
         Args:
             other: the other grid.

@@ -35,7 +35,7 @@ class Window(NamedTuple):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Lowest and highest value shown."""
+        """Return lowest and highest value shown."""
         return self.level - self.width / 2, self.level + self.width / 2
 
 
@@ -61,7 +61,7 @@ _CLIPPED = {"MR", "PET", "XR", "US", "MG", "OCT"}
 
 @dataclass(frozen=True)
 class Intensity:
-    """How the values of one image become 0..255.
+    """Says how the values of one image become 0..255.
 
     Attributes:
         modality: the modality the rule was chosen for.
@@ -78,7 +78,7 @@ class Intensity:
     guessed: bool = False
 
     def apply(self, voxels: NDArray[Any]) -> NDArray[np.uint8]:
-        """Any array of raw values -> uint8 of the same shape; fractions are cut off."""
+        """Map any array of raw values to uint8 of the same shape; fractions are cut off."""
         if voxels.dtype.kind in "iu" and voxels.dtype.itemsize <= 2:
             stored = voxels.view(_unsigned(voxels.dtype))
             return np.take(_table(self, voxels.dtype), stored)
@@ -94,14 +94,14 @@ class Intensity:
         return (unit * 255).astype(np.uint8)
 
     def notes(self) -> list[Note]:
-        """What a person should know about the choice of the rule."""
+        """Return what a person should know about the choice of the rule."""
         if not self.guessed:
             return []
         said = f"the file does not say its modality: {self.rule}"
         return [Note(f"{said}; set --modality or --window if that is wrong", "intensity")]
 
     def to_json(self) -> dict[str, Any]:
-        """The rule as plain values."""
+        """Return the rule as plain values."""
         return asdict(self)
 
 
@@ -117,7 +117,7 @@ def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def parse_window(text: str) -> Window:
-    """A window by name, or WIDTH/LEVEL such as "400/40".
+    """Return a window by name, or WIDTH/LEVEL such as "400/40".
 
     Raises:
         InputError: neither.
@@ -142,7 +142,7 @@ def choose_intensity(
     window: str | None = None,
     keep_8bit: bool = False,
 ) -> Intensity:
-    """The rule for `image`.
+    """Return the rule for `image`.
 
     Args:
         image: whose values are measured once (percentiles, range).

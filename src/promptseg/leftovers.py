@@ -52,29 +52,29 @@ class Owner(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Owner | None:
-        """The inverse of `str`; None for anything else."""
+        """Return the inverse of `str`; None for anything else."""
         found = re.fullmatch(_OWNER, text)
         return _owner(found) if found else None
 
 
 def me() -> Owner:
-    """This process."""
+    """Return this process."""
     pid = os.getpid()
     return Owner(*_place(), pid, _own_start(pid))
 
 
 def part_name(ending: str = "") -> str:
-    """A new name for what this process is about to write: `.part-...` and the ending."""
+    """Return a new name for what this process is about to write: `.part-...` and the ending."""
     return f".part-{me()}-{secrets.token_hex(4)}{ending}"
 
 
 def is_part(name: str) -> bool:
-    """Whether a name is of something on its way, of this version or an earlier one."""
+    """Tell whether a name is of something on its way, of this version or an earlier one."""
     return bool(_PART.fullmatch(name) or _EARLIER.fullmatch(name))
 
 
 def is_gone(owner: Owner) -> bool:
-    """Whether a process has ended for certain: where it cannot be known, it has not."""
+    """Tell whether a process has ended for certain: where it cannot be known, it has not."""
     machine, boot, space = _place()
     if owner.boot != boot:  # the machine was started again since, or it is another one
         return owner.machine == machine != _UNKNOWN

@@ -19,7 +19,8 @@ _ENTITIES = {"<": "&lt;"}
 
 
 def for_header(text: str) -> str:
-    """A value in a line-oriented text header: line feeds are the caller's to escape, no other controls.
+    """Return a value in a line-oriented text header: line feeds are the caller's to escape, no other
+    controls.
 
     Lone surrogates, which UTF-8 cannot hold, become question marks.
     """
@@ -28,7 +29,7 @@ def for_header(text: str) -> str:
 
 
 def for_terminal(text: str) -> str:
-    """A text on a terminal or in a log: escape sequences are shown, not obeyed.
+    """Return a text on a terminal or in a log: escape sequences are shown, not obeyed.
 
     Line feeds and tabs stay; other controls, and characters that turn the direction of writing, are
     shown as `\\x1b`.
@@ -42,7 +43,8 @@ def for_terminal(text: str) -> str:
 
 
 def for_csv(text: str) -> str:
-    """A cell of a CSV file: what a spreadsheet would take for a formula gets an apostrophe in front.
+    """Return a cell of a CSV file: what a spreadsheet would take for a formula gets an apostrophe in
+    front.
 
     Numbers stay as they are. `from_csv` gives back the text.
     """
@@ -50,12 +52,12 @@ def for_csv(text: str) -> str:
 
 
 def from_csv(cell: str) -> str:
-    """The text of a cell that `for_csv` wrote."""
+    """Return the text of a cell that `for_csv` wrote."""
     return cell[1:] if cell.startswith("'") and for_csv(cell[1:]) == cell else cell
 
 
 def for_markdown(text: str) -> str:
-    """A text in a cell or line of Markdown: one line, no table, tag, link or code of its own."""
+    """Return a text in a cell or line of Markdown: one line, no table, tag, link or code of its own."""
     plain = " ".join("".join(" " if _is_control(c) else c for c in text).split())
     return _MARKS.sub(lambda m: _ENTITIES.get(m[0], "\\" + m[0]), plain)
 

@@ -1,4 +1,4 @@
-"""What was noted of many files: counted for a summary, kept as a table, or refused."""
+"""Says what was noted of many files: counted for a summary, kept as a table, or refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _NAMED = re.compile(
 
 
 def counted(notes: Iterable[str]) -> dict[str, int]:
-    """Each note with how many files have it, the most frequent first; the files' names are left out.
+    """Return each note with how many files have it, the most frequent first; the files' names are left
+    out.
 
     Example:
         >>> counted(["1.nii.gz: empty", "no spacing", "2.nii.gz: empty"])
@@ -28,7 +29,7 @@ def counted(notes: Iterable[str]) -> dict[str, int]:
 
 
 def lines_of(counts: Mapping[str, int], what: str = "case") -> list[str]:
-    """Lines for a person, `3 cases: ...`; rare notes beyond the first few are counted alone.
+    """Return lines for a person, `3 cases: ...`; rare notes beyond the first few are counted alone.
 
     Example:
         >>> lines_of({"no spacing": 3})
@@ -40,7 +41,7 @@ def lines_of(counts: Mapping[str, int], what: str = "case") -> list[str]:
 
 
 def refusal(notes: Sequence[str], title: str) -> InputError:
-    """What is said of a file of which something was noted, where nothing may be.
+    """Return what is said of a file of which something was noted, where nothing may be.
 
     Args:
         notes: of the file, at least one.

@@ -52,16 +52,16 @@ class Note(str):
 
     @classmethod
     def frame(cls, index: int, count: int, detail: str = "") -> Self:
-        """That one of several frames was read."""
+        """Note that one of several frames was read."""
         text = f"frame {index} of {count}" + (f": {detail}" if detail else "")
         return cls(text, "frame", index=index, count=count)
 
     @property
     def is_public(self) -> bool:
-        """Whether it can name nobody and no place."""
+        """Tell whether it can name nobody and no place."""
         return self.kind in PUBLIC_KINDS
 
 
 def notes_of(notes: Iterable[str], kind: str) -> list[Note]:
-    """Those of a kind."""
+    """Return those of a kind."""
     return [note for note in notes if isinstance(note, Note) and note.kind == kind]

@@ -1,4 +1,4 @@
-"""What segmenting returns: a segmentation that can be saved."""
+"""Says what segmenting returns: a segmentation that can be saved."""
 
 from __future__ import annotations
 

@@ -30,12 +30,12 @@ _YES = {"y", "yes", "agree", "i agree"}
 
 
 def terms_of(licence: str) -> str:
-    """What a licence says, in short, and where its text is."""
+    """Return what a licence says, in short, and where its text is."""
     return _TERMS[licence]
 
 
 def agreed(licence: str) -> bool:
-    """Whether the user has agreed to a licence, here or by PROMPTSEG_AGREE."""
+    """Tell whether the user has agreed to a licence, here or by PROMPTSEG_AGREE."""
     named = [name.strip().lower() for name in os.environ.get("PROMPTSEG_AGREE", "").split(",")]
     return licence.lower() in named or licence in _kept()
 

@@ -1,4 +1,4 @@
-"""What a person does with assets: see what is here, check it, remove it."""
+"""Says what a person does with assets: see what is here, check it, remove it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class AssetState:
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Everything known, as plain values."""
+        """Return everything known, as plain values."""
         asset = self.asset
         return {
             "name": asset.name,
@@ -55,7 +55,7 @@ class AssetState:
 
 
 def state_of(name: str, verify: bool = False) -> AssetState:
-    """Whether an asset is here.
+    """Tell whether an asset is here.
 
     Args:
         name: an asset of the manifest.

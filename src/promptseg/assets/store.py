@@ -1,4 +1,4 @@
-"""Where named files are kept, and how each one is found or obtained."""
+"""Says where named files are kept, and how each one is found or obtained."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ class Asset:
 
     @property
     def to_fetch(self) -> int:
-        """Bytes that its first source takes from the network; 0 if not known."""
+        """Return bytes that its first source takes from the network; 0 if not known."""
         first = self.sources[0] if self.sources else Source()
         return first.archive_size or self.size
 
 
 @cache
 def manifest() -> dict[str, Asset]:
-    """All assets by name."""
+    """Return all assets by name."""
     table = tomllib.loads(files(__package__).joinpath("manifest.toml").read_text("utf-8"))
     return {
         name: Asset(
@@ -98,7 +98,7 @@ def manifest() -> dict[str, Asset]:
 
 
 def cache_folder() -> Path:
-    """$PROMPTSEG_HOME, or ~/.cache/promptseg."""
+    """Return $PROMPTSEG_HOME, or ~/.cache/promptseg."""
     home = os.environ.get("PROMPTSEG_HOME")
     try:
         return Path(home).expanduser() if home else Path.home() / ".cache" / "promptseg"
@@ -107,7 +107,7 @@ def cache_folder() -> Path:
 
 
 def locate(name: str) -> Path | None:
-    """Where the local copy of an asset is, unverified: $PROMPTSEG_WEIGHTS comes before the cache.
+    """Tell where the local copy of an asset is, unverified: $PROMPTSEG_WEIGHTS comes before the cache.
 
     What the package brings comes from there alone, so that its version is that of the code.
 
@@ -132,7 +132,8 @@ def locate(name: str) -> Path | None:
 
 
 def find(name: str) -> Path | None:
-    """The local copy of an asset, verified unless its hash is not known; None where there is none.
+    """Return the local copy of an asset, verified unless its hash is not known; None where there is
+    none.
 
     Raises:
         AssetError: unknown name, or a copy whose hash is wrong.
@@ -147,7 +148,7 @@ def find(name: str) -> Path | None:
 
 
 def fetch(name: str, quiet: bool = False) -> Path:
-    """The verified local copy of an asset, obtained from its sources if there is none yet.
+    """Return the verified local copy of an asset, obtained from its sources if there is none yet.
 
     Args:
         name: an asset of the manifest.
@@ -207,7 +208,7 @@ def fetch(name: str, quiet: bool = False) -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file; of a folder, over the names and hashes of its files in order."""
+    """Return SHA-256 of a file; of a folder, over the names and hashes of its files in order."""
     digest = hashlib.sha256()
     if path.is_dir():
         for file in sorted(p for p in path.rglob("*") if p.is_file()):
@@ -220,7 +221,7 @@ def sha256_of(path: Path) -> str:
 
 
 def asset_named(name: str) -> Asset:
-    """The manifest's entry.
+    """Return the manifest's entry.
 
     Raises:
         AssetError: there is none of that name.

@@ -48,7 +48,7 @@ class _Verb(NamedTuple):
 
 
 def script_for(shell: Shell) -> str:
-    """The script.
+    """Return the script.
 
     Args:
         shell: "bash", "zsh" (the same through its own bashcompinit) or "fish".

@@ -64,12 +64,12 @@ class Group(NamedTuple):
 
 
 def wants_help(argv: list[str]) -> bool:
-    """Whether the user asks for the help of a verb."""
+    """Tell whether the user asks for the help of a verb."""
     return any(token in ("-h", "--help") for token in argv)
 
 
 def help_of(kind: type[Any], verb: str) -> str:
-    """The help of a verb.
+    """Return the help of a verb.
 
     Args:
         kind: dataclass of its options.
@@ -95,7 +95,7 @@ def help_of(kind: type[Any], verb: str) -> str:
 
 
 def groups_of(kind: type[Any], verb: str) -> list[Group]:
-    """The options of a verb in the order and under the headings of its help.
+    """Return the options of a verb in the order and under the headings of its help.
 
     Args:
         kind: the dataclass.
@@ -122,7 +122,7 @@ def groups_of(kind: type[Any], verb: str) -> list[Group]:
 
 
 def options_of(kind: type[Any], verb: str) -> list[Option]:
-    """The options of a verb, as they stand in its dataclass.
+    """Return the options of a verb, as they stand in its dataclass.
 
     Args:
         kind: the dataclass.
@@ -149,7 +149,8 @@ def _owners(kind: type[Any]) -> list[type[Any]]:
 
 def _heading(owner: type[Any]) -> str:
     first = inspect.cleandoc(owner.__doc__ or "").split("\n\n")[0]
-    return re.split(r"[;.:]", " ".join(first.split()), maxsplit=1)[0]
+    said = re.split(r"[;.:]", " ".join(first.split()), maxsplit=1)[0].removeprefix("Say ")
+    return said[:1].upper() + said[1:]
 
 
 def _rows(option: Option, width: int) -> list[str]:

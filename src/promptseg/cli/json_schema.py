@@ -39,7 +39,7 @@ _ATTRIBUTE = re.compile(r"^ {4}(\w+(?:, \w+)*): (.*(?:\n {8}.*)*)", re.M)
 
 
 def schema_of(kind: Any) -> Schema:
-    """The schema of what `dataclasses.asdict` or `Record.to_json` makes of a type, as JSON.
+    """Return the schema of what `dataclasses.asdict` or `Record.to_json` makes of a type, as JSON.
 
     Args:
         kind: a dataclass, a record, or any annotation that their fields have.
@@ -72,7 +72,7 @@ def schema_of(kind: Any) -> Schema:
 
 
 def attributes_of(kind: type[Any]) -> dict[str, str]:
-    """Field -> what the docstring of its class says of it, under `Attributes`."""
+    """Map field to what the docstring of its class says of it, under `Attributes`."""
     said: dict[str, str] = {}
     for one in reversed(kind.__mro__):
         text = one.__dict__.get("__doc__") or ""
@@ -83,7 +83,7 @@ def attributes_of(kind: type[Any]) -> dict[str, str]:
 
 
 def named(kind: type[Any]) -> Schema:
-    """The schema of what `_asdict` makes of a named tuple."""
+    """Return the schema of what `_asdict` makes of a named tuple."""
     hints, said = get_type_hints(kind), attributes_of(kind)
     fields: tuple[str, ...] = kind._fields
     properties = {n: _described(schema_of(hints[n]), said.get(n, "")) for n in fields}
@@ -97,7 +97,7 @@ def record(
     title: str = "",
     more: bool = False,
 ) -> Schema:
-    """An object with these fields; others are allowed if `more`."""
+    """Return an object with these fields; others are allowed if `more`."""
     found: Schema = {"title": title} if title else {}
     return {
         **found,
@@ -109,17 +109,17 @@ def record(
 
 
 def listed(one: Schema) -> Schema:
-    """An array of such values."""
+    """Return an array of such values."""
     return {"type": "array", "items": one}
 
 
 def nullable(one: Schema) -> Schema:
-    """Such a value, or null."""
+    """Allow null beside such a value."""
     return {"anyOf": [one, {"type": "null"}]}
 
 
 def texts_by_name(one: Schema | None = None) -> Schema:
-    """An object of any names with values of one kind, texts if none is named."""
+    """Return an object of any names with values of one kind, texts if none is named."""
     return {"type": "object", "additionalProperties": one or {"type": "string"}}
 
 

@@ -1,4 +1,4 @@
-"""Which dataclass holds the options of which verb: what help and completion are made from."""
+"""Says which dataclass holds the options of which verb: what help and completion are made from."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KINDS: dict[str, str] = {
 
 
 def kind_of(verb: str) -> type[Any]:
-    """The dataclass of a verb's options."""
+    """Return the dataclass of a verb's options."""
     module, _, name = KINDS[verb].partition(":")
     found: type[Any] = getattr(import_module(module), name)
     return found

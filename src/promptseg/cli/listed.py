@@ -1,4 +1,4 @@
-"""What a person is told of a list that was done."""
+"""Says what a person is told of a list that was done."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def usage() -> str:
-    """The general help."""
+    """Return the general help."""
     width = max(map(len, VERBS))
     lines = "\n".join(f"  {verb:<{width}}  {what}" for verb, what in VERBS.items())
     return _USAGE.format(verbs=lines, version=__version__)

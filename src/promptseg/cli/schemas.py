@@ -1,4 +1,6 @@
-"""What every verb prints with `--json`, as JSON Schema: one table, printed by `promptseg schema`."""
+"""Says what every verb prints with `--json`, as JSON Schema: one table, printed by `promptseg
+schema`.
+"""
 
 from __future__ import annotations
 
@@ -375,7 +377,7 @@ ANSWERS: dict[str, Callable[[], list[Schema]]] = {
 
 
 def schema_for(verb: str) -> Schema:
-    """The schema of all that a verb may print with `--json`.
+    """Return the schema of all that a verb may print with `--json`.
 
     Args:
         verb: out of `ANSWERS`.

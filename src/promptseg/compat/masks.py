@@ -1,4 +1,4 @@
-"""What automatic mask generation does with masks, boxes and crops: small functions, no network."""
+"""Says what automatic mask generation does with masks, boxes and crops: small functions, no network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CropBox = tuple[int, int, int, int]
 
 
 def point_grid(side: int) -> NDArray[np.float64]:
-    """(side * side, 2) x, y in [0, 1]: centres of equal cells, row by row."""
+    """Return (side * side, 2) x, y in [0, 1]: centres of equal cells, row by row."""
     centres = (np.arange(side) + 0.5) / side
     x, y = np.meshgrid(centres, centres)
     return np.stack([x.ravel(), y.ravel()], axis=-1)
@@ -38,7 +38,7 @@ def point_grid(side: int) -> NDArray[np.float64]:
 def crop_boxes(
     size: tuple[int, int], layers: int, overlap_ratio: float
 ) -> list[tuple[CropBox, int]]:
-    """The whole image, then 2 x 2 crops, 4 x 4 and so on, each layer overlapping less.
+    """Return the whole image, then 2 x 2 crops, 4 x 4 and so on, each layer overlapping less.
 
     Args:
         size: (H, W).
@@ -61,13 +61,13 @@ def crop_boxes(
 
 
 def stability(logits: Tensor, threshold: float, offset: float) -> Tensor:
-    """(N, H, W) mask logits -> (N,) IoU of the masks at `threshold` plus and minus `offset`."""
+    """Map (N, H, W) mask logits to (N,) IoU of the masks at `threshold` plus and minus `offset`."""
     inner = (logits > threshold + offset).sum((-1, -2))
     return inner / (logits > threshold - offset).sum((-1, -2))
 
 
 def mask_boxes(masks: Tensor) -> Tensor:
-    """(N, H, W) boolean -> (N, 4) XYXY, both ends inside; zeros for an empty mask."""
+    """Map (N, H, W) boolean to (N, 4) XYXY, both ends inside; zeros for an empty mask."""
     rows, columns = masks.any(-1).int(), masks.any(-2).int()
     first = [line.argmax(-1) for line in (columns, rows)]
     last = [line.shape[-1] - 1 - line.flip(-1).argmax(-1) for line in (columns, rows)]
@@ -77,7 +77,7 @@ def mask_boxes(masks: Tensor) -> Tensor:
 def non_maximum_suppression(
     boxes: NDArray[np.generic], scores: NDArray[np.generic], threshold: float
 ) -> list[int]:
-    """Of boxes that overlap, the best.
+    """Choose the best of boxes that overlap.
 
     Args:
         boxes: (N, 4) XYXY.
@@ -103,7 +103,7 @@ def non_maximum_suppression(
 
 
 def rle_of_mask(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """(H, W) boolean -> COCO's uncompressed run lengths: column by column, outside first."""
+    """Map (H, W) boolean to COCO's uncompressed run lengths: column by column, outside first."""
     flat = mask.ravel(order="F")
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     counts = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
@@ -111,14 +111,14 @@ def rle_of_mask(mask: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def mask_of_rle(rle: dict[str, Any]) -> NDArray[np.bool_]:
-    """Uncompressed run lengths -> (H, W) boolean."""
+    """Map uncompressed run lengths to (H, W) boolean."""
     height, width = rle["size"]
     inside = np.arange(len(rle["counts"])) % 2 == 1
     return np.repeat(inside, rle["counts"]).reshape(width, height).T
 
 
 def coco_rle(rle: dict[str, Any]) -> dict[str, Any]:
-    """Uncompressed run lengths -> COCO's compressed ones, as pycocotools writes them.
+    """Map uncompressed run lengths to COCO's compressed ones, as pycocotools writes them.
 
     From the fourth on, a count is stored as its difference to the one before the last, in groups of
     five bits, lowest first; the sixth bit says that more follow, and 48 makes it a printable character.

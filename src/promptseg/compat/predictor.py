@@ -56,7 +56,7 @@ class SamPredictor:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Tell where the network is."""
         return self.model.device
 
     def reset_image(self) -> None:
@@ -128,7 +128,7 @@ class SamPredictor:
         multimask_output: bool = True,
         return_logits: bool = False,
     ) -> _Arrays:
-        """Masks of one object.
+        """Return masks of one object.
 
         Args:
             point_coords: (N, 2) x, y in pixels of the image.
@@ -173,7 +173,7 @@ class SamPredictor:
         multimask_output: bool = True,
         return_logits: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Masks of B objects; coordinates are in the network's frame already (see `transform`).
+        """Return masks of B objects; coordinates are in the network's frame already (see `transform`).
 
         Args:
             point_coords: (B, N, 2) x, y.
@@ -204,7 +204,7 @@ class SamPredictor:
         return masks if return_logits else masks > self.model.mask_threshold, quality, logits
 
     def get_image_embedding(self) -> Tensor:
-        """(1, 256, 64, 64) embedding of the image.
+        """Return (1, 256, 64, 64) embedding of the image.
 
         Raises:
             NoImageError: no image is set.

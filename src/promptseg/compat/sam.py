@@ -34,27 +34,27 @@ class OfficialPromptEncoder(PromptEncoder):
     """The prompt encoder with its official names."""
 
     def get_dense_pe(self) -> Tensor:
-        """(1, C, grid, grid) position of every embedding cell."""
+        """Return (1, C, grid, grid) position of every embedding cell."""
         return self.dense_position()
 
     @property
     def embed_dim(self) -> int:
-        """Channels of the embeddings."""
+        """Return channels of the embeddings."""
         return self.channels
 
     @property
     def input_image_size(self) -> tuple[int, int]:
-        """Rows and columns of the network's input."""
+        """Return rows and columns of the network's input."""
         return (self.image_size, self.image_size)
 
     @property
     def image_embedding_size(self) -> tuple[int, int]:
-        """Rows and columns of the image embedding."""
+        """Return rows and columns of the image embedding."""
         return (self.grid, self.grid)
 
     @property
     def mask_input_size(self) -> tuple[int, int]:
-        """Rows and columns of a mask prompt."""
+        """Return rows and columns of a mask prompt."""
         return (4 * self.grid, 4 * self.grid)
 
 
@@ -105,11 +105,13 @@ class Sam(networks.Sam):
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Tell where the network is."""
         return self.pixel_mean.device
 
     def preprocess(self, x: Tensor) -> Tensor:
-        """(..., 3, h, w) colours of 0..255, at most 1024 a side -> normalised, zeros to 1024 x 1024."""
+        """Map (..., 3, h, w) colours of 0..255, at most 1024 a side to normalised, zeros to 1024 x
+        1024.
+        """
         x = (x - self.pixel_mean) / self.pixel_std
         rows, columns = x.shape[-2:]
         return F.pad(x, (0, self.img_size - columns, 0, self.img_size - rows))
@@ -117,7 +119,7 @@ class Sam(networks.Sam):
     def postprocess_masks(
         self, masks: Tensor, input_size: Sequence[int], original_size: Sequence[int]
     ) -> Tensor:
-        """(B, C, m, m) mask logits -> (B, C, H, W) on the original image, bilinearly.
+        """Map (B, C, m, m) mask logits to (B, C, H, W) on the original image, bilinearly.
 
         Args:
             masks: of the mask decoder.
@@ -132,7 +134,7 @@ class Sam(networks.Sam):
     def forward(
         self, batched_input: Sequence[Mapping[str, Any]], multimask_output: bool
     ) -> list[dict[str, Tensor]]:
-        """Masks of several images with their prompts.
+        """Return masks of several images with their prompts.
 
         Args:
             batched_input: one mapping per picture: `image` (3, h, w) and `original_size` (H, W); any
@@ -169,28 +171,28 @@ class Sam(networks.Sam):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """As every module's, without the ImageNet classifier that MobileSAM's file still holds."""
+        """Load parameters as every module does, without the ImageNet classifier in MobileSAM's file."""
         kept = {k: v for k, v in state_dict.items() if not k.startswith(UNUSED)}
         return super().load_state_dict(kept, strict, assign)
 
 
 def build_sam_vit_h(checkpoint: str | Path | None = None) -> Sam:
-    """SAM with ViT-H, with the weights of an official file if one is given."""
+    """Return SAM with ViT-H, with the weights of an official file if one is given."""
     return _build(networks.build_sam_vit_h, checkpoint)
 
 
 def build_sam_vit_l(checkpoint: str | Path | None = None) -> Sam:
-    """SAM with ViT-L, with the weights of an official file if one is given."""
+    """Return SAM with ViT-L, with the weights of an official file if one is given."""
     return _build(networks.build_sam_vit_l, checkpoint)
 
 
 def build_sam_vit_b(checkpoint: str | Path | None = None) -> Sam:
-    """SAM with ViT-B, with the weights of SAM, MedSAM or MedicoSAM if a file is given."""
+    """Return SAM with ViT-B, with the weights of SAM, MedSAM or MedicoSAM if a file is given."""
     return _build(networks.build_sam_vit_b, checkpoint)
 
 
 def build_sam_vit_t(checkpoint: str | Path | None = None) -> Sam:
-    """MobileSAM, with the weights of an official file if one is given."""
+    """Return MobileSAM, with the weights of an official file if one is given."""
     return _build(networks.build_mobile_sam, checkpoint)
 
 

@@ -25,23 +25,23 @@ class ResizeLongestSide:
         self.target_length = target_length
 
     def apply_image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 -> (h, w, 3) uint8."""
+        """Map (H, W, 3) uint8 to (h, w, 3) uint8."""
         return resize_bilinear(image, *self._size(image.shape[:2]))
 
     def apply_coords(
         self, coords: NDArray[np.generic], original_size: Sequence[int]
     ) -> NDArray[np.float64]:
-        """(..., 2) x, y of an image of H, W -> of the resized one."""
+        """Map (..., 2) x, y of an image of H, W to those of the resized one."""
         return np.asarray(coords, dtype=np.float64) * self._factors(original_size)
 
     def apply_boxes(
         self, boxes: NDArray[np.generic], original_size: Sequence[int]
     ) -> NDArray[np.float64]:
-        """(B, 4) XYXY of an image of H, W -> of the resized one."""
+        """Map (B, 4) XYXY of an image of H, W to those of the resized one."""
         return self.apply_coords(boxes.reshape(-1, 2, 2), original_size).reshape(-1, 4)
 
     def apply_image_torch(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) float -> (B, 3, h, w): near `apply_image`, which the networks expect.
+        """Map (B, 3, H, W) float to (B, 3, h, w): near `apply_image`, which the networks expect.
 
         The official method takes the size from the first two axes, B and 3; this one from H and W.
         """
@@ -49,17 +49,17 @@ class ResizeLongestSide:
         return F.interpolate(image, size, mode="bilinear", antialias=True)
 
     def apply_coords_torch(self, coords: Tensor, original_size: Sequence[int]) -> Tensor:
-        """(..., 2) x, y of an image of H, W -> of the resized one, float32."""
+        """Map (..., 2) x, y of an image of H, W to those of the resized one, float32."""
         coords = coords.float()
         return coords * coords.new_tensor(self._factors(original_size))
 
     def apply_boxes_torch(self, boxes: Tensor, original_size: Sequence[int]) -> Tensor:
-        """(B, 4) XYXY of an image of H, W -> of the resized one, float32."""
+        """Map (B, 4) XYXY of an image of H, W to those of the resized one, float32."""
         return self.apply_coords_torch(boxes.reshape(-1, 2, 2), original_size).reshape(-1, 4)
 
     @staticmethod
     def get_preprocess_shape(oldh: int, oldw: int, long_side_length: int) -> tuple[int, int]:
-        """Rows and columns of the resized image."""
+        """Return rows and columns of the resized image."""
         scale = long_side_length / max(oldh, oldw)
         return int(oldh * scale + 0.5), int(oldw * scale + 0.5)
 
@@ -76,11 +76,11 @@ class ResizeSquare(ResizeLongestSide):
     """MedSAM: both sides to `target_length`, whatever the shape, bicubically."""
 
     def apply_image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 -> (target_length, target_length, 3) uint8."""
+        """Map (H, W, 3) uint8 to (target_length, target_length, 3) uint8."""
         return resize_bicubic(image, *self._size(image.shape[:2]))
 
     def apply_image_torch(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) float -> (B, 3, target_length, target_length): near `apply_image`."""
+        """Map (B, 3, H, W) float to (B, 3, target_length, target_length): near `apply_image`."""
         size = self._size(image.shape[-2:])
         return F.interpolate(image, size, mode="bicubic", antialias=True)
 

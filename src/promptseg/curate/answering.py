@@ -1,4 +1,4 @@
-"""What of a network costs time and memory, asked alike of a SAM and of one with memory."""
+"""Says what of a network costs time and memory, asked alike of a SAM and of one with memory."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Answering(Protocol):
     image_size: int
 
     def encode(self, slices: Tensor) -> Sequence[Tensor]:
-        """(1, 3, S, S) -> its features, of one level or of several."""
+        """Map (1, 3, S, S) to its features, of one level or of several."""
 
     def answer(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Mask logits and predicted IoU of the objects, once."""
 
 
 def answering(network: Sam | Sam2Steps, objects: int, propagated: bool) -> Answering:
-    """Boxes of some objects, or a memory of them.
+    """Return boxes of some objects, or a memory of them.
 
     Args:
         network: on its device.

@@ -90,15 +90,19 @@ class Entry:
 
     @property
     def kind(self) -> str:
-        """Its modality in our own words, one of `promptseg.image.MODALITIES`; PET-CT counts as PET."""
+        """Return its modality in our own words, one of `promptseg.image.MODALITIES`; PET-CT counts as
+        PET.
+        """
         return _WORDS.get(self.modality, "MR")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, with `kind` and the `dataset.json` to write."""
+        """Return plain values, with `kind` and the `dataset.json` to write."""
         return {**asdict(self), "kind": self.kind, "dataset_json": self.description()}
 
     def description(self) -> dict[str, Any]:
-        """What `dataset.json` beside the unpacked data has to say; empty where none is needed."""
+        """Return what `dataset.json` beside the unpacked data has to say; empty where none is
+        needed.
+        """
         if not self.images:
             return {}
         file = PurePosixPath(self.images).name
@@ -118,7 +122,7 @@ class Entry:
 
 
 class Total(NamedTuple):
-    """What the catalogue has of one modality.
+    """Holds what the catalogue has of one modality.
 
     Attributes:
         kind: the modality in our own words.
@@ -137,7 +141,7 @@ class Total(NamedTuple):
 
 @cache
 def catalogue() -> tuple[Entry, ...]:
-    """All of them, in the order of the supplement."""
+    """Return all of them, in the order of the supplement."""
     text = files("promptseg.curate").joinpath("catalogue.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(text.splitlines())
     return tuple(Entry(count=int(row.pop("count")), **row) for row in rows)
@@ -146,7 +150,7 @@ def catalogue() -> tuple[Entry, ...]:
 def entries(
     modality: str | None = None, split: str | None = None, layout: str | None = None
 ) -> list[Entry]:
-    """Some of them.
+    """Return some of them.
 
     Args:
         modality: in our words or in those of the supplement ("MR", "MR-T1", "CXR"), in any case; a
@@ -175,7 +179,7 @@ def entries(
 
 
 def find_entry(name: str) -> Entry:
-    """The dataset of a name; case, blanks and dashes do not count.
+    """Return the dataset of a name; case, blanks and dashes do not count.
 
     Raises:
         InputError: none; close names are offered.
@@ -194,7 +198,7 @@ def find_entry(name: str) -> Entry:
 
 
 def totals(found: Iterable[Entry]) -> list[Total]:
-    """Sums by modality, most datasets first."""
+    """Return sums by modality, most datasets first."""
     groups: dict[str, list[Entry]] = {}
     for entry in found:
         groups.setdefault(entry.kind, []).append(entry)
@@ -212,7 +216,7 @@ def totals(found: Iterable[Entry]) -> list[Total]:
 
 
 def commands(entry: Entry) -> list[str]:
-    """What to type after the download, from the data to training.
+    """Return what to type after the download, from the data to training.
 
     Args:
         entry: the dataset.

@@ -1,4 +1,4 @@
-"""How long training will take and how much memory it needs, before it is started.
+"""Says how long training will take and how much memory it needs, before it is started.
 
 The network runs forward and backward on random input on the device at hand: the encoder on one image,
 the decoder on the objects of one image. The times are scaled to the images of an epoch. On clips, a
@@ -31,7 +31,7 @@ _REPEATS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What of a training its cost depends on (MedicoSAM, Algorithm 1).
+    """Holds what of a training its cost depends on (MedicoSAM, Algorithm 1).
 
     Attributes:
         n_steps: rounds of corrections after the first prompt; every round is a pass of the decoder.
@@ -52,12 +52,12 @@ class Plan:
 
     @property
     def rounds(self) -> int:
-        """Of one image or clip, on average."""
+        """Return the rounds of one image or clip, on average."""
         return self.n_steps + self.frames
 
     @property
     def kept_rounds(self) -> int:
-        """That autograd keeps at a time, at most."""
+        """Return how many rounds autograd keeps at a time, at most."""
         return 1 if self.frames == 1 else self.frames + 2 * self.n_steps
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What was measured of a network.
+    """Holds what was measured of a network.
 
     Attributes:
         encoder_seconds: of one image, forward, and backward if the encoder learns.
@@ -101,7 +101,7 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What training is expected to cost.
+    """Holds what training is expected to cost.
 
     Attributes:
         images: of an epoch, or clips.
@@ -125,7 +125,7 @@ class Estimate:
     cost: Cost
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return this as plain values."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -255,7 +255,7 @@ def measure_network(network: Sam | Sam2Steps, plan: Plan, patience: float = 10.0
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that people would take."""
+    """Return seconds in the unit that people would take."""
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""What a split must not divide: the images of a patient, and images that look alike."""
+"""Says what a split must not divide: the images of a patient, and images that look alike."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Group:
 
 
 def person(case: ManifestRow | Sample) -> str:
-    """Who a case or sample shows, as one word for the same person in every dataset."""
+    """Tell who a case or sample shows, as one word for the same person in every dataset."""
     return person_of(case.dataset, case.patient)
 
 
@@ -54,7 +54,7 @@ def grouped(
     samples: Counter[tuple[str, str]],
     alike: Sequence[LookAlike] | None = (),
 ) -> list[Group]:
-    """Cases of one person, of the same voxels or of look-alikes, in order of their names.
+    """Return cases of one person, of the same voxels or of look-alikes, in order of their names.
 
     Args:
         cases: all of them.
@@ -87,7 +87,7 @@ def grouped(
 
 
 def look_alikes(cases: Sequence[ManifestRow], most: float = ALIKE) -> Iterator[LookAlike]:
-    """Pairs of images of different persons that look alike, by the rule of the leak check.
+    """Yield pairs of images of different persons that look alike, by the rule of the leak check.
 
     Images with as many hashes are compared slice by slice (their mean distance counts), others by
     the smallest distance of any two. All pairs are compared: time grows with the square of the

@@ -1,4 +1,4 @@
-"""What a part of a collection is made from: its files, and how its cases are read."""
+"""Says what a part of a collection is made from: its files, and how its cases are read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ FileFacts = tuple[str, int, int]
 
 
 def facts_of_files(cases: Iterable[CaseFiles]) -> dict[Path, FileFacts]:
-    """Every file of some cases, once: the annotations of COCO are of all of them. Missing ones are
+    """Return every file of some cases, once: the annotations of COCO are of all of them. Missing ones
+    are
     passed over."""
     found: dict[Path, FileFacts] = {}
     for path in dict.fromkeys(path for case in cases for path in (case.image, *case.truth)):
@@ -30,7 +31,8 @@ def facts_of_files(cases: Iterable[CaseFiles]) -> dict[Path, FileFacts]:
 
 
 def facts_of_case(case: CaseFiles) -> list[Any]:
-    """What else is known of a case, with what its readers are bound to: modality, channel, classes,
+    """Return what else is known of a case, with what its readers are bound to: modality, channel,
+    classes,
     annotations, how run lengths count."""
     readers = [_said(case.image_reader), _said(case.truth_reader)]
     return [case.name, case.patient, case.annotated, *readers]

@@ -22,7 +22,7 @@ _Paths = tyro.conf.UseAppendAction[tuple[Path, ...]]
 
 @dataclass(kw_only=True)
 class ConversionOptions:
-    """How images become samples, and which are left out."""
+    """Say how images become samples, and which are left out."""
 
     window: str | None = None
     """Intensity window of CT (name or WIDTH/LEVEL, see segment); others keep their modality's rule."""
@@ -83,13 +83,13 @@ class ConversionOptions:
             parse_window(self.window)
 
     def conversion(self) -> dict[str, Any]:
-        """What the pixels and objects of a collection depend on; as plain values."""
+        """Return what the pixels and objects of a collection depend on; as plain values."""
         return {f.name: asdict(self)[f.name] for f in fields(ConversionOptions)}
 
 
 @dataclass(kw_only=True)
 class SplitOptions:
-    """Which part every patient belongs to."""
+    """Say which part every patient belongs to."""
 
     split: str = "80/10/10"
     """Percentages of the samples for training, validation and test."""
@@ -108,7 +108,7 @@ class SplitOptions:
     """CSV file with the columns dataset, case, part: the parts are as it says."""
 
     def shares(self) -> dict[Split, float]:
-        """Part -> its share of the samples, from 0 to 1.
+        """Map part to its share of the samples, from 0 to 1.
 
         Raises:
             InputError: not three percentages that sum to 100.
@@ -203,7 +203,7 @@ class CurateJob(SplitOptions, ConversionOptions):
         check_bounds(self)
 
     def opening(self) -> DatasetOptions:
-        """How datasets are opened: incomplete cases are left out and reported."""
+        """Tell how datasets are opened: incomplete cases are left out and reported."""
         return DatasetOptions(
             split=self.nnunet_split,
             channel=self.channel,
@@ -214,7 +214,7 @@ class CurateJob(SplitOptions, ConversionOptions):
         )
 
     def request(self) -> dict[str, Any]:
-        """What a collection depends on, without paths of this machine; as plain values."""
+        """Return what a collection depends on, without paths of this machine; as plain values."""
         left_out = {"output", "workers", "overwrite", "json", "quiet", "config", "strict"}
         said = {k: v for k, v in asdict(self).items() if k not in left_out}
         said["input"] = [path.resolve().name for path in self.input]

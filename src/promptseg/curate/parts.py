@@ -37,7 +37,7 @@ _CASES, _BYTES = 256, 128_000_000
 
 @dataclass(frozen=True)
 class Result:
-    """What a part came to.
+    """Holds what a part came to.
 
     Attributes:
         samples: of its shard; parts and groups are not known yet.
@@ -72,30 +72,30 @@ class Part(Task[None, None]):
 
     @property
     def shard(self) -> Path:
-        """The ZIP file; not there if no sample is."""
+        """Return the ZIP file; not there if no sample is."""
         return self.root / SHARDS / f"{self.name}.zip"
 
     @property
     def facts(self) -> Path:
-        """The file that makes the shard count."""
+        """Return the file that makes the shard count."""
         return self.root / FACTS / f"{self.name}.json"
 
     def input_sizes(self) -> dict[Path, int]:
-        """Every file of its cases, with its size; parts may share some."""
+        """Return every file of its cases, with its size; parts may share some."""
         return {path: size for path, (_, size, _) in facts_of_files(self.cases).items()}
 
     @property
     def title(self) -> str:
-        """Of its dataset."""
+        """Return the name of its dataset."""
         return self.origin.dataset
 
     @property
     def weight(self) -> int:
-        """Its cases."""
+        """Return its cases."""
         return len(self.cases)
 
     def request(self) -> dict[str, Any]:
-        """All that the result depends on: options, what is known of the cases, their files."""
+        """Return all that the result depends on: options, what is known of the cases, their files."""
         origin = {k: v for k, v in asdict(self.origin).items() if k != "root"}
         return {
             "schema": SCHEMA,
@@ -107,11 +107,11 @@ class Part(Task[None, None]):
         }
 
     def is_done(self) -> bool:
-        """Whether the shard and its facts are there, for the same options and files."""
+        """Tell whether the shard and its facts are there, for the same options and files."""
         return self.result() is not None
 
     def result(self) -> Result | None:
-        """What it came to; None if it is not done, or was done for other options or files."""
+        """Return what it came to; None if it is not done, or was done for other options or files."""
         try:
             said = parse_json(self.facts.read_text(encoding="utf-8"))
             if said["request"] != request_hash(self.request()):
@@ -220,7 +220,7 @@ class Part(Task[None, None]):
 
 
 def parts_of_dataset(dataset: Dataset, root: Path, options: ConversionOptions) -> Iterator[Part]:
-    """The parts of a dataset.
+    """Yield the parts of a dataset.
 
     Args:
         dataset: with its cases.

@@ -1,4 +1,4 @@
-"""What would waste hours of a GPU, found in minutes without one: checks of a collection.
+"""Says what would waste hours of a GPU, found in minutes without one: checks of a collection.
 
 Errors are what makes training pointless or its validation untrue: no training or no validation part, a
 patient in two parts, samples that cannot be read, targets that are all too small for the network. The
@@ -34,7 +34,7 @@ _FILES = ("preflight.md", "preflight.json", "sheet.png", "sizes.png")
 
 @dataclass(kw_only=True)
 class PreflightOptions:
-    """How a collection is checked."""
+    """Say how a collection is checked."""
 
     model: str = "mobile-sam"
     """The model that will be trained; its preprocessing decides how small a target becomes."""

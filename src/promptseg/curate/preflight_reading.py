@@ -39,7 +39,7 @@ class Damage(NamedTuple):
 
 @dataclass
 class Pixels:
-    """What the pixels of samples say.
+    """Holds what the pixels of samples say.
 
     Attributes:
         sha256: key of a sound sample -> of its shape and pixels.

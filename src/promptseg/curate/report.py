@@ -1,4 +1,6 @@
-"""What a curation tells beside the data: counts, exclusions, licences, look-alikes, the test cases."""
+"""Says what a curation tells beside the data: counts, exclusions, licences, look-alikes, the test
+cases.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ _WHATS = ("samples", "targets", "cases", "patients")
 
 
 def counts_of(samples: Sequence[Sample]) -> Counts:
-    """Samples, targets, cases and patients by part: of all, of each dataset, of each modality."""
+    """Return samples, targets, cases and patients by part: of all, of each dataset, of each
+    modality.
+    """
     numbers: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     people: dict[tuple[str, str, str], set[tuple[str, str]]] = defaultdict(set)
     for sample in samples:
@@ -49,7 +53,7 @@ def counts_of(samples: Sequence[Sample]) -> Counts:
 
 
 def exclusion_counts(excluded: Iterable[Exclusion]) -> dict[str, dict[str, int]]:
-    """Rule -> how many whole cases and how many objects it left out."""
+    """Count for every rule how many whole cases and how many objects it left out."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for each in excluded:
         found[each.rule]["objects" if each.target else "cases"] += 1
@@ -59,7 +63,7 @@ def exclusion_counts(excluded: Iterable[Exclusion]) -> dict[str, dict[str, int]]
 
 
 def licences_of(samples: Iterable[Sample]) -> dict[str, dict[str, int]]:
-    """Dataset -> licence -> number of its samples."""
+    """Map dataset to licence -> number of its samples."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in samples:
         found[sample.dataset][sample.licence or "not stated"] += 1
@@ -67,18 +71,18 @@ def licences_of(samples: Iterable[Sample]) -> dict[str, dict[str, int]]:
 
 
 def write_exclusions(excluded: Iterable[Exclusion], path: Path) -> None:
-    """A CSV table, one row per exclusion."""
+    """Write a CSV table, one row per exclusion."""
     _write_table([f.name for f in fields(Exclusion)], map(asdict, excluded), path)
 
 
 def write_notes(notes: Iterable[Noted], path: Path) -> None:
-    """A CSV table, one row per note of a case."""
+    """Write a CSV table, one row per note of a case."""
     columns = ("dataset", "case", "note")
     _write_table(list(columns), (dict(zip(columns, each, strict=True)) for each in notes), path)
 
 
 def write_look_alikes(pairs: Iterable[LookAlike], path: Path) -> None:
-    """A CSV table, one row per pair."""
+    """Write a CSV table, one row per pair."""
     rows = (
         {
             "dataset": pair.first.dataset,
@@ -93,7 +97,7 @@ def write_look_alikes(pairs: Iterable[LookAlike], path: Path) -> None:
 
 
 def write_held_out(samples: Iterable[Sample], path: Path) -> None:
-    """The cases of the test part, as `--held-out` reads them."""
+    """Write the cases of the test part, as `--held-out` reads them."""
     cases = sorted({f"{s.dataset}/{s.case}" for s in samples if s.split == "test"})
     with atomic_path(path) as temporary:
         lines = ["# the test part of a promptseg collection: dataset/case", *cases]
@@ -101,7 +105,7 @@ def write_held_out(samples: Iterable[Sample], path: Path) -> None:
 
 
 def markdown(facts: dict[str, Any]) -> str:
-    """What collection.json says, to be read."""
+    """Return what collection.json says, to be read."""
     counts: Counts = facts["counts"]
     lines = [
         "# Collection",

@@ -1,4 +1,4 @@
-"""Which objects and images are not for training, by rules that can be measured.
+"""Says which objects and images are not for training, by rules that can be measured.
 
 MedSAM left out incomplete images, "segmentation targets with branching structures, inaccurate
 annotations, and tiny volumes" (Methods, "Dataset curation and pre-processing") without saying how
@@ -61,7 +61,7 @@ class Exclusion:
 
 
 class Excluded(list[Exclusion]):
-    """What was left out of a case, as it is found.
+    """Holds what was left out of a case, as it is found.
 
     Args:
         dataset, case: which one.
@@ -93,12 +93,12 @@ class Patch:
 
     @property
     def area(self) -> int:
-        """Pixels."""
+        """Return pixels."""
         return int(self.mask.sum())
 
     @property
     def place(self) -> tuple[slice, slice]:
-        """Where the crop lies on the slice."""
+        """Tell where the crop lies on the slice."""
         rows, columns = self.mask.shape
         return slice(self.top, self.top + rows), slice(self.left, self.left + columns)
 
@@ -106,7 +106,7 @@ class Patch:
     def cropped(
         cls, target: str, mask: NDArray[np.bool_], top: int = 0, left: int = 0
     ) -> Patch | None:
-        """A patch without empty margins; None if nothing is in the mask."""
+        """Return a patch without empty margins; None if nothing is in the mask."""
         rows, columns = bounding_region(mask)
         if rows.start == rows.stop:
             return None
@@ -114,7 +114,7 @@ class Patch:
 
 
 def patch_on(segment: Segment, target: str, index: int | None) -> Patch | None:
-    """An object of a 2D image (`index` None), or on a slice or frame; None where it is not."""
+    """Return an object of a 2D image (`index` None), or on a slice or frame; None where it is not."""
     if index is None:
         rows, columns = segment.region
         return Patch.cropped(target, segment.crop, rows.start, columns.start)
@@ -125,7 +125,7 @@ def patch_on(segment: Segment, target: str, index: int | None) -> Patch | None:
 
 
 def parts_of(patch: Patch) -> list[Patch]:
-    """The connected parts of an object, each by itself; pixels at a corner are connected."""
+    """Return the connected parts of an object, each by itself; pixels at a corner are connected."""
     numbers, _ = ndimage.label(patch.mask, _EVERY_NEIGHBOUR)
     return [
         Patch(
@@ -139,7 +139,7 @@ def parts_of(patch: Patch) -> list[Patch]:
 
 
 def tiny(patch: Patch, shape: tuple[int, ...], options: ConversionOptions) -> str:
-    """What is too small about an object on a slice of `shape`; nothing if it is large enough."""
+    """Return what is too small about an object on a slice of `shape`; nothing if it is large enough."""
     area = patch.area
     if area < options.min_pixels:
         return f"{area} pixels, fewer than {options.min_pixels}"
@@ -156,7 +156,7 @@ def surviving(
     options: ConversionOptions,
     excluded: Excluded,
 ) -> list[Patch]:
-    """The objects of a slice that no rule leaves out.
+    """Return the objects of a slice that no rule leaves out.
 
     Args:
         patches: all of them.
@@ -178,7 +178,7 @@ def surviving(
 
 
 def slenderness(mask: NDArray[np.bool_]) -> float:
-    """Mean thickness over extent of the largest connected part, between 0 and about 0.5.
+    """Return mean thickness over extent of the largest connected part, between 0 and about 0.5.
 
     The thickness is twice the area over the pixels of the edge, the extent the diagonal of the
     bounding box.
@@ -189,7 +189,7 @@ def slenderness(mask: NDArray[np.bool_]) -> float:
 
 
 def is_branching(patch: Patch) -> str:
-    """Why an object counts as branching (both values); nothing if it does not.
+    """Tell why an object counts as branching (both values); nothing if it does not.
 
     It does where its largest connected part is thin for its extent (`slenderness` below 0.015), and
     covers less than half of its convex hull, which a straight thin line does not.

@@ -1,4 +1,4 @@
-"""How large the targets are, as the model will see them."""
+"""Says how large the targets are, as the model will see them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Sizes(NamedTuple):
 
 
 def sizes_of(samples: Iterable[Sample], preprocessing: Preprocessing) -> list[Size]:
-    """The size of every target, from the index alone.
+    """Return the size of every target, from the index alone.
 
     Args:
         samples: of a collection.
@@ -69,7 +69,7 @@ def sizes_of(samples: Iterable[Sample], preprocessing: Preprocessing) -> list[Si
 
 
 def summarise(sizes: Sequence[Size], by: str = "modality") -> list[Sizes]:
-    """Quantiles and tiny targets by modality or dataset, and of all at the end."""
+    """Return quantiles and tiny targets by modality or dataset, and of all at the end."""
     groups: dict[str, list[Size]] = {}
     for size in sizes:
         groups.setdefault(getattr(size, by), []).append(size)
@@ -78,7 +78,7 @@ def summarise(sizes: Sequence[Size], by: str = "modality") -> list[Sizes]:
 
 
 def draw_sizes(sizes: Sequence[Size], path: Path) -> None:
-    """Boxes of the share of the image that the targets of each modality cover.
+    """Draw boxes of the share of the image that the targets of each modality cover.
 
     Boxes are quartiles with the median, whiskers reach from 5 to 95 %, dots are the smallest and the
     largest target.

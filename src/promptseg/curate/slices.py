@@ -22,7 +22,7 @@ _MOST = 2**16 - 1
 
 @dataclass(frozen=True)
 class Values:
-    """How the values of an image become the stored 8 bits.
+    """Says how the values of an image become the stored 8 bits.
 
     Attributes:
         stored: what is applied before storing.
@@ -57,7 +57,7 @@ class Piece:
 
 
 def values_of(image: Image, window: str | None = None) -> Values:
-    """The rule that inference would choose, and what of it is left to the reader of the sample.
+    """Return the rule that inference would choose, and what of it is left to the reader of the sample.
 
     Args:
         image: the whole image, on which the bounds are measured.
@@ -81,7 +81,8 @@ def pieces_of(
     options: ConversionOptions,
     excluded: Excluded,
 ) -> Iterator[Piece]:
-    """The 2D images of an image: itself, or the slices or frames with objects that no rule leaves out.
+    """Yield the 2D images of an image: itself, or the slices or frames with objects that no rule
+    leaves out.
 
     Slices of one value are noted as empty images.
 
@@ -120,7 +121,7 @@ def pieces_of(
 def labels_of(
     patches: Sequence[Patch], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.uint16], tuple[Target, ...]]:
-    """Objects as label layers: everyone in the first layer where it overlaps with no other.
+    """Return objects as label layers: everyone in the first layer where it overlaps with no other.
 
     Args:
         patches: at least one.

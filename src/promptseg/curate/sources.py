@@ -1,4 +1,4 @@
-"""What is to be curated: the datasets of all inputs, where they are from and on which terms."""
+"""Says what is to be curated: the datasets of all inputs, where they are from and on which terms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SOURCES = ("upstream", "reference", "citation", "url", "homepage", "source", "s
 
 @dataclass(frozen=True)
 class Origin:
-    """What every case of a dataset shares, without its cases: it travels to worker processes.
+    """Holds what every case of a dataset shares, without its cases: it travels to worker processes.
 
     Attributes:
         dataset: its name.
@@ -40,7 +40,7 @@ class Origin:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Origin:
-        """The origin of a dataset: from its dataset.json, or from a COCO file."""
+        """Return the origin of a dataset: from its dataset.json, or from a COCO file."""
         folder = dataset.root if dataset.root.is_dir() else dataset.root.parent
         path = folder / "dataset.json"
         content = read_json(path) if path.is_file() else {}
@@ -55,22 +55,22 @@ class Origin:
         return cls(dataset.name, dataset.root, dataset.classes, source, dataset.licence, licences)
 
     def licence_of(self, case: str) -> str:
-        """The licence of an image: its own before the dataset's."""
+        """Return the licence of an image: its own before the dataset's."""
         return self.licences.get(case, self.licence)
 
     def is_open(self, case: str) -> bool:
-        """Whether the licence of an image is stated to be an open one."""
+        """Tell whether the licence of an image is stated to be an open one."""
         return is_open_licence(self.licence_of(case))
 
     def without_paths(self, text: str) -> str:
-        """A message without the folders of this machine."""
+        """Return a message without the folders of this machine."""
         for known in (self.root, *list(self.root.parents)[:2]):
             text = text.replace(f"{known}{os.sep}", "")
         return text
 
 
 def open_sources(job: CurateJob) -> list[Dataset]:
-    """The datasets of all inputs, in order.
+    """Return the datasets of all inputs, in order.
 
     Raises:
         InputError: an input without datasets, two of one name, or one that is asked for and missing.

@@ -1,4 +1,6 @@
-"""How much data there is: per dataset and per modality, as tables and as MedSAM's Fig. 2a draws it."""
+"""Says how much data there is: per dataset and per modality, as tables and as MedSAM's Fig. 2a draws
+it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ _DECADES = 100  # a scale that spans more is logarithmic
 
 @dataclass(frozen=True, kw_only=True)
 class Count:
-    """What there is of one dataset, one modality or all.
+    """Holds what there is of one dataset, one modality or all.
 
     Attributes:
         dataset: name; "all" in totals.
@@ -61,7 +63,7 @@ class Statistics:
     total: Count
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return this as plain values."""
         return {
             "datasets": [asdict(line) for line in self.datasets],
             "modalities": [asdict(line) for line in self.modalities],
@@ -69,7 +71,7 @@ class Statistics:
         }
 
     def lines(self) -> list[Count]:
-        """All lines, the totals last."""
+        """Return all lines, the totals last."""
         return [*self.datasets, *self.modalities, self.total]
 
 
@@ -109,7 +111,7 @@ def write_statistics(found: Statistics, folder: Path) -> list[Path]:
 
 
 def to_markdown(found: Statistics) -> str:
-    """Both tables, the totals of modalities first, and the chart."""
+    """Return both tables, the totals of modalities first, and the chart."""
     parts = ["# Statistics\n", _sentence(found.total), "\n\n## Modalities\n\n"]
     parts.append(_table([*found.modalities, found.total], skip="dataset"))
     parts.append("\n![Image-mask pairs per modality](modalities.png)\n\n## Datasets\n\n")
@@ -121,7 +123,7 @@ def to_markdown(found: Statistics) -> str:
 
 
 def draw_modalities(modalities: Sequence[Count], path: Path) -> None:
-    """Ranked bars of the image-mask pairs of each modality, as MedSAM's Fig. 2a.
+    """Draw ranked bars of the image-mask pairs of each modality, as MedSAM's Fig. 2a.
 
     Args:
         modalities: most masks first; the scale is logarithmic where they span more than two decades.

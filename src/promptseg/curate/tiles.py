@@ -41,7 +41,9 @@ Cutter = Callable[[slide.Region, Shape], list[Patch]]
 
 
 def is_slide(path: Path) -> bool:
-    """Whether a file is a whole-slide image: by its name, or a large or pyramidal TIFF in tiles."""
+    """Tell whether a file is a whole-slide image: by its name, or a large or pyramidal TIFF in
+    tiles.
+    """
     if path.suffix.lower() in _SLIDES:
         return True
     if path.suffix.lower() not in _TIFFS or not path.is_file():
@@ -66,7 +68,7 @@ class Mosaic:
         self._tiles[region.y, region.x] = pixels[::_STEP, ::_STEP].copy()
 
     def image(self) -> Image | None:
-        """The slide, every 16th pixel of it; None before there are tiles."""
+        """Return the slide, every 16th pixel of it; None before there are tiles."""
         if not self._tiles:
             return None
         rows: dict[int, list[NDArray[Any]]] = {}
@@ -83,7 +85,7 @@ def tile_pieces(
     excluded: Excluded,
     mosaic: Mosaic,
 ) -> Iterator[Piece]:
-    """The tiles of a slide that hold objects.
+    """Yield the tiles of a slide that hold objects.
 
     Args:
         case: its image is a slide; its truth a TIFF of labels that is a slide itself, which is read

@@ -60,17 +60,17 @@ _IGNORED = ("*.nii.gz.json", "*.overlay.png", "measurements.csv", "results*.csv"
 
 
 def is_tree(root: Path) -> bool:
-    """Whether a folder has images of subjects as BIDS lays them out, described or not."""
+    """Tell whether a folder has images of subjects as BIDS lays them out, described or not."""
     return root.is_dir() and next(_files(root), None) is not None
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder has images or segmentations of subjects as BIDS lays them out."""
+    """Tell whether a folder has images or segmentations of subjects as BIDS lays them out."""
     return is_tree(root)
 
 
 def read_description_of(root: Path) -> dict[str, Any]:
-    """The description that makes a folder a BIDS dataset.
+    """Return the description that makes a folder a BIDS dataset.
 
     Raises:
         InputError: none, or one without a name and a version.
@@ -94,7 +94,7 @@ def read_description_of(root: Path) -> dict[str, Any]:
 
 
 def images_in(root: Path) -> list[Path]:
-    """The images of a described dataset, in order: anatomy, PET and microscopy.
+    """Return the images of a described dataset, in order: anatomy, PET and microscopy.
 
     Raises:
         InputError: a dataset without its description.
@@ -149,7 +149,8 @@ def write_description(output: Path, raw: Path | None) -> None:
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """Images with their segmentations: of a dataset with its derivatives, or of derivatives alone.
+    """Return images with their segmentations: of a dataset with its derivatives, or of derivatives
+    alone.
 
     Raises:
         InputError: no description, a segmentation without an image, several for one image, or tables

@@ -1,4 +1,4 @@
-"""What all layouts do alike: cases out of names, and a dataset out of cases."""
+"""Says what all layouts do alike: cases out of names, and a dataset out of cases."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def case_of(
     options: DatasetOptions,
     annotated: tuple[int, ...] | None = None,
 ) -> CaseFiles:
-    """A case with the patient it shows.
+    """Return a case with the patient it shows.
 
     Raises:
         InputError: a name that no table could hold.
@@ -60,7 +60,7 @@ def dataset_of(
     missing: Iterable[Missing] = (),
     notes: Iterable[str] = (),
 ) -> Dataset:
-    """A dataset of at least one case, in natural order.
+    """Return a dataset of at least one case, in natural order.
 
     Raises:
         InputError: no case, or two of one name.
@@ -91,12 +91,12 @@ def dataset_of(
 
 
 def modality_of(described: Description, options: DatasetOptions) -> str:
-    """The modality of the images: the user's word before the dataset's."""
+    """Return the modality of the images: the user's word before the dataset's."""
     return options.dataset_modality or described.modality
 
 
 def image_reader(modality: str, reading: ReadOptions | None = None) -> ImageReader:
-    """A reader of image files; files speak for themselves where the modality is unknown.
+    """Return a reader of image files; files speak for themselves where the modality is unknown.
 
     Args:
         modality: of the images.
@@ -110,7 +110,7 @@ def image_reader(modality: str, reading: ReadOptions | None = None) -> ImageRead
 
 
 def label_reader(classes: Classes, resample: Resample = "never") -> TruthReader:
-    """A reader of the first file of the truth as labels of these classes."""
+    """Return a reader of the first file of the truth as labels of these classes."""
     return partial(_read_labels, classes=classes, resample=resample)
 
 

@@ -23,7 +23,7 @@ _ROWS_AT_A_TIME = 4096
 
 
 class Columns(NamedTuple):
-    """What the columns of a list may be called; others begin with `#` and are left alone.
+    """Holds what the columns of a list may be called; others begin with `#` and are left alone.
 
     Attributes:
         image: what is read, which every row needs.
@@ -39,7 +39,7 @@ class Columns(NamedTuple):
 
     @property
     def all(self) -> tuple[str, ...]:
-        """All of them."""
+        """Return all of them."""
         return (self.image, *self.paths, *self.words)
 
 
@@ -71,7 +71,7 @@ class Case:
 
 
 def is_case_list(path: Path) -> bool:
-    """Whether a path has the ending of a list of cases.
+    """Tell whether a path has the ending of a list of cases.
 
     Example:
         >>> is_case_list(Path("cases.csv")), is_case_list(Path("scan.nii.gz"))

@@ -1,4 +1,6 @@
-"""Where cases come from: a table, a folder in storage, what a DICOMweb server finds; one at a time."""
+"""Says where cases come from: a table, a folder in storage, what a DICOMweb server finds; one at a
+time.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ class Cases(Protocol):
 
 
 def is_many(source: Path) -> bool:
-    """Whether an input names cases in a way that `open_cases` takes.
+    """Tell whether an input names cases in a way that `open_cases` takes.
 
     Example:
         >>> [is_many(Path(text)) for text in ("cases.csv", "s3://bucket/scans/", "scan.nii.gz")]
@@ -45,7 +47,7 @@ def is_many(source: Path) -> bool:
 
 
 def open_cases(source: Path, columns: Columns) -> Cases:
-    """The cases that an input names.
+    """Return the cases that an input names.
 
     Args:
         source: a table (.csv, .tsv, .parquet) of this machine or in storage, the address of a folder
@@ -65,7 +67,7 @@ def open_cases(source: Path, columns: Columns) -> Cases:
 
 
 def local_folder(folder: Path) -> Cases:
-    """Every file of a known format below a folder of this machine."""
+    """Return every file of a known format below a folder of this machine."""
     return _Folder(folder)
 
 

@@ -1,4 +1,4 @@
-"""What labels stand for, and the objects that they make."""
+"""Says what labels stand for, and the objects that they make."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Classes", "TruthSegment", "target_of"]
 
 @dataclass(frozen=True)
 class Classes:
-    """What the values of a label image stand for.
+    """Holds what the values of a label image stand for.
 
     Attributes:
         names: class id -> name; empty where nothing names them.
@@ -29,13 +29,13 @@ class Classes:
     colours: Colours = field(default_factory=dict)
 
     def object_names(self) -> dict[int, str]:
-        """Class id -> name of its object, unique: with the id where classes share a name."""
+        """Map class id to name of its object, unique: with the id where classes share a name."""
         shared = Counter(self.names.values())
         return {k: f"{name} {k}" if shared[name] > 1 else name for k, name in self.names.items()}
 
     @property
     def values(self) -> set[int]:
-        """Every value a label image may have, but for the background."""
+        """Return every value a label image may have, but for the background."""
         named = set(self.names) - set(self.regions)
         return named.union(*self.regions.values())
 
@@ -55,5 +55,5 @@ class TruthSegment(Segment):
 
 
 def target_of(segment: Segment) -> str:
-    """Name of the class an object belongs to; its own name where it has no other."""
+    """Return name of the class an object belongs to; its own name where it has no other."""
     return segment.target if isinstance(segment, TruthSegment) else segment.name

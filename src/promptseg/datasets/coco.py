@@ -45,12 +45,12 @@ _KEYS = {"images", "annotations", "categories"}
 
 
 def recognises(root: Path) -> bool:
-    """Whether a path is such a file, or a folder with one, at its top or in annotations/."""
+    """Tell whether a path is such a file, or a folder with one, at its top or in annotations/."""
     return bool(_files_at(root))
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """The 2D images as cases.
+    """Return the 2D images as cases.
 
     Raises:
         InputError: 2D images that are not there, annotations of a 2D image or category that is not
@@ -171,7 +171,7 @@ def _by_picture(
 
 
 def case_of_image(file_name: str) -> str:
-    """Name of a case: the picture's, with its folders."""
+    """Return name of a case: the picture's, with its folders."""
     path = PurePosixPath(composed(file_name.replace("\\", "/")))
     return "_".join(path.with_suffix("").parts)
 

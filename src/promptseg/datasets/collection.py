@@ -74,7 +74,7 @@ class Target(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where the bytes of a member lie.
+    """Says where the bytes of a member lie.
 
     Attributes:
         offset: of its first byte in the shard.
@@ -90,7 +90,7 @@ _NOWHERE = Place(0, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """What is known of one training image.
+    """Holds what is known of one training image.
 
     Attributes:
         key: unique in the collection: dataset/case or dataset/case/slice.
@@ -134,12 +134,12 @@ class Sample:
     labels: tuple[Place, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values; the inverse of `from_json`."""
+        """Return this as plain values; the inverse of `from_json`."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, said: dict[str, Any]) -> Sample:
-        """The inverse of `to_json`."""
+        """Return the inverse of `to_json`."""
         targets = tuple(
             Target(t[0], t[1], t[2], (t[3][0], t[3][1], t[3][2], t[3][3]), t[4])
             for t in said["targets"]
@@ -254,16 +254,18 @@ class Collection:
         return Collection(root)
 
     def of(self, split: Split) -> list[Sample]:
-        """The samples of one part, in order of their keys."""
+        """Return the samples of one part, in order of their keys."""
         return [s for s in self.samples if s.split == split]
 
     @property
     def report_part(self) -> Split:
-        """The part that the report of a training is about: test, or validation if there is no test."""
+        """Return the part that the report of a training is about: test, or validation if there is no
+        test.
+        """
         return "test" if any(s.split == "test" for s in self.samples) else "validation"
 
     def read(self, sample: Sample, keep_8bit: bool = False) -> tuple[Slice, Labels]:
-        """The pixels of a sample.
+        """Return the pixels of a sample.
 
         Args:
             sample: one of `samples`.
@@ -293,7 +295,7 @@ class Collection:
 
     @cached_property
     def licences(self) -> dict[str, list[str]]:
-        """Dataset -> the licences of its samples, as stated."""
+        """Map dataset to the licences of its samples, as stated."""
         found: dict[str, set[str]] = {}
         for sample in self.samples:
             found.setdefault(sample.dataset, set()).add(sample.licence)
@@ -301,7 +303,7 @@ class Collection:
 
 
 def masks_of(targets: Sequence[Target], labels: Labels) -> NDArray[np.bool_]:
-    """(objects, rows, columns) masks of some targets out of (layers, rows, columns) labels."""
+    """Return (objects, rows, columns) masks of some targets out of (layers, rows, columns) labels."""
     return np.stack([labels[t.layer] == t.id for t in targets])
 
 

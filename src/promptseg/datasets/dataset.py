@@ -41,7 +41,7 @@ class CaseFiles:
     annotated: tuple[int, ...] | None = None
 
     def load(self) -> tuple[Image, Segmentation]:
-        """The image and its true objects (`TruthSegment`), on one grid.
+        """Return the image and its true objects (`TruthSegment`), on one grid.
 
         Raises:
             InputError: a file that cannot be read, or labels that mean nothing.
@@ -53,7 +53,7 @@ class CaseFiles:
             return image, self.truth_reader(self, image)
 
     def load_image(self) -> Image:
-        """The image alone.
+        """Return the image alone.
 
         Raises:
             InputError: it cannot be read.
@@ -96,11 +96,11 @@ class Dataset:
 
     @property
     def targets(self) -> dict[int, str]:
-        """Class id -> name; empty where the classes have no names ("label 7")."""
+        """Map class id to name; empty where the classes have no names ("label 7")."""
         return dict(self.classes.names)
 
     def file_list_sha256(self) -> str:
-        """Hash of the names and sizes of all files of the cases, relative to the root.
+        """Return hash of the names and sizes of all files of the cases, relative to the root.
 
         It says whether two runs saw the same dataset without reading it.
         """
@@ -113,7 +113,7 @@ class Dataset:
         return digest.hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """What a record of a run keeps of it."""
+        """Return what a record of a run keeps of it."""
         return {
             "name": self.name,
             "title": self.title,

@@ -1,4 +1,4 @@
-"""What a `dataset.json` says of a dataset as a whole: its classes, modality, licence, patients."""
+"""Says what a `dataset.json` says of a dataset as a whole: its classes, modality, licence, patients."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Description:
 
 
 def read_description(folder: Path) -> Description:
-    """The `dataset.json` of a folder; without one, what the folder's name tells.
+    """Return the `dataset.json` of a folder; without one, what the folder's name tells.
 
     Raises:
         InputError: not JSON, or classes that are no ids.
@@ -103,7 +103,7 @@ def read_description(folder: Path) -> Description:
 
 
 def reading_in(content: dict[str, Any], path: Path) -> ReadOptions:
-    """What a `dataset.json` says of how its images are to be read: `"read": {"frame": 0}`.
+    """Return what a `dataset.json` says of how its images are to be read: `"read": {"frame": 0}`.
 
     Raises:
         InputError: no such option, or a value that makes no sense.
@@ -127,7 +127,7 @@ def _colours(content: dict[str, Any], path: Path) -> Colours:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object.
+    """Return a JSON file that holds an object.
 
     Raises:
         InputError: it cannot be read, or holds something else.
@@ -144,7 +144,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def modality_in(text: str) -> str:
-    """The modality that some words name ("chest radiograph" -> "XR"); "unknown" if none does.
+    """Return the modality that some words name ("chest radiograph" -> "XR"); "unknown" if none does.
 
     Abbreviations count in capitals alone, words in any.
     """
@@ -156,7 +156,7 @@ def modality_in(text: str) -> str:
 
 
 def modality_named(name: str) -> str:
-    """Like `modality_in`, of a name or label: its first word may be an abbreviation in small letters.
+    """Tell the modality like `modality_in`, of a name or label that may begin with an abbreviation.
 
     So `ct__lesions` is CT and `us_breast` ultrasound, but `contact_us` neither.
     """
@@ -169,7 +169,7 @@ def _capital(word: re.Match[str]) -> str:
 
 
 def may_publish(content: dict[str, Any]) -> bool:
-    """Whether a dataset's images may be shown in a report that goes round.
+    """Tell whether a dataset's images may be shown in a report that goes round.
 
     `"publish_images": true` or `false` decides. Otherwise the words of `licence`, and of every value
     of `image_licences`, must state an open licence (CC0, CC BY, CC BY-SA, MIT, Apache, BSD) and raise
@@ -185,7 +185,7 @@ def may_publish(content: dict[str, Any]) -> bool:
 
 
 def is_open_licence(text: str) -> bool:
-    """Whether some words state an open licence and raise no doubt, see `may_publish`."""
+    """Tell whether some words state an open licence and raise no doubt, see `may_publish`."""
     return bool(_OPEN.search(text)) and not _DOUBT.search(text)
 
 

@@ -1,4 +1,6 @@
-"""Whether a model may have seen the images it is evaluated on: they are compared with a manifest."""
+"""Says whether a model may have seen the images it is evaluated on: they are compared with a
+manifest.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ class Leak:
 
 
 def leaks_in(manifest: str | Path, datasets: Iterable[Dataset]) -> Iterator[Leak]:
-    """The cases that occur in a training manifest, each once, for the strongest reason.
+    """Yield the cases that occur in a training manifest, each once, for the strongest reason.
 
     Cases that cannot be read are passed over, for the evaluation names them.
 
@@ -83,7 +85,7 @@ class Trained:
         self.knows_images = bool(self.by_voxels or self.hashes)
 
     def image_like(self, image: Image) -> tuple[str, ManifestRow, float | None] | None:
-        """The image that is the same, or else the one that is most alike."""
+        """Return the image that is the same, or else the one that is most alike."""
         if row := self.by_voxels.get(image.sha256()):
             return "same voxels", row, None
         own = perceptual_hashes(image)
@@ -98,10 +100,14 @@ class Trained:
         return ("looks alike", self.rows[place], distance) if distance <= ALIKE else None
 
     def has_seen(self, image: Image) -> str:
-        """Why the image counts as trained on: "same voxels" or "looks alike"; "" if it does not."""
+        """Tell why the image counts as trained on: "same voxels" or "looks alike"; "" if it does
+        not.
+        """
         found = self.image_like(image)
         return found[0] if found else ""
 
     def patient(self, dataset: str, patient: str) -> ManifestRow | None:
-        """An image of the same patient; of other datasets too, where the id tells persons apart."""
+        """Return an image of the same patient; of other datasets too, where the id tells persons
+        apart.
+        """
         return self.people.get(person_of(dataset, patient))

@@ -19,7 +19,7 @@ def limit_objects(
     slice_index: int | None = None,
     axis: Axis = "z",
 ) -> Segmentation:
-    """The largest objects, in their order; of equal ones those of the lower label.
+    """Return the largest objects, in their order; of equal ones those of the lower label.
 
     Args:
         truth: the objects.
@@ -40,7 +40,7 @@ def limit_objects(
 
 
 def limit_cases(dataset: Dataset, max_cases: int | None) -> Dataset:
-    """The first cases of a dataset; None keeps all.
+    """Return the first cases of a dataset; None keeps all.
 
     Raises:
         InputError: fewer than 1.
@@ -53,14 +53,14 @@ def limit_cases(dataset: Dataset, max_cases: int | None) -> Dataset:
 
 
 def choose_cases(dataset: Dataset, chosen: Collection[tuple[str, str]]) -> Dataset:
-    """The cases of a dataset that a list of (dataset, case) names."""
+    """Return the cases of a dataset that a list of (dataset, case) names."""
     cases = [case for case in dataset.cases if (dataset.name, case.name) in chosen]
     note = f"{len(cases)} of {len(dataset.cases)} cases, as listed"
     return replace(dataset, cases=cases, notes=[*dataset.notes, note])
 
 
 def size_on(segment: Segment, slice_index: int | None = None, axis: Axis = "z") -> int:
-    """Voxels of an object, all of them or those on one slice."""
+    """Return voxels of an object, all of them or those on one slice."""
     if slice_index is None or segment.crop.ndim == 2:
         return int(segment.crop.sum())
     position = axis_position(axis)

@@ -38,7 +38,7 @@ _HEADERS = {".img.gz": ".hdr.gz", ".img": ".hdr", ".brik.gz": ".head", ".brik": 
 
 
 def case_name(path: Path) -> str:
-    """Name of a file without the ending of its format; dots inside stay."""
+    """Return name of a file without the ending of its format; dots inside stay."""
     name = path.name.lower()
     known = format_by_suffix(path)
     endings = [s for s in known.suffixes if name.endswith(s)] if known else [path.suffix]
@@ -47,7 +47,7 @@ def case_name(path: Path) -> str:
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether a name is that of an image: no video, no outlines, no voxels beside their header."""
+    """Tell whether a name is that of an image: no video, no outlines, no voxels beside their header."""
     known = format_by_suffix(path)
     if path.name.startswith(".") or known is None or known.module == "video" or known.outlines:
         return False
@@ -59,14 +59,14 @@ def is_image_file(path: Path) -> bool:
 
 
 def ending_of(path: Path) -> str:
-    """The ending that tells the format of a file, in small letters; "" if none does."""
+    """Return the ending that tells the format of a file, in small letters; "" if none does."""
     known = format_by_suffix(path)
     name = path.name.lower()
     return next((s for s in known.suffixes if name.endswith(s)), "") if known else ""
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The files of a folder in order, but for hidden ones; links lead where they lead.
+    """Return the files of a folder in order, but for hidden ones; links lead where they lead.
 
     Raises:
         InputError: a link to nothing, which would be a case that is missing without a word.
@@ -96,13 +96,13 @@ def require_target(path: Path) -> None:
 
 
 def natural(name: str) -> tuple[tuple[int, int | str], ...]:
-    """Sorting key that puts 2 before 10."""
+    """Return sorting key that puts 2 before 10."""
     parts = re.split(r"(\d+)", name)
     return tuple((0, int(p)) if p.isdigit() else (1, p) for p in parts if p)
 
 
 def by_case(folder: Path, files: Iterable[Path] | None = None) -> dict[str, Path]:
-    """The image files of a folder by name of the case, in natural order.
+    """Return the image files of a folder by name of the case, in natural order.
 
     Args:
         folder: for the message and, without `files`, to look in.
@@ -155,7 +155,7 @@ class SomePairs(dict[str, tuple[Path, Path]]):
 def paired(
     images: Mapping[str, Path], truths: Mapping[str, Path], where: Path, options: DatasetOptions
 ) -> SomePairs:
-    """Images and truths of the same name.
+    """Return images and truths of the same name.
 
     Args:
         images: file of each case.
@@ -203,7 +203,7 @@ def check_complete(
 
 
 def no_cases(where: Path, missing: Sequence[Missing] = ()) -> InputError:
-    """The error of a dataset without a complete case: what it lacks, and what to do."""
+    """Return the error of a dataset without a complete case: what it lacks, and what to do."""
     if not missing:
         return InputError(
             "a dataset with at least one case",
@@ -218,13 +218,15 @@ def no_cases(where: Path, missing: Sequence[Missing] = ()) -> InputError:
 
 
 def shortened(items: list[str]) -> str:
-    """The first few of many, for messages."""
+    """Return the first few of many, for messages."""
     rest = len(items) - _SHOWN
     return ", ".join(items[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def kind_of(image: Path) -> Kind:
-    """Whether a file is a 2D image, a volume or a film: by its name, and of a TIFF by its pages."""
+    """Tell whether a file is a 2D image, a volume or a film: by its name, and of a TIFF by its
+    pages.
+    """
     known = format_by_suffix(image)
     if known is None or known.name not in _PICTURES:
         return "volume"

@@ -56,7 +56,8 @@ class ManifestRow:
 
 
 def perceptual_hashes(image: Image) -> list[str]:
-    """64 hex digits each: of a 2D image, or of the slices or frames at a quarter, half, three quarters.
+    """Return 64 hex digits each: of a 2D image, or of the slices or frames at a quarter, half, three
+    quarters.
 
     Slices of one value have none.
     """
@@ -69,7 +70,7 @@ def perceptual_hashes(image: Image) -> list[str]:
 
 
 def manifest_of(datasets: Iterable[Dataset]) -> Iterator[ManifestRow]:
-    """A row for every case of some datasets; reads every image.
+    """Yield a row for every case of some datasets; reads every image.
 
     Raises:
         InputError: an image that cannot be read.

@@ -29,13 +29,13 @@ __all__ = ["open_dataset", "recognises"]
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder has a dataset.json with a list called "training"."""
+    """Tell whether a folder has a dataset.json with a list called "training"."""
     path = root / "dataset.json"
     return path.is_file() and isinstance(read_json(path).get("training"), list)
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """The cases with labels.
+    """Return the cases with labels.
 
     Raises:
         InputError: no such channel, files that are not there or lie outside of the folder, or labels

@@ -40,7 +40,7 @@ _FIRST_CHANNEL = "_0000"  # other numbers at the end may be those of cases, as i
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder has a dataset.json and images that are called by channel.
+    """Tell whether a folder has a dataset.json and images that are called by channel.
 
     Images and labels in nnU-Net's folders, in whatever way they are called, are meant so unless MSD's
     list says where they are.
@@ -59,7 +59,7 @@ def recognises(root: Path) -> bool:
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """The cases of the split that the options name.
+    """Return the cases of the split that the options name.
 
     Raises:
         InputError: no such split, no such channel, pairs that are incomplete, or labels that
@@ -114,7 +114,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
 
 
 def channel_names(content: dict[str, Any]) -> list[str]:
-    """Names of the channels, in order: `channel_names` of v2, `modality` of v1 and MSD.
+    """Return names of the channels, in order: `channel_names` of v2, `modality` of v1 and MSD.
 
     Raises:
         InputError: channels that are not numbered.
@@ -134,7 +134,9 @@ def channel_names(content: dict[str, Any]) -> list[str]:
 
 
 def describe(root: Path, content: dict[str, Any], channel: str) -> Description:
-    """What a `dataset.json` of nnU-Net or MSD says; `channel` is the name of the one to be read."""
+    """Return what a `dataset.json` of nnU-Net or MSD says; `channel` is the name of the one to be
+    read.
+    """
     prose = (str(content.get("name", "")), str(content.get("description", "")))
     known = (modality_named(channel), *map(modality_in, prose), modality_named(root.name))
     patients = content.get("patients", {})
@@ -153,7 +155,7 @@ def describe(root: Path, content: dict[str, Any], channel: str) -> Description:
 
 
 def classes_of(labels: Any, where: Path) -> Classes:
-    """The classes of a `dataset.json`, value -> name (v1, MSD) or name -> value or values (v2).
+    """Return the classes of a `dataset.json`, value -> name (v1, MSD) or name -> value or values (v2).
 
     A region, which is made of several values, gets an id above all values.
 

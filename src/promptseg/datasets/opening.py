@@ -34,7 +34,7 @@ class Layout:
     looks: str
 
     def load(self) -> Any:
-        """The module."""
+        """Return the module."""
         return import_module(f"promptseg.datasets.{self.module}")
 
 
@@ -54,7 +54,7 @@ LAYOUTS: tuple[Layout, ...] = (
 
 
 def open_datasets(path: str | Path, options: DatasetOptions | None = None) -> list[Dataset]:
-    """The datasets of a file or folder, without reading a voxel.
+    """Return the datasets of a file or folder, without reading a voxel.
 
     A folder that is no dataset itself is searched, three levels deep; what is no dataset in there is
     passed over.

@@ -1,4 +1,4 @@
-"""How datasets are to be opened, defined once: Python, command line and YAML share it."""
+"""Says how datasets are to be opened, defined once: Python, command line and YAML share it."""
 
 from __future__ import annotations
 

@@ -30,12 +30,12 @@ _TRUTH = ("label", "seg", "rtstruct")  # in order of preference
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder has files or folders called `<case>_image`."""
+    """Tell whether a folder has files or folders called `<case>_image`."""
     return root.is_dir() and any(_ending(path, _IMAGE) for path in root.iterdir())
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """The cases of such a folder.
+    """Return the cases of such a folder.
 
     Raises:
         InputError: pairs that are incomplete, two files of one case, or nothing at all.

@@ -1,4 +1,4 @@
-"""Whom a case shows, and who is the same person in another dataset."""
+"""Says whom a case shows, and who is the same person in another dataset."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _NOBODY = re.compile(r"(anon\w*|unknown|none|n/?a|de-?identified|patient|test|[0
 def patient_of(
     name: str, patients: Mapping[str, str], options: DatasetOptions, image: Path | None = None
 ) -> str:
-    """Whom a case shows: by the pattern of the options, the dataset's table, usual names, DICOM.
+    """Tell whom a case shows: by the pattern of the options, the dataset's table, usual names, DICOM.
 
     Without any of them, every case is a patient of its own.
 
@@ -78,7 +78,8 @@ def patient_of(
 
 
 def is_telling(patient: str) -> bool:
-    """Whether an id is one of a known collection (`TCGA-2Z-A9J9`), and so of one person everywhere.
+    """Tell whether an id is one of a known collection (`TCGA-2Z-A9J9`), and so of one person
+    everywhere.
 
     A word and a number ("patient001", "sub-01") is not: every dataset counts its own.
     """
@@ -86,7 +87,9 @@ def is_telling(patient: str) -> bool:
 
 
 def person_of(dataset: str, patient: str) -> str:
-    """One word for the same person in every dataset: an id that tells, or else dataset and id."""
+    """Return one word for the same person in every dataset: an id that tells, or else dataset and
+    id.
+    """
     return patient.casefold() if is_telling(patient) else f"{dataset}/{patient}"
 
 

@@ -65,13 +65,13 @@ class Found(NamedTuple):
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder has a dataset.json with both patterns."""
+    """Tell whether a folder has a dataset.json with both patterns."""
     path = root / "dataset.json"
     return path.is_file() and all(isinstance(read_json(path).get(key), str) for key in _KEYS)
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """The cases whose image and labels the patterns find.
+    """Return the cases whose image and labels the patterns find.
 
     Raises:
         InputError: patterns that make no sense, find nothing, or find two images of one case; cases
@@ -124,7 +124,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
 
 
 def find_files(root: Path, pattern: str) -> Iterator[Found]:
-    """The files and folders below a folder that a pattern fits, in natural order of their paths.
+    """Yield the files and folders below a folder that a pattern fits, in natural order of their paths.
 
     Args:
         root: the folder.

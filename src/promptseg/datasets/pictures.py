@@ -34,14 +34,14 @@ __all__ = ["open_dataset", "recognises"]
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder has images and their masks in folders side by side."""
+    """Tell whether a folder has images and their masks in folders side by side."""
     return (root / "images").is_dir() and any(
         (root / name).is_dir() for name in ("masks", "labels", "instances")
     )
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """The cases of such a folder.
+    """Return the cases of such a folder.
 
     Raises:
         InputError: pairs that are incomplete, or nothing at all.

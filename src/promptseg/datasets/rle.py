@@ -43,7 +43,7 @@ _LONGEST = 1 << 30  # characters of one cell; slides have some million
 
 @dataclass(frozen=True, kw_only=True)
 class Counting:
-    """How a table counts pixels.
+    """Says how a table counts pixels.
 
     Attributes:
         order: "columns", down the columns from the left; or "rows", along the rows from the top.
@@ -57,7 +57,7 @@ class Counting:
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder has a dataset.json that names images and a table of run lengths."""
+    """Tell whether a folder has a dataset.json that names images and a table of run lengths."""
     path = root / "dataset.json"
     if not path.is_file():
         return False
@@ -66,7 +66,7 @@ def recognises(root: Path) -> bool:
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """The 2D images that the table has rows for.
+    """Return the 2D images that the table has rows for.
 
     Raises:
         InputError: a table that cannot be read or lacks a column, 2D images that are not there or have
@@ -102,7 +102,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
 
 
 def decode_rle(text: str, size: tuple[int, int], counting: Counting) -> NDArray[np.bool_]:
-    """Pairs of a start and a length -> a mask.
+    """Map pairs of a start and a length to a mask.
 
     Args:
         text: whole numbers, separated by blanks.

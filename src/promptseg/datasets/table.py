@@ -22,12 +22,12 @@ LABELLED = Columns(paths=("label",), words=("case", "patient", "modality"), need
 
 
 def recognises(root: Path) -> bool:
-    """Whether a path is a table; one in a folder is named itself."""
+    """Tell whether a path is a table; one in a folder is named itself."""
     return root.is_file() and is_case_list(root)
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """The rows as cases.
+    """Return the rows as cases.
 
     Raises:
         InputError: no such columns, files that are not there, or two cases of one name.

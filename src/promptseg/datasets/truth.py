@@ -37,7 +37,7 @@ __all__ = [
 def read_truth(
     path: Path, image: Image, classes: Classes, resample: Resample = "never"
 ) -> Segmentation:
-    """The objects of a label file.
+    """Return the objects of a label file.
 
     A label image has one object per value. Objects of other files (DICOM SEG, RTSTRUCT, layers) keep
     the names they have there; objects without one are named by their label.
@@ -55,7 +55,7 @@ def read_truth(
 def labels_in(
     path: Path, image: Image, classes: Classes, resample: Resample = "never"
 ) -> NDArray[Any]:
-    """Labels of a file on the grid of an image, which gets the notes; an array of its shape.
+    """Return labels of a file on the grid of an image, which gets the notes; an array of its shape.
 
     Raises:
         InputError: no labels.
@@ -67,12 +67,14 @@ def labels_in(
 
 
 def truth_of(segments: Iterable[TruthSegment], image: Image) -> Segmentation:
-    """Objects as the truth of an image."""
+    """Return objects as the truth of an image."""
     return Segmentation(list(segments), image.geometry, image.source, image=image)
 
 
 def holds_objects(path: Path, image: Image) -> bool:
-    """Whether a file keeps objects with names or layers of their own, and is no mere label image."""
+    """Tell whether a file keeps objects with names or layers of their own, and is no mere label
+    image.
+    """
     if path.name.lower().endswith(".seg.nrrd") or is_dicom_file(path):
         return True
     known = format_by_suffix(path)
@@ -86,7 +88,7 @@ def holds_objects(path: Path, image: Image) -> bool:
 
 
 def objects_of_labels(labels: NDArray[Any], classes: Classes, where: Path) -> list[TruthSegment]:
-    """One object per class that is there.
+    """Return one object per class that is there.
 
     Args:
         labels: whole numbers from 0, (z, y, x), (t, y, x) or (y, x).
@@ -124,7 +126,7 @@ def objects_of_labels(labels: NDArray[Any], classes: Classes, where: Path) -> li
 def objects_of_instances(
     ids: NDArray[Any], labels: NDArray[Any] | None, classes: Classes, where: Path
 ) -> list[TruthSegment]:
-    """One object per instance id, of the class that most of its voxels have.
+    """Return one object per instance id, of the class that most of its voxels have.
 
     Args:
         ids: whole numbers from 0.
@@ -177,7 +179,7 @@ def _class_inside(
 def objects_in(
     path: Path, image: Image, resample: Resample = "never", colours: Colours | None = None
 ) -> list[Segment]:
-    """The objects of any mask file on the grid of an image, as they are called there.
+    """Return the objects of any mask file on the grid of an image, as they are called there.
 
     What there is to note of the file is added to the notes of the image.
 
@@ -194,7 +196,7 @@ def objects_in(
 
 
 def is_nameless(segment: Segment) -> bool:
-    """Whether an object of a mask file is called by its label alone."""
+    """Tell whether an object of a mask file is called by its label alone."""
     return segment.name in ("object", f"label {segment.label}")
 
 

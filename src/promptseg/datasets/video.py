@@ -36,12 +36,12 @@ _NAMELESS = Classes()
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder is a clip or holds some."""
+    """Tell whether a folder is a clip or holds some."""
     return root.is_dir() and (_is_clip(root) or any(map(_is_clip, root.iterdir())))
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """Each clip as a case.
+    """Return each clip as a case.
 
     Raises:
         InputError: a clip without frames or masks, or masks without frames.
@@ -86,7 +86,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
 def read_frame_labels(
     masks: dict[int, Path], image: Image, classes: Classes = _NAMELESS
 ) -> NDArray[np.uint16]:
-    """Label images of some frames -> (t, y, x) labels of the clip, 0 elsewhere.
+    """Read label images of some frames as (t, y, x) labels of the clip, 0 elsewhere.
 
     Args:
         masks: frame index -> file.

@@ -1,4 +1,6 @@
-"""How images are shown to people: which side is where, in which proportions, under which indices."""
+"""Says how images are shown to people: which side is where, in which proportions, under which
+indices.
+"""
 
 from promptseg.display.axes import Scale, frame, scales
 from promptseg.display.content import Tile, around, content_of, joined

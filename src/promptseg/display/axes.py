@@ -57,7 +57,7 @@ class Scale:
 
 
 def scales(shown: ShownSlice, axis: Axis = "z") -> tuple[Scale, Scale]:
-    """Ticks across and down, at round voxel indices as `--box` takes them.
+    """Return ticks across and down, at round voxel indices as `--box` takes them.
 
     Args:
         shown: the slice.
@@ -89,7 +89,7 @@ def _scale(name: str, first: int, last: int, flipped: int | None, pixels: float)
 
 
 def frame(shown: ShownSlice, panel: PilImage.Image, axis: Axis, title: str) -> PilImage.Image:
-    """A panel with voxel indices along all four sides.
+    """Return a panel with voxel indices along all four sides.
 
     Args:
         shown: the slice the panel was drawn from.

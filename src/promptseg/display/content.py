@@ -1,4 +1,6 @@
-"""What of an image is worth showing: the body without the air around it, and small objects enlarged."""
+"""Says what of an image is worth showing: the body without the air around it, and small objects
+enlarged.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ _MOST_PIXELS = 256  # a side is looked at in no more
 
 
 def content_of(slices: Iterable[NDArray[np.uint8]]) -> Tile | None:
-    """The box around what is bright on some slices of one image, with a margin.
+    """Return the box around what is bright on some slices of one image, with a margin.
 
     Args:
         slices: (rows, columns[, 3]) as they are shown, 0..255, all of one shape.
@@ -65,7 +67,7 @@ def _bright(slice_: NDArray[np.uint8]) -> Tile | None:
 
 
 def joined(one: Tile | None, other: Sequence[float] | None) -> Tile | None:
-    """The smallest tile that holds both; what is None adds nothing."""
+    """Return the smallest tile that holds both; what is None adds nothing."""
     if other is None:
         return one
     other = [int(np.floor(v)) for v in other[:2]] + [int(np.ceil(v)) for v in other[2:]]
@@ -80,7 +82,7 @@ def joined(one: Tile | None, other: Sequence[float] | None) -> Tile | None:
 
 
 def around(tile: Tile, share: float, shape: tuple[int, int], least: int = 1) -> Tile:
-    """A tile with a margin, within the slice.
+    """Return a tile with a margin, within the slice.
 
     Args:
         tile: what it is around.

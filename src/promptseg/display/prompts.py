@@ -52,14 +52,16 @@ def draw_prompts(
 
 
 def prompted_slice(prompt: PlacedPrompt, axis: Axis) -> int | None:
-    """The slice a prompt lies on; of a 3D box the middle one."""
+    """Return the slice a prompt lies on; of a 3D box the middle one."""
     if isinstance(prompt, Box3D):
         return prompt.on_axis(axis)[0].slice
     return prompt.slice
 
 
 def prompted_tile(prompt: PlacedPrompt, axis: Axis) -> tuple[float, float, float, float] | None:
-    """XYXY around a box, clicks, marker lines or the examples of a phrase; None for other prompts."""
+    """Return XYXY around a box, clicks, marker lines or the examples of a phrase; None for other
+    prompts.
+    """
     if isinstance(prompt, Box3D):
         return prompt.on_axis(axis)[0].xyxy
     if isinstance(prompt, Box):

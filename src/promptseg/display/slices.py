@@ -38,7 +38,7 @@ _RANK = {"L": 0, "R": 0, "A": 1, "P": 1, "S": 2, "I": 2}
 
 @dataclass(frozen=True)
 class Display:
-    """How a slice is turned for viewing: transposed first, then flipped.
+    """Says how a slice is turned for viewing: transposed first, then flipped.
 
     Attributes:
         transpose: whether rows and columns change place.
@@ -53,13 +53,13 @@ class Display:
     letters: tuple[str, str, str, str] = ("", "", "", "")
 
     def turn(self, slice_: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(rows, columns[, 3]) as stored -> as shown."""
+        """Turn a stored (rows, columns[, 3]) slice into how it is shown."""
         if self.transpose:
             slice_ = slice_.swapaxes(0, 1)
         return slice_[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
     def turn_xy(self, x: float, y: float, shape: tuple[int, int]) -> tuple[float, float]:
-        """Stored pixel index -> shown pixel index; `shape` is (rows, columns) as shown."""
+        """Map stored pixel index to shown pixel index; `shape` is (rows, columns) as shown."""
         if self.transpose:
             x, y = y, x
         if self.flip_columns:
@@ -70,7 +70,7 @@ class Display:
 
 
 def display_of(geometry: Geometry, axis: Axis = "z") -> Display:
-    """Radiological display: patient's right on the left, front or head at the top.
+    """Return radiological display: patient's right on the left, front or head at the top.
 
     Axial slices are seen from the feet, coronal ones from the front, sagittal ones from the left
     (front on the left). Grids without millimetres are shown as stored.
@@ -111,18 +111,18 @@ class ShownSlice:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Pixels of the 2D image per column and per row of the slice."""
+        """Return pixels of the 2D image per column and per row of the slice."""
         left, top, right, bottom = self.tile
         return self.picture.width / (right - left + 1), self.picture.height / (bottom - top + 1)
 
     def centre(self, x: float, y: float) -> tuple[float, float]:
-        """Stored pixel index -> where the middle of that pixel lies on the 2D image."""
+        """Map stored pixel index to where the middle of that pixel lies on the 2D image."""
         column, row = self.display.turn_xy(x, y, self.shape)
         across, down = self.scale
         return (column - self.tile[0] + 0.5) * across, (row - self.tile[1] + 0.5) * down
 
     def outline(self, xyxy: Sequence[float]) -> tuple[float, float, float, float]:
-        """Stored box, both ends inside -> left, top, right and bottom edge of its pixels."""
+        """Map stored box, both ends inside to left, top, right and bottom edge of its pixels."""
         corners = [self.centre(*xyxy[:2]), self.centre(*xyxy[2:])]
         (left, right), (top, bottom) = (sorted(v) for v in zip(*corners, strict=True))
         across, down = self.scale
@@ -139,7 +139,7 @@ def show_slice(
     tile: tuple[int, int, int, int] | None = None,
     countable: bool = False,
 ) -> ShownSlice:
-    """One slice as radiologists look at it, in its true proportions.
+    """Return one slice as radiologists look at it, in its true proportions.
 
     Args:
         image: a 2D image, volume or video.
@@ -186,7 +186,7 @@ def show_mask(
     size: tuple[int, int],
     tile: tuple[int, int, int, int] | None = None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """A mask on a shown slice.
+    """Return a mask on a shown slice.
 
     Args:
         mask: (rows, columns) as stored, of the whole slice.
@@ -218,7 +218,7 @@ def letter_sides(draw: ImageDraw.ImageDraw, display: Display, width: int, height
 
 
 def scale_bar(draw: ImageDraw.ImageDraw, shown: ShownSlice) -> None:
-    """A bar of a round length at the lower left, with its length in millimetres, or in pixels."""
+    """Draw a bar of a round length at the lower left, with its length in millimetres or pixels."""
     width, height = shown.picture.size
     per_unit = shown.scale[0] / shown.steps[0]  # pixels of the 2D image
     most = width * _LONGEST_BAR / per_unit
@@ -232,7 +232,7 @@ def scale_bar(draw: ImageDraw.ImageDraw, shown: ShownSlice) -> None:
 
 
 def sides_in_words(image: Image, display: Display) -> str:
-    """Which side is where, for a caption."""
+    """Tell which side is where, for a caption."""
     if display.letters[0]:
         return f"radiological display ({display.letters[0]} on the left)"
     return "displayed as stored" + ("" if image.kind == "picture" else ", sides unknown")
@@ -244,7 +244,7 @@ def sheet(
     caption: str,
     columns: int = 3,
 ) -> PilImage.Image:
-    """Panels side by side in rows, with lines of text below.
+    """Return panels side by side in rows, with lines of text below.
 
     Args:
         panels: the slices.
@@ -274,6 +274,6 @@ def sheet(
 
 
 def write(draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, size: int = 14) -> None:
-    """White letters with a black edge, readable on any 2D image."""
+    """Write white letters with a black edge, readable on any 2D image."""
     font = ImageFont.load_default(size)
     draw.text(xy, text, fill="white", font=font, stroke_width=1, stroke_fill="black")

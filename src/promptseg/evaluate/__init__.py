@@ -1,1 +1,1 @@
-"""How good the masks are: simulated users, protocols."""
+"""Says how good the masks are: simulated users, protocols."""

@@ -182,7 +182,7 @@ class _ChoiceOptions:
 
 @dataclass(kw_only=True)
 class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceOptions):
-    """What is evaluated, how it is prompted and how it is scored."""
+    """Say what is evaluated, how it is prompted and how it is scored."""
 
     grid: _Names = ()
     """interactive-3d: a setting of the search, "propagate=box margin=0.05"; may be repeated (default:
@@ -226,16 +226,16 @@ class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceO
         check_bounds(self)
 
     def prompts_of(self, protocol: Protocol) -> list[PromptKind]:
-        """The prompts that make sense under a protocol, in the order they were given."""
+        """Return the prompts that make sense under a protocol, in the order they were given."""
         return [kind for kind in self.prompt if kind in _PROMPTS_OF[protocol]]
 
     def propagation(self, **changes: Any) -> SegmentOptions:
-        """How a volume is propagated; `changes` over what was given."""
+        """Tell how a volume is propagated; `changes` over what was given."""
         given = {f.name: getattr(self, f.name) for f in fields(PropagationOptions)}
         return SegmentOptions(**{**given, **changes})
 
     def to_json(self) -> dict[str, Any]:
-        """The options as plain values, without anything a subclass adds."""
+        """Return the options as plain values, without anything a subclass adds."""
         values = asdict(self)
         values["splits"] = self.splits and Path(self.splits).name
         return {f.name: values[f.name] for f in fields(EvaluateOptions)}

@@ -1,4 +1,4 @@
-"""What an answer looks like beside the truth."""
+"""Says what an answer looks like beside the truth."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _TRUTH, _FOUND = (0, 158, 115), (230, 97, 1)  # told apart by colour-blind peopl
 
 
 def draw(image: Image, view: View, intensity: Intensity) -> PilImage.Image:
-    """A slice with the outline of the truth (green), of the answer (orange) and the prompt (white).
+    """Return a slice with the outline of the truth (green), of the answer (orange) and the prompt
+    (white).
 
     Args:
         image: the image.

@@ -1,4 +1,4 @@
-"""Which tasks an evaluation is made of."""
+"""Says which tasks an evaluation is made of."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ModelUnderTest:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done.
+    """Holds what is to be done.
 
     Attributes:
         options: how.
@@ -60,7 +60,7 @@ class Plan:
     predictions_label: str = ""
 
     def tasks(self) -> Iterator[EvaluationTask]:
-        """All tasks but those that wait for the search of interactive-3d."""
+        """Yield all tasks but those that wait for the search of interactive-3d."""
         for dataset in self.datasets:
             searched = self._validation(dataset)
             for case in dataset.cases:
@@ -80,7 +80,7 @@ class Plan:
                             yield from self._search(model, dataset, case)
 
     def searched_tasks(self, chosen: dict[str, str]) -> Iterator[EvaluationTask]:
-        """The tasks of interactive-3d, with the settings that the search found best.
+        """Yield the tasks of interactive-3d, with the settings that the search found best.
 
         Best is the mean over datasets of the mean DSC over objects, for each model and prompt.
 

@@ -28,7 +28,7 @@ _ENDINGS = ("0000", "seg", "segmentation", "label", "mask", "pred", "prediction"
 
 
 class Found(NamedTuple):
-    """What a tool found of one case.
+    """Holds what a tool found of one case.
 
     Attributes:
         objects: one for each object of the truth, in its order, with its name and label; empty where
@@ -63,7 +63,7 @@ class Predictions:
     resample: Resample = "never"
 
     def of(self, case: CaseFiles, image: Image, truth: Segmentation) -> Found:
-        """The objects found in a case.
+        """Return the objects found in a case.
 
         Objects are matched by name where the file has names, else by label. Instances, whose ids mean
         nothing, are matched one to one so that the sum of their IoU is the largest.
@@ -117,7 +117,7 @@ def open_predictions(
     missing: Literal["refuse", "empty"] = "refuse",
     resample: Resample = "never",
 ) -> dict[str, Predictions]:
-    """Masks in a folder, called as their cases; of several datasets, in a folder for each.
+    """Return masks in a folder, called as their cases; of several datasets, in a folder for each.
 
     A name may be that of the case or of its image file, and may end in _0000, _seg, _label, _mask or
     _pred.
@@ -238,7 +238,7 @@ def _by_overlap(
 
 
 def shared_voxels(first: Sequence[Segment], second: Sequence[Segment]) -> NDArray[np.float64]:
-    """(first, second) voxels that two objects share."""
+    """Return (first, second) voxels that two objects share."""
     shared = np.zeros((len(first), len(second)))
     if not shared.size:
         return shared

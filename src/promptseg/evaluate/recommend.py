@@ -57,7 +57,7 @@ class Score(NamedTuple):
 
 
 class Results(NamedTuple):
-    """What one evaluation has to say.
+    """Holds what one evaluation has to say.
 
     Attributes:
         scores: of its objects.
@@ -91,12 +91,12 @@ class CrossCheck:
 
     @property
     def pays(self) -> bool:
-        """Whether choosing did better than every single model."""
+        """Tell whether choosing did better than every single model."""
         return self.auto > max(self.single.values())
 
 
 def read_results(folder: Path) -> Results:
-    """The scores of an evaluation.
+    """Return the scores of an evaluation.
 
     Of corrections, the first prompt and the last step are taken. Rows of a grid search, of videos and
     of predictions that were made elsewhere are left out, and so are objects without a DSC and
@@ -154,7 +154,7 @@ def _scores(rows: Sequence[Mapping[str, str]]) -> Iterator[Score]:
 
 
 def matched(scores: Iterable[Score]) -> list[Score]:
-    """The scores of the objects that all models of a prompt and protocol have, each once."""
+    """Return the scores of the objects that all models of a prompt and protocol have, each once."""
     found: dict[tuple[str, str], dict[str, dict[tuple[str, str], Score]]]
     found = defaultdict(lambda: defaultdict(dict))
     for s in scores:
@@ -169,7 +169,7 @@ def matched(scores: Iterable[Score]) -> list[Score]:
 def evidence_of(
     scores: Iterable[Score], weights: Mapping[str, str] = {}, source: str = "", date: str = ""
 ) -> list[Evidence]:
-    """The table of matched scores: every modality, and all of them pooled.
+    """Return the table of matched scores: every modality, and all of them pooled.
 
     Args:
         scores: of objects that all models of a prompt and protocol have; see `matched`.

@@ -83,7 +83,7 @@ class Results:
 
     @property
     def parts(self) -> Path:
-        """Where the tasks put their results."""
+        """Tell where the tasks put their results."""
         return self.folder / PARTS
 
     def _earlier(self) -> dict[str, Any] | None:

@@ -73,7 +73,7 @@ class Row(NamedTuple):
 
     @property
     def place(self) -> tuple[str, str, str, str, str]:
-        """Which mask was scored: patient, case, object, slice and frame, as written."""
+        """Tell which mask was scored: patient, case, object, slice and frame, as written."""
         return self.patient, self.case, self.object, _text(self.slice), _text(self.frame)
 
 
@@ -93,7 +93,7 @@ def write_rows(rows: Iterable[Sequence[Any]], path: Path) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a CSV that `write_rows` wrote.
+    """Return the rows of a CSV that `write_rows` wrote.
 
     Raises:
         InputError: no such file, or other columns.

@@ -32,7 +32,8 @@ class Setting(NamedTuple):
 
 
 def default_settings(card: ModelCard) -> list[Setting]:
-    """The grid of a search: every projection mode the model takes, with three margins of the box, and
+    """Return the grid of a search: every projection mode the model takes, with three margins of the
+    box, and
     its memory if it has one."""
     settings = []
     for mode in MODES:
@@ -50,7 +51,7 @@ def default_settings(card: ModelCard) -> list[Setting]:
 
 
 def setting_of(text: str) -> Setting:
-    """ "propagate=box margin=0.05" -> the setting.
+    """Parse a setting such as "propagate=box margin=0.05".
 
     Raises:
         InputError: not `option=value` of propagation, apart by spaces.

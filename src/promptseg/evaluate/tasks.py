@@ -86,25 +86,25 @@ class EvaluationTask(Task["Evaluator", int]):
 
     @property
     def applies(self) -> bool:
-        """Whether images of this kind are evaluated under the protocol."""
+        """Tell whether images of this kind are evaluated under the protocol."""
         if self.protocol in (*_PLANAR, "classes", "predictions"):
             return True
         return self.dataset.kind == ("video" if self.protocol == "video" else "volume")
 
     @property
     def title(self) -> str:
-        """Model, dataset and case."""
+        """Return model, dataset and case."""
         return f"{self.label} {self.dataset.name} {self.case.name}"
 
     @property
     def part(self) -> Part:
-        """Its results."""
+        """Return its results."""
         way = _SEARCH if self.search else self.protocol
         names = (self.label, way, self.dataset.name, self.case.name)
         return Part(self.parts.joinpath(*map(_file_name, names)))
 
     def request(self) -> dict[str, Any]:
-        """What its rows depend on."""
+        """Return what its rows depend on."""
         files = [self.case.image, *self.case.truth]
         files += [self.masks] if self.masks else []
         listed = {"trained_on": [t.sha256 for t in self.trained_on]} if self.trained_on else {}
@@ -117,7 +117,7 @@ class EvaluationTask(Task["Evaluator", int]):
         }
 
     def is_done(self) -> bool:
-        """Whether its part is whole, and of the very same request."""
+        """Tell whether its part is whole, and of the very same request."""
         return self.part.is_done(self.request())
 
     def do(self, context: Evaluator) -> int:
@@ -136,22 +136,22 @@ class Part:
     folder: Path
 
     def is_done(self, request: dict[str, Any]) -> bool:
-        """Whether it is whole, and of the very same request."""
+        """Tell whether it is whole, and of the very same request."""
         return bool(self._read().get("request") == as_json(request))
 
     def rows(self) -> list[Row]:
-        """Its rows."""
+        """Return its rows."""
         return read_rows(self.folder / "rows.csv")
 
     def pictures(self) -> list[dict[str, Any]]:
-        """Its pictures: `file` and what identifies their row."""
+        """Return its pictures: `file` and what identifies their row."""
         return [
             {**entry, "file": self.folder / entry["file"]}
             for entry in self._read().get("pictures", [])
         ]
 
     def embedding(self) -> tuple[np.ndarray, np.ndarray | None] | None:
-        """What `Scene.embedding` gave; None if there is none."""
+        """Return what `Scene.embedding` gave; None if there is none."""
         path = self.folder / "embedding.npz"
         if not path.exists():
             return None
@@ -180,7 +180,7 @@ class Part:
             temporary.write_text(json.dumps(facts), encoding="utf-8")
 
     def notes(self) -> list[Noted]:
-        """What was noted of its files: dataset, case, text."""
+        """Return what was noted of its files: dataset, case, text."""
         listed = self._read().get("notes", ())
         return [(str(d), str(c), str(text)) for d, c, text in listed]
 
@@ -221,13 +221,13 @@ class Evaluator:
         self._seen: dict[TrainedOn, Trained] = {}
 
     def model(self, name: str) -> Predictor:
-        """The model of prompts of this name, loaded once."""
+        """Return the model of prompts of this name, loaded once."""
         model = self._loaded(name)
         assert isinstance(model, Predictor)
         return model
 
     def of_classes(self, name: str) -> ClassSegmenter:
-        """The model of classes of this name, loaded once."""
+        """Return the model of classes of this name, loaded once."""
         model = self._loaded(name)
         assert isinstance(model, ClassSegmenter)
         return model
@@ -242,7 +242,7 @@ class Evaluator:
         return self.models[name]
 
     def has_seen(self, task: EvaluationTask, image: Image) -> str:
-        """Why the task's model counts as trained on the image; empty if it does not."""
+        """Tell why the task's model counts as trained on the image; empty if it does not."""
         for listed in task.trained_on:
             if listed not in self._seen:
                 self._seen[listed] = Trained(read_manifest(listed.file))
@@ -322,7 +322,7 @@ def _places(objects: list[Segment], truth: Segmentation) -> list[int]:
 
 
 def model_label(name: str, predictor: Predictor | ClassSegmenter) -> str:
-    """What the rows call a model: its name, with that of its file where the user gave one."""
+    """Return what the rows call a model: its name, with that of its file where the user gave one."""
     if isinstance(predictor, ClassSegmenter):
         return predictor.model.card.name
     card = predictor.card.name

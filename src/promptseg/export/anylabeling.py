@@ -66,7 +66,7 @@ class CanvasEncoder(nn.Module):
         self.std: Tensor
 
     def forward(self, input_image: Tensor) -> Tensor:
-        """The embedding of one canvas."""
+        """Return the embedding of one canvas."""
         x = input_image.permute(2, 0, 1)[None]
         x = torch.round(self.down @ x @ self.across.T)
         if self.scaling == "minmax":
@@ -100,7 +100,7 @@ class CanvasDecoder(nn.Module):
         has_mask_input: Tensor,
         orig_im_size: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """One mask.
+        """Return one mask.
 
         Args:
             image_embeddings: (1, C, h, w).
@@ -132,13 +132,14 @@ class CanvasDecoder(nn.Module):
 
 
 def resized(size: int) -> tuple[int, int]:
-    """Rows and columns of the canvas in an input of `size` pixels a side."""
+    """Return rows and columns of the canvas in an input of `size` pixels a side."""
     rows, columns = (int(n * size / max(CANVAS) + 0.5) for n in CANVAS)
     return rows, columns
 
 
 def resizing(before: int, after: int) -> NDArray[np.float32]:
-    """Linear interpolation with antialiasing along one axis, as Pillow's, as a matrix (after, before).
+    """Return linear interpolation with antialiasing along one axis, as Pillow's, as a matrix (after,
+    before).
 
     A pixel becomes the mean of those around its centre, with weights of a triangle as wide as two
     pixels of the coarser grid.
@@ -153,7 +154,7 @@ def resizing(before: int, after: int) -> NDArray[np.float32]:
 
 
 def canvas_files(card: ModelCard, network: FusedSam) -> dict[str, bytes]:
-    """Name -> content of the configuration, the encoder and the decoder.
+    """Map name to content of the configuration, the encoder and the decoder.
 
     Args:
         card: of the model.

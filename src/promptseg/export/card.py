@@ -61,7 +61,7 @@ def describe_export(
     files: dict[str, dict[str, Any]],
     parity: Parity | None,
 ) -> dict[str, Any]:
-    """The content of `card.json`.
+    """Return the content of `card.json`.
 
     Args:
         card: of the model.

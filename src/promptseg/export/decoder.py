@@ -43,7 +43,7 @@ class PromptedDecoder(nn.Module):
         mask_logits: Tensor,
         has_mask: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """All masks of N prompts on one image.
+        """Return all masks of N prompts on one image.
 
         Args:
             embedding: (1, C, h, w) image embedding.

@@ -43,7 +43,8 @@ def check_folder(path: Path, overwrite: bool, reads: Reads | None = None) -> Non
 
 @contextlib.contextmanager
 def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
-    """An empty folder beside `path`; it takes the place of `path` if all goes well, else it goes.
+    """Provide an empty folder beside `path`; it takes the place of `path` if all goes well, else it
+    goes.
 
     Raises:
         OutputError: the folder cannot be made or written, the disk is full, or something else than an

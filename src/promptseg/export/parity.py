@@ -77,7 +77,7 @@ class Parity:
 
     @property
     def good(self) -> bool:
-        """Whether the files may be kept; not where anything is no number."""
+        """Tell whether the files may be kept; not where anything is no number."""
         return all(x <= TOLERANCE for x in (self.embedding, self.logits, self.iou))
 
     def __str__(self) -> str:
@@ -106,7 +106,9 @@ class Reference:
     @classmethod
     @torch.inference_mode()
     def of(cls, network: FusedSam, preprocessing: Preprocessing) -> Reference:
-        """What a prepared network on the CPU answers: a box, a click, a mask, and all kinds at once."""
+        """Return what a prepared network on the CPU answers: a box, a click, a mask, and all kinds at
+        once.
+        """
         picture = np.round(255 * synthetic_phantom(preprocessing.size)).astype(np.uint8)
         slices = preprocessing.apply(picture.transpose(1, 2, 0))[0][None]
         embedding = network.encode(torch.from_numpy(slices)).numpy()
@@ -203,7 +205,7 @@ def _in_onnxruntime(path: Path) -> tuple[_Run, str]:
 
 
 def run_onnx(path: Path, inputs: dict[str, _Array]) -> list[_Array]:
-    """What an ONNX file answers in onnxruntime, in the order of its outputs.
+    """Return what an ONNX file answers in onnxruntime, in the order of its outputs.
 
     Raises:
         ImportError: onnxruntime is not installed.

@@ -25,7 +25,7 @@ _IN_ONE_FILE = 1_500_000_000  # bytes of weights; protobuf cannot hold 2 GiB
 
 
 def exported_parts(network: FusedSam) -> list[Part]:
-    """The encoder, and the decoder with prompts, of a prepared network on the CPU."""
+    """Return the encoder, and the decoder with prompts, of a prepared network on the CPU."""
     prompts = network.prompt_encoder
     channels, grid = prompts.channels, prompts.grid
     objects, points = 2, 3  # lengths of 0 or 1 would be taken for fixed

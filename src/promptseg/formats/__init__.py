@@ -155,7 +155,7 @@ def _read_as_is(path: Path, options: ReadOptions | None = None, labels: bool = F
 def writer_of(
     segmentation: Segmentation, path: Path, overlap: str = "keep", outlines: Outlines = "rle"
 ) -> Callable[[Path], None]:
-    """What writes masks in the format that the suffix of `path` names, to any path.
+    """Return what writes masks in the format that the suffix of `path` names, to any path.
 
     `outlines`: of COCO, run lengths or polygons.
 
@@ -190,7 +190,7 @@ def _refuse_overlap(segmentation: Segmentation) -> None:
 
 
 def format_for_output(path: Path, segmentation: Segmentation | Image) -> Format:
-    """The format that `path` names, if it can hold masks of this kind."""
+    """Return the format that `path` names, if it can hold masks of this kind."""
     kind = "picture" if segmentation.geometry.ndim == 2 else "volume"
     chosen = format_by_suffix(path)
     able = ", ".join(endings(kind))
@@ -243,7 +243,7 @@ def _holds_frames(folder: Path) -> bool:
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Whether a file starts like a DICOM file."""
+    """Tell whether a file starts like a DICOM file."""
     try:
         if not is_file(path):
             return False

@@ -62,7 +62,7 @@ class Archive:
         return name in self._members
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of an array, from its header."""
+        """Return the shape of an array, from its header."""
         return self._header(name).shape
 
     def take(self, name: str, most: int | None = None) -> NDArray[Any]:
@@ -125,7 +125,7 @@ class Archive:
 
 
 def array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """What a .npy file says before its values: shape, whether in Fortran's order, and dtype.
+    """Return what a .npy file says before its values: shape, whether in Fortran's order, and dtype.
 
     Args:
         stream: at its beginning; left where the values begin.
@@ -172,7 +172,7 @@ def _as_ours(path: Path, what: str) -> Iterator[None]:
 
 
 def damaged(path: Path, what: str, reason: str) -> InputError:
-    """The error about a file that is not what it should be.
+    """Return the error about a file that is not what it should be.
 
     Args:
         path: the file.

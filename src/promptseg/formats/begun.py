@@ -24,7 +24,7 @@ _EMPTY = hashlib.sha256(b"").hexdigest()  # a place that was taken, where there 
 
 
 class Begun:
-    """What a run that is gone left of some outputs.
+    """Holds what a run that is gone left of some outputs.
 
     Args:
         paths: files that belong together, whose marks are looked for.
@@ -39,7 +39,7 @@ class Begun:
             self._read(path.parent / _MARK, paths)
 
     def left(self, path: Path) -> bool:
-        """Whether the file at a path is such a part, which may be replaced."""
+        """Tell whether the file at a path is such a part, which may be replaced."""
         content = _content(path)
         return content is not None and (path in self._named or content in self._known.get(path, ()))
 
@@ -66,7 +66,7 @@ class Begun:
             written.unlink(missing_ok=True)
 
     def end(self, paths: Sequence[Path], done: bool = True) -> None:
-        """All files are there, or none: what else is left of the run before goes, and then the marks.
+        """End where all files are there or none: what else the run before left goes, then the marks.
 
         Args:
             paths: of the files.

@@ -53,7 +53,7 @@ class BidsName:
 
     @property
     def source(self) -> dict[str, str]:
-        """The entities that a derivative shares with what it was made from."""
+        """Return the entities that a derivative shares with what it was made from."""
         return {key: value for key, value in self.entities.items() if key not in _OURS}
 
     def __str__(self) -> str:
@@ -62,7 +62,7 @@ class BidsName:
 
 
 def parse_name(name: str) -> BidsName | None:
-    """A file name by the rules of BIDS; None for any other."""
+    """Return a file name by the rules of BIDS; None for any other."""
     stem, dot, ending = name.partition(".")
     *parts, suffix = stem.split("_")
     found = [_ENTITY.fullmatch(part) for part in parts]
@@ -73,12 +73,12 @@ def parse_name(name: str) -> BidsName | None:
 
 
 def is_dseg(path: Path) -> bool:
-    """Whether a file is called as BIDS calls a discrete segmentation."""
+    """Tell whether a file is called as BIDS calls a discrete segmentation."""
     return path.name.lower().endswith("_dseg.nii.gz")
 
 
 def derivative_name(image: BidsName) -> str:
-    """The name of the segmentation of an image.
+    """Return the name of the segmentation of an image.
 
     Images of one scan differ in their suffix alone, which a segmentation has no room for: it becomes
     the description (`desc-T1w`), after the image's own if there is one.
@@ -90,7 +90,8 @@ def derivative_name(image: BidsName) -> str:
 
 
 def inherited_tables(mask: Path) -> Iterator[Path]:
-    """Tables for many masks that are also one for this, the nearest first (inheritance principle).
+    """Yield tables for many masks that are also one for this, the nearest first (inheritance
+    principle).
 
     In the folders above, as far as the one with the description: `..._dseg.tsv` whose entities are all
     among the mask's.
@@ -110,7 +111,7 @@ def inherited_tables(mask: Path) -> Iterator[Path]:
 
 
 def sidecar_of(segmentation: Segmentation, mask: Path) -> str:
-    """The JSON that BIDS has beside a segmentation.
+    """Return the JSON that BIDS has beside a segmentation.
 
     Args:
         segmentation: the objects, with what made them.
@@ -129,13 +130,13 @@ def sidecar_of(segmentation: Segmentation, mask: Path) -> str:
 
 
 def root_above(path: Path) -> Path | None:
-    """The dataset that a file lies in: the nearest folder above with a description."""
+    """Return the dataset that a file lies in: the nearest folder above with a description."""
     folders = path.absolute().parents
     return next((folder for folder in folders if (folder / DESCRIPTION).is_file()), None)
 
 
 def links_of(root: Path) -> dict[str, str]:
-    """What a dataset calls the others it refers to (`DatasetLinks`)."""
+    """Return what a dataset calls the others it refers to (`DatasetLinks`)."""
     try:
         said = parse_json(read_text(root / DESCRIPTION))
     except (OSError, ValueError):

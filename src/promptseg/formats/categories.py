@@ -1,4 +1,4 @@
-"""Which class an object is of, where names tell instances apart by a number ("nucleus 17")."""
+"""Says which class an object is of, where names tell instances apart by a number ("nucleus 17")."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NUMBERED = re.compile(r"(.*\S)\s+\d+")
 
 
 def categories_of(names: Iterable[str]) -> dict[str, str]:
-    """Name -> class: the name without its number where several names differ in that alone.
+    """Map name to class: the name without its number where several names differ in that alone.
 
     Example:
         >>> categories_of(["nucleus 1", "nucleus 17", "vertebra 4", "liver"])

@@ -66,7 +66,7 @@ def write(segmentation: Segmentation, path: Path, layers: bool, outlines: Outlin
 
 
 def coco_content(pictures: Sequence[CocoImage], outlines: Outlines = "rle") -> dict[str, Any]:
-    """The content of a file of annotations.
+    """Return the content of a file of annotations.
 
     Objects whose names differ in a number alone are instances of one category ("nucleus 17"); the
     number of a category is the lowest label of its objects, or a free one where several want the

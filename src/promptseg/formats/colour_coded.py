@@ -31,7 +31,7 @@ _MANY = 64  # colours beyond which a 2D image is no mask
 
 
 def parse_colours(text: str) -> Colours:
-    """Colours of "1=#800000,2=#008000".
+    """Return colours of "1=#800000,2=#008000".
 
     Raises:
         InputError: anything else, or one colour for two labels.
@@ -46,7 +46,7 @@ def parse_colours(text: str) -> Colours:
 
 
 def colours_of(said: Any, where: str) -> Colours:
-    """Colours of a table label -> "#800000" or [128, 0, 0].
+    """Map colours of a table label to "#800000" or [128, 0, 0].
 
     Raises:
         InputError: anything else, or one colour for two labels.
@@ -76,13 +76,13 @@ def _table(said: Iterable[tuple[Any, Any]], where: str) -> Colours:
 
 
 def colours_text(colours: Colours) -> str | None:
-    """A table of colours as `parse_colours` reads it; None for an empty one."""
+    """Return a table of colours as `parse_colours` reads it; None for an empty one."""
     each = (f"{label}={_hex(*colour)}" for colour, label in colours.items() if label)
     return ",".join(each) or None
 
 
 def labels_of_colours(pixels: NDArray[Any], colours: Colours, path: Path) -> NDArray[np.uint16]:
-    """Labels (...) of a colour-coded mask (..., 3) of 8 bits.
+    """Return labels (...) of a colour-coded mask (..., 3) of 8 bits.
 
     Raises:
         LabelsError: a colour that the table does not have, and where it is.
@@ -106,7 +106,7 @@ def labels_of_colours(pixels: NDArray[Any], colours: Colours, path: Path) -> NDA
 
 
 def refuse_colours(pixels: NDArray[Any], path: Path) -> LabelsError:
-    """The error about a mask in colours without a table."""
+    """Return the error about a mask in colours without a table."""
     try:
         found = [_shown(key) for key in np.unique(_keys(pixels, path))]
     except LabelsError as error:

@@ -21,5 +21,5 @@ COLOURS: tuple[tuple[int, int, int], ...] = (
 
 
 def colour_of(segment: Segment) -> tuple[int, int, int]:
-    """(red, green, blue) from 0 to 255: the object's own colour, or one chosen by its label."""
+    """Return (red, green, blue) from 0 to 255: the object's own colour, or one chosen by its label."""
     return segment.colour or COLOURS[(segment.label - 1) % len(COLOURS)]

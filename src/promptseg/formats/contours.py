@@ -21,7 +21,7 @@ _Turn = Any  # max or min
 
 
 def outlines(mask: NDArray[np.bool_]) -> list[Polygon]:
-    """One polygon (n, 2) per connected part of a mask, through the corners of its pixels.
+    """Return one polygon (n, 2) per connected part of a mask, through the corners of its pixels.
 
     Parts that touch at a corner only are parts of their own. A hole is joined to the outline by a
     channel of no width (a "keyhole"), so that the polygon alone, filled by any rule, leaves it free.
@@ -39,7 +39,7 @@ def outlines(mask: NDArray[np.bool_]) -> list[Polygon]:
 
 
 def rings(mask: NDArray[np.bool_]) -> list[list[Polygon]]:
-    """The outlines of a mask with its holes as rings of their own, per connected part.
+    """Return the outlines of a mask with its holes as rings of their own, per connected part.
 
     Args:
         mask: (y, x).
@@ -58,7 +58,7 @@ def rings(mask: NDArray[np.bool_]) -> list[list[Polygon]]:
 
 
 def filled(polygons: Iterable[Polygon], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The pixels of a (y, x) grid whose centres lie inside an odd number of polygons.
+    """Return the pixels of a (y, x) grid whose centres lie inside an odd number of polygons.
 
     So a polygon inside another one is a hole, and a polygon with a keyhole keeps its hole. Centres on
     an edge belong to the side of lower coordinates.

@@ -18,7 +18,8 @@ _HALVES = ((".hdr", ".img"), (".head", ".brik"))
 
 
 def belonging_to(path: Path) -> Iterator[Path]:
-    """The other files that an image cannot be read without, by its name and header; if they exist.
+    """Yield the other files that an image cannot be read without, by its name and header; if they
+    exist.
 
     Halves of a pair are found by their stem, whatever the case of the ending, packed or not.
     """

@@ -44,7 +44,7 @@ _DOUBLE_ENDINGS = (
 
 
 def beside(path: Path, ending: str) -> Path:
-    """`mask.nii.gz` -> `mask` + `ending`: another name on the same stem."""
+    """Map `mask.nii.gz` to `mask` + `ending`: another name on the same stem."""
     name = path.name
     for double in _DOUBLE_ENDINGS:
         if name.lower().endswith(double):
@@ -53,17 +53,17 @@ def beside(path: Path, ending: str) -> Path:
 
 
 def provenance_path(output: Path) -> Path:
-    """`mask.nii.gz` -> `mask.nii.gz.json`: outputs of one stem have a provenance each."""
+    """Map `mask.nii.gz` to `mask.nii.gz.json`: outputs of one stem have a provenance each."""
     return output.parent / f"{output.name}.json"
 
 
 def overlay_path(output: Path) -> Path:
-    """`mask.nii.gz` -> `mask.nii.gz.overlay.png`."""
+    """Map `mask.nii.gz` to `mask.nii.gz.overlay.png`."""
     return output.parent / f"{output.name}.overlay.png"
 
 
 def read_provenance_beside(output: Path) -> dict[str, Any]:
-    """The provenance beside an output of ours; empty where there is none that belongs to it.
+    """Return the provenance beside an output of ours; empty where there is none that belongs to it.
 
     Earlier versions called it after the stem, `mask.json`; such a file is read where it names the
     output as its own, because several outputs may have the stem.
@@ -81,7 +81,7 @@ def read_provenance_beside(output: Path) -> dict[str, Any]:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a path is a file with bytes in it to read: no folder, device, socket or pipe.
+    """Tell whether a path is a file with bytes in it to read: no folder, device, socket or pipe.
 
     Raises:
         OSError: it is not there or cannot be looked at (permissions, a loop of links).
@@ -91,7 +91,7 @@ def is_file(path: Path) -> bool:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files of a folder and its subfolders, in order; links are followed wherever they lead.
+    """Return all files of a folder and its subfolders, in order; links are followed wherever they lead.
 
     A folder or file that several links lead to is met once, by the first of its names in order, and a
     loop of links ends. A link to nothing is among the files: it names what is missing.
@@ -198,14 +198,14 @@ def _is_replaceable(path: Path) -> bool:
 
 @contextlib.contextmanager
 def atomic_path(path: Path, overwrite: bool = True) -> Iterator[Path]:
-    """`atomic_paths` for one file."""
+    """Provide `atomic_paths` for one file."""
     with atomic_paths(path, overwrite=overwrite) as (temporary,):
         yield temporary
 
 
 @contextlib.contextmanager
 def atomic_paths(*paths: Path, overwrite: bool = True) -> Iterator[tuple[Path, ...]]:
-    """Temporary names beside `paths` with their endings; they get their own if all goes well.
+    """Provide temporary names beside `paths` with their endings; they get their own if all goes well.
 
     Args:
         paths: files that appear together, in this order, or not at all.

@@ -95,7 +95,7 @@ def feature(
     kind: str,
     colour: Sequence[int],
 ) -> dict[str, Any]:
-    """An object as QuPath has annotations.
+    """Return an object as QuPath has annotations.
 
     Args:
         name: of the object.

@@ -80,7 +80,7 @@ def read_labels(path: Path, options: ReadOptions | None = None) -> Image:
 
 
 def stored_pages(path: Path, numbers: list[int]) -> list[NDArray[Any]]:
-    """Some pages of a TIFF of labels, (y, x) each, as `read_labels` reads one."""
+    """Return some pages of a TIFF of labels, (y, x) each, as `read_labels` reads one."""
     try:
         with open_with_pillow(path) as picture:
             return _pages(picture, path, ReadOptions(), True, numbers)[0]

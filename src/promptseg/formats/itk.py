@@ -1,4 +1,4 @@
-"""What NRRD and MetaImage share: voxels and grids as ITK holds them."""
+"""Says what NRRD and MetaImage share: voxels and grids as ITK holds them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ _IMAGE_IO = {"nrrd": "NrrdImageIO", "metaimage": "MetaImageIO"}
 
 
 def opened(path: Path, name: str) -> sitk.ImageFileReader:
-    """A reader of ITK's that has read the header alone; the voxels are known to fit into memory."""
+    """Return a reader of ITK's that has read the header alone; the voxels are known to fit into
+    memory.
+    """
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_IMAGE_IO[name])
     reader.SetFileName(str(path))
@@ -47,7 +49,8 @@ def opened(path: Path, name: str) -> sitk.ImageFileReader:
 
 
 def voxels_of(reader: sitk.ImageFileReader, packed: Packed | None) -> NDArray[Any]:
-    """Voxels (z, y, x[, c]) of a file whose header has been read; those of ITK itself, not a copy.
+    """Return voxels (z, y, x[, c]) of a file whose header has been read; those of ITK itself, not a
+    copy.
 
     Args:
         reader: from `opened`.
@@ -120,7 +123,8 @@ def read_itk(
 def frame_of(
     voxels: NDArray[Any], dimensions: int, path: Path, options: ReadOptions, notes: list[str]
 ) -> NDArray[Any]:
-    """One frame out of `voxels`: all axes but the last `dimensions` count frames, the last fastest.
+    """Return one frame out of `voxels`: all axes but the last `dimensions` count frames, the last
+    fastest.
 
     Returns:
         Real voxels of that many dimensions, magnitudes of complex ones.
@@ -163,7 +167,7 @@ def check_data_file(path: Path) -> None:
 
 
 def masks_to_itk(segmentation: Segmentation, layers: bool) -> sitk.Image:
-    """Labels, or one vector component per object, on the grid of the segmentation."""
+    """Return labels, or one vector component per object, on the grid of the segmentation."""
     geometry = segmentation.geometry
     if layers:
         masks: NDArray[Any] = np.moveaxis(segmentation.numbered_layers(), 0, -1)

@@ -44,7 +44,7 @@ Region = tuple[slice, ...]
 
 @dataclass(frozen=True)
 class Placement:
-    """How the voxels of a source grid lie on a target grid; axes in array order, (z, y, x).
+    """Says how the voxels of a source grid lie on a target grid; axes in array order, (z, y, x).
 
     Attributes:
         shape: of the target.
@@ -65,7 +65,7 @@ class Placement:
 
     @property
     def is_identity(self) -> bool:
-        """Whether both grids have the same voxels in the same order."""
+        """Tell whether both grids have the same voxels in the same order."""
         return (
             self.shape == self.source
             and self.axes == tuple(range(len(self.axes)))
@@ -74,7 +74,9 @@ class Placement:
         )
 
     def words(self) -> str:
-        """What is different, for notes: "axes reversed (x, y); a part of the image, 10 x 12 x 3"."""
+        """Return what is different, for notes: "axes reversed (x, y); a part of the image, 10 x 12 x
+        3".
+        """
         names = "zyx"[-len(self.axes) :]
         said = []
         if self.axes != tuple(range(len(self.axes))):
@@ -91,7 +93,7 @@ class Placement:
         return "; ".join(said)
 
     def region(self, region: Region) -> Region:
-        """Where a box of the source lies on the target; it may reach beyond."""
+        """Tell where a box of the source lies on the target; it may reach beyond."""
         found = []
         for axis, against, first in zip(self.axes, self.reversed, self.start, strict=True):
             low, high = region[axis].start, region[axis].stop
@@ -101,14 +103,14 @@ class Placement:
         return tuple(found)
 
     def turned(self, values: NDArray[Any]) -> NDArray[Any]:
-        """A block of the source with the axes of the target; a view."""
+        """Return a block of the source with the axes of the target; a view."""
         order = values.transpose(self.axes)
         return order[tuple(slice(None, None, -1 if r else 1) for r in self.reversed)]
 
     def place(
         self, values: NDArray[Any], region: Region | None = None
     ) -> tuple[NDArray[Any], Region, int]:
-        """A block of the source on the target, without what lies beyond it.
+        """Return a block of the source on the target, without what lies beyond it.
 
         Args:
             values: the block; all of the source if there is no `region`.
@@ -134,7 +136,7 @@ class Placement:
 
 
 def allowed(sizes: ArrayLike) -> NDArray[np.float64]:
-    """Parts of a voxel that a voxel may lie beside its place, along each axis.
+    """Return parts of a voxel that a voxel may lie beside its place, along each axis.
 
     A tenth; for small voxels as much as positions rounded to 0.1 mm can be off, but never more than a
     quarter.
@@ -146,7 +148,7 @@ def allowed(sizes: ArrayLike) -> NDArray[np.float64]:
 
 
 def placement(source: Geometry, target: Geometry) -> Placement | None:
-    """How a grid lies on the lattice of another; None if its voxels are not voxels of it.
+    """Tell how a grid lies on the lattice of another; None if its voxels are not voxels of it.
 
     Args:
         source: the grid to be brought to the other; both in space, of as many axes.
@@ -181,13 +183,13 @@ def placement(source: Geometry, target: Geometry) -> Placement | None:
 
 
 def corners(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """(8, 3) indices (x, y, z) of the outermost voxels of a grid."""
+    """Return (8, 3) indices (x, y, z) of the outermost voxels of a grid."""
     sizes = (*shape[::-1], 1)[:3]
     return np.array(list(product(*((0, n - 1) for n in sizes))), dtype=np.float64)
 
 
 def difference(source: Geometry, target: Geometry) -> str:
-    """Why a grid does not lie on the lattice of another, in words; see `placement`."""
+    """Tell why a grid does not lie on the lattice of another, in words; see `placement`."""
     steps = np.linalg.solve(target.matrix, source.matrix)
     turn = np.rint(steps)
     if not np.allclose(np.sort(source.spacing), np.sort(target.spacing), rtol=5e-3, atol=0):

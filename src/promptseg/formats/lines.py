@@ -49,7 +49,7 @@ def append_line(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number, counted from 1, and content of every line; none of a file that is not there.
+    """Yield number, counted from 1, and content of every line; none of a file that is not there.
 
     Half a line at the end is no line.
 

@@ -36,13 +36,13 @@ _WEB = re.compile(r"(https?):/+", re.IGNORECASE)
 
 
 def address_in(path: str | PurePath) -> str | None:
-    """The address `dicomweb://...` that a path stands for; None for a file or folder."""
+    """Return the address `dicomweb://...` that a path stands for; None for a file or folder."""
     match = _ADDRESS.fullmatch(path.as_posix() if isinstance(path, PurePath) else path)
     return f"{match[1].lower()}://{match[2] or ''}" if match else None
 
 
 def storage_in(path: str | PurePath) -> str | None:
-    """The address, such as `s3://BUCKET/KEY`, that a path stands for; None for a file or folder.
+    """Return the address, such as `s3://BUCKET/KEY`, that a path stands for; None for a file or folder.
 
     Example:
         >>> storage_in(Path("s3://bucket/scan.nii.gz")), storage_in(Path("scan.nii.gz"))
@@ -53,7 +53,7 @@ def storage_in(path: str | PurePath) -> str | None:
 
 
 def is_query(path: str | PurePath) -> bool:
-    """Whether an address asks for studies or series: dicomweb://.../studies?... or .../series?....
+    """Tell whether an address asks for studies or series: dicomweb://.../studies?... or .../series?....
 
     Example:
         >>> is_query("dicomweb://pacs/dicom-web/studies?ModalitiesInStudy=CT")
@@ -101,10 +101,10 @@ def refuse_web_address(path: Path) -> None:
 
 
 def shown(path: Path) -> str:
-    """A path as its user wrote it: an address has its two slashes again."""
+    """Return a path as its user wrote it: an address has its two slashes again."""
     return address_in(path) or storage_in(path) or str(path)
 
 
 def written(path: Path) -> str:
-    """A path as it can be found from anywhere: absolute, or the address it stands for."""
+    """Return a path as it can be found from anywhere: absolute, or the address it stands for."""
     return address_in(path) or storage_in(path) or str(path.absolute())

@@ -14,7 +14,7 @@ __all__ = ["map_path", "write_map"]
 
 
 def map_path(output: Path, what: str, planar: bool) -> Path:
-    """`mask.nrrd` -> `mask.WHAT.nii.gz`, or of a 2D image `mask.WHAT.png`."""
+    """Map `mask.nrrd` to `mask.WHAT.nii.gz`, or of a 2D image `mask.WHAT.png`."""
     return beside(output, f".{what}.{'png' if planar else 'nii.gz'}")
 
 

@@ -16,7 +16,7 @@ _GZIP, _OTHER_COMPRESSIONS = b"\x1f\x8b", (b"BZ", b"\x28\xb5", b"\x1f\x9d")
 
 
 def available_bytes() -> int | None:
-    """Memory that can be used without swapping; None where the system does not say."""
+    """Return memory that can be used without swapping; None where the system does not say."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):

@@ -101,7 +101,9 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
 
 
 def told_in(path: Path, notes: list[str]) -> tuple[list[str], list[int]]:
-    """Names of the objects of a mask file and their labels; none, and a note, if they are pickled."""
+    """Return names of the objects of a mask file and their labels; none, and a note, if they are
+    pickled.
+    """
     found: dict[str, list[Any]] = {}
     with open_archive(path) as archive:
         for key in ("names", "labels"):

@@ -97,7 +97,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
 
 
 def packed_in(path: Path, header: Any = None) -> Packed | None:
-    """Where a NRRD file keeps its voxels as one gzip stream; None if it does otherwise.
+    """Tell where a NRRD file keeps its voxels as one gzip stream; None if it does otherwise.
 
     Args:
         path: the file.

@@ -12,14 +12,14 @@ _NAMED_BY_NUMBER = re.compile(r"label ([1-9]\d{0,4})")
 
 
 def number_in(name: str) -> int | None:
-    """The 7 of "label 7", which is what an object without a name is called."""
+    """Return the 7 of "label 7", which is what an object without a name is called."""
     match = _NAMED_BY_NUMBER.fullmatch(name)
     number = int(match[1]) if match else 0
     return number if 0 < number <= _HIGHEST else None
 
 
 def usable_labels(wanted: Sequence[tuple[str, int]], notes: list[str]) -> list[int]:
-    """The label of each object: its own number, or a free one where that is not possible.
+    """Return the label of each object: its own number, or a free one where that is not possible.
 
     Args:
         wanted: name and number of each object in the file; the first of several with one number has it.

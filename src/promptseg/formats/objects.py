@@ -1,4 +1,4 @@
-"""What is known of the objects of a label image or a file of layers: places, numbers and names."""
+"""Says what is known of the objects of a label image or a file of layers: places, numbers and names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Located:
 
 @dataclass(frozen=True)
 class Told:
-    """What a provenance or a list of names tells of one object; see `Located`.
+    """Holds what a provenance or a list of names tells of one object; see `Located`.
 
     Attributes:
         segment: its number in a DICOM SEG.
@@ -54,7 +54,7 @@ class Told:
 
 
 def told_by(entries: Iterable[ObjectFacts]) -> list[Told]:
-    """The usable entries of `objects` in a provenance: a name, and a label that no other has."""
+    """Return the usable entries of `objects` in a provenance: a name, and a label that no other has."""
     found: dict[int, Told] = {}
     for entry in entries:
         name, label = entry.name, entry.label
@@ -67,7 +67,7 @@ def told_by(entries: Iterable[ObjectFacts]) -> list[Told]:
 def in_label_image(
     path: Path, values: Collection[int], told: Sequence[Told], notes: list[str]
 ) -> list[Located]:
-    """The objects of a label image, in order of their numbers.
+    """Return the objects of a label image, in order of their numbers.
 
     Args:
         path: for the notes.
@@ -93,7 +93,7 @@ def in_label_image(
 def in_layers(
     path: Path, there: Sequence[Collection[int]], told: Sequence[Told], notes: list[str]
 ) -> list[Located]:
-    """The objects of a file with one layer each, in order of the layers.
+    """Return the objects of a file with one layer each, in order of the layers.
 
     Args:
         path: for messages.

@@ -1,4 +1,4 @@
-"""How a file is to be read, defined once: Python, command line and configuration file share it."""
+"""Says how a file is to be read, defined once: Python, command line and configuration file share it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Tables = tyro.conf.UseAppendAction[tuple[Literal["bids", "itk-snap", "slicer"],
 
 @dataclass(kw_only=True)
 class MaskOptions:
-    """How files of masks are to be read, beside what they say themselves."""
+    """Say how files of masks are to be read, beside what they say themselves."""
 
     resample: Resample = "never"
     """Masks whose voxels are not those of the image: refuse them (never), or take the nearest voxel
@@ -41,7 +41,7 @@ class MaskOptions:
 
 @dataclass(kw_only=True)
 class BesideOptions:
-    """What is written beside masks."""
+    """Say what is written beside masks."""
 
     beside: _Tables = ()
     """Also write a table of names and colours beside a label image: bids (of ..._dseg.nii.gz, which
@@ -87,7 +87,7 @@ class ReadOptions:
     """Value to put in place of NaN and infinite voxels, which are refused otherwise."""
 
     def chosen(self) -> list[str]:
-        """Names of the choices made, but for `nan_as`, which every file has."""
+        """Return names of the choices made, but for `nan_as`, which every file has."""
         return [
             f.name
             for f in fields(ReadOptions)
@@ -108,7 +108,7 @@ class ReadOptions:
             raise InputError("micrometres per pixel above 0", str(self.microns))
 
     def frame_of(self, count: int, path: Path, what: str = "frames") -> int:
-        """The frame to read from a file that holds `count`; one alone needs no choice.
+        """Return the frame to read from a file that holds `count`; one alone needs no choice.
 
         Args:
             count: how many there are.

@@ -45,11 +45,11 @@ class OwnFolder:
 
     @property
     def is_ours(self) -> bool:
-        """Whether there is a list: a job of ours has begun here."""
+        """Tell whether there is a list: a job of ours has begun here."""
         return (self.root / LIST).exists()
 
     def owns(self, path: Path) -> bool:
-        """Whether a path below the root is listed, or was on its way to a listed one."""
+        """Tell whether a path below the root is listed, or was on its way to a listed one."""
         name = path.relative_to(self.root).as_posix()
         if name in self.known or is_part(path.name):
             return True

@@ -12,6 +12,6 @@ __all__ = ["private_folder"]
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """A temporary folder that only this user can enter; gone afterwards, whatever happens."""
+    """Provide a temporary folder that only this user can enter; gone afterwards, whatever happens."""
     with tempfile.TemporaryDirectory(prefix="promptseg-") as name:  # mode 0700
         yield Path(name)

@@ -1,4 +1,6 @@
-"""Where each object of a segmentation is in a mask file: label value, layer, segment or ROI number."""
+"""Says where each object of a segmentation is in a mask file: label value, layer, segment or ROI
+number.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ _NOWHERE: dict[str, Any] = {"value": None, "layer": None, "segment": None, "roi"
 
 
 def object_places(segmentation: Segmentation, path: Path, layers: bool) -> list[dict[str, int]]:
-    """Where a writer puts each object, in their order.
+    """Tell where a writer puts each object, in their order.
 
     Args:
         segmentation: the objects.
@@ -44,7 +46,9 @@ def object_places(segmentation: Segmentation, path: Path, layers: bool) -> list[
 
 
 def layers_note(segmentation: Segmentation, path: Path) -> Note | None:
-    """What to say where overlapping objects make a file of one dimension more; None for DICOM."""
+    """Return what to say where overlapping objects make a file of one dimension more; None for
+    DICOM.
+    """
     known = format_by_suffix(path)
     if known is None or known.name in ("dicom", "rtstruct") or known.outlines:
         return None
@@ -57,7 +61,7 @@ def layers_note(segmentation: Segmentation, path: Path) -> Note | None:
 
 
 def with_places(segmentation: Segmentation, path: Path, overlap: str) -> Provenance:
-    """The provenance of a segmentation with the file it goes to and each object's place there.
+    """Return the provenance of a segmentation with the file it goes to and each object's place there.
 
     Args:
         segmentation: the objects.

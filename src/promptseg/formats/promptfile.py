@@ -103,7 +103,7 @@ def _text_of(path: Path) -> str:
 
 
 def parse_prompts(content: Any, where: str = "prompts") -> PromptFile:
-    """Prompts from the parsed JSON of one image.
+    """Return prompts from the parsed JSON of one image.
 
     Raises:
         PromptError: a missing, unknown or wrongly typed field, named with its place.
@@ -129,14 +129,14 @@ def parse_prompts(content: Any, where: str = "prompts") -> PromptFile:
 def prompts_to_json(
     objects: Iterable[ObjectPrompts], axis: Axis, image: str | None = None
 ) -> dict[str, Any]:
-    """The content of a prompt file that gives these prompts again."""
+    """Return the content of a prompt file that gives these prompts again."""
     return prompts_along(((axis, entry) for entry in objects), axis, image)
 
 
 def prompts_along(
     objects: Iterable[tuple[Axis, ObjectPrompts]], axis: Axis, image: str | None = None
 ) -> dict[str, Any]:
-    """As `prompts_to_json`, for prompts of which each object's lie along an axis of their own."""
+    """Return, as `prompts_to_json`, prompts of which each object's lie along an axis of their own."""
     content: dict[str, Any] = {"image": image} if image else {}
     entries = [
         {**entry, **({} if own == axis else {"axis": own})}

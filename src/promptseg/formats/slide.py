@@ -50,7 +50,7 @@ class Region(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Region:
-        """Region of "x,y,width,height".
+        """Return region of "x,y,width,height".
 
         Raises:
             InputError: other than four whole numbers, or nothing inside.
@@ -66,7 +66,7 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True)
 class SlideRegion:
-    """What of a slide an image shows; the header of its source.
+    """Holds what of a slide an image shows; the header of its source.
 
     Attributes:
         region: where, in pixels of the largest level.
@@ -180,7 +180,7 @@ class Slide:
 
     @property
     def levels(self) -> list[tuple[int, int]]:
-        """(width, height) of every level, the largest first."""
+        """Return (width, height) of every level, the largest first."""
         return [(int(width), int(height)) for width, height in self._slide.level_dimensions]
 
     def close(self) -> None:
@@ -194,7 +194,7 @@ class Slide:
         return float(found[0]), float(found[1])
 
     def factors(self, microns: float | None) -> tuple[float, float]:
-        """(x, y) pixels of the largest level per pixel at a resolution."""
+        """Return (x, y) pixels of the largest level per pixel at a resolution."""
         if microns is None:
             return 1.0, 1.0
         if self.microns is None:
@@ -212,18 +212,19 @@ class Slide:
         return x, y
 
     def output_size(self, region: Region, microns: float | None) -> tuple[int, int]:
-        """(width, height) in pixels of a region at a resolution."""
+        """Return (width, height) in pixels of a region at a resolution."""
         x, y = self.factors(microns)
         return max(1, round(region.width / x)), max(1, round(region.height / y))
 
     def resolution(self, microns: float | None) -> str:
-        """For messages: " at 0.5 microns per pixel", or nothing if that is not known."""
+        """Return words for messages: " at 0.5 microns per pixel", or nothing if that is not known."""
         if microns is None and self.microns is not None:
             microns = self.microns[0]
         return "" if microns is None else f" at {microns:.4g} microns per pixel"
 
     def pixels(self, region: Region, size: tuple[int, int]) -> NDArray[Any]:
-        """A region scaled to (width, height) pixels, from the coarsest level that is fine enough.
+        """Return a region scaled to (width, height) pixels, from the coarsest level that is fine
+        enough.
 
         Returns:
             (height, width[, 3]), in the slide's own type.
@@ -245,7 +246,7 @@ class Slide:
     def read(
         self, region: Region, microns: float | None = None, size: tuple[int, int] | None = None
     ) -> Image:
-        """A region as a 2D image on the slide's own grid.
+        """Return a region as a 2D image on the slide's own grid.
 
         Args:
             region: where.

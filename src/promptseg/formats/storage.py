@@ -67,7 +67,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
 
 
 def stamp(path: Path) -> list[Any]:
-    """Size and version of a file at an address: another content has another stamp.
+    """Return size and version of a file at an address: another content has another stamp.
 
     Raises:
         InputError: it is not there, or may not be looked at.
@@ -80,7 +80,7 @@ def stamp(path: Path) -> list[Any]:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is a file or folder at an address.
+    """Tell whether there is a file or folder at an address.
 
     Raises:
         InputError: the storage does not answer.
@@ -91,7 +91,7 @@ def is_there(path: Path) -> bool:
 
 
 def files_at(path: Path) -> Iterator[Path]:
-    """The addresses of all files below one, folder by folder, as they are listed.
+    """Yield the addresses of all files below one, folder by folder, as they are listed.
 
     Raises:
         InputError: no such folder, or no access.
@@ -108,7 +108,8 @@ def files_at(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """A file at an address, open for reading; what goes wrong later is an `OSError`, as of a file.
+    """Provide a file at an address, open for reading; what goes wrong later is an `OSError`, as of a
+    file.
 
     Raises:
         InputError: not there, or no access.
@@ -122,7 +123,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def open_text(path: Path) -> Iterator[IO[str]]:
-    """A text in UTF-8, in a file of this machine or at an address.
+    """Provide a text in UTF-8, in a file of this machine or at an address.
 
     Raises:
         InputError: at an address, not there, or no access.

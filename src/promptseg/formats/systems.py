@@ -1,4 +1,4 @@
-"""What the systems that people have do with names of files: Windows, macOS, Linux."""
+"""Says what the systems that people have do with names of files: Windows, macOS, Linux."""
 
 from __future__ import annotations
 
@@ -18,17 +18,21 @@ _PATIENCE = 2.0  # seconds
 
 
 def is_device(name: str) -> bool:
-    """Whether Windows takes a name for a device, as `aux.nii.gz`, and loses what is written to it."""
+    """Tell whether Windows takes a name for a device, as `aux.nii.gz`, and loses what is written to
+    it.
+    """
     return name.partition(".")[0].rstrip(" ").upper() in _DEVICES
 
 
 def bare_name(path: str) -> str:
-    """The last part of a path that any system may have written, as `C:\\data\\scan.nii`."""
+    """Return the last part of a path that any system may have written, as `C:\\data\\scan.nii`."""
     return PureWindowsPath(path).name
 
 
 def ignores_case(folder: Path) -> bool:
-    """Whether names that differ in their capitals alone are one file in a folder, there or to be."""
+    """Tell whether names that differ in their capitals alone are one file in a folder, there or to
+    be.
+    """
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     probe = folder / part_name(".case")
@@ -42,7 +46,9 @@ def ignores_case(folder: Path) -> bool:
 
 
 def clash(paths: Iterable[Path], folder: Path) -> tuple[Path, Path] | None:
-    """Two of some paths below a folder that are one to its file system; None if there are none."""
+    """Return two of some paths below a folder that are one to its file system; None if there are
+    none.
+    """
     seen: dict[str, Path] = {}
     for path in paths:
         first = seen.setdefault(str(path).casefold(), path)
@@ -52,7 +58,7 @@ def clash(paths: Iterable[Path], folder: Path) -> tuple[Path, Path] | None:
 
 
 def replace(source: Path, target: Path) -> None:
-    """`os.replace`; on Windows it waits a while for others who have a file open, as scanners do.
+    """Replace as `os.replace`; on Windows, wait a while for others who have a file open.
 
     Raises:
         OSError: as `os.replace`.

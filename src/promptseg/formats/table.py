@@ -47,11 +47,11 @@ class Format:
     folder: bool = False
 
     def load(self) -> Any:
-        """The module that reads."""
+        """Return the module that reads."""
         return import_module(f"promptseg.formats.{self.module}")
 
     def load_writer(self) -> Any:
-        """The module that writes."""
+        """Return the module that writes."""
         return import_module(f"promptseg.formats.{self.writer or self.module}")
 
 
@@ -93,7 +93,7 @@ FORMATS: tuple[Format, ...] = (
 
 
 def endings(kind: str | None = None, layers: bool = False) -> list[str]:
-    """The usual ending of every format that can hold masks.
+    """Return the usual ending of every format that can hold masks.
 
     Args:
         kind: masks of a "picture" or of a "volume"; of any if not given.
@@ -107,13 +107,13 @@ def endings(kind: str | None = None, layers: bool = False) -> list[str]:
 
 
 def format_by_suffix(path: Path) -> Format | None:
-    """The format that the ending of a file name stands for; None if it is not known."""
+    """Return the format that the ending of a file name stands for; None if it is not known."""
     name = path.name.lower()
     return next((f for f in FORMATS for s in f.suffixes if name.endswith(s)), None)
 
 
 def format_named(name: str) -> Format:
-    """The format of this short name, as `Source.format` has it.
+    """Return the format of this short name, as `Source.format` has it.
 
     Raises:
         KeyError: there is none.

@@ -24,7 +24,7 @@ _MARKS = (  # the longer ones first: UTF-32 begins like UTF-16
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, line ends as "\\n".
+    """Return the text of a file, line ends as "\\n".
 
     Raises:
         OSError: it cannot be read.
@@ -34,7 +34,7 @@ def read_text(path: Path) -> str:
 
 
 def decoded(content: bytes) -> str:
-    """Text of some bytes, without a byte-order mark, line ends as "\\n".
+    """Return text of some bytes, without a byte-order mark, line ends as "\\n".
 
     Raises:
         ValueError: neither of the encodings; says where.
@@ -53,7 +53,7 @@ def decoded(content: bytes) -> str:
 
 
 def csv_table(path: Path) -> csv.DictReader[str]:
-    """The rows of a CSV file by the names in its head, blanks around them left out.
+    """Return the rows of a CSV file by the names in its head, blanks around them left out.
 
     Raises:
         OSError: it cannot be read.
@@ -65,5 +65,5 @@ def csv_table(path: Path) -> csv.DictReader[str]:
 
 
 def composed(name: str) -> str:
-    """A name in Unicode's composed form; on some systems an umlaut is two characters."""
+    """Return a name in Unicode's composed form; on some systems an umlaut is two characters."""
     return unicodedata.normalize("NFC", name)

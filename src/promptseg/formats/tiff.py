@@ -1,4 +1,4 @@
-"""What is particular to TIFF: types beyond Pillow, pages, and slides among them."""
+"""Says what is particular to TIFF: types beyond Pillow, pages, and slides among them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _READ_AS = {"I": "i4", "F": "f4", "I;16": "u2", "I;16B": "u2", "I;16L": "u2", "I
 
 
 def axes_of(picture: PilImage.Image, path: Path) -> Stated | None:
-    """What an open TIFF says of its pages; None if it says nothing, or is no TIFF.
+    """Return what an open TIFF says of its pages; None if it says nothing, or is no TIFF.
 
     Raises:
         InputError: see `promptseg.formats.tiff_axes.stated_axes`.
@@ -64,7 +64,7 @@ def axes_of(picture: PilImage.Image, path: Path) -> Stated | None:
 
 
 def axes_in(path: Path) -> tuple[Stated | None, int]:
-    """What a TIFF file says of its pages, and how many it has."""
+    """Return what a TIFF file says of its pages, and how many it has."""
     try:
         with open_with_pillow(path) as picture:
             return axes_of(picture, path), getattr(picture, "n_frames", 1)
@@ -75,7 +75,7 @@ def axes_in(path: Path) -> tuple[Stated | None, int]:
 
 
 def kind_of(path: Path) -> Kind:
-    """Whether a TIFF is read as a 2D image, a volume or a film, where no page is chosen."""
+    """Tell whether a TIFF is read as a 2D image, a volume or a film, where no page is chosen."""
     stated, count = axes_in(path)
     if stated is not None:
         stack = stated.stack
@@ -90,7 +90,8 @@ def kind_of(path: Path) -> Kind:
 def pages_to_read(
     kinds: Sequence[Any], stated: Stated | None, path: Path, options: ReadOptions
 ) -> Chosen:
-    """The page chosen; or those that make a stack, because the file says so or they are all alike.
+    """Return the page chosen; or those that make a stack, because the file says so or they are all
+    alike.
 
     Args:
         kinds: what has to be the same in all pages (size and type), one per page.
@@ -116,7 +117,7 @@ def pages_to_read(
 
 
 def full_pages(picture: PilImage.Image) -> list[int]:
-    """Numbers of the pages that are no smaller versions of others."""
+    """Return numbers of the pages that are no smaller versions of others."""
     count, full = getattr(picture, "n_frames", 1), []
     for page in range(count):
         picture.seek(page)
@@ -127,7 +128,7 @@ def full_pages(picture: PilImage.Image) -> list[int]:
 
 
 def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Pixels (y, x, ...) turned as the orientation of EXIF and TIFF says, 1 to 8."""
+    """Return pixels (y, x, ...) turned as the orientation of EXIF and TIFF says, 1 to 8."""
     if orientation >= 5:
         pixels = np.swapaxes(pixels, 0, 1)
     if orientation in (2, 3, 6, 7):
@@ -138,7 +139,7 @@ def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def is_slide(picture: PilImage.Image, longest: int) -> bool:
-    """Whether a 2D image is a TIFF in tiles, and larger than `longest` or with smaller versions.
+    """Tell whether a 2D image is a TIFF in tiles, and larger than `longest` or with smaller versions.
 
     One that says it holds several slices, channels or time points is a stack of pages.
     """
@@ -159,7 +160,7 @@ def is_slide(picture: PilImage.Image, longest: int) -> bool:
 
 
 def holds_slide(path: Path, longest: int) -> bool:
-    """`is_slide` for a TIFF that Pillow does not open (JPEG 2000 among them).
+    """Return `is_slide` for a TIFF that Pillow does not open (JPEG 2000 among them).
 
     Raises:
         InputError: the extra `pathology` is not installed.
@@ -174,7 +175,7 @@ def holds_slide(path: Path, longest: int) -> bool:
 
 
 def is_narrowed(picture: PilImage.Image) -> bool:
-    """Whether Pillow would cut the values of this page to a smaller or another type."""
+    """Tell whether Pillow would cut the values of this page to a smaller or another type."""
     tags = getattr(picture, "tag_v2", {})
     bits, kind = max(tags.get(_BITS, (1,))), max(tags.get(_SAMPLE_FORMAT, (1,)))
     if kind not in _KINDS or bits not in (8, 16, 32, 64):  # 1, 2, 4 and 12 bits become 8 and 16
@@ -185,7 +186,7 @@ def is_narrowed(picture: PilImage.Image) -> bool:
 def read_pages(
     path: Path, options: ReadOptions, stored: bool = False, given: list[int] | None = None
 ) -> tuple[list[NDArray[Any]], Chosen]:
-    """Pages (y, x) or (y, x, 3) of any type through tifffile, and why these.
+    """Return pages (y, x) or (y, x, 3) of any type through tifffile, and why these.
 
     Args:
         path: the file.

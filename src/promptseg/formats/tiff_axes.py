@@ -1,4 +1,5 @@
-"""What a TIFF says of its pages: slices, channels, time points, objects, and how large its pixels are.
+"""Says what a TIFF says of its pages: slices, channels, time points, objects, and how large its pixels
+are.
 
 ImageJ, OME and tifffile write it into the description of the first page, each in its way:
 ImageJ as lines (`channels=2`, `slices=4`; channels fastest, then slices, then frames; `spacing` and
@@ -53,7 +54,7 @@ _LINE = re.compile(r"^(\w+)=(.*?)\s*$", re.M)
 
 @dataclass(frozen=True)
 class Tags:
-    """What is needed of the tags of a TIFF's first page.
+    """Holds what is needed of the tags of a TIFF's first page.
 
     Attributes:
         description: ImageDescription; "" if there is none.
@@ -68,7 +69,7 @@ class Tags:
 
 @dataclass(frozen=True)
 class Stated:
-    """What the pages of a TIFF are.
+    """Holds what the pages of a TIFF are.
 
     Attributes:
         by: who says so: "ImageJ", "OME", "tifffile" or "promptseg".
@@ -88,12 +89,12 @@ class Stated:
     notes: tuple[str, ...] = ()
 
     def size(self, axis: str) -> int:
-        """Along an axis; 1 if there is none of that letter."""
+        """Return the size along an axis; 1 if there is none of that letter."""
         return self.pages.shape[self.axes.index(axis)] if axis in self.axes else 1
 
     @property
     def stack(self) -> str:
-        """The letter of the axis that is read as a stack; "" if there is none."""
+        """Return the letter of the axis that is read as a stack; "" if there is none."""
         for axis in ("Z", "T"):
             if self.size(axis) > 1:
                 return axis
@@ -101,7 +102,7 @@ class Stated:
         return unknown[-1] if unknown else ""
 
     def words(self) -> str:
-        """As in "2 channels x 4 slices"."""
+        """Return words as in "2 channels x 4 slices"."""
         sizes = zip(self.axes, self.pages.shape, strict=True)
         return " x ".join(f"{n} {_word(a)}" for a, n in sizes if n > 1)
 
@@ -124,12 +125,12 @@ class Chosen:
 
 
 def description_of_layers(objects: list[tuple[int, str]]) -> str:
-    """ImageDescription of a file with one page per object, (label, name) each."""
+    """Return ImageDescription of a file with one page per object, (label, name) each."""
     return json.dumps({"promptseg": LAYERS, "objects": objects})
 
 
 def stated_axes(tags: Tags, path: Path) -> Stated | None:
-    """What a TIFF says of its pages; None if it says nothing.
+    """Return what a TIFF says of its pages; None if it says nothing.
 
     Raises:
         InputError: it says of more pages than it has, or keeps some in other files.
@@ -145,7 +146,7 @@ def stated_axes(tags: Tags, path: Path) -> Stated | None:
 
 
 def choose(stated: Stated, options: ReadOptions, path: Path) -> Chosen:
-    """The pages to read as one 2D image, volume or film.
+    """Return the pages to read as one 2D image, volume or film.
 
     Slices make a stack; where there are none, time points do. What is left (channels, and time points
     of stacks) counts as frames, channels fastest. A stack alone gives one page with `frame`, as pages

@@ -16,7 +16,7 @@ _HIGHEST_LABEL = 65_535
 
 
 def provenance_of(path: Path, notes: list[str]) -> Provenance:
-    """What stands beside a mask of ours; nothing where it is another's, or where it is damaged.
+    """Return what stands beside a mask of ours; nothing where it is another's, or where it is damaged.
 
     Args:
         path: the mask file.

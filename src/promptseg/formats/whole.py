@@ -26,7 +26,7 @@ ROUNDING = 1e-3
 def whole_labels(
     values: NDArray[Any], path: Path, notes: list[str], scale: Callable[[], str] = str
 ) -> NDArray[Any]:
-    """Labels from 0 to 65535 out of the values of a file.
+    """Return labels from 0 to 65535 out of the values of a file.
 
     Args:
         values: (..., y, x), of any real type.

@@ -1,4 +1,6 @@
-"""Which files are whole slides, and one opened to be looked at in parts: by tiffslide, or in DICOM."""
+"""Says which files are whole slides, and one opened to be looked at in parts: by tiffslide, or in
+DICOM.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ _ENDS = 1 << 20
 
 
 def is_tiff_slide(path: Path) -> bool:
-    """Whether a file is a slide by its ending, or a TIFF in tiles, large or with smaller levels."""
+    """Tell whether a file is a slide by its ending, or a TIFF in tiles, large or with smaller
+    levels.
+    """
     ending = path.suffix.lower()
     if ending in _SCANNERS:
         return True
@@ -47,7 +51,7 @@ def is_tiff_slide(path: Path) -> bool:
 
 
 def is_dicom_slide(path: Path) -> bool:
-    """Whether a DICOM file says that it is a level of a whole slide."""
+    """Tell whether a DICOM file says that it is a level of a whole slide."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -77,7 +81,7 @@ def open_slide(path: Path, series: str | None = None) -> Slide:
 
 
 def identity(path: Path) -> str:
-    """What tells a slide from others, and is quickly read: sizes, and both ends of its files."""
+    """Return what tells a slide from others, and is quickly read: sizes, and both ends of its files."""
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     found = hashlib.sha256()
     for file in files:

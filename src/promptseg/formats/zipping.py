@@ -31,7 +31,7 @@ class Deflated(NamedTuple):
 
 
 def deflated(array: NDArray[Any]) -> Deflated:
-    """An array of numbers, ready to be written."""
+    """Return an array of numbers, ready to be written."""
     stream = io.BytesIO()
     np.lib.format.write_array(stream, array, allow_pickle=False)
     plain = stream.getvalue()

@@ -15,7 +15,7 @@ def masks_between(
     count: int,
     step: tuple[float, float] = (1.0, 1.0),
 ) -> list[NDArray[np.bool_]]:
-    """Masks on `count` slices evenly between two.
+    """Return masks on `count` slices evenly between two.
 
     A pixel belongs to the object where its signed distance from the edge, linear from one slice to the
     other, is inside.

@@ -40,7 +40,7 @@ Kind = Literal["picture", "volume", "video"]
 
 @dataclass
 class Source:
-    """Where an image came from, kept so that results can go back onto the same grid.
+    """Says where an image came from, kept so that results can go back onto the same grid.
 
     Attributes:
         path: the file or folder, or None for an array given by the caller.
@@ -60,7 +60,7 @@ class Source:
     notes: list[str] = field(default_factory=list)
 
     def header_of(self, format_name: str, geometry: Geometry) -> Any:
-        """The header, if it is of this format and describes the grid `geometry`; else None."""
+        """Return the header, if it is of this format and describes the grid `geometry`; else None."""
         same = self.grid is not None and self.grid.agrees_with(geometry)
         return self.header if self.format == format_name and same else None
 
@@ -119,7 +119,7 @@ class Image:
         modality: str = "unknown",
         spacing: tuple[float, float, float] | None = None,
     ) -> Image:
-        """Image from a bare array: (y, x), (y, x, 3), (z, y, x) or (z, y, x, 3).
+        """Return image from a bare array: (y, x), (y, x, 3), (z, y, x) or (z, y, x, 3).
 
         Args:
             voxels: the array; a last axis of exactly 3 in a 3D array means RGB.
@@ -136,29 +136,31 @@ class Image:
 
     @property
     def kind(self) -> Kind:
-        """ "picture" (y, x), "volume" (z, y, x) or "video" (t, y, x)."""
+        """Return "picture" (y, x), "volume" (z, y, x) or "video" (t, y, x)."""
         if self.geometry.ndim == 2:
             return "picture"
         return "video" if self.video else "volume"
 
     @property
     def is_colour(self) -> bool:
-        """Whether the last axis holds RGB."""
+        """Tell whether the last axis holds RGB."""
         return self.voxels.ndim == self.geometry.ndim + 1 and self.voxels.shape[-1] == 3
 
     def slice(self, index: int, axis: Axis = "z") -> NDArray[Any]:
-        """The (rows, columns[, 3]) slice `index` along `axis`; the 2D image itself if 2D. A view."""
+        """Return the (rows, columns[, 3]) slice `index` along `axis`; the 2D image itself if 2D. A
+        view.
+        """
         if self.kind == "picture":
             return self.voxels
         return self.voxels[(slice(None),) * axis_position(axis) + (index,)]
 
     @property
     def name(self) -> str:
-        """Short name of the file, for messages."""
+        """Return short name of the file, for messages."""
         return self.source.path.name if self.source.path else "array"
 
     def sha256(self) -> str:
-        """Hash of the voxel values (not of the file), for provenance and caches."""
+        """Return hash of the voxel values (not of the file), for provenance and caches."""
         if self._hash is None:
             digest = hashlib.sha256(repr((self.voxels.shape, self.voxels.dtype.str)).encode())
             for part in self.voxels:

@@ -23,7 +23,7 @@ _HIGHEST_LABEL = 65_535
 
 @dataclass(frozen=True)
 class FoundByWords:
-    """What was looked for, and how sure the model was of it.
+    """Holds what was looked for, and how sure the model was of it.
 
     Attributes:
         text: the phrase as the model was given it.
@@ -42,7 +42,7 @@ class FoundByWords:
     meaning: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values; curves are lists of [slice, value]."""
+        """Return this as plain values; curves are lists of [slice, value]."""
         return {
             "text": self.text,
             "score": round(self.score, 4),
@@ -106,22 +106,24 @@ class Segment:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was segmented."""
+        """Tell whether nothing was segmented."""
         return not self.crop.any()
 
     @property
     def predicted_iou(self) -> float | None:
-        """Mean predicted IoU over the segmented slices (the model's own opinion)."""
+        """Return mean predicted IoU over the segmented slices (the model's own opinion)."""
         return float(np.mean(list(self.quality.values()))) if self.quality else None
 
     def mask(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """The full boolean mask on a grid of `shape`."""
+        """Return the full boolean mask on a grid of `shape`."""
         full = np.zeros(shape, dtype=bool)
         full[self.region] = self.crop
         return full
 
     def on_slice(self, index: int, geometry: Geometry, axis: Axis = "z") -> NDArray[np.bool_]:
-        """The (rows, columns) boolean mask on one slice of the grid; the whole mask of a 2D image."""
+        """Return the (rows, columns) boolean mask on one slice of the grid; the whole mask of a 2D
+        image.
+        """
         if geometry.ndim == 2:
             return self.mask(geometry.shape)
         along = axis_position(axis)
@@ -134,7 +136,9 @@ class Segment:
 
 
 def bounding_region(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """Smallest box around the true voxels of `mask`, as one slice per axis; empty at 0 if none."""
+    """Return smallest box around the true voxels of `mask`, as one slice per axis; empty at 0 if
+    none.
+    """
     region = []
     for k in range(mask.ndim):
         line = mask.any(axis=tuple(j for j in range(mask.ndim) if j != k))
@@ -165,20 +169,20 @@ class Segmentation:
 
     @property
     def names(self) -> dict[int, str]:
-        """Label id -> name."""
+        """Map label id to name."""
         return {s.label: s.name for s in self.segments}
 
     @property
     def label_dtype(self) -> type[np.uint8] | type[np.uint16]:
-        """Smallest unsigned type that holds the labels."""
+        """Return smallest unsigned type that holds the labels."""
         return np.uint8 if max((s.label for s in self.segments), default=0) < 256 else np.uint16
 
     def header_of(self, format_name: str) -> Any:
-        """The source's header, if it is of this format and still describes this grid."""
+        """Return the source's header, if it is of this format and still describes this grid."""
         return self.source.header_of(format_name, self.geometry)
 
     def overlaps(self) -> list[tuple[str, str, int]]:
-        """Pairs of objects that share voxels: (name, name, shared voxels)."""
+        """Return pairs of objects that share voxels: (name, name, shared voxels)."""
         pairs = []
         for i, a in enumerate(self.segments):
             for b in self.segments[i + 1 :]:
@@ -194,7 +198,7 @@ class Segmentation:
         return pairs
 
     def has_overlap(self) -> bool:
-        """Whether any two objects share a voxel."""
+        """Tell whether any two objects share a voxel."""
         taken = np.zeros(self.geometry.shape, dtype=bool)
         for segment in self.segments:
             there = taken[segment.region]
@@ -204,7 +208,7 @@ class Segmentation:
         return False
 
     def labels(self, later_wins: bool = False) -> NDArray[Any]:
-        """One integer label per voxel, grid shape; 0 is background.
+        """Return one integer label per voxel, grid shape; 0 is background.
 
         Raises:
             OutputError: objects overlap and `later_wins` is not set.
@@ -246,7 +250,7 @@ class Segmentation:
             owners[segment.label] = segment.name
 
     def without_overlap(self) -> Segmentation:
-        """The same objects, each without the voxels of those that come after it."""
+        """Return the same objects, each without the voxels of those that come after it."""
         owners = np.zeros(self.geometry.shape, dtype=np.uint32)
         for number, segment in enumerate(self.segments, 1):
             owners[segment.region][segment.crop] = number
@@ -257,14 +261,14 @@ class Segmentation:
         return replace(self, segments=segments)
 
     def layers(self) -> NDArray[np.uint8]:
-        """(objects, *grid) uint8, one 0/1 layer per object."""
+        """Return (objects, *grid) uint8, one 0/1 layer per object."""
         out = np.zeros((len(self.segments), *self.geometry.shape), dtype=np.uint8)
         for layer, segment in zip(out, self.segments, strict=True):
             layer[segment.region] = segment.crop
         return out
 
     def layer_values(self) -> list[int]:
-        """What the voxels of each object are in a file of layers: 1, or the label.
+        """Return what the voxels of each object are in a file of layers: 1, or the label.
 
         Layers of 0 and 1 are what other programs expect; labels other than 1, 2, 3, ... would be lost
         by them.
@@ -274,7 +278,7 @@ class Segmentation:
         return [1] * len(labels) if in_order else labels
 
     def numbered_layers(self) -> NDArray[Any]:
-        """(objects, *grid), the voxels of each object `layer_values`."""
+        """Return (objects, *grid), the voxels of each object `layer_values`."""
         self.check_labels()
         out = np.zeros((len(self.segments), *self.geometry.shape), dtype=self.label_dtype)
         for layer, segment, value in zip(out, self.segments, self.layer_values(), strict=True):
@@ -282,7 +286,7 @@ class Segmentation:
         return out
 
     def sha256(self) -> str:
-        """Hash of all masks with their labels, for provenance and replays."""
+        """Return hash of all masks with their labels, for provenance and replays."""
         digest = hashlib.sha256(repr(self.geometry.shape).encode())
         for segment in self.segments:
             place = [(r.start, r.stop) for r in segment.region]

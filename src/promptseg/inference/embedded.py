@@ -84,16 +84,18 @@ class EmbeddedImage:
 
     @property
     def cached(self) -> list[int]:
-        """The slices whose embeddings are at hand; known at once, also while one is being encoded."""
+        """Return the slices whose embeddings are at hand; known at once, also while one is being
+        encoded.
+        """
         return sorted(list(self._cache))  # noqa: C414 (a copy in one step, as others may add to it)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the embeddings at hand; as `cached`."""
+        """Return bytes of the embeddings at hand; as `cached`."""
         return sum(embedding.nbytes for embedding in list(self._cache.values()))
 
     def along(self, axis: Axis) -> EmbeddedImage:
-        """The same image in slices along another axis, shown to the model in the same way."""
+        """Return the same image in slices along another axis, shown to the model in the same way."""
         return EmbeddedImage(
             *(self.image, axis, self.intensity, self.predictor, self.batch, self.cache_bytes),
             store=self.store,
@@ -102,11 +104,11 @@ class EmbeddedImage:
         )
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
-        """(rows, columns[, 3]) slice as 0..255."""
+        """Return (rows, columns[, 3]) slice as 0..255."""
         return np.ascontiguousarray(self.intensity.apply(self.image.slice(index, self.axis)))
 
     def visit(self, on_encoded: Callable[[int], None] | None = None) -> Visit:
-        """The same slices for one run, which has its own counts.
+        """Return the same slices for one run, which has its own counts.
 
         Args:
             on_encoded: told the number of slices encoded in this run so far, whenever it grows.
@@ -114,7 +116,9 @@ class EmbeddedImage:
         return Visit(self, on_encoded)
 
     def embedding(self, index: int, towards: int | None = None) -> Embedding:
-        """Embedding of one slice; on a miss, slices on the way `towards` another are encoded too."""
+        """Return embedding of one slice; on a miss, slices on the way `towards` another are encoded
+        too.
+        """
         return self.fetch(index, towards).embedding
 
     def hold(self, slices: Collection[int], whose: object = None) -> None:
@@ -134,7 +138,7 @@ class EmbeddedImage:
             self._forget()
 
     def fetch(self, index: int, towards: int | None = None) -> _Fetched:
-        """As `embedding`, with what had to be done for it."""
+        """Return what `embedding` does, with what had to be done for it."""
         step = 1 if towards is None or towards >= index else -1
         way = range(index, index + step if towards is None else towards + step, step)
         with self._one_at_a_time:
@@ -215,12 +219,12 @@ class Visit:
 
     @property
     def predictor(self) -> Predictor:
-        """The model that encodes them."""
+        """Return the model that encodes them."""
         return self.embedded.predictor
 
     @property
     def pixel(self) -> tuple[float, float]:
-        """Width and height of the slices' pixels."""
+        """Return width and height of the slices' pixels."""
         return self.embedded.pixel
 
     def embedding(self, index: int, towards: int | None = None) -> Embedding:

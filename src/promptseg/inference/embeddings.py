@@ -62,7 +62,7 @@ class EmbeddingKey:
     def of(
         cls, predictor: Predictor, slice_: NDArray[np.uint8], pixel: tuple[float, float] = (1, 1)
     ) -> EmbeddingKey:
-        """The key of one slice.
+        """Return the key of one slice.
 
         Args:
             predictor: what encodes it.
@@ -80,7 +80,7 @@ class EmbeddingKey:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the facts: the name under which the embedding is kept."""
+        """Return SHA-256 of the facts: the name under which the embedding is kept."""
         return hashlib.sha256(self.facts.encode()).hexdigest()
 
 
@@ -113,7 +113,9 @@ class EmbeddingStore:
         self._failure: OutputError | None = None
 
     def get(self, key: EmbeddingKey) -> dict[str, Tensor] | None:
-        """The tensors kept under `key`, on the CPU and bit for bit as they were; None if none are."""
+        """Return the tensors kept under `key`, on the CPU and bit for bit as they were; None if none
+        are.
+        """
         path = self._path(key)
         try:
             tensors = _unpack(path.read_bytes(), key)
@@ -150,7 +152,7 @@ class EmbeddingStore:
         pixel: tuple[float, float] = (1, 1),
         parallel: bool = False,
     ) -> tuple[list[Embedding], int]:
-        """What `Predictor.encode` does, for slices that are not here yet.
+        """Return what `Predictor.encode` does, for slices that are not here yet.
 
         A folder that cannot be written is reported once and costs nothing but time; `check` raises.
 

@@ -117,7 +117,7 @@ class Predictor:
         weights: Path,
         engine: str | None = None,
     ) -> Predictor:
-        """A network of a model's family, made ready.
+        """Return a network of a model's family, made ready.
 
         Args:
             card: what the model is.
@@ -147,7 +147,7 @@ class Predictor:
         quiet: bool = True,
         engine: str | None = None,
     ) -> Predictor:
-        """A model by name (its weights fetched if need be) or from a checkpoint file.
+        """Return a model by name (its weights fetched if need be) or from a checkpoint file.
 
         Args:
             model: NAME, FILE, or NAME=FILE where several models share the file's architecture.
@@ -171,22 +171,24 @@ class Predictor:
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """Tell where it runs."""
         return self.model.device
 
     @property
     def batch(self) -> int:
-        """Slices to encode at a time unless told otherwise; larger batches are slower on a CPU."""
+        """Return slices to encode at a time unless told otherwise; larger batches are slower on a
+        CPU.
+        """
         return 8 if self.device.type == "cuda" else 1
 
     @property
     def parallel(self) -> int:
-        """Calls of `encode` worth making at the same time, from as many threads."""
+        """Return calls of `encode` worth making at the same time, from as many threads."""
         return self.runner.parallel if self.runner else 1
 
     @property
     def encoder(self) -> dict[str, Any]:
-        """What an embedding depends on besides the slice, as plain values."""
+        """Return what an embedding depends on besides the slice, as plain values."""
         return {
             "model": self.card.name,
             "weights_sha256": self.weights_sha256,
@@ -212,7 +214,7 @@ class Predictor:
             )
 
     def require_rewrite(self, what: str) -> NetworkRunner:
-        """What executes the rewritten network.
+        """Return what executes the rewritten network.
 
         Args:
             what: it is needed for, for messages.
@@ -262,7 +264,7 @@ class Predictor:
         points: tuple[ArrayLike, ArrayLike] | None = None,
         mask_logits: Tensor | None = None,
     ) -> Prediction:
-        """Masks of N objects on one slice; many are asked for in several calls.
+        """Return masks of N objects on one slice; many are asked for in several calls.
 
         Args:
             embedding: of the slice.
@@ -290,7 +292,7 @@ class Predictor:
     def find(
         self, embedding: Embedding, phrases: Sequence[Phrase], at_least: float = 0.5
     ) -> list[Findings]:
-        """The instances of phrases on one slice; see `WordModel.find`.
+        """Return the instances of phrases on one slice; see `WordModel.find`.
 
         Raises:
             UnsupportedPromptError: a model that takes no words.

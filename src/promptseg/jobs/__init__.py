@@ -1,1 +1,1 @@
-"""What the verbs do with files: paths and options go in, results come back, errors are raised."""
+"""Says what the verbs do with files: paths and options go in, results come back, errors are raised."""

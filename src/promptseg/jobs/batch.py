@@ -45,7 +45,7 @@ _NO_BATCH = {"dicom"}  # slices of a series, not images of their own
 
 
 def is_batch(source: Path, target: Path) -> bool:
-    """Whether `source` is a folder of images (not of DICOM slices) and `target` a folder for them.
+    """Tell whether `source` is a folder of images (not of DICOM slices) and `target` a folder for them.
 
     Raises:
         OutputError: a folder of images, but a mask file as output.
@@ -74,7 +74,8 @@ def is_batch(source: Path, target: Path) -> bool:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Image files directly in a folder, and folders with DICOM slices at any depth; in order of name.
+    """Return image files directly in a folder, and folders with DICOM slices at any depth; in order of
+    name.
 
     Of a BIDS dataset, the images of all subjects.
 
@@ -121,7 +122,7 @@ def _series_below(folder: Path, above: frozenset[Path]) -> list[Path]:
 
 @dataclass
 class Segmented:
-    """What came of a folder of images.
+    """Holds what came of a folder of images.
 
     Attributes:
         skipped: images that were done already.
@@ -137,7 +138,7 @@ class Segmented:
 
     @property
     def images(self) -> int:
-        """How many there are."""
+        """Tell how many there are."""
         return self.skipped + len(self.provenance) + len(self.failures)
 
 
@@ -266,13 +267,13 @@ def _pairs(
 
 
 def may_carry_prompts(path: Path) -> bool:
-    """Whether a file of this name can have prompts in it, as a challenge's npz has boxes."""
+    """Tell whether a file of this name can have prompts in it, as a challenge's npz has boxes."""
     known = format_by_suffix(path)
     return known is not None and known.prompts
 
 
 def output_name(path: Path, suffix: str | None) -> str:
-    """The name of an image's mask.
+    """Return the name of an image's mask.
 
     Args:
         path: the image, or a folder with a DICOM series.

@@ -141,7 +141,7 @@ def convert(job: ConvertJob, request: Mapping[str, Any] | None = None) -> Segmen
 
 
 def select_segments(segments: list[Segment], text: str) -> list[Segment]:
-    """Objects picked and put in order by name, or named by their labels.
+    """Return objects picked and put in order by name, or named by their labels.
 
     Args:
         segments: all objects.

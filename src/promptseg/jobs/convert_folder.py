@@ -27,7 +27,7 @@ _BESIDE_A_NAME = ("_seg", "_label", "_mask", "_pred")
 
 @dataclass(frozen=True)
 class Annotated:
-    """What came of a folder of masks.
+    """Holds what came of a folder of masks.
 
     Attributes:
         output: the file of annotations.
@@ -45,7 +45,7 @@ class Annotated:
 
 
 def is_folder_job(job: ConvertJob) -> bool:
-    """Whether a job is of a folder of masks, for one file of annotations."""
+    """Tell whether a job is of a folder of masks, for one file of annotations."""
     known = format_by_suffix(job.output)
     return os.path.isdir(job.input) and known is not None and known.name == "coco"
 

@@ -25,7 +25,7 @@ _IRRELEVANT = {"overwrite", "json", "quiet", "shard", "suffix"}
 
 
 def is_many_masks(job: ConvertJob) -> bool:
-    """Whether a job is for a list, or for a folder of mask files into a folder.
+    """Tell whether a job is for a list, or for a folder of mask files into a folder.
 
     A folder with a DICOM SEG or RTSTRUCT in it is one mask where one file is to be written.
     """

@@ -33,7 +33,7 @@ log = logging.getLogger("promptseg")
 
 @dataclass(frozen=True)
 class Embedded:
-    """What came of encoding ahead of time.
+    """Holds what came of encoding ahead of time.
 
     Attributes:
         images: that are done.

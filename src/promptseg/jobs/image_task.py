@@ -58,7 +58,7 @@ class ImageTask(Staged["Tools", dict[str, Any], "ReadImage", Computed]):
     """The image's path below the input folder."""
 
     def request(self) -> dict[str, Any]:
-        """What the result depends on.
+        """Return what the result depends on.
 
         Options may name the patient or the place of weights: a de-identified result keeps a hash.
         """
@@ -82,7 +82,7 @@ class ImageTask(Staged["Tools", dict[str, Any], "ReadImage", Computed]):
         return request
 
     def is_done(self) -> bool:
-        """Whether all results are there, from the very same request."""
+        """Tell whether all results are there, from the very same request."""
         output = self.job.output
         overlays = (overlay_path(output), beside(output, ".overlay.png"))  # now, and once
         if self.job.overwrite or not output.exists():
@@ -95,11 +95,11 @@ class ImageTask(Staged["Tools", dict[str, Any], "ReadImage", Computed]):
         return earlier in (self.request(), self._said())  # the latter by versions before
 
     def hand_of(self, context: Tools) -> Reads:
-        """What no output may replace."""
+        """Return what no output may replace."""
         return context.reads
 
     def read(self, hand: Reads) -> ReadImage:
-        """The image, and prompts that are drawn in label images."""
+        """Return the image, and prompts that are drawn in label images."""
         begun = time.monotonic()
         job = self.job
         check_outputs(job, hand)
@@ -127,7 +127,7 @@ class ImageTask(Staged["Tools", dict[str, Any], "ReadImage", Computed]):
         return outputs.provenance.to_json()
 
     def cached_result(self) -> dict[str, Any] | None:
-        """The provenance of what is there from the very same request."""
+        """Return the provenance of what is there from the very same request."""
         if self.job.overwrite or not self.is_done():
             return None
         return read_provenance_beside(self.job.output)
@@ -164,7 +164,7 @@ class ReadImage:
 
 @dataclass(frozen=True)
 class Tools:
-    """What a process needs for every image: the model, and what no output may replace."""
+    """Holds what a process needs for every image: the model, and what no output may replace."""
 
     segmenter: Segmenter | ClassSegmenter
     reads: Reads
@@ -173,7 +173,7 @@ class Tools:
 def tools_for(
     job: SegmentJob, choice: Choice | None, reads: Reads, threads: int | None = None
 ) -> Tools:
-    """What a process needs for the images of a job.
+    """Return what a process needs for the images of a job.
 
     Args:
         job: whose model and engine are taken.
@@ -190,7 +190,7 @@ def tools_for(
 def executor_for_images(
     job: SegmentJob, choice: Choice | None, reads: Reads, most: int | None = None
 ) -> Executor:
-    """Who does the images of a job: this process, several of them, or the machines of a cluster.
+    """Tell who does the images of a job: this process, several of them, or the machines of a cluster.
 
     Args:
         job: as `tools_for`, with workers and cluster.
@@ -223,7 +223,7 @@ def executor_for_images(
 
 
 def weights_here(model: str) -> str:
-    """SHA-256 of a model's weights on this machine, so that machines can be compared.
+    """Return SHA-256 of a model's weights on this machine, so that machines can be compared.
 
     Raises:
         PromptsegError: they are not here and cannot be had.

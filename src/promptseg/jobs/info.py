@@ -27,7 +27,7 @@ _FREE_TEXT = ("descrip", "db_name", "aux_file", "intent_name")
 
 @dataclass
 class Facts:
-    """What was understood; the fields are the keys of `promptseg info --json`.
+    """Holds what was understood; the fields are the keys of `promptseg info --json`.
 
     Attributes:
         path: as it was given.
@@ -89,7 +89,7 @@ class Facts:
 def gather(
     path: Path, options: ReadOptions | None = None, window: str | None = None
 ) -> tuple[Facts, tuple[Image, Intensity] | None]:
-    """Everything that was understood of a path.
+    """Return everything that was understood of a path.
 
     Of a file with several frames the first is read, unless one is chosen. Several series, or masks
     alone, are described without an image.

@@ -47,7 +47,7 @@ def segment_list(job: SegmentJob) -> Listed:
 
 
 class Segmenting:
-    """How each case of a list is segmented; a `ListVerb`.
+    """Says how each case of a list is segmented; a `ListVerb`.
 
     Args:
         job: what is alike for all cases.
@@ -119,7 +119,7 @@ class CaseTask(ImageTask):
 
     @property
     def place(self) -> Path:
-        """Where its mask goes."""
+        """Tell where its mask goes."""
         return self.job.output
 
     def read(self, hand: Reads) -> ReadImage:
@@ -134,7 +134,7 @@ class CaseTask(ImageTask):
         return {**facts, "seconds": given.seconds + computed.seconds + time.monotonic() - begun}
 
     def cached_result(self) -> dict[str, Any] | None:
-        """What the table says of results that are there already; not how long they took."""
+        """Return what the table says of results that are there already; not how long they took."""
         content = super().cached_result()
         return None if content is None else _facts(content)
 

@@ -1,4 +1,4 @@
-"""What all verbs do with a list of cases: look at all of it first, then each, by whoever works."""
+"""Says what all verbs do with a list of cases: look at all of it first, then each, by whoever works."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class Listed:
-    """What came of a list of cases.
+    """Holds what came of a list of cases.
 
     Attributes:
         tally: how many were done already, now, and could not be.
@@ -45,7 +45,7 @@ class Listed:
 
 
 class ListVerb(Protocol):
-    """What one verb does with a case.
+    """Holds what one verb does with a case.
 
     Attributes:
         output: folder of the results.
@@ -58,13 +58,13 @@ class ListVerb(Protocol):
     columns: tuple[str, ...]
 
     def place(self, case: Case) -> Path | None:
-        """Where its result goes; None where several cases may share a place."""
+        """Tell where its result goes; None where several cases may share a place."""
 
     def task(self, case: Case) -> Task[Any, Any]:
-        """What is to be done; it has `row` and `place`, and gives what the table says."""
+        """Return what is to be done; it has `row` and `place`, and gives what the table says."""
 
     def executor(self) -> Executor:
-        """Who does it."""
+        """Tell who does it."""
 
 
 def do_list(cases: Cases, verb: ListVerb, shard: Shard) -> Listed:
@@ -109,7 +109,7 @@ class RefusedCase(Task[Any, dict[str, Any]]):
 
     @property
     def title(self) -> str:
-        """The image."""
+        """Return the image."""
         return self.image
 
     def request(self) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class RefusedCase(Task[Any, dict[str, Any]]):
         return {}
 
     def is_done(self) -> bool:
-        """Never."""
+        """Return False: it is never done."""
         return False
 
     def do(self, context: Any) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class RefusedCase(Task[Any, dict[str, Any]]):
 
 
 def place_below(output: Path, root: Path, case: Case, name: Callable[[Path], str]) -> Path:
-    """Where a case's result goes: as its row says, or below the output folder as the inputs lie.
+    """Tell where a case's result goes: as its row says, or below the output folder as the inputs lie.
 
     Args:
         output: folder of the results.

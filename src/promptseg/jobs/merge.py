@@ -50,7 +50,7 @@ _ENCODER = "image_encoder."
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merging came to.
+    """Holds what a merging came to.
 
     Attributes:
         folder: of the weights and the report.
@@ -67,12 +67,12 @@ class Merged:
     gains: list[Comparison] = field(default_factory=list)
 
     def shares(self) -> str:
-        """The best mixture in words."""
+        """Return the best mixture in words."""
         best = zip(self.names, self.search.best, strict=True)
         return ", ".join(f"{name} {share:.3g}" for name, share in best if share)
 
     def lines(self) -> list[str]:
-        """What a person is told."""
+        """Return what a person is told."""
         told = [f"shares   {self.shares()}", f"{self.verdict.outcome}:", *self.verdict.reasons]
         for gain in self.gains:
             told.append(
@@ -84,7 +84,7 @@ class Merged:
         return told
 
     def to_json(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """Return the same as plain values."""
         return {
             "shares": dict(zip(self.names, self.search.best, strict=True)),
             "tried": [[list(m), score] for m, score in self.search.tried.items()],

@@ -1,4 +1,4 @@
-"""What one run makes: masks that are not written yet, and what lies on the disk in the end."""
+"""Says what one run makes: masks that are not written yet, and what lies on the disk in the end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNSURE = "uncertainty"
 
 @dataclass(frozen=True)
 class Computed:
-    """What a model found in an image; it may travel to another machine that writes it.
+    """Holds what a model found in an image; it may travel to another machine that writes it.
 
     Attributes:
         result: the masks, with their provenance.
@@ -36,7 +36,7 @@ class Computed:
 
 @dataclass
 class Outputs:
-    """What one run left on the disk, or on a server.
+    """Holds what one run left on the disk, or on a server.
 
     Attributes:
         mask: the mask file, or the address of the series on the server.
@@ -56,11 +56,11 @@ class Outputs:
 
     @property
     def provenance(self) -> Provenance:
-        """What made the result."""
+        """Return what made the result."""
         return self.segmentation.provenance
 
     def summary(self) -> list[str]:
-        """Lines for a person: the objects, and where everything is."""
+        """Return lines for a person: the objects, and where everything is."""
         lines = []
         for entry in self.provenance.objects or ():
             sizes = {"volume_ml": "{:.2f} ml", "area_mm2": "{:.1f} mm2", "area_px": "{:.0f} px"}

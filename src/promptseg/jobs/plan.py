@@ -1,4 +1,6 @@
-"""What a long list will cost, said before it is begun: some of its cases are done, and measured."""
+"""Says what a long list will cost, said before it is begun: some of its cases are done, and
+measured.
+"""
 
 from __future__ import annotations
 
@@ -48,13 +50,13 @@ class Estimate:
     high: float
 
     def times(self, factor: float) -> Estimate:
-        """In another unit."""
+        """Multiply it into another unit."""
         return Estimate(self.value * factor, self.low * factor, self.high * factor)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a list will take.
+    """Holds what a list will take.
 
     Attributes:
         cases: of the list, or of the share that was asked for.
@@ -94,15 +96,15 @@ class Plan:
 
     @property
     def node_hours(self) -> Estimate:
-        """Of nodes that are full of processes."""
+        """Return the hours of nodes that are full of processes."""
         return self.seconds.times(1 / 3600 / self.processes)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return this as plain values."""
         return {**dataclasses.asdict(self), "node_hours": dataclasses.asdict(self.node_hours)}
 
     def lines(self) -> list[str]:
-        """For a person."""
+        """Return the lines for a person."""
         read, compute, write = self.stages
         hours = self.seconds.times(1 / 3600)
         found = [
@@ -205,7 +207,7 @@ def plan_list(job: PlanJob) -> Plan:
 
 
 def drawn(items: Iterable[T], count: int, seed: int) -> list[T]:
-    """Items drawn at random, each with the same chance, out of any number that is never held.
+    """Return items drawn at random, each with the same chance, out of any number that is never held.
 
     Example:
         >>> sorted(drawn(range(3), 5, 0))
@@ -222,7 +224,7 @@ def drawn(items: Iterable[T], count: int, seed: int) -> list[T]:
 
 
 def estimated_total(values: Sequence[float], count: int, seed: int = 0) -> Estimate:
-    """The sum over all cases of which some were drawn, with its 95 % interval (bootstrap).
+    """Return the sum over all cases of which some were drawn, with its 95 % interval (bootstrap).
 
     Args:
         values: of the drawn ones.

@@ -43,7 +43,7 @@ _Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 
 @dataclass(kw_only=True)
 class PreviewOptions:
-    """What a preview shows."""
+    """Say what a preview shows."""
 
     axis: Axis | None = None
     """With --preview: the axis slices are taken along (default: all three; with --slice, --sheet or
@@ -79,7 +79,7 @@ class PreviewOptions:
     """With --preview: WORDS with boxes around examples, as segment takes them; may be repeated."""
 
     def for_preview(self) -> list[str]:
-        """Options given that only a preview has a use for."""
+        """Return options given that only a preview has a use for."""
         return [
             "--" + f.name.replace("_", "-")
             for f in fields(PreviewOptions)
@@ -132,7 +132,8 @@ def save_preview(
 def preview_picture(
     image: Image, intensity: Intensity, options: PreviewOptions | None = None
 ) -> PilImage.Image:
-    """The 2D image itself, the middle frame of a video, or slices of a volume, with what is prompted.
+    """Return the 2D image itself, the middle frame of a video, or slices of a volume, with what is
+    prompted.
 
     Args:
         image: what to show.

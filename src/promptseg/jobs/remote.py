@@ -28,12 +28,12 @@ _UNSENT = "unsent"  # in the cache folder
 
 
 def is_remote(output: Path) -> bool:
-    """Whether an output is an address `dicomweb://...`."""
+    """Tell whether an output is an address `dicomweb://...`."""
     return address_in(output) is not None
 
 
 def file_for(output: Path) -> Path:
-    """The file that masks are written to: the output itself, or what is sent in its place."""
+    """Return the file that masks are written to: the output itself, or what is sent in its place."""
     return _SENT_AS if is_remote(output) else output
 
 

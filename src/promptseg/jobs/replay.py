@@ -31,7 +31,7 @@ _ALIKE = 0.999  # DSC that other versions or machines must reach
 
 
 def read_provenance(path: Path) -> Provenance:
-    """The provenance of an earlier run.
+    """Return the provenance of an earlier run.
 
     Raises:
         InputError: not readable, not a provenance of promptseg, or that of a session.
@@ -57,7 +57,7 @@ def read_provenance(path: Path) -> Provenance:
 
 
 def parse_provenance(content: Any, path: Path) -> Provenance:
-    """The record in the parsed JSON of a file.
+    """Return the record in the parsed JSON of a file.
 
     Raises:
         InputError: it is of another form, with the field's name.
@@ -77,7 +77,8 @@ def _hashes(found: Provenance) -> tuple[str | None, str | None, str | None]:
 
 
 def earlier_mask(path: Path) -> Path | None:
-    """The mask of the run whose provenance this is: the file of its name beside it; None if unsaid.
+    """Return the mask of the run whose provenance this is: the file of its name beside it; None if
+    unsaid.
 
     Raises:
         InputError: as `read_provenance`.
@@ -107,7 +108,7 @@ def check_same_weights(
 
 
 def compare(earlier: Provenance, path: Path, result: Segmentation) -> str:
-    """One line on whether a replay gave the same masks; what differs is logged as a warning.
+    """Return one line on whether a replay gave the same masks; what differs is logged as a warning.
 
     Args:
         earlier: the provenance that was replayed.
@@ -120,7 +121,7 @@ def compare(earlier: Provenance, path: Path, result: Segmentation) -> str:
 def compared(
     earlier: Provenance, masks: str, made: Provenance, lowest_dsc: Callable[[], float | None]
 ) -> str:
-    """As `compare`.
+    """Compare as `compare` does.
 
     Args:
         earlier: the provenance that was replayed.

@@ -82,7 +82,7 @@ _NOT_REPLAYED = (
 
 
 def prompts_of(job: SegmentJob, file: PromptFile | None = None) -> list[Prompt]:
-    """The prompts of the command line and of one entry of its prompt file."""
+    """Return the prompts of the command line and of one entry of its prompt file."""
     return [*(file.prompts if file else ()), *typed_prompts(job)]
 
 
@@ -126,7 +126,7 @@ def _segment_file(job: SegmentJob) -> Outputs:
 
 
 def single(path: Path) -> PromptFile:
-    """The prompt file of one image.
+    """Return the prompt file of one image.
 
     Raises:
         PromptError: one of several images.
@@ -142,7 +142,7 @@ def single(path: Path) -> PromptFile:
 
 
 def prompts_in_labels(job: SegmentJob, image: Image, axis: Axis) -> list[Prompt]:
-    """The prompts of --mask and --markers, of which label images are cut along an axis."""
+    """Return the prompts of --mask and --markers, of which label images are cut along an axis."""
     prompts: list[Prompt] = []
     if job.mask:
         prompts += masks_from_labels(job.mask, image, axis, job)
@@ -204,14 +204,16 @@ def check_classes(
 
 
 def load_for(job: SegmentJob) -> Segmenter | ClassSegmenter:
-    """The model a job asks for; for a replay, without embeddings that another machine may have made."""
+    """Return the model a job asks for; for a replay, without embeddings that another machine may have
+    made.
+    """
     if is_semantic(job.model):
         return load_classes(job.model, device=job.device, threads=job.threads)
     return load_prompted(job)
 
 
 def load_prompted(job: SegmentJob) -> Segmenter:
-    """`load_for` where the model is one of prompts."""
+    """Return `load_for` where the model is one of prompts."""
     kept = None if job.replay else job.embeddings
     if kept != job.embeddings:
         log.warning("a replay encodes every slice afresh: --embeddings is not used")
@@ -254,7 +256,7 @@ def compute_job(
     job: SegmentJob,
     facts: dict[str, Any],
 ) -> Computed:
-    """The part of `run_job` that needs the model."""
+    """Return the part of `run_job` that needs the model."""
     if job.strict:
         refuse(image.source.notes, image.name)
     existing = read_segmentation(job.correct, image, job) if job.correct else None
@@ -280,7 +282,7 @@ def compute_job(
 
 
 def write_job(computed: Computed, image: Image, prompts: list[Prompt], job: SegmentJob) -> Outputs:
-    """The part of `run_job` that writes."""
+    """Return the part of `run_job` that writes."""
     result = computed.result
     if is_remote(job.output):
         stored = send(result, job.output, job.overlap)
@@ -349,7 +351,7 @@ def check_outputs(job: SegmentJob, reads: Reads | None = None) -> None:
 
 
 def reads_of(job: SegmentJob, images: Iterable[Path]) -> Reads:
-    """Every file that a job reads.
+    """Return every file that a job reads.
 
     Args:
         job: what is to be done.
@@ -364,7 +366,7 @@ def reads_of(job: SegmentJob, images: Iterable[Path]) -> Reads:
 
 
 def command_of(job: SegmentJob) -> dict[str, Any]:
-    """The job as plain values that `--config` takes; prompts are kept apart, under `prompts`."""
+    """Return the job as plain values that `--config` takes; prompts are kept apart, under `prompts`."""
     values = dataclasses.asdict(job)
     for name in (*_NOT_REPLAYED, *_IN_PROMPTS):
         values.pop(name)

@@ -362,7 +362,7 @@ def training_images(
     start: StartingWeights,
     kept: KeptEmbeddings | None = None,
 ) -> TrainingImages | TrainingClips | TrainingClasses | TrainingStacks | TrainingPhrases:
-    """The training part as the network takes it."""
+    """Return the training part as the network takes it."""
     objective = learner.strategy.objective
     n_objects = objective.n_objects
     if isinstance(start, SemanticStart):

@@ -65,7 +65,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class Learnt:
-    """What a round's training came to.
+    """Holds what a round's training came to.
 
     Attributes:
         trained: the training.
@@ -80,7 +80,7 @@ class Learnt:
 def collect(
     taken: Sequence[Taken], classes: Sequence[str], folder: Path, options: LoopOptions
 ) -> Collection:
-    """The images that are annotated by now, as a collection to train on.
+    """Return the images that are annotated by now, as a collection to train on.
 
     Args:
         taken: all of them.
@@ -137,7 +137,7 @@ def collect(
 
 
 def training_options(options: LoopOptions, folder: Path, classes: Sequence[str]) -> TrainOptions:
-    """How a round trains: what the loop chooses, and what the user's file says over that.
+    """Tell how a round trains: what the loop chooses, and what the user's file says over that.
 
     The encoder stays and its embeddings are kept, so that a round takes minutes. Everything that
     was annotated is learnt from anew, from the same start: versions then differ by what was
@@ -201,7 +201,8 @@ def learn(how: TrainOptions) -> Learnt | None:
 
 
 def measured(found: Validation, collection: Collection, stacks: bool = False) -> Validation:
-    """The answers on all classes of the validation part: one that a version does not know scores 0.
+    """Return the answers on all classes of the validation part: one that a version does not know
+    scores 0.
 
     So that versions of more and of fewer classes answer the same questions. Models of prompts are
     asked about every object anyway.
@@ -227,7 +228,7 @@ def measured(found: Validation, collection: Collection, stacks: bool = False) ->
 
 
 def same_questions(first: Validation, second: Validation) -> bool:
-    """Whether two validations are of the same objects, asked about in the same way."""
+    """Tell whether two validations are of the same objects, asked about in the same way."""
 
     def asked(found: Validation) -> set[tuple[str, str, str, int]]:
         return {(a.sample, a.target, a.prompt, a.step) for a in found.answers}
@@ -236,13 +237,13 @@ def same_questions(first: Validation, second: Validation) -> bool:
 
 
 def score_of(found: Validation, how: TrainOptions) -> tuple[float, dict[str, float]]:
-    """The mean DSC over the kinds of prompts that the training asks with, and that of each."""
+    """Return the mean DSC over the kinds of prompts that the training asks with, and that of each."""
     means = asked_means(found, how.objective().asks())
     return sum(means.values()) / len(means), means
 
 
 def verdict_on(before: Validation, after: Validation, how: TrainOptions) -> Verdict | None:
-    """A version against the one before it; None where they were not asked the same."""
+    """Return a version against the one before it; None where they were not asked the same."""
     if not same_questions(before, after):
         return None
     return compare(before, after, how.objective().asks(), "the validation part")

@@ -173,7 +173,7 @@ class LoopOptions(_LearningOptions, _ChoosingOptions):
             raise InputError("every class once", "one of them twice", "correct --classes")
 
     def binding(self) -> dict[str, Any]:
-        """The options that calls on one folder must share, as plain values."""
+        """Return the options that calls on one folder must share, as plain values."""
         said = {name: asdict(self)[name] for name in _BINDING}
         for name in ("input", "validation"):
             said[name] = said[name] and str(Path(said[name]).expanduser().resolve())

@@ -40,7 +40,7 @@ def copied(source: Path, target: Path) -> None:
 
 
 def linked(source: Path, target: Path) -> None:
-    """A second name for a file of ours, or for all files of a folder; copies where there are none.
+    """Give a file of ours, or all files of a folder, a second name; copy where that cannot be.
 
     Raises:
         OutputError: it cannot be written, or the disk is full.

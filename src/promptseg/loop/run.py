@@ -42,7 +42,7 @@ Where = Literal["annotate", "flat", "spent", "all annotated", "went back", "inte
 
 @dataclass(frozen=True)
 class Stands:
-    """Where a loop stands when a call ends.
+    """Says where a loop stands when a call ends.
 
     Attributes:
         where: annotate: a task waits for an expert; flat: the last rounds gained nothing; spent: the
@@ -68,14 +68,14 @@ class Stands:
     minutes: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return this as plain values."""
         said = asdict(self)
         for name in ("folder", "task", "weights"):
             said[name] = said[name] and str(said[name])
         return said
 
     def lines(self) -> list[str]:
-        """What a person is told."""
+        """Return what a person is told."""
         told = []
         if self.results:
             last = self.results[-1]

@@ -1,4 +1,4 @@
-"""What the models of a loop make of images: embeddings, doubts, proposals.
+"""Says what the models of a loop make of images: embeddings, doubts, proposals.
 
 The model that every round starts from encodes each slice once, and keeps that. A version whose
 encoder did not learn goes on from there; another one encodes for itself.
@@ -81,11 +81,13 @@ class Looker:
         return cls(segmenter, options, slices)
 
     def read(self, entry: Entry) -> Image:
-        """The image itself."""
+        """Return the image itself."""
         return read(entry.path, modality=self.options.modality)
 
     def open(self, image: Image) -> EmbeddedImage:
-        """The image as the model sees it; what is to be noted of it, curation says of all at once."""
+        """Return the image as the model sees it; what is to be noted of it, curation says of all at
+        once.
+        """
         predictor = self.segmenter.predictor
         require_contrast(image)
         return EmbeddedImage(
@@ -95,12 +97,12 @@ class Looker:
         )
 
     def indices(self, count: int) -> list[int]:
-        """Slices that are looked at, evenly spread, of so many: the middles of equal parts."""
+        """Return slices that are looked at, evenly spread, of so many: the middles of equal parts."""
         n = min(self.slices, count)
         return [int((k + 0.5) * count / n) for k in range(n)]
 
     def features(self, entry: Entry) -> NDArray[np.float64]:
-        """(C,) mean of the embeddings of the slices that are looked at."""
+        """Return (C,) mean of the embeddings of the slices that are looked at."""
         opened = self.open(self.read(entry))
         means = [
             opened.embedding(k).view().float().mean((1, 2)).double().cpu().numpy()
@@ -126,14 +128,14 @@ class Version(ABC):
 
     @abstractmethod
     def doubt(self, entry: Entry) -> float:
-        """How unsure it is of an image, 0..1."""
+        """Tell how unsure it is of an image, 0..1."""
 
     @abstractmethod
     def propose(self, entry: Entry) -> list[Segment]:
-        """What it makes of an image; nothing where it would have to be asked by prompts."""
+        """Return what it makes of an image; nothing where it would have to be asked by prompts."""
 
     def doubts(self, entries: Sequence[Entry]) -> NDArray[np.float64]:
-        """(images,) `doubt` of each; NaN, with a note, where an image cannot be used."""
+        """Return (images,) `doubt` of each; NaN, with a note, where an image cannot be used."""
         found, failed = [], []
         for entry in entries:
             try:
@@ -170,7 +172,9 @@ class ClassVersion(Version):
         super().__init__(looker, uncertainty, seed, frozen and own and card.depth == 1)
 
     def doubt(self, entry: Entry) -> float:
-        """Mean over the slices that are looked at of the entropy, or of what a mirror changes."""
+        """Return mean over the slices that are looked at of the entropy, or of what a mirror
+        changes.
+        """
         opened = self.looker.open(self.looker.read(entry))
         mirrored = self.uncertainty == "mirror"
         doubts = []
@@ -183,7 +187,7 @@ class ClassVersion(Version):
         return float(np.mean(doubts))
 
     def propose(self, entry: Entry) -> list[Segment]:
-        """The classes that are found."""
+        """Return the classes that are found."""
         image = self.looker.read(entry)
         with _without_notes():
             found = self.segmenter.segment(image, self.looker.options).result
@@ -230,7 +234,7 @@ class PromptVersion(Version):
         )
 
     def doubt(self, entry: Entry) -> float:
-        """What moved prompts change, or what a grid of clicks expects of itself."""
+        """Return what moved prompts change, or what a grid of clicks expects of itself."""
         opened = self.looker.open(self.looker.read(entry))
         prompted = self.uncertainty != "predicted-iou" and entry.prompts
         if not prompted:
@@ -249,7 +253,7 @@ class PromptVersion(Version):
         return float(np.mean(doubts))
 
     def propose(self, entry: Entry) -> list[Segment]:
-        """The objects of the prompts that the list gives; nothing without any."""
+        """Return the objects of the prompts that the list gives; nothing without any."""
         if not entry.prompts:
             return []
         image = self.looker.read(entry)

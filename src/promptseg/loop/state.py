@@ -1,4 +1,4 @@
-"""Where a loop stands, on disk: every step of a round ends with a file of its own, written whole.
+"""Says where a loop stands, on disk: every step of a round ends with a file of its own, written whole.
 
 loop.json                   what the calls on this folder share, and the classes by their numbers
 round-01/picked.json        images, and why
@@ -40,7 +40,7 @@ _ROUND = re.compile(r"round-(\d{2,})")
 
 @dataclass(frozen=True)
 class Came:
-    """What came back of an image, in numbers.
+    """Holds what came back of an image, in numbers.
 
     Attributes:
         name: of the image.
@@ -67,7 +67,7 @@ class Came:
 
 @dataclass(frozen=True)
 class RoundResult:
-    """What a round came to.
+    """Holds what a round came to.
 
     Attributes:
         round: its number.
@@ -113,28 +113,28 @@ class Round:
 
     @property
     def task(self) -> Path:
-        """The expert's folder."""
+        """Return the expert's folder."""
         return self.folder / "task"
 
     @property
     def version(self) -> Path:
-        """The folder of the training."""
+        """Return the folder of the training."""
         return self.folder / f"version-{self.number:02d}"
 
     @property
     def picked(self) -> list[Picked]:
-        """The images of the round; none before they are chosen."""
+        """Return the images of the round; none before they are chosen."""
         said = self._read("picked.json")
         return [Picked(**one) for one in said["images"]] if said else []
 
     @property
     def strategy(self) -> str:
-        """By what they were chosen."""
+        """Return the strategy they were chosen by."""
         return str(self._read("picked.json").get("strategy", ""))
 
     @property
     def came(self) -> list[Came] | None:
-        """What came back; None while the task is open."""
+        """Return what came back; None while the task is open."""
         said = self._read("taken.json")
         if not said:
             return None
@@ -142,19 +142,19 @@ class Round:
 
     @property
     def minutes(self) -> float | None:
-        """Minutes of the expert in this round, as they were counted."""
+        """Return minutes of the expert in this round, as they were counted."""
         value = self._read("taken.json").get("minutes")
         return None if value is None else float(value)
 
     @property
     def result(self) -> RoundResult | None:
-        """What it came to; None before its end."""
+        """Return what it came to; None before its end."""
         said = self._read("result.json")
         return RoundResult(**{**said, "reasons": tuple(said["reasons"])}) if said else None
 
     @property
     def validation(self) -> Validation:
-        """The answers of its version on the validation part."""
+        """Return the answers of its version on the validation part."""
         return Validation.read(self.folder / "validation.npz")
 
     def pick(self, images: list[Picked], strategy: str) -> None:
@@ -239,7 +239,7 @@ class LoopFolder:
 
     @property
     def rounds(self) -> list[Round]:
-        """The rounds whose images are chosen, in order."""
+        """Return the rounds whose images are chosen, in order."""
         found = []
         for number in range(1, 10**4):
             one = self.round(number)
@@ -249,17 +249,17 @@ class LoopFolder:
         return found
 
     def round(self, number: int) -> Round:
-        """A round by its number, from 1."""
+        """Return a round by its number, from 1."""
         return Round(self.root / f"round-{number:02d}", number)
 
     @property
     def results(self) -> list[RoundResult]:
-        """Of the rounds that have ended."""
+        """Return the results of the rounds that have ended."""
         return [result for one in self.rounds if (result := one.result) is not None]
 
     @property
     def best(self) -> RoundResult | None:
-        """The round whose version does best on the validation part; the earlier of equals."""
+        """Return the round whose version does best on the validation part; the earlier of equals."""
         return max(self.results, key=lambda r: (r.score, -r.round), default=None)
 
     def go_back(self, number: int) -> list[int]:
@@ -290,7 +290,7 @@ class LoopFolder:
         return gone[::-1]
 
     def set_aside(self) -> Iterator[Path]:
-        """Folders of rounds that were set aside."""
+        """Yield folders of rounds that were set aside."""
         folder = self.root / "set-aside"
         if folder.is_dir():
             yield from (p for p in sorted(folder.iterdir()) if _ROUND.match(p.name))

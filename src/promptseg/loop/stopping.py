@@ -1,4 +1,4 @@
-"""When there is no point in going on."""
+"""Says when there is no point in going on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["is_flat"]
 
 
 def is_flat(scores: Sequence[float], least: float, patience: int) -> bool:
-    """Whether none of the last rounds was better than the best before them by more than a little.
+    """Tell whether none of the last rounds was better than the best before them by more than a little.
 
     Args:
         scores: of all rounds on the fixed validation part, the first round first.

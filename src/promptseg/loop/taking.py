@@ -1,4 +1,4 @@
-"""What came back of a task: checked, compared with the proposals, and kept as masks."""
+"""Says what came back of a task: checked, compared with the proposals, and kept as masks."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def take(
 
 
 def is_contradicted(agreements: Sequence[float]) -> bool:
-    """Whether of at least three proposals not one was kept even by a fifth.
+    """Tell whether of at least three proposals not one was kept even by a fifth.
 
     Args:
         agreements: DSC of proposal and answer, by image.
@@ -105,7 +105,7 @@ def is_contradicted(agreements: Sequence[float]) -> bool:
 
 
 def agreement(proposal: dict[str, Mask], answer: dict[str, Mask]) -> float:
-    """Mean DSC of the objects of both, by name; an object that only one of them has counts 0."""
+    """Return mean DSC of the objects of both, by name; an object that only one of them has counts 0."""
     names = [*proposal, *(name for name in answer if name not in proposal)]
     scores = [
         count(answer[name], proposal[name]).dsc if name in answer and name in proposal else 0.0
@@ -115,7 +115,7 @@ def agreement(proposal: dict[str, Mask], answer: dict[str, Mask]) -> float:
 
 
 def answers_of_labels(names: Sequence[str], pool: dict[str, Entry], by_class: bool) -> list[Answer]:
-    """What the labels of a dataset answer in an expert's place.
+    """Return what the labels of a dataset answer in an expert's place.
 
     Args:
         names: of the images.

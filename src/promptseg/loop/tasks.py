@@ -59,13 +59,13 @@ class Picked:
     score: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return this as plain values."""
         return asdict(self)
 
 
 @dataclass
 class Answer:
-    """What came back of an image.
+    """Holds what came back of an image.
 
     Attributes:
         name: of its entry.
@@ -97,7 +97,7 @@ class TaskFolder:
 
     @property
     def is_written(self) -> bool:
-        """Whether it is whole, so that an expert may have begun."""
+        """Tell whether it is whole, so that an expert may have begun."""
         return (self.root / _WRITTEN).exists()
 
     def write(
@@ -108,7 +108,7 @@ class TaskFolder:
         segmenter: Segmenter,
         classes: Sequence[str],
     ) -> None:
-        """Copies of the images, with proposals where there are any; what is there is left alone.
+        """Write copies of the images, with proposals where there are any; leave alone what is there.
 
         Args:
             entries: the images.
@@ -139,7 +139,7 @@ class TaskFolder:
             temporary.write_text(_readme(entries, classes, bool(proposals)), encoding="utf-8")
 
     def image_of(self, name: str) -> Path:
-        """The copy of an image.
+        """Return the copy of an image.
 
         Raises:
             InputError: somebody has removed it.
@@ -154,11 +154,11 @@ class TaskFolder:
         return path
 
     def read(self, name: str) -> Image:
-        """An image of the task."""
+        """Return an image of the task."""
         return read(self.image_of(name), modality=self.options.modality)
 
     def proposal(self, name: str) -> dict[str, NDArray[np.bool_]]:
-        """Name -> mask of what was proposed; empty if nothing was."""
+        """Map name to mask of what was proposed; empty if nothing was."""
         path = _called(self.root / PROPOSALS, name)
         if path is None:
             return {}
@@ -169,7 +169,7 @@ class TaskFolder:
     def answers(
         self, names: Sequence[str], segmenter: Segmenter, classes: Sequence[str]
     ) -> list[Answer]:
-        """What has come back so far.
+        """Return what has come back so far.
 
         Args:
             names: of the images.
@@ -200,7 +200,7 @@ class TaskFolder:
         return found
 
     def seconds_in_all(self) -> float | None:
-        """Seconds that the log of the page has, whatever they are of; None without a log."""
+        """Return seconds that the log of the page has, whatever they are of; None without a log."""
         path = self.root / ".promptseg" / "times.jsonl"
         if not path.exists():
             return None
@@ -263,7 +263,9 @@ def _numbered(objects: Sequence[Segment], classes: Sequence[str]) -> list[Segmen
 
 
 def mask_ending(result: Result) -> str:
-    """The format that keeps names, numbers and overlaps of some masks and that most tools read."""
+    """Return the format that keeps names, numbers and overlaps of some masks and that most tools
+    read.
+    """
     overlapping = result.has_overlap()
     if result.geometry.ndim == 2:
         return ".tif" if overlapping else ".png"

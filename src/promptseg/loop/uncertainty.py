@@ -1,4 +1,4 @@
-"""How unsure a model is of an image, in numbers from 0 (sure) to 1."""
+"""Says how unsure a model is of an image, in numbers from 0 (sure) to 1."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CLICKS = 4  # along each side of the grid that stands in for prompts
 
 
 def entropy(chances: Tensor) -> float:
-    """Mean over pixels of the entropy of the classes, as a share of the largest there can be.
+    """Return mean over pixels of the entropy of the classes, as a share of the largest there can be.
 
     Args:
         chances: (classes, rows, columns), background included, sum 1.
@@ -36,7 +36,7 @@ def entropy(chances: Tensor) -> float:
 
 
 def mirror_doubt(chances: Tensor, mirrored: Tensor) -> float:
-    """1 - mean DSC between the classes of an image and those of its mirror image, turned back.
+    """Return 1 - mean DSC between the classes of an image and those of its mirror image, turned back.
 
     Classes that neither shows do not count; if there is none, 0.
 
@@ -54,7 +54,7 @@ def mirror_doubt(chances: Tensor, mirrored: Tensor) -> float:
 
 
 def disagreement(masks: Sequence[NDArray[np.bool_]]) -> float:
-    """1 - mean DSC over all pairs of masks of one object; two empty masks agree.
+    """Return 1 - mean DSC over all pairs of masks of one object; two empty masks agree.
 
     Args:
         masks: (rows, columns) each, two at least.
@@ -71,7 +71,7 @@ def jitter_doubt(
     seed: int,
     *place: object,
 ) -> float:
-    """Mean `disagreement` of the masks that slightly moved prompts give, over the objects of a
+    """Return mean `disagreement` of the masks that slightly moved prompts give, over the objects of a
     slice.
 
     Edges of boxes and clicks move by up to 5 % of the box's width and height, or of the image's
@@ -94,7 +94,7 @@ def jitter_doubt(
 
 
 def click_doubt(predictor: Predictor, embedding: Embedding, shape: tuple[int, int]) -> float:
-    """1 - mean predicted IoU of what a grid of 4 x 4 single clicks gives: no prompt is needed.
+    """Return 1 - mean predicted IoU of what a grid of 4 x 4 single clicks gives: no prompt is needed.
 
     Args:
         predictor: the model, trained for clicks.

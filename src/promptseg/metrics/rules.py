@@ -1,4 +1,4 @@
-"""What a number means: the choices behind a metric, written into every result."""
+"""Says what a number means: the choices behind a metric, written into every result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Unit = Literal["auto", "pixel"]
 
 @dataclass(frozen=True)
 class Rules:
-    """How masks are scored.
+    """Says how masks are scored.
 
     Attributes:
         tolerance: distance up to which two surfaces agree for NSD, in mm where the spacing is known
@@ -54,16 +54,16 @@ class Rules:
         object.__setattr__(self, "tolerances", dict(self.tolerances))
 
     def for_target(self, target: str) -> Rules:
-        """The rules with the tolerance of one target."""
+        """Return the rules with the tolerance of one target."""
         return replace(self, tolerance=self.tolerances.get(target, self.tolerance), tolerances={})
 
     def to_json(self) -> dict[str, Any]:
-        """Every choice by name, ready for JSON; equal exactly where results may be mixed."""
+        """Return every choice by name, ready for JSON; equal exactly where results may be mixed."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Rules:
-        """The rules that `to_json` wrote.
+        """Return the rules that `to_json` wrote.
 
         Raises:
             InputError: a field that no rule has, or a value that it cannot take.

@@ -29,7 +29,8 @@ _WIDE = 20  # voxels of tolerance
 
 @dataclass(frozen=True)
 class Scores:
-    """How well a found mask matches the truth; NaN where a metric was not asked for or has no value.
+    """Says how well a found mask matches the truth; NaN where a metric was not asked for or has no
+    value.
 
     Attributes:
         dsc: Dice similarity coefficient, 0 to 1.
@@ -64,7 +65,7 @@ class Scores:
     note: str = ""
 
     def metrics(self) -> dict[Metric, float]:
-        """The metrics alone, by name, in the order of `METRICS`."""
+        """Return the metrics alone, by name, in the order of `METRICS`."""
         return {name: getattr(self, name) for name in METRICS}
 
 

@@ -99,7 +99,7 @@ def _common_crops(
 
 
 def outside_of(objects: Iterable[Segment], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Boolean mask of a grid of `shape`: everything outside all objects."""
+    """Return boolean mask of a grid of `shape`: everything outside all objects."""
     outside = np.ones(shape, dtype=bool)
     for segment in objects:
         outside[segment.region] &= ~segment.crop

@@ -77,7 +77,7 @@ class SignedRank(NamedTuple):
 
 
 def quantile(values: Floats, q: float) -> float:
-    """Linear interpolation between order statistics (NumPy's default, R's type 7).
+    """Return linear interpolation between order statistics (NumPy's default, R's type 7).
 
     Args:
         values: without NaN; may hold infinities, where NumPy would give NaN.
@@ -94,7 +94,7 @@ def quantile(values: Floats, q: float) -> float:
 
 
 def summarise(values: Floats) -> Summary:
-    """Number, mean, median, quartiles and extremes of a sample; NaN is left out."""
+    """Return number, mean, median, quartiles and extremes of a sample; NaN is left out."""
     kept = values[~np.isnan(values)]
     if not len(kept):
         return Summary(0, *(math.nan,) * 6)
@@ -106,7 +106,7 @@ def summarise(values: Floats) -> Summary:
 def bootstrap(
     values: Floats, groups: Ints, resamples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> tuple[Interval, Interval]:
-    """Percentile intervals of the mean and of the median, resampling groups as a whole.
+    """Return percentile intervals of the mean and of the median, resampling groups as a whole.
 
     Masks of one patient resemble each other, so that patients are drawn, with all their masks.
 
@@ -182,13 +182,13 @@ def _bounds(values: Floats, tail: float) -> Interval:
 
 
 def mean_per_group(values: Floats, groups: Ints) -> Floats:
-    """(number of groups,) the mean of every group, in the order of their numbers."""
+    """Return (number of groups,) the mean of every group, in the order of their numbers."""
     unique, member = np.unique(groups, return_inverse=True)
     return np.bincount(member, values, len(unique)) / np.bincount(member, minlength=len(unique))
 
 
 def signed_rank(first: Floats, second: Floats) -> SignedRank:
-    """Two-sided Wilcoxon signed-rank test of paired samples.
+    """Return two-sided Wilcoxon signed-rank test of paired samples.
 
     Zero differences are left out and ties share their mean rank. Up to 50 differences the p value is
     exact, with ties too: it is counted over all assignments of signs. Beyond, the normal
@@ -236,7 +236,7 @@ def _normal_p(rank: Floats, positive: float) -> float:
 
 
 def holm(p: Floats) -> Floats:
-    """Holm's step-down adjustment; NaN (no test) stays NaN and is not counted as a test."""
+    """Return Holm's step-down adjustment; NaN (no test) stays NaN and is not counted as a test."""
     adjusted = np.full(len(p), math.nan)
     tested = np.flatnonzero(~np.isnan(p))
     order = tested[np.argsort(p[tested], kind="stable")]
@@ -246,7 +246,7 @@ def holm(p: Floats) -> Floats:
 
 
 def ranks(worth: Floats) -> tuple[Floats, Ints]:
-    """Ranks of models on every unit, 1 for the best.
+    """Return ranks of models on every unit, 1 for the best.
 
     Args:
         worth: (models, units) without NaN; more is better.

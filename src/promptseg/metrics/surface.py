@@ -17,7 +17,7 @@ _EQUAL_SHARE = 1e-9
 
 
 class Surface(NamedTuple):
-    """Where a mask borders on its outside.
+    """Says where a mask borders on its outside.
 
     Attributes:
         shape: of the grid of corners, one more than the mask along each axis.
@@ -32,7 +32,7 @@ class Surface(NamedTuple):
 
 
 def surface_of(mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> Surface:
-    """The surface of a mask (y, x) or (z, y, x) whose pixels have sides of `spacing`."""
+    """Return the surface of a mask (y, x) or (z, y, x) whose pixels have sides of `spacing`."""
     codes = _neighbour_codes(mask)
     full = 2**2**mask.ndim - 1
     # Counted from 1, both the codes of no surface (none inside, all inside) lie at the upper end.
@@ -63,15 +63,15 @@ class SurfaceDistances(NamedTuple):
 
     @property
     def total(self) -> float:
-        """Length or area of the whole surface."""
+        """Return length or area of the whole surface."""
         return float(self.sizes.sum())
 
     def within(self, tolerance: float) -> float:
-        """Length or area of the surface that is at most `tolerance` away."""
+        """Return length or area of the surface that is at most `tolerance` away."""
         return float(self.sizes[self.distances <= tolerance].sum())
 
     def percentile(self, percent: float) -> float:
-        """The smallest distance within which lie `percent` percent of the surface."""
+        """Return the smallest distance within which lie `percent` percent of the surface."""
         order = np.argsort(self.distances)
         share = np.cumsum(self.sizes[order])
         place = np.searchsorted(share, (percent / 100 - _EQUAL_SHARE) * share[-1])

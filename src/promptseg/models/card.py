@@ -1,4 +1,4 @@
-"""What a model is, in words and numbers: its card. No torch, no network."""
+"""Says what a model is, in words and numbers: its card. No torch, no network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["ModelCard", "TrainedOn"]
 
 
 class TrainedOn(NamedTuple):
-    """Where the hashes of the images are that fine-tuned weights have seen.
+    """Says where the hashes of the images are that fine-tuned weights have seen.
 
     Attributes:
         file: a training manifest beside the weights (see `promptseg.datasets.manifest`).

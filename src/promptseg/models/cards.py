@@ -54,7 +54,7 @@ CARDS: dict[str, ModelCard] = {card.name: card for family in families() for card
 
 
 def find_card(name: str) -> ModelCard:
-    """The card of a named model.
+    """Return the card of a named model.
 
     Raises:
         ModelError: no such model; close names are offered.
@@ -78,7 +78,7 @@ def find_card(name: str) -> ModelCard:
 
 
 def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
-    """The card of a model that was fine-tuned, from the card.json beside its weights.
+    """Return the card of a model that was fine-tuned, from the card.json beside its weights.
 
     What decides how the network is built and fed comes from the base model; the file only says which
     one that is, and what else is new: the name, the kinds of prompts, the modalities and the licence.
@@ -143,7 +143,8 @@ def _boxed(said: Mapping[str, Any], base: str, where: str) -> ModelCard:
 
 
 def model_file(model: str | Path) -> tuple[str | None, Path | None]:
-    """What the user's choice of a model says: NAME, FILE, NAME=FILE, the folder of a training, or auto.
+    """Return what the user's choice of a model says: NAME, FILE, NAME=FILE, the folder of a training,
+    or auto.
 
     Returns:
         The model's name, if it says one, and the checkpoint file, if it says one; auto says neither.
@@ -178,12 +179,14 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
 
 
 def models_that_take(kinds: Collection[str]) -> list[str]:
-    """Names of the models trained for all these kinds of prompts."""
+    """Return names of the models trained for all these kinds of prompts."""
     return [card.name for card in CARDS.values() if set(kinds) <= card.prompts]
 
 
 def weights_of(card: ModelCard) -> Asset:
-    """The asset with the weights of a model; one without sources where only the user can bring them."""
+    """Return the asset with the weights of a model; one without sources where only the user can bring
+    them.
+    """
     from promptseg.assets.store import Asset, asset_named  # help texts do without
 
     if card.weights:

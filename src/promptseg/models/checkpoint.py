@@ -66,7 +66,7 @@ __getattr__ = _moved.moved_names(
 def open_checkpoint(
     model: str | Path, quiet: bool = True
 ) -> tuple[ModelCard, Path, dict[str, Tensor]]:
-    """The user's choice of a model: what it is, its file and the tensors in there.
+    """Return the user's choice of a model: what it is, its file and the tensors in there.
 
     Args:
         model: NAME (its weights fetched if need be), FILE, or NAME=FILE; auto is settled before.
@@ -111,7 +111,8 @@ def _require_agreement(card: ModelCard, quiet: bool) -> None:
 
 
 def read_checkpoint(path: Path, card: ModelCard | None = None) -> dict[str, Tensor]:
-    """The tensors of a `.pt`, `.pth`, `.ckpt` or `.safetensors` file under the names of its family.
+    """Return the tensors of a `.pt`, `.pth`, `.ckpt` or `.safetensors` file under the names of its
+    family.
 
     The network is found by its structure, whatever a training loop has put around it; what was
     unwrapped and left out is said. A file of something else gives all its tensors.
@@ -161,7 +162,7 @@ def _require_here(names: Collection[str], path: Path) -> None:
 
 
 def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
-    """The model whose weights the tensors are.
+    """Return the model whose weights the tensors are.
 
     A card.json beside the file decides, if it is of fine-tuned weights and gives the file's SHA-256.
     Otherwise the architecture does. Models may share one (SAM, MedSAM and MedicoSAM with ViT-B): then
@@ -210,7 +211,7 @@ def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
 
 
 def build_network(card: ModelCard, tensors: dict[str, Tensor], path: Path) -> nn.Module:
-    """The network of `card` with the weights of `tensors`, ready for inference.
+    """Return the network of `card` with the weights of `tensors`, ready for inference.
 
     Raises:
         ModelError: the tensors belong to another architecture, or are not all finite.
@@ -254,7 +255,7 @@ def require_architecture(card: ModelCard, tensors: dict[str, Tensor], path: Path
 
 
 def is_external(card: ModelCard) -> bool:
-    """Whether a model runs in a program of its own."""
+    """Tell whether a model runs in a program of its own."""
     return card.family == SPECIALIST and card.build.startswith("nnunet")
 
 

@@ -42,7 +42,7 @@ class Choice:
         return f"{self.model}: {self.why}"
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, for the provenance."""
+        """Return this as plain values, for the provenance."""
         return {
             "by": AUTO,
             "why": self.why,
@@ -59,7 +59,7 @@ def choose(
     protocol: str = "2d",
     table: Sequence[Evidence] | None = None,
 ) -> Choice:
-    """The model with the best mean DSC in what is to be done.
+    """Return the model with the best mean DSC in what is to be done.
 
     Only models whose weights are at hand are considered, in PROMPTSEG_WEIGHTS or the cache; if none
     are, those that can be fetched. Nothing is fetched here. Evidence counts for the very weights that

@@ -21,7 +21,7 @@ _OURS = ".guess_head."
 
 
 def name_elsewhere(names: Collection[str]) -> str | None:
-    """Whose checkpoint tensors of these names are, if it is one that no model here has."""
+    """Tell whose checkpoint tensors of these names are, if it is one that no model here has."""
 
     def some(part: str) -> bool:
         return any(part in f".{name}" for name in names)

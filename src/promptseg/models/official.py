@@ -24,7 +24,7 @@ _OWN = "memory-sam"  # a build that no other project has
 
 
 def official_tensors(tensors: Mapping[str, Tensor], card: ModelCard) -> dict[str, Tensor]:
-    """With all that the official code of a model wants to find among its tensors."""
+    """Complete tensors with all that the official code of a model wants to find among them."""
     found = dict(tensors)
     if card.build == "build_mobile_sam":
         for name, shape in _CLASSIFIER.items():
@@ -33,7 +33,8 @@ def official_tensors(tensors: Mapping[str, Tensor], card: ModelCard) -> dict[str
 
 
 def official_content(tensors: Mapping[str, Tensor], card: ModelCard) -> dict[str, Any]:
-    """What `torch.save` puts into such a file: of a SAM its tensors, of a SAM 2 those under `model`.
+    """Return what `torch.save` puts into such a file: of a SAM its tensors, of a SAM 2 those under
+    `model`.
 
     Args:
         tensors: all of the network, under the official names.

@@ -1,4 +1,5 @@
-"""Where in a checkpoint the network is: found by the structure of its names, whatever lies around it.
+"""Says where in a checkpoint the network is: found by the structure of its names, whatever lies around
+it.
 
 Training loops wrap a network's tensors in dictionaries (`model`, `state_dict`, `ema`, ...), put the
 names of their own modules in front (`module.`, `sam.`, `_orig_mod.`, ...) and add what else they need
@@ -41,7 +42,7 @@ class Found:
 def networks_in(
     content: Any, families: Sequence[Collection[str]], words: Collection[str]
 ) -> list[Found]:
-    """The networks that a checkpoint holds, in its order.
+    """Return the networks that a checkpoint holds, in its order.
 
     Args:
         content: what was loaded: dictionaries with tensors, and anything else beside.
@@ -68,12 +69,12 @@ def networks_in(
 
 
 def all_tensors(content: Any) -> dict[str, Tensor]:
-    """Every tensor in dictionaries, under all its names with dots between."""
+    """Return every tensor in dictionaries, under all its names with dots between."""
     return dict(_named(_tree(content), None))
 
 
 def same_tensors(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
-    """Whether two networks have equal values under equal names."""
+    """Tell whether two networks have equal values under equal names."""
     return a.keys() == b.keys() and all(
         v.shape == b[k].shape and v.dtype == b[k].dtype and torch.equal(v, b[k])
         for k, v in a.items()

@@ -1,4 +1,6 @@
-"""How every plot looks: colours that everybody can tell apart, no background, text that is text."""
+"""Says how every plot looks: colours that everybody can tell apart, no background, text that is
+text.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,7 @@ _LOOK: dict[Any, Any] = {
 def canvas(
     width: float, height: float, panels: int = 1, share: bool = False
 ) -> Iterator[tuple[Figure, Sequence[Axes]]]:
-    """A figure in our style with panels side by side; draw inside the `with`.
+    """Provide a figure in our style with panels side by side; draw inside the `with`.
 
     Args:
         width, height: in inches; 1 inch is 72 points of the page.
@@ -79,26 +81,28 @@ def canvas(
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:
-    """A colour per name; beyond six they repeat, and markers tell them apart."""
+    """Return a colour per name; beyond six they repeat, and markers tell them apart."""
     return {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(names)}
 
 
 def legend(figure: Figure, axes: Axes, columns: int) -> None:
-    """The legend of some axes above the figure, once."""
+    """Draw the legend of some axes above the figure, once."""
     handles, labels = axes.get_legend_handles_labels()
     if len(handles) > 1:
         figure.legend(handles, labels, loc="outside upper center", ncols=min(columns, 4))
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as an SVG document; the same figure gives the same text. Call inside `canvas`."""
+    """Return the figure as an SVG document; the same figure gives the same text. Call inside
+    `canvas`.
+    """
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "promptseg"})
     return out.getvalue()
 
 
 def inline(svg: str, prefix: str, title: str) -> str:
-    """The <svg> element for a page: its own ids, the page's text colour, a width that adapts.
+    """Return the <svg> element for a page: its own ids, the page's text colour, a width that adapts.
 
     Args:
         svg: document from `to_svg`.

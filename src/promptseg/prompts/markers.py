@@ -55,19 +55,19 @@ class Marker:
 
     @property
     def rectangle(self) -> tuple[float, float, float, float]:
-        """XYXY of the smallest rectangle of whole pixels that covers the lines."""
+        """Return XYXY of the smallest rectangle of whole pixels that covers the lines."""
         ends = [*self.long, *(self.short or ())]
         x, y = [p[0] for p in ends], [p[1] for p in ends]
         return math.floor(min(x)), math.floor(min(y)), math.ceil(max(x)), math.ceil(max(y))
 
     def check(self, geometry: Geometry, axis: Axis = "z") -> Marker:
-        """These lines, placed on a grid; as `Box.check`."""
+        """Return these lines, placed on a grid; as `Box.check`."""
         axis = self.axis or axis
         placed = on_slice(self.slice, geometry, axis, "marker")
         inside([*self.long, *(self.short or ())], geometry, axis, "a marker")
         return Marker(self.long, self.short, placed, self.name, axis)
 
     def to_json(self) -> dict[str, Any]:
-        """The lines as an entry of a prompt file."""
+        """Return the lines as an entry of a prompt file."""
         lines = {w: [list(p) for p in v] for w in ("long", "short") if (v := getattr(self, w))}
         return drop_none({"slice": self.slice, **lines})

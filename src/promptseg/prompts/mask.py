@@ -52,7 +52,7 @@ class Mask:
         object.__setattr__(self, "slice", whole(self.slice))
 
     def check(self, geometry: Geometry, axis: Axis = "z") -> Mask:
-        """This mask, placed on a grid.
+        """Return this mask, placed on a grid.
 
         Raises:
             PromptError: another shape than the slices of the grid, an empty mask, a slice outside.
@@ -76,7 +76,7 @@ class Mask:
 
 
 def box_of_mask(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    """(x0, y0, x1, y1) smallest and largest index of a (y, x) mask; None if it is empty."""
+    """Return (x0, y0, x1, y1) smallest and largest index of a (y, x) mask; None if it is empty."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if len(rows) == 0:
         return None

@@ -67,7 +67,7 @@ class Millimetres:
             )
 
     def place(self, geometry: Geometry, axis: Axis = "z") -> list[PlacedPrompt]:
-        """The same prompt in indices; clicks on different slices become one `Points` each.
+        """Return the same prompt in indices; clicks on different slices become one `Points` each.
 
         Raises:
             PromptError: outside the image, a 2D image without a pixel size, a flat box that crosses

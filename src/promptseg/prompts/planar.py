@@ -42,7 +42,7 @@ class Box:
             )
 
     def check(self, geometry: Geometry, axis: Axis = "z") -> Box:
-        """This box, placed on a grid: axis and, where there is only one, slice filled in.
+        """Return this box, placed on a grid: axis and, where there is only one, slice filled in.
 
         Raises:
             PromptError: the box or its slice lies outside the image, or the slice is missing.
@@ -53,7 +53,7 @@ class Box:
         return Box(self.xyxy, placed, self.name, axis)
 
     def to_json(self) -> dict[str, Any]:
-        """The box as an entry of a prompt file."""
+        """Return the box as an entry of a prompt file."""
         return drop_none({"xyxy": list(self.xyxy), "slice": self.slice})
 
 
@@ -84,7 +84,7 @@ class Box3D:
             )
 
     def check(self, geometry: Geometry, axis: Axis = "z") -> Box3D:
-        """This box, if it lies inside the volume; its numbers are the same along every axis.
+        """Return this box, if it lies inside the volume; its numbers are the same along every axis.
 
         Raises:
             PromptError: the image is a 2D image, or the box reaches outside.
@@ -103,7 +103,9 @@ class Box3D:
         return self
 
     def on_axis(self, axis: Axis) -> tuple[Box, int, int]:
-        """The 2D box on the middle slice along `axis`, and the first and last slice of the box."""
+        """Return the 2D box on the middle slice along `axis`, and the first and last slice of the
+        box.
+        """
         low, high = self.bounds[:3], self.bounds[3:]
         k = "xyz".index(axis)
         i, j = (n for n in range(3) if n != k)
@@ -112,7 +114,7 @@ class Box3D:
         return Box((low[i], low[j], high[i], high[j]), middle, self.name, axis), first, last
 
     def to_json(self) -> dict[str, Any]:
-        """The box as `box3d` of a prompt file."""
+        """Return the box as `box3d` of a prompt file."""
         return {"box3d": list(self.bounds)}
 
 
@@ -149,14 +151,14 @@ class Points:
         object.__setattr__(self, "slice", whole(self.slice))
 
     def check(self, geometry: Geometry, axis: Axis = "z") -> Points:
-        """These points, placed on a grid; as `Box.check`."""
+        """Return these points, placed on a grid; as `Box.check`."""
         axis = self.axis or axis
         placed = on_slice(self.slice, geometry, axis, "point")
         inside(self.xy, geometry, axis, "a point")
         return Points(self.xy, self.labels, placed, self.name, axis)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The points as entries of a prompt file."""
+        """Return the points as entries of a prompt file."""
         return [
             drop_none({"xy": list(p), "slice": self.slice, "label": label})
             for p, label in zip(self.xy, self.labels, strict=True)

@@ -21,12 +21,12 @@ _NEGATIVE = ("-", "negative", "background", "outside")
 
 
 def is_markups(content: Any) -> bool:
-    """Whether parsed JSON is a markups file."""
+    """Tell whether parsed JSON is a markups file."""
     return isinstance(content, dict) and isinstance(content.get("markups"), list)
 
 
 def read_markups(content: dict[str, Any], path: Path) -> list[Millimetres]:
-    """Prompts of every list in a markups file, in millimetres.
+    """Return prompts of every list in a markups file, in millimetres.
 
     A list is one object, named after the file (`liver.mrk.json` -> liver; further lists are numbered).
     A control point counts as outside the object if its label ends with "-" after a space or stands

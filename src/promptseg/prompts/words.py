@@ -47,16 +47,16 @@ class Text:
 
     @property
     def words(self) -> Words:
-        """The phrase, taken apart."""
+        """Return the phrase, taken apart."""
         return words_of(self.phrase) if self.phrase.strip() else Words("")
 
     @property
     def title(self) -> str:
-        """What its object is called."""
+        """Return what its object is called."""
         return self.name or self.words.name or "like the examples"
 
     def check(self, geometry: Geometry, axis: Axis = "z") -> Text:
-        """This prompt, with its boxes placed on a grid.
+        """Return this prompt, with its boxes placed on a grid.
 
         Raises:
             PromptError: a box or its slice lies outside the image.
@@ -66,7 +66,9 @@ class Text:
         return replace(self, boxes=placed[0], outside=placed[1], axis=axis)
 
     def on_slice(self, index: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """XYXY of the boxes on a slice: those around examples, and those around what is not meant."""
+        """Return XYXY of the boxes on a slice: those around examples, and those around what is not
+        meant.
+        """
         inside, outside = (
             tuple(box.xyxy for box in each if (box.slice or 0) == index) for each in self._examples
         )
@@ -77,7 +79,7 @@ class Text:
         return self.boxes, self.outside
 
     def to_json(self) -> str:
-        """As the command line and prompt files write it, without the name."""
+        """Return the words as the command line and prompt files write them, without the name."""
         parts = [self.phrase.strip()]
         for sign, boxes in zip("+-", self._examples, strict=True):
             for box in boxes:

@@ -1,4 +1,4 @@
-"""What made a result, as a typed record: written beside it as JSON, enough to make it again.
+"""Says what made a result, as a typed record: written beside it as JSON, enough to make it again.
 
 A record is made once, where a job ends. Files of earlier versions are read; fields of later ones are
 kept as they are. `Provenance.public` is what may leave the house with the masks: every record lists
@@ -75,12 +75,12 @@ _JOB_OPTIONS = (
 
 
 def now() -> str:
-    """The time, ISO 8601 in UTC."""
+    """Return the time, ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def software() -> dict[str, str]:
-    """Versions of this package, of Python and of the libraries that a result depends on."""
+    """Return versions of this package, of Python and of the libraries that a result depends on."""
     return {"promptseg": __version__, "python": platform.python_version(), **_libraries()}
 
 
@@ -146,7 +146,7 @@ class ModelFacts(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class IntensityFacts(Record):
-    """How values became 0..255; the fields are those of `promptseg.intensity.Intensity`."""
+    """Says how values became 0..255; the fields are those of `promptseg.intensity.Intensity`."""
 
     modality: str | None = fact(text)
     rule: str | None = fact(text)
@@ -162,7 +162,9 @@ class IntensityFacts(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessingFacts(Record):
-    """What the network's input looks like: pixels along the longer side, and how values are scaled."""
+    """Holds what the network's input looks like: pixels along the longer side, and how values are
+    scaled.
+    """
 
     size: int | None = fact(whole)
     scaling: str | None = fact(text)
@@ -200,7 +202,7 @@ class ObjectFacts(Record):
 
     @property
     def measurements(self) -> Mapping[str, Any]:
-        """Sizes by name, with their unit."""
+        """Return sizes by name, with their unit."""
         return self.more
 
 
@@ -217,7 +219,7 @@ class Corrected(Record):
 
     @classmethod
     def of(cls, earlier: Provenance) -> Corrected:
-        """What stands of a run in the provenance of its correction."""
+        """Return what stands of a run in the provenance of its correction."""
         return cls(
             output=earlier.output,
             created=earlier.created,
@@ -324,7 +326,7 @@ class Provenance(Record):
         return self.to_json()[name]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A fact as a plain value, as from the dictionary that this was before."""
+        """Return a fact as a plain value, as from the dictionary that this was before."""
         _say_old(name)
         return self.to_json().get(name, default)
 

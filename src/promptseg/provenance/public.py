@@ -1,4 +1,4 @@
-"""What is shown of a private value: the rules that records name in `public_fields`."""
+"""Says what is shown of a private value: the rules that records name in `public_fields`."""
 
 from __future__ import annotations
 
@@ -26,19 +26,21 @@ PROMPT_FIELDS = frozenset(
 
 
 def as_it_is(value: Any) -> Any:
-    """A text, number or switch that can name nobody, or several."""
+    """Return a text, number or switch that can name nobody, or several."""
     return value
 
 
 def every(value: Record | tuple[Record, ...] | None) -> Any:
-    """Of a record, or of several, what they show themselves."""
+    """Return what a record, or several, show themselves."""
     if isinstance(value, tuple):
         return tuple(record.public() for record in value)
     return None if value is None else value.public()
 
 
 def only(*names: str, **rules: Callable[[Any], Any]) -> Callable[[Mapping[str, Any] | None], Any]:
-    """Of a dictionary, the entries `names` where they are plain, and those with a rule of their own."""
+    """Return the entries `names` of a dictionary where they are plain, and those with their own
+    rule.
+    """
     allowed = frozenset(names)
 
     def shown(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -51,23 +53,23 @@ def only(*names: str, **rules: Callable[[Any], Any]) -> Callable[[Mapping[str, A
 
 
 def file_name(value: Any) -> str | None:
-    """The name of a file without its folder; a person gave it, as names of objects."""
+    """Return the name of a file without its folder; a person gave it, as names of objects."""
     return value.replace("\\", "/").rpartition("/")[2] if isinstance(value, str) else None
 
 
 def stretches(value: Any) -> list[list[int]]:
-    """First and last frame of stretches of a video, and nothing else that may stand there."""
+    """Return first and last frame of stretches of a video, and nothing else that may stand there."""
     pairs = value if isinstance(value, list) else []
     return [p for p in pairs if isinstance(p, list) and [type(n) for n in p] == [int, int]]
 
 
 def public_notes(notes: tuple[Note, ...] | None) -> tuple[Note, ...] | None:
-    """Notes of a kind that names nobody; those of a file that was read are of no known kind."""
+    """Return notes of a kind that names nobody; those of a file that was read are of no known kind."""
     return None if notes is None else tuple(note for note in notes if note.is_public)
 
 
 def prompt_entries(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Axis and objects of a prompt file; not the name of the image."""
+    """Return axis and objects of a prompt file; not the name of the image."""
     if value is None:
         return None
     entries = value.get("objects")

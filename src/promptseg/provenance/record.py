@@ -46,7 +46,7 @@ _list = _of(list, "a list")
 
 
 def many(read: Reader) -> Reader:
-    """A list of values, as a tuple."""
+    """Return a list of values, as a tuple."""
     return lambda value: tuple(read(item) for item in _list(value))
 
 
@@ -54,17 +54,17 @@ texts, whole_numbers, numbers = many(text), many(whole), many(number)
 
 
 def nested(kind: type[Record]) -> Reader:
-    """A record of one kind."""
+    """Return a record of one kind."""
     return kind.from_json
 
 
 def records(kind: type[Record]) -> Reader:
-    """A list of records of one kind."""
+    """Return a list of records of one kind."""
     return lambda value: tuple(kind.from_json(entry) for entry in _list(value))
 
 
 def fact(read: Reader) -> Any:
-    """A field of a record that is None until something is known; `read` checks its JSON value.
+    """Return a field of a record that is None until something is known; `read` checks its JSON value.
 
     A reader gives the value, or raises TypeError with what was expected.
     """
@@ -90,7 +90,7 @@ class Record:
 
     @classmethod
     def from_json(cls, content: Any) -> Self:
-        """The record that parsed JSON holds, written by this version or another.
+        """Return the record that parsed JSON holds, written by this version or another.
 
         Raises:
             InputError: a field of another form than any version wrote.
@@ -113,7 +113,7 @@ class Record:
         return cls(**known, more={k: v for k, v in content.items() if k not in readers})
 
     def to_json(self) -> dict[str, Any]:
-        """The facts as plain values; what is not known is left out."""
+        """Return the facts as plain values; what is not known is left out."""
         known = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "more"}
         return {
             **{k: _plain(v) for k, v in known.items() if v is not None or k in self.null_fields},
@@ -121,7 +121,7 @@ class Record:
         }
 
     def public(self) -> Self:
-        """What of it may be shown to anybody; see `public_fields`."""
+        """Return what of it may be shown to anybody; see `public_fields`."""
         shown = {name: rule(getattr(self, name)) for name, rule in self.public_fields.items()}
         return type(self)(**shown)
 

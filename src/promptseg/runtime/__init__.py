@@ -1,4 +1,4 @@
-"""How a network is executed. Names are imported when they are first used: they bring torch."""
+"""Says how a network is executed. Names are imported when they are first used: they bring torch."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _TOLERANCE = {entry.name: entry.tolerance for entry in TABLE}
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far an engine is from eager float32 on the synthetic phantom.
+    """Says how far an engine is from eager float32 on the synthetic phantom.
 
     Attributes:
         embedding: relative L2 distance of the embeddings.
@@ -32,7 +32,7 @@ class Agreement:
 
     @property
     def good(self) -> bool:
-        """Whether the engine may be used; not where anything is no number."""
+        """Tell whether the engine may be used; not where anything is no number."""
         return self.embedding <= self.tolerance and self.logits <= self.tolerance
 
     def __str__(self) -> str:

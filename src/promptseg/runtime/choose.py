@@ -1,4 +1,5 @@
-"""Which engine: the one a user names, or the quickest that agrees with eager float32, measured once.
+"""Says which engine: the one a user names, or the quickest that agrees with eager float32, measured
+once.
 
 What was measured is remembered per machine, model, device and number of threads, in `engines.json` in
 the cache folder.
@@ -79,7 +80,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was chosen for a model on this machine, and what was measured.
+    """Holds what was chosen for a model on this machine, and what was measured.
 
     Attributes:
         engine: the chosen one.
@@ -101,7 +102,7 @@ class Verdict:
 
     @property
     def given_up(self) -> str:
-        """Why the engine that was asked for by name does not run; "" if it does, or none was."""
+        """Tell why the engine that was asked for by name does not run; "" if it does, or none was."""
         if self.wanted in (AUTO, self.engine):
             return ""
         reasons = [t.note for t in self.trials if t.engine == self.wanted]
@@ -109,7 +110,7 @@ class Verdict:
 
     @property
     def lasts(self) -> bool:
-        """Whether it would come out the same another day, so that it may be remembered."""
+        """Tell whether it would come out the same another day, so that it may be remembered."""
         return not self.given_up and not any(trial.trouble for trial in self.trials)
 
     def __str__(self) -> str:
@@ -117,7 +118,7 @@ class Verdict:
 
 
 def wanted_engine(name: str | None) -> str:
-    """The engine asked for: `name`, else PROMPTSEG_ENGINE, else "auto".
+    """Return the engine asked for: `name`, else PROMPTSEG_ENGINE, else "auto".
 
     Raises:
         InputError: not an engine.
@@ -129,7 +130,7 @@ def wanted_engine(name: str | None) -> str:
 
 
 def require_eager(model: str, wanted: str | None = None) -> str:
-    """The engine of a network without a rewrite for inference: eager float32, and no other.
+    """Return the engine of a network without a rewrite for inference: eager float32, and no other.
 
     Args:
         model: its name, for messages.
@@ -149,7 +150,7 @@ def require_eager(model: str, wanted: str | None = None) -> str:
 
 
 def candidates(device: torch.device) -> list[str]:
-    """The engines that come into question on a device, eager first."""
+    """Return the engines that come into question on a device, eager first."""
     return [entry.name for entry in TABLE if device.type in entry.devices] or ["eager"]
 
 
@@ -161,7 +162,7 @@ def choose_engine(
     identity: str,
     wanted: str | None = None,
 ) -> tuple[NetworkRunner, Verdict]:
-    """A runner for the network on the engine asked for, or on the quickest.
+    """Return a runner for the network on the engine asked for, or on the quickest.
 
     An engine that is missing, cannot compile or fails its self-check is passed over with one line of
     explanation, and eager float32 is what is left in the end. That an engine asked for by name does
@@ -205,7 +206,7 @@ def choose_engine(
 
 
 def remembered() -> dict[str, Verdict]:
-    """What was chosen on this machine so far; nothing if the file cannot be read."""
+    """Return what was chosen on this machine so far; nothing if the file cannot be read."""
     try:
         content = parse_json(_file().read_text(encoding="utf-8"))
         return {

@@ -45,7 +45,7 @@ class CompiledStore:
         self.limit = limit * 2**30
 
     def get(self, facts: dict[str, Any], make: Callable[[Path], Path]) -> Path:
-        """The entry for `facts`, made if it is not there or damaged.
+        """Return the entry for `facts`, made if it is not there or damaged.
 
         Args:
             facts: all that it depends on, as plain values. With "" for the hash of "weights" it is

@@ -1,4 +1,4 @@
-"""Where networks run: device and threads."""
+"""Says where networks run: device and threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["choose_device", "set_threads"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """ "auto" takes CUDA, then Apple's MPS, then the CPU.
+    """Choose a device: "auto" takes CUDA, then Apple's MPS, then the CPU.
 
     Raises:
         InputError: a device this machine does not have.

@@ -1,4 +1,4 @@
-"""What an engine is: a way to execute a part of a model, behind one interface.
+"""Says what an engine is: a way to execute a part of a model, behind one interface.
 
 Each takes a part as a torch module with example inputs and gives back a function of tensors. No module
 knows of any engine.
@@ -26,7 +26,7 @@ class CompileError(PromptsegError):
 
 
 class NotInstalled(str):
-    """Why an engine cannot be used: it lacks a program that could be installed."""
+    """Says why an engine cannot be used: it lacks a program that could be installed."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Part:
 
     @property
     def keep_float32(self) -> tuple[str, ...]:
-        """Names of submodules to be kept in float32."""
+        """Return names of submodules to be kept in float32."""
         return tuple(getattr(self.module, "keep_float32", ()))
 
     def in_weights_of(self, dtype: torch.dtype) -> Part:
-        """The same part with weights that a type of numbers can hold, where that needs care."""
+        """Return the same part with weights that a type of numbers can hold, where that needs care."""
         if dtype != torch.bfloat16:
             return self
         return replace(self, module=rounded(self.module, self.example))
@@ -72,28 +72,28 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """What users call it."""
+        """Return what users call it."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the arithmetic; inputs and outputs are float32."""
+        """Return the dtype of the arithmetic; inputs and outputs are float32."""
 
     @property
     def parallel(self) -> bool:
-        """Whether it pays to encode a slice on each thread, rather than one on all of them."""
+        """Tell whether it pays to encode a slice on each thread, rather than one on all of them."""
 
     @property
     def batches(self) -> bool:
-        """Whether one call may have any number of slices; without, each gets a call of its own."""
+        """Tell whether one call may have any number of slices; without, each gets a call of its own."""
 
     def missing(self, device: torch.device) -> str | None:
-        """Why it cannot be used on a device of this machine; None if it can.
+        """Tell why it cannot be used on a device of this machine; None if it can.
 
         A reason that an installation would remove is `NotInstalled`.
         """
 
     def compile(self, part: Part, threads: int, streams: int = 1) -> Compiled:
-        """The part as a function of tensors.
+        """Return the part as a function of tensors.
 
         Args:
             part: what to run.

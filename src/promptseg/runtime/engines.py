@@ -88,7 +88,7 @@ class Torch:
 
 
 def engine_named(name: str) -> Engine:
-    """The engine that users call `name`, one of `ENGINES`."""
+    """Return the engine that users call `name`, one of `ENGINES`."""
     entry = next(entry for entry in TABLE if entry.name == name)
     kind = getattr(import_module(f"promptseg.runtime.{entry.module}"), entry.kind)
     engine: Engine = kind(name, getattr(torch, entry.dtype))

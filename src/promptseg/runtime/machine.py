@@ -1,4 +1,4 @@
-"""What machine this is: compiled models and measured choices are only good for one."""
+"""Says what machine this is: compiled models and measured choices are only good for one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["describe_machine", "has_amx", "has_bfloat16", "version_of"]
 
 @cache
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores, memory, vector instructions, GPU, operating system, as plain values."""
+    """Return processor, cores, memory, vector instructions, GPU, operating system, as plain values."""
     import torch
 
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
@@ -31,17 +31,17 @@ def describe_machine() -> dict[str, Any]:
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself (AMX or AVX-512 BF16)."""
+    """Tell whether the processor multiplies bfloat16 itself (AMX or AVX-512 BF16)."""
     return any(name in _instructions() for name in ("amx_bf16", "avx512_bf16"))
 
 
 def has_amx() -> bool:
-    """Whether the processor multiplies tiles of bfloat16, and converts to it."""
+    """Tell whether the processor multiplies tiles of bfloat16, and converts to it."""
     return {"amx_bf16", "avx512_bf16"} <= set(_instructions())
 
 
 def version_of(distribution: str) -> str | None:
-    """The installed version of a distribution; None if it is not installed."""
+    """Return the installed version of a distribution; None if it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:

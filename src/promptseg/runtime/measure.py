@@ -1,4 +1,6 @@
-"""How quick engines are on this machine: interleaved rounds, medians, share of what it could do."""
+"""Says how quick engines are on this machine: interleaved rounds, medians, share of what it could
+do.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ _TRIES = 6
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured of one engine.
+    """Holds what was measured of one engine.
 
     Attributes:
         engine: its name.
@@ -70,7 +72,7 @@ def interleaved(
     device: torch.device | None = None,
     done: Callable[[int], None] | None = None,
 ) -> list[list[float]]:
-    """Seconds of each call in each round; every round makes each call once."""
+    """Return seconds of each call in each round; every round makes each call once."""
     times: list[list[float]] = [[] for _ in calls]
     for number in range(rounds):
         for call, own in zip(calls, times, strict=True):
@@ -85,7 +87,7 @@ def interleaved(
 
 
 def count_flops(module: nn.Module, *inputs: Any) -> int:
-    """Floating-point operations of one call (a product and its sum count two).
+    """Return floating-point operations of one call (a product and its sum count two).
 
     Args:
         module: a plain network; nothing is computed if it is on the meta device.
@@ -99,7 +101,7 @@ def count_flops(module: nn.Module, *inputs: Any) -> int:
 
 
 def matmul_peak(dtype: torch.dtype, device: torch.device) -> float:
-    """Operations per second that a product of two large matrices reaches here."""
+    """Return operations per second that a product of two large matrices reaches here."""
     a = torch.randn(_SIDE, _SIDE, device=device).to(dtype)
     call = [lambda: a @ a]
     interleaved(call, 1, device)
@@ -108,7 +110,7 @@ def matmul_peak(dtype: torch.dtype, device: torch.device) -> float:
 
 
 def spread(times: list[float]) -> str:
-    """`median (fastest-slowest)` in milliseconds."""
+    """Return `median (fastest-slowest)` in milliseconds."""
     low, middle, high = (1e3 * t for t in (min(times), median(times), max(times)))
     return (
         f"{middle:.0f} ({low:.0f}-{high:.0f})"

@@ -45,7 +45,7 @@ def _core() -> openvino.Core:
 
 
 def core() -> openvino.Core:
-    """OpenVINO itself: one for the process, which stays until it ends.
+    """Return OpenVINO itself: one for the process, which stays until it ends.
 
     Its CPU plugin gives the thread that loads it another stack for signals, and unmaps that stack when
     it is unloaded, in use or not. With a core for each model, models that go in another order than they

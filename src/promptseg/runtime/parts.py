@@ -15,7 +15,7 @@ _TOKENS = 2  # of one box, or one click and its padding
 
 
 def parts_of(network: FusedNetwork, identity: str = "") -> dict[str, Part]:
-    """The parts of a network, by name.
+    """Return the parts of a network, by name.
 
     Args:
         network: on its device.

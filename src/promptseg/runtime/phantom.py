@@ -11,7 +11,7 @@ __all__ = ["phantom_input", "synthetic_phantom"]
 
 
 def synthetic_phantom(size: int) -> NDArray[np.float32]:
-    """A phantom slice that looks like a scan: ellipses in each other, shading, texture.
+    """Return a phantom slice that looks like a scan: ellipses in each other, shading, texture.
 
     Args:
         size: side length.
@@ -37,7 +37,9 @@ def synthetic_phantom(size: int) -> NDArray[np.float32]:
 
 
 def phantom_input(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The synthetic phantom as a network's input, (1, 3, size, size), and a box on it, (1, 4)."""
+    """Return the synthetic phantom as a network's input, (1, 3, size, size), and a box on it, (1,
+    4).
+    """
     picture = torch.from_numpy(synthetic_phantom(size))[None].to(device)
     if size > 256:  # the SAMs of 1024 pixels see standardised values
         picture = (picture - 0.45) / 0.225

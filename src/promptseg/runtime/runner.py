@@ -38,11 +38,11 @@ class NetworkRunner(Protocol):
 
     @property
     def parallel(self) -> int:
-        """Slices worth encoding at the same time, from as many threads."""
+        """Return slices worth encoding at the same time, from as many threads."""
 
     @property
     def asked(self) -> Any:
-        """What a model of the network's family asks."""
+        """Return what a model of the network's family asks."""
 
     def warm(self) -> None:
         """Compile what every image needs.
@@ -52,10 +52,12 @@ class NetworkRunner(Protocol):
         """
 
     def answers(self) -> tuple[Tensor, Tensor]:
-        """Embedding and mask logits of the synthetic phantom, by which engines are compared."""
+        """Return embedding and mask logits of the synthetic phantom, by which engines are compared."""
 
     def trial(self) -> tuple[Callable[[], Any], Callable[[], Any]]:
-        """What one more slice of a volume costs, and one more prompt on it, as calls to be timed."""
+        """Return what one more slice of a volume costs, and one more prompt on it, as calls to be
+        timed.
+        """
 
 
 class _Parts:
@@ -127,7 +129,7 @@ class Runner(_Parts):
         return self
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:
-        """Preprocessed slices -> embeddings.
+        """Map preprocessed slices to embeddings.
 
         Args:
             slices: (B, 3, S, S) float32.
@@ -147,7 +149,7 @@ class Runner(_Parts):
         masks: Tensor | None = None,
         multimask: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Embeddings and prompts -> mask logits and predicted IoU; see `Sam.decode`."""
+        """Map embeddings and prompts to mask logits and predicted IoU; see `Sam.decode`."""
         sparse, dense = self.network.embed_prompts(points, boxes, masks)
         logits, quality = self.run("decoder", embedding, sparse, dense)
         return asked_for(logits, multimask), asked_for(quality, multimask)
@@ -216,7 +218,7 @@ class Sam2Runner(_Parts):
 def runner_of(
     network: FusedNetwork, engine: Engine, threads: int, identity: str = ""
 ) -> NetworkRunner:
-    """What runs a rewritten network on an engine; see `_Parts` for what is given."""
+    """Return what runs a rewritten network on an engine; see `_Parts` for what is given."""
     if isinstance(network, FusedSam2):
         return Sam2Runner(network, engine, threads, identity)
     return Runner(network, engine, threads, identity)

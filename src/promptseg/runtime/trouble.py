@@ -1,4 +1,4 @@
-"""Whether an engine failed for its own sake, or because the machine was short of something."""
+"""Says whether an engine failed for its own sake, or because the machine was short of something."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _SPARE = 256 << 20  # bytes beside the weights
 
 
 def in_trouble(error: BaseException, network: nn.Module) -> bool:
-    """Whether a failure may pass with the machine's state, so that nothing is to be concluded from it.
+    """Tell whether a failure may pass with the machine's state, so that nothing is to be concluded
+    from it.
 
     Compilers wrap what the system told them, or say it in words of their own; so the error's causes are
     looked at, and then the cache folder and the memory themselves.

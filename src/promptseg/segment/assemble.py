@@ -60,7 +60,7 @@ def segment_of(
 
 
 def slices_of(segment: Segment, image: Image, axis: Axis) -> SliceMasks:
-    """The masks of an object on every slice where it has one."""
+    """Return the masks of an object on every slice where it has one."""
     if image.kind == "picture":
         return SliceMasks({0: segment.mask(image.geometry.shape)}, dict(segment.quality))
     along = axis_position(axis)

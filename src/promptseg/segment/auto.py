@@ -22,7 +22,7 @@ log = logging.getLogger("promptseg")
 def settle_model(
     job: SegmentJob, prompts: Iterable[Prompt], image: Image | None
 ) -> tuple[SegmentJob, Choice | None]:
-    """The job with the name of the model that auto chooses; a job that names its model as it is.
+    """Return the job with the name of the model that auto chooses; a job that names its model as it is.
 
     Args:
         job: what to do.

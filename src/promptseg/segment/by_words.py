@@ -24,7 +24,7 @@ _GAP = 2  # slices of a volume on which an object may be missed
 
 
 def found_by_words(run: Run) -> list[Segment]:
-    """What the phrases of a run name: all of one as an object, or every instance.
+    """Return what the phrases of a run name: all of one as an object, or every instance.
 
     Each slice is encoded once, whatever the number of phrases. Where an object lies need not be known:
     it begins where it is first found and ends where it is found no more. Nothing found is an empty
@@ -56,7 +56,7 @@ def found_by_words(run: Run) -> list[Segment]:
 
 
 def phrase_for(text: Text, index: int) -> Phrase | None:
-    """What is asked on a slice; None where there are neither words nor an example on it."""
+    """Return what is asked on a slice; None where there are neither words nor an example on it."""
     inside, outside = text.on_slice(index)
     words = text.words.name
     return Phrase(words, inside, outside) if words or inside else None

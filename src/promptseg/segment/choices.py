@@ -1,4 +1,4 @@
-"""What is done where the user left the choice to the model."""
+"""Says what is done where the user left the choice to the model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["propagation_rule", "resolved"]
 
 
 def resolved(options: SegmentOptions, card: ModelCard) -> SegmentOptions:
-    """The options with the model's own choices where the user made none."""
+    """Return the options with the model's own choices where the user made none."""
     pixels = options.margin_pixels
     return replace(
         options,
@@ -25,7 +25,7 @@ def resolved(options: SegmentOptions, card: ModelCard) -> SegmentOptions:
 
 
 def propagation_rule(options: SegmentOptions) -> PropagationRule | None:
-    """How resolved options carry a mask to the next slice; None if they do not."""
+    """Tell how resolved options carry a mask to the next slice; None if they do not."""
     if options.propagate == "none":
         return None
     names = (f.name for f in fields(PropagationRule) if f.name not in ("mode", "returns"))

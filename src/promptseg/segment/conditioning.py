@@ -39,7 +39,7 @@ def answer_condition(stack: Frames, condition: ConditioningPrompt) -> Answer:
 def prompt_of_condition(
     condition: ConditioningPrompt, card: ModelCard
 ) -> SlicePrompt | NDArray[np.bool_]:
-    """What is asked of a model where an object starts; a drawn mask that is its own answer.
+    """Return what is asked of a model where an object starts; a drawn mask that is its own answer.
 
     A mask that is drawn goes with the clicks that correct it, and with its box (`prompt_of_clicks`);
     one that is a mask prompt, with its box where the model takes boxes.
@@ -60,7 +60,7 @@ def prompt_of_condition(
 
 
 def prompt_of_clicks(points: Points, mask: NDArray[np.bool_], boxed: bool = True) -> SlicePrompt:
-    """Clicks together with the (rows, columns) mask they correct.
+    """Return clicks together with the (rows, columns) mask they correct.
 
     Args:
         points: the clicks, all those that made the mask among them if it is not `boxed`.
@@ -78,7 +78,8 @@ def prompt_of_clicks(points: Points, mask: NDArray[np.bool_], boxed: bool = True
 def conditioning_prompts(
     entry: ObjectPrompts, axis: Axis, limits: tuple[int, int]
 ) -> list[ConditioningPrompt]:
-    """One condition per box or mask (with the clicks of its slice), or per slice with clicks alone.
+    """Return one condition per box or mask (with the clicks of its slice), or per slice with clicks
+    alone.
 
     A prompted slice is answered by its own prompts; between two of them the object is what is found
     from either side. Markers give every slice from the first to the last a box of its own. A 3D box
@@ -168,7 +169,7 @@ def _between(prompted: list[int], k: int, limits: tuple[int, int]) -> tuple[int,
 
 
 def boxes_between(markers: list[Marker]) -> dict[int, Box]:
-    """Marker lines -> a box on every slice from the first marked one to the last.
+    """Map marker lines to a box on every slice from the first marked one to the last.
 
     The three automatic steps of MedSAM's annotation study: rectangles that cover the lines, linear
     interpolation of the rectangles over the slices between, boxes.
@@ -195,7 +196,7 @@ def boxes_between(markers: list[Marker]) -> dict[int, Box]:
 
 
 def joined_points(points: list[Points]) -> dict[int, Points]:
-    """Clicks by slice."""
+    """Return clicks by slice."""
     found: dict[int, Points] = {}
     for entry in points:
         k = entry.slice or 0

@@ -22,21 +22,21 @@ __all__ = ["FromNeighbours", "Means", "correct"]
 
 
 class Means(Protocol):
-    """How corrected slices are answered, and how their masks reach others."""
+    """Says how corrected slices are answered, and how their masks reach others."""
 
     def answer_condition(self, condition: ConditioningPrompt) -> Answer:
-        """To a box or a mask on a slice, as on a fresh image."""
+        """Answer a box or a mask on a slice, as on a fresh image."""
 
     def answer_clicks(
         self, slice_: int, points: Points, mask: NDArray[np.bool_], boxed: bool
     ) -> Answer:
-        """To clicks on a slice with a mask; see `prompt_of_clicks`."""
+        """Answer clicks on a slice with a mask; see `prompt_of_clicks`."""
 
     def begin(self, answers: dict[int, Answer]) -> None:
-        """The corrected slices are answered; masks go from one of them to one side."""
+        """Begin to one side: the corrected slices are answered, and masks go from one of them."""
 
     def advance(self, answer: Answer, index: int, end: int, step: int) -> Answer | None:
-        """The answer on slice `index`, given that of its neighbour; None where there is none."""
+        """Return the answer on slice `index`, given that of its neighbour; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class FromNeighbours:
 def correct(
     means: Means, count: int, correction: Correction, rule: PropagationRule | None
 ) -> SliceMasks:
-    """The masks of one object after prompts on some of its slices.
+    """Return the masks of one object after prompts on some of its slices.
 
     A corrected slice is answered anew: by a drawn mask as it is, by boxes as on a fresh image, by
     clicks together with the mask of the slice, or of the nearest slice with one. The change spreads

@@ -29,16 +29,16 @@ class Track:
 
     @property
     def last(self) -> int:
-        """The last slice it was found on."""
+        """Return the last slice it was found on."""
         return max(self.scores)
 
     @property
     def score(self) -> float:
-        """Mean over the slices it was found on."""
+        """Return mean over the slices it was found on."""
         return float(np.mean(list(self.scores.values())))
 
     def add(self, index: int, instance: Instance, fill: bool) -> None:
-        """The object on a later slice; slices between are drawn in if asked for."""
+        """Add the object on a later slice; slices between are drawn in if asked for."""
         if fill and self.scores and index - self.last > 1:
             gap = range(self.last + 1, index)
             between = masks_between(self.masks[self.last], instance.mask, len(gap))
@@ -47,7 +47,9 @@ class Track:
 
 
 def without_duplicates(instances: Iterable[Instance], most: float) -> list[Instance]:
-    """Non-maximum suppression: of two masks that agree more than `most` (IoU) the surer stays."""
+    """Return non-maximum suppression: of two masks that agree more than `most` (IoU) the surer
+    stays.
+    """
     kept: list[Instance] = []
     for instance in sorted(instances, key=lambda one: -one.score):
         if instance.mask.any() and all(overlap(instance.mask, o.mask) <= most for o in kept):
@@ -58,7 +60,7 @@ def without_duplicates(instances: Iterable[Instance], most: float) -> list[Insta
 def linked(
     slices: Mapping[int, Sequence[Instance]], least: float, gap: int, fill: bool
 ) -> list[Track]:
-    """Objects through slices, the surest first.
+    """Return objects through slices, the surest first.
 
     An object goes on with the instance that agrees best with its last mask, pair by pair from the best
     on. It ends where none agrees for more than `gap` slices; what comes after is another object.

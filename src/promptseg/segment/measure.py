@@ -18,7 +18,7 @@ __all__ = ["Measurements", "long_and_short_axis", "measure"]
 
 
 class Measurements(Mapping[str, Any]):
-    """What `measure` finds of an object, found when it is first asked for: not at every click.
+    """Holds what `measure` finds of an object, found when it is first asked for: not at every click.
 
     Args:
         segment: the object.
@@ -48,7 +48,7 @@ class Measurements(Mapping[str, Any]):
 
 
 def measure(segment: Segment, geometry: Geometry, axis: Axis = "z") -> dict[str, Any]:
-    """Measurements of one object.
+    """Return measurements of one object.
 
     Args:
         segment: the object.
@@ -96,7 +96,7 @@ def _rounded(value: float, decimals: int) -> float:
 def long_and_short_axis(
     plane: NDArray[np.bool_], steps: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """Longest diameter of a (rows, columns) mask, and the longest chord perpendicular to it.
+    """Return longest diameter of a (rows, columns) mask, and the longest chord perpendicular to it.
 
     Args:
         plane: non-empty mask.

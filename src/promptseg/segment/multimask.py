@@ -38,12 +38,12 @@ class MaskCandidate:
 
     @property
     def pixels(self) -> int:
-        """How large it is."""
+        """Tell how large it is."""
         return int(self.mask.sum())
 
 
 def multimask_output(embedded: EmbeddedImage, click: PlacedPrompt) -> list[MaskCandidate]:
-    """The masks that a click may mean, the likeliest first; those that look alike are one.
+    """Return the masks that a click may mean, the likeliest first; those that look alike are one.
 
     Args:
         embedded: the image.

@@ -35,7 +35,7 @@ def open_image(
     options: SliceOptions,
     store: EmbeddingStore | None = None,
 ) -> EmbeddedImage:
-    """An image ready for prompts: its intensity rule chosen, nothing encoded yet.
+    """Return an image ready for prompts: its intensity rule chosen, nothing encoded yet.
 
     Args:
         predictor: the model.
@@ -58,12 +58,12 @@ def open_image(
 
 
 def intensity_for(predictor: Predictor, image: Image, options: SliceOptions) -> Intensity:
-    """How the values of an image become the 0..255 that a model expects."""
+    """Tell how the values of an image become the 0..255 that a model expects."""
     return choose_intensity(image, options.modality, options.window, predictor.card.keep_8bit)
 
 
 def notes_on(embedded: EmbeddedImage) -> list[Note]:
-    """What a person should know about an image and how it is shown to the model."""
+    """Return what a person should know about an image and how it is shown to the model."""
     verdict = embedded.predictor.verdict
     given_up = verdict.given_up if verdict else ""
     engine = [Note(given_up, ENGINE)] if given_up else []
@@ -125,7 +125,7 @@ class Recent:
         options: SliceOptions,
         store: EmbeddingStore | None,
     ) -> EmbeddedImage:
-        """The last image, if it is this one and asked for in the same way; else it is opened."""
+        """Return the last image, if it is this one and asked for in the same way; else it is opened."""
         with self._lock:
             last = self._last
         if (

@@ -46,7 +46,7 @@ _Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 
 @dataclass(kw_only=True)
 class SliceOptions:
-    """How to go from an image to the slices a model sees."""
+    """Say how to go from an image to the slices a model sees."""
 
     modality: Annotated[str | None, tyro.conf.arg(help=_MODALITY)] = None
 
@@ -69,7 +69,7 @@ class SliceOptions:
 
 @dataclass(kw_only=True)
 class PropagationOptions:
-    """How a prompt on one slice reaches the others."""
+    """Say how a prompt on one slice reaches the others."""
 
     propagate: Mode | Literal["memory", "none"] | None = None
     """How a prompt on one slice reaches the others: what of its neighbour's mask prompts each slice
@@ -107,7 +107,7 @@ class PropagationOptions:
 
 @dataclass(kw_only=True)
 class SegmentOptions(PropagationOptions, SliceOptions):
-    """How to go from an image and prompts to masks."""
+    """Say how to go from an image and prompts to masks."""
 
     agreement: float = 0.9
     """A correction spreads until the new mask of a slice agrees this much (IoU) with the old one."""
@@ -142,13 +142,13 @@ class SegmentOptions(PropagationOptions, SliceOptions):
         _require(self.smooth_slices >= 0, "smooth_slices", "0 or more", self.smooth_slices)
 
     def to_json(self) -> dict[str, Any]:
-        """The options as plain values, without anything a subclass adds."""
+        """Return the options as plain values, without anything a subclass adds."""
         return {f.name: getattr(self, f.name) for f in fields(SegmentOptions)}
 
 
 @dataclass(kw_only=True)
 class ClassOptions:
-    """What models of classes do, which are asked without prompts."""
+    """Say what models of classes do, which are asked without prompts."""
 
     tile: int | None = None
     """Models of classes: cut slices into windows of so many pixels a side, as for large images."""
@@ -309,7 +309,7 @@ class EmbedJob(SliceOptions, _RunOptions, _SourceOptions):
 
 
 def parse_slices(text: str | None, count: int) -> tuple[int, int]:
-    """FIRST:LAST -> the first and last slice, both included; either side may be left out.
+    """Map FIRST:LAST to the first and last slice, both included; either side may be left out.
 
     Args:
         text: the range, or None for all.

@@ -12,7 +12,7 @@ __all__ = ["fill_holes", "largest_component", "smooth_across_slices"]
 
 
 def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest part of a 2D or 3D mask, connected through faces, edges or corners."""
+    """Return the largest part of a 2D or 3D mask, connected through faces, edges or corners."""
     labels, count = ndimage.label(mask, structure=np.ones((3,) * mask.ndim))
     if count <= 1:
         return mask
@@ -33,7 +33,7 @@ def fill_holes(mask: NDArray[np.bool_], axis: Axis = "z") -> NDArray[np.bool_]:
 def smooth_across_slices(
     mask: NDArray[np.bool_], reach: int, axis: Axis = "z"
 ) -> NDArray[np.bool_]:
-    """Majority vote of each voxel over `reach` slices on either side.
+    """Return majority vote of each voxel over `reach` slices on either side.
 
     The object keeps its first and last slice: near its ends the vote counts only slices within.
     """

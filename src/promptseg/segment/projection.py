@@ -49,14 +49,14 @@ __getattr__ = _moved.moved_names(
 
 
 def kinds_of(mode: str) -> set[str]:
-    """Kinds of prompts a model must take for a mode: "box", "point", "mask"; none for memory."""
+    """Return kinds of prompts a model must take for a mode: "box", "point", "mask"; none for memory."""
     if mode == MEMORY:
         return set()
     return {"point" if part == "points" else part for part in mode.split("+")}
 
 
 def project(mode: str, mask: NDArray[np.bool_], logits: Tensor | None, box: Bounds) -> SlicePrompt:
-    """What to ask of the next slice.
+    """Return what to ask of the next slice.
 
     Args:
         mode: one of `MODES`.
@@ -84,14 +84,16 @@ def project(mode: str, mask: NDArray[np.bool_], logits: Tensor | None, box: Boun
 
 
 def deepest_point(mask: NDArray[np.bool_]) -> tuple[float, float]:
-    """(x, y) of the pixel farthest inside a mask that is not empty; the edge counts as outside."""
+    """Return (x, y) of the pixel farthest inside a mask that is not empty; the edge counts as
+    outside.
+    """
     depth, left, top = _depth(mask)
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)
     return float(column + left), float(row + top)
 
 
 def spread_points(mask: NDArray[np.bool_], count: int) -> list[tuple[float, float]]:
-    """Up to `count` points (x, y) well inside a mask, far from each other; the deepest is first."""
+    """Return up to `count` points (x, y) well inside a mask, far from each other, the deepest first."""
     depth, left, top = _depth(mask)
     rows, columns = np.nonzero(depth >= depth.max() / 2)
     candidates = np.stack([columns, rows], axis=1).astype(np.float64)

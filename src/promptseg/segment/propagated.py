@@ -53,16 +53,16 @@ class PropagatedObject:
 
     @property
     def prompted(self) -> list[int]:
-        """Frames that somebody said something of, in order."""
+        """Return frames that somebody said something of, in order."""
         return sorted({c.slice for c in self.said})
 
     @property
     def ends(self) -> tuple[int, int]:
-        """The first and the last frame that may be reached."""
+        """Return the first and the last frame that may be reached."""
         return min(c.reach[0] for c in self.said), max(c.reach[1] for c in self.said)
 
     def answer(self, frame: int) -> Tracked:
-        """To what was said of one frame."""
+        """Answer what was said of one frame."""
         here = [c for c in self.said if c.slice == frame]
         answer = self._only(here[0]) if len(here) == 1 else self._joined(here)
         self.answers[frame] = answer
@@ -86,7 +86,7 @@ class PropagatedObject:
         return replace(joined, iou=max(part.iou for part in parts))
 
     def begin(self) -> None:
-        """A new way, with nothing but conditioning frames in memory."""
+        """Begin a new way, with nothing but conditioning frames in memory."""
         self.last = None
         self.memory.forget()
 
@@ -116,7 +116,7 @@ class PropagatedObject:
         return answer
 
     def state(self, name: str) -> dict[str, NDArray[Any]]:
-        """All that it takes to go on; the names of the arrays begin with `name`."""
+        """Return all that it takes to go on; the names of the arrays begin with `name`."""
         done = np.zeros(len(self.frames), dtype=bool)
         done[sorted(self.done)] = True
         state: dict[str, NDArray[Any]] = {

@@ -1,4 +1,4 @@
-"""What made a result of this package, from what was at work."""
+"""Says what made a result of this package, from what was at work."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def describe(
     timings: Mapping[str, float] | None = None,
     session: Sequence[str] | None = None,
 ) -> Provenance:
-    """The facts of one run, made once, when all its masks are there.
+    """Return the facts of one run, made once, when all its masks are there.
 
     Args:
         result: the masks.
@@ -72,7 +72,7 @@ def describe(
 
 
 def input_facts(image: Image) -> InputFacts:
-    """What is to be known of an image."""
+    """Return what is to be known of an image."""
     path, geometry = image.source.path, image.geometry
     in_space = geometry.unit == "mm" and image.kind == "volume"
     return InputFacts(
@@ -116,7 +116,7 @@ def _digits(precision: str) -> str:
 
 
 def object_facts(segmentation: Segmentation) -> tuple[ObjectFacts, ...]:
-    """What is to be known of the objects."""
+    """Return what is to be known of the objects."""
     return tuple(
         ObjectFacts(
             label=s.label,

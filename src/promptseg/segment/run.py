@@ -22,7 +22,7 @@ Progress = Callable[[int, str], None]
 
 
 def axis_of_run(prompts: Iterable[Prompt], asked: Axis | None = None) -> Axis:
-    """The axis slices are taken along: the one asked for, else that of the prompts, else z.
+    """Return the axis slices are taken along: the one asked for, else that of the prompts, else z.
 
     Prompts without an axis take it over.
 
@@ -117,7 +117,7 @@ class Run:
 
     @property
     def timings(self) -> dict[str, float]:
-        """Seconds so far, and the slices that were encoded for it or read from the disk."""
+        """Return seconds so far, and the slices that were encoded for it or read from the disk."""
         return {
             "prepare_s": self.prepare_s,
             "segment_s": time.perf_counter() - self.started,

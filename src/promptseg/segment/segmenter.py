@@ -54,7 +54,7 @@ def load(
     modality: str | None = None,
     prompts: Collection[str] = ("box",),
 ) -> Segmenter:
-    """A model ready to segment.
+    """Return a model ready to segment.
 
     Args:
         model: a name (see `promptseg models`), a checkpoint file, NAME=FILE, or "auto" for the model
@@ -105,7 +105,7 @@ class Segmenter:
     def open(
         self, image: Image, options: SliceOptions | None = None, **changes: Any
     ) -> EmbeddedImage:
-        """An image ready for prompts, to be given to `segment` and `correct` in its place.
+        """Return an image ready for prompts, to be given to `segment` and `correct` in its place.
 
         Args:
             image: 2D image or volume.
@@ -225,7 +225,7 @@ class Segmenter:
     readings = old_method("readings", "multimask_output")
 
     def intensity(self, image: Image, options: SliceOptions) -> Intensity:
-        """How the values of `image` become the 0..255 this model expects."""
+        """Tell how the values of `image` become the 0..255 this model expects."""
         return intensity_for(self.predictor, image, options)
 
     def _prepared(
@@ -270,7 +270,7 @@ class Segmenter:
 
 
 def segmented(run: Run) -> list[Segment]:
-    """The objects of a run, anew.
+    """Return the objects of a run, anew.
 
     Objects that do not depend on each other are done some at a time, and their masks cut out, so that
     the memory they take does not grow with their number.
@@ -308,7 +308,7 @@ def _segmented(
 
 
 def corrected(run: Run, before: Iterable[Segment]) -> list[Segment]:
-    """Objects after the corrections of a run; those without any as they are."""
+    """Return objects after the corrections of a run; those without any as they are."""
     corrections = {entry.name: n for n, entry in enumerate(run.objects)}
     segments = []
     for old in before:
@@ -354,7 +354,7 @@ def _assembled(
 
 
 def named_after(prompt: Prompt, names: Sequence[str]) -> Prompt:
-    """The prompt under the name of the object it corrects.
+    """Return the prompt under the name of the object it corrects.
 
     Raises:
         PromptError: no such object, or no name where there are several.

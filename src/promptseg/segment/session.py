@@ -85,21 +85,23 @@ class Session(PromptVerbs):
 
     @property
     def axis(self) -> Axis:
-        """The axis along which the slices of prompts lie that name no other."""
+        """Return the axis along which the slices of prompts lie that name no other."""
         return self.options.axis or "z"
 
     @property
     def embedded(self) -> EmbeddedImage:
-        """The image as the model sees it, opened when it is first needed."""
+        """Return the image as the model sees it, opened when it is first needed."""
         return self.embedded_along(self.axis)
 
     @property
     def opened(self) -> dict[Axis, EmbeddedImage]:
-        """What has been opened so far, by axis."""
+        """Return what has been opened so far, by axis."""
         return dict(self._opened)
 
     def embedded_along(self, axis: Axis) -> EmbeddedImage:
-        """The image as the model sees it in slices along any axis; all are shown in the same way."""
+        """Return the image as the model sees it in slices along any axis; all are shown in the same
+        way.
+        """
         if self.axis not in self._opened:
             self._opened[self.axis] = self.segmenter.open(self.image, self.options)
         if axis not in self._opened:
@@ -108,30 +110,34 @@ class Session(PromptVerbs):
 
     @property
     def step(self) -> Step:
-        """Where the session is."""
+        """Tell where the session is."""
         return self.history[self.position]
 
     @property
     def objects(self) -> list[str]:
-        """Names of the objects, in order."""
+        """Return names of the objects, in order."""
         return list(self.step.objects)
 
     @property
     def waiting(self) -> list[str]:
-        """Names of the objects that have marker lines on one slice and no mask until there are more."""
+        """Return names of the objects that have marker lines on one slice and no mask until there are
+        more.
+        """
         step = self.step
         return [name for name, s in step.objects.items() if s is None and step.prompts[name]]
 
     @property
     def unspread(self) -> list[str]:
-        """Names of the objects with prompts that have not reached the other slices; see `spread`."""
+        """Return names of the objects with prompts that have not reached the other slices; see
+        `spread`.
+        """
         steps = self.history[1 : self.position + 1]
         prompted = (prompted_at(self.history, k)[0] for k, s in enumerate(steps, 1) if not s.spread)
         return list(dict.fromkeys(prompted))
 
     @property
     def geometry(self) -> Geometry:
-        """The grid of the image."""
+        """Return the grid of the image."""
         return self.image.geometry
 
     def new_object(self, name: str | None = None) -> str:
@@ -188,7 +194,7 @@ class Session(PromptVerbs):
     def add(
         self, prompt: Prompt, object: str | None = None, *, spread: bool = True
     ) -> Segment | None:
-        """Any prompt, for the object it names, `object`, the current one, or a first new one.
+        """Return any prompt, for the object it names, `object`, the current one, or a first new one.
 
         Args:
             prompt: on a slice along any axis, or in space.
@@ -246,7 +252,7 @@ class Session(PromptVerbs):
         return self._answered(drawn, object)
 
     def preview(self, prompt: Prompt, object: str | None = None) -> Segment | None:
-        """What `add` with `spread=False` would give, as no step of its own."""
+        """Return what `add` with `spread=False` would give, as no step of its own."""
         name = prompt.name or object or self.step.current or "object 1"
         return answer(self, name, self._placed(prompt, name), self.step, False)
 
@@ -283,17 +289,17 @@ class Session(PromptVerbs):
         self._do(step.action, step.objects, step.prompts, step.current)
 
     def undo(self) -> bool:
-        """One step back; False at the start."""
+        """Return one step back; False at the start."""
         self.position = max(0, (before := self.position) - 1)
         return self.position != before
 
     def redo(self) -> bool:
-        """One step forth again; False where there is none."""
+        """Return one step forth again; False where there is none."""
         self.position = min(len(self.history) - 1, (before := self.position) + 1)
         return self.position != before
 
     def result(self) -> Result:
-        """The objects that have a mask, with what made them.
+        """Return the objects that have a mask, with what made them.
 
         Raises:
             PromptError: none has.

@@ -1,4 +1,4 @@
-"""What the prompts of one step of a session make of an object."""
+"""Says what the prompts of one step of a session make of an object."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["answer", "prompted_at", "stays"]
 def answer(
     session: Session, name: str, new: Sequence[PlacedPrompt], before: Step, spread: bool
 ) -> Segment | None:
-    """The masks of an object after prompts were added to those of a step.
+    """Return the masks of an object after prompts were added to those of a step.
 
     Args:
         session: the image, the model and the options.
@@ -65,7 +65,7 @@ def answer(
 
 
 def prompted_at(history: Sequence[Step], number: int) -> tuple[str, Sequence[PlacedPrompt]]:
-    """The object that a step prompted, and the prompts it added."""
+    """Return the object that a step prompted, and the prompts it added."""
     earlier, step = history[number - 1].prompts, history[number]
     return next(
         (name, new)
@@ -75,7 +75,7 @@ def prompted_at(history: Sequence[Step], number: int) -> tuple[str, Sequence[Pla
 
 
 def stays(session: Session, placed: Sequence[PlacedPrompt]) -> bool:
-    """Whether there is nothing to spread: one slice, or masks that stay on their slices."""
+    """Tell whether there is nothing to spread: one slice, or masks that stay on their slices."""
     count = session.geometry.slice_count(axis_of(placed, session.axis))
     return count == 1 or session.options.propagate == "none"
 

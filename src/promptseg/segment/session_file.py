@@ -72,7 +72,7 @@ def load_into(session: Session, path: Path) -> None:
 
 
 def provenance_of(session: Session, found: Segmentation) -> Provenance:
-    """What made the masks of a session: as of any other run, with the steps taken."""
+    """Return what made the masks of a session: as of any other run, with the steps taken."""
     segmenter = session.segmenter
     options = resolved(session.options, segmenter.predictor.card)
     prompts = [p for segment in found.segments for p in session.step.prompts[segment.name]]

@@ -37,7 +37,7 @@ _LEAST_ANEW = 1 << 20  # bytes: so short a file is never written anew
 
 
 class Journal:
-    """Where one session is kept while it is worked on.
+    """Says where one session is kept while it is worked on.
 
     Args:
         path: the file; what is in it is taken up by `resume`, or replaced by the first `write`.
@@ -90,7 +90,7 @@ class Journal:
         self._bytes = self._anew = self._size()
 
     def options(self) -> SegmentOptions:
-        """The options of the session that is kept here.
+        """Return the options of the session that is kept here.
 
         Raises:
             InputError: damaged.

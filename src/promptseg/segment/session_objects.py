@@ -21,7 +21,7 @@ __all__ = ["renamed", "with_mask"]
 
 
 def with_mask(session: Session, mask: NDArray[np.bool_], name: str) -> Step:
-    """The next step, in which an object is a mask from elsewhere; None where that is empty.
+    """Return the next step, in which an object is a mask from elsewhere; None where that is empty.
 
     Raises:
         PromptError: a mask on another grid.
@@ -39,7 +39,7 @@ def with_mask(session: Session, mask: NDArray[np.bool_], name: str) -> Step:
 
 
 def renamed(session: Session, name: str, new: str) -> Step:
-    """The next step, in which an object has another name.
+    """Return the next step, in which an object has another name.
 
     Raises:
         PromptError: a name that is taken or that no file could hold, or prompts that are not spread.

@@ -1,4 +1,4 @@
-"""What prompts of a session mean beside those that were given before."""
+"""Says what prompts of a session mean beside those that were given before."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def only_markers(name: str, prompts: Sequence[PlacedPrompt], do: str) -> None:
 
 
 def kind_of(prompt: PlacedPrompt) -> str:
-    """What a prompt is called in the list of steps."""
+    """Return what a prompt is called in the list of steps."""
     return "marker" if isinstance(prompt, Marker) else prompt.kind
 
 
 def drawn_empty(earlier: Sequence[PlacedPrompt], new: Sequence[PlacedPrompt]) -> list[PlacedPrompt]:
-    """Of the prompts of an object without any mask, what still holds: slices it is not on."""
+    """Return which prompts of an object without any mask still hold: slices it is not on."""
     asked = {p.slice for p in new if not isinstance(p, Box3D)}
     drawn = [p for p in earlier if isinstance(p, Mask) and p.as_drawn and p.slice not in asked]
     return [p for p in drawn if not p.pixels.any()]
@@ -33,7 +33,7 @@ def drawn_empty(earlier: Sequence[PlacedPrompt], new: Sequence[PlacedPrompt]) ->
 def clicks_again(
     earlier: Sequence[PlacedPrompt], new: Sequence[PlacedPrompt]
 ) -> list[PlacedPrompt]:
-    """The clicks given before on the slices that are clicked now: the model sees all of them.
+    """Return the clicks given before on the slices that are clicked now: the model sees all of them.
 
     All since the last box or mask on the slice, which answered it afresh.
     """
@@ -48,10 +48,10 @@ def clicks_again(
 
 
 def axis_of(prompts: Sequence[PlacedPrompt], default: Axis) -> Axis:
-    """The axis of the slices that the last of some prompts lies on."""
+    """Return the axis of the slices that the last of some prompts lies on."""
     return (prompts[-1].axis if prompts else None) or default
 
 
 def along(prompts: Sequence[PlacedPrompt], axis: Axis, default: Axis) -> list[PlacedPrompt]:
-    """Those of some prompts that lie on slices along an axis."""
+    """Return those of some prompts that lie on slices along an axis."""
     return [p for p in prompts if (p.axis or default) == axis]

@@ -39,7 +39,7 @@ Bits = Callable[[int, int], NDArray[np.uint8]]
 
 
 def facts_of(session: Session) -> dict[str, Any]:
-    """What a file of a session says beside its steps."""
+    """Return what a file of a session says beside its steps."""
     return {
         "promptseg_session": VERSION,
         "image": {"name": session.image.name, "voxels_sha256": session.image.sha256()},
@@ -51,7 +51,7 @@ def facts_of(session: Session) -> dict[str, Any]:
 def step_entry(
     step: Step, before: Step, axis: Axis, number_of: Callable[[Segment], int]
 ) -> dict[str, Any]:
-    """What a step has that the one before it has not.
+    """Return what a step has that the one before it has not.
 
     Args:
         step: the step.
@@ -76,7 +76,7 @@ def step_entry(
 
 
 def checked(content: Any, path: Path, what: str = "session file") -> SessionContent:
-    """The content of a file of this version, whose parts fit together.
+    """Return the content of a file of this version, whose parts fit together.
 
     Raises:
         InputError: another version, or what does not fit.

@@ -16,7 +16,7 @@ __all__ = ["PromptVerbs"]
 
 
 class PromptVerbs(ABC):
-    """What goes to `add` in the end."""
+    """Holds what goes to `add` in the end."""
 
     @abstractmethod
     def add(
@@ -27,7 +27,7 @@ class PromptVerbs(ABC):
     def add_box(
         self, xyxy: Sequence[float], slice: int | None = None, object: str | None = None
     ) -> Segment:
-        """A box on a slice for an object (the current one); returns the object's new masks.
+        """Return a box on a slice for an object (the current one); returns the object's new masks.
 
         Raises:
             PromptError: outside the image, or of a kind the model was not trained for.
@@ -35,7 +35,7 @@ class PromptVerbs(ABC):
         return self._answered(Box(tuple(xyxy), slice), object)  # type: ignore[arg-type]
 
     def add_box3d(self, bounds: Sequence[float], object: str | None = None) -> Segment:
-        """A 3D box for an object without any mask yet; as `add_box`."""
+        """Return a 3D box for an object without any mask yet; as `add_box`."""
         return self._answered(Box3D(tuple(bounds)), object)  # type: ignore[arg-type]
 
     def add_point(
@@ -45,7 +45,7 @@ class PromptVerbs(ABC):
         slice: int | None = None,
         object: str | None = None,
     ) -> Segment:
-        """A click inside (or, not `positive`, outside) an object; as `add_box`."""
+        """Return a click inside (or, not `positive`, outside) an object; as `add_box`."""
         click = Points((tuple(xy),), (int(positive),), slice)  # type: ignore[arg-type]
         return self._answered(click, object)
 
@@ -56,7 +56,9 @@ class PromptVerbs(ABC):
         object: str | None = None,
         as_drawn: bool = True,
     ) -> Segment:
-        """A mask on a slice: the answer there (brushed by hand), or a mask prompt for the model."""
+        """Return a mask on a slice: the answer there (brushed by hand), or a mask prompt for the
+        model.
+        """
         return self._answered(Mask(np.asarray(mask), slice, as_drawn=as_drawn), object)
 
     def add_marker(
@@ -66,7 +68,7 @@ class PromptVerbs(ABC):
         slice: int | None = None,
         object: str | None = None,
     ) -> Segment | None:
-        """The axis lines of an object on one slice, two ends (x, y) each.
+        """Return the axis lines of an object on one slice, two ends (x, y) each.
 
         Returns:
             The object's new masks, or None while another slice has to be marked (see `waiting`).

@@ -12,7 +12,7 @@ __all__ = ["Step", "label_for", "put_in"]
 
 @dataclass(frozen=True)
 class Step:
-    """What one action left.
+    """Holds what one action left.
 
     Attributes:
         action: what was done, in words.
@@ -30,7 +30,7 @@ class Step:
 
 
 def label_for(name: str, before: Step) -> int:
-    """The label an object gets: its own if it has one, else the lowest free one."""
+    """Return the label an object gets: its own if it has one, else the lowest free one."""
     if (own := before.objects.get(name)) is not None:
         return own.label
     others = {s.label for s in before.objects.values() if s is not None}
@@ -38,7 +38,7 @@ def label_for(name: str, before: Step) -> int:
 
 
 def put_in(history: list[Step], number: int, name: str, segment: Segment | None) -> None:
-    """The masks of an object after a step that has been spread, in that step and wherever they stay."""
+    """Put the masks of an object after a step that was spread into that step and wherever they stay."""
     old = history[number].objects[name]
     history[number] = replace(history[number], spread=True)
     for k in range(number, len(history)):

@@ -1,4 +1,4 @@
-"""Which tracker propagates the objects of a run."""
+"""Says which tracker propagates the objects of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["tracker_for"]
 def tracker_for(
     predictor: Predictor, options: SegmentOptions, several: bool, video: bool
 ) -> Resumable:
-    """The tracker that resolved options ask for.
+    """Return the tracker that resolved options ask for.
 
     Args:
         predictor: the model.

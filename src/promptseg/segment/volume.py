@@ -26,7 +26,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class PropagationRule:
-    """When and how a mask reaches the next slice.
+    """Says when and how a mask reaches the next slice.
 
     Attributes:
         mode: the prompts derived from a mask, one of `projection.MODES`.
@@ -55,7 +55,7 @@ class PropagationRule:
         mask: NDArray[np.bool_],
         quality: float,
     ) -> bool:
-        """Whether `mask` is still the object that was `previous` one slice before."""
+        """Tell whether `mask` is still the object that was `previous` one slice before."""
         if self.returns:
             return True
         area, before = int(mask.sum()), int(previous.sum())
@@ -73,7 +73,7 @@ def ask(
     towards: int | None = None,
     bounds: Bounds | None = None,
 ) -> Answer:
-    """The model's answer to the prompts of one object on one slice."""
+    """Return the model's answer to the prompts of one object on one slice."""
     prediction = stack.predictor.decode(stack.embedding(index, towards), [prompt])
     return Answer(
         inside(prediction.masks[0], bounds), float(prediction.iou[0]), prediction.logits[:1]
@@ -88,7 +88,7 @@ def advance(
     rule: PropagationRule,
     bounds: Bounds | None = None,
 ) -> Answer | None:
-    """The answer on slice `index`, given that of its neighbour; None where that one is empty."""
+    """Return the answer on slice `index`, given that of its neighbour; None where that one is empty."""
     box = box_of_mask(answer.mask)
     if box is None:
         return None
@@ -98,7 +98,7 @@ def advance(
 
 
 def overlap(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """IoU of two masks; 1 where both are empty."""
+    """Return IoU of two masks; 1 where both are empty."""
     shared, union = int((a & b).sum()), int((a | b).sum())
     return shared / union if union else 1.0
 
@@ -110,7 +110,7 @@ def grown_box(
     bounds: Bounds | None = None,
     pixel: tuple[float, float] = (1, 1),
 ) -> Bounds:
-    """Box with the rule's margins on every side, kept inside the slice (and `bounds`)."""
+    """Return box with the rule's margins on every side, kept inside the slice (and `bounds`)."""
     x0, y0, x1, y1 = box
     absolute = rule.margin_pixels * min(pixel)
     dx = rule.margin * (x1 - x0 + 1) + absolute / pixel[0]
@@ -125,7 +125,7 @@ def grown_box(
 
 
 def inside(mask: NDArray[np.bool_], bounds: Bounds | None) -> NDArray[np.bool_]:
-    """The part of a (rows, columns) mask whose pixels lie within XYXY `bounds`."""
+    """Return the part of a (rows, columns) mask whose pixels lie within XYXY `bounds`."""
     if bounds is None:
         return mask
     x0, y0, x1, y1 = bounds

@@ -28,7 +28,8 @@ _KEPT = 9
 
 
 class Audit:
-    """Where the lines go: a file that is renamed when it is long, with so many older ones beside it.
+    """Says where the lines go: a file that is renamed when it is long, with so many older ones beside
+    it.
 
     Args:
         path: the file; older ones are called after it, `.1` the newest.
@@ -64,7 +65,7 @@ class Audit:
                 self._failed = True
 
     def last(self, count: int) -> list[dict[str, Any]]:
-        """The newest lines, the oldest of them first."""
+        """Return the newest lines, the oldest of them first."""
         found: deque[dict[str, Any]] = deque(maxlen=count)
         with self._lock:
             for path in (self._older(1), self.path):

@@ -33,11 +33,11 @@ class Encoder:
         self._thread.start()
 
     def wake(self) -> None:
-        """There may be something to do."""
+        """Wake the encoder: there may be something to do."""
         self._something.set()
 
     def stop(self) -> None:
-        """No more."""
+        """Stop the encoder."""
         self._stopped = True
         self._something.set()
         self._thread.join(timeout=60)

@@ -1,4 +1,4 @@
-"""What a step changed: of every object the box that differs, as packed bits."""
+"""Says what a step changed: of every object the box that differs, as packed bits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Region = tuple[slice, ...]
 
 
 def differences(before: Masks, after: Masks) -> list[dict[str, Any]]:
-    """Where objects differ: `{"object", "region", "bits"}` each, see docs/server.md.
+    """Tell where objects differ: `{"object", "region", "bits"}` each, see docs/server.md.
 
     `bits` is the object as it is by then inside `region`; outside it is as it was. Objects that are
     gone are not mentioned.
@@ -39,7 +39,9 @@ def differences(before: Masks, after: Masks) -> list[dict[str, Any]]:
 
 
 def packed(mask: NDArray[np.bool_], region: Region) -> dict[str, Any]:
-    """`region` as [first, end] per axis, and the mask in it: bits row by row, deflated, in base64."""
+    """Return `region` as [first, end] per axis, and the mask in it: bits row by row, deflated, in
+    base64.
+    """
     bits = zlib.compress(np.packbits(mask).tobytes(), 1)
     return {
         "region": [[r.start, r.stop] for r in region],
@@ -48,7 +50,7 @@ def packed(mask: NDArray[np.bool_], region: Region) -> dict[str, Any]:
 
 
 def unpacked(entry: Mapping[str, Any]) -> tuple[Region, NDArray[np.bool_]]:
-    """What `packed` took."""
+    """Return what `packed` took."""
     region = tuple(slice(a, b) for a, b in entry["region"])
     shape = tuple(r.stop - r.start for r in region)
     bits = np.frombuffer(zlib.decompress(base64.b64decode(entry["bits"])), np.uint8)
@@ -57,7 +59,7 @@ def unpacked(entry: Mapping[str, Any]) -> tuple[Region, NDArray[np.bool_]]:
 
 
 def changed(old: Segment | None, new: Segment | None) -> tuple[Region, NDArray[np.bool_]] | None:
-    """The box in which two states of an object differ, and the new one in it."""
+    """Return the box in which two states of an object differ, and the new one in it."""
     parts = [s for s in (old, new) if s is not None and s.crop.size]
     if not parts:
         return None
@@ -80,7 +82,7 @@ def changed(old: Segment | None, new: Segment | None) -> tuple[Region, NDArray[n
 
 
 def inside(segment: Segment | None, region: Region) -> NDArray[np.bool_]:
-    """An object in a box that holds all of it."""
+    """Return an object in a box that holds all of it."""
     mask = np.zeros([r.stop - r.start for r in region], dtype=bool)
     if segment is not None and segment.crop.size:
         place = tuple(

@@ -15,7 +15,8 @@ _NAME = "promptseg-demo-ct"
 
 
 def demo_image(folder: Folder) -> str:
-    """Its name below the root; fetched once, as `promptseg demo` does, and copied with UIDs made up.
+    """Return its name below the root; fetched once, as `promptseg demo` does, and copied with UIDs
+    made up.
 
     What stands there under that name already is left as it is.
 

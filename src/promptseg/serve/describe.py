@@ -27,7 +27,7 @@ __all__ = ["colour_of", "image_facts", "object_facts", "prompt_of", "server_fact
 
 
 def server_facts(desk: Desk) -> dict[str, Any]:
-    """Models, windows, formats and limits."""
+    """Return models, windows, formats and limits."""
     limits, who = desk.limits, caller()
     return {
         "version": __version__,
@@ -64,7 +64,9 @@ def server_facts(desk: Desk) -> dict[str, Any]:
 
 
 def session_facts(work: Work, since: int = 0) -> dict[str, Any]:
-    """Everything but voxels and masks; of the steps those that are not as they were at a revision."""
+    """Return everything but voxels and masks; of the steps those that are not as they were at a
+    revision.
+    """
     session, step = work.session, work.session.step
     steps_from, steps = work.steps_since(since)
     return {
@@ -86,7 +88,7 @@ def session_facts(work: Work, since: int = 0) -> dict[str, Any]:
 
 
 def image_facts(work: Work) -> dict[str, Any]:
-    """The image and its grid; found once, as all voxels are looked at."""
+    """Return the image and its grid; found once, as all voxels are looked at."""
     if work.image_facts is None:
         work.image_facts = _image_facts(work)
     return work.image_facts
@@ -119,7 +121,7 @@ def _image_facts(work: Work) -> dict[str, Any]:
 
 
 def object_facts(work: Work, name: str) -> dict[str, Any]:
-    """One object: its place, quality by slice, and prompts."""
+    """Return one object: its place, quality by slice, and prompts."""
     session = work.session
     segment = session.step.objects[name]
     prompts = session.step.prompts[name]
@@ -149,7 +151,7 @@ def object_facts(work: Work, name: str) -> dict[str, Any]:
 
 
 def colour_of(values: list[int]) -> tuple[int, int, int]:
-    """(red, green, blue).
+    """Return (red, green, blue).
 
     Raises:
         InputError: not three numbers from 0 to 255.
@@ -160,7 +162,7 @@ def colour_of(values: list[int]) -> tuple[int, int, int]:
 
 
 def prompt_of(asked: Prompting, work: Work) -> Prompt:
-    """The prompt of a request.
+    """Return the prompt of a request.
 
     Raises:
         PromptError: none or several, or one that makes no sense.
@@ -213,7 +215,7 @@ def _marker(asked: Prompting, axis: Any) -> Marker:
 
 
 def sent_as(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The type in which voxels travel: 8 and 16 bits as they are, anything else as float32."""
+    """Return the type in which voxels travel: 8 and 16 bits as they are, anything else as float32."""
     if dtype.kind == "b":
         return np.dtype(np.uint8)
     if dtype.kind in "iu" and dtype.itemsize <= 2:

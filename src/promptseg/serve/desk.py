@@ -75,11 +75,11 @@ class Desk(OpenSessions[Work]):
 
     @property
     def all_works(self) -> list[Held]:
-        """What is open, sessions of other kinds on this desk among them."""
+        """Return what is open, sessions of other kinds on this desk among them."""
         return [*self.works, *(work for guests in self.guests for work in guests.works)]
 
     def turns_of(self, segmenter: Segmenter) -> Turns:
-        """Who may use a model's device next."""
+        """Tell who may use a model's device next."""
         return self._turns.setdefault(str(segmenter.predictor.device), Turns())
 
     def end_of(self, user: str) -> int:
@@ -98,7 +98,7 @@ class Desk(OpenSessions[Work]):
             self.folder.remember(work.path, colours=colours)
 
     def segmenter(self, name: str | None) -> Segmenter:
-        """A loaded model.
+        """Return a loaded model.
 
         Raises:
             ModelError: not loaded.
@@ -113,7 +113,7 @@ class Desk(OpenSessions[Work]):
         return self.models[chosen]
 
     def lease(self) -> Lease:
-        """A new lease."""
+        """Return a new lease."""
         return Lease(self.clock, self.limits.idle_s, self.limits.liveness_s)
 
     def open_path(
@@ -127,7 +127,7 @@ class Desk(OpenSessions[Work]):
         afresh: bool = False,
         of: str | None = None,
     ) -> Work:
-        """An image of the folder, where its session stood.
+        """Return an image of the folder, where its session stood.
 
         Args:
             name: path below the root.
@@ -174,7 +174,7 @@ class Desk(OpenSessions[Work]):
         options: SegmentOptions | None = None,
         lease: Lease | None = None,
     ) -> Work:
-        """An image that a client brought along; its session lasts as long as its lease.
+        """Return an image that a client brought along; its session lasts as long as its lease.
 
         Raises:
             FullError, TooLargeError: beyond the limits.
@@ -310,7 +310,7 @@ class Desk(OpenSessions[Work]):
 
 
 def part_of(part: str, of: str | None = None) -> str:
-    """What a session file is called after: the part of an image, and whose work it is."""
+    """Return what a session file is called after: the part of an image, and whose work it is."""
     user = caller().name if of is None else of
     return f"{part} user={user}".lstrip() if user else part
 

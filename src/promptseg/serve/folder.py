@@ -31,7 +31,7 @@ _LOOKED_AT = 8  # files of a folder that are looked at to tell whether it is a s
 
 @dataclass(frozen=True)
 class Remembered:
-    """What is known of an image, beside its session.
+    """Holds what is known of an image, beside its session.
 
     Attributes:
         path: below the root.
@@ -64,7 +64,7 @@ class Folder:
             raise InputError("a folder with images", str(root), "name one with --root")
 
     def inside(self, name: str, expected: str = "an image") -> Path:
-        """The place below the root that a client names, with every link resolved.
+        """Return the place below the root that a client names, with every link resolved.
 
         Raises:
             AbsentError: it leads out of the root, or into what is ours.
@@ -85,7 +85,7 @@ class Folder:
         return path
 
     def image(self, name: str) -> Path:
-        """The file or folder of an image; what belongs to it must lie below the root, too.
+        """Return the file or folder of an image; what belongs to it must lie below the root, too.
 
         Raises:
             AbsentError: there is none, or a part of it lies elsewhere.
@@ -101,11 +101,11 @@ class Folder:
         return path
 
     def name_of(self, path: Path) -> str:
-        """What clients call a place below the root."""
+        """Return what clients call a place below the root."""
         return path.relative_to(self.root).as_posix()
 
     def output(self, name: str) -> Path:
-        """Where a result may go.
+        """Tell where a result may go.
 
         Raises:
             OutputError: no file name, or one outside the root.
@@ -119,7 +119,8 @@ class Folder:
         return path
 
     def listing(self, name: str = "") -> list[dict[str, Any]]:
-        """What a folder holds: folders, series, images and videos, and the state of the work on them.
+        """Return what a folder holds: folders, series, images and videos, and the state of the work on
+        them.
 
         Raises:
             AbsentError: no such folder.
@@ -148,46 +149,46 @@ class Folder:
         return entries
 
     def session_file(self, name: str, part: str = "") -> Path:
-        """Where the session on an image is kept, or that on a part of it, such as one frame."""
+        """Tell where the session on an image is kept, or that on a part of it, such as one frame."""
         of = hashlib.sha256(part.encode("utf-8", "replace")).hexdigest()[:12]
         return self._place(name) / (f"session-{of}.jsonl" if part else "session.jsonl")
 
     def has_session(self, name: str) -> bool:
-        """Whether something was done on an image, or on a part of it."""
+        """Tell whether something was done on an image, or on a part of it."""
         place = self._place(name)
         return any(place.glob("session*.jsonl")) or any(place.glob("video-*/journal.jsonl"))
 
     def video_folder(self, name: str, part: str) -> Path:
-        """Where the session on a choice of a video's frames is kept."""
+        """Tell where the session on a choice of a video's frames is kept."""
         of = hashlib.sha256(part.encode("utf-8", "replace")).hexdigest()[:12]
         return self._place(name) / f"video-{of}"
 
     def video_folders(self, name: str) -> list[Path]:
-        """Where sessions on a video are kept, the one that was worked on last first."""
+        """Tell where sessions on a video are kept, the one that was worked on last first."""
         found = self._place(name).glob("video-*/journal.jsonl")
         return [path.parent for path in sorted(found, key=_changed, reverse=True)]
 
     @property
     def own(self) -> Path:
-        """The folder of ours in it."""
+        """Return the folder of ours in it."""
         return self.root / _OWN
 
     @property
     def times_file(self) -> Path:
-        """Where annotation times are logged, if somebody asks for it."""
+        """Tell where annotation times are logged, if somebody asks for it."""
         return self.own / "times.jsonl"
 
     @property
     def audit_file(self) -> Path:
-        """Where the audit log is, if no other place is named."""
+        """Tell where the audit log is, if no other place is named."""
         return self.own / "audit.jsonl"
 
     def id_of(self, name: str) -> str:
-        """What an image is called where its own name must not be read."""
+        """Return what an image is called where its own name must not be read."""
         return self._place(name).name
 
     def remembered(self, name: str) -> Remembered:
-        """What is known of an image."""
+        """Return what is known of an image."""
         try:
             content = json.loads((self._place(name) / "image.json").read_text(encoding="utf-8"))
             state, note = content.get("state"), content.get("note")

@@ -19,7 +19,7 @@ class TurnImage(EmbeddedImage):
 
     @classmethod
     def of(cls, opened: EmbeddedImage, turns: Turns, cache_bytes: int) -> TurnImage:
-        """An image that was opened, for a device that several share.
+        """Return an image that was opened, for a device that several share.
 
         Args:
             opened: the image.
@@ -45,7 +45,7 @@ class TurnImage(EmbeddedImage):
         return _TurnVisit(self, on_encoded)
 
     def next_to_encode(self, near: int) -> int | None:
-        """The nearest slice that has no embedding yet; None if all have, or there is no room."""
+        """Return the nearest slice that has no embedding yet; None if all have, or there is no room."""
         cached = set(self.cached)
         missing = [k for k in range(len(self)) if k not in cached]
         size = self.nbytes

@@ -1,4 +1,4 @@
-"""How long a session belongs to somebody who may have gone."""
+"""Says how long a session belongs to somebody who may have gone."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class Lease:
         self._connected, self._counting = 0, Lock()
 
     def touch(self) -> None:
-        """A sign of life."""
+        """Take a sign of life."""
         self._alive = self.clock()
 
     def act(self) -> None:
-        """A real action."""
+        """Take a real action."""
         self._alive = self._acted = self.clock()
 
     def connect(self, change: int) -> None:
-        """A connection that stays open was made (1) or lost (-1); one that is there is alive.
+        """Count a connection that stays open was made (1) or lost (-1); one that is there is alive.
 
         So is a request that is being answered, however long that takes.
         """
@@ -53,7 +53,7 @@ class Lease:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Alive as long as this lasts."""
+        """Keep the lease alive as long as this lasts."""
         self.connect(1)
         try:
             yield
@@ -62,12 +62,12 @@ class Lease:
 
     @property
     def remaining(self) -> float:
-        """Seconds until it ends; at most 0 if it has."""
+        """Return seconds until it ends; at most 0 if it has."""
         now = self.clock()
         alive = self.liveness_s if self._connected else self._alive + self.liveness_s - now
         return min(alive, self._acted + self.idle_s - now)
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended."""
+        """Tell whether it has ended."""
         return self.remaining <= 0

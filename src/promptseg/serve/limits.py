@@ -1,4 +1,4 @@
-"""How much the server gives away, and how long it waits for those who have gone."""
+"""Says how much the server gives away, and how long it waits for those who have gone."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ class Limits:
 
     @property
     def upload_bytes(self) -> int:
-        """Bytes of one upload."""
+        """Return bytes of one upload."""
         return self.upload_mib * _MIB
 
     @property
     def session_bytes(self) -> int:
-        """Bytes of one session."""
+        """Return bytes of one session."""
         return self.session_mib * _MIB
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of all sessions together."""
+        """Return bytes of all sessions together."""
         return self.memory_mib * _MIB

@@ -75,7 +75,7 @@ def serve_mcp(job: McpJob) -> int:
 
 
 def server_of(programs: Programs) -> MCPServer[Any]:
-    """The protocol's server over some tools.
+    """Return the protocol's server over some tools.
 
     Args:
         programs: what the tools do.

@@ -1,4 +1,4 @@
-"""What MONAI Label's clients do with our sessions: 3D Slicer's module and OHIF's panel.
+"""Says what MONAI Label's clients do with our sessions: 3D Slicer's module and OHIF's panel.
 
 They send all clicks of an object with every request, in voxel indices, and get one mask back.
 So an object is continued where its clicks were added to, and begun anew otherwise.
@@ -44,7 +44,7 @@ _ENDINGS = {"image": ".nrrd", "all": ".nrrd", "dicom_seg": ".dcm"}
 
 @dataclass(frozen=True)
 class Request:
-    """What a client asks for.
+    """Holds what a client asks for.
 
     Attributes:
         model: name, as `Rooms.info` gives it.
@@ -67,7 +67,7 @@ class Request:
 
     @classmethod
     def of(cls, model: str, params: Mapping[str, Any], output: str | None = None) -> Request:
-        """From the parameters of a client.
+        """Read a request from the parameters of a client.
 
         Raises:
             InputError: they are not what they should be.
@@ -92,7 +92,7 @@ class Request:
         )
 
     def prompts(self, flat: bool) -> list[Prompt]:
-        """The box and the clicks; `flat`: a box lies on the slice in its middle."""
+        """Return the box and the clicks; `flat`: a box lies on the slice in its middle."""
         found: list[Prompt] = []
         if self.roi:
             i0, i1, j0, j1, k0, k1 = self.roi
@@ -145,7 +145,7 @@ class Rooms:
         self._lock = threading.Lock()
 
     def info(self) -> dict[str, Any]:
-        """What the clients' panels are filled from."""
+        """Return what the clients' panels are filled from."""
         return {
             "name": "promptseg",
             "description": "Promptable models; research software, not a medical device",
@@ -178,7 +178,7 @@ class Rooms:
         return {"session_id": work.id, "session_info": self.session(work.id)}
 
     def session(self, token: str) -> dict[str, Any]:
-        """What is known of a session.
+        """Return what is known of a session.
 
         Raises:
             AbsentError, EndedError: there is none, or none any more.
@@ -221,7 +221,7 @@ class Rooms:
         return self._written(replace(result, segments=own), room, request)
 
     def images(self) -> dict[str, Any]:
-        """The folder, as clients list it."""
+        """Return the folder, as clients list it."""
         known = {
             name: {"image": {"name": name}, "labels": {}, "info": {"name": name}}
             for name in self._images()
@@ -229,14 +229,14 @@ class Rooms:
         return {"name": "promptseg", "description": "", "objects": known}
 
     def next_image(self) -> dict[str, Any]:
-        """The first image that is to do; nothing if all are done."""
+        """Return the first image that is to do; nothing if all are done."""
         for name in self._images():
             if self._folder().remembered(name).state == "to do":
                 return {"id": name, "name": Path(name).name}
         return {}
 
     def image_file(self, name: str) -> Path:
-        """The file of an image.
+        """Return the file of an image.
 
         Raises:
             AbsentError: there is none, or it is a folder.

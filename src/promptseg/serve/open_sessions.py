@@ -1,4 +1,4 @@
-"""What is open on a server: sessions of one kind, each for the user who opened it."""
+"""Says what is open on a server: sessions of one kind, each for the user who opened it."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ class Held(Protocol):
 
     @property
     def id(self) -> str:
-        """What its client calls it."""
+        """Return what its client calls it."""
 
     @property
     def owner(self) -> str:
-        """Who opened it; empty where users have no names."""
+        """Tell who opened it; empty where users have no names."""
 
     @property
     def lease(self) -> Lease:
-        """How long it lasts."""
+        """Tell how long it lasts."""
 
     @property
     def path(self) -> str | None:
-        """Of what is open, below the root."""
+        """Return the path of what is open, below the root."""
 
     @property
     def file(self) -> Path | None:
-        """Where it is kept; None if it is in memory alone."""
+        """Tell where it is kept; None if it is in memory alone."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes it holds."""
+        """Return bytes it holds."""
 
     def close(self, why: str, *, abandoned: bool = False) -> None:
         """End it; `abandoned`: nobody was heard of any more."""
@@ -53,7 +53,7 @@ class Coloured(Held, Protocol):
 
     @property
     def colours(self) -> dict[str, tuple[int, int, int]]:
-        """(red, green, blue) of objects by name, where the user chose one."""
+        """Return (red, green, blue) of objects by name, where the user chose one."""
 
 
 W = TypeVar("W", bound=Held)
@@ -73,21 +73,21 @@ class OpenSessions(Generic[W]):
 
     @property
     def works(self) -> list[W]:
-        """What is open."""
+        """Return what is open."""
         return list(self._works.values())
 
     @property
     def places(self) -> int:
-        """How many are open, or begin."""
+        """Tell how many are open, or begin."""
         return len(self._works) + self._opening
 
     @property
     def mine(self) -> list[W]:
-        """What is open for who asks."""
+        """Return what is open for who asks."""
         return [work for work in self.works if work.owner == caller().name]
 
     def get(self, token: str, act: bool = True) -> W:
-        """A session by its name; `act` says whether this is a real action.
+        """Return a session by its name; `act` says whether this is a real action.
 
         Raises:
             AbsentError: there never was one.

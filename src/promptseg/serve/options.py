@@ -20,7 +20,7 @@ _SHORTEST_TOKEN = 16
 
 @dataclass(kw_only=True)
 class ModelsServed:
-    """Which images and models are served."""
+    """Says which images and models are served."""
 
     root: Path = Path()
     """Folder whose images may be opened, and where results go."""
@@ -112,7 +112,7 @@ class ServeJob(Limits, ModelsServed):
 
     @property
     def users(self) -> Users:
-        """How users are named.
+        """Tell how users are named.
 
         Raises:
             InputError: no header, address or role.
@@ -121,7 +121,7 @@ class ServeJob(Limits, ModelsServed):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach the address."""
+        """Tell whether only this machine can reach the address."""
         if self.host == "localhost":
             return True
         try:

@@ -1,4 +1,5 @@
-"""What programs may do in a folder: look, segment, correct, measure, convert; answers are plain values.
+"""Says what programs may do in a folder: look, segment, correct, measure, convert; answers are plain
+values.
 
 The folder's rules are the server's: nothing outside it is read or written. Answers never hold patient
 fields of a header; pictures are of the image itself, and only where they are wanted.
@@ -38,7 +39,7 @@ _LONGEST_SIDE = 1200  # pixels of a picture that is given back
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a program is told.
+    """Holds what a program is told.
 
     Attributes:
         content: plain values.
@@ -73,7 +74,7 @@ class Programs:
         self._working = threading.Lock()  # one answer at a time
 
     def list_images(self, folder: str = "") -> Answer:
-        """What a folder holds: folders, series, images and videos.
+        """Return what a folder holds: folders, series, images and videos.
 
         Args:
             folder: below the root; the root itself if empty.
@@ -81,7 +82,7 @@ class Programs:
         return Answer({"entries": self.folder.listing(folder)})
 
     def describe_models(self) -> Answer:
-        """The models that are loaded, the prompts they take and what they are bad at."""
+        """Return the models that are loaded, the prompts they take and what they are bad at."""
         cards = [segmenter.predictor.card for segmenter in self.models.values()]
         return Answer(
             {
@@ -93,7 +94,8 @@ class Programs:
         )
 
     def info(self, image: str, slice: int | None = None, axis: str | None = None) -> Answer:
-        """What was understood of an image, and how it looks, ticked in the indices that prompts take.
+        """Return what was understood of an image, and how it looks, ticked in the indices that prompts
+        take.
 
         Args:
             image: below the root.
@@ -176,7 +178,7 @@ class Programs:
         return self._run(job, output, model)
 
     def measure(self, mask: str) -> Answer:
-        """The sizes of a mask's objects: volume or area, long and short axis.
+        """Return the sizes of a mask's objects: volume or area, long and short axis.
 
         Args:
             mask: below the root.

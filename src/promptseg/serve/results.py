@@ -15,13 +15,15 @@ __all__ = ["download", "mask_endings", "result_of", "save"]
 
 
 def mask_endings(kind: str, layers: bool = False) -> list[str]:
-    """Endings that masks are offered under: those of `endings`, and 3D Slicer's name for NRRD."""
+    """Return endings that masks are offered under: those of `endings`, and 3D Slicer's name for
+    NRRD.
+    """
     slicers = {".nrrd": [".seg.nrrd", ".nrrd"]}
     return [name for ending in endings(kind, layers) for name in slicers.get(ending, [ending])]
 
 
 def result_of(work: Work) -> Result:
-    """The objects with their colours.
+    """Return the objects with their colours.
 
     Raises:
         PromptError: none has a mask.
@@ -50,7 +52,7 @@ def save(
 
 
 def download(work: Work, ending: str, overlap: str) -> bytes:
-    """The masks as the bytes of a file.
+    """Return the masks as the bytes of a file.
 
     Raises:
         OutputError: an unknown ending, or a format that cannot hold the result.

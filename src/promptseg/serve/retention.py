@@ -1,4 +1,4 @@
-"""How long work is kept: sessions that nobody has gone on with for so many days are removed."""
+"""Says how long work is kept: sessions that nobody has gone on with for so many days are removed."""
 
 from __future__ import annotations
 

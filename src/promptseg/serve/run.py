@@ -32,7 +32,9 @@ __all__ = ["load_models", "serve", "warmed"]
 
 
 def warmed(segmenter: Segmenter) -> Segmenter:
-    """A model that has encoded and answered once, so that the first user does not wait for that."""
+    """Return a model that has encoded and answered once, so that the first user does not wait for
+    that.
+    """
     predictor = segmenter.predictor
     slice_ = np.zeros((256, 256), np.uint8)
     slice_[96:160, 96:160] = 200
@@ -170,7 +172,7 @@ def _log_of_times(job: ServeJob) -> Path | None:
 
 
 def load_models(job: ModelsServed) -> dict[str, Segmenter]:
-    """The models that were named, loaded, their engine chosen, and warm.
+    """Return the models that were named, loaded, their engine chosen, and warm.
 
     Args:
         job: which, and how they run.

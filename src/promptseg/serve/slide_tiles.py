@@ -59,11 +59,11 @@ class Tiles:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the tiles that are kept."""
+        """Return bytes of the tiles that are kept."""
         return self._bytes
 
     def tile(self, zoom: int, column: int, row: int) -> bytes:
-        """One tile as JPEG; its pixels are 2**zoom of the slide's along each side.
+        """Return one tile as JPEG; its pixels are 2**zoom of the slide's along each side.
 
         Raises:
             AbsentError: there is none.

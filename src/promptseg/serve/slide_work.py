@@ -75,17 +75,17 @@ class SlideWork:
 
     @property
     def id(self) -> str:
-        """What clients call it; nobody can guess it."""
+        """Return what clients call it; nobody can guess it."""
         return self.lease.token
 
     @property
     def nbytes(self) -> int:
-        """Bytes it holds: tiles, regions as the model sees them, masks."""
+        """Return bytes it holds: tiles, regions as the model sees them, masks."""
         return self.tiles.nbytes + self.session.nbytes
 
     @property
     def file(self) -> Path:
-        """Where it is kept."""
+        """Tell where it is kept."""
         return self.journal.path
 
     def change(self, do: Callable[[], object]) -> None:
@@ -119,7 +119,7 @@ class SlideWork:
             self.session.slide.close()
 
     def outline(self, version: int) -> list[Polygon]:
-        """The polygons of an object as it was in some version, as the facts name it.
+        """Return the polygons of an object as it was in some version, as the facts name it.
 
         Raises:
             AbsentError: that is no version of an object that is there.
@@ -139,7 +139,7 @@ class SlideWork:
             return self._outlines[version]
 
     def facts(self) -> dict[str, Any]:
-        """Everything but tiles and outlines."""
+        """Return everything but tiles and outlines."""
         with self._lock:
             session, slide = self.session, self.session.slide
             card = session.segmenter.predictor.card
@@ -162,7 +162,7 @@ class SlideWork:
             }
 
     def colour(self, name: str) -> tuple[int, int, int]:
-        """The colour of an object."""
+        """Return the colour of an object."""
         label = self.session.step.objects[name].label
         return self.colours.get(name) or COLOURS[(label - 1) % len(COLOURS)]
 

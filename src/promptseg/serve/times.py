@@ -38,7 +38,7 @@ class Times:
 
     @property
     def facts(self) -> dict[str, Any] | None:
-        """What is being timed: case, expert, phase, seconds so far and whether it is paused."""
+        """Return what is being timed: case, expert, phase, seconds so far and whether it is paused."""
         with self._lock:
             own = self._open
             if own is None or self._log is None:
@@ -128,7 +128,7 @@ class Times:
             log.discard(own.expert)
 
     def close(self, *, abandoned: bool = False) -> None:
-        """The session is over; where nobody was heard of any more, the time since then is left out."""
+        """Close the session; where nobody was heard of any more, the time since then is left out."""
         with self._lock:
             if self._open is None or self._log is None:
                 return
@@ -139,7 +139,7 @@ class Times:
                 self._log.stop(own.expert)
 
     def require_model(self) -> None:
-        """The model is about to be asked.
+        """Refuse, in a phase without it, what would ask the model.
 
         Raises:
             PromptError: a manual phase is timed.
@@ -177,7 +177,7 @@ class Times:
                 self._safely(self._go_on)
 
     def take_fault(self) -> str:
-        """Why times are no longer logged, once; empty if they are."""
+        """Tell why times are no longer logged, once; empty if they are."""
         fault, self._fault = self._fault, ""
         return fault
 

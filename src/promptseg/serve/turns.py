@@ -1,4 +1,4 @@
-"""Who may use a device next: one at a time, fair between users, the most urgent first."""
+"""Says who may use a device next: one at a time, fair between users, the most urgent first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["CancelledError", "Job", "Turns", "Urgency"]
 
 
 class Urgency(IntEnum):
-    """What goes first."""
+    """Holds what goes first."""
 
     CLICK = 0
     SPREAD = 1
@@ -83,7 +83,7 @@ class Turns:
                     self._give_up()
 
     def rest(self) -> None:
-        """Between two slices of the job that this thread has the device for: others may be before it.
+        """Let others go first, between two slices of the job that this thread has the device for.
 
         Raises:
             CancelledError: the job is not wanted any more.
@@ -107,12 +107,12 @@ class Turns:
             self._changed.notify_all()
 
     def waits(self, urgency: Urgency) -> bool:
-        """Whether anything at least so urgent waits or is at work."""
+        """Tell whether anything at least so urgent waits or is at work."""
         with self._changed:
             return any(job.urgency <= urgency for job in self._active())
 
     def forget(self, user: str) -> None:
-        """Nothing more will come of a user."""
+        """Forget a user of whom nothing more will come."""
         with self._changed:
             self._used.pop(user, None)
 

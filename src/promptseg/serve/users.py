@@ -1,4 +1,4 @@
-"""Who asks: named by a proxy in front of the server, and by nobody else.
+"""Says who asks: named by a proxy in front of the server, and by nobody else.
 
 A server that names no header knows one user, who may do everything. With one, every request has to come
 from the proxy and to carry the name; what it does is done as that user.
@@ -58,7 +58,7 @@ class UnknownUserError(RefusedError):
 
 @dataclass
 class Caller:
-    """Who makes a request, and what it turned out to be about.
+    """Says who makes a request, and what it turned out to be about.
 
     Attributes:
         name: of the user; empty where users have no names.
@@ -75,12 +75,12 @@ _CALLER: ContextVar[Caller] = ContextVar("promptseg_caller")
 
 
 def caller() -> Caller:
-    """Who makes the request that is being answered; somebody without a name where none is."""
+    """Tell who makes the request that is being answered; somebody without a name where none is."""
     return _CALLER.get(None) or Caller()
 
 
 def calling(who: Caller) -> None:
-    """What is done from here on, in this context, is done for somebody."""
+    """Note that what is done from here on, in this context, is done for somebody."""
     _CALLER.set(who)
 
 
@@ -119,11 +119,11 @@ class Users:
 
     @property
     def have_names(self) -> bool:
-        """Whether users have names."""
+        """Tell whether users have names."""
         return self._header is not None
 
     def named(self, headers: Iterable[tuple[bytes, bytes]], address: str | None) -> Caller:
-        """Who a request comes from.
+        """Tell who a request comes from.
 
         Args:
             headers: of the request, as they came.

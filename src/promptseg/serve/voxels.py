@@ -22,7 +22,7 @@ _MOST_SLICES = 512
 
 
 def axis_named(text: str | None, default: Axis) -> Axis:
-    """An axis by its letter.
+    """Return an axis by its letter.
 
     Raises:
         InputError: none of z, y, x.
@@ -42,7 +42,7 @@ def slices_of(
     count: int,
     window: tuple[float, float] | None,
 ) -> NDArray[Any]:
-    """(count, rows, columns[, 3]) voxels; little-endian integers of at most 16 bits, or float32.
+    """Return (count, rows, columns[, 3]) voxels; little-endian integers of at most 16 bits, or float32.
 
     Args:
         image: 2D image or volume.
@@ -69,7 +69,7 @@ def slices_of(
 
 
 def window_of(lower: str | None, upper: str | None) -> tuple[float, float] | None:
-    """The window of a query; None without any.
+    """Return the window of a query; None without any.
 
     Raises:
         InputError: no numbers, or not in order.
@@ -86,7 +86,7 @@ def window_of(lower: str | None, upper: str | None) -> tuple[float, float] | Non
 
 
 def read_npy(content: bytes, limit: int) -> NDArray[Any]:
-    """The array of a .npy file: numbers alone, of the size its header says.
+    """Return the array of a .npy file: numbers alone, of the size its header says.
 
     Raises:
         InputError: something else.
@@ -110,7 +110,7 @@ def read_npy(content: bytes, limit: int) -> NDArray[Any]:
 
 
 def image_of(array: NDArray[Any], facts: Upload) -> Image:
-    """An uploaded array as an image.
+    """Return an uploaded array as an image.
 
     Raises:
         InputError, GeometryError: values that are not finite, or facts that fit no image.

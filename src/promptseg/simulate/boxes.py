@@ -18,7 +18,7 @@ _FRAME = 1024  # pixels along the longer side of the frame in which the papers c
 
 @dataclass(frozen=True)
 class Jitter:
-    """How far the edges of a drawn box lie from those of the object.
+    """Says how far the edges of a drawn box lie from those of the object.
 
     Every edge moves on its own, by a distance drawn uniformly. The papers count in pixels of a
     1024-pixel input; here it is the image's longer side that has 1024 of them, whatever the input of
@@ -42,7 +42,7 @@ class Jitter:
 def jittered_box(
     mask: NDArray[np.bool_], rng: np.random.Generator, jitter: Jitter | None = None
 ) -> tuple[float, float, float, float]:
-    """The box of an object with every edge moved.
+    """Return the box of an object with every edge moved.
 
     Args:
         mask: (rows, columns) boolean, not empty.

@@ -41,7 +41,7 @@ class Click(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What the user sees after one round.
+    """Holds what the user sees after one round.
 
     Attributes:
         mask: (rows, columns) boolean.
@@ -53,7 +53,7 @@ class Round(NamedTuple):
 
 
 def first_click(mask: NDArray[np.bool_], rng: np.random.Generator | None = None) -> Click:
-    """A positive click inside an object.
+    """Return a positive click inside an object.
 
     Args:
         mask: (rows, columns) boolean.
@@ -72,7 +72,8 @@ def correction_clicks(
     prediction: NDArray[np.bool_],
     rng: np.random.Generator | None = None,
 ) -> list[Click]:
-    """Clicks that correct a prediction: one where it misses the object, one where it is too much.
+    """Return clicks that correct a prediction: one where it misses the object, one where it is too
+    much.
 
     Args:
         truth: (rows, columns) boolean.

@@ -22,7 +22,7 @@ Clicking = Literal["random", "deepest"]
 
 
 class Start(NamedTuple):
-    """What a simulated user may begin with.
+    """Holds what a simulated user may begin with.
 
     Attributes:
         kind: what a model must be trained for to answer it.
@@ -58,7 +58,7 @@ class FirstPrompt(NamedTuple):
 
 
 def kind_of(prompt: PromptKind) -> str:
-    """What a model must be trained for to answer it."""
+    """Return what a model must be trained for to answer it."""
     return STARTS[prompt].kind
 
 
@@ -69,7 +69,7 @@ def first_prompt(
     jitter: Jitter | None = None,
     clicking: Clicking = "random",
 ) -> FirstPrompt:
-    """A simulated user's first prompt for an object.
+    """Return a simulated user's first prompt for an object.
 
     Args:
         kind: "box" (exact), "jittered-box" or "point".

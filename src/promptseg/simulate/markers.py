@@ -18,7 +18,7 @@ __all__ = ["axis_lines", "markers_of_labels"]
 def axis_lines(
     mask: NDArray[np.bool_], pixel: tuple[float, float] = (1.0, 1.0)
 ) -> tuple[Line, Line | None] | None:
-    """The longest line between two pixels of a mask, and the longest one across it.
+    """Return the longest line between two pixels of a mask, and the longest one across it.
 
     Args:
         mask: (rows, columns).
@@ -62,7 +62,7 @@ def _across(
 def markers_of_labels(
     labels: NDArray[np.bool_], every: int, name: str, pixel: tuple[float, float] = (1.0, 1.0)
 ) -> Iterator[Marker]:
-    """Markers on every `every`-th slice of an object, from its first slice to its last.
+    """Yield markers on every `every`-th slice of an object, from its first slice to its last.
 
     Args:
         labels: (z, y, x) mask of the object.

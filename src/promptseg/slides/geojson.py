@@ -26,7 +26,7 @@ Colour = tuple[int, int, int]
 
 
 def geojson(session: SlideSession, colours: Mapping[str, Colour] | None = None) -> dict[str, Any]:
-    """The objects of a slide as a FeatureCollection.
+    """Return the objects of a slide as a FeatureCollection.
 
     Args:
         session: the slide and its objects; empty ones are left out.
@@ -56,7 +56,7 @@ def geojson(session: SlideSession, colours: Mapping[str, Colour] | None = None) 
 def features(
     session: SlideSession, colours: Mapping[str, Colour] | None = None
 ) -> list[dict[str, Any]]:
-    """Every object that is not empty as a feature."""
+    """Return every object that is not empty as a feature."""
     found = []
     for name, known in session.step.objects.items():
         grid = session.grid(name)

@@ -26,7 +26,7 @@ _LEAST_ANEW = 1 << 20  # bytes: so short a file is never written anew
 
 
 class SlideJournal:
-    """Where the session on one slide is kept.
+    """Says where the session on one slide is kept.
 
     Args:
         path: the file; what is in it is taken up by `resume`, or replaced by the first `write`.

@@ -1,4 +1,4 @@
-"""What one region's answers changed about an object on a slide."""
+"""Says what one region's answers changed about an object on a slide."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class Patch(NamedTuple):
 
     @property
     def step(self) -> int:
-        """Pixels of the largest level along a side of one of its own."""
+        """Return pixels of the largest level along a side of one of its own."""
         return 1 << self.zoom
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns) of its own pixels."""
+        """Return (rows, columns) of its own pixels."""
         return self.region.height // self.step, self.region.width // self.step
 
     def holds(self, box: tuple[float, float, float, float], margin: float = 0.0) -> bool:
-        """Whether (x0, y0, x1, y1) lies inside, so much away from its sides."""
+        """Tell whether (x0, y0, x1, y1) lies inside, so much away from its sides."""
         x, y, width, height = self.region
         return (
             x + margin <= box[0]
@@ -69,7 +69,7 @@ class Bits:
 
     @classmethod
     def of(cls, mask: NDArray[np.bool_]) -> Bits:
-        """From (rows, columns)."""
+        """Pack a mask (rows, columns)."""
         rows, columns = bounding_region(mask)
         box = (rows.start, rows.stop, columns.start, columns.stop)
         bits = zlib.compress(np.packbits(mask[rows, columns]).tobytes(), 1)
@@ -77,7 +77,7 @@ class Bits:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """(rows, columns).
+        """Return (rows, columns).
 
         Raises:
             ValueError: damaged.
@@ -94,12 +94,12 @@ class Bits:
         return mask
 
     def to_json(self) -> list[Any]:
-        """As plain values."""
+        """Return this as plain values."""
         return [*self.box, base64.b64encode(self.content).decode("ascii")]
 
     @classmethod
     def from_json(cls, content: list[Any], shape: tuple[int, int]) -> Bits:
-        """What `to_json` gave.
+        """Return what `to_json` gave.
 
         Raises:
             ValueError, TypeError, zlib.error: damaged.
@@ -134,7 +134,9 @@ class Layer:
 
     @property
     def changed(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
-        """Pixels that were not of the object before, and those that are not any more; None: none."""
+        """Return pixels that were not of the object before, and those that are not any more; None:
+        none.
+        """
         mask = self.mask.mask
         if self.base is None:
             return mask, None
@@ -143,7 +145,7 @@ class Layer:
         return mask & ~base, gone if gone.any() else None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values; masks are packed bits of their bounding boxes."""
+        """Return this as plain values; masks are packed bits of their bounding boxes."""
         return {
             "region": list(self.patch.region),
             "zoom": self.patch.zoom,
@@ -156,7 +158,7 @@ class Layer:
 
     @classmethod
     def from_json(cls, content: dict[str, Any], size: tuple[int, int]) -> Layer:
-        """What `to_json` gave, on a slide of (width, height) pixels.
+        """Return what `to_json` gave, on a slide of (width, height) pixels.
 
         Raises:
             InputError: damaged.

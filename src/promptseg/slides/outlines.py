@@ -22,7 +22,7 @@ _BAND = 16  # rows whose edges are looked up together
 def outlines(
     mask: NDArray[np.bool_], xs: Sequence[int] | None = None, ys: Sequence[int] | None = None
 ) -> list[Polygon]:
-    """The connected parts of a mask as polygons.
+    """Return the connected parts of a mask as polygons.
 
     Pixels are connected along edges, not over corners. A point lies inside a polygon (even-odd, all of
     its rings taken together) exactly if it lies in a set pixel of the part.
@@ -65,7 +65,7 @@ def outlines(
 
 
 def area_of(polygons: Sequence[Polygon]) -> float:
-    """What polygons cover, holes left out."""
+    """Return what polygons cover, holes left out."""
     total = 0.0
     for outer, *holes in polygons:
         total += _area(outer) - sum(map(_area, holes))

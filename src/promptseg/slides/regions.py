@@ -1,4 +1,4 @@
-"""Which part of a slide a model looks at to answer a prompt, and how finely."""
+"""Says which part of a slide a model looks at to answer a prompt, and how finely."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Box = tuple[float, float, float, float]
 
 
 class View(NamedTuple):
-    """What is looked at, in pixels of the largest level.
+    """Holds what is looked at, in pixels of the largest level.
 
     Attributes:
         x: of the left edge.
@@ -40,12 +40,14 @@ class View(NamedTuple):
 
 
 def zoom_count(size: tuple[int, int]) -> int:
-    """Zooms of a slide: 0 is the full resolution, at the last one all of it fits into one tile."""
+    """Return zooms of a slide: 0 is the full resolution, at the last one all of it fits into one
+    tile.
+    """
     return max(1, 1 + ceil(log2(max(max(size) / _TILE, 1))))
 
 
 def patch_for(box: Box, view: View, size: tuple[int, int], side: int) -> Patch:
-    """The region that answers a prompt: the one in view, or one around the prompt.
+    """Return the region that answers a prompt: the one in view, or one around the prompt.
 
     At the zoom of the view. A view that is more than twice as long as the model's input gives a region
     around the prompt, a box that would not fit a coarser zoom; a view of few pixels has more around it.

@@ -51,7 +51,7 @@ class SlideObject:
 
 @dataclass(frozen=True, eq=False)
 class SlideStep:
-    """What there is after a step.
+    """Holds what there is after a step.
 
     Attributes:
         action: what was done, for people.
@@ -108,22 +108,22 @@ class SlideSession:
 
     @property
     def step(self) -> SlideStep:
-        """Where the session is."""
+        """Tell where the session is."""
         return self.history[self.position]
 
     @property
     def model(self) -> str:
-        """Name of the model."""
+        """Return name of the model."""
         return self.segmenter.predictor.card.name
 
     @property
     def nbytes(self) -> int:
-        """Bytes it holds: regions, their embeddings, and joined masks."""
+        """Return bytes it holds: regions, their embeddings, and joined masks."""
         opened = list(self._opened.values())
         return self._grid_bytes() + sum(e.nbytes + e.image.voxels.nbytes for e in opened)
 
     def grid(self, name: str) -> Grid:
-        """An object, joined over its regions.
+        """Return an object, joined over its regions.
 
         Raises:
             PromptError: no such object.
@@ -133,7 +133,8 @@ class SlideSession:
     def add_box(
         self, box: tuple[float, float, float, float], view: View, object: str | None = None
     ) -> str:
-        """A box (x0, y0, x1, y1) in pixels of the slide, both ends inside; gives the object's name.
+        """Return a box (x0, y0, x1, y1) in pixels of the slide, both ends inside; gives the object's
+        name.
 
         Raises:
             PromptError: beside the slide, or for a model that takes no boxes.
@@ -143,7 +144,7 @@ class SlideSession:
         return self._add((x0, y0, x1, y1), None, view, object)
 
     def add_clicks(self, clicks: Clicks, view: View, object: str | None = None) -> str:
-        """Clicks (x, y, 1 inside or 0 outside) in pixels of the slide; gives the object's name.
+        """Return clicks (x, y, 1 inside or 0 outside) in pixels of the slide; gives the object's name.
 
         Raises:
             PromptError: as `add_box`.

@@ -54,12 +54,12 @@ def _other_words() -> dict[str, str]:
 
 
 def terms(kind: Kind) -> dict[str, Term]:
-    """The terms of one kind by name, in the order of the table."""
+    """Return the terms of one kind by name, in the order of the table."""
     return {name: known for name, known in _table().items() if known.kind == kind}
 
 
 def term(name: str) -> Term:
-    """The term of this very name.
+    """Return the term of this very name.
 
     Raises:
         KeyError: there is none.
@@ -68,7 +68,8 @@ def term(name: str) -> Term:
 
 
 def phrase_of(name: str) -> str:
-    """What a person calls an object, in the words of the table: small letters, no numbers or marks.
+    """Return what a person calls an object, in the words of the table: small letters, no numbers or
+    marks.
 
     Example:
         >>> phrase_of("Left_Kidneys 2"), phrase_of("urinary bladder"), phrase_of("Tumour")

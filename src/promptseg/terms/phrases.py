@@ -13,7 +13,7 @@ _MOST = 12
 
 
 def phrases_for(name: str) -> tuple[str, ...]:
-    """What a class may be asked for by.
+    """Return what a class may be asked for by.
 
     Args:
         name: of a class, in any spelling.
@@ -34,7 +34,7 @@ def phrases_for(name: str) -> tuple[str, ...]:
 
 
 def may_be_the_same(one: str, other: str) -> bool:
-    """Whether a name may be meant by another: the same thing, and no other side of the body.
+    """Tell whether a name may be meant by another: the same thing, and no other side of the body.
 
     Example:
         >>> may_be_the_same("kidney", "left kidney"), may_be_the_same("right kidney", "left kidney")

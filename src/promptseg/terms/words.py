@@ -1,4 +1,4 @@
-"""What a phrase names: an organ, something abnormal in one, a side; as parts, not as a string."""
+"""Says what a phrase names: an organ, something abnormal in one, a side; as parts, not as a string."""
 
 from __future__ import annotations
 
@@ -32,17 +32,19 @@ class Words:
 
     @property
     def known(self) -> bool:
-        """Whether the table knows what it names."""
+        """Tell whether the table knows what it names."""
         return self.structure is not None or self.abnormality is not None
 
     @property
     def term(self) -> Term | None:
-        """What it names, whose code stands for it: the abnormality rather than the organ it is in."""
+        """Return what it names, whose code stands for it: the abnormality rather than the organ it is
+        in.
+        """
         return self.abnormality or self.structure
 
     @property
     def name(self) -> str:
-        """In the words of the table, where it knows them; else as given, without needless spaces."""
+        """Return the name in the words of the table, where it knows them; else as given, trimmed."""
         if not self.known:
             return " ".join(self.given.split())
         parts = (self.side, self.structure, self.abnormality)
@@ -50,7 +52,7 @@ class Words:
 
 
 def parts_of(phrase: str) -> Words:
-    """The parts of a phrase; those that the table does not know are left out.
+    """Return the parts of a phrase; those that the table does not know are left out.
 
     A number at the end does not count ("node 2"). Of two sides the first counts; see `words_of`.
 
@@ -82,7 +84,7 @@ def parts_of(phrase: str) -> Words:
 
 
 def words_of(phrase: str) -> Words:
-    """The parts of a phrase that something is to be looked for by.
+    """Return the parts of a phrase that something is to be looked for by.
 
     Raises:
         PromptError: an empty phrase, or one of both sides.
@@ -98,7 +100,7 @@ def words_of(phrase: str) -> Words:
 
 
 def nearest(phrase: str, known: Iterable[str]) -> tuple[str, bool]:
-    """The known phrase that is most like another one.
+    """Return the known phrase that is most like another one.
 
     Args:
         phrase: any words.

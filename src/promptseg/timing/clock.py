@@ -28,18 +28,18 @@ class Moment:
     boot: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return this as plain values."""
         return {"at": self.at, "clock": round(self.clock, 3), "boot": self.boot}
 
 
 def now() -> Moment:
-    """This moment."""
+    """Return this moment."""
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     return Moment(at, time.monotonic(), _boot())
 
 
 def seconds_between(first: Moment, last: Moment) -> float:
-    """Seconds from one moment to a later one.
+    """Return seconds from one moment to a later one.
 
     By the monotonic clock; by the time of day where the machine was started anew in between, or the
     moments are of two machines.

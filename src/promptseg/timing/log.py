@@ -47,7 +47,7 @@ class StudyLog:
 
     @property
     def state(self) -> StudyState:
-        """What the file says now."""
+        """Return what the file says now."""
         return read_log(self.path)
 
     def start(self, case: str, expert: str, phase: Phase) -> Open:

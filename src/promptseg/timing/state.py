@@ -1,4 +1,4 @@
-"""What the log of a study says: the phases that are finished, and those that someone is in."""
+"""Says what the log of a study says: the phases that are finished, and those that someone is in."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Open:
 
     @property
     def is_paused(self) -> bool:
-        """Whether the clock stands."""
+        """Tell whether the clock stands."""
         return bool(self.pauses) and self.pauses[-1][1] is None
 
     def seconds(self, until: Moment) -> float:
-        """Seconds worked, without the pauses."""
+        """Return seconds worked, without the pauses."""
         paused = sum(seconds_between(first, last or until) for first, last in self.pauses)
         return max(0.0, seconds_between(self.started, until) - paused)
 
@@ -65,7 +65,7 @@ class Finished:
 
 @dataclass
 class StudyState:
-    """What a log says.
+    """Holds what a log says.
 
     Attributes:
         finished: every sitting, in order.
@@ -77,7 +77,7 @@ class StudyState:
 
 
 def read_log(path: Path) -> StudyState:
-    """What a log says; nothing if there is no file yet.
+    """Return what a log says; nothing if there is no file yet.
 
     Raises:
         InputError: not readable, or a line that is none of ours.

@@ -41,24 +41,24 @@ class Times:
 
     @property
     def assisted(self) -> float | None:
-        """Seconds with the model's help; None unless all three phases were recorded."""
+        """Return seconds with the model's help; None unless all three phases were recorded."""
         if self.marker is None or self.inference is None or self.refinement is None:
             return None
         return self.marker + self.inference + self.refinement
 
     @property
     def is_complete(self) -> bool:
-        """Whether both arms were recorded."""
+        """Tell whether both arms were recorded."""
         return self.manual is not None and self.assisted is not None
 
     @property
     def saving(self) -> float | None:
-        """Fraction of the manual time that the model saved; negative where it cost time."""
+        """Return fraction of the manual time that the model saved; negative where it cost time."""
         return saving(self.manual, self.assisted)
 
     @property
     def values(self) -> tuple[float | None, ...]:
-        """The seconds in the order of the columns."""
+        """Return the seconds in the order of the columns."""
         return self.manual, self.marker, self.inference, self.refinement, self.assisted
 
 
@@ -82,12 +82,12 @@ class Means:
 
     @property
     def saving(self) -> float | None:
-        """1 - mean assisted time / mean manual time, as the paper reports it."""
+        """Return 1 - mean assisted time / mean manual time, as the paper reports it."""
         return saving(self.manual, self.assisted)
 
     @property
     def values(self) -> tuple[float, ...]:
-        """The seconds in the order of the columns."""
+        """Return the seconds in the order of the columns."""
         return self.manual, self.marker, self.inference, self.refinement, self.assisted
 
 
@@ -111,12 +111,12 @@ class StudyTable:
 
     @property
     def incomplete(self) -> int:
-        """Rows that lack an arm, or a phase of it, and are in no mean."""
+        """Return rows that lack an arm, or a phase of it, and are in no mean."""
         return sum(not row.is_complete for row in self.rows)
 
 
 def study_table(finished: Iterable[Finished], study: str | None = None) -> StudyTable:
-    """The table of one study.
+    """Return the table of one study.
 
     Sittings of the same expert, case and phase are added up. Means are over the cases that an expert
     finished in both arms, so that both arms are of the same cases.
@@ -146,7 +146,9 @@ def study_table(finished: Iterable[Finished], study: str | None = None) -> Study
 
 @cache
 def published_times() -> StudyTable:
-    """MedSAM's published times: ten adrenal tumours, two radiologists, other data than any of ours."""
+    """Return MedSAM's published times: ten adrenal tumours, two radiologists, other data than any of
+    ours.
+    """
     text = files(__package__).joinpath(_PUBLISHED).read_text("utf-8")
     lines = csv.DictReader(line for line in io.StringIO(text) if not line.startswith("#"))
     rows = [
@@ -157,7 +159,7 @@ def published_times() -> StudyTable:
 
 
 def saving(manual: float | None, assisted: float | None) -> float | None:
-    """Fraction of the manual seconds that assisted ones save; None where it cannot be said."""
+    """Return fraction of the manual seconds that assisted ones save; None where it cannot be said."""
     if not manual or assisted is None:
         return None
     return 1 - assisted / manual

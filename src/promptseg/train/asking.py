@@ -1,4 +1,4 @@
-"""How well a model finds what phrases name, and says that there is nothing."""
+"""Says how well a model finds what phrases name, and says that there is nothing."""
 
 from __future__ import annotations
 

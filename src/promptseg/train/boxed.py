@@ -1,4 +1,4 @@
-"""What a training of a specialist for boxes begins with: random weights, or earlier ones."""
+"""Says what a training of a specialist for boxes begins with: random weights, or earlier ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BoxedStart(StartingWeights):
 
     @classmethod
     def of(cls, options: TrainOptions, quiet: bool) -> StartingWeights:
-        """The start that options ask for.
+        """Return the start that options ask for.
 
         Raises:
             InputError: options that the specialist does not have, or that differ from the model's.
@@ -57,7 +57,7 @@ class BoxedStart(StartingWeights):
         return cls(card, file, tensors, assets.sha256_of(file))
 
     def read(self, file: Path) -> dict[str, Tensor]:
-        """The tensors of a file that the training has written, or those it began with."""
+        """Return the tensors of a file that the training has written, or those it began with."""
         return dict(self.tensors) if file == self.file else super().read(file)
 
 

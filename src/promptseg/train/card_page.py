@@ -13,7 +13,7 @@ __all__ = ["card_page"]
 
 
 def card_page(card: Mapping[str, Any]) -> str:
-    """The page.
+    """Return the page.
 
     Args:
         card: content of card.json; see `promptseg.train.release`.

@@ -55,27 +55,29 @@ class Comparison:
 
     @property
     def significantly_better(self) -> bool:
-        """Whether the widened interval lies above 0, and the signed-rank test agrees."""
+        """Tell whether the widened interval lies above 0, and the signed-rank test agrees."""
         return self.sure > SAME and self.p < _LEVEL
 
     @property
     def significantly_worse(self) -> bool:
-        """Whether the interval lies below 0."""
+        """Tell whether the interval lies below 0."""
         return self.high < -SAME
 
     @property
     def forgotten(self) -> bool:
-        """Not asked with, and fallen: significantly, or by more than 2 points."""
+        """Return prompts that were not trained with and fell: significantly, or by more than 2
+        points.
+        """
         return not self.asked and (self.significantly_worse or self.difference < -TOLERATED)
 
     @property
     def kept(self) -> bool:
-        """Whether a loss of more than 2 points is ruled out: the interval lies above it."""
+        """Tell whether a loss of more than 2 points is ruled out: the interval lies above it."""
         return self.low > -TOLERATED
 
 
 def needed_for(prompt: str) -> frozenset[str]:
-    """The kinds of prompts that go into an answer: rounds of corrections take clicks and a mask.
+    """Return the kinds of prompts that go into an answer: rounds of corrections take clicks and a mask.
 
     What is propagated through a clip ("clip") begins with a box; what is not there ("absent") is asked
     for by words.

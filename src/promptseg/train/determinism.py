@@ -14,7 +14,7 @@ __all__ = ["deterministic"]
 
 @contextmanager
 def deterministic(wanted: bool = True) -> Iterator[None]:
-    """For as long as it takes: torch's deterministic operations.
+    """Switch to torch's deterministic operations for as long as it takes.
 
     On a CPU with several threads, the gradient of picking rows adds atomically, and so in chance order;
     on a GPU several operations do. An operation that has no other way raises an error: torch only

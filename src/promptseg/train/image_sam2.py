@@ -28,27 +28,27 @@ class ImageSam2(Sam2Steps):
 
     @property
     def prompt_encoder(self) -> _Prompts:
-        """Its prompt encoder, called as SAM's."""
+        """Return its prompt encoder, called as SAM's."""
         return _Prompts(self)
 
     @property
     def mask_decoder(self) -> _Masks:
-        """Its mask decoder, called as SAM's on what `encode` gives."""
+        """Return its mask decoder, called as SAM's on what `encode` gives."""
         return _Masks(self)
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:  # type: ignore[override]
-        """(B, 3, S, S) preprocessed slices -> (B, 4 C, h, w); see `packed`."""
+        """Map (B, 3, S, S) preprocessed slices to (B, 4 C, h, w); see `packed`."""
         return packed(super().encode(slices, parallel))
 
     def unpacked(self, embeddings: Tensor) -> Features:
-        """The inverse of what `encode` does with features."""
+        """Return the inverse of what `encode` does with features."""
         dim = self.sam_prompt_encoder.channels
         if embeddings.shape[1] == dim:
             return Features.of_one_level(embeddings)
         return unpacked(embeddings)
 
     def part(self, name: str) -> nn.Module:
-        """The module that SAM calls `name`."""
+        """Return the module that SAM calls `name`."""
         own: nn.Module = getattr(self, name if name == "image_encoder" else f"sam_{name}")
         return own
 
@@ -62,7 +62,7 @@ class _OfMemorySam(ImageSam2, MemorySam):  # type: ignore[misc]
 
 
 def as_image_sam2(network: Sam2 | MemorySam) -> ImageSam2:
-    """A network asked as `Sam` is.
+    """Return a network asked as `Sam` is.
 
     Args:
         network: whose parameters it takes over: they are the same ones.
@@ -118,7 +118,8 @@ class _Masks:
 
 
 def packed(features: Features) -> Tensor:
-    """Features of three sizes as (B, 4 C, h, w): the sub-pixels of the finer ones become channels.
+    """Return features of three sizes as (B, 4 C, h, w): the sub-pixels of the finer ones become
+    channels.
 
     Of features without finer levels (B, C, h, w), as they are.
     """
@@ -129,7 +130,7 @@ def packed(features: Features) -> Tensor:
 
 
 def unpacked(embeddings: Tensor) -> Features:
-    """The inverse of `packed`."""
+    """Return the inverse of `packed`."""
     dim = embeddings.shape[1] // 4
     fine, middle, coarse = embeddings.split([2 * dim, dim, dim], dim=1)
     return Features(F.pixel_shuffle(fine, 4), F.pixel_shuffle(middle, 2), coarse)

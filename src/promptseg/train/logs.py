@@ -1,4 +1,6 @@
-"""Where the numbers of a training go: CSV and TensorBoard files always, W&B and MLflow on request."""
+"""Says where the numbers of a training go: CSV and TensorBoard files always, W&B and MLflow on
+request.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +44,10 @@ class Log(Protocol):
         """
 
     def flush(self) -> None:
-        """What was logged is to outlive the process from here on."""
+        """Write out what was logged, so that it outlives the process from here on."""
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Close the log: nothing more will come."""
 
 
 class _Csv:
@@ -197,7 +199,7 @@ def require_packages(trackers: Sequence[str]) -> None:
 def open_logs(
     folder: Path, updates: int, trackers: Sequence[str], options: dict[str, Any]
 ) -> list[Log]:
-    """All logs of a training.
+    """Return all logs of a training.
 
     Args:
         folder: of the training.

@@ -21,7 +21,7 @@ Mixture = tuple[float, ...]
 
 
 def mixed(weights: Sequence[Mapping[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
-    """The weighted mean of some weights.
+    """Return the weighted mean of some weights.
 
     Args:
         weights: name -> tensor, of the same names and shapes in each.
@@ -70,7 +70,7 @@ class Search:
 
     @property
     def best(self) -> Mixture:
-        """The first mixture of the highest score."""
+        """Return the first mixture of the highest score."""
         return max(self.tried, key=self.tried.__getitem__)
 
 

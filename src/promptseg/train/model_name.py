@@ -1,4 +1,4 @@
-"""What a trained model is called."""
+"""Says what a trained model is called."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["model_name"]
 
 
 def model_name(options: TrainOptions, base: str) -> str:
-    """The name of the folder, where that can be a name; else that of the base and the preset.
+    """Return the name of the folder, where that can be a name; else that of the base and the preset.
 
     Args:
         options: of the training; its output folder.

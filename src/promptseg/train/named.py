@@ -104,11 +104,11 @@ class TrainingPhrases(Examples[WordExample]):
         return len(self.samples)
 
     def objects(self, place: Place) -> int:
-        """How many phrases the image of a place comes with."""
+        """Tell how many phrases the image of a place comes with."""
         return len(self.drawn(place))
 
     def drawn(self, place: Place) -> list[Asked]:
-        """The phrases of a place, of what is there first."""
+        """Return the phrases of a place, of what is there first."""
         sample, chance = self.samples[place[2]], self._chance("phrases", place)
         objective, there = self.objective, named(sample)
         found = []
@@ -122,7 +122,7 @@ class TrainingPhrases(Examples[WordExample]):
         return found
 
     def example(self, place: Place) -> WordExample:
-        """The image of a place with its phrases.
+        """Return the image of a place with its phrases.
 
         Raises:
             InputError: it cannot be read.
@@ -158,7 +158,7 @@ class TrainingPhrases(Examples[WordExample]):
 
     @staticmethod
     def join(examples: Sequence[WordExample | PromptsegError]) -> WordBatch | PromptsegError:
-        """A batch of some images in their order, or the first error among them."""
+        """Return a batch of some images in their order, or the first error among them."""
         whole = whole_or_error(examples)
         if isinstance(whole, PromptsegError):
             return whole

@@ -31,22 +31,22 @@ class WordSam3(nn.Module):
 
     @property
     def image_encoder(self) -> nn.Module:
-        """The encoder of images, with its neck."""
+        """Return the encoder of images, with its neck."""
         return self.get_submodule("vision_encoder")
 
     @property
     def side(self) -> int:
-        """Cells along each side of the grid that the logits are on."""
+        """Return cells along each side of the grid that the logits are on."""
         config: Any = self.config
         return 4 * int(config.vision_config.backbone_feature_sizes[-1][0])
 
     def encode(self, slices: Tensor) -> Tensor:
-        """(B, 3, S, S) preprocessed slices -> (B, 21 C, h, w): sub-pixels become channels."""
+        """Map (B, 3, S, S) preprocessed slices to (B, 21 C, h, w): sub-pixels become channels."""
         fine, middle, coarse = self.image_encoder(slices).fpn_hidden_states[:3]
         return torch.cat([F.pixel_unshuffle(fine, 4), F.pixel_unshuffle(middle, 2), coarse], dim=1)
 
     def answer(self, embedding: Tensor, tokens: Tensor, boxes: Tensor, labels: Tensor) -> Layers:
-        """What all layers find of P phrases, each on its image.
+        """Return what all layers find of P phrases, each on its image.
 
         Args:
             embedding: (P, 21 C, h, w), see `encode`.
@@ -57,7 +57,7 @@ class WordSam3(nn.Module):
         return every_layer(self, _levels(embedding), words, boxes, labels)
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        """Copies: an optimizer holds the parameters that are there."""
+        """Copy parameters in, as an optimizer holds those that are there."""
         return nn.Module.load_state_dict(self, state_dict, strict, assign)
 
 

@@ -348,7 +348,7 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
     """Print the report as JSON."""
 
     def preset_values(self) -> Preset:
-        """The preset with this training's own values in place of its."""
+        """Return the preset with this training's own values in place of its."""
         preset = PRESETS[self.preset]
         said = {
             name: value
@@ -396,11 +396,12 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
         check_bounds(self, "train")
 
     def to_json(self) -> dict[str, Any]:
-        """All options as plain values."""
+        """Return all options as plain values."""
         return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
 
     def binding(self) -> dict[str, Any]:
-        """The options that a resumed training must share with the one it resumes, as plain values.
+        """Return the options that a resumed training must share with the one it resumes, as plain
+        values.
 
         How long it goes on may differ.
         """

@@ -1,4 +1,6 @@
-"""Which images an epoch sees, and in what order: balanced, reproducible, the same for any processes."""
+"""Says which images an epoch sees, and in what order: balanced, reproducible, the same for any
+processes.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ Balance = Literal["none", "dataset", "modality"]
 
 
 def weights_of(samples: Sequence[Sample], balance: Balance) -> NDArray[np.float64]:
-    """How often each image is seen, as a share of an epoch.
+    """Tell how often each image is seen, as a share of an epoch.
 
     Args:
         samples: the training part.
@@ -39,7 +41,7 @@ def weights_of(samples: Sequence[Sample], balance: Balance) -> NDArray[np.float6
 
 
 def epoch_order(weights: NDArray[np.float64], seed: int, epoch: int) -> NDArray[np.int64]:
-    """The images of one epoch, as many as there are.
+    """Return the images of one epoch, as many as there are.
 
     An image of weight w out of n occurs w n times, rounded up or down by chance (systematic sampling),
     so that balanced epochs still see as many different images as they can.

@@ -33,7 +33,7 @@ SEMANTIC = "best_semantic.safetensors"
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training came to.
+    """Holds what a training came to.
 
     Attributes:
         folder: of the training.
@@ -125,7 +125,7 @@ def finish(
 
 
 def noted_in(collection: Collection) -> dict[str, int]:
-    """What readers noted of the data when it was curated, each with the number of cases."""
+    """Return what readers noted of the data when it was curated, each with the number of cases."""
     said = collection.facts.get("notes")
     if not isinstance(said, dict):  # of a version before
         return {}

@@ -23,13 +23,15 @@ __all__ = [
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; pipes and line breaks in cells are made harmless."""
+    """Return a Markdown table; pipes and line breaks in cells are made harmless."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 
 
 def dataset_table(data: Mapping[str, Any]) -> str:
-    """The datasets of a training, their licences and where they come from; `data` as on a card."""
+    """Return the datasets of a training, their licences and where they come from; `data` as on a
+    card.
+    """
     return table(
         ["dataset", "licence", "source"],
         [
@@ -44,18 +46,18 @@ def dataset_table(data: Mapping[str, Any]) -> str:
 
 
 def number(value: float | None, form: str = ".3f") -> str:
-    """A number in a format of its own, or a dash where there is none."""
+    """Return a number in a format of its own, or a dash where there is none."""
     return "-" if value is None or not math.isfinite(value) else format(value, form)
 
 
 def outcome_lines(verdict: Verdict) -> str:
-    """The verdict and its reasons."""
+    """Return the verdict and its reasons."""
     reasons = "\n".join(f"- {reason}" for reason in verdict.reasons)
     return f"**{verdict.outcome[0].upper()}{verdict.outcome[1:]}.**\n\n{reasons}"
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> str:
-    """DSC before and after, one row per kind of prompt."""
+    """Return DSC before and after, one row per kind of prompt."""
     header = ["prompt", "asked with", "objects", "patients", "before", "after", "difference"]
     header += ["95 % interval", "p", "better", "worse"]
     return table(
@@ -73,7 +75,7 @@ def comparison_table(comparisons: Sequence[Comparison]) -> str:
 
 
 def modality_table(verdict: Verdict) -> str:
-    """DSC before and after, one row per modality."""
+    """Return DSC before and after, one row per modality."""
     prompts = [c.prompt for c in verdict.comparisons]
 
     def figures(c: Comparison | None) -> str:
@@ -95,7 +97,7 @@ def modality_table(verdict: Verdict) -> str:
 
 
 def class_table(verdict: Verdict) -> str:
-    """DSC before and after, one row per class."""
+    """Return DSC before and after, one row per class."""
     header = ["class", "images", "patients", "before", "after", "difference", "95 % interval"]
     return table(
         header,
@@ -112,7 +114,9 @@ def class_table(verdict: Verdict) -> str:
 
 
 def reported_on(facts: Mapping[str, Any]) -> str:
-    """Which part of the data the numbers are of, and what that means; empty if it is not recorded."""
+    """Tell which part of the data the numbers are of, and what that means; empty if it is not
+    recorded.
+    """
     part = facts.get("reported_on")
     if not part:
         return ""
@@ -121,7 +125,7 @@ def reported_on(facts: Mapping[str, Any]) -> str:
 
 
 def easy_start(facts: Mapping[str, Any]) -> str:
-    """What a verdict is worth where decoder or network were new; empty where they were not."""
+    """Return what a verdict is worth where decoder or network were new; empty where they were not."""
     if facts.get("decoder_at_start") != "untrained":
         return ""
     return "Before, its new weights had learnt nothing: any training does better than that."

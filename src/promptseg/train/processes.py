@@ -25,7 +25,7 @@ _PATIENCE = timedelta(hours=2)  # one process may validate while others wait
 
 @dataclass(frozen=True)
 class Processes:
-    """Who trains.
+    """Says who trains.
 
     Attributes:
         rank: number of this process.
@@ -39,11 +39,11 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes files and talks to the user."""
+        """Tell whether this process writes files and talks to the user."""
         return self.rank == 0
 
     def sum(self, values: Sequence[float]) -> list[float]:
-        """Each of some numbers, summed over all processes."""
+        """Return each of some numbers, summed over all processes."""
         if self.count == 1:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64, device=self._wire())
@@ -68,7 +68,7 @@ class Processes:
                 gradient.copy_(part.view_as(gradient))
 
     def gather(self, value: Any) -> list[Any]:
-        """The values of all processes, in order of their ranks."""
+        """Return the values of all processes, in order of their ranks."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -76,7 +76,7 @@ class Processes:
         return values
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all are here."""
         if self.count > 1:
             distributed.barrier()
 
@@ -86,7 +86,7 @@ class Processes:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
-    """The processes of this training; torchrun says so in the environment.
+    """Provide the processes of this training; torchrun says so in the environment.
 
     Args:
         device: the user's choice; of several GPUs each process takes the one of its local rank.

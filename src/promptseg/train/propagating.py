@@ -1,4 +1,4 @@
-"""How well a model propagates an object from a box on the first frame of a clip."""
+"""Says how well a model propagates an object from a box on the first frame of a clip."""
 
 from __future__ import annotations
 

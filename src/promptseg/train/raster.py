@@ -11,7 +11,7 @@ __all__ = ["extent_on", "raster", "raster_classes"]
 
 
 def raster(mask: NDArray[np.bool_], transform: InputTransform, side: int) -> NDArray[np.bool_]:
-    """Nearest neighbours of a mask (MedSAM, Methods), on the grid of the network's input.
+    """Return nearest neighbours of a mask (MedSAM, Methods), on the grid of the network's input.
 
     An object so small that no centre of a cell lies in it takes the cells that it touches.
 
@@ -38,7 +38,7 @@ def raster(mask: NDArray[np.bool_], transform: InputTransform, side: int) -> NDA
 def raster_classes(
     classes: NDArray[np.int64], transform: InputTransform, side: int
 ) -> NDArray[np.int64]:
-    """Nearest neighbours of the class of every pixel; see `raster`.
+    """Return nearest neighbours of the class of every pixel; see `raster`.
 
     A class so small that no centre of a cell lies in it takes the cells that it touches.
 
@@ -59,7 +59,7 @@ def raster_classes(
 
 
 def extent_on(transform: InputTransform, side: int) -> tuple[int, int]:
-    """How many rows and columns of the grid the slice takes."""
+    """Tell how many rows and columns of the grid the slice takes."""
     return len(_nearest(transform, 0, side)), len(_nearest(transform, 1, side))
 
 

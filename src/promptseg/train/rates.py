@@ -1,4 +1,4 @@
-"""Which steps the optimizer takes with which parameters."""
+"""Says which steps the optimizer takes with which parameters."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _POSITIONS = ("pos_embed", "position_embeddings")
 def adamw(
     network: nn.Module, parameters: dict[str, nn.Parameter], strategy: Preset
 ) -> torch.optim.AdamW:
-    """The optimizer of a training; arguments as of `groups_of`."""
+    """Return the optimizer of a training; arguments as of `groups_of`."""
     return torch.optim.AdamW(
         groups_of(network, parameters, strategy),
         lr=strategy.learning_rate,
@@ -47,7 +47,7 @@ def adamw(
 def groups_of(
     network: nn.Module, parameters: dict[str, nn.Parameter], strategy: Preset
 ) -> list[dict[str, Any]]:
-    """The parameters as an optimizer takes them: together what takes the same steps.
+    """Return the parameters as an optimizer takes them: together what takes the same steps.
 
     Args:
         network: whose they are.

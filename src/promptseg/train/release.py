@@ -1,4 +1,4 @@
-"""What a training hands over: weights under SAM's own names, and a card that says what they are.
+"""Says what a training hands over: weights under SAM's own names, and a card that says what they are.
 
     model.pth            a plain state_dict: loads in the official code of the base model
     model.safetensors    the same tensors, with the main facts as metadata
@@ -134,7 +134,7 @@ def release(
 def trained_prompts(
     base: ModelCard, asks: frozenset[str], verdict: Verdict | None
 ) -> frozenset[str]:
-    """The kinds of prompts that the new model may be asked with.
+    """Return the kinds of prompts that the new model may be asked with.
 
     Those that the training asked with, and those of the base model where the validation rules out, with
     95 % confidence, that answers which need them have lost more than 2 points of DSC, and on no
@@ -154,7 +154,7 @@ def trained_prompts(
 
 
 def data_facts(collection: Collection, parts: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
-    """What the card says of the data.
+    """Return what the card says of the data.
 
     Args:
         collection: the data.
@@ -187,7 +187,9 @@ def data_facts(collection: Collection, parts: Mapping[str, Sequence[Sample]]) ->
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON takes it: paths as names, so that no card tells of a machine; None for NaN."""
+    """Return a value as JSON takes it: paths as names, so that no card tells of a machine; None for
+    NaN.
+    """
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, frozenset | set):
@@ -275,7 +277,7 @@ def _metadata(card: Mapping[str, Any]) -> dict[str, str]:
 
 
 def storable(tensors: Mapping[str, Tensor], half: bool) -> dict[str, Tensor]:
-    """Copies on the CPU, whole and apart from each other.
+    """Return copies on the CPU, whole and apart from each other.
 
     Raises:
         InputError: a tensor that is not finite.

@@ -53,7 +53,7 @@ class Examples(Dataset[E | PromptsegError], ABC):
 
     @abstractmethod
     def example(self, place: Place) -> E:
-        """The example of a place.
+        """Return the example of a place.
 
         Raises:
             InputError: it cannot be read.
@@ -61,7 +61,7 @@ class Examples(Dataset[E | PromptsegError], ABC):
 
 
 def whole_or_error(examples: Sequence[E | PromptsegError]) -> list[E] | PromptsegError:
-    """All examples of a batch, or the first error among them."""
+    """Return all examples of a batch, or the first error among them."""
     whole: list[E] = []
     for example in examples:
         if isinstance(example, PromptsegError):
@@ -128,11 +128,11 @@ class TrainingImages(Examples[Example]):
         return len(self.samples)
 
     def objects(self, place: Place) -> int:
-        """How many objects the image of a place comes with."""
+        """Tell how many objects the image of a place comes with."""
         return min(len(self.samples[place[2]].targets), self.n_objects)
 
     def example(self, place: Place) -> Example:
-        """The image of a place, with objects chosen by chance, each as likely as any other.
+        """Return the image of a place, with objects chosen by chance, each as likely as any other.
 
         Raises:
             InputError: it cannot be read.
@@ -182,13 +182,13 @@ class TrainingImages(Examples[Example]):
 
 
 def join_or_error(examples: Sequence[Example | PromptsegError]) -> Batch | PromptsegError:
-    """A batch of some images, or the first error among them."""
+    """Return a batch of some images, or the first error among them."""
     whole = whole_or_error(examples)
     return whole if isinstance(whole, PromptsegError) else join(whole)
 
 
 def join(examples: Sequence[Example]) -> Batch:
-    """A batch of some images, in their order."""
+    """Return a batch of some images, in their order."""
 
     def stacked(parts: list[Tensor | None]) -> Tensor | None:
         there = [part for part in parts if part is not None]

@@ -1,4 +1,4 @@
-"""When what happens: which images each update takes, and how large its step is."""
+"""Says when what happens: which images each update takes, and how large its step is."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Schedule:
 
     @property
     def per_epoch(self) -> int:
-        """Updates in an epoch; the last one may be of fewer images."""
+        """Return updates in an epoch; the last one may be of fewer images."""
         return ceil(len(self.weights) / self.batch_size)
 
     def rate(self, update: int) -> float:
-        """The learning rate of an update."""
+        """Return the learning rate of an update."""
         rate = self.learning_rate * self.decay ** (update // self.per_epoch)
         if self.end != 1:
             left = (1 + cos(pi * update / max(1, self.updates))) / 2
@@ -65,14 +65,14 @@ class Schedule:
         return rate * min(1.0, (update - self.restarted + 1) / (self.warmup + 1))
 
     def share(self, update: int, rank: int, count: int) -> list[list[Place]]:
-        """The images that one of `count` processes takes in an update, by micro-batch."""
+        """Return the images that one of `count` processes takes in an update, by micro-batch."""
         epoch, k = divmod(update, self.per_epoch)
         order = self._order(epoch)[k * self.batch_size : (k + 1) * self.batch_size]
         mine = [(update, p, int(n)) for p, n in enumerate(order)][rank::count]
         return [mine[i : i + self.micro_batch] for i in range(0, len(mine), self.micro_batch)]
 
     def shares(self, first: int, rank: int, count: int) -> Iterator[list[Place]]:
-        """All micro-batches of a process from an update on."""
+        """Yield all micro-batches of a process from an update on."""
         for update in range(first, self.updates):
             yield from self.share(update, rank, count)
 

@@ -17,7 +17,8 @@ _MANIFEST = "manifest.csv"  # which promptseg curate writes beside the index
 
 
 def images_seen(parts: Parts, base: ModelCard) -> list[ManifestRow]:
-    """The images that were learnt from or chosen by, and those the starting weights had seen before.
+    """Return the images that were learnt from or chosen by, and those the starting weights had seen
+    before.
 
     Args:
         parts: the data of the training.

@@ -43,7 +43,9 @@ Clip = tuple[Sample, ...]
 
 
 def propagatable(clip: Clip) -> tuple[str, ...]:
-    """Names of the objects on the first frame of a clip that no two objects of any frame share."""
+    """Return names of the objects on the first frame of a clip that no two objects of any frame
+    share.
+    """
     counts = [Counter(t.name for t in sample.targets) for sample in clip]
     return tuple(
         name for name in sorted(counts[0] if clip else ()) if all(c[name] < 2 for c in counts)
@@ -64,17 +66,17 @@ class Run:
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        """Where a clip with objects to propagate can begin."""
+        """Tell where a clip with objects to propagate can begin."""
         last = max(0, len(self.samples) - self.frames)
         return tuple(k for k in range(last + 1) if propagatable(self.clip(k)))
 
     def clip(self, start: int) -> Clip:
-        """The clip that begins with a sample."""
+        """Return the clip that begins with a sample."""
         return self.samples[start : start + self.frames]
 
 
 def runs_of(samples: Iterable[Sample], frames: int) -> list[Run]:
-    """All neighbours among some samples, in order of their cases.
+    """Return all neighbours among some samples, in order of their cases.
 
     The least distance of two 2D images of a case is that of neighbours (`--every-slice`); where it is
     twice as large, something is missing, and another run begins. Tiles of a slide are no neighbours.
@@ -91,7 +93,7 @@ def runs_of(samples: Iterable[Sample], frames: int) -> list[Run]:
 
 
 def neighbours(samples: Iterable[Sample]) -> list[list[Sample]]:
-    """As `runs_of`, whatever is on them, and those without a neighbour by themselves."""
+    """Return runs as `runs_of`, whatever is on them, and those without a neighbour by themselves."""
     cases: dict[tuple[str, str], list[tuple[int, Sample]]] = defaultdict(list)
     for sample in samples:
         if sample.slice is not None and sample.modality != "pathology":
@@ -112,7 +114,7 @@ def neighbours(samples: Iterable[Sample]) -> list[list[Sample]]:
 
 
 def clip_from(sample: Sample, runs: Iterable[Run]) -> Clip:
-    """The clip that begins with a sample, towards the end of its run that is farther away.
+    """Return the clip that begins with a sample, towards the end of its run that is farther away.
 
     Returns:
         No more than the sample's key says; empty where it has no neighbour, or nothing to propagate.
@@ -131,7 +133,7 @@ def clip_from(sample: Sample, runs: Iterable[Run]) -> Clip:
 def masks_along(
     clip: Clip, names: Sequence[str], labels: Sequence[NDArray[np.uint16]]
 ) -> NDArray[np.bool_]:
-    """(objects, T, rows, columns) masks of objects through a clip; empty where one is not there.
+    """Return (objects, T, rows, columns) masks of objects through a clip; empty where one is not there.
 
     Args:
         clip: T samples.
@@ -197,11 +199,11 @@ class TrainingClips(Examples[ClipExample]):
         return len(self.runs)
 
     def objects(self, place: Place) -> int:
-        """How many objects the clip of a place comes with."""
+        """Tell how many objects the clip of a place comes with."""
         return len(self.drawn(place)[1])
 
     def drawn(self, place: Place) -> tuple[Clip, list[str]]:
-        """The clip of a place, and the names of its objects, each as likely as any other."""
+        """Return the clip of a place, and the names of its objects, each as likely as any other."""
         run, rng = self.runs[place[2]], self._chance("clip", place)
         clip = run.clip(run.starts[int(rng.integers(len(run.starts)))])
         backwards = clip[::-1]
@@ -212,7 +214,7 @@ class TrainingClips(Examples[ClipExample]):
         return clip, [names[k] for k in sorted(chosen)]
 
     def example(self, place: Place) -> ClipExample:
-        """The clip of a place.
+        """Return the clip of a place.
 
         Raises:
             InputError: it cannot be read.
@@ -248,7 +250,7 @@ class TrainingClips(Examples[ClipExample]):
 
     @staticmethod
     def join(examples: Sequence[ClipExample | PromptsegError]) -> ClipBatch | PromptsegError:
-        """A batch of some clips in their order, or the first error among them."""
+        """Return a batch of some clips in their order, or the first error among them."""
         whole = whole_or_error(examples)
         if isinstance(whole, PromptsegError):
             return whole

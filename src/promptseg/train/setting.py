@@ -1,4 +1,4 @@
-"""What a training begins with: data, starting weights, what learns, and an optimizer for it."""
+"""Says what a training begins with: data, starting weights, what learns, and an optimizer for it."""
 
 from __future__ import annotations
 
@@ -77,22 +77,24 @@ class Parts:
     phrases: dict[str, list[str]] = field(default_factory=dict)
 
     def clip_of(self, sample: Sample) -> Clip:
-        """The clip that begins with a sample that is validated or reported on, if there is one."""
+        """Return the clip that begins with a sample that is validated or reported on, if there is
+        one.
+        """
         return clip_from(sample, self.runs[1])
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The names of the whole collection."""
+        """Return the names of the whole collection."""
         return Vocabulary(self.collection.samples, self.phrases)
 
     @property
     def reported_on(self) -> str:
-        """The part that the report is about, in words."""
+        """Return the part that the report is about, in words."""
         return "the test part" if self.held_out else "the validation part"
 
     @property
     def patients_reported(self) -> int:
-        """How many patients the report is about."""
+        """Tell how many patients the report is about."""
         return len({(s.dataset, s.patient) for s in self.report})
 
 
@@ -215,7 +217,7 @@ class StartingWeights:
 
     @classmethod
     def load(cls, model: str, quiet: bool) -> StartingWeights:
-        """By name (fetched if need be), FILE, or NAME=FILE.
+        """Load weights by name (fetched if need be), FILE, or NAME=FILE.
 
         Raises:
             ModelError: unknown name, or a checkpoint that cannot be used.
@@ -225,11 +227,11 @@ class StartingWeights:
         return cls(card, file, tensors, assets.sha256_of(file))
 
     def read(self, file: Path) -> dict[str, Tensor]:
-        """The tensors of a file that the training has written."""
+        """Return the tensors of a file that the training has written."""
         return read_checkpoint(file)
 
     def network(self) -> Trainee:
-        """A network of its own with these weights.
+        """Return a network of its own with these weights.
 
         Raises:
             ModelError: a model of another family, which is not trained here.
@@ -273,7 +275,7 @@ class Learner:
 
     @classmethod
     def of(cls, start: StartingWeights, options: TrainOptions, device: torch.device) -> Learner:
-        """The learner at the beginning of a training.
+        """Return the learner at the beginning of a training.
 
         Raises:
             InputError: a strategy that trains nothing, or one that the model has no part for.
@@ -309,13 +311,13 @@ class Learner:
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        """All networks by name, for the state that is saved."""
+        """Return all networks by name, for the state that is saved."""
         named: dict[str, nn.Module] = {"sam": self.sam}
         return named if self.semantic is None else {**named, "semantic": self.semantic}
 
     @property
     def grid(self) -> int:
-        """Cells along each side of the grid that the logits of prompts are on."""
+        """Return cells along each side of the grid that the logits of prompts are on."""
         sam = self.sam
         if isinstance(sam, WordSam3):
             return sam.side
@@ -323,7 +325,8 @@ class Learner:
         return 4 * sam.prompt_encoder.grid
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
-        """What is kept: of the moving average if there is one, low-rank updates merged; on the CPU.
+        """Return what is kept: of the moving average if there is one, low-rank updates merged; on the
+        CPU.
 
         Returns:
             The tensors of the SAM under official names, and of the joint decoder.
@@ -334,7 +337,7 @@ class Learner:
         return sam, semantic
 
     def schedule(self, options: TrainOptions, train: list[Sample]) -> Schedule:
-        """What each update takes, of images, or of clips by their first ones."""
+        """Return what each update takes, of images, or of clips by their first ones."""
         strategy = self.strategy
         weights = weights_of(train, options.balance)
         schedule = Schedule(
@@ -399,7 +402,7 @@ def _unfit(wanted: str, card: ModelCard, family: str) -> InputError:
 
 
 def worker_count(options: TrainOptions) -> int:
-    """Processes that read images, of one training process."""
+    """Return processes that read images, of one training process."""
     if options.workers is not None:
         return options.workers
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

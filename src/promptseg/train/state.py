@@ -1,4 +1,6 @@
-"""What a training needs to go on exactly where it stopped: `last.pt`, written whole or not at all."""
+"""Says what a training needs to go on exactly where it stopped: `last.pt`, written whole or not at
+all.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ log = logging.getLogger("promptseg")
 
 @dataclass
 class Progress:
-    """How far a training is.
+    """Says how far a training is.
 
     Chance is a function of seed and update, so no generator has to be kept.
 

@@ -16,7 +16,7 @@ End = Literal["done", "late", "interrupted"]
 
 
 class Stop:
-    """Whether to stop after the present update, and why.
+    """Says whether to stop after the present update, and why.
 
     Args:
         minutes: that may be spent; None for as long as it takes.
@@ -28,13 +28,13 @@ class Stop:
 
     @property
     def late(self) -> bool:
-        """Whether the time is up."""
+        """Tell whether the time is up."""
         return self._end is not None and time.monotonic() >= self._end
 
 
 @contextmanager
 def listening(minutes: float | None) -> Iterator[Stop]:
-    """A first Ctrl-C (or SIGTERM) lets the present update end; a second one does not."""
+    """Provide a first Ctrl-C (or SIGTERM) lets the present update end; a second one does not."""
     stop = Stop(minutes)
 
     def heard(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""How well a model answers prompts on some samples: before, during and after its training.
+"""Says how well a model answers prompts on some samples: before, during and after its training.
 
 The simulated user is that of `promptseg evaluate` (MedicoSAM, II-E), and so is the DSC. What it draws
 hangs on the sample, the object and the kind of prompt alone: every model sees the same first prompts,
@@ -71,7 +71,7 @@ Features = NDArray[np.float16]
 
 
 class Answer(NamedTuple):
-    """What a model made of one prompt.
+    """Holds what a model made of one prompt.
 
     Attributes:
         sample: key of the image.
@@ -114,11 +114,11 @@ class Validation:
 
     @property
     def corrections(self) -> int:
-        """Rounds of corrections after the first prompt."""
+        """Return rounds of corrections after the first prompt."""
         return max((a.step for a in self.answers), default=0)
 
     def means(self) -> dict[str, float]:
-        """Mean DSC per kind of prompt: the mean over datasets of the mean over their objects.
+        """Return mean DSC per kind of prompt: the mean over datasets of the mean over their objects.
 
         Returns:
             "box" and "point" before corrections, "box+8" and "point+8" after the last of 8 rounds; and
@@ -129,7 +129,7 @@ class Validation:
         return _macro(self.answers, self.corrections)
 
     def means_by_modality(self) -> dict[str, dict[str, float]]:
-        """Modality -> `means` of its samples alone."""
+        """Map modality to `means` of its samples alone."""
         groups: dict[str, list[Answer]] = defaultdict(list)
         for answer in self.answers:
             groups[answer.modality].append(answer)
@@ -160,7 +160,7 @@ class Validation:
 
     @classmethod
     def read(cls, path: Path) -> Validation:
-        """The inverse of `write`.
+        """Return the inverse of `write`.
 
         Raises:
             InputError: no such file, or another kind of file.
@@ -251,7 +251,7 @@ def validate(
 
 
 def choose_validation(samples: Sequence[Sample], n: int, seed: int) -> list[Sample]:
-    """At most n samples: datasets take turns, and within a dataset its patients do.
+    """Choose at most n samples: datasets take turns, and within a dataset its patients do.
 
     Many patients say more than many slices of few, and a large dataset does not decide alone.
 
@@ -325,7 +325,7 @@ def _name(target: Target) -> str:
 
 
 def pooled(embedding: Embedding) -> Features:
-    """An embedding's view averaged to (C, 8, 8)."""
+    """Return an embedding's view averaged to (C, 8, 8)."""
     from torch.nn import functional as F
 
     small = F.adaptive_avg_pool2d(embedding.view()[None], _POOLED)[0].cpu().numpy()

@@ -1,4 +1,4 @@
-"""Whether a training has made a model better: the same objects, before and after.
+"""Says whether a training has made a model better: the same objects, before and after.
 
 The word "improvement" is used only if all of this holds:
 
@@ -47,7 +47,7 @@ _Object = tuple[str, str]  # sample, target
 
 @dataclass(frozen=True)
 class Listening:
-    """Whether a model still does what prompts tell it.
+    """Says whether a model still does what prompts tell it.
 
     Attributes:
         rounds: mean gain in DSC of each round of corrections, both starts together.
@@ -64,7 +64,7 @@ class Listening:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a training has done to a model.
+    """Holds what a training has done to a model.
 
     Attributes:
         outcome: in two words or so.
@@ -91,7 +91,7 @@ class Verdict:
     classes: dict[str, tuple[Comparison, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values; None for NaN."""
+        """Return this as plain values; None for NaN."""
         plain: dict[str, Any] = _without_nan(asdict(self))
         for name in ("listening", "macro"):
             plain[name] = dict(zip(("before", "after"), plain[name], strict=True))

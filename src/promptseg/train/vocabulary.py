@@ -1,4 +1,4 @@
-"""What the classes of a collection are asked for by, and which of them are not on an image."""
+"""Says what the classes of a collection are asked for by, and which of them are not on an image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CANONICAL = 0.5  # how often a name is asked for in the words that users' phras
 
 
 def named(sample: Sample) -> dict[str, list[Target]]:
-    """The objects of a sample by what they are called, in the words of the table of terms."""
+    """Return the objects of a sample by what they are called, in the words of the table of terms."""
     found: dict[str, list[Target]] = defaultdict(list)
     for target in sample.targets:
         found[phrases_for(target.name)[0]].append(target)
@@ -69,14 +69,14 @@ class Vocabulary:
         }
 
     def phrase(self, name: str, chance: np.random.Generator) -> str:
-        """One of the phrases for a name, half of the time the first."""
+        """Return one of the phrases for a name, half of the time the first."""
         others = self._phrases[name][1:]
         if not others or chance.random() < _CANONICAL:
             return name
         return others[int(chance.integers(len(others)))]
 
     def absent(self, sample: Sample) -> list[str]:
-        """Names of what is not on a sample.
+        """Return names of what is not on a sample.
 
         Those of its own dataset, where all that is there is outlined; where it has no other, those of
         datasets of other modalities. Names of the same thing on no side, or another spelling, may be
@@ -93,7 +93,7 @@ class Vocabulary:
 
 
 def read_phrases_file(path: Path) -> dict[str, list[str]]:
-    """A JSON file of names, each with a list of phrases.
+    """Return a JSON file of names, each with a list of phrases.
 
     Raises:
         InputError: another file.

@@ -36,7 +36,7 @@ _SAVE_EVERY = 300  # seconds
 
 
 def asked_means(validation: Validation, asks: frozenset[str]) -> dict[str, float]:
-    """The means of a validation that an objective is about.
+    """Return the means of a validation that an objective is about.
 
     Args:
         validation: of a model.
@@ -131,7 +131,7 @@ def _gathered(mine: Validation, samples: Sequence[Sample], processes: Processes)
 
 @dataclass
 class Watch:
-    """What happens between updates.
+    """Holds what happens between updates.
 
     Attributes:
         start: the model that is trained.
@@ -162,12 +162,12 @@ class Watch:
 
     @property
     def folder(self) -> Path:
-        """Of the training."""
+        """Return the folder of the training."""
         return self.options.output
 
     @property
     def best(self) -> Path:
-        """The best weights so far."""
+        """Return the best weights so far."""
         return self.folder / "best.safetensors"
 
     def after(self, update: int) -> None:
@@ -247,7 +247,7 @@ class Watch:
 def load_predictor(
     start: StartingWeights, file: Path, processes: Processes, engine: str
 ) -> Predictor:
-    """The model that is trained, with the weights of a file."""
+    """Return the model that is trained, with the weights of a file."""
     made = isinstance(start, BoxedStart) and file == start.file  # of no file
     tensors = start.tensors if made else read_checkpoint(file)
     network = build_network(start.card, tensors, file)

@@ -1,4 +1,4 @@
-"""Who does tasks of a job: this process, or a pool of processes."""
+"""Says who does tasks of a job: this process, or a pool of processes."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class Processes:
 
 
 def executor_for(workers: int, make_context: MakeContext, tasks: Sequence[Any]) -> Executor:
-    """The executor for a number of workers: no more processes than tasks, and none for one."""
+    """Return the executor for a number of workers: no more processes than tasks, and none for one."""
     workers = min(workers, len(tasks))
     return Processes(workers, make_context) if workers > 1 else Inline(make_context)
 

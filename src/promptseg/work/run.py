@@ -29,7 +29,7 @@ class Failure:
 
 @dataclass
 class Outcome:
-    """What came of a job.
+    """Holds what came of a job.
 
     Attributes:
         skipped: tasks whose results were there already.
@@ -96,7 +96,7 @@ def run(
 
 @dataclass
 class Tally:
-    """How many tasks of a stream there are of each kind, so far.
+    """Says how many tasks of a stream there are of each kind, so far.
 
     Attributes:
         skipped: whose results were there already.

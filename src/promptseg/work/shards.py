@@ -34,7 +34,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str | None) -> Shard:
-        """`NUMBER/COUNT`, such as 3/8; the whole if None.
+        """Return `NUMBER/COUNT`, such as 3/8; the whole if None.
 
         Raises:
             InputError: anything else.
@@ -52,16 +52,16 @@ class Shard:
         return shard
 
     def of(self, items: Iterable[T]) -> Iterator[T]:
-        """Its share of some items, in their order."""
+        """Return its share of some items, in their order."""
         return (item for k, item in enumerate(items) if k % self.count == self.number - 1)
 
     def size(self, total: int) -> int:
-        """How many of `total` items it has."""
+        """Tell how many of `total` items it has."""
         return len(range(self.number - 1, total, self.count))
 
     @property
     def suffix(self) -> str:
-        """What is added to names of files that each share writes: nothing if it is the whole."""
+        """Return what is added to names of files that each share writes: nothing if it is the whole."""
         return "" if self.count == 1 else f"-{self.number}-of-{self.count}"
 
 

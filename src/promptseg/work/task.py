@@ -28,16 +28,16 @@ class Task(ABC, Generic[Context, Result]):
     @property
     @abstractmethod
     def title(self) -> str:
-        """What a person calls it, for progress and messages."""
+        """Return what a person calls it, for progress and messages."""
 
     @property
     def weight(self) -> int:
-        """How many steps of the job's progress it counts for."""
+        """Tell how many steps of the job's progress it counts for."""
         return 1
 
     @abstractmethod
     def request(self) -> dict[str, Any]:
-        """All that the result depends on, as plain values: equal requests give equal results.
+        """Return all that the result depends on, as plain values: equal requests give equal results.
 
         Raises:
             OSError: an input cannot be looked at.
@@ -45,7 +45,7 @@ class Task(ABC, Generic[Context, Result]):
 
     @abstractmethod
     def is_done(self) -> bool:
-        """Whether the result is there, whole, from the very same request."""
+        """Tell whether the result is there, whole, from the very same request."""
 
     @abstractmethod
     def do(self, context: Context) -> Result:
@@ -65,11 +65,11 @@ class Staged(Task[Context, Result], Generic[Context, Result, Given, Computed]):
 
     @abstractmethod
     def hand_of(self, context: Context) -> Any:
-        """What reading and writing need, out of the context of a process that does it all."""
+        """Return what reading and writing need, out of the context of a process that does it all."""
 
     @abstractmethod
     def read(self, hand: Any) -> Given:
-        """What is needed for it, read from files.
+        """Return what is needed for it, read from files.
 
         Raises:
             PromptsegError: what is wrong with this task.
@@ -77,7 +77,7 @@ class Staged(Task[Context, Result], Generic[Context, Result, Given, Computed]):
 
     @abstractmethod
     def compute(self, context: Context, given: Given) -> Computed:
-        """The work itself, which writes no file.
+        """Return the work itself, which writes no file.
 
         Raises:
             PromptsegError: what is wrong with this task.
@@ -92,7 +92,7 @@ class Staged(Task[Context, Result], Generic[Context, Result, Given, Computed]):
         """
 
     def cached_result(self) -> Result | None:
-        """The result that somebody has written whole before dying; None if nobody has."""
+        """Return the result that somebody has written whole before dying; None if nobody has."""
         return None
 
     def do(self, context: Context) -> Result:
@@ -103,7 +103,7 @@ class Staged(Task[Context, Result], Generic[Context, Result, Given, Computed]):
 
 
 def as_json(values: Any) -> Any:
-    """Values as they are after a way through JSON: tuples are lists, paths and others strings.
+    """Return values as they are after a way through JSON: tuples are lists, paths and others strings.
 
     Example:
         >>> as_json({"box": (1, 2)})
@@ -113,7 +113,7 @@ def as_json(values: Any) -> Any:
 
 
 def request_hash(request: dict[str, Any]) -> str:
-    """SHA-256 of a request, the same whatever the order of its entries.
+    """Return SHA-256 of a request, the same whatever the order of its entries.
 
     Example:
         >>> request_hash({"a": 1, "b": (2,)}) == request_hash({"b": [2], "a": 1})

@@ -1,4 +1,4 @@
-"""How a model is put to the test: one module per way."""
+"""Says how a model is put to the test: one module per way."""
 
 from promptseg.evaluate.protocols.given import given
 from promptseg.evaluate.protocols.ground_truth import GroundTruthCase, Scored, View

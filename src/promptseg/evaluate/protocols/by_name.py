@@ -36,7 +36,7 @@ Mask = NDArray[np.bool_]
 def named_on_slice(
     scene: Scene, index: int, objects: list[tuple[Segment, Mask]]
 ) -> Iterator[Scored]:
-    """All that a target's name finds on a slice, against all objects of the target there.
+    """Yield all that a target's name finds on a slice, against all objects of the target there.
 
     What is found nothing of counts as an empty mask. Names of targets of the dataset that no object on
     the slice has are asked for as well, as many as the options say.
@@ -65,7 +65,7 @@ def named_on_slice(
 
 
 def named_through(scene: Scene, protocol: Protocol) -> Iterator[Scored]:
-    """The same through a volume or video, by the code that users' phrases go through.
+    """Yield the same through a volume or video, by the code that users' phrases go through.
 
     Nothing is said of where an object is. Of videos every frame is scored that experts looked at.
     """

@@ -20,7 +20,7 @@ __all__ = ["GroundTruthCase", "Scored", "View"]
 
 
 class View(NamedTuple):
-    """What there is to look at of one answer.
+    """Holds what there is to look at of one answer.
 
     Attributes:
         slice: which slice of the image.
@@ -61,7 +61,7 @@ class GroundTruthCase:
     options: EvaluateOptions
 
     def slices(self) -> Iterator[tuple[int, list[tuple[Segment, NDArray[np.bool_]]]]]:
-        """The slices to be prompted one by one, each with its objects.
+        """Yield the slices to be prompted one by one, each with its objects.
 
         A 2D image is one slice with every object. Of the n slices of a volume or video where an object
         has more than `min_pixels` pixels, every n // max_slices-th is taken, or max_slices of them,
@@ -83,12 +83,12 @@ class GroundTruthCase:
             yield index, [(segment, segment.on_slice(index, geometry)) for segment in kept]
 
     def annotated_frames(self) -> Sequence[int]:
-        """The slices or frames that experts have looked at."""
+        """Return the slices or frames that experts have looked at."""
         annotated = self.case.annotated
         return range(len(self.image.voxels)) if annotated is None else annotated
 
     def background(self, objects: Iterable[Segment]) -> Segment:
-        """What lies outside all objects, as one more object."""
+        """Return what lies outside all objects, as one more object."""
         outside = outside_of(objects, self.image.geometry.shape)
         return Segment.from_mask(BACKGROUND, 0, outside)
 
@@ -99,7 +99,7 @@ class GroundTruthCase:
         found: NDArray[np.bool_],
         **facts: Any,
     ) -> Row:
-        """The row of one answer.
+        """Return the row of one answer.
 
         Args:
             segment: the object.

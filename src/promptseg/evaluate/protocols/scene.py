@@ -72,24 +72,24 @@ class Scene(GroundTruthCase):
 
     @cached_property
     def starting_stack(self) -> _TimedStack:
-        """The slices as the starting model sees them."""
+        """Return the slices as the starting model sees them."""
         return self._stack_of(self.starter) if self.starter else self.stack
 
     def prompts(self, protocol: Protocol) -> list[PromptKind]:
-        """The prompts that are put to the model; see `prompts_for`."""
+        """Return the prompts that are put to the model; see `prompts_for`."""
         return prompts_for(self.predictor, protocol, self.options, self.starter)
 
     def chance(self, segment: Segment, index: int, kind: str) -> np.random.Generator:
-        """The random generator of one prompt; the same for every model."""
+        """Return the random generator of one prompt; the same for every model."""
         place = (self.dataset.name, self.case.name, segment.name, index, kind)
         return generator(self.options.seed, *place)
 
     def chance_of(self, *what: object) -> np.random.Generator:
-        """The random generator of something of the case; the same for every model."""
+        """Return the random generator of something of the case; the same for every model."""
         return generator(self.options.seed, self.dataset.name, self.case.name, *map(str, what))
 
     def embedding(self) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
-        """The embedding of the slice nearest to the middle of the objects, of those encoded.
+        """Return the embedding of the slice nearest to the middle of the objects, of those encoded.
 
         Returns:
             Its mean over all places, (channels,), and its three main components, (3, h, w), which show
@@ -109,7 +109,7 @@ class Scene(GroundTruthCase):
         return mean, components.T.reshape(3, -1, map_.shape[-1]).astype(np.float16)
 
     def clock(self) -> Callable[[], float]:
-        """A stopwatch that leaves out the encoding of slices; call it for the seconds so far."""
+        """Return a stopwatch that leaves out the encoding of slices; call it for the seconds so far."""
         stacks = {id(s): s for s in (self.stack, self.starting_stack)}.values()
 
         def now() -> float:
@@ -125,7 +125,7 @@ def prompts_for(
     options: EvaluateOptions,
     starter: Predictor | None = None,
 ) -> list[PromptKind]:
-    """Which prompts of a protocol are put to a model.
+    """Tell which prompts of a protocol are put to a model.
 
     Args:
         predictor: the model.

@@ -19,7 +19,7 @@ __all__ = ["merged_classes", "whole"]
 
 
 def merged_classes(truth: Segmentation, names: tuple[str, ...], where: str) -> list[Segment]:
-    """The classes of a truth that a model knows, in its order: all objects of one together.
+    """Return the classes of a truth that a model knows, in its order: all objects of one together.
 
     Args:
         truth: as experts drew it.

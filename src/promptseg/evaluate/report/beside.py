@@ -25,7 +25,7 @@ _RESULTS = tuple(f"Table {i}" for i in range(6, 12))
 
 
 def published_tables(rows: Sequence[Row]) -> list[Table]:
-    """Tables for the modalities and targets of a run; those without a line are left out."""
+    """Return tables for the modalities and targets of a run; those without a line are left out."""
     modalities = {m for row in rows for m in _THEIRS.get(row.modality, (row.modality,))}
     targets = {
         (m, _key(row.target)) for row in rows for m in _THEIRS.get(row.modality, (row.modality,))
@@ -43,7 +43,7 @@ def published_tables(rows: Sequence[Row]) -> list[Table]:
 
 
 def published_training_sizes() -> dict[str, dict[float, list[float]]]:
-    """The medians of DSC of MedSAM's Tables 12-14, by validation set and number of images."""
+    """Return the medians of DSC of MedSAM's Tables 12-14, by validation set and number of images."""
     curves: dict[str, dict[float, list[float]]] = {}
     for f in published("medsam"):
         if f.train_size and f.metric == "dsc":

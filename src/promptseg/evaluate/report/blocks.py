@@ -16,7 +16,7 @@ __all__ = ["ALL", "Block", "Section", "Task", "arrange", "pool"]
 
 
 class Section(NamedTuple):
-    """What is never mixed: protocols, kinds of prompt, settings of a search."""
+    """Holds what is never mixed: protocols, kinds of prompt, settings of a search."""
 
     protocol: str
     prompt: str
@@ -24,7 +24,7 @@ class Section(NamedTuple):
 
     @property
     def title(self) -> str:
-        """For headings: `2d, jittered-box`."""
+        """Return the name for headings: `2d, jittered-box`."""
         return ", ".join(part for part in self if part)
 
 
@@ -36,7 +36,7 @@ class Task(NamedTuple):
 
     @property
     def title(self) -> str:
-        """For tables and axes."""
+        """Return the name for tables and axes."""
         return f"{self.dataset}: {self.target}"
 
 
@@ -68,12 +68,12 @@ class Block:
     scores: NDArray[np.float64]
 
     def values(self, quantity: Quantity) -> NDArray[np.float64]:
-        """(models, units) of one quantity."""
+        """Return (models, units) of one quantity."""
         return self.scores[:, :, NAMES.index(quantity.name)]
 
 
 def arrange(results: Results) -> Iterator[Block]:
-    """Blocks by section and task in the order of the rows, then by step."""
+    """Yield blocks by section and task in the order of the rows, then by step."""
     groups: dict[Section, dict[Task, dict[int, list[Row]]]] = {}
     for row in results.rows:
         section = Section(row.protocol, row.prompt, row.setting)
@@ -102,7 +102,9 @@ def _block(section: Section, task: Task, step: int, models: list[str], rows: lis
 
 
 def pool(blocks: Sequence[Block]) -> Block:
-    """All tasks of a section and step as one; a patient stays one over all targets of a data set."""
+    """Return all tasks of a section and step as one; a patient stays one over all targets of a data
+    set.
+    """
     first = blocks[0]
     people = sorted({person for block in blocks for person in block.people})
     number = {person: i for i, person in enumerate(people)}

@@ -1,4 +1,4 @@
-"""How far a model's own estimate of its quality can be trusted: predicted IoU against true DSC."""
+"""Says how far a model's own estimate of its quality can be trusted: predicted IoU against true DSC."""
 
 from __future__ import annotations
 

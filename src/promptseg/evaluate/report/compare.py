@@ -1,4 +1,6 @@
-"""What a report says of every task: the distribution of each model, tests between models, ranks."""
+"""Says what a report says of every task: the distribution of each model, tests between models,
+ranks.
+"""
 
 from __future__ import annotations
 
@@ -37,17 +39,17 @@ class Test(NamedTuple):
 
     @property
     def better(self) -> bool:
-        """Whether this model is significantly better."""
+        """Tell whether this model is significantly better."""
         return self.p < LEVEL and self.outcome.balance > 0.5
 
     @property
     def worse(self) -> bool:
-        """Whether this model is significantly worse."""
+        """Tell whether this model is significantly worse."""
         return self.p < LEVEL and self.outcome.balance < 0.5
 
 
 class Ranking(NamedTuple):
-    """How a model ranks among all models of the section.
+    """Says how a model ranks among all models of the section.
 
     Attributes:
         patients: that every model has a value for.
@@ -96,14 +98,16 @@ class Line:
 
     @property
     def marks(self) -> str:
-        """The papers' marks: `*` better than the baseline, a dagger worse than the best model."""
+        """Return the papers' marks: `*` better than the baseline, a dagger worse than the best
+        model.
+        """
         better = self.against_baseline is not None and self.against_baseline.better
         worse = self.against_best is not None and self.against_best.worse
         return BETTER * better + WORSE * worse
 
 
 def baseline_of(results: Results, wanted: str | None) -> str:
-    """The model that others are compared with: the named one, else the first of the run.
+    """Return the model that others are compared with: the named one, else the first of the run.
 
     Raises:
         InputError: no such model in the results.
@@ -120,7 +124,8 @@ def baseline_of(results: Results, wanted: str | None) -> str:
 def compare(
     results: Results, baseline: str, holm: bool = False, resamples: int = 1000, seed: int = 0
 ) -> list[Line]:
-    """Every line of the summary, by section, task, step, quantity and model; last, all tasks together.
+    """Return every line of the summary, by section, task, step, quantity and model; last, all tasks
+    together.
 
     Args:
         results: of an evaluation.

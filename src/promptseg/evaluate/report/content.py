@@ -1,4 +1,6 @@
-"""What stands on the page of a report, before it is laid out: tables, plots and failures by section."""
+"""Says what stands on the page of a report, before it is laid out: tables, plots and failures by
+section.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,7 @@ class SectionPage:
 
 
 def draw(name: str, caption: str, plot: Callable[[], str], warnings: list[str]) -> list[Plot]:
-    """The plot in a list; an empty one, and a warning said once, where plots cannot be drawn."""
+    """Return the plot in a list; an empty one, and a warning said once, where plots cannot be drawn."""
     try:
         return [Plot(slug(name), caption, plot())]
     except PromptsegError as error:
@@ -88,7 +90,7 @@ def section_page(
     publish: bool,
     warnings: list[str],
 ) -> SectionPage:
-    """Tables, plots and worst masks of a section, for its first and its last step.
+    """Return tables, plots and worst masks of a section, for its first and its last step.
 
     Args:
         results: rows and run.

@@ -9,7 +9,7 @@ __all__ = ["definitions"]
 
 
 def definitions(baseline: str, compared: bool, holm: bool, resamples: int, seed: int) -> list[str]:
-    """Sentences for the end of the page.
+    """Return sentences for the end of the page.
 
     Args:
         baseline: the model that others are compared with.

@@ -35,7 +35,7 @@ class Failure(NamedTuple):
 
 
 class Scored(Protocol):
-    """What names the picture of a mask; both kinds of rows have it."""
+    """Holds what names the picture of a mask; both kinds of rows have it."""
 
     @property
     def model(self) -> str: ...
@@ -56,7 +56,9 @@ class Scored(Protocol):
 
 
 def picture_name(row: Scored) -> str:
-    """File name of a mask's picture in the folder `failures` of the results; unique and portable."""
+    """Return file name of a mask's picture in the folder `failures` of the results; unique and
+    portable.
+    """
     identity = (row.model, row.prompt, row.setting, row.dataset, row.target, *row.place)
     text = "\n".join((*identity, str(row.step)))
     digest = hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -64,7 +66,7 @@ def picture_name(row: Scored) -> str:
 
 
 def worst(rows: Sequence[Row], count: int) -> list[Row]:
-    """Masks with the lowest DSC, one per case and target; masks without a value come first.
+    """Return masks with the lowest DSC, one per case and target; masks without a value come first.
 
     Of masks alike the first in the file is taken.
 
@@ -84,7 +86,7 @@ def worst(rows: Sequence[Row], count: int) -> list[Row]:
 def failures(
     results: Results, rows: Sequence[Row], images: bool, publish: bool = False
 ) -> list[Failure]:
-    """The given masks with their pictures.
+    """Return the given masks with their pictures.
 
     Args:
         results: whose folder holds the pictures.

@@ -44,7 +44,7 @@ class Page:
 
 
 def render(page: Page, results: Results) -> str:
-    """The HTML document."""
+    """Return the HTML document."""
     room = Room()
     run = results.run
     context = {

@@ -30,14 +30,14 @@ _SPECIAL = {
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX prints as it is; control characters become question marks."""
+    """Return text that LaTeX prints as it is; control characters become question marks."""
     return "".join(_SPECIAL.get(c, c if c.isprintable() else "?") for c in text)
 
 
 def latex_table(
     caption: str, head: Sequence[str], body: Sequence[Sequence[str]], words: int = 0
 ) -> str:
-    """A `table`, or a `longtable` if it is longer than a page.
+    """Return a `table`, or a `longtable` if it is longer than a page.
 
     Args:
         caption: printed above.

@@ -17,7 +17,7 @@ MOST_BYTES = 8_000_000
 
 
 def fill(template: str, context: dict[str, Any]) -> str:
-    """A page: one HTML document that loads nothing.
+    """Return a page: one HTML document that loads nothing.
 
     Args:
         template: its file in the folder `page`.
@@ -49,14 +49,14 @@ class Room:
         self.used = self.plots = self.left_out = 0
 
     def take(self, size: int) -> bool:
-        """Whether there is room for so many bytes; they are taken."""
+        """Tell whether there is room for so many bytes; they are taken."""
         fits = self.used + size <= MOST_BYTES
         self.used += size if fits else 0
         self.left_out += not fits
         return fits
 
     def plot(self, plot: Plot) -> dict[str, Any]:
-        """A plot as the template takes it."""
+        """Return a plot as the template takes it."""
         from markupsafe import Markup
 
         from promptseg.plots.style import inline
@@ -68,7 +68,7 @@ class Room:
         return {"svg": svg, "caption": plot.caption}
 
     def warnings(self) -> list[str]:
-        """What was left out."""
+        """Return what was left out."""
         if not self.left_out:
             return []
         text = f"{self.left_out} plots and pictures are left out to keep this page small"

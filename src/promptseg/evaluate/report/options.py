@@ -1,4 +1,4 @@
-"""How results are reported, defined once: Python and command line share it."""
+"""Says how results are reported, defined once: Python and command line share it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ReportOptions"]
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """What a report of an evaluation shows."""
+    """Say what a report of an evaluation shows."""
 
     baseline: str | None = None
     """Model that others are compared with; the first one of the run if not given."""

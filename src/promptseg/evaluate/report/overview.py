@@ -20,7 +20,7 @@ _DSC = QUANTITIES["dsc"]
 
 
 def headline(lines: Sequence[Line], pooled: Sequence[Line]) -> Table:
-    """One row per section, step shown and model.
+    """Return one row per section, step shown and model.
 
     Args:
         lines: of every task.
@@ -66,7 +66,7 @@ def _headline_row(whole: Line, lines: Sequence[Line]) -> list[str]:
 def task_medians(
     lines: Sequence[Line], quantity: Quantity
 ) -> tuple[list[str], list[Task], NDArray[np.float64]]:
-    """Models, tasks, and the (models, tasks) medians of one section and step."""
+    """Return models, tasks, and the (models, tasks) medians of one section and step."""
     models = list(dict.fromkeys(line.model for line in lines))
     tasks = list(dict.fromkeys(line.task for line in lines))
     medians = np.full((len(models), len(tasks)), np.nan)
@@ -85,7 +85,7 @@ def _spread(values: NDArray[np.float64], quantity: Quantity) -> str:
 
 
 def modalities(lines: Sequence[Line], section: Section, step: int) -> Table:
-    """Mean DSC of all masks and the median of the tasks' medians, per modality and model."""
+    """Return mean DSC of all masks and the median of the tasks' medians, per modality and model."""
     chosen = [n for n in lines if n.section == section and n.step == step and n.quantity == _DSC]
     models = list(dict.fromkeys(line.model for line in chosen))
     body = []
@@ -105,7 +105,7 @@ def modalities(lines: Sequence[Line], section: Section, step: int) -> Table:
 
 
 def test_table(lines: Sequence[Line], section: Section, step: int) -> Table:
-    """Every signed-rank test of DSC and NSD: how many pairs, who is better, p."""
+    """Return every signed-rank test of DSC and NSD: how many pairs, who is better, p."""
     body = []
     for line in lines:
         if line.section != section or line.step != step or line.quantity not in MAIN:

@@ -16,7 +16,8 @@ _MOST_PIXELS = 1 << 26
 
 
 def picture_address(picture: Path | NDArray[np.uint8]) -> str:
-    """A picture as a `data:` address for the `src` of an <img>, at most 480 pixels wide and high.
+    """Return a picture as a `data:` address for the `src` of an <img>, at most 480 pixels wide and
+    high.
 
     Args:
         picture: a file, or (rows, columns, 3) red, green and blue.

@@ -1,4 +1,4 @@
-"""What is measured on every mask: how each quantity is called, and which way is better."""
+"""Says what is measured on every mask: how each quantity is called, and which way is better."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Quantity:
 
     @property
     def title(self) -> str:
-        """The label with its unit."""
+        """Return the label with its unit."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     @property
     def share(self) -> bool:
-        """Whether values lie between 0 and 1, and are shown in percent."""
+        """Tell whether values lie between 0 and 1, and are shown in percent."""
         return self.goal == "high"
 
     def worth(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Values turned so that more is better: what is compared and ranked."""
+        """Return values turned so that more is better: what is compared and ranked."""
         if self.goal == "high":
             return values
         return -(np.abs(values) if self.goal == "zero" else values)

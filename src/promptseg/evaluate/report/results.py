@@ -62,7 +62,7 @@ class Row(NamedTuple):
 
     @property
     def place(self) -> tuple[str, str, str, str, str]:
-        """Which mask was scored: what the rows of two models must share to be a pair."""
+        """Tell which mask was scored: what the rows of two models must share to be a pair."""
         return self.patient, self.case, self.object, self.slice, self.frame
 
 
@@ -86,7 +86,7 @@ class Results:
 
     @property
     def models(self) -> list[str]:
-        """Names in the order of the run, then of the rows."""
+        """Return names in the order of the run, then of the rows."""
         listed = [str(m.get("name", "")) for m in self.listed("models")]
         present = dict.fromkeys(row.model for row in self.rows)
         return [m for m in dict.fromkeys(listed) if m in present] + [
@@ -94,7 +94,7 @@ class Results:
         ]
 
     def listed(self, name: str) -> list[dict[str, Any]]:
-        """A list of objects in run.json; empty where it is missing or something else."""
+        """Return a list of objects in run.json; empty where it is missing or something else."""
         value = self.run.get(name)
         return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
 

@@ -57,12 +57,12 @@ class Table:
 
 
 def number(value: float) -> str:
-    """Six significant digits; `nan` and `inf` as they are."""
+    """Return six significant digits; `nan` and `inf` as they are."""
     return f"{value:.6g}"
 
 
 def score(value: float, quantity: Quantity) -> str:
-    """For people: percent with one digit for shares, else three significant digits."""
+    """Format for people: percent with one digit for shares, else three significant digits."""
     if math.isnan(value):
         return "n/a"
     if math.isinf(value):
@@ -71,7 +71,7 @@ def score(value: float, quantity: Quantity) -> str:
 
 
 def cell(line: Line) -> str:
-    """`87.9 (86.6, 91.9)*`: median, quartiles, marks, and what is missing of the masks."""
+    """Return `87.9 (86.6, 91.9)*`: median, quartiles, marks, and what is missing of the masks."""
     s = line.summary
     if not s.n:
         return "n/a" + _absent(line)
@@ -85,13 +85,15 @@ def _absent(line: Line) -> str:
 
 
 def shown_steps(lines: Sequence[Line], section: Section) -> list[int]:
-    """The first and the last step of a section."""
+    """Return the first and the last step of a section."""
     steps = {line.step for line in lines if line.section == section}
     return sorted({min(steps), max(steps)})
 
 
 def marks_note(lines: Sequence[Line]) -> str:
-    """A sentence that says what the marks of these lines mean; empty where nothing is compared."""
+    """Return a sentence that says what the marks of these lines mean; empty where nothing is
+    compared.
+    """
     baselines = [line.against_baseline.other for line in lines if line.against_baseline]
     if not baselines:
         return ""
@@ -102,12 +104,14 @@ def marks_note(lines: Sequence[Line]) -> str:
 
 
 def step_title(section: Section, step: int) -> str:
-    """Title of a section at a step: `interactive-2d, box+corrections, after 8 corrections`."""
+    """Return title of a section at a step: `interactive-2d, box+corrections, after 8 corrections`."""
     return section.title + (f", after {step} corrections" if step else "")
 
 
 def task_table(lines: Sequence[Line], section: Section, step: int) -> Table:
-    """Median and quartiles of DSC and NSD per task and model, as MedSAM's supplement prints them."""
+    """Return median and quartiles of DSC and NSD per task and model, as MedSAM's supplement prints
+    them.
+    """
     chosen = [n for n in lines if n.section == section and n.step == step]
     models = list(dict.fromkeys(line.model for line in chosen))
     cells: dict[tuple[Task, str, str], Line] = {
@@ -127,7 +131,7 @@ def task_table(lines: Sequence[Line], section: Section, step: int) -> Table:
 
 
 def slug(text: str) -> str:
-    """A name for a file."""
+    """Return a name for a file."""
     return re.sub(r"[^A-Za-z0-9-]+", "-", text).strip("-").lower() or "table"
 
 

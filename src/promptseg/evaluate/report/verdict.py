@@ -17,7 +17,7 @@ _MOST = 3  # sections that a sentence names
 
 
 def verdict(pooled: Sequence[Line]) -> str:
-    """What the run has shown, of all tasks together; the last step of every section.
+    """Return what the run has shown, of all tasks together; the last step of every section.
 
     Args:
         pooled: lines of all tasks together.

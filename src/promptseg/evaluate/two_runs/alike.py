@@ -1,4 +1,4 @@
-"""Whether two runs may be compared: only where options, files and masks are the same."""
+"""Says whether two runs may be compared: only where options, files and masks are the same."""
 
 from __future__ import annotations
 

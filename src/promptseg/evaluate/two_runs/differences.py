@@ -65,7 +65,8 @@ class Difference:
 
     @property
     def shown(self) -> int:
-        """1 where the second run is better, -1 where it is worse, 0 where no difference is shown.
+        """Return 1 where the second run is better, -1 where it is worse, 0 where no difference is
+        shown.
 
         The interval must lie on one side of 0, and the signed-rank test must agree.
         """
@@ -77,7 +78,7 @@ class Difference:
         return (1 if gains else -1) if gains == (self.test.balance > 0.5) else 0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; None in place of what cannot be told."""
+        """Return plain values; None in place of what cannot be told."""
         values = {
             "protocol": self.section.protocol,
             "prompt": self.section.prompt,
@@ -109,7 +110,7 @@ def _finite(value: Any) -> Any:
 
 
 def differences(results: Results, resamples: int, seed: int) -> list[Difference]:
-    """Every difference, by section, task, step and quantity; last, those of all tasks together.
+    """Return every difference, by section, task, step and quantity; last, those of all tasks together.
 
     Args:
         results: rows of two models alone.
@@ -169,7 +170,7 @@ def _change(first: Floats, second: Floats) -> Floats:
 
 
 def patient_means(blocks: Sequence[Block], quantity: Quantity) -> dict[Task, tuple[Floats, Floats]]:
-    """Task -> the patients' means of both runs, of masks that both have a value for."""
+    """Map task to the patients' means of both runs, of masks that both have a value for."""
     found = {}
     for block in blocks:
         if block.task != ALL:

@@ -17,7 +17,7 @@ _Names = tyro.conf.UseAppendAction[tuple[str, ...]]
 
 @dataclass(kw_only=True)
 class CompareOptions:
-    """What may differ between two runs, and what is counted."""
+    """Say what may differ between two runs, and what is counted."""
 
     model: _Names = ()
     """Compare only this model of the two runs; may be repeated. (default: models of the same name; of

@@ -1,4 +1,4 @@
-"""What a comparison of two runs has found."""
+"""Says what a comparison of two runs has found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Compared"]
 
 @dataclass(frozen=True)
 class Compared:
-    """What a comparison left in its folder.
+    """Holds what a comparison left in its folder.
 
     Attributes:
         page: comparison.html.

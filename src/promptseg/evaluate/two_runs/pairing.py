@@ -41,7 +41,7 @@ def pairs_of(
     second: Results,
     options: CompareOptions,
 ) -> Iterator[Pair]:
-    """Every pair of models that two runs have.
+    """Yield every pair of models that two runs have.
 
     Args:
         first, second: the runs.

@@ -1,4 +1,4 @@
-"""What a comparison says: a verdict in a sentence, and tables for people."""
+"""Says what a comparison says: a verdict in a sentence, and tables for people."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OUTCOMES = {1: "is better than", -1: "is worse than", 0: "cannot be told from"}
 
 
 def verdicts(pair: Pair, found: Sequence[Difference]) -> Iterator[str]:
-    """A sentence on all tasks together, for every section at its first and last step."""
+    """Yield a sentence on all tasks together, for every section at its first and last step."""
     pooled = [d for d in found if d.task == ALL and d.quantity == _DSC]
     for section in dict.fromkeys(d.section for d in pooled):
         steps = {d.step for d in pooled if d.section == section}
@@ -52,7 +52,7 @@ def _bounds(d: Difference) -> str:
 
 
 def difference_table(pair: Pair, found: Sequence[Difference], section: Section, step: int) -> Table:
-    """DSC and NSD of both runs on every task, with the difference and who is better."""
+    """Return DSC and NSD of both runs on every task, with the difference and who is better."""
     here = [d for d in found if (d.section, d.step) == (section, step) and d.quantity in MAIN]
     body = []
     for d in here:
@@ -86,7 +86,7 @@ def difference_table(pair: Pair, found: Sequence[Difference], section: Section, 
 
 
 def change_table(pair: Pair, count: int, section: Section, step: int) -> Table:
-    """The masks whose DSC fell and rose most."""
+    """Return the masks whose DSC fell and rose most."""
     at = NAMES.index(_DSC.name)
     scores: dict[tuple[str, ...], list[Row]] = {}
     for row in pair.results.rows:

@@ -1,4 +1,4 @@
-"""Which elements of a DICOM header say who the patient is, and a header without them.
+"""Says which elements of a DICOM header say who the patient is, and a header without them.
 
 They are those of the basic profile of PS3.15 (table E.1-1) that images carry as a whole, and whole
 groups about the patient, trials, visits and results, to which DICOM goes on adding. UIDs stay: without
@@ -72,7 +72,8 @@ _METHOD = "promptseg: attributes of PS3.15 E.1-1 removed, UIDs retained"
 
 
 def identifying_fields(header: pydicom.Dataset) -> list[str]:
-    """Keywords of the identifying elements of a header that hold something, in order of their tags.
+    """Return keywords of the identifying elements of a header that hold something, in order of their
+    tags.
 
     Private elements, which may hold anything, are counted as one: "private elements".
     """
@@ -88,7 +89,9 @@ def identifying_fields(header: pydicom.Dataset) -> list[str]:
 
 
 def without_identity(header: FileDataset) -> FileDataset:
-    """The header without them; what every object must have is left empty. The given one stays."""
+    """Return the header without them; what every object must have is left empty. The given one
+    stays.
+    """
     kept: dict[Any, Any] = {
         tag: copy.copy(header.get_item(tag))  # its own: the given header stays as it is
         for tag in header.keys()  # noqa: SIM118

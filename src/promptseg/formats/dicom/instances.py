@@ -29,7 +29,7 @@ class Instance:
 
     @property
     def frame_count(self) -> int:
-        """Frames of its object."""
+        """Return frames of its object."""
         return max(int(self.header.get("NumberOfFrames") or 1), 1)
 
 
@@ -48,7 +48,7 @@ class DicomSource:
 
     @cached_property
     def places(self) -> dict[tuple[str, int], int]:
-        """(SOPInstanceUID, frame from 1; 0 for an object of one frame) -> slice."""
+        """Map (SOPInstanceUID, frame from 1; 0 for an object of one frame) to slice."""
         return {
             (str(s.header.get("SOPInstanceUID")), (s.frame or 0) + 1 if s.frame_count > 1 else 0): k
             for k, s in enumerate(self.slices)

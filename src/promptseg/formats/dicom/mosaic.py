@@ -38,13 +38,13 @@ class Tile:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
+        """Return (rows, columns)."""
         rows, columns = self.part
         return rows.stop - rows.start, columns.stop - columns.start
 
 
 def is_mosaic(header: pydicom.Dataset) -> bool:
-    """Whether an object says that it is a mosaic."""
+    """Tell whether an object says that it is a mosaic."""
     kind = header.get("ImageType") or ()
     return "MOSAIC" in kind and str(header.get("Manufacturer", "")).upper().startswith("SIEMENS")
 
@@ -56,7 +56,7 @@ def tiles(
     column: NDArray[np.float64],
     spacing: tuple[float, float] | None,
 ) -> list[Tile]:
-    """The slices of a mosaic; [] if the 2D image has no such tiles, whatever it says.
+    """Return the slices of a mosaic; [] if the 2D image has no such tiles, whatever it says.
 
     Args:
         instance: the mosaic.

@@ -1,4 +1,4 @@
-"""What a SEG or an RTSTRUCT says of one of its objects, so that it can be said again."""
+"""Says what a SEG or an RTSTRUCT says of one of its objects, so that it can be said again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class DicomOrigin:
 
 
 def kept(segment: Segment, keywords: Iterable[str]) -> pydicom.Dataset:
-    """Copies of those elements that the file an object was read from had; none if it was renamed."""
+    """Return copies of those elements that the file an object was read from had; none if it was
+    renamed.
+    """
     found = pydicom.Dataset()
     origin = segment.origin
     if isinstance(origin, DicomOrigin) and origin.name == segment.name:

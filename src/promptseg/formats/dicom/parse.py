@@ -34,7 +34,7 @@ _ASKED_FOR = ("Modality", "SeriesInstanceUID", "SeriesDescription", "SOPClassUID
 
 
 def parse(path: Path) -> Instance | None:
-    """Header of a DICOM file; None if it is none.
+    """Return header of a DICOM file; None if it is none.
 
     A data set without preamble and file meta information is taken for what it begins like.
 
@@ -76,7 +76,8 @@ def parse(path: Path) -> Instance | None:
 
 
 def with_pixels(instance: Instance) -> pydicom.FileDataset:
-    """The whole data set of an object. Its header, which may tell of thousands of frames, is kept.
+    """Return the whole data set of an object. Its header, which may tell of thousands of frames, is
+    kept.
 
     Raises:
         Exception: anything, where the rest of the file is damaged.
@@ -92,7 +93,7 @@ def with_pixels(instance: Instance) -> pydicom.FileDataset:
 
 
 def cut_header(path: Path) -> InputError:
-    """The error about a DICOM file whose header does not go on to the pixels."""
+    """Return the error about a DICOM file whose header does not go on to the pixels."""
     return InputError(
         "complete DICOM files",
         f"{path}: its header is damaged or ends too early",
@@ -101,7 +102,7 @@ def cut_header(path: Path) -> InputError:
 
 
 def open_dicom(path: Path) -> BinaryIO:
-    """The file as a stream; unzipped in memory if it is gzipped.
+    """Return the file as a stream; unzipped in memory if it is gzipped.
 
     Raises:
         InputError: it would unzip, or inflate as a deflated data set, to more than such files do.

@@ -56,7 +56,8 @@ def decoded(instance: Instance, frames: Sequence[int]) -> Iterator[NDArray[Any]]
 
 
 def decoded_some(instance: Instance, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
-    """As `decoded`, where few of very many frames are wanted: the others are not read, if that can be.
+    """Decode as `decoded`, where few of very many frames are wanted: the others are not read if
+    possible.
 
     A file that pydicom does not take apart in this way is read as a whole.
     """

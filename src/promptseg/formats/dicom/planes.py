@@ -1,4 +1,4 @@
-"""Where one slice lies in space, before it is decoded."""
+"""Says where one slice lies in space, before it is decoded."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ class Plane:
 
     @property
     def name(self) -> str:
-        """File and frame, for messages."""
+        """Return file and frame, for messages."""
         frame = self.instance.frame
         return self.instance.path.name + ("" if frame is None else f" frame {frame}")
 
     @property
     def normal(self) -> NDArray[np.float64]:
-        """(3,) unit vector of row x column."""
+        """Return (3,) unit vector of row x column."""
         normal = np.cross(self.row, self.column)
         return np.asarray(normal / np.linalg.norm(normal))
 
 
 def planes_of(instance: Instance) -> list[Plane]:
-    """The slices of one file, placed in space; [] if the file does not place them.
+    """Return the slices of one file, placed in space; [] if the file does not place them.
 
     Raises:
         GeometryError: only a part of what places them is there, or it makes no sense.
@@ -80,7 +80,7 @@ def planes_of(instance: Instance) -> list[Plane]:
 
 
 def turned(plane: Plane, other: Plane) -> float:
-    """How far the last pixel of a slice lies beside that of another, in pixels, by its axes alone.
+    """Tell how far the last pixel of a slice lies beside that of another, in pixels, by its axes alone.
 
     Orientations written with few digits differ without lying apart, and small angles grow on large
     slices.
@@ -93,7 +93,7 @@ def turned(plane: Plane, other: Plane) -> float:
 
 
 def places_along(along: NDArray[np.float64], plane: Plane) -> NDArray[np.int64]:
-    """Which slices lie at one place: numbers from 0, growing along the normal.
+    """Tell which slices lie at one place: numbers from 0, growing along the normal.
 
     Args:
         along: distance of each slice along the normal, in mm, growing.
@@ -110,7 +110,7 @@ def places_along(along: NDArray[np.float64], plane: Plane) -> NDArray[np.int64]:
 
 
 def spacing_of(instance: Instance) -> tuple[float, float] | None:
-    """(between rows, between columns) in mm; None if the file does not say.
+    """Return (between rows, between columns) in mm; None if the file does not say.
 
     Raises:
         GeometryError: not two numbers above 0.
@@ -129,7 +129,7 @@ def spacing_of(instance: Instance) -> tuple[float, float] | None:
 
 
 def number_of(instance: Instance, keyword: str) -> float | None:
-    """A number said of one slice; None if it is absent, empty or no number."""
+    """Return a number said of one slice; None if it is absent, empty or no number."""
     found = value_of(instance, keyword)
     try:
         number = float(found) if found not in (None, "") else None

@@ -1,4 +1,4 @@
-"""Which files are DICOM images, and which series do they form?"""
+"""Says which files are DICOM images, and which series do they form?"""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Series:
 
 @dataclass
 class Scan:
-    """What a folder or file holds.
+    """Holds what a folder or file holds.
 
     Attributes:
         series: the series of images, in the order of their first files.
@@ -68,7 +68,7 @@ class Scan:
 
 
 def series_in(path: Path) -> list[Series]:
-    """The DICOM image series in a folder (with its subfolders) or file; no pixels are decoded.
+    """Return the DICOM image series in a folder (with its subfolders) or file; no pixels are decoded.
 
     Raises:
         InputError: an image file whose header is cut.
@@ -114,7 +114,7 @@ def _scan(path: Path) -> Scan:
 
 
 def choose_series(path: Path, wanted: str | None, notes: list[str]) -> Series:
-    """The one series to be read.
+    """Return the one series to be read.
 
     Args:
         path: folder or file.

@@ -124,12 +124,12 @@ class TiledSlide:
             self.properties = {"tiffslide.mpp-x": str(across), "tiffslide.mpp-y": str(down)}
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Close nothing, as nothing is held open."""
 
     def read_region(
         self, location: tuple[int, int], level: int, size: tuple[int, int], as_array: bool = True
     ) -> NDArray[Any]:
-        """(height, width, channels) of a part of a level.
+        """Return (height, width, channels) of a part of a level.
 
         Args:
             location: (x, y) of its first pixel, in pixels of the largest level.
@@ -142,7 +142,7 @@ class TiledSlide:
 
 
 def levels_of(instances: Iterable[Instance]) -> list[Instance]:
-    """The levels of a slide among the objects of a series; none if they make no slide of tiles.
+    """Return the levels of a slide among the objects of a series; none if they make no slide of tiles.
 
     2D images of the label and of the whole glass are left out.
     """

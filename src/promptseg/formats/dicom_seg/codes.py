@@ -16,7 +16,7 @@ __all__ = ["Meaning", "meaning_of"]
 
 @dataclass(frozen=True)
 class Meaning:
-    """What an object is.
+    """Holds what an object is.
 
     Attributes:
         category: the kind of thing it is.
@@ -32,7 +32,9 @@ class Meaning:
 
 
 def meaning_of(name: str) -> Meaning:
-    """What the name of an object says (see `promptseg.terms.words`); tissue if it is not known."""
+    """Return what the name of an object says (see `promptseg.terms.words`); tissue if it is not
+    known.
+    """
     words = parts_of(name)
     if words.abnormality is not None:
         category = term("morphologically abnormal structure")

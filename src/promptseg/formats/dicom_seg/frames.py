@@ -65,22 +65,22 @@ class SegFile:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns) of a frame."""
+        """Return (rows, columns) of a frame."""
         return int(self.header.Rows), int(self.header.Columns)
 
     @property
     def count(self) -> int:
-        """Number of frames."""
+        """Return number of frames."""
         return int(self.header.get("NumberOfFrames") or 1)
 
     @property
     def is_label_map(self) -> bool:
-        """Whether pixels are segment numbers, not membership of one segment."""
+        """Tell whether pixels are segment numbers, not membership of one segment."""
         kind = str(self.header.get("SegmentationType", ""))
         return kind == "LABELMAP" or str(self.header.get("SOPClassUID", "")) == LABEL_MAP
 
     def segments(self) -> dict[int, pydicom.Dataset]:
-        """Items of the Segment Sequence by number, without the background of a label map.
+        """Return items of the Segment Sequence by number, without the background of a label map.
 
         Raises:
             InputError: none, one without a number, or several with one.
@@ -99,11 +99,15 @@ class SegFile:
 
     @property
     def background(self) -> int | None:
-        """The number of the pixels of a label map that belong to no segment; None in other SEGs."""
+        """Return the number of the pixels of a label map that belong to no segment; None in other
+        SEGs.
+        """
         return _whole(self.header.get("PixelPaddingValue"), 0) if self.is_label_map else None
 
     def references(self) -> list[tuple[str, int]]:
-        """(SOPInstanceUID, frame) of the image behind each frame; ("", 0) where it is not said."""
+        """Return (SOPInstanceUID, frame) of the image behind each frame; ("", 0) where it is not
+        said.
+        """
         found = []
         for groups in self._groups():
             reference = _first(groups, "DerivationImageSequence", "SourceImageSequence")
@@ -112,7 +116,7 @@ class SegFile:
         return found
 
     def masks(self) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
-        """(frame, segment number, mask (y, x)) of everything that is not empty.
+        """Yield (frame, segment number, mask (y, x)) of everything that is not empty.
 
         Numbers of a label map that no segment is listed for are among them.
 

@@ -33,14 +33,14 @@ _OF_FRAMES = (
 
 
 def is_film(slices: Sequence[Instance], geometry: Geometry) -> bool:
-    """Whether slices are frames of one object that lie nowhere: a film, or a stack of pixels."""
+    """Tell whether slices are frames of one object that lie nowhere: a film, or a stack of pixels."""
     first = slices[0].header.get("SOPInstanceUID")
     one = all(s.frame is not None and s.header.get("SOPInstanceUID") == first for s in slices)
     return one and geometry.ndim == 3 and geometry.unit == "pixel"
 
 
 def stand_ins(slices: Sequence[Instance], geometry: Geometry) -> list[pydicom.Dataset]:
-    """One header per slice, with its own position and the orientation of the first.
+    """Return one header per slice, with its own position and the orientation of the first.
 
     The first also holds everything that is said of patient, study and equipment.
 

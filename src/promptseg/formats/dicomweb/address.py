@@ -1,4 +1,4 @@
-"""What a user may write: dicomweb://HOST[:PORT]/PATH[/studies/STUDY[/series/SERIES]]."""
+"""Says what a user may write: dicomweb://HOST[:PORT]/PATH[/studies/STUDY[/series/SERIES]]."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RESOURCE = re.compile(r"(?P<path>.*?)(?:/studies/(?P<study>[^/]+)(?:/series/(?P
 
 
 def is_uid(text: str) -> bool:
-    """Whether a text can be a DICOM UID: up to 64 digits and dots."""
+    """Tell whether a text can be a DICOM UID: up to 64 digits and dots."""
     return re.fullmatch(r"[0-9.]{1,64}", text) is not None
 
 
@@ -79,11 +79,11 @@ class Address:
 
     @property
     def is_open(self) -> bool:
-        """Whether what is sent can be read on the way: http to another machine."""
+        """Tell whether what is sent can be read on the way: http to another machine."""
         return self.root.startswith("http:") and not self.loopback
 
     def at(self, study: str, series: str | None = None) -> str:
-        """The address of a study or series on the same server, as a user would write it."""
+        """Return the address of a study or series on the same server, as a user would write it."""
         scheme = self.text.partition("://")[0]
         place = f"{scheme}://{self.root.partition('://')[2]}/studies/{study}"
         return place if series is None else f"{place}/series/{series}"

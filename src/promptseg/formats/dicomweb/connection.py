@@ -1,4 +1,4 @@
-"""How a DICOMweb server is talked to: credentials, time limits, and one error for each failure."""
+"""Says how a DICOMweb server is talked to: credentials, time limits, and one error for each failure."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Connection:
         self._session.close()
 
     def json(self, path: str, query: dict[str, str] | None = None) -> Any:
-        """What the server says in DICOM JSON of `path` below its root; None if it says nothing.
+        """Return what the server says in DICOM JSON of `path` below its root; None if it says nothing.
 
         Raises:
             PromptsegError: no answer, refused, or no JSON.
@@ -81,7 +81,7 @@ class Connection:
         return self.parsed(answer, bytes(content))
 
     def parsed(self, answer: requests.Response, content: bytes) -> Any:
-        """JSON of an answer.
+        """Return JSON of an answer.
 
         Raises:
             InputError: it is none.
@@ -96,7 +96,7 @@ class Connection:
     def get(
         self, path: str, headers: dict[str, str], query: dict[str, str] | None = None
     ) -> Iterator[requests.Response]:
-        """The answer to a GET, its content not read yet.
+        """Provide the answer to a GET, its content not read yet.
 
         Raises:
             RefusedError: an error status.
@@ -110,7 +110,7 @@ class Connection:
     def relay(
         self, path: str, headers: dict[str, str], query: dict[str, str] | None = None
     ) -> Iterator[requests.Response]:
-        """The answer to a GET as it is, error statuses too: for those who pass it on.
+        """Provide the answer to a GET as it is, error statuses too: for those who pass it on.
 
         Raises:
             InputError: no answer.
@@ -120,7 +120,8 @@ class Connection:
 
     @contextmanager
     def post(self, path: str, headers: dict[str, str], body: bytes) -> Iterator[requests.Response]:
-        """The answer to a POST; a conflict (409) is left to the caller, as its content says why.
+        """Provide the answer to a POST; a conflict (409) is left to the caller, as its content says
+        why.
 
         Raises:
             RefusedError: another error status.
@@ -132,7 +133,7 @@ class Connection:
             yield answer
 
     def content(self, answer: requests.Response) -> Iterator[bytes]:
-        """The content of an answer, piece by piece, as it arrives.
+        """Yield the content of an answer, piece by piece, as it arrives.
 
         Raises:
             InputError: it stops too early.

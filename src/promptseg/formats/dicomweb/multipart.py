@@ -12,7 +12,9 @@ _LONGEST_HEADER = 1 << 16
 
 
 def boundary_of(content_type: str) -> bytes | None:
-    """What separates the parts of a message of this type; None if it is not multipart/related."""
+    """Return what separates the parts of a message of this type; None if it is not
+    multipart/related.
+    """
     message = Message()
     message["Content-Type"] = content_type
     boundary = message.get_param("boundary")
@@ -22,7 +24,7 @@ def boundary_of(content_type: str) -> bytes | None:
 
 
 def parts(chunks: Iterable[bytes], boundary: bytes) -> Iterator[Iterator[bytes]]:
-    """The contents of the parts of a message, each in pieces, in bounded memory.
+    """Yield the contents of the parts of a message, each in pieces, in bounded memory.
 
     Every part has to be used up before the next one.
 
@@ -48,7 +50,7 @@ def parts(chunks: Iterable[bytes], boundary: bytes) -> Iterator[Iterator[bytes]]
 
 
 def encode(contents: Iterable[bytes]) -> tuple[str, bytes]:
-    """DICOM files -> the Content-Type and the body of a message that holds them."""
+    """Map DICOM files to the Content-Type and the body of a message that holds them."""
     boundary = f"promptseg-{secrets.token_hex(16)}"
     start = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
     body = b"".join(piece for content in contents for piece in (start, content, b"\r\n"))

@@ -43,7 +43,7 @@ class RemoteSeries:
 
 
 def series_at(address: Address, connection: Connection | None = None) -> list[RemoteSeries]:
-    """The series of the study that `address` names; only the one that it names, if it does.
+    """Return the series of the study that `address` names; only the one that it names, if it does.
 
     Raises:
         InputError: the address names no study, or the server has none of its series.
@@ -74,7 +74,7 @@ def series_at(address: Address, connection: Connection | None = None) -> list[Re
 
 
 def series_matching(path: str | Path) -> Iterator[tuple[str, RemoteSeries]]:
-    """The series of images that a query finds: address and what the server says of each.
+    """Yield the series of images that a query finds: address and what the server says of each.
 
     They are asked for page by page, as they are taken.
 
@@ -130,7 +130,7 @@ def _matching(
 def choose_series(
     address: Address, wanted: str | None, connection: Connection
 ) -> tuple[RemoteSeries, int]:
-    """The one series to be read, and out of how many.
+    """Return the one series to be read, and out of how many.
 
     Args:
         address: of a study or series.

@@ -10,14 +10,16 @@ _LONGEST = 256
 
 
 def texts(dataset: Any, tag: str) -> list[str]:
-    """The values of an element as printable text, shortened; none if it is absent or not plain."""
+    """Return the values of an element as printable text, shortened; none if it is absent or not
+    plain.
+    """
     values = _values(dataset, tag)
     plain = [str(v) for v in values if isinstance(v, (str, int, float))]
     return ["".join(c for c in v if c.isprintable())[:_LONGEST].strip() for v in plain]
 
 
 def items(dataset: Any, tag: str) -> list[dict[str, Any]]:
-    """The items of a sequence."""
+    """Return the items of a sequence."""
     return [v for v in _values(dataset, tag) if isinstance(v, dict)]
 
 

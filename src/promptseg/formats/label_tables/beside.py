@@ -1,4 +1,4 @@
-"""Which tables stand beside a mask, under which names, and what is written into them."""
+"""Says which tables stand beside a mask, under which names, and what is written into them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TableKind:
     generic: tuple[str, ...] = (".txt",)
 
     def load(self) -> Any:
-        """The module."""
+        """Return the module."""
         return import_module(f"promptseg.formats.label_tables.{self.module}")
 
 
@@ -76,14 +76,16 @@ assert tuple(table.name for table in TABLES) == get_args(Beside)
 
 
 def table_path(mask: Path, kind: TableKind) -> Path:
-    """Where the table of a mask is written; BIDS' is called after the stem, as its rules have it."""
+    """Tell where the table of a mask is written; BIDS' is called after the stem, as its rules have
+    it.
+    """
     if kind.name == "bids":
         return beside(mask, ".tsv")
     return mask.with_name(mask.name + kind.written)
 
 
 def places(mask: Path, kind: TableKind) -> list[Path]:
-    """Where a table of this kind may stand beside a mask, the likeliest first."""
+    """Tell where a table of this kind may stand beside a mask, the likeliest first."""
     found = [table_path(mask, kind)]
     found += [path for ending in kind.read if (path := beside(mask, ending)) not in found]
     return found
@@ -92,7 +94,7 @@ def places(mask: Path, kind: TableKind) -> list[Path]:
 def tables_beside(
     segmentation: Segmentation, mask: Path, kinds: Iterable[Beside] = (), overlap: str = "keep"
 ) -> tuple[dict[Path, Callable[[Path], object]], list[Note]]:
-    """What is to be written beside a mask, and what is to be said of it.
+    """Return what is to be written beside a mask, and what is to be said of it.
 
     Args:
         segmentation: the objects.
@@ -136,7 +138,7 @@ def tables_beside(
 
 
 def check_beside(mask: Path, kinds: Iterable[Beside] = ()) -> list[Path]:
-    """The files that `tables_beside` will write, before there is anything to write.
+    """Return the files that `tables_beside` will write, before there is anything to write.
 
     Raises:
         OutputError: a table that this mask cannot have.
@@ -166,7 +168,7 @@ def _wanted(mask: Path, kinds: Iterable[Beside]) -> list[TableKind]:
 
 
 def holds_labels(mask: Path) -> bool:
-    """Whether the ending of a mask is that of a label image, which keeps numbers and no names."""
+    """Tell whether the ending of a mask is that of a label image, which keeps numbers and no names."""
     known = format_by_suffix(mask)
     return known is not None and not (known.writer or known.outlines or known.name == "ome-zarr")
 

@@ -43,7 +43,7 @@ _COMMON: dict[str, int] = {
 
 
 def parse(text: str) -> list[LabelRow]:
-    """The rows of a table.
+    """Return the rows of a table.
 
     Raises:
         ValueError: no such table; says where.
@@ -76,7 +76,7 @@ def parse(text: str) -> list[LabelRow]:
 
 
 def text_of(segments: list[Segment]) -> str:
-    """A table of some objects; `mapping` stands where a name is one of the specification's."""
+    """Return a table of some objects; `mapping` stands where a name is one of the specification's."""
     lines = ["index\tname\tabbreviation\tcolor\tmapping"]
     for segment in segments:
         said = _said(segment)
@@ -94,7 +94,7 @@ def text_of(segments: list[Segment]) -> str:
 
 
 def cleaned(name: str) -> str:
-    """A name as a cell can hold it: no tabs and line ends, no blanks around it."""
+    """Return a name as a cell can hold it: no tabs and line ends, no blanks around it."""
     return " ".join(for_header(name).split("\n")).replace("\t", " ").strip()
 
 

@@ -38,7 +38,7 @@ _HEAD = """\
 
 
 def parse(text: str) -> list[LabelRow]:
-    """The rows of a label description.
+    """Return the rows of a label description.
 
     Raises:
         ValueError: something else; says where.
@@ -64,7 +64,7 @@ def parse(text: str) -> list[LabelRow]:
 
 
 def text_of(segments: list[Segment]) -> str:
-    """A label description of some objects; opacity and visibility stay as they were read."""
+    """Return a label description of some objects; opacity and visibility stay as they were read."""
     lines = [_line(0, (0, 0, 0), ["0", "0", "0"], "Clear Label")]
     for segment in segments:
         row = segment.origin
@@ -75,7 +75,7 @@ def text_of(segments: list[Segment]) -> str:
 
 
 def cleaned(name: str) -> str:
-    """A name as a line can hold it."""
+    """Return a name as a line can hold it."""
     return " ".join(for_header(name).split("\n"))
 
 

@@ -19,7 +19,7 @@ _FIELDS = 6
 
 
 def parse(text: str) -> list[LabelRow]:
-    """The rows of a colour table.
+    """Return the rows of a colour table.
 
     Raises:
         ValueError: something else; says where.
@@ -45,7 +45,7 @@ def parse(text: str) -> list[LabelRow]:
 
 
 def text_of(segments: list[Segment]) -> str:
-    """A colour table of some objects; opacity stays as it was read."""
+    """Return a colour table of some objects; opacity stays as it was read."""
     lines = [f"# Color table file, {len(segments) + 1} values", "0 background 0 0 0 0"]
     for segment in segments:
         row = segment.origin
@@ -57,5 +57,5 @@ def text_of(segments: list[Segment]) -> str:
 
 
 def cleaned(name: str) -> str:
-    """A name as it comes back: underscores and runs of blanks are one blank each."""
+    """Return a name as it comes back: underscores and runs of blanks are one blank each."""
     return " ".join(for_header(name).replace("_", " ").split())

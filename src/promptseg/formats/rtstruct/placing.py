@@ -60,12 +60,12 @@ class Placement:
     apart: float = 0.0
 
     def missing(self) -> list[int]:
-        """Slices between the first and the last one that have no contour."""
+        """Return slices between the first and the last one that have no contour."""
         return [k for k in range(min(self.on), max(self.on)) if k not in self.on] if self.on else []
 
 
 def planes_of(contours: Iterable[Contour], step: float) -> NDArray[np.float64]:
-    """The depths of the planes that contours lie on, ascending; those within 0.02 mm are one."""
+    """Return the depths of the planes that contours lie on, ascending; those within 0.02 mm are one."""
     depths = np.sort([contour.depth for contour in contours])
     if not len(depths):
         return depths
@@ -74,7 +74,7 @@ def planes_of(contours: Iterable[Contour], step: float) -> NDArray[np.float64]:
 
 
 def offset_of(planes: NDArray[np.float64]) -> float:
-    """How far, in slices, most planes lie beside the slices, from -0.5 to 0.5; 0 if they disagree.
+    """Tell how far, in slices, most planes lie beside the slices, from -0.5 to 0.5; 0 if they disagree.
 
     Args:
         planes: depths in slices.

@@ -40,7 +40,7 @@ class Roi:
 
 
 def rois_of(path: Path, header: pydicom.Dataset, notes: list[str]) -> list[Roi]:
-    """All ROIs: those of the Structure Set ROI Sequence, then numbers that only have contours.
+    """Return all ROIs: those of the Structure Set ROI Sequence, then numbers that only have contours.
 
     Args:
         path: for messages.

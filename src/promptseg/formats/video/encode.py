@@ -35,7 +35,7 @@ class Encoder:
         self._last = -1
 
     def add(self, frames: Sequence[NDArray[Any]], seconds: float) -> None:
-        """One frame for every stream.
+        """Encode one frame for every stream.
 
         Args:
             frames: (rows, columns, 3) uint8 of a viewable video, (rows, columns) uint8 or uint16 of a
@@ -85,7 +85,7 @@ class Encoder:
 
 
 def viewable(path: Path, size: tuple[int, int], title: str) -> Encoder:
-    """A video for people: VP9 in WebM, which browsers play.
+    """Return a video for people: VP9 in WebM, which browsers play.
 
     Args:
         path: the file; it is written over.
@@ -103,7 +103,7 @@ def viewable(path: Path, size: tuple[int, int], title: str) -> Encoder:
 def lossless(
     path: Path, size: tuple[int, int], names: Sequence[str], wide: bool, title: str
 ) -> Encoder:
-    """A video of numbers: FFV1 in Matroska, every frame by itself and with its checksum.
+    """Return a video of numbers: FFV1 in Matroska, every frame by itself and with its checksum.
 
     Args:
         path: the file; it is written over.

@@ -23,7 +23,7 @@ _GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L
 
 
 def open_folder(folder: Path) -> ImageFrames:
-    """The 2D images of a folder, in the order of their numbers.
+    """Return the 2D images of a folder, in the order of their numbers.
 
     Raises:
         InputError: names that do not say the order (see `numbered_images`), or a first 2D image that
@@ -46,7 +46,7 @@ class ImageFrames(Video):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """That of the first 2D image."""
+        """Return the dtype of the first image."""
         return self._dtype
 
     def _key(self, index: int) -> int:

@@ -20,7 +20,7 @@ _RANGE = re.compile(r"\s*(\d*)\s*:\s*(\d*)\s*(?::\s*(\d+)\s*)?")
 
 
 def parse_frames(text: str | None, count: int) -> range:
-    """FIRST:LAST[:STRIDE] -> numbers of frames, both ends included.
+    """Map FIRST:LAST[:STRIDE] to numbers of frames, both ends included.
 
     Args:
         text: the range, or None for all.
@@ -61,7 +61,7 @@ class Selection:
 
     @classmethod
     def of(cls, video: Video, frames: str | None) -> Selection:
-        """The frames that `--frames` names."""
+        """Return the frames that `--frames` names."""
         return cls(video, parse_frames(frames, len(video)))
 
     def __len__(self) -> int:
@@ -69,20 +69,20 @@ class Selection:
 
     @property
     def is_all(self) -> bool:
-        """Whether nothing was left out."""
+        """Tell whether nothing was left out."""
         return len(self.numbers) == len(self.video)
 
     def frame(self, place: int) -> NDArray[Any]:
-        """(rows, columns[, 3]) of a frame; see `Video.frame`."""
+        """Return (rows, columns[, 3]) of a frame; see `Video.frame`."""
         return self.video.frame(self.numbers[place])
 
     def time(self, place: int) -> float | None:
-        """Seconds of a frame from the start of the file; None where nothing says so."""
+        """Return seconds of a frame from the start of the file; None where nothing says so."""
         times = self.video.facts.times
         return None if times is None else float(times[self.numbers[place]])
 
     def place(self, number: int, what: str = "a prompt") -> int:
-        """Where a frame of the video is among the chosen ones.
+        """Tell where a frame of the video is among the chosen ones.
 
         Raises:
             PromptError: it is not among them.
@@ -104,7 +104,7 @@ class Selection:
         )
 
     def sample(self, most: int) -> Image:
-        """Up to so many frames, evenly spread, as an image in memory."""
+        """Return up to so many frames, evenly spread, as an image in memory."""
         facts = self.video.facts
         places = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(int))
         voxels = np.stack([self.frame(int(place)) for place in places])
@@ -113,7 +113,7 @@ class Selection:
         return Image(voxels, grid, facts.modality, source, video=True)
 
     def image(self, on_frame: Callable[[int], None] | None = None) -> Image:
-        """The frames as an image of a video, whose voxels are decoded when they are looked at.
+        """Return the frames as an image of a video, whose voxels are decoded when they are looked at.
 
         Args:
             on_frame: told the number of frames so far, whenever all are gone through.

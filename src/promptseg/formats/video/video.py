@@ -22,7 +22,7 @@ _CACHE_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Facts:
-    """What a video says of itself.
+    """Holds what a video says of itself.
 
     Attributes:
         path: file or folder.
@@ -78,17 +78,17 @@ class Video(ABC):
 
     @property
     def name(self) -> str:
-        """Short name, for messages."""
+        """Return short name, for messages."""
         return self.facts.path.name
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the values of frames."""
+        """Return the dtype of the values of frames."""
         return np.dtype(np.uint8)
 
     @property
     def rate(self) -> float | None:
-        """Mean number of frames a second; None where there are no times."""
+        """Return mean number of frames a second; None where there are no times."""
         times = self.facts.times
         if times is None or len(times) < 2 or times[-1] <= times[0]:
             return None
@@ -96,12 +96,14 @@ class Video(ABC):
 
     @property
     def even(self) -> bool:
-        """Whether frames follow each other at one rate, within the millisecond that files round to."""
+        """Tell whether frames follow each other at one rate, within the millisecond that files round
+        to.
+        """
         times = self.facts.times
         return times is None or len(times) < 3 or bool(np.ptp(np.diff(times)) < 0.0021)
 
     def frame(self, index: int) -> NDArray[Any]:
-        """(rows, columns[, 3]) of one frame, not to be changed.
+        """Return (rows, columns[, 3]) of one frame, not to be changed.
 
         Raises:
             InputError: it cannot be decoded, or is of another size than the first.
@@ -169,7 +171,7 @@ class Video(ABC):
             close()
 
     def cut_at(self, index: int) -> InputError:
-        """That a frame cannot be decoded, and what can be done."""
+        """Say that a frame cannot be decoded, and what can be done."""
         return InputError(
             f"a video whose {self.count} frames can be decoded",
             f"{self.facts.path}: frame {index} is damaged or missing",

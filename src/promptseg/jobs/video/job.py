@@ -59,7 +59,7 @@ _NOT_FOR_VIDEOS = ("suffix",)
 
 
 def is_video_job(job: SegmentJob) -> bool:
-    """Whether the input is a video and the output no mask file.
+    """Tell whether the input is a video and the output no mask file.
 
     A folder of images is a video where a prompt names a frame; else the 2D images are images of their
     own, as they have always been.

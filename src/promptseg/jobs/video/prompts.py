@@ -17,7 +17,7 @@ __all__ = ["as_given", "on_frames", "places_of"]
 
 
 def on_frames(prompt: Prompt, frames: Selection) -> Prompt:
-    """A prompt on a frame of the video -> on its place among the chosen ones."""
+    """Move a prompt from its frame of the video to its place among the chosen ones."""
     if isinstance(prompt, Millimetres):
         raise PromptError("prompts in pixels", "millimetres on a video", "give pixels of a frame")
     if prompt.axis not in (None, "z"):
@@ -51,7 +51,7 @@ def on_frames(prompt: Prompt, frames: Selection) -> Prompt:
 
 
 def places_of(slices: str | None, frames: Selection) -> str | None:
-    """`--slices` in frames of the video -> in places."""
+    """Turn `--slices` in frames of the video into places among the chosen ones."""
     if slices is None:
         return None
     first, last = parse_slices(slices, len(frames.video))
@@ -64,7 +64,7 @@ def places_of(slices: str | None, frames: Selection) -> str | None:
 def as_given(
     given: Sequence[Prompt], placed: Sequence[Prompt], frames: Selection
 ) -> dict[str, Any]:
-    """What a prompt file says of prompts, in frames of the video.
+    """Return what a prompt file says of prompts, in frames of the video.
 
     Args:
         given: as they were given.

@@ -1,4 +1,4 @@
-"""What a video's run leaves: files that appear together in a folder, and what made them."""
+"""Says what a video's run leaves: files that appear together in a folder, and what made them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _STRETCHES = 5
 
 @dataclass
 class VideoOutputs:
-    """What a run left in its folder.
+    """Holds what a run left in its folder.
 
     Attributes:
         folder: the folder.
@@ -60,7 +60,7 @@ class VideoOutputs:
     replayed: str | None = None
 
     def summary(self) -> list[str]:
-        """Lines for a person: the objects, and where everything is."""
+        """Return lines for a person: the objects, and where everything is."""
         lines = []
         for entry in self.provenance.objects or ():
             found = int(entry.more["frames"])
@@ -86,7 +86,7 @@ def provenance_of(
     said: dict[str, Any],
     job: SegmentJob,
 ) -> Provenance:
-    """What made the masks; frames are counted as in the video.
+    """Return what made the masks; frames are counted as in the video.
 
     Args:
         run: what was done.
@@ -222,7 +222,9 @@ def seg_writer(
     names: list[str],
     facts: Provenance,
 ) -> tuple[Segmentation, Callable[[Path], None] | None]:
-    """The result with its provenance, and what writes it as DICOM SEG where the video is a cine."""
+    """Return the result with its provenance, and what writes it as DICOM SEG where the video is a
+    cine.
+    """
     header = image.source.header
     segments = []
     source = Source(image.source.path, image.source.format, notes=image.source.notes)

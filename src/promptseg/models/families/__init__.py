@@ -20,11 +20,11 @@ FAMILIES: dict[str, str] = {
 
 
 def family_named(name: str) -> Family:
-    """The family that `ModelCard.family` names."""
+    """Return the family that `ModelCard.family` names."""
     family: Family = import_module(FAMILIES[name]).FAMILY
     return family
 
 
 def families() -> Iterator[Family]:
-    """All of them, in the order in which they are asked whose a checkpoint is."""
+    """Yield all of them, in the order in which they are asked whose a checkpoint is."""
     yield from map(family_named, FAMILIES)

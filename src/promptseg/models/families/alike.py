@@ -1,4 +1,4 @@
-"""What families share: slices become a batch, objects with prompts that are alike go together."""
+"""Says what families share: slices become a batch, objects with prompts that are alike go together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def as_batch(
     pixel: tuple[float, float],
     device: torch.device,
 ) -> tuple[Tensor, list[InputTransform]]:
-    """Slices as a network takes them.
+    """Return slices as a network takes them.
 
     Args:
         preprocessing: of the model.
@@ -40,7 +40,7 @@ def as_batch(
 
 
 def apart(levels: Iterable[Tensor]) -> list[tuple[Tensor, ...]]:
-    """The features of each slice of a batch, which do not hold those of the others in memory."""
+    """Return the features of each slice of a batch, which do not hold those of the others in memory."""
     slices = zip(*(level.split(1) for level in levels), strict=True)
     return [tuple(one.clone() for one in each) for each in slices]
 
@@ -50,7 +50,7 @@ def decoded_alike(
     decode: Callable[[Sequence[SlicePrompt]], Prediction],
     nothing: Prediction,
 ) -> Prediction:
-    """One prediction for prompts of any kinds.
+    """Return one prediction for prompts of any kinds.
 
     Args:
         prompts: one per object.
@@ -94,7 +94,7 @@ def best_candidate(logits: Tensor, iou: Tensor, transform: Grid, single_point: b
 
 
 def no_prediction(shape: tuple[int, int], side: int, device: torch.device) -> Prediction:
-    """Of no objects on a slice.
+    """Return the prediction of no objects on a slice.
 
     Args:
         shape: (rows, columns) of the slice.

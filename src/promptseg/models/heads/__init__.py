@@ -1,1 +1,1 @@
-"""What is put on or into a SAM: decoders of the embedding, low-rank adapters."""
+"""Says what is put on or into a SAM: decoders of the embedding, low-rank adapters."""

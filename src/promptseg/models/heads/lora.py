@@ -38,7 +38,7 @@ class LowRank(nn.Module):
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """(rows, columns) -> the same shape."""
+        """Map (rows, columns) to the same shape."""
         return weight + self.scale * (self.b @ self.a)
 
 
@@ -73,7 +73,9 @@ def merge(module: nn.Module) -> None:
 
 
 def merged_state(module: nn.Module) -> dict[str, Tensor]:
-    """The state of a module with all updates in the weights, under plain names; the module stays."""
+    """Return the state of a module with all updates in the weights, under plain names; the module
+    stays.
+    """
     state = {k: v for k, v in module.state_dict().items() if _OURS not in k}
     for name, layer in module.named_modules():
         if parametrize.is_parametrized(layer, "weight"):

@@ -47,6 +47,6 @@ class UnetrDecoder(nn.Module):
         self.out = nn.Conv2d(widths[-1], classes, 1)
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """(B, channels, h, w) -> (B, classes, 2^doublings h, 2^doublings w) logits."""
+        """Map (B, channels, h, w) to (B, classes, 2^doublings h, 2^doublings w) logits."""
         out: Tensor = self.out(self.decoder(embedding))
         return out

@@ -35,7 +35,8 @@ _LAST = 2000  # characters of what it has printed before it failed
 
 
 def nnunet_python() -> str:
-    """The Python to run nnU-Net with: that of PROMPTSEG_NNUNET, or this one where it has nnU-Net.
+    """Return the Python to run nnU-Net with: that of PROMPTSEG_NNUNET, or this one where it has
+    nnU-Net.
 
     Raises:
         ModelError: there is none, or it has another version; with what to do.
@@ -152,7 +153,7 @@ class Answering:
     def chances(
         self, channels: NDArray[np.float32], spacing: tuple[float, float, float]
     ) -> NDArray[np.float32]:
-        """Probabilities of background and classes.
+        """Return probabilities of background and classes.
 
         Args:
             channels: (channels, slices, rows, columns).

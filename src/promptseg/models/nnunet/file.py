@@ -1,4 +1,4 @@
-"""What lies beside the weights of an nnU-Net: its plans, which are not trusted."""
+"""Says what lies beside the weights of an nnU-Net: its plans, which are not trusted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LARGEST = 8 << 20  # bytes
 
 
 def read_plans(weights: Path) -> dict[str, Any]:
-    """The plans beside some weights.
+    """Return the plans beside some weights.
 
     Raises:
         ModelError: there are none, or they are something else.
@@ -51,14 +51,14 @@ def read_plans(weights: Path) -> dict[str, Any]:
 
 
 def channels_of(said: Mapping[str, Any]) -> int:
-    """How many channels the network's input has."""
+    """Tell how many channels the network's input has."""
     return len(said["dataset"]["channel_names"])
 
 
 def answering(
     file: Path, tensors: Mapping[str, Tensor], device: torch.device
 ) -> tuple[Answering, dict[str, Any]]:
-    """nnU-Net with the weights of a file, and its plans.
+    """Return nnU-Net with the weights of a file, and its plans.
 
     Raises:
         ModelError: plans that are missing, weights that do not fit, or no nnU-Net.

@@ -29,7 +29,7 @@ _FAR = 999  # distance of slices that do not belong together, in pixels, as nnU-
 
 
 def channels(slices: Sequence[NDArray[np.uint8]], count: int) -> NDArray[np.float32]:
-    """Slices as nnU-Net takes them: 0..255, gray ones for every channel where there are three.
+    """Return slices as nnU-Net takes them: 0..255, gray ones for every channel where there are three.
 
     Args:
         slices: (rows, columns[, 3]) each.
@@ -48,7 +48,7 @@ def channels(slices: Sequence[NDArray[np.uint8]], count: int) -> NDArray[np.floa
 
 
 def box_on(shape: tuple[int, int], box: Sequence[float]) -> NDArray[np.float32]:
-    """A box as a picture: 1 inside, 0 elsewhere.
+    """Return a box as a picture: 1 inside, 0 elsewhere.
 
     Args:
         shape: (rows, columns).
@@ -65,7 +65,7 @@ def box_on(shape: tuple[int, int], box: Sequence[float]) -> NDArray[np.float32]:
 
 
 def spacing_of(pixel: tuple[float, float], deep: bool) -> tuple[float, float, float]:
-    """(slices, rows, columns) distances: of a stack, whose is not known, that of its pixels."""
+    """Return (slices, rows, columns) distances: of a stack, whose is not known, that of its pixels."""
     return (min(pixel) if deep else _FAR * max(pixel), pixel[1], pixel[0])
 
 
@@ -93,7 +93,7 @@ class NnunetClasses:
     def open(
         cls, card: SemanticCard, file: Path, tensors: Mapping[str, Tensor], device: torch.device
     ) -> NnunetClasses:
-        """With the weights of a file.
+        """Open it with the weights of a file.
 
         Raises:
             ModelError: no nnU-Net, or plans and weights that do not fit.
@@ -103,7 +103,7 @@ class NnunetClasses:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
+        """Return names of the classes."""
         return self.card.names
 
     def on_slices(
@@ -126,7 +126,7 @@ class NnunetClasses:
         return chances.clamp(min=_LEAST).log().transpose(0, 1)
 
     def of_embeddings(self, embeddings: Tensor, frame: Any) -> Tensor:
-        """There are none."""
+        """Refuse: there are no embeddings."""
         raise AssertionError("an nnU-Net has no embeddings")
 
 
@@ -182,7 +182,7 @@ class NnunetBoxes:
     def open(
         cls, card: ModelCard, file: Path, tensors: Mapping[str, Tensor], device: torch.device
     ) -> NnunetBoxes:
-        """With the weights of a file.
+        """Open it with the weights of a file.
 
         Raises:
             ModelError: no nnU-Net, or plans and weights that do not fit.

@@ -1,4 +1,4 @@
-"""What runs in the Python that has nnU-Net. It is a script: nothing of promptseg is imported here.
+"""Says what runs in the Python that has nnU-Net. It is a script: nothing of promptseg is imported here.
 
     python program.py about                    says the versions of nnU-Net and torch
     python program.py plan ORDER.json          fingerprint, plans, preprocessed data

@@ -1,4 +1,4 @@
-"""What a model is to everything above it: four kinds, and the values they take and give.
+"""Says what a model is to everything above it: four kinds, and the values they take and give.
 
 - `SliceModel`: prompts on one slice (encode it once, decode any number of prompts).
 - `Tracker`: objects through frames in an order, conditioned on any of them. A model that is

@@ -1,4 +1,6 @@
-"""What an image encoder makes of one slice: private to its model, but for its size and one view."""
+"""Says what an image encoder makes of one slice: private to its model, but for its size and one
+view.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +18,16 @@ class Embedding(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory it takes, on whatever device it is."""
+        """Return bytes of memory it takes, on whatever device it is."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """How it is stored: named tensors, from which `SliceModel.unpack` makes it again.
+        """Tell how it is stored: named tensors, from which `SliceModel.unpack` makes it again.
 
         They keep their device, type and memory layout, on which the last bits of a mask depend.
         """
 
     def view(self) -> Tensor:
-        """(channels, rows, columns) float32 features, for drift, 2D images and heads.
+        """Return (channels, rows, columns) float32 features, for drift, 2D images and heads.
 
         The finest level that describes the slice as a whole; prompts are never answered from it.
         """

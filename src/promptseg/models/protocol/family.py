@@ -1,4 +1,4 @@
-"""What a family of networks knows of itself: its models, their checkpoints, how they are built."""
+"""Says what a family of networks knows of itself: its models, their checkpoints, how they are built."""
 
 from __future__ import annotations
 
@@ -21,31 +21,33 @@ class Family(Protocol):
 
     @property
     def cards(self) -> tuple[ModelCard, ...]:
-        """Its models; their `family` is its name in `promptseg.models.families`."""
+        """Return its models; their `family` is its name in `promptseg.models.families`."""
 
     @property
     def extra(self) -> str:
-        """The extra of this package that its networks need; empty where they need none."""
+        """Return the extra of this package that its networks need; empty where they need none."""
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """How the names of tensors begin that its checkpoints hold beside the network."""
+        """Tell how the names of tensors begin that its checkpoints hold beside the network."""
 
     def claims(self, names: Iterable[str]) -> bool:
-        """Whether tensors of these names may be a checkpoint of this family."""
+        """Tell whether tensors of these names may be a checkpoint of this family."""
 
     def clean(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A checkpoint that it claims under the network's own names, without what is not used."""
+        """Return a checkpoint that it claims under the network's own names, without what is not
+        used.
+        """
 
     def network(self, build: str) -> nn.Module:
-        """A network with random weights.
+        """Return a network with random weights.
 
         Args:
             build: which, as `ModelCard.build` says.
         """
 
     def model(self, card: ModelCard, network: Any, device: torch.device) -> SliceModel:
-        """A network as a model.
+        """Return a network as a model.
 
         Args:
             card: of the model.
@@ -60,7 +62,7 @@ class SelfReading(Family, Protocol):
     """A family that knows what is around its networks in a file, and what lies beside one."""
 
     def read(self, tensors: Mapping[str, Tensor], content: Any, path: Path) -> dict[str, Tensor]:
-        """A checkpoint that it claims under the network's own names.
+        """Return a checkpoint that it claims under the network's own names.
 
         Args:
             tensors: all there are.

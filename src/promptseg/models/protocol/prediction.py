@@ -1,4 +1,4 @@
-"""What a model answers to prompts on one slice."""
+"""Says what a model answers to prompts on one slice."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Candidates", "Grid", "Prediction", "joined"]
 
 
 class Grid(Protocol):
-    """How a slice lies in its network's input."""
+    """Says how a slice lies in its network's input."""
 
     def masks(self, logits: Tensor) -> Tensor:
-        """(N, 1, h, w) low-resolution logits -> (N, rows, columns) boolean, on the slice."""
+        """Map (N, 1, h, w) low-resolution logits to (N, rows, columns) boolean, on the slice."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Candidates:
     transform: Grid
 
     def masks(self) -> NDArray[np.bool_]:
-        """(N, 3, rows, columns) boolean, on the slice's own grid; computed at every call."""
+        """Return (N, 3, rows, columns) boolean, on the slice's own grid; computed at every call."""
         import torch
 
         with torch.inference_mode():
@@ -66,7 +66,7 @@ class Prediction:
 
 
 def joined(parts: Sequence[Prediction]) -> Prediction:
-    """Answers to prompts on one slice that were asked in several calls, in their order."""
+    """Return answers to prompts on one slice that were asked in several calls, in their order."""
     import torch
 
     candidates = None

@@ -1,4 +1,4 @@
-"""What is asked of a model about one object on one slice."""
+"""Says what is asked of a model about one object on one slice."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ class SlicePrompt:
         points: Points | None = None,
         mask: NDArray[np.bool_] | None = None,
     ) -> SlicePrompt:
-        """A user's prompts on one slice as a model takes them."""
+        """Return a user's prompts on one slice as a model takes them."""
         xy, labels = (points.xy, points.labels) if points else ((), ())
         return cls(box.xyxy if box else None, xy, labels, mask)
 
     @property
     def kinds(self) -> frozenset[str]:
-        """Kinds of prompts in it: "box", "point", "mask"."""
+        """Return kinds of prompts in it: "box", "point", "mask"."""
         given = {
             "box": self.box is not None,
             "point": bool(self.xy),
@@ -76,12 +76,12 @@ class SlicePrompt:
 
     @property
     def has_mask(self) -> bool:
-        """Whether a mask is part of it."""
+        """Tell whether a mask is part of it."""
         return self.mask is not None or self.logits is not None
 
     @property
     def is_single_point(self) -> bool:
-        """Whether it is one click and nothing else, which may mean a part or the whole."""
+        """Tell whether it is one click and nothing else, which may mean a part or the whole."""
         return self.kinds == {"point"} and len(self.xy) == 1
 
 
@@ -90,7 +90,7 @@ def prompts_of_arrays(
     points: tuple[ArrayLike, ArrayLike] | None,
     logits: Tensor | None,
 ) -> list[SlicePrompt]:
-    """The prompts of N objects, given side by side in arrays.
+    """Return the prompts of N objects, given side by side in arrays.
 
     Args:
         boxes: (N, 4) XYXY.

@@ -16,7 +16,7 @@ __all__ = ["Patch", "SemanticModel"]
 
 @dataclass(frozen=True)
 class Patch:
-    """What such a model sees at a time.
+    """Holds what such a model sees at a time.
 
     Attributes:
         shape: (rows, columns), or (slices, rows, columns).
@@ -35,14 +35,14 @@ class SemanticModel(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes; background, which is none of them, is class 0 of the logits."""
+        """Return names of the classes; background, which is none of them, is class 0 of the logits."""
 
     @property
     def patch(self) -> Patch:
-        """What it takes."""
+        """Return what it takes."""
 
     def classify(self, patches: NDArray[np.float32]) -> Tensor:
-        """Logits of every class at every place.
+        """Return logits of every class at every place.
 
         Args:
             patches: (N, *patch.shape), or (N, channels, *patch.shape) for a model of colours, as its

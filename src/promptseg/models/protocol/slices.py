@@ -31,7 +31,7 @@ class SliceModel(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """Tell where it runs."""
 
     def encode(
         self,
@@ -48,7 +48,7 @@ class SliceModel(Protocol):
         """
 
     def decode(self, embedding: Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
-        """Masks of N objects on one slice.
+        """Return masks of N objects on one slice.
 
         Args:
             embedding: of the slice, made by this model.
@@ -59,7 +59,7 @@ class SliceModel(Protocol):
         """
 
     def layout(self, shape: tuple[int, int], pixel: tuple[float, float] = (1, 1)) -> dict[str, Any]:
-        """What the embedding of a slice depends on besides its pixels and the weights.
+        """Return what the embedding of a slice depends on besides its pixels and the weights.
 
         Args:
             shape: (rows, columns) of the slice.
@@ -75,7 +75,7 @@ class SliceModel(Protocol):
         shape: tuple[int, int],
         pixel: tuple[float, float] = (1, 1),
     ) -> Embedding:
-        """The inverse of `Embedding.tensors`, bit for bit.
+        """Return the inverse of `Embedding.tensors`, bit for bit.
 
         Raises:
             ValueError: tensors of another model.

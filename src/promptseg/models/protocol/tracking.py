@@ -44,22 +44,22 @@ class Frames(Protocol):
 
     @property
     def predictor(self) -> SliceModel:
-        """The model that encodes them."""
+        """Return the model that encodes them."""
 
     @property
     def pixel(self) -> tuple[float, float]:
-        """Width and height of their pixels."""
+        """Return width and height of their pixels."""
 
     def embedding(self, index: int, towards: int | None = None) -> Embedding:
-        """Of one frame; on the way `towards` another, more may be encoded along with it."""
+        """Return the embedding of one frame; on the way `towards` another, more may be encoded too."""
 
     def hold(self, frames: Collection[int]) -> None:
-        """These will be asked for again: they are not forgotten until something else is held."""
+        """Keep what will be asked for again: it is not forgotten until something else is held."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is known of one object on one frame.
+    """Holds what is known of one object on one frame.
 
     Attributes:
         mask: (rows, columns) boolean.
@@ -77,7 +77,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class ConditioningPrompt:
-    """What somebody says of one object on one frame.
+    """Holds what somebody says of one object on one frame.
 
     Attributes:
         slice: the frame.
@@ -115,7 +115,7 @@ class SliceMasks:
     presence: dict[int, float] = field(default_factory=dict)
 
     def copy(self) -> SliceMasks:
-        """Another one of the same masks, to be changed."""
+        """Return another one of the same masks, to be changed."""
         return SliceMasks(copy(self.masks), dict(self.quality), dict(self.presence))
 
     def add(self, index: int, answer: Answer) -> None:
@@ -168,7 +168,7 @@ class Correction:
 
 @dataclass(frozen=True)
 class Tracked:
-    """What was found of one object on one frame; of several answers there, the union counts.
+    """Holds what was found of one object on one frame; of several answers there, the union counts.
 
     Attributes:
         frame: where.
@@ -208,7 +208,7 @@ class Tracker(Protocol):
         """
 
     def correct(self, frames: Frames, correction: Correction) -> SliceMasks:
-        """The masks of one object after prompts on some of its frames.
+        """Return the masks of one object after prompts on some of its frames.
 
         Raises:
             PromptError: prompts that correct nothing.
@@ -216,7 +216,7 @@ class Tracker(Protocol):
 
 
 class ObjectMemory(Protocol):
-    """What a model remembers of one object in some frames: bounded, whatever their number.
+    """Holds what a model remembers of one object in some frames: bounded, whatever their number.
 
     Frames that somebody said something of condition all others. A tracker decides which frames are
     propagated, and in which order.
@@ -225,7 +225,7 @@ class ObjectMemory(Protocol):
     def prompt(
         self, frame: int, prompt: SlicePrompt, afresh: bool = True, down: bool = False
     ) -> Answer:
-        """The answer to prompts on a frame, which conditions others from now on.
+        """Return the answer to prompts on a frame, which conditions others from now on.
 
         Args:
             frame: which.
@@ -235,10 +235,10 @@ class ObjectMemory(Protocol):
         """
 
     def take(self, frame: int, mask: NDArray[np.bool_]) -> Answer:
-        """A (rows, columns) mask that is right as it is; it conditions others from now on."""
+        """Return a (rows, columns) mask that is right as it is; it conditions others from now on."""
 
     def propagate(self, frame: int, down: bool = False, end: int | None = None) -> Answer:
-        """The object on a frame of which nobody said anything.
+        """Return the object on a frame of which nobody said anything.
 
         Args:
             frame: the next one on the way.
@@ -256,10 +256,10 @@ class ObjectMemory(Protocol):
         """
 
     def forget(self) -> None:
-        """Of frames that were propagated nothing is remembered any more; the next way begins."""
+        """Forget all frames that were propagated; the next way begins."""
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """All that is remembered, bit for bit, as arrays of numbers."""
+        """Return all that is remembered, bit for bit, as arrays of numbers."""
 
     def go_on(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Remember what another memory of the same frames did."""
@@ -271,10 +271,10 @@ class Remembering(Protocol):
 
     @property
     def object_bytes(self) -> int:
-        """What the memory of one object takes at most, beside the masks of prompted frames."""
+        """Return what the memory of one object takes at most, beside the masks of prompted frames."""
 
     def memory(self, frames: Frames, official: bool = False) -> ObjectMemory:
-        """An empty memory of one object.
+        """Return an empty memory of one object.
 
         Args:
             frames: encoded by this model.
@@ -292,7 +292,7 @@ class Tracking(Protocol):
         """What is found on the next frame; maybe nothing."""
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """All that it takes to go on from here, as arrays of numbers; its size does not grow."""
+        """Return all that it takes to go on from here, as arrays of numbers; its size does not grow."""
 
 
 @runtime_checkable
@@ -306,7 +306,7 @@ class Resumable(Tracker, Protocol):
         at_work: Callable[[int], None] | None = None,
         since: Mapping[str, NDArray[Any]] | None = None,
     ) -> Tracking:
-        """As `track`, frame by frame.
+        """Begin what `track` does, frame by frame.
 
         Args:
             frames, conditions, at_work: as of `track`.

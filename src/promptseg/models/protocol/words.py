@@ -18,7 +18,7 @@ Bounds = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Phrase:
-    """What is looked for on one slice.
+    """Holds what is looked for on one slice.
 
     Attributes:
         text: a short noun phrase; empty where boxes say it all.
@@ -48,7 +48,7 @@ class Instance:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What one phrase finds on one slice.
+    """Holds what one phrase finds on one slice.
 
     Attributes:
         instances: those that are sure enough, the surest first; maybe none.
@@ -68,7 +68,7 @@ class WordModel(Protocol):
     def find(
         self, embedding: Embedding, phrases: Sequence[Phrase], at_least: float = 0.5
     ) -> list[Findings]:
-        """The instances of phrases on one slice, which was encoded once for all of them.
+        """Return the instances of phrases on one slice, which was encoded once for all of them.
 
         Args:
             embedding: of the slice, made by this model.

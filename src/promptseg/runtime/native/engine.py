@@ -26,7 +26,7 @@ class FromBfloat16(nn.Module):
         self.module = module
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of any shape."""
+        """Convert a tensor of any shape."""
         out: Tensor = self.module(x.float())
         return out
 

@@ -26,7 +26,7 @@ _SECONDS = 120
 
 
 def missing() -> str | None:
-    """Why the code cannot run here; None if it can."""
+    """Tell why the code cannot run here; None if it can."""
     if not has_amx():
         return "this processor has no AMX"
     if (system := describe_machine()["system"]) != "Linux x86_64":
@@ -38,7 +38,7 @@ def missing() -> str | None:
 
 @cache
 def library() -> ctypes.CDLL:
-    """The library, its instructions allowed.
+    """Return the library, its instructions allowed.
 
     Raises:
         CompileError: it cannot be compiled, loaded or run.

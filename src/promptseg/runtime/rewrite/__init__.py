@@ -30,7 +30,7 @@ _REWRITES: dict[type[nn.Module], tuple[Callable[[Any], bool], _Rewrite]] = {
 
 
 def rewritten(network: nn.Module, device: torch.device) -> FusedNetwork | None:
-    """The network rewritten for inference, on a device; None where there is no rewrite."""
+    """Return the network rewritten for inference, on a device; None where there is no rewrite."""
     for kind, (can, rewrite) in _REWRITES.items():
         if isinstance(network, kind) and can(network):
             return rewrite(network, device)

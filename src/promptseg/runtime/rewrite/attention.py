@@ -25,7 +25,7 @@ _QUERIES = 128  # in a chunk, for each thread, where no graph is made
 
 
 def adding_pays(q: Tensor, k: Tensor) -> bool:
-    """Whether positions are better added to scores than multiplied as channels.
+    """Tell whether positions are better added to scores than multiplied as channels.
 
     They are where a product costs much: for large grids on a CPU, but not in bfloat16 on AMX. Without
     AMX, torch's own attention is no quicker in bfloat16 than in float32.
@@ -36,7 +36,7 @@ def adding_pays(q: Tensor, k: Tensor) -> bool:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """(B, heads, tokens, channels) queries, scaled, and keys, and values of fewer channels."""
+    """Return (B, heads, tokens, channels) queries, scaled, and keys, and values of fewer channels."""
     if not as_graph():  # the kernels that never hold the scores want one width for all
         wide = F.pad(v, (0, q.shape[-1] - v.shape[-1]))
         return F.scaled_dot_product_attention(q, k, wide, scale=1.0)[..., : v.shape[-1]]
@@ -50,7 +50,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def attend_adding(q: Tensor, k: Tensor, v: Tensor, side: int) -> Tensor:
-    """The same, of keys without channels for positions.
+    """Return the same, of keys without channels for positions.
 
     Args:
         q: (B, heads, tokens, width + channels), scaled; of the channels, `side` are for rows, then

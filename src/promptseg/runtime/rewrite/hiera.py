@@ -47,7 +47,7 @@ class Windows(NamedTuple):
     beyond: int = 0
 
     def pooled(self) -> Windows:
-        """The same windows when each four tokens have become one."""
+        """Return the same windows when each four tokens have become one."""
         return Windows(self.number, self.tokens // _POOLED, self.beyond // _POOLED)
 
 
@@ -84,7 +84,7 @@ class FusedAttention(nn.Module):
         self.shortcut = Linear(*after_norm(norm, shortcut)) if shortcut is not None else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, tokens, dim) -> (B, tokens or a quarter of them, out)."""
+        """Map (B, tokens, dim) to (B, tokens or a quarter of them, out)."""
         y = F.layer_norm(x, self.norm, eps=self.eps)
         residual = x if self.shortcut is None else self.shortcut(y)
         q, k, v = self.qkv(y).split(self.out, dim=-1)
@@ -131,7 +131,7 @@ class FusedBlock(nn.Module):
         self.narrow = Linear(narrow.weight.detach(), narrow.bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, tokens, dim) -> (B, tokens or a quarter of them, out)."""
+        """Map (B, tokens, dim) to (B, tokens or a quarter of them, out)."""
         x = self.attn(x)
         out: Tensor = self.narrow(self.widen(F.layer_norm(x, self.norm, eps=self.eps)), x)
         return out
@@ -149,7 +149,7 @@ class Patches(nn.Module):
         self.order: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, tokens, width)."""
+        """Map (B, 3, S, S) to (B, tokens, width)."""
         patches: Tensor = self.embed(x) + self.position
         return patches.flatten(1, 2).index_select(1, self.order)
 
@@ -175,7 +175,7 @@ class Lateral(nn.Module):
         self.order: Tensor
 
     def forward(self, x: Tensor, more: Tensor | None = None) -> Tensor:
-        """(B, tokens, dim) -> (B, C, h, w), channels last in memory; `more` is added before."""
+        """Map (B, tokens, dim) to (B, C, h, w), channels last in memory; `more` is added before."""
         y: Tensor = self.linear(x, more)
         y = y.index_select(1, self.order).unflatten(1, (self.side, self.side))
         return y.permute(0, 3, 1, 2)
@@ -225,7 +225,7 @@ class FusedHiera(nn.Module):
         self.coarsest = Linear(weight.float(), bias.float())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 3, S, S) -> features at strides of 4, 8 and 16 pixels, as `Features` has them."""
+        """Map (B, 3, S, S) to features at strides of 4, 8 and 16 pixels, as `Features` has them."""
         x = self.patches(x)
         stages = []
         for number, block in enumerate(self.blocks):
@@ -239,7 +239,9 @@ class FusedHiera(nn.Module):
 
 
 def can_nest(encoder: ImageEncoder, size: int) -> bool:
-    """Whether the windows of each stage are those of the stage before, halved, but for the third's."""
+    """Tell whether the windows of each stage are those of the stage before, halved, but for the
+    third's.
+    """
     blocks, last = list(_blocks(encoder.trunk)), encoder.trunk.last
     if [number for number, block in enumerate(blocks) if block.attn.pooled] != [
         end + 1 for end in last[:3]
@@ -260,13 +262,13 @@ def can_nest(encoder: ImageEncoder, size: int) -> bool:
 
 
 def largest(x: Tensor) -> Tensor:
-    """(B, n, C) -> (B, n / 4, C): of each four the largest."""
+    """Map (B, n, C) to (B, n / 4, C): of each four the largest."""
     fours: Tensor = x.unflatten(1, (-1, _POOLED))
     return fours.amax(2)
 
 
 def nested(side: int, window: int) -> Tensor:
-    """Places of a grid, row by row, in the order in which tokens lie.
+    """Return places of a grid, row by row, in the order in which tokens lie.
 
     Args:
         side: tokens along each side of the grid.

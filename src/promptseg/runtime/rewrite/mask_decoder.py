@@ -53,7 +53,7 @@ class FusedAttention(nn.Module):
         self.channels: Tensor  # (heads, 1, inner): 1 where a channel is the head's own
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, residual: Tensor | None = None) -> Tensor:
-        """(B or 1, n, dim) queries, (B or 1, m, dim) keys and values -> (B, n, dim)."""
+        """Map (B or 1, n, dim) queries, (B or 1, m, dim) keys and values to (B, n, dim)."""
         q, k, v = self.q(q), self.k(k), self.v(v)
         if self.image == "keys":
             scores = self._one_per_head(q) @ (k + self.position).transpose(-1, -2)
@@ -87,7 +87,7 @@ class FusedBlock(nn.Module):
         self.norm4, self.mlp = block.norm4, block.mlp
 
     def forward(self, tokens: Tensor, image: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, n, dim) tokens with their positions, (B or 1, m, dim) image -> both, of B prompts."""
+        """Map (B, n, dim) tokens with their positions, (B or 1, m, dim) image to both, of B prompts."""
         if self.first:
             tokens = self.to_tokens(tokens, tokens, tokens)
         else:
@@ -137,7 +137,7 @@ class FusedMaskDecoder(nn.Module):
         self.quality = decoder.iou_prediction_head
 
     def forward(self, embedding: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
-        """All masks of B prompts on one image.
+        """Return all masks of B prompts on one image.
 
         Args:
             embedding: (1, C, h, w) image embedding.
@@ -159,7 +159,9 @@ class FusedMaskDecoder(nn.Module):
         return self.placed(weights @ fine.transpose(-1, -2), h, w), self.quality(tokens[:, 0])
 
     def attended(self, image: Tensor, sparse: Tensor) -> tuple[Tensor, Tensor]:
-        """The transformer: (B or 1, h * w, C) image and (B, n, C) prompts -> (B, tokens, C), image."""
+        """Return the transformer: (B or 1, h * w, C) image and (B, n, C) prompts -> (B, tokens, C),
+        image.
+        """
         own = torch.cat([self.own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
         tokens = own
         for block in self.blocks:
@@ -167,18 +169,18 @@ class FusedMaskDecoder(nn.Module):
         return self.norm(self.last(tokens + own, image, image, tokens)), image
 
     def placed(self, logits: Tensor, h: int, w: int) -> Tensor:
-        """(B, k, h * w * 16) logits of sub-pixels of sub-pixels -> (B, k, 4 h, 4 w)."""
+        """Map (B, k, h * w * 16) logits of sub-pixels of sub-pixels to (B, k, 4 h, 4 w)."""
         logits = logits.view(-1, self.count, h, w, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
         return logits.reshape(-1, self.count, 4 * h, 4 * w)
 
 
 def tokens_of(x: Tensor) -> Tensor:
-    """(B, C, h, w) -> (B, h * w, C); nothing is moved where channels lie last."""
+    """Map (B, C, h, w) to (B, h * w, C); nothing is moved where channels lie last."""
     return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def as_linear(up: nn.ConvTranspose2d, gelu: bool = False) -> Linear:
-    """A 2 x 2 transposed convolution with stride 2 -> (..., in) -> (..., 4 sub-pixels x out)."""
+    """Map a 2 x 2 transposed convolution with stride 2 to (..., in) -> (..., 4 sub-pixels x out)."""
     assert up.kernel_size == up.stride == (2, 2)
     assert up.bias is not None
     weight = up.weight.detach().permute(2, 3, 1, 0).flatten(0, 2)

@@ -54,13 +54,13 @@ class FusedRotary(nn.Module):
         self.sines: Tensor
 
     def normed(self, x: Tensor) -> Tensor:
-        """What the queries are made of."""
+        """Return what the queries are made of."""
         return F.layer_norm(x, self.norm, eps=self.eps)
 
     def forward(
         self, x: Tensor, y: Tensor, keys: Tensor, values: Tensor, placeless: Tensor | None = None
     ) -> Tensor:
-        """(B, n, dim) -> the same shape.
+        """Map (B, n, dim) to the same shape.
 
         Args:
             x: what is added to.
@@ -97,7 +97,9 @@ class FusedLayer(nn.Module):
         self.narrow = Linear(layer.linear2.weight.detach(), layer.linear2.bias.detach())
 
     def forward(self, x: Tensor, keys: Tensor, pointers: Tensor, values: Tensor) -> Tensor:
-        """(B, n, dim) frame, (B, maps * n, M) and (B, m, M) keys, and their values -> (B, n, dim)."""
+        """Map (B, n, dim) frame, (B, maps * n, M) and (B, m, M) keys, and their values to (B, n,
+        dim).
+        """
         y = self.itself.normed(x)
         x = self.itself(x, y, y, y)
         x = self.memory(x, self.memory.normed(x), keys, values, pointers)
@@ -127,7 +129,7 @@ class FusedMemoryAttention(nn.Module):
     def forward(
         self, features: Tensor, maps: Tensor, places: Tensor, pointers: Tensor, times: Tensor
     ) -> Tensor:
-        """The features of a frame, conditioned on memory.
+        """Return the features of a frame, conditioned on memory.
 
         Args:
             features: (B, dim, h, w).
@@ -150,7 +152,7 @@ class FusedMemoryAttention(nn.Module):
 
 
 def mean_of(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """(B, n, dim) scaled queries, (B, m, dim) keys, (B, m, C) values -> (B, n, C)."""
+    """Map (B, n, dim) scaled queries, (B, m, dim) keys, (B, m, C) values to (B, n, C)."""
     if as_graph():
         keys = k.transpose(1, 2)
         n = int(q.shape[1])

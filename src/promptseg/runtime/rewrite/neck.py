@@ -32,7 +32,7 @@ class FusedNeck(nn.Module):
         self.narrow = Linear(weight, torch.zeros(len(weight)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B * side * side, dim) -> (B, out, side, side)."""
+        """Map (B * side * side, dim) to (B, out, side, side)."""
         x = _normalised(self.first, self.narrow(x))
         x = self.conv(x.view(-1, self.side, self.side, x.shape[-1]).permute(0, 3, 1, 2))
         x = _normalised(self.second, x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]))

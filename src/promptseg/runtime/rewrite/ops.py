@@ -21,7 +21,7 @@ _graph_in: ContextVar[torch.dtype] = ContextVar("graph_in", default=torch.float3
 
 
 def as_graph() -> bool:
-    """Whether what runs is recorded for another engine: by the tracer, or by `torch.export`."""
+    """Tell whether what runs is recorded for another engine: by the tracer, or by `torch.export`."""
     exporting = getattr(torch.compiler, "is_exporting", None)  # since torch 2.7
     tracing = bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
     return tracing or (exporting is not None and bool(exporting()))
@@ -29,7 +29,7 @@ def as_graph() -> bool:
 
 @contextmanager
 def graph_in(dtype: torch.dtype) -> Iterator[None]:
-    """Graphs that are recorded meanwhile will be executed in `dtype`, which they do not say."""
+    """Let graphs that are recorded meanwhile be executed in `dtype`, which they do not say."""
     before = _graph_in.set(dtype)
     try:
         yield
@@ -38,7 +38,7 @@ def graph_in(dtype: torch.dtype) -> Iterator[None]:
 
 
 def arithmetic(x: Tensor) -> torch.dtype:
-    """What products of `x` are computed in."""
+    """Return what products of `x` are computed in."""
     return _graph_in.get() if as_graph() else x.dtype
 
 
@@ -54,7 +54,9 @@ def _fuses(x: Tensor) -> bool:
 
 
 def after_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a linear layer with the scale and shift of the normalisation before it."""
+    """Return weight and bias of a linear layer with the scale and shift of the normalisation before
+    it.
+    """
     weight, bias = linear.weight.detach(), linear.bias.detach()
     wide = weight.double()
     folded = bias.double() + wide @ norm.bias.detach().double()
@@ -77,7 +79,7 @@ class Linear(nn.Module):
         self.gelu = gelu
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """(..., in) -> (..., out), plus the residual of that shape."""
+        """Map (..., in) to (..., out), plus the residual of that shape."""
         if _fuses(x):
             if residual is not None and not self.gelu:
                 fused: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
@@ -108,7 +110,7 @@ class Pointwise(nn.Module):
         self.linear = Linear(conv.weight.detach().flatten(1), bias.detach(), gelu)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in, H, W) -> (B, out, H, W)."""
+        """Map (B, in, H, W) to (B, out, H, W)."""
         if as_graph():
             y = F.conv2d(x, self.linear.weight[:, :, None, None], self.linear.bias)
             return F.gelu(y) if self.linear.gelu else y
@@ -129,7 +131,7 @@ class Depthwise(nn.Module):
         self.conv, self.gelu = conv, gelu
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H', W')."""
+        """Map (B, C, H, W) to (B, C, H', W')."""
         c = self.conv
         if self.gelu and _fuses(x):
             assert isinstance(c.padding, tuple)

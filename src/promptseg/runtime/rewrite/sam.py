@@ -37,7 +37,7 @@ class FusedSam(nn.Module):
         self.mask_decoder = FusedMaskDecoder(network.mask_decoder, position)
 
     def encode(self, slices: Tensor) -> Tensor:
-        """(B, 3, S, S) preprocessed slices -> (B, 256, 64, 64) embeddings."""
+        """Map (B, 3, S, S) preprocessed slices to (B, 256, 64, 64) embeddings."""
         embedding: Tensor = self.image_encoder(slices)
         return embedding
 
@@ -47,7 +47,7 @@ class FusedSam(nn.Module):
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Prompts of B objects -> (B, tokens, C) and (B, C, h, w) or (1, C, 1, 1) embeddings."""
+        """Map prompts of B objects to (B, tokens, C) and (B, C, h, w) or (1, C, 1, 1) embeddings."""
         sparse, dense = self.prompt_encoder(points, boxes, masks)
         return sparse, dense if masks is not None else dense[:1, :, :1, :1]
 
@@ -59,7 +59,7 @@ class FusedSam(nn.Module):
         masks: Tensor | None = None,
         multimask: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Embeddings and prompts -> mask logits and predicted IoU; see `Sam.decode`."""
+        """Map embeddings and prompts to mask logits and predicted IoU; see `Sam.decode`."""
         sparse, dense = self.embed_prompts(points, boxes, masks)
         logits, quality = self.mask_decoder(embedding, sparse, dense)
         return asked_for(logits, multimask), asked_for(quality, multimask)
@@ -71,12 +71,14 @@ def asked_for(answers: Tensor, multimask: bool) -> Tensor:
 
 
 def can_prepare(network: Sam) -> bool:
-    """Whether there is a rewrite of its image encoder."""
+    """Tell whether there is a rewrite of its image encoder."""
     return isinstance(network.image_encoder, TinyViT | ViT)
 
 
 def prepare(network: Sam, device: torch.device) -> FusedSam:
-    """A network made ready to run on a device; embeddings stay within 1e-5 of the plain network."""
+    """Return a network made ready to run on a device; embeddings stay within 1e-5 of the plain
+    network.
+    """
     if device.type == "cpu":
         keep_freed_memory()
     with torch.no_grad():

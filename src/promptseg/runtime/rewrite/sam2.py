@@ -53,7 +53,9 @@ class FusedSam2(Sam2Steps):
         self._run: Run | None = None
 
     def on(self, run: Run) -> FusedSam2:
-        """The same network, its large parts run by another: `run(name, *inputs, parallel=...)`."""
+        """Return the same network, its large parts run by another: `run(name, *inputs,
+        parallel=...)`.
+        """
         other = copy(self)
         other._run = run
         return other
@@ -88,7 +90,7 @@ class FusedSam2(Sam2Steps):
         return modules[name](*inputs)
 
     def full_memory(self) -> MemoryTokens:
-        """As many tokens as a frame looks at after many others; the same at every call."""
+        """Return this as many tokens as a frame looks at after many others; the same at every call."""
         generator = torch.Generator().manual_seed(0)
         narrow, cells = self.shape.memory, self.grid**2
         pointers = (POINTERS - 1) * self.shape.dim // narrow
@@ -102,13 +104,13 @@ class FusedSam2(Sam2Steps):
 
 
 def can_prepare_sam2(network: Sam2) -> bool:
-    """Whether there is a rewrite of its trunk."""
+    """Tell whether there is a rewrite of its trunk."""
     encoder = network.image_encoder
     return isinstance(encoder, ImageEncoder) and can_nest(encoder, network.image_size)
 
 
 def prepare_sam2(network: Sam2, device: torch.device) -> FusedSam2:
-    """A network made ready to run on a device."""
+    """Return a network made ready to run on a device."""
     if device.type == "cpu":
         keep_freed_memory()
     with torch.no_grad():

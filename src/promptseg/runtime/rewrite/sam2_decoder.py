@@ -34,7 +34,7 @@ class FusedSam2Decoder(FusedMaskDecoder):
     def forward(  # type: ignore[override]
         self, coarse: Tensor, fine: Tensor, middle: Tensor, sparse: Tensor, dense: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """All masks of B objects on one frame.
+        """Return all masks of B objects on one frame.
 
         Args:
             coarse: (1 or B, C, h, w) features of the frame, conditioned on memory or not.
@@ -62,7 +62,7 @@ class FusedSam2Decoder(FusedMaskDecoder):
 
 
 def beside(x: Tensor) -> Tensor:
-    """(B, 2 h, 2 w, C) -> (B, h, w, 4 C), the four sub-pixels of each pixel beside each other."""
+    """Map (B, 2 h, 2 w, C) to (B, h, w, 4 C), the four sub-pixels of each pixel beside each other."""
     h, w, channels = (int(n) for n in x.shape[1:])
     x = x.reshape(-1, h // 2, 2, w // 2, 2, channels).permute(0, 1, 3, 2, 4, 5)
     return x.reshape(-1, h // 2, w // 2, 4 * channels)

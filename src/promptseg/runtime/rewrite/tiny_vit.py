@@ -95,7 +95,7 @@ class Strip(nn.Module):
         self.embed = None if embed is None else Pointwise(_with_own_bias(embed))
 
     def forward(self, strips: Sequence[Tensor], k: int) -> Tensor:
-        """The `k`-th of strips (B, in, h, W) -> (B, dim, h, W)."""
+        """Return the `k`-th of strips (B, in, h, W) -> (B, dim, h, W)."""
         wide = self.widen(_with_borders(strips, k))
         beyond = (int(k == 0), int(k == len(strips) - 1))  # rows of zeros
         if any(beyond):
@@ -120,7 +120,7 @@ class FusedMBConv(nn.Module):
         self.strips = nn.ModuleList(Strip(convs, embed) for _ in range(_STRIPS))
 
     def forward(self, strips: Sequence[Tensor]) -> list[Tensor]:
-        """Strips (B, in, h, W) of an image -> (B, dim, h, W)."""
+        """Map strips (B, in, h, W) of an image to (B, dim, h, W)."""
         return [strip(strips, k) for k, strip in enumerate(self.strips)]
 
 
@@ -142,7 +142,7 @@ class FusedPatchMerging(nn.Module):
         self.mix = Pointwise(_folded(merging.conv3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, dim, H, W) -> (B, out, H', W')."""
+        """Map (B, dim, H, W) to (B, out, H', W')."""
         out: Tensor = self.mix(self.depthwise(self.widen(x)))
         return out
 
@@ -175,7 +175,7 @@ class FusedWindowAttention(nn.Module):
         self.places: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B * tokens, dim) -> the tokens with what they attended to."""
+        """Map (B * tokens, dim) to the tokens with what they attended to."""
         qkv = self.qkv(F.layer_norm(x, (self.dim,), eps=self.eps))
         table = qkv.view(-1, len(self.places) // self.heads * (3 * self.heads + 1), self.width)
         y = torch.cat([group(table) for group in self.groups], dim=1)
@@ -207,7 +207,7 @@ class WindowGroup(nn.Module):
         self.values: Tensor
 
     def forward(self, table: Tensor) -> Tensor:
-        """(B, tokens * slots, width) -> (B, windows * heads * queries, width)."""
+        """Map (B, tokens * slots, width) to (B, windows * heads * queries, width)."""
         b, _, width = table.shape
         _, alike, queries, keys = self.bias.shape
         q = table.index_select(1, self.queries).view(-1, alike, queries, width)
@@ -227,7 +227,7 @@ class FusedMlp(nn.Module):
         self.narrow = Linear(mlp.fc2.weight.detach(), mlp.fc2.bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(tokens, dim) -> the same shape, the tokens added."""
+        """Map (tokens, dim) to the same shape, the tokens added."""
         y = self.widen(F.layer_norm(x, x.shape[-1:], eps=self.eps))
         out: Tensor = self.narrow(y, x)
         return out
@@ -244,7 +244,7 @@ class FusedBlock(nn.Module):
         self.mlp = FusedMlp(block.mlp)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B * side * side, dim) -> the same shape."""
+        """Map (B * side * side, dim) to the same shape."""
         dim = x.shape[-1]
         x = self.attn(x)
         grid = self.local_conv(x.view(-1, self.side, self.side, dim).permute(0, 3, 1, 2))
@@ -274,7 +274,7 @@ class FusedStage(nn.Module):
         self.out = side if self.downsample is None else side // self.downsample.stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, dim, side, side) -> (B, out, H', W')."""
+        """Map (B, dim, side, side) to (B, out, H', W')."""
         dim = x.shape[1]
         tokens = self.blocks(x.permute(0, 2, 3, 1).reshape(-1, dim))
         x = tokens.view(-1, self.side, self.side, dim).permute(0, 3, 1, 2)
@@ -282,7 +282,7 @@ class FusedStage(nn.Module):
 
 
 class FusedRest(nn.Module):
-    """What follows the first stage.
+    """Holds what follows the first stage.
 
     Args:
         encoder: the encoder it takes its weights from.
@@ -304,7 +304,7 @@ class FusedRest(nn.Module):
         self.neck = FusedNeck(encoder.neck, side)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, dim, side, side) -> (B, 256, 64, 64) embeddings."""
+        """Map (B, dim, side, side) to (B, 256, 64, 64) embeddings."""
         x = self.stages(self.downsample(x))
         out: Tensor = self.neck(x.permute(0, 2, 3, 1).flatten(0, 2))
         return out
@@ -345,7 +345,7 @@ class FusedTinyViT(nn.Module):
         self.rest = FusedRest(encoder, self.side)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) preprocessed slices -> (B, 256, 64, 64) embeddings."""
+        """Map (B, 3, S, S) preprocessed slices to (B, 256, 64, 64) embeddings."""
         strips = self.first(self.patch_embed(x).split(self.side // _STRIPS, dim=2))
         out: Tensor = self.rest(torch.cat(strips, dim=2))
         return out

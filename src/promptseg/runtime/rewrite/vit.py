@@ -27,7 +27,7 @@ _CHANNELS = 32  # products of matrices are quickest with a multiple of so many
 
 
 class Positions(nn.Module):
-    """What relative positions add to scores, as channels of queries.
+    """Holds what relative positions add to scores, as channels of queries.
 
     Args:
         attention: the layer it takes its weights from.
@@ -56,11 +56,11 @@ class Positions(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Channels that come to those of queries and keys."""
+        """Return channels that come to those of queries and keys."""
         return 2 * self.rows.shape[-1] + len(self.rest)
 
     def forward(self, q: Tensor) -> Tensor:
-        """(B, tokens, heads, width) queries -> (B, tokens, heads, channels)."""
+        """Map (B, tokens, heads, width) queries to (B, tokens, heads, channels)."""
         grid = q.view(len(q), self.side, self.side, *q.shape[2:])
         rows = self._by_line(grid, self.rows)
         columns = self._by_line(grid.transpose(1, 2), self.columns).transpose(1, 2)
@@ -73,7 +73,9 @@ class Positions(nn.Module):
         return lines.view(self.side, len(q), *q.shape[2:-1], -1).transpose(0, 1)
 
     def of_keys(self, tokens: int) -> Tensor:
-        """(keys, channels): one-hot the row and column of each token of a window, then of none."""
+        """Return (keys, channels): one-hot the row and column of each token of a window, then of
+        none.
+        """
         window = self.rows.shape[-1]
         unit = torch.eye(window)
         place = torch.cat([unit.repeat_interleave(window, 0), unit.repeat(window, 1)], dim=1)
@@ -109,7 +111,7 @@ class WindowGroup(nn.Module):
         self.whole = keys.shape[1] == self.side**2  # no key is none
 
     def forward(self, queries: Tensor, table: Tensor) -> Tensor:
-        """What the queries attend to.
+        """Return what the queries attend to.
 
         Args:
             queries: (B, tokens * heads, width + channels).
@@ -159,7 +161,7 @@ class FusedAttention(nn.Module):
         self.places: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B * tokens, dim) -> the same shape, what was attended to added."""
+        """Map (B * tokens, dim) to the same shape, what was attended to added."""
         y = F.layer_norm(x, (self.dim,), eps=self.eps)
         q = self.queries(y).view(-1, self.tokens, self.heads, self.width)
         table = self.others(y).view(-1, self.tokens * (2 * self.heads + 1), self.width)
@@ -180,7 +182,7 @@ class FusedBlock(nn.Module):
         self.narrow = Linear(block.mlp.lin2.weight.detach(), block.mlp.lin2.bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B * tokens, dim) -> the same shape."""
+        """Map (B * tokens, dim) to the same shape."""
         x = self.attn(x)
         y = F.layer_norm(x, x.shape[-1:], eps=self.eps)
         out: Tensor = self.narrow(self.widen(y), x)
@@ -209,7 +211,7 @@ class FusedViT(nn.Module):
         self.neck = FusedNeck(encoder.neck, side)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) preprocessed slices -> (B, 256, S / patch, S / patch) embeddings."""
+        """Map (B, 3, S, S) preprocessed slices to (B, 256, S / patch, S / patch) embeddings."""
         tokens = (self.patch_embed(x) + self.pos_embed).flatten(0, 2)
         out: Tensor = self.neck(self.blocks(tokens))
         return out

@@ -28,7 +28,7 @@ Pixels = Callable[[int], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Windows:
-    """How slices are cut.
+    """Says how slices are cut.
 
     Attributes:
         tile: side of a window in pixels of the slice; None for whole slices.
@@ -49,7 +49,7 @@ def probabilities(
     windows: Windows,
     embedded: Sequence[Tensor] | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
-    """The probabilities of all classes on some slices, in their order.
+    """Yield the probabilities of all classes on some slices, in their order.
 
     Args:
         model: of single slices, or of volumes.
@@ -86,7 +86,7 @@ def probabilities(
 
 
 def uncertainty(chances: Tensor) -> NDArray[np.uint8]:
-    """Entropy of the classes at every pixel, as a share of the largest there can be: 0..255.
+    """Return entropy of the classes at every pixel, as a share of the largest there can be: 0..255.
 
     Args:
         chances: (1 + classes, rows, columns), sum 1.

@@ -1,4 +1,4 @@
-"""What an earlier run left of a video, read back: masks by object and frame, and what was said."""
+"""Says what an earlier run left of a video, read back: masks by object and frame, and what was said."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class VideoObject:
 
 @dataclass
 class Results:
-    """What an earlier run found.
+    """Holds what an earlier run found.
 
     Attributes:
         masks: by object and place of the frame.
@@ -65,12 +65,12 @@ class Results:
 
     @property
     def names(self) -> list[str]:
-        """Of the objects."""
+        """Return the names of the objects."""
         return [one.name for one in self.objects]
 
 
 def read_results(path: Path, frames: Selection) -> Results:
-    """The results of an earlier run on the same video.
+    """Return the results of an earlier run on the same video.
 
     Args:
         path: the folder they are in, or `masks.zip` in it.

@@ -46,18 +46,18 @@ class Packed:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is in it."""
+        """Tell whether nothing is in it."""
         return self.box[0] == self.box[1]
 
     def crop(self) -> NDArray[np.bool_]:
-        """The kept part."""
+        """Return the kept part."""
         top, bottom, left, right = self.box
         shape = bottom - top, right - left
         bits = np.frombuffer(zlib.decompress(self.bits), np.uint8)
         return np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(bool)
 
     def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
-        """The whole (rows, columns) mask."""
+        """Return the whole (rows, columns) mask."""
         full = np.zeros(size, dtype=bool)
         top, bottom, left, right = self.box
         full[top:bottom, left:right] = self.crop()
@@ -92,30 +92,32 @@ class FrameMasks:
         self.found[object_][frame] = Packed.of(mask, iou, presence)
 
     def on(self, object_: int, frame: int) -> NDArray[np.bool_]:
-        """(rows, columns) mask; empty where nothing was found."""
+        """Return (rows, columns) mask; empty where nothing was found."""
         known = self.found[object_].get(frame)
         return np.zeros(self.size, dtype=bool) if known is None else known.mask(self.size)
 
     def iou(self, object_: int, frame: int) -> float | None:
-        """Predicted IoU where there is a mask with something in it."""
+        """Return predicted IoU where there is a mask with something in it."""
         known = self.found[object_].get(frame)
         return None if known is None or known.is_empty else known.iou
 
     def presence(self, object_: int, frame: int) -> float | None:
-        """Probability that the object is on a frame; None where the model did not say."""
+        """Return probability that the object is on a frame; None where the model did not say."""
         known = self.found[object_].get(frame)
         if known is None or known.presence is None:
             return None
         return 0.5 + 0.5 * math.tanh(known.presence / 2)
 
     def absent(self, object_: int) -> list[int]:
-        """Frames on which a model that says whether an object is there has found nothing of it."""
+        """Return frames on which a model that says whether an object is there has found nothing of
+        it.
+        """
         return sorted(
             k for k, p in self.found[object_].items() if p.is_empty and p.presence is not None
         )
 
     def slices(self, object_: int) -> SliceMasks:
-        """One object as a tracker takes it for correction; its masks stay packed."""
+        """Return one object as a tracker takes it for correction; its masks stay packed."""
         filled = {k: p for k, p in self.found[object_].items() if not p.is_empty}
         return SliceMasks(
             Unpacked(self.size, filled),
@@ -124,7 +126,7 @@ class FrameMasks:
         )
 
     def replace(self, object_: int, corrected: SliceMasks) -> None:
-        """One object after its correction; frames where it was looked for in vain stay known."""
+        """Replace one object after its correction; frames where it was not found stay known."""
         assert isinstance(corrected.masks, Unpacked), "as `slices` gave them"
         absent = {k: self.found[object_][k] for k in self.absent(object_)}
         found = {
@@ -134,7 +136,7 @@ class FrameMasks:
         self.found[object_] = {**absent, **found}
 
     def sha256(self) -> str:
-        """Hash of all masks with their labels, 1, 2, 3, ..., for provenance and replays."""
+        """Return hash of all masks with their labels, 1, 2, 3, ..., for provenance and replays."""
         digest = hashlib.sha256(repr(self.size).encode())
         for label, found in enumerate(self.found, 1):
             for frame, packed in sorted(found.items()):
@@ -144,7 +146,7 @@ class FrameMasks:
         return digest.hexdigest()
 
     def overlap(self) -> tuple[int, int, int] | None:
-        """Two objects that share pixels, and the first frame where they do; None if none do."""
+        """Return two objects that share pixels, and the first frame where they do; None if none do."""
         for frame in sorted(set().union(*self.found)):
             taken = np.zeros(self.size, dtype=bool)
             owners: list[int] = []
@@ -158,7 +160,7 @@ class FrameMasks:
         return None
 
     def labels(self, frame: int, numbers: Iterable[int]) -> NDArray[Any]:
-        """(rows, columns) of label numbers; later objects over earlier ones."""
+        """Return (rows, columns) of label numbers; later objects over earlier ones."""
         numbers = list(numbers)
         out = np.zeros(self.size, np.uint8 if max(numbers, default=0) < 256 else np.uint16)
         for number, label in enumerate(numbers):
@@ -166,7 +168,7 @@ class FrameMasks:
         return out
 
     def segment(self, object_: int, name: str, label: int) -> Segment:
-        """One object as a mask over all frames, cropped to where it is."""
+        """Return one object as a mask over all frames, cropped to where it is."""
         filled = {k: p for k, p in self.found[object_].items() if not p.is_empty}
         if not filled:
             return Segment.from_mask(name, label, np.zeros((1, 1, 1), dtype=bool))
@@ -184,7 +186,7 @@ class FrameMasks:
         return Segment(name, label, crop, region, quality)
 
     def as_arrays(self, changed: Iterable[tuple[int, int]]) -> dict[str, NDArray[Any]]:
-        """Some of the masks, (object, frame) each, as arrays of numbers for the disk."""
+        """Return some of the masks, (object, frame) each, as arrays of numbers for the disk."""
         keys = sorted(changed)
         packed = [self.found[number][frame] for number, frame in keys]
         return {
@@ -197,7 +199,7 @@ class FrameMasks:
         }
 
     def put(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Masks from `as_arrays`, in the place of what there is."""
+        """Put masks from `as_arrays` in the place of what there is."""
         ends = np.cumsum(arrays["sizes"]).tolist()
         bits = arrays["bits"].tobytes()
         for (number, frame), box, iou, presence, start, end in zip(
@@ -213,7 +215,7 @@ class FrameMasks:
             self.found[number][frame] = Packed(tuple(box), bits[start:end], *known)
 
     def frames(self) -> Iterator[int]:
-        """Frames that have masks, ascending."""
+        """Return frames that have masks, ascending."""
         return iter(sorted(set().union(*self.found)))
 
 

@@ -20,7 +20,7 @@ _FRAMES_A_PART = 16
 
 
 def conditions_of(run: Run) -> list[ConditioningPrompt]:
-    """Where the objects of a run start."""
+    """Tell where the objects of a run start."""
     return [
         replace(condition, object=number)
         for number, entry in enumerate(run.objects)

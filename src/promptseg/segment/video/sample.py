@@ -13,7 +13,7 @@ SAMPLE = 32
 
 
 def sample_of(frames: Selection, modality: str | None = None) -> Image:
-    """Some of the frames, evenly spread, as an image in memory.
+    """Return some of the frames, evenly spread, as an image in memory.
 
     Args:
         frames: the video.

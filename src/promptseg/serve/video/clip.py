@@ -76,7 +76,7 @@ class Clip:
         options: SegmentOptions,
         turns: Turns,
     ) -> Clip:
-        """A video made ready; some frames of it are decoded.
+        """Return a video made ready; some frames of it are decoded.
 
         Args:
             frames: those that are meant, of a video that was opened; closed with the clip.
@@ -121,24 +121,24 @@ class Clip:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(rows, columns) of a frame."""
+        """Return (rows, columns) of a frame."""
         return self.frames.video.facts.size
 
     @property
     def nbytes(self) -> int:
-        """Bytes that may be held at once: decoded frames, and embeddings at hand."""
+        """Return bytes that may be held at once: decoded frames, and embeddings at hand."""
         one = int(np.prod(self.embedded.image.voxels.shape[1:])) * self.frames.video.dtype.itemsize
         return 2 * max(_FRAMES_BYTES, one) + self.embedded.nbytes
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know of the file and of how the model sees it."""
+        """Return what a person should know of the file and of how the model sees it."""
         return [str(getattr(note, "bare", note)) for note in notes_on(self.embedded)]
 
     def run(
         self, prompts: Sequence[Prompt], options: SegmentOptions, image: Image | None = None
     ) -> Run:
-        """Prompts on places among the frames, checked.
+        """Return prompts on places among the frames, checked.
 
         Args:
             prompts: of any objects.
@@ -157,7 +157,7 @@ class Clip:
         return Run.prepare(embedded, prompts, options, None, perf_counter())
 
     def picture(self, place: int, width: int | None = None) -> bytes:
-        """A frame as the model sees it, as JPEG.
+        """Return a frame as the model sees it, as JPEG.
 
         Args:
             place: of the frame among the chosen ones.
@@ -179,11 +179,11 @@ class Clip:
         return out.getvalue()
 
     def on(self, limits: tuple[int, int]) -> SegmentOptions:
-        """The options, for some of the frames by their places."""
+        """Return the options, for some of the frames by their places."""
         return replace(self.options, slices=f"{limits[0]}:{limits[1]}")
 
     def facts(self) -> dict[str, Any]:
-        """The clip in plain values; frames are counted as in the whole video."""
+        """Return the clip in plain values; frames are counted as in the whole video."""
         video, numbers = self.frames.video, self.frames.numbers
         intensity = self.embedded.intensity
         times = video.facts.times
@@ -208,7 +208,7 @@ class Clip:
         }
 
     def reader(self) -> Selection:
-        """The same frames with a reader of their own, to be closed by whoever asked for it."""
+        """Return the same frames with a reader of their own, to be closed by whoever asked for it."""
         return _again(self.frames, self.series)
 
     def close(self) -> None:
@@ -226,7 +226,8 @@ def _again(frames: Selection, series: str | None) -> Selection:
 
 
 def identity_of(path: Path, frames: Selection) -> str:
-    """A hash of what tells a clip from another one: sizes, number of frames, and both ends of a file.
+    """Return a hash of what tells a clip from another one: sizes, number of frames, and both ends of a
+    file.
 
     A video may have many gigabytes, which are not read for it.
     """

@@ -23,7 +23,9 @@ _MOST_FRAMES = 256
 
 
 def video_facts(work: VideoWork) -> dict[str, Any]:
-    """Everything but pictures, masks and the time line; frames are counted as in the whole video."""
+    """Return everything but pictures, masks and the time line; frames are counted as in the whole
+    video.
+    """
     clip, step = work.clip, work.step
     card = clip.segmenter.predictor.card
     numbers = clip.frames.numbers
@@ -52,7 +54,7 @@ def video_facts(work: VideoWork) -> dict[str, Any]:
 
 
 def timeline_facts(work: VideoWork) -> dict[str, Any]:
-    """For every object and frame one byte, in base64 of a zlib stream: see docs/server.md."""
+    """Return one byte for every object and frame, as base64 of a zlib stream: see docs/server.md."""
     low = work.clip.segmenter.predictor.card.low_quality
     numbers = work.clip.frames.numbers
     objects = []
@@ -75,7 +77,8 @@ def timeline_facts(work: VideoWork) -> dict[str, Any]:
 
 
 def masks_facts(work: VideoWork, frame: int, count: int) -> dict[str, Any]:
-    """Masks on some frames, from one on: `{"object", "region", "bits", ...}` each, as in changes.
+    """Return masks on some frames, from one on: `{"object", "region", "bits", ...}` each, as in
+    changes.
 
     Raises:
         PromptError: frames that are none of the chosen ones.

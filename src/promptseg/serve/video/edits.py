@@ -28,7 +28,7 @@ _MOST_OBJECTS = 255
 
 
 def known(step: Step, name: str) -> ClipObject:
-    """The object of a name.
+    """Return the object of a name.
 
     Raises:
         PromptError: there is none.
@@ -40,7 +40,7 @@ def known(step: Step, name: str) -> ClipObject:
 
 
 def fresh(step: Step, name: str) -> ClipObject:
-    """An object that is not there yet.
+    """Return an object that is not there yet.
 
     Raises:
         PromptError: too many objects, or a name that no file could hold.
@@ -53,13 +53,13 @@ def fresh(step: Step, name: str) -> ClipObject:
 
 
 def free_name(history: Sequence[Step]) -> str:
-    """A name that no object ever had."""
+    """Return a name that no object ever had."""
     taken = {name for step in history for name in step.names}
     return next(f"object {k}" for k in range(1, len(taken) + 2) if f"object {k}" not in taken)
 
 
 def added(step: Step, name: str) -> Step:
-    """An object without prompts, current from then on.
+    """Return an object without prompts, current from then on.
 
     Raises:
         PromptError: a name that is taken or cannot be written.
@@ -69,7 +69,7 @@ def added(step: Step, name: str) -> Step:
 
 
 def renamed(step: Step, name: str, new: str) -> Step:
-    """An object, and its prompts, under another name.
+    """Return an object, and its prompts, under another name.
 
     Raises:
         PromptError: no such object, or a name that is taken or cannot be written.
@@ -82,7 +82,7 @@ def renamed(step: Step, name: str, new: str) -> Step:
 
 
 def removed(step: Step, name: str) -> Step:
-    """Without an object; after the current one the last is current.
+    """Return the step without an object; after the current one the last is current.
 
     Raises:
         PromptError: no such object.
@@ -96,7 +96,7 @@ def removed(step: Step, name: str) -> Step:
 
 
 def reset(step: Step, name: str | None) -> Step:
-    """One object without prompts and masks, or no objects at all.
+    """Return one object without prompts and masks, or no objects at all.
 
     Raises:
         PromptError: no such object.
@@ -108,7 +108,9 @@ def reset(step: Step, name: str | None) -> Step:
 
 
 def tracked(step: Step, tracking: Tracking) -> Step:
-    """After a tracking that came to its end, with the frames that corrections have changed."""
+    """Return the step after a tracking that came to its end, with the frames that corrections
+    changed.
+    """
     objects = tuple(tracking.done.get(one.name, one) for one in step.objects)
     changed: set[int] = set()
     for one in tracking.corrected:
@@ -124,7 +126,7 @@ def tracked(step: Step, tracking: Tracking) -> Step:
 
 
 def stopped(step: Step, tracking: Tracking, how: str) -> Step | None:
-    """After one that did not; None where it has found nothing yet."""
+    """Return the step after a tracking that did not end; None where it has found nothing yet."""
     found = tracking.so_far()
     if not found:
         return None

@@ -39,7 +39,7 @@ _KEPT = ("modality", "window", "propagate")
 
 
 class VideoJournal:
-    """Where one session on a video is kept while it is worked on.
+    """Says where one session on a video is kept while it is worked on.
 
     Args:
         folder: of ours; made by the first `write`.
@@ -56,7 +56,8 @@ class VideoJournal:
 
     @staticmethod
     def head(folder: Path) -> dict[str, Any] | None:
-        """What the first line says: `identity`, `frames`, `options`; None where there is no session.
+        """Return what the first line says: `identity`, `frames`, `options`; None where there is no
+        session.
 
         Raises:
             InputError: damaged.
@@ -127,7 +128,7 @@ class VideoJournal:
         append_line(self.path, {"tracking": direction})
 
     def resume(self) -> tuple[list[Step], int, str | None]:
-        """The steps, the one it stands at, and the direction of tracking that was cut off.
+        """Return the steps, the one it stands at, and the direction of tracking that was cut off.
 
         Raises:
             InputError: damaged.
@@ -162,7 +163,7 @@ class VideoJournal:
         return history, position, tracking
 
     def options(self) -> SegmentOptions:
-        """Those that the session began with, as far as they are kept.
+        """Return those that the session began with, as far as they are kept.
 
         Raises:
             InputError: damaged.

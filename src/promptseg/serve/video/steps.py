@@ -1,4 +1,6 @@
-"""What a session on a video consists of: objects with prompts and packed masks, step after step."""
+"""Says what a session on a video consists of: objects with prompts and packed masks, step after
+step.
+"""
 
 from __future__ import annotations
 
@@ -51,33 +53,33 @@ class ClipObject:
 
     @property
     def pending(self) -> tuple[PlacedPrompt, ...]:
-        """Prompts that have not been propagated yet: all, as long as the object was not."""
+        """Return prompts that have not been propagated yet: all, as long as the object was not."""
         return self.prompts[self.settled if self.propagated else 0 :]
 
     @property
     def is_waiting(self) -> bool:
-        """Whether there is something to propagate."""
+        """Tell whether there is something to propagate."""
         return bool(self.pending)
 
     @property
     def prompted(self) -> set[int]:
-        """Places that prompts have settled."""
+        """Return places that prompts have settled."""
         done = self.prompts[: self.settled] if self.propagated else ()
         return set(map(place_of, done))
 
     def on(self, place: int) -> Packed | None:
-        """What is known of it on a frame."""
+        """Return what is known of it on a frame."""
         return self.answers.get(place) or self.masks.get(place)
 
     @property
     def shown(self) -> Found:
-        """What is known of it on every frame."""
+        """Return what is known of it on every frame."""
         return {**self.masks, **self.answers} if self.answers else self.masks
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one action left.
+    """Holds what one action left.
 
     Attributes:
         action: in words.
@@ -93,27 +95,27 @@ class Step:
 
     @property
     def names(self) -> list[str]:
-        """Of the objects."""
+        """Return the names of the objects."""
         return [one.name for one in self.objects]
 
     def object(self, name: str) -> ClipObject | None:
-        """The object of a name."""
+        """Return the object of a name."""
         return next((one for one in self.objects if one.name == name), None)
 
     def with_object(self, new: ClipObject) -> tuple[ClipObject, ...]:
-        """The objects with one of them changed, or added at the end."""
+        """Return the objects with one of them changed, or added at the end."""
         if new.name not in self.names:
             return (*self.objects, new)
         return tuple(new if one.name == new.name else one for one in self.objects)
 
 
 def place_of(prompt: PlacedPrompt) -> int:
-    """The place of the frame that a prompt lies on."""
+    """Return the place of the frame that a prompt lies on."""
     return int(getattr(prompt, "slice", None) or 0)
 
 
 def changed_places(before: Found, after: Found) -> list[int]:
-    """Places whose masks are not the same; ascending."""
+    """Return places whose masks are not the same; ascending."""
 
     def mask(found: Found, place: int) -> object:
         known = found.get(place)
@@ -124,7 +126,7 @@ def changed_places(before: Found, after: Found) -> list[int]:
 
 
 def ranges_of(places: list[int]) -> Ranges:
-    """Ascending places as stretches without a gap."""
+    """Return ascending places as stretches without a gap."""
     found: list[tuple[int, int]] = []
     for place in places:
         if found and found[-1][1] == place - 1:

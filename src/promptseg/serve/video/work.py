@@ -101,17 +101,17 @@ class VideoWork:
 
     @property
     def id(self) -> str:
-        """What clients call it; nobody can guess it."""
+        """Return what clients call it; nobody can guess it."""
         return self.lease.token
 
     @property
     def step(self) -> Step:
-        """Where it stands."""
+        """Tell where it stands."""
         return self.history[self.position]
 
     @property
     def nbytes(self) -> int:
-        """Bytes it holds at most: frames, embeddings, and the packed masks of all its steps."""
+        """Return bytes it holds at most: frames, embeddings, and the packed masks of all its steps."""
         seen: dict[int, int] = {}
         sets = {id(o.masks): o.masks for step in list(self.history) for o in step.objects}
         for masks in sets.values():
@@ -120,12 +120,12 @@ class VideoWork:
 
     @property
     def file(self) -> Path:
-        """Where its steps are kept."""
+        """Tell where its steps are kept."""
         return self.journal.path
 
     @property
     def results(self) -> Path:
-        """Where files for download are."""
+        """Tell where files for download are."""
         return self.folder / _RESULTS
 
     def begin(self) -> None:
@@ -163,7 +163,8 @@ class VideoWork:
                 self.warning = said
 
     def prompt(self, prompt: Prompt, name: str | None = None) -> str:
-        """A prompt, counted in frames of the video, answered on its frame; gives the object's name.
+        """Return a prompt, counted in frames of the video, answered on its frame; gives the object's
+        name.
 
         Raises:
             PromptError: outside the frame or the chosen frames, or one that makes no sense there.
@@ -189,7 +190,7 @@ class VideoWork:
             return name
 
     def new_object(self, name: str | None = None) -> str:
-        """An object without prompts, current from then on.
+        """Return an object without prompts, current from then on.
 
         Raises:
             PromptError: a name that is taken or cannot be written.
@@ -210,7 +211,7 @@ class VideoWork:
                 self.revision += 1
 
     def rename(self, name: str, new: str) -> None:
-        """Another name.
+        """Rename an object.
 
         Raises:
             PromptError: no such object, or a name that is taken or cannot be written.
@@ -241,7 +242,7 @@ class VideoWork:
             self._commit()
 
     def move(self, by: int) -> None:
-        """Steps back or forth, as far as there are any."""
+        """Go some steps back or forth, as far as there are any."""
         with self._alone():
             self.position = min(max(self.position + by, 0), len(self.history) - 1)
             self._commit()
@@ -281,7 +282,9 @@ class VideoWork:
         return self._ended.wait(seconds)
 
     def on(self, name: str, place: int) -> Packed | None:
-        """What is known of an object on a frame; while it is propagated, what was found so far."""
+        """Return what is known of an object on a frame; while it is propagated, what was found so
+        far.
+        """
         tracking = self.tracking
         if tracking is not None and name in tracking.names:
             return tracking.on(name, place)
@@ -289,7 +292,7 @@ class VideoWork:
         return None if one is None else one.on(place)
 
     def shown(self, one: ClipObject) -> dict[int, Packed]:
-        """What is known of an object on every frame; as `on`."""
+        """Return what is known of an object on every frame; as `on`."""
         tracking = self.tracking
         live = tracking.shown(one.name) if tracking is not None else None
         return dict(one.shown) if live is None else live
@@ -445,5 +448,5 @@ def _direction(text: str) -> Direction:
 
 
 def absent_on(clip: Clip, frame: int, name: str | None) -> Mask:
-    """What says that an object is not on a frame."""
+    """Return what says that an object is not on a frame."""
     return Mask(np.zeros(clip.size, dtype=bool), frame, name, "z", as_drawn=True)

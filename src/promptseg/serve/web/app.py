@@ -59,7 +59,7 @@ def application(
     audit: Audit | None = None,
     **guarding: Any,
 ) -> Guard:
-    """What a server runs.
+    """Return what a server runs.
 
     Args:
         desk: what is served.

@@ -22,7 +22,7 @@ _CHANGES_NOTHING = ("/heartbeat", "/preview", "/set_target_buffer", "/set_do_aut
 
 
 def audited(handler: Handler, path: str, audit: Audit | None, folder: Folder | None) -> Handler:
-    """A handler whose requests are written down once they have been answered.
+    """Return a handler whose requests are written down once they have been answered.
 
     Args:
         handler: of requests, errors answered.

@@ -123,7 +123,7 @@ class NewObject:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectChange:
-    """What is to be different about an object."""
+    """Holds what is to be different about an object."""
 
     object: str
     """Its name."""
@@ -190,7 +190,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What is to be done about annotation times."""
+    """Holds what is to be done about annotation times."""
 
     do: Literal["start", "pause", "resume", "stop", "discard"]
     """To start a phase ends the one before it."""
@@ -205,7 +205,7 @@ class Timing:
 
 
 def parsed(kind: type[T], content: Any) -> T:
-    """A body of that kind.
+    """Return a body of that kind.
 
     Raises:
         InputError: a field that is missing, unknown or of another type.
@@ -228,7 +228,7 @@ def parsed(kind: type[T], content: Any) -> T:
 
 
 def schema(kind: Any) -> dict[str, Any]:
-    """The JSON Schema of a body or of a type in one."""
+    """Return the JSON Schema of a body or of a type in one."""
     if is_dataclass(kind):
         hints = get_type_hints(kind)
         texts = _texts(kind)

@@ -69,7 +69,7 @@ class VideoObject:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoObjectChange:
-    """What is to be different about an object."""
+    """Holds what is to be different about an object."""
 
     object: str
     """Its name."""

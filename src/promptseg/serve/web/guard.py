@@ -1,4 +1,6 @@
-"""Who may come in: Host, Origin and token, looked at before anything else; headers on every answer."""
+"""Says who may come in: Host, Origin and token, looked at before anything else; headers on every
+answer.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ _HEADERS = (
 
 
 class Slowness:
-    """How long an answer to a wrong token waits: twice as long with each, up to some seconds.
+    """Says how long an answer to a wrong token waits: twice as long with each, up to some seconds.
 
     Args:
         clock: the time; a minute without any wrong token makes good again.
@@ -55,7 +57,7 @@ class Slowness:
         self._wrong, self._last = 0, clock()
 
     def next_delay(self) -> float:
-        """Seconds that the answer to one more wrong token waits."""
+        """Return seconds that the answer to one more wrong token waits."""
         now = self._clock()
         if now - self._last > 60:
             self._wrong = 0

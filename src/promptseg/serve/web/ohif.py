@@ -23,7 +23,7 @@ _POLICY = (
 
 
 def require_ohif(folder: Path) -> Path:
-    """The folder, if it holds OHIF's built pages.
+    """Return the folder, if it holds OHIF's built pages.
 
     Raises:
         InputError: it does not.
@@ -38,7 +38,8 @@ def require_ohif(folder: Path) -> Path:
 
 
 def ohif_pages(folder: Path) -> Callable[[Request], Awaitable[Response]]:
-    """A handler of `/ohif/...`; addresses that are no file are OHIF's own, and get its first page.
+    """Return a handler of `/ohif/...`; addresses that are no file are OHIF's own, and get its first
+    page.
 
     Args:
         folder: of `require_ohif`.

@@ -329,7 +329,7 @@ class OwnVideo:
 
 
 def prompt_of(asked: VideoPrompt, work: VideoWork) -> Prompt:
-    """The prompt of a request, on a frame of the video.
+    """Return the prompt of a request, on a frame of the video.
 
     Raises:
         PromptError: none or several, or one that makes no sense.

@@ -36,11 +36,11 @@ class Sessions(Protocol):
     """Sessions of one kind by their names."""
 
     def get(self, token: str, act: bool = True) -> Watched:
-        """A session by its name."""
+        """Return a session by its name."""
 
 
 def events(desk: Sessions) -> Any:
-    """The handler of `/api/sessions/{session}/events`, or of those of videos."""
+    """Return the handler of `/api/sessions/{session}/events`, or of those of videos."""
 
     async def handle(socket: WebSocket) -> None:
         try:

@@ -43,7 +43,7 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """Its operationId."""
+        """Return its operationId."""
         words = re.sub(r"[^a-z0-9]+", "_", self.path.removeprefix("/api").lower()).strip("_")
         return f"{self.method.lower()}_{words}"
 
@@ -63,7 +63,7 @@ _ERROR = {
 
 
 def openapi(entries: Sequence[Entry]) -> dict[str, Any]:
-    """The table as an OpenAPI 3.1 document."""
+    """Return the table as an OpenAPI 3.1 document."""
     paths: dict[str, dict[str, Any]] = {}
     for entry in entries:
         parameters = [

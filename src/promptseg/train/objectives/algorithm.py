@@ -63,7 +63,7 @@ class Step:
     seen: Mapping[str, Tensor] = field(default_factory=dict)
 
     def total(self) -> Tensor:
-        """The sum of the entries."""
+        """Return the sum of the entries."""
         total = self.mask.sum() if self.iou is None else self.mask.sum() + self.iou.sum()
         total = total if self.presence is None else total + self.presence.sum()
         return total + sum(each.sum() for each in self.others.values())
@@ -91,11 +91,11 @@ class Algorithm1:
         self.side = sam.prompt_encoder.image_size
 
     def draw(self, batch: Batch, seed: int, iteration: int) -> Uniforms:
-        """All chance of one iteration."""
+        """Return all chance of one iteration."""
         return Uniforms.draw(self.objective, batch.names, seed, iteration)
 
     def steps(self, embeddings: Tensor, batch: Batch, u: Uniforms) -> Iterator[Step]:
-        """The losses of one iteration, round by round (lines 4-33).
+        """Yield the losses of one iteration, round by round (lines 4-33).
 
         Their sum over all steps and micro-batches, divided by `Objective.terms`, is what line 34 takes
         back through the network.

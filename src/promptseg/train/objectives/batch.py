@@ -1,4 +1,4 @@
-"""What an iteration is computed from: images and the masks of some of their objects."""
+"""Says what an iteration is computed from: images and the masks of some of their objects."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ class Batch:
 
     @property
     def images(self) -> int:
-        """Number of images."""
+        """Return number of images."""
         return len(self.extent)
 
     @property
     def objects(self) -> int:
-        """Number of objects."""
+        """Return number of objects."""
         return len(self.masks)
 
     def inside(self) -> Tensor:
-        """(B, R, R) boolean: what is image and not padding."""
+        """Return (B, R, R) boolean: what is image and not padding."""
         steps = torch.arange(self.masks.shape[-1], device=self.extent.device)
         rows, columns = (steps < self.extent[:, axis, None] for axis in (0, 1))
         return rows[:, :, None] & columns[:, None]
 
     def to(self, device: torch.device) -> Batch:
-        """The same on another device."""
+        """Return the same on another device."""
         moved: dict[str, Any] = {
             k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)
         }

@@ -41,12 +41,12 @@ class ClipLoss:
     overlap: Tensor
 
     def total(self) -> Tensor:
-        """Their sum over objects."""
+        """Return their sum over objects."""
         return (self.focal + self.dice + self.iou + self.presence).sum()
 
 
 def clip_loss(decoded: Decoded, target: Tensor) -> ClipLoss:
-    """The losses of one answer.
+    """Return the losses of one answer.
 
     Args:
         decoded: what the network says of B objects, with k masks.

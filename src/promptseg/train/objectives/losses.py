@@ -12,7 +12,7 @@ __all__ = ["cross_entropy", "dice_loss", "iou", "iou_loss", "mask_loss"]
 
 
 def dice_loss(logits: Tensor, target: Tensor, inside: Tensor) -> Tensor:
-    """MedSAM, equation 2, with squared denominators.
+    """Return MedSAM, equation 2, with squared denominators.
 
     Args:
         logits: (N, R, R).
@@ -29,23 +29,23 @@ def dice_loss(logits: Tensor, target: Tensor, inside: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, target: Tensor, inside: Tensor) -> Tensor:
-    """MedSAM, equation 1; arguments as of `dice_loss`."""
+    """Return MedSAM, equation 1; arguments as of `dice_loss`."""
     each = F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")
     return (each * inside).sum((1, 2)) / inside.sum((1, 2))
 
 
 def mask_loss(kind: MaskLoss, logits: Tensor, target: Tensor, inside: Tensor) -> Tensor:
-    """The chosen loss of masks; arguments as of `dice_loss`."""
+    """Return the chosen loss of masks; arguments as of `dice_loss`."""
     loss = dice_loss(logits, target, inside)
     return loss if kind == "dice" else loss + cross_entropy(logits, target, inside)
 
 
 def iou(prediction: Tensor, target: Tensor) -> Tensor:
-    """(N,) intersection over union of (N, R, R) boolean masks, `target` not empty."""
+    """Return (N,) intersection over union of (N, R, R) boolean masks, `target` not empty."""
     both, either = (prediction & target).sum((1, 2)), (prediction | target).sum((1, 2))
     return both / either
 
 
 def iou_loss(predicted: Tensor, true: Tensor) -> Tensor:
-    """(N,) squared error of the predicted IoU."""
+    """Return (N,) squared error of the predicted IoU."""
     return torch.square(predicted - true)

@@ -56,14 +56,14 @@ class WordBatch:
     embeddings: None = None
 
     def to(self, device: torch.device) -> WordBatch:
-        """The same on another device."""
+        """Return the same on another device."""
         moved: dict[str, Any] = {
             k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)
         }
         return replace(self, **moved)
 
     def of(self, image: int) -> tuple[Tensor, Instances]:
-        """Of one image, which of the P phrases are asked of it, and their instances."""
+        """Return which of the P phrases are asked of one image, and their instances."""
         phrases = (self.owner == image).nonzero()[:, 0]
         first = int(phrases[0])
         own = (self.phrase >= first) & (self.phrase < first + len(phrases))
@@ -83,11 +83,11 @@ class WordAlgorithm:
         self.sam, self.objective = sam, objective
 
     def draw(self, batch: WordBatch, seed: int, iteration: int) -> int:
-        """Where the generator of dropout begins."""
+        """Tell where the generator of dropout begins."""
         return int(generator(seed, "dropout", iteration, *batch.names[0]).integers(_LARGEST))
 
     def steps(self, embeddings: Tensor, batch: WordBatch, u: int) -> Iterator[Step]:
-        """The losses of all images, each by itself.
+        """Yield the losses of all images, each by itself.
 
         Args:
             embeddings: (B, 21 C, h, w), of `WordSam3.encode`.

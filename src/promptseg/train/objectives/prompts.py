@@ -33,7 +33,7 @@ class NetworkPrompts(NamedTuple):
 
 
 def draw_pixel(region: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """A pixel of each region, by number.
+    """Return a pixel of each region, by number.
 
     Args:
         region: (N, R, R) boolean.
@@ -52,7 +52,7 @@ def draw_pixel(region: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def near(masks: Tensor) -> Tensor:
-    """What lies around each object: its box, enlarged by a quarter of the longer side.
+    """Return what lies around each object: its box, enlarged by a quarter of the longer side.
 
     Args:
         masks: (N, R, R) boolean, none empty.
@@ -101,7 +101,7 @@ class Prompts:
 
     @classmethod
     def first(cls, batch: Batch, objective: Objective, u: Uniforms, side: int) -> Prompts:
-        """A box or a click (lines 6-11).
+        """Return a box or a click (lines 6-11).
 
         Args:
             batch: the objects.
@@ -161,12 +161,14 @@ class Prompts:
         self.mask_prompts, self.has_mask = logits.detach(), given
 
     def groups(self) -> list[Tensor]:
-        """Objects whose prompts are of the same kinds, as indices on the CPU: decoded together."""
+        """Return objects whose prompts are of the same kinds, as indices on the CPU: decoded
+        together.
+        """
         kinds = self.boxed.long() * 2 + self.has_mask.long()
         return [(kinds == kind).nonzero()[:, 0] for kind in kinds.unique()]
 
     def of(self, group: Tensor) -> NetworkPrompts:
-        """The prompts of one of the `groups`."""
+        """Return the prompts of one of the `groups`."""
         one = int(group[0])
         boxed = bool(self.boxed[one])
         points, labels = self.points[group, int(boxed) :], self.labels[group, int(boxed) :]
@@ -178,7 +180,7 @@ class Prompts:
         )
 
     def is_single_point(self, group: Tensor) -> bool:
-        """Whether a group's prompt is a single click (line 13)."""
+        """Tell whether a group's prompt is a single click (line 13)."""
         one = int(group[0])
         return self.points.shape[1] == 1 and not self.boxed[one] and not self.has_mask[one]
 

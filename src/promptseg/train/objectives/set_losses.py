@@ -49,7 +49,7 @@ class Instances:
 
     @property
     def there(self) -> Tensor:
-        """(P,) 1 where a phrase has an instance, else 0."""
+        """Return (P,) 1 where a phrase has an instance, else 0."""
         count = torch.bincount(self.phrase, minlength=self.phrases)
         return (count > 0).float()
 
@@ -75,12 +75,12 @@ class SetLoss:
     right: Tensor
 
     def total(self) -> Tensor:
-        """Their sum."""
+        """Return their sum."""
         return self.score + self.presence + self.box + self.mask
 
 
 def set_loss(found: Layers, truth: Instances) -> SetLoss:
-    """The losses of what was found on one image.
+    """Return the losses of what was found on one image.
 
     Sums over instances are divided by their number, those over phrases by theirs; all is multiplied by
     the square root of the number of phrases.
@@ -118,7 +118,7 @@ def set_loss(found: Layers, truth: Instances) -> SetLoss:
 
 @torch.no_grad()
 def matched(scores: Tensor, boxes: Tensor, truth: Instances) -> Match:
-    """Each instance with the query that costs least, no query twice (Carion et al., 2020).
+    """Return each instance with the query that costs least, no query twice (Carion et al., 2020).
 
     Args:
         scores: (P, Q) logits.

@@ -50,7 +50,7 @@ _OUTSIDE = Jitter(5 * 1024 / 224, "outward")  # up to 5 pixels of 224
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What one training iteration asks of the model (MedicoSAM, Algorithm 1).
+    """Holds what one training iteration asks of the model (MedicoSAM, Algorithm 1).
 
     Attributes:
         n_objects: objects per image, at most.
@@ -91,12 +91,12 @@ class Objective:
             raise InputError("at least one click per step", f"{self.points_per_step}")
 
     def terms(self, objects: int, images: int) -> int:
-        """How many losses the list L of Algorithm 1 has, for so many objects on so many images."""
+        """Tell how many losses the list L of Algorithm 1 has, for so many objects on so many images."""
         per_answer = 1 + self.iou_loss
         return objects * (self.n_steps + 1) * per_answer + images * self.joint_decoder
 
     def asks(self) -> frozenset[str]:
-        """The kinds of prompts that a model trained so has been asked with."""
+        """Return the kinds of prompts that a model trained so has been asked with."""
         kinds = {"box"} if self.p_box > 0 else set()
         if self.p_box < 1 or self.n_steps:
             kinds.add("point")
@@ -107,7 +107,7 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipObjective(Objective):
-    """What one training iteration asks of a model with memory, on clips in place of images.
+    """Holds what one training iteration asks of a model with memory, on clips in place of images.
 
     `n_objects` are those of a clip, `n_steps` the clicks on a frame that is corrected; boxes are exact.
 
@@ -127,13 +127,15 @@ class ClipObjective(Objective):
             raise InputError("clips of 2 frames or more", f"frames {self.frames}")
 
     def terms(self, objects: int, images: int) -> int:
-        """Losses add up over the answers about an object, and are averaged over objects."""
+        """Return the losses, which add up over answers about an object and are averaged over
+        objects.
+        """
         return max(1, objects)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SemanticObjective(Objective):
-    """What one training iteration asks of a model of classes, without prompts (MedicoSAM, II-D).
+    """Holds what one training iteration asks of a model of classes, without prompts (MedicoSAM, II-D).
 
     Attributes:
         depth: slices of a patch; 1 trains on single images.
@@ -185,17 +187,17 @@ class SemanticObjective(Objective):
             raise InputError("--side a multiple of 32 from 64 to 2048", str(self.side))
 
     def terms(self, objects: int, images: int) -> int:
-        """One loss per image, or patch."""
+        """Return one loss per image, or patch."""
         return max(1, images)
 
     def asks(self) -> frozenset[str]:
-        """No prompt: for the classes themselves."""
+        """Return no prompt: for the classes themselves."""
         return frozenset({"classes"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoxChannelObjective(Objective):
-    """What one training iteration asks of a specialist whose input has a channel for a box.
+    """Holds what one training iteration asks of a specialist whose input has a channel for a box.
 
     Attributes:
         side: of the network's square input; None for that of the specialist.
@@ -222,7 +224,8 @@ class BoxChannelObjective(Objective):
 
 @dataclass(frozen=True, kw_only=True)
 class WordObjective(Objective):
-    """What one training iteration asks of a model that takes words: what is there, and what is not.
+    """Holds what one training iteration asks of a model that takes words: what is there, and what is
+    not.
 
     `n_objects` are names on an image that phrases are asked for; all instances of a name count.
 
@@ -245,7 +248,7 @@ class WordObjective(Objective):
             raise InputError("n_absent of at least 0", f"{self.n_absent}")
 
     def terms(self, objects: int, images: int) -> int:
-        """Losses of an image are means already, and are averaged over images."""
+        """Return losses of an image are means already, and are averaged over images."""
         return max(1, images)
 
     def asks(self) -> frozenset[str]:
@@ -255,7 +258,7 @@ class WordObjective(Objective):
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Where and when the optimizer takes other steps than the learning rate says.
+    """Says where and when the optimizer takes other steps than the learning rate says.
 
     Attributes:
         encoder: share of the learning rate that the image encoder has.
@@ -284,7 +287,7 @@ class Rates:
 
     @property
     def hang_on_the_end(self) -> bool:
-        """Whether a training of another length has other rates from the beginning."""
+        """Tell whether a training of another length has other rates from the beginning."""
         return self.end != 1 or self.cooldown > 0
 
 

@@ -10,12 +10,12 @@ __all__ = ["recipe_file", "recipes"]
 
 
 def recipes() -> dict[str, Path]:
-    """Name -> its YAML file."""
+    """Map name to its YAML file."""
     return {path.stem: path for path in sorted(Path(__file__).parent.glob("*.yaml"))}
 
 
 def recipe_file(text: str) -> Path:
-    """The file that a user names: one of their own, or a recipe by its name.
+    """Return the file that a user names: one of their own, or a recipe by its name.
 
     A file that is there comes first; the path of a recipe's earlier places still finds the recipe.
 

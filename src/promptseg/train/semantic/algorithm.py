@@ -35,10 +35,10 @@ class ClassAlgorithm:
         self.weights = None if weights is None else torch.tensor(weights)
 
     def draw(self, batch: ClassBatch, seed: int, iteration: int) -> None:
-        """No prompt, no chance."""
+        """Draw nothing: there is no prompt and no chance."""
 
     def steps(self, embeddings: Tensor, batch: ClassBatch, u: None) -> Iterator[Step]:
-        """The loss of some images, as often as there are images."""
+        """Yield the loss of some images, as often as there are images."""
         logits = self.network.classify(embeddings)
         size = batch.classes.shape[-2:]
         if logits.shape[-2:] != size:

@@ -1,4 +1,4 @@
-"""Which classes a training learns, and where they are on a sample."""
+"""Says which classes a training learns, and where they are on a sample."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["class_map", "class_weights", "classes_of"]
 def classes_of(
     train: Sequence[Sample], others: Sequence[Sample], wanted: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """The names of the classes, in the order of their numbers in the data, then of their names.
+    """Return the names of the classes, in the order of their numbers in the data, then of their names.
 
     Their numbers among themselves have no gaps, whatever those in the data have.
 
@@ -52,7 +52,7 @@ def classes_of(
 
 
 def class_map(targets: Sequence[Target], labels: Labels, names: Sequence[str]) -> NDArray[np.int64]:
-    """The class of every pixel, 0 for none; where objects overlap, that of the last layer.
+    """Return the class of every pixel, 0 for none; where objects overlap, that of the last layer.
 
     Args:
         targets: of a sample.
@@ -68,7 +68,7 @@ def class_map(targets: Sequence[Target], labels: Labels, names: Sequence[str]) -
 
 
 def class_weights(samples: Sequence[Sample], names: Sequence[str]) -> list[float]:
-    """Weights of background and classes: one by the root of their share of pixels, mean 1.
+    """Return weights of background and classes: one by the root of their share of pixels, mean 1.
 
     The root, because the inverse share itself gives a class of a few pixels hundreds of times the
     weight of the others, and its edges are lost. A class counts on the images that it is on.

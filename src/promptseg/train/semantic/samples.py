@@ -39,7 +39,7 @@ class ClassBatch:
     classes: Tensor
 
     def to(self, device: torch.device) -> ClassBatch:
-        """The same on another device."""
+        """Return the same on another device."""
         moved: dict[str, Any] = {
             k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)
         }
@@ -48,7 +48,7 @@ class ClassBatch:
 
 @dataclass(frozen=True)
 class Setting:
-    """How samples become what the network takes.
+    """Says how samples become what the network takes.
 
     Attributes:
         preprocessing: of the network.
@@ -138,7 +138,7 @@ class TrainingClasses(_Samples):
         return len(self.samples)
 
     def example(self, place: Place) -> ClassBatch:
-        """The image of a place.
+        """Return the image of a place.
 
         Raises:
             InputError: it cannot be read.
@@ -179,7 +179,7 @@ class TrainingStacks(_Samples):
         return len(self.runs)
 
     def drawn(self, place: Place) -> list[int]:
-        """Which slices of its run the stack of a place has; beyond either end there is nothing."""
+        """Tell which slices of its run the stack of a place has; beyond either end there is nothing."""
         update, position, number = place
         samples = self.runs[number].samples
         spare = len(samples) - self.depth
@@ -188,7 +188,7 @@ class TrainingStacks(_Samples):
         return [*range(first, first + self.depth)]
 
     def example(self, place: Place) -> ClassBatch:
-        """The stack of a place.
+        """Return the stack of a place.
 
         Raises:
             InputError: it cannot be read.

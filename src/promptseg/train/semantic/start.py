@@ -1,4 +1,4 @@
-"""What a training of classes begins with: an encoder, a decoder, and classes of the data."""
+"""Says what a training of classes begins with: an encoder, a decoder, and classes of the data."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _NEW_CLASSES = ("out_conv.", "classifier.")
 
 
 def is_of_classes(options: TrainOptions) -> bool:
-    """Whether a training is one of classes."""
+    """Tell whether a training is one of classes."""
     return isinstance(options.objective(), SemanticObjective)
 
 
@@ -74,7 +74,7 @@ class SemanticStart(StartingWeights):
 
     @classmethod
     def of(cls, options: TrainOptions, parts: Parts, quiet: bool) -> SemanticStart:
-        """The start that options ask for.
+        """Return the start that options ask for.
 
         Raises:
             ModelError: a model without an encoder of the SAM family, or an unusable file.
@@ -201,30 +201,32 @@ class SemanticStart(StartingWeights):
         return cls(card.sam, file, state, assets.sha256_of(file), known, earlier=True)
 
     def network(self) -> SemanticNetwork:
-        """A network of its own with these weights."""
+        """Return a network of its own with these weights."""
         network = build_semantic(shape_of(self.semantic))
         network.load_state_dict(self.tensors)
         return network
 
     def read(self, file: Path) -> dict[str, Tensor]:
-        """The tensors of a file that the training has written."""
+        """Return the tensors of a file that the training has written."""
         return self.tensors if file == self.file else all_tensors(load_content(file))
 
     def model(self, file: Path, device: torch.device) -> SemanticSam:
-        """The model that is trained, with the weights of a file."""
+        """Return the model that is trained, with the weights of a file."""
         network = semantic_network(self.semantic, self.read(file), file).to(device)
         return SemanticSam(self.semantic, network, device, file, assets.sha256_of(file))
 
     @property
     def grid(self) -> int:
-        """Cells along each side of the grid that the logits are on."""
+        """Return cells along each side of the grid that the logits are on."""
         if self.semantic.base in SPECIALISTS:
             return self.semantic.side
         return _grid(self.semantic, self.semantic.side) << self.semantic.doublings
 
     @property
     def keepable(self) -> bool:
-        """Whether slices are encoded as the model of prompts encodes them, from whose file it is."""
+        """Tell whether slices are encoded as the model of prompts encodes them, from whose file it
+        is.
+        """
         known = self.semantic
         own = known.side == self.card.preprocessing.size and not known.adapters
         return own and not self.earlier and known.base not in SPECIALISTS
@@ -233,7 +235,7 @@ class SemanticStart(StartingWeights):
 def semantic_learner(
     start: SemanticStart, options: TrainOptions, parts: Parts, device: torch.device
 ) -> Learner:
-    """The learner of classes at the beginning of a training.
+    """Return the learner of classes at the beginning of a training.
 
     Raises:
         InputError: a strategy that trains nothing, or one that the network has no part for.

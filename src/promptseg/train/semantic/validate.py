@@ -1,4 +1,4 @@
-"""How well a model of classes does on some samples: one DSC per class that is there."""
+"""Says how well a model of classes does on some samples: one DSC per class that is there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs on the nodes: processes that hold a model, and processes that read and write."""
+"""Says what runs on the nodes: processes that hold a model, and processes that read and write."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class Holder(_Place):
     """Holds the context of tasks, a loaded model as a rule."""
 
     def compute(self, task: Staged[Any, Any, Any, Any], given: Any) -> tuple[Any, Answer]:
-        """The middle stage; the result comes apart from what is said of it, and stays here."""
+        """Return the middle stage; the result comes apart from what is said of it, and stays here."""
         made, error, seconds = self._attempt(lambda: task.compute(self._made, given))
         return made, (None, error, seconds)
 
     def do(self, task: Task[Any, Any]) -> Answer:
-        """A task that has no stages."""
+        """Do a task that has no stages."""
         return self._attempt(lambda: task.do(self._made))
 
 
@@ -72,7 +72,7 @@ class Hand(_Place):
     """Reads what models need, and writes what they found."""
 
     def read(self, task: Staged[Any, Any, Any, Any], again: bool) -> tuple[Any, Answer]:
-        """The first stage; with the bytes of what was read, and a result that is there already.
+        """Return the first stage; with the bytes of what was read, and a result that is there already.
 
         Args:
             task: what is to be read.
@@ -85,12 +85,12 @@ class Hand(_Place):
         return given, ((bytes_of(given), None), error, seconds)
 
     def write(self, task: Staged[Any, Any, Any, Any], given: Any, computed: Any) -> Answer:
-        """The last stage."""
+        """Return the last stage."""
         return self._attempt(lambda: task.write(self._made, given, computed))
 
 
 def bytes_of(value: Any, depth: int = 4) -> int:
-    """About how much memory the arrays in a value take."""
+    """Estimate how much memory the arrays in a value take."""
     if isinstance(value, np.ndarray):
         return value.nbytes
     if isinstance(value, bytes | bytearray):

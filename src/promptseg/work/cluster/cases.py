@@ -43,7 +43,7 @@ class Case:
     closed: bool = False
 
     def to_blame(self, alive: Collection[str]) -> bool:
-        """Whether the task itself kills processes: they died on nodes that are still there.
+        """Tell whether the task itself kills processes: they died on nodes that are still there.
 
         What died with its node is forgotten, unless that goes on and on.
         """
@@ -54,12 +54,12 @@ class Case:
 
     @property
     def again(self) -> bool:
-        """Whether somebody has died doing it."""
+        """Tell whether somebody has died doing it."""
         return bool(self.deaths or self.lost)
 
     @property
     def suspect(self) -> bool:
-        """Whether it has used up its tries, if no node was lost."""
+        """Tell whether it has used up its tries, if no node was lost."""
         return len(self.deaths) >= _TRIES or self.lost > _LOST
 
 
@@ -83,7 +83,7 @@ class Call:
 
 
 def set_aside(reason: str) -> PromptsegError:
-    """What is said of a task that is not tried again."""
+    """Return what is said of a task that is not tried again."""
     return PromptsegError(
         "a worker process that stays alive",
         f"one that died twice, most likely for lack of memory ({reason})",

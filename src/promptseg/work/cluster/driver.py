@@ -124,7 +124,7 @@ class OnCluster:
         )
 
     def usual(self) -> float:
-        """Seconds that computing takes as a rule."""
+        """Return seconds that computing takes as a rule."""
         return median(self._seconds) if self._seconds else 0.0
 
     def took(self, seconds: float) -> None:

@@ -39,7 +39,7 @@ class Node:
 
 
 def ray_module() -> Any:
-    """Ray, with its reports of usage switched off in this process.
+    """Return Ray, with its reports of usage switched off in this process.
 
     Raises:
         MissingPackageError: it is not installed.

@@ -61,11 +61,11 @@ class WorkerPool:
 
     @property
     def ready(self) -> int:
-        """How many are there, idle or at work."""
+        """Tell how many are there, idle or at work."""
         return len(self.idle) + len(self._busy)
 
     def take(self) -> Member | None:
-        """An idle one, for a call; None if there is none."""
+        """Return an idle one, for a call; None if there is none."""
         if not self.idle:
             return None
         member = self.idle.pop()
@@ -73,18 +73,18 @@ class WorkerPool:
         return member
 
     def give_back(self, member: Member) -> None:
-        """It has answered."""
+        """Give back a worker that has answered."""
         self._busy.discard(member)
         self.idle.append(member)
 
     def replace(self, member: Member) -> None:
-        """It has died, or cannot be reached: another one is started."""
+        """Replace a worker that has died or cannot be reached by another one."""
         self._busy.discard(member)
         self._ray.kill(member.actor)
         self._start()
 
     def greeted(self, ref: Any) -> None:
-        """One that was starting has said hello, or why it cannot work.
+        """Take in a worker that was starting and has said hello, or why it cannot work.
 
         Raises:
             PromptsegError: nothing can be done, before anything was.
@@ -115,7 +115,7 @@ class WorkerPool:
         self.size -= 1
 
     def end(self) -> None:
-        """All of them stop, whatever they do."""
+        """Stop all of them, whatever they do."""
         for member in (*self.starting.values(), *self.idle, *self._busy):
             self._ray.kill(member.actor)
         self.starting.clear()

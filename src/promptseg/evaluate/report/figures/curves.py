@@ -18,7 +18,8 @@ Floats = NDArray[np.float64]
 
 
 def step_curves(blocks: Sequence[Block]) -> str:
-    """Mean DSC and NSD of all masks over correction steps, with the interquartile range as a band.
+    """Return mean DSC and NSD of all masks over correction steps, with the interquartile range as a
+    band.
 
     Args:
         blocks: of one section, all steps.

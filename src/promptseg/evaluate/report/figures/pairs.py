@@ -32,7 +32,8 @@ class Interval(NamedTuple):
 def paired_runs(
     intervals: Sequence[Interval], pairs: tuple[Floats, Floats], names: tuple[str, str], label: str
 ) -> str:
-    """Left: differences per task with their intervals, the last of all together. Right: patients.
+    """Return left: differences per task with their intervals, the last of all together. Right:
+    patients.
 
     Args:
         intervals: of tasks, then of all together.

@@ -15,7 +15,8 @@ __all__ = ["podium"]
 
 
 def podium(models: Sequence[str], medians: NDArray[np.float64], quantity: Quantity) -> str:
-    """Left: a dot per task and model under the place it takes, lines join a task. Right: frequencies.
+    """Return left: a dot per task and model under the place it takes, lines join a task. Right:
+    frequencies.
 
     Args:
         models: names.

@@ -20,7 +20,8 @@ _MOST_POINTS = 600
 
 
 def calibration_plot(found: Mapping[str, Calibration]) -> str:
-    """Predicted IoU against true DSC: masks as dots, means of bins with deviation, one panel per model.
+    """Return predicted IoU against true DSC: masks as dots, means of bins with deviation, one panel
+    per model.
 
     Args:
         found: per model; at most six are drawn.
@@ -43,7 +44,7 @@ def calibration_plot(found: Mapping[str, Calibration]) -> str:
 
 
 def embedding_plot(vectors: Floats, labels: Sequence[str]) -> str:
-    """Embeddings along their two main axes, a colour and marker per label.
+    """Return embeddings along their two main axes, a colour and marker per label.
 
     Args:
         vectors: (n, d).

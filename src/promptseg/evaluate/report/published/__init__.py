@@ -56,7 +56,7 @@ class Figure(NamedTuple):
 
     @property
     def citation(self) -> str:
-        """Paper and table."""
+        """Return paper and table."""
         return f"{SOURCES[self.source]}, {self.table}"
 
 
@@ -72,13 +72,13 @@ class AnnotationTime(NamedTuple):
 
 
 def published(source: str | None = None, table: str | None = None) -> list[Figure]:
-    """Published scores, of one paper and table if named."""
+    """Return published scores, of one paper and table if named."""
     found = (_figure(line) for line in _lines("results.csv"))
     return [f for f in found if source in (None, f.source) and table in (None, f.table)]
 
 
 def annotation_times() -> list[AnnotationTime]:
-    """MedSAM's annotation study: ten cases, two experts."""
+    """Return MedSAM's annotation study: ten cases, two experts."""
     return [
         AnnotationTime(
             line["case"],

@@ -29,7 +29,7 @@ class Sam(nn.Module):
         self.mask_decoder = MaskDecoder(TwoWayTransformer())
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:
-        """(B, 3, S, S) preprocessed slices -> (B, 256, 64, 64) embeddings, from any thread."""
+        """Map (B, 3, S, S) preprocessed slices to (B, 256, 64, 64) embeddings, from any thread."""
         embedding: Tensor = self.image_encoder(slices)
         return embedding
 
@@ -41,7 +41,7 @@ class Sam(nn.Module):
         masks: Tensor | None = None,
         multimask: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Embeddings and prompts -> mask logits and predicted IoU; see the two parts for shapes."""
+        """Map embeddings and prompts to mask logits and predicted IoU; see the two parts for shapes."""
         sparse, dense = self.prompt_encoder(points, boxes, masks)
         logits, quality = self.mask_decoder(
             embedding, self.prompt_encoder.dense_position(), sparse, dense, multimask
@@ -50,25 +50,25 @@ class Sam(nn.Module):
 
 
 def build_lite_medsam() -> Sam:
-    """LiteMedSAM: TinyViT on 256 pixels without striding in the patch embedding."""
+    """Return LiteMedSAM: TinyViT on 256 pixels without striding in the patch embedding."""
     return Sam(TinyViT(256, patch_stride=1), PromptEncoder(256))
 
 
 def build_mobile_sam() -> Sam:
-    """MobileSAM: TinyViT on 1024 pixels."""
+    """Return MobileSAM: TinyViT on 1024 pixels."""
     return Sam(TinyViT(1024, patch_stride=4), PromptEncoder(1024))
 
 
 def build_sam_vit_b() -> Sam:
-    """SAM with ViT-B, as MedSAM and MedicoSAM use it too."""
+    """Return SAM with ViT-B, as MedSAM and MedicoSAM use it too."""
     return Sam(ViT(768, depth=12, heads=12, whole=(2, 5, 8, 11)), PromptEncoder(1024))
 
 
 def build_sam_vit_l() -> Sam:
-    """SAM with ViT-L."""
+    """Return SAM with ViT-L."""
     return Sam(ViT(1024, depth=24, heads=16, whole=(5, 11, 17, 23)), PromptEncoder(1024))
 
 
 def build_sam_vit_h() -> Sam:
-    """SAM with ViT-H."""
+    """Return SAM with ViT-H."""
     return Sam(ViT(1280, depth=32, heads=16, whole=(7, 15, 23, 31)), PromptEncoder(1024))

@@ -21,7 +21,7 @@ class LayerNorm2d(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same shape."""
+        """Map (B, C, H, W) to the same shape."""
         variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
         x = (x - mean) * torch.rsqrt(variance + self.eps)
         return self.weight[:, None, None] * x + self.bias[:, None, None]
@@ -37,7 +37,7 @@ class MLPBlock(nn.Module):
         self.act = activation()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., dim) -> (..., dim)."""
+        """Map (..., dim) to (..., dim)."""
         out: Tensor = self.lin2(self.act(self.lin1(x)))
         return out
 
@@ -51,7 +51,7 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., dim) -> (..., out)."""
+        """Map (..., dim) to (..., out)."""
         for layer in self.layers[:-1]:
             x = F.relu(layer(x))
         out: Tensor = self.layers[-1](x)

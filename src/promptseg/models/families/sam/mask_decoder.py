@@ -24,7 +24,7 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(inner, dim)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """(B, n, dim) queries, (B, m, dim) keys and values -> (B, n, dim)."""
+        """Map (B, n, dim) queries, (B, m, dim) keys and values to (B, n, dim)."""
         q, k, v = (
             projection(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for projection, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v))
@@ -52,7 +52,7 @@ class TwoWayAttentionBlock(nn.Module):
     def forward(
         self, tokens: Tensor, image: Tensor, token_position: Tensor, image_position: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """(B, n, dim) tokens and (B, m, dim) image with their positions -> both updated."""
+        """Map (B, n, dim) tokens and (B, m, dim) image with their positions to both updated."""
         if self.first:
             tokens = self.self_attn(tokens, tokens, tokens)
         else:
@@ -80,7 +80,7 @@ class TwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(dim)
 
     def forward(self, image: Tensor, position: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, h, w) image and position, (B, n, C) tokens -> (B, n, C), (B, h*w, C)."""
+        """Map (B, C, h, w) image and position, (B, n, C) tokens to (B, n, C), (B, h*w, C)."""
         image = image.flatten(2).transpose(1, 2)
         position = position.flatten(2).transpose(1, 2)
         token_position = tokens
@@ -91,7 +91,7 @@ class TwoWayTransformer(nn.Module):
 
 
 def upscaling(dim: int) -> nn.Sequential:
-    """From the grid of embeddings to that of mask logits, four times as fine."""
+    """Build the way from the grid of embeddings to that of mask logits, four times as fine."""
     return nn.Sequential(
         nn.ConvTranspose2d(dim, dim // 4, 2, 2),
         LayerNorm2d(dim // 4),
@@ -123,7 +123,7 @@ class MaskDecoder(nn.Module):
     def forward(
         self, embedding: Tensor, position: Tensor, sparse: Tensor, dense: Tensor, multimask: bool
     ) -> tuple[Tensor, Tensor]:
-        """Masks of B objects in one image, or in B images.
+        """Return masks of B objects in one image, or in B images.
 
         Args:
             embedding: (1 or B, C, h, w) image embeddings.

@@ -28,7 +28,7 @@ class SamNetwork(Protocol):
     """A SAM, or what runs one."""
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:
-        """(B, 3, S, S) preprocessed slices -> (B, C, h, w) embeddings."""
+        """Map (B, 3, S, S) preprocessed slices to (B, C, h, w) embeddings."""
 
     def decode(
         self,
@@ -43,7 +43,7 @@ class SamNetwork(Protocol):
 
 @dataclass(frozen=True)
 class SamEmbedding:
-    """What SAM's image encoder makes of one slice.
+    """Holds what SAM's image encoder makes of one slice.
 
     Attributes:
         features: (1, C, h, w) on the model's device; (1, 256, 64, 64) in all published models.

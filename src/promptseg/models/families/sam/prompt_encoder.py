@@ -23,14 +23,14 @@ class RandomFourierPosition(nn.Module):
         self.positional_encoding_gaussian_matrix: Tensor
 
     def forward(self, positions: Tensor) -> Tensor:
-        """(..., 2) positions x, y in [0, 1] -> (..., 2 * features)."""
+        """Map (..., 2) positions x, y in [0, 1] to (..., 2 * features)."""
         matrix = self.positional_encoding_gaussian_matrix
         phase = 2 * math.pi * ((2 * positions.to(matrix.dtype) - 1) @ matrix)
         return torch.cat([phase.sin(), phase.cos()], dim=-1)
 
 
 class PromptEmbeddings(nn.Module):
-    """What the prompt encoders of SAM and SAM 2 have learnt, under the same names.
+    """Holds what the prompt encoders of SAM and SAM 2 have learnt, under the same names.
 
     Args:
         image_size: pixels along each side of the network's input.
@@ -59,7 +59,7 @@ class PromptEmbeddings(nn.Module):
         self.no_mask_embed = nn.Embedding(1, channels)
 
     def dense_position(self) -> Tensor:
-        """(1, C, grid, grid) position of every embedding cell."""
+        """Return (1, C, grid, grid) position of every embedding cell."""
         matrix = self.pe_layer.positional_encoding_gaussian_matrix
         centres = torch.arange(self.grid, device=matrix.device, dtype=matrix.dtype) + 0.5
         y, x = torch.meshgrid(centres / self.grid, centres / self.grid, indexing="ij")
@@ -67,7 +67,9 @@ class PromptEmbeddings(nn.Module):
         return position.permute(2, 0, 1)[None]
 
     def dense(self, masks: Tensor | None, batch: int) -> Tensor:
-        """(B, C, grid, grid) embeddings of (B, 1, 4 * grid, 4 * grid) mask logits, or of none."""
+        """Return (B, C, grid, grid) embeddings of (B, 1, 4 * grid, 4 * grid) mask logits, or of
+        none.
+        """
         if masks is not None:
             embedded: Tensor = self.mask_downscaling(masks)
             return embedded

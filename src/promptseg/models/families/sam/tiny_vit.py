@@ -42,7 +42,7 @@ class PatchEmbed(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, dim, S / stride, S / stride)."""
+        """Map (B, 3, S, S) to (B, dim, S / stride, S / stride)."""
         out: Tensor = self.seq(x)
         return out
 
@@ -58,7 +58,7 @@ class MBConv(nn.Module):
         self.conv3 = ConvBN(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, dim, H, W) -> the same shape."""
+        """Map (B, dim, H, W) to the same shape."""
         y = F.gelu(self.conv1(x))
         y = F.gelu(self.conv2(y))
         return F.gelu(self.conv3(y) + x)
@@ -74,7 +74,7 @@ class PatchMerging(nn.Module):
         self.conv3 = ConvBN(out, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, dim, H, W) -> (B, out, H / stride, W / stride)."""
+        """Map (B, dim, H, W) to (B, out, H / stride, W / stride)."""
         x = F.gelu(self.conv1(x))
         x = F.gelu(self.conv2(x))
         out: Tensor = self.conv3(x)
@@ -99,7 +99,7 @@ class WindowAttention(nn.Module):
         self.attention_bias_idxs: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """(windows, tokens, dim) -> the same shape."""
+        """Map (windows, tokens, dim) to the same shape."""
         windows, tokens, dim = x.shape
         qkv = self.qkv(self.norm(x)).view(windows, tokens, self.heads, -1)
         q, k, v = qkv.transpose(1, 2).chunk(3, dim=-1)
@@ -119,7 +119,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., dim) -> (..., dim)."""
+        """Map (..., dim) to (..., dim)."""
         out: Tensor = self.fc2(F.gelu(self.fc1(self.norm(x))))
         return out
 
@@ -135,14 +135,14 @@ class TinyViTBlock(nn.Module):
         self.local_conv = ConvBN(dim, dim, 3, groups=dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, dim) -> the same shape."""
+        """Map (B, H, W, dim) to the same shape."""
         x = x + self.attend(x)
         x = self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         out: Tensor = x + self.mlp(x)
         return out
 
     def attend(self, x: Tensor) -> Tensor:
-        """Attention over windows; the grid is padded with zeros to a multiple of the window."""
+        """Return attention over windows; the grid is padded with zeros to a multiple of the window."""
         b, h, w, dim = x.shape
         n = self.window
         x = F.pad(x, (0, 0, 0, -w % n, 0, -h % n))
@@ -162,7 +162,7 @@ class ConvStage(nn.Module):
         self.downsample = PatchMerging(dim, out, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, dim, H, W) -> (B, out, H / 2, W / 2)."""
+        """Map (B, dim, H, W) to (B, out, H / 2, W / 2)."""
         for block in self.blocks:
             x = block(x)
         out: Tensor = self.downsample(x)
@@ -180,7 +180,7 @@ class AttentionStage(nn.Module):
         self.downsample: nn.Module | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, dim, H, W) -> (B, out, H', W')."""
+        """Map (B, dim, H, W) to (B, out, H', W')."""
         x = x.permute(0, 2, 3, 1)
         for block in self.blocks:
             x = block(x)
@@ -230,7 +230,7 @@ class TinyViT(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) preprocessed slices -> (B, 256, 64, 64) embeddings."""
+        """Map (B, 3, S, S) preprocessed slices to (B, 256, 64, 64) embeddings."""
         x = self.patch_embed(x)
         for layer in self.layers:
             x = layer(x)

@@ -30,7 +30,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, dim, patch, patch)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, S / patch, S / patch, dim)."""
+        """Map (B, 3, S, S) to (B, S / patch, S / patch, dim)."""
         out: Tensor = self.proj(x)
         return out.permute(0, 2, 3, 1)
 
@@ -54,7 +54,7 @@ class Attention(nn.Module):
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * grid - 1, dim // heads))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, grid, grid, dim) -> the same shape."""
+        """Map (B, grid, grid, dim) to the same shape."""
         b, n, _, dim = x.shape
         qkv = self.qkv(x).view(b, n * n, 3, self.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
@@ -118,14 +118,16 @@ class Block(nn.Module):
         self.mlp = MLPBlock(dim, 4 * dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, dim) -> the same shape."""
+        """Map (B, H, W, dim) to the same shape."""
         y = self.norm1(x)
         x = x + (self.in_windows(y) if self.window else self.attn(y))
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
     def in_windows(self, x: Tensor) -> Tensor:
-        """Attention over windows; the grid is padded with zeros, which are attended to as well."""
+        """Return attention over windows; the grid is padded with zeros, which are attended to as
+        well.
+        """
         b, h, w, dim = x.shape
         n = self.window
         x = F.pad(x, (0, 0, 0, -w % n, 0, -h % n))
@@ -177,7 +179,7 @@ class ViT(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) preprocessed slices -> (B, 256, S / patch, S / patch) embeddings."""
+        """Map (B, 3, S, S) preprocessed slices to (B, 256, S / patch, S / patch) embeddings."""
         x = self.patch_embed(x) + self.pos_embed
         for block in self.blocks:
             x = block(x)

@@ -30,7 +30,7 @@ PLAIN: dict[str, Callable[[], MemorySam]] = {"memory-sam": MemorySam}
 
 
 def build_sam2(name: str) -> Sam2 | MemorySam:
-    """A network with random weights.
+    """Return a network with random weights.
 
     Args:
         name: one of `SHAPES` or `PLAIN`.

@@ -1,4 +1,4 @@
-"""How the models of this family are recognised and built."""
+"""Says how the models of this family are recognised and built."""
 
 from __future__ import annotations
 

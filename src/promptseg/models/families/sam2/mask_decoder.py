@@ -19,7 +19,7 @@ _STABLE = 0.98  # IoU of the masks at both ends of the margin
 
 @dataclass(frozen=True)
 class Decoded:
-    """What the decoder says of B objects.
+    """Holds what the decoder says of B objects.
 
     Attributes:
         logits: (B, k, 4 h, 4 w) mask logits; k is 3 or 1.
@@ -60,7 +60,9 @@ class MaskDecoder(nn.Module):
         self.pred_obj_score_head = MLP(dim, dim, 1, 3)
 
     def narrow(self, fine: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
-        """The two finer levels as the decoder adds them, once for a frame: C / 8 and C / 4 channels."""
+        """Return the two finer levels as the decoder adds them, once for a frame: C / 8 and C / 4
+        channels.
+        """
         return self.conv_s0(fine), self.conv_s1(middle)
 
     def forward(
@@ -72,7 +74,7 @@ class MaskDecoder(nn.Module):
         dense: Tensor,
         multimask: bool,
     ) -> Decoded:
-        """Masks of B objects on one frame.
+        """Return masks of B objects on one frame.
 
         Args:
             coarse: (1 or B, C, h, w) features of the frame, conditioned on memory or not.

@@ -34,7 +34,7 @@ class RotaryAttention(nn.Module):
         self.register_buffer("sines", sines, persistent=False)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, placeless: int = 0) -> Tensor:
-        """(B, n, dim) queries of one grid -> (B, n, dim).
+        """Map (B, n, dim) queries of one grid to (B, n, dim).
 
         Args:
             q: queries; those of one grid (1, n, dim) serve all B objects.
@@ -103,7 +103,7 @@ class MemoryAttention(nn.Module):
         memory_position: Tensor,
         placeless: int = 0,
     ) -> Tensor:
-        """The features of a frame, conditioned on memory.
+        """Return the features of a frame, conditioned on memory.
 
         Args:
             features: (B, dim, h, w), or (1, dim, h, w) of a frame that all B objects are on.

@@ -25,7 +25,7 @@ class MaskDownSampler(nn.Module):
         self.encoder = nn.Sequential(*layers, nn.Conv2d(4**_HALVINGS, channels, 1))
 
     def forward(self, masks: Tensor) -> Tensor:
-        """(B, 1, S, S) -> (B, channels, S / 16, S / 16)."""
+        """Map (B, 1, S, S) to (B, channels, S / 16, S / 16)."""
         out: Tensor = self.encoder(masks)
         return out
 
@@ -42,7 +42,7 @@ class ConvNextBlock(nn.Module):
         self.gamma = nn.Parameter(1e-6 * torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, dim, h, w) -> the same shape."""
+        """Map (B, dim, h, w) to the same shape."""
         y: Tensor = self.norm(self.dwconv(x)).permute(0, 2, 3, 1)
         y = self.gamma * self.pwconv2(F.gelu(self.pwconv1(y)))
         return x + y.permute(0, 3, 1, 2)
@@ -56,7 +56,7 @@ class Fuser(nn.Module):
         self.layers = nn.ModuleList(ConvNextBlock(dim) for _ in range(depth))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, dim, h, w) -> the same shape."""
+        """Map (B, dim, h, w) to the same shape."""
         for layer in self.layers:
             x = layer(x)
         return x
@@ -73,7 +73,7 @@ class MemoryEncoder(nn.Module):
         self.out_proj = nn.Conv2d(dim, memory, 1)
 
     def forward(self, features: Tensor, masks: Tensor) -> Tensor:
-        """(B, dim, h, w) features and (B, 1, 16 h, 16 w) scaled masks -> (B, memory, h, w)."""
+        """Map (B, dim, h, w) features and (B, 1, 16 h, 16 w) scaled masks to (B, memory, h, w)."""
         fused = self.fuser(self.pix_feat_proj(features) + self.mask_downsampler(masks))
         memory: Tensor = self.out_proj(fused)
         return memory

@@ -92,12 +92,12 @@ class MemorySam(Sam2Steps):
         return coarse
 
     def compared(self, coarse: Tensor) -> Tensor:
-        """(B, C, h, w) coarse features -> (B, narrow, h, w) as frames are compared by."""
+        """Map (B, C, h, w) coarse features to (B, narrow, h, w) as frames are compared by."""
         found: Tensor = self.narrow(coarse)
         return found
 
     def guess(self, coarse: Tensor, memory: Memory) -> Tensor:
-        """(B, 1, 2 h, 2 w) logits of where B objects are on a frame, by memory alone.
+        """Return (B, 1, 2 h, 2 w) logits of where B objects are on a frame, by memory alone.
 
         Args:
             coarse: (1 or B, C, h, w) features of the frame.
@@ -117,7 +117,7 @@ class MemorySam(Sam2Steps):
         return Look(features._replace(coarse=coarse), self._box_of(guess), presence)
 
     def guessed(self, features: Features, memory: Memory) -> Decoded:
-        """What memory alone says of B objects, as if it were decoded."""
+        """Return what memory alone says of B objects, as if it were decoded."""
         guess = self.guess(features.coarse, memory)
         side = 4 * self.grid
         logits = F.interpolate(guess, size=(side, side), mode="bilinear")
@@ -156,7 +156,7 @@ class MemorySam(Sam2Steps):
         return self.map_of(self.compared(coarse), mask, seen.presence)
 
     def map_of(self, compared: Tensor, mask: Tensor, presence: Tensor) -> Tensor:
-        """(B, 2 narrow, h, w) memory maps.
+        """Return (B, 2 narrow, h, w) memory maps.
 
         Args:
             compared: (1 or B, narrow, h, w) features.

@@ -28,7 +28,7 @@ class FpnNeck(nn.Module):
         )
 
     def forward(self, stages: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Four stages, the finest first -> (B, C, h, w) at strides of 4, 8 and 16 pixels."""
+        """Map four stages, the finest first to (B, C, h, w) at strides of 4, 8 and 16 pixels."""
         coarsest, coarse, middle, fine = (
             conv(stage) for conv, stage in zip(self.convs, reversed(stages), strict=True)
         )
@@ -44,6 +44,6 @@ class ImageEncoder(nn.Module):
         self.neck = FpnNeck(size.widths, channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 3, S, S) -> (B, C, S / 4, S / 4), (B, C, S / 8, S / 8), (B, C, S / 16, S / 16)."""
+        """Map (B, 3, S, S) to (B, C, S / 4, S / 4), (B, C, S / 8, S / 8), (B, C, S / 16, S / 16)."""
         levels: tuple[Tensor, Tensor, Tensor] = self.neck(self.trunk(x))
         return levels

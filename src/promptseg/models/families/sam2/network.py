@@ -48,7 +48,7 @@ _ACROSS = 16  # pixels of a mask that is remembered along a cell of the grid
 
 
 class Features(NamedTuple):
-    """What the image encoder makes of B frames.
+    """Holds what the image encoder makes of B frames.
 
     Attributes:
         fine: (B, C / 8, 4 h, 4 w), as the mask decoder adds it; without channels where it adds none.
@@ -62,19 +62,19 @@ class Features(NamedTuple):
 
     @classmethod
     def of_one_level(cls, coarse: Tensor) -> Features:
-        """Of an encoder that has no finer ones."""
+        """Make features of an encoder that has no finer ones."""
         batch, _, h, w = coarse.shape
         fine, middle = (coarse.new_empty(batch, 0, k * h, k * w) for k in (4, 2))
         return cls(fine, middle, coarse)
 
     @property
     def one_level(self) -> bool:
-        """Whether there are no finer ones."""
+        """Tell whether there are no finer ones."""
         return self.fine.shape[1] == 0
 
 
 class Look(NamedTuple):
-    """What is asked of a frame in the light of what is remembered of B objects.
+    """Holds what is asked of a frame in the light of what is remembered of B objects.
 
     Attributes:
         features: of the frame, `coarse` conditioned on memory.
@@ -88,7 +88,7 @@ class Look(NamedTuple):
     presence: Tensor | None = None
 
     def judged(self, decoded: Decoded) -> Decoded:
-        """What was decoded, of objects that are there only if memory says so too."""
+        """Return what was decoded, of objects that are there only if memory says so too."""
         if self.presence is None:
             return decoded
         return replace(decoded, presence=torch.minimum(decoded.presence, self.presence))
@@ -111,7 +111,7 @@ class Seen(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What is remembered of an object, or of B objects at the same ages, for one frame.
+    """Holds what is remembered of an object, or of B objects at the same ages, for one frame.
 
     Attributes:
         maps: ((B, M, h, w) map, its age) each; 0 of conditioning frames, else 1..6 frames ago.
@@ -142,7 +142,7 @@ class MemoryTokens(NamedTuple):
 
 @dataclass(frozen=True)
 class Shape:
-    """What a network's tensors are shaped by.
+    """Holds what a network's tensors are shaped by.
 
     Attributes:
         trunk: size of the trunk; None where the encoder of images is another one.
@@ -166,7 +166,7 @@ class Shape:
 
 
 class Sam2Steps(nn.Module):
-    """What a SAM 2 does with frames, prompts and memory, whatever runs its three large parts."""
+    """Holds what a SAM 2 does with frames, prompts and memory, whatever runs its three large parts."""
 
     features_position: Tensor
     memory_position: Tensor
@@ -195,11 +195,13 @@ class Sam2Steps(nn.Module):
 
     @property
     def mask_size(self) -> int:
-        """Pixels along each side of masks that are remembered: those of the input, or close to it."""
+        """Return pixels along each side of masks that are remembered: those of the input, or close to
+        it.
+        """
         return _ACROSS * self.grid
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Features:
-        """(B, 3, S, S) preprocessed slices -> their features.
+        """Map (B, 3, S, S) preprocessed slices to their features.
 
         Args:
             slices: what to encode.
@@ -208,17 +210,17 @@ class Sam2Steps(nn.Module):
         raise NotImplementedError
 
     def condition(self, coarse: Tensor, memory: MemoryTokens) -> Tensor:
-        """(1 or B, C, h, w) coarse features -> (B, C, h, w) after memory attention."""
+        """Map (1 or B, C, h, w) coarse features to (B, C, h, w) after memory attention."""
         raise NotImplementedError
 
     def read(
         self, features: Features, sparse: Tensor, dense: Tensor | None, multimask: bool
     ) -> Decoded:
-        """Embedded prompts of B objects -> their masks; `dense` is None where no mask is given."""
+        """Map embedded prompts of B objects to their masks; `dense` is None where no mask is given."""
         raise NotImplementedError
 
     def alone(self, coarse: Tensor) -> Tensor:
-        """(B, C, h, w) coarse features as they are decoded where nothing is remembered."""
+        """Return (B, C, h, w) coarse features as they are decoded where nothing is remembered."""
         return coarse + self.no_mem_embed.view(1, -1, 1, 1)
 
     def decode(
@@ -228,7 +230,7 @@ class Sam2Steps(nn.Module):
         masks: Tensor | None = None,
         multimask: bool = False,
     ) -> Decoded:
-        """Prompts of B objects on one frame -> their masks; see the two parts for shapes.
+        """Map prompts of B objects on one frame to their masks; see the two parts for shapes.
 
         `features.coarse` must have gone through `alone` or `attend`.
         """
@@ -241,14 +243,14 @@ class Sam2Steps(nn.Module):
         points: tuple[Tensor, Tensor] | None = None,
         masks: Tensor | None = None,
     ) -> Seen:
-        """One object on a frame of a sequence, by prompts, memory, or both.
+        """Return one object on a frame of a sequence, by prompts, memory, or both.
 
         Without any prompt, or with a single point, the best of three masks is taken.
         """
         return self.settle(self.read_alone(features, points, masks))
 
     def propagate(self, features: Features, memory: Memory) -> Seen:
-        """One object on a frame that nobody said anything of."""
+        """Return one object on a frame that nobody said anything of."""
         look = self.look(features, memory)
         return self.settle(look.judged(self.read_alone(look.features, look.clicks)))
 
@@ -268,7 +270,9 @@ class Sam2Steps(nn.Module):
         return self.decode(features, points, masks, multimask)
 
     def settle(self, decoded: Decoded) -> Seen:
-        """Objects by what was decoded of them: the best mask of each, or that it is not there."""
+        """Return objects by what was decoded of them: the best mask of each, or that it is not
+        there.
+        """
         best = decoded.iou.argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
         there = decoded.presence > 0
@@ -277,7 +281,7 @@ class Sam2Steps(nn.Module):
         return Seen(logits, decoded.iou[rows, best], pointer, decoded.presence)
 
     def take(self, features: Features, mask: Tensor) -> Seen:
-        """One object whose mask somebody drew.
+        """Return one object whose mask somebody drew.
 
         Args:
             features: of the frame, with `coarse` as it is.
@@ -292,7 +296,7 @@ class Sam2Steps(nn.Module):
         return Seen(logits, mask.new_ones(1), self._pointer(pointer, there), presence)
 
     def remember(self, coarse: Tensor, seen: Seen, prompted: bool) -> Tensor:
-        """(B, M, h, w) memory maps of B objects.
+        """Return (B, M, h, w) memory maps of B objects.
 
         Args:
             coarse: (1 or B, C, h, w) features of the frame as they are.
@@ -312,15 +316,15 @@ class Sam2Steps(nn.Module):
         return memory
 
     def attend(self, coarse: Tensor, memory: Memory) -> Tensor:
-        """(1 or B, C, h, w) coarse features of a frame -> (B, C, h, w), conditioned on memory."""
+        """Map (1 or B, C, h, w) coarse features of a frame to (B, C, h, w), conditioned on memory."""
         return self.condition(coarse, self.tokens_of(memory))
 
     def look(self, features: Features, memory: Memory) -> Look:
-        """What is asked of a frame that somebody remembers objects on; see `Look`."""
+        """Return what is asked of a frame that somebody remembers objects on; see `Look`."""
         return Look(features._replace(coarse=self.attend(features.coarse, memory)))
 
     def tokens_of(self, memory: Memory) -> MemoryTokens:
-        """What is remembered, as tokens."""
+        """Return what is remembered, as tokens."""
         tokens, places = [], []
         here = self.memory_position.flatten(2).transpose(1, 2)
         for map_, age in memory.maps:

@@ -1,4 +1,4 @@
-"""Where things are, as sines: on the grid, in time, and as rotations of keys and queries."""
+"""Says where things are, as sines: on the grid, in time, and as rotations of keys and queries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _HERE = "cpu"  # also where a network is built without memory, to learn the shap
 @cache
 @torch.inference_mode(False)
 def grid_sines(channels: int, side: int) -> Tensor:
-    """(1, channels, side, side): sines and cosines of rows, then of columns (Carion et al., 2020).
+    """Return (1, channels, side, side): sines and cosines of rows, then of columns (Carion et al.,
+    2020).
 
     Positions 1..side are brought to 0..2 pi; even channels are sines, odd ones cosines.
     """
@@ -32,7 +33,7 @@ def grid_sines(channels: int, side: int) -> Tensor:
 
 
 def time_sines(at: Tensor, channels: int) -> Tensor:
-    """(N,) times -> (N, channels): all sines, then all cosines."""
+    """Map (N,) times to (N, channels): all sines, then all cosines."""
     half = channels // 2
     slowness = _SLOWEST ** (2 * (torch.arange(half, device=at.device) // 2) / half)
     phase = at[:, None] / slowness
@@ -42,7 +43,8 @@ def time_sines(at: Tensor, channels: int) -> Tensor:
 @cache
 @torch.inference_mode(False)
 def rotations(channels: int, side: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, (side * side, channels / 2), that turn pairs of channels by their place.
+    """Return cosines and sines, (side * side, channels / 2), that turn pairs of channels by their
+    place.
 
     Half of the pairs turn with the column, half with the row (Heo et al., RoPE for ViT, 2024).
     """
@@ -55,7 +57,9 @@ def rotations(channels: int, side: int) -> tuple[Tensor, Tensor]:
 
 
 def rotated(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """(..., n, channels) with every pair of channels turned; n is one grid, or several of them."""
+    """Return (..., n, channels) with every pair of channels turned; n is one grid, or several of
+    them.
+    """
     times = x.shape[-2] // cosines.shape[0]
     if times > 1:
         cosines, sines = cosines.repeat(times, 1), sines.repeat(times, 1)

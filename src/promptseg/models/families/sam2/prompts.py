@@ -23,7 +23,7 @@ _LARGEST = 32.0  # logits of an earlier answer, beyond which nothing more is sai
 def points_of(
     prompts: Sequence[SlicePrompt], transform: InputTransform, device: torch.device
 ) -> tuple[Tensor, Tensor] | None:
-    """The clicks of B objects that have as many, and the corners of their boxes before them.
+    """Return the clicks of B objects that have as many, and the corners of their boxes before them.
 
     Returns:
         (B, N, 2) places in the input and (B, N) labels; None without boxes and clicks.
@@ -46,7 +46,7 @@ def points_of(
 def mask_prompt_of(
     prompts: Sequence[SlicePrompt], transform: InputTransform, side: int, device: torch.device
 ) -> Tensor | None:
-    """(B, 1, side, side) mask prompts of B objects; None without."""
+    """Return (B, 1, side, side) mask prompts of B objects; None without."""
     if not prompts[0].has_mask:
         return None
     mask_prompts = []
@@ -60,7 +60,7 @@ def mask_prompt_of(
 
 
 def drawn_mask(mask: NDArray[np.bool_], size: int, device: torch.device) -> Tensor:
-    """A mask on the slice -> (1, 1, size, size) on the input, 0 or 1."""
+    """Map a mask on the slice to (1, 1, size, size) on the input, 0 or 1."""
     drawn = torch.from_numpy(np.ascontiguousarray(mask)).to(device)[None, None].float()
     if drawn.shape[-2:] != (size, size):
         drawn = F.interpolate(drawn, size=(size, size), mode="bilinear", antialias=True)

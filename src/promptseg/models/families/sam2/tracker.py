@@ -25,7 +25,7 @@ __all__ = ["Sam2Memory"]
 
 
 class Sam2Memory:
-    """What a SAM 2 remembers of one object in some frames; see `ObjectMemory`.
+    """Holds what a SAM 2 remembers of one object in some frames; see `ObjectMemory`.
 
     Args:
         network: in evaluation mode.

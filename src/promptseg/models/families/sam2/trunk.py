@@ -22,7 +22,7 @@ _STAGES = 4
 
 @dataclass(frozen=True)
 class TrunkSize:
-    """How large a trunk is.
+    """Says how large a trunk is.
 
     Attributes:
         width: channels of the first stage; each further stage has twice as many.
@@ -42,7 +42,7 @@ class TrunkSize:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of the stages."""
+        """Return channels of the stages."""
         return tuple(self.width << stage for stage in range(_STAGES))
 
 
@@ -54,7 +54,7 @@ class TwoLayers(nn.Module):
         self.layers = nn.ModuleList([nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., dim) -> (..., dim)."""
+        """Map (..., dim) to (..., dim)."""
         out: Tensor = self.layers[1](F.gelu(self.layers[0](x)))
         return out
 
@@ -69,7 +69,7 @@ class MultiScaleAttention(nn.Module):
         self.proj = nn.Linear(out, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, h, w, dim) -> (B, h, w, out), or half of h and w."""
+        """Map (B, h, w, dim) to (B, h, w, out), or half of h and w."""
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         if self.pooled:
             q = halved(q)
@@ -103,7 +103,7 @@ class MultiScaleBlock(nn.Module):
         self.proj = nn.Linear(dim, out) if dim != out else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, h, w, dim) -> (B, h, w, out), or half of h and w."""
+        """Map (B, h, w, dim) to (B, h, w, out), or half of h and w."""
         shortcut, x = x, self.norm1(x)
         if self.proj is not None:
             shortcut = self.proj(x)
@@ -126,7 +126,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, width, 7, 4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, S / 4, S / 4, width)."""
+        """Map (B, 3, S, S) to (B, S / 4, S / 4, width)."""
         patches: Tensor = self.proj(x)
         return patches.permute(0, 2, 3, 1)
 
@@ -161,14 +161,16 @@ class Hiera(nn.Module):
                 )
 
     def position(self, h: int, w: int) -> Tensor:
-        """(1, h, w, width) positions: the whole's, interpolated, and the window's, repeated."""
+        """Return (1, h, w, width) positions: the whole's, interpolated, and the window's, repeated."""
         window = self.pos_embed_window
         whole = F.interpolate(self.pos_embed, size=(h, w), mode="bicubic")
         tiles = window.tile(1, 1, h // window.shape[-2], w // window.shape[-1])
         return (whole + tiles).permute(0, 2, 3, 1)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, S, S) -> the stages' features, (B, C, S / 4, S / 4) to (B, 8 C, S / 32, S / 32)."""
+        """Map (B, 3, S, S) to the stages' features, (B, C, S / 4, S / 4) to (B, 8 C, S / 32, S /
+        32).
+        """
         x = self.patch_embed(x)
         x = x + self.position(x.shape[1], x.shape[2])
         stages = []
@@ -180,12 +182,12 @@ class Hiera(nn.Module):
 
 
 def halved(x: Tensor) -> Tensor:
-    """(B, h, w, C) -> (B, h / 2, w / 2, C), the largest of four."""
+    """Map (B, h, w, C) to (B, h / 2, w / 2, C), the largest of four."""
     return F.max_pool2d(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 
 def cut(x: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
-    """(B, h, w, C) -> (B * windows, window, window, C) and how many windows lie down and across.
+    """Map (B, h, w, C) to (B * windows, window, window, C) and how many windows lie down and across.
 
     The grid is filled with zeros at the bottom and right until windows fit.
     """
@@ -197,7 +199,7 @@ def cut(x: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
 
 
 def joined(windows: Tensor, grid: tuple[int, int], size: Sequence[int]) -> Tensor:
-    """The inverse of `cut`: (B * windows, window, window, C) -> (B, *size, C)."""
+    """Return the inverse of `cut`: (B * windows, window, window, C) -> (B, *size, C)."""
     x = windows.unflatten(0, (-1, *grid)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
     filled: Tensor = x[:, : size[0], : size[1]]
     return filled

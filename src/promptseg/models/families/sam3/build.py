@@ -64,7 +64,8 @@ SHAPES: dict[str, Sam3Shape] = {"sam3": Sam3Shape(), "sam3-504": Sam3Shape(image
 
 
 def build_sam3(name: str) -> nn.Module:
-    """A network with random weights; none is drawn at the published sizes, as loading replaces them.
+    """Return a network with random weights; none is drawn at the published sizes, as loading replaces
+    them.
 
     Args:
         name: one of `SHAPES`.
@@ -76,7 +77,7 @@ def build_sam3(name: str) -> nn.Module:
 
 
 def network_of(shape: Sam3Shape, seeded: bool = False) -> nn.Module:
-    """A network of any sizes.
+    """Return a network of any sizes.
 
     Args:
         shape: the sizes.
@@ -115,7 +116,7 @@ def network_of(shape: Sam3Shape, seeded: bool = False) -> nn.Module:
 
 
 def transformers_parts() -> SimpleNamespace:
-    """The classes of `transformers` that networks here are made of, by their names there.
+    """Return the classes of `transformers` that networks here are made of, by their names there.
 
     Raises:
         MissingPackageError: transformers is not installed.
@@ -155,7 +156,7 @@ def _encoded_boxes(encoder: Any, boxes: Tensor, labels: Tensor, features: Tensor
 
 
 def config_of(shape: Sam3Shape) -> Any:
-    """What `transformers` wants to know of a network of some sizes."""
+    """Return what `transformers` wants to know of a network of some sizes."""
     from transformers import CLIPTextConfig
     from transformers.models.sam3.configuration_sam3 import (
         Sam3Config,

@@ -44,17 +44,17 @@ class Detections(NamedTuple):
 
     @property
     def sure(self) -> Tensor:
-        """(Q,) 0..1, as the official code scores: both probabilities together."""
+        """Return (Q,) 0..1, as the official code scores: both probabilities together."""
         return self.scores.sigmoid() * self.presence.sigmoid()
 
 
 def encode(network: Any, images: Tensor) -> list[Tensor]:
-    """(B, 3, S, S) images -> three levels of features, (B, C, h, w) each."""
+    """Map (B, 3, S, S) images to three levels of features, (B, C, h, w) each."""
     return list(network.vision_encoder(images).fpn_hidden_states[:3])
 
 
 def read(network: Any, tokens: Tensor) -> Words:
-    """What (1, L) numbers of a phrase say, 0 behind its end."""
+    """Return what (1, L) numbers of a phrase say, 0 behind its end."""
     known = (tokens != 0).long()
     return Words(network.get_text_features(tokens, known).pooler_output, known)
 
@@ -66,7 +66,7 @@ def detect(
     boxes: Tensor,
     labels: Tensor,
 ) -> Detections:
-    """What a phrase and examples find.
+    """Return what a phrase and examples find.
 
     Args:
         network: of `build`.

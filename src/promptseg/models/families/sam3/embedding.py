@@ -1,4 +1,4 @@
-"""What SAM 3's image encoder makes of one slice."""
+"""Says what SAM 3's image encoder makes of one slice."""
 
 from __future__ import annotations
 

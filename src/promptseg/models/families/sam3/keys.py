@@ -112,7 +112,7 @@ _WITH_LAYERS = ("mask_decoder.mask_embedder.", "detr_encoder.", "geometry_encode
 
 
 def prefix_of(names: Iterable[str]) -> str | None:
-    """What stands before the names of a detector; None if there is none among them.
+    """Return what stands before the names of a detector; None if there is none among them.
 
     Of several (an average of the weights beside them) the one under `model` counts, else the first.
     """
@@ -127,7 +127,7 @@ def prefix_of(names: Iterable[str]) -> str | None:
 
 
 def own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The detector's tensors under the names of the networks here, without what they do not use.
+    """Return the detector's tensors under the names of the networks here, without what they do not use.
 
     Args:
         tensors: of a checkpoint, with whatever stands before the names.
@@ -144,7 +144,8 @@ def own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def tracker_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tracker's tensors under the names of its network here, with the image encoder it shares.
+    """Return the tracker's tensors under the names of its network here, with the image encoder it
+    shares.
 
     Args:
         tensors: of an official checkpoint of videos, with whatever stands before the names; or under
@@ -179,7 +180,9 @@ def tracker_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The detector's tensors under the names they have in the detector; all where there is none."""
+    """Return the detector's tensors under the names they have in the detector; all where there is
+    none.
+    """
     prefix = prefix_of(tensors) or ""
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 

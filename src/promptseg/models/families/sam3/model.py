@@ -36,7 +36,7 @@ Bounds = tuple[float, float, float, float]
 
 
 def words_table() -> Tokens:
-    """The table that SAM 3's words are written by, fetched once."""
+    """Return the table that SAM 3's words are written by, fetched once."""
     return Tokens(assets.fetch("sam3-words"))
 
 
@@ -55,7 +55,7 @@ class Sam3Model:
 
     @cached_property
     def tokens(self) -> Tokens:
-        """How words become numbers."""
+        """Tell how words become numbers."""
         return words_table()
 
     @torch.inference_mode()

@@ -9,7 +9,8 @@ __all__ = ["roi_align"]
 
 
 def roi_align(features: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """The mean of features in each cell of a grid over each box (He et al., Mask R-CNN, section 3).
+    """Return the mean of features in each cell of a grid over each box (He et al., Mask R-CNN, section
+    3).
 
     As torchvision's function of that name with its defaults: corners are not shifted by half a pixel,
     boxes are at least one pixel wide and high, a cell has as many sampling points along a side as

@@ -59,11 +59,11 @@ class Tokens:
         return rows
 
     def fits(self, phrase: str) -> bool:
-        """Whether all of a phrase is read."""
+        """Tell whether all of a phrase is read."""
         return len(self.numbers_of(phrase)) <= _LENGTH - 2
 
     def numbers_of(self, phrase: str) -> list[int]:
-        """The numbers of a phrase, without start and end."""
+        """Return the numbers of a phrase, without start and end."""
         text = html.unescape(html.unescape(unicodedata.normalize("NFC", phrase)))
         text = " ".join(text.split()).lower()
         return [

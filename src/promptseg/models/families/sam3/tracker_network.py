@@ -31,7 +31,7 @@ class TrackerEncoder(nn.Module):
         self.patch = int(vision.backbone_config.patch_size)
 
     def forward(self, slices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 3, S, S) -> (B, C, h, w) at a quarter, half and the whole of a patch."""
+        """Map (B, 3, S, S) to (B, C, h, w) at a quarter, half and the whole of a patch."""
         rows, columns = (length // self.patch for length in slices.shape[-2:])
         seen = self.trunk(slices).last_hidden_state
         levels, _ = self.neck(seen.transpose(1, 2).unflatten(2, (rows, columns)))
@@ -40,7 +40,7 @@ class TrackerEncoder(nn.Module):
 
 
 def tracker_of(shape: Sam3Shape, memory: int | None = None, seeded: bool = False) -> Sam2:
-    """A network of any sizes.
+    """Return a network of any sizes.
 
     Args:
         shape: of the detector, whose image encoder it shares.

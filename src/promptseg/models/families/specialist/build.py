@@ -31,20 +31,22 @@ class BoxChannel(nn.Module):
 
     @property
     def prompt_encoder(self) -> _Boxes:
-        """What takes prompts in; nothing of it learns."""
+        """Return what takes prompts in; nothing of it learns."""
         return _Boxes(self.side)
 
     @property
     def mask_decoder(self) -> _Masks:
-        """What answers."""
+        """Return what answers."""
         return _Masks(self)
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:
-        """(B, 3, S, S) preprocessed slices, as they are."""
+        """Return (B, 3, S, S) preprocessed slices, as they are."""
         return slices
 
     def answer(self, slices: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, S, S) slices and (N, 4) boxes on them -> (N, 1, S, S) logits, (N, 1) expected IoU."""
+        """Map (N, 3, S, S) slices and (N, 4) boxes on them to (N, 1, S, S) logits, (N, 1) expected
+        IoU.
+        """
         channel = box_channel(boxes, self.side).to(slices.dtype)
         logits: Tensor = self.boxed(torch.cat([slices, channel], dim=1))
         return logits, expected_iou(logits)
@@ -57,7 +59,7 @@ class BoxChannel(nn.Module):
         masks: Tensor | None = None,
         multimask: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """As `Sam.decode`, of one slice (1, 3, S, S) and the boxes on it.
+        """Decode as `Sam.decode`, of one slice (1, 3, S, S) and the boxes on it.
 
         Raises:
             UnsupportedPromptError: anything but boxes alone.
@@ -104,7 +106,7 @@ class _Masks:
 
 
 def not_a_box() -> UnsupportedPromptError:
-    """What a prompt other than a box is refused with."""
+    """Return what a prompt other than a box is refused with."""
     return UnsupportedPromptError(
         "a box alone for a specialist, whose input has a channel for it",
         "another prompt",
@@ -113,7 +115,7 @@ def not_a_box() -> UnsupportedPromptError:
 
 
 def box_channel(boxes: Tensor, side: int) -> Tensor:
-    """Boxes as pictures: 1 on the pixels inside, 0 elsewhere.
+    """Return boxes as pictures: 1 on the pixels inside, 0 elsewhere.
 
     Args:
         boxes: (N, 4) XYXY in pixels of the input, both ends inside; at least one pixel each.
@@ -130,7 +132,7 @@ def box_channel(boxes: Tensor, side: int) -> Tensor:
 
 
 def expected_iou(logits: Tensor) -> Tensor:
-    """The IoU that a mask has with the truth if its own probabilities are right; (N, 1).
+    """Return the IoU that a mask has with the truth if its own probabilities are right; (N, 1).
 
     Args:
         logits: (N, 1, S, S).

@@ -1,4 +1,4 @@
-"""How specialists for boxes are recognised and built: by the card beside their weights."""
+"""Says how specialists for boxes are recognised and built: by the card beside their weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a semantic model is, in words and numbers. No torch, no network."""
+"""Says what a semantic model is, in words and numbers. No torch, no network."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ClassFacts:
 
     @classmethod
     def of(cls, name: str, colour: tuple[int, int, int]) -> ClassFacts:
-        """With the code that the table of terms has for the name."""
+        """Return facts with the code that the table of terms has for the name."""
         known = parts_of(name).term
         return cls(name, colour, known.code if known else "", known.meaning if known else "")
 
@@ -85,34 +85,36 @@ class SemanticCard:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the classes."""
+        """Return the names of the classes."""
         return tuple(each.name for each in self.classes)
 
     @property
     def sided(self) -> tuple[str, ...]:
-        """Names of the classes that say left or right, which a mirror image turns into each other."""
+        """Return names of the classes that say left or right, which a mirror image turns into each
+        other.
+        """
         return tuple(name for name in self.names if parts_of(name).side is not None)
 
     @property
     def sam(self) -> ModelCard:
-        """The model whose encoder it has, or the specialist that it is."""
+        """Return the model whose encoder it has, or the specialist that it is."""
         return CARDS[self.base] if self.base in CARDS else SPECIALISTS[self.base]
 
     def to_json(self) -> dict[str, Any]:
-        """What card.json says of the model itself."""
+        """Return what card.json says of the model itself."""
         said = asdict(self)
         said.pop("trained_on")
         return said
 
 
 def is_semantic(model: str | Path) -> bool:
-    """Whether the user's choice of a model is a semantic one: its folder, or weights in it."""
+    """Tell whether the user's choice of a model is a semantic one: its folder, or weights in it."""
     found = _beside(Path(str(model).rpartition("=")[2]).expanduser())
     return found is not None and found[1].get("schema") == SEMANTIC
 
 
 def semantic_card(model: str | Path) -> tuple[SemanticCard, Path, dict[str, Any]]:
-    """The card of a semantic model, its weights, and all that card.json says.
+    """Return the card of a semantic model, its weights, and all that card.json says.
 
     Args:
         model: folder of a training, or a file of weights in it.

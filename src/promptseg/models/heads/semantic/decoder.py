@@ -152,7 +152,7 @@ class Decoder2d(nn.Module):
             self.out_conv = nn.Conv2d(features, classes, 1)
 
     def decode(self, embedding: Tensor) -> Tensor:
-        """(B, channels, h, w) -> (B, features, 2^doublings h, 2^doublings w)."""
+        """Map (B, channels, h, w) to (B, features, 2^doublings h, 2^doublings w)."""
         first = self.deconv1(embedding)
         second = self.deconv2(first)
         third = self.deconv3(second)

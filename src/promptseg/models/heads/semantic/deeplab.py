@@ -121,7 +121,7 @@ class DeepLab(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H, W) -> (B, classes, H, W) logits."""
+        """Map (B, channels, H, W) to (B, classes, H, W) logits."""
         fine, coarse = self.backbone(x)
         seen = self.project(torch.cat([branch(coarse) for branch in self.branches], dim=1))
         seen = F.interpolate(seen, fine.shape[2:], mode="bilinear")

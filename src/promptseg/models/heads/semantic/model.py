@@ -53,7 +53,7 @@ class SemanticSam:
 
     @property
     def scaling(self) -> str:
-        """How pixels are scaled."""
+        """Tell how pixels are scaled."""
         return self.preprocessing.scaling
 
     @property
@@ -85,7 +85,7 @@ class SemanticSam:
     def on_slices(
         self, slices: Sequence[NDArray[np.uint8]], pixel: tuple[float, float] = (1, 1)
     ) -> Tensor:
-        """Logits of every class at every pixel of some slices.
+        """Return logits of every class at every pixel of some slices.
 
         Args:
             slices: of one shape, (rows, columns[, 3]) uint8 each: any number for a model of single
@@ -109,7 +109,7 @@ class SemanticSam:
         )
 
     def of_embeddings(self, embeddings: Tensor, transform: InputTransform) -> Tensor:
-        """As `on_slices`, of (slices, C, h, w) embeddings that are there already."""
+        """Return logits as `on_slices`, of (slices, C, h, w) embeddings that are there already."""
         given = embeddings.to(self.device)
         deep = self.card.depth > 1
         with torch.inference_mode(), self._one_at_a_time:
@@ -133,13 +133,15 @@ class SemanticSam:
 
 
 def preprocessing_of(card: SemanticCard) -> Preprocessing:
-    """How slices become the network's input: as for the model whose encoder it has, at its own size."""
+    """Tell how slices become the network's input: as for the model whose encoder it has, at its own
+    size.
+    """
     known = card.sam.preprocessing
     return Preprocessing(card.side, known.scaling, known.fit)
 
 
 def on_slice(logits: Tensor, transform: InputTransform) -> Tensor:
-    """(classes, h, w) logits in the network's input -> (classes, rows, columns) on the slice."""
+    """Map (classes, h, w) logits in the network's input to (classes, rows, columns) on the slice."""
     every = logits[None]
     if transform.fit == "longest":
         if logits.shape[-1] != transform.size:

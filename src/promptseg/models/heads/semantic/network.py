@@ -38,7 +38,7 @@ _AT_A_TIME = 4  # slices that are decoded at once where nothing is learnt
 
 @dataclass(frozen=True)
 class Shape:
-    """What a semantic network is made of.
+    """Holds what a semantic network is made of.
 
     Attributes:
         build: of the encoder's SAM; see `ModelCard.build`.
@@ -78,21 +78,21 @@ class Semantic2d(Decoder2d):
 
     @property
     def image_encoder(self) -> nn.Module:
-        """Its encoder."""
+        """Return its encoder."""
         return self.encoder
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:
-        """(B, 3, S, S) preprocessed slices -> (B, C, h, w) embeddings."""
+        """Map (B, 3, S, S) preprocessed slices to (B, C, h, w) embeddings."""
         out: Tensor = self.encoder(slices)
         return out
 
     def classify(self, embeddings: Tensor) -> Tensor:
-        """(B, C, h, w) embeddings -> (B, classes, h', w') logits."""
+        """Map (B, C, h, w) embeddings to (B, classes, h', w') logits."""
         out: Tensor = self.out_conv(self.decode(embeddings))
         return out
 
     def forward(self, slices: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, classes, h', w') logits."""
+        """Map (B, 3, S, S) to (B, classes, h', w') logits."""
         return self.classify(self.encode(slices))
 
 
@@ -121,11 +121,11 @@ class Semantic3d(Decoder2d):
 
     @property
     def image_encoder(self) -> nn.Module:
-        """Its encoder."""
+        """Return its encoder."""
         return self.encoder
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:
-        """(B, D, 3, S, S) preprocessed slices -> (B, D, C, h, w) embeddings."""
+        """Map (B, D, 3, S, S) preprocessed slices to (B, D, C, h, w) embeddings."""
         volumes, depth = slices.shape[:2]
         flat = slices.flatten(0, 1)
         deep = isinstance(self.encoder, VolumeEncoder)
@@ -133,7 +133,7 @@ class Semantic3d(Decoder2d):
         return out.view(volumes, depth, *out.shape[1:])
 
     def classify(self, embeddings: Tensor) -> Tensor:
-        """(B, D, C, h, w) embeddings -> (B, classes, D, h', w') logits."""
+        """Map (B, D, C, h, w) embeddings to (B, classes, D, h', w') logits."""
         volumes, depth = embeddings.shape[:2]
         flat = embeddings.flatten(0, 1)
         some = flat.split(len(flat) if self.training else _AT_A_TIME)
@@ -143,7 +143,7 @@ class Semantic3d(Decoder2d):
         return out
 
     def forward(self, slices: Tensor) -> Tensor:
-        """(B, D, 3, S, S) -> (B, classes, D, h', w') logits."""
+        """Map (B, D, 3, S, S) to (B, classes, D, h', w') logits."""
         return self.classify(self.encode(slices))
 
 
@@ -162,21 +162,21 @@ class Specialist(nn.Module):
 
     @property
     def image_encoder(self) -> nn.Module:
-        """Nothing."""
+        """Return nothing."""
         return self.encoder
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:
-        """The slices themselves."""
+        """Return the slices themselves."""
         return slices
 
     def classify(self, embeddings: Tensor) -> Tensor:
-        """(B[, D], 3, S, S) preprocessed slices -> (B, classes[, D], S, S) logits."""
+        """Map (B[, D], 3, S, S) preprocessed slices to (B, classes[, D], S, S) logits."""
         deep = embeddings.ndim == 5
         out: Tensor = self.network(embeddings.transpose(1, 2) if deep else embeddings)
         return out
 
     def forward(self, slices: Tensor) -> Tensor:
-        """As `classify`."""
+        """Classify as `classify`."""
         return self.classify(slices)
 
 
@@ -184,7 +184,7 @@ SemanticNetwork = Semantic2d | Semantic3d | Specialist
 
 
 def build_semantic(shape: Shape, zero: bool = False) -> SemanticNetwork:
-    """A network with random weights.
+    """Return a network with random weights.
 
     Args:
         shape: what it is made of.
@@ -207,7 +207,7 @@ def build_semantic(shape: Shape, zero: bool = False) -> SemanticNetwork:
 
 
 def encoder_state(shape: Shape, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a SAM's encoder under the names that they have in a semantic network.
+    """Return the tensors of a SAM's encoder under the names that they have in a semantic network.
 
     Positions are interpolated where the network's input is of another size than the SAM's, as the
     official code does.
@@ -238,7 +238,7 @@ def encoder_state(shape: Shape, tensors: Mapping[str, Tensor]) -> dict[str, Tens
 
 
 def doublings_for(side: int, grid: int) -> int:
-    """Doublings that lead from the embedding's grid to the input's pixels, four at most."""
+    """Return doublings that lead from the embedding's grid to the input's pixels, four at most."""
     return min(STAGES, max(0, (side // grid).bit_length() - 1))
 
 

@@ -20,7 +20,7 @@ _STEP = 32  # Swin UNETR halves its input five times
 def specialist_network(
     name: str, classes: int, channels: int, features: int, side: int, depth: int = 1
 ) -> nn.Module:
-    """A network with random weights.
+    """Return a network with random weights.
 
     Args:
         name: of the specialist: deeplabv3plus or swin-unetr.

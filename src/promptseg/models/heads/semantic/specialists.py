@@ -74,7 +74,7 @@ SWIN_FEATURES = 48
 
 
 def boxed_card(name: str, side: int, features: int) -> ModelCard:
-    """A specialist that is told by a box what to look for.
+    """Return a specialist that is told by a box what to look for.
 
     Args:
         name: of the specialist.

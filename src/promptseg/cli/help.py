@@ -190,7 +190,15 @@ def _option(field: dataclasses.Field[Any], hint: Any, said: str) -> Option:
     spelt = ", ".join(f"{flag} {word}" for flag in flags)
     if positional:
         spelt = name.upper() if word in ("PATH", "TEXT") else word
-    return Option(field.name, spelt, said, required, positional, flags, _choices(hint))
+    return Option(
+        field.name,
+        spelt,
+        said=said,
+        required=required,
+        positional=positional,
+        flags=flags,
+        choices=_choices(hint),
+    )
 
 
 def _word(hint: Any) -> str:

@@ -71,11 +71,11 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
         case = case_of(
             composed(clip.name),
             clip / "frames",
-            files,
-            readers,
-            described.patients,
-            options,
-            annotated,
+            truth=files,
+            readers=readers,
+            patients=described.patients,
+            options=options,
+            annotated=annotated,
         )
         cases.append(case)
     return dataset_of(

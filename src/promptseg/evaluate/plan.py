@@ -68,7 +68,13 @@ class Plan:
                     masks = self.predictions[dataset.name].files.get(case.name)
                     label = self.predictions_label
                     yield EvaluationTask(
-                        *(self.options, self.parts, "", label, "predictions", dataset, case),
+                        self.options,
+                        self.parts,
+                        model="",
+                        label=label,
+                        protocol="predictions",
+                        dataset=dataset,
+                        case=case,
                         masks=masks,
                     )
                     continue
@@ -146,7 +152,13 @@ class Plan:
     ) -> Iterator[EvaluationTask]:
         """The task, if the protocol is for such images."""
         task = EvaluationTask(
-            *(self.options, self.parts, model.name, model.label, protocol, dataset, case),
+            self.options,
+            self.parts,
+            model=model.name,
+            label=model.label,
+            protocol=protocol,
+            dataset=dataset,
+            case=case,
             settings=settings,
             search=search,
             weights_sha256=model.weights_sha256,

@@ -178,7 +178,15 @@ def _of_dataset(folder: Path, dataset: Dataset, lenient: bool, resample: Resampl
         else:
             missing.append(case.name)
     unused = [path for path in masks.values() if path not in files.values()]
-    return Predictions(folder, dataset, files, missing, unused, lenient, resample)
+    return Predictions(
+        folder,
+        dataset,
+        files=files,
+        missing=missing,
+        unused=unused,
+        lenient=lenient,
+        resample=resample,
+    )
 
 
 def _in_frames(folder: Path, case: CaseFiles, image: Image, classes: Classes) -> list[Segment]:

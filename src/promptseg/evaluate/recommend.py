@@ -144,12 +144,12 @@ def _scores(rows: Sequence[Mapping[str, str]]) -> Iterator[Score]:
         yield Score(
             row["model"],
             row["dataset"],
-            row["modality"],
-            row["prompt"] if step == final else row["prompt"].partition("+")[0],
-            _PROTOCOLS[row["protocol"]],
-            row["case"],
-            "/".join(row[key] for key in _UNIT),
-            dsc,
+            modality=row["modality"],
+            prompt=row["prompt"] if step == final else row["prompt"].partition("+")[0],
+            protocol=_PROTOCOLS[row["protocol"]],
+            case=row["case"],
+            unit="/".join(row[key] for key in _UNIT),
+            dsc=dsc,
         )
 
 

@@ -301,7 +301,10 @@ class Evaluator:
                 draw(image, scored.view(), intensity).save(temporary)
             pictures.append({"file": name, **_identity(scored.row)})
         part.write(
-            *(rows, request, pictures, embedding),
+            rows,
+            request,
+            pictures,
+            embedding,
             [(task.dataset.name, task.case.name, note) for note in noted],
         )
         return len(rows)

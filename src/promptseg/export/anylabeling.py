@@ -174,16 +174,16 @@ def canvas_files(card: ModelCard, network: FusedSam) -> dict[str, bytes]:
         Part(
             "encoder",
             encoder.eval().requires_grad_(False),
-            (torch.zeros(*CANVAS, 3),),
-            ((),),
-            "",
-            ("input_image",),
-            ("image_embeddings",),
+            example=(torch.zeros(*CANVAS, 3),),
+            free=((),),
+            identity="",
+            inputs=("input_image",),
+            outputs=("image_embeddings",),
         ),
         Part(
             "decoder",
             decoder.eval().requires_grad_(False),
-            (
+            example=(
                 embedding,
                 torch.zeros(1, points, 2),
                 torch.ones(1, points),
@@ -191,13 +191,13 @@ def canvas_files(card: ModelCard, network: FusedSam) -> dict[str, bytes]:
                 torch.zeros(1),
                 torch.tensor(CANVAS, dtype=torch.float32),
             ),
-            ((), (1,), (1,), (), (), ()),
-            "",
-            (
+            free=((), (1,), (1,), (), (), ()),
+            identity="",
+            inputs=(
                 *("image_embeddings", "point_coords", "point_labels", "mask_input"),
                 *("has_mask_input", "orig_im_size"),
             ),
-            ("masks", "iou_predictions", "low_res_masks"),
+            outputs=("masks", "iou_predictions", "low_res_masks"),
         ),
     )
     with TemporaryDirectory() as folder:

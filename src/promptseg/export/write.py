@@ -39,11 +39,11 @@ def exported_parts(network: FusedSam) -> list[Part]:
     decoder = Part(
         "decoder",
         PromptedDecoder(network).eval().requires_grad_(False),
-        example,
-        ((), (0, 1), (0, 1), (0,), (0,)),
-        "",
-        ("embedding", "points", "labels", "mask_logits", "has_mask"),
-        ("logits", "iou"),
+        example=example,
+        free=((), (0, 1), (0, 1), (0,), (0,)),
+        identity="",
+        inputs=("embedding", "points", "labels", "mask_logits", "has_mask"),
+        outputs=("logits", "iou"),
     )
     return [parts_of(network)["encoder"], decoder]
 

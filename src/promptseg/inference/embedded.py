@@ -97,7 +97,12 @@ class EmbeddedImage:
     def along(self, axis: Axis) -> EmbeddedImage:
         """Return the same image in slices along another axis, shown to the model in the same way."""
         return EmbeddedImage(
-            *(self.image, axis, self.intensity, self.predictor, self.batch, self.cache_bytes),
+            self.image,
+            axis,
+            self.intensity,
+            self.predictor,
+            self.batch,
+            self.cache_bytes,
             store=self.store,
             look_ahead=self._look_ahead_asked,
             asked=self.asked,

@@ -171,7 +171,11 @@ def _warn(excluded: Sequence[Exclusion]) -> None:
         first = next(each for each in whole if each.rule == rule)
         log.warning(
             "%d cases left out: %s (%s/%s: %s)",
-            *(count, rule, first.dataset, first.case, first.detail),
+            count,
+            rule,
+            first.dataset,
+            first.case,
+            first.detail,
         )
 
 
@@ -181,7 +185,8 @@ def _warn_of_size(groups: Sequence[Group]) -> None:
     if max(people) > max(_FEW, sum(people) * _MUCH):
         log.warning(
             "%d of %d patients are one group, as their images look alike: see look_alikes.csv",
-            *(max(people), sum(people)),
+            max(people),
+            sum(people),
         )
 
 
@@ -194,7 +199,8 @@ def _warn_of_empty(job: CurateJob, samples: Counter[Split]) -> None:
             log.warning(
                 "the %s part is empty, for which --split has %g %%: give more patients, or a larger "
                 "share",
-                *(part, 100 * share),
+                part,
+                100 * share,
             )
 
 
@@ -234,7 +240,9 @@ def _write(
         overwrite=True,
     )
     notes = counted(text for result in results for _, _, text in result.notes)
-    facts = _facts(job, datasets, samples, excluded, groups, alike, notes)
+    facts = _facts(
+        job, datasets, samples=samples, excluded=excluded, groups=groups, alike=alike, notes=notes
+    )
     collection = Collection.write(root, samples, facts)
     with atomic_path(root / "summary.md") as path:
         path.write_text(report.markdown(collection.facts), encoding="utf-8")

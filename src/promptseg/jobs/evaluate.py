@@ -125,7 +125,7 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Ev
     if job.strict:  # cases that were done without it
         refuse(list(results.notes), f"cases in {job.output / 'notes.csv'}")
     return Evaluated(
-        *(job.output, report, work.skipped, work.done, facts["failed"]), notes=results.notes
+        job.output, report, work.skipped, work.done, facts["failed"], notes=results.notes
     )
 
 
@@ -284,7 +284,7 @@ def _plan(job: EvaluateJob, datasets: list[Dataset], loaded: dict[str, _Model]) 
     starter = {job.start_model: known[job.start_model][0]} if job.start_model else {}
     models = [
         ModelUnderTest(
-            *(name, label, *known[name]), trained_on=lists_of({label: known[name][0], **starter})
+            name, label, *known[name], trained_on=lists_of({label: known[name][0], **starter})
         )
         for name, label in labels.items()
     ]

@@ -170,7 +170,19 @@ class _Evaluator:
     def of(cls, start: StartingWeights, options: MergeOptions) -> _Evaluator:
         """Read the weights and the collection; what does not fit together is refused."""
         own = {k: v.detach() for k, v in start.network().state_dict().items()}
-        evaluator = cls(start, options, Collection(options.input), [], [], [], [], [], [], [], [])
+        evaluator = cls(
+            start,
+            options,
+            collection=Collection(options.input),
+            validation=[],
+            report=[],
+            names=[],
+            files=[],
+            hashes=[],
+            weights=[],
+            prompts=[],
+            seen=[],
+        )
         evaluator._add(start.card.name, start.file, own, start.card.prompts, start.card.trained_on)
         for number, file in enumerate(options.weights, start=1):
             card, path, tensors = open_checkpoint(file, options.quiet)

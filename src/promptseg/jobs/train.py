@@ -115,17 +115,29 @@ def train(options: TrainOptions) -> Trained:
                 "there will be no verdict but 'too few to tell': the report is on %s, images of %d "
                 "patients, and %d are needed; curate with a larger share for it, or raise "
                 "--report-images",
-                *(parts.reported_on, parts.patients_reported, FEWEST_PAIRS),
+                parts.reported_on,
+                parts.patients_reported,
+                FEWEST_PAIRS,
             )
         kept = _kept(start, learner, parts, options, processes)
         baseline = _baseline(start, parts, options, processes, kept)
-        end = _train(start, learner, parts, options, processes, progress, binding, kept)
+        end = _train(
+            start,
+            learner,
+            parts=parts,
+            options=options,
+            processes=processes,
+            progress=progress,
+            binding=binding,
+            kept=kept,
+        )
         if end == "interrupted":
             if processes.leads:
                 again = " without --overwrite" if options.overwrite else ""
                 log.warning(
                     "stopped after update %d; give the same command again%s to go on",
-                    *(progress.updates, again),
+                    progress.updates,
+                    again,
                 )
             return Trained(options.output, interrupted=True)
         tuned = _tuned(start, parts, options, processes, kept)
@@ -184,7 +196,10 @@ def _warm_restart(learner: Learner, file: Path, processes: Processes) -> Progres
     if processes.leads:
         log.info(
             "warm restart after update %d: %d of %d tensors from %s, a new optimizer",
-            *(updates, len(changed), len(tensors), file),
+            updates,
+            len(changed),
+            len(tensors),
+            file,
         )
     return Progress(updates=updates, restarted=updates)
 
@@ -234,7 +249,15 @@ def _baseline(
     kept: KeptEmbeddings | None,
 ) -> Validation:
     """What the starting weights can do, on the samples of the report."""
-    return _measured("baseline", start.file, start, parts, options, processes, kept)
+    return _measured(
+        "baseline",
+        start.file,
+        start=start,
+        parts=parts,
+        options=options,
+        processes=processes,
+        kept=kept,
+    )
 
 
 def _tuned(
@@ -247,7 +270,9 @@ def _tuned(
     """What the best weights can do, on the same samples."""
     best = options.output / "best.safetensors"
     _require_change(start, best)
-    return _measured("tuned", best, start, parts, options, processes, kept)
+    return _measured(
+        "tuned", best, start=start, parts=parts, options=options, processes=processes, kept=kept
+    )
 
 
 def _measured(
@@ -308,7 +333,14 @@ def _train(
         else []
     )
     watch = Watch(
-        *(start, learner, parts, options, processes, progress, binding, logs),
+        start,
+        learner,
+        parts=parts,
+        options=options,
+        processes=processes,
+        progress=progress,
+        binding=binding,
+        logs=logs,
         every=options.validate_every or schedule.per_epoch,
         last=schedule.updates,
         kept=kept,
@@ -316,19 +348,19 @@ def _train(
     loop = Loop(
         learner.sam,
         learner.algorithm,
-        learner.parameters,
-        learner.optimizer,
-        training_images(parts, learner, options, start, kept),
-        schedule,
-        processes,
-        options.seed,
-        _precision(options, processes),
-        options.clip or learner.strategy.clip,
-        options.train_batch_norm,
-        learner.average,
-        progress,
-        worker_count(options),
-        options.output,
+        parameters=learner.parameters,
+        optimizer=learner.optimizer,
+        images=training_images(parts, learner, options, start, kept),
+        schedule=schedule,
+        processes=processes,
+        seed=options.seed,
+        precision=_precision(options, processes),
+        clip=options.clip or learner.strategy.clip,
+        train_batch_norm=options.train_batch_norm,
+        average=learner.average,
+        progress=progress,
+        workers=worker_count(options),
+        folder=options.output,
     )
     title = f"{start.card.name}, {options.preset}"
     try:
@@ -369,7 +401,9 @@ def training_images(
         return _classes(parts, learner, options, start, kept)
     if isinstance(objective, WordObjective):
         return TrainingPhrases(
-            *(parts.collection, parts.train, start.card),
+            parts.collection,
+            parts.train,
+            start.card,
             grid=options.mask_side or learner.grid,
             objective=objective,
             vocabulary=parts.vocabulary,
@@ -381,7 +415,9 @@ def training_images(
         about = (learner.grid, n_objects, options.seed, options.augment, kept)
         return TrainingClips(parts.collection, parts.runs[0], start.card, *about)
     return TrainingImages(
-        *(parts.collection, parts.train, start.card),
+        parts.collection,
+        parts.train,
+        start.card,
         grid=options.mask_side or learner.grid,
         n_objects=n_objects,
         seed=options.seed,
@@ -404,11 +440,11 @@ def _classes(
     setting = Setting(
         preprocessing_of(card),
         start.card.keep_8bit,
-        card.names,
-        options.mask_side or start.grid,
-        options.seed,
-        options.augment,
-        kept,
+        names=card.names,
+        grid=options.mask_side or start.grid,
+        seed=options.seed,
+        augmented=options.augment,
+        embedding=kept,
     )
     if card.depth > 1:
         return TrainingStacks(parts.collection, parts.runs[0], card.depth, setting)

@@ -91,7 +91,9 @@ def choose(
             f"{len(pool)} images of {len({e.patient for e in pool.values()})} patients",
             "add images, lower --validation-images, or give --validation",
         )
-    chosen = _to_learn_from(candidates, n, folder, pool, looker, version, options)
+    chosen = _to_learn_from(
+        candidates, n, folder=folder, pool=pool, looker=looker, version=version, options=options
+    )
     return [*(Picked(e.name, "validation", "by lot") for e in measured), *chosen]
 
 
@@ -202,7 +204,8 @@ class _Features:
         if failed:
             log.warning(
                 "%d images cannot be used and are left out: %s",
-                *(len(failed), "; ".join(failed[:_NAMED])),
+                len(failed),
+                "; ".join(failed[:_NAMED]),
             )
         if missing and self.known:
             with atomic_path(self.path) as temporary, temporary.open("wb") as stream:

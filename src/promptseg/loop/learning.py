@@ -216,7 +216,17 @@ def measured(found: Validation, collection: Collection, stacks: bool = False) ->
         return found
     known = {(a.sample, a.target) for a in found.answers}
     missing = [
-        Answer(s.key, s.dataset, s.modality, s.patient, name, CLASSES, 0, 0.0, math.nan)
+        Answer(
+            s.key,
+            s.dataset,
+            modality=s.modality,
+            patient=s.patient,
+            target=name,
+            prompt=CLASSES,
+            step=0,
+            dsc=0.0,
+            predicted_iou=math.nan,
+        )
         for s in collection.of("validation")
         if not stacks or s.key in {sample for sample, _ in known}
         for name in sorted({t.name for t in s.targets})

@@ -143,8 +143,13 @@ class _Loop:
         """The model that every round starts from."""
         o = self.options
         return Looker.of(
-            *(o.model, self.folder.root / "embeddings", self.reading, o.slices_looked_at),
-            *(o.engine, o.device, o.quiet),
+            o.model,
+            self.folder.root / "embeddings",
+            options=self.reading,
+            slices=o.slices_looked_at,
+            engine=o.engine,
+            device=o.device,
+            quiet=o.quiet,
         )
 
     def run(self) -> Stands:
@@ -330,13 +335,13 @@ class _Loop:
         return Stands(
             where,
             self.folder.root,
-            current.task if current else None,
-            len(current.picked) if current else 0,
-            self._served_with(),
-            tuple(results),
-            best.round if best else None,
-            weights,
-            spent(self.folder).minutes,
+            task=current.task if current else None,
+            images=len(current.picked) if current else 0,
+            model=self._served_with(),
+            results=tuple(results),
+            best=best.round if best else None,
+            weights=weights,
+            minutes=spent(self.folder).minutes,
         )
 
 

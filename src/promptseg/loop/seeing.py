@@ -91,7 +91,10 @@ class Looker:
         predictor = self.segmenter.predictor
         require_contrast(image)
         return EmbeddedImage(
-            *(image, "z", intensity_for(predictor, image, self.options), predictor),
+            image,
+            "z",
+            intensity_for(predictor, image, self.options),
+            predictor,
             store=self.segmenter.embeddings,
             asked=(self.options.modality, self.options.window),
         )

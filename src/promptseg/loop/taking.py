@@ -75,13 +75,13 @@ def take(
             Came(
                 answer.name,
                 parts[answer.name],
-                answer.state,
-                tuple(name for name, _ in answer.objects),
-                label,
-                answer.seconds,
-                agreed,
-                answer.note,
-                answer.source,
+                state=answer.state,
+                objects=tuple(name for name, _ in answer.objects),
+                label=label,
+                seconds=answer.seconds,
+                agreement=agreed,
+                note=answer.note,
+                source=answer.source,
             )
         )
     current.take(came, minutes)
@@ -91,7 +91,9 @@ def take(
             "the expert contradicts the proposals everywhere: on none of %d images do they agree by a "
             "DSC of %g (mean %.2f). Names or numbers may be swapped, another task may be meant, or the "
             "model is of no use here yet",
-            *(len(agreed_on), _DIFFERENT, float(np.mean(agreed_on))),
+            len(agreed_on),
+            _DIFFERENT,
+            float(np.mean(agreed_on)),
         )
 
 

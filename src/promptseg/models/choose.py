@@ -100,7 +100,15 @@ def choose(
     found = look_up(rows, pool, known, _names(kinds), protocol)
     model = found[0].model if found else pool[0]
     why = _why(model, found, pool, kinds, bool(here))
-    return Choice(model, why, kinds, known, protocol, tuple(found), not here)
+    return Choice(
+        model,
+        why,
+        prompts=kinds,
+        modality=known,
+        protocol=protocol,
+        evidence=tuple(found),
+        fetched=not here,
+    )
 
 
 def _weights_of(model: str, path: Path | None) -> str:

@@ -312,7 +312,7 @@ class Provenance(Record):
         "options": only(*_OPTIONS),
         "notes": public_notes,
         "timings": only(
-            *("prepare_s", "segment_s", "slices_encoded", "cache_hits", "slices_recalled")
+            "prepare_s", "segment_s", "slices_encoded", "cache_hits", "slices_recalled"
         ),
         **dict.fromkeys(("objects", "corrects", "converted"), every),
         "command": only(*_OPTIONS, *_JOB_OPTIONS, output=file_name),

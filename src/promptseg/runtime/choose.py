@@ -198,7 +198,15 @@ def choose_engine(
         return runner_of(network, Eager(), threads, identity), Verdict(
             "eager", model, str(device), threads
         )
-    verdict, runner = _measure(network, device, threads, model, identity, names, name == AUTO)
+    verdict, runner = _measure(
+        network,
+        device,
+        threads=threads,
+        model=model,
+        identity=identity,
+        names=names,
+        by_speed=name == AUTO,
+    )
     verdict = replace(verdict, wanted=name)
     if verdict.lasts:
         _remember(key, verdict)
@@ -240,7 +248,15 @@ def _measure(
     best, best_ms = eager, (trials[0].encode_ms or float("inf")) * _WORTH
     for name in names[1:]:
         engine = engine_named(name)
-        runner, trial = _tried(network, engine, device, threads, identity, by_speed, expected)
+        runner, trial = _tried(
+            network,
+            engine,
+            device=device,
+            threads=threads,
+            identity=identity,
+            timed=by_speed,
+            expected=expected,
+        )
         trials.append(trial)
         if runner is None:
             if not by_speed or not trial.absent:

@@ -102,7 +102,10 @@ def _segment(
         best = segment.words.score
         log.warning(
             "%s: nothing was found for %r (highest score %.2f, counted above %.2f)",
-            *(image.name, name, best, run.options.min_score),
+            image.name,
+            name,
+            best,
+            run.options.min_score,
         )
     return segment
 
@@ -137,8 +140,7 @@ def _warn_of_far(run: Run, texts: Sequence[Text]) -> None:
         words = text.words.name
         if not card.words and text.words.known:
             log.warning(
-                "%s was trained on %s: %r may mean little to it",
-                *(card.name, card.modalities, words),
+                "%s was trained on %s: %r may mean little to it", card.name, card.modalities, words
             )
         if not words or not card.words:
             continue
@@ -147,5 +149,7 @@ def _warn_of_far(run: Run, texts: Sequence[Text]) -> None:
             log.warning(
                 "%r is far from the words that %s is known to have been trained on (nearest: %r): what "
                 "it finds may mean nothing",
-                *(words, card.name, known),
+                words,
+                card.name,
+                known,
             )

@@ -115,7 +115,15 @@ def correct(
         for step, end in ((1, last), (-1, first)):
             way = range(slice_ + step, end + step, step)
             means.begin(answers)
-            _spread(means, answer, way, rule, correction.agreement, before, after)
+            _spread(
+                means,
+                answer,
+                way=way,
+                rule=rule,
+                agreement=correction.agreement,
+                before=before,
+                after=after,
+            )
     return after
 
 

@@ -103,13 +103,13 @@ class Run:
         run = cls(
             objects,
             options,
-            axis,
-            limits,
-            tracker_for(
+            axis=axis,
+            limits=limits,
+            tracker=tracker_for(
                 embedded.predictor, options, len(embedded) > 1, embedded.image.kind == "video"
             ),
-            embedded.visit(),
-            time.perf_counter() - clock,
+            visit=embedded.visit(),
+            prepare_s=time.perf_counter() - clock,
         )
         if progress:
             run.visit.on_encoded = lambda done: progress(done, run.at_work)

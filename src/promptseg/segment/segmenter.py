@@ -258,12 +258,12 @@ class Segmenter:
         facts = describe(
             result,
             image,
-            self.predictor,
-            embedded.intensity,
-            prompts_to_json(run.objects, run.axis, name),
-            run.options.to_json(),
-            notes_on(embedded),
-            run.timings,
+            predictor=self.predictor,
+            intensity=embedded.intensity,
+            prompts=prompts_to_json(run.objects, run.axis, name),
+            options=run.options.to_json(),
+            notes=notes_on(embedded),
+            timings=run.timings,
         )
         result.provenance = replace(facts, corrects=corrects)
         return result
@@ -342,7 +342,16 @@ def _assembled(
     clicked: Iterable[int],
 ) -> Segment:
     image, low = run.visit.embedded.image, run.visit.predictor.card.low_quality
-    segment = segment_of(name, label, found, image, run.options, low, prompted, clicked)
+    segment = segment_of(
+        name,
+        label,
+        found=found,
+        image=image,
+        options=run.options,
+        low_quality=low,
+        prompted=prompted,
+        clicked=clicked,
+    )
     if segment.doubtful:
         log.warning(
             "%s: low confidence in %r (predicted IoU %.2f): look at it",

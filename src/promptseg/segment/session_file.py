@@ -66,7 +66,9 @@ def load_into(session: Session, path: Path) -> None:
         except ValueError as error:
             raise damaged(path, "session file", str(error)) from None
         restored(
-            *(session, path, checked(content, path)),
+            session,
+            path,
+            checked(content, path),
             lambda number, size: archive.take(f"mask_{number}", size),
         )
 
@@ -87,10 +89,10 @@ def provenance_of(session: Session, found: Segmentation) -> Provenance:
     return describe(
         found,
         session.image,
-        segmenter.predictor,
-        session.embedded.intensity,
-        prompts_along(objects, session.axis, session.image.name),
-        options.to_json(),
-        session.image.source.notes,
+        predictor=segmenter.predictor,
+        intensity=session.embedded.intensity,
+        prompts=prompts_along(objects, session.axis, session.image.name),
+        options=options.to_json(),
+        notes=session.image.source.notes,
         session=[step.action for step in session.history[1 : session.position + 1]],
     )

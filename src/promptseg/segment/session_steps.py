@@ -212,7 +212,11 @@ def _segment(name: str, entry: ObjectEntry, bits: Bits, path: Path) -> Segment:
         raise damaged(path, "session file", "a mask of another size")
     crop = np.unpackbits(packed, count=count).view(np.bool_).reshape(size)
     return Segment(
-        *(name, entry.label, crop, entry.region, entry.quality),
+        name,
+        entry.label,
+        crop,
+        entry.region,
+        entry.quality,
         doubtful=entry.doubtful,
         prompted=entry.prompted,
         clicked=entry.clicked,

@@ -298,7 +298,12 @@ class Desk(OpenSessions[Work]):
             journal = None
             session.leave_as_is()
         work = Work(
-            *(session, lease or self.lease(), turns, journal, path, limits.session_bytes),
+            session,
+            lease or self.lease(),
+            turns,
+            journal,
+            path,
+            limits.session_bytes,
             times=Times(self._times, path or image.name),
         )
         work.warning = " ".join(notes)

@@ -27,7 +27,11 @@ class TurnImage(EmbeddedImage):
             cache_bytes: embeddings kept.
         """
         image = cls(
-            *(opened.image, opened.axis, opened.intensity, opened.predictor, opened.batch),
+            opened.image,
+            opened.axis,
+            opened.intensity,
+            opened.predictor,
+            opened.batch,
             cache_bytes,
             store=opened.store,
             look_ahead=False,

@@ -86,7 +86,10 @@ def serve(
         names = {"127.0.0.1", "localhost", "[::1]", job.host.strip("[]"), *job.name}
         own_names = names - {"0.0.0.0", "::"}
         app = application(
-            *(desk, token, own_names, lambda: state["ready"]),
+            desk,
+            token,
+            own_names,
+            lambda: state["ready"],
             archive=archive,
             ohif=ohif,
             users=job.users,

@@ -80,13 +80,19 @@ def patch_for(box: Box, view: View, size: tuple[int, int], side: int) -> Patch:
     )
     holds = left <= x0 and top <= y0 and x1 < right and y1 < bottom
     if holds and side << zoom <= max(right - left, bottom - top) <= limit:
-        return _snapped(left, top, right, bottom, zoom, size, 1)
+        return _snapped(left, top, right=right, bottom=bottom, zoom=zoom, size=size, snap=1)
     wanted = limit if extent <= 1 else min(limit, max(side << zoom, ceil(_AROUND * extent)))
     middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
     half = wanted / 2
     snap = max(1, side // _SNAP)
     return _snapped(
-        middle_x - half, middle_y - half, middle_x + half, middle_y + half, zoom, size, snap
+        middle_x - half,
+        middle_y - half,
+        right=middle_x + half,
+        bottom=middle_y + half,
+        zoom=zoom,
+        size=size,
+        snap=snap,
     )
 
 
@@ -111,5 +117,5 @@ def _snapped(
         lengths.append(min(length * step, whole - start * step))
     # a slide smaller than one pixel of its zoom keeps the full resolution
     if min(lengths) < step:
-        return _snapped(left, top, right, bottom, zoom - 1, size, snap)
+        return _snapped(left, top, right=right, bottom=bottom, zoom=zoom - 1, size=size, snap=snap)
     return Patch(Region(starts[0], starts[1], lengths[0], lengths[1]), zoom)

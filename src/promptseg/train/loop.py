@@ -278,7 +278,9 @@ class Loop:
             groups = sorted({".".join(name.split(".")[:2]) for name in idle})
             log.warning(
                 "%d of %d tensors get no gradient from this objective and stay as they are: %s",
-                *(len(idle), len(self.parameters), ", ".join(groups)),
+                len(idle),
+                len(self.parameters),
+                ", ".join(groups),
             )
 
     def _give_up(self, batch: AnyBatch | None, update: int, what: str) -> None:

@@ -148,12 +148,12 @@ class TrainingPhrases(Examples[WordExample]):
         return WordExample(
             torch.from_numpy(values),
             self.tokens([one.phrase for one in asked]),
-            examples,
-            torch.tensor([one.example is not None for one in asked]),
-            torch.stack(boxes),
-            torch.from_numpy(np.stack([raster(mask, frame, self.grid) for mask in masks])),
-            torch.repeat_interleave(torch.arange(len(asked)), counts),
-            (sample.key, str(place[1])),
+            examples=examples,
+            asked=torch.tensor([one.example is not None for one in asked]),
+            boxes=torch.stack(boxes),
+            masks=torch.from_numpy(np.stack([raster(mask, frame, self.grid) for mask in masks])),
+            phrase=torch.repeat_interleave(torch.arange(len(asked)), counts),
+            name=(sample.key, str(place[1])),
         )
 
     @staticmethod

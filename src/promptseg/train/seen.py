@@ -34,7 +34,9 @@ def images_seen(parts: Parts, base: ModelCard) -> list[ManifestRow]:
     if missing := len(used) - len({(r.dataset, r.case) for r in rows}):
         log.warning(
             "%d of %d images have no hash in %s: an evaluation on them will not be found out",
-            *(missing, len(used), path.name),
+            missing,
+            len(used),
+            path.name,
         )
     if base.trained_on is not None and Path(base.trained_on.file).is_file():
         rows += read_manifest(base.trained_on.file)

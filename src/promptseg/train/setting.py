@@ -144,11 +144,13 @@ def open_parts(options: TrainOptions) -> Parts:
     return Parts(
         collection,
         train,
-        choose_validation(parts["validation"], options.validation_images, options.seed),
-        choose_validation(parts[collection.report_part], options.report_images, options.seed),
-        collection.report_part == "test",
-        runs,
-        read_phrases_file(options.phrases) if options.phrases else {},
+        validation=choose_validation(parts["validation"], options.validation_images, options.seed),
+        report=choose_validation(
+            parts[collection.report_part], options.report_images, options.seed
+        ),
+        held_out=collection.report_part == "test",
+        runs=runs,
+        phrases=read_phrases_file(options.phrases) if options.phrases else {},
     )
 
 
@@ -302,11 +304,11 @@ class Learner:
         return cls(
             sam,
             semantic,
-            parameters,
-            _algorithm(start.card, sam, strategy.objective, semantic),
-            optimizer,
-            Average(options.ema) if options.ema else None,
-            strategy,
+            parameters=parameters,
+            algorithm=_algorithm(start.card, sam, strategy.objective, semantic),
+            optimizer=optimizer,
+            average=Average(options.ema) if options.ema else None,
+            strategy=strategy,
         )
 
     @property
@@ -343,12 +345,12 @@ class Learner:
         schedule = Schedule(
             weights,
             strategy.batch_size,
-            options.micro_batch,
-            0,
-            strategy.learning_rate,
-            strategy.decay,
-            options.warmup or strategy.rates.warmup,
-            options.seed,
+            micro_batch=options.micro_batch,
+            updates=0,
+            learning_rate=strategy.learning_rate,
+            decay=strategy.decay,
+            warmup=options.warmup or strategy.rates.warmup,
+            seed=options.seed,
         )
         whole = options.epochs * schedule.per_epoch
         updates = whole if options.updates is None else min(whole, options.updates)

@@ -238,7 +238,17 @@ def validate(
         along = dict(zip(able, propagated(asked, collection, clip, able), strict=True))
         for target, truth in zip(targets, masks_of(targets, labels), strict=True):
             place = (sample.key, target)
-            answers = list(_answers(asked, embedding, truth, place, corrections, seed, clicking))
+            answers = list(
+                _answers(
+                    asked,
+                    embedding,
+                    truth=truth,
+                    place=place,
+                    corrections=corrections,
+                    seed=seed,
+                    clicking=clicking,
+                )
+            )
             if shifted:
                 answers += _shifted(asked, embedding, truth, target)
             about = (sample.key, sample.dataset, sample.modality, sample.patient, _name(target))

@@ -63,7 +63,9 @@ def measure_file(
         model = start.model(file, processes.device)
     else:
         model = load_predictor(start, file, processes, options.engine)
-    return measure(model, parts, options, processes, report, kept, show)
+    return measure(
+        model, parts, options=options, processes=processes, report=report, kept=kept, show=show
+    )
 
 
 def measure(

@@ -33,11 +33,11 @@ def planar(scene: Scene, protocol: Literal["2d", "interactive-2d"]) -> Iterator[
                 answers = interactive_rounds(
                     scene.predictor,
                     embedding,
-                    truth,
-                    first,
-                    rounds,
-                    chance if options.clicks == "random" else None,
-                    options.previous_mask,
+                    truth=truth,
+                    first=first,
+                    rounds=rounds,
+                    rng=chance if options.clicks == "random" else None,
+                    previous_mask=options.previous_mask,
                 )
                 clock = scene.clock()
                 for step, answer in enumerate(answers):

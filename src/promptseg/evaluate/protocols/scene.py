@@ -65,7 +65,11 @@ class Scene(GroundTruthCase):
         keep = predictor.card.keep_8bit
         intensity = choose_intensity(self.image, window=self.options.window, keep_8bit=keep)
         return _TimedStack(
-            *(self.image, "z", intensity, predictor, predictor.batch),
+            self.image,
+            "z",
+            intensity,
+            predictor,
+            predictor.batch,
             cache_bytes=_CACHE_BYTES,
             look_ahead=False,  # times are taken of one thing at a time
         )

@@ -98,7 +98,17 @@ def _block(section: Section, task: Task, step: int, models: list[str], rows: lis
         present[at], scores[at] = True, row.scores
     patients = np.array([people[patient] for patient, *_ in units], dtype=np.int64)
     known = [(task.dataset, name) for name in names]
-    return Block(section, task, step, rows[0].modality, models, known, patients, present, scores)
+    return Block(
+        section,
+        task,
+        step=step,
+        modality=rows[0].modality,
+        models=models,
+        people=known,
+        patients=patients,
+        present=present,
+        scores=scores,
+    )
 
 
 def pool(blocks: Sequence[Block]) -> Block:

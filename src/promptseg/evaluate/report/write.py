@@ -43,7 +43,8 @@ def write(results: Path, options: ReportOptions, renewed: bool = False) -> Path:
     composed = _compose(found, lines, baseline, options)
     tables, plots = list(_tables(composed)), list(_all_plots(composed))
     own.claim(
-        *("summary.csv", "report.html"),
+        "summary.csv",
+        "report.html",
         *(f"tables/{name}.{ending}" for name, _ in tables for ending in ("csv", "tex")),
         *(f"plots/{plot.name}.svg" for plot in plots),
         taken=options.overwrite and not renewed,
@@ -85,13 +86,15 @@ def _compose(found: Results, lines: list[Line], baseline: str, options: ReportOp
     return Page(
         f"Evaluation of {', '.join(found.models)}",
         verdict(pooled),
-        overview.headline(lines, pooled),
-        sections,
-        plots + embedding_plots,
-        pictures,
-        _published(found, warnings) if options.published else None,
-        definitions(baseline, len(found.models) > 1, options.holm, options.resamples, options.seed),
-        warnings + _absent(lines),
+        headline=overview.headline(lines, pooled),
+        sections=sections,
+        extra=plots + embedding_plots,
+        pictures=pictures,
+        published=_published(found, warnings) if options.published else None,
+        definitions=definitions(
+            baseline, len(found.models) > 1, options.holm, options.resamples, options.seed
+        ),
+        warnings=warnings + _absent(lines),
     )
 
 

@@ -76,14 +76,14 @@ class Cine(Video):
         facts = Facts(
             path,
             "dicom",
-            f"DICOM, {getattr(syntax, 'name', syntax)}",
-            size,
-            first.ndim == 3,
-            _times(header, len(frames)),
-            False,
-            modality,
-            DicomSource(tuple(frames)),
-            notes,
+            codec=f"DICOM, {getattr(syntax, 'name', syntax)}",
+            size=size,
+            colour=first.ndim == 3,
+            times=_times(header, len(frames)),
+            turned=False,
+            modality=modality,
+            header=DicomSource(tuple(frames)),
+            notes=notes,
         )
         super().__init__(facts, len(frames))
 

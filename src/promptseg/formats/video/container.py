@@ -153,9 +153,13 @@ class Container(Video):
         if self._index.by_order and not cut:
             notes.append("the time stamps of frames do not tell them apart: frames are counted")
         self.facts = Facts(
-            *(path, "video", codec, pixels.shape[:2], not self._gray),
-            self._index.seconds,
-            turned,
+            path,
+            "video",
+            codec=codec,
+            size=pixels.shape[:2],
+            colour=not self._gray,
+            times=self._index.seconds,
+            turned=turned,
             notes=notes,
         )
 

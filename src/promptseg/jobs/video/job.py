@@ -157,10 +157,14 @@ def _segment(job: SegmentJob, frames: Selection, own: OwnFolder) -> VideoOutputs
         parts = Parts(own, _request(run, frames, segmenter, said))
         _propagate(run, masks, parts, job, image.name)
         masks = cleaned(masks, run.options)
-    facts = provenance_of(run, frames, segmenter, masks, told, said, job)
+    facts = provenance_of(
+        run, frames, segmenter=segmenter, masks=masks, objects=told, said=said, job=job
+    )
     if existing:
         facts = replace(facts, corrects=Corrected.of(existing.provenance))
-    outputs = write_results(job, run, frames, masks, told, own, facts)
+    outputs = write_results(
+        job, run, frames=frames, masks=masks, objects=told, own=own, facts=facts
+    )
     parts.clear()
     if replayed and job.replay:
         lowest = partial(_lowest_dsc, job.replay.parent, frames, masks)
@@ -194,7 +198,11 @@ def _embedded(
     for note in notes:
         log.warning("%s: %s", image.name, note)
     return EmbeddedImage(
-        *(image, "z", intensity, segmenter.predictor, job.batch or segmenter.predictor.batch),
+        image,
+        "z",
+        intensity,
+        segmenter.predictor,
+        job.batch or segmenter.predictor.batch,
         cache_bytes=_EMBEDDING_BYTES,
         store=segmenter.embeddings,
         asked=(job.modality, job.window),
@@ -332,7 +340,10 @@ def _propagate(run: Run, masks: FrameMasks, parts: Parts, job: SegmentJob, name:
     reach = {k for c in conditions_of(run) for k in range(c.reach[0], c.reach[1] + 1)}
     with step_progress(title, len(reach), job.quiet) as update:
         propagate_objects(
-            *(run, masks, parts, job.overwrite),
+            run,
+            masks,
+            parts,
+            job.overwrite,
             on_frame=lambda done: update(min(done, len(reach)), f"({run.at_work})"),
         )
     for number, entry in enumerate(run.objects):

@@ -101,10 +101,14 @@ def provenance_of(
     image = embedded.image
     nothing = Segmentation([], image.geometry, image.source)
     facts = describe(
-        *(nothing, image, segmenter.predictor, embedded.intensity, said),
-        run.options.to_json(),
-        notes_on(embedded),
-        run.timings,
+        nothing,
+        image,
+        predictor=segmenter.predictor,
+        intensity=embedded.intensity,
+        prompts=said,
+        options=run.options.to_json(),
+        notes=notes_on(embedded),
+        timings=run.timings,
     )
     low = segmenter.predictor.card.low_quality
     told = tuple(_object(n, one, frames, masks, low) for n, one in enumerate(objects))

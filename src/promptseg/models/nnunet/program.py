@@ -165,8 +165,11 @@ def _serve(order: dict[str, Any]) -> None:
     if strange := [name for name in named if not str(name).startswith(_ALLOWED)]:
         raise SystemExit(f"plans that name {strange[0]!r}, which is no part of a network")
     network = get_network_from_plans(
-        *(configuration.network_arch_class_name, kwargs, imported),
-        *(len(order["dataset"]["channel_names"]), labels.num_segmentation_heads),
+        configuration.network_arch_class_name,
+        kwargs,
+        imported,
+        len(order["dataset"]["channel_names"]),
+        labels.num_segmentation_heads,
         deep_supervision=False,
     )
     with np.load(order["weights"], allow_pickle=False) as archive:

@@ -94,7 +94,7 @@ class FusedAttention(nn.Module):
         for group in self.windows:
             asking = group.pooled() if self.pooled else group
             first = begin // _POOLED if self.pooled else begin
-            groups.append(self._attend(q, k, v, group, asking, begin, first))
+            groups.append(self._attend(q, k, v=v, keys=group, asking=asking, at=begin, first=first))
             begin += group.number * group.tokens
         y = groups[0] if len(groups) == 1 else torch.cat(groups, dim=1)
         out: Tensor = self.proj(y, residual)

@@ -136,9 +136,16 @@ class Depthwise(nn.Module):
         if self.gelu and _fuses(x):
             assert isinstance(c.padding, tuple)
             fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
-                *(x.contiguous(memory_format=torch.channels_last), c.weight, c.bias),
-                *(c.padding, c.stride, c.dilation, c.groups),
-                *("gelu", [], "none"),
+                x.contiguous(memory_format=torch.channels_last),
+                c.weight,
+                c.bias,
+                c.padding,
+                c.stride,
+                c.dilation,
+                c.groups,
+                "gelu",
+                [],
+                "none",
             )
             return fused
         y: Tensor = c(x)

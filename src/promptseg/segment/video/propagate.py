@@ -79,7 +79,10 @@ def correct_objects(
     for number, (entry, object_) in enumerate(zip(run.objects, numbers, strict=True)):
         run.turn_to(number)
         asked = Correction(
-            *(entry, masks.slices(object_), sorted(prompted[object_]), ()),
+            entry,
+            masks.slices(object_),
+            sorted(prompted[object_]),
+            (),
             limits=run.limits,
             agreement=run.options.agreement,
         )

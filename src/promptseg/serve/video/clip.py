@@ -105,16 +105,23 @@ class Clip:
             asked = (options.modality, options.window)
             predictor = segmenter.predictor
             plain = EmbeddedImage(
-                *(image, "z", intensity, predictor, 1, _EMBEDDING_BYTES),
-                look_ahead=False,
-                asked=asked,
+                image, "z", intensity, predictor, 1, _EMBEDDING_BYTES, look_ahead=False, asked=asked
             )
         except BaseException:
             shown.video.close()
             raise
         embedded = TurnImage.of(plain, turns, _EMBEDDING_BYTES)
         identity = identity_of(path, frames)
-        return cls(path, series, frames, shown, embedded, segmenter, options, identity)
+        return cls(
+            path,
+            series,
+            frames=frames,
+            shown=shown,
+            embedded=embedded,
+            segmenter=segmenter,
+            options=options,
+            identity=identity,
+        )
 
     def __post_init__(self) -> None:
         self._drawing = Lock()
@@ -152,7 +159,7 @@ class Clip:
         if image is not None:
             known = self.embedded
             embedded = EmbeddedImage(
-                *(image, "z", known.intensity, known.predictor, 1, 0), asked=known.asked
+                image, "z", known.intensity, known.predictor, 1, 0, asked=known.asked
             )
         return Run.prepare(embedded, prompts, options, None, perf_counter())
 

@@ -136,7 +136,15 @@ def _facts(
     placed = [prompt for one in objects for prompt in one.prompts]
     told = [VideoObject(one.name, set(map(place_of, one.prompts))) for one in objects]
     said = in_video(work.clip, placed)
-    facts = provenance_of(run, frames, work.clip.segmenter, masks, told, said, _job(work))
+    facts = provenance_of(
+        run,
+        frames,
+        segmenter=work.clip.segmenter,
+        masks=masks,
+        objects=told,
+        said=said,
+        job=_job(work),
+    )
     steps = tuple(step.action for step in work.history[: work.position + 1])
     return replace(facts, command=None, session=steps, output=MASKS)
 

@@ -150,8 +150,13 @@ class Videos(OpenSessions[VideoWork]):
             self.desk.require_bytes(clip.nbytes)
             root = str(self.folder.root)
             work = VideoWork(
-                *(clip, self.desk.lease(), turns, folder, name),
-                *(self.desk.limits.session_bytes, root),
+                clip,
+                self.desk.lease(),
+                turns=turns,
+                folder=folder,
+                path=name,
+                limit=self.desk.limits.session_bytes,
+                root=root,
             )
             self._resume(work, notes, afresh)
             work.warning = without_root(work.warning, root)

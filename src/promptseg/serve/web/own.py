@@ -83,19 +83,28 @@ class Own:
             *self.video.entries,
             Entry("POST", "/api/sessions", "open an image of the folder", self.open, Open),
             Entry(
-                *("POST", "/api/uploads", "open an array: a .npy file; X-Meta has its facts"),
-                *(self.upload, "binary"),
+                "POST",
+                "/api/uploads",
+                "open an array: a .npy file; X-Meta has its facts",
+                self.upload,
+                "binary",
             ),
             Entry("GET", at, "everything but voxels and masks", self.state),
             Entry("DELETE", at, "close it; what was done is kept", self.close),
             Entry(
-                *("GET", f"{at}/slices", "voxels of slices", self.slices),
+                "GET",
+                f"{at}/slices",
+                "voxels of slices",
+                self.slices,
                 query=slices,
                 gives="raw little-endian voxels; X-Shape and X-Dtype say of what",
                 binary=True,
             ),
             Entry(
-                *("GET", f"{at}/changes", "masks, or what changed since a revision", self.changes),
+                "GET",
+                f"{at}/changes",
+                "masks, or what changed since a revision",
+                self.changes,
                 query=(_SINCE, ("wait", "seconds to wait until nothing is propagated any more")),
                 gives=_CHANGE,
             ),
@@ -111,7 +120,10 @@ class Own:
             Entry("GET", f"{at}/measurements", "sizes of the objects", self.measurements),
             Entry("POST", f"{at}/save", "write the masks into the folder", self.save, Save),
             Entry(
-                *("GET", f"{at}/download", "the masks as one file", self.download),
+                "GET",
+                f"{at}/download",
+                "the masks as one file",
+                self.download,
                 query=ending,
                 gives="the file",
                 binary=True,
@@ -140,7 +152,10 @@ class Own:
 
         def do() -> dict[str, Any]:
             work = self.desk.open_path(
-                *(asked.path, asked.model, choices, options),
+                asked.path,
+                asked.model,
+                choices,
+                options,
                 take_over=asked.take_over,
                 afresh=asked.afresh,
                 of=asked.of,
@@ -333,7 +348,8 @@ class Own:
 
         def do() -> dict[str, Any]:
             save(
-                *(work, path),
+                work,
+                path,
                 overwrite=asked.overwrite,
                 overlap=asked.overlap,
                 deidentify=asked.deidentify,

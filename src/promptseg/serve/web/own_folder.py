@@ -27,7 +27,10 @@ class OwnFolder:
         self.desk = desk
         self.entries = [
             Entry(
-                *("GET", "/api/images", "what a folder holds", self.images),
+                "GET",
+                "/api/images",
+                "what a folder holds",
+                self.images,
                 query=(("folder", "below the folder that is served; itself if not given"),),
             ),
             Entry("PUT", "/api/images", "state and note of an image", self.progress, Progress),

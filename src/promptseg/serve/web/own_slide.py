@@ -79,20 +79,25 @@ class OwnSlide:
             self._step("GET", at, "everything but tiles and outlines", self.state, None),
             Entry("DELETE", at, "close it; what was done is kept", self.close),
             Entry(
-                *("GET", f"{at}/tile", "a tile as JPEG, 512 pixels along each side", self.tile),
+                "GET",
+                f"{at}/tile",
+                "a tile as JPEG, 512 pixels along each side",
+                self.tile,
                 query=where,
                 gives="the picture",
                 binary=True,
             ),
             Entry(
-                *("GET", f"{at}/outline", "polygons with holes of an object", self.outline),
+                "GET",
+                f"{at}/outline",
+                "polygons with holes of an object",
+                self.outline,
                 query=(("version", "what the state says of the object as `outline`"),),
             ),
             self._step("POST", f"{at}/prompts", "prompt an object", self.prompt, SlidePrompting),
             self._step("POST", f"{at}/objects", "a new object", self.new_object, NewObject),
             self._step(
-                *("PUT", f"{at}/objects", "name, colour, current"),
-                *(self.change_object, ObjectChange),
+                "PUT", f"{at}/objects", "name, colour, current", self.change_object, ObjectChange
             ),
             self._step("POST", f"{at}/undo", "steps back", self.undo, Steps),
             self._step("POST", f"{at}/redo", "steps forth", self.redo, Steps),
@@ -112,7 +117,9 @@ class OwnSlide:
 
         def do() -> dict[str, Any]:
             work = self.slides.open(
-                *(asked.path, asked.model, asked.series),
+                asked.path,
+                asked.model,
+                asked.series,
                 take_over=asked.take_over,
                 afresh=asked.afresh,
                 of=asked.of,

@@ -354,7 +354,7 @@ def _finish(
         )
     verdict = write_report(folder, _empty(found), found, told, asks, folder)
     known = release(
-        *(_named(weights, "boxed."), base, facts, folder), asks=asks, verdict=verdict, seen=seen
+        _named(weights, "boxed."), base, facts, folder, asks=asks, verdict=verdict, seen=seen
     )
     return Trained(folder, verdict, known.name)
 

@@ -106,12 +106,12 @@ class WordAlgorithm:
         yield Step(
             "words",
             torch.stack([one.mask for one in losses]),
-            None,
-            torch.cat([one.overlap for one in losses]),
-            torch.stack([one.presence for one in losses]),
-            {
+            iou=None,
+            overlap=torch.cat([one.overlap for one in losses]),
+            presence=torch.stack([one.presence for one in losses]),
+            others={
                 name: torch.stack([getattr(one, name) for one in losses])
                 for name in ("score", "box")
             },
-            {"presence_right": torch.cat([one.right for one in losses]).float()},
+            seen={"presence_right": torch.cat([one.right for one in losses]).float()},
         )

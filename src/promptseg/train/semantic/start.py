@@ -255,11 +255,11 @@ def semantic_learner(
     return Learner(
         network,
         None,
-        parameters,
-        ClassAlgorithm(network, objective, weights),
-        optimizer,
-        Average(options.ema) if options.ema else None,
-        strategy,
+        parameters=parameters,
+        algorithm=ClassAlgorithm(network, objective, weights),
+        optimizer=optimizer,
+        average=Average(options.ema) if options.ema else None,
+        strategy=strategy,
     )
 
 

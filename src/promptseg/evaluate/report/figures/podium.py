@@ -40,9 +40,7 @@ def podium(models: Sequence[str], medians: NDArray[np.float64], quantity: Quanti
             left.plot(x, y, color="#8a8f9a", linewidth=0.5, alpha=0.5)
         for i, model in enumerate(models):
             marker = MARKERS[i % len(MARKERS)]
-            left.plot(
-                *(across[i], scale * medians[i], marker), ms=4, color=colour[model], label=model
-            )
+            left.plot(across[i], scale * medians[i], marker, ms=4, color=colour[model], label=model)
             frequency = [(place[i] == k).sum() for k in range(1, count + 1)]
             x = np.arange(1, count + 1) + offset[i]
             right.bar(x, frequency, wide * 0.9, color=colour[model])

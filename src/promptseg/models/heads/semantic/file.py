@@ -29,12 +29,12 @@ def shape_of(card: SemanticCard) -> Shape:
     return Shape(
         card.sam.build,
         len(card.classes) + 1,
-        card.depth,
-        card.side,
-        card.features,
-        card.doublings,
-        card.transposed,
-        card.adapters,
+        depth=card.depth,
+        side=card.side,
+        features=card.features,
+        doublings=card.doublings,
+        transposed=card.transposed,
+        adapters=card.adapters,
     )
 
 

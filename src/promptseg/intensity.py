@@ -1,4 +1,4 @@
-"""From raw values to the 0..255 range models were trained on: one table, chosen by modality.
+"""Turns raw values into the 0..255 that models were trained on: one table, chosen by modality.
 
 CT is windowed; MR, PET, X-ray, ultrasound, mammography and OCT are clipped to their 0.5 and 99.5
 percentiles; colour is left alone (MedSAM, Methods, "Data curation and pre-processing"; SAM2 medical

@@ -24,7 +24,7 @@ class Answering(Protocol):
         """Map (1, 3, S, S) to its features, of one level or of several."""
 
     def answer(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Mask logits and predicted IoU of the objects, once."""
+        """Return mask logits and predicted IoU of the objects, once."""
 
 
 def answering(network: Sam | Sam2Steps, objects: int, propagated: bool) -> Answering:

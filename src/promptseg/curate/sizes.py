@@ -19,7 +19,7 @@ _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 class Size(NamedTuple):
-    """Of one target.
+    """Holds the sizes of one target.
 
     Attributes:
         modality: of its image.
@@ -35,7 +35,7 @@ class Size(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Of some targets.
+    """Holds the sizes of some targets.
 
     Attributes:
         name: dataset or modality.

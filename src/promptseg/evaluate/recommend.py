@@ -1,4 +1,4 @@
-"""From the rows of evaluations to the table of evidence, and whether going by it pays."""
+"""Makes the table of evidence from the rows of evaluations, and says whether going by it pays."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _KINDS = 4  # negative click, positive click, top left, bottom right: labels 0 t
 
 
 class PromptedDecoder(nn.Module):
-    """From an embedding and prompts to masks; labels as in SAM's official ONNX model.
+    """Turns an embedding and prompts into masks; labels as in SAM's official ONNX model.
 
     Args:
         network: the prepared network it shares its weights with.

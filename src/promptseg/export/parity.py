@@ -167,7 +167,7 @@ def measure(reference: Reference, exported: Exported) -> Parity:
 
 
 def open_exported(encoder: Path, decoder: Path) -> Exported:
-    """Exported files in onnxruntime or OpenVINO, by their ending, in float32 on the CPU.
+    """Open exported files in onnxruntime or OpenVINO, by their ending, in float32 on the CPU.
 
     Raises:
         ImportError: the engine is not installed.

@@ -78,5 +78,5 @@ class SurfaceDistances(NamedTuple):
         return float(self.distances[order[min(int(place), len(order) - 1)]])
 
     def mean(self) -> float:
-        """Average distance, each element counting by its size."""
+        """Return the average distance, each element counting by its size."""
         return float(np.average(self.distances, weights=self.sizes))

@@ -1,4 +1,4 @@
-"""From a slice of 0..255 to a network's input, and from its logits back to the slice.
+"""Turns a slice of 0..255 into a network's input, and its logits back into ones on the slice.
 
 Preprocessing belongs to the model:
 

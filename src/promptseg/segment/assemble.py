@@ -27,7 +27,7 @@ def segment_of(
     prompted: Iterable[int] = (),
     clicked: Iterable[int] = (),
 ) -> Segment:
-    """Slice masks -> an object on the image's grid, cleaned up, measured and flagged if in doubt."""
+    """Join slice masks to an object on the image's grid, cleaned up, measured, flagged if in doubt."""
     axis = options.axis or "z"
     quality = {k: round(v, 4) for k, v in sorted(found.quality.items())}
     if image.kind == "picture":

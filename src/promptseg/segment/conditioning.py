@@ -1,4 +1,4 @@
-"""From the prompts of an object to where it starts, and to its masks there."""
+"""Turns the prompts of an object into conditioning prompts, and these into masks."""
 
 from __future__ import annotations
 

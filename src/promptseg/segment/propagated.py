@@ -131,7 +131,7 @@ class PropagatedObject:
         return state | {f"{name}.memory.{k}": v for k, v in self.memory.state().items()}
 
     def go_on(self, state: Mapping[str, NDArray[Any]], name: str) -> None:
-        """Be what another one was that `state` was taken of."""
+        """Become what another one was when `state` was taken of it."""
         device = self.frames.predictor.device
         self.answers = {
             frame: answer_from_arrays(state, f"{name}.answer{frame}", device)

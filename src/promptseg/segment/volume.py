@@ -1,4 +1,4 @@
-"""From a slice to its neighbour: the mask of one prompts the next (SAM2 medical benchmark, section 2.1;
+"""Takes a mask from a slice to its neighbour: the mask of one prompts the next (SAM2 medical benchmark, section 2.1;
 MedicoSAM, section II-C)."""
 
 from __future__ import annotations

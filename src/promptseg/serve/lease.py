@@ -43,7 +43,7 @@ class Lease:
         self._alive = self._acted = self.clock()
 
     def connect(self, change: int) -> None:
-        """Count a connection that stays open was made (1) or lost (-1); one that is there is alive.
+        """Count a connection that was made (1) or lost (-1); one that stays open is a sign of life.
 
         So is a request that is being answered, however long that takes.
         """

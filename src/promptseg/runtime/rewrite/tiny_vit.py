@@ -125,7 +125,7 @@ class FusedMBConv(nn.Module):
 
 
 class FusedPatchMerging(nn.Module):
-    """Between stages.
+    """Changes the width and halves the resolution between stages.
 
     Args:
         merging: the step it takes its weights from.

@@ -1,4 +1,4 @@
-"""From prompts on some frames to packed masks on all, in parts that outlive a kill."""
+"""Propagates prompts on some frames to packed masks on all, in parts that outlive a kill."""
 
 from __future__ import annotations
 

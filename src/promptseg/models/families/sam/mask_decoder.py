@@ -102,7 +102,7 @@ def upscaling(dim: int) -> nn.Sequential:
 
 
 class MaskDecoder(nn.Module):
-    """From embeddings to mask logits.
+    """Turns embeddings and prompts into mask logits.
 
     Token 0 of the masks answers an unambiguous prompt; tokens 1-3 are the three masks of an
     ambiguous one (a single point).

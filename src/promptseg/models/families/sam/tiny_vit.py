@@ -65,7 +65,7 @@ class MBConv(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Between stages: change of width, and half the resolution unless `stride` is 1."""
+    """Changes the width between stages, and halves the resolution unless `stride` is 1."""
 
     def __init__(self, dim: int, out: int, stride: int) -> None:
         super().__init__()

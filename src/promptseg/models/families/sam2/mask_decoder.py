@@ -35,7 +35,7 @@ class Decoded:
 
 
 class MaskDecoder(nn.Module):
-    """From embeddings to mask logits.
+    """Turns embeddings and prompts into mask logits.
 
     Mask 0 answers an unambiguous prompt. Where it is not stable, the best of the three masks of
     an ambiguous one stands in (the rule of SAM 2.1's predictors).

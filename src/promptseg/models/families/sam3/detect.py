@@ -28,7 +28,7 @@ class Words(NamedTuple):
 
 
 class Detections(NamedTuple):
-    """Of every query of the decoder.
+    """Holds what every query of the decoder has found.
 
     Attributes:
         logits: (Q, h, w) mask logits, in the network's input.

@@ -69,6 +69,14 @@ class PromptsegError(Exception):
         expected: what would have been accepted.
         got: what was found instead.
         do: what to do about it.
+
+    Example:
+        >>> import promptseg
+        >>> try:
+        ...     promptseg.read("no_such_file.nii.gz")
+        ... except promptseg.PromptsegError as error:
+        ...     print(type(error).__name__, "|", error.got)
+        InputError | no_such_file.nii.gz: no such file or folder
     """
 
     exit_code = 2

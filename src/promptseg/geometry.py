@@ -45,6 +45,14 @@ class Geometry:
         matrix: (3, 3) float64; column k is the LPS step in `unit` when index k of (x, y, z) grows by 1.
         origin: (3,) float64; LPS position of the centre of index (0, 0, 0).
         unit: "mm", or "pixel" for 2D images whose pixel size is unknown.
+
+    Example:
+        >>> from promptseg import Geometry
+        >>> grid = Geometry.from_spacing((20, 512, 512), spacing=(0.7, 0.7, 5.0), origin=(-180, -180, 0))
+        >>> grid.to_world((10, 20, 3)).tolist()  # x, y, z in mm
+        [-173.0, -166.0, 15.0]
+        >>> grid.slice_shape("x"), grid.slice_count("x")
+        ((20, 512), 512)
     """
 
     shape: tuple[int, ...]

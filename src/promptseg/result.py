@@ -14,7 +14,18 @@ __all__ = ["Result"]
 
 
 class Result(Segmentation):
-    """A segmentation with `save`, which stands above the formats; `promptseg.Segmentation`."""
+    """A segmentation with `save`, which stands above the formats; `promptseg.Segmentation`.
+
+    Example:
+        >>> import numpy as np
+        >>> import promptseg
+        >>> mask = np.zeros((8, 32, 32), bool)
+        >>> mask[2:5, 10:20, 8:12] = True
+        >>> grid = promptseg.Geometry.from_spacing(mask.shape, spacing=(1, 1, 5))
+        >>> found = promptseg.Segmentation([promptseg.Segment.from_mask("liver", 1, mask)], grid)
+        >>> found.save("liver.nii.gz").name
+        'liver.nii.gz'
+    """
 
     def save(
         self,

@@ -21,6 +21,12 @@ class Classes:
         ignore: value of voxels that nobody labelled, if there is one.
         colours: (red, green, blue) -> value, of masks that are coded in colours; empty where labels are
             the numbers that are stored.
+
+    Example:
+        >>> from promptseg.datasets import Classes
+        >>> classes = Classes({1: "liver", 2: "liver"}, ignore=255)
+        >>> classes.object_names()
+        {1: 'liver 1', 2: 'liver 2'}
     """
 
     names: dict[int, str] = field(default_factory=dict)
@@ -48,6 +54,13 @@ class TruthSegment(Segment):
         target: name of its class ("nucleus"); the object itself may be called "nucleus 17".
         instance: whether `label` only tells objects of a class apart (an instance id), and does not
             stand for the class.
+
+    Example:
+        >>> import numpy as np
+        >>> from promptseg.datasets import TruthSegment
+        >>> mask = np.eye(4, dtype=bool)
+        >>> TruthSegment.from_mask("nucleus 17", 17, mask, target="nucleus", instance=True).target
+        'nucleus'
     """
 
     target: str = ""
@@ -55,5 +68,16 @@ class TruthSegment(Segment):
 
 
 def target_of(segment: Segment) -> str:
-    """Return name of the class an object belongs to; its own name where it has no other."""
+    """Return name of the class an object belongs to; its own name where it has no other.
+
+    Example:
+        >>> import numpy as np
+        >>> from promptseg import Segment
+        >>> from promptseg.datasets import TruthSegment, target_of
+        >>> mask = np.eye(4, dtype=bool)
+        >>> target_of(TruthSegment.from_mask("nucleus 17", 17, mask, target="nucleus"))
+        'nucleus'
+        >>> target_of(Segment.from_mask("liver", 1, mask))
+        'liver'
+    """
     return segment.target if isinstance(segment, TruthSegment) else segment.name

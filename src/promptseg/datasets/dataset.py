@@ -30,6 +30,14 @@ class CaseFiles:
             travel to worker processes.
         truth_reader: reads the truth on the grid of the image.
         annotated: indices of the video frames that have a truth; None where all of the image has.
+
+    Example:
+        >>> from promptseg.datasets import open_datasets
+        >>> (dataset,) = open_datasets("pictures/us")
+        >>> case = dataset.cases[0]
+        >>> image, truth = case.load()
+        >>> (case.name, image.kind, [segment.name for segment in truth.segments])
+        ('a', 'picture', ['block'])
     """
 
     name: str
@@ -79,6 +87,12 @@ class Dataset:
         may_publish_images: whether reports that go round may show its images.
         missing: cases that lack their image or their truth.
         notes: what the user should know of how it was read.
+
+    Example:
+        >>> from promptseg.datasets import open_datasets
+        >>> (dataset,) = open_datasets("pictures/us")
+        >>> (dataset.layout, dataset.modality, dataset.targets, len(dataset.cases))
+        ('pictures', 'US', {1: 'block'}, 1)
     """
 
     name: str

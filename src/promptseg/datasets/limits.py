@@ -30,6 +30,17 @@ def limit_objects(
 
     Raises:
         InputError: fewer than 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from promptseg import Geometry, Segment, Segmentation
+        >>> from promptseg.datasets import limit_objects
+        >>> small, large = np.zeros((2, 4, 4), bool)
+        >>> small[0, 0], large[1:3] = True, True
+        >>> objects = [Segment.from_mask("small", 1, small), Segment.from_mask("large", 2, large)]
+        >>> truth = Segmentation(objects, Geometry.pixels((4, 4)))
+        >>> [segment.name for segment in limit_objects(truth, 1).segments]
+        ['large']
     """
     _require_positive(max_objects, "objects")
     sizes = {id(s): size_on(s, slice_index, axis) for s in truth.segments}
@@ -44,6 +55,12 @@ def limit_cases(dataset: Dataset, max_cases: int | None) -> Dataset:
 
     Raises:
         InputError: fewer than 1.
+
+    Example:
+        >>> from promptseg.datasets import limit_cases, open_datasets
+        >>> (dataset,) = open_datasets("pictures/us")
+        >>> [case.name for case in limit_cases(dataset, 1).cases]
+        ['a']
     """
     _require_positive(max_cases, "cases")
     if max_cases is None or max_cases >= len(dataset.cases):
@@ -53,7 +70,14 @@ def limit_cases(dataset: Dataset, max_cases: int | None) -> Dataset:
 
 
 def choose_cases(dataset: Dataset, chosen: Collection[tuple[str, str]]) -> Dataset:
-    """Return the cases of a dataset that a list of (dataset, case) names."""
+    """Return the cases of a dataset that a list of (dataset, case) names.
+
+    Example:
+        >>> from promptseg.datasets import choose_cases, open_datasets
+        >>> (dataset,) = open_datasets("pictures/us")
+        >>> [case.name for case in choose_cases(dataset, {("us", "a")}).cases]
+        ['a']
+    """
     cases = [case for case in dataset.cases if (dataset.name, case.name) in chosen]
     note = f"{len(cases)} of {len(dataset.cases)} cases, as listed"
     return replace(dataset, cases=cases, notes=[*dataset.notes, note])

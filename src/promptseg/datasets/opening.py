@@ -68,6 +68,11 @@ def open_datasets(path: str | Path, options: DatasetOptions | None = None) -> li
 
     Raises:
         InputError: no dataset, or one that is incomplete or contradicts itself.
+
+    Example:
+        >>> from promptseg.datasets import open_datasets
+        >>> [dataset.name for dataset in open_datasets("pictures")]  # images/, masks/, dataset.json
+        ['us']
     """
     path = Path(path).expanduser()
     options = options or DatasetOptions()

@@ -15,7 +15,13 @@ __all__ = ["DatasetOptions"]
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetOptions:
-    """Choices that a dataset leaves open."""
+    """Choices that a dataset leaves open.
+
+    Example:
+        >>> from promptseg.datasets import DatasetOptions
+        >>> DatasetOptions(split="train", patient_pattern="P[0-9]+").split
+        'train'
+    """
 
     split: Literal["test", "train"] = "test"
     """Which cases of an nnU-Net dataset: imagesTs with labelsTs, or imagesTr with labelsTr."""

@@ -63,6 +63,16 @@ def read(
     Raises:
         InputError: the path is missing, unreadable, not an image, not finite, or has no such
             choice.
+
+    Example:
+        >>> import nibabel
+        >>> import numpy as np
+        >>> import promptseg
+        >>> affine = np.diag([-0.7, -0.7, 5.0, 1.0])
+        >>> nibabel.save(nibabel.Nifti1Image(np.zeros((48, 64, 20), np.int16), affine), "scan.nii.gz")
+        >>> image = promptseg.read("scan.nii.gz", modality="CT")
+        >>> (image.kind, image.voxels.shape, image.geometry.orientation)
+        ('volume', (20, 64, 48), 'LPS')
     """
     path = Path(path)
     options = dataclasses.replace(options or ReadOptions(), **choices)

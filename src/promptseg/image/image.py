@@ -79,6 +79,13 @@ class Image:
         video: whether the slices are frames in time, not in space.
 
     The voxels are not to be changed in place: embeddings and the hash are kept.
+
+    Example:
+        >>> import numpy as np
+        >>> from promptseg import Image
+        >>> image = Image.from_array(np.zeros((20, 64, 48), np.int16), "CT", spacing=(0.7, 0.7, 5.0))
+        >>> (image.kind, image.geometry.spacing.tolist(), image.slice(3).shape)
+        ('volume', [0.7, 0.7, 5.0], (64, 48))
     """
 
     voxels: NDArray[Any]

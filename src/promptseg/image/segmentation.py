@@ -76,6 +76,15 @@ class Segment:
 
     Raises:
         InputError: a name that no file could hold.
+
+    Example:
+        >>> import numpy as np
+        >>> from promptseg import Segment
+        >>> mask = np.zeros((8, 32, 32), bool)
+        >>> mask[2:5, 10:20, 8:12] = True
+        >>> liver = Segment.from_mask("liver", 1, mask)
+        >>> (liver.crop.shape, liver.region[0], bool((liver.mask(mask.shape) == mask).all()))
+        ((3, 10, 4), slice(2, 5, None), True)
     """
 
     name: str
@@ -159,6 +168,15 @@ class Segmentation:
         source: the image's source, for same-grid output.
         provenance: what made this result, as far as it is known.
         image: the image itself, if it is still at hand (for overlays).
+
+    Example:
+        >>> import numpy as np
+        >>> from promptseg import Geometry, Segment, Segmentation
+        >>> mask = np.zeros((8, 32, 32), bool)
+        >>> mask[2:5, 10:20, 8:12] = True
+        >>> found = Segmentation([Segment.from_mask("liver", 1, mask)], Geometry.from_spacing(mask.shape))
+        >>> (found.names, found.labels().max(), found["liver"].sum())
+        ({1: 'liver'}, 1, 120)
     """
 
     segments: list[Segment]

@@ -79,6 +79,12 @@ def as_spacing(spacing: Sequence[float] | None, ndim: int) -> tuple[float, ...]:
 def array_spacing(geometry: Geometry) -> tuple[float, ...] | None:
     """Return the spacing of a grid in the order of its array axes, in mm; None if it counts in
     pixels.
+
+    Example:
+        >>> from promptseg import Geometry
+        >>> from promptseg.metrics import array_spacing
+        >>> array_spacing(Geometry.from_spacing((20, 64, 48), spacing=(0.7, 0.8, 5.0)))
+        (5.0, 0.8, 0.7)
     """
     if geometry.unit == "pixel":
         return None

@@ -48,6 +48,13 @@ class Scores:
         unit: "mm" or "pixel", of every distance and of the tolerance.
         note: "empty prediction", "empty truth" or "both empty", which explain the values; that the
             tolerance is wide beside the voxels, as one in mm is in microscopy; or "".
+
+    Example:
+        >>> import numpy as np
+        >>> from promptseg.metrics import score
+        >>> scores = score(np.eye(4, dtype=bool), np.zeros((4, 4), bool))
+        >>> (scores.dsc, scores.hd95, scores.note)
+        (0.0, inf, 'empty prediction')
     """
 
     dsc: float = math.nan
@@ -90,6 +97,16 @@ def score(
     Raises:
         InputError: masks that differ in shape, hold NaN or other numbers, or have not 2 or 3 axes; a
             spacing that does not fit or is not above 0; an unknown metric.
+
+    Example:
+        >>> import numpy as np
+        >>> from promptseg.metrics import score
+        >>> truth, found = np.zeros((2, 30, 40, 40), dtype=bool)
+        >>> truth[10:20, 10:30, 10:30] = True
+        >>> found[10:20, 10:30, 12:32] = True
+        >>> scores = score(truth, found, spacing=(2.5, 0.8, 0.8))
+        >>> (round(scores.dsc, 3), round(scores.hd95, 3), scores.unit)
+        (0.9, 1.6, 'mm')
     """
     wanted = _wanted(which, rules)
     truth, found = as_mask("truth", truth), as_mask("found", found)

@@ -42,6 +42,18 @@ def score_segmentations(
     Raises:
         GeometryError: the grids differ (positions by more than 1e-3).
         InputError: a name occurs twice in one segmentation, or is "background" where that is scored.
+
+    Example:
+        >>> import numpy as np
+        >>> from promptseg import Geometry, Segment, Segmentation
+        >>> from promptseg.metrics import score_segmentations
+        >>> grid = Geometry.from_spacing((4, 8, 8))
+        >>> mask = np.zeros((4, 8, 8), bool)
+        >>> mask[1:3, 2:6, 2:6] = True
+        >>> truth = Segmentation([Segment.from_mask("liver", 1, mask)], grid)
+        >>> found = Segmentation([Segment.from_mask("liver", 1, mask)], grid)
+        >>> score_segmentations(truth, found)["liver"].dsc
+        1.0
     """
     if not truth.geometry.agrees_with(found.geometry):
         raise GeometryError(
@@ -99,7 +111,17 @@ def _common_crops(
 
 
 def outside_of(objects: Iterable[Segment], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return boolean mask of a grid of `shape`: everything outside all objects."""
+    """Return boolean mask of a grid of `shape`: everything outside all objects.
+
+    Example:
+        >>> import numpy as np
+        >>> from promptseg import Segment
+        >>> from promptseg.metrics import outside_of
+        >>> mask = np.zeros((4, 4), bool)
+        >>> mask[1:3, 1:3] = True
+        >>> int(outside_of([Segment.from_mask("lesion", 1, mask)], (4, 4)).sum())
+        12
+    """
     outside = np.ones(shape, dtype=bool)
     for segment in objects:
         outside[segment.region] &= ~segment.crop

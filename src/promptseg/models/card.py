@@ -50,6 +50,12 @@ class ModelCard:
         words: phrases it is known to have been trained on, of models that take words.
         untested: whether nobody here has seen its weights, so that they are loaded by structure alone.
         family: which family builds it, one of `promptseg.models.families.FAMILIES`.
+
+    Example:
+        >>> from promptseg.models import find_card
+        >>> card = find_card("lite-medsam")
+        >>> (card.licence, sorted(card.prompts), card.preprocessing.size)
+        ('Apache-2.0', ['box'], 256)
     """
 
     name: str

@@ -58,6 +58,11 @@ def find_card(name: str) -> ModelCard:
 
     Raises:
         ModelError: no such model; close names are offered.
+
+    Example:
+        >>> from promptseg.models import find_card
+        >>> find_card("medsam-vit-b").preprocessing.size
+        1024
     """
     if name in CARDS:
         return CARDS[name]
@@ -179,7 +184,13 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
 
 
 def models_that_take(kinds: Collection[str]) -> list[str]:
-    """Return names of the models trained for all these kinds of prompts."""
+    """Return names of the models trained for all these kinds of prompts.
+
+    Example:
+        >>> from promptseg.models import models_that_take
+        >>> "mobile-sam" in models_that_take({"point", "mask"})
+        True
+    """
     return [card.name for card in CARDS.values() if set(kinds) <= card.prompts]
 
 

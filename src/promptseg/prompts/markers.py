@@ -26,6 +26,12 @@ class Marker:
         slice: index of the slice along `axis`.
         name: the object they belong to.
         axis: the axis the slice is taken along; None takes the axis of the run.
+
+    Example:
+        >>> from promptseg import Marker
+        >>> lines = Marker(((20, 30), (60, 30)), ((40, 20), (40, 44)), slice=12, name="node")
+        >>> lines.rectangle  # the box that both lines fit into
+        (20.0, 20.0, 60.0, 44.0)
     """
 
     kind: ClassVar[str] = "box"

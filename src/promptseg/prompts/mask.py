@@ -29,6 +29,14 @@ class Mask:
         axis: the axis the slice is taken along; None takes the axis of the run.
         as_drawn: the mask is the answer for its slice (somebody drew it); otherwise it is a prompt that
             the model improves.
+
+    Example:
+        >>> import numpy as np
+        >>> from promptseg import Mask
+        >>> drawn = np.zeros((4, 6), bool)
+        >>> drawn[1:3, 2:5] = True
+        >>> Mask(drawn, slice=7, name="cyst", as_drawn=True).to_json()
+        {'slice': 7, 'size': [4, 6], 'rle': '8:3 14:3', 'as_drawn': True}
     """
 
     pixels: NDArray[np.bool_]

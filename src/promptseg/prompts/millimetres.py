@@ -33,6 +33,14 @@ class Millimetres:
         name: the object it belongs to.
         axis: the axis slices are taken along; None takes the axis of the run.
         clip: a 3D box that reaches over the edge of the image is cut there, not refused.
+
+    Example:
+        >>> import numpy as np
+        >>> from promptseg import Image, Millimetres
+        >>> image = Image.from_array(np.zeros((10, 64, 64), np.int16), spacing=(0.5, 0.5, 5.0))
+        >>> (click,) = Millimetres("points", ((16.0, 8.0, 20.0),), (1,)).place(image.geometry)
+        >>> (click.xy, click.slice)
+        (((32.0, 16.0),), 4)
     """
 
     what: Literal["points", "box", "box3d"]

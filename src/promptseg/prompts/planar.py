@@ -21,6 +21,12 @@ class Box:
         slice: index of the slice along `axis`; None on 2D images (or volumes of one slice).
         name: the object it belongs to; None makes an object of its own.
         axis: the axis the slice is taken along; None takes the axis of the run.
+
+    Example:
+        >>> from promptseg import Box
+        >>> box = Box((98, 190, 272, 372), slice=10, name="liver")
+        >>> box.to_json()
+        {'slice': 10, 'xyxy': [98.0, 190.0, 272.0, 372.0]}
     """
 
     kind: ClassVar[str] = "box"
@@ -65,6 +71,12 @@ class Box3D:
         bounds: the six numbers.
         name: the object it belongs to.
         axis: the axis along which it is propagated; None takes the axis of the run.
+
+    Example:
+        >>> from promptseg import Box3D
+        >>> box = Box3D((98, 190, 8, 272, 372, 14), name="liver")
+        >>> box.on_axis("z")[1:]  # its first and last slice
+        (8, 14)
     """
 
     kind: ClassVar[str] = "box"
@@ -128,6 +140,12 @@ class Points:
         slice: index of the slice along `axis`; None on 2D images.
         name: the object they belong to.
         axis: the axis the slice is taken along; None takes the axis of the run.
+
+    Example:
+        >>> from promptseg import Points
+        >>> clicks = Points(((120, 80), (131, 95)), (1, 0), slice=40, name="lesion")
+        >>> clicks.to_json()[1]
+        {'slice': 40, 'xy': [131.0, 95.0], 'label': 0}
     """
 
     kind: ClassVar[str] = "point"

@@ -107,7 +107,14 @@ class PropagationOptions:
 
 @dataclass(kw_only=True)
 class SegmentOptions(PropagationOptions, SliceOptions):
-    """Say how to go from an image and prompts to masks."""
+    """Say how to go from an image and prompts to masks.
+
+    Example:
+        >>> from promptseg import SegmentOptions
+        >>> options = SegmentOptions(propagate="none", fill_holes=True)
+        >>> options.to_json()["fill_holes"]
+        True
+    """
 
     agreement: float = 0.9
     """A correction spreads until the new mask of a slice agrees this much (IoU) with the old one."""

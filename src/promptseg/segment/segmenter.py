@@ -71,6 +71,12 @@ def load(
     Raises:
         ModelError: unknown model or unusable checkpoint.
         AssetError: weights that cannot be obtained.
+
+    Example:
+        >>> import promptseg
+        >>> segmenter = promptseg.load("lite-medsam")  # fetched once, then from the cache
+        >>> sorted(segmenter.predictor.card.prompts)
+        ['box']
     """
     from promptseg.runtime import set_threads
 
@@ -96,6 +102,17 @@ class Segmenter:
         predictor: the model.
         embeddings: where embeddings are kept on disk, if anywhere.
         recent: the image that was given last.
+
+    Example:
+        >>> import numpy as np
+        >>> import promptseg
+        >>> values = np.zeros((10, 64, 64), np.int16)
+        >>> values[3:7, 20:40, 16:30] = 200
+        >>> image = promptseg.Image.from_array(values, "CT", spacing=(1, 1, 5))
+        >>> segmenter = promptseg.load("lite-medsam")
+        >>> result = segmenter.segment(image, promptseg.Box((14, 18, 32, 42), slice=5, name="bright"))
+        >>> result["bright"].shape
+        (10, 64, 64)
     """
 
     predictor: Predictor

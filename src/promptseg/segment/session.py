@@ -50,6 +50,17 @@ class Session(PromptVerbs):
         progress: called with slices encoded and the object at work.
         timed: makes what surrounds the model's work on every prompt, such as
             `lambda: study_log.inference(case, expert)` of `promptseg.timing`.
+
+    Example:
+        >>> import numpy as np
+        >>> import promptseg
+        >>> values = np.zeros((10, 64, 64), np.int16)
+        >>> values[3:7, 20:40, 16:30] = 200
+        >>> image = promptseg.Image.from_array(values, "CT", spacing=(1, 1, 5))
+        >>> session = promptseg.Session(promptseg.load("lite-medsam"), image)
+        >>> segment = session.add(promptseg.Box((14, 18, 32, 42), slice=5, name="bright"))
+        >>> (session.objects, session.undo(), session.objects)
+        (['bright'], True, [])
     """
 
     def __init__(

@@ -1,5 +1,7 @@
-"""Takes a mask from a slice to its neighbour: the mask of one prompts the next (SAM2 medical benchmark, section 2.1;
-MedicoSAM, section II-C)."""
+"""Takes a mask from a slice to its neighbour: the mask of one prompts the next.
+
+The modes are those of the SAM2 medical benchmark (section 2.1) and of MedicoSAM (section II-C).
+"""
 
 from __future__ import annotations
 

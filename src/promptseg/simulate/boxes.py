@@ -29,6 +29,11 @@ class Jitter:
         sign: "outward" moves edges away from the object, as MedSAM's code does; "either" moves them
             inwards as well, though never past the middle of the box. The papers' texts leave the sign
             open.
+
+    Example:
+        >>> from promptseg.simulate import Jitter
+        >>> Jitter(pixels=5, sign="either")
+        Jitter(pixels=5, sign='either')
     """
 
     pixels: float = 20.0
@@ -54,6 +59,15 @@ def jittered_box(
 
     Raises:
         InputError: the mask is empty.
+
+    Example:
+        >>> import numpy as np
+        >>> from promptseg.simulate import Jitter, generator, jittered_box
+        >>> mask = np.zeros((64, 64), bool)
+        >>> mask[20:40, 16:30] = True
+        >>> x0, y0, x1, y1 = jittered_box(mask, generator(0, "case 1"), Jitter(20))
+        >>> x0 <= 16 and y0 <= 20 and x1 >= 29 and y1 >= 39  # moved outwards
+        True
     """
     jitter = jitter or Jitter()
     box = box_of_mask(mask)

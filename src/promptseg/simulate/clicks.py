@@ -33,6 +33,11 @@ class Click(NamedTuple):
         x: column, in pixels.
         y: row, in pixels.
         label: 1 inside the object, 0 outside.
+
+    Example:
+        >>> from promptseg.simulate import Click
+        >>> Click(x=12, y=40, label=0)  # outside the object
+        Click(x=12, y=40, label=0)
     """
 
     x: int
@@ -46,6 +51,12 @@ class Round(NamedTuple):
     Attributes:
         mask: (rows, columns) boolean.
         iou: the model's own estimate of its IoU.
+
+    Example:
+        >>> import numpy as np
+        >>> from promptseg.simulate import Round
+        >>> Round(np.eye(3, dtype=bool), iou=0.8).iou
+        0.8
     """
 
     mask: NDArray[np.bool_]
@@ -61,6 +72,14 @@ def first_click(mask: NDArray[np.bool_], rng: np.random.Generator | None = None)
 
     Raises:
         InputError: the mask is empty.
+
+    Example:
+        >>> import numpy as np
+        >>> from promptseg.simulate import first_click
+        >>> mask = np.zeros((9, 9), bool)
+        >>> mask[2:7, 3:8] = True
+        >>> first_click(mask)  # the deepest pixel
+        Click(x=5, y=4, label=1)
     """
     if not mask.any():
         raise InputError("an object to click on", "an empty mask", "leave this slice out")
@@ -85,6 +104,15 @@ def correction_clicks(
 
     Raises:
         InputError: the shapes differ.
+
+    Example:
+        >>> import numpy as np
+        >>> from promptseg.simulate import correction_clicks
+        >>> truth, found = np.zeros((2, 9, 9), bool)
+        >>> truth[2:7, 0:3] = True  # missed
+        >>> found[3:6, 6:9] = True  # too much
+        >>> correction_clicks(truth, found)
+        [Click(x=1, y=4, label=1), Click(x=7, y=4, label=0)]
     """
     if truth.shape != prediction.shape:
         raise InputError(f"a prediction of shape {truth.shape}", f"{prediction.shape}")
@@ -120,6 +148,19 @@ def interactive_rounds(
 
     Raises:
         UnsupportedPromptError: the model was not trained for a prompt this needs.
+
+    Example:
+        >>> import numpy as np
+        >>> import promptseg
+        >>> from promptseg.simulate import first_prompt, generator, interactive_rounds
+        >>> pixels = np.zeros((64, 64), np.uint8)
+        >>> pixels[20:40, 16:30] = 200
+        >>> predictor = promptseg.load("mobile-sam").predictor
+        >>> (embedding,) = predictor.encode([pixels])
+        >>> first = first_prompt("box", pixels > 0, generator(0))
+        >>> rounds = list(interactive_rounds(predictor, embedding, pixels > 0, first, rounds=2))
+        >>> (len(rounds), rounds[0].mask.shape)
+        (3, (64, 64))
     """
     predictor.require(
         ({"box"} if first.box else set()) | ({"point"} if first.clicks or rounds else set())

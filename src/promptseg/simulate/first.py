@@ -51,6 +51,11 @@ class FirstPrompt(NamedTuple):
     Attributes:
         box: XYXY in pixels, both ends inside.
         clicks: on the slice.
+
+    Example:
+        >>> from promptseg.simulate import Click, FirstPrompt
+        >>> FirstPrompt(clicks=(Click(12, 40, 1),)).box is None
+        True
     """
 
     box: tuple[float, float, float, float] | None = None
@@ -80,6 +85,14 @@ def first_prompt(
 
     Raises:
         InputError: an empty mask, or a kind that is not a prompt on a slice.
+
+    Example:
+        >>> import numpy as np
+        >>> from promptseg.simulate import first_prompt, generator
+        >>> mask = np.zeros((64, 64), bool)
+        >>> mask[20:40, 16:30] = True
+        >>> first_prompt("box", mask, generator(0)).box
+        (16.0, 20.0, 29.0, 39.0)
     """
     if kind == "box":
         box = box_of_mask(mask)

@@ -16,6 +16,12 @@ def generator(seed: int, *place: object) -> np.random.Generator:
         seed: of the whole evaluation.
         place: what names the place, such as dataset, case, object, slice and kind of prompt; the model
             is left out, so that all models are prompted alike.
+
+    Example:
+        >>> from promptseg.simulate import generator
+        >>> one, same = generator(0, "case 1", "liver"), generator(0, "case 1", "liver")
+        >>> bool(one.random() == same.random())
+        True
     """
     digest = hashlib.sha256(repr((seed, *place)).encode()).digest()
     return np.random.default_rng(np.frombuffer(digest, np.uint32))

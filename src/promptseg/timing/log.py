@@ -18,7 +18,16 @@ __all__ = ["StudyError", "StudyLog"]
 
 
 class StudyError(PromptsegError):
-    """A step that does not fit what the log says is going on."""
+    """A step that does not fit what the log says is going on.
+
+    Example:
+        >>> from promptseg.timing import StudyError, StudyLog
+        >>> try:
+        ...     StudyLog("adrenal.jsonl").stop("expert 1")
+        ... except StudyError as error:
+        ...     print(error.expected)
+        a phase to stop
+    """
 
 
 class StudyLog:
@@ -35,6 +44,14 @@ class StudyLog:
 
     Raises:
         InputError: the file is no such log.
+
+    Example:
+        >>> from promptseg.timing import StudyLog, study_table
+        >>> log = StudyLog("adrenal.jsonl")
+        >>> for phase, seconds in (("manual", 90.0), ("marker", 9.0), ("refinement", 21.0)):
+        ...     finished = log.add("case 7", "expert 1", phase, seconds)
+        >>> log.state.finished[0].seconds
+        90.0
     """
 
     def __init__(

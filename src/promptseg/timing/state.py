@@ -28,6 +28,13 @@ class Open:
         started: when it began.
         seen: the last that was heard of it.
         pauses: when each pause began and ended; the last has no end while the phase is paused.
+
+    Example:
+        >>> from promptseg.timing import StudyLog
+        >>> log = StudyLog("adrenal.jsonl")
+        >>> phase = log.start("case 7", "expert 1", "manual")
+        >>> (phase.case, phase.phase, phase.is_paused)
+        ('case 7', 'manual', False)
     """
 
     study: str
@@ -54,7 +61,13 @@ class Open:
 
 @dataclass(frozen=True)
 class Finished:
-    """One finished sitting: a phase may have several, which are added up."""
+    """One finished sitting: a phase may have several, which are added up.
+
+    Example:
+        >>> from promptseg.timing import Finished
+        >>> Finished("adrenal", "case 7", "expert 1", "manual", seconds=95.0).seconds
+        95.0
+    """
 
     study: str
     case: str
@@ -81,6 +94,13 @@ def read_log(path: Path) -> StudyState:
 
     Raises:
         InputError: not readable, or a line that is none of ours.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from promptseg.timing import StudyLog, read_log
+        >>> finished = StudyLog("adrenal.jsonl").add("case 7", "expert 1", "manual", 95.0)
+        >>> [sitting.seconds for sitting in read_log(Path("adrenal.jsonl")).finished]
+        [95.0]
     """
     state = StudyState()
     for number, line in read_lines(path):

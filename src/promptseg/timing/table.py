@@ -30,6 +30,12 @@ class Times:
         marker: the prompts for the model.
         inference: the model.
         refinement: what had to be put right afterwards.
+
+    Example:
+        >>> from promptseg.timing import Times
+        >>> times = Times("case 7", "expert 1", manual=100.0, marker=10.0, inference=5.0, refinement=10.0)
+        >>> (times.assisted, times.saving)
+        (25.0, 0.75)
     """
 
     case: str
@@ -70,6 +76,12 @@ class Means:
         of: the expert; "overall" for the mean of the experts' means.
         cases: complete cases.
         manual, marker, inference, refinement, assisted: mean seconds.
+
+    Example:
+        >>> from promptseg.timing import published_times
+        >>> overall = published_times().overall
+        >>> (overall.of, round(overall.saving, 3))
+        ('overall', 0.82)
     """
 
     of: str
@@ -101,6 +113,12 @@ class StudyTable:
         experts: the means of each expert that has complete cases.
         overall: the mean of these, each expert counting alike; None without any.
         published: whether these are a paper's figures.
+
+    Example:
+        >>> from promptseg.timing import published_times
+        >>> table = published_times()
+        >>> (len(table.rows), len(table.experts), table.incomplete)
+        (20, 2, 0)
     """
 
     title: str
@@ -127,6 +145,13 @@ def study_table(finished: Iterable[Finished], study: str | None = None) -> Study
 
     Raises:
         InputError: no finished phase, or several studies and none of them named.
+
+    Example:
+        >>> from promptseg.timing import Finished, study_table
+        >>> phases = {"manual": 100.0, "marker": 10.0, "inference": 5.0, "refinement": 10.0}
+        >>> sittings = [Finished("adrenal", "case 7", "expert 1", p, s) for p, s in phases.items()]
+        >>> study_table(sittings).overall.saving
+        0.75
     """
     records = list(finished)
     names = list(dict.fromkeys(r.study for r in records))
@@ -148,6 +173,11 @@ def study_table(finished: Iterable[Finished], study: str | None = None) -> Study
 def published_times() -> StudyTable:
     """Return MedSAM's published times: ten adrenal tumours, two radiologists, other data than any of
     ours.
+
+    Example:
+        >>> from promptseg.timing import published_times
+        >>> published_times().published
+        True
     """
     text = files(__package__).joinpath(_PUBLISHED).read_text("utf-8")
     lines = csv.DictReader(line for line in io.StringIO(text) if not line.startswith("#"))

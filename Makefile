@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-slow lint docs clean
+.PHONY: demo test test-slow lint docs docs-versions dist clean
 
 demo: $(VENV)/.installed
 	$(BIN)/promptseg demo -o demo
@@ -23,6 +23,13 @@ lint: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	@echo 'open build/site/index.html; for its search: python -m http.server -b 127.0.0.1 -d build/site'
+
+docs-versions: $(VENV)/.installed-docs  # a site for every tag vX.Y.Z, and for what is checked out
+	$(BIN)/python docs/_site/versions.py --output build/versions
+
+dist: $(VENV)/.created  # wheel and source distribution
+	$(BIN)/python -m pip install --disable-pip-version-check build
+	$(BIN)/python -m build --outdir dist
 
 $(VENV)/.created:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "promptseg needs Python 3.11 or newer; set PYTHON=...")'

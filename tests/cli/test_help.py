@@ -40,8 +40,24 @@ def test_help_is_narrow_and_has_no_words_of_python(verb: str) -> None:
 def test_input_and_output_come_first() -> None:
     lines = help_of(kind_of("segment"), "segment").splitlines()
     assert lines[0] == "usage: promptseg segment -i PATH -o PATH [options]"
-    first = [line.split()[0] for line in lines if line.startswith("  -")][:2]
-    assert first == ["-i", "-o"]
+    for verb in KINDS:
+        lines = help_of(kind_of(verb), verb).splitlines()
+        first = [line.split()[0] for line in lines if line.startswith("  -")]
+        named = [flag for flag in ("-i", "-o") if flag in first]
+        assert first[: len(named)] == named, verb
+
+
+def test_every_verb_ends_with_two_examples() -> None:
+    for verb in KINDS:
+        examples = help_of(kind_of(verb), verb).partition("\nexamples:\n")[2].splitlines()
+        assert len(examples) >= 4, verb  # each with a line that says what it is for
+        assert all(line.startswith("  # ") for line in examples[::2]), verb
+        assert all(line.startswith(f"  promptseg {verb}") for line in examples[1::2]), verb
+
+
+def test_a_switch_says_what_it_does_when_it_is_given() -> None:
+    text = help_of(kind_of("segment"), "segment")
+    assert re.search(r"--no-overlay +Write no overlay picture\.", text)
 
 
 def test_every_verb_has_examples_that_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:

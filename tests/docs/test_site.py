@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -126,3 +127,41 @@ def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Pat
         links.feed((site / page).read_text("utf-8"))
         assert not [one for one in links.loads if "//" in one]
     assert "Box3D" in (site / "reference" / "python.html").read_text("utf-8")
+
+
+def test_of_every_release_its_last_fix_is_shown() -> None:
+    releases = part("versions").releases
+    assert list(releases(["v0.9.0", "v0.10.1", "v0.10.0", "nightly", "v1.0"])) == ["0.10", "0.9"]
+    assert releases(["v0.10.1", "v0.10.0"]) == {"0.10": "v0.10.1"}
+    assert releases([]) == {}
+
+
+@pytest.mark.slow
+def test_sites_of_versions_are_built_from_tags(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="pip install 'promptseg[docs]'")
+    source = tmp_path / "source"
+    (source / "docs").mkdir(parents=True)
+    (source / "mkdocs.yml").write_text("site_name: small\n")
+
+    def git(*words: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(source), *who, *words], check=True, capture_output=True)
+
+    git("init", "-q")
+    for text, tag in (("first", "v0.1.0"), ("fixed", "v0.1.1"), ("second", "v0.2.0")):
+        (source / "docs" / "index.md").write_text(f"# The {text}\n")
+        git("add", "-A")
+        git("commit", "-qm", text)
+        git("tag", tag)
+    (source / "docs" / "index.md").write_text("# The next\n")
+    out = tmp_path / "out"
+    part("versions").main(["--repository", str(source), "--output", str(out)])
+    menu = json.loads((out / "versions.json").read_text("utf-8"))
+    assert [(one["version"], one["aliases"]) for one in menu] == [
+        ("0.2", ["latest"]),
+        ("0.1", []),
+        ("dev", []),
+    ]
+    for version, text in (("0.1", "The fixed"), ("0.2", "The second"), ("dev", "The next")):
+        assert text in (out / version / "index.html").read_text("utf-8")
+    assert 'url=0.2/"' in (out / "index.html").read_text("utf-8")

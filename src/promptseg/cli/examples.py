@@ -57,6 +57,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
     },
     "report": {
         "the page of a finished evaluation, anew": "results",
+        "one that may go to others": "results --publish",
     },
     "embed": {
         "a series, so that prompting it is quick": "-i ct/ -o embeddings",
@@ -65,6 +66,8 @@ EXAMPLES: dict[str, dict[str, str]] = {
     "train merge": {
         "two trainings averaged with each other and with their start": "-i collection -o merged "
         "--weights first/model.pth --weights second/model.pth",
+        "one training, part of the way back to its start": "-i collection -o merged "
+        "--weights first/model.pth --share 0.5 --share 0.75",
     },
     "export": {
         "files that run without torch": "--model mobile-sam -o exported",

@@ -316,7 +316,7 @@ def _filled(
     corners = np.vstack([polygon[0] for polygon in placed])
     size = np.array(shape[::-1])
     if (corners < -0.5 - 1e-6).any() or (corners > size - 0.5 + 1e-6).any():
-        notes.append(f"{path.name}: {said.shown} reaches beyond the picture: cut off")
+        notes.append(f"{path.name}: {said.shown} reaches beyond the image: cut off")
     low = np.clip(np.floor(corners.min(axis=0)), 0, size).astype(int)
     high = np.clip(np.ceil(corners.max(axis=0)) + 1, low, size).astype(int)
     columns, rows = (high - low).tolist()

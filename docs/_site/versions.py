@@ -1,8 +1,8 @@
 """Builds the site of every release, and of what is checked out: `make docs-versions`.
 
 Each tag `vX.Y.Z` is taken out of the repository and built with its own `docs/`, `mkdocs.yml` and
-source; of several fixes of one X.Y the last stands for it. `versions.json` is what the theme's menu of versions
-reads, and the first page leads to the newest release, or to `dev` where there is none yet.
+source; of several fixes of one X.Y the last stands for it. `versions.json` is what the theme's menu of
+versions reads, and the first page leads to the newest release, or to `dev` where there is none yet.
 """
 
 from __future__ import annotations

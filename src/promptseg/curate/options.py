@@ -95,7 +95,7 @@ class SplitOptions:
     """Percentages of the samples for training, validation and test."""
 
     seed: int = 0
-    """Of the order in which patients are given to the parts."""
+    """Seed of the order in which patients are given to the parts."""
 
     look_alikes: Literal["join", "report"] = "join"
     """Images of different patients that look alike stay in one part, or are only listed."""

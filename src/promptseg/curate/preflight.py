@@ -49,7 +49,7 @@ class PreflightOptions:
     """Samples on the contact sheet."""
 
     seed: int = 0
-    """Of what is drawn at random."""
+    """Seed of what is drawn at random."""
 
     measure: bool = field(
         default=True, metadata={"off": "Do not run the network; estimate no time and memory."}

@@ -179,13 +179,20 @@ def _class_inside(
 def objects_in(
     path: Path, image: Image, resample: Resample = "never", colours: Colours | None = None
 ) -> list[Segment]:
-    """Return the objects of any mask file on the grid of an image, as they are called there.
+    """Read the objects of a mask file of any format, on the grid of an image.
 
-    What there is to note of the file is added to the notes of the image.
+    They bear the names that the file gives them; empty ones are left out. What a reader notes of the
+    file is added to the notes of the image.
+
+    Args:
+        path: NIfTI, NRRD, DICOM SEG, RTSTRUCT or any other format of masks.
+        image: the image that the masks are of.
+        resample: whether masks on another grid are resampled to that of the image, or refused.
+        colours: which label each colour of a colour-coded mask stands for.
 
     Raises:
         InputError: no mask file.
-        GeometryError: masks on another grid.
+        GeometryError: masks on another grid, where `resample` does not allow that.
     """
     from promptseg.formats.masks import read_masks
 

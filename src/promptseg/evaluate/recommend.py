@@ -96,11 +96,11 @@ class CrossCheck:
 
 
 def read_results(folder: Path) -> Results:
-    """Return the scores of an evaluation.
+    """Read the scores of an evaluation: one for each object, kind of prompt and model.
 
-    Of corrections, the first prompt and the last step are taken. Rows of a grid search, of videos and
-    of predictions that were made elsewhere are left out, and so are objects without a DSC and
-    images that a model was trained on.
+    Of the interactive protocols, the answer to the first prompt and the one after the last correction
+    are taken. Rows of a grid search, of videos and of predictions that other tools made are left out,
+    and so are objects without a DSC and images that a model was trained on.
 
     Args:
         folder: what `promptseg evaluate` wrote.

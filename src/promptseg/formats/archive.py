@@ -142,7 +142,7 @@ def array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any
 
 @contextmanager
 def open_archive(path: Path, what: str = "npz file") -> Iterator[Archive]:
-    """Open an npz file; what is wrong with it, at opening or later, is an error of ours.
+    """Open an npz file for reading; a damaged one is an `InputError`, also where that shows later.
 
     Args:
         path: the file.

@@ -30,7 +30,7 @@ class PlanJob(SegmentJob):
     """Cases that are measured."""
 
     seed: int = 0
-    """Of the draw."""
+    """Seed of the draw of cases."""
 
     node_cpus: int = field(default_factory=lambda: os.cpu_count() or 1)
     """CPUs of a node that the list would be done on (default: those of this machine)."""

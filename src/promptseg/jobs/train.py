@@ -37,7 +37,7 @@ from promptseg.train.objectives import BoxChannelObjective, ClipObjective, WordO
 from promptseg.train.options import TrainOptions
 from promptseg.train.outcome import SEMANTIC, Trained, finish, noted_in
 from promptseg.train.parts import encoder_learns
-from promptseg.train.processes import Processes, joined
+from promptseg.train.processes import Processes, process_group
 from promptseg.train.release import TRAINED_ON
 from promptseg.train.samples import TrainingImages
 from promptseg.train.semantic.samples import Setting, TrainingClasses, TrainingStacks
@@ -95,7 +95,7 @@ def train(options: TrainOptions) -> Trained:
         raise InputError("--nnunet-memory with --model nnunet", options.model, "leave it out")
     require_packages(options.log)
     set_threads(options.threads)
-    with joined(choose_device(options.device)) as processes, deterministic(options.deterministic):
+    with process_group(choose_device(options.device)) as processes, deterministic(options.deterministic):
         parts = open_parts(options)
         notes = noted_in(parts.collection)
         if processes.leads:

@@ -142,7 +142,7 @@ class LoopOptions(_LearningOptions, _ChoosingOptions):
     """CPU threads."""
 
     seed: int = 0
-    """Of everything that is drawn by chance."""
+    """Seed of everything that is drawn by chance."""
 
     config: Path | None = None
     """YAML file of these options."""

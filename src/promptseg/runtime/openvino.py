@@ -171,6 +171,9 @@ def export_ir(
         name: of the files.
         channels_last: inputs and outputs that are (B, H, W, C) in the IR.
 
+    Returns:
+        The path of the XML file.
+
     Raises:
         CompileError: an operation that the frontend does not know.
     """

@@ -22,7 +22,11 @@ _MOST_SLICES = 512
 
 
 def axis_named(text: str | None, default: Axis) -> Axis:
-    """Return an axis by its letter.
+    """Return the axis that a query parameter names, or the default where it is absent.
+
+    Args:
+        text: "z", "y" or "x"; None where the parameter is absent.
+        default: the axis to take then.
 
     Raises:
         InputError: none of z, y, x.

@@ -67,7 +67,7 @@ class MergeOptions:
     """Folder for embeddings, where the weights share an encoder (default: embeddings in --output)."""
 
     seed: int = 0
-    """Of the clicks."""
+    """Seed of the clicks."""
 
     config: Path | None = None
     """YAML file of these options."""

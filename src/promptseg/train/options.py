@@ -227,7 +227,7 @@ class _LoopOptions:
     """Images per process that go through the network at a time: this is what needs memory."""
 
     learning_rate: float | None = None
-    """Of AdamW, at the beginning (MedSAM 1e-4, MedicoSAM 1e-5)."""
+    """Learning rate of AdamW at the beginning (MedSAM 1e-4, MedicoSAM 1e-5)."""
 
     decay: float | None = None
     """Factor of the learning rate after every epoch (MedSAM 1, MedicoSAM 0.9)."""
@@ -241,7 +241,7 @@ class _LoopOptions:
     for weights that begin at random."""
 
     weight_decay: float | None = None
-    """Of AdamW."""
+    """Weight decay of AdamW."""
 
     clip: float = 0.0
     """Largest norm of the gradient; 0 leaves it as it is, or as the preset has it (sam3 0.1)."""
@@ -269,7 +269,7 @@ class _LoopOptions:
     """Mirror, turn and change the contrast of training images; the papers do not."""
 
     seed: int = 0
-    """Of everything that is drawn by chance."""
+    """Seed of everything that is drawn by chance."""
 
     deterministic: bool = field(
         default=True,

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-__all__ = ["Processes", "joined"]
+__all__ = ["Processes", "process_group"]
 
 _BUCKET = 25_000_000  # numbers summed in one message
 _PATIENCE = timedelta(hours=2)  # one process may validate while others wait
@@ -85,8 +85,11 @@ class Processes:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Processes]:
-    """Provide the processes of this training; torchrun says so in the environment.
+def process_group(device: torch.device) -> Iterator[Processes]:
+    """Provide the process group of this training for as long as it lasts.
+
+    A training of one process has a group of itself alone. Under torchrun, which says in the environment
+    how many processes there are and which one this is, they are joined by NCCL on GPUs, by Gloo on CPUs.
 
     Args:
         device: the user's choice; of several GPUs each process takes the one of its local rank.

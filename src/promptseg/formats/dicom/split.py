@@ -110,7 +110,16 @@ def choose_volume(
 
 
 def volumes_of(planes: Sequence[Plane]) -> list[Volume]:
-    """Split slices of one grid into volumes with one slice at each place.
+    """Split the slices of a series into volumes that have one slice at each position.
+
+    Time points, echoes, b-values and the like lie at the same positions. They are told apart by the
+    first attribute of their headers that differs everywhere, else by the order of the slices.
+
+    Args:
+        planes: slices of one grid: of one orientation, size and spacing.
+
+    Returns:
+        One volume where no position has two slices; else one for each value of the attribute.
 
     Raises:
         GeometryError: slices at the same place that nothing tells apart.

@@ -28,7 +28,7 @@ class SemanticOptions:
     """Classes to be learnt, all others being background; may be repeated (default: all there are)."""
 
     class_weights: ClassWeights | None = None
-    """Of the cross-entropy: none, or balanced: the more, the fewer pixels a class takes."""
+    """Weights of the cross-entropy: none, or balanced: the more, the fewer pixels a class takes."""
 
     faithful: bool | None = None
     """Train on sigmoids of the logits, as the published code of MedicoSAM does."""

@@ -20,7 +20,7 @@ _STEP = 32  # Swin UNETR halves its input five times
 def specialist_network(
     name: str, classes: int, channels: int, features: int, side: int, depth: int = 1
 ) -> nn.Module:
-    """Return a network with random weights.
+    """Build the network of a specialist, DeepLabV3+ or Swin UNETR, with random weights.
 
     Args:
         name: of the specialist: deeplabv3plus or swin-unetr.
@@ -31,7 +31,8 @@ def specialist_network(
         depth: slices of a patch; 1 for a network of single images.
 
     Returns:
-        (B, channels[, depth], side, side) -> (B, classes[, depth], side, side).
+        A module that takes (B, channels[, depth], side, side) and gives logits, (B, classes[, depth],
+        side, side).
 
     Raises:
         ModelError: an input that the network has no grid for.

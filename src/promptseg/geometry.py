@@ -48,8 +48,8 @@ class Geometry:
 
     Example:
         >>> from promptseg import Geometry
-        >>> grid = Geometry.from_spacing((20, 512, 512), spacing=(0.7, 0.7, 5.0), origin=(-180, -180, 0))
-        >>> grid.to_world((10, 20, 3)).tolist()  # x, y, z in mm
+        >>> grid = Geometry.from_spacing((20, 512, 512), spacing=(0.7, 0.7, 5), origin=(-180, -180, 0))
+        >>> grid.to_world((10, 20, 3)).tolist()  # in mm
         [-173.0, -166.0, 15.0]
         >>> grid.slice_shape("x"), grid.slice_count("x")
         ((20, 512), 512)

@@ -112,7 +112,7 @@ class _PromptOptions:
     """jittered-box: edges move outwards alone (as MedSAM's code), or either way."""
 
     seed: int = 0
-    """Seed of everything that is drawn by chance; the same prompts for every model, order and machine."""
+    """Seed of everything that is drawn by chance; the same prompts for every model and machine."""
 
     absent: int = 0
     """text: also ask for so many names of the dataset's targets that are not there, at most; rows of

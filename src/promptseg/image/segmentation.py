@@ -174,8 +174,9 @@ class Segmentation:
         >>> from promptseg import Geometry, Segment, Segmentation
         >>> mask = np.zeros((8, 32, 32), bool)
         >>> mask[2:5, 10:20, 8:12] = True
-        >>> found = Segmentation([Segment.from_mask("liver", 1, mask)], Geometry.from_spacing(mask.shape))
-        >>> (found.names, found.labels().max(), found["liver"].sum())
+        >>> liver = Segment.from_mask("liver", 1, mask)
+        >>> found = Segmentation([liver], Geometry.from_spacing(mask.shape))
+        >>> (found.names, int(found.labels().max()), int(found["liver"].sum()))
         ({1: 'liver'}, 1, 120)
     """
 

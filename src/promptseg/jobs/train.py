@@ -95,7 +95,10 @@ def train(options: TrainOptions) -> Trained:
         raise InputError("--nnunet-memory with --model nnunet", options.model, "leave it out")
     require_packages(options.log)
     set_threads(options.threads)
-    with process_group(choose_device(options.device)) as processes, deterministic(options.deterministic):
+    with (
+        process_group(choose_device(options.device)) as processes,
+        deterministic(options.deterministic),
+    ):
         parts = open_parts(options)
         notes = noted_in(parts.collection)
         if processes.leads:

@@ -33,9 +33,9 @@ class Times:
 
     Example:
         >>> from promptseg.timing import Times
-        >>> times = Times("case 7", "expert 1", manual=100.0, marker=10.0, inference=5.0, refinement=10.0)
+        >>> times = Times("case 7", "expert 1", manual=100, marker=10, inference=5, refinement=10)
         >>> (times.assisted, times.saving)
-        (25.0, 0.75)
+        (25, 0.75)
     """
 
     case: str

@@ -88,8 +88,9 @@ class Processes:
 def process_group(device: torch.device) -> Iterator[Processes]:
     """Provide the process group of this training for as long as it lasts.
 
-    A training of one process has a group of itself alone. Under torchrun, which says in the environment
-    how many processes there are and which one this is, they are joined by NCCL on GPUs, by Gloo on CPUs.
+    A training of one process has a group of itself alone. Under torchrun, which says in the
+    environment how many processes there are and which one this is, they are joined by NCCL on GPUs
+    and by Gloo on CPUs.
 
     Args:
         device: the user's choice; of several GPUs each process takes the one of its local rank.

@@ -77,14 +77,15 @@ def test_examples_do_what_they_say(
 ) -> None:
     module = import_module(name)
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
-    for number, test in enumerate(doctest.DocTestFinder().find(module, globs=vars(module).copy())):
+    found = doctest.DocTestFinder().find(module, globs=vars(module).copy())
+    for number, test in enumerate(found):
         own = place / str(number)
         own.mkdir()
         (own / "pictures").symlink_to(place / "pictures")
         monkeypatch.chdir(own)
         runner.run(test)
     said = capsys.readouterr().out
-    assert runner.tries, "an example that the finder does not find"
+    assert any(test.examples for test in found), "an example that the finder does not find"
     assert not runner.failures, said
 
 

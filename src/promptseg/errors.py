@@ -76,7 +76,7 @@ class PromptsegError(Exception):
         ...     promptseg.read("no_such_file.nii.gz")
         ... except promptseg.PromptsegError as error:
         ...     print(type(error).__name__, "|", error.got)
-        InputError | no_such_file.nii.gz: no such file or folder
+        InputError | no_such_file.nii.gz: no such file
     """
 
     exit_code = 2

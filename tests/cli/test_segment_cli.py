@@ -349,7 +349,7 @@ def test_a_full_disk_leaves_nothing_behind(
 ) -> None:
     import errno
 
-    from promptseg.formats import picture as module
+    from promptseg.formats import image_2d as module
 
     def full(_segmentation: Any, path: Path, _layers: bool) -> None:
         path.write_bytes(b"half")

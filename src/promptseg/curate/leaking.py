@@ -58,7 +58,7 @@ def divided(samples: Iterable[Sample]) -> list[Divided]:
 
 
 def same_pictures(samples: Iterable[Sample], hashes: dict[str, str]) -> list[Divided]:
-    """Return pictures, pixel by pixel the same, that are in several parts.
+    """Return 2D images, pixel by pixel the same, that are in several parts.
 
     Args:
         samples: the collection.

@@ -138,7 +138,7 @@ def _of_tiff(path: Path, image: Image | None, pages: Pages) -> Layers | None:
     Raises:
         InputError: pages of which nobody says what they are, and which might be either.
     """
-    from promptseg.formats import picture, tiff
+    from promptseg.formats import image_2d, tiff
 
     stated, count = tiff.axes_in(path)
     if count < 2:
@@ -152,7 +152,7 @@ def _of_tiff(path: Path, image: Image | None, pages: Pages) -> Layers | None:
     else:
         numbers = np.arange(count)[:, None]
     grid = tuple(n for n in numbers.shape[1:] if n > 1)
-    stored = picture.stored_pages(path, [int(n) for n in numbers.ravel()])
+    stored = image_2d.stored_pages(path, [int(n) for n in numbers.ravel()])
     if len({page.shape for page in stored}) > 1 or stored[0].ndim != 2:
         if layered is None:
             return None
@@ -166,7 +166,7 @@ def _of_tiff(path: Path, image: Image | None, pages: Pages) -> Layers | None:
             f"{path}: {count} pages of 0 and 255, slices of one mask or one object each",
             "name the image they belong to, or say --pages slices or --pages layers",
         )
-    first = picture.read_labels(path, ReadOptions(frame=0))
+    first = image_2d.read_labels(path, ReadOptions(frame=0))
     first.source.notes[:] = [n for n in first.source.notes if not n.startswith("frame 0 of")]
     objects = stated.objects if stated else ()
     told = [Told(name, label, layer=k) for k, (label, name) in enumerate(objects)]

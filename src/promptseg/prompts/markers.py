@@ -31,7 +31,7 @@ class Marker:
         >>> from promptseg import Marker
         >>> lines = Marker(((20, 30), (60, 30)), ((40, 20), (40, 44)), slice=12, name="node")
         >>> lines.rectangle  # the box that both lines fit into
-        (20.0, 20.0, 60.0, 44.0)
+        (20, 20, 60, 44)
     """
 
     kind: ClassVar[str] = "box"

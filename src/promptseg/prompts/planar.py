@@ -26,7 +26,7 @@ class Box:
         >>> from promptseg import Box
         >>> box = Box((98, 190, 272, 372), slice=10, name="liver")
         >>> box.to_json()
-        {'slice': 10, 'xyxy': [98.0, 190.0, 272.0, 372.0]}
+        {'xyxy': [98.0, 190.0, 272.0, 372.0], 'slice': 10}
     """
 
     kind: ClassVar[str] = "box"
@@ -145,7 +145,7 @@ class Points:
         >>> from promptseg import Points
         >>> clicks = Points(((120, 80), (131, 95)), (1, 0), slice=40, name="lesion")
         >>> clicks.to_json()[1]
-        {'slice': 40, 'xy': [131.0, 95.0], 'label': 0}
+        {'xy': [131.0, 95.0], 'slice': 40, 'label': 0}
     """
 
     kind: ClassVar[str] = "point"

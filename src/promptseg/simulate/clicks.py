@@ -109,10 +109,10 @@ def correction_clicks(
         >>> import numpy as np
         >>> from promptseg.simulate import correction_clicks
         >>> truth, found = np.zeros((2, 9, 9), bool)
-        >>> truth[2:7, 0:3] = True  # missed
+        >>> truth[3:6, 1:4] = True  # missed
         >>> found[3:6, 6:9] = True  # too much
         >>> correction_clicks(truth, found)
-        [Click(x=1, y=4, label=1), Click(x=7, y=4, label=0)]
+        [Click(x=2, y=4, label=1), Click(x=7, y=4, label=0)]
     """
     if truth.shape != prediction.shape:
         raise InputError(f"a prediction of shape {truth.shape}", f"{prediction.shape}")

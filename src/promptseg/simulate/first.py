@@ -92,7 +92,7 @@ def first_prompt(
         >>> mask = np.zeros((64, 64), bool)
         >>> mask[20:40, 16:30] = True
         >>> first_prompt("box", mask, generator(0)).box
-        (16.0, 20.0, 29.0, 39.0)
+        (16, 20, 29, 39)
     """
     if kind == "box":
         box = box_of_mask(mask)

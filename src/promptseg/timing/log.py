@@ -26,7 +26,7 @@ class StudyError(PromptsegError):
         ...     StudyLog("adrenal.jsonl").stop("expert 1")
         ... except StudyError as error:
         ...     print(error.expected)
-        a phase to stop
+        an open phase for expert expert 1
     """
 
 

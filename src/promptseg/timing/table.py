@@ -81,7 +81,7 @@ class Means:
         >>> from promptseg.timing import published_times
         >>> overall = published_times().overall
         >>> (overall.of, round(overall.saving, 3))
-        ('overall', 0.82)
+        ('overall', 0.827)
     """
 
     of: str

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import InputError, PromptsegError, is_fault
-from promptseg.formats import picture
+from promptseg.formats import image_2d
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.pillow import open_with_pillow
@@ -68,7 +68,7 @@ class ImageFrames(Video):
     def _read(self, index: int) -> NDArray[Any]:
         path = self.files[index]
         try:
-            found = picture.read(path, ReadOptions())
+            found = image_2d.read(path, ReadOptions())
         except PromptsegError:
             raise
         except Exception as error:  # Pillow raises anything on broken files

@@ -9,8 +9,7 @@ __all__ = ["roi_align"]
 
 
 def roi_align(features: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """Return the mean of features in each cell of a grid over each box (He et al., Mask R-CNN, section
-    3).
+    """Return the mean of features in each cell of a grid over each box (Mask R-CNN, section 3).
 
     As torchvision's function of that name with its defaults: corners are not shifted by half a pixel,
     boxes are at least one pixel wide and high, a cell has as many sampling points along a side as
@@ -28,7 +27,7 @@ def roi_align(features: Tensor, boxes: Tensor, size: int) -> Tensor:
     Example:
         >>> ramp = torch.arange(8.0).expand(1, 8, 8)
         >>> roi_align(ramp, torch.tensor([[2.0, 2.0, 6.0, 6.0]]), 2)[0, 0, 0].tolist()
-        [2.5, 4.5]
+        [3.0, 5.0]
     """
     found = [_pooled(features, box, size) for box in boxes]
     return torch.stack(found) if found else features.new_zeros(0, len(features), size, size)

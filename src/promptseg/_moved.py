@@ -160,7 +160,7 @@ def old_argument(old: str, new: str) -> Callable[[type[_Class]], type[_Class]]:
     note = f"{old} is now {new}; the old name goes with the next version"
 
     def decorated(kind: type[_Class]) -> type[_Class]:
-        begin = kind.__init__
+        begin: Callable[..., None] = kind.__init__
 
         @wraps(begin)
         def __init__(self: _Class, *arguments: Any, **keywords: Any) -> None:  # noqa: N807
@@ -173,7 +173,7 @@ def old_argument(old: str, new: str) -> Callable[[type[_Class]], type[_Class]]:
             warnings.warn(note, DeprecationWarning, stacklevel=2)
             return getattr(self, new)
 
-        kind.__init__ = __init__  # type: ignore[method-assign]
+        setattr(kind, "__init__", __init__)  # noqa: B010 - mypy knows no assigned methods
         setattr(kind, old, property(attribute))
         return kind
 

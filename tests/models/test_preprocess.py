@@ -51,12 +51,12 @@ def test_sam_takes_imagenet_statistics_and_pads_after() -> None:
 @pytest.mark.parametrize("shape", [(300, 451, 3), (512, 512), (1100, 1300, 3), (64, 80), (9, 2000)])
 def test_medsam_is_fed_what_scikit_image_resizes(shape: tuple[int, ...]) -> None:
     """The official preprocessing written out again, apart from the rounding of a pixel or two."""
-    transform = pytest.importorskip("skimage.transform")
+    resizing = pytest.importorskip("skimage.transform")
     rng = np.random.default_rng(sum(shape))
     smooth = ndimage.gaussian_filter(rng.random(shape), (2, 2, 0)[: len(shape)])
     picture = ((smooth - smooth.min()) / np.ptp(smooth) * 230 + 10).astype(np.uint8)
     colour = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=-1)
-    expected = transform.resize(
+    expected = resizing.resize(
         colour, (1024, 1024), order=3, preserve_range=True, anti_aliasing=True
     ).astype(np.uint8)
 

@@ -377,7 +377,7 @@ def test_a_mask_from_elsewhere_is_corrected_and_saved(session: Session, tmp_path
 
 def test_what_is_not_spread_may_stay_as_it_is_and_names_may_change(session: Session) -> None:
     session.add(Box(BOX_A, 10, "a"), spread=False)
-    with pytest.raises(PromptError, match="'a', which is still being followed; wait, or cancel"):
+    with pytest.raises(PromptError, match="'a', which is still being propagated; wait, or cancel"):
         session.rename_object("a", "liver")
     session.leave_as_is()
     assert session.spread() == []

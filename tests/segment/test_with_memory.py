@@ -257,7 +257,7 @@ def test_more_objects_than_fit_into_memory_are_refused_with_what_to_lower(
     monkeypatch.setattr("promptseg.segment.with_memory.available_bytes", lambda: 2 << 20)
     boxes = [Box(BOX, 2, "one"), Box(BOX, 3, "two")]
     segmenter.segment(image(truth()), boxes[0])
-    with pytest.raises(InputError, match=r"got 2 objects of about 2 MiB each; follow fewer"):
+    with pytest.raises(InputError, match=r"got 2 objects of about 2 MiB each; propagate fewer"):
         segmenter.segment(image(truth()), *boxes)
 
 

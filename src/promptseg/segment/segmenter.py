@@ -294,11 +294,11 @@ def segmented(run: Run) -> list[Segment]:
     """
     if any(entry.texts for entry in run.objects):
         return found_by_words(run)
-    conditions = [conditioning_prompts(entry, run.axis, run.limits) for entry in run.objects]
-    some = _MOST_TOGETHER if isinstance(run.tracker, SliceToSlice) else max(1, len(conditions))
+    starts = [conditioning_prompts(entry, run.axis, run.limits) for entry in run.objects]
+    some = _MOST_TOGETHER if isinstance(run.tracker, SliceToSlice) else max(1, len(starts))
     segments: list[Segment] = []
-    for first in range(0, len(conditions), some):
-        own = conditions[first : first + some]
+    for first in range(0, len(starts), some):
+        own = starts[first : first + some]
         conditions = [replace(s, object=n) for n, each in enumerate(own) for s in each]
         turn_to = partial(_turned, run, first)
         for n, found in enumerate(

@@ -92,7 +92,7 @@ def test_examples_do_what_they_say(
 @pytest.mark.parametrize(("name", "value"), list(public_names()), ids=lambda v: str(v)[:60])
 def test_every_public_name_has_an_example(name: str, value: Any) -> None:
     shown = MARK in (inspect.getdoc(value) or "")
-    assert shown != (name in NO_EXAMPLE), NO_EXAMPLE.get(name, "give its docstring an `Example:`")
+    assert shown != (name in NO_EXAMPLE), NO_EXAMPLE.get(name, "give its docstring an `Examples:` section")
 
 
 def test_the_reference_has_names() -> None:

@@ -20,7 +20,7 @@ def links_within(markdown: str, page: str) -> str:
         markdown: text of the page.
         page: its path below docs/.
 
-    Example:
+    Examples:
         >>> links_within("[its README](../apps/slicer/README.md)", "slicer.md")
         'its README (`apps/slicer/README.md`)'
     """

@@ -31,7 +31,7 @@ def with_missing_pages(nav: Any, pages: Iterable[str]) -> list[Any]:
         nav: the value of `nav` in mkdocs.yml.
         pages: all pages, as paths below docs/.
 
-    Example:
+    Examples:
         >>> with_missing_pages([{"Home": "index.md"}], ["index.md", "loop.md"])
         [{'Home': 'index.md'}, {'More': ['loop.md']}]
     """

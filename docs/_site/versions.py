@@ -31,7 +31,7 @@ _START = """<!doctype html>
 def releases(tags: Iterable[str]) -> dict[str, str]:
     """Return X.Y -> the tag of its last fix, the newest first; other tags are passed over.
 
-    Example:
+    Examples:
         >>> releases(["v0.1.0", "v0.10.0", "v0.2.0", "v0.2.1", "draft"])
         {'0.10': 'v0.10.0', '0.2': 'v0.2.1', '0.1': 'v0.1.0'}
     """

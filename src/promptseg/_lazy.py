@@ -20,7 +20,7 @@ def lazily(
         homes: public name -> module below the package where it is defined.
         called: public name -> its name there, where the two differ.
 
-    Example:
+    Examples:
         >>> getattr_, dir_ = lazily("promptseg.metrics", {"Rules": "rules"})
         >>> getattr_("Rules").__name__
         'Rules'

@@ -103,7 +103,7 @@ def install() -> None:
 def moved_names(package: str, names: dict[str, str]) -> Callable[[str], Any]:
     """Return a module's `__getattr__` for names (name -> module that has it now) that left it.
 
-    Example:
+    Examples:
         >>> from promptseg import _moved
         >>> _moved.moved_names("promptseg", {"Axis": "promptseg.geometry"})("Nothing")
         Traceback (most recent call last):
@@ -125,7 +125,7 @@ def moved_names(package: str, names: dict[str, str]) -> Callable[[str], Any]:
 def old_method(old: str, new: str) -> Callable[..., Any]:
     """Give a class the method `new` under its old name, too, with a deprecation note.
 
-    Example:
+    Examples:
         >>> class Session:
         ...     def result(self):
         ...         return 42
@@ -147,7 +147,7 @@ def old_method(old: str, new: str) -> Callable[..., Any]:
 def old_argument(old: str, new: str) -> Callable[[type[_Class]], type[_Class]]:
     """Let a class take its argument and attribute `new` under the old name, too, with a note.
 
-    Example:
+    Examples:
         >>> @old_argument("moving", "video")
         ... class Image:
         ...     def __init__(self, video=False):

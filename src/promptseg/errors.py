@@ -54,7 +54,7 @@ def is_fault(error: BaseException) -> bool:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return advice for a name that is close to a known one; empty if none is.
 
-    Example:
+    Examples:
         >>> did_you_mean("segmnt", ["segment", "train"])
         'did you mean segment?'
     """
@@ -70,7 +70,7 @@ class PromptsegError(Exception):
         got: what was found instead.
         do: what to do about it.
 
-    Example:
+    Examples:
         >>> import promptseg
         >>> try:
         ...     promptseg.read("no_such_file.nii.gz")

@@ -46,7 +46,7 @@ class Geometry:
         origin: (3,) float64; LPS position of the centre of index (0, 0, 0).
         unit: "mm", or "pixel" for 2D images whose pixel size is unknown.
 
-    Example:
+    Examples:
         >>> from promptseg import Geometry
         >>> grid = Geometry.from_spacing((20, 512, 512), spacing=(0.7, 0.7, 5), origin=(-180, -180, 0))
         >>> grid.to_world((10, 20, 3)).tolist()  # in mm

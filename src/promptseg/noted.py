@@ -20,7 +20,7 @@ def counted(notes: Iterable[str]) -> dict[str, int]:
     """Return each note with how many files have it, the most frequent first; the files' names are left
     out.
 
-    Example:
+    Examples:
         >>> counted(["1.nii.gz: empty", "no spacing", "2.nii.gz: empty"])
         {'empty': 2, 'no spacing': 1}
     """
@@ -31,7 +31,7 @@ def counted(notes: Iterable[str]) -> dict[str, int]:
 def lines_of(counts: Mapping[str, int], what: str = "case") -> list[str]:
     """Return lines for a person, `3 cases: ...`; rare notes beyond the first few are counted alone.
 
-    Example:
+    Examples:
         >>> lines_of({"no spacing": 3})
         ['3 cases: no spacing']
     """

@@ -31,7 +31,7 @@ class Note(str):
     Attributes:
         bare: the text without the advice.
 
-    Example:
+    Examples:
         >>> note = Note("every voxel is 3", "values")
         >>> note, note.kind, note.is_public
         ('every voxel is 3', 'values', True)

@@ -16,7 +16,7 @@ __all__ = ["Result"]
 class Result(Segmentation):
     """A segmentation with `save`, which stands above the formats; `promptseg.Segmentation`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import promptseg
         >>> mask = np.zeros((8, 32, 32), bool)

@@ -73,7 +73,7 @@ class Case:
 def is_case_list(path: Path) -> bool:
     """Tell whether a path has the ending of a list of cases.
 
-    Example:
+    Examples:
         >>> is_case_list(Path("cases.csv")), is_case_list(Path("scan.nii.gz"))
         (True, False)
     """

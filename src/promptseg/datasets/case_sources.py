@@ -35,7 +35,7 @@ class Cases(Protocol):
 def is_many(source: Path) -> bool:
     """Tell whether an input names cases in a way that `open_cases` takes.
 
-    Example:
+    Examples:
         >>> [is_many(Path(text)) for text in ("cases.csv", "s3://bucket/scans/", "scan.nii.gz")]
         [True, True, False]
     """

@@ -22,7 +22,7 @@ class Classes:
         colours: (red, green, blue) -> value, of masks that are coded in colours; empty where labels are
             the numbers that are stored.
 
-    Example:
+    Examples:
         >>> from promptseg.datasets import Classes
         >>> classes = Classes({1: "liver", 2: "liver"}, ignore=255)
         >>> classes.object_names()
@@ -55,7 +55,7 @@ class TruthSegment(Segment):
         instance: whether `label` only tells objects of a class apart (an instance id), and does not
             stand for the class.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from promptseg.datasets import TruthSegment
         >>> mask = np.eye(4, dtype=bool)
@@ -70,7 +70,7 @@ class TruthSegment(Segment):
 def target_of(segment: Segment) -> str:
     """Return name of the class an object belongs to; its own name where it has no other.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from promptseg import Segment
         >>> from promptseg.datasets import TruthSegment, target_of

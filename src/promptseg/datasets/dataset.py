@@ -31,7 +31,7 @@ class CaseFiles:
         truth_reader: reads the truth on the grid of the image.
         annotated: indices of the video frames that have a truth; None where all of the image has.
 
-    Example:
+    Examples:
         >>> from promptseg.datasets import open_datasets
         >>> (dataset,) = open_datasets("pictures/us")
         >>> case = dataset.cases[0]
@@ -88,7 +88,7 @@ class Dataset:
         missing: cases that lack their image or their truth.
         notes: what the user should know of how it was read.
 
-    Example:
+    Examples:
         >>> from promptseg.datasets import open_datasets
         >>> (dataset,) = open_datasets("pictures/us")
         >>> (dataset.layout, dataset.modality, dataset.targets, len(dataset.cases))

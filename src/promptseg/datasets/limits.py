@@ -31,7 +31,7 @@ def limit_objects(
     Raises:
         InputError: fewer than 1.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from promptseg import Geometry, Segment, Segmentation
         >>> from promptseg.datasets import limit_objects
@@ -56,7 +56,7 @@ def limit_cases(dataset: Dataset, max_cases: int | None) -> Dataset:
     Raises:
         InputError: fewer than 1.
 
-    Example:
+    Examples:
         >>> from promptseg.datasets import limit_cases, open_datasets
         >>> (dataset,) = open_datasets("pictures/us")
         >>> [case.name for case in limit_cases(dataset, 1).cases]
@@ -72,7 +72,7 @@ def limit_cases(dataset: Dataset, max_cases: int | None) -> Dataset:
 def choose_cases(dataset: Dataset, chosen: Collection[tuple[str, str]]) -> Dataset:
     """Return the cases of a dataset that a list of (dataset, case) names.
 
-    Example:
+    Examples:
         >>> from promptseg.datasets import choose_cases, open_datasets
         >>> (dataset,) = open_datasets("pictures/us")
         >>> [case.name for case in choose_cases(dataset, {("us", "a")}).cases]

@@ -69,7 +69,7 @@ def open_datasets(path: str | Path, options: DatasetOptions | None = None) -> li
     Raises:
         InputError: no dataset, or one that is incomplete or contradicts itself.
 
-    Example:
+    Examples:
         >>> from promptseg.datasets import open_datasets
         >>> [dataset.name for dataset in open_datasets("pictures")]  # images/, masks/, dataset.json
         ['us']

@@ -17,7 +17,7 @@ __all__ = ["DatasetOptions"]
 class DatasetOptions:
     """Choices that a dataset leaves open.
 
-    Example:
+    Examples:
         >>> from promptseg.datasets import DatasetOptions
         >>> DatasetOptions(split="train", patient_pattern="P[0-9]+").split
         'train'

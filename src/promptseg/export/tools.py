@@ -235,7 +235,7 @@ def tools_for(card: ModelCard) -> list[str]:
     Args:
         card: of the model.
 
-    Example:
+    Examples:
         >>> from promptseg.models.cards import CARDS
         >>> tools_for(CARDS["lite-medsam"])
         ['medsam', 'anylabeling', 'x-anylabeling']

@@ -64,7 +64,7 @@ def read(
         InputError: the path is missing, unreadable, not an image, not finite, or has no such
             choice.
 
-    Example:
+    Examples:
         >>> import nibabel
         >>> import numpy as np
         >>> import promptseg

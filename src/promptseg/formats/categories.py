@@ -14,7 +14,7 @@ _NUMBERED = re.compile(r"(.*\S)\s+\d+")
 def categories_of(names: Iterable[str]) -> dict[str, str]:
     """Map name to class: the name without its number where several names differ in that alone.
 
-    Example:
+    Examples:
         >>> categories_of(["nucleus 1", "nucleus 17", "vertebra 4", "liver"])
         {'nucleus 1': 'nucleus', 'nucleus 17': 'nucleus', 'vertebra 4': 'vertebra 4', 'liver': 'liver'}
     """

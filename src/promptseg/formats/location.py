@@ -44,7 +44,7 @@ def address_in(path: str | PurePath) -> str | None:
 def storage_in(path: str | PurePath) -> str | None:
     """Return the address, such as `s3://BUCKET/KEY`, that a path stands for; None for a file or folder.
 
-    Example:
+    Examples:
         >>> storage_in(Path("s3://bucket/scan.nii.gz")), storage_in(Path("scan.nii.gz"))
         ('s3://bucket/scan.nii.gz', None)
     """
@@ -55,7 +55,7 @@ def storage_in(path: str | PurePath) -> str | None:
 def is_query(path: str | PurePath) -> bool:
     """Tell whether an address asks for studies or series: dicomweb://.../studies?... or .../series?....
 
-    Example:
+    Examples:
         >>> is_query("dicomweb://pacs/dicom-web/studies?ModalitiesInStudy=CT")
         True
     """

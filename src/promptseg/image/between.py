@@ -26,7 +26,7 @@ def masks_between(
         count: slices of the gap.
         step: size of a pixel (row, column).
 
-    Example:
+    Examples:
         >>> edge = np.arange(9)
         >>> (middle,) = masks_between((edge < 3)[None], (edge < 7)[None], 1)
         >>> int(middle.sum())

@@ -80,7 +80,7 @@ class Image:
 
     The voxels are not to be changed in place: embeddings and the hash are kept.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from promptseg import Image
         >>> image = Image.from_array(np.zeros((20, 64, 48), np.int16), "CT", spacing=(0.7, 0.7, 5.0))

@@ -77,7 +77,7 @@ class Segment:
     Raises:
         InputError: a name that no file could hold.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from promptseg import Segment
         >>> mask = np.zeros((8, 32, 32), bool)
@@ -169,7 +169,7 @@ class Segmentation:
         provenance: what made this result, as far as it is known.
         image: the image itself, if it is still at hand (for overlays).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from promptseg import Geometry, Segment, Segmentation
         >>> mask = np.zeros((8, 32, 32), bool)

@@ -72,7 +72,7 @@ def place_for(
         ModelError: the tool has no network for these weights, or as `open_checkpoint`.
         OutputError: the place is taken or cannot be written.
 
-    Example:
+    Examples:
         >>> place_for("mobile-sam", "micro-sam", "weights").step          # doctest: +SKIP
     """
     known = _tool(tool)

@@ -209,7 +209,7 @@ def plan_list(job: PlanJob) -> Plan:
 def drawn(items: Iterable[T], count: int, seed: int) -> list[T]:
     """Return items drawn at random, each with the same chance, out of any number that is never held.
 
-    Example:
+    Examples:
         >>> sorted(drawn(range(3), 5, 0))
         [0, 1, 2]
     """

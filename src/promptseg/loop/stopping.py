@@ -15,7 +15,7 @@ def is_flat(scores: Sequence[float], least: float, patience: int) -> bool:
         least: gain that counts.
         patience: rounds that have to be without one; until there are more, nothing is flat.
 
-    Example:
+    Examples:
         >>> is_flat([0.60, 0.72, 0.725, 0.728], 0.01, 2)
         True
     """

@@ -50,7 +50,7 @@ def pick(
     Raises:
         ValueError: features or scores that are missing, or not one per image.
 
-    Example:
+    Examples:
         >>> pick("uncertainty", ["a", "b", "c"], 2, scores=np.array([0.1, 0.9, 0.5]))
         [1, 2]
     """

@@ -27,7 +27,7 @@ def entropy(chances: Tensor) -> float:
     Args:
         chances: (classes, rows, columns), background included, sum 1.
 
-    Example:
+    Examples:
         >>> entropy(torch.full((4, 2, 2), 0.25))
         1.0
     """

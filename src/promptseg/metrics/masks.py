@@ -80,7 +80,7 @@ def array_spacing(geometry: Geometry) -> tuple[float, ...] | None:
     """Return the spacing of a grid in the order of its array axes, in mm; None if it counts in
     pixels.
 
-    Example:
+    Examples:
         >>> from promptseg import Geometry
         >>> from promptseg.metrics import array_spacing
         >>> array_spacing(Geometry.from_spacing((20, 64, 48), spacing=(0.7, 0.8, 5.0)))

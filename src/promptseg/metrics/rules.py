@@ -35,7 +35,7 @@ class Rules:
     Raises:
         InputError: a value that is none of these, or a tolerance below 0 or not finite.
 
-    Example:
+    Examples:
         >>> from promptseg.metrics import Rules
         >>> rules = Rules(tolerance=1.0, tolerances={"lens": 0.5})
         >>> (rules.for_target("lens").tolerance, rules.for_target("liver").tolerance)

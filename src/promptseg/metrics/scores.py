@@ -49,7 +49,7 @@ class Scores:
         note: "empty prediction", "empty truth" or "both empty", which explain the values; that the
             tolerance is wide beside the voxels, as one in mm is in microscopy; or "".
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from promptseg.metrics import score
         >>> scores = score(np.eye(4, dtype=bool), np.zeros((4, 4), bool))
@@ -98,7 +98,7 @@ def score(
         InputError: masks that differ in shape, hold NaN or other numbers, or have not 2 or 3 axes; a
             spacing that does not fit or is not above 0; an unknown metric.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from promptseg.metrics import score
         >>> truth, found = np.zeros((2, 30, 40, 40), dtype=bool)

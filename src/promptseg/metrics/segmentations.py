@@ -43,7 +43,7 @@ def score_segmentations(
         GeometryError: the grids differ (positions by more than 1e-3).
         InputError: a name occurs twice in one segmentation, or is "background" where that is scored.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from promptseg import Geometry, Segment, Segmentation
         >>> from promptseg.metrics import score_segmentations
@@ -113,7 +113,7 @@ def _common_crops(
 def outside_of(objects: Iterable[Segment], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Return boolean mask of a grid of `shape`: everything outside all objects.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from promptseg import Segment
         >>> from promptseg.metrics import outside_of

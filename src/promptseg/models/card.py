@@ -51,7 +51,7 @@ class ModelCard:
         untested: whether nobody here has seen its weights, so that they are loaded by structure alone.
         family: which family builds it, one of `promptseg.models.families.FAMILIES`.
 
-    Example:
+    Examples:
         >>> from promptseg.models import find_card
         >>> card = find_card("lite-medsam")
         >>> (card.licence, sorted(card.prompts), card.preprocessing.size)

@@ -59,7 +59,7 @@ def find_card(name: str) -> ModelCard:
     Raises:
         ModelError: no such model; close names are offered.
 
-    Example:
+    Examples:
         >>> from promptseg.models import find_card
         >>> find_card("medsam-vit-b").preprocessing.size
         1024
@@ -186,7 +186,7 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
 def models_that_take(kinds: Collection[str]) -> list[str]:
     """Return names of the models trained for all these kinds of prompts.
 
-    Example:
+    Examples:
         >>> from promptseg.models import models_that_take
         >>> "mobile-sam" in models_that_take({"point", "mask"})
         True

@@ -27,7 +27,7 @@ class Marker:
         name: the object they belong to.
         axis: the axis the slice is taken along; None takes the axis of the run.
 
-    Example:
+    Examples:
         >>> from promptseg import Marker
         >>> lines = Marker(((20, 30), (60, 30)), ((40, 20), (40, 44)), slice=12, name="node")
         >>> lines.rectangle  # the box that both lines fit into

@@ -30,7 +30,7 @@ class Mask:
         as_drawn: the mask is the answer for its slice (somebody drew it); otherwise it is a prompt that
             the model improves.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from promptseg import Mask
         >>> drawn = np.zeros((4, 6), bool)
@@ -96,7 +96,7 @@ def to_rle(mask: NDArray[np.bool_]) -> str:
 
     Pixels are counted row by row from 0; spaces stand between runs.
 
-    Example:
+    Examples:
         >>> to_rle(np.array([[False, True, True], [True, False, True]]))
         '1:3 5:1'
     """
@@ -108,7 +108,7 @@ def to_rle(mask: NDArray[np.bool_]) -> str:
 def from_rle(rle: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """Decode the (rows, columns) mask that `to_rle` wrote.
 
-    Example:
+    Examples:
         >>> from_rle("1:3 5:1", (2, 3)).astype(int).tolist()
         [[0, 1, 1], [1, 0, 1]]
 

@@ -34,7 +34,7 @@ class Millimetres:
         axis: the axis slices are taken along; None takes the axis of the run.
         clip: a 3D box that reaches over the edge of the image is cut there, not refused.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from promptseg import Image, Millimetres
         >>> image = Image.from_array(np.zeros((10, 64, 64), np.int16), spacing=(0.5, 0.5, 5.0))

@@ -22,7 +22,7 @@ class Box:
         name: the object it belongs to; None makes an object of its own.
         axis: the axis the slice is taken along; None takes the axis of the run.
 
-    Example:
+    Examples:
         >>> from promptseg import Box
         >>> box = Box((98, 190, 272, 372), slice=10, name="liver")
         >>> box.to_json()
@@ -72,7 +72,7 @@ class Box3D:
         name: the object it belongs to.
         axis: the axis along which it is propagated; None takes the axis of the run.
 
-    Example:
+    Examples:
         >>> from promptseg import Box3D
         >>> box = Box3D((98, 190, 8, 272, 372, 14), name="liver")
         >>> box.on_axis("z")[1:]  # its first and last slice
@@ -141,7 +141,7 @@ class Points:
         name: the object they belong to.
         axis: the axis the slice is taken along; None takes the axis of the run.
 
-    Example:
+    Examples:
         >>> from promptseg import Points
         >>> clicks = Points(((120, 80), (131, 95)), (1, 0), slice=40, name="lesion")
         >>> clicks.to_json()[1]

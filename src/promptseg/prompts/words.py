@@ -27,7 +27,7 @@ class Text:
     Raises:
         PromptError: neither a phrase nor a box, or a phrase of both sides.
 
-    Example:
+    Examples:
         >>> Text("Left_Kidneys").title
         'left kidney'
     """

@@ -109,7 +109,7 @@ class PropagationOptions:
 class SegmentOptions(PropagationOptions, SliceOptions):
     """Say how to go from an image and prompts to masks.
 
-    Example:
+    Examples:
         >>> from promptseg import SegmentOptions
         >>> options = SegmentOptions(propagate="none", fill_holes=True)
         >>> options.to_json()["fill_holes"]

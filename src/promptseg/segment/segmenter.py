@@ -72,7 +72,7 @@ def load(
         ModelError: unknown model or unusable checkpoint.
         AssetError: weights that cannot be obtained.
 
-    Example:
+    Examples:
         >>> import promptseg
         >>> segmenter = promptseg.load("lite-medsam")  # fetched once, then from the cache
         >>> sorted(segmenter.predictor.card.prompts)
@@ -103,7 +103,7 @@ class Segmenter:
         embeddings: where embeddings are kept on disk, if anywhere.
         recent: the image that was given last.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import promptseg
         >>> values = np.zeros((10, 64, 64), np.int16)

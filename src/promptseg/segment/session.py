@@ -51,7 +51,7 @@ class Session(PromptVerbs):
         timed: makes what surrounds the model's work on every prompt, such as
             `lambda: study_log.inference(case, expert)` of `promptseg.timing`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import promptseg
         >>> values = np.zeros((10, 64, 64), np.int16)

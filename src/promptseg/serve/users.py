@@ -95,7 +95,7 @@ class Users:
     Raises:
         InputError: no header, address or role.
 
-    Example:
+    Examples:
         >>> users = Users("X-Remote-User", ["10.0.0.2"], ["anna=reviewer"])
         >>> users.named([(b"x-remote-user", b"anna")], "10.0.0.2").role
         'reviewer'

@@ -30,7 +30,7 @@ class Jitter:
             inwards as well, though never past the middle of the box. The papers' texts leave the sign
             open.
 
-    Example:
+    Examples:
         >>> from promptseg.simulate import Jitter
         >>> Jitter(pixels=5, sign="either")
         Jitter(pixels=5, sign='either')
@@ -60,7 +60,7 @@ def jittered_box(
     Raises:
         InputError: the mask is empty.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from promptseg.simulate import Jitter, generator, jittered_box
         >>> mask = np.zeros((64, 64), bool)

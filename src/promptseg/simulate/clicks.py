@@ -34,7 +34,7 @@ class Click(NamedTuple):
         y: row, in pixels.
         label: 1 inside the object, 0 outside.
 
-    Example:
+    Examples:
         >>> from promptseg.simulate import Click
         >>> Click(x=12, y=40, label=0)  # outside the object
         Click(x=12, y=40, label=0)
@@ -52,7 +52,7 @@ class Round(NamedTuple):
         mask: (rows, columns) boolean.
         iou: the model's own estimate of its IoU.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from promptseg.simulate import Round
         >>> Round(np.eye(3, dtype=bool), iou=0.8).iou
@@ -73,7 +73,7 @@ def first_click(mask: NDArray[np.bool_], rng: np.random.Generator | None = None)
     Raises:
         InputError: the mask is empty.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from promptseg.simulate import first_click
         >>> mask = np.zeros((9, 9), bool)
@@ -105,7 +105,7 @@ def correction_clicks(
     Raises:
         InputError: the shapes differ.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from promptseg.simulate import correction_clicks
         >>> truth, found = np.zeros((2, 9, 9), bool)
@@ -149,7 +149,7 @@ def interactive_rounds(
     Raises:
         UnsupportedPromptError: the model was not trained for a prompt this needs.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import promptseg
         >>> from promptseg.simulate import first_prompt, generator, interactive_rounds

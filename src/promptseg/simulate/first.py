@@ -52,7 +52,7 @@ class FirstPrompt(NamedTuple):
         box: XYXY in pixels, both ends inside.
         clicks: on the slice.
 
-    Example:
+    Examples:
         >>> from promptseg.simulate import Click, FirstPrompt
         >>> FirstPrompt(clicks=(Click(12, 40, 1),)).box is None
         True
@@ -86,7 +86,7 @@ def first_prompt(
     Raises:
         InputError: an empty mask, or a kind that is not a prompt on a slice.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from promptseg.simulate import first_prompt, generator
         >>> mask = np.zeros((64, 64), bool)

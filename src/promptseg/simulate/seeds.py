@@ -17,7 +17,7 @@ def generator(seed: int, *place: object) -> np.random.Generator:
         place: what names the place, such as dataset, case, object, slice and kind of prompt; the model
             is left out, so that all models are prompted alike.
 
-    Example:
+    Examples:
         >>> from promptseg.simulate import generator
         >>> one, same = generator(0, "case 1", "liver"), generator(0, "case 1", "liver")
         >>> bool(one.random() == same.random())

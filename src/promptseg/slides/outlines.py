@@ -35,7 +35,7 @@ def outlines(
     Returns:
         For every part its outer ring first, then its holes.
 
-    Example:
+    Examples:
         >>> outlines(np.array([[True, True]]))
         [[[(0, 0), (2, 0), (2, 1), (0, 1)]]]
     """

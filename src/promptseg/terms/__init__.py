@@ -71,7 +71,7 @@ def phrase_of(name: str) -> str:
     """Return what a person calls an object, in the words of the table: small letters, no numbers or
     marks.
 
-    Example:
+    Examples:
         >>> phrase_of("Left_Kidneys 2"), phrase_of("urinary bladder"), phrase_of("Tumour")
         ('left kidney', 'bladder', 'tumor')
     """

@@ -22,7 +22,7 @@ def phrases_for(name: str) -> tuple[str, ...]:
         The phrase in the words of the table first; then synonyms, other orders of the words, and the
         name as it is written, but for its underscores.
 
-    Example:
+    Examples:
         >>> phrases_for("Kidney_Left")[:2], phrases_for("LV_epi")
         (('left kidney', 'kidney, left'), ('lv epi',))
     """
@@ -36,7 +36,7 @@ def phrases_for(name: str) -> tuple[str, ...]:
 def may_be_the_same(one: str, other: str) -> bool:
     """Tell whether a name may be meant by another: the same thing, and no other side of the body.
 
-    Example:
+    Examples:
         >>> may_be_the_same("kidney", "left kidney"), may_be_the_same("right kidney", "left kidney")
         (True, False)
     """

@@ -56,7 +56,7 @@ def parts_of(phrase: str) -> Words:
 
     A number at the end does not count ("node 2"). Of two sides the first counts; see `words_of`.
 
-    Example:
+    Examples:
         >>> parts_of("Kidney_Left").name, parts_of("tumour in the liver").name
         ('left kidney', 'liver tumor')
     """

@@ -20,7 +20,7 @@ __all__ = ["StudyError", "StudyLog"]
 class StudyError(PromptsegError):
     """A step that does not fit what the log says is going on.
 
-    Example:
+    Examples:
         >>> from promptseg.timing import StudyError, StudyLog
         >>> try:
         ...     StudyLog("adrenal.jsonl").stop("expert 1")
@@ -45,7 +45,7 @@ class StudyLog:
     Raises:
         InputError: the file is no such log.
 
-    Example:
+    Examples:
         >>> from promptseg.timing import StudyLog, study_table
         >>> log = StudyLog("adrenal.jsonl")
         >>> for phase, seconds in (("manual", 90.0), ("marker", 9.0), ("refinement", 21.0)):

@@ -29,7 +29,7 @@ class Open:
         seen: the last that was heard of it.
         pauses: when each pause began and ended; the last has no end while the phase is paused.
 
-    Example:
+    Examples:
         >>> from promptseg.timing import StudyLog
         >>> log = StudyLog("adrenal.jsonl")
         >>> phase = log.start("case 7", "expert 1", "manual")
@@ -63,7 +63,7 @@ class Open:
 class Finished:
     """One finished sitting: a phase may have several, which are added up.
 
-    Example:
+    Examples:
         >>> from promptseg.timing import Finished
         >>> Finished("adrenal", "case 7", "expert 1", "manual", seconds=95.0).seconds
         95.0
@@ -95,7 +95,7 @@ def read_log(path: Path) -> StudyState:
     Raises:
         InputError: not readable, or a line that is none of ours.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from promptseg.timing import StudyLog, read_log
         >>> finished = StudyLog("adrenal.jsonl").add("case 7", "expert 1", "manual", 95.0)

@@ -31,7 +31,7 @@ class Times:
         inference: the model.
         refinement: what had to be put right afterwards.
 
-    Example:
+    Examples:
         >>> from promptseg.timing import Times
         >>> times = Times("case 7", "expert 1", manual=100, marker=10, inference=5, refinement=10)
         >>> (times.assisted, times.saving)
@@ -77,7 +77,7 @@ class Means:
         cases: complete cases.
         manual, marker, inference, refinement, assisted: mean seconds.
 
-    Example:
+    Examples:
         >>> from promptseg.timing import published_times
         >>> overall = published_times().overall
         >>> (overall.of, round(overall.saving, 3))
@@ -114,7 +114,7 @@ class StudyTable:
         overall: the mean of these, each expert counting alike; None without any.
         published: whether these are a paper's figures.
 
-    Example:
+    Examples:
         >>> from promptseg.timing import published_times
         >>> table = published_times()
         >>> (len(table.rows), len(table.experts), table.incomplete)
@@ -146,7 +146,7 @@ def study_table(finished: Iterable[Finished], study: str | None = None) -> Study
     Raises:
         InputError: no finished phase, or several studies and none of them named.
 
-    Example:
+    Examples:
         >>> from promptseg.timing import Finished, study_table
         >>> phases = {"manual": 100.0, "marker": 10.0, "inference": 5.0, "refinement": 10.0}
         >>> sittings = [Finished("adrenal", "case 7", "expert 1", p, s) for p, s in phases.items()]
@@ -174,7 +174,7 @@ def published_times() -> StudyTable:
     """Return MedSAM's published times: ten adrenal tumours, two radiologists, other data than any of
     ours.
 
-    Example:
+    Examples:
         >>> from promptseg.timing import published_times
         >>> published_times().published
         True

@@ -34,7 +34,7 @@ def mixed(weights: Sequence[Mapping[str, Tensor]], shares: Sequence[float]) -> d
     Raises:
         ValueError: shares that are not one for each, or do not sum to 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> mixed([{"w": torch.zeros(2)}, {"w": torch.ones(2)}], (0.75, 0.25))["w"].tolist()
         [0.25, 0.25]
@@ -88,7 +88,7 @@ def search(
         score: of a mixture, the higher the better; asked once for each.
         shares: parts of the way from the start, between 0 and 1.
 
-    Example:
+    Examples:
         >>> search(3, lambda m: -abs(m[1] - 0.4) - abs(m[2] - 0.4)).best
         (0.25, 0.375, 0.375)
     """

@@ -24,7 +24,7 @@ class Shard:
         number: from 1.
         count: of all shares.
 
-    Example:
+    Examples:
         >>> [list(Shard(k, 2).of("abcde")) for k in (1, 2)]
         [['a', 'c', 'e'], ['b', 'd']]
     """

@@ -105,7 +105,7 @@ class Staged(Task[Context, Result], Generic[Context, Result, Given, Computed]):
 def as_json(values: Any) -> Any:
     """Return values as they are after a way through JSON: tuples are lists, paths and others strings.
 
-    Example:
+    Examples:
         >>> as_json({"box": (1, 2)})
         {'box': [1, 2]}
     """
@@ -115,7 +115,7 @@ def as_json(values: Any) -> Any:
 def request_hash(request: dict[str, Any]) -> str:
     """Return SHA-256 of a request, the same whatever the order of its entries.
 
-    Example:
+    Examples:
         >>> request_hash({"a": 1, "b": (2,)}) == request_hash({"b": [2], "a": 1})
         True
     """

@@ -28,7 +28,7 @@ def compare_runs(
         InputError: a folder without finished results; runs of different options, datasets or masks.
         OutputError: the output exists or cannot be written.
 
-    Example:
+    Examples:
         >>> from promptseg.evaluate.two_runs import compare_runs
         >>> compare_runs(Path("before"), Path("after"), Path("compared")).verdicts  # doctest: +SKIP
     """

@@ -29,7 +29,7 @@ def parse_frames(text: str | None, count: int) -> range:
     Raises:
         InputError: not a range, or one that leads beyond the last frame.
 
-    Example:
+    Examples:
         >>> list(parse_frames("2:8:3", 20))
         [2, 5, 8]
     """

@@ -89,7 +89,7 @@ class ClassSegmenter:
         Raises:
             InputError: an option that does not fit the image, or an image of one value.
 
-        Example:
+        Examples:
             >>> segmenter = load_classes("runs/mine")  # doctest: +SKIP
             >>> found = segmenter.segment(promptseg.read("scan.nii.gz"))  # doctest: +SKIP
             >>> found.result.save("classes.nii.gz")  # doctest: +SKIP

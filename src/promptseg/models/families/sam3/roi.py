@@ -24,7 +24,7 @@ def roi_align(features: Tensor, boxes: Tensor, size: int) -> Tensor:
     Returns:
         (N, channels, size, size).
 
-    Example:
+    Examples:
         >>> ramp = torch.arange(8.0).expand(1, 8, 8)
         >>> roi_align(ramp, torch.tensor([[2.0, 2.0, 6.0, 6.0]]), 2)[0, 0, 0].tolist()
         [3.0, 5.0]

@@ -41,7 +41,7 @@ def one(way: str, table: Path) -> None:
 
         verb = Segmenting(SegmentJob(input=table, output=table.parent / "out", quiet=True))
         count, _ = checked(verb.cases, verb)
-        count = sum(1 for case in verb.cases if verb.unit(case).row)
+        count = sum(1 for case in verb.cases if verb.task(case).row)
     else:
         with table.open(encoding="utf-8", newline="") as stream:
             held = [dict(row) for row in csv.DictReader(stream)]

@@ -29,7 +29,7 @@ def picture() -> Image:
 CLICK = Points(((48.0, 26.0),), (1,))
 
 
-def test_readings_are_ranked_differ_and_begin_with_what_segment_takes(
+def test_candidates_are_ranked_differ_and_begin_with_what_segment_takes(
     segmenter: Segmenter, picture: Image
 ) -> None:
     candidates = segmenter.multimask_output(picture, CLICK)

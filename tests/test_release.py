@@ -140,6 +140,18 @@ def test_the_wheel_works_away_from_the_source_and_without_a_network(
     )
     assert "complete -o default" in _run([command, "completion", "bash"], tmp_path, **alone)
 
+    refused = subprocess.run(
+        [command, "demo", "--quiet", "-o", "demo"],
+        cwd=tmp_path,
+        env={**os.environ, **alone},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert "without a network, name an image: promptseg demo -i FILE --box" in refused.stderr
+    assert not (tmp_path / "demo").exists()
+
     pixels = np.full((160, 200), 40, np.uint8)
     pixels[48:100, 62:130] = 210
     PilImage.fromarray(pixels).save(tmp_path / "image.png")

@@ -95,7 +95,7 @@ def test_the_command_line_refuses_and_its_help_says(
     kind = VERBS[verb]
     name = list(numbers_of(kind))[-1]
     option = f"--{name.replace('_', '-')}"
-    words = ["status", "x"] if verb == "study" else given(verb)
+    words = ["status", "x"] if verb == "timing" else given(verb)
     with pytest.raises(InputError):
         parse(kind, verb, [*words, option, str(10**12)])
     assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from promptseg.cli.main import main
 from promptseg.formats.promptfile import parse_prompts
 from promptseg.geometry import Geometry
 from promptseg.image import Image
@@ -36,3 +37,10 @@ def test_a_video_answers_to_its_old_name() -> None:
     assert (image.kind, image.video) == ("video", True)
     with pytest.warns(DeprecationWarning, match="moving is now video"):
         assert image.moving  # type: ignore[attr-defined]
+
+
+def test_annotation_times_are_told_by_the_old_verb_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["study", "--help"]) == 0
+    assert capsys.readouterr().out.startswith("usage: promptseg timing")

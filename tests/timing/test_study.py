@@ -308,7 +308,7 @@ def test_csv_and_latex_hold_the_numbers_and_mark_what_is_published(published_log
 
 
 def study(*arguments: object) -> int:
-    return main(["study", *map(str, arguments)])
+    return main(["timing", *map(str, arguments)])
 
 
 def test_the_command_line_records_and_shows(

@@ -97,13 +97,13 @@ def calls(folder: Path) -> dict[str, list[str]]:
         "mcp": ["mcp", "--help"],
         "assets": ["assets"],
         "benchmark": ["benchmark", "--model", model, "--rounds", "1", "--quiet"],
-        "study": [
-            *("study", "add", log, "--case", "a", "--expert", "b", "--phase", "manual"),
+        "timing": [
+            *("timing", "add", log, "--case", "a", "--expert", "b", "--phase", "manual"),
             *("--seconds", "3"),
         ],
         "schema": ["schema", "segment"],
         "completion": ["completion", "bash"],
-        "study table": ["study", "table", log, "--csv", str(out / "study.csv")],
+        "timing table": ["timing", "table", log, "--csv", str(out / "study.csv")],
         "demo": ["demo", "-i", picture, "--box", "8,10,29,33", "-o", str(out / "demo")],
         "export": [
             *("export", "--model", model, "-o", str(out / "openvino"), "--quiet"),

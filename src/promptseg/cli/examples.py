@@ -94,7 +94,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "every engine that runs here": "--model mobile-sam",
         "on two threads": "--model lite-medsam --threads 2",
     },
-    "study": {
+    "timing": {
         "an expert begins a case by hand": "start log.jsonl --case 1 --expert A --phase manual",
         "what was saved": "table log.jsonl",
     },

@@ -28,7 +28,7 @@ KINDS: dict[str, str] = {
     "models": "promptseg.cli.models:ModelsCommand",
     "assets": "promptseg.cli.assets:AssetsCommand",
     "benchmark": "promptseg.cli.benchmark:BenchmarkCommand",
-    "study": "promptseg.cli.study:StudyCommand",
+    "timing": "promptseg.cli.timing:TimingCommand",
     "demo": "promptseg.cli.demo:DemoCommand",
     "schema": "promptseg.cli.schema:SchemaCommand",
     "completion": "promptseg.cli.completion:CompletionCommand",

@@ -34,11 +34,14 @@ VERBS: dict[str, str] = {
     "models": "the models, the prompts they take and what they are bad at",
     "assets": "weights and samples: what is here, fetch, verify, remove",
     "benchmark": "how quick the engines are on this machine, and what was chosen",
-    "study": "how long annotation takes, by hand and with a model's help",
+    "timing": "how long annotation takes, by hand and with a model's help",
     "demo": "fetch a real CT, segment it and show where the results are",
     "schema": "what a verb's --json looks like, as JSON Schema",
     "completion": "a script with which a shell completes verbs and options",
 }
+
+_OLD_VERBS = {"study": "timing"}
+"""Former name of a verb, which goes on working -> its name."""
 
 _USAGE = """usage: promptseg VERB [options]      promptseg VERB --help
 
@@ -71,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if argv else 2
-    verb = argv[0]
+    verb = _OLD_VERBS.get(argv[0], argv[0])
     if verb not in VERBS:
         close = did_you_mean(verb, VERBS)
         advice = f"; {close}" if close else ""

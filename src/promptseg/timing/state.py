@@ -109,7 +109,7 @@ def read_log(path: Path) -> StudyState:
         except (KeyError, TypeError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise InputError(
-                "a log of promptseg study", f"{path}, line {number} ({reason})", "correct it"
+                "a log of promptseg timing", f"{path}, line {number} ({reason})", "correct it"
             ) from None
     return state
 

@@ -1,4 +1,4 @@
-"""`promptseg study`."""
+"""`promptseg timing`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from promptseg.timing import StudyLog, StudyTable
     from promptseg.timing.state import Phase
 
-__all__ = ["StudyCommand", "run"]
+__all__ = ["TimingCommand", "run"]
 
 _WIDE = 120  # columns, where no terminal says how many it has
 
 
 @dataclass
-class StudyCommand:
+class TimingCommand:
     """Record how long annotation takes, by hand and with a model's help, and show what it saves.
 
     start, pause, resume and stop are typed while an expert works, in whatever tool; the log is a file
@@ -72,7 +72,7 @@ class StudyCommand:
 
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
-    command = parse(StudyCommand, "study", argv)
+    command = parse(TimingCommand, "timing", argv)
     if command.action == "table":
         _table(command)
         return 0
@@ -80,9 +80,9 @@ def run(argv: list[str]) -> int:
 
     new = command.action in ("start", "add")
     if not new and not command.log.exists():
-        raise InputError("a log of promptseg study", f"{command.log}: no such file")
+        raise InputError("a log of promptseg timing", f"{command.log}: no such file")
     log = StudyLog(command.log, command.study)
-    acts: dict[str, Callable[[StudyLog, StudyCommand], str]] = {
+    acts: dict[str, Callable[[StudyLog, TimingCommand], str]] = {
         "start": lambda log, c: f"started {log.start(*_what(c))}",
         "pause": lambda log, c: f"paused {log.pause(c.expert)}",
         "resume": lambda log, c: f"resumed {log.resume(c.expert, after_kill=c.after_kill)}",
@@ -95,7 +95,7 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def _what(command: StudyCommand) -> tuple[str, str, Phase]:
+def _what(command: TimingCommand) -> tuple[str, str, Phase]:
     """Case, expert and phase, all of which a new entry needs."""
     if command.case is None or command.expert is None or command.phase is None:
         wanted = {"case": command.case, "expert": command.expert, "phase": command.phase}
@@ -104,12 +104,12 @@ def _what(command: StudyCommand) -> tuple[str, str, Phase]:
     return command.case, command.expert, command.phase
 
 
-def _stop(log: StudyLog, command: StudyCommand) -> str:
+def _stop(log: StudyLog, command: TimingCommand) -> str:
     done = log.stop(command.expert)
     return f"{done.phase} of case {done.case} by expert {done.expert}: {done.seconds:.1f} s"
 
 
-def _add(log: StudyLog, command: StudyCommand) -> str:
+def _add(log: StudyLog, command: TimingCommand) -> str:
     what = _what(command)
     if command.seconds is None:
         raise InputError("--seconds for add", "none")
@@ -117,7 +117,7 @@ def _add(log: StudyLog, command: StudyCommand) -> str:
     return f"added {command.seconds:g} s"
 
 
-def _status(log: StudyLog, _: StudyCommand) -> str:
+def _status(log: StudyLog, _: TimingCommand) -> str:
     state, moment = log.state, log.clock()
     lines = [
         f"{'paused' if phase.is_paused else 'running'}: {phase}, {phase.seconds(moment):.0f} s"
@@ -126,7 +126,7 @@ def _status(log: StudyLog, _: StudyCommand) -> str:
     return "\n".join([*(lines or ["nothing is open"]), f"finished phases: {len(state.finished)}"])
 
 
-def _table(command: StudyCommand) -> None:
+def _table(command: TimingCommand) -> None:
     from rich.console import Console
 
     from promptseg.formats.files import atomic_paths, require_file
@@ -134,7 +134,7 @@ def _table(command: StudyCommand) -> None:
     from promptseg.timing import published_times, read_log, study_table
     from promptseg.timing.render import as_csv, as_latex, as_rich
 
-    require_file(command.log, "a log of promptseg study")
+    require_file(command.log, "a log of promptseg timing")
     tables: list[StudyTable] = [study_table(read_log(command.log).finished, command.study)]
     if command.published:
         tables.append(published_times())

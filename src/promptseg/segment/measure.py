@@ -1,4 +1,4 @@
-"""Sizes of an object: volume, area, and the long and short axes of RECIST 1.1."""
+"""Sizes of an object: volume, area, and the bidirectional measurement of RECIST 1.1."""
 
 from __future__ import annotations
 

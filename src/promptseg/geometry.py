@@ -32,7 +32,7 @@ def opposite(letter: str) -> str:
 
 
 def axis_position(axis: Axis) -> int:
-    """Return position of `axis` in a (z, y, x) array."""
+    """Return the position of `axis` in a (z, y, x) array."""
     return AXES.index(axis)
 
 
@@ -103,7 +103,7 @@ class Geometry:
 
     @classmethod
     def pixels(cls, shape: Sequence[int]) -> Geometry:
-        """Return grid of a 2D image whose pixel size is unknown: one unit per pixel."""
+        """Return the grid of a 2D image whose pixel size is unknown: one unit per pixel."""
         return cls(tuple(shape), np.eye(3), np.zeros(3), "pixel")
 
     @property
@@ -176,11 +176,11 @@ class Geometry:
         return (rest[0], rest[1])
 
     def slice_count(self, axis: Axis = "z") -> int:
-        """Return number of slices along `axis`; 1 for a 2D image."""
+        """Return the number of slices along `axis`; 1 for a 2D image."""
         return 1 if self.ndim == 2 else self.shape[axis_position(axis)]
 
     def slice_step(self, axis: Axis = "z") -> float:
-        """Return distance in `unit` between neighbouring slices along `axis`."""
+        """Return the distance in `unit` between neighbouring slices along `axis`."""
         return float(self.spacing["xyz".index(axis)])
 
     def agrees_with(self, other: Geometry, tolerance: float = 1e-3) -> bool:

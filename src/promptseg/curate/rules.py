@@ -178,7 +178,7 @@ def surviving(
 
 
 def slenderness(mask: NDArray[np.bool_]) -> float:
-    """Return mean thickness over extent of the largest connected part, between 0 and about 0.5.
+    """Return the mean thickness over extent of the largest connected part, between 0 and about 0.5.
 
     The thickness is twice the area over the pixels of the edge, the extent the diagonal of the
     bounding box.

@@ -68,7 +68,7 @@ class TruthSegment(Segment):
 
 
 def target_of(segment: Segment) -> str:
-    """Return name of the class an object belongs to; its own name where it has no other.
+    """Return the name of the class an object belongs to; its own name where it has no other.
 
     Examples:
         >>> import numpy as np

@@ -171,7 +171,7 @@ def _by_picture(
 
 
 def case_of_image(file_name: str) -> str:
-    """Return name of a case: the picture's, with its folders."""
+    """Return the name of a case: the picture's, with its folders."""
     path = PurePosixPath(composed(file_name.replace("\\", "/")))
     return "_".join(path.with_suffix("").parts)
 

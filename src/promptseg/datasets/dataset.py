@@ -114,7 +114,7 @@ class Dataset:
         return dict(self.classes.names)
 
     def file_list_sha256(self) -> str:
-        """Return hash of the names and sizes of all files of the cases, relative to the root.
+        """Return the hash of the names and sizes of all files of the cases, relative to the root.
 
         It says whether two runs saw the same dataset without reading it.
         """

@@ -38,7 +38,7 @@ _HEADERS = {".img.gz": ".hdr.gz", ".img": ".hdr", ".brik.gz": ".head", ".brik": 
 
 
 def case_name(path: Path) -> str:
-    """Return name of a file without the ending of its format; dots inside stay."""
+    """Return the name of a file without the ending of its format; dots inside stay."""
     name = path.name.lower()
     known = format_by_suffix(path)
     endings = [s for s in known.suffixes if name.endswith(s)] if known else [path.suffix]

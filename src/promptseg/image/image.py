@@ -163,11 +163,11 @@ class Image:
 
     @property
     def name(self) -> str:
-        """Return short name of the file, for messages."""
+        """Return the short name of the file, for messages."""
         return self.source.path.name if self.source.path else "array"
 
     def sha256(self) -> str:
-        """Return hash of the voxel values (not of the file), for provenance and caches."""
+        """Return the hash of the voxel values (not of the file), for provenance and caches."""
         if self._hash is None:
             digest = hashlib.sha256(repr((self.voxels.shape, self.voxels.dtype.str)).encode())
             for part in self.voxels:

@@ -120,7 +120,7 @@ class Segment:
 
     @property
     def predicted_iou(self) -> float | None:
-        """Return mean predicted IoU over the segmented slices (the model's own opinion)."""
+        """Return the mean predicted IoU over the segmented slices (the model's own opinion)."""
         return float(np.mean(list(self.quality.values()))) if self.quality else None
 
     def mask(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -145,7 +145,7 @@ class Segment:
 
 
 def bounding_region(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """Return smallest box around the true voxels of `mask`, as one slice per axis; empty at 0 if
+    """Return the smallest box around the true voxels of `mask`, as one slice per axis; empty at 0 if
     none.
     """
     region = []
@@ -193,7 +193,7 @@ class Segmentation:
 
     @property
     def label_dtype(self) -> type[np.uint8] | type[np.uint16]:
-        """Return smallest unsigned type that holds the labels."""
+        """Return the smallest unsigned type that holds the labels."""
         return np.uint8 if max((s.label for s in self.segments), default=0) < 256 else np.uint16
 
     def header_of(self, format_name: str) -> Any:
@@ -305,7 +305,7 @@ class Segmentation:
         return out
 
     def sha256(self) -> str:
-        """Return hash of all masks with their labels, for provenance and replays."""
+        """Return the hash of all masks with their labels, for provenance and replays."""
         digest = hashlib.sha256(repr(self.geometry.shape).encode())
         for segment in self.segments:
             place = [(r.start, r.stop) for r in segment.region]

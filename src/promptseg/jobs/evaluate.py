@@ -67,7 +67,7 @@ class Evaluated:
     notes: dict[str, int] = field(default_factory=dict)
 
     def summary(self) -> list[str]:
-        """Return mean DSC and NSD over all tasks, of the first and the last step."""
+        """Return the mean DSC and NSD over all tasks, of the first and the last step."""
         with (self.folder / "summary.csv").open(newline="", encoding="utf-8") as stream:
             pooled = [r for r in csv.DictReader(stream) if (r["dataset"], r["target"]) == _POOLED]
         last = max((int(r["step"]) for r in pooled), default=0)

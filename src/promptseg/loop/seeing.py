@@ -175,7 +175,7 @@ class ClassVersion(Version):
         super().__init__(looker, uncertainty, seed, frozen and own and card.depth == 1)
 
     def doubt(self, entry: Entry) -> float:
-        """Return mean over the slices that are looked at of the entropy, or of what a mirror
+        """Return the mean over the slices that are looked at of the entropy, or of what a mirror
         changes.
         """
         opened = self.looker.open(self.looker.read(entry))

@@ -28,7 +28,7 @@ _PLACES = 80
 def surface_distances(
     start: Surface, target: Surface, spacing: tuple[float, ...], limit: float = np.inf
 ) -> SurfaceDistances:
-    """Return distance from every point of `start` to the nearest point of `target`.
+    """Return the distance from every point of `start` to the nearest point of `target`.
 
     Args:
         start: a surface.

@@ -42,7 +42,7 @@ _DRAWINGS: dict[tuple[int, ...], tuple[tuple[int, int, int], ...]] = {
 
 @lru_cache(maxsize=64)
 def element_sizes(spacing: tuple[float, ...]) -> NDArray[np.float64]:
-    """Return size of the surface element of every neighbour code.
+    """Return the size of the surface element of every neighbour code.
 
     Args:
         spacing: length of a pixel (y, x) or voxel (z, y, x) along each array axis.

@@ -63,11 +63,11 @@ class SurfaceDistances(NamedTuple):
 
     @property
     def total(self) -> float:
-        """Return length or area of the whole surface."""
+        """Return the length or area of the whole surface."""
         return float(self.sizes.sum())
 
     def within(self, tolerance: float) -> float:
-        """Return length or area of the surface that is at most `tolerance` away."""
+        """Return the length or area of the surface that is at most `tolerance` away."""
         return float(self.sizes[self.distances <= tolerance].sum())
 
     def percentile(self, percent: float) -> float:

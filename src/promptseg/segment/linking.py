@@ -34,7 +34,7 @@ class Track:
 
     @property
     def score(self) -> float:
-        """Return mean over the slices it was found on."""
+        """Return the mean over the slices it was found on."""
         return float(np.mean(list(self.scores.values())))
 
     def add(self, index: int, instance: Instance, fill: bool) -> None:

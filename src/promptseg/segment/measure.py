@@ -96,7 +96,7 @@ def _rounded(value: float, decimals: int) -> float:
 def long_and_short_axis(
     plane: NDArray[np.bool_], steps: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """Return longest diameter of a (rows, columns) mask, and the longest chord perpendicular to it.
+    """Return the longest diameter of a (rows, columns) mask, and the longest chord perpendicular to it.
 
     Args:
         plane: non-empty mask.

@@ -113,7 +113,7 @@ class SlideSession:
 
     @property
     def model(self) -> str:
-        """Return name of the model."""
+        """Return the name of the model."""
         return self.segmenter.predictor.card.name
 
     @property

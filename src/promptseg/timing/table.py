@@ -59,7 +59,7 @@ class Times:
 
     @property
     def saving(self) -> float | None:
-        """Return fraction of the manual time that the model saved; negative where it cost time."""
+        """Return the fraction of the manual time that the model saved; negative where it cost time."""
         return saving(self.manual, self.assisted)
 
     @property

@@ -56,7 +56,7 @@ class Scored(Protocol):
 
 
 def picture_name(row: Scored) -> str:
-    """Return file name of a mask's picture in the folder `failures` of the results; unique and
+    """Return the file name of a mask's picture in the folder `failures` of the results; unique and
     portable.
     """
     identity = (row.model, row.prompt, row.setting, row.dataset, row.target, *row.place)

@@ -85,7 +85,7 @@ def _spread(values: NDArray[np.float64], quantity: Quantity) -> str:
 
 
 def modalities(lines: Sequence[Line], section: Section, step: int) -> Table:
-    """Return mean DSC of all masks and the median of the tasks' medians, per modality and model."""
+    """Return the mean DSC of all masks and the median of the tasks' medians, per modality and model."""
     chosen = [n for n in lines if n.section == section and n.step == step and n.quantity == _DSC]
     models = list(dict.fromkeys(line.model for line in chosen))
     body = []

@@ -70,7 +70,7 @@ class SegFile:
 
     @property
     def count(self) -> int:
-        """Return number of frames."""
+        """Return the number of frames."""
         return int(self.header.get("NumberOfFrames") or 1)
 
     @property

@@ -88,7 +88,7 @@ class Video(ABC):
 
     @property
     def rate(self) -> float | None:
-        """Return mean number of frames a second; None where there are no times."""
+        """Return the mean number of frames a second; None where there are no times."""
         times = self.facts.times
         if times is None or len(times) < 2 or times[-1] <= times[0]:
             return None

@@ -102,7 +102,7 @@ class FrameMasks:
         return None if known is None or known.is_empty else known.iou
 
     def presence(self, object_: int, frame: int) -> float | None:
-        """Return probability that the object is on a frame; None where the model did not say."""
+        """Return the probability that the object is on a frame; None where the model did not say."""
         known = self.found[object_].get(frame)
         if known is None or known.presence is None:
             return None
@@ -136,7 +136,7 @@ class FrameMasks:
         self.found[object_] = {**absent, **found}
 
     def sha256(self) -> str:
-        """Return hash of all masks with their labels, 1, 2, 3, ..., for provenance and replays."""
+        """Return the hash of all masks with their labels, 1, 2, 3, ..., for provenance and replays."""
         digest = hashlib.sha256(repr(self.size).encode())
         for label, found in enumerate(self.found, 1):
             for frame, packed in sorted(found.items()):

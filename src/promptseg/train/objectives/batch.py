@@ -38,12 +38,12 @@ class Batch:
 
     @property
     def images(self) -> int:
-        """Return number of images."""
+        """Return the number of images."""
         return len(self.extent)
 
     @property
     def objects(self) -> int:
-        """Return number of objects."""
+        """Return the number of objects."""
         return len(self.masks)
 
     def inside(self) -> Tensor:

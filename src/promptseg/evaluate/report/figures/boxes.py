@@ -24,7 +24,7 @@ _SLOT = 0.8  # of the height of a task that its boxes fill
 
 
 def median_boxes(lines: Sequence[Line]) -> str:
-    """Return distribution of the tasks' medians of DSC and NSD per model, as MedSAM's Fig. 3a.
+    """Return the distribution of the tasks' medians of DSC and NSD per model, as MedSAM's Fig. 3a.
 
     Boxes are quartiles with the median, whiskers reach 1.5 interquartile ranges, triangles are minimum
     and maximum.

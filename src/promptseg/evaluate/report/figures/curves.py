@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 def step_curves(blocks: Sequence[Block]) -> str:
-    """Return mean DSC and NSD of all masks over correction steps, with the interquartile range as a
+    """Return the mean DSC and NSD of all masks over correction steps, with the interquartile range as a
     band.
 
     Args:

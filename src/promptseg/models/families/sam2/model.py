@@ -44,7 +44,7 @@ class Sam2Model:
 
     @property
     def side(self) -> int:
-        """Return length of the side of mask logits."""
+        """Return the length of the side of mask logits."""
         return 4 * self.network.grid
 
     @property

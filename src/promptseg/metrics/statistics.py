@@ -84,8 +84,8 @@ class Spread(NamedTuple):
     Attributes:
         n: repetitions that have a value.
         mean: of them.
-        deviation: their standard deviation, as of a sample (n - 1); NaN with fewer than two, or where one
-            is infinite.
+        deviation: their standard deviation, as of a sample (n - 1); NaN with fewer than two, or
+            where one is infinite.
         low, high: the smallest and the largest.
     """
 

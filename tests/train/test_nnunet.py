@@ -486,6 +486,22 @@ def test_the_real_one_goes_the_whole_round(pictures, volumes, tmp_path, preset):
 
 
 @pytest.mark.skipif(not REAL, reason="PROMPTSEG_NNUNET names no Python that has nnU-Net")
+@pytest.mark.slow
+@pytest.mark.peer
+def test_stacks_too_thin_for_the_real_one_are_refused_by_it(tmp_path):
+    external._versions.cache_clear()
+    made = [
+        Made(f"ct/case{k}/{z}", {"ball": disc((40, 36), 20, 18, 6.0 + z)}, split, f"p{k}", "CT")  # type: ignore[arg-type]
+        for k, split in enumerate(["train", "train", "validation", "test"])
+        for z in range(3)
+    ]
+    make_collection(tmp_path / "thin", made)
+    chosen = options(tmp_path / "thin", tmp_path / "run", preset="semantic-3d", threads=1)
+    with pytest.raises(ModelError, match=r"patches of 3 slices.*--preset semantic-2d"):
+        train(chosen)
+
+
+@pytest.mark.skipif(not REAL, reason="PROMPTSEG_NNUNET names no Python that has nnU-Net")
 @pytest.mark.peer
 def test_the_real_one_says_what_it_is_and_imports_no_torchvision():
     code = (

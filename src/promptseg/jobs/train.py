@@ -118,9 +118,10 @@ def train(options: TrainOptions) -> Trained:
         if processes.leads and parts.patients_reported < FEWEST_PAIRS:
             log.warning(
                 "there will be no verdict but 'too few to tell': the report is on %s, images of %d "
-                "patients, and %d are needed; curate with a larger share for it, or raise "
+                "patient%s, and %d are needed; curate with a larger share for it, or raise "
                 "--report-images",
-                *(parts.reported_on, parts.patients_reported, FEWEST_PAIRS),
+                *(parts.reported_on, parts.patients_reported),
+                *("s" * (parts.patients_reported != 1), FEWEST_PAIRS),
             )
         kept = _kept(start, learner, parts, options, processes)
         baseline = _baseline(start, parts, options, processes, kept)

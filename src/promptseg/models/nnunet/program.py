@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 _MARK = "promptseg:"
+_THINNEST = 4  # its augmentation pads by 3 voxels, mirrored
 _ALLOWED = (
     "dynamic_network_architectures.",
     "torch.nn.",
@@ -75,6 +76,12 @@ def _plan(order: dict[str, Any]) -> None:
     content = json.loads(plans.read_text())
     if order["configuration"] not in content["configurations"]:
         raise SystemExit(f"nnU-Net plans no {order['configuration']} for these data")
+    thinnest = min(content["configurations"][order["configuration"]]["patch_size"])
+    if thinnest < _THINNEST:
+        raise SystemExit(
+            f"patches of {thinnest} slices or pixels, and nnU-Net's blurring needs {_THINNEST}: learn "
+            "from thicker volumes, or slice by slice with --preset semantic-2d"
+        )
     if order["batch_size"] is not None:
         content["configurations"][order["configuration"]]["batch_size"] = order["batch_size"]
         plans.write_text(json.dumps(content, indent=1))

@@ -88,11 +88,20 @@ def _results(seed: int, folder: Path) -> Iterator[_Result]:
 
 
 def _result(seed: int, of: str, said: Mapping[str, Any], verdict: str) -> _Result:
-    values = [
+    before, after, difference = (
         math.nan if said[k] is None else float(said[k]) for k in ("before", "after", "difference")
-    ]
-    counts = int(said["objects"]), int(said["patients"])
-    return _Result(seed, of, str(said["prompt"]), *counts, *values, verdict)
+    )
+    return _Result(
+        seed=seed,
+        of=of,
+        name=str(said["prompt"]),
+        objects=int(said["objects"]),
+        patients=int(said["patients"]),
+        before=before,
+        after=after,
+        difference=difference,
+        verdict=verdict,
+    )
 
 
 def _paragraphs(

@@ -118,7 +118,7 @@ def _train(order: dict[str, Any]) -> None:
     ):  # as its `run_training`, but for time
         trainer.on_epoch_start()
         trainer.on_train_epoch_start()
-        trained = []
+        trained: list[Any] = []
         while len(trained) < trainer.num_iterations_per_epoch:
             gone = spent.share()
             if gone >= 1 and trained:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -659,3 +661,48 @@ def test_the_folders_of_nnunet_are_named_as_by_curate(
     assert main(where) == 0
     assert [job.split for job in seen] == ["train"] * 4 + ["test"]
     assert main([*where, "--split", "80/10/10"]) == 2
+
+
+def test_several_seeds_are_evaluations_of_their_own_and_their_spread(
+    pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    asked: dict[str, Any] = {
+        "input": pictures,
+        "window": "128/64",
+        "pictures": False,
+        "quiet": True,
+        "prompt": ("box", "jittered-box"),
+        "jitter": 100.0,
+        "jitter_sign": "either",
+    }
+    model = {"lite-medsam": BrightPredictor(card="mobile-sam")}
+    done = evaluate(EvaluateJob(output=out, seeds=3, seed=2, **asked), model)  # type: ignore[arg-type]
+    assert done.report == out / "seeds.md"
+    each = [read_rows(out / f"seed-{k}" / "rows.csv") for k in (2, 3, 4)]
+    alone = tmp_path / "alone"
+    evaluate(EvaluateJob(output=alone, seed=3, **asked), model)  # type: ignore[arg-type]
+    assert [r._replace(seconds=0) for r in read_rows(alone / "rows.csv")] == [
+        r._replace(seconds=0) for r in each[1]
+    ]
+    with (out / "seeds.csv").open() as stream:
+        table = [r for r in csv.DictReader(stream) if r["metric"] == "dsc"]
+    for row in table:
+        if row["target"] != "block":
+            continue
+        means = [
+            np.mean([r.dsc for r in rows if (r.prompt, r.target) == (row["prompt"], "block")])
+            for rows in each
+        ]
+        assert float(row["mean"]) == pytest.approx(np.mean(means), abs=1e-5)
+        assert float(row["deviation"]) == pytest.approx(statistics.stdev(means), abs=1e-5)
+        assert (float(row["deviation"]) == 0) == (row["prompt"] == "box")
+        assert (row["seeds"], row["n"]) == ("3", "2")
+    assert any("jittered-box: mean DSC" in line and "± " in line for line in done.summary())
+    assert "seed-4/report.html" in (out / "seeds.md").read_text()
+    again = evaluate(EvaluateJob(output=out, seeds=3, seed=2, **asked), model)  # type: ignore[arg-type]
+    assert (again.done, again.skipped) == (0, done.done)
+    with pytest.raises(OutputError, match="one of several seeds"):
+        evaluate(EvaluateJob(output=alone, seeds=2, **asked), model)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="--seeds from 1"):
+        EvaluateJob(output=out, seeds=0, **asked)

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -356,6 +357,83 @@ def test_an_nnunet_learns_no_further_here(fake, pictures, tmp_path):
             train(again)
 
 
+class Decaying:
+    """A trainer with nnU-Net's schedule, as far as it goes."""
+
+    def __init__(self, epochs: int) -> None:
+        self.num_epochs, self.current_epoch, self.rate = epochs, 0, 1.0
+        self.lr_scheduler = self
+
+    def step(self, at: float) -> None:
+        self.rate = (1 - at / self.num_epochs) ** 0.9
+
+
+def test_its_learning_rate_ends_with_the_time_that_it_has(tmp_path, monkeypatch):
+    clocks = {"monotonic": 100.0, "process_time": 10.0}
+    for name in clocks:
+        monkeypatch.setattr(program.time, name, lambda name=name: clocks[name])
+    order = {"minutes": None, "cpu_minutes": 1.0}
+    spent = program._Spent(order, tmp_path / "spent.json", again=False)
+    trainer = Decaying(1000)
+    rates = []
+    for cpu in (10, 25, 40, 69.9):
+        clocks["process_time"] = cpu
+        clocks["monotonic"] += 1000  # a busy machine
+        program._slow_down(trainer, spent.share())
+        rates.append(trainer.rate)
+    expected = [1, 0.75**0.9, 0.5**0.9]
+    np.testing.assert_allclose(rates[:3], expected)
+    assert 0 < rates[3] < 0.01
+    spent.updates = 7
+    spent.keep()
+    clocks["process_time"] = 0.0  # another process goes on
+    again = program._Spent(order, tmp_path / "spent.json", again=True)
+    assert again.updates == 7
+    assert again.share() == pytest.approx(59.9 / 60)
+    assert program._Spent(order, tmp_path / "spent.json", again=False).share() == 0
+    trainer = Decaying(10)
+    trainer.current_epoch, trainer.rate = 5, 0.5
+    free = program._Spent({"minutes": None, "cpu_minutes": None}, tmp_path / "x", again=False)
+    program._slow_down(trainer, free.share())
+    assert trainer.rate == 0.5, "its own schedule, without a limit"
+
+
+def test_the_limits_of_time_are_told_and_losses_of_a_training_that_goes_on_stay(
+    fake, pictures, tmp_path, monkeypatch
+):
+    chosen = options(pictures, tmp_path / "run", cpu_minutes=2.5)
+    train(chosen)
+    said = json.loads((chosen.output / "nnunet" / "train.json").read_text())
+    assert (said["minutes"], said["cpu_minutes"]) == (None, 2.5)
+    (chosen.output / "nnunet" / "trained.json").unlink()
+    kept = chosen.output / "nnunet" / "results" / "fold_0" / "checkpoint_latest.pth"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    train(options(pictures, tmp_path / "run"))
+    assert [r["update"] for r in rows(chosen.output / "train.csv")] == ["5", "10", "5", "10"]
+    kept.unlink()
+    (chosen.output / "nnunet" / "trained.json").unlink()
+    train(options(pictures, tmp_path / "run"))
+    assert [r["update"] for r in rows(chosen.output / "train.csv")] == ["5", "10"]
+
+
+def test_it_does_not_go_on_alone(fake, pictures, tmp_path):
+    words = ["train", "-i", str(pictures), "-o", str(tmp_path / "run"), "--model", "nnunet"]
+    env = {**os.environ, "FAKE_NNUNET_FAILS": "never ends", external.VARIABLE: str(fake)}
+    command = [sys.executable, "-m", "promptseg", *words, "--preset", "semantic-2d", "--quiet"]
+    process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
+    pid = tmp_path / "run" / "nnunet" / "pid"
+    for _ in range(1200):
+        if pid.exists() and pid.read_text():
+            break
+        time.sleep(0.1)
+    other = int(pid.read_text())
+    process.terminate()
+    assert process.wait(60) == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(other, 0)
+
+
 real = [
     pytest.mark.slow,
     pytest.mark.peer,
@@ -405,6 +483,22 @@ def test_the_real_one_goes_the_whole_round(pictures, volumes, tmp_path, preset):
     (chosen.output / "nnunet.json").write_text(json.dumps(plans))
     with pytest.raises(ModelError, match=r"'os\.system', which is no part of a network"):
         load_classes(chosen.output, device="cpu")
+
+
+@pytest.mark.skipif(not REAL, reason="PROMPTSEG_NNUNET names no Python that has nnU-Net")
+@pytest.mark.slow
+@pytest.mark.peer
+def test_stacks_too_thin_for_the_real_one_are_refused_by_it(tmp_path):
+    external._versions.cache_clear()
+    made = [
+        Made(f"ct/case{k}/{z}", {"ball": disc((40, 36), 20, 18, 6.0 + z)}, split, f"p{k}", "CT")  # type: ignore[arg-type]
+        for k, split in enumerate(["train", "train", "validation", "test"])
+        for z in range(3)
+    ]
+    make_collection(tmp_path / "thin", made)
+    chosen = options(tmp_path / "thin", tmp_path / "run", preset="semantic-3d", threads=1)
+    with pytest.raises(ModelError, match=r"patches of 3 slices.*--preset semantic-2d"):
+        train(chosen)
 
 
 @pytest.mark.skipif(not REAL, reason="PROMPTSEG_NNUNET names no Python that has nnU-Net")

@@ -26,6 +26,12 @@ def run(argv: list[str]) -> int:
     trained = train(options)
     if trained.interrupted:
         return 130
+    if trained.seeds:
+        if not options.quiet:
+            for line in trained.seeds:
+                print(for_terminal(line))
+            print(f"seeds    {trained.folder / 'seeds.md'}")
+        return 0
     if trained.verdict is None:  # of a process that follows another
         return 0
     if options.json:

@@ -272,6 +272,10 @@ class EvaluateJob(EvaluateOptions):
     missing: Literal["refuse", "empty"] = "refuse"
     """Cases without a prediction: refuse them, or count them as empty masks."""
 
+    seeds: int = 1
+    """Evaluate so many times, with --seed and the numbers after it, each in a folder of its own
+    (seed-0, ...), and write how far the results lie apart: seeds.md and seeds.csv."""
+
     leaks: Path | None = None
     """Training manifest (docs/datasets.md): warn of images and patients that occur in it."""
 

@@ -18,6 +18,7 @@ from promptseg.datasets import Dataset, DatasetOptions, choose_cases, limit_case
 from promptseg.datasets.splits import read_splits
 from promptseg.errors import InputError, PromptsegError
 from promptseg.evaluate.options import EvaluateJob, EvaluateOptions
+from promptseg.evaluate.over_seeds import SEED_FILES, write_seeds
 from promptseg.evaluate.plan import ModelUnderTest, Plan
 from promptseg.evaluate.predictions import Predictions, open_predictions
 from promptseg.evaluate.protocols import prompts_for
@@ -28,6 +29,7 @@ from promptseg.evaluate.trained import lists_of, unknown_lists
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.systems import clash
 from promptseg.inference.predictor import Predictor
+from promptseg.jobs.seeds import begin_seeds, of_each_seed
 from promptseg.models.cards import ModelCard, model_file
 from promptseg.models.heads.semantic.card import SemanticCard, is_semantic
 from promptseg.names import from_csv
@@ -57,6 +59,7 @@ class Evaluated:
         done: tasks that this run did.
         failed: what could not be scored: dataset, case, model and error.
         notes: what readers noted, each with the number of cases; notes.csv names them.
+        seeds: of several seeds, what they came to and how far apart they lie.
     """
 
     folder: Path
@@ -65,9 +68,12 @@ class Evaluated:
     done: int
     failed: list[dict[str, str]]
     notes: dict[str, int] = field(default_factory=dict)
+    seeds: list[str] = field(default_factory=list)
 
     def summary(self) -> list[str]:
         """Return the mean DSC and NSD over all tasks, of the first and the last step."""
+        if self.seeds:
+            return [*self.seeds, *(f"note: {line}" for line in lines_of(self.notes))]
         with (self.folder / "summary.csv").open(newline="", encoding="utf-8") as stream:
             pooled = [r for r in csv.DictReader(stream) if (r["dataset"], r["target"]) == _POOLED]
         last = max((int(r["step"]) for r in pooled), default=0)
@@ -97,6 +103,8 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Ev
     Raises:
         PromptsegError: bad options or data; what was done until then is kept.
     """
+    if job.seeds > 1:
+        return _of_seeds(job, models)
     started = _now()
     _settle_protocol(job)
     datasets = _datasets(job)
@@ -126,6 +134,22 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Ev
         refuse(list(results.notes), f"cases in {job.output / 'notes.csv'}")
     return Evaluated(
         job.output, report, work.skipped, work.done, facts["failed"], notes=results.notes
+    )
+
+
+def _of_seeds(job: EvaluateJob, models: dict[str, Predictor] | None) -> Evaluated:
+    """One evaluation after the other, a seed each, and how far they lie apart."""
+    own = begin_seeds(job.output, SEED_FILES, beside="run.json")
+    each = {seed: evaluate(one, models) for seed, one in of_each_seed(job).items()}
+    own.claim(*SEED_FILES)
+    lines = write_seeds(job.output, {seed: one.folder for seed, one in each.items()})
+    done = list(each.values())
+    return Evaluated(
+        *(job.output, job.output / SEED_FILES[1]),
+        *(sum(one.skipped for one in done), sum(one.done for one in done)),
+        [failure for one in done for failure in one.failed],
+        done[0].notes,
+        lines,
     )
 
 

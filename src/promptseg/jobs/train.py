@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.formats.files import atomic_path
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.own_folder import OwnFolder
+from promptseg.jobs.seeds import begin_seeds, of_each_seed
 from promptseg.metrics.statistics import FEWEST_PAIRS
 from promptseg.models.cards import model_file
 from promptseg.models.families.sam import Sam
@@ -40,6 +42,7 @@ from promptseg.train.parts import encoder_learns
 from promptseg.train.processes import Processes, process_group
 from promptseg.train.release import TRAINED_ON
 from promptseg.train.samples import TrainingImages
+from promptseg.train.seeds import SEED_FILES, write_seeds
 from promptseg.train.semantic.samples import Setting, TrainingClasses, TrainingStacks
 from promptseg.train.semantic.start import SemanticStart, is_of_classes, semantic_learner
 from promptseg.train.sequences import TrainingClips
@@ -87,6 +90,8 @@ def train(options: TrainOptions) -> Trained:
             is kept.
     """
     options.check()
+    if options.seeds > 1:
+        return _of_seeds(options)
     if options.model == NNUNET:
         from promptseg.train.nnunet.run import train_nnunet
 
@@ -116,10 +121,11 @@ def train(options: TrainOptions) -> Trained:
         if processes.leads and parts.patients_reported < FEWEST_PAIRS:
             log.warning(
                 "there will be no verdict but 'too few to tell': the report is on %s, images of %d "
-                "patients, and %d are needed; curate with a larger share for it, or raise "
+                "patient%s, and %d are needed; curate with a larger share for it, or raise "
                 "--report-images",
                 parts.reported_on,
                 parts.patients_reported,
+                "s" * (parts.patients_reported != 1),
                 FEWEST_PAIRS,
             )
         kept = _kept(start, learner, parts, options, processes)
@@ -149,6 +155,44 @@ def train(options: TrainOptions) -> Trained:
             trained = finish(start, learner, parts, options, progress, (baseline, tuned))
         processes.wait()
     return trained
+
+
+def _of_seeds(options: TrainOptions) -> Trained:
+    """One training after the other, a seed each, and how far they lie apart."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("--seeds in one process", "torchrun", "train each --seed by itself")
+    if options.json:
+        raise InputError("--json of one training", f"--seeds {options.seeds}", "read seeds.csv")
+    own = begin_seeds(options.output, SEED_FILES, beside=_OPTIONS)
+    each = of_each_seed(options)
+    shared = options.embeddings
+    for one in each.values():
+        if not _stopped_by_time(one):
+            trained = train(replace(one, embeddings=shared))
+            if trained.interrupted:
+                return replace(trained, folder=options.output)
+        made = one.output / "embeddings"  # of a frozen encoder: the next ones take them as they are
+        shared = shared or (made if made.is_dir() else None)
+    own.claim(*SEED_FILES)
+    folders = {seed: one.output for seed, one in each.items()}
+    return Trained(options.output, seeds=write_seeds(options.output, folders))
+
+
+def _stopped_by_time(options: TrainOptions) -> bool:
+    """Whether this training has had the time that it may take: given again, it would go on."""
+    if options.overwrite or (options.minutes is None and options.cpu_minutes is None):
+        return False
+    try:
+        said = parse_json((options.output / _OPTIONS).read_text(encoding="utf-8"))
+        same = said["schema"] == _SCHEMA
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    asked = json.loads(json.dumps({**options.binding(), **options.length()}))
+    return (
+        same
+        and (options.output / "report.json").exists()
+        and all(said.get(name) == value for name, value in asked.items())
+    )
 
 
 def _start(
@@ -368,7 +412,7 @@ def _train(
     title = f"{start.card.name}, {options.preset}"
     try:
         with (
-            listening(options.minutes) as stop,
+            listening(options.minutes, options.cpu_minutes) as stop,
             step_progress(title, schedule.updates, _silent(options, processes)) as show,
         ):
             if progress.updates == 0:

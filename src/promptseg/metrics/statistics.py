@@ -19,6 +19,7 @@ __all__ = [
     "FEWEST_PAIRS",
     "Interval",
     "SignedRank",
+    "Spread",
     "Summary",
     "bootstrap",
     "holm",
@@ -26,6 +27,7 @@ __all__ = [
     "quantile",
     "ranks",
     "signed_rank",
+    "spread",
     "summarise",
 ]
 
@@ -76,6 +78,31 @@ class SignedRank(NamedTuple):
     reason: str = ""
 
 
+class Spread(NamedTuple):
+    """How far repetitions of one experiment lie apart.
+
+    Attributes:
+        n: repetitions that have a value.
+        mean: of them.
+        deviation: their standard deviation, as of a sample (n - 1); NaN with fewer than two, or
+            where one is infinite.
+        low, high: the smallest and the largest.
+    """
+
+    n: int
+    mean: float
+    deviation: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """`0.812 ± 0.004`, or a dash where there is nothing."""
+        if not self.n:
+            return "-"
+        apart = "" if math.isnan(self.deviation) else f" ± {self.deviation:.3f}"
+        return f"{self.mean:.3f}{apart}"
+
+
 def quantile(values: Floats, q: float) -> float:
     """Return linear interpolation between order statistics (NumPy's default, R's type 7).
 
@@ -101,6 +128,20 @@ def summarise(values: Floats) -> Summary:
     median, q1, q3 = (quantile(kept, q) for q in (0.5, 0.25, 0.75))
     extremes = float(kept.min()), float(kept.max())
     return Summary(len(kept), float(kept.mean()), median, q1, q3, *extremes)
+
+
+def spread(values: Floats) -> Spread:
+    """Mean, standard deviation and extremes of repetitions; NaN is left out.
+
+    >>> print(spread(np.array([0.8, 0.9])))
+    0.850 ± 0.071
+    """
+    kept = values[~np.isnan(values)]
+    if not len(kept):
+        return Spread(0, *(math.nan,) * 4)
+    several = len(kept) > 1 and np.isfinite(kept).all()
+    deviation = float(kept.std(ddof=1)) if several else math.nan
+    return Spread(len(kept), float(kept.mean()), deviation, float(kept.min()), float(kept.max()))
 
 
 def bootstrap(

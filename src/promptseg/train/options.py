@@ -72,6 +72,7 @@ _FREE = {
     "output",
     "embeddings",
     "warm_start",
+    "seeds",
     "workers",
     "device",
     "threads",
@@ -220,6 +221,11 @@ class _LoopOptions:
     minutes: float | None = None
     """Stop after so many minutes; what is there by then is validated and reported."""
 
+    cpu_minutes: float | None = None
+    """Stop after so many minutes of processor time of the training process, validations on the way
+    included: what stays comparable on a busy machine. Processes that read images (--workers) do not
+    count; those that torchrun starts count each for itself."""
+
     batch_size: int | None = None
     """Images, or clips, per update, all processes together (MedSAM 160, MedicoSAM 56)."""
 
@@ -270,6 +276,10 @@ class _LoopOptions:
 
     seed: int = 0
     """Seed of everything that is drawn by chance."""
+
+    seeds: int = 1
+    """Train so many times, with --seed and the numbers after it, each in a folder of its own
+    (seed-0, ...), and write how far the results lie apart: seeds.md and seeds.csv."""
 
     deterministic: bool = field(
         default=True,
@@ -370,6 +380,8 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
             "epochs": self.epochs,
             "updates": self.updates,
             "minutes": self.minutes,
+            "cpu-minutes": self.cpu_minutes,
+            "seeds": self.seeds,
             "batch-size": strategy.batch_size,
             "micro-batch": self.micro_batch,
             "learning-rate": strategy.learning_rate,
@@ -399,13 +411,18 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
         """Return all options as plain values."""
         return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
 
+    def length(self) -> dict[str, Any]:
+        """The options that say how long it goes on, and what the report is about."""
+        names = ("epochs", "updates", "minutes", "cpu_minutes", "report_images")
+        return {name: getattr(self, name) for name in names}
+
     def binding(self) -> dict[str, Any]:
         """Return the options that a resumed training must share with the one it resumes, as plain
         values.
 
         How long it goes on may differ.
         """
-        free = _FREE | {"config", "strict", "epochs", "updates", "minutes", "report_images"}
+        free = _FREE | {"config", "strict", *self.length()}
         if self.preset_values().rates.hang_on_the_end:
             free -= {"epochs", "updates"}
         return {

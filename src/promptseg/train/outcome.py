@@ -40,12 +40,14 @@ class Trained:
         verdict: on the best weights; None in processes that follow another, and after an interruption.
         name: of the new model.
         interrupted: whether it was stopped on the way; the same command goes on.
+        seeds: of several trainings, what they came to and how far apart they lie, in lines.
     """
 
     folder: Path
     verdict: Verdict | None = None
     name: str = ""
     interrupted: bool = False
+    seeds: tuple[str, ...] = ()
 
 
 def finish(

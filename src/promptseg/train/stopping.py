@@ -1,4 +1,4 @@
-"""Ends of a training that come from outside: Ctrl-C, a cluster's signal, the clock."""
+"""Ends of a training that come from outside: Ctrl-C, a cluster's signal, the time."""
 
 from __future__ import annotations
 
@@ -19,23 +19,28 @@ class Stop:
     """Says whether to stop after the present update, and why.
 
     Args:
-        minutes: that may be spent; None for as long as it takes.
+        minutes: by the clock that may be spent; None for as long as it takes.
+        cpu_minutes: of this process's processor time, all its threads together, that may be spent.
     """
 
-    def __init__(self, minutes: float | None) -> None:
+    def __init__(self, minutes: float | None, cpu_minutes: float | None = None) -> None:
         self.interrupted = False
-        self._end = None if minutes is None else time.monotonic() + 60 * minutes
+        self._ends = [
+            (clock, clock() + 60 * each)
+            for clock, each in ((time.monotonic, minutes), (time.process_time, cpu_minutes))
+            if each is not None
+        ]
 
     @property
     def late(self) -> bool:
         """Tell whether the time is up."""
-        return self._end is not None and time.monotonic() >= self._end
+        return any(clock() >= end for clock, end in self._ends)
 
 
 @contextmanager
-def listening(minutes: float | None) -> Iterator[Stop]:
-    """Provide a first Ctrl-C (or SIGTERM) lets the present update end; a second one does not."""
-    stop = Stop(minutes)
+def listening(minutes: float | None, cpu_minutes: float | None = None) -> Iterator[Stop]:
+    """Let a first Ctrl-C (or SIGTERM) end the training after this update; a second ends it at once."""
+    stop = Stop(minutes, cpu_minutes)
 
     def heard(number: int, frame: FrameType | None) -> None:
         if stop.interrupted:

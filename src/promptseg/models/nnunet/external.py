@@ -6,14 +6,17 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -93,6 +96,7 @@ def order(
     command = [nnunet_python(), program.__file__, what, str(file)]
     with (
         log.open("a", encoding="utf-8") as stream,
+        _terminable(),
         subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -214,6 +218,23 @@ class Answering:
         self._said.seek(0)
         last = self._said.read()[-_LAST:].strip().splitlines()[-1:]
         return ModelError("nnU-Net to answer", f"{why}{': ' if last else ''}{''.join(last)[:300]}")
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, as a cluster sends it, is a Ctrl-C meanwhile: this process would else end alone."""
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # no other hears signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, heard)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _environment() -> dict[str, str]:

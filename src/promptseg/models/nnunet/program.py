@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 _MARK = "promptseg:"
+_THINNEST = 4  # its augmentation pads by 3 voxels, mirrored
 _ALLOWED = (
     "dynamic_network_architectures.",
     "torch.nn.",
@@ -75,6 +76,12 @@ def _plan(order: dict[str, Any]) -> None:
     content = json.loads(plans.read_text())
     if order["configuration"] not in content["configurations"]:
         raise SystemExit(f"nnU-Net plans no {order['configuration']} for these data")
+    thinnest = min(content["configurations"][order["configuration"]]["patch_size"])
+    if thinnest < _THINNEST:
+        raise SystemExit(
+            f"patches of {thinnest} slices or pixels, and nnU-Net's blurring needs {_THINNEST}: learn "
+            "from thicker volumes, or slice by slice with --preset semantic-2d"
+        )
     if order["batch_size"] is not None:
         content["configurations"][order["configuration"]]["batch_size"] = order["batch_size"]
         plans.write_text(json.dumps(content, indent=1))
@@ -103,17 +110,24 @@ def _train(order: dict[str, Any]) -> None:
     trainer.num_val_iterations_per_epoch = max(1, order["iterations"] // 5)
     trainer.save_every = 1
     maybe_load_checkpoint(trainer, again, False)
-    started, clock = time.process_time(), time.monotonic()
+    folder = Path(order["folder"])
+    spent, asked_by = _Spent(order, folder / "spent.json", again), os.getppid()
     trainer.on_train_start()
     for _ in range(
         trainer.current_epoch, trainer.num_epochs
     ):  # as its `run_training`, but for time
         trainer.on_epoch_start()
         trainer.on_train_epoch_start()
-        trained = [
-            trainer.train_step(next(trainer.dataloader_train))
-            for _ in range(trainer.num_iterations_per_epoch)
-        ]
+        trained: list[Any] = []
+        while len(trained) < trainer.num_iterations_per_epoch:
+            gone = spent.share()
+            if gone >= 1 and trained:
+                break
+            if os.getppid() != asked_by:
+                raise SystemExit("nobody waits for this training any more")
+            _slow_down(trainer, gone)
+            trained.append(trainer.train_step(next(trainer.dataloader_train)))
+        spent.updates += len(trained)
         trainer.on_train_epoch_end(trained)
         with torch.no_grad():
             trainer.on_validation_epoch_start()
@@ -124,11 +138,11 @@ def _train(order: dict[str, Any]) -> None:
             trainer.on_validation_epoch_end(seen)
         trainer.on_epoch_end()
         loss = float(trainer.logger.get_value("train_losses", step=-1))
-        _say(epoch=trainer.current_epoch, loss=loss)
-        if order["minutes"] is not None and time.monotonic() - clock > 60 * order["minutes"]:
+        _say(epoch=trainer.current_epoch, loss=loss, updates=spent.updates)
+        spent.keep()
+        if spent.share() >= 1:
             break
     trainer.on_train_end()
-    folder = Path(order["folder"])
     weights = {name: value.numpy() for name, value in trainer.network.cpu().state_dict().items()}
     np.savez(folder / "weights.npz", **weights)
     said = {
@@ -137,12 +151,53 @@ def _train(order: dict[str, Any]) -> None:
         "configuration": order["configuration"],
         "mirror_axes": list(trainer.inference_allowed_mirroring_axes or ()),
         "epochs": trainer.current_epoch,
-        "updates": trainer.current_epoch * trainer.num_iterations_per_epoch,
-        "cpu_seconds": time.process_time() - started,
+        "updates": spent.updates,
+        "cpu_seconds": spent.seconds()[1],
         "parameters": sum(p.numel() for p in trainer.network.parameters()),
     }
     (folder / "trained.json").write_text(json.dumps(said, default=_plain))
     _say(done=True)
+
+
+class _Spent:
+    """What a training has taken so far, interruptions or not.
+
+    Args:
+        order: with `minutes` and `cpu_minutes`, which are None where there is no limit.
+        file: that keeps it.
+        again: whether the training goes on.
+    """
+
+    def __init__(self, order: dict[str, Any], file: Path, again: bool) -> None:
+        self._file, self._limits = file, (order["minutes"], order["cpu_minutes"])
+        kept = json.loads(file.read_text()) if again and file.exists() else {}
+        self.updates = int(kept.get("updates", 0))
+        self._before = tuple(kept.get("seconds", (0.0, 0.0)))
+        self._started = time.monotonic(), time.process_time()
+
+    def seconds(self) -> tuple[float, float]:
+        """By the clock, and of the processor."""
+        wall, cpu = time.monotonic() - self._started[0], time.process_time() - self._started[1]
+        return self._before[0] + wall, self._before[1] + cpu
+
+    def share(self) -> float:
+        """Of the limit that is nearest; 0 where there is none."""
+        each = zip(self.seconds(), self._limits, strict=True)
+        return max((s / (60 * limit) for s, limit in each if limit is not None), default=0.0)
+
+    def keep(self) -> None:
+        """Write it down."""
+        said = {"updates": self.updates, "seconds": self.seconds()}
+        self._file.write_text(json.dumps(said), encoding="utf-8")
+
+
+def _slow_down(trainer: Any, gone: float) -> None:
+    """Lower the learning rate with the time where that ends before the epochs do.
+
+    nnU-Net's own schedule, (1 - epoch / epochs) ** 0.9, would else end in the middle.
+    """
+    if gone * trainer.num_epochs > trainer.current_epoch:
+        trainer.lr_scheduler.step(min(gone, 0.999) * trainer.num_epochs)
 
 
 def _serve(order: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ _OURS = (
 )
 _TAKEN = {
     *("input", "output", "config", "model", "preset", "classes", "epochs", "updates", "minutes"),
+    "cpu_minutes",
     *("validate_every", "batch_size", "features", "nnunet_memory", "train_images", "seed"),
     *("validation_images", "report_images", "validation_objects", "device", "threads", "strict"),
     *("overwrite", "quiet", "json", "box_distortion", "box_distortion_sign", "workers"),
@@ -66,6 +67,8 @@ _FREE = {
     "output",
     "config",
     "minutes",
+    "cpu_minutes",
+    "seeds",
     "device",
     "threads",
     "quiet",
@@ -202,25 +205,27 @@ def _trained(
             "epochs": epochs,
             "iterations": iterations,
             "minutes": options.minutes,
+            "cpu_minutes": options.cpu_minutes,
             "seed": options.seed,
             "threads": where[0],
             "device": where[1],
             "again": any((work / "results").rglob("checkpoint_latest.pth")),
         }
-        losses: list[tuple[int, float]] = []
+        table = options.output / "train.csv"
+        if not asked["again"]:
+            table.unlink(missing_ok=True)  # of one that was cut off within its first epoch
         with step_progress("nnU-Net", epochs, options.quiet) as show:
-            order("train", asked, work / "log.txt", _showing(show, losses, iterations))
-        _write_losses(options.output / "train.csv", losses)
+            order("train", asked, work / "log.txt", _showing(show, table))
     return _read(done)
 
 
-def _showing(
-    show: Callable[[int, str], None], losses: list[tuple[int, float]], iterations: int
-) -> Callable[[dict[str, Any]], None]:
+def _showing(show: Callable[[int, str], None], table: Path) -> Callable[[dict[str, Any]], None]:
+    """Shows each epoch, and adds it to a table that a training which goes on adds to."""
+
     def told(facts: dict[str, Any]) -> None:
         if "epoch" in facts:
             show(int(facts["epoch"]), f"loss {facts['loss']:.3f}")
-            losses.append((int(facts["epoch"]) * iterations, float(facts["loss"])))
+            _add_loss(table, int(facts["updates"]), float(facts["loss"]))
 
     return told
 
@@ -269,11 +274,13 @@ def _about(parts: Parts, objective: Objective, work: Path) -> dict[str, Any]:
     }
 
 
-def _write_losses(path: Path, losses: Sequence[tuple[int, float]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as stream:
+def _add_loss(path: Path, update: int, loss: float) -> None:
+    begun = path.exists()
+    with path.open("a", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
-        table.writerow(("update", "loss"))
-        table.writerows(losses)
+        if not begun:
+            table.writerow(("update", "loss"))
+        table.writerow((update, loss))
 
 
 def _weights(work: Path) -> dict[str, Any]:

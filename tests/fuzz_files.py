@@ -467,6 +467,7 @@ def _datasets(folder: Path) -> dict[str, Target]:
     found = {}
     places = {
         "coco": (make.coco(folder / "coco"), None),
+        "saco": (make.saco(folder / "saco"), None),
         "nnunet": (make.nnunet(folder / "nnunet"), None),
         "patterns": (
             make.volume_pairs(folder / "patterns"),

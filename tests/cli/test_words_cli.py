@@ -109,6 +109,36 @@ def test_nothing_found_is_an_empty_layer_and_said(
 
 
 @pytest.mark.parametrize(
+    ("phrase", "modality", "said"),
+    [
+        (
+            "linke Niere",
+            "US",
+            "'linke Niere' is German: medical-sam3 reads English (nearest known: 'left",
+        ),
+        ("печень", "US", "'печень' is not English: medical-sam3 reads English"),
+        ("polyp", "US", "knows 'polyp' from endoscopy, and this is US"),
+        ("polyp", "endoscopy", ""),
+    ],
+)
+def test_words_that_may_mean_little_are_said_and_passed_on(
+    phrase: str,
+    modality: str,
+    said: str,
+    weights: str,
+    picture: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = ("segment", "-i", picture, "-o", tmp_path / "m.png", "--modality", modality)
+    assert run(*given, "--no-overlay", "--model", weights, "--text", phrase) == 0
+    err = capsys.readouterr().err
+    warned = [line for line in err.splitlines() if "reads English" in line or "knows" in line]
+    assert len(warned) == bool(said)
+    assert said in err
+
+
+@pytest.mark.parametrize(
     ("given", "said"),
     [
         (("--text", ""), "a phrase, such as liver"),

@@ -132,3 +132,49 @@ def coco(folder: Path, **changes: Any) -> Path:
     path = folder / "annotations.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
+
+
+def saco(folder: Path, **changes: Any) -> Path:
+    """An SA-Co file: on a.png two cells, no polyp, and lumps of which not all are outlined; on b.png
+    nothing of what was looked for. Rows are 12, columns 16."""
+    png(folder / "images" / "a.png", gray())
+    png(folder / "images" / "b.png", gray(1))
+    asked = [("a.png", "dark cell"), ("a.png", "polyp"), ("b.png", "polyp"), ("a.png", "lump")]
+    images = [
+        {
+            "id": 10_000_000 + k,
+            "file_name": name,
+            "text_input": phrase,
+            "height": 12,
+            "width": 16,
+            "queried_category": str(k),
+            "is_instance_exhaustive": int(phrase != "lump"),
+            "is_pixel_exhaustive": 1,
+        }
+        for k, (name, phrase) in enumerate(asked)
+    ]
+    runs = [[0, 3, 189], [28, 6, 6, 6, 6, 6, 134], [100, 5, 87]]
+    annotations = [
+        {
+            "id": k,
+            "image_id": 10_000_003 if k == 3 else 10_000_000,
+            "bbox": [0.0, 0.0, 0.1, 0.2],
+            "area": 0.01,
+            "category_id": 1,
+            "iscrowd": 0,
+            "source": "manual",
+            "segmentation": {"size": [12, 16], "counts": counts},
+        }
+        for k, counts in enumerate(runs, 1)
+    ]
+    content: dict[str, Any] = {
+        "info": {"description": "endoscopy phrases", "version": "v1"},
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "object"}],
+        "licenses": [],
+        **changes,
+    }
+    path = folder / "phrases.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path

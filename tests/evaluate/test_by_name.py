@@ -14,7 +14,7 @@ from datasets import dataset_makers as make
 from fakes import BrightPredictor
 from promptseg.errors import InputError, UnsupportedPromptError
 from promptseg.evaluate.options import EvaluateJob
-from promptseg.evaluate.protocols.by_name import ABSENT
+from promptseg.evaluate.protocols.by_name import ABSENT, INSTANCE, SYNONYM
 from promptseg.evaluate.rows import Row, read_rows
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.evaluate import evaluate
@@ -128,3 +128,58 @@ def test_what_is_found_of_nothing_counts_nothing(body: Path, tmp_path: Path) -> 
     assert (found["bright"].prompt, found["bright"].dsc) == (ABSENT, 0)
     assert (found["bright"].predicted_iou or 0) > 0.9
     assert found["thing"].dsc == 0
+
+
+def test_phrases_of_saco_are_asked_for_where_they_were_looked_for(tmp_path: Path) -> None:
+    path = make.saco(tmp_path / "data")
+    path.write_text(path.read_text("utf-8").replace("dark cell", "bright"), encoding="utf-8")
+    values = np.full((12, 16), 20, np.uint8)
+    values[:3, 0] = values[4:10, 2:5] = 200
+    for name, picture in (("a", values), ("b", np.full((12, 16), 20, np.uint8))):
+        make.png(tmp_path / "data" / "images" / f"{name}.png", picture)
+    model = BrightWords()
+    predictor = Predictor(model, Path("none.pt"), "0" * 64)
+    rows = run(path, tmp_path / "out", predictor, prompt=("text",), absent=5)
+    found = {(row.case, row.target, row.prompt): row for row in rows}
+    assert found.keys() == {
+        ("a", "bright", "text"),
+        ("a", "polyp", ABSENT),
+        ("b", "polyp", ABSENT),
+    }
+    assert found["a", "bright", "text"].truth_size == 21
+    assert found["b", "polyp", ABSENT].dsc == 1
+
+
+def test_other_phrases_are_asked_for_as_they_are(cells: Path, tmp_path: Path) -> None:
+    said = json.loads((cells / "dataset.json").read_text())
+    said["targets"] = {"1": "Kidney_Left", "2": "bright"}
+    (cells / "dataset.json").write_text(json.dumps(said))
+    model = BrightWords()
+    predictor = Predictor(model, Path("none.pt"), "0" * 64)
+    rows = run(cells, tmp_path / "out", predictor, prompt=("text",), synonyms=1)
+    found = [(row.target, row.object, row.prompt) for row in rows]
+    assert found == [
+        ("Kidney_Left", "Kidney_Left", "text"),
+        ("Kidney_Left", "kidney, left", SYNONYM),
+        ("bright", "bright", "text"),  # nobody knows another phrase for it
+    ]
+    assert [phrase.text for phrase in model.phrases] == ["left kidney", "kidney, left", "bright"]
+
+
+def test_objects_are_scored_one_by_one_against_what_is_matched_with_them(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "microscopy__cells"
+    values, ids = np.zeros((40, 60), np.uint8), np.zeros((40, 60), np.uint8)
+    values[4:14, 4:24] = values[20:30, 4:24] = 200
+    ids[4:14, 4:24], ids[20:30, 4:14], ids[34:38, 40:50] = 1, 2, 3
+    for kind, what in (("images", values), ("masks", ids > 0), ("instances", ids)):
+        (folder / kind).mkdir(parents=True)
+        PilImage.fromarray(what.astype(np.uint8)).save(folder / kind / "p1.png")
+    said = {"name": "cells", "modality": "microscopy", "targets": {"1": "bright"}}
+    (folder / "dataset.json").write_text(json.dumps(said))
+    predictor = Predictor(BrightWords(), Path("none.pt"), "0" * 64)
+    rows = run(folder, tmp_path / "out", predictor, prompt=("text",), instances=True)
+    each = {row.object: row for row in rows if row.prompt == INSTANCE}
+    assert [each[f"bright {k}"].dsc for k in (1, 2, 3)] == [1, pytest.approx(2 / 3), 0]
+    assert each["bright 3"].found_size == 0
+    (union,) = [row for row in rows if row.prompt == "text"]
+    assert union.truth_size == 200 + 100 + 40

@@ -35,7 +35,8 @@ def facts_of_case(case: CaseFiles) -> list[Any]:
     classes,
     annotations, how run lengths count."""
     readers = [_said(case.image_reader), _said(case.truth_reader)]
-    return [case.name, case.patient, case.annotated, *readers]
+    looked_for = [] if case.absent is None else [list(case.absent)]
+    return [case.name, case.patient, case.annotated, *readers, *looked_for]
 
 
 def _said(reader: Callable[..., Any]) -> str:

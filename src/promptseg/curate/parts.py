@@ -206,6 +206,7 @@ class Part(Task[None, None]):
             shape=(rows, columns),
             pixel=piece.pixel,
             targets=targets,
+            absent=case.absent,
             split="train",
             rule=piece.values.rule,
             clip=piece.values.clip,

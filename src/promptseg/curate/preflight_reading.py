@@ -97,7 +97,7 @@ def _disagreement(sample: Sample, shape: tuple[int, ...], labels: Labels) -> str
     """Where the pixels of a sample are others than its index says; nothing if they agree."""
     if tuple(shape) != tuple(sample.shape) or labels.shape[1:] != tuple(sample.shape):
         return f"{shape} pixels and {labels.shape} labels, not {tuple(sample.shape)}"
-    if not sample.targets:
+    if not sample.targets and not sample.absent:
         return "no targets"
     places = [ndimage.find_objects(layer) for layer in labels]
     areas = [np.bincount(layer.ravel()) for layer in labels]

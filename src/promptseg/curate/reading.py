@@ -69,7 +69,8 @@ class Reading:
     def _image(self) -> Iterator[Piece]:
         image, segments = self._load()
         annotated = self.case.annotated
-        yield from pieces_of(image, segments, annotated, self.options, self.excluded)
+        vain = bool(self.case.absent)
+        yield from pieces_of(image, segments, annotated, self.options, self.excluded, vain)
         self.sha256, self.hashes = image.sha256(), perceptual_hashes(image)
 
     def _load(self) -> tuple[Image, list[Segment]]:
@@ -90,7 +91,7 @@ class Reading:
                 raise
             raise _UnusableError(_rule_of(error, "unusable mask"), _first_line(error)) from error
         self.notes = list(dict.fromkeys(image.source.notes))  # the truth's are among them
-        if not segments:
+        if not segments and not self.case.absent:
             raise _UnusableError("empty mask", "no object in it")
         return image, list(segments)
 

@@ -44,7 +44,7 @@ class Piece:
     Attributes:
         index: of the slice, frame or tile; None for a 2D image.
         picture: (rows, columns[, 3]) uint8.
-        patches: its objects, at least one.
+        patches: its objects; none on a picture on which names were looked for in vain.
         pixel: width and height of a pixel, in any unit.
         values: how its values came about.
     """
@@ -80,6 +80,7 @@ def pieces_of(
     annotated: Sequence[int] | None,
     options: ConversionOptions,
     excluded: Excluded,
+    empty: bool = False,
 ) -> Iterator[Piece]:
     """Yield the 2D images of an image: itself, or the slices or frames with objects that no rule
     leaves out.
@@ -92,6 +93,7 @@ def pieces_of(
         annotated: frames that were annotated; None if all were.
         options: the rules.
         excluded: gets what is left out.
+        empty: whether a picture without objects is of use, too.
 
     Raises:
         InputError: values that no rule of intensity fits.
@@ -107,7 +109,7 @@ def pieces_of(
         kept = surviving(patches, index, shape, options, excluded)
         if kept and (detail := _empty(image, index)):
             excluded.note("empty image", detail, index)
-        elif kept:
+        elif kept or (empty and index is None):
             found.append((index, kept))
     if not found:
         return
@@ -124,11 +126,12 @@ def labels_of(
     """Return objects as label layers: everyone in the first layer where it overlaps with no other.
 
     Args:
-        patches: at least one.
+        patches: the objects.
         shape: (rows, columns).
 
     Returns:
-        (layers, rows, columns) labels, and the targets, numbered from 1 through all layers.
+        (layers, rows, columns) labels, of one layer or more, and the targets, numbered from 1 through
+        all layers.
 
     Raises:
         MaskError: more objects than 16 bits can number.
@@ -151,7 +154,7 @@ def labels_of(
         rows, columns = place
         box = (columns.start, rows.start, columns.stop - 1, rows.stop - 1)
         targets.append(Target(number, patch.target, patch.area, box, layer))
-    return np.stack(layers), tuple(targets)
+    return np.stack(layers or [np.zeros(shape, dtype=np.uint16)]), tuple(targets)
 
 
 def _empty(image: Image, index: int | None) -> str:

@@ -46,7 +46,7 @@ class Origin:
         content = read_json(path) if path.is_file() else {}
         each = content.get("image_licences", {})
         licences = {str(k): str(v) for k, v in each.items()} if isinstance(each, dict) else {}
-        if dataset.layout == "coco" and not content:
+        if dataset.layout in ("coco", "saco") and not content:
             content = read_json(dataset.cases[0].truth[0])
             licences = _coco_licences(content, dataset.cases)
             info = content.get("info")

@@ -37,6 +37,7 @@ def case_of(
     patients: dict[str, str],
     options: DatasetOptions,
     annotated: tuple[int, ...] | None = None,
+    absent: tuple[str, ...] | None = None,
 ) -> CaseFiles:
     """Return a case with the patient it shows.
 
@@ -46,7 +47,7 @@ def case_of(
     if fault := name_fault(name):
         raise InputError("names of cases in valid Unicode", fault, f"rename {image.name!r}")
     patient = patient_of(name, patients, options, image)
-    return CaseFiles(name, patient, image, tuple(truth), *readers, annotated)
+    return CaseFiles(name, patient, image, tuple(truth), *readers, annotated, absent)
 
 
 def dataset_of(

@@ -8,7 +8,7 @@ object, are left out.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -39,14 +39,23 @@ from promptseg.errors import GeometryError, InputError
 from promptseg.formats.text import composed
 from promptseg.image import Image, Segmentation, bounding_region
 
-__all__ = ["case_of_image", "open_dataset", "recognises"]
+__all__ = [
+    "case_of_image",
+    "described",
+    "files_at",
+    "open_dataset",
+    "picture_at",
+    "read_annotations",
+    "recognises",
+    "the_one_of",
+]
 
 _KEYS = {"images", "annotations", "categories"}
 
 
 def recognises(root: Path) -> bool:
     """Tell whether a path is such a file, or a folder with one, at its top or in annotations/."""
-    return bool(_files_at(root))
+    return bool(files_at(root, _is_coco))
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
@@ -56,13 +65,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
         InputError: 2D images that are not there, annotations of a 2D image or category that is not
             listed, without an outline, or beyond the 2D image.
     """
-    path, *others = _files_at(root)
-    if others:
-        raise InputError(
-            "one file of annotations",
-            f"{root}: {shortened([p.name for p in (path, *others)])}",
-            "name the one to be read",
-        )
+    path = the_one_of(files_at(root, _is_coco), root)
     content = read_json(path)
     try:
         categories = {int(c["id"]): str(c["name"]) for c in content["categories"]}
@@ -80,36 +83,44 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
         raise InputError("images with different ids", str(path), "number them anew")
     if len(categories) < len(content["categories"]):
         raise InputError("categories with different ids", str(path), "number them anew")
-    described = _described(root, content, Classes(categories))
-    reader = image_reader(modality_of(described, options), described.reading)
+    said = described(root, content, Classes(categories))
+    reader = image_reader(modality_of(said, options), said.reading)
     cases, missing = [], []
     for key, picture in pictures.items():
-        image = _picture_at(path, str(picture["file_name"]))
+        image = picture_at(path, str(picture["file_name"]))
         if image is None:
             what = f"{picture['file_name']} is not there"
             missing.append(Missing(named[key], "image", what))
             continue
         readers = (
             reader,
-            partial(_read, annotations=outlines[key], size=sizes[key], categories=categories),
+            partial(
+                read_annotations,
+                annotations=outlines[key],
+                size=sizes[key],
+                categories=categories,
+            ),
         )
-        cases.append(case_of(named[key], image, [path], readers, described.patients, options))
+        cases.append(case_of(named[key], image, [path], readers, said.patients, options))
     check_complete(missing, path, options, "put the 2D images beside the file or in images/")
     notes = ["every annotation is an object"]
     notes += [f"{crowds} crowd annotations left out"] if crowds else []
-    return dataset_of(
-        root, "coco", "picture", described, cases, options, missing=missing, notes=notes
-    )
+    return dataset_of(root, "coco", "picture", said, cases, options, missing=missing, notes=notes)
 
 
-def _read(
+def read_annotations(
     case: CaseFiles,
     image: Image,
     annotations: list[dict[str, Any]],
     size: tuple[int, int],
     categories: dict[int, str],
 ) -> Segmentation:
-    """The annotations of one 2D image as its objects."""
+    """Return the annotations of one 2D image as its objects.
+
+    Raises:
+        GeometryError: a 2D image of another size.
+        InputError: an annotation without an outline, or beyond the 2D image.
+    """
     if image.geometry.shape != size:
         raise GeometryError(
             f"{case.image.name} of {size[1]} x {size[0]} pixels, as its annotations say",
@@ -176,8 +187,8 @@ def case_of_image(file_name: str) -> str:
     return "_".join(path.with_suffix("").parts)
 
 
-def _picture_at(path: Path, file_name: str) -> Path | None:
-    """Where a 2D image lies; never outside of the folders that it may lie in."""
+def picture_at(path: Path, file_name: str) -> Path | None:
+    """Return where a 2D image lies; never outside of the folders that it may lie in."""
     folders = (
         path.parent,
         path.parent / "images",
@@ -195,7 +206,7 @@ def _picture_at(path: Path, file_name: str) -> Path | None:
     return None
 
 
-def _described(root: Path, content: dict[str, Any], classes: Classes) -> Description:
+def described(root: Path, content: dict[str, Any], classes: Classes) -> Description:
     """The dataset.json beside the file if there is one, else its own `info` and `licenses`."""
     folder = root if root.is_dir() else root.parent
     if (folder / "dataset.json").is_file():
@@ -214,12 +225,29 @@ def _described(root: Path, content: dict[str, Any], classes: Classes) -> Descrip
     return Description(title, modality, classes, licence, may_publish(facts))
 
 
-def _files_at(root: Path) -> list[Path]:
+def files_at(root: Path, fits: Callable[[Path], bool]) -> list[Path]:
+    """The annotation files of a path: itself, or those at a folder's top and in annotations/."""
     if root.is_file():
-        return [root] if _is_coco(root) else []
+        return [root] if fits(root) else []
     folders = [f for f in (root, root / "annotations") if f.is_dir()]
     places = [path for folder in folders for path in sorted(folder.glob("*.json"))]
-    return [path for path in places if path.name != "dataset.json" and _is_coco(path)]
+    return [path for path in places if path.name != "dataset.json" and fits(path)]
+
+
+def the_one_of(paths: list[Path], root: Path) -> Path:
+    """The only file of annotations.
+
+    Raises:
+        InputError: there are several.
+    """
+    path, *others = paths
+    if others:
+        raise InputError(
+            "one file of annotations",
+            f"{root}: {shortened([p.name for p in paths])}",
+            "name the one to be read",
+        )
+    return path
 
 
 def _is_coco(path: Path) -> bool:

@@ -102,7 +102,9 @@ class Sample:
         modality: one of `promptseg.image.MODALITIES`.
         shape: (rows, columns).
         pixel: width and height of a pixel, in any unit.
-        targets: its objects, at least one.
+        targets: its objects, at least one, but where names were looked for in vain.
+        absent: names that were looked for and are not there; None where all objects of the dataset's
+            names are outlined.
         split: which part it belongs to.
         rule: how its values became 0..255, in words.
         clip: for 8-bit images, which are kept as they are: the values (lower, upper) that a model
@@ -124,6 +126,7 @@ class Sample:
     shape: tuple[int, int]
     pixel: tuple[float, float]
     targets: tuple[Target, ...]
+    absent: tuple[str, ...] | None = None
     split: Split
     rule: str
     clip: tuple[float, float] | None = None
@@ -135,7 +138,10 @@ class Sample:
 
     def to_json(self) -> dict[str, Any]:
         """Return this as plain values; the inverse of `from_json`."""
-        return asdict(self)
+        said = asdict(self)
+        if self.absent is None:
+            del said["absent"]
+        return said
 
     @classmethod
     def from_json(cls, said: dict[str, Any]) -> Sample:
@@ -151,6 +157,7 @@ class Sample:
             "clip": None if clip is None else (float(clip[0]), float(clip[1])),
             "image": Place(*said["image"]),
             "labels": tuple(Place(*place) for place in said["labels"]),
+            "absent": None if said.get("absent") is None else tuple(map(str, said["absent"])),
         }
         return cls(**{**said, **pairs, "targets": targets})
 
@@ -304,7 +311,8 @@ class Collection:
 
 def masks_of(targets: Sequence[Target], labels: Labels) -> NDArray[np.bool_]:
     """Return (objects, rows, columns) masks of some targets out of (layers, rows, columns) labels."""
-    return np.stack([labels[t.layer] == t.id for t in targets])
+    ids = np.array([t.id for t in targets], dtype=labels.dtype)
+    return labels[[t.layer for t in targets]] == ids[:, None, None]
 
 
 def _opened(path: Path) -> AbstractContextManager[IO[bytes]]:

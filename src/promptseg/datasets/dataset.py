@@ -30,6 +30,8 @@ class CaseFiles:
             travel to worker processes.
         truth_reader: reads the truth on the grid of the image.
         annotated: indices of the video frames that have a truth; None where all of the image has.
+        absent: names that were looked for and are not there; None where the dataset outlines all that
+            its names stand for, so that any other name is absent.
 
     Examples:
         >>> from promptseg.datasets import open_datasets
@@ -47,6 +49,7 @@ class CaseFiles:
     image_reader: Callable[[CaseFiles], Image] = field(repr=False)
     truth_reader: Callable[[CaseFiles, Image], Segmentation] = field(repr=False)
     annotated: tuple[int, ...] | None = None
+    absent: tuple[str, ...] | None = None
 
     def load(self) -> tuple[Image, Segmentation]:
         """Return the image and its true objects (`TruthSegment`), on one grid.

@@ -45,6 +45,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("nnunet", "nnunet", "nnU-Net's dataset.json with imagesTs/ and labelsTs/"),
     Layout("msd", "msd", "MSD's dataset.json with a list called training"),
     Layout("bids", "bids", "BIDS: sub-*/anat/ with ..._dseg.nii.gz in derivatives/"),
+    Layout("saco", "saco", "a JSON file of SA-Co: COCO's with a text_input to every image"),
     Layout("coco", "coco", "a JSON file of COCO instances"),
     Layout("pictures", "pictures", "images/ with masks/, labels/ or instances/"),
     Layout("video", "video", "clips with frames/ and masks/"),

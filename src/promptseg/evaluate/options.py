@@ -118,6 +118,14 @@ class _PromptOptions:
     """text: also ask for so many names of the dataset's targets that are not there, at most; rows of
     "absent text" count 1 where nothing is found."""
 
+    synonyms: int = 0
+    """text under 2d: also ask for every target by so many other phrases at most, as they are, without
+    putting them into the words of the table of terms; rows of "synonym text"."""
+
+    instances: bool = False
+    """text under 2d: also score every object against the instance that was matched with it one to one
+    (the largest sum of IoU); rows of "text instance"."""
+
     skip_unsupported: bool = False
     """Leave out a prompt for a model that was not trained for it, in place of refusing the run."""
 
@@ -206,6 +214,7 @@ class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceO
             ("channel", 0, None),
             ("seed", 0, None),
             ("absent", 0, None),
+            ("synonyms", 0, None),
             ("validation", 1, None),
             ("max_cases", 1, None),
             ("max_objects", 1, None),

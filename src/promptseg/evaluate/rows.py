@@ -26,8 +26,9 @@ class Row(NamedTuple):
         dataset, modality, kind: of the image; the kind is "picture", "volume" or "video".
         protocol: "2d", "3d", "interactive-2d", "interactive-3d", "interactive-3d-search", "video",
             "sam2-paper", "classes" or "predictions".
-        prompt: "box", "jittered-box", "point", "text", "absent text" (a name of what is not there;
-            nothing found counts 1), "mask", "mask of MODEL", with "+corrections" where clicks follow
+        prompt: "box", "jittered-box", "point", "text", "synonym text" (another phrase for it),
+            "text instance" (one object), "absent text" (a name of what is not there; nothing found
+            counts 1), "mask", "mask of MODEL", with "+corrections" where clicks follow
             it; empty for predictions and classes.
         case, patient: patients are what statistics pair.
         target, object: name of the class and of the object.

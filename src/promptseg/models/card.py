@@ -48,6 +48,7 @@ class ModelCard:
         base: name of the model it was fine-tuned from; empty if it is a model of its own.
         trained_on: the images of the fine-tuning; None where nobody has listed them.
         words: phrases it is known to have been trained on, of models that take words.
+        seen_in: some of these with the modalities of the images that they were trained on with.
         untested: whether nobody here has seen its weights, so that they are loaded by structure alone.
         family: which family builds it, one of `promptseg.models.families.FAMILIES`.
 
@@ -77,5 +78,6 @@ class ModelCard:
     base: str = ""
     trained_on: TrainedOn | None = None
     words: tuple[str, ...] = ()
+    seen_in: tuple[tuple[str, tuple[str, ...]], ...] = ()
     untested: bool = False
     family: str = "sam"

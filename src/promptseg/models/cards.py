@@ -126,6 +126,7 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
         base=base.name,
         trained_on=_trained_on(said, where),
         words=_words(said, where) or base.words,
+        seen_in=_seen_in(said, where) or base.seen_in,
         untested=False,
     )
     if set(card.propagate.split("+")) <= kinds | {"memory"}:
@@ -228,6 +229,14 @@ def _words(said: Mapping[str, Any], where: str) -> tuple[str, ...]:
     if not usual or not all(0 < len(w) <= _LONGEST and w.isprintable() for w in words):
         raise ModelError("words as a list of phrases", f"{where}: {words!r:.100}")
     return tuple(words)
+
+
+def _seen_in(said: Mapping[str, Any], where: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The modalities of the images that a file's weights were trained on with each phrase."""
+    listed = said.get("words_seen_in", {})
+    if not isinstance(listed, Mapping) or not all(isinstance(m, list) for m in listed.values()):
+        raise ModelError("words_seen_in: phrases with modalities each", f"{where}: {listed!r:.100}")
+    return tuple((word, tuple(map(str, modalities))) for word, modalities in listed.items())
 
 
 def _text(said: Mapping[str, Any], key: str, where: str) -> str:

@@ -14,6 +14,7 @@ from promptseg.prompts import Text
 from promptseg.segment.assemble import segment_of
 from promptseg.segment.linking import Track, linked, without_duplicates
 from promptseg.segment.run import Run
+from promptseg.terms.abroad import foreign
 from promptseg.terms.words import nearest
 
 __all__ = ["found_by_words", "phrase_for"]
@@ -134,22 +135,37 @@ def _found_by(
 
 
 def _warn_of_far(run: Run, texts: Sequence[Text]) -> None:
-    """Say of a phrase that it is far from all that the model is known to have been trained on."""
-    card = run.visit.predictor.card
+    """Say of a phrase that it may mean little to the model: it is no English, far from all that the
+    model is known to have been trained on, or was learnt on images of other modalities."""
+    card, modality = run.visit.predictor.card, run.visit.embedded.image.modality
     for text in texts:
         words = text.words.name
-        if not card.words and text.words.known:
-            log.warning(
-                "%s was trained on %s: %r may mean little to it", card.name, card.modalities, words
-            )
-        if not words or not card.words:
+        known, same = nearest(words, card.words) if words and card.words else ("", False)
+        if not words:
             continue
-        known, same = nearest(words, card.words)
-        if not same:
+        if same:
+            seen = dict(card.seen_in).get(known, ())
+            if seen and modality not in (*seen, "unknown"):
+                log.warning(
+                    "%s knows %r from %s, and this is %s: what it finds may mean nothing",
+                    *(card.name, known, " and ".join(seen), modality),
+                )
+        elif strange := foreign(words):
+            language = strange.language or "not English"
+            log.warning(
+                "%r is %s: %s reads English (nearest known: %r)",
+                *(words, language, card.name, strange.english),
+            )
+        elif card.words:
             log.warning(
                 "%r is far from the words that %s is known to have been trained on (nearest: %r): what "
                 "it finds may mean nothing",
                 words,
                 card.name,
                 known,
+            )
+        elif text.words.known:
+            log.warning(
+                "%s was trained on %s: %r may mean little to it",
+                *(card.name, card.modalities, words),
             )

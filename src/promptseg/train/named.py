@@ -150,8 +150,12 @@ class TrainingPhrases(Examples[WordExample]):
             self.tokens([one.phrase for one in asked]),
             examples=examples,
             asked=torch.tensor([one.example is not None for one in asked]),
-            boxes=torch.stack(boxes),
-            masks=torch.from_numpy(np.stack([raster(mask, frame, self.grid) for mask in masks])),
+            boxes=torch.stack(boxes) if boxes else torch.zeros(0, 4),
+            masks=torch.from_numpy(
+                np.stack([raster(mask, frame, self.grid) for mask in masks])
+                if len(masks)
+                else np.zeros((0, self.grid, self.grid), dtype=bool)
+            ),
             phrase=torch.repeat_interleave(torch.arange(len(asked)), counts),
             name=(sample.key, str(place[1])),
         )

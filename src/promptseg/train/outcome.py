@@ -122,6 +122,7 @@ def finish(
         semantic=load_file(semantic) if semantic.exists() else None,
         seen=seen,
         words=parts.vocabulary.names if "text" in asks else (),
+        words_seen_in=parts.vocabulary.modalities if "text" in asks else {},
     )
     return Trained(folder, verdict, card.name)
 

@@ -68,6 +68,7 @@ def release(
     half: bool = False,
     seen: Sequence[ManifestRow] = (),
     words: Sequence[str] = (),
+    words_seen_in: Mapping[str, Sequence[str]] | None = None,
 ) -> ModelCard:
     """Write the weights and their card; the card comes last, so that it never describes others.
 
@@ -86,6 +87,7 @@ def release(
             the weights before this rounding.
         seen: hashes of the images of the training (see `promptseg.train.seen`).
         words: what it was asked for by words.
+        words_seen_in: some of these with the modalities of the images they are on.
 
     Returns:
         The new model's card, as `identify` reads it back.
@@ -102,6 +104,11 @@ def release(
     card = _content(base, facts, asks, verdict, half)
     if words:
         card["words"] = sorted({*base.words, *words} if base.words else words)
+        seen_in: dict[str, set[str]] = {word: set(those) for word, those in base.seen_in}
+        for word, those in (words_seen_in or {}).items():
+            seen_in.setdefault(word, set()).update(those)
+        if seen_in:
+            card["words_seen_in"] = {word: sorted(those) for word, those in sorted(seen_in.items())}
     if seen:
         listed = write_manifest(seen, folder / TRAINED_ON, overwrite=True)
         about = {"file": TRAINED_ON, "sha256": assets.sha256_of(listed), "images": len(seen)}

@@ -106,7 +106,12 @@ def open_parts(options: TrainOptions) -> Parts:
             trained on, and no neighbours.
     """
     collection = Collection(options.input)
-    parts = {split: collection.of(split) for split in ("train", "validation", "test")}
+    objective = options.objective()
+    vain = isinstance(objective, WordObjective) and objective.n_absent > 0
+    parts = {
+        split: [s for s in collection.of(split) if s.targets or vain]
+        for split in ("train", "validation", "test")
+    }
     for split in ("train", "validation"):
         if not parts[split]:
             raise InputError(
@@ -121,7 +126,6 @@ def open_parts(options: TrainOptions) -> Parts:
                 "curate the data again",
             )
     train = parts["train"]
-    objective = options.objective()
     runs: tuple[list[Run], list[Run]] = ([], [])
     if isinstance(objective, ClipObjective):
         of_split = {split: runs_of(samples, objective.frames) for split, samples in parts.items()}

@@ -35,6 +35,7 @@ class Vocabulary:
 
     Attributes:
         names: all of them, in the words of the table of terms.
+        modalities: of the images that each of them is on.
     """
 
     def __init__(
@@ -43,12 +44,18 @@ class Vocabulary:
         own: dict[str, set[str]] = defaultdict(set)
         modalities: dict[str, set[str]] = defaultdict(set)
         phrases: dict[str, dict[str, None]] = defaultdict(dict)
+        on: dict[str, set[str]] = defaultdict(set)
+        never: dict[str, dict[str, None]] = defaultdict(dict)  # on no sample
         for sample in samples:
             modalities[sample.dataset].add(sample.modality)
             for target in sample.targets:
                 first, *others = phrases_for(target.name)
                 own[sample.dataset].add(first)
+                on[first].add(sample.modality)
                 phrases[first].update(dict.fromkeys([first, *others]))
+            for name in sample.absent or ():
+                first, *others = phrases_for(name)
+                never[first].update(dict.fromkeys([first, *others]))
         for name, further in (more or {}).items():
             first = phrases_for(name)[0]
             if first not in phrases:
@@ -59,8 +66,9 @@ class Vocabulary:
                 )
             phrases[first].update(dict.fromkeys(further))
         self.names = tuple(sorted(phrases))
+        self.modalities = {name: tuple(sorted(on[name])) for name in self.names}
         self._own = {dataset: sorted(names) for dataset, names in own.items()}
-        self._phrases = {name: tuple(each) for name, each in phrases.items()}
+        self._phrases = {name: tuple(each) for name, each in (never | phrases).items()}
         self._elsewhere = {
             dataset: sorted(
                 {n for d, ms in modalities.items() if not ms & here for n in self._own[d]}
@@ -78,15 +86,18 @@ class Vocabulary:
     def absent(self, sample: Sample) -> list[str]:
         """Return names of what is not on a sample.
 
-        Those of its own dataset, where all that is there is outlined; where it has no other, those of
-        datasets of other modalities. Names of the same thing on no side, or another spelling, may be
-        there, and are left out.
+        Those that were looked for on it, where the dataset says so; else those of its own dataset,
+        where all that is there is outlined; where it has no other, those of datasets of other
+        modalities. Names of the same thing on no side, or another spelling, may be there, and are left
+        out.
         """
         there = named(sample)
 
         def away(names: Sequence[str]) -> list[str]:
             return [n for n in names if not any(may_be_the_same(n, other) for other in there)]
 
+        if sample.absent is not None:
+            return away(sorted({phrases_for(name)[0] for name in sample.absent}))
         return away(self._own.get(sample.dataset, ())) or away(
             self._elsewhere.get(sample.dataset, ())
         )

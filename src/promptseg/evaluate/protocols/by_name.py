@@ -9,25 +9,28 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from promptseg.datasets import target_of
 from promptseg.evaluate.options import Protocol
 from promptseg.evaluate.protocols.ground_truth import Scored, View
 from promptseg.evaluate.protocols.scene import Scene
 from promptseg.image import Segment
-from promptseg.models.protocol import Phrase
+from promptseg.metrics.overlap import count
+from promptseg.models.protocol import Findings, Phrase
 from promptseg.prompts import Text
 from promptseg.segment.run import Run
 from promptseg.segment.segmenter import segmented
 from promptseg.simulate.first import FirstPrompt
-from promptseg.terms.phrases import may_be_the_same
-from promptseg.terms.words import words_of
+from promptseg.terms.phrases import may_be_the_same, phrases_for
 
-__all__ = ["ABSENT", "named_on_slice", "named_through"]
+__all__ = ["ABSENT", "INSTANCE", "SYNONYM", "named_on_slice", "named_through"]
 
 ABSENT = "absent text"
 """What rows call a prompt for what is not there: their DSC is 1 where nothing is found, else 0, and
 their predicted IoU the highest score."""
+SYNONYM, INSTANCE = "synonym text", "text instance"
+"""What rows call another phrase for a target, and an object against the instance matched with it."""
 
 _NOTHING = FirstPrompt()
 Mask = NDArray[np.bool_]
@@ -39,7 +42,8 @@ def named_on_slice(
     """Yield all that a target's name finds on a slice, against all objects of the target there.
 
     What is found nothing of counts as an empty mask. Names of targets of the dataset that no object on
-    the slice has are asked for as well, as many as the options say.
+    the slice has are asked for as well, as many as the options say, and so are other phrases for those
+    that are there; with `instances`, every object is scored by itself, too.
     """
     kind = scene.image.kind
     facts: dict[str, Any] = {
@@ -50,17 +54,27 @@ def named_on_slice(
     for target in dict.fromkeys(target_of(segment) for segment, _ in objects):
         own = [(segment, truth) for segment, truth in objects if target_of(segment) == target]
         truth = np.logical_or.reduce([truth for _, truth in own])
-        mask, _, seconds = _asked(scene, index, target)
-        about = {"object": target, "prompt": "text", "predicted_iou": None, "seconds": seconds}
-        row = scene.row(own[0][0], truth, mask, **facts, **about)
-        yield Scored(row, partial(View, index, truth, mask, _NOTHING))
+        first, *others = phrases_for(target)
+        for phrase, prompt in (
+            (first, "text"),
+            *((other, SYNONYM) for other in others[: scene.options.synonyms]),
+        ):
+            found, seconds = _asked(scene, index, phrase)
+            mask = _union(found, truth.shape)
+            name = target if prompt == "text" else phrase
+            about = {"object": name, "prompt": prompt, "predicted_iou": None, "seconds": seconds}
+            row = scene.row(own[0][0], truth, mask, **facts, **about)
+            yield Scored(row, partial(View, index, truth, mask, _NOTHING))
+            if prompt == "text" and scene.options.instances:
+                yield from _each(scene, index, own, found, {**facts, "seconds": seconds})
     geometry = scene.image.geometry
     there = [s for s in scene.objects if s.on_slice(index, geometry).any()]
     for name in _absent(scene, there, index):
-        mask, best, seconds = _asked(scene, index, name)
+        found, seconds = _asked(scene, index, phrases_for(name)[0])
+        mask = _union(found, scene.image.geometry.shape[-2:])
         empty = np.zeros_like(mask)
-        about = {"target": name, "object": name, "prompt": ABSENT, "predicted_iou": best}
-        row = scene.row(objects[0][0], empty, mask, **facts, **about, seconds=seconds)
+        about = {"prompt": ABSENT, "predicted_iou": found.best}
+        row = scene.row(_nothing(name, empty), empty, mask, **facts, **about, seconds=seconds)
         yield Scored(row, partial(View, index, empty, mask, _NOTHING))
 
 
@@ -79,9 +93,9 @@ def named_through(scene: Scene, protocol: Protocol) -> Iterator[Scored]:
         yield from _through(scene, own[0], truth, mask, seconds, facts)
     for name in _absent(scene, scene.objects, "all"):
         mask, best, seconds = _propagated(scene, name)
-        facts = {"protocol": protocol, "target": name, "object": name, "prompt": ABSENT}
-        facts["predicted_iou"] = best
-        yield from _through(scene, scene.objects[0], np.zeros_like(mask), mask, seconds, facts)
+        empty = np.zeros_like(mask)
+        facts = {"protocol": protocol, "prompt": ABSENT, "predicted_iou": best}
+        yield from _through(scene, _nothing(name, empty), empty, mask, seconds, facts)
 
 
 def _through(
@@ -99,15 +113,46 @@ def _through(
         yield Scored(row, partial(View, index, truth[index], mask[index], _NOTHING))
 
 
-def _asked(scene: Scene, index: int, name: str) -> tuple[Mask, float, float]:
-    """The union of what a name finds on a slice, the highest score, and seconds."""
+def _nothing(name: str, empty: Mask) -> Segment:
+    """The object of a name of which there is nothing."""
+    return Segment.from_mask(name, 0, empty)
+
+
+def _each(
+    scene: Scene,
+    index: int,
+    own: list[tuple[Segment, Mask]],
+    found: Findings,
+    facts: dict[str, Any],
+) -> Iterator[Scored]:
+    """Every object of a target against the instance matched with it; none is an empty mask."""
+    masks = [instance.mask for instance in found.instances]
+    agreement = np.array([[count(truth, mask).iou for mask in masks] for _, truth in own])
+    pairs = {}
+    if masks:
+        objects, instances = linear_sum_assignment(-agreement)
+        pairs = dict(zip(objects.tolist(), instances.tolist(), strict=True))
+    for k, (segment, truth) in enumerate(own):
+        matched = k in pairs and agreement[k, pairs[k]] > 0
+        mask = masks[pairs[k]] if matched else np.zeros_like(truth)
+        sure = found.instances[pairs[k]].score if matched else None
+        row = scene.row(segment, truth, mask, prompt=INSTANCE, predicted_iou=sure, **facts)
+        yield Scored(row, partial(View, index, truth, mask, _NOTHING))
+
+
+def _asked(scene: Scene, index: int, phrase: str) -> tuple[Findings, float]:
+    """What a phrase finds on a slice, and seconds."""
     embedding = scene.stack.embedding(index)
     clock = scene.clock()
-    (found,) = scene.predictor.find(embedding, [Phrase(words_of(name).name)])
-    mask = np.zeros(scene.image.geometry.shape[-2:], dtype=bool)
+    (found,) = scene.predictor.find(embedding, [Phrase(phrase)])
+    return found, clock()
+
+
+def _union(found: Findings, shape: tuple[int, ...]) -> Mask:
+    mask = np.zeros(shape, dtype=bool)
     for instance in found.instances:
         mask |= instance.mask
-    return mask, found.best, clock()
+    return mask
 
 
 def _propagated(scene: Scene, name: str) -> tuple[Mask, float, float]:
@@ -121,8 +166,10 @@ def _propagated(scene: Scene, name: str) -> tuple[Mask, float, float]:
 
 
 def _absent(scene: Scene, there: list[Segment], place: object) -> list[str]:
-    """Some names of targets of the dataset that none of the objects may be meant by."""
-    names = sorted(set(scene.dataset.targets.values()))
+    """Some names of what is not there: those looked for on the case, where the dataset says so, else
+    those of targets of the dataset that none of the objects may be meant by."""
+    looked_for = scene.case.absent
+    names = sorted(set(scene.dataset.targets.values() if looked_for is None else looked_for))
     present = {target_of(segment) for segment in there}
     away = [n for n in names if not any(may_be_the_same(n, other) for other in present)]
     chance = scene.chance_of(ABSENT, place)

@@ -63,11 +63,13 @@ class GroundTruthCase:
     def slices(self) -> Iterator[tuple[int, list[tuple[Segment, NDArray[np.bool_]]]]]:
         """Yield the slices to be prompted one by one, each with its objects.
 
-        A 2D image is one slice with every object. Of the n slices of a volume or video where an object
-        has more than `min_pixels` pixels, every n // max_slices-th is taken, or max_slices of them,
-        evenly spread.
+        A 2D image is one slice with every object, maybe none where names were looked for. Of the n
+        slices of a volume or video where an object has more than `min_pixels` pixels, every
+        n // max_slices-th is taken, or max_slices of them, evenly spread.
         """
         chosen: dict[int, list[Segment]] = {}
+        if self.image.kind == "picture" and self.case.absent:
+            chosen[0] = []
         for segment in self.objects:
             if self.image.kind == "picture":
                 chosen.setdefault(0, []).append(segment)

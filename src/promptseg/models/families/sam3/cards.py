@@ -15,17 +15,23 @@ _COMMON: dict[str, Any] = {
     "untested": True,
     "family": "sam3",
 }
+# what its evaluation asks for, and of which images; the whole list has not been published
+_ASKED = (
+    ("retinal blood vessel", ("fundus",)),
+    ("polyp", ("endoscopy",)),
+    ("skin lesion", ("dermoscopy",)),
+    ("thyroid nodule", ("US",)),
+    ("fetal head", ("US",)),
+    ("cell nucleus", ("microscopy", "pathology")),
+)
 _MEDICAL: dict[str, Any] = {
     **_COMMON,
     "licence": "SAM License (of SAM 3, from which it is made); MIT by its tag (they conflict)",
     "source": "https://huggingface.co/ChongCong/Medical-SAM3",
     "citation": "Medical SAM3: a foundation model for universal prompt-driven medical image "
     "segmentation (2026)",
-    # what its evaluation asks for; the whole list has not been published
-    "words": (
-        *("retinal blood vessel", "polyp", "skin lesion", "thyroid nodule", "fetal head"),
-        "cell nucleus",
-    ),
+    "words": tuple(word for word, _ in _ASKED),
+    "seen_in": _ASKED,
     "weak_at": "words it was not trained on; its file has not been seen here, so nothing was tried "
     "with it",
 }

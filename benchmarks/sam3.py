@@ -1,37 +1,44 @@
-"""SAM 3 at full size under random weights: time and memory of a picture, and of loading a large file.
+"""SAM 3 at full size under random weights: a picture beside the official code, loading a large file.
 
     python benchmarks/sam3.py picture -o result.md   # eager, bfloat16, OpenVINO, the official code
     python benchmarks/sam3.py load -o result.md      # a file of 10 GB of the official form
 
-One process and one thread unless said otherwise; contenders take turns, call by call, on the same
-picture and weights. On a shared machine wall time says little, so what is reported is processor time of
-all threads. Memory is the largest resident size; of the load, that without the pages of the mapped file
-as well, which the system takes back when it needs them. `--small` does the same with a network of 112
-pixels, to try the script.
+One process, one thread and one core unless said otherwise; contenders take turns, call by call, on the
+same picture and the same weights in memory, and what they find of a phrase, with boxes and without, is
+compared with what the official code finds. On a shared machine wall time says little, so what is
+reported is processor time of all threads. Memory is what was resident before a turn, and the
+most during it; of the load, the largest resident size, and that without the pages of the mapped file,
+which the system takes back when it needs them. `--small` does the same with a network of 112 pixels, to
+try the script.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import resource
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from promptseg.models.families.sam3.detect import Detections, detect, encode, read
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 PHRASE = "liver"
+NOTHING = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
+BOXES = torch.tensor([[0.3, 0.4, 0.25, 0.3], [0.7, 0.6, 0.4, 0.1]])  # centre, width, height
+LABELS = torch.tensor([1, 0])
 CONTENDERS = ("official", "eager", "bfloat16", "openvino")
 
 
@@ -40,12 +47,18 @@ def main() -> None:
     parser.add_argument("what", choices=("picture", "load"))
     parser.add_argument("--small", action="store_true", help="112 pixels, to try the script")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--core", type=int, help="the one to stay on (default: the system's choice)"
+    )
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--warm-up", type=int, default=1, help="rounds before those")
     parser.add_argument("--contenders", nargs="*", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--folder", type=Path, help="for the large file, which is removed again")
     parser.add_argument("-o", "--output", type=Path, help="Markdown file")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.core is not None:
+        os.sched_setaffinity(0, {arguments.core})
     report = _picture(arguments) if arguments.what == "picture" else _load(arguments)
     print(report)
     if arguments.output:
@@ -60,94 +73,162 @@ def _shape(small: bool) -> Any:
 
 
 def _picture(arguments: argparse.Namespace) -> str:
-    """Processor seconds of the image encoder and of a phrase on its features, by contender."""
+    """Processor seconds of the image encoder and of a phrase on its features, by contender; parity."""
+    from promptseg import assets
     from promptseg.models.families.sam3.build import network_of
     from promptseg.models.families.sam3.keys import own_names
+    from promptseg.models.families.sam3.tokens import Tokens
 
     shape = _shape(arguments.small)
-    slice_ = torch.rand(1, 3, shape.image_size, shape.image_size) * 2 - 1
     torch.manual_seed(0)
+    slice_ = torch.rand(1, 3, shape.image_size, shape.image_size) * 2 - 1
+    tokens = Tokens(assets.fetch("sam3-words", quiet=True))([PHRASE])
     official = _official(shape) if "official" in arguments.contenders else None
     network = network_of(shape, seeded=official is None)
     if official is not None:
         network.load_state_dict(own_names(official.state_dict()))  # the same memory
     network.eval().requires_grad_(False)
-    calls: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {}
-    if official is not None:
-        calls["official"] = _official_calls(official, slice_)
-    if "eager" in arguments.contenders:
-        calls["eager"] = _own_calls(network, slice_)
-    if "openvino" in arguments.contenders:
-        calls["openvino"] = _openvino_calls(network, slice_, arguments.threads)
-    seconds: dict[str, list[list[float]]] = {}
-    peak: dict[str, float] = {}
+    makers: dict[str, Callable[[], Contender]] = {
+        "official": lambda: _of_official(official, slice_),
+        "eager": lambda: _of_ours(network, slice_, tokens),
+        "openvino": lambda: _of_openvino(network, slice_, tokens, arguments.threads),
+        "bfloat16": lambda: _of_ours(network.bfloat16(), slice_.bfloat16(), tokens),
+    }
+    taken = [name for name in makers if name in arguments.contenders]
+    made: dict[str, Contender] = {}
+    turns = {name: Turn() for name in taken}
     with torch.inference_mode():
-        for number in range(-1, arguments.rounds):  # the first warms up
-            for name, parts in calls.items():
-                _take(name, parts, number, seconds, peak)
-        if "bfloat16" in arguments.contenders:  # last, as its weights take the place of the others
-            calls["bfloat16"] = _own_calls(network.bfloat16(), slice_.bfloat16())
-            for number in range(-1, arguments.rounds):
-                _take("bfloat16", calls["bfloat16"], number, seconds, peak)
-    whole = {name: [median(part) for part in parts] for name, parts in seconds.items()}
-    base = sum(whole["official"]) if "official" in whole else None
+        for number in range(-arguments.warm_up, arguments.rounds):
+            for name in taken[:-1] if taken[-1] == "bfloat16" else taken:
+                made.setdefault(name, made.get(name) or makers[name]())
+                turns[name].take(made[name], counts=number >= 0)
+        if taken[-1] == "bfloat16":  # last, as its weights take the place of the others
+            apart = _parity(turns, made)
+            made["bfloat16"] = makers["bfloat16"]()
+            for number in range(-arguments.warm_up, arguments.rounds):
+                turns["bfloat16"].take(made["bfloat16"], counts=number >= 0)
+            apart += _parity_of_answers("bfloat16", turns)
+        else:
+            apart = _parity(turns, made)
+    base = sum(turns["official"].seconds()) if "official" in taken else None
     lines = [
         f"# SAM 3 on a picture, {date.today()}",
         "",
         f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} million random weights, "
-        f"{shape.image_size} pixels, {arguments.threads} thread(s), median of {arguments.rounds} "
-        "rounds; processor seconds. Memory is the largest resident size up to then, with all "
-        "contenders before it in the same process.",
+        f"{shape.image_size} pixels, {arguments.threads} thread(s), core {arguments.core}, median of "
+        f"{arguments.rounds} round(s) after {arguments.warm_up} to warm up; processor seconds. The "
+        "official code and eager share their weights in memory; OpenVINO keeps a copy of those of the "
+        "image encoder, and asks for phrases in eager.",
         "",
-        "| contender | image encoder | one phrase | ratio to the official code | memory (GiB) |",
+        "| contender | image encoder | one phrase | ratio to the official code "
+        "| resident before, at most during (GiB) |",
         "|---|---|---|---|---|",
     ]
-    for name, (encoder, phrase) in whole.items():
+    for name, turn in turns.items():
+        encoder, phrase = turn.seconds()
         ratio = "-" if base is None else f"{(encoder + phrase) / base:.2f}"
-        lines.append(f"| {name} | {encoder:.2f} | {phrase:.2f} | {ratio} | {peak[name]:.1f} |")
+        memory = f"{turn.before / 2**30:.1f}, {turn.most / 2**30:.1f}"
+        lines.append(f"| {name} | {encoder:.2f} | {phrase:.2f} | {ratio} | {memory} |")
+    if apart:
+        lines += ["", f"Largest differences from the official code, of {PHRASE!r}:", ""]
+        lines += [
+            "| contender | asked | masks | boxes | scores | presence |",
+            "|---|---|---|---|---|---|",
+        ]
+        lines += apart
     return "\n".join(lines)
 
 
-def _take(
-    name: str,
-    parts: tuple[Callable[[], Any], Callable[[], Any]],
-    number: int,
-    seconds: dict[str, list[list[float]]],
-    peak: dict[str, float],
-) -> None:
-    own = seconds.setdefault(name, [[], []])
-    for kept, call in zip(own, parts, strict=True):
+class Contender(NamedTuple):
+    """One way to compute.
+
+    Attributes:
+        encode: gives the features of the picture.
+        ask: of features, (N, 4) boxes and (N,) labels gives `Detections`.
+    """
+
+    encode: Callable[[], Any]
+    ask: Callable[[Any, Tensor, Tensor], Detections]
+
+
+@dataclass
+class Turn:
+    """What a contender took.
+
+    Attributes:
+        encoder, phrase: processor seconds by round.
+        before, most: resident bytes.
+        features, answer: of the last round.
+    """
+
+    encoder: list[float] = field(default_factory=list)
+    phrase: list[float] = field(default_factory=list)
+    before: int = 0
+    most: int = 0
+    features: Any = None
+    answer: Detections | None = None
+
+    def take(self, contender: Contender, counts: bool) -> None:
+        """One picture and one phrase on it."""
+        self.features = self.answer = None
+        gc.collect()
+        self.before = _status()["VmRSS"]
+        Path("/proc/self/clear_refs").write_text("5")  # the largest resident size begins anew
         start = time.process_time()
-        call()
-        if number >= 0:
-            kept.append(time.process_time() - start)
-    peak[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{name}: round {number + 1}", file=sys.stderr)
+        self.features = contender.encode()
+        middle = time.process_time()
+        self.answer = contender.ask(self.features, *NOTHING)
+        end = time.process_time()
+        self.most = max(self.most, _status()["VmHWM"])
+        if counts:
+            self.encoder.append(middle - start)
+            self.phrase.append(end - middle)
+        print(f"{middle - start:.1f} s and {end - middle:.1f} s", file=sys.stderr)
+
+    def seconds(self) -> tuple[float, float]:
+        """Medians."""
+        return median(self.encoder), median(self.phrase)
 
 
-def _tokens() -> Tensor:
-    """Numbers of a phrase, made up: weights are random anyway."""
-    tokens = torch.zeros(1, 32, dtype=torch.long)
-    tokens[0, :3] = torch.tensor([49_406, 123, 49_407])
-    return tokens
+def _parity(turns: dict[str, Turn], made: dict[str, Contender]) -> list[str]:
+    """Lines of how far answers are from the official ones: of words, and of words with boxes."""
+    if "official" not in turns:
+        return []
+    lines = [
+        line for name in made if name != "official" for line in _parity_of_answers(name, turns)
+    ]
+    if "eager" in made:
+        official, eager = (
+            made[name].ask(turns[name].features, BOXES, LABELS) for name in ("official", "eager")
+        )
+        lines.append(f"| eager | with boxes | {_differences(official, eager)} |")
+    return lines
 
 
-def _own_calls(network: Any, slice_: Tensor) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    from promptseg.models.families.sam3.detect import detect, encode, read
-
-    with torch.inference_mode():
-        levels = encode(network, slice_)
-    nothing = torch.zeros(0, 4, dtype=slice_.dtype), torch.zeros(0, dtype=torch.long)
-
-    def phrase() -> Any:
-        return detect(network, levels, read(network, _tokens()), *nothing)
-
-    return lambda: encode(network, slice_), phrase
+def _parity_of_answers(name: str, turns: dict[str, Turn]) -> list[str]:
+    if "official" not in turns:
+        return []
+    official, other = turns["official"].answer, turns[name].answer
+    assert official is not None
+    assert other is not None
+    return [f"| {name} | words | {_differences(official, other)} |"]
 
 
-def _openvino_calls(
-    network: Any, slice_: Tensor, threads: int
-) -> tuple[Callable[[], Any], Callable[[], Any]]:
+def _differences(one: Detections, other: Detections) -> str:
+    return " | ".join(
+        f"{float((a.float() - b.float()).abs().max()):.1e} ({float(a.float().abs().max()):.2g})"
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def _of_ours(network: Any, slice_: Tensor, tokens: Tensor) -> Contender:
+    def ask(levels: Any, boxes: Tensor, labels: Tensor) -> Detections:
+        return detect(network, levels, read(network, tokens), boxes.to(slice_.dtype), labels)
+
+    return Contender(lambda: encode(network, slice_), ask)
+
+
+def _of_openvino(network: Any, slice_: Tensor, tokens: Tensor, threads: int) -> Contender:
     """The image encoder on OpenVINO in float32; phrases are eager."""
     import openvino
 
@@ -164,9 +245,14 @@ def _openvino_calls(
     compiled = openvino.compile_model(
         model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
     )
+    del model
     request = compiled.create_infer_request()
-    _, phrase = _own_calls(network, slice_)
-    return lambda: request.infer([slice_.numpy()]), phrase
+
+    def encoded() -> list[Tensor]:
+        found = request.infer([slice_.numpy()])
+        return [torch.from_numpy(found[k]) for k in range(3)]
+
+    return Contender(encoded, _of_ours(network, slice_, tokens).ask)
 
 
 def _official(shape: Any) -> Any:
@@ -176,7 +262,7 @@ def _official(shape: Any) -> Any:
     return official_sam3(shape, assets.fetch("sam3-words", quiet=True))
 
 
-def _official_calls(official: Any, slice_: Tensor) -> tuple[Callable[[], Any], Callable[[], Any]]:
+def _of_official(official: Any, slice_: Tensor) -> Contender:
     """As its processor of pictures calls it."""
     import pytest
 
@@ -186,20 +272,27 @@ def _official_calls(official: Any, slice_: Tensor) -> tuple[Callable[[], Any], C
         **dict.fromkeys(("input_boxes", "input_boxes_mask", "input_boxes_label")),
         **dict.fromkeys(("input_points", "input_points_mask")),
     )
-    with torch.inference_mode():
-        seen = official.backbone.forward_image(slice_)
 
-    def phrase() -> Any:
+    def ask(seen: Any, boxes: Tensor, labels: Tensor) -> Detections:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(torch.Tensor, "pin_memory", lambda self: self)
-            return official.forward_grounding(
+            prompt = official._get_dummy_prompt(1)
+            for box, label in zip(boxes, labels, strict=True):
+                prompt.append_boxes(box.view(1, 1, 4), label.bool().view(1, 1))
+            found = official.forward_grounding(
                 backbone_out={**seen, **official.backbone.forward_text([PHRASE], device="cpu")},
                 find_input=stage,
-                geometric_prompt=official._get_dummy_prompt(1),
+                geometric_prompt=prompt,
                 find_target=None,
             )
+        return Detections(
+            found["pred_masks"][0],
+            found["pred_boxes_xyxy"][0],
+            found["pred_logits"][0, :, 0],
+            found["presence_logit_dec"][0],
+        )
 
-    return lambda: official.backbone.forward_image(slice_), phrase
+    return Contender(lambda: official.backbone.forward_image(slice_), ask)
 
 
 def _load(arguments: argparse.Namespace) -> str:
@@ -272,6 +365,12 @@ def _write(path: Path, shape: Any) -> None:
         file.unlink()
 
 
+def _status() -> dict[str, int]:
+    """What the system counts of this process, in bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if "kB" in line}
+
+
 @contextmanager
 def _watched() -> Iterator[dict[str, int]]:
     """The largest resident size while something goes on, with and without pages of mapped files."""
@@ -282,10 +381,9 @@ def _watched() -> Iterator[dict[str, int]]:
 
     def watch() -> None:
         while not over.wait(0.02):
-            lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-            facts = {line.split(":")[0]: line.split()[1] for line in lines if "kB" in line}
-            seen["rss"] = max(seen["rss"], int(facts["VmRSS"]) * 1024)
-            seen["anon"] = max(seen["anon"], int(facts["RssAnon"]) * 1024)
+            facts = _status()
+            seen["rss"] = max(seen["rss"], facts["VmRSS"])
+            seen["anon"] = max(seen["anon"], facts["RssAnon"])
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -51,6 +51,7 @@ _PROCESSES = max(16, 2 * _CPUS)
 
 BOUNDS: dict[str, Bound] = {
     "absent": _COUNT,
+    "synonyms": _COUNT,
     "agreement": Bound(0, 1, above=True),
     "back_to": Bound(0, 9999),
     "batch": Bound(1, 256),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -78,15 +79,14 @@ def shape(name: str, size: int, y: float, x: float, r: float) -> Mask:
 
 def placed(rng: np.random.Generator, names: tuple[str, ...], size: int) -> dict[str, Mask]:
     """Shapes that do not touch."""
-    found: dict[str, Mask] = {}
-    spots: list[tuple[float, float, float]] = []
-    while len(found) < len(names):
-        r = rng.uniform(0.16, 0.22) * size
-        y, x = rng.uniform(1.2 * r, size - 1.2 * r, 2)
-        if all(np.hypot(y - b, x - a) > 1.2 * (r + s) for b, a, s in spots):
-            spots.append((y, x, r))
-            found[names[len(found)]] = shape(names[len(found)], size, y, x, r)
-    return found
+    while True:  # the first may lie so that there is no room for others
+        spots = [
+            (*rng.uniform(1.2 * r, size - 1.2 * r, 2), r)
+            for r in rng.uniform(0.16, 0.22, len(names)) * size
+        ]
+        pairs = itertools.combinations(spots, 2)
+        if all(np.hypot(y - b, x - a) > 1.2 * (r + s) for (y, x, r), (b, a, s) in pairs):
+            return {name: shape(name, size, *spot) for name, spot in zip(names, spots, strict=True)}
 
 
 def shapes_data(root: Path, train: int, others: int, size: int = 112) -> Collection:

@@ -15,7 +15,9 @@ from promptseg.train.objectives.set_losses import Instances, matched, set_loss
 LAYERS, QUERIES, SIDE = 3, 200, 24
 
 
-def random_case(seed: int, counts: tuple[int, ...], side: int = 16) -> tuple[Layers, Instances]:
+def random_case(
+    seed: int, counts: tuple[int, ...], queries: int = QUERIES, side: int = 16
+) -> tuple[Layers, Instances]:
     """Answers about some phrases with so many instances each."""
     g = torch.Generator().manual_seed(seed)
     phrases = len(counts)
@@ -25,10 +27,10 @@ def random_case(seed: int, counts: tuple[int, ...], side: int = 16) -> tuple[Lay
         return torch.cat([centre, 0.05 + 0.3 * torch.rand(*shape, 2, generator=g)], dim=-1)
 
     found = Layers(
-        scores=2 * torch.randn(LAYERS, phrases, QUERIES, generator=g),
-        boxes=boxes(LAYERS, phrases, QUERIES),
+        scores=2 * torch.randn(LAYERS, phrases, queries, generator=g),
+        boxes=boxes(LAYERS, phrases, queries),
         presence=torch.randn(LAYERS, phrases, generator=g),
-        masks=3 * torch.randn(phrases, QUERIES, side, side, generator=g),
+        masks=3 * torch.randn(phrases, queries, side, side, generator=g),
         whole=torch.randn(phrases, side, side, generator=g),
     )
     total = sum(counts)
@@ -42,9 +44,10 @@ def random_case(seed: int, counts: tuple[int, ...], side: int = 16) -> tuple[Lay
 
 
 @pytest.mark.peer
+@pytest.mark.parametrize("queries", [QUERIES, 8])
 @pytest.mark.parametrize("counts", [(1,), (2, 0, 3), (1, 1, 0, 0)])
-def test_they_are_those_of_the_official_code(counts: tuple[int, ...]) -> None:
-    found, truth = random_case(sum(counts), counts)
+def test_they_are_those_of_the_official_code(counts: tuple[int, ...], queries: int) -> None:
+    found, truth = random_case(sum(counts), counts, queries)
     layers = [
         {
             "pred_logits": found.scores[k][..., None],

@@ -26,6 +26,7 @@ _ALPHA, _GAMMA = 0.25, 2.0
 _WHOLE_ALPHA = 0.6
 _FOUND = 10.0  # weight of the queries that are instances
 _LEAST = 0.01  # score that a matched query is to have at least
+_QUERIES = 200  # that the weight of the scores is for
 
 Match = tuple[Tensor, Tensor, Tensor]
 """(M,) phrase, query and instance of every pair."""
@@ -145,7 +146,11 @@ def matched(scores: Tensor, boxes: Tensor, truth: Instances) -> Match:
 
 
 def _scores(logits: Tensor, ours: Tensor, wanted: Tensor, pairs: Match, there: Tensor) -> Tensor:
-    """Cross-entropy with the score that a query's box deserves; mean over queries of all phrases."""
+    """Cross-entropy with the score that a query's box deserves; mean over queries of all phrases.
+
+    A network of fewer queries than the published one counts as if it had as many, the others sure of
+    nothing: else its few scores would outweigh boxes and masks.
+    """
     place = pairs[:2]
     p = logits.sigmoid()
     with torch.no_grad():
@@ -155,7 +160,8 @@ def _scores(logits: Tensor, ours: Tensor, wanted: Tensor, pairs: Match, there: T
         found[place], target[place] = 1, deserved
     each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     weight = torch.where(found > 0, torch.full_like(p, _FOUND), p**_GAMMA)
-    return (each * weight * there[:, None]).mean()
+    phrases, queries = logits.shape
+    return (each * weight * there[:, None]).sum() / (phrases * max(queries, _QUERIES))
 
 
 def _masks(found: Layers, truth: Instances, pairs: Match, count: int) -> tuple[Tensor, Tensor]:

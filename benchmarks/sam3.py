@@ -259,7 +259,11 @@ def _official(shape: Any) -> Any:
     from models.sam3_peer import official_sam3
     from promptseg import assets
 
-    return official_sam3(shape, assets.fetch("sam3-words", quiet=True))
+    network = official_sam3(shape, assets.fetch("sam3-words", quiet=True))
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point() and not tensor.any():  # else boxes would never move
+            tensor.normal_(std=0.02)
+    return network
 
 
 def _of_official(official: Any, slice_: Tensor) -> Contender:

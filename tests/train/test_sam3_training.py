@@ -38,7 +38,7 @@ WORDED = replace(
     name="tiny3",
     build="tiny3",
     weights="mobile-sam",
-    preprocessing=replace(CARDS["sam3"].preprocessing, size=112),
+    preprocessing=replace(CARDS["sam3"].preprocessing, size=TINY_SHAPE.image_size),
 )
 
 
@@ -214,7 +214,7 @@ def test_parts_learn_by_choice(
 
 
 def test_activations_computed_twice_are_the_same() -> None:
-    network, slice_ = WordSam3(tiny_sam3()), torch.rand(1, 3, 112, 112)
+    network, slice_ = WordSam3(tiny_sam3()), torch.rand(1, 3, 84, 84)
     before = network.encode(slice_)
     checkpoint_activations(network.image_encoder)
     after = network.encode(slice_)

@@ -40,6 +40,7 @@ class Sam3Shape:
         queries: the most instances of a phrase.
         words: width, layers and heads of the text encoder, and channels of its own projection.
         vocabulary: how many numbers words are written in.
+        dropout: behind the encoders, in training.
     """
 
     image_size: int = 1008
@@ -58,6 +59,7 @@ class Sam3Shape:
     queries: int = 200
     words: tuple[int, int, int, int] = (1024, 24, 16, 512)
     vocabulary: int = 49_408
+    dropout: float = 0.1
 
 
 SHAPES: dict[str, Sam3Shape] = {"sam3": Sam3Shape(), "sam3-504": Sam3Shape(image_size=504)}
@@ -175,6 +177,7 @@ def config_of(shape: Sam3Shape) -> Any:
         "hidden_size": shape.dim,
         "intermediate_size": shape.hidden,
         "num_attention_heads": shape.attention_heads,
+        "dropout": shape.dropout,
     }
     trunk = Sam3ViTConfig(
         hidden_size=shape.width,
@@ -209,6 +212,8 @@ def config_of(shape: Sam3Shape) -> Any:
             num_layers=decoder, num_queries=shape.queries, **behind
         ),
         mask_decoder_config=Sam3MaskDecoderConfig(
-            hidden_size=shape.dim, num_attention_heads=shape.attention_heads
+            hidden_size=shape.dim,
+            num_attention_heads=shape.attention_heads,
+            dropout=shape.dropout,
         ),
     )

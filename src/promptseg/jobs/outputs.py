@@ -82,9 +82,7 @@ class Outputs:
             said = ", ".join(facts) if found["voxels"] else "nothing found"
             lines.append(f"{entry.label} {entry.name}: {said}")
         if any(entry.predicted_iou is not None for entry in self.provenance.objects or ()):
-            lines.append(
-                "estimate    predicted IoU is the model's own estimate: docs/quality.md"
-            )
+            lines.append("estimate    predicted IoU is the model's own estimate: docs/quality.md")
         if self.changed is not None:
             lines += [f"corrected   {change}" for change in self.changed]
             if not self.changed:

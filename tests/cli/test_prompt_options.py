@@ -72,7 +72,15 @@ def test_a_segmentation_is_corrected_and_the_correction_replayed(
     assert run("--replay", tmp_path / "second.nii.gz.json", "-o", third) == 0
     assert "replay      the same masks, bit for bit" in capsys.readouterr().out
     np.testing.assert_array_equal(np.asarray(nib.load(third).dataobj).T, after)
-    click = ("--point", "30,32,+@6", "--model", "promptseg-lite", "--no-overlay")
+    click = (
+        "--point",
+        "30,32,+@6",
+        "--model",
+        "promptseg-lite",
+        "--no-overlay",
+        "--engine",
+        "eager",
+    )
     clicked = tmp_path / "clicked.nii.gz"
     assert run("-i", scan, "-o", clicked, "--correct", first, *click, "--propagate", "none") == 0
     said = "lite-medsam made this mask and promptseg-lite corrects it"

@@ -63,12 +63,28 @@ def test_a_segmentation_is_corrected_and_the_correction_replayed(
     assert run("-i", scan, "-o", first, "--box", box, "--slices", "3:7") == 0
     fix = ("--box", "20,22,40,42@6=tube", "--propagate", "none", "--no-overlay")
     assert run("-i", scan, "-o", second, "--correct", first, *fix) == 0
+    told = capsys.readouterr()
+    assert re.search(r"corrected   tube: slice 6 changed, \d+\.\d\d -> \d+\.\d\d ml", told.out)
+    assert "made this mask" not in told.err
     before, after = (np.asarray(nib.load(p).dataobj).T for p in (first, second))
     assert list(np.flatnonzero((before != after).any((1, 2)))) == [6]
     capsys.readouterr()
     assert run("--replay", tmp_path / "second.nii.gz.json", "-o", third) == 0
     assert "replay      the same masks, bit for bit" in capsys.readouterr().out
     np.testing.assert_array_equal(np.asarray(nib.load(third).dataobj).T, after)
+    click = (
+        "--point",
+        "30,32,+@6",
+        "--model",
+        "promptseg-lite",
+        "--no-overlay",
+        "--engine",
+        "eager",
+    )
+    clicked = tmp_path / "clicked.nii.gz"
+    assert run("-i", scan, "-o", clicked, "--correct", first, *click, "--propagate", "none") == 0
+    said = "lite-medsam made this mask and promptseg-lite corrects it"
+    assert said in capsys.readouterr().err
     unknown = ("--box", "20,22,40,42@6=tuba")
     assert run("-i", scan, "-o", tmp_path / "x.nii.gz", "--correct", first, *unknown) == 2
     assert "expected a correction of tube, got one of 'tuba'" in capsys.readouterr().err
@@ -116,7 +132,7 @@ def test_masks_on_another_grid_and_masks_for_a_box_model_are_refused(
     nib.save(nib.Nifti1Image(0 * mask.T, np.diag([1, 1, 2, 1])), tmp_path / "empty.nii.gz")
     out = tmp_path / "out" / "mask.nii.gz"
     cases = {
-        "hint": "got a mask; use --model mobile-sam",
+        "hint": "got a mask; use --model promptseg-lite",
         "moved": "expected labels on the grid of scan.nii.gz",
         "empty": "expected at least one labelled voxel",
         "none": "no such file",

@@ -195,7 +195,7 @@ def test_a_click_is_refused_and_forced(
 ) -> None:
     out = tmp_path / "mask.png"
     assert run("-i", picture, "-o", out, "--point", "90,60,+") == 2
-    assert "use --model mobile-sam" in capsys.readouterr().err
+    assert "use --model promptseg-lite, which takes it" in capsys.readouterr().err
     assert not out.exists()
     assert run("-i", picture, "-o", out, "--point", "90,60,+", "--force") == 0
     assert out.exists()

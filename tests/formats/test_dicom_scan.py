@@ -115,3 +115,17 @@ def test_absent_spacing_is_taken_as_1_mm_and_noted(tmp_path: Path) -> None:
     image = read(tmp_path / "ct")
     np.testing.assert_allclose(image.geometry.spacing, [1, 1, 2.5])
     assert image.source.notes == ["no PixelSpacing: pixels taken as 1 mm"]
+
+
+def test_one_file_of_a_series_says_that_there_are_others(tmp_path: Path) -> None:
+    one, other, *_ = write_dicom_series(tmp_path / "ct", GRIDS["plain"])
+    said = "one file of a series whose others lie beside it; give the folder for all"
+    assert said in read(one).source.notes
+    assert said not in read(tmp_path / "ct").source.notes
+    alone = tmp_path / "alone" / "0.bin"
+    alone.parent.mkdir()
+    alone.write_bytes(one.read_bytes())
+    (alone.parent / "1.bin").write_bytes(b"no DICOM")
+    edit_dicom(other, SeriesInstanceUID="1.2.99")
+    (alone.parent / "2.bin").write_bytes(other.read_bytes())
+    assert said not in read(alone).source.notes

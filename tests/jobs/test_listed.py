@@ -116,11 +116,59 @@ def test_shards_are_the_whole_and_do_not_overlap(images: Path, tmp_path: Path) -
     assert counts == [2, 2, 1, 1]
 
 
+def test_sizes_of_all_objects_are_in_a_table(images: Path, tmp_path: Path) -> None:
+    rows, out = usual(images), tmp_path / "out"
+    rows[1]["box"] = "9,4,26,16=first; 9,20,26,29=second"
+    rows[2]["output"] = ""
+    for row in rows:
+        row.setdefault("output", "")
+    rows[3]["output"] = "named/fourth.png"
+    (images / "site0" / "4.png").write_bytes(b"\x89PNG broken")
+    source = write_list(images / "cases.csv", rows)
+
+    def sizes(name: str = "measurements.csv") -> list[tuple[str, str, int]]:
+        with (out / name).open(encoding="utf-8", newline="") as stream:
+            lines = list(csv.DictReader(stream))
+        return [(line["mask"], line["object"], int(line["voxels"])) for line in lines]
+
+    segment_list(job(source, out))
+    expected = [
+        (place, segment.name, int(segment.crop.sum()))
+        for place in (
+            "site0/0.png",
+            "site1/1.png",
+            "site0/2.png",
+            "named/fourth.png",
+            "site1/5.png",
+        )
+        for segment in read_masks(out / place).segments
+    ]
+    assert sizes() == expected
+    assert len(expected) == 6
+    shutil.copy(images / "site0" / "2.png", images / "site0" / "4.png")
+    segment_list(job(source, out))
+    assert [mask for mask, _, _ in sizes()][-2:] == ["site0/4.png", "site1/5.png"]
+    for number in (1, 2):
+        segment_list(job(source, out, shard=f"{number}/2"))
+    shares = sizes("measurements-1-of-2.csv") + sizes("measurements-2-of-2.csv")
+    assert sorted(shares) == sorted(sizes())
+
+
+def test_a_table_of_sizes_of_somebody_else_stays(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "measurements.csv").write_text("patient,volume\n1,2\n")
+    with pytest.raises(OutputError, match=r"measurements\.csv of others"):
+        segment_list(job(write_list(images / "cases.csv", usual(images)), out))
+    assert [p.name for p in out.iterdir()] == ["measurements.csv"]
+
+
 def test_a_folder_has_shards_too(images: Path, tmp_path: Path) -> None:
     folder, out = images / "site0", tmp_path / "out"
     words = ["segment", "-i", str(folder), "-o", str(out), "--box", "9,4,26,16", "--quiet"]
     assert main([*words, "--shard", "2/2", "--no-overlay"]) == 0
     assert [p.name for p in out.glob("*.png")] == ["2.png"]
+    assert [p.name for p in out.glob("*.csv")] == ["measurements-2-of-2.csv"]
     assert main([*words, "--shard", "3/2"]) == 2
 
 

@@ -162,7 +162,7 @@ def test_a_click_is_refused_by_a_box_model_and_forced_on_request() -> None:
     click = Points(((24, 20),), (1,), 10, "ball")
     segmenter = Segmenter(BrightPredictor())
     with pytest.raises(
-        UnsupportedPromptError, match=r"got a point; use --model mobile-sam.*--force"
+        UnsupportedPromptError, match=r"got a point; use --model promptseg-lite.*--force"
     ):
         segmenter.segment(volume(truth), click)
     result = segmenter.segment(volume(truth), click, force=True, propagate="none", window="200/100")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+import promptseg.jobs.train
 from json_answers import answer
 from promptseg.cli.main import main
 from promptseg.models.checkpoint import identify, read_checkpoint
@@ -117,6 +120,27 @@ def test_a_misspelt_option_in_the_configuration_is_named(config, data, tmp_path,
     config.write_text(config.read_text() + "learning_rte: 3\n")
     assert main(["train", str(config), "-i", str(data), "-o", str(tmp_path / "run")]) == 2
     assert "learning_rte" in capsys.readouterr().err
+
+
+def test_sigterm_before_the_first_update_is_an_interrupt_and_the_training_goes_on(
+    config, data, tmp_path, monkeypatch
+):
+    real = promptseg.jobs.train.measure_file
+
+    def terminated(*arguments, **more):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments, **more)
+
+    before = signal.getsignal(signal.SIGTERM)
+    run = tmp_path / "run"
+    command = ["train", str(config), "-i", str(data), "-o", str(run), "--quiet"]
+    monkeypatch.setattr("promptseg.jobs.train.measure_file", terminated)
+    assert main(command) == 130
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert not (run / "baseline.npz").exists()
+    monkeypatch.setattr("promptseg.jobs.train.measure_file", real)
+    assert main(command) == 0
+    assert (run / "model.safetensors").exists()
 
 
 def seen_by(seen):

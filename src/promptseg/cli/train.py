@@ -22,8 +22,10 @@ def run(argv: list[str]) -> int:
         argv = ["--config", str(recipe_file(argv[0])), *argv[1:]]
     options = parse(TrainOptions, "train", argv, replaces=True)
     from promptseg.jobs.train import train
+    from promptseg.train.stopping import terminating_as_interrupt
 
-    trained = train(options)
+    with terminating_as_interrupt():
+        trained = train(options)
     if trained.interrupted:
         return 130
     if trained.seeds:

@@ -56,7 +56,7 @@ __all__ = [
 _DATATYPES = {"anat": "MR", "pet": "PET", "micr": "microscopy", "ct": "CT"}
 _NO_IMAGES = ("dseg", "probseg", "mask", "photo")
 _VERSION = "1.10.0"
-_IGNORED = ("*.nii.gz.json", "*.overlay.png", "measurements.csv", "results*.csv")
+_IGNORED = ("*.nii.gz.json", "*.overlay.png", "measurements*.csv", "results*.csv")
 
 
 def is_tree(root: Path) -> bool:

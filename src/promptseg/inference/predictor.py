@@ -17,7 +17,7 @@ from promptseg import assets
 from promptseg.errors import ModelError, UnsupportedPromptError
 from promptseg.formats.memory import available_bytes
 from promptseg.models.card import ModelCard
-from promptseg.models.cards import models_that_take
+from promptseg.models.cards import is_bundled, models_that_take
 from promptseg.models.checkpoint import build_network, is_external, open_checkpoint
 from promptseg.models.choose import Choice
 from promptseg.models.families import family_named
@@ -205,7 +205,7 @@ class Predictor:
         """
         missing = sorted(kinds - self.card.prompts)
         if missing and not force:
-            others = models_that_take(kinds)
+            others = sorted(models_that_take(kinds), key=lambda name: not is_bundled(name))
             raise UnsupportedPromptError(
                 f"prompts {self.card.name} was trained for ({', '.join(sorted(self.card.prompts))})",
                 f"a {' and a '.join(missing)}",

@@ -21,7 +21,7 @@ from promptseg.formats.systems import clash
 from promptseg.formats.text import composed
 from promptseg.image import Image
 from promptseg.jobs.image_task import ImageTask, executor_for_images
-from promptseg.jobs.measurements import require_ours, write_measurements
+from promptseg.jobs.measurements import measurements_of, require_ours, write_measurements
 from promptseg.jobs.remote import is_remote
 from promptseg.jobs.segment import check_classes, prompts_of, reads_of
 from promptseg.models.cards import AUTO
@@ -165,12 +165,13 @@ def segment_folder(job: SegmentJob) -> Segmented:
             bids.write_description(job.output, None if job.deidentify else job.input)
         return executor_for_images(tasks[0].job, choice, reads, len(waiting))
 
-    require_ours(job.output)
+    table = measurements_of(job.output, shard)
+    require_ours(table)
     outcome = run(tasks, executor, title="images", quiet=job.quiet)
     earlier = ((u.title, u.job.output, read_provenance_beside(u.job.output)) for u in tasks)
     done = [one for one in earlier if one[2]]
     if done:
-        write_measurements(job.output, done)
+        write_measurements(table, done)
     failures = [_said(f) for f in outcome.failures]
     notes = {title: facts.get("notes") or [] for title, _, facts in done}
     if job.strict:  # of those that were done without it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,11 +13,13 @@ from typing import Any
 from promptseg.datasets.case_list import SEGMENTING, Case
 from promptseg.datasets.case_sources import Cases, open_cases
 from promptseg.errors import InputError, ModelError, OutputError, PromptError, PromptsegError
+from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.location import shown
 from promptseg.formats.outputs import Reads
 from promptseg.jobs.batch import may_carry_prompts, output_name
 from promptseg.jobs.image_task import ImageTask, ReadImage, executor_for_images
 from promptseg.jobs.lists import Listed, RefusedCase, do_list, place_below
+from promptseg.jobs.measurements import measurements_of, require_ours, write_measurements
 from promptseg.jobs.outputs import Computed
 from promptseg.jobs.segment import check_classes, prompts_of, single
 from promptseg.models.cards import AUTO, model_file
@@ -36,14 +38,20 @@ def segment_list(job: SegmentJob) -> Listed:
     """Segment every case of a list, or a share of them, into a folder.
 
     Cases whose results are there already, from the same input, prompts and options, are left alone. A
-    case that fails, or kills its process twice, does not stop the others.
+    case that fails, or kills its process twice, does not stop the others. In the end the sizes of all
+    objects whose masks are there go into `measurements.csv`, in the order of the list.
 
     Raises:
         PromptsegError: a list or a job that cannot be done at all; nothing has been written then.
     """
     shard = Shard.parse(job.shard)
     verb = Segmenting(job)
-    return do_list(verb.cases, verb, shard)
+    table = measurements_of(verb.output, shard)
+    require_ours(table)
+    listed = do_list(verb.cases, verb, shard)
+    if listed.tally.done or not table.exists():
+        write_measurements(table, verb.measured(shard))
+    return listed
 
 
 class Segmenting:
@@ -79,6 +87,13 @@ class Segmenting:
         """See `ListVerb`."""
         name = partial(output_name, suffix=self.job.suffix)
         return place_below(self.output, self.cases.root, case, name)
+
+    def measured(self, shard: Shard) -> Iterator[tuple[str, Path, dict[str, Any]]]:
+        """Return image, mask and provenance of every case of a share whose mask is there."""
+        for case in shard.of(self.cases):
+            place = self.place(case)
+            if place.exists():
+                yield shown(case.image), place, read_provenance_beside(place)
 
     def task(self, case: Case) -> CaseTask | RefusedCase:
         """See `ListVerb`."""

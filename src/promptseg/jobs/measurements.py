@@ -1,18 +1,19 @@
-"""`measurements.csv`: the sizes of all objects of a folder of images, one row each."""
+"""`measurements.csv`: the sizes of all objects of a folder or list of images, one row each."""
 
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from promptseg.errors import OutputError
 from promptseg.formats.files import atomic_path
 from promptseg.names import for_csv
+from promptseg.work import WHOLE, Shard
 
-__all__ = ["COLUMNS", "MEASUREMENTS", "require_ours", "write_measurements"]
+__all__ = ["COLUMNS", "MEASUREMENTS", "measurements_of", "require_ours", "write_measurements"]
 
 MEASUREMENTS = "measurements.csv"
 COLUMNS = (
@@ -22,13 +23,17 @@ COLUMNS = (
 """Sizes as `promptseg.segment.measure` gives them; empty where they do not apply."""
 
 
-def require_ours(folder: Path) -> None:
-    """Refuse a file of that name which is somebody else's.
+def measurements_of(folder: Path, shard: Shard = WHOLE) -> Path:
+    """Return the table of a folder of masks; every share of a job writes one of its own."""
+    return folder / f"{Path(MEASUREMENTS).stem}{shard.suffix}.csv"
+
+
+def require_ours(path: Path) -> None:
+    """Refuse a file in the place of the table which is somebody else's.
 
     Raises:
         OutputError: it is.
     """
-    path = folder / MEASUREMENTS
     if not path.exists() and not path.is_symlink():
         return
     try:
@@ -38,34 +43,38 @@ def require_ours(folder: Path) -> None:
         ours = False
     if not ours:
         raise OutputError(
-            f"no {MEASUREMENTS} of others in the output folder",
+            f"no {path.name} of others in the output folder",
             str(path),
             "move it, or name another",
         )
 
 
-def write_measurements(folder: Path, done: Iterable[tuple[str, Path, Mapping[str, Any]]]) -> Path:
+def write_measurements(path: Path, done: Iterable[tuple[str, Path, Mapping[str, Any]]]) -> Path:
     """Write the table; an earlier one of ours is replaced.
 
     Args:
-        folder: of the masks.
+        path: of the table, in the folder of the masks.
         done: image name, mask file and provenance (as JSON) of every image that is done.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for image, mask, provenance in done:
-        for one in provenance.get("objects") or ():
-            about = {"image": image, "mask": mask.relative_to(folder).as_posix(), **one}
-            about["object"] = one.get("name")
-            writer.writerow([_cell(about.get(column)) for column in COLUMNS])
-    path = folder / MEASUREMENTS
-    with atomic_path(path, overwrite=True) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+    with (
+        atomic_path(path, overwrite=True) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for image, mask, provenance in done:
+            name = Path(os.path.relpath(mask, path.parent)).as_posix()
+            writer.writerows(_rows(image, name, provenance))
     return path
+
+
+def _rows(image: str, mask: str, provenance: Mapping[str, Any]) -> Iterator[list[str]]:
+    for one in provenance.get("objects") or ():
+        about = {"image": image, "mask": mask, **one, "object": one.get("name")}
+        yield [_cell(about.get(column)) for column in COLUMNS]
 
 
 def _cell(value: Any) -> str:

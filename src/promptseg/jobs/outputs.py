@@ -12,6 +12,7 @@ from promptseg.formats.location import address_in
 from promptseg.image import Segmentation
 from promptseg.provenance import Provenance
 from promptseg.result import Result
+from promptseg.segment.changes import Change
 
 __all__ = ["UNSURE", "Computed", "Outputs"]
 
@@ -27,11 +28,13 @@ class Computed:
         result: the masks, with their provenance.
         uncertainty: 0..255 on the image's grid, if a model of classes was asked how unsure it is.
         seconds: that it took.
+        changed: what a correction changed, object by object; None where nothing was corrected.
     """
 
     result: Result
     uncertainty: NDArray[np.uint8] | None = None
     seconds: float = 0.0
+    changed: tuple[Change, ...] | None = None
 
 
 @dataclass
@@ -45,6 +48,7 @@ class Outputs:
         segmentation: the result, with its provenance.
         replayed: how the masks compare with those of the run that was replayed.
         unsure: how unsure a model of classes is, if that was asked for.
+        changed: as in `Computed`.
     """
 
     mask: Path
@@ -53,6 +57,7 @@ class Outputs:
     segmentation: Segmentation
     replayed: str | None = None
     unsure: Path | None = None
+    changed: tuple[Change, ...] | None = None
 
     @property
     def provenance(self) -> Provenance:
@@ -76,6 +81,12 @@ class Outputs:
                 facts.append(f"predicted IoU {entry.predicted_iou:.2f}{doubt}")
             said = ", ".join(facts) if found["voxels"] else "nothing found"
             lines.append(f"{entry.label} {entry.name}: {said}")
+        if any(entry.predicted_iou is not None for entry in self.provenance.objects or ()):
+            lines.append("estimate    predicted IoU is the model's own estimate: docs/quality.md")
+        if self.changed is not None:
+            lines += [f"corrected   {change}" for change in self.changed]
+            if not self.changed:
+                lines.append("corrected   nothing changed")
         bare = self.provenance.deidentified is not None
         for what, path in (
             ("mask", self.mask),

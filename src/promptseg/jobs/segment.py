@@ -24,7 +24,7 @@ from promptseg.formats.places import with_places
 from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.formats.systems import bare_name
 from promptseg.geometry import Axis
-from promptseg.image import Image
+from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
 from promptseg.jobs.existing import (
     markers_from_labels,
@@ -47,6 +47,7 @@ from promptseg.prompts import (
 )
 from promptseg.result import Result
 from promptseg.segment.auto import settle_model
+from promptseg.segment.changes import Change, changes
 from promptseg.segment.classes.segmenter import ClassSegmenter, load_classes
 from promptseg.segment.classes.windows import Windows
 from promptseg.segment.options import SegmentJob
@@ -260,6 +261,7 @@ def compute_job(
     if job.strict:
         refuse(image.source.notes, image.name)
     existing = read_segmentation(job.correct, image, job) if job.correct else None
+    changed: tuple[Change, ...] | None = None
     title = "slices" if job.deidentify else f"{image.name}: slices"
     with step_progress(title, None, job.quiet) as update:
         how: Any = {"options": job, "progress": lambda n, what: update(n, f"({what})")}
@@ -269,7 +271,11 @@ def compute_job(
         elif existing is None:
             result = segmenter.segment(image, *prompts, **how)
         else:
+            _warn_of_another_model(existing, segmenter, image)
             result = segmenter.correct(image, existing, *prompts, **how)
+            assert result.provenance.options, "every run has options"
+            axis = result.provenance.options["axis"]
+            changed = tuple(changes(existing, result, axis))
     placed = with_places(result, file_for(job.output), job.overlap)
     result.provenance = dataclasses.replace(
         placed, command=command_of(job), output=job.output.name, **facts
@@ -278,7 +284,22 @@ def compute_job(
         refuse(result.provenance.notes or (), image.name)
     if job.deidentify:
         result = deidentified(result)
-    return Computed(result, unsure)
+    return Computed(result, unsure, changed=changed)
+
+
+def _warn_of_another_model(existing: Segmentation, segmenter: Segmenter, image: Image) -> None:
+    """Say that a mask is corrected by a model that did not make it, where that is known."""
+    earlier, predictor = existing.provenance.model, segmenter.predictor
+    if earlier is None or earlier.weights_sha256 in (None, predictor.weights_sha256):
+        return
+    name = predictor.card.name
+    theirs = earlier.name if earlier.name != name else f"other weights of {name}"
+    log.warning(
+        "%s: %s made this mask and %s corrects it: it may see neighbouring slices differently",
+        image.name,
+        theirs,
+        name,
+    )
 
 
 def write_job(computed: Computed, image: Image, prompts: list[Prompt], job: SegmentJob) -> Outputs:
@@ -289,7 +310,7 @@ def write_job(computed: Computed, image: Image, prompts: list[Prompt], job: Segm
         result.provenance = dataclasses.replace(
             result.provenance, output=stored.address, instance=stored.instance
         )
-        return Outputs(Path(stored.address), None, None, result)
+        return Outputs(Path(stored.address), None, None, result, changed=computed.changed)
     check_outputs(job)  # again: the model has taken its time
     overlay = overlay_path(job.output) if job.overlay else None
     also: dict[Path, Callable[[Path], object]] = {}
@@ -313,7 +334,14 @@ def write_job(computed: Computed, image: Image, prompts: list[Prompt], job: Segm
         also=also,
         beside=job.beside,
     )
-    return Outputs(job.output, overlay, provenance_path(job.output), result, unsure=unsure)
+    return Outputs(
+        job.output,
+        overlay,
+        provenance_path(job.output),
+        result,
+        unsure=unsure,
+        changed=computed.changed,
+    )
 
 
 def _classified(

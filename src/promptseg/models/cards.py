@@ -28,6 +28,7 @@ __all__ = [
     "TrainedOn",
     "find_card",
     "finetuned_card",
+    "is_bundled",
     "model_file",
     "models_that_take",
     "weights_of",
@@ -193,6 +194,20 @@ def models_that_take(kinds: Collection[str]) -> list[str]:
         True
     """
     return [card.name for card in CARDS.values() if set(kinds) <= card.prompts]
+
+
+def is_bundled(name: str) -> bool:
+    """Tell whether the package brings the weights of a model, so that nothing has to be fetched.
+
+    Examples:
+        >>> from promptseg.models.cards import is_bundled
+        >>> is_bundled("promptseg-lite"), is_bundled("mobile-sam")
+        (True, False)
+    """
+    from promptseg.assets.store import asset_named  # help texts do without
+
+    weights = CARDS[name].weights
+    return bool(weights) and asset_named(weights).bundled
 
 
 def weights_of(card: ModelCard) -> Asset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Literal
 
-__all__ = ["End", "Stop", "listening"]
+__all__ = ["End", "Stop", "listening", "terminating_as_interrupt"]
 
 End = Literal["done", "late", "interrupted"]
 
@@ -55,3 +56,29 @@ def listening(minutes: float | None, cpu_minutes: float | None = None) -> Iterat
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def terminating_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end what runs as Ctrl-C does: files are closed, and the exit code is 130.
+
+    It is meant for what comes before and after the updates, where `listening` does not hear. Processes
+    that are forked meanwhile end by SIGTERM as ever.
+    """
+    own = os.getpid()
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == own:
+            raise KeyboardInterrupt
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    known = getattr(signal, "SIGTERM", None)
+    if known is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(known, heard)
+    try:
+        yield
+    finally:
+        signal.signal(known, before)

@@ -85,8 +85,8 @@ def connect(address: str, token: str = "", any_version: bool = False) -> Connect
     ours, theirs = package.__version__, str(info.get("version", "unknown"))
     if not any_version and _series(ours) != _series(theirs):
         raise VersionProblem(
-            f"expected a server of version {ours}, got {theirs}; install that one where it runs "
-            f"(pip install 'promptseg[serve]=={ours}'), update this extension, or tick Any version"
+            f"expected a server of version {ours}, got {theirs}; install promptseg {ours} "
+            "where it runs, update this extension, or tick Any version"
         )
     return Connected(server, info, shown)
 

@@ -112,8 +112,8 @@ def launch(
     if found.returncode:
         reason = (found.stdout.strip().splitlines() or ["no reason given"])[-1]
         raise Problem(
-            f"expected promptseg in {python}, got {reason}; install it there yourself: "
-            f"{python} -m pip install 'promptseg[serve]'"
+            f"expected promptseg in {python}, got {reason}; install it there yourself, in a "
+            f"clone of promptseg: {python} -m pip install -c constraints.txt -e '.[serve]'"
         )
     command = [python, "-u", "-m", "promptseg", "serve", "--root", root, "--port", str(port)]
     for model in models:

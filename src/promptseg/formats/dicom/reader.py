@@ -13,7 +13,7 @@ from promptseg.formats.dicom import grid, mosaic, values
 from promptseg.formats.dicom.frames import each_frame
 from promptseg.formats.dicom.instances import DicomSource, Instance
 from promptseg.formats.dicom.planes import Plane, planes_of, spacing_of
-from promptseg.formats.dicom.scan import Series, choose_series
+from promptseg.formats.dicom.scan import Series, choose_series, others_beside
 from promptseg.formats.dicom.split import choose_volume
 from promptseg.formats.dicom.suv import suv_factor
 from promptseg.formats.dicom.tiled import TiledSlide, levels_of
@@ -22,6 +22,7 @@ from promptseg.formats.options import ReadOptions
 from promptseg.formats.slide import read as read_slide
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Source
+from promptseg.notes import Note
 
 __all__ = ["CROSS_SECTIONS", "MODALITY", "read"]
 
@@ -112,6 +113,10 @@ def _volume(path: Path, planes: list[Plane], options: ReadOptions, notes: list[s
     geometry = grid.of_planes(volume.planes, notes)
     _require_memory(path, instances, geometry.shape)
     voxels = values.of_planes(volume.planes, notes)
+    if len(instances) == 1 and path.is_file() and others_beside(path, instances[0]):
+        notes.append(
+            Note("one file of a series whose others lie beside it", None, "give the folder for all")
+        )
     if factor is not None:
         voxels = np.multiply(voxels, np.float32(factor), dtype=np.float32)
         notes.append(f"SUV by body weight: values times {factor:.6g}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from pydicom.uid import UID
@@ -14,7 +16,7 @@ from promptseg.formats.dicom.instances import Instance
 from promptseg.formats.dicom.parse import cut_header, parse
 from promptseg.formats.files import files_below
 
-__all__ = ["Scan", "Series", "choose_series", "scan", "series_in"]
+__all__ = ["Scan", "Series", "choose_series", "others_beside", "scan", "series_in"]
 
 _DERIVED = {
     "SEG": "masks: use it with --mask or convert it",
@@ -26,6 +28,10 @@ _DERIVED = {
     "REG": "a registration",
     "DOC": "a document",
 }
+
+
+_NEAR_BY = 64  # names of a folder, of which a few files
+_LOOKED_AT = 3  # are looked at: is one file of a series given alone?
 
 
 @dataclass
@@ -145,6 +151,27 @@ def choose_series(path: Path, wanted: str | None, notes: list[str]) -> Series:
         f"{len(fitting) or 'none'} of {len(found.series)} in {path}:\n{lines}",
         "choose one with --series UID",
     )
+
+
+def others_beside(path: Path, instance: Instance) -> bool:
+    """Tell whether the folder of a file has others of its series; a few are looked at, no more.
+
+    Args:
+        path: of the file.
+        instance: what it holds.
+    """
+    uid = instance.header.get("SeriesInstanceUID")
+    if not uid:
+        return False
+    try:
+        with os.scandir(path.parent) as entries:
+            first = list(islice(entries, _NEAR_BY))
+        near = [e.path for e in first if e.name != path.name and e.is_file()]
+        alike = [name for name in map(Path, near) if name.suffix == path.suffix][:_LOOKED_AT]
+        found = [other.header for name in alike if (other := parse(name)) is not None]
+    except (OSError, InputError):  # a neighbour that cannot be read is no fault of this file
+        return False
+    return any("Rows" in header and header.get("SeriesInstanceUID") == uid for header in found)
 
 
 def _no_images(path: Path, found: Scan) -> InputError:

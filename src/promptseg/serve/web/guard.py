@@ -109,7 +109,10 @@ class Guard:
         dressed = _dressed(send)
         host = headers.get("host", "")
         if _name_of(host) not in self.hosts:
-            await _refuse(scope, dressed, 403, "expected a Host that this server has")
+            detail = (
+                "expected a Host that this server has; start it with --name HOST for another one"
+            )
+            await _refuse(scope, dressed, 403, detail)
             return
         origin = headers.get("origin")
         if origin is not None and origin.lower() not in (

@@ -328,6 +328,7 @@ def test_a_model_without_its_program_or_its_plans_is_refused(fake, pictures, tmp
         ({"side": 64}, "--side"),
         ({"augment": True}, "--augment"),
         ({"nnunet_memory": -1.0}, "above 0"),
+        ({"nnunet_trainer": "os.system"}, "the name of a trainer"),
     ],
 )
 def test_what_nnunet_decides_itself_is_refused(fake, pictures, tmp_path, changes, words):
@@ -339,6 +340,9 @@ def test_what_nnunet_decides_itself_is_refused(fake, pictures, tmp_path, changes
 def test_its_memory_is_no_option_of_others(pictures, tmp_path):
     with pytest.raises(InputError, match="--nnunet-memory with --model nnunet"):
         train(options(pictures, tmp_path / "run", model="mobile-sam", nnunet_memory=2.0))
+    one = {"model": "mobile-sam", "nnunet_trainer": "nnUNetTrainerNoMirroring"}
+    with pytest.raises(InputError, match="--nnunet-trainer with --model nnunet"):
+        train(options(pictures, tmp_path / "run", **one))
 
 
 def test_an_nnunet_learns_no_further_here(fake, pictures, tmp_path):
@@ -405,6 +409,7 @@ def test_the_limits_of_time_are_told_and_losses_of_a_training_that_goes_on_stay(
     train(chosen)
     said = json.loads((chosen.output / "nnunet" / "train.json").read_text())
     assert (said["minutes"], said["cpu_minutes"]) == (None, 2.5)
+    assert said["trainer"] == "nnUNetTrainer"
     (chosen.output / "nnunet" / "trained.json").unlink()
     kept = chosen.output / "nnunet" / "results" / "fold_0" / "checkpoint_latest.pth"
     kept.parent.mkdir(parents=True)

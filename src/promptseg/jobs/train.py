@@ -96,8 +96,10 @@ def train(options: TrainOptions) -> Trained:
         from promptseg.train.nnunet.run import train_nnunet
 
         return train_nnunet(options)
-    if options.nnunet_memory is not None:
-        raise InputError("--nnunet-memory with --model nnunet", options.model, "leave it out")
+    for name in ("nnunet_memory", "nnunet_trainer"):
+        if getattr(options, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} with --model nnunet", options.model, "leave it out")
     require_packages(options.log)
     set_threads(options.threads)
     with (

@@ -264,6 +264,10 @@ class _LoopOptions:
     nnunet_memory: float | None = None
     """GiB that nnU-Net plans its network for (its own default: 8); less gives a smaller one."""
 
+    nnunet_trainer: str | None = None
+    """A trainer of nnU-Net's own in place of its usual one, such as nnUNetTrainerNoMirroring: that
+    one learns from mirror images, in which left and right or front and back are each other."""
+
     train_images: int | None = None
     """At most so many images of the training part, chosen as those of validation: datasets take turns,
     and in each its patients. (default: all)"""

@@ -103,7 +103,9 @@ def _train(order: dict[str, Any]) -> None:
     device = torch.device(order["device"])
     again = bool(order["again"])
     trainer = get_trainer_from_args(
-        order["name"], order["configuration"], 0, continue_training=again, device=device
+        *(order["name"], order["configuration"], 0, order["trainer"]),
+        continue_training=again,
+        device=device,
     )
     trainer.num_epochs = order["epochs"]
     trainer.num_iterations_per_epoch = order["iterations"]

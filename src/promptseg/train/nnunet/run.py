@@ -51,6 +51,7 @@ __all__ = ["train_nnunet"]
 
 log = logging.getLogger("promptseg")
 
+_TRAINER = "nnUNetTrainer"
 _EPOCH = 250  # updates, as nnU-Net has it
 _OURS = (
     *("options.json", "train.csv", "model.pth", "model.safetensors", PLANS, "card.json", "card.md"),
@@ -58,7 +59,7 @@ _OURS = (
 )
 _TAKEN = {
     *("input", "output", "config", "model", "preset", "classes", "epochs", "updates", "minutes"),
-    "cpu_minutes",
+    *("cpu_minutes", "nnunet_trainer"),
     *("validate_every", "batch_size", "features", "nnunet_memory", "train_images", "seed"),
     *("validation_images", "report_images", "validation_objects", "device", "threads", "strict"),
     *("overwrite", "quiet", "json", "box_distortion", "box_distortion_sign", "workers"),
@@ -118,6 +119,9 @@ def train_nnunet(options: TrainOptions) -> Trained:
 
 def _require_known(options: TrainOptions) -> None:
     """Refuse what nnU-Net decides itself."""
+    trainer = options.nnunet_trainer
+    if trainer is not None and not (trainer.isidentifier() and trainer.startswith(_TRAINER)):
+        raise InputError(f"the name of a trainer, {_TRAINER}...", trainer, "correct it")
     if not isinstance(options.objective(), SemanticObjective | BoxChannelObjective):
         raise InputError(
             "--preset semantic-2d, semantic-3d or box-channel for nnunet", options.preset, "use one"
@@ -157,6 +161,8 @@ def _take_folder(options: TrainOptions, parts: Parts) -> Path:
     own.check(*_OURS)
     check_outputs((folder / name for name in _OURS), overwrite=True, reads=Reads([options.config]))
     said = {k: v for k, v in options.to_json().items() if k not in _FREE}
+    if options.nnunet_trainer is None:  # as trainings of before there was a choice
+        del said["nnunet_trainer"]
     binding = {**said, "collection_sha256": parts.collection.sha256}
     file = folder / "options.json"
     if options.overwrite:
@@ -206,6 +212,7 @@ def _trained(
             "iterations": iterations,
             "minutes": options.minutes,
             "cpu_minutes": options.cpu_minutes,
+            "trainer": options.nnunet_trainer or _TRAINER,
             "seed": options.seed,
             "threads": where[0],
             "device": where[1],

@@ -122,6 +122,7 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
         trained_on=_trained_on(said, where),
         words=_words(said, where) or base.words,
         untested=False,
+        calibration=(),
     )
     if set(card.propagate.split("+")) <= kinds | {"memory"}:
         return card

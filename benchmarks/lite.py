@@ -9,7 +9,8 @@ be drawn from, are counted.
     python benchmarks/lite.py COLLECTION -o RESULTS/internal --model mobile-sam --model lite-medsam \
         --model promptseg-lite --start mobile-sam --start lite-medsam --images 60
 
-Answers are written after every twenty images; the same command goes on from there.
+Predicted IoU is what the networks say; lite_calibration.py measures the maps of a card. Answers are
+written after every twenty images; the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def predictors(names: list[str], engine: str) -> dict[str, Predictor]:
         label, _, file = name.rpartition("=")
         if not label:
             found[name] = Predictor.load(name, "cpu", True, engine)
+            found[name].calibration = ()
             continue
         network = build_network(first.card, read_checkpoint(Path(file)), Path(file))
         found[label] = Predictor.of_network(

@@ -14,9 +14,11 @@ encoders are the same but for the rounding to float16, and later calls, with `--
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
@@ -87,12 +89,13 @@ class Row(NamedTuple):
 
 
 def evaluate(
+    name: str,
     predictor: Predictor,
     case: Case,
     settings: tuple[dict[str, Any], ...],
     store: EmbeddingStore | None,
 ) -> Iterator[Row]:
-    """Rows of one case under each setting."""
+    """Rows of one case under each setting, of a model by its name."""
     card = predictor.card
     own = {"mode": card.propagate, "margin": card.margin, "margin_pixels": card.margin_pixels}
     defaults = {**DEFAULTS, **own}
@@ -117,10 +120,10 @@ def evaluate(
             if values.get("largest_component"):
                 found = largest_component(found)
             score = 2 * (found & truth).sum() / (found.sum() + truth.sum())
-            name = ", ".join(f"{k}={v}" for k, v in setting.items()) or "default"
+            said = ", ".join(f"{k}={v}" for k, v in setting.items()) or "default"
             reached = int(found.any(axis=(1, 2)).sum())
             yield Row(
-                *(card.name, name, case.dataset, case.name, label, round(float(score), 4)),
+                *(name, said, case.dataset, case.name, label, round(float(score), 4)),
                 *(len(occupied), reached),
             )
 
@@ -140,20 +143,29 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
     set_threads(arguments.threads)
-    models = [Predictor.load(n, "cpu", True, arguments.engine) for n in arguments.model]
+    models = {n: Predictor.load(n, "cpu", True, arguments.engine) for n in arguments.model}
+    first = next(iter(models.values()))
     store = EmbeddingStore(arguments.embeddings, NO_LIMIT) if arguments.embeddings else None
-    for model in models[1:]:
-        if one_encoder(models[0], model):
-            model.weights_sha256 = models[0].weights_sha256  # what finds its embeddings
+    for name, model in models.items():
+        if model is not first and one_encoder(first, model):
+            models[name] = _finding(model, first)
     rows: list[Row] = []
     with step_progress("datasets", len(arguments.datasets)) as update:
         for done, name in enumerate(arguments.datasets):
             update(done, name)
             for case in _chosen(name, arguments):
-                for model in models:
-                    rows += evaluate(model, case, _settings(model, arguments), store)
+                for called, model in models.items():
+                    rows += evaluate(called, model, case, _settings(model, arguments), store)
             _write(rows, arguments.output)
     _summary(rows, arguments.datasets)
+
+
+def _finding(model: Predictor, first: Predictor) -> Predictor:
+    """A model that finds the embeddings that another one with its encoder has made."""
+    found = copy.copy(model)
+    found.card = replace(model.card, name=first.card.name)
+    found.weights_sha256 = first.weights_sha256
+    return found
 
 
 def _chosen(dataset: str, arguments: argparse.Namespace) -> Iterator[Case]:

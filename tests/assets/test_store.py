@@ -113,6 +113,11 @@ def test_no_network_and_no_copy_is_said_clearly(
     )
     with pytest.raises(AssetError, match=r"no network\?(.|\n)*127.0.0.1(.|\n)*put w.pth into"):
         assets.fetch("tiny", quiet=True)
+    (tiny,) = store.manifest().values()
+    here = Asset("here", "weights", "h.pth", "CC0", "", "", 1, GOOD, bundled=True)
+    monkeypatch.setattr(store, "manifest", lambda: {"tiny": tiny, "here": here})
+    with pytest.raises(AssetError, match="or use --model here, which the package brings"):
+        assets.fetch("tiny", quiet=True)
 
 
 def test_a_damaged_copy_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -203,8 +203,19 @@ def fetch(name: str, quiet: bool = False) -> Path:
         f"the {asset.kind} {name!r} ({asset.size / 1e6:.0f} MB) from one of its sources",
         "none:\n" + "\n".join(reasons),
         f"connect this machine to the network or an index mirror, or put {asset.file} into {home}"
-        + (f" or name it with --model {name}=FILE" if asset.kind == "weights" else ""),
+        + (
+            f" or name it with --model {name}=FILE{_or_brought()}"
+            if asset.kind == "weights"
+            else ""
+        ),
     )
+
+
+def _or_brought() -> str:
+    """A way on without a network: the model that the package brings, if it brings one."""
+    names = (each.name for each in manifest().values() if each.bundled and each.kind == "weights")
+    name = next(names, None)
+    return f"; or use --model {name}, which the package brings" if name else ""
 
 
 def sha256_of(path: Path) -> str:

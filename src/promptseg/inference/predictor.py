@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from promptseg import assets
 from promptseg.errors import ModelError, UnsupportedPromptError
 from promptseg.formats.memory import available_bytes
+from promptseg.models.calibration import IouMap, asked_with
 from promptseg.models.card import ModelCard
-from promptseg.models.cards import is_bundled, models_that_take
+from promptseg.models.cards import is_bundled, models_that_take, weights_of
 from promptseg.models.checkpoint import build_network, is_external, open_checkpoint
 from promptseg.models.choose import Choice
 from promptseg.models.families import family_named
@@ -87,11 +88,14 @@ class Predictor:
     Attributes:
         card: what the model is.
         choice: why it is this model, where it was chosen by evidence.
+        calibration: what its predicted IoU is corrected by; empty for weights other than those that
+            the maps on the card were measured with.
         engine: what executes it.
         dtype: of its arithmetic.
     """
 
     choice: Choice | None = None
+    calibration: tuple[IouMap, ...] = ()
 
     def __init__(
         self,
@@ -167,7 +171,10 @@ class Predictor:
         if is_external(card):
             require_eager(card.name, engine)
             return cls(NnunetBoxes.open(card, file, tensors, chosen), file, assets.sha256_of(file))
-        return cls.of_network(card, build_network(card, tensors, file), chosen, file, engine)
+        found = cls.of_network(card, build_network(card, tensors, file), chosen, file, engine)
+        if card.calibration and found.weights_sha256 == weights_of(card).sha256:
+            found.calibration = card.calibration
+        return found
 
     @property
     def device(self) -> torch.device:
@@ -263,6 +270,7 @@ class Predictor:
         boxes: ArrayLike | None = None,
         points: tuple[ArrayLike, ArrayLike] | None = None,
         mask_logits: Tensor | None = None,
+        calibrated: bool = True,
     ) -> Prediction:
         """Return masks of N objects on one slice; many are asked for in several calls.
 
@@ -272,6 +280,7 @@ class Predictor:
             boxes: (N, 4) XYXY pixel indices of the slice, both ends inside.
             points: (N, P, 2) pixel indices and (N, P) labels 1 / 0 (-1: ignored).
             mask_logits: (N, 1, h, w) mask prompt in the network's frame, such as `Prediction.logits`.
+            calibrated: predicted IoU corrected by `calibration`, else as the network says it.
 
         Returns:
             One mask per prompt; a lone click gets the best of three by predicted IoU, and all three
@@ -284,7 +293,7 @@ class Predictor:
         if prompts is None:
             prompts = prompts_of_arrays(boxes, points, mask_logits)
         parts = [
-            self._decoded(embedding, prompts[k : k + _AT_A_TIME])
+            self._decoded(embedding, prompts[k : k + _AT_A_TIME], calibrated)
             for k in range(0, max(len(prompts), 1), _AT_A_TIME)
         ]
         return parts[0] if len(parts) == 1 else joined(parts)
@@ -307,12 +316,26 @@ class Predictor:
             self._require_finite("a score", torch.tensor([each.best, each.presence or 0.0]))
         return found
 
-    def _decoded(self, embedding: Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
+    def _decoded(
+        self, embedding: Embedding, prompts: Sequence[SlicePrompt], calibrated: bool
+    ) -> Prediction:
         with self._one_at_a_time:
             prediction = self.model.decode(embedding, prompts)
         read = prediction.candidates.logits if prediction.candidates else prediction.logits
         self._require_finite("mask logits", read)
         self._require_finite("a predicted IoU", torch.from_numpy(prediction.iou))
+        return self._corrected(prediction, prompts) if calibrated else prediction
+
+    def _corrected(self, prediction: Prediction, prompts: Sequence[SlicePrompt]) -> Prediction:
+        """The same masks, their predicted IoU by the maps of their kinds of prompts."""
+        for known in self.calibration:
+            own = np.array([asked_with(prompt) == known.asked for prompt in prompts], dtype=bool)
+            prediction = replace(
+                prediction, iou=np.where(own, known(prediction.iou), prediction.iou)
+            )
+            if several := prediction.candidates:
+                every = np.where(own[:, None], known(several.iou), several.iou)
+                prediction = replace(prediction, candidates=replace(several, iou=every))
         return prediction
 
     def _require_finite(self, what: str, *values: Tensor) -> None:

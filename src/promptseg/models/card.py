@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from promptseg.models.calibration import IouMap
 from promptseg.models.preprocess import Preprocessing
 
 __all__ = ["ModelCard", "TrainedOn"]
@@ -41,6 +42,9 @@ class ModelCard:
         citation: what to cite.
         weak_at: what not to trust it with.
         low_quality: predicted IoU below which an object is flagged (docs/quality.md).
+        calibration: how the predicted IoU of its own weights is corrected where it is reported; kinds
+            of prompts without a map are reported as the network says. Other weights of its
+            architecture have none.
         propagate: how its masks reach the next slice unless told otherwise (see
             `promptseg.segment.projection`).
         margin, margin_pixels: what is added to their boxes on the way.
@@ -71,6 +75,7 @@ class ModelCard:
     citation: str
     weak_at: str
     low_quality: float = 0.0
+    calibration: tuple[IouMap, ...] = ()
     propagate: str = "box"
     margin: float = 0.05
     margin_pixels: float = 1.0

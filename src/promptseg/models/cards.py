@@ -129,6 +129,7 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
         words=_words(said, where) or base.words,
         seen_in=_seen_in(said, where) or base.seen_in,
         untested=False,
+        calibration=(),
     )
     if set(card.propagate.split("+")) <= kinds | {"memory"}:
         return card

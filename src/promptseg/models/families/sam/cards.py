@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from promptseg.models.calibration import IouMap
 from promptseg.models.card import ModelCard
 from promptseg.models.preprocess import Preprocessing
 
@@ -64,6 +65,7 @@ CARDS: tuple[ModelCard, ...] = (
         source="recipes/lite; NOTICE names the authors of the images",
         citation="Zhang et al., arXiv:2306.14289 (2023)",
         low_quality=0.66,
+        calibration=(IouMap("click", slope=0.917, shift=-0.35),),
         **_BY_MASK,
         weak_at="one click on stained tissue, where it gives a nucleus and mobile-sam the gland; exact "
         "boxes on X-rays, where lite-medsam is better; one click on thin or scattered things",

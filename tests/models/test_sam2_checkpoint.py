@@ -72,7 +72,7 @@ def test_other_weights_of_medsam2_are_named(tmp_path: Path) -> None:
         ),
         (
             ["image_encoder.trunk.pos_embed", "memory_attention.norm.weight"],
-            "another image encoder than Hiera, such as EfficientTAM",
+            "another image encoder than Hiera or a plain ViT, such as EdgeTAM",
         ),
     ],
 )

@@ -7,7 +7,7 @@ import torch
 from promptseg.models.families.sam2.network import MemoryTokens
 from promptseg.runtime.engine import Part
 from promptseg.runtime.picture import check_input
-from promptseg.runtime.rewrite import FastNetwork, FastSam, FastSam2
+from promptseg.runtime.rewrite import FastMemorySam, FastNetwork, FastSam, FastSam2
 
 __all__ = ["parts_of"]
 
@@ -26,7 +26,7 @@ def parts_of(network: FastNetwork, identity: str = "") -> dict[str, Part]:
     return _of_sam(network, identity)
 
 
-def _of_sam(network: FastSam, identity: str) -> dict[str, Part]:
+def _of_sam(network: FastSam | FastMemorySam, identity: str) -> dict[str, Part]:
     device = next(network.parameters()).device
     size = network.image_encoder.img_size
     slices, _ = check_input(size, device)

@@ -15,7 +15,7 @@ from promptseg.models.families.sam2.prompt_encoder import BOTTOM_RIGHT, TOP_LEFT
 from promptseg.runtime.engines import Compiled, Engine, Part
 from promptseg.runtime.parts import parts_of
 from promptseg.runtime.picture import check_input
-from promptseg.runtime.rewrite import FastNetwork, FastSam, FastSam2
+from promptseg.runtime.rewrite import FastMemorySam, FastNetwork, FastSam, FastSam2
 from promptseg.runtime.rewrite.sam import asked_for
 
 __all__ = ["NetworkRunner", "Runner", "Sam2Runner", "runner_of"]
@@ -170,9 +170,15 @@ class Runner(_Parts):
 
 
 class Sam2Runner(_Parts):
-    """Runs a SAM 2; see `NetworkRunner`."""
+    """Runs a SAM 2, or a SAM with its memory; see `NetworkRunner`."""
 
-    def __init__(self, network: FastSam2, engine: Engine, threads: int, identity: str = "") -> None:
+    def __init__(
+        self,
+        network: FastSam2 | FastMemorySam,
+        engine: Engine,
+        threads: int,
+        identity: str = "",
+    ) -> None:
         super().__init__(network, engine, threads, identity)
         self.network = network
         self.asked: Sam2Steps = network.on(self.run)
@@ -205,7 +211,7 @@ class Sam2Runner(_Parts):
 
     def _made(self) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The made picture, and a box on it as two corners."""
-        picture, box = check_input(self.network.image_size, self.network.no_mem_embed.device)
+        picture, box = check_input(self.network.image_size, self.network.maskmem_tpos_enc.device)
         return picture, (box.view(1, 2, 2), box.new_tensor([[TOP_LEFT, BOTTOM_RIGHT]]))
 
 
@@ -213,6 +219,6 @@ def runner_of(
     network: FastNetwork, engine: Engine, threads: int, identity: str = ""
 ) -> NetworkRunner:
     """What runs a rewritten network on an engine; see `_Parts` for what is given."""
-    if isinstance(network, FastSam2):
+    if isinstance(network, FastSam2 | FastMemorySam):
         return Sam2Runner(network, engine, threads, identity)
     return Runner(network, engine, threads, identity)

@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from promptseg.errors import PromptError
+from promptseg.errors import InputError, PromptError
 from promptseg.formats.promptfile import prompts_to_json
 from promptseg.geometry import Axis
 from promptseg.image import Image, Segment, Segmentation
 from promptseg.inference.embedded import EmbeddedImage
 from promptseg.inference.embeddings import EmbeddingStore
 from promptseg.inference.predictor import Predictor
-from promptseg.intensity import Intensity
+from promptseg.intensity import Intensity, choose_intensity
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import choose
 from promptseg.models.protocol import Conditioning, Correction, SliceMasks
@@ -26,7 +26,6 @@ from promptseg.provenance import Corrected
 from promptseg.result import Result
 from promptseg.segment.assemble import segment_of, slices_of
 from promptseg.segment.by_words import found_by_words
-from promptseg.segment.follow import seeds_of
 from promptseg.segment.opened import Recent, intensity_for, notes_on, open_image, require_fit
 from promptseg.segment.options import SegmentOptions, SliceOptions
 from promptseg.segment.provenance import describe
@@ -52,6 +51,7 @@ def load(
     embeddings_limit: float = 10.0,
     modality: str | None = None,
     prompts: Collection[str] = ("box",),
+    start_model: str | Path | None = None,
 ) -> Segmenter:
     """A model ready to segment.
 
@@ -66,6 +66,7 @@ def load(
         embeddings_limit: GiB that may be kept there.
         modality: of the images, for "auto".
         prompts: kinds of prompts that will be given, for "auto".
+        start_model: another model, which answers the prompts; `model` follows its masks.
 
     Raises:
         ModelError: unknown model or unusable checkpoint.
@@ -80,7 +81,8 @@ def load(
         log.warning("auto chose %s", choice)
     predictor = Predictor.load(choice.model if choice else model, device, quiet, engine)
     predictor.choice = choice
-    return Segmenter(predictor, store)
+    starter = None if start_model is None else Predictor.load(start_model, device, quiet, engine)
+    return Segmenter(predictor, store, starter=starter)
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,13 @@ class Segmenter:
         predictor: the model.
         embeddings: where embeddings are kept on disk, if anywhere.
         recent: the image that was given last.
+        starter: another model that answers the prompts; its masks start what the model follows.
     """
 
     predictor: Predictor
     embeddings: EmbeddingStore | None = None
     recent: Recent = field(default_factory=Recent, repr=False, compare=False)
+    starter: Predictor | None = None
 
     def open(
         self, image: Image, options: SliceOptions | None = None, **changes: Any
@@ -184,6 +188,12 @@ class Segmenter:
                 "resample it to the image first",
             )
         options = replace(options or SegmentOptions(), **changes)
+        if self.starter is not None:
+            raise InputError(
+                "corrections by the model that follows",
+                f"{self.starter.card.name} to start",
+                "leave out the model that starts",
+            )
         if any(isinstance(p, Text) for p in prompts):
             raise PromptError(
                 "corrections that point at something", "words", "segment by words anew"
@@ -242,7 +252,20 @@ class Segmenter:
             axis = axis_of_run(given, options.axis)
             group_by_object(given, image.geometry, axis)  # what is refused is refused before work
             embedded = self.recent.open(self.predictor, image, axis, options, self.embeddings)
-        return Run.prepare(embedded, given, options, progress, clock)
+        return Run.prepare(
+            embedded, given, options, progress, clock, self._starting(embedded, options)
+        )
+
+    def _starting(self, embedded: EmbeddedImage, options: SegmentOptions) -> EmbeddedImage | None:
+        """The image as the model sees it that starts the objects."""
+        if self.starter is None:
+            return None
+        image, starter = embedded.image, self.starter
+        asked, batch = embedded.asked, options.batch or starter.batch
+        intensity = choose_intensity(image, *asked, starter.card.keep_8bit)
+        return EmbeddedImage(
+            image, embedded.axis, intensity, starter, batch, store=self.embeddings, asked=asked
+        )
 
     def _finished(
         self, run: Run, segments: list[Segment], corrects: Corrected | None = None
@@ -261,6 +284,7 @@ class Segmenter:
             run.options.to_json(),
             notes_on(embedded),
             run.timings,
+            started_by=self.starter,
         )
         result.provenance = replace(facts, corrects=corrects)
         return result
@@ -274,7 +298,7 @@ def segmented(run: Run) -> list[Segment]:
     """
     if any(entry.texts for entry in run.objects):
         return found_by_words(run)
-    seeds = [seeds_of(entry, run.axis, run.limits) for entry in run.objects]
+    seeds = [run.seeds(number) for number in range(len(run.objects))]
     some = _MOST_TOGETHER if isinstance(run.tracker, SliceToSlice) else max(1, len(seeds))
     segments: list[Segment] = []
     for first in range(0, len(seeds), some):

@@ -105,6 +105,7 @@ def provenance_of(
         run.options.to_json(),
         notes_on(embedded),
         run.timings,
+        started_by=segmenter.starter,
     )
     low = segmenter.predictor.card.low_quality
     told = tuple(_object(n, one, frames, masks, low) for n, one in enumerate(objects))

@@ -13,18 +13,33 @@ import torch
 from torch import nn
 
 from promptseg.models.families.sam.build import Sam
+from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam2.network import Sam2
+from promptseg.runtime.rewrite.memory_sam import (
+    FastMemorySam,
+    can_prepare_memory,
+    prepare_memory,
+)
 from promptseg.runtime.rewrite.sam import FastSam, can_prepare, prepare
 from promptseg.runtime.rewrite.sam2 import FastSam2, can_prepare_sam2, prepare_sam2
 
-__all__ = ["FastNetwork", "FastSam", "FastSam2", "prepare", "prepare_sam2", "rewritten"]
+__all__ = [
+    "FastMemorySam",
+    "FastNetwork",
+    "FastSam",
+    "FastSam2",
+    "prepare",
+    "prepare_sam2",
+    "rewritten",
+]
 
-FastNetwork = FastSam | FastSam2
+FastNetwork = FastSam | FastSam2 | FastMemorySam
 _Rewrite = Callable[[Any, torch.device], FastNetwork]
 
 _REWRITES: dict[type[nn.Module], tuple[Callable[[Any], bool], _Rewrite]] = {
     Sam: (can_prepare, prepare),
     Sam2: (can_prepare_sam2, prepare_sam2),
+    MemorySam: (can_prepare_memory, prepare_memory),
 }
 """Type of a network -> whether one of it can be rewritten, and how."""
 

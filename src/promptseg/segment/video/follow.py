@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from promptseg.models.protocol import Conditioning, Correction, Tracked
-from promptseg.segment.follow import seeds_of
 from promptseg.segment.run import Run
 from promptseg.segment.video.masks import FrameMasks
 from promptseg.segment.video.parts import Parts
@@ -23,8 +22,8 @@ def conditions_of(run: Run) -> list[Conditioning]:
     """Where the objects of a run start."""
     return [
         replace(seed, object=number)
-        for number, entry in enumerate(run.objects)
-        for seed in seeds_of(entry, run.axis, run.limits)
+        for number in range(len(run.objects))
+        for seed in run.seeds(number)
     ]
 
 

@@ -7,7 +7,7 @@ each is turned, enlarged, moved and bent a little more from frame to frame, and 
 volume there is a clip around the middle of what is labelled, and one over its end, on which what is
 around it is an object as well: it stays where the other is gone. The parts are those of the pool's
 split.csv. The folder holds a dataset of clips for each source, and splits.csv, both for `promptseg
-curate`. The encoder is most of the cost, so there are few frames: some 600.
+curate`. The encoder is most of the cost, so there are few frames: some 350.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def clips(
                 yield dataset, modality, f"{name}_{case}_{which}", part, clip
     folder = pool / "picture" / VIDEO
     shots = sorted(path.stem for path in (folder / "images").iterdir())
-    for shot, each in groupby(shots, key=lambda stem: stem.rpartition("_")[0]):
+    for shot, each in groupby(shots, key=lambda stem: "_".join(stem.split("_")[:2])):
         cases = list(each)[: arguments.shot]
         pairs = [picture_of(folder, case, BACKGROUND[VIDEO]) for case in cases]
         clip = [p for p, _ in pairs], [m for _, m in pairs]
@@ -176,11 +176,11 @@ def main(words: Sequence[str] | None = None) -> None:
     """The command; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True, help="a new folder")
-    parser.add_argument("--volumes", type=int, default=10, help="of each modality and part")
+    parser.add_argument("--volumes", type=int, default=5, help="of each modality and part")
     parser.add_argument("--frames", type=int, default=6, help="slices of a clip of a volume")
     parser.add_argument("--step", type=int, default=2, help="from one of them to the next")
-    parser.add_argument("--shot", type=int, default=24, help="frames of a shot of the video")
-    parser.add_argument("--pictures", type=int, default=14, help="of each set that is moved")
+    parser.add_argument("--shot", type=int, default=12, help="frames of a shot of the video")
+    parser.add_argument("--pictures", type=int, default=6, help="of each set that is moved")
     arguments = parser.parse_args(words)
     pool, data = (Path(os.environ[name]) for name in ("PROMPTSEG_POOL", "PROMPTSEG_DATA"))
     with (pool / "split.csv").open(newline="") as stream:

@@ -62,7 +62,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         volume(pool / "volume" / VOLUME, case)
         rows.append((VOLUME, case, case, part))
     for k in range(5):
-        picture(pool / "picture" / VIDEO, f"patient1_seq1_{k:04d}", 16 + 3 * k)
+        picture(pool / "picture" / VIDEO, f"patient1_seq1_{k:04d}_l", 16 + 3 * k)
     for case, part in (("a", "train"), ("b", "validation")):
         picture(pool / "picture" / MOVED, case, 24)
         rows.append((MOVED, case, case, part))
@@ -89,7 +89,8 @@ def test_no_clip_is_of_the_test_part(made: Path) -> None:
         for case, part in (("STS_1", "train"), ("STS_3", "validation"))
         for which in ("middle", "end")
     }
-    assert rows["vocalfolds", "patient1_seq1"] == "train"
+    assert rows["vocalfolds", "patient1_seq1"] == "train"  # all its frames are one clip
+    assert len(masks(made / "vocalfolds" / "patient1_seq1")) == 5
     assert rows[f"moved_{MOVED}", "a"] == "train"
     assert (f"moved_{MOVED}", "b") not in rows
 

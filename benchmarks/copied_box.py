@@ -91,7 +91,7 @@ def main() -> None:
                     for model, segmenter in models.items()
                 }
                 first = next(iter(models.values()))
-                copies = [Box(box, k) for k in range(len(labels))]
+                copies = [Box(box, k, "object") for k in range(len(labels))]
                 ways[COPIED] = found_by(first, image, copies, "none")
                 for way, found in ways.items():
                     row = [name, int(label), way.partition("=")[0], f"{score(found, truth):.4f}"]

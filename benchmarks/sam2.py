@@ -2,11 +2,12 @@
 
 One process; contenders take turns, call by call, under the same random weights. On a shared machine
 wall time says little, so what is reported is processor time of all threads (with one thread, what a
-quiet machine takes). The following: a box on the middle of 100 made slices of 512 x 512, up and then
-down. Some of the slices are done, which is scaled to all and said; `--follow-slices 100` does all of
-ours.
+quiet machine takes), and what share of a core the process had. The following: a box on the middle of
+100 made slices of 512 x 512, up and then down. Of these `--frames` are done, which is scaled to all and
+said; `--frames 100` does all. Engines in bfloat16 are left out where the processor has no instructions
+for it: there they take ten times as long, and say nothing.
 
-    python benchmarks/sam2.py --model medsam2 --threads 1 -o result.md
+    taskset -c 1 python benchmarks/sam2.py --model medsam2 --threads 1 -o result.md
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 SLICES = 100
+_FILLING = 7  # followed slices until memory is full
 _BOX = (150.0, 150.0, 360.0, 360.0)
 _SIDE = 512
 CONFIGS = {"medsam2": "sam2.1/sam2.1_hiera_t", "sam2.1-t": "sam2.1/sam2.1_hiera_t"}
-ENGINES = ("eager", "eager-bf16", "openvino", "openvino-bf16")
 
 
 def main() -> None:
@@ -39,20 +40,36 @@ def main() -> None:
     parser.add_argument("--model", choices=list(CONFIGS), default="medsam2")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--engines", nargs="*", default=list(ENGINES))
+    parser.add_argument("--engines", nargs="*", help="(default: those the processor is made for)")
     parser.add_argument(
-        "--follow", nargs="*", default=["openvino-bf16"], help="engines that follow"
+        "--follow", nargs="*", help="engines that follow (default: the last of them)"
     )
-    parser.add_argument("--follow-slices", type=int, default=SLICES, help="that ours do")
-    parser.add_argument("--official-slices", type=int, default=11)
+    parser.add_argument(
+        "--frames", type=int, default=13, help="of the 100 slices, for each contender"
+    )
     parser.add_argument("-o", "--output", type=Path, help="Markdown file")
     arguments = parser.parse_args()
+    if not _FILLING + 2 <= arguments.frames <= SLICES:
+        parser.error(f"expected --frames from {_FILLING + 2} to {SLICES}, got {arguments.frames}")
+    arguments.engines = arguments.engines or default_engines()
+    arguments.follow = arguments.engines[-1:] if arguments.follow is None else arguments.follow
     torch.set_num_threads(arguments.threads)
+    wall, processor = time.perf_counter(), time.process_time()
     with torch.inference_mode():
-        report = _report(arguments, *_measured(arguments))
+        measured = _measured(arguments)
+    share = (time.process_time() - processor) / (time.perf_counter() - wall)
+    report = _report(arguments, *measured, share)
     print(report)
     if arguments.output:
         arguments.output.write_text(report + "\n", encoding="utf-8")
+
+
+def default_engines() -> list[str]:
+    """The engines that this processor is made for; those in bfloat16 last."""
+    from promptseg.runtime.machine import has_bfloat16
+
+    plain = ["eager", "openvino"]
+    return [*plain, *(f"{name}-bf16" for name in plain)] if has_bfloat16() else plain
 
 
 def _measured(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, float]]:
@@ -83,9 +100,10 @@ def _measured(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, 
                 if number >= 0:
                     times[name][part].append(seconds)
         print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
-    followed = {"official": _official_follows(official, arguments.official_slices)}
+    followed = {"official": _official_follows(official, arguments.frames)}
     for name in arguments.follow:
-        followed[name] = _own_follows(runners[name], arguments.model, arguments.follow_slices)
+        followed[name] = _own_follows(runners[name], arguments.model, arguments.frames)
+        print(f"{name} has followed", file=sys.stderr)
     return times, followed
 
 
@@ -188,10 +206,9 @@ def _own_follows(runner: Any, model: str, slices: int) -> float:
     memory = own.memory(_Frames(own))
     middle = SLICES // 2
     first = _processor_seconds(lambda: memory.prompt(middle, SlicePrompt(_BOX)))
-    if slices < SLICES:
-        ways = [(range(middle + 1, middle + slices), False)]
-    else:
-        ways = [(range(middle + 1, SLICES), False), (range(middle - 1, -1, -1), True)]
+    ways = [(range(middle + 1, min(SLICES, middle + slices)), False)]
+    if slices == SLICES:
+        ways.append((range(middle - 1, -1, -1), True))
     each: list[float] = []
     for way, down in ways:
         memory.forget()
@@ -202,7 +219,7 @@ def _own_follows(runner: Any, model: str, slices: int) -> float:
 
 def _scaled(first: float, each: list[float]) -> float:
     """Two ways from the middle: memory fills on both, then every slice costs the same."""
-    return first + 2 * sum(each[:7]) + median(each[7:]) * (SLICES - 15)
+    return first + 2 * sum(each[:_FILLING]) + median(each[_FILLING:]) * (SLICES - 2 * _FILLING - 1)
 
 
 def _official_follows(official: Any, slices: int) -> float:
@@ -220,7 +237,10 @@ def _official_follows(official: Any, slices: int) -> float:
 
 
 def _report(
-    arguments: argparse.Namespace, times: dict[str, Any], followed: dict[str, float]
+    arguments: argparse.Namespace,
+    times: dict[str, Any],
+    followed: dict[str, float],
+    share: float,
 ) -> str:
     from promptseg.runtime.machine import describe_machine, version_of
 
@@ -230,11 +250,11 @@ def _report(
         "",
         f"{machine['processor']}, {machine['cores']} cores, {', '.join(machine['instructions'])}; "
         f"torch {torch.__version__}, OpenVINO {version_of('openvino')}. Load at the end: "
-        f"{os.getloadavg()[0]:.0f}. Random weights. Processor time, {arguments.rounds} rounds in one "
+        f"{os.getloadavg()[0]:.0f}; this process had {share:.0%} of a core. Random weights. Processor "
+        f"time, {arguments.rounds} rounds in one "
         "process, contenders in turn: median (fastest-slowest) in ms; in brackets, times as quick as "
         "the official code in eager float32. Memory attention looks at 7 maps and 15 pointers. 100 "
-        f"slices: the official predictor did {arguments.official_slices}, ours "
-        f"{arguments.follow_slices}; scaled to 100.",
+        f"slices: {arguments.frames} were done by each; scaled to 100.",
         "",
         "| contender | encoder | memory attention | decoder | 100 slices, s |",
         "|---|---|---|---|---|",

@@ -36,10 +36,12 @@ from promptseg.models.protocol import ConditioningPrompt, SliceMasks
 from promptseg.progress import step_progress
 from promptseg.prompts import Box, box_of_mask
 from promptseg.runtime import set_threads
+from promptseg.segment.choices import resolved
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.postprocess import largest_component, smooth_across_slices
-from promptseg.segment.projection import MODES, kinds_of
-from promptseg.segment.slice_to_slice import propagate
+from promptseg.segment.projection import MEMORY, MODES, kinds_of
+from promptseg.segment.slice_to_slice import gathered, propagate
+from promptseg.segment.trackers import tracker_for
 from promptseg.segment.volume import PropagationRule
 
 _MODEL = ("mode", "margin", "margin_pixels")
@@ -112,7 +114,7 @@ def evaluate(
             values = {**defaults, **setting}
             rule = PropagationRule(**{name: values[name] for name in _RULE})
             if rule not in followed:
-                followed[rule] = propagate(stack, [condition], rule)
+                followed[rule] = _propagated(stack, condition, rule)
             found = np.zeros(truth.shape, dtype=bool)
             for index, mask in followed[rule].masks.items():
                 found[index] = mask
@@ -126,6 +128,18 @@ def evaluate(
                 *(name, said, case.dataset, case.name, label, round(float(score), 4)),
                 *(len(occupied), reached),
             )
+
+
+def _propagated(
+    stack: EmbeddedImage, condition: ConditioningPrompt, rule: PropagationRule
+) -> SliceMasks:
+    """Slice to slice, or with memory where that is the model's own way."""
+    if rule.mode != MEMORY:
+        return propagate(stack, [condition], rule)
+    options = resolved(SegmentOptions(), stack.predictor.card)
+    tracker = tracker_for(stack.predictor, options, several=True, video=False)
+    (found,) = gathered(tracker.track(stack, [condition]), 1)
+    return found
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ import torch
 
 from promptseg.models.families.sam.build import Sam
 from promptseg.models.families.sam.tiny_vit import TinyViT
-from promptseg.models.families.sam2.memory_sam import MemorySam, begin_with
+from promptseg.models.families.sam2.memory_begin import QUARTERS, begin_with
+from promptseg.models.families.sam2.memory_sam import MemorySam
 from runtime.small import tiny
 
 SIZE, NARROW = 256, 16
@@ -22,6 +23,6 @@ def small_memory_sam(sam: Sam | None = None) -> MemorySam:
     """A network begun with a SAM; the same whenever it is made."""
     torch.manual_seed(0)
     own = (sam or tiny(4)).state_dict()
-    directions = torch.randn(NARROW, 256, generator=torch.Generator().manual_seed(0)) / 16
-    network = begin_with(small_network(), own, directions, torch.zeros(256))
+    directions = torch.randn(NARROW - QUARTERS, 256, generator=torch.Generator().manual_seed(0))
+    network = begin_with(small_network(), own, directions / 16, torch.zeros(256))
     return network.requires_grad_(False)

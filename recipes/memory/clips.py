@@ -3,9 +3,11 @@
     python recipes/memory/clips.py -o data/clips
 
 Slices of the sarcoma volumes, frames of one patient's vocal folds, and pictures that are made to move:
-each is turned, enlarged, moved and bent a little more from frame to frame, and so is its mask. The
-parts are those of the pool's split.csv. The folder holds a dataset of clips for each source, and
-splits.csv, both for `promptseg curate`.
+each is turned, enlarged, moved and bent a little more from frame to frame, and so is its mask. Of each
+volume there is a clip around the middle of what is labelled, and one over its end, on which what is
+around it is an object as well: it stays where the other is gone. The parts are those of the pool's
+split.csv. The folder holds a dataset of clips for each source, and splits.csv, both for `promptseg
+curate`. The encoder is most of the cost, so there are few frames: some 350.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -39,25 +42,47 @@ MOVED = {
     "ultrasound__usgra_anaesthesia": "US",
     "mr__spider_slices": "MR",
 }
+FOUND, AROUND = 1, 2  # labels of volumes
 _OBJECTS, _SMALLEST = 4, 80  # of a picture; pixels
 
 Clip = tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]]
 
 
-def volume_clip(folder: Path, case: str, frames: int, step: int) -> Clip:
-    """Slices around the middle of what is labelled in a volume, every `step`-th."""
+def volume_clips(folder: Path, case: str, frames: int, step: int) -> Iterator[tuple[str, Clip]]:
+    """Every `step`-th slice around the middle of what is labelled, and from inside over its end."""
     image = read(folder / f"{case}_image.nii.gz")
     labels = read(folder / f"{case}_label.nii.gz")
     intensity = choose_intensity(image)
     count = image.geometry.shape[0]
     there = [k for k in range(count) if labels.slice(k).any()]
-    middle = there[len(there) // 2]
-    first = max(there[0], middle - step * (frames // 2))
-    chosen = range(first, there[-1] + 1, step)[:frames]
-    return (
-        [intensity.apply(image.slice(k)) for k in chosen],
-        [(labels.slice(k) > 0).astype(np.uint8) for k in chosen],
-    )
+    middle = there[len(there) // 2] - step * (frames // 2)
+    up = sum(map(ord, case)) % 2  # which end
+    end = there[-1] if up else there[0]
+    way = step if up else -step
+    for name, indices in {
+        "middle": [middle + step * k for k in range(frames)],
+        "end": [end + way * k for k in range(3 - frames, 3)],
+    }.items():
+        chosen = [k for k in indices if 0 <= k < count]
+        shown = [intensity.apply(image.slice(k)) for k in chosen]
+        masks = [(labels.slice(k) > 0).astype(np.uint8) for k in chosen]
+        if name == "end":
+            around = [body(picture) for picture in shown]
+            masks = [
+                np.where(inside, FOUND, np.where(b, AROUND, 0)).astype(np.uint8)
+                for inside, b in zip(masks, around, strict=True)
+            ]
+        yield name, (shown, masks)
+
+
+def body(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """What is brighter than the mean, smooth and without holes: the largest part of it."""
+    smooth = ndimage.gaussian_filter(np.atleast_3d(picture).mean(-1), min(picture.shape[:2]) / 60)
+    parts, count = ndimage.label(ndimage.binary_fill_holes(smooth > smooth.mean()))
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    largest: NDArray[np.bool_] = parts == sizes.argmax() if count else np.zeros(smooth.shape, bool)
+    return largest
 
 
 def picture_of(folder: Path, case: str, dropped: set[int]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -107,16 +132,23 @@ def clips(
     pool: Path, data: Path, parts: dict[tuple[str, str], str], arguments: argparse.Namespace
 ) -> Iterator[tuple[str, str, str, str, Clip]]:
     """(dataset, modality, clip, part, its frames and masks) of everything."""
+    taken: Counter[tuple[str, str]] = Counter()
     for name in VOLUMES:
         folder = (pool if name.endswith("_more") else data) / "volume" / name
         modality = name.partition("__")[0].upper()
         for path in sorted(folder.glob("*_image.nii.gz")):
             case = path.name.removesuffix("_image.nii.gz")
-            clip = volume_clip(folder, case, arguments.frames, arguments.step)
-            yield f"volumes_{modality.lower()}", modality, f"{name}_{case}", parts[name, case], clip
+            part = parts[name, case]
+            taken[modality, part] += 1
+            if taken[modality, part] > arguments.volumes or part == "test":
+                continue
+            found = volume_clips(folder, case, arguments.frames, arguments.step)
+            for which, clip in found:
+                dataset = f"volumes_{modality.lower()}"
+                yield dataset, modality, f"{name}_{case}_{which}", part, clip
     folder = pool / "picture" / VIDEO
     shots = sorted(path.stem for path in (folder / "images").iterdir())
-    for shot, each in groupby(shots, key=lambda stem: stem.rpartition("_")[0]):
+    for shot, each in groupby(shots, key=lambda stem: "_".join(stem.split("_")[:2])):
         cases = list(each)[: arguments.shot]
         pairs = [picture_of(folder, case, BACKGROUND[VIDEO]) for case in cases]
         clip = [p for p, _ in pairs], [m for _, m in pairs]
@@ -144,10 +176,11 @@ def main(words: Sequence[str] | None = None) -> None:
     """The command; see the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True, help="a new folder")
-    parser.add_argument("--frames", type=int, default=8, help="slices of a volume")
+    parser.add_argument("--volumes", type=int, default=5, help="of each modality and part")
+    parser.add_argument("--frames", type=int, default=6, help="slices of a clip of a volume")
     parser.add_argument("--step", type=int, default=2, help="from one of them to the next")
-    parser.add_argument("--shot", type=int, default=100, help="frames of a shot of the video")
-    parser.add_argument("--pictures", type=int, default=40, help="of each set that is moved")
+    parser.add_argument("--shot", type=int, default=12, help="frames of a shot of the video")
+    parser.add_argument("--pictures", type=int, default=6, help="of each set that is moved")
     arguments = parser.parse_args(words)
     pool, data = (Path(os.environ[name]) for name in ("PROMPTSEG_POOL", "PROMPTSEG_DATA"))
     with (pool / "split.csv").open(newline="") as stream:
@@ -159,11 +192,13 @@ def main(words: Sequence[str] | None = None) -> None:
             continue
         folder = arguments.output / dataset
         write(folder / case, clip)
-        described = {
+        described: dict[str, Any] = {
             "name": dataset,
             "modality": modality,
             "licence": "see the pool's dataset.json",
         }
+        if dataset.startswith("volumes_"):
+            described["targets"] = {str(FOUND): "tumour", str(AROUND): "body"}
         (folder / "dataset.json").write_text(json.dumps(described))
         rows.append({"dataset": dataset, "case": case, "part": part})
     with (arguments.output / "splits.csv").open("w", newline="") as stream:

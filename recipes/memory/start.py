@@ -3,7 +3,8 @@
     python recipes/memory/start.py -i data/clips -o data/start.safetensors
 
 What frames are compared by are the main directions of the encoder's features on some frames of the
-clips (recipes/memory/clips.py), scaled to one variance.
+clips (recipes/memory/clips.py), scaled to one variance. Before anything is learnt, a mask is carried
+over to what looks alike on the next frame (`promptseg.models.families.sam2.memory_begin`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from promptseg.formats import read
 from promptseg.intensity import choose_intensity
 from promptseg.models.cards import find_card
 from promptseg.models.checkpoint import open_checkpoint
-from promptseg.models.families.sam2.memory_sam import MemorySam, begin_with
+from promptseg.models.families.sam2.memory_begin import QUARTERS, begin_with
+from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam2.model import Sam2Model
 from promptseg.train.release import write_safetensors
 
@@ -46,9 +48,12 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--frames", type=int, default=16, help="that directions are found on")
     arguments = parser.parse_args(words)
     _, _, tensors = open_checkpoint(arguments.model)
-    torch.manual_seed(0)
-    nothing = torch.zeros(NARROW, CHANNELS), torch.zeros(CHANNELS)
-    network = begin_with(MemorySam(), tensors, *nothing)
+
+    def start(directions: Tensor, mean: Tensor) -> MemorySam:
+        torch.manual_seed(0)
+        return begin_with(MemorySam(), tensors, directions, mean)
+
+    network = start(torch.zeros(0, CHANNELS), torch.zeros(CHANNELS))
     model = Sam2Model(find_card("promptseg-memory"), network, torch.device("cpu"))
     files = sorted(arguments.input.glob("*/*/frames/0000.png"))
     chosen = np.random.default_rng(0).permutation(len(files))[: arguments.frames]
@@ -58,7 +63,7 @@ def main(words: Sequence[str] | None = None) -> None:
         intensity = choose_intensity(image, keep_8bit=model.card.keep_8bit)
         (embedding,) = model.encode([intensity.apply(image.slice(0))])
         found.append(embedding.view().flatten(1).T.clone())
-    begin_with(network, tensors, *main_directions(torch.cat(found), NARROW))
+    network = start(*main_directions(torch.cat(found), NARROW - QUARTERS))
     write_safetensors(arguments.output, network.state_dict(), {"made_from": arguments.model})
 
 

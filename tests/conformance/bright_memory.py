@@ -30,6 +30,7 @@ class BrightNetwork:
     """
 
     image_size, grid, mask_size = SIZE, SIZE // 4, SIZE
+    one_level = False
     shape = Shape(None, SIZE)
     maskmem_tpos_enc = torch.zeros(7, 1, 1, 16)
 

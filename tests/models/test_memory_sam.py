@@ -22,6 +22,7 @@ from promptseg.models.families.sam2.model import Sam2Model
 from promptseg.models.families.sam2.network import Features, Memory
 from promptseg.models.preprocess import Preprocessing
 from promptseg.models.protocol import SlicePrompt
+from promptseg.runtime.rewrite import FusedMemorySam
 from runtime.small import tiny
 from small_memory_sam import SIZE, small_memory_sam, small_network
 
@@ -119,6 +120,20 @@ def test_memory_that_has_learnt_nothing_looks_where_it_looks_alike() -> None:
     assert float((likest == torch.arange(256)).float().mean()) > 0.95
 
 
+def test_memory_that_has_learnt_nothing_carries_a_mask_over_to_where_it_looks_alike() -> None:
+    """Features that have moved by a cell; the mask, whose edges lie on quarters of cells, follows."""
+    network = small_memory_sam()
+    features = torch.randn(1, 256, 16, 16, generator=torch.Generator().manual_seed(1))
+    mask = torch.zeros(1, 1, SIZE, SIZE)
+    mask[..., 48:152, 72:168] = 1  # in cells of 16: 3 to 9.5, 4.5 to 10.5
+    seen = network.take(Features.of_one_level(features), mask)
+    memory = Memory([(network.remember(features, seen, True), 0)], [(seen.pointer, 1)], 1)
+    for cells in (0, 1):
+        guess = network.guess(features.roll(cells, dims=3), memory)[0, 0] > 0
+        moved = mask[0, 0, 4::8, 4::8].roll(2 * cells, dims=1) > 0
+        assert float(2 * (guess & moved).sum() / (guess.sum() + moved.sum())) > 0.9
+
+
 def test_its_file_is_known_by_structure_and_loaded_strictly(small: None, tmp_path: Path) -> None:
     network = small_memory_sam()
     path = tmp_path / "mine.safetensors"
@@ -129,7 +144,7 @@ def test_its_file_is_known_by_structure_and_loaded_strictly(small: None, tmp_pat
     assert isinstance(again, MemorySam)
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in network.state_dict().items())
     predictor = Predictor.load(f"promptseg-memory={path}")
-    assert predictor.engine == "eager"
+    assert isinstance(predictor.model.network, FusedMemorySam)
     less = {k: v for k, v in network.state_dict().items() if not k.startswith("presence.")}
     save_file(less, path)
     with pytest.raises(ModelError, match="closest to promptseg-memory"):

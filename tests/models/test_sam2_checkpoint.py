@@ -72,7 +72,7 @@ def test_other_weights_of_medsam2_are_named(tmp_path: Path) -> None:
         ),
         (
             ["image_encoder.trunk.pos_embed", "memory_attention.norm.weight"],
-            "another image encoder than Hiera, such as EfficientTAM",
+            "another image encoder than Hiera or a plain ViT, such as EdgeTAM",
         ),
     ],
 )
@@ -86,5 +86,5 @@ def test_other_networks_are_refused_by_name(tmp_path: Path, names: list[str], sa
 def test_another_size_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "small.pt"
     torch.save({"model": small_sam2().state_dict()}, path)
-    with pytest.raises(ModelError, match=r"closest to sam2(\.1)?-\w, but"):
+    with pytest.raises(ModelError, match=r"closest to (sam2(\.1)?|efficienttam)-\w+, but"):
         open_checkpoint(path)

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from promptseg.models.cards import CARDS
 from promptseg.models.checkpoint import open_checkpoint
-from promptseg.models.families.sam2.memory_sam import MemorySam, begin_with
+from promptseg.models.families.sam2.memory_begin import QUARTERS, begin_with
+from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam2.model import Sam2Model
 from promptseg.models.preprocess import Preprocessing
 from promptseg.models.protocol import ConditioningPrompt, Correction, Embedding, SliceMasks
@@ -62,9 +63,13 @@ class Encoded:
 
 def begun() -> tuple[Sam2Model, list[Tensor], list[Film]]:
     """A model whose memory has learnt nothing, the features of some films, and the films."""
-    torch.manual_seed(0)
     _, _, tensors = open_checkpoint("promptseg-lite")
-    network = begin_with(MemorySam(SIDE), tensors, torch.zeros(64, 256), torch.zeros(256))
+
+    def start(directions: Tensor, mean: Tensor) -> MemorySam:
+        torch.manual_seed(0)
+        return begin_with(MemorySam(SIDE), tensors, directions, mean)
+
+    network = start(torch.zeros(0, 256), torch.zeros(256))
     card = replace(CARDS["promptseg-memory"], preprocessing=Preprocessing(SIDE, "imagenet"))
     model = Sam2Model(card, network, torch.device("cpu"))
     films = [film(number) for number in range(TRAINED)]
@@ -74,8 +79,9 @@ def begun() -> tuple[Sam2Model, list[Tensor], list[Film]]:
     ]
     places = torch.cat(features).flatten(2).transpose(1, 2).flatten(0, 1)
     values, vectors = torch.linalg.eigh(torch.cov(places.T))
-    directions = (vectors[:, -64:] / values[-64:].sqrt()).T
-    begin_with(network, tensors, directions, places.mean(0))
+    count = 64 - QUARTERS
+    directions = (vectors[:, -count:] / values[-count:].sqrt()).T
+    model = Sam2Model(card, start(directions, places.mean(0)), torch.device("cpu"))
     return model, features, films
 
 

@@ -96,6 +96,9 @@ def test_a_clip_has_the_masks_of_its_own_object_on_every_frame(tmp_path: Path) -
             assert np.array_equal(example.masks[0, k].numpy(), mask[1::2, 1::2])
         seen.add((clip[0].slice, names[0]))
     assert seen == {(0, "ball"), (0, "plate"), (1, "ball"), (1, "plate")}
+    turned = TrainingClips(collection, clips.runs, SMALL, 32, 1, seed=0, turns=True)
+    ways = {tuple(s.slice for s in turned.drawn((k, 0, 0))[0]) for k in range(20)}
+    assert ways == {(0, 1, 2, 3), (1, 2, 3, 4), (3, 2, 1, 0), (4, 3, 2, 1)}  # pixels as they are
     batch = clips.join([clips.example((0, 0, 0)), clips.example((0, 1, 0))])
     assert not isinstance(batch, Exception)
     assert (batch.slices.shape[0], batch.first, len(batch.names)) == (8, (0, 4), 2)

@@ -88,21 +88,32 @@ def earlier_mask(path: Path) -> Path | None:
 
 
 def check_same_weights(
-    earlier: Provenance, predictor: Predictor | ClassModel, image: Image
+    earlier: Provenance,
+    predictor: Predictor | ClassModel,
+    image: Image,
+    starter: Predictor | None = None,
 ) -> None:
     """Refuse to replay with other weights or on another image.
+
+    Args:
+        earlier: what is replayed.
+        predictor: the model.
+        image: the image.
+        starter: the model that starts the objects, if another one does.
 
     Raises:
         ModelError: other weights.
         InputError: another image.
     """
     _, weights, voxels = _hashes(earlier)
-    if predictor.weights_sha256 != weights:
-        raise ModelError(
-            f"weights with sha256 {str(weights)[:12]}...",
-            f"{predictor.weights_sha256[:12]}... in {predictor.weights}",
-            "name the file of the earlier run with --model",
-        )
+    began = earlier.started_by.weights_sha256 if earlier.started_by else None
+    for one, hash_, option in ((predictor, weights, "model"), (starter, began, "start-model")):
+        if one is not None and one.weights_sha256 != hash_:
+            raise ModelError(
+                f"weights with sha256 {str(hash_)[:12]}...",
+                f"{one.weights_sha256[:12]}... in {one.weights}",
+                f"name the file of the earlier run with --{option}",
+            )
     if image.sha256() != voxels:
         raise InputError("the image of the earlier run", f"{image.name} with other voxels")
 

@@ -119,7 +119,8 @@ def _segment_file(job: SegmentJob) -> Outputs:
         segmenter.predictor.choice = choice
     if earlier:
         model = segmenter.predictor if isinstance(segmenter, Segmenter) else segmenter.model
-        check_same_weights(earlier, model, image)
+        starter = segmenter.starter if isinstance(segmenter, Segmenter) else None
+        check_same_weights(earlier, model, image, starter)
     outputs = run_job(segmenter, image, prompts, job)
     if earlier and job.replay:
         outputs.replayed = compare(earlier, job.replay, outputs.segmentation)
@@ -170,6 +171,12 @@ def check_classes(
         ModelError: a model of classes to take the prompts.
     """
     pointed = bool(prompts or job.mask or job.markers)
+    if job.start_model is not None and job.correct is not None:
+        raise InputError(
+            "--correct by the model that follows",
+            f"--start-model {job.start_model}",
+            "leave it out",
+        )
     if not (is_semantic(job.model) if of_classes is None else of_classes):
         idle = [k for k in ("tile", "mirror", "uncertainty", "refine") if getattr(job, k)]
         if idle:
@@ -180,6 +187,10 @@ def check_classes(
     if job.correct is not None:
         raise InputError(
             "a model of prompts for --correct", job.model, "correct classes with --refine MODEL"
+        )
+    if job.start_model is not None:
+        raise InputError(
+            "a model of prompts for --start-model", job.model, "leave it out for one of classes"
         )
     if job.refine is None:
         other = {"embeddings": job.embeddings, "engine": job.engine not in (None, "auto", "eager")}
@@ -226,6 +237,7 @@ def load_prompted(job: SegmentJob) -> Segmenter:
         quiet=job.quiet,
         embeddings=kept,
         embeddings_limit=job.embeddings_limit,
+        start_model=job.start_model,
     )
 
 
@@ -385,10 +397,11 @@ def reads_of(job: SegmentJob, images: Iterable[Path]) -> Reads:
         job: what is to be done.
         images: its image, or all of them.
     """
-    weights = model_file(job.model)[1]
+    models = [job.model, *([job.start_model] if job.start_model else [])]
+    weights = [model_file(model)[1] for model in models]
     earlier = earlier_mask(job.replay) if job.replay else None
     return Reads(
-        [*images, weights, *(getattr(job, name) for name in _READ)],
+        [*images, *weights, *(getattr(job, name) for name in _READ)],
         masks=[job.correct, job.mask, job.markers, earlier],
     )
 
@@ -401,7 +414,10 @@ def command_of(job: SegmentJob) -> dict[str, Any]:
     for name in ("input", "output", "correct", "table"):
         if values[name] is not None:
             values[name] = written(values[name])
-    named, weights = model_file(job.model)
-    if weights is not None:
-        values["model"] = (f"{named}=" if named else "") + str(weights.absolute())
+    for name in ("model", "start_model"):
+        if values[name] is None:
+            continue
+        named, weights = model_file(values[name])
+        if weights is not None:
+            values[name] = (f"{named}=" if named else "") + str(weights.absolute())
     return values

@@ -21,7 +21,6 @@ from promptseg.jobs.seeds import begin_seeds, of_each_seed
 from promptseg.metrics.statistics import FEWEST_PAIRS
 from promptseg.models.cards import model_file
 from promptseg.models.families.sam import Sam
-from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam3 import model as sam3
 from promptseg.models.heads.semantic.model import preprocessing_of
 from promptseg.models.nnunet.file import NNUNET, WORK
@@ -39,6 +38,7 @@ from promptseg.train.objectives import BoxChannelObjective, ClipObjective, WordO
 from promptseg.train.options import TrainOptions
 from promptseg.train.outcome import SEMANTIC, Trained, finish, noted_in
 from promptseg.train.parts import encoder_learns
+from promptseg.train.pictures import PictureSam2
 from promptseg.train.processes import Processes, process_group
 from promptseg.train.release import TRAINED_ON
 from promptseg.train.samples import TrainingImages
@@ -460,8 +460,8 @@ def training_images(
             seed=options.seed,
             augmented=options.augment,
         )
-    if parts.runs[0]:
-        about = (learner.grid, n_objects, options.seed, options.augment, kept)
+    if isinstance(objective, ClipObjective) and parts.runs[0]:
+        about = (learner.grid, n_objects, options.seed, options.augment, kept, objective.turns)
         return TrainingClips(parts.collection, parts.runs[0], start.card, *about)
     return TrainingImages(
         parts.collection,
@@ -509,7 +509,8 @@ def _kept(
 ) -> KeptEmbeddings | None:
     """Embeddings of all images that are used, where they stay the same."""
     keeps = not encoder_learns(learner.sam) and options.keep_embeddings and not options.augment
-    own = isinstance(learner.sam, Sam | MemorySam)  # others' have three sizes
+    own = isinstance(learner.sam, Sam)  # others' may have three sizes
+    own |= isinstance(learner.sam, PictureSam2) and learner.sam.one_level
     keeps = keeps and (start.keepable if isinstance(start, SemanticStart) else own)
     idle = {"--embeddings": options.embeddings is not None} if not keeps else {}
     if keeps:
@@ -523,7 +524,10 @@ def _kept(
     predictor = load_predictor(start, start.file, processes, options.engine)
     folder = options.embeddings or options.output / "embeddings"
     # in this order, so that a training of more images begins with those of one of fewer
-    used = {s.key: s for s in (*parts.validation, *parts.report, *parts.train)}
+    watched = [*parts.validation, *parts.report]
+    if isinstance(learner.strategy.objective, ClipObjective):
+        watched += [s for sample in watched for s in parts.clip_of(sample)]
+    used = {s.key: s for s in (*watched, *parts.train)}
     mine = list(used.values())[processes.rank :: processes.count]
     with step_progress("embeddings", len(mine), _silent(options, processes)) as show:
         kept = keep_embeddings(predictor, parts.collection, mine, folder, show)

@@ -75,7 +75,8 @@ def find_card(name: str) -> ModelCard:
             "boxes, then name the folder",
         )
     if name in NOT_HERE:
-        raise ModelError("a model that there is a network of here", NOT_HERE[name], "use sam3")
+        said, other = NOT_HERE[name]
+        raise ModelError("a model that there is a network of here", said, f"use {other}")
     raise ModelError(
         f"a model out of {', '.join(CARDS)}, {AUTO}, or a checkpoint file",
         repr(name),

@@ -6,17 +6,27 @@ from collections.abc import Collection
 
 from promptseg.models.families.sam3.keys import OWN_TRACKER_TRUNK
 
-__all__ = ["NOT_HERE", "SAM3_1", "name_elsewhere"]
+__all__ = ["NOT_HERE", "POOLED", "SAM3_1", "name_elsewhere"]
 
 SAM3_1 = (
     "SAM 3.1, whose tracker of many objects at once has no network here (its detector is said to be "
     "that of sam3)"
 )
-NOT_HERE = {"sam3.1": SAM3_1, "sam3-1": SAM3_1, "sam3.1-multiplex": SAM3_1}
-"""Names that a user may ask for -> what they are."""
+POOLED = "an EfficientTAM that attends to a pooled memory, which has no network here"
+NOT_HERE: dict[str, tuple[str, str]] = {
+    "sam3.1": (SAM3_1, "sam3"),
+    "sam3-1": (SAM3_1, "sam3"),
+    "sam3.1-multiplex": (SAM3_1, "sam3"),
+    "efficienttam-ti-1": (POOLED, "efficienttam-ti"),
+    "efficienttam-ti-2": (POOLED, "efficienttam-ti"),
+    "efficienttam-s-1": (POOLED, "efficienttam-s"),
+    "efficienttam-s-2": (POOLED, "efficienttam-s"),
+}
+"""Names that a user may ask for -> what they are, and a model to use in their place."""
 
 _SAM3 = ".backbone.vision_backbone."
 _HIERA = "image_encoder.trunk.pos_embed_window"
+_PLAIN = "image_encoder.neck.convs.0.conv_1x1."  # EfficientTAM's
 _OURS = ".guess_head."
 
 
@@ -30,7 +40,8 @@ def name_elsewhere(names: Collection[str]) -> str | None:
         return SAM3_1
     if some(".detector.") and some(".tracker.") and not some(_SAM3):
         return "a SAM 3 without the detector that is known here"
-    ours = some(f".{_HIERA}") or some(_OURS) or some(f".{OWN_TRACKER_TRUNK}")
+    trunks = (_HIERA, _PLAIN, OWN_TRACKER_TRUNK)
+    ours = some(_OURS) or any(some(f".{trunk}") for trunk in trunks)
     if some(".memory_attention.") and some(".image_encoder.trunk.") and not ours:
-        return "a SAM 2 with another image encoder than Hiera, such as EfficientTAM"
+        return "a SAM 2 with another image encoder than Hiera or a plain ViT, such as EdgeTAM"
     return None

@@ -262,6 +262,7 @@ class Provenance(Record):
         notice: that this is no medical device.
         input: the image.
         model: the model.
+        started_by: the model whose masks started the objects, where that was another one.
         intensity: how values became 0..255.
         preprocessing: what the network saw.
         prompts: as a prompt file holds them.
@@ -286,6 +287,7 @@ class Provenance(Record):
     notice: str | None = fact(text)
     input: InputFacts | None = fact(nested(InputFacts))
     model: ModelFacts | None = fact(nested(ModelFacts))
+    started_by: ModelFacts | None = fact(nested(ModelFacts))
     intensity: IntensityFacts | None = fact(nested(IntensityFacts))
     preprocessing: PreprocessingFacts | None = fact(nested(PreprocessingFacts))
     prompts: Mapping[str, Any] | None = fact(_prompt_file)
@@ -307,7 +309,7 @@ class Provenance(Record):
     public_fields: ClassVar = {
         "software": only("promptseg", "python", *_LIBRARIES),
         **dict.fromkeys(("created", "notice", "session", "masks_sha256"), as_it_is),
-        **dict.fromkeys(("input", "model", "intensity", "preprocessing"), every),
+        **dict.fromkeys(("input", "model", "started_by", "intensity", "preprocessing"), every),
         "prompts": prompt_entries,
         "options": only(*_OPTIONS),
         "notes": public_notes,

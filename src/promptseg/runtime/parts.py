@@ -7,7 +7,7 @@ import torch
 from promptseg.models.families.sam2.network import MemoryTokens
 from promptseg.runtime.engine import Part
 from promptseg.runtime.phantom import phantom_input
-from promptseg.runtime.rewrite import FusedNetwork, FusedSam, FusedSam2
+from promptseg.runtime.rewrite import FusedMemorySam, FusedNetwork, FusedSam, FusedSam2
 
 __all__ = ["parts_of"]
 
@@ -26,7 +26,7 @@ def parts_of(network: FusedNetwork, identity: str = "") -> dict[str, Part]:
     return _of_sam(network, identity)
 
 
-def _of_sam(network: FusedSam, identity: str) -> dict[str, Part]:
+def _of_sam(network: FusedSam | FusedMemorySam, identity: str) -> dict[str, Part]:
     device = next(network.parameters()).device
     size = network.image_encoder.img_size
     slices, _ = phantom_input(size, device)

@@ -15,7 +15,7 @@ from promptseg.models.families.sam2.prompt_encoder import BOTTOM_RIGHT, TOP_LEFT
 from promptseg.runtime.engines import Compiled, Engine, Part
 from promptseg.runtime.parts import parts_of
 from promptseg.runtime.phantom import phantom_input
-from promptseg.runtime.rewrite import FusedNetwork, FusedSam, FusedSam2
+from promptseg.runtime.rewrite import FusedMemorySam, FusedNetwork, FusedSam, FusedSam2
 from promptseg.runtime.rewrite.sam import asked_for
 
 __all__ = ["NetworkRunner", "Runner", "Sam2Runner", "runner_of"]
@@ -172,10 +172,14 @@ class Runner(_Parts):
 
 
 class Sam2Runner(_Parts):
-    """Runs a SAM 2; see `NetworkRunner`."""
+    """Runs a SAM 2, or a SAM with its memory; see `NetworkRunner`."""
 
     def __init__(
-        self, network: FusedSam2, engine: Engine, threads: int, identity: str = ""
+        self,
+        network: FusedSam2 | FusedMemorySam,
+        engine: Engine,
+        threads: int,
+        identity: str = "",
     ) -> None:
         super().__init__(network, engine, threads, identity)
         self.network = network
@@ -211,7 +215,7 @@ class Sam2Runner(_Parts):
 
     def _made(self) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The synthetic phantom, and a box on it as two corners."""
-        picture, box = phantom_input(self.network.image_size, self.network.no_mem_embed.device)
+        picture, box = phantom_input(self.network.image_size, self.network.maskmem_tpos_enc.device)
         return picture, (box.view(1, 2, 2), box.new_tensor([[TOP_LEFT, BOTTOM_RIGHT]]))
 
 
@@ -219,6 +223,6 @@ def runner_of(
     network: FusedNetwork, engine: Engine, threads: int, identity: str = ""
 ) -> NetworkRunner:
     """Return what runs a rewritten network on an engine; see `_Parts` for what is given."""
-    if isinstance(network, FusedSam2):
+    if isinstance(network, FusedSam2 | FusedMemorySam):
         return Sam2Runner(network, engine, threads, identity)
     return Runner(network, engine, threads, identity)

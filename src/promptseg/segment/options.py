@@ -239,6 +239,9 @@ class _FileOptions(_SourceOptions):
     markers: Path | None = None
     """Long and short axis lines on some slices: a prompt file, or a label image they are drawn in."""
 
+    start_model: str | None = None
+    """This model answers the prompts, and --model follows its masks through the volume or video."""
+
     correct: Path | None = None
     """Segmentation to correct: the prompts name its objects, and only what they change is computed."""
 

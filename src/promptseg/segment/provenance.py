@@ -37,6 +37,7 @@ def describe(
     notes: Sequence[str] = (),
     timings: Mapping[str, float] | None = None,
     session: Sequence[str] | None = None,
+    started_by: Predictor | None = None,
 ) -> Provenance:
     """Return the facts of one run, made once, when all its masks are there.
 
@@ -50,6 +51,7 @@ def describe(
         notes: what the user was told.
         timings: seconds, and numbers of slices.
         session: the steps of a session.
+        started_by: another model, whose masks started the objects.
     """
     return Provenance(
         software=software(),
@@ -57,6 +59,7 @@ def describe(
         notice=DISCLAIMER,
         input=input_facts(image),
         model=_model(predictor),
+        started_by=None if started_by is None else _model(started_by),
         intensity=IntensityFacts(**intensity.to_json()),
         preprocessing=PreprocessingFacts(
             size=predictor.card.preprocessing.size, scaling=predictor.card.preprocessing.scaling

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 from promptseg.errors import PromptError
 from promptseg.geometry import Axis
 from promptseg.inference.embedded import EmbeddedImage, Visit
-from promptseg.models.protocol import Resumable
+from promptseg.models.protocol import ConditioningPrompt, Resumable
 from promptseg.prompts import ObjectPrompts, Prompt, group_by_object
 from promptseg.segment.choices import resolved
+from promptseg.segment.conditioning import conditioning_prompts
 from promptseg.segment.options import SegmentOptions, parse_slices
 from promptseg.segment.projection import kinds_of
+from promptseg.segment.starting import require_startable, started
 from promptseg.segment.trackers import tracker_for
 
 __all__ = ["Run", "axis_of_run"]
@@ -51,6 +53,8 @@ class Run:
         limits: first and last slice that may change.
         tracker: how objects reach other slices.
         visit: the slices.
+        starting: the slices as the model sees them that makes of prompts the masks which objects start
+            with; None where the model itself answers them.
         prepare_s: seconds it took to get here.
         at_work: the object at work.
         started: when work began, by `time.perf_counter`.
@@ -65,6 +69,7 @@ class Run:
     prepare_s: float
     at_work: str = ""
     started: float = field(default_factory=time.perf_counter)
+    starting: EmbeddedImage | None = None
 
     @classmethod
     def prepare(
@@ -74,6 +79,7 @@ class Run:
         options: SegmentOptions,
         progress: Progress | None,
         clock: float,
+        starting: EmbeddedImage | None = None,
     ) -> Run:
         """Check everything there is to check about prompts on an image.
 
@@ -83,6 +89,7 @@ class Run:
             options: how.
             progress: called with the number of slices encoded and the object at work.
             clock: when the request came.
+            starting: the image as another model sees it that starts the objects.
 
         Raises:
             PromptError: a prompt outside the image or the slices of the run, along another axis, or of
@@ -94,8 +101,11 @@ class Run:
         objects = group_by_object(prompts, geometry, axis)
         options = resolved(replace(options, axis=axis), card)
         spreads = len(embedded) > 1 and options.propagate != "none"
+        answering = embedded if starting is None else starting
+        if starting is not None:
+            require_startable(objects, starting.predictor.card.name, len(embedded))
         for entry in objects:
-            embedded.predictor.require(entry.kinds, options.force)
+            answering.predictor.require(entry.kinds, options.force)
         if spreads:
             embedded.predictor.require(kinds_of(str(options.propagate)), options.force)
         limits = parse_slices(options.slices, len(embedded))
@@ -110,6 +120,7 @@ class Run:
             ),
             visit=embedded.visit(),
             prepare_s=time.perf_counter() - clock,
+            starting=starting,
         )
         if progress:
             run.visit.on_encoded = lambda done: progress(done, run.at_work)
@@ -125,6 +136,11 @@ class Run:
             "cache_hits": self.visit.cache_hits,
             "slices_recalled": self.visit.cache_hits,  # its old name, until the next version
         }
+
+    def conditioning(self, number: int) -> list[ConditioningPrompt]:
+        """Return where an object starts."""
+        found = conditioning_prompts(self.objects[number], self.axis, self.limits)
+        return found if self.starting is None else started(found, self.starting.visit())
 
     def turn_to(self, number: int) -> None:
         """Say which object is at work."""

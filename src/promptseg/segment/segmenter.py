@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from promptseg._moved import old_method
-from promptseg.errors import PromptError
+from promptseg.errors import InputError, PromptError
 from promptseg.formats.promptfile import prompts_to_json
 from promptseg.geometry import Axis
 from promptseg.image import Image, Segment, Segmentation
 from promptseg.inference.embedded import EmbeddedImage
 from promptseg.inference.embeddings import EmbeddingStore
 from promptseg.inference.predictor import Predictor
-from promptseg.intensity import Intensity
+from promptseg.intensity import Intensity, choose_intensity
 from promptseg.models.cards import AUTO
 from promptseg.models.choose import choose
 from promptseg.models.protocol import ConditioningPrompt, Correction, SliceMasks
@@ -27,7 +27,6 @@ from promptseg.provenance import Corrected
 from promptseg.result import Result
 from promptseg.segment.assemble import segment_of, slices_of
 from promptseg.segment.by_words import found_by_words
-from promptseg.segment.conditioning import conditioning_prompts
 from promptseg.segment.multimask import MaskCandidate, multimask_output
 from promptseg.segment.opened import Recent, intensity_for, notes_on, open_image, require_fit
 from promptseg.segment.options import SegmentOptions, SliceOptions
@@ -53,6 +52,7 @@ def load(
     embeddings_limit: float = 10.0,
     modality: str | None = None,
     prompts: Collection[str] = ("box",),
+    start_model: str | Path | None = None,
 ) -> Segmenter:
     """Return a model ready to segment.
 
@@ -67,6 +67,7 @@ def load(
         embeddings_limit: GiB that may be kept there.
         modality: of the images, for "auto".
         prompts: kinds of prompts that will be given, for "auto".
+        start_model: another model, which answers the prompts; `model` follows its masks.
 
     Raises:
         ModelError: unknown model or unusable checkpoint.
@@ -87,7 +88,8 @@ def load(
         log.warning("auto chose %s", choice)
     predictor = Predictor.load(choice.model if choice else model, device, quiet, engine)
     predictor.choice = choice
-    return Segmenter(predictor, store)
+    starter = None if start_model is None else Predictor.load(start_model, device, quiet, engine)
+    return Segmenter(predictor, store, starter=starter)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class Segmenter:
         predictor: the model.
         embeddings: where embeddings are kept on disk, if anywhere.
         recent: the image that was given last.
+        starter: another model that answers the prompts; the model propagates its masks.
 
     Examples:
         >>> import numpy as np
@@ -118,6 +121,7 @@ class Segmenter:
     predictor: Predictor
     embeddings: EmbeddingStore | None = None
     recent: Recent = field(default_factory=Recent, repr=False, compare=False)
+    starter: Predictor | None = None
 
     def open(
         self, image: Image, options: SliceOptions | None = None, **changes: Any
@@ -202,6 +206,12 @@ class Segmenter:
                 "resample it to the image first",
             )
         options = replace(options or SegmentOptions(), **changes)
+        if self.starter is not None:
+            raise InputError(
+                "corrections by the model that follows",
+                f"{self.starter.card.name} to start",
+                "leave out the model that starts",
+            )
         if any(isinstance(p, Text) for p in prompts):
             raise PromptError(
                 "corrections that point at something", "words", "segment by words anew"
@@ -262,7 +272,20 @@ class Segmenter:
             axis = axis_of_run(given, options.axis)
             group_by_object(given, image.geometry, axis)  # what is refused is refused before work
             embedded = self.recent.open(self.predictor, image, axis, options, self.embeddings)
-        return Run.prepare(embedded, given, options, progress, clock)
+        return Run.prepare(
+            embedded, given, options, progress, clock, self._starting(embedded, options)
+        )
+
+    def _starting(self, embedded: EmbeddedImage, options: SegmentOptions) -> EmbeddedImage | None:
+        """The image as the model sees it that starts the objects."""
+        if self.starter is None:
+            return None
+        image, starter = embedded.image, self.starter
+        asked, batch = embedded.asked, options.batch or starter.batch
+        intensity = choose_intensity(image, *asked, starter.card.keep_8bit)
+        return EmbeddedImage(
+            image, embedded.axis, intensity, starter, batch, store=self.embeddings, asked=asked
+        )
 
     def _finished(
         self, run: Run, segments: list[Segment], corrects: Corrected | None = None
@@ -281,6 +304,7 @@ class Segmenter:
             options=run.options.to_json(),
             notes=notes_on(embedded),
             timings=run.timings,
+            started_by=self.starter,
         )
         result.provenance = replace(facts, corrects=corrects)
         return result
@@ -294,7 +318,7 @@ def segmented(run: Run) -> list[Segment]:
     """
     if any(entry.texts for entry in run.objects):
         return found_by_words(run)
-    starts = [conditioning_prompts(entry, run.axis, run.limits) for entry in run.objects]
+    starts = [run.conditioning(number) for number in range(len(run.objects))]
     some = _MOST_TOGETHER if isinstance(run.tracker, SliceToSlice) else max(1, len(starts))
     segments: list[Segment] = []
     for first in range(0, len(starts), some):

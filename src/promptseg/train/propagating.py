@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Collection as Numbers
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
-from promptseg.datasets.collection import Collection
+from promptseg.datasets.collection import Collection, Sample
 from promptseg.errors import InputError
 from promptseg.inference.predictor import Predictor
 from promptseg.metrics.overlap import count
@@ -39,7 +40,11 @@ class _Encoded:
 
 
 def propagated(
-    predictor: Predictor, collection: Collection, clip: Clip, names: Sequence[str]
+    predictor: Predictor,
+    collection: Collection,
+    clip: Clip,
+    names: Sequence[str],
+    kept: Callable[[Sample], Tensor] | None = None,
 ) -> Iterator[tuple[float, float]]:
     """Propagate some objects with memory, by the code that propagates them for users.
 
@@ -48,6 +53,7 @@ def propagated(
         collection: where the clip is from.
         clip: two frames or more.
         names: of objects on the first frame, each known by its name on all frames.
+        kept: sample -> its (C, h, w) embedding, where the model's encoder has made it before.
 
     Yields:
         For each object, over the frames after the first, the means of DSC and predicted IoU. Nothing
@@ -61,7 +67,13 @@ def propagated(
     if not isinstance(predictor.model, Remembering):
         raise InputError("a model with memory", predictor.card.name, "name such a model")
     read = [collection.read(sample, predictor.card.keep_8bit) for sample in clip]
-    embeddings = [predictor.encode([picture], clip[0].pixel)[0] for picture, _ in read]
+    if kept is None:
+        embeddings = [predictor.encode([picture], clip[0].pixel)[0] for picture, _ in read]
+    else:
+        embeddings = [
+            predictor.unpack({"features": kept(sample)[None]}, sample.shape, sample.pixel)
+            for sample in clip
+        ]
     frames = _Encoded(predictor, embeddings, clip[0].pixel)
     for masks in masks_along(clip, names, [labels for _, labels in read]):
         memory = predictor.model.memory(frames)

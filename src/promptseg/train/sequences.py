@@ -178,6 +178,7 @@ class TrainingClips(Examples[ClipExample]):
         seed: of the training.
         augmented: whether clips are changed by chance, all frames alike; one of two runs backwards.
         embedding: sample -> its embedding, where they are kept.
+        turns: whether one of two runs backwards in any case.
     """
 
     def __init__(
@@ -190,10 +191,12 @@ class TrainingClips(Examples[ClipExample]):
         seed: int,
         augmented: bool = False,
         embedding: Callable[[Sample], Tensor] | None = None,
+        turns: bool = False,
     ) -> None:
         self.collection, self.runs, self.card = collection, runs, card
         self.grid, self.n_objects, self.seed = grid, n_objects, seed
         self.augmented, self.embedding = augmented, embedding
+        self.turns = turns or augmented
 
     def __len__(self) -> int:
         return len(self.runs)
@@ -207,7 +210,7 @@ class TrainingClips(Examples[ClipExample]):
         run, rng = self.runs[place[2]], self._chance("clip", place)
         clip = run.clip(run.starts[int(rng.integers(len(run.starts)))])
         backwards = clip[::-1]
-        if self.augmented and rng.integers(2) and propagatable(backwards):
+        if self.turns and rng.integers(2) and propagatable(backwards):
             clip = backwards
         names = propagatable(clip)
         chosen = rng.permutation(len(names))[: self.n_objects]

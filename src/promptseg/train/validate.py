@@ -211,7 +211,8 @@ def validate(
         clicking: on any pixel of the object (as MedicoSAM), or on the deepest one.
         shifted: also ask with the box moved by a tenth of its width to the left and right, and by a
             tenth of its height up and down, without corrections.
-        kept: sample -> its (C, h, w) embedding, where the model's encoder has made it before.
+        kept: sample -> its (C, h, w) embedding, where the model's encoder has made it before; of the
+            samples of clips, too.
         clip_of: sample -> the clip that begins with it, through which a box on it is propagated; empty
             where there is none.
         progress: is told the samples done and the present one.
@@ -235,7 +236,7 @@ def validate(
         targets = _largest(sample, max_objects)
         clip = clip_of(sample) if clip_of else ()
         able = sorted({t.name for t in targets} & set(propagatable(clip)))
-        along = dict(zip(able, propagated(asked, collection, clip, able), strict=True))
+        along = dict(zip(able, propagated(asked, collection, clip, able, kept), strict=True))
         for target, truth in zip(targets, masks_of(targets, labels), strict=True):
             place = (sample.key, target)
             answers = list(

@@ -25,6 +25,7 @@ from promptseg.formats.video import Selection, is_video, open_video
 from promptseg.formats.video.cine import open_cine
 from promptseg.image import Image
 from promptseg.inference.embedded import EmbeddedImage
+from promptseg.inference.predictor import Predictor
 from promptseg.jobs.batch import find_images
 from promptseg.jobs.replay import check_same_weights, compared, read_provenance
 from promptseg.jobs.segment import load_prompted, prompts_in_labels, prompts_of, reads_of, single
@@ -136,8 +137,11 @@ def _segment(job: SegmentJob, frames: Selection, own: OwnFolder) -> VideoOutputs
     segmenter.predictor.choice = choice
     image = _read_through(frames, sample.modality, job.quiet)
     if replayed:
-        check_same_weights(replayed, segmenter.predictor, image)
-    run = Run.prepare(_embedded(job, frames, sample, image, segmenter), placed, job, None, clock)
+        check_same_weights(replayed, segmenter.predictor, image, segmenter.starter)
+    embedded, starting = _embedded(job, frames, sample, image, segmenter), None
+    if segmenter.starter is not None:
+        starting = _seen_by(segmenter.starter, job, sample, image, segmenter)
+    run = Run.prepare(embedded, placed, job, None, clock, starting)
     said = as_given(given, placed, frames)
     if existing:
         masks, told = existing.masks, existing.objects
@@ -185,10 +189,15 @@ def _prompts(
 
 
 def _embedded(
-    job: SegmentJob, frames: Selection, sample: Image, image: Image, segmenter: Segmenter
+    job: SegmentJob,
+    frames: Selection,
+    sample: Image,
+    image: Image,
+    segmenter: Segmenter,
 ) -> EmbeddedImage:
     """The frames as the model sees them; what there is to note is said."""
-    intensity = intensity_for(segmenter.predictor, sample, job)
+    embedded = _seen_by(segmenter.predictor, job, sample, image, segmenter)
+    intensity = embedded.intensity
     if intensity.lower is not None and len(frames) > SAMPLE:
         measured = f"gray values were measured on {SAMPLE} frames of {len(frames)}"
         image.source.notes.append(Note(measured, "intensity"))
@@ -197,12 +206,20 @@ def _embedded(
         refuse(notes, image.name)
     for note in notes:
         log.warning("%s: %s", image.name, note)
+    return embedded
+
+
+def _seen_by(
+    predictor: Predictor, job: SegmentJob, sample: Image, image: Image, segmenter: Segmenter
+) -> EmbeddedImage:
+    """The frames as a model sees them."""
+    intensity = intensity_for(predictor, sample, job)
     return EmbeddedImage(
         image,
         "z",
         intensity,
-        segmenter.predictor,
-        job.batch or segmenter.predictor.batch,
+        predictor,
+        job.batch or predictor.batch,
         cache_bytes=_EMBEDDING_BYTES,
         store=segmenter.embeddings,
         asked=(job.modality, job.window),
@@ -229,6 +246,12 @@ def _lowest_dsc(folder: Path, frames: Selection, masks: FrameMasks) -> float | N
 
 def _check_options(job: SegmentJob) -> None:
     """Refuse what a video has no use for, by name."""
+    if job.start_model is not None and job.correct is not None:
+        raise InputError(
+            "--correct by the model that follows",
+            f"--start-model {job.start_model}",
+            "leave it out",
+        )
     for name in _NOT_FOR_VIDEOS:
         if getattr(job, name) is not None:
             raise InputError(
@@ -287,6 +310,7 @@ def _request(
             "voxels": image.sha256(),
             "frames": [frames.numbers.start, frames.numbers.stop, frames.numbers.step],
             "weights": predictor.weights_sha256,
+            "started_by": segmenter.starter and segmenter.starter.weights_sha256,
             "encoder": predictor.encoder,
             "intensity": run.visit.embedded.intensity.to_json(),
             "prompts": said,

@@ -109,6 +109,7 @@ def provenance_of(
         options=run.options.to_json(),
         notes=notes_on(embedded),
         timings=run.timings,
+        started_by=segmenter.starter,
     )
     low = segmenter.predictor.card.low_quality
     told = tuple(_object(n, one, frames, masks, low) for n, one in enumerate(objects))

@@ -13,18 +13,33 @@ import torch
 from torch import nn
 
 from promptseg.models.families.sam.build import Sam
+from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam2.network import Sam2
+from promptseg.runtime.rewrite.memory_sam import (
+    FusedMemorySam,
+    can_prepare_memory,
+    prepare_memory,
+)
 from promptseg.runtime.rewrite.sam import FusedSam, can_prepare, prepare
 from promptseg.runtime.rewrite.sam2 import FusedSam2, can_prepare_sam2, prepare_sam2
 
-__all__ = ["FusedNetwork", "FusedSam", "FusedSam2", "prepare", "prepare_sam2", "rewritten"]
+__all__ = [
+    "FusedMemorySam",
+    "FusedNetwork",
+    "FusedSam",
+    "FusedSam2",
+    "prepare",
+    "prepare_sam2",
+    "rewritten",
+]
 
-FusedNetwork = FusedSam | FusedSam2
+FusedNetwork = FusedSam | FusedSam2 | FusedMemorySam
 _Rewrite = Callable[[Any, torch.device], FusedNetwork]
 
 _REWRITES: dict[type[nn.Module], tuple[Callable[[Any], bool], _Rewrite]] = {
     Sam: (can_prepare, prepare),
     Sam2: (can_prepare_sam2, prepare_sam2),
+    MemorySam: (can_prepare_memory, prepare_memory),
 }
 """Type of a network -> whether one of it can be rewritten, and how."""
 

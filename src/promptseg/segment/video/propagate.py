@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from promptseg.models.protocol import ConditioningPrompt, Correction, Tracked
-from promptseg.segment.conditioning import conditioning_prompts
 from promptseg.segment.run import Run
 from promptseg.segment.video.masks import FrameMasks
 from promptseg.segment.video.parts import Parts
@@ -23,8 +22,8 @@ def conditions_of(run: Run) -> list[ConditioningPrompt]:
     """Tell where the objects of a run start."""
     return [
         replace(condition, object=number)
-        for number, entry in enumerate(run.objects)
-        for condition in conditioning_prompts(entry, run.axis, run.limits)
+        for number in range(len(run.objects))
+        for condition in run.conditioning(number)
     ]
 
 

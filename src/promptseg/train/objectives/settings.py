@@ -114,12 +114,14 @@ class ClipObjective(Objective):
     Attributes:
         frames: of a clip, at most.
         guess: on propagated frames what memory guesses learns alone, without the mask decoder.
+        turns: one clip of two runs backwards, whether or not images are changed by chance.
     """
 
     n_steps: int = 7
     p_box: float = 1.0
     frames: int = 8
     guess: bool = False
+    turns: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -388,7 +390,7 @@ PRESETS: dict[str, Preset] = {
         "a mask in place of boxes, and attention has a dropout of 0.1",
     ),
     "memory": Preset(
-        objective=ClipObjective(n_objects=2, n_steps=0, frames=4, guess=True),
+        objective=ClipObjective(n_objects=2, n_steps=0, frames=4, guess=True, turns=True),
         trains="memory",
         learning_rate=5e-4,
         decay=1.0,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam2.network import Sam2, Shape
+from promptseg.models.families.sam2.plain import PlainSize
 from promptseg.models.families.sam2.trunk import TrunkSize
 
 __all__ = ["PLAIN", "SHAPES", "TRUNKS", "build_sam2"]
@@ -18,6 +20,9 @@ TRUNKS: dict[str, TrunkSize] = {
 }
 """Size -> its trunk; b is the official "base plus"."""
 
+PLAIN_TRUNKS: dict[str, PlainSize] = {"ti": PlainSize(192, 3), "s": PlainSize(384, 6)}
+"""Size of an EfficientTAM -> its trunk."""
+
 SHAPES: dict[str, Shape] = {
     **{f"sam2-{size}": Shape(trunk, dated_pointers=False) for size, trunk in TRUNKS.items()},
     **{f"sam2.1-{size}": Shape(trunk) for size, trunk in TRUNKS.items()},
@@ -25,8 +30,15 @@ SHAPES: dict[str, Shape] = {
 }
 
 
-PLAIN: dict[str, Callable[[], MemorySam]] = {"memory-sam": MemorySam}
-"""Networks with an encoder that is not SAM 2's."""
+PLAIN: dict[str, Callable[[], MemorySam | Sam2]] = {
+    **{
+        f"efficienttam-{size}{suffix}": partial(Sam2, Shape(trunk, side, dated_pointers=False))
+        for suffix, side in (("", 1024), ("-512", 512))
+        for size, trunk in PLAIN_TRUNKS.items()
+    },
+    "memory-sam": MemorySam,
+}
+"""Networks with an encoder that is not SAM 2's: of one level."""
 
 
 def build_sam2(name: str) -> Sam2 | MemorySam:

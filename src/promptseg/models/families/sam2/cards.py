@@ -54,6 +54,24 @@ CARDS: tuple[ModelCard, ...] = (
         weak_at="objects without a box; vessels and other thin or branching targets; targets of a few "
         "pixels at 512 pixels per side",
     ),
+    *(
+        ModelCard(
+            **{
+                **_COMMON,
+                "preprocessing": Preprocessing(side, "imagenet", "stretch"),
+                "source": "https://huggingface.co/yunyangx/efficient-track-anything",
+                "citation": "Xiong et al., Efficient Track Anything, arXiv:2411.18933 (2024)",
+            },
+            name=f"efficienttam-{size}{suffix}",
+            title=f"EfficientTAM, plain ViT-{trunk}: general domain, {side} pixels, with a memory of "
+            "objects",
+            build=f"efficienttam-{size}{suffix}",
+            weights=f"efficienttam-{size}{suffix}",
+            weak_at=_WEAK + "; thin targets, as it has no features finer than 16 pixels",
+        )
+        for suffix, side in (("", 1024), ("-512", 512))
+        for size, trunk in (("ti", "Tiny"), ("s", "Small"))
+    ),
     ModelCard(
         **{
             **_COMMON,

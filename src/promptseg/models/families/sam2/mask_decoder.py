@@ -39,9 +39,17 @@ class MaskDecoder(nn.Module):
 
     Mask 0 answers an unambiguous prompt. Where it is not stable, the best of the three masks of
     an ambiguous one stands in (the rule of SAM 2.1's predictors).
+
+    Args:
+        dim: channels of features.
+        multimask_outputs: for an ambiguous prompt.
+        iou_hidden: inside of what predicts IoU.
+        finer: whether finer features add edges.
     """
 
-    def __init__(self, dim: int = 256, multimask_outputs: int = 3, iou_hidden: int = 256) -> None:
+    def __init__(
+        self, dim: int = 256, multimask_outputs: int = 3, iou_hidden: int = 256, finer: bool = True
+    ) -> None:
         super().__init__()
         self.transformer = TwoWayTransformer(dim=dim)
         for layer in self.transformer.layers:  # SAM 2 names the two layers of it otherwise
@@ -51,8 +59,10 @@ class MaskDecoder(nn.Module):
         self.iou_token = nn.Embedding(1, dim)
         self.mask_tokens = nn.Embedding(self.mask_count, dim)
         self.output_upscaling = upscaling(dim)
-        self.conv_s0 = nn.Conv2d(dim, dim // 8, 1)
-        self.conv_s1 = nn.Conv2d(dim, dim // 4, 1)
+        self.finer = finer
+        if finer:
+            self.conv_s0 = nn.Conv2d(dim, dim // 8, 1)
+            self.conv_s1 = nn.Conv2d(dim, dim // 4, 1)
         self.output_hypernetworks_mlps = nn.ModuleList(
             MLP(dim, dim, dim // 8, 3) for _ in range(self.mask_count)
         )
@@ -78,7 +88,8 @@ class MaskDecoder(nn.Module):
 
         Args:
             coarse: (1 or B, C, h, w) features of the frame, conditioned on memory or not.
-            finer: (1, C / 8, 4 h, 4 w) and (1, C / 4, 2 h, 2 w), see `narrow`.
+            finer: (1, C / 8, 4 h, 4 w) and (1, C / 4, 2 h, 2 w), see `narrow`; not looked at where
+                none add edges.
             position: (1, C, h, w) dense position.
             sparse: (B, tokens, C) prompt embeddings.
             dense: (B, C, h, w) prompt embeddings.
@@ -105,6 +116,9 @@ class MaskDecoder(nn.Module):
 
     def _upscale(self, source: Tensor, fine: Tensor, middle: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C / 8, 4 h, 4 w), with the finer levels added on the way."""
+        if not self.finer:
+            alone: Tensor = self.output_upscaling(source)
+            return alone
         up1, norm, act, up2, _ = self.output_upscaling
         upscaled = act(norm(up1(source) + middle))
         return F.gelu(up2(upscaled) + fine)

@@ -35,7 +35,7 @@ from promptseg.models.families.sam2.prompt_encoder import (
     PromptEncoder,
 )
 
-__all__ = ["MemorySam", "begin_with"]
+__all__ = ["MemorySam"]
 
 _SHARE = 0.1  # of the sines of a place in what attention compares
 _SURE = 10.0  # logit of an object that somebody showed
@@ -53,6 +53,7 @@ class MemorySam(Sam2Steps):
     """
 
     guesses = True
+    one_level = True
 
     def __init__(
         self,
@@ -129,16 +130,23 @@ class MemorySam(Sam2Steps):
         self, features: Features, sparse: Tensor, dense: Tensor | None, multimask: bool
     ) -> Decoded:
         """See `Sam2Steps`; whoever prompts it says that the object is there."""
+        logits, iou = self.masks_of(features.coarse, sparse, dense, multimask)
+        pointer = _mean_inside(features.coarse, logits)
+        return Decoded(logits, iou, pointer, logits.new_full((len(logits), 1), _SURE))
+
+    def masks_of(
+        self, coarse: Tensor, sparse: Tensor, dense: Tensor | None, multimask: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Embedded prompts of B objects -> (B, k, 4 h, 4 w) mask logits and (B, k) predicted IoU."""
         prompts = self.sam_prompt_encoder
         logits, iou = self.sam_mask_decoder(
-            features.coarse,
+            coarse,
             prompts.dense_position(),
             sparse,
             prompts.dense(None, len(sparse)) if dense is None else dense,
             multimask,
         )
-        pointer = _mean_inside(features.coarse, logits)
-        return Decoded(logits, iou, pointer, logits.new_full((len(logits), 1), _SURE))
+        return logits, iou
 
     def take(self, features: Features, mask: Tensor) -> Seen:
         """See `Sam2Steps`."""
@@ -258,51 +266,3 @@ def _mean_inside(coarse: Tensor, logits: Tensor) -> Tensor:
     weights = shade.flatten(2)
     weights = weights / weights.sum(2, keepdim=True).clamp(min=1e-3)
     return weights @ coarse.expand(len(logits), -1, -1, -1).flatten(2).transpose(1, 2)
-
-
-@torch.no_grad()
-def begin_with(
-    network: MemorySam, sam: dict[str, Tensor], directions: Tensor, mean: Tensor
-) -> MemorySam:
-    """Make a network answer prompts as a SAM does, with a memory that has learnt nothing.
-
-    Attention begins by comparing features as they are, so that what looks alike is found.
-
-    Args:
-        network: of the SAM's size; it is changed, and given back.
-        sam: tensors under SAM's names.
-        directions: (narrow, C) of the features that are compared.
-        mean: (C,) of features.
-    """
-    names = {
-        "image_encoder.": "image_encoder.trunk.",
-        "prompt_encoder.": "sam_prompt_encoder.",
-        "mask_decoder.": "sam_mask_decoder.",
-    }
-    state = network.state_dict()
-    for name, tensor in sam.items():
-        part = next(part for part in names if name.startswith(part))
-        state[names[part] + name.removeprefix(part)].copy_(tensor)
-    state["narrow.0.weight"].copy_(directions[..., None, None])
-    state["narrow.0.bias"].copy_(-directions @ mean)
-    same = torch.eye(len(directions))
-    nothing = torch.zeros_like(same)
-    for number in range(len(network.memory_attention.layers)):
-        layer = f"memory_attention.layers.{number}."
-        for name, weight in {
-            "q_proj": 1.5 * same,
-            "k_proj": torch.cat([1.5 * same, nothing], dim=1),
-            "v_proj": torch.cat([nothing, same], dim=1),
-            "out_proj": same,
-        }.items():
-            state[f"{layer}cross_attn_image.{name}.weight"].copy_(weight)
-            state[f"{layer}cross_attn_image.{name}.bias"].zero_()
-        state[f"{layer}self_attn.out_proj.weight"].mul_(0.1)
-    for name in state:
-        if name.startswith("memory_encoder.fuser.") and name.endswith(".gamma"):
-            state[name].fill_(0.1)
-    for name in ("maskmem_tpos_enc", "no_obj_ptr", "no_obj_embed_spatial"):
-        nn.init.trunc_normal_(state[name], std=0.02)
-    state["presence.weight"].fill_(1.0)
-    state["presence.bias"].zero_()
-    return network.eval()

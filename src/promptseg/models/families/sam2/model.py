@@ -21,7 +21,6 @@ from promptseg.models.families.alike import (
 )
 from promptseg.models.families.sam2.bank import CONDITIONING
 from promptseg.models.families.sam2.embedding import ONE_LEVEL, Sam2Embedding
-from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam2.network import MAPS, POINTERS, Features, Sam2Steps
 from promptseg.models.families.sam2.prompts import mask_prompt_of, points_of
 from promptseg.models.families.sam2.tracker import Sam2Memory
@@ -105,7 +104,7 @@ class Sam2Model:
         pixel: tuple[float, float] = (1, 1),
     ) -> Sam2Embedding:
         """See `SliceModel`."""
-        own = {ONE_LEVEL} if isinstance(self.network, MemorySam) else set(Features._fields)
+        own = {ONE_LEVEL} if self.network.one_level else set(Features._fields)
         if tensors.keys() != own:
             raise ValueError("made by another kind of model")
         here = {k: v.to(self.device) for k, v in tensors.items()}

@@ -18,6 +18,7 @@ from promptseg.models.families.sam2.mask_decoder import Decoded, MaskDecoder
 from promptseg.models.families.sam2.memory_attention import MemoryAttention
 from promptseg.models.families.sam2.memory_encoder import MemoryEncoder
 from promptseg.models.families.sam2.neck import ImageEncoder
+from promptseg.models.families.sam2.plain import PlainEncoder, PlainSize
 from promptseg.models.families.sam2.positions import grid_sines, time_sines
 from promptseg.models.families.sam2.prompt_encoder import IGNORED, PromptEncoder
 from promptseg.models.families.sam2.trunk import TrunkSize
@@ -145,7 +146,8 @@ class Shape:
     """Holds what a network's tensors are shaped by.
 
     Attributes:
-        trunk: size of the trunk; None where the encoder of images is another one.
+        trunk: size of the trunk, a Hiera or a plain one; None where the encoder of images is another
+            one.
         image_size: pixels along each side of the input.
         dated_pointers: whether pointers say when they are from, and maps whether the object was there;
             so in 2.1.
@@ -155,7 +157,7 @@ class Shape:
         sure, clears: see `Bank`.
     """
 
-    trunk: TrunkSize | None
+    trunk: TrunkSize | PlainSize | None
     image_size: int = 1024
     dated_pointers: bool = True
     dim: int = 256
@@ -173,6 +175,8 @@ class Sam2Steps(nn.Module):
     memory_encoder: nn.Module
     guesses: bool = False
     """Whether memory says where an object is without the mask decoder (`MemorySam`)."""
+    one_level: bool = False
+    """Whether features have no finer levels."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -363,15 +367,21 @@ class Sam2(Sam2Steps):
 
     def __init__(self, shape: Shape, image_encoder: nn.Module | None = None) -> None:
         super().__init__(shape)
+        self.one_level = isinstance(shape.trunk, PlainSize)
         if image_encoder is None:
             assert shape.trunk is not None, "its own image encoder has a trunk"
-            image_encoder = ImageEncoder(shape.trunk, shape.dim)
+            if isinstance(shape.trunk, PlainSize):
+                image_encoder = PlainEncoder(shape.trunk, shape.dim)
+            else:
+                image_encoder = ImageEncoder(shape.trunk, shape.dim)
         self.image_encoder = image_encoder
         self.memory_attention = MemoryAttention(shape.dim, shape.memory, self.grid)
-        self.sam_mask_decoder = MaskDecoder(shape.dim)
+        self.sam_mask_decoder = MaskDecoder(shape.dim, finer=not self.one_level)
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Features:
         """See `Sam2Steps`."""
+        if self.one_level:
+            return Features.of_one_level(self.image_encoder(slices))
         fine, middle, coarse = self.image_encoder(slices)
         return Features(*self.sam_mask_decoder.narrow(fine, middle), coarse)
 

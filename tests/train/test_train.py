@@ -295,7 +295,7 @@ def test_too_little_memory_says_what_to_lower(options, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setattr("promptseg.models.families.sam.build.Sam.encode", full)
-    monkeypatch.setattr("promptseg.jobs.train._measured", lambda *a: None)
+    monkeypatch.setattr("promptseg.jobs.train._measured", lambda *a, **k: None)
     with pytest.raises(InputError, match="micro-batch"):
         train(options(micro_batch=2))
 

@@ -16,7 +16,7 @@ class Divided(NamedTuple):
     """Holds what should be whole, and is in several parts.
 
     Attributes:
-        what: "group", "patient" or "picture".
+        what: "group", "patient" or "2D image".
         name: of it.
         parts: the parts it is in.
         keys: a sample of each.
@@ -65,7 +65,7 @@ def same_pictures(samples: Iterable[Sample], hashes: dict[str, str]) -> list[Div
         hashes: key of a sample -> SHA-256 of its pixels; samples without are passed over.
     """
     read = [sample for sample in samples if sample.key in hashes]
-    found = _divided(read, "picture", lambda s: hashes[s.key])
+    found = _divided(read, "2D image", lambda s: hashes[s.key])
     return [each._replace(name=each.name[:12]) for each in found]
 
 

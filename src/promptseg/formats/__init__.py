@@ -41,6 +41,8 @@ __all__ = [
     "writer_of",
 ]
 
+_SAID = {"picture": "2D image", "volume": "volume"}
+
 
 def read(
     path: str | Path,
@@ -207,7 +209,9 @@ def format_for_output(path: Path, segmentation: Segmentation | Image) -> Format:
     if chosen is None or kind not in chosen.writes:
         reason = "no known mask format" if chosen is None else f"{chosen.name} cannot hold it"
         raise OutputError(
-            f"an output file for a {kind} mask ({able})", f"{path.name!r} ({reason})", "rename it"
+            f"an output file for a {_SAID[kind]} mask ({able})",
+            f"{path.name!r} ({reason})",
+            "rename it",
         )
     if chosen.writer or chosen.folder:
         chosen.load_writer().check(segmentation)

@@ -265,7 +265,7 @@ def _kind(path: Path) -> Literal["folder", "series", "image", "video", "slide"] 
         return "video"
     if known is not None and known.outlines:
         return None
-    if known is not None and known.module in ("picture", "slide") and is_tiff_slide(path):
+    if known is not None and known.module in ("image_2d", "slide") and is_tiff_slide(path):
         return "slide"
     if known is not None and known.module != "dicom":
         return "image"

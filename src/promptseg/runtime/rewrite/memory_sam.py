@@ -23,9 +23,9 @@ from promptseg.models.families.sam2.network import (
 )
 from promptseg.models.families.sam2.prompt_encoder import PromptEncoder
 from promptseg.runtime.allocator import keep_freed_memory
-from promptseg.runtime.rewrite.mask_decoder import FastMaskDecoder
+from promptseg.runtime.rewrite.mask_decoder import FusedMaskDecoder
 from promptseg.runtime.rewrite.sam import asked_for
-from promptseg.runtime.rewrite.tiny_vit import FastTinyViT
+from promptseg.runtime.rewrite.tiny_vit import FusedTinyViT
 
 __all__ = ["FusedMemorySam", "can_prepare_memory", "prepare_memory"]
 
@@ -39,8 +39,8 @@ class FusedMemorySam(MemorySam):
         network: the network it takes its weights from, in evaluation mode.
     """
 
-    image_encoder: FastTinyViT  # type: ignore[assignment]
-    mask_decoder: FastMaskDecoder
+    image_encoder: FusedTinyViT  # type: ignore[assignment]
+    mask_decoder: FusedMaskDecoder
 
     def __init__(self, network: MemorySam) -> None:
         nn.Module.__init__(self)  # its parts are those of the network
@@ -49,9 +49,9 @@ class FusedMemorySam(MemorySam):
         assert isinstance(encoder, TinyViT)  # see `can_prepare_memory`
         assert isinstance(decoder, MaskDecoder)
         self.__dict__.update({**network.__dict__, "_modules": own})
-        self.image_encoder = FastTinyViT(encoder)
+        self.image_encoder = FusedTinyViT(encoder)
         position = network.sam_prompt_encoder.dense_position()
-        self.mask_decoder = FastMaskDecoder(decoder, position)
+        self.mask_decoder = FusedMaskDecoder(decoder, position)
         self._run: Run | None = None
 
     @property

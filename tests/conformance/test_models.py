@@ -19,14 +19,14 @@ from promptseg.models.card import ModelCard
 from promptseg.models.cards import CARDS
 from promptseg.models.families import FAMILIES, families, family_named
 from promptseg.models.families.sam.build import Sam
-from promptseg.models.families.sam2.build import SHAPES
+from promptseg.models.families.sam2.build import PLAIN, SHAPES
 from promptseg.models.families.sam2.network import Sam2Steps
 from promptseg.models.families.sam3.tracker_network import tracker_of
 from promptseg.models.protocol import SliceModel, SlicePrompt
 from pyramid import CARD, build_pyramid
 from runtime.small import plain, tiny
 from small_memory_sam import small_memory_sam
-from small_sam2 import small_sam2
+from small_sam2 import small_plain, small_sam2
 from small_sam3 import SHAPE as SMALL_SAM3
 
 CPU = torch.device("cpu")
@@ -42,11 +42,15 @@ SMALL: dict[str, Callable[[], Sam | Sam2Steps]] = {
         build: partial(small_sam2, dated_pointers=shape.dated_pointers)
         for build, shape in SHAPES.items()
     },
+    **{build: small_plain for build in PLAIN if build.startswith("efficienttam")},
     "sam3": lambda: tracker_of(SMALL_SAM3, seeded=True),
 }
 """A small network of each build, with random weights."""
-LARGER_SAM2 = tuple(f"{version}-{size}" for version in ("sam2", "sam2.1") for size in "sbl")
-"""Cards that differ from those of t in their build alone: their small networks are the same."""
+LARGER_SAM2 = (
+    *(f"{version}-{size}" for version in ("sam2", "sam2.1") for size in "sbl"),
+    *("efficienttam-s", "-512"),
+)
+"""Cards that differ from those of the least in their build alone: their small networks are the same."""
 
 
 POINTING = [name for name, card in CARDS.items() if "text" not in card.prompts]

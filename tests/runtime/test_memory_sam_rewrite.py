@@ -37,7 +37,7 @@ def seen_twice(network: MemorySam, slices: torch.Tensor) -> list[Seen]:
     )
     shown = network.see(first, BOX)
     map_ = network.remember(first.coarse, shown, prompted=True)
-    return [shown, network.follow(second, Memory([(map_, 0)], [(shown.pointer, 1)], 1))]
+    return [shown, network.propagate(second, Memory([(map_, 0)], [(shown.pointer, 1)], 1))]
 
 
 @torch.inference_mode()

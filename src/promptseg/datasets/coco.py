@@ -226,7 +226,7 @@ def described(root: Path, content: dict[str, Any], classes: Classes) -> Descript
 
 
 def files_at(root: Path, fits: Callable[[Path], bool]) -> list[Path]:
-    """The annotation files of a path: itself, or those at a folder's top and in annotations/."""
+    """Return the annotation files of a path: itself, or those at a folder's top and in annotations/."""
     if root.is_file():
         return [root] if fits(root) else []
     folders = [f for f in (root, root / "annotations") if f.is_dir()]
@@ -235,7 +235,7 @@ def files_at(root: Path, fits: Callable[[Path], bool]) -> list[Path]:
 
 
 def the_one_of(paths: list[Path], root: Path) -> Path:
-    """The only file of annotations.
+    """Return the only file of annotations.
 
     Raises:
         InputError: there are several.

@@ -50,7 +50,7 @@ class Foreign(NamedTuple):
 
 
 def foreign(phrase: str) -> Foreign | None:
-    """Whether a phrase is in another language than English, and what it means.
+    """Tell whether a phrase is in another language than English, and what it means.
 
     German, French, Spanish and Italian names of the common organs are known (`abroad.csv`), with sides;
     of other phrases only letters that English does not have tell.
@@ -61,7 +61,7 @@ def foreign(phrase: str) -> Foreign | None:
     Returns:
         None for what may be English.
 
-    Example:
+    Examples:
         >>> foreign("linke Niere"), foreign("left kidney")
         (Foreign(language='German', english='left kidney'), None)
     """

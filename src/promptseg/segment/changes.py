@@ -72,8 +72,8 @@ def changes(before: Segmentation, after: Segmentation, axis: Axis = "z") -> list
     for new in after.segments:
         old = earlier.get(new.name)
         if old is not None and (slices := _differing(old, new, after, axis)):
-            sizes = (float(segment.crop.sum()) * scale for segment in (old, new))
-            found.append(Change(new.name, slices, *sizes, unit))
+            was, now = (float(segment.crop.sum()) * scale for segment in (old, new))
+            found.append(Change(new.name, slices, was, now, unit))
     return found
 
 

@@ -312,7 +312,8 @@ class Collection:
 def masks_of(targets: Sequence[Target], labels: Labels) -> NDArray[np.bool_]:
     """Return (objects, rows, columns) masks of some targets out of (layers, rows, columns) labels."""
     ids = np.array([t.id for t in targets], dtype=labels.dtype)
-    return labels[[t.layer for t in targets]] == ids[:, None, None]
+    found: NDArray[np.bool_] = labels[[t.layer for t in targets]] == ids[:, None, None]
+    return found
 
 
 def _opened(path: Path) -> AbstractContextManager[IO[bytes]]:

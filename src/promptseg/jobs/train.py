@@ -30,6 +30,7 @@ from promptseg.progress import step_progress
 from promptseg.runtime import choose_device, set_threads
 from promptseg.train.boxed import BoxedStart
 from promptseg.train.determinism import deterministic
+from promptseg.train.image_sam2 import ImageSam2
 from promptseg.train.kept import KeptEmbeddings, keep_embeddings
 from promptseg.train.logs import BOARD, open_logs, require_packages
 from promptseg.train.loop import Loop, TrainingError
@@ -38,7 +39,6 @@ from promptseg.train.objectives import BoxChannelObjective, ClipObjective, WordO
 from promptseg.train.options import TrainOptions
 from promptseg.train.outcome import SEMANTIC, Trained, finish, noted_in
 from promptseg.train.parts import encoder_learns
-from promptseg.train.pictures import PictureSam2
 from promptseg.train.processes import Processes, process_group
 from promptseg.train.release import TRAINED_ON
 from promptseg.train.samples import TrainingImages
@@ -510,7 +510,7 @@ def _kept(
     """Embeddings of all images that are used, where they stay the same."""
     keeps = not encoder_learns(learner.sam) and options.keep_embeddings and not options.augment
     own = isinstance(learner.sam, Sam)  # others' may have three sizes
-    own |= isinstance(learner.sam, PictureSam2) and learner.sam.one_level
+    own |= isinstance(learner.sam, ImageSam2) and learner.sam.one_level
     keeps = keeps and (start.keepable if isinstance(start, SemanticStart) else own)
     idle = {"--embeddings": options.embeddings is not None} if not keeps else {}
     if keeps:

@@ -18,7 +18,7 @@ Asked = Literal["click", "box", "more"]
 
 
 def asked_with(prompt: SlicePrompt) -> Asked:
-    """Which kind of question the prompts of one object are."""
+    """Tell which kind of question the prompts of one object are."""
     if prompt.is_lone_click:
         return "click"
     return "box" if prompt.kinds == {"box"} else "more"

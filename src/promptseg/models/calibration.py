@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "IouMap", "asked_with"]
 
 Asked = Literal["click", "box", "more"]
-"""What a mask was asked for with: a lone click, a box alone, or anything else, such as corrections."""
+"""What a mask was asked for with: a single point, a box alone, or anything else, such as corrections."""
 
 
 def asked_with(prompt: SlicePrompt) -> Asked:
-    """Which kind of question the prompts of one object are."""
+    """Tell which kind of question the prompts of one object are."""
     if prompt.is_single_point:
         return "click"
     return "box" if prompt.kinds == {"box"} else "more"
@@ -38,7 +38,7 @@ class IouMap:
 
     Example:
         >>> IouMap("click", slope=1.0, shift=-1.0)(np.array([0.5])).round(3)
-        array([0.269])
+        array([0.269], dtype=float32)
     """
 
     asked: Asked
@@ -50,7 +50,7 @@ class IouMap:
             raise ValueError(f"expected a slope above 0, got {self.slope}")
 
     def __call__(self, iou: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Any shape within 0..1 -> the same shape, within 0..1."""
+        """Map any shape within 0..1 to the same shape, within 0..1."""
         said = np.asarray(iou, dtype=np.float64).clip(0, 1)
         inside, outside = np.exp(self.shift) * said**self.slope, (1 - said) ** self.slope
         mapped: NDArray[np.float32] = (inside / (inside + outside)).astype(np.float32)

@@ -95,7 +95,8 @@ class PlainBlock(nn.Module):
         columns = x.shape[2] // n
         windows = x.unflatten(2, (columns, n)).unflatten(1, (-1, n)).transpose(2, 3)
         seen = self.attn(windows.flatten(0, 2)).unflatten(0, windows.shape[:3])
-        return seen.transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, :h, :w]
+        whole: Tensor = seen.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        return whole[:, :h, :w]
 
 
 class PlainTrunk(nn.Module):

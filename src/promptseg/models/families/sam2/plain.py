@@ -94,8 +94,9 @@ class PlainBlock(nn.Module):
         x = F.pad(x, (0, 0, 0, -w % n, 0, -h % n))
         columns = x.shape[2] // n
         windows = x.unflatten(2, (columns, n)).unflatten(1, (-1, n)).transpose(2, 3)
-        seen: Tensor = self.attn(windows.flatten(0, 2)).unflatten(0, windows.shape[:3])
-        return seen.transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, :h, :w]
+        seen = self.attn(windows.flatten(0, 2)).unflatten(0, windows.shape[:3])
+        whole: Tensor = seen.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        return whole[:, :h, :w]
 
 
 class PlainTrunk(nn.Module):

@@ -66,6 +66,12 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "two trainings averaged with each other and with their start": "-i collection -o merged "
         "--weights first/model.pth --weights second/model.pth",
     },
+    "train words": {
+        "all classes of a collection": "-i collection -o runs/ours --base promptseg-words",
+        "one class, with another word for it": (
+            "-i collection -o runs/ours --word 'fluid=retinal fluid;macular edema'"
+        ),
+    },
     "export": {
         "files that run without torch": "--model mobile-sam -o exported",
         "for OpenVINO": "--model mobile-sam --format openvino -o exported",

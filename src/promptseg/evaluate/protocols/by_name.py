@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,16 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.datasets import target_of
+from promptseg.errors import PromptError
 from promptseg.evaluate.options import Protocol
 from promptseg.evaluate.protocols.labelled import Scored, View
 from promptseg.evaluate.protocols.scene import Scene
 from promptseg.image import Segment
-from promptseg.models.protocol import Phrase
+from promptseg.models.protocol import ClosedWords, Phrase
 from promptseg.prompts import Text
 from promptseg.segment.run import Run
 from promptseg.segment.segmenter import segmented
 from promptseg.simulate.first import FirstPrompt
-from promptseg.terms.phrases import may_be_the_same
+from promptseg.terms.phrases import class_word, may_be_the_same
 from promptseg.terms.words import words_of
 
 __all__ = ["ABSENT", "named_on_slice", "named_through"]
@@ -38,8 +39,9 @@ def named_on_slice(
 ) -> Iterator[Scored]:
     """All that a target's name finds on a slice, against all objects of the target there.
 
-    What is found nothing of counts as an empty mask. Names of targets of the dataset that no object on
-    the slice has are asked for as well, as many as the options say.
+    What is found nothing of counts as an empty mask. A model of a closed vocabulary is asked for what
+    it knows, classes that are one word to it together. Names of targets of the dataset that no object
+    on the slice has are asked for as well, as many as the options say.
     """
     kind = scene.image.kind
     facts: dict[str, Any] = {
@@ -47,8 +49,8 @@ def named_on_slice(
         "slice": index if kind == "volume" else None,
         "frame": index if kind == "video" else None,
     }
-    for target in dict.fromkeys(target_of(segment) for segment, _ in objects):
-        own = [(segment, truth) for segment, truth in objects if target_of(segment) == target]
+    for target, numbers in _asked_together(scene, [segment for segment, _ in objects]).items():
+        own = [objects[n] for n in numbers]
         truth = np.logical_or.reduce([truth for _, truth in own])
         mask, _, seconds = _asked(scene, index, target)
         about = {"object": target, "prompt": "text", "predicted_iou": None, "seconds": seconds}
@@ -70,8 +72,8 @@ def named_through(scene: Scene, protocol: Protocol) -> Iterator[Scored]:
     Nothing is said of where an object is. Of videos every frame is scored that experts looked at.
     """
     shape = scene.image.geometry.shape
-    for target in dict.fromkeys(target_of(segment) for segment in scene.objects):
-        own = [segment for segment in scene.objects if target_of(segment) == target]
+    for target, numbers in _asked_together(scene, scene.objects).items():
+        own = [scene.objects[n] for n in numbers]
         truth = np.logical_or.reduce([segment.mask(shape) for segment in own])
         mask, _, seconds = _followed(scene, target)
         about = {"object": target, "prompt": "text", "predicted_iou": None}
@@ -82,6 +84,27 @@ def named_through(scene: Scene, protocol: Protocol) -> Iterator[Scored]:
         facts = {"protocol": protocol, "target": name, "object": name, "prompt": ABSENT}
         facts["predicted_iou"] = best
         yield from _through(scene, scene.objects[0], np.zeros_like(mask), mask, seconds, facts)
+
+
+def _asked_together(scene: Scene, segments: Sequence[Segment]) -> dict[str, list[int]]:
+    """What is asked for -> places of the objects that it means; unknown words are not asked for."""
+    found: dict[str, list[int]] = {}
+    for n, segment in enumerate(segments):
+        name = _word(scene, target_of(segment))
+        if name is not None:
+            found.setdefault(name, []).append(n)
+    return found
+
+
+def _word(scene: Scene, target: str) -> str | None:
+    """What a target is asked for by; of a closed vocabulary its own word, or None."""
+    model = scene.predictor.model
+    if not isinstance(model, ClosedWords):
+        return target
+    try:
+        return model.word(class_word(target)).name
+    except PromptError:
+        return None
 
 
 def _through(
@@ -122,8 +145,12 @@ def _followed(scene: Scene, name: str) -> tuple[Mask, float, float]:
 
 def _absent(scene: Scene, there: list[Segment], place: object) -> list[str]:
     """Some names of targets of the dataset that none of the objects may be meant by."""
-    names = sorted(set(scene.dataset.targets.values()))
-    present = {target_of(segment) for segment in there}
-    away = [n for n in names if not any(may_be_the_same(n, other) for other in present)]
+    names = [_word(scene, name) for name in sorted(set(scene.dataset.targets.values()))]
+    present = {_word(scene, target_of(segment)) for segment in there} - {None}
+    away = [
+        name
+        for name in dict.fromkeys(names)
+        if name and not any(other and may_be_the_same(name, other) for other in present)
+    ]
     chance = scene.chance_of(ABSENT, place)
     return [away[k] for k in sorted(chance.permutation(len(away))[: scene.options.absent])]

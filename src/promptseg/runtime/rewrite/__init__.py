@@ -14,7 +14,8 @@ from torch import nn
 
 from promptseg.models.families.sam.build import Sam
 from promptseg.models.families.sam2.network import Sam2
-from promptseg.runtime.rewrite.sam import FastSam, can_prepare, prepare
+from promptseg.models.families.words.network import WordsSam
+from promptseg.runtime.rewrite.sam import FastSam, can_prepare, prepare, prepare_words
 from promptseg.runtime.rewrite.sam2 import FastSam2, can_prepare_sam2, prepare_sam2
 
 __all__ = ["FastNetwork", "FastSam", "FastSam2", "prepare", "prepare_sam2", "rewritten"]
@@ -23,6 +24,7 @@ FastNetwork = FastSam | FastSam2
 _Rewrite = Callable[[Any, torch.device], FastNetwork]
 
 _REWRITES: dict[type[nn.Module], tuple[Callable[[Any], bool], _Rewrite]] = {
+    WordsSam: (can_prepare, prepare_words),  # before what it is made of
     Sam: (can_prepare, prepare),
     Sam2: (can_prepare_sam2, prepare_sam2),
 }

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from promptseg.models.families.sam import Sam
 from promptseg.models.families.sam.tiny_vit import TinyViT
 from promptseg.models.families.sam.vit import ViT
+from promptseg.models.families.words.network import WordsHead, WordsSam
 from promptseg.runtime.allocator import keep_freed_memory
 from promptseg.runtime.rewrite.mask_decoder import FastMaskDecoder
 from promptseg.runtime.rewrite.tiny_vit import FastTinyViT
 from promptseg.runtime.rewrite.vit import FastViT
 
-__all__ = ["FastSam", "asked_for", "can_prepare", "prepare"]
+__all__ = ["FastSam", "FastWords", "asked_for", "can_prepare", "prepare", "prepare_words"]
 
 
 class FastSam(nn.Module):
@@ -65,6 +66,16 @@ class FastSam(nn.Module):
         return asked_for(logits, multimask), asked_for(quality, multimask)
 
 
+class FastWords(FastSam):
+    """A SAM with a head for words, which runs as it is.
+
+    Attributes:
+        words: the head.
+    """
+
+    words: WordsHead
+
+
 def asked_for(answers: Tensor, multimask: bool) -> Tensor:
     """Of the four answers along axis 1, the three readings or the single one."""
     return answers[:, 1:] if multimask else answers[:, :1]
@@ -82,4 +93,15 @@ def prepare(network: Sam, device: torch.device) -> FastSam:
     with torch.no_grad():
         ready = FastSam(network.eval()).eval().requires_grad_(False).to(device)
     ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return ready
+
+
+def prepare_words(network: WordsSam, device: torch.device) -> FastWords:
+    """The same for a network with a head for words."""
+    if device.type == "cpu":
+        keep_freed_memory()
+    with torch.no_grad():
+        ready = FastWords(network.eval()).eval().requires_grad_(False).to(device)
+    ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ready.words = network.words.eval().requires_grad_(False).to(device)
     return ready

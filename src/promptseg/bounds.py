@@ -114,6 +114,7 @@ BOUNDS: dict[str, Bound] = {
     "p_mask": _SHARE,
     "panels": Bound(1, 1000),
     "patience": Bound(1, 1000),
+    "pieces": Bound(0, 100),
     "points_per_step": Bound(0, 1000),
     "port": Bound(0, 65535),
     "report_images": _SOME,

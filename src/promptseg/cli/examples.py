@@ -69,6 +69,12 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "one training, part of the way back to its start": "-i collection -o merged "
         "--weights first/model.pth --share 0.5 --share 0.75",
     },
+    "train words": {
+        "all classes of a collection": "-i collection -o runs/ours --base promptseg-words",
+        "one class, with another word for it": (
+            "-i collection -o runs/ours --word 'fluid=retinal fluid;macular edema'"
+        ),
+    },
     "export": {
         "files that run without torch": "--model mobile-sam -o exported",
         "for OpenVINO": "--model mobile-sam --format openvino -o exported",

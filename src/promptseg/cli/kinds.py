@@ -16,6 +16,7 @@ KINDS: dict[str, str] = {
     "curate statistics": "promptseg.cli.preflight:StatisticsCommand",
     "train": "promptseg.train.options:TrainOptions",
     "train merge": "promptseg.train.merge_options:MergeOptions",
+    "train words": "promptseg.train.words.options:TeachOptions",
     "loop": "promptseg.loop.options:LoopOptions",
     "evaluate": "promptseg.evaluate.options:EvaluateJob",
     "evaluate compare": "promptseg.cli.compare:CompareCommand",

@@ -212,6 +212,23 @@ def _merge() -> list[Schema]:
     ]
 
 
+def _teach() -> list[Schema]:
+    scores = record(
+        {"images": _WHOLE, "dsc": _MAYBE, "auc": _MAYBE, "found": _MAYBE},
+    )
+    return [
+        record(
+            {
+                **dict.fromkeys(("name", "part"), _TEXT),
+                "words": texts_by_name(scores),
+                "images": _WHOLE,
+                "forgotten": _NUMBER,
+            },
+            title="the new words, and how well they do",
+        )
+    ]
+
+
 def _loop() -> list[Schema]:
     from promptseg.loop.run import Stands
 
@@ -365,6 +382,7 @@ ANSWERS: dict[str, Callable[[], list[Schema]]] = {
     "curate show": _show,
     "train": _train,
     "train merge": _merge,
+    "train words": _teach,
     "loop": _loop,
     "evaluate compare": _compare,
     "export": _export,

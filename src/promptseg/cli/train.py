@@ -13,11 +13,15 @@ __all__ = ["run"]
 
 
 def run(argv: list[str]) -> int:
-    """Run the verb, or `merge`, which is then the first word; returns the exit code."""
+    """Run the verb, or `merge` or `words`, which is then the first word; returns the exit code."""
     if argv[:1] == ["merge"]:
         from promptseg.cli.merge import run as merge
 
         return merge(argv[1:])
+    if argv[:1] == ["words"]:
+        from promptseg.cli.teach import run as teach
+
+        return teach(argv[1:])
     if argv and not argv[0].startswith("-"):
         argv = ["--config", str(recipe_file(argv[0])), *argv[1:]]
     options = parse(TrainOptions, "train", argv, replaces=True)

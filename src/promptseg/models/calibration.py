@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "IouMap", "asked_with"]
 
 Asked = Literal["click", "box", "more"]
-"""What a mask was asked for with: a single point, a box alone, or anything else, such as corrections."""
+"""What a mask was asked for with: a single point, a box alone, or anything else."""
 
 
 def asked_with(prompt: SlicePrompt) -> Asked:

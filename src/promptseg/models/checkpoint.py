@@ -56,7 +56,8 @@ log = logging.getLogger("promptseg")
 _USUAL = {"", "model", "model_state", "state_dict", "module", "sam"}
 """Names around the weights proper, where a file holds an average of them, or others, as well."""
 _INDEX = "relative_position_index"  # which a network works out for itself
-_NO_WEIGHTS = ("num_batches_tracked", _INDEX)
+_STATE = "_extra_state"  # bytes that say what a network is for
+_NO_WEIGHTS = ("num_batches_tracked", _INDEX, _STATE)
 
 __getattr__ = _moved.moved_names(
     "promptseg.models.checkpoint", {"UNUSED": "promptseg.models.families.sam.family"}

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from promptseg.errors import PromptError, UnsupportedPromptError
 from promptseg.image import FoundByWords, Segment
-from promptseg.models.protocol import Findings, Phrase, SliceMasks
+from promptseg.models.protocol import ClosedWords, Findings, Phrase, SliceMasks
 from promptseg.prompts import Text
 from promptseg.segment.assemble import segment_of
 from promptseg.segment.linking import Track, linked, without_duplicates
@@ -32,7 +33,7 @@ def found_by_words(run: Run) -> list[Segment]:
     object, never a guess.
     """
     asked = [(n, text) for n, entry in enumerate(run.objects) for text in entry.texts]
-    _warn_of_far(run, [text for _, text in asked])
+    _check_words(run, [text for _, text in asked])
     seen: list[dict[int, Findings]] = [{} for _ in asked]
     first, last = run.limits
     for index in range(first, last + 1):
@@ -132,6 +133,42 @@ def _found_by(
         term.code if term else "",
         term.meaning if term else "",
     )
+
+
+def _check_words(run: Run, texts: Sequence[Text]) -> None:
+    """Refuse what a closed vocabulary has not, before a slice is encoded; else warn of far words.
+
+    Raises:
+        PromptError: an unknown word, or two phrases for one.
+        UnsupportedPromptError: boxes around examples, for a model of words alone.
+    """
+    model, image = run.visit.predictor.model, run.visit.embedded.image
+    if not isinstance(model, ClosedWords):
+        _warn_of_far(run, texts)
+        return
+    said: dict[str, str] = {}
+    for text in texts:
+        if text.boxes or text.outside:
+            raise UnsupportedPromptError(
+                f"words alone for {run.visit.predictor.card.name}",
+                f"boxes around examples in {text.to_json()!r}",
+                "leave them out, or use sam3",
+            )
+        phrase, word = text.phrase.strip(), model.word(text.words.name)
+        if word.name in said:
+            raise PromptError(
+                "one phrase for each thing",
+                f"{said[word.name]!r} and {phrase!r}, which both mean {word.name}",
+                "leave one out",
+            )
+        said[word.name] = phrase
+        modality = run.visit.embedded.intensity.modality
+        if word.modalities and modality != "unknown" and modality not in word.modalities:
+            log.warning(
+                "%s: %s was trained to find %r in %s, not in %s: what it finds may mean nothing",
+                *(image.name, run.visit.predictor.card.name, word.name),
+                *(", ".join(word.modalities), modality),
+            )
 
 
 def _warn_of_far(run: Run, texts: Sequence[Text]) -> None:

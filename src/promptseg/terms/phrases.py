@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from promptseg.terms import Term
 from promptseg.terms.words import Words, parts_of
 
-__all__ = ["may_be_the_same", "phrases_for"]
+__all__ = ["class_word", "may_be_the_same", "phrases_for"]
 
 _MOST = 12
+
+
+def class_word(name: str) -> str:
+    """The name of a class as a dataset writes it, without what it says in brackets or after a comma.
+
+    Example:
+        >>> class_word("soft-tissue sarcoma (GTV mass)"), class_word("lumbar vertebra, level 3")
+        ('soft-tissue sarcoma', 'lumbar vertebra')
+    """
+    return re.split(r"[(,]", name)[0].strip() or name
 
 
 def phrases_for(name: str) -> tuple[str, ...]:

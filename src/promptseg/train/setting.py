@@ -20,6 +20,7 @@ from promptseg.models.families.sam import Sam
 from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam2.network import Sam2
 from promptseg.models.families.specialist.build import BoxChannel
+from promptseg.models.families.words.network import WordsSam
 from promptseg.models.heads.lora import merged_state
 from promptseg.models.heads.semantic.network import SemanticNetwork
 from promptseg.models.heads.unetr import UnetrDecoder
@@ -249,6 +250,12 @@ class StartingWeights:
             for parameter in network.parameters():  # those of the file stay: they are compared with
                 parameter.data = parameter.data.clone()
             return WordSam3(network)
+        if isinstance(network, WordsSam):
+            raise ModelError(
+                "a model whose masks are trained",
+                f"{self.card.name}, which is taught words",
+                "use promptseg train words, or promptseg-lite, its base",
+            )
         if not isinstance(network, Sam | BoxChannel):
             raise ModelError(
                 "a model of the SAM, SAM 2 or SAM 3 family to train",

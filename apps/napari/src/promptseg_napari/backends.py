@@ -69,7 +69,7 @@ class Local:
         options: how prompts spread, of `promptseg.SegmentOptions`.
     """
 
-    models = ("promptseg-lite", "lite-medsam", "mobile-sam", "medsam2")
+    models = ("promptseg-lite", "promptseg-words", "lite-medsam", "mobile-sam", "medsam2")
 
     def __init__(
         self, load: Callable[[str], Any] | None = None, options: Any | None = None

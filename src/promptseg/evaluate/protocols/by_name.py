@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,17 +12,18 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from promptseg.datasets import target_of
+from promptseg.errors import PromptError
 from promptseg.evaluate.options import Protocol
 from promptseg.evaluate.protocols.ground_truth import Scored, View
 from promptseg.evaluate.protocols.scene import Scene
 from promptseg.image import Segment
 from promptseg.metrics.overlap import count
-from promptseg.models.protocol import Findings, Phrase
+from promptseg.models.protocol import ClosedWords, Findings, Phrase
 from promptseg.prompts import Text
 from promptseg.segment.run import Run
 from promptseg.segment.segmenter import segmented
 from promptseg.simulate.first import FirstPrompt
-from promptseg.terms.phrases import may_be_the_same, phrases_for
+from promptseg.terms.phrases import class_word, may_be_the_same, phrases_for
 
 __all__ = ["ABSENT", "INSTANCE", "SYNONYM", "named_on_slice", "named_through"]
 
@@ -41,9 +42,10 @@ def named_on_slice(
 ) -> Iterator[Scored]:
     """Yield all that a target's name finds on a slice, against all objects of the target there.
 
-    What is found nothing of counts as an empty mask. Names of targets of the dataset that no object on
-    the slice has are asked for as well, as many as the options say, and so are other phrases for those
-    that are there; with `instances`, every object is scored by itself, too.
+    What is found nothing of counts as an empty mask. A model of a closed vocabulary is asked for what
+    it knows, classes that are one word to it together. Names of targets of the dataset that no object
+    on the slice has are asked for as well, as many as the options say, and so are other phrases for
+    those that are there; with `instances`, every object is scored by itself, too.
     """
     kind = scene.image.kind
     facts: dict[str, Any] = {
@@ -51,8 +53,8 @@ def named_on_slice(
         "slice": index if kind == "volume" else None,
         "frame": index if kind == "video" else None,
     }
-    for target in dict.fromkeys(target_of(segment) for segment, _ in objects):
-        own = [(segment, truth) for segment, truth in objects if target_of(segment) == target]
+    for target, numbers in _asked_together(scene, [segment for segment, _ in objects]).items():
+        own = [objects[n] for n in numbers]
         truth = np.logical_or.reduce([truth for _, truth in own])
         first, *others = phrases_for(target)
         for phrase, prompt in (
@@ -84,8 +86,8 @@ def named_through(scene: Scene, protocol: Protocol) -> Iterator[Scored]:
     Nothing is said of where an object is. Of videos every frame is scored that experts looked at.
     """
     shape = scene.image.geometry.shape
-    for target in dict.fromkeys(target_of(segment) for segment in scene.objects):
-        own = [segment for segment in scene.objects if target_of(segment) == target]
+    for target, numbers in _asked_together(scene, scene.objects).items():
+        own = [scene.objects[n] for n in numbers]
         truth = np.logical_or.reduce([segment.mask(shape) for segment in own])
         mask, _, seconds = _propagated(scene, target)
         about = {"object": target, "prompt": "text", "predicted_iou": None}
@@ -96,6 +98,27 @@ def named_through(scene: Scene, protocol: Protocol) -> Iterator[Scored]:
         empty = np.zeros_like(mask)
         facts = {"protocol": protocol, "prompt": ABSENT, "predicted_iou": best}
         yield from _through(scene, _nothing(name, empty), empty, mask, seconds, facts)
+
+
+def _asked_together(scene: Scene, segments: Sequence[Segment]) -> dict[str, list[int]]:
+    """What is asked for -> places of the objects that it means; unknown words are not asked for."""
+    found: dict[str, list[int]] = {}
+    for n, segment in enumerate(segments):
+        name = _word(scene, target_of(segment))
+        if name is not None:
+            found.setdefault(name, []).append(n)
+    return found
+
+
+def _word(scene: Scene, target: str) -> str | None:
+    """What a target is asked for by; of a closed vocabulary its own word, or None."""
+    model = scene.predictor.model
+    if not isinstance(model, ClosedWords):
+        return target
+    try:
+        return model.word(class_word(target)).name
+    except PromptError:
+        return None
 
 
 def _through(
@@ -169,8 +192,13 @@ def _absent(scene: Scene, there: list[Segment], place: object) -> list[str]:
     """Some names of what is not there: those looked for on the case, where the dataset says so, else
     those of targets of the dataset that none of the objects may be meant by."""
     looked_for = scene.case.absent
-    names = sorted(set(scene.dataset.targets.values() if looked_for is None else looked_for))
-    present = {target_of(segment) for segment in there}
-    away = [n for n in names if not any(may_be_the_same(n, other) for other in present)]
+    targets = sorted(set(scene.dataset.targets.values() if looked_for is None else looked_for))
+    names = [_word(scene, name) for name in targets]
+    present = {_word(scene, target_of(segment)) for segment in there} - {None}
+    away = [
+        name
+        for name in dict.fromkeys(names)
+        if name and not any(other and may_be_the_same(name, other) for other in present)
+    ]
     chance = scene.chance_of(ABSENT, place)
     return [away[k] for k in sorted(chance.permutation(len(away))[: scene.options.absent])]

@@ -12,6 +12,7 @@ __all__ = ["FAMILIES", "families", "family_named"]
 FAMILIES: dict[str, str] = {
     "sam": "promptseg.models.families.sam.family",
     "sam2": "promptseg.models.families.sam2.family",
+    "words": "promptseg.models.families.words.family",
     "sam3": "promptseg.models.families.sam3.family",
     "sam3-tracker": "promptseg.models.families.sam3.tracker",
     "specialist": "promptseg.models.families.specialist.family",

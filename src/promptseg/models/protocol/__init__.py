@@ -3,7 +3,8 @@
 - `SliceModel`: prompts on one slice (encode it once, decode any number of prompts).
 - `Tracker`: objects through frames in an order, conditioned on any of them. A model that is
   `Remembering` has a memory of its own for one.
-- `WordModel`: phrases, none or one or many instances of each.
+- `WordModel`: phrases, none or one or many instances of each. One that has `ClosedWords` knows the
+  words of a list, and refuses others.
 - `SemanticModel`: classes without prompts, patch by patch.
 
 A model of any family is one or several of them. Nothing here loads torch.
@@ -28,11 +29,19 @@ from promptseg.models.protocol.tracking import (
     Tracker,
     Tracking,
 )
-from promptseg.models.protocol.words import Findings, Instance, Phrase, WordModel
+from promptseg.models.protocol.words import (
+    ClosedWords,
+    Findings,
+    Instance,
+    KnownWord,
+    Phrase,
+    WordModel,
+)
 
 __all__ = [
     "Answer",
     "Candidates",
+    "ClosedWords",
     "ConditioningPrompt",
     "Correction",
     "Embedding",
@@ -40,6 +49,7 @@ __all__ = [
     "Findings",
     "Frames",
     "Instance",
+    "KnownWord",
     "ObjectMemory",
     "Patch",
     "Phrase",

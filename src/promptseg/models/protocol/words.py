@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from promptseg.models.protocol.embedding import Embedding
 
-__all__ = ["Findings", "Instance", "Phrase", "WordModel"]
+__all__ = ["ClosedWords", "Findings", "Instance", "KnownWord", "Phrase", "WordModel"]
 
 Bounds = tuple[float, float, float, float]
 
@@ -77,4 +77,28 @@ class WordModel(Protocol):
 
         Raises:
             PromptError: an empty phrase without a box.
+        """
+
+
+class KnownWord(Protocol):
+    """A word of a closed vocabulary."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Of the images that it was trained on."""
+
+
+@runtime_checkable
+class ClosedWords(Protocol):
+    """A model that takes the words of a list, and refuses others."""
+
+    def word(self, phrase: str) -> KnownWord:
+        """The word that a phrase is.
+
+        Raises:
+            PromptError: none that it knows; the nearest one is offered.
         """

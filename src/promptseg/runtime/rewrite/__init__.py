@@ -15,12 +15,13 @@ from torch import nn
 from promptseg.models.families.sam.build import Sam
 from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam2.network import Sam2
+from promptseg.models.families.words.network import WordsSam
 from promptseg.runtime.rewrite.memory_sam import (
     FusedMemorySam,
     can_prepare_memory,
     prepare_memory,
 )
-from promptseg.runtime.rewrite.sam import FusedSam, can_prepare, prepare
+from promptseg.runtime.rewrite.sam import FusedSam, can_prepare, prepare, prepare_words
 from promptseg.runtime.rewrite.sam2 import FusedSam2, can_prepare_sam2, prepare_sam2
 
 __all__ = [
@@ -37,6 +38,7 @@ FusedNetwork = FusedSam | FusedSam2 | FusedMemorySam
 _Rewrite = Callable[[Any, torch.device], FusedNetwork]
 
 _REWRITES: dict[type[nn.Module], tuple[Callable[[Any], bool], _Rewrite]] = {
+    WordsSam: (can_prepare, prepare_words),  # before what it is made of
     Sam: (can_prepare, prepare),
     Sam2: (can_prepare_sam2, prepare_sam2),
     MemorySam: (can_prepare_memory, prepare_memory),

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from promptseg.models.families.sam import Sam
 from promptseg.models.families.sam.tiny_vit import TinyViT
 from promptseg.models.families.sam.vit import ViT
+from promptseg.models.families.words.network import WordsHead, WordsSam
 from promptseg.runtime.allocator import keep_freed_memory
 from promptseg.runtime.rewrite.mask_decoder import FusedMaskDecoder
 from promptseg.runtime.rewrite.tiny_vit import FusedTinyViT
 from promptseg.runtime.rewrite.vit import FusedViT
 
-__all__ = ["FusedSam", "asked_for", "can_prepare", "prepare"]
+__all__ = ["FusedSam", "FusedWords", "asked_for", "can_prepare", "prepare", "prepare_words"]
 
 
 class FusedSam(nn.Module):
@@ -65,6 +66,16 @@ class FusedSam(nn.Module):
         return asked_for(logits, multimask), asked_for(quality, multimask)
 
 
+class FusedWords(FusedSam):
+    """A SAM with a head for words, which runs as it is.
+
+    Attributes:
+        words: the head.
+    """
+
+    words: WordsHead
+
+
 def asked_for(answers: Tensor, multimask: bool) -> Tensor:
     """Choose, of the four answers along axis 1, the multimask output or the single one."""
     return answers[:, 1:] if multimask else answers[:, :1]
@@ -84,4 +95,15 @@ def prepare(network: Sam, device: torch.device) -> FusedSam:
     with torch.no_grad():
         ready = FusedSam(network.eval()).eval().requires_grad_(False).to(device)
     ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return ready
+
+
+def prepare_words(network: WordsSam, device: torch.device) -> FusedWords:
+    """The same for a network with a head for words."""
+    if device.type == "cpu":
+        keep_freed_memory()
+    with torch.no_grad():
+        ready = FusedWords(network.eval()).eval().requires_grad_(False).to(device)
+    ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ready.words = network.words.eval().requires_grad_(False).to(device)
     return ready

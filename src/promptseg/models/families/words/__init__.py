@@ -1,0 +1,1 @@
+"""Words on a small machine: a closed vocabulary on the embeddings of another model."""

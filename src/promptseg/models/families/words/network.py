@@ -1,0 +1,94 @@
+"""A SAM with a head for words."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from promptseg.errors import ModelError
+from promptseg.models.families.sam.build import Sam, build_mobile_sam
+from promptseg.models.families.words.head import WordHead
+from promptseg.models.families.words.vocabulary import Vocabulary
+
+__all__ = ["HEAD", "STATE", "About", "WordsHead", "WordsSam", "build_words"]
+
+HEAD = "words."
+"""How the names of the head's tensors begin."""
+
+STATE = HEAD + "_extra_state"
+"""The tensor of bytes that says what the head is for."""
+
+
+class About(NamedTuple):
+    """What a head is for.
+
+    Attributes:
+        vocabulary: the words of its rows.
+        base: the model whose embeddings it was trained on.
+        encoder_sha256: of that model's image encoder; see `promptseg.models.families.words.file`.
+    """
+
+    vocabulary: Vocabulary
+    base: str
+    encoder_sha256: str
+
+    def packed(self) -> Tensor:
+        """As a tensor of bytes, which travels with the weights."""
+        said = {
+            "base": self.base,
+            "encoder_sha256": self.encoder_sha256,
+            "words": json.loads(self.vocabulary.to_json()),
+        }
+        return torch.tensor(list(json.dumps(said).encode()), dtype=torch.uint8)
+
+    @classmethod
+    def unpacked(cls, state: Tensor, where: str) -> About:
+        """The inverse of `packed`, of a file that is not trusted.
+
+        Raises:
+            ModelError: anything else.
+        """
+        try:
+            said = json.loads(bytes(state.to(torch.uint8).flatten().tolist()))
+            base, sha256 = str(said["base"]), str(said["encoder_sha256"])
+            words = json.dumps(said["words"])
+        except (ValueError, KeyError, TypeError):
+            raise ModelError(
+                "a head that says its words", f"{where}, which does not", "get it again"
+            ) from None
+        return cls(Vocabulary.from_json(words, where), base, sha256)
+
+
+class WordsHead(WordHead):
+    """A head that knows its words; they are part of its state."""
+
+    about = About(Vocabulary(()), "", "")
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words of its rows."""
+        return self.about.vocabulary
+
+    def get_extra_state(self) -> Tensor:
+        """What it is for, as `About.packed`."""
+        return self.about.packed()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """The inverse of `get_extra_state`."""
+        self.about = About.unpacked(state, "the weights")
+
+
+class WordsSam(Sam):
+    """A SAM whose embeddings are looked through for words."""
+
+    def __init__(self, sam: Sam, words: WordsHead) -> None:
+        super().__init__(sam.image_encoder, sam.prompt_encoder)
+        self.words = words
+
+
+def build_words() -> WordsSam:
+    """MobileSAM's network with a head."""
+    return WordsSam(build_mobile_sam(), WordsHead())

@@ -1,0 +1,1 @@
+"""Training of models that know a closed list of words."""

@@ -1,0 +1,179 @@
+"""Embeddings of training images of words, in one file that is mapped into memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.inference.embeddings import EmbeddingKey, EmbeddingStore
+from promptseg.inference.predictor import Predictor
+from promptseg.models.preprocess import resize_bilinear
+from promptseg.train.words.images import SIDE, WordImage, framed
+
+__all__ = ["THUMBNAIL", "Facts", "WordFeatures"]
+
+THUMBNAIL = 16
+_CHANNELS, _GRID = 256, 64
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of one image.
+
+    Attributes:
+        key, dataset, patient, modality, kind: as of `WordImage`.
+        part: train, validation, test or external.
+        known: places of the words that its dataset labels.
+        there: those that are on it.
+        extent: (rows, columns) it takes of the grid of masks.
+    """
+
+    key: str
+    dataset: str
+    patient: str
+    modality: str
+    kind: str
+    part: str
+    known: tuple[int, ...]
+    there: tuple[int, ...]
+    extent: tuple[int, int]
+
+
+class WordFeatures:
+    """Images of a folder: features, what is on them, facts. Images that are there are not made again.
+
+    Args:
+        folder: for the files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        index = folder / "images.jsonl"
+        lines = index.read_text("utf-8").splitlines() if index.exists() else []
+        self.facts = [_facts(json.loads(line)) for line in lines]
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+    def add(
+        self,
+        images: Iterable[tuple[WordImage, str]],
+        predictor: Predictor,
+        stores: Iterable[EmbeddingStore] = (),
+        show: Callable[[int], None] = lambda _: None,
+        as_named: Iterable[str] = (),
+        only_kept: bool = False,
+    ) -> None:
+        """Encode images that are not there yet, one after the other.
+
+        Args:
+            images: each with its part.
+            predictor: the base.
+            stores: where embeddings may be kept already.
+            show: told how many are done.
+            as_named: names of models with the same encoder, under which they may be kept.
+            only_kept: whether images whose embeddings are not kept are left out.
+        """
+        there = {facts.key for facts in self.facts}
+        names = (predictor.card.name, *as_named)
+        with (
+            (self.folder / "features.f16").open("ab") as features,
+            (self.folder / "masks.u8").open("ab") as masks,
+            (self.folder / "thumbnails.u8").open("ab") as thumbnails,
+            (self.folder / "images.jsonl").open("a", encoding="utf-8") as index,
+        ):
+            for number, stream in ((2 * _CHANNELS * _GRID**2, features), (2 * SIDE**2, masks)):
+                stream.truncate(number * len(self))  # what a kill left half-written
+            thumbnails.truncate(THUMBNAIL**2 * len(self))
+            for done, (image, part) in enumerate(images):
+                values = None
+                if image.key not in there:
+                    values = _kept(image, predictor, stores, names)
+                    if values is None and not only_kept:
+                        values = _encoded(image, predictor)
+                if values is not None:
+                    frame = predictor.card.preprocessing.frame(*image.labels.shape, image.pixel)
+                    labels, deep, extent = framed(image, frame.resized, frame.size)
+                    places = values.reshape(_CHANNELS, -1).T  # a place is one piece of the file
+                    features.write(places.astype(np.float16).tobytes())
+                    masks.write(np.stack([labels, deep]).tobytes())
+                    thumbnails.write(thumbnail(image.picture).tobytes())
+                    present = tuple(int(k) - 1 for k in np.unique(labels) if k)
+                    facts = Facts(
+                        *(image.key, image.dataset, image.patient, image.modality, image.kind),
+                        *(part, image.known, present, extent),
+                    )
+                    for stream in (features, masks, thumbnails):
+                        stream.flush()
+                    index.write(json.dumps(asdict(facts)) + "\n")
+                    index.flush()
+                    self.facts.append(facts)
+                    there.add(image.key)
+                show(done + 1)
+
+    @property
+    def places(self) -> NDArray[np.float16]:
+        """(images, 4096, 256) embeddings, mapped."""
+        shape = (len(self), _GRID**2, _CHANNELS)
+        return np.memmap(self.folder / "features.f16", np.float16, "r", shape=shape)
+
+    def embedding(self, number: int) -> NDArray[np.float32]:
+        """(1, 256, 64, 64) of one image."""
+        grid = self.places[number].astype(np.float32).reshape(_GRID, _GRID, _CHANNELS)
+        return np.ascontiguousarray(grid.transpose(2, 0, 1))[None]
+
+    @property
+    def masks(self) -> NDArray[np.uint8]:
+        """(images, 2, 256, 256), mapped: labels, and how deep in its object a pixel lies."""
+        return np.memmap(self.folder / "masks.u8", np.uint8, "r", shape=(len(self), 2, SIDE, SIDE))
+
+    @property
+    def thumbnails(self) -> NDArray[np.uint8]:
+        """(images, 16, 16) gray, the image padded to a square."""
+        shape = (len(self), THUMBNAIL, THUMBNAIL)
+        return np.memmap(self.folder / "thumbnails.u8", np.uint8, "r", shape=shape)
+
+
+def thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(16, 16) gray of a picture, padded to a square."""
+    gray = picture if picture.ndim == 2 else picture.mean(-1).astype(np.uint8)
+    rows, columns = gray.shape
+    longest = max(rows, columns)
+    size = [max(1, round(THUMBNAIL * side / longest)) for side in (rows, columns)]
+    small = np.zeros((THUMBNAIL, THUMBNAIL), np.uint8)
+    small[: size[0], : size[1]] = resize_bilinear(gray, *size)
+    return small
+
+
+def _kept(
+    image: WordImage,
+    predictor: Predictor,
+    stores: Iterable[EmbeddingStore],
+    names: Iterable[str],
+) -> NDArray[np.float32] | None:
+    """The embedding of an image, if a store has it."""
+    key = EmbeddingKey.of(predictor, image.picture, image.pixel)
+    for store in stores:
+        for name in names:
+            facts = json.loads(key.facts)
+            facts["encoder"]["model"] = name
+            found = store.get(EmbeddingKey(json.dumps(facts, sort_keys=True)))
+            if found is not None:
+                return np.asarray(found["features"][0].float())
+    return None
+
+
+def _encoded(image: WordImage, predictor: Predictor) -> NDArray[np.float32]:
+    (embedding,) = predictor.encode([image.picture], image.pixel)
+    return np.asarray(embedding.view().cpu())
+
+
+def _facts(said: dict[str, object]) -> Facts:
+    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
+    return Facts(**lists)  # type: ignore[arg-type]

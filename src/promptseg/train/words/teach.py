@@ -1,0 +1,269 @@
+"""New words for a head that knows others: what is learnt from, what learns, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from promptseg.datasets.collection import Collection, Sample
+from promptseg.errors import InputError
+from promptseg.inference.predictor import Predictor
+from promptseg.models.families.sam.model import SamEmbedding
+from promptseg.models.families.words.model import WordsModel
+from promptseg.models.families.words.network import WordsHead
+from promptseg.models.families.words.vocabulary import Concept, Vocabulary
+from promptseg.models.protocol import Phrase
+from promptseg.terms.phrases import class_word
+from promptseg.train.words.features import WordFeatures
+from promptseg.train.words.images import WordImage, cut_out, whole_image
+from promptseg.train.words.learn import inside_of
+
+__all__ = [
+    "Scores",
+    "area_under_curve",
+    "changes",
+    "choose_refining",
+    "made_room",
+    "new_words",
+    "scored",
+    "taught_images",
+]
+
+REFINING = ("none", "box", "box+mask")
+"""What the base may be asked with after the coarse mask."""
+
+_SEVERAL = 1.5  # objects of an image from which on they are told apart
+
+
+def new_words(
+    samples: Sequence[Sample], known: Vocabulary, renamed: Mapping[str, tuple[str, ...]]
+) -> dict[str, Concept]:
+    """Class of a collection -> the word that it becomes.
+
+    Args:
+        samples: of all parts.
+        known: words that the model has.
+        renamed: class -> word and synonyms; where given, only these classes are taught.
+
+    Raises:
+        InputError: a class that is not there, a word that is known already, or nothing to teach.
+        ModelError: too many words, or two for one phrase.
+    """
+    classes = dict.fromkeys(target.name for sample in samples for target in sample.targets)
+    if unknown := [name for name in renamed if name not in classes]:
+        raise InputError(
+            f"--word for classes out of {', '.join(classes)}",
+            ", ".join(unknown),
+            "see promptseg curate",
+        )
+    found: dict[str, Concept] = {}
+    for name in renamed or classes:
+        phrase, *synonyms = renamed.get(name, (class_word(name),))
+        if (old := known.known(phrase)) is not None:
+            if renamed:
+                raise InputError(
+                    "a word that the model does not know yet",
+                    f"{phrase!r}, its {old.name!r}",
+                    "call it otherwise: what is known is not changed",
+                )
+            continue
+        of = [s for s in samples if any(t.name == name for t in s.targets)]
+        modalities = tuple(sorted({s.modality for s in of} - {"unknown"}))
+        found[name] = Concept(phrase, modalities, tuple(synonyms))
+    if not found:
+        raise InputError(
+            "a class that is no word of the model yet",
+            ", ".join(classes),
+            "name it with --word CLASS=WORD",
+        )
+    known.with_more({c.name: c for c in found.values()}.values())
+    return found
+
+
+def made_room(head: WordsHead, vocabulary: Vocabulary, seed: int) -> WordsHead:
+    """A copy of a head, with rows for the words that it has not."""
+    fresh, first = deepcopy(head), len(head.vocabulary)
+    torch.manual_seed(seed)
+    start = WordsHead()
+    rows = slice(first, len(vocabulary))
+    with torch.no_grad():
+        typical = head.queries[:first]
+        for name, values in fresh.named_parameters():
+            if name.startswith("own_"):
+                values[rows] = dict(start.named_parameters())[name][rows]
+        spread = typical.std(0) if first > 1 else torch.full_like(typical[0], 0.5)
+        noise = torch.randn(len(vocabulary) - first, typical.shape[1])
+        fresh.queries[rows] = typical.mean(0) + spread * noise
+    fresh.about = head.about._replace(vocabulary=vocabulary)
+    return fresh.requires_grad_(True)
+
+
+def taught_images(
+    collection: Collection,
+    samples: Mapping[str, Sequence[Sample]],
+    vocabulary: Vocabulary,
+    taught: Mapping[str, Concept],
+    pieces: int,
+    seed: int,
+) -> Iterator[tuple[WordImage, str]]:
+    """Whole images and pieces of them, with their parts.
+
+    Args:
+        collection: where the samples are from.
+        samples: part -> samples.
+        vocabulary: old words and new ones.
+        taught: class -> its word.
+        pieces: of an image without each word, and with it.
+        seed: of the pieces.
+    """
+    labelled: dict[str, set[int]] = {}
+    for each in samples.values():
+        for sample in each:
+            words = labelled.setdefault(sample.dataset, set())
+            for target in sample.targets:
+                if target.name in taught:
+                    words.add(vocabulary.index(taught[target.name]))
+    for part, each in samples.items():
+        for sample in each:
+            words = sorted(labelled[sample.dataset])
+            if not words:
+                continue
+            targets = [
+                t._replace(name=taught[t.name].name) for t in sample.targets if t.name in taught
+            ]
+            image = whole_image(
+                collection, replace(sample, targets=tuple(targets)), vocabulary, words
+            )
+            yield image, part
+            for word in words:
+                for piece in cut_out(image, word, pieces, seed):
+                    yield replace(piece, key=f"{piece.key} of {word}"), part
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well a word does.
+
+    Attributes:
+        images: whole ones with it.
+        dsc: mean DSC of the union on them, nothing found counted as 0; None without any.
+        auc: area under the curve of presence, images and pieces with it against those without; None
+            where there is one kind alone.
+        found: part of the images with it on which something was found.
+    """
+
+    images: int
+    dsc: float | None
+    auc: float | None
+    found: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"images": self.images, "dsc": self.dsc, "auc": self.auc, "found": self.found}
+
+
+def scored(
+    predictor: Predictor,
+    features: WordFeatures,
+    images: Mapping[str, WordImage],
+    word: int,
+    part: str,
+    at: float = 0.5,
+) -> Scores:
+    """A word on one part.
+
+    Args:
+        predictor: with the head.
+        features: embeddings of `images` and of pieces.
+        images: whole ones by their keys.
+        word: its place.
+        part: which.
+        at: presence from which on something is found.
+    """
+    model = predictor.model
+    assert isinstance(model, WordsModel), "a model for words"
+    name = model.head.vocabulary.names[word]
+    sure, there, dice, hits = [], [], [], []
+    for number, facts in enumerate(features.facts):
+        if facts.part != part or word not in facts.known:
+            continue
+        one = torch.from_numpy(features.embedding(number))
+        with torch.inference_mode():
+            seen = model.head(one, torch.tensor([word]), inside_of([facts.extent]))
+        sure.append(float(seen.presence[0, 0]))
+        there.append(word in facts.there)
+        if facts.key in images and word in facts.there:
+            image = images[facts.key]
+            frame = predictor.card.preprocessing.frame(*image.labels.shape, image.pixel)
+            (found,) = predictor.find(SamEmbedding(one, frame), [Phrase(name)], at)
+            mask = np.zeros(image.labels.shape, bool)
+            for instance in found.instances:
+                mask |= instance.mask
+            truth = image.labels == word + 1
+            dice.append(2 * float((mask & truth).sum()) / max(1, int(mask.sum() + truth.sum())))
+            hits.append(bool(mask.any()))
+    area = area_under_curve(np.array(sure), np.array(there, bool))
+    return Scores(
+        len(dice),
+        float(np.mean(dice)) if dice else None,
+        None if area is None else area,
+        float(np.mean(hits)) if hits else None,
+    )
+
+
+def area_under_curve(scores: NDArray[np.float64], there: NDArray[np.bool_]) -> float | None:
+    """How often one with the thing has a higher score than one without it; ties count half."""
+    yes, no = scores[there], scores[~there]
+    if not len(yes) or not len(no):
+        return None
+    higher = (yes[:, None] > no).mean() + 0.5 * (yes[:, None] == no).mean()
+    return float(higher)
+
+
+def choose_refining(
+    predictor: Predictor,
+    features: WordFeatures,
+    images: Mapping[str, WordImage],
+    word: int,
+    part: str,
+) -> str:
+    """How the base refines the masks of a word best, by DSC on a part; "none" where it is not there."""
+    model = predictor.model
+    assert isinstance(model, WordsModel), "a model for words"
+    about = model.head.about
+    name, means = about.vocabulary.names[word], {}
+    for how in REFINING:
+        model.head.about = about._replace(vocabulary=about.vocabulary.refined({name: how}))
+        means[how] = scored(predictor, features, images, word, part, 0.0).dsc or 0.0
+    model.head.about = about
+    return max(REFINING, key=lambda how: means[how])
+
+
+def several(features: WordFeatures, images: Mapping[str, WordImage], word: int) -> bool:
+    """Whether images with a word have several objects of it, as a rule."""
+    counts = [
+        len(np.unique(image.objects[image.labels == word + 1]))
+        for image in images.values()
+        if (image.labels == word + 1).any()
+    ]
+    return bool(counts) and float(np.mean(counts)) >= _SEVERAL
+
+
+def changes(before: WordsHead, after: WordsHead, features: WordFeatures, some: int = 20) -> float:
+    """The largest change of any answer about an old word, presence or mask, on some images."""
+    old = torch.arange(len(before.vocabulary))
+    largest = 0.0
+    for number in range(min(some, len(features))):
+        one = torch.from_numpy(features.embedding(number))
+        where = inside_of([features.facts[number].extent])
+        with torch.inference_mode():
+            first, then = before(one, old, where), after(one, old, where)
+        for a, b in zip(first, then, strict=True):
+            largest = max(largest, float((a - b).abs().max()))
+    return largest

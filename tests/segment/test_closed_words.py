@@ -1,0 +1,76 @@
+"""Words of a closed vocabulary: what is refused before any work, what is warned of."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conformance.other_kinds import BrightWords
+from promptseg.errors import PromptError, UnsupportedPromptError
+from promptseg.geometry import Geometry
+from promptseg.image import Image
+from promptseg.inference.predictor import Predictor
+from promptseg.models.families.words.vocabulary import Concept, Vocabulary
+from promptseg.prompts import Box, Text
+from promptseg.result import Result
+from promptseg.segment.segmenter import Segmenter
+
+
+class Closed(BrightWords):
+    """Bright patches by two words."""
+
+    words = Vocabulary([Concept("bright", ("US",), ("light patch",)), Concept("liver", ("CT",))])
+
+    def word(self, phrase: str) -> Concept:
+        return self.words.look_up(phrase)
+
+
+def segment(*prompts: Text, modality: str = "US") -> tuple[Result, Closed]:
+    values = np.zeros((40, 60), np.uint8)
+    values[4:20, 5:25] = 200
+    model = Closed()
+    segmenter = Segmenter(Predictor(model, Path("none.pt"), "0" * 64))
+    image = Image(values, Geometry.pixels(values.shape), modality)
+    return segmenter.segment(image, *prompts, window="minmax"), model
+
+
+def test_an_unknown_word_is_refused_before_the_image_is_encoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("encoded")
+
+    monkeypatch.setattr(Closed, "encode", never)
+    with pytest.raises(
+        PromptError, match=r"a word that the model knows: bright, liver.*'brght one'"
+    ):
+        segment(Text("brght one"))
+
+
+@pytest.mark.parametrize("second", ["bright", "light patches"])
+def test_two_phrases_for_one_thing_are_refused(second: str) -> None:
+    with pytest.raises(PromptError, match="both mean bright"):
+        segment(Text("bright", name="a"), Text(second, name="b"))
+
+
+def test_examples_are_refused() -> None:
+    with pytest.raises(UnsupportedPromptError, match="words alone"):
+        segment(Text("bright", boxes=(Box((1, 1, 9, 9)),)))
+
+
+def test_a_word_for_another_modality_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        segment(Text("liver"))
+    assert "was trained to find 'liver' in CT, not in US" in caplog.text
+
+
+def test_a_word_for_its_own_modality_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        result, model = segment(Text("bright"))
+        segment(Text("bright"), modality="unknown")
+    assert "was trained" not in caplog.text
+    assert result["bright"].sum() == 320
+    assert [p.text for p in model.phrases] == ["bright"]

@@ -1,0 +1,159 @@
+"""Teaching words: a new one is learnt, old ones stay to the bit, and what does not fit is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from json_answers import answer
+from promptseg.cli.main import main
+from promptseg.errors import InputError, ModelError, OutputError
+from promptseg.inference.predictor import Predictor
+from promptseg.jobs import teach as job
+from promptseg.models.cards import CARDS
+from promptseg.models.families.sam.model import SamEmbedding
+from promptseg.models.families.words.file import base_tensors, encoder_sha256
+from promptseg.models.families.words.model import WordsModel
+from promptseg.models.families.words.network import About, WordsHead
+from promptseg.models.families.words.vocabulary import Concept, Vocabulary
+from promptseg.models.protocol import Embedding, Prediction, SlicePrompt
+from promptseg.segment.segmenter import load
+from promptseg.train.words.options import TeachOptions
+from train.word_collection import made_words
+
+ENCODER = encoder_sha256(base_tensors("promptseg-lite"))
+
+
+class Shades(WordsModel):
+    """Its features are the image's gray values, in a few channels; boxes become masks as they are."""
+
+    def encode(
+        self,
+        slices: Any,
+        pixel: tuple[float, float] = (1, 1),
+        parallel: bool = False,
+    ) -> list[Embedding]:
+        found: list[Embedding] = []
+        for values in slices:
+            square, frame = self.card.preprocessing.apply(values, pixel)
+            small = torch.nn.functional.avg_pool2d(torch.from_numpy(square)[None], 16)
+            features = torch.zeros(1, 256, 64, 64)
+            for k in range(32):
+                features[:, k] = torch.sin((k + 1) * small.mean(1))
+            found.append(SamEmbedding(features, frame))
+        return found
+
+    def decode(self, embedding: Embedding, prompts: Any) -> Prediction:
+        assert isinstance(embedding, SamEmbedding)
+        masks: NDArray[np.bool_] = np.zeros((len(prompts), *embedding.frame.original), bool)
+        for mask, prompt in zip(masks, prompts, strict=True):
+            assert isinstance(prompt, SlicePrompt)
+            assert prompt.box
+            x0, y0, x1, y1 = map(int, prompt.box)
+            mask[y0 : y1 + 1, x0 : x1 + 1] = True
+        return Prediction(
+            torch.zeros(len(masks), 1, 256, 256), masks, np.ones(len(masks), np.float32)
+        )
+
+
+@pytest.fixture
+def base(monkeypatch: pytest.MonkeyPatch) -> WordsHead:
+    """A base that knows two words."""
+    torch.manual_seed(0)
+    head = WordsHead().eval().requires_grad_(False)
+    words = Vocabulary([Concept("fetal head", ("US",)), Concept("nucleus", ("microscopy",))])
+    head.about = About(words, "promptseg-lite", ENCODER)
+    card = replace(CARDS["promptseg-words"], words=words.names)
+
+    def opened(_: TeachOptions) -> Predictor:
+        model = Shades(card, None, torch.device("cpu"), head)
+        return Predictor(model, Path("base.safetensors"), "0" * 64)
+
+    monkeypatch.setattr(job, "_base", opened)
+    return head
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_words(tmp_path_factory.mktemp("words") / "collection")
+
+
+def options(data: Path, output: Path, **changes: Any) -> TeachOptions:
+    usual: dict[str, Any] = {"updates": 25, "pieces": 1, "threads": 1, "quiet": True}
+    return TeachOptions(input=data, output=output, **{**usual, **changes})
+
+
+def test_a_new_word_is_learnt_and_the_old_ones_stay(
+    data: Path, base: WordsHead, tmp_path: Path
+) -> None:
+    before = {name: value.clone() for name, value in base.named_parameters()}
+    found = job.teach(options(data, tmp_path / "out"))
+    assert list(found.words) == ["bright disc"]
+    scores = found.words["bright disc"]
+    assert scores.images > 0
+    assert scores.dsc is not None
+    assert scores.dsc > 0.6
+    assert scores.auc is not None
+    assert scores.auc > 0.8
+    assert found.forgotten == 0
+    assert all(torch.equal(value, before[name]) for name, value in base.named_parameters())
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert card["words"] == ["fetal head", "nucleus", "bright disc"]
+    assert "bright disc" in (tmp_path / "out" / "card.md").read_text()
+    loaded = load(tmp_path / "out", engine="eager", threads=1)
+    assert loaded.predictor.card.words == ("fetal head", "nucleus", "bright disc")
+    assert loaded.predictor.card.base == "promptseg-words"
+    model = loaded.predictor.model
+    assert isinstance(model, WordsModel)
+    (word,) = (c for c in model.head.vocabulary.concepts if c.name == "bright disc")
+    assert word.modalities == ("US",)
+    with pytest.raises(OutputError, match="taught weights"):
+        job.teach(options(data, tmp_path / "out"))
+    card["words"] = ["fetal head", "bright disc", "nucleus"]
+    (tmp_path / "out" / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match="keep weights and card"):
+        load(tmp_path / "out", engine="eager", threads=1)
+
+
+def test_classes_are_called_as_the_user_says(
+    data: Path, base: WordsHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("train", "words", "-i", data, "-o", tmp_path / "out", "--updates", 1, "--pieces", 0)
+    word = ("--word", "bright disc (made)=shining moon;full moon", "--threads", 1, "--json")
+    assert main([*map(str, (*given, *word))]) == 0
+    said = answer("train words", capsys.readouterr().out)
+    assert list(said["words"]) == ["shining moon"]
+    assert said["words"]["shining moon"]["auc"] is None, "nothing without it"
+    loaded = load(tmp_path / "out", engine="eager", threads=1).predictor.model
+    assert isinstance(loaded, WordsModel)
+    assert loaded.word("full moons").name == "shining moon"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        (("bright disc",), "CLASS=WORD"),
+        (("moon=moon",), "classes out of"),
+        (("bright disc (made)=nuclei",), "'nucleus'"),
+        (("bright disc (made)=a", "bright disc (made)=b"), "twice"),
+    ],
+)
+def test_words_that_cannot_be_taught_are_refused(
+    word: tuple[str, ...], said: str, data: Path, base: WordsHead, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=said):
+        job.teach(options(data, tmp_path / "out", word=word))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_base_without_words_is_refused(data: Path, tmp_path: Path) -> None:
+    for base in ("promptseg-lite", "auto"):
+        with pytest.raises(ModelError, match="a model for words"):
+            job.teach(options(data, tmp_path / "out", base=base, engine="eager"))

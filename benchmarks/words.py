@@ -70,8 +70,8 @@ def embedding(
 ) -> SamEmbedding:
     """What is kept of an image, as the model's own."""
     values = torch.from_numpy(features.embedding(number))
-    frame = model.card.preprocessing.frame(*image.labels.shape, image.pixel)
-    return SamEmbedding(values, frame)
+    transform = model.card.preprocessing.input_transform(*image.labels.shape, image.pixel)
+    return SamEmbedding(values, transform)
 
 
 def chosen(features: WordFeatures, parts: Sequence[str], most: int) -> set[str]:
@@ -96,7 +96,7 @@ def whole(options: argparse.Namespace, keys: set[str]) -> Iterator[tuple[WordIma
 def found_mask(model: Predictor, seen: SamEmbedding, name: str, at: float) -> NDArray[np.bool_]:
     """The union of what a word finds."""
     (found,) = model.find(seen, [Phrase(name)], at)
-    mask = np.zeros(seen.frame.original, bool)
+    mask = np.zeros(seen.transform.original, bool)
     for instance in found.instances:
         mask |= instance.mask
     return mask

@@ -25,7 +25,7 @@ Download Draw Embed Encode End Estimate Evaluate Fill Find Fine-tune Forget Form
 Freeze GET Give Go Have Join Judge Keep Leave Let List Load Log Make Map Measure Mirror
 Move Multiply Note Open POST PUT Pack Parse Print Project Prompt Propagate Provide Put Read
 Record Refuse Remember Remove Rename Render Replace Return Run Say Scale Score See Segment
-Serve Set Split Spread Stand Start Stop Store Sum Switch Take Tell Time Train Turn
+Serve Set Split Spread Stand Start Stop Store Sum Switch Take Teach Tell Time Train Turn
 Unpack Use Validate Wait Wake Work Write Yield
 """
 VERBS = frozenset(_VERBS.split())

@@ -42,17 +42,17 @@ class Shades(WordsModel):
     ) -> list[Embedding]:
         found: list[Embedding] = []
         for values in slices:
-            square, frame = self.card.preprocessing.apply(values, pixel)
+            square, transform = self.card.preprocessing.apply(values, pixel)
             small = torch.nn.functional.avg_pool2d(torch.from_numpy(square)[None], 16)
             features = torch.zeros(1, 256, 64, 64)
             for k in range(32):
                 features[:, k] = torch.sin((k + 1) * small.mean(1))
-            found.append(SamEmbedding(features, frame))
+            found.append(SamEmbedding(features, transform))
         return found
 
     def decode(self, embedding: Embedding, prompts: Any) -> Prediction:
         assert isinstance(embedding, SamEmbedding)
-        masks: NDArray[np.bool_] = np.zeros((len(prompts), *embedding.frame.original), bool)
+        masks: NDArray[np.bool_] = np.zeros((len(prompts), *embedding.transform.original), bool)
         for mask, prompt in zip(masks, prompts, strict=True):
             assert isinstance(prompt, SlicePrompt)
             assert prompt.box

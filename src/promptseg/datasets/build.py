@@ -47,7 +47,17 @@ def case_of(
     if fault := name_fault(name):
         raise InputError("names of cases in valid Unicode", fault, f"rename {image.name!r}")
     patient = patient_of(name, patients, options, image)
-    return CaseFiles(name, patient, image, tuple(truth), *readers, annotated, absent)
+    read_image, read_truth = readers
+    return CaseFiles(
+        name,
+        patient,
+        image,
+        truth=tuple(truth),
+        image_reader=read_image,
+        truth_reader=read_truth,
+        annotated=annotated,
+        absent=absent,
+    )
 
 
 def dataset_of(

@@ -207,7 +207,7 @@ def picture_at(path: Path, file_name: str) -> Path | None:
 
 
 def described(root: Path, content: dict[str, Any], classes: Classes) -> Description:
-    """The dataset.json beside the file if there is one, else its own `info` and `licenses`."""
+    """Return the dataset.json beside the file if there is one, else its own `info` and `licenses`."""
     folder = root if root.is_dir() else root.parent
     if (folder / "dataset.json").is_file():
         said = read_description(folder)

@@ -145,11 +145,13 @@ def _of_seeds(job: EvaluateJob, models: dict[str, Predictor] | None) -> Evaluate
     lines = write_seeds(job.output, {seed: one.folder for seed, one in each.items()})
     done = list(each.values())
     return Evaluated(
-        *(job.output, job.output / SEED_FILES[1]),
-        *(sum(one.skipped for one in done), sum(one.done for one in done)),
-        [failure for one in done for failure in one.failed],
-        done[0].notes,
-        lines,
+        job.output,
+        job.output / SEED_FILES[1],
+        skipped=sum(one.skipped for one in done),
+        done=sum(one.done for one in done),
+        failed=[failure for one in done for failure in one.failed],
+        notes=done[0].notes,
+        seeds=lines,
     )
 
 

@@ -17,7 +17,7 @@ _Job = TypeVar("_Job", EvaluateJob, TrainOptions)
 
 
 def of_each_seed(job: _Job) -> dict[int, _Job]:
-    """The jobs that a job of several seeds stands for, by seed; their folders are `seed-N`.
+    """Return the jobs that a job of several seeds stands for, by seed; their folders are `seed-N`.
 
     Args:
         job: with `seed`, the first one, and `seeds`, their number.
@@ -29,7 +29,7 @@ def of_each_seed(job: _Job) -> dict[int, _Job]:
 
 
 def begin_seeds(folder: Path, files: tuple[str, ...], beside: str) -> OwnFolder:
-    """The folder that holds those of all seeds, and files about all of them.
+    """Return the folder that holds those of all seeds, and files about all of them.
 
     Args:
         folder: for the results.

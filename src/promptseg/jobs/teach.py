@@ -59,7 +59,7 @@ _KEPT = tuple(
 
 @dataclass(frozen=True)
 class Taught:
-    """What a teaching came to.
+    """Holds what a teaching came to.
 
     Attributes:
         folder: of the weights and the card.
@@ -78,7 +78,7 @@ class Taught:
     forgotten: float
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return this as plain values."""
         return {
             "name": self.name,
             "words": {name: scores.to_json() for name, scores in self.words.items()},
@@ -88,7 +88,7 @@ class Taught:
         }
 
     def lines(self) -> list[str]:
-        """What a person is told."""
+        """Return what a person is told."""
         told = [
             f"{name}: union DSC {number(s.dsc)} on {s.images} {self.part} images, presence AUC "
             f"{number(s.auc)}"
@@ -134,7 +134,7 @@ def teach(options: TeachOptions) -> Taught:
 
     def images() -> Any:
         for image, part in taught_images(
-            *(collection, parts, vocabulary, taught, options.pieces, options.seed)
+            collection, parts, vocabulary, taught, options.pieces, options.seed
         ):
             if image.kind == "whole":
                 whole[image.key] = image
@@ -164,7 +164,13 @@ def teach(options: TeachOptions) -> Taught:
     before = model.head
     with step_progress(f"{base.card.name}, words", options.updates, options.quiet) as show:
         learnt = learn(
-            *(head, features, numbers, lambda _: (), how, options.output / "train.csv", show),
+            head,
+            features,
+            numbers=numbers,
+            absent=lambda _: (),
+            how=how,
+            log=options.output / "train.csv",
+            show=show,
             words=rows,
         )
     assert isinstance(learnt, WordsHead)
@@ -178,10 +184,9 @@ def teach(options: TeachOptions) -> Taught:
     learnt.about = learnt.about._replace(vocabulary=_settled(learnt, ways, together))
     scores = {vocabulary.names[row]: scored(base, features, whole, row, report) for row in rows}
     found = Taught(
-        *(options.output, name, scores, report, len(train)),
-        changes(before, learnt, features),
+        options.output, name, scores, report, len(train), changes(before, learnt, features)
     )
-    _write(options, base, collection, parts, learnt, found, how)
+    _write(options, base, collection=collection, parts=parts, head=learnt, found=found, how=how)
     return found
 
 
@@ -272,7 +277,10 @@ def _settled(head: WordsHead, ways: dict[str, str], together: dict[str, bool]) -
 
     return Vocabulary(
         Concept(
-            *(c.name, c.modalities, c.synonyms, c.code),
+            c.name,
+            c.modalities,
+            c.synonyms,
+            c.code,
             together.get(c.name, c.instances),
             ways.get(c.name, c.refine),
         )

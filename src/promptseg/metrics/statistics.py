@@ -79,7 +79,7 @@ class SignedRank(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """How far repetitions of one experiment lie apart.
+    """Says how far repetitions of one experiment lie apart.
 
     Attributes:
         n: repetitions that have a value.
@@ -131,7 +131,7 @@ def summarise(values: Floats) -> Summary:
 
 
 def spread(values: Floats) -> Spread:
-    """Mean, standard deviation and extremes of repetitions; NaN is left out.
+    """Return mean, standard deviation and extremes of repetitions; NaN is left out.
 
     >>> print(spread(np.array([0.8, 0.9])))
     0.850 ± 0.071

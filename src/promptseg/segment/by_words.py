@@ -166,8 +166,11 @@ def _check_words(run: Run, texts: Sequence[Text]) -> None:
         if word.modalities and modality != "unknown" and modality not in word.modalities:
             log.warning(
                 "%s: %s was trained to find %r in %s, not in %s: what it finds may mean nothing",
-                *(image.name, run.visit.predictor.card.name, word.name),
-                *(", ".join(word.modalities), modality),
+                image.name,
+                run.visit.predictor.card.name,
+                word.name,
+                ", ".join(word.modalities),
+                modality,
             )
 
 
@@ -185,13 +188,19 @@ def _warn_of_far(run: Run, texts: Sequence[Text]) -> None:
             if seen and modality not in (*seen, "unknown"):
                 log.warning(
                     "%s knows %r from %s, and this is %s: what it finds may mean nothing",
-                    *(card.name, known, " and ".join(seen), modality),
+                    card.name,
+                    known,
+                    " and ".join(seen),
+                    modality,
                 )
         elif strange := foreign(words):
             language = strange.language or "not English"
             log.warning(
                 "%r is %s: %s reads English (nearest known: %r)",
-                *(words, language, card.name, strange.english),
+                words,
+                language,
+                card.name,
+                strange.english,
             )
         elif card.words:
             log.warning(
@@ -203,6 +212,5 @@ def _warn_of_far(run: Run, texts: Sequence[Text]) -> None:
             )
         elif text.words.known:
             log.warning(
-                "%s was trained on %s: %r may mean little to it",
-                *(card.name, card.modalities, words),
+                "%s was trained on %s: %r may mean little to it", card.name, card.modalities, words
             )

@@ -38,7 +38,7 @@ _SMALL = frozenset(  # articles and the like
 
 
 class Foreign(NamedTuple):
-    """What a phrase in another language means.
+    """Holds what a phrase in another language means.
 
     Attributes:
         language: by its English name; empty where the letters alone say that it is another one.

@@ -14,7 +14,8 @@ _MOST = 12
 
 
 def class_word(name: str) -> str:
-    """The name of a class as a dataset writes it, without what it says in brackets or after a comma.
+    """Return the name of a class as a dataset writes it, without what it says in brackets or after a
+    comma.
 
     Example:
         >>> class_word("soft-tissue sarcoma (GTV mass)"), class_word("lumbar vertebra, level 3")

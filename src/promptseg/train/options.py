@@ -416,7 +416,7 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
         return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
 
     def length(self) -> dict[str, Any]:
-        """The options that say how long it goes on, and what the report is about."""
+        """Return the options that say how long it goes on, and what the report is about."""
         names = ("epochs", "updates", "minutes", "cpu_minutes", "report_images")
         return {name: getattr(self, name) for name in names}
 

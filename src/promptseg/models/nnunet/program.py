@@ -103,7 +103,10 @@ def _train(order: dict[str, Any]) -> None:
     device = torch.device(order["device"])
     again = bool(order["again"])
     trainer = get_trainer_from_args(
-        *(order["name"], order["configuration"], 0, order["trainer"]),
+        order["name"],
+        order["configuration"],
+        0,
+        order["trainer"],
         continue_training=again,
         device=device,
     )

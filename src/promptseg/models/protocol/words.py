@@ -85,11 +85,11 @@ class KnownWord(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Return what it is called."""
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Of the images that it was trained on."""
+        """Return those of the images that it was trained on."""
 
 
 @runtime_checkable
@@ -97,7 +97,7 @@ class ClosedWords(Protocol):
     """A model that takes the words of a list, and refuses others."""
 
     def word(self, phrase: str) -> KnownWord:
-        """The word that a phrase is.
+        """Return the word that a phrase is.
 
         Raises:
             PromptError: none that it knows; the nearest one is offered.

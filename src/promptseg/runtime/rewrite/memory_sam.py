@@ -56,11 +56,13 @@ class FusedMemorySam(MemorySam):
 
     @property
     def prompt_encoder(self) -> PromptEncoder:
-        """By SAM's name."""
+        """Return what SAM calls so."""
         return self.sam_prompt_encoder
 
     def on(self, run: Run) -> FusedMemorySam:
-        """The same network, its large parts run by another: `run(name, *inputs, parallel=...)`."""
+        """Return the same network, its large parts run by another: `run(name, *inputs,
+        parallel=...)`.
+        """
         other = copy(self)
         other._run = run
         return other
@@ -82,7 +84,7 @@ class FusedMemorySam(MemorySam):
         return asked_for(logits, multimask), asked_for(iou, multimask)
 
     def full_memory(self) -> MemoryTokens:
-        """As many tokens as a frame looks at after many others; the same at every call."""
+        """Return as many tokens as a frame looks at after many others; the same at every call."""
         generator = torch.Generator().manual_seed(0)
         kept = self.maskmem_tpos_enc.shape[-1]
         maps, pointers = MAPS * self.grid**2, (POINTERS - 1) * self.shape.dim // kept
@@ -100,12 +102,12 @@ class FusedMemorySam(MemorySam):
 
 
 def can_prepare_memory(network: MemorySam) -> bool:
-    """Whether there is a rewrite of its image encoder."""
+    """Tell whether there is a rewrite of its image encoder."""
     return isinstance(network.image_encoder["trunk"], TinyViT)
 
 
 def prepare_memory(network: MemorySam, device: torch.device) -> FusedMemorySam:
-    """A network made ready to run on a device."""
+    """Make a network ready to run on a device."""
     if device.type == "cpu":
         keep_freed_memory()
     with torch.no_grad():

@@ -99,7 +99,7 @@ def prepare(network: Sam, device: torch.device) -> FusedSam:
 
 
 def prepare_words(network: WordsSam, device: torch.device) -> FusedWords:
-    """The same for a network with a head for words."""
+    """Make a network with a head for words ready to run on a device."""
     if device.type == "cpu":
         keep_freed_memory()
     with torch.no_grad():

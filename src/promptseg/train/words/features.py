@@ -23,7 +23,7 @@ _CHANNELS, _GRID = 256, 64
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of one image.
+    """Holds what is known of one image.
 
     Attributes:
         key, dataset, patient, modality, kind: as of `WordImage`.
@@ -98,16 +98,26 @@ class WordFeatures:
                     if values is None and not only_kept:
                         values = _encoded(image, predictor)
                 if values is not None:
-                    frame = predictor.card.preprocessing.frame(*image.labels.shape, image.pixel)
-                    labels, deep, extent = framed(image, frame.resized, frame.size)
+                    rows, columns = image.labels.shape
+                    transform = predictor.card.preprocessing.input_transform(
+                        rows, columns, image.pixel
+                    )
+                    labels, deep, extent = framed(image, transform.resized, transform.size)
                     places = values.reshape(_CHANNELS, -1).T  # a place is one piece of the file
                     features.write(places.astype(np.float16).tobytes())
                     masks.write(np.stack([labels, deep]).tobytes())
                     thumbnails.write(thumbnail(image.picture).tobytes())
                     present = tuple(int(k) - 1 for k in np.unique(labels) if k)
                     facts = Facts(
-                        *(image.key, image.dataset, image.patient, image.modality, image.kind),
-                        *(part, image.known, present, extent),
+                        image.key,
+                        image.dataset,
+                        patient=image.patient,
+                        modality=image.modality,
+                        kind=image.kind,
+                        part=part,
+                        known=image.known,
+                        there=present,
+                        extent=extent,
                     )
                     for stream in (features, masks, thumbnails):
                         stream.flush()
@@ -119,29 +129,29 @@ class WordFeatures:
 
     @property
     def places(self) -> NDArray[np.float16]:
-        """(images, 4096, 256) embeddings, mapped."""
+        """Return (images, 4096, 256) embeddings, mapped."""
         shape = (len(self), _GRID**2, _CHANNELS)
         return np.memmap(self.folder / "features.f16", np.float16, "r", shape=shape)
 
     def embedding(self, number: int) -> NDArray[np.float32]:
-        """(1, 256, 64, 64) of one image."""
+        """Return (1, 256, 64, 64) of one image."""
         grid = self.places[number].astype(np.float32).reshape(_GRID, _GRID, _CHANNELS)
         return np.ascontiguousarray(grid.transpose(2, 0, 1))[None]
 
     @property
     def masks(self) -> NDArray[np.uint8]:
-        """(images, 2, 256, 256), mapped: labels, and how deep in its object a pixel lies."""
+        """Return (images, 2, 256, 256), mapped: labels, and how deep in its object a pixel lies."""
         return np.memmap(self.folder / "masks.u8", np.uint8, "r", shape=(len(self), 2, SIDE, SIDE))
 
     @property
     def thumbnails(self) -> NDArray[np.uint8]:
-        """(images, 16, 16) gray, the image padded to a square."""
+        """Return (images, 16, 16) gray, the image padded to a square."""
         shape = (len(self), THUMBNAIL, THUMBNAIL)
         return np.memmap(self.folder / "thumbnails.u8", np.uint8, "r", shape=shape)
 
 
 def thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(16, 16) gray of a picture, padded to a square."""
+    """Return (16, 16) gray of a picture, padded to a square."""
     gray = picture if picture.ndim == 2 else picture.mean(-1).astype(np.uint8)
     rows, columns = gray.shape
     longest = max(rows, columns)

@@ -59,7 +59,7 @@ class WordImage:
 def whole_image(
     collection: Collection, sample: Sample, words: Vocabulary, known: Sequence[int]
 ) -> WordImage:
-    """A sample of a collection, its classes as words.
+    """Return a sample of a collection, its classes as words.
 
     Args:
         collection: where it is from.
@@ -83,14 +83,20 @@ def whole_image(
         objects[mask] = parts[mask] + number
         number += count
     return WordImage(
-        *(sample.key, sample.dataset, sample.patient, sample.modality, picture, labels, objects),
+        sample.key,
+        sample.dataset,
+        patient=sample.patient,
+        modality=sample.modality,
+        picture=picture,
+        labels=labels,
+        objects=objects,
         known=tuple(known),
         pixel=sample.pixel,
     )
 
 
 def cut_out(image: WordImage, word: int, count: int, seed: int) -> Iterator[WordImage]:
-    """Pieces of an image without a thing, and as many of the same sizes with it.
+    """Yield pieces of an image without a thing, and as many of the same sizes with it.
 
     Args:
         image: the whole.
@@ -142,8 +148,13 @@ def _piece(image: WordImage, place: tuple[int, int, int, int], name: str, kind: 
     top, left, height, width = place
     at = np.s_[top : top + height, left : left + width]
     return WordImage(
-        *(f"{image.key}#{name}", image.dataset, image.patient, image.modality),
-        *(np.ascontiguousarray(image.picture[at]), image.labels[at], image.objects[at]),
+        f"{image.key}#{name}",
+        image.dataset,
+        patient=image.patient,
+        modality=image.modality,
+        picture=np.ascontiguousarray(image.picture[at]),
+        labels=image.labels[at],
+        objects=image.objects[at],
         known=image.known,
         pixel=image.pixel,
         kind=kind,
@@ -153,7 +164,7 @@ def _piece(image: WordImage, place: tuple[int, int, int, int], name: str, kind: 
 def framed(
     image: WordImage, resized: tuple[int, int], size: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[int, int]]:
-    """What is on an image, on the grid of masks.
+    """Return what is on an image, on the grid of masks.
 
     Args:
         image: the image.

@@ -26,7 +26,7 @@ _FEWEST = 3  # pixels of the grid of masks that count as a thing
 
 @dataclass(frozen=True)
 class Learning:
-    """How.
+    """Holds how a head learns.
 
     Attributes:
         updates: batches.
@@ -83,7 +83,7 @@ class Asked:
 
 
 def inside_of(extents: Sequence[tuple[int, int]], side: int = 64, grid: int = 256) -> Tensor:
-    """(B, side, side) where images lie in the input."""
+    """Return (B, side, side) where images lie in the input."""
     found = torch.zeros(len(extents), side, side, dtype=torch.bool)
     for one, (rows, columns) in zip(found, extents, strict=True):
         one[: math.ceil(rows * side / grid), : math.ceil(columns * side / grid)] = True
@@ -98,7 +98,7 @@ def asked_of(
     places: int = 1024,
     windows: float = 0.0,
 ) -> Asked:
-    """An image with its own words and others that are surely absent.
+    """Return an image with its own words and others that are surely absent.
 
     Args:
         features: images.
@@ -124,9 +124,13 @@ def asked_of(
     masks = labels == rows[:, None, None] + 1
     there = masks.sum((1, 2)) >= _FEWEST
     return Asked(
-        *(values[None], torch.ones(1, len(some), dtype=torch.bool), rows),
-        *(torch.ones(1, len(words), dtype=torch.bool), there[None], masks[None]),
-        depth[None].float() / 255,
+        values[None],
+        torch.ones(1, len(some), dtype=torch.bool),
+        words=rows,
+        known=torch.ones(1, len(words), dtype=torch.bool),
+        there=there[None],
+        masks=masks[None],
+        depth=depth[None].float() / 255,
     )
 
 
@@ -154,7 +158,7 @@ def _window(
 
 
 def losses(seen: Seen, asked: Asked) -> dict[str, Tensor]:
-    """Presence, mask (cross entropy and Dice) and depth, each a mean over what is known."""
+    """Return presence, mask (cross entropy and Dice) and depth, each a mean over what is known."""
     there = asked.there[asked.known]
     presence = F.binary_cross_entropy_with_logits(seen.presence[asked.known], there.float())
     image = asked.known.nonzero()[:, 0]

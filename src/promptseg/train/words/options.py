@@ -81,7 +81,7 @@ class TeachOptions:
         check_bounds(self)
 
     def renamed(self) -> dict[str, tuple[str, ...]]:
-        """Class -> what it is called, the name first.
+        """Map class to what it is called, the name first.
 
         Raises:
             InputError: something else than CLASS=WORD[;SYNONYM...], or a class twice.

@@ -44,7 +44,7 @@ _SEVERAL = 1.5  # objects of an image from which on they are told apart
 def new_words(
     samples: Sequence[Sample], known: Vocabulary, renamed: Mapping[str, tuple[str, ...]]
 ) -> dict[str, Concept]:
-    """Class of a collection -> the word that it becomes.
+    """Map class of a collection to the word that it becomes.
 
     Args:
         samples: of all parts.
@@ -87,7 +87,7 @@ def new_words(
 
 
 def made_room(head: WordsHead, vocabulary: Vocabulary, seed: int) -> WordsHead:
-    """A copy of a head, with rows for the words that it has not."""
+    """Return a copy of a head, with rows for the words that it has not."""
     fresh, first = deepcopy(head), len(head.vocabulary)
     torch.manual_seed(seed)
     start = WordsHead()
@@ -112,7 +112,7 @@ def taught_images(
     pieces: int,
     seed: int,
 ) -> Iterator[tuple[WordImage, str]]:
-    """Whole images and pieces of them, with their parts.
+    """Yield whole images and pieces of them, with their parts.
 
     Args:
         collection: where the samples are from.
@@ -131,24 +131,24 @@ def taught_images(
                     words.add(vocabulary.index(taught[target.name]))
     for part, each in samples.items():
         for sample in each:
-            words = sorted(labelled[sample.dataset])
-            if not words:
+            indices = sorted(labelled[sample.dataset])
+            if not indices:
                 continue
             targets = [
                 t._replace(name=taught[t.name].name) for t in sample.targets if t.name in taught
             ]
             image = whole_image(
-                collection, replace(sample, targets=tuple(targets)), vocabulary, words
+                collection, replace(sample, targets=tuple(targets)), vocabulary, indices
             )
             yield image, part
-            for word in words:
+            for word in indices:
                 for piece in cut_out(image, word, pieces, seed):
                     yield replace(piece, key=f"{piece.key} of {word}"), part
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How well a word does.
+    """Says how well a word does.
 
     Attributes:
         images: whole ones with it.
@@ -164,7 +164,7 @@ class Scores:
     found: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return this as plain values."""
         return {"images": self.images, "dsc": self.dsc, "auc": self.auc, "found": self.found}
 
 
@@ -176,7 +176,7 @@ def scored(
     part: str,
     at: float = 0.5,
 ) -> Scores:
-    """A word on one part.
+    """Score a word on one part.
 
     Args:
         predictor: with the head.
@@ -200,8 +200,9 @@ def scored(
         there.append(word in facts.there)
         if facts.key in images and word in facts.there:
             image = images[facts.key]
-            frame = predictor.card.preprocessing.frame(*image.labels.shape, image.pixel)
-            (found,) = predictor.find(SamEmbedding(one, frame), [Phrase(name)], at)
+            rows, columns = image.labels.shape
+            transform = predictor.card.preprocessing.input_transform(rows, columns, image.pixel)
+            (found,) = predictor.find(SamEmbedding(one, transform), [Phrase(name)], at)
             mask = np.zeros(image.labels.shape, bool)
             for instance in found.instances:
                 mask |= instance.mask
@@ -218,7 +219,7 @@ def scored(
 
 
 def area_under_curve(scores: NDArray[np.float64], there: NDArray[np.bool_]) -> float | None:
-    """How often one with the thing has a higher score than one without it; ties count half."""
+    """Tell how often one with the thing has a higher score than one without it; ties count half."""
     yes, no = scores[there], scores[~there]
     if not len(yes) or not len(no):
         return None
@@ -233,7 +234,9 @@ def choose_refining(
     word: int,
     part: str,
 ) -> str:
-    """How the base refines the masks of a word best, by DSC on a part; "none" where it is not there."""
+    """Choose how the base refines the masks of a word best, by DSC on a part; "none" where it is not
+    there.
+    """
     model = predictor.model
     assert isinstance(model, WordsModel), "a model for words"
     about = model.head.about
@@ -246,7 +249,7 @@ def choose_refining(
 
 
 def several(features: WordFeatures, images: Mapping[str, WordImage], word: int) -> bool:
-    """Whether images with a word have several objects of it, as a rule."""
+    """Tell whether images with a word have several objects of it, as a rule."""
     counts = [
         len(np.unique(image.objects[image.labels == word + 1]))
         for image in images.values()
@@ -256,7 +259,7 @@ def several(features: WordFeatures, images: Mapping[str, WordImage], word: int) 
 
 
 def changes(before: WordsHead, after: WordsHead, features: WordFeatures, some: int = 20) -> float:
-    """The largest change of any answer about an old word, presence or mask, on some images."""
+    """Return the largest change of any answer about an old word, presence or mask, on some images."""
     old = torch.arange(len(before.vocabulary))
     largest = 0.0
     for number in range(min(some, len(features))):

@@ -137,7 +137,9 @@ class MemorySam(Sam2Steps):
     def masks_of(
         self, coarse: Tensor, sparse: Tensor, dense: Tensor | None, multimask: bool
     ) -> tuple[Tensor, Tensor]:
-        """Embedded prompts of B objects -> (B, k, 4 h, 4 w) mask logits and (B, k) predicted IoU."""
+        """Map embedded prompts of B objects to (B, k, 4 h, 4 w) mask logits and (B, k) predicted
+        IoU.
+        """
         prompts = self.sam_prompt_encoder
         logits, iou = self.sam_mask_decoder(
             coarse,

@@ -28,7 +28,7 @@ _LEARNED = 14  # side of the grid that positions were learned on
 
 @dataclass(frozen=True)
 class PlainSize:
-    """How large a plain trunk is.
+    """Says how large a plain trunk is.
 
     Attributes:
         width: of the tokens.
@@ -55,7 +55,7 @@ class PlainAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, h, w, dim) -> the same shape."""
+        """Map (B, h, w, dim) to the same shape."""
         grid = x.shape[1:3]
         parts = self.qkv(x).flatten(1, 2).unflatten(-1, (3, self.heads, -1))
         q, k, v = parts.permute(2, 0, 3, 1, 4)
@@ -82,7 +82,7 @@ class PlainBlock(nn.Module):
         self.mlp = TwoLayers(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, h, w, dim) -> the same shape."""
+        """Map (B, h, w, dim) to the same shape."""
         own = self.norm1(x)
         x = x + (self._in_windows(own) if self.window else self.attn(own))
         out: Tensor = x + self.mlp(self.norm2(x))
@@ -114,7 +114,7 @@ class PlainTrunk(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, width, S / 16, S / 16)."""
+        """Map (B, 3, S, S) to (B, width, S / 16, S / 16)."""
         x = self.patch_embed(x)
         learned = self.pos_embed[:, 1:].transpose(1, 2).unflatten(2, (_LEARNED, _LEARNED))
         if x.shape[1:3] != learned.shape[2:]:
@@ -139,7 +139,7 @@ class PlainNeck(nn.Module):
         self.convs = nn.ModuleList([nn.Sequential(layers)])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, width, h, w) -> (B, channels, h, w)."""
+        """Map (B, width, h, w) to (B, channels, h, w)."""
         out: Tensor = self.convs[0](x)
         return out
 
@@ -153,6 +153,6 @@ class PlainEncoder(nn.Module):
         self.neck = PlainNeck(size.width, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, C, S / 16, S / 16)."""
+        """Map (B, 3, S, S) to (B, C, S / 16, S / 16)."""
         features: Tensor = self.neck(self.trunk(x))
         return features

@@ -1,4 +1,4 @@
-"""How models for words are recognised and built."""
+"""Says how models for words are recognised and built."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _ENCODER = "image_encoder."
 
 
 def base_tensors(base: str) -> dict[str, Tensor]:
-    """The weights of a base.
+    """Return the weights of a base.
 
     Raises:
         ModelError: none of `BASES`.
@@ -35,7 +35,7 @@ def base_tensors(base: str) -> dict[str, Tensor]:
 
 
 def encoder_sha256(tensors: Mapping[str, Tensor]) -> str:
-    """Of an image encoder's weights as float16, by name and value."""
+    """Return the hash of an image encoder's weights as float16, by name and value."""
     digest = hashlib.sha256()
     for name in sorted(n for n in tensors if n.startswith(_ENCODER)):
         digest.update(name.encode())
@@ -44,7 +44,7 @@ def encoder_sha256(tensors: Mapping[str, Tensor]) -> str:
 
 
 def on_base(head: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
-    """All tensors of the model that a file with a head is a part of.
+    """Return all tensors of the model that a file with a head is a part of.
 
     Raises:
         ModelError: no head, one that does not say its words, or one for other embeddings.
@@ -64,7 +64,7 @@ def on_base(head: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
 
 
 def head_tensors(head: WordsHead, half: bool = True) -> dict[str, Tensor]:
-    """What a file of a head holds.
+    """Return what a file of a head holds.
 
     Args:
         head: trained.

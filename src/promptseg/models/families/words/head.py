@@ -1,4 +1,4 @@
-"""What finds words on an embedding: a query for each, its presence, its mask, how deep inside.
+"""Finder of words on an embedding: a query for each, its presence, its mask, how deep inside.
 
 All words share a small trunk. A query looks at the whole image (attention) and becomes the weights of a
 mask on finer features, as in MaskFormer (Cheng et al., 2021). Each word has a branch of its own beside:
@@ -29,7 +29,7 @@ _TOP = 0.002  # of the pixels of a mask: so many say whether there is any
 
 
 class Seen(NamedTuple):
-    """What words are to images.
+    """Holds what words are to images.
 
     Attributes:
         presence: (B, K) logits.
@@ -94,7 +94,7 @@ class WordHead(nn.Module):
         self.own_presence_bias = nn.Parameter(torch.zeros(words))
 
     def forward(self, features: Tensor, words: Tensor, inside: Tensor) -> Seen:
-        """What some words are to images.
+        """Return what some words are to images.
 
         Args:
             features: (B, 256, 64, 64) embeddings.
@@ -107,12 +107,13 @@ class WordHead(nn.Module):
 
         def on_grid(values: Tensor) -> Tensor:
             parts = values.unflatten(2, (rows, columns)).unflatten(4, (_FINER, _FINER))
-            return parts.permute(0, 1, 2, 4, 3, 5).flatten(4, 5).flatten(2, 3)
+            whole: Tensor = parts.permute(0, 1, 2, 4, 3, 5).flatten(4, 5).flatten(2, 3)
+            return whole
 
         return Seen(presence, on_grid(masks), on_grid(depth))
 
     def places(self, places: Tensor, words: Tensor, inside: Tensor) -> Seen:
-        """The same for some places of images, each with its 2 x 2 pixels of the grid of masks.
+        """Return the same for some places of images, each with its 2 x 2 pixels of the grid of masks.
 
         Args:
             places: (B, N, 256) of embeddings.
@@ -148,7 +149,8 @@ class WordHead(nn.Module):
         """(B, K, N, 4, 2) what the branches of the words say."""
         inner = F.relu(normal[:, None] @ self.own_look[words])
         drawn = inner @ self.own_draw[words] + self.own_bias[words][:, None]
-        return drawn.unflatten(3, (_FINER**2, 2))
+        apart: Tensor = drawn.unflatten(3, (_FINER**2, 2))
+        return apart
 
     def _presence(self, context: Tensor, masks: Tensor, words: Tensor, inside: Tensor) -> Tensor:
         """(B, K) logits; of the masks the surest pixels count, and how large they are."""
@@ -166,4 +168,5 @@ class WordHead(nn.Module):
 def _drawn(weights: Tensor, fine: Tensor) -> Tensor:
     """(B, K, N, 4) of (B, K, C + 1) weights and (B, N, 4, C) features."""
     drawn = torch.einsum("bkc,bnsc->bkns", weights[..., :-1], fine)
-    return drawn * weights.shape[-1] ** -0.5 + weights[..., -1, None, None]
+    logits: Tensor = drawn * weights.shape[-1] ** -0.5 + weights[..., -1, None, None]
+    return logits

@@ -17,7 +17,7 @@ from promptseg.models.families.sam.model import SamEmbedding, SamModel
 from promptseg.models.families.words.network import WordsHead
 from promptseg.models.families.words.objects import boxes_of, objects_of
 from promptseg.models.families.words.vocabulary import Concept
-from promptseg.models.preprocess import Frame
+from promptseg.models.preprocess import InputTransform
 from promptseg.models.protocol import Embedding, Findings, Instance, Phrase, SlicePrompt
 
 __all__ = ["WordsModel", "inside"]
@@ -69,7 +69,7 @@ class WordsModel(SamModel):
         seen = self.head(
             embedding.features.float(),
             torch.tensor(rows, device=self.device),
-            inside(embedding.frame).to(self.device),
+            inside(embedding.transform).to(self.device),
         )
         presence = seen.presence[0].sigmoid().tolist()
         return [
@@ -92,7 +92,7 @@ class WordsModel(SamModel):
             return Findings((), presence, presence)
         mask, depth = (_finer(values) for values in (mask, depth))
         logits = mask.cpu().numpy()
-        rows, columns = extent(embedding.frame, logits.shape[-1])
+        rows, columns = extent(embedding.transform, logits.shape[-1])
         logits[rows:] = logits[:, columns:] = -_CLEAR
         deep = depth.sigmoid().cpu().numpy()
         objects = objects_of(logits, deep, concept.instances)
@@ -120,7 +120,7 @@ class WordsModel(SamModel):
         self, embedding: SamEmbedding, logits: Tensor, concept: Concept
     ) -> NDArray[np.bool_]:
         """(N, rows, columns) masks on the slice."""
-        coarse: NDArray[np.bool_] = embedding.frame.masks(logits).cpu().numpy()
+        coarse: NDArray[np.bool_] = embedding.transform.masks(logits).cpu().numpy()
         if concept.refine == "none":
             return coarse
         boxes = boxes_of(coarse)
@@ -140,17 +140,17 @@ class WordsModel(SamModel):
         return coarse
 
 
-def inside(frame: Frame, side: int = 64) -> Tensor:
-    """(1, side, side) where a slice lies in the input."""
-    rows, columns = extent(frame, side)
+def inside(transform: InputTransform, side: int = 64) -> Tensor:
+    """Return (1, side, side) where a slice lies in the input."""
+    rows, columns = extent(transform, side)
     found = torch.zeros(1, side, side, dtype=torch.bool)
     found[:, :rows, :columns] = True
     return found
 
 
-def extent(frame: Frame, side: int) -> tuple[int, int]:
-    """(rows, columns) of a grid over the input that a slice takes, begun ones among them."""
-    rows, columns = (-(-length * side // frame.size) for length in frame.resized)
+def extent(transform: InputTransform, side: int) -> tuple[int, int]:
+    """Return (rows, columns) of a grid over the input that a slice takes, begun ones among them."""
+    rows, columns = (-(-length * side // transform.size) for length in transform.resized)
     return rows, columns
 
 

@@ -23,7 +23,7 @@ STATE = HEAD + "_extra_state"
 
 
 class About(NamedTuple):
-    """What a head is for.
+    """Holds what a head is for.
 
     Attributes:
         vocabulary: the words of its rows.
@@ -36,7 +36,7 @@ class About(NamedTuple):
     encoder_sha256: str
 
     def packed(self) -> Tensor:
-        """As a tensor of bytes, which travels with the weights."""
+        """Return this as a tensor of bytes, which travels with the weights."""
         said = {
             "base": self.base,
             "encoder_sha256": self.encoder_sha256,
@@ -46,7 +46,7 @@ class About(NamedTuple):
 
     @classmethod
     def unpacked(cls, state: Tensor, where: str) -> About:
-        """The inverse of `packed`, of a file that is not trusted.
+        """Read what `packed` wrote, in a file that is not trusted.
 
         Raises:
             ModelError: anything else.
@@ -69,15 +69,15 @@ class WordsHead(WordHead):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The words of its rows."""
+        """Return the words of its rows."""
         return self.about.vocabulary
 
     def get_extra_state(self) -> Tensor:
-        """What it is for, as `About.packed`."""
+        """Return what it is for, as `About.packed`."""
         return self.about.packed()
 
     def set_extra_state(self, state: Tensor) -> None:
-        """The inverse of `get_extra_state`."""
+        """Take what `get_extra_state` gave."""
         self.about = About.unpacked(state, "the weights")
 
 
@@ -90,5 +90,5 @@ class WordsSam(Sam):
 
 
 def build_words() -> WordsSam:
-    """MobileSAM's network with a head."""
+    """Build MobileSAM's network with a head."""
     return WordsSam(build_mobile_sam(), WordsHead())

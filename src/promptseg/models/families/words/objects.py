@@ -1,4 +1,4 @@
-"""From a mask of a word to the objects of it."""
+"""Objects of a word, taken apart out of its mask."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ XYXY = tuple[float, float, float, float]
 def objects_of(
     logits: NDArray[np.float32], depth: NDArray[np.float32], several: bool
 ) -> list[NDArray[np.bool_]]:
-    """Objects in a mask.
+    """Return objects in a mask.
 
     Several that touch are told apart by what lies deep in each: a pixel belongs to the nearest such
     place.
@@ -49,7 +49,7 @@ def objects_of(
 
 
 def boxes_of(masks: NDArray[np.bool_]) -> list[XYXY | None]:
-    """XYXY of (N, rows, columns) masks, both ends inside; None where one is empty."""
+    """Return XYXY of (N, rows, columns) masks, both ends inside; None where one is empty."""
     found: list[XYXY | None] = []
     for mask in masks:
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

@@ -87,7 +87,7 @@ class Vocabulary:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """In their order."""
+        """Return them in their order."""
         return tuple(concept.name for concept in self.concepts)
 
     @cached_property
@@ -95,11 +95,11 @@ class Vocabulary:
         return {key: concept for concept in self.concepts for key in _keys(concept)}
 
     def index(self, concept: Concept) -> int:
-        """Its place in the network."""
+        """Return its place in the network."""
         return self.concepts.index(concept)
 
     def known(self, phrase: str) -> Concept | None:
-        """The word that a phrase is, if it is one."""
+        """Return the word that a phrase is, if it is one."""
         key = _key(phrase)
         if key in self._by_key:
             return self._by_key[key]
@@ -111,7 +111,7 @@ class Vocabulary:
         return next(iter(alike.values())) if len(alike) == 1 else None
 
     def look_up(self, phrase: str) -> Concept:
-        """The word that a phrase is.
+        """Return the word that a phrase is.
 
         Raises:
             PromptError: an empty phrase, or none that is known; the nearest one is offered.
@@ -129,19 +129,19 @@ class Vocabulary:
         return found
 
     def nearest(self, phrase: str) -> str:
-        """The name of the word that is most like a phrase."""
+        """Return the name of the word that is most like a phrase."""
         key = _key(phrase)
         long = [k for k in self._by_key if len(k) >= _SHORT - 2] or [*self._by_key]
         best = max(long, key=lambda k: SequenceMatcher(None, key, k).ratio())
         return self._by_key[best].name
 
     def to_json(self) -> str:
-        """As weights carry it."""
+        """Return it as weights carry it."""
         return json.dumps([asdict(concept) for concept in self.concepts])
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str) -> Vocabulary:
-        """What `to_json` wrote, in a file that is not trusted.
+        """Read what `to_json` wrote, in a file that is not trusted.
 
         Raises:
             ModelError: anything else.
@@ -156,11 +156,11 @@ class Vocabulary:
         return cls(concepts)
 
     def with_more(self, concepts: Iterable[Concept]) -> Vocabulary:
-        """These words, then others."""
+        """Return these words, then others."""
         return Vocabulary((*self.concepts, *concepts))
 
     def refined(self, how: Mapping[str, str]) -> Vocabulary:
-        """The same words, with other ways to refine some by their names."""
+        """Return the same words, with other ways to refine some by their names."""
         return Vocabulary(replace(c, refine=how.get(c.name, c.refine)) for c in self.concepts)
 
 

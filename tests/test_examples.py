@@ -93,7 +93,9 @@ def test_examples_do_what_they_say(
 def test_every_public_name_has_an_example(name: str) -> None:
     value = dict(public_names())[name]
     shown = MARK in (inspect.getdoc(value) or "")
-    assert shown != (name in NO_EXAMPLE), NO_EXAMPLE.get(name, "give its docstring an `Examples:` section")
+    assert shown != (name in NO_EXAMPLE), NO_EXAMPLE.get(
+        name, "give its docstring an `Examples:` section"
+    )
 
 
 def test_the_reference_has_names() -> None:

@@ -405,14 +405,16 @@ def report(options: argparse.Namespace) -> list[str]:
         def run(way: str, of: Path) -> dict[str, Any]:
             return measured_in_process(way, of, folder, options.nothings)
 
-        measured = run("parts", calibration)
-        rows = measured["rows"]
-        # two at once, on the calibration's scans: how much they slow each other
-        begun = [_started(folder, calibration, k) for k in range(2)]
-        both = [row for found in map(_ended, begun) for row in found["rows"]]
+        rows: list[dict[str, Any]] = []
+        both: list[dict[str, Any]] = []
         times: dict[str, list[float]] = {way: [] for way in ways}
         starts: dict[str, list[float]] = {way: [] for way in ways if way != "loop"}
         for _ in range(options.rounds):
+            # the parts in every round, as the machine is not the same at every moment; and by two
+            # at once, on the same scans: how much they slow each other
+            rows += run("parts", calibration)["rows"]
+            begun = [_started(folder, calibration) for _ in range(2)]
+            both += [row for found in map(_ended, begun) for row in found["rows"]]
             for way in ways:
                 times[way].append(run(way, source)["seconds"])
                 if way in starts:
@@ -509,8 +511,9 @@ def _archive(options: argparse.Namespace, rows: list[dict[str, Any]], driver: fl
     return lines
 
 
-def _started(folder: Path, source: Path, k: int) -> subprocess.Popen[str]:
-    words = ["--way", "parts", "--source", source, "--out", folder / f"both{k}"]
+def _started(folder: Path, source: Path) -> subprocess.Popen[str]:
+    out = Path(tempfile.mkdtemp(dir=folder)) / "out"
+    words = ["--way", "parts", "--source", source, "--out", out]
     return subprocess.Popen(
         [sys.executable, __file__, *map(str, words)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

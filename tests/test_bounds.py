@@ -119,3 +119,16 @@ def test_python_is_refused_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(InputError, match="--points-per-step from 0 to 1000, got 1000000000000"):
         check_bounds(Some())
+
+
+def test_what_this_machine_has_does_not_bound_the_workers_of_a_cluster() -> None:
+    @dataclasses.dataclass
+    class Some:
+        workers: int = 5000
+        cluster: str | None = None
+
+    with pytest.raises(InputError, match="--workers from 1 to"):
+        check_bounds(Some())
+    check_bounds(Some(cluster="auto"))
+    with pytest.raises(InputError, match="--workers from 1 to 100 000"):
+        check_bounds(Some(workers=10**6, cluster="auto"))

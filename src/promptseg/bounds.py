@@ -151,8 +151,11 @@ BOUNDS: dict[str, Bound] = {
 }
 """By the name of the option, which means the same wherever it occurs."""
 
-_OWN = {("train", "workers"): Bound(0, _PROCESSES)}  # none: the process itself reads
-"""By verb and name, where a verb has its own."""
+_OWN = {
+    ("train", "workers"): Bound(0, _PROCESSES),  # none: the process itself reads
+    ("cluster", "workers"): Bound(1, 10**5),  # what this machine has does not bound them
+}
+"""By verb and name, where a verb, or the work of a cluster, has its own."""
 
 
 def bound_of(name: str, verb: str = "") -> Bound:
@@ -186,11 +189,13 @@ def check_bounds(options: Any, verb: str = "") -> None:
     Raises:
         InputError: the first number that is, with its bounds.
     """
+    elsewhere = getattr(options, "cluster", None) is not None
     for name in numbers_of(type(options)):
         value = getattr(options, name)
         for one in value if isinstance(value, tuple) else (value,):
             if one is not None:
-                check_number(name, one, verb)
+                there = elsewhere and ("cluster", name) in _OWN
+                check_number(name, one, "cluster" if there else verb)
 
 
 def check_number(name: str, value: float, verb: str = "", said: str = "") -> None:

@@ -7,6 +7,7 @@ kind of an error and its fields, never its words.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -20,6 +21,7 @@ __all__ = [
     "LabelsError",
     "MissingPackageError",
     "ModelError",
+    "NoSpaceError",
     "OutputError",
     "PromptError",
     "PromptsegError",
@@ -208,3 +210,21 @@ class MissingPackageError(PromptsegError):
 
 class OutputError(PromptsegError):
     """A result that cannot be written where or how the user asked."""
+
+
+class NoSpaceError(OutputError):
+    """A result for which there is no space left: of many, the next ones would fail alike."""
+
+    @classmethod
+    def at(cls, place: object) -> NoSpaceError:
+        """Return the error about a file or folder."""
+        return cls(
+            "an output that can be written",
+            f"{place} (no space left on the disk)",
+            "free some space; the same command goes on",
+        )
+
+    @staticmethod
+    def is_meant(error: OSError) -> bool:
+        """Tell whether a system's error says so: a full disk, or a quota."""
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -11,12 +11,14 @@ import pytest
 
 from promptseg.datasets.collection import Collection
 from promptseg.errors import InputError
+from promptseg.formats import storage
 from train.tiny import made_data
 
 
 @pytest.fixture
-def memory() -> Iterator[Any]:
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setattr(storage, "_WAITS", (0.0,))
     files = fsspec.filesystem("memory")
     yield files
     files.rm("/", recursive=True)

@@ -19,7 +19,7 @@ import pytest
 from promptseg.cli.main import main
 from promptseg.errors import InputError, OutputError
 from promptseg.formats.files import read_provenance_beside
-from promptseg.jobs.image_task import weights_here
+from promptseg.jobs.doers import weights_here
 from promptseg.jobs.listed import segment_list
 from promptseg.jobs.results_table import read_results
 from promptseg.segment.options import SegmentJob

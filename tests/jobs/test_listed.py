@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,12 +19,15 @@ from promptseg import Segmenter
 from promptseg.cli.main import main
 from promptseg.datasets.case_list import CaseList
 from promptseg.errors import InputError, ModelError, OutputError
+from promptseg.formats import picture
 from promptseg.formats.masks import read_masks
+from promptseg.formats.options import ReadOptions
 from promptseg.jobs import image_task, listed
+from promptseg.jobs.footprint import segmenting_bytes
 from promptseg.jobs.listed import segment_list
 from promptseg.jobs.results_table import read_results
 from promptseg.segment.options import SegmentJob
-from promptseg.work import Inline, Shard
+from promptseg.work import Inline, Shard, memory
 
 Row = Mapping[str, str]
 
@@ -329,3 +333,45 @@ def test_the_command_says_how_it_went(
 def test_shards_that_are_none(text: str) -> None:
     with pytest.raises(InputError, match="3/8"):
         Shard.parse(text)
+
+
+def test_a_full_disk_ends_the_list_with_one_error_and_the_same_command_goes_on(
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source, out = write_list(images / "cases.csv", usual(images)), tmp_path / "out"
+    once, written = picture.write, []
+
+    def full(segmentation: Any, path: Path, layers: bool) -> None:
+        if len(written) == 2:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        once(segmentation, path, layers)
+
+    monkeypatch.setattr(picture, "write", full)
+    command = ["segment", "-i", str(source), "-o", str(out), "--no-overlay", "--quiet"]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert said.count("no space left on the disk") == 1
+    assert "the same command goes on" in said
+    assert [line["state"] for line in read_results(out)] == ["done", "done"]
+    monkeypatch.setattr(picture, "write", once)
+    listed = segment_list(job(source, out))
+    assert (listed.tally.skipped, listed.tally.done, listed.tally.failed) == (2, 4, 0)
+
+
+def test_a_case_too_large_for_the_memory_is_set_aside_with_what_it_needs(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PilImage.fromarray(np.zeros((3000, 3000), np.uint8)).save(images / "site0" / "2.png")
+    rows = usual(images)
+    needs = [segmenting_bytes(images / row["image"], ReadOptions()) for row in rows]
+    assert needs[2] > needs[0] + 2 * 9_000_000
+    monkeypatch.setattr(memory, "available_bytes", lambda: (needs[0] + needs[2]) // 2)
+    out = tmp_path / "out"
+    listed = segment_list(job(write_list(images / "cases.csv", rows), out))
+    assert (listed.tally.done, listed.tally.failed) == (5, 1)
+    assert f"about {needs[2] / 2**30:.1f} GiB" in read_results(out)[2]["error"]

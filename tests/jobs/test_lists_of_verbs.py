@@ -22,6 +22,7 @@ from promptseg.datasets import open_datasets
 from promptseg.datasets.case_list import SEGMENTING
 from promptseg.datasets.case_sources import is_many, open_cases
 from promptseg.errors import InputError, OutputError
+from promptseg.formats import storage
 from promptseg.formats.dicomweb.query import series_matching
 from promptseg.formats.location import require_local, storage_in
 from promptseg.formats.masks import read_masks
@@ -57,9 +58,10 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> BrightPredictor:
 
 
 @pytest.fixture
-def memory() -> Iterator[Any]:
-    """Storage that is this process's memory."""
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Storage that is this process's memory; what fails there is tried again at once."""
     fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setattr(storage, "_WAITS", (0.0,))
     files = fsspec.filesystem("memory")
     yield files
     files.rm("/", recursive=True)
@@ -126,6 +128,86 @@ def test_convert_takes_a_list_and_a_folder(
     assert main([*folder[:-1], "jpeg"]) == 2
     assert main(folder[:-2]) == 2
     assert "--suffix" in capsys.readouterr().err
+
+
+def test_convert_by_several_processes(scans: Path, tmp_path: Path) -> None:
+    rows = [f"site{k % 2}/{k}_truth.nii.gz" for k in range(4)]
+    source = table(scans / "list.csv", "mask", *rows, "site0/none.nii.gz")
+    out = tmp_path / "out"
+    command = ["convert", "-i", str(source), "-o", str(out), "--suffix", ".nrrd", "--quiet"]
+    assert main([*command, "--workers", "2"]) == 2
+    assert [line["state"] for line in read_results(out)] == ["done"] * 4 + ["failed"]
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.nrrd")}
+    assert len(stamps) == 4
+    assert main(command) == 2, "by one process: the same request"
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+
+
+@pytest.mark.slow
+def test_embed_by_several_processes_leaves_what_one_does(scans: Path, tmp_path: Path) -> None:
+    rows = [f"site{k % 2}/{k}.nii.gz" for k in range(4)]
+    source = table(scans / "list.csv", "image,slices", *(f"{row},1:1" for row in rows))
+    how = ["--model", "promptseg-lite", "--engine", "eager", "--threads", "2", "--quiet"]
+    command = ["embed", "-i", str(source), *how]
+    assert main([*command, "-o", str(tmp_path / "two"), "--workers", "2"]) == 0
+    assert [line["encoded"] for line in read_results(tmp_path / "two")] == ["1"] * 4
+    assert main([*command, "-o", str(tmp_path / "two")]) == 0, "found by content"
+    assert [line["encoded"] for line in read_results(tmp_path / "two")] == ["0"] * 4
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for row in rows:
+        (scans / row).rename(flat / Path(row).name)
+    folder = ["embed", "-i", str(flat), "--slices", "1:1", *how[:-1]]
+    kept = ["-o", str(tmp_path / "two")]
+    assert main([*folder, *kept, "--workers", "2"]) == 0
+    assert len(list((tmp_path / "two").glob("*.safetensors"))) == 4
+
+
+def test_embed_takes_a_share_of_a_folder(
+    fake: BrightPredictor, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["embed", "-i", str(scans / "site0"), "-o", str(tmp_path / "kept")]
+    assert main([*command, "--shard", "1/2"]) == 0
+    assert "images: 2 done" in capsys.readouterr().out
+    assert main(command) == 0
+    assert "images: 4 done" in capsys.readouterr().out
+
+
+def test_embed_lets_several_images_share_batches(
+    fake: BrightPredictor, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+    once = fake.encode
+
+    def encode(slices: Any, *given: Any, **more: Any) -> Any:
+        batches.append(len(slices))
+        return once(slices, *given, **more)
+
+    monkeypatch.setattr(fake, "encode", encode)
+    rows = [f"site{k % 2}/{k}.nii.gz" for k in range(4)]
+    source = table(scans / "list.csv", "image,slices", *(f"{row},1:1" for row in rows))
+    out = tmp_path / "kept"
+    command = ["embed", "-i", str(source), "-o", str(out), "--quiet"]
+    assert main([*command, "--batch", "4"]) == 0
+    assert [line["encoded"] for line in read_results(out)] == ["1"] * 4
+    assert sum(batches) == 4
+    assert len(batches) < 4, "of several images"
+    batches.clear()
+    assert main(["embed", "-i", str(source), "-o", str(tmp_path / "alone"), "--quiet"]) == 0
+    assert batches == [1, 1, 1, 1], "not where it does not pay"
+    assert {p.name for p in out.glob("*.safetensors")} == {
+        p.name for p in (tmp_path / "alone").glob("*.safetensors")
+    }
+
+
+@pytest.mark.parametrize("verb", ["embed", "convert"])
+def test_one_input_needs_no_cluster(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    one = ["-i", str(scans / "site0" / "0.nii.gz"), "-o", str(tmp_path / "x.nrrd")]
+    assert main([verb, *one, "--cluster", "auto"]) == 2
+    assert "for --cluster" in capsys.readouterr().err
+    assert not (tmp_path / "x.nrrd").exists()
 
 
 def labelled(scans: Path, *more: str) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promptseg.errors import InputError
+from promptseg.errors import InputError, ModelError
 from promptseg.work import Staged, Task, request_hash
 
 
@@ -112,6 +112,16 @@ class StagedDoubling(Staged[int, int, str, int]):
         return True
 
 
+@dataclass(frozen=True)
+class Weighing(StagedDoubling):
+    """The same, with what it says it needs."""
+
+    need: int = 0
+
+    def memory(self) -> int:
+        return self.need
+
+
 def none() -> None:
     """What hands need."""
 
@@ -132,3 +142,11 @@ def alike() -> str:
 
 def refusing() -> str:
     raise InputError("no such model", "this one")
+
+
+def weights_there() -> str:
+    """The hash of a node's weights, as its environment has it."""
+    there = os.environ.get("WEIGHTS_THERE", "those")
+    if there == "none":
+        raise ModelError("the weights on every machine", "none", "copy the file there")
+    return there

@@ -12,22 +12,28 @@ import pytest
 
 from promptseg._version import __version__
 from promptseg.errors import InputError, MissingPackageError, PromptsegError
-from promptseg.work import Executor
-from promptseg.work.cluster import OnCluster, driver
+from promptseg.work import Executor, pace
+from promptseg.work.cluster import OnCluster
 from promptseg.work.cluster.actors import bytes_of
 from promptseg.work.cluster.cases import Case
 from promptseg.work.cluster.nodes import Node, check_versions
+from promptseg.work.cluster.room import NodesRoom
+from promptseg.work.cluster.worker_pool import Member
+from promptseg.work.memory import TooLargeError
 from ray_clusters import kill_one, lose_a_node, two_nodes
 from work.doubling import (
     Doubling,
     StagedDoubling,
+    Weighing,
     alike,
     none,
     refuse_of,
     refusing,
     two,
     two_of,
+    weights_there,
 )
+from work.weighed import Weighed
 
 PYTHON = ".".join(map(str, sys.version_info[:3]))
 
@@ -102,7 +108,7 @@ class TestOnTwoNodes:
     def test_a_straggler_is_begun_once_more_and_the_first_answer_counts(
         self, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(driver, "_LEAST_SLOW", 1.0)
+        monkeypatch.setattr(pace, "_LEAST_SLOW", 1.0)
         tasks = tasks_of(tmp_path, *"12345", "slow once", *"67")
         found = outcome(on(address), tasks)
         assert found[5] == 0
@@ -139,6 +145,25 @@ class TestOnTwoNodes:
             assert {node.promptseg for node in doing.nodes} == {__version__}
         with pytest.raises(InputError, match=r"no such model.*on node"):
             on(address, look=refusing).__enter__()
+
+    def test_without_hands_units_are_done_whole(self, address: str, tmp_path: Path) -> None:
+        (tmp_path / "1.txt").write_text("4")
+        tasks = [Doubling(tmp_path / "1.txt", tmp_path / "1.json")]
+        assert outcome(OnCluster(address, two_of, workers=1, threads=1), tasks) == {0: 8}
+
+    def test_what_no_node_has_the_memory_for_is_set_aside(
+        self, address: str, tmp_path: Path
+    ) -> None:
+        tasks = tasks_of(tmp_path, *"1234")
+        heavy = [Weighing(task.source, task.target, 1 << 50) for task in tasks[:1]]
+        found = outcome(on(address), [*heavy, *tasks[1:]])
+        assert "on the node that has most" in str(found[0])
+        assert "about 1048576.0 GiB" in str(found[0])
+        assert [found[k] for k in (1, 2, 3)] == [4, 6, 8]
+        assert not tasks[0].target.exists()
+        whole = outcome(on(address), [Weighed("a", 1 << 50), Weighed("b", 1 << 20)])
+        assert isinstance(whole[0], TooLargeError)
+        assert whole[1] == "b"
 
     def test_no_room_is_said(self, address: str) -> None:
         with pytest.raises(InputError, match="--threads"):
@@ -180,6 +205,20 @@ def test_a_node_with_another_promptseg_is_refused_with_both_versions(tmp_path: P
     assert "0.0.1" in str(refused.value)
 
 
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [("none", r"the weights on every machine.*on node"), ("others", r"on all nodes.*others on")],
+)
+def test_a_node_without_the_weights_is_refused_by_its_name(there: str, said: str) -> None:
+    with (
+        two_nodes(env_vars={"WEIGHTS_THERE": there}) as cluster,
+        pytest.raises(PromptsegError, match=said),
+    ):
+        on(cluster.address, look=weights_there).__enter__()
+
+
 def test_versions_that_differ_are_refused_with_both() -> None:
     check_versions([Node("a", __version__, PYTHON)])
     with pytest.raises(InputError, match=rf"promptseg {__version__} on every node.*9\.9 on b"):
@@ -202,6 +241,25 @@ def test_deaths_on_lost_nodes_are_not_blamed_on_the_unit(tmp_path: Path) -> None
         case.deaths = ["lost"]
         blamed = case.to_blame({"here"})
     assert blamed, "at some time it is enough"
+
+
+def test_units_share_the_memory_of_their_node() -> None:
+    room = NodesRoom()
+    nodes = [
+        {"NodeID": name, "Alive": alive, "Resources": {"memory": size}}
+        for name, alive, size in (("a", True, 100.0), ("b", True, 60.0), ("c", False, 999.0))
+    ]
+    here, there = Member(None, "a", held=20), Member(None, "b", held=10)
+    room.look(nodes, [here, there])
+    assert room.most() == 80
+    assert room.most({"b"}) == 50
+    room.take(here, 50)
+    assert not room.has(here, 40)
+    assert room.has(there, 40)
+    assert room.has(here, 0)
+    room.give_back(here, 50)
+    assert room.has(here, 80)
+    assert not room.has(here, 81)
 
 
 def test_bytes_of_what_travels() -> None:

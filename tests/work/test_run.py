@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from promptseg.errors import InputError, PromptsegError
-from promptseg.work import Inline, Processes, executor_for, request_hash, run
+from promptseg.work import Inline, Processes, executor_for, pace, request_hash, run
 from work.doubling import Doubling, refuse, two
 
 
@@ -132,3 +132,19 @@ def test_hash_of_a_request_by_hand() -> None:
 
     text = '{"a":1,"b":[2,"x"]}'
     assert request_hash({"b": (2, "x"), "a": 1}) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_the_last_ones_are_named_where_they_take_far_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    slow = [Doubling(tmp_path / f"{k}.txt", tmp_path / f"{k}.json") for k in range(2)]
+    clock = [0.0]
+    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
+    told = pace.Pace()
+    clock[0] = 1000.0
+    told.look(slow)  # nothing has ended yet, so nothing is usual
+    for _ in range(5):
+        told.ended(20.0)
+    for clock[0] in (1050.0, 1061.0, 1100.0):
+        told.look(slow)
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["0.txt", "1.txt"]

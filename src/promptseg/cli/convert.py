@@ -22,10 +22,14 @@ def run(argv: list[str]) -> int:
     job = parse(ConvertJob, "convert", argv)
     from promptseg.jobs.convert_folder import convert_folder, is_folder_job
     from promptseg.jobs.convert_list import convert_list, is_many_masks
+    from promptseg.jobs.doers import require_many
 
+    many = is_many_masks(job)
+    if not many:
+        require_many(job, "a list, or a folder into a folder,")
     if is_folder_job(job):
         return _tell_folder(convert_folder(job), job)
-    if is_many_masks(job):
+    if many:
         return tell_listed(convert_list(job), job.quiet, "converted", job.json)
     result = convert(job)
     if job.json:

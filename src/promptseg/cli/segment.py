@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from promptseg.cli.listed import tell_listed
 from promptseg.cli.options import parse
-from promptseg.errors import InputError
 from promptseg.names import for_terminal
 from promptseg.noted import lines_of
 from promptseg.provenance import InputFacts, ModelFacts
@@ -27,6 +26,7 @@ def run(argv: list[str]) -> int:
     job = parse(SegmentJob, "segment", argv, _from_config)
     from promptseg.datasets.case_sources import is_many
     from promptseg.jobs.batch import is_batch, segment_folder
+    from promptseg.jobs.doers import require_many
     from promptseg.jobs.segment import segment_file
     from promptseg.jobs.video import is_video_job, segment_video
 
@@ -51,8 +51,7 @@ def run(argv: list[str]) -> int:
             for line in lines_of(segmented.notes, "image"):
                 print(for_terminal(f"note: {line}"), file=stream)
         return 2 if segmented.failures else 0
-    if job.cluster is not None:
-        raise InputError("a folder or list for --cluster", str(job.input), "leave it out")
+    require_many(job, "a folder or list")
     _tell(segment_file(job), job)
     return 0
 

@@ -31,7 +31,7 @@ from promptseg.errors import InputError
 from promptseg.formats.files import atomic_path
 from promptseg.formats.location import storage_in
 from promptseg.formats.pillow import open_with_pillow
-from promptseg.formats.storage import opened
+from promptseg.formats.storage import opened, parts_of
 from promptseg.intensity import Intensity
 from promptseg.parsing import parse_json
 
@@ -286,10 +286,8 @@ class Collection:
         """
         path = self.root / "shards" / sample.shard
         try:
-            with _opened(path) as stream:
-                picture, *layers = (
-                    _png(stream, place, sample.shape) for place in (sample.image, *sample.labels)
-                )
+            contents = _parts(path, (sample.image, *sample.labels))
+            picture, *layers = (_png(content, sample.shape) for content in contents)
         except (OSError, ValueError, SyntaxError, MemoryError) as error:
             raise InputError(
                 "the shards that promptseg curate wrote",
@@ -321,9 +319,20 @@ def _opened(path: Path) -> AbstractContextManager[IO[bytes]]:
     return path.open("rb") if storage_in(path) is None else opened(path)
 
 
-def _png(stream: Any, place: Place, shape: tuple[int, int]) -> NDArray[Any]:
-    stream.seek(place.offset)
-    with open_with_pillow(io.BytesIO(stream.read(place.length))) as picture:
+def _parts(path: Path, places: Sequence[Place]) -> list[bytes]:
+    """Parts of a file of a collection, here or in storage."""
+    if storage_in(path) is not None:
+        return parts_of(path, [(place.offset, place.length) for place in places])
+    found = []
+    with path.open("rb") as stream:
+        for place in places:
+            stream.seek(place.offset)
+            found.append(stream.read(place.length))
+    return found
+
+
+def _png(content: bytes, shape: tuple[int, int]) -> NDArray[Any]:
+    with open_with_pillow(io.BytesIO(content)) as picture:
         if picture.size != shape[::-1]:  # asked before a pixel is unpacked
             raise ValueError(f"{picture.size} pixels where {shape[::-1]} were written")
         return np.asarray(picture)

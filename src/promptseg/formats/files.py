@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from promptseg.errors import InputError, OutputError
+from promptseg.errors import InputError, NoSpaceError, OutputError
 from promptseg.formats.begun import Begun
 from promptseg.formats.location import require_local
 from promptseg.formats.systems import is_device, replace
@@ -234,12 +234,12 @@ def atomic_paths(*paths: Path, overwrite: bool = True) -> Iterator[tuple[Path, .
                 f"{current}, which has appeared in the meantime",
                 "choose another or --overwrite",
             ) from error
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "no space left on the disk" if full else (error.strerror or str(error))
+        if NoSpaceError.is_meant(error):
+            raise NoSpaceError.at(current) from error
         raise OutputError(
             "an output that can be written",
-            f"{current} ({reason})",
-            "free some space" if full else "choose another folder",
+            f"{current} ({error.strerror or error})",
+            "choose another folder",
         ) from error
     finally:
         if placing:

@@ -3,20 +3,63 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import prod
 from pathlib import Path
 
 from promptseg.errors import InputError
 
-__all__ = ["DEFLATE_AT_BEST", "available_bytes", "require_memory", "require_stored"]
+__all__ = [
+    "DEFLATE_AT_BEST",
+    "AskedOnly",
+    "asking_only",
+    "available_bytes",
+    "require_memory",
+    "require_stored",
+]
+
+_CGROUP = Path("/sys/fs/cgroup")  # of a container or a job of a scheduler, seen from inside
+_asking: ContextVar[bool] = ContextVar("asking only", default=False)
 
 DEFLATE_AT_BEST = 1032
 _GZIP, _OTHER_COMPRESSIONS = b"\x1f\x8b", (b"BZ", b"\x28\xb5", b"\x1f\x9d")
 
 
+class AskedOnly(BaseException):
+    """The end of a reader that was only asked how much it would allocate; see `asking_only`.
+
+    Attributes:
+        shape: of the voxels.
+        itemsize: bytes of each.
+    """
+
+    def __init__(self, shape: Sequence[int], itemsize: int) -> None:
+        super().__init__()
+        self.shape, self.itemsize = tuple(int(n) for n in shape), itemsize
+
+
+@contextmanager
+def asking_only() -> Iterator[None]:
+    """Let readers stop with `AskedOnly` where they would allocate voxels, after the head alone."""
+    token = _asking.set(True)
+    try:
+        yield
+    finally:
+        _asking.reset(token)
+
+
 def available_bytes() -> int | None:
-    """Return memory that can be used without swapping; None where the system does not say."""
+    """Return memory that can be used without swapping; None where the system does not say.
+
+    Where a container or a scheduler allows less than the machine has, what is left of that.
+    """
+    known = [free for free in (_machine_bytes(), _allowed_bytes(_CGROUP)) if free is not None]
+    return min(known, default=None)
+
+
+def _machine_bytes() -> int | None:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -29,6 +72,30 @@ def available_bytes() -> int | None:
         return None
 
 
+def _allowed_bytes(folder: Path) -> int | None:
+    """What the group of processes may still take; its cached files can be given up.
+
+    Two layouts: of version 2, and of version 1, whose unlimited is a number beyond any machine.
+    """
+    for limit, used, cached, where in (
+        ("memory.max", "memory.current", "inactive_file", folder),
+        (
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
+            folder / "memory",
+        ),
+    ):
+        try:
+            most = int((where / limit).read_text())
+            taken = int((where / used).read_text())
+            stat = dict(line.split() for line in (where / "memory.stat").read_text().splitlines())
+            return max(0, most - taken + int(stat.get(cached, 0)))
+        except (OSError, ValueError):  # "max": no limit
+            continue
+    return None
+
+
 def require_memory(shape: Sequence[int], bytes_per_voxel: int, path: Path) -> None:
     """Refuse an image that does not fit into memory.
 
@@ -39,7 +106,10 @@ def require_memory(shape: Sequence[int], bytes_per_voxel: int, path: Path) -> No
 
     Raises:
         InputError: it would not fit.
+        AskedOnly: nothing but these numbers is wanted.
     """
+    if _asking.get():
+        raise AskedOnly(shape, bytes_per_voxel)
     needed, available = 2 * prod(int(n) for n in shape) * bytes_per_voxel, available_bytes()
     if available is not None and needed > available:
         raise InputError(

@@ -21,6 +21,7 @@ from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.image import Segment, Segmentation
 from promptseg.notes import Note
 from promptseg.provenance import Conversion, ObjectFacts, Provenance, now
+from promptseg.segment.options import ManyOptions
 
 __all__ = ["ConvertJob", "convert", "select_segments"]
 
@@ -33,7 +34,7 @@ _OUTPUT = (
 
 
 @dataclass(kw_only=True)
-class ConvertJob(BesideOptions, MaskOptions, ReadOptions):
+class ConvertJob(BesideOptions, MaskOptions, ManyOptions, ReadOptions):
     """Turn masks from one format into another, on the same grid, with their names.
 
     Reads and writes label images and layered masks, DICOM SEG and RTSTRUCT. DICOM output needs the
@@ -69,9 +70,6 @@ class ConvertJob(BesideOptions, MaskOptions, ReadOptions):
 
     suffix: str | None = None
     """File ending of what is written of a folder or list, such as .seg.nrrd."""
-
-    shard: str | None = None
-    """NUMBER/COUNT, such as 3/8: do only this share of a folder or list."""
 
     overwrite: bool = False
     """Replace outputs that exist."""

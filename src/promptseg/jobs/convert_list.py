@@ -15,13 +15,15 @@ from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.formats import endings, format_by_suffix
 from promptseg.formats.files import read_provenance_beside
 from promptseg.jobs.convert import ConvertJob, convert
+from promptseg.jobs.doers import executor_of
+from promptseg.jobs.footprint import converting_bytes
 from promptseg.jobs.lists import Listed, RefusedCase, do_list, place_below
-from promptseg.work import Executor, Inline, Shard, Task, as_json, request_hash
+from promptseg.work import Executor, Shard, Task, as_json, request_hash
 
 __all__ = ["convert_list", "is_many_masks"]
 
 _COLUMNS = Columns("mask", paths=("reference",), words=("output", "segments"))
-_IRRELEVANT = {"overwrite", "json", "quiet", "shard", "suffix"}
+_IRRELEVANT = {"overwrite", "json", "quiet", "suffix", "workers", "shard", "cluster"}
 
 
 def is_many_masks(job: ConvertJob) -> bool:
@@ -85,7 +87,7 @@ class _Converting:
 
     def executor(self) -> Executor:
         """See `ListVerb`."""
-        return Inline(lambda: None)
+        return executor_of(self.job, _nothing, threads=1, divided=False)
 
     def _name(self, mask: Path) -> str:
         if self.job.suffix is None:
@@ -115,6 +117,10 @@ class _MaskTask(Task[None, dict[str, Any]]):
         """Where it goes."""
         return self.job.output
 
+    def memory(self) -> int:
+        """See `Task`."""
+        return converting_bytes(self.job.input)
+
     def request(self) -> dict[str, Any]:
         """The options, and which file it is; a hash of it where nobody is to be named."""
         values = dataclasses.asdict(self.job)
@@ -132,8 +138,18 @@ class _MaskTask(Task[None, dict[str, Any]]):
     def do(self, context: None) -> dict[str, Any]:
         """Convert it; returns what the table says."""
         begun = time.monotonic()
-        result = convert(self.job, self.request())
+        try:
+            asked = self.request()
+        except OSError as error:
+            raise InputError(
+                "a mask file", f"{self.job.input} ({error.strerror})", "correct the list"
+            ) from None
+        result = convert(self.job, asked)
         return {"objects": len(result.segments), "seconds": time.monotonic() - begun}
+
+
+def _nothing(threads: int | None = None) -> None:
+    """What a process needs for every mask."""
 
 
 def _dotted(suffix: str) -> str:

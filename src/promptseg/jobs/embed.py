@@ -6,9 +6,11 @@ import dataclasses
 import logging
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from promptseg.datasets.case_list import Case, Columns
 from promptseg.datasets.case_sources import open_cases
@@ -18,13 +20,23 @@ from promptseg.formats.location import shown
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.inference.embedded import EmbeddedImage
 from promptseg.inference.embeddings import EmbeddingStore
+from promptseg.inference.predictor import Predictor
+from promptseg.inference.shared import SharedBatches
 from promptseg.jobs.batch import find_images
+from promptseg.jobs.doers import (
+    engine_there,
+    executor_of,
+    is_elsewhere,
+    require_many,
+    weights_here,
+)
+from promptseg.jobs.footprint import encoding_bytes, process_bytes
 from promptseg.jobs.lists import Listed, RefusedCase, do_list
 from promptseg.models.cards import model_file
 from promptseg.progress import step_progress
 from promptseg.segment.options import EmbedJob, parse_slices
 from promptseg.segment.segmenter import Segmenter, load
-from promptseg.work import Executor, Inline, Shard, Task, run
+from promptseg.work import Executor, Inline, Shard, Task, Threads, run
 
 __all__ = ["Embedded", "embed_images", "embed_list"]
 
@@ -71,12 +83,20 @@ class _ImageTask(Task[Segmenter, Any]):
 
     def do(self, context: Segmenter) -> Any:
         """Encode what is not there yet; returns the slices and how many had to be encoded."""
-        job = self.job
+        predictor: Any = context.predictor
+        with predictor.at_work() if isinstance(predictor, SharedBatches) else nullcontext():
+            return self._encoded(context)
+
+    def memory(self) -> int:
+        """See `Task`."""
+        return encoding_bytes(self.path, self.job, self.job.batch)
+
+    def _encoded(self, context: Segmenter) -> tuple[int, int]:
+        job, predictor = self.job, context.predictor
         image = read(self.path, job, modality=job.modality)
         intensity = context.intensity(image, job)
         for note in (*image.source.notes, *intensity.notes()):
             log.warning("%s: %s", image.name, note)
-        predictor = context.predictor
         batch = job.batch or predictor.batch
         store = EmbeddingStore(job.output, job.embeddings_limit)
         stack = EmbeddedImage(
@@ -137,7 +157,7 @@ class _Embedding:
 
     def executor(self) -> Executor:
         """See `ListVerb`."""
-        return Inline(lambda: _loaded(self.job))
+        return _executor(self.job)
 
 
 def embed_list(job: EmbedJob) -> Listed:
@@ -152,11 +172,37 @@ def embed_list(job: EmbedJob) -> Listed:
     return do_list(verb.cases, verb, shard)
 
 
-def _loaded(job: EmbedJob) -> Segmenter:
+def _executor(job: EmbedJob, most: int | None = None) -> Executor:
+    """Who encodes: this process, several of them, or the machines of a cluster."""
+    there = dataclasses.replace(job, engine=engine_there(job.engine)) if is_elsewhere(job) else job
+    return executor_of(
+        job,
+        partial(_loaded, there),
+        threads=job.threads,
+        most=most,
+        gpus=job.device in ("auto", "cuda"),
+        look=partial(weights_here, job.model),
+        inline=partial(_alone, job, most),
+        context_bytes=process_bytes(job.model, job.engine),
+    )
+
+
+def _alone(job: EmbedJob, most: int | None) -> Executor:
+    """This process: where a device gains by larger batches, several images at a time share them."""
+    segmenter = _loaded(job)
+    batch = job.batch or segmenter.predictor.batch
+    together = 2 * batch if most is None else min(2 * batch, most)
+    if batch == 1 or together == 1:
+        return Inline(lambda: segmenter)
+    shared = Segmenter(cast(Predictor, SharedBatches(segmenter.predictor, batch)))
+    return Threads(together, lambda: shared)
+
+
+def _loaded(job: EmbedJob, threads: int | None = None) -> Segmenter:
     return load(
         job.model,
         device=job.device,
-        threads=job.threads,
+        threads=threads or job.threads,
         engine=job.engine,
         quiet=job.quiet,
         modality=job.modality,
@@ -181,14 +227,19 @@ def embed_images(job: EmbedJob) -> Embedded:
         raise OutputError(
             "an output folder other than the input folder", str(job.output), "name another one"
         )
-    images = (find_images(job.input) if in_folder else []) or [job.input]
+    found = find_images(job.input) if in_folder else []
+    if not found:
+        require_many(job, "a folder or list")
+    images = list(Shard.parse(job.shard).of(found)) if found else [job.input]
     several = len(images) > 1
+    executor = _executor(job, len(images))
+    apart = not isinstance(executor, Inline)
+    own = dataclasses.replace(job, quiet=True) if apart else job  # one progress for all of them
     tasks = [
-        _ImageTask(path, job, f"image {k} of {len(images)}: " if several else "")
+        _ImageTask(path, own, f"image {k} of {len(images)}: " if several else "")
         for k, path in enumerate(images, start=1)
     ]
-    segmenter = _loaded(job)
-    outcome = run(tasks, lambda _: Inline(lambda: segmenter), title="images", quiet=True)
+    outcome = run(tasks, lambda _: executor, title="images", quiet=job.quiet or not apart)
     return Embedded(
         len(outcome.results),
         sum(slices for slices, _ in outcome.results),

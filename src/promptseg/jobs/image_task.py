@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from promptseg.assets import fetch, sha256_of
-from promptseg.errors import ModelError
 from promptseg.formats import format_for_output, read
 from promptseg.formats.begun import Begun
 from promptseg.formats.deidentify import discreet
@@ -20,6 +17,8 @@ from promptseg.formats.files import beside, overlay_path, read_provenance_beside
 from promptseg.formats.location import address_in, storage_in
 from promptseg.formats.outputs import Reads
 from promptseg.image import Image
+from promptseg.jobs.doers import engine_there, executor_of, is_elsewhere, weights_here
+from promptseg.jobs.footprint import process_bytes, segmenting_bytes
 from promptseg.jobs.outputs import Computed
 from promptseg.jobs.segment import (
     check_outputs,
@@ -29,15 +28,13 @@ from promptseg.jobs.segment import (
     write_job,
 )
 from promptseg.leftovers import clean
-from promptseg.models.cards import find_card, model_file
 from promptseg.models.choose import Choice
 from promptseg.prompts import Prompt
-from promptseg.runtime import set_threads
 from promptseg.segment.classes.segmenter import ClassSegmenter
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.run import axis_of_run
 from promptseg.segment.segmenter import Segmenter
-from promptseg.work import Executor, Inline, Processes, Staged, as_json, request_hash
+from promptseg.work import Executor, Staged, as_json, request_hash
 
 __all__ = ["ImageTask", "ReadImage", "Tools", "executor_for_images", "tools_for"]
 
@@ -56,6 +53,10 @@ class ImageTask(Staged["Tools", dict[str, Any], "ReadImage", Computed]):
     prompts: list[Prompt]
     title: str = ""
     """The image's path below the input folder."""
+
+    def memory(self) -> int:
+        """See `Task`."""
+        return segmenting_bytes(self.job.input, self.job)
 
     def request(self) -> dict[str, Any]:
         """Return what the result depends on.
@@ -198,42 +199,18 @@ def executor_for_images(
         reads: what no output may replace.
         most: how many images there are, if that is known.
     """
-    make = partial(tools_for, job, choice, reads)
-    if job.cluster is not None:
-        from promptseg.work.cluster import OnCluster
-
-        # nodes have an environment of their own, which is not to change results
-        engine = job.engine or os.environ.get("PROMPTSEG_ENGINE")
-        there = dataclasses.replace(job, engine=engine)
-        return OnCluster(
-            job.cluster,
-            partial(tools_for, there, choice, reads),
-            partial(_itself, reads),
-            workers=job.workers,
-            threads=job.threads,
-            gpus=job.device in ("auto", "cuda"),
-            look=partial(weights_here, job.model),
-        )
-    workers = job.workers or 1
-    workers = workers if most is None else min(workers, most)
-    if workers == 1:
-        return Inline(make)
-    share = max(1, set_threads(job.threads) // workers)
-    return Processes(workers, partial(make, share))
-
-
-def weights_here(model: str) -> str:
-    """Return SHA-256 of a model's weights on this machine, so that machines can be compared.
-
-    Raises:
-        PromptsegError: they are not here and cannot be had.
-    """
-    name, file = model_file(model)
-    if file is None and name is not None:
-        file = fetch(find_card(name).weights, quiet=True)
-    if file is None or not file.is_file():
-        raise ModelError("the weights on every machine", f"no {model}", "copy the file there")
-    return sha256_of(file)
+    # nodes have an environment of their own
+    there = dataclasses.replace(job, engine=engine_there(job.engine)) if is_elsewhere(job) else job
+    return executor_of(
+        job,
+        partial(tools_for, there, choice, reads),
+        threads=job.threads,
+        most=most,
+        make_hand=partial(_itself, reads),
+        gpus=job.device in ("auto", "cuda"),
+        look=partial(weights_here, job.model),
+        context_bytes=process_bytes(job.model, job.engine),
+    )
 
 
 def _itself(reads: Reads) -> Reads:

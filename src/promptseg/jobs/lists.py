@@ -7,7 +7,7 @@ import logging
 import os
 from array import array
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,6 +74,7 @@ def do_list(cases: Cases, verb: ListVerb, shard: Shard) -> Listed:
     fails, or kills its process twice, does not stop the others.
 
     Raises:
+        NoSpaceError: no space is left for results; the same list goes on where it was.
         PromptsegError: a list that cannot be done at all; nothing has been written then.
     """
     total, absent = checked(cases, verb)
@@ -94,7 +95,8 @@ def do_list(cases: Cases, verb: ListVerb, shard: Shard) -> Listed:
                 if error is not None and len(failures) < _NAMED:
                     failures.append((task.title, error))
         finally:
-            page.write(over=True)
+            with suppress(OutputError):  # what ends a list is said first: a full disk, say
+                page.write(over=True)
     return Listed(tally, table.path, failures)
 
 

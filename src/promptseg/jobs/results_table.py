@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from promptseg.errors import OutputError
+from promptseg.errors import NoSpaceError, OutputError
 from promptseg.names import for_csv
 
 __all__ = ["ResultsTable", "columns_with", "read_results"]
@@ -94,6 +94,8 @@ class _Writer:
         try:
             os.write(self._descriptor, text.getvalue().encode())
         except OSError as error:
+            if NoSpaceError.is_meant(error):
+                raise NoSpaceError.at(self._path) from error
             raise OutputError(
                 "a table that can be written", f"{self._path} ({error.strerror})"
             ) from error

@@ -39,7 +39,7 @@ from promptseg.train.objectives import BoxChannelObjective, ClipObjective, WordO
 from promptseg.train.options import TrainOptions
 from promptseg.train.outcome import SEMANTIC, Trained, finish, noted_in
 from promptseg.train.parts import encoder_learns
-from promptseg.train.processes import Processes, process_group
+from promptseg.train.processes import Processes, is_restart, process_group
 from promptseg.train.release import TRAINED_ON
 from promptseg.train.samples import TrainingImages
 from promptseg.train.seeds import SEED_FILES, write_seeds
@@ -100,6 +100,8 @@ def train(options: TrainOptions) -> Trained:
         if getattr(options, name) is not None:
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option} with --model nnunet", options.model, "leave it out")
+    if is_restart():  # what there is by now is its own
+        options = replace(options, overwrite=False)
     require_packages(options.log)
     set_threads(options.threads)
     with (

@@ -21,6 +21,7 @@ from promptseg.segment.projection import Mode
 __all__ = [
     "ClassOptions",
     "EmbedJob",
+    "ManyOptions",
     "PropagationOptions",
     "SegmentJob",
     "SegmentOptions",
@@ -211,6 +212,23 @@ class _RunOptions:
 
 
 @dataclass(kw_only=True)
+class ManyOptions:
+    """Options of who does the many inputs of a folder or list."""
+
+    workers: int | None = None
+    """Inputs of a folder or list done side by side, each by a process with its share of the threads
+    (default: 1; on a cluster, as many as it has room for)."""
+
+    shard: str | None = None
+    """NUMBER/COUNT, such as 3/8: do only this share of a folder or list, so that a scheduler can start
+    COUNT such commands (docs/lists.md)."""
+
+    cluster: str | None = None
+    """HOST:PORT of a Ray cluster that is running, or auto: its machines do the inputs of a folder or
+    list (docs/cluster.md)."""
+
+
+@dataclass(kw_only=True)
 class _FileOptions(_SourceOptions):
     """Where prompts and results are."""
 
@@ -254,18 +272,6 @@ class _FileOptions(_SourceOptions):
     suffix: str | None = None
     """File ending of the masks of a folder of images (default: the input's, or .nii.gz / .png)."""
 
-    workers: int | None = None
-    """Images of a folder or list done side by side, each by a process with its share of the threads
-    (default: 1; on a cluster, as many as it has room for)."""
-
-    shard: str | None = None
-    """NUMBER/COUNT, such as 3/8: do only this share of a folder or list, so that a scheduler can start
-    COUNT such commands (docs/lists.md)."""
-
-    cluster: str | None = None
-    """HOST:PORT of a Ray cluster that is running, or auto: its machines do the images of a folder or
-    list (docs/cluster.md)."""
-
     overlay: bool = field(default=True, metadata={"off": "Write no overlay picture."})
     """Write an overlay picture beside the mask."""
 
@@ -291,7 +297,13 @@ class _FileOptions(_SourceOptions):
 
 @dataclass(kw_only=True)
 class SegmentJob(
-    SegmentOptions, ClassOptions, _RunOptions, BesideOptions, MaskOptions, _FileOptions
+    SegmentOptions,
+    ClassOptions,
+    _RunOptions,
+    BesideOptions,
+    MaskOptions,
+    ManyOptions,
+    _FileOptions,
 ):
     """Segment what the prompts point at.
 
@@ -303,7 +315,7 @@ class SegmentJob(
 
 
 @dataclass(kw_only=True)
-class EmbedJob(SliceOptions, _RunOptions, _SourceOptions):
+class EmbedJob(SliceOptions, _RunOptions, ManyOptions, _SourceOptions):
     """Encode the slices of images ahead of time, for segment --embeddings.
 
     Takes what segment takes: one image, or a folder of images. Slices that are there already are left
@@ -313,9 +325,6 @@ class EmbedJob(SliceOptions, _RunOptions, _SourceOptions):
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder for the embeddings."""
-
-    shard: str | None = None
-    """NUMBER/COUNT, such as 3/8: do only this share of a list."""
 
 
 def parse_slices(text: str | None, count: int) -> tuple[int, int]:

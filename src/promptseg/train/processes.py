@@ -17,10 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-__all__ = ["Processes", "process_group"]
+from promptseg.errors import PromptsegError
+
+__all__ = ["LostProcessError", "Processes", "is_restart", "process_group"]
 
 _BUCKET = 25_000_000  # numbers summed in one message
 _PATIENCE = timedelta(hours=2)  # one process may validate while others wait
+
+
+class LostProcessError(PromptsegError):
+    """A process that trained with this one has died, or cannot be reached."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,8 @@ class Processes:
         if self.count == 1:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64, device=self._wire())
-        distributed.all_reduce(total)
+        with _together():
+            distributed.all_reduce(total)
         return [float(v) for v in total]
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -55,14 +62,16 @@ class Processes:
         if self.count == 1:
             return
         had = torch.tensor([float(p.grad is not None) for p in parameters], device=self.device)
-        distributed.all_reduce(had)
+        with _together():
+            distributed.all_reduce(had)
         used = [p for p, count in zip(parameters, had.tolist(), strict=True) if count]
         for parameter in used:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         for bucket in _buckets([p.grad for p in used if p.grad is not None]):
             flat = torch.cat([g.flatten() for g in bucket])
-            distributed.all_reduce(flat)
+            with _together():
+                distributed.all_reduce(flat)
             parts = flat.split([g.numel() for g in bucket])
             for gradient, part in zip(bucket, parts, strict=True):
                 gradient.copy_(part.view_as(gradient))
@@ -72,13 +81,15 @@ class Processes:
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
-        distributed.all_gather_object(values, value)
+        with _together():
+            distributed.all_gather_object(values, value)
         return values
 
     def wait(self) -> None:
         """Wait until all are here."""
         if self.count > 1:
-            distributed.barrier()
+            with _together():
+                distributed.barrier()
 
     def _wire(self) -> torch.device:
         return self.device if self.device.type == "cuda" else torch.device("cpu")
@@ -103,11 +114,45 @@ def process_group(device: torch.device) -> Iterator[Processes]:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
-    distributed.init_process_group(backend, timeout=_PATIENCE)
+    from torch.distributed.rendezvous import rendezvous
+
+    # torchrun may keep one store over restarts: what those before have written there is passed by
+    store, rank, count = next(rendezvous("env://", timeout=_PATIENCE))
+    own = distributed.PrefixStore(f"start {_restarts()}", store)
+    distributed.init_process_group(
+        backend, store=own, rank=rank, world_size=count, timeout=_PATIENCE
+    )
     try:
         yield Processes(distributed.get_rank(), count, device)
     finally:
         distributed.destroy_process_group()
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """What all processes do together, or none can.
+
+    Raises:
+        LostProcessError: one of them is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # of gloo and NCCL alike
+        reason = " ".join(str(error).split())[:160]
+        raise LostProcessError(
+            "all processes of the training",
+            f"one that is gone ({reason})",
+            "the same command goes on; torchrun --max-restarts gives it by itself",
+        ) from error
+
+
+def is_restart() -> bool:
+    """Tell whether torchrun has started these processes anew, after one of them died."""
+    return _restarts() > 0
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def _buckets(gradients: list[Tensor]) -> Iterator[list[Tensor]]:

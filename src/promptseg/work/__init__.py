@@ -1,6 +1,6 @@
 """Tasks of a job: done whole or not at all, found done again, by this process or by several."""
 
-from promptseg.work.executors import Executor, Inline, Processes, executor_for
+from promptseg.work.executors import Executor, Inline, Processes, Threads, executor_for
 from promptseg.work.run import Failure, Outcome, Tally, run, stream
 from promptseg.work.shards import WHOLE, Shard
 from promptseg.work.task import Staged, Task, as_json, request_hash
@@ -16,6 +16,7 @@ __all__ = [
     "Staged",
     "Tally",
     "Task",
+    "Threads",
     "as_json",
     "executor_for",
     "request_hash",

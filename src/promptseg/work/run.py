@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from promptseg.errors import PromptsegError
+from promptseg.errors import NoSpaceError, PromptsegError
 from promptseg.progress import step_progress
 from promptseg.work.executors import Done, Executor
 from promptseg.work.task import Task
@@ -66,6 +66,7 @@ def run(
 
     Raises:
         PromptsegError: of the first task that failed, unless `keep_going`.
+        NoSpaceError: there is no space for results, which the next ones would find too.
     """
     place = {id(task): k for k, task in enumerate(tasks)}
     waiting = [task for task in tasks if not _is_done(task)]
@@ -84,7 +85,7 @@ def run(
             if error is None:
                 results[place[id(task)]] = result
                 continue
-            if not keep_going:
+            if not keep_going or isinstance(error, NoSpaceError):
                 raise error
             failure = failures[place[id(task)]] = Failure(task, error)
             if on_failure:
@@ -127,6 +128,9 @@ def stream(
         title: of the progress: what is counted.
         total: how many there are.
         quiet: no progress.
+
+    Raises:
+        NoSpaceError: there is no space for results, which the next ones would find too.
     """
     with step_progress(title, total, quiet) as update, executor as doing:
 
@@ -142,6 +146,8 @@ def stream(
                     yield task
 
         for task, result, error in doing.each(waiting()):
+            if isinstance(error, NoSpaceError):
+                raise error
             if error is None:
                 tally.done += 1
             else:
@@ -153,5 +159,5 @@ def stream(
 def _is_done(task: Task[Any, Any]) -> bool:
     try:
         return task.is_done()
-    except OSError:
-        return False  # an input is gone: doing it says so
+    except (OSError, PromptsegError):
+        return False  # an input is gone, or its storage: doing it says so

@@ -35,6 +35,13 @@ class Task(ABC, Generic[Context, Result]):
         """Tell how many steps of the job's progress it counts for."""
         return 1
 
+    def memory(self) -> int:
+        """Estimate the bytes that doing it takes beside the context at most; 0 if not known.
+
+        What can be told without reading its inputs as a whole: from the head of a file.
+        """
+        return 0
+
     @abstractmethod
     def request(self) -> dict[str, Any]:
         """Return all that the result depends on, as plain values: equal requests give equal results.

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from promptseg._version import __version__
 from promptseg.errors import InputError, PromptsegError
+from promptseg.work.memory import TooLargeError, need_of
 from promptseg.work.task import Staged, Task
 
-__all__ = ["Hand", "Holder", "bytes_of", "enter"]
+__all__ = ["NO_NODE", "Hand", "Holder", "bytes_of", "enter", "resident_bytes"]
+
+NO_NODE = "on the node that has most"
+"""Where there is no room for a task, in words."""
 
 Answer = tuple[Any, PromptsegError | None, float]
 """What a stage gave, or what is wrong with the task (the former is None then), and seconds."""
@@ -41,11 +46,11 @@ class _Place:
         except PromptsegError as error:  # raised here, Ray would only say that an actor died
             self._error = error
 
-    def hello(self) -> tuple[str, PromptsegError | None]:
-        """The node, and why nothing can be done here, if so."""
+    def hello(self) -> tuple[str, int, PromptsegError | None]:
+        """The node, bytes that this process holds, and why nothing can be done here, if so."""
         import ray
 
-        return ray.get_runtime_context().get_node_id(), self._error
+        return ray.get_runtime_context().get_node_id(), resident_bytes(), self._error
 
     def _attempt(self, work: Callable[[], Any]) -> Answer:
         begun = time.monotonic()
@@ -71,22 +76,37 @@ class Holder(_Place):
 class Hand(_Place):
     """Reads what models need, and writes what they found."""
 
-    def read(self, task: Staged[Any, Any, Any, Any], again: bool) -> tuple[Any, Answer]:
-        """Return the first stage; with the bytes of what was read, and a result that is there already.
+    def read(
+        self, task: Staged[Any, Any, Any, Any], again: bool, most: float
+    ) -> tuple[Any, Answer]:
+        """Do the first stage; return the bytes of what was read, its need, and a result of before.
 
         Args:
             task: what is to be read.
             again: whether somebody has died doing it, who may have written its result before.
+            most: bytes that a node has for a task.
         """
-        cached = task.cached_result() if again else None
-        if cached is not None:
-            return None, ((0, cached), None, 0.0)
+        recalled = task.recalled() if again else None
+        if recalled is not None:
+            return None, ((0, 0, recalled), None, 0.0)
+        need = need_of(task)
+        if need > most:
+            return None, (None, TooLargeError.of(need, most, NO_NODE), 0.0)
         given, error, seconds = self._attempt(lambda: task.read(self._made))
-        return given, ((bytes_of(given), None), error, seconds)
+        return given, ((bytes_of(given), need, None), error, seconds)
 
     def write(self, task: Staged[Any, Any, Any, Any], given: Any, computed: Any) -> Answer:
         """Return the last stage."""
         return self._attempt(lambda: task.write(self._made, given, computed))
+
+
+def resident_bytes() -> int:
+    """Return the memory of this process; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def bytes_of(value: Any, depth: int = 4) -> int:

@@ -25,7 +25,8 @@ class Case:
 
     Attributes:
         task: which.
-        bytes: that it holds in memory, about.
+        bytes: of what was read for it, about.
+        need: bytes of memory that computing it takes, about; 0 if not known.
         given, computed: references to what was read and computed.
         deaths: nodes on which a process died while it did this task.
         lost: how often it had to be done anew because a node was lost.
@@ -35,6 +36,7 @@ class Case:
 
     task: Task[Any, Any]
     bytes: int
+    need: int = 0
     given: Any = None
     computed: Any = None
     deaths: list[str] = field(default_factory=list)
@@ -72,6 +74,7 @@ class Call:
         stage: which.
         member: who does it.
         result: reference to what comes of it, where that stays on the cluster.
+        need: bytes of memory that it takes on its node, about.
         begun: when, as `time.monotonic`.
     """
 
@@ -79,6 +82,7 @@ class Call:
     stage: Stage
     member: Member
     result: Any = None
+    need: int = 0
     begun: float = field(default_factory=time.monotonic)
 
 

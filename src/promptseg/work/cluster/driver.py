@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from statistics import median
+from functools import partial
 from typing import Any
 
 from promptseg.errors import InputError, PromptsegError
-from promptseg.work.cluster.actors import Hand, Holder
+from promptseg.work.cluster.actors import NO_NODE, Hand, Holder
 from promptseg.work.cluster.cases import Call, Case, Stage, set_aside
 from promptseg.work.cluster.nodes import connect, disconnect, looked_at, ray_module
+from promptseg.work.cluster.room import NodesRoom
 from promptseg.work.cluster.worker_pool import Member, WorkerPool
 from promptseg.work.executors import Done
+from promptseg.work.memory import TooLargeError, need_of
+from promptseg.work.pace import Pace
 from promptseg.work.task import Staged, Task
 
 __all__ = ["OnCluster"]
+
+log = logging.getLogger("promptseg")
 
 _SHARE = 0.4  # of the cluster's memory for objects that may be in use
 _FIRST_GUESS = 64 << 20  # bytes of a task, as long as none was read
@@ -25,8 +31,6 @@ _POLL = 1.0  # seconds
 _GRACE = 10.0  # seconds in which a lost node is noticed
 _PATIENCE = 900.0  # seconds without any process that could work
 _MOST_ASIDE = 4  # tasks after each other that kill their processes, until they are not to blame
-_SLOW, _LEAST_SLOW = 3.0, 30.0  # a straggler: times the median, and seconds
-_REMEMBERED = 1000  # durations
 
 
 class OnCluster:
@@ -36,12 +40,13 @@ class OnCluster:
     that hold one always compute. What is read ahead is bounded by bytes. A process that dies is
     replaced and its task done again; a task that kills two is given back with an error, while those on
     a node that was lost are not blamed. Where nothing waits any more, what takes far longer than usual
-    is begun once more elsewhere, and the first answer counts.
+    is begun once more elsewhere, and the first answer counts. A task is computed where the memory that
+    it needs is free; one that no node has the memory for is given back with an error.
 
     Args:
         address: HOST:PORT of the cluster's head, or "auto".
         make_context: called in each process that computes; it and the tasks are pickled.
-        make_hand: called in each process that reads and writes.
+        make_hand: called in each process that reads and writes; there are none if None.
         workers: processes that compute; as many as there is room for if None.
         threads: CPUs that each takes; up to 4 if None.
         gpus: whether each takes a GPU, where the cluster has any.
@@ -53,7 +58,7 @@ class OnCluster:
         self,
         address: str,
         make_context: Callable[[int], Any],
-        make_hand: Callable[[], Any],
+        make_hand: Callable[[], Any] | None = None,
         *,
         workers: int | None = None,
         threads: int | None = None,
@@ -65,7 +70,7 @@ class OnCluster:
         self._make_context, self._make_hand = make_context, make_hand
         self._workers, self._threads, self._gpus = workers, threads, gpus
         self._connected = False
-        self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
+        self.pace = Pace()
 
     def __enter__(self) -> OnCluster:
         self._ray = ray_module()
@@ -119,17 +124,13 @@ class OnCluster:
         self.models = WorkerPool(Holder, lambda: make(threads), size, {**holder, **spread})
         # beside GPUs the reading is the work of the CPUs; else it takes little of those at work
         hand = {"num_cpus": 1 if gpus else 0, **spread}
-        self.hands = WorkerPool(
-            Hand, self._make_hand, size if gpus else max(1, (size + 1) // 2), hand
-        )
+        make_hand = self._make_hand or _no_hand
+        hands = 0 if self._make_hand is None else size if gpus else max(1, (size + 1) // 2)
+        self.hands = WorkerPool(Hand, make_hand, hands, hand)
 
-    def usual(self) -> float:
-        """Return seconds that computing takes as a rule."""
-        return median(self._seconds) if self._seconds else 0.0
 
-    def took(self, seconds: float) -> None:
-        """Remember a duration."""
-        self._seconds.append(seconds)
+def _no_hand() -> None:
+    """What nobody needs."""
 
 
 class _Work:
@@ -148,7 +149,9 @@ class _Work:
         self._open = self._bytes = 0
         self._read_bytes = self._read = 0
         self._aside = 0
-        self._worked = time.monotonic()
+        self._room = NodesRoom()
+        self._look()
+        self._worked = self._moved = time.monotonic()
 
     def settled(self) -> Iterator[Done]:
         """Tasks whose outcome is known, each once."""
@@ -169,6 +172,8 @@ class _Work:
             case = Case(task, guess)
             self._open += 1
             self._bytes += guess
+            if not isinstance(task, Staged):  # of others, who reads it looks
+                case.need = need_of(task)
             self._queue(case)
 
     def dispatch(self) -> None:
@@ -201,9 +206,13 @@ class _Work:
             if ref in starting:
                 starting[ref].greeted(ref)
             else:
-                self._answered(ref, self._calls.pop(ref))
+                call = self._calls.pop(ref)
+                self._room.give_back(call.member, call.need)
+                self._answered(ref, call)
+        if any(ref in starting for ref in ready):
+            self._look()
         self._judge()
-        if all(pool.ready for pool in pools):
+        if all(pool.ready for pool in pools if pool.size):
             self._worked = time.monotonic()
         elif time.monotonic() - self._worked > _PATIENCE:
             raise InputError(
@@ -216,15 +225,36 @@ class _Work:
         case.given = case.computed = None
         self._waiting["read" if isinstance(case.task, Staged) else "do"].append(case)
 
+    def _look(self) -> None:
+        self._room.look(self.ray.nodes(), [*self.own.models.members, *self.own.hands.members])
+
+    def _most(self) -> float:
+        """Bytes that a task may take: on nodes where models are, or may yet come to be."""
+        models = self.own.models
+        coming = models.starting and time.monotonic() - self._moved < _PATIENCE
+        return self._room.most(() if coming else {one.node for one in models.members})
+
     def _give(self, stage: Stage, pool: WorkerPool) -> None:
-        queue = self._waiting[stage]
-        while queue and (member := pool.take()) is not None:
-            self._call(queue.popleft(), stage, member)
+        """Give waiting cases to idle processes, in turn; those without room are passed over."""
+        waiting = self._waiting[stage]
+        for case in list(waiting) if pool.idle else ():
+            need = _needs(case, stage)
+            member = pool.take(partial(self._room.has, need=need) if need else None)
+            if member is not None:
+                waiting.remove(case)
+                self._call(case, stage, member)
+            elif need > (most := self._most()):
+                waiting.remove(case)
+                self._close(case, None, TooLargeError.of(need, most, NO_NODE))
+            elif not pool.idle:
+                return
 
     def _call(self, case: Case, stage: Stage, member: Member) -> None:
         actor, result = member.actor, None
         if stage == "read":
-            result, ref = actor.read.options(num_returns=2).remote(case.task, case.again)
+            result, ref = actor.read.options(num_returns=2).remote(
+                case.task, case.again, self._most()
+            )
         elif stage == "compute":
             result, ref = actor.compute.options(num_returns=2).remote(case.task, case.given)
         elif stage == "write":
@@ -232,7 +262,10 @@ class _Work:
         else:
             ref = actor.do.remote(case.task)
         case.running += 1
-        self._calls[ref] = Call(case, stage, member, result)
+        need = _needs(case, stage)
+        self._room.take(member, need)
+        self._moved = time.monotonic()
+        self._calls[ref] = Call(case, stage, member, result, need)
 
     def _answered(self, ref: Any, call: Call) -> None:
         case, errors = call.case, self.ray.exceptions
@@ -260,16 +293,16 @@ class _Work:
         if error is not None:
             self._close(case, None, error)
         elif call.stage == "read":
-            size, cached = value
-            if cached is not None:
-                self._close(case, cached, None)
+            size, case.need, recalled = value
+            if recalled is not None:
+                self._close(case, recalled, None)
                 return
             self._read, self._read_bytes = self._read + 1, self._read_bytes + size
             self._bytes += size - case.bytes
             case.bytes, case.given = size, call.result
             self._waiting["compute"].append(case)
         elif call.stage == "compute":
-            self.own.took(seconds)
+            self.own.pace.ended(seconds)
             if case.computed is None:
                 case.computed = call.result
                 self._waiting["write"].append(case)
@@ -328,8 +361,8 @@ class _Work:
 
     def _help_stragglers(self) -> None:
         """Where nothing waits, begin what takes far too long once more."""
-        models, usual = self.own.models, self.own.usual()
-        if self._more or not models.idle or not usual or any(self._waiting.values()):
+        models = self.own.models
+        if self._more or not models.idle or any(self._waiting.values()):
             return
         now = time.monotonic()
         slow = [
@@ -337,10 +370,20 @@ class _Work:
             for call in self._calls.values()
             if call.stage == "compute"
             and call.case.running == 1
-            and now - call.begun > max(_SLOW * usual, _LEAST_SLOW)
+            and self.own.pace.is_slow(now - call.begun)
         ]
         for call in sorted(slow, key=lambda one: one.begun):
-            member = models.take()
+            member = models.take(partial(self._room.has, need=call.need))
             if member is None:
                 return
+            log.warning(
+                "%s takes far longer than usual (%.0f s): begun once more elsewhere",
+                call.case.task.title,
+                now - call.begun,
+            )
             self._call(call.case, "compute", member)
+
+
+def _needs(case: Case, stage: Stage) -> int:
+    """Bytes that a stage takes on its node: those of computing; what is read is counted apart."""
+    return case.need if stage in ("compute", "do") else 0

@@ -26,10 +26,12 @@ class Member:
     Attributes:
         actor: its handle.
         node: where it is.
+        held: bytes of memory that its process has before it does anything.
     """
 
     actor: Any
     node: str = ""
+    held: int = 0
 
 
 class WorkerPool:
@@ -64,13 +66,23 @@ class WorkerPool:
         """Tell how many are there, idle or at work."""
         return len(self.idle) + len(self._busy)
 
-    def take(self) -> Member | None:
-        """Return an idle one, for a call; None if there is none."""
-        if not self.idle:
-            return None
-        member = self.idle.pop()
-        self._busy.add(member)
-        return member
+    @property
+    def members(self) -> list[Member]:
+        """Return those that are there, idle or at work."""
+        return [*self.idle, *self._busy]
+
+    def take(self, has_room: Callable[[Member], bool] | None = None) -> Member | None:
+        """Return an idle one, for a call; None if there is none.
+
+        Args:
+            has_room: whether one may be taken; any if None.
+        """
+        for place in reversed(range(len(self.idle))):
+            if has_room is None or has_room(self.idle[place]):
+                member = self.idle.pop(place)
+                self._busy.add(member)
+                return member
+        return None
 
     def give_back(self, member: Member) -> None:
         """Give back a worker that has answered."""
@@ -92,8 +104,8 @@ class WorkerPool:
         """
         member = self.starting.pop(ref)
         try:
-            member.node, error = self._ray.get(ref)
-        except self._ray.exceptions.RayActorError as died:
+            member.node, member.held, error = self._ray.get(ref)
+        except self._ray.exceptions.RayError as died:  # it has died, or could not be placed
             self._failed += 1
             if self._failed > _FAILED_STARTS * self.size:
                 raise InputError(

@@ -1,0 +1,72 @@
+"""Memory that a job takes, told before it begins: from the head of an image and the model.
+
+The factors were measured (docs/lists.md, "Memory").
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from promptseg.assets import manifest
+from promptseg.errors import PromptsegError
+from promptseg.formats.options import ReadOptions
+from promptseg.formats.sizes import size_of
+from promptseg.models.cards import find_card, model_file
+
+__all__ = ["converting_bytes", "encoding_bytes", "process_bytes", "segmenting_bytes"]
+
+_MIB = 1 << 20
+_LIBRARIES = 550 * _MIB  # Python, torch, readers
+_ENGINE = 200 * _MIB  # one that is not eager
+_WEIGHTS = 3  # copies of the weights while they are made ready
+_UNKNOWN_WEIGHTS = 100 * _MIB
+_EMBEDDINGS = 512 * _MIB  # that an image keeps at hand, at most
+_EMBEDDING = 4 * _MIB  # of a slice
+_WORK = 280 * _MIB  # of the network, for a slice, and of what writes
+_IMAGE = 2.0  # times the bytes of its voxels: they are held, and once more in parts
+
+
+def process_bytes(model: str, engine: str | None = None) -> int:
+    """Estimate what a process holds that has loaded a model, on a CPU.
+
+    Args:
+        model: as `--model` has it.
+        engine: what executes it.
+    """
+    weights = _UNKNOWN_WEIGHTS
+    try:
+        name, file = model_file(model)
+        if file is not None:
+            weights = file.stat().st_size
+        elif name is not None:
+            weights = manifest()[find_card(name).weights].size or _UNKNOWN_WEIGHTS
+    except (PromptsegError, OSError, KeyError):
+        pass  # loading it says what is wrong
+    return _LIBRARIES + (0 if engine == "eager" else _ENGINE) + _WEIGHTS * weights
+
+
+def segmenting_bytes(path: Path, options: ReadOptions) -> int:
+    """Estimate what segmenting an image takes beside that; 0 where its size is not known.
+
+    Args:
+        path: of the image.
+        options: as it is read.
+    """
+    size = size_of(path, options)
+    if size is None:
+        return 0
+    return int(_IMAGE * size.nbytes) + min(_EMBEDDINGS, size.slices * _EMBEDDING) + _WORK
+
+
+def encoding_bytes(path: Path, options: ReadOptions, batch: int | None = None) -> int:
+    """Estimate what encoding an image ahead of time takes; 0 where its size is not known."""
+    size = size_of(path, options)
+    if size is None:
+        return 0
+    return int(_IMAGE * size.nbytes) + (batch or 1) * (_WORK + _EMBEDDING)
+
+
+def converting_bytes(path: Path) -> int:
+    """Estimate what converting a mask takes; 0 where its size is not known."""
+    size = size_of(path)
+    return 0 if size is None else int(2 * _IMAGE * size.nbytes)

@@ -1,0 +1,115 @@
+"""Memory for tasks: they are begun only where what they need is free."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from heapq import nlargest
+from typing import Any
+
+from promptseg.errors import PromptsegError
+from promptseg.formats.memory import available_bytes
+from promptseg.work.task import Task
+
+__all__ = ["Room", "TooLargeError", "need_of", "processes_with_room"]
+
+log = logging.getLogger("promptseg")
+
+_GIB = 2.0**30
+
+
+class TooLargeError(PromptsegError):
+    """A task that needs more memory than there is."""
+
+    @classmethod
+    def of(cls, need: int, room: float, where: str) -> TooLargeError:
+        """Return the error about an estimate.
+
+        Args:
+            need: bytes that it takes, about.
+            room: bytes that there are.
+            where: in words.
+        """
+        return cls(
+            f"a case that fits into the {max(0.0, room) / _GIB:.1f} GiB free {where}",
+            f"one that needs about {need / _GIB:.1f} GiB",
+            "crop it, lower --workers, or do it on a machine with more memory",
+        )
+
+
+class Room:
+    """The memory of this machine that tasks under way share.
+
+    Tasks wait in a queue before they are begun: those that may be at work at the same time, the
+    largest `workers` of them, have to fit together.
+
+    Args:
+        workers: how many tasks are at work at most.
+        held: bytes that each worker will hold beside its task, if it is not running yet.
+        free: bytes that are free before the workers start; what the system says if None.
+    """
+
+    def __init__(self, workers: int, held: int = 0, free: float | None = None) -> None:
+        free = available_bytes() if free is None else free
+        self._workers = workers
+        self.bytes = float("inf") if free is None else free - workers * held
+        self._said = False
+
+    def refusal(self, need: int) -> TooLargeError | None:
+        """Say why a task that needs so many bytes can never be begun, if so."""
+        if need <= max(0.0, self.bytes) or need == 0:
+            return None
+        return TooLargeError.of(need, self.bytes, "here")
+
+    def holds(self, task: Task[Any, Any], need: int, others: Iterable[int]) -> bool:
+        """Tell whether a task may be begun beside others; says so once where it has to wait.
+
+        Args:
+            task: which.
+            need: bytes that it takes.
+            others: bytes of those that are under way or queued.
+        """
+        together = sum(nlargest(self._workers, [need, *others]))
+        if need == 0 or together <= self.bytes:
+            return True
+        if not self._said:
+            self._said = True
+            log.warning(
+                "%s needs about %.1f GiB, of %.1f GiB that are free: fewer than %d are done at once "
+                "where they do not fit together",
+                task.title,
+                need / _GIB,
+                self.bytes / _GIB,
+                self._workers,
+            )
+        return False
+
+
+def need_of(task: Task[Any, Any]) -> int:
+    """Estimate the bytes that a task takes; 0 where nobody knows, which doing it will show."""
+    try:
+        return max(0, task.memory())
+    except (PromptsegError, OSError):  # doing it says what is wrong
+        return 0
+
+
+def processes_with_room(workers: int, held: int) -> int:
+    """Return how many processes there is memory for, at least one; warn where they are fewer.
+
+    Args:
+        workers: that were asked for.
+        held: bytes that each holds before it does anything.
+    """
+    free = available_bytes()
+    if not held or free is None or workers * held <= free:
+        return workers
+    fewer = max(1, int(free // held))
+    if fewer < workers:
+        log.warning(
+            "%d processes in place of %d: each takes about %.1f GiB, and %.1f GiB are free",
+            fewer,
+            workers,
+            held / _GIB,
+            free / _GIB,
+        )
+    return fewer

@@ -114,11 +114,12 @@ def process_group(device: torch.device) -> Iterator[Processes]:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
+    from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     # torchrun may keep one store over restarts: what those before have written there is passed by
     store, rank, count = next(rendezvous("env://", timeout=_PATIENCE))
-    own = distributed.PrefixStore(f"start {_restarts()}", store)
+    own = PrefixStore(f"start {_restarts()}", store)
     distributed.init_process_group(
         backend, store=own, rank=rank, world_size=count, timeout=_PATIENCE
     )

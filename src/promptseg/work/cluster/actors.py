@@ -86,9 +86,9 @@ class Hand(_Place):
             again: whether somebody has died doing it, who may have written its result before.
             most: bytes that a node has for a task.
         """
-        recalled = task.recalled() if again else None
-        if recalled is not None:
-            return None, ((0, 0, recalled), None, 0.0)
+        cached = task.cached_result() if again else None
+        if cached is not None:
+            return None, ((0, 0, cached), None, 0.0)
         need = need_of(task)
         if need > most:
             return None, (None, TooLargeError.of(need, most, NO_NODE), 0.0)

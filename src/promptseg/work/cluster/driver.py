@@ -293,9 +293,9 @@ class _Work:
         if error is not None:
             self._close(case, None, error)
         elif call.stage == "read":
-            size, case.need, recalled = value
-            if recalled is not None:
-                self._close(case, recalled, None)
+            size, case.need, cached = value
+            if cached is not None:
+                self._close(case, cached, None)
                 return
             self._read, self._read_bytes = self._read + 1, self._read_bytes + size
             self._bytes += size - case.bytes

@@ -19,7 +19,7 @@ from promptseg import Segmenter
 from promptseg.cli.main import main
 from promptseg.datasets.case_list import CaseList
 from promptseg.errors import InputError, ModelError, OutputError
-from promptseg.formats import picture
+from promptseg.formats import image_2d as picture
 from promptseg.formats.masks import read_masks
 from promptseg.formats.options import ReadOptions
 from promptseg.jobs import image_task, listed

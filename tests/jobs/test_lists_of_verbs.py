@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from promptseg.formats.dicomweb.query import series_matching
 from promptseg.formats.location import require_local, storage_in
 from promptseg.formats.masks import read_masks
 from promptseg.inference.predictor import Predictor
-from promptseg.jobs import image_task
+from promptseg.jobs import embed, image_task
 from promptseg.jobs.results_table import read_results
 
 
@@ -184,6 +185,13 @@ def test_embed_lets_several_images_share_batches(
         return once(slices, *given, **more)
 
     monkeypatch.setattr(fake, "encode", encode)
+    together = threading.Barrier(4)
+
+    def read_together(*given: Any, **more: Any) -> Any:
+        together.wait(60)
+        return read(*given, **more)
+
+    monkeypatch.setattr(embed, "read", read_together)
     rows = [f"site{k % 2}/{k}.nii.gz" for k in range(4)]
     source = table(scans / "list.csv", "image,slices", *(f"{row},1:1" for row in rows))
     out = tmp_path / "kept"
@@ -193,6 +201,7 @@ def test_embed_lets_several_images_share_batches(
     assert sum(batches) == 4
     assert len(batches) < 4, "of several images"
     batches.clear()
+    monkeypatch.setattr(embed, "read", read)
     assert main(["embed", "-i", str(source), "-o", str(tmp_path / "alone"), "--quiet"]) == 0
     assert batches == [1, 1, 1, 1], "not where it does not pay"
     assert {p.name for p in out.glob("*.safetensors")} == {

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from promptseg.models.families.words.head import OWN, Seen, WordHead
+from promptseg.models.families.words.head import OWN, PRESENCE, Seen, WordHead
 from promptseg.train.words.features import Facts, WordFeatures
 
 __all__ = ["Asked", "Learning", "asked_of", "inside_of", "learn", "losses"]
 
 _TRIES = 10
+_QUICK = 10.0  # a new word's presence starts at what others mean; one vector has to turn it
 _FEWEST = 3  # pixels of the grid of masks that count as a thing
 
 
@@ -210,14 +211,20 @@ def learn(
     trained = [p for p in head.parameters() if p.requires_grad]
     before = {n: p.detach().clone() for n, p in head.named_parameters() if n.startswith(OWN)}
     stay = [k for k in range(len(head.queries)) if k not in set(words)] if how.own else []
-    optimizer = torch.optim.AdamW(trained, how.learning_rate, weight_decay=how.decay)
+    quick = [p for n, p in head.named_parameters() if how.own and n.startswith(PRESENCE)]
+    slow = [p for p in trained if not any(p is one for one in quick)]
+    optimizer = torch.optim.AdamW(
+        [{"params": slow, "scale": 1.0}, {"params": quick, "scale": _QUICK}],
+        how.learning_rate,
+        weight_decay=how.decay,
+    )
     average = deepcopy(head)
     order = _order(features, numbers, how.batch, chance)
     start, rows = time.monotonic(), []
     for update in range(1, how.updates + 1):
         rate = _rate(update, how, time.monotonic() - start)
         for group in optimizer.param_groups:
-            group["lr"] = how.learning_rate * rate
+            group["lr"] = how.learning_rate * rate * group["scale"]
         optimizer.zero_grad(set_to_none=True)
         parts = dict.fromkeys(("presence", "mask", "dice", "depth"), 0.0)
         for n in next(order):  # one after the other: each is asked for few words of its own

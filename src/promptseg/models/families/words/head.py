@@ -18,10 +18,13 @@ from torch.nn import functional as F
 
 from promptseg.models.families.words.vocabulary import MOST
 
-__all__ = ["OWN", "Seen", "WordHead"]
+__all__ = ["OWN", "PRESENCE", "Seen", "WordHead"]
 
 OWN = ("queries", "own_")
 """How the names of parameters begin that have a row for each word."""
+
+PRESENCE = "own_presence"
+"""How the names of those begin that say whether a word is there."""
 
 _CHANNELS, _WIDTH, _HEADS = 256, 128, 4
 _FINE, _PRIVATE, _FINER = 32, 40, 2

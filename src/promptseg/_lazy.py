@@ -13,7 +13,7 @@ __all__ = ["lazily"]
 def lazily(
     package: str, homes: Mapping[str, str], called: Mapping[str, str] | None = None
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return `__getattr__` and `__dir__` of a package.
+    """Return a package's `__getattr__` and `__dir__`, which import its names at their first use.
 
     Args:
         package: its full name.

@@ -101,7 +101,7 @@ def install() -> None:
 
 
 def moved_names(package: str, names: dict[str, str]) -> Callable[[str], Any]:
-    """Return a module's `__getattr__` for names (name -> module that has it now) that left it.
+    """Return a `__getattr__` for a module which finds names that moved (name -> their module now).
 
     Examples:
         >>> from promptseg import _moved
@@ -123,7 +123,7 @@ def moved_names(package: str, names: dict[str, str]) -> Callable[[str], Any]:
 
 
 def old_method(old: str, new: str) -> Callable[..., Any]:
-    """Give a class the method `new` under its old name, too, with a deprecation note.
+    """Return the method `new` for a class to have under its old name, too, with a deprecation note.
 
     Examples:
         >>> class Session:

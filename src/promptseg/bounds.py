@@ -1,4 +1,4 @@
-"""Says what numbers may be, for every option of every verb: one table, for checks and help alike.
+"""The numbers that every option of every verb may take: one table, for checks and help alike.
 
 Beyond these bounds a number makes no sense on any machine, or on this one: each thread and each process
 takes some of what the whole machine has. Verbs may ask for more: that two numbers fit, say.
@@ -32,7 +32,7 @@ class Bound(NamedTuple):
     above: bool = False
 
     def holds(self, value: float) -> bool:
-        """Tell whether a number is within; nan never is."""
+        """Tell whether a number is within the bounds; nan never is."""
         low = value > self.least if self.above else value >= self.least
         return math.isfinite(value) and low and value <= self.most
 
@@ -159,7 +159,7 @@ _OWN = {
 
 
 def bound_of(name: str, verb: str = "") -> Bound:
-    """Return the bound of an option.
+    """Return the bounds of an option's value.
 
     Raises:
         KeyError: it has none.
@@ -171,7 +171,7 @@ _numbers: dict[type[Any], dict[str, type]] = {}
 
 
 def numbers_of(kind: type[Any]) -> dict[str, type]:
-    """Return options of a dataclass that are numbers: name, and `int` or `float`."""
+    """Return the numeric options of a dataclass: name, and `int` or `float`."""
     if kind not in _numbers:  # options are made at every prompt
         hints = get_type_hints(kind)
         found = {field.name: _number_in(hints[field.name]) for field in dataclasses.fields(kind)}

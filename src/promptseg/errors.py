@@ -88,7 +88,7 @@ class PromptsegError(Exception):
         super().__init__(expected, got, do)
 
     def to_json(self) -> dict[str, str]:
-        """Return its parts, for programs."""
+        """Return the kind of error, what was expected, what was got and what to do, for programs."""
         said = {"expected": self.expected, "got": self.got, "do": self.do}
         return {"kind": type(self).__name__, **said}
 
@@ -168,7 +168,7 @@ class PromptError(PromptsegError):
     where = ""
 
     def at(self, where: str) -> PromptError:
-        """Return the same error with the place in a file, unless a place is said already."""
+        """Return the same error with the place in a file, unless it has one already."""
         if self.where:
             return self
         placed = type(self)(f"{where}: {self.expected}", self.got, self.do)
@@ -213,11 +213,11 @@ class OutputError(PromptsegError):
 
 
 class NoSpaceError(OutputError):
-    """A result for which there is no space left: of many, the next ones would fail alike."""
+    """The error of a full disk: of many results, the next ones would fail alike."""
 
     @classmethod
     def at(cls, place: object) -> NoSpaceError:
-        """Return the error about a file or folder."""
+        """Return the error about this file or folder."""
         return cls(
             "an output that can be written",
             f"{place} (no space left on the disk)",
@@ -226,5 +226,5 @@ class NoSpaceError(OutputError):
 
     @staticmethod
     def is_meant(error: OSError) -> bool:
-        """Tell whether a system's error says so: a full disk, or a quota."""
+        """Tell whether a system's error means this: a full disk, or a quota."""
         return error.errno in (errno.ENOSPC, errno.EDQUOT)

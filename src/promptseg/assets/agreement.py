@@ -30,7 +30,7 @@ _YES = {"y", "yes", "agree", "i agree"}
 
 
 def terms_of(licence: str) -> str:
-    """Return what a licence says, in short, and where its text is."""
+    """Return the terms of a licence, in short, and where its text is."""
     return _TERMS[licence]
 
 

@@ -1,4 +1,4 @@
-"""Says what a person does with assets: see what is here, check it, remove it."""
+"""Assets as a person manages them: see what is here, check it, remove it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class AssetState:
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything known, as plain values."""
+        """Return the asset and its state as plain values."""
         asset = self.asset
         return {
             "name": asset.name,
@@ -55,7 +55,7 @@ class AssetState:
 
 
 def state_of(name: str, verify: bool = False) -> AssetState:
-    """Tell whether an asset is here.
+    """Check whether an asset is here, and whole.
 
     Args:
         name: an asset of the manifest.

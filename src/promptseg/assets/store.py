@@ -1,4 +1,4 @@
-"""Says where named files are kept, and how each one is found or obtained."""
+"""The store of named files: where each is kept, and how it is found or obtained."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ class Asset:
 
     @property
     def to_fetch(self) -> int:
-        """Return bytes that its first source takes from the network; 0 if not known."""
+        """Return how many bytes its first source takes from the network; 0 if not known."""
         first = self.sources[0] if self.sources else Source()
         return first.archive_size or self.size
 
 
 @cache
 def manifest() -> dict[str, Asset]:
-    """Return all assets by name."""
+    """Return all assets by name, as the manifest lists them."""
     table = tomllib.loads(files(__package__).joinpath("manifest.toml").read_text("utf-8"))
     return {
         name: Asset(
@@ -107,7 +107,7 @@ def cache_folder() -> Path:
 
 
 def locate(name: str) -> Path | None:
-    """Tell where the local copy of an asset is, unverified: $PROMPTSEG_WEIGHTS comes before the cache.
+    """Return the path of an asset's local copy, unverified; $PROMPTSEG_WEIGHTS comes before the cache.
 
     What the package brings comes from there alone, so that its version is that of the code.
 
@@ -219,7 +219,7 @@ def _or_brought() -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Return SHA-256 of a file; of a folder, over the names and hashes of its files in order."""
+    """Return the SHA-256 of a file; of a folder, over the names and hashes of its files in order."""
     digest = hashlib.sha256()
     if path.is_dir():
         for file in sorted(p for p in path.rglob("*") if p.is_file()):
@@ -232,7 +232,7 @@ def sha256_of(path: Path) -> str:
 
 
 def asset_named(name: str) -> Asset:
-    """Return the manifest's entry.
+    """Return the asset of this name from the manifest.
 
     Raises:
         AssetError: there is none of that name.

@@ -21,7 +21,7 @@ __all__ = ["BenchmarkCommand", "run"]
 
 @dataclass
 class BenchmarkCommand:
-    """Say how quick the engines run a model on this machine, and how close they are to eager float32.
+    """Measure how fast the engines run a model on this machine, and how close to eager float32.
 
     Engines take turns, one call each in every round. With --show nothing is measured: it prints what
     --engine auto chose here so far, and why.

@@ -48,7 +48,7 @@ class _Verb(NamedTuple):
 
 
 def script_for(shell: Shell) -> str:
-    """Return the script.
+    """Return the completion script of a shell.
 
     Args:
         shell: "bash", "zsh" (the same through its own bashcompinit) or "fish".

@@ -39,7 +39,7 @@ _ATTRIBUTE = re.compile(r"^ {4}(\w+(?:, \w+)*): (.*(?:\n {8}.*)*)", re.M)
 
 
 def schema_of(kind: Any) -> Schema:
-    """Return the schema of what `dataclasses.asdict` or `Record.to_json` makes of a type, as JSON.
+    """Return the JSON Schema of what `dataclasses.asdict` or `Record.to_json` makes of a type.
 
     Args:
         kind: a dataclass, a record, or any annotation that their fields have.
@@ -72,7 +72,7 @@ def schema_of(kind: Any) -> Schema:
 
 
 def attributes_of(kind: type[Any]) -> dict[str, str]:
-    """Map field to what the docstring of its class says of it, under `Attributes`."""
+    """Return what the docstring of a class says of each field, under `Attributes`."""
     said: dict[str, str] = {}
     for one in reversed(kind.__mro__):
         text = one.__dict__.get("__doc__") or ""
@@ -97,7 +97,7 @@ def record(
     title: str = "",
     more: bool = False,
 ) -> Schema:
-    """Return an object with these fields; others are allowed if `more`."""
+    """Return the schema of an object with these fields; others are allowed if `more`."""
     found: Schema = {"title": title} if title else {}
     return {
         **found,
@@ -109,17 +109,17 @@ def record(
 
 
 def listed(one: Schema) -> Schema:
-    """Return an array of such values."""
+    """Return the schema of an array of such values."""
     return {"type": "array", "items": one}
 
 
 def nullable(one: Schema) -> Schema:
-    """Allow null beside such a value."""
+    """Return the schema of such a value or null."""
     return {"anyOf": [one, {"type": "null"}]}
 
 
 def texts_by_name(one: Schema | None = None) -> Schema:
-    """Return an object of any names with values of one kind, texts if none is named."""
+    """Return the schema of an object of any names with values of one kind; texts by default."""
     return {"type": "object", "additionalProperties": one or {"type": "string"}}
 
 

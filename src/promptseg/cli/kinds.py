@@ -1,4 +1,4 @@
-"""Says which dataclass holds the options of which verb: what help and completion are made from."""
+"""The dataclass of every verb's options, which help and completion are made from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says what a person is told of a list that was done."""
+"""The summary that is printed after a list of cases was done."""
 
 from __future__ import annotations
 

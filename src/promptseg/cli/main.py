@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def usage() -> str:
-    """Return the general help."""
+    """Return the general help: all verbs, and how to go on."""
     width = max(map(len, VERBS))
     lines = "\n".join(f"  {verb:<{width}}  {what}" for verb, what in VERBS.items())
     return _USAGE.format(verbs=lines, version=__version__)

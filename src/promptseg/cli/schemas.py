@@ -1,6 +1,4 @@
-"""Says what every verb prints with `--json`, as JSON Schema: one table, printed by `promptseg
-schema`.
-"""
+"""JSON Schemas of what every verb prints with `--json`: one table, for `promptseg schema`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ __all__ = ["run"]
 
 
 def run(argv: list[str]) -> int:
-    """Run the teaching; returns the exit code."""
+    """Teach a model new words; returns the exit code."""
     options = parse(TeachOptions, "train words", argv)
     from promptseg.jobs.teach import teach
 

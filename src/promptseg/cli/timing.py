@@ -96,7 +96,7 @@ def run(argv: list[str]) -> int:
 
 
 def _what(command: TimingCommand) -> tuple[str, str, Phase]:
-    """Case, expert and phase, all of which a new entry needs."""
+    """Return case, expert and phase, all of which a new entry needs."""
     if command.case is None or command.expert is None or command.phase is None:
         wanted = {"case": command.case, "expert": command.expert, "phase": command.phase}
         missing = [f"--{name}" for name, value in wanted.items() if value is None]

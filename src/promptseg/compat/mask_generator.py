@@ -115,7 +115,7 @@ class SamAutomaticMaskGenerator:
 
     @torch.no_grad()
     def generate(self, image: NDArray[np.uint8]) -> list[dict[str, Any]]:
-        """Return masks of everything in an image.
+        """Return masks of everything that is found in an image.
 
         Args:
             image: (H, W, 3) uint8, RGB.

@@ -1,4 +1,4 @@
-"""Says what automatic mask generation does with masks, boxes and crops: small functions, no network."""
+"""Masks, boxes and crops in automatic mask generation: small functions, no network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CropBox = tuple[int, int, int, int]
 
 
 def point_grid(side: int) -> NDArray[np.float64]:
-    """Return (side * side, 2) x, y in [0, 1]: centres of equal cells, row by row."""
+    """Return (side * side, 2) x, y in [0, 1]: the centres of equal cells, row by row."""
     centres = (np.arange(side) + 0.5) / side
     x, y = np.meshgrid(centres, centres)
     return np.stack([x.ravel(), y.ravel()], axis=-1)
@@ -61,13 +61,13 @@ def crop_boxes(
 
 
 def stability(logits: Tensor, threshold: float, offset: float) -> Tensor:
-    """Map (N, H, W) mask logits to (N,) IoU of the masks at `threshold` plus and minus `offset`."""
+    """Compute the IoU (N,) of (N, H, W) mask logits cut at `threshold` plus and minus `offset`."""
     inner = (logits > threshold + offset).sum((-1, -2))
     return inner / (logits > threshold - offset).sum((-1, -2))
 
 
 def mask_boxes(masks: Tensor) -> Tensor:
-    """Map (N, H, W) boolean to (N, 4) XYXY, both ends inside; zeros for an empty mask."""
+    """Return the XYXY boxes (N, 4) of (N, H, W) masks, both ends inside; zeros for an empty mask."""
     rows, columns = masks.any(-1).int(), masks.any(-2).int()
     first = [line.argmax(-1) for line in (columns, rows)]
     last = [line.shape[-1] - 1 - line.flip(-1).argmax(-1) for line in (columns, rows)]
@@ -103,7 +103,7 @@ def non_maximum_suppression(
 
 
 def rle_of_mask(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """Map (H, W) boolean to COCO's uncompressed run lengths: column by column, outside first."""
+    """Convert a (H, W) mask to COCO's uncompressed run lengths: column by column, outside first."""
     flat = mask.ravel(order="F")
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     counts = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
@@ -111,14 +111,14 @@ def rle_of_mask(mask: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def mask_of_rle(rle: dict[str, Any]) -> NDArray[np.bool_]:
-    """Map uncompressed run lengths to (H, W) boolean."""
+    """Convert uncompressed run lengths to a (H, W) mask."""
     height, width = rle["size"]
     inside = np.arange(len(rle["counts"])) % 2 == 1
     return np.repeat(inside, rle["counts"]).reshape(width, height).T
 
 
 def coco_rle(rle: dict[str, Any]) -> dict[str, Any]:
-    """Map uncompressed run lengths to COCO's compressed ones, as pycocotools writes them.
+    """Convert uncompressed run lengths to COCO's compressed ones, as pycocotools writes them.
 
     From the fourth on, a count is stored as its difference to the one before the last, in groups of
     five bits, lowest first; the sixth bit says that more follow, and 48 makes it a printable character.

@@ -22,7 +22,7 @@ _Arrays = tuple[NDArray[np.generic], NDArray[np.float32], NDArray[np.float32]]
 
 
 class NoImageError(PromptError, RuntimeError):
-    """A question about an image before there is one."""
+    """The error of asking about an image before one is set."""
 
 
 class SamPredictor:
@@ -56,7 +56,7 @@ class SamPredictor:
 
     @property
     def device(self) -> torch.device:
-        """Tell where the network is."""
+        """Return the device that the network is on."""
         return self.model.device
 
     def reset_image(self) -> None:
@@ -204,7 +204,7 @@ class SamPredictor:
         return masks if return_logits else masks > self.model.mask_threshold, quality, logits
 
     def get_image_embedding(self) -> Tensor:
-        """Return (1, 256, 64, 64) embedding of the image.
+        """Return the embedding of the image, (1, 256, 64, 64).
 
         Raises:
             NoImageError: no image is set.

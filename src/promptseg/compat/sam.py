@@ -34,27 +34,27 @@ class OfficialPromptEncoder(PromptEncoder):
     """The prompt encoder with its official names."""
 
     def get_dense_pe(self) -> Tensor:
-        """Return (1, C, grid, grid) position of every embedding cell."""
+        """Return the positional encoding of every embedding cell, (1, C, grid, grid)."""
         return self.dense_position()
 
     @property
     def embed_dim(self) -> int:
-        """Return channels of the embeddings."""
+        """Return the number of channels of the embeddings."""
         return self.channels
 
     @property
     def input_image_size(self) -> tuple[int, int]:
-        """Return rows and columns of the network's input."""
+        """Return the rows and columns of the network's input."""
         return (self.image_size, self.image_size)
 
     @property
     def image_embedding_size(self) -> tuple[int, int]:
-        """Return rows and columns of the image embedding."""
+        """Return the rows and columns of the image embedding."""
         return (self.grid, self.grid)
 
     @property
     def mask_input_size(self) -> tuple[int, int]:
-        """Return rows and columns of a mask prompt."""
+        """Return the rows and columns of a mask prompt."""
         return (4 * self.grid, 4 * self.grid)
 
 
@@ -105,13 +105,11 @@ class Sam(networks.Sam):
 
     @property
     def device(self) -> torch.device:
-        """Tell where the network is."""
+        """Return the device that the network is on."""
         return self.pixel_mean.device
 
     def preprocess(self, x: Tensor) -> Tensor:
-        """Map (..., 3, h, w) colours of 0..255, at most 1024 a side to normalised, zeros to 1024 x
-        1024.
-        """
+        """Convert colours (..., 3, h, w) of 0..255 to normalised ones, with zeros up to 1024 x 1024."""
         x = (x - self.pixel_mean) / self.pixel_std
         rows, columns = x.shape[-2:]
         return F.pad(x, (0, self.img_size - columns, 0, self.img_size - rows))
@@ -119,7 +117,7 @@ class Sam(networks.Sam):
     def postprocess_masks(
         self, masks: Tensor, input_size: Sequence[int], original_size: Sequence[int]
     ) -> Tensor:
-        """Map (B, C, m, m) mask logits to (B, C, H, W) on the original image, bilinearly.
+        """Scale mask logits (B, C, m, m) to the original image, (B, C, H, W), bilinearly.
 
         Args:
             masks: of the mask decoder.

@@ -1,4 +1,4 @@
-"""Images and coordinates into the network's frame, as SAM does it and as MedSAM does it."""
+"""Transforms of images and coordinates into the network's frame, as SAM and as MedSAM do it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ResizeLongestSide:
         return self.apply_coords(boxes.reshape(-1, 2, 2), original_size).reshape(-1, 4)
 
     def apply_image_torch(self, image: Tensor) -> Tensor:
-        """Map (B, 3, H, W) float to (B, 3, h, w): near `apply_image`, which the networks expect.
+        """Map (B, 3, H, W) float to (B, 3, h, w), nearly as `apply_image`, which the networks expect.
 
         The official method takes the size from the first two axes, B and 3; this one from H and W.
         """
@@ -59,7 +59,7 @@ class ResizeLongestSide:
 
     @staticmethod
     def get_preprocess_shape(oldh: int, oldw: int, long_side_length: int) -> tuple[int, int]:
-        """Return rows and columns of the resized image."""
+        """Return the rows and columns of the resized image."""
         scale = long_side_length / max(oldh, oldw)
         return int(oldh * scale + 0.5), int(oldw * scale + 0.5)
 
@@ -80,7 +80,7 @@ class ResizeSquare(ResizeLongestSide):
         return resize_bicubic(image, *self._size(image.shape[:2]))
 
     def apply_image_torch(self, image: Tensor) -> Tensor:
-        """Map (B, 3, H, W) float to (B, 3, target_length, target_length): near `apply_image`."""
+        """Map (B, 3, H, W) float to (B, 3, target_length, target_length), nearly as `apply_image`."""
         size = self._size(image.shape[-2:])
         return F.interpolate(image, size, mode="bicubic", antialias=True)
 

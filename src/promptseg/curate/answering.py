@@ -1,4 +1,4 @@
-"""Says what of a network costs time and memory, asked alike of a SAM and of one with memory."""
+"""The steps of a network that cost time and memory, the same for SAM and for one with memory."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Answering(Protocol):
     image_size: int
 
     def encode(self, slices: Tensor) -> Sequence[Tensor]:
-        """Map (1, 3, S, S) to its features, of one level or of several."""
+        """Compute the features of an image (1, 3, S, S), of one level or of several."""
 
     def answer(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return mask logits and predicted IoU of the objects, once."""
+        """Run the decoder once; returns mask logits and predicted IoU of the objects."""
 
 
 def answering(network: Sam | Sam2Steps, objects: int, propagated: bool) -> Answering:
-    """Return boxes of some objects, or a memory of them.
+    """Return a network with some objects of an image: boxes, or objects propagated with memory.
 
     Args:
         network: on its device.

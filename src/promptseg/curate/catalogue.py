@@ -90,19 +90,15 @@ class Entry:
 
     @property
     def kind(self) -> str:
-        """Return its modality in our own words, one of `promptseg.image.MODALITIES`; PET-CT counts as
-        PET.
-        """
+        """Return its modality, one of `promptseg.image.MODALITIES`; PET-CT counts as PET."""
         return _WORDS.get(self.modality, "MR")
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, with `kind` and the `dataset.json` to write."""
+        """Return the entry as plain values, with `kind` and the `dataset.json` to write."""
         return {**asdict(self), "kind": self.kind, "dataset_json": self.description()}
 
     def description(self) -> dict[str, Any]:
-        """Return what `dataset.json` beside the unpacked data has to say; empty where none is
-        needed.
-        """
+        """Return the content of `dataset.json` beside the unpacked data; empty where none is needed."""
         if not self.images:
             return {}
         file = PurePosixPath(self.images).name
@@ -122,7 +118,7 @@ class Entry:
 
 
 class Total(NamedTuple):
-    """Holds what the catalogue has of one modality.
+    """The catalogue's datasets of one modality, counted.
 
     Attributes:
         kind: the modality in our own words.
@@ -141,7 +137,7 @@ class Total(NamedTuple):
 
 @cache
 def catalogue() -> tuple[Entry, ...]:
-    """Return all of them, in the order of the supplement."""
+    """Return all datasets of the catalogue, in the order of the supplement."""
     text = files("promptseg.curate").joinpath("catalogue.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(text.splitlines())
     return tuple(Entry(count=int(row.pop("count")), **row) for row in rows)
@@ -150,7 +146,7 @@ def catalogue() -> tuple[Entry, ...]:
 def entries(
     modality: str | None = None, split: str | None = None, layout: str | None = None
 ) -> list[Entry]:
-    """Return some of them.
+    """Return the datasets of the catalogue that fit some words.
 
     Args:
         modality: in our words or in those of the supplement ("MR", "MR-T1", "CXR"), in any case; a
@@ -179,7 +175,7 @@ def entries(
 
 
 def find_entry(name: str) -> Entry:
-    """Return the dataset of a name; case, blanks and dashes do not count.
+    """Return the dataset of this name; case, blanks and dashes do not count.
 
     Raises:
         InputError: none; close names are offered.
@@ -198,7 +194,7 @@ def find_entry(name: str) -> Entry:
 
 
 def totals(found: Iterable[Entry]) -> list[Total]:
-    """Return sums by modality, most datasets first."""
+    """Sum the datasets up by modality, those with most datasets first."""
     groups: dict[str, list[Entry]] = {}
     for entry in found:
         groups.setdefault(entry.kind, []).append(entry)

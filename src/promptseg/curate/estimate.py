@@ -1,4 +1,4 @@
-"""Says how long training will take and how much memory it needs, before it is started.
+"""Estimates of how long training will take and how much memory it needs, before it is started.
 
 The network runs forward and backward on random input on the device at hand: the encoder on one image,
 the decoder on the objects of one image. The times are scaled to the images of an epoch. On clips, a
@@ -31,7 +31,7 @@ _REPEATS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Holds what of a training its cost depends on (MedicoSAM, Algorithm 1).
+    """The options of a training that its cost depends on (MedicoSAM, Algorithm 1).
 
     Attributes:
         n_steps: rounds of corrections after the first prompt; every round is a pass of the decoder.
@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def rounds(self) -> int:
-        """Return the rounds of one image or clip, on average."""
+        """Return how many rounds one image or clip takes, on average."""
         return self.n_steps + self.frames
 
     @property
@@ -71,7 +71,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Holds what was measured of a network.
+    """Time and memory of a network, as measured.
 
     Attributes:
         encoder_seconds: of one image, forward, and backward if the encoder learns.
@@ -101,7 +101,7 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Holds what training is expected to cost.
+    """The time and memory that training is expected to take.
 
     Attributes:
         images: of an epoch, or clips.
@@ -255,7 +255,7 @@ def measure_network(network: Sam | Sam2Steps, plan: Plan, patience: float = 10.0
 
 
 def duration(seconds: float) -> str:
-    """Return seconds in the unit that people would take."""
+    """Return a number of seconds as a text, in the unit that people would take."""
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""Says what a split must not divide: the images of a patient, and images that look alike."""
+"""Groups that a split must not divide: the images of a patient, and images that look alike."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Group:
 
 
 def person(case: ManifestRow | Sample) -> str:
-    """Tell who a case or sample shows, as one word for the same person in every dataset."""
+    """Return whom a case or sample shows, as one word for the same person in every dataset."""
     return person_of(case.dataset, case.patient)
 
 
@@ -54,7 +54,7 @@ def grouped(
     samples: Counter[tuple[str, str]],
     alike: Sequence[LookAlike] | None = (),
 ) -> list[Group]:
-    """Return cases of one person, of the same voxels or of look-alikes, in order of their names.
+    """Join cases of one person, of the same voxels or of look-alikes, in order of their names.
 
     Args:
         cases: all of them.

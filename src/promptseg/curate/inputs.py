@@ -1,4 +1,4 @@
-"""Says what a part of a collection is made from: its files, and how its cases are read."""
+"""Inputs of a part of a collection: its files, and how its cases are read."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ FileFacts = tuple[str, int, int]
 
 
 def facts_of_files(cases: Iterable[CaseFiles]) -> dict[Path, FileFacts]:
-    """Return every file of some cases, once: the annotations of COCO are of all of them. Missing ones
-    are
-    passed over."""
+    """Return name, size and time of every file of some cases, once; missing ones are left out."""
     found: dict[Path, FileFacts] = {}
     for path in dict.fromkeys(path for case in cases for path in (case.image, *case.truth)):
         with suppress(OSError):
@@ -31,9 +29,7 @@ def facts_of_files(cases: Iterable[CaseFiles]) -> dict[Path, FileFacts]:
 
 
 def facts_of_case(case: CaseFiles) -> list[Any]:
-    """Return what else is known of a case, with what its readers are bound to: modality, channel,
-    classes,
-    annotations, how run lengths count."""
+    """Return what a case's samples depend on beside its files: patient, frames, how it is read."""
     readers = [_said(case.image_reader), _said(case.truth_reader)]
     looked_for = [] if case.absent is None else [list(case.absent)]
     return [case.name, case.patient, case.annotated, *readers, *looked_for]

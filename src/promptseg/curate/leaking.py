@@ -1,4 +1,4 @@
-"""Says whether a part of a collection shows what another part shows: groups, patients, 2D images."""
+"""Leaks between the parts of a collection: groups, patients and 2D images that are in several."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Alike", "Divided", "alike_samples", "divided", "same_pictures"]
 
 
 class Divided(NamedTuple):
-    """Holds what should be whole, and is in several parts.
+    """A group, patient or 2D image that should be in one part, and is in several.
 
     Attributes:
         what: "group", "patient" or "2D image".
@@ -49,7 +49,7 @@ class Alike(NamedTuple):
 
 
 def divided(samples: Iterable[Sample]) -> list[Divided]:
-    """Return groups, and persons of all datasets, that are in several parts; of the index alone."""
+    """Return the groups and persons that are in several parts, by the index alone."""
     samples = list(samples)
     found = _divided(samples, "group", lambda s: s.group)
     whole = {key for each in found for key in each.keys}
@@ -58,7 +58,7 @@ def divided(samples: Iterable[Sample]) -> list[Divided]:
 
 
 def same_pictures(samples: Iterable[Sample], hashes: dict[str, str]) -> list[Divided]:
-    """Return 2D images, pixel by pixel the same, that are in several parts.
+    """Return 2D images that are in several parts, the same pixel by pixel.
 
     Args:
         samples: the collection.
@@ -72,7 +72,7 @@ def same_pictures(samples: Iterable[Sample], hashes: dict[str, str]) -> list[Div
 def alike_samples(
     samples: Iterable[Sample], hashes: dict[str, str], most: int = 1000
 ) -> list[Alike]:
-    """Return samples of different parts, groups and persons whose perceptual hashes differ by few bits.
+    """Return pairs of samples in different parts whose perceptual hashes differ by few bits.
 
     Args:
         samples: the collection.

@@ -83,7 +83,7 @@ class ConversionOptions:
             parse_window(self.window)
 
     def conversion(self) -> dict[str, Any]:
-        """Return what the pixels and objects of a collection depend on; as plain values."""
+        """Return the options that pixels and objects of a collection depend on, as plain values."""
         return {f.name: asdict(self)[f.name] for f in fields(ConversionOptions)}
 
 
@@ -108,7 +108,7 @@ class SplitOptions:
     """CSV file with the columns dataset, case, part: the parts are as it says."""
 
     def shares(self) -> dict[Split, float]:
-        """Map part to its share of the samples, from 0 to 1.
+        """Return the share of the samples that each part gets, from 0 to 1.
 
         Raises:
             InputError: not three percentages that sum to 100.
@@ -203,7 +203,7 @@ class CurateJob(SplitOptions, ConversionOptions):
         check_bounds(self)
 
     def opening(self) -> DatasetOptions:
-        """Tell how datasets are opened: incomplete cases are left out and reported."""
+        """Return the options to open datasets with: incomplete cases are left out and reported."""
         return DatasetOptions(
             split=self.nnunet_split,
             channel=self.channel,
@@ -214,7 +214,7 @@ class CurateJob(SplitOptions, ConversionOptions):
         )
 
     def request(self) -> dict[str, Any]:
-        """Return what a collection depends on, without paths of this machine; as plain values."""
+        """Return the options that a collection depends on as plain values, without local paths."""
         left_out = {"output", "workers", "overwrite", "json", "quiet", "config", "strict"}
         said = {k: v for k, v in asdict(self).items() if k not in left_out}
         said["input"] = [path.resolve().name for path in self.input]

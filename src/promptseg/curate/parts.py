@@ -37,7 +37,7 @@ _CASES, _BYTES = 256, 128_000_000
 
 @dataclass(frozen=True)
 class Result:
-    """Holds what a part came to.
+    """The samples that a part was made into, and what was left out.
 
     Attributes:
         samples: of its shard; parts and groups are not known yet.
@@ -72,16 +72,16 @@ class Part(Task[None, None]):
 
     @property
     def shard(self) -> Path:
-        """Return the ZIP file; not there if no sample is."""
+        """Return the path of its ZIP file, which is not written where there is no sample."""
         return self.root / SHARDS / f"{self.name}.zip"
 
     @property
     def facts(self) -> Path:
-        """Return the file that makes the shard count."""
+        """Return the path of the JSON file beside the shard; without it the part is not done."""
         return self.root / FACTS / f"{self.name}.json"
 
     def input_sizes(self) -> dict[Path, int]:
-        """Return every file of its cases, with its size; parts may share some."""
+        """Return the size of every file of its cases; parts may share some."""
         return {path: size for path, (_, size, _) in facts_of_files(self.cases).items()}
 
     @property
@@ -91,7 +91,7 @@ class Part(Task[None, None]):
 
     @property
     def weight(self) -> int:
-        """Return its cases."""
+        """Return the number of its cases, which stands for the work that it is."""
         return len(self.cases)
 
     def request(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Part(Task[None, None]):
         return self.result() is not None
 
     def result(self) -> Result | None:
-        """Return what it came to; None if it is not done, or was done for other options or files."""
+        """Return its result; None if it is not done, or was done for other options or files."""
         try:
             said = parse_json(self.facts.read_text(encoding="utf-8"))
             if said["request"] != request_hash(self.request()):
@@ -221,7 +221,7 @@ class Part(Task[None, None]):
 
 
 def parts_of_dataset(dataset: Dataset, root: Path, options: ConversionOptions) -> Iterator[Part]:
-    """Yield the parts of a dataset.
+    """Divide a dataset into the parts that are curated one by one.
 
     Args:
         dataset: with its cases.

@@ -1,4 +1,4 @@
-"""Says what would waste hours of a GPU, found in minutes without one: checks of a collection.
+"""Checks of a collection before training: in minutes, what would waste hours of a GPU.
 
 Errors are what makes training pointless or its validation untrue: no training or no validation part, a
 patient in two parts, samples that cannot be read, targets that are all too small for the network. The

@@ -1,4 +1,4 @@
-"""Says what a check before training found, and what of it speaks against training."""
+"""Findings of a check before training, and which of them speak against training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LARGEST_SHARE = 50  # percent of the patients that a test part may take
 
 
 class Balance(NamedTuple):
-    """Says how often a class occurs.
+    """The number of masks of a class, by part.
 
     Attributes:
         name: of the class.
@@ -42,7 +42,7 @@ class Balance(NamedTuple):
 
 @dataclass
 class Preflight:
-    """Holds what was found.
+    """The findings of a check before training.
 
     Attributes:
         collection: its folder.
@@ -89,7 +89,7 @@ class Preflight:
 
 
 def balance_of(samples: Sequence[Sample]) -> list[Balance]:
-    """Return masks of every class and part, most masks first."""
+    """Count the masks of every class, by part; most masks first."""
     counts = {part: Counter[str]() for part in SPLITS}
     for sample in samples:
         counts[sample.split].update(target.name for target in sample.targets)
@@ -101,7 +101,7 @@ def balance_of(samples: Sequence[Sample]) -> list[Balance]:
 
 
 def errors_of(found: Preflight) -> list[str]:
-    """Return what makes training pointless, a line each: expected X, got Y; do Z."""
+    """Return the findings that make training pointless, a line each: expected X, got Y; do Z."""
     total, lines = found.statistics.total, []
     for part, why in (("train", "nothing to learn from"), ("validation", "no way to stop")):
         if not getattr(total, part):
@@ -125,7 +125,7 @@ def errors_of(found: Preflight) -> list[str]:
 
 
 def warnings_of(found: Preflight) -> list[str]:
-    """Return what should be known, a line each."""
+    """Return the findings that should be known before training, a line each."""
     lines = []
     if not found.statistics.total.test:
         lines.append("no test part: nothing will tell how good the model is in the end")

@@ -39,7 +39,7 @@ class Damage(NamedTuple):
 
 @dataclass
 class Pixels:
-    """Holds what the pixels of samples say.
+    """Findings in the pixels of samples: hashes, damage, and how long reading takes.
 
     Attributes:
         sha256: key of a sound sample -> of its shape and pixels.

@@ -33,7 +33,7 @@ def write_report(found: Preflight, folder: Path) -> None:
 
 
 def to_markdown(found: Preflight) -> str:
-    """Return one page: the verdict, then what it rests on."""
+    """Write the findings as a page of Markdown: the verdict, then what it rests on."""
     total = found.statistics.total
     verdict = "ready for training" if found.passed else "not ready for training"
     parts = [f"# Check of a collection: {verdict}\n\n{found.collection}, for {found.model}\n"]
@@ -96,7 +96,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def as_json(found: Preflight) -> dict[str, Any]:
-    """Return everything that was found, as plain values."""
+    """Return all findings as plain values."""
     return {
         "passed": found.passed,
         "errors": found.errors,

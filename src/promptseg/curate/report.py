@@ -1,6 +1,4 @@
-"""Says what a curation tells beside the data: counts, exclusions, licences, look-alikes, the test
-cases.
-"""
+"""Reports that a curation writes: counts, exclusions, licences, look-alikes, the test cases."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ _WHATS = ("samples", "targets", "cases", "patients")
 
 
 def counts_of(samples: Sequence[Sample]) -> Counts:
-    """Return samples, targets, cases and patients by part: of all, of each dataset, of each
-    modality.
-    """
+    """Count samples, targets, cases and patients by part: of all, of each dataset and modality."""
     numbers: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     people: dict[tuple[str, str, str], set[tuple[str, str]]] = defaultdict(set)
     for sample in samples:
@@ -63,7 +59,7 @@ def exclusion_counts(excluded: Iterable[Exclusion]) -> dict[str, dict[str, int]]
 
 
 def licences_of(samples: Iterable[Sample]) -> dict[str, dict[str, int]]:
-    """Map dataset to licence -> number of its samples."""
+    """Count the samples of each dataset by licence."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in samples:
         found[sample.dataset][sample.licence or "not stated"] += 1
@@ -105,7 +101,7 @@ def write_held_out(samples: Iterable[Sample], path: Path) -> None:
 
 
 def markdown(facts: dict[str, Any]) -> str:
-    """Return what collection.json says, to be read."""
+    """Return the content of collection.json as a page of Markdown."""
     counts: Counts = facts["counts"]
     lines = [
         "# Collection",

@@ -1,4 +1,4 @@
-"""Says which objects and images are not for training, by rules that can be measured.
+"""Rules, by what can be measured, that leave objects and images out of training.
 
 MedSAM left out incomplete images, "segmentation targets with branching structures, inaccurate
 annotations, and tiny volumes" (Methods, "Dataset curation and pre-processing") without saying how
@@ -61,7 +61,7 @@ class Exclusion:
 
 
 class Excluded(list[Exclusion]):
-    """Holds what was left out of a case, as it is found.
+    """A list of what was left out of a case, which grows as the case is read.
 
     Args:
         dataset, case: which one.
@@ -93,12 +93,12 @@ class Patch:
 
     @property
     def area(self) -> int:
-        """Return pixels."""
+        """Return the number of pixels of the object."""
         return int(self.mask.sum())
 
     @property
     def place(self) -> tuple[slice, slice]:
-        """Tell where the crop lies on the slice."""
+        """Return the rows and columns of the slice that the crop covers."""
         rows, columns = self.mask.shape
         return slice(self.top, self.top + rows), slice(self.left, self.left + columns)
 
@@ -114,7 +114,7 @@ class Patch:
 
 
 def patch_on(segment: Segment, target: str, index: int | None) -> Patch | None:
-    """Return an object of a 2D image (`index` None), or on a slice or frame; None where it is not."""
+    """Return an object on a slice or frame, or of a 2D image (`index` None); None where it is not."""
     if index is None:
         rows, columns = segment.region
         return Patch.cropped(target, segment.crop, rows.start, columns.start)
@@ -139,7 +139,7 @@ def parts_of(patch: Patch) -> list[Patch]:
 
 
 def tiny(patch: Patch, shape: tuple[int, ...], options: ConversionOptions) -> str:
-    """Return what is too small about an object on a slice of `shape`; nothing if it is large enough."""
+    """Tell why an object on a slice of `shape` is too small; empty if it is large enough."""
     area = patch.area
     if area < options.min_pixels:
         return f"{area} pixels, fewer than {options.min_pixels}"
@@ -178,7 +178,7 @@ def surviving(
 
 
 def slenderness(mask: NDArray[np.bool_]) -> float:
-    """Return the mean thickness over extent of the largest connected part, between 0 and about 0.5.
+    """Compute mean thickness over extent of the largest connected part, between 0 and about 0.5.
 
     The thickness is twice the area over the pixels of the edge, the extent the diagonal of the
     bounding box.
@@ -189,7 +189,7 @@ def slenderness(mask: NDArray[np.bool_]) -> float:
 
 
 def is_branching(patch: Patch) -> str:
-    """Tell why an object counts as branching (both values); nothing if it does not.
+    """Tell why an object counts as branching (both values); empty if it does not.
 
     It does where its largest connected part is thin for its extent (`slenderness` below 0.015), and
     covers less than half of its convex hull, which a straight thin line does not.

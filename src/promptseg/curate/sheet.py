@@ -34,7 +34,7 @@ _LEGEND = (
 
 @dataclass(frozen=True)
 class SheetPrompt:
-    """Holds what a simulated user prompts for one target.
+    """The prompts of a simulated user for one target.
 
     Attributes:
         box: XYXY of the target, both ends inside.
@@ -48,7 +48,7 @@ class SheetPrompt:
 
 
 def choose(samples: Sequence[Sample], count: int = 24, seed: int = 0) -> list[Sample]:
-    """Return random samples, of all datasets alike as far as they go; in order of their keys."""
+    """Choose random samples, of all datasets alike as far as they go; in order of their keys."""
     rng = generator(seed, "sheet")
     groups: dict[str, list[Sample]] = {}
     for sample in samples:
@@ -78,7 +78,7 @@ def prompt(sample: Sample, target: Target, mask: NDArray[np.bool_], seed: int = 
 def draw_panel(
     picture: Slice, mask: NDArray[np.bool_], prompts: SheetPrompt, pixel: tuple[float, float]
 ) -> PilImage.Image:
-    """Return a sample with the outline of one target and its prompts, in true proportions.
+    """Draw a sample with the outline of one target and its prompts, in true proportions.
 
     Args:
         picture: (rows, columns[, 3]).
@@ -111,7 +111,7 @@ def draw_panel(
 def make_sheet(
     collection: Collection, samples: Sequence[Sample], keep_8bit: bool = False, seed: int = 0
 ) -> PilImage.Image:
-    """Return panels of some samples, one random target each, with a legend below.
+    """Draw panels of some samples, one random target each, with a legend below.
 
     Args:
         collection: they are of.

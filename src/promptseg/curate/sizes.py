@@ -1,4 +1,4 @@
-"""Says how large the targets are, as the model will see them."""
+"""Sizes of the targets, as the model will see them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 class Size(NamedTuple):
-    """Holds the sizes of one target.
+    """The size of one target.
 
     Attributes:
         modality: of its image.
@@ -35,7 +35,7 @@ class Size(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Holds the sizes of some targets.
+    """Quantiles of the sizes of some targets.
 
     Attributes:
         name: dataset or modality.
@@ -69,7 +69,7 @@ def sizes_of(samples: Iterable[Sample], preprocessing: Preprocessing) -> list[Si
 
 
 def summarise(sizes: Sequence[Size], by: str = "modality") -> list[Sizes]:
-    """Return quantiles and tiny targets by modality or dataset, and of all at the end."""
+    """Compute quantiles of sizes and count tiny targets, by modality or dataset; of all at the end."""
     groups: dict[str, list[Size]] = {}
     for size in sizes:
         groups.setdefault(getattr(size, by), []).append(size)
@@ -78,7 +78,7 @@ def summarise(sizes: Sequence[Size], by: str = "modality") -> list[Sizes]:
 
 
 def draw_sizes(sizes: Sequence[Size], path: Path) -> None:
-    """Draw boxes of the share of the image that the targets of each modality cover.
+    """Draw a box plot, by modality, of the share of the image that targets cover.
 
     Boxes are quartiles with the median, whiskers reach from 5 to 95 %, dots are the smallest and the
     largest target.

@@ -1,4 +1,4 @@
-"""An image with its objects -> the 2D images that are trained on, 8 bits each."""
+"""Slices for training: the 2D images of an image with its objects, 8 bits each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST = 2**16 - 1
 
 @dataclass(frozen=True)
 class Values:
-    """Says how the values of an image become the stored 8 bits.
+    """The rule by which the values of an image become the stored 8 bits.
 
     Attributes:
         stored: what is applied before storing.
@@ -57,7 +57,7 @@ class Piece:
 
 
 def values_of(image: Image, window: str | None = None) -> Values:
-    """Return the rule that inference would choose, and what of it is left to the reader of the sample.
+    """Choose how values are stored, by inference's rule, and what of it the sample's reader does.
 
     Args:
         image: the whole image, on which the bounds are measured.
@@ -82,8 +82,7 @@ def pieces_of(
     excluded: Excluded,
     empty: bool = False,
 ) -> Iterator[Piece]:
-    """Yield the 2D images of an image: itself, or the slices or frames with objects that no rule
-    leaves out.
+    """Yield the 2D images of an image: itself, or its slices or frames with objects that rules keep.
 
     Slices of one value are noted as empty images.
 
@@ -123,7 +122,7 @@ def pieces_of(
 def labels_of(
     patches: Sequence[Patch], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.uint16], tuple[Target, ...]]:
-    """Return objects as label layers: everyone in the first layer where it overlaps with no other.
+    """Draw objects into label layers, each into the first one where it overlaps with no other.
 
     Args:
         patches: the objects.

@@ -1,4 +1,4 @@
-"""Says what is to be curated: the datasets of all inputs, where they are from and on which terms."""
+"""Sources of a curation: the datasets of all inputs, where they are from and on which terms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SOURCES = ("upstream", "reference", "citation", "url", "homepage", "source", "s
 
 @dataclass(frozen=True)
 class Origin:
-    """Holds what every case of a dataset shares, without its cases: it travels to worker processes.
+    """The facts that all cases of a dataset share, without its cases: it travels to worker processes.
 
     Attributes:
         dataset: its name.
@@ -55,7 +55,7 @@ class Origin:
         return cls(dataset.name, dataset.root, dataset.classes, source, dataset.licence, licences)
 
     def licence_of(self, case: str) -> str:
-        """Return the licence of an image: its own before the dataset's."""
+        """Return the licence of an image: its own, else the dataset's."""
         return self.licences.get(case, self.licence)
 
     def is_open(self, case: str) -> bool:
@@ -70,7 +70,7 @@ class Origin:
 
 
 def open_sources(job: CurateJob) -> list[Dataset]:
-    """Return the datasets of all inputs, in order.
+    """Open the datasets of all inputs, in order.
 
     Raises:
         InputError: an input without datasets, two of one name, or one that is asked for and missing.
@@ -101,7 +101,7 @@ def _opened(path: Path, job: CurateJob) -> list[Dataset]:
 
 
 def _coco_licences(content: dict[str, Any], cases: list[CaseFiles]) -> dict[str, str]:
-    """Case -> licence, where the 2D images of a COCO file name one of its licences."""
+    """Return the licence of each case, where the 2D images of a COCO file name one of its licences."""
     known = {
         entry.get("id"): str(entry.get("name", ""))
         for entry in content.get("licenses") or []

@@ -1,4 +1,4 @@
-"""Says which part every group of images belongs to: training, validation or test."""
+"""The split of a collection: every group of images goes to training, validation or test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Case = tuple[str, str]
 
 
 def divide(groups: Sequence[Group], shares: dict[Split, float], seed: int) -> dict[str, Split]:
-    """Return part of every group, so that each stratum is divided by the shares.
+    """Choose a part for every group, so that each stratum is divided by the shares.
 
     A stratum is the groups with images of the same datasets. Those with too few groups for every
     part to get one are taken together. Within a stratum the groups come in an order drawn by `seed`;
@@ -97,7 +97,7 @@ def hold_out(
 
 
 def divide_as_given(groups: Sequence[Group], given: dict[Case, Split]) -> dict[str, Split]:
-    """Return part of every group as a table says.
+    """Divide the groups as a table says.
 
     Raises:
         InputError: a case that the table lacks, or a group in two parts, named.
@@ -154,7 +154,7 @@ def check_division(
 
 
 def read_held_out(path: Path, datasets: Sequence[Dataset]) -> list[Case]:
-    """Return the lines of a list, "dataset/case" or "dataset/patient"; what follows a # is passed over.
+    """Read a list of lines "dataset/case" or "dataset/patient"; what follows a # is passed over.
 
     Raises:
         InputError: no such file, or a line that names nothing in the datasets that are curated.

@@ -1,6 +1,4 @@
-"""Says how much data there is: per dataset and per modality, as tables and as MedSAM's Fig. 2a draws
-it.
-"""
+"""Statistics of a collection: per dataset and modality, as tables and as MedSAM's Fig. 2a."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ _DECADES = 100  # a scale that spans more is logarithmic
 
 @dataclass(frozen=True, kw_only=True)
 class Count:
-    """Holds what there is of one dataset, one modality or all.
+    """Numbers of images, masks and patients of one dataset, one modality or all.
 
     Attributes:
         dataset: name; "all" in totals.
@@ -71,7 +69,7 @@ class Statistics:
         }
 
     def lines(self) -> list[Count]:
-        """Return all lines, the totals last."""
+        """Return the lines of all tables, the totals last."""
         return [*self.datasets, *self.modalities, self.total]
 
 
@@ -111,7 +109,7 @@ def write_statistics(found: Statistics, folder: Path) -> list[Path]:
 
 
 def to_markdown(found: Statistics) -> str:
-    """Return both tables, the totals of modalities first, and the chart."""
+    """Write both tables, those of modalities first, and the chart as a page of Markdown."""
     parts = ["# Statistics\n", _sentence(found.total), "\n\n## Modalities\n\n"]
     parts.append(_table([*found.modalities, found.total], skip="dataset"))
     parts.append("\n![Image-mask pairs per modality](modalities.png)\n\n## Datasets\n\n")
@@ -123,7 +121,7 @@ def to_markdown(found: Statistics) -> str:
 
 
 def draw_modalities(modalities: Sequence[Count], path: Path) -> None:
-    """Draw ranked bars of the image-mask pairs of each modality, as MedSAM's Fig. 2a.
+    """Draw the image-mask pairs of each modality as ranked bars, as MedSAM's Fig. 2a.
 
     Args:
         modalities: most masks first; the scale is logarithmic where they span more than two decades.

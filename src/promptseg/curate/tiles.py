@@ -58,7 +58,7 @@ def is_slide(path: Path) -> bool:
 
 
 class Mosaic:
-    """A small image of a whole slide, put together of its tiles."""
+    """A small image of a whole slide, put together from its tiles."""
 
     def __init__(self) -> None:
         self._tiles: dict[tuple[int, int], NDArray[Any]] = {}
@@ -68,7 +68,7 @@ class Mosaic:
         self._tiles[region.y, region.x] = pixels[::_STEP, ::_STEP].copy()
 
     def image(self) -> Image | None:
-        """Return the slide, every 16th pixel of it; None before there are tiles."""
+        """Return the slide at every 16th pixel; None before there are tiles."""
         if not self._tiles:
             return None
         rows: dict[int, list[NDArray[Any]]] = {}

@@ -70,7 +70,7 @@ def recognises(root: Path) -> bool:
 
 
 def read_description_of(root: Path) -> dict[str, Any]:
-    """Return the description that makes a folder a BIDS dataset.
+    """Read the description that makes a folder a BIDS dataset.
 
     Raises:
         InputError: none, or one without a name and a version.
@@ -149,8 +149,7 @@ def write_description(output: Path, raw: Path | None) -> None:
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """Return images with their segmentations: of a dataset with its derivatives, or of derivatives
-    alone.
+    """Open a dataset with its derivatives, or derivatives alone: images with their segmentations.
 
     Raises:
         InputError: no description, a segmentation without an image, several for one image, or tables

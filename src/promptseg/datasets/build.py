@@ -1,4 +1,4 @@
-"""Says what all layouts do alike: cases out of names, and a dataset out of cases."""
+"""Functions that all layouts share: cases out of names, and a dataset out of cases."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def case_of(
     annotated: tuple[int, ...] | None = None,
     absent: tuple[str, ...] | None = None,
 ) -> CaseFiles:
-    """Return a case with the patient it shows.
+    """Build a case, with the patient it shows.
 
     Raises:
         InputError: a name that no table could hold.
@@ -71,7 +71,7 @@ def dataset_of(
     missing: Iterable[Missing] = (),
     notes: Iterable[str] = (),
 ) -> Dataset:
-    """Return a dataset of at least one case, in natural order.
+    """Build a dataset of at least one case, in natural order of the cases.
 
     Raises:
         InputError: no case, or two of one name.
@@ -102,12 +102,12 @@ def dataset_of(
 
 
 def modality_of(described: Description, options: DatasetOptions) -> str:
-    """Return the modality of the images: the user's word before the dataset's."""
+    """Return the modality of the images: the user's word, else the dataset's."""
     return options.dataset_modality or described.modality
 
 
 def image_reader(modality: str, reading: ReadOptions | None = None) -> ImageReader:
-    """Return a reader of image files; files speak for themselves where the modality is unknown.
+    """Return a reader of image files, which tell the modality themselves where it is unknown.
 
     Args:
         modality: of the images.

@@ -23,7 +23,7 @@ _ROWS_AT_A_TIME = 4096
 
 
 class Columns(NamedTuple):
-    """Holds what the columns of a list may be called; others begin with `#` and are left alone.
+    """The names that columns of a list may have; those that begin with `#` are left alone.
 
     Attributes:
         image: what is read, which every row needs.
@@ -39,7 +39,7 @@ class Columns(NamedTuple):
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Return all of them."""
+        """Return the names of all columns."""
         return (self.image, *self.paths, *self.words)
 
 

@@ -1,6 +1,4 @@
-"""Says where cases come from: a table, a folder in storage, what a DICOMweb server finds; one at a
-time.
-"""
+"""Sources of cases: a table, a folder in storage, a DICOMweb query; one case at a time."""
 
 from __future__ import annotations
 
@@ -67,7 +65,7 @@ def open_cases(source: Path, columns: Columns) -> Cases:
 
 
 def local_folder(folder: Path) -> Cases:
-    """Return every file of a known format below a folder of this machine."""
+    """Return the files of known formats below a folder of this machine as cases."""
     return _Folder(folder)
 
 

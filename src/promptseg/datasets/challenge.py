@@ -25,14 +25,14 @@ __all__ = ["open_dataset", "recognises"]
 
 
 def recognises(root: Path) -> bool:
-    """Tell whether a path is such a file, or a folder with some."""
+    """Tell whether a path is a challenge npz file, or a folder with some."""
     if root.is_file():
         return root.suffix.lower() == ".npz" and bool({"imgs", "gts"} & set(_shapes(root)))
     return any("imgs" in _shapes(path) for path in _archives(root))
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """Return the cases of such a file or folder.
+    """Return the cases of a challenge npz file or of a folder of them.
 
     Raises:
         InputError: nothing there.

@@ -1,4 +1,4 @@
-"""Says what labels stand for, and the objects that they make."""
+"""Classes: the meaning of labels, and the objects that they make."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Classes", "TruthSegment", "target_of"]
 
 @dataclass(frozen=True)
 class Classes:
-    """Holds what the values of a label image stand for.
+    """The meaning of the values of a label image.
 
     Attributes:
         names: class id -> name; empty where nothing names them.
@@ -35,13 +35,13 @@ class Classes:
     colours: Colours = field(default_factory=dict)
 
     def object_names(self) -> dict[int, str]:
-        """Map class id to name of its object, unique: with the id where classes share a name."""
+        """Return a unique name for each class id: with the id where classes share a name."""
         shared = Counter(self.names.values())
         return {k: f"{name} {k}" if shared[name] > 1 else name for k, name in self.names.items()}
 
     @property
     def values(self) -> set[int]:
-        """Return every value a label image may have, but for the background."""
+        """Return every value a label image may have, except the background."""
         named = set(self.names) - set(self.regions)
         return named.union(*self.regions.values())
 

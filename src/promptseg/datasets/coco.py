@@ -54,7 +54,7 @@ _KEYS = {"images", "annotations", "categories"}
 
 
 def recognises(root: Path) -> bool:
-    """Tell whether a path is such a file, or a folder with one, at its top or in annotations/."""
+    """Tell whether a path is a COCO file, or a folder with one, at its top or in annotations/."""
     return bool(files_at(root, _is_coco))
 
 
@@ -182,13 +182,13 @@ def _by_picture(
 
 
 def case_of_image(file_name: str) -> str:
-    """Return the name of a case: the picture's, with its folders."""
+    """Build the name of a case from that of its 2D image, folders included."""
     path = PurePosixPath(composed(file_name.replace("\\", "/")))
     return "_".join(path.with_suffix("").parts)
 
 
 def picture_at(path: Path, file_name: str) -> Path | None:
-    """Return where a 2D image lies; never outside of the folders that it may lie in."""
+    """Find a 2D image in the folders that it may lie in, never outside; None if it is not there."""
     folders = (
         path.parent,
         path.parent / "images",
@@ -235,7 +235,7 @@ def files_at(root: Path, fits: Callable[[Path], bool]) -> list[Path]:
 
 
 def the_one_of(paths: list[Path], root: Path) -> Path:
-    """Return the only file of annotations.
+    """Return the only file of annotations; several are refused.
 
     Raises:
         InputError: there are several.

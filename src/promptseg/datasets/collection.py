@@ -74,7 +74,7 @@ class Target(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Says where the bytes of a member lie.
+    """The place of a member's bytes in its shard.
 
     Attributes:
         offset: of its first byte in the shard.
@@ -90,7 +90,7 @@ _NOWHERE = Place(0, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Holds what is known of one training image.
+    """The entry of a training image in the index.
 
     Attributes:
         key: unique in the collection: dataset/case or dataset/case/slice.
@@ -137,7 +137,7 @@ class Sample:
     labels: tuple[Place, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return this as plain values; the inverse of `from_json`."""
+        """Return the sample as plain values; the inverse of `from_json`."""
         said = asdict(self)
         if self.absent is None:
             del said["absent"]
@@ -145,7 +145,7 @@ class Sample:
 
     @classmethod
     def from_json(cls, said: dict[str, Any]) -> Sample:
-        """Return the inverse of `to_json`."""
+        """Build a sample from plain values; the inverse of `to_json`."""
         targets = tuple(
             Target(t[0], t[1], t[2], (t[3][0], t[3][1], t[3][2], t[3][3]), t[4])
             for t in said["targets"]
@@ -272,7 +272,7 @@ class Collection:
         return "test" if any(s.split == "test" for s in self.samples) else "validation"
 
     def read(self, sample: Sample, keep_8bit: bool = False) -> tuple[Slice, Labels]:
-        """Return the pixels of a sample.
+        """Read the pixels of a sample.
 
         Args:
             sample: one of `samples`.
@@ -300,7 +300,7 @@ class Collection:
 
     @cached_property
     def licences(self) -> dict[str, list[str]]:
-        """Map dataset to the licences of its samples, as stated."""
+        """Return the licences of each dataset's samples, as stated."""
         found: dict[str, set[str]] = {}
         for sample in self.samples:
             found.setdefault(sample.dataset, set()).add(sample.licence)
@@ -308,7 +308,7 @@ class Collection:
 
 
 def masks_of(targets: Sequence[Target], labels: Labels) -> NDArray[np.bool_]:
-    """Return (objects, rows, columns) masks of some targets out of (layers, rows, columns) labels."""
+    """Return masks (objects, rows, columns) of some targets of (layers, rows, columns) labels."""
     ids = np.array([t.id for t in targets], dtype=labels.dtype)
     found: NDArray[np.bool_] = labels[[t.layer for t in targets]] == ids[:, None, None]
     return found
@@ -320,7 +320,7 @@ def _opened(path: Path) -> AbstractContextManager[IO[bytes]]:
 
 
 def _parts(path: Path, places: Sequence[Place]) -> list[bytes]:
-    """Parts of a file of a collection, here or in storage."""
+    """Read parts of a file of a collection, here or in storage."""
     if storage_in(path) is not None:
         return parts_of(path, [(place.offset, place.length) for place in places])
     found = []

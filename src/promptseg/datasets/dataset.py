@@ -52,7 +52,7 @@ class CaseFiles:
     absent: tuple[str, ...] | None = None
 
     def load(self) -> tuple[Image, Segmentation]:
-        """Return the image and its true objects (`TruthSegment`), on one grid.
+        """Load the image and its true objects (`TruthSegment`), on one grid.
 
         Raises:
             InputError: a file that cannot be read, or labels that mean nothing.
@@ -64,7 +64,7 @@ class CaseFiles:
             return image, self.truth_reader(self, image)
 
     def load_image(self) -> Image:
-        """Return the image alone.
+        """Load the image alone.
 
         Raises:
             InputError: it cannot be read.
@@ -113,7 +113,7 @@ class Dataset:
 
     @property
     def targets(self) -> dict[int, str]:
-        """Map class id to name; empty where the classes have no names ("label 7")."""
+        """Return the names of the classes by id; empty where they have none ("label 7")."""
         return dict(self.classes.names)
 
     def file_list_sha256(self) -> str:
@@ -130,7 +130,7 @@ class Dataset:
         return digest.hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a record of a run keeps of it."""
+        """Return the dataset as the record of a run keeps it."""
         return {
             "name": self.name,
             "title": self.title,

@@ -1,4 +1,4 @@
-"""Says what a `dataset.json` says of a dataset as a whole: its classes, modality, licence, patients."""
+"""Facts of a dataset as a whole, from its `dataset.json`: classes, modality, licence, patients."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Description:
 
 
 def read_description(folder: Path) -> Description:
-    """Return the `dataset.json` of a folder; without one, what the folder's name tells.
+    """Read the `dataset.json` of a folder; without one, what the folder's name tells.
 
     Raises:
         InputError: not JSON, or classes that are no ids.
@@ -103,7 +103,7 @@ def read_description(folder: Path) -> Description:
 
 
 def reading_in(content: dict[str, Any], path: Path) -> ReadOptions:
-    """Return what a `dataset.json` says of how its images are to be read: `"read": {"frame": 0}`.
+    """Return how a `dataset.json` says its images are to be read: `"read": {"frame": 0}`.
 
     Raises:
         InputError: no such option, or a value that makes no sense.
@@ -127,7 +127,7 @@ def _colours(content: dict[str, Any], path: Path) -> Colours:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON file that holds an object.
+    """Read a JSON file that holds an object.
 
     Raises:
         InputError: it cannot be read, or holds something else.
@@ -156,7 +156,7 @@ def modality_in(text: str) -> str:
 
 
 def modality_named(name: str) -> str:
-    """Tell the modality like `modality_in`, of a name or label that may begin with an abbreviation.
+    """Return the modality, as `modality_in`, of a name or label that may begin with an abbreviation.
 
     So `ct__lesions` is CT and `us_breast` ultrasound, but `contact_us` neither.
     """
@@ -185,7 +185,7 @@ def may_publish(content: dict[str, Any]) -> bool:
 
 
 def is_open_licence(text: str) -> bool:
-    """Tell whether some words state an open licence and raise no doubt, see `may_publish`."""
+    """Tell whether some words state an open licence without a doubt, see `may_publish`."""
     return bool(_OPEN.search(text)) and not _DOUBT.search(text)
 
 

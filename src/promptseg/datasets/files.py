@@ -18,7 +18,7 @@ _HEADER = 1 << 16  # bytes; of .mhd and .nhdr, which are text
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return the file with what it needs, or all files of a folder; what is not there is left out."""
+    """Return a file and those it needs, or all files of a folder; missing ones are left out."""
     if path.is_dir():
         return files_below(path)
     return [each for each in (path, *_voxels_of(path)) if each.is_file()]
@@ -40,7 +40,7 @@ def _voxels_of(path: Path) -> list[Path]:
 
 
 def named_file(root: Path, said: str, where: str) -> Path:
-    """Return the file that a text names inside a folder; it may not be there.
+    """Return the path of a file that a text names inside a folder; it may not be there.
 
     A name leads into its folder only: no absolute path, no "..". What lies there may be a link, which
     the user has put there, wherever it leads. Separators of Windows, and names that another system has

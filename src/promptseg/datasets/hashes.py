@@ -19,13 +19,13 @@ Hashes = NDArray[np.uint8]
 
 
 def packed(hashes: Sequence[Sequence[str]]) -> Hashes:
-    """Return the hashes of some images, as many of each, out of 64 hex digits each."""
+    """Return the hashes of some images as one array, from 64 hex digits each; all have equally many."""
     joined = bytes.fromhex("".join(each for own in hashes for each in own))
     return np.frombuffer(joined, dtype=np.uint8).reshape(len(hashes), -1, BITS // 8)
 
 
 def by_count(hashes: Sequence[Sequence[str]]) -> dict[int, tuple[list[int], Hashes]]:
-    """Map number of hashes to places of the images with so many, and their hashes; fewest first.
+    """Split images by how many hashes they have, fewest first: their places and their hashes.
 
     Args:
         hashes: of every image; those without any are passed over.
@@ -41,7 +41,7 @@ def by_count(hashes: Sequence[Sequence[str]]) -> dict[int, tuple[list[int], Hash
 
 
 def apart(one: Hashes, other: Hashes) -> NDArray[np.float32]:
-    """Return (images, other images) bits of 256 between them.
+    """Return how many of 256 bits differ between images, (images, other images).
 
     Of images with as many hashes the mean over slice and slice; of others the smallest of any two.
     """
@@ -57,7 +57,7 @@ def apart(one: Hashes, other: Hashes) -> NDArray[np.float32]:
 def near(
     one: Hashes, other: Hashes | None = None, most: float = ALIKE
 ) -> Iterator[tuple[int, int, float]]:
-    """Yield places and bits of pairs that are near; time grows with the square, memory does not.
+    """Yield pairs of images whose hashes are near: their places and the bits that differ.
 
     Args:
         one: hashes of some images.

@@ -1,6 +1,4 @@
-"""Says whether a model may have seen the images it is evaluated on: they are compared with a
-manifest.
-"""
+"""A check whether a model may have seen the images it is evaluated on, by a training manifest."""
 
 from __future__ import annotations
 
@@ -44,7 +42,7 @@ class Leak:
 
 
 def leaks_in(manifest: str | Path, datasets: Iterable[Dataset]) -> Iterator[Leak]:
-    """Yield the cases that occur in a training manifest, each once, for the strongest reason.
+    """Yield the cases that are in a training manifest, each once, for the strongest reason.
 
     Cases that cannot be read are passed over, for the evaluation names them.
 
@@ -85,7 +83,7 @@ class Trained:
         self.knows_images = bool(self.by_voxels or self.hashes)
 
     def image_like(self, image: Image) -> tuple[str, ManifestRow, float | None] | None:
-        """Return the image that is the same, or else the one that is most alike."""
+        """Return the training image that is the same, or else the most alike; None if none is."""
         if row := self.by_voxels.get(image.sha256()):
             return "same voxels", row, None
         own = perceptual_hashes(image)
@@ -107,7 +105,5 @@ class Trained:
         return found[0] if found else ""
 
     def patient(self, dataset: str, patient: str) -> ManifestRow | None:
-        """Return an image of the same patient; of other datasets too, where the id tells persons
-        apart.
-        """
+        """Return a training image of the same patient, in any dataset if the id tells persons apart."""
         return self.people.get(person_of(dataset, patient))

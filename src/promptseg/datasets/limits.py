@@ -19,7 +19,7 @@ def limit_objects(
     slice_index: int | None = None,
     axis: Axis = "z",
 ) -> Segmentation:
-    """Return the largest objects, in their order; of equal ones those of the lower label.
+    """Keep the largest objects, in their order; of equal ones those of the lower label.
 
     Args:
         truth: the objects.
@@ -51,7 +51,7 @@ def limit_objects(
 
 
 def limit_cases(dataset: Dataset, max_cases: int | None) -> Dataset:
-    """Return the first cases of a dataset; None keeps all.
+    """Keep the first cases of a dataset; None keeps all.
 
     Raises:
         InputError: fewer than 1.
@@ -84,7 +84,7 @@ def choose_cases(dataset: Dataset, chosen: Collection[tuple[str, str]]) -> Datas
 
 
 def size_on(segment: Segment, slice_index: int | None = None, axis: Axis = "z") -> int:
-    """Return voxels of an object, all of them or those on one slice."""
+    """Count the voxels of an object, all of them or those on one slice."""
     if slice_index is None or segment.crop.ndim == 2:
         return int(segment.crop.sum())
     position = axis_position(axis)

@@ -59,14 +59,14 @@ def is_image_file(path: Path) -> bool:
 
 
 def ending_of(path: Path) -> str:
-    """Return the ending that tells the format of a file, in small letters; "" if none does."""
+    """Return the ending that tells the format of a file, in lower case; "" if none does."""
     known = format_by_suffix(path)
     name = path.name.lower()
     return next((s for s in known.suffixes if name.endswith(s)), "") if known else ""
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Return the files of a folder in order, but for hidden ones; links lead where they lead.
+    """Return the files of a folder in order, except hidden ones; links lead where they lead.
 
     Raises:
         InputError: a link to nothing, which would be a case that is missing without a word.
@@ -96,7 +96,7 @@ def require_target(path: Path) -> None:
 
 
 def natural(name: str) -> tuple[tuple[int, int | str], ...]:
-    """Return sorting key that puts 2 before 10."""
+    """Return a sorting key that puts 2 before 10."""
     parts = re.split(r"(\d+)", name)
     return tuple((0, int(p)) if p.isdigit() else (1, p) for p in parts if p)
 
@@ -155,7 +155,7 @@ class SomePairs(dict[str, tuple[Path, Path]]):
 def paired(
     images: Mapping[str, Path], truths: Mapping[str, Path], where: Path, options: DatasetOptions
 ) -> SomePairs:
-    """Return images and truths of the same name.
+    """Return pairs of an image and a truth of the same name.
 
     Args:
         images: file of each case.
@@ -203,7 +203,7 @@ def check_complete(
 
 
 def no_cases(where: Path, missing: Sequence[Missing] = ()) -> InputError:
-    """Return the error of a dataset without a complete case: what it lacks, and what to do."""
+    """Return the error about a dataset without a complete case: what it lacks, and what to do."""
     if not missing:
         return InputError(
             "a dataset with at least one case",
@@ -218,7 +218,7 @@ def no_cases(where: Path, missing: Sequence[Missing] = ()) -> InputError:
 
 
 def shortened(items: list[str]) -> str:
-    """Return the first few of many, for messages."""
+    """Return the first few of many texts as one, for messages."""
     rest = len(items) - _SHOWN
     return ", ".join(items[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 

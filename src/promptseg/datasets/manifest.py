@@ -56,8 +56,7 @@ class ManifestRow:
 
 
 def perceptual_hashes(image: Image) -> list[str]:
-    """Return 64 hex digits each: of a 2D image, or of the slices or frames at a quarter, half, three
-    quarters.
+    """Compute 64 hex digits each: of a 2D image, or of slices or frames at 1/4, 1/2 and 3/4.
 
     Slices of one value have none.
     """

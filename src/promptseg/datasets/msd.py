@@ -35,7 +35,7 @@ def recognises(root: Path) -> bool:
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """Return the cases with labels.
+    """Return the cases with labels of a folder laid out as MSD.
 
     Raises:
         InputError: no such channel, files that are not there or lie outside of the folder, or labels

@@ -114,7 +114,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
 
 
 def channel_names(content: dict[str, Any]) -> list[str]:
-    """Return names of the channels, in order: `channel_names` of v2, `modality` of v1 and MSD.
+    """Return the names of the channels, in order: `channel_names` of v2, `modality` of v1 and MSD.
 
     Raises:
         InputError: channels that are not numbered.
@@ -134,9 +134,7 @@ def channel_names(content: dict[str, Any]) -> list[str]:
 
 
 def describe(root: Path, content: dict[str, Any], channel: str) -> Description:
-    """Return what a `dataset.json` of nnU-Net or MSD says; `channel` is the name of the one to be
-    read.
-    """
+    """Return what a `dataset.json` of nnU-Net or MSD says; `channel` names the channel to be read."""
     prose = (str(content.get("name", "")), str(content.get("description", "")))
     known = (modality_named(channel), *map(modality_in, prose), modality_named(root.name))
     patients = content.get("patients", {})

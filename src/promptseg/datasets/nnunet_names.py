@@ -64,9 +64,7 @@ def check_names(root: Path, images: Path, labels: Path, ending: str, channel: in
 
 
 def passed_over(images: Path, labels: Path, ending: str) -> list[Missing]:
-    """Return files that `check_names` let pass and that are read by nobody: cases that would be
-    lost.
-    """
+    """Return files that `check_names` lets pass and nobody reads: cases that would be lost."""
     lost = []
     for folder in (images, labels):
         for name, its in _names(folder):

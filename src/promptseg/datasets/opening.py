@@ -34,7 +34,7 @@ class Layout:
     looks: str
 
     def load(self) -> Any:
-        """Return the module."""
+        """Load the module that opens this layout."""
         return import_module(f"promptseg.datasets.{self.module}")
 
 
@@ -55,7 +55,7 @@ LAYOUTS: tuple[Layout, ...] = (
 
 
 def open_datasets(path: str | Path, options: DatasetOptions | None = None) -> list[Dataset]:
-    """Return the datasets of a file or folder, without reading a voxel.
+    """Open the datasets of a file or folder, without reading a voxel.
 
     A folder that is no dataset itself is searched, three levels deep; what is no dataset in there is
     passed over.

@@ -1,4 +1,4 @@
-"""Says how datasets are to be opened, defined once: Python, command line and YAML share it."""
+"""Options of opening datasets, defined once: Python, command line and YAML share them."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def check_outline(outline: Any, size: tuple[int, int], where: str) -> None:
 
 
 def decode(outline: Any, height: int, width: int) -> NDArray[np.bool_]:
-    """Map polygons, as pycocotools fills them, or run lengths to (height, width) mask.
+    """Fill polygons, as pycocotools does, or run lengths, as a (height, width) mask.
 
     Args:
         outline: [[x, y, x, y, ...], ...], or {"size", "counts"} with counts as numbers or text.

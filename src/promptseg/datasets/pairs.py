@@ -35,7 +35,7 @@ def recognises(root: Path) -> bool:
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """Return the cases of such a folder.
+    """Return the cases of a folder with files or folders called `<case>_image`.
 
     Raises:
         InputError: pairs that are incomplete, two files of one case, or nothing at all.

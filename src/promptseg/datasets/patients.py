@@ -1,4 +1,4 @@
-"""Says whom a case shows, and who is the same person in another dataset."""
+"""Patients: whom a case shows, and who is the same person in another dataset."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _NOBODY = re.compile(r"(anon\w*|unknown|none|n/?a|de-?identified|patient|test|[0
 def patient_of(
     name: str, patients: Mapping[str, str], options: DatasetOptions, image: Path | None = None
 ) -> str:
-    """Tell whom a case shows: by the pattern of the options, the dataset's table, usual names, DICOM.
+    """Find the patient of a case: by the options' pattern, the dataset's table, usual names, DICOM.
 
     Without any of them, every case is a patient of its own.
 
@@ -87,9 +87,7 @@ def is_telling(patient: str) -> bool:
 
 
 def person_of(dataset: str, patient: str) -> str:
-    """Return one word for the same person in every dataset: an id that tells, or else dataset and
-    id.
-    """
+    """Return one word for a person: an id that is known everywhere, or else dataset and id."""
     return patient.casefold() if is_telling(patient) else f"{dataset}/{patient}"
 
 

@@ -41,7 +41,7 @@ def recognises(root: Path) -> bool:
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """Return the cases of such a folder.
+    """Return the cases of a folder with images and their masks in folders side by side.
 
     Raises:
         InputError: pairs that are incomplete, or nothing at all.

@@ -43,7 +43,7 @@ _LONGEST = 1 << 30  # characters of one cell; slides have some million
 
 @dataclass(frozen=True, kw_only=True)
 class Counting:
-    """Says how a table counts pixels.
+    """The way in which a table counts pixels.
 
     Attributes:
         order: "columns", down the columns from the left; or "rows", along the rows from the top.
@@ -102,7 +102,7 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
 
 
 def decode_rle(text: str, size: tuple[int, int], counting: Counting) -> NDArray[np.bool_]:
-    """Map pairs of a start and a length to a mask.
+    """Decode run lengths, pairs of a start and a length, to a mask.
 
     Args:
         text: whole numbers, separated by blanks.
@@ -140,7 +140,7 @@ def decode_rle(text: str, size: tuple[int, int], counting: Counting) -> NDArray[
 def _read(
     case: CaseFiles, image: Image, rows: tuple[tuple[str, str], ...], counting: Counting
 ) -> Segmentation:
-    """The rows of one 2D image as its objects."""
+    """Read the rows of one 2D image as its objects."""
     shape = image.geometry.shape
     if len(shape) != 2:
         raise InputError(

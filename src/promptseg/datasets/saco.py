@@ -39,12 +39,12 @@ _EXHAUSTIVE = ("is_instance_exhaustive", "is_pixel_exhaustive")
 
 
 def recognises(root: Path) -> bool:
-    """Tell whether a path is such a file, or a folder with one, at its top or in annotations/."""
+    """Tell whether a path is an SA-Co file, or a folder with one, at its top or in annotations/."""
     return bool(files_at(root, _is_saco))
 
 
 def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
-    """Return the 2D images as cases, with what is there and the phrases of which there is nothing.
+    """Return the 2D images as cases, with their objects and the phrases that none of them fits.
 
     Raises:
         InputError: 2D images that are not there, an annotation of no entry, entries of a picture that
@@ -101,7 +101,7 @@ class _Picture:
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """Phrases of which there is nothing."""
+        """Return the phrases that nothing in the 2D image fits."""
         there = {phrase for phrase, _ in self.found}
         return tuple(phrase for phrase in self.phrases if phrase not in there)
 

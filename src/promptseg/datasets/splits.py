@@ -13,7 +13,7 @@ __all__ = ["read_splits"]
 
 
 def read_splits(path: Path) -> dict[tuple[str, str], Split]:
-    """Return a CSV table with the columns dataset, case and part.
+    """Read a CSV table with the columns dataset, case and part.
 
     Raises:
         InputError: no such file, other columns or parts, or a case in two parts.

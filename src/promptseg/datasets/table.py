@@ -22,7 +22,7 @@ LABELLED = Columns(paths=("label",), words=("case", "patient", "modality"), need
 
 
 def recognises(root: Path) -> bool:
-    """Tell whether a path is a table; one in a folder is named itself."""
+    """Tell whether a path is a table; one inside a folder has to be named itself."""
     return root.is_file() and is_case_list(root)
 
 

@@ -37,7 +37,7 @@ __all__ = [
 def read_truth(
     path: Path, image: Image, classes: Classes, resample: Resample = "never"
 ) -> Segmentation:
-    """Return the objects of a label file.
+    """Read the objects of a label file.
 
     A label image has one object per value. Objects of other files (DICOM SEG, RTSTRUCT, layers) keep
     the names they have there; objects without one are named by their label.
@@ -55,7 +55,7 @@ def read_truth(
 def labels_in(
     path: Path, image: Image, classes: Classes, resample: Resample = "never"
 ) -> NDArray[Any]:
-    """Return labels of a file on the grid of an image, which gets the notes; an array of its shape.
+    """Read the labels of a file, on the grid of an image, whose notes gain those of the file.
 
     Raises:
         InputError: no labels.
@@ -67,7 +67,7 @@ def labels_in(
 
 
 def truth_of(segments: Iterable[TruthSegment], image: Image) -> Segmentation:
-    """Return objects as the truth of an image."""
+    """Build the truth of an image from its objects."""
     return Segmentation(list(segments), image.geometry, image.source, image=image)
 
 
@@ -88,7 +88,7 @@ def holds_objects(path: Path, image: Image) -> bool:
 
 
 def objects_of_labels(labels: NDArray[Any], classes: Classes, where: Path) -> list[TruthSegment]:
-    """Return one object per class that is there.
+    """Return one object per class that occurs in a label image.
 
     Args:
         labels: whole numbers from 0, (z, y, x), (t, y, x) or (y, x).
@@ -203,7 +203,7 @@ def objects_in(
 
 
 def is_nameless(segment: Segment) -> bool:
-    """Tell whether an object of a mask file is called by its label alone."""
+    """Tell whether an object of a mask file has no name but its label."""
     return segment.name in ("object", f"label {segment.label}")
 
 

@@ -1,6 +1,4 @@
-"""Says how images are shown to people: which side is where, in which proportions, under which
-indices.
-"""
+"""Display of images to people: which side is where, in which proportions, under which indices."""
 
 from promptseg.display.axes import Scale, frame, scales
 from promptseg.display.content import Tile, around, content_of, joined

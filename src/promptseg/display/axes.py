@@ -57,7 +57,7 @@ class Scale:
 
 
 def scales(shown: ShownSlice, axis: Axis = "z") -> tuple[Scale, Scale]:
-    """Return ticks across and down, at round voxel indices as `--box` takes them.
+    """Return the ticks across and down, at round voxel indices as `--box` takes them.
 
     Args:
         shown: the slice.
@@ -89,7 +89,7 @@ def _scale(name: str, first: int, last: int, flipped: int | None, pixels: float)
 
 
 def frame(shown: ShownSlice, panel: PilImage.Image, axis: Axis, title: str) -> PilImage.Image:
-    """Return a panel with voxel indices along all four sides.
+    """Draw voxel indices along all four sides of a panel.
 
     Args:
         shown: the slice the panel was drawn from.

@@ -1,6 +1,4 @@
-"""Says what of an image is worth showing: the body without the air around it, and small objects
-enlarged.
-"""
+"""The part of an image worth showing: the body without the air around it, small objects enlarged."""
 
 from __future__ import annotations
 
@@ -67,7 +65,7 @@ def _bright(slice_: NDArray[np.uint8]) -> Tile | None:
 
 
 def joined(one: Tile | None, other: Sequence[float] | None) -> Tile | None:
-    """Return the smallest tile that holds both; what is None adds nothing."""
+    """Return the smallest tile that holds both; None adds nothing."""
     if other is None:
         return one
     other = [int(np.floor(v)) for v in other[:2]] + [int(np.ceil(v)) for v in other[2:]]

@@ -52,16 +52,14 @@ def draw_prompts(
 
 
 def prompted_slice(prompt: PlacedPrompt, axis: Axis) -> int | None:
-    """Return the slice a prompt lies on; of a 3D box the middle one."""
+    """Return the index of the slice a prompt lies on; of a 3D box, that of the middle one."""
     if isinstance(prompt, Box3D):
         return prompt.on_axis(axis)[0].slice
     return prompt.slice
 
 
 def prompted_tile(prompt: PlacedPrompt, axis: Axis) -> tuple[float, float, float, float] | None:
-    """Return XYXY around a box, clicks, marker lines or the examples of a phrase; None for other
-    prompts.
-    """
+    """Return XYXY around a box, clicks, marker lines or a phrase's examples; else None."""
     if isinstance(prompt, Box3D):
         return prompt.on_axis(axis)[0].xyxy
     if isinstance(prompt, Box):

@@ -38,7 +38,7 @@ _RANK = {"L": 0, "R": 0, "A": 1, "P": 1, "S": 2, "I": 2}
 
 @dataclass(frozen=True)
 class Display:
-    """Says how a slice is turned for viewing: transposed first, then flipped.
+    """The way a slice is turned for viewing: transposed first, then flipped.
 
     Attributes:
         transpose: whether rows and columns change place.
@@ -59,7 +59,7 @@ class Display:
         return slice_[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
     def turn_xy(self, x: float, y: float, shape: tuple[int, int]) -> tuple[float, float]:
-        """Map stored pixel index to shown pixel index; `shape` is (rows, columns) as shown."""
+        """Map a stored pixel index to the shown one; `shape` is (rows, columns) as shown."""
         if self.transpose:
             x, y = y, x
         if self.flip_columns:
@@ -70,7 +70,7 @@ class Display:
 
 
 def display_of(geometry: Geometry, axis: Axis = "z") -> Display:
-    """Return radiological display: patient's right on the left, front or head at the top.
+    """Choose radiological display: patient's right on the left, front or head at the top.
 
     Axial slices are seen from the feet, coronal ones from the front, sagittal ones from the left
     (front on the left). Grids without millimetres are shown as stored.
@@ -111,18 +111,18 @@ class ShownSlice:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Return pixels of the 2D image per column and per row of the slice."""
+        """Return how many pixels of the shown image a column and a row of the slice take."""
         left, top, right, bottom = self.tile
         return self.picture.width / (right - left + 1), self.picture.height / (bottom - top + 1)
 
     def centre(self, x: float, y: float) -> tuple[float, float]:
-        """Map stored pixel index to where the middle of that pixel lies on the 2D image."""
+        """Map a stored pixel index to the middle of that pixel on the shown image."""
         column, row = self.display.turn_xy(x, y, self.shape)
         across, down = self.scale
         return (column - self.tile[0] + 0.5) * across, (row - self.tile[1] + 0.5) * down
 
     def outline(self, xyxy: Sequence[float]) -> tuple[float, float, float, float]:
-        """Map stored box, both ends inside to left, top, right and bottom edge of its pixels."""
+        """Map a stored box, both ends inside, to the left, top, right and bottom edge of its pixels."""
         corners = [self.centre(*xyxy[:2]), self.centre(*xyxy[2:])]
         (left, right), (top, bottom) = (sorted(v) for v in zip(*corners, strict=True))
         across, down = self.scale
@@ -139,7 +139,7 @@ def show_slice(
     tile: tuple[int, int, int, int] | None = None,
     countable: bool = False,
 ) -> ShownSlice:
-    """Return one slice as radiologists look at it, in its true proportions.
+    """Draw one slice as radiologists look at it, in its true proportions.
 
     Args:
         image: a 2D image, volume or video.
@@ -186,7 +186,7 @@ def show_mask(
     size: tuple[int, int],
     tile: tuple[int, int, int, int] | None = None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return a mask on a shown slice.
+    """Return inside and edge of a mask, turned and scaled as the shown slice is.
 
     Args:
         mask: (rows, columns) as stored, of the whole slice.
@@ -244,7 +244,7 @@ def sheet(
     caption: str,
     columns: int = 3,
 ) -> PilImage.Image:
-    """Return panels side by side in rows, with lines of text below.
+    """Draw panels side by side in rows, with lines of text below.
 
     Args:
         panels: the slices.

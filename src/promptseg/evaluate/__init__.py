@@ -1,1 +1,1 @@
-"""Says how good the masks are: simulated users, protocols."""
+"""Evaluation of masks: simulated users, protocols, scores."""

@@ -239,7 +239,7 @@ class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceO
         return [kind for kind in self.prompt if kind in _PROMPTS_OF[protocol]]
 
     def propagation(self, **changes: Any) -> SegmentOptions:
-        """Tell how a volume is propagated; `changes` over what was given."""
+        """Return the options that a volume is propagated with; `changes` go over what was given."""
         given = {f.name: getattr(self, f.name) for f in fields(PropagationOptions)}
         return SegmentOptions(**{**given, **changes})
 

@@ -29,7 +29,7 @@ _COLUMNS = ("seeds", "n", "mean", "deviation", "low", "high")
 
 
 class _Task(NamedTuple):
-    """A line of summary.csv, but for its numbers."""
+    """A task as summary.csv names it: a line of it without its numbers."""
 
     protocol: str
     prompt: str

@@ -1,4 +1,4 @@
-"""Says what an answer looks like beside the truth."""
+"""Pictures of an answer beside the truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says which tasks an evaluation is made of."""
+"""The plan of an evaluation: the tasks that it is made of."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ModelUnderTest:
 
 @dataclass(frozen=True)
 class Plan:
-    """Holds what is to be done.
+    """The plan of an evaluation: which models on which datasets, and how.
 
     Attributes:
         options: how.
@@ -60,7 +60,7 @@ class Plan:
     predictions_label: str = ""
 
     def tasks(self) -> Iterator[EvaluationTask]:
-        """Yield all tasks but those that wait for the search of interactive-3d."""
+        """Yield all tasks except those that wait for the search of interactive-3d."""
         for dataset in self.datasets:
             searched = self._validation(dataset)
             for case in dataset.cases:

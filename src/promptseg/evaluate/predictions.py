@@ -28,7 +28,7 @@ _ENDINGS = ("0000", "seg", "segmentation", "label", "mask", "pred", "prediction"
 
 
 class Found(NamedTuple):
-    """Holds what a tool found of one case.
+    """The objects that a tool found in one case.
 
     Attributes:
         objects: one for each object of the truth, in its order, with its name and label; empty where
@@ -117,7 +117,7 @@ def open_predictions(
     missing: Literal["refuse", "empty"] = "refuse",
     resample: Resample = "never",
 ) -> dict[str, Predictions]:
-    """Return masks in a folder, called as their cases; of several datasets, in a folder for each.
+    """Find the masks of cases in a folder, by name; of several datasets, in a folder for each.
 
     A name may be that of the case or of its image file, and may end in _0000, _seg, _label, _mask or
     _pred.
@@ -246,7 +246,7 @@ def _by_overlap(
 
 
 def shared_voxels(first: Sequence[Segment], second: Sequence[Segment]) -> NDArray[np.float64]:
-    """Return (first, second) voxels that two objects share."""
+    """Count the voxels that every pair of objects shares, (first, second)."""
     shared = np.zeros((len(first), len(second)))
     if not shared.size:
         return shared

@@ -1,4 +1,4 @@
-"""Makes the table of evidence from the rows of evaluations, and says whether going by it pays."""
+"""The table of evidence, from the rows of evaluations, and whether going by it pays."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Score(NamedTuple):
 
 
 class Results(NamedTuple):
-    """Holds what one evaluation has to say.
+    """The scores of one evaluation.
 
     Attributes:
         scores: of its objects.
@@ -91,7 +91,7 @@ class CrossCheck:
 
     @property
     def pays(self) -> bool:
-        """Tell whether choosing did better than every single model."""
+        """Tell whether choosing the model by the table did better than every single model."""
         return self.auto > max(self.single.values())
 
 
@@ -154,7 +154,7 @@ def _scores(rows: Sequence[Mapping[str, str]]) -> Iterator[Score]:
 
 
 def matched(scores: Iterable[Score]) -> list[Score]:
-    """Return the scores of the objects that all models of a prompt and protocol have, each once."""
+    """Keep the scores of the objects that all models of a prompt and protocol have, each once."""
     found: dict[tuple[str, str], dict[str, dict[tuple[str, str], Score]]]
     found = defaultdict(lambda: defaultdict(dict))
     for s in scores:
@@ -169,7 +169,7 @@ def matched(scores: Iterable[Score]) -> list[Score]:
 def evidence_of(
     scores: Iterable[Score], weights: Mapping[str, str] = {}, source: str = "", date: str = ""
 ) -> list[Evidence]:
-    """Return the table of matched scores: every modality, and all of them pooled.
+    """Build the table of matched scores: every modality, and all of them pooled.
 
     Args:
         scores: of objects that all models of a prompt and protocol have; see `matched`.

@@ -83,7 +83,7 @@ class Results:
 
     @property
     def parts(self) -> Path:
-        """Tell where the tasks put their results."""
+        """Return the folder that the tasks put their results in."""
         return self.folder / PARTS
 
     def _earlier(self) -> dict[str, Any] | None:

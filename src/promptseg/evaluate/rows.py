@@ -74,7 +74,7 @@ class Row(NamedTuple):
 
     @property
     def place(self) -> tuple[str, str, str, str, str]:
-        """Tell which mask was scored: patient, case, object, slice and frame, as written."""
+        """Return patient, case, object, slice and frame, as written: they say which mask was scored."""
         return self.patient, self.case, self.object, _text(self.slice), _text(self.frame)
 
 
@@ -94,7 +94,7 @@ def write_rows(rows: Iterable[Sequence[Any]], path: Path) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a CSV that `write_rows` wrote.
+    """Read the rows of a CSV that `write_rows` wrote.
 
     Raises:
         InputError: no such file, or other columns.

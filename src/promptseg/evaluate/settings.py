@@ -32,9 +32,7 @@ class Setting(NamedTuple):
 
 
 def default_settings(card: ModelCard) -> list[Setting]:
-    """Return the grid of a search: every projection mode the model takes, with three margins of the
-    box, and
-    its memory if it has one."""
+    """Return the settings that a search tries: projection modes by margins of the box, and memory."""
     settings = []
     for mode in MODES:
         if not kinds_of(mode) <= card.prompts:

@@ -86,7 +86,7 @@ class EvaluationTask(Task["Evaluator", int]):
 
     @property
     def applies(self) -> bool:
-        """Tell whether images of this kind are evaluated under the protocol."""
+        """Tell whether the protocol evaluates images of this kind."""
         if self.protocol in (*_PLANAR, "classes", "predictions"):
             return True
         return self.dataset.kind == ("video" if self.protocol == "video" else "volume")
@@ -98,13 +98,13 @@ class EvaluationTask(Task["Evaluator", int]):
 
     @property
     def part(self) -> Part:
-        """Return its results."""
+        """Return the folder of its results."""
         way = _SEARCH if self.search else self.protocol
         names = (self.label, way, self.dataset.name, self.case.name)
         return Part(self.parts.joinpath(*map(_file_name, names)))
 
     def request(self) -> dict[str, Any]:
-        """Return what its rows depend on."""
+        """Return all that its rows depend on: options, weights, settings, files."""
         files = [self.case.image, *self.case.truth]
         files += [self.masks] if self.masks else []
         listed = {"trained_on": [t.sha256 for t in self.trained_on]} if self.trained_on else {}
@@ -117,7 +117,7 @@ class EvaluationTask(Task["Evaluator", int]):
         }
 
     def is_done(self) -> bool:
-        """Tell whether its part is whole, and of the very same request."""
+        """Tell whether its results are complete, and of the very same request."""
         return self.part.is_done(self.request())
 
     def do(self, context: Evaluator) -> int:
@@ -127,7 +127,7 @@ class EvaluationTask(Task["Evaluator", int]):
 
 @dataclass(frozen=True)
 class Part:
-    """The results of a task: a folder with rows.csv, pictures of the worst answers, an embedding.
+    """A folder with the results of a task: rows.csv, pictures of the worst answers, an embedding.
 
     Attributes:
         folder: where they are.
@@ -136,22 +136,22 @@ class Part:
     folder: Path
 
     def is_done(self, request: dict[str, Any]) -> bool:
-        """Tell whether it is whole, and of the very same request."""
+        """Tell whether the results are complete, and of the very same request."""
         return bool(self._read().get("request") == as_json(request))
 
     def rows(self) -> list[Row]:
-        """Return its rows."""
+        """Read the rows."""
         return read_rows(self.folder / "rows.csv")
 
     def pictures(self) -> list[dict[str, Any]]:
-        """Return its pictures: `file` and what identifies their row."""
+        """Return the pictures: `file` and what identifies their row."""
         return [
             {**entry, "file": self.folder / entry["file"]}
             for entry in self._read().get("pictures", [])
         ]
 
     def embedding(self) -> tuple[np.ndarray, np.ndarray | None] | None:
-        """Return what `Scene.embedding` gave; None if there is none."""
+        """Read what `Scene.embedding` gave; None if there is none."""
         path = self.folder / "embedding.npz"
         if not path.exists():
             return None
@@ -167,7 +167,7 @@ class Part:
         embedding: tuple[np.ndarray, np.ndarray | None] | None,
         notes: Sequence[Noted] = (),
     ) -> None:
-        """Put the results there; `part.json`, which makes them count, comes last."""
+        """Write the results into the folder; `part.json`, which makes them count, comes last."""
         names = ["rows.csv", "part.json", *(["embedding.npz"] if embedding is not None else [])]
         claim(*(self.folder / name for name in names))
         if embedding is not None:
@@ -180,12 +180,12 @@ class Part:
             temporary.write_text(json.dumps(facts), encoding="utf-8")
 
     def notes(self) -> list[Noted]:
-        """Return what was noted of its files: dataset, case, text."""
+        """Return what was noted of the task's files: dataset, case, text."""
         listed = self._read().get("notes", ())
         return [(str(d), str(c), str(text)) for d, c, text in listed]
 
     def clear(self) -> None:
-        """Take away what an earlier run left."""
+        """Remove what an earlier run left."""
         remove(self.folder)
 
     def _read(self) -> dict[str, Any]:
@@ -221,13 +221,13 @@ class Evaluator:
         self._seen: dict[TrainedOn, Trained] = {}
 
     def model(self, name: str) -> Predictor:
-        """Return the model of prompts of this name, loaded once."""
+        """Return the promptable model of this name, loaded once."""
         model = self._loaded(name)
         assert isinstance(model, Predictor)
         return model
 
     def of_classes(self, name: str) -> ClassSegmenter:
-        """Return the model of classes of this name, loaded once."""
+        """Return the model of this name that segments its classes without a prompt, loaded once."""
         model = self._loaded(name)
         assert isinstance(model, ClassSegmenter)
         return model

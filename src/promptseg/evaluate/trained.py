@@ -1,4 +1,4 @@
-"""Says what is known of the images that the models under test were trained on."""
+"""Facts on the images that the models under test were trained on, as far as they are known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["lists_of", "unknown_lists"]
 
 
 def lists_of(cards: Mapping[str, ModelCard | SemanticCard]) -> tuple[TrainedOn, ...]:
-    """Return the lists of images that some models have seen, as far as they are there.
+    """Return the lists of training images that some models come with, as far as they are there.
 
     Args:
         cards: of the models, by the names that messages call them.
@@ -38,7 +38,7 @@ def lists_of(cards: Mapping[str, ModelCard | SemanticCard]) -> tuple[TrainedOn, 
 
 
 def unknown_lists(cards: Mapping[str, ModelCard | SemanticCard]) -> list[str]:
-    """Return warnings about fine-tuned models of which nobody can tell what they have seen."""
+    """Return warnings about fine-tuned models whose training images are not known."""
     return [
         f"{name} was fine-tuned, and nothing beside its weights lists the images it was trained on: "
         "whether some of these are among them is not known; give the manifest.csv of its collection "

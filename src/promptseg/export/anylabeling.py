@@ -66,7 +66,7 @@ class CanvasEncoder(nn.Module):
         self.std: Tensor
 
     def forward(self, input_image: Tensor) -> Tensor:
-        """Return the embedding of one canvas."""
+        """Compute the embedding of one canvas."""
         x = input_image.permute(2, 0, 1)[None]
         x = torch.round(self.down @ x @ self.across.T)
         if self.scaling == "minmax":
@@ -100,7 +100,7 @@ class CanvasDecoder(nn.Module):
         has_mask_input: Tensor,
         orig_im_size: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return one mask.
+        """Compute one mask from an embedding and prompts.
 
         Args:
             image_embeddings: (1, C, h, w).
@@ -132,14 +132,13 @@ class CanvasDecoder(nn.Module):
 
 
 def resized(size: int) -> tuple[int, int]:
-    """Return rows and columns of the canvas in an input of `size` pixels a side."""
+    """Return the rows and columns that the canvas takes in an input of `size` pixels a side."""
     rows, columns = (int(n * size / max(CANVAS) + 0.5) for n in CANVAS)
     return rows, columns
 
 
 def resizing(before: int, after: int) -> NDArray[np.float32]:
-    """Return linear interpolation with antialiasing along one axis, as Pillow's, as a matrix (after,
-    before).
+    """Build the matrix (after, before) of Pillow's antialiased linear resizing along one axis.
 
     A pixel becomes the mean of those around its centre, with weights of a triangle as wide as two
     pixels of the coarser grid.
@@ -154,7 +153,7 @@ def resizing(before: int, after: int) -> NDArray[np.float32]:
 
 
 def canvas_files(card: ModelCard, network: FusedSam) -> dict[str, bytes]:
-    """Map name to content of the configuration, the encoder and the decoder.
+    """Build the files of a model for the canvas, by name: configuration, encoder and decoder.
 
     Args:
         card: of the model.

@@ -14,7 +14,7 @@ _KINDS = 4  # negative click, positive click, top left, bottom right: labels 0 t
 
 
 class PromptedDecoder(nn.Module):
-    """Turns an embedding and prompts into masks; labels as in SAM's official ONNX model.
+    """A decoder that turns an embedding and prompts into masks; labels as in SAM's official ONNX model.
 
     Args:
         network: the prepared network it shares its weights with.
@@ -43,7 +43,7 @@ class PromptedDecoder(nn.Module):
         mask_logits: Tensor,
         has_mask: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Return all masks of N prompts on one image.
+        """Compute all masks of N prompts on one image.
 
         Args:
             embedding: (1, C, h, w) image embedding.

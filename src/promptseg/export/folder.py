@@ -43,8 +43,7 @@ def check_folder(path: Path, overwrite: bool, reads: Reads | None = None) -> Non
 
 @contextlib.contextmanager
 def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
-    """Provide an empty folder beside `path`; it takes the place of `path` if all goes well, else it
-    goes.
+    """Provide an empty folder, which takes the place of `path` if all goes well and is removed if not.
 
     Raises:
         OutputError: the folder cannot be made or written, the disk is full, or something else than an

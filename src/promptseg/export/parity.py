@@ -77,7 +77,7 @@ class Parity:
 
     @property
     def good(self) -> bool:
-        """Tell whether the files may be kept; not where anything is no number."""
+        """Tell whether the files agree closely enough to be kept; NaN never does."""
         return all(x <= TOLERANCE for x in (self.embedding, self.logits, self.iou))
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ class Parity:
 
 @dataclass(frozen=True)
 class Reference:
-    """A synthetic phantom, prompts on it, and what eager float32 answers.
+    """A synthetic phantom, prompts on it, and the answers of eager float32 to them.
 
     Attributes:
         slices: (1, 3, S, S).
@@ -106,9 +106,7 @@ class Reference:
     @classmethod
     @torch.inference_mode()
     def of(cls, network: FusedSam, preprocessing: Preprocessing) -> Reference:
-        """Return what a prepared network on the CPU answers: a box, a click, a mask, and all kinds at
-        once.
-        """
+        """Run a prepared network on the CPU with a box, a click, a mask, and all kinds at once."""
         picture = np.round(255 * synthetic_phantom(preprocessing.size)).astype(np.uint8)
         slices = preprocessing.apply(picture.transpose(1, 2, 0))[0][None]
         embedding = network.encode(torch.from_numpy(slices)).numpy()
@@ -205,7 +203,7 @@ def _in_onnxruntime(path: Path) -> tuple[_Run, str]:
 
 
 def run_onnx(path: Path, inputs: dict[str, _Array]) -> list[_Array]:
-    """Return what an ONNX file answers in onnxruntime, in the order of its outputs.
+    """Run an ONNX file in onnxruntime; returns its outputs in their order.
 
     Raises:
         ImportError: onnxruntime is not installed.

@@ -230,7 +230,7 @@ assert tuple(TOOLS) == get_args(ToolName)
 
 
 def tools_for(card: ModelCard) -> list[str]:
-    """Return names of the tools that load a model's weights.
+    """Return the names of the tools that load a model's weights.
 
     Args:
         card: of the model.

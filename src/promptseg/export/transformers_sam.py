@@ -70,7 +70,7 @@ _RULES: tuple[tuple[str, str], ...] = (
 
 
 def to_transformers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors of a SAM under the names of `transformers`' `SamModel`.
+    """Return the tensors of a SAM under the names of `transformers`' `SamModel`.
 
     Args:
         tensors: under SAM's own names.
@@ -94,7 +94,7 @@ def _renamed(name: str) -> str:
 
 
 def transformers_folder(encoder: ViT, tensors: Mapping[str, Tensor]) -> dict[str, bytes]:
-    """Return what `SamModel.from_pretrained` and `SamProcessor.from_pretrained` read from a folder.
+    """Return the files that `SamModel` and `SamProcessor` of `transformers` are loaded from.
 
     Args:
         encoder: the image encoder, whose sizes the configuration needs.

@@ -167,7 +167,7 @@ def _read_as_is(path: Path, options: ReadOptions | None = None, labels: bool = F
 def writer_of(
     segmentation: Segmentation, path: Path, overlap: str = "keep", outlines: Outlines = "rle"
 ) -> Callable[[Path], None]:
-    """Return what writes masks in the format that the suffix of `path` names, to any path.
+    """Return a function that writes masks to any path, in the format that the suffix of `path` names.
 
     `outlines`: of COCO, run lengths or polygons.
 

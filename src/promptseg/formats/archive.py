@@ -125,7 +125,7 @@ class Archive:
 
 
 def array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return what a .npy file says before its values: shape, whether in Fortran's order, and dtype.
+    """Read what a .npy file says before its values: shape, whether in Fortran's order, and dtype.
 
     Args:
         stream: at its beginning; left where the values begin.
@@ -172,7 +172,7 @@ def _as_ours(path: Path, what: str) -> Iterator[None]:
 
 
 def damaged(path: Path, what: str, reason: str) -> InputError:
-    """Return the error about a file that is not what it should be.
+    """Return the error about a damaged file.
 
     Args:
         path: the file.

@@ -24,7 +24,7 @@ _EMPTY = hashlib.sha256(b"").hexdigest()  # a place that was taken, where there 
 
 
 class Begun:
-    """Holds what a run that is gone left of some outputs.
+    """The files that an interrupted run left of some outputs, by the marks it made.
 
     Args:
         paths: files that belong together, whose marks are looked for.
@@ -39,7 +39,7 @@ class Begun:
             self._read(path.parent / _MARK, paths)
 
     def left(self, path: Path) -> bool:
-        """Tell whether the file at a path is such a part, which may be replaced."""
+        """Tell whether the file at a path was left by such a run, and may be replaced."""
         content = _content(path)
         return content is not None and (path in self._named or content in self._known.get(path, ()))
 
@@ -66,7 +66,7 @@ class Begun:
             written.unlink(missing_ok=True)
 
     def end(self, paths: Sequence[Path], done: bool = True) -> None:
-        """End where all files are there or none: what else the run before left goes, then the marks.
+        """Remove what else the earlier run left, then the marks, once all files are there or none.
 
         Args:
             paths: of the files.

@@ -62,7 +62,7 @@ class BidsName:
 
 
 def parse_name(name: str) -> BidsName | None:
-    """Return a file name by the rules of BIDS; None for any other."""
+    """Parse a file name by the rules of BIDS; None for any other."""
     stem, dot, ending = name.partition(".")
     *parts, suffix = stem.split("_")
     found = [_ENTITY.fullmatch(part) for part in parts]
@@ -90,8 +90,7 @@ def derivative_name(image: BidsName) -> str:
 
 
 def inherited_tables(mask: Path) -> Iterator[Path]:
-    """Yield tables for many masks that are also one for this, the nearest first (inheritance
-    principle).
+    """Yield label tables that hold for this mask among others, nearest first (inheritance principle).
 
     In the folders above, as far as the one with the description: `..._dseg.tsv` whose entities are all
     among the mask's.
@@ -136,7 +135,7 @@ def root_above(path: Path) -> Path | None:
 
 
 def links_of(root: Path) -> dict[str, str]:
-    """Return what a dataset calls the others it refers to (`DatasetLinks`)."""
+    """Return the datasets that a dataset refers to, by the names it gives them (`DatasetLinks`)."""
     try:
         said = parse_json(read_text(root / DESCRIPTION))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Says which class an object is of, where names tell instances apart by a number ("nucleus 17")."""
+"""Classes of objects whose names tell instances apart by a number ("nucleus 17")."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NUMBERED = re.compile(r"(.*\S)\s+\d+")
 
 
 def categories_of(names: Iterable[str]) -> dict[str, str]:
-    """Map name to class: the name without its number where several names differ in that alone.
+    """Return the class of each name: the name without its number where several differ in that alone.
 
     Examples:
         >>> categories_of(["nucleus 1", "nucleus 17", "vertebra 4", "liver"])

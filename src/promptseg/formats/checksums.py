@@ -1,4 +1,4 @@
-"""Says whether the voxels of compressed MetaImage and NRRD files are those that were written.
+"""Checks that the voxels of compressed MetaImage and NRRD files are those that were written.
 
 ITK stops once it has as many bytes as the header promises: the checksum that follows is never
 compared, and a damaged file gives wrong voxels without a word.
@@ -26,7 +26,7 @@ _GZIP = b"\x1f\x8b"
 
 @dataclass(frozen=True)
 class Packed:
-    """Says where a file keeps its voxels as one compressed stream, and what they are there.
+    """The place of a file's voxels, one compressed stream, and their type.
 
     Attributes:
         path: the file with the stream.

@@ -54,7 +54,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
 
 
 def write(segmentation: Segmentation, path: Path, layers: bool, outlines: Outlines = "rle") -> None:
-    """Write the objects of one 2D image; overlaps as they are, if `layers`.
+    """Write the objects of one 2D image; they may overlap if `layers`.
 
     Raises:
         OutputError: a volume.
@@ -66,7 +66,7 @@ def write(segmentation: Segmentation, path: Path, layers: bool, outlines: Outlin
 
 
 def coco_content(pictures: Sequence[CocoImage], outlines: Outlines = "rle") -> dict[str, Any]:
-    """Return the content of a file of annotations.
+    """Build the content of a file of annotations.
 
     Objects whose names differ in a number alone are instances of one category ("nucleus 17"); the
     number of a category is the lowest label of its objects, or a free one where several want the

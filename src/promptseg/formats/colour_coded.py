@@ -31,7 +31,7 @@ _MANY = 64  # colours beyond which a 2D image is no mask
 
 
 def parse_colours(text: str) -> Colours:
-    """Return colours of "1=#800000,2=#008000".
+    """Parse colours of labels such as "1=#800000,2=#008000".
 
     Raises:
         InputError: anything else, or one colour for two labels.
@@ -46,7 +46,7 @@ def parse_colours(text: str) -> Colours:
 
 
 def colours_of(said: Any, where: str) -> Colours:
-    """Map colours of a table label to "#800000" or [128, 0, 0].
+    """Read a table of colours by label, each "#800000" or [128, 0, 0].
 
     Raises:
         InputError: anything else, or one colour for two labels.
@@ -82,7 +82,7 @@ def colours_text(colours: Colours) -> str | None:
 
 
 def labels_of_colours(pixels: NDArray[Any], colours: Colours, path: Path) -> NDArray[np.uint16]:
-    """Return labels (...) of a colour-coded mask (..., 3) of 8 bits.
+    """Convert a colour-coded mask (..., 3) of 8 bits to labels (...).
 
     Raises:
         LabelsError: a colour that the table does not have, and where it is.
@@ -106,7 +106,7 @@ def labels_of_colours(pixels: NDArray[Any], colours: Colours, path: Path) -> NDA
 
 
 def refuse_colours(pixels: NDArray[Any], path: Path) -> LabelsError:
-    """Return the error about a mask in colours without a table."""
+    """Return the error about a mask in colours without a table of them."""
     try:
         found = [_shown(key) for key in np.unique(_keys(pixels, path))]
     except LabelsError as error:

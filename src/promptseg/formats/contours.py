@@ -58,7 +58,7 @@ def rings(mask: NDArray[np.bool_]) -> list[list[Polygon]]:
 
 
 def filled(polygons: Iterable[Polygon], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the pixels of a (y, x) grid whose centres lie inside an odd number of polygons.
+    """Return a mask of the pixels (y, x) whose centres lie inside an odd number of polygons.
 
     So a polygon inside another one is a hole, and a polygon with a keyhole keeps its hole. Centres on
     an edge belong to the side of lower coordinates.

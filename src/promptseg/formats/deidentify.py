@@ -30,7 +30,7 @@ S = TypeVar("S", bound=Segmentation)
 
 
 def deidentified(segmentation: S) -> S:
-    """Return the same masks, of a source that is not said to be anyone's.
+    """Remove from masks what says whose they are; the masks stay the same.
 
     The keywords of what was removed, never the values, stand in the provenance as `deidentified`, and
     in a note. UIDs of study, series and instances stay, because a DICOM SEG or RTSTRUCT refers to its
@@ -54,7 +54,7 @@ def deidentified(segmentation: S) -> S:
 
 @contextmanager
 def discreet(*paths: Path | None, on: bool = True) -> Iterator[None]:
-    """Provide what is said on the way names neither these paths nor what a reader found in them.
+    """Keep these paths, and what a reader found in them, out of all that is said inside the block.
 
     That holds for our errors too. Notes of a kind that may name files or people are counted at the
     end instead.

@@ -44,7 +44,7 @@ _DOUBLE_ENDINGS = (
 
 
 def beside(path: Path, ending: str) -> Path:
-    """Map `mask.nii.gz` to `mask` + `ending`: another name on the same stem."""
+    """Return another name on the same stem: `mask.nii.gz` becomes `mask` + `ending`."""
     name = path.name
     for double in _DOUBLE_ENDINGS:
         if name.lower().endswith(double):
@@ -53,17 +53,17 @@ def beside(path: Path, ending: str) -> Path:
 
 
 def provenance_path(output: Path) -> Path:
-    """Map `mask.nii.gz` to `mask.nii.gz.json`: outputs of one stem have a provenance each."""
+    """Return the path of an output's provenance: `mask.nii.gz` has `mask.nii.gz.json`."""
     return output.parent / f"{output.name}.json"
 
 
 def overlay_path(output: Path) -> Path:
-    """Map `mask.nii.gz` to `mask.nii.gz.overlay.png`."""
+    """Return the path of an output's overlay: `mask.nii.gz` has `mask.nii.gz.overlay.png`."""
     return output.parent / f"{output.name}.overlay.png"
 
 
 def read_provenance_beside(output: Path) -> dict[str, Any]:
-    """Return the provenance beside an output of ours; empty where there is none that belongs to it.
+    """Read the provenance beside an output of ours; empty where there is none that belongs to it.
 
     Earlier versions called it after the stem, `mask.json`; such a file is read where it names the
     output as its own, because several outputs may have the stem.
@@ -81,7 +81,7 @@ def read_provenance_beside(output: Path) -> dict[str, Any]:
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether a path is a file with bytes in it to read: no folder, device, socket or pipe.
+    """Tell whether a path is a file with bytes to read: no folder, device, socket or pipe.
 
     Raises:
         OSError: it is not there or cannot be looked at (permissions, a loop of links).
@@ -198,14 +198,14 @@ def _is_replaceable(path: Path) -> bool:
 
 @contextlib.contextmanager
 def atomic_path(path: Path, overwrite: bool = True) -> Iterator[Path]:
-    """Provide `atomic_paths` for one file."""
+    """Provide a temporary name for one file, see `atomic_paths`."""
     with atomic_paths(path, overwrite=overwrite) as (temporary,):
         yield temporary
 
 
 @contextlib.contextmanager
 def atomic_paths(*paths: Path, overwrite: bool = True) -> Iterator[tuple[Path, ...]]:
-    """Provide temporary names beside `paths` with their endings; they get their own if all goes well.
+    """Provide temporary names beside `paths`, with their endings; they are renamed if all goes well.
 
     Args:
         paths: files that appear together, in this order, or not at all.

@@ -95,7 +95,7 @@ def feature(
     kind: str,
     colour: Sequence[int],
 ) -> dict[str, Any]:
-    """Return an object as QuPath has annotations.
+    """Return an object as an annotation of QuPath.
 
     Args:
         name: of the object.

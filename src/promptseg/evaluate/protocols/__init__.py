@@ -1,4 +1,4 @@
-"""Says how a model is put to the test: one module per way."""
+"""Protocols by which a model is put to the test: one module per protocol."""
 
 from promptseg.evaluate.protocols.given import given
 from promptseg.evaluate.protocols.ground_truth import GroundTruthCase, Scored, View

@@ -40,7 +40,7 @@ Mask = NDArray[np.bool_]
 def named_on_slice(
     scene: Scene, index: int, objects: list[tuple[Segment, Mask]]
 ) -> Iterator[Scored]:
-    """Yield all that a target's name finds on a slice, against all objects of the target there.
+    """Score what a target's name finds on a slice against all objects of the target there.
 
     What is found nothing of counts as an empty mask. A model of a closed vocabulary is asked for what
     it knows, classes that are one word to it together. Names of targets of the dataset that no object
@@ -81,7 +81,7 @@ def named_on_slice(
 
 
 def named_through(scene: Scene, protocol: Protocol) -> Iterator[Scored]:
-    """Yield the same through a volume or video, by the code that users' phrases go through.
+    """Score what a target's name finds in a volume or video, by the code that serves users' phrases.
 
     Nothing is said of where an object is. Of videos every frame is scored that experts looked at.
     """

@@ -20,7 +20,7 @@ __all__ = ["GroundTruthCase", "Scored", "View"]
 
 
 class View(NamedTuple):
-    """Holds what there is to look at of one answer.
+    """A slice of an answer to look at, beside the truth.
 
     Attributes:
         slice: which slice of the image.
@@ -35,7 +35,7 @@ class View(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A row, and what it looks like if somebody wants to see."""
+    """A row of results, and a function that returns what to look at, if somebody wants to see it."""
 
     row: Row
     view: Callable[[], View]
@@ -85,7 +85,7 @@ class GroundTruthCase:
             yield index, [(segment, segment.on_slice(index, geometry)) for segment in kept]
 
     def annotated_frames(self) -> Sequence[int]:
-        """Return the slices or frames that experts have looked at."""
+        """Return the indices of the slices or frames that experts have annotated."""
         annotated = self.case.annotated
         return range(len(self.image.voxels)) if annotated is None else annotated
 
@@ -101,7 +101,7 @@ class GroundTruthCase:
         found: NDArray[np.bool_],
         **facts: Any,
     ) -> Row:
-        """Return the row of one answer.
+        """Score one answer; returns its row of results.
 
         Args:
             segment: the object.

@@ -84,16 +84,16 @@ class Scene(GroundTruthCase):
         return prompts_for(self.predictor, protocol, self.options, self.starter)
 
     def chance(self, segment: Segment, index: int, kind: str) -> np.random.Generator:
-        """Return the random generator of one prompt; the same for every model."""
+        """Return the random generator for one prompt; the same for every model."""
         place = (self.dataset.name, self.case.name, segment.name, index, kind)
         return generator(self.options.seed, *place)
 
     def chance_of(self, *what: object) -> np.random.Generator:
-        """Return the random generator of something of the case; the same for every model."""
+        """Return the random generator for some purpose in the case; the same for every model."""
         return generator(self.options.seed, self.dataset.name, self.case.name, *map(str, what))
 
     def embedding(self) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
-        """Return the embedding of the slice nearest to the middle of the objects, of those encoded.
+        """Return the embedding of the encoded slice that is nearest to the middle of the objects.
 
         Returns:
             Its mean over all places, (channels,), and its three main components, (3, h, w), which show
@@ -129,7 +129,7 @@ def prompts_for(
     options: EvaluateOptions,
     starter: Predictor | None = None,
 ) -> list[PromptKind]:
-    """Tell which prompts of a protocol are put to a model.
+    """Choose the prompts of a protocol that are put to a model.
 
     Args:
         predictor: the model.

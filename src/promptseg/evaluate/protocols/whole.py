@@ -19,7 +19,7 @@ __all__ = ["merged_classes", "whole"]
 
 
 def merged_classes(truth: Segmentation, names: tuple[str, ...], where: str) -> list[Segment]:
-    """Return the classes of a truth that a model knows, in its order: all objects of one together.
+    """Return the masks of the classes that a model knows, in its order: all objects of a class in one.
 
     Args:
         truth: as experts drew it.

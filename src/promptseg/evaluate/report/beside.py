@@ -25,7 +25,7 @@ _RESULTS = tuple(f"Table {i}" for i in range(6, 12))
 
 
 def published_tables(rows: Sequence[Row]) -> list[Table]:
-    """Return tables for the modalities and targets of a run; those without a line are left out."""
+    """Return tables of published scores for the modalities and targets of a run, except empty ones."""
     modalities = {m for row in rows for m in _THEIRS.get(row.modality, (row.modality,))}
     targets = {
         (m, _key(row.target)) for row in rows for m in _THEIRS.get(row.modality, (row.modality,))

@@ -16,7 +16,7 @@ __all__ = ["ALL", "Block", "Section", "Task", "arrange", "pool"]
 
 
 class Section(NamedTuple):
-    """Holds what is never mixed: protocols, kinds of prompt, settings of a search."""
+    """Rows that may be compared: of one protocol, kind of prompt and setting of a search."""
 
     protocol: str
     prompt: str
@@ -68,12 +68,12 @@ class Block:
     scores: NDArray[np.float64]
 
     def values(self, quantity: Quantity) -> NDArray[np.float64]:
-        """Return (models, units) of one quantity."""
+        """Return the values of one quantity, (models, units)."""
         return self.scores[:, :, NAMES.index(quantity.name)]
 
 
 def arrange(results: Results) -> Iterator[Block]:
-    """Yield blocks by section and task in the order of the rows, then by step."""
+    """Divide the rows into blocks by section and task, in the order of the rows, then by step."""
     groups: dict[Section, dict[Task, dict[int, list[Row]]]] = {}
     for row in results.rows:
         section = Section(row.protocol, row.prompt, row.setting)
@@ -112,9 +112,7 @@ def _block(section: Section, task: Task, step: int, models: list[str], rows: lis
 
 
 def pool(blocks: Sequence[Block]) -> Block:
-    """Return all tasks of a section and step as one; a patient stays one over all targets of a data
-    set.
-    """
+    """Join all tasks of a section and step; a patient stays one over all targets of a data set."""
     first = blocks[0]
     people = sorted({person for block in blocks for person in block.people})
     number = {person: i for i, person in enumerate(people)}

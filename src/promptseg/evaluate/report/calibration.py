@@ -1,4 +1,4 @@
-"""Says how far a model's own estimate of its quality can be trusted: predicted IoU against true DSC."""
+"""Calibration of a model's own estimate of its quality: predicted IoU against true DSC."""
 
 from __future__ import annotations
 

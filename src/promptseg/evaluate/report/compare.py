@@ -1,6 +1,4 @@
-"""Says what a report says of every task: the distribution of each model, tests between models,
-ranks.
-"""
+"""Comparisons of the models on every task: their distributions, tests between them, ranks."""
 
 from __future__ import annotations
 
@@ -49,7 +47,7 @@ class Test(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """Says how a model ranks among all models of the section.
+    """The rank of a model among all models of the section.
 
     Attributes:
         patients: that every model has a value for.

@@ -1,6 +1,4 @@
-"""Says what stands on the page of a report, before it is laid out: tables, plots and failures by
-section.
-"""
+"""Content of a report's page, before it is laid out: tables, plots and failures by section."""
 
 from __future__ import annotations
 
@@ -70,7 +68,7 @@ class SectionPage:
 
 
 def draw(name: str, caption: str, plot: Callable[[], str], warnings: list[str]) -> list[Plot]:
-    """Return the plot in a list; an empty one, and a warning said once, where plots cannot be drawn."""
+    """Draw a plot; an empty list, and one warning, where plots cannot be drawn."""
     try:
         return [Plot(slug(name), caption, plot())]
     except PromptsegError as error:
@@ -90,7 +88,7 @@ def section_page(
     publish: bool,
     warnings: list[str],
 ) -> SectionPage:
-    """Return tables, plots and worst masks of a section, for its first and its last step.
+    """Build the tables, plots and worst masks of a section, for its first and its last step.
 
     Args:
         results: rows and run.

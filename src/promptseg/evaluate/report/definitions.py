@@ -9,7 +9,7 @@ __all__ = ["definitions"]
 
 
 def definitions(baseline: str, compared: bool, holm: bool, resamples: int, seed: int) -> list[str]:
-    """Return sentences for the end of the page.
+    """Return the sentences at the end of the page that say how its numbers are defined.
 
     Args:
         baseline: the model that others are compared with.

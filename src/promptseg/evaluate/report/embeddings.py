@@ -22,7 +22,7 @@ _FORM = "write `vectors` (n, d) or `maps` (n, channels, rows, columns), and `lab
 
 
 class Embeddings(NamedTuple):
-    """Holds what an encoder made of some images.
+    """The embeddings of some images, with their labels.
 
     Attributes:
         labels: one per image, such as its modality or data set.
@@ -38,7 +38,7 @@ class Embeddings(NamedTuple):
 
 
 def read_embeddings(path: Path) -> Embeddings:
-    """Return embeddings and their labels.
+    """Read embeddings and their labels from a file.
 
     Args:
         path: .npz with `labels` and `vectors` or `maps` or both (maps may have `map_labels` of their
@@ -113,7 +113,7 @@ def principal_components(vectors: Floats, count: int = 2) -> tuple[Floats, Float
 
 
 def component_picture(features: Floats) -> NDArray[np.uint8]:
-    """Return the three main components of an encoder's output as red, green and blue.
+    """Draw the three main components of an encoder's output as red, green and blue.
 
     Args:
         features: (channels, rows, columns), finite.

@@ -20,7 +20,7 @@ _LABEL = "median DSC of a task (%)"
 
 
 def training_sizes(results: Results) -> dict[str, dict[float, list[float]]]:
-    """Return medians of DSC of every task by number of training images, a curve per section.
+    """Return each section's curve: the tasks' medians of DSC by number of training images.
 
     Rows of the first prompt whose column `train_size` has a value count; a section with one size has
     no curve.
@@ -45,7 +45,7 @@ def training_sizes(results: Results) -> dict[str, dict[float, list[float]]]:
 def training_plots(
     curves: dict[str, dict[float, list[float]]], name: str, whose: str, warnings: list[str]
 ) -> list[Plot]:
-    """Return the curves in one plot; none without curves."""
+    """Draw the curves in one plot; none without curves."""
     from promptseg.evaluate.report.figures.curves import training_curves
 
     if not curves:
@@ -57,8 +57,7 @@ def training_plots(
 def embedding_view(
     results: Results, images: bool, warnings: list[str]
 ) -> tuple[list[Plot], list[Picture]]:
-    """Return embeddings.npz or embeddings.csv of the folder along their main axes; nothing without
-    them.
+    """Draw the embeddings beside the results along their main axes; nothing if there are none.
 
     Args:
         results: whose folder is looked at.

@@ -35,7 +35,7 @@ class Failure(NamedTuple):
 
 
 class Scored(Protocol):
-    """Holds what names the picture of a mask; both kinds of rows have it."""
+    """The facts of a scored mask that name its picture; both kinds of rows have them."""
 
     @property
     def model(self) -> str: ...
@@ -66,7 +66,7 @@ def picture_name(row: Scored) -> str:
 
 
 def worst(rows: Sequence[Row], count: int) -> list[Row]:
-    """Return masks with the lowest DSC, one per case and target; masks without a value come first.
+    """Return the masks of lowest DSC, one per case and target; masks without a value come first.
 
     Of masks alike the first in the file is taken.
 

@@ -17,7 +17,7 @@ MOST_BYTES = 8_000_000
 
 
 def fill(template: str, context: dict[str, Any]) -> str:
-    """Return a page: one HTML document that loads nothing.
+    """Fill a template to a page: one HTML document that loads nothing.
 
     Args:
         template: its file in the folder `page`.
@@ -49,7 +49,7 @@ class Room:
         self.used = self.plots = self.left_out = 0
 
     def take(self, size: int) -> bool:
-        """Tell whether there is room for so many bytes; they are taken."""
+        """Take so many bytes of the page's room; false where too little is left."""
         fits = self.used + size <= MOST_BYTES
         self.used += size if fits else 0
         self.left_out += not fits
@@ -68,7 +68,7 @@ class Room:
         return {"svg": svg, "caption": plot.caption}
 
     def warnings(self) -> list[str]:
-        """Return what was left out."""
+        """Return a warning where plots and pictures were left out."""
         if not self.left_out:
             return []
         text = f"{self.left_out} plots and pictures are left out to keep this page small"

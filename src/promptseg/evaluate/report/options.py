@@ -1,4 +1,4 @@
-"""Says how results are reported, defined once: Python and command line share it."""
+"""Options of reports, defined once: Python and command line share them."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _DSC = QUANTITIES["dsc"]
 
 
 def headline(lines: Sequence[Line], pooled: Sequence[Line]) -> Table:
-    """Return one row per section, step shown and model.
+    """Return the table at the head of the page: one row per section, shown step and model.
 
     Args:
         lines: of every task.
@@ -85,7 +85,7 @@ def _spread(values: NDArray[np.float64], quantity: Quantity) -> str:
 
 
 def modalities(lines: Sequence[Line], section: Section, step: int) -> Table:
-    """Return the mean DSC of all masks and the median of the tasks' medians, per modality and model."""
+    """Return a table of the mean DSC of all masks and the median of tasks, per modality and model."""
     chosen = [n for n in lines if n.section == section and n.step == step and n.quantity == _DSC]
     models = list(dict.fromkeys(line.model for line in chosen))
     body = []
@@ -105,7 +105,7 @@ def modalities(lines: Sequence[Line], section: Section, step: int) -> Table:
 
 
 def test_table(lines: Sequence[Line], section: Section, step: int) -> Table:
-    """Return every signed-rank test of DSC and NSD: how many pairs, who is better, p."""
+    """Return a table of every signed-rank test of DSC and NSD: how many pairs, who is better, p."""
     body = []
     for line in lines:
         if line.section != section or line.step != step or line.quantity not in MAIN:

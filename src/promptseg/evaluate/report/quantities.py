@@ -1,4 +1,4 @@
-"""Says what is measured on every mask: how each quantity is called, and which way is better."""
+"""Quantities that are measured on every mask: how each is called, and which way is better."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Quantity:
         return self.goal == "high"
 
     def worth(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return values turned so that more is better: what is compared and ranked."""
+        """Return values turned so that more is better, to compare and rank by."""
         if self.goal == "high":
             return values
         return -(np.abs(values) if self.goal == "zero" else values)

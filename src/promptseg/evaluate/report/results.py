@@ -62,7 +62,7 @@ class Row(NamedTuple):
 
     @property
     def place(self) -> tuple[str, str, str, str, str]:
-        """Tell which mask was scored: what the rows of two models must share to be a pair."""
+        """Return the facts that say which mask was scored; rows of two models that share them pair."""
         return self.patient, self.case, self.object, self.slice, self.frame
 
 
@@ -86,7 +86,7 @@ class Results:
 
     @property
     def models(self) -> list[str]:
-        """Return names in the order of the run, then of the rows."""
+        """Return the names of the models, in the order of the run, then of the rows."""
         listed = [str(m.get("name", "")) for m in self.listed("models")]
         present = dict.fromkeys(row.model for row in self.rows)
         return [m for m in dict.fromkeys(listed) if m in present] + [

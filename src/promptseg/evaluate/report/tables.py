@@ -57,7 +57,7 @@ class Table:
 
 
 def number(value: float) -> str:
-    """Return six significant digits; `nan` and `inf` as they are."""
+    """Format a number with six significant digits; `nan` and `inf` as they are."""
     return f"{value:.6g}"
 
 
@@ -71,7 +71,7 @@ def score(value: float, quantity: Quantity) -> str:
 
 
 def cell(line: Line) -> str:
-    """Return `87.9 (86.6, 91.9)*`: median, quartiles, marks, and what is missing of the masks."""
+    """Format a cell, `87.9 (86.6, 91.9)*`: median, quartiles, marks, and how many masks are missing."""
     s = line.summary
     if not s.n:
         return "n/a" + _absent(line)
@@ -104,14 +104,12 @@ def marks_note(lines: Sequence[Line]) -> str:
 
 
 def step_title(section: Section, step: int) -> str:
-    """Return title of a section at a step: `interactive-2d, box+corrections, after 8 corrections`."""
+    """Return a title such as `interactive-2d, box+corrections, after 8 corrections`."""
     return section.title + (f", after {step} corrections" if step else "")
 
 
 def task_table(lines: Sequence[Line], section: Section, step: int) -> Table:
-    """Return median and quartiles of DSC and NSD per task and model, as MedSAM's supplement prints
-    them.
-    """
+    """Return a table of DSC and NSD per task and model: median and quartiles, as MedSAM prints them."""
     chosen = [n for n in lines if n.section == section and n.step == step]
     models = list(dict.fromkeys(line.model for line in chosen))
     cells: dict[tuple[Task, str, str], Line] = {
@@ -131,7 +129,7 @@ def task_table(lines: Sequence[Line], section: Section, step: int) -> Table:
 
 
 def slug(text: str) -> str:
-    """Return a name for a file."""
+    """Convert a text to a name for a file."""
     return re.sub(r"[^A-Za-z0-9-]+", "-", text).strip("-").lower() or "table"
 
 

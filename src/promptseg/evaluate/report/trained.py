@@ -12,7 +12,7 @@ __all__ = ["set_apart"]
 
 
 def set_apart(results: Results, count_trained: bool = False) -> Results:
-    """Return the results without images that a model was trained on, for all models alike.
+    """Leave out the images that a model was trained on, for all models alike.
 
     They are left out for models that have not seen them too, so that all are compared on the same ones.
 

@@ -17,7 +17,7 @@ _MOST = 3  # sections that a sentence names
 
 
 def verdict(pooled: Sequence[Line]) -> str:
-    """Return what the run has shown, of all tasks together; the last step of every section.
+    """Say what the run has shown, over all tasks together, at the last step of every section.
 
     Args:
         pooled: lines of all tasks together.

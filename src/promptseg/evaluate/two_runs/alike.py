@@ -1,4 +1,4 @@
-"""Says whether two runs may be compared: only where options, files and masks are the same."""
+"""Checks that two runs may be compared: their options, files and masks have to be the same."""
 
 from __future__ import annotations
 

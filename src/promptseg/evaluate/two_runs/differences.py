@@ -78,7 +78,7 @@ class Difference:
         return (1 if gains else -1) if gains == (self.test.balance > 0.5) else 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; None in place of what cannot be told."""
+        """Return the difference as plain values; None in place of what cannot be told."""
         values = {
             "protocol": self.section.protocol,
             "prompt": self.section.prompt,
@@ -110,7 +110,7 @@ def _finite(value: Any) -> Any:
 
 
 def differences(results: Results, resamples: int, seed: int) -> list[Difference]:
-    """Return every difference, by section, task, step and quantity; last, those of all tasks together.
+    """Compare two models by section, task, step and quantity; last, over all tasks together.
 
     Args:
         results: rows of two models alone.
@@ -170,7 +170,7 @@ def _change(first: Floats, second: Floats) -> Floats:
 
 
 def patient_means(blocks: Sequence[Block], quantity: Quantity) -> dict[Task, tuple[Floats, Floats]]:
-    """Map task to the patients' means of both runs, of masks that both have a value for."""
+    """Return each task's means per patient, in both runs, over the masks that both have a value for."""
     found = {}
     for block in blocks:
         if block.task != ALL:

@@ -1,4 +1,4 @@
-"""Says what a comparison of two runs has found."""
+"""The outcome of a comparison of two runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Compared"]
 
 @dataclass(frozen=True)
 class Compared:
-    """Holds what a comparison left in its folder.
+    """The page, verdicts and numbers that a comparison wrote.
 
     Attributes:
         page: comparison.html.

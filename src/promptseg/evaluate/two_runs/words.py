@@ -1,4 +1,4 @@
-"""Says what a comparison says: a verdict in a sentence, and tables for people."""
+"""Words and tables of a comparison for people: a verdict in a sentence, and what it rests on."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _bounds(d: Difference) -> str:
 
 
 def difference_table(pair: Pair, found: Sequence[Difference], section: Section, step: int) -> Table:
-    """Return DSC and NSD of both runs on every task, with the difference and who is better."""
+    """Return a table of DSC and NSD of both runs on every task, with difference and who is better."""
     here = [d for d in found if (d.section, d.step) == (section, step) and d.quantity in MAIN]
     body = []
     for d in here:
@@ -86,7 +86,7 @@ def difference_table(pair: Pair, found: Sequence[Difference], section: Section, 
 
 
 def change_table(pair: Pair, count: int, section: Section, step: int) -> Table:
-    """Return the masks whose DSC fell and rose most."""
+    """Return a table of the masks whose DSC fell and rose most."""
     at = NAMES.index(_DSC.name)
     scores: dict[tuple[str, ...], list[Row]] = {}
     for row in pair.results.rows:

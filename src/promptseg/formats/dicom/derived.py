@@ -1,4 +1,4 @@
-"""Says what objects made from images share: what they refer to, and whose they are."""
+"""Attributes that objects made from images share: what they refer to, and whose they are."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def require_uids(slices: tuple[Instance, ...], what: str) -> None:
 
 
 def slice_positions(target: Segmentation | Image) -> NDArray[np.float64]:
-    """Return (slices, 3) LPS positions of the first pixels of the slices, as they are stored.
+    """Return LPS positions (slices, 3) of the first pixels of the slices, as they are stored.
 
     They are those of the grid but for series that are not quite evenly spaced.
     """
@@ -117,14 +117,14 @@ def slice_positions(target: Segmentation | Image) -> NDArray[np.float64]:
 
 
 def positions_on(geometry: Geometry) -> NDArray[np.float64]:
-    """Return (slices, 3) LPS positions of the first voxels of the slices of a grid."""
+    """Return LPS positions (slices, 3) of the first voxels of the slices of a grid."""
     index = np.zeros((geometry.slice_count(), 3))
     index[:, 2] = np.arange(len(index))
     return geometry.to_world(index)
 
 
 def frame_of_reference(target: Segmentation | Image) -> str | None:
-    """Return FrameOfReferenceUID of an image read from DICOM; None if it has none."""
+    """Return the FrameOfReferenceUID of an image read from DICOM; None if it has none."""
     source = target.source.header_of("dicom", target.geometry)
     if not isinstance(source, DicomSource):
         return None
@@ -132,7 +132,7 @@ def frame_of_reference(target: Segmentation | Image) -> str | None:
 
 
 def reference_to(instance: Instance) -> pydicom.Dataset:
-    """Return the macro that refers to one stored slice."""
+    """Return the DICOM items that refer to one stored slice."""
     reference = pydicom.Dataset()
     reference.ReferencedSOPClassUID = instance.header.SOPClassUID
     reference.ReferencedSOPInstanceUID = instance.header.SOPInstanceUID
@@ -142,8 +142,7 @@ def reference_to(instance: Instance) -> pydicom.Dataset:
 
 
 def belonging(header: pydicom.Dataset) -> dict[str, Any]:
-    """Tell whose an object is, by keyword: as the source says it, empty where it does not say or
-    cannot.
+    """Return patient and study attributes as the source says them; empty where it has no valid value.
 
     Values that DICOM does not allow there, as in some anonymised files, count as not said.
     """
@@ -162,7 +161,7 @@ def _is_valid(keyword: str, value: Any) -> bool:
 
 
 def series_number(header: pydicom.Dataset, kind: int) -> int:
-    """Return number of a series made from another one: 100 times that one's, plus a number per kind."""
+    """Return a number for a derived series: 100 times that of its source, plus a number per kind."""
     number = int(header.get("SeriesNumber") or 0)
     return number * 100 + kind if 0 <= number < 10_000_000 else kind
 
@@ -184,15 +183,13 @@ def dicom_text(text: str, kind: str) -> str:
 
 
 def full_name(label: object, description: object) -> str:
-    """Return what an object is called: its label, or the description that the label is but the start
-    of.
-    """
+    """Return the name of an object: its label, or the description where the label is cut short."""
     short, long = str(label or "").strip(), str(description or "").strip()
     return long if len(short) >= _LONGEST["LO"] - 4 and long.startswith(short) else short
 
 
 def unique_name(name: str, taken: set[str]) -> str:
-    """Return the name, with a number from 2 where it is taken; it is taken then."""
+    """Return the name, with a number from 2 where it is taken; adds it to those taken."""
     unique, number = name, 1
     while unique in taken:
         number += 1

@@ -1,4 +1,4 @@
-"""Says what DICOM headers say beside the image: series, made objects, and whose they are."""
+"""Facts from DICOM headers beside the image: series, objects made from them, and whose they are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KINDS = {"SEG": "segmentation", "RTSTRUCT": "contours"}
 
 
 def series_facts(series: Series) -> dict[str, Any]:
-    """Return one series of images: uid, modality, description, slices (or frames), files."""
+    """Return what is known of one series of images: uid, modality, description, slices, files."""
     return {
         "uid": series.uid,
         "modality": series.modality,
@@ -30,7 +30,7 @@ def series_facts(series: Series) -> dict[str, Any]:
 
 
 def objects_in(path: Path) -> list[Instance]:
-    """Return the SEG and RTSTRUCT objects in a folder or file."""
+    """Find the SEG and RTSTRUCT objects in a folder or file."""
     files = [path]
     if path.is_dir():
         files = files_below(path)
@@ -39,7 +39,7 @@ def objects_in(path: Path) -> list[Instance]:
 
 
 def object_facts(made: Instance) -> dict[str, Any]:
-    """Return a SEG or RTSTRUCT: what it is, what it names, and what it refers to.
+    """Return what a SEG or RTSTRUCT says: what it is, what it names, and what it refers to.
 
     Returns:
         `file`, `kind` ("segmentation" or "contours"), `modality`, `description`, `segments` (`number`
@@ -80,7 +80,7 @@ def object_facts(made: Instance) -> dict[str, Any]:
 
 
 def identifying_in(headers: Iterable[pydicom.Dataset]) -> list[str]:
-    """Return keywords, never values, of the attributes that may tell who the patient is."""
+    """Return the keywords, never the values, of the attributes that may tell who the patient is."""
     held = [k for header in headers for k in identifying_fields(header)]
     return list(dict.fromkeys(held))
 

@@ -43,7 +43,7 @@ _FRAME_TYPE = (
 
 
 def each_frame(instance: Instance) -> list[Instance]:
-    """Return the frames of an object as instances of their own; itself if it is a single-frame one.
+    """Return the frames of an object as instances of their own; of a single-frame one, itself.
 
     Raises:
         GeometryError: the object describes fewer frames than it says it has, or says a senseless
@@ -66,7 +66,7 @@ def each_frame(instance: Instance) -> list[Instance]:
 
 
 def value_of(instance: Instance, keyword: str) -> Any:
-    """Return what is said of one slice: of its frame, of all frames, or of its object; None if nothing.
+    """Return a value for one slice: of its frame, of all frames, or of its object; None if it has none.
 
     Args:
         instance: a single-frame object, or one frame of a multi-frame one.

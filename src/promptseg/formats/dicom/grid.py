@@ -16,7 +16,7 @@ __all__ = ["of_planes"]
 
 
 def of_planes(planes: Sequence[Plane], notes: list[str]) -> Geometry:
-    """Return the grid of slices that lie in order along their normal.
+    """Build the grid of slices that lie in order along their normal.
 
     The step from slice to slice is the true one, so a gantry tilt ends up in the matrix.
 

@@ -1,4 +1,4 @@
-"""Says which elements of a DICOM header say who the patient is, and a header without them.
+"""Elements of a DICOM header that say who the patient is, and headers without them.
 
 They are those of the basic profile of PS3.15 (table E.1-1) that images carry as a whole, and whole
 groups about the patient, trials, visits and results, to which DICOM goes on adding. UIDs stay: without
@@ -72,8 +72,7 @@ _METHOD = "promptseg: attributes of PS3.15 E.1-1 removed, UIDs retained"
 
 
 def identifying_fields(header: pydicom.Dataset) -> list[str]:
-    """Return keywords of the identifying elements of a header that hold something, in order of their
-    tags.
+    """Return the keywords of the identifying elements that have a value, in order of their tags.
 
     Private elements, which may hold anything, are counted as one: "private elements".
     """
@@ -89,9 +88,7 @@ def identifying_fields(header: pydicom.Dataset) -> list[str]:
 
 
 def without_identity(header: FileDataset) -> FileDataset:
-    """Return the header without them; what every object must have is left empty. The given one
-    stays.
-    """
+    """Return a copy of a header without identifying elements; required ones are left empty."""
     kept: dict[Any, Any] = {
         tag: copy.copy(header.get_item(tag))  # its own: the given header stays as it is
         for tag in header.keys()  # noqa: SIM118

@@ -29,7 +29,7 @@ class Instance:
 
     @property
     def frame_count(self) -> int:
-        """Return frames of its object."""
+        """Return the number of frames of its object."""
         return max(int(self.header.get("NumberOfFrames") or 1), 1)
 
 
@@ -48,7 +48,7 @@ class DicomSource:
 
     @cached_property
     def places(self) -> dict[tuple[str, int], int]:
-        """Map (SOPInstanceUID, frame from 1; 0 for an object of one frame) to slice."""
+        """Return the slice of each (SOPInstanceUID, frame); the frame is 0 where an object has one."""
         return {
             (str(s.header.get("SOPInstanceUID")), (s.frame or 0) + 1 if s.frame_count > 1 else 0): k
             for k, s in enumerate(self.slices)

@@ -38,7 +38,7 @@ class Tile:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Return (rows, columns)."""
+        """Return the rows and columns of a tile."""
         rows, columns = self.part
         return rows.stop - rows.start, columns.stop - columns.start
 
@@ -56,7 +56,7 @@ def tiles(
     column: NDArray[np.float64],
     spacing: tuple[float, float] | None,
 ) -> list[Tile]:
-    """Return the slices of a mosaic; [] if the 2D image has no such tiles, whatever it says.
+    """Return the slices of a mosaic; [] if the 2D image has no such tiles, whatever its header says.
 
     Args:
         instance: the mosaic.

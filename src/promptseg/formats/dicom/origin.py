@@ -1,4 +1,4 @@
-"""Says what a SEG or an RTSTRUCT says of one of its objects, so that it can be said again."""
+"""Attributes of an object in the SEG or RTSTRUCT it was read from, to write them again."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ class DicomOrigin:
 
 
 def kept(segment: Segment, keywords: Iterable[str]) -> pydicom.Dataset:
-    """Return copies of those elements that the file an object was read from had; none if it was
-    renamed.
-    """
+    """Return copies of these elements from the file an object was read from; none if it was renamed."""
     found = pydicom.Dataset()
     origin = segment.origin
     if isinstance(origin, DicomOrigin) and origin.name == segment.name:

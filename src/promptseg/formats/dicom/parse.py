@@ -34,7 +34,7 @@ _ASKED_FOR = ("Modality", "SeriesInstanceUID", "SeriesDescription", "SOPClassUID
 
 
 def parse(path: Path) -> Instance | None:
-    """Return header of a DICOM file; None if it is none.
+    """Read the header of a DICOM file; None if it is none.
 
     A data set without preamble and file meta information is taken for what it begins like.
 
@@ -76,8 +76,7 @@ def parse(path: Path) -> Instance | None:
 
 
 def with_pixels(instance: Instance) -> pydicom.FileDataset:
-    """Return the whole data set of an object. Its header, which may tell of thousands of frames, is
-    kept.
+    """Read a whole object with its pixels; its header, which may be long, is kept if possible.
 
     Raises:
         Exception: anything, where the rest of the file is damaged.
@@ -93,7 +92,7 @@ def with_pixels(instance: Instance) -> pydicom.FileDataset:
 
 
 def cut_header(path: Path) -> InputError:
-    """Return the error about a DICOM file whose header does not go on to the pixels."""
+    """Return the error about a DICOM file whose header ends before the pixels."""
     return InputError(
         "complete DICOM files",
         f"{path}: its header is damaged or ends too early",
@@ -102,7 +101,7 @@ def cut_header(path: Path) -> InputError:
 
 
 def open_dicom(path: Path) -> BinaryIO:
-    """Return the file as a stream; unzipped in memory if it is gzipped.
+    """Open a DICOM file as a stream; a gzipped one is unzipped in memory.
 
     Raises:
         InputError: it would unzip, or inflate as a deflated data set, to more than such files do.

@@ -56,8 +56,7 @@ def decoded(instance: Instance, frames: Sequence[int]) -> Iterator[NDArray[Any]]
 
 
 def decoded_some(instance: Instance, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
-    """Decode as `decoded`, where few of very many frames are wanted: the others are not read if
-    possible.
+    """Decode some frames, as `decoded` does; of very many frames, the others are not read if possible.
 
     A file that pydicom does not take apart in this way is read as a whole.
     """

@@ -1,4 +1,4 @@
-"""Says where one slice lies in space, before it is decoded."""
+"""Planes: where slices lie in space, before they are decoded."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Plane:
 
     @property
     def normal(self) -> NDArray[np.float64]:
-        """Return (3,) unit vector of row x column."""
+        """Return the unit vector (3,) of row x column."""
         normal = np.cross(self.row, self.column)
         return np.asarray(normal / np.linalg.norm(normal))
 
@@ -80,7 +80,7 @@ def planes_of(instance: Instance) -> list[Plane]:
 
 
 def turned(plane: Plane, other: Plane) -> float:
-    """Tell how far the last pixel of a slice lies beside that of another, in pixels, by its axes alone.
+    """Measure by how many pixels the axes of two slices part at the last pixel.
 
     Orientations written with few digits differ without lying apart, and small angles grow on large
     slices.
@@ -93,7 +93,7 @@ def turned(plane: Plane, other: Plane) -> float:
 
 
 def places_along(along: NDArray[np.float64], plane: Plane) -> NDArray[np.int64]:
-    """Tell which slices lie at one place: numbers from 0, growing along the normal.
+    """Return the number of the place that each slice lies at: from 0, growing along the normal.
 
     Args:
         along: distance of each slice along the normal, in mm, growing.
@@ -110,7 +110,7 @@ def places_along(along: NDArray[np.float64], plane: Plane) -> NDArray[np.int64]:
 
 
 def spacing_of(instance: Instance) -> tuple[float, float] | None:
-    """Return (between rows, between columns) in mm; None if the file does not say.
+    """Return the spacing in mm, (between rows, between columns); None if the file does not say it.
 
     Raises:
         GeometryError: not two numbers above 0.
@@ -129,7 +129,7 @@ def spacing_of(instance: Instance) -> tuple[float, float] | None:
 
 
 def number_of(instance: Instance, keyword: str) -> float | None:
-    """Return a number said of one slice; None if it is absent, empty or no number."""
+    """Read a number from the header of one slice; None if it is absent, empty or no number."""
     found = value_of(instance, keyword)
     try:
         number = float(found) if found not in (None, "") else None

@@ -128,7 +128,7 @@ def _volume(path: Path, planes: list[Plane], options: ReadOptions, notes: list[s
 
 
 def _pictures(path: Path, series: Series, options: ReadOptions, notes: list[str]) -> Image:
-    """One object without a place: a 2D image, the frames of a video, or slices in pixels."""
+    """Read one object without a place: a 2D image, the frames of a video, or slices in pixels."""
     if len(series.instances) > 1:
         names = ", ".join(i.path.name for i in series.instances[:6])
         raise GeometryError(

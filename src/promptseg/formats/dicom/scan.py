@@ -1,4 +1,4 @@
-"""Says which files are DICOM images, and which series do they form?"""
+"""A scan for DICOM images among files, and the series that they form."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Series:
 
 @dataclass
 class Scan:
-    """Holds what a folder or file holds.
+    """The DICOM series in a folder or file, and what else is there.
 
     Attributes:
         series: the series of images, in the order of their first files.
@@ -74,7 +74,7 @@ class Scan:
 
 
 def series_in(path: Path) -> list[Series]:
-    """Return the DICOM image series in a folder (with its subfolders) or file; no pixels are decoded.
+    """Find the DICOM image series in a folder (with its subfolders) or file; no pixels are decoded.
 
     Raises:
         InputError: an image file whose header is cut.
@@ -120,7 +120,7 @@ def _scan(path: Path) -> Scan:
 
 
 def choose_series(path: Path, wanted: str | None, notes: list[str]) -> Series:
-    """Return the one series to be read.
+    """Choose the one series to be read.
 
     Args:
         path: folder or file.
@@ -154,7 +154,7 @@ def choose_series(path: Path, wanted: str | None, notes: list[str]) -> Series:
 
 
 def others_beside(path: Path, instance: Instance) -> bool:
-    """Tell whether the folder of a file has others of its series; a few are looked at, no more.
+    """Tell whether the folder of a file has others of its series, by a look at a few.
 
     Args:
         path: of the file.

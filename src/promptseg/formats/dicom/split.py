@@ -78,7 +78,7 @@ class Volume:
 def choose_volume(
     planes: Sequence[Plane], frame: int | None, notes: list[str], stack: str | None = None
 ) -> Volume:
-    """Return the volume of a series that is to be read.
+    """Choose the volume of a series that is to be read.
 
     Args:
         planes: every slice of the series.

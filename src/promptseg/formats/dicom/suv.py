@@ -24,7 +24,7 @@ _SUV_PER_COUNT, _ACTIVITY_PER_COUNT = 0x00, 0x09
 
 
 def suv_factor(instances: Sequence[Instance]) -> float:
-    """Return what the rescaled values of a PET series are to be multiplied with.
+    """Return the factor that turns the rescaled values of a PET series into SUV.
 
     Args:
         instances: every slice of the volume.

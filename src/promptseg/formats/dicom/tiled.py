@@ -129,7 +129,7 @@ class TiledSlide:
     def read_region(
         self, location: tuple[int, int], level: int, size: tuple[int, int], as_array: bool = True
     ) -> NDArray[Any]:
-        """Return (height, width, channels) of a part of a level.
+        """Read a part of a level, (height, width, channels).
 
         Args:
             location: (x, y) of its first pixel, in pixels of the largest level.

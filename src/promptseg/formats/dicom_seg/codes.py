@@ -16,7 +16,7 @@ __all__ = ["Meaning", "meaning_of"]
 
 @dataclass(frozen=True)
 class Meaning:
-    """Holds what an object is.
+    """The coded meaning of an object.
 
     Attributes:
         category: the kind of thing it is.
@@ -32,9 +32,7 @@ class Meaning:
 
 
 def meaning_of(name: str) -> Meaning:
-    """Return what the name of an object says (see `promptseg.terms.words`); tissue if it is not
-    known.
-    """
+    """Find the coded meaning of an object's name (see `promptseg.terms.words`); tissue if not known."""
     words = parts_of(name)
     if words.abnormality is not None:
         category = term("morphologically abnormal structure")

@@ -65,7 +65,7 @@ class SegFile:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Return (rows, columns) of a frame."""
+        """Return the rows and columns of a frame."""
         return int(self.header.Rows), int(self.header.Columns)
 
     @property
@@ -80,7 +80,7 @@ class SegFile:
         return kind == "LABELMAP" or str(self.header.get("SOPClassUID", "")) == LABEL_MAP
 
     def segments(self) -> dict[int, pydicom.Dataset]:
-        """Return items of the Segment Sequence by number, without the background of a label map.
+        """Return the items of the Segment Sequence by number, without the background of a label map.
 
         Raises:
             InputError: none, one without a number, or several with one.
@@ -99,15 +99,11 @@ class SegFile:
 
     @property
     def background(self) -> int | None:
-        """Return the number of the pixels of a label map that belong to no segment; None in other
-        SEGs.
-        """
+        """Return the pixel value of a label map that stands for no segment; None in other SEGs."""
         return _whole(self.header.get("PixelPaddingValue"), 0) if self.is_label_map else None
 
     def references(self) -> list[tuple[str, int]]:
-        """Return (SOPInstanceUID, frame) of the image behind each frame; ("", 0) where it is not
-        said.
-        """
+        """Return the image (SOPInstanceUID, frame) behind each frame; ("", 0) where it is not said."""
         found = []
         for groups in self._groups():
             reference = _first(groups, "DerivationImageSequence", "SourceImageSequence")

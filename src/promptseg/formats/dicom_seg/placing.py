@@ -20,8 +20,7 @@ _SAME_PLANE = 1e-2  # mm
 
 
 def on_own_grid(planes: Sequence[Plane], name: str) -> tuple[Geometry, list[int]]:
-    """Return the grid that frames span, empty slices between them included, and the slice of each
-    frame.
+    """Return the grid that frames span, with empty slices between them, and the slice of each frame.
 
     Args:
         planes: the frames, in any order; several may lie on one slice.
@@ -57,7 +56,7 @@ def on_own_grid(planes: Sequence[Plane], name: str) -> tuple[Geometry, list[int]
 def on_image(
     planes: Sequence[Plane], reference: Image, own: str | None, name: str, notes: list[str]
 ) -> list[int]:
-    """Return the slice of `reference` that each frame lies on.
+    """Find the slice of `reference` that each frame lies on.
 
     Args:
         planes: the frames.

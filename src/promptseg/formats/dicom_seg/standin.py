@@ -33,7 +33,7 @@ _OF_FRAMES = (
 
 
 def is_film(slices: Sequence[Instance], geometry: Geometry) -> bool:
-    """Tell whether slices are frames of one object that lie nowhere: a film, or a stack of pixels."""
+    """Tell whether slices are frames of one object without a position: a film, or a stack of pixels."""
     first = slices[0].header.get("SOPInstanceUID")
     one = all(s.frame is not None and s.header.get("SOPInstanceUID") == first for s in slices)
     return one and geometry.ndim == 3 and geometry.unit == "pixel"

@@ -1,4 +1,4 @@
-"""Says what a user may write: dicomweb://HOST[:PORT]/PATH[/studies/STUDY[/series/SERIES]]."""
+"""Addresses that a user may write: dicomweb://HOST[:PORT]/PATH[/studies/STUDY[/series/SERIES]]."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Address:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether what is sent can be read on the way: http to another machine."""
+        """Tell whether the data can be read on their way: they go to another machine by plain http."""
         return self.root.startswith("http:") and not self.loopback
 
     def at(self, study: str, series: str | None = None) -> str:

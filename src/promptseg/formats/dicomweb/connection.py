@@ -1,4 +1,4 @@
-"""Says how a DICOMweb server is talked to: credentials, time limits, and one error for each failure."""
+"""Connections to DICOMweb servers: credentials, time limits, and one error for each failure."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Connection:
         self._session.close()
 
     def json(self, path: str, query: dict[str, str] | None = None) -> Any:
-        """Return what the server says in DICOM JSON of `path` below its root; None if it says nothing.
+        """Return the server's answer in DICOM JSON for `path` below its root; None if it is empty.
 
         Raises:
             PromptsegError: no answer, refused, or no JSON.
@@ -81,7 +81,7 @@ class Connection:
         return self.parsed(answer, bytes(content))
 
     def parsed(self, answer: requests.Response, content: bytes) -> Any:
-        """Return JSON of an answer.
+        """Parse the content of an answer as JSON.
 
         Raises:
             InputError: it is none.
@@ -110,7 +110,7 @@ class Connection:
     def relay(
         self, path: str, headers: dict[str, str], query: dict[str, str] | None = None
     ) -> Iterator[requests.Response]:
-        """Provide the answer to a GET as it is, error statuses too: for those who pass it on.
+        """Provide the answer to a GET as it is, error statuses too, to be passed on.
 
         Raises:
             InputError: no answer.

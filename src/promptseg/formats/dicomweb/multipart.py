@@ -12,9 +12,7 @@ _LONGEST_HEADER = 1 << 16
 
 
 def boundary_of(content_type: str) -> bytes | None:
-    """Return what separates the parts of a message of this type; None if it is not
-    multipart/related.
-    """
+    """Return the boundary of a message's parts from its type; None if it is not multipart/related."""
     message = Message()
     message["Content-Type"] = content_type
     boundary = message.get_param("boundary")
@@ -50,7 +48,7 @@ def parts(chunks: Iterable[bytes], boundary: bytes) -> Iterator[Iterator[bytes]]
 
 
 def encode(contents: Iterable[bytes]) -> tuple[str, bytes]:
-    """Map DICOM files to the Content-Type and the body of a message that holds them."""
+    """Pack DICOM files into one multipart message; returns its Content-Type and its body."""
     boundary = f"promptseg-{secrets.token_hex(16)}"
     start = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
     body = b"".join(piece for content in contents for piece in (start, content, b"\r\n"))

@@ -74,7 +74,7 @@ def series_at(address: Address, connection: Connection | None = None) -> list[Re
 
 
 def series_matching(path: str | Path) -> Iterator[tuple[str, RemoteSeries]]:
-    """Yield the series of images that a query finds: address and what the server says of each.
+    """Yield the series of images that a query finds: the address, and what the server says of each.
 
     They are asked for page by page, as they are taken.
 
@@ -130,7 +130,7 @@ def _matching(
 def choose_series(
     address: Address, wanted: str | None, connection: Connection
 ) -> tuple[RemoteSeries, int]:
-    """Return the one series to be read, and out of how many.
+    """Choose the one series to be read; returns it and the number of series there were.
 
     Args:
         address: of a study or series.

@@ -24,7 +24,7 @@ _SLOT = 0.8  # of the height of a task that its boxes fill
 
 
 def median_boxes(lines: Sequence[Line]) -> str:
-    """Return the distribution of the tasks' medians of DSC and NSD per model, as MedSAM's Fig. 3a.
+    """Draw the distribution of the tasks' medians of DSC and NSD per model, as MedSAM's Fig. 3a.
 
     Boxes are quartiles with the median, whiskers reach 1.5 interquartile ranges, triangles are minimum
     and maximum.
@@ -56,7 +56,7 @@ def median_boxes(lines: Sequence[Line]) -> str:
 
 
 def task_boxes(blocks: Sequence[Block], quantity: Quantity = QUANTITIES["dsc"]) -> str:
-    """Return boxes of all masks per task and model; points are masks beyond the whiskers.
+    """Draw boxes of all masks per task and model; points are masks beyond the whiskers.
 
     Args:
         blocks: of one section and step; about 30 fit a page.

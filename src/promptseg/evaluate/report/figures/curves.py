@@ -18,8 +18,7 @@ Floats = NDArray[np.float64]
 
 
 def step_curves(blocks: Sequence[Block]) -> str:
-    """Return the mean DSC and NSD of all masks over correction steps, with the interquartile range as a
-    band.
+    """Draw mean DSC and NSD of all masks over correction steps; a band shows the interquartile range.
 
     Args:
         blocks: of one section, all steps.

@@ -32,8 +32,7 @@ class Interval(NamedTuple):
 def paired_runs(
     intervals: Sequence[Interval], pairs: tuple[Floats, Floats], names: tuple[str, str], label: str
 ) -> str:
-    """Return left: differences per task with their intervals, the last of all together. Right:
-    patients.
+    """Draw the differences per task and of all with their intervals (left), and the patients (right).
 
     Args:
         intervals: of tasks, then of all together.

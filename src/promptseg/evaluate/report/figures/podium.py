@@ -15,8 +15,7 @@ __all__ = ["podium"]
 
 
 def podium(models: Sequence[str], medians: NDArray[np.float64], quantity: Quantity) -> str:
-    """Return left: a dot per task and model under the place it takes, lines join a task. Right:
-    frequencies.
+    """Draw each model's place on each task, joined by a line (left), and how often it takes it (right).
 
     Args:
         models: names.

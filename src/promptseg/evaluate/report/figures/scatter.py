@@ -20,8 +20,7 @@ _MOST_POINTS = 600
 
 
 def calibration_plot(found: Mapping[str, Calibration]) -> str:
-    """Return predicted IoU against true DSC: masks as dots, means of bins with deviation, one panel
-    per model.
+    """Draw predicted IoU against true DSC per model: masks as dots, bins by mean and deviation.
 
     Args:
         found: per model; at most six are drawn.
@@ -44,7 +43,7 @@ def calibration_plot(found: Mapping[str, Calibration]) -> str:
 
 
 def embedding_plot(vectors: Floats, labels: Sequence[str]) -> str:
-    """Return embeddings along their two main axes, a colour and marker per label.
+    """Draw embeddings along their two main axes, with a colour and marker per label.
 
     Args:
         vectors: (n, d).

@@ -56,7 +56,7 @@ class Figure(NamedTuple):
 
     @property
     def citation(self) -> str:
-        """Return paper and table."""
+        """Return paper and table as one text."""
         return f"{SOURCES[self.source]}, {self.table}"
 
 
@@ -72,13 +72,13 @@ class AnnotationTime(NamedTuple):
 
 
 def published(source: str | None = None, table: str | None = None) -> list[Figure]:
-    """Return published scores, of one paper and table if named."""
+    """Return the published scores, of one paper and table if named."""
     found = (_figure(line) for line in _lines("results.csv"))
     return [f for f in found if source in (None, f.source) and table in (None, f.table)]
 
 
 def annotation_times() -> list[AnnotationTime]:
-    """Return MedSAM's annotation study: ten cases, two experts."""
+    """Return the times of MedSAM's annotation study: ten cases, two experts."""
     return [
         AnnotationTime(
             line["case"],

@@ -95,15 +95,13 @@ class Geometry:
         direction: ArrayLike | None = None,
         unit: Literal["mm", "pixel"] = "mm",
     ) -> Geometry:
-        """Return grid from `spacing` (x, y, z), LPS `origin` and `direction` (3x3, columns = axes x,
-        y, z).
-        """
+        """Build a grid from `spacing` (x, y, z), LPS `origin`, and `direction` (a column per axis)."""
         axes = np.eye(3) if direction is None else np.asarray(direction, float).reshape(3, 3)
         return cls(tuple(shape), axes * np.asarray(spacing, float), np.asarray(origin), unit)
 
     @classmethod
     def pixels(cls, shape: Sequence[int]) -> Geometry:
-        """Return the grid of a 2D image whose pixel size is unknown: one unit per pixel."""
+        """Build a grid whose pixel size is unknown: one unit per pixel."""
         return cls(tuple(shape), np.eye(3), np.zeros(3), "pixel")
 
     @property
@@ -113,17 +111,17 @@ class Geometry:
 
     @property
     def spacing(self) -> NDArray[np.float64]:
-        """Return (3,) length of one index step along x, y, z, in `unit`."""
+        """Return the length of one index step along x, y, z, in `unit`."""
         return np.asarray(np.linalg.norm(self.matrix, axis=0))
 
     @property
     def direction(self) -> NDArray[np.float64]:
-        """Return (3, 3) unit vectors of x, y, z in its columns (LPS)."""
+        """Return the unit vectors (LPS) of x, y, z as the columns of a (3, 3) matrix."""
         return np.asarray(self.matrix / self.spacing)
 
     @property
     def voxel_volume(self) -> float:
-        """Return volume of one voxel in cubic `unit`; right for sheared grids too."""
+        """Return the volume of one voxel in cubic `unit`; right for sheared grids too."""
         return float(abs(np.linalg.det(self.matrix)))
 
     @property
@@ -160,7 +158,7 @@ class Geometry:
         return np.asarray(solved, dtype=np.float64)
 
     def in_plane(self, axis: Axis = "z") -> NDArray[np.float64]:
-        """Return (3, 2) LPS steps per column and per row of the slices taken along `axis`.
+        """Return the LPS steps per column and per row, (3, 2), of the slices taken along `axis`.
 
         Slices keep the array order of the other two axes: along z rows are y and columns x; along y
         rows are z and columns x; along x rows are z and columns y.
@@ -169,7 +167,7 @@ class Geometry:
         return np.asarray(self.matrix[:, columns])
 
     def slice_shape(self, axis: Axis = "z") -> tuple[int, int]:
-        """Return (rows, columns) of the slices taken along `axis`."""
+        """Return the shape (rows, columns) of the slices taken along `axis`."""
         if self.ndim == 2:
             return (self.shape[0], self.shape[1])
         rest = [n for k, n in enumerate(self.shape) if k != axis_position(axis)]

@@ -1,4 +1,4 @@
-"""Turns raw values into the 0..255 that models were trained on: one table, chosen by modality.
+"""Conversion of raw values to the 0..255 that models were trained on: one table, chosen by modality.
 
 CT is windowed; MR, PET, X-ray, ultrasound, mammography and OCT are clipped to their 0.5 and 99.5
 percentiles; colour is left alone (MedSAM, Methods, "Data curation and pre-processing"; SAM2 medical
@@ -35,7 +35,7 @@ class Window(NamedTuple):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Return lowest and highest value shown."""
+        """Return the lowest and the highest value shown."""
         return self.level - self.width / 2, self.level + self.width / 2
 
 
@@ -61,7 +61,7 @@ _CLIPPED = {"MR", "PET", "XR", "US", "MG", "OCT"}
 
 @dataclass(frozen=True)
 class Intensity:
-    """Says how the values of one image become 0..255.
+    """Rule by which the values of one image become 0..255.
 
     Attributes:
         modality: the modality the rule was chosen for.
@@ -78,7 +78,7 @@ class Intensity:
     guessed: bool = False
 
     def apply(self, voxels: NDArray[Any]) -> NDArray[np.uint8]:
-        """Map any array of raw values to uint8 of the same shape; fractions are cut off."""
+        """Convert an array of raw values of any shape to uint8; fractions are cut off."""
         if voxels.dtype.kind in "iu" and voxels.dtype.itemsize <= 2:
             stored = voxels.view(_unsigned(voxels.dtype))
             return np.take(_table(self, voxels.dtype), stored)
@@ -117,7 +117,7 @@ def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def parse_window(text: str) -> Window:
-    """Return a window by name, or WIDTH/LEVEL such as "400/40".
+    """Parse a window: a name, or WIDTH/LEVEL such as "400/40".
 
     Raises:
         InputError: neither.
@@ -142,7 +142,7 @@ def choose_intensity(
     window: str | None = None,
     keep_8bit: bool = False,
 ) -> Intensity:
-    """Return the rule for `image`.
+    """Choose the rule by which the values of `image` become 0..255.
 
     Args:
         image: whose values are measured once (percentiles, range).

@@ -52,13 +52,13 @@ class Owner(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Owner | None:
-        """Return the inverse of `str`; None for anything else."""
+        """Parse an owner out of what `str` makes of it; None for anything else."""
         found = re.fullmatch(_OWNER, text)
         return _owner(found) if found else None
 
 
 def me() -> Owner:
-    """Return this process."""
+    """Return this process as an owner of unfinished files."""
     pid = os.getpid()
     return Owner(*_place(), pid, _own_start(pid))
 
@@ -69,7 +69,7 @@ def part_name(ending: str = "") -> str:
 
 
 def is_part(name: str) -> bool:
-    """Tell whether a name is of something on its way, of this version or an earlier one."""
+    """Tell whether a name is that of an unfinished file, of this version or an earlier one."""
     return bool(_PART.fullmatch(name) or _EARLIER.fullmatch(name))
 
 

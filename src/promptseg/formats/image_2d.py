@@ -80,7 +80,7 @@ def read_labels(path: Path, options: ReadOptions | None = None) -> Image:
 
 
 def stored_pages(path: Path, numbers: list[int]) -> list[NDArray[Any]]:
-    """Return some pages of a TIFF of labels, (y, x) each, as `read_labels` reads one."""
+    """Read the given pages of a TIFF of labels, (y, x) each, with the numbers as they are stored."""
     try:
         with open_with_pillow(path) as picture:
             return _pages(picture, path, ReadOptions(), True, numbers)[0]
@@ -220,7 +220,7 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
 
 
 def _pixels(picture: PilImage.Image, notes: list[str]) -> NDArray[Any]:
-    """(y, x) or (y, x, 3) of one page."""
+    """The pixels of one page, (y, x) or (y, x, 3)."""
     if picture.mode == "1":
         picture = picture.convert("L")
     if picture.mode in _GRAY_MODES:

@@ -1,4 +1,4 @@
-"""Says what NRRD and MetaImage share: voxels and grids as ITK holds them."""
+"""Parts that NRRD and MetaImage share: voxels and grids as ITK holds them."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ _IMAGE_IO = {"nrrd": "NrrdImageIO", "metaimage": "MetaImageIO"}
 
 
 def opened(path: Path, name: str) -> sitk.ImageFileReader:
-    """Return a reader of ITK's that has read the header alone; the voxels are known to fit into
-    memory.
-    """
+    """Open a file with ITK and read its header alone; refuse voxels that would not fit into memory."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_IMAGE_IO[name])
     reader.SetFileName(str(path))
@@ -49,8 +47,7 @@ def opened(path: Path, name: str) -> sitk.ImageFileReader:
 
 
 def voxels_of(reader: sitk.ImageFileReader, packed: Packed | None) -> NDArray[Any]:
-    """Return voxels (z, y, x[, c]) of a file whose header has been read; those of ITK itself, not a
-    copy.
+    """Read the voxels (z, y, x[, c]) of an opened file; the array is ITK's own memory, not a copy.
 
     Args:
         reader: from `opened`.
@@ -123,8 +120,7 @@ def read_itk(
 def frame_of(
     voxels: NDArray[Any], dimensions: int, path: Path, options: ReadOptions, notes: list[str]
 ) -> NDArray[Any]:
-    """Return one frame out of `voxels`: all axes but the last `dimensions` count frames, the last
-    fastest.
+    """Choose one frame of `voxels`; all axes but the last `dimensions` count frames, the last fastest.
 
     Returns:
         Real voxels of that many dimensions, magnitudes of complex ones.
@@ -167,7 +163,7 @@ def check_data_file(path: Path) -> None:
 
 
 def masks_to_itk(segmentation: Segmentation, layers: bool) -> sitk.Image:
-    """Return labels, or one vector component per object, on the grid of the segmentation."""
+    """Make an ITK image of the masks: labels, or with `layers` vectors of one component per object."""
     geometry = segmentation.geometry
     if layers:
         masks: NDArray[Any] = np.moveaxis(segmentation.numbered_layers(), 0, -1)

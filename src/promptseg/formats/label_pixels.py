@@ -26,7 +26,7 @@ _MOST_VALUES = 2
 def stored_pixels(
     picture: PilImage.Image, raw: str, path: Path, notes: list[str]
 ) -> NDArray[Any] | None:
-    """Return (y, x) numbers as they are stored in one page; None where colours are stored.
+    """Return the numbers (y, x) as they are stored in one page; None where colours are stored.
 
     Of one bit, white is 1, whichever way round the file keeps its bits.
 
@@ -89,7 +89,7 @@ def refuse_loss(pixels: NDArray[Any], picture: PilImage.Image, path: Path) -> No
 
 
 def raw_mode(picture: Any) -> str:
-    """Tell how Pillow was told the pixels are stored; before they are loaded."""
+    """Return Pillow's name for how the pixels of a file are stored, known until they are loaded."""
     for tile in getattr(picture, "tile", ()) or ():
         arguments = tile[3]
         mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments

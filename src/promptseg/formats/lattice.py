@@ -44,7 +44,7 @@ Region = tuple[slice, ...]
 
 @dataclass(frozen=True)
 class Placement:
-    """Says how the voxels of a source grid lie on a target grid; axes in array order, (z, y, x).
+    """The way the voxels of a source grid lie on a target grid; axes in array order, (z, y, x).
 
     Attributes:
         shape: of the target.
@@ -74,9 +74,7 @@ class Placement:
         )
 
     def words(self) -> str:
-        """Return what is different, for notes: "axes reversed (x, y); a part of the image, 10 x 12 x
-        3".
-        """
+        """Say how the grids differ, for notes, as in "axes reversed (x, y)"."""
         names = "zyx"[-len(self.axes) :]
         said = []
         if self.axes != tuple(range(len(self.axes))):
@@ -93,7 +91,7 @@ class Placement:
         return "; ".join(said)
 
     def region(self, region: Region) -> Region:
-        """Tell where a box of the source lies on the target; it may reach beyond."""
+        """Return the box of the target where a box of the source lies; it may reach beyond the grid."""
         found = []
         for axis, against, first in zip(self.axes, self.reversed, self.start, strict=True):
             low, high = region[axis].start, region[axis].stop
@@ -103,14 +101,14 @@ class Placement:
         return tuple(found)
 
     def turned(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return a block of the source with the axes of the target; a view."""
+        """Turn a block of the source to the axes of the target; the result is a view."""
         order = values.transpose(self.axes)
         return order[tuple(slice(None, None, -1 if r else 1) for r in self.reversed)]
 
     def place(
         self, values: NDArray[Any], region: Region | None = None
     ) -> tuple[NDArray[Any], Region, int]:
-        """Return a block of the source on the target, without what lies beyond it.
+        """Put a block of the source on the target, without what lies beyond it.
 
         Args:
             values: the block; all of the source if there is no `region`.
@@ -136,7 +134,7 @@ class Placement:
 
 
 def allowed(sizes: ArrayLike) -> NDArray[np.float64]:
-    """Return parts of a voxel that a voxel may lie beside its place, along each axis.
+    """Return how far a voxel may lie beside its place along each axis, in parts of a voxel.
 
     A tenth; for small voxels as much as positions rounded to 0.1 mm can be off, but never more than a
     quarter.
@@ -148,7 +146,7 @@ def allowed(sizes: ArrayLike) -> NDArray[np.float64]:
 
 
 def placement(source: Geometry, target: Geometry) -> Placement | None:
-    """Tell how a grid lies on the lattice of another; None if its voxels are not voxels of it.
+    """Find how a grid lies on the lattice of another; None if its voxels are not voxels of it.
 
     Args:
         source: the grid to be brought to the other; both in space, of as many axes.
@@ -183,13 +181,13 @@ def placement(source: Geometry, target: Geometry) -> Placement | None:
 
 
 def corners(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return (8, 3) indices (x, y, z) of the outermost voxels of a grid."""
+    """Return the indices (x, y, z) of the outermost voxels of a grid, (8, 3)."""
     sizes = (*shape[::-1], 1)[:3]
     return np.array(list(product(*((0, n - 1) for n in sizes))), dtype=np.float64)
 
 
 def difference(source: Geometry, target: Geometry) -> str:
-    """Tell why a grid does not lie on the lattice of another, in words; see `placement`."""
+    """Say why a grid does not lie on the lattice of another, for messages; see `placement`."""
     steps = np.linalg.solve(target.matrix, source.matrix)
     turn = np.rint(steps)
     if not np.allclose(np.sort(source.spacing), np.sort(target.spacing), rtol=5e-3, atol=0):

@@ -36,7 +36,7 @@ __all__ = ["Layers", "read_layers"]
 
 @dataclass(frozen=True)
 class Layers:
-    """Holds what a layered mask file holds.
+    """The layers of a mask file, and what it tells of the objects in them.
 
     Attributes:
         labels: (layer, *grid) whole numbers; 0 is background.
@@ -52,7 +52,7 @@ class Layers:
 def read_layers(
     path: Path, format_name: str, image: Image | None = None, pages: Pages = "auto"
 ) -> Layers | None:
-    """Return the layers of a mask file; None if it is an ordinary label image.
+    """Read the layers of a mask file; None if it is an ordinary label image.
 
     Args:
         path: an existing file.

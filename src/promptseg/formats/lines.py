@@ -49,7 +49,7 @@ def append_line(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield number, counted from 1, and content of every line; none of a file that is not there.
+    """Yield the number, counted from 1, and the content of every line; nothing if there is no file.
 
     Half a line at the end is no line.
 

@@ -14,7 +14,7 @@ __all__ = ["map_path", "write_map"]
 
 
 def map_path(output: Path, what: str, planar: bool) -> Path:
-    """Map `mask.nrrd` to `mask.WHAT.nii.gz`, or of a 2D image `mask.WHAT.png`."""
+    """Return the path of a map beside a mask: `mask.WHAT.nii.gz`, or in 2D `mask.WHAT.png`."""
     return beside(output, f".{what}.{'png' if planar else 'nii.gz'}")
 
 

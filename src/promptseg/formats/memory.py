@@ -28,7 +28,7 @@ _GZIP, _OTHER_COMPRESSIONS = b"\x1f\x8b", (b"BZ", b"\x28\xb5", b"\x1f\x9d")
 
 
 class AskedOnly(BaseException):
-    """The end of a reader that was only asked how much it would allocate; see `asking_only`.
+    """Signal that ends a reader which was only asked how much it would allocate; see `asking_only`.
 
     Attributes:
         shape: of the voxels.
@@ -42,7 +42,7 @@ class AskedOnly(BaseException):
 
 @contextmanager
 def asking_only() -> Iterator[None]:
-    """Let readers stop with `AskedOnly` where they would allocate voxels, after the head alone."""
+    """Make readers stop with `AskedOnly` after the header, where they would allocate voxels."""
     token = _asking.set(True)
     try:
         yield
@@ -51,7 +51,7 @@ def asking_only() -> Iterator[None]:
 
 
 def available_bytes() -> int | None:
-    """Return memory that can be used without swapping; None where the system does not say.
+    """Return the bytes of memory that can be used without swapping; None if the system does not say.
 
     Where a container or a scheduler allows less than the machine has, what is left of that.
     """

@@ -75,9 +75,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
 
 
 def scale_of(path: Path) -> str:
-    """Tell how a file says that its values are scaled, for messages; "" if they are as they are
-    stored.
-    """
+    """Say how the values of a file are scaled, for messages; "" if they are as they are stored."""
     image: Any = nib.load(path, mmap=False)
     slope, intercept = (float(v) for v in (image.dataobj.slope, image.dataobj.inter))
     if (slope, intercept) == (1.0, 0.0):
@@ -139,7 +137,7 @@ def _image(header: Path, data: Any, notes: list[str]) -> Any:
 
 
 def single(data: Any, notes: list[str]) -> Any:
-    """Return the image in a file, from `promptseg.formats.ras.opened`, that holds header and voxels."""
+    """Read a NIfTI file of header and voxels in one, opened by `promptseg.formats.ras.opened`."""
     stream = data.fileobj
     size = stream.read(4)
     stream.seek(0)

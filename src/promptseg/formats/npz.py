@@ -101,9 +101,7 @@ def write(segmentation: Segmentation, path: Path, layers: bool) -> None:
 
 
 def told_in(path: Path, notes: list[str]) -> tuple[list[str], list[int]]:
-    """Return names of the objects of a mask file and their labels; none, and a note, if they are
-    pickled.
-    """
+    """Read the names and labels of a mask file's objects; pickled ones are left out, with a note."""
     found: dict[str, list[Any]] = {}
     with open_archive(path) as archive:
         for key in ("names", "labels"):

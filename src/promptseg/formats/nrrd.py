@@ -97,7 +97,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
 
 
 def packed_in(path: Path, header: Any = None) -> Packed | None:
-    """Tell where a NRRD file keeps its voxels as one gzip stream; None if it does otherwise.
+    """Find the one gzip stream that holds the voxels of a NRRD file; None if they are kept otherwise.
 
     Args:
         path: the file.

@@ -12,7 +12,7 @@ _NAMED_BY_NUMBER = re.compile(r"label ([1-9]\d{0,4})")
 
 
 def number_in(name: str) -> int | None:
-    """Return the 7 of "label 7", which is what an object without a name is called."""
+    """Return the number in a name such as "label 7", made for an object without one; None in others."""
     match = _NAMED_BY_NUMBER.fullmatch(name)
     number = int(match[1]) if match else 0
     return number if 0 < number <= _HIGHEST else None

@@ -1,4 +1,4 @@
-"""Says what is known of the objects of a label image or a file of layers: places, numbers and names."""
+"""Objects of a label image or a file of layers: their places, numbers and names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Located:
 
 @dataclass(frozen=True)
 class Told:
-    """Holds what a provenance or a list of names tells of one object; see `Located`.
+    """One object as a provenance or a list of names tells of it; see `Located`.
 
     Attributes:
         segment: its number in a DICOM SEG.
@@ -54,7 +54,7 @@ class Told:
 
 
 def told_by(entries: Iterable[ObjectFacts]) -> list[Told]:
-    """Return the usable entries of `objects` in a provenance: a name, and a label that no other has."""
+    """Return the objects that a provenance tells of with a name, and a label that no other has."""
     found: dict[int, Told] = {}
     for entry in entries:
         name, label = entry.name, entry.label

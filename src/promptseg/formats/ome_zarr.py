@@ -78,12 +78,12 @@ class _Level:
 
 
 def is_ome_zarr(path: Path) -> bool:
-    """Tell whether a folder is a group of Zarr."""
+    """Tell whether a folder is a Zarr group."""
     return any((path / name).is_file() for name in _MARKS)
 
 
 def is_ours(path: Path) -> bool:
-    """Tell whether a folder is masks that promptseg wrote, and may write over if it is told to."""
+    """Tell whether a folder holds masks that promptseg wrote, and may write over if it is told to."""
     try:
         said = parse_json((path / ".zattrs").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -117,7 +117,7 @@ def read_labels(path: Path, options: ReadOptions | None = None) -> Image:
 
 
 def rows_in(path: Path) -> dict[int, LabelRow]:
-    """Return names and colours that a label image has in its metadata (`image-label`), by label.
+    """Read the names and colours in the metadata of a label image (`image-label`), by label.
 
     Raises:
         InputError: no such metadata can be made out.

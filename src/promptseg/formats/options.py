@@ -1,4 +1,4 @@
-"""Says how a file is to be read, defined once: Python, command line and configuration file share it."""
+"""Options of how a file is read, defined once for Python, command line and configuration file."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class ReadOptions:
     """Value to put in place of NaN and infinite voxels, which are refused otherwise."""
 
     def chosen(self) -> list[str]:
-        """Return names of the choices made, but for `nan_as`, which every file has."""
+        """Return the names of the options that were chosen, but for `nan_as`, which every file has."""
         return [
             f.name
             for f in fields(ReadOptions)
@@ -108,7 +108,7 @@ class ReadOptions:
             raise InputError("micrometres per pixel above 0", str(self.microns))
 
     def frame_of(self, count: int, path: Path, what: str = "frames") -> int:
-        """Return the frame to read from a file that holds `count`; one alone needs no choice.
+        """Choose the frame to read from a file that holds `count` of them; one alone needs no choice.
 
         Args:
             count: how many there are.

@@ -19,7 +19,7 @@ _Key = tuple[int, int]
 
 
 class Reads:
-    """Holds what a job reads: files with what belongs to them, and folders with all they hold.
+    """All that a job reads: files with what belongs to them, and folders with all they hold.
 
     Args:
         paths: what is read; what is None or not there counts for nothing.
@@ -33,9 +33,7 @@ class Reads:
             self.paths += [provenance_path(mask), beside(mask, ".json")]  # the latter once
 
     def holds(self, path: Path) -> bool:
-        """Tell whether a path leads to a file that is read: by its name, a link, or as a second
-        name.
-        """
+        """Tell whether a path leads to a file that is read: by its name, a link or a second name."""
         key = _key(path)
         return key is not None and key in self._keys
 

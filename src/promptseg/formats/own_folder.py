@@ -45,7 +45,7 @@ class OwnFolder:
 
     @property
     def is_ours(self) -> bool:
-        """Tell whether there is a list: a job of ours has begun here."""
+        """Tell whether there is our list of files: a job of ours has begun here."""
         return (self.root / LIST).exists()
 
     def owns(self, path: Path) -> bool:

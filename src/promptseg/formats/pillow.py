@@ -32,7 +32,7 @@ _limits: tuple[int | None, int] = (None, 0)
 
 @contextmanager
 def open_with_pillow(source: Path | IO[bytes]) -> Iterator[PilImage.Image]:
-    """Open a 2D image; its pixels are not loaded yet. Nothing in here is said on standard error.
+    """Open a 2D image without loading its pixels; nothing reaches standard error meanwhile.
 
     Raises:
         PIL.UnidentifiedImageError: no 2D image of a known kind.

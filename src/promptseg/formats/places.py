@@ -1,6 +1,4 @@
-"""Says where each object of a segmentation is in a mask file: label value, layer, segment or ROI
-number.
-"""
+"""Places of the objects in a mask file: label value, layer, segment or ROI number."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ _NOWHERE: dict[str, Any] = {"value": None, "layer": None, "segment": None, "roi"
 
 
 def object_places(segmentation: Segmentation, path: Path, layers: bool) -> list[dict[str, int]]:
-    """Tell where a writer puts each object, in their order.
+    """Return the place in the file that a writer gives each object, in their order.
 
     Args:
         segmentation: the objects.
@@ -46,9 +44,7 @@ def object_places(segmentation: Segmentation, path: Path, layers: bool) -> list[
 
 
 def layers_note(segmentation: Segmentation, path: Path) -> Note | None:
-    """Return what to say where overlapping objects make a file of one dimension more; None for
-    DICOM.
-    """
+    """Return the note that overlapping objects make a file of one dimension more; None for DICOM."""
     known = format_by_suffix(path)
     if known is None or known.name in ("dicom", "rtstruct") or known.outlines:
         return None

@@ -105,7 +105,7 @@ _Way = Placement | _Nearest | _AsItIs
 
 
 def masks_on(masks: Segmentation, image: Image, resample: Resample = "never") -> Segmentation:
-    """Return the same objects with the grid and source of the image they belong to.
+    """Put masks onto the grid of the image they belong to, and give them its source.
 
     Args:
         masks: on a grid of their own.
@@ -124,7 +124,7 @@ def masks_on(masks: Segmentation, image: Image, resample: Resample = "never") ->
 
 
 def labels_on(labels: Image, image: Image, path: Path, resample: Resample = "never") -> Any:
-    """Return labels of a file on the grid of an image, which gets the notes; as `masks_on`.
+    """Put the labels of a file onto the grid of an image, which gets the notes; see `masks_on`.
 
     Returns:
         An array of the image's shape (without channels).
@@ -154,7 +154,7 @@ def _upright(source: Source, image: Image, path: Path) -> list[str]:
 
 
 def grid_text(geometry: Geometry) -> str:
-    """Return size and spacing of a grid, for messages."""
+    """Return the size and spacing of a grid in words, for messages."""
     shape = " x ".join(str(n) for n in geometry.shape[::-1])
     spacing = " x ".join(f"{v:.5g}" for v in geometry.spacing[: geometry.ndim])
     return f"{shape} voxels of {spacing} {geometry.unit}"

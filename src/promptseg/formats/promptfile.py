@@ -103,7 +103,7 @@ def _text_of(path: Path) -> str:
 
 
 def parse_prompts(content: Any, where: str = "prompts") -> PromptFile:
-    """Return prompts from the parsed JSON of one image.
+    """Read the prompts of one image out of parsed JSON.
 
     Raises:
         PromptError: a missing, unknown or wrongly typed field, named with its place.
@@ -136,7 +136,7 @@ def prompts_to_json(
 def prompts_along(
     objects: Iterable[tuple[Axis, ObjectPrompts]], axis: Axis, image: str | None = None
 ) -> dict[str, Any]:
-    """Return, as `prompts_to_json`, prompts of which each object's lie along an axis of their own."""
+    """Return the content of a prompt file in which each object's prompts have an axis of their own."""
     content: dict[str, Any] = {"image": image} if image else {}
     entries = [
         {**entry, **({} if own == axis else {"axis": own})}

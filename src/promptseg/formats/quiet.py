@@ -17,7 +17,7 @@ _kept: int | None = None
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Let nothing reach the process's standard error meanwhile; hold it as shortly as can be.
+    """Keep libraries from writing to the process's standard error, for as short a time as possible.
 
     ITK, GDCM, libtiff and the JPEG libraries complain there, in words of their own, of files that are
     then refused in ours, and while they merely probe what a file is.

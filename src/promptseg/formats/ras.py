@@ -1,4 +1,4 @@
-"""Says what NIfTI, FreeSurfer and AFNI share: voxels as nibabel holds them, world axes in RAS."""
+"""Parts that NIfTI, FreeSurfer and AFNI share: voxels as nibabel holds them, world axes in RAS."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ _TAIL = 1 << 20  # bytes: what FreeSurfer writes after the voxels, but not a bom
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """Provide an open file for nibabel to read from, unpacked on the way if it is gzip, whatever its
-    name.
-    """
+    """Open a file for nibabel to read from; gzip is unpacked on the way, whatever the file's name."""
     with path.open("rb") as stream:
         zipped = stream.read(2) == b"\x1f\x8b"
     with gzip.open(path) if zipped else path.open("rb") as stream:
@@ -47,7 +45,7 @@ def lps_from_ras(
 
 
 def spatial_shape(image: Any, path: Path) -> tuple[int, int, int]:
-    """Return (x, y, z) of an image that nibabel has opened.
+    """Return the size (x, y, z) of an image that nibabel has opened.
 
     Raises:
         InputError: a dimension without voxels.
@@ -60,7 +58,7 @@ def spatial_shape(image: Any, path: Path) -> tuple[int, int, int]:
 
 
 def every_frame(image: Any, path: Path) -> NDArray[Any]:
-    """Return all voxels of an image that nibabel has opened, (x, y, z, ...); see `voxels_of`.
+    """Read all voxels of an image that nibabel has opened, (x, y, z, ...); see `voxels_of`.
 
     Raises:
         InputError: a truncated or damaged file, or more than fits into memory.
@@ -76,7 +74,7 @@ def every_frame(image: Any, path: Path) -> NDArray[Any]:
 
 
 def voxels_of(image: Any, path: Path, options: ReadOptions, notes: list[str]) -> NDArray[Any]:
-    """Return one frame of an image that nibabel has opened; its memory is bounded before it is read.
+    """Read one frame of an image that nibabel has opened, after a check that it fits into memory.
 
     Args:
         image: with the proxy of its voxels, (x, y, z, ...), in a file that `opened` holds open; frames
@@ -127,7 +125,7 @@ def _plain(stored: NDArray[Any], notes: list[str]) -> NDArray[Any]:
 
 
 def magnitude(voxels: NDArray[Any], notes: list[str]) -> NDArray[Any]:
-    """Return absolute values of complex voxels, with a note."""
+    """Return the absolute values of complex voxels, and add a note."""
     notes.append("complex values: read as their magnitude")
     return np.asarray(np.abs(voxels))
 

@@ -35,7 +35,7 @@ class Size:
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes of all of them."""
+        """Return the bytes of all voxels together."""
         return self.voxels * self.itemsize
 
 
@@ -65,7 +65,7 @@ def size_of(path: Path, options: ReadOptions | None = None) -> Size | None:
 
 
 def _asked(path: Path, options: ReadOptions | None) -> Size | None:
-    """What its reader would allocate."""
+    """The size that the reader of an image would allocate."""
     from promptseg.formats import read
 
     try:
@@ -78,7 +78,7 @@ def _asked(path: Path, options: ReadOptions | None) -> Size | None:
 
 
 def _series(folder: Path) -> Size | None:
-    """Of a folder of DICOM slices: as many as there are files, each like the first."""
+    """The size of a folder of DICOM slices: as many as there are files, each like the first."""
     import pydicom
 
     from promptseg.formats import is_dicom_file

@@ -31,7 +31,7 @@ _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 
 @dataclass(frozen=True)
 class SlicerSegment:
-    """Holds what a header says of one segment.
+    """One segment as the header of a file describes it.
 
     Attributes:
         number: N of its fields `SegmentN_...`, from 0.
@@ -43,12 +43,12 @@ class SlicerSegment:
 
     @property
     def name(self) -> str:
-        """Return what it is called, or its id where it has no name."""
+        """Return the segment's name, or its id where it has no name."""
         return self.fields.get("Name") or self.fields.get("ID") or f"segment {self.number}"
 
     @property
     def colour(self) -> tuple[int, int, int] | None:
-        """Return Slicer's "0.5 0.2 1" as (128, 51, 255)."""
+        """Return the colour, (128, 51, 255) where Slicer writes "0.5 0.2 1"; None without one."""
         words = self.fields.get("Color", "").split()
         try:
             red, green, blue = (min(255, max(0, round(float(word) * 255))) for word in words)
@@ -58,12 +58,12 @@ class SlicerSegment:
 
     @property
     def layer(self) -> int | None:
-        """Return the layer it says it is in, counted from 0."""
+        """Return the layer that the header gives, counted from 0; None if it gives none."""
         return self._count("Layer")
 
     @property
     def value(self) -> int | None:
-        """Return the number it says its voxels have."""
+        """Return the value of the segment's voxels that the header gives; None if it gives none."""
         return self._count("LabelValue")
 
     def _count(self, name: str) -> int | None:
@@ -72,7 +72,7 @@ class SlicerSegment:
 
 
 def segments_in(path: Path) -> list[SlicerSegment]:
-    """Return the segments that a NRRD header describes; none in any other file.
+    """Read the segments that a NRRD header describes; none in any other file.
 
     Raises:
         InputError: a layer or label value that is no whole number from 0.
@@ -111,7 +111,7 @@ def located(
     there: Sequence[Collection[int]],
     notes: list[str],
 ) -> list[Located]:
-    """Return every object of the file: those that the header describes, then voxels that it does not.
+    """Return every object of the file: those the header describes, then voxels it does not describe.
 
     Args:
         path: for messages.
@@ -194,7 +194,7 @@ def _place(
 
 
 def fields_of(segmentation: Segmentation, layers: bool) -> dict[str, str]:
-    """Return the key-value fields that tell Slicer, and `segments_in`, of the objects.
+    """Return the fields of a NRRD header that describe the objects to Slicer and `segments_in`.
 
     Names are kept but for what no header can hold; see `promptseg.names.for_header`.
     """

@@ -50,7 +50,7 @@ class Region(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Region:
-        """Return region of "x,y,width,height".
+        """Parse a region written as "x,y,width,height".
 
         Raises:
             InputError: other than four whole numbers, or nothing inside.
@@ -66,7 +66,7 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True)
 class SlideRegion:
-    """Holds what of a slide an image shows; the header of its source.
+    """The part of a slide that an image shows; the header of its source.
 
     Attributes:
         region: where, in pixels of the largest level.
@@ -180,7 +180,7 @@ class Slide:
 
     @property
     def levels(self) -> list[tuple[int, int]]:
-        """Return (width, height) of every level, the largest first."""
+        """Return the size (width, height) of every level, the largest first."""
         return [(int(width), int(height)) for width, height in self._slide.level_dimensions]
 
     def close(self) -> None:
@@ -194,7 +194,7 @@ class Slide:
         return float(found[0]), float(found[1])
 
     def factors(self, microns: float | None) -> tuple[float, float]:
-        """Return (x, y) pixels of the largest level per pixel at a resolution."""
+        """Return how many pixels (x, y) of the largest level make one pixel at a resolution."""
         if microns is None:
             return 1.0, 1.0
         if self.microns is None:
@@ -212,19 +212,18 @@ class Slide:
         return x, y
 
     def output_size(self, region: Region, microns: float | None) -> tuple[int, int]:
-        """Return (width, height) in pixels of a region at a resolution."""
+        """Return the size (width, height) of a region in pixels at a resolution."""
         x, y = self.factors(microns)
         return max(1, round(region.width / x)), max(1, round(region.height / y))
 
     def resolution(self, microns: float | None) -> str:
-        """Return words for messages: " at 0.5 microns per pixel", or nothing if that is not known."""
+        """Return words on the resolution, as in " at 0.5 microns per pixel"; "" if it is not known."""
         if microns is None and self.microns is not None:
             microns = self.microns[0]
         return "" if microns is None else f" at {microns:.4g} microns per pixel"
 
     def pixels(self, region: Region, size: tuple[int, int]) -> NDArray[Any]:
-        """Return a region scaled to (width, height) pixels, from the coarsest level that is fine
-        enough.
+        """Read a region scaled to (width, height) pixels, from the coarsest level that is fine enough.
 
         Returns:
             (height, width[, 3]), in the slide's own type.
@@ -246,7 +245,7 @@ class Slide:
     def read(
         self, region: Region, microns: float | None = None, size: tuple[int, int] | None = None
     ) -> Image:
-        """Return a region as a 2D image on the slide's own grid.
+        """Read a region as a 2D image on the slide's own grid.
 
         Args:
             region: where.

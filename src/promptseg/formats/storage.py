@@ -81,7 +81,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
 
 
 def stamp(path: Path) -> list[Any]:
-    """Return size and version of a file at an address: another content has another stamp.
+    """Return the size and version of a file at an address: other content has another stamp.
 
     Raises:
         InputError: it is not there, or may not be looked at.
@@ -103,7 +103,7 @@ def is_there(path: Path) -> bool:
 
 
 def files_at(path: Path) -> Iterator[Path]:
-    """Yield the addresses of all files below one, folder by folder, as they are listed.
+    """Yield the addresses of all files below a folder, folder by folder, as they are listed.
 
     Raises:
         InputError: no such folder, or no access.
@@ -123,8 +123,7 @@ def files_at(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Provide a file at an address, open for reading; what goes wrong later is an `OSError`, as of a
-    file.
+    """Open a file at an address for reading; what goes wrong later is an `OSError`, as with any file.
 
     Raises:
         InputError: not there, or no access.
@@ -156,7 +155,7 @@ def parts_of(path: Path, places: Sequence[tuple[int, int]]) -> list[bytes]:
 
 @contextmanager
 def open_text(path: Path) -> Iterator[IO[str]]:
-    """Provide a text in UTF-8, in a file of this machine or at an address.
+    """Open a text in UTF-8, a file of this machine or at an address.
 
     Raises:
         InputError: at an address, not there, or no access.
@@ -240,7 +239,7 @@ def _forget_listing(address: str) -> None:
 
 
 class _FailedError(InputError):
-    """What may pass."""
+    """Failure of a storage that may pass."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Says what the systems that people have do with names of files: Windows, macOS, Linux."""
+"""File names as Windows, macOS and Linux treat them."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def bare_name(path: str) -> str:
 
 
 def ignores_case(folder: Path) -> bool:
-    """Tell whether names that differ in their capitals alone are one file in a folder, there or to
-    be.
-    """
+    """Tell whether a folder, there or to be, takes names that differ only in capitals for one file."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     probe = folder / part_name(".case")
@@ -46,9 +44,7 @@ def ignores_case(folder: Path) -> bool:
 
 
 def clash(paths: Iterable[Path], folder: Path) -> tuple[Path, Path] | None:
-    """Return two of some paths below a folder that are one to its file system; None if there are
-    none.
-    """
+    """Find two of some paths below a folder that its file system takes for one; None without any."""
     seen: dict[str, Path] = {}
     for path in paths:
         first = seen.setdefault(str(path).casefold(), path)
@@ -58,7 +54,7 @@ def clash(paths: Iterable[Path], folder: Path) -> tuple[Path, Path] | None:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Replace as `os.replace`; on Windows, wait a while for others who have a file open.
+    """Replace a file as `os.replace` does; on Windows, wait a while for others who have it open.
 
     Raises:
         OSError: as `os.replace`.

@@ -47,11 +47,11 @@ class Format:
     folder: bool = False
 
     def load(self) -> Any:
-        """Return the module that reads."""
+        """Load the module that reads the format."""
         return import_module(f"promptseg.formats.{self.module}")
 
     def load_writer(self) -> Any:
-        """Return the module that writes."""
+        """Load the module that writes the format."""
         return import_module(f"promptseg.formats.{self.writer or self.module}")
 
 

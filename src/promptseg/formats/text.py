@@ -24,7 +24,7 @@ _MARKS = (  # the longer ones first: UTF-32 begins like UTF-16
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file, line ends as "\\n".
+    """Read the text of a file; its line ends become "\\n".
 
     Raises:
         OSError: it cannot be read.
@@ -34,7 +34,7 @@ def read_text(path: Path) -> str:
 
 
 def decoded(content: bytes) -> str:
-    """Return text of some bytes, without a byte-order mark, line ends as "\\n".
+    """Decode a text, without its byte-order mark; line ends become "\\n".
 
     Raises:
         ValueError: neither of the encodings; says where.
@@ -53,7 +53,7 @@ def decoded(content: bytes) -> str:
 
 
 def csv_table(path: Path) -> csv.DictReader[str]:
-    """Return the rows of a CSV file by the names in its head, blanks around them left out.
+    """Read the rows of a CSV file, by the names in its head without the blanks around them.
 
     Raises:
         OSError: it cannot be read.

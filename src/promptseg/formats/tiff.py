@@ -1,4 +1,4 @@
-"""Says what is particular to TIFF: types beyond Pillow, pages, and slides among them."""
+"""Peculiarities of TIFF: types that Pillow does not read, pages, and slides among them."""
 
 from __future__ import annotations
 
@@ -90,8 +90,7 @@ def kind_of(path: Path) -> Kind:
 def pages_to_read(
     kinds: Sequence[Any], stated: Stated | None, path: Path, options: ReadOptions
 ) -> Chosen:
-    """Return the page chosen; or those that make a stack, because the file says so or they are all
-    alike.
+    """Choose the pages to read: the one asked for, or a stack, as the file says or as all are alike.
 
     Args:
         kinds: what has to be the same in all pages (size and type), one per page.
@@ -117,7 +116,7 @@ def pages_to_read(
 
 
 def full_pages(picture: PilImage.Image) -> list[int]:
-    """Return numbers of the pages that are no smaller versions of others."""
+    """Return the numbers of the pages that are not smaller versions of others."""
     count, full = getattr(picture, "n_frames", 1), []
     for page in range(count):
         picture.seek(page)
@@ -128,7 +127,7 @@ def full_pages(picture: PilImage.Image) -> list[int]:
 
 
 def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Return pixels (y, x, ...) turned as the orientation of EXIF and TIFF says, 1 to 8."""
+    """Turn pixels (y, x, ...) upright, by the orientation of EXIF and TIFF, 1 to 8."""
     if orientation >= 5:
         pixels = np.swapaxes(pixels, 0, 1)
     if orientation in (2, 3, 6, 7):
@@ -160,7 +159,7 @@ def is_slide(picture: PilImage.Image, longest: int) -> bool:
 
 
 def holds_slide(path: Path, longest: int) -> bool:
-    """Return `is_slide` for a TIFF that Pillow does not open (JPEG 2000 among them).
+    """Tell what `is_slide` does of a TIFF that Pillow does not open (JPEG 2000 among them).
 
     Raises:
         InputError: the extra `pathology` is not installed.
@@ -186,7 +185,7 @@ def is_narrowed(picture: PilImage.Image) -> bool:
 def read_pages(
     path: Path, options: ReadOptions, stored: bool = False, given: list[int] | None = None
 ) -> tuple[list[NDArray[Any]], Chosen]:
-    """Return pages (y, x) or (y, x, 3) of any type through tifffile, and why these.
+    """Read pages (y, x) or (y, x, 3) of any type with tifffile; return them and why these.
 
     Args:
         path: the file.

@@ -1,5 +1,4 @@
-"""Says what a TIFF says of its pages: slices, channels, time points, objects, and how large its pixels
-are.
+"""Pages of a TIFF as it describes them: slices, channels, time points, objects, and size of pixels.
 
 ImageJ, OME and tifffile write it into the description of the first page, each in its way:
 ImageJ as lines (`channels=2`, `slices=4`; channels fastest, then slices, then frames; `spacing` and
@@ -54,7 +53,7 @@ _LINE = re.compile(r"^(\w+)=(.*?)\s*$", re.M)
 
 @dataclass(frozen=True)
 class Tags:
-    """Holds what is needed of the tags of a TIFF's first page.
+    """Tags of a TIFF's first page, as far as they are needed here.
 
     Attributes:
         description: ImageDescription; "" if there is none.
@@ -69,7 +68,7 @@ class Tags:
 
 @dataclass(frozen=True)
 class Stated:
-    """Holds what the pages of a TIFF are.
+    """Meaning of the pages of a TIFF, as the file states it.
 
     Attributes:
         by: who says so: "ImageJ", "OME", "tifffile" or "promptseg".
@@ -102,7 +101,7 @@ class Stated:
         return unknown[-1] if unknown else ""
 
     def words(self) -> str:
-        """Return words as in "2 channels x 4 slices"."""
+        """Return the sizes in words, as in "2 channels x 4 slices"."""
         sizes = zip(self.axes, self.pages.shape, strict=True)
         return " x ".join(f"{n} {_word(a)}" for a, n in sizes if n > 1)
 
@@ -125,7 +124,7 @@ class Chosen:
 
 
 def description_of_layers(objects: list[tuple[int, str]]) -> str:
-    """Return ImageDescription of a file with one page per object, (label, name) each."""
+    """Return the ImageDescription of a file with one page per object; (label, name) of each."""
     return json.dumps({"promptseg": LAYERS, "objects": objects})
 
 
@@ -146,7 +145,7 @@ def stated_axes(tags: Tags, path: Path) -> Stated | None:
 
 
 def choose(stated: Stated, options: ReadOptions, path: Path) -> Chosen:
-    """Return the pages to read as one 2D image, volume or film.
+    """Choose the pages to read as one 2D image, volume or film.
 
     Slices make a stack; where there are none, time points do. What is left (channels, and time points
     of stacks) counts as frames, channels fastest. A stack alone gives one page with `frame`, as pages

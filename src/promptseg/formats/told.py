@@ -16,7 +16,7 @@ _HIGHEST_LABEL = 65_535
 
 
 def provenance_of(path: Path, notes: list[str]) -> Provenance:
-    """Return what stands beside a mask of ours; nothing where it is another's, or where it is damaged.
+    """Return the provenance beside a mask of ours; an empty one where it is another's, or damaged.
 
     Args:
         path: the mask file.

@@ -26,7 +26,7 @@ ROUNDING = 1e-3
 def whole_labels(
     values: NDArray[Any], path: Path, notes: list[str], scale: Callable[[], str] = str
 ) -> NDArray[Any]:
-    """Return labels from 0 to 65535 out of the values of a file.
+    """Convert the values of a file to labels from 0 to 65535.
 
     Args:
         values: (..., y, x), of any real type.

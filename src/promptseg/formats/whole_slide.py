@@ -1,6 +1,4 @@
-"""Says which files are whole slides, and one opened to be looked at in parts: by tiffslide, or in
-DICOM.
-"""
+"""Whole slides: which files are slides, and how one is opened to be read in parts."""
 
 from __future__ import annotations
 
@@ -81,7 +79,7 @@ def open_slide(path: Path, series: str | None = None) -> Slide:
 
 
 def identity(path: Path) -> str:
-    """Return what tells a slide from others, and is quickly read: sizes, and both ends of its files."""
+    """Return a hash that tells slides apart, made quickly of the sizes and both ends of the files."""
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     found = hashlib.sha256()
     for file in files:

@@ -31,7 +31,7 @@ class Deflated(NamedTuple):
 
 
 def deflated(array: NDArray[Any]) -> Deflated:
-    """Return an array of numbers, ready to be written."""
+    """Pack an array of numbers for a zip archive, ready to be written."""
     stream = io.BytesIO()
     np.lib.format.write_array(stream, array, allow_pickle=False)
     plain = stream.getvalue()

@@ -15,7 +15,7 @@ def masks_between(
     count: int,
     step: tuple[float, float] = (1.0, 1.0),
 ) -> list[NDArray[np.bool_]]:
-    """Return masks on `count` slices evenly between two.
+    """Compute the masks of `count` slices that lie evenly between two others.
 
     A pixel belongs to the object where its signed distance from the edge, linear from one slice to the
     other, is inside.

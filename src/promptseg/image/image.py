@@ -40,7 +40,7 @@ Kind = Literal["picture", "volume", "video"]
 
 @dataclass
 class Source:
-    """Says where an image came from, kept so that results can go back onto the same grid.
+    """Origin of an image, kept so that results can go back onto the same grid.
 
     Attributes:
         path: the file or folder, or None for an array given by the caller.
@@ -126,7 +126,7 @@ class Image:
         modality: str = "unknown",
         spacing: tuple[float, float, float] | None = None,
     ) -> Image:
-        """Return image from a bare array: (y, x), (y, x, 3), (z, y, x) or (z, y, x, 3).
+        """Build an image from a bare array: (y, x), (y, x, 3), (z, y, x) or (z, y, x, 3).
 
         Args:
             voxels: the array; a last axis of exactly 3 in a 3D array means RGB.
@@ -154,9 +154,7 @@ class Image:
         return self.voxels.ndim == self.geometry.ndim + 1 and self.voxels.shape[-1] == 3
 
     def slice(self, index: int, axis: Axis = "z") -> NDArray[Any]:
-        """Return the (rows, columns[, 3]) slice `index` along `axis`; the 2D image itself if 2D. A
-        view.
-        """
+        """Return slice `index` along `axis` as a view, (rows, columns[, 3]); a 2D image itself."""
         if self.kind == "picture":
             return self.voxels
         return self.voxels[(slice(None),) * axis_position(axis) + (index,)]

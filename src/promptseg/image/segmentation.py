@@ -23,7 +23,7 @@ _HIGHEST_LABEL = 65_535
 
 @dataclass(frozen=True)
 class FoundByWords:
-    """Holds what was looked for, and how sure the model was of it.
+    """A phrase that was looked for, and how sure the model was of it.
 
     Attributes:
         text: the phrase as the model was given it.
@@ -130,9 +130,7 @@ class Segment:
         return full
 
     def on_slice(self, index: int, geometry: Geometry, axis: Axis = "z") -> NDArray[np.bool_]:
-        """Return the (rows, columns) boolean mask on one slice of the grid; the whole mask of a 2D
-        image.
-        """
+        """Return the mask (rows, columns) on one slice of the grid; the whole mask of a 2D image."""
         if geometry.ndim == 2:
             return self.mask(geometry.shape)
         along = axis_position(axis)
@@ -145,9 +143,7 @@ class Segment:
 
 
 def bounding_region(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """Return the smallest box around the true voxels of `mask`, as one slice per axis; empty at 0 if
-    none.
-    """
+    """Return the smallest box around the true voxels of `mask`, one slice per axis; empty if none."""
     region = []
     for k in range(mask.ndim):
         line = mask.any(axis=tuple(j for j in range(mask.ndim) if j != k))
@@ -188,7 +184,7 @@ class Segmentation:
 
     @property
     def names(self) -> dict[int, str]:
-        """Map label id to name."""
+        """Map each label to the name of its object."""
         return {s.label: s.name for s in self.segments}
 
     @property
@@ -201,7 +197,7 @@ class Segmentation:
         return self.source.header_of(format_name, self.geometry)
 
     def overlaps(self) -> list[tuple[str, str, int]]:
-        """Return pairs of objects that share voxels: (name, name, shared voxels)."""
+        """Return the pairs of objects that share voxels: (name, name, shared voxels)."""
         pairs = []
         for i, a in enumerate(self.segments):
             for b in self.segments[i + 1 :]:
@@ -227,7 +223,7 @@ class Segmentation:
         return False
 
     def labels(self, later_wins: bool = False) -> NDArray[Any]:
-        """Return one integer label per voxel, grid shape; 0 is background.
+        """Return the labels of all voxels as an array of the grid's shape; 0 is background.
 
         Raises:
             OutputError: objects overlap and `later_wins` is not set.
@@ -280,14 +276,14 @@ class Segmentation:
         return replace(self, segments=segments)
 
     def layers(self) -> NDArray[np.uint8]:
-        """Return (objects, *grid) uint8, one 0/1 layer per object."""
+        """Return one 0/1 layer per object, (objects, *grid) uint8."""
         out = np.zeros((len(self.segments), *self.geometry.shape), dtype=np.uint8)
         for layer, segment in zip(out, self.segments, strict=True):
             layer[segment.region] = segment.crop
         return out
 
     def layer_values(self) -> list[int]:
-        """Return what the voxels of each object are in a file of layers: 1, or the label.
+        """Return the value that each object's voxels have in a file of layers: 1, or the label.
 
         Layers of 0 and 1 are what other programs expect; labels other than 1, 2, 3, ... would be lost
         by them.
@@ -297,7 +293,7 @@ class Segmentation:
         return [1] * len(labels) if in_order else labels
 
     def numbered_layers(self) -> NDArray[Any]:
-        """Return (objects, *grid), the voxels of each object `layer_values`."""
+        """Return one layer per object, (objects, *grid), its voxels by `layer_values`."""
         self.check_labels()
         out = np.zeros((len(self.segments), *self.geometry.shape), dtype=self.label_dtype)
         for layer, segment, value in zip(out, self.segments, self.layer_values(), strict=True):

@@ -84,14 +84,12 @@ class EmbeddedImage:
 
     @property
     def cached(self) -> list[int]:
-        """Return the slices whose embeddings are at hand; known at once, also while one is being
-        encoded.
-        """
+        """Return the slices whose embeddings are at hand, without waiting for one being encoded."""
         return sorted(list(self._cache))  # noqa: C414 (a copy in one step, as others may add to it)
 
     @property
     def nbytes(self) -> int:
-        """Return bytes of the embeddings at hand; as `cached`."""
+        """Return the bytes of the embeddings at hand, without waiting, as `cached`."""
         return sum(embedding.nbytes for embedding in list(self._cache.values()))
 
     def along(self, axis: Axis) -> EmbeddedImage:
@@ -109,7 +107,7 @@ class EmbeddedImage:
         )
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
-        """Return (rows, columns[, 3]) slice as 0..255."""
+        """Return the slice, (rows, columns[, 3]), with values from 0 to 255."""
         return np.ascontiguousarray(self.intensity.apply(self.image.slice(index, self.axis)))
 
     def visit(self, on_encoded: Callable[[int], None] | None = None) -> Visit:
@@ -121,9 +119,7 @@ class EmbeddedImage:
         return Visit(self, on_encoded)
 
     def embedding(self, index: int, towards: int | None = None) -> Embedding:
-        """Return embedding of one slice; on a miss, slices on the way `towards` another are encoded
-        too.
-        """
+        """Return the embedding of a slice; on a miss, encode those on the way `towards` another too."""
         return self.fetch(index, towards).embedding
 
     def hold(self, slices: Collection[int], whose: object = None) -> None:
@@ -143,7 +139,7 @@ class EmbeddedImage:
             self._forget()
 
     def fetch(self, index: int, towards: int | None = None) -> _Fetched:
-        """Return what `embedding` does, with what had to be done for it."""
+        """Return the embedding as `embedding` does, with what had to be done for it."""
         step = 1 if towards is None or towards >= index else -1
         way = range(index, index + step if towards is None else towards + step, step)
         with self._one_at_a_time:
@@ -224,12 +220,12 @@ class Visit:
 
     @property
     def predictor(self) -> Predictor:
-        """Return the model that encodes them."""
+        """Return the model that encodes the slices."""
         return self.embedded.predictor
 
     @property
     def pixel(self) -> tuple[float, float]:
-        """Return width and height of the slices' pixels."""
+        """Return the width and height of the slices' pixels."""
         return self.embedded.pixel
 
     def embedding(self, index: int, towards: int | None = None) -> Embedding:

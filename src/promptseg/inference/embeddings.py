@@ -62,7 +62,7 @@ class EmbeddingKey:
     def of(
         cls, predictor: Predictor, slice_: NDArray[np.uint8], pixel: tuple[float, float] = (1, 1)
     ) -> EmbeddingKey:
-        """Return the key of one slice.
+        """Build the key of one slice.
 
         Args:
             predictor: what encodes it.
@@ -80,7 +80,7 @@ class EmbeddingKey:
 
     @cached_property
     def digest(self) -> str:
-        """Return SHA-256 of the facts: the name under which the embedding is kept."""
+        """Return the SHA-256 of the facts: the name under which the embedding is kept."""
         return hashlib.sha256(self.facts.encode()).hexdigest()
 
 
@@ -152,7 +152,7 @@ class EmbeddingStore:
         pixel: tuple[float, float] = (1, 1),
         parallel: bool = False,
     ) -> tuple[list[Embedding], int]:
-        """Return what `Predictor.encode` does, for slices that are not here yet.
+        """Encode slices as `Predictor.encode` does, but for those whose embeddings are here.
 
         A folder that cannot be written is reported once and costs nothing but time; `check` raises.
 

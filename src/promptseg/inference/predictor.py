@@ -121,7 +121,7 @@ class Predictor:
         weights: Path,
         engine: str | None = None,
     ) -> Predictor:
-        """Return a network of a model's family, made ready.
+        """Build a predictor around a network of a model's family.
 
         Args:
             card: what the model is.
@@ -151,7 +151,7 @@ class Predictor:
         quiet: bool = True,
         engine: str | None = None,
     ) -> Predictor:
-        """Return a model by name (its weights fetched if need be) or from a checkpoint file.
+        """Load a model by name (its weights fetched if need be) or from a checkpoint file.
 
         Args:
             model: NAME, FILE, or NAME=FILE where several models share the file's architecture.
@@ -178,24 +178,22 @@ class Predictor:
 
     @property
     def device(self) -> torch.device:
-        """Tell where it runs."""
+        """Return the device that the model runs on."""
         return self.model.device
 
     @property
     def batch(self) -> int:
-        """Return slices to encode at a time unless told otherwise; larger batches are slower on a
-        CPU.
-        """
+        """Return how many slices to encode at a time by default; larger batches are slower on a CPU."""
         return 8 if self.device.type == "cuda" else 1
 
     @property
     def parallel(self) -> int:
-        """Return calls of `encode` worth making at the same time, from as many threads."""
+        """Return how many calls of `encode` are worth making at the same time, one per thread."""
         return self.runner.parallel if self.runner else 1
 
     @property
     def encoder(self) -> dict[str, Any]:
-        """Return what an embedding depends on besides the slice, as plain values."""
+        """Return the facts that an embedding depends on besides the slice, as plain values."""
         return {
             "model": self.card.name,
             "weights_sha256": self.weights_sha256,
@@ -221,7 +219,7 @@ class Predictor:
             )
 
     def require_rewrite(self, what: str) -> NetworkRunner:
-        """Return what executes the rewritten network.
+        """Return the runner of the rewritten network; refuse a network that runs as it is.
 
         Args:
             what: it is needed for, for messages.
@@ -272,7 +270,7 @@ class Predictor:
         mask_logits: Tensor | None = None,
         calibrated: bool = True,
     ) -> Prediction:
-        """Return masks of N objects on one slice; many are asked for in several calls.
+        """Return the masks of N objects on one slice; many objects take several calls of the network.
 
         Args:
             embedding: of the slice.
@@ -301,7 +299,7 @@ class Predictor:
     def find(
         self, embedding: Embedding, phrases: Sequence[Phrase], at_least: float = 0.5
     ) -> list[Findings]:
-        """Return the instances of phrases on one slice; see `WordModel.find`.
+        """Find the instances of phrases on one slice; see `WordModel.find`.
 
         Raises:
             UnsupportedPromptError: a model that takes no words.

@@ -34,7 +34,7 @@ class _Asked:
 
 
 class SharedBatches:
-    """A `Predictor` for threads that each encode an image of their own; in all else the predictor.
+    """Stand-in for a `Predictor` for threads with an image each; in all else it is the predictor.
 
     Slices of one shape, whoever wants them, form a batch as soon as there are enough of them, when
     every thread at work waits, or when the first of them has waited 50 ms. A batch that fails is
@@ -58,7 +58,7 @@ class SharedBatches:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Count a thread that has an image, from reading it on: nobody waits for others."""
+        """Count a thread as at work from reading an image on: a batch waits for no other threads."""
         with self._changed:
             self._at_work += 1
         try:
@@ -74,7 +74,7 @@ class SharedBatches:
         pixel: tuple[float, float] = (1, 1),
         parallel: bool = False,
     ) -> list[Embedding]:
-        """See `Predictor.encode`."""
+        """Encode slices as `Predictor.encode` does, in batches shared with other threads."""
         if parallel or len(slices) >= self._most or not slices:
             return self._own.encode(slices, pixel, parallel)
         mine = _Asked(slices, (slices[0].shape, pixel), time.monotonic() + _WAIT)

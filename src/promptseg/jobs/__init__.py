@@ -1,1 +1,1 @@
-"""Says what the verbs do with files: paths and options go in, results come back, errors are raised."""
+"""Verbs of the command line on files: paths and options go in, results come back, errors are raised."""

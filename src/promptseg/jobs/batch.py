@@ -74,8 +74,7 @@ def is_batch(source: Path, target: Path) -> bool:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return image files directly in a folder, and folders with DICOM slices at any depth; in order of
-    name.
+    """Find the image files directly in a folder, and folders of DICOM slices at any depth, by name.
 
     Of a BIDS dataset, the images of all subjects.
 
@@ -122,7 +121,7 @@ def _series_below(folder: Path, above: frozenset[Path]) -> list[Path]:
 
 @dataclass
 class Segmented:
-    """Holds what came of a folder of images.
+    """Outcome of segmenting a folder of images.
 
     Attributes:
         skipped: images that were done already.
@@ -138,7 +137,7 @@ class Segmented:
 
     @property
     def images(self) -> int:
-        """Tell how many there are."""
+        """Count the images, whatever came of them."""
         return self.skipped + len(self.provenance) + len(self.failures)
 
 
@@ -274,7 +273,7 @@ def may_carry_prompts(path: Path) -> bool:
 
 
 def output_name(path: Path, suffix: str | None) -> str:
-    """Return the name of an image's mask.
+    """Return the name of the mask of an image.
 
     Args:
         path: the image, or a folder with a DICOM series.

@@ -139,7 +139,7 @@ def convert(job: ConvertJob, request: Mapping[str, Any] | None = None) -> Segmen
 
 
 def select_segments(segments: list[Segment], text: str) -> list[Segment]:
-    """Return objects picked and put in order by name, or named by their labels.
+    """Choose objects by name, in the order given, or by label, with the names they are to have.
 
     Args:
         segments: all objects.

@@ -27,7 +27,7 @@ _BESIDE_A_NAME = ("_seg", "_label", "_mask", "_pred")
 
 @dataclass(frozen=True)
 class Annotated:
-    """Holds what came of a folder of masks.
+    """Outcome of converting a folder of masks.
 
     Attributes:
         output: the file of annotations.
@@ -45,7 +45,7 @@ class Annotated:
 
 
 def is_folder_job(job: ConvertJob) -> bool:
-    """Tell whether a job is of a folder of masks, for one file of annotations."""
+    """Tell whether a job makes one file of annotations from a folder of masks."""
     known = format_by_suffix(job.output)
     return os.path.isdir(job.input) and known is not None and known.name == "coco"
 

@@ -27,7 +27,7 @@ _IRRELEVANT = {"overwrite", "json", "quiet", "suffix", "workers", "shard", "clus
 
 
 def is_many_masks(job: ConvertJob) -> bool:
-    """Tell whether a job is for a list, or for a folder of mask files into a folder.
+    """Tell whether a job is for a list of masks, or for a folder of mask files into a folder.
 
     A folder with a DICOM SEG or RTSTRUCT in it is one mask where one file is to be written.
     """
@@ -118,7 +118,7 @@ class _MaskTask(Task[None, dict[str, Any]]):
         return self.job.output
 
     def memory(self) -> int:
-        """See `Task`."""
+        """Estimate the memory that the task takes; see `Task`."""
         return converting_bytes(self.job.input)
 
     def request(self) -> dict[str, Any]:
@@ -149,7 +149,7 @@ class _MaskTask(Task[None, dict[str, Any]]):
 
 
 def _nothing(threads: int | None = None) -> None:
-    """What a process needs for every mask."""
+    """What a process needs for every mask: nothing."""
 
 
 def _dotted(suffix: str) -> str:

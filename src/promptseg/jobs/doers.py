@@ -17,7 +17,7 @@ __all__ = ["engine_there", "executor_of", "is_elsewhere", "require_many", "weigh
 
 
 class Make(Protocol):
-    """Makes what a process needs for every task; it is pickled.
+    """Maker of what a process needs for every task; it is pickled.
 
     `threads` is the process's share of them: all that the job allows if None.
     """
@@ -38,7 +38,7 @@ def executor_of(
     context_bytes: int = 0,
     inline: Callable[[], Executor] | None = None,
 ) -> Executor:
-    """Return the executor that a job's options ask for.
+    """Build the executor that a job's options ask for.
 
     Args:
         job: with workers and cluster.
@@ -80,7 +80,7 @@ def _share(threads: int | None, workers: int) -> int:
 
 
 def is_elsewhere(job: ManyOptions) -> bool:
-    """Tell whether the machines of a cluster do it."""
+    """Tell whether a job is done by the machines of a cluster."""
     return job.cluster is not None
 
 
@@ -95,12 +95,12 @@ def require_many(job: Any, what: str) -> None:
 
 
 def engine_there(engine: str | None) -> str | None:
-    """Return the engine by name: nodes have an environment of their own, which changes no result."""
+    """Return the name of the engine asked for here: nodes have an environment of their own."""
     return engine or os.environ.get("PROMPTSEG_ENGINE")
 
 
 def weights_here(model: str) -> str:
-    """Return SHA-256 of a model's weights on this machine, so that machines can be compared.
+    """Return the SHA-256 of a model's weights on this machine, so that machines can be compared.
 
     Raises:
         PromptsegError: they are not here and cannot be had.

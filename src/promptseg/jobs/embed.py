@@ -45,7 +45,7 @@ log = logging.getLogger("promptseg")
 
 @dataclass(frozen=True)
 class Embedded:
-    """Holds what came of encoding ahead of time.
+    """Outcome of encoding ahead of time.
 
     Attributes:
         images: that are done.
@@ -88,7 +88,7 @@ class _ImageTask(Task[Segmenter, Any]):
             return self._encoded(context)
 
     def memory(self) -> int:
-        """See `Task`."""
+        """Estimate the memory that the task takes; see `Task`."""
         return encoding_bytes(self.path, self.job, self.job.batch)
 
     def _encoded(self, context: Segmenter) -> tuple[int, int]:

@@ -50,7 +50,7 @@ _OWN = ("missing", "device", "workers", "keep_going", "leaks")
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Holds what an evaluation left in its folder.
+    """Results that an evaluation left in its folder.
 
     Attributes:
         folder: of the results.
@@ -71,7 +71,7 @@ class Evaluated:
     seeds: list[str] = field(default_factory=list)
 
     def summary(self) -> list[str]:
-        """Return the mean DSC and NSD over all tasks, of the first and the last step."""
+        """Return lines on the mean DSC and NSD over all tasks, of the first and the last step."""
         if self.seeds:
             return [*self.seeds, *(f"note: {line}" for line in lines_of(self.notes))]
         with (self.folder / "summary.csv").open(newline="", encoding="utf-8") as stream:
@@ -191,7 +191,7 @@ def _require_names(plan: Plan, folder: Path) -> None:
 
 
 class _Work:
-    """Does the tasks of a job, by this process or by several, and counts them."""
+    """The tasks of a job as they are done, by this process or by several, and counted."""
 
     def __init__(self, job: EvaluateJob, evaluator: Evaluator, threads: int) -> None:
         self.job, self.evaluator, self.threads = job, evaluator, threads

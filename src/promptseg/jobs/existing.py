@@ -17,7 +17,7 @@ __all__ = ["markers_from_labels", "masks_from_labels", "read_segmentation"]
 
 
 def read_segmentation(path: Path, image: Image, options: MaskOptions | None = None) -> Segmentation:
-    """Return objects of a mask file on the image's grid; see `promptseg.formats.masks.read_masks`.
+    """Read the objects of a mask file onto the image's grid; see `promptseg.formats.masks.read_masks`.
 
     Names, predicted IoU per object and prompted slices come from the provenance beside the file, where
     there is one.
@@ -40,7 +40,7 @@ def read_segmentation(path: Path, image: Image, options: MaskOptions | None = No
 def masks_from_labels(
     path: Path, image: Image, axis: Axis, options: MaskOptions | None = None
 ) -> list[Mask]:
-    """Return every label on every slice as a mask prompt."""
+    """Make a mask prompt of every label on every slice of a label image."""
     segmentation = read_segmentation(path, image, options)
     return [
         Mask(mask, k if image.kind != "picture" else None, segment.name, axis)
@@ -52,9 +52,7 @@ def masks_from_labels(
 def markers_from_labels(
     path: Path, image: Image, axis: Axis, options: MaskOptions | None = None
 ) -> list[Marker]:
-    """Return lines drawn into a label image (as in ITK-SNAP): what is labelled on a slice is one
-    marker.
-    """
+    """Make a marker of each label on each slice: lines drawn into a label image (as in ITK-SNAP)."""
     markers = []
     for mask in masks_from_labels(path, image, axis, options):
         box = box_of_mask(mask.pixels)

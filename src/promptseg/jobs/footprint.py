@@ -27,7 +27,7 @@ _IMAGE = 2.0  # times the bytes of its voxels: they are held, and once more in p
 
 
 def process_bytes(model: str, engine: str | None = None) -> int:
-    """Estimate what a process holds that has loaded a model, on a CPU.
+    """Estimate the memory of a process that has loaded a model, on a CPU.
 
     Args:
         model: as `--model` has it.
@@ -46,7 +46,7 @@ def process_bytes(model: str, engine: str | None = None) -> int:
 
 
 def segmenting_bytes(path: Path, options: ReadOptions) -> int:
-    """Estimate what segmenting an image takes beside that; 0 where its size is not known.
+    """Estimate the memory that segmenting an image takes besides; 0 where its size is not known.
 
     Args:
         path: of the image.
@@ -59,7 +59,7 @@ def segmenting_bytes(path: Path, options: ReadOptions) -> int:
 
 
 def encoding_bytes(path: Path, options: ReadOptions, batch: int | None = None) -> int:
-    """Estimate what encoding an image ahead of time takes; 0 where its size is not known."""
+    """Estimate the memory that encoding an image ahead of time takes; 0 where its size is not known."""
     size = size_of(path, options)
     if size is None:
         return 0
@@ -67,6 +67,6 @@ def encoding_bytes(path: Path, options: ReadOptions, batch: int | None = None) -
 
 
 def converting_bytes(path: Path) -> int:
-    """Estimate what converting a mask takes; 0 where its size is not known."""
+    """Estimate the memory that converting a mask takes; 0 where its size is not known."""
     size = size_of(path)
     return 0 if size is None else int(2 * _IMAGE * size.nbytes)

@@ -55,11 +55,11 @@ class ImageTask(Staged["Tools", dict[str, Any], "ReadImage", Computed]):
     """The image's path below the input folder."""
 
     def memory(self) -> int:
-        """See `Task`."""
+        """Estimate the memory that the task takes; see `Task`."""
         return segmenting_bytes(self.job.input, self.job)
 
     def request(self) -> dict[str, Any]:
-        """Return what the result depends on.
+        """Return everything that the result depends on.
 
         Options may name the patient or the place of weights: a de-identified result keeps a hash.
         """
@@ -96,11 +96,11 @@ class ImageTask(Staged["Tools", dict[str, Any], "ReadImage", Computed]):
         return earlier in (self.request(), self._said())  # the latter by versions before
 
     def hand_of(self, context: Tools) -> Reads:
-        """Return what no output may replace."""
+        """Return the files that no output may replace."""
         return context.reads
 
     def read(self, hand: Reads) -> ReadImage:
-        """Return the image, and prompts that are drawn in label images."""
+        """Read the image, and the prompts that are drawn in label images."""
         begun = time.monotonic()
         job = self.job
         check_outputs(job, hand)
@@ -121,14 +121,14 @@ class ImageTask(Staged["Tools", dict[str, Any], "ReadImage", Computed]):
         return dataclasses.replace(computed, seconds=time.monotonic() - begun)
 
     def write(self, hand: Reads, given: ReadImage, computed: Computed) -> dict[str, Any]:
-        """Write mask, overlay and provenance; returns the latter."""
+        """Write mask, overlay and provenance; return the provenance."""
         computed.result.image = given.image
         with self._discreet(given.image):
             outputs = write_job(computed, given.image, given.prompts, self.job)
         return outputs.provenance.to_json()
 
     def cached_result(self) -> dict[str, Any] | None:
-        """Return the provenance of what is there from the very same request."""
+        """Return the provenance of results that are there from the very same request; None without."""
         if self.job.overwrite or not self.is_done():
             return None
         return read_provenance_beside(self.job.output)
@@ -165,7 +165,7 @@ class ReadImage:
 
 @dataclass(frozen=True)
 class Tools:
-    """Holds what a process needs for every image: the model, and what no output may replace."""
+    """Tools of a process for every image: the model, and what no output may replace."""
 
     segmenter: Segmenter | ClassSegmenter
     reads: Reads
@@ -174,7 +174,7 @@ class Tools:
 def tools_for(
     job: SegmentJob, choice: Choice | None, reads: Reads, threads: int | None = None
 ) -> Tools:
-    """Return what a process needs for the images of a job.
+    """Load what a process needs for the images of a job.
 
     Args:
         job: whose model and engine are taken.
@@ -191,7 +191,7 @@ def tools_for(
 def executor_for_images(
     job: SegmentJob, choice: Choice | None, reads: Reads, most: int | None = None
 ) -> Executor:
-    """Tell who does the images of a job: this process, several of them, or the machines of a cluster.
+    """Build the executor for a job's images: this process, several, or the machines of a cluster.
 
     Args:
         job: as `tools_for`, with workers and cluster.

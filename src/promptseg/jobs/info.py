@@ -27,7 +27,7 @@ _FREE_TEXT = ("descrip", "db_name", "aux_file", "intent_name")
 
 @dataclass
 class Facts:
-    """Holds what was understood; the fields are the keys of `promptseg info --json`.
+    """Facts that were understood of a path; the fields are the keys of `promptseg info --json`.
 
     Attributes:
         path: as it was given.

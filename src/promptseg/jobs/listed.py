@@ -55,7 +55,7 @@ def segment_list(job: SegmentJob) -> Listed:
 
 
 class Segmenting:
-    """Says how each case of a list is segmented; a `ListVerb`.
+    """Segmentation of the cases of a list; a `ListVerb`.
 
     Args:
         job: what is alike for all cases.
@@ -89,7 +89,7 @@ class Segmenting:
         return place_below(self.output, self.cases.root, case, name)
 
     def measured(self, shard: Shard) -> Iterator[tuple[str, Path, dict[str, Any]]]:
-        """Return image, mask and provenance of every case of a share whose mask is there."""
+        """Yield image, mask and provenance of every case of a share whose mask is there."""
         for case in shard.of(self.cases):
             place = self.place(case)
             if place.exists():
@@ -134,11 +134,11 @@ class CaseTask(ImageTask):
 
     @property
     def place(self) -> Path:
-        """Tell where its mask goes."""
+        """Return the path that the mask goes to."""
         return self.job.output
 
     def read(self, hand: Reads) -> ReadImage:
-        """See `ImageTask`."""
+        """Read as `ImageTask` does; no output may replace the case's own inputs either."""
         inputs = [self.job.input, *(getattr(self.job, name) for name in _FILES)]
         return super().read(Reads([*inputs, *hand.paths]))
 

@@ -1,4 +1,4 @@
-"""Says what all verbs do with a list of cases: look at all of it first, then each, by whoever works."""
+"""Lists of cases, as all verbs do them: all is looked at first, then each is done, by whoever works."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class Listed:
-    """Holds what came of a list of cases.
+    """Outcome of a list of cases.
 
     Attributes:
         tally: how many were done already, now, and could not be.
@@ -45,7 +45,7 @@ class Listed:
 
 
 class ListVerb(Protocol):
-    """Holds what one verb does with a case.
+    """One verb, as it does the cases of a list.
 
     Attributes:
         output: folder of the results.
@@ -58,13 +58,13 @@ class ListVerb(Protocol):
     columns: tuple[str, ...]
 
     def place(self, case: Case) -> Path | None:
-        """Tell where its result goes; None where several cases may share a place."""
+        """Return the path of a case's result; None where several cases may share one."""
 
     def task(self, case: Case) -> Task[Any, Any]:
-        """Return what is to be done; it has `row` and `place`, and gives what the table says."""
+        """Make the task of a case; it has `row` and `place`, and gives what the table says."""
 
     def executor(self) -> Executor:
-        """Tell who does it."""
+        """Build the executor that does the tasks."""
 
 
 def do_list(cases: Cases, verb: ListVerb, shard: Shard) -> Listed:
@@ -111,15 +111,15 @@ class RefusedCase(Task[Any, dict[str, Any]]):
 
     @property
     def title(self) -> str:
-        """Return the image."""
+        """Return the image, by which the case is called."""
         return self.image
 
     def request(self) -> dict[str, Any]:
-        """See `Task`; nothing is ever done for it."""
+        """Return an empty request: nothing is ever done for the case."""
         return {}
 
     def is_done(self) -> bool:
-        """Return False: it is never done."""
+        """Return False: such a case is never done."""
         return False
 
     def do(self, context: Any) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class RefusedCase(Task[Any, dict[str, Any]]):
 
 
 def place_below(output: Path, root: Path, case: Case, name: Callable[[Path], str]) -> Path:
-    """Tell where a case's result goes: as its row says, or below the output folder as the inputs lie.
+    """Return the path of a case's result: as its row says, or below the output as the inputs lie.
 
     Args:
         output: folder of the results.

@@ -55,7 +55,7 @@ class LivePage:
         self._failed: deque[tuple[str, str]] = deque(maxlen=_FAILED)
 
     def add(self, name: str, seconds: float | None, error: str | None) -> None:
-        """Take a case that has ended; the page is written if that was some time ago.
+        """Record a case that has ended; write the page anew if that was some time ago.
 
         Args:
             name: of the case.
@@ -74,7 +74,7 @@ class LivePage:
             self.write()
 
     def per_minute(self) -> float:
-        """Return cases a minute, over the last ten; 0 if none have ended."""
+        """Return the cases per minute over the last ten minutes; 0 if none have ended."""
         now = time.time()
         while self._ended and self._ended[0] < now - _RECENT:
             self._ended.popleft()

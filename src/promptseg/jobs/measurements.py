@@ -24,12 +24,12 @@ COLUMNS = (
 
 
 def measurements_of(folder: Path, shard: Shard = WHOLE) -> Path:
-    """Return the table of a folder of masks; every share of a job writes one of its own."""
+    """Return the path of the table of a folder of masks; each share of a job writes one of its own."""
     return folder / f"{Path(MEASUREMENTS).stem}{shard.suffix}.csv"
 
 
 def require_ours(path: Path) -> None:
-    """Refuse a file in the place of the table which is somebody else's.
+    """Refuse to write over somebody else's file in the place of the table.
 
     Raises:
         OutputError: it is.

@@ -50,7 +50,7 @@ _ENCODER = "image_encoder."
 
 @dataclass(frozen=True)
 class Merged:
-    """Holds what a merging came to.
+    """Outcome of merging weights.
 
     Attributes:
         folder: of the weights and the report.
@@ -67,12 +67,12 @@ class Merged:
     gains: list[Comparison] = field(default_factory=list)
 
     def shares(self) -> str:
-        """Return the best mixture in words."""
+        """Return the shares of the best mixture in words."""
         best = zip(self.names, self.search.best, strict=True)
         return ", ".join(f"{name} {share:.3g}" for name, share in best if share)
 
     def lines(self) -> list[str]:
-        """Return what a person is told."""
+        """Return the lines that a person is told."""
         told = [f"shares   {self.shares()}", f"{self.verdict.outcome}:", *self.verdict.reasons]
         for gain in self.gains:
             told.append(
@@ -84,7 +84,7 @@ class Merged:
         return told
 
     def to_json(self) -> dict[str, Any]:
-        """Return the same as plain values."""
+        """Return this as plain values."""
         return {
             "shares": dict(zip(self.names, self.search.best, strict=True)),
             "tried": [[list(m), score] for m, score in self.search.tried.items()],

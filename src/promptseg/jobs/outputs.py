@@ -1,4 +1,4 @@
-"""Says what one run makes: masks that are not written yet, and what lies on the disk in the end."""
+"""Results of one run: masks that are not written yet, and what lies on the disk in the end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNSURE = "uncertainty"
 
 @dataclass(frozen=True)
 class Computed:
-    """Holds what a model found in an image; it may travel to another machine that writes it.
+    """Everything a model found in an image; it may travel to another machine that writes it.
 
     Attributes:
         result: the masks, with their provenance.
@@ -39,7 +39,7 @@ class Computed:
 
 @dataclass
 class Outputs:
-    """Holds what one run left on the disk, or on a server.
+    """Everything one run left on the disk, or on a server.
 
     Attributes:
         mask: the mask file, or the address of the series on the server.
@@ -61,7 +61,7 @@ class Outputs:
 
     @property
     def provenance(self) -> Provenance:
-        """Return what made the result."""
+        """Return the provenance of the result."""
         return self.segmentation.provenance
 
     def summary(self) -> list[str]:

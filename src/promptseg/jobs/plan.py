@@ -1,6 +1,4 @@
-"""Says what a long list will cost, said before it is begun: some of its cases are done, and
-measured.
-"""
+"""Cost of a long list, told before it is begun: some of its cases are done, and measured."""
 
 from __future__ import annotations
 
@@ -50,13 +48,13 @@ class Estimate:
     high: float
 
     def times(self, factor: float) -> Estimate:
-        """Multiply it into another unit."""
+        """Multiply the estimate and its interval by a factor."""
         return Estimate(self.value * factor, self.low * factor, self.high * factor)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Holds what a list will take.
+    """Estimate of what a list will take.
 
     Attributes:
         cases: of the list, or of the share that was asked for.
@@ -96,7 +94,7 @@ class Plan:
 
     @property
     def node_hours(self) -> Estimate:
-        """Return the hours of nodes that are full of processes."""
+        """Return the hours of whole nodes, each full of processes."""
         return self.seconds.times(1 / 3600 / self.processes)
 
     def to_json(self) -> dict[str, Any]:
@@ -207,7 +205,7 @@ def plan_list(job: PlanJob) -> Plan:
 
 
 def drawn(items: Iterable[T], count: int, seed: int) -> list[T]:
-    """Return items drawn at random, each with the same chance, out of any number that is never held.
+    """Choose items at random, each with the same chance, without ever holding all of them.
 
     Examples:
         >>> sorted(drawn(range(3), 5, 0))
@@ -224,7 +222,7 @@ def drawn(items: Iterable[T], count: int, seed: int) -> list[T]:
 
 
 def estimated_total(values: Sequence[float], count: int, seed: int = 0) -> Estimate:
-    """Return the sum over all cases of which some were drawn, with its 95 % interval (bootstrap).
+    """Estimate the sum over all cases, of which some were drawn, with its 95 % interval (bootstrap).
 
     Args:
         values: of the drawn ones.

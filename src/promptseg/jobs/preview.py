@@ -79,7 +79,7 @@ class PreviewOptions:
     """With --preview: WORDS with boxes around examples, as segment takes them; may be repeated."""
 
     def for_preview(self) -> list[str]:
-        """Return options given that only a preview has a use for."""
+        """Return the given options that only a preview has a use for."""
         return [
             "--" + f.name.replace("_", "-")
             for f in fields(PreviewOptions)
@@ -132,8 +132,7 @@ def save_preview(
 def preview_picture(
     image: Image, intensity: Intensity, options: PreviewOptions | None = None
 ) -> PilImage.Image:
-    """Return the 2D image itself, the middle frame of a video, or slices of a volume, with what is
-    prompted.
+    """Draw the 2D image itself, the middle frame of a video, or slices of a volume, with the prompts.
 
     Args:
         image: what to show.

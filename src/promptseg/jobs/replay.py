@@ -31,7 +31,7 @@ _ALIKE = 0.999  # DSC that other versions or machines must reach
 
 
 def read_provenance(path: Path) -> Provenance:
-    """Return the provenance of an earlier run.
+    """Read the provenance of an earlier run.
 
     Raises:
         InputError: not readable, not a provenance of promptseg, or that of a session.
@@ -57,7 +57,7 @@ def read_provenance(path: Path) -> Provenance:
 
 
 def parse_provenance(content: Any, path: Path) -> Provenance:
-    """Return the record in the parsed JSON of a file.
+    """Convert the parsed JSON of a file to a provenance.
 
     Raises:
         InputError: it is of another form, with the field's name.
@@ -77,8 +77,7 @@ def _hashes(found: Provenance) -> tuple[str | None, str | None, str | None]:
 
 
 def earlier_mask(path: Path) -> Path | None:
-    """Return the mask of the run whose provenance this is: the file of its name beside it; None if
-    unsaid.
+    """Return the mask beside a provenance, by the name that this gives it; None if it gives none.
 
     Raises:
         InputError: as `read_provenance`.
@@ -119,7 +118,7 @@ def check_same_weights(
 
 
 def compare(earlier: Provenance, path: Path, result: Segmentation) -> str:
-    """Return one line on whether a replay gave the same masks; what differs is logged as a warning.
+    """Compare a replay with the run it replays, in one line; what differs is logged as a warning.
 
     Args:
         earlier: the provenance that was replayed.
@@ -132,7 +131,7 @@ def compare(earlier: Provenance, path: Path, result: Segmentation) -> str:
 def compared(
     earlier: Provenance, masks: str, made: Provenance, lowest_dsc: Callable[[], float | None]
 ) -> str:
-    """Compare as `compare` does.
+    """Compare as `compare` does, by the hash of the masks.
 
     Args:
         earlier: the provenance that was replayed.

@@ -21,7 +21,7 @@ _LAST = ("seconds", "error", "when")
 
 
 def columns_with(own: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns of a table.
+    """Return the columns of a results table.
 
     Args:
         own: those that a verb adds to what is said of every case.
@@ -102,7 +102,7 @@ class _Writer:
 
 
 def read_results(folder: Path) -> list[dict[str, str]]:
-    """Return the last line on every case, of all the tables that the shards of a job have written.
+    """Read the last line on every case, of all the tables that the shards of a job have written.
 
     Args:
         folder: of the results.

@@ -29,7 +29,7 @@ def of_each_seed(job: _Job) -> dict[int, _Job]:
 
 
 def begin_seeds(folder: Path, files: tuple[str, ...], beside: str) -> OwnFolder:
-    """Return the folder that holds those of all seeds, and files about all of them.
+    """Begin the folder of a job of several seeds, with the files about all of them.
 
     Args:
         folder: for the results.

@@ -128,7 +128,7 @@ def _segment_file(job: SegmentJob) -> Outputs:
 
 
 def single(path: Path) -> PromptFile:
-    """Return the prompt file of one image.
+    """Read a prompt file that has to be of one image.
 
     Raises:
         PromptError: one of several images.
@@ -144,7 +144,7 @@ def single(path: Path) -> PromptFile:
 
 
 def prompts_in_labels(job: SegmentJob, image: Image, axis: Axis) -> list[Prompt]:
-    """Return the prompts of --mask and --markers, of which label images are cut along an axis."""
+    """Read the prompts of --mask and --markers; label images are cut into slices along an axis."""
     prompts: list[Prompt] = []
     if job.mask:
         prompts += masks_from_labels(job.mask, image, axis, job)
@@ -216,8 +216,8 @@ def check_classes(
 
 
 def load_for(job: SegmentJob) -> Segmenter | ClassSegmenter:
-    """Return the model a job asks for; for a replay, without embeddings that another machine may have
-    made.
+    """Load the model a job asks for; a replay takes no embeddings, as another machine may have made
+    them.
     """
     if is_semantic(job.model):
         return load_classes(job.model, device=job.device, threads=job.threads)
@@ -225,7 +225,7 @@ def load_for(job: SegmentJob) -> Segmenter | ClassSegmenter:
 
 
 def load_prompted(job: SegmentJob) -> Segmenter:
-    """Return `load_for` where the model is one of prompts."""
+    """Load a model of prompts, as `load_for` does."""
     kept = None if job.replay else job.embeddings
     if kept != job.embeddings:
         log.warning("a replay encodes every slice afresh: --embeddings is not used")
@@ -269,7 +269,7 @@ def compute_job(
     job: SegmentJob,
     facts: dict[str, Any],
 ) -> Computed:
-    """Return the part of `run_job` that needs the model."""
+    """Do the part of `run_job` that needs the model."""
     if job.strict:
         refuse(image.source.notes, image.name)
     existing = read_segmentation(job.correct, image, job) if job.correct else None
@@ -315,7 +315,7 @@ def _warn_of_another_model(existing: Segmentation, segmenter: Segmenter, image: 
 
 
 def write_job(computed: Computed, image: Image, prompts: list[Prompt], job: SegmentJob) -> Outputs:
-    """Return the part of `run_job` that writes."""
+    """Do the part of `run_job` that writes."""
     result = computed.result
     if is_remote(job.output):
         stored = send(result, job.output, job.overlap)

@@ -59,7 +59,7 @@ _KEPT = tuple(
 
 @dataclass(frozen=True)
 class Taught:
-    """Holds what a teaching came to.
+    """Outcome of a teaching.
 
     Attributes:
         folder: of the weights and the card.
@@ -88,7 +88,7 @@ class Taught:
         }
 
     def lines(self) -> list[str]:
-        """Return what a person is told."""
+        """Return the lines that a person is told."""
         told = [
             f"{name}: union DSC {number(s.dsc)} on {s.images} {self.part} images, presence AUC "
             f"{number(s.auc)}"
@@ -344,7 +344,7 @@ def _write(
 
 
 def _page(card: dict[str, Any], found: Taught) -> str:
-    """card.md."""
+    """The text of card.md."""
     rows = [
         [name, s.images, number(s.dsc), number(s.auc), number(s.found)]
         for name, s in found.words.items()

@@ -445,7 +445,7 @@ def training_images(
     start: StartingWeights,
     kept: KeptEmbeddings | None = None,
 ) -> TrainingImages | TrainingClips | TrainingClasses | TrainingStacks | TrainingPhrases:
-    """Return the training part as the network takes it."""
+    """Return the images of the training part in the form that the network takes."""
     objective = learner.strategy.objective
     n_objects = objective.n_objects
     if isinstance(start, SemanticStart):

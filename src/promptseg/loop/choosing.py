@@ -28,7 +28,7 @@ _NAMED = 3
 
 
 class Spent:
-    """Holds what has been spent of a budget.
+    """The part of a budget that has been spent.
 
     Attributes:
         images: that came back done.
@@ -39,7 +39,7 @@ class Spent:
         self.images, self.minutes = images, minutes
 
     def leaves(self, options: LoopOptions) -> float:
-        """Tell how many images more the budget allows, by the mean time of those before."""
+        """Estimate how many more images the budget allows, by the mean time of those before."""
         left = math.inf if options.budget is None else float(options.budget - self.images)
         if options.minutes is not None and self.minutes:
             rest = options.minutes - self.minutes
@@ -49,7 +49,7 @@ class Spent:
 
 
 def spent(folder: LoopFolder) -> Spent:
-    """Return what the rounds so far have cost."""
+    """Sum what the rounds so far have cost."""
     rounds = [one for one in folder.rounds if one.came is not None]
     images = sum(c.state == "done" for one in rounds for c in one.came or ())
     known = [one.minutes for one in rounds if one.minutes is not None]
@@ -63,7 +63,7 @@ def choose(
     version: Version | None,
     options: LoopOptions,
 ) -> list[Picked]:
-    """Return the images of the next round; none where the pool is empty.
+    """Choose the images of the next round; none where the pool is empty.
 
     Args:
         folder: with the rounds so far.

@@ -65,7 +65,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class Learnt:
-    """Holds what a round's training came to.
+    """Outcome of a round's training.
 
     Attributes:
         trained: the training.
@@ -80,7 +80,7 @@ class Learnt:
 def collect(
     taken: Sequence[Taken], classes: Sequence[str], folder: Path, options: LoopOptions
 ) -> Collection:
-    """Return the images that are annotated by now, as a collection to train on.
+    """Write the images that are annotated by now as a collection to train on.
 
     Args:
         taken: all of them.
@@ -137,7 +137,7 @@ def collect(
 
 
 def training_options(options: LoopOptions, folder: Path, classes: Sequence[str]) -> TrainOptions:
-    """Tell how a round trains: what the loop chooses, and what the user's file says over that.
+    """Return the options of a round's training: the loop's own, and those of the user's file over them.
 
     The encoder stays and its embeddings are kept, so that a round takes minutes. Everything that
     was annotated is learnt from anew, from the same start: versions then differ by what was
@@ -201,8 +201,7 @@ def learn(how: TrainOptions) -> Learnt | None:
 
 
 def measured(found: Validation, collection: Collection, stacks: bool = False) -> Validation:
-    """Return the answers on all classes of the validation part: one that a version does not know
-    scores 0.
+    """Return the answers on all classes of the validation part; a class a version lacks scores 0.
 
     So that versions of more and of fewer classes answer the same questions. Models of prompts are
     asked about every object anyway.
@@ -253,7 +252,7 @@ def score_of(found: Validation, how: TrainOptions) -> tuple[float, dict[str, flo
 
 
 def verdict_on(before: Validation, after: Validation, how: TrainOptions) -> Verdict | None:
-    """Return a version against the one before it; None where they were not asked the same."""
+    """Compare a version with the one before it; None where they were not asked the same."""
     if not same_questions(before, after):
         return None
     return compare(before, after, how.objective().asks(), "the validation part")

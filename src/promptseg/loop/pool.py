@@ -55,7 +55,7 @@ class _Typed:
 
 
 def read_pool(options: LoopOptions) -> dict[str, Entry]:
-    """Return the images by name, in order.
+    """Read the images of the pool, by name, in order.
 
     Raises:
         InputError: none, one that is not there, or a list with columns that mean nothing here.
@@ -75,7 +75,7 @@ def read_pool(options: LoopOptions) -> dict[str, Entry]:
 
 
 def copy_image(entry: Entry, folder: Path) -> Path:
-    """Return a copy of an image, with the files that belong to it, under its name; what is there stays.
+    """Copy an image, with the files that belong to it, under its name; what is there stays.
 
     Args:
         entry: the image.

@@ -42,7 +42,7 @@ Where = Literal["annotate", "flat", "spent", "all annotated", "went back", "inte
 
 @dataclass(frozen=True)
 class Stands:
-    """Says where a loop stands when a call ends.
+    """State of a loop when a call ends.
 
     Attributes:
         where: annotate: a task waits for an expert; flat: the last rounds gained nothing; spent: the
@@ -75,7 +75,7 @@ class Stands:
         return said
 
     def lines(self) -> list[str]:
-        """Return what a person is told."""
+        """Return the lines that a person is told."""
         told = []
         if self.results:
             last = self.results[-1]

@@ -1,4 +1,4 @@
-"""Says what the models of a loop make of images: embeddings, doubts, proposals.
+"""Models of a loop looking at images: their embeddings, doubts and proposals.
 
 The model that every round starts from encodes each slice once, and keeps that. A version whose
 encoder did not learn goes on from there; another one encodes for itself.
@@ -81,13 +81,11 @@ class Looker:
         return cls(segmenter, options, slices)
 
     def read(self, entry: Entry) -> Image:
-        """Return the image itself."""
+        """Read the image of an entry."""
         return read(entry.path, modality=self.options.modality)
 
     def open(self, image: Image) -> EmbeddedImage:
-        """Return the image as the model sees it; what is to be noted of it, curation says of all at
-        once.
-        """
+        """Open an image as the model sees it, without notes: curation gives those of all at once."""
         predictor = self.segmenter.predictor
         require_contrast(image)
         return EmbeddedImage(
@@ -100,12 +98,12 @@ class Looker:
         )
 
     def indices(self, count: int) -> list[int]:
-        """Return slices that are looked at, evenly spread, of so many: the middles of equal parts."""
+        """Choose the slices to look at, evenly spread over `count`: the middles of equal parts."""
         n = min(self.slices, count)
         return [int((k + 0.5) * count / n) for k in range(n)]
 
     def features(self, entry: Entry) -> NDArray[np.float64]:
-        """Return (C,) mean of the embeddings of the slices that are looked at."""
+        """Compute the mean embedding, (C,), of the slices that are looked at."""
         opened = self.open(self.read(entry))
         means = [
             opened.embedding(k).view().float().mean((1, 2)).double().cpu().numpy()
@@ -131,14 +129,14 @@ class Version(ABC):
 
     @abstractmethod
     def doubt(self, entry: Entry) -> float:
-        """Tell how unsure it is of an image, 0..1."""
+        """Estimate how unsure this version is of an image, 0..1."""
 
     @abstractmethod
     def propose(self, entry: Entry) -> list[Segment]:
-        """Return what it makes of an image; nothing where it would have to be asked by prompts."""
+        """Segment an image by itself; nothing where the model would have to be asked by prompts."""
 
     def doubts(self, entries: Sequence[Entry]) -> NDArray[np.float64]:
-        """Return (images,) `doubt` of each; NaN, with a note, where an image cannot be used."""
+        """Return the `doubt` of each image, (images,); NaN, with a note, where one cannot be used."""
         found, failed = [], []
         for entry in entries:
             try:
@@ -175,9 +173,7 @@ class ClassVersion(Version):
         super().__init__(looker, uncertainty, seed, frozen and own and card.depth == 1)
 
     def doubt(self, entry: Entry) -> float:
-        """Return the mean over the slices that are looked at of the entropy, or of what a mirror
-        changes.
-        """
+        """Compute the mean entropy over the slices looked at, or the mean change in a mirror image."""
         opened = self.looker.open(self.looker.read(entry))
         mirrored = self.uncertainty == "mirror"
         doubts = []
@@ -190,7 +186,7 @@ class ClassVersion(Version):
         return float(np.mean(doubts))
 
     def propose(self, entry: Entry) -> list[Segment]:
-        """Return the classes that are found."""
+        """Segment an image into the classes that are found."""
         image = self.looker.read(entry)
         with _without_notes():
             found = self.segmenter.segment(image, self.looker.options).result
@@ -237,7 +233,7 @@ class PromptVersion(Version):
         )
 
     def doubt(self, entry: Entry) -> float:
-        """Return what moved prompts change, or what a grid of clicks expects of itself."""
+        """Measure how much moved prompts change masks, or how low the predicted IoU of clicks is."""
         opened = self.looker.open(self.looker.read(entry))
         prompted = self.uncertainty != "predicted-iou" and entry.prompts
         if not prompted:
@@ -256,7 +252,7 @@ class PromptVersion(Version):
         return float(np.mean(doubts))
 
     def propose(self, entry: Entry) -> list[Segment]:
-        """Return the objects of the prompts that the list gives; nothing without any."""
+        """Segment the objects of the prompts that the list gives; nothing without any."""
         if not entry.prompts:
             return []
         image = self.looker.read(entry)

@@ -1,4 +1,4 @@
-"""Says where a loop stands, on disk: every step of a round ends with a file of its own, written whole.
+"""State of a loop on disk: every step of a round ends with a file of its own, written whole.
 
 loop.json                   what the calls on this folder share, and the classes by their numbers
 round-01/picked.json        images, and why
@@ -40,7 +40,7 @@ _ROUND = re.compile(r"round-(\d{2,})")
 
 @dataclass(frozen=True)
 class Came:
-    """Holds what came back of an image, in numbers.
+    """The answer on one image, in numbers.
 
     Attributes:
         name: of the image.
@@ -67,7 +67,7 @@ class Came:
 
 @dataclass(frozen=True)
 class RoundResult:
-    """Holds what a round came to.
+    """Outcome of a round.
 
     Attributes:
         round: its number.
@@ -113,7 +113,7 @@ class Round:
 
     @property
     def task(self) -> Path:
-        """Return the expert's folder."""
+        """Return the folder of the expert's task."""
         return self.folder / "task"
 
     @property
@@ -129,12 +129,12 @@ class Round:
 
     @property
     def strategy(self) -> str:
-        """Return the strategy they were chosen by."""
+        """Return the strategy that the images were chosen by."""
         return str(self._read("picked.json").get("strategy", ""))
 
     @property
     def came(self) -> list[Came] | None:
-        """Return what came back; None while the task is open."""
+        """Return what came back of each image; None while the task is open."""
         said = self._read("taken.json")
         if not said:
             return None
@@ -142,19 +142,19 @@ class Round:
 
     @property
     def minutes(self) -> float | None:
-        """Return minutes of the expert in this round, as they were counted."""
+        """Return the minutes the expert took in this round, as they were counted; None if unknown."""
         value = self._read("taken.json").get("minutes")
         return None if value is None else float(value)
 
     @property
     def result(self) -> RoundResult | None:
-        """Return what it came to; None before its end."""
+        """Return the outcome of the round; None before its end."""
         said = self._read("result.json")
         return RoundResult(**{**said, "reasons": tuple(said["reasons"])}) if said else None
 
     @property
     def validation(self) -> Validation:
-        """Return the answers of its version on the validation part."""
+        """Read the answers of the round's version on the validation part."""
         return Validation.read(self.folder / "validation.npz")
 
     def pick(self, images: list[Picked], strategy: str) -> None:
@@ -290,7 +290,7 @@ class LoopFolder:
         return gone[::-1]
 
     def set_aside(self) -> Iterator[Path]:
-        """Yield folders of rounds that were set aside."""
+        """Yield the folders of rounds that were set aside."""
         folder = self.root / "set-aside"
         if folder.is_dir():
             yield from (p for p in sorted(folder.iterdir()) if _ROUND.match(p.name))

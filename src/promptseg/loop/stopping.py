@@ -1,4 +1,4 @@
-"""Says when there is no point in going on."""
+"""Rule for when there is no point in going on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says which images an expert is to annotate next: arithmetic on scores and embeddings alone."""
+"""Choice of the images an expert annotates next: arithmetic on scores and embeddings alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pick(
     scores: Floats | None = None,
     seed: int = 0,
 ) -> list[int]:
-    """Return the next images by a strategy.
+    """Choose the next images by a strategy.
 
     `both` takes the images the model is least sure of, three times as many as are wanted, and of
     these the ones that are least alike. Without scores, as before the first training, it is
@@ -71,7 +71,7 @@ def pick(
 
 
 def at_random(names: Sequence[str], n: int, seed: int) -> list[int]:
-    """Return images by lot: the lot of an image hangs on the seed and its name alone.
+    """Choose images by lot: the lot of an image hangs on the seed and its name alone.
 
     Args:
         names: of the images.
@@ -83,7 +83,7 @@ def at_random(names: Sequence[str], n: int, seed: int) -> list[int]:
 
 
 def most_uncertain(scores: ArrayLike, n: int) -> list[int]:
-    """Return the n images with the highest scores, the highest first; the earlier of equals.
+    """Choose the n images with the highest scores, the highest first; the earlier of equals.
 
     Args:
         scores: (images,); NaN comes last.
@@ -97,7 +97,7 @@ def most_uncertain(scores: ArrayLike, n: int) -> list[int]:
 def k_center(
     features: ArrayLike, centres: ArrayLike | None, n: int, among: Sequence[int] | None = None
 ) -> list[int]:
-    """Return greedy k-centre, the core set of Sener and Savarese (ICLR 2018, Algorithm 1).
+    """Choose images by greedy k-centre, the core set of Sener and Savarese (ICLR 2018, Algorithm 1).
 
     Again and again the image that lies farthest from everything chosen so far, by Euclidean
     distance; the largest distance that is left is at most twice that of the best choice. Where

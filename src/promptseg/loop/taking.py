@@ -1,4 +1,4 @@
-"""Says what came back of a task: checked, compared with the proposals, and kept as masks."""
+"""Answers to a task: checked, compared with the proposals, and kept as masks."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def take(
 
 
 def is_contradicted(agreements: Sequence[float]) -> bool:
-    """Tell whether of at least three proposals not one was kept even by a fifth.
+    """Tell whether, of at least three proposals, not one was kept even by a fifth.
 
     Args:
         agreements: DSC of proposal and answer, by image.
@@ -107,7 +107,7 @@ def is_contradicted(agreements: Sequence[float]) -> bool:
 
 
 def agreement(proposal: dict[str, Mask], answer: dict[str, Mask]) -> float:
-    """Return mean DSC of the objects of both, by name; an object that only one of them has counts 0."""
+    """Return the mean DSC of the objects of both, by name; an object that only one has counts 0."""
     names = [*proposal, *(name for name in answer if name not in proposal)]
     scores = [
         count(answer[name], proposal[name]).dsc if name in answer and name in proposal else 0.0
@@ -117,7 +117,7 @@ def agreement(proposal: dict[str, Mask], answer: dict[str, Mask]) -> float:
 
 
 def answers_of_labels(names: Sequence[str], pool: dict[str, Entry], by_class: bool) -> list[Answer]:
-    """Return what the labels of a dataset answer in an expert's place.
+    """Answer a task with the labels of a dataset, in an expert's place.
 
     Args:
         names: of the images.

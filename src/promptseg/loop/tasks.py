@@ -65,7 +65,7 @@ class Picked:
 
 @dataclass
 class Answer:
-    """Holds what came back of an image.
+    """The answer on one image.
 
     Attributes:
         name: of its entry.
@@ -97,7 +97,7 @@ class TaskFolder:
 
     @property
     def is_written(self) -> bool:
-        """Tell whether it is whole, so that an expert may have begun."""
+        """Tell whether the task is written whole, so that an expert may have begun."""
         return (self.root / _WRITTEN).exists()
 
     def write(
@@ -139,7 +139,7 @@ class TaskFolder:
             temporary.write_text(_readme(entries, classes, bool(proposals)), encoding="utf-8")
 
     def image_of(self, name: str) -> Path:
-        """Return the copy of an image.
+        """Find the copy of an image.
 
         Raises:
             InputError: somebody has removed it.
@@ -154,11 +154,11 @@ class TaskFolder:
         return path
 
     def read(self, name: str) -> Image:
-        """Return an image of the task."""
+        """Read an image of the task."""
         return read(self.image_of(name), modality=self.options.modality)
 
     def proposal(self, name: str) -> dict[str, NDArray[np.bool_]]:
-        """Map name to mask of what was proposed; empty if nothing was."""
+        """Read the masks that were proposed for an image, by name; empty if none were."""
         path = _called(self.root / PROPOSALS, name)
         if path is None:
             return {}
@@ -169,7 +169,7 @@ class TaskFolder:
     def answers(
         self, names: Sequence[str], segmenter: Segmenter, classes: Sequence[str]
     ) -> list[Answer]:
-        """Return what has come back so far.
+        """Read the answers that have come back so far.
 
         Args:
             names: of the images.
@@ -200,7 +200,7 @@ class TaskFolder:
         return found
 
     def seconds_in_all(self) -> float | None:
-        """Return seconds that the log of the page has, whatever they are of; None without a log."""
+        """Sum the seconds that the log of the page has, whatever they are of; None without a log."""
         path = self.root / ".promptseg" / "times.jsonl"
         if not path.exists():
             return None
@@ -263,9 +263,7 @@ def _numbered(objects: Sequence[Segment], classes: Sequence[str]) -> list[Segmen
 
 
 def mask_ending(result: Result) -> str:
-    """Return the format that keeps names, numbers and overlaps of some masks and that most tools
-    read.
-    """
+    """Choose a mask file's ending, to keep names, numbers and overlaps in what most tools read."""
     overlapping = result.has_overlap()
     if result.geometry.ndim == 2:
         return ".tif" if overlapping else ".png"

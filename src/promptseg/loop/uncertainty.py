@@ -1,4 +1,4 @@
-"""Says how unsure a model is of an image, in numbers from 0 (sure) to 1."""
+"""Measures of how unsure a model is of an image, from 0 (sure) to 1."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CLICKS = 4  # along each side of the grid that stands in for prompts
 
 
 def entropy(chances: Tensor) -> float:
-    """Return mean over pixels of the entropy of the classes, as a share of the largest there can be.
+    """Return the mean entropy of the classes over all pixels, as a share of the largest possible.
 
     Args:
         chances: (classes, rows, columns), background included, sum 1.
@@ -71,8 +71,7 @@ def jitter_doubt(
     seed: int,
     *place: object,
 ) -> float:
-    """Return mean `disagreement` of the masks that slightly moved prompts give, over the objects of a
-    slice.
+    """Return the mean `disagreement` of the masks of slightly moved prompts, over a slice's objects.
 
     Edges of boxes and clicks move by up to 5 % of the box's width and height, or of the image's
     where there is no box.
@@ -94,7 +93,7 @@ def jitter_doubt(
 
 
 def click_doubt(predictor: Predictor, embedding: Embedding, shape: tuple[int, int]) -> float:
-    """Return 1 - mean predicted IoU of what a grid of 4 x 4 single clicks gives: no prompt is needed.
+    """Return 1 - mean predicted IoU of the masks of a grid of 4 x 4 single clicks; needs no prompt.
 
     Args:
         predictor: the model, trained for clicks.

@@ -1,4 +1,4 @@
-"""Says what counts as a pair of masks that can be scored."""
+"""Checks of a pair of masks that is to be scored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["array_spacing", "as_mask", "as_spacing", "require_same_shape"]
 
 
 def as_mask(name: str, values: ArrayLike) -> NDArray[np.bool_]:
-    """Return a (y, x) or (z, y, x) mask of bool, or of numbers that are all 0 or 1, as bool.
+    """Check that a mask is (y, x) or (z, y, x), and bool or all 0 and 1; return it as bool.
 
     Args:
         name: what to call it in a message.
@@ -59,7 +59,7 @@ def require_same_shape(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> No
 
 
 def as_spacing(spacing: Sequence[float] | None, ndim: int) -> tuple[float, ...]:
-    """Return side lengths of a pixel or voxel along the array axes; 1 each where None.
+    """Check the side lengths of a pixel or voxel along the array axes; 1 each where None.
 
     Raises:
         InputError: another number of them, or one that is not a positive finite number.
@@ -77,8 +77,7 @@ def as_spacing(spacing: Sequence[float] | None, ndim: int) -> tuple[float, ...]:
 
 
 def array_spacing(geometry: Geometry) -> tuple[float, ...] | None:
-    """Return the spacing of a grid in the order of its array axes, in mm; None if it counts in
-    pixels.
+    """Return the spacing of a grid in the order of its array axes, in mm; None if it is in pixels.
 
     Examples:
         >>> from promptseg import Geometry

@@ -25,17 +25,17 @@ class Counts(NamedTuple):
 
     @property
     def dsc(self) -> float:
-        """Return Dice similarity coefficient, 2 |G n S| / (|G| + |S|) (MedSAM, Methods)."""
+        """Return the Dice similarity coefficient, 2 |G n S| / (|G| + |S|) (MedSAM, Methods)."""
         return 2 * self.common / (self.truth + self.found)
 
     @property
     def iou(self) -> float:
-        """Return intersection over union, |G n S| / |G u S|."""
+        """Return the intersection over union, |G n S| / |G u S|."""
         return self.common / (self.truth + self.found - self.common)
 
     @property
     def volume_difference(self) -> float:
-        """Return (|S| - |G|) / |G|: -1 for nothing found, 0.1 for ten percent too much."""
+        """Return the volume error (|S| - |G|) / |G|: -1 for nothing found, 0.1 for 10 % more."""
         return (self.found - self.truth) / self.truth
 
 

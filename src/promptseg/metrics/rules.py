@@ -1,4 +1,4 @@
-"""Says what a number means: the choices behind a metric, written into every result."""
+"""Rules of scoring: the choices behind a metric, written into every result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Unit = Literal["auto", "pixel"]
 
 @dataclass(frozen=True)
 class Rules:
-    """Says how masks are scored.
+    """Choices by which masks are scored.
 
     Attributes:
         tolerance: distance up to which two surfaces agree for NSD, in mm where the spacing is known
@@ -69,7 +69,7 @@ class Rules:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Rules:
-        """Return the rules that `to_json` wrote.
+        """Read the rules that `to_json` wrote.
 
         Raises:
             InputError: a field that no rule has, or a value that it cannot take.

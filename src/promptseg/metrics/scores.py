@@ -29,8 +29,7 @@ _WIDE = 20  # voxels of tolerance
 
 @dataclass(frozen=True)
 class Scores:
-    """Says how well a found mask matches the truth; NaN where a metric was not asked for or has no
-    value.
+    """Scores of a found mask against the truth; NaN where a metric was not asked for or has no value.
 
     Attributes:
         dsc: Dice similarity coefficient, 0 to 1.

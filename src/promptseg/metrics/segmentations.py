@@ -111,7 +111,7 @@ def _common_crops(
 
 
 def outside_of(objects: Iterable[Segment], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return the boolean mask of a grid of `shape`: everything outside all objects.
+    """Return the mask of everything outside all objects, on a grid of `shape`.
 
     Examples:
         >>> import numpy as np

@@ -79,7 +79,7 @@ class SignedRank(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """Says how far repetitions of one experiment lie apart.
+    """Spread of the repetitions of one experiment.
 
     Attributes:
         n: repetitions that have a value.
@@ -104,7 +104,7 @@ class Spread(NamedTuple):
 
 
 def quantile(values: Floats, q: float) -> float:
-    """Return linear interpolation between order statistics (NumPy's default, R's type 7).
+    """Compute a quantile by linear interpolation of order statistics (NumPy's default, R's type 7).
 
     Args:
         values: without NaN; may hold infinities, where NumPy would give NaN.
@@ -121,7 +121,7 @@ def quantile(values: Floats, q: float) -> float:
 
 
 def summarise(values: Floats) -> Summary:
-    """Return number, mean, median, quartiles and extremes of a sample; NaN is left out."""
+    """Compute number, mean, median, quartiles and extremes of a sample; NaN is left out."""
     kept = values[~np.isnan(values)]
     if not len(kept):
         return Summary(0, *(math.nan,) * 6)
@@ -131,7 +131,7 @@ def summarise(values: Floats) -> Summary:
 
 
 def spread(values: Floats) -> Spread:
-    """Return mean, standard deviation and extremes of repetitions; NaN is left out.
+    """Compute mean, standard deviation and extremes of repetitions; NaN is left out.
 
     >>> print(spread(np.array([0.8, 0.9])))
     0.850 ± 0.071
@@ -147,7 +147,7 @@ def spread(values: Floats) -> Spread:
 def bootstrap(
     values: Floats, groups: Ints, resamples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> tuple[Interval, Interval]:
-    """Return percentile intervals of the mean and of the median, resampling groups as a whole.
+    """Compute percentile intervals of the mean and of the median, resampling groups as a whole.
 
     Masks of one patient resemble each other, so that patients are drawn, with all their masks.
 
@@ -223,13 +223,13 @@ def _bounds(values: Floats, tail: float) -> Interval:
 
 
 def mean_per_group(values: Floats, groups: Ints) -> Floats:
-    """Return (number of groups,) the mean of every group, in the order of their numbers."""
+    """Return the mean of every group, in the order of their numbers."""
     unique, member = np.unique(groups, return_inverse=True)
     return np.bincount(member, values, len(unique)) / np.bincount(member, minlength=len(unique))
 
 
 def signed_rank(first: Floats, second: Floats) -> SignedRank:
-    """Return two-sided Wilcoxon signed-rank test of paired samples.
+    """Compute the two-sided Wilcoxon signed-rank test of paired samples.
 
     Zero differences are left out and ties share their mean rank. Up to 50 differences the p value is
     exact, with ties too: it is counted over all assignments of signs. Beyond, the normal
@@ -277,7 +277,7 @@ def _normal_p(rank: Floats, positive: float) -> float:
 
 
 def holm(p: Floats) -> Floats:
-    """Return Holm's step-down adjustment; NaN (no test) stays NaN and is not counted as a test."""
+    """Correct p values by Holm's step-down method; NaN stays NaN and does not count as a test."""
     adjusted = np.full(len(p), math.nan)
     tested = np.flatnonzero(~np.isnan(p))
     order = tested[np.argsort(p[tested], kind="stable")]
@@ -287,7 +287,7 @@ def holm(p: Floats) -> Floats:
 
 
 def ranks(worth: Floats) -> tuple[Floats, Ints]:
-    """Return ranks of models on every unit, 1 for the best.
+    """Return the ranks of models on every unit, 1 for the best.
 
     Args:
         worth: (models, units) without NaN; more is better.

@@ -17,7 +17,7 @@ _EQUAL_SHARE = 1e-9
 
 
 class Surface(NamedTuple):
-    """Says where a mask borders on its outside.
+    """Surface where a mask borders on its outside.
 
     Attributes:
         shape: of the grid of corners, one more than the mask along each axis.

@@ -1,4 +1,4 @@
-"""Predicted IoU as the IoU that it has turned out to mean: maps of one model, by kind of prompt."""
+"""Calibration of predicted IoU to the IoU it has turned out to mean, by model and kind of prompt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Asked = Literal["click", "box", "more"]
 
 
 def asked_with(prompt: SlicePrompt) -> Asked:
-    """Tell which kind of question the prompts of one object are."""
+    """Classify the prompts of one object: a single click, a box, or more."""
     if prompt.is_single_point:
         return "click"
     return "box" if prompt.kinds == {"box"} else "more"
@@ -50,7 +50,7 @@ class IouMap:
             raise ValueError(f"expected a slope above 0, got {self.slope}")
 
     def __call__(self, iou: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Map any shape within 0..1 to the same shape, within 0..1."""
+        """Map predicted IoU of any shape, within 0..1, to calibrated IoU of the same shape."""
         said = np.asarray(iou, dtype=np.float64).clip(0, 1)
         inside, outside = np.exp(self.shift) * said**self.slope, (1 - said) ** self.slope
         mapped: NDArray[np.float32] = (inside / (inside + outside)).astype(np.float32)

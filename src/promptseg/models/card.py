@@ -1,4 +1,4 @@
-"""Says what a model is, in words and numbers: its card. No torch, no network."""
+"""Card of a model: what it is, in words and numbers. No torch, no network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ModelCard", "TrainedOn"]
 
 
 class TrainedOn(NamedTuple):
-    """Says where the hashes of the images are that fine-tuned weights have seen.
+    """Place of the hashes of the images that fine-tuned weights have seen.
 
     Attributes:
         file: a training manifest beside the weights (see `promptseg.datasets.manifest`).

@@ -55,7 +55,7 @@ CARDS: dict[str, ModelCard] = {card.name: card for family in families() for card
 
 
 def find_card(name: str) -> ModelCard:
-    """Return the card of a named model.
+    """Find the card of a named model.
 
     Raises:
         ModelError: no such model; close names are offered.
@@ -85,7 +85,7 @@ def find_card(name: str) -> ModelCard:
 
 
 def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
-    """Return the card of a model that was fine-tuned, from the card.json beside its weights.
+    """Build the card of a model that was fine-tuned, from the card.json beside its weights.
 
     What decides how the network is built and fed comes from the base model; the file only says which
     one that is, and what else is new: the name, the kinds of prompts, the modalities and the licence.
@@ -152,8 +152,7 @@ def _boxed(said: Mapping[str, Any], base: str, where: str) -> ModelCard:
 
 
 def model_file(model: str | Path) -> tuple[str | None, Path | None]:
-    """Return what the user's choice of a model says: NAME, FILE, NAME=FILE, the folder of a training,
-    or auto.
+    """Parse the user's choice of a model: NAME, FILE, NAME=FILE, the folder of a training, or auto.
 
     Returns:
         The model's name, if it says one, and the checkpoint file, if it says one; auto says neither.
@@ -188,7 +187,7 @@ def model_file(model: str | Path) -> tuple[str | None, Path | None]:
 
 
 def models_that_take(kinds: Collection[str]) -> list[str]:
-    """Return names of the models trained for all these kinds of prompts.
+    """Return the names of the models trained for all these kinds of prompts.
 
     Examples:
         >>> from promptseg.models import models_that_take
@@ -213,9 +212,7 @@ def is_bundled(name: str) -> bool:
 
 
 def weights_of(card: ModelCard) -> Asset:
-    """Return the asset with the weights of a model; one without sources where only the user can bring
-    them.
-    """
+    """Return the asset with a model's weights; without sources where only the user can bring them."""
     from promptseg.assets.store import Asset, asset_named  # help texts do without
 
     if card.weights:

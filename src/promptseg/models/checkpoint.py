@@ -67,7 +67,7 @@ __getattr__ = _moved.moved_names(
 def open_checkpoint(
     model: str | Path, quiet: bool = True
 ) -> tuple[ModelCard, Path, dict[str, Tensor]]:
-    """Return the user's choice of a model: what it is, its file and the tensors in there.
+    """Open the checkpoint that the user chose: its model's card, its file and the tensors in there.
 
     Args:
         model: NAME (its weights fetched if need be), FILE, or NAME=FILE; auto is settled before.
@@ -112,8 +112,7 @@ def _require_agreement(card: ModelCard, quiet: bool) -> None:
 
 
 def read_checkpoint(path: Path, card: ModelCard | None = None) -> dict[str, Tensor]:
-    """Return the tensors of a `.pt`, `.pth`, `.ckpt` or `.safetensors` file under the names of its
-    family.
+    """Read the tensors of a `.pt`, `.pth`, `.ckpt` or `.safetensors` file, named as in its family.
 
     The network is found by its structure, whatever a training loop has put around it; what was
     unwrapped and left out is said. A file of something else gives all its tensors.
@@ -163,7 +162,7 @@ def _require_here(names: Collection[str], path: Path) -> None:
 
 
 def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
-    """Return the model whose weights the tensors are.
+    """Find the model whose weights the tensors are.
 
     A card.json beside the file decides, if it is of fine-tuned weights and gives the file's SHA-256.
     Otherwise the architecture does. Models may share one (SAM, MedSAM and MedicoSAM with ViT-B): then
@@ -212,7 +211,7 @@ def identify(tensors: dict[str, Tensor], path: Path) -> ModelCard:
 
 
 def build_network(card: ModelCard, tensors: dict[str, Tensor], path: Path) -> nn.Module:
-    """Return the network of `card` with the weights of `tensors`, ready for inference.
+    """Build the network of `card` with the weights of `tensors`, ready for inference.
 
     Raises:
         ModelError: the tensors belong to another architecture, or are not all finite.

@@ -59,7 +59,7 @@ def choose(
     protocol: str = "2d",
     table: Sequence[Evidence] | None = None,
 ) -> Choice:
-    """Return the model with the best mean DSC in what is to be done.
+    """Choose the model with the best mean DSC in what is to be done.
 
     Only models whose weights are at hand are considered, in PROMPTSEG_WEIGHTS or the cache; if none
     are, those that can be fetched. Nothing is fetched here. Evidence counts for the very weights that

@@ -31,7 +31,7 @@ _OURS = ".guess_head."
 
 
 def name_elsewhere(names: Collection[str]) -> str | None:
-    """Tell whose checkpoint tensors of these names are, if it is one that no model here has."""
+    """Say whose checkpoint has tensors of these names, if it is one that no model here has."""
 
     def some(part: str) -> bool:
         return any(part in f".{name}" for name in names)

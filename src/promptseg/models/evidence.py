@@ -1,4 +1,4 @@
-"""Says what was measured of the models: the committed table that a choice goes by."""
+"""Measurements of the models: the committed table that a choice goes by."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ANY = "any"  # all modalities pooled
 
 @dataclass(frozen=True)
 class Evidence:
-    """Says how well a model did with one kind of prompt on one modality.
+    """Result of one model with one kind of prompt on one modality.
 
     Models that are compared were measured on the same objects.
 
@@ -56,13 +56,13 @@ class Evidence:
 
 @cache
 def evidence() -> tuple[Evidence, ...]:
-    """Return the committed table, made by `benchmarks/evidence.py`."""
+    """Read the committed table, made by `benchmarks/evidence.py`."""
     text = files(__package__).joinpath("evidence.csv").read_text("utf-8")
     return tuple(evidence_from_csv(text))
 
 
 def evidence_from_csv(text: str) -> list[Evidence]:
-    """Return the rows of a table that `evidence_to_csv` wrote."""
+    """Parse a table that `evidence_to_csv` wrote."""
     kinds = get_type_hints(Evidence)
     return [
         Evidence(**{name: kinds[name](value) for name, value in line.items()})
@@ -71,7 +71,7 @@ def evidence_from_csv(text: str) -> list[Evidence]:
 
 
 def evidence_to_csv(rows: Iterable[Evidence]) -> str:
-    """Return a table as CSV, DSC to four digits."""
+    """Format a table as CSV, DSC to four digits."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(f.name for f in fields(Evidence))
@@ -87,7 +87,7 @@ def look_up(
     prompts: Sequence[str],
     protocol: str,
 ) -> list[Evidence]:
-    """Return what says most about some models for a task, the best model first.
+    """Choose the rows that say most about some models for a task, the best model first.
 
     Evidence on the modality comes before that on all modalities, and that of the protocol before that
     on single slices; evidence that compares at least two of the models before that on one.

@@ -1,4 +1,4 @@
-"""Says which tables stand beside a mask, under which names, and what is written into them."""
+"""Tables beside a mask: which there are, under which names, and what is written into them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TableKind:
     generic: tuple[str, ...] = (".txt",)
 
     def load(self) -> Any:
-        """Return the module."""
+        """Load the module that reads and writes tables of this kind."""
         return import_module(f"promptseg.formats.label_tables.{self.module}")
 
 
@@ -76,16 +76,14 @@ assert tuple(table.name for table in TABLES) == get_args(Beside)
 
 
 def table_path(mask: Path, kind: TableKind) -> Path:
-    """Tell where the table of a mask is written; BIDS' is called after the stem, as its rules have
-    it.
-    """
+    """Return the path of the table beside a mask; BIDS' has its ending in place of the mask's."""
     if kind.name == "bids":
         return beside(mask, ".tsv")
     return mask.with_name(mask.name + kind.written)
 
 
 def places(mask: Path, kind: TableKind) -> list[Path]:
-    """Tell where a table of this kind may stand beside a mask, the likeliest first."""
+    """Return the paths where a table of this kind may stand beside a mask, the likeliest first."""
     found = [table_path(mask, kind)]
     found += [path for ending in kind.read if (path := beside(mask, ending)) not in found]
     return found
@@ -94,7 +92,7 @@ def places(mask: Path, kind: TableKind) -> list[Path]:
 def tables_beside(
     segmentation: Segmentation, mask: Path, kinds: Iterable[Beside] = (), overlap: str = "keep"
 ) -> tuple[dict[Path, Callable[[Path], object]], list[Note]]:
-    """Return what is to be written beside a mask, and what is to be said of it.
+    """Return the files to write beside a mask, and notes on what they cannot hold.
 
     Args:
         segmentation: the objects.
@@ -138,7 +136,7 @@ def tables_beside(
 
 
 def check_beside(mask: Path, kinds: Iterable[Beside] = ()) -> list[Path]:
-    """Return the files that `tables_beside` will write, before there is anything to write.
+    """Return the files that `tables_beside` will write; refuse a table that the mask cannot have.
 
     Raises:
         OutputError: a table that this mask cannot have.

@@ -43,7 +43,7 @@ _COMMON: dict[str, int] = {
 
 
 def parse(text: str) -> list[LabelRow]:
-    """Return the rows of a table.
+    """Parse a BIDS table of labels into its rows.
 
     Raises:
         ValueError: no such table; says where.
@@ -76,7 +76,7 @@ def parse(text: str) -> list[LabelRow]:
 
 
 def text_of(segments: list[Segment]) -> str:
-    """Return a table of some objects; `mapping` stands where a name is one of the specification's."""
+    """Format objects as a BIDS table; names that the specification lists get a `mapping`."""
     lines = ["index\tname\tabbreviation\tcolor\tmapping"]
     for segment in segments:
         said = _said(segment)
@@ -94,7 +94,7 @@ def text_of(segments: list[Segment]) -> str:
 
 
 def cleaned(name: str) -> str:
-    """Return a name as a cell can hold it: no tabs and line ends, no blanks around it."""
+    """Return a name as a cell can hold it: without tabs, line ends, and blanks around it."""
     return " ".join(for_header(name).split("\n")).replace("\t", " ").strip()
 
 

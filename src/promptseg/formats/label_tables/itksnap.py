@@ -38,7 +38,7 @@ _HEAD = """\
 
 
 def parse(text: str) -> list[LabelRow]:
-    """Return the rows of a label description.
+    """Parse an ITK-SNAP label description into its rows.
 
     Raises:
         ValueError: something else; says where.
@@ -64,7 +64,7 @@ def parse(text: str) -> list[LabelRow]:
 
 
 def text_of(segments: list[Segment]) -> str:
-    """Return a label description of some objects; opacity and visibility stay as they were read."""
+    """Format objects as an ITK-SNAP label description; opacity and visibility stay as read."""
     lines = [_line(0, (0, 0, 0), ["0", "0", "0"], "Clear Label")]
     for segment in segments:
         row = segment.origin
@@ -75,7 +75,7 @@ def text_of(segments: list[Segment]) -> str:
 
 
 def cleaned(name: str) -> str:
-    """Return a name as a line can hold it."""
+    """Return a name as one line of a label description can hold it."""
     return " ".join(for_header(name).split("\n"))
 
 

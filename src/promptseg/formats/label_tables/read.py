@@ -65,7 +65,7 @@ def read_table(path: str | Path) -> LabelTable:
 
 
 def table_for(mask: Path, notes: list[str]) -> LabelTable | None:
-    """Return the table that stands beside a mask, if one does.
+    """Find the table that belongs to a mask, beside it or (BIDS) above it; None if there is none.
 
     Args:
         mask: the mask file.
@@ -86,7 +86,7 @@ def table_for(mask: Path, notes: list[str]) -> LabelTable | None:
 def with_table(
     segments: list[Segment], table: LabelTable, dimensions: int, notes: list[str]
 ) -> list[Segment]:
-    """Return objects with the names and colours that a table gives them.
+    """Return the objects with the names and colours that a table gives them.
 
     A name that the table could only hold in a changed form stays as it is known.
 

@@ -15,7 +15,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class LabelRow:
-    """Holds what a table says of one label.
+    """One row of a table: a label, its name and its colour.
 
     Attributes:
         label: value of the voxels, from 1.
@@ -33,7 +33,7 @@ class LabelRow:
 
 
 def label_in(text: str, line: int) -> int:
-    """Return the label that a line begins with; 0 is background.
+    """Parse the label that a line begins with; 0 is background.
 
     Raises:
         ValueError: no label; the message names the line.
@@ -44,14 +44,14 @@ def label_in(text: str, line: int) -> int:
 
 
 def lines_of(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines that say something, with their numbers from 1: neither empty nor a comment."""
+    """Yield every line that is neither empty nor a comment, with its number counted from 1."""
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not line.lstrip().startswith("#"):
             yield number, line
 
 
 def colour_in(words: list[str], line: int) -> Colour:
-    """Return three numbers from 0 to 255.
+    """Parse a colour of three numbers from 0 to 255.
 
     Raises:
         ValueError: others; the message names the line.
@@ -66,7 +66,7 @@ def colour_in(words: list[str], line: int) -> Colour:
 
 
 def rows_of(found: list[LabelRow], where: str) -> dict[int, LabelRow]:
-    """Return rows by label, without background.
+    """Return the rows by label, without background.
 
     Raises:
         InputError: two rows of one label.

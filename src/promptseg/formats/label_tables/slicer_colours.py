@@ -19,7 +19,7 @@ _FIELDS = 6
 
 
 def parse(text: str) -> list[LabelRow]:
-    """Return the rows of a colour table.
+    """Parse a colour table of 3D Slicer into its rows.
 
     Raises:
         ValueError: something else; says where.
@@ -45,7 +45,7 @@ def parse(text: str) -> list[LabelRow]:
 
 
 def text_of(segments: list[Segment]) -> str:
-    """Return a colour table of some objects; opacity stays as it was read."""
+    """Format objects as a colour table of 3D Slicer; opacity stays as it was read."""
     lines = [f"# Color table file, {len(segments) + 1} values", "0 background 0 0 0 0"]
     for segment in segments:
         row = segment.origin
@@ -57,5 +57,5 @@ def text_of(segments: list[Segment]) -> str:
 
 
 def cleaned(name: str) -> str:
-    """Return a name as it comes back: underscores and runs of blanks are one blank each."""
+    """Return a name as a colour table gives it back: underscores and blanks become single blanks."""
     return " ".join(for_header(name).replace("_", " ").split())

@@ -60,7 +60,7 @@ class Placement:
     apart: float = 0.0
 
     def missing(self) -> list[int]:
-        """Return slices between the first and the last one that have no contour."""
+        """Return the slices between the first and the last one that have no contour."""
         return [k for k in range(min(self.on), max(self.on)) if k not in self.on] if self.on else []
 
 
@@ -74,7 +74,7 @@ def planes_of(contours: Iterable[Contour], step: float) -> NDArray[np.float64]:
 
 
 def offset_of(planes: NDArray[np.float64]) -> float:
-    """Tell how far, in slices, most planes lie beside the slices, from -0.5 to 0.5; 0 if they disagree.
+    """Measure how far most planes lie beside the slices, from -0.5 to 0.5 slices; 0 if they disagree.
 
     Args:
         planes: depths in slices.

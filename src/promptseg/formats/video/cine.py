@@ -27,7 +27,7 @@ _BLOCK = 8  # frames decoded together on the way back: a file is read for each o
 
 
 def open_cine(path: Path, series_uid: str | None = None) -> Cine | None:
-    """Return the cine of a DICOM file or folder; None where there is something else.
+    """Open the cine of a DICOM file or folder; None where there is something else.
 
     Args:
         path: file, or folder with it alone.
@@ -89,7 +89,7 @@ class Cine(Video):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Return uint8, or what the whole cine needs."""
+        """Return uint8, or the type that the values of the whole cine need."""
         return self._dtype
 
     def _key(self, index: int) -> int:

@@ -29,7 +29,7 @@ _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 
 
 def pyav() -> ModuleType:
-    """Return PyAV.
+    """Load PyAV, or say that it is missing.
 
     Raises:
         MissingPackageError: it is not installed.
@@ -60,7 +60,7 @@ class _Index:
 
 
 def open_container(path: Path, partly: bool = False) -> Container:
-    """Return a video file, its first frame decoded.
+    """Open a video file and decode its first frame.
 
     Args:
         path: the file.
@@ -179,7 +179,7 @@ class Container(Video):
         self._container = self._file = None
 
     def count_decodable(self) -> int:
-        """Tell how many frames from the first on can be decoded; all are tried."""
+        """Count the frames, from the first on, that can be decoded; all are tried."""
         try:
             return sum(1 for _ in self._decode(0))
         except InputError:

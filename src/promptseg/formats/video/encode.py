@@ -85,7 +85,7 @@ class Encoder:
 
 
 def viewable(path: Path, size: tuple[int, int], title: str) -> Encoder:
-    """Return a video for people: VP9 in WebM, which browsers play.
+    """Open an encoder of a video for people: VP9 in WebM, which browsers play.
 
     Args:
         path: the file; it is written over.
@@ -103,7 +103,7 @@ def viewable(path: Path, size: tuple[int, int], title: str) -> Encoder:
 def lossless(
     path: Path, size: tuple[int, int], names: Sequence[str], wide: bool, title: str
 ) -> Encoder:
-    """Return a video of numbers: FFV1 in Matroska, every frame by itself and with its checksum.
+    """Open an encoder of a video of numbers: FFV1 in Matroska, each frame by itself, with a checksum.
 
     Args:
         path: the file; it is written over.

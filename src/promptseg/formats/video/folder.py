@@ -23,7 +23,7 @@ _GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L
 
 
 def open_folder(folder: Path) -> ImageFrames:
-    """Return the 2D images of a folder, in the order of their numbers.
+    """Open the 2D images of a folder as a video, in the order of their numbers.
 
     Raises:
         InputError: names that do not say the order (see `numbered_images`), or a first 2D image that
@@ -33,7 +33,7 @@ def open_folder(folder: Path) -> ImageFrames:
 
 
 class ImageFrames(Video):
-    """ImageFrames as frames; see `open_folder`."""
+    """The 2D images of a folder as frames; see `open_folder`."""
 
     def __init__(self, folder: Path, files: list[Path]) -> None:
         self.files = files

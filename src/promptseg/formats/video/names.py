@@ -15,7 +15,7 @@ _DIGITS = re.compile(r"(\d+)")
 
 
 def holds_images(folder: Path) -> bool:
-    """Tell whether a folder has a 2D image right in it."""
+    """Tell whether a folder has a 2D image directly in it."""
     try:
         return any(map(_is_picture, folder.iterdir()))
     except OSError:
@@ -23,7 +23,7 @@ def holds_images(folder: Path) -> bool:
 
 
 def numbered_images(folder: Path) -> list[Path]:
-    """Return the 2D images of a folder by their numbers: 2 before 10.
+    """Return the 2D images of a folder in the order of their numbers: 2 before 10.
 
     Raises:
         InputError: a 2D image without a number, names that differ in more than numbers, the same number

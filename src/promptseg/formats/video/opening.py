@@ -24,7 +24,7 @@ __all__ = ["is_video", "open_video", "read"]
 
 
 def is_video(path: Path) -> bool:
-    """Tell whether a name is that of a video file, or a folder has images in it."""
+    """Tell whether a path is a video: a file with the ending of one, or a folder with images in it."""
     if os.path.isdir(path):
         return holds_images(path)
     known = format_by_suffix(path)
@@ -32,7 +32,7 @@ def is_video(path: Path) -> bool:
 
 
 def open_video(path: Path, options: ReadOptions | None = None) -> Selection:
-    """Return a video and the frames of it that were chosen; nothing but the first is decoded yet.
+    """Open a video and choose frames of it; nothing but the first is decoded yet.
 
     Args:
         path: video file, animated GIF, folder of numbered images, or DICOM cine.
@@ -61,7 +61,7 @@ def open_video(path: Path, options: ReadOptions | None = None) -> Selection:
 
 
 def read(path: Path, options: ReadOptions | None = None) -> Image:
-    """Return all chosen frames at once, (t, y, x[, 3]), or one of them as a 2D image.
+    """Read all chosen frames at once, (t, y, x[, 3]), or one of them as a 2D image.
 
     Args:
         path: see `open_video`.

@@ -20,7 +20,7 @@ _RANGE = re.compile(r"\s*(\d*)\s*:\s*(\d*)\s*(?::\s*(\d+)\s*)?")
 
 
 def parse_frames(text: str | None, count: int) -> range:
-    """Map FIRST:LAST[:STRIDE] to numbers of frames, both ends included.
+    """Parse FIRST:LAST[:STRIDE] as numbers of frames, both ends included.
 
     Args:
         text: the range, or None for all.
@@ -61,7 +61,7 @@ class Selection:
 
     @classmethod
     def of(cls, video: Video, frames: str | None) -> Selection:
-        """Return the frames that `--frames` names."""
+        """Choose the frames of a video that `--frames` names."""
         return cls(video, parse_frames(frames, len(video)))
 
     def __len__(self) -> int:
@@ -73,16 +73,16 @@ class Selection:
         return len(self.numbers) == len(self.video)
 
     def frame(self, place: int) -> NDArray[Any]:
-        """Return (rows, columns[, 3]) of a frame; see `Video.frame`."""
+        """Return one of the chosen frames, (rows, columns[, 3]); see `Video.frame`."""
         return self.video.frame(self.numbers[place])
 
     def time(self, place: int) -> float | None:
-        """Return seconds of a frame from the start of the file; None where nothing says so."""
+        """Return the seconds from the file's start to a chosen frame; None where nothing says so."""
         times = self.video.facts.times
         return None if times is None else float(times[self.numbers[place]])
 
     def place(self, number: int, what: str = "a prompt") -> int:
-        """Tell where a frame of the video is among the chosen ones.
+        """Find the place of a frame of the video among the chosen ones.
 
         Raises:
             PromptError: it is not among them.
@@ -104,7 +104,7 @@ class Selection:
         )
 
     def sample(self, most: int) -> Image:
-        """Return up to so many frames, evenly spread, as an image in memory."""
+        """Read up to `most` of the frames, evenly spread, as an image in memory."""
         facts = self.video.facts
         places = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(int))
         voxels = np.stack([self.frame(int(place)) for place in places])

@@ -22,7 +22,7 @@ _CACHE_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Facts:
-    """Holds what a video says of itself.
+    """Facts that a video file tells of itself.
 
     Attributes:
         path: file or folder.
@@ -78,7 +78,7 @@ class Video(ABC):
 
     @property
     def name(self) -> str:
-        """Return short name, for messages."""
+        """Return the short name, for messages."""
         return self.facts.path.name
 
     @property
@@ -96,14 +96,12 @@ class Video(ABC):
 
     @property
     def even(self) -> bool:
-        """Tell whether frames follow each other at one rate, within the millisecond that files round
-        to.
-        """
+        """Tell whether frames follow each other at one rate, to the millisecond that files round to."""
         times = self.facts.times
         return times is None or len(times) < 3 or bool(np.ptp(np.diff(times)) < 0.0021)
 
     def frame(self, index: int) -> NDArray[Any]:
-        """Return (rows, columns[, 3]) of one frame, not to be changed.
+        """Return one frame, (rows, columns[, 3]), which is not to be changed.
 
         Raises:
             InputError: it cannot be decoded, or is of another size than the first.
@@ -171,7 +169,7 @@ class Video(ABC):
             close()
 
     def cut_at(self, index: int) -> InputError:
-        """Say that a frame cannot be decoded, and what can be done."""
+        """Make the error that a frame cannot be decoded, which says what can be done."""
         return InputError(
             f"a video whose {self.count} frames can be decoded",
             f"{self.facts.path}: frame {index} is damaged or missing",

@@ -17,7 +17,7 @@ _MOST_BOXES = 10_000
 
 
 def family_of(head: bytes) -> str | None:
-    """Return FFmpeg's name of the reader for a file that begins like this; None if it is no video."""
+    """Return FFmpeg's name for the kind of a video file, by its first bytes; None if it is no video."""
     if head.startswith(_EBML):
         return "matroska"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
@@ -28,7 +28,7 @@ def family_of(head: bytes) -> str | None:
 
 
 def announced_bytes(path: Path, family: str) -> int:
-    """Tell how long a file has to be by what it says of itself; its own length if it says nothing."""
+    """Return how long a file has to be by what it says of itself; its own length if it says nothing."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         if family == "matroska":

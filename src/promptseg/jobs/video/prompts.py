@@ -64,7 +64,7 @@ def places_of(slices: str | None, frames: Selection) -> str | None:
 def as_given(
     given: Sequence[Prompt], placed: Sequence[Prompt], frames: Selection
 ) -> dict[str, Any]:
-    """Return what a prompt file says of prompts, in frames of the video.
+    """Return prompts as a prompt file has them, by frames of the video.
 
     Args:
         given: as they were given.

@@ -1,4 +1,4 @@
-"""Says what a video's run leaves: files that appear together in a folder, and what made them."""
+"""Results of a video's run: files that appear together in a folder, and what made them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _STRETCHES = 5
 
 @dataclass
 class VideoOutputs:
-    """Holds what a run left in its folder.
+    """Results that a run left in its folder.
 
     Attributes:
         folder: the folder.
@@ -86,7 +86,7 @@ def provenance_of(
     said: dict[str, Any],
     job: SegmentJob,
 ) -> Provenance:
-    """Return what made the masks; frames are counted as in the video.
+    """Build the provenance of the masks; frames are counted as in the video.
 
     Args:
         run: what was done.
@@ -227,9 +227,7 @@ def seg_writer(
     names: list[str],
     facts: Provenance,
 ) -> tuple[Segmentation, Callable[[Path], None] | None]:
-    """Return the result with its provenance, and what writes it as DICOM SEG where the video is a
-    cine.
-    """
+    """Return the result with its provenance, and a writer of DICOM SEG where the video is a cine."""
     header = image.source.header
     segments = []
     source = Source(image.source.path, image.source.format, notes=image.source.notes)

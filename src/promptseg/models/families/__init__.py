@@ -21,11 +21,11 @@ FAMILIES: dict[str, str] = {
 
 
 def family_named(name: str) -> Family:
-    """Return the family that `ModelCard.family` names."""
+    """Load the family that `ModelCard.family` names."""
     family: Family = import_module(FAMILIES[name]).FAMILY
     return family
 
 
 def families() -> Iterator[Family]:
-    """Yield all of them, in the order in which they are asked whose a checkpoint is."""
+    """Yield all families, in the order in which they are asked whose a checkpoint is."""
     yield from map(family_named, FAMILIES)

@@ -1,4 +1,4 @@
-"""Says what families share: slices become a batch, objects with prompts that are alike go together."""
+"""Steps that families share: slices become a batch, objects with prompts that are alike go together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def as_batch(
     pixel: tuple[float, float],
     device: torch.device,
 ) -> tuple[Tensor, list[InputTransform]]:
-    """Return slices as a network takes them.
+    """Make a batch of slices as a network takes it.
 
     Args:
         preprocessing: of the model.
@@ -40,7 +40,7 @@ def as_batch(
 
 
 def apart(levels: Iterable[Tensor]) -> list[tuple[Tensor, ...]]:
-    """Return the features of each slice of a batch, which do not hold those of the others in memory."""
+    """Split the features of a batch by slice, so that none holds those of the others in memory."""
     slices = zip(*(level.split(1) for level in levels), strict=True)
     return [tuple(one.clone() for one in each) for each in slices]
 
@@ -50,7 +50,7 @@ def decoded_alike(
     decode: Callable[[Sequence[SlicePrompt]], Prediction],
     nothing: Prediction,
 ) -> Prediction:
-    """Return one prediction for prompts of any kinds.
+    """Decode prompts of any kinds, those that are alike together, into one prediction.
 
     Args:
         prompts: one per object.
@@ -74,7 +74,7 @@ def decoded_alike(
 
 
 def best_candidate(logits: Tensor, iou: Tensor, transform: Grid, single_point: bool) -> Prediction:
-    """Take, of the masks of each object, the one with the highest predicted IoU.
+    """Choose, of the masks of each object, the one with the highest predicted IoU.
 
     Args:
         logits: (N, K, h, w), in the network's input.

@@ -50,25 +50,25 @@ class Sam(nn.Module):
 
 
 def build_lite_medsam() -> Sam:
-    """Return LiteMedSAM: TinyViT on 256 pixels without striding in the patch embedding."""
+    """Build LiteMedSAM: TinyViT on 256 pixels without striding in the patch embedding."""
     return Sam(TinyViT(256, patch_stride=1), PromptEncoder(256))
 
 
 def build_mobile_sam() -> Sam:
-    """Return MobileSAM: TinyViT on 1024 pixels."""
+    """Build MobileSAM: TinyViT on 1024 pixels."""
     return Sam(TinyViT(1024, patch_stride=4), PromptEncoder(1024))
 
 
 def build_sam_vit_b() -> Sam:
-    """Return SAM with ViT-B, as MedSAM and MedicoSAM use it too."""
+    """Build SAM with ViT-B, as MedSAM and MedicoSAM use it too."""
     return Sam(ViT(768, depth=12, heads=12, whole=(2, 5, 8, 11)), PromptEncoder(1024))
 
 
 def build_sam_vit_l() -> Sam:
-    """Return SAM with ViT-L."""
+    """Build SAM with ViT-L."""
     return Sam(ViT(1024, depth=24, heads=16, whole=(5, 11, 17, 23)), PromptEncoder(1024))
 
 
 def build_sam_vit_h() -> Sam:
-    """Return SAM with ViT-H."""
+    """Build SAM with ViT-H."""
     return Sam(ViT(1280, depth=32, heads=16, whole=(7, 15, 23, 31)), PromptEncoder(1024))

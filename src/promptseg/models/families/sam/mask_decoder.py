@@ -91,7 +91,7 @@ class TwoWayTransformer(nn.Module):
 
 
 def upscaling(dim: int) -> nn.Sequential:
-    """Build the way from the grid of embeddings to that of mask logits, four times as fine."""
+    """Build the layers from the grid of embeddings to that of mask logits, four times as fine."""
     return nn.Sequential(
         nn.ConvTranspose2d(dim, dim // 4, 2, 2),
         LayerNorm2d(dim // 4),
@@ -102,7 +102,7 @@ def upscaling(dim: int) -> nn.Sequential:
 
 
 class MaskDecoder(nn.Module):
-    """Turns embeddings and prompts into mask logits.
+    """Decoder of embeddings and prompts into mask logits.
 
     Token 0 of the masks answers an unambiguous prompt; tokens 1-3 are the three masks of an
     ambiguous one (a single point).
@@ -123,7 +123,7 @@ class MaskDecoder(nn.Module):
     def forward(
         self, embedding: Tensor, position: Tensor, sparse: Tensor, dense: Tensor, multimask: bool
     ) -> tuple[Tensor, Tensor]:
-        """Return masks of B objects in one image, or in B images.
+        """Decode the masks of B objects in one image, or in B images.
 
         Args:
             embedding: (1 or B, C, h, w) image embeddings.

@@ -18,9 +18,7 @@ _CERTAINTY = 1e-3  # a drawn mask as a probability: this close to 0 and 1
 
 
 def logits_of_mask(mask: NDArray[np.bool_], transform: InputTransform, side: int = 256) -> Tensor:
-    """Return a drawn mask as SAM's mask prompt: (1, 1, side, side) float32 logits in the network's
-    input.
-    """
+    """Convert a drawn mask to SAM's mask prompt: (1, 1, side, side) logits in the network's input."""
     import torch
     from torch.nn import functional as F
 

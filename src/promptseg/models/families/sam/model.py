@@ -43,7 +43,7 @@ class SamNetwork(Protocol):
 
 @dataclass(frozen=True)
 class SamEmbedding:
-    """Holds what SAM's image encoder makes of one slice.
+    """Embedding of one slice by SAM's image encoder.
 
     Attributes:
         features: (1, C, h, w) on the model's device; (1, 256, 64, 64) in all published models.

@@ -30,7 +30,7 @@ class RandomFourierPosition(nn.Module):
 
 
 class PromptEmbeddings(nn.Module):
-    """Holds what the prompt encoders of SAM and SAM 2 have learnt, under the same names.
+    """Learnt parts of the prompt encoders of SAM and SAM 2, under the same names.
 
     Args:
         image_size: pixels along each side of the network's input.
@@ -59,7 +59,7 @@ class PromptEmbeddings(nn.Module):
         self.no_mask_embed = nn.Embedding(1, channels)
 
     def dense_position(self) -> Tensor:
-        """Return (1, C, grid, grid) position of every embedding cell."""
+        """Return the positional encoding of every embedding cell, (1, C, grid, grid)."""
         matrix = self.pe_layer.positional_encoding_gaussian_matrix
         centres = torch.arange(self.grid, device=matrix.device, dtype=matrix.dtype) + 0.5
         y, x = torch.meshgrid(centres / self.grid, centres / self.grid, indexing="ij")
@@ -67,9 +67,7 @@ class PromptEmbeddings(nn.Module):
         return position.permute(2, 0, 1)[None]
 
     def dense(self, masks: Tensor | None, batch: int) -> Tensor:
-        """Return (B, C, grid, grid) embeddings of (B, 1, 4 * grid, 4 * grid) mask logits, or of
-        none.
-        """
+        """Embed mask logits (B, 1, 4 * grid, 4 * grid), or none, as (B, C, grid, grid)."""
         if masks is not None:
             embedded: Tensor = self.mask_downscaling(masks)
             return embedded

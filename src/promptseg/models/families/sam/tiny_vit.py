@@ -65,7 +65,7 @@ class MBConv(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Changes the width between stages, and halves the resolution unless `stride` is 1."""
+    """Layer that changes the width between stages, and halves the resolution unless `stride` is 1."""
 
     def __init__(self, dim: int, out: int, stride: int) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class TinyViTBlock(nn.Module):
         return out
 
     def attend(self, x: Tensor) -> Tensor:
-        """Return attention over windows; the grid is padded with zeros to a multiple of the window."""
+        """Compute attention over windows; the grid is padded with zeros to a multiple of the window."""
         b, h, w, dim = x.shape
         n = self.window
         x = F.pad(x, (0, 0, 0, -w % n, 0, -h % n))

@@ -125,9 +125,7 @@ class Block(nn.Module):
         return out
 
     def in_windows(self, x: Tensor) -> Tensor:
-        """Return attention over windows; the grid is padded with zeros, which are attended to as
-        well.
-        """
+        """Compute attention over windows; the zeros that pad the grid are attended to as well."""
         b, h, w, dim = x.shape
         n = self.window
         x = F.pad(x, (0, 0, 0, -w % n, 0, -h % n))

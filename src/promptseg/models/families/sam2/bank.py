@@ -32,7 +32,7 @@ class Remembered:
 
 @dataclass
 class Bank:
-    """Holds what is remembered of one object.
+    """Memory of one object.
 
     A frame looks at the `limit` nearest conditioning frames, at the maps of the 6 frames before it on
     the way, and at the pointers of the 15 before it. Everything else of propagated frames can be
@@ -57,13 +57,13 @@ class Bank:
     clears: int = 0
 
     def condition(self, frame: int, remembered: Remembered) -> None:
-        """Take up a frame that others are conditioned on from now on."""
+        """Remember a frame that others are conditioned on from now on."""
         self.conditioning[frame] = remembered
         for other in [at for at in self.propagated if abs(at - frame) <= self.clears]:
             del self.propagated[other]
 
     def propagate(self, frame: int, remembered: Remembered, back: int) -> None:
-        """Take up a propagated frame; what no frame after it will look at is forgotten.
+        """Remember a propagated frame; forget what no frame after it will look at.
 
         Args:
             frame: which.
@@ -86,7 +86,7 @@ class Bank:
     def for_frame(
         self, frame: int, count: int, back: int, map_of: Callable[[int, Remembered], Tensor]
     ) -> Memory:
-        """Return what a frame looks at.
+        """Return the memory that a frame looks at.
 
         Args:
             frame: which.
@@ -149,7 +149,7 @@ class Bank:
 
 
 def sureness(seen: Seen) -> float:
-    """Return 0..1: how sure it is that the object is on a frame, and how good its mask there."""
+    """Score, 0..1, how sure it is that the object is on a frame, and how good its mask is there."""
     presence = 2 * float(seen.presence.sigmoid()) - 1
     return max(0.0, presence) * float(seen.iou)
 
@@ -157,8 +157,7 @@ def sureness(seen: Seen) -> float:
 def nearest(
     frames: Mapping[int, Remembered], frame: int, limit: int | None
 ) -> tuple[dict[int, Remembered], dict[int, Remembered]]:
-    """Return the frames nearest to one, and the others: the nearest before it and after it are always
-    in.
+    """Split frames into the nearest to one and the others; the next before and after are always in.
 
     Args:
         frames: to choose from.

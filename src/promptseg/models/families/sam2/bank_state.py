@@ -21,7 +21,7 @@ _HALVES = np.dtype(np.uint16)  # bits of bfloat16, which NumPy does not know
 
 
 def as_arrays(bank: Bank) -> dict[str, NDArray[Any]]:
-    """Return all that a bank remembers; the order of its frames counts and is kept."""
+    """Return all that a bank remembers as arrays; the order of its frames counts and is kept."""
     arrays: dict[str, NDArray[Any]] = {}
     for shelf, attribute in _SHELVES.items():
         frames: dict[int, Remembered] = getattr(bank, attribute)

@@ -42,7 +42,7 @@ PLAIN: dict[str, Callable[[], MemorySam | Sam2]] = {
 
 
 def build_sam2(name: str) -> Sam2 | MemorySam:
-    """Return a network with random weights.
+    """Build a network with random weights.
 
     Args:
         name: one of `SHAPES` or `PLAIN`.

@@ -1,4 +1,4 @@
-"""Says what SAM 2's image encoder makes of one slice."""
+"""Embedding of one slice by SAM 2's image encoder."""
 
 from __future__ import annotations
 

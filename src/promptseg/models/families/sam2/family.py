@@ -1,4 +1,4 @@
-"""Says how the models of this family are recognised and built."""
+"""The SAM 2 family: how its models are recognised and built."""
 
 from __future__ import annotations
 

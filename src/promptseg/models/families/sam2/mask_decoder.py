@@ -19,7 +19,7 @@ _STABLE = 0.98  # IoU of the masks at both ends of the margin
 
 @dataclass(frozen=True)
 class Decoded:
-    """Holds what the decoder says of B objects.
+    """Answer of the decoder for B objects.
 
     Attributes:
         logits: (B, k, 4 h, 4 w) mask logits; k is 3 or 1.
@@ -35,7 +35,7 @@ class Decoded:
 
 
 class MaskDecoder(nn.Module):
-    """Turns embeddings and prompts into mask logits.
+    """Decoder of embeddings and prompts into mask logits.
 
     Mask 0 answers an unambiguous prompt. Where it is not stable, the best of the three masks of
     an ambiguous one stands in (the rule of SAM 2.1's predictors).
@@ -70,9 +70,7 @@ class MaskDecoder(nn.Module):
         self.pred_obj_score_head = MLP(dim, dim, 1, 3)
 
     def narrow(self, fine: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the two finer levels as the decoder adds them, once for a frame: C / 8 and C / 4
-        channels.
-        """
+        """Project the two finer levels to the C / 8 and C / 4 channels that the decoder adds."""
         return self.conv_s0(fine), self.conv_s1(middle)
 
     def forward(
@@ -84,7 +82,7 @@ class MaskDecoder(nn.Module):
         dense: Tensor,
         multimask: bool,
     ) -> Decoded:
-        """Return masks of B objects on one frame.
+        """Decode the masks of B objects on one frame.
 
         Args:
             coarse: (1 or B, C, h, w) features of the frame, conditioned on memory or not.

@@ -93,12 +93,12 @@ class MemorySam(Sam2Steps):
         return coarse
 
     def compared(self, coarse: Tensor) -> Tensor:
-        """Map (B, C, h, w) coarse features to (B, narrow, h, w) as frames are compared by."""
+        """Map coarse features (B, C, h, w) to those that frames are compared by, (B, narrow, h, w)."""
         found: Tensor = self.narrow(coarse)
         return found
 
     def guess(self, coarse: Tensor, memory: Memory) -> Tensor:
-        """Return (B, 1, 2 h, 2 w) logits of where B objects are on a frame, by memory alone.
+        """Estimate where B objects are on a frame by memory alone, as (B, 1, 2 h, 2 w) logits.
 
         Args:
             coarse: (1 or B, C, h, w) features of the frame.
@@ -118,7 +118,7 @@ class MemorySam(Sam2Steps):
         return Look(features._replace(coarse=coarse), self._box_of(guess), presence)
 
     def guessed(self, features: Features, memory: Memory) -> Decoded:
-        """Return what memory alone says of B objects, as if it were decoded."""
+        """Return the masks of B objects by memory alone, in the form of the decoder's answer."""
         guess = self.guess(features.coarse, memory)
         side = 4 * self.grid
         logits = F.interpolate(guess, size=(side, side), mode="bilinear")
@@ -166,7 +166,7 @@ class MemorySam(Sam2Steps):
         return self.map_of(self.compared(coarse), mask, seen.presence)
 
     def map_of(self, compared: Tensor, mask: Tensor, presence: Tensor) -> Tensor:
-        """Return (B, 2 narrow, h, w) memory maps.
+        """Build the memory maps of B objects, (B, 2 narrow, h, w).
 
         Args:
             compared: (1 or B, narrow, h, w) features.

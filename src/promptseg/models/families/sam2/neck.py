@@ -28,7 +28,7 @@ class FpnNeck(nn.Module):
         )
 
     def forward(self, stages: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Map four stages, the finest first to (B, C, h, w) at strides of 4, 8 and 16 pixels."""
+        """Map four stages, the finest first, to (B, C, h, w) at strides of 4, 8 and 16 pixels."""
         coarsest, coarse, middle, fine = (
             conv(stage) for conv, stage in zip(self.convs, reversed(stages), strict=True)
         )

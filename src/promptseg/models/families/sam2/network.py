@@ -49,7 +49,7 @@ _ACROSS = 16  # pixels of a mask that is remembered along a cell of the grid
 
 
 class Features(NamedTuple):
-    """Holds what the image encoder makes of B frames.
+    """Features of B frames, as the image encoder makes them.
 
     Attributes:
         fine: (B, C / 8, 4 h, 4 w), as the mask decoder adds it; without channels where it adds none.
@@ -63,19 +63,19 @@ class Features(NamedTuple):
 
     @classmethod
     def of_one_level(cls, coarse: Tensor) -> Features:
-        """Make features of an encoder that has no finer ones."""
+        """Make features of an encoder that has no finer levels."""
         batch, _, h, w = coarse.shape
         fine, middle = (coarse.new_empty(batch, 0, k * h, k * w) for k in (4, 2))
         return cls(fine, middle, coarse)
 
     @property
     def one_level(self) -> bool:
-        """Tell whether there are no finer ones."""
+        """Tell whether there are no finer levels."""
         return self.fine.shape[1] == 0
 
 
 class Look(NamedTuple):
-    """Holds what is asked of a frame in the light of what is remembered of B objects.
+    """A frame as the mask decoder is asked about it, in the light of what is remembered of B objects.
 
     Attributes:
         features: of the frame, `coarse` conditioned on memory.
@@ -89,7 +89,7 @@ class Look(NamedTuple):
     presence: Tensor | None = None
 
     def judged(self, decoded: Decoded) -> Decoded:
-        """Return what was decoded, of objects that are there only if memory says so too."""
+        """Return the decoded objects, which are there only if memory says so too."""
         if self.presence is None:
             return decoded
         return replace(decoded, presence=torch.minimum(decoded.presence, self.presence))
@@ -112,7 +112,7 @@ class Seen(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Holds what is remembered of an object, or of B objects at the same ages, for one frame.
+    """Memory of an object, or of B objects at the same ages, for one frame.
 
     Attributes:
         maps: ((B, M, h, w) map, its age) each; 0 of conditioning frames, else 1..6 frames ago.
@@ -143,7 +143,7 @@ class MemoryTokens(NamedTuple):
 
 @dataclass(frozen=True)
 class Shape:
-    """Holds what a network's tensors are shaped by.
+    """Sizes that give a network's tensors their shapes.
 
     Attributes:
         trunk: size of the trunk, a Hiera or a plain one; None where the encoder of images is another
@@ -168,7 +168,7 @@ class Shape:
 
 
 class Sam2Steps(nn.Module):
-    """Holds what a SAM 2 does with frames, prompts and memory, whatever runs its three large parts."""
+    """Steps of a SAM 2 with frames, prompts and memory, whatever runs its three large parts."""
 
     features_position: Tensor
     memory_position: Tensor
@@ -199,9 +199,7 @@ class Sam2Steps(nn.Module):
 
     @property
     def mask_size(self) -> int:
-        """Return pixels along each side of masks that are remembered: those of the input, or close to
-        it.
-        """
+        """Return the pixels along each side of remembered masks: those of the input, or close to it."""
         return _ACROSS * self.grid
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Features:
@@ -224,7 +222,7 @@ class Sam2Steps(nn.Module):
         raise NotImplementedError
 
     def alone(self, coarse: Tensor) -> Tensor:
-        """Return (B, C, h, w) coarse features as they are decoded where nothing is remembered."""
+        """Return the coarse features (B, C, h, w) as they are decoded where nothing is remembered."""
         return coarse + self.no_mem_embed.view(1, -1, 1, 1)
 
     def decode(
@@ -247,14 +245,14 @@ class Sam2Steps(nn.Module):
         points: tuple[Tensor, Tensor] | None = None,
         masks: Tensor | None = None,
     ) -> Seen:
-        """Return one object on a frame of a sequence, by prompts, memory, or both.
+        """Segment one object on a frame of a sequence, by prompts, memory, or both.
 
         Without any prompt, or with a single point, the best of three masks is taken.
         """
         return self.settle(self.read_alone(features, points, masks))
 
     def propagate(self, features: Features, memory: Memory) -> Seen:
-        """Return one object on a frame that nobody said anything of."""
+        """Segment one object by memory, on a frame that nobody said anything of."""
         look = self.look(features, memory)
         return self.settle(look.judged(self.read_alone(look.features, look.clicks)))
 
@@ -264,7 +262,7 @@ class Sam2Steps(nn.Module):
         points: tuple[Tensor, Tensor] | None = None,
         masks: Tensor | None = None,
     ) -> Decoded:
-        """See `see`; all masks."""
+        """Decode one object on a frame as `see` does, and return all masks."""
         coarse = features.coarse
         if points is None:
             points = coarse.new_zeros(1, 1, 2), coarse.new_full((1, 1), IGNORED)
@@ -274,9 +272,7 @@ class Sam2Steps(nn.Module):
         return self.decode(features, points, masks, multimask)
 
     def settle(self, decoded: Decoded) -> Seen:
-        """Return objects by what was decoded of them: the best mask of each, or that it is not
-        there.
-        """
+        """Choose the best mask of each decoded object, or settle that it is not there."""
         best = decoded.iou.argmax(dim=1)
         rows = torch.arange(len(best), device=best.device)
         there = decoded.presence > 0
@@ -285,7 +281,7 @@ class Sam2Steps(nn.Module):
         return Seen(logits, decoded.iou[rows, best], pointer, decoded.presence)
 
     def take(self, features: Features, mask: Tensor) -> Seen:
-        """Return one object whose mask somebody drew.
+        """Take over the mask of one object that somebody drew.
 
         Args:
             features: of the frame, with `coarse` as it is.
@@ -300,7 +296,7 @@ class Sam2Steps(nn.Module):
         return Seen(logits, mask.new_ones(1), self._pointer(pointer, there), presence)
 
     def remember(self, coarse: Tensor, seen: Seen, prompted: bool) -> Tensor:
-        """Return (B, M, h, w) memory maps of B objects.
+        """Build the memory maps of B objects, (B, M, h, w).
 
         Args:
             coarse: (1 or B, C, h, w) features of the frame as they are.
@@ -324,11 +320,11 @@ class Sam2Steps(nn.Module):
         return self.condition(coarse, self.tokens_of(memory))
 
     def look(self, features: Features, memory: Memory) -> Look:
-        """Return what is asked of a frame that somebody remembers objects on; see `Look`."""
+        """Return a frame conditioned on what is remembered of objects; see `Look`."""
         return Look(features._replace(coarse=self.attend(features.coarse, memory)))
 
     def tokens_of(self, memory: Memory) -> MemoryTokens:
-        """Return what is remembered, as tokens."""
+        """Convert a memory to tokens."""
         tokens, places = [], []
         here = self.memory_position.flatten(2).transpose(1, 2)
         for map_, age in memory.maps:

@@ -28,7 +28,7 @@ _LEARNED = 14  # side of the grid that positions were learned on
 
 @dataclass(frozen=True)
 class PlainSize:
-    """Says how large a plain trunk is.
+    """Size of a plain trunk.
 
     Attributes:
         width: of the tokens.
@@ -145,7 +145,7 @@ class PlainNeck(nn.Module):
 
 
 class PlainEncoder(nn.Module):
-    """Trunk and neck."""
+    """The whole image encoder: trunk and neck."""
 
     def __init__(self, size: PlainSize, channels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Says where things are, as sines: on the grid, in time, and as rotations of keys and queries."""
+"""Positions as sines: on the grid, in time, and as rotations of keys and queries."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ _HERE = "cpu"  # also where a network is built without memory, to learn the shap
 @cache
 @torch.inference_mode(False)
 def grid_sines(channels: int, side: int) -> Tensor:
-    """Return (1, channels, side, side): sines and cosines of rows, then of columns (Carion et al.,
-    2020).
+    """Return sines and cosines of rows, then columns, (1, channels, side, side) (Carion et al., 2020).
 
     Positions 1..side are brought to 0..2 pi; even channels are sines, odd ones cosines.
     """
@@ -33,7 +32,7 @@ def grid_sines(channels: int, side: int) -> Tensor:
 
 
 def time_sines(at: Tensor, channels: int) -> Tensor:
-    """Map (N,) times to (N, channels): all sines, then all cosines."""
+    """Map times (N,) to (N, channels): all sines, then all cosines."""
     half = channels // 2
     slowness = _SLOWEST ** (2 * (torch.arange(half, device=at.device) // 2) / half)
     phase = at[:, None] / slowness

@@ -19,8 +19,8 @@ _ENTITIES = {"<": "&lt;"}
 
 
 def for_header(text: str) -> str:
-    """Return a value in a line-oriented text header: line feeds are the caller's to escape, no other
-    controls.
+    """Return a text for a header of lines: no control characters but line feeds, which the caller
+    escapes.
 
     Lone surrogates, which UTF-8 cannot hold, become question marks.
     """
@@ -29,7 +29,7 @@ def for_header(text: str) -> str:
 
 
 def for_terminal(text: str) -> str:
-    """Return a text on a terminal or in a log: escape sequences are shown, not obeyed.
+    """Return a text for a terminal or a log: escape sequences are shown, not obeyed.
 
     Line feeds and tabs stay; other controls, and characters that turn the direction of writing, are
     shown as `\\x1b`.
@@ -43,7 +43,7 @@ def for_terminal(text: str) -> str:
 
 
 def for_csv(text: str) -> str:
-    """Return a cell of a CSV file: what a spreadsheet would take for a formula gets an apostrophe in
+    """Return a text as a cell of CSV: what a spreadsheet would take for a formula gets an apostrophe in
     front.
 
     Numbers stay as they are. `from_csv` gives back the text.
@@ -57,7 +57,7 @@ def from_csv(cell: str) -> str:
 
 
 def for_markdown(text: str) -> str:
-    """Return a text in a cell or line of Markdown: one line, no table, tag, link or code of its own."""
+    """Return a text for a cell or line of Markdown: one line, no table, tag, link or code in it."""
     plain = " ".join("".join(" " if _is_control(c) else c for c in text).split())
     return _MARKS.sub(lambda m: _ENTITIES.get(m[0], "\\" + m[0]), plain)
 

@@ -1,4 +1,4 @@
-"""Says what was noted of many files: counted for a summary, kept as a table, or refused."""
+"""Notes on many files: counted for a summary, kept as a table, or refused."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ _NAMED = re.compile(
 
 
 def counted(notes: Iterable[str]) -> dict[str, int]:
-    """Return each note with how many files have it, the most frequent first; the files' names are left
-    out.
+    """Count the files that have each note, the most frequent first; the files' names are left out.
 
     Examples:
         >>> counted(["1.nii.gz: empty", "no spacing", "2.nii.gz: empty"])
@@ -29,7 +28,8 @@ def counted(notes: Iterable[str]) -> dict[str, int]:
 
 
 def lines_of(counts: Mapping[str, int], what: str = "case") -> list[str]:
-    """Return lines for a person, `3 cases: ...`; rare notes beyond the first few are counted alone.
+    """Format counted notes as lines, `3 cases: ...`; of the notes beyond the first few only the number
+    is given.
 
     Examples:
         >>> lines_of({"no spacing": 3})
@@ -41,7 +41,7 @@ def lines_of(counts: Mapping[str, int], what: str = "case") -> list[str]:
 
 
 def refusal(notes: Sequence[str], title: str) -> InputError:
-    """Return what is said of a file of which something was noted, where nothing may be.
+    """Return the error for a file of which something was noted, where nothing may be.
 
     Args:
         notes: of the file, at least one.

@@ -58,10 +58,10 @@ class Note(str):
 
     @property
     def is_public(self) -> bool:
-        """Tell whether it can name nobody and no place."""
+        """Tell whether the note is of a kind that names no person and no place."""
         return self.kind in PUBLIC_KINDS
 
 
 def notes_of(notes: Iterable[str], kind: str) -> list[Note]:
-    """Return those of a kind."""
+    """Return the notes of one kind."""
     return [note for note in notes if isinstance(note, Note) and note.kind == kind]

@@ -12,7 +12,7 @@ LONGEST_NAME = 1024
 
 
 def name_fault(name: str) -> str | None:
-    """Return what keeps a name from being written into any file; None if nothing does."""
+    """Tell why a name cannot be written into every kind of file; None if it can."""
     if len(name) > LONGEST_NAME:
         return f"{name[:20]!r}... of {len(name):,} characters"
     try:
@@ -23,7 +23,7 @@ def name_fault(name: str) -> str | None:
 
 
 def parse_json(text: str | bytes | bytearray) -> Any:
-    """Return what a JSON text says.
+    """Parse a JSON text.
 
     Raises:
         ValueError: no JSON, no UTF-8, or nested more deeply than Python can follow.

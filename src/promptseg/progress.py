@@ -62,7 +62,7 @@ def _duration(seconds: float) -> str:
 
 @contextmanager
 def byte_progress(title: str, total: int, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """Provide a bar for a download; the function takes the bytes there are so far."""
+    """Provide a progress bar for a download, as a function that takes the bytes there are so far."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
@@ -84,8 +84,8 @@ def byte_progress(title: str, total: int, quiet: bool = False) -> Iterator[Calla
 def step_progress(
     title: str, total: int | None, quiet: bool = False
 ) -> Iterator[Callable[[int, str], None]]:
-    """Provide a bar for counted work; the function takes the steps done and a word on the present
-    one.
+    """Provide a progress bar for work, as a function that takes the steps done and a word on the
+    present one.
     """
     from rich.console import Console
     from rich.progress import (

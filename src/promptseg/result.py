@@ -1,4 +1,4 @@
-"""Says what segmenting returns: a segmentation that can be saved."""
+"""Result of segmenting: a segmentation that can be saved."""
 
 from __future__ import annotations
 

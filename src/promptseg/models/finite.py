@@ -1,4 +1,4 @@
-"""Says whether numbers can be computed with: one pass over them, no copy."""
+"""Check that numbers are finite: one pass over them, no copy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SMALL = 2  # bytes: types below have no minimum and maximum in torch
 
 
 def is_finite(values: Tensor) -> bool:
-    """Tell whether no value is NaN or infinite; whole numbers always are finite.
+    """Tell whether all values are finite, neither NaN nor infinite; whole numbers always are.
 
     The minimum and the maximum tell: a NaN anywhere makes both NaN.
     """

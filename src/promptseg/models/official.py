@@ -24,7 +24,7 @@ _OWN = "memory-sam"  # a build that no other project has
 
 
 def official_tensors(tensors: Mapping[str, Tensor], card: ModelCard) -> dict[str, Tensor]:
-    """Complete tensors with all that the official code of a model wants to find among them."""
+    """Add the tensors that the official code of a model expects but does not use, as zeros."""
     found = dict(tensors)
     if card.build == "build_mobile_sam":
         for name, shape in _CLASSIFIER.items():
@@ -33,8 +33,7 @@ def official_tensors(tensors: Mapping[str, Tensor], card: ModelCard) -> dict[str
 
 
 def official_content(tensors: Mapping[str, Tensor], card: ModelCard) -> dict[str, Any]:
-    """Return what `torch.save` puts into such a file: of a SAM its tensors, of a SAM 2 those under
-    `model`.
+    """Return the content of a file for the official code: a SAM's tensors, or a SAM 2's under `model`.
 
     Args:
         tensors: all of the network, under the official names.

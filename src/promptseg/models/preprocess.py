@@ -1,4 +1,4 @@
-"""Turns a slice of 0..255 into a network's input, and its logits back into ones on the slice.
+"""Preprocessing: a slice of 0..255 becomes a network's input, and its logits become ones on the slice.
 
 Preprocessing belongs to the model:
 
@@ -65,11 +65,11 @@ class InputTransform:
     fit: Fit = "longest"
 
     def scale_xy(self, xy: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Map (..., 2) x, y pixel indices of the slice to indices of the input."""
+        """Map pixel indices x, y on the slice, (..., 2), to indices in the input."""
         return (np.asarray(xy, dtype=np.float64) * self.scale).astype(np.float32)
 
     def restore(self, logits: Tensor) -> Tensor:
-        """Return low-resolution logits, bilinearly on the slice.
+        """Scale low-resolution logits bilinearly to the slice.
 
         Args:
             logits: (N, 1, m, m).
@@ -90,7 +90,7 @@ class InputTransform:
         return F.interpolate(logits, size=self.original, mode="bilinear")[:, 0]
 
     def masks(self, logits: Tensor) -> Tensor:
-        """Tell where `restore` is above 0, computed within the objects' own boxes alone.
+        """Return the masks where `restore` is above 0, computed only within the objects' own boxes.
 
         Args:
             logits: (N, 1, m, m).
@@ -167,7 +167,7 @@ class Preprocessing:
     def input_transform(
         self, rows: int, columns: int, pixel: tuple[float, float] = (1, 1)
     ) -> InputTransform:
-        """Tell where a slice of this shape lies in the input.
+        """Return the transform that takes a slice of this shape into the input.
 
         Args:
             rows: of the slice.
@@ -193,7 +193,9 @@ class Preprocessing:
     def apply(
         self, slice_: NDArray[np.uint8], pixel: tuple[float, float] = (1, 1)
     ) -> tuple[NDArray[np.float32], InputTransform]:
-        """Map (rows, columns[, 3]) uint8 to (3, size, size) float32, with its `input_transform`."""
+        """Turn a slice, (rows, columns[, 3]) uint8, into (3, size, size) float32; also give its
+        transform.
+        """
         transform = self.input_transform(slice_.shape[0], slice_.shape[1], pixel)
         rows, columns = transform.resized
         values = _RESIZE[self.fit](slice_, rows, columns).astype(np.float32)
@@ -212,7 +214,8 @@ class Preprocessing:
 
 
 def resize_bicubic(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
-    """Return cubic splines after a Gaussian against aliasing, cut down to whole numbers.
+    """Scale a picture with cubic splines after a Gaussian against aliasing; values are cut down to
+    integers.
 
     What MedSAM's code does with scikit-image: `resize(order=3, anti_aliasing=True)`, then `uint8`.
 
@@ -235,7 +238,7 @@ def resize_bicubic(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArr
 
 
 def resize_bilinear(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
-    """Map (r, c[, 3]) to (rows, columns[, 3]) with Pillow, as the models were trained."""
+    """Scale (r, c[, 3]) to (rows, columns[, 3]) bilinearly with Pillow, as the models were trained."""
     from PIL import Image as PilImage
 
     image = PilImage.fromarray(picture)
@@ -243,7 +246,7 @@ def resize_bilinear(picture: NDArray[np.uint8], rows: int, columns: int) -> NDAr
 
 
 def resize_pillow_cubic(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
-    """Map (r, c[, 3]) to (rows, columns[, 3]): Pillow's own choice, with which SAM 2 reads frames."""
+    """Scale (r, c[, 3]) to (rows, columns[, 3]) with Pillow's bicubic filter, as SAM 2 reads frames."""
     from PIL import Image as PilImage
 
     image = PilImage.fromarray(picture)
@@ -251,9 +254,7 @@ def resize_pillow_cubic(picture: NDArray[np.uint8], rows: int, columns: int) -> 
 
 
 def resize_unrounded(picture: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float32]:
-    """Map (r, c[, 3]) to (rows, columns[, 3]): bilinear, antialiased, as torchvision does to
-    tensors.
-    """
+    """Scale (r, c[, 3]) to (rows, columns[, 3]): bilinear, antialiased, as torchvision with tensors."""
     from PIL import Image as PilImage
 
     channels = [

@@ -19,7 +19,7 @@ _LARGE = 1 << 30  # bytes
 
 
 def load_content(path: Path) -> Any:
-    """Return what a `.pt`, `.pth`, `.ckpt` or `.safetensors` file holds; its content says which it is.
+    """Load a `.pt`, `.pth`, `.ckpt` or `.safetensors` file; its content says which it is.
 
     A folder of a model hub holds what its safetensors hold together.
 

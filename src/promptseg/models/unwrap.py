@@ -1,5 +1,4 @@
-"""Says where in a checkpoint the network is: found by the structure of its names, whatever lies around
-it.
+"""Finder of the network in a checkpoint: by the structure of its names, whatever lies around it.
 
 Training loops wrap a network's tensors in dictionaries (`model`, `state_dict`, `ema`, ...), put the
 names of their own modules in front (`module.`, `sam.`, `_orig_mod.`, ...) and add what else they need

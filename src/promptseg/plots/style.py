@@ -1,6 +1,4 @@
-"""Says how every plot looks: colours that everybody can tell apart, no background, text that is
-text.
-"""
+"""Style of every plot: colours that everybody can tell apart, no background, text that is text."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ __all__ = ["drop_none", "inside", "listed", "numbers", "on_slice", "whole"]
 
 
 def numbers(values: Sequence[float], count: int, expected: str) -> tuple[float, ...]:
-    """Return `count` finite numbers, or an error that says `expected`."""
+    """Convert values to `count` finite numbers, or raise an error that says what was `expected`."""
     try:
         found = tuple(float(v) for v in values)
     except (TypeError, ValueError, OverflowError):
@@ -26,7 +26,7 @@ def numbers(values: Sequence[float], count: int, expected: str) -> tuple[float, 
 
 
 def whole(index: int | None) -> int | None:
-    """Return a whole number, or None."""
+    """Check that the number of a slice is a whole number, or None."""
     try:
         return None if index is None else operator.index(index)
     except TypeError:
@@ -34,7 +34,7 @@ def whole(index: int | None) -> int | None:
 
 
 def on_slice(index: int | None, geometry: Geometry, axis: Axis, what: str) -> int:
-    """Return the slice of a prompt; 0 where there is only one."""
+    """Check the slice of a prompt against a grid and return it; 0 where there is only one."""
     count = geometry.slice_count(axis)
     if index is None:
         if count == 1:
@@ -64,10 +64,10 @@ def inside(xy: Sequence[Sequence[float]], geometry: Geometry, axis: Axis, what: 
 
 
 def listed(values: Iterable[float]) -> str:
-    """Return numbers as they are written on the command line."""
+    """Format numbers as they are written on the command line."""
     return ",".join(f"{v:g}" for v in values)
 
 
 def drop_none(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return an entry of a prompt file without what it leaves open."""
+    """Return an entry of a prompt file without the fields that are None."""
     return {k: v for k, v in entry.items() if v is not None}

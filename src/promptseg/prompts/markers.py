@@ -61,7 +61,7 @@ class Marker:
 
     @property
     def rectangle(self) -> tuple[float, float, float, float]:
-        """Return XYXY of the smallest rectangle of whole pixels that covers the lines."""
+        """Return the smallest rectangle of whole pixels that covers the lines, XYXY."""
         ends = [*self.long, *(self.short or ())]
         x, y = [p[0] for p in ends], [p[1] for p in ends]
         return math.floor(min(x)), math.floor(min(y)), math.ceil(max(x)), math.ceil(max(y))

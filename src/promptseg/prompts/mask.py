@@ -84,7 +84,7 @@ class Mask:
 
 
 def box_of_mask(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    """Return (x0, y0, x1, y1) smallest and largest index of a (y, x) mask; None if it is empty."""
+    """Return the box around a (y, x) mask, (x0, y0, x1, y1), both ends inside; None if it is empty."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if len(rows) == 0:
         return None

@@ -54,18 +54,18 @@ class ObjectPrompts:
 
     @property
     def kinds(self) -> set[str]:
-        """Return kinds of prompts the model must take: "box", "point", "mask"."""
+        """Return the kinds of prompts that the model must take: "box", "point", "mask"."""
         asked = [p for p in self.planar if not (isinstance(p, Mask) and p.as_drawn)]
         return {p.kind for p in (*asked, *self.boxes3d, *self.texts)}
 
     @property
     def slices(self) -> set[int]:
-        """Return slices with a prompt on them."""
+        """Return the slices with a prompt on them."""
         return {p.slice or 0 for p in self.planar}
 
     @property
     def clicked(self) -> set[int]:
-        """Return slices with clicks and nothing else on them."""
+        """Return the slices with clicks and nothing else on them."""
         return self.slices - {p.slice or 0 for p in self.planar if not isinstance(p, Points)}
 
     def add(self, prompt: PlacedPrompt) -> None:
@@ -84,7 +84,7 @@ class ObjectPrompts:
             self.markers.append(prompt)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return entries of `objects` in a prompt file: one, or more if there are several 3D boxes."""
+        """Return the entries of `objects` in a prompt file: one, or more for several 3D boxes."""
         entry: dict[str, Any] = {"name": self.name}
         if self.boxes:
             entry["boxes"] = [b.to_json() for b in self.boxes]
@@ -103,7 +103,7 @@ class ObjectPrompts:
 
 
 def place(prompts: Iterable[Prompt], geometry: Geometry, axis: Axis = "z") -> list[PlacedPrompt]:
-    """Return prompts checked against a grid, in its indices.
+    """Check prompts against a grid and convert them to its indices.
 
     Raises:
         PromptError: one lies outside the image, or has a name that no file could hold; or all lie in

@@ -26,7 +26,7 @@ def is_markups(content: Any) -> bool:
 
 
 def read_markups(content: dict[str, Any], path: Path) -> list[Millimetres]:
-    """Return prompts of every list in a markups file, in millimetres.
+    """Read the prompts of every list in a markups file, in millimetres.
 
     A list is one object, named after the file (`liver.mrk.json` -> liver; further lists are numbered).
     A control point counts as outside the object if its label ends with "-" after a space or stands

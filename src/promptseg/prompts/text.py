@@ -129,7 +129,7 @@ PARSERS: dict[str, Callable[[str], Prompt]] = {
 
 
 def typed_prompts(options: Any) -> list[Prompt]:
-    """Return the prompts that a user has typed.
+    """Parse the prompts that a user has typed.
 
     Args:
         options: a dataclass with a field of texts for every one of `PARSERS`, or for some.

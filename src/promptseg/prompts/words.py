@@ -52,7 +52,7 @@ class Text:
 
     @property
     def title(self) -> str:
-        """Return what its object is called."""
+        """Return the name of its object."""
         return self.name or self.words.name or "like the examples"
 
     def check(self, geometry: Geometry, axis: Axis = "z") -> Text:
@@ -66,9 +66,7 @@ class Text:
         return replace(self, boxes=placed[0], outside=placed[1], axis=axis)
 
     def on_slice(self, index: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """Return XYXY of the boxes on a slice: those around examples, and those around what is not
-        meant.
-        """
+        """Return the boxes on a slice, XYXY: around examples, and around what is not meant."""
         inside, outside = (
             tuple(box.xyxy for box in each if (box.slice or 0) == index) for each in self._examples
         )

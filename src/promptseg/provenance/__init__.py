@@ -1,4 +1,4 @@
-"""Says what made a result, as a typed record: written beside it as JSON, enough to make it again.
+"""Provenance of a result: what made it, as a typed record, written beside it as JSON to make it again.
 
 A record is made once, where a job ends. Files of earlier versions are read; fields of later ones are
 kept as they are. `Provenance.public` is what may leave the house with the masks: every record lists
@@ -80,7 +80,7 @@ def now() -> str:
 
 
 def software() -> dict[str, str]:
-    """Return versions of this package, of Python and of the libraries that a result depends on."""
+    """Return the versions of this package, of Python and of the libraries that a result depends on."""
     return {"promptseg": __version__, "python": platform.python_version(), **_libraries()}
 
 
@@ -146,7 +146,7 @@ class ModelFacts(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class IntensityFacts(Record):
-    """Says how values became 0..255; the fields are those of `promptseg.intensity.Intensity`."""
+    """Rule by which values became 0..255; the fields are those of `promptseg.intensity.Intensity`."""
 
     modality: str | None = fact(text)
     rule: str | None = fact(text)
@@ -162,9 +162,7 @@ class IntensityFacts(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessingFacts(Record):
-    """Holds what the network's input looks like: pixels along the longer side, and how values are
-    scaled.
-    """
+    """Preprocessing for the network: the input's longer side in pixels, and the scaling of values."""
 
     size: int | None = fact(whole)
     scaling: str | None = fact(text)
@@ -219,7 +217,7 @@ class Corrected(Record):
 
     @classmethod
     def of(cls, earlier: Provenance) -> Corrected:
-        """Return what stands of a run in the provenance of its correction."""
+        """Return the facts of a run that the provenance of its correction keeps."""
         return cls(
             output=earlier.output,
             created=earlier.created,

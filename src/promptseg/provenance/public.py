@@ -1,4 +1,4 @@
-"""Says what is shown of a private value: the rules that records name in `public_fields`."""
+"""Rules of what is shown of private values; records name them in `public_fields`."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ PROMPT_FIELDS = frozenset(
 
 
 def as_it_is(value: Any) -> Any:
-    """Return a text, number or switch that can name nobody, or several."""
+    """Return a value as it is: a text, number or switch that can name nobody, or several."""
     return value
 
 
 def every(value: Record | tuple[Record, ...] | None) -> Any:
-    """Return what a record, or several, show themselves."""
+    """Return the public part of a record, or of several, by their own rules."""
     if isinstance(value, tuple):
         return tuple(record.public() for record in value)
     return None if value is None else value.public()
 
 
 def only(*names: str, **rules: Callable[[Any], Any]) -> Callable[[Mapping[str, Any] | None], Any]:
-    """Return the entries `names` of a dictionary where they are plain, and those with their own
-    rule.
+    """Build a rule that shows the entries `names` of a dictionary where they are plain, others by
+    `rules`.
     """
     allowed = frozenset(names)
 
@@ -53,23 +53,25 @@ def only(*names: str, **rules: Callable[[Any], Any]) -> Callable[[Mapping[str, A
 
 
 def file_name(value: Any) -> str | None:
-    """Return the name of a file without its folder; a person gave it, as names of objects."""
+    """Return the name of a file without its folder; a person chose it, as people choose names of
+    objects.
+    """
     return value.replace("\\", "/").rpartition("/")[2] if isinstance(value, str) else None
 
 
 def stretches(value: Any) -> list[list[int]]:
-    """Return first and last frame of stretches of a video, and nothing else that may stand there."""
+    """Return the first and last frame of stretches of a video, and nothing else that stands there."""
     pairs = value if isinstance(value, list) else []
     return [p for p in pairs if isinstance(p, list) and [type(n) for n in p] == [int, int]]
 
 
 def public_notes(notes: tuple[Note, ...] | None) -> tuple[Note, ...] | None:
-    """Return notes of a kind that names nobody; those of a file that was read are of no known kind."""
+    """Return the notes of kinds that name nobody; notes read from a file are of no known kind."""
     return None if notes is None else tuple(note for note in notes if note.is_public)
 
 
 def prompt_entries(value: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return axis and objects of a prompt file; not the name of the image."""
+    """Return the axis and the objects of a prompt file, not the name of the image."""
     if value is None:
         return None
     entries = value.get("objects")

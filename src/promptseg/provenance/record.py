@@ -46,7 +46,7 @@ _list = _of(list, "a list")
 
 
 def many(read: Reader) -> Reader:
-    """Return a list of values, as a tuple."""
+    """Build a reader of lists of values, which gives a tuple."""
     return lambda value: tuple(read(item) for item in _list(value))
 
 
@@ -54,12 +54,12 @@ texts, whole_numbers, numbers = many(text), many(whole), many(number)
 
 
 def nested(kind: type[Record]) -> Reader:
-    """Return a record of one kind."""
+    """Build a reader of one record of a kind."""
     return kind.from_json
 
 
 def records(kind: type[Record]) -> Reader:
-    """Return a list of records of one kind."""
+    """Build a reader of lists of records of a kind."""
     return lambda value: tuple(kind.from_json(entry) for entry in _list(value))
 
 
@@ -90,7 +90,7 @@ class Record:
 
     @classmethod
     def from_json(cls, content: Any) -> Self:
-        """Return the record that parsed JSON holds, written by this version or another.
+        """Read the record that parsed JSON holds, written by this version or another.
 
         Raises:
             InputError: a field of another form than any version wrote.
@@ -121,7 +121,7 @@ class Record:
         }
 
     def public(self) -> Self:
-        """Return what of it may be shown to anybody; see `public_fields`."""
+        """Return the part of the record that may be shown to anybody; see `public_fields`."""
         shown = {name: rule(getattr(self, name)) for name, rule in self.public_fields.items()}
         return type(self)(**shown)
 

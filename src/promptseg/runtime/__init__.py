@@ -1,4 +1,4 @@
-"""Says how a network is executed. Names are imported when they are first used: they bring torch."""
+"""Execution of networks by engines. Names are imported when they are first used: they bring torch."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _TOLERANCE = {entry.name: entry.tolerance for entry in TABLE}
 
 @dataclass(frozen=True)
 class Agreement:
-    """Says how far an engine is from eager float32 on the synthetic phantom.
+    """Distance of an engine's answers from those of eager float32 on the synthetic phantom.
 
     Attributes:
         embedding: relative L2 distance of the embeddings.
@@ -32,7 +32,7 @@ class Agreement:
 
     @property
     def good(self) -> bool:
-        """Tell whether the engine may be used; not where anything is no number."""
+        """Tell whether the engine agrees well enough to be used; NaN never does."""
         return self.embedding <= self.tolerance and self.logits <= self.tolerance
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Says which engine: the one a user names, or the quickest that agrees with eager float32, measured
+"""Choice of the engine: the one a user names, or the quickest that agrees with eager float32, measured
 once.
 
 What was measured is remembered per machine, model, device and number of threads, in `engines.json` in
@@ -80,7 +80,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Holds what was chosen for a model on this machine, and what was measured.
+    """Choice of an engine for a model on this machine, and what was measured for it.
 
     Attributes:
         engine: the chosen one.
@@ -110,7 +110,7 @@ class Verdict:
 
     @property
     def lasts(self) -> bool:
-        """Tell whether it would come out the same another day, so that it may be remembered."""
+        """Tell whether the choice would be the same another day, so that it may be remembered."""
         return not self.given_up and not any(trial.trouble for trial in self.trials)
 
     def __str__(self) -> str:
@@ -130,7 +130,7 @@ def wanted_engine(name: str | None) -> str:
 
 
 def require_eager(model: str, wanted: str | None = None) -> str:
-    """Return the engine of a network without a rewrite for inference: eager float32, and no other.
+    """Choose eager float32 for a network without a rewrite for inference, and refuse any other engine.
 
     Args:
         model: its name, for messages.
@@ -162,7 +162,7 @@ def choose_engine(
     identity: str,
     wanted: str | None = None,
 ) -> tuple[NetworkRunner, Verdict]:
-    """Return a runner for the network on the engine asked for, or on the quickest.
+    """Choose the engine asked for, or the quickest, and build a runner for the network on it.
 
     An engine that is missing, cannot compile or fails its self-check is passed over with one line of
     explanation, and eager float32 is what is left in the end. That an engine asked for by name does
@@ -214,7 +214,7 @@ def choose_engine(
 
 
 def remembered() -> dict[str, Verdict]:
-    """Return what was chosen on this machine so far; nothing if the file cannot be read."""
+    """Read the choices made on this machine so far; none if the file cannot be read."""
     try:
         content = parse_json(_file().read_text(encoding="utf-8"))
         return {

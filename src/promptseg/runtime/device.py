@@ -1,4 +1,4 @@
-"""Says where networks run: device and threads."""
+"""Device and threads that networks run on."""
 
 from __future__ import annotations
 

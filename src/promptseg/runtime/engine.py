@@ -1,4 +1,4 @@
-"""Says what an engine is: a way to execute a part of a model, behind one interface.
+"""Engines: each a way to execute a part of a model, behind one interface.
 
 Each takes a part as a torch module with example inputs and gives back a function of tensors. No module
 knows of any engine.
@@ -26,7 +26,7 @@ class CompileError(PromptsegError):
 
 
 class NotInstalled(str):
-    """Says why an engine cannot be used: it lacks a program that could be installed."""
+    """Reason why an engine cannot be used: it lacks a program that could be installed."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Part:
 
     @property
     def keep_float32(self) -> tuple[str, ...]:
-        """Return names of submodules to be kept in float32."""
+        """Return the names of the submodules to be kept in float32."""
         return tuple(getattr(self.module, "keep_float32", ()))
 
     def in_weights_of(self, dtype: torch.dtype) -> Part:
-        """Return the same part with weights that a type of numbers can hold, where that needs care."""
+        """Return the same part with weights that `dtype` can hold, where that needs care."""
         if dtype != torch.bfloat16:
             return self
         return replace(self, module=rounded(self.module, self.example))
@@ -72,7 +72,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """Return what users call it."""
+        """Return the name that users call it by."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -84,7 +84,9 @@ class Engine(Protocol):
 
     @property
     def batches(self) -> bool:
-        """Tell whether one call may have any number of slices; without, each gets a call of its own."""
+        """Tell whether one call may take any number of slices; if not, each slice gets a call of its
+        own.
+        """
 
     def missing(self, device: torch.device) -> str | None:
         """Tell why it cannot be used on a device of this machine; None if it can.
@@ -93,7 +95,7 @@ class Engine(Protocol):
         """
 
     def compile(self, part: Part, threads: int, streams: int = 1) -> Compiled:
-        """Return the part as a function of tensors.
+        """Compile the part into a function of tensors.
 
         Args:
             part: what to run.

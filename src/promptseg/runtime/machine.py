@@ -1,4 +1,4 @@
-"""Says what machine this is: compiled models and measured choices are only good for one."""
+"""Description of this machine: compiled models and measured choices are only good for one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Says how quick engines are on this machine: interleaved rounds, medians, share of what it could
-do.
-"""
+"""Speed of engines on this machine: interleaved rounds, medians, share of what it could do."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ _TRIES = 6
 
 @dataclass(frozen=True)
 class Speed:
-    """Holds what was measured of one engine.
+    """Speed of one engine as it was measured, and its agreement with eager float32.
 
     Attributes:
         engine: its name.
@@ -72,7 +70,9 @@ def interleaved(
     device: torch.device | None = None,
     done: Callable[[int], None] | None = None,
 ) -> list[list[float]]:
-    """Return seconds of each call in each round; every round makes each call once."""
+    """Time calls in rounds, each of which makes every call once; return the seconds of each call by
+    round.
+    """
     times: list[list[float]] = [[] for _ in calls]
     for number in range(rounds):
         for call, own in zip(calls, times, strict=True):
@@ -87,7 +87,7 @@ def interleaved(
 
 
 def count_flops(module: nn.Module, *inputs: Any) -> int:
-    """Return floating-point operations of one call (a product and its sum count two).
+    """Count the floating-point operations of one call (a product and its sum count two).
 
     Args:
         module: a plain network; nothing is computed if it is on the meta device.
@@ -101,7 +101,7 @@ def count_flops(module: nn.Module, *inputs: Any) -> int:
 
 
 def matmul_peak(dtype: torch.dtype, device: torch.device) -> float:
-    """Return operations per second that a product of two large matrices reaches here."""
+    """Measure the operations per second that a product of two large matrices reaches here."""
     a = torch.randn(_SIDE, _SIDE, device=device).to(dtype)
     call = [lambda: a @ a]
     interleaved(call, 1, device)
@@ -110,7 +110,7 @@ def matmul_peak(dtype: torch.dtype, device: torch.device) -> float:
 
 
 def spread(times: list[float]) -> str:
-    """Return `median (fastest-slowest)` in milliseconds."""
+    """Format times as `median (fastest-slowest)` in milliseconds."""
     low, middle, high = (1e3 * t for t in (min(times), median(times), max(times)))
     return (
         f"{middle:.0f} ({low:.0f}-{high:.0f})"

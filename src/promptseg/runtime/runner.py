@@ -38,11 +38,11 @@ class NetworkRunner(Protocol):
 
     @property
     def parallel(self) -> int:
-        """Return slices worth encoding at the same time, from as many threads."""
+        """Return the number of slices worth encoding at the same time, from as many threads."""
 
     @property
     def asked(self) -> Any:
-        """Return what a model of the network's family asks."""
+        """Return the object that a model of the network's family calls in place of the network."""
 
     def warm(self) -> None:
         """Compile what every image needs.
@@ -52,12 +52,10 @@ class NetworkRunner(Protocol):
         """
 
     def answers(self) -> tuple[Tensor, Tensor]:
-        """Return embedding and mask logits of the synthetic phantom, by which engines are compared."""
+        """Compute embedding and mask logits of the synthetic phantom, by which engines are compared."""
 
     def trial(self) -> tuple[Callable[[], Any], Callable[[], Any]]:
-        """Return what one more slice of a volume costs, and one more prompt on it, as calls to be
-        timed.
-        """
+        """Return two calls to be timed: one more slice of a volume, and one more prompt on it."""
 
 
 class _Parts:
@@ -222,7 +220,7 @@ class Sam2Runner(_Parts):
 def runner_of(
     network: FusedNetwork, engine: Engine, threads: int, identity: str = ""
 ) -> NetworkRunner:
-    """Return what runs a rewritten network on an engine; see `_Parts` for what is given."""
+    """Build the runner of a rewritten network on an engine; see `_Parts` for the arguments."""
     if isinstance(network, FusedSam2 | FusedMemorySam):
         return Sam2Runner(network, engine, threads, identity)
     return Runner(network, engine, threads, identity)

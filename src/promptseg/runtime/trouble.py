@@ -1,4 +1,4 @@
-"""Says whether an engine failed for its own sake, or because the machine was short of something."""
+"""Failures of engines: for their own sake, or because the machine was short of something."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ __all__ = ["answer_as_arrays", "answer_from_arrays"]
 
 
 def answer_as_arrays(answer: Answer, name: str, logits: bool = True) -> dict[str, NDArray[Any]]:
-    """Return an answer under a name.
+    """Pack an answer into arrays whose names begin with `name`.
 
     Args:
         answer: to keep; whether the object is there at all is not kept.
@@ -31,7 +31,7 @@ def answer_as_arrays(answer: Answer, name: str, logits: bool = True) -> dict[str
 
 
 def answer_from_arrays(state: Mapping[str, NDArray[Any]], name: str, device: Any) -> Answer:
-    """Return the answer that was kept under a name, its logits on `device`."""
+    """Unpack the answer that was kept under a name, its logits on `device`."""
     import torch
 
     logits = state[f"{name}.logits"]

@@ -22,7 +22,7 @@ log = logging.getLogger("promptseg")
 def settle_model(
     job: SegmentJob, prompts: Iterable[Prompt], image: Image | None
 ) -> tuple[SegmentJob, Choice | None]:
-    """Return the job with the name of the model that auto chooses; a job that names its model as it is.
+    """Choose the model of a job that leaves it to auto; a job that names its model is left as it is.
 
     Args:
         job: what to do.

@@ -26,7 +26,8 @@ _GAP = 2  # slices of a volume on which an object may be missed
 
 
 def found_by_words(run: Run) -> list[Segment]:
-    """Return what the phrases of a run name: all of one as an object, or every instance.
+    """Find what the phrases of a run name: all instances of one together as an object, or each by
+    itself.
 
     Each slice is encoded once, whatever the number of phrases. Where an object lies need not be known:
     it begins where it is first found and ends where it is found no more. Nothing found is an empty
@@ -58,7 +59,9 @@ def found_by_words(run: Run) -> list[Segment]:
 
 
 def phrase_for(text: Text, index: int) -> Phrase | None:
-    """Return what is asked on a slice; None where there are neither words nor an example on it."""
+    """Return the phrase to look for on a slice; None where there are neither words nor an example on
+    it.
+    """
     inside, outside = text.on_slice(index)
     words = text.words.name
     return Phrase(words, inside, outside) if words or inside else None

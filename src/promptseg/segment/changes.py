@@ -1,4 +1,4 @@
-"""Says what a correction changed: which slices of each object, and its size before and after."""
+"""Changes made by a correction: which slices of each object, and its size before and after."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Change", "changes", "runs_of"]
 
 @dataclass(frozen=True)
 class Change:
-    """Holds how one object differs from what it was.
+    """Difference of one object from what it was.
 
     Attributes:
         name: of the object.
@@ -46,7 +46,8 @@ class Change:
 
 
 def changes(before: Segmentation, after: Segmentation, axis: Axis = "z") -> list[Change]:
-    """Return the objects that differ, by name, in the order of `after`.
+    """Compare objects before and after a correction; return how those that differ do, in the order of
+    `after`.
 
     Args:
         before: the objects that were corrected.
@@ -78,7 +79,7 @@ def changes(before: Segmentation, after: Segmentation, axis: Axis = "z") -> list
 
 
 def runs_of(indices: Sequence[int]) -> str:
-    """Return sorted indices as `18 to 20, 25`.
+    """Format sorted indices as `18 to 20, 25`.
 
     Examples:
         >>> runs_of([18, 19, 20, 25])

@@ -1,4 +1,4 @@
-"""Says what is done where the user left the choice to the model."""
+"""Choices that the user left to the model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def resolved(options: SegmentOptions, card: ModelCard) -> SegmentOptions:
 
 
 def propagation_rule(options: SegmentOptions) -> PropagationRule | None:
-    """Tell how resolved options carry a mask to the next slice; None if they do not."""
+    """Return the rule by which resolved options carry a mask to the next slice; None if they do not."""
     if options.propagate == "none":
         return None
     names = (f.name for f in fields(PropagationRule) if f.name not in ("mode", "returns"))

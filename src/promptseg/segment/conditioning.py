@@ -39,7 +39,7 @@ def answer_condition(stack: Frames, condition: ConditioningPrompt) -> Answer:
 def prompt_of_condition(
     condition: ConditioningPrompt, card: ModelCard
 ) -> SlicePrompt | NDArray[np.bool_]:
-    """Return what is asked of a model where an object starts; a drawn mask that is its own answer.
+    """Return the prompt to a model where an object starts, or the drawn mask that is its own answer.
 
     A mask that is drawn goes with the clicks that correct it, and with its box (`prompt_of_clicks`);
     one that is a mask prompt, with its box where the model takes boxes.
@@ -196,7 +196,7 @@ def boxes_between(markers: list[Marker]) -> dict[int, Box]:
 
 
 def joined_points(points: list[Points]) -> dict[int, Points]:
-    """Return clicks by slice."""
+    """Join clicks on the same slice; return them by slice."""
     found: dict[int, Points] = {}
     for entry in points:
         k = entry.slice or 0

@@ -22,7 +22,7 @@ __all__ = ["FromNeighbours", "Means", "correct"]
 
 
 class Means(Protocol):
-    """Says how corrected slices are answered, and how their masks reach others."""
+    """Ways to answer corrected slices, and to take their masks to others."""
 
     def answer_condition(self, condition: ConditioningPrompt) -> Answer:
         """Answer a box or a mask on a slice, as on a fresh image."""
@@ -68,7 +68,7 @@ class FromNeighbours:
 def correct(
     means: Means, count: int, correction: Correction, rule: PropagationRule | None
 ) -> SliceMasks:
-    """Return the masks of one object after prompts on some of its slices.
+    """Correct one object by prompts on some of its slices; return its masks.
 
     A corrected slice is answered anew: by a drawn mask as it is, by boxes as on a fresh image, by
     clicks together with the mask of the slice, or of the nearest slice with one. The change spreads

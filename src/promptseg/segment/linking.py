@@ -34,7 +34,7 @@ class Track:
 
     @property
     def score(self) -> float:
-        """Return the mean over the slices it was found on."""
+        """Return the mean score over the slices it was found on."""
         return float(np.mean(list(self.scores.values())))
 
     def add(self, index: int, instance: Instance, fill: bool) -> None:
@@ -47,7 +47,7 @@ class Track:
 
 
 def without_duplicates(instances: Iterable[Instance], most: float) -> list[Instance]:
-    """Return non-maximum suppression: of two masks that agree more than `most` (IoU) the surer
+    """Remove duplicates by non-maximum suppression: of two masks with an IoU above `most` the surer
     stays.
     """
     kept: list[Instance] = []
@@ -60,7 +60,7 @@ def without_duplicates(instances: Iterable[Instance], most: float) -> list[Insta
 def linked(
     slices: Mapping[int, Sequence[Instance]], least: float, gap: int, fill: bool
 ) -> list[Track]:
-    """Return objects through slices, the surest first.
+    """Join the instances found on slices into objects, the surest first.
 
     An object goes on with the instance that agrees best with its last mask, pair by pair from the best
     on. It ends where none agrees for more than `gap` slices; what comes after is another object.

@@ -18,7 +18,7 @@ __all__ = ["Measurements", "long_and_short_axis", "measure"]
 
 
 class Measurements(Mapping[str, Any]):
-    """Holds what `measure` finds of an object, found when it is first asked for: not at every click.
+    """Measurements of an object, made by `measure` when they are first asked for: not at every click.
 
     Args:
         segment: the object.
@@ -48,7 +48,7 @@ class Measurements(Mapping[str, Any]):
 
 
 def measure(segment: Segment, geometry: Geometry, axis: Axis = "z") -> dict[str, Any]:
-    """Return measurements of one object.
+    """Measure one object.
 
     Args:
         segment: the object.
@@ -96,7 +96,8 @@ def _rounded(value: float, decimals: int) -> float:
 def long_and_short_axis(
     plane: NDArray[np.bool_], steps: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """Return the longest diameter of a (rows, columns) mask, and the longest chord perpendicular to it.
+    """Measure the longest diameter of a (rows, columns) mask, and the longest chord perpendicular to
+    it.
 
     Args:
         plane: non-empty mask.

@@ -38,7 +38,7 @@ class MaskCandidate:
 
     @property
     def pixels(self) -> int:
-        """Tell how large it is."""
+        """Return the number of its pixels."""
         return int(self.mask.sum())
 
 

@@ -58,7 +58,7 @@ def open_image(
 
 
 def intensity_for(predictor: Predictor, image: Image, options: SliceOptions) -> Intensity:
-    """Tell how the values of an image become the 0..255 that a model expects."""
+    """Choose the rule by which the values of an image become the 0..255 that a model expects."""
     return choose_intensity(image, options.modality, options.window, predictor.card.keep_8bit)
 
 
@@ -125,7 +125,9 @@ class Recent:
         options: SliceOptions,
         store: EmbeddingStore | None,
     ) -> EmbeddedImage:
-        """Return the last image, if it is this one and asked for in the same way; else it is opened."""
+        """Open an image, unless it is the last one and asked for in the same way: then return that
+        again.
+        """
         with self._lock:
             last = self._last
         if (

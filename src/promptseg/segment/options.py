@@ -47,7 +47,7 @@ _Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 
 @dataclass(kw_only=True)
 class SliceOptions:
-    """Say how to go from an image to the slices a model sees."""
+    """Options of how an image becomes the slices that a model sees."""
 
     modality: Annotated[str | None, tyro.conf.arg(help=_MODALITY)] = None
 
@@ -70,7 +70,7 @@ class SliceOptions:
 
 @dataclass(kw_only=True)
 class PropagationOptions:
-    """Say how a prompt on one slice reaches the others."""
+    """Options of how a prompt on one slice reaches the others."""
 
     propagate: Mode | Literal["memory", "none"] | None = None
     """How a prompt on one slice reaches the others: what of its neighbour's mask prompts each slice
@@ -108,7 +108,7 @@ class PropagationOptions:
 
 @dataclass(kw_only=True)
 class SegmentOptions(PropagationOptions, SliceOptions):
-    """Say how to go from an image and prompts to masks.
+    """Options of how an image and prompts become masks.
 
     Examples:
         >>> from promptseg import SegmentOptions
@@ -156,7 +156,7 @@ class SegmentOptions(PropagationOptions, SliceOptions):
 
 @dataclass(kw_only=True)
 class ClassOptions:
-    """Say what models of classes do, which are asked without prompts."""
+    """Options of models of classes, which are asked without prompts."""
 
     tile: int | None = None
     """Models of classes: cut slices into windows of so many pixels a side, as for large images."""
@@ -213,7 +213,7 @@ class _RunOptions:
 
 @dataclass(kw_only=True)
 class ManyOptions:
-    """Options of who does the many inputs of a folder or list."""
+    """Options of how the many inputs of a folder or list are shared among processes."""
 
     workers: int | None = None
     """Inputs of a folder or list done side by side, each by a process with its share of the threads
@@ -328,7 +328,7 @@ class EmbedJob(SliceOptions, _RunOptions, ManyOptions, _SourceOptions):
 
 
 def parse_slices(text: str | None, count: int) -> tuple[int, int]:
-    """Map FIRST:LAST to the first and last slice, both included; either side may be left out.
+    """Parse FIRST:LAST as the first and last slice, both included; either side may be left out.
 
     Args:
         text: the range, or None for all.

@@ -51,7 +51,7 @@ def overlay_picture(
     prompts: list[PlacedPrompt] | None = None,
     axis: Axis = "z",
 ) -> PilImage.Image:
-    """Return contours and tints over the image: the picture itself, or up to nine slices of a volume.
+    """Draw contours and tints over the image: the picture itself, or up to nine slices of a volume.
 
     The air around a body, or the black border of a picture, is cut off. A scale bar says millimetres,
     or pixels where they are not known. Up to three small objects are shown enlarged beside.

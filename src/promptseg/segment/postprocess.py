@@ -33,7 +33,7 @@ def fill_holes(mask: NDArray[np.bool_], axis: Axis = "z") -> NDArray[np.bool_]:
 def smooth_across_slices(
     mask: NDArray[np.bool_], reach: int, axis: Axis = "z"
 ) -> NDArray[np.bool_]:
-    """Return majority vote of each voxel over `reach` slices on either side.
+    """Replace each voxel by the majority vote over `reach` slices on either side.
 
     The object keeps its first and last slice: near its ends the vote counts only slices within.
     """

@@ -49,14 +49,16 @@ __getattr__ = _moved.moved_names(
 
 
 def kinds_of(mode: str) -> set[str]:
-    """Return kinds of prompts a model must take for a mode: "box", "point", "mask"; none for memory."""
+    """Return the kinds of prompts that a model must take for a mode: "box", "point", "mask"; none for
+    memory.
+    """
     if mode == MEMORY:
         return set()
     return {"point" if part == "points" else part for part in mode.split("+")}
 
 
 def project(mode: str, mask: NDArray[np.bool_], logits: Tensor | None, box: Bounds) -> SlicePrompt:
-    """Return what to ask of the next slice.
+    """Make the prompts for the next slice out of the mask of its neighbour.
 
     Args:
         mode: one of `MODES`.

@@ -27,7 +27,7 @@ __all__ = ["PropagatedObject"]
 
 @dataclass
 class PropagatedObject:
-    """One object on its way.
+    """One object on its way through frames.
 
     Attributes:
         number: which object.
@@ -53,7 +53,7 @@ class PropagatedObject:
 
     @property
     def prompted(self) -> list[int]:
-        """Return frames that somebody said something of, in order."""
+        """Return the frames with prompts of the object, in order."""
         return sorted({c.slice for c in self.said})
 
     @property
@@ -62,7 +62,7 @@ class PropagatedObject:
         return min(c.reach[0] for c in self.said), max(c.reach[1] for c in self.said)
 
     def answer(self, frame: int) -> Tracked:
-        """Answer what was said of one frame."""
+        """Answer the prompts on one frame."""
         here = [c for c in self.said if c.slice == frame]
         answer = self._only(here[0]) if len(here) == 1 else self._joined(here)
         self.answers[frame] = answer
@@ -131,7 +131,7 @@ class PropagatedObject:
         return state | {f"{name}.memory.{k}": v for k, v in self.memory.state().items()}
 
     def go_on(self, state: Mapping[str, NDArray[Any]], name: str) -> None:
-        """Become what another one was when `state` was taken of it."""
+        """Take over a `state`, and go on from there."""
         device = self.frames.predictor.device
         self.answers = {
             frame: answer_from_arrays(state, f"{name}.answer{frame}", device)

@@ -1,4 +1,4 @@
-"""Says what made a result of this package, from what was at work."""
+"""Provenance of the results of this package, from what was at work."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def describe(
 
 
 def input_facts(image: Image) -> InputFacts:
-    """Return what is to be known of an image."""
+    """Return the facts about an image for the record of a run."""
     path, geometry = image.source.path, image.geometry
     in_space = geometry.unit == "mm" and image.kind == "volume"
     return InputFacts(
@@ -119,7 +119,7 @@ def _digits(precision: str) -> str:
 
 
 def object_facts(segmentation: Segmentation) -> tuple[ObjectFacts, ...]:
-    """Return what is to be known of the objects."""
+    """Return the facts about the objects for the record of a run."""
     return tuple(
         ObjectFacts(
             label=s.label,

@@ -128,7 +128,7 @@ class Run:
 
     @property
     def timings(self) -> dict[str, float]:
-        """Return seconds so far, and the slices that were encoded for it or read from the disk."""
+        """Return the seconds so far, and how many slices were encoded or read from the disk."""
         return {
             "prepare_s": self.prepare_s,
             "segment_s": time.perf_counter() - self.started,
@@ -138,7 +138,7 @@ class Run:
         }
 
     def conditioning(self, number: int) -> list[ConditioningPrompt]:
-        """Return where an object starts."""
+        """Return the conditioning prompts of an object: where it starts, and with what."""
         found = conditioning_prompts(self.objects[number], self.axis, self.limits)
         return found if self.starting is None else started(found, self.starting.visit())
 

@@ -54,7 +54,7 @@ def load(
     prompts: Collection[str] = ("box",),
     start_model: str | Path | None = None,
 ) -> Segmenter:
-    """Return a model ready to segment.
+    """Load a model, ready to segment.
 
     Args:
         model: a name (see `promptseg models`), a checkpoint file, NAME=FILE, or "auto" for the model
@@ -252,7 +252,7 @@ class Segmenter:
     readings = old_method("readings", "multimask_output")
 
     def intensity(self, image: Image, options: SliceOptions) -> Intensity:
-        """Tell how the values of `image` become the 0..255 this model expects."""
+        """Choose the rule by which the values of `image` become the 0..255 that this model expects."""
         return intensity_for(self.predictor, image, options)
 
     def _prepared(
@@ -311,7 +311,7 @@ class Segmenter:
 
 
 def segmented(run: Run) -> list[Segment]:
-    """Return the objects of a run, anew.
+    """Segment the objects of a run, none of which has a mask yet.
 
     Objects that do not depend on each other are done some at a time, and their masks cut out, so that
     the memory they take does not grow with their number.
@@ -349,7 +349,7 @@ def _segmented(
 
 
 def corrected(run: Run, before: Iterable[Segment]) -> list[Segment]:
-    """Return objects after the corrections of a run; those without any as they are."""
+    """Correct objects as a run asks; those without corrections stay as they are."""
     corrections = {entry.name: n for n, entry in enumerate(run.objects)}
     segments = []
     for old in before:

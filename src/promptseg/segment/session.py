@@ -96,7 +96,7 @@ class Session(PromptVerbs):
 
     @property
     def axis(self) -> Axis:
-        """Return the axis along which the slices of prompts lie that name no other."""
+        """Return the axis of the slices of prompts that name no other axis."""
         return self.options.axis or "z"
 
     @property
@@ -106,7 +106,7 @@ class Session(PromptVerbs):
 
     @property
     def opened(self) -> dict[Axis, EmbeddedImage]:
-        """Return what has been opened so far, by axis."""
+        """Return the image as it has been opened so far, by axis."""
         return dict(self._opened)
 
     def embedded_along(self, axis: Axis) -> EmbeddedImage:
@@ -121,25 +121,25 @@ class Session(PromptVerbs):
 
     @property
     def step(self) -> Step:
-        """Tell where the session is."""
+        """Return the step at which the session stands."""
         return self.history[self.position]
 
     @property
     def objects(self) -> list[str]:
-        """Return names of the objects, in order."""
+        """Return the names of the objects, in order."""
         return list(self.step.objects)
 
     @property
     def waiting(self) -> list[str]:
-        """Return names of the objects that have marker lines on one slice and no mask until there are
-        more.
+        """Return the names of the objects with marker lines on one slice alone, which have no mask
+        until there are more.
         """
         step = self.step
         return [name for name, s in step.objects.items() if s is None and step.prompts[name]]
 
     @property
     def unspread(self) -> list[str]:
-        """Return names of the objects with prompts that have not reached the other slices; see
+        """Return the names of the objects with prompts that have not reached the other slices; see
         `spread`.
         """
         steps = self.history[1 : self.position + 1]
@@ -205,7 +205,7 @@ class Session(PromptVerbs):
     def add(
         self, prompt: Prompt, object: str | None = None, *, spread: bool = True
     ) -> Segment | None:
-        """Return any prompt, for the object it names, `object`, the current one, or a first new one.
+        """Add any prompt, for the object it names, `object`, the current one, or a first new one.
 
         Args:
             prompt: on a slice along any axis, or in space.
@@ -263,7 +263,7 @@ class Session(PromptVerbs):
         return self._answered(drawn, object)
 
     def preview(self, prompt: Prompt, object: str | None = None) -> Segment | None:
-        """Return what `add` with `spread=False` would give, as no step of its own."""
+        """Answer a prompt as `add` with `spread=False` would, but make no step of it."""
         name = prompt.name or object or self.step.current or "object 1"
         return answer(self, name, self._placed(prompt, name), self.step, False)
 
@@ -300,12 +300,12 @@ class Session(PromptVerbs):
         self._do(step.action, step.objects, step.prompts, step.current)
 
     def undo(self) -> bool:
-        """Return one step back; False at the start."""
+        """Go one step back; False at the start."""
         self.position = max(0, (before := self.position) - 1)
         return self.position != before
 
     def redo(self) -> bool:
-        """Return one step forth again; False where there is none."""
+        """Go one step forth again; False where there is none."""
         self.position = min(len(self.history) - 1, (before := self.position) + 1)
         return self.position != before
 

@@ -1,4 +1,4 @@
-"""Says what the prompts of one step of a session make of an object."""
+"""Answers to the prompts of one step of a session: what these make of an object."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["answer", "prompted_at", "stays"]
 def answer(
     session: Session, name: str, new: Sequence[PlacedPrompt], before: Step, spread: bool
 ) -> Segment | None:
-    """Return the masks of an object after prompts were added to those of a step.
+    """Answer new prompts of an object, added to those of a step, with its masks.
 
     Args:
         session: the image, the model and the options.

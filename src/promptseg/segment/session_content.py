@@ -153,7 +153,7 @@ class SessionContent(Record):
 
     @classmethod
     def checked(cls, content: dict[str, Any]) -> SessionContent:
-        """Return the content, whose parts fit together.
+        """Read the content, and check that its parts fit together.
 
         Raises:
             InputError: what does not.
@@ -196,5 +196,5 @@ def _after(step: StepEntry, before: dict[str, int]) -> dict[str, int]:
 
 
 def after_names(step: StepEntry, before: Iterable[str]) -> list[str]:
-    """Return names of the objects after a step, in order, by those before it."""
+    """Return the names of the objects after a step, in order, given those before it."""
     return list(dict.fromkeys([*before, *step.objects]) if step.names is None else step.names)

@@ -74,7 +74,7 @@ def load_into(session: Session, path: Path) -> None:
 
 
 def provenance_of(session: Session, found: Segmentation) -> Provenance:
-    """Return what made the masks of a session: as of any other run, with the steps taken."""
+    """Return the provenance of a session's masks: as of any other run, with the steps taken."""
     segmenter = session.segmenter
     options = resolved(session.options, segmenter.predictor.card)
     prompts = [p for segment in found.segments for p in session.step.prompts[segment.name]]

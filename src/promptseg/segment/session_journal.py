@@ -37,7 +37,7 @@ _LEAST_ANEW = 1 << 20  # bytes: so short a file is never written anew
 
 
 class Journal:
-    """Says where one session is kept while it is worked on.
+    """File in which one session is kept while it is worked on.
 
     Args:
         path: the file; what is in it is taken up by `resume`, or replaced by the first `write`.

@@ -21,7 +21,7 @@ __all__ = ["renamed", "with_mask"]
 
 
 def with_mask(session: Session, mask: NDArray[np.bool_], name: str) -> Step:
-    """Return the next step, in which an object is a mask from elsewhere; None where that is empty.
+    """Return the next step, in which an object has a mask from elsewhere; no mask, where that is empty.
 
     Raises:
         PromptError: a mask on another grid.

@@ -1,4 +1,4 @@
-"""Says what prompts of a session mean beside those that were given before."""
+"""Prompts of a session, and what they mean beside those that were given before."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def only_markers(name: str, prompts: Sequence[PlacedPrompt], do: str) -> None:
 
 
 def kind_of(prompt: PlacedPrompt) -> str:
-    """Return what a prompt is called in the list of steps."""
+    """Return the name that a prompt's kind has in the list of steps."""
     return "marker" if isinstance(prompt, Marker) else prompt.kind
 
 
 def drawn_empty(earlier: Sequence[PlacedPrompt], new: Sequence[PlacedPrompt]) -> list[PlacedPrompt]:
-    """Return which prompts of an object without any mask still hold: slices it is not on."""
+    """Return the empty masks drawn earlier on slices without new prompts: the object is not there."""
     asked = {p.slice for p in new if not isinstance(p, Box3D)}
     drawn = [p for p in earlier if isinstance(p, Mask) and p.as_drawn and p.slice not in asked]
     return [p for p in drawn if not p.pixels.any()]
@@ -53,5 +53,5 @@ def axis_of(prompts: Sequence[PlacedPrompt], default: Axis) -> Axis:
 
 
 def along(prompts: Sequence[PlacedPrompt], axis: Axis, default: Axis) -> list[PlacedPrompt]:
-    """Return those of some prompts that lie on slices along an axis."""
+    """Return the prompts that lie on slices along an axis."""
     return [p for p in prompts if (p.axis or default) == axis]

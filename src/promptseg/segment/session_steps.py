@@ -39,7 +39,7 @@ Bits = Callable[[int, int], NDArray[np.uint8]]
 
 
 def facts_of(session: Session) -> dict[str, Any]:
-    """Return what a file of a session says beside its steps."""
+    """Return the facts that a file of a session holds beside its steps."""
     return {
         "promptseg_session": VERSION,
         "image": {"name": session.image.name, "voxels_sha256": session.image.sha256()},
@@ -51,7 +51,7 @@ def facts_of(session: Session) -> dict[str, Any]:
 def step_entry(
     step: Step, before: Step, axis: Axis, number_of: Callable[[Segment], int]
 ) -> dict[str, Any]:
-    """Return what a step has that the one before it has not.
+    """Return a step's entry in a session file: what it has that the one before it has not.
 
     Args:
         step: the step.
@@ -76,7 +76,7 @@ def step_entry(
 
 
 def checked(content: Any, path: Path, what: str = "session file") -> SessionContent:
-    """Return the content of a file of this version, whose parts fit together.
+    """Check that a file is of this version and that its parts fit together, and read its content.
 
     Raises:
         InputError: another version, or what does not fit.

@@ -16,7 +16,7 @@ __all__ = ["PromptVerbs"]
 
 
 class PromptVerbs(ABC):
-    """Holds what goes to `add` in the end."""
+    """Methods that add a prompt of one kind each, all by way of `add`."""
 
     @abstractmethod
     def add(
@@ -27,7 +27,8 @@ class PromptVerbs(ABC):
     def add_box(
         self, xyxy: Sequence[float], slice: int | None = None, object: str | None = None
     ) -> Segment:
-        """Return a box on a slice for an object (the current one); returns the object's new masks.
+        """Add a box on a slice for an object, by default the current one; return the object's new
+        masks.
 
         Raises:
             PromptError: outside the image, or of a kind the model was not trained for.
@@ -35,7 +36,7 @@ class PromptVerbs(ABC):
         return self._answered(Box(tuple(xyxy), slice), object)  # type: ignore[arg-type]
 
     def add_box3d(self, bounds: Sequence[float], object: str | None = None) -> Segment:
-        """Return a 3D box for an object without any mask yet; as `add_box`."""
+        """Add a 3D box for an object without any mask yet; as `add_box`."""
         return self._answered(Box3D(tuple(bounds)), object)  # type: ignore[arg-type]
 
     def add_point(
@@ -45,7 +46,7 @@ class PromptVerbs(ABC):
         slice: int | None = None,
         object: str | None = None,
     ) -> Segment:
-        """Return a click inside (or, not `positive`, outside) an object; as `add_box`."""
+        """Add a click inside (or, not `positive`, outside) an object; as `add_box`."""
         click = Points((tuple(xy),), (int(positive),), slice)  # type: ignore[arg-type]
         return self._answered(click, object)
 
@@ -56,9 +57,7 @@ class PromptVerbs(ABC):
         object: str | None = None,
         as_drawn: bool = True,
     ) -> Segment:
-        """Return a mask on a slice: the answer there (brushed by hand), or a mask prompt for the
-        model.
-        """
+        """Add a mask on a slice: the answer there (brushed by hand), or a mask prompt for the model."""
         return self._answered(Mask(np.asarray(mask), slice, as_drawn=as_drawn), object)
 
     def add_marker(
@@ -68,7 +67,7 @@ class PromptVerbs(ABC):
         slice: int | None = None,
         object: str | None = None,
     ) -> Segment | None:
-        """Return the axis lines of an object on one slice, two ends (x, y) each.
+        """Add the axis lines of an object on one slice, two ends (x, y) each.
 
         Returns:
             The object's new masks, or None while another slice has to be marked (see `waiting`).

@@ -186,7 +186,7 @@ class Sweeps:
 
 
 def gathered(found: Iterable[Tracked], objects: int) -> list[SliceMasks]:
-    """Return what was tracked, object by object; frames that a model looked at in vain are left out."""
+    """Return the masks that a tracker found, object by object, without frames searched in vain."""
     masks = [SliceMasks() for _ in range(objects)]
     for one in found:
         known = masks[one.object]
@@ -199,7 +199,7 @@ def gathered(found: Iterable[Tracked], objects: int) -> list[SliceMasks]:
 def propagate(
     stack: Frames, conditions: Iterable[ConditioningPrompt], rule: PropagationRule | None
 ) -> SliceMasks:
-    """Return masks of one object on every slice it reaches; the union over its conditions.
+    """Propagate one object to every slice it reaches; return its masks, the union over its conditions.
 
     Args:
         stack: the slices.

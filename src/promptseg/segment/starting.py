@@ -18,7 +18,7 @@ __all__ = ["require_startable", "started"]
 
 
 def require_startable(objects: Iterable[ObjectPrompts], starter: str, slices: int) -> None:
-    """Refuse what another model cannot start.
+    """Refuse what one model cannot start for another: words, or objects on an image of one slice.
 
     Args:
         objects: with all their prompts.

@@ -12,7 +12,7 @@ __all__ = ["Step", "label_for", "put_in"]
 
 @dataclass(frozen=True)
 class Step:
-    """Holds what one action left.
+    """State of a session after one action.
 
     Attributes:
         action: what was done, in words.

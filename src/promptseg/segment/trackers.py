@@ -1,4 +1,4 @@
-"""Says which tracker propagates the objects of a run."""
+"""Choice of the tracker that propagates the objects of a run."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class PropagationRule:
-    """Says when and how a mask reaches the next slice.
+    """Rule of when and how a mask reaches the next slice.
 
     Attributes:
         mode: the prompts derived from a mask, one of `projection.MODES`.
@@ -75,7 +75,7 @@ def ask(
     towards: int | None = None,
     bounds: Bounds | None = None,
 ) -> Answer:
-    """Return the model's answer to the prompts of one object on one slice."""
+    """Ask the model for its answer to the prompts of one object on one slice."""
     prediction = stack.predictor.decode(stack.embedding(index, towards), [prompt])
     return Answer(
         inside(prediction.masks[0], bounds), float(prediction.iou[0]), prediction.logits[:1]
@@ -100,7 +100,7 @@ def advance(
 
 
 def overlap(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """Return IoU of two masks; 1 where both are empty."""
+    """Return the IoU of two masks; 1 where both are empty."""
     shared, union = int((a & b).sum()), int((a | b).sum())
     return shared / union if union else 1.0
 
@@ -112,7 +112,7 @@ def grown_box(
     bounds: Bounds | None = None,
     pixel: tuple[float, float] = (1, 1),
 ) -> Bounds:
-    """Return box with the rule's margins on every side, kept inside the slice (and `bounds`)."""
+    """Return a box with the rule's margins on every side, kept inside the slice (and `bounds`)."""
     x0, y0, x1, y1 = box
     absolute = rule.margin_pixels * min(pixel)
     dx = rule.margin * (x1 - x0 + 1) + absolute / pixel[0]

@@ -38,7 +38,7 @@ class ArchiveError(RefusedError):
 
 @dataclass(frozen=True)
 class Relayed:
-    """Holds what the archive answered.
+    """Answer of the archive.
 
     Attributes:
         status: of HTTP.
@@ -67,7 +67,7 @@ class Archive:
             raise InputError("the address of an archive", address, "leave /studies/... out")
 
     def get(self, resource: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Relayed:
-        """Return what the archive answers to a GET that a viewer makes.
+        """Answer a viewer's GET with what the archive says to it.
 
         Args:
             resource: below the archive's root: studies, series, instances and what they hold.
@@ -99,7 +99,7 @@ class Archive:
             raise ArchiveError(error.expected, error.got, error.do) from None
 
     def image(self, series: str, modality: str | None = None) -> Image:
-        """Return a series, its slices in the order of their positions.
+        """Download a series, its slices in the order of their positions.
 
         Args:
             series: SeriesInstanceUID.

@@ -28,8 +28,7 @@ _KEPT = 9
 
 
 class Audit:
-    """Says where the lines go: a file that is renamed when it is long, with so many older ones beside
-    it.
+    """Audit log in a file, which is renamed when it is long; `kept` older ones stay beside it.
 
     Args:
         path: the file; older ones are called after it, `.1` the newest.

@@ -1,4 +1,4 @@
-"""Says what a step changed: of every object the box that differs, as packed bits."""
+"""Changes made by a step: of every object the box that differs, as packed bits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Region = tuple[slice, ...]
 
 
 def differences(before: Masks, after: Masks) -> list[dict[str, Any]]:
-    """Tell where objects differ: `{"object", "region", "bits"}` each, see docs/server.md.
+    """List the objects that differ, `{"object", "region", "bits"}` each; see docs/server.md.
 
     `bits` is the object as it is by then inside `region`; outside it is as it was. Objects that are
     gone are not mentioned.
@@ -39,9 +39,7 @@ def differences(before: Masks, after: Masks) -> list[dict[str, Any]]:
 
 
 def packed(mask: NDArray[np.bool_], region: Region) -> dict[str, Any]:
-    """Return `region` as [first, end] per axis, and the mask in it: bits row by row, deflated, in
-    base64.
-    """
+    """Pack `region` as [first, end] per axis, and the mask in it: bits by row, deflated, in base64."""
     bits = zlib.compress(np.packbits(mask).tobytes(), 1)
     return {
         "region": [[r.start, r.stop] for r in region],
@@ -50,7 +48,7 @@ def packed(mask: NDArray[np.bool_], region: Region) -> dict[str, Any]:
 
 
 def unpacked(entry: Mapping[str, Any]) -> tuple[Region, NDArray[np.bool_]]:
-    """Return what `packed` took."""
+    """Unpack the region and the mask that `packed` took."""
     region = tuple(slice(a, b) for a, b in entry["region"])
     shape = tuple(r.stop - r.start for r in region)
     bits = np.frombuffer(zlib.decompress(base64.b64decode(entry["bits"])), np.uint8)
@@ -59,7 +57,9 @@ def unpacked(entry: Mapping[str, Any]) -> tuple[Region, NDArray[np.bool_]]:
 
 
 def changed(old: Segment | None, new: Segment | None) -> tuple[Region, NDArray[np.bool_]] | None:
-    """Return the box in which two states of an object differ, and the new one in it."""
+    """Return the box in which two states of an object differ, and the new mask in it; None if they do
+    not.
+    """
     parts = [s for s in (old, new) if s is not None and s.crop.size]
     if not parts:
         return None
@@ -82,7 +82,7 @@ def changed(old: Segment | None, new: Segment | None) -> tuple[Region, NDArray[n
 
 
 def inside(segment: Segment | None, region: Region) -> NDArray[np.bool_]:
-    """Return an object in a box that holds all of it."""
+    """Return the mask of an object in a box that holds all of it."""
     mask = np.zeros([r.stop - r.start for r in region], dtype=bool)
     if segment is not None and segment.crop.size:
         place = tuple(

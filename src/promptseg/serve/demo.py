@@ -15,8 +15,8 @@ _NAME = "promptseg-demo-ct"
 
 
 def demo_image(folder: Folder) -> str:
-    """Return its name below the root; fetched once, as `promptseg demo` does, and copied with UIDs
-    made up.
+    """Copy the image of `promptseg demo`, downloaded once, with made-up UIDs; return its name below the
+    root.
 
     What stands there under that name already is left as it is.
 

@@ -27,7 +27,7 @@ __all__ = ["colour_of", "image_facts", "object_facts", "prompt_of", "server_fact
 
 
 def server_facts(desk: Desk) -> dict[str, Any]:
-    """Return models, windows, formats and limits."""
+    """Return the models, windows, formats and limits of a server."""
     limits, who = desk.limits, caller()
     return {
         "version": __version__,
@@ -64,7 +64,7 @@ def server_facts(desk: Desk) -> dict[str, Any]:
 
 
 def session_facts(work: Work, since: int = 0) -> dict[str, Any]:
-    """Return everything but voxels and masks; of the steps those that are not as they were at a
+    """Return all of a session but voxels and masks; only those steps that have changed since a
     revision.
     """
     session, step = work.session, work.session.step
@@ -88,7 +88,7 @@ def session_facts(work: Work, since: int = 0) -> dict[str, Any]:
 
 
 def image_facts(work: Work) -> dict[str, Any]:
-    """Return the image and its grid; found once, as all voxels are looked at."""
+    """Return the facts about the image and its grid; found once, as all voxels are looked at."""
     if work.image_facts is None:
         work.image_facts = _image_facts(work)
     return work.image_facts
@@ -121,7 +121,7 @@ def _image_facts(work: Work) -> dict[str, Any]:
 
 
 def object_facts(work: Work, name: str) -> dict[str, Any]:
-    """Return one object: its place, quality by slice, and prompts."""
+    """Return the facts about one object: its place, quality by slice, and prompts."""
     session = work.session
     segment = session.step.objects[name]
     prompts = session.step.prompts[name]
@@ -151,7 +151,7 @@ def object_facts(work: Work, name: str) -> dict[str, Any]:
 
 
 def colour_of(values: list[int]) -> tuple[int, int, int]:
-    """Return (red, green, blue).
+    """Check a colour and return it as (red, green, blue).
 
     Raises:
         InputError: not three numbers from 0 to 255.
@@ -162,7 +162,7 @@ def colour_of(values: list[int]) -> tuple[int, int, int]:
 
 
 def prompt_of(asked: Prompting, work: Work) -> Prompt:
-    """Return the prompt of a request.
+    """Convert a request to the prompt that it holds.
 
     Raises:
         PromptError: none or several, or one that makes no sense.

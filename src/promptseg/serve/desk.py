@@ -75,11 +75,11 @@ class Desk(OpenSessions[Work]):
 
     @property
     def all_works(self) -> list[Held]:
-        """Return what is open, sessions of other kinds on this desk among them."""
+        """Return all that is open, sessions of other kinds on this desk among them."""
         return [*self.works, *(work for guests in self.guests for work in guests.works)]
 
     def turns_of(self, segmenter: Segmenter) -> Turns:
-        """Tell who may use a model's device next."""
+        """Return the turns that say who may use a model's device next."""
         return self._turns.setdefault(str(segmenter.predictor.device), Turns())
 
     def end_of(self, user: str) -> int:
@@ -98,7 +98,7 @@ class Desk(OpenSessions[Work]):
             self.folder.remember(work.path, colours=colours)
 
     def segmenter(self, name: str | None) -> Segmenter:
-        """Return a loaded model.
+        """Return a loaded model by its name; the first one, where none is given.
 
         Raises:
             ModelError: not loaded.
@@ -127,7 +127,7 @@ class Desk(OpenSessions[Work]):
         afresh: bool = False,
         of: str | None = None,
     ) -> Work:
-        """Return an image of the folder, where its session stood.
+        """Open an image of the folder, with its session where that stood.
 
         Args:
             name: path below the root.
@@ -174,7 +174,7 @@ class Desk(OpenSessions[Work]):
         options: SegmentOptions | None = None,
         lease: Lease | None = None,
     ) -> Work:
-        """Return an image that a client brought along; its session lasts as long as its lease.
+        """Open an image that a client brought along; its session lasts as long as its lease.
 
         Raises:
             FullError, TooLargeError: beyond the limits.
@@ -315,7 +315,7 @@ class Desk(OpenSessions[Work]):
 
 
 def part_of(part: str, of: str | None = None) -> str:
-    """Return what a session file is called after: the part of an image, and whose work it is."""
+    """Return the words in the name of a session file: the part of the image, and whose work it is."""
     user = caller().name if of is None else of
     return f"{part} user={user}".lstrip() if user else part
 

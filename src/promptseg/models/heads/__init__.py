@@ -1,1 +1,1 @@
-"""Says what is put on or into a SAM: decoders of the embedding, low-rank adapters."""
+"""Additions to a SAM: decoders of the embedding, low-rank adapters."""

@@ -73,8 +73,8 @@ def merge(module: nn.Module) -> None:
 
 
 def merged_state(module: nn.Module) -> dict[str, Tensor]:
-    """Return the state of a module with all updates in the weights, under plain names; the module
-    stays.
+    """Return the state of a module, updates added to the weights, under plain names; the module stays
+    as it is.
     """
     state = {k: v for k, v in module.state_dict().items() if _OURS not in k}
     for name, layer in module.named_modules():

@@ -157,7 +157,7 @@ class Answering:
     def chances(
         self, channels: NDArray[np.float32], spacing: tuple[float, float, float]
     ) -> NDArray[np.float32]:
-        """Return probabilities of background and classes.
+        """Compute the probabilities of background and classes.
 
         Args:
             channels: (channels, slices, rows, columns).

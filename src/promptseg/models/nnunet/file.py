@@ -1,4 +1,4 @@
-"""Says what lies beside the weights of an nnU-Net: its plans, which are not trusted."""
+"""Files beside the weights of an nnU-Net: its plans, which are not trusted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LARGEST = 8 << 20  # bytes
 
 
 def read_plans(weights: Path) -> dict[str, Any]:
-    """Return the plans beside some weights.
+    """Read the plans that lie beside some weights, and check them.
 
     Raises:
         ModelError: there are none, or they are something else.
@@ -51,14 +51,14 @@ def read_plans(weights: Path) -> dict[str, Any]:
 
 
 def channels_of(said: Mapping[str, Any]) -> int:
-    """Tell how many channels the network's input has."""
+    """Count the channels of the network's input."""
     return len(said["dataset"]["channel_names"])
 
 
 def answering(
     file: Path, tensors: Mapping[str, Tensor], device: torch.device
 ) -> tuple[Answering, dict[str, Any]]:
-    """Return nnU-Net with the weights of a file, and its plans.
+    """Start nnU-Net with the weights of a file; return it and its plans.
 
     Raises:
         ModelError: plans that are missing, weights that do not fit, or no nnU-Net.

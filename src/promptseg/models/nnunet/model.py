@@ -29,7 +29,8 @@ _FAR = 999  # distance of slices that do not belong together, in pixels, as nnU-
 
 
 def channels(slices: Sequence[NDArray[np.uint8]], count: int) -> NDArray[np.float32]:
-    """Return slices as nnU-Net takes them: 0..255, gray ones for every channel where there are three.
+    """Convert slices to the channels that nnU-Net takes, 0..255; gray slices are repeated where it
+    takes three.
 
     Args:
         slices: (rows, columns[, 3]) each.
@@ -48,7 +49,7 @@ def channels(slices: Sequence[NDArray[np.uint8]], count: int) -> NDArray[np.floa
 
 
 def box_on(shape: tuple[int, int], box: Sequence[float]) -> NDArray[np.float32]:
-    """Return a box as a picture: 1 inside, 0 elsewhere.
+    """Draw a box as a picture: 1 inside, 0 elsewhere.
 
     Args:
         shape: (rows, columns).
@@ -65,7 +66,9 @@ def box_on(shape: tuple[int, int], box: Sequence[float]) -> NDArray[np.float32]:
 
 
 def spacing_of(pixel: tuple[float, float], deep: bool) -> tuple[float, float, float]:
-    """Return (slices, rows, columns) distances: of a stack, whose is not known, that of its pixels."""
+    """Return distances of (slices, rows, columns); slices of a volume are assumed as far apart as
+    pixels.
+    """
     return (min(pixel) if deep else _FAR * max(pixel), pixel[1], pixel[0])
 
 
@@ -93,7 +96,7 @@ class NnunetClasses:
     def open(
         cls, card: SemanticCard, file: Path, tensors: Mapping[str, Tensor], device: torch.device
     ) -> NnunetClasses:
-        """Open it with the weights of a file.
+        """Open an nnU-Net with the weights of a file.
 
         Raises:
             ModelError: no nnU-Net, or plans and weights that do not fit.
@@ -103,7 +106,7 @@ class NnunetClasses:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Return names of the classes."""
+        """Return the names of the classes."""
         return self.card.names
 
     def on_slices(
@@ -182,7 +185,7 @@ class NnunetBoxes:
     def open(
         cls, card: ModelCard, file: Path, tensors: Mapping[str, Tensor], device: torch.device
     ) -> NnunetBoxes:
-        """Open it with the weights of a file.
+        """Open an nnU-Net with the weights of a file.
 
         Raises:
             ModelError: no nnU-Net, or plans and weights that do not fit.

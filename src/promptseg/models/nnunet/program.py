@@ -1,4 +1,4 @@
-"""Says what runs in the Python that has nnU-Net. It is a script: nothing of promptseg is imported here.
+"""Script that runs in the Python that has nnU-Net; so nothing of promptseg is imported here.
 
     python program.py about                    says the versions of nnU-Net and torch
     python program.py plan ORDER.json          fingerprint, plans, preprocessed data
@@ -165,7 +165,7 @@ def _train(order: dict[str, Any]) -> None:
 
 
 class _Spent:
-    """What a training has taken so far, interruptions or not.
+    """Time that a training has taken so far, before interruptions too.
 
     Args:
         order: with `minutes` and `cpu_minutes`, which are None where there is no limit.
@@ -181,12 +181,12 @@ class _Spent:
         self._started = time.monotonic(), time.process_time()
 
     def seconds(self) -> tuple[float, float]:
-        """By the clock, and of the processor."""
+        """Return the seconds so far, by the clock and of the processor."""
         wall, cpu = time.monotonic() - self._started[0], time.process_time() - self._started[1]
         return self._before[0] + wall, self._before[1] + cpu
 
     def share(self) -> float:
-        """Of the limit that is nearest; 0 where there is none."""
+        """Return the share that has been used of the nearest limit; 0 where there is no limit."""
         each = zip(self.seconds(), self._limits, strict=True)
         return max((s / (60 * limit) for s, limit in each if limit is not None), default=0.0)
 

@@ -1,4 +1,4 @@
-"""Says what a model is to everything above it: four kinds, and the values they take and give.
+"""Models as everything above them sees them: four kinds, and the values they take and give.
 
 - `SliceModel`: prompts on one slice (encode it once, decode any number of prompts).
 - `Tracker`: objects through frames in an order, conditioned on any of them. A model that is

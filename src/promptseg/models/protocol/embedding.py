@@ -1,4 +1,4 @@
-"""Says what an image encoder makes of one slice: private to its model, but for its size and one
+"""Embedding that an image encoder makes of one slice: private to its model, but for its size and one
 view.
 """
 
@@ -18,10 +18,10 @@ class Embedding(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Return bytes of memory it takes, on whatever device it is."""
+        """Return the bytes of memory that it takes, on whatever device it is."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Tell how it is stored: named tensors, from which `SliceModel.unpack` makes it again.
+        """Return the named tensors that it is stored as, from which `SliceModel.unpack` makes it again.
 
         They keep their device, type and memory layout, on which the last bits of a mask depend.
         """

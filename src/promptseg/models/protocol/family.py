@@ -1,4 +1,4 @@
-"""Says what a family of networks knows of itself: its models, their checkpoints, how they are built."""
+"""Families of networks: each knows its models, their checkpoints, and how they are built."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Family(Protocol):
 
     @property
     def cards(self) -> tuple[ModelCard, ...]:
-        """Return its models; their `family` is its name in `promptseg.models.families`."""
+        """Return the cards of its models; their `family` is its name in `promptseg.models.families`."""
 
     @property
     def extra(self) -> str:
@@ -29,25 +29,25 @@ class Family(Protocol):
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """Tell how the names of tensors begin that its checkpoints hold beside the network."""
+        """Return the prefixes of tensors that its checkpoints hold and its networks do not use."""
 
     def claims(self, names: Iterable[str]) -> bool:
         """Tell whether tensors of these names may be a checkpoint of this family."""
 
     def clean(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a checkpoint that it claims under the network's own names, without what is not
+        """Rename the tensors of a checkpoint of this family to the network's own names; drop those not
         used.
         """
 
     def network(self, build: str) -> nn.Module:
-        """Return a network with random weights.
+        """Build a network with random weights.
 
         Args:
             build: which, as `ModelCard.build` says.
         """
 
     def model(self, card: ModelCard, network: Any, device: torch.device) -> SliceModel:
-        """Return a network as a model.
+        """Make a network a model.
 
         Args:
             card: of the model.
@@ -62,7 +62,7 @@ class SelfReading(Family, Protocol):
     """A family that knows what is around its networks in a file, and what lies beside one."""
 
     def read(self, tensors: Mapping[str, Tensor], content: Any, path: Path) -> dict[str, Tensor]:
-        """Return a checkpoint that it claims under the network's own names.
+        """Return the tensors of a checkpoint of this family under the network's own names.
 
         Args:
             tensors: all there are.

@@ -1,4 +1,4 @@
-"""Says what a model answers to prompts on one slice."""
+"""Answers of a model to prompts on one slice."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Candidates", "Grid", "Prediction", "joined"]
 
 
 class Grid(Protocol):
-    """Says how a slice lies in its network's input."""
+    """Place of a slice in its network's input."""
 
     def masks(self, logits: Tensor) -> Tensor:
-        """Map (N, 1, h, w) low-resolution logits to (N, rows, columns) boolean, on the slice."""
+        """Turn (N, 1, h, w) low-resolution logits into (N, rows, columns) masks on the slice."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,9 @@ class Candidates:
     transform: Grid
 
     def masks(self) -> NDArray[np.bool_]:
-        """Return (N, 3, rows, columns) boolean, on the slice's own grid; computed at every call."""
+        """Return the masks on the slice's own grid, (N, 3, rows, columns) boolean; computed at every
+        call.
+        """
         import torch
 
         with torch.inference_mode():
@@ -66,7 +68,7 @@ class Prediction:
 
 
 def joined(parts: Sequence[Prediction]) -> Prediction:
-    """Return answers to prompts on one slice that were asked in several calls, in their order."""
+    """Join answers to prompts on one slice that came from several calls, in their order."""
     import torch
 
     candidates = None

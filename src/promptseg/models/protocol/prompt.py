@@ -1,4 +1,4 @@
-"""Says what is asked of a model about one object on one slice."""
+"""Prompts as a model takes them: what is asked about one object on one slice."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ class SlicePrompt:
         points: Points | None = None,
         mask: NDArray[np.bool_] | None = None,
     ) -> SlicePrompt:
-        """Return a user's prompts on one slice as a model takes them."""
+        """Convert a user's prompts on one slice to what a model takes."""
         xy, labels = (points.xy, points.labels) if points else ((), ())
         return cls(box.xyxy if box else None, xy, labels, mask)
 
     @property
     def kinds(self) -> frozenset[str]:
-        """Return kinds of prompts in it: "box", "point", "mask"."""
+        """Return the kinds of prompts in it: "box", "point", "mask"."""
         given = {
             "box": self.box is not None,
             "point": bool(self.xy),
@@ -90,7 +90,7 @@ def prompts_of_arrays(
     points: tuple[ArrayLike, ArrayLike] | None,
     logits: Tensor | None,
 ) -> list[SlicePrompt]:
-    """Return the prompts of N objects, given side by side in arrays.
+    """Split arrays of the prompts of N objects into the prompts of each.
 
     Args:
         boxes: (N, 4) XYXY.

@@ -16,7 +16,7 @@ __all__ = ["Patch", "SemanticModel"]
 
 @dataclass(frozen=True)
 class Patch:
-    """Holds what such a model sees at a time.
+    """Patch that such a model sees at a time: its shape, its spacing, and how far neighbours overlap.
 
     Attributes:
         shape: (rows, columns), or (slices, rows, columns).
@@ -35,14 +35,14 @@ class SemanticModel(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Return names of the classes; background, which is none of them, is class 0 of the logits."""
+        """Return the names of the classes; background, none of them, is class 0 of the logits."""
 
     @property
     def patch(self) -> Patch:
-        """Return what it takes."""
+        """Return the patches that it takes."""
 
     def classify(self, patches: NDArray[np.float32]) -> Tensor:
-        """Return logits of every class at every place.
+        """Compute the logits of every class at every place of some patches.
 
         Args:
             patches: (N, *patch.shape), or (N, channels, *patch.shape) for a model of colours, as its

@@ -31,7 +31,7 @@ class SliceModel(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Tell where it runs."""
+        """Return the device that it runs on."""
 
     def encode(
         self,
@@ -48,7 +48,7 @@ class SliceModel(Protocol):
         """
 
     def decode(self, embedding: Embedding, prompts: Sequence[SlicePrompt]) -> Prediction:
-        """Return masks of N objects on one slice.
+        """Answer the prompts of N objects on one slice with masks.
 
         Args:
             embedding: of the slice, made by this model.
@@ -59,7 +59,7 @@ class SliceModel(Protocol):
         """
 
     def layout(self, shape: tuple[int, int], pixel: tuple[float, float] = (1, 1)) -> dict[str, Any]:
-        """Return what the embedding of a slice depends on besides its pixels and the weights.
+        """Return all that the embedding of a slice depends on besides its pixels and the weights.
 
         Args:
             shape: (rows, columns) of the slice.
@@ -75,7 +75,7 @@ class SliceModel(Protocol):
         shape: tuple[int, int],
         pixel: tuple[float, float] = (1, 1),
     ) -> Embedding:
-        """Return the inverse of `Embedding.tensors`, bit for bit.
+        """Make an embedding again from its `Embedding.tensors`, bit for bit.
 
         Raises:
             ValueError: tensors of another model.

@@ -44,22 +44,22 @@ class Frames(Protocol):
 
     @property
     def predictor(self) -> SliceModel:
-        """Return the model that encodes them."""
+        """Return the model that encodes the frames."""
 
     @property
     def pixel(self) -> tuple[float, float]:
-        """Return width and height of their pixels."""
+        """Return the width and height of the frames' pixels."""
 
     def embedding(self, index: int, towards: int | None = None) -> Embedding:
         """Return the embedding of one frame; on the way `towards` another, more may be encoded too."""
 
     def hold(self, frames: Collection[int]) -> None:
-        """Keep what will be asked for again: it is not forgotten until something else is held."""
+        """Keep frames that will be asked for again: they are not forgotten until others are held."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Holds what is known of one object on one frame.
+    """Answer of a model for one object on one frame.
 
     Attributes:
         mask: (rows, columns) boolean.
@@ -77,7 +77,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class ConditioningPrompt:
-    """Holds what somebody says of one object on one frame.
+    """Prompts of one object on one frame, from which it is propagated to others.
 
     Attributes:
         slice: the frame.
@@ -115,7 +115,7 @@ class SliceMasks:
     presence: dict[int, float] = field(default_factory=dict)
 
     def copy(self) -> SliceMasks:
-        """Return another one of the same masks, to be changed."""
+        """Copy the masks, so that the copy can be changed."""
         return SliceMasks(copy(self.masks), dict(self.quality), dict(self.presence))
 
     def add(self, index: int, answer: Answer) -> None:
@@ -168,7 +168,7 @@ class Correction:
 
 @dataclass(frozen=True)
 class Tracked:
-    """Holds what was found of one object on one frame; of several answers there, the union counts.
+    """Answer found for one object on one frame; of several answers there, the union counts.
 
     Attributes:
         frame: where.
@@ -208,7 +208,7 @@ class Tracker(Protocol):
         """
 
     def correct(self, frames: Frames, correction: Correction) -> SliceMasks:
-        """Return the masks of one object after prompts on some of its frames.
+        """Correct one object by prompts on some of its frames; return its masks.
 
         Raises:
             PromptError: prompts that correct nothing.
@@ -216,7 +216,7 @@ class Tracker(Protocol):
 
 
 class ObjectMemory(Protocol):
-    """Holds what a model remembers of one object in some frames: bounded, whatever their number.
+    """Memory of a model of one object in some frames: bounded, whatever their number.
 
     Frames that somebody said something of condition all others. A tracker decides which frames are
     propagated, and in which order.
@@ -225,7 +225,7 @@ class ObjectMemory(Protocol):
     def prompt(
         self, frame: int, prompt: SlicePrompt, afresh: bool = True, down: bool = False
     ) -> Answer:
-        """Return the answer to prompts on a frame, which conditions others from now on.
+        """Answer prompts on a frame, which conditions others from now on.
 
         Args:
             frame: which.
@@ -235,10 +235,10 @@ class ObjectMemory(Protocol):
         """
 
     def take(self, frame: int, mask: NDArray[np.bool_]) -> Answer:
-        """Return a (rows, columns) mask that is right as it is; it conditions others from now on."""
+        """Take a (rows, columns) mask that is right as it is; it conditions others from now on."""
 
     def propagate(self, frame: int, down: bool = False, end: int | None = None) -> Answer:
-        """Return the object on a frame of which nobody said anything.
+        """Propagate the object to a frame without prompts.
 
         Args:
             frame: the next one on the way.
@@ -271,7 +271,9 @@ class Remembering(Protocol):
 
     @property
     def object_bytes(self) -> int:
-        """Return what the memory of one object takes at most, beside the masks of prompted frames."""
+        """Return the bytes that the memory of one object takes at most, beside the masks of prompted
+        frames.
+        """
 
     def memory(self, frames: Frames, official: bool = False) -> ObjectMemory:
         """Return an empty memory of one object.

@@ -18,7 +18,7 @@ Bounds = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Phrase:
-    """Holds what is looked for on one slice.
+    """Phrase or examples to look for on one slice.
 
     Attributes:
         text: a short noun phrase; empty where boxes say it all.
@@ -48,7 +48,7 @@ class Instance:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """Holds what one phrase finds on one slice.
+    """Findings of one phrase on one slice.
 
     Attributes:
         instances: those that are sure enough, the surest first; maybe none.
@@ -68,7 +68,7 @@ class WordModel(Protocol):
     def find(
         self, embedding: Embedding, phrases: Sequence[Phrase], at_least: float = 0.5
     ) -> list[Findings]:
-        """Return the instances of phrases on one slice, which was encoded once for all of them.
+        """Find the instances of phrases on one slice, which was encoded once for all of them.
 
         Args:
             embedding: of the slice, made by this model.
@@ -89,7 +89,7 @@ class KnownWord(Protocol):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Return those of the images that it was trained on."""
+        """Return the modalities of the images that it was trained on."""
 
 
 @runtime_checkable
@@ -97,7 +97,7 @@ class ClosedWords(Protocol):
     """A model that takes the words of a list, and refuses others."""
 
     def word(self, phrase: str) -> KnownWord:
-        """Return the word that a phrase is.
+        """Find the word that a phrase names, or refuse the phrase.
 
         Raises:
             PromptError: none that it knows; the nearest one is offered.

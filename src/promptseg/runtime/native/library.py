@@ -38,7 +38,8 @@ def missing() -> str | None:
 
 @cache
 def library() -> ctypes.CDLL:
-    """Return the library, its instructions allowed.
+    """Load the native library, compiled where it is not there yet, and ask the system to let it use
+    AMX.
 
     Raises:
         CompileError: it cannot be compiled, loaded or run.

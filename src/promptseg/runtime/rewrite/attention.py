@@ -36,7 +36,9 @@ def adding_pays(q: Tensor, k: Tensor) -> bool:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Return (B, heads, tokens, channels) queries, scaled, and keys, and values of fewer channels."""
+    """Compute attention of (B, heads, tokens, channels) scaled queries and keys, and values of fewer
+    channels.
+    """
     if not as_graph():  # the kernels that never hold the scores want one width for all
         wide = F.pad(v, (0, q.shape[-1] - v.shape[-1]))
         return F.scaled_dot_product_attention(q, k, wide, scale=1.0)[..., : v.shape[-1]]
@@ -50,7 +52,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def attend_adding(q: Tensor, k: Tensor, v: Tensor, side: int) -> Tensor:
-    """Return the same, of keys without channels for positions.
+    """Compute the same for keys without channels for positions; what positions say is added to the
+    scores.
 
     Args:
         q: (B, heads, tokens, width + channels), scaled; of the channels, `side` are for rows, then

@@ -47,7 +47,7 @@ class Windows(NamedTuple):
     beyond: int = 0
 
     def pooled(self) -> Windows:
-        """Return the same windows when each four tokens have become one."""
+        """Return the same windows after pooling, when each four tokens have become one."""
         return Windows(self.number, self.tokens // _POOLED, self.beyond // _POOLED)
 
 
@@ -268,7 +268,7 @@ def largest(x: Tensor) -> Tensor:
 
 
 def nested(side: int, window: int) -> Tensor:
-    """Return places of a grid, row by row, in the order in which tokens lie.
+    """Return the places of a grid, numbered row by row, in the order in which its tokens lie in memory.
 
     Args:
         side: tokens along each side of the grid.

@@ -87,7 +87,9 @@ class FusedBlock(nn.Module):
         self.norm4, self.mlp = block.norm4, block.mlp
 
     def forward(self, tokens: Tensor, image: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B, n, dim) tokens with their positions, (B or 1, m, dim) image to both, of B prompts."""
+        """Map tokens, (B, n, dim), with positions of their own, and the image, (B or 1, m, dim), to new
+        ones.
+        """
         if self.first:
             tokens = self.to_tokens(tokens, tokens, tokens)
         else:
@@ -159,7 +161,7 @@ class FusedMaskDecoder(nn.Module):
         return self.placed(weights @ fine.transpose(-1, -2), h, w), self.quality(tokens[:, 0])
 
     def attended(self, image: Tensor, sparse: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the transformer: (B or 1, h * w, C) image and (B, n, C) prompts -> (B, tokens, C),
+        """Run the transformer: (B or 1, h * w, C) image and (B, n, C) prompts to (B, tokens, C) and
         image.
         """
         own = torch.cat([self.own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
@@ -180,7 +182,7 @@ def tokens_of(x: Tensor) -> Tensor:
 
 
 def as_linear(up: nn.ConvTranspose2d, gelu: bool = False) -> Linear:
-    """Map a 2 x 2 transposed convolution with stride 2 to (..., in) -> (..., 4 sub-pixels x out)."""
+    """Convert a 2 x 2 transposed convolution of stride 2 to a linear one: in -> 4 sub-pixels x out."""
     assert up.kernel_size == up.stride == (2, 2)
     assert up.bias is not None
     weight = up.weight.detach().permute(2, 3, 1, 0).flatten(0, 2)

@@ -54,7 +54,7 @@ class FusedRotary(nn.Module):
         self.sines: Tensor
 
     def normed(self, x: Tensor) -> Tensor:
-        """Return what the queries are made of."""
+        """Compute the normalised tokens that the queries are made of."""
         return F.layer_norm(x, self.norm, eps=self.eps)
 
     def forward(
@@ -152,7 +152,7 @@ class FusedMemoryAttention(nn.Module):
 
 
 def mean_of(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Map (B, n, dim) scaled queries, (B, m, dim) keys, (B, m, C) values to (B, n, C)."""
+    """Compute attention of scaled queries (B, n, dim) to keys (B, m, dim) and values (B, m, C)."""
     if as_graph():
         keys = k.transpose(1, 2)
         n = int(q.shape[1])

@@ -56,13 +56,11 @@ class FusedMemorySam(MemorySam):
 
     @property
     def prompt_encoder(self) -> PromptEncoder:
-        """Return what SAM calls so."""
+        """Return the prompt encoder under the name that it has in a SAM."""
         return self.sam_prompt_encoder
 
     def on(self, run: Run) -> FusedMemorySam:
-        """Return the same network, its large parts run by another: `run(name, *inputs,
-        parallel=...)`.
-        """
+        """Return a copy whose large parts are run by `run(name, *inputs, parallel=...)`."""
         other = copy(self)
         other._run = run
         return other
@@ -84,7 +82,9 @@ class FusedMemorySam(MemorySam):
         return asked_for(logits, multimask), asked_for(iou, multimask)
 
     def full_memory(self) -> MemoryTokens:
-        """Return as many tokens as a frame looks at after many others; the same at every call."""
+        """Make as many tokens of memory as a frame looks at after many others: random, the same at
+        every call.
+        """
         generator = torch.Generator().manual_seed(0)
         kept = self.maskmem_tpos_enc.shape[-1]
         maps, pointers = MAPS * self.grid**2, (POINTERS - 1) * self.shape.dim // kept

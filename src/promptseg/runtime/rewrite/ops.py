@@ -38,7 +38,7 @@ def graph_in(dtype: torch.dtype) -> Iterator[None]:
 
 
 def arithmetic(x: Tensor) -> torch.dtype:
-    """Return what products of `x` are computed in."""
+    """Return the dtype that products of `x` are computed in."""
     return _graph_in.get() if as_graph() else x.dtype
 
 
@@ -54,9 +54,7 @@ def _fuses(x: Tensor) -> bool:
 
 
 def after_norm(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of a linear layer with the scale and shift of the normalisation before
-    it.
-    """
+    """Multiply a normalisation's scale and shift into weight and bias of the linear layer after it."""
     weight, bias = linear.weight.detach(), linear.bias.detach()
     wide = weight.double()
     folded = bias.double() + wide @ norm.bias.detach().double()

@@ -29,7 +29,7 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 @torch.no_grad()
 def rounded(module: _Module, example: tuple[Tensor, ...]) -> _Module:
-    """Return a module whose depthwise and pointwise convolutions have weights for bfloat16.
+    """Convert depthwise and pointwise convolutions of a module to weights that bfloat16 can hold.
 
     Args:
         module: in float32; what it names in `keep_float32` is left as it is.

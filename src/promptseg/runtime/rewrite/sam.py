@@ -87,9 +87,7 @@ def can_prepare(network: Sam) -> bool:
 
 
 def prepare(network: Sam, device: torch.device) -> FusedSam:
-    """Return a network made ready to run on a device; embeddings stay within 1e-5 of the plain
-    network.
-    """
+    """Make a network ready to run on a device; embeddings stay within 1e-5 of the plain network."""
     if device.type == "cpu":
         keep_freed_memory()
     with torch.no_grad():

@@ -53,9 +53,7 @@ class FusedSam2(Sam2Steps):
         self._run: Run | None = None
 
     def on(self, run: Run) -> FusedSam2:
-        """Return the same network, its large parts run by another: `run(name, *inputs,
-        parallel=...)`.
-        """
+        """Return a copy whose large parts are run by `run(name, *inputs, parallel=...)`."""
         other = copy(self)
         other._run = run
         return other
@@ -90,7 +88,9 @@ class FusedSam2(Sam2Steps):
         return modules[name](*inputs)
 
     def full_memory(self) -> MemoryTokens:
-        """Return this as many tokens as a frame looks at after many others; the same at every call."""
+        """Make as many tokens of memory as a frame looks at after many others: random, the same at
+        every call.
+        """
         generator = torch.Generator().manual_seed(0)
         narrow, cells = self.shape.memory, self.grid**2
         pointers = (POINTERS - 1) * self.shape.dim // narrow
@@ -110,7 +110,7 @@ def can_prepare_sam2(network: Sam2) -> bool:
 
 
 def prepare_sam2(network: Sam2, device: torch.device) -> FusedSam2:
-    """Return a network made ready to run on a device."""
+    """Make a network ready to run on a device."""
     if device.type == "cpu":
         keep_freed_memory()
     with torch.no_grad():

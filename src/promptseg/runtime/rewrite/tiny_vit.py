@@ -95,7 +95,7 @@ class Strip(nn.Module):
         self.embed = None if embed is None else Pointwise(_with_own_bias(embed))
 
     def forward(self, strips: Sequence[Tensor], k: int) -> Tensor:
-        """Return the `k`-th of strips (B, in, h, W) -> (B, dim, h, W)."""
+        """Map the `k`-th of strips, (B, in, h, W) each, to (B, dim, h, W)."""
         wide = self.widen(_with_borders(strips, k))
         beyond = (int(k == 0), int(k == len(strips) - 1))  # rows of zeros
         if any(beyond):
@@ -282,7 +282,7 @@ class FusedStage(nn.Module):
 
 
 class FusedRest(nn.Module):
-    """Holds what follows the first stage.
+    """Rest of the encoder, after its first stage.
 
     Args:
         encoder: the encoder it takes its weights from.

@@ -27,7 +27,7 @@ _CHANNELS = 32  # products of matrices are quickest with a multiple of so many
 
 
 class Positions(nn.Module):
-    """Holds what relative positions add to scores, as channels of queries.
+    """Relative positions as channels of the queries: these add to the scores what positions do.
 
     Args:
         attention: the layer it takes its weights from.
@@ -56,7 +56,7 @@ class Positions(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Return channels that come to those of queries and keys."""
+        """Return the number of channels added to those of queries and keys."""
         return 2 * self.rows.shape[-1] + len(self.rest)
 
     def forward(self, q: Tensor) -> Tensor:
@@ -73,8 +73,8 @@ class Positions(nn.Module):
         return lines.view(self.side, len(q), *q.shape[2:-1], -1).transpose(0, 1)
 
     def of_keys(self, tokens: int) -> Tensor:
-        """Return (keys, channels): one-hot the row and column of each token of a window, then of
-        none.
+        """Return the channels of keys, (keys, channels): each token's row and column, one-hot; the rest
+        are no keys.
         """
         window = self.rows.shape[-1]
         unit = torch.eye(window)
@@ -111,7 +111,7 @@ class WindowGroup(nn.Module):
         self.whole = keys.shape[1] == self.side**2  # no key is none
 
     def forward(self, queries: Tensor, table: Tensor) -> Tensor:
-        """Return what the queries attend to.
+        """Compute the attention of the queries to the keys of their windows.
 
         Args:
             queries: (B, tokens * heads, width + channels).

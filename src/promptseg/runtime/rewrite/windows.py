@@ -32,7 +32,7 @@ class Group:
 
     @property
     def queries(self) -> Tensor:
-        """Return (windows, queries) tokens on the grid; windows with fewer than others end in -1."""
+        """Return the tokens of each window on the grid, (windows, queries); shorter rows end in -1."""
         sorted_tokens = self.tokens.gather(1, self._order)
         return sorted_tokens[:, : int((sorted_tokens >= 0).sum(1).max())]
 
@@ -42,7 +42,7 @@ class Group:
         return (self.tokens < 0).byte().argsort(dim=1, stable=True)
 
     def bias(self, offsets: Tensor) -> Tensor:
-        """Return a constant bias, with one key for all tokens beyond the edge.
+        """Return the bias of the scores as a constant, with one key for all tokens beyond the edge.
 
         Those have keys and values of zeros, so of them a query sees no more than the sum of the
         exponentials of their biases.
@@ -83,12 +83,12 @@ def windows_of(side: int, window: int) -> list[Group]:
 
 
 def full_keys(tokens: Tensor) -> Tensor:
-    """Return keys of windows, as many as scores are quickest with: those added are -1."""
+    """Append keys of -1 to those of windows, up to a number with which scores are computed quickest."""
     return F.pad(tokens, (0, -tokens.shape[1] % _KEYS), value=-1)
 
 
 def rows_of(tokens: Tensor, heads: int, slots: int, first: int = 0, empty: int = 0) -> Tensor:
-    """Tell where the heads of some tokens lie in a table (tokens * slots, width).
+    """Return the rows of a table, (tokens * slots, width), in which the heads of some tokens lie.
 
     Args:
         tokens: (windows, n); -1 for none.
@@ -105,7 +105,7 @@ def rows_of(tokens: Tensor, heads: int, slots: int, first: int = 0, empty: int =
 
 
 def places(queries: Sequence[Tensor], heads: int) -> Tensor:
-    """Tell where the answers of each token's heads lie.
+    """Return the places at which the answers of each token's heads lie.
 
     Args:
         queries: (windows, n) tokens of each group; its answers lie as (windows, heads, n), one group

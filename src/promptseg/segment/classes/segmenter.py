@@ -77,7 +77,7 @@ class ClassSegmenter:
         windows: Windows | None = None,
         uncertain: bool = False,
     ) -> Classified:
-        """Return the classes of a 2D image, a volume or a video.
+        """Segment a 2D image, a volume or a video into the model's classes.
 
         Args:
             image: what to look at.
@@ -199,7 +199,7 @@ class ClassSegmenter:
 def load_classes(
     model: str | Path, *, device: str = "auto", threads: int | None = None
 ) -> ClassSegmenter:
-    """Return a semantic model ready to segment.
+    """Load a semantic model, ready to segment.
 
     Args:
         model: folder of a training of classes, or a file of weights in it.

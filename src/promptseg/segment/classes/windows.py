@@ -28,7 +28,7 @@ Pixels = Callable[[int], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Windows:
-    """Says how slices are cut.
+    """Windows that slices are cut into.
 
     Attributes:
         tile: side of a window in pixels of the slice; None for whole slices.
@@ -86,7 +86,8 @@ def probabilities(
 
 
 def uncertainty(chances: Tensor) -> NDArray[np.uint8]:
-    """Return entropy of the classes at every pixel, as a share of the largest there can be: 0..255.
+    """Return the entropy of the classes at every pixel as 0..255, where 255 is the largest there can
+    be.
 
     Args:
         chances: (1 + classes, rows, columns), sum 1.

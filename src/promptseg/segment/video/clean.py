@@ -17,7 +17,7 @@ __all__ = ["cleaned"]
 def cleaned(
     masks: FrameMasks, options: SegmentOptions, only: Collection[int] | None = None
 ) -> FrameMasks:
-    """Return the masks after what the options ask for.
+    """Return the masks, cleaned up as the options ask.
 
     In a video an object may be hidden and come back, so that its largest part is meant on each frame
     and not through time.

@@ -26,7 +26,7 @@ def overlay_frame(
     prompts: Sequence[PlacedPrompt] = (),
     caption: str = "",
 ) -> NDArray[np.uint8]:
-    """Return tints and outlines over a frame, prompts in white.
+    """Draw tints and outlines over a frame, prompts in white.
 
     Args:
         pixels: (rows, columns[, 3]) as shown to the model.

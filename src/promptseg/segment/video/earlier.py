@@ -1,4 +1,4 @@
-"""Says what an earlier run left of a video, read back: masks by object and frame, and what was said."""
+"""Results of an earlier run on a video, read back: masks by object and frame, and what was said."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class VideoObject:
 
 @dataclass
 class Results:
-    """Holds what an earlier run found.
+    """Results of an earlier run.
 
     Attributes:
         masks: by object and place of the frame.
@@ -70,7 +70,7 @@ class Results:
 
 
 def read_results(path: Path, frames: Selection) -> Results:
-    """Return the results of an earlier run on the same video.
+    """Read the results of an earlier run on the same video.
 
     Args:
         path: the folder they are in, or `masks.zip` in it.

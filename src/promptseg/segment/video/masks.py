@@ -46,18 +46,18 @@ class Packed:
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether nothing is in it."""
+        """Tell whether the mask is empty."""
         return self.box[0] == self.box[1]
 
     def crop(self) -> NDArray[np.bool_]:
-        """Return the kept part."""
+        """Unpack the part of the mask that is kept."""
         top, bottom, left, right = self.box
         shape = bottom - top, right - left
         bits = np.frombuffer(zlib.decompress(self.bits), np.uint8)
         return np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(bool)
 
     def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
-        """Return the whole (rows, columns) mask."""
+        """Unpack the whole (rows, columns) mask."""
         full = np.zeros(size, dtype=bool)
         top, bottom, left, right = self.box
         full[top:bottom, left:right] = self.crop()
@@ -92,12 +92,14 @@ class FrameMasks:
         self.found[object_][frame] = Packed.of(mask, iou, presence)
 
     def on(self, object_: int, frame: int) -> NDArray[np.bool_]:
-        """Return (rows, columns) mask; empty where nothing was found."""
+        """Return the (rows, columns) mask of an object on a frame; empty where nothing was found."""
         known = self.found[object_].get(frame)
         return np.zeros(self.size, dtype=bool) if known is None else known.mask(self.size)
 
     def iou(self, object_: int, frame: int) -> float | None:
-        """Return predicted IoU where there is a mask with something in it."""
+        """Return the predicted IoU of an object on a frame; None where there is no mask, or an empty
+        one.
+        """
         known = self.found[object_].get(frame)
         return None if known is None or known.is_empty else known.iou
 
@@ -109,7 +111,7 @@ class FrameMasks:
         return 0.5 + 0.5 * math.tanh(known.presence / 2)
 
     def absent(self, object_: int) -> list[int]:
-        """Return frames on which a model that says whether an object is there has found nothing of
+        """Return the frames on which a model that says whether an object is there has found nothing of
         it.
         """
         return sorted(
@@ -160,7 +162,9 @@ class FrameMasks:
         return None
 
     def labels(self, frame: int, numbers: Iterable[int]) -> NDArray[Any]:
-        """Return (rows, columns) of label numbers; later objects over earlier ones."""
+        """Draw the label numbers of objects on a frame, (rows, columns); later objects over earlier
+        ones.
+        """
         numbers = list(numbers)
         out = np.zeros(self.size, np.uint8 if max(numbers, default=0) < 256 else np.uint16)
         for number, label in enumerate(numbers):
@@ -215,7 +219,7 @@ class FrameMasks:
             self.found[number][frame] = Packed(tuple(box), bits[start:end], *known)
 
     def frames(self) -> Iterator[int]:
-        """Return frames that have masks, ascending."""
+        """Return the frames that have masks, ascending."""
         return iter(sorted(set().union(*self.found)))
 
 

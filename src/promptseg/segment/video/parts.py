@@ -1,4 +1,4 @@
-"""Says what a long run has found so far, on the disk, so that a killed one goes on from there.
+"""Parts of a long run: what it has found so far, on the disk, so that a killed one goes on from there.
 
 A part holds the masks of a few frames. The state names how many parts count, and holds what the
 tracker needs to go on after them: it is written last, whole or not at all. A part beyond that number is

@@ -19,7 +19,7 @@ _FRAMES_A_PART = 16
 
 
 def conditions_of(run: Run) -> list[ConditioningPrompt]:
-    """Tell where the objects of a run start."""
+    """Return the conditioning prompts of all objects of a run: where they start, and with what."""
     return [
         replace(condition, object=number)
         for number in range(len(run.objects))

@@ -56,11 +56,11 @@ class Film:
 
     @property
     def labels(self) -> range:
-        """Return numbers of the objects."""
+        """Return the label numbers of the objects."""
         return range(1, len(self.names) + 1)
 
     def planes(self, masks: list[NDArray[np.bool_]]) -> list[NDArray[Any]]:
-        """Return one image of label numbers, or one of its label number for every object."""
+        """Draw one image of all label numbers, or one for every object with its own."""
         kind = np.uint8 if len(self.names) < 256 else np.uint16
         if self.layers:
             return [np.where(m, n, 0).astype(kind) for n, m in zip(self.labels, masks, strict=True)]
@@ -70,7 +70,7 @@ class Film:
         return [plane]
 
     def seconds(self, place: int) -> float:
-        """Tell when a frame is shown in a video that is written: the first one at once."""
+        """Return the time, in seconds, at which a written video shows a frame; 0 for the first one."""
         time = self.frames.time(place)
         return place * UNTIMED if time is None else time - (self.frames.time(0) or 0)
 

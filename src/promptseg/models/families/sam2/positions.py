@@ -56,7 +56,7 @@ def rotations(channels: int, side: int) -> tuple[Tensor, Tensor]:
 
 
 def rotated(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Return (..., n, channels) with every pair of channels turned; n is one grid, or several of
+    """Turn every pair of channels of (..., n, channels) by its position; n is one grid, or several of
     them.
     """
     times = x.shape[-2] // cosines.shape[0]

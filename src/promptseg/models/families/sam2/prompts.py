@@ -23,7 +23,8 @@ _LARGEST = 32.0  # logits of an earlier answer, beyond which nothing more is sai
 def points_of(
     prompts: Sequence[SlicePrompt], transform: InputTransform, device: torch.device
 ) -> tuple[Tensor, Tensor] | None:
-    """Return the clicks of B objects that have as many, and the corners of their boxes before them.
+    """Return the corners of the boxes of B objects, then their clicks, of which all objects have as
+    many.
 
     Returns:
         (B, N, 2) places in the input and (B, N) labels; None without boxes and clicks.
@@ -46,7 +47,7 @@ def points_of(
 def mask_prompt_of(
     prompts: Sequence[SlicePrompt], transform: InputTransform, side: int, device: torch.device
 ) -> Tensor | None:
-    """Return (B, 1, side, side) mask prompts of B objects; None without."""
+    """Return the mask prompts of B objects, (B, 1, side, side); None where they have none."""
     if not prompts[0].has_mask:
         return None
     mask_prompts = []
@@ -60,7 +61,7 @@ def mask_prompt_of(
 
 
 def drawn_mask(mask: NDArray[np.bool_], size: int, device: torch.device) -> Tensor:
-    """Map a mask on the slice to (1, 1, size, size) on the input, 0 or 1."""
+    """Convert a mask on the slice to one on the input: (1, 1, size, size), 0 or 1."""
     drawn = torch.from_numpy(np.ascontiguousarray(mask)).to(device)[None, None].float()
     if drawn.shape[-2:] != (size, size):
         drawn = F.interpolate(drawn, size=(size, size), mode="bilinear", antialias=True)

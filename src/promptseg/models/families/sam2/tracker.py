@@ -25,7 +25,7 @@ __all__ = ["Sam2Memory"]
 
 
 class Sam2Memory:
-    """Holds what a SAM 2 remembers of one object in some frames; see `ObjectMemory`.
+    """Memory of a SAM 2 of one object in some frames; see `ObjectMemory`.
 
     Args:
         network: in evaluation mode.

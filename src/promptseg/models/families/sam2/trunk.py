@@ -22,7 +22,7 @@ _STAGES = 4
 
 @dataclass(frozen=True)
 class TrunkSize:
-    """Says how large a trunk is.
+    """Sizes of a trunk.
 
     Attributes:
         width: channels of the first stage; each further stage has twice as many.
@@ -42,7 +42,7 @@ class TrunkSize:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Return channels of the stages."""
+        """Return the number of channels of each stage."""
         return tuple(self.width << stage for stage in range(_STAGES))
 
 
@@ -161,7 +161,9 @@ class Hiera(nn.Module):
                 )
 
     def position(self, h: int, w: int) -> Tensor:
-        """Return (1, h, w, width) positions: the whole's, interpolated, and the window's, repeated."""
+        """Return position embeddings, (1, h, w, width): the whole's, interpolated, plus the window's,
+        repeated.
+        """
         window = self.pos_embed_window
         whole = F.interpolate(self.pos_embed, size=(h, w), mode="bicubic")
         tiles = window.tile(1, 1, h // window.shape[-2], w // window.shape[-1])
@@ -182,12 +184,12 @@ class Hiera(nn.Module):
 
 
 def halved(x: Tensor) -> Tensor:
-    """Map (B, h, w, C) to (B, h / 2, w / 2, C), the largest of four."""
+    """Map (B, h, w, C) to (B, h / 2, w / 2, C): of each four the largest."""
     return F.max_pool2d(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 
 def cut(x: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
-    """Map (B, h, w, C) to (B * windows, window, window, C) and how many windows lie down and across.
+    """Cut (B, h, w, C) into (B * windows, window, window, C); also give their number down and across.
 
     The grid is filled with zeros at the bottom and right until windows fit.
     """
@@ -199,7 +201,7 @@ def cut(x: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
 
 
 def joined(windows: Tensor, grid: tuple[int, int], size: Sequence[int]) -> Tensor:
-    """Return the inverse of `cut`: (B * windows, window, window, C) -> (B, *size, C)."""
+    """Join what `cut` gave: (B * windows, window, window, C) to (B, *size, C)."""
     x = windows.unflatten(0, (-1, *grid)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
     filled: Tensor = x[:, : size[0], : size[1]]
     return filled

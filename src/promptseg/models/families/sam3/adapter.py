@@ -24,14 +24,14 @@ _ALPHA = ("lora_alpha", "alpha")
 
 
 def is_adapter(names: Collection[str]) -> bool:
-    """Tell whether tensors of these names are updates and no network."""
+    """Tell whether tensors of these names are low-rank updates alone, and no network."""
     return bool(names) and all(_PAIR.match(name) for name in names)
 
 
 def merged(
     base: Mapping[str, Tensor], updates: Mapping[str, Tensor], content: Any, where: str
 ) -> dict[str, Tensor]:
-    """Return a network's weights with all updates in them.
+    """Return a network's weights with the adapter's updates added to them.
 
     Args:
         base: under the names that the updates go by: official ones without what is around them.

@@ -66,7 +66,7 @@ SHAPES: dict[str, Sam3Shape] = {"sam3": Sam3Shape(), "sam3-504": Sam3Shape(image
 
 
 def build_sam3(name: str) -> nn.Module:
-    """Return a network with random weights; none is drawn at the published sizes, as loading replaces
+    """Build a network of one of the published sizes, its weights not initialised: loading replaces
     them.
 
     Args:
@@ -79,7 +79,7 @@ def build_sam3(name: str) -> nn.Module:
 
 
 def network_of(shape: Sam3Shape, seeded: bool = False) -> nn.Module:
-    """Return a network of any sizes.
+    """Build a network of any sizes.
 
     Args:
         shape: the sizes.
@@ -158,7 +158,7 @@ def _encoded_boxes(encoder: Any, boxes: Tensor, labels: Tensor, features: Tensor
 
 
 def config_of(shape: Sam3Shape) -> Any:
-    """Return what `transformers` wants to know of a network of some sizes."""
+    """Return the configuration of `transformers` for a network of these sizes."""
     from transformers import CLIPTextConfig
     from transformers.models.sam3.configuration_sam3 import (
         Sam3Config,

@@ -28,7 +28,7 @@ class Words(NamedTuple):
 
 
 class Detections(NamedTuple):
-    """Holds what every query of the decoder has found.
+    """Findings of every query of the decoder.
 
     Attributes:
         logits: (Q, h, w) mask logits, in the network's input.
@@ -44,17 +44,19 @@ class Detections(NamedTuple):
 
     @property
     def sure(self) -> Tensor:
-        """Return (Q,) 0..1, as the official code scores: both probabilities together."""
+        """Return the score of each query, (Q,) 0..1, as the official code does: both probabilities
+        multiplied.
+        """
         return self.scores.sigmoid() * self.presence.sigmoid()
 
 
 def encode(network: Any, images: Tensor) -> list[Tensor]:
-    """Map (B, 3, S, S) images to three levels of features, (B, C, h, w) each."""
+    """Encode (B, 3, S, S) images as three levels of features, (B, C, h, w) each."""
     return list(network.vision_encoder(images).fpn_hidden_states[:3])
 
 
 def read(network: Any, tokens: Tensor) -> Words:
-    """Return what (1, L) numbers of a phrase say, 0 behind its end."""
+    """Read a phrase, given as (1, L) token numbers with 0 behind its end, with the text encoder."""
     known = (tokens != 0).long()
     return Words(network.get_text_features(tokens, known).pooler_output, known)
 
@@ -66,7 +68,7 @@ def detect(
     boxes: Tensor,
     labels: Tensor,
 ) -> Detections:
-    """Return what a phrase and examples find.
+    """Find the instances of a phrase and of examples on one slice.
 
     Args:
         network: of `build`.

@@ -1,4 +1,4 @@
-"""Says what SAM 3's image encoder makes of one slice."""
+"""Embedding that SAM 3's image encoder makes of one slice."""
 
 from __future__ import annotations
 

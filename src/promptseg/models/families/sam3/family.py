@@ -1,4 +1,4 @@
-"""Says how the models of this family are recognised and built."""
+"""Models of this family: how they are recognised and built."""
 
 from __future__ import annotations
 

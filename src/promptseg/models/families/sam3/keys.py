@@ -112,7 +112,8 @@ _WITH_LAYERS = ("mask_decoder.mask_embedder.", "detr_encoder.", "geometry_encode
 
 
 def prefix_of(names: Iterable[str]) -> str | None:
-    """Return what stands before the names of a detector; None if there is none among them.
+    """Return the prefix of the names of the detector's tensors; None if there is no detector among
+    them.
 
     Of several (an average of the weights beside them) the one under `model` counts, else the first.
     """
@@ -127,7 +128,7 @@ def prefix_of(names: Iterable[str]) -> str | None:
 
 
 def own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the detector's tensors under the names of the networks here, without what they do not use.
+    """Rename the detector's tensors to the names of the networks here, without what those do not use.
 
     Args:
         tensors: of a checkpoint, with whatever stands before the names.
@@ -144,8 +145,8 @@ def own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def tracker_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tracker's tensors under the names of its network here, with the image encoder it
-    shares.
+    """Rename the tracker's tensors, the image encoder that it shares among them, to the names of its
+    network.
 
     Args:
         tensors: of an official checkpoint of videos, with whatever stands before the names; or under
@@ -180,7 +181,7 @@ def tracker_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the detector's tensors under the names they have in the detector; all where there is
+    """Return the detector's tensors, without the prefix of their names; all tensors where there is
     none.
     """
     prefix = prefix_of(tensors) or ""

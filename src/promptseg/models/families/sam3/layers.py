@@ -1,4 +1,4 @@
-"""Says what every layer of SAM 3's decoder says of several phrases at once: what training judges."""
+"""Answers of every layer of SAM 3's decoder to several phrases at once: what training judges."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Layers(NamedTuple):
     whole: Tensor
 
     def of(self, phrases: Tensor) -> Layers:
-        """Return the answers about some of the phrases, by their numbers."""
+        """Return the answers about some of the phrases, given by their numbers."""
         return Layers(
             self.scores[:, phrases],
             self.boxes[:, phrases],
@@ -42,7 +42,7 @@ class Layers(NamedTuple):
 
 
 def read_phrases(network: Any, tokens: Tensor) -> Words:
-    """Return what (P, L) numbers of phrases say, 0 behind their ends; as `read`, of several."""
+    """Read phrases, given as (P, L) token numbers with 0 behind their ends; as `read`, but several."""
     known = (tokens != 0).long()
     said = network.text_encoder(input_ids=tokens, attention_mask=known).last_hidden_state
     return Words(network.text_projection(said), known)
@@ -51,7 +51,7 @@ def read_phrases(network: Any, tokens: Tensor) -> Words:
 def every_layer(
     network: Any, levels: Sequence[Tensor], words: Words, boxes: Tensor, labels: Tensor
 ) -> Layers:
-    """Return what all layers find of phrases, as `detect` has it from the last one alone.
+    """Find phrases with every layer of the decoder; `detect` takes the answers of the last one alone.
 
     Args:
         network: of `build`, in any mode.

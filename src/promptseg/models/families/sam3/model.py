@@ -36,7 +36,7 @@ Bounds = tuple[float, float, float, float]
 
 
 def words_table() -> Tokens:
-    """Return the table that SAM 3's words are written by, fetched once."""
+    """Return the table by which SAM 3 turns words into token numbers; it is downloaded once."""
     return Tokens(assets.fetch("sam3-words"))
 
 
@@ -55,7 +55,7 @@ class Sam3Model:
 
     @cached_property
     def tokens(self) -> Tokens:
-        """Tell how words become numbers."""
+        """Return the table by which words become token numbers."""
         return words_table()
 
     @torch.inference_mode()

@@ -59,11 +59,11 @@ class Tokens:
         return rows
 
     def fits(self, phrase: str) -> bool:
-        """Tell whether all of a phrase is read."""
+        """Tell whether a phrase is short enough to be read in full."""
         return len(self.numbers_of(phrase)) <= _LENGTH - 2
 
     def numbers_of(self, phrase: str) -> list[int]:
-        """Return the numbers of a phrase, without start and end."""
+        """Return the token numbers of a phrase, without those of start and end."""
         text = html.unescape(html.unescape(unicodedata.normalize("NFC", phrase)))
         text = " ".join(text.split()).lower()
         return [

@@ -40,7 +40,7 @@ class TrackerEncoder(nn.Module):
 
 
 def tracker_of(shape: Sam3Shape, memory: int | None = None, seeded: bool = False) -> Sam2:
-    """Return a network of any sizes.
+    """Build a tracker's network of any sizes.
 
     Args:
         shape: of the detector, whose image encoder it shares.

@@ -31,16 +31,16 @@ class BoxChannel(nn.Module):
 
     @property
     def prompt_encoder(self) -> _Boxes:
-        """Return what takes prompts in; nothing of it learns."""
+        """Return the part that takes prompts in; it has no weights."""
         return _Boxes(self.side)
 
     @property
     def mask_decoder(self) -> _Masks:
-        """Return what answers."""
+        """Return the part that answers with masks."""
         return _Masks(self)
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:
-        """Return (B, 3, S, S) preprocessed slices, as they are."""
+        """Return (B, 3, S, S) preprocessed slices as they are: they are their own embeddings."""
         return slices
 
     def answer(self, slices: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,7 +106,7 @@ class _Masks:
 
 
 def not_a_box() -> UnsupportedPromptError:
-    """Return what a prompt other than a box is refused with."""
+    """Return the error that refuses any prompt but a box."""
     return UnsupportedPromptError(
         "a box alone for a specialist, whose input has a channel for it",
         "another prompt",
@@ -115,7 +115,7 @@ def not_a_box() -> UnsupportedPromptError:
 
 
 def box_channel(boxes: Tensor, side: int) -> Tensor:
-    """Return boxes as pictures: 1 on the pixels inside, 0 elsewhere.
+    """Draw boxes as pictures: 1 on the pixels inside, 0 elsewhere.
 
     Args:
         boxes: (N, 4) XYXY in pixels of the input, both ends inside; at least one pixel each.

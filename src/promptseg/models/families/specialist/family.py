@@ -1,4 +1,4 @@
-"""Says how specialists for boxes are recognised and built: by the card beside their weights."""
+"""Specialists for boxes: how they are recognised and built, by the card beside their weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says how models for words are recognised and built."""
+"""Models for words: how they are recognised and built."""
 
 from __future__ import annotations
 

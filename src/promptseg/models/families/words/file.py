@@ -24,7 +24,7 @@ _ENCODER = "image_encoder."
 
 
 def base_tensors(base: str) -> dict[str, Tensor]:
-    """Return the weights of a base.
+    """Load the weights of the model that a head is put on, downloaded where they are not at hand.
 
     Raises:
         ModelError: none of `BASES`.
@@ -44,7 +44,7 @@ def encoder_sha256(tensors: Mapping[str, Tensor]) -> str:
 
 
 def on_base(head: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
-    """Return all tensors of the model that a file with a head is a part of.
+    """Complete a head with the weights of the model that it was trained on.
 
     Raises:
         ModelError: no head, one that does not say its words, or one for other embeddings.
@@ -64,7 +64,7 @@ def on_base(head: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
 
 
 def head_tensors(head: WordsHead, half: bool = True) -> dict[str, Tensor]:
-    """Return what a file of a head holds.
+    """Return the tensors that a file of a head holds.
 
     Args:
         head: trained.

@@ -32,7 +32,7 @@ _TOP = 0.002  # of the pixels of a mask: so many say whether there is any
 
 
 class Seen(NamedTuple):
-    """Holds what words are to images.
+    """Answers to words on images.
 
     Attributes:
         presence: (B, K) logits.
@@ -55,7 +55,7 @@ class _Block(nn.Module):
         self.back = nn.Linear(2 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> the same."""
+        """Map (..., C) to the same shape."""
         changed: Tensor = x + self.back(F.relu(self.wide(self.norm(x))))
         return changed
 
@@ -68,7 +68,7 @@ def _mlp(*widths: int) -> nn.Sequential:
 
 
 class WordHead(nn.Module):
-    """Concepts on embeddings of SAM's size.
+    """Finder of concepts on embeddings of SAM's size.
 
     Args:
         words: rows there are room for.
@@ -97,7 +97,7 @@ class WordHead(nn.Module):
         self.own_presence_bias = nn.Parameter(torch.zeros(words))
 
     def forward(self, features: Tensor, words: Tensor, inside: Tensor) -> Seen:
-        """Return what some words are to images.
+        """Find some words on images.
 
         Args:
             features: (B, 256, 64, 64) embeddings.
@@ -116,7 +116,7 @@ class WordHead(nn.Module):
         return Seen(presence, on_grid(masks), on_grid(depth))
 
     def places(self, places: Tensor, words: Tensor, inside: Tensor) -> Seen:
-        """Return the same for some places of images, each with its 2 x 2 pixels of the grid of masks.
+        """Find words at some places of images, each of which has 2 x 2 pixels of the grid of masks.
 
         Args:
             places: (B, N, 256) of embeddings.

@@ -141,7 +141,7 @@ class WordsModel(SamModel):
 
 
 def inside(transform: InputTransform, side: int = 64) -> Tensor:
-    """Return (1, side, side) where a slice lies in the input."""
+    """Return a mask, (1, side, side) boolean, of the part of the input that a slice takes."""
     rows, columns = extent(transform, side)
     found = torch.zeros(1, side, side, dtype=torch.bool)
     found[:, :rows, :columns] = True
@@ -149,7 +149,7 @@ def inside(transform: InputTransform, side: int = 64) -> Tensor:
 
 
 def extent(transform: InputTransform, side: int) -> tuple[int, int]:
-    """Return (rows, columns) of a grid over the input that a slice takes, begun ones among them."""
+    """Count the rows and columns of a grid over the input that a slice takes, at least in part."""
     rows, columns = (-(-length * side // transform.size) for length in transform.resized)
     return rows, columns
 

@@ -23,7 +23,7 @@ STATE = HEAD + "_extra_state"
 
 
 class About(NamedTuple):
-    """Holds what a head is for.
+    """Facts about a head: its words, and the model whose embeddings it reads.
 
     Attributes:
         vocabulary: the words of its rows.
@@ -36,7 +36,7 @@ class About(NamedTuple):
     encoder_sha256: str
 
     def packed(self) -> Tensor:
-        """Return this as a tensor of bytes, which travels with the weights."""
+        """Pack these facts into a tensor of bytes, which travels with the weights."""
         said = {
             "base": self.base,
             "encoder_sha256": self.encoder_sha256,
@@ -69,20 +69,20 @@ class WordsHead(WordHead):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Return the words of its rows."""
+        """Return the words that it knows, one for each of its rows."""
         return self.about.vocabulary
 
     def get_extra_state(self) -> Tensor:
-        """Return what it is for, as `About.packed`."""
+        """Return the facts about it, as `About.packed` writes them."""
         return self.about.packed()
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take what `get_extra_state` gave."""
+        """Take the facts that `get_extra_state` gave."""
         self.about = About.unpacked(state, "the weights")
 
 
 class WordsSam(Sam):
-    """A SAM whose embeddings are looked through for words."""
+    """SAM with a head that looks for words on its embeddings."""
 
     def __init__(self, sam: Sam, words: WordsHead) -> None:
         super().__init__(sam.image_encoder, sam.prompt_encoder)

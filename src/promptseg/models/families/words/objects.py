@@ -16,7 +16,7 @@ XYXY = tuple[float, float, float, float]
 def objects_of(
     logits: NDArray[np.float32], depth: NDArray[np.float32], several: bool
 ) -> list[NDArray[np.bool_]]:
-    """Return objects in a mask.
+    """Split the mask of a word into its objects.
 
     Several that touch are told apart by what lies deep in each: a pixel belongs to the nearest such
     place.
@@ -49,7 +49,9 @@ def objects_of(
 
 
 def boxes_of(masks: NDArray[np.bool_]) -> list[XYXY | None]:
-    """Return XYXY of (N, rows, columns) masks, both ends inside; None where one is empty."""
+    """Return the box around each of (N, rows, columns) masks, XYXY, both ends inside; None for an empty
+    mask.
+    """
     found: list[XYXY | None] = []
     for mask in masks:
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

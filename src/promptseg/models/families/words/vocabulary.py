@@ -87,7 +87,7 @@ class Vocabulary:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return them in their order."""
+        """Return the names of the words, in their order."""
         return tuple(concept.name for concept in self.concepts)
 
     @cached_property
@@ -95,11 +95,11 @@ class Vocabulary:
         return {key: concept for concept in self.concepts for key in _keys(concept)}
 
     def index(self, concept: Concept) -> int:
-        """Return its place in the network."""
+        """Return the row that a word has in the network."""
         return self.concepts.index(concept)
 
     def known(self, phrase: str) -> Concept | None:
-        """Return the word that a phrase is, if it is one."""
+        """Find the word that a phrase names by its name, a synonym or a code; None if there is none."""
         key = _key(phrase)
         if key in self._by_key:
             return self._by_key[key]
@@ -111,7 +111,7 @@ class Vocabulary:
         return next(iter(alike.values())) if len(alike) == 1 else None
 
     def look_up(self, phrase: str) -> Concept:
-        """Return the word that a phrase is.
+        """Find the word that a phrase names, or refuse the phrase.
 
         Raises:
             PromptError: an empty phrase, or none that is known; the nearest one is offered.
@@ -136,7 +136,7 @@ class Vocabulary:
         return self._by_key[best].name
 
     def to_json(self) -> str:
-        """Return it as weights carry it."""
+        """Return the vocabulary as JSON, which is kept with the weights."""
         return json.dumps([asdict(concept) for concept in self.concepts])
 
     @classmethod
@@ -156,11 +156,11 @@ class Vocabulary:
         return cls(concepts)
 
     def with_more(self, concepts: Iterable[Concept]) -> Vocabulary:
-        """Return these words, then others."""
+        """Return a vocabulary of these words, then others."""
         return Vocabulary((*self.concepts, *concepts))
 
     def refined(self, how: Mapping[str, str]) -> Vocabulary:
-        """Return the same words, with other ways to refine some by their names."""
+        """Return the same words, some refined in another way: names of words to ways."""
         return Vocabulary(replace(c, refine=how.get(c.name, c.refine)) for c in self.concepts)
 
 

@@ -97,7 +97,7 @@ class VolumeEncoder(nn.Module):
                     nn.init.zeros_(up.weight)
 
     def forward(self, x: Tensor, depth: int) -> Tensor:
-        """Map (B * depth, 3, S, S) preprocessed slices, those of a volume together to embeddings."""
+        """Map (B * depth, 3, S, S) preprocessed slices, those of a volume in a row, to embeddings."""
         for adapted in self.adapted:
             adapted.depth = depth
         out: Tensor = self.image_encoder(x)

@@ -1,4 +1,4 @@
-"""Says what a semantic model is, in words and numbers. No torch, no network."""
+"""Cards of semantic models: what each is, in words and numbers. No torch, no network."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ClassFacts:
 
     @classmethod
     def of(cls, name: str, colour: tuple[int, int, int]) -> ClassFacts:
-        """Return facts with the code that the table of terms has for the name."""
+        """Return the facts of a class, with the code that the table of terms has for its name."""
         known = parts_of(name).term
         return cls(name, colour, known.code if known else "", known.meaning if known else "")
 
@@ -97,18 +97,18 @@ class SemanticCard:
 
     @property
     def sam(self) -> ModelCard:
-        """Return the model whose encoder it has, or the specialist that it is."""
+        """Return the card of the model whose encoder it has, or of the specialist that it is."""
         return CARDS[self.base] if self.base in CARDS else SPECIALISTS[self.base]
 
     def to_json(self) -> dict[str, Any]:
-        """Return what card.json says of the model itself."""
+        """Return the part of card.json that describes the model itself, not its training data."""
         said = asdict(self)
         said.pop("trained_on")
         return said
 
 
 def is_semantic(model: str | Path) -> bool:
-    """Tell whether the user's choice of a model is a semantic one: its folder, or weights in it."""
+    """Tell whether the model that a user names, by its folder or weights in it, is a semantic one."""
     found = _beside(Path(str(model).rpartition("=")[2]).expanduser())
     return found is not None and found[1].get("schema") == SEMANTIC
 

@@ -25,7 +25,7 @@ _HEADS = ("deconv1.", "deconv2.", "deconv3.", "deconv4.", "base.", "decoder.", "
 
 
 def shape_of(card: SemanticCard) -> Shape:
-    """Return what the network of a card is made of."""
+    """Return the sizes of the network that a card describes."""
     return Shape(
         card.sam.build,
         len(card.classes) + 1,
@@ -39,7 +39,7 @@ def shape_of(card: SemanticCard) -> Shape:
 
 
 def open_semantic(model: str | Path) -> tuple[SemanticCard, Path, dict[str, Tensor]]:
-    """Return a semantic model: what it is, its file and the tensors in there.
+    """Read a semantic model: its card, its file, and the tensors in that.
 
     Args:
         model: folder of a training, or a file of weights in it.
@@ -63,7 +63,7 @@ def open_semantic(model: str | Path) -> tuple[SemanticCard, Path, dict[str, Tens
 def semantic_network(
     card: SemanticCard, tensors: Mapping[str, Tensor], path: Path
 ) -> SemanticNetwork:
-    """Return the network of a card with some weights, ready for inference.
+    """Build the network that a card describes with these weights, ready for inference.
 
     Raises:
         ModelError: tensors of another network, or not all finite.
@@ -105,7 +105,7 @@ def _require_fit(card: SemanticCard, tensors: Mapping[str, Tensor], path: Path) 
 
 
 def read_decoder(path: Path) -> dict[str, Tensor]:
-    """Return a pretrained decoder under torch-em's names, without its output, which is of other
+    """Read a pretrained decoder under torch-em's names, without its output layer, which is for other
     classes.
 
     Args:

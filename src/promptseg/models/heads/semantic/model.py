@@ -53,7 +53,7 @@ class SemanticSam:
 
     @property
     def scaling(self) -> str:
-        """Tell how pixels are scaled."""
+        """Return how pixels are scaled, as `Preprocessing.scaling` names it."""
         return self.preprocessing.scaling
 
     @property
@@ -85,7 +85,7 @@ class SemanticSam:
     def on_slices(
         self, slices: Sequence[NDArray[np.uint8]], pixel: tuple[float, float] = (1, 1)
     ) -> Tensor:
-        """Return logits of every class at every pixel of some slices.
+        """Compute logits of every class at every pixel of some slices.
 
         Args:
             slices: of one shape, (rows, columns[, 3]) uint8 each: any number for a model of single
@@ -109,7 +109,7 @@ class SemanticSam:
         )
 
     def of_embeddings(self, embeddings: Tensor, transform: InputTransform) -> Tensor:
-        """Return logits as `on_slices`, of (slices, C, h, w) embeddings that are there already."""
+        """Compute logits as `on_slices` does, but from (slices, C, h, w) embeddings."""
         given = embeddings.to(self.device)
         deep = self.card.depth > 1
         with torch.inference_mode(), self._one_at_a_time:
@@ -133,15 +133,13 @@ class SemanticSam:
 
 
 def preprocessing_of(card: SemanticCard) -> Preprocessing:
-    """Tell how slices become the network's input: as for the model whose encoder it has, at its own
-    size.
-    """
+    """Return the preprocessing of slices: that of the model whose encoder it has, at its own size."""
     known = card.sam.preprocessing
     return Preprocessing(card.side, known.scaling, known.fit)
 
 
 def on_slice(logits: Tensor, transform: InputTransform) -> Tensor:
-    """Map (classes, h, w) logits in the network's input to (classes, rows, columns) on the slice."""
+    """Scale (classes, h, w) logits in the network's input to (classes, rows, columns) on the slice."""
     every = logits[None]
     if transform.fit == "longest":
         if logits.shape[-1] != transform.size:

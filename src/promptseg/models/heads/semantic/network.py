@@ -38,7 +38,7 @@ _AT_A_TIME = 4  # slices that are decoded at once where nothing is learnt
 
 @dataclass(frozen=True)
 class Shape:
-    """Holds what a semantic network is made of.
+    """Sizes and parts that a semantic network is made of.
 
     Attributes:
         build: of the encoder's SAM; see `ModelCard.build`.
@@ -78,7 +78,7 @@ class Semantic2d(Decoder2d):
 
     @property
     def image_encoder(self) -> nn.Module:
-        """Return its encoder."""
+        """Return the image encoder."""
         return self.encoder
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:
@@ -121,7 +121,7 @@ class Semantic3d(Decoder2d):
 
     @property
     def image_encoder(self) -> nn.Module:
-        """Return its encoder."""
+        """Return the image encoder."""
         return self.encoder
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:
@@ -162,11 +162,11 @@ class Specialist(nn.Module):
 
     @property
     def image_encoder(self) -> nn.Module:
-        """Return nothing."""
+        """Return a layer that changes nothing: the slices are their own embeddings."""
         return self.encoder
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:
-        """Return the slices themselves."""
+        """Return the slices as they are."""
         return slices
 
     def classify(self, embeddings: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ class Specialist(nn.Module):
         return out
 
     def forward(self, slices: Tensor) -> Tensor:
-        """Classify as `classify`."""
+        """Classify slices as `classify` does."""
         return self.classify(slices)
 
 
@@ -184,7 +184,7 @@ SemanticNetwork = Semantic2d | Semantic3d | Specialist
 
 
 def build_semantic(shape: Shape, zero: bool = False) -> SemanticNetwork:
-    """Return a network with random weights.
+    """Build a network with random weights.
 
     Args:
         shape: what it is made of.
@@ -238,7 +238,7 @@ def encoder_state(shape: Shape, tensors: Mapping[str, Tensor]) -> dict[str, Tens
 
 
 def doublings_for(side: int, grid: int) -> int:
-    """Return doublings that lead from the embedding's grid to the input's pixels, four at most."""
+    """Count the doublings that lead from the embedding's grid to the input's pixels, four at most."""
     return min(STAGES, max(0, (side // grid).bit_length() - 1))
 
 

@@ -74,7 +74,7 @@ SWIN_FEATURES = 48
 
 
 def boxed_card(name: str, side: int, features: int) -> ModelCard:
-    """Return a specialist that is told by a box what to look for.
+    """Return the card of a specialist that is told by a box what to look for.
 
     Args:
         name: of the specialist.

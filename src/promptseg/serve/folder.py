@@ -31,7 +31,7 @@ _LOOKED_AT = 8  # files of a folder that are looked at to tell whether it is a s
 
 @dataclass(frozen=True)
 class Remembered:
-    """Holds what is known of an image, beside its session.
+    """The state of the work on an image and what the user noted, kept beside its session.
 
     Attributes:
         path: below the root.
@@ -101,11 +101,11 @@ class Folder:
         return path
 
     def name_of(self, path: Path) -> str:
-        """Return what clients call a place below the root."""
+        """Return the name that clients use for a place below the root: its path from there."""
         return path.relative_to(self.root).as_posix()
 
     def output(self, name: str) -> Path:
-        """Tell where a result may go.
+        """Return the path that a result may be written to.
 
         Raises:
             OutputError: no file name, or one outside the root.
@@ -119,8 +119,7 @@ class Folder:
         return path
 
     def listing(self, name: str = "") -> list[dict[str, Any]]:
-        """Return what a folder holds: folders, series, images and videos, and the state of the work on
-        them.
+        """List a folder's folders, series, images and videos, with the state of the work on them.
 
         Raises:
             AbsentError: no such folder.
@@ -149,7 +148,7 @@ class Folder:
         return entries
 
     def session_file(self, name: str, part: str = "") -> Path:
-        """Tell where the session on an image is kept, or that on a part of it, such as one frame."""
+        """Return the path of the session on an image, or on a part of it, such as one frame."""
         of = hashlib.sha256(part.encode("utf-8", "replace")).hexdigest()[:12]
         return self._place(name) / (f"session-{of}.jsonl" if part else "session.jsonl")
 
@@ -159,36 +158,36 @@ class Folder:
         return any(place.glob("session*.jsonl")) or any(place.glob("video-*/journal.jsonl"))
 
     def video_folder(self, name: str, part: str) -> Path:
-        """Tell where the session on a choice of a video's frames is kept."""
+        """Return the folder of the session on a choice of a video's frames."""
         of = hashlib.sha256(part.encode("utf-8", "replace")).hexdigest()[:12]
         return self._place(name) / f"video-{of}"
 
     def video_folders(self, name: str) -> list[Path]:
-        """Tell where sessions on a video are kept, the one that was worked on last first."""
+        """Return the folders of the sessions on a video, the one that was worked on last first."""
         found = self._place(name).glob("video-*/journal.jsonl")
         return [path.parent for path in sorted(found, key=_changed, reverse=True)]
 
     @property
     def own(self) -> Path:
-        """Return the folder of ours in it."""
+        """Return the folder below the root in which the server keeps its own files."""
         return self.root / _OWN
 
     @property
     def times_file(self) -> Path:
-        """Tell where annotation times are logged, if somebody asks for it."""
+        """Return the path of the log of annotation times, where somebody asks for one."""
         return self.own / "times.jsonl"
 
     @property
     def audit_file(self) -> Path:
-        """Tell where the audit log is, if no other place is named."""
+        """Return the path of the audit log, unless another place is named."""
         return self.own / "audit.jsonl"
 
     def id_of(self, name: str) -> str:
-        """Return what an image is called where its own name must not be read."""
+        """Return a hash that stands for an image where its own name must not be read."""
         return self._place(name).name
 
     def remembered(self, name: str) -> Remembered:
-        """Return what is known of an image."""
+        """Read the state of the work on an image, as it was kept; the defaults where nothing was."""
         try:
             content = json.loads((self._place(name) / "image.json").read_text(encoding="utf-8"))
             state, note = content.get("state"), content.get("note")

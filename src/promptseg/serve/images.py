@@ -19,7 +19,7 @@ class TurnImage(EmbeddedImage):
 
     @classmethod
     def of(cls, opened: EmbeddedImage, turns: Turns, cache_bytes: int) -> TurnImage:
-        """Return an image that was opened, for a device that several share.
+        """Return an opened image, made ready for a device that several share.
 
         Args:
             opened: the image.

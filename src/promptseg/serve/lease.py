@@ -1,4 +1,4 @@
-"""Says how long a session belongs to somebody who may have gone."""
+"""Leases: how long a session belongs to somebody who may have gone."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Lease:
         self._connected, self._counting = 0, Lock()
 
     def touch(self) -> None:
-        """Take a sign of life."""
+        """Record a sign of life of the client."""
         self._alive = self.clock()
 
     def act(self) -> None:
-        """Take a real action."""
+        """Record an action of the user, which is a sign of life as well."""
         self._alive = self._acted = self.clock()
 
     def connect(self, change: int) -> None:
@@ -53,7 +53,7 @@ class Lease:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep the lease alive as long as this lasts."""
+        """Keep the lease alive while the context lasts."""
         self.connect(1)
         try:
             yield
@@ -62,12 +62,12 @@ class Lease:
 
     @property
     def remaining(self) -> float:
-        """Return seconds until it ends; at most 0 if it has."""
+        """Return the seconds until the lease ends; at most 0 if it has."""
         now = self.clock()
         alive = self.liveness_s if self._connected else self._alive + self.liveness_s - now
         return min(alive, self._acted + self.idle_s - now)
 
     @property
     def ended(self) -> bool:
-        """Tell whether it has ended."""
+        """Tell whether the lease has ended."""
         return self.remaining <= 0

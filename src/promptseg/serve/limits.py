@@ -1,4 +1,4 @@
-"""Says how much the server gives away, and how long it waits for those who have gone."""
+"""Limits of the server: how much it gives away, and how long it waits for those who have gone."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ class Limits:
 
     @property
     def upload_bytes(self) -> int:
-        """Return bytes of one upload."""
+        """Return the bytes that one upload may have."""
         return self.upload_mib * _MIB
 
     @property
     def session_bytes(self) -> int:
-        """Return bytes of one session."""
+        """Return the bytes that one session may take."""
         return self.session_mib * _MIB
 
     @property
     def memory_bytes(self) -> int:
-        """Return bytes of all sessions together."""
+        """Return the bytes that all sessions together may take."""
         return self.memory_mib * _MIB

@@ -75,7 +75,7 @@ def serve_mcp(job: McpJob) -> int:
 
 
 def server_of(programs: Programs) -> MCPServer[Any]:
-    """Return the protocol's server over some tools.
+    """Build the MCP server that offers these tools.
 
     Args:
         programs: what the tools do.

@@ -1,4 +1,4 @@
-"""Says what MONAI Label's clients do with our sessions: 3D Slicer's module and OHIF's panel.
+"""Requests of MONAI Label's clients, answered by our sessions: 3D Slicer's module and OHIF's panel.
 
 They send all clicks of an object with every request, in voxel indices, and get one mask back.
 So an object is continued where its clicks were added to, and begun anew otherwise.
@@ -44,7 +44,7 @@ _ENDINGS = {"image": ".nrrd", "all": ".nrrd", "dicom_seg": ".dcm"}
 
 @dataclass(frozen=True)
 class Request:
-    """Holds what a client asks for.
+    """A client's request for a segmentation.
 
     Attributes:
         model: name, as `Rooms.info` gives it.
@@ -92,7 +92,7 @@ class Request:
         )
 
     def prompts(self, flat: bool) -> list[Prompt]:
-        """Return the box and the clicks; `flat`: a box lies on the slice in its middle."""
+        """Return the box and the clicks as prompts; `flat`: a box lies on the slice in its middle."""
         found: list[Prompt] = []
         if self.roi:
             i0, i1, j0, j1, k0, k1 = self.roi
@@ -145,7 +145,7 @@ class Rooms:
         self._lock = threading.Lock()
 
     def info(self) -> dict[str, Any]:
-        """Return what the clients' panels are filled from."""
+        """Return the facts that clients fill their panels from."""
         return {
             "name": "promptseg",
             "description": "Promptable models; research software, not a medical device",
@@ -178,7 +178,7 @@ class Rooms:
         return {"session_id": work.id, "session_info": self.session(work.id)}
 
     def session(self, token: str) -> dict[str, Any]:
-        """Return what is known of a session.
+        """Return the facts on a session.
 
         Raises:
             AbsentError, EndedError: there is none, or none any more.
@@ -221,7 +221,7 @@ class Rooms:
         return self._written(replace(result, segments=own), room, request)
 
     def images(self) -> dict[str, Any]:
-        """Return the folder, as clients list it."""
+        """List the images of the folder, in the form that clients expect."""
         known = {
             name: {"image": {"name": name}, "labels": {}, "info": {"name": name}}
             for name in self._images()
@@ -229,14 +229,14 @@ class Rooms:
         return {"name": "promptseg", "description": "", "objects": known}
 
     def next_image(self) -> dict[str, Any]:
-        """Return the first image that is to do; nothing if all are done."""
+        """Return the first image that is still to be done; an empty dictionary if all are done."""
         for name in self._images():
             if self._folder().remembered(name).state == "to do":
                 return {"id": name, "name": Path(name).name}
         return {}
 
     def image_file(self, name: str) -> Path:
-        """Return the file of an image.
+        """Return the path of an image that is one file.
 
         Raises:
             AbsentError: there is none, or it is a folder.

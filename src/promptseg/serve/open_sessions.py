@@ -1,4 +1,4 @@
-"""Says what is open on a server: sessions of one kind, each for the user who opened it."""
+"""Open sessions of one kind on a server, each for the user who opened it."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ class Held(Protocol):
 
     @property
     def id(self) -> str:
-        """Return what its client calls it."""
+        """Return the name by which its client asks for it."""
 
     @property
     def owner(self) -> str:
-        """Tell who opened it; empty where users have no names."""
+        """Return the name of the user who opened it; empty where users have no names."""
 
     @property
     def lease(self) -> Lease:
-        """Tell how long it lasts."""
+        """Return its lease, which says how long it lasts."""
 
     @property
     def path(self) -> str | None:
-        """Return the path of what is open, below the root."""
+        """Return the path below the root of what was opened."""
 
     @property
     def file(self) -> Path | None:
-        """Tell where it is kept; None if it is in memory alone."""
+        """Return the file that keeps it; None if it is in memory alone."""
 
     @property
     def nbytes(self) -> int:
-        """Return bytes it holds."""
+        """Return the number of bytes that it holds."""
 
     def close(self, why: str, *, abandoned: bool = False) -> None:
         """End it; `abandoned`: nobody was heard of any more."""
@@ -53,7 +53,7 @@ class Coloured(Held, Protocol):
 
     @property
     def colours(self) -> dict[str, tuple[int, int, int]]:
-        """Return (red, green, blue) of objects by name, where the user chose one."""
+        """Return the colours that the user chose, (red, green, blue) by the names of objects."""
 
 
 W = TypeVar("W", bound=Held)
@@ -73,17 +73,17 @@ class OpenSessions(Generic[W]):
 
     @property
     def works(self) -> list[W]:
-        """Return what is open."""
+        """Return the open sessions."""
         return list(self._works.values())
 
     @property
     def places(self) -> int:
-        """Tell how many are open, or begin."""
+        """Return the number of sessions that are open or being opened."""
         return len(self._works) + self._opening
 
     @property
     def mine(self) -> list[W]:
-        """Return what is open for who asks."""
+        """Return the open sessions of the user who asks."""
         return [work for work in self.works if work.owner == caller().name]
 
     def get(self, token: str, act: bool = True) -> W:

@@ -20,7 +20,7 @@ _SHORTEST_TOKEN = 16
 
 @dataclass(kw_only=True)
 class ModelsServed:
-    """Says which images and models are served."""
+    """Options that say which images and models are served."""
 
     root: Path = Path()
     """Folder whose images may be opened, and where results go."""
@@ -112,7 +112,7 @@ class ServeJob(Limits, ModelsServed):
 
     @property
     def users(self) -> Users:
-        """Tell how users are named.
+        """Return the rules by which users are named.
 
         Raises:
             InputError: no header, address or role.

@@ -27,7 +27,7 @@ _CHUNK = 1 << 30
 
 
 def pack(array: NDArray[Any]) -> bytes:
-    """Return an array of numbers as bytes."""
+    """Pack an array of numbers into bytes."""
     blosc2 = _blosc2()
     array = np.ascontiguousarray(array)
     name = array.dtype.name.encode("ascii")
@@ -52,7 +52,7 @@ def pack(array: NDArray[Any]) -> bytes:
 
 
 def unpack(content: bytes, limit: int) -> NDArray[Any]:
-    """Return the array in packed bytes; nothing is allocated before all sizes agree with each other.
+    """Unpack an array from bytes; nothing is allocated before all sizes agree with each other.
 
     Args:
         content: what a client sent.

@@ -1,5 +1,4 @@
-"""Says what programs may do in a folder: look, segment, correct, measure, convert; answers are plain
-values.
+"""Actions of programs in a folder: look, segment, correct, measure, convert; answers are plain values.
 
 The folder's rules are the server's: nothing outside it is read or written. Answers never hold patient
 fields of a header; pictures are of the image itself, and only where they are wanted.
@@ -39,7 +38,7 @@ _LONGEST_SIDE = 1200  # pixels of a picture that is given back
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """Holds what a program is told.
+    """An answer to a program: plain values, and a picture where one is wanted.
 
     Attributes:
         content: plain values.
@@ -74,7 +73,7 @@ class Programs:
         self._working = threading.Lock()  # one answer at a time
 
     def list_images(self, folder: str = "") -> Answer:
-        """Return what a folder holds: folders, series, images and videos.
+        """List a folder's folders, series, images and videos.
 
         Args:
             folder: below the root; the root itself if empty.
@@ -82,7 +81,7 @@ class Programs:
         return Answer({"entries": self.folder.listing(folder)})
 
     def describe_models(self) -> Answer:
-        """Return the models that are loaded, the prompts they take and what they are bad at."""
+        """List the models that are loaded, the prompts they take and what they are bad at."""
         cards = [segmenter.predictor.card for segmenter in self.models.values()]
         return Answer(
             {
@@ -94,8 +93,7 @@ class Programs:
         )
 
     def info(self, image: str, slice: int | None = None, axis: str | None = None) -> Answer:
-        """Return what was understood of an image, and how it looks, ticked in the indices that prompts
-        take.
+        """Return the facts on an image and a picture of it, ticked in the indices that prompts take.
 
         Args:
             image: below the root.
@@ -178,7 +176,7 @@ class Programs:
         return self._run(job, output, model)
 
     def measure(self, mask: str) -> Answer:
-        """Return the sizes of a mask's objects: volume or area, long and short axis.
+        """Measure the objects of a mask: volume or area, long and short axis.
 
         Args:
             mask: below the root.

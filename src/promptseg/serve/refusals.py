@@ -1,4 +1,4 @@
-"""Says what the server refuses, beside what is refused everywhere: each with its HTTP status."""
+"""Refusals of the server alone, beside those that are raised everywhere: each with its HTTP status."""
 
 from __future__ import annotations
 
@@ -67,16 +67,12 @@ class FullError(RefusedError):
 
 
 def fault_or_message(error: Exception) -> str:
-    """Return what a client is told: our own one line, or that it is a fault of ours, and no more of
-    it.
-    """
+    """Return the message for a client: our own one line, or only that it is a fault of ours."""
     if isinstance(error, PromptsegError):
         return str(error)
     return f"a fault of promptseg ({type(error).__name__}); please report what you did"
 
 
 def without_root(text: str, root: str) -> str:
-    """Return a message without the place of the served folder on this machine, which is nobody's
-    business.
-    """
+    """Return a message without the path of the served folder, which is nobody's business."""
     return text.replace(f"{root}/", "").replace(root, ".") if root else text

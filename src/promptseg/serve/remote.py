@@ -1,4 +1,4 @@
-"""Says what a client of nnInteractive's remote protocol does with one of our sessions.
+"""Requests of nnInteractive's remote protocol, answered by one of our sessions.
 
 The protocol knows one object at a time, arrays without orientation, and one answer per request: an
 answer waits so long for the other slices, and what comes later travels with the next one.
@@ -41,7 +41,7 @@ Answer = tuple[bool, tuple[Region, NDArray[np.bool_]] | None]
 
 
 def capabilities(desk: Desk) -> dict[str, Any]:
-    """Return what the first model takes, in the protocol's words."""
+    """Return the abilities of the first model, in the protocol's words."""
     card = desk.segmenter(None).predictor.card
     takes = {kind: kind in card.prompts for kind in ("box", "point", "mask")}
     size = card.preprocessing.size
@@ -92,13 +92,13 @@ class RemoteClient:
         self._positions: list[int] = []
 
     def act(self) -> None:
-        """Take a real action: neither clock runs out."""
+        """Record an action of the user, so that neither lease runs out."""
         self.lease.act()
         if self.work is not None:
             self.work.lease.act()
 
     def touch(self) -> None:
-        """Take a sign of life."""
+        """Record a sign of life of the client."""
         self.lease.touch()
         if self.work is not None:
             self.work.lease.touch()
@@ -165,7 +165,7 @@ class RemoteClient:
         self._sent, self._waiting, self._positions = None, [], []
 
     def point(self, at: Any, include: bool, run: bool) -> Answer:
-        """Return a click.
+        """Prompt with a click.
 
         Raises:
             PromptError: outside the image, or not taken by the model.
@@ -179,7 +179,7 @@ class RemoteClient:
         return self._do([click], run)
 
     def box(self, pairs: Any, include: bool, run: bool) -> Answer:
-        """Return a box: half-open pairs, of which one of length 1 makes it a rectangle on a slice.
+        """Prompt with a box: half-open pairs, of which one of length 1 makes it a rectangle on a slice.
 
         Raises:
             PromptError: outside the image, empty, around what is not meant, or not taken.
@@ -200,7 +200,7 @@ class RemoteClient:
         return self._do([Box((x0, y0, x1 - 1, y1 - 1), slice_, _NAME, axis)], run)
 
     def scribble(self, mask: NDArray[Any], at: Any, include: bool, run: bool) -> Answer:
-        """Return a stroke: clicks along it, on every slice it lies on."""
+        """Prompt with a stroke: clicks along it, on every slice it lies on."""
 
         def clicks(pixels: NDArray[np.bool_], slice_: int, axis: Axis) -> Prompt:
             xy = spread_points(pixels, _POINTS_OF_A_SCRIBBLE)
@@ -209,7 +209,7 @@ class RemoteClient:
         return self._drawn(mask, at, run, clicks)
 
     def lasso(self, mask: NDArray[Any], at: Any, include: bool, run: bool) -> Answer:
-        """Return an outlined area: a mask prompt of the object, or what is not of it."""
+        """Prompt with an outlined area: a mask of the object, or of what is not part of it."""
         work = self._require()
 
         def area(pixels: NDArray[np.bool_], slice_: int, axis: Axis) -> Prompt:
@@ -244,7 +244,7 @@ class RemoteClient:
         return run, None
 
     def predict(self) -> Answer:
-        """Return what was not run yet, and what has been propagated since the last answer."""
+        """Run the prompts that wait; return all that has changed since the last answer."""
         waiting, self._waiting = self._waiting, []
         work = self._require()
         before = work.propagating

@@ -15,15 +15,13 @@ __all__ = ["download", "mask_endings", "result_of", "save"]
 
 
 def mask_endings(kind: str, layers: bool = False) -> list[str]:
-    """Return endings that masks are offered under: those of `endings`, and 3D Slicer's name for
-    NRRD.
-    """
+    """List the endings that masks are offered under: those of `endings`, and 3D Slicer's for NRRD."""
     slicers = {".nrrd": [".seg.nrrd", ".nrrd"]}
     return [name for ending in endings(kind, layers) for name in slicers.get(ending, [ending])]
 
 
 def result_of(work: Work) -> Result:
-    """Return the objects with their colours.
+    """Return the objects of a session with the user's colours.
 
     Raises:
         PromptError: none has a mask.
@@ -52,7 +50,7 @@ def save(
 
 
 def download(work: Work, ending: str, overlap: str) -> bytes:
-    """Return the masks as the bytes of a file.
+    """Return the masks as the content of a file.
 
     Raises:
         OutputError: an unknown ending, or a format that cannot hold the result.

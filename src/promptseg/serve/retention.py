@@ -1,4 +1,4 @@
-"""Says how long work is kept: sessions that nobody has gone on with for so many days are removed."""
+"""Retention of work: sessions that nobody has gone on with for so many days are removed."""
 
 from __future__ import annotations
 

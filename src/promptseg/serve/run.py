@@ -32,9 +32,7 @@ __all__ = ["load_models", "serve", "warmed"]
 
 
 def warmed(segmenter: Segmenter) -> Segmenter:
-    """Return a model that has encoded and answered once, so that the first user does not wait for
-    that.
-    """
+    """Run a model once, so that the first user does not wait for that, and return it."""
     predictor = segmenter.predictor
     slice_ = np.zeros((256, 256), np.uint8)
     slice_[96:160, 96:160] = 200
@@ -175,7 +173,7 @@ def _log_of_times(job: ServeJob) -> Path | None:
 
 
 def load_models(job: ModelsServed) -> dict[str, Segmenter]:
-    """Return the models that were named, loaded, their engine chosen, and warm.
+    """Load the models that were named, choose their engine, and run each once.
 
     Args:
         job: which, and how they run.

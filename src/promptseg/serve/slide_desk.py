@@ -47,7 +47,7 @@ class SlideDesk(OpenSessions[SlideWork]):
         afresh: bool = False,
         of: str | None = None,
     ) -> SlideWork:
-        """Return a slide of the folder, where its session stood.
+        """Open a slide of the folder, where its session stood.
 
         Args:
             name: path below the root.

@@ -59,7 +59,7 @@ class Tiles:
 
     @property
     def nbytes(self) -> int:
-        """Return bytes of the tiles that are kept."""
+        """Return the bytes of the tiles that are kept."""
         return self._bytes
 
     def tile(self, zoom: int, column: int, row: int) -> bytes:

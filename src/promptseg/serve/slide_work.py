@@ -75,17 +75,17 @@ class SlideWork:
 
     @property
     def id(self) -> str:
-        """Return what clients call it; nobody can guess it."""
+        """Return the name that clients use for it; nobody can guess it."""
         return self.lease.token
 
     @property
     def nbytes(self) -> int:
-        """Return bytes it holds: tiles, regions as the model sees them, masks."""
+        """Return the bytes that it holds: tiles, regions as the model sees them, masks."""
         return self.tiles.nbytes + self.session.nbytes
 
     @property
     def file(self) -> Path:
-        """Tell where it is kept."""
+        """Return the file that keeps it."""
         return self.journal.path
 
     def change(self, do: Callable[[], object]) -> None:
@@ -119,7 +119,7 @@ class SlideWork:
             self.session.slide.close()
 
     def outline(self, version: int) -> list[Polygon]:
-        """Return the polygons of an object as it was in some version, as the facts name it.
+        """Return the polygons of an object in one of its versions, which `facts` numbers.
 
         Raises:
             AbsentError: that is no version of an object that is there.
@@ -139,7 +139,7 @@ class SlideWork:
             return self._outlines[version]
 
     def facts(self) -> dict[str, Any]:
-        """Return everything but tiles and outlines."""
+        """Return the facts on the session: everything but tiles and outlines."""
         with self._lock:
             session, slide = self.session, self.session.slide
             card = session.segmenter.predictor.card

@@ -139,7 +139,7 @@ class Times:
                 self._log.stop(own.expert)
 
     def require_model(self) -> None:
-        """Refuse, in a phase without it, what would ask the model.
+        """Refuse to ask the model in a phase that does without it.
 
         Raises:
             PromptError: a manual phase is timed.
@@ -177,7 +177,7 @@ class Times:
                 self._safely(self._go_on)
 
     def take_fault(self) -> str:
-        """Tell why times are no longer logged, once; empty if they are."""
+        """Return the reason why times are no longer logged, once; empty if they are."""
         fault, self._fault = self._fault, ""
         return fault
 

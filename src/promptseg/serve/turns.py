@@ -1,4 +1,4 @@
-"""Says who may use a device next: one at a time, fair between users, the most urgent first."""
+"""Turns on a device: one user at a time, fair between users, the most urgent first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["CancelledError", "Job", "Turns", "Urgency"]
 
 
 class Urgency(IntEnum):
-    """Holds what goes first."""
+    """The urgency of a job: the lowest number goes first."""
 
     CLICK = 0
     SPREAD = 1
@@ -107,7 +107,7 @@ class Turns:
             self._changed.notify_all()
 
     def waits(self, urgency: Urgency) -> bool:
-        """Tell whether anything at least so urgent waits or is at work."""
+        """Tell whether a job of at least this urgency waits or is at work."""
         with self._changed:
             return any(job.urgency <= urgency for job in self._active())
 

@@ -31,7 +31,7 @@ class Incoming:
         self._stream, self._limit, self.size = stream, limit, 0
 
     def add(self, content: bytes) -> None:
-        """Add some more of it.
+        """Append more of its content.
 
         Raises:
             TooLargeError: more than the limit.
@@ -43,7 +43,7 @@ class Incoming:
 
 
 def place_for(folder: Folder, name: str, announced: int | None, limit: int) -> Path:
-    """Tell where a file that is sent may go; refused before it is there.
+    """Return the path for a file that a client sends; refuse it before any of it is there.
 
     Args:
         folder: that is served.
@@ -79,7 +79,7 @@ def place_for(folder: Folder, name: str, announced: int | None, limit: int) -> P
 
 @contextmanager
 def receiving(path: Path, limit: int) -> Iterator[Incoming]:
-    """Provide a file on its way; it has its name when all of it is there, and never half of it.
+    """Open a file for what a client sends; it has its name only when all of it is there.
 
     Raises:
         OutputError: it cannot be written, such as on a full disk, or has appeared meanwhile.

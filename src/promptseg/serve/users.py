@@ -1,4 +1,4 @@
-"""Says who asks: named by a proxy in front of the server, and by nobody else.
+"""Users of the server: named by a proxy in front of it, and by nobody else.
 
 A server that names no header knows one user, who may do everything. With one, every request has to come
 from the proxy and to carry the name; what it does is done as that user.
@@ -58,7 +58,7 @@ class UnknownUserError(RefusedError):
 
 @dataclass
 class Caller:
-    """Says who makes a request, and what it turned out to be about.
+    """The user who makes a request, and the image that it turned out to be about.
 
     Attributes:
         name: of the user; empty where users have no names.
@@ -75,12 +75,12 @@ _CALLER: ContextVar[Caller] = ContextVar("promptseg_caller")
 
 
 def caller() -> Caller:
-    """Tell who makes the request that is being answered; somebody without a name where none is."""
+    """Return the user whose request is being answered; one without a name where there is none."""
     return _CALLER.get(None) or Caller()
 
 
 def calling(who: Caller) -> None:
-    """Note that what is done from here on, in this context, is done for somebody."""
+    """Set the user for whom all is done from here on, in this context."""
     _CALLER.set(who)
 
 
@@ -123,7 +123,7 @@ class Users:
         return self._header is not None
 
     def named(self, headers: Iterable[tuple[bytes, bytes]], address: str | None) -> Caller:
-        """Tell who a request comes from.
+        """Return the user whom a request comes from.
 
         Args:
             headers: of the request, as they came.

@@ -46,7 +46,7 @@ def slices_of(
     count: int,
     window: tuple[float, float] | None,
 ) -> NDArray[Any]:
-    """Return (count, rows, columns[, 3]) voxels; little-endian integers of at most 16 bits, or float32.
+    """Return slices (count, rows, columns[, 3]): little-endian integers of at most 16 bits, or float32.
 
     Args:
         image: 2D image or volume.
@@ -73,7 +73,7 @@ def slices_of(
 
 
 def window_of(lower: str | None, upper: str | None) -> tuple[float, float] | None:
-    """Return the window of a query; None without any.
+    """Parse the window of a query; None without any.
 
     Raises:
         InputError: no numbers, or not in order.
@@ -90,7 +90,7 @@ def window_of(lower: str | None, upper: str | None) -> tuple[float, float] | Non
 
 
 def read_npy(content: bytes, limit: int) -> NDArray[Any]:
-    """Return the array of a .npy file: numbers alone, of the size its header says.
+    """Read the array of a .npy file: numbers alone, of the size its header says.
 
     Raises:
         InputError: something else.

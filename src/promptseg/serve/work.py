@@ -36,7 +36,7 @@ _REMEMBERED = 64  # revisions a client may lag behind and still get differences
 
 
 class Snapshot(NamedTuple):
-    """Holds what is told of a revision.
+    """The masks of a revision, and what else clients are told of it.
 
     Attributes:
         masks: the objects.
@@ -113,22 +113,22 @@ class Work:
 
     @property
     def id(self) -> str:
-        """Return what clients call it; nobody can guess it."""
+        """Return the name that clients use for it; nobody can guess it."""
         return self.lease.token
 
     @property
     def file(self) -> Path | None:
-        """Tell where it is kept; None if it is in memory alone."""
+        """Return the file that keeps it; None if it is in memory alone."""
         return None if self.journal is None else self.journal.path
 
     @property
     def masks(self) -> dict[str, Segment | None]:
-        """Return the objects by name."""
+        """Return the masks of the objects by name."""
         return dict(self.session.step.objects)
 
     @property
     def nbytes(self) -> int:
-        """Return bytes it holds: voxels, embeddings, and the masks of all its steps."""
+        """Return the bytes that it holds: voxels, embeddings, and the masks of all its steps."""
         session = self.session
         segments = {id(s): s for step in list(session.history) for s in step.objects.values() if s}
         opened = [image.nbytes for image in session.opened.values()]
@@ -140,13 +140,11 @@ class Work:
 
     @property
     def propagating(self) -> bool:
-        """Tell whether answers are on their way to other slices, and not in the masks that are told
-        yet.
-        """
+        """Tell whether answers are being propagated to slices whose masks are not told yet."""
         return self._snapshots[self.revision].unspread and not self._closed
 
     def prompt(self, prompt: Prompt, object: str | None = None, spread: bool = True) -> Event:
-        """Return a prompt, answered on its slice; the other slices follow, unless not wanted.
+        """Add a prompt and answer it on its slice; the other slices follow, unless not wanted.
 
         Returns:
             What it changed, as of `change`.
@@ -166,7 +164,7 @@ class Work:
         return self.change(do, model=True)[1]
 
     def preview(self, prompt: Prompt, object: str | None = None) -> Segment | None:
-        """Return what a prompt would answer on its slice; what is being propagated goes on afterwards.
+        """Return the answer to a prompt on its slice, without keeping it; propagation goes on then.
 
         Raises:
             PromptError: as of `Session.add`.
@@ -206,8 +204,7 @@ class Work:
             return done, self.since(before)
 
     def since(self, revision: int | None) -> Event:
-        """Return what is different from an earlier revision; everything, if that one is not known any
-        more.
+        """Return the changes since an earlier revision; everything, if that one is not known any more.
 
         Returns:
             `{"revision", "since", "regions", "following", "warning"}`; `since` is 0 where the regions
@@ -224,7 +221,7 @@ class Work:
         }
 
     def steps_since(self, revision: int) -> tuple[int, list[str]]:
-        """Return the number of the first step that is not as it was at a revision, and all from it on.
+        """Return the number of the first step that differs since a revision, and all steps from it on.
 
         All steps, if that revision is not known any more.
         """

@@ -18,7 +18,7 @@ _FRAME = 1024  # pixels along the longer side of the frame in which the papers c
 
 @dataclass(frozen=True)
 class Jitter:
-    """Says how far the edges of a drawn box lie from those of the object.
+    """The distance of the edges of a drawn box from those of the object.
 
     Every edge moves on its own, by a distance drawn uniformly. The papers count in pixels of a
     1024-pixel input; here it is the image's longer side that has 1024 of them, whatever the input of

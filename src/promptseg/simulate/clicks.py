@@ -46,7 +46,7 @@ class Click(NamedTuple):
 
 
 class Round(NamedTuple):
-    """Holds what the user sees after one round.
+    """The result of one round, as the user sees it.
 
     Attributes:
         mask: (rows, columns) boolean.

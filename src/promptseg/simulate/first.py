@@ -22,7 +22,7 @@ Clicking = Literal["random", "deepest"]
 
 
 class Start(NamedTuple):
-    """Holds what a simulated user may begin with.
+    """A kind of prompt that a simulated user may begin with.
 
     Attributes:
         kind: what a model must be trained for to answer it.
@@ -63,7 +63,7 @@ class FirstPrompt(NamedTuple):
 
 
 def kind_of(prompt: PromptKind) -> str:
-    """Return what a model must be trained for to answer it."""
+    """Return the kind of prompt that a model must be trained for to answer this one."""
     return STARTS[prompt].kind
 
 

@@ -10,7 +10,7 @@ __all__ = ["generator"]
 
 
 def generator(seed: int, *place: object) -> np.random.Generator:
-    """Return a random generator of its own for one place: the same in whatever order or process.
+    """Return the random generator of one place: the same in whatever order or process.
 
     Args:
         seed: of the whole evaluation.

@@ -34,7 +34,7 @@ class Grid:
 
     @property
     def area(self) -> int:
-        """Return pixels of the largest level that it covers."""
+        """Return the area that it covers, in pixels of the largest level."""
         widths, heights, total = np.diff(self.xs), np.diff(self.ys), 0
         for first in range(0, len(self.mask), _BLOCK):  # numbers take eight times as much as cells
             rows = slice(first, first + _BLOCK)
@@ -43,8 +43,7 @@ class Grid:
 
 
 def joined(layers: Sequence[Layer]) -> Grid:
-    """Return the object that layers make one after the other: what each added is set, what it removed
-    not.
+    """Join the layers of an object, one after the other: what each added is set, what it removed not.
 
     Raises:
         InputError: layers whose pixels do not fit each other at all, so that memory does not hold them.
@@ -89,7 +88,7 @@ def joined(layers: Sequence[Layer]) -> Grid:
 
 
 def within(grid: Grid, patch: Patch) -> NDArray[np.bool_]:
-    """Return an object in the pixels of a patch: those of which it covers half or more."""
+    """Return an object on the pixels of a patch: it has those of which it covers half or more."""
     rows, columns = patch.shape
     x, y = patch.region.x, patch.region.y
     if not grid.mask.size:

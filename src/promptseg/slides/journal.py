@@ -26,7 +26,7 @@ _LEAST_ANEW = 1 << 20  # bytes: so short a file is never written anew
 
 
 class SlideJournal:
-    """Says where the session on one slide is kept.
+    """The file that keeps the session on one slide.
 
     Args:
         path: the file; what is in it is taken up by `resume`, or replaced by the first `write`.

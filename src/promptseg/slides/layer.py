@@ -1,4 +1,4 @@
-"""Says what one region's answers changed about an object on a slide."""
+"""Layers of an object on a slide: what the answers on one region changed about it."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class Patch(NamedTuple):
 
     @property
     def step(self) -> int:
-        """Return pixels of the largest level along a side of one of its own."""
+        """Return the side of one of its own pixels, in pixels of the largest level."""
         return 1 << self.zoom
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Return (rows, columns) of its own pixels."""
+        """Return the (rows, columns) of its own pixels."""
         return self.region.height // self.step, self.region.width // self.step
 
     def holds(self, box: tuple[float, float, float, float], margin: float = 0.0) -> bool:
-        """Tell whether (x0, y0, x1, y1) lies inside, so much away from its sides."""
+        """Tell whether a box (x0, y0, x1, y1) lies inside, at least `margin` away from the sides."""
         x, y, width, height = self.region
         return (
             x + margin <= box[0]
@@ -77,7 +77,7 @@ class Bits:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """Return (rows, columns).
+        """Unpack the mask (rows, columns).
 
         Raises:
             ValueError: damaged.
@@ -99,7 +99,7 @@ class Bits:
 
     @classmethod
     def from_json(cls, content: list[Any], shape: tuple[int, int]) -> Bits:
-        """Return what `to_json` gave.
+        """Build the bits from what `to_json` gave.
 
         Raises:
             ValueError, TypeError, zlib.error: damaged.
@@ -134,9 +134,7 @@ class Layer:
 
     @property
     def changed(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
-        """Return pixels that were not of the object before, and those that are not any more; None:
-        none.
-        """
+        """Return the pixels that were added to the object, and those removed; None if none were."""
         mask = self.mask.mask
         if self.base is None:
             return mask, None
@@ -158,7 +156,7 @@ class Layer:
 
     @classmethod
     def from_json(cls, content: dict[str, Any], size: tuple[int, int]) -> Layer:
-        """Return what `to_json` gave, on a slide of (width, height) pixels.
+        """Build the layer from what `to_json` gave, on a slide of (width, height) pixels.
 
         Raises:
             InputError: damaged.

@@ -65,7 +65,7 @@ def outlines(
 
 
 def area_of(polygons: Sequence[Polygon]) -> float:
-    """Return what polygons cover, holes left out."""
+    """Return the area of polygons, holes left out."""
     total = 0.0
     for outer, *holes in polygons:
         total += _area(outer) - sum(map(_area, holes))

@@ -1,4 +1,4 @@
-"""Says which part of a slide a model looks at to answer a prompt, and how finely."""
+"""Regions: the part of a slide that a model looks at to answer a prompt, and how finely."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Box = tuple[float, float, float, float]
 
 
 class View(NamedTuple):
-    """Holds what is looked at, in pixels of the largest level.
+    """The part of a slide that is in view, in pixels of the largest level.
 
     Attributes:
         x: of the left edge.
@@ -40,9 +40,7 @@ class View(NamedTuple):
 
 
 def zoom_count(size: tuple[int, int]) -> int:
-    """Return zooms of a slide: 0 is the full resolution, at the last one all of it fits into one
-    tile.
-    """
+    """Return the number of zooms: 0 is the full resolution, at the last one all fits into one tile."""
     return max(1, 1 + ceil(log2(max(max(size) / _TILE, 1))))
 
 

@@ -51,7 +51,7 @@ class SlideObject:
 
 @dataclass(frozen=True, eq=False)
 class SlideStep:
-    """Holds what there is after a step.
+    """The objects after a step.
 
     Attributes:
         action: what was done, for people.
@@ -108,7 +108,7 @@ class SlideSession:
 
     @property
     def step(self) -> SlideStep:
-        """Tell where the session is."""
+        """Return the step at which the session stands."""
         return self.history[self.position]
 
     @property
@@ -118,12 +118,12 @@ class SlideSession:
 
     @property
     def nbytes(self) -> int:
-        """Return bytes it holds: regions, their embeddings, and joined masks."""
+        """Return the bytes that it holds: regions, their embeddings, and joined masks."""
         opened = list(self._opened.values())
         return self._grid_bytes() + sum(e.nbytes + e.image.voxels.nbytes for e in opened)
 
     def grid(self, name: str) -> Grid:
-        """Return an object, joined over its regions.
+        """Return the mask of an object, joined over its regions.
 
         Raises:
             PromptError: no such object.
@@ -133,8 +133,7 @@ class SlideSession:
     def add_box(
         self, box: tuple[float, float, float, float], view: View, object: str | None = None
     ) -> str:
-        """Return a box (x0, y0, x1, y1) in pixels of the slide, both ends inside; gives the object's
-        name.
+        """Add a box (x0, y0, x1, y1) in pixels of the slide, ends included; return the object's name.
 
         Raises:
             PromptError: beside the slide, or for a model that takes no boxes.
@@ -144,7 +143,7 @@ class SlideSession:
         return self._add((x0, y0, x1, y1), None, view, object)
 
     def add_clicks(self, clicks: Clicks, view: View, object: str | None = None) -> str:
-        """Return clicks (x, y, 1 inside or 0 outside) in pixels of the slide; gives the object's name.
+        """Add clicks (x, y, 1 inside or 0 outside) in pixels of the slide; return the object's name.
 
         Raises:
             PromptError: as `add_box`.

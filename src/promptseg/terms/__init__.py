@@ -68,8 +68,7 @@ def term(name: str) -> Term:
 
 
 def phrase_of(name: str) -> str:
-    """Return what a person calls an object, in the words of the table: small letters, no numbers or
-    marks.
+    """Return the phrase for an object, in the words of the table: small letters, no numbers or marks.
 
     Examples:
         >>> phrase_of("Left_Kidneys 2"), phrase_of("urinary bladder"), phrase_of("Tumour")

@@ -38,7 +38,7 @@ _SMALL = frozenset(  # articles and the like
 
 
 class Foreign(NamedTuple):
-    """Holds what a phrase in another language means.
+    """The meaning of a phrase in another language.
 
     Attributes:
         language: by its English name; empty where the letters alone say that it is another one.
@@ -50,7 +50,7 @@ class Foreign(NamedTuple):
 
 
 def foreign(phrase: str) -> Foreign | None:
-    """Tell whether a phrase is in another language than English, and what it means.
+    """Return the meaning of a phrase in another language than English; None for English.
 
     German, French, Spanish and Italian names of the common organs are known (`abroad.csv`), with sides;
     of other phrases only letters that English does not have tell.

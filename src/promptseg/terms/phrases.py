@@ -25,7 +25,7 @@ def class_word(name: str) -> str:
 
 
 def phrases_for(name: str) -> tuple[str, ...]:
-    """Return what a class may be asked for by.
+    """Return the phrases that a class may be asked for by.
 
     Args:
         name: of a class, in any spelling.

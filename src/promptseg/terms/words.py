@@ -1,4 +1,4 @@
-"""Says what a phrase names: an organ, something abnormal in one, a side; as parts, not as a string."""
+"""Parts of a phrase: an organ, something abnormal in one, a side."""
 
 from __future__ import annotations
 
@@ -32,14 +32,12 @@ class Words:
 
     @property
     def known(self) -> bool:
-        """Tell whether the table knows what it names."""
+        """Tell whether the table knows an organ or an abnormality in the phrase."""
         return self.structure is not None or self.abnormality is not None
 
     @property
     def term(self) -> Term | None:
-        """Return what it names, whose code stands for it: the abnormality rather than the organ it is
-        in.
-        """
+        """Return the term whose code stands for it: the abnormality rather than the organ it is in."""
         return self.abnormality or self.structure
 
     @property
@@ -84,7 +82,7 @@ def parts_of(phrase: str) -> Words:
 
 
 def words_of(phrase: str) -> Words:
-    """Return the parts of a phrase that something is to be looked for by.
+    """Check a phrase that something is to be looked for by, and return its parts.
 
     Raises:
         PromptError: an empty phrase, or one of both sides.

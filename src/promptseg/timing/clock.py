@@ -39,7 +39,7 @@ def now() -> Moment:
 
 
 def seconds_between(first: Moment, last: Moment) -> float:
-    """Return seconds from one moment to a later one.
+    """Return the seconds from one moment to a later one.
 
     By the monotonic clock; by the time of day where the machine was started anew in between, or the
     moments are of two machines.

@@ -64,7 +64,7 @@ class StudyLog:
 
     @property
     def state(self) -> StudyState:
-        """Return what the file says now."""
+        """Read the state of the studies from the file."""
         return read_log(self.path)
 
     def start(self, case: str, expert: str, phase: Phase) -> Open:

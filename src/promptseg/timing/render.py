@@ -32,13 +32,13 @@ _SPECIAL = {
 
 
 def heading(table: StudyTable) -> str:
-    """Return what the table is of; figures of a paper are marked."""
+    """Return the title of a table; figures of a paper are marked."""
     title = f"Annotation time in seconds: {table.title}"
     return f"{title} (published, other data)" if table.published else title
 
 
 def remarks(table: StudyTable) -> list[str]:
-    """Return what has to be said below the table."""
+    """Return the remarks below a table."""
     said = ["saving = 1 - mean assisted time / mean manual time, over the cases done both ways"]
     if table.incomplete:
         said.append(f"in no mean, as an arm or a phase is missing: {table.incomplete}")
@@ -46,7 +46,7 @@ def remarks(table: StudyTable) -> list[str]:
 
 
 def as_rich(table: StudyTable) -> Table:
-    """Render tables for the terminal."""
+    """Render a table for the terminal."""
     from rich.table import Table
     from rich.text import Text
 
@@ -63,7 +63,7 @@ def as_rich(table: StudyTable) -> Table:
 
 
 def as_csv(tables: Sequence[StudyTable]) -> str:
-    """Return all tables under one head: rows of cases, means of experts, the overall mean."""
+    """Return the tables as one CSV: rows of cases, means of experts, the overall mean."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_CSV_HEAD)
@@ -79,7 +79,7 @@ def as_csv(tables: Sequence[StudyTable]) -> str:
 
 
 def as_latex(tables: Sequence[StudyTable]) -> str:
-    """Return one `table` environment each; needs the package booktabs."""
+    """Return the tables in LaTeX, a `table` environment each; they need the package booktabs."""
     return "\n".join(_latex(table) for table in tables)
 
 

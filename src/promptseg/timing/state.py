@@ -1,4 +1,4 @@
-"""Says what the log of a study says: the phases that are finished, and those that someone is in."""
+"""State of a study by its log: the phases that are finished, and those that someone is in."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Open:
         return bool(self.pauses) and self.pauses[-1][1] is None
 
     def seconds(self, until: Moment) -> float:
-        """Return seconds worked, without the pauses."""
+        """Return the seconds worked, without the pauses."""
         paused = sum(seconds_between(first, last or until) for first, last in self.pauses)
         return max(0.0, seconds_between(self.started, until) - paused)
 
@@ -78,7 +78,7 @@ class Finished:
 
 @dataclass
 class StudyState:
-    """Holds what a log says.
+    """The content of a log: finished sittings, and the phases that experts are in.
 
     Attributes:
         finished: every sitting, in order.
@@ -90,7 +90,7 @@ class StudyState:
 
 
 def read_log(path: Path) -> StudyState:
-    """Return what a log says; nothing if there is no file yet.
+    """Read a log; an empty state if there is no file yet.
 
     Raises:
         InputError: not readable, or a line that is none of ours.

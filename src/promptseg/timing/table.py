@@ -47,7 +47,7 @@ class Times:
 
     @property
     def assisted(self) -> float | None:
-        """Return seconds with the model's help; None unless all three phases were recorded."""
+        """Return the seconds with the model's help; None unless all three phases were recorded."""
         if self.marker is None or self.inference is None or self.refinement is None:
             return None
         return self.marker + self.inference + self.refinement
@@ -129,7 +129,7 @@ class StudyTable:
 
     @property
     def incomplete(self) -> int:
-        """Return rows that lack an arm, or a phase of it, and are in no mean."""
+        """Return the number of rows that lack an arm, or a phase of it, and are in no mean."""
         return sum(not row.is_complete for row in self.rows)
 
 
@@ -189,7 +189,7 @@ def published_times() -> StudyTable:
 
 
 def saving(manual: float | None, assisted: float | None) -> float | None:
-    """Return fraction of the manual seconds that assisted ones save; None where it cannot be said."""
+    """Return the fraction of the manual seconds that assistance saves; None where it cannot be said."""
     if not manual or assisted is None:
         return None
     return 1 - assisted / manual

@@ -1,4 +1,4 @@
-"""Says how well a model finds what phrases name, and says that there is nothing."""
+"""Validation with phrases: how well a model finds what they name, and says that there is nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says what a training of a specialist for boxes begins with: random weights, or earlier ones."""
+"""Start of the training of a specialist for boxes: random weights, or earlier ones."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class BoxedStart(StartingWeights):
         return cls(card, file, tensors, assets.sha256_of(file))
 
     def read(self, file: Path) -> dict[str, Tensor]:
-        """Return the tensors of a file that the training has written, or those it began with."""
+        """Read the tensors of a file that the training has written, or those it began with."""
         return dict(self.tensors) if file == self.file else super().read(file)
 
 

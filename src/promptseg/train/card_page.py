@@ -13,7 +13,7 @@ __all__ = ["card_page"]
 
 
 def card_page(card: Mapping[str, Any]) -> str:
-    """Return the page.
+    """Return the model card as a page in Markdown.
 
     Args:
         card: content of card.json; see `promptseg.train.release`.

@@ -65,9 +65,7 @@ class Comparison:
 
     @property
     def forgotten(self) -> bool:
-        """Return prompts that were not trained with and fell: significantly, or by more than 2
-        points.
-        """
+        """Tell whether a prompt not trained with fell: significantly, or by more than 2 points."""
         return not self.asked and (self.significantly_worse or self.difference < -TOLERATED)
 
     @property

@@ -48,7 +48,7 @@ class History(NamedTuple):
 
 
 def read_history(path: Path | None) -> History:
-    """Return the logs of a training.
+    """Read the logs of a training.
 
     Args:
         path: folder with train.csv and validation.csv, or one such file, with the other beside it or

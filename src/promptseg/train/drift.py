@@ -1,4 +1,4 @@
-"""Says how far a training has moved the image embeddings: what was learned before may be lost by it."""
+"""Drift of the image embeddings in a training: what was learned before may be lost by it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Drift(NamedTuple):
 def drift_of(
     before: Mapping[str, NDArray[np.float16]], after: Mapping[str, NDArray[np.float16]]
 ) -> Drift:
-    """Return the drift of the samples that both have.
+    """Measure the drift of the embeddings of those samples that both have.
 
     Args:
         before: key -> (C, h, w) pooled embedding.
@@ -61,7 +61,7 @@ def drift_of(
 
 
 def linear_cka(x: Floats, y: Floats) -> float:
-    """Return linear centred kernel alignment (Kornblith et al., ICML 2019, section 3).
+    """Return the linear centred kernel alignment (Kornblith et al., ICML 2019, section 3).
 
     Args:
         x: (n, d) features.

@@ -28,20 +28,20 @@ class ImageSam2(Sam2Steps):
 
     @property
     def prompt_encoder(self) -> _Prompts:
-        """Return its prompt encoder, called as SAM's."""
+        """Return the prompt encoder, to be called as SAM's."""
         return _Prompts(self)
 
     @property
     def mask_decoder(self) -> _Masks:
-        """Return its mask decoder, called as SAM's on what `encode` gives."""
+        """Return the mask decoder, to be called as SAM's on what `encode` gives."""
         return _Masks(self)
 
     def encode(self, slices: Tensor, parallel: bool = False) -> Tensor:  # type: ignore[override]
-        """Map (B, 3, S, S) preprocessed slices to (B, 4 C, h, w); see `packed`."""
+        """Encode (B, 3, S, S) preprocessed slices as (B, 4 C, h, w); see `packed`."""
         return packed(super().encode(slices, parallel))
 
     def unpacked(self, embeddings: Tensor) -> Features:
-        """Return the inverse of what `encode` does with features."""
+        """Unpack the features that `encode` made one tensor of."""
         dim = self.sam_prompt_encoder.channels
         if embeddings.shape[1] == dim:
             return Features.of_one_level(embeddings)
@@ -62,7 +62,7 @@ class _OfMemorySam(ImageSam2, MemorySam):  # type: ignore[misc]
 
 
 def as_image_sam2(network: Sam2 | MemorySam) -> ImageSam2:
-    """Return a network asked as `Sam` is.
+    """Return a network with the same parameters that is called as `Sam` is.
 
     Args:
         network: whose parameters it takes over: they are the same ones.
@@ -118,8 +118,7 @@ class _Masks:
 
 
 def packed(features: Features) -> Tensor:
-    """Return features of three sizes as (B, 4 C, h, w): the sub-pixels of the finer ones become
-    channels.
+    """Pack features of three sizes into (B, 4 C, h, w): the sub-pixels of finer ones become channels.
 
     Of features without finer levels (B, C, h, w), as they are.
     """
@@ -130,7 +129,7 @@ def packed(features: Features) -> Tensor:
 
 
 def unpacked(embeddings: Tensor) -> Features:
-    """Return the inverse of `packed`."""
+    """Unpack the features that `packed` made one tensor of."""
     dim = embeddings.shape[1] // 4
     fine, middle, coarse = embeddings.split([2 * dim, dim, dim], dim=1)
     return Features(F.pixel_shuffle(fine, 4), F.pixel_shuffle(middle, 2), coarse)

@@ -1,6 +1,4 @@
-"""Says where the numbers of a training go: CSV and TensorBoard files always, W&B and MLflow on
-request.
-"""
+"""Logs of the numbers of a training: CSV and TensorBoard files always, W&B and MLflow on request."""
 
 from __future__ import annotations
 
@@ -199,7 +197,7 @@ def require_packages(trackers: Sequence[str]) -> None:
 def open_logs(
     folder: Path, updates: int, trackers: Sequence[str], options: dict[str, Any]
 ) -> list[Log]:
-    """Return all logs of a training.
+    """Open all logs of a training.
 
     Args:
         folder: of the training.

@@ -21,7 +21,7 @@ Mixture = tuple[float, ...]
 
 
 def mixed(weights: Sequence[Mapping[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
-    """Return the weighted mean of some weights.
+    """Return the weighted mean of the weights of several models.
 
     Args:
         weights: name -> tensor, of the same names and shapes in each.

@@ -1,4 +1,4 @@
-"""Says what a trained model is called."""
+"""The name of a trained model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["model_name"]
 
 
 def model_name(options: TrainOptions, base: str) -> str:
-    """Return the name of the folder, where that can be a name; else that of the base and the preset.
+    """Return the name of the output folder, where that can be one; else that of base and preset.
 
     Args:
         options: of the training; its output folder.

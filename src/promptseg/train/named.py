@@ -108,7 +108,7 @@ class TrainingPhrases(Examples[WordExample]):
         return len(self.drawn(place))
 
     def drawn(self, place: Place) -> list[Asked]:
-        """Return the phrases of a place, of what is there first."""
+        """Draw the phrases of a place, those of what is there first."""
         sample, chance = self.samples[place[2]], self._chance("phrases", place)
         objective, there = self.objective, named(sample)
         found = []
@@ -162,7 +162,7 @@ class TrainingPhrases(Examples[WordExample]):
 
     @staticmethod
     def join(examples: Sequence[WordExample | PromptsegError]) -> WordBatch | PromptsegError:
-        """Return a batch of some images in their order, or the first error among them."""
+        """Join some images into a batch, in their order, or return the first error among them."""
         whole = whole_or_error(examples)
         if isinstance(whole, PromptsegError):
             return whole

@@ -36,17 +36,17 @@ class WordSam3(nn.Module):
 
     @property
     def side(self) -> int:
-        """Return cells along each side of the grid that the logits are on."""
+        """Return the number of cells along each side of the grid that the logits are on."""
         config: Any = self.config
         return 4 * int(config.vision_config.backbone_feature_sizes[-1][0])
 
     def encode(self, slices: Tensor) -> Tensor:
-        """Map (B, 3, S, S) preprocessed slices to (B, 21 C, h, w): sub-pixels become channels."""
+        """Encode (B, 3, S, S) preprocessed slices as (B, 21 C, h, w): sub-pixels become channels."""
         fine, middle, coarse = self.image_encoder(slices).fpn_hidden_states[:3]
         return torch.cat([F.pixel_unshuffle(fine, 4), F.pixel_unshuffle(middle, 2), coarse], dim=1)
 
     def answer(self, embedding: Tensor, tokens: Tensor, boxes: Tensor, labels: Tensor) -> Layers:
-        """Return what all layers find of P phrases, each on its image.
+        """Return the answers of all layers to P phrases, each on its image.
 
         Args:
             embedding: (P, 21 C, h, w), see `encode`.
@@ -57,7 +57,7 @@ class WordSam3(nn.Module):
         return every_layer(self, _levels(embedding), words, boxes, labels)
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        """Copy parameters in, as an optimizer holds those that are there."""
+        """Copy parameters into those that are there, as an optimizer holds them."""
         return nn.Module.load_state_dict(self, state_dict, strict, assign)
 
 

@@ -362,7 +362,7 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
     """Print the report as JSON."""
 
     def preset_values(self) -> Preset:
-        """Return the preset with this training's own values in place of its."""
+        """Return the preset, its values replaced by those that this training was given."""
         preset = PRESETS[self.preset]
         said = {
             name: value
@@ -416,7 +416,7 @@ class TrainOptions(_WatchOptions, _LoopOptions, _ModelOptions, _ObjectiveOptions
         return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
 
     def length(self) -> dict[str, Any]:
-        """Return the options that say how long it goes on, and what the report is about."""
+        """Return the options that say how long training goes on, and what the report is about."""
         names = ("epochs", "updates", "minutes", "cpu_minutes", "report_images")
         return {name: getattr(self, name) for name in names}
 

@@ -1,6 +1,4 @@
-"""Says which images an epoch sees, and in what order: balanced, reproducible, the same for any
-processes.
-"""
+"""The order of the images of an epoch: balanced, reproducible, the same for any number of processes."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ Balance = Literal["none", "dataset", "modality"]
 
 
 def weights_of(samples: Sequence[Sample], balance: Balance) -> NDArray[np.float64]:
-    """Tell how often each image is seen, as a share of an epoch.
+    """Return the share of an epoch that each image has.
 
     Args:
         samples: the training part.
@@ -41,7 +39,7 @@ def weights_of(samples: Sequence[Sample], balance: Balance) -> NDArray[np.float6
 
 
 def epoch_order(weights: NDArray[np.float64], seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the images of one epoch, as many as there are.
+    """Draw the images of one epoch, as many as there are.
 
     An image of weight w out of n occurs w n times, rounded up or down by chance (systematic sampling),
     so that balanced epochs still see as many different images as they can.

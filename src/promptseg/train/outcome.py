@@ -33,7 +33,7 @@ SEMANTIC = "best_semantic.safetensors"
 
 @dataclass(frozen=True)
 class Trained:
-    """Holds what a training came to.
+    """The result of a training.
 
     Attributes:
         folder: of the training.
@@ -128,7 +128,7 @@ def finish(
 
 
 def noted_in(collection: Collection) -> dict[str, int]:
-    """Return what readers noted of the data when it was curated, each with the number of cases."""
+    """Return the readers' notes on the data, made at curation, each with the number of cases."""
     said = collection.facts.get("notes")
     if not isinstance(said, dict):  # of a version before
         return {}

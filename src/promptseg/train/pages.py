@@ -29,9 +29,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def dataset_table(data: Mapping[str, Any]) -> str:
-    """Return the datasets of a training, their licences and where they come from; `data` as on a
-    card.
-    """
+    """Return a table of the datasets of a training, their licences and sources; `data` as on a card."""
     return table(
         ["dataset", "licence", "source"],
         [
@@ -46,18 +44,18 @@ def dataset_table(data: Mapping[str, Any]) -> str:
 
 
 def number(value: float | None, form: str = ".3f") -> str:
-    """Return a number in a format of its own, or a dash where there is none."""
+    """Format a number, or a dash where there is none."""
     return "-" if value is None or not math.isfinite(value) else format(value, form)
 
 
 def outcome_lines(verdict: Verdict) -> str:
-    """Return the verdict and its reasons."""
+    """Return the verdict and its reasons as Markdown."""
     reasons = "\n".join(f"- {reason}" for reason in verdict.reasons)
     return f"**{verdict.outcome[0].upper()}{verdict.outcome[1:]}.**\n\n{reasons}"
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> str:
-    """Return DSC before and after, one row per kind of prompt."""
+    """Return a table of DSC before and after, one row per kind of prompt."""
     header = ["prompt", "asked with", "objects", "patients", "before", "after", "difference"]
     header += ["95 % interval", "p", "better", "worse"]
     return table(
@@ -75,7 +73,7 @@ def comparison_table(comparisons: Sequence[Comparison]) -> str:
 
 
 def modality_table(verdict: Verdict) -> str:
-    """Return DSC before and after, one row per modality."""
+    """Return a table of DSC before and after, one row per modality."""
     prompts = [c.prompt for c in verdict.comparisons]
 
     def figures(c: Comparison | None) -> str:
@@ -97,7 +95,7 @@ def modality_table(verdict: Verdict) -> str:
 
 
 def class_table(verdict: Verdict) -> str:
-    """Return DSC before and after, one row per class."""
+    """Return a table of DSC before and after, one row per class."""
     header = ["class", "images", "patients", "before", "after", "difference", "95 % interval"]
     return table(
         header,
@@ -114,7 +112,7 @@ def class_table(verdict: Verdict) -> str:
 
 
 def reported_on(facts: Mapping[str, Any]) -> str:
-    """Tell which part of the data the numbers are of, and what that means; empty if it is not
+    """Say which part of the data the numbers are of, and what that means; empty if it is not
     recorded.
     """
     part = facts.get("reported_on")
@@ -125,7 +123,7 @@ def reported_on(facts: Mapping[str, Any]) -> str:
 
 
 def easy_start(facts: Mapping[str, Any]) -> str:
-    """Return what a verdict is worth where decoder or network were new; empty where they were not."""
+    """Return a remark where the decoder or the network began untrained; empty where it did not."""
     if facts.get("decoder_at_start") != "untrained":
         return ""
     return "Before, its new weights had learnt nothing: any training does better than that."

@@ -1,4 +1,4 @@
-"""Says which parts of a model learn."""
+"""The choice of the parts of a model that learn."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def freeze_named(network: nn.Module, freeze: Iterable[str]) -> dict[str, nn.Para
 
 
 def encoder_learns(sam: Trainee) -> bool:
-    """Tell whether anything of the image encoder learns; if not, its embeddings can be kept."""
+    """Tell whether any part of the image encoder learns; if not, its embeddings can be kept."""
     return any(p.requires_grad for p in sam.image_encoder.parameters())
 
 
@@ -140,7 +140,7 @@ def checkpoint_activations(encoder: nn.Module) -> None:
 
 
 def without_gradient(parameters: dict[str, nn.Parameter]) -> list[str]:
-    """Return names of parameters that should learn and got no gradient."""
+    """Return the names of parameters that should learn and got no gradient."""
     return [name for name, p in parameters.items() if p.grad is None]
 
 

@@ -31,7 +31,7 @@ class LostProcessError(PromptsegError):
 
 @dataclass(frozen=True)
 class Processes:
-    """Says who trains.
+    """The processes of a training, seen from one of them.
 
     Attributes:
         rank: number of this process.
@@ -49,7 +49,7 @@ class Processes:
         return self.rank == 0
 
     def sum(self, values: Sequence[float]) -> list[float]:
-        """Return each of some numbers, summed over all processes."""
+        """Sum each of some numbers over all processes."""
         if self.count == 1:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64, device=self._wire())

@@ -1,4 +1,4 @@
-"""Says how well a model propagates an object from a box on the first frame of a clip."""
+"""Validation of propagation: how well an object is followed from a box on the first frame of a clip."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ __all__ = ["extent_on", "raster", "raster_classes"]
 
 
 def raster(mask: NDArray[np.bool_], transform: InputTransform, side: int) -> NDArray[np.bool_]:
-    """Return nearest neighbours of a mask (MedSAM, Methods), on the grid of the network's input.
+    """Return a mask on the grid of the network's input, by nearest neighbours (MedSAM, Methods).
 
     An object so small that no centre of a cell lies in it takes the cells that it touches.
 
@@ -38,7 +38,7 @@ def raster(mask: NDArray[np.bool_], transform: InputTransform, side: int) -> NDA
 def raster_classes(
     classes: NDArray[np.int64], transform: InputTransform, side: int
 ) -> NDArray[np.int64]:
-    """Return nearest neighbours of the class of every pixel; see `raster`.
+    """Return classes on the grid of the network's input, by nearest neighbours; see `raster`.
 
     A class so small that no centre of a cell lies in it takes the cells that it touches.
 

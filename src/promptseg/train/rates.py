@@ -1,4 +1,4 @@
-"""Says which steps the optimizer takes with which parameters."""
+"""Steps of the optimizer, for each group of parameters."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def adamw(
 def groups_of(
     network: nn.Module, parameters: dict[str, nn.Parameter], strategy: Preset
 ) -> list[dict[str, Any]]:
-    """Return the parameters as an optimizer takes them: together what takes the same steps.
+    """Return the parameters in groups for an optimizer: those of a group take the same steps.
 
     Args:
         network: whose they are.

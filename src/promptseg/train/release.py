@@ -1,4 +1,4 @@
-"""Says what a training hands over: weights under SAM's own names, and a card that says what they are.
+"""Results that a training hands over: weights under SAM's own names, and a card that describes them.
 
     model.pth            a plain state_dict: loads in the official code of the base model
     model.safetensors    the same tensors, with the main facts as metadata
@@ -161,7 +161,7 @@ def trained_prompts(
 
 
 def data_facts(collection: Collection, parts: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
-    """Return what the card says of the data.
+    """Return the facts on the data that the card has.
 
     Args:
         collection: the data.
@@ -284,7 +284,7 @@ def _metadata(card: Mapping[str, Any]) -> dict[str, str]:
 
 
 def storable(tensors: Mapping[str, Tensor], half: bool) -> dict[str, Tensor]:
-    """Return copies on the CPU, whole and apart from each other.
+    """Return copies of tensors on the CPU, whole and apart from each other.
 
     Raises:
         InputError: a tensor that is not finite.

@@ -182,13 +182,13 @@ class TrainingImages(Examples[Example]):
 
 
 def join_or_error(examples: Sequence[Example | PromptsegError]) -> Batch | PromptsegError:
-    """Return a batch of some images, or the first error among them."""
+    """Join some images into a batch, or return the first error among them."""
     whole = whole_or_error(examples)
     return whole if isinstance(whole, PromptsegError) else join(whole)
 
 
 def join(examples: Sequence[Example]) -> Batch:
-    """Return a batch of some images, in their order."""
+    """Join some images into a batch, in their order."""
 
     def stacked(parts: list[Tensor | None]) -> Tensor | None:
         there = [part for part in parts if part is not None]

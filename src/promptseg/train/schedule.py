@@ -1,4 +1,4 @@
-"""Says when what happens: which images each update takes, and how large its step is."""
+"""The schedule of a training: which images each update takes, and how large its step is."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Schedule:
 
     @property
     def per_epoch(self) -> int:
-        """Return updates in an epoch; the last one may be of fewer images."""
+        """Return the number of updates in an epoch; the last one may be of fewer images."""
         return ceil(len(self.weights) / self.batch_size)
 
     def rate(self, update: int) -> float:

@@ -17,8 +17,7 @@ _MANIFEST = "manifest.csv"  # which promptseg curate writes beside the index
 
 
 def images_seen(parts: Parts, base: ModelCard) -> list[ManifestRow]:
-    """Return the images that were learnt from or chosen by, and those the starting weights had seen
-    before.
+    """Return the images that were trained or validated on, and those the starting weights had seen.
 
     Args:
         parts: the data of the training.

@@ -43,9 +43,7 @@ Clip = tuple[Sample, ...]
 
 
 def propagatable(clip: Clip) -> tuple[str, ...]:
-    """Return names of the objects on the first frame of a clip that no two objects of any frame
-    share.
-    """
+    """Return the names of objects on a clip's first frame that occur on no frame more than once."""
     counts = [Counter(t.name for t in sample.targets) for sample in clip]
     return tuple(
         name for name in sorted(counts[0] if clip else ()) if all(c[name] < 2 for c in counts)
@@ -66,7 +64,7 @@ class Run:
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        """Tell where a clip with objects to propagate can begin."""
+        """Return the places where a clip with objects to propagate can begin."""
         last = max(0, len(self.samples) - self.frames)
         return tuple(k for k in range(last + 1) if propagatable(self.clip(k)))
 
@@ -76,7 +74,7 @@ class Run:
 
 
 def runs_of(samples: Iterable[Sample], frames: int) -> list[Run]:
-    """Return all neighbours among some samples, in order of their cases.
+    """Return the runs of neighbouring slices among some samples, in order of their cases.
 
     The least distance of two 2D images of a case is that of neighbours (`--every-slice`); where it is
     twice as large, something is missing, and another run begins. Tiles of a slide are no neighbours.
@@ -93,7 +91,7 @@ def runs_of(samples: Iterable[Sample], frames: int) -> list[Run]:
 
 
 def neighbours(samples: Iterable[Sample]) -> list[list[Sample]]:
-    """Return runs as `runs_of`, whatever is on them, and those without a neighbour by themselves."""
+    """Return runs as `runs_of` does, whatever is on them; samples without a neighbour stand alone."""
     cases: dict[tuple[str, str], list[tuple[int, Sample]]] = defaultdict(list)
     for sample in samples:
         if sample.slice is not None and sample.modality != "pathology":
@@ -206,7 +204,7 @@ class TrainingClips(Examples[ClipExample]):
         return len(self.drawn(place)[1])
 
     def drawn(self, place: Place) -> tuple[Clip, list[str]]:
-        """Return the clip of a place, and the names of its objects, each as likely as any other."""
+        """Draw the clip of a place, and the names of its objects, each as likely as any other."""
         run, rng = self.runs[place[2]], self._chance("clip", place)
         clip = run.clip(run.starts[int(rng.integers(len(run.starts)))])
         backwards = clip[::-1]
@@ -253,7 +251,7 @@ class TrainingClips(Examples[ClipExample]):
 
     @staticmethod
     def join(examples: Sequence[ClipExample | PromptsegError]) -> ClipBatch | PromptsegError:
-        """Return a batch of some clips in their order, or the first error among them."""
+        """Join some clips into a batch, in their order, or return the first error among them."""
         whole = whole_or_error(examples)
         if isinstance(whole, PromptsegError):
             return whole

@@ -1,4 +1,4 @@
-"""Says what a training begins with: data, starting weights, what learns, and an optimizer for it."""
+"""Setting of a training: data, starting weights, what learns, and an optimizer for it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Parts:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Return the names of the whole collection."""
+        """Return the vocabulary of the whole collection."""
         return Vocabulary(self.collection.samples, self.phrases)
 
     @property
@@ -234,11 +234,11 @@ class StartingWeights:
         return cls(card, file, tensors, assets.sha256_of(file))
 
     def read(self, file: Path) -> dict[str, Tensor]:
-        """Return the tensors of a file that the training has written."""
+        """Read the tensors of a file that the training has written."""
         return read_checkpoint(file)
 
     def network(self) -> Trainee:
-        """Return a network of its own with these weights.
+        """Build a new network with these weights.
 
         Raises:
             ModelError: a model of another family, which is not trained here.
@@ -288,7 +288,7 @@ class Learner:
 
     @classmethod
     def of(cls, start: StartingWeights, options: TrainOptions, device: torch.device) -> Learner:
-        """Return the learner at the beginning of a training.
+        """Build the learner at the beginning of a training.
 
         Raises:
             InputError: a strategy that trains nothing, or one that the model has no part for.
@@ -330,7 +330,7 @@ class Learner:
 
     @property
     def grid(self) -> int:
-        """Return cells along each side of the grid that the logits of prompts are on."""
+        """Return the number of cells along each side of the grid that the logits of prompts are on."""
         sam = self.sam
         if isinstance(sam, WordSam3):
             return sam.side
@@ -338,8 +338,7 @@ class Learner:
         return 4 * sam.prompt_encoder.grid
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
-        """Return what is kept: of the moving average if there is one, low-rank updates merged; on the
-        CPU.
+        """Return the weights to keep, on the CPU: the moving average, if any, low-rank updates merged.
 
         Returns:
             The tensors of the SAM under official names, and of the joint decoder.
@@ -350,7 +349,7 @@ class Learner:
         return sam, semantic
 
     def schedule(self, options: TrainOptions, train: list[Sample]) -> Schedule:
-        """Return what each update takes, of images, or of clips by their first ones."""
+        """Return the schedule: what each update takes, of images, or of clips by their first ones."""
         strategy = self.strategy
         weights = weights_of(train, options.balance)
         schedule = Schedule(
@@ -415,7 +414,7 @@ def _unfit(wanted: str, card: ModelCard, family: str) -> InputError:
 
 
 def worker_count(options: TrainOptions) -> int:
-    """Return processes that read images, of one training process."""
+    """Return the number of processes that read images for one training process."""
     if options.workers is not None:
         return options.workers
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -1,6 +1,4 @@
-"""Says what a training needs to go on exactly where it stopped: `last.pt`, written whole or not at
-all.
-"""
+"""State to go on from exactly where a training stopped: `last.pt`, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ log = logging.getLogger("promptseg")
 
 @dataclass
 class Progress:
-    """Says how far a training is.
+    """Progress of a training.
 
     Chance is a function of seed and update, so no generator has to be kept.
 

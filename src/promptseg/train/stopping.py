@@ -17,7 +17,7 @@ End = Literal["done", "late", "interrupted"]
 
 
 class Stop:
-    """Says whether to stop after the present update, and why.
+    """The decision whether to stop after the present update, and why.
 
     Args:
         minutes: by the clock that may be spent; None for as long as it takes.

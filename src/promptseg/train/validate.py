@@ -1,4 +1,4 @@
-"""Says how well a model answers prompts on some samples: before, during and after its training.
+"""Validation of a model that answers prompts on some samples: before, during and after its training.
 
 The simulated user is that of `promptseg evaluate` (MedicoSAM, II-E), and so is the DSC. What it draws
 hangs on the sample, the object and the kind of prompt alone: every model sees the same first prompts,
@@ -71,7 +71,7 @@ Features = NDArray[np.float16]
 
 
 class Answer(NamedTuple):
-    """Holds what a model made of one prompt.
+    """A model's answer to one prompt, with its DSC.
 
     Attributes:
         sample: key of the image.
@@ -114,11 +114,11 @@ class Validation:
 
     @property
     def corrections(self) -> int:
-        """Return rounds of corrections after the first prompt."""
+        """Return the number of rounds of corrections after the first prompt."""
         return max((a.step for a in self.answers), default=0)
 
     def means(self) -> dict[str, float]:
-        """Return mean DSC per kind of prompt: the mean over datasets of the mean over their objects.
+        """Return the mean DSC per kind of prompt: the mean over datasets of that over their objects.
 
         Returns:
             "box" and "point" before corrections, "box+8" and "point+8" after the last of 8 rounds; and
@@ -129,7 +129,7 @@ class Validation:
         return _macro(self.answers, self.corrections)
 
     def means_by_modality(self) -> dict[str, dict[str, float]]:
-        """Map modality to `means` of its samples alone."""
+        """Return `means` for each modality, of its samples alone."""
         groups: dict[str, list[Answer]] = defaultdict(list)
         for answer in self.answers:
             groups[answer.modality].append(answer)
@@ -160,7 +160,7 @@ class Validation:
 
     @classmethod
     def read(cls, path: Path) -> Validation:
-        """Return the inverse of `write`.
+        """Read what `write` has written.
 
         Raises:
             InputError: no such file, or another kind of file.
@@ -336,7 +336,7 @@ def _name(target: Target) -> str:
 
 
 def pooled(embedding: Embedding) -> Features:
-    """Return an embedding's view averaged to (C, 8, 8)."""
+    """Return an embedding averaged to (C, 8, 8)."""
     from torch.nn import functional as F
 
     small = F.adaptive_avg_pool2d(embedding.view()[None], _POOLED)[0].cpu().numpy()

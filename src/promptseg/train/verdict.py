@@ -1,4 +1,4 @@
-"""Says whether a training has made a model better: the same objects, before and after.
+"""Verdict on whether a training has made a model better: the same objects, before and after.
 
 The word "improvement" is used only if all of this holds:
 
@@ -47,7 +47,7 @@ _Object = tuple[str, str]  # sample, target
 
 @dataclass(frozen=True)
 class Listening:
-    """Says whether a model still does what prompts tell it.
+    """Measures of whether a model still does what prompts tell it.
 
     Attributes:
         rounds: mean gain in DSC of each round of corrections, both starts together.
@@ -64,7 +64,7 @@ class Listening:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Holds what a training has done to a model.
+    """Judgement on what a training has done to a model.
 
     Attributes:
         outcome: in two words or so.

@@ -1,4 +1,4 @@
-"""Says what the classes of a collection are asked for by, and which of them are not on an image."""
+"""Phrases by which the classes of a collection are asked for, and classes that an image lacks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CANONICAL = 0.5  # how often a name is asked for in the words that users' phras
 
 
 def named(sample: Sample) -> dict[str, list[Target]]:
-    """Return the objects of a sample by what they are called, in the words of the table of terms."""
+    """Return the objects of a sample by name, in the words of the table of terms."""
     found: dict[str, list[Target]] = defaultdict(list)
     for target in sample.targets:
         found[phrases_for(target.name)[0]].append(target)
@@ -77,14 +77,14 @@ class Vocabulary:
         }
 
     def phrase(self, name: str, chance: np.random.Generator) -> str:
-        """Return one of the phrases for a name, half of the time the first."""
+        """Draw one of the phrases for a name, half of the time the first."""
         others = self._phrases[name][1:]
         if not others or chance.random() < _CANONICAL:
             return name
         return others[int(chance.integers(len(others)))]
 
     def absent(self, sample: Sample) -> list[str]:
-        """Return names of what is not on a sample.
+        """Return the names of what is not on a sample.
 
         Those that were looked for on it, where the dataset says so; else those of its own dataset,
         where all that is there is outlined; where it has no other, those of datasets of other
@@ -104,7 +104,7 @@ class Vocabulary:
 
 
 def read_phrases_file(path: Path) -> dict[str, list[str]]:
-    """Return a JSON file of names, each with a list of phrases.
+    """Read a JSON file of names, each with a list of phrases.
 
     Raises:
         InputError: another file.

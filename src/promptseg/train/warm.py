@@ -33,7 +33,7 @@ def write_warm(path: Path, tensors: Mapping[str, Tensor], updates: int) -> None:
 
 
 def read_warm(path: Path) -> tuple[dict[str, Tensor], int]:
-    """Return the inverse of `write_warm`: weights, and how many updates they have behind them.
+    """Read what `write_warm` has written: weights, and how many updates they have behind them.
 
     Raises:
         InputError: no such file, a damaged one, or one of another kind.

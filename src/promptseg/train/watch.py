@@ -36,7 +36,7 @@ _SAVE_EVERY = 300  # seconds
 
 
 def asked_means(validation: Validation, asks: frozenset[str]) -> dict[str, float]:
-    """Return the means of a validation that an objective is about.
+    """Return the means of a validation for the prompts that an objective asks with; all, if none.
 
     Args:
         validation: of a model.
@@ -133,7 +133,7 @@ def _gathered(mine: Validation, samples: Sequence[Sample], processes: Processes)
 
 @dataclass
 class Watch:
-    """Holds what happens between updates.
+    """The work between updates: logs, validations, and the weights that are kept.
 
     Attributes:
         start: the model that is trained.
@@ -169,7 +169,7 @@ class Watch:
 
     @property
     def best(self) -> Path:
-        """Return the best weights so far."""
+        """Return the file of the best weights so far."""
         return self.folder / "best.safetensors"
 
     def after(self, update: int) -> None:
@@ -249,7 +249,7 @@ class Watch:
 def load_predictor(
     start: StartingWeights, file: Path, processes: Processes, engine: str
 ) -> Predictor:
-    """Return the model that is trained, with the weights of a file."""
+    """Load the model that is trained, with the weights of a file."""
     made = isinstance(start, BoxedStart) and file == start.file  # of no file
     tensors = start.tensors if made else read_checkpoint(file)
     network = build_network(start.card, tensors, file)

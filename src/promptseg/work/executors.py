@@ -1,4 +1,4 @@
-"""Says who does tasks of a job: this process, or a pool of processes."""
+"""Executors of the tasks of a job: this process, or a pool of processes."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class TooLargeError(PromptsegError):
 
     @classmethod
     def of(cls, need: int, room: float, where: str) -> TooLargeError:
-        """Return the error about an estimate.
+        """Return the error for a task that needs more memory than there is.
 
         Args:
             need: bytes that it takes, about.
@@ -56,13 +56,13 @@ class Room:
         self._said = False
 
     def refusal(self, need: int) -> TooLargeError | None:
-        """Say why a task that needs so many bytes can never be begun, if so."""
+        """Return the error where a task that needs so many bytes can never be begun; else None."""
         if need <= max(0.0, self.bytes) or need == 0:
             return None
         return TooLargeError.of(need, self.bytes, "here")
 
     def holds(self, task: Task[Any, Any], need: int, others: Iterable[int]) -> bool:
-        """Tell whether a task may be begun beside others; says so once where it has to wait.
+        """Tell whether a task may be begun beside others; warn, once, where one has to wait.
 
         Args:
             task: which.

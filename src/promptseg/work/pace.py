@@ -34,7 +34,7 @@ class Pace:
 
     @property
     def usual(self) -> float:
-        """Return seconds that one takes as a rule; 0 if none has ended."""
+        """Return the seconds that one takes as a rule; 0 if none has ended."""
         return median(self._seconds) if self._seconds else 0.0
 
     def is_slow(self, seconds: float) -> bool:
@@ -42,7 +42,7 @@ class Pace:
         return bool(self._seconds) and seconds > max(_SLOW * self.usual, _LEAST_SLOW)
 
     def look(self, left: Iterable[Task[Any, Any]]) -> None:
-        """Tell of those that are still at work, when nothing has ended for long; each once.
+        """Log which tasks are still at work, when nothing has ended for long; each once.
 
         Args:
             left: at work, with none waiting.

@@ -29,7 +29,7 @@ class Failure:
 
 @dataclass
 class Outcome:
-    """Holds what came of a job.
+    """The result of a job.
 
     Attributes:
         skipped: tasks whose results were there already.
@@ -97,7 +97,7 @@ def run(
 
 @dataclass
 class Tally:
-    """Says how many tasks of a stream there are of each kind, so far.
+    """The number of tasks of a stream so far, by what became of them.
 
     Attributes:
         skipped: whose results were there already.

@@ -34,7 +34,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str | None) -> Shard:
-        """Return `NUMBER/COUNT`, such as 3/8; the whole if None.
+        """Parse `NUMBER/COUNT`, such as 3/8; None means the whole.
 
         Raises:
             InputError: anything else.
@@ -52,16 +52,16 @@ class Shard:
         return shard
 
     def of(self, items: Iterable[T]) -> Iterator[T]:
-        """Return its share of some items, in their order."""
+        """Return the shard's share of some items, in their order."""
         return (item for k, item in enumerate(items) if k % self.count == self.number - 1)
 
     def size(self, total: int) -> int:
-        """Tell how many of `total` items it has."""
+        """Tell how many of `total` items the shard has."""
         return len(range(self.number - 1, total, self.count))
 
     @property
     def suffix(self) -> str:
-        """Return what is added to names of files that each share writes: nothing if it is the whole."""
+        """Return an ending for the names of files that each share writes: none if it is the whole."""
         return "" if self.count == 1 else f"-{self.number}-of-{self.count}"
 
 

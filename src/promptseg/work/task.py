@@ -28,7 +28,7 @@ class Task(ABC, Generic[Context, Result]):
     @property
     @abstractmethod
     def title(self) -> str:
-        """Return what a person calls it, for progress and messages."""
+        """Return the name for people, in progress and messages."""
 
     @property
     def weight(self) -> int:
@@ -72,11 +72,11 @@ class Staged(Task[Context, Result], Generic[Context, Result, Given, Computed]):
 
     @abstractmethod
     def hand_of(self, context: Context) -> Any:
-        """Return what reading and writing need, out of the context of a process that does it all."""
+        """Return the part of the context that reading and writing need."""
 
     @abstractmethod
     def read(self, hand: Any) -> Given:
-        """Return what is needed for it, read from files.
+        """Read from files what the task needs.
 
         Raises:
             PromptsegError: what is wrong with this task.
@@ -84,7 +84,7 @@ class Staged(Task[Context, Result], Generic[Context, Result, Given, Computed]):
 
     @abstractmethod
     def compute(self, context: Context, given: Given) -> Computed:
-        """Return the work itself, which writes no file.
+        """Do the work itself, which writes no file.
 
         Raises:
             PromptsegError: what is wrong with this task.
@@ -103,7 +103,7 @@ class Staged(Task[Context, Result], Generic[Context, Result, Given, Computed]):
         return None
 
     def do(self, context: Context) -> Result:
-        """See `Task`: all three, one after the other."""
+        """Do all three stages, one after the other; see `Task`."""
         hand = self.hand_of(context)
         given = self.read(hand)
         return self.write(hand, given, self.compute(context, given))
@@ -120,7 +120,7 @@ def as_json(values: Any) -> Any:
 
 
 def request_hash(request: dict[str, Any]) -> str:
-    """Return SHA-256 of a request, the same whatever the order of its entries.
+    """Return the SHA-256 of a request, the same whatever the order of its entries.
 
     Examples:
         >>> request_hash({"a": 1, "b": (2,)}) == request_hash({"b": [2], "a": 1})

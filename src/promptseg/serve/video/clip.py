@@ -76,7 +76,7 @@ class Clip:
         options: SegmentOptions,
         turns: Turns,
     ) -> Clip:
-        """Return a video made ready; some frames of it are decoded.
+        """Open a clip for a model; some frames of it are decoded.
 
         Args:
             frames: those that are meant, of a video that was opened; closed with the clip.
@@ -128,24 +128,24 @@ class Clip:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Return (rows, columns) of a frame."""
+        """Return the (rows, columns) of a frame."""
         return self.frames.video.facts.size
 
     @property
     def nbytes(self) -> int:
-        """Return bytes that may be held at once: decoded frames, and embeddings at hand."""
+        """Return the bytes that may be held at once: decoded frames, and embeddings at hand."""
         one = int(np.prod(self.embedded.image.voxels.shape[1:])) * self.frames.video.dtype.itemsize
         return 2 * max(_FRAMES_BYTES, one) + self.embedded.nbytes
 
     @property
     def notes(self) -> list[str]:
-        """Return what a person should know of the file and of how the model sees it."""
+        """Return notes for people on the file and on how the model sees it."""
         return [str(getattr(note, "bare", note)) for note in notes_on(self.embedded)]
 
     def run(
         self, prompts: Sequence[Prompt], options: SegmentOptions, image: Image | None = None
     ) -> Run:
-        """Return prompts on places among the frames, checked.
+        """Check prompts, which lie on places among the frames, and prepare to answer them.
 
         Args:
             prompts: of any objects.
@@ -186,11 +186,11 @@ class Clip:
         return out.getvalue()
 
     def on(self, limits: tuple[int, int]) -> SegmentOptions:
-        """Return the options, for some of the frames by their places."""
+        """Return the options for a stretch of frames, from the first place to the last."""
         return replace(self.options, slices=f"{limits[0]}:{limits[1]}")
 
     def facts(self) -> dict[str, Any]:
-        """Return the clip in plain values; frames are counted as in the whole video."""
+        """Return the facts on the clip as plain values; frames are counted as in the whole video."""
         video, numbers = self.frames.video, self.frames.numbers
         intensity = self.embedded.intensity
         times = video.facts.times
@@ -215,7 +215,7 @@ class Clip:
         }
 
     def reader(self) -> Selection:
-        """Return the same frames with a reader of their own, to be closed by whoever asked for it."""
+        """Return the same frames with a reader of their own, which the caller has to close."""
         return _again(self.frames, self.series)
 
     def close(self) -> None:
@@ -233,8 +233,7 @@ def _again(frames: Selection, series: str | None) -> Selection:
 
 
 def identity_of(path: Path, frames: Selection) -> str:
-    """Return a hash of what tells a clip from another one: sizes, number of frames, and both ends of a
-    file.
+    """Return a hash that tells a clip from others: sizes, number of frames, and both ends of a file.
 
     A video may have many gigabytes, which are not read for it.
     """

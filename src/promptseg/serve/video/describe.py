@@ -23,9 +23,7 @@ _MOST_FRAMES = 256
 
 
 def video_facts(work: VideoWork) -> dict[str, Any]:
-    """Return everything but pictures, masks and the time line; frames are counted as in the whole
-    video.
-    """
+    """Return all facts but pictures, masks and time line; frames are counted as in the whole video."""
     clip, step = work.clip, work.step
     card = clip.segmenter.predictor.card
     numbers = clip.frames.numbers
@@ -77,8 +75,7 @@ def timeline_facts(work: VideoWork) -> dict[str, Any]:
 
 
 def masks_facts(work: VideoWork, frame: int, count: int) -> dict[str, Any]:
-    """Return masks on some frames, from one on: `{"object", "region", "bits", ...}` each, as in
-    changes.
+    """Return the masks on `count` frames: `{"object", "region", "bits", ...}` each, as in changes.
 
     Raises:
         PromptError: frames that are none of the chosen ones.

@@ -28,7 +28,7 @@ _MOST_OBJECTS = 255
 
 
 def known(step: Step, name: str) -> ClipObject:
-    """Return the object of a name.
+    """Return the object of this name.
 
     Raises:
         PromptError: there is none.
@@ -40,7 +40,7 @@ def known(step: Step, name: str) -> ClipObject:
 
 
 def fresh(step: Step, name: str) -> ClipObject:
-    """Return an object that is not there yet.
+    """Return a new object, if there is room for one more and a file can hold its name.
 
     Raises:
         PromptError: too many objects, or a name that no file could hold.
@@ -59,7 +59,7 @@ def free_name(history: Sequence[Step]) -> str:
 
 
 def added(step: Step, name: str) -> Step:
-    """Return an object without prompts, current from then on.
+    """Return the step with a new object, which has no prompts and is current.
 
     Raises:
         PromptError: a name that is taken or cannot be written.
@@ -69,7 +69,7 @@ def added(step: Step, name: str) -> Step:
 
 
 def renamed(step: Step, name: str, new: str) -> Step:
-    """Return an object, and its prompts, under another name.
+    """Return the step with an object, and its prompts, under another name.
 
     Raises:
         PromptError: no such object, or a name that is taken or cannot be written.
@@ -82,7 +82,7 @@ def renamed(step: Step, name: str, new: str) -> Step:
 
 
 def removed(step: Step, name: str) -> Step:
-    """Return the step without an object; after the current one the last is current.
+    """Return the step without an object; if that was current, the last one is.
 
     Raises:
         PromptError: no such object.
@@ -96,7 +96,7 @@ def removed(step: Step, name: str) -> Step:
 
 
 def reset(step: Step, name: str | None) -> Step:
-    """Return one object without prompts and masks, or no objects at all.
+    """Return the step with one object without prompts and masks, or without any object.
 
     Raises:
         PromptError: no such object.

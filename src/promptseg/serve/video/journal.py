@@ -39,7 +39,7 @@ _KEPT = ("modality", "window", "propagate")
 
 
 class VideoJournal:
-    """Says where one session on a video is kept while it is worked on.
+    """The files that keep one session on a video while it is worked on.
 
     Args:
         folder: of ours; made by the first `write`.
@@ -56,8 +56,7 @@ class VideoJournal:
 
     @staticmethod
     def head(folder: Path) -> dict[str, Any] | None:
-        """Return what the first line says: `identity`, `frames`, `options`; None where there is no
-        session.
+        """Read the first line, `identity`, `frames`, `options`; None where there is no session.
 
         Raises:
             InputError: damaged.
@@ -128,7 +127,7 @@ class VideoJournal:
         append_line(self.path, {"tracking": direction})
 
     def resume(self) -> tuple[list[Step], int, str | None]:
-        """Return the steps, the one it stands at, and the direction of tracking that was cut off.
+        """Read the steps, the one it stands at, and the direction of tracking that was cut off.
 
         Raises:
             InputError: damaged.
@@ -163,7 +162,7 @@ class VideoJournal:
         return history, position, tracking
 
     def options(self) -> SegmentOptions:
-        """Return those that the session began with, as far as they are kept.
+        """Return the options that the session began with, as far as they are kept.
 
         Raises:
             InputError: damaged.

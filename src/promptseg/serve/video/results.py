@@ -42,7 +42,7 @@ _PICTURE_SHARE = 0.25  # bytes of a pixel that an encoded overlay takes at most,
 
 
 def write_downloads(work: VideoWork, what: Collection[What]) -> list[Path]:
-    """Return files for download, in the session's folder; those of earlier requests are gone.
+    """Write files for download into the session's folder; those of earlier requests are removed.
 
     Raises:
         PromptError: no object has a mask.
@@ -61,7 +61,7 @@ def write_downloads(work: VideoWork, what: Collection[What]) -> list[Path]:
 def save_results(
     work: VideoWork, folder: Path, what: Collection[What], *, overwrite: bool = False
 ) -> list[Path]:
-    """Return files in a folder below the root, all or none, with the provenance that `--correct` takes.
+    """Write files into a folder below the root, all or none, with the provenance for `--correct`.
 
     Args:
         work: the session.

@@ -1,6 +1,4 @@
-"""Says what a session on a video consists of: objects with prompts and packed masks, step after
-step.
-"""
+"""Steps of a session on a video: objects with prompts and packed masks, one step after every action."""
 
 from __future__ import annotations
 
@@ -53,7 +51,7 @@ class ClipObject:
 
     @property
     def pending(self) -> tuple[PlacedPrompt, ...]:
-        """Return prompts that have not been propagated yet: all, as long as the object was not."""
+        """Return prompts that have not been propagated yet: all of them if the object never was."""
         return self.prompts[self.settled if self.propagated else 0 :]
 
     @property
@@ -63,23 +61,23 @@ class ClipObject:
 
     @property
     def prompted(self) -> set[int]:
-        """Return places that prompts have settled."""
+        """Return the places of the prompts that have been propagated."""
         done = self.prompts[: self.settled] if self.propagated else ()
         return set(map(place_of, done))
 
     def on(self, place: int) -> Packed | None:
-        """Return what is known of it on a frame."""
+        """Return its mask on a frame: the answer to its prompts there, or what was propagated."""
         return self.answers.get(place) or self.masks.get(place)
 
     @property
     def shown(self) -> Found:
-        """Return what is known of it on every frame."""
+        """Return its masks on all frames: answers to prompts, and elsewhere what was propagated."""
         return {**self.masks, **self.answers} if self.answers else self.masks
 
 
 @dataclass(frozen=True)
 class Step:
-    """Holds what one action left.
+    """The objects after one action.
 
     Attributes:
         action: in words.
@@ -99,7 +97,7 @@ class Step:
         return [one.name for one in self.objects]
 
     def object(self, name: str) -> ClipObject | None:
-        """Return the object of a name."""
+        """Return the object of this name; None if there is none."""
         return next((one for one in self.objects if one.name == name), None)
 
     def with_object(self, new: ClipObject) -> tuple[ClipObject, ...]:
@@ -115,7 +113,7 @@ def place_of(prompt: PlacedPrompt) -> int:
 
 
 def changed_places(before: Found, after: Found) -> list[int]:
-    """Return places whose masks are not the same; ascending."""
+    """Return the places whose masks differ, ascending."""
 
     def mask(found: Found, place: int) -> object:
         known = found.get(place)
@@ -126,7 +124,7 @@ def changed_places(before: Found, after: Found) -> list[int]:
 
 
 def ranges_of(places: list[int]) -> Ranges:
-    """Return ascending places as stretches without a gap."""
+    """Join ascending places into stretches without a gap."""
     found: list[tuple[int, int]] = []
     for place in places:
         if found and found[-1][1] == place - 1:

@@ -31,7 +31,7 @@ DIRECTIONS: tuple[Direction, ...] = ("both", "forward", "backward")
 
 
 def answer_on(clip: Clip, one: ClipObject, place: int) -> Packed:
-    """Return what the prompts of an object on a frame, that were not propagated yet, give on it alone.
+    """Return the mask of an object on one frame, by its prompts there that were not propagated yet.
 
     Args:
         clip: the video.
@@ -102,7 +102,7 @@ class Tracking:
 
     @property
     def names(self) -> list[str]:
-        """Return the names of the objects at work."""
+        """Return the names of the objects that are being propagated."""
         return [one.name for one in (*self.fresh, *self.corrected)]
 
     def recall(self) -> int:
@@ -142,7 +142,7 @@ class Tracking:
             self.done[one.name] = self._settled(one, masks.found[0])
 
     def so_far(self) -> dict[str, ClipObject]:
-        """Return what there is after it was stopped: finished objects, and parts of the fresh ones."""
+        """Return the objects as found before a stop: finished ones, and parts of the fresh ones."""
         found = dict(self.done)
         for number, one in enumerate(self.fresh):
             if one.name not in found and self.live.found[number]:
@@ -154,7 +154,7 @@ class Tracking:
         self._parts.clear()
 
     def on(self, name: str, place: int) -> Packed | None:
-        """Return what was found of an object so far."""
+        """Return the mask that was found of an object on a frame so far."""
         if name in self.done:
             return self.done[name].on(place)
         for number, one in enumerate(self.fresh):
@@ -163,7 +163,7 @@ class Tracking:
         return next((one.on(place) for one in self.corrected if one.name == name), None)
 
     def shown(self, name: str) -> dict[int, Packed] | None:
-        """Return all that was found of an object so far; None where it has not been touched."""
+        """Return all masks that were found of an object so far; None where it was not touched."""
         if name in self.done:
             return dict(self.done[name].shown)
         for number, one in enumerate(self.fresh):
@@ -211,7 +211,7 @@ class Tracking:
 
 
 def in_video(clip: Clip, placed: Sequence[PlacedPrompt]) -> dict[str, Any]:
-    """Return what a prompt file says of prompts, in frames of the video."""
+    """Return prompts as a prompt file holds them, in frames of the whole video."""
     numbers = clip.frames.numbers
     given = [_moved(prompt, numbers[place_of(prompt)]) for prompt in placed]
     return as_given(given, placed, clip.frames)

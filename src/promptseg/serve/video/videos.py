@@ -54,7 +54,7 @@ class Videos(OpenSessions[VideoWork]):
         return self.desk.folder
 
     def facts(self, name: str, series: str | None = None) -> dict[str, Any]:
-        """Return what is to be known of a video before it is opened, and the sessions there are on it.
+        """Return the facts on a video before it is opened, and the sessions there are on it.
 
         Raises:
             AbsentError: there is none.
@@ -87,7 +87,7 @@ class Videos(OpenSessions[VideoWork]):
         take_over: bool = False,
         afresh: bool = False,
     ) -> VideoWork:
-        """Return a video of the folder, where the session on these frames of it stood.
+        """Open a video of the folder, where the session on these frames of it stood.
 
         Args:
             name: path below the root.

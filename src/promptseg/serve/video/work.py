@@ -101,17 +101,17 @@ class VideoWork:
 
     @property
     def id(self) -> str:
-        """Return what clients call it; nobody can guess it."""
+        """Return the name that clients use for it; nobody can guess it."""
         return self.lease.token
 
     @property
     def step(self) -> Step:
-        """Tell where it stands."""
+        """Return the step at which the session stands."""
         return self.history[self.position]
 
     @property
     def nbytes(self) -> int:
-        """Return bytes it holds at most: frames, embeddings, and the packed masks of all its steps."""
+        """Return the bytes it holds at most: frames, embeddings, and packed masks of all its steps."""
         seen: dict[int, int] = {}
         sets = {id(o.masks): o.masks for step in list(self.history) for o in step.objects}
         for masks in sets.values():
@@ -120,12 +120,12 @@ class VideoWork:
 
     @property
     def file(self) -> Path:
-        """Tell where its steps are kept."""
+        """Return the file that keeps its steps."""
         return self.journal.path
 
     @property
     def results(self) -> Path:
-        """Tell where files for download are."""
+        """Return the folder of the files for download."""
         return self.folder / _RESULTS
 
     def begin(self) -> None:
@@ -163,8 +163,7 @@ class VideoWork:
                 self.warning = said
 
     def prompt(self, prompt: Prompt, name: str | None = None) -> str:
-        """Return a prompt, counted in frames of the video, answered on its frame; gives the object's
-        name.
+        """Add a prompt, counted in frames of the video, and answer it there; return the object's name.
 
         Raises:
             PromptError: outside the frame or the chosen frames, or one that makes no sense there.
@@ -190,7 +189,7 @@ class VideoWork:
             return name
 
     def new_object(self, name: str | None = None) -> str:
-        """Return an object without prompts, current from then on.
+        """Add an object without prompts, current from then on, and return its name.
 
         Raises:
             PromptError: a name that is taken or cannot be written.
@@ -282,9 +281,7 @@ class VideoWork:
         return self._ended.wait(seconds)
 
     def on(self, name: str, place: int) -> Packed | None:
-        """Return what is known of an object on a frame; while it is propagated, what was found so
-        far.
-        """
+        """Return the mask of an object on a frame; while it is propagated, what was found so far."""
         tracking = self.tracking
         if tracking is not None and name in tracking.names:
             return tracking.on(name, place)
@@ -292,7 +289,7 @@ class VideoWork:
         return None if one is None else one.on(place)
 
     def shown(self, one: ClipObject) -> dict[int, Packed]:
-        """Return what is known of an object on every frame; as `on`."""
+        """Return the masks of an object on all frames; as `on`."""
         tracking = self.tracking
         live = tracking.shown(one.name) if tracking is not None else None
         return dict(one.shown) if live is None else live
@@ -448,5 +445,5 @@ def _direction(text: str) -> Direction:
 
 
 def absent_on(clip: Clip, frame: int, name: str | None) -> Mask:
-    """Return what says that an object is not on a frame."""
+    """Return the prompt that says that an object is not on a frame: an empty mask."""
     return Mask(np.zeros(clip.size, dtype=bool), frame, name, "z", as_drawn=True)

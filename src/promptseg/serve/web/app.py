@@ -59,7 +59,7 @@ def application(
     audit: Audit | None = None,
     **guarding: Any,
 ) -> Guard:
-    """Return what a server runs.
+    """Build the web application that a server runs.
 
     Args:
         desk: what is served.

@@ -123,7 +123,7 @@ class NewObject:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectChange:
-    """Holds what is to be different about an object."""
+    """Changes to an object."""
 
     object: str
     """Its name."""
@@ -190,7 +190,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Holds what is to be done about annotation times."""
+    """An action on annotation times."""
 
     do: Literal["start", "pause", "resume", "stop", "discard"]
     """To start a phase ends the one before it."""
@@ -205,7 +205,7 @@ class Timing:
 
 
 def parsed(kind: type[T], content: Any) -> T:
-    """Return a body of that kind.
+    """Parse a body into a dataclass of this kind.
 
     Raises:
         InputError: a field that is missing, unknown or of another type.

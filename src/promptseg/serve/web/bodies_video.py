@@ -69,7 +69,7 @@ class VideoObject:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoObjectChange:
-    """Holds what is to be different about an object."""
+    """Changes to an object."""
 
     object: str
     """Its name."""

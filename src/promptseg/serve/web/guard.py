@@ -1,6 +1,4 @@
-"""Says who may come in: Host, Origin and token, looked at before anything else; headers on every
-answer.
-"""
+"""Guard of the server: Host, Origin and token, looked at before all else; headers on every answer."""
 
 from __future__ import annotations
 
@@ -44,7 +42,7 @@ _HEADERS = (
 
 
 class Slowness:
-    """Says how long an answer to a wrong token waits: twice as long with each, up to some seconds.
+    """The wait before an answer to a wrong token: twice as long with each, up to some seconds.
 
     Args:
         clock: the time; a minute without any wrong token makes good again.
@@ -57,7 +55,7 @@ class Slowness:
         self._wrong, self._last = 0, clock()
 
     def next_delay(self) -> float:
-        """Return seconds that the answer to one more wrong token waits."""
+        """Return the seconds that the answer to one more wrong token waits."""
         now = self._clock()
         if now - self._last > 60:
             self._wrong = 0

@@ -40,7 +40,7 @@ class MonaiLabel:
 
     @property
     def routes(self) -> list[tuple[str, str, Handler]]:
-        """Return method, path and handler of each; `/auth/` and `/auth/token` are the guard's."""
+        """Return method, path and handler of each route; `/auth/` and `/auth/token` are the guard's."""
         return [
             ("GET", "/auth/token/valid", self.valid),
             ("GET", "/info/", self.info),
@@ -180,7 +180,7 @@ def _names(params: Any) -> dict[int, str]:
 
 
 def parts_of(content: bytes, kind: str) -> tuple[dict[str, str], dict[str, tuple[str, bytes]]]:
-    """Return a form in parts.
+    """Split a form in parts into its fields and files.
 
     Args:
         content: the body.

@@ -43,7 +43,7 @@ class Remote:
 
     @property
     def routes(self) -> list[tuple[str, str, Handler]]:
-        """Return method, path and handler of each."""
+        """Return method, path and handler of each route."""
         prompts: dict[str, Callable[[RemoteClient, dict[str, Any]], Answer]] = {
             "/add_point_interaction": lambda c, b: c.point(b.get("coordinates"), *_flags(b)),
             "/add_bbox_interaction": lambda c, b: c.box(b.get("bbox_coords"), *_flags(b)),

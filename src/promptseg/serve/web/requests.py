@@ -1,4 +1,4 @@
-"""Says what every handler needs: bodies within limits, work on threads, errors as answers."""
+"""Helpers of every handler: bodies within limits, work on threads, errors as answers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _PATIENCE = 5.0  # seconds for which the rest of a refused body is taken
 
 
 async def body_bytes(request: Request, limit: int) -> bytes:
-    """Return the body, read no further than a limit.
+    """Read the body, no further than a limit.
 
     Raises:
         TooLargeError: it is larger.
@@ -83,7 +83,7 @@ async def _take_the_rest(stream: AsyncIterator[bytes]) -> None:
 
 
 async def body_of(request: Request, kind: type[T]) -> T:
-    """Return the JSON body as a dataclass; none counts as an empty object.
+    """Read the JSON body into a dataclass; an empty body counts as an empty object.
 
     Raises:
         InputError: no JSON, or other fields.
@@ -92,7 +92,7 @@ async def body_of(request: Request, kind: type[T]) -> T:
 
 
 def json_of(content: bytes) -> Any:
-    """Return parsed JSON; nothing is an empty object.
+    """Parse JSON; nothing counts as an empty object.
 
     Raises:
         InputError: no JSON.
@@ -106,7 +106,7 @@ def json_of(content: bytes) -> Any:
 
 
 def number_of(request: Request, name: str, default: int | None = None) -> int | None:
-    """Return a whole number in the query.
+    """Return a whole number from the query; the default where it is absent.
 
     Raises:
         InputError: something else.
@@ -127,7 +127,7 @@ async def threaded(do: Callable[[], T]) -> T:
 
 
 def json_answer(content: Any, status: int = 200, **headers: str) -> Response:
-    """Return JSON without NaN."""
+    """Return a response in JSON; NaN is refused."""
     from starlette.responses import Response as Answer
 
     text = json.dumps(content, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
@@ -135,7 +135,7 @@ def json_answer(content: Any, status: int = 200, **headers: str) -> Response:
 
 
 def error_answer(error: Exception, root: str = "") -> Response:
-    """Return what is answered in place of a result.
+    """Return the response that tells of an error.
 
     Args:
         error: what happened.

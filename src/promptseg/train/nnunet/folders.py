@@ -40,7 +40,7 @@ Group = tuple[Sample, ...]
 
 @dataclass(frozen=True)
 class Written:
-    """Holds what was written.
+    """The cases that were written, by part, and the channels of their images.
 
     Attributes:
         train, validation: names of the cases.
@@ -70,7 +70,7 @@ class _Case:
 
 
 def dataset_name(collection: Collection) -> str:
-    """Return what nnU-Net calls the dataset."""
+    """Return the name of the dataset for nnU-Net."""
     names = sorted({s.dataset for s in collection.samples})
     word = names[0] if len(names) == 1 else "collection"
     return f"Dataset{NUMBER:03d}_{''.join(c if c.isalnum() else '_' for c in word)[:60]}"

@@ -91,7 +91,7 @@ class Algorithm1:
         self.side = sam.prompt_encoder.image_size
 
     def draw(self, batch: Batch, seed: int, iteration: int) -> Uniforms:
-        """Return all chance of one iteration."""
+        """Draw all random numbers of one iteration."""
         return Uniforms.draw(self.objective, batch.names, seed, iteration)
 
     def steps(self, embeddings: Tensor, batch: Batch, u: Uniforms) -> Iterator[Step]:

@@ -1,4 +1,4 @@
-"""Says what an iteration is computed from: images and the masks of some of their objects."""
+"""The input of an iteration: images and the masks of some of their objects."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Batch:
         return len(self.masks)
 
     def inside(self) -> Tensor:
-        """Return (B, R, R) boolean: what is image and not padding."""
+        """Return a boolean (B, R, R): what is image and not padding."""
         steps = torch.arange(self.masks.shape[-1], device=self.extent.device)
         rows, columns = (steps < self.extent[:, axis, None] for axis in (0, 1))
         return rows[:, :, None] & columns[:, None]
 
     def to(self, device: torch.device) -> Batch:
-        """Return the same on another device."""
+        """Return the same batch on another device."""
         moved: dict[str, Any] = {
             k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)
         }

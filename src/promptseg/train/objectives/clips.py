@@ -40,7 +40,7 @@ Clicks = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """Holds what is said of the objects of a clip.
+    """The prompts on a clip: frames with a box, and frames that clicks correct.
 
     Attributes:
         boxed: frames with a box, the first of them first.
@@ -56,7 +56,7 @@ class ClipPlan:
 
     @classmethod
     def draw(cls, there: Sequence[bool], chance: np.random.Generator, clicks: int = 7) -> ClipPlan:
-        """Return one or two boxed frames and up to two corrected ones.
+        """Draw one or two frames with a box and up to two that are corrected.
 
         Args:
             there: whether all objects are on each frame; on one at least.
@@ -141,7 +141,7 @@ class ClipBatch:
     embeddings: Tensor | None = None
 
     def to(self, device: torch.device) -> ClipBatch:
-        """Return the same on another device."""
+        """Return the same batch on another device."""
         masks = tuple(each.to(device) for each in self.masks)
         slices, embeddings = (
             None if x is None else x.to(device) for x in (self.slices, self.embeddings)
@@ -161,14 +161,14 @@ class ClipAlgorithm:
         self.sam, self.objective = sam, objective
 
     def draw(self, batch: ClipBatch, seed: int, iteration: int) -> ClipChance:
-        """Return what draws: the same of an object in whatever batch or process it is."""
+        """Return the random generators: the same for an object in whatever batch or process it is."""
         return ClipChance(
             (seed, "plan", iteration),
             [generator(seed, "clip", iteration, *name) for name in batch.names],
         )
 
     def steps(self, embeddings: Tensor, batch: ClipBatch, u: ClipChance) -> Iterator[Step]:
-        """Yield the losses of what goes through together: one graph through all frames.
+        """Yield the losses of clips that go through the network together, in one graph over all frames.
 
         Args:
             embeddings: one tensor of F frames, see `promptseg.train.image_sam2`.
@@ -223,7 +223,7 @@ class ClipAlgorithm:
 
 @dataclass(frozen=True)
 class ClipChance:
-    """Holds what draws for some clips.
+    """The random generators of some clips.
 
     Attributes:
         plan: seeds of the generator that draws plans, for each clip anew.

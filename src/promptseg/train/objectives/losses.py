@@ -12,7 +12,7 @@ __all__ = ["cross_entropy", "dice_loss", "iou", "iou_loss", "mask_loss"]
 
 
 def dice_loss(logits: Tensor, target: Tensor, inside: Tensor) -> Tensor:
-    """Return MedSAM, equation 2, with squared denominators.
+    """Return the Dice loss (MedSAM, equation 2), with squared denominators.
 
     Args:
         logits: (N, R, R).
@@ -29,7 +29,7 @@ def dice_loss(logits: Tensor, target: Tensor, inside: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, target: Tensor, inside: Tensor) -> Tensor:
-    """Return MedSAM, equation 1; arguments as of `dice_loss`."""
+    """Return the cross-entropy (MedSAM, equation 1); arguments as of `dice_loss`."""
     each = F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")
     return (each * inside).sum((1, 2)) / inside.sum((1, 2))
 
@@ -41,11 +41,11 @@ def mask_loss(kind: MaskLoss, logits: Tensor, target: Tensor, inside: Tensor) ->
 
 
 def iou(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return (N,) intersection over union of (N, R, R) boolean masks, `target` not empty."""
+    """Return the (N,) intersection over union of (N, R, R) boolean masks, `target` not empty."""
     both, either = (prediction & target).sum((1, 2)), (prediction | target).sum((1, 2))
     return both / either
 
 
 def iou_loss(predicted: Tensor, true: Tensor) -> Tensor:
-    """Return (N,) squared error of the predicted IoU."""
+    """Return the (N,) squared errors of the predicted IoU."""
     return torch.square(predicted - true)

@@ -56,14 +56,14 @@ class WordBatch:
     embeddings: None = None
 
     def to(self, device: torch.device) -> WordBatch:
-        """Return the same on another device."""
+        """Return the same batch on another device."""
         moved: dict[str, Any] = {
             k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)
         }
         return replace(self, **moved)
 
     def of(self, image: int) -> tuple[Tensor, Instances]:
-        """Return which of the P phrases are asked of one image, and their instances."""
+        """Return the numbers of the phrases that are asked of one image, and their instances."""
         phrases = (self.owner == image).nonzero()[:, 0]
         first = int(phrases[0])
         own = (self.phrase >= first) & (self.phrase < first + len(phrases))
@@ -83,7 +83,7 @@ class WordAlgorithm:
         self.sam, self.objective = sam, objective
 
     def draw(self, batch: WordBatch, seed: int, iteration: int) -> int:
-        """Tell where the generator of dropout begins."""
+        """Draw the seed of dropout."""
         return int(generator(seed, "dropout", iteration, *batch.names[0]).integers(_LARGEST))
 
     def steps(self, embeddings: Tensor, batch: WordBatch, u: int) -> Iterator[Step]:

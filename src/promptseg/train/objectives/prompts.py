@@ -33,7 +33,7 @@ class NetworkPrompts(NamedTuple):
 
 
 def draw_pixel(region: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a pixel of each region, by number.
+    """Draw a pixel of each region, by a random number.
 
     Args:
         region: (N, R, R) boolean.
@@ -52,7 +52,7 @@ def draw_pixel(region: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def near(masks: Tensor) -> Tensor:
-    """Return what lies around each object: its box, enlarged by a quarter of the longer side.
+    """Return the surroundings of each object: its box, enlarged by a quarter of the longer side.
 
     Args:
         masks: (N, R, R) boolean, none empty.
@@ -101,7 +101,7 @@ class Prompts:
 
     @classmethod
     def first(cls, batch: Batch, objective: Objective, u: Uniforms, side: int) -> Prompts:
-        """Return a box or a click (lines 6-11).
+        """Draw the first prompt of each object, a box or a click (lines 6-11).
 
         Args:
             batch: the objects.
@@ -161,9 +161,7 @@ class Prompts:
         self.mask_prompts, self.has_mask = logits.detach(), given
 
     def groups(self) -> list[Tensor]:
-        """Return objects whose prompts are of the same kinds, as indices on the CPU: decoded
-        together.
-        """
+        """Return groups of objects with the same kinds of prompts, as indices on the CPU."""
         kinds = self.boxed.long() * 2 + self.has_mask.long()
         return [(kinds == kind).nonzero()[:, 0] for kind in kinds.unique()]
 

@@ -50,7 +50,7 @@ class Instances:
 
     @property
     def there(self) -> Tensor:
-        """Return (P,) 1 where a phrase has an instance, else 0."""
+        """Return (P,) ones where a phrase has an instance, else zeros."""
         count = torch.bincount(self.phrase, minlength=self.phrases)
         return (count > 0).float()
 
@@ -76,7 +76,7 @@ class SetLoss:
     right: Tensor
 
     def total(self) -> Tensor:
-        """Return their sum."""
+        """Return the sum of the losses."""
         return self.score + self.presence + self.box + self.mask
 
 

@@ -50,7 +50,7 @@ _OUTSIDE = Jitter(5 * 1024 / 224, "outward")  # up to 5 pixels of 224
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """Holds what one training iteration asks of the model (MedicoSAM, Algorithm 1).
+    """The task that one training iteration sets the model (MedicoSAM, Algorithm 1).
 
     Attributes:
         n_objects: objects per image, at most.
@@ -107,7 +107,7 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipObjective(Objective):
-    """Holds what one training iteration asks of a model with memory, on clips in place of images.
+    """The task that one training iteration sets a model with memory, on clips in place of images.
 
     `n_objects` are those of a clip, `n_steps` the clicks on a frame that is corrected; boxes are exact.
 
@@ -129,15 +129,13 @@ class ClipObjective(Objective):
             raise InputError("clips of 2 frames or more", f"frames {self.frames}")
 
     def terms(self, objects: int, images: int) -> int:
-        """Return the losses, which add up over answers about an object and are averaged over
-        objects.
-        """
+        """Return the number of objects: losses add up over answers and are averaged over objects."""
         return max(1, objects)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SemanticObjective(Objective):
-    """Holds what one training iteration asks of a model of classes, without prompts (MedicoSAM, II-D).
+    """The task that one iteration sets a model of classes, without prompts (MedicoSAM, II-D).
 
     Attributes:
         depth: slices of a patch; 1 trains on single images.
@@ -189,17 +187,17 @@ class SemanticObjective(Objective):
             raise InputError("--side a multiple of 32 from 64 to 2048", str(self.side))
 
     def terms(self, objects: int, images: int) -> int:
-        """Return one loss per image, or patch."""
+        """Return the number of images, or patches: each has one loss."""
         return max(1, images)
 
     def asks(self) -> frozenset[str]:
-        """Return no prompt: for the classes themselves."""
+        """Return "classes": the model takes no prompt, and is asked for the classes themselves."""
         return frozenset({"classes"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoxChannelObjective(Objective):
-    """Holds what one training iteration asks of a specialist whose input has a channel for a box.
+    """The task that one training iteration sets a specialist whose input has a channel for a box.
 
     Attributes:
         side: of the network's square input; None for that of the specialist.
@@ -226,8 +224,7 @@ class BoxChannelObjective(Objective):
 
 @dataclass(frozen=True, kw_only=True)
 class WordObjective(Objective):
-    """Holds what one training iteration asks of a model that takes words: what is there, and what is
-    not.
+    """The task that one iteration sets a model that takes words: what is there, and what is not.
 
     `n_objects` are names on an image that phrases are asked for; all instances of a name count.
 
@@ -250,7 +247,7 @@ class WordObjective(Objective):
             raise InputError("n_absent of at least 0", f"{self.n_absent}")
 
     def terms(self, objects: int, images: int) -> int:
-        """Return losses of an image are means already, and are averaged over images."""
+        """Return the number of images: the losses of each are means already, and are averaged."""
         return max(1, images)
 
     def asks(self) -> frozenset[str]:
@@ -260,7 +257,7 @@ class WordObjective(Objective):
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Says where and when the optimizer takes other steps than the learning rate says.
+    """Rules by which parts of the model, and times of the training, have learning rates of their own.
 
     Attributes:
         encoder: share of the learning rate that the image encoder has.

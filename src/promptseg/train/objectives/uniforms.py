@@ -37,9 +37,7 @@ class Uniforms:
     count: Tensor
 
     def to(self, device: torch.device) -> Uniforms:
-        """Return what places depend on, on another device; what decides between branches stays on the
-        CPU.
-        """
+        """Return the numbers on another device; those that decide between branches stay on the CPU."""
         precise = torch.float32 if device.type == "mps" else torch.float64  # all that MPS has
         moved = {k: getattr(self, k).to(device, precise) for k in ("point", "distortion", "clicks")}
         return replace(self, **moved)
@@ -48,7 +46,7 @@ class Uniforms:
     def draw(
         cls, objective: Objective, objects: Iterable[Sequence[object]], seed: int, iteration: int
     ) -> Uniforms:
-        """Return the numbers of one iteration.
+        """Draw the numbers of one iteration.
 
         Args:
             objective: says how many are needed.

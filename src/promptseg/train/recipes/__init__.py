@@ -10,7 +10,7 @@ __all__ = ["recipe_file", "recipes"]
 
 
 def recipes() -> dict[str, Path]:
-    """Map name to its YAML file."""
+    """Return the YAML files of the recipes, by name."""
     return {path.stem: path for path in sorted(Path(__file__).parent.glob("*.yaml"))}
 
 

@@ -38,7 +38,7 @@ class ClassAlgorithm:
         """Draw nothing: there is no prompt and no chance."""
 
     def steps(self, embeddings: Tensor, batch: ClassBatch, u: None) -> Iterator[Step]:
-        """Yield the loss of some images, as often as there are images."""
+        """Yield the loss of some images, repeated for each of them."""
         logits = self.network.classify(embeddings)
         size = batch.classes.shape[-2:]
         if logits.shape[-2:] != size:

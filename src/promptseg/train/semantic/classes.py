@@ -1,4 +1,4 @@
-"""Says which classes a training learns, and where they are on a sample."""
+"""Classes that a training learns, and where they are on a sample."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def class_map(targets: Sequence[Target], labels: Labels, names: Sequence[str]) -
 
 
 def class_weights(samples: Sequence[Sample], names: Sequence[str]) -> list[float]:
-    """Return weights of background and classes: one by the root of their share of pixels, mean 1.
+    """Return the weights of background and classes: 1 / root of their share of pixels, with mean 1.
 
     The root, because the inverse share itself gives a class of a few pixels hundreds of times the
     weight of the others, and its edges are lost. A class counts on the images that it is on.

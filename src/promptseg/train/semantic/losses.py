@@ -15,7 +15,7 @@ _LEAST = 1e-7
 def class_loss(
     logits: Tensor, classes: Tensor, weights: Tensor | None = None, faithful: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Return half Dice, half cross-entropy.
+    """Return half the Dice loss plus half the cross-entropy, and the Dice coefficients.
 
     The Dice loss is 1 - 2 sum(p g) / (sum(p^2) + sum(g^2)) per class, background included, over all
     images together, of p = softmax(logits). Its mean is over the classes that are there: one that is
@@ -50,7 +50,7 @@ def class_loss(
 
 
 def class_dice(found: Tensor, classes: Tensor, count: int) -> Tensor:
-    """Return (count,) Dice coefficients of chosen classes, NaN where a class is not there."""
+    """Return the (count,) Dice coefficients of a classification, NaN where a class is not there."""
     inside, scores = classes != _IGNORED, []
     for k in range(count):
         a, b = (found == k) & inside, classes == k

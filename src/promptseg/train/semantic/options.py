@@ -22,7 +22,7 @@ _Names = tyro.conf.UseAppendAction[tuple[str, ...]]
 
 @dataclass(kw_only=True)
 class SemanticOptions:
-    """Say what classes are learnt, and by what network (semantic-2d, semantic-3d)."""
+    """Options that say what classes are learnt, and by what network (semantic-2d, semantic-3d)."""
 
     classes: _Names = ()
     """Classes to be learnt, all others being background; may be repeated (default: all there are)."""

@@ -1,4 +1,4 @@
-"""Says what a training of classes hands over: weights of encoder and decoder together, and a card.
+"""Results of a training of classes: weights of encoder and decoder together, and a card.
 
 model.pth            a state_dict under the names of torch-em's UNETR
 model.safetensors    the same tensors, with the main facts as metadata

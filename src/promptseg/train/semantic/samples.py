@@ -39,7 +39,7 @@ class ClassBatch:
     classes: Tensor
 
     def to(self, device: torch.device) -> ClassBatch:
-        """Return the same on another device."""
+        """Return the same batch on another device."""
         moved: dict[str, Any] = {
             k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)
         }
@@ -48,7 +48,7 @@ class ClassBatch:
 
 @dataclass(frozen=True)
 class Setting:
-    """Says how samples become what the network takes.
+    """Settings by which samples become the input of the network.
 
     Attributes:
         preprocessing: of the network.
@@ -179,7 +179,7 @@ class TrainingStacks(_Samples):
         return len(self.runs)
 
     def drawn(self, place: Place) -> list[int]:
-        """Tell which slices of its run the stack of a place has; beyond either end there is nothing."""
+        """Draw the slices of its run that the stack of a place has; beyond its ends is nothing."""
         update, position, number = place
         samples = self.runs[number].samples
         spare = len(samples) - self.depth

@@ -1,4 +1,4 @@
-"""Says what a training of classes begins with: an encoder, a decoder, and classes of the data."""
+"""Start of a training of classes: an encoder, a decoder, and classes of the data."""
 
 from __future__ import annotations
 
@@ -201,32 +201,30 @@ class SemanticStart(StartingWeights):
         return cls(card.sam, file, state, assets.sha256_of(file), known, earlier=True)
 
     def network(self) -> SemanticNetwork:
-        """Return a network of its own with these weights."""
+        """Build a new network with these weights."""
         network = build_semantic(shape_of(self.semantic))
         network.load_state_dict(self.tensors)
         return network
 
     def read(self, file: Path) -> dict[str, Tensor]:
-        """Return the tensors of a file that the training has written."""
+        """Read the tensors of a file that the training has written."""
         return self.tensors if file == self.file else all_tensors(load_content(file))
 
     def model(self, file: Path, device: torch.device) -> SemanticSam:
-        """Return the model that is trained, with the weights of a file."""
+        """Load the model that is trained, with the weights of a file."""
         network = semantic_network(self.semantic, self.read(file), file).to(device)
         return SemanticSam(self.semantic, network, device, file, assets.sha256_of(file))
 
     @property
     def grid(self) -> int:
-        """Return cells along each side of the grid that the logits are on."""
+        """Return the number of cells along each side of the grid that the logits are on."""
         if self.semantic.base in SPECIALISTS:
             return self.semantic.side
         return _grid(self.semantic, self.semantic.side) << self.semantic.doublings
 
     @property
     def keepable(self) -> bool:
-        """Tell whether slices are encoded as the model of prompts encodes them, from whose file it
-        is.
-        """
+        """Tell whether slices are encoded just as by the model of prompts that the encoder is from."""
         known = self.semantic
         own = known.side == self.card.preprocessing.size and not known.adapters
         return own and not self.earlier and known.base not in SPECIALISTS
@@ -235,7 +233,7 @@ class SemanticStart(StartingWeights):
 def semantic_learner(
     start: SemanticStart, options: TrainOptions, parts: Parts, device: torch.device
 ) -> Learner:
-    """Return the learner of classes at the beginning of a training.
+    """Build the learner of classes at the beginning of a training.
 
     Raises:
         InputError: a strategy that trains nothing, or one that the network has no part for.

@@ -1,4 +1,4 @@
-"""Says how well a model of classes does on some samples: one DSC per class that is there."""
+"""Validation of a model of classes on some samples: one DSC per class that is there."""
 
 from __future__ import annotations
 

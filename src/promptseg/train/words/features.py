@@ -23,7 +23,7 @@ _CHANNELS, _GRID = 256, 64
 
 @dataclass(frozen=True)
 class Facts:
-    """Holds what is known of one image.
+    """Facts on one image.
 
     Attributes:
         key, dataset, patient, modality, kind: as of `WordImage`.
@@ -129,29 +129,29 @@ class WordFeatures:
 
     @property
     def places(self) -> NDArray[np.float16]:
-        """Return (images, 4096, 256) embeddings, mapped."""
+        """Return the embeddings of all images, (images, 4096, 256), mapped into memory."""
         shape = (len(self), _GRID**2, _CHANNELS)
         return np.memmap(self.folder / "features.f16", np.float16, "r", shape=shape)
 
     def embedding(self, number: int) -> NDArray[np.float32]:
-        """Return (1, 256, 64, 64) of one image."""
+        """Return the (1, 256, 64, 64) embedding of one image."""
         grid = self.places[number].astype(np.float32).reshape(_GRID, _GRID, _CHANNELS)
         return np.ascontiguousarray(grid.transpose(2, 0, 1))[None]
 
     @property
     def masks(self) -> NDArray[np.uint8]:
-        """Return (images, 2, 256, 256), mapped: labels, and how deep in its object a pixel lies."""
+        """Return maps (images, 2, 256, 256) of all images: labels, and depths of pixels in objects."""
         return np.memmap(self.folder / "masks.u8", np.uint8, "r", shape=(len(self), 2, SIDE, SIDE))
 
     @property
     def thumbnails(self) -> NDArray[np.uint8]:
-        """Return (images, 16, 16) gray, the image padded to a square."""
+        """Return the gray thumbnails (images, 16, 16), each image padded to a square."""
         shape = (len(self), THUMBNAIL, THUMBNAIL)
         return np.memmap(self.folder / "thumbnails.u8", np.uint8, "r", shape=shape)
 
 
 def thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return (16, 16) gray of a picture, padded to a square."""
+    """Return a gray thumbnail (16, 16) of a picture, padded to a square."""
     gray = picture if picture.ndim == 2 else picture.mean(-1).astype(np.uint8)
     rows, columns = gray.shape
     longest = max(rows, columns)

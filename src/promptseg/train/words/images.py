@@ -59,7 +59,7 @@ class WordImage:
 def whole_image(
     collection: Collection, sample: Sample, words: Vocabulary, known: Sequence[int]
 ) -> WordImage:
-    """Return a sample of a collection, its classes as words.
+    """Read a sample of a collection, its classes as words.
 
     Args:
         collection: where it is from.
@@ -164,7 +164,7 @@ def _piece(image: WordImage, place: tuple[int, int, int, int], name: str, kind: 
 def framed(
     image: WordImage, resized: tuple[int, int], size: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[int, int]]:
-    """Return what is on an image, on the grid of masks.
+    """Return labels of an image on the grid of masks, depths in objects, and the image's extent.
 
     Args:
         image: the image.

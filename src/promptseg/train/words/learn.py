@@ -27,7 +27,7 @@ _FEWEST = 3  # pixels of the grid of masks that count as a thing
 
 @dataclass(frozen=True)
 class Learning:
-    """Holds how a head learns.
+    """Settings of how a head learns.
 
     Attributes:
         updates: batches.
@@ -84,7 +84,7 @@ class Asked:
 
 
 def inside_of(extents: Sequence[tuple[int, int]], side: int = 64, grid: int = 256) -> Tensor:
-    """Return (B, side, side) where images lie in the input."""
+    """Return a boolean (B, side, side): where images lie in the input."""
     found = torch.zeros(len(extents), side, side, dtype=torch.bool)
     for one, (rows, columns) in zip(found, extents, strict=True):
         one[: math.ceil(rows * side / grid), : math.ceil(columns * side / grid)] = True
@@ -99,7 +99,7 @@ def asked_of(
     places: int = 1024,
     windows: float = 0.0,
 ) -> Asked:
-    """Return an image with its own words and others that are surely absent.
+    """Return the questions on an image: its own words, and others that are surely absent.
 
     Args:
         features: images.
@@ -159,7 +159,7 @@ def _window(
 
 
 def losses(seen: Seen, asked: Asked) -> dict[str, Tensor]:
-    """Return presence, mask (cross entropy and Dice) and depth, each a mean over what is known."""
+    """Return losses of presence, mask (cross-entropy, Dice) and depth, means over what is known."""
     there = asked.there[asked.known]
     presence = F.binary_cross_entropy_with_logits(seen.presence[asked.known], there.float())
     image = asked.known.nonzero()[:, 0]

@@ -81,7 +81,7 @@ class TeachOptions:
         check_bounds(self)
 
     def renamed(self) -> dict[str, tuple[str, ...]]:
-        """Map class to what it is called, the name first.
+        """Return the new names of classes, by class: the word first, then its synonyms.
 
         Raises:
             InputError: something else than CLASS=WORD[;SYNONYM...], or a class twice.

@@ -44,7 +44,7 @@ _SEVERAL = 1.5  # objects of an image from which on they are told apart
 def new_words(
     samples: Sequence[Sample], known: Vocabulary, renamed: Mapping[str, tuple[str, ...]]
 ) -> dict[str, Concept]:
-    """Map class of a collection to the word that it becomes.
+    """Map each class of a collection to the word that it becomes.
 
     Args:
         samples: of all parts.
@@ -87,7 +87,7 @@ def new_words(
 
 
 def made_room(head: WordsHead, vocabulary: Vocabulary, seed: int) -> WordsHead:
-    """Return a copy of a head, with rows for the words that it has not."""
+    """Return a copy of a head that has rows for the new words, too."""
     fresh, first = deepcopy(head), len(head.vocabulary)
     torch.manual_seed(seed)
     start = WordsHead()
@@ -112,7 +112,7 @@ def taught_images(
     pieces: int,
     seed: int,
 ) -> Iterator[tuple[WordImage, str]]:
-    """Yield whole images and pieces of them, with their parts.
+    """Yield whole images and pieces of them, each with its part of the data.
 
     Args:
         collection: where the samples are from.
@@ -148,7 +148,7 @@ def taught_images(
 
 @dataclass(frozen=True)
 class Scores:
-    """Says how well a word does.
+    """Scores of one word.
 
     Attributes:
         images: whole ones with it.

@@ -1,4 +1,4 @@
-"""Says what runs on the nodes: processes that hold a model, and processes that read and write."""
+"""Actors on the nodes: processes that hold a model, and processes that read and write."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ class _Place:
 
 
 class Holder(_Place):
-    """Holds the context of tasks, a loaded model as a rule."""
+    """A process that holds the context of tasks, a loaded model as a rule."""
 
     def compute(self, task: Staged[Any, Any, Any, Any], given: Any) -> tuple[Any, Answer]:
-        """Return the middle stage; the result comes apart from what is said of it, and stays here."""
+        """Do the middle stage; the result comes apart from what is said of it, and stays here."""
         made, error, seconds = self._attempt(lambda: task.compute(self._made, given))
         return made, (None, error, seconds)
 
@@ -96,12 +96,12 @@ class Hand(_Place):
         return given, ((bytes_of(given), need, None), error, seconds)
 
     def write(self, task: Staged[Any, Any, Any, Any], given: Any, computed: Any) -> Answer:
-        """Return the last stage."""
+        """Do the last stage."""
         return self._attempt(lambda: task.write(self._made, given, computed))
 
 
 def resident_bytes() -> int:
-    """Return the memory of this process; 0 where the system does not say."""
+    """Return the bytes of memory of this process; 0 where the system does not say."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")

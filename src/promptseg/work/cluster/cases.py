@@ -56,7 +56,7 @@ class Case:
 
     @property
     def again(self) -> bool:
-        """Tell whether somebody has died doing it."""
+        """Tell whether a process has died doing the task."""
         return bool(self.deaths or self.lost)
 
     @property
@@ -87,7 +87,7 @@ class Call:
 
 
 def set_aside(reason: str) -> PromptsegError:
-    """Return what is said of a task that is not tried again."""
+    """Return the error for a task that is not tried again."""
     return PromptsegError(
         "a worker process that stays alive",
         f"one that died twice, most likely for lack of memory ({reason})",

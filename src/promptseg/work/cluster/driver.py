@@ -1,4 +1,4 @@
-"""Hands tasks to the processes of a cluster: read ahead by bytes, done again where something dies."""
+"""Tasks handed to the processes of a cluster: read ahead by bytes, done again where something dies."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class NodesRoom:
         self._said = False
 
     def look(self, nodes: Iterable[dict[str, Any]], members: Iterable[Member]) -> None:
-        """See which nodes there are, and what the processes on them hold.
+        """Record which nodes there are, and what the processes on them hold.
 
         Args:
             nodes: as `ray.nodes()` has them.
@@ -40,7 +40,7 @@ class NodesRoom:
             self._held[member.node] += member.held
 
     def most(self, nodes: Collection[str] = ()) -> float:
-        """Return bytes that the node with most memory has for tasks.
+        """Return the bytes that the node with most memory has for tasks.
 
         Args:
             nodes: that count; all of them if none is named.

@@ -68,11 +68,11 @@ class WorkerPool:
 
     @property
     def members(self) -> list[Member]:
-        """Return those that are there, idle or at work."""
+        """Return the workers that are there, idle or at work."""
         return [*self.idle, *self._busy]
 
     def take(self, has_room: Callable[[Member], bool] | None = None) -> Member | None:
-        """Return an idle one, for a call; None if there is none.
+        """Take an idle worker for a call, and return it; None if there is none.
 
         Args:
             has_room: whether one may be taken; any if None.

@@ -47,7 +47,7 @@ _Many = tyro.conf.UseAppendAction[tuple[str, ...]]
 
 @dataclass(kw_only=True)
 class SliceOptions:
-    """Options of how an image becomes the slices that a model sees."""
+    """Say how to go from an image to the slices a model sees."""
 
     modality: Annotated[str | None, tyro.conf.arg(help=_MODALITY)] = None
 
@@ -70,7 +70,7 @@ class SliceOptions:
 
 @dataclass(kw_only=True)
 class PropagationOptions:
-    """Options of how a prompt on one slice reaches the others."""
+    """Say how a prompt on one slice reaches the others."""
 
     propagate: Mode | Literal["memory", "none"] | None = None
     """How a prompt on one slice reaches the others: what of its neighbour's mask prompts each slice
@@ -108,7 +108,7 @@ class PropagationOptions:
 
 @dataclass(kw_only=True)
 class SegmentOptions(PropagationOptions, SliceOptions):
-    """Options of how an image and prompts become masks.
+    """Say how to go from an image and prompts to masks.
 
     Examples:
         >>> from promptseg import SegmentOptions
@@ -156,7 +156,7 @@ class SegmentOptions(PropagationOptions, SliceOptions):
 
 @dataclass(kw_only=True)
 class ClassOptions:
-    """Options of models of classes, which are asked without prompts."""
+    """Say what models of classes do, which are asked without prompts."""
 
     tile: int | None = None
     """Models of classes: cut slices into windows of so many pixels a side, as for large images."""

@@ -634,7 +634,9 @@ def test_a_python_without_promptseg(tmp_path: Path) -> None:
     subprocess.run(bare, check=True)
     places = ("bin/python", "Scripts/python.exe")
     found = next(p for place in places if (p := tmp_path / "bare" / place).exists())
-    with pytest.raises(Problem, match=r"install it there yourself: .* -m pip install") as told:
+    with pytest.raises(
+        Problem, match=r"install it there yourself, in a clone of promptseg: .* -m pip install"
+    ) as told:
         launcher.launch(str(found), str(tmp_path))
     assert "No module named" in str(told.value)
     with pytest.raises(Problem, match="expected a Python"):

@@ -18,7 +18,8 @@ from promptseg.formats.masks import read_masks
 
 SOURCE = Path(promptseg.__file__).parent
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*[a-z0-9])(?![\w-])")
-OTHERS = {"help", "version", "raw", "tile", "pyramid"}  # of every program, GDCM and vips
+OTHERS = {"help", "version", "raw", "tile", "pyramid", "max-restarts"}
+"""Of every program, GDCM, vips and torchrun."""
 NEGATED = re.compile(r"^no-")
 
 

@@ -144,7 +144,7 @@ def test_words_that_may_mean_little_are_said_and_passed_on(
         (("--text", ""), "a phrase, such as liver"),
         (("--text", "left right kidney"), "one side, got left and right"),
         (("--text", "liver", "--box", "1,1,9,9"), "both in one run"),
-        (("--text", "liver", "--model", "mobile-sam"), "got a text; use --model sam3"),
+        (("--text", "liver", "--model", "mobile-sam"), "got a text; use --model promptseg-words"),
         (("--text", "liver", "--model", "sam3.1"), "SAM 3.1, whose tracker"),
         (("--text", "liver", "--min-score", "1.5"), "--min-score from 0 to 1"),
     ],
@@ -183,6 +183,6 @@ def test_a_model_says_what_it_knows(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"word": "polyp", "code": None} in found["medical-sam3"]
     assert found["sam3"] == []
     assert run("models", "medsam2", "--words") == 2
-    assert "a model that takes words, such as sam3" in capsys.readouterr().err
+    assert "a model that takes words, such as promptseg-words" in capsys.readouterr().err
     assert run("models", "sam3") == 0
     assert capsys.readouterr().out.startswith("sam3\n")

@@ -67,7 +67,7 @@ def test_targets_are_asked_for_by_name_and_all_their_objects_count(
 
 
 def test_words_are_for_slices_and_for_models_that_take_them(cells: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedPromptError, match="got a text; use --model sam3"):
+    with pytest.raises(UnsupportedPromptError, match="got a text; use --model promptseg-words"):
         run(cells, tmp_path / "out", BrightPredictor(card="lite-medsam"), prompt=("text",))
     with pytest.raises(InputError, match="for sam2-paper, got text"):
         EvaluateJob(

@@ -452,7 +452,7 @@ def test_prompts_a_model_was_not_trained_for(pictures: Path, tmp_path: Path) -> 
     assert not (tmp_path / "a").exists()
     rows = run(pictures, tmp_path / "b", predictor, prompt=("box", "point"), skip_unsupported=True)
     assert {r.prompt for r in rows} == {"box"}
-    with pytest.raises(UnsupportedPromptError, match="got a text; use --model sam3"):
+    with pytest.raises(UnsupportedPromptError, match="got a text; use --model promptseg-words"):
         run(pictures, tmp_path / "c", prompt=("text",))
     with pytest.raises(
         InputError, match="prompts out of box, jittered-box, point, mask, text, got word"

@@ -90,7 +90,7 @@ def test_only_models_that_take_the_prompts(here: Path) -> None:
     choice = choose({"point", "box"}, table=TABLE)
     assert str(choice) == "mobile-sam: the only model at hand that takes box and point prompts"
     assert choice.prompts == ("box", "point")
-    with pytest.raises(ModelError, match=r"weights of sam3 or .* at hand, got none"):
+    with pytest.raises(ModelError, match=r"weights of promptseg-words or .* at hand, got none"):
         choose({"box", "text"}, table=TABLE)
 
 

@@ -148,7 +148,7 @@ def test_words_and_pointing_are_not_mixed() -> None:
         segment(picture(), Text("bright"), Box((1, 1, 4, 4)))
     segmenter = segmenter_of(BrightWords(card="lite-medsam"))
     image = Image(picture(), Geometry.pixels((40, 60)), "US")
-    with pytest.raises(UnsupportedPromptError, match="got a text; use --model sam3"):
+    with pytest.raises(UnsupportedPromptError, match="got a text; use --model promptseg-words"):
         segmenter.segment(image, Text("bright"))
     result, _ = segment(picture(), Text("bright"))
     with pytest.raises(PromptError, match="corrections that point at something, got words"):

@@ -178,7 +178,7 @@ def test_corrections_that_do_not_fit_are_refused() -> None:
     with pytest.raises(PromptError, match="on the image's own grid"):
         seg.correct(image, moved, Box(box, 10))
     box_only, _ = segmenter("lite-medsam")
-    with pytest.raises(UnsupportedPromptError, match="mobile-sam"):
+    with pytest.raises(UnsupportedPromptError, match="promptseg-lite"):
         box_only.correct(image, before, Points(((24, 20),), (0,), 10))
     assert len(predictor.encoded) <= 1
 

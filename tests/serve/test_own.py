@@ -351,7 +351,7 @@ def test_a_model_that_takes_no_clicks_says_which_does(server: Running) -> None:
     at = server.client.open(model="lite-medsam")
     answer = server.client.post(f"{at}/prompts", points=[[12, 20, 1]], slice=10)
     assert answer.status == 400
-    assert "mobile-sam" in answer.json["detail"]
+    assert "promptseg-lite" in answer.json["detail"]
     assert server.client.post("/api/sessions", path="scan.nii.gz", model="x").status == 400
 
 

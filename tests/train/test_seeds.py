@@ -73,7 +73,7 @@ def test_what_is_done_stays_and_an_interruption_is_told(options, monkeypatch):
     longer = options(seeds=2, updates=50, cpu_minutes=2e-6)
     train(longer)
     assert len(rows(chosen.output / "seed-1" / "train.csv")) == 2, "it goes on with more time"
-    monkeypatch.setattr(job, "_train", lambda *args: "interrupted")
+    monkeypatch.setattr(job, "_train", lambda *args, **named: "interrupted")
     cut = train(options(seeds=2, updates=50, overwrite=True))
     assert cut == Trained(chosen.output, interrupted=True)
 

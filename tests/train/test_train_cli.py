@@ -145,7 +145,9 @@ def test_sigterm_before_the_first_update_is_an_interrupt_and_the_training_goes_o
 
 def seen_by(seen):
     """In place of a training: it remembers its options and is one that follows another."""
-    return lambda options: seen.append(options) or SimpleNamespace(interrupted=False, verdict=None)
+    return lambda options: (
+        seen.append(options) or SimpleNamespace(interrupted=False, verdict=None, seeds=())
+    )
 
 
 @pytest.mark.parametrize("name", recipes())

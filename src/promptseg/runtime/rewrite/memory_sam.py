@@ -22,8 +22,8 @@ from promptseg.models.families.sam2.network import (
     MemoryTokens,
 )
 from promptseg.models.families.sam2.prompt_encoder import PromptEncoder
-from promptseg.runtime.allocator import keep_freed_memory
 from promptseg.runtime.rewrite.mask_decoder import FusedMaskDecoder
+from promptseg.runtime.rewrite.ready import made_ready
 from promptseg.runtime.rewrite.sam import asked_for
 from promptseg.runtime.rewrite.tiny_vit import FusedTinyViT
 
@@ -108,9 +108,4 @@ def can_prepare_memory(network: MemorySam) -> bool:
 
 def prepare_memory(network: MemorySam, device: torch.device) -> FusedMemorySam:
     """Make a network ready to run on a device."""
-    if device.type == "cpu":
-        keep_freed_memory()
-    with torch.no_grad():
-        ready = FusedMemorySam(network.eval()).eval().requires_grad_(False).to(device)
-    ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return ready
+    return made_ready(FusedMemorySam, network, device)

@@ -9,8 +9,8 @@ from promptseg.models.families.sam import Sam
 from promptseg.models.families.sam.tiny_vit import TinyViT
 from promptseg.models.families.sam.vit import ViT
 from promptseg.models.families.words.network import WordsHead, WordsSam
-from promptseg.runtime.allocator import keep_freed_memory
 from promptseg.runtime.rewrite.mask_decoder import FusedMaskDecoder
+from promptseg.runtime.rewrite.ready import made_ready
 from promptseg.runtime.rewrite.tiny_vit import FusedTinyViT
 from promptseg.runtime.rewrite.vit import FusedViT
 
@@ -88,20 +88,11 @@ def can_prepare(network: Sam) -> bool:
 
 def prepare(network: Sam, device: torch.device) -> FusedSam:
     """Make a network ready to run on a device; embeddings stay within 1e-5 of the plain network."""
-    if device.type == "cpu":
-        keep_freed_memory()
-    with torch.no_grad():
-        ready = FusedSam(network.eval()).eval().requires_grad_(False).to(device)
-    ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return ready
+    return made_ready(FusedSam, network, device)
 
 
 def prepare_words(network: WordsSam, device: torch.device) -> FusedWords:
     """Make a network with a head for words ready to run on a device."""
-    if device.type == "cpu":
-        keep_freed_memory()
-    with torch.no_grad():
-        ready = FusedWords(network.eval()).eval().requires_grad_(False).to(device)
-    ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ready = made_ready(FusedWords, network, device)
     ready.words = network.words.eval().requires_grad_(False).to(device)
     return ready

@@ -19,9 +19,9 @@ from promptseg.models.families.sam2.network import (
     Sam2,
     Sam2Steps,
 )
-from promptseg.runtime.allocator import keep_freed_memory
 from promptseg.runtime.rewrite.hiera import FusedHiera, can_nest
 from promptseg.runtime.rewrite.memory_attention import FusedMemoryAttention
+from promptseg.runtime.rewrite.ready import made_ready
 from promptseg.runtime.rewrite.sam2_decoder import FusedSam2Decoder
 
 __all__ = ["FusedSam2", "can_prepare_sam2", "prepare_sam2"]
@@ -111,9 +111,4 @@ def can_prepare_sam2(network: Sam2) -> bool:
 
 def prepare_sam2(network: Sam2, device: torch.device) -> FusedSam2:
     """Make a network ready to run on a device."""
-    if device.type == "cpu":
-        keep_freed_memory()
-    with torch.no_grad():
-        ready = FusedSam2(network.eval()).eval().requires_grad_(False).to(device)
-    ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return ready
+    return made_ready(FusedSam2, network, device)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from promptseg.models.families.words.head import OWN, PRESENCE, Seen, WordHead
@@ -211,10 +211,12 @@ def learn(
     trained = [p for p in head.parameters() if p.requires_grad]
     before = {n: p.detach().clone() for n, p in head.named_parameters() if n.startswith(OWN)}
     stay = [k for k in range(len(head.queries)) if k not in set(words)] if how.own else []
-    quick = [p for n, p in head.named_parameters() if how.own and n.startswith(PRESENCE)]
-    slow = [p for p in trained if not any(p is one for one in quick)]
+    groups: dict[float, list[nn.Parameter]] = {1.0: [], _QUICK: []}
+    for name, parameter in head.named_parameters():
+        if parameter.requires_grad:
+            groups[_QUICK if how.own and name.startswith(PRESENCE) else 1.0].append(parameter)
     optimizer = torch.optim.AdamW(
-        [{"params": slow, "scale": 1.0}, {"params": quick, "scale": _QUICK}],
+        [{"params": each, "scale": scale} for scale, each in groups.items()],
         how.learning_rate,
         weight_decay=how.decay,
     )

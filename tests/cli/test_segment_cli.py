@@ -430,7 +430,7 @@ def test_no_byte_of_what_is_deidentified_names_the_patient_the_user_or_a_place(
     tmp_path: Path, lite_medsam_weights: Path, capsys: pytest.CaptureFixture[str], ending: str
 ) -> None:
     home = tmp_path / "jdoe"
-    patient = {"PatientName": "Secret^Jane", "PatientID": "MRN-4711", "StudyDate": "20200405"}
+    patient = {"PatientName": "Secret^Jane", "PatientID": "MRN-Kx4711qZ", "StudyDate": "20200405"}
     patient |= {"InstitutionName": "Hospital-17", "PatientBirthDate": "19610203"}
     write_dicom_series(home / "Secret" / "ct", ORTHOGONAL["plain"], Modality="MR", **patient)
     (home / "Secret" / "ct" / "Secret.txt").write_text("Secret")  # the reader's note names it
@@ -447,7 +447,7 @@ def test_no_byte_of_what_is_deidentified_names_the_patient_the_user_or_a_place(
         seen += content + (gzip.decompress(content) if name.endswith(".gz") else b"")
     with PilImage.open(out.parent / f"mask.{ending}.overlay.png") as overlay:
         seen += repr((overlay.info, getattr(overlay, "text", None))).encode()
-    for secret in ("Secret", "jdoe", "weights.pth", "4711", "Hospital", "19610203", "20200405"):
+    for secret in ("Secret", "jdoe", "weights.pth", "Kx4711qZ", "Hospital", "19610203", "20200405"):
         assert secret.encode() not in seen, secret
     assert str(tmp_path).encode() not in seen
     assert "notes on the input are not shown" in said.err

@@ -19,7 +19,6 @@ from promptseg.models.protocol import Instance
 from promptseg.prompts import Box, Points, Prompt, Text
 from promptseg.segment.linking import linked, without_duplicates
 from promptseg.segment.segmenter import Segmenter
-from promptseg.segment.session import Session
 
 
 def segmenter_of(model: BrightWords) -> Segmenter:
@@ -189,10 +188,3 @@ def test_neighbours_go_to_the_object_they_agree_with_best() -> None:
         [0.8, 0.7],
         [0.5],
     ]
-
-
-def test_sessions_are_for_pointing() -> None:
-    image = Image(picture(), Geometry.pixels((40, 60)), "US")
-    session = Session(segmenter_of(BrightWords()), image)
-    with pytest.raises(PromptError, match="prompts that point at something, got words"):
-        session.add(Text("bright"))

@@ -13,6 +13,7 @@ from promptseg.models.protocol import ClosedWords, Findings, Phrase, SliceMasks
 from promptseg.prompts import Text
 from promptseg.segment.asked_words import notes_on_words, nothing_found
 from promptseg.segment.assemble import segment_of
+from promptseg.segment.link_by_propagation import linked_by_propagation
 from promptseg.segment.linking import Track, linked, without_duplicates
 from promptseg.segment.run import Run
 from promptseg.terms import Term, with_code
@@ -80,7 +81,10 @@ def _objects(
         for index in sorted({index for findings in seen for index in findings})
     }
     video = run.visit.embedded.image.kind == "video"
-    tracks = linked(slices, options.min_iou, _GAP, fill=not video)
+    by_propagation = options.link == "propagation"
+    tracks = linked(slices, options.min_iou, _GAP, fill=not video and not by_propagation)
+    if by_propagation:
+        tracks = linked_by_propagation(run, tracks, options.min_iou)
     if not options.instances or len(tracks) < 2:
         return [(name, tracks)]
     return [(f"{name} {n}", [track]) for n, track in enumerate(tracks, 1)]

@@ -81,9 +81,8 @@ class BrightVocabulary(BrightWords):
     def find(
         self, embedding: Embedding, phrases: Sequence[Phrase], at_least: float = 0.5
     ) -> list[Findings]:
-        return super().find(
-            embedding, [replace(p, text=self.word(p.text).name) for p in phrases], at_least
-        )
+        asked = [replace(p, text=self.word(p.text).name) for p in phrases]
+        return super().find(embedding, asked, at_least - 0.01)  # a single pixel counts, too
 
 
 class BrightClasses:

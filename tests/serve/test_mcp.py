@@ -242,10 +242,10 @@ def test_words_are_listed_found_and_said_to_be_absent(root: Path) -> None:
     assert plain["words"] is None
     assert [word["name"] for word in able["words"]["known"]] == ["bright", "liver", "spleen"]
     answer = tools.segment(
-        "ct.nii.gz", "out.nii.gz", texts=["light patch", "spleen"], model="words"
+        "ct.nii.gz", "found.nii.gz", texts=["light patch", "spleen"], model="words"
     ).content
     found, absent = answer["objects"]
     assert (found["name"], absent["voxels"]) == ("light patch", 0)
     assert found["score"] > 0.5
     assert any("nothing was found for 'spleen'" in note for note in answer["notes"])
-    np.testing.assert_array_equal(read_masks(root / "out.nii.gz").segments[0].mask(SHAPE), A | B)
+    np.testing.assert_array_equal(read_masks(root / "found.nii.gz").segments[0].mask(SHAPE), A | B)

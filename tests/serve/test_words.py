@@ -60,7 +60,7 @@ def test_words_begin_an_object_like_any_other(server: Running, root: Path) -> No
         np.testing.assert_array_equal(session.masks["light patch"][10], A[10])
         session.undo()
         np.testing.assert_array_equal(session.masks["light patch"], A | B)
-        assert session.state["steps"][1:] == ["text on light patch", "points on light patch"]
+        assert session.state["steps"][1:] == ["text on light patch", "point on light patch"]
     with server_of(server).open("scan.nii.gz", model="words") as again:
         np.testing.assert_array_equal(again.masks["light patch"], A | B)
         assert again.state["objects"][0]["words"] == entry["words"]
@@ -116,7 +116,7 @@ def test_what_is_not_there_and_other_modalities_are_said(server: Running) -> Non
     ],
 )
 def test_refusals(server: Running, phrase: str, how: dict[str, object], said: str) -> None:
-    with server_of(server).open("scan.nii.gz", model="words") as session:
+    with server_of(server).open("scan.nii.gz", model="words", modality="CT") as session:
         session.text("bright")
         session.wait()
         with pytest.raises(ServerError, match=said) as refused:

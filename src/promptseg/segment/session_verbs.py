@@ -84,7 +84,7 @@ class PromptVerbs(ABC):
         return self.add(Marker(long, short, slice), object)
 
     def add_text(self, phrase: str, object: str | None = None) -> Segment:
-        """Look for what a phrase names, on every slice; all of it is one new object, named after it.
+        """Find what a phrase names, on every slice; all of it is one new object, named after it.
 
         What is found on neighbouring slices is linked, and a slice between is filled in; see
         docs/words.md. Nothing found is an empty object. Further prompts correct it.

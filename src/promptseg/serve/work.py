@@ -297,7 +297,7 @@ class Work:
             EndedError: it was closed meanwhile.
         """
         notes, self._notes = self._notes, []
-        self.warning = " ".join(filter(None, (self.times.take_fault(), *notes)))
+        self.warning = "; ".join(filter(None, (self.times.take_fault(), *notes)))
         with self._keeping:
             self._require_open()
             if self.journal is not None:

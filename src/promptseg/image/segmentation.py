@@ -48,14 +48,13 @@ class FoundByWords:
         Raises:
             KeyError, TypeError, ValueError: anything else.
         """
-        curves = {
-            name: {int(k): float(v) for k, v in content.get(name, ())}
-            for name in ("scores", "presence")
-        }
+        scores, presence = (
+            {int(k): float(v) for k, v in content.get(name, ())} for name in ("scores", "presence")
+        )
         texts = [content["text"], content.get("code", ""), content.get("meaning", "")]
         if not all(isinstance(one, str) for one in texts):
             raise TypeError("texts")
-        return cls(texts[0], float(content["score"]), **curves, code=texts[1], meaning=texts[2])
+        return cls(texts[0], float(content["score"]), scores, presence, texts[1], texts[2])
 
     def to_json(self) -> dict[str, Any]:
         """Return this as plain values; curves are lists of [slice, value]."""

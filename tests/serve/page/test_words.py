@@ -69,6 +69,11 @@ def test_words_on_a_2d_image(driver: Driver) -> None:
     driver.settle()
     assert driver.steps() == ["image opened", "text on bright"]
     assert not driver.page.locator("#cancel").is_visible()
+    driver.press("s")  # with the brush's own controls the header is at its longest
+    for width in (1366, 1060):
+        driver.page.set_viewport_size({"width": width, "height": 768})
+        box = driver.page.locator("#help").bounding_box()
+        assert box["x"] + box["width"] <= width
 
 
 def test_a_model_that_takes_none_has_no_field_and_says_which_does(driver: Driver) -> None:

@@ -16,10 +16,8 @@ import yaml
 from numpy.typing import NDArray
 
 import promptseg
-from conformance.other_kinds import BrightWords
 from fakes import BrightPredictor, ball
 from promptseg.formats.masks import read_masks
-from promptseg.inference.predictor import Predictor
 from promptseg.segment.segmenter import Segmenter
 from promptseg_napari import files, samples
 from promptseg_napari.backends import Local, Remote
@@ -27,7 +25,7 @@ from promptseg_napari.layers import Target, labels_for
 from promptseg_napari.problems import Problem
 from promptseg_napari.work import Work
 from serve.conftest import SHAPE, TOKEN, A, B, Running
-from serve.fake_server import OPTIONS
+from serve.fake_server import OPTIONS, words
 
 PLUGIN = Path(__file__).resolve().parents[2] / "apps" / "napari"
 VOXELS = np.where(A | B, 200, 0).astype(np.uint8)
@@ -98,8 +96,11 @@ def done(work: Work, do: Callable[[Callable[[str], None]], None]) -> list[str]:
 def backend(request: pytest.FixtureRequest) -> Any:
     if request.param == "local":
         return local()
-    running: Running = request.getfixturevalue("server")
-    return Remote(f"http://127.0.0.1:{running.client.port}/?token={TOKEN}")
+    return remote_on(request.getfixturevalue("server"))
+
+
+def remote_on(server: Running) -> Remote:
+    return Remote(f"http://127.0.0.1:{server.client.port}/?token={TOKEN}")
 
 
 def test_click_box_undo_paint_and_save(backend: Any, tmp_path: Path) -> None:
@@ -176,21 +177,42 @@ def test_colours_and_pictures() -> None:
     np.testing.assert_array_equal(work.labels.data == 1, A[10])
 
 
-def test_words() -> None:
-    words = Local(lambda _: Segmenter(Predictor(BrightWords(), Path("none.pt"), "0" * 64)), OPTIONS)
-    work = begun(words)
-    done(work, work.words("bright", 0))
-    image = promptseg.Image(VOXELS, promptseg.Geometry.from_spacing(SHAPE))
-    segmenter = Segmenter(Predictor(BrightWords(), Path("none.pt"), "0" * 64))
-    expected = segmenter.segment(image, promptseg.Text("bright"), options=OPTIONS)["bright"]
-    assert expected.sum() > 900
-    np.testing.assert_array_equal(work.labels.data > 0, expected)
-    assert work.current == "bright"
+@pytest.mark.parametrize("where", ["here", "server"])
+def test_words(where: str, server: Running) -> None:
+    server.desk.models["promptseg-words"] = words()
+    backend = Local(lambda _: words(), OPTIONS) if where == "here" else remote_on(server)
+    work = begun(backend)
+    work.model = "promptseg-words"
+    done(work, work.words("bright", AXIAL, [10, 0, 0], spread=False))
+    np.testing.assert_array_equal(work.labels.data[10] > 0, (A | B)[10])
+    assert not work.labels.data[[9, 11]].any()
+    done(work, work.undo(0))
+    done(work, work.words("light patch", AXIAL, [10, 0, 0]))
+    np.testing.assert_array_equal(work.labels.data > 0, A | B)
+    assert work.current == "light patch"
+    layer = PlainLayer(np.zeros((0, 3)), dimensions=3)
+    done(work, work.clicks(layer, [[10, 20, 36]], False, AXIAL))
+    np.testing.assert_array_equal(work.labels.data[10] > 0, A[10])
+    done(work, work.words("spleen", AXIAL))
+    assert "nothing was found for 'spleen'" in work.said
+    with pytest.raises(Exception, match="the nearest is 'bright'"):
+        done(work, work.words("brigth one", AXIAL))
+    if where == "server":
+        assert backend.words_of("promptseg-words") == [
+            "bright", "light patch", "liver", "LIV", "spleen"
+        ]  # fmt: skip
+
+
+def test_words_for_a_model_that_takes_none(server: Running) -> None:
     plain = begun(local())
-    with pytest.raises(Problem, match="a model that takes words"):
-        done(plain, plain.words("liver", 0))
+    with pytest.raises(Problem, match="a model that takes words, got mobile-sam; choose"):
+        done(plain, plain.words("liver", AXIAL))
     with pytest.raises(Problem, match="write what"):
-        plain.words(" ", 0)
+        plain.words(" ", AXIAL)
+    assert local().words_of("mobile-sam") is None
+    assert "fetal head" in (local().words_of("promptseg-words") or [])
+    assert local().words_of("mine.pt") == []
+    assert remote_on(server).words_of("bright") is None
 
 
 def test_stopping_leaves_the_answer_on_its_slice() -> None:

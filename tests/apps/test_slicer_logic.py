@@ -30,6 +30,7 @@ from PromptSegLib.terms import terminology
 from PromptSegLib.worker import Task, Worker
 from PromptSegLib.workspace import Opening
 from serve.conftest import SHAPE, TOKEN, A, B, Running
+from serve.fake_server import words
 
 MODULE = Path(__file__).resolve().parent.parent.parent / "apps" / "slicer"
 VOXELS = np.where(A | B, 200, 0).astype(np.int16)
@@ -103,6 +104,51 @@ def panel(address: str) -> Iterator[Panel]:
     yield found
     found.controller.close()
     found.drain()
+
+
+# Words.
+
+
+def test_words_become_a_segment_that_clicks_correct(server: Running, address: str) -> None:
+    server.desk.models["promptseg-words"] = words()
+    found = panel_on(address, model="promptseg-words", modality="CT")
+    connected = found.controller.connected
+    assert connected is not None
+    assert connected.words("promptseg-words")[:2] == ["bright", "light patch"]
+    assert connected.words("") == []
+    found.controller.words(" light patch ", "z", 10)
+    found.drain()
+    np.testing.assert_array_equal(found.mask("light patch"), A | B)
+    segment = next(s for s in found.segments.ids if found.segments.name(s) == "light patch")
+    found.controller.clicks([], [found.at(36, 20, 10)], "z", segment)
+    found.drain()
+    np.testing.assert_array_equal(found.mask("light patch")[10], A[10])
+    found.controller.words("spleen", "z")
+    found.drain()
+    assert "nothing was found for 'spleen'" in found.said[-1]
+    assert not found.wrong
+    for phrase, said in (("", "write what"), ("brigth one", "the nearest is 'bright'")):
+        found.controller.words(phrase, "z")
+        found.drain()
+        assert said in found.wrong[-1]
+    found.controller.close()
+    found.drain()
+
+
+def test_a_model_without_words_says_which_has_them(server: Running, address: str) -> None:
+    server.desk.models["promptseg-words"] = words()
+    found = panel_on(address, model="bright")
+    found.controller.words("liver", "z")
+    found.drain()
+    assert "got a text; open the volume with promptseg-words" in found.wrong[-1]
+    found.controller.close()
+    found.drain()
+
+
+def test_codes_of_words_are_kept() -> None:
+    assert terminology("LV cavity") is None
+    assert "87878005" in str(terminology("LV cavity", "87878005"))
+    assert terminology("liver", "87878005") == terminology("liver")
 
 
 # Space.

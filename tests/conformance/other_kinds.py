@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from fakes import BrightEmbedding, BrightModel
 from promptseg.errors import PromptError
+from promptseg.models.families.words.vocabulary import Concept, Vocabulary
 from promptseg.models.protocol import Embedding, Findings, Instance, Patch, Phrase
 from promptseg.prompts import box_of_mask
 
@@ -53,6 +55,34 @@ class BrightWords(BrightModel):
         found.sort(key=lambda instance: -instance.score)
         sure = tuple(instance for instance in found if instance.score > at_least)
         return Findings(sure, float(bool(found)), max((i.score for i in found), default=0.0))
+
+
+class BrightVocabulary(BrightWords):
+    """Bright patches by a closed list of words; it takes boxes, clicks and masks, too."""
+
+    words = Vocabulary(
+        [
+            Concept("bright", ("US", "CT"), ("light patch",)),
+            Concept("liver", ("MR",), ("LIV",), "10200004"),
+            Concept("spleen", ("CT",)),
+        ]
+    )
+
+    def __init__(self, level: int = 128, card: str = "promptseg-words") -> None:
+        super().__init__(level, card)
+
+    @property
+    def known_words(self) -> tuple[Concept, ...]:
+        return self.words.concepts
+
+    def word(self, phrase: str) -> Concept:
+        return self.words.look_up(phrase)
+
+    def find(
+        self, embedding: Embedding, phrases: Sequence[Phrase], at_least: float = 0.5
+    ) -> list[Findings]:
+        asked = [replace(p, text=self.word(p.text).name) for p in phrases]
+        return super().find(embedding, asked, at_least - 0.01)  # a single pixel counts, too
 
 
 class BrightClasses:

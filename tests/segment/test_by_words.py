@@ -19,7 +19,6 @@ from promptseg.models.protocol import Instance
 from promptseg.prompts import Box, Points, Prompt, Text
 from promptseg.segment.linking import linked, without_duplicates
 from promptseg.segment.segmenter import Segmenter
-from promptseg.segment.session import Session
 
 
 def segmenter_of(model: BrightWords) -> Segmenter:
@@ -129,6 +128,38 @@ def test_objects_begin_end_and_go_on_over_a_gap_in_a_volume() -> None:
     assert curve[0] == 0 < curve[9] < curve[2]
 
 
+def missed(between: int) -> NDArray[np.uint8]:
+    """An object that words find on slices 2, 3 and 9 to 11; between those it has another brightness."""
+    values = np.zeros((14, 30, 40), np.uint8)
+    values[2:12, 4:20, 8:25] = between
+    values[[2, 3, 9, 10, 11], 4:20, 8:25] = 255
+    return values
+
+
+def test_propagation_links_what_overlap_cannot_and_fills_in_what_was_missed() -> None:
+    how = {"instances": True, "propagate": "box", "min_area": 0.0}
+    plain, _ = segment(missed(200), Text("liver"), **how)
+    assert len(plain.segments) == 2
+    (joined,) = segment(missed(200), Text("liver"), link="propagation", **how)[0].segments
+    mask = joined.mask((14, 30, 40))
+    np.testing.assert_array_equal(mask, missed(200) > 0)
+    assert joined.words is not None
+    assert joined.words.scores[5] == 0
+    apart, _ = segment(missed(0), Text("liver"), link="propagation", **how)
+    assert len(apart.segments) == 2
+
+
+def test_propagation_ends_where_the_object_does_and_fills_short_gaps() -> None:
+    values = missed(200)
+    values[9:12] = 0  # nothing begins later
+    values[5] = values[3]
+    values[4, 4:20, 20:25] = 0  # narrower than its neighbours: no mask between them
+    result, _ = segment(values, Text("liver"), link="propagation", propagate="box", min_area=0.0)
+    found = result["liver"]
+    np.testing.assert_array_equal(found[2:6], values[2:6] > 0)
+    assert not found[6:].any()
+
+
 def test_what_a_video_does_not_show_is_not_drawn() -> None:
     result, _ = segment(volume(), Text("bright"), moving=True)
     np.testing.assert_array_equal(result["bright"], volume() >= 200)
@@ -189,10 +220,3 @@ def test_neighbours_go_to_the_object_they_agree_with_best() -> None:
         [0.8, 0.7],
         [0.5],
     ]
-
-
-def test_sessions_are_for_pointing() -> None:
-    image = Image(picture(), Geometry.pixels((40, 60)), "US")
-    session = Session(segmenter_of(BrightWords()), image)
-    with pytest.raises(PromptError, match="prompts that point at something, got words"):
-        session.add(Text("bright"))

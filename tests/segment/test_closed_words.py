@@ -8,30 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conformance.other_kinds import BrightWords
+from conformance.other_kinds import BrightVocabulary
 from promptseg.errors import PromptError, UnsupportedPromptError
 from promptseg.geometry import Geometry
 from promptseg.image import Image
 from promptseg.inference.predictor import Predictor
-from promptseg.models.families.words.vocabulary import Concept, Vocabulary
 from promptseg.prompts import Box, Text
 from promptseg.result import Result
 from promptseg.segment.segmenter import Segmenter
 
 
-class Closed(BrightWords):
-    """Bright patches by two words."""
-
-    words = Vocabulary([Concept("bright", ("US",), ("light patch",)), Concept("liver", ("CT",))])
-
-    def word(self, phrase: str) -> Concept:
-        return self.words.look_up(phrase)
-
-
-def segment(*prompts: Text, modality: str = "US") -> tuple[Result, Closed]:
+def segment(*prompts: Text, modality: str = "US") -> tuple[Result, BrightVocabulary]:
     values = np.zeros((40, 60), np.uint8)
     values[4:20, 5:25] = 200
-    model = Closed()
+    model = BrightVocabulary()
     segmenter = Segmenter(Predictor(model, Path("none.pt"), "0" * 64))
     image = Image(values, Geometry.pixels(values.shape), modality)
     return segmenter.segment(image, *prompts, window="minmax"), model
@@ -43,9 +33,10 @@ def test_an_unknown_word_is_refused_before_the_image_is_encoded(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("encoded")
 
-    monkeypatch.setattr(Closed, "encode", never)
+    monkeypatch.setattr(BrightVocabulary, "encode", never)
     with pytest.raises(
-        PromptError, match=r"a word that the model knows: bright, liver.*'brght one'"
+        PromptError,
+        match=r"knows: bright, liver, spleen, got 'brght one'; the nearest is 'bright'",
     ):
         segment(Text("brght one"))
 
@@ -64,7 +55,7 @@ def test_examples_are_refused() -> None:
 def test_a_word_for_another_modality_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         segment(Text("liver"))
-    assert "was trained to find 'liver' in CT, not in US" in caplog.text
+    assert "was trained to find 'liver' in MR, not in US" in caplog.text
 
 
 def test_a_word_for_its_own_modality_is_not(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,9 @@ import traceback
 from itertools import chain
 from pathlib import Path
 
+from conformance.other_kinds import BrightVocabulary
 from fakes import BrightPredictor
+from promptseg.inference.predictor import Predictor
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter
 from promptseg.serve.options import ServeJob
@@ -29,9 +31,15 @@ def bright(card: str = "mobile-sam") -> Segmenter:
     return Segmenter(BrightPredictor(card=card))
 
 
+def words() -> Segmenter:
+    """The same with a few words."""
+    return Segmenter(Predictor(BrightVocabulary(), Path("none.pth"), "0" * 64))
+
+
 def run(root: Path, port: int) -> None:
     job = ServeJob(root=root, port=port, token=TOKEN)
-    serve(job, lambda text: print(text, flush=True), lambda _: {"bright": bright()})
+    models = {"bright": bright(), "promptseg-words": words()}
+    serve(job, lambda text: print(text, flush=True), lambda _: models)
 
 
 def run_again_and_again(root: Path, port: int) -> None:

@@ -25,7 +25,7 @@ from promptseg.serve.folder import Folder
 from promptseg.serve.mcp import McpJob, server_of
 from promptseg.serve.programs import Programs
 from serve.conftest import BOX_A, BOX_B, SHAPE, A, B
-from serve.fake_server import bright
+from serve.fake_server import bright, words
 
 mcp = pytest.importorskip("mcp")
 
@@ -234,3 +234,18 @@ def test_a_package_or_a_folder_that_is_missing_is_said(
     monkeypatch.setattr(adapter, "_require_package", missing)
     with pytest.raises(MissingPackageError, match="promptseg\\[mcp\\]"):
         adapter.serve_mcp(McpJob(root=tmp_path))
+
+
+def test_words_are_listed_found_and_said_to_be_absent(root: Path) -> None:
+    tools = Programs(Folder(root), {"bright": bright(), "words": words()}, modality="CT")
+    plain, able = tools.describe_models().content["models"]
+    assert plain["words"] is None
+    assert [word["name"] for word in able["words"]["known"]] == ["bright", "liver", "spleen"]
+    answer = tools.segment(
+        "ct.nii.gz", "found.nii.gz", texts=["light patch", "spleen"], model="words"
+    ).content
+    found, absent = answer["objects"]
+    assert (found["name"], absent["voxels"]) == ("light patch", 0)
+    assert found["score"] > 0.5
+    assert any("nothing was found for 'spleen'" in note for note in answer["notes"])
+    np.testing.assert_array_equal(read_masks(root / "found.nii.gz").segments[0].mask(SHAPE), A | B)

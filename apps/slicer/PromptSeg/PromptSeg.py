@@ -48,6 +48,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.controller = Controller(self.say, self.complain, self.refresh)
         self.top = self.bottom = None
         self.looked = {}
+        self.known = []
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -71,6 +72,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             "regionButton": self.segmentRegion,
             "lineButton": self.drawLine,
             "linesButton": self.segmentLines,
+            "wordsButton": self.findWords,
             "undoButton": self.controller.undo,
             "redoButton": self.controller.redo,
             "cancelButton": self.controller.cancel,
@@ -121,9 +123,23 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.modelBox.clear()
             ui.modelBox.addItems(models)
         ui.openButton.setEnabled(bool(models))
+        self.suggestWords()
         ui.timeSection.setEnabled(self.controller.timeline is not None)
         ui.qualityList.clear()
         ui.qualityList.addItems(self.controller.quality)
+
+    def suggestWords(self):
+        """The field for words, where the model of the open volume takes some."""
+        workspace, ui = self.controller.workspace, self.ui
+        able = workspace is None or workspace.connected.takes(workspace.opening.model, "text")
+        ui.wordsEdit.setEnabled(able)
+        ui.wordsButton.setEnabled(able)
+        words = [] if workspace is None else workspace.connected.words(workspace.opening.model)
+        if words != self.known:
+            self.known = words
+            completer = qt.QCompleter(words)
+            completer.setCaseSensitivity(qt.Qt.CaseInsensitive)
+            ui.wordsEdit.setCompleter(completer)
 
     def guarded(self, do):
         """A button's action, whose problems are shown."""
@@ -277,6 +293,14 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.controller.lines(mrml.line_ends(nodes), self.axis, self.segment)
         for node in nodes:
             slicer.mrmlScene.RemoveNode(node)
+
+    def findWords(self):
+        axis, grid = self.axis, self.workspace.volume.grid
+        try:  # the slice of the view comes first, where it shows one
+            index = grid.slice_at(*self.plane, grid.ras([(grid.size - 1) / 2])[0], axis)
+        except Problem:
+            index = None
+        self.controller.words(self.text("wordsEdit"), axis, index)
 
     # Looking.
 

@@ -41,6 +41,21 @@ class FoundByWords:
     code: str = ""
     meaning: str = ""
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> FoundByWords:
+        """Read what `to_json` gives.
+
+        Raises:
+            KeyError, TypeError, ValueError: anything else.
+        """
+        scores, presence = (
+            {int(k): float(v) for k, v in content.get(name, ())} for name in ("scores", "presence")
+        )
+        texts = [content["text"], content.get("code", ""), content.get("meaning", "")]
+        if not all(isinstance(one, str) for one in texts):
+            raise TypeError("texts")
+        return cls(texts[0], float(content["score"]), scores, presence, texts[1], texts[2])
+
     def to_json(self) -> dict[str, Any]:
         """Return this as plain values; curves are lists of [slice, value]."""
         return {
@@ -72,7 +87,8 @@ class Segment:
         clicked: those of `prompted` whose mask clicks alone have made.
         colour: (red, green, blue) from 0 to 255 that the file it was read from recommends, if any.
         origin: what else that file says of it (codes, tags); opaque, for a writer of the same family.
-        words: by what words it was found, and how surely on every slice; None if by other prompts.
+        words: by what words it was found, and how surely on every slice, also after other prompts have
+            corrected it in a session; None if by other prompts.
 
     Raises:
         InputError: a name that no file could hold.

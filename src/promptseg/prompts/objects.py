@@ -84,7 +84,9 @@ class ObjectPrompts:
             self.markers.append(prompt)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return the entries of `objects` in a prompt file: one, or more for several 3D boxes."""
+        """Return the entries of `objects` in a prompt file: one, or more for several 3D boxes or
+        phrases.
+        """
         entry: dict[str, Any] = {"name": self.name}
         if self.boxes:
             entry["boxes"] = [b.to_json() for b in self.boxes]
@@ -94,12 +96,12 @@ class ObjectPrompts:
             entry["masks"] = [m.to_json() for m in self.masks]
         if self.markers:
             entry["markers"] = [m.to_json() for m in self.markers]
-        if self.texts:
-            return [{**entry, "text": text.to_json()} for text in self.texts]
-        if not self.boxes3d:
+        single = [{"text": text.to_json()} for text in self.texts]
+        single += [box.to_json() for box in self.boxes3d]
+        if not single:
             return [entry]
-        first, *rest = (b.to_json() for b in self.boxes3d)
-        return [{**entry, **first}, *({"name": self.name, **b} for b in rest)]
+        first, *rest = single
+        return [{**entry, **first}, *({"name": self.name, **one} for one in rest)]
 
 
 def place(prompts: Iterable[Prompt], geometry: Geometry, axis: Axis = "z") -> list[PlacedPrompt]:
@@ -125,12 +127,19 @@ def place(prompts: Iterable[Prompt], geometry: Geometry, axis: Axis = "z") -> li
 
 
 def group_by_object(
-    prompts: Iterable[Prompt], geometry: Geometry, axis: Axis = "z"
+    prompts: Iterable[Prompt], geometry: Geometry, axis: Axis = "z", mixed: bool = False
 ) -> list[ObjectPrompts]:
     """Check prompts against a grid and gather them into objects, in order of first mention.
 
     Prompts that share a name belong to one object. Unnamed boxes are objects of their own, unless
     there are unnamed clicks, masks or markers: then everything unnamed is one object.
+
+    Args:
+        prompts: of one image.
+        geometry: its grid.
+        axis: along which prompts count slices that do not say.
+        mixed: whether words may stand beside prompts that point at something, as the steps of a session
+            have them.
 
     Raises:
         PromptError: no prompt at all, one that lies outside the image, markers on a single slice, or
@@ -143,7 +152,7 @@ def group_by_object(
             "none",
             "add --box x0,y0,x1,y1[@slice][=name], or --prompts FILE.json",
         )
-    if 0 < sum(isinstance(p, Text) for p in checked) < len(checked):
+    if not mixed and 0 < sum(isinstance(p, Text) for p in checked) < len(checked):
         raise PromptError(
             "words, or prompts that point at something",
             "both in one run",

@@ -67,6 +67,7 @@ _OPTIONS = (
     *("modality", "window", "axis", "slices", "batch", "propagate", "margin", "margin_pixels"),
     *("min_iou", "min_area", "min_quality", "max_growth", "agreement", "largest_component"),
     *("fill_holes", "smooth_slices", "force", "min_score", "instances", "max_overlap"),
+    "link",
 )
 _JOB_OPTIONS = (
     *("frame", "suv", "microns", "nan_as", "device", "threads", "engine", "overlap"),

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.errors import PromptError, UnsupportedPromptError
 from promptseg.image import FoundByWords, Segment
 from promptseg.models.protocol import ClosedWords, Findings, Phrase, SliceMasks
 from promptseg.prompts import Text
+from promptseg.segment.asked_words import notes_on_words, nothing_found
 from promptseg.segment.assemble import segment_of
+from promptseg.segment.link_by_propagation import linked_by_propagation
 from promptseg.segment.linking import Track, linked, without_duplicates
 from promptseg.segment.run import Run
-from promptseg.terms.abroad import foreign
-from promptseg.terms.words import nearest
+from promptseg.terms import Term, with_code
 
 __all__ = ["found_by_words", "phrase_for"]
 
@@ -34,7 +34,8 @@ def found_by_words(run: Run) -> list[Segment]:
     object, never a guess.
     """
     asked = [(n, text) for n, entry in enumerate(run.objects) for text in entry.texts]
-    _check_words(run, [text for _, text in asked])
+    for note in notes_on_words(run.visit.embedded, [text for _, text in asked]):
+        log.warning("%s", note)
     seen: list[dict[int, Findings]] = [{} for _ in asked]
     first, last = run.limits
     for index in range(first, last + 1):
@@ -80,7 +81,10 @@ def _objects(
         for index in sorted({index for findings in seen for index in findings})
     }
     video = run.visit.embedded.image.kind == "video"
-    tracks = linked(slices, options.min_iou, _GAP, fill=not video)
+    by_propagation = options.link == "propagation"
+    tracks = linked(slices, options.min_iou, _GAP, fill=not video and not by_propagation)
+    if by_propagation:
+        tracks = linked_by_propagation(run, tracks, options.min_iou)
     if not options.instances or len(tracks) < 2:
         return [(name, tracks)]
     return [(f"{name} {n}", [track]) for n, track in enumerate(tracks, 1)]
@@ -102,21 +106,15 @@ def _segment(
     if not masks:
         masks = {run.limits[0]: np.zeros(image.geometry.slice_shape(axis), dtype=bool)}
     segment = segment_of(name, label, SliceMasks(masks), image, run.options)
-    segment.words = _found_by(tracks, asked)
+    segment.words = _found_by(run, tracks, asked)
     if segment.is_empty:
-        best = segment.words.score
-        log.warning(
-            "%s: nothing was found for %r (highest score %.2f, counted above %.2f)",
-            image.name,
-            name,
-            best,
-            run.options.min_score,
-        )
+        said = nothing_found(name, segment.words.score, run.options.min_score)
+        log.warning("%s: %s", image.name, said)
     return segment
 
 
 def _found_by(
-    tracks: list[Track], asked: Sequence[tuple[Text, dict[int, Findings]]]
+    run: Run, tracks: list[Track], asked: Sequence[tuple[Text, dict[int, Findings]]]
 ) -> FoundByWords:
     indices = sorted({index for _, findings in asked for index in findings})
     there = [[f[k] for _, f in asked if k in f] for k in indices]
@@ -127,7 +125,7 @@ def _found_by(
         if (known := [f.presence for f in each if f.presence is not None])
     }
     own = [score for track in tracks for score in track.scores.values()]
-    term = next((text.words.term for text, _ in asked if text.words.term), None)
+    term = next((found for text, _ in asked if (found := _term(run, text))), None)
     return FoundByWords(
         "; ".join(dict.fromkeys(text.words.name or text.to_json() for text, _ in asked)),
         float(np.mean(own)) if own else max(scores.values(), default=0.0),
@@ -138,82 +136,9 @@ def _found_by(
     )
 
 
-def _check_words(run: Run, texts: Sequence[Text]) -> None:
-    """Refuse what a closed vocabulary has not, before a slice is encoded; else warn of far words.
-
-    Raises:
-        PromptError: an unknown word, or two phrases for one.
-        UnsupportedPromptError: boxes around examples, for a model of words alone.
-    """
-    model, image = run.visit.predictor.model, run.visit.embedded.image
-    if not isinstance(model, ClosedWords):
-        _warn_of_far(run, texts)
-        return
-    said: dict[str, str] = {}
-    for text in texts:
-        if text.boxes or text.outside:
-            raise UnsupportedPromptError(
-                f"words alone for {run.visit.predictor.card.name}",
-                f"boxes around examples in {text.to_json()!r}",
-                "leave them out, or use sam3",
-            )
-        phrase, word = text.phrase.strip(), model.word(text.words.name)
-        if word.name in said:
-            raise PromptError(
-                "one phrase for each thing",
-                f"{said[word.name]!r} and {phrase!r}, which both mean {word.name}",
-                "leave one out",
-            )
-        said[word.name] = phrase
-        modality = run.visit.embedded.intensity.modality
-        if word.modalities and modality != "unknown" and modality not in word.modalities:
-            log.warning(
-                "%s: %s was trained to find %r in %s, not in %s: what it finds may mean nothing",
-                image.name,
-                run.visit.predictor.card.name,
-                word.name,
-                ", ".join(word.modalities),
-                modality,
-            )
-
-
-def _warn_of_far(run: Run, texts: Sequence[Text]) -> None:
-    """Say of a phrase that it may mean little to the model: it is no English, far from all that the
-    model is known to have been trained on, or was learnt on images of other modalities."""
-    card, modality = run.visit.predictor.card, run.visit.embedded.image.modality
-    for text in texts:
-        words = text.words.name
-        known, same = nearest(words, card.words) if words and card.words else ("", False)
-        if not words:
-            continue
-        if same:
-            seen = dict(card.seen_in).get(known, ())
-            if seen and modality not in (*seen, "unknown"):
-                log.warning(
-                    "%s knows %r from %s, and this is %s: what it finds may mean nothing",
-                    card.name,
-                    known,
-                    " and ".join(seen),
-                    modality,
-                )
-        elif strange := foreign(words):
-            language = strange.language or "not English"
-            log.warning(
-                "%r is %s: %s reads English (nearest known: %r)",
-                words,
-                language,
-                card.name,
-                strange.english,
-            )
-        elif card.words:
-            log.warning(
-                "%r is far from the words that %s is known to have been trained on (nearest: %r): what "
-                "it finds may mean nothing",
-                words,
-                card.name,
-                known,
-            )
-        elif text.words.known:
-            log.warning(
-                "%s was trained on %s: %r may mean little to it", card.name, card.modalities, words
-            )
+def _term(run: Run, text: Text) -> Term | None:
+    """The term that a phrase stands for: by the table, or by the code that a closed vocabulary has."""
+    model = run.visit.predictor.model
+    if text.words.term is None and isinstance(model, ClosedWords):
+        return with_code(model.word(text.words.name).code)
+    return text.words.term

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
@@ -29,6 +29,8 @@ __all__ = [
     "parse_slices",
 ]
 
+_Link = Literal["overlap", "propagation"]
+_LINKS: tuple[str, ...] = get_args(_Link)
 _ENGINE = (
     f"What executes the model: {AUTO} (the quickest, measured once and remembered), "
     f"{', '.join(ENGINES)} (docs/engines.md); default: PROMPTSEG_ENGINE, or {AUTO}."
@@ -141,12 +143,17 @@ class SegmentOptions(PropagationOptions, SliceOptions):
     max_overlap: float = 0.5
     """With --text: of two instances on a slice that agree more than this (IoU), the surer counts."""
 
+    link: _Link = "overlap"
+    """With --text: what is found on slices is one object where masks of neighbours agree, or where the
+    propagation of one arrives at the other, too, over up to 10 slices that lack it."""
+
     def __post_init__(self) -> None:
         PropagationOptions.__post_init__(self)
         SliceOptions.__post_init__(self)
         _require(0 < self.agreement <= 1, "agreement", "an IoU up to 1", self.agreement)
         _require(0 <= self.min_score < 1, "min_score", "from 0 to below 1", self.min_score)
         _require(0 < self.max_overlap <= 1, "max_overlap", "an IoU up to 1", self.max_overlap)
+        _require(self.link in _LINKS, "link", " or ".join(_LINKS), self.link)
         _require(self.smooth_slices >= 0, "smooth_slices", "0 or more", self.smooth_slices)
 
     def to_json(self) -> dict[str, Any]:

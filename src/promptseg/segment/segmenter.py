@@ -370,7 +370,9 @@ def corrected(run: Run, before: Iterable[Segment]) -> list[Segment]:
         found = run.tracker.correct(run.visit, correction)
         prompted = {*old.prompted, *entry.slices}
         clicked = {*old.clicked} - (entry.slices - entry.clicked)
-        segments.append(_assembled(old.name, old.label, found, run, prompted, clicked))
+        segment = _assembled(old.name, old.label, found, run, prompted, clicked)
+        segment.words = old.words
+        segments.append(segment)
     return segments
 
 

@@ -23,7 +23,7 @@ from promptseg.segment.multimask import MaskCandidate, multimask_output
 from promptseg.segment.opened import require_fit
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter
-from promptseg.segment.session_answer import answer, prompted_at, stays
+from promptseg.segment.session_answer import answer, notes_on, prompted_at, stays
 from promptseg.segment.session_objects import renamed, with_mask
 from promptseg.segment.session_prompts import kind_of
 from promptseg.segment.session_verbs import PromptVerbs
@@ -203,31 +203,39 @@ class Session(PromptVerbs):
         return str(step.current)
 
     def add(
-        self, prompt: Prompt, object: str | None = None, *, spread: bool = True
+        self,
+        prompt: Prompt,
+        object: str | None = None,
+        *,
+        spread: bool = True,
+        at: int | None = None,
     ) -> Segment | None:
         """Add any prompt, for the object it names, `object`, the current one, or a first new one.
 
+        Words are for a new object, named after them where no name is given.
+
         Args:
-            prompt: on a slice along any axis, or in space.
+            prompt: on a slice along any axis, or in space, or words.
             object: name of the object.
             spread: whether its answer reaches the other slices now, or with `spread` later. What has
                 not been spread before comes first.
+            at: of words that do not spread now: the slice that is looked at; the middle one if None.
 
         Returns:
             The object's new masks; None for marker lines on a first slice.
 
         Raises:
-            PromptError: outside the image, of a kind the model was not trained for, or for an object
-                other than the one it names.
+            PromptError: outside the image, of a kind the model was not trained for, for an object
+                other than the one it names, or words for what is there already.
         """
         if prompt.name is not None and object is not None and prompt.name != object:
             raise PromptError(f"a prompt for {object!r}", f"one for {prompt.name!r}")
-        name = prompt.name or object or self.step.current or "object 1"
+        name = self._object_of(prompt, object)
         placed = self._placed(prompt, name)
         with self.timed():
             if spread:
                 self.spread()
-            segment = answer(self, name, placed, self.step, spread)
+            segment = answer(self, name, placed, self.step, spread, at)
         step = self.step
         self._do(
             f"{kind_of(placed[0])} on {name}",
@@ -262,10 +270,18 @@ class Session(PromptVerbs):
         drawn = Mask(candidate.mask, candidate.slice, axis=candidate.axis, as_drawn=True)
         return self._answered(drawn, object)
 
-    def preview(self, prompt: Prompt, object: str | None = None) -> Segment | None:
+    def preview(
+        self, prompt: Prompt, object: str | None = None, at: int | None = None
+    ) -> Segment | None:
         """Answer a prompt as `add` with `spread=False` would, but make no step of it."""
-        name = prompt.name or object or self.step.current or "object 1"
-        return answer(self, name, self._placed(prompt, name), self.step, False)
+        name = self._object_of(prompt, object)
+        return answer(self, name, self._placed(prompt, name), self.step, False, at)
+
+    def notes_on(self, object: str) -> list[str]:
+        """Return what a person should know of words that were given for an object: that the model knows
+        them from other images, or that nothing was found. `add` logs the same.
+        """
+        return notes_on(self, object)
 
     def spread(self) -> list[str]:
         """Let answers that were given on the prompted slices alone reach the other slices, in order.
@@ -363,10 +379,14 @@ class Session(PromptVerbs):
     def _placed(self, prompt: Prompt, name: str) -> list[PlacedPrompt]:
         """The prompt on the grid, under the name of its object."""
         if isinstance(prompt, Text):
-            raise PromptError(
-                "prompts that point at something", "words", "segment by words at once"
-            )
+            prompt = replace(prompt, name=name)  # one that no file could hold is refused
         return [replace(p, name=name) for p in place([prompt], self.geometry, self.axis)]
+
+    def _object_of(self, prompt: Prompt, object: str | None) -> str:
+        """The name of the object that a prompt is for."""
+        if isinstance(prompt, Text):
+            return prompt.name or object or prompt.title
+        return prompt.name or object or self.step.current or "object 1"
 
     def _known(self, name: str | None) -> str:
         name = name or self.step.current

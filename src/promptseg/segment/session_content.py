@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from promptseg.errors import InputError
 from promptseg.geometry import AXES
+from promptseg.image import FoundByWords
 from promptseg.provenance.record import (
     Record,
     fact,
@@ -50,6 +51,13 @@ def _by_slice(value: Any) -> dict[int, float]:
     return found
 
 
+def _words(value: Any) -> FoundByWords:
+    try:
+        return FoundByWords.from_json(mapping(value))
+    except (KeyError, ValueError):
+        raise TypeError("words and their scores") from None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ObjectEntry(Record):
     """One object after a step: the number of its mask in the archive, and what is known of it."""
@@ -61,6 +69,7 @@ class ObjectEntry(Record):
     doubtful: bool = fact(switch)
     prompted: tuple[int, ...] = fact(whole_numbers)
     clicked: tuple[int, ...] = fact(whole_numbers)
+    words: FoundByWords | None = fact(_words)
 
     required: ClassVar = frozenset(
         {"mask", "label", "region", "quality", "doubtful", "prompted", "clicked"}

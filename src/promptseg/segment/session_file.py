@@ -84,7 +84,7 @@ def provenance_of(session: Session, found: Segmentation) -> Provenance:
     objects = [
         (axis, entry)
         for axis, some in by_axis.items()
-        for entry in group_by_object(some, session.geometry, axis)
+        for entry in group_by_object(some, session.geometry, axis, mixed=True)
     ]
     return describe(
         found,

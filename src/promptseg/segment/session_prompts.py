@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from promptseg.errors import PromptError
 from promptseg.geometry import Axis
-from promptseg.prompts import Box, Box3D, Marker, Mask, PlacedPrompt, Points
+from promptseg.prompts import Box, Box3D, Marker, Mask, PlacedPrompt, Points, Text
 
 __all__ = ["along", "axis_of", "clicks_again", "drawn_empty", "kind_of", "only_markers"]
 
@@ -35,13 +35,16 @@ def clicks_again(
 ) -> list[PlacedPrompt]:
     """Return the clicks given before on the slices that are clicked now: the model sees all of them.
 
-    All since the last box or mask on the slice, which answered it afresh.
+    All since the last box or mask on the slice, which answered it afresh, or words, which answered all
+    slices afresh.
     """
     clicked = {p.slice for p in new if isinstance(p, Points)}
     again: list[PlacedPrompt] = []
     for prompt in earlier:
         if isinstance(prompt, Box | Mask):
             again = [p for p in again if isinstance(p, Points) and p.slice != prompt.slice]
+        elif isinstance(prompt, Text):
+            again = []
         elif isinstance(prompt, Points) and prompt.slice in clicked:
             again.append(prompt)
     return again

@@ -189,6 +189,7 @@ def _facts(segment: Segment) -> dict[str, Any]:
         "doubtful": segment.doubtful,
         "prompted": list(segment.prompted),
         "clicked": list(segment.clicked),
+        **({} if segment.words is None else {"words": segment.words.to_json()}),
     }
 
 
@@ -220,4 +221,5 @@ def _segment(name: str, entry: ObjectEntry, bits: Bits, path: Path) -> Segment:
         doubtful=entry.doubtful,
         prompted=entry.prompted,
         clicked=entry.clicked,
+        words=entry.words,
     )

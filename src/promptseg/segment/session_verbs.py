@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from promptseg.image import Segment
 from promptseg.prompts import Box, Box3D, Marker, Mask, Points, Prompt
 from promptseg.prompts.markers import Line
+from promptseg.prompts.text import text_of
 
 __all__ = ["PromptVerbs"]
 
@@ -20,7 +21,12 @@ class PromptVerbs(ABC):
 
     @abstractmethod
     def add(
-        self, prompt: Prompt, object: str | None = None, *, spread: bool = True
+        self,
+        prompt: Prompt,
+        object: str | None = None,
+        *,
+        spread: bool = True,
+        at: int | None = None,
     ) -> Segment | None:
         """See `promptseg.segment.session.Session.add`."""
 
@@ -76,6 +82,22 @@ class PromptVerbs(ABC):
             PromptError: lines outside the image, or an object that has other prompts already.
         """
         return self.add(Marker(long, short, slice), object)
+
+    def add_text(self, phrase: str, object: str | None = None) -> Segment:
+        """Find what a phrase names, on every slice; all of it is one new object, named after it.
+
+        What is found on neighbouring slices is linked, and a slice between is filled in; see
+        docs/words.md. Nothing found is an empty object. Further prompts correct it.
+
+        Args:
+            phrase: words, as `--text` takes them.
+            object: its name, if another than that of what it names.
+
+        Raises:
+            PromptError: an unknown word, with the nearest that is known, or what is there already.
+            UnsupportedPromptError: a model that takes no words; one that does is named.
+        """
+        return self._answered(text_of(phrase, object), object)
 
     def _answered(self, prompt: Prompt, object: str | None) -> Segment:
         """`add` for prompts that are answered at once: all but marker lines."""

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 
 from promptseg._version import __version__
-from promptseg.errors import InputError, PromptError
+from promptseg.errors import InputError, PromptError, UnsupportedPromptError
 from promptseg.formats.colours import COLOURS
 from promptseg.geometry import AXES, opposite
 from promptseg.image import MODALITIES, Image, Segment
 from promptseg.intensity import WINDOWS
 from promptseg.prompts import Box, Box3D, Marker, Mask, PlacedPrompt, Points, Prompt, Text
 from promptseg.prompts.mask import from_rle
+from promptseg.prompts.text import text_of
 from promptseg.provenance import DISCLAIMER
+from promptseg.segment.asked_words import words_known
 from promptseg.segment.opened import notes_on
 from promptseg.segment.session_prompts import axis_of
 from promptseg.serve.desk import Desk
@@ -24,6 +26,8 @@ from promptseg.serve.web.bodies import Prompting
 from promptseg.serve.work import Work
 
 __all__ = ["colour_of", "image_facts", "object_facts", "prompt_of", "server_facts", "session_facts"]
+
+_LONGEST_WORDS = 1000
 
 
 def server_facts(desk: Desk) -> dict[str, Any]:
@@ -43,6 +47,7 @@ def server_facts(desk: Desk) -> dict[str, Any]:
                 "modalities": segmenter.predictor.card.modalities,
                 "weak_at": segmenter.predictor.card.weak_at,
                 "low_quality": segmenter.predictor.card.low_quality,
+                "words": words_known(segmenter.predictor),
                 "engine": segmenter.predictor.engine,
                 "device": str(segmenter.predictor.device),
             }
@@ -147,6 +152,10 @@ def object_facts(work: Work, name: str) -> dict[str, Any]:
             "doubtful_slices": [k for k, v in segment.quality.items() if v < low],
             "prompted": list(segment.prompted),
         }
+        if segment.words is not None:
+            words = segment.words
+            found["words"] = {"text": words.text, "score": round(words.score, 4)}
+            found["words"] |= {"code": words.code} if words.code else {}
     return found
 
 
@@ -161,18 +170,24 @@ def colour_of(values: list[int]) -> tuple[int, int, int]:
     return values[0], values[1], values[2]
 
 
-def prompt_of(asked: Prompting, work: Work) -> Prompt:
+def prompt_of(asked: Prompting, work: Work, desk: Desk) -> Prompt:
     """Convert a request to the prompt that it holds.
 
     Raises:
         PromptError: none or several, or one that makes no sense.
+        UnsupportedPromptError: words for a model that takes none; those on the desk that do are named.
     """
-    kinds = ("box", "box3d", "points", "mask", "marker")
+    kinds = ("box", "box3d", "points", "mask", "marker", "text")
     given = [kind for kind in kinds if getattr(asked, kind) is not None]
     if len(given) != 1:
         raise PromptError(f"one of {', '.join(kinds)}", " and ".join(given) or "none")
     axis = asked.axis or work.session.axis
     name = asked.object
+    if asked.text is not None:
+        _require_words(work, desk)
+        if len(asked.text) > _LONGEST_WORDS:
+            raise PromptError(f"at most {_LONGEST_WORDS} characters", str(len(asked.text)))
+        return text_of(asked.text, name, axis)
     if asked.box is not None:
         return Box(tuple(asked.box), asked.slice, name, axis)  # type: ignore[arg-type]
     if asked.box3d is not None:
@@ -197,6 +212,20 @@ def prompt_of(asked: Prompting, work: Work) -> Prompt:
             )
         return Mask(from_rle(rle, shape), asked.slice, name, axis, asked.as_drawn)
     return _marker(asked, axis)
+
+
+def _require_words(work: Work, desk: Desk) -> None:
+    card = work.session.segmenter.predictor.card
+    if "text" in card.prompts:
+        return
+    able = [n for n, one in desk.models.items() if "text" in one.predictor.card.prompts]
+    raise UnsupportedPromptError(
+        f"prompts that {card.name} takes ({', '.join(sorted(card.prompts))})",
+        "words",
+        f"open the image with {' or '.join(able)}"
+        if able
+        else "start the server with --model promptseg-words, too, and open the image with it",
+    )
 
 
 def _marker(asked: Prompting, axis: Any) -> Marker:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from promptseg.jobs.convert import ConvertJob, convert
 from promptseg.jobs.info import gather
 from promptseg.jobs.preview import PreviewOptions, preview_picture
 from promptseg.jobs.segment import check_outputs, prompts_in_labels, prompts_of, run_job
+from promptseg.segment.asked_words import words_known
 from promptseg.segment.measure import measure
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.run import axis_of_run
@@ -81,13 +84,18 @@ class Programs:
         return Answer({"entries": self.folder.listing(folder)})
 
     def describe_models(self) -> Answer:
-        """List the models that are loaded, the prompts they take and what they are bad at."""
-        cards = [segmenter.predictor.card for segmenter in self.models.values()]
+        """List the models that are loaded, the prompts and words they take and what they are bad at."""
+        predictors = [segmenter.predictor for segmenter in self.models.values()]
         return Answer(
             {
                 "models": [
-                    {"name": c.name, "prompts": sorted(c.prompts), "weak_at": c.weak_at}
-                    for c in cards
+                    {
+                        "name": p.card.name,
+                        "prompts": sorted(p.card.prompts),
+                        "words": words_known(p),
+                        "weak_at": p.card.weak_at,
+                    }
+                    for p in predictors
                 ]
             }
         )
@@ -132,7 +140,8 @@ class Programs:
             output: the mask, below the root; its ending names the format.
             boxes: x0,y0,x1,y1[@slice][=name], pixels counted from 0, both ends included.
             points: x,y,+|-[@slice][=name].
-            texts: words, for models that take them.
+            texts: words, for models that take them (see `models`), each looked for on every slice; not
+                together with boxes or points.
             model: one of those that are loaded.
             slices: FIRST:LAST outside which nothing is done.
             overwrite: replace a mask that is there.
@@ -222,7 +231,7 @@ class Programs:
         """Segment or correct, and say what came of it."""
         segmenter = self._model(model)
         job = dataclasses.replace(job, model=segmenter.predictor.card.name)
-        with self._working:
+        with self._working, _warnings() as said:
             check_outputs(job)
             opened = read(job.input, job, modality=job.modality)
             self._require_size(opened)
@@ -238,11 +247,12 @@ class Programs:
                         "name": one.name,
                         "predicted_iou": one.predicted_iou,
                         "low_confidence": one.low_confidence,
+                        **({"score": one.words["score"]} if one.words else {}),
                         **{k: v for k, v in one.measurements.items() if v is not None},
                     }
                     for one in record.objects or ()
                 ],
-                "notes": [str(note) for note in record.notes or ()],
+                "notes": [*dict.fromkeys([*map(str, record.notes or ()), *said])],
             }
             picture = overlay_path(job.output)
             if not self.pictures or not picture.exists():
@@ -272,6 +282,20 @@ class Programs:
                 f"{image.voxels.nbytes >> 20} MiB",
                 "raise --image-mib",
             )
+
+
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """What is logged as a warning meanwhile: that nothing was found, say."""
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("promptseg")
+    log.addHandler(handler)
+    try:
+        yield said
+    finally:
+        log.removeHandler(handler)
 
 
 def _measured(found: Segmentation) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from promptseg.errors import PromptsegError
 from promptseg.geometry import Axis
 from promptseg.image import Segment
-from promptseg.prompts import Mask, Prompt
+from promptseg.prompts import Mask, Prompt, Text
 from promptseg.segment.session import Session
 from promptseg.segment.session_journal import Journal
 from promptseg.serve.changes import Masks, differences
@@ -96,6 +96,7 @@ class Work:
             session.geometry.slice_count(session.axis) // 2,
         )
         self.warning = ""
+        self._notes: list[str] = []  # on words, told with the next revision
         self.image_facts: dict[str, Any] | None = None
         self._actions: list[str] = []
         self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
@@ -143,8 +144,20 @@ class Work:
         """Tell whether answers are being propagated to slices whose masks are not told yet."""
         return self._snapshots[self.revision].unspread and not self._closed
 
-    def prompt(self, prompt: Prompt, object: str | None = None, spread: bool = True) -> Event:
+    def prompt(
+        self,
+        prompt: Prompt,
+        object: str | None = None,
+        spread: bool = True,
+        at: int | None = None,
+    ) -> Event:
         """Add a prompt and answer it on its slice; the other slices follow, unless not wanted.
+
+        Args:
+            prompt: what it is.
+            object: the object it is for.
+            spread: whether the other slices follow.
+            at: the slice on which words are answered first; the middle one if None.
 
         Returns:
             What it changed, as of `change`.
@@ -157,13 +170,17 @@ class Work:
             self.times.require_model()
 
         def do() -> None:
-            self.session.add(prompt, object, spread=False)
+            self.session.add(prompt, object, spread=False, at=at)
             if not spread:
                 self.session.leave_as_is()
+            if isinstance(prompt, Text):
+                self._notes = self.session.notes_on(str(self.session.step.current))
 
         return self.change(do, model=True)[1]
 
-    def preview(self, prompt: Prompt, object: str | None = None) -> Segment | None:
+    def preview(
+        self, prompt: Prompt, object: str | None = None, at: int | None = None
+    ) -> Segment | None:
         """Return the answer to a prompt on its slice, without keeping it; propagation goes on then.
 
         Raises:
@@ -172,7 +189,7 @@ class Work:
         self._require_open()
         self.times.require_model()
         with self.turns.take(Job(self.id, Urgency.CLICK)):
-            return self.session.preview(prompt, object)
+            return self.session.preview(prompt, object, at)
 
     def change(self, do: Callable[[], T], *, model: bool = False) -> tuple[T, Event]:
         """Do something to the session, save it, tell everybody, and go on propagating.
@@ -279,7 +296,8 @@ class Work:
         Raises:
             EndedError: it was closed meanwhile.
         """
-        self.warning = self.times.take_fault()
+        notes, self._notes = self._notes, []
+        self.warning = "; ".join(filter(None, (self.times.take_fault(), *notes)))
         with self._keeping:
             self._require_open()
             if self.journal is not None:
@@ -354,7 +372,8 @@ class Work:
         before = self.revision
         try:
             with self.times.model(), self.turns.take(job):
-                self.session.spread()
+                spread = self.session.spread()
+            self._notes = [note for name in spread for note in self.session.notes_on(name)]
             self._commit()
         except (CancelledError, EndedError):
             return None

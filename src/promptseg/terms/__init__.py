@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal, cast
 
-__all__ = ["Kind", "Term", "phrase_of", "term", "terms"]
+__all__ = ["Kind", "Term", "phrase_of", "term", "terms", "with_code"]
 
 Kind = Literal["structure", "abnormality", "side", "category"]
 
@@ -65,6 +65,16 @@ def term(name: str) -> Term:
         KeyError: there is none.
     """
     return _table()[name]
+
+
+def with_code(code: str) -> Term | None:
+    """Find the term that has a code; None if the table has no such code.
+
+    Examples:
+        >>> with_code("10200004").name
+        'liver'
+    """
+    return next((term for term in _table().values() if code and term.code == code), None)
 
 
 def phrase_of(name: str) -> str:

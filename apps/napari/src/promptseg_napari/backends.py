@@ -40,8 +40,12 @@ class Open(Protocol):
     def redo(self) -> None:
         """One step forth."""
 
-    def words(self, phrase: str) -> str:
-        """Look for what a phrase names; the object's name."""
+    def words(self, phrase: str, index: int | None, axis: str | None, spread: bool) -> str:
+        """Look for what a phrase names, first on a slice; the object's name."""
+
+    @property
+    def notes(self) -> str:
+        """What is to be said of the last answer; empty where nothing is."""
 
     def save(self, path: str) -> None:
         """Write all masks, with what made them."""
@@ -54,6 +58,9 @@ class Backend(Protocol):
     """Something that opens images."""
 
     models: list[str]
+
+    def words_of(self, model: str) -> list[str] | None:
+        """Words that a model is known to take; None for one that takes none."""
 
     def open(
         self, voxels: NDArray[Any], spacing: list[float] | None, model: str, **how: Any
@@ -76,6 +83,17 @@ class Local:
     ) -> None:
         self._load, self._options = load, options
         self._loaded: dict[str, Any] = {}
+
+    def words_of(self, model: str) -> list[str] | None:
+        """See `Backend.words_of`; of a file or a folder it is known when it is open."""
+        try:
+            from promptseg.models.cards import CARDS
+        except ImportError:
+            return []
+        card = CARDS.get(model)
+        if card is not None and "text" not in card.prompts:
+            return None
+        return [] if card is None else list(card.words)
 
     def open(
         self,
@@ -166,18 +184,24 @@ class _LocalSession:
     def redo(self) -> None:
         self.session.redo()
 
-    def words(self, phrase: str) -> str:
+    def words(self, phrase: str, index: int | None, axis: str | None, spread: bool) -> str:
         from promptseg import Text
 
-        session = self.session
-        if "text" not in session.segmenter.predictor.card.prompts:
-            card = session.segmenter.predictor.card
+        card = self.session.segmenter.predictor.card
+        if "text" not in card.prompts:
             raise Problem(
-                f"expected a model that takes words, got {card.name}; choose sam3, or another"
+                f"expected a model that takes words, got {card.name}; choose promptseg-words, and "
+                "open the image with it"
             )
-        found = session.segmenter.segment(session.image, Text(phrase), options=session.options)
-        (segment,) = found.segments
-        return str(session.put(segment.mask(session.geometry.shape), segment.name))
+        self.session.add(Text(phrase, axis=axis), spread=False, at=index)
+        if not spread:
+            self.session.leave_as_is()
+        return str(self.session.step.current)
+
+    @property
+    def notes(self) -> str:
+        current = self.session.step.current
+        return "" if current is None else "; ".join(self.session.notes_on(current))
 
     def save(self, path: str) -> None:
         self.session.result().save(path)
@@ -212,6 +236,14 @@ class Remote:
                 f"its client here: pip install promptseg-client=={theirs}"
             )
         self.models = [model["name"] for model in info["models"]]
+        self._words = {model["name"]: model.get("words") for model in info["models"]}
+
+    def words_of(self, model: str) -> list[str] | None:
+        """See `Backend.words_of`."""
+        words = self._words.get(model or self.models[0])
+        if words is None:
+            return None
+        return [word for e in words["known"] for word in (e["name"], *e.get("synonyms", ()))]
 
     def open(
         self,
@@ -276,8 +308,13 @@ class _RemoteSession:
     def redo(self) -> None:
         self.session.redo()
 
-    def words(self, phrase: str) -> str:
-        raise Problem("expected a model in this process for words, got a server; it takes none yet")
+    def words(self, phrase: str, index: int | None, axis: str | None, spread: bool) -> str:
+        self.session.text(phrase, index, axis=axis, spread=spread)
+        return str(self.session.state["current"])
+
+    @property
+    def notes(self) -> str:
+        return str(self.session.state["warning"])
 
     def save(self, path: str) -> None:
         self.session.download(path)

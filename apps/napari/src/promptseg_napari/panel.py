@@ -11,6 +11,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
+    QCompleter,
     QFileDialog,
     QFormLayout,
     QGroupBox,
@@ -84,6 +85,7 @@ class Panel(QWidget):
         first = QGroupBox("Image")
         first.setLayout(form)
         form.addRow("", self._button("Open", self.open))
+        self.find_button = self._button("Find", self.find)
         prompts = QVBoxLayout()
         for row in (
             (self._button("Points inside", lambda: self._use("inside")),
@@ -93,7 +95,7 @@ class Panel(QWidget):
              self._button("Last slice", lambda: self._end(1))),
             (self._button("Paint", lambda: self._use("labels")),
              self._button("Commit painting", self.commit)),
-            (self.words, self._button("Find", self.find)),
+            (self.words, self.find_button),
             (self.spread, self._button("Stop", self.stop)),
         ):  # fmt: skip
             prompts.addLayout(_row(*row))
@@ -157,6 +159,10 @@ class Panel(QWidget):
         for kind, found in points.items():
             found.events.data.connect(lambda event, k=kind: self._clicked(event, k))
         boxes.events.data.connect(self._boxed)
+        known = backend.words_of(model)
+        for widget in (self.words, self.find_button):
+            widget.setVisible(known is not None)
+        self.words.setCompleter(QCompleter(known or []))
         self._say(f"open: {name}; {target.moments} time point(s)")
         self._refresh()
 
@@ -198,8 +204,14 @@ class Panel(QWidget):
         self.run(self._open().painted(self._displayed, self._moment))
 
     def find(self) -> None:
-        """Look for what the words name."""
-        self.run(self._open().words(self.words.text(), self._moment))
+        """Look for what the words name, first on the slice that is shown."""
+        work = self._open()
+        here = work.target.layer.world_to_data(np.asarray(self.viewer.dims.point))
+        self.run(
+            work.words(
+                self.words.text(), self._displayed, here, self._moment, self.spread.isChecked()
+            )
+        )
 
     def new_object(self) -> None:
         """Prompts are for another object from now on."""
@@ -268,6 +280,9 @@ class Panel(QWidget):
         def then() -> None:
             if work is self.work:
                 work.show()
+                if work.said:
+                    self._say(work.said)
+                    work.said = ""
             self._refresh()
 
         self._say("answering")

@@ -42,6 +42,7 @@ class Work:
         self._shown: dict[int, NDArray[np.int32]] = {}
         self._before: set[str] = set()
         self.stopped = False
+        self.said = ""  # of words: what a person should know
 
     # Objects.
 
@@ -160,11 +161,38 @@ class Work:
         """One step forth."""
         return lambda say: self._session(moment, say).redo()
 
-    def words(self, phrase: str, moment: int) -> Callable[[Say], None]:
-        """Look for what a phrase names."""
+    def words(
+        self, phrase: str, displayed: Any, place: Any = None, moment: int = 0, spread: bool = True
+    ) -> Callable[[Say], None]:
+        """Look for what a phrase names: a new object under its name.
+
+        Args:
+            phrase: what to look for.
+            displayed: axes that the viewer shows; slices are taken along the other one.
+            place: where the viewer is, in the image's own coordinates; that slice comes first.
+            moment: time point.
+            spread: whether the other slices are looked at, too.
+
+        Raises:
+            Problem: no words.
+        """
         if not phrase.strip():
             raise Problem("expected words, got none; write what to look for")
-        return lambda say: setattr(self, "current", self._session(moment, say).words(phrase))
+        axis = self.target.axis(displayed)
+        index = None
+        if axis is not None and place is not None:
+            k, last = "zyx".index(axis), self.target.shape[-self.target.space :]
+            index = int(np.clip(round(float(place[k - self.target.space])), 0, last[k] - 1))
+
+        def do(say: Say) -> None:
+            session = self._session(moment, say)
+            self.current = session.words(phrase.strip(), index, axis, spread)
+            if spread:
+                session.follow(say, lambda: self.stopped)
+            self.said = session.notes
+
+        self.stopped = False
+        return do
 
     def carry_on(self, moment: int) -> Callable[[Say], None]:
         """The time points after one, each prompted by the boxes of the one before.

@@ -32,8 +32,14 @@ class Connected(NamedTuple):
         """Names of the models; the first is taken where none is named."""
         return [model["name"] for model in self.info["models"]]
 
+    def words(self, model: str) -> List[str]:
+        """Words that a model is known to take, with their synonyms; none for one that takes none."""
+        known = {m["name"]: m.get("words") for m in self.info["models"]}
+        entries = (known.get(model or self.models[0]) or {}).get("known", [])
+        return [word for e in entries for word in (e["name"], *e.get("synonyms", ()))]
+
     def takes(self, model: str, prompt: str) -> bool:
-        """Whether a model takes a kind of prompt: box, point, mask."""
+        """Whether a model takes a kind of prompt: box, point, mask, text."""
         known = {m["name"]: m["prompts"] for m in self.info["models"]}
         return prompt in known.get(model or self.models[0], ())
 

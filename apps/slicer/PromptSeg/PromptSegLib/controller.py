@@ -162,6 +162,17 @@ class Controller:
         """Lines as for RECIST, on two slices or more."""
         self._prompt(lambda grid: prompts.lines(grid, ends, axis), segment, "box")
 
+    def words(self, phrase: str, axis: str, index: Optional[int] = None) -> None:
+        """Words, for a new segment under their name; a slice is answered first, if one is given."""
+
+        def task(workspace: Workspace) -> Task:
+            self._require(workspace, "text")
+            if not phrase.strip():
+                raise Problem("expected words, got none; write what to look for")
+            yield from workspace.find(phrase.strip(), axis, index)
+
+        self._on_open(task)
+
     # Steps.
 
     def undo(self) -> None:
@@ -215,16 +226,20 @@ class Controller:
 
     def _prompt(self, bodies: Callable[[Any], Any], segment: Optional[str], kind: str) -> None:
         def task(workspace: Workspace) -> Task:
-            model, connected = workspace.opening.model, workspace.connected
-            if not connected.takes(model, kind):
-                takes = ", ".join(m for m in connected.models if connected.takes(m, kind))
-                raise Problem(
-                    f"expected a prompt that {model or connected.models[0]} takes, got a {kind}; "
-                    + (f"open the volume with {takes}" if takes else "serve another model")
-                )
+            self._require(workspace, kind)
             yield from workspace.prompt(bodies(workspace.volume.grid), segment)
 
         self._on_open(task)
+
+    def _require(self, workspace: Workspace, kind: str) -> None:
+        """Refuse a kind of prompt that the model of a volume does not take, and say which does."""
+        model, connected = workspace.opening.model, workspace.connected
+        if not connected.takes(model, kind):
+            takes = ", ".join(m for m in connected.models if connected.takes(m, kind))
+            raise Problem(
+                f"expected a prompt that {model or connected.models[0]} takes, got a {kind}; "
+                + (f"open the volume with {takes}" if takes else "serve another model")
+            )
 
     def _on_open(self, do: Callable[[Workspace], Task]) -> None:
         def task() -> Task:

@@ -45,14 +45,23 @@ def _parts(name: str) -> Tuple[Optional[Row], Optional[Row], Optional[Row]]:
     return parts.get("structure"), parts.get("abnormality"), parts.get("side")
 
 
-def terminology(name: str) -> Optional[str]:
+def terminology(name: str, code: str = "") -> Optional[str]:
     """The entry for a name, or None where the table does not know all of it.
+
+    Args:
+        name: of the segment.
+        code: of SNOMED CT, of the words that it was found by; it counts where the name says nothing.
 
     Example:
         >>> terminology("Liver tumour").split("~")[1:3]
         ['SCT^49755003^Morphologically Altered Structure', 'SCT^108369006^Neoplasm']
     """
     structure, abnormality, side = _parts(name)
+    if structure is None and abnormality is None and code:
+        coded = next((row for row in _rows().values() if row["code"] == code), None)
+        if coded is not None and coded["kind"] in ("structure", "abnormality"):
+            altered = coded["kind"] == "abnormality"
+            structure, abnormality = (None, coded) if altered else (coded, None)
     thing = abnormality or structure
     if thing is None:
         return None

@@ -144,6 +144,20 @@ class Workspace:
         yield from self._pull()
         yield from self._follow(give_way)
 
+    def find(self, phrase: str, axis: str, index: Optional[int] = None) -> Task:
+        """Words, for a new segment under their name; other slices follow.
+
+        Args:
+            phrase: what to look for.
+            axis: along which slices are looked at.
+            index: of the slice that is answered first; the middle one if None.
+        """
+        self.say("looking for it")
+        yield from self._push()
+        yield from self._ask(lambda: self.session.text(phrase, index, axis=axis))
+        yield from self._pull()
+        yield from self._follow()
+
     def undo(self) -> Task:
         """One step back on the server."""
         yield from self._push()
@@ -370,7 +384,8 @@ class Workspace:
             if segment is None:
                 if name in self._shown:  # deleted by hand while the answer was under way
                     continue
-                segment = self.segments.add(name, entry["colour"], terminology(name))
+                code = entry.get("words", {}).get("code", "")
+                segment = self.segments.add(name, entry["colour"], terminology(name, code))
                 self._tie(segment, name)
             mask = self.session.masks.get(name, np.zeros(grid.shape, bool)).reshape(grid.shape)
             bits = _bits(mask)
@@ -400,7 +415,7 @@ class Workspace:
                 return
             yield from self._ask(self._look)
         yield from self._pull()
-        self.say("")
+        self.say("" if self.session is None else self.session.state.get("warning") or "")
 
     def _look(self) -> None:
         time.sleep(_PAUSE)

@@ -221,7 +221,7 @@ def _described(number: int, segment: Segment, segmentation: Segmentation) -> Any
     """The item of the Segment Sequence: names, codes, algorithm, tracking identity and colour."""
     import highdicom
 
-    meaning = meaning_of(segment.name)
+    meaning = meaning_of(segment.name, "" if segment.words is None else segment.words.code)
     label = dicom_text(segment.name, "LO") or f"Segment {number}"
     item = highdicom.seg.SegmentDescription(
         segment_number=number,

@@ -91,10 +91,22 @@ class KnownWord(Protocol):
     def modalities(self) -> tuple[str, ...]:
         """Return the modalities of the images that it was trained on."""
 
+    @property
+    def synonyms(self) -> tuple[str, ...]:
+        """Return other words for it."""
+
+    @property
+    def code(self) -> str:
+        """Return its SNOMED CT code; empty where the table of terms has none."""
+
 
 @runtime_checkable
 class ClosedWords(Protocol):
     """A model that takes the words of a list, and refuses others."""
+
+    @property
+    def known_words(self) -> Sequence[KnownWord]:
+        """Return the words that it takes."""
 
     def word(self, phrase: str) -> KnownWord:
         """Find the word that a phrase names, or refuse the phrase.

@@ -18,6 +18,7 @@ export function tableOf(app) {
       ["K", "marker lines: long and short axis", tool("marker")],
       ["U", "ruler", tool("ruler")],
       ["W", "window and level", tool("window")],
+      ["/", "words: write what to look for", () => app.words.focus()],
       ["T", "inside or outside, paint or erase", () => app.setInside(!app.inside)],
       ["[", "smaller brush", () => app.setBrush(app.brushSize / 1.25)],
       ["]", "larger brush", () => app.setBrush(app.brushSize * 1.25)],

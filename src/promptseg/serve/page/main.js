@@ -16,6 +16,7 @@ import { Times } from "./times.js";
 import { Toolbar } from "./toolbar.js";
 import { VideoMode } from "./video/mode.js";
 import { Views } from "./views.js";
+import { Words } from "./words.js";
 
 const KEPT = "promptseg-session";
 
@@ -35,6 +36,7 @@ class App {
     this.history = new History(this);
     this.panels = new Panels(this);
     this.toolbar = new Toolbar(this);
+    this.words = new Words(this);
     this.images = new Images(this, (state) => this.show(state));
     this.times = new Times(this);
     this.save = new Save(this, () => this.images.refresh());
@@ -77,6 +79,7 @@ class App {
     this.objects.begin();
     this.panels.begin(work);
     this.toolbar.begin(work);
+    this.words.begin(work);
     work.addEventListener("view", () => work === this.case && this.viewed());
     work.addEventListener("change", () => work === this.case && this.changed());
     work.addEventListener("ended", (event) => this.ended(work, event.detail));

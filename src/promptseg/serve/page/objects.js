@@ -135,7 +135,8 @@ export class Objects {
     }
     const rows = work ? work.state.objects.map((object) => this.row(work, object)) : [];
     if (work && !rows.length) {
-      rows.push(make("li", { class: "empty", text: "None yet: draw a box (B) or click (P)." }));
+      rows.push(make("li", { class: "empty", text: this.app.model?.words
+        ? "None yet: draw a box (B), click (P) or say what to look for (/)." : "None yet: draw a box (B) or click (P)." }));
     }
     this.list.replaceChildren(...rows);
     this.list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
@@ -187,6 +188,12 @@ export class Objects {
     if (object.waiting) line.append(make("span", { text: "mark a second slice" }));
     else if (object.label === null) line.append(make("span", { text: "nothing drawn yet" }));
     else if (object.empty) line.append(make("span", { class: "doubt", text: "nothing was found" }));
+    if (object.words) {
+      line.append(make("span", {
+        text: `“${object.words.text}” ${Math.round(100 * object.words.score)} %`,
+        title: "By these words it was found, and how sure the model was of them; no measurement.",
+      }));
+    }
     if (object.predicted_iou !== null && object.predicted_iou !== undefined) {
       const share = `${Math.round(100 * object.predicted_iou)} %`;
       const quality = make("span", {

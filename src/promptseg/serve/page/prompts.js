@@ -49,6 +49,14 @@ export class Prompts {
     return this.send({ ...where, ...fields });
   }
 
+  /** Words, for a new object under their name; the slice of the view is answered first. */
+  words(view, text) {
+    const { case: work, spread } = this.app;
+    if (!work) return Promise.resolve(false);
+    const where = work.isVolume ? { axis: view.axis, slice: view.index } : {};
+    return work.act((since) => work.api.prompt({ ...where, text, spread, since }));
+  }
+
   /** [x0, y0, x1, y1], both ends inside. */
   box(view, box) {
     return this.onSlice(view, { box });

@@ -83,14 +83,14 @@ class Upload:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompting:
-    """One prompt; exactly one of box, box3d, points, mask and marker, as in a prompt file."""
+    """One prompt; exactly one of box, box3d, points, mask, marker and text, as in a prompt file."""
 
     object: str | None = None
-    """Name; the current object, or a first new one, if not given."""
+    """Name; if not given, the current object or a first new one, and of text a new one of its words."""
     axis: Axis | None = None
     """Axis of the slice; that of the session if not given."""
     slice: int | None = None
-    """Index of the slice; not needed for box3d and 2D images."""
+    """Index of the slice; not needed for box3d and 2D images. Of text the one answered first."""
     box: list[float] | None = None
     """[x0, y0, x1, y1], both ends inside."""
     box3d: list[float] | None = None
@@ -103,6 +103,8 @@ class Prompting:
     """Whether a mask is the answer of its slice, or a mask prompt."""
     marker: dict[str, Any] | None = None
     """{"long": [[x, y], [x, y]], "short": [[x, y], [x, y]]}."""
+    text: str | None = None
+    """Words to look for on every slice, as `--text` takes them; for an object without a mask."""
     spread: bool = True
     """Whether the answer is propagated to the other slices."""
     since: int | None = None

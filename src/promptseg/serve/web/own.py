@@ -241,20 +241,20 @@ class Own:
     async def prompt(self, request: Request) -> Response:
         """POST /api/sessions/{session}/prompts."""
         work, asked = self._work(request), await body_of(request, Prompting)
-        prompt = prompt_of(asked, work)
+        prompt = prompt_of(asked, work, self.desk)
         if asked.slice is not None:
             work.focus = (asked.axis or work.session.axis, asked.slice)
         return await self._done(
-            work, asked.since, lambda: work.prompt(prompt, asked.object, asked.spread)
+            work, asked.since, lambda: work.prompt(prompt, asked.object, asked.spread, asked.slice)
         )
 
     async def preview(self, request: Request) -> Response:
         """POST /api/sessions/{session}/preview."""
         work, asked = self._work(request), await body_of(request, Prompting)
-        prompt = prompt_of(asked, work)
+        prompt = prompt_of(asked, work, self.desk)
 
         def do() -> dict[str, Any]:
-            segment = work.preview(prompt, asked.object)
+            segment = work.preview(prompt, asked.object, asked.slice)
             if segment is None or segment.is_empty:
                 return {"region": None, "bits": None, "predicted_iou": None}
             iou = segment.predicted_iou

@@ -41,6 +41,11 @@ class WordsModel(SamModel):
         super().__init__(card, network, device)
         self.head = head
 
+    @property
+    def known_words(self) -> tuple[Concept, ...]:
+        """See `ClosedWords`."""
+        return self.head.vocabulary.concepts
+
     def word(self, phrase: str) -> Concept:
         """See `ClosedWords`."""
         return self.head.vocabulary.look_up(phrase)

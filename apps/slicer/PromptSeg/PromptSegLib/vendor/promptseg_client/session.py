@@ -157,6 +157,17 @@ class Session:
             lines["short"] = [_plain(end) for end in short]
         self._prompt(slice, marker=lines, **how)
 
+    def text(self, phrase: str, slice: Optional[int] = None, **how: Any) -> None:
+        """Words, for a new object under their name; `slice` is answered first.
+
+        Args:
+            phrase: what to look for on every slice; models that take words are those of `Server.info`
+                with `words`.
+            slice: its index; the middle one if not given.
+            how: object (its name), axis, spread.
+        """
+        self._prompt(slice, text=phrase, **how)
+
     def new_object(
         self, name: Optional[str] = None, colour: Optional[Sequence[int]] = None
     ) -> None:

@@ -55,10 +55,19 @@ CARDS: dict[str, ModelCard] = {card.name: card for family in families() for card
 
 
 def find_card(name: str) -> ModelCard:
-    """Find the card of a named model.
+    """Find the facts of a model by its name.
+
+    A card says how images are prepared for the network, which prompts and modalities it was trained
+    with, and where its weights come from under which licence. No weights are loaded.
+
+    Args:
+        name: as `promptseg models` lists it. Checkpoint files have no card here.
+
+    Returns:
+        The card that the registry holds.
 
     Raises:
-        ModelError: no such model; close names are offered.
+        ModelError: no model has this name, or it has no weights; the message offers the closest names.
 
     Examples:
         >>> from promptseg.models import find_card

@@ -30,7 +30,7 @@ export class Panel {
       ["Stored as", clip.codec],
       ["Modality", clip.modality === "unknown" ? "unknown" : `${clip.modality}${clip.modality_guessed ? " (guessed)" : ""}`],
       ["Model", work.state.model],
-      ["Follows by", work.state.remembers ? "a memory of each object" : "the mask of the frame before"],
+      ["Propagates by", work.state.remembers ? "a memory of each object" : "the mask of the frame before"],
       ["It sees", clip.window],
       ...clip.notes.map((note) => ["Note", note]),
     ];

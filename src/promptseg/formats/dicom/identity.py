@@ -17,7 +17,13 @@ from pydicom.tag import BaseTag
 
 from promptseg.formats.dicom.derived import BELONGING
 
-__all__ = ["IDENTIFYING", "holds_own_facts", "identifying_fields", "removed_here", "without_identity"]
+__all__ = [
+    "IDENTIFYING",
+    "holds_own_facts",
+    "identifying_fields",
+    "removed_here",
+    "without_identity",
+]
 
 _KEYWORDS = """
     PatientName PatientID IssuerOfPatientID PatientBirthDate PatientBirthTime PatientSex

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from fakes import BrightPredictor
 from promptseg import assets
+from promptseg.assets.store import locate
 from promptseg.datasets import DatasetOptions, open_datasets
 from promptseg.datasets.leaks import leaks_in
 from promptseg.datasets.manifest import ManifestRow, manifest_of, read_manifest, write_manifest
@@ -195,7 +196,7 @@ def test_the_models_of_the_package_bring_the_list_of_what_they_have_seen() -> No
 
 
 def test_other_weights_of_a_model_have_not_seen_what_its_own_have(tmp_path: Path) -> None:
-    own = assets.locate("promptseg-lite")
+    own = locate("promptseg-lite")
     assert own is not None
     copied = tmp_path / "copy.safetensors"
     copied.write_bytes(own.read_bytes())

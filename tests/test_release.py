@@ -175,6 +175,34 @@ def test_the_conda_recipe_asks_for_what_the_package_does() -> None:
     assert script == f"promptseg = {PROJECT['scripts']['promptseg']}"
 
 
+def test_the_builder_of_conda_packages_renders_the_recipe() -> None:
+    builder = pytest.importorskip("rattler_build")  # the extra `conformance`
+    path = ROOT / "deploy" / "conda" / "recipe.yaml"
+    text = path.read_text("utf-8")
+    (variant,) = builder.Stage0Recipe.from_file(str(path)).render()
+    made = variant.recipe.to_dict()
+    assert made["package"] == {"name": "promptseg", "version": __version__}
+    assert made["build"]["noarch"] == "python"
+    assert made["requirements"]["run"] == yaml.safe_load(text)["requirements"]["run"]
+    for right, wrong in (
+        ("license_file", "licence_file"),
+        ("${{ version }}", "${{ versoin }}"),
+        ("pytorch >=2.6", "pytorch >=>2.6"),
+    ):
+        with pytest.raises(builder.RattlerBuildError):
+            builder.Stage0Recipe.from_yaml(text.replace(right, wrong)).render()
+
+
+def test_the_recipe_finds_the_source_and_the_licences() -> None:
+    place = ROOT / "deploy" / "conda"
+    recipe = yaml.safe_load((place / "recipe.yaml").read_text("utf-8"))
+    source = (place / recipe["source"]["path"]).resolve()
+    assert (source / "pyproject.toml").is_file()
+    for name in recipe["about"]["license_file"]:
+        assert (source / name).is_file(), name
+    assert recipe["about"]["license"] == PROJECT["license"]
+
+
 def test_the_citation_names_the_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     assert citation["version"] == __version__

@@ -54,6 +54,28 @@ def test_a_fault_of_ours_is_exit_1(
     assert "fault of promptseg" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        (["train"], "; the same command goes on from here"),
+        (["evaluate", "--overwrite"], ""),  # it would begin anew
+        (["info"], ""),
+    ],
+)
+def test_an_interrupted_verb_says_whether_it_can_be_taken_up(
+    words: list[str],
+    more: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stop(_: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"promptseg.cli.{words[0]}.run", stop)
+    assert main(words) == 130
+    assert capsys.readouterr().err == f"interrupted{more}\n"
+
+
 @pytest.mark.parametrize("code", ["import promptseg", "import promptseg.cli.main"])
 def test_importing_loads_nothing_heavy(code: str) -> None:
     heavy = ("torch", "numpy", "scipy", "SimpleITK", "nibabel", "pydicom", "PIL", "tyro", "rich")

@@ -190,6 +190,22 @@ def test_prompts_from_a_file_and_from_an_npz(tmp_path: Path, scan: Path) -> None
     assert list(np.flatnonzero(np.asarray(nib.load(out).dataobj).any((0, 1)))) == [2]
 
 
+def test_a_click_is_refused_before_the_image_is_read_and_the_model_loaded(
+    picture: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def late(*_: Any, **__: Any) -> None:
+        raise AssertionError("too late")
+
+    for name in ("read", "load"):
+        monkeypatch.setattr(f"promptseg.jobs.segment.{name}", late)
+    out = tmp_path / "m.png"
+    assert run("-i", picture, "-o", out, "--point", "90,60,+") == 2
+    assert "use --model promptseg-lite" in capsys.readouterr().err
+
+
 def test_a_click_is_refused_and_forced(
     picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,6 +58,16 @@ def test_every_layout_goes_in(tmp_path: Path) -> None:
     assert {e["rule"] for e in exclusions(tmp_path / "out")} == {"empty mask"}
 
 
+def test_an_unknown_modality_is_said_before_anything_is_trained_on_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make.curated(make.pictures(tmp_path / "mine", modality="kinds"), output=tmp_path / "out")
+    assert "the modality of mine is not known" in caplog.text
+    caplog.clear()
+    make.curated(make.pictures(tmp_path / "other"), output=tmp_path / "known")
+    assert "modality" not in caplog.text
+
+
 def test_what_is_written_speaks_of_no_folder_of_this_machine(tmp_path: Path) -> None:
     data = make.pictures(tmp_path / "us", licence="CC BY 4.0", upstream="An article")
     (data / "images" / "b.png").write_bytes(b"no 2D image")

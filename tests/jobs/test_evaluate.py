@@ -594,8 +594,36 @@ def test_the_end_says_how_good_it_was(pictures: Path, tmp_path: Path) -> None:
         input=pictures, output=tmp_path / "out", window="128/64", pictures=False, max_objects=1
     )
     evaluated = evaluate(job, {"lite-medsam": BrightPredictor()})
-    assert any("2d box: mean DSC 0.833 (2 masks)" in line for line in evaluated.summary())
+    said = "2d box: mean DSC 0.833, 95 % interval 0.667 to 1.000 (2 masks)"
+    assert any(said in line for line in evaluated.summary())
     assert evaluated.report == job.output / "report.html"
+
+
+def test_an_unknown_modality_is_said_where_values_are_scaled_by_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = block((40, 60), (5, 14), (10, 29))
+    save_picture(tmp_path / "mine", "p1", whole, whole)
+    job = EvaluateJob(input=tmp_path / "mine", output=tmp_path / "out", pictures=False)
+    page = evaluate(job, {"lite-medsam": BrightPredictor()}).report.read_text("utf-8")
+    said = "the modality of mine is not known"
+    assert said in caplog.text
+    assert said in page
+    caplog.clear()
+    scored(tmp_path / "mine", tmp_path / "mine" / "masks", tmp_path / "masks")  # no values are used
+    job = EvaluateJob(
+        input=tmp_path / "mine", output=tmp_path / "us", pictures=False, dataset_modality="US"
+    )
+    evaluate(job, {"lite-medsam": BrightPredictor()})
+    assert "modality" not in caplog.text
+
+
+def test_the_end_promises_no_interval_from_one_patient(pictures: Path, tmp_path: Path) -> None:
+    job = EvaluateJob(
+        input=pictures, output=tmp_path / "out", window="128/64", pictures=False, max_cases=1
+    )
+    said = evaluate(job, {"lite-medsam": BrightPredictor()}).summary()
+    assert said[0] == "lite-medsam 2d box: mean DSC 1.000 (1 masks)"
 
 
 def test_a_report_is_made_again(

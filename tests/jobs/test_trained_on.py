@@ -12,17 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as PilImage
+from safetensors.torch import save_file
 
 from fakes import BrightPredictor
 from promptseg import assets
+from promptseg.assets.store import locate
 from promptseg.datasets import DatasetOptions, open_datasets
-from promptseg.datasets.manifest import ManifestRow, manifest_of, write_manifest
+from promptseg.datasets.leaks import leaks_in
+from promptseg.datasets.manifest import ManifestRow, manifest_of, read_manifest, write_manifest
 from promptseg.errors import InputError
 from promptseg.evaluate.options import EvaluateJob
 from promptseg.evaluate.report import ReportOptions, write_report
 from promptseg.evaluate.rows import COLUMNS, Row, read_rows
 from promptseg.jobs.evaluate import evaluate
-from promptseg.models.cards import TrainedOn
+from promptseg.models.cards import TrainedOn, find_card
+from promptseg.models.checkpoint import open_checkpoint
 
 
 @pytest.fixture
@@ -178,3 +182,38 @@ def test_rows_of_earlier_versions_are_read(data: Path, tmp_path: Path) -> None:
         csv.writer(stream).writerows(lines)
     assert read_rows(path) == rows
     write_report(out, ReportOptions(overwrite=True))
+
+
+def test_the_models_of_the_package_bring_the_list_of_what_they_have_seen() -> None:
+    listed = find_card("promptseg-lite").trained_on
+    assert listed is not None
+    assert assets.sha256_of(Path(listed.file)) == listed.sha256
+    rows = read_manifest(listed.file)
+    assert len(rows) == listed.images
+    assert {(row.case, row.patient) for row in rows} == {("", "")}, "nobody is named"
+    assert find_card("promptseg-words").trained_on == listed
+    assert find_card("mobile-sam").trained_on is None
+
+
+def test_other_weights_of_a_model_have_not_seen_what_its_own_have(tmp_path: Path) -> None:
+    own = locate("promptseg-lite")
+    assert own is not None
+    copied = tmp_path / "copy.safetensors"
+    copied.write_bytes(own.read_bytes())
+    card, _, tensors = open_checkpoint(f"promptseg-lite={copied}")
+    assert card.trained_on == find_card("promptseg-lite").trained_on
+    name = next(iter(tensors))
+    save_file({**tensors, name: tensors[name] + 1}, tmp_path / "other.safetensors")
+    assert open_checkpoint(f"promptseg-lite={tmp_path / 'other.safetensors'}")[0].trained_on is None
+
+
+@pytest.mark.data
+def test_real_images_of_its_training_are_found_and_those_of_its_test_are_not(
+    data_root: Path,
+) -> None:
+    listed = find_card("promptseg-lite").trained_on
+    assert listed is not None
+    heads = data_root / "picture" / "ultrasound__hc18"
+    cases = [case for one in open_datasets(heads, DatasetOptions()) for case in one.cases]
+    found = {leak.case for leak in leaks_in(listed.file, open_datasets(heads, DatasetOptions()))}
+    assert (len(cases), len(found)) == (24, 18)  # 6 are in the test part of recipes/lite

@@ -13,9 +13,13 @@ import pytest
 from promptseg import assets
 from promptseg.datasets.collection import Collection
 from promptseg.datasets.manifest import ManifestRow, read_manifest, write_manifest
+from promptseg.geometry import Geometry
+from promptseg.image import Image
 from promptseg.jobs.train import train
+from promptseg.models.cards import TrainedOn
 from promptseg.models.checkpoint import identify, open_checkpoint, read_checkpoint
-from promptseg.train.seen import images_seen
+from promptseg.train.pages import reported_on
+from promptseg.train.seen import images_seen, reported_and_seen
 from promptseg.train.setting import StartingWeights, open_parts
 from train.conftest import Options
 
@@ -81,3 +85,21 @@ def test_a_collection_without_hashes_is_said(
     assert not (run / "trained_on.csv").exists()
     assert "trained_on" not in json.loads((run / "card.json").read_text())["data"]
     assert identify(read_checkpoint(run / "model.pth"), run / "model.pth").trained_on is None
+
+
+def test_images_of_the_report_that_the_start_has_seen_are_counted(
+    collection: Collection, options: Options, tmp_path: Path
+) -> None:
+    parts = open_parts(options())
+    base = StartingWeights.load(options().model, quiet=True).card
+    assert reported_and_seen(parts, base) == 0
+    hashes = []
+    for sample in parts.report:
+        pixels, _ = collection.read(sample)
+        hashes.append(Image(pixels, Geometry.pixels(pixels.shape[:2])).sha256())
+    path = write_manifest([ManifestRow("d", "", "", hashes[0], "")], tmp_path / "seen.csv")
+    told = replace(base, trained_on=TrainedOn(str(path), assets.sha256_of(path), 1))
+    assert reported_and_seen(parts, told) == hashes.count(hashes[0])
+    said = reported_on({"reported_on": "the test part", "reported_and_seen": 1})
+    assert "had been trained on 1 of its images" in said
+    assert reported_on({"reported_on": "the test part"}) == "Measured on the test part."

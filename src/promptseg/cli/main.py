@@ -43,6 +43,9 @@ VERBS: dict[str, str] = {
 _OLD_VERBS = {"study": "timing"}
 """Former name of a verb, which goes on working -> its name."""
 
+_GO_ON = ("curate", "evaluate", "train")
+"""Verbs that the same command takes up where they were cut off."""
+
 _USAGE = """usage: promptseg VERB [options]      promptseg VERB --help
 
 To begin:
@@ -98,7 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {for_terminal(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        goes_on = verb in _GO_ON and "--overwrite" not in argv
+        more = "; the same command goes on from here" if goes_on else ""
+        print(f"interrupted{more}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ __all__ = [
     "read_description",
     "read_json",
     "reading_in",
+    "unknown_modalities",
 ]
 
 _MODALITIES = (  # words, abbreviations: "US" is ultrasound, "contact us" is not
@@ -162,6 +164,29 @@ def modality_named(name: str) -> str:
     """
     said = modality_in(name)
     return said if said != "unknown" else modality_in(re.sub(r"^[A-Za-z0-9]+", _capital, name))
+
+
+def unknown_modalities(read: Iterable[tuple[str, str]]) -> list[str]:
+    """Say of which datasets nothing told the modality, by which values are scaled.
+
+    Args:
+        read: dataset and modality of every image that was read.
+
+    Returns:
+        One warning that names the datasets, or none.
+
+    Examples:
+        >>> from promptseg.datasets.description import unknown_modalities
+        >>> unknown_modalities([("heads", "US"), ("chests", "XR")])
+        []
+    """
+    names = dict.fromkeys(dataset for dataset, modality in read if modality == "unknown")
+    if not names:
+        return []
+    return [
+        f"the modality of {', '.join(names)} is not known, and values were scaled without it: "
+        'name it as "modality" in dataset.json, or with --dataset-modality'
+    ]
 
 
 def _capital(word: re.Match[str]) -> str:

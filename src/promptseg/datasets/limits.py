@@ -51,10 +51,17 @@ def limit_objects(
 
 
 def limit_cases(dataset: Dataset, max_cases: int | None) -> Dataset:
-    """Keep the first cases of a dataset; None keeps all.
+    """Return a dataset that has only its first cases.
+
+    Args:
+        dataset: the dataset, which stays as it is.
+        max_cases: how many cases to keep, in the dataset's order; None keeps all.
+
+    Returns:
+        A copy with a note of how many cases there were; the dataset itself if nothing is left out.
 
     Raises:
-        InputError: fewer than 1.
+        InputError: `max_cases` is below 1.
 
     Examples:
         >>> from promptseg.datasets import limit_cases, open_datasets
@@ -70,7 +77,15 @@ def limit_cases(dataset: Dataset, max_cases: int | None) -> Dataset:
 
 
 def choose_cases(dataset: Dataset, chosen: Collection[tuple[str, str]]) -> Dataset:
-    """Return the cases of a dataset that a list of (dataset, case) names.
+    """Return a dataset that has only the cases of a list; a note counts how many these are.
+
+    Args:
+        dataset: the dataset, which stays as it is.
+        chosen: pairs (name of the dataset, name of the case). Pairs of other datasets, and of cases
+            that are not there, are passed over, so that one list serves several datasets.
+
+    Returns:
+        A copy with these cases in the dataset's order; without any where none fits.
 
     Examples:
         >>> from promptseg.datasets import choose_cases, open_datasets

@@ -18,7 +18,7 @@ from promptseg.errors import ModelError, UnsupportedPromptError
 from promptseg.formats.memory import available_bytes
 from promptseg.models.calibration import IouMap, asked_with
 from promptseg.models.card import ModelCard
-from promptseg.models.cards import is_bundled, models_that_take, weights_of
+from promptseg.models.cards import require_prompts, weights_of
 from promptseg.models.checkpoint import build_network, is_external, open_checkpoint
 from promptseg.models.choose import Choice
 from promptseg.models.families import family_named
@@ -208,15 +208,8 @@ class Predictor:
         Raises:
             UnsupportedPromptError: names models that take them.
         """
-        missing = sorted(kinds - self.card.prompts)
-        if missing and not force:
-            others = sorted(models_that_take(kinds), key=lambda name: not is_bundled(name))
-            raise UnsupportedPromptError(
-                f"prompts {self.card.name} was trained for ({', '.join(sorted(self.card.prompts))})",
-                f"a {' and a '.join(missing)}",
-                (f"use --model {others[0]}, which takes it, or " if others else "")
-                + "--force to try all the same",
-            )
+        if not force:
+            require_prompts(self.card, kinds)
 
     def require_rewrite(self, what: str) -> NetworkRunner:
         """Return the runner of the rewritten network; refuse a network that runs as it is.

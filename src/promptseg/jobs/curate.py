@@ -29,6 +29,7 @@ from promptseg.curate.split import (
 )
 from promptseg.datasets import Dataset
 from promptseg.datasets.collection import Collection, Sample, Split
+from promptseg.datasets.description import unknown_modalities
 from promptseg.datasets.manifest import ManifestRow, write_manifest
 from promptseg.datasets.splits import read_splits
 from promptseg.errors import InputError, OutputError
@@ -98,6 +99,9 @@ def curate(job: CurateJob) -> Collection:
             f"none of {sum(len(d.cases) + len(d.missing) for d in datasets)} cases left: {why}",
             f"see {job.output / 'exclusions.csv'} and loosen the rules",
         )
+    if not job.window:
+        for line in unknown_modalities((s.dataset, s.modality) for r in done for s in r.samples):
+            log.warning("%s", line)
     collection = _write(job, datasets, done, excluded, known)
     remove_others(job.output, parts)
     return collection

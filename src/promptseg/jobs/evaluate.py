@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import platform
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 from promptseg._version import __version__
 from promptseg.datasets import Dataset, DatasetOptions, choose_cases, limit_cases, open_datasets
+from promptseg.datasets.description import unknown_modalities
 from promptseg.datasets.splits import read_splits
 from promptseg.errors import InputError, PromptsegError
 from promptseg.evaluate.options import EvaluateJob, EvaluateOptions
@@ -71,7 +73,10 @@ class Evaluated:
     seeds: list[str] = field(default_factory=list)
 
     def summary(self) -> list[str]:
-        """Return lines on the mean DSC and NSD over all tasks, of the first and the last step."""
+        """Return lines on the mean DSC and NSD over all tasks, of the first and the last step.
+
+        Each mean has its 95 % interval, of patients drawn with all their masks, where there are two.
+        """
         if self.seeds:
             return [*self.seeds, *(f"note: {line}" for line in lines_of(self.notes))]
         with (self.folder / "summary.csv").open(newline="", encoding="utf-8") as stream:
@@ -83,6 +88,9 @@ class Evaluated:
                 words = (from_csv(row[name]) for name in ("model", "protocol", "prompt", "setting"))
                 step = f" step {row['step']}" if last else ""
                 value = f"{float(row['mean']):.3f}" if row["mean"] else "none"
+                low, high = (float(row[name] or "nan") for name in ("mean_low", "mean_high"))
+                if math.isfinite(low) and math.isfinite(high):
+                    value += f", 95 % interval {low:.3f} to {high:.3f}"
                 name = " ".join(filter(None, words)) + step
                 lines.append(f"{name}: mean {row['metric'].upper()} {value} ({row['n']} masks)")
         return [*lines, *(f"note: {line}" for line in lines_of(self.notes))]
@@ -126,6 +134,7 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Ev
             facts["failed"] += work.do(list(plan.searched_tasks(facts["chosen_settings"])))
     finally:
         rows = results.gather(job.parquet)
+        facts["warnings"] += _unknown_modalities(job, rows)
         facts["scored"] = _scored(rows)
         facts["notes"] = results.notes
         results.write_run({**facts, "finished": _now()})
@@ -401,6 +410,16 @@ def _versions() -> dict[str, str]:
 def _unlisted(job: EvaluateJob, plan: Plan) -> list[str]:
     """Warnings about models of which nobody can tell what they have seen."""
     found = [] if job.leaks else unknown_lists({m.label: m.card for m in plan.models})
+    for line in found:
+        log.warning("%s", line)
+    return found
+
+
+def _unknown_modalities(job: EvaluateJob, rows: list[Row]) -> list[str]:
+    """Warnings about images whose values were scaled by guess; masks of other tools need no values."""
+    if job.predictions or job.window:
+        return []
+    found = unknown_modalities((row.dataset, row.modality) for row in rows)
     for line in found:
         log.warning("%s", line)
     return found

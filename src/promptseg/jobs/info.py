@@ -11,6 +11,7 @@ from promptseg.errors import ChoiceError, InputError
 from promptseg.formats import format_by_suffix, is_dicom_file, read
 from promptseg.formats.dicom import DicomSource, scan
 from promptseg.formats.dicom.facts import identifying_in, object_facts, objects_in, series_facts
+from promptseg.formats.dicom.identity import holds_own_facts
 from promptseg.formats.location import address_in, shown
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.video import Selection, is_video, open_video
@@ -149,6 +150,11 @@ def _local_list(path: Path, options: ReadOptions, facts: Facts) -> bool:
     facts.objects = [object_facts(one) for one in made]
     instances = [i for s in found.series for i in s.instances] + made
     facts.identifying_fields = identifying_in(i.header for i in instances)
+    if made and not facts.series and all(holds_own_facts(one.header) for one in made):
+        facts.notes.append(
+            "promptseg removed the patient's identity; the identifying fields were written for the "
+            "mask itself afterwards"
+        )
     if facts.objects and not facts.series:
         kinds = {o["kind"]: o["modality"] for o in facts.objects}
         if len(kinds) == 1:

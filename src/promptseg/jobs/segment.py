@@ -34,12 +34,13 @@ from promptseg.jobs.existing import (
 from promptseg.jobs.outputs import UNSURE, Computed, Outputs
 from promptseg.jobs.remote import check_remote, file_for, is_remote, send
 from promptseg.jobs.replay import check_same_weights, compare, earlier_mask, read_provenance
-from promptseg.models.cards import model_file
+from promptseg.models.cards import CARDS, model_file, require_prompts
 from promptseg.models.heads.semantic.card import is_semantic
 from promptseg.noted import refuse
 from promptseg.progress import step_progress
 from promptseg.prompts import (
     PARSERS,
+    Points,
     Prompt,
     group_by_object,
     place,
@@ -102,6 +103,7 @@ def _segment_file(job: SegmentJob) -> Outputs:
     file = single(job.prompts) if job.prompts else None
     prompts = prompts_of(job, file)
     check_classes(job, prompts)
+    _check_clicks(job, prompts)
     check_outputs(job)
     image = read(job.input, job, modality=job.modality)
     if file and file.image and bare_name(file.image) != image.name:
@@ -125,6 +127,16 @@ def _segment_file(job: SegmentJob) -> Outputs:
     if earlier and job.replay:
         outputs.replayed = compare(earlier, job.replay, outputs.segmentation)
     return outputs
+
+
+def _check_clicks(job: SegmentJob, prompts: Sequence[Prompt]) -> None:
+    """Refuse clicks for a model that is known to take none, before anything is read or loaded.
+
+    Weights by the name of their file are asked when they are loaded.
+    """
+    card = CARDS.get(job.start_model or job.model)
+    if card and not job.force and any(isinstance(prompt, Points) for prompt in prompts):
+        require_prompts(card, {"point"})
 
 
 def single(path: Path) -> PromptFile:

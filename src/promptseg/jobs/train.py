@@ -43,6 +43,7 @@ from promptseg.train.processes import Processes, is_restart, process_group
 from promptseg.train.release import TRAINED_ON
 from promptseg.train.samples import TrainingImages
 from promptseg.train.seeds import SEED_FILES, write_seeds
+from promptseg.train.seen import reported_and_seen
 from promptseg.train.semantic.samples import Setting, TrainingClasses, TrainingStacks
 from promptseg.train.semantic.start import SemanticStart, is_of_classes, semantic_learner
 from promptseg.train.sequences import TrainingClips
@@ -131,6 +132,14 @@ def train(options: TrainOptions) -> Trained:
                 parts.patients_reported,
                 "s" * (parts.patients_reported != 1),
                 FEWEST_PAIRS,
+            )
+        if processes.leads and (seen := reported_and_seen(parts, start.card)):
+            log.warning(
+                "%s was trained on %d of the %d images of the report: its numbers are too good there; "
+                "keep patients that it has not seen for the test part",
+                start.card.name,
+                seen,
+                len(parts.report),
             )
         kept = _kept(start, learner, parts, options, processes)
         baseline = _baseline(start, parts, options, processes, kept)

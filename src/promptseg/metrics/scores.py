@@ -93,6 +93,10 @@ def score(
         rules: the tolerance, and what an empty mask is worth.
         which: the metrics to compute. NSD alone is faster than HD95 or ASD, which need every distance.
 
+    Returns:
+        The metrics that were asked for, the sizes of both masks, and the unit of the distances. A note
+        says where a rule for empty masks decided.
+
     Raises:
         InputError: masks that differ in shape, hold NaN or other numbers, or have not 2 or 3 axes; a
             spacing that does not fit or is not above 0; an unknown metric.

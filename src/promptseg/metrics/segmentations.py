@@ -26,8 +26,8 @@ def score_segmentations(
 ) -> dict[str, Scores]:
     """Score the objects of a segmentation against those of the same name in the truth.
 
-    Objects may overlap; each is scored by itself. One that only one side has is scored against an empty
-    mask.
+    Objects may overlap, as each is scored by itself. An object that is in one of the two segmentations
+    alone is scored against an empty mask.
 
     Args:
         truth: the objects as they are.
@@ -40,7 +40,8 @@ def score_segmentations(
         for it, "background": everything outside all objects.
 
     Raises:
-        GeometryError: the grids differ (positions by more than 1e-3).
+        GeometryError: the grids differ (in shape or unit, or a voxel lies beside its own by
+            more than a thousandth of a voxel).
         InputError: a name occurs twice in one segmentation, or is "background" where that is scored.
 
     Examples:

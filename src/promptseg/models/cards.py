@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promptseg.errors import ModelError, did_you_mean
+from promptseg.errors import ModelError, UnsupportedPromptError, did_you_mean
 from promptseg.models.card import ModelCard, TrainedOn
 from promptseg.models.elsewhere import NOT_HERE
 from promptseg.models.families import families
@@ -31,6 +31,7 @@ __all__ = [
     "is_bundled",
     "model_file",
     "models_that_take",
+    "require_prompts",
     "weights_of",
 ]
 
@@ -55,10 +56,19 @@ CARDS: dict[str, ModelCard] = {card.name: card for family in families() for card
 
 
 def find_card(name: str) -> ModelCard:
-    """Find the card of a named model.
+    """Find the facts of a model by its name.
+
+    A card says how images are prepared for the network, which prompts and modalities it was trained
+    with, and where its weights come from under which licence. No weights are loaded.
+
+    Args:
+        name: as `promptseg models` lists it. Checkpoint files have no card here.
+
+    Returns:
+        The card that the registry holds.
 
     Raises:
-        ModelError: no such model; close names are offered.
+        ModelError: no model has this name, or it has no weights; the message offers the closest names.
 
     Examples:
         >>> from promptseg.models import find_card
@@ -195,6 +205,31 @@ def models_that_take(kinds: Collection[str]) -> list[str]:
         True
     """
     return [card.name for card in CARDS.values() if set(kinds) <= card.prompts]
+
+
+def require_prompts(card: ModelCard, kinds: Collection[str]) -> None:
+    """Refuse kinds of prompts that a model was not trained for.
+
+    Args:
+        card: of the model.
+        kinds: of `promptseg.prompts.kinds.KINDS`.
+
+    Raises:
+        UnsupportedPromptError: names a model that takes them, one that the package brings first.
+
+    Examples:
+        >>> from promptseg.models.cards import find_card, require_prompts
+        >>> require_prompts(find_card("mobile-sam"), {"point"})
+    """
+    missing = sorted(set(kinds) - card.prompts)
+    if missing:
+        others = sorted(models_that_take(kinds), key=lambda name: not is_bundled(name))
+        raise UnsupportedPromptError(
+            f"prompts {card.name} was trained for ({', '.join(sorted(card.prompts))})",
+            f"a {' and a '.join(missing)}",
+            (f"use --model {others[0]}, which takes it, or " if others else "")
+            + "--force to try all the same",
+        )
 
 
 def is_bundled(name: str) -> bool:

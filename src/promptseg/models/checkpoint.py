@@ -87,6 +87,8 @@ def open_checkpoint(
     card = find_card(name) if name else None
     if card is not None:
         _require_agreement(card, quiet)
+        if file is not None and card.trained_on and not _are_published(file, card):
+            card = replace(card, trained_on=None)  # other weights have seen other images
     if file is None:
         card = card or find_card(str(model))
         if not card.weights:
@@ -262,6 +264,12 @@ def is_external(card: ModelCard) -> bool:
 def _by_card_alone(tensors: Mapping[str, Tensor]) -> bool:
     """Whether tensors are of a family whose networks come in any size, as their cards say."""
     return family_named(SPECIALIST).claims(tensors)
+
+
+def _are_published(file: Path, card: ModelCard) -> bool:
+    """Whether a file has the very weights that a card is about."""
+    asset = assets.manifest().get(card.weights)
+    return asset is not None and file.is_file() and assets.sha256_of(file) == asset.sha256
 
 
 def _trained_on(path: Path) -> TrainedOn | None:

@@ -64,11 +64,16 @@ class Round(NamedTuple):
 
 
 def first_click(mask: NDArray[np.bool_], rng: np.random.Generator | None = None) -> Click:
-    """Return a positive click inside an object.
+    """Choose the pixel on which a user clicks first to point at an object.
 
     Args:
-        mask: (rows, columns) boolean.
-        rng: draws any pixel of the object in place of the deepest one.
+        mask: (rows, columns) boolean mask of the object.
+        rng: None takes the deepest pixel, the one farthest from everything outside of the object and
+            from the border of the slice; a generator draws any pixel of the object, all alike probable
+            (MedicoSAM, section II-E).
+
+    Returns:
+        The pixel as a positive click, x and y counted from 0.
 
     Raises:
         InputError: the mask is empty.
@@ -129,25 +134,28 @@ def interactive_rounds(
     rng: np.random.Generator | None = None,
     previous_mask: bool = True,
 ) -> Iterator[Round]:
-    """Segment one object as a patient user would: a first prompt, then rounds of corrections.
+    """Segment one object as an annotator who knows the true mask: a first prompt, then corrections.
 
-    Clicks accumulate and a start box stays. A round without an error left to click on repeats the one
-    before.
+    A round of corrections adds a positive click where the mask misses the object and a negative one
+    where it goes beyond it (`correction_clicks`; MedicoSAM, section II-E). The model is then asked
+    again with all clicks so far, and with the box if the first prompt was one. Where the mask has no
+    error left, the round yields it unchanged.
 
     Args:
         predictor: the model.
-        embedding: of the slice.
-        truth: (rows, columns) boolean mask of the object.
-        first: the first prompt.
-        rounds: how many rounds of corrections follow it.
-        rng: for random clicks in place of the deepest ones.
-        previous_mask: give the logits of the previous round too, if the model takes masks.
+        embedding: the slice as `predictor.encode` returns it.
+        truth: (rows, columns) boolean mask of the object, of the shape of the slice.
+        first: the first prompt, from `first_prompt`.
+        rounds: the number of rounds of corrections after the first prompt.
+        rng: None clicks on the deepest pixel of each error; a generator draws any pixel of it.
+        previous_mask: also give the mask logits of the round before as a mask prompt, where the model
+            takes masks.
 
     Yields:
-        rounds + 1 masks with their predicted IoU; the first is before any correction.
+        The mask and its predicted IoU, rounds + 1 times: after the first prompt, then after each round.
 
     Raises:
-        UnsupportedPromptError: the model was not trained for a prompt this needs.
+        UnsupportedPromptError: the model was not trained for boxes or clicks that are needed here.
 
     Examples:
         >>> import numpy as np

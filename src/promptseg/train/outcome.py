@@ -17,7 +17,7 @@ from promptseg.train.model_name import model_name
 from promptseg.train.options import TrainOptions
 from promptseg.train.release import data_facts, release
 from promptseg.train.report import write_report
-from promptseg.train.seen import images_seen
+from promptseg.train.seen import images_seen, reported_and_seen
 from promptseg.train.semantic.release import release_classes
 from promptseg.train.semantic.start import SemanticStart
 from promptseg.train.setting import Learner, Parts, StartingWeights
@@ -92,6 +92,7 @@ def finish(
         "tensors_trained": len(learner.parameters),
         "parameters_trained": sum(p.numel() for p in learner.parameters.values()),
         "reported_on": parts.reported_on,
+        "reported_and_seen": reported_and_seen(parts, start.card),
         "notes_on_data": noted_in(parts.collection),
         "versions": {"promptseg": __version__, "torch": torch.__version__},
     }

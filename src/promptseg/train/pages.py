@@ -119,7 +119,13 @@ def reported_on(facts: Mapping[str, Any]) -> str:
     if not part:
         return ""
     doubt = ", on which the best weights were chosen as well: the numbers are too good"
-    return f"Measured on {part}{doubt if 'validation' in str(part) else ''}."
+    said = f"Measured on {part}{doubt if 'validation' in str(part) else ''}."
+    if seen := facts.get("reported_and_seen"):
+        said += (
+            f" The starting weights had been trained on {seen} of its images: before and after, the "
+            "numbers are too good there, and a verdict says little about new patients."
+        )
+    return said
 
 
 def easy_start(facts: Mapping[str, Any]) -> str:

@@ -70,7 +70,7 @@ class Panel(QWidget):
         self.words.setPlaceholderText("words, for a model that takes them")
         self.time, self.spread = (
             QCheckBox("First axis is time"),
-            QCheckBox("Follow to other slices"),
+            QCheckBox("Propagate to other slices"),
         )
         self.spread.setChecked(True)
         self.status, self.quality, self.object = QLabel(""), QLabel(""), QLabel("")

@@ -17,7 +17,13 @@ from pydicom.tag import BaseTag
 
 from promptseg.formats.dicom.derived import BELONGING
 
-__all__ = ["IDENTIFYING", "identifying_fields", "without_identity"]
+__all__ = [
+    "IDENTIFYING",
+    "holds_own_facts",
+    "identifying_fields",
+    "removed_here",
+    "without_identity",
+]
 
 _KEYWORDS = """
     PatientName PatientID IssuerOfPatientID PatientBirthDate PatientBirthTime PatientSex
@@ -69,6 +75,10 @@ _ABOUT_REMOVAL = {
 }
 
 _METHOD = "promptseg: attributes of PS3.15 E.1-1 removed, UIDs retained"
+_OF_THE_MASK = {  # what a mask says of its own making, which the profile would remove from an image
+    *("InstanceCreationDate", "InstanceCreationTime", "ContentDate", "ContentTime"),
+    *("SeriesDescription", "DeviceSerialNumber"),
+}
 
 
 def identifying_fields(header: pydicom.Dataset) -> list[str]:
@@ -85,6 +95,17 @@ def identifying_fields(header: pydicom.Dataset) -> list[str]:
             found.append((tag, keyword_for_tag(tag) or str(tag)))
     names = [keyword for _, keyword in sorted(found)]
     return [*names, "private elements"] if private else names
+
+
+def removed_here(header: pydicom.Dataset) -> bool:
+    """Tell whether a header says that `without_identity` was applied to it, or to its source."""
+    said = header.get("PatientIdentityRemoved"), header.get("DeidentificationMethod")
+    return said == ("YES", _METHOD)
+
+
+def holds_own_facts(header: pydicom.Dataset) -> bool:
+    """Tell whether all that identifies in a de-identified mask was written for the mask itself."""
+    return removed_here(header) and set(identifying_fields(header)) <= _OF_THE_MASK
 
 
 def without_identity(header: FileDataset) -> FileDataset:

@@ -29,6 +29,7 @@ from promptseg.formats.dicom.derived import (
     series_number,
     source_slices,
 )
+from promptseg.formats.dicom.identity import removed_here
 from promptseg.formats.dicom.origin import kept
 from promptseg.formats.dicom_seg.codes import meaning_of
 from promptseg.formats.dicom_seg.standin import (
@@ -175,6 +176,8 @@ def _seg(
     ):  # where a 2D image lies is said in words, if at all
         seg.PatientOrientation = sources[0].get("PatientOrientation")
     restore_references(seg, sources, slices)
+    if removed_here(seg) and "ContributingEquipmentSequence" in seg:
+        del seg.ContributingEquipmentSequence  # the scanner, which highdicom adds
     if is_film(slices, segmentation.geometry):
         without_places(seg)
     return seg

@@ -23,7 +23,7 @@ export function tableOf(app) {
       ["[", "smaller brush", () => app.setBrush(app.brushSize / 1.25)],
       ["]", "larger brush", () => app.setBrush(app.brushSize * 1.25)],
       ["Enter", "set a corner or a click at the crosshair; finish a 3D box or marker", () => app.enter()],
-      ["Esc", "give up what is being drawn; stop following", () => app.escape()],
+      ["Esc", "give up what is being drawn; stop propagating", () => app.escape()],
     ],
     "Objects": [
       ["E", "new object", () => app.objects.add()],

@@ -1,4 +1,4 @@
-/** The list of objects: colour, name, quality, size; shown or not, locked or not. */
+/** The list of objects: colour, name, predicted IoU, size; shown or not, locked or not. */
 
 import { byId, iconButton, make } from "./dom.js";
 import { ask } from "./status.js";
@@ -195,10 +195,10 @@ export class Objects {
       }));
     }
     if (object.predicted_iou !== null && object.predicted_iou !== undefined) {
-      const share = `${Math.round(100 * object.predicted_iou)} %`;
+      const share = object.predicted_iou.toFixed(2);
       const quality = make("span", {
-        class: object.doubtful ? "doubt" : "", text: `quality ${share}`,
-        title: "The model's own estimate of overlap (predicted IoU); no measurement.",
+        class: object.doubtful ? "doubt" : "", text: `predicted IoU ${share}`,
+        title: "The model's own estimate of overlap; no measurement.",
       });
       line.append(quality);
     }

@@ -43,7 +43,7 @@ export function showProgress(work) {
   let text = "Ready";
   if (following.length) {
     const slices = followed ? `, ${followed.encoded} slices read by the model` : "";
-    text = `Following ${following.join(", ")} to the other slices${slices}`;
+    text = `Propagating ${following.join(", ")} to the other slices${slices}`;
   } else if (work.busy) {
     text = "The model is answering ...";
   } else if (loaded < 1) {

@@ -57,7 +57,7 @@ export class Times {
     if (!started || phase !== "manual") return;
     this.app.spread = byId("spread").checked = false;
     if (!["brush", "lasso"].includes(this.app.toolbar.name)) this.app.choose("brush");
-    tell("Work by hand is timed: brush and lasso alone, and nothing is followed to other slices.");
+    tell("Work by hand is timed: brush and lasso alone, and nothing is propagated to other slices.");
   }
 
   async discard() {

@@ -30,7 +30,7 @@ export class Panel {
       ["Stored as", clip.codec],
       ["Modality", clip.modality === "unknown" ? "unknown" : `${clip.modality}${clip.modality_guessed ? " (guessed)" : ""}`],
       ["Model", work.state.model],
-      ["Follows by", work.state.remembers ? "a memory of each object" : "the mask of the frame before"],
+      ["Propagates by", work.state.remembers ? "a memory of each object" : "the mask of the frame before"],
       ["It sees", clip.window],
       ...clip.notes.map((note) => ["Note", note]),
     ];
@@ -95,7 +95,7 @@ export class Panel {
     else if (object.followed || object.frames > 1) add(`on ${count(object.frames, "frame")}`);
     if (object.absent) add(`absent on ${object.absent.toLocaleString("en")}`);
     if (object.predicted_iou !== null) {
-      add(`quality ${Math.round(100 * object.predicted_iou)} %`, { title: "The model's own estimate of overlap (predicted IoU), mean over frames; no measurement." });
+      add(`predicted IoU ${object.predicted_iou.toFixed(2)}`, { title: "The model's own estimate of overlap, mean over frames; no measurement." });
     }
     if (object.doubtful) {
       line.append(make("button", {

@@ -53,6 +53,7 @@ class ModelCard:
         trained_on: the images of the fine-tuning; None where nobody has listed them.
         words: phrases it is known to have been trained on, of models that take words.
         seen_in: some of these with the modalities of the images that they were trained on with.
+        kinds: of the images that it was trained on, "picture", "volume" or "video", where that matters.
         untested: whether nobody here has seen its weights, so that they are loaded by structure alone.
         family: which family builds it, one of `promptseg.models.families.FAMILIES`.
 
@@ -84,5 +85,6 @@ class ModelCard:
     trained_on: TrainedOn | None = None
     words: tuple[str, ...] = ()
     seen_in: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    kinds: tuple[str, ...] = ()
     untested: bool = False
     family: str = "sam"

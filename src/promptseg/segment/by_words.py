@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import PromptError, UnsupportedPromptError
 from promptseg.image import FoundByWords, Segment
-from promptseg.models.protocol import ClosedWords, Findings, Phrase, SliceMasks
+from promptseg.inference.embedded import Visit
+from promptseg.models.cards import CARDS
+from promptseg.models.protocol import (
+    ClosedWords,
+    Findings,
+    KnownWord,
+    Phrase,
+    Remembering,
+    SliceMasks,
+)
 from promptseg.prompts import Text
 from promptseg.segment.assemble import segment_of
+from promptseg.segment.joining import joined
 from promptseg.segment.linking import Track, linked, without_duplicates
 from promptseg.segment.run import Run
 from promptseg.terms.abroad import foreign
@@ -31,10 +42,13 @@ def found_by_words(run: Run) -> list[Segment]:
 
     Each slice is encoded once, whatever the number of phrases. Where an object lies need not be known:
     it begins where it is first found and ends where it is found no more. Nothing found is an empty
-    object, never a guess.
+    object, never a guess. Where another model starts the objects that one is asked, and the memory of
+    the run's own joins what it finds.
     """
-    asked = [(n, text) for n, entry in enumerate(run.objects) for text in entry.texts]
-    _check_words(run, [text for _, text in asked])
+    visit = run.visit if run.starting is None else run.starting.visit(run.visit.on_encoded)
+    given = [(n, text) for n, entry in enumerate(run.objects) for text in entry.texts]
+    known = _known_words(run, visit, [text for _, text in given])
+    asked = [(n, text) for (n, _), text in zip(given, known, strict=True)]
     seen: list[dict[int, Findings]] = [{} for _ in asked]
     first, last = run.limits
     for index in range(first, last + 1):
@@ -43,8 +57,8 @@ def found_by_words(run: Run) -> list[Segment]:
         if not told:
             continue
         run.at_work = ", ".join(dict.fromkeys(run.objects[asked[n][0]].name for n in told))
-        found = run.visit.predictor.find(
-            run.visit.embedding(index, last),
+        found = visit.predictor.find(
+            visit.embedding(index, last),
             [phrase for phrase in phrases if phrase is not None],
             run.options.min_score,
         )
@@ -81,6 +95,9 @@ def _objects(
     }
     video = run.visit.embedded.image.kind == "video"
     tracks = linked(slices, options.min_iou, _GAP, fill=not video)
+    model = run.visit.predictor.model
+    if run.starting is not None and isinstance(model, Remembering):
+        tracks = joined(tracks, model, run.visit, options.min_iou, returns=video)
     if not options.instances or len(tracks) < 2:
         return [(name, tracks)]
     return [(f"{name} {n}", [track]) for n, track in enumerate(tracks, 1)]
@@ -138,26 +155,31 @@ def _found_by(
     )
 
 
-def _check_words(run: Run, texts: Sequence[Text]) -> None:
-    """Refuse what a closed vocabulary has not, before a slice is encoded; else warn of far words.
+def _known_words(run: Run, visit: Visit, texts: Sequence[Text]) -> list[Text]:
+    """Return what the model is asked; it refuses what its closed vocabulary has not, before any work.
+
+    Forced, it is asked for the nearest word that it has, and that is said. Of words far from what an
+    open vocabulary was trained on the run warns.
 
     Raises:
         PromptError: an unknown word, or two phrases for one.
         UnsupportedPromptError: boxes around examples, for a model of words alone.
     """
-    model, image = run.visit.predictor.model, run.visit.embedded.image
+    card, model, image = visit.predictor.card, visit.predictor.model, visit.embedded.image
     if not isinstance(model, ClosedWords):
-        _warn_of_far(run, texts)
-        return
+        _warn_of_far(visit, texts)
+        return list(texts)
     said: dict[str, str] = {}
+    found = []
     for text in texts:
         if text.boxes or text.outside:
             raise UnsupportedPromptError(
-                f"words alone for {run.visit.predictor.card.name}",
+                f"words alone for {card.name}",
                 f"boxes around examples in {text.to_json()!r}",
                 "leave them out, or use sam3",
             )
-        phrase, word = text.phrase.strip(), model.word(text.words.name)
+        phrase = text.phrase.strip()
+        text, word = _known(model, text, run.options.force, card.name)
         if word.name in said:
             raise PromptError(
                 "one phrase for each thing",
@@ -165,22 +187,42 @@ def _check_words(run: Run, texts: Sequence[Text]) -> None:
                 "leave one out",
             )
         said[word.name] = phrase
-        modality = run.visit.embedded.intensity.modality
+        found.append(text)
+        modality = visit.embedded.intensity.modality
         if word.modalities and modality != "unknown" and modality not in word.modalities:
             log.warning(
                 "%s: %s was trained to find %r in %s, not in %s: what it finds may mean nothing",
                 image.name,
-                run.visit.predictor.card.name,
+                card.name,
                 word.name,
                 ", ".join(word.modalities),
                 modality,
             )
+    return found
 
 
-def _warn_of_far(run: Run, texts: Sequence[Text]) -> None:
+def _known(model: ClosedWords, text: Text, forced: bool, name: str) -> tuple[Text, KnownWord]:
+    """The word of a vocabulary that a phrase is; forced, the nearest one, under the phrase's name."""
+    try:
+        return text, model.word(text.words.name)
+    except PromptError:
+        if not forced:
+            raise
+    word = model.nearest_word(text.words.name)
+    log.warning(
+        "%r is no word that %s knows: forced, it looks for %r, the nearest, which is something else",
+        text.phrase.strip(),
+        name,
+        word.name,
+    )
+    return replace(text, phrase=word.name, name=text.title), word
+
+
+def _warn_of_far(visit: Visit, texts: Sequence[Text]) -> None:
     """Say of a phrase that it may mean little to the model: it is no English, far from all that the
     model is known to have been trained on, or was learnt on images of other modalities."""
-    card, modality = run.visit.predictor.card, run.visit.embedded.image.modality
+    card, modality = visit.predictor.card, visit.embedded.image.modality
+    _warn_of_kind(visit)
     for text in texts:
         words = text.words.name
         known, same = nearest(words, card.words) if words and card.words else ("", False)
@@ -217,3 +259,23 @@ def _warn_of_far(run: Run, texts: Sequence[Text]) -> None:
             log.warning(
                 "%s was trained on %s: %r may mean little to it", card.name, card.modalities, words
             )
+
+
+def _warn_of_kind(visit: Visit) -> None:
+    """Say that weights were trained on 2D images and this is a volume, or the reverse."""
+    card, image = visit.predictor.card, visit.embedded.image
+    names = {"picture": "2D images", "volume": "volumes"}
+    if not card.kinds or image.kind in card.kinds or image.kind not in names:
+        return
+    others = [
+        other.name
+        for other in CARDS.values()
+        if other.family == card.family and image.kind in other.kinds
+    ]
+    log.warning(
+        "%s was trained on %s, and this is %s: what it finds may mean little%s",
+        card.name,
+        " and ".join(names.get(kind, kind) for kind in card.kinds),
+        "a volume" if image.kind == "volume" else "a 2D image",
+        f"; trained on {names[image.kind]}: {', '.join(others)}" if others else "",
+    )

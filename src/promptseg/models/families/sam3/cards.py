@@ -58,6 +58,7 @@ CARDS: tuple[ModelCard, ...] = (
         preprocessing=Preprocessing(1008, "halves", "stretch-rounded"),
         modalities="33 data sets of 10 modalities, by its paper's summary",
         weights="medical-sam3",
+        kinds=("picture",),
         **_MEDICAL,
     ),
     ModelCard(
@@ -67,6 +68,7 @@ CARDS: tuple[ModelCard, ...] = (
         preprocessing=Preprocessing(504, "halves", "stretch-rounded"),
         modalities="CT, MR, PET, US, microscopy",
         weights="medical-sam3-3d",
+        kinds=("volume",),
         **_MEDICAL,
     ),
     ModelCard(
@@ -76,6 +78,7 @@ CARDS: tuple[ModelCard, ...] = (
         preprocessing=Preprocessing(504, "halves", "stretch-rounded"),
         modalities="CT, MR, PET, US, microscopy",
         weights="medical-sam3-lora",
+        kinds=("picture",),
         **_MEDICAL,
     ),
 )

@@ -16,7 +16,7 @@ _LEAST, _SMALL = 1e-4, 1e-6  # what the official code adds to its denominators
 
 
 class Asked(NamedTuple):
-    """What one phrase found on one image, slice, volume or video.
+    """Findings of one phrase on one image, slice, volume or video, in numbers.
 
     Attributes:
         ious: IoU of each object with the instance that was matched with it, one to one, so that their

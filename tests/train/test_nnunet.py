@@ -520,3 +520,24 @@ def test_the_real_one_says_what_it_is_and_imports_no_torchvision():
         [REAL, program.__file__, "about"], capture_output=True, text=True, env=clean
     )
     assert '"nnunetv2": "2.8' in said.stdout
+
+
+def test_a_trainer_is_found_beside_files_that_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainers = tmp_path / "nnunetv2" / "training" / "nnUNetTrainer"
+    (trainers / "variants").mkdir(parents=True)
+    for folder in (trainers, trainers.parent, trainers.parent.parent, trainers / "variants"):
+        (folder / "__init__.py").touch()
+    (trainers / "a_first.py").write_text("import no_such_package\nclass First(dict): pass\n")
+    (trainers / "variants" / "second.py").write_text("class Second(dict): steps = 3\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [n for n in sys.modules if n.partition(".")[0] == "nnunetv2"]:
+        monkeypatch.delitem(sys.modules, name)
+    try:
+        assert program._trainer_named("Second").steps == 3
+        with pytest.raises(SystemExit, match="no trainer of the name Third"):
+            program._trainer_named("Third")
+    finally:
+        for name in [n for n in sys.modules if n.partition(".")[0] == "nnunetv2"]:
+            del sys.modules[name]

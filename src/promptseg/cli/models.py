@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import tyro
 from promptseg.assets import Asset
 from promptseg.cli.options import parse
 from promptseg.errors import InputError
+from promptseg.evaluate.report.published import SOURCES, published
 from promptseg.models.cards import (
     CARDS,
     DEFAULT,
@@ -144,6 +146,7 @@ def _measured(choice: Choice) -> list[str]:
 def _facts(card: ModelCard) -> dict[str, str]:
     fit = "longest side" if card.preprocessing.fit == "longest" else "both sides"
     default = {"default": f"because {WHY_DEFAULT}"} if card.name == DEFAULT else {}
+    figures = "; ".join(_published(card))
     return {
         "name": card.name,
         "what": card.title,
@@ -156,7 +159,25 @@ def _facts(card: ModelCard) -> dict[str, str]:
         "licence": card.licence,
         "source": card.source,
         "cite": card.citation,
+        **({"published": figures} if figures else {}),
     }
+
+
+def _published(card: ModelCard) -> Iterator[str]:
+    """Mean DSC that papers report for a model on their own data, a text for each kind of prompt."""
+    tables: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for f in published() if card.published_as else []:
+        pooled = f.model == card.published_as and not f.target and f.statistic == "mean"
+        if pooled and f.metric == "dsc":
+            where = f"{f.modality or f.validation} {f.value:.3f}"
+            about = f.source, f.kind, f.prompt
+            tables.setdefault(about, {}).setdefault(f.table, []).append(where)
+    cited = ""
+    for (source, kind, prompt), found in tables.items():
+        table, values = next(iter(found.items()))  # a later table may repeat the rows of an earlier
+        head = "" if source == cited else f"mean DSC on its own data of {SOURCES[source]}. "
+        cited = source
+        yield f"{head}{', '.join(filter(None, (kind, prompt)))}: {', '.join(values)} ({table})"
 
 
 def _weights(asset: Asset) -> str:

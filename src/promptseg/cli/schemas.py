@@ -309,7 +309,7 @@ def _models() -> list[Schema]:
             ),
             _TEXT,
         ),
-        {"default": _TEXT},
+        {"default": _TEXT, "published": _TEXT},
     )
     word = record({"word": _TEXT, "code": nullable(_TEXT)})
     choice = record(

@@ -54,6 +54,8 @@ class ModelCard:
         words: phrases it is known to have been trained on, of models that take words.
         seen_in: some of these with the modalities of the images that they were trained on with.
         kinds: of the images that it was trained on, "picture", "volume" or "video", where that matters.
+        published_as: what the papers whose figures come with the package call it; empty where they do
+            not have it (see `promptseg.evaluate.report.published`).
         untested: whether nobody here has seen its weights, so that they are loaded by structure alone.
         family: which family builds it, one of `promptseg.models.families.FAMILIES`.
 
@@ -86,5 +88,6 @@ class ModelCard:
     words: tuple[str, ...] = ()
     seen_in: tuple[tuple[str, tuple[str, ...]], ...] = ()
     kinds: tuple[str, ...] = ()
+    published_as: str = ""
     untested: bool = False
     family: str = "sam"

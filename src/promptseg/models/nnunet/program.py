@@ -11,6 +11,7 @@ is nnU-Net's own.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -92,17 +93,34 @@ def _plan(order: dict[str, Any]) -> None:
     splits.write_text(json.dumps([{"train": order["train"], "val": order["validation"]}]))
 
 
+def _trainer_named(name: str) -> Any:
+    """Import a trainer from the file that defines it.
+
+    nnU-Net's own search imports one file after the other, and fails at those that want packages which
+    the trainer asked for does without (timm).
+    """
+    import nnunetv2
+
+    package = Path(nnunetv2.__path__[0])
+    for file in sorted((package / "training" / "nnUNetTrainer").rglob("*.py")):
+        if f"class {name}(" in file.read_text(encoding="utf-8"):
+            parts = file.relative_to(package).with_suffix("").parts
+            return getattr(importlib.import_module(".".join((package.name, *parts))), name)
+    raise SystemExit(f"nnU-Net has no trainer of the name {name}")
+
+
 def _train(order: dict[str, Any]) -> None:
     import numpy as np
     import torch
-    from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
+    from nnunetv2.run import run_training
 
+    run_training.recursive_find_trainer_class_by_name = _trainer_named
     torch.set_num_threads(order["threads"])
     torch.manual_seed(order["seed"])
     np.random.seed(order["seed"])
     device = torch.device(order["device"])
     again = bool(order["again"])
-    trainer = get_trainer_from_args(
+    trainer = run_training.get_trainer_from_args(
         order["name"],
         order["configuration"],
         0,
@@ -114,7 +132,7 @@ def _train(order: dict[str, Any]) -> None:
     trainer.num_iterations_per_epoch = order["iterations"]
     trainer.num_val_iterations_per_epoch = max(1, order["iterations"] // 5)
     trainer.save_every = 1
-    maybe_load_checkpoint(trainer, again, False)
+    run_training.maybe_load_checkpoint(trainer, again, False)
     folder = Path(order["folder"])
     spent, asked_by = _Spent(order, folder / "spent.json", again), os.getppid()
     trainer.on_train_start()

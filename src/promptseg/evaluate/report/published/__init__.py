@@ -18,7 +18,7 @@ SOURCES = {
     "sam2": "Ma et al., Segment anything in medical images and videos: benchmark and deployment, "
     "arXiv:2408.03322 (2024)",
     "medical-sam3": "Medical SAM3: a foundation model for universal prompt-driven medical image "
-    "segmentation",
+    "segmentation (second-hand: taken from a summary of it)",
 }
 
 

@@ -30,6 +30,7 @@ CARDS: tuple[ModelCard, ...] = (
             title=f"{title} with {trunk}: general domain, 1024 pixels, with a memory of objects",
             build=f"{version}-{size}",
             weights=f"{version}-{size}",
+            published_as=f"SAM2-{size.upper()}" if version == "sam2" else "",
             weak_at=_WEAK + ("" if size in "ts" else "; slow without a GPU"),
             **_COMMON,
         )

@@ -39,6 +39,7 @@ _MEDICAL: dict[str, Any] = {
 CARDS: tuple[ModelCard, ...] = (
     ModelCard(
         name="sam3",
+        published_as="SAM3",
         title="SAM 3: any number of instances of a phrase, general domain, 1008 pixels",
         build="sam3",
         preprocessing=Preprocessing(1008, "halves", "stretch-rounded"),
@@ -53,6 +54,7 @@ CARDS: tuple[ModelCard, ...] = (
     ),
     ModelCard(
         name="medical-sam3",
+        published_as="Medical SAM3",
         title="Medical SAM3: SAM 3 trained on medical images with words, 1008 pixels",
         build="sam3",
         preprocessing=Preprocessing(1008, "halves", "stretch-rounded"),

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -31,13 +32,17 @@ from promptseg.inference.predictor import Predictor
 from promptseg.jobs.train import train
 from promptseg.metrics.overlap import count
 from promptseg.models.cards import CARDS
-from promptseg.models.families.sam3.build import SHAPES, Sam3Shape, network_of
+from promptseg.models.families.sam3.build import SHAPES, Sam3Shape
 from promptseg.models.protocol import Phrase
 from promptseg.simulate import generator
 from promptseg.terms.phrases import may_be_the_same
 from promptseg.train.options import TrainOptions
 from promptseg.train.validate import choose_validation
 from promptseg.train.vocabulary import Vocabulary, named
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from train.shapes import places_known, tiny_sam3
 
 NAME = "sam3-tiny"
 SHAPE = Sam3Shape(
@@ -53,7 +58,7 @@ SHAPE = Sam3Shape(
     hidden=128,
     attention_heads=4,
     layers=(2, 2, 1),
-    queries=8,
+    queries=16,
     words=(32, 2, 4, 64),
     dropout=0.0,
 )
@@ -85,17 +90,8 @@ class Asked(NamedTuple):
 
 def start(path: Path) -> None:
     """Write random weights that are drawn to be learnt from; see tests/train/shapes.py."""
-    torch.manual_seed(0)
-    network = network_of(SHAPE, seeded=True)
-    for name, layer in network.named_modules():
-        if isinstance(layer, torch.nn.Linear):
-            torch.nn.init.xavier_uniform_(layer.weight)
-        elif isinstance(layer, torch.nn.Embedding) and "position" not in name:
-            torch.nn.init.normal_(layer.weight)
-        elif isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
-            layer.reset_parameters()
-    positions = network.get_parameter("vision_encoder.backbone.embeddings.position_embeddings")
-    torch.nn.init.normal_(positions, std=0.3)
+    network = tiny_sam3(0, SHAPE)
+    places_known(network, SHAPE, extent=0.4, reach=0.8)
     torch.save(network.state_dict(), path)
 
 

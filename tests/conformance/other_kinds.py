@@ -78,6 +78,9 @@ class BrightVocabulary(BrightWords):
     def word(self, phrase: str) -> Concept:
         return self.words.look_up(phrase)
 
+    def nearest_word(self, phrase: str) -> Concept:
+        return self.words.look_up(self.words.nearest(phrase))
+
     def find(
         self, embedding: Embedding, phrases: Sequence[Phrase], at_least: float = 0.5
     ) -> list[Findings]:

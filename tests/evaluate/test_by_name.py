@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
+from conformance.bright_memory import bright_memory
 from conformance.other_kinds import BrightWords
 from datasets import dataset_makers as make
 from fakes import BrightPredictor
 from promptseg.errors import InputError, UnsupportedPromptError
 from promptseg.evaluate.options import EvaluateJob
-from promptseg.evaluate.protocols.by_name import ABSENT, INSTANCE, SYNONYM
 from promptseg.evaluate.rows import Row, read_rows
+from promptseg.evaluate.words import ABSENT, INSTANCE, SYNONYM
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.evaluate import evaluate
+from promptseg.models.families.words.vocabulary import Concept, Vocabulary
 
 
 @pytest.fixture
@@ -36,17 +38,23 @@ def cells(tmp_path: Path) -> Path:
     return folder
 
 
-def run(data: Path, out: Path, predictor: Predictor, **options: object) -> list[Row]:
+def run(
+    data: Path,
+    out: Path,
+    predictor: Predictor,
+    *others: Predictor,
+    **options: object,
+) -> list[Row]:
     job = EvaluateJob(
         input=data,
         output=out,
-        model=("sam3",),
         quiet=True,
         window="128/64",
         pictures=False,
-        **options,  # type: ignore[arg-type]
+        **{"model": ("sam3",), **options},  # type: ignore[arg-type]
     )
-    assert not evaluate(job, {"sam3": predictor}).failed
+    known = {"sam3": predictor, **{other.card.name: other for other in others}}
+    assert not evaluate(job, known).failed
     return read_rows(out / "rows.csv")
 
 
@@ -183,3 +191,97 @@ def test_objects_are_scored_one_by_one_against_what_is_matched_with_them(tmp_pat
     assert each["bright 3"].found_size == 0
     (union,) = [row for row in rows if row.prompt == "text"]
     assert union.truth_size == 200 + 100 + 40
+
+
+class ClosedBright(BrightWords):
+    """Bright patches by one name and one synonym of it, and no other word."""
+
+    words = Vocabulary([Concept("bright", synonyms=("light patch",))])
+
+    def word(self, phrase: str) -> Concept:
+        return self.words.look_up(phrase)
+
+    def nearest_word(self, phrase: str) -> Concept:
+        return self.words.concepts[0]
+
+
+def test_a_closed_vocabulary_is_asked_by_other_phrases_that_it_knows(
+    cells: Path, tmp_path: Path
+) -> None:
+    said = json.loads((cells / "dataset.json").read_text())
+    said["targets"] = {"1": "light patch", "2": "spleen"}
+    (cells / "dataset.json").write_text(json.dumps(said))
+    predictor = Predictor(ClosedBright(), Path("none.pt"), "0" * 64)
+    rows = run(cells, tmp_path / "out", predictor, prompt=("text",), synonyms=3)
+    assert [(row.target, row.object, row.prompt) for row in rows] == [
+        ("light patch", "bright", "text")
+    ]
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    """A volume with two bright parts of a liver, one of them half, and a spot that is none of it."""
+    folder = tmp_path / "data" / "ct__two"
+    values, labels = np.zeros((8, 40, 60), np.uint8), np.zeros((8, 40, 60), np.uint8)
+    values[2:6, 4:14, 4:24] = values[2:6, 20:30, 4:24] = 250
+    labels[2:6, 4:14, 4:24] = labels[2:6, 20:30, 4:12] = 1
+    values[1, 34:38, 50:54] = 250
+    for kind, voxels in (("image", values), ("label", labels)):
+        make.nifti(folder / f"p1_{kind}.nii.gz", voxels)
+    targets = {"1": "liver", "2": "spleen", "3": "kidney"}
+    said = {"name": "two", "modality": "CT", "targets": targets}
+    (folder / "dataset.json").write_text(json.dumps(said))
+    return folder
+
+
+def test_volumes_are_scored_by_instance_and_cgf1_is_in_the_report(
+    two: Path, tmp_path: Path
+) -> None:
+    predictor = Predictor(BrightWords(), Path("none.pt"), "0" * 64)
+    how = {"prompt": ("text",), "protocol": ("3d",), "absent": 2, "instances": True}
+    rows = run(two, tmp_path / "out", predictor, **how)
+    by_prompt: dict[str, list[Row]] = {}
+    for row in rows:
+        by_prompt.setdefault(row.prompt, []).append(row)
+    (union,) = by_prompt["text"]
+    assert (union.instances, union.found_size) == (3, 4 * 400 + 16)
+    each = by_prompt[INSTANCE]
+    assert len(each) == 1  # the truth knows one object: both, as a label
+    assert each[0].iou == pytest.approx(800 / (800 + 320))
+    assert {row.instances for row in by_prompt[ABSENT]} == {0}
+    table = (tmp_path / "out" / "tables" / "cgf1.csv").read_text().splitlines()
+    assert table[0].startswith("Protocol,Model")
+    (line,) = table[1:]
+    assert line.split(",")[:5] == ["3d", "sam3", "ct__two", "1", "2"]
+    # one of three instances is the object up to an IoU of 0.7, and it is known what is there
+    f1 = 2 * (1 / 3) * 1 / (1 / 3 + 1)
+    assert float(line.split(",")[5]) == pytest.approx(100 * f1 * 5 / 10, abs=0.1)
+    assert float(line.split(",")[6]) == 1
+    assert float(line.split(",")[8]) == pytest.approx(100 * f1, abs=0.1)
+    assert float(line.split(",")[9]) == 0
+    assert "cgF1" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_volumes_are_asked_by_other_phrases_as_they_are(body: Path, tmp_path: Path) -> None:
+    said = json.loads((body / "dataset.json").read_text())
+    said["targets"] = {"1": "Kidney_Left"}
+    (body / "dataset.json").write_text(json.dumps(said))
+    model = BrightWords()
+    predictor = Predictor(model, Path("none.pt"), "0" * 64)
+    rows = run(body, tmp_path / "out", predictor, protocol=("3d",), prompt=("text",), synonyms=1)
+    assert [(row.object, row.prompt) for row in rows] == [
+        ("Kidney_Left", "text"),
+        ("kidney, left", SYNONYM),
+    ]
+    assert {phrase.text for phrase in model.phrases} == {"left kidney", "kidney, left"}
+
+
+def test_another_model_is_asked_and_memory_joins_what_it_finds(body: Path, tmp_path: Path) -> None:
+    words = Predictor(BrightWords(), Path("none.pt"), "0" * 64)
+    memory = bright_memory()
+    how = {"prompt": ("text",), "protocol": ("3d",), "start_model": "sam3"}
+    rows = run(body, tmp_path / "out", words, memory, model=("sam2.1-t",), **how)
+    found = {row.target: row for row in rows}
+    size = 4 * 20 * 30
+    assert found["bright"].model == "sam2.1-t"
+    assert found["bright"].dsc == pytest.approx(2 * size / (2 * size + 16))

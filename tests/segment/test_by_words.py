@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from conformance.bright_memory import bright_memory
 from conformance.other_kinds import BrightWords
+from fakes import BrightPredictor
 from promptseg.errors import PromptError, UnsupportedPromptError
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation
@@ -220,3 +223,87 @@ def test_neighbours_go_to_the_object_they_agree_with_best() -> None:
         [0.8, 0.7],
         [0.5],
     ]
+
+
+def moved(dim: range, jump: int = 0) -> NDArray[np.uint8]:
+    """A block that moves to the right over 14 slices, dimmed on some, and leaps at one."""
+    values = np.full((14, 24, 40), 20, np.uint8)
+    for k in range(14):
+        start = 2 + k + (8 if jump and k >= jump else 0)
+        values[k, 6:14, start : start + 8] = 150 if k in dim else 220
+    return values
+
+
+def remembered(
+    values: NDArray[np.uint8], moving: bool = False, memory: bool = True
+) -> Segmentation:
+    """What words find from 200 on, joined by a memory that sees what is dimmer, too."""
+    words = Predictor(BrightWords(200), Path("none.pt"), "0" * 64)
+    segmenter = Segmenter(bright_memory(), starter=words) if memory else Segmenter(words)
+    grid = (Geometry.pixels if moving else Geometry.from_spacing)(values.shape)
+    image = Image(values, grid, "US", video=moving)
+    return segmenter.segment(image, Text("bright"), instances=True, window="minmax")
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_memory_joins_what_words_missed_for_longer_than_overlap_lasts(moving: bool) -> None:
+    values = moved(range(4, 9))
+    alone, found = (remembered(values, moving, memory) for memory in (False, True))
+    assert len(alone.segments) == 2
+    (one,) = found.segments
+    np.testing.assert_array_equal(one.mask(values.shape), values >= 150)
+    assert one.words is not None
+    assert [k for k, score in one.words.scores.items() if score > 0] == [*range(4), *range(9, 14)]
+    facts = found.provenance
+    assert facts.started_by is not None
+    assert (facts.started_by.name, facts.model and facts.model.name) == ("sam3", "sam2.1-t")
+
+
+def test_memory_fills_short_gaps_of_a_video() -> None:
+    values = moved(range(5, 7))
+    (alone,), (found,) = (remembered(values, True, memory).segments for memory in (False, True))
+    np.testing.assert_array_equal(alone.mask(values.shape), values >= 200)
+    np.testing.assert_array_equal(found.mask(values.shape), values >= 150)
+
+
+def test_memory_joins_nothing_that_it_does_not_find_again() -> None:
+    values = moved(range(0))
+    values[5:9] = 20  # nothing is there
+    assert len(remembered(values).segments) == 2
+    assert len(remembered(values, True).segments) == 1  # it may come back, where it was last seen
+    values[9:] = moved(range(0), 9)[9:]
+    assert len(remembered(values, True).segments) == 2
+
+
+def test_words_start_nothing_without_a_memory() -> None:
+    words = Predictor(BrightWords(), Path("none.pt"), "0" * 64)
+    image = Image(volume(), Geometry.from_spacing(volume().shape), "US")
+    with pytest.raises(PromptError, match="a model with memory, such as sam3-tracker"):
+        Segmenter(BrightPredictor(), starter=words).segment(image, Text("bright"))
+
+
+@pytest.mark.parametrize(
+    ("card", "voxels", "said"),
+    [
+        (
+            "medical-sam3",
+            volume(),
+            "was trained on 2D images, and this is a volume.*medical-sam3-3d",
+        ),
+        (
+            "medical-sam3-3d",
+            picture(),
+            "was trained on volumes, and this is a 2D image.*medical-sam3",
+        ),
+        ("medical-sam3", picture(), ""),
+        ("sam3", volume(), ""),
+    ],
+)
+def test_weights_of_another_kind_of_image_are_warned_of(
+    card: str, voxels: NDArray[np.uint8], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_pixels = voxels.ndim == 2
+    grid = (Geometry.pixels if in_pixels else Geometry.from_spacing)(voxels.shape)
+    with caplog.at_level(logging.WARNING, "promptseg"):
+        segmenter_of(BrightWords(card=card)).segment(Image(voxels, grid, "US"), Text("bright"))
+    assert bool(re.search(said or "was trained on", caplog.text)) is bool(said)

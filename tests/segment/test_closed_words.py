@@ -18,13 +18,15 @@ from promptseg.result import Result
 from promptseg.segment.segmenter import Segmenter
 
 
-def segment(*prompts: Text, modality: str = "US") -> tuple[Result, BrightVocabulary]:
+def segment(
+    *prompts: Text, modality: str = "US", force: bool = False
+) -> tuple[Result, BrightVocabulary]:
     values = np.zeros((40, 60), np.uint8)
     values[4:20, 5:25] = 200
     model = BrightVocabulary()
     segmenter = Segmenter(Predictor(model, Path("none.pt"), "0" * 64))
     image = Image(values, Geometry.pixels(values.shape), modality)
-    return segmenter.segment(image, *prompts, window="minmax"), model
+    return segmenter.segment(image, *prompts, window="minmax", force=force), model
 
 
 def test_an_unknown_word_is_refused_before_the_image_is_encoded(
@@ -39,6 +41,22 @@ def test_an_unknown_word_is_refused_before_the_image_is_encoded(
         match=r"knows: bright, liver, spleen, got 'brght one'; the nearest is 'bright'",
     ):
         segment(Text("brght one"))
+
+
+def test_force_asks_for_the_nearest_word_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        result, model = segment(Text("brght one"), force=True)
+    assert "'brght one' is no word that promptseg-words knows: forced, it looks for 'bright'" in caplog.text
+    assert [p.text for p in model.phrases] == ["bright"]
+    assert result.names == {1: "brght one"}  # whose it is stays to be seen
+    (fact,) = result.provenance.objects or ()
+    assert fact.words is not None
+    assert fact.words["text"] == "bright"  # what the model was asked
+    caplog.clear()
+    segment(Text("light patches"), force=True)
+    assert "forced" not in caplog.text
+    with pytest.raises(PromptError, match="both mean bright"):
+        segment(Text("bright", name="a"), Text("brght one", name="b"), force=True)
 
 
 @pytest.mark.parametrize("second", ["bright", "light patches"])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from conformance.bright_memory import bright_memory
 from fakes import BrightPredictor
 from formats.video_makers import write_video
-from promptseg.errors import InputError, ModelError, PromptError, UnsupportedPromptError
+from promptseg.errors import InputError, ModelError, UnsupportedPromptError
 from promptseg.geometry import Geometry
 from promptseg.image import Image
 from promptseg.jobs import segment as segment_job
@@ -66,7 +66,7 @@ def test_prompts_are_those_that_the_starter_takes() -> None:
     click = Points(((6, 8),), (1,), 3)
     with pytest.raises(UnsupportedPromptError, match="lite-medsam"):
         starting().segment(volume(), click, window="minmax")
-    with pytest.raises(PromptError, match="words"):
+    with pytest.raises(UnsupportedPromptError, match="got a text"):
         starting().segment(volume(), Text("block"), window="minmax")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,14 +39,14 @@ TINY_SHAPE = Sam3Shape(
 NAMES = ("disc", "bar", "cross", "ring")
 
 
-def tiny_sam3(seed: int = 0) -> torch.nn.Module:
-    """1 to 2 million parameters, 84 pixels; drawn to be learnt from, as the official code draws them.
+def tiny_sam3(seed: int = 0, sizes: Sam3Shape = TINY_SHAPE) -> torch.nn.Module:
+    """1 to 2 million parameters; drawn to be learnt from, as the official code draws them.
 
     `transformers` draws all with a deviation of 0.02: through so narrow a network hardly anything of
     the picture comes, least of all what is fine in it.
     """
     torch.manual_seed(seed)
-    network = network_of(TINY_SHAPE, seeded=True)
+    network = network_of(sizes, seeded=True)
     for name, layer in network.named_modules():
         if isinstance(layer, torch.nn.Linear):
             torch.nn.init.xavier_uniform_(layer.weight)
@@ -56,6 +57,46 @@ def tiny_sam3(seed: int = 0) -> torch.nn.Module:
     positions = network.get_parameter("vision_encoder.backbone.embeddings.position_embeddings")
     torch.nn.init.normal_(positions, std=0.3)
     return network
+
+
+def places_known(network: Any, sizes: Sam3Shape, extent: float, reach: float) -> None:
+    """Let a network begin with what makes places easy to learn, and takes long to learn by itself.
+
+    Positions of patches are smooth, queries begin with boxes of one size side by side, and look at
+    little but what lies in their box. In training at full size these are learnt.
+
+    Args:
+        network: of `tiny_sam3`, with a square number of queries.
+        sizes: its sizes.
+        extent: side of the boxes, in parts of the picture.
+        reach: the part of the picture, around its middle, that their middles are spread over.
+    """
+    grid, width = sizes.image_size // sizes.patch, sizes.width
+    at = (torch.arange(grid) + 0.5) / grid * torch.pi
+    waves = torch.cat(
+        [turn(k * at)[:, None] for k in range(1, 5) for turn in (torch.cos, torch.sin)], 1
+    )
+    rows, columns = waves[:, None].expand(-1, grid, -1), waves[None].expand(grid, -1, -1)
+    where = torch.cat([rows, columns], -1).flatten(0, 1)
+    basis = torch.linalg.qr(torch.randn(width, width))[0][: where.shape[1]]
+    smooth = 0.5 * (width / where.shape[1]) ** 0.5 * where @ basis
+    decoder, side = network.detr_decoder, round(sizes.queries**0.5)
+    middle = 0.5 + reach * ((torch.arange(side) + 0.5) / side - 0.5)
+    boxes = torch.cartesian_prod(middle, middle).flip(1)
+    with torch.no_grad():
+        network.vision_encoder.backbone.embeddings.position_embeddings.copy_(smooth[None])
+        decoder.reference_points.weight.copy_(torch.cat([boxes, 0 * boxes + extent], 1).logit())
+        decoder.box_head.layer3.weight.mul_(0.1)
+        decoder.box_head.layer3.bias.zero_()
+        half_a_patch = float(np.log2(1 + 4 / grid) / 3)
+        for bias in (decoder.box_rpb_embed_x, decoder.box_rpb_embed_y):
+            for layer in (bias.layer1, bias.layer2):
+                torch.nn.init.normal_(layer.weight, std=0.02)
+                layer.bias.zero_()
+            # two units: how far before the box, how far behind it; every head looks away from there
+            bias.layer1.weight[:2] = torch.tensor([[-1.0, 0.0], [0.0, 1.0]])
+            bias.layer1.bias[:2] = torch.tensor([-half_a_patch, half_a_patch])
+            bias.layer2.weight[:, :2] = -8.0
 
 
 def shape_words(folder: Path) -> Tokens:

@@ -119,12 +119,13 @@ class _PromptOptions:
     "absent text" count 1 where nothing is found."""
 
     synonyms: int = 0
-    """text under 2d: also ask for every target by so many other phrases at most, as they are, without
-    putting them into the words of the table of terms; rows of "synonym text"."""
+    """text: also ask for every target by so many other phrases at most, as they are, without putting
+    them into the words of the table of terms; rows of "synonym text"."""
 
     instances: bool = False
-    """text under 2d: also score every object against the instance that was matched with it one to one
-    (the largest sum of IoU); rows of "text instance"."""
+    """text: also score every object against the instance that was matched with it one to one (the
+    largest sum of IoU), through all slices or frames under 3d and video; rows of "text instance", and
+    cgF1 in the report."""
 
     skip_unsupported: bool = False
     """Leave out a prompt for a model that was not trained for it, in place of refusing the run."""

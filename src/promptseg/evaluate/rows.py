@@ -43,6 +43,7 @@ class Row(NamedTuple):
         note: what is special about it.
         trained_on: why the model counts as trained on the image: "same voxels", "looks alike"; else
             empty.
+        instances: how many instances a phrase found; None where they were not counted.
     """
 
     model: str
@@ -71,6 +72,7 @@ class Row(NamedTuple):
     seconds: float | None
     note: str = ""
     trained_on: str = ""
+    instances: int | None = None
 
     @property
     def place(self) -> tuple[str, str, str, str, str]:
@@ -81,7 +83,7 @@ class Row(NamedTuple):
 COLUMNS: tuple[str, ...] = Row._fields
 _LATER: dict[str, Any] = {**dict.fromkeys(METRICS, math.nan), **Row._field_defaults}
 """What columns hold that a file does not have, because they came after it was written."""
-_WHOLE = {"slice", "frame", "step", "truth_size", "found_size"}
+_WHOLE = {"slice", "frame", "step", "truth_size", "found_size", "instances"}
 _REAL = {*METRICS, "predicted_iou", "seconds"}
 
 

@@ -53,6 +53,7 @@ class ModelCard:
         trained_on: the images of the fine-tuning; None where nobody has listed them.
         words: phrases it is known to have been trained on, of models that take words.
         seen_in: some of these with the modalities of the images that they were trained on with.
+        kinds: of the images that it was trained on, "picture", "volume" or "video", where that matters.
         published_as: what the papers whose figures come with the package call it; empty where they do
             not have it (see `promptseg.evaluate.report.published`).
         untested: whether nobody here has seen its weights, so that they are loaded by structure alone.
@@ -86,6 +87,7 @@ class ModelCard:
     trained_on: TrainedOn | None = None
     words: tuple[str, ...] = ()
     seen_in: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    kinds: tuple[str, ...] = ()
     published_as: str = ""
     untested: bool = False
     family: str = "sam"

@@ -139,6 +139,7 @@ def finetuned_card(said: Mapping[str, Any], where: str) -> ModelCard:
         trained_on=_trained_on(said, where),
         words=_words(said, where) or base.words,
         seen_in=_seen_in(said, where) or base.seen_in,
+        kinds=(),  # its card does not say
         untested=False,
         calibration=(),
     )

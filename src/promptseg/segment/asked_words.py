@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from promptseg.errors import PromptError, UnsupportedPromptError
+from promptseg.image import Image
 from promptseg.inference.embedded import EmbeddedImage
 from promptseg.inference.predictor import Predictor
 from promptseg.models.card import ModelCard
-from promptseg.models.protocol import ClosedWords
+from promptseg.models.cards import CARDS
+from promptseg.models.protocol import ClosedWords, KnownWord
 from promptseg.prompts import Text
 from promptseg.terms.abroad import foreign
 from promptseg.terms.words import nearest
 
-__all__ = ["notes_on_words", "nothing_found", "words_known"]
+__all__ = ["nothing_found", "words_asked", "words_known"]
 
 
 def words_known(predictor: Predictor) -> dict[str, Any] | None:
@@ -42,15 +45,19 @@ def words_known(predictor: Predictor) -> dict[str, Any] | None:
     }
 
 
-def notes_on_words(
-    image: EmbeddedImage, texts: Sequence[Text], there: Iterable[Text] = ()
-) -> list[str]:
-    """Refuse what a closed vocabulary has not, before a slice is encoded; return what is to be said
-    of the others: that a word is far from all that the model knows, or of another modality.
+def words_asked(
+    image: EmbeddedImage, texts: Sequence[Text], force: bool = False, there: Iterable[Text] = ()
+) -> tuple[list[Text], list[str]]:
+    """Return what a model is asked for, and what is to be said of it: that a word is far from all that
+    the model knows, of another modality, or was learnt on another kind of image.
+
+    What a closed vocabulary has not is refused before a slice is encoded. Forced, the nearest word that
+    it has is asked for in its place, and that is said.
 
     Args:
         image: with the model.
         texts: what is asked for at once.
+        force: whether an unknown word is no refusal.
         there: by which objects were found that are there already.
 
     Raises:
@@ -59,18 +66,23 @@ def notes_on_words(
     """
     model, card, name = image.predictor.model, image.predictor.card, image.image.name
     if not isinstance(model, ClosedWords):
-        return [*_far(card, image.image.modality, texts)]
+        return list(texts), [*_kind(card, image.image), *_far(card, image.image.modality, texts)]
+    asked: list[Text] = []
     notes: list[str] = []
-    known = {model.word(text.words.name).name: text.title for text in there if text.words.name}
+    known = {}
+    for text in there:
+        if text.words.name:
+            known[_word(model, text, force, card.name, [])[1].name] = text.title
     said: dict[str, str] = {}
-    for text in texts:
-        if text.boxes or text.outside:
+    for given in texts:
+        if given.boxes or given.outside:
             raise UnsupportedPromptError(
                 f"words alone for {card.name}",
-                f"boxes around examples in {text.to_json()!r}",
+                f"boxes around examples in {given.to_json()!r}",
                 "leave them out, or use sam3",
             )
-        phrase, word = text.phrase.strip(), model.word(text.words.name)
+        phrase = given.phrase.strip()
+        text, word = _word(model, given, force, card.name, notes)
         if word.name in said:
             raise PromptError(
                 "one phrase for each thing",
@@ -84,13 +96,31 @@ def notes_on_words(
                 "correct that object, or remove it first",
             )
         said[word.name] = phrase
+        asked.append(text)
         modality = image.intensity.modality
         if word.modalities and modality not in ("unknown", *word.modalities):
             notes.append(
                 f"{name}: {card.name} was trained to find {word.name!r} in "
                 f"{', '.join(word.modalities)}, not in {modality}: what it finds may mean nothing"
             )
-    return notes
+    return asked, notes
+
+
+def _word(
+    model: ClosedWords, text: Text, force: bool, name: str, notes: list[str]
+) -> tuple[Text, KnownWord]:
+    """The word of a vocabulary that a phrase is; forced, the nearest one, under the phrase's name."""
+    try:
+        return text, model.word(text.words.name)
+    except PromptError:
+        if not force:
+            raise
+    word = model.nearest_word(text.words.name)
+    notes.append(
+        f"{text.phrase.strip()!r} is no word that {name} knows: forced, it looks for {word.name!r}, "
+        "the nearest, which is something else"
+    )
+    return replace(text, phrase=word.name, name=text.title), word
 
 
 def nothing_found(name: str, score: float, least: float) -> str:
@@ -102,6 +132,23 @@ def nothing_found(name: str, score: float, least: float) -> str:
         least: what has this score or less does not count.
     """
     return f"nothing was found for {name!r} (highest score {score:.2f}, counted above {least:.2f})"
+
+
+def _kind(card: ModelCard, image: Image) -> Iterator[str]:
+    """What is said of weights that were trained on 2D images where this is a volume, or the reverse."""
+    names = {"picture": "2D images", "volume": "volumes"}
+    if not card.kinds or image.kind in card.kinds or image.kind not in names:
+        return
+    others = [
+        other.name
+        for other in CARDS.values()
+        if other.family == card.family and image.kind in other.kinds
+    ]
+    yield (
+        f"{card.name} was trained on {' and '.join(names.get(kind, kind) for kind in card.kinds)}, and "
+        f"this is {'a volume' if image.kind == 'volume' else 'a 2D image'}: what it finds may mean "
+        f"little{f'; trained on {names[image.kind]}: ' + ', '.join(others) if others else ''}"
+    )
 
 
 def _far(card: ModelCard, modality: str, texts: Sequence[Text]) -> Iterator[str]:

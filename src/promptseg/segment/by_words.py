@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.image import FoundByWords, Segment
-from promptseg.models.protocol import ClosedWords, Findings, Phrase, SliceMasks
+from promptseg.models.protocol import ClosedWords, Findings, Phrase, Remembering, SliceMasks
 from promptseg.prompts import Text
-from promptseg.segment.asked_words import notes_on_words, nothing_found
+from promptseg.segment.asked_words import nothing_found, words_asked
 from promptseg.segment.assemble import segment_of
+from promptseg.segment.joining import joined
 from promptseg.segment.link_by_propagation import linked_by_propagation
 from promptseg.segment.linking import Track, linked, without_duplicates
 from promptseg.segment.run import Run
@@ -31,11 +32,16 @@ def found_by_words(run: Run) -> list[Segment]:
 
     Each slice is encoded once, whatever the number of phrases. Where an object lies need not be known:
     it begins where it is first found and ends where it is found no more. Nothing found is an empty
-    object, never a guess.
+    object, never a guess. Where another model starts the objects that one is asked, and the memory of
+    the run's own joins what it finds.
     """
-    asked = [(n, text) for n, entry in enumerate(run.objects) for text in entry.texts]
-    for note in notes_on_words(run.visit.embedded, [text for _, text in asked]):
+    starting = run.starting
+    visit = run.visit if starting is None else starting.visit(run.visit.on_encoded)
+    given = [(n, text) for n, entry in enumerate(run.objects) for text in entry.texts]
+    texts, notes = words_asked(visit.embedded, [text for _, text in given], run.options.force)
+    for note in notes:
         log.warning("%s", note)
+    asked = [(n, text) for (n, _), text in zip(given, texts, strict=True)]
     seen: list[dict[int, Findings]] = [{} for _ in asked]
     first, last = run.limits
     for index in range(first, last + 1):
@@ -44,8 +50,8 @@ def found_by_words(run: Run) -> list[Segment]:
         if not told:
             continue
         run.at_work = ", ".join(dict.fromkeys(run.objects[asked[n][0]].name for n in told))
-        found = run.visit.predictor.find(
-            run.visit.embedding(index, last),
+        found = visit.predictor.find(
+            visit.embedding(index, last),
             [phrase for phrase in phrases if phrase is not None],
             run.options.min_score,
         )
@@ -81,10 +87,14 @@ def _objects(
         for index in sorted({index for findings in seen for index in findings})
     }
     video = run.visit.embedded.image.kind == "video"
-    by_propagation = options.link == "propagation"
+    model = run.visit.predictor.model
+    by_memory = run.starting is not None and isinstance(model, Remembering)
+    by_propagation = options.link == "propagation" and not by_memory
     tracks = linked(slices, options.min_iou, _GAP, fill=not video and not by_propagation)
     if by_propagation:
         tracks = linked_by_propagation(run, tracks, options.min_iou)
+    if by_memory:
+        tracks = joined(tracks, model, run.visit, options.min_iou, returns=video)
     if not options.instances or len(tracks) < 2:
         return [(name, tracks)]
     return [(f"{name} {n}", [track]) for n, track in enumerate(tracks, 1)]
@@ -138,7 +148,7 @@ def _found_by(
 
 def _term(run: Run, text: Text) -> Term | None:
     """The term that a phrase stands for: by the table, or by the code that a closed vocabulary has."""
-    model = run.visit.predictor.model
+    model = (run.starting or run.visit).predictor.model
     if text.words.term is None and isinstance(model, ClosedWords):
         return with_code(model.word(text.words.name).code)
     return text.words.term

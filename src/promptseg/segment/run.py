@@ -14,7 +14,7 @@ from promptseg.prompts import ObjectPrompts, Prompt, group_by_object
 from promptseg.segment.choices import resolved
 from promptseg.segment.conditioning import conditioning_prompts
 from promptseg.segment.options import SegmentOptions, parse_slices
-from promptseg.segment.projection import kinds_of
+from promptseg.segment.projection import MEMORY, kinds_of
 from promptseg.segment.starting import require_startable, started
 from promptseg.segment.trackers import tracker_for
 
@@ -103,7 +103,8 @@ class Run:
         spreads = len(embedded) > 1 and options.propagate != "none"
         answering = embedded if starting is None else starting
         if starting is not None:
-            require_startable(objects, starting.predictor.card.name, len(embedded))
+            name, remembers = starting.predictor.card.name, options.propagate == MEMORY
+            require_startable(objects, name, len(embedded), remembers)
         for entry in objects:
             answering.predictor.require(entry.kinds, options.force)
         if spreads:

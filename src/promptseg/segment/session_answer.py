@@ -15,7 +15,7 @@ from promptseg.errors import PromptError
 from promptseg.geometry import Axis
 from promptseg.image import Segment
 from promptseg.prompts import Marker, PlacedPrompt, Text
-from promptseg.segment.asked_words import notes_on_words, nothing_found
+from promptseg.segment.asked_words import nothing_found, words_asked
 from promptseg.segment.options import parse_slices
 from promptseg.segment.run import Run
 from promptseg.segment.segmenter import corrected, segmented
@@ -107,7 +107,8 @@ def notes_on(session: Session, name: str) -> list[str]:
     prompts, segment = session.step.prompts.get(name, ()), session.step.objects.get(name)
     if not prompts or not isinstance(text := prompts[-1], Text):
         return []
-    notes = notes_on_words(session.embedded_along(text.axis or session.axis), [text])
+    image = session.embedded_along(text.axis or session.axis)
+    _, notes = words_asked(image, [text], session.options.force)
     if segment is not None and segment.words and segment.is_empty and session.step.spread:
         notes.append(nothing_found(name, segment.words.score, session.options.min_score))
     return notes
@@ -139,7 +140,7 @@ def _require_new(session: Session, name: str, texts: Sequence[Text], before: Ste
     session.segmenter.predictor.require({"text"}, session.options.force)
     image = session.embedded_along(axis_of(texts, session.axis))
     others = [p for key, given in before.prompts.items() if key != name for p in given]
-    notes_on_words(image, texts, [p for p in others if isinstance(p, Text)])
+    words_asked(image, texts, session.options.force, [p for p in others if isinstance(p, Text)])
 
 
 def _found(

@@ -17,17 +17,21 @@ from promptseg.segment.conditioning import answer_condition
 __all__ = ["require_startable", "started"]
 
 
-def require_startable(objects: Iterable[ObjectPrompts], starter: str, slices: int) -> None:
-    """Refuse what one model cannot start for another: words, or objects on an image of one slice.
+def require_startable(
+    objects: Iterable[ObjectPrompts], starter: str, slices: int, remembers: bool
+) -> None:
+    """Refuse what one model cannot start for another: words without a memory that joins what they
+    find, or objects on an image of one slice.
 
     Args:
         objects: with all their prompts.
         starter: name of the model, for messages.
         slices: of the image.
+        remembers: whether the model that is started propagates with memory.
 
     Raises:
         InputError: an image of one slice, on which there is nothing to propagate.
-        PromptError: words.
+        PromptError: words, for a model without memory.
     """
     if slices < 2:
         raise InputError(
@@ -36,11 +40,12 @@ def require_startable(objects: Iterable[ObjectPrompts], starter: str, slices: in
             f"name {starter} as the model itself",
         )
     for entry in objects:
-        if entry.texts:
+        if entry.texts and not remembers:
             raise PromptError(
-                f"boxes, clicks or masks for {starter} to start from",
+                f"boxes, clicks or masks for {starter} to start from, or a model with memory to start",
                 f"words for {entry.name!r}",
-                "leave out the model that starts",
+                "propagate by a model with memory, such as sam3-tracker or medsam2, or leave out the "
+                "model that starts",
             )
 
 

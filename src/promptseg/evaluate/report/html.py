@@ -25,6 +25,7 @@ class Page:
         verdict: the run in a sentence.
         headline: the table that sums up.
         sections: one per protocol and prompt.
+        gated: cgF1 of words, where instances were counted.
         extra: plots that belong to no section.
         pictures: of embeddings.
         published: tables and plots of the papers, if asked for.
@@ -36,6 +37,7 @@ class Page:
     verdict: str
     headline: Table
     sections: Sequence[SectionPage]
+    gated: Table | None = None
     extra: list[Plot] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     published: tuple[list[Table], list[Plot]] | None = None
@@ -53,6 +55,7 @@ def render(page: Page, results: Results) -> str:
         "version": run.get("promptseg", ""),
         "verdict": page.verdict,
         "headline": page.headline,
+        "gated": page.gated,
         "models": _models(results),
         "datasets": _datasets(results),
         "facts": _facts(run),

@@ -23,7 +23,7 @@ _NEEDED = ("model", "dataset", "protocol", "prompt", "case", "target", "dsc")
 _WORDS = (
     *("model", "dataset", "modality", "kind", "protocol", "prompt", "setting"),
     *("case", "patient", "target", "object", "slice", "frame", "note", "trained_on"),
-    "truth_size",
+    *("truth_size", "found_size", "instances"),
 )
 
 
@@ -37,6 +37,8 @@ class Row(NamedTuple):
         predicted: the model's own estimate of its IoU; NaN if it gave none.
         train_size: images the model was trained on; NaN if not said.
         trained_on: why the model counts as trained on this image; empty if it does not.
+        found_size: as `truth_size`, of the mask that was found.
+        instances: how many of them a phrase found, as written; empty if they were not counted.
     """
 
     model: str
@@ -59,6 +61,8 @@ class Row(NamedTuple):
     scores: tuple[float, ...]
     predicted: float
     train_size: float
+    found_size: str = ""
+    instances: str = ""
 
     @property
     def place(self) -> tuple[str, str, str, str, str]:

@@ -11,6 +11,7 @@ from promptseg.evaluate.report.blocks import ALL, Block, Section, arrange
 from promptseg.evaluate.report.compare import Line, baseline_of, compare
 from promptseg.evaluate.report.content import Plot
 from promptseg.evaluate.report.definitions import definitions
+from promptseg.evaluate.report.gated import gated_table
 from promptseg.evaluate.report.html import Page, render
 from promptseg.evaluate.report.options import ReportOptions
 from promptseg.evaluate.report.results import Results, read_results
@@ -88,6 +89,7 @@ def _compose(found: Results, lines: list[Line], baseline: str, options: ReportOp
         verdict(pooled),
         headline=overview.headline(lines, pooled),
         sections=sections,
+        gated=gated_table(found.rows),
         extra=plots + embedding_plots,
         pictures=pictures,
         published=_published(found, warnings) if options.published else None,
@@ -136,6 +138,8 @@ def _absent(lines: Sequence[Line]) -> list[str]:
 
 def _tables(page: Page) -> Iterator[tuple[str, Table]]:
     yield "summary", page.headline
+    if page.gated:
+        yield "cgf1", page.gated
     for section in page.sections:
         for part in section.parts:
             yield part.name, part.tables[-1]

@@ -114,3 +114,6 @@ class ClosedWords(Protocol):
         Raises:
             PromptError: none that it knows; the nearest one is offered.
         """
+
+    def nearest_word(self, phrase: str) -> KnownWord:
+        """Return the word that is most like a phrase, whatever the phrase means."""

@@ -60,6 +60,7 @@ CARDS: tuple[ModelCard, ...] = (
         preprocessing=Preprocessing(1008, "halves", "stretch-rounded"),
         modalities="33 data sets of 10 modalities, by its paper's summary",
         weights="medical-sam3",
+        kinds=("picture",),
         **_MEDICAL,
     ),
     ModelCard(
@@ -69,6 +70,7 @@ CARDS: tuple[ModelCard, ...] = (
         preprocessing=Preprocessing(504, "halves", "stretch-rounded"),
         modalities="CT, MR, PET, US, microscopy",
         weights="medical-sam3-3d",
+        kinds=("volume",),
         **_MEDICAL,
     ),
     ModelCard(
@@ -78,6 +80,7 @@ CARDS: tuple[ModelCard, ...] = (
         preprocessing=Preprocessing(504, "halves", "stretch-rounded"),
         modalities="CT, MR, PET, US, microscopy",
         weights="medical-sam3-lora",
+        kinds=("picture",),
         **_MEDICAL,
     ),
 )

@@ -50,6 +50,10 @@ class WordsModel(SamModel):
         """See `ClosedWords`."""
         return self.head.vocabulary.look_up(phrase)
 
+    def nearest_word(self, phrase: str) -> Concept:
+        """See `ClosedWords`."""
+        return self.head.vocabulary.look_up(self.head.vocabulary.nearest(phrase))
+
     @torch.inference_mode()
     def find(
         self, embedding: Embedding, phrases: Sequence[Phrase], at_least: float = 0.5

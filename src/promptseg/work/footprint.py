@@ -5,6 +5,7 @@ The factors were measured (docs/lists.md, "Memory").
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from promptseg.assets import manifest
@@ -13,7 +14,14 @@ from promptseg.formats.options import ReadOptions
 from promptseg.formats.sizes import size_of
 from promptseg.models.cards import find_card, model_file
 
-__all__ = ["converting_bytes", "encoding_bytes", "process_bytes", "segmenting_bytes"]
+__all__ = [
+    "converting_bytes",
+    "curating_bytes",
+    "encoding_bytes",
+    "process_bytes",
+    "scoring_bytes",
+    "segmenting_bytes",
+]
 
 _MIB = 1 << 20
 _LIBRARIES = 550 * _MIB  # Python, torch, readers
@@ -26,13 +34,19 @@ _WORK = 280 * _MIB  # of the network, for a slice, and of what writes
 _IMAGE = 2.0  # times the bytes of its voxels: they are held, and once more in parts
 
 
-def process_bytes(model: str, engine: str | None = None) -> int:
-    """Estimate the memory of a process that has loaded a model, on a CPU.
+def process_bytes(models: str | Sequence[str], engine: str | None = None) -> int:
+    """Estimate the memory of a process that has loaded a model, or several, on a CPU.
 
     Args:
-        model: as `--model` has it.
-        engine: what executes it.
+        models: as `--model` has them.
+        engine: what executes them.
     """
+    weights = sum(map(_weights_bytes, [models] if isinstance(models, str) else models))
+    return _LIBRARIES + (0 if engine == "eager" else _ENGINE) + _WEIGHTS * weights
+
+
+def _weights_bytes(model: str) -> int:
+    """Bytes of a model's file, about."""
     weights = _UNKNOWN_WEIGHTS
     try:
         name, file = model_file(model)
@@ -42,7 +56,7 @@ def process_bytes(model: str, engine: str | None = None) -> int:
             weights = manifest()[find_card(name).weights].size or _UNKNOWN_WEIGHTS
     except (PromptsegError, OSError, KeyError):
         pass  # loading it says what is wrong
-    return _LIBRARIES + (0 if engine == "eager" else _ENGINE) + _WEIGHTS * weights
+    return weights
 
 
 def segmenting_bytes(path: Path, options: ReadOptions) -> int:
@@ -70,3 +84,30 @@ def converting_bytes(path: Path) -> int:
     """Estimate the memory that converting a mask takes; 0 where its size is not known."""
     size = size_of(path)
     return 0 if size is None else int(2 * _IMAGE * size.nbytes)
+
+
+def scoring_bytes(
+    image: Path, labels: Iterable[Path], options: ReadOptions, asks: bool = True
+) -> int:
+    """Estimate the memory that scoring a case takes; 0 where its size is not known.
+
+    Args:
+        image: file or folder.
+        labels: of the truth, and of masks that are scored.
+        options: as they are read.
+        asks: whether a model is asked; else masks are there already.
+    """
+    size = size_of(image, options)
+    if size is None:
+        return 0
+    model = min(_EMBEDDINGS, size.slices * _EMBEDDING) + _WORK if asks else 0
+    return int(_IMAGE * size.nbytes) + sum(map(converting_bytes, labels)) + model
+
+
+def curating_bytes(files: Iterable[Path]) -> int:
+    """Estimate the memory that making samples of a case takes; 0 where its size is not known.
+
+    Args:
+        files: its image and labels.
+    """
+    return sum(map(converting_bytes, files))

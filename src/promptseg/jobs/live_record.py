@@ -1,4 +1,4 @@
-"""What becomes of the tasks of a job, told as they end: a results table and a live page."""
+"""A record of what becomes of the tasks of a job, kept as they end: results table and live page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMED = 5
 
 
 class About(NamedTuple):
-    """What a table says of every task, whatever came of it.
+    """The facts that a table says of every task, whatever came of it.
 
     Attributes:
         row: its number in the list.

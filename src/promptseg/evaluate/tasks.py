@@ -55,6 +55,7 @@ Noted = tuple[str, str, str]
 
 _SEARCH = "interactive-3d-search"
 _PLANAR = ("2d", "interactive-2d")
+_OBJECTS = 4  # that a volume has as a rule, each with slices of its own
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,10 @@ class EvaluationTask(Task["Evaluator", dict[str, Any]]):
     def memory(self) -> int:
         """Estimate the memory that the task takes; see `Task`."""
         labels = [*self.case.truth, *([self.masks] if self.masks else [])]
-        return scoring_bytes(self.case.image, labels, ReadOptions(), asks=bool(self.model))
+        encoded = None if self.model else 0
+        if self.model and self.protocol in _PLANAR and self.options.max_slices:
+            encoded = _OBJECTS * self.options.max_slices
+        return scoring_bytes(self.case.image, labels, ReadOptions(), encoded)
 
     def do(self, context: Evaluator) -> dict[str, Any]:
         """Score the case and keep the results; returns the number of rows, and seconds."""

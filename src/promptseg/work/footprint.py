@@ -31,6 +31,7 @@ _UNKNOWN_WEIGHTS = 100 * _MIB
 _EMBEDDINGS = 512 * _MIB  # that an image keeps at hand, at most
 _EMBEDDING = 4 * _MIB  # of a slice
 _WORK = 280 * _MIB  # of the network, for a slice, and of what writes
+_SAMPLES = 40 * _MIB  # of what cuts and packs slices
 _IMAGE = 2.0  # times the bytes of its voxels: they are held, and once more in parts
 
 
@@ -87,7 +88,7 @@ def converting_bytes(path: Path) -> int:
 
 
 def scoring_bytes(
-    image: Path, labels: Iterable[Path], options: ReadOptions, asks: bool = True
+    image: Path, labels: Iterable[Path], options: ReadOptions, encoded: int | None = None
 ) -> int:
     """Estimate the memory that scoring a case takes; 0 where its size is not known.
 
@@ -95,13 +96,15 @@ def scoring_bytes(
         image: file or folder.
         labels: of the truth, and of masks that are scored.
         options: as they are read.
-        asks: whether a model is asked; else masks are there already.
+        encoded: slices whose embeddings are kept at most; all if None, and 0 where no model is asked.
     """
     size = size_of(image, options)
     if size is None:
         return 0
-    model = min(_EMBEDDINGS, size.slices * _EMBEDDING) + _WORK if asks else 0
-    return int(_IMAGE * size.nbytes) + sum(map(converting_bytes, labels)) + model
+    slices = size.slices if encoded is None else min(encoded, size.slices)
+    model = min(_EMBEDDINGS, slices * _EMBEDDING) + _WORK if slices else 0
+    masks = sum(found.nbytes for found in map(size_of, labels) if found is not None)
+    return int(_IMAGE * size.nbytes) + masks + model
 
 
 def curating_bytes(files: Iterable[Path]) -> int:
@@ -110,4 +113,5 @@ def curating_bytes(files: Iterable[Path]) -> int:
     Args:
         files: its image and labels.
     """
-    return sum(map(converting_bytes, files))
+    known = sum(size.nbytes for size in map(size_of, files) if size is not None)
+    return int(_IMAGE * known) + _SAMPLES if known else 0

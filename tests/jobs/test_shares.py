@@ -6,8 +6,9 @@ import csv
 import pickle
 import shutil
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import nibabel as nib
 import numpy as np
@@ -17,14 +18,15 @@ from curate import curate_makers as make
 from fakes import BrightPredictor
 from promptseg.cli.main import main
 from promptseg.curate.options import CurateJob
-from promptseg.errors import InputError, OutputError
+from promptseg.curate.parts import Part
+from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.evaluate.options import EvaluateJob
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.curate import curate_share
 from promptseg.jobs.evaluate import evaluate, evaluate_share
 from promptseg.jobs.evaluation_setup import begin
 from promptseg.jobs.results_table import read_results
-from promptseg.work import memory
+from promptseg.work import Inline, memory
 
 CASES = 7
 
@@ -266,3 +268,66 @@ def test_without_ray_it_says_what_to_install(
     command = [verb, "-i", str(labelled), "-o", str(tmp_path / "out"), "--quiet", *more]
     assert main([*command, "--cluster", "auto"]) == 2
     assert "promptseg[ray]" in capsys.readouterr().err
+
+
+class Elsewhere(Inline):
+    """In place of a cluster: all that it is given travels first."""
+
+    asked: ClassVar[list[dict[str, Any]]] = []
+
+    def __init__(self, address: str, make: Any, make_hand: Any = None, **how: Any) -> None:
+        assert address == "head:1"
+        self.asked.append(how)
+        look = pickle.loads(pickle.dumps(how["look"]))
+        assert look is None or look() == look()
+        super().__init__(lambda: pickle.loads(pickle.dumps(make))(1))
+
+    def each(self, tasks: Iterable[Any]) -> Iterator[Any]:
+        known = list(tasks)
+        came = super().each(pickle.loads(pickle.dumps(task)) for task in known)
+        for task, (_, result, error) in zip(known, came, strict=True):
+            yield task, pickle.loads(pickle.dumps(result)), pickle.loads(pickle.dumps(error))
+
+
+def test_machines_of_a_cluster_leave_what_one_process_does(
+    labelled: Path, datasets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but Ray itself, which tests/jobs/test_cluster_verbs.py starts."""
+    monkeypatch.setattr("promptseg.work.cluster.OnCluster", Elsewhere)
+    (labelled.parent / "2.nii.gz").write_bytes(b"no scan")
+    there = {"cluster": "head:1", "workers": 3}
+    out, alone = tmp_path / "out", tmp_path / "alone"
+    done = evaluate(scoring(labelled, out, keep_going=True, threads=1, **there))
+    assert (done.done, len(done.failed)) == (CASES - 1, 1)
+    assert Elsewhere.asked[-1]["workers"] == 3
+    evaluate(scoring(labelled, alone, keep_going=True, threads=1))
+    assert rows_of(out) == rows_of(alone)
+    lines = read_results(out)
+    assert [line["state"] for line in lines].count("failed") == 1
+    assert len(lines) == CASES
+    make.curated(datasets, output=tmp_path / "collected", **there)
+    make.curated(datasets, output=tmp_path / "here")
+    assert contents(tmp_path / "collected") == contents(tmp_path / "here")
+
+
+def test_a_part_that_a_cluster_could_not_do_is_said_and_the_others_stay(
+    datasets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promptseg.work.cluster.OnCluster", Elsewhere)
+    do = Part.do
+
+    def failing(part: Part, context: None = None) -> dict[str, Any]:
+        if part.name.startswith("c-"):
+            raise PromptsegError("a worker process that stays alive", "one that died twice")
+        return do(part)
+
+    monkeypatch.setattr(Part, "do", failing)
+    out = tmp_path / "out"
+    with pytest.raises(PromptsegError, match="died twice"):
+        make.curated(datasets, output=out, cluster="head:1")
+    assert [line["state"] for line in read_results(out)].count("done") == 5
+    assert not (out / "collection.json").exists()
+    monkeypatch.setattr(Part, "do", do)
+    make.curated(datasets, output=out, cluster="head:1")
+    make.curated(datasets, output=tmp_path / "here")
+    assert contents(out) == contents(tmp_path / "here")

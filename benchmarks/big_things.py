@@ -117,11 +117,23 @@ def do(what: str, path: Path, out: Path) -> dict[str, Any]:
     return {"seconds": seconds, "before": before, "peak": _peak(), "found": found}
 
 
+def stub(threshold: int) -> Any:
+    """A model that finds what is bright; unlike that of the tests it forgets what it was shown."""
+    from fakes import BrightPredictor
+
+    class Forgetting(BrightPredictor):
+        def encode(self, *given: Any, **more: Any) -> Any:
+            found = super().encode(*given, **more)
+            self.pixels.clear()
+            return found
+
+    return Forgetting(threshold)
+
+
 def of_ct(path: Path, out: Path) -> str:
     """A box on the middle slice, followed up and down."""
     import nibabel as nib
 
-    from fakes import BrightPredictor
     from promptseg import Segmenter
     from promptseg.errors import PromptsegError
     from promptseg.jobs import segment
@@ -129,7 +141,7 @@ def of_ct(path: Path, out: Path) -> str:
     x, y, z = nib.load(path).shape
     r = min(x, y, z) // 8 + 3
     box = f"{x // 2 - r},{y // 2 - r},{x // 2 + r},{y // 2 + r}@{z // 2}=ball"
-    segment.load_for = lambda _: Segmenter(BrightPredictor(200))
+    segment.load_for = lambda _: Segmenter(stub(200))
     try:
         made = segment.segment_file(_job(path, out.with_suffix(".nii.gz"), box, window="400/100"))
     except PromptsegError as error:
@@ -140,12 +152,11 @@ def of_ct(path: Path, out: Path) -> str:
 
 def of_slide(path: Path, out: Path) -> str:
     """Every tile, one after the other, with a box around each."""
-    from fakes import BrightPredictor
     from promptseg import Box, Segmenter
     from promptseg.errors import PromptsegError
     from promptseg.formats.slide import tiles
 
-    segmenter = Segmenter(BrightPredictor(100))
+    segmenter = Segmenter(stub(100))
     count = empty = pixels = 0
     for _, tile in tiles(path):
         count += 1
@@ -161,12 +172,11 @@ def of_slide(path: Path, out: Path) -> str:
 
 def of_video(path: Path, out: Path) -> str:
     """A box on the first frame, followed through all."""
-    from fakes import BrightPredictor
     from promptseg import Segmenter
     from promptseg.jobs.video import job as video_job
     from promptseg.jobs.video import segment_video
 
-    video_job.load_prompted = lambda _: Segmenter(BrightPredictor(100))
+    video_job.load_prompted = lambda _: Segmenter(stub(100))
     segment_video(_job(path, out, "98,198,192,282@0=block"))
     return "followed"
 

@@ -2,8 +2,11 @@
 
     python benchmarks/case_memory.py -o benchmarks/results/DATE_case_memory.md
 
+    python benchmarks/case_memory.py --cases 3 4     some of them
+
 Each case in a process of its own, on a CPU with one thread: what the process holds with its model, and
-the peak beyond that while it reads, computes and writes.
+the peak beyond that while it reads, computes and writes; segmented, or scored against a label image, or
+made into the samples of a collection.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -33,10 +35,12 @@ class Made(NamedTuple):
     model: str = "promptseg-lite"
     engine: str = "eager"
     slices: int = 1
+    verb: str = "segment"
 
     def __str__(self) -> str:
         size = " x ".join(map(str, self.shape))
-        return f"{size} {self.dtype} {self.ending}, {self.model}, {self.engine}"
+        with_what = "" if self.verb == "curate" else f", {self.model}, {self.engine}"
+        return f"{self.verb}: {size} {self.dtype} {self.ending}{with_what}"
 
 
 CASES = (
@@ -47,6 +51,8 @@ CASES = (
     Made((200, 512, 512), "int16", ".nrrd"),
     Made((200, 512, 512), "float32", ".nii.gz"),
     Made((3000, 4000, 3), "uint8", ".png"),
+    Made((200, 512, 512), "int16", ".nii.gz", slices=8, verb="evaluate"),
+    Made((200, 512, 512), "int16", ".nii.gz", slices=200, verb="curate"),
 )
 
 
@@ -67,10 +73,46 @@ def make(case: Made, path: Path) -> None:
     sitk.WriteImage(sitk.GetImageFromArray(voxels), str(path), case.ending.endswith("gz"))
 
 
-def measured(path: Path, case: Made) -> dict[str, int]:
-    """Bytes of one case in this process."""
+def make_dataset(path: Path) -> Path:
+    """The folder of a case with its labels."""
+    import SimpleITK as sitk  # noqa: N813
+
+    folder = path.parent / "data"
+    folder.mkdir()
+    image = sitk.ReadImage(str(path))
+    path.rename(folder / f"a_image{''.join(path.suffixes)}")
+    sitk.WriteImage(sitk.Cast(image > 100, sitk.sitkUInt8), str(folder / "a_label.nii.gz"), True)
+    return folder
+
+
+def scored(folder: Path, case: Made) -> tuple[Any, Any]:
+    """The task of scoring a case, and what it needs."""
+    from promptseg.evaluate.options import EvaluateJob
+    from promptseg.jobs.evaluation_setup import begin
+
+    how = {"device": "cpu", "threads": 1, "engine": case.engine, "quiet": True}
+    job = EvaluateJob(
+        input=folder, output=folder.parent / "out", model=(case.model,), pictures=False, **how
+    )
+    begun = begin(job, {})
+    (task,) = begun.plan.tasks()
+    return task, begun.evaluator
+
+
+def curated(folder: Path) -> tuple[Any, Any]:
+    """The task of making samples of a case."""
+    from promptseg.curate.options import ConversionOptions
+    from promptseg.curate.parts import parts_of_dataset
+    from promptseg.datasets import open_datasets
+
+    (dataset,) = open_datasets(folder)
+    (part,) = parts_of_dataset(dataset, folder.parent / "out", ConversionOptions())
+    return part, None
+
+
+def segmented(path: Path, case: Made) -> tuple[Any, Any]:
+    """The task of segmenting a case, and what it needs."""
     from promptseg.formats.outputs import Reads
-    from promptseg.jobs.footprint import process_bytes
     from promptseg.jobs.image_task import ImageTask, tools_for
     from promptseg.prompts import typed_prompts
     from promptseg.segment.options import SegmentJob
@@ -92,15 +134,25 @@ def measured(path: Path, case: Made) -> dict[str, int]:
         propagate=None if last else "none",
         **how,
     )
-    tools = tools_for(job, None, Reads([]))
+    return ImageTask(job, typed_prompts(job), "case"), tools_for(job, None, Reads([]))
+
+
+def measured(path: Path, case: Made) -> dict[str, int]:
+    """Bytes of one case in this process."""
+    from promptseg.work.footprint import process_bytes
+
+    if case.verb == "segment":
+        task, tools = segmented(path, case)
+    else:
+        task, tools = scored(path, case) if case.verb == "evaluate" else curated(path)
     held = _resident()
-    task = ImageTask(job, typed_prompts(job), "case")
     estimate = task.memory()
     task.do(tools)
+    models = () if case.verb == "curate" else (case.model,)
     return {
         "held": held,
-        "held_estimate": process_bytes(job.model, job.engine),
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - held,
+        "held_estimate": process_bytes(models, case.engine),
+        "peak": _peak() - held,
         "estimate": estimate,
     }
 
@@ -110,11 +162,20 @@ def _resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def _peak() -> int:
+    """Bytes at the peak of this program; what getrusage says begins with the peak of its parent."""
+    said = Path("/proc/self/status").read_text()
+    return (
+        int(next(line for line in said.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--do", nargs=2, metavar=("CASE", "PATH"))
+    parser.add_argument("--cases", type=int, nargs="+", default=range(len(CASES)))
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     if options.do:
@@ -130,10 +191,12 @@ def main() -> None:
         "| case | slices encoded | its voxels | process | case at the peak |",
         "|---|---|---|---|---|",
     ]
-    for number, case in enumerate(CASES):
+    for number in options.cases:
+        case = CASES[number]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"scan{case.ending}"
             make(case, path)
+            path = path if case.verb == "segment" else make_dataset(path)
             done = subprocess.run(
                 [sys.executable, __file__, "--do", str(number), str(path)],
                 env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from promptseg.errors import OutputError
+from promptseg.formats import own_folder
 from promptseg.formats.own_folder import LIST, OwnFolder, claim, remove
 
 
@@ -135,3 +136,38 @@ def test_deep_writers_find_the_list_above_them(tmp_path: Path) -> None:
     fill(root, "a/0.csv")
     with pytest.raises(OutputError, match=r"a/0\.csv"):
         claim(root / "a" / "0.csv")
+
+
+def test_what_another_process_has_listed_since_is_ours(tmp_path: Path) -> None:
+    early = OwnFolder(tmp_path)
+    OwnFolder(tmp_path).claim("parts/a.csv")
+    fill(tmp_path, "parts/a.csv")
+    early.check("parts")
+    fill(tmp_path, "parts/b.csv")
+    with pytest.raises(OutputError, match=r"others: parts/b\.csv;"):
+        early.check("parts")
+
+
+def test_files_listed_ahead_are_not_listed_again(tmp_path: Path) -> None:
+    OwnFolder(tmp_path).claim_ahead("parts/a/rows.csv", "parts/a/*.png")
+    before = (tmp_path / LIST).read_bytes()
+    claim(tmp_path / "parts" / "a" / "rows.csv", tmp_path / "parts" / "a" / "worst.png")
+    assert (tmp_path / LIST).read_bytes() == before
+    claim(tmp_path / "parts" / "b" / "worst.png")
+    assert OwnFolder(tmp_path).owns(tmp_path / "parts" / "b" / "worst.png")
+
+
+def test_lines_that_another_machine_has_overwritten_are_said_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept = []
+
+    def meanwhile(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 1:  # as on NFS, where two append at what each takes for the end
+            (tmp_path / LIST).write_text('\n"parts/theirs.csv"\n')
+
+    monkeypatch.setattr(own_folder.time, "sleep", meanwhile)
+    OwnFolder(tmp_path).claim_ahead("parts/a.csv", "parts/b.csv")
+    assert set(OwnFolder(tmp_path).known) == {"parts/theirs.csv", "parts/a.csv", "parts/b.csv"}
+    assert slept

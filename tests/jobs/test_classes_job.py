@@ -35,13 +35,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "model"
     write_model(folder)
     from promptseg.evaluate import tasks
-    from promptseg.jobs import evaluate as evaluation
+    from promptseg.jobs import evaluation_setup
     from promptseg.segment.classes.segmenter import ClassSegmenter
 
     def made(*given: object, **more: object) -> ClassSegmenter:
         return ClassSegmenter(Bright())
 
-    for module in (jobs, tasks, evaluation):
+    for module in (jobs, tasks, evaluation_setup):
         monkeypatch.setattr(module, "load_classes", made)
     return folder
 

@@ -23,11 +23,11 @@ from promptseg.formats import image_2d as picture
 from promptseg.formats.masks import read_masks
 from promptseg.formats.options import ReadOptions
 from promptseg.jobs import image_task, listed
-from promptseg.jobs.footprint import segmenting_bytes
 from promptseg.jobs.listed import segment_list
 from promptseg.jobs.results_table import read_results
 from promptseg.segment.options import SegmentJob
 from promptseg.work import Inline, Shard, memory
+from promptseg.work.footprint import segmenting_bytes
 
 Row = Mapping[str, str]
 
@@ -176,13 +176,16 @@ def test_a_folder_has_shards_too(images: Path, tmp_path: Path) -> None:
     assert main([*words, "--shard", "3/2"]) == 2
 
 
-def test_what_fails_is_listed_and_the_rest_is_done(images: Path, tmp_path: Path) -> None:
+def test_what_fails_is_listed_and_the_rest_is_done(
+    images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     rows, out = usual(images), tmp_path / "out"
     (images / "site0" / "2.png").write_bytes(b"\x89PNG broken")
     rows[3]["box"] = "1,2,three"
     rows[5]["image"] = "site1/gone.png"
     outcome = segment_list(job(write_list(images / "cases.csv", rows), out))
     assert (outcome.tally.done, outcome.tally.failed) == (3, 3)
+    assert "1 of the 6 images are not there" in caplog.text, "before any work"
     failed = {line["row"]: line["error"] for line in read_results(out) if line["state"] == "failed"}
     assert set(failed) == {"3", "4", "6"}
     assert "three" in failed["4"]
@@ -375,3 +378,38 @@ def test_a_case_too_large_for_the_memory_is_set_aside_with_what_it_needs(
     listed = segment_list(job(write_list(images / "cases.csv", rows), out))
     assert (listed.tally.done, listed.tally.failed) == (5, 1)
     assert f"about {needs[2] / 2**30:.1f} GiB" in read_results(out)[2]["error"]
+
+
+def test_masks_of_other_machines_that_are_not_seen_yet_are_measured_by_a_next_run(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, out = write_list(images / "cases.csv", usual(images)), tmp_path / "out"
+    segment_list(job(source, out))
+    assert len((out / "measurements.csv").read_text().splitlines()) == 7
+    hidden = [(path, path.with_suffix(".hidden")) for path in out.rglob("1.png")]
+    once = listed.Segmenting.executor
+
+    class Late(Inline):
+        """Another machine's work, which is not seen here when it is done."""
+
+        def each(self, tasks: Any) -> Any:
+            yield from super().each(tasks)
+            for path, away in hidden:
+                path.rename(away)
+
+    slept: list[float] = []
+    monkeypatch.setattr(listed.time, "sleep", slept.append)
+    monkeypatch.setattr(listed, "is_elsewhere", lambda _: True)
+    reads = once(listed.Segmenting(job(source, out)))._make_context
+    monkeypatch.setattr(listed.Segmenting, "executor", lambda _: Late(reads))
+    for path in (out / "site0").glob("0.png*"):
+        path.unlink()
+    segment_list(job(source, out))
+    assert sum(slept) > 60
+    assert "not seen here" in caplog.text
+    assert not (out / "measurements.csv").exists()
+    for path, away in hidden:
+        away.rename(path)
+    hidden.clear()
+    segment_list(job(source, out))
+    assert len((out / "measurements.csv").read_text().splitlines()) == 7

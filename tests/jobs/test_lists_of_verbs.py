@@ -237,6 +237,12 @@ def test_a_table_is_a_dataset(scans: Path) -> None:
         open_datasets(source)
     with pytest.raises(InputError, match="column `label`"):
         open_datasets(table(scans / "few.csv", "image", "site0/0.nii.gz"))
+    with pytest.raises(InputError, match=r"'colour'"):
+        open_datasets(table(scans / "odd.csv", "image,label,colour", "a.nii,b.nii,red"))
+    with pytest.raises(InputError, match="site0_0"):
+        open_datasets(labelled(scans, "site0/0.nii.gz,site0/0_truth.nii.gz,p9"))
+    with pytest.raises(InputError, match=r"s3://bucket/a\.nii in row 1; copy them"):
+        open_datasets(table(scans / "far.csv", "image,label", "s3://bucket/a.nii,site0/0.nii.gz"))
 
 
 def test_evaluate_and_curate_take_a_table(

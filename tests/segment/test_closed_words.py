@@ -46,7 +46,10 @@ def test_an_unknown_word_is_refused_before_the_image_is_encoded(
 def test_force_asks_for_the_nearest_word_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         result, model = segment(Text("brght one"), force=True)
-    assert "'brght one' is no word that promptseg-words knows: forced, it looks for 'bright'" in caplog.text
+    assert (
+        "'brght one' is no word that promptseg-words knows: forced, it looks for 'bright'"
+        in caplog.text
+    )
     assert [p.text for p in model.phrases] == ["bright"]
     assert result.names == {1: "brght one"}  # whose it is stays to be seen
     (fact,) = result.provenance.objects or ()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promptseg.errors import InputError, ModelError
+from promptseg.errors import InputError, ModelError, NoSpaceError
 from promptseg.work import Staged, Task, request_hash
 
 
@@ -42,6 +42,8 @@ class Doubling(Task[int, int]):
         if text == "kill once":  # as one does that meets a full memory
             self.source.write_text("0")
             os.kill(os.getpid(), signal.SIGKILL)
+        if text == "full":
+            raise NoSpaceError.at(self.target)
         if not text.isdigit():
             raise InputError("a number", repr(text))
         value = context * int(text)
@@ -95,6 +97,8 @@ class StagedDoubling(Staged[int, int, str, int]):
         return context * int(given) if given.isdigit() else 0
 
     def write(self, hand: Any, given: str, computed: int) -> int:
+        if given == "full once":
+            raise NoSpaceError.at(self.target)
         with self.target.open("x") as stream:  # once
             stream.write(str(computed))
         if given == "die after writing once" and self._first():

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from promptseg._version import __version__
-from promptseg.errors import InputError, MissingPackageError, PromptsegError
+from promptseg.errors import InputError, MissingPackageError, NoSpaceError, PromptsegError
 from promptseg.work import Executor, pace
 from promptseg.work.cluster import OnCluster
 from promptseg.work.cluster.actors import bytes_of
 from promptseg.work.cluster.cases import Case
+from promptseg.work.cluster.driver import places
 from promptseg.work.cluster.nodes import Node, check_versions
 from promptseg.work.cluster.room import NodesRoom
 from promptseg.work.cluster.worker_pool import Member
@@ -165,6 +166,11 @@ class TestOnTwoNodes:
         assert isinstance(whole[0], TooLargeError)
         assert whole[1] == "b"
 
+    def test_a_full_disk_there_is_known_as_one_here(self, address: str, tmp_path: Path) -> None:
+        found = outcome(on(address), tasks_of(tmp_path, "1", "full once"))
+        assert found[0] == 2
+        assert isinstance(found[1], NoSpaceError), "which ends a list"
+
     def test_no_room_is_said(self, address: str) -> None:
         with pytest.raises(InputError, match="--threads"):
             on(address, workers=None, threads=64).__enter__()
@@ -260,6 +266,23 @@ def test_units_share_the_memory_of_their_node() -> None:
     room.give_back(here, 50)
     assert room.has(here, 80)
     assert not room.has(here, 81)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "threads", "found"),
+    [
+        ([8, 8], 0, None, (4, 4)),
+        ([0, 8, 8], 0, None, (4, 4)),  # a head that does no work
+        ([2, 8], 0, None, (2, 5)),
+        ([0], 0, None, (4, 0)),  # a cluster that has yet to grow
+        ([8, 8], 3, None, (4, 3)),
+        ([8, 6], 0, 3, (3, 4)),
+    ],
+)
+def test_room_for_processes(
+    cpus: list[int], gpus: int, threads: int | None, found: tuple[int, int]
+) -> None:
+    assert places(cpus, gpus, threads) == found
 
 
 def test_bytes_of_what_travels() -> None:

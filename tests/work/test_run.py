@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from promptseg.errors import InputError, PromptsegError
-from promptseg.work import Inline, Processes, executor_for, pace, request_hash, run
+from promptseg.errors import InputError, NoSpaceError, PromptsegError
+from promptseg.work import Executor, Inline, Processes, Tally, pace, request_hash, run
 from work.doubling import Doubling, refuse, two
 
 
@@ -24,7 +24,10 @@ def tasks_of(folder: Path, *texts: str) -> list[Doubling]:
 
 
 def quietly(tasks: list[Doubling], workers: int = 1, **how: Any) -> Any:
-    return run(tasks, partial(executor_for, workers, two), title="numbers", quiet=True, **how)
+    def executor(waiting: Sequence[Any]) -> Executor:
+        return Processes(workers, two) if workers > 1 else Inline(two)
+
+    return run(tasks, executor, title="numbers", quiet=True, **how)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -64,6 +67,24 @@ def test_the_first_failure_ends_it_where_asked(tmp_path: Path) -> None:
         quietly(tasks, keep_going=False)
     assert tasks[0].target.exists()
     assert not tasks[2].target.exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_ends_it_whoever_finds_it(tmp_path: Path, workers: int) -> None:
+    tasks, tally, ended = tasks_of(tmp_path, "1", "full", "x"), Tally(), []
+    with pytest.raises(NoSpaceError, match=r"1\.json .no space left"):
+        quietly(tasks, workers, tally=tally, on_end=lambda task, *_: ended.append(task.title))
+    assert "1.txt" not in ended, "no table would take it"
+    assert tally.failed >= 1
+
+
+def test_every_end_is_told_and_counted(tmp_path: Path) -> None:
+    tasks, tally, ended = tasks_of(tmp_path, *"12x"), Tally(skipped=5), []
+    quietly(tasks[:1])
+    quietly(tasks, tally=tally, on_end=lambda *came: ended.append(came))
+    assert [(task.title, result) for task, result, _ in ended] == [("1.txt", 4), ("2.txt", None)]
+    assert "a number" in str(ended[1][2])
+    assert (tally.skipped, tally.done, tally.failed) == (6, 1, 1)
 
 
 def test_the_context_is_made_once_and_only_if_needed(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib import import_module
 
+from promptseg.cli.listed import tell_listed
 from promptseg.cli.options import parse
 
 __all__ = ["run"]
@@ -20,13 +21,18 @@ _OTHERS = {
 def run(argv: list[str]) -> int:
     """Run the verb; returns the exit code."""
     if argv and argv[0] in _OTHERS:
-        code: int = import_module(f"promptseg.cli.{_OTHERS[argv[0]]}").run(argv)
-        return code
+        other: int = import_module(f"promptseg.cli.{_OTHERS[argv[0]]}").run(argv)
+        return other
     from promptseg.curate.options import CurateJob
 
     job = parse(CurateJob, "curate", argv)
-    from promptseg.jobs.curate import curate
+    from promptseg.jobs.curate import curate, curate_share
 
+    if job.shard is not None:
+        code = tell_listed(curate_share(job), job.quiet, "parts converted", job.json)
+        if not job.quiet and not job.json:
+            print("after all shares, the same command without --shard makes the collection of them")
+        return code
     collection = curate(job)
     facts = collection.facts
     if job.json:

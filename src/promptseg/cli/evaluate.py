@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from promptseg.cli.listed import tell_listed
 from promptseg.cli.options import parse
 from promptseg.evaluate.options import EvaluateJob
 from promptseg.names import for_terminal
@@ -26,8 +27,13 @@ def run(argv: list[str]) -> int:
 
         return compare(argv[1:])
     job = parse(EvaluateJob, "evaluate", argv, _fields)
-    from promptseg.jobs.evaluate import evaluate
+    from promptseg.jobs.evaluate import evaluate, evaluate_share
 
+    if job.shard is not None:
+        code = tell_listed(evaluate_share(job), job.quiet, "scored")
+        if not job.quiet:
+            print("after all shares, the same command without --shard writes tables and report")
+        return code
     evaluated = evaluate(job)
     if not job.quiet:
         if evaluated.skipped:

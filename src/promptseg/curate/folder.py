@@ -61,7 +61,8 @@ def check_folder(job: CurateJob) -> None:
     if earlier is not None and not own.is_ours:
         _adopt(own)
     own.check(SHARDS, FACTS, *_FILES)
-    own.claim(f"{FACTS}/{_REQUEST}", *_FILES)
+    alone = job.shard is None and job.cluster is None
+    (own.claim if alone else own.claim_ahead)(f"{FACTS}/{_REQUEST}", *_FILES)
     if earlier != request:
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(request, indent=1) + "\n", encoding="utf-8")

@@ -13,6 +13,7 @@ from promptseg.datasets import DatasetOptions
 from promptseg.datasets.collection import SPLITS, Split
 from promptseg.errors import InputError
 from promptseg.formats.options import Resample
+from promptseg.segment.options import ManyOptions
 
 __all__ = ["ConversionOptions", "CurateJob", "SplitOptions"]
 
@@ -133,7 +134,7 @@ class SplitOptions:
 
 
 @dataclass(kw_only=True)
-class CurateJob(SplitOptions, ConversionOptions):
+class CurateJob(SplitOptions, ManyOptions, ConversionOptions):
     """Make training data of public data: slices, tiles and 2D images with their objects.
 
     Reads what `promptseg evaluate` reads (docs/datasets.md) and whole-slide images; writes shards of
@@ -171,9 +172,6 @@ class CurateJob(SplitOptions, ConversionOptions):
     resample: Resample = "never"
     """Labels whose voxels are not those of their image: refuse them, or take the nearest voxel."""
 
-    workers: int = 1
-    """Processes."""
-
     overwrite: bool = False
     """Replace a collection made of other data or by other options."""
 
@@ -197,8 +195,6 @@ class CurateJob(SplitOptions, ConversionOptions):
             raise InputError("data to curate", "none", "name a dataset or folder with --input")
         if self.held_out is not None and self.splits is not None:
             raise InputError("--held-out or --splits", "both", "leave one out")
-        if self.workers < 1:
-            raise InputError("1 worker or more", str(self.workers), "correct --workers")
         self.shares()
         check_bounds(self)
 
@@ -215,7 +211,17 @@ class CurateJob(SplitOptions, ConversionOptions):
 
     def request(self) -> dict[str, Any]:
         """Return the options that a collection depends on as plain values, without local paths."""
-        left_out = {"output", "workers", "overwrite", "json", "quiet", "config", "strict"}
+        left_out = {
+            "output",
+            "workers",
+            "shard",
+            "cluster",
+            "overwrite",
+            "json",
+            "quiet",
+            "config",
+            "strict",
+        }
         said = {k: v for k, v in asdict(self).items() if k not in left_out}
         said["input"] = [path.resolve().name for path in self.input]
         for name in ("held_out", "splits"):

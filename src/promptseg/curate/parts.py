@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from promptseg.curate.reading import Reading
 from promptseg.curate.rules import Excluded, Exclusion
 from promptseg.curate.slices import Piece
 from promptseg.curate.sources import Origin
+from promptseg.curate.tiles import is_slide
 from promptseg.datasets import CaseFiles, Dataset
 from promptseg.datasets.collection import SCHEMA, Labels, Sample, Shard, Target
 from promptseg.datasets.manifest import ManifestRow
@@ -25,6 +27,7 @@ from promptseg.formats.own_folder import claim
 from promptseg.formats.systems import is_device
 from promptseg.parsing import parse_json
 from promptseg.work import Task, request_hash
+from promptseg.work.footprint import curating_bytes
 
 __all__ = ["FACTS", "SHARDS", "Noted", "Part", "Result", "parts_of_dataset"]
 
@@ -53,7 +56,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Part(Task[None, None]):
+class Part(Task[None, dict[str, Any]]):
     """Consecutive cases of a dataset, for one shard; it travels to worker processes.
 
     Attributes:
@@ -127,12 +130,21 @@ class Part(Task[None, None]):
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def do(self, context: None = None) -> None:
+    def memory(self) -> int:
+        """Estimate the memory that the task takes; see `Task`. Slides are read tile by tile."""
+        files = ((c.image, *c.truth) for c in self.cases)
+        return max((curating_bytes(p for p in own if not is_slide(p)) for own in files), default=0)
+
+    def do(self, context: None = None) -> dict[str, Any]:
         """Convert the cases; a case that is not usable is noted and left out.
+
+        Returns:
+            The numbers of cases, of samples and of what was left out, and seconds.
 
         Raises:
             OutputError: the shard cannot be written.
         """
+        begun = time.monotonic()
         request = request_hash(self.request())
         claim(self.shard, self.facts)
         self.facts.unlink(missing_ok=True)
@@ -161,6 +173,8 @@ class Part(Task[None, None]):
         }
         with atomic_path(self.facts) as path:
             path.write_text(json.dumps(said) + "\n", encoding="utf-8")
+        counts = {"cases": len(cases), "samples": len(samples), "left_out": len(excluded)}
+        return {**counts, "seconds": time.monotonic() - begun}
 
     def _convert(
         self, case: CaseFiles, shard: Shard, excluded: Excluded, notes: list[Noted]

@@ -14,6 +14,8 @@ from promptseg.datasets.dataset import CaseFiles, Dataset
 from promptseg.datasets.description import modality_named, read_description
 from promptseg.datasets.listing import Missing, case_name, check_complete, kind_of
 from promptseg.datasets.options import DatasetOptions
+from promptseg.errors import InputError
+from promptseg.formats.location import shown, storage_in
 
 __all__ = ["LABELLED", "open_dataset", "recognises"]
 
@@ -39,6 +41,12 @@ def open_dataset(root: Path, options: DatasetOptions) -> Dataset:
     missing: list[Missing] = []
     for row in CaseList(root, LABELLED):
         name, label = _name(row, root), Path(row.options["label"])
+        for path in filter(storage_in, (row.image, label)):
+            raise InputError(
+                "labelled images on a disk",
+                f"{shown(path)} in row {row.row}",
+                "copy them, or mount the storage",
+            )
         if not row.image.exists():
             missing.append(Missing(name, "image", f"row {row.row}: no {row.image.name}"))
         elif not label.exists():

@@ -14,7 +14,7 @@ from promptseg.errors import InputError
 from promptseg.evaluate.settings import setting_of
 from promptseg.formats.options import Resample
 from promptseg.metrics.rules import Rules
-from promptseg.segment.options import PropagationOptions, SegmentOptions
+from promptseg.segment.options import ManyOptions, PropagationOptions, SegmentOptions
 from promptseg.simulate.boxes import Jitter
 from promptseg.simulate.first import STARTS, Clicking, PromptKind
 
@@ -252,7 +252,7 @@ class EvaluateOptions(PropagationOptions, _RuleOptions, _PromptOptions, _ChoiceO
 
 
 @dataclass(kw_only=True)
-class EvaluateJob(EvaluateOptions):
+class EvaluateJob(EvaluateOptions, ManyOptions):
     """Evaluate models, or masks that are there already, by published rules.
 
     Reads folders in nnU-Net or MSD layout, the challenge npz, COCO instances, folders of images and
@@ -317,9 +317,6 @@ class EvaluateJob(EvaluateOptions):
     overwrite: bool = False
     """Begin anew where the folder holds results made otherwise."""
 
-    workers: int = 1
-    """Processes; each loads its own models and takes its share of the threads."""
-
     device: str = "auto"
     """cpu, cuda, cuda:1, mps, or auto."""
 
@@ -337,8 +334,6 @@ class EvaluateJob(EvaluateOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.workers < 1:
-            raise InputError("1 worker or more", str(self.workers))
         if self.predictions is not None and self.model:
             raise InputError(
                 "models or predictions", "both", "score the predictions in a run of their own"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -62,7 +62,7 @@ class Plan:
     def tasks(self) -> Iterator[EvaluationTask]:
         """Yield all tasks except those that wait for the search of interactive-3d."""
         for dataset in self.datasets:
-            searched = self._validation(dataset)
+            searched, about = self._validation(dataset), _without_cases(dataset)
             for case in dataset.cases:
                 if self.predictions:
                     masks = self.predictions[dataset.name].files.get(case.name)
@@ -73,7 +73,7 @@ class Plan:
                         model="",
                         label=label,
                         protocol="predictions",
-                        dataset=dataset,
+                        dataset=about,
                         case=case,
                         masks=masks,
                     )
@@ -81,9 +81,9 @@ class Plan:
                 for protocol in self.options.protocol:
                     for model in self.models:
                         if protocol != "interactive-3d":
-                            yield from self._task(model, protocol, dataset, case)
+                            yield from self._task(model, protocol, about, case)
                         elif case.name in searched:
-                            yield from self._search(model, dataset, case)
+                            yield from self._search(model, about, case)
 
     def searched_tasks(self, chosen: dict[str, str]) -> Iterator[EvaluationTask]:
         """Yield the tasks of interactive-3d, with the settings that the search found best.
@@ -106,9 +106,9 @@ class Plan:
                 )
             chosen |= {f"{model.label}, {s.prompt}": s.name for s in settings}
             for dataset in self.datasets:
-                searched = self._validation(dataset)
+                searched, about = self._validation(dataset), _without_cases(dataset)
                 for case in (c for c in dataset.cases if c.name not in searched):
-                    yield from self._task(model, "interactive-3d", dataset, case, settings)
+                    yield from self._task(model, "interactive-3d", about, case, settings)
 
     def _search(
         self, model: ModelUnderTest, dataset: Dataset, case: CaseFiles
@@ -166,3 +166,8 @@ class Plan:
         )
         if task.applies:
             yield task
+
+
+def _without_cases(dataset: Dataset) -> Dataset:
+    """What a task has to know of its dataset: with all cases, each would carry them along."""
+    return replace(dataset, cases=[], missing=[])

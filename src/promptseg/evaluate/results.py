@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable
@@ -38,6 +39,7 @@ FILES = (
 """Files of the folder itself."""
 
 _OURS = (*FILES, PARTS, "failures", "tables", "plots")
+_RECORD = re.compile(r"(results|progress)(-\d+-of-\d+)?\.(csv|html)")
 _WORST = 5  # pictures kept of each task
 
 
@@ -48,20 +50,32 @@ class Results:
         folder: where they go.
         request: options that all results in the folder share; as plain values.
         overwrite: take away results of another request.
+        shared: whether other shares of the same job may be at work there: nothing is taken away.
 
     Raises:
         OutputError: the folder cannot be written, holds results made otherwise, or other things under
             the names of ours, whatever `overwrite` says.
     """
 
-    def __init__(self, folder: Path, request: dict[str, Any], overwrite: bool) -> None:
+    def __init__(
+        self, folder: Path, request: dict[str, Any], overwrite: bool, shared: bool = False
+    ) -> None:
         self.folder, self.request = folder, json.loads(json.dumps(request, default=str))
         self.own = OwnFolder(folder)
         self.notes: dict[str, int] = {}
         self.own.check(*_OURS)
         earlier = self._earlier()
+        if earlier is None and shared and self.parts.exists():
+            earlier = self._earlier()  # of a share that has begun since
+            if earlier is None:
+                raise OutputError(
+                    "a new folder, or one with its run.json",
+                    f"{folder} with results and without it",
+                    "name another folder",
+                )
         if earlier is None:  # new, or cut off before it had begun
-            self.own.remove(*_OURS)
+            if not shared:
+                self.own.remove(*_OURS, *self._records())
             self.own.claim("run.json")
             return
         differing = sorted(
@@ -78,8 +92,12 @@ class Results:
                 f"{folder}: made with {changes}",
                 "name another folder, or --overwrite to begin anew",
             )
-        self.own.remove(*_OURS)
+        self.own.remove(*_OURS, *self._records())
         self.own.claim("run.json")
+
+    def _records(self) -> list[str]:
+        """What shares and clusters left on their work."""
+        return [name for name in self.own.known if _RECORD.fullmatch(name)]
 
     @property
     def parts(self) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,7 @@ from promptseg.evaluate.rows import Row, read_rows, write_rows
 from promptseg.evaluate.settings import Setting
 from promptseg.formats.archive import open_archive
 from promptseg.formats.files import atomic_path
+from promptseg.formats.options import ReadOptions
 from promptseg.formats.own_folder import claim, remove
 from promptseg.formats.systems import is_device
 from promptseg.image import Image, Segment, Segmentation
@@ -43,6 +46,7 @@ from promptseg.noted import refuse
 from promptseg.parsing import parse_json
 from promptseg.segment.classes.segmenter import ClassSegmenter, load_classes
 from promptseg.work import Task, as_json
+from promptseg.work.footprint import scoring_bytes
 
 __all__ = ["EvaluationTask", "Evaluator", "Part", "model_label"]
 
@@ -51,10 +55,11 @@ Noted = tuple[str, str, str]
 
 _SEARCH = "interactive-3d-search"
 _PLANAR = ("2d", "interactive-2d")
+_OBJECTS = 4  # that a volume has as a rule, each with slices of its own
 
 
 @dataclass(frozen=True)
-class EvaluationTask(Task["Evaluator", int]):
+class EvaluationTask(Task["Evaluator", dict[str, Any]]):
     """One case under one model and protocol.
 
     Attributes:
@@ -120,9 +125,19 @@ class EvaluationTask(Task["Evaluator", int]):
         """Tell whether its results are complete, and of the very same request."""
         return self.part.is_done(self.request())
 
-    def do(self, context: Evaluator) -> int:
-        """Score the case and keep the results; returns the number of rows."""
-        return context.do(self)
+    def memory(self) -> int:
+        """Estimate the memory that the task takes; see `Task`."""
+        labels = [*self.case.truth, *([self.masks] if self.masks else [])]
+        encoded = None if self.model else 0
+        if self.model and self.protocol in _PLANAR and self.options.max_slices:
+            encoded = _OBJECTS * self.options.max_slices
+        return scoring_bytes(self.case.image, labels, ReadOptions(), encoded)
+
+    def do(self, context: Evaluator) -> dict[str, Any]:
+        """Score the case and keep the results; returns the number of rows, and seconds."""
+        begun = time.monotonic()
+        rows = context.do(self)
+        return {"rows": rows, "seconds": time.monotonic() - begun}
 
 
 @dataclass(frozen=True)
@@ -134,6 +149,11 @@ class Part:
     """
 
     folder: Path
+
+    def names(self, root: Path) -> list[str]:
+        """Return the names of the files that it may come to have, as seen from a folder above."""
+        place = self.folder.relative_to(root).as_posix()
+        return [f"{place}/{name}" for name in ("rows.csv", "part.json", "embedding.npz", "*.png")]
 
     def is_done(self, request: dict[str, Any]) -> bool:
         """Tell whether the results are complete, and of the very same request."""
@@ -186,7 +206,8 @@ class Part:
 
     def clear(self) -> None:
         """Remove what an earlier run left."""
-        remove(self.folder)
+        if os.path.lexists(self.folder):
+            remove(self.folder)
 
     def _read(self) -> dict[str, Any]:
         try:

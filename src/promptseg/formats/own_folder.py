@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +23,7 @@ __all__ = ["LIST", "OwnFolder", "claim", "remove"]
 
 LIST = ".promptseg-files"
 _NAMED = 5  # foreign files that a message names
+_LOOKS = (0.2, 1.0)  # seconds until a list that others append to is looked at again
 
 
 class OwnFolder:
@@ -41,7 +43,9 @@ class OwnFolder:
             raise OutputError("a folder for the results", f"{root}: a file", "name a folder")
         if os.path.islink(root / LIST):
             raise _link(root / LIST)
-        self.known: dict[str, None] = dict.fromkeys(_read(root / LIST))
+        self.known: dict[str, None] = {}
+        self._endings: dict[str, set[str]] = {}  # that stand for all names in a folder
+        self._learn(_read(root / LIST))
 
     @property
     def is_ours(self) -> bool:
@@ -50,15 +54,21 @@ class OwnFolder:
 
     def owns(self, path: Path) -> bool:
         """Tell whether a path below the root is listed, or was on its way to a listed one."""
-        name = path.relative_to(self.root).as_posix()
-        if name in self.known or is_part(path.name):
+        return is_part(path.name) or self._is_listed(path.relative_to(self.root).as_posix())
+
+    def _is_listed(self, name: str) -> bool:
+        """Whether a name is in the list, or one that stands for it."""
+        if name in self.known:
             return True
         folder, _, last = name.rpartition("/")
-        return any(
-            rest.startswith("*") and last.endswith(rest[1:])
-            for place, _, rest in (entry.rpartition("/") for entry in self.known)
-            if place == folder
-        )
+        return any(map(last.endswith, self._endings.get(folder, ())))
+
+    def _learn(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.known[name] = None
+            folder, _, last = name.rpartition("/")
+            if last.startswith("*"):
+                self._endings.setdefault(folder, set()).add(last[1:])
 
     def check(self, *names: str) -> None:
         """Refuse what is not ours in the place of files or folders of ours.
@@ -69,7 +79,10 @@ class OwnFolder:
         Raises:
             OutputError: files that are not listed, or links; their names are said.
         """
-        foreign = [path for name in names for path in self._foreign(self.root / name)]
+        foreign = self._all_foreign(names)
+        if foreign:  # or of another process, that has listed it since
+            self._learn(_read(self.root / LIST))
+            foreign = self._all_foreign(names)
         if foreign:
             some = ", ".join(str(p.relative_to(self.root)) for p in foreign[:_NAMED])
             more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
@@ -94,10 +107,29 @@ class OwnFolder:
                 raise _link(place)
         if not taken:
             self.check(*(name for name in names if "*" not in name))
-        new = [name for name in names if name not in self.known]
+        new = [name for name in names if not self._is_listed(name)]
         if new or not self.is_ours:
             _append(self.root / LIST, new)
-            self.known |= dict.fromkeys(new)
+            self._learn(new)
+
+    def claim_ahead(self, *names: str) -> None:
+        """List all files that processes of this job are about to write, where other machines work too.
+
+        Two machines that append to one list at once may each lose what the other wrote, on network
+        storage: so it is done once, before the work, and looked at again a little later.
+
+        Args:
+            names: paths below the root.
+
+        Raises:
+            OutputError: as `claim`.
+        """
+        self.claim(*names)
+        for wait in _LOOKS:
+            time.sleep(wait)
+            there = set(_read(self.root / LIST))
+            if lost := [name for name in names if name not in there]:
+                _append(self.root / LIST, lost)
 
     def remove(self, *names: str, forget: bool = True) -> None:
         """Remove files of ours: listed ones at or below some paths, and folders that are empty then.
@@ -112,7 +144,7 @@ class OwnFolder:
         Raises:
             OutputError: a file that cannot be removed.
         """
-        self.known |= dict.fromkeys(_read(self.root / LIST))  # others may have listed files since
+        self._learn(_read(self.root / LIST))  # others may have listed files since
         below = (path for name in names for path in _files_below(self.root / name))
         going = [
             path
@@ -133,9 +165,13 @@ class OwnFolder:
         gone = tuple(f"{name}/" for name in names)
         kept = [k for k in self.known if k not in names and not k.startswith(gone)]
         if forget and self.is_ours:
-            self.known = dict.fromkeys(sorted(kept))
+            self.known, self._endings = {}, {}
+            self._learn(sorted(kept))
             with atomic_path(self.root / LIST) as temporary:
                 temporary.write_text("".join(map(_line, self.known)), encoding="utf-8")
+
+    def _all_foreign(self, names: Iterable[str]) -> list[Path]:
+        return [path for name in names for path in self._foreign(self.root / name)]
 
     def _foreign(self, path: Path) -> Iterator[Path]:
         """What is not ours at a path, or below it."""

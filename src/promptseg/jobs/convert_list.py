@@ -16,9 +16,9 @@ from promptseg.formats import endings, format_by_suffix
 from promptseg.formats.files import read_provenance_beside
 from promptseg.jobs.convert import ConvertJob, convert
 from promptseg.jobs.doers import executor_of
-from promptseg.jobs.footprint import converting_bytes
 from promptseg.jobs.lists import Listed, RefusedCase, do_list, place_below
 from promptseg.work import Executor, Shard, Task, as_json, request_hash
+from promptseg.work.footprint import converting_bytes
 
 __all__ = ["convert_list", "is_many_masks"]
 

@@ -7,8 +7,8 @@ import platform
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +32,23 @@ from promptseg.datasets.collection import Collection, Sample, Split
 from promptseg.datasets.description import unknown_modalities
 from promptseg.datasets.manifest import ManifestRow, write_manifest
 from promptseg.datasets.splits import read_splits
-from promptseg.errors import InputError, OutputError
+from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.formats.files import atomic_path
+from promptseg.formats.own_folder import OwnFolder
 from promptseg.formats.systems import clash
+from promptseg.jobs.doers import executor_of, is_elsewhere
+from promptseg.jobs.lists import Listed
+from promptseg.jobs.live_record import About, LiveRecord, record_files
 from promptseg.noted import counted, lines_of, refuse
-from promptseg.work import executor_for, run
+from promptseg.work import WHOLE, Shard, Tally, Task, await_results, run
 
-__all__ = ["curate"]
+__all__ = ["curate", "curate_share"]
 
 log = logging.getLogger("promptseg")
 
 _LACKS = {"image": "no image", "labels": "no mask"}  # rules
 _FEW, _MUCH = 10, 0.1  # a group of patients is large: their number, their share
+_COLUMNS = ("cases", "samples", "left_out")
 _ROOM = 2  # JPEG pictures grow, volumes shrink
 
 
@@ -63,20 +68,12 @@ def curate(job: CurateJob) -> Collection:
             is in exclusions.csv.
         OutputError: the folder holds something else, cannot be written, or the disk is full.
     """
+    if job.shard is not None:
+        raise InputError("a whole curation", f"--shard {job.shard}", "call curate_share")
     datasets = open_sources(job)
     known = _Given(job, datasets)
-    check_folder(job)
-    options = ConversionOptions(**{k: getattr(job, k) for k in job.conversion()})
-    parts = [
-        part for dataset in datasets for part in parts_of_dataset(dataset, job.output, options)
-    ]
-    if same := clash((part.shard for part in parts), job.output):
-        raise InputError(
-            "datasets with names of their own, where capitals do not count",
-            " and ".join(path.stem for path in same),
-            "rename one",
-        )
-    _do(parts, job)
+    parts = _begun(job, datasets)
+    _do(parts, parts, job, WHOLE)
     results = [(part, part.result()) for part in parts]
     done = [result for _, result in results if result is not None]
     if len(done) < len(results):
@@ -105,6 +102,43 @@ def curate(job: CurateJob) -> Collection:
     collection = _write(job, datasets, done, excluded, known)
     remove_others(job.output, parts)
     return collection
+
+
+def curate_share(job: CurateJob) -> Listed:
+    """Convert one share of the parts, as `job.shard` says; `curate` makes the collection of all.
+
+    Any number of shares may be at work in one folder; each has a results table of its own. Once they
+    are done, the same job without `shard` finds their parts, and writes index, splits and reports.
+
+    Args:
+        job: what and how; the same for all shares but for `shard`.
+
+    Raises:
+        InputError, OutputError: as `curate`, or what a share cannot do.
+    """
+    shard = Shard.parse(job.shard)
+    if job.overwrite:  # each would remove what the others have done
+        raise InputError("parts that stay for --shard", "--overwrite", "name another folder")
+    datasets = open_sources(job)
+    _Given(job, datasets)
+    parts = _begun(job, datasets)
+    return _do(parts, list(shard.of(parts)), job, shard)
+
+
+def _begun(job: CurateJob, datasets: Sequence[Dataset]) -> list[Part]:
+    """The folder for the collection, and the parts of the work."""
+    check_folder(job)
+    options = ConversionOptions(**{k: getattr(job, k) for k in job.conversion()})
+    parts = [
+        part for dataset in datasets for part in parts_of_dataset(dataset, job.output, options)
+    ]
+    if same := clash((part.shard for part in parts), job.output):
+        raise InputError(
+            "datasets with names of their own, where capitals do not count",
+            " and ".join(path.stem for path in same),
+            "rename one",
+        )
+    return parts
 
 
 class _Given:
@@ -137,12 +171,61 @@ class _Given:
         return divide(groups, shares, self.job.seed)
 
 
-def _do(parts: list[Part], job: CurateJob) -> None:
-    """Convert what is not converted yet."""
-    waiting = [part for part in parts if not part.is_done()]
-    if not waiting:
-        return
-    (job.output / "collection.json").unlink(missing_ok=True)  # of what is about to change
+def _do(parts: Sequence[Part], own: Sequence[Part], job: CurateJob, shard: Shard) -> Listed:
+    """Convert what is not converted yet of a share of the parts."""
+    tally = Tally()
+    waiting = [part for part in own if not part.is_done()]
+    tally.skipped += len(own) - len(waiting)
+    record = _record(job, own, shard, tally)
+    if not waiting and record is None:
+        return Listed(tally, job.output, [])
+    if waiting:
+        (job.output / "collection.json").unlink(missing_ok=True)  # of what is about to change
+        _require_space(waiting, job)
+    rows = {id(part): row for row, part in enumerate(parts, start=1)}
+
+    def ended(part: Task[Any, Any], result: Any, error: PromptsegError | None) -> None:
+        assert isinstance(part, Part)
+        if record is not None:
+            record.add(About(rows[id(part)], part.name, str(part.shard)), result, error)
+
+    telling: AbstractContextManager[Any] = record.writing() if record else nullcontext()
+    with telling:
+        outcome = run(
+            waiting,
+            lambda some: executor_of(job, _nothing, threads=1, divided=False, most=len(some)),
+            title="cases",
+            quiet=job.quiet,
+            keep_going=record is not None,
+            tally=tally,
+            on_end=ended,
+        )
+    if is_elsewhere(job):
+        failed = {id(failure.task) for failure in outcome.failures}
+        await_results(part for part in waiting if id(part) not in failed)
+    if job.shard is None and outcome.failures:  # a collection is of all parts
+        raise outcome.failures[0].error
+    if record is None:
+        return Listed(tally, job.output, [])
+    return Listed(tally, record.table.path, record.failures)
+
+
+def _record(job: CurateJob, own: Sequence[Part], shard: Shard, tally: Tally) -> LiveRecord | None:
+    """Table and page on the work of a share or cluster; the whole collection takes them away."""
+    if job.shard is None and not is_elsewhere(job):
+        return None
+    files = (path.relative_to(job.output).as_posix() for p in own for path in (p.shard, p.facts))
+    OwnFolder(job.output).claim_ahead(*record_files(shard), *files)
+    about = f"{job.output.name}, in parts of many cases"
+    return LiveRecord(job.output, shard, _COLUMNS, title=about, total=len(own), tally=tally)
+
+
+def _require_space(waiting: Sequence[Part], job: CurateJob) -> None:
+    """Refuse to begin where the disk has no room for what will be written.
+
+    Raises:
+        OutputError: it has not.
+    """
     sizes: dict[Path, int] = {}  # files that parts share, such as annotations of COCO, count once
     for part in waiting:
         sizes |= part.input_sizes()
@@ -154,12 +237,10 @@ def _do(parts: list[Part], job: CurateJob) -> None:
             f"{free / 1e9:.1f} GB in {job.output}",
             "free some space or choose another folder",
         )
-    executor = partial(executor_for, job.workers, _nothing)
-    run(waiting, executor, title="cases", quiet=job.quiet, keep_going=False)
 
 
-def _nothing() -> None:
-    """Parts need nothing that is made once."""
+def _nothing(threads: int | None = None) -> None:
+    """What a process needs for every part: nothing."""
 
 
 def _incomplete(datasets: Sequence[Dataset]) -> Iterator[Exclusion]:

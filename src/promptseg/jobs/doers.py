@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,7 +13,14 @@ from promptseg.models.cards import find_card, model_file
 from promptseg.segment.options import ManyOptions
 from promptseg.work import Executor, Inline, Processes
 
-__all__ = ["engine_there", "executor_of", "is_elsewhere", "require_many", "weights_here"]
+__all__ = [
+    "all_weights_here",
+    "engine_there",
+    "executor_of",
+    "is_elsewhere",
+    "require_many",
+    "weights_here",
+]
 
 
 class Make(Protocol):
@@ -111,3 +118,12 @@ def weights_here(model: str) -> str:
     if file is None or not file.is_file():
         raise ModelError("the weights on every machine", f"no {model}", "copy the file there")
     return sha256_of(file)
+
+
+def all_weights_here(models: Sequence[str]) -> str:
+    """Return the SHA-256 of the weights of several models on this machine.
+
+    Raises:
+        PromptsegError: as `weights_here`.
+    """
+    return " ".join(map(weights_here, models))

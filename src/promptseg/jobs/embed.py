@@ -30,13 +30,13 @@ from promptseg.jobs.doers import (
     require_many,
     weights_here,
 )
-from promptseg.jobs.footprint import encoding_bytes, process_bytes
 from promptseg.jobs.lists import Listed, RefusedCase, do_list
 from promptseg.models.cards import model_file
 from promptseg.progress import step_progress
 from promptseg.segment.options import EmbedJob, parse_slices
 from promptseg.segment.segmenter import Segmenter, load
 from promptseg.work import Executor, Inline, Shard, Task, Threads, run
+from promptseg.work.footprint import encoding_bytes, process_bytes
 
 __all__ = ["Embedded", "embed_images", "embed_list"]
 

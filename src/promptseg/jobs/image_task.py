@@ -18,7 +18,6 @@ from promptseg.formats.location import address_in, storage_in
 from promptseg.formats.outputs import Reads
 from promptseg.image import Image
 from promptseg.jobs.doers import engine_there, executor_of, is_elsewhere, weights_here
-from promptseg.jobs.footprint import process_bytes, segmenting_bytes
 from promptseg.jobs.outputs import Computed
 from promptseg.jobs.segment import (
     check_outputs,
@@ -35,6 +34,7 @@ from promptseg.segment.options import SegmentJob
 from promptseg.segment.run import axis_of_run
 from promptseg.segment.segmenter import Segmenter
 from promptseg.work import Executor, Staged, as_json, request_hash
+from promptseg.work.footprint import process_bytes, segmenting_bytes
 
 __all__ = ["ImageTask", "ReadImage", "Tools", "executor_for_images", "tools_for"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.location import shown
 from promptseg.formats.outputs import Reads
 from promptseg.jobs.batch import may_carry_prompts, output_name
+from promptseg.jobs.doers import is_elsewhere
 from promptseg.jobs.image_task import ImageTask, ReadImage, executor_for_images
 from promptseg.jobs.lists import Listed, RefusedCase, do_list, place_below
 from promptseg.jobs.measurements import measurements_of, require_ours, write_measurements
@@ -25,9 +27,11 @@ from promptseg.jobs.segment import check_classes, prompts_of, single
 from promptseg.models.cards import AUTO, model_file
 from promptseg.models.heads.semantic.card import is_semantic
 from promptseg.segment.options import SegmentJob
-from promptseg.work import Executor, Shard
+from promptseg.work import Executor, Shard, Tally, looks
 
 __all__ = ["Segmenting", "segment_list"]
+
+log = logging.getLogger("promptseg")
 
 _MANY = ("box", "box3d", "point", "text")
 _FILES = ("prompts", "mask", "markers")
@@ -50,8 +54,22 @@ def segment_list(job: SegmentJob) -> Listed:
     require_ours(table)
     listed = do_list(verb.cases, verb, shard)
     if listed.tally.done or not table.exists():
-        write_measurements(table, verb.measured(shard))
+        if is_elsewhere(job) and not _all_seen(verb, shard, listed.tally):
+            log.warning("masks of other machines are not seen here: %s waits for a next run", table)
+            table.unlink(missing_ok=True)
+        else:
+            write_measurements(table, verb.measured(shard))
     return listed
+
+
+def _all_seen(verb: Segmenting, shard: Shard, tally: Tally) -> bool:
+    """Whether as many masks are seen as there are, once network storage has had time to show them."""
+    for wait in looks():
+        time.sleep(wait)
+        there = sum(verb.place(case).exists() for case in shard.of(verb.cases))
+        if there >= tally.skipped + tally.done:
+            return True
+    return False
 
 
 class Segmenting:

@@ -6,8 +6,8 @@ import hashlib
 import logging
 import os
 from array import array
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,15 +18,12 @@ from promptseg.datasets.case_list import Case
 from promptseg.datasets.case_sources import Cases
 from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.formats.location import address_in, storage_in
-from promptseg.jobs.live_page import LivePage
-from promptseg.jobs.results_table import ResultsTable
+from promptseg.jobs.live_record import About, LiveRecord
 from promptseg.work import Executor, Shard, Tally, Task, stream
 
 __all__ = ["ListVerb", "Listed", "RefusedCase", "checked", "do_list", "place_below"]
 
 log = logging.getLogger("promptseg")
-
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -80,24 +77,14 @@ def do_list(cases: Cases, verb: ListVerb, shard: Shard) -> Listed:
     total, absent = checked(cases, verb)
     if absent:
         log.warning("%d of the %d images are not there", absent, total)
-    table = ResultsTable(verb.output / f"results{shard.suffix}.csv", verb.columns)
     tally, own = Tally(), shard.size(total)
-    page = LivePage(verb.output / f"progress{shard.suffix}.html", cases.name, own, tally)
-    failures: list[tuple[str, PromptsegError]] = []
+    record = LiveRecord(verb.output, shard, verb.columns, title=cases.name, total=own, tally=tally)
     tasks = (verb.task(case) for case in shard.of(cases))
     done = stream(tasks, verb.executor(), tally, title="cases", total=own, quiet=verb.quiet)
-    with table.writing() as lines, closing(done):
-        try:
-            for task, result, error in done:
-                line = _line(task, result, error)
-                lines.append(line)
-                page.add(task.title, line.get("seconds"), line.get("error"))
-                if error is not None and len(failures) < _NAMED:
-                    failures.append((task.title, error))
-        finally:
-            with suppress(OutputError):  # what ends a list is said first: a full disk, say
-                page.write(over=True)
-    return Listed(tally, table.path, failures)
+    with record.writing(), closing(done):
+        for task, result, error in done:
+            record.add(_about(task), result, error)
+    return Listed(tally, record.table.path, record.failures)
 
 
 @dataclass(frozen=True)
@@ -205,11 +192,5 @@ def _key(path: Path) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
-def _line(
-    task: Any, result: Mapping[str, Any] | None, error: PromptsegError | None
-) -> dict[str, Any]:
-    """What the table says of a case."""
-    about = {"row": task.row, "image": task.title, "output": str(task.place or "")}
-    if error is not None:
-        return {**about, "state": "failed", "error": str(error)}
-    return {**about, "state": "done", **(result or {})}
+def _about(task: Any) -> About:
+    return About(task.row, task.title, str(task.place or ""))

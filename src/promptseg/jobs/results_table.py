@@ -14,7 +14,7 @@ from typing import Any
 from promptseg.errors import NoSpaceError, OutputError
 from promptseg.names import for_csv
 
-__all__ = ["ResultsTable", "columns_with", "read_results"]
+__all__ = ["ResultsTable", "Writer", "columns_with", "read_results"]
 
 _FIRST = ("row", "image", "output", "state")  # done or failed; what was done before keeps its line
 _LAST = ("seconds", "error", "when")
@@ -48,7 +48,7 @@ class ResultsTable:
             )
 
     @contextmanager
-    def writing(self) -> Iterator[_Writer]:
+    def writing(self) -> Iterator[Writer]:
         """Open the table, with its head if it is new.
 
         Raises:
@@ -64,7 +64,7 @@ class ResultsTable:
                 "a folder that can be written", f"{self.path} ({error.strerror})"
             ) from error
         try:
-            writer = _Writer(descriptor, self.path, self.columns)
+            writer = Writer(descriptor, self.path, self.columns)
             if os.fstat(descriptor).st_size == 0:
                 writer.append(dict(zip(self.columns, self.columns, strict=True)))
             yield writer
@@ -72,8 +72,8 @@ class ResultsTable:
             os.close(descriptor)
 
 
-class _Writer:
-    """Appends lines, each by one call."""
+class Writer:
+    """Appends lines to a results table, each by one call."""
 
     def __init__(self, descriptor: int, path: Path, columns: Sequence[str]) -> None:
         self._descriptor, self._path, self._columns = descriptor, path, columns

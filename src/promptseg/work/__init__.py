@@ -1,6 +1,7 @@
 """Tasks of a job: done whole or not at all, found done again, by this process or by several."""
 
-from promptseg.work.executors import Executor, Inline, Processes, Threads, executor_for
+from promptseg.work.executors import Executor, Inline, Processes, Threads
+from promptseg.work.late import await_results, looks
 from promptseg.work.run import Failure, Outcome, Tally, run, stream
 from promptseg.work.shards import WHOLE, Shard
 from promptseg.work.task import Staged, Task, as_json, request_hash
@@ -18,7 +19,8 @@ __all__ = [
     "Task",
     "Threads",
     "as_json",
-    "executor_for",
+    "await_results",
+    "looks",
     "request_hash",
     "run",
     "stream",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     Future,
@@ -23,7 +23,7 @@ from promptseg.work.memory import Room, need_of, processes_with_room
 from promptseg.work.pace import Pace
 from promptseg.work.task import Task
 
-__all__ = ["Done", "Executor", "Inline", "Processes", "Threads", "executor_for"]
+__all__ = ["Done", "Executor", "Inline", "Processes", "Threads"]
 
 Done = tuple[Task[Any, Any], Any, PromptsegError | None]
 """A task, its result, and what was wrong with it (the result is None then)."""
@@ -260,12 +260,6 @@ class _Waiting:
         """Those that need more memory than there is, each once."""
         refused, self._refused = self._refused, []
         yield from refused
-
-
-def executor_for(workers: int, make_context: MakeContext, tasks: Sequence[Any]) -> Executor:
-    """Return the executor for a number of workers: no more processes than tasks, and none for one."""
-    workers = min(workers, len(tasks))
-    return Processes(workers, make_context) if workers > 1 else Inline(make_context)
 
 
 def _killed() -> PromptsegError:

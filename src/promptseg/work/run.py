@@ -42,59 +42,6 @@ class Outcome:
     failures: list[Failure] = field(default_factory=list)
 
 
-def run(
-    tasks: Sequence[Task[Any, Any]],
-    executor: Callable[[Sequence[Task[Any, Any]]], Executor],
-    *,
-    title: str,
-    quiet: bool = False,
-    keep_going: bool = True,
-    on_failure: Callable[[Failure], None] | None = None,
-) -> Outcome:
-    """Do the tasks that are not done yet.
-
-    Args:
-        tasks: of the job, all of them.
-        executor: makes who does those that wait; it is closed in the end.
-        title: of the progress: what is counted.
-        quiet: no progress.
-        keep_going: whether a task that fails leaves the others to be done.
-        on_failure: called at once with each failure.
-
-    Returns:
-        How many were done already, what the others gave, what failed.
-
-    Raises:
-        PromptsegError: of the first task that failed, unless `keep_going`.
-        NoSpaceError: there is no space for results, which the next ones would find too.
-    """
-    place = {id(task): k for k, task in enumerate(tasks)}
-    waiting = [task for task in tasks if not _is_done(task)]
-    outcome = Outcome(skipped=len(tasks) - len(waiting))
-    if not waiting:
-        return outcome
-    results: dict[int, Any] = {}
-    failures: dict[int, Failure] = {}
-    total = sum(task.weight for task in tasks)
-    done = total - sum(task.weight for task in waiting)
-    with step_progress(title, total, quiet) as update, executor(waiting) as doing:
-        update(done, "")
-        for task, result, error in doing.each(waiting):
-            done += task.weight
-            update(done, task.title)
-            if error is None:
-                results[place[id(task)]] = result
-                continue
-            if not keep_going or isinstance(error, NoSpaceError):
-                raise error
-            failure = failures[place[id(task)]] = Failure(task, error)
-            if on_failure:
-                on_failure(failure)
-    outcome.results = [results[k] for k in sorted(results)]
-    outcome.failures = [failures[k] for k in sorted(failures)]
-    return outcome
-
-
 @dataclass
 class Tally:
     """The number of tasks of a stream so far, by what became of them.
@@ -108,6 +55,66 @@ class Tally:
     skipped: int = 0
     done: int = 0
     failed: int = 0
+
+
+def run(
+    tasks: Sequence[Task[Any, Any]],
+    executor: Callable[[Sequence[Task[Any, Any]]], Executor],
+    *,
+    title: str,
+    quiet: bool = False,
+    keep_going: bool = True,
+    tally: Tally | None = None,
+    on_end: Callable[[Task[Any, Any], Any, PromptsegError | None], None] | None = None,
+) -> Outcome:
+    """Do the tasks that are not done yet.
+
+    Args:
+        tasks: of the job, all of them.
+        executor: makes who does those that wait; it is closed in the end.
+        title: of the progress: what is counted.
+        quiet: no progress.
+        keep_going: whether a task that fails leaves the others to be done.
+        tally: is kept up to date, if given.
+        on_end: called as each ends: with the task, its result, and what is wrong with it (the result
+            is None then).
+
+    Returns:
+        How many were done already, what the others gave, what failed.
+
+    Raises:
+        PromptsegError: of the first task that failed, unless `keep_going`.
+        NoSpaceError: there is no space for results, which the next ones would find too.
+    """
+    place = {id(task): k for k, task in enumerate(tasks)}
+    waiting = [task for task in tasks if not _is_done(task)]
+    outcome = Outcome(skipped=len(tasks) - len(waiting))
+    tally = tally or Tally()
+    tally.skipped += outcome.skipped
+    if not waiting:
+        return outcome
+    results: dict[int, Any] = {}
+    failures: dict[int, Failure] = {}
+    total = sum(task.weight for task in tasks)
+    done = total - sum(task.weight for task in waiting)
+    with step_progress(title, total, quiet) as update, executor(waiting) as doing:
+        update(done, "")
+        for task, result, error in doing.each(waiting):
+            done += task.weight
+            update(done, task.title)
+            if error is None:
+                results[place[id(task)]] = result
+                tally.done += 1
+            else:
+                failures[place[id(task)]] = Failure(task, error)
+                tally.failed += 1
+            if on_end and not isinstance(error, NoSpaceError):  # no table would take it either
+                on_end(task, result, error)
+            if error is not None and (not keep_going or isinstance(error, NoSpaceError)):
+                raise error
+    outcome.results = [results[k] for k in sorted(results)]
+    outcome.failures = [failures[k] for k in sorted(failures)]
+    return outcome
 
 
 def stream(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from promptseg.work.memory import TooLargeError, need_of
 from promptseg.work.pace import Pace
 from promptseg.work.task import Staged, Task
 
-__all__ = ["OnCluster"]
+__all__ = ["OnCluster", "places"]
 
 log = logging.getLogger("promptseg")
 
@@ -110,12 +110,13 @@ class OnCluster:
         resources = self._ray.cluster_resources()
         cpus = [int(n["Resources"].get("CPU", 0)) for n in self._ray.nodes() if n["Alive"]]
         gpus = int(resources.get("GPU", 0)) if self._gpus else 0
-        threads = self._threads or max(1, min(4, *cpus, 4))
-        room = gpus or sum(count // threads for count in cpus)
+        threads, room = places(cpus, gpus, self._threads)
         size = self._workers or room
         if size < 1:
             raise InputError(
-                f"a node with {threads} CPUs", f"{max(cpus, default=0)} at most", "lower --threads"
+                f"a node with {threads} CPUs",
+                f"{max(cpus, default=0)} at most",
+                "lower --threads, or say by --workers how many to wait for",
             )
         self.budget = int(_SHARE * resources.get("object_store_memory", 1 << 30))
         holder = {"num_cpus": 1 if gpus else threads, "num_gpus": 1 if gpus else 0}
@@ -127,6 +128,22 @@ class OnCluster:
         make_hand = self._make_hand or _no_hand
         hands = 0 if self._make_hand is None else size if gpus else max(1, (size + 1) // 2)
         self.hands = WorkerPool(Hand, make_hand, hands, hand)
+
+
+def places(cpus: Sequence[int], gpus: int, threads: int | None) -> tuple[int, int]:
+    """Return the CPUs that each process takes, and for how many processes there is room.
+
+    Args:
+        cpus: of every node; a head that does no work has none.
+        gpus: of the cluster, that may be used.
+        threads: asked for; up to 4, as far as every node has them, if None.
+
+    Examples:
+        >>> places([0, 8, 8], 0, None)
+        (4, 4)
+    """
+    each = threads or min([4, *(count for count in cpus if count)])
+    return each, gpus or sum(count // each for count in cpus)
 
 
 def _no_hand() -> None:

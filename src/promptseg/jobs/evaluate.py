@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -88,13 +88,13 @@ def _objects(
     }
     video = run.visit.embedded.image.kind == "video"
     model = run.visit.predictor.model
-    by_memory = run.starting is not None and isinstance(model, Remembering)
-    by_propagation = options.link == "propagation" and not by_memory
+    memory = model if run.starting is not None and isinstance(model, Remembering) else None
+    by_propagation = options.link == "propagation" and memory is None
     tracks = linked(slices, options.min_iou, _GAP, fill=not video and not by_propagation)
     if by_propagation:
         tracks = linked_by_propagation(run, tracks, options.min_iou)
-    if by_memory:
-        tracks = joined(tracks, model, run.visit, options.min_iou, returns=video)
+    if memory is not None:
+        tracks = joined(tracks, memory, run.visit, options.min_iou, returns=video)
     if not options.instances or len(tracks) < 2:
         return [(name, tracks)]
     return [(f"{name} {n}", [track]) for n, track in enumerate(tracks, 1)]

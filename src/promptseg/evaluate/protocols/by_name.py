@@ -94,7 +94,7 @@ def named_through(scene: Scene, protocol: Protocol) -> Iterator[Scored]:
             name = target if prompt == TEXT else phrase
             facts: dict[str, Any] = {"protocol": protocol, "seconds": found.seconds}
             about = {"object": name, "prompt": prompt, "predicted_iou": None}
-            about["instances"] = found.count
+            facts["instances"] = found.instances
             mask = found.union(shape)
             yield from _through(scene, own[0], truth, mask, {**facts, **about})
             if prompt == TEXT and scene.options.instances:
@@ -104,7 +104,7 @@ def named_through(scene: Scene, protocol: Protocol) -> Iterator[Scored]:
         mask = found.union(shape)
         empty = np.zeros_like(mask)
         facts = {"protocol": protocol, "prompt": ABSENT, "predicted_iou": found.best}
-        facts |= {"instances": found.count, "seconds": found.seconds}
+        facts |= {"instances": found.instances, "seconds": found.seconds}
         yield from _through(scene, _nothing(name, empty), empty, mask, facts)
 
 
@@ -122,13 +122,13 @@ class _Found(NamedTuple):
     Attributes:
         segments: one of all instances, or one of each where they are scored.
         best: the highest score.
-        count: how many instances; None where they are one.
+        instances: how many instances; None where they are one.
         seconds: that it took.
     """
 
     segments: list[Segment]
     best: float
-    count: int | None
+    instances: int | None
     seconds: float
 
     def union(self, shape: tuple[int, ...]) -> Mask:

@@ -16,14 +16,14 @@ CARDS: tuple[ModelCard, ...] = (
     replace(
         _LITE,
         name="promptseg-words",
-        title="promptseg-lite with a head for twelve words; it refuses others; preliminary",
+        title="promptseg-lite with a head for twelve words; it refuses others",
         build="build_words",
         prompts=_LITE.prompts | {"text"},
         weights="promptseg-words",
         source="recipes/words; NOTICE names the authors of the images",
-        weak_at="cells, nerves, vessels, vertebrae, vocal folds, tools and tubes: found badly or "
-        "not at all on images of other origin; whether a thing is there; which nerve, vessel or "
-        "vertebra it is; tumours other than soft-tissue sarcomas",
+        weak_at="cells that touch, nerves, vertebrae; vocal folds, tools and tubes of other "
+        "patients than the one it knows; nuclei in stained tissue or blood; sarcomas on CT; which "
+        "nerve, vessel or vertebra it is; tumours other than soft-tissue sarcomas",
         words=tuple(concept.name for concept in CONCEPTS),
         family="words",
     ),

@@ -8,17 +8,15 @@ __all__ = ["CONCEPTS"]
 
 CONCEPTS: tuple[Concept, ...] = (
     Concept("fetal head", ("US",), ("fetus head", "fetal skull")),
-    Concept(
-        "nucleus", ("microscopy", "pathology"), ("cell nucleus",), instances=True, refine="box"
-    ),
-    Concept("cell", ("microscopy",), ("cell body",), instances=True, refine="box+mask"),
+    Concept("nucleus", ("microscopy", "pathology"), ("cell nucleus",), instances=True),
+    Concept("cell", ("microscopy",), ("cell body",), instances=True),
     Concept(
         "left ventricle cavity",
         ("MR",),
         ("LV cavity", "LV", "left ventricle blood pool", "LV blood pool", "left ventricle lumen"),
         "87878005",
     ),
-    Concept("peripheral nerve", ("US",), ("nerve",), instances=True, refine="box+mask"),
+    Concept("peripheral nerve", ("US",), ("nerve",), instances=True),
     Concept("blood vessel", ("US",), ("vessel",), instances=True, refine="box"),
     Concept("soft-tissue sarcoma", ("CT", "MR", "PET"), ("sarcoma",)),
     Concept("vocal folds", ("endoscopy",), ("vocal cord",)),

@@ -198,6 +198,10 @@ class ClosedBright(BrightWords):
 
     words = Vocabulary([Concept("bright", synonyms=("light patch",))])
 
+    @property
+    def known_words(self) -> tuple[Concept, ...]:
+        return self.words.concepts
+
     def word(self, phrase: str) -> Concept:
         return self.words.look_up(phrase)
 

@@ -32,6 +32,10 @@ class Bright(SemanticSam):
         super().__init__(card, None, torch.device("cpu"), Path("none"), "0" * 64)  # type: ignore[arg-type]
         self.seen: list[list[NDArray[np.uint8]]] = []
 
+    @property
+    def encodes_slices_alone(self) -> bool:
+        return False
+
     def on_slices(self, slices: Any, pixel: tuple[float, float] = (1, 1)) -> Tensor:
         self.seen.append(list(slices))
         stack = torch.from_numpy(np.stack([np.atleast_3d(s)[..., 0] for s in slices]).astype(int))
@@ -108,6 +112,32 @@ def test_patches_of_a_stack_are_joined_without_their_halos() -> None:
     expected = (voxels >= 100).astype(int) + (voxels >= 200)
     np.testing.assert_array_equal(found, expected[[0, 0, 1, 2, 3, 4, 5]])
     assert len(model.seen) == 4
+
+
+def test_slices_that_patches_share_are_encoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path, replace(CARD, depth=4, halo=1))
+    model = load_classes(tmp_path, device="cpu").model
+    assert isinstance(model, SemanticSam)
+    assert model.encodes_slices_alone
+    voxels = np.random.default_rng(0).integers(0, 255, (5, 40, 33)).astype(np.uint8)
+    encoded: list[int] = []
+    embed = SemanticSam.embed
+
+    def counted(self: SemanticSam, *given: Any) -> Tensor:
+        encoded.append(1)
+        return embed(self, *given)
+
+    monkeypatch.setattr(SemanticSam, "embed", counted)
+    found = list(probabilities(model, lambda k: voxels[k], range(5), (1, 1), Windows()))
+    assert len(encoded) == 5
+    for first in (0, 2, 4):  # patches of four slices, whose two in the middle count
+        near = [min(max(k, 0), 4) for k in range(first - 1, first + 3)]
+        expected = model.on_slices([voxels[k] for k in near]).softmax(1)
+        for k in range(first, min(first + 2, 5)):
+            assert found[k][0] == k
+            torch.testing.assert_close(found[k][1], expected[k - first + 1], rtol=0, atol=1e-5)
 
 
 def test_uncertainty_is_entropy() -> None:

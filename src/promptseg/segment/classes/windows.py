@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -68,18 +69,28 @@ def probabilities(
         found = _in_windows(model, [pixels(k) for k in indices], pixel, windows)
         yield from zip(indices, found, strict=True)
         return
+    embedding: Callable[[int], Tensor] | None = None
+    if embedded is not None:
+        embedding = embedded.__getitem__
+    elif (
+        isinstance(model, SemanticSam)
+        and model.encodes_slices_alone
+        and windows.tile is None
+        and not windows.mirror
+    ):  # neighbouring patches share slices, each of which is encoded once
+        embedding = lru_cache(depth)(lambda k: model.embed(pixels(indices[k]), pixel))
     step = depth - 2 * halo
     for first in range(0, len(indices), step):
         own = range(first, min(first + step, len(indices)))
         seen = own if depth == 1 else range(first - halo, first - halo + depth)
         near = [min(max(k, 0), len(indices) - 1) for k in seen]
-        if embedded is None:
+        if embedding is None:
             found = _in_windows(model, [pixels(indices[k]) for k in near], pixel, windows)
         else:
             shape = pixels(indices[near[0]]).shape[:2]
             transform = model.preprocessing.input_transform(shape[0], shape[1], pixel)
             found = model.of_embeddings(
-                torch.stack([embedded[k] for k in near]), transform
+                torch.stack([embedding(k) for k in near]), transform
             ).softmax(1)
         for k in own:
             yield indices[k], found[k - seen.start]

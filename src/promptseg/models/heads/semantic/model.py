@@ -108,6 +108,28 @@ class SemanticSam:
             [on_slice(one, transform) for one, (_, transform) in zip(each, applied, strict=True)]
         )
 
+    @property
+    def encodes_slices_alone(self) -> bool:
+        """Tell whether this is a model of volumes whose encoder sees one slice at a time."""
+        return self.card.depth > 1 and not self.card.adapters
+
+    @torch.inference_mode()
+    def embed(self, pixels: NDArray[np.uint8], pixel: tuple[float, float] = (1, 1)) -> Tensor:
+        """Encode one slice of a volume, for `of_embeddings`.
+
+        Args:
+            pixels: (rows, columns[, 3]) uint8.
+            pixel: width and height of its pixels, in any unit.
+
+        Returns:
+            (C, h, w) on the model's device.
+        """
+        values, _ = self.preprocessing.apply(pixels, pixel)
+        given = torch.from_numpy(values).to(self.device)
+        with self._one_at_a_time:
+            embedding: Tensor = self.network.encode(given[None, None])[0, 0]
+        return embedding
+
     def of_embeddings(self, embeddings: Tensor, transform: InputTransform) -> Tensor:
         """Compute logits as `on_slices` does, but from (slices, C, h, w) embeddings."""
         given = embeddings.to(self.device)

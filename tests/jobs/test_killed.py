@@ -58,6 +58,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, 
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_same_command_goes_on(tried: dict[str, list[dict[str, Any]]], command: str) -> None:
     *killed, whole = tried[command]

@@ -423,6 +423,7 @@ def test_all_of_it_is_there_after_a_kill(root: Path, monkeypatch: pytest.MonkeyP
     desk.stop()
 
 
+@pytest.mark.slow
 def test_tracking_that_was_cut_off_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Kill(BaseException):
         pass

@@ -67,6 +67,7 @@ def chosen(data: Path, start: Path, output: Path, **changes: Any) -> TrainOption
     return clips(data, start, output, **{**usual, **changes})
 
 
+@pytest.mark.slow
 def test_memory_alone_learns_on_kept_embeddings_and_goes_on_exactly(
     films: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +101,7 @@ def test_memory_alone_learns_on_kept_embeddings_and_goes_on_exactly(
     }
 
 
+@pytest.mark.slow
 def test_embeddings_are_no_other_training(films: Path, start: Path, tmp_path: Path) -> None:
     losses = []
     for keeps in (True, False):

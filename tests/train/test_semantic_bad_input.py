@@ -60,6 +60,7 @@ def test_classes_that_change_between_cases_are_one_list(classes, tmp_path):
     assert set(said["metrics"]["classes"]) == {"spleen"}, "what the test part shows"
 
 
+@pytest.mark.slow
 def test_images_of_one_and_of_three_channels_go_together(classes, tmp_path):
     made = [
         Made("a/t1", {"disc": disc(SHAPE, 15, 15, 8)}, "train", colour=True),

@@ -73,6 +73,7 @@ def test_the_first_hour(driver: Driver, served: Served) -> None:
 BOXES = {"z": (9, (4, 8, 32, 32)), "y": (20, (4, 2, 32, 16)), "x": (18, (8, 2, 32, 16))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["oblique", "anisotropic"])
 def test_a_saved_mask_is_that_of_the_command_line(
     name: str,
@@ -105,6 +106,7 @@ def test_a_saved_mask_is_that_of_the_command_line(
         assert ours["object 1"].sum() > 0.9 * (body() == 200).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(RAS))
 def test_the_sides_of_the_patient_are_right(name: str, driver: Driver) -> None:
     """A ball that lies to the left, anterior and superior is seen on those sides of every plane."""

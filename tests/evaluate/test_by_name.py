@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as PilImage
 
 from conformance.bright_memory import bright_memory
-from conformance.other_kinds import BrightWords
+from conformance.other_kinds import BrightVocabulary, BrightWords
 from datasets import dataset_makers as make
 from fakes import BrightPredictor
 from promptseg.errors import InputError, UnsupportedPromptError
@@ -193,20 +193,10 @@ def test_objects_are_scored_one_by_one_against_what_is_matched_with_them(tmp_pat
     assert union.truth_size == 200 + 100 + 40
 
 
-class ClosedBright(BrightWords):
+class ClosedBright(BrightVocabulary):
     """Bright patches by one name and one synonym of it, and no other word."""
 
     words = Vocabulary([Concept("bright", synonyms=("light patch",))])
-
-    @property
-    def known_words(self) -> tuple[Concept, ...]:
-        return self.words.concepts
-
-    def word(self, phrase: str) -> Concept:
-        return self.words.look_up(phrase)
-
-    def nearest_word(self, phrase: str) -> Concept:
-        return self.words.concepts[0]
 
 
 def test_a_closed_vocabulary_is_asked_by_other_phrases_that_it_knows(

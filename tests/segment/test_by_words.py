@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from conformance.bright_memory import bright_memory
 from conformance.other_kinds import BrightWords
 from fakes import BrightPredictor
-from promptseg.errors import PromptError, UnsupportedPromptError
+from promptseg.errors import InputError, PromptError, UnsupportedPromptError
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation
 from promptseg.inference.predictor import Predictor
@@ -166,6 +166,28 @@ def test_propagation_ends_where_the_object_does_and_fills_short_gaps() -> None:
 def test_what_a_video_does_not_show_is_not_drawn() -> None:
     result, _ = segment(volume(), Text("bright"), moving=True)
     np.testing.assert_array_equal(result["bright"], volume() >= 200)
+
+
+def test_propagation_draws_masks_between_in_volumes_alone() -> None:
+    values = missed(0)
+    values[5], values[9:] = values[3], 0  # and 4 shows nothing that could be propagated to
+    how = {"propagate": "box", "link": "propagation"}
+    drawn, _ = segment(values, Text("liver"), **how)
+    np.testing.assert_array_equal(drawn["liver"][4], values[3] > 0)
+    shown, _ = segment(values, Text("liver"), moving=True, **how)
+    np.testing.assert_array_equal(shown["liver"], values > 220)
+
+
+def test_a_link_by_propagation_that_would_not_be_done_is_refused() -> None:
+    with pytest.raises(InputError, match=r"which sam3 does not choose.*such as --propagate box"):
+        segment(volume(), Text("bright"), link="propagation")
+    with pytest.raises(InputError, match="got --propagate none"):
+        segment(volume(), Text("bright"), link="propagation", propagate="none")
+    words = Predictor(BrightWords(), Path("none.pt"), "0" * 64)
+    image = Image(volume(), Geometry.from_spacing(volume().shape), "US")
+    with pytest.raises(InputError, match=r"the memory of sam2.1-t links.*leave out sam3"):
+        Segmenter(bright_memory(), starter=words).segment(image, Text("bright"), link="propagation")
+    segment(picture(), Text("bright"), link="propagation")  # one slice: there is nothing to link
 
 
 def test_only_some_slices_are_looked_at() -> None:

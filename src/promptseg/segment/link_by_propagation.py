@@ -34,7 +34,8 @@ def linked_by_propagation(run: Run, tracks: Sequence[Track], least: float) -> li
     missed; return them the surest first.
 
     Every gap is crossed from both sides, each as far as its middle. Where propagation ends before that,
-    a mask between those of both sides is drawn in.
+    a mask between those of both sides is drawn in: in volumes, as what a video does not show may be
+    hidden.
 
     Args:
         run: with the tracker that propagates.
@@ -89,6 +90,7 @@ def _propagated(run: Run, conditions: Iterable[Sequence[ConditioningPrompt]]) ->
 
 def _fill(run: Run, tracks: Sequence[Track]) -> None:
     """Give objects masks on the slices between those they were found on."""
+    video = run.visit.embedded.image.kind == "video"
     gaps = [(track, a, b) for track in tracks for a, b in _gaps(track)]
     conditions = []
     for number, (track, a, b) in enumerate(gaps):
@@ -97,9 +99,11 @@ def _fill(run: Run, tracks: Sequence[Track]) -> None:
         ends += [_from(track, b, (half + 1, b), number)] if half + 1 < b else []
         conditions.append(ends)
     for (track, a, b), masks in zip(gaps, _propagated(run, conditions), strict=True):
-        drawn = masks_between(track.masks[a], track.masks[b], b - a - 1)
-        for k in range(a + 1, b):
-            track.masks[k] = masks[k] if k in masks else drawn[k - a - 1]
+        between = range(a + 1, b)
+        if not video:
+            drawn = masks_between(track.masks[a], track.masks[b], len(between))
+            track.masks.update(zip(between, drawn, strict=True))
+        track.masks.update({k: masks[k] for k in between if k in masks})
 
 
 def _gaps(track: Track) -> list[tuple[int, int]]:

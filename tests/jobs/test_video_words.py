@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 
 from conformance.other_kinds import BrightWords
 from fakes import BrightPredictor
+from formats.dicom_makers import write_object
 from formats.video_makers import uneven, write_video
 from jobs.test_video import COUNT, labels_in_zip, squares, truth
 from promptseg.errors import InputError, PromptError
@@ -120,3 +122,26 @@ def test_words_that_make_no_sense_are_refused(clip: Path, tmp_path: Path) -> Non
     (out / "provenance.json").write_text(json.dumps(facts))
     with pytest.raises(InputError, match="expected words and their scores"):
         segment_video(job_of(clip, tmp_path / "b", text=(), box=("1,1,2,2@8",), correct=out))
+
+
+def test_the_seg_of_a_cine_has_the_code_of_its_words_also_after_a_correction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_object(
+        tmp_path / "us.dcm",
+        np.where(np.stack(squares(6)) == 220, 255, 40).astype(np.uint8),
+        frames=True,
+        sop="1.2.840.10008.5.1.4.1.1.3.1",
+        Modality="US",
+        FrameTime=40,
+    )
+    out, better = tmp_path / "out", tmp_path / "better"
+    segment_video(job_of(source, out, text=("liver=A",), overlay=False))
+    predictor = BrightPredictor(card="mobile-sam")
+    monkeypatch.setattr(video_job, "load_prompted", lambda job: Segmenter(predictor))
+    changes = {"text": (), "box": ("4,8,11,15@0=A",), "propagate": "none", "overlay": False}
+    segment_video(job_of(source, better, correct=out, **changes))
+    for folder in (out, better):
+        (item,) = pydicom.dcmread(folder / "masks.dcm").SegmentSequence
+        assert item.SegmentLabel == "A"
+        assert item.SegmentedPropertyTypeCodeSequence[0].CodeValue == "10200004"

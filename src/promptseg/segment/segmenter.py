@@ -247,7 +247,8 @@ class Segmenter:
         options = replace(options or SegmentOptions(), **changes)
         run = self._prepared(image, [click], options, None)
         (entry,) = run.objects
-        return multimask_output(run.visit.embedded, [*entry.planar, *entry.boxes3d][0])
+        answering = run.starting or run.visit.embedded
+        return multimask_output(answering, [*entry.planar, *entry.boxes3d][0])
 
     readings = old_method("readings", "multimask_output")
 

@@ -356,6 +356,19 @@ def test_nothing_that_is_there_is_written_over(clip: Path, tmp_path: Path) -> No
     assert source.read_bytes() == content
 
 
+def test_files_of_the_run_that_is_replaced_do_not_stay(clip: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    segment_video(job_of(clip, out, frames="0:5"))
+    segment_video(job_of(clip, out, frames="0:6", overlay=False, overwrite=True))
+    left = {*FILES, "provenance.json"} - {"overlay.webm"}
+    assert {p.name for p in out.iterdir()} == left
+    assert "overlay.webm" not in (out / ".promptseg-files").read_text()
+    other.mkdir()
+    (other / "overlay.webm").write_text("mine")
+    segment_video(job_of(clip, other, frames="0:6", overlay=False, overwrite=True))
+    assert (other / "overlay.webm").read_text() == "mine"
+
+
 def test_a_disk_that_is_full_leaves_nothing_half_written(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

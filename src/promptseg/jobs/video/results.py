@@ -182,7 +182,7 @@ def write_results(
     own: OwnFolder,
     facts: Provenance,
 ) -> VideoOutputs:
-    """Write all files of a run, or none.
+    """Write all files of a run, or none; of an earlier run of ours that they replace none stays.
 
     Args:
         job: what was asked for, and where results go.
@@ -216,6 +216,8 @@ def write_results(
             seg(at[SEG])
         text = json.dumps(source.provenance.to_json(), indent=2, allow_nan=False) + "\n"
         at[PROVENANCE].write_text(text, encoding="utf-8")
+    if job.overwrite:
+        own.remove(*(name for name in NAMES if name not in files))
     return VideoOutputs(job.output, tuple(files), source.provenance, len(frames))
 
 

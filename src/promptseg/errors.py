@@ -18,6 +18,7 @@ __all__ = [
     "ChoiceError",
     "GeometryError",
     "InputError",
+    "InterruptedRunError",
     "LabelsError",
     "MissingPackageError",
     "ModelError",
@@ -210,6 +211,10 @@ class MissingPackageError(PromptsegError):
 
 class OutputError(PromptsegError):
     """A result that cannot be written where or how the user asked."""
+
+
+class InterruptedRunError(KeyboardInterrupt):
+    """An interruption (Ctrl-C) of a run that the same command takes up where it was."""
 
 
 class NoSpaceError(OutputError):

@@ -208,6 +208,53 @@ def test_a_killed_run_goes_on_from_the_last_finished_part(
     assert sorted(p.name for p in out.iterdir()) == sorted([*FILES, "provenance.json"])
 
 
+@pytest.mark.parametrize(("stop", "more"), [(3, ""), (20, "; the same command goes on from here")])
+def test_an_interrupted_run_says_whether_it_can_be_taken_up(
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stop: int,
+    more: str,
+) -> None:
+    monkeypatch.setattr(propagate, "_FRAMES_A_PART", 8)
+    kept, calls = propagate._add, []
+
+    def interrupted(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        return kept(*arguments)
+
+    command = ["segment", "-i", str(clip), "-o", str(tmp_path / "out"), "--quiet", "--no-overlay"]
+    command += ["--box", BOXES[0], "--margin-pixels", "2", "--overwrite"]
+    with monkeypatch.context() as patch:
+        patch.setattr(propagate, "_add", interrupted)
+        assert main(command) == 130
+    assert capsys.readouterr().err.endswith(f"interrupted{more}\n")
+    assert main(command) == 0
+    assert ("going on after 16 frames" in capsys.readouterr().err) is bool(more)
+
+
+def test_an_interruption_while_results_are_written_can_be_taken_up_and_a_correction_cannot(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    command = ["segment", "-i", str(clip), "--quiet", "--no-overlay", "--frames", "0:5"]
+    command += ["--box", BOXES[0], "-o", str(tmp_path / "out")]
+    corrected = [*command[:-1], str(tmp_path / "better"), "--correct", str(tmp_path / "out")]
+    with monkeypatch.context() as patch:
+        patch.setattr("promptseg.jobs.video.results.write_film", interrupted)
+        assert main(command) == 130
+        assert capsys.readouterr().err.endswith("interrupted; the same command goes on from here\n")
+    assert main(command) == 0
+    monkeypatch.setattr("promptseg.jobs.video.results.write_film", interrupted)
+    assert main(corrected) == 130
+    assert capsys.readouterr().err.endswith("\ninterrupted\n")
+
+
 def test_memory_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames, embeddings and masks that are held, at every frame of a long clip."""
     frames = [squares()[k % 2] for k in range(150)]
@@ -354,6 +401,19 @@ def test_nothing_that_is_there_is_written_over(clip: Path, tmp_path: Path) -> No
     with pytest.raises(OutputError, match="which is read"):
         segment_video(job_of(source, out, overwrite=True))
     assert source.read_bytes() == content
+
+
+def test_files_of_the_run_that_is_replaced_do_not_stay(clip: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    segment_video(job_of(clip, out, frames="0:5"))
+    segment_video(job_of(clip, out, frames="0:6", overlay=False, overwrite=True))
+    left = {*FILES, "provenance.json"} - {"overlay.webm"}
+    assert {p.name for p in out.iterdir()} == left
+    assert "overlay.webm" not in (out / ".promptseg-files").read_text()
+    other.mkdir()
+    (other / "overlay.webm").write_text("mine")
+    segment_video(job_of(clip, other, frames="0:6", overlay=False, overwrite=True))
+    assert (other / "overlay.webm").read_text() == "mine"
 
 
 def test_a_disk_that_is_full_leaves_nothing_half_written(

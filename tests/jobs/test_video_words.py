@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 
 from conformance.other_kinds import BrightWords
+from fakes import BrightPredictor
+from formats.dicom_makers import write_object
 from formats.video_makers import uneven, write_video
 from jobs.test_video import COUNT, labels_in_zip, squares, truth
-from promptseg.errors import PromptError
+from promptseg.errors import InputError, PromptError
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.video import job as video_job
 from promptseg.jobs.video import segment_video
@@ -92,3 +95,53 @@ def test_words_do_not_correct(clip: Path, tmp_path: Path) -> None:
     segment_video(job_of(clip, tmp_path / "out"))
     with pytest.raises(PromptError, match="corrections that point at something, got words"):
         segment_video(job_of(clip, tmp_path / "out2", correct=tmp_path / "out"))
+
+
+def test_a_correction_keeps_the_words_with_its_scores_by_frame(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, better = tmp_path / "out", tmp_path / "better"
+    segment_video(job_of(clip, out, frames="8:14:2"))
+    predictor = BrightPredictor(card="mobile-sam")
+    monkeypatch.setattr(video_job, "load_prompted", lambda job: Segmenter(predictor))
+    changes = {"text": (), "box": ("14,8,21,15@10=bright",), "propagate": "none"}
+    segment_video(job_of(clip, better, correct=out, frames="8:14", **changes))
+    first, again = (
+        json.loads((folder / "provenance.json").read_text())["objects"][0]["words"]
+        for folder in (out, better)
+    )
+    assert first == again
+    assert [k for k, _ in again["scores"]] == [8, 10, 12, 14]
+
+
+def test_words_that_make_no_sense_are_refused(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    segment_video(job_of(clip, out, frames="8:14"))
+    facts = json.loads((out / "provenance.json").read_text())
+    facts["objects"][0]["words"]["scores"] = [["a"]]
+    (out / "provenance.json").write_text(json.dumps(facts))
+    with pytest.raises(InputError, match="expected words and their scores"):
+        segment_video(job_of(clip, tmp_path / "b", text=(), box=("1,1,2,2@8",), correct=out))
+
+
+def test_the_seg_of_a_cine_has_the_code_of_its_words_also_after_a_correction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_object(
+        tmp_path / "us.dcm",
+        np.where(np.stack(squares(6)) == 220, 255, 40).astype(np.uint8),
+        frames=True,
+        sop="1.2.840.10008.5.1.4.1.1.3.1",
+        Modality="US",
+        FrameTime=40,
+    )
+    out, better = tmp_path / "out", tmp_path / "better"
+    segment_video(job_of(source, out, text=("liver=A",), overlay=False))
+    predictor = BrightPredictor(card="mobile-sam")
+    monkeypatch.setattr(video_job, "load_prompted", lambda job: Segmenter(predictor))
+    changes = {"text": (), "box": ("4,8,11,15@0=A",), "propagate": "none", "overlay": False}
+    segment_video(job_of(source, better, correct=out, **changes))
+    for folder in (out, better):
+        (item,) = pydicom.dcmread(folder / "masks.dcm").SegmentSequence
+        assert item.SegmentLabel == "A"
+        assert item.SegmentedPropertyTypeCodeSequence[0].CodeValue == "10200004"

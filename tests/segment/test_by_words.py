@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from conformance.bright_memory import bright_memory
 from conformance.other_kinds import BrightWords
 from fakes import BrightPredictor
-from promptseg.errors import PromptError, UnsupportedPromptError
+from promptseg.errors import InputError, PromptError, UnsupportedPromptError
 from promptseg.geometry import Geometry
 from promptseg.image import Image, Segmentation
 from promptseg.inference.predictor import Predictor
 from promptseg.models.protocol import Instance
 from promptseg.prompts import Box, Points, Prompt, Text
-from promptseg.segment.linking import linked, without_duplicates
+from promptseg.segment.linking import Track, chained, gaps, linked, without_duplicates
 from promptseg.segment.segmenter import Segmenter
 
 
@@ -168,6 +168,28 @@ def test_what_a_video_does_not_show_is_not_drawn() -> None:
     np.testing.assert_array_equal(result["bright"], volume() >= 200)
 
 
+def test_propagation_draws_masks_between_in_volumes_alone() -> None:
+    values = missed(0)
+    values[5], values[9:] = values[3], 0  # and 4 shows nothing that could be propagated to
+    how = {"propagate": "box", "link": "propagation"}
+    drawn, _ = segment(values, Text("liver"), **how)
+    np.testing.assert_array_equal(drawn["liver"][4], values[3] > 0)
+    shown, _ = segment(values, Text("liver"), moving=True, **how)
+    np.testing.assert_array_equal(shown["liver"], values > 220)
+
+
+def test_a_link_by_propagation_that_would_not_be_done_is_refused() -> None:
+    with pytest.raises(InputError, match=r"which sam3 does not choose.*such as --propagate box"):
+        segment(volume(), Text("bright"), link="propagation")
+    with pytest.raises(InputError, match="got --propagate none"):
+        segment(volume(), Text("bright"), link="propagation", propagate="none")
+    words = Predictor(BrightWords(), Path("none.pt"), "0" * 64)
+    image = Image(volume(), Geometry.from_spacing(volume().shape), "US")
+    with pytest.raises(InputError, match=r"the memory of sam2.1-t links.*leave out sam3"):
+        Segmenter(bright_memory(), starter=words).segment(image, Text("bright"), link="propagation")
+    segment(picture(), Text("bright"), link="propagation")  # one slice: there is nothing to link
+
+
 def test_only_some_slices_are_looked_at() -> None:
     result, model = segment(volume(), Text("bright"), slices="5:8")
     assert list(np.flatnonzero(result["bright"].any((1, 2)))) == [5, 6, 7, 8]
@@ -223,6 +245,35 @@ def test_neighbours_go_to_the_object_they_agree_with_best() -> None:
         [0.8, 0.7],
         [0.5],
     ]
+
+
+def test_what_shares_no_pixel_is_not_one_object_whatever_is_asked() -> None:
+    slices = {0: [instance(slice(0, 8), 0.9)], 1: [instance(slice(10, 18), 0.8)]}
+    assert len(linked(slices, 0.0, gap=2, fill=True)) == 2
+    touching = {0: slices[0], 1: [instance(slice(7, 18), 0.8)]}
+    assert len(linked(touching, 0.0, gap=2, fill=True)) == 1
+
+
+def test_propagation_links_nothing_that_it_does_not_touch_whatever_is_asked() -> None:
+    values = missed(200)
+    values[9:12, 4:20, 8:25] = 200  # what is propagated arrives there
+    values[9:12, 24:29, 30:38] = 255  # and another object begins
+    how = {"instances": True, "propagate": "box", "min_area": 0.0, "min_iou": 0.0}
+    found, _ = segment(values, Text("liver"), link="propagation", **how)
+    assert [int(s.crop.sum()) for s in found.segments] == [3 * 5 * 8, 2 * 16 * 17]
+
+
+def test_objects_that_go_on_as_others_are_one_the_best_pair_first() -> None:
+    tracks = [
+        Track({k: instance(slice(k, k + 4), score).mask for k in on}, dict.fromkeys(on, score))
+        for on, score in (((0, 1), 0.9), ((3, 6), 0.5), ((3, 4), 0.7), ((8,), 0.6))
+    ]
+    found = chained(tracks, [(0, 1), (2, 3), (0, 2), (1, 3)])
+    assert [sorted(track.scores) for track in found] == [[0, 1, 3, 6], [3, 4, 8]]
+    assert [gaps(track) for track in found] == [[(1, 3), (3, 6)], [(4, 8)]]
+    assert [(track.first, track.last) for track in found] == [(0, 6), (3, 8)]
+    assert sorted(tracks[0].scores) == [0, 1]
+    assert [sorted(track.scores) for track in chained(tracks[:1], [])] == [[0, 1]]
 
 
 def moved(dim: range, jump: int = 0) -> NDArray[np.uint8]:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
+import highdicom
 import numpy as np
+import pydicom
 import pytest
 
 from fakes import BrightPredictor, ball
+from formats.helpers import ORTHOGONAL, corner_mask, segmentation_of, write_dicom_series
+from promptseg import read
 from promptseg.errors import PromptError, UnsupportedPromptError
 from promptseg.geometry import Geometry
-from promptseg.image import Image, Segment, Segmentation
+from promptseg.image import FoundByWords, Image, Segment, Segmentation
+from promptseg.jobs.existing import read_segmentation
 from promptseg.prompts import Box, Box3D, Mask, Points, box_of_mask
+from promptseg.segment.provenance import object_facts
 from promptseg.segment.segmenter import Segmenter
 
 SHAPE = (20, 40, 48)
@@ -302,3 +309,59 @@ def test_a_click_on_a_slice_without_a_mask_comes_with_the_nearest_one() -> None:
     outside = Points(((24, 20),), (0,), 7, "ball")
     with pytest.raises(PromptError, match="where it has no mask"):
         seg.correct(image, existing(image, ball=short), outside)
+
+
+def test_a_correction_keeps_what_the_file_said_of_its_object(tmp_path: Path) -> None:
+    write_dicom_series(tmp_path / "ct", ORTHOGONAL["oblique"])
+    image = read(tmp_path / "ct")
+    path = segmentation_of(image, {"Lesion 1": corner_mask()}).save(tmp_path / "vendor.dcm")
+    theirs = pydicom.dcmread(path)
+    item = theirs.SegmentSequence[0]
+    code = highdicom.sr.CodedConcept("4147007", "SCT", "Mass")
+    item.SegmentedPropertyTypeCodeSequence = [code]
+    item.RecommendedDisplayCIELabValue = [40000, 50000, 20000]
+    theirs.save_as(path)
+    before = read_segmentation(path, image)
+    drawn = Mask(~corner_mask()[1], 1, "Lesion 1", "z", as_drawn=True)
+    after = segmenter("lite-medsam")[0].correct(image, before, drawn, propagate="none")
+    (kept,) = pydicom.dcmread(after.save(tmp_path / "better.dcm")).SegmentSequence
+    assert kept.SegmentedPropertyTypeCodeSequence[0].CodeValue == "4147007"
+    np.testing.assert_allclose(
+        kept.RecommendedDisplayCIELabValue, item.RecommendedDisplayCIELabValue, atol=700
+    )  # 8 bits a colour
+    assert after.sha256() != before.sha256()
+
+
+@pytest.mark.parametrize("ending", ["nii.gz", "seg.nrrd", "npz", "dcm", "rtstruct.dcm"])
+def test_words_that_found_an_object_are_there_after_a_correction_of_its_file(
+    tmp_path: Path, ending: str
+) -> None:
+    write_dicom_series(tmp_path / "ct", ORTHOGONAL["oblique"])
+    image = read(tmp_path / "ct")
+    words = FoundByWords(
+        "LV cavity", 0.75, {0: 0.5, 1: 0.75}, {1: 1.0}, "87878005", "Left ventricle"
+    )
+    masks = segmentation_of(image, {"A": corner_mask(), "B": ~corner_mask()})
+    masks.segments[0].words = words
+    masks.provenance = dataclasses.replace(masks.provenance, objects=object_facts(masks))
+    before = read_segmentation(masks.save(tmp_path / f"a.{ending}"), image)
+    drawn = Mask(~corner_mask()[1], 1, "A", "z", as_drawn=True)
+    seg, _ = segmenter("lite-medsam")
+    after = seg.correct(image, before, drawn, propagate="none")
+    assert [s.words for s in after.segments] == [words, None]
+    said = pydicom.dcmread(after.save(tmp_path / "b.dcm")).SegmentSequence[0]
+    assert said.SegmentedPropertyTypeCodeSequence[0].CodeValue == "87878005"
+    assert after.provenance.objects is not None
+    assert after.provenance.objects[0].words == words.to_json()
+
+
+def test_scores_of_words_along_another_axis_are_dropped() -> None:
+    truth = ball(SHAPE, CENTRE, 7)
+    image = volume(truth)
+    seg, _ = segmenter()
+    before = existing(image, ball=truth)
+    before.segments[0].words = FoundByWords("ball", 0.9, {10: 0.9})
+    before.provenance = dataclasses.replace(before.provenance, options={"axis": "z"})
+    drawn = Mask(truth[:, 20], 20, "ball", "y", as_drawn=True)
+    (one,) = seg.correct(image, before, drawn, propagate="none").segments
+    assert one.words == FoundByWords("ball", 0.9, {})

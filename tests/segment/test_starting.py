@@ -22,6 +22,7 @@ from promptseg.jobs.video import segment_video
 from promptseg.prompts import Box, Points, Text
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.segmenter import Segmenter
+from promptseg.segment.session import Session
 
 SHAPE = (8, 24, 40)
 BOX = (3, 4, 14, 16)
@@ -77,6 +78,21 @@ def test_what_has_nothing_to_follow_and_corrections_are_refused() -> None:
     before = starting().segment(volume(), Box(BOX, 3), window="minmax")
     with pytest.raises(InputError, match="corrections by the model that follows"):
         starting().correct(volume(), before, Box(BOX, 5), window="minmax")
+
+
+def test_a_session_has_one_model_that_may_go_on_with_what_two_have_found() -> None:
+    with pytest.raises(InputError, match=r"lite-medsam to start what sam2.1-t propagates"):
+        Session(starting(), volume())
+    found = starting().segment(volume(), Box(BOX, 3, "block"), window="minmax")
+    session = Session(Segmenter(bright_memory()), volume())
+    session.put(found["block"], "block")
+    np.testing.assert_array_equal(session.result()["block"], found["block"])
+
+
+def test_the_masks_that_a_click_may_mean_are_the_starters() -> None:
+    segmenter = Segmenter(bright_memory(), starter=BrightPredictor(level=80, card="mobile-sam"))
+    (one,) = segmenter.multimask_output(volume(), Points(((8, 12),), (1,), 3), window="minmax")
+    np.testing.assert_array_equal(one.mask, values()[3] > 60)
 
 
 def test_a_mask_that_somebody_drew_is_no_question_to_anybody() -> None:

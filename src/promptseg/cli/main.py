@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from promptseg._version import __version__
-from promptseg.errors import PromptsegError, did_you_mean
+from promptseg.errors import InterruptedRunError, PromptsegError, did_you_mean
 from promptseg.names import for_terminal
 
 __all__ = ["VERBS", "main"]
@@ -44,7 +44,8 @@ _OLD_VERBS = {"study": "timing"}
 """Former name of a verb, which goes on working -> its name."""
 
 _GO_ON = ("curate", "evaluate", "train")
-"""Verbs that the same command takes up where they were cut off."""
+"""Verbs that the same command takes up where they were cut off, whatever they do; others say when they
+can be (`InterruptedRunError`)."""
 
 _USAGE = """usage: promptseg VERB [options]      promptseg VERB --help
 
@@ -100,8 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps({"error": error.to_json()}, indent=2))
         print(f"error: {for_terminal(str(error))}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         goes_on = verb in _GO_ON and "--overwrite" not in argv
+        goes_on = goes_on or isinstance(stop, InterruptedRunError)
         more = "; the same command goes on from here" if goes_on else ""
         print(f"interrupted{more}", file=sys.stderr)
         return 130

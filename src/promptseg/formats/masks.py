@@ -146,7 +146,7 @@ def _completed(one: Located, told: Told | None) -> Located:
     """An object of a header with what only the provenance can tell, if it tells of the same one."""
     if told is None or for_header(told.name) != one.name:
         return one
-    return replace(one, name=told.name, prompted=told.prompted)
+    return replace(one, name=told.name, prompted=told.prompted, words=told.words)
 
 
 def _segment(
@@ -167,6 +167,7 @@ def _segment(
         prompted=known.prompted,
         colour=known.colour,
         origin=known.origin,
+        words=known.words,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from promptseg.errors import InputError
 from promptseg.formats.numbers import usable_labels
+from promptseg.image import FoundByWords
 from promptseg.provenance import ObjectFacts
 
 __all__ = ["Located", "Told", "in_label_image", "in_layers", "told_by"]
@@ -26,6 +27,7 @@ class Located:
         prompted: slices that the user's own prompts answered.
         colour: what the file recommends.
         origin: what else the file says of it, see `promptseg.image.Segment`.
+        words: what it was found by, if by words.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Located:
     prompted: tuple[int, ...] = ()
     colour: tuple[int, int, int] | None = None
     origin: Any = None
+    words: FoundByWords | None = None
 
 
 @dataclass(frozen=True)
@@ -51,16 +54,23 @@ class Told:
     value: int | None = None
     segment: int | None = None
     prompted: tuple[int, ...] = ()
+    words: FoundByWords | None = None
 
 
 def told_by(entries: Iterable[ObjectFacts]) -> list[Told]:
-    """Return the objects that a provenance tells of with a name, and a label that no other has."""
+    """Return the objects that a provenance tells of with a name, and a label that no other has.
+
+    Raises:
+        KeyError, TypeError, ValueError, OverflowError: words as `FoundByWords.from_json` refuses them.
+    """
     found: dict[int, Told] = {}
     for entry in entries:
         name, label = entry.name, entry.label
         if name is not None and label is not None and label not in found:
             prompted = entry.prompted_slices or ()
-            found[label] = Told(name, label, entry.layer, entry.value, entry.segment, prompted)
+            words = None if entry.words is None else FoundByWords.from_json(entry.words)
+            place = entry.layer, entry.value, entry.segment
+            found[label] = Told(name, label, *place, prompted=prompted, words=words)
     return list(found.values())
 
 
@@ -77,11 +87,13 @@ def in_label_image(
     """
     by_value = {t.label: t for t in told}
     found = [
-        Located(t.name, v, None, v, t.prompted) for v, t in by_value.items() if v not in values
+        Located(t.name, v, None, v, t.prompted, words=t.words)
+        for v, t in by_value.items()
+        if v not in values
     ]
     for value in values:
         if known := by_value.get(value):
-            found.append(Located(known.name, value, 0, value, known.prompted))
+            found.append(Located(known.name, value, 0, value, known.prompted, words=known.words))
             continue
         if told:
             notes.append(f"{path.name} has voxels of value {value}, which nothing names")
@@ -124,7 +136,8 @@ def in_layers(
     for k, label in enumerate(usable_labels(wanted, notes)):
         one = known.get(k)
         name, prompted = (one.name, one.prompted) if one else (f"label {label}", ())
-        found.append(Located(name, label, k if values[k] else None, values[k] or 1, prompted))
+        layer, words = k if values[k] else None, one.words if one else None
+        found.append(Located(name, label, layer, values[k] or 1, prompted, words=words))
     return found
 
 

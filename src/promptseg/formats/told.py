@@ -8,6 +8,7 @@ from typing import Any
 
 from promptseg.errors import InputError
 from promptseg.formats.files import read_provenance_beside
+from promptseg.image import FoundByWords
 from promptseg.provenance import Provenance
 
 __all__ = ["provenance_of"]
@@ -47,4 +48,12 @@ def _is_told(entry: dict[str, Any]) -> bool:
     label, prompted = entry.get("label", 0), entry.get("prompted_slices", [])
     numbers = [label, *prompted] if isinstance(prompted, list) else [None]
     whole = all(isinstance(n, int) and not isinstance(n, bool) for n in numbers)
-    return whole and 0 <= label <= _HIGHEST_LABEL and isinstance(entry.get("name", ""), str)
+    named = isinstance(entry.get("name", ""), str)
+    return whole and named and 0 <= label <= _HIGHEST_LABEL and _are_words(entry.get("words"))
+
+
+def _are_words(words: Any) -> bool:
+    try:
+        return words is None or bool(FoundByWords.from_json(words))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return False

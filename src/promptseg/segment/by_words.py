@@ -89,7 +89,7 @@ def _objects(
     video = run.visit.embedded.image.kind == "video"
     model = run.visit.predictor.model
     memory = model if run.starting is not None and isinstance(model, Remembering) else None
-    by_propagation = options.link == "propagation" and memory is None
+    by_propagation = options.link == "propagation"
     tracks = linked(slices, options.min_iou, _GAP, fill=not video and not by_propagation)
     if by_propagation:
         tracks = linked_by_propagation(run, tracks, options.min_iou)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +10,7 @@ from numpy.typing import NDArray
 
 from promptseg.models.protocol import Frames, Remembering
 from promptseg.segment.from_memory import MEMORY_FRAMES
-from promptseg.segment.linking import Track
-from promptseg.segment.volume import overlap
+from promptseg.segment.linking import Track, agreement, chained, gaps
 
 __all__ = ["MISSED", "joined"]
 
@@ -49,7 +47,7 @@ def joined(
         tracks: see `promptseg.segment.linking.linked`.
         model: with the memory.
         frames: the slices as that model sees them.
-        least: agreement (IoU) from which on two masks are of one object.
+        least: agreement (IoU) from which on two masks are of one object; such as share nothing never.
         returns: whether an object may vanish between, as in videos.
     """
     links = [
@@ -57,18 +55,12 @@ def joined(
         for n in range(len(tracks))
         for link in _links(tracks, n, model, frames, least, returns)
     ]
-    after: dict[int, int] = {}
-    for link in sorted(links, key=lambda link: (link.gap, -link.agreement)):
-        if link.before not in after and link.after not in after.values():
-            after[link.before] = link.after
-    found = []
-    for n in range(len(tracks)):
-        if n not in after.values():
-            track = _chain(tracks, n, after)
-            _fill(track, model, frames)
-            found.append(track)
+    links.sort(key=lambda link: (link.gap, -link.agreement))
+    found = chained(tracks, ((link.before, link.after) for link in links))
+    for track in found:
+        _fill(track, model, frames)
     frames.hold(())
-    return sorted(found, key=lambda track: -sum(track.scores.values()))
+    return found
 
 
 def _links(
@@ -82,34 +74,21 @@ def _links(
     """The tracks that one may go on as."""
     track = tracks[number]
     last = track.last
-    begins = {n: min(other.scores) for n, other in enumerate(tracks)}
-    begins = {n: first for n, first in begins.items() if 0 < first - last <= MISSED + 1}
+    begins = {n: o.first for n, o in enumerate(tracks) if 0 < o.first - last <= MISSED + 1}
     if not begins:
         return
     for index, mask in _carried(track, last, max(begins.values()), model, frames):
         for n, first in begins.items():
-            agreement = overlap(mask, tracks[n].masks[first]) if first == index else 0.0
-            if agreement > 0 and agreement >= least:
-                yield _Link(number, n, index - last - 1, agreement)
+            iou = agreement(mask, tracks[n].masks[first], least) if first == index else 0.0
+            if iou > 0:
+                yield _Link(number, n, index - last - 1, iou)
         if not (returns or mask.any()):
             return
 
 
-def _chain(tracks: Sequence[Track], first: int, after: dict[int, int]) -> Track:
-    """A track with all that it goes on as."""
-    chain = Track()
-    number: int | None = first
-    while number is not None:
-        chain.masks.update(tracks[number].masks)
-        chain.scores.update(tracks[number].scores)
-        number = after.get(number)
-    return chain
-
-
 def _fill(track: Track, model: Remembering, frames: Frames) -> None:
     """Add what memory finds on slices within a track that have no mask."""
-    found = sorted(track.scores)
-    for start, end in pairwise(found):
+    for start, end in gaps(track):
         if all(index in track.masks for index in range(start, end)):
             continue
         for index, mask in _carried(track, start, end - 1, model, frames):

@@ -1,9 +1,14 @@
-"""Instances on slices -> objects through them: duplicates go, neighbours join, small gaps close."""
+"""Instances on slices -> objects through them: duplicates go, neighbours join, small gaps close.
+
+What joins objects over longer gaps (`joining`, `link_by_propagation`) has here what it shares: when two
+masks are of one object, how objects become one, and where they were missed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +17,7 @@ from promptseg.image.between import masks_between
 from promptseg.models.protocol import Instance
 from promptseg.segment.volume import overlap
 
-__all__ = ["Track", "linked", "without_duplicates"]
+__all__ = ["Track", "agreement", "chained", "gaps", "linked", "without_duplicates"]
 
 
 @dataclass
@@ -26,6 +31,11 @@ class Track:
 
     masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def first(self) -> int:
+        """Return the first slice it was found on."""
+        return min(self.scores)
 
     @property
     def last(self) -> int:
@@ -57,6 +67,51 @@ def without_duplicates(instances: Iterable[Instance], most: float) -> list[Insta
     return kept
 
 
+def agreement(one: NDArray[np.bool_], other: NDArray[np.bool_], least: float) -> float:
+    """Return the IoU of two masks that may be of one object: from `least` on, and above 0; else 0.
+
+    Examples:
+        >>> import numpy as np
+        >>> a, b = np.array([[True, True, False]]), np.array([[False, True, False]])
+        >>> agreement(a, b, 0.2), agreement(a, b, 0.6), agreement(a, ~a, 0.0)
+        (0.5, 0.0, 0.0)
+    """
+    iou = overlap(one, other)
+    return iou if iou >= least else 0.0
+
+
+def chained(tracks: Sequence[Track], pairs: Iterable[tuple[int, int]]) -> list[Track]:
+    """Join objects that go on as others, each as one at most; return them all, the surest first.
+
+    Args:
+        tracks: as they were found; they are left as they are.
+        pairs: number of an object, and of one that it goes on as; the best first.
+    """
+    after: dict[int, int] = {}
+    begun: set[int] = set()  # what another one goes on as
+    for before, later in pairs:
+        if before not in after and later not in begun:
+            after[before] = later
+            begun.add(later)
+    chains = []
+    for first in range(len(tracks)):
+        if first in begun:
+            continue
+        chain = Track()
+        number: int | None = first
+        while number is not None:
+            chain.masks.update(tracks[number].masks)
+            chain.scores.update(tracks[number].scores)
+            number = after.get(number)
+        chains.append(chain)
+    return _surest_first(chains)
+
+
+def gaps(track: Track) -> list[tuple[int, int]]:
+    """Return neighbouring slices that an object was found on, with others between them."""
+    return [(a, b) for a, b in pairwise(sorted(track.scores)) if b - a > 1]
+
+
 def linked(
     slices: Mapping[int, Sequence[Instance]], least: float, gap: int, fill: bool
 ) -> list[Track]:
@@ -67,7 +122,7 @@ def linked(
 
     Args:
         slices: slice -> its instances, in the order of slices.
-        least: agreement (IoU) from which on two masks are of one object.
+        least: agreement (IoU) from which on two masks are of one object; such as share nothing never.
         gap: slices on which an object may be missed.
         fill: whether those slices are drawn in between their neighbours.
     """
@@ -75,14 +130,14 @@ def linked(
     for index, instances in slices.items():
         open_tracks = [track for track in tracks if index - track.last <= gap + 1]
         pairs = [
-            (overlap(track.masks[track.last], instance.mask), t, n)
+            (agreement(track.masks[track.last], instance.mask, least), t, n)
             for t, track in enumerate(open_tracks)
             for n, instance in enumerate(instances)
         ]
         taken_tracks: set[int] = set()
         taken: set[int] = set()
-        for agreement, t, n in sorted(pairs, key=lambda pair: -pair[0]):
-            if agreement >= least and t not in taken_tracks and n not in taken:
+        for iou, t, n in sorted(pairs, key=lambda pair: -pair[0]):
+            if iou > 0 and t not in taken_tracks and n not in taken:
                 taken_tracks.add(t)
                 taken.add(n)
                 open_tracks[t].add(index, instances[n], fill)
@@ -90,4 +145,8 @@ def linked(
             if n not in taken:
                 tracks.append(track := Track())
                 track.add(index, instance, fill)
+    return _surest_first(tracks)
+
+
+def _surest_first(tracks: Iterable[Track]) -> list[Track]:
     return sorted(tracks, key=lambda track: -sum(track.scores.values()))

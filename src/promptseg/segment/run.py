@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from promptseg.errors import PromptError
+from promptseg.errors import InputError, PromptError
 from promptseg.geometry import Axis
 from promptseg.inference.embedded import EmbeddedImage, Visit
 from promptseg.models.protocol import ConditioningPrompt, Resumable
@@ -105,6 +105,8 @@ class Run:
         if starting is not None:
             name, remembers = starting.predictor.card.name, options.propagate == MEMORY
             require_startable(objects, name, len(embedded), remembers)
+        if len(embedded) > 1 and any(entry.texts for entry in objects):
+            _check_link(options, card.name, starting)
         for entry in objects:
             answering.predictor.require(entry.kinds, options.force)
         if spreads:
@@ -146,6 +148,28 @@ class Run:
     def turn_to(self, number: int) -> None:
         """Say which object is at work."""
         self.at_work = self.objects[number].name
+
+
+def _check_link(options: SegmentOptions, name: str, starting: EmbeddedImage | None) -> None:
+    """Refuse to link by propagation what words find, where it would not be done.
+
+    Raises:
+        InputError: another model finds it, or nothing is propagated.
+    """
+    if options.link != "propagation":
+        return
+    if starting is not None:
+        raise InputError(
+            f"objects that the memory of {name} links, where another model finds them",
+            "--link propagation",
+            f"leave it out, or leave out {starting.predictor.card.name}, which starts",
+        )
+    if options.propagate == "none":
+        raise InputError(
+            f"a way to propagate for --link propagation, which {name} does not choose by itself",
+            "--propagate none",
+            "name one, such as --propagate box, or leave --link out",
+        )
 
 
 def _check_range(objects: list[ObjectPrompts], axis: Axis, limits: tuple[int, int]) -> None:

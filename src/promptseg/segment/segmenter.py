@@ -247,7 +247,8 @@ class Segmenter:
         options = replace(options or SegmentOptions(), **changes)
         run = self._prepared(image, [click], options, None)
         (entry,) = run.objects
-        return multimask_output(run.visit.embedded, [*entry.planar, *entry.boxes3d][0])
+        answering = run.starting or run.visit.embedded
+        return multimask_output(answering, [*entry.planar, *entry.boxes3d][0])
 
     readings = old_method("readings", "multimask_output")
 
@@ -371,7 +372,7 @@ def corrected(run: Run, before: Iterable[Segment]) -> list[Segment]:
         prompted = {*old.prompted, *entry.slices}
         clicked = {*old.clicked} - (entry.slices - entry.clicked)
         segment = _assembled(old.name, old.label, found, run, prompted, clicked)
-        segment.words = old.words
+        segment.colour, segment.origin, segment.words = old.colour, old.origin, old.words
         segments.append(segment)
     return segments
 
@@ -428,4 +429,7 @@ def _along(segmentation: Segmentation, axis: Axis) -> Segmentation:
     if options is None or options.get("axis", axis) == axis:
         return segmentation
     segments = [replace(s, prompted=(), clicked=(), quality={}) for s in segmentation.segments]
+    for segment in segments:
+        if segment.words is not None:
+            segment.words = replace(segment.words, scores={}, presence={})
     return replace(segmentation, segments=segments)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from promptseg._moved import old_method
-from promptseg.errors import PromptError
+from promptseg.errors import InputError, PromptError
 from promptseg.formats.zipping import Deflated
 from promptseg.geometry import Axis, Geometry
 from promptseg.image import Image, Segment
@@ -51,6 +51,9 @@ class Session(PromptVerbs):
         timed: makes what surrounds the model's work on every prompt, such as
             `lambda: study_log.inference(case, expert)` of `promptseg.timing`.
 
+    Raises:
+        InputError: a segmenter of two models, one of which starts what the other propagates.
+
     Examples:
         >>> import numpy as np
         >>> import promptseg
@@ -71,6 +74,13 @@ class Session(PromptVerbs):
         progress: Callable[[int, str], None] | None = None,
         timed: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
+        if (starter := segmenter.starter) is not None:
+            raise InputError(
+                "a segmenter of one model, which answers and corrects, for a session",
+                f"{starter.card.name} to start what {segmenter.predictor.card.name} propagates",
+                "load it without start_model, and put what Segmenter.segment finds with both into the "
+                "session (Session.put)",
+            )
         self.segmenter = segmenter
         options = options or SegmentOptions()
         known = image.axis if isinstance(image, EmbeddedImage) else "z"

@@ -98,7 +98,8 @@ def _number(path: Path, segments: list[Segment], notes: list[str]) -> Provenance
     usable = usable_labels([(segments[k].name, labels[k]) for k in first], notes)
     for k, label in zip(first, usable, strict=True):
         if told:
-            segments[k].prompted = told[segments[k].label].prompted
+            known = told[segments[k].label]
+            segments[k].prompted, segments[k].words = known.prompted, known.words
         segments[k].label = label
     return provenance
 

@@ -143,7 +143,8 @@ def _number(path: Path, segments: list[Segment], notes: list[str]) -> Provenance
     if set(told) != {s.label for s in segments}:
         return Provenance()
     for segment in segments:
-        segment.prompted = told[segment.label].prompted
+        known = told[segment.label]
+        segment.prompted, segment.words = known.prompted, known.words
     return provenance
 
 

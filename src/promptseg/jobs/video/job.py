@@ -159,16 +159,18 @@ def _segment(job: SegmentJob, frames: Selection, own: OwnFolder) -> VideoOutputs
         masks = FrameMasks(video.facts.size, len(objects))
         told = [VideoObject(entry.name, entry.slices) for entry in run.objects]
         parts = Parts(own, _request(run, frames, segmenter, said))
-        _propagate(run, masks, parts, job, image.name)
+        with parts.taken_up():
+            _propagate(run, masks, parts, job, image.name)
         masks = cleaned(masks, run.options)
     facts = provenance_of(
         run, frames, segmenter=segmenter, masks=masks, objects=told, said=said, job=job
     )
     if existing:
         facts = replace(facts, corrects=Corrected.of(existing.provenance))
-    outputs = write_results(
-        job, run, frames=frames, masks=masks, objects=told, own=own, facts=facts
-    )
+    with parts.taken_up():
+        outputs = write_results(
+            job, run, frames=frames, masks=masks, objects=told, own=own, facts=facts
+        )
     parts.clear()
     if replayed and job.replay:
         lowest = partial(_lowest_dsc, job.replay.parent, frames, masks)

@@ -17,7 +17,7 @@ from promptseg.formats.memory import require_memory
 from promptseg.formats.outputs import check_outputs
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.formats.video import Selection
-from promptseg.image import FoundByWords, Image, Segmentation, Source
+from promptseg.image import FoundByWords, Image, Segment, Segmentation, Source
 from promptseg.jobs.segment import command_of, reads_of
 from promptseg.progress import step_progress
 from promptseg.provenance import ObjectFacts, Provenance
@@ -182,7 +182,7 @@ def write_results(
     own: OwnFolder,
     facts: Provenance,
 ) -> VideoOutputs:
-    """Write all files of a run, or none.
+    """Write all files of a run, or none; of an earlier run of ours that they replace none stays.
 
     Args:
         job: what was asked for, and where results go.
@@ -203,7 +203,7 @@ def write_results(
     placed = [p for entry in run.objects for p in (*entry.planar, *entry.boxes3d)]
     film = Film(frames, masks, names, placed, run.visit.embedded.intensity, layers)
     streamed = [*([OVERLAY] if job.overlay else []), MASKS, LABELS, AREAS]
-    source, seg = seg_writer(job, image, frames, masks, names, facts)
+    source, seg = seg_writer(job, image, frames, masks, objects, facts)
     files = [*streamed, *([SEG] if seg else []), PROVENANCE]
     check_outputs([job.output / n for n in files], job.overwrite, reads_of(job, [job.input]))
     own.claim(*files, taken=job.overwrite)
@@ -216,6 +216,8 @@ def write_results(
             seg(at[SEG])
         text = json.dumps(source.provenance.to_json(), indent=2, allow_nan=False) + "\n"
         at[PROVENANCE].write_text(text, encoding="utf-8")
+    if job.overwrite:
+        own.remove(*(name for name in NAMES if name not in files))
     return VideoOutputs(job.output, tuple(files), source.provenance, len(frames))
 
 
@@ -224,16 +226,18 @@ def seg_writer(
     image: Image,
     frames: Selection,
     masks: FrameMasks,
-    names: list[str],
+    objects: Sequence[VideoObject],
     facts: Provenance,
 ) -> tuple[Segmentation, Callable[[Path], None] | None]:
     """Return the result with its provenance, and a writer of DICOM SEG where the video is a cine."""
     header = image.source.header
-    segments = []
+    segments: list[Segment] = []
     source = Source(image.source.path, image.source.format, notes=image.source.notes)
     if isinstance(header, DicomSource):
-        require_memory((len(names), *image.geometry.shape), 1, job.input)
-        segments = [masks.segment(k, name, k + 1) for k, name in enumerate(names)]
+        require_memory((len(objects), *image.geometry.shape), 1, job.input)
+        for k, one in enumerate(objects):
+            segments.append(masks.segment(k, one.name, k + 1))
+            segments[-1].words = one.words
         source.header = DicomSource(tuple(header.slices[k] for k in frames.numbers))
         source.grid = image.geometry
     result = Segmentation(segments, image.geometry, source, facts)

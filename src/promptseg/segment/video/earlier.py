@@ -7,7 +7,7 @@ import io
 import math
 import re
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from promptseg.formats.text import read_text
 from promptseg.formats.video import Selection
 from promptseg.image import FoundByWords
 from promptseg.parsing import parse_json
-from promptseg.provenance import Provenance
+from promptseg.provenance import ObjectFacts, Provenance
 from promptseg.segment.video.masks import FrameMasks
 from promptseg.segment.video.write import AREAS, MASKS
 
@@ -110,7 +110,8 @@ def read_results(path: Path, frames: Selection) -> Results:
         one = told.get(label)
         prompted = (one and one.prompted_slices) or ()
         there = {frames.place(k) for k in prompted if k in frames.numbers}
-        objects.append(VideoObject((one and one.name) or f"label {label}", there))
+        words = None if one is None else _words(one, frames, archive)
+        objects.append(VideoObject((one and one.name) or f"label {label}", there, words))
     if all(packed.is_empty for found in masks.found for packed in found.values()):
         raise PromptError("at least one labelled pixel", f"{archive} with background alone")
     return Results(masks, objects, provenance)
@@ -172,6 +173,27 @@ def _provenance(path: Path) -> Provenance:
         return Provenance.from_json(parse_json(read_text(path)))
     except (OSError, ValueError, InputError) as error:
         raise InputError("the provenance of a run", f"{path} ({str(error)[:100]})") from None
+
+
+def _words(told: ObjectFacts, frames: Selection, path: Path) -> FoundByWords | None:
+    """What an object was found by, its scores by place of the frames that are chosen.
+
+    Raises:
+        InputError: words that make no sense.
+    """
+    if told.words is None:
+        return None
+    try:
+        words = FoundByWords.from_json(told.words)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise InputError(
+            "words and their scores", f"others for {told.name!r} beside {path}"
+        ) from None
+    scores, presence = (
+        {frames.place(k): v for k, v in by_number.items() if k in frames.numbers}
+        for by_number in (words.scores, words.presence)
+    )
+    return replace(words, scores=scores, presence=presence)
 
 
 def _areas(path: Path) -> dict[tuple[int, int], tuple[float | None, float | None, int]]:

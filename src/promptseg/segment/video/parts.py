@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.errors import OutputError
+from promptseg.errors import InterruptedRunError, OutputError
 from promptseg.formats.files import atomic_path
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.segment.video.masks import FrameMasks
@@ -94,6 +95,20 @@ class Parts:
             "done": np.array(done),
         }
         _save(self.folder / "state.npz", {**state, **about})
+
+    @contextmanager
+    def taken_up(self) -> Iterator[None]:
+        """Let whoever hears of an interruption inside know that the run goes on from its parts.
+
+        Raises:
+            InterruptedRunError: an interruption of a run that has parts.
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.count:
+                raise InterruptedRunError from None
+            raise
 
     def clear(self) -> None:
         """Remove them."""

@@ -15,6 +15,7 @@ from promptseg.formats.files import atomic_paths
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.formats.video import Selection
 from promptseg.jobs.video.results import SEG, provenance_of, seg_writer
+from promptseg.prompts import PlacedPrompt
 from promptseg.provenance import Provenance
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.run import Run
@@ -22,7 +23,7 @@ from promptseg.segment.video.earlier import PROVENANCE, VideoObject
 from promptseg.segment.video.masks import FrameMasks
 from promptseg.segment.video.write import AREAS, LABELS, MASKS, OVERLAY, Film, write_film
 from promptseg.serve.refusals import TakenError
-from promptseg.serve.video.steps import ClipObject, place_of
+from promptseg.serve.video.steps import place_of
 from promptseg.serve.video.tracking import in_video
 from promptseg.serve.video.work import VideoWork
 
@@ -115,9 +116,9 @@ def _written(work: VideoWork, paths: dict[str, Path], overwrite: bool) -> None:
             streamed = {k: at[k] for k in (OVERLAY, MASKS, LABELS, AREAS) if k in at}
             write_film(film, streamed, lambda done: told(done, total))
             if passes > 1:
-                facts = _facts(work, run, frames, masks, objects)
-                job = _job(work)
-                result, write = seg_writer(job, image, frames, masks, names, facts)
+                told_of = [VideoObject(o.name, set(map(place_of, o.prompts))) for o in objects]
+                facts = _facts(work, run, frames, masks, placed, told_of)
+                result, write = seg_writer(_job(work), image, frames, masks, told_of, facts)
                 if SEG in at and write is not None:
                     write(at[SEG])
                 if PROVENANCE in at:
@@ -130,18 +131,17 @@ def _facts(
     run: Run,
     frames: Selection,
     masks: FrameMasks,
-    objects: Sequence[ClipObject],
+    placed: Sequence[PlacedPrompt],
+    objects: Sequence[VideoObject],
 ) -> Provenance:
     """What made the masks: the steps of the session, no command."""
-    placed = [prompt for one in objects for prompt in one.prompts]
-    told = [VideoObject(one.name, set(map(place_of, one.prompts))) for one in objects]
     said = in_video(work.clip, placed)
     facts = provenance_of(
         run,
         frames,
         segmenter=work.clip.segmenter,
         masks=masks,
-        objects=told,
+        objects=objects,
         said=said,
         job=_job(work),
     )

@@ -156,7 +156,10 @@ def segment_folder(job: SegmentJob) -> Segmented:
                 f"one image for --{name}", f"the folder {job.input}", "run it per image"
             )
     shard = Shard.parse(job.shard)
-    tasks, choice = _settled(list(shard.of(_plan(job))))
+    planned, choice = _settled(_plan(job))  # of all, so that shares have one model
+    tasks = list(shard.of(planned))
+    if not tasks:  # of more shares than images
+        return Segmented(0, [])
 
     def executor(waiting: Sequence[Task[Any, Any]]) -> Executor:
         reads = reads_of(job, [task.job.input for task in tasks])
@@ -236,9 +239,9 @@ def _is_result(path: Path, output: Path) -> bool:
 
 def _settled(tasks: list[ImageTask]) -> tuple[list[ImageTask], Choice | None]:
     """The tasks with one model for all: auto goes by all their prompts and by the first image."""
-    first = tasks[0].job
-    if first.model != AUTO:
+    if not tasks or tasks[0].job.model != AUTO:
         return tasks, None
+    first = tasks[0].job
     prompts = [p for item in tasks for p in item.prompts]
     image: Image | None = None
     with contextlib.suppress(PromptsegError):  # said when its turn comes

@@ -158,6 +158,33 @@ def test_sizes_of_all_objects_are_in_a_table(images: Path, tmp_path: Path) -> No
     assert sorted(shares) == sorted(sizes())
 
 
+def test_the_table_of_sizes_is_of_the_list_as_it_is_whatever_an_earlier_run_left(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, out = usual(images), tmp_path / "out"
+    source = write_list(images / "cases.csv", rows)
+    (images / "site0" / "4.png").rename(images / "away.png")
+    assert segment_list(job(source, out)).tally.failed == 1
+    (images / "away.png").rename(images / "site0" / "4.png")
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    def names() -> list[str]:
+        with (out / "measurements.csv").open(encoding="utf-8", newline="") as stream:
+            return [line["mask"] for line in csv.DictReader(stream)]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(listed, "write_measurements", killed)
+        with pytest.raises(KeyboardInterrupt):
+            segment_list(job(source, out))
+    assert segment_list(job(source, out)).tally.skipped == 6
+    assert names() == [f"site{k % 2}/{k}.png" for k in range(6)]
+    write_list(source, rows[:2] + rows[3:])
+    assert segment_list(job(source, out)).tally.skipped == 5
+    assert names() == [f"site{k % 2}/{k}.png" for k in (0, 1, 3, 4, 5)]
+
+
 def test_a_table_of_sizes_of_somebody_else_stays(images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

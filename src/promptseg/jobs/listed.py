@@ -53,12 +53,11 @@ def segment_list(job: SegmentJob) -> Listed:
     table = measurements_of(verb.output, shard)
     require_ours(table)
     listed = do_list(verb.cases, verb, shard)
-    if listed.tally.done or not table.exists():
-        if is_elsewhere(job) and not _all_seen(verb, shard, listed.tally):
-            log.warning("masks of other machines are not seen here: %s waits for a next run", table)
-            table.unlink(missing_ok=True)
-        else:
-            write_measurements(table, verb.measured(shard))
+    if is_elsewhere(job) and not _all_seen(verb, shard, listed.tally):
+        log.warning("masks of other machines are not seen here: %s waits for a next run", table)
+        table.unlink(missing_ok=True)
+    else:  # also where nothing was left to do: a kill may have left an earlier table
+        write_measurements(table, verb.measured(shard))
     return listed
 
 

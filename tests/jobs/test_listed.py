@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from promptseg.formats import image_2d as picture
 from promptseg.formats.masks import read_masks
 from promptseg.formats.options import ReadOptions
 from promptseg.jobs import image_task, listed
+from promptseg.jobs.batch import segment_folder
 from promptseg.jobs.listed import segment_list
 from promptseg.jobs.results_table import read_results
 from promptseg.segment.options import SegmentJob
@@ -105,6 +108,52 @@ def test_a_second_run_does_nothing_and_a_changed_row_is_done_anew(
     changed = segment_list(job(source, out, overwrite=False))
     assert (changed.tally.skipped, changed.tally.failed) == (5, 1), "it exists, from other prompts"
     assert "exists" in str(changed.failures[0][1])
+
+
+@pytest.mark.parametrize("option", ["model", "start_model"])
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_weights_that_are_trained_again_into_the_same_file_are_other_ones(
+    images: Path, tmp_path: Path, option: str, in_folder: bool
+) -> None:
+    source, out = write_list(images / "cases.csv", usual(images)[::2]), tmp_path / "out"
+    weights = tmp_path / "run" / "model.safetensors"
+    weights.parent.mkdir()
+    (weights.parent / "card.json").write_text("{}")
+    weights.write_bytes(b"first")
+    chosen = {option: str(weights.parent if in_folder else weights)}
+
+    def counts(**more: Any) -> tuple[int, int, int]:
+        tally = segment_list(job(source, out, **chosen, **more)).tally
+        return tally.skipped, tally.done, tally.failed
+
+    def of_folder(**more: Any) -> tuple[int, int, int]:
+        shared = job(images / "site0", tmp_path / "flat", box=("9,4,26,16",), **chosen, **more)
+        found = segment_folder(shared)
+        return found.skipped, len(found.provenance), len(found.failures)
+
+    for count in (counts, of_folder):
+        weights.write_bytes(b"first")
+        assert count() == (0, 3, 0)
+        weights.write_bytes(b"first")  # the same content, written anew
+        assert count() == (3, 0, 0)
+        weights.write_bytes(b"again")
+        assert count() == (0, 0, 3), "they exist, by other weights"
+        assert count(overwrite=True) == (0, 3, 0)
+        assert count() == (3, 0, 0)
+
+
+def test_a_model_by_its_name_is_asked_for_as_it_always_was(images: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "mine.pth"
+    weights.write_bytes(b"content")
+    named = job(images, tmp_path / "out", model="promptseg-lite", start_model="mobile-sam")
+    assert image_task.given_weights(named) == {}
+    own = replace(named, refine=f"mobile-sam={weights}", model=str(tmp_path / "absent.pth"))
+    assert image_task.given_weights(own) == {"refine": hashlib.sha256(b"content").hexdigest()}
+    picture = images / "site0" / "0.png"
+    for asked, more in ((named, set()), (own, {"weights_sha256"})):
+        one = replace(asked, input=picture)
+        with_hash = image_task.ImageTask(one, [], weights=image_task.given_weights(asked))
+        assert set(with_hash.request()) - set(image_task.ImageTask(one, []).request()) == more
 
 
 def test_shards_are_the_whole_and_do_not_overlap(images: Path, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +30,10 @@ from promptseg.formats.dicomweb.query import series_matching
 from promptseg.formats.location import require_local, storage_in
 from promptseg.formats.masks import read_masks
 from promptseg.inference.predictor import Predictor
-from promptseg.jobs import embed, image_task
+from promptseg.jobs import convert_list, embed, image_task
 from promptseg.jobs.results_table import read_results
+
+COUNTS = ((0, 1, 0), (1, 0, 0), (0, 0, 1))
 
 
 def scan(k: int) -> np.ndarray[Any, Any]:
@@ -129,6 +133,49 @@ def test_convert_takes_a_list_and_a_folder(
     assert main([*folder[:-1], "jpeg"]) == 2
     assert main(folder[:-2]) == 2
     assert "--suffix" in capsys.readouterr().err
+
+
+def test_another_reference_or_table_under_the_same_name_is_another_conversion(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(scans / "site0" / "0.nii.gz", scans / "ct.nii.gz")
+    names = scans / "names.tsv"
+    names.write_text("index\tname\n1\tliver\n")
+    row = "site0/0_truth.nii.gz,ct.nii.gz"
+    source, out = table(scans / "list.csv", "mask,reference", row), tmp_path / "out"
+    command = ["convert", "-i", str(source), "-o", str(out), "--suffix", ".seg.nrrd"]
+    command += ["--table", str(names)]
+
+    def counts(*more: str) -> str:
+        main([*command, *more])
+        return capsys.readouterr().out.splitlines()[0]
+
+    done, there, refused = (f"{a} done already, {b} converted, {c} failed" for a, b, c in COUNTS)
+    assert (counts(), counts()) == (done, there)
+    names.write_text("index\tname\n1\tspleen\n")
+    assert counts() == refused, "it exists, with other names"
+    assert counts("--overwrite") == done
+    (segment,) = read_masks(next(out.rglob("*.seg.nrrd"))).segments
+    assert segment.name == "spleen"
+    os.utime(scans / "ct.nii.gz", (1000, 1000))
+    assert counts() == refused
+    (scans / "ct.nii.gz").unlink()
+    (scans / "ct.nii.gz").symlink_to(scans / "site0" / "0.nii.gz")
+    assert counts("--overwrite") == done
+    assert counts() == there
+
+
+def test_a_series_as_reference_is_known_by_its_slices(tmp_path: Path) -> None:
+    series = tmp_path / "series"
+    (series / "below").mkdir(parents=True)
+    for name in ("a.dcm", "b.dcm", "below/c.dcm"):
+        (series / name).write_bytes(b"slice")
+    first = convert_list._stamps(series, None)
+    assert first == convert_list._stamps(series, None)
+    os.utime(series / "below" / "c.dcm", (1000, 1000))
+    assert convert_list._stamps(series, None) != first
+    assert convert_list._stamps(tmp_path / "none", tmp_path / "none.tsv") == {}
+    assert convert_list._stamps(Path("dicomweb://host/studies/1"), None) == {}
 
 
 def test_convert_by_several_processes(scans: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.formats.systems import clash
 from promptseg.formats.text import composed
 from promptseg.image import Image
-from promptseg.jobs.image_task import ImageTask, executor_for_images
+from promptseg.jobs.image_task import ImageTask, executor_for_images, given_weights
 from promptseg.jobs.measurements import measurements_of, require_ours, write_measurements
 from promptseg.jobs.remote import is_remote
 from promptseg.jobs.segment import check_classes, prompts_of, reads_of
@@ -160,6 +160,8 @@ def segment_folder(job: SegmentJob) -> Segmented:
     tasks = list(shard.of(planned))
     if not tasks:  # of more shares than images
         return Segmented(0, [])
+    weights = given_weights(tasks[0].job)
+    tasks = [dataclasses.replace(task, weights=weights) for task in tasks]
 
     def executor(waiting: Sequence[Task[Any, Any]]) -> Executor:
         reads = reads_of(job, [task.job.input for task in tasks])

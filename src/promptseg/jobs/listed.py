@@ -19,7 +19,7 @@ from promptseg.formats.location import shown
 from promptseg.formats.outputs import Reads
 from promptseg.jobs.batch import may_carry_prompts, output_name
 from promptseg.jobs.doers import is_elsewhere
-from promptseg.jobs.image_task import ImageTask, ReadImage, executor_for_images
+from promptseg.jobs.image_task import ImageTask, ReadImage, executor_for_images, given_weights
 from promptseg.jobs.lists import Listed, RefusedCase, do_list, place_below
 from promptseg.jobs.measurements import measurements_of, require_ours, write_measurements
 from promptseg.jobs.outputs import Computed
@@ -99,6 +99,7 @@ class Segmenting:
         self.job, self.output, self.quiet = job, job.output, job.quiet
         self.cases: Cases = open_cases(job.input, SEGMENTING)
         self._of_classes = is_semantic(job.model)
+        self._weights = given_weights(job)
 
     def place(self, case: Case) -> Path:
         """See `ListVerb`."""
@@ -132,7 +133,7 @@ class Segmenting:
                 raise PromptError(
                     "prompts for the image", "none", "fill box, point, text or prompts"
                 )
-            return CaseTask(one, prompts, shown(case.image), case.row)
+            return CaseTask(one, prompts, shown(case.image), self._weights, case.row)
         except PromptsegError as error:
             return RefusedCase(case.row, shown(case.image), output, error)
 

@@ -32,6 +32,7 @@ from promptseg.formats.masks import read_masks
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs import convert_list, embed, image_task
 from promptseg.jobs.results_table import read_results
+from promptseg.work import Inline
 
 COUNTS = ((0, 1, 0), (1, 0, 0), (0, 0, 1))
 
@@ -98,6 +99,57 @@ def test_embed_takes_a_list(
             ("1", "0"),
             ("4", "0"),
         ]
+
+
+def test_embed_ends_where_images_push_each_other_out(
+    fake: BrightPredictor, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each image alone has room; all of them have not."""
+    rows = [f"site{k % 2}/{k}.nii.gz" for k in range(4)]
+    source = table(scans / "list.csv", "image", *rows)
+    for path in scans.rglob("*_truth.nii.gz"):
+        path.unlink()
+    (scans / "site1" / "1.nii.gz").rename(scans / "site0" / "1.nii.gz")
+    source.write_text(source.read_text().replace("site1/1", "site0/1"))
+    size = 3 * 2000
+    for given in (source, scans / "site0"):
+        out = tmp_path / given.stem
+        command = ["embed", "-i", str(given), "-o", str(out), "--quiet", "--embeddings-limit"]
+        for _ in "again", "and again":
+            assert main([*command, str(size / 2**30)]) == 2
+            said = capsys.readouterr().err
+            assert said.count("raise --embeddings-limit") == 1
+        assert main([*command, str(8 * size / 2**30)]) == 0
+        encoded = len(fake.encoded)
+        assert main([*command, str(8 * size / 2**30)]) == 0
+        assert len(fake.encoded) == encoded
+
+
+def test_embed_by_several_processes_ends_where_they_push_each_other_out(
+    fake: BrightPredictor, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Executors in turn, as processes have them: each has a store of its own."""
+
+    class Apart:
+        def __init__(self, make: Any) -> None:
+            self.make = make
+
+        def each(self, tasks: Any) -> Any:
+            for task in tasks:
+                yield from Inline(self.make).each([task])
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            return None
+
+    monkeypatch.setattr(embed, "executor_of", lambda _, make, **__: Apart(make))
+    rows = [f"site{k % 2}/{k}.nii.gz" for k in range(4)]
+    source = table(scans / "list.csv", "image", *rows)
+    command = ["embed", "-i", str(source), "-o", str(tmp_path / "out"), "--quiet"]
+    assert main([*command, "--embeddings-limit", str(6000 / 2**30)]) == 2
+    assert main([*command, "--embeddings-limit", str(60_000 / 2**30)]) == 0
 
 
 def test_convert_takes_a_list_and_a_folder(
@@ -217,6 +269,8 @@ def test_embed_takes_a_share_of_a_folder(
     command = ["embed", "-i", str(scans / "site0"), "-o", str(tmp_path / "kept")]
     assert main([*command, "--shard", "1/2"]) == 0
     assert "images: 2 done" in capsys.readouterr().out
+    assert main([*command, "--shard", "5/5"]) == 0
+    assert "images: 0 done" in capsys.readouterr().out
     assert main(command) == 0
     assert "images: 4 done" in capsys.readouterr().out
 

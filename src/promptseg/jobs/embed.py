@@ -98,7 +98,8 @@ class _ImageTask(Task[Segmenter, Any]):
         for note in (*image.source.notes, *intensity.notes()):
             log.warning("%s: %s", image.name, note)
         batch = job.batch or predictor.batch
-        store = EmbeddingStore(job.output, job.embeddings_limit)
+        assert context.embeddings is not None, "of the job, from `_loaded`"
+        store = context.embeddings.of_next_image()
         stack = EmbeddedImage(
             image, job.axis or "z", intensity, predictor, batch, cache_bytes=0, store=store
         )
@@ -139,8 +140,8 @@ class _Embedding:
 
     columns: tuple[str, ...] = ("slices", "encoded")
 
-    def __init__(self, job: EmbedJob) -> None:
-        self.job, self.output, self.quiet = job, job.output, job.quiet
+    def __init__(self, job: EmbedJob, since: float) -> None:
+        self.job, self.output, self.quiet, self._since = job, job.output, job.quiet, since
         self.cases = open_cases(job.input, _COLUMNS)
 
     def place(self, case: Case) -> None:
@@ -157,49 +158,59 @@ class _Embedding:
 
     def executor(self) -> Executor:
         """See `ListVerb`."""
-        return _executor(self.job)
+        return _executor(self.job, self._since)
 
 
 def embed_list(job: EmbedJob) -> Listed:
     """Encode the images of a list, or of a share of it; `results.csv` says what became of each.
 
     Raises:
+        NoSpaceError: the disk is full, or the folder's limit is too low for all embeddings.
         PromptsegError: a list or a job that cannot be done at all.
     """
+    since = time.time()
     shard = Shard.parse(job.shard)
     EmbeddingStore(job.output, job.embeddings_limit)
-    verb = _Embedding(job)
+    verb = _Embedding(job, since)
     return do_list(verb.cases, verb, shard)
 
 
-def _executor(job: EmbedJob, most: int | None = None) -> Executor:
-    """Who encodes: this process, several of them, or the machines of a cluster."""
+def _executor(job: EmbedJob, since: float, most: int | None = None) -> Executor:
+    """Who encodes: this process, several of them, or the machines of a cluster.
+
+    Args:
+        job: what and how.
+        since: when it began.
+        most: how many images there are, if that is known.
+    """
     there = dataclasses.replace(job, engine=engine_there(job.engine)) if is_elsewhere(job) else job
     return executor_of(
         job,
-        partial(_loaded, there),
+        partial(_loaded, there, since),
         threads=job.threads,
         most=most,
         gpus=job.device in ("auto", "cuda"),
         look=partial(weights_here, job.model),
-        inline=partial(_alone, job, most),
+        inline=partial(_alone, job, since, most),
         context_bytes=process_bytes(job.model, job.engine),
     )
 
 
-def _alone(job: EmbedJob, most: int | None) -> Executor:
+def _alone(job: EmbedJob, since: float, most: int | None) -> Executor:
     """This process: where a device gains by larger batches, several images at a time share them."""
-    segmenter = _loaded(job)
+    segmenter = _loaded(job, since)
     batch = job.batch or segmenter.predictor.batch
     together = 2 * batch if most is None else min(2 * batch, most)
     if batch == 1 or together == 1:
         return Inline(lambda: segmenter)
-    shared = Segmenter(cast(Predictor, SharedBatches(segmenter.predictor, batch)))
+    predictor = cast(Predictor, SharedBatches(segmenter.predictor, batch))
+    shared = Segmenter(predictor, segmenter.embeddings)
     return Threads(together, lambda: shared)
 
 
-def _loaded(job: EmbedJob, threads: int | None = None) -> Segmenter:
-    return load(
+def _loaded(job: EmbedJob, since: float, threads: int | None = None) -> Segmenter:
+    """The model, with a store that all images of the process share."""
+    segmenter = load(
         job.model,
         device=job.device,
         threads=threads or job.threads,
@@ -207,6 +218,8 @@ def _loaded(job: EmbedJob, threads: int | None = None) -> Segmenter:
         quiet=job.quiet,
         modality=job.modality,
     )
+    store = EmbeddingStore(job.output, job.embeddings_limit, since)
+    return dataclasses.replace(segmenter, embeddings=store)
 
 
 def embed_images(job: EmbedJob) -> Embedded:
@@ -217,8 +230,10 @@ def embed_images(job: EmbedJob) -> Embedded:
 
     Raises:
         ModelError: unknown model or unusable checkpoint.
-        OutputError: the folder cannot be written, or its limit is too low for all embeddings.
+        OutputError: the folder cannot be written.
+        NoSpaceError: the disk is full, or the folder's limit is too low for all embeddings.
     """
+    since = time.time()
     EmbeddingStore(job.output, job.embeddings_limit)
     reads = Reads([job.input, model_file(job.model)[1]])
     check_outputs([job.output / "embedding"], overwrite=True, reads=reads)
@@ -231,8 +246,10 @@ def embed_images(job: EmbedJob) -> Embedded:
     if not found:
         require_many(job, "a folder or list")
     images = list(Shard.parse(job.shard).of(found)) if found else [job.input]
+    if not images:  # of more shares than images
+        return Embedded(0, 0, 0, [])
     several = len(images) > 1
-    executor = _executor(job, len(images))
+    executor = _executor(job, since, len(images))
     apart = not isinstance(executor, Inline)
     own = dataclasses.replace(job, quiet=True) if apart else job  # one progress for all of them
     tasks = [

@@ -454,38 +454,3 @@ def test_a_case_too_large_for_the_memory_is_set_aside_with_what_it_needs(
     listed = segment_list(job(write_list(images / "cases.csv", rows), out))
     assert (listed.tally.done, listed.tally.failed) == (5, 1)
     assert f"about {needs[2] / 2**30:.1f} GiB" in read_results(out)[2]["error"]
-
-
-def test_masks_of_other_machines_that_are_not_seen_yet_are_measured_by_a_next_run(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    source, out = write_list(images / "cases.csv", usual(images)), tmp_path / "out"
-    segment_list(job(source, out))
-    assert len((out / "measurements.csv").read_text().splitlines()) == 7
-    hidden = [(path, path.with_suffix(".hidden")) for path in out.rglob("1.png")]
-    once = listed.Segmenting.executor
-
-    class Late(Inline):
-        """Another machine's work, which is not seen here when it is done."""
-
-        def each(self, tasks: Any) -> Any:
-            yield from super().each(tasks)
-            for path, away in hidden:
-                path.rename(away)
-
-    slept: list[float] = []
-    monkeypatch.setattr(listed.time, "sleep", slept.append)
-    monkeypatch.setattr(listed, "is_elsewhere", lambda _: True)
-    reads = once(listed.Segmenting(job(source, out)))._make_context
-    monkeypatch.setattr(listed.Segmenting, "executor", lambda _: Late(reads))
-    for path in (out / "site0").glob("0.png*"):
-        path.unlink()
-    segment_list(job(source, out))
-    assert sum(slept) > 60
-    assert "not seen here" in caplog.text
-    assert not (out / "measurements.csv").exists()
-    for path, away in hidden:
-        away.rename(path)
-    hidden.clear()
-    segment_list(job(source, out))
-    assert len((out / "measurements.csv").read_text().splitlines()) == 7

@@ -100,6 +100,9 @@ class EmbeddingStore:
         since: when the job began, in seconds as `time.time` counts; now if None. What any process has
             used since then counts as pushed out if it has to go.
 
+    Attributes:
+        last: file that was read or written last; None before the first.
+
     Raises:
         OutputError: `folder` is a file, or the address of a server.
         InputError: a limit that is not above 0.
@@ -114,6 +117,7 @@ class EmbeddingStore:
         self.folder, self.limit = folder, limit * 2**30
         self._room = _Room(folder, self.limit, time.time() if since is None else since)
         self._failure: OutputError | None = None
+        self.last: Path | None = None
 
     def of_next_image(self) -> EmbeddingStore:
         """Return the same store for another image of a job: the room is shared, a failure is not.
@@ -121,7 +125,7 @@ class EmbeddingStore:
         A folder of many embeddings is not looked through anew for each of them.
         """
         another = copy.copy(self)
-        another._failure = None
+        another._failure = another.last = None
         return another
 
     def get(self, key: EmbeddingKey) -> dict[str, Tensor] | None:
@@ -139,6 +143,7 @@ class EmbeddingStore:
             return None
         with contextlib.suppress(OSError):  # a folder that can only be read is good enough
             os.utime(path)
+        self.last = path
         return tensors
 
     def put(self, key: EmbeddingKey, tensors: Mapping[str, Tensor]) -> None:
@@ -151,6 +156,7 @@ class EmbeddingStore:
         path = self._path(key)
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
+        self.last = path
         self._room.take(len(content), path)
 
     def encode(

@@ -148,6 +148,7 @@ def segment_folder(job: SegmentJob) -> Segmented:
     An image that fails does not stop the others.
 
     Raises:
+        OutputError: masks of other machines are not seen here; the same job goes on.
         PromptsegError: a job that cannot be done for a folder; nothing has been written then.
     """
     for name in ("mask", "markers", "correct", "replay"):

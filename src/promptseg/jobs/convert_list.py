@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from promptseg.formats.location import address_in, storage_in
 from promptseg.formats.storage import stamp as stamp_in_storage
 from promptseg.jobs.convert import ConvertJob, convert
 from promptseg.jobs.doers import executor_of
+from promptseg.jobs.elsewhere import from_folder, origin, watched
 from promptseg.jobs.lists import Listed, RefusedCase, do_list, place_below
 from promptseg.work import Executor, Shard, Task, as_json, request_hash
 from promptseg.work.footprint import converting_bytes
@@ -94,7 +95,15 @@ class _Converting:
 
     def executor(self) -> Executor:
         """See `ListVerb`."""
-        return executor_of(self.job, _nothing, threads=1, divided=False)
+        folder = origin(self.job)
+        executor = executor_of(
+            self.job,
+            partial(from_folder, folder, _nothing),
+            threads=1,
+            divided=False,
+            look=partial(from_folder, folder, str),  # nothing that has to be alike
+        )
+        return watched(executor, self.job)
 
     def _name(self, mask: Path) -> str:
         if self.job.suffix is None:
@@ -155,7 +164,8 @@ class _MaskTask(Task[None, dict[str, Any]]):
                 "a mask file", f"{self.job.input} ({error.strerror})", "correct the list"
             ) from None
         result = convert(self.job, asked)
-        return {"objects": len(result.segments), "seconds": time.monotonic() - begun}
+        seconds = time.monotonic() - begun
+        return {"objects": len(result.segments), "seconds": seconds, "request": asked}
 
 
 def _stamps(reference: Path | None, table: Path | None) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from promptseg.jobs.doers import (
     require_many,
     weights_here,
 )
+from promptseg.jobs.elsewhere import from_folder, origin, watched
 from promptseg.jobs.lists import Listed, RefusedCase, do_list
 from promptseg.models.cards import model_file
 from promptseg.progress import step_progress
@@ -61,7 +62,7 @@ class Embedded:
 
 
 @dataclass(frozen=True)
-class _ImageTask(Task[Segmenter, Any]):
+class _ImageTask(Task[Segmenter, dict[str, Any]]):
     """The slices of one image; which of them are done, the store knows by their content."""
 
     path: Path
@@ -81,8 +82,8 @@ class _ImageTask(Task[Segmenter, Any]):
         """Never known before the image is read."""
         return False
 
-    def do(self, context: Segmenter) -> Any:
-        """Encode what is not there yet; returns the slices and how many had to be encoded."""
+    def do(self, context: Segmenter) -> dict[str, Any]:
+        """Encode what is not there yet; returns the slices, how many had to be encoded, and a file."""
         predictor: Any = context.predictor
         with predictor.at_work() if isinstance(predictor, SharedBatches) else nullcontext():
             return self._encoded(context)
@@ -91,7 +92,7 @@ class _ImageTask(Task[Segmenter, Any]):
         """Estimate the memory that the task takes; see `Task`."""
         return encoding_bytes(self.path, self.job, self.job.batch)
 
-    def _encoded(self, context: Segmenter) -> tuple[int, int]:
+    def _encoded(self, context: Segmenter) -> dict[str, Any]:
         job, predictor = self.job, context.predictor
         image = read(self.path, job, modality=job.modality)
         intensity = context.intensity(image, job)
@@ -110,7 +111,8 @@ class _ImageTask(Task[Segmenter, Any]):
                 stack.embedding(index, last)
                 update(done, f"({image.name})")
         store.check()
-        return last - first + 1, stack.encoded
+        kept = store.last.name if store.last else None
+        return {"slices": last - first + 1, "encoded": stack.encoded, "kept": kept}
 
 
 _COLUMNS = Columns(words=("modality", "window", "axis", "slices"))
@@ -131,8 +133,8 @@ class _CaseTask(_ImageTask):
     def do(self, context: Segmenter) -> dict[str, Any]:
         """Encode what is not there yet; returns what the table says."""
         begun = time.monotonic()
-        slices, encoded = super().do(context)
-        return {"slices": slices, "encoded": encoded, "seconds": time.monotonic() - begun}
+        found = super().do(context)
+        return {**found, "seconds": time.monotonic() - begun}
 
 
 class _Embedding:
@@ -166,6 +168,7 @@ def embed_list(job: EmbedJob) -> Listed:
 
     Raises:
         NoSpaceError: the disk is full, or the folder's limit is too low for all embeddings.
+        OutputError: embeddings of other machines are not seen here.
         PromptsegError: a list or a job that cannot be done at all.
     """
     since = time.time()
@@ -184,16 +187,24 @@ def _executor(job: EmbedJob, since: float, most: int | None = None) -> Executor:
         most: how many images there are, if that is known.
     """
     there = dataclasses.replace(job, engine=engine_there(job.engine)) if is_elsewhere(job) else job
-    return executor_of(
+    folder = origin(job)
+    executor = executor_of(
         job,
-        partial(_loaded, there, since),
+        partial(from_folder, folder, _loaded, there, since),
         threads=job.threads,
         most=most,
         gpus=job.device in ("auto", "cuda"),
-        look=partial(weights_here, job.model),
+        look=partial(from_folder, folder, weights_here, job.model),
         inline=partial(_alone, job, since, most),
         context_bytes=process_bytes(job.model, job.engine),
     )
+    return watched(executor, job, _is_kept)
+
+
+def _is_kept(task: _ImageTask, result: Any) -> bool:
+    """Whether the embedding that was kept last, maybe by another machine, is seen here."""
+    kept: str | None = result["kept"]
+    return kept is None or (task.job.output / kept).exists()
 
 
 def _alone(job: EmbedJob, since: float, most: int | None) -> Executor:
@@ -230,7 +241,7 @@ def embed_images(job: EmbedJob) -> Embedded:
 
     Raises:
         ModelError: unknown model or unusable checkpoint.
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or embeddings of other machines are not seen here.
         NoSpaceError: the disk is full, or the folder's limit is too low for all embeddings.
     """
     since = time.time()
@@ -259,7 +270,7 @@ def embed_images(job: EmbedJob) -> Embedded:
     outcome = run(tasks, lambda _: executor, title="images", quiet=job.quiet or not apart)
     return Embedded(
         len(outcome.results),
-        sum(slices for slices, _ in outcome.results),
-        sum(encoded for _, encoded in outcome.results),
+        sum(found["slices"] for found in outcome.results),
+        sum(found["encoded"] for found in outcome.results),
         [(failure.task.title, failure.error) for failure in outcome.failures],
     )

@@ -20,6 +20,7 @@ from promptseg.formats.location import address_in, storage_in
 from promptseg.formats.outputs import Reads
 from promptseg.image import Image
 from promptseg.jobs.doers import engine_there, executor_of, is_elsewhere, weights_here
+from promptseg.jobs.elsewhere import from_folder, origin, watched
 from promptseg.jobs.outputs import Computed
 from promptseg.jobs.segment import (
     check_outputs,
@@ -235,16 +236,18 @@ def executor_for_images(
     """
     # nodes have an environment of their own
     there = dataclasses.replace(job, engine=engine_there(job.engine)) if is_elsewhere(job) else job
-    return executor_of(
+    folder = origin(job)
+    executor = executor_of(
         job,
-        partial(tools_for, there, choice, reads),
+        partial(from_folder, folder, tools_for, there, choice, reads),
         threads=job.threads,
         most=most,
-        make_hand=partial(_itself, reads),
+        make_hand=partial(from_folder, folder, _itself, reads),
         gpus=job.device in ("auto", "cuda"),
-        look=partial(weights_here, job.model),
+        look=partial(from_folder, folder, weights_here, job.model),
         context_bytes=process_bytes(job.model, job.engine),
     )
+    return watched(executor, job)
 
 
 def _itself(reads: Reads) -> Reads:

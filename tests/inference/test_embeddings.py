@@ -274,7 +274,12 @@ def test_images_of_a_job_share_the_room_and_not_their_failures(
 ) -> None:
     looks: list[Any] = []
     files = embeddings._Room._files
-    monkeypatch.setattr(embeddings._Room, "_files", lambda one: looks.append(one) or files(one))
+
+    def looked(room: Any) -> Any:
+        looks.append(room)
+        return files(room)
+
+    monkeypatch.setattr(embeddings._Room, "_files", looked)
     store = EmbeddingStore(tmp_path / "kept")
     for number in range(5):
         put(store.of_next_image(), number)

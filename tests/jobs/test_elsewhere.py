@@ -183,7 +183,7 @@ def test_relative_paths_need_the_folder_they_begin_in(
 
 
 def test_absolute_paths_and_addresses_need_no_folder(tmp_path: Path) -> None:
-    ends = {"cluster": "auto", "output": tmp_path / "out"}
+    ends: dict[str, Any] = {"cluster": "auto", "output": tmp_path / "out"}
     here = tmp_path / "in"
 
     def segmenting(**more: Any) -> SegmentJob:

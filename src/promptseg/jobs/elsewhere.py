@@ -1,4 +1,4 @@
-"""What a job's paths have to mean on the machines of a cluster: the same as here."""
+"""Paths of a job, which have to mean on the machines of a cluster what they mean here."""
 
 from __future__ import annotations
 

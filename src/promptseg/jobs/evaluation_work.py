@@ -123,17 +123,10 @@ class EvaluationWork:
         job, own = self.job, self._begun.evaluator
         models = models_of(job)
         folder = origin(job)
+        make = partial(_evaluator, own.options, own.device, own.predictions, own.strict)
         return executor_of(
             job,
-            partial(
-                from_folder,
-                folder,
-                _evaluator,
-                own.options,
-                own.device,
-                own.predictions,
-                own.strict,
-            ),
+            partial(from_folder, folder, make),
             threads=job.threads,
             most=len(tasks),
             gpus=bool(models) and job.device in ("auto", "cuda"),

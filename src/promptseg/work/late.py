@@ -47,9 +47,9 @@ class Watched:
                 unseen.append((time.monotonic() + sum(_WAITS), task, result))
             yield task, result, error
             while unseen and time.monotonic() > unseen[0][0]:
-                _, *one = unseen.popleft()
-                if not _sees(self._is_seen, *one):
-                    raise _missed(one[0], len(unseen))
+                _, task, result = unseen.popleft()
+                if not _sees(self._is_seen, task, result):
+                    raise _missed(task, len(unseen))
         _await([(task, result) for _, task, result in unseen], self._is_seen)
 
     def __enter__(self) -> Watched:

@@ -18,9 +18,10 @@ import pytest
 import torch
 
 from fakes import BrightPredictor, ball
-from promptseg.errors import InputError, OutputError
+from promptseg.errors import InputError, NoSpaceError, OutputError
 from promptseg.geometry import Geometry
 from promptseg.image import Image
+from promptseg.inference import embeddings
 from promptseg.inference.embeddings import EmbeddingKey, EmbeddingStore
 from promptseg.inference.predictor import Predictor
 from promptseg.models.preprocess import Preprocessing
@@ -222,6 +223,75 @@ def test_a_limit_below_what_is_asked_for_is_noticed(tmp_path: Path) -> None:
         store.check()
     with pytest.raises(InputError, match="above 0 GiB"):
         EmbeddingStore(tmp_path, limit=0)
+
+
+def put(store: EmbeddingStore, *numbers: int) -> None:
+    for number in numbers:
+        store.put(key(number), {"x": torch.zeros(1, 1, 32, 32)})
+
+
+def test_what_a_job_has_used_counts_whichever_of_its_stores_used_it(tmp_path: Path) -> None:
+    """Every process, and every image of an earlier version, has a store of its own."""
+    limit, begun = 10_000 / 2**30, time.time()  # room for two
+    first, second = (EmbeddingStore(tmp_path, limit, begun) for _ in range(2))
+    put(first, 0)
+    put(second, 1)
+    first.check()
+    second.check()
+    put(second, 2)
+    with pytest.raises(NoSpaceError, match="pushed 1 of them out"):
+        second.check()
+    time.sleep(0.1)
+    later = EmbeddingStore(tmp_path, limit)  # of another job, which needs the room
+    put(later, 3)
+    later.check()
+    for number in (1, 2):
+        later.get(key(number))
+    put(later, 4, 5)
+    with pytest.raises(NoSpaceError, match="raise --embeddings-limit"):
+        later.check()
+
+
+@pytest.mark.parametrize("ahead", [-5000, 5000])
+def test_clocks_of_storage_and_machine_need_not_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    real, limit = time.time, 10_000 / 2**30
+    monkeypatch.setattr(embeddings.time, "time", lambda: real() + ahead)
+    put(EmbeddingStore(tmp_path, limit), 0)
+    time.sleep(0.1)
+    store = EmbeddingStore(tmp_path, limit)
+    put(store, 1, 2)
+    assert not store._path(key(0)).exists()
+    store.check()
+    put(store, 3)
+    with pytest.raises(NoSpaceError):
+        store.check()
+
+
+def test_images_of_a_job_share_the_room_and_not_their_failures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Any] = []
+    files = embeddings._Room._files
+
+    def looked(room: Any) -> Any:
+        looks.append(room)
+        return files(room)
+
+    monkeypatch.setattr(embeddings._Room, "_files", looked)
+    store = EmbeddingStore(tmp_path / "kept")
+    for number in range(5):
+        put(store.of_next_image(), number)
+    assert len(looks) == 1, "once, and not for every image"
+    failing = store.of_next_image()
+    failing._keep(key(5), {"x": torch.zeros(2)})
+    (tmp_path / "kept").rename(tmp_path / "moved")
+    (tmp_path / "kept").touch()
+    failing._keep(key(6), {"x": torch.zeros(2)})
+    with pytest.raises(OutputError):
+        failing.check()
+    store.of_next_image().check()
 
 
 def test_links_are_left_alone_and_leftovers_of_killed_processes_go(tmp_path: Path) -> None:

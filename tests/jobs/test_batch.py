@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from PIL import Image as PilImage
 from fakes import BrightPredictor
 from formats.helpers import GRIDS, write_dicom_series
 from promptseg import Segmenter
+from promptseg.cli.main import main
 from promptseg.errors import OutputError
+from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.masks import read_masks
-from promptseg.jobs import image_task
+from promptseg.image import Image
+from promptseg.jobs import batch, image_task
 from promptseg.jobs.batch import find_images, segment_folder
 from promptseg.segment.options import SegmentJob
 
@@ -126,6 +130,52 @@ def test_names_are_no_formulas(tmp_path: Path) -> None:
     (row,) = rows(tmp_path / "out")
     assert row["image"] == "'=1+1.png"
     assert row["object"] == "'=cmd()"
+
+
+def pictures(folder: Path, count: int) -> Path:
+    """2D images with a bright part; the first is as no other."""
+    folder.mkdir()
+    for k in range(count):
+        pixels = np.zeros((30, 30), np.uint8)
+        pixels[5:12, 8:20] = 250 - (k > 0)
+        PilImage.fromarray(pixels).save(folder / f"{k}.png")
+    return folder
+
+
+def flat(source: Path, out: Path, **options: Any) -> SegmentJob:
+    return dataclasses.replace(job(source, out, **options), box=("8,5,19,11",))
+
+
+def test_shares_beyond_the_images_do_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = pictures(tmp_path / "in", 3), tmp_path / "out"
+    for number in range(1, 6):
+        found = segment_folder(flat(source, out, shard=f"{number}/5"))
+        assert (found.images, found.failures) == (int(number <= 3), [])
+    assert sorted(path.name for path in out.glob("*.png")) == ["0.png", "1.png", "2.png"]
+    words = ["segment", "-i", str(source), "-o", str(out), "--box", "8,5,19,11", "--no-overlay"]
+    assert main([*words, "--shard", "4/5"]) == 0
+    assert "0 images, 0 done already" in capsys.readouterr().out
+    assert main([*words, "--shard", "4/5", "--model", "auto"]) == 0
+
+
+def test_auto_chooses_one_model_for_all_shares_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = pictures(tmp_path / "in", 4), tmp_path / "out"
+
+    def settled(asked: SegmentJob, prompts: Any, image: Image | None) -> tuple[SegmentJob, None]:
+        """Another model for another image, or for prompts of fewer."""
+        assert image is not None
+        first = image.voxels.max() == 250 and len(list(prompts)) == 4
+        return dataclasses.replace(asked, model="lite-medsam" if first else "mobile-sam"), None
+
+    monkeypatch.setattr(batch, "settle_model", settled)
+    for number in (1, 2, 3, 4):
+        segment_folder(flat(source, out, model="auto", shard=f"{number}/4"))
+    chosen = [read_provenance_beside(path)["request"]["model"] for path in out.glob("*.png")]
+    assert chosen == ["lite-medsam"] * 4
 
 
 def test_a_table_of_somebody_else_is_not_replaced(export: Path, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from promptseg.formats import image_2d as picture
 from promptseg.formats.masks import read_masks
 from promptseg.formats.options import ReadOptions
 from promptseg.jobs import image_task, listed
+from promptseg.jobs.batch import segment_folder
 from promptseg.jobs.listed import segment_list
 from promptseg.jobs.results_table import read_results
 from promptseg.segment.options import SegmentJob
@@ -107,6 +110,52 @@ def test_a_second_run_does_nothing_and_a_changed_row_is_done_anew(
     assert "exists" in str(changed.failures[0][1])
 
 
+@pytest.mark.parametrize("option", ["model", "start_model"])
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_weights_that_are_trained_again_into_the_same_file_are_other_ones(
+    images: Path, tmp_path: Path, option: str, in_folder: bool
+) -> None:
+    source, out = write_list(images / "cases.csv", usual(images)[::2]), tmp_path / "out"
+    weights = tmp_path / "run" / "model.safetensors"
+    weights.parent.mkdir()
+    (weights.parent / "card.json").write_text("{}")
+    weights.write_bytes(b"first")
+    chosen = {option: str(weights.parent if in_folder else weights)}
+
+    def counts(**more: Any) -> tuple[int, int, int]:
+        tally = segment_list(job(source, out, **chosen, **more)).tally
+        return tally.skipped, tally.done, tally.failed
+
+    def of_folder(**more: Any) -> tuple[int, int, int]:
+        shared = job(images / "site0", tmp_path / "flat", box=("9,4,26,16",), **chosen, **more)
+        found = segment_folder(shared)
+        return found.skipped, len(found.provenance), len(found.failures)
+
+    for count in (counts, of_folder):
+        weights.write_bytes(b"first")
+        assert count() == (0, 3, 0)
+        weights.write_bytes(b"first")  # the same content, written anew
+        assert count() == (3, 0, 0)
+        weights.write_bytes(b"again")
+        assert count() == (0, 0, 3), "they exist, by other weights"
+        assert count(overwrite=True) == (0, 3, 0)
+        assert count() == (3, 0, 0)
+
+
+def test_a_model_by_its_name_is_asked_for_as_it_always_was(images: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "mine.pth"
+    weights.write_bytes(b"content")
+    named = job(images, tmp_path / "out", model="promptseg-lite", start_model="mobile-sam")
+    assert image_task.given_weights(named) == {}
+    own = replace(named, refine=f"mobile-sam={weights}", model=str(tmp_path / "absent.pth"))
+    assert image_task.given_weights(own) == {"refine": hashlib.sha256(b"content").hexdigest()}
+    picture = images / "site0" / "0.png"
+    for asked, more in ((named, set()), (own, {"weights_sha256"})):
+        one = replace(asked, input=picture)
+        with_hash = image_task.ImageTask(one, [], weights=image_task.given_weights(asked))
+        assert set(with_hash.request()) - set(image_task.ImageTask(one, []).request()) == more
+
+
 def test_shards_are_the_whole_and_do_not_overlap(images: Path, tmp_path: Path) -> None:
     source, out = write_list(images / "cases.csv", usual(images)), tmp_path / "out"
     for number in (1, 2, 3, 4):
@@ -156,6 +205,33 @@ def test_sizes_of_all_objects_are_in_a_table(images: Path, tmp_path: Path) -> No
         segment_list(job(source, out, shard=f"{number}/2"))
     shares = sizes("measurements-1-of-2.csv") + sizes("measurements-2-of-2.csv")
     assert sorted(shares) == sorted(sizes())
+
+
+def test_the_table_of_sizes_is_of_the_list_as_it_is_whatever_an_earlier_run_left(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, out = usual(images), tmp_path / "out"
+    source = write_list(images / "cases.csv", rows)
+    (images / "site0" / "4.png").rename(images / "away.png")
+    assert segment_list(job(source, out)).tally.failed == 1
+    (images / "away.png").rename(images / "site0" / "4.png")
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    def names() -> list[str]:
+        with (out / "measurements.csv").open(encoding="utf-8", newline="") as stream:
+            return [line["mask"] for line in csv.DictReader(stream)]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(listed, "write_measurements", killed)
+        with pytest.raises(KeyboardInterrupt):
+            segment_list(job(source, out))
+    assert segment_list(job(source, out)).tally.skipped == 6
+    assert names() == [f"site{k % 2}/{k}.png" for k in range(6)]
+    write_list(source, rows[:2] + rows[3:])
+    assert segment_list(job(source, out)).tally.skipped == 5
+    assert names() == [f"site{k % 2}/{k}.png" for k in (0, 1, 3, 4, 5)]
 
 
 def test_a_table_of_sizes_of_somebody_else_stays(images: Path, tmp_path: Path) -> None:
@@ -378,38 +454,3 @@ def test_a_case_too_large_for_the_memory_is_set_aside_with_what_it_needs(
     listed = segment_list(job(write_list(images / "cases.csv", rows), out))
     assert (listed.tally.done, listed.tally.failed) == (5, 1)
     assert f"about {needs[2] / 2**30:.1f} GiB" in read_results(out)[2]["error"]
-
-
-def test_masks_of_other_machines_that_are_not_seen_yet_are_measured_by_a_next_run(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    source, out = write_list(images / "cases.csv", usual(images)), tmp_path / "out"
-    segment_list(job(source, out))
-    assert len((out / "measurements.csv").read_text().splitlines()) == 7
-    hidden = [(path, path.with_suffix(".hidden")) for path in out.rglob("1.png")]
-    once = listed.Segmenting.executor
-
-    class Late(Inline):
-        """Another machine's work, which is not seen here when it is done."""
-
-        def each(self, tasks: Any) -> Any:
-            yield from super().each(tasks)
-            for path, away in hidden:
-                path.rename(away)
-
-    slept: list[float] = []
-    monkeypatch.setattr(listed.time, "sleep", slept.append)
-    monkeypatch.setattr(listed, "is_elsewhere", lambda _: True)
-    reads = once(listed.Segmenting(job(source, out)))._make_context
-    monkeypatch.setattr(listed.Segmenting, "executor", lambda _: Late(reads))
-    for path in (out / "site0").glob("0.png*"):
-        path.unlink()
-    segment_list(job(source, out))
-    assert sum(slept) > 60
-    assert "not seen here" in caplog.text
-    assert not (out / "measurements.csv").exists()
-    for path, away in hidden:
-        away.rename(path)
-    hidden.clear()
-    segment_list(job(source, out))
-    assert len((out / "measurements.csv").read_text().splitlines()) == 7

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +30,11 @@ from promptseg.formats.dicomweb.query import series_matching
 from promptseg.formats.location import require_local, storage_in
 from promptseg.formats.masks import read_masks
 from promptseg.inference.predictor import Predictor
-from promptseg.jobs import embed, image_task
+from promptseg.jobs import convert_list, embed, image_task
 from promptseg.jobs.results_table import read_results
+from promptseg.work import Inline
+
+COUNTS = ((0, 1, 0), (1, 0, 0), (0, 0, 1))
 
 
 def scan(k: int) -> np.ndarray[Any, Any]:
@@ -96,6 +101,57 @@ def test_embed_takes_a_list(
         ]
 
 
+def test_embed_ends_where_images_push_each_other_out(
+    fake: BrightPredictor, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each image alone has room; all of them have not."""
+    rows = [f"site{k % 2}/{k}.nii.gz" for k in range(4)]
+    source = table(scans / "list.csv", "image", *rows)
+    for path in scans.rglob("*_truth.nii.gz"):
+        path.unlink()
+    (scans / "site1" / "1.nii.gz").rename(scans / "site0" / "1.nii.gz")
+    source.write_text(source.read_text().replace("site1/1", "site0/1"))
+    size = 3 * 2000
+    for given in (source, scans / "site0"):
+        out = tmp_path / given.stem
+        command = ["embed", "-i", str(given), "-o", str(out), "--quiet", "--embeddings-limit"]
+        for _ in "again", "and again":
+            assert main([*command, str(size / 2**30)]) == 2
+            said = capsys.readouterr().err
+            assert said.count("raise --embeddings-limit") == 1
+        assert main([*command, str(8 * size / 2**30)]) == 0
+        encoded = len(fake.encoded)
+        assert main([*command, str(8 * size / 2**30)]) == 0
+        assert len(fake.encoded) == encoded
+
+
+def test_embed_by_several_processes_ends_where_they_push_each_other_out(
+    fake: BrightPredictor, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Executors in turn, as processes have them: each has a store of its own."""
+
+    class Apart:
+        def __init__(self, make: Any) -> None:
+            self.make = make
+
+        def each(self, tasks: Any) -> Any:
+            for task in tasks:
+                yield from Inline(self.make).each([task])
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            return None
+
+    monkeypatch.setattr(embed, "executor_of", lambda _, make, **__: Apart(make))
+    rows = [f"site{k % 2}/{k}.nii.gz" for k in range(4)]
+    source = table(scans / "list.csv", "image", *rows)
+    command = ["embed", "-i", str(source), "-o", str(tmp_path / "out"), "--quiet"]
+    assert main([*command, "--embeddings-limit", str(6000 / 2**30)]) == 2
+    assert main([*command, "--embeddings-limit", str(60_000 / 2**30)]) == 0
+
+
 def test_convert_takes_a_list_and_a_folder(
     scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,6 +185,49 @@ def test_convert_takes_a_list_and_a_folder(
     assert main([*folder[:-1], "jpeg"]) == 2
     assert main(folder[:-2]) == 2
     assert "--suffix" in capsys.readouterr().err
+
+
+def test_another_reference_or_table_under_the_same_name_is_another_conversion(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(scans / "site0" / "0.nii.gz", scans / "ct.nii.gz")
+    names = scans / "names.tsv"
+    names.write_text("index\tname\n1\tliver\n")
+    row = "site0/0_truth.nii.gz,ct.nii.gz"
+    source, out = table(scans / "list.csv", "mask,reference", row), tmp_path / "out"
+    command = ["convert", "-i", str(source), "-o", str(out), "--suffix", ".seg.nrrd"]
+    command += ["--table", str(names)]
+
+    def counts(*more: str) -> str:
+        main([*command, *more])
+        return capsys.readouterr().out.splitlines()[0]
+
+    done, there, refused = (f"{a} done already, {b} converted, {c} failed" for a, b, c in COUNTS)
+    assert (counts(), counts()) == (done, there)
+    names.write_text("index\tname\n1\tspleen\n")
+    assert counts() == refused, "it exists, with other names"
+    assert counts("--overwrite") == done
+    (segment,) = read_masks(next(out.rglob("*.seg.nrrd"))).segments
+    assert segment.name == "spleen"
+    os.utime(scans / "ct.nii.gz", (1000, 1000))
+    assert counts() == refused
+    (scans / "ct.nii.gz").unlink()
+    (scans / "ct.nii.gz").symlink_to(scans / "site0" / "0.nii.gz")
+    assert counts("--overwrite") == done
+    assert counts() == there
+
+
+def test_a_series_as_reference_is_known_by_its_slices(tmp_path: Path) -> None:
+    series = tmp_path / "series"
+    (series / "below").mkdir(parents=True)
+    for name in ("a.dcm", "b.dcm", "below/c.dcm"):
+        (series / name).write_bytes(b"slice")
+    first = convert_list._stamps(series, None)
+    assert first == convert_list._stamps(series, None)
+    os.utime(series / "below" / "c.dcm", (1000, 1000))
+    assert convert_list._stamps(series, None) != first
+    assert convert_list._stamps(tmp_path / "none", tmp_path / "none.tsv") == {}
+    assert convert_list._stamps(Path("dicomweb://host/studies/1"), None) == {}
 
 
 def test_convert_by_several_processes(scans: Path, tmp_path: Path) -> None:
@@ -170,6 +269,8 @@ def test_embed_takes_a_share_of_a_folder(
     command = ["embed", "-i", str(scans / "site0"), "-o", str(tmp_path / "kept")]
     assert main([*command, "--shard", "1/2"]) == 0
     assert "images: 2 done" in capsys.readouterr().out
+    assert main([*command, "--shard", "5/5"]) == 0
+    assert "images: 0 done" in capsys.readouterr().out
     assert main(command) == 0
     assert "images: 4 done" in capsys.readouterr().out
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from promptseg.errors import InputError, OutputError
-from promptseg.work import Task, await_results, late
+from promptseg.work import Inline, Task, Watched, await_results, late
 
 
 @dataclass(eq=False)
@@ -59,3 +60,50 @@ def test_what_never_comes_is_said_by_name(waits: list[float]) -> None:
     with pytest.raises(OutputError, match="late 99 after 90 s, nor of 1 others"):
         await_results([Late(1), Late(99), Late(100)])
     assert sum(waits) > 60
+
+
+class Done(Late):
+    def do(self, context: None) -> None:
+        return None
+
+
+def is_seen(task: Task[Any, Any], result: Any) -> bool:
+    return task.is_done()
+
+
+def doing() -> Watched:
+    return Watched(Inline(lambda: None), is_seen)
+
+
+def test_results_of_other_machines_are_looked_for_as_they_come_and_in_the_end(
+    waits: list[float],
+) -> None:
+    tasks = [Done(1), Done(3), Done(1)]
+    with doing() as executor:
+        assert [task for task, _, _ in executor.each(tasks)] == tasks
+    assert [len(task.seen) for task in tasks] == [1, 3, 1]
+    assert waits == [0.0, 0.5]
+    failed = [Late(9)]
+    with doing() as executor:
+        ((_, _, error),) = executor.each(failed)
+    assert isinstance(error, InputError)
+    assert failed[0].seen == [], "nothing is missed of what could not be done"
+
+
+def test_results_that_are_never_seen_end_the_work_before_all_is_done(
+    waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A night's work would be on disks that nobody looks at."""
+    now = iter(range(0, 10_000, 30))
+    monkeypatch.setattr(late.time, "monotonic", lambda: float(next(now)))
+    begun: list[Done] = []
+
+    def tasks() -> Iterator[Done]:
+        for _ in range(1000):
+            begun.append(Done(99))
+            yield begun[-1]
+
+    with doing() as executor, pytest.raises(OutputError, match="late 99 after 90 s, nor of"):
+        list(executor.each(tasks()))
+    assert len(begun) < 10
+    assert waits == [], "no need to wait again"

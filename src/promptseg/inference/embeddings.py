@@ -9,16 +9,18 @@ image or model asks for another file and old ones are never wrong, only unused.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import logging
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -26,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from promptseg._version import __version__
-from promptseg.errors import InputError, OutputError
+from promptseg.errors import InputError, NoSpaceError, OutputError
 from promptseg.formats.files import atomic_path
 from promptseg.formats.location import require_local
 from promptseg.inference.predictor import Embedding, Predictor
@@ -45,6 +47,7 @@ _OURS = re.compile(r"[0-9a-f]{64}\.embedding\.safetensors")
 _LEFT_OVER = re.compile(r"\.part-\d+-[0-9a-f]{8}\.safetensors")  # of a process that was killed
 _LEFT_OVER_AFTER = 3600  # seconds
 _LONGEST_HEADER = 1 << 20  # bytes
+_TICK = 0.01  # seconds that the times of files may lag
 _LOOK_AGAIN = 256 << 20  # bytes written until the folder is looked at again: others write too
 
 
@@ -94,23 +97,36 @@ class EmbeddingStore:
     Args:
         folder: where they are; made when the first one is kept.
         limit: GiB that may be kept.
+        since: when the job began, in seconds as `time.time` counts; now if None. What any process has
+            used since then counts as pushed out if it has to go.
+
+    Attributes:
+        last: file that was read or written last; None before the first.
 
     Raises:
         OutputError: `folder` is a file, or the address of a server.
         InputError: a limit that is not above 0.
     """
 
-    def __init__(self, folder: Path, limit: float = 10.0) -> None:
+    def __init__(self, folder: Path, limit: float = 10.0, since: float | None = None) -> None:
         if not limit > 0:
             raise InputError("a limit for embeddings above 0 GiB", f"{limit:g}")
         require_local(folder)
         if os.path.lexists(folder) and not folder.is_dir():
             raise OutputError("a folder for embeddings", f"{folder}: a file", "name a folder")
         self.folder, self.limit = folder, limit * 2**30
-        self._room = 0.0  # bytes to write before the folder is looked at again
-        self._used: set[str] = set()
-        self._crowded_out = 0
+        self._room = _Room(folder, self.limit, time.time() if since is None else since)
         self._failure: OutputError | None = None
+        self.last: Path | None = None
+
+    def of_next_image(self) -> EmbeddingStore:
+        """Return the same store for another image of a job: the room is shared, a failure is not.
+
+        A folder of many embeddings is not looked through anew for each of them.
+        """
+        another = copy.copy(self)
+        another._failure = another.last = None
+        return another
 
     def get(self, key: EmbeddingKey) -> dict[str, Tensor] | None:
         """Return the tensors kept under `key`, on the CPU and bit for bit as they were; None if none
@@ -127,7 +143,7 @@ class EmbeddingStore:
             return None
         with contextlib.suppress(OSError):  # a folder that can only be read is good enough
             os.utime(path)
-        self._used.add(path.name)
+        self.last = path
         return tensors
 
     def put(self, key: EmbeddingKey, tensors: Mapping[str, Tensor]) -> None:
@@ -140,10 +156,8 @@ class EmbeddingStore:
         path = self._path(key)
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
-        self._used.add(path.name)
-        self._room -= len(content)
-        if self._room < 0:
-            self._make_room(path.name)
+        self.last = path
+        self._room.take(len(content), path)
 
     def encode(
         self,
@@ -181,18 +195,18 @@ class EmbeddingStore:
         return [embeddings[k] for k in range(len(slices))], len(missing)
 
     def check(self) -> None:
-        """Make sure that everything encoded or read from here so far is still here.
+        """Make sure that everything encoded or read from here since the job began is still here.
 
         Raises:
-            OutputError: the folder could not be written, or the limit is too low.
+            OutputError: the folder could not be written.
+            NoSpaceError: the limit is too low, for what is still to come as well.
         """
         if self._failure:
             raise self._failure
-        if self._crowded_out:
-            raise OutputError(
+        if crowded_out := self._room.crowded_out:
+            raise NoSpaceError(
                 "room for all embeddings",
-                f"a limit of {self.limit / 2**30:g} GiB, which pushed {self._crowded_out} of them out "
-                "again",
+                f"a limit of {self.limit / 2**30:g} GiB, which pushed {crowded_out} of them out again",
                 "raise --embeddings-limit or choose an empty folder",
             )
 
@@ -209,30 +223,57 @@ class EmbeddingStore:
     def _path(self, key: EmbeddingKey) -> Path:
         return self.folder / (key.digest + _ENDING)
 
-    def _make_room(self, newest: str) -> None:
+
+class _Room:
+    """Room for embeddings in a folder, as one process sees it; any number of threads may take of it.
+
+    Attributes:
+        crowded_out: embeddings used since the job began that had to go.
+    """
+
+    def __init__(self, folder: Path, limit: float, since: float) -> None:
+        self.crowded_out = 0
+        self._folder, self._limit, self._since = folder, limit, since
+        self._left = 0.0  # bytes to write before the folder is looked at again
+        self._one_at_a_time = Lock()
+
+    def take(self, size: int, newest: Path) -> None:
+        """Note that a file of `size` bytes was written, and make room for it if need be."""
+        with self._one_at_a_time:
+            self._left -= size
+            if self._left < 0:
+                self._make_room(newest)
+
+    def _make_room(self, newest: Path) -> None:
         """Remove the least recently used embeddings beyond the limit.
 
         A tenth more is removed than need be, so that a full folder is not read for every slice.
         """
-        files = self._files()
-        total = sum(size for _, size, _ in files)
-        goal = self.limit if total <= self.limit else 0.9 * self.limit
-        for _, size, path in sorted(files):
-            if total <= goal:
-                break
-            if path.name == newest or not _is_ours(path):
-                continue
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-                total -= size
-                self._crowded_out += path.name in self._used
-                self._used.discard(path.name)
-        self._room = min(self.limit - total, _LOOK_AGAIN)
+        since = self._since_there(newest)
+        total = sum(size for _, size, _ in self._files())
+        if total > self._limit:
+            for used, size, name in sorted(self._files()):
+                if total <= 0.9 * self._limit:
+                    break
+                path = self._folder / name
+                if name == newest.name or not _is_ours(path):
+                    continue
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+                    total -= size
+                    self.crowded_out += used >= since
+        self._left = min(self._limit - total, _LOOK_AGAIN)
 
-    def _files(self) -> list[tuple[int, int, Path]]:
-        """(time of last use, bytes, path) of every embedding; leftovers of killed processes go."""
-        files = []
-        with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
+    def _since_there(self, newest: Path) -> float:
+        """When the job began by the clock of the folder, which is that of a file written just now."""
+        ahead = 0.0
+        with contextlib.suppress(OSError):
+            ahead = newest.stat().st_mtime - time.time()
+        return 1e9 * (self._since + ahead - _TICK)
+
+    def _files(self) -> Iterator[tuple[int, int, str]]:
+        """(time of last use, bytes, name) of every embedding; leftovers of killed processes go."""
+        with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
             for entry in entries:
                 ours = _OURS.fullmatch(entry.name)
                 if not ours and not _LEFT_OVER.fullmatch(entry.name):
@@ -242,10 +283,9 @@ class EmbeddingStore:
                         continue
                     facts = entry.stat(follow_symlinks=False)
                     if ours:
-                        files.append((facts.st_mtime_ns, facts.st_size, Path(entry.path)))
+                        yield facts.st_mtime_ns, facts.st_size, entry.name
                     elif facts.st_mtime < time.time() - _LEFT_OVER_AFTER:
                         os.unlink(entry.path)
-        return files
 
 
 def _is_ours(path: Path) -> bool:

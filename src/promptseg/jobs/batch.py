@@ -20,7 +20,7 @@ from promptseg.formats.promptfile import PromptFile, read_prompt_file
 from promptseg.formats.systems import clash
 from promptseg.formats.text import composed
 from promptseg.image import Image
-from promptseg.jobs.image_task import ImageTask, executor_for_images
+from promptseg.jobs.image_task import ImageTask, executor_for_images, given_weights
 from promptseg.jobs.measurements import measurements_of, require_ours, write_measurements
 from promptseg.jobs.remote import is_remote
 from promptseg.jobs.segment import check_classes, prompts_of, reads_of
@@ -148,6 +148,7 @@ def segment_folder(job: SegmentJob) -> Segmented:
     An image that fails does not stop the others.
 
     Raises:
+        OutputError: masks of other machines are not seen here; the same job goes on.
         PromptsegError: a job that cannot be done for a folder; nothing has been written then.
     """
     for name in ("mask", "markers", "correct", "replay"):
@@ -156,7 +157,12 @@ def segment_folder(job: SegmentJob) -> Segmented:
                 f"one image for --{name}", f"the folder {job.input}", "run it per image"
             )
     shard = Shard.parse(job.shard)
-    tasks, choice = _settled(list(shard.of(_plan(job))))
+    planned, choice = _settled(_plan(job))  # of all, so that shares have one model
+    tasks = list(shard.of(planned))
+    if not tasks:  # of more shares than images
+        return Segmented(0, [])
+    weights = given_weights(tasks[0].job)
+    tasks = [dataclasses.replace(task, weights=weights) for task in tasks]
 
     def executor(waiting: Sequence[Task[Any, Any]]) -> Executor:
         reads = reads_of(job, [task.job.input for task in tasks])
@@ -236,9 +242,9 @@ def _is_result(path: Path, output: Path) -> bool:
 
 def _settled(tasks: list[ImageTask]) -> tuple[list[ImageTask], Choice | None]:
     """The tasks with one model for all: auto goes by all their prompts and by the first image."""
-    first = tasks[0].job
-    if first.model != AUTO:
+    if not tasks or tasks[0].job.model != AUTO:
         return tasks, None
+    first = tasks[0].job
     prompts = [p for item in tasks for p in item.prompts]
     image: Image | None = None
     with contextlib.suppress(PromptsegError):  # said when its turn comes

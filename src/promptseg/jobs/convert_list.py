@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,12 @@ from promptseg.datasets.case_list import Case, Columns
 from promptseg.datasets.case_sources import Cases, is_many, local_folder, open_cases
 from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.formats import endings, format_by_suffix
-from promptseg.formats.files import read_provenance_beside
+from promptseg.formats.files import files_below, read_provenance_beside
+from promptseg.formats.location import address_in, storage_in
+from promptseg.formats.storage import stamp as stamp_in_storage
 from promptseg.jobs.convert import ConvertJob, convert
 from promptseg.jobs.doers import executor_of
+from promptseg.jobs.elsewhere import from_folder, origin, watched
 from promptseg.jobs.lists import Listed, RefusedCase, do_list, place_below
 from promptseg.work import Executor, Shard, Task, as_json, request_hash
 from promptseg.work.footprint import converting_bytes
@@ -23,6 +29,7 @@ from promptseg.work.footprint import converting_bytes
 __all__ = ["convert_list", "is_many_masks"]
 
 _COLUMNS = Columns("mask", paths=("reference",), words=("output", "segments"))
+_FEW = 64
 _IRRELEVANT = {"overwrite", "json", "quiet", "suffix", "workers", "shard", "cluster"}
 
 
@@ -64,6 +71,7 @@ class _Converting:
                 able = ", ".join(endings())
                 raise OutputError(f"a suffix out of {able}", job.suffix, "correct --suffix")
         self.job, self.output, self.quiet = job, job.output, job.quiet
+        self._stamps = lru_cache(_FEW)(_stamps)  # many masks may have one reference
         of_folder = os.path.isdir(job.input)
         self.cases: Cases = (
             local_folder(job.input) if of_folder else open_cases(job.input, _COLUMNS)
@@ -83,11 +91,19 @@ class _Converting:
             one = dataclasses.replace(self.job, **said, input=case.image, output=place, quiet=True)
         except PromptsegError as error:
             return RefusedCase(case.row, str(case.image), place, error)
-        return _MaskTask(one, case.row)
+        return _MaskTask(one, case.row, self._stamps(one.reference, one.table))
 
     def executor(self) -> Executor:
         """See `ListVerb`."""
-        return executor_of(self.job, _nothing, threads=1, divided=False)
+        folder = origin(self.job)
+        executor = executor_of(
+            self.job,
+            partial(from_folder, folder, _nothing),
+            threads=1,
+            divided=False,
+            look=partial(from_folder, folder, str),  # nothing that has to be alike
+        )
+        return watched(executor, self.job)
 
     def _name(self, mask: Path) -> str:
         if self.job.suffix is None:
@@ -106,6 +122,8 @@ class _MaskTask(Task[None, dict[str, Any]]):
 
     job: ConvertJob
     row: int
+    stamps: Mapping[str, Any] = field(default_factory=dict)
+    """What is known of reference and table beside their paths."""
 
     @property
     def title(self) -> str:
@@ -122,11 +140,12 @@ class _MaskTask(Task[None, dict[str, Any]]):
         return converting_bytes(self.job.input)
 
     def request(self) -> dict[str, Any]:
-        """The options, and which file it is; a hash of it where nobody is to be named."""
+        """The options, and which files they are; a hash of it where nobody is to be named."""
         values = dataclasses.asdict(self.job)
         stat = self.job.input.stat()
         said = {k: v for k, v in values.items() if k not in _IRRELEVANT}
-        found: dict[str, Any] = as_json({**said, "mask_stat": [stat.st_size, stat.st_mtime_ns]})
+        files = {"mask_stat": [stat.st_size, stat.st_mtime_ns], **self.stamps}
+        found: dict[str, Any] = as_json({**said, **files})
         return {"sha256": request_hash(found)} if self.job.deidentify else found
 
     def is_done(self) -> bool:
@@ -145,7 +164,28 @@ class _MaskTask(Task[None, dict[str, Any]]):
                 "a mask file", f"{self.job.input} ({error.strerror})", "correct the list"
             ) from None
         result = convert(self.job, asked)
-        return {"objects": len(result.segments), "seconds": time.monotonic() - begun}
+        seconds = time.monotonic() - begun
+        return {"objects": len(result.segments), "seconds": seconds, "request": asked}
+
+
+def _stamps(reference: Path | None, table: Path | None) -> dict[str, Any]:
+    """What changes with the content of reference and table, where they are; of a folder, a hash."""
+    found: dict[str, Any] = {}
+    for name, path in (("reference", reference), ("table", table)):
+        if path is None or address_in(path) is not None:
+            continue
+        with suppress(OSError, PromptsegError):  # converting says what is wrong with it
+            found[f"{name}_stat"] = _stamp(path)
+    return found
+
+
+def _stamp(path: Path) -> Any:
+    if storage_in(path) is not None:
+        return stamp_in_storage(path)
+    files = files_below(path) if path.is_dir() else [path]
+    stats = [(file.relative_to(path).as_posix(), file.stat()) for file in files]
+    said = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+    return request_hash({"files": said}) if path.is_dir() else said[0][1:]
 
 
 def _nothing(threads: int | None = None) -> None:

@@ -30,6 +30,7 @@ from promptseg.jobs.doers import (
     require_many,
     weights_here,
 )
+from promptseg.jobs.elsewhere import from_folder, origin, watched
 from promptseg.jobs.lists import Listed, RefusedCase, do_list
 from promptseg.models.cards import model_file
 from promptseg.progress import step_progress
@@ -61,7 +62,7 @@ class Embedded:
 
 
 @dataclass(frozen=True)
-class _ImageTask(Task[Segmenter, Any]):
+class _ImageTask(Task[Segmenter, dict[str, Any]]):
     """The slices of one image; which of them are done, the store knows by their content."""
 
     path: Path
@@ -81,8 +82,8 @@ class _ImageTask(Task[Segmenter, Any]):
         """Never known before the image is read."""
         return False
 
-    def do(self, context: Segmenter) -> Any:
-        """Encode what is not there yet; returns the slices and how many had to be encoded."""
+    def do(self, context: Segmenter) -> dict[str, Any]:
+        """Encode what is not there yet; returns the slices, how many had to be encoded, and a file."""
         predictor: Any = context.predictor
         with predictor.at_work() if isinstance(predictor, SharedBatches) else nullcontext():
             return self._encoded(context)
@@ -91,14 +92,15 @@ class _ImageTask(Task[Segmenter, Any]):
         """Estimate the memory that the task takes; see `Task`."""
         return encoding_bytes(self.path, self.job, self.job.batch)
 
-    def _encoded(self, context: Segmenter) -> tuple[int, int]:
+    def _encoded(self, context: Segmenter) -> dict[str, Any]:
         job, predictor = self.job, context.predictor
         image = read(self.path, job, modality=job.modality)
         intensity = context.intensity(image, job)
         for note in (*image.source.notes, *intensity.notes()):
             log.warning("%s: %s", image.name, note)
         batch = job.batch or predictor.batch
-        store = EmbeddingStore(job.output, job.embeddings_limit)
+        assert context.embeddings is not None, "of the job, from `_loaded`"
+        store = context.embeddings.of_next_image()
         stack = EmbeddedImage(
             image, job.axis or "z", intensity, predictor, batch, cache_bytes=0, store=store
         )
@@ -109,7 +111,8 @@ class _ImageTask(Task[Segmenter, Any]):
                 stack.embedding(index, last)
                 update(done, f"({image.name})")
         store.check()
-        return last - first + 1, stack.encoded
+        kept = store.last.name if store.last else None
+        return {"slices": last - first + 1, "encoded": stack.encoded, "kept": kept}
 
 
 _COLUMNS = Columns(words=("modality", "window", "axis", "slices"))
@@ -130,8 +133,8 @@ class _CaseTask(_ImageTask):
     def do(self, context: Segmenter) -> dict[str, Any]:
         """Encode what is not there yet; returns what the table says."""
         begun = time.monotonic()
-        slices, encoded = super().do(context)
-        return {"slices": slices, "encoded": encoded, "seconds": time.monotonic() - begun}
+        found = super().do(context)
+        return {**found, "seconds": time.monotonic() - begun}
 
 
 class _Embedding:
@@ -139,8 +142,8 @@ class _Embedding:
 
     columns: tuple[str, ...] = ("slices", "encoded")
 
-    def __init__(self, job: EmbedJob) -> None:
-        self.job, self.output, self.quiet = job, job.output, job.quiet
+    def __init__(self, job: EmbedJob, since: float) -> None:
+        self.job, self.output, self.quiet, self._since = job, job.output, job.quiet, since
         self.cases = open_cases(job.input, _COLUMNS)
 
     def place(self, case: Case) -> None:
@@ -157,49 +160,68 @@ class _Embedding:
 
     def executor(self) -> Executor:
         """See `ListVerb`."""
-        return _executor(self.job)
+        return _executor(self.job, self._since)
 
 
 def embed_list(job: EmbedJob) -> Listed:
     """Encode the images of a list, or of a share of it; `results.csv` says what became of each.
 
     Raises:
+        NoSpaceError: the disk is full, or the folder's limit is too low for all embeddings.
+        OutputError: embeddings of other machines are not seen here.
         PromptsegError: a list or a job that cannot be done at all.
     """
+    since = time.time()
     shard = Shard.parse(job.shard)
     EmbeddingStore(job.output, job.embeddings_limit)
-    verb = _Embedding(job)
+    verb = _Embedding(job, since)
     return do_list(verb.cases, verb, shard)
 
 
-def _executor(job: EmbedJob, most: int | None = None) -> Executor:
-    """Who encodes: this process, several of them, or the machines of a cluster."""
+def _executor(job: EmbedJob, since: float, most: int | None = None) -> Executor:
+    """Who encodes: this process, several of them, or the machines of a cluster.
+
+    Args:
+        job: what and how.
+        since: when it began.
+        most: how many images there are, if that is known.
+    """
     there = dataclasses.replace(job, engine=engine_there(job.engine)) if is_elsewhere(job) else job
-    return executor_of(
+    folder = origin(job)
+    executor = executor_of(
         job,
-        partial(_loaded, there),
+        partial(from_folder, folder, _loaded, there, since),
         threads=job.threads,
         most=most,
         gpus=job.device in ("auto", "cuda"),
-        look=partial(weights_here, job.model),
-        inline=partial(_alone, job, most),
+        look=partial(from_folder, folder, weights_here, job.model),
+        inline=partial(_alone, job, since, most),
         context_bytes=process_bytes(job.model, job.engine),
     )
+    return watched(executor, job, _is_kept)
 
 
-def _alone(job: EmbedJob, most: int | None) -> Executor:
+def _is_kept(task: _ImageTask, result: Any) -> bool:
+    """Whether the embedding that was kept last, maybe by another machine, is seen here."""
+    kept: str | None = result["kept"]
+    return kept is None or (task.job.output / kept).exists()
+
+
+def _alone(job: EmbedJob, since: float, most: int | None) -> Executor:
     """This process: where a device gains by larger batches, several images at a time share them."""
-    segmenter = _loaded(job)
+    segmenter = _loaded(job, since)
     batch = job.batch or segmenter.predictor.batch
     together = 2 * batch if most is None else min(2 * batch, most)
     if batch == 1 or together == 1:
         return Inline(lambda: segmenter)
-    shared = Segmenter(cast(Predictor, SharedBatches(segmenter.predictor, batch)))
+    predictor = cast(Predictor, SharedBatches(segmenter.predictor, batch))
+    shared = Segmenter(predictor, segmenter.embeddings)
     return Threads(together, lambda: shared)
 
 
-def _loaded(job: EmbedJob, threads: int | None = None) -> Segmenter:
-    return load(
+def _loaded(job: EmbedJob, since: float, threads: int | None = None) -> Segmenter:
+    """The model, with a store that all images of the process share."""
+    segmenter = load(
         job.model,
         device=job.device,
         threads=threads or job.threads,
@@ -207,6 +229,8 @@ def _loaded(job: EmbedJob, threads: int | None = None) -> Segmenter:
         quiet=job.quiet,
         modality=job.modality,
     )
+    store = EmbeddingStore(job.output, job.embeddings_limit, since)
+    return dataclasses.replace(segmenter, embeddings=store)
 
 
 def embed_images(job: EmbedJob) -> Embedded:
@@ -217,8 +241,10 @@ def embed_images(job: EmbedJob) -> Embedded:
 
     Raises:
         ModelError: unknown model or unusable checkpoint.
-        OutputError: the folder cannot be written, or its limit is too low for all embeddings.
+        OutputError: the folder cannot be written, or embeddings of other machines are not seen here.
+        NoSpaceError: the disk is full, or the folder's limit is too low for all embeddings.
     """
+    since = time.time()
     EmbeddingStore(job.output, job.embeddings_limit)
     reads = Reads([job.input, model_file(job.model)[1]])
     check_outputs([job.output / "embedding"], overwrite=True, reads=reads)
@@ -231,8 +257,10 @@ def embed_images(job: EmbedJob) -> Embedded:
     if not found:
         require_many(job, "a folder or list")
     images = list(Shard.parse(job.shard).of(found)) if found else [job.input]
+    if not images:  # of more shares than images
+        return Embedded(0, 0, 0, [])
     several = len(images) > 1
-    executor = _executor(job, len(images))
+    executor = _executor(job, since, len(images))
     apart = not isinstance(executor, Inline)
     own = dataclasses.replace(job, quiet=True) if apart else job  # one progress for all of them
     tasks = [
@@ -242,7 +270,7 @@ def embed_images(job: EmbedJob) -> Embedded:
     outcome = run(tasks, lambda _: executor, title="images", quiet=job.quiet or not apart)
     return Embedded(
         len(outcome.results),
-        sum(slices for slices, _ in outcome.results),
-        sum(encoded for _, encoded in outcome.results),
+        sum(found["slices"] for found in outcome.results),
+        sum(found["encoded"] for found in outcome.results),
         [(failure.task.title, failure.error) for failure in outcome.failures],
     )

@@ -13,6 +13,7 @@ from promptseg.evaluate.options import EvaluateJob, EvaluateOptions
 from promptseg.evaluate.predictions import Predictions
 from promptseg.evaluate.tasks import EvaluationTask, Evaluator
 from promptseg.jobs.doers import all_weights_here, executor_of, is_elsewhere
+from promptseg.jobs.elsewhere import from_folder, origin
 from promptseg.jobs.evaluation_setup import Begun, models_of
 from promptseg.jobs.live_record import About, LiveRecord, record_files
 from promptseg.runtime import set_threads
@@ -121,13 +122,15 @@ class EvaluationWork:
     def _executor(self, tasks: Sequence[Task[Any, Any]]) -> Executor:
         job, own = self.job, self._begun.evaluator
         models = models_of(job)
+        folder = origin(job)
+        make = partial(_evaluator, own.options, own.device, own.predictions, own.strict)
         return executor_of(
             job,
-            partial(_evaluator, own.options, own.device, own.predictions, own.strict),
+            partial(from_folder, folder, make),
             threads=job.threads,
             most=len(tasks),
             gpus=bool(models) and job.device in ("auto", "cuda"),
-            look=partial(all_weights_here, models),
+            look=partial(from_folder, folder, all_weights_here, models),
             context_bytes=process_bytes(models, job.engine),
             inline=lambda: Inline(lambda: own),
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from promptseg.assets import sha256_of
 from promptseg.formats import format_for_output, read
 from promptseg.formats.begun import Begun
 from promptseg.formats.deidentify import discreet
@@ -18,6 +20,7 @@ from promptseg.formats.location import address_in, storage_in
 from promptseg.formats.outputs import Reads
 from promptseg.image import Image
 from promptseg.jobs.doers import engine_there, executor_of, is_elsewhere, weights_here
+from promptseg.jobs.elsewhere import from_folder, origin, watched
 from promptseg.jobs.outputs import Computed
 from promptseg.jobs.segment import (
     check_outputs,
@@ -27,6 +30,7 @@ from promptseg.jobs.segment import (
     write_job,
 )
 from promptseg.leftovers import clean
+from promptseg.models.cards import model_file
 from promptseg.models.choose import Choice
 from promptseg.prompts import Prompt
 from promptseg.segment.classes.segmenter import ClassSegmenter
@@ -36,13 +40,21 @@ from promptseg.segment.segmenter import Segmenter
 from promptseg.work import Executor, Staged, as_json, request_hash
 from promptseg.work.footprint import process_bytes, segmenting_bytes
 
-__all__ = ["ImageTask", "ReadImage", "Tools", "executor_for_images", "tools_for"]
+__all__ = [
+    "ImageTask",
+    "ReadImage",
+    "Tools",
+    "executor_for_images",
+    "given_weights",
+    "tools_for",
+]
 
 _IRRELEVANT = {
     *("device", "threads", "engine", "batch", "embeddings", "embeddings_limit"),
     *("quiet", "json", "overwrite", "config", "workers", "shard", "cluster", "strict"),
 }
 _PATHS = {"input", "output"}
+_MODELS = ("model", "start_model", "refine")
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,8 @@ class ImageTask(Staged["Tools", dict[str, Any], "ReadImage", Computed]):
     prompts: list[Prompt]
     title: str = ""
     """The image's path below the input folder."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """Option -> SHA-256 of weights that are a file of the user's; see `given_weights`."""
 
     def memory(self) -> int:
         """Estimate the memory that the task takes; see `Task`."""
@@ -75,6 +89,8 @@ class ImageTask(Staged["Tools", dict[str, Any], "ReadImage", Computed]):
             "prompts": [repr(p) for p in self.prompts],
             "input_stat": _stamp(self.job.input),
         }
+        if self.weights:
+            said["weights_sha256"] = dict(self.weights)
         for name in ("mask", "markers"):
             if (file := getattr(self.job, name)) is not None:
                 there = file.stat()
@@ -136,6 +152,25 @@ class ImageTask(Staged["Tools", dict[str, Any], "ReadImage", Computed]):
     def _discreet(self, image: Image | None = None) -> AbstractContextManager[None]:
         path = image.source.path if image else None
         return discreet(self.job.input, path, on=self.job.deidentify)
+
+
+def given_weights(job: SegmentJob) -> dict[str, str]:
+    """Return option -> SHA-256 of the weights that a job names by file or folder, read once.
+
+    Those of a model by its name never change; those in a file do, when it is trained again into the
+    same place. What cannot be read is left out: loading the model says so.
+
+    Raises:
+        ModelError: neither a known name nor a file.
+    """
+    found = {}
+    for name in _MODELS:
+        asked = getattr(job, name)
+        file = model_file(asked)[1] if asked is not None else None
+        with suppress(OSError):
+            if file is not None and file.exists():
+                found[name] = sha256_of(file)
+    return found
 
 
 def _stamp(path: Path) -> list[Any]:
@@ -201,16 +236,18 @@ def executor_for_images(
     """
     # nodes have an environment of their own
     there = dataclasses.replace(job, engine=engine_there(job.engine)) if is_elsewhere(job) else job
-    return executor_of(
+    folder = origin(job)
+    executor = executor_of(
         job,
-        partial(tools_for, there, choice, reads),
+        partial(from_folder, folder, tools_for, there, choice, reads),
         threads=job.threads,
         most=most,
-        make_hand=partial(_itself, reads),
+        make_hand=partial(from_folder, folder, _itself, reads),
         gpus=job.device in ("auto", "cuda"),
-        look=partial(weights_here, job.model),
+        look=partial(from_folder, folder, weights_here, job.model),
         context_bytes=process_bytes(job.model, job.engine),
     )
+    return watched(executor, job)
 
 
 def _itself(reads: Reads) -> Reads:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,8 +17,7 @@ from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.location import shown
 from promptseg.formats.outputs import Reads
 from promptseg.jobs.batch import may_carry_prompts, output_name
-from promptseg.jobs.doers import is_elsewhere
-from promptseg.jobs.image_task import ImageTask, ReadImage, executor_for_images
+from promptseg.jobs.image_task import ImageTask, ReadImage, executor_for_images, given_weights
 from promptseg.jobs.lists import Listed, RefusedCase, do_list, place_below
 from promptseg.jobs.measurements import measurements_of, require_ours, write_measurements
 from promptseg.jobs.outputs import Computed
@@ -27,11 +25,9 @@ from promptseg.jobs.segment import check_classes, prompts_of, single
 from promptseg.models.cards import AUTO, model_file
 from promptseg.models.heads.semantic.card import is_semantic
 from promptseg.segment.options import SegmentJob
-from promptseg.work import Executor, Shard, Tally, looks
+from promptseg.work import Executor, Shard
 
 __all__ = ["Segmenting", "segment_list"]
-
-log = logging.getLogger("promptseg")
 
 _MANY = ("box", "box3d", "point", "text")
 _FILES = ("prompts", "mask", "markers")
@@ -46,6 +42,7 @@ def segment_list(job: SegmentJob) -> Listed:
     objects whose masks are there go into `measurements.csv`, in the order of the list.
 
     Raises:
+        OutputError: masks of other machines are not seen here; the same job goes on.
         PromptsegError: a list or a job that cannot be done at all; nothing has been written then.
     """
     shard = Shard.parse(job.shard)
@@ -53,23 +50,9 @@ def segment_list(job: SegmentJob) -> Listed:
     table = measurements_of(verb.output, shard)
     require_ours(table)
     listed = do_list(verb.cases, verb, shard)
-    if listed.tally.done or not table.exists():
-        if is_elsewhere(job) and not _all_seen(verb, shard, listed.tally):
-            log.warning("masks of other machines are not seen here: %s waits for a next run", table)
-            table.unlink(missing_ok=True)
-        else:
-            write_measurements(table, verb.measured(shard))
+    # also where nothing was left to do: a kill may have left an earlier table
+    write_measurements(table, verb.measured(shard))
     return listed
-
-
-def _all_seen(verb: Segmenting, shard: Shard, tally: Tally) -> bool:
-    """Whether as many masks are seen as there are, once network storage has had time to show them."""
-    for wait in looks():
-        time.sleep(wait)
-        there = sum(verb.place(case).exists() for case in shard.of(verb.cases))
-        if there >= tally.skipped + tally.done:
-            return True
-    return False
 
 
 class Segmenting:
@@ -100,6 +83,7 @@ class Segmenting:
         self.job, self.output, self.quiet = job, job.output, job.quiet
         self.cases: Cases = open_cases(job.input, SEGMENTING)
         self._of_classes = is_semantic(job.model)
+        self._weights = given_weights(job)
 
     def place(self, case: Case) -> Path:
         """See `ListVerb`."""
@@ -133,7 +117,7 @@ class Segmenting:
                 raise PromptError(
                     "prompts for the image", "none", "fill box, point, text or prompts"
                 )
-            return CaseTask(one, prompts, shown(case.image), case.row)
+            return CaseTask(one, prompts, shown(case.image), self._weights, case.row)
         except PromptsegError as error:
             return RefusedCase(case.row, shown(case.image), output, error)
 
@@ -175,6 +159,7 @@ class CaseTask(ImageTask):
 def _facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
     found = provenance.get("objects") or []
     return {
+        "request": provenance.get("request"),
         "objects": len(found),
         "low_confidence": sum(bool(one.get("low_confidence")) for one in found),
     }

@@ -1,7 +1,7 @@
 """Tasks of a job: done whole or not at all, found done again, by this process or by several."""
 
 from promptseg.work.executors import Executor, Inline, Processes, Threads
-from promptseg.work.late import await_results, looks
+from promptseg.work.late import Watched, await_results
 from promptseg.work.run import Failure, Outcome, Tally, run, stream
 from promptseg.work.shards import WHOLE, Shard
 from promptseg.work.task import Staged, Task, as_json, request_hash
@@ -18,9 +18,9 @@ __all__ = [
     "Tally",
     "Task",
     "Threads",
+    "Watched",
     "as_json",
     "await_results",
-    "looks",
     "request_hash",
     "run",
     "stream",

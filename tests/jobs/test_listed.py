@@ -258,6 +258,24 @@ def test_a_list_that_cannot_be_meant_is_refused_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
+def test_images_beside_the_folder_of_the_list_have_their_masks_in_the_output(
+    images: Path, tmp_path: Path
+) -> None:
+    rows = [{**row, "image": f"../{row['image']}"} for row in usual(images)]
+    (images / "lists").mkdir()
+    source, out = write_list(images / "lists" / "cases.csv", rows), tmp_path / "out"
+    mine = [images / "site0" / "2.seg.nrrd", tmp_path / "site0" / "2.seg.nrrd"]
+    mine[1].parent.mkdir()
+    for path in mine:
+        path.write_text("mine")
+    before = sorted(p for p in tmp_path.rglob("*") if not p.is_relative_to(out))
+    outcome = segment_list(job(source, out, suffix=".seg.nrrd", overwrite=True))
+    assert outcome.tally.done == 6
+    assert sorted(p.name for p in out.glob("*.nrrd")) == [f"{k}.seg.nrrd" for k in range(6)]
+    assert sorted(p for p in tmp_path.rglob("*") if not p.is_relative_to(out)) == before
+    assert {path.read_text() for path in mine} == {"mine"}
+
+
 def test_rows_with_loose_commas_and_other_encodings_are_said(tmp_path: Path) -> None:
     source = tmp_path / "cases.csv"
     source.write_text("image,box\na.png,1,2,3,4\n")

@@ -117,6 +117,8 @@ class RefusedCase(Task[Any, dict[str, Any]]):
 def place_below(output: Path, root: Path, case: Case, name: Callable[[Path], str]) -> Path:
     """Return the path of a case's result: as its row says, or below the output as the inputs lie.
 
+    The result of an input that is not below their folder lies at the top of the output.
+
     Args:
         output: folder of the results.
         root: folder of the inputs.
@@ -125,8 +127,9 @@ def place_below(output: Path, root: Path, case: Case, name: Callable[[Path], str
     """
     if case.output:
         return output / case.output
-    inside = case.image.is_relative_to(root)
-    return output / (case.image.relative_to(root).parent if inside else "") / name(case.image)
+    image, top = (Path(os.path.abspath(path)) for path in (case.image, root))  # without any `..`
+    inside = image.is_relative_to(top)
+    return output / (image.relative_to(top).parent if inside else "") / name(case.image)
 
 
 def checked(cases: Cases, verb: ListVerb) -> tuple[int, int]:
@@ -146,9 +149,11 @@ def checked(cases: Cases, verb: ListVerb) -> tuple[int, int]:
         place = verb.place(case)
         if place is None:
             continue
-        if case.output and not os.path.abspath(place).startswith(below):
+        if not os.path.abspath(place).startswith(below):
             raise OutputError(
-                f"outputs below {verb.output}", f"{place} in row {case.row}", "correct the column"
+                f"outputs below {verb.output}",
+                f"{place} in row {case.row}",
+                "correct the column `output`",
             )
         inputs.append(_key(case.image))
         outputs.append(_key(place))

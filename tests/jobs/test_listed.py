@@ -276,6 +276,24 @@ def test_images_beside_the_folder_of_the_list_have_their_masks_in_the_output(
     assert {path.read_text() for path in mine} == {"mine"}
 
 
+def test_a_column_that_is_there_twice_is_refused(images: Path, tmp_path: Path) -> None:
+    source = images / "cases.csv"
+    source.write_text('image,box,box\nsite0/0.png,"9,4,26,16","9,20,26,29"\n')
+    with pytest.raises(InputError, match="`box` 2 times"):
+        segment_list(job(source, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    source.write_text("image,#by,#by\nsite0/0.png,a,b\n")
+    assert [case.image.name for case in CaseList(source)] == ["0.png"], "left alone"
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    columns = [pyarrow.array([text]) for text in ("site0/0.png", "9,4,26,16", "9,20,26,29")]
+    twice = pyarrow.Table.from_arrays(columns, names=["image", "box", "box"])
+    parquet.write_table(twice, images / "cases.parquet")
+    with pytest.raises(InputError, match="`box` 2 times"):
+        CaseList(images / "cases.parquet")
+
+
 def test_rows_with_loose_commas_and_other_encodings_are_said(tmp_path: Path) -> None:
     source = tmp_path / "cases.csv"
     source.write_text("image,box\na.png,1,2,3,4\n")

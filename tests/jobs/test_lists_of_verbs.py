@@ -96,6 +96,38 @@ def test_embed_takes_a_list(
         ]
 
 
+@pytest.mark.parametrize("verb", ["segment", "embed"])
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("axis", "Z", "axis to be z, y or x, got 'Z'"),
+        ("axis", "0", "axis to be z, y or x, got '0'"),
+        ("modality", "PETCT", "PETCT"),
+        ("window", "bright", "bright"),
+        ("slices", "last", "slices FIRST:LAST"),
+    ],
+)
+def test_an_option_that_a_row_gets_wrong_is_the_failure_of_that_row(
+    fake: BrightPredictor,
+    scans: Path,
+    tmp_path: Path,
+    *,
+    verb: str,
+    column: str,
+    value: str,
+    said: str,
+) -> None:
+    rows = [f"site{k % 2}/{k}.nii.gz,{value if k == 1 else ''}" for k in range(3)]
+    source, out = table(scans / "list.csv", f"image,{column}", *rows), tmp_path / "out"
+    command = [verb, "-i", str(source), "-o", str(out), "--quiet"]
+    if verb == "segment":
+        command += ["--box", "5,3,21,18@1", "--no-overlay"]
+    assert main(command) == 2
+    lines = read_results(out)
+    assert [line["state"] for line in lines] == ["done", "failed", "done"]
+    assert said in lines[1]["error"]
+
+
 def test_convert_takes_a_list_and_a_folder(
     scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from promptseg.errors import PromptsegError
-from promptseg.work.memory import Room, need_of, processes_with_room
+from promptseg.work.memory import Room, need_of, processes_with_room, without_memory
 from promptseg.work.pace import Pace
 from promptseg.work.task import Task
 
@@ -41,8 +41,8 @@ class Executor(Protocol):
     def each(self, tasks: Iterable[Task[Any, Any]]) -> Iterator[Done]:
         """Do tasks, taken one by one as there is room for them.
 
-        Leaving the loop gives up what has not begun. An error that is not a `PromptsegError` is not
-        about a task and ends it.
+        Leaving the loop gives up what has not begun. An error that is not a `PromptsegError`, nor
+        one of memory that has ended, is not about a task and ends it.
         """
         ...
 
@@ -301,3 +301,7 @@ def _attempt(task: Task[Any, Any], context: Any) -> tuple[Any, PromptsegError | 
         return task.do(context), None
     except PromptsegError as error:
         return None, error
+    except (MemoryError, RuntimeError) as error:
+        if (lack := without_memory(error)) is None:
+            raise
+        return None, lack

@@ -12,7 +12,7 @@ import numpy as np
 
 from promptseg._version import __version__
 from promptseg.errors import InputError, PromptsegError
-from promptseg.work.memory import TooLargeError, need_of
+from promptseg.work.memory import TooLargeError, need_of, without_memory
 from promptseg.work.task import Staged, Task
 
 __all__ = ["NO_NODE", "Hand", "Holder", "bytes_of", "enter", "resident_bytes"]
@@ -58,6 +58,10 @@ class _Place:
             return work(), None, time.monotonic() - begun
         except PromptsegError as error:
             return None, error, time.monotonic() - begun
+        except (MemoryError, RuntimeError) as error:
+            if (lack := without_memory(error)) is None:
+                raise
+            return None, lack, time.monotonic() - begun
 
 
 class Holder(_Place):

@@ -99,9 +99,16 @@ class Hand(_Place):
         given, error, seconds = self._attempt(lambda: task.read(self._made))
         return given, ((bytes_of(given), need, None), error, seconds)
 
-    def write(self, task: Staged[Any, Any, Any, Any], given: Any, computed: Any) -> Answer:
-        """Do the last stage."""
-        return self._attempt(lambda: task.write(self._made, given, computed))
+    def write(
+        self, task: Staged[Any, Any, Any, Any], given: Any, computed: Any, again: bool = False
+    ) -> Answer:
+        """Do the last stage; as `read`, where somebody may have written the result before dying."""
+
+        def written() -> Any:
+            cached = task.cached_result() if again else None
+            return task.write(self._made, given, computed) if cached is None else cached
+
+        return self._attempt(written)
 
 
 def resident_bytes() -> int:

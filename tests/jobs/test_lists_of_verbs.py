@@ -163,6 +163,32 @@ def test_convert_takes_a_list_and_a_folder(
     assert "--suffix" in capsys.readouterr().err
 
 
+def test_convert_into_a_folder_in_the_folder_of_masks(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in scans.rglob("?.nii.gz"):
+        path.unlink()
+    monkeypatch.chdir(scans)
+    command = ["convert", "-i", ".", "-o", "zz/new", "--suffix", ".seg.nrrd"]
+    made = [f"site{k % 2}/{k}_truth.seg.nrrd" for k in (0, 2, 1, 3)]
+    assert main(command) == 0
+    assert "4 converted, 0 failed" in capsys.readouterr().out
+    out = scans / "zz" / "new"
+    assert [p.relative_to(out).as_posix() for p in sorted(out.rglob("*.nrrd"))] == made
+    assert len(list(scans.rglob("*.nrrd"))) == 4, "no result is converted again"
+    for path in (out / "site0").glob("2_*"):
+        path.unlink()
+    assert main(command) == 0, "as after a kill"
+    assert "3 done already, 1 converted, 0 failed" in capsys.readouterr().out
+    assert [p.relative_to(out).as_posix() for p in sorted(out.rglob("*.nrrd"))] == made
+    assert len(list(scans.rglob("*.nrrd"))) == 4
+    capsys.readouterr()
+    before = sorted(scans.rglob("*"))
+    assert main(["convert", "-i", ".", "-o", str(scans), "--suffix", ".seg.nrrd"]) == 2
+    assert "other than the input folder" in capsys.readouterr().err
+    assert sorted(scans.rglob("*")) == before
+
+
 def test_convert_by_several_processes(scans: Path, tmp_path: Path) -> None:
     rows = [f"site{k % 2}/{k}_truth.nii.gz" for k in range(4)]
     source = table(scans / "list.csv", "mask", *rows, "site0/none.nii.gz")

@@ -163,6 +163,25 @@ def test_convert_takes_a_list_and_a_folder(
     assert "--suffix" in capsys.readouterr().err
 
 
+def test_a_folder_with_the_table_of_another_verb_is_refused(
+    fake: BrightPredictor, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    images = table(scans / "images.csv", "image", "site0/0.nii.gz")
+    masks = table(scans / "masks.csv", "mask", "site0/0_truth.nii.gz")
+    segment = ["segment", "-i", str(images), "-o", str(out), "--box", "5,3,21,18@1", "--quiet"]
+    assert main(segment) == 0
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    for verb, more in (("convert", [str(masks), "--suffix", ".nrrd"]), ("embed", [str(images)])):
+        assert main([verb, "-o", str(out), "--quiet", "-i", *more]) == 2
+        said = capsys.readouterr().err
+        assert "with row, image, output, state, objects, low_confidence, seconds" in said
+        assert "another verb" in said
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+    assert main(segment) == 0
+    assert [line["low_confidence"] for line in read_results(out)] in (["0"], ["1"])
+
+
 def test_convert_into_a_folder_in_the_folder_of_masks(
     scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,14 +37,21 @@ class ResultsTable:
         own: columns that the verb adds.
 
     Raises:
-        OutputError: a file of somebody else's is there.
+        OutputError: a file of somebody else's is there, or a table with other columns.
     """
 
     def __init__(self, path: Path, own: Sequence[str] = ()) -> None:
         self.path, self.columns = path, columns_with(own)
-        if path.is_symlink() or (path.exists() and not _is_ours(path)):
+        head = _head_of(path) if path.exists() else ()
+        if path.is_symlink() or head is None:
             raise OutputError(
                 f"no {path.name} of others in the output folder", str(path), "move it away"
+            )
+        if head and head != self.columns:  # lines of both would be read as lines of one
+            raise OutputError(
+                f"an output folder whose {path.name} has the columns {', '.join(self.columns)}",
+                f"{path} with {', '.join(head)}",
+                "another verb or version wrote it: name another folder, or move it away",
             )
 
     @contextmanager
@@ -109,7 +116,7 @@ def read_results(folder: Path) -> list[dict[str, str]]:
     """
     found: dict[str, dict[str, str]] = {}
     for path in sorted(folder.glob("results*.csv")):
-        if not _is_ours(path):
+        if not _head_of(path):
             continue
         with path.open(encoding="utf-8", newline="") as stream:
             for line in csv.DictReader(stream):
@@ -120,14 +127,17 @@ def read_results(folder: Path) -> list[dict[str, str]]:
     return sorted(found.values(), key=lambda line: int(line["row"]))
 
 
-def _is_ours(path: Path) -> bool:
+def _head_of(path: Path) -> tuple[str, ...] | None:
+    """The columns of a table of ours, none of an empty file; None of a file of somebody else's."""
     try:
         with path.open(encoding="utf-8") as stream:
-            head = stream.readline().rstrip("\n").split(",")
+            head = tuple(stream.readline().rstrip("\n").split(","))
     except (OSError, UnicodeDecodeError):
-        return False
-    first, last = tuple(head[: len(_FIRST)]), tuple(head[-len(_LAST) :])
-    return head == [""] or (first, last) == (_FIRST, _LAST)
+        return None
+    if head == ("",):
+        return ()
+    first, last = head[: len(_FIRST)], head[-len(_LAST) :]
+    return head if (first, last) == (_FIRST, _LAST) else None
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -17,8 +17,9 @@ import numpy as np
 from promptseg.datasets.case_list import Case
 from promptseg.datasets.case_sources import Cases
 from promptseg.errors import InputError, OutputError, PromptsegError
-from promptseg.formats.location import address_in, storage_in
+from promptseg.formats.location import address_in, shown, storage_in
 from promptseg.jobs.live_record import About, LiveRecord
+from promptseg.jobs.results_table import FailedBefore
 from promptseg.work import Executor, Shard, Tally, Task, stream
 
 __all__ = ["ListVerb", "Listed", "RefusedCase", "checked", "do_list", "place_below"]
@@ -81,10 +82,21 @@ def do_list(cases: Cases, verb: ListVerb, shard: Shard) -> Listed:
     record = LiveRecord(verb.output, shard, verb.columns, title=cases.name, total=own, tally=tally)
     tasks = (verb.task(case) for case in shard.of(cases))
     done = stream(tasks, verb.executor(), tally, title="cases", total=own, quiet=verb.quiet)
+    gone = _failed_and_gone(cases, verb)
     with record.writing(), closing(done):
+        for line in gone.removed():
+            record.note(line)
         for task, result, error in done:
             record.add(_about(task), result, error)
     return Listed(tally, record.table.path, record.failures)
+
+
+def _failed_and_gone(cases: Cases, verb: ListVerb) -> FailedBefore:
+    """The cases that have failed once and are no longer in the list."""
+    failed = FailedBefore(verb.output)
+    for case in cases if failed else ():
+        failed.strike(case.row, shown(case.image), str(verb.place(case) or ""))
+    return failed
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,16 @@ from promptseg.datasets.case_list import Case
 from promptseg.datasets.case_sources import Cases
 from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.formats.location import address_in, shown, storage_in
+from promptseg.jobs.killers import WithoutKillers
 from promptseg.jobs.live_record import About, LiveRecord
 from promptseg.jobs.results_table import FailedBefore
-from promptseg.work import Executor, Shard, Tally, Task, stream
+from promptseg.work import Executor, Inline, Shard, Tally, Task, stream
 
 __all__ = ["ListVerb", "Listed", "RefusedCase", "checked", "do_list", "place_below"]
 
 log = logging.getLogger("promptseg")
+
+_UNDER_WAY = ".promptseg-under-way"
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ def do_list(cases: Cases, verb: ListVerb, shard: Shard) -> Listed:
     tally, own = Tally(), shard.size(total)
     record = LiveRecord(verb.output, shard, verb.columns, title=cases.name, total=own, tally=tally)
     tasks = (verb.task(case) for case in shard.of(cases))
-    done = stream(tasks, verb.executor(), tally, title="cases", total=own, quiet=verb.quiet)
+    executor = _without_killers(verb.executor(), verb.output / f"{_UNDER_WAY}{shard.suffix}.json")
+    done = stream(tasks, executor, tally, title="cases", total=own, quiet=verb.quiet)
     gone = _failed_and_gone(cases, verb)
     with record.writing(), closing(done):
         for line in gone.removed():
@@ -89,6 +93,21 @@ def do_list(cases: Cases, verb: ListVerb, shard: Shard) -> Listed:
         for task, result, error in done:
             record.add(_about(task), result, error)
     return Listed(tally, record.table.path, record.failures)
+
+
+def _without_killers(executor: Executor, record: Path) -> Executor:
+    """An executor of this process alone keeps a record of what it begins; others see who dies."""
+
+    def key_of(task: Any) -> str:
+        about = _about(task)
+        return f"{about.image} -> {about.output or about.row}"
+
+    def aside(task: Any, error: PromptsegError) -> RefusedCase:
+        return RefusedCase(task.row, task.title, task.place, error)
+
+    if not isinstance(executor, Inline):
+        return executor
+    return WithoutKillers(executor, record, key_of, aside)
 
 
 def _failed_and_gone(cases: Cases, verb: ListVerb) -> FailedBefore:

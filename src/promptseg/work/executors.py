@@ -70,11 +70,15 @@ class Inline:
     def each(self, tasks: Iterable[Task[Any, Any]]) -> Iterator[Done]:
         """Do tasks in their order."""
         for task in tasks:
-            if not self._made:
-                self._made.append(self._make_context())
+            self.prepare()
             need = need_of(task)
             refusal = Room(1).refusal(need) if need else None
             yield (task, None, refusal) if refusal else (task, *_attempt(task, self._made[0]))
+
+    def prepare(self) -> None:
+        """Make the context, if that was not done yet."""
+        if not self._made:
+            self._made.append(self._make_context())
 
     def __enter__(self) -> Inline:
         return self

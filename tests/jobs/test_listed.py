@@ -279,6 +279,49 @@ def test_what_fails_is_listed_and_the_rest_is_done(
     }
 
 
+@pytest.mark.parametrize("shards", [(None,), ("1/2", "2/2")])
+def test_what_had_failed_and_left_the_list_is_no_failure(
+    images: Path, tmp_path: Path, shards: tuple[str | None, ...]
+) -> None:
+    rows, out = usual(images), tmp_path / "out"
+    broken = images / "site0" / "2.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(b"\x89PNG broken")
+
+    def run(rows: list[dict[str, str]], *shards: str | None) -> dict[str, str]:
+        source = write_list(images / "cases.csv", rows)
+        for shard in shards:
+            segment_list(job(source, out, shard=shard))
+        return {Path(line["image"]).name: line["state"] for line in read_results(out)}
+
+    every = {f"{k}.png": "failed" if k == 2 else "done" for k in range(6)}
+    assert run(rows, *shards) == every
+    assert run(rows, None) == every, "tried again"
+    left = [row for row in rows if "2.png" not in row["image"]]
+    assert run(left, None) == {name: "done" for name in every if name != "2.png"}
+    size = (out / "results.csv").stat().st_size
+    assert run(left, None) == {name: "done" for name in every if name != "2.png"}
+    assert (out / "results.csv").stat().st_size == size, "told once"
+    for path in (out / "site1").glob("3.png*"):  # which is row 3 now
+        path.unlink()
+    assert run(left, None) == {name: "done" for name in every if name != "2.png"}
+    assert len(read_results(out)) == 5
+    broken.write_bytes(whole)
+    assert run(rows, None) == dict.fromkeys(every, "done")
+
+
+def test_a_case_is_one_whether_its_paths_are_relative_or_not(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = usual(images)[:1]
+    rows[0]["image"] = "gone.png"
+    write_list(images / "cases.csv", rows)
+    monkeypatch.chdir(tmp_path)
+    segment_list(job(Path("in/cases.csv"), Path("out")))
+    segment_list(job(images / "cases.csv", tmp_path / "out"))
+    assert [line["row"] for line in read_results(Path("out"))] == ["1"]
+
+
 def test_prompts_and_masks_from_columns(images: Path, tmp_path: Path) -> None:
     prompts = {"objects": [{"name": "a", "boxes": [{"xyxy": [9, 4, 26, 16]}]}]}
     (images / "p.json").write_text(json.dumps(prompts))
@@ -332,6 +375,42 @@ def test_a_list_that_cannot_be_meant_is_refused_before_any_work(
     with pytest.raises((InputError, OutputError), match=said):
         segment_list(job(source, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_images_beside_the_folder_of_the_list_have_their_masks_in_the_output(
+    images: Path, tmp_path: Path
+) -> None:
+    rows = [{**row, "image": f"../{row['image']}"} for row in usual(images)]
+    (images / "lists").mkdir()
+    source, out = write_list(images / "lists" / "cases.csv", rows), tmp_path / "out"
+    mine = [images / "site0" / "2.seg.nrrd", tmp_path / "site0" / "2.seg.nrrd"]
+    mine[1].parent.mkdir()
+    for path in mine:
+        path.write_text("mine")
+    before = sorted(p for p in tmp_path.rglob("*") if not p.is_relative_to(out))
+    outcome = segment_list(job(source, out, suffix=".seg.nrrd", overwrite=True))
+    assert outcome.tally.done == 6
+    assert sorted(p.name for p in out.glob("*.nrrd")) == [f"{k}.seg.nrrd" for k in range(6)]
+    assert sorted(p for p in tmp_path.rglob("*") if not p.is_relative_to(out)) == before
+    assert {path.read_text() for path in mine} == {"mine"}
+
+
+def test_a_column_that_is_there_twice_is_refused(images: Path, tmp_path: Path) -> None:
+    source = images / "cases.csv"
+    source.write_text('image,box,box\nsite0/0.png,"9,4,26,16","9,20,26,29"\n')
+    with pytest.raises(InputError, match="`box` 2 times"):
+        segment_list(job(source, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    source.write_text("image,#by,#by\nsite0/0.png,a,b\n")
+    assert [case.image.name for case in CaseList(source)] == ["0.png"], "left alone"
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    columns = [pyarrow.array([text]) for text in ("site0/0.png", "9,4,26,16", "9,20,26,29")]
+    twice = pyarrow.Table.from_arrays(columns, names=["image", "box", "box"])
+    parquet.write_table(twice, images / "cases.parquet")
+    with pytest.raises(InputError, match="`box` 2 times"):
+        CaseList(images / "cases.parquet")
 
 
 def test_rows_with_loose_commas_and_other_encodings_are_said(tmp_path: Path) -> None:

@@ -152,6 +152,38 @@ def test_embed_by_several_processes_ends_where_they_push_each_other_out(
     assert main([*command, "--embeddings-limit", str(60_000 / 2**30)]) == 0
 
 
+@pytest.mark.parametrize("verb", ["segment", "embed"])
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("axis", "Z", "axis to be z, y or x, got 'Z'"),
+        ("axis", "0", "axis to be z, y or x, got '0'"),
+        ("modality", "PETCT", "PETCT"),
+        ("window", "bright", "bright"),
+        ("slices", "last", "slices FIRST:LAST"),
+    ],
+)
+def test_an_option_that_a_row_gets_wrong_is_the_failure_of_that_row(
+    fake: BrightPredictor,
+    scans: Path,
+    tmp_path: Path,
+    *,
+    verb: str,
+    column: str,
+    value: str,
+    said: str,
+) -> None:
+    rows = [f"site{k % 2}/{k}.nii.gz,{value if k == 1 else ''}" for k in range(3)]
+    source, out = table(scans / "list.csv", f"image,{column}", *rows), tmp_path / "out"
+    command = [verb, "-i", str(source), "-o", str(out), "--quiet"]
+    if verb == "segment":
+        command += ["--box", "5,3,21,18@1", "--no-overlay"]
+    assert main(command) == 2
+    lines = read_results(out)
+    assert [line["state"] for line in lines] == ["done", "failed", "done"]
+    assert said in lines[1]["error"]
+
+
 def test_convert_takes_a_list_and_a_folder(
     scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,6 +260,51 @@ def test_a_series_as_reference_is_known_by_its_slices(tmp_path: Path) -> None:
     assert convert_list._stamps(series, None) != first
     assert convert_list._stamps(tmp_path / "none", tmp_path / "none.tsv") == {}
     assert convert_list._stamps(Path("dicomweb://host/studies/1"), None) == {}
+
+
+def test_a_folder_with_the_table_of_another_verb_is_refused(
+    fake: BrightPredictor, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    images = table(scans / "images.csv", "image", "site0/0.nii.gz")
+    masks = table(scans / "masks.csv", "mask", "site0/0_truth.nii.gz")
+    segment = ["segment", "-i", str(images), "-o", str(out), "--box", "5,3,21,18@1", "--quiet"]
+    assert main(segment) == 0
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    for verb, more in (("convert", [str(masks), "--suffix", ".nrrd"]), ("embed", [str(images)])):
+        assert main([verb, "-o", str(out), "--quiet", "-i", *more]) == 2
+        said = capsys.readouterr().err
+        assert "with row, image, output, state, objects, low_confidence, seconds" in said
+        assert "another verb" in said
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+    assert main(segment) == 0
+    assert [line["low_confidence"] for line in read_results(out)] in (["0"], ["1"])
+
+
+def test_convert_into_a_folder_in_the_folder_of_masks(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in scans.rglob("?.nii.gz"):
+        path.unlink()
+    monkeypatch.chdir(scans)
+    command = ["convert", "-i", ".", "-o", "zz/new", "--suffix", ".seg.nrrd"]
+    made = [f"site{k % 2}/{k}_truth.seg.nrrd" for k in (0, 2, 1, 3)]
+    assert main(command) == 0
+    assert "4 converted, 0 failed" in capsys.readouterr().out
+    out = scans / "zz" / "new"
+    assert [p.relative_to(out).as_posix() for p in sorted(out.rglob("*.nrrd"))] == made
+    assert len(list(scans.rglob("*.nrrd"))) == 4, "no result is converted again"
+    for path in (out / "site0").glob("2_*"):
+        path.unlink()
+    assert main(command) == 0, "as after a kill"
+    assert "3 done already, 1 converted, 0 failed" in capsys.readouterr().out
+    assert [p.relative_to(out).as_posix() for p in sorted(out.rglob("*.nrrd"))] == made
+    assert len(list(scans.rglob("*.nrrd"))) == 4
+    capsys.readouterr()
+    before = sorted(scans.rglob("*"))
+    assert main(["convert", "-i", ".", "-o", str(scans), "--suffix", ".seg.nrrd"]) == 2
+    assert "other than the input folder" in capsys.readouterr().err
+    assert sorted(scans.rglob("*")) == before
 
 
 def test_convert_by_several_processes(scans: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from promptseg._version import __version__
 from promptseg.errors import InputError, MissingPackageError, NoSpaceError, PromptsegError
 from promptseg.work import Executor, pace
-from promptseg.work.cluster import OnCluster
+from promptseg.work.cluster import OnCluster, driver
 from promptseg.work.cluster.actors import bytes_of
 from promptseg.work.cluster.cases import Case
 from promptseg.work.cluster.driver import places
@@ -22,6 +22,7 @@ from promptseg.work.cluster.room import NodesRoom
 from promptseg.work.cluster.worker_pool import Member
 from promptseg.work.memory import TooLargeError
 from ray_clusters import kill_one, lose_a_node, two_nodes
+from work import ray_stand_in
 from work.doubling import (
     Doubling,
     StagedDoubling,
@@ -223,6 +224,64 @@ def test_a_node_without_the_weights_is_refused_by_its_name(there: str, said: str
         pytest.raises(PromptsegError, match=said),
     ):
         on(cluster.address, look=weights_there).__enter__()
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A cluster of one node in this process, where a test says what becomes of every call."""
+
+    def made(fate: Any) -> tuple[OnCluster, ray_stand_in.Ray]:
+        ray = ray_stand_in.Ray(fate)
+        monkeypatch.setitem(sys.modules, "ray", ray)
+        monkeypatch.setattr(driver, "connect", lambda _: False)
+        monkeypatch.setattr(driver, "looked_at", lambda _: [])
+        monkeypatch.setattr(pace, "_LEAST_SLOW", 0.0)
+        monkeypatch.setattr(pace, "_SLOW", 0.0)
+        return on("stand-in"), ray
+
+    return made
+
+
+@pytest.mark.parametrize("how", ["die", "do and die"])
+def test_where_a_twin_s_result_is_lost_in_writing_the_straggler_s_own_counts(
+    in_process: Any, tmp_path: Path, how: str
+) -> None:
+    tasks = tasks_of(tmp_path, "1", "7")
+
+    def fate(method: str, task: StagedDoubling, number: int) -> str:
+        if task is tasks[1] and (method, number) == ("write", 1):
+            return how
+        if task is tasks[1] and (method, number) == ("compute", 1) and not ray.dead:
+            return "wait"
+        return "wait" if method == "compute" and number > 2 else "answer"  # of further twins
+
+    cluster, ray = in_process(fate)
+    assert outcome(cluster, tasks) == {0: 2, 1: 14}
+    assert ray.dead == [("write", tasks[1])]
+    assert ray.count("read", tasks[1]) == 1
+    assert ray.count("write", tasks[1]) == 2
+    assert tasks[1].target.read_text() == "14"
+
+
+def test_a_straggler_that_dies_leaves_its_twin_s_result_to_be_written(
+    in_process: Any, tmp_path: Path
+) -> None:
+    tasks = tasks_of(tmp_path, "1", "7", "9")
+
+    def fate(method: str, task: StagedDoubling, number: int) -> str:
+        if task is tasks[1] and (method, number) == ("compute", 1):
+            return (
+                "die" if ray.count("compute", task) == 2 and ray.answered(method, task) else "wait"
+            )
+        if task is tasks[2] and method == "read":  # who could write has no time meanwhile
+            return "answer" if ray.dead else "wait"
+        return "answer"
+
+    cluster, ray = in_process(fate)
+    assert outcome(cluster, tasks) == {0: 2, 1: 14, 2: 18}
+    assert ray.dead == [("compute", tasks[1])]
+    assert ray.count("read", tasks[1]) == 1
+    assert [task.target.read_text() for task in tasks] == ["2", "14", "18"]
 
 
 def test_versions_that_differ_are_refused_with_both() -> None:

@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from promptseg._version import __version__
 from promptseg.formats import memory as system
 from promptseg.work import Executor, Inline, Processes, Task, Threads
 from promptseg.work import memory as module
+from promptseg.work.cluster.actors import Holder
 from promptseg.work.memory import Room, TooLargeError, processes_with_room
 from work.doubling import two
-from work.weighed import Weighed
+from work.weighed import Growing, Weighed
 
 GIB = 1 << 30
 
@@ -42,6 +44,29 @@ def test_what_does_not_fit_is_set_aside_with_its_estimate(ten: None, make: Any) 
     assert "about 11.0 GiB" in str(found[1])
     assert "10.0 GiB free" in str(found[1])
     assert "lower --workers" in str(found[1])
+
+
+@pytest.mark.parametrize("make", [Inline, lambda c: Threads(2, c), lambda c: Processes(2, c)])
+def test_memory_that_ends_is_the_failure_of_its_task(make: Any) -> None:
+    hows = ("", "numpy", "torch", "gpu", "")
+    found = outcome(make(two), [Growing(str(k), 1 << 55, how) for k, how in enumerate(hows)])
+    assert [found[0], found[4]] == ["0", "4"]
+    for lack, said in zip(found[1:4], ("32.0 PiB", "DefaultCPUAllocator", "CUDA"), strict=True):
+        assert isinstance(lack, TooLargeError)
+        assert said in str(lack)
+        assert "lower --workers or --batch" in str(lack)
+    assert "--device cpu" in str(found[3])
+    with pytest.raises(RuntimeError, match="shapes"):
+        outcome(make(two), [Growing("a", 0, "fault")])
+
+
+def test_memory_that_ends_on_a_node_is_the_failure_of_its_task() -> None:
+    holder = Holder(two, ".", __version__)
+    result, lack, _ = holder.do(Growing("a", 1 << 55, "numpy"))
+    assert result is None
+    assert isinstance(lack, TooLargeError)
+    with pytest.raises(RuntimeError, match="shapes"):
+        holder.do(Growing("a", 0, "fault"))
 
 
 @dataclass(eq=False)

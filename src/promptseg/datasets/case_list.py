@@ -89,7 +89,7 @@ class CaseList:
         columns: that it may have.
 
     Raises:
-        InputError: it cannot be read, lacks a column, or has one that means nothing here.
+        InputError: it cannot be read, lacks a column, has one twice, or one that means nothing here.
         MissingPackageError: pyarrow is needed and not installed.
 
     Attributes:
@@ -116,8 +116,6 @@ class CaseList:
             if needed not in known:
                 said = ", ".join(head) or "none"
                 raise InputError(f"a column `{needed}`", f"{path} with {said}")
-        if len(set(known)) < len(known):
-            raise InputError("every column once", f"{path} with {', '.join(head)}")
 
     def __iter__(self) -> Iterator[Case]:
         """The cases, each made when its turn comes.
@@ -153,6 +151,18 @@ def _below(root: Path, name: str) -> Path:
     return Path(elsewhere) if elsewhere else root / name
 
 
+def _head_row(head: list[str], path: Path) -> dict[str, str]:
+    """The head as a row of empty values; of a column that is there twice, rows would keep one."""
+    for name in head:
+        if name and not name.startswith("#") and head.count(name) > 1:
+            raise InputError(
+                "every column once",
+                f"`{name}` {head.count(name)} times in {path}",
+                "keep one; several prompts go into one cell, with ; between them",
+            )
+    return dict.fromkeys(head, "")
+
+
 def _text_rows(path: Path) -> Iterator[dict[str, str]]:
     """The head, as a row of empty values, and the rows of a .csv or .tsv file."""
     try:
@@ -162,7 +172,7 @@ def _text_rows(path: Path) -> Iterator[dict[str, str]]:
             between = "\t" if tabs else ";" if first.count(";") > first.count(",") else ","
             reader = csv.reader(chain([first], stream), delimiter=between, strict=True)
             head = [name.strip() for name in next(reader, [])]
-            yield dict.fromkeys(head, "")
+            yield _head_row(head, path)
             for cells in reader:
                 if not any(cells):
                     continue
@@ -189,7 +199,7 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, str]]:
         with _content(path) as content:
             file = parquet.ParquetFile(content)
             head = [str(name) for name in file.schema_arrow.names]
-            yield dict.fromkeys(head, "")
+            yield _head_row(head, path)
             for batch in file.iter_batches(_ROWS_AT_A_TIME):
                 for row in batch.to_pylist():
                     yield {name: _text(row[name]) for name in head}

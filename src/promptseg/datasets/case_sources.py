@@ -64,19 +64,28 @@ def open_cases(source: Path, columns: Columns) -> Cases:
     raise InputError("a list of cases", str(source), "give a .csv, .tsv or .parquet file")
 
 
-def local_folder(folder: Path) -> Cases:
-    """Return the files of known formats below a folder of this machine as cases."""
-    return _Folder(folder)
+def local_folder(folder: Path, without: Path | None = None) -> Cases:
+    """Return the files of known formats below a folder of this machine as cases.
+
+    Args:
+        folder: that is walked.
+        without: a folder that is passed over: the one that results go to, which grows meanwhile.
+    """
+    return _Folder(folder, without)
 
 
 class _Folder:
-    def __init__(self, source: Path) -> None:
+    def __init__(self, source: Path, without: Path | None) -> None:
         self.root, self.name = source, source.name
+        self._without = without and os.path.realpath(without)
 
     def __iter__(self) -> Iterator[Case]:
         row = 0
         for folder, inside, names in os.walk(self.root):
-            inside.sort()
+            inside[:] = sorted(inside)
+            if self._without is not None:
+                real = (os.path.realpath(os.path.join(folder, name)) for name in inside)
+                inside[:] = [n for n, r in zip(inside, real, strict=True) if r != self._without]
             for name in sorted(names):
                 if format_by_suffix(Path(name)) is not None and not name.startswith("."):
                     row += 1

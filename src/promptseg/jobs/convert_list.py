@@ -73,8 +73,12 @@ class _Converting:
         self.job, self.output, self.quiet = job, job.output, job.quiet
         self._stamps = lru_cache(_FEW)(_stamps)  # many masks may have one reference
         of_folder = os.path.isdir(job.input)
+        if of_folder and job.output.exists() and job.output.samefile(job.input):
+            raise OutputError(
+                "an output folder other than the input folder", str(job.output), "name another one"
+            )
         self.cases: Cases = (
-            local_folder(job.input) if of_folder else open_cases(job.input, _COLUMNS)
+            local_folder(job.input, job.output) if of_folder else open_cases(job.input, _COLUMNS)
         )
 
     def place(self, case: Case) -> Path:

@@ -17,13 +17,17 @@ import numpy as np
 from promptseg.datasets.case_list import Case
 from promptseg.datasets.case_sources import Cases
 from promptseg.errors import InputError, OutputError, PromptsegError
-from promptseg.formats.location import address_in, storage_in
+from promptseg.formats.location import address_in, shown, storage_in
+from promptseg.jobs.killers import WithoutKillers
 from promptseg.jobs.live_record import About, LiveRecord
-from promptseg.work import Executor, Shard, Tally, Task, stream
+from promptseg.jobs.results_table import FailedBefore
+from promptseg.work import Executor, Inline, Shard, Tally, Task, stream
 
 __all__ = ["ListVerb", "Listed", "RefusedCase", "checked", "do_list", "place_below"]
 
 log = logging.getLogger("promptseg")
+
+_UNDER_WAY = ".promptseg-under-way"
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,38 @@ def do_list(cases: Cases, verb: ListVerb, shard: Shard) -> Listed:
     tally, own = Tally(), shard.size(total)
     record = LiveRecord(verb.output, shard, verb.columns, title=cases.name, total=own, tally=tally)
     tasks = (verb.task(case) for case in shard.of(cases))
-    done = stream(tasks, verb.executor(), tally, title="cases", total=own, quiet=verb.quiet)
+    executor = _without_killers(verb.executor(), verb.output / f"{_UNDER_WAY}{shard.suffix}.json")
+    done = stream(tasks, executor, tally, title="cases", total=own, quiet=verb.quiet)
+    gone = _failed_and_gone(cases, verb)
     with record.writing(), closing(done):
+        for line in gone.removed():
+            record.note(line)
         for task, result, error in done:
             record.add(_about(task), result, error)
     return Listed(tally, record.table.path, record.failures)
+
+
+def _without_killers(executor: Executor, record: Path) -> Executor:
+    """An executor of this process alone keeps a record of what it begins; others see who dies."""
+
+    def key_of(task: Any) -> str:
+        about = _about(task)
+        return f"{about.image} -> {about.output or about.row}"
+
+    def aside(task: Any, error: PromptsegError) -> RefusedCase:
+        return RefusedCase(task.row, task.title, task.place, error)
+
+    if not isinstance(executor, Inline):
+        return executor
+    return WithoutKillers(executor, record, key_of, aside)
+
+
+def _failed_and_gone(cases: Cases, verb: ListVerb) -> FailedBefore:
+    """The cases that have failed once and are no longer in the list."""
+    failed = FailedBefore(verb.output)
+    for case in cases if failed else ():
+        failed.strike(case.row, shown(case.image), str(verb.place(case) or ""))
+    return failed
 
 
 @dataclass(frozen=True)
@@ -117,6 +148,8 @@ class RefusedCase(Task[Any, dict[str, Any]]):
 def place_below(output: Path, root: Path, case: Case, name: Callable[[Path], str]) -> Path:
     """Return the path of a case's result: as its row says, or below the output as the inputs lie.
 
+    The result of an input that is not below their folder lies at the top of the output.
+
     Args:
         output: folder of the results.
         root: folder of the inputs.
@@ -125,8 +158,9 @@ def place_below(output: Path, root: Path, case: Case, name: Callable[[Path], str
     """
     if case.output:
         return output / case.output
-    inside = case.image.is_relative_to(root)
-    return output / (case.image.relative_to(root).parent if inside else "") / name(case.image)
+    image, top = (Path(os.path.abspath(path)) for path in (case.image, root))  # without any `..`
+    inside = image.is_relative_to(top)
+    return output / (image.relative_to(top).parent if inside else "") / name(case.image)
 
 
 def checked(cases: Cases, verb: ListVerb) -> tuple[int, int]:
@@ -146,9 +180,11 @@ def checked(cases: Cases, verb: ListVerb) -> tuple[int, int]:
         place = verb.place(case)
         if place is None:
             continue
-        if case.output and not os.path.abspath(place).startswith(below):
+        if not os.path.abspath(place).startswith(below):
             raise OutputError(
-                f"outputs below {verb.output}", f"{place} in row {case.row}", "correct the column"
+                f"outputs below {verb.output}",
+                f"{place} in row {case.row}",
+                "correct the column `output`",
             )
         inputs.append(_key(case.image))
         outputs.append(_key(place))

@@ -93,6 +93,15 @@ class LiveRecord:
                 with suppress(OutputError):  # what ends a list is said first: a full disk, say
                     self.page.write(over=True)
 
+    def note(self, line: Mapping[str, Any]) -> None:
+        """Add a line of the table on a case that is not done now.
+
+        Raises:
+            OutputError: the disk is full, say.
+        """
+        assert self._lines is not None, "within `writing`"
+        self._lines.append(line)
+
     def add(
         self, about: About, result: Mapping[str, Any] | None, error: PromptsegError | None
     ) -> None:

@@ -12,7 +12,7 @@ from promptseg.bounds import check_bounds
 from promptseg.errors import InputError
 from promptseg.formats import endings
 from promptseg.formats.options import BesideOptions, MaskOptions, ReadOptions
-from promptseg.geometry import Axis
+from promptseg.geometry import AXES, Axis
 from promptseg.image import MODALITIES
 from promptseg.intensity import WINDOWS
 from promptseg.runtime.names import AUTO, ENGINES
@@ -66,6 +66,7 @@ class SliceOptions:
 
     def __post_init__(self) -> None:
         _require(self.batch is None or self.batch > 0, "batch", "a number above 0", self.batch)
+        _require(self.axis in (None, *AXES), "axis", "z, y or x", self.axis)
         parse_slices(self.slices, 1 << 31)
         check_bounds(self)
 

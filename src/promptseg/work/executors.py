@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from promptseg.errors import PromptsegError
-from promptseg.work.memory import Room, need_of, processes_with_room
+from promptseg.work.memory import Room, need_of, processes_with_room, without_memory
 from promptseg.work.pace import Pace
 from promptseg.work.task import Task
 
@@ -41,8 +41,8 @@ class Executor(Protocol):
     def each(self, tasks: Iterable[Task[Any, Any]]) -> Iterator[Done]:
         """Do tasks, taken one by one as there is room for them.
 
-        Leaving the loop gives up what has not begun. An error that is not a `PromptsegError` is not
-        about a task and ends it.
+        Leaving the loop gives up what has not begun. An error that is not a `PromptsegError`, nor
+        one of memory that has ended, is not about a task and ends it.
         """
         ...
 
@@ -70,11 +70,15 @@ class Inline:
     def each(self, tasks: Iterable[Task[Any, Any]]) -> Iterator[Done]:
         """Do tasks in their order."""
         for task in tasks:
-            if not self._made:
-                self._made.append(self._make_context())
+            self.prepare()
             need = need_of(task)
             refusal = Room(1).refusal(need) if need else None
             yield (task, None, refusal) if refusal else (task, *_attempt(task, self._made[0]))
+
+    def prepare(self) -> None:
+        """Make the context, if that was not done yet."""
+        if not self._made:
+            self._made.append(self._make_context())
 
     def __enter__(self) -> Inline:
         return self
@@ -301,3 +305,7 @@ def _attempt(task: Task[Any, Any], context: Any) -> tuple[Any, PromptsegError | 
         return task.do(context), None
     except PromptsegError as error:
         return None, error
+    except (MemoryError, RuntimeError) as error:
+        if (lack := without_memory(error)) is None:
+            raise
+        return None, lack

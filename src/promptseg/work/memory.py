@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable
 from heapq import nlargest
 from typing import Any
@@ -11,11 +12,13 @@ from promptseg.errors import PromptsegError
 from promptseg.formats.memory import available_bytes
 from promptseg.work.task import Task
 
-__all__ = ["Room", "TooLargeError", "need_of", "processes_with_room"]
+__all__ = ["Room", "TooLargeError", "need_of", "processes_with_room", "without_memory"]
 
 log = logging.getLogger("promptseg")
 
 _GIB = 2.0**30
+_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+"""What torch's own errors of this kind say, which on a CPU have no type of their own."""
 
 
 class TooLargeError(PromptsegError):
@@ -35,6 +38,32 @@ class TooLargeError(PromptsegError):
             f"one that needs about {need / _GIB:.1f} GiB",
             "crop it, lower --workers, or do it on a machine with more memory",
         )
+
+
+def without_memory(error: BaseException) -> TooLargeError | None:
+    """Return the error for a task that memory has ended for; None where an exception says otherwise.
+
+    Memory of the machine (`MemoryError`, as numpy's), or of a device (`torch.OutOfMemoryError`).
+
+    Examples:
+        >>> without_memory(MemoryError("Unable to allocate 8.00 TiB")).got
+        'one that there is not enough for (Unable to allocate 8.00 TiB)'
+        >>> without_memory(KeyError("a")) is None
+        True
+    """
+    torch = sys.modules.get("torch")  # nothing of it is met where nobody has imported it
+    on_device = torch is not None and isinstance(error, torch.OutOfMemoryError)
+    said = " ".join(str(error).split())[:160]
+    by_words = isinstance(error, RuntimeError) and any(words in said.lower() for words in _WORDS)
+    if not (on_device or by_words or isinstance(error, MemoryError)):
+        return None
+    lower = "lower --workers or --batch, crop it"
+    elsewhere = "choose --device cpu" if on_device else "do it on a machine with more memory"
+    return TooLargeError(
+        "a case that fits into the memory",
+        f"one that there is not enough for ({said or type(error).__name__})",
+        f"{lower}, or {elsewhere}",
+    )
 
 
 class Room:

@@ -12,7 +12,7 @@ import numpy as np
 
 from promptseg._version import __version__
 from promptseg.errors import InputError, PromptsegError
-from promptseg.work.memory import TooLargeError, need_of
+from promptseg.work.memory import TooLargeError, need_of, without_memory
 from promptseg.work.task import Staged, Task
 
 __all__ = ["NO_NODE", "Hand", "Holder", "bytes_of", "enter", "resident_bytes"]
@@ -58,6 +58,10 @@ class _Place:
             return work(), None, time.monotonic() - begun
         except PromptsegError as error:
             return None, error, time.monotonic() - begun
+        except (MemoryError, RuntimeError) as error:
+            if (lack := without_memory(error)) is None:
+                raise
+            return None, lack, time.monotonic() - begun
 
 
 class Holder(_Place):
@@ -95,9 +99,16 @@ class Hand(_Place):
         given, error, seconds = self._attempt(lambda: task.read(self._made))
         return given, ((bytes_of(given), need, None), error, seconds)
 
-    def write(self, task: Staged[Any, Any, Any, Any], given: Any, computed: Any) -> Answer:
-        """Do the last stage."""
-        return self._attempt(lambda: task.write(self._made, given, computed))
+    def write(
+        self, task: Staged[Any, Any, Any, Any], given: Any, computed: Any, again: bool = False
+    ) -> Answer:
+        """Do the last stage; as `read`, where somebody may have written the result before dying."""
+
+        def written() -> Any:
+            cached = task.cached_result() if again else None
+            return task.write(self._made, given, computed) if cached is None else cached
+
+        return self._attempt(written)
 
 
 def resident_bytes() -> int:

@@ -275,7 +275,7 @@ class _Work:
         elif stage == "compute":
             result, ref = actor.compute.options(num_returns=2).remote(case.task, case.given)
         elif stage == "write":
-            ref = actor.write.remote(case.task, case.given, case.computed)
+            ref = actor.write.remote(case.task, case.given, case.computed, case.again)
         else:
             ref = actor.do.remote(case.task)
         case.running += 1
@@ -293,16 +293,16 @@ class _Work:
         except errors.RayTaskError as failed:
             pool.give_back(call.member)
             if isinstance(failed.cause, errors.RayError):  # an input was on a node that is lost
-                self._lost(case)
+                self._lost(call)
                 return
             raise failed.cause from failed
         except (errors.RayActorError, errors.OutOfMemoryError) as died:
             pool.replace(call.member)
-            self._died(case, call.member.node, " ".join(str(died).split())[:200])
+            self._died(call, " ".join(str(died).split())[:200])
             return
         except errors.RayError:
             pool.give_back(call.member)
-            self._lost(case)
+            self._lost(call)
             return
         pool.give_back(call.member)
         if case.closed:  # by its twin
@@ -336,18 +336,22 @@ class _Work:
         self._aside = 0
         self._done.append((case.task, result, error))
 
-    def _lost(self, case: Case) -> None:
+    def _lost(self, call: Call) -> None:
         """What was read or computed for a task is gone, with the node that had it."""
-        case.lost += 1
-        if not case.closed and not case.running:
-            self._again(case, "its node was lost again and again")
+        call.case.lost += 1
+        self._again(call, "its node was lost again and again")
 
-    def _died(self, case: Case, node: str, reason: str) -> None:
-        case.deaths.append(node)
-        if not case.closed and not case.running:
-            self._again(case, reason)
+    def _died(self, call: Call, reason: str) -> None:
+        call.case.deaths.append(call.member.node)
+        self._again(call, reason)
 
-    def _again(self, case: Case, reason: str) -> None:
+    def _again(self, call: Call, reason: str) -> None:
+        """Do a task anew whose call has failed, unless its twin is on its way to the same end."""
+        case = call.case
+        if call.stage == "write":
+            case.computed = None  # so that the answer of a twin that still computes counts
+        if case.closed or case.running or case.computed is not None:
+            return
         if case.suspect:
             self._suspects.append((time.monotonic() + self.own._grace, case, reason))
         else:

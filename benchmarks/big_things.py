@@ -124,7 +124,7 @@ def stub(threshold: int) -> Any:
     class Forgetting(BrightPredictor):
         def encode(self, *given: Any, **more: Any) -> Any:
             found = super().encode(*given, **more)
-            self.pixels.clear()
+            self.encoded.clear()
             return found
 
     return Forgetting(threshold)

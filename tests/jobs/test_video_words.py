@@ -76,6 +76,33 @@ def test_instances_are_objects_that_keep_their_labels(clip: Path, tmp_path: Path
     assert [fact["name"] for fact in facts] == ["bright 1", "bright 2"]
 
 
+def test_the_largest_part_is_kept_on_every_frame_though_words_miss_one(tmp_path: Path) -> None:
+    frames = squares()
+    frames[20][:] = 40
+    clip = write_video(tmp_path / "missed.mkv", frames)
+    segment_video(job_of(clip, tmp_path / "out", largest_component=True))
+    pictures = labels_in_zip(tmp_path / "out" / "masks.zip")
+    for k in range(COUNT):
+        larger = truth(k) == 2 if k != 20 else np.zeros_like(truth(k), bool)
+        np.testing.assert_array_equal(pictures[f"{k:06d}.png"] > 0, larger)
+
+
+def test_frames_vote_once(tmp_path: Path) -> None:
+    """The vote shows a patch that blinks on the frames between; a second vote would undo that."""
+    blinking = np.zeros((COUNT, 48, 64), bool)
+    blinking[:, 8:16, 4:12] = True
+    blinking[::2, 30:40, 50:60] = True
+    frames = [
+        np.repeat(np.where(one, 220, 40).astype(np.uint8)[..., None], 3, 2) for one in blinking
+    ]
+    clip = write_video(tmp_path / "blinking.mkv", frames)
+    segment_video(job_of(clip, tmp_path / "out", smooth_slices=1))
+    pictures = labels_in_zip(tmp_path / "out" / "masks.zip")
+    for k in range(COUNT):
+        near = blinking[k - 1 : k + 2] if 0 < k < COUNT - 1 else blinking[k : k + 1]
+        np.testing.assert_array_equal(pictures[f"{k:06d}.png"] > 0, np.median(near, 0) > 0)
+
+
 def test_frames_that_were_chosen_are_counted_as_in_the_video(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     segment_video(job_of(clip, out, frames="8:14", text=("[+14,8,21,15@10]",)))

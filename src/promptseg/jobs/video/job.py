@@ -335,9 +335,14 @@ def _correct(run: Run, existing: Results, job: SegmentJob, name: str) -> list[in
 
 
 def _search(run: Run, job: SegmentJob, name: str) -> tuple[FrameMasks, list[VideoObject]]:
-    """Look for what phrases name on every frame; not in parts: a run that was cut off begins anew."""
+    """Look for what phrases name on every frame; not in parts: a run that was cut off begins anew.
+
+    Nothing is cleaned up through time: that is done frame by frame afterwards.
+    """
     first, last = run.limits
     title = "frames" if job.deidentify else f"{name}: frames"
+    options = replace(run.options, largest_component=False, fill_holes=False, smooth_slices=0)
+    run = replace(run, options=options)
     with step_progress(title, last - first + 1, job.quiet) as update:
         run.visit.on_encoded = lambda done: update(done, f"({run.at_work})")
         segments = found_by_words(run)

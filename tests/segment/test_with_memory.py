@@ -212,6 +212,17 @@ def test_a_correction_of_a_video_reaches_past_where_the_object_is_hidden(
     np.testing.assert_array_equal(session.result()["object 1"], both)
 
 
+def test_a_frame_corrected_to_nothing_ends_no_object_of_a_video(segmenter: Segmenter) -> None:
+    """On frame 7 something else was taken for the object, which is hidden and comes back on 8."""
+    shown = truth()
+    shown[7, 6:15, 8:16] = True
+    video = image(shown, moving=True)
+    first = segmenter.segment(video, Box(BOX, 2, "block"))
+    np.testing.assert_array_equal(first["block"], shown)
+    fixed = segmenter.correct(video, first, Points(((12.0, 9.0),), (0,), 7, "block"))
+    np.testing.assert_array_equal(fixed["block"], truth())
+
+
 @pytest.mark.parametrize("moving", [False, True])
 def test_a_run_that_was_put_aside_goes_on_as_if_it_had_not_been(moving: bool) -> None:
     """At every frame the state goes through bytes into another tracker, which does the rest."""

@@ -119,6 +119,27 @@ def test_what_lies_between_two_prompted_slices_is_found_from_either(segmenter: S
     np.testing.assert_array_equal(found, mask)
 
 
+def test_two_boxes_of_one_object_meet_without_a_hole(segmenter: Segmenter) -> None:
+    """Where nothing reaches, a way ends; it does not take the first slice that the next box reaches."""
+    mask = np.zeros((16, 24, 40), dtype=bool)
+    mask[:6, 4:10, 4:12] = mask[10:, 14:20, 24:34] = True
+    boxes = [
+        Box3D((4, 4, 0, 11, 9, 5), "lesion"),
+        Box3D((24, 14, 10, 33, 19, 15), "lesion"),
+    ]
+    found = segmenter.segment(image(mask), *boxes)["lesion"]
+    np.testing.assert_array_equal(found, mask)
+
+
+def test_what_one_way_rejects_is_left_to_the_other(segmenter: Segmenter) -> None:
+    """From below slice 5 has grown too much, from above it is as large as slice 6."""
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[:, 6:15, 3:11] = mask[5:, 6:15, 3:35] = True
+    prompts = [Box((3, 6, 10, 14), 2, "block"), Box((3, 6, 34, 14), 9, "block")]
+    found = segmenter.segment(image(mask), *prompts)["block"]
+    np.testing.assert_array_equal(found, mask)
+
+
 def test_two_things_said_of_one_slice_are_both_remembered(segmenter: Segmenter) -> None:
     mask = truth()
     mask[:, 18:22, 2:30] = True

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import tracemalloc
+from collections import deque
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +21,13 @@ from formats.dicom_makers import write_object
 from formats.video_makers import uneven, write_video
 from jobs.test_video import COUNT, labels_in_zip, squares, truth
 from promptseg.errors import InputError, PromptError
+from promptseg.formats.video import open_video, video
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.video import job as video_job
 from promptseg.jobs.video import segment_video
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.segmenter import Segmenter
+from promptseg.segment.video.earlier import read_results
 
 WITH, WITHOUT = range(10, 30), (*range(10), *range(30, COUNT))
 
@@ -77,6 +83,77 @@ def test_instances_are_objects_that_keep_their_labels(clip: Path, tmp_path: Path
         assert set(pictures[f"{k:06d}.png"][truth(k) == 1]) == {first}
     facts = json.loads((out / "provenance.json").read_text())["objects"]
     assert [fact["name"] for fact in facts] == ["bright 1", "bright 2"]
+
+
+def test_the_largest_part_is_kept_on_every_frame_though_words_miss_one(tmp_path: Path) -> None:
+    frames = squares()
+    frames[20][:] = 40
+    clip = write_video(tmp_path / "missed.mkv", frames)
+    segment_video(job_of(clip, tmp_path / "out", largest_component=True))
+    pictures = labels_in_zip(tmp_path / "out" / "masks.zip")
+    for k in range(COUNT):
+        larger = truth(k) == 2 if k != 20 else np.zeros_like(truth(k), bool)
+        np.testing.assert_array_equal(pictures[f"{k:06d}.png"] > 0, larger)
+
+
+def test_frames_vote_once(tmp_path: Path) -> None:
+    """The vote shows a patch that blinks on the frames between; a second vote would undo that."""
+    blinking = np.zeros((COUNT, 48, 64), bool)
+    blinking[:, 8:16, 4:12] = True
+    blinking[::2, 30:40, 50:60] = True
+    frames = [
+        np.repeat(np.where(one, 220, 40).astype(np.uint8)[..., None], 3, 2) for one in blinking
+    ]
+    clip = write_video(tmp_path / "blinking.mkv", frames)
+    segment_video(job_of(clip, tmp_path / "out", smooth_slices=1))
+    pictures = labels_in_zip(tmp_path / "out" / "masks.zip")
+    for k in range(COUNT):
+        near = blinking[k - 1 : k + 2] if 0 < k < COUNT - 1 else blinking[k : k + 1]
+        np.testing.assert_array_equal(pictures[f"{k:06d}.png"] > 0, np.median(near, 0) > 0)
+
+
+def peak_of(work: Callable[[], Any]) -> tuple[Any, int]:
+    """What work gives, and the most bytes that it had at once."""
+    tracemalloc.start()
+    try:
+        return work(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_longer_video_takes_hardly_more_memory(
+    tmp_path: Path, model: BrightWords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Masks are packed: a frame more, with two objects, takes less than a tenth of one mask."""
+    rows, columns = size = (192, 256)
+    searching: list[int] = []
+    reading: list[int] = []
+    search = video_job._search
+
+    def traced(*arguments: Any) -> Any:
+        found, peak = peak_of(partial(search, *arguments))
+        searching.append(peak)
+        return found
+
+    monkeypatch.setattr(video_job, "_search", traced)
+    monkeypatch.setattr(video_job, "_EMBEDDING_BYTES", 0)
+    monkeypatch.setattr(video, "_CACHE_BYTES", 0)
+    monkeypatch.setattr(model, "encoded", deque(maxlen=0))
+    for count in (20, 60):
+        shown = np.full((count, *size, 3), 40, np.uint8)
+        for k in range(count):
+            shown[k, 8:56, 4 + k : 104 + k] = shown[k, 80:180, 150 - k : 250 - k] = 220
+        clip, out = tmp_path / f"{count}.mkv", tmp_path / f"{count}"
+        write_video(clip, list(shown))
+        segment_video(job_of(clip, out, instances=True, overlay=False))
+        frames = open_video(clip)
+        results, peak = peak_of(partial(read_results, out, frames))
+        reading.append(peak)
+        for k in range(count):
+            found = results.masks.on(0, k) | results.masks.on(1, k)
+            np.testing.assert_array_equal(found, shown[k, ..., 0] == 220)
+    for short, long in (searching, reading):
+        assert (long - short) / 40 < rows * columns / 10
 
 
 def test_frames_that_were_chosen_are_counted_as_in_the_video(clip: Path, tmp_path: Path) -> None:

@@ -119,6 +119,27 @@ def test_what_lies_between_two_prompted_slices_is_found_from_either(segmenter: S
     np.testing.assert_array_equal(found, mask)
 
 
+def test_two_boxes_of_one_object_meet_without_a_hole(segmenter: Segmenter) -> None:
+    """Where nothing reaches, a way ends; it does not take the first slice that the next box reaches."""
+    mask = np.zeros((16, 24, 40), dtype=bool)
+    mask[:6, 4:10, 4:12] = mask[10:, 14:20, 24:34] = True
+    boxes = [
+        Box3D((4, 4, 0, 11, 9, 5), "lesion"),
+        Box3D((24, 14, 10, 33, 19, 15), "lesion"),
+    ]
+    found = segmenter.segment(image(mask), *boxes)["lesion"]
+    np.testing.assert_array_equal(found, mask)
+
+
+def test_what_one_way_rejects_is_left_to_the_other(segmenter: Segmenter) -> None:
+    """From below slice 5 has grown too much, from above it is as large as slice 6."""
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[:, 6:15, 3:11] = mask[5:, 6:15, 3:35] = True
+    prompts = [Box((3, 6, 10, 14), 2, "block"), Box((3, 6, 34, 14), 9, "block")]
+    found = segmenter.segment(image(mask), *prompts)["block"]
+    np.testing.assert_array_equal(found, mask)
+
+
 def test_two_things_said_of_one_slice_are_both_remembered(segmenter: Segmenter) -> None:
     mask = truth()
     mask[:, 18:22, 2:30] = True
@@ -210,6 +231,17 @@ def test_a_correction_of_a_video_reaches_past_where_the_object_is_hidden(
     np.testing.assert_array_equal(after[0], both[0])
     assert session.undo()
     np.testing.assert_array_equal(session.result()["object 1"], both)
+
+
+def test_a_frame_corrected_to_nothing_ends_no_object_of_a_video(segmenter: Segmenter) -> None:
+    """On frame 7 something else was taken for the object, which is hidden and comes back on 8."""
+    shown = truth()
+    shown[7, 6:15, 8:16] = True
+    video = image(shown, moving=True)
+    first = segmenter.segment(video, Box(BOX, 2, "block"))
+    np.testing.assert_array_equal(first["block"], shown)
+    fixed = segmenter.correct(video, first, Points(((12.0, 9.0),), (0,), 7, "block"))
+    np.testing.assert_array_equal(fixed["block"], truth())
 
 
 @pytest.mark.parametrize("moving", [False, True])

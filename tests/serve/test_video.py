@@ -278,12 +278,12 @@ def test_a_correction_says_what_it_changes_and_undo_takes_it_back(server: Runnin
     tracked(client, at)
     tracked_before = masks(client, at, "both")
     assert before[0].sum() == tracked_before[0].sum() == (block(0) | bar(0)).sum()
-    state = prompted(client, at, frame=14, object="both", points=[[20, 20, 0]])
+    state = prompted(client, at, frame=5, object="both", points=[[20, 20, 0]])
     assert state["objects"][0]["waiting"] == 1
     assert state["changed"] == []
     at_once = masks(client, at, "both")
-    assert not (at_once[14] & bar(14)).any(), "answered on its frame"
-    assert (at_once[15] & bar(15)).any(), "and on no other yet"
+    assert not (at_once[5] & bar(5)).any(), "answered on its frame"
+    assert (at_once[6] & bar(6)).any(), "and on no other yet"
     state = tracked(client, at)
     after = masks(client, at, "both")
     changed = [k for k in range(COUNT) if not np.array_equal(after[k], tracked_before[k])]
@@ -313,7 +313,8 @@ def test_an_object_that_is_not_there_is_said_so(server: Running) -> None:
     tracked(client, at)
     found = masks(client, at, "bar")
     assert not found[15].any()
-    np.testing.assert_array_equal(found[10], bar(10))
+    for k in (10, 16, COUNT - 1):  # it may come back
+        np.testing.assert_array_equal(found[k], bar(k))
 
 
 def test_objects_are_named_reset_and_removed(server: Running) -> None:

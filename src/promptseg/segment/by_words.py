@@ -3,37 +3,77 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from promptseg.image import FoundByWords, Segment
-from promptseg.models.protocol import ClosedWords, Findings, Phrase, Remembering, SliceMasks
+from promptseg.models.protocol import (
+    ClosedWords,
+    Findings,
+    Instance,
+    Phrase,
+    Remembering,
+    SliceMasks,
+)
 from promptseg.prompts import Text
 from promptseg.segment.asked_words import nothing_found, words_asked
 from promptseg.segment.assemble import segment_of
 from promptseg.segment.joining import joined
 from promptseg.segment.link_by_propagation import linked_by_propagation
 from promptseg.segment.linking import Track, linked, without_duplicates
+from promptseg.segment.packed_instances import PackedInstances
 from promptseg.segment.run import Run
+from promptseg.segment.video.masks import Unpacked
 from promptseg.terms import Term, with_code
 
-__all__ = ["found_by_words", "phrase_for"]
+__all__ = ["ObjectByWords", "found_by_words", "objects_by_words", "phrase_for"]
 
 log = logging.getLogger("promptseg")
 
 _GAP = 2  # slices of a volume on which an object may be missed
 
 
+@dataclass(frozen=True)
+class ObjectByWords:
+    """An object that words have found.
+
+    Attributes:
+        name: of the object.
+        masks: slice -> (rows, columns) mask, packed; none where nothing was found.
+        words: by what it was found, and how surely on every slice.
+    """
+
+    name: str
+    masks: Unpacked
+    words: FoundByWords
+
+
 def found_by_words(run: Run) -> list[Segment]:
+    """Find what the phrases of a run name, as objects on the image's grid, cleaned up; see
+    `objects_by_words`.
+    """
+    image = run.visit.embedded.image
+    segments = []
+    for label, one in enumerate(objects_by_words(run), 1):
+        if not one.masks:
+            size = image.geometry.slice_shape(run.axis)
+            one.masks[run.limits[0]] = np.zeros(size, dtype=bool)
+        segment = segment_of(one.name, label, SliceMasks(one.masks), image, run.options)
+        segment.words = one.words
+        segments.append(segment)
+    return segments
+
+
+def objects_by_words(run: Run) -> list[ObjectByWords]:
     """Find what the phrases of a run name: all instances of one together as an object, or each by
     itself.
 
     Each slice is encoded once, whatever the number of phrases. Where an object lies need not be known:
     it begins where it is first found and ends where it is found no more. Nothing found is an empty
     object, never a guess. Where another model starts the objects that one is asked, and the memory of
-    the run's own joins what it finds.
+    the run's own joins what it finds. Masks are kept packed, whatever the number of slices.
     """
     starting = run.starting
     visit = run.visit if starting is None else starting.visit(run.visit.on_encoded)
@@ -43,6 +83,7 @@ def found_by_words(run: Run) -> list[Segment]:
         log.warning("%s", note)
     asked = [(n, text) for (n, _), text in zip(given, texts, strict=True)]
     seen: list[dict[int, Findings]] = [{} for _ in asked]
+    instances = [PackedInstances() for _ in run.objects]
     first, last = run.limits
     for index in range(first, last + 1):
         phrases = [phrase_for(text, index) for _, text in asked]
@@ -55,14 +96,18 @@ def found_by_words(run: Run) -> list[Segment]:
             [phrase for phrase in phrases if phrase is not None],
             run.options.min_score,
         )
+        of_object: dict[int, list[Instance]] = {}
         for n, findings in zip(told, found, strict=True):
-            seen[n][index] = findings
-    segments: list[Segment] = []
+            seen[n][index] = replace(findings, instances=())
+            of_object.setdefault(asked[n][0], []).extend(findings.instances)
+        for number, several in of_object.items():
+            instances[number].put(index, without_duplicates(several, run.options.max_overlap))
+    objects: list[ObjectByWords] = []
     for number, entry in enumerate(run.objects):
         own = [(text, seen[n]) for n, (of, text) in enumerate(asked) if of == number]
-        for name, tracks in _objects(run, entry.name, [findings for _, findings in own]):
-            segments.append(_segment(run, name, len(segments) + 1, tracks, own))
-    return segments
+        for name, tracks in _objects(run, entry.name, instances[number]):
+            objects.append(_union(run, name, tracks, own))
+    return objects
 
 
 def phrase_for(text: Text, index: int) -> Phrase | None:
@@ -75,17 +120,10 @@ def phrase_for(text: Text, index: int) -> Phrase | None:
 
 
 def _objects(
-    run: Run, name: str, seen: Sequence[dict[int, Findings]]
+    run: Run, name: str, slices: Mapping[int, Sequence[Instance]]
 ) -> list[tuple[str, list[Track]]]:
     """Names, and what is to be under them; at least one, which may be of nothing."""
     options = run.options
-    slices = {
-        index: without_duplicates(
-            (one for findings in seen if index in findings for one in findings[index].instances),
-            options.max_overlap,
-        )
-        for index in sorted({index for findings in seen for index in findings})
-    }
     video = run.visit.embedded.image.kind == "video"
     model = run.visit.predictor.model
     memory = model if run.starting is not None and isinstance(model, Remembering) else None
@@ -100,27 +138,22 @@ def _objects(
     return [(f"{name} {n}", [track]) for n, track in enumerate(tracks, 1)]
 
 
-def _segment(
+def _union(
     run: Run,
     name: str,
-    label: int,
     tracks: list[Track],
     asked: Sequence[tuple[Text, dict[int, Findings]]],
-) -> Segment:
+) -> ObjectByWords:
     """The union of some tracks as one object."""
-    image, axis = run.visit.embedded.image, run.axis
-    masks: dict[int, NDArray[np.bool_]] = {}
+    masks = Unpacked()
     for track in tracks:
         for index, mask in track.masks.items():
             masks[index] = masks[index] | mask if index in masks else mask
+    words = _found_by(run, tracks, asked)
     if not masks:
-        masks = {run.limits[0]: np.zeros(image.geometry.slice_shape(axis), dtype=bool)}
-    segment = segment_of(name, label, SliceMasks(masks), image, run.options)
-    segment.words = _found_by(run, tracks, asked)
-    if segment.is_empty:
-        said = nothing_found(name, segment.words.score, run.options.min_score)
-        log.warning("%s: %s", image.name, said)
-    return segment
+        said = nothing_found(name, words.score, run.options.min_score)
+        log.warning("%s: %s", run.visit.embedded.image.name, said)
+    return ObjectByWords(name, masks, words)
 
 
 def _found_by(

@@ -74,10 +74,11 @@ def correct(
     clicks together with the mask of the slice, or of the nearest slice with one. The change spreads
     from there to either side, halfway to the next slice the user has settled, and ends where the new
     mask agrees with the old one, where the old one is as much like the corrected neighbour, or where
-    the object ends. An object that may vanish and come back is propagated past where it is not.
-    Past the old ends of the object it goes as far again as the corrected slice lies
+    the object ends. Past the old ends of the object it goes as far again as the corrected slice lies
     beyond them. A slice drawn empty where the user has settled slices on one side alone ends the
-    object: what lay beyond it was reached through it and is gone. Every other slice keeps its mask.
+    object: what lay beyond it was reached through it and is gone. An object that may vanish and come
+    back is propagated past where it is not, and no empty slice ends it. Every other slice keeps its
+    mask.
 
     Args:
         means: how slices are answered; those that are not touched are never encoded.
@@ -107,7 +108,8 @@ def correct(
         below = max((k for k in fixed if k < slice_), default=None)
         above = min((k for k in fixed if k > slice_), default=None)
         if not answer.mask.any():
-            _end_object(after, slice_, fixed, limits)
+            if not rule.returns:
+                _end_object(after, slice_, fixed, limits)
             continue
         first, last = limits if rule.returns else _as_far_again(before, slice_, limits)
         first = first if below is None else max(first, (below + slice_) // 2 + 1)

@@ -6,7 +6,7 @@ masks are of one object, how objects become one, and where they were missed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from promptseg.image.between import masks_between
 from promptseg.models.protocol import Instance
+from promptseg.segment.video.masks import Unpacked
 from promptseg.segment.volume import overlap
 
 __all__ = ["Track", "agreement", "chained", "gaps", "linked", "without_duplicates"]
@@ -25,11 +26,11 @@ class Track:
     """One object, slice by slice.
 
     Attributes:
-        masks: slice -> (rows, columns) mask.
+        masks: slice -> (rows, columns) mask; kept packed.
         scores: slice -> score, of those on which it was found.
     """
 
-    masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
+    masks: MutableMapping[int, NDArray[np.bool_]] = field(default_factory=Unpacked)
     scores: dict[int, float] = field(default_factory=dict)
 
     @property
@@ -129,9 +130,10 @@ def linked(
     tracks: list[Track] = []
     for index, instances in slices.items():
         open_tracks = [track for track in tracks if index - track.last <= gap + 1]
+        lasts = [track.masks[track.last] for track in open_tracks]
         pairs = [
-            (agreement(track.masks[track.last], instance.mask, least), t, n)
-            for t, track in enumerate(open_tracks)
+            (agreement(last, instance.mask, least), t, n)
+            for t, last in enumerate(lasts)
             for n, instance in enumerate(instances)
         ]
         taken_tracks: set[int] = set()

@@ -36,7 +36,7 @@ class PropagatedObject:
         memory: of the object.
         rule: where it ends.
         answers: to what was said, by frame.
-        done: frames that were propagated.
+        done: frames that it was propagated to.
         last: the answer on the frame before; None where the object has ended.
         first_area: of the mask that its way began with.
     """
@@ -100,18 +100,16 @@ class PropagatedObject:
         if before is None:
             return None
         reaching = [c for c in self.said if c.reach[0] <= frame <= c.reach[1]]
-        if not reaching:
-            return None
-        if frame in self.done:
+        if not reaching or frame in self.done:
             self.begin()
             return None
         answer = self.memory.propagate(frame, down, self.ends[0 if down else 1])
-        self.done.add(frame)
         mask = inside(answer.mask, _bounds(reaching))
         answer = replace(answer, mask=mask)
         if self.rule and not self.rule.continues(self.first_area, before.mask, mask, answer.iou):
-            self.begin()
+            self.begin()  # not done: a way from the other side may reach this frame
             return None
+        self.done.add(frame)
         self.last = answer
         return answer
 

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from promptseg._version import __version__
 from promptseg.errors import InputError, ModelError, OutputError, PromptError, PromptsegError
 from promptseg.formats import format_by_suffix, is_dicom_file
@@ -38,7 +40,7 @@ from promptseg.progress import step_progress
 from promptseg.prompts import Box3D, Prompt, group_by_object
 from promptseg.provenance import Corrected
 from promptseg.segment.auto import settle_model
-from promptseg.segment.by_words import found_by_words
+from promptseg.segment.by_words import objects_by_words
 from promptseg.segment.opened import intensity_for
 from promptseg.segment.options import SegmentJob
 from promptseg.segment.run import Run
@@ -337,23 +339,25 @@ def _correct(run: Run, existing: Results, job: SegmentJob, name: str) -> list[in
 
 
 def _search(run: Run, job: SegmentJob, name: str) -> tuple[FrameMasks, list[VideoObject]]:
-    """Look for what phrases name on every frame; not in parts: a run that was cut off begins anew."""
+    """Look for what phrases name on every frame; not in parts: a run that was cut off begins anew.
+
+    Nothing is cleaned up here: that is done frame by frame afterwards.
+    """
     first, last = run.limits
     title = "frames" if job.deidentify else f"{name}: frames"
     with step_progress(title, last - first + 1, job.quiet) as update:
         run.visit.on_encoded = lambda done: update(done, f"({run.at_work})")
-        segments = found_by_words(run)
-    geometry = run.visit.embedded.image.geometry
-    masks = FrameMasks(geometry.slice_shape("z"), len(segments))
-    for number, segment in enumerate(segments):
-        presence = segment.words.presence if segment.words and not job.instances else {}
-        rows = range(segment.region[0].start, segment.region[0].stop)
-        for frame in sorted({*rows, *presence}):
-            mask = segment.on_slice(frame, geometry)
+        found = objects_by_words(run)
+    masks = FrameMasks(run.visit.embedded.image.geometry.slice_shape("z"), len(found))
+    nothing = np.zeros(masks.size, dtype=bool)
+    for number, one in enumerate(found):
+        presence = {} if job.instances else one.words.presence
+        for frame in sorted({*one.masks, *presence}):
+            mask = one.masks.get(frame, nothing)
             if mask.any() or frame in presence:
                 there = _logit(presence[frame]) if frame in presence else None
                 masks.add(number, frame, mask, None, there)
-    return masks, [VideoObject(one.name, set(), one.words) for one in segments]
+    return masks, [VideoObject(one.name, set(), one.words) for one in found]
 
 
 def _logit(share: float) -> float:

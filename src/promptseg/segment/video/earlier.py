@@ -90,15 +90,15 @@ def read_results(path: Path, frames: Selection) -> Results:
     provenance = _provenance(archive.with_name(PROVENANCE))
     told = {one.label: one for one in provenance.objects or () if one.label}
     planes = _Planes(archive, frames)
-    masks = FrameMasks(
-        planes.size, max([planes.most, *(label for label in told if 0 < label <= _MOST_LABELS)])
-    )
+    masks = planes.masks
+    _make_room(masks, max((label for label in told if 0 < label <= _MOST_LABELS), default=0))
     areas = _areas(archive.with_name(AREAS))
-    for place, label, mask in planes.found:
-        iou, presence, area = areas.get((frames.numbers[place], label), (None, None, -1))
-        known = (iou, presence) if area == mask.sum() else (None, None)
-        masks.add(label - 1, place, mask, *known)
-    nothing = np.zeros(planes.size, dtype=bool)
+    for label, found in enumerate(masks.found, 1):
+        for place, packed in found.items():
+            iou, presence, area = areas.get((frames.numbers[place], label), (None, None, -1))
+            if area == packed.crop().sum():
+                found[place] = replace(packed, iou=iou, presence=presence)
+    nothing = np.zeros(masks.size, dtype=bool)
     for (number, label), (_, presence, area) in areas.items():
         out_of_place = number not in frames.numbers or not 0 < label <= len(masks.found)
         if presence is None or area or out_of_place:
@@ -118,32 +118,35 @@ def read_results(path: Path, frames: Selection) -> Results:
 
 
 class _Planes:
-    """The masks of an archive.
+    """The masks of an archive, one plane of which is unpacked at a time.
 
     Attributes:
-        size: (rows, columns) of a frame.
-        most: the highest label.
-        found: place of the frame, label, (rows, columns) mask each.
+        masks: of every label up to the highest, by place of the frame.
     """
 
     def __init__(self, path: Path, frames: Selection) -> None:
         self.path, self.frames = path, frames
-        self.size = frames.video.facts.size
+        self.masks = FrameMasks(frames.video.facts.size, 0)
         try:
             with zipfile.ZipFile(path) as archive:
-                read = (self._plane(archive, entry) for entry in archive.infolist())
-                self.found = [one for place, plane in read for one in _masks(place, plane)]
+                for entry in archive.infolist():
+                    self._add(*self._plane(archive, entry))
         except (OSError, zipfile.BadZipFile, EOFError, SyntaxError, NotImplementedError) as error:
             raise InputError(
                 "masks of a video that can be read", f"{path} ({str(error)[:100]})"
             ) from None
-        self.most = max((label for _, label, _ in self.found), default=0)
+
+    def _add(self, place: int, plane: NDArray[np.integer[Any]]) -> None:
+        for label in np.unique(plane):
+            if label > 0:
+                _make_room(self.masks, int(label))
+                self.masks.add(int(label) - 1, place, plane == label)
 
     def _plane(
         self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo
     ) -> tuple[int, NDArray[np.integer[Any]]]:
         match = _ENTRY.fullmatch(entry.filename)
-        rows, columns = self.size
+        rows, columns = self.masks.size
         if match is None or entry.file_size > 2 * rows * columns + (rows << 4) + (1 << 16):
             raise InputError(
                 f"{MASKS} with numbered images of labels",
@@ -162,8 +165,9 @@ class _Planes:
         return place, plane
 
 
-def _masks(place: int, plane: NDArray[np.integer[Any]]) -> list[tuple[int, int, NDArray[np.bool_]]]:
-    return [(place, int(label), plane == label) for label in np.unique(plane) if label > 0]
+def _make_room(masks: FrameMasks, most: int) -> None:
+    """Make room for objects up to a label."""
+    masks.found.extend({} for _ in range(most - len(masks.found)))
 
 
 def _provenance(path: Path) -> Provenance:

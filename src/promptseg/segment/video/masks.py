@@ -227,17 +227,21 @@ class Unpacked(MutableMapping[int, NDArray[np.bool_]]):
     """Packed masks by frame as if they were (rows, columns) arrays.
 
     Args:
-        size: (rows, columns).
-        packed: by frame.
+        size: (rows, columns); those of the masks that are put in, if not given.
+        packed: by frame; none if not given.
     """
 
-    def __init__(self, size: tuple[int, int], packed: dict[int, Packed]) -> None:
-        self.size, self.packed = size, packed
+    def __init__(
+        self, size: tuple[int, int] = (0, 0), packed: dict[int, Packed] | None = None
+    ) -> None:
+        self.size, self.packed = size, {} if packed is None else packed
 
     def __getitem__(self, frame: int) -> NDArray[np.bool_]:
         return self.packed[frame].mask(self.size)
 
     def __setitem__(self, frame: int, mask: NDArray[np.bool_]) -> None:
+        rows, columns = mask.shape
+        self.size = rows, columns
         self.packed[frame] = Packed.of(mask)
 
     def __delitem__(self, frame: int) -> None:

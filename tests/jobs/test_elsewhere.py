@@ -165,8 +165,8 @@ def test_relative_paths_need_the_folder_they_begin_in(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for source in ("scans.csv", "scans"):
-        main([*SEGMENT, "-i", str(scans / source), "-o", "out", "--cluster", "head:1"])
-        main(["embed", "-i", f"in/{source}", "-o", str(tmp_path / "out"), "--cluster", "head:1"])
+        main([*SEGMENT, "-i", str(scans / source), "-o", "masks", "--cluster", "head:1"])
+        main(["embed", "-i", f"in/{source}", "-o", str(tmp_path / "kept"), "--cluster", "head:1"])
     main([*COMMANDS["convert a list"][:-1], "in/masks.csv", "-o", "out", "--cluster", "head:1"])
     assert len(OwnDisk.asked) == 5
     for how in OwnDisk.asked:

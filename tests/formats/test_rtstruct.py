@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -300,12 +301,21 @@ def test_a_file_that_was_cut_is_never_read_in_part(tmp_path: Path, undefined: bo
         if element.VR == "SQ":
             element.is_undefined_length = undefined
     ds.save_as(path)
-    assert len(read_masks(path, image).segments) == 2
+    drawn = [segment.crop for segment in read_masks(path, image).segments]
+    assert len(drawn) == 2
     whole = path.read_bytes()
-    for end in range(len(whole) // 3, len(whole), 97):
+    behind = pydicom.dcmread(path)["RTROIObservationsSequence"].file_tell - 12  # or 4 later
+    for end in range(len(whole) // 3, behind, 97):
         path.write_bytes(whole[:end])
         with pytest.raises(InputError, match=r"ends too early|without$|not recognised"):
             read_masks(path, image)
+    for end in range(
+        behind, len(whole), 3
+    ):  # behind the contours: refused, or all of them are there
+        path.write_bytes(whole[:end])
+        with suppress(InputError):
+            for one, other in zip(read_masks(path, image).segments, drawn, strict=True):
+                np.testing.assert_array_equal(one.crop, other)
 
 
 def test_an_old_file_without_meta_information_is_read(tmp_path: Path) -> None:

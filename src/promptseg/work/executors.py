@@ -23,7 +23,7 @@ from promptseg.work.memory import Room, need_of, processes_with_room, without_me
 from promptseg.work.pace import Pace
 from promptseg.work.task import Task
 
-__all__ = ["Done", "Executor", "Inline", "Processes", "Threads"]
+__all__ = ["Done", "Executor", "Inline", "Processes", "Threads", "attempt"]
 
 Done = tuple[Task[Any, Any], Any, PromptsegError | None]
 """A task, its result, and what was wrong with it (the result is None then)."""
@@ -73,7 +73,7 @@ class Inline:
             self.prepare()
             need = need_of(task)
             refusal = Room(1).refusal(need) if need else None
-            yield (task, None, refusal) if refusal else (task, *_attempt(task, self._made[0]))
+            yield (task, None, refusal) if refusal else (task, *attempt(task.do, self._made[0]))
 
     def prepare(self) -> None:
         """Make the context, if that was not done yet."""
@@ -116,7 +116,7 @@ class Threads:
                     task = waiting.next(futures.values())
                     if task is None:
                         break
-                    futures[pool.submit(_attempt, task, context)] = task
+                    futures[pool.submit(attempt, task.do, context)] = task
                 yield from waiting.refused()
                 if not futures:
                     return
@@ -292,17 +292,26 @@ def _begin(make_context: MakeContext) -> None:
 
 
 def _do(task: Task[Any, Any]) -> tuple[Any, PromptsegError | None, float]:
-    """As `_attempt`, with the seconds that it took."""
+    """As `attempt`, with the seconds that it took."""
     if isinstance(_context[0], _NoContext):
         raise _context[0].error
     begun = time.monotonic()
-    return *_attempt(task, _context[0]), time.monotonic() - begun
+    return *attempt(task.do, _context[0]), time.monotonic() - begun
 
 
-def _attempt(task: Task[Any, Any], context: Any) -> tuple[Any, PromptsegError | None]:
-    """The result of a task, or what is wrong with it."""
+def attempt(work: Callable[..., Any], *given: Any) -> tuple[Any, PromptsegError | None]:
+    """Return the result of work on a task, or what is wrong with the task.
+
+    Args:
+        work: the whole of it, or a stage.
+        given: to the work.
+
+    Examples:
+        >>> attempt(int, "7")
+        (7, None)
+    """
     try:
-        return task.do(context), None
+        return work(*given), None
     except PromptsegError as error:
         return None, error
     except (MemoryError, RuntimeError) as error:

@@ -12,7 +12,8 @@ import numpy as np
 
 from promptseg._version import __version__
 from promptseg.errors import InputError, PromptsegError
-from promptseg.work.memory import TooLargeError, need_of, without_memory
+from promptseg.work.executors import attempt
+from promptseg.work.memory import TooLargeError, need_of
 from promptseg.work.task import Staged, Task
 
 __all__ = ["NO_NODE", "Hand", "Holder", "bytes_of", "enter", "resident_bytes"]
@@ -54,14 +55,7 @@ class _Place:
 
     def _attempt(self, work: Callable[[], Any]) -> Answer:
         begun = time.monotonic()
-        try:
-            return work(), None, time.monotonic() - begun
-        except PromptsegError as error:
-            return None, error, time.monotonic() - begun
-        except (MemoryError, RuntimeError) as error:
-            if (lack := without_memory(error)) is None:
-                raise
-            return None, lack, time.monotonic() - begun
+        return *attempt(work), time.monotonic() - begun
 
 
 class Holder(_Place):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,7 @@ from promptseg.formats.files import files_below, read_provenance_beside
 from promptseg.formats.location import address_in, storage_in
 from promptseg.formats.storage import stamp as stamp_in_storage
 from promptseg.jobs.convert import ConvertJob, convert
-from promptseg.jobs.doers import executor_of
-from promptseg.jobs.elsewhere import from_folder, origin, watched
+from promptseg.jobs.elsewhere import executor_of_files, watched
 from promptseg.jobs.lists import Listed, RefusedCase, do_list, place_below
 from promptseg.work import Executor, Shard, Task, as_json, request_hash
 from promptseg.work.footprint import converting_bytes
@@ -99,15 +98,7 @@ class _Converting:
 
     def executor(self) -> Executor:
         """See `ListVerb`."""
-        folder = origin(self.job)
-        executor = executor_of(
-            self.job,
-            partial(from_folder, folder, _nothing),
-            threads=1,
-            divided=False,
-            look=partial(from_folder, folder, str),  # nothing that has to be alike
-        )
-        return watched(executor, self.job)
+        return watched(executor_of_files(self.job), self.job)
 
     def _name(self, mask: Path) -> str:
         if self.job.suffix is None:
@@ -190,10 +181,6 @@ def _stamp(path: Path) -> Any:
     stats = [(file.relative_to(path).as_posix(), file.stat()) for file in files]
     said = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
     return request_hash({"files": said}) if path.is_dir() else said[0][1:]
-
-
-def _nothing(threads: int | None = None) -> None:
-    """What a process needs for every mask: nothing."""
 
 
 def _dotted(suffix: str) -> str:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +36,12 @@ from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.formats.files import atomic_path
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.formats.systems import clash
-from promptseg.jobs.doers import executor_of, is_elsewhere
-from promptseg.jobs.elsewhere import from_folder, origin
+from promptseg.jobs.doers import is_elsewhere
+from promptseg.jobs.elsewhere import executor_of_files
 from promptseg.jobs.lists import Listed
 from promptseg.jobs.live_record import About, LiveRecord, record_files
 from promptseg.noted import counted, lines_of, refuse
-from promptseg.work import WHOLE, Executor, Shard, Tally, Task, await_results, run
+from promptseg.work import WHOLE, Shard, Tally, Task, await_results, run
 
 __all__ = ["curate", "curate_share"]
 
@@ -195,7 +194,7 @@ def _do(parts: Sequence[Part], own: Sequence[Part], job: CurateJob, shard: Shard
     with telling:
         outcome = run(
             waiting,
-            partial(_executor, job),
+            lambda some: executor_of_files(job, len(some)),
             title="cases",
             quiet=job.quiet,
             keep_going=record is not None,
@@ -239,23 +238,6 @@ def _require_space(waiting: Sequence[Part], job: CurateJob) -> None:
             f"{free / 1e9:.1f} GB in {job.output}",
             "free some space or choose another folder",
         )
-
-
-def _executor(job: CurateJob, parts: Sequence[Task[Any, Any]]) -> Executor:
-    """Who converts the parts."""
-    folder = origin(job)
-    return executor_of(
-        job,
-        partial(from_folder, folder, _nothing),
-        threads=1,
-        divided=False,
-        most=len(parts),
-        look=partial(from_folder, folder, str),  # nothing that has to be alike
-    )
-
-
-def _nothing(threads: int | None = None) -> None:
-    """What a process needs for every part: nothing."""
 
 
 def _incomplete(datasets: Sequence[Dataset]) -> Iterator[Exclusion]:

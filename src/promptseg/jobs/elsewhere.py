@@ -5,22 +5,24 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from promptseg.errors import InputError
 from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.location import address_in, storage_in
-from promptseg.jobs.doers import is_elsewhere
+from promptseg.jobs.doers import executor_of, is_elsewhere
 from promptseg.models.cards import model_file
 from promptseg.work import Executor, Watched
 
-__all__ = ["from_folder", "is_written", "origin", "watched"]
+__all__ = ["MODELS", "executor_of_files", "from_folder", "is_written", "origin", "watched"]
 
 T = TypeVar("T")
 
 _READ_HERE = {"config", "replay", "splits", "held_out", "leaks"}
-_MODELS = ("model", "start_model", "refine")
+MODELS = ("model", "start_model", "refine")
+"""Options that name weights."""
 
 
 def origin(job: Any) -> str:
@@ -33,7 +35,7 @@ def origin(job: Any) -> str:
         return ""
     names = [field.name for field in dataclasses.fields(job) if field.name not in _READ_HERE]
     values = [one for name in names for one in _each(getattr(job, name))]
-    models = [model for name in _MODELS for model in _each(getattr(job, name, None))]
+    models = [model for name in MODELS for model in _each(getattr(job, name, None))]
     paths = [one for one in values if isinstance(one, Path)]
     paths += [file for model in models if (file := model_file(model)[1]) is not None]
     return os.getcwd() if any(map(_is_relative, paths)) else ""
@@ -57,6 +59,24 @@ def from_folder(folder: str, make: Callable[..., T], *given: Any) -> T:
             "share it, or name inputs, outputs and weights by absolute paths",
         )
     return make(*given)
+
+
+def executor_of_files(job: Any, most: int | None = None) -> Executor:
+    """Return who does tasks of a job that need no model, a process with one thread each.
+
+    Args:
+        job: the options of a verb for many inputs.
+        most: how many tasks there are, if that is known.
+    """
+    folder = origin(job)
+    return executor_of(
+        job,
+        partial(from_folder, folder, _nothing),
+        threads=1,
+        divided=False,
+        most=most,
+        look=partial(from_folder, folder, str),  # nothing that has to be alike
+    )
 
 
 def watched(
@@ -83,6 +103,10 @@ def is_written(task: Any, result: Any) -> bool:
     return output.exists() and bool(
         read_provenance_beside(output).get("request") == result["request"]
     )
+
+
+def _nothing(threads: int | None = None) -> None:
+    """What a process needs for every task: nothing."""
 
 
 def _each(value: Any) -> tuple[Any, ...]:

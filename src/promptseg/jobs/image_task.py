@@ -20,7 +20,7 @@ from promptseg.formats.location import address_in, storage_in
 from promptseg.formats.outputs import Reads
 from promptseg.image import Image
 from promptseg.jobs.doers import engine_there, executor_of, is_elsewhere, weights_here
-from promptseg.jobs.elsewhere import from_folder, origin, watched
+from promptseg.jobs.elsewhere import MODELS, from_folder, origin, watched
 from promptseg.jobs.outputs import Computed
 from promptseg.jobs.segment import (
     check_outputs,
@@ -54,7 +54,6 @@ _IRRELEVANT = {
     *("quiet", "json", "overwrite", "config", "workers", "shard", "cluster", "strict"),
 }
 _PATHS = {"input", "output"}
-_MODELS = ("model", "start_model", "refine")
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ def given_weights(job: SegmentJob) -> dict[str, str]:
         ModelError: neither a known name nor a file.
     """
     found = {}
-    for name in _MODELS:
+    for name in MODELS:
         asked = getattr(job, name)
         file = model_file(asked)[1] if asked is not None else None
         with suppress(OSError):

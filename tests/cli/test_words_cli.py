@@ -14,10 +14,10 @@ import pytest
 import torch
 from PIL import Image as PilImage
 
+from architectures import build_as
 from fakes import BrightPredictor
 from json_answers import answer
 from promptseg.cli.main import main
-from promptseg.models import checkpoint
 from promptseg.models.cards import CARDS
 from promptseg.models.families.sam3 import model as sam3
 from promptseg.models.families.sam3.build import SHAPES
@@ -33,17 +33,14 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     card = CARDS["medical-sam3"]
     small = replace(card, preprocessing=replace(card.preprocessing, size=SHAPE.image_size))
     monkeypatch.setitem(CARDS, card.name, small)
-    monkeypatch.setitem(SHAPES, "sam3", SHAPE)
-    monkeypatch.setitem(SHAPES, "sam3-504", replace(SHAPE, image_size=56))
-    checkpoint._architecture.cache_clear()
+    build_as(monkeypatch, SHAPES, {"sam3": SHAPE, "sam3-504": replace(SHAPE, image_size=56)})
     tokens = small_words(tmp_path)
     monkeypatch.setattr(sam3, "words_table", lambda: tokens)
     monkeypatch.setenv("PROMPTSEG_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PROMPTSEG_AGREE", "SAM License")
     path = tmp_path / "checkpoint_2D.pt"
     torch.save(small_sam3().state_dict(), path)
-    yield f"medical-sam3={path}"
-    checkpoint._architecture.cache_clear()
+    return f"medical-sam3={path}"
 
 
 @pytest.fixture

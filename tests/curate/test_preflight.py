@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
+from architectures import build_as
 from curate.made import Made, disc, make_collection, rectangle, usual
 from curate.test_estimate import COST
 from json_answers import answer
@@ -340,7 +341,7 @@ def test_errors_are_lines_and_exit_code_2(
 def test_clips_are_estimated_where_there_are_some_and_a_model_with_memory(
     usual_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SHAPES, "sam2.1-t", SMALL_SAM2)
+    build_as(monkeypatch, SHAPES, {"sam2.1-t": SMALL_SAM2})
     options = PreflightOptions(quiet=True, model="sam2.1-t")
     assert preflight(usual_root, Plan(n_steps=0), options).estimate is not None
     pictures = tmp_path / "pictures"

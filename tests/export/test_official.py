@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from architectures import build_as
 from promptseg.errors import ModelError, OutputError
 from promptseg.jobs.export import export_model
 from promptseg.models.cards import CARDS
@@ -24,7 +25,7 @@ from train.official import loaded_strictly
 def weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Weights of a small SAM 2 as a training leaves them."""
     monkeypatch.setitem(CARDS, "small2", replace(CARDS["sam2.1-t"], name="small2", build="small2"))
-    monkeypatch.setitem(SHAPES, "small2", SHAPE)
+    build_as(monkeypatch, SHAPES, {"small2": SHAPE})
     path = tmp_path / "mine.safetensors"
     save_file(small_sam2().state_dict(), path)
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from architectures import build_as
 from promptseg.errors import ModelError
 from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import CARDS
@@ -31,17 +31,12 @@ PICTURE = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The card's network is a small one."""
-    from promptseg.models import checkpoint
-
     card = CARDS["promptseg-memory"]
     small_card = replace(card, build="small-memory", preprocessing=Preprocessing(SIZE, "imagenet"))
-    monkeypatch.setitem(PLAIN, "small-memory", small_network)
+    build_as(monkeypatch, PLAIN, {"small-memory": small_network})
     monkeypatch.setitem(CARDS, card.name, small_card)
-    checkpoint._vocabulary.cache_clear()
-    yield
-    checkpoint._vocabulary.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from architectures import build_as
 from models.sam3_peer import official_sam3
 from promptseg import assets
 from promptseg.errors import AssetError, MissingPackageError, ModelError
 from promptseg.inference.predictor import Predictor, require_room
-from promptseg.models import checkpoint, storage
+from promptseg.models import storage
 from promptseg.models.cards import CARDS, model_file
 from promptseg.models.checkpoint import build_network, identify, open_checkpoint, read_checkpoint
 from promptseg.models.families import family_named
@@ -33,14 +34,11 @@ NAME = "sam3"
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Every published network at a small size, and the licence agreed to."""
-    for name, shape in SHAPES.items():
-        monkeypatch.setitem(SHAPES, name, replace(SHAPE, image_size=shape.image_size // 9))
+    small = {n: replace(SHAPE, image_size=shape.image_size // 9) for n, shape in SHAPES.items()}
+    build_as(monkeypatch, SHAPES, small)
     monkeypatch.setenv("PROMPTSEG_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PROMPTSEG_WEIGHTS", raising=False)
     monkeypatch.setenv("PROMPTSEG_AGREE", "SAM License")
-    checkpoint._architecture.cache_clear()
-    yield
-    checkpoint._architecture.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from architectures import build_as
 from models.sam3_peer import OfficialTrack, official_tracker
 from models.test_sam2_parity import FRAME_LIMIT, FRAMES, pictures
 from promptseg.models.families.sam2.embedding import Sam2Embedding
@@ -189,7 +190,7 @@ def test_a_file_of_the_official_form_is_taken_by_name(
 
     pytest.importorskip("safetensors")
     shape = replace(SHAPE, dim=32)
-    monkeypatch.setitem(SHAPES, "small", shape)
+    build_as(monkeypatch, SHAPES, {"small": shape})
     monkeypatch.setattr("promptseg.models.families.sam3.tracker_network.MEMORY", MEMORY)
     card = replace(
         CARDS["sam3-tracker"],

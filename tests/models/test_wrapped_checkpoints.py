@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from architectures import forget_builds
 from promptseg.errors import ModelError
-from promptseg.models import checkpoint
 from promptseg.models.cards import CARDS
 from promptseg.models.checkpoint import build_network, identify, open_checkpoint, read_checkpoint
 from promptseg.models.families.sam import build as builders
@@ -29,11 +29,10 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = dict(CARDS)
     CARDS.clear()
     CARDS["tiny"] = TINY
-    checkpoint._vocabulary.cache_clear()
+    forget_builds(monkeypatch)
     yield
     CARDS.clear()
     CARDS.update(before)
-    checkpoint._vocabulary.cache_clear()
 
 
 @pytest.fixture

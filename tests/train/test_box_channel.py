@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from architectures import forget_builds
 from curate.made import Made, disc, make_collection
 from promptseg.cli.main import main
 from promptseg.errors import InputError, ModelError, UnsupportedPromptError
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.train import train
-from promptseg.models import checkpoint
 from promptseg.models.checkpoint import open_checkpoint
 from promptseg.models.families.specialist.build import BoxChannel, box_channel, expected_iou
 from promptseg.models.heads.semantic import specialist_networks
@@ -49,10 +49,8 @@ def small(monkeypatch):
     def made(name, classes, channels, features, side, depth=1):
         return Small(classes, channels)
 
-    checkpoint._architecture.cache_clear()
+    forget_builds(monkeypatch)
     monkeypatch.setattr(specialist_networks, "specialist_network", made)
-    yield
-    checkpoint._architecture.cache_clear()
 
 
 @pytest.fixture

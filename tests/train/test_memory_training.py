@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from architectures import build_as
 from promptseg.errors import InputError
 from promptseg.jobs.train import train
 from promptseg.models.cards import CARDS
@@ -48,7 +49,7 @@ def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     before = dict(CARDS)
     CARDS.clear()
     CARDS["small-memory"] = SMALL
-    monkeypatch.setitem(PLAIN, "small-memory", small_network)
+    build_as(monkeypatch, PLAIN, {"small-memory": small_network})
     path = tmp_path / "start.pth"
     torch.save(small_memory_sam().state_dict(), path)
     yield path

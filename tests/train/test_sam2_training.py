@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from architectures import build_as
 from promptseg.errors import InputError
 from promptseg.jobs.train import train
 from promptseg.models.cards import CARDS
@@ -42,7 +43,7 @@ def start2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     before = dict(CARDS)
     CARDS.clear()
     CARDS["small2"] = SMALL
-    monkeypatch.setitem(SHAPES, "small2", SHAPE)
+    build_as(monkeypatch, SHAPES, {"small2": SHAPE})
     path = tmp_path / "start2.pth"
     torch.save({"model": small_sam2().state_dict()}, path)
     yield path

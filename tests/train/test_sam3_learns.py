@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from architectures import build_as
 from curate.made import Made, make_collection
 from promptseg.geometry import Geometry
 from promptseg.image import Image
@@ -55,7 +56,7 @@ def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     before = dict(CARDS)
     CARDS.clear()
     CARDS.update(tiny3=replace(WORDED, preprocessing=preprocessing))
-    monkeypatch.setitem(SHAPES, "tiny3", SIZES)
+    build_as(monkeypatch, SHAPES, {"tiny3": SIZES})
     tokens = shape_words(tmp_path)
     monkeypatch.setattr(sam3, "words_table", lambda: tokens)
     network = tiny_sam3(sizes=SIZES)

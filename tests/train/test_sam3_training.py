@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from architectures import build_as
 from promptseg.errors import InputError
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.train import train, training_images
@@ -48,7 +49,7 @@ def start3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     before = dict(CARDS)
     CARDS.clear()
     CARDS.update(tiny3=WORDED, tiny=TINY)
-    monkeypatch.setitem(SHAPES, "tiny3", TINY_SHAPE)
+    build_as(monkeypatch, SHAPES, {"tiny3": TINY_SHAPE})
     monkeypatch.setattr(builders, "build_tiny", build_tiny, raising=False)
     tokens = shape_words(tmp_path)
     monkeypatch.setattr(sam3, "words_table", lambda: tokens)

@@ -15,8 +15,11 @@ try the script.
 from __future__ import annotations
 
 import argparse
+import atexit
 import gc
+import multiprocessing
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -53,7 +56,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--warm-up", type=int, default=1, help="rounds before those")
     parser.add_argument("--contenders", nargs="*", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--folder", type=Path, help="for the large file, which is removed again")
+    parser.add_argument("--folder", type=Path, help="for large files, which are removed again")
     parser.add_argument("-o", "--output", type=Path, help="Markdown file")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -75,23 +78,16 @@ def _shape(small: bool) -> Any:
 def _picture(arguments: argparse.Namespace) -> str:
     """Processor seconds of the image encoder and of a phrase on its features, by contender; parity."""
     from promptseg import assets
-    from promptseg.models.families.sam3.build import network_of
-    from promptseg.models.families.sam3.keys import own_names
     from promptseg.models.families.sam3.tokens import Tokens
 
     shape = _shape(arguments.small)
-    torch.manual_seed(0)
-    slice_ = torch.rand(1, 3, shape.image_size, shape.image_size) * 2 - 1
+    converted = _converted_elsewhere(arguments) if "openvino" in arguments.contenders else None
+    slice_, official, network = _networks(shape, "official" in arguments.contenders)
     tokens = Tokens(assets.fetch("sam3-words", quiet=True))([PHRASE])
-    official = _official(shape) if "official" in arguments.contenders else None
-    network = network_of(shape, seeded=official is None)
-    if official is not None:
-        network.load_state_dict(own_names(official.state_dict()))  # the same memory
-    network.eval().requires_grad_(False)
     makers: dict[str, Callable[[], Contender]] = {
         "official": lambda: _of_official(official, slice_),
         "eager": lambda: _of_ours(network, slice_, tokens),
-        "openvino": lambda: _of_openvino(network, slice_, tokens, arguments.threads),
+        "openvino": lambda: _of_openvino(converted, network, slice_, tokens, arguments.threads),
         "bfloat16": lambda: _of_ours(network.bfloat16(), slice_.bfloat16(), tokens),
     }
     taken = [name for name in makers if name in arguments.contenders]
@@ -228,9 +224,49 @@ def _of_ours(network: Any, slice_: Tensor, tokens: Tensor) -> Contender:
     return Contender(lambda: encode(network, slice_), ask)
 
 
-def _of_openvino(network: Any, slice_: Tensor, tokens: Tensor, threads: int) -> Contender:
-    """The image encoder on OpenVINO in float32; phrases are eager."""
+def _networks(shape: Any, officially: bool) -> tuple[Tensor, Any, Any]:
+    """The picture, the official network or None, and ours with the same weights; each time alike."""
+    from promptseg.models.families.sam3.build import network_of
+    from promptseg.models.families.sam3.keys import own_names
+
+    torch.manual_seed(0)
+    slice_ = torch.rand(1, 3, shape.image_size, shape.image_size) * 2 - 1
+    official = _official(shape) if officially else None
+    network = network_of(shape, seeded=official is None)
+    if official is not None:
+        network.load_state_dict(own_names(official.state_dict()))  # the same memory
+    return slice_, official, network.eval().requires_grad_(False)
+
+
+def _converted_elsewhere(arguments: argparse.Namespace) -> Path:
+    """Our image encoder as a file of OpenVINO, converted by another process.
+
+    A conversion holds the weights several times; what it took would count in the memory of all that
+    comes after it.
+    """
+    folder = Path(tempfile.mkdtemp(dir=arguments.folder))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / "encoder.xml"
+    context = multiprocessing.get_context("spawn")
+    chosen = arguments.small, "official" in arguments.contenders, path
+    process = context.Process(target=_convert, args=chosen)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"the conversion for OpenVINO ended with {process.exitcode}")
+    return path
+
+
+def _convert(small: bool, officially: bool, path: Path) -> None:
     import openvino
+
+    slice_, official, network = _networks(_shape(small), officially)
+    del official
+    for name, part in [*network.named_children()]:
+        if name != "vision_encoder":
+            delattr(network, name)
+            del part
+    gc.collect()
 
     class Levels(torch.nn.Module):
         def __init__(self) -> None:
@@ -242,10 +278,19 @@ def _of_openvino(network: Any, slice_: Tensor, tokens: Tensor, threads: int) -> 
 
     with torch.no_grad():
         model = openvino.convert_model(Levels().eval(), example_input=slice_)
+    openvino.save_model(model, path, compress_to_fp16=False)
+    print(f"converted at {_status()['VmHWM'] / 2**30:.1f} GiB", file=sys.stderr)
+
+
+def _of_openvino(
+    converted: Path | None, network: Any, slice_: Tensor, tokens: Tensor, threads: int
+) -> Contender:
+    """The image encoder on OpenVINO in float32; phrases are eager."""
+    import openvino
+
     compiled = openvino.compile_model(
-        model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+        converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
     )
-    del model
     request = compiled.create_infer_request()
 
     def encoded() -> list[Tensor]:

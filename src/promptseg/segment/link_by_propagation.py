@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.image.between import masks_between
-from promptseg.models.protocol import ConditioningPrompt
+from promptseg.models.protocol import ConditioningPrompt, SliceMasks
 from promptseg.prompts import Mask
 from promptseg.segment.linking import Track, agreement, chained, gaps
 from promptseg.segment.run import Run
-from promptseg.segment.slice_to_slice import gathered
+from promptseg.segment.video.masks import Unpacked
 
 __all__ = ["linked_by_propagation"]
 
@@ -73,8 +73,11 @@ def _propagated(run: Run, conditions: Iterable[Sequence[ConditioningPrompt]]) ->
     asked = [condition for own in each for condition in own]
     if not asked:
         return [{} for _ in each]
-    found = gathered(run.tracker.track(run.visit, asked), len(each))
-    return [{k: mask for k, mask in one.masks.items() if mask.any()} for one in found]
+    found = [SliceMasks(Unpacked()) for _ in each]  # packed, as they are of all gaps at once
+    for one in run.tracker.track(run.visit, asked):
+        if one.answer.mask.any():
+            found[one.object].add(one.frame, one.answer)
+    return [one.masks for one in found]
 
 
 def _fill(run: Run, tracks: Sequence[Track]) -> None:
@@ -92,4 +95,4 @@ def _fill(run: Run, tracks: Sequence[Track]) -> None:
         if not video:
             drawn = masks_between(track.masks[a], track.masks[b], len(between))
             track.masks.update(zip(between, drawn, strict=True))
-        track.masks.update({k: masks[k] for k in between if k in masks})
+        track.masks.update((k, masks[k]) for k in between if k in masks)

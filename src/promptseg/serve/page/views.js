@@ -95,7 +95,7 @@ export class Views {
     this.views.forEach((view, k) => {
       view.redraw();
       const { plane, index } = view;
-      const millimetres = view.case.image.unit === "mm" ? ` · ${plane.step.toFixed(1)} mm` : "";
+      const millimetres = view.case.image.unit === "mm" ? ` ·\u00a0${plane.step.toFixed(1)}\u00a0mm` : "";
       this.labels[k].textContent = view.case.isVolume ? `${index + 1} / ${plane.count}${millimetres}` : "";
     });
     for (const bar of this.bars) bar.draw();

@@ -276,8 +276,8 @@ def _convert(small: bool, officially: bool, path: Path) -> None:
         def forward(self, x: Tensor) -> tuple[Tensor, ...]:
             return tuple(self.encoder(x).fpn_hidden_states[:3])
 
-    with torch.no_grad():
-        model = openvino.convert_model(Levels().eval(), example_input=slice_)
+    with torch.no_grad():  # a trace would hold what every layer computes: 20 GB
+        model = openvino.convert_model(torch.export.export(Levels().eval(), (slice_,)))
     openvino.save_model(model, path, compress_to_fp16=False)
     print(f"converted at {_status()['VmHWM'] / 2**30:.1f} GiB", file=sys.stderr)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ from promptseg.formats.own_folder import OwnFolder
 from promptseg.names import for_csv
 from promptseg.noted import counted
 from promptseg.parsing import parse_json
+from promptseg.work.shards import is_record
 
 __all__ = ["FILES", "PARTS", "Results"]
 
@@ -39,7 +39,6 @@ FILES = (
 """Files of the folder itself."""
 
 _OURS = (*FILES, PARTS, "failures", "tables", "plots")
-_RECORD = re.compile(r"(results|progress)(-\d+-of-\d+)?\.(csv|html)")
 _WORST = 5  # pictures kept of each task
 
 
@@ -97,7 +96,7 @@ class Results:
 
     def _records(self) -> list[str]:
         """What shares and clusters left on their work."""
-        return [name for name in self.own.known if _RECORD.fullmatch(name)]
+        return [name for name in self.own.known if is_record(name)]
 
     @property
     def parts(self) -> Path:

@@ -11,9 +11,14 @@ import pytest
 from PIL import Image as PilImage
 
 from promptseg.cli.main import main
+from promptseg.curate.options import CurateJob
+from promptseg.errors import OutputError
+from promptseg.evaluate.options import EvaluateJob
+from promptseg.evaluate.two_runs import CompareOptions, compare_runs
 from promptseg.formats.own_folder import LIST
-
-_TRAINING = ("last.pt", "options.json", "model.pth", "model.safetensors", "card.json", "report.md")
+from promptseg.jobs.curate import curate
+from promptseg.jobs.evaluate import evaluate
+from verb_folders import assert_leaves_others, filled, state, unmarked
 
 
 @pytest.fixture
@@ -33,26 +38,6 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def filled(folder: Path, *names: str) -> Path:
-    """A folder with a list as versions without marks left it."""
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(f"precious {name}")
-    (folder / LIST).write_text("".join(f"\n{json.dumps(name)}\n" for name in names))
-    return folder
-
-
-def unmarked(folder: Path) -> Path:
-    """The same of a folder of this version."""
-    lines = (folder / LIST).read_text().splitlines()
-    (folder / LIST).write_text("\n".join(line for line in lines if "{" not in line) + "\n")
-    return folder
-
-
-def state(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
 def refused(folder: Path, of: str, capsys: pytest.CaptureFixture[str], *command: Any) -> None:
     before = state(folder)
     for more in ((), ("--overwrite",)):
@@ -67,10 +52,11 @@ CURATE = ("curate", "-i", "us", "--quiet", "--min-pixels", "1", "-o")
 EVALUATE = ("evaluate", "-i", "us", "--predictions", "us/masks", "--quiet", "-o")
 
 
-def test_a_curation_leaves_the_folder_of_a_training(
-    work: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    refused(filled(Path("run"), *_TRAINING), "promptseg train", capsys, *CURATE, "run")
+def test_a_curation_leaves_the_folders_of_other_verbs(work: Path) -> None:
+    def act(folder: Path, overwrite: bool) -> None:
+        curate(CurateJob(input=(Path("us"),), output=folder, overwrite=overwrite, quiet=True))
+
+    assert_leaves_others(work, "curate", act)
 
 
 def test_a_curation_leaves_the_results_of_an_evaluation(
@@ -108,3 +94,42 @@ def test_a_curation_goes_on_without_a_mark_and_beside_its_reports(work: Path) ->
     assert main(["curate", "statistics", "data", "-o", "data"]) == 0
     assert main([*CURATE, "data", "--seed", "3", "--overwrite"]) == 0
     assert (Path("data") / "statistics.csv").exists()
+
+
+def test_an_evaluation_leaves_the_folders_of_other_verbs(work: Path) -> None:
+    def act(folder: Path, overwrite: bool, seeds: int = 1) -> None:
+        predictions = Path("us/masks")
+        how: dict[str, Any] = {"predictions": predictions, "seeds": seeds, "overwrite": overwrite}
+        evaluate(EvaluateJob(input=Path("us"), output=folder, quiet=True, **how))
+
+    assert_leaves_others(work / "one", "evaluate", act)
+    folder = filled(work / "train", "options.json", "seeds.csv", mark="train --seeds")
+    before = state(folder)
+    for seeds in (1, 2):
+        with pytest.raises(OutputError, match="of promptseg train --seeds, which wrote"):
+            act(folder, True, seeds)
+    assert state(folder) == before
+
+
+def test_an_evaluation_without_a_mark_goes_on_and_is_joined(work: Path) -> None:
+    assert main([*EVALUATE, "out"]) == 0
+    before = state(unmarked(Path("out")))
+    assert main([*EVALUATE, "out", "--predictions-name", "other"]) == 0
+    after = state(Path("out"))
+    assert after.keys() > before.keys()
+    assert b"other" in after["rows.csv"]
+    assert b"masks" in after["rows.csv"]
+
+
+def test_a_comparison_leaves_the_folders_of_other_verbs(work: Path) -> None:
+    for name in ("first", "second"):
+        assert main([*EVALUATE, name]) == 0
+
+    def act(folder: Path, overwrite: bool) -> None:
+        how = CompareOptions(overwrite=overwrite, resamples=100)
+        compare_runs(Path("first"), Path("second"), folder, how)
+
+    others = work / "others"
+    assert_leaves_others(others, "evaluate compare", act)
+    with pytest.raises(OutputError, match="of promptseg evaluate, which wrote"):
+        act(Path("first"), True)

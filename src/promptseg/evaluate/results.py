@@ -52,8 +52,8 @@ class Results:
         shared: whether other shares of the same job may be at work there: nothing is taken away.
 
     Raises:
-        OutputError: the folder cannot be written, holds results made otherwise, or other things under
-            the names of ours, whatever `overwrite` says.
+        OutputError: the folder cannot be written or holds results made otherwise; or it is another
+            verb's, or holds other things under the names of ours, whatever `overwrite` says.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Results:
         self.folder, self.request = folder, json.loads(json.dumps(request, default=str))
         self.own = OwnFolder(folder)
         self.notes: dict[str, int] = {}
+        self.own.take("evaluate", *_OURS)
         self.own.check(*_OURS)
         earlier = self._earlier()
         if earlier is None and shared and self.parts.exists():

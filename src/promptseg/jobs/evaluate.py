@@ -158,7 +158,7 @@ def _require_shareable(job: EvaluateJob) -> None:
 
 def _of_seeds(job: EvaluateJob, models: dict[str, Predictor] | None) -> Evaluated:
     """One evaluation after the other, a seed each, and how far they lie apart."""
-    own = begin_seeds(job.output, SEED_FILES, beside="run.json")
+    own = begin_seeds(job.output, "evaluate --seeds", SEED_FILES, beside="run.json")
     each = {seed: evaluate(one, models) for seed, one in of_each_seed(job).items()}
     own.claim(*SEED_FILES)
     lines = write_seeds(job.output, {seed: one.folder for seed, one in each.items()})

@@ -171,3 +171,69 @@ def test_lines_that_another_machine_has_overwritten_are_said_again(
     OwnFolder(tmp_path).claim_ahead("parts/a.csv", "parts/b.csv")
     assert set(OwnFolder(tmp_path).known) == {"parts/theirs.csv", "parts/a.csv", "parts/b.csv"}
     assert slept
+
+
+def test_a_folder_belongs_to_the_verb_that_filled_it(tmp_path: Path) -> None:
+    own = OwnFolder(tmp_path)
+    own.take("evaluate", "run.json", "plots")
+    own.claim("run.json", "plots/a.svg")
+    fill(tmp_path, "run.json", "plots/a.svg", "notes.txt")
+    OwnFolder(tmp_path).take("evaluate", "run.json")
+    for verb in ("curate", "evaluate compare"):
+        with pytest.raises(
+            OutputError, match=r"promptseg evaluate, which wrote run\.json; it is left"
+        ):
+            OwnFolder(tmp_path).take(verb, "run.json", "plots", "notes.txt")
+    own.remove("plots")
+    (tmp_path / "run.json").unlink()
+    free = OwnFolder(tmp_path)  # nothing of the evaluation is left
+    free.take("curate", "parts")
+    free.claim("parts/request.json")
+    fill(tmp_path, "parts/request.json")
+    with pytest.raises(OutputError, match="of promptseg curate"):
+        OwnFolder(tmp_path).take("evaluate", "run.json")
+
+
+def test_a_mark_outlives_what_is_forgotten(tmp_path: Path) -> None:
+    own = OwnFolder(tmp_path)
+    own.take("train", "options.json")
+    own.claim("options.json", "last.pt")
+    own.remove("options.json")
+    fill(tmp_path, "last.pt")
+    with pytest.raises(OutputError, match=r"promptseg train, which wrote last\.pt"):
+        OwnFolder(tmp_path).take("loop", "loop.json")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_list_without_a_mark_says_it_by_its_files(begun: bool, tmp_path: Path) -> None:
+    OwnFolder(tmp_path).claim("merge.csv", "model.safetensors", "embeddings/about.json")
+    fill(tmp_path, "model.safetensors")
+    if begun:
+        fill(tmp_path, "merge.csv")
+        OwnFolder(tmp_path).take("train merge", "merge.csv")
+        said = "of promptseg train merge,"
+    else:  # the list of two verbs: nobody knows whose the weights are
+        said = "of promptseg train merge and promptseg train words,"
+    with pytest.raises(OutputError, match=said):
+        OwnFolder(tmp_path).take("train", "model.safetensors")
+
+
+def test_listed_files_of_nobody_known(tmp_path: Path) -> None:
+    OwnFolder(tmp_path).claim("plots/*.a", "mine/b")
+    OwnFolder(tmp_path).take("loop", "loop.json")  # none of them is there
+    fill(tmp_path, "plots/1.b", "mine/b")
+    OwnFolder(tmp_path).take("loop", "mine")
+    with pytest.raises(OutputError, match="another command, which wrote mine/b"):
+        OwnFolder(tmp_path).take("loop", "loop.json")
+    (tmp_path / "mine" / "b").unlink()
+    fill(tmp_path, "plots/1.a")
+    with pytest.raises(OutputError, match=r"another command, which wrote plots/\*\.a"):
+        OwnFolder(tmp_path).take("loop", "mine")
+
+
+def test_the_mark_of_a_later_version_is_another_verbs(tmp_path: Path) -> None:
+    (tmp_path / LIST).write_text('{"verb": "compose"}\n{"verb": 7}\n["x"]\n"run.json"\n')
+    fill(tmp_path, "run.json")
+    assert list(OwnFolder(tmp_path).known) == ["run.json"]
+    with pytest.raises(OutputError, match="of promptseg compose"):
+        OwnFolder(tmp_path).take("evaluate", "run.json")

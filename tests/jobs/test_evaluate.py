@@ -318,6 +318,43 @@ def test_a_changed_image_is_evaluated_again(pictures: Path, tmp_path: Path) -> N
     assert [r.dsc for r in rows] == [1.0, 1.0]
 
 
+def test_a_case_that_is_gone_is_counted_no_more(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(pictures, out, model=("mobile-sam",))
+    for kind in ("images", "masks"):
+        (pictures / kind / "p2.png").unlink()
+    assert [r.case for r in run(pictures, out, model=("mobile-sam",))] == ["p1"]
+    assert not list((out / "parts").rglob("p2"))
+    assert json.loads((out / "run.json").read_text())["scored"] == {"us__blocks": 1}
+
+
+def test_the_cases_of_a_part_that_is_divided_otherwise_by_now(
+    volumes: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "split.csv"
+
+    def cases(*tested: int) -> set[str]:
+        lines = [f"ct__blocks,patient{k},{'test' if k in tested else 'train'}" for k in range(4)]
+        table.write_text("\n".join(["dataset,case,part", *lines]) + "\n", encoding="utf-8")
+        rows = run(volumes, tmp_path / "out", max_slices=1, splits=table)
+        return {row.case for row in rows}
+
+    assert cases(0, 1) == {"patient0", "patient1"}
+    assert cases(1, 2) == {"patient1", "patient2"}
+
+
+def test_what_another_model_came_to_stays_as_one_is_run_again(
+    pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run(pictures, out, model=("mobile-sam",))
+    run(pictures, out, BrightPredictor(card="lite-medsam"), model=("lite-medsam",))
+    before = {(r.model, r.case, r.target) for r in read_rows(out / "rows.csv")}
+    rows = run(pictures, out, model=("mobile-sam",))
+    assert {(r.model, r.case, r.target) for r in rows} == before
+    assert len(rows) == len(before) == 6
+
+
 def test_an_interrupted_run_keeps_what_was_done(pictures: Path, tmp_path: Path) -> None:
     class Interrupted(BrightPredictor):
         def encode(self, *arguments: Any, **options: Any) -> Any:

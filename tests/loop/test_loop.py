@@ -29,6 +29,7 @@ from promptseg.segment.session import Session
 from promptseg.segment.session_journal import Journal
 from promptseg.serve.folder import Folder
 from promptseg.timing import StudyLog
+from verb_folders import assert_leaves_others
 
 from .conftest import (
     Options,
@@ -520,3 +521,7 @@ def test_the_command(
     assert content["where"] == "spent"
     assert content["results"][0]["annotated"] == 6
     assert Path(content["weights"]).exists()
+
+
+def test_the_folders_of_other_verbs_are_left_alone(options: Options, tmp_path: Path) -> None:
+    assert_leaves_others(tmp_path / "others", "loop", lambda at, _: loop(options(output=at)))

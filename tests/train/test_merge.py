@@ -20,6 +20,7 @@ from promptseg.models.families.sam import build as builders
 from promptseg.train.merge_options import MergeOptions
 from promptseg.train.mixing import Mixture, mixed, search
 from train.tiny import TINY, build_tiny, made_data
+from verb_folders import assert_leaves_others
 
 Tensors = dict[str, torch.Tensor]
 
@@ -165,3 +166,14 @@ def test_the_command(
     assert set(said) == {"shares", "tried", "verdict"}
     assert main([*words, "--share", "1.5"]) == 2
     assert main(["train", "merge", "-i", str(data), "-o", str(tmp_path / "x")]) == 2
+
+
+def test_the_folders_of_other_verbs_are_left_alone(
+    tmp_path: Path, data: Path, tuned: list[Path]
+) -> None:
+    def act(folder: Path, overwrite: bool) -> None:
+        job = options(data, tuned, folder)
+        job.overwrite = overwrite
+        merge(job)
+
+    assert_leaves_others(tmp_path / "others", "train merge", act)

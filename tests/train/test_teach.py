@@ -27,6 +27,7 @@ from promptseg.models.protocol import Embedding, Prediction, SlicePrompt
 from promptseg.segment.segmenter import load
 from promptseg.train.words.options import TeachOptions
 from train.word_collection import made_words
+from verb_folders import assert_leaves_others
 
 ENCODER = encoder_sha256(base_tensors("promptseg-lite"))
 
@@ -158,3 +159,12 @@ def test_a_base_without_words_is_refused(data: Path, tmp_path: Path) -> None:
     for base in ("promptseg-lite", "auto"):
         with pytest.raises(ModelError, match="a model for words"):
             job.teach(options(data, tmp_path / "out", base=base, engine="eager"))
+
+
+def test_the_folders_of_other_verbs_are_left_alone(
+    data: Path, base: WordsHead, tmp_path: Path
+) -> None:
+    def act(folder: Path, overwrite: bool) -> None:
+        job.teach(options(data, folder, overwrite=overwrite))
+
+    assert_leaves_others(tmp_path, "train words", act)

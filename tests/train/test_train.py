@@ -20,6 +20,7 @@ from promptseg.models.families.sam import Sam
 from promptseg.train.loop import Loop, TrainingError
 from promptseg.train.validate import Validation
 from train.tiny import build_tiny
+from verb_folders import assert_leaves_others
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -530,3 +531,10 @@ def test_a_training_of_an_earlier_version_goes_on_and_its_own_weights_stay(optio
     with pytest.raises(OutputError, match="which is read"):
         train(again)
     assert (folder / "best.safetensors").exists()
+
+
+def test_the_folders_of_other_verbs_are_left_alone(options, tmp_path):
+    def act(folder, overwrite):
+        train(options(output=folder, overwrite=overwrite))
+
+    assert_leaves_others(tmp_path / "others", "train", act)

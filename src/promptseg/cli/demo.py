@@ -68,6 +68,7 @@ def run(argv: list[str]) -> int:
         outputs = (mask, provenance_path(mask), overlay_path(mask))
         slices = sum(path.is_file() for path in fetched.iterdir()) if fetched.is_dir() else 0
         series = (f"{_SERIES}/slice-{number:03d}.dcm" for number in range(1, slices + 1))
+        own.take("demo", *(path.name for path in outputs), _SERIES)
         own.claim(*(path.name for path in outputs), *series)
         licence = assets.manifest()["demo-ct"].licence
         print(f"image       {source}\nlicence     {licence}")

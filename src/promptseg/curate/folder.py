@@ -14,8 +14,13 @@ from promptseg.formats.files import atomic_path
 from promptseg.formats.outputs import Reads, check_outputs
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.parsing import parse_json
+from promptseg.work.shards import is_record
 
-__all__ = ["check_folder", "remove_others"]
+__all__ = ["PREFLIGHT", "STATISTICS", "check_folder", "remove_others", "take_for_reports"]
+
+STATISTICS = ("statistics.csv", "statistics.md", "modalities.png")
+PREFLIGHT = ("preflight.md", "preflight.json", "sheet.png", "sizes.png")
+"""Reports on a collection, which may be written into its folder."""
 
 _REQUEST = "request.json"
 _FILES = (
@@ -29,11 +34,12 @@ def check_folder(job: CurateJob) -> None:
     """Refuse a folder with something else in it; write down what this run is going to make.
 
     Raises:
-        OutputError: other files, a collection of other data or options, files of others in the place
-            of ours, or no folder to write to.
+        OutputError: other files, the folder of another verb, a collection of other data or options,
+            files of others in the place of ours, or no folder to write to.
     """
     folder = job.output
     own = OwnFolder(folder)
+    own.take("curate", SHARDS, FACTS, *_FILES, *STATISTICS, *PREFLIGHT)
     path = folder / FACTS / _REQUEST
     reads = Reads([job.held_out, job.splits, job.config])
     check_outputs([path, *(folder / name for name in _FILES)], overwrite=True, reads=reads)
@@ -68,8 +74,19 @@ def check_folder(job: CurateJob) -> None:
             temporary.write_text(json.dumps(request, indent=1) + "\n", encoding="utf-8")
 
 
+def take_for_reports(folder: Path, names: Sequence[str]) -> None:
+    """List reports that are about to be written, into a collection or a folder of reports alone.
+
+    Raises:
+        OutputError: the folder of another verb, or files of others in their place.
+    """
+    own = OwnFolder(folder)
+    own.take("curate", *STATISTICS, *PREFLIGHT)
+    own.claim(*names)
+
+
 def remove_others(root: Path, parts: Sequence[Part]) -> None:
-    """Take away shards of an earlier collection in the folder.
+    """Take away shards of an earlier collection in the folder, and what shares said of their work.
 
     Args:
         root: of the collection.
@@ -78,7 +95,8 @@ def remove_others(root: Path, parts: Sequence[Part]) -> None:
     own = OwnFolder(root)
     now = {path.relative_to(root).as_posix() for p in parts for path in (p.shard, p.facts)}
     now |= {f"{FACTS}/{_REQUEST}", *_FILES}
-    own.remove(*(name for name in own.known if name not in now))
+    made = (name for name in own.known if name.startswith((f"{SHARDS}/", f"{FACTS}/")))
+    own.remove(*(name for name in made if name not in now), *filter(is_record, own.known))
 
 
 def _adopt(own: OwnFolder) -> None:

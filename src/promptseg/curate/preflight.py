@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from promptseg.curate.estimate import Plan, estimate_training
+from promptseg.curate.folder import PREFLIGHT, take_for_reports
 from promptseg.curate.leaking import alike_samples, divided, same_pictures
 from promptseg.curate.preflight_findings import Preflight, balance_of, errors_of, warnings_of
 from promptseg.curate.preflight_reading import read_pixels
@@ -23,13 +24,10 @@ from promptseg.curate.statistics import count
 from promptseg.datasets.collection import Collection, Sample
 from promptseg.errors import InputError, ModelError
 from promptseg.formats.files import atomic_path
-from promptseg.formats.own_folder import OwnFolder
 from promptseg.models.cards import find_card
 from promptseg.simulate import generator
 
 __all__ = ["PreflightOptions", "preflight"]
-
-_FILES = ("preflight.md", "preflight.json", "sheet.png", "sizes.png")
 
 
 @dataclass(kw_only=True)
@@ -110,7 +108,7 @@ def preflight(
         reported=len({(s.dataset, s.patient) for s in collection.of(collection.report_part)}),
     )
     if folder is not None:
-        OwnFolder(folder).claim(*_FILES)
+        take_for_reports(folder, PREFLIGHT)
         with atomic_path(folder / "sizes.png") as path:
             draw_sizes(sizes, path)
     pixels = read_pixels(collection, _drawn(collection.samples, options), card, options.quiet)

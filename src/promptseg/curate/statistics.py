@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from promptseg.curate.folder import STATISTICS, take_for_reports
 from promptseg.datasets.collection import SPLITS, Collection, Sample
 from promptseg.formats.files import atomic_path
-from promptseg.formats.own_folder import OwnFolder
 from promptseg.names import for_csv, for_markdown
 
 __all__ = ["Count", "Statistics", "count", "draw_modalities", "write_statistics"]
@@ -90,9 +90,8 @@ def write_statistics(found: Statistics, folder: Path) -> list[Path]:
         PromptsegError: matplotlib is not installed.
         OutputError: the folder cannot be written, or holds files of others in their place.
     """
-    names = ("statistics.csv", "statistics.md", "modalities.png")
-    OwnFolder(folder).claim(*names)
-    paths = [folder / name for name in names]
+    take_for_reports(folder, STATISTICS)
+    paths = [folder / name for name in STATISTICS]
     with (
         atomic_path(paths[0]) as path,
         path.open("w", encoding="utf-8", newline="") as stream,

@@ -59,6 +59,11 @@ class Plan:
     predictions: dict[str, Predictions]
     predictions_label: str = ""
 
+    @property
+    def labels(self) -> list[str]:
+        """Return what the rows call the models, or the predictions."""
+        return [model.label for model in self.models] or [self.predictions_label]
+
     def tasks(self) -> Iterator[EvaluationTask]:
         """Yield all tasks except those that wait for the search of interactive-3d."""
         for dataset in self.datasets:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
-import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable
@@ -15,12 +15,13 @@ import numpy as np
 
 from promptseg.errors import OutputError
 from promptseg.evaluate.rows import COLUMNS, Row, write_rows
-from promptseg.evaluate.tasks import Noted, Part
+from promptseg.evaluate.tasks import EvaluationTask, Noted, Part, model_folder
 from promptseg.formats.files import atomic_path
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.names import for_csv
 from promptseg.noted import counted
 from promptseg.parsing import parse_json
+from promptseg.work.shards import is_record
 
 __all__ = ["FILES", "PARTS", "Results"]
 
@@ -39,7 +40,6 @@ FILES = (
 """Files of the folder itself."""
 
 _OURS = (*FILES, PARTS, "failures", "tables", "plots")
-_RECORD = re.compile(r"(results|progress)(-\d+-of-\d+)?\.(csv|html)")
 _WORST = 5  # pictures kept of each task
 
 
@@ -53,8 +53,8 @@ class Results:
         shared: whether other shares of the same job may be at work there: nothing is taken away.
 
     Raises:
-        OutputError: the folder cannot be written, holds results made otherwise, or other things under
-            the names of ours, whatever `overwrite` says.
+        OutputError: the folder cannot be written or holds results made otherwise; or it is another
+            verb's, or holds other things under the names of ours, whatever `overwrite` says.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Results:
         self.folder, self.request = folder, json.loads(json.dumps(request, default=str))
         self.own = OwnFolder(folder)
         self.notes: dict[str, int] = {}
+        self.own.take("evaluate", *_OURS)
         self.own.check(*_OURS)
         earlier = self._earlier()
         if earlier is None and shared and self.parts.exists():
@@ -97,7 +98,7 @@ class Results:
 
     def _records(self) -> list[str]:
         """What shares and clusters left on their work."""
-        return [name for name in self.own.known if _RECORD.fullmatch(name)]
+        return [name for name in self.own.known if is_record(name)]
 
     @property
     def parts(self) -> Path:
@@ -169,21 +170,38 @@ class Results:
             text = json.dumps(content, indent=1, default=str, allow_nan=False)
             temporary.write_text(text + "\n", encoding="utf-8")
 
-    def gather(self, parquet: bool = False) -> list[Row]:
+    def gather(
+        self,
+        labels: Iterable[str],
+        tasks: Iterable[EvaluationTask],
+        finished: bool = True,
+        parquet: bool = False,
+    ) -> list[Row]:
         """Put the parts together: rows.csv, notes.csv, embeddings.npz, failures/; tables and plots go.
 
         Args:
+            labels: of the models, or the predictions, of this run: of what earlier runs scored of them
+                only the given tasks count, as other cases are no longer in the data. What other models
+                came to, which have joined before, counts as it is.
+            tasks: of this run.
+            finished: whether these are all: parts of the run's models that do not count are removed.
             parquet: write rows.parquet too.
 
         Returns:
             All rows.
         """
+        settled = {task.part.folder for task in tasks if _is_done(task)}
+        own_folders = {model_folder(self.parts, label) for label in labels}
         rows: list[Row] = []
         notes: dict[Noted, None] = {}
         pictures: list[dict[str, Any]] = []
         embeddings: dict[tuple[str, ...], tuple[Row, np.ndarray, np.ndarray | None]] = {}
         for file in sorted(self.parts.rglob("part.json")):
             part = Part(file.parent)
+            if part.folder not in settled and not own_folders.isdisjoint(file.parents):
+                if finished:
+                    part.clear()
+                continue
             own = part.rows()
             rows += own
             pictures += part.pictures()
@@ -271,3 +289,9 @@ class Results:
             self.own.claim("failures/index.json")
             with atomic_path(folder / "index.json") as temporary:
                 temporary.write_text(json.dumps(index, indent=1), encoding="utf-8")
+
+
+def _is_done(task: EvaluationTask) -> bool:
+    with contextlib.suppress(OSError):  # its files have gone meanwhile
+        return task.is_done()
+    return False

@@ -48,7 +48,7 @@ from promptseg.segment.classes.segmenter import ClassSegmenter, load_classes
 from promptseg.work import Task, as_json
 from promptseg.work.footprint import scoring_bytes
 
-__all__ = ["EvaluationTask", "Evaluator", "Part", "model_label"]
+__all__ = ["EvaluationTask", "Evaluator", "Part", "model_folder", "model_label"]
 
 Noted = tuple[str, str, str]
 """Dataset, case, and what was noted of its files."""
@@ -105,8 +105,8 @@ class EvaluationTask(Task["Evaluator", dict[str, Any]]):
     def part(self) -> Part:
         """Return the folder of its results."""
         way = _SEARCH if self.search else self.protocol
-        names = (self.label, way, self.dataset.name, self.case.name)
-        return Part(self.parts.joinpath(*map(_file_name, names)))
+        names = (way, self.dataset.name, self.case.name)
+        return Part(model_folder(self.parts, self.label).joinpath(*map(_file_name, names)))
 
     def request(self) -> dict[str, Any]:
         """Return all that its rows depend on: options, weights, settings, files."""
@@ -343,6 +343,11 @@ def _places(objects: list[Segment], truth: Segmentation) -> list[int]:
     """Where `objects` stand among those of the truth."""
     kept = {id(segment) for segment in objects}
     return [k for k, segment in enumerate(truth.segments) if id(segment) in kept]
+
+
+def model_folder(parts: Path, label: str) -> Path:
+    """Return the folder of all parts of a model, or of predictions, by what the rows call it."""
+    return parts / _file_name(label)
 
 
 def model_label(name: str, predictor: Predictor | ClassSegmenter) -> str:

@@ -2,7 +2,8 @@
 
 The list, `.promptseg-files`, stands in the folder: one JSON string a line, the path of a file below it.
 A file is listed before it appears, so that a kill leaves nothing unlisted; a line is appended whole. A
-name that starts with `*` stands for all names with that ending, for files that a library names.
+name that starts with `*` stands for all names with that ending, for files that a library names. A mark
+says which verb fills the folder: no other one does, as some of its files would have the same names.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from promptseg.errors import OutputError
 from promptseg.formats.files import atomic_path, check_output
+from promptseg.formats.folder_verbs import Verb, mark_of, marked, verbs_by_files
 from promptseg.formats.location import require_local
 from promptseg.leftovers import is_part
 
@@ -45,6 +48,8 @@ class OwnFolder:
             raise _link(root / LIST)
         self.known: dict[str, None] = {}
         self._endings: dict[str, set[str]] = {}  # that stand for all names in a folder
+        self._mark: str | None = None  # the verb that the list names
+        self._taken: Verb | None = None
         self._learn(_read(root / LIST))
 
     @property
@@ -63,12 +68,55 @@ class OwnFolder:
         folder, _, last = name.rpartition("/")
         return any(map(last.endswith, self._endings.get(folder, ())))
 
-    def _learn(self, names: Iterable[str]) -> None:
-        for name in names:
+    def _learn(self, lines: Iterable[Any]) -> None:
+        for name in lines:
+            if not isinstance(name, str):
+                self._mark = mark_of(name)
+                continue
             self.known[name] = None
             folder, _, last = name.rpartition("/")
             if last.startswith("*"):
                 self._endings.setdefault(folder, set()).add(last[1:])
+
+    def take(self, verb: Verb, *names: str) -> None:
+        """Begin or go on with a verb's work here; its next `claim` writes down whose the folder is.
+
+        A folder of another verb is not taken, whatever the user has typed: files of both have the same
+        names, and would be removed or replaced for each other. One of which nothing is left is free.
+
+        Args:
+            verb: that is going to write.
+            names: its files, and folders that hold its files alone.
+
+        Raises:
+            OutputError: files that another verb has listed are there.
+        """
+        verbs = {self._mark} if self._mark else verbs_by_files(self.root, self.known)
+        others = sorted(verbs - {verb})
+        inside = tuple(f"{name}/" for name in names)
+        kept = (
+            name
+            for name in self.known
+            if (others or not (verbs or name in names or name.startswith(inside)))
+            and self._is_there(name)
+        )
+        if (first := next(kept, None)) is not None:
+            of = " and ".join(f"promptseg {other}" for other in others) or "another command"
+            raise OutputError(
+                f"a new folder, or one of promptseg {verb}",
+                f"{self.root} of {of}, which wrote {first}",
+                "it is left alone: name another folder",
+            )
+        self._taken = verb
+
+    def _is_there(self, name: str) -> bool:
+        """Whether a listed file is there, or one that its name stands for."""
+        path = self.root / name
+        if not path.name.startswith("*"):
+            return os.path.lexists(path)
+        with contextlib.suppress(OSError):
+            return any(entry.name.endswith(path.name[1:]) for entry in path.parent.iterdir())
+        return False
 
     def check(self, *names: str) -> None:
         """Refuse what is not ours in the place of files or folders of ours.
@@ -107,7 +155,9 @@ class OwnFolder:
                 raise _link(place)
         if not taken:
             self.check(*(name for name in names if "*" not in name))
-        new = [name for name in names if not self._is_listed(name)]
+        new: list[Any] = [name for name in names if not self._is_listed(name)]
+        if self._taken and self._taken != self._mark:
+            new.insert(0, marked(self._taken))
         if new or not self.is_ours:
             _append(self.root / LIST, new)
             self._learn(new)
@@ -127,7 +177,7 @@ class OwnFolder:
         self.claim(*names)
         for wait in _LOOKS:
             time.sleep(wait)
-            there = set(_read(self.root / LIST))
+            there = {said for said in _read(self.root / LIST) if isinstance(said, str)}
             if lost := [name for name in names if name not in there]:
                 _append(self.root / LIST, lost)
 
@@ -167,8 +217,9 @@ class OwnFolder:
         if forget and self.is_ours:
             self.known, self._endings = {}, {}
             self._learn(sorted(kept))
+            lines = [*([marked(self._mark)] if self._mark else []), *self.known]
             with atomic_path(self.root / LIST) as temporary:
-                temporary.write_text("".join(map(_line, self.known)), encoding="utf-8")
+                temporary.write_text("".join(map(_line, lines)), encoding="utf-8")
 
     def _all_foreign(self, names: Iterable[str]) -> list[Path]:
         return [path for name in names for path in self._foreign(self.root / name)]
@@ -231,8 +282,8 @@ def _files_below(path: Path) -> list[Path]:
     return [path] if path.is_file() else []
 
 
-def _read(path: Path) -> Iterator[str]:
-    """The names in a list; half a line, and what leads out of the folder, are no names."""
+def _read(path: Path) -> Iterator[Any]:
+    """The names in a list, and its mark; half a line, and what leads out of the folder, are neither."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -244,9 +295,9 @@ def _read(path: Path) -> Iterator[str]:
         ) from None
     for line in lines:
         with contextlib.suppress(ValueError):
-            name = json.loads(line)
-            if isinstance(name, str) and _is_inside(name):
-                yield name
+            said = json.loads(line)
+            if _is_inside(said) if isinstance(said, str) else mark_of(said):
+                yield said
 
 
 def _is_inside(name: str) -> bool:
@@ -254,11 +305,11 @@ def _is_inside(name: str) -> bool:
     return bool(parts) and not name.startswith("/") and ".." not in parts
 
 
-def _line(name: str) -> str:
-    return json.dumps(name) + "\n"
+def _line(said: Any) -> str:
+    return json.dumps(said) + "\n"
 
 
-def _append(path: Path, names: Iterable[str]) -> None:
+def _append(path: Path, names: Iterable[Any]) -> None:
     check_output(path, overwrite=True)
     content = "\n" + "".join(map(_line, names))  # ends a line that was cut off
     try:

@@ -99,13 +99,17 @@ def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Ev
     begun = begin(job, models or {})
     plan, results, facts = begun.plan, begun.results, begun.facts
     work = EvaluationWork(job, begun, WHOLE)
+    tasks, finished = list(plan.tasks()), False
     try:
         with work.told():
-            facts["failed"] += work.do(list(plan.tasks()))
+            facts["failed"] += work.do(tasks)
             if "interactive-3d" in job.protocol and plan.models:
-                facts["failed"] += work.do(list(plan.searched_tasks(facts["chosen_settings"])))
+                searched = list(plan.searched_tasks(facts["chosen_settings"]))
+                tasks += searched
+                facts["failed"] += work.do(searched)
+        finished = True
     finally:
-        rows = results.gather(job.parquet)
+        rows = results.gather(plan.labels, tasks, finished, job.parquet)
         facts["warnings"] += _unknown_modalities(job, rows)
         facts["scored"] = _scored(rows)
         facts["notes"] = results.notes
@@ -158,7 +162,7 @@ def _require_shareable(job: EvaluateJob) -> None:
 
 def _of_seeds(job: EvaluateJob, models: dict[str, Predictor] | None) -> Evaluated:
     """One evaluation after the other, a seed each, and how far they lie apart."""
-    own = begin_seeds(job.output, SEED_FILES, beside="run.json")
+    own = begin_seeds(job.output, "evaluate --seeds", SEED_FILES, beside="run.json")
     each = {seed: evaluate(one, models) for seed, one in of_each_seed(job).items()}
     own.claim(*SEED_FILES)
     lines = write_seeds(job.output, {seed: one.folder for seed, one in each.items()})

@@ -284,6 +284,7 @@ def _take_folder(options: MergeOptions, read: Sequence[Path]) -> None:
     """Refuse what is no folder, or holds other things than a merging; list what this one will write."""
     folder = options.output
     own = OwnFolder(folder)
+    own.take("train merge", *_OURS, _MEASURED)
     if not own.is_ours and folder.exists() and any(folder.iterdir()):
         raise OutputError(
             "a new folder, or one with a merging", f"{folder} with other files", "choose another"

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from promptseg.errors import OutputError
 from promptseg.evaluate.options import EvaluateJob
+from promptseg.formats.folder_verbs import Verb
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.train.options import TrainOptions
 
@@ -28,11 +29,12 @@ def of_each_seed(job: _Job) -> dict[int, _Job]:
     }
 
 
-def begin_seeds(folder: Path, files: tuple[str, ...], beside: str) -> OwnFolder:
+def begin_seeds(folder: Path, verb: Verb, files: tuple[str, ...], beside: str) -> OwnFolder:
     """Begin the folder of a job of several seeds, with the files about all of them.
 
     Args:
         folder: for the results.
+        verb: that does the job.
         files: that will be written into it.
         beside: a file that a job of one seed leaves in its folder.
 
@@ -40,12 +42,14 @@ def begin_seeds(folder: Path, files: tuple[str, ...], beside: str) -> OwnFolder:
         The folder, whose files may be claimed.
 
     Raises:
-        OutputError: the results of one seed in it, files of others in the place of ours, or a file.
+        OutputError: the results of one seed in it, or of another verb, files of others in the place of
+            ours, or a file.
     """
     own = OwnFolder(Path(folder))
     if (own.root / beside).exists():
         raise OutputError(
             "a new folder, or one of several seeds", f"{folder} with one", "choose another"
         )
+    own.take(verb, *files)
     own.check(*files)
     return own

@@ -228,6 +228,7 @@ def _take_folder(options: TeachOptions) -> None:
     """Refuse what is no folder, or holds other things than a teaching; list what is written."""
     folder = options.output
     own = OwnFolder(folder)
+    own.take("train words", *_OURS, *_KEPT)
     if not own.is_ours and folder.exists() and any(folder.iterdir()):
         raise OutputError(
             "a new folder, or one with a teaching", f"{folder} with other files", "choose another"

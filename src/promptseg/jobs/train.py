@@ -176,7 +176,7 @@ def _of_seeds(options: TrainOptions) -> Trained:
         raise InputError("--seeds in one process", "torchrun", "train each --seed by itself")
     if options.json:
         raise InputError("--json of one training", f"--seeds {options.seeds}", "read seeds.csv")
-    own = begin_seeds(options.output, SEED_FILES, beside=_OPTIONS)
+    own = begin_seeds(options.output, "train --seeds", SEED_FILES, beside=_OPTIONS)
     each = of_each_seed(options)
     shared = options.embeddings
     for one in each.values():
@@ -272,6 +272,7 @@ def _take_folder(options: TrainOptions) -> None:
     folder = options.output
     reads = Reads([model_file(options.model)[1], options.config])
     own = OwnFolder(folder)
+    own.take("train", *_OURS, BOARD)
     if not own.is_ours and folder.exists() and any(folder.iterdir()):
         _require_training(folder)
         own.claim(*(name for name in _OURS if (folder / name).exists()), taken=True)

@@ -195,13 +195,14 @@ class LoopFolder:
         options: of this call; those that calls share have to be those of the calls before.
 
     Raises:
-        OutputError: a folder with other things in it.
+        OutputError: a folder with other things in it, or of another verb.
         InputError: a loop on other images, of another task or from another model.
     """
 
     def __init__(self, options: LoopOptions) -> None:
         self.root = Path(options.output).expanduser()
         self._own = OwnFolder(self.root)
+        self._own.take("loop", *_FILES)
         path, binding = self.root / "loop.json", options.binding()
         self.classes: list[str] = list(options.classes)
         if not path.exists():

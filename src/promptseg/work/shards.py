@@ -9,9 +9,11 @@ from typing import TypeVar
 
 from promptseg.errors import InputError
 
-__all__ = ["WHOLE", "Shard"]
+__all__ = ["WHOLE", "Shard", "is_record"]
 
 T = TypeVar("T")
+
+_RECORD = re.compile(r"(results|progress)(-\d+-of-\d+)?\.(csv|html)")
 
 
 @dataclass(frozen=True)
@@ -67,3 +69,13 @@ class Shard:
 
 WHOLE = Shard(1, 1)
 """All of it."""
+
+
+def is_record(name: str) -> bool:
+    """Tell whether a file is the table or the page that a share of a job, or a whole one, keeps.
+
+    Examples:
+        >>> is_record("results-3-of-8.csv"), is_record("results.xlsx")
+        (True, False)
+    """
+    return _RECORD.fullmatch(name) is not None

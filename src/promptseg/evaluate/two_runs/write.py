@@ -70,6 +70,8 @@ def write(first: Path, second: Path, output: Path, options: CompareOptions) -> C
     reads = Reads(
         [folder / name for folder in (first, second) for name in ("rows.csv", "run.json")]
     )
+    own_folder = OwnFolder(output)
+    own_folder.take("evaluate compare", *_FILES, "plots")
     check_outputs((output / name for name in _FILES), options.overwrite, reads)
     pairs = list(pairs_of(*runs, options))
     found = [differences(pair.results, options.resamples, options.seed) for pair in pairs]
@@ -97,7 +99,6 @@ def write(first: Path, second: Path, output: Path, options: CompareOptions) -> C
             for pair, own in zip(pairs, found, strict=True)
         ],
     }
-    own_folder = OwnFolder(output)
     own_folder.claim(*_FILES, *(f"plots/{p.name}.svg" for p in plots), taken=options.overwrite)
     _write_pairs(output / "pairs.csv", pairs)
     _write_differences(output / "comparison.csv", pairs, found)

@@ -48,7 +48,7 @@ from promptseg.segment.segmenter import Segmenter, named_after
 from promptseg.segment.video.clean import cleaned
 from promptseg.segment.video.earlier import Results, VideoObject, read_results
 from promptseg.segment.video.masks import FrameMasks
-from promptseg.segment.video.parts import Parts
+from promptseg.segment.video.parts import FOLDER, Parts
 from promptseg.segment.video.propagate import conditions_of, correct_objects, propagate_objects
 from promptseg.segment.video.sample import SAMPLE, sample_of
 from promptseg.work import request_hash
@@ -113,6 +113,7 @@ def segment_video(job: SegmentJob) -> VideoOutputs:
             raise OutputError(
                 "an output folder other than the input folder", str(own.root), "name another one"
             )
+        own.take("segment", *NAMES, FOLDER)
         possible = [job.output / name for name in NAMES]
         check_outputs(possible, job.overwrite, reads_of(job, [job.input]))
         frames = open_video(job.input, _reading(job))

@@ -148,6 +148,7 @@ def _take_folder(options: TrainOptions, parts: Parts) -> Path:
     """The folder that nnU-Net works in: new, or that of the same training, which goes on."""
     folder, work = options.output, options.output / WORK
     own = OwnFolder(folder)
+    own.take("train", *_OURS)
     if not own.is_ours and folder.exists() and any(folder.iterdir()):
         raise OutputError(
             "a new folder, or one with a training", f"{folder} with other files", "choose another"
@@ -159,6 +160,12 @@ def _take_folder(options: TrainOptions, parts: Parts) -> Path:
             "choose another folder, or give --overwrite",
         )
     own.check(*_OURS)
+    if work.exists() and not own.owns(folder / PLANS):
+        raise OutputError(
+            "a new folder, or one with a training of nnU-Net",
+            f"{folder} with another folder {WORK}",
+            "it is left alone: choose another folder",
+        )
     check_outputs((folder / name for name in _OURS), overwrite=True, reads=Reads([options.config]))
     said = {k: v for k, v in options.to_json().items() if k not in _FREE}
     if options.nnunet_trainer is None:  # as trainings of before there was a choice

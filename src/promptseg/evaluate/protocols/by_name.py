@@ -18,9 +18,9 @@ from promptseg.evaluate.protocols.ground_truth import Scored, View
 from promptseg.evaluate.protocols.scene import Scene
 from promptseg.evaluate.words import ABSENT, INSTANCE, SYNONYM, TEXT
 from promptseg.image import Segment
-from promptseg.metrics.overlap import count
 from promptseg.models.protocol import ClosedWords, Findings, Phrase, SliceModel
 from promptseg.prompts import Text
+from promptseg.segment.parts import Part, ious
 from promptseg.segment.run import Run
 from promptseg.segment.segmenter import segmented
 from promptseg.simulate.first import FirstPrompt
@@ -197,11 +197,13 @@ def _each(
     facts: dict[str, Any],
 ) -> Iterator[Scored]:
     """Every object of a target against the instance matched with it; none is an empty mask."""
-    masks = [instance.mask for instance in found.instances]
-    agreement = np.array([[count(truth, mask).iou for mask in masks] for _, truth in own])
+    instances = found.instances
+    agreement = ious(
+        [Part.of(truth) for _, truth in own], [Part(one.region, one.crop) for one in instances]
+    )
     pairs = _pairs(agreement)
     for k, (segment, truth) in enumerate(own):
-        mask = masks[pairs[k]] if k in pairs else np.zeros_like(truth)
+        mask = instances[pairs[k]].mask if k in pairs else np.zeros_like(truth)
         sure = found.instances[pairs[k]].score if k in pairs else None
         row = scene.row(segment, truth, mask, prompt=INSTANCE, predicted_iou=sure, **facts)
         yield Scored(row, partial(View, index, truth, mask, _NOTHING))
@@ -213,10 +215,10 @@ def _each_through(
     """As `_each`, of objects through a volume or video."""
     shape = scene.image.geometry.shape
     instances = [segment for segment in found.segments if not segment.is_empty]
-    truths = [segment.mask(shape) for segment in own]
-    agreement = np.array([[_iou(truth, one) for one in instances] for truth in truths])
-    pairs = _pairs(agreement)
-    for k, (segment, truth) in enumerate(zip(own, truths, strict=True)):
+    truths, parts = ([Part(one.region, one.crop) for one in each] for each in (own, instances))
+    pairs = _pairs(ious(truths, parts))
+    for k, segment in enumerate(own):
+        truth = segment.mask(shape)
         one = instances[pairs[k]] if k in pairs else None
         mask = np.zeros_like(truth) if one is None else one.mask(shape)
         sure = one.words.score if one and one.words else None
@@ -233,11 +235,6 @@ def _pairs(agreement: NDArray[np.float64]) -> dict[int, int]:
     return {k: n for k, n in matched if agreement[k, n] > 0}
 
 
-def _iou(truth: Mask, segment: Segment) -> float:
-    both = int((truth[segment.region] & segment.crop).sum())
-    return both / (int(truth.sum()) + int(segment.crop.sum()) - both)
-
-
 def _asked(scene: Scene, index: int, phrase: str) -> tuple[Findings, float]:
     """What a phrase finds on a slice, and seconds."""
     embedding = scene.stack.embedding(index)
@@ -249,7 +246,7 @@ def _asked(scene: Scene, index: int, phrase: str) -> tuple[Findings, float]:
 def _union(found: Findings, shape: tuple[int, ...]) -> Mask:
     mask = np.zeros(shape, dtype=bool)
     for instance in found.instances:
-        mask |= instance.mask
+        mask[instance.region] |= instance.crop
     return mask
 
 

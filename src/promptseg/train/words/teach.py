@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from promptseg.datasets.collection import Collection, Sample
-from promptseg.errors import InputError
+from promptseg.errors import InputError, PromptError
 from promptseg.inference.predictor import Predictor
 from promptseg.models.families.sam.model import SamEmbedding
 from promptseg.models.families.words.model import WordsModel
@@ -20,6 +20,7 @@ from promptseg.models.families.words.network import WordsHead
 from promptseg.models.families.words.vocabulary import Concept, Vocabulary
 from promptseg.models.protocol import Phrase
 from promptseg.terms.phrases import class_word
+from promptseg.terms.words import words_of
 from promptseg.train.words.features import WordFeatures
 from promptseg.train.words.images import WordImage, cut_out, whole_image
 from promptseg.train.words.learn import inside_of
@@ -73,6 +74,7 @@ def new_words(
                     "call it otherwise: what is known is not changed",
                 )
             continue
+        _require_askable(name, phrase)
         of = [s for s in samples if any(t.name == name for t in s.targets)]
         modalities = tuple(sorted({s.modality for s in of} - {"unknown"}))
         found[name] = Concept(phrase, modalities, tuple(synonyms))
@@ -84,6 +86,18 @@ def new_words(
         )
     known.with_more({c.name: c for c in found.values()}.values())
     return found
+
+
+def _require_askable(name: str, phrase: str) -> None:
+    """Refuse a word that nobody could ask for: an empty one, or one of both sides."""
+    try:
+        words_of(phrase)
+    except PromptError as error:
+        raise InputError(
+            f"{error.expected}, for the class {name!r}",
+            error.got,
+            "call it otherwise with --word CLASS=WORD",
+        ) from None
 
 
 def made_room(head: WordsHead, vocabulary: Vocabulary, seed: int) -> WordsHead:

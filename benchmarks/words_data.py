@@ -29,7 +29,7 @@ from promptseg.models.families.words.vocabulary import Vocabulary
 from promptseg.progress import step_progress
 from promptseg.runtime import set_threads
 from promptseg.train.words.features import WordFeatures
-from promptseg.train.words.images import WordImage, cut_out, whole_image
+from promptseg.train.words.images import WordImage, cut_out, named_places, whole_image
 
 WORDS = Vocabulary(CONCEPTS)
 LABELLED = {
@@ -79,7 +79,8 @@ def part_of(sample: Sample, last: set[str]) -> str:
 def pool(collection: Collection) -> Iterator[tuple[WordImage, str]]:
     """Whole images."""
     for sample, part in _with_parts(collection):
-        yield whole_image(collection, sample, WORDS, places(sample.dataset)), part
+        named = named_places([sample], WORDS)
+        yield whole_image(collection, sample, named, places(sample.dataset)), part
 
 
 def _with_parts(collection: Collection) -> list[tuple[Sample, str]]:
@@ -103,7 +104,8 @@ def pieces(collection: Collection, parts: Sequence[str]) -> Iterator[tuple[WordI
         for n in chance.permutation(len(samples)):
             if made >= want:
                 break
-            image = whole_image(collection, samples[n], WORDS, places(dataset))
+            named = named_places([samples[n]], WORDS)
+            image = whole_image(collection, samples[n], named, places(dataset))
             for piece in cut_out(image, words[made % len(words)], 1, 0):
                 yield piece, part
                 made += piece.kind == "without"
@@ -154,7 +156,8 @@ def external(collection: Collection) -> Iterator[tuple[WordImage, str]]:
         if places(sample.dataset):
             targets = [t._replace(name=OTHERS.get(t.name, t.name)) for t in sample.targets]
             renamed = replace(sample, targets=tuple(targets))
-            yield whole_image(collection, renamed, WORDS, places(sample.dataset)), "external"
+            named = named_places([renamed], WORDS)
+            yield whole_image(collection, renamed, named, places(sample.dataset)), "external"
 
 
 def clip(data: Path) -> Iterator[tuple[WordImage, str]]:

@@ -212,6 +212,30 @@ def test_a_closed_vocabulary_is_asked_by_other_phrases_that_it_knows(
     ]
 
 
+@pytest.mark.parametrize("protocol", ["2d", "3d"])
+def test_a_word_is_asked_for_by_its_own_name_though_the_table_calls_it_otherwise(
+    tmp_path: Path, protocol: str
+) -> None:
+    folder = tmp_path / "data" / "us__own"
+    labels = np.zeros((3, 40, 60), np.uint8)
+    labels[1:, 4:14, 4:24], labels[1:, 20:30, 4:14] = 1, 2
+    for kind, voxels in (("image", np.where(labels, 200, 0)), ("label", labels)):
+        make.nifti(folder / f"p1_{kind}.nii.gz", voxels.astype(np.uint8))
+    targets = {"1": "urinary bladder", "2": "lung, left", "3": "brainstem"}
+    said = {"name": "own", "modality": "CT", "targets": targets}
+    (folder / "dataset.json").write_text(json.dumps(said))
+    model = BrightVocabulary()
+    model.words = Vocabulary(map(Concept, ("urinary bladder", "left lung", "brainstem")))
+    predictor = Predictor(model, Path("none.pt"), "0" * 64)
+    how = {"prompt": ("text",), "protocol": (protocol,), "absent": 1}
+    rows = run(folder, tmp_path / "out", predictor, **how)
+    there = {(row.target, row.object) for row in rows if row.prompt == "text"}
+    assert there == {("urinary bladder", "urinary bladder"), ("lung, left", "left lung")}
+    assert {row.target for row in rows if row.prompt == ABSENT} == {"brainstem"}
+    asked = {phrase.text for phrase in model.phrases}
+    assert asked == {"urinary bladder", "left lung", "brainstem"}
+
+
 @pytest.fixture
 def two(tmp_path: Path) -> Path:
     """A volume with two bright parts of a liver, one of them half, and a spot that is none of it."""

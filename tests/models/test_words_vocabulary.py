@@ -12,7 +12,7 @@ from promptseg.errors import ModelError, PromptError
 from promptseg.models.cards import CARDS
 from promptseg.models.families.words.concepts import CONCEPTS
 from promptseg.models.families.words.vocabulary import MOST, Concept, Vocabulary
-from promptseg.terms import term
+from promptseg.terms import term, terms
 
 WORDS = Vocabulary(CONCEPTS)
 RECIPE = Path(__file__).parents[2] / "recipes" / "words"
@@ -59,6 +59,69 @@ def test_a_typing_error_in_a_long_word_is_taken_in_a_short_one_not() -> None:
     assert WORDS.look_up("intubaton tube").name == "intubation tube"
     for phrase in ("bell", "cello", "nerd"):
         assert WORDS.known(phrase) is None
+
+
+def test_numbers_and_letters_of_any_script_tell_words_apart() -> None:
+    names = (
+        *("liver segment 4", "liver segment 4a", "vertebra L1", "vertebra L2", "脑", "肝"),
+        *("печень", "почка", "segment 1 of zone 2", "segment 2 of zone 1", "foie", "foié"),
+        *("की", "का"),  # vowel signs are marks, not letters
+    )
+    several = Vocabulary(Concept(name) for name in names)
+    for name in names:
+        assert several.look_up(name).name == name
+    others = {
+        "liver segment 8": None,
+        "liver segments IV": None,
+        "segment of the liver": None,
+        "Segments-4 of the liver": "liver segment 4",
+        "liver_segmant_4": "liver segment 4",
+        "liver segmant 8": None,
+        "L2 vertebrae": "vertebra L2",
+        "vertebra L 2": "vertebra L2",
+        "vertebra": None,
+        "vertebra L3": None,
+        "肺": None,
+        "ПЕЧЕНЬ": "печень",
+        "печенн": None,
+        "foi": None,
+    }
+    assert {phrase: getattr(several.known(phrase), "name", None) for phrase in others} == others
+    assert Vocabulary([Concept("脑")]).known("肝") is None
+    assert Vocabulary([Concept("in"), Concept("whole")]).look_up("whole").name == "whole"
+
+
+@pytest.mark.parametrize(
+    ("known", "asked"),
+    [
+        ("epicardium", "pericardium"),
+        ("pericardium", "epicardium"),
+        ("peritoneum", "perineum"),
+        ("metatarsal", "metacarpal"),
+        ("adductor", "abductor"),
+        ("adductor", "abducter"),  # nearer to another word
+        ("terminal ilium", "terminal ileum"),
+        ("gluteus maximus", "gluteus minimus"),
+        ("hypothalamus", "epithalamus"),
+        ("hypocenter", "epicenter"),  # another beginning is another word, in no list
+    ],
+)
+def test_another_word_is_no_misspelling(known: str, asked: str) -> None:
+    words = Vocabulary([Concept(known)])
+    assert words.known(known) is not None
+    assert words.known(asked) is None
+
+
+def test_no_term_of_the_table_is_taken_for_another() -> None:
+    table = [*terms("structure").values(), *terms("abnormality").values()]
+    for own in table:
+        words = Vocabulary([Concept(own.name)])
+        assert words.known(own.name.upper()) is not None
+        for other in table:
+            if other.name != own.name:
+                assert words.known(other.name) is None, (own.name, other.name)
+    for name, misspelt in {"placenta": "placanta", "hippocampus": "hipocampuss"}.items():
+        assert Vocabulary([Concept(name)]).look_up(misspelt).name == name
 
 
 def test_one_phrase_has_one_meaning() -> None:

@@ -264,10 +264,11 @@ def test_propagation_links_nothing_that_it_does_not_touch_whatever_is_asked() ->
 
 
 def test_objects_that_go_on_as_others_are_one_the_best_pair_first() -> None:
-    tracks = [
-        Track({k: instance(slice(k, k + 4), score).mask for k in on}, dict.fromkeys(on, score))
-        for on, score in (((0, 1), 0.9), ((3, 6), 0.5), ((3, 4), 0.7), ((8,), 0.6))
-    ]
+    tracks = [Track() for _ in range(4)]
+    found_on = ((0, 1), 0.9), ((3, 6), 0.5), ((3, 4), 0.7), ((8,), 0.6)
+    for track, (on, score) in zip(tracks, found_on, strict=True):
+        for k in on:
+            track.add(k, instance(slice(k, k + 4), score), fill=False)
     found = chained(tracks, [(0, 1), (2, 3), (0, 2), (1, 3)])
     assert [sorted(track.scores) for track in found] == [[0, 1, 3, 6], [3, 4, 8]]
     assert [gaps(track) for track in found] == [[(1, 3), (3, 6)], [(4, 8)]]

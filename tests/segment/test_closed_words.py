@@ -13,17 +13,22 @@ from promptseg.errors import PromptError, UnsupportedPromptError
 from promptseg.geometry import Geometry
 from promptseg.image import Image
 from promptseg.inference.predictor import Predictor
+from promptseg.models.families.words.vocabulary import Concept, Vocabulary
 from promptseg.prompts import Box, Text
 from promptseg.result import Result
 from promptseg.segment.segmenter import Segmenter
+from promptseg.terms import term, terms
 
 
 def segment(
-    *prompts: Text, modality: str = "US", force: bool = False
+    *prompts: Text,
+    modality: str = "US",
+    force: bool = False,
+    model: BrightVocabulary | None = None,
 ) -> tuple[Result, BrightVocabulary]:
     values = np.zeros((40, 60), np.uint8)
     values[4:20, 5:25] = 200
-    model = BrightVocabulary()
+    model = model or BrightVocabulary()
     segmenter = Segmenter(Predictor(model, Path("none.pt"), "0" * 64))
     image = Image(values, Geometry.pixels(values.shape), modality)
     return segmenter.segment(image, *prompts, window="minmax", force=force), model
@@ -86,3 +91,52 @@ def test_a_word_for_its_own_modality_is_not(caplog: pytest.LogCaptureFixture) ->
     assert "was trained" not in caplog.text
     assert result["bright"].sum() == 320
     assert [p.text for p in model.phrases] == ["bright"]
+
+
+def knowing(*names: str) -> BrightVocabulary:
+    """A model that was taught these words."""
+    model = BrightVocabulary()
+    model.words = Vocabulary(Concept(name) for name in names)
+    return model
+
+
+TABLE = [
+    name
+    for known in (*terms("structure").values(), *terms("abnormality").values())
+    for name in (known.name, *known.synonyms)
+]
+
+
+@pytest.mark.parametrize(
+    "name", [*TABLE, "left lung", "liver segment 8", "vertebra L1", "kidney 2", "脑"]
+)
+def test_a_word_is_taken_under_its_own_name(name: str) -> None:
+    _, model = segment(Text(name), model=knowing(name))
+    assert [p.text for p in model.phrases] == [name]
+    _, model = segment(Text(f"  {name.upper()} "), model=knowing(name))
+    assert [p.text for p in model.phrases] == [name]
+
+
+def test_the_words_of_the_table_come_second_and_leave_no_number_out() -> None:
+    for phrase, known in (
+        ("lungs", "lung"),
+        ("urinary bladder", "bladder"),
+        ("cancer", "neoplasm"),
+    ):
+        result, model = segment(Text(phrase), model=knowing(known))
+        assert [p.text for p in model.phrases] == [known]
+        assert result.names == {1: known}
+        (fact,) = result.provenance.objects or ()
+        assert fact.words is not None
+        assert fact.words["code"] == term(known).code
+    result, model = segment(Text("urinary bladder"), model=knowing("urinary bladder"))
+    (fact,) = result.provenance.objects or ()
+    assert fact.words is not None
+    assert fact.words["code"] == term("bladder").code
+    for phrase, known in (
+        ("kidney 2", "kidney"),
+        ("vertebra 3", "vertebra"),
+        ("liver 脑", "liver"),
+    ):
+        with pytest.raises(PromptError, match=f"the nearest is '{known}'"):
+            segment(Text(phrase), model=knowing(known))

@@ -10,7 +10,7 @@ from promptseg.prompts.checks import listed
 from promptseg.prompts.planar import Box
 from promptseg.terms.words import Words, words_of
 
-__all__ = ["Text"]
+__all__ = ["AsWritten", "Text"]
 
 
 @dataclass(frozen=True)
@@ -84,3 +84,17 @@ class Text:
                 place = "" if box.slice is None else f"@{box.slice}"
                 parts.append(f"[{sign}{listed(box.xyxy)}{place}]")
         return " ".join(part for part in parts if part)
+
+
+class AsWritten(Text):
+    """A phrase that a model is asked for as it is, not in the words of the table of terms.
+
+    Examples:
+        >>> Text("urinary bladder").words.name, AsWritten("urinary bladder").words.name
+        ('bladder', 'urinary bladder')
+    """
+
+    @property
+    def words(self) -> Words:
+        """Return the phrase, taken apart, under the name that it has."""
+        return replace(super().words, as_written=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from contextlib import suppress
 from typing import Any
 
 from promptseg.errors import PromptError, UnsupportedPromptError
@@ -14,6 +14,7 @@ from promptseg.models.card import ModelCard
 from promptseg.models.cards import CARDS
 from promptseg.models.protocol import ClosedWords, KnownWord
 from promptseg.prompts import Text
+from promptseg.prompts.words import AsWritten
 from promptseg.terms.abroad import foreign
 from promptseg.terms.words import nearest
 
@@ -109,10 +110,20 @@ def words_asked(
 def _word(
     model: ClosedWords, text: Text, force: bool, name: str, notes: list[str]
 ) -> tuple[Text, KnownWord]:
-    """The word of a vocabulary that a phrase is; forced, the nearest one, under the phrase's name."""
+    """The word of a vocabulary that a phrase is, by itself or in the words of the table of terms, and
+    what is asked for; forced, the nearest one, under the phrase's name.
+
+    The table leaves out numbers and letters that English has not: a phrase with any is itself alone.
+    """
+    phrase = text.phrase.strip()
     try:
-        return text, model.word(text.words.name)
+        word = model.word(phrase)
+        return AsWritten(phrase, text.boxes, text.outside, text.title, text.axis), word
     except PromptError:
+        letters = all(c.isascii() and c.isalpha() for c in phrase if c.isalnum())
+        with suppress(PromptError):
+            if letters:
+                return text, model.word(text.words.name)
         if not force:
             raise
     word = model.nearest_word(text.words.name)
@@ -120,7 +131,7 @@ def _word(
         f"{text.phrase.strip()!r} is no word that {name} knows: forced, it looks for {word.name!r}, "
         "the nearest, which is something else"
     )
-    return replace(text, phrase=word.name, name=text.title), word
+    return AsWritten(word.name, text.boxes, text.outside, text.title, text.axis), word
 
 
 def nothing_found(name: str, score: float, least: float) -> str:

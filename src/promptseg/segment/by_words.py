@@ -25,7 +25,7 @@ from promptseg.segment.link_by_propagation import linked_by_propagation
 from promptseg.segment.linking import Track, linked, without_duplicates
 from promptseg.segment.packed_instances import PackedInstances
 from promptseg.segment.run import Run
-from promptseg.segment.video.masks import Unpacked
+from promptseg.segment.video.masks import Packed, Unpacked
 from promptseg.terms import Term, with_code
 
 __all__ = ["ObjectByWords", "found_by_words", "objects_by_words", "phrase_for"]
@@ -146,9 +146,16 @@ def _union(
 ) -> ObjectByWords:
     """The union of some tracks as one object."""
     masks = Unpacked()
+    size = next((track.masks.size for track in tracks if track.masks), (0, 0))
+    found: dict[int, list[Packed]] = {}
     for track in tracks:
-        for index, mask in track.masks.items():
-            masks[index] = masks[index] | mask if index in masks else mask
+        for index, packed in track.masks.packed.items():
+            found.setdefault(index, []).append(packed)
+    for index, several in found.items():
+        full = np.zeros(size, bool)
+        for packed in several:
+            full[packed.region] |= packed.crop()
+        masks[index] = full
     words = _found_by(run, tracks, asked)
     if not masks:
         said = nothing_found(name, words.score, run.options.min_score)

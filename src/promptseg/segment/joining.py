@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from promptseg.models.protocol import Frames, Remembering
 from promptseg.segment.from_memory import MEMORY_FRAMES
 from promptseg.segment.linking import Track, agreement, chained, gaps
+from promptseg.segment.parts import Part
 
 __all__ = ["MISSED", "joined"]
 
@@ -78,8 +79,9 @@ def _links(
     if not begins:
         return
     for index, mask in _carried(track, last, max(begins.values()), model, frames):
-        for n, first in begins.items():
-            iou = agreement(mask, tracks[n].masks[first], least) if first == index else 0.0
+        arrived = Part.of(mask)
+        for n in (n for n, first in begins.items() if first == index):
+            iou = agreement(arrived, tracks[n].part(index), least)
             if iou > 0:
                 yield _Link(number, n, index - last - 1, iou)
         if not (returns or mask.any()):

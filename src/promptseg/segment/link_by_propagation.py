@@ -8,7 +8,7 @@ that it found on its way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from promptseg.image.between import masks_between
 from promptseg.models.protocol import ConditioningPrompt, SliceMasks
 from promptseg.prompts import Mask
 from promptseg.segment.linking import Track, agreement, chained, gaps
+from promptseg.segment.parts import Part
 from promptseg.segment.run import Run
 from promptseg.segment.video.masks import Unpacked
 
@@ -42,17 +43,29 @@ def linked_by_propagation(run: Run, tracks: Sequence[Track], least: float) -> li
             share nothing never.
     """
     arrivals = _propagated(run, [_ahead(n, tracks) for n in range(len(tracks))])
+    begins: dict[int, dict[int, Part]] = {}
+    for m, later in enumerate(tracks):
+        begins.setdefault(later.first, {})[m] = later.part(later.first)
     pairs = [
         (iou, n, m)
         for n, masks in enumerate(arrivals)
-        for m, later in enumerate(tracks)
-        if later.first > tracks[n].last and later.first in masks
-        if (iou := agreement(masks[later.first], later.masks[later.first], least)) > 0
+        for first, begun in begins.items()
+        if first > tracks[n].last and first in masks
+        for m, iou in _agreeing(Part.of(masks[first]), begun, least)
     ]
-    pairs.sort(key=lambda pair: -pair[0])
+    pairs.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
     joined = chained(tracks, ((n, m) for _, n, m in pairs))
     _fill(run, joined)
     return joined
+
+
+def _agreeing(
+    arrived: Part, begun: Mapping[int, Part], least: float
+) -> Iterator[tuple[int, float]]:
+    """Which of the objects that begin on a slice a propagated mask is of, and the agreement."""
+    for m, part in begun.items():
+        if (iou := agreement(arrived, part, least)) > 0:
+            yield m, iou
 
 
 def _ahead(number: int, tracks: Sequence[Track]) -> list[ConditioningPrompt]:

@@ -6,17 +6,16 @@ masks are of one object, how objects become one, and where they were missed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from promptseg.image.between import masks_between
 from promptseg.models.protocol import Instance
-from promptseg.segment.video.masks import Unpacked
-from promptseg.segment.volume import overlap
+from promptseg.segment.parts import Part, neighbours
+from promptseg.segment.video.masks import Packed, Unpacked
 
 __all__ = ["Track", "agreement", "chained", "gaps", "linked", "without_duplicates"]
 
@@ -30,7 +29,7 @@ class Track:
         scores: slice -> score, of those on which it was found.
     """
 
-    masks: MutableMapping[int, NDArray[np.bool_]] = field(default_factory=Unpacked)
+    masks: Unpacked = field(default_factory=Unpacked)
     scores: dict[int, float] = field(default_factory=dict)
 
     @property
@@ -48,36 +47,44 @@ class Track:
         """Return the mean score over the slices it was found on."""
         return float(np.mean(list(self.scores.values())))
 
+    def part(self, index: int) -> Part:
+        """Return the mask on a slice, and where it is."""
+        packed = self.masks.packed[index]
+        return Part(packed.region, packed.crop())
+
     def add(self, index: int, instance: Instance, fill: bool) -> None:
         """Add the object on a later slice; slices between are drawn in if asked for."""
         if fill and self.scores and index - self.last > 1:
             gap = range(self.last + 1, index)
             between = masks_between(self.masks[self.last], instance.mask, len(gap))
             self.masks.update(zip(gap, between, strict=True))
-        self.masks[index], self.scores[index] = instance.mask, instance.score
+        packed = Packed.of_part(instance.crop, instance.region)
+        self.masks.put(index, packed, instance.size)
+        self.scores[index] = instance.score
 
 
 def without_duplicates(instances: Iterable[Instance], most: float) -> list[Instance]:
     """Remove duplicates by non-maximum suppression: of two masks with an IoU above `most` the surer
     stays.
     """
-    kept: list[Instance] = []
-    for instance in sorted(instances, key=lambda one: -one.score):
-        if instance.mask.any() and all(overlap(instance.mask, o.mask) <= most for o in kept):
-            kept.append(instance)
-    return kept
+    sure = sorted((one for one in instances if one.crop.any()), key=lambda one: -one.score)
+    parts = [Part(one.region, one.crop) for one in sure]
+    kept = np.zeros(len(sure), bool)
+    for n, near in enumerate(neighbours(parts, parts)):
+        kept[n] = all(parts[n].iou(parts[k]) <= most for k in near[kept[near]])
+    return [one for one, stays in zip(sure, kept, strict=True) if stays]
 
 
-def agreement(one: NDArray[np.bool_], other: NDArray[np.bool_], least: float) -> float:
+def agreement(one: Part, other: Part, least: float) -> float:
     """Return the IoU of two masks that may be of one object: from `least` on, and above 0; else 0.
 
     Examples:
         >>> import numpy as np
-        >>> a, b = np.array([[True, True, False]]), np.array([[False, True, False]])
-        >>> agreement(a, b, 0.2), agreement(a, b, 0.6), agreement(a, ~a, 0.0)
+        >>> a, b, c = (Part.of(np.array([row], bool)) for row in ([1, 1, 0], [0, 1, 0], [0, 0, 1]))
+        >>> agreement(a, b, 0.2), agreement(a, b, 0.6), agreement(a, c, 0.0)
         (0.5, 0.0, 0.0)
     """
-    iou = overlap(one, other)
+    iou = one.iou(other)
     return iou if iou >= least else 0.0
 
 
@@ -101,7 +108,8 @@ def chained(tracks: Sequence[Track], pairs: Iterable[tuple[int, int]]) -> list[T
         chain = Track()
         number: int | None = first
         while number is not None:
-            chain.masks.update(tracks[number].masks)
+            for index, packed in tracks[number].masks.packed.items():
+                chain.masks.put(index, packed, tracks[number].masks.size)
             chain.scores.update(tracks[number].scores)
             number = after.get(number)
         chains.append(chain)
@@ -130,11 +138,12 @@ def linked(
     tracks: list[Track] = []
     for index, instances in slices.items():
         open_tracks = [track for track in tracks if index - track.last <= gap + 1]
-        lasts = [track.masks[track.last] for track in open_tracks]
+        lasts = [track.part(track.last) for track in open_tracks]
+        parts = [Part(instance.region, instance.crop) for instance in instances]
         pairs = [
-            (agreement(last, instance.mask, least), t, n)
-            for t, last in enumerate(lasts)
-            for n, instance in enumerate(instances)
+            (agreement(lasts[t], parts[n], least), t, n)
+            for t, near in enumerate(neighbours(lasts, parts))
+            for n in near.tolist()
         ]
         taken_tracks: set[int] = set()
         taken: set[int] = set()

@@ -28,13 +28,20 @@ class PackedInstances(Mapping[int, list[Instance]]):
         """Keep the instances of a slice; all masks are (rows, columns) of one size."""
         self._kept[index] = []
         for one in instances:
-            rows, columns = one.mask.shape
-            self._size = rows, columns
-            self._kept[index].append(_Kept(Packed.of(one.mask), one.score, one.box))
+            self._size = one.size
+            packed = Packed.of_part(one.crop, one.region)
+            self._kept[index].append(_Kept(packed, one.score, one.box))
 
     def __getitem__(self, index: int) -> list[Instance]:
         return [
-            Instance(one.mask.mask(self._size), one.score, one.box) for one in self._kept[index]
+            Instance.of_part(
+                one.mask.crop(),
+                one.mask.region,
+                self._size,
+                one.score,
+                one.box,
+            )
+            for one in self._kept[index]
         ]
 
     def __iter__(self) -> Iterator[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from promptseg.terms import Term
+from promptseg.terms import Term, phrase_of, terms
 from promptseg.terms.words import Words, parts_of
 
 __all__ = ["class_word", "may_be_the_same", "phrases_for"]
@@ -15,13 +15,20 @@ _MOST = 12
 
 def class_word(name: str) -> str:
     """Return the name of a class as a dataset writes it, without what it says in brackets or after a
-    comma.
+    comma; a side that it says there comes first.
 
-    Example:
+    Examples:
         >>> class_word("soft-tissue sarcoma (GTV mass)"), class_word("lumbar vertebra, level 3")
         ('soft-tissue sarcoma', 'lumbar vertebra')
+        >>> class_word("lung, left")
+        'left lung'
     """
-    return re.split(r"[(,]", name)[0].strip() or name
+    first, *more = re.split(r"[(,]", name)
+    if not (first := first.strip()):
+        return name
+    said, after = (set(phrase_of(text).split()) for text in (first, " ".join(more)))
+    sides = [side for side in terms("side") if side in after and not said & set(terms("side"))]
+    return f"{sides[0]} {first}" if len(sides) == 1 else first
 
 
 def phrases_for(name: str) -> tuple[str, ...]:

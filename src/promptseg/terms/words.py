@@ -23,12 +23,14 @@ class Words:
         structure: the organ, if the table knows it.
         abnormality: what is abnormal, if the table knows it; with `structure`, in that organ.
         side: left or right, if said.
+        as_written: whether its name stays as the user wrote it, though the table may know it.
     """
 
     given: str
     structure: Term | None = None
     abnormality: Term | None = None
     side: Term | None = None
+    as_written: bool = False
 
     @property
     def known(self) -> bool:
@@ -42,8 +44,10 @@ class Words:
 
     @property
     def name(self) -> str:
-        """Return the name in the words of the table, where it knows them; else as given, trimmed."""
-        if not self.known:
+        """Return the name in the words of the table, where it knows them; else, or where that is asked
+        for, as given, trimmed.
+        """
+        if self.as_written or not self.known:
             return " ".join(self.given.split())
         parts = (self.side, self.structure, self.abnormality)
         return " ".join(part.name for part in parts if part is not None)

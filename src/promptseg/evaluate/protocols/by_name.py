@@ -18,14 +18,14 @@ from promptseg.evaluate.protocols.ground_truth import Scored, View
 from promptseg.evaluate.protocols.scene import Scene
 from promptseg.evaluate.words import ABSENT, INSTANCE, SYNONYM, TEXT
 from promptseg.image import Segment
-from promptseg.metrics.overlap import count
 from promptseg.models.protocol import ClosedWords, Findings, Phrase, SliceModel
 from promptseg.prompts import Text
+from promptseg.prompts.words import AsWritten
+from promptseg.segment.parts import Part, ious
 from promptseg.segment.run import Run
 from promptseg.segment.segmenter import segmented
 from promptseg.simulate.first import FirstPrompt
 from promptseg.terms.phrases import class_word, may_be_the_same, phrases_for
-from promptseg.terms.words import Words
 
 __all__ = ["named_on_slice", "named_through"]
 
@@ -67,7 +67,7 @@ def named_on_slice(
     geometry = scene.image.geometry
     there = [s for s in scene.objects if s.on_slice(index, geometry).any()]
     for name in _absent(scene, model, there, index):
-        found, seconds = _asked(scene, index, phrases_for(name)[0])
+        found, seconds = _asked(scene, index, _first(model, name))
         mask = _union(found, scene.image.geometry.shape[-2:])
         empty = np.zeros_like(mask)
         about = {"prompt": ABSENT, "predicted_iou": found.best, "instances": len(found.instances)}
@@ -89,7 +89,7 @@ def named_through(scene: Scene, protocol: Protocol) -> Iterator[Scored]:
         own = [scene.objects[n] for n in numbers]
         truth = np.logical_or.reduce([segment.mask(shape) for segment in own])
         for phrase, prompt in _phrases(scene, model, target):
-            text = Text(target) if prompt == TEXT else _AsWritten(phrase)
+            text = Text(target) if prompt == TEXT else AsWritten(phrase)
             found = _propagated(scene, text)
             name = target if prompt == TEXT else phrase
             facts: dict[str, Any] = {"protocol": protocol, "seconds": found.seconds}
@@ -106,14 +106,6 @@ def named_through(scene: Scene, protocol: Protocol) -> Iterator[Scored]:
         facts = {"protocol": protocol, "prompt": ABSENT, "predicted_iou": found.best}
         facts |= {"instances": found.instances, "seconds": found.seconds}
         yield from _through(scene, _nothing(name, empty), empty, mask, facts)
-
-
-class _AsWritten(Text):
-    """A phrase that is not put into the words of the table of terms."""
-
-    @property
-    def words(self) -> Words:
-        return Words(self.phrase)
 
 
 class _Found(NamedTuple):
@@ -141,12 +133,18 @@ class _Found(NamedTuple):
 
 def _phrases(scene: Scene, model: SliceModel, target: str) -> Iterator[tuple[str, str]]:
     """A target's phrases and what rows call them; of a closed vocabulary others that it knows."""
-    first, *others = phrases_for(target)
+    first = _first(model, target)
     yield first, TEXT
+    others = [phrase for phrase in phrases_for(target) if phrase != first]
     if isinstance(model, ClosedWords):
         others = [phrase for phrase in others if _word(model, phrase) == target]
     for phrase in others[: scene.options.synonyms]:
         yield phrase, SYNONYM
+
+
+def _first(model: SliceModel, target: str) -> str:
+    """What a model is asked for a target by: in the words of the table of terms, or by its own word."""
+    return target if isinstance(model, ClosedWords) else phrases_for(target)[0]
 
 
 def _asked_together(model: SliceModel, segments: Sequence[Segment]) -> dict[str, list[int]]:
@@ -197,11 +195,13 @@ def _each(
     facts: dict[str, Any],
 ) -> Iterator[Scored]:
     """Every object of a target against the instance matched with it; none is an empty mask."""
-    masks = [instance.mask for instance in found.instances]
-    agreement = np.array([[count(truth, mask).iou for mask in masks] for _, truth in own])
+    instances = found.instances
+    agreement = ious(
+        [Part.of(truth) for _, truth in own], [Part(one.region, one.crop) for one in instances]
+    )
     pairs = _pairs(agreement)
     for k, (segment, truth) in enumerate(own):
-        mask = masks[pairs[k]] if k in pairs else np.zeros_like(truth)
+        mask = instances[pairs[k]].mask if k in pairs else np.zeros_like(truth)
         sure = found.instances[pairs[k]].score if k in pairs else None
         row = scene.row(segment, truth, mask, prompt=INSTANCE, predicted_iou=sure, **facts)
         yield Scored(row, partial(View, index, truth, mask, _NOTHING))
@@ -213,10 +213,10 @@ def _each_through(
     """As `_each`, of objects through a volume or video."""
     shape = scene.image.geometry.shape
     instances = [segment for segment in found.segments if not segment.is_empty]
-    truths = [segment.mask(shape) for segment in own]
-    agreement = np.array([[_iou(truth, one) for one in instances] for truth in truths])
-    pairs = _pairs(agreement)
-    for k, (segment, truth) in enumerate(zip(own, truths, strict=True)):
+    truths, parts = ([Part(one.region, one.crop) for one in each] for each in (own, instances))
+    pairs = _pairs(ious(truths, parts))
+    for k, segment in enumerate(own):
+        truth = segment.mask(shape)
         one = instances[pairs[k]] if k in pairs else None
         mask = np.zeros_like(truth) if one is None else one.mask(shape)
         sure = one.words.score if one and one.words else None
@@ -233,11 +233,6 @@ def _pairs(agreement: NDArray[np.float64]) -> dict[int, int]:
     return {k: n for k, n in matched if agreement[k, n] > 0}
 
 
-def _iou(truth: Mask, segment: Segment) -> float:
-    both = int((truth[segment.region] & segment.crop).sum())
-    return both / (int(truth.sum()) + int(segment.crop.sum()) - both)
-
-
 def _asked(scene: Scene, index: int, phrase: str) -> tuple[Findings, float]:
     """What a phrase finds on a slice, and seconds."""
     embedding = scene.stack.embedding(index)
@@ -249,7 +244,7 @@ def _asked(scene: Scene, index: int, phrase: str) -> tuple[Findings, float]:
 def _union(found: Findings, shape: tuple[int, ...]) -> Mask:
     mask = np.zeros(shape, dtype=bool)
     for instance in found.instances:
-        mask |= instance.mask
+        mask[instance.region] |= instance.crop
     return mask
 
 

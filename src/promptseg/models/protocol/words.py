@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from promptseg.image import bounding_region
 from promptseg.models.protocol.embedding import Embedding
 
 __all__ = ["ClosedWords", "Findings", "Instance", "KnownWord", "Phrase", "WordModel"]
@@ -31,19 +32,57 @@ class Phrase:
     outside: tuple[Bounds, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
 class Instance:
-    """One thing that a phrase names.
+    """One thing that a phrase names; of its mask the part around it is kept, as there may be thousands
+    on a slice.
 
-    Attributes:
+    Args:
         mask: (rows, columns) boolean, on the slice's own grid.
         score: 0..1, that the phrase means it.
         box: (x0, y0, x1, y1), both ends inside.
+
+    Attributes:
+        size: (rows, columns) of the slice.
+        region: rows and columns around the mask; empty ones for an empty mask.
+        crop: the mask there.
+
+    Examples:
+        >>> mask = np.zeros((4, 6), bool)
+        >>> mask[1, 2:5] = True
+        >>> one = Instance(mask, 0.9, (2, 1, 4, 1))
+        >>> one.crop.shape, bool((one.mask == mask).all())
+        ((1, 3), True)
     """
 
-    mask: NDArray[np.bool_]
-    score: float
-    box: Bounds
+    __slots__ = ("box", "crop", "region", "score", "size")
+
+    def __init__(self, mask: NDArray[np.bool_], score: float, box: Bounds) -> None:
+        rows, columns = bounding_region(mask)
+        self.region = rows, columns
+        self.crop: NDArray[np.bool_] = mask[rows, columns].copy()
+        self.size = mask.shape[0], mask.shape[1]
+        self.score, self.box = score, box
+
+    @classmethod
+    def of_part(
+        cls,
+        crop: NDArray[np.bool_],
+        region: tuple[slice, slice],
+        size: tuple[int, int],
+        score: float,
+        box: Bounds,
+    ) -> Instance:
+        """Return one of whose mask the part around it is known; see the attributes."""
+        one = cls.__new__(cls)
+        one.crop, one.region, one.size, one.score, one.box = crop, region, size, score, box
+        return one
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Return the whole (rows, columns) mask, made anew."""
+        full = np.zeros(self.size, bool)
+        full[self.region] = self.crop
+        return full
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,14 +40,26 @@ class Packed:
     ) -> Packed:
         """Pack a (rows, columns) mask."""
         rows, columns = bounding_region(mask)
-        bits = np.packbits(mask[rows, columns])
+        return replace(
+            cls.of_part(mask[rows, columns], (rows, columns)), iou=iou, presence=presence
+        )
+
+    @classmethod
+    def of_part(cls, crop: NDArray[np.bool_], region: tuple[slice, slice]) -> Packed:
+        """Pack a mask of which the part around it is known, and the rows and columns that it takes."""
+        rows, columns = region
         box = (rows.start, rows.stop, columns.start, columns.stop)
-        return cls(box, zlib.compress(bits.tobytes(), 1), iou, presence)
+        return cls(box, zlib.compress(np.packbits(crop).tobytes(), 1))
 
     @property
     def is_empty(self) -> bool:
         """Tell whether the mask is empty."""
         return self.box[0] == self.box[1]
+
+    @property
+    def region(self) -> tuple[slice, slice]:
+        """Return the rows and columns of the part that is kept."""
+        return slice(*self.box[:2]), slice(*self.box[2:])
 
     def crop(self) -> NDArray[np.bool_]:
         """Unpack the part of the mask that is kept."""
@@ -59,8 +71,7 @@ class Packed:
     def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
         """Unpack the whole (rows, columns) mask."""
         full = np.zeros(size, dtype=bool)
-        top, bottom, left, right = self.box
-        full[top:bottom, left:right] = self.crop()
+        full[self.region] = self.crop()
         return full
 
 
@@ -243,6 +254,10 @@ class Unpacked(MutableMapping[int, NDArray[np.bool_]]):
         rows, columns = mask.shape
         self.size = rows, columns
         self.packed[frame] = Packed.of(mask)
+
+    def put(self, frame: int, packed: Packed, size: tuple[int, int]) -> None:
+        """Put in a mask that is packed, of a frame of some (rows, columns)."""
+        self.size, self.packed[frame] = size, packed
 
     def __delitem__(self, frame: int) -> None:
         del self.packed[frame]

@@ -7,7 +7,7 @@ dataset does not label is not known to be absent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ from promptseg.datasets.collection import Collection, Sample
 from promptseg.models.families.words.vocabulary import Vocabulary
 from promptseg.terms.phrases import class_word
 
-__all__ = ["SIDE", "WordImage", "cut_out", "framed", "whole_image"]
+__all__ = ["SIDE", "WordImage", "cut_out", "framed", "named_places", "whole_image"]
 
 SIDE = 256
 """Of the grid of masks, over the whole input."""
@@ -56,15 +56,22 @@ class WordImage:
     about: dict[str, str] = field(default_factory=dict)
 
 
+def named_places(samples: Iterable[Sample], words: Vocabulary) -> dict[str, int]:
+    """Return the places in a vocabulary of the classes of samples that it knows by their names."""
+    names = dict.fromkeys(target.name for sample in samples for target in sample.targets)
+    found = {name: words.known(class_word(name)) for name in names}
+    return {name: words.index(concept) for name, concept in found.items() if concept is not None}
+
+
 def whole_image(
-    collection: Collection, sample: Sample, words: Vocabulary, known: Sequence[int]
+    collection: Collection, sample: Sample, places: Mapping[str, int], known: Sequence[int]
 ) -> WordImage:
     """Read a sample of a collection, its classes as words.
 
     Args:
         collection: where it is from.
         sample: one of it.
-        words: classes that are none of them are left out.
+        places: class -> its word's place in the vocabulary; other classes are left out.
         known: places of the words that its dataset labels.
     """
     from scipy import ndimage
@@ -74,12 +81,11 @@ def whole_image(
     objects = np.zeros(sample.shape, np.uint16)
     number = 0
     for target in sample.targets:
-        concept = words.known(class_word(target.name))
-        if concept is None:
+        if (place := places.get(target.name)) is None:
             continue
         mask = layers[target.layer] == target.id
         parts, count = ndimage.label(mask)
-        labels[mask] = words.index(concept) + 1
+        labels[mask] = place + 1
         objects[mask] = parts[mask] + number
         number += count
     return WordImage(

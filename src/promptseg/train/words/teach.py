@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from promptseg.datasets.collection import Collection, Sample
-from promptseg.errors import InputError
+from promptseg.errors import InputError, PromptError
 from promptseg.inference.predictor import Predictor
 from promptseg.models.families.sam.model import SamEmbedding
 from promptseg.models.families.words.model import WordsModel
@@ -20,6 +20,7 @@ from promptseg.models.families.words.network import WordsHead
 from promptseg.models.families.words.vocabulary import Concept, Vocabulary
 from promptseg.models.protocol import Phrase
 from promptseg.terms.phrases import class_word
+from promptseg.terms.words import words_of
 from promptseg.train.words.features import WordFeatures
 from promptseg.train.words.images import WordImage, cut_out, whole_image
 from promptseg.train.words.learn import inside_of
@@ -44,7 +45,8 @@ _SEVERAL = 1.5  # objects of an image from which on they are told apart
 def new_words(
     samples: Sequence[Sample], known: Vocabulary, renamed: Mapping[str, tuple[str, ...]]
 ) -> dict[str, Concept]:
-    """Map each class of a collection to the word that it becomes.
+    """Map each class of a collection to the word that it becomes; classes of one name become one word,
+    with the modalities and synonyms of all.
 
     Args:
         samples: of all parts.
@@ -73,9 +75,14 @@ def new_words(
                     "call it otherwise: what is known is not changed",
                 )
             continue
-        of = [s for s in samples if any(t.name == name for t in s.targets)]
+        _require_askable(name, phrase)
+        others = [other for other, concept in found.items() if concept.name == phrase]
+        own = {name, *others}
+        of = [s for s in samples if any(t.name in own for t in s.targets)]
         modalities = tuple(sorted({s.modality for s in of} - {"unknown"}))
-        found[name] = Concept(phrase, modalities, tuple(synonyms))
+        said = [*(found[others[0]].synonyms if others else ()), *synonyms]
+        concept = Concept(phrase, modalities, tuple(dict.fromkeys(said)))
+        found |= dict.fromkeys((*others, name), concept)
     if not found:
         raise InputError(
             "a class that is no word of the model yet",
@@ -84,6 +91,18 @@ def new_words(
         )
     known.with_more({c.name: c for c in found.values()}.values())
     return found
+
+
+def _require_askable(name: str, phrase: str) -> None:
+    """Refuse a word that nobody could ask for: an empty one, or one of both sides."""
+    try:
+        words_of(phrase)
+    except PromptError as error:
+        raise InputError(
+            f"{error.expected}, for the class {name!r}",
+            error.got,
+            "call it otherwise with --word CLASS=WORD",
+        ) from None
 
 
 def made_room(head: WordsHead, vocabulary: Vocabulary, seed: int) -> WordsHead:
@@ -122,24 +141,18 @@ def taught_images(
         pieces: of an image without each word, and with it.
         seed: of the pieces.
     """
+    places = {name: vocabulary.names.index(concept.name) for name, concept in taught.items()}
     labelled: dict[str, set[int]] = {}
     for each in samples.values():
         for sample in each:
             words = labelled.setdefault(sample.dataset, set())
-            for target in sample.targets:
-                if target.name in taught:
-                    words.add(vocabulary.index(taught[target.name]))
+            words |= {places[target.name] for target in sample.targets if target.name in places}
     for part, each in samples.items():
         for sample in each:
             indices = sorted(labelled[sample.dataset])
             if not indices:
                 continue
-            targets = [
-                t._replace(name=taught[t.name].name) for t in sample.targets if t.name in taught
-            ]
-            image = whole_image(
-                collection, replace(sample, targets=tuple(targets)), vocabulary, indices
-            )
+            image = whole_image(collection, sample, places, indices)
             yield image, part
             for word in indices:
                 for piece in cut_out(image, word, pieces, seed):

@@ -32,6 +32,7 @@ from promptseg.models.protocol import (
 __all__ = ["Sam3Model", "words_table"]
 
 _PHRASES_KEPT = 64
+_AT_ONCE = 32  # objects whose masks on the slice are made together
 Bounds = tuple[float, float, float, float]
 
 
@@ -118,13 +119,14 @@ class Sam3Model:
         sure = found.sure.float()
         order = sure.argsort(descending=True, stable=True)
         kept = order[sure[order] > at_least]
-        masks = transform.masks(found.logits[kept][:, None].float()).cpu().numpy()
-        instances = [
-            Instance(mask, float(score), _pixels(box, transform))
-            for mask, score, box in zip(
-                masks, sure[kept].tolist(), found.boxes[kept].float().cpu(), strict=True
-            )
-        ]
+        instances = []
+        for some in kept.split(_AT_ONCE):
+            masks = transform.masks(found.logits[some][:, None].float()).cpu().numpy()
+            boxes = found.boxes[some].float().cpu()
+            instances += [
+                Instance(mask, score, _pixels(box, transform))
+                for mask, score, box in zip(masks, sure[some].tolist(), boxes, strict=True)
+            ]
         return Findings(tuple(instances), float(found.presence.sigmoid()), float(sure.max()))
 
     def _detected(self, embedding: Sam3Embedding, phrase: Phrase) -> Detections:

@@ -23,6 +23,7 @@ from promptseg.models.protocol import Embedding, Findings, Instance, Phrase, Sli
 __all__ = ["WordsModel", "inside"]
 
 _CLEAR = 10.0  # logits of a hint, at most
+_AT_ONCE = 32  # objects whose masks on the slice are made together
 
 
 class WordsModel(SamModel):
@@ -110,19 +111,18 @@ class WordsModel(SamModel):
         kept = [k for k in np.argsort([-s for s in scores], kind="stable") if scores[k] > at_least]
         if not kept:
             return Findings((), presence, max(scores, default=0.0))
-        alone = (
-            torch.from_numpy(
-                np.stack([np.where(objects[k], logits, -_CLEAR) for k in kept])[:, None]
+        instances = []
+        for first in range(0, len(kept), _AT_ONCE):
+            some = kept[first : first + _AT_ONCE]
+            alone = np.stack([np.where(objects[k], logits, -_CLEAR) for k in some])[:, None]
+            masks = self._refined(
+                embedding, torch.from_numpy(alone).float().to(self.device), concept
             )
-            .float()
-            .to(self.device)
-        )
-        masks = self._refined(embedding, alone, concept)
-        instances = [
-            Instance(one, scores[k], _box(one))
-            for k, one in zip(kept, masks, strict=True)
-            if one.any()
-        ]
+            instances += [
+                Instance(one, scores[k], _box(one))
+                for k, one in zip(some, masks, strict=True)
+                if one.any()
+            ]
         return Findings(tuple(instances), presence, max(scores))
 
     def _refined(
@@ -142,9 +142,9 @@ class WordsModel(SamModel):
             )
             for k in asked
         ]
-        for first in range(0, len(prompts), 32):
-            answer = self.decode(embedding, prompts[first : first + 32])
-            for k, mask in zip(asked[first : first + 32], answer.masks, strict=True):
+        if prompts:
+            answer = self.decode(embedding, prompts)
+            for k, mask in zip(asked, answer.masks, strict=True):
                 coarse[k] = mask
         return coarse
 

@@ -2,17 +2,19 @@
 
 A phrase is a known word or it is refused: names and synonyms, in singular or plural, in other orders
 ("head of the fetus"), with a typing error in a long word, or by the SNOMED CT code of the table of
-terms. A phrase with one more word is another thing ("fetal heart", "cell membrane").
+terms. A phrase with one more word is another thing ("fetal heart", "cell membrane"), and so is one with
+another number ("liver segment 4", "liver segment 8"). Words of any script count; a typing error is
+looked for in Latin letters without accents alone, and never is another word of anatomy one.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import SequenceMatcher
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from promptseg.errors import ModelError, PromptError
@@ -35,6 +37,19 @@ _PLURALS = {
     "bodies": "body",
     "arteries": "artery",
 }
+_ALIKE = frozenset(
+    (
+        *("abductor", "adductor", "epicardium", "pericardium", "endocardium", "myocardium"),
+        *("metacarpal", "metatarsal", "peroneal", "perineal", "perineum", "peritoneum"),
+        *("ileum", "ilium", "ureter", "urethra", "humerus", "humeral", "femoral", "temporal"),
+        *("maximus", "minimus", "medius", "medial", "median", "lateral", "ischium", "ischemia"),
+        *("lymphoma", "lipoma", "adenoma", "hematoma", "angioma", "myeloma", "glioma", "myoma"),
+        *("thymus", "thalamus", "hypothalamus", "epithalamus", "subthalamus", "tarsal", "carpal"),
+        *("nucleus", "nucleolus", "ventricle", "vestibule", "arteriole", "venule", "papilla"),
+        *("maxilla", "axilla", "patella", "capsule", "scapular", "prostatic", "parietal"),
+    )
+)
+"""Words of anatomy that are a few letters from others, beside those of the table of terms."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +122,8 @@ class Vocabulary:
         by_code = [c for c in self.concepts if c.code and c.code == digits]
         if by_code:
             return by_code[0]
-        alike = {c.name: c for k, c in self._by_key.items() if _is_misspelt(key, k)}
+        own = _real_words() | {word for k in self._by_key for word in k.split()}
+        alike = {c.name: c for k, c in self._by_key.items() if _is_misspelt(key, k, own)}
         return next(iter(alike.values())) if len(alike) == 1 else None
 
     def look_up(self, phrase: str) -> Concept:
@@ -190,10 +206,32 @@ def _keys(concept: Concept) -> list[str]:
 
 
 def _key(phrase: str) -> str:
-    """The words of a phrase, each in one spelling and in the singular, in alphabetical order."""
-    words = [w for w in re.split(r"[^a-z]+", phrase.lower()) if w]
-    plain = (_plain(word) for word in words if word not in _ARTICLES)
+    """The words of a phrase, each in one spelling and in the singular, in alphabetical order; a number
+    belongs to the word before it, so that "segment 1, zone 2" is not "segment 2, zone 1".
+    """
+    words = _words(phrase)
+    plain: list[str] = []
+    for word in [w for w in words if w not in _ARTICLES] or words:
+        if word.isdigit() and plain:
+            plain[-1] += word
+        else:
+            plain.append(_plain(word))
     return " ".join(sorted(plain))
+
+
+def _words(phrase: str) -> list[str]:
+    """Runs of letters, digits and the marks that belong to letters, in any script, in small letters."""
+    text = unicodedata.normalize("NFKC", phrase.casefold())
+    inside = (c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in text)
+    return "".join(inside).split()
+
+
+@cache
+def _real_words() -> frozenset[str]:
+    """The words of the table of terms, and others that are no misspelling of any."""
+    table = (*terms("structure").values(), *terms("abnormality").values(), *terms("side").values())
+    names = (name for term in table for name in (term.name, *term.synonyms))
+    return frozenset(word for name in (*names, *_ALIKE) for word in _key(name).split())
 
 
 def _plain(word: str) -> str:
@@ -205,10 +243,11 @@ def _plain(word: str) -> str:
     return _ADJECTIVES.get(word, word)
 
 
-def _is_misspelt(key: str, known: str) -> bool:
+def _is_misspelt(key: str, known: str, real: Set[str]) -> bool:
     """Whether words differ by one letter in a long one, and in nothing else.
 
-    Two letters may differ where a word has ten or more.
+    Two letters may differ where a word has ten or more. The first letter and numbers are the same; what
+    is a real word, or is nearer to another one, is no misspelling.
     """
     ours, theirs = sorted(key.split()), sorted(known.split())
     if len(ours) != len(theirs):
@@ -218,8 +257,19 @@ def _is_misspelt(key: str, known: str) -> bool:
     if len(left) != 1 or len(right) != 1:
         return False
     one, other = left[0], right[0]
+    if one in real or not (one + other).isascii() or one[0] != other[0]:
+        return False
+    if _digits(one) != _digits(other):
+        return False
     allowed = 2 if len(other) >= 10 else 1 if len(other) >= _SHORT or len(theirs) > 1 else 0
-    return len(other) > 4 and _distance(one, other) <= allowed
+    wrong = _distance(one, other)
+    if len(other) <= 4 or wrong > allowed:
+        return False
+    return all(_distance(one, word) >= wrong for word in real)
+
+
+def _digits(word: str) -> str:
+    return "".join(c for c in word if c.isdigit())
 
 
 def _distance(one: str, other: str) -> int:

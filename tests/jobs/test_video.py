@@ -134,6 +134,21 @@ def test_the_overlay_is_vp9_at_the_same_times_and_shows_the_objects(
         assert frame[35, 55 - k, 2] > frame[35, 55 - k, 0] + 15  # tinted blue
 
 
+@pytest.mark.parametrize(("chosen", "rate", "lasts"), [(None, 10, 1.2), ("1:9:4", 2.5, 1.2)])
+def test_what_is_written_has_the_rate_of_the_clip_and_shows_its_last_frame_as_long(
+    tmp_path: Path, chosen: str | None, rate: float, lasts: float
+) -> None:
+    """Players and OpenCV count frames as duration times rate."""
+    slow = write_video(tmp_path / "slow.mkv", squares(12), stamps=range(0, 1200, 100))
+    boxes = (BOXES[0],) if chosen is None else ("5,8,12,15@1=left",)
+    segment_video(job_of(slow, tmp_path / "out", box=boxes, frames=chosen, margin_pixels=5.0))
+    for name in ("overlay.webm", "labels.mkv"):
+        with av.open(str(tmp_path / "out" / name)) as made:
+            assert made.duration is not None
+            assert made.streams.video[0].average_rate == pytest.approx(rate)
+            assert made.duration / 1e6 == pytest.approx(lasts, abs=0.002)
+
+
 def test_a_range_with_a_stride_counts_frames_as_the_clip_does(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     boxes = ("6,8,13,15@2=left", "42,30,51,39@8=right")

@@ -368,7 +368,7 @@ def test_what_a_header_asks_for_is_checked_before_a_frame_is_decoded(
         open_video(path)
     monkeypatch.setattr("promptseg.formats.memory.available_bytes", lambda: 50_000)
     assert len(open_video(path)) == 12
-    with pytest.raises(InputError, match=r"an image that fits into .* 12 x 24 x 32 x 3 voxels"):
+    with pytest.raises(InputError, match=r"fits into .* 12 x 24 x 32 x 3 voxels.* with --frames"):
         read(path)
 
 

@@ -303,17 +303,31 @@ def test_memory_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not (tmp_path / "out" / "overlay.webm").exists()
 
 
-def test_a_cine_gets_a_seg_too(tmp_path: Path) -> None:
-    frames = np.stack(squares(6))
-    source = write_object(
-        tmp_path / "us.dcm",
-        frames,
+def cine(folder: Path) -> Path:
+    return write_object(
+        folder / "us.dcm",
+        np.stack(squares(6)),
         frames=True,
         sop="1.2.840.10008.5.1.4.1.1.3.1",
         Modality="US",
         FrameTime=40,
         PatientName="DoeKx47^Jane",
     )
+
+
+def test_a_cine_without_room_for_its_seg_is_refused_before_the_work(
+    tmp_path: Path, model: BrightPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 48 * 64 * 64 * 2  # bytes: enough for a frame at a time, not for 20 objects on six
+    monkeypatch.setattr("promptseg.formats.memory.available_bytes", lambda: free)
+    many = tuple(f"4,8,11,15@0={n}" for n in range(20))
+    with pytest.raises(InputError, match=r"us\.dcm: 20 x 6 x 48 x 64 voxels.* with --frames"):
+        segment_video(job_of(cine(tmp_path), tmp_path / "out", box=many))
+    assert (model.encoded, (tmp_path / "out").exists()) == ([], False)
+
+
+def test_a_cine_gets_a_seg_too(tmp_path: Path) -> None:
+    source = cine(tmp_path)
     job = job_of(source, tmp_path / "out", box=BOXES[:1], frames="0:4:2", margin_pixels=4.0)
     assert is_video_job(job)
     segment_video(job)

@@ -18,6 +18,7 @@ from formats.dicom_makers import write_object
 from formats.video_makers import SHAPE, cut, textured, uneven, write_video
 from promptseg.errors import InputError, MissingPackageError, PromptError
 from promptseg.formats import read
+from promptseg.formats.masks import read_masks
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.video import Video, open_video, parse_frames
 from promptseg.formats.video.container import open_container
@@ -367,7 +368,7 @@ def test_what_a_header_asks_for_is_checked_before_a_frame_is_decoded(
         open_video(path)
     monkeypatch.setattr("promptseg.formats.memory.available_bytes", lambda: 50_000)
     assert len(open_video(path)) == 12
-    with pytest.raises(InputError, match=r"an image that fits into .* 12 x 24 x 32 x 3 voxels"):
+    with pytest.raises(InputError, match=r"fits into .* 12 x 24 x 32 x 3 voxels.* with --frames"):
         read(path)
 
 
@@ -445,3 +446,43 @@ def test_label_videos_are_lossless_in_every_stream(tmp_path: Path, wide: bool) -
         with av.open(str(tmp_path / "a.mkv")) as container:
             for k, frame in enumerate(container.decode(video=number)):
                 np.testing.assert_array_equal(frame.to_ndarray(), planes[k, number])
+
+
+def test_label_videos_of_overlapping_objects_are_read_whole(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    truth = rng.random((2, 4, 21, 33)) < 0.5
+    with lossless(tmp_path / "a.mkv", (21, 33), ["one", "two"], False, "1 one, 2 two") as made:
+        for k, both in enumerate(truth.swapaxes(0, 1)):
+            made.add([np.where(m, n, 0).astype(np.uint8) for n, m in enumerate(both, 1)], 0.1 * k)
+    found = read_masks(tmp_path / "a.mkv")
+    assert [(s.name, s.label) for s in found.segments] == [("one", 1), ("two", 2)]
+    for segment, mask in zip(found.segments, truth, strict=True):
+        np.testing.assert_array_equal(segment.mask((4, 21, 33)), mask)
+
+
+def test_label_videos_keep_numbers_above_255_and_names(tmp_path: Path) -> None:
+    planes = np.random.default_rng(6).integers(0, 301, (3, 21, 33)).astype(np.uint16)
+    names = ["a, b", *(f"cell {n}" for n in range(2, 301))]
+    title = ", ".join(f"{n} {name}" for n, name in enumerate(names, 1))
+    with lossless(tmp_path / "a.mkv", (21, 33), ["labels"], True, title) as made:
+        for k, plane in enumerate(planes):
+            made.add([plane], 0.1 * k)
+    found = read_masks(tmp_path / "a.mkv")
+    assert [s.name for s in found.segments] == names
+    for segment in found.segments:
+        np.testing.assert_array_equal(segment.mask((3, 21, 33)), planes == segment.label)
+
+
+def test_a_label_video_whose_streams_differ_is_refused(tmp_path: Path) -> None:
+    frame = av.VideoFrame.from_ndarray(np.ones((21, 33), np.uint8), "gray")
+    frame.time_base = Fraction(1, 10)
+    with av.open(str(tmp_path / "a.mkv"), "w") as made:
+        streams = [made.add_stream("ffv1", rate=10) for _ in range(2)]
+        for stream in streams:
+            stream.height, stream.width, stream.pix_fmt = 21, 33, "gray"
+        for number, frame.pts in ((0, 0), (1, 0), (0, 1)):
+            made.mux(streams[number].encode(frame))
+        for stream in streams:
+            made.mux(stream.encode())
+    with pytest.raises(InputError, match="streams of one size"):
+        read_masks(tmp_path / "a.mkv")

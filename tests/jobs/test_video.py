@@ -134,6 +134,21 @@ def test_the_overlay_is_vp9_at_the_same_times_and_shows_the_objects(
         assert frame[35, 55 - k, 2] > frame[35, 55 - k, 0] + 15  # tinted blue
 
 
+@pytest.mark.parametrize(("chosen", "rate", "lasts"), [(None, 10, 1.2), ("1:9:4", 2.5, 1.2)])
+def test_what_is_written_has_the_rate_of_the_clip_and_shows_its_last_frame_as_long(
+    tmp_path: Path, chosen: str | None, rate: float, lasts: float
+) -> None:
+    """Players and OpenCV count frames as duration times rate."""
+    slow = write_video(tmp_path / "slow.mkv", squares(12), stamps=range(0, 1200, 100))
+    boxes = (BOXES[0],) if chosen is None else ("5,8,12,15@1=left",)
+    segment_video(job_of(slow, tmp_path / "out", box=boxes, frames=chosen, margin_pixels=5.0))
+    for name in ("overlay.webm", "labels.mkv"):
+        with av.open(str(tmp_path / "out" / name)) as made:
+            assert made.duration is not None
+            assert made.streams.video[0].average_rate == pytest.approx(rate)
+            assert made.duration / 1e6 == pytest.approx(lasts, abs=0.002)
+
+
 def test_a_range_with_a_stride_counts_frames_as_the_clip_does(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     boxes = ("6,8,13,15@2=left", "42,30,51,39@8=right")
@@ -288,17 +303,31 @@ def test_memory_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not (tmp_path / "out" / "overlay.webm").exists()
 
 
-def test_a_cine_gets_a_seg_too(tmp_path: Path) -> None:
-    frames = np.stack(squares(6))
-    source = write_object(
-        tmp_path / "us.dcm",
-        frames,
+def cine(folder: Path) -> Path:
+    return write_object(
+        folder / "us.dcm",
+        np.stack(squares(6)),
         frames=True,
         sop="1.2.840.10008.5.1.4.1.1.3.1",
         Modality="US",
         FrameTime=40,
         PatientName="DoeKx47^Jane",
     )
+
+
+def test_a_cine_without_room_for_its_seg_is_refused_before_the_work(
+    tmp_path: Path, model: BrightPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 48 * 64 * 64 * 2  # bytes: enough for a frame at a time, not for 20 objects on six
+    monkeypatch.setattr("promptseg.formats.memory.available_bytes", lambda: free)
+    many = tuple(f"4,8,11,15@0={n}" for n in range(20))
+    with pytest.raises(InputError, match=r"us\.dcm: 20 x 6 x 48 x 64 voxels.* with --frames"):
+        segment_video(job_of(cine(tmp_path), tmp_path / "out", box=many))
+    assert (model.encoded, (tmp_path / "out").exists()) == ([], False)
+
+
+def test_a_cine_gets_a_seg_too(tmp_path: Path) -> None:
+    source = cine(tmp_path)
     job = job_of(source, tmp_path / "out", box=BOXES[:1], frames="0:4:2", margin_pixels=4.0)
     assert is_video_job(job)
     segment_video(job)

@@ -1,9 +1,9 @@
 """Mask files that keep one layer per object, as this package and 3D Slicer write them.
 
 A layer is a frame of NIfTI or MGZ, an entry of the list axis of NRRD, a channel of MHA, a page or a
-channel of TIFF or the first axis of `segs` in npz. Pages of a TIFF may as well be slices: what they are
-is said by the file, by the user, or by the image they belong to. The grid is that of the first layer,
-read as a file of its own.
+channel of TIFF, the first axis of `segs` in npz or a stream of a label video. Pages of a TIFF may as
+well be slices: what they are is said by the file, by the user, or by the image they belong to. The grid
+is that of the first layer, read as a file of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from promptseg.formats.files import read_provenance_beside
 from promptseg.formats.objects import Told
 from promptseg.formats.options import Pages, ReadOptions
 from promptseg.formats.whole import whole_labels
-from promptseg.image import Image
+from promptseg.geometry import Geometry
+from promptseg.image import Image, Source
 from promptseg.notes import notes_of
 
 if TYPE_CHECKING:
@@ -218,6 +219,21 @@ def _of_npz(path: Path) -> Layers | None:
     return Layers(segs, _read_alone(path, ".npz", lambda p: np.savez(p, **first), npz.read_labels))
 
 
+def _of_video(path: Path) -> Layers | None:
+    from promptseg.formats.video.labels import read_label_streams
+
+    found = read_label_streams(path)
+    if found is None:
+        return None
+    labels, names = found
+    first = Image(
+        labels[0], Geometry.pixels(labels.shape[1:]), source=Source(path, "video"), video=True
+    )
+    several = len(labels) > 1
+    told = [Told(name, k + 1, layer=k if several else None) for k, name in enumerate(names)]
+    return Layers(labels, first, told=tuple(told))
+
+
 def _read_alone(
     path: Path, ending: str, write: Callable[[Path], Any], read: Callable[[Path], Image]
 ) -> Image:
@@ -236,4 +252,5 @@ _READERS: dict[str, Callable[[Path], Layers | None]] = {
     "nrrd": _of_itk,
     "metaimage": _of_itk,
     "npz": _of_npz,
+    "video": _of_video,
 }

@@ -13,6 +13,7 @@ from promptseg.errors import InputError
 
 __all__ = [
     "DEFLATE_AT_BEST",
+    "FEWER_FRAMES",
     "AskedOnly",
     "asking_only",
     "available_bytes",
@@ -24,6 +25,7 @@ _CGROUP = Path("/sys/fs/cgroup")  # of a container or a job of a scheduler, seen
 _asking: ContextVar[bool] = ContextVar("asking only", default=False)
 
 DEFLATE_AT_BEST = 1032
+FEWER_FRAMES = "take fewer frames with --frames, or use a larger machine"
 _GZIP, _OTHER_COMPRESSIONS = b"\x1f\x8b", (b"BZ", b"\x28\xb5", b"\x1f\x9d")
 
 
@@ -96,13 +98,19 @@ def _allowed_bytes(folder: Path) -> int | None:
     return None
 
 
-def require_memory(shape: Sequence[int], bytes_per_voxel: int, path: Path) -> None:
+def require_memory(
+    shape: Sequence[int],
+    bytes_per_voxel: int,
+    path: Path,
+    remedy: str = "check its header, crop it, or use a larger machine",
+) -> None:
     """Refuse an image that does not fit into memory.
 
     Args:
         shape: size of the image.
         bytes_per_voxel: of the stored type; as much again is reckoned for work on it.
         path: for the message.
+        remedy: what the message advises.
 
     Raises:
         InputError: it would not fit.
@@ -115,7 +123,7 @@ def require_memory(shape: Sequence[int], bytes_per_voxel: int, path: Path) -> No
         raise InputError(
             f"an image that fits into the {available / 2**30:.1f} GiB of free memory",
             f"{path}: {' x '.join(map(str, shape))} voxels, about {needed / 2**30:.1f} GiB",
-            "check its header, crop it, or use a larger machine",
+            remedy,
         )
 
 

@@ -7,6 +7,7 @@ apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,13 +23,15 @@ __all__ = ["Encoder", "lossless", "viewable"]
 _VP9 = {"deadline": "realtime", "cpu-used": "8", "crf": "24", "row-mt": "1"}
 _FFV1 = {"level": "3", "slicecrc": "1", "g": "1"}
 _BT709, _LIMITED = 1, 1
+_STEP = 0.04
+_STANDARD = 1001  # rates are fractions with at most this below: 30000/1001 frames a second
 
 
 class Encoder:
     """A file being written; see `viewable` and `lossless`."""
 
-    def __init__(self, path: Path, family: str, title: str) -> None:
-        self._av = pyav()
+    def __init__(self, path: Path, family: str, title: str, step: float) -> None:
+        self._av, self._step = pyav(), step
         self._container: Any = self._av.open(str(path.absolute()), "w", format=family)
         self._container.metadata["title"] = title
         self._streams: list[Any] = []
@@ -51,7 +54,7 @@ class Encoder:
                 kind = "gray" if pixels.dtype == np.uint8 else "gray16le"
                 frame = self._av.VideoFrame.from_ndarray(pixels, kind)
             frame.pts, frame.time_base = self._last, stream.codec_context.time_base
-            self._container.mux(stream.encode(frame))
+            self._mux(stream, frame)
 
     def __enter__(self) -> Encoder:
         return self
@@ -65,15 +68,18 @@ class Encoder:
         try:
             if error is None:
                 for stream in self._streams:
-                    self._container.mux(stream.encode())
+                    self._mux(stream, None)
         finally:
             self._container.close()
 
-    def _stream(self, codec: str, size: tuple[int, int], options: dict[str, str]) -> Any:
-        from fractions import Fraction
+    def _mux(self, stream: Any, frame: Any) -> None:
+        for packet in stream.encode(frame):
+            packet.duration = max(1, round(1000 * self._step))  # else the last frame has none
+            self._container.mux(packet)
 
+    def _stream(self, codec: str, size: tuple[int, int], options: dict[str, str]) -> Any:
         try:
-            stream = self._container.add_stream(codec, rate=25, options=options)
+            stream = self._container.add_stream(codec, rate=_rate(self._step), options=options)
         except self._av.error.FFmpegError as error:
             raise OutputError(
                 f"PyAV with the encoder {codec}", f"one without ({error})", "pip install av"
@@ -84,15 +90,17 @@ class Encoder:
         return stream
 
 
-def viewable(path: Path, size: tuple[int, int], title: str) -> Encoder:
+def viewable(path: Path, size: tuple[int, int], title: str, step: float = _STEP) -> Encoder:
     """Open an encoder of a video for people: VP9 in WebM, which browsers play.
 
     Args:
         path: the file; it is written over.
         size: (rows, columns).
         title: of the file.
+        step: seconds from frame to frame, on average; players are told the rate, and show the last
+            frame for as long.
     """
-    made = Encoder(path, "webm", title)
+    made = Encoder(path, "webm", title, step)
     stream = made._stream("libvpx-vp9", size, _VP9)
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
@@ -101,7 +109,12 @@ def viewable(path: Path, size: tuple[int, int], title: str) -> Encoder:
 
 
 def lossless(
-    path: Path, size: tuple[int, int], names: Sequence[str], wide: bool, title: str
+    path: Path,
+    size: tuple[int, int],
+    names: Sequence[str],
+    wide: bool,
+    title: str,
+    step: float = _STEP,
 ) -> Encoder:
     """Open an encoder of a video of numbers: FFV1 in Matroska, each frame by itself, with a checksum.
 
@@ -111,10 +124,19 @@ def lossless(
         names: titles of its streams, one each.
         wide: whether numbers have 16 bits.
         title: of the file.
+        step: seconds from frame to frame, on average.
     """
-    made = Encoder(path, "matroska", title)
+    made = Encoder(path, "matroska", title, step)
     for name in names:
         stream = made._stream("ffv1", size, _FFV1)
         stream.pix_fmt = "gray16le" if wide else "gray"
         stream.metadata["title"] = name
     return made
+
+
+def _rate(step: float) -> Fraction:
+    """Frames a second; slow ones as one frame in so many seconds."""
+    step = max(step, 0.001)
+    if step <= 1:
+        return Fraction(1 / step).limit_denominator(_STANDARD)
+    return 1 / Fraction(step).limit_denominator(_STANDARD)

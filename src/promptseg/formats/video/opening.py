@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from promptseg.errors import InputError
-from promptseg.formats.memory import require_memory
+from promptseg.formats.memory import FEWER_FRAMES, require_memory
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.table import format_by_suffix
 from promptseg.formats.video.cine import open_cine
@@ -82,7 +82,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Image:
             pixels = frames.frame(index).copy()
             return Image(pixels, Geometry.pixels(facts.size), facts.modality, source)
         lazy = frames.image().voxels
-        require_memory(lazy.shape, lazy.dtype.itemsize, path)
+        require_memory(lazy.shape, lazy.dtype.itemsize, path, FEWER_FRAMES)
         voxels = np.empty(lazy.shape, lazy.dtype)
         for k in range(len(frames)):
             voxels[k] = frames.frame(k)

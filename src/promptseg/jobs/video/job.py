@@ -32,7 +32,13 @@ from promptseg.jobs.batch import find_images
 from promptseg.jobs.replay import check_same_weights, compared, read_provenance
 from promptseg.jobs.segment import load_prompted, prompts_in_labels, prompts_of, reads_of, single
 from promptseg.jobs.video.prompts import as_given, on_frames, places_of
-from promptseg.jobs.video.results import NAMES, VideoOutputs, provenance_of, write_results
+from promptseg.jobs.video.results import (
+    NAMES,
+    VideoOutputs,
+    provenance_of,
+    require_seg_room,
+    write_results,
+)
 from promptseg.models.heads.semantic.card import is_semantic
 from promptseg.noted import refuse
 from promptseg.notes import Note
@@ -129,6 +135,7 @@ def _segment(job: SegmentJob, frames: Selection, own: OwnFolder) -> VideoOutputs
     existing = read_results(job.correct, frames) if job.correct else None
     given, placed = _prompts(job, frames, existing)
     objects = group_by_object(placed, frames.image().geometry, "z")  # refused before all work
+    require_seg_room(frames.image(), len(objects))
     if existing and any(entry.texts for entry in objects):
         raise PromptError(
             "corrections that point at something", "words", "use boxes, clicks or masks"

@@ -13,7 +13,7 @@ from promptseg.formats import writer_of
 from promptseg.formats.deidentify import deidentified
 from promptseg.formats.dicom.instances import DicomSource
 from promptseg.formats.files import atomic_paths
-from promptseg.formats.memory import require_memory
+from promptseg.formats.memory import FEWER_FRAMES, require_memory
 from promptseg.formats.outputs import check_outputs
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.formats.video import Selection
@@ -30,7 +30,14 @@ from promptseg.segment.video.earlier import PROVENANCE, VideoObject
 from promptseg.segment.video.masks import FrameMasks
 from promptseg.segment.video.write import AREAS, LABELS, MASKS, OVERLAY, Film, write_film
 
-__all__ = ["NAMES", "VideoOutputs", "provenance_of", "seg_writer", "write_results"]
+__all__ = [
+    "NAMES",
+    "VideoOutputs",
+    "provenance_of",
+    "require_seg_room",
+    "seg_writer",
+    "write_results",
+]
 
 log = logging.getLogger("promptseg")
 
@@ -221,6 +228,18 @@ def write_results(
     return VideoOutputs(job.output, tuple(files), source.provenance, len(frames))
 
 
+def require_seg_room(image: Image, objects: int) -> None:
+    """Refuse a cine of which no DICOM SEG could be written, before hours of work; see `require_memory`.
+
+    Args:
+        image: the frames that are chosen; of a video without DICOM nothing is asked.
+        objects: how many there are to be.
+    """
+    if isinstance(image.source.header, DicomSource) and image.source.path:
+        shape = (objects, *image.geometry.shape)
+        require_memory(shape, 1, image.source.path, FEWER_FRAMES)
+
+
 def seg_writer(
     job: SegmentJob,
     image: Image,
@@ -234,7 +253,7 @@ def seg_writer(
     segments: list[Segment] = []
     source = Source(image.source.path, image.source.format, notes=image.source.notes)
     if isinstance(header, DicomSource):
-        require_memory((len(objects), *image.geometry.shape), 1, job.input)
+        require_seg_room(image, len(objects))
         for k, one in enumerate(objects):
             segments.append(masks.segment(k, one.name, k + 1))
             segments[-1].words = one.words

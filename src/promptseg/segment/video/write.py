@@ -74,6 +74,12 @@ class Film:
         time = self.frames.time(place)
         return place * UNTIMED if time is None else time - (self.frames.time(0) or 0)
 
+    @property
+    def step(self) -> float:
+        """Return the seconds from frame to frame, on average; of a lone frame those of its video."""
+        last = len(self.frames) - 1
+        return self.seconds(last) / last if last else 1 / (self.frames.video.rate or 1 / UNTIMED)
+
 
 def write_film(
     film: Film, paths: Mapping[str, Path], on_frame: Callable[[int], None] | None = None
@@ -102,7 +108,8 @@ def write_film(
 @contextmanager
 def _overlay(film: Film, path: Path) -> Iterator[_Each]:
     size = film.frames.video.facts.size
-    with viewable(path, size, "promptseg: research software, not a medical device") as video:
+    title = "promptseg: research software, not a medical device"
+    with viewable(path, size, title, film.step) as video:
 
         def write(place: int, masks: list[NDArray[np.bool_]]) -> None:
             pixels = film.intensity.apply(film.frames.frame(place))
@@ -121,7 +128,7 @@ def _label_video(film: Film, path: Path) -> Iterator[_Each]:
     names = list(film.names) if film.layers else ["labels"]
     wide = len(film.names) > 255
     title = ", ".join(f"{n} {name}" for n, name in zip(film.labels, film.names, strict=True))
-    with lossless(path, film.masks.size, names, wide, title) as video:
+    with lossless(path, film.masks.size, names, wide, title, film.step) as video:
         yield lambda place, masks: video.add(film.planes(masks), film.seconds(place))
 
 

@@ -195,6 +195,23 @@ def test_options_that_a_session_does_not_take_are_named(server: Running) -> None
     assert state["warning"] == ""
 
 
+def test_a_beginning_afresh_that_is_refused_leaves_the_earlier_session(server: Running) -> None:
+    client, desk = server.client, server.desk
+    at = client.open()
+    client.post(f"{at}/prompts", box=BOX_A, slice=10, object="liver", spread=False)
+    client.ask("DELETE", at)
+    assert client.post("/api/sessions", path="scan.nii.gz", afresh=True, window="x").status == 400
+    at = client.open()
+    assert [o["name"] for o in client.get(at).json["objects"]] == ["liver"]
+    client.ask("DELETE", at)
+    at = client.open(afresh=True)
+    assert client.get(at).json["objects"] == []
+    client.ask("DELETE", at)
+    assert client.get(client.open()).json["objects"] == [], "the empty one is the session now"
+    kept = desk.folder.session_file("scan.nii.gz").parent  # type: ignore[union-attr]
+    assert len(list(kept.glob("session-*.jsonl"))) == 1
+
+
 def test_objects_are_named_coloured_and_removed(server: Running) -> None:
     client = server.client
     at = client.open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -275,3 +276,19 @@ def test_what_follows_the_voxels_is_not_taken_for_them(tmp_path: Path) -> None:
     path.write_bytes(content[:start] + content[end:] + b"trailing bytes")
     with pytest.raises(InputError, match="goes on behind them"):
         read(path)
+
+
+def test_voxels_that_are_line_breaks_cost_no_time(tmp_path: Path) -> None:
+    head = "ObjectType = Image\nNDims = 2\nDimSize = 256 256\nElementType = MET_UCHAR\n"
+    data = b"\n" * (1 << 16)
+    (tmp_path / "a.mha").write_bytes(head.encode() + b"ElementDataFile = LOCAL\n" + data)
+    begun = time.thread_time()
+    image = read(tmp_path / "a.mha")
+    assert time.thread_time() - begun < 1
+    assert (image.voxels == 10).all()
+    assert any("no voxel sizes" in str(note) for note in image.source.notes)
+    blank = f"{head}Comment = b{' ' * 60_000}\v\nElementDataFile = LOCAL\n"
+    (tmp_path / "b.mha").write_bytes(blank.encode() + data)
+    begun = time.thread_time()
+    metaimage.packed_in(tmp_path / "b.mha")
+    assert time.thread_time() - begun < 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,6 +98,34 @@ def test_the_files_of_an_image_in_two_are_both_read(tmp_path: Path) -> None:
         check_outputs([tmp_path / "b.json"], True, Reads([tmp_path / "b.mhd"]))
     (tmp_path / "f.nhdr").write_text(nhdr + "data file: ../else.raw\n")  # never followed
     assert list(belonging_to(tmp_path / "f.nhdr")) == []
+
+
+@pytest.mark.parametrize("name", ["a.mhd", "a.nhdr"])
+@pytest.mark.parametrize(
+    "line", [b"\n", b" \n", b"\r\n", b" ", b"data file", b"data file:", b"ElementDataFile = a  "]
+)
+def test_a_header_of_nothing_but_blanks_costs_no_time(
+    tmp_path: Path, name: str, line: bytes
+) -> None:
+    """While a pattern is looked for, nothing else of a server moves."""
+    (tmp_path / name).write_bytes((line * (1 << 16))[: 1 << 16] + b"x")
+    begun = time.thread_time()
+    list(belonging_to(tmp_path / name))
+    assert time.thread_time() - begun < 1
+
+
+def test_names_of_voxels_are_read_whatever_blanks_surround_them(tmp_path: Path) -> None:
+    (tmp_path / "b.raw").touch()
+    for name, text in {
+        "a.mhd": "NDims = 3\n\n\n \tElementDataFile \t= b.raw \r\n",
+        "a.nhdr": "NRRD0004\r\nDATA FILE\t:\tb.raw\t",
+        "c.nhdr": "NRRD0004\n\n\n\n datafile:b.raw\n",
+    }.items():
+        (tmp_path / name).write_bytes(text.encode())
+        assert list(belonging_to(tmp_path / name)) == [tmp_path / "b.raw"]
+    for nothing in ("LOCAL", "", " ", "../b.raw", "/b.raw"):
+        (tmp_path / "a.mhd").write_text(f"ElementDataFile = {nothing}\nb.raw\n")
+        assert list(belonging_to(tmp_path / "a.mhd")) == []
 
 
 def test_the_provenance_beside_a_mask_that_is_read_is_read_too(tmp_path: Path) -> None:

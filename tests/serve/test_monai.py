@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 import promptseg
 from models.peer import fetch
-from promptseg.errors import InputError
+from promptseg.errors import InputError, ModelError
 from promptseg.formats.masks import read_masks
+from promptseg.segment.session import Session
 from promptseg.serve.desk import Desk
 from promptseg.serve.monai import Request, Rooms
 from promptseg.serve.web.monai import parts_of
@@ -97,6 +98,29 @@ def test_the_module_of_3d_slicer_through_all_its_calls(
     assert client.next_sample("first", {}) == {}, "the image is done"
     assert client.save_label(sample["id"], file, "final", {})["label"] == "scan.label-2.nrrd"
     assert "scan.nii.gz" in client.datastore()["objects"]
+
+
+def test_an_answer_that_lacks_its_other_slices_is_none(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spread, failed = Session.spread, [1]
+
+    def without_memory(session: Session) -> list[str]:
+        if session.unspread and failed:
+            failed.pop()
+            raise ModelError("a device with enough memory", "none left")
+        return spread(session)
+
+    monkeypatch.setattr(Session, "spread", without_memory)
+    request = Request.of("bright", {"label": "lesion", "foreground": [CLICK_A]}, "image")
+    rooms = Rooms(desk)
+    with pytest.raises(ModelError, match="enough memory"):
+        rooms.infer(request, "scan.nii.gz", "", "me")
+    answer = rooms.infer(request, "scan.nii.gz", "", "me")
+    (desk.folder.root / "again.nrrd").write_bytes(answer.content)  # type: ignore[union-attr]
+    assert np.array_equal(mask_of(str(desk.folder.root / "again.nrrd")), A)  # type: ignore[union-attr]
+    (work,) = desk.works
+    assert len(work.session.step.prompts["lesion"]) == 1, "begun anew, not asked twice"
 
 
 @pytest.mark.peer

@@ -77,6 +77,25 @@ def test_box_click_undo_and_reset(session: Remote) -> None:
     np.testing.assert_array_equal(buffer, A)
 
 
+def test_an_answer_that_lacks_its_other_slices_is_an_error(
+    session: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spread, failed = Session.spread, [1]
+
+    def without_memory(one: Session) -> list[str]:
+        if one.unspread and failed:
+            failed.pop()
+            raise PromptsegError("a device with enough memory", "none left")
+        return spread(one)
+
+    monkeypatch.setattr(Session, "spread", without_memory)
+    with pytest.raises(httpx.HTTPStatusError, match="400"):
+        session.add_bbox_interaction(PAIRS_A, True)
+    assert not session.target_buffer.any()
+    session.add_bbox_interaction(PAIRS_A, True)
+    np.testing.assert_array_equal(session.target_buffer, A)
+
+
 @pytest.mark.parametrize("axis", range(3))
 def test_boxes_in_any_of_the_three_planes(session: Remote, axis: int) -> None:
     """A bright ball is the same from every side; its shells may differ where slices end."""

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from promptseg.errors import ModelError
 from promptseg.formats import read
 from promptseg.formats.masks import read_masks
 from promptseg.prompts import Box, Mask, Points
@@ -72,6 +73,32 @@ def test_the_prompted_slice_comes_first_and_the_others_follow(server: Running) -
     ]
     assert state["objects"][0]["region"] == [[5, 16], [15, 26], [7, 18]]
     assert state["steps"] == ["start", "box on a"]
+
+
+def test_slices_that_fail_are_told_to_whoever_asks(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only to who listens: a client that polls would take one slice for the whole object."""
+    client = server.client
+    at = client.open()
+    spread = Session.spread
+    failed: list[Session] = []
+
+    def without_memory(session: Session) -> list[str]:
+        if session.unspread and not failed:
+            failed.append(session)
+            raise ModelError("a device with enough memory", "none left")
+        return spread(session)
+
+    monkeypatch.setattr(Session, "spread", without_memory)
+    client.post(f"{at}/prompts", box=BOX_A, slice=10, object="liver")
+    warning = settled(client, at)["warning"]
+    assert warning.startswith("liver: on the prompted slices alone")
+    assert "a device with enough memory" in warning
+    assert client.get(at).json["warning"] == warning
+    client.post(f"{at}/prompts", box=BOX_A, slice=10, object="liver")
+    assert settled(client, at)["warning"] == "", "the next attempt"
+    np.testing.assert_array_equal(patched({}, settled(client, at))["liver"], A)
 
 
 def test_what_travels_is_the_changed_box_alone(server: Running) -> None:
@@ -166,6 +193,23 @@ def test_options_that_a_session_does_not_take_are_named(server: Running) -> None
     state = client.get(at).json
     assert "percentile" not in state["image"]["window"]["rule"]
     assert state["warning"] == ""
+
+
+def test_a_beginning_afresh_that_is_refused_leaves_the_earlier_session(server: Running) -> None:
+    client, desk = server.client, server.desk
+    at = client.open()
+    client.post(f"{at}/prompts", box=BOX_A, slice=10, object="liver", spread=False)
+    client.ask("DELETE", at)
+    assert client.post("/api/sessions", path="scan.nii.gz", afresh=True, window="x").status == 400
+    at = client.open()
+    assert [o["name"] for o in client.get(at).json["objects"]] == ["liver"]
+    client.ask("DELETE", at)
+    at = client.open(afresh=True)
+    assert client.get(at).json["objects"] == []
+    client.ask("DELETE", at)
+    assert client.get(client.open()).json["objects"] == [], "the empty one is the session now"
+    kept = desk.folder.session_file("scan.nii.gz").parent  # type: ignore[union-attr]
+    assert len(list(kept.glob("session-*.jsonl"))) == 1
 
 
 def test_objects_are_named_coloured_and_removed(server: Running) -> None:

@@ -705,6 +705,26 @@ def test_a_journal_that_is_damaged_is_kept_aside(server: Running, root: Path) ->
     assert list(root.glob(".promptseg/*/aside-*/journal.jsonl"))
 
 
+def test_a_beginning_afresh_that_is_refused_leaves_the_earlier_session(
+    server: Running, root: Path
+) -> None:
+    client = server.client
+    at = opened(client)
+    prompted(client, at, frame=0, object="bar", box=BAR)
+    client.ask("DELETE", at)
+    refused = client.post("/api/videos", path="clip.mkv", afresh=True, window="lungs")
+    assert refused.status == 400
+    at = opened(client)
+    assert [o["name"] for o in client.get(at).json["objects"]] == ["bar"]
+    client.ask("DELETE", at)
+    at = opened(client, afresh=True)
+    assert client.get(at).json["objects"] == []
+    prompted(client, at, frame=0, object="other", box=BAR)
+    client.ask("DELETE", at)
+    assert [o["name"] for o in client.get(opened(client)).json["objects"]] == ["other"]
+    assert len(list(root.glob(".promptseg/*/aside-*/journal.jsonl"))) == 1
+
+
 def test_another_clip_of_the_name_begins_afresh(server: Running, root: Path) -> None:
     client = server.client
     at = opened(client)

@@ -6,15 +6,27 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["DATA_FILE", "HEADER_BYTES", "belonging_to"]
+__all__ = ["HEADER_BYTES", "belonging_to", "data_file"]
 
 HEADER_BYTES = 1 << 16
 """Where a header has to end; a longer one could hide what it points to."""
 
-DATA_FILE = re.compile(rb"^\s*(?:data ?file\s*:|ElementDataFile\s*[=:])\s*(.*?)\s*$", re.I | re.M)
-"""The line of a NRRD or MetaImage header that names the file with its voxels."""
+# Blanks but no line breaks: a pattern that may cross lines tries all of them again from each.
+_DATA_FILE = re.compile(
+    rb"^[^\S\n]*(?:data ?file[^\S\n]*:|ElementDataFile[^\S\n]*[=:])([^\n]*)", re.I | re.M
+)
 
 _HALVES = ((".hdr", ".img"), (".head", ".brik"))
+
+
+def data_file(header: bytes) -> str | None:
+    """Read the name of the file with the voxels out of a NRRD or MetaImage header.
+
+    Returns:
+        What stands there, "LOCAL" where the header's own file has them; None without such a line.
+    """
+    match = _DATA_FILE.search(header)
+    return None if match is None else match[1].strip().decode("utf-8", "replace")
 
 
 def belonging_to(path: Path) -> Iterator[Path]:
@@ -44,9 +56,8 @@ def _siblings(path: Path) -> list[Path]:
 def _data_of(path: Path) -> Iterator[Path]:
     try:
         with path.open("rb") as stream:
-            match = DATA_FILE.search(stream.read(HEADER_BYTES))
+            name = data_file(stream.read(HEADER_BYTES))
     except OSError:
         return
-    name = "LOCAL" if match is None else match[1].decode("utf-8", "replace")
-    if name != "LOCAL" and Path(name).name == name:
+    if name and name != "LOCAL" and Path(name).name == name:
         yield path.parent / name

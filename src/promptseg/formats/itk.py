@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from promptseg.errors import InputError
 from promptseg.formats.checksums import Packed, require_intact
-from promptseg.formats.detached import DATA_FILE, HEADER_BYTES
+from promptseg.formats.detached import HEADER_BYTES, data_file
 from promptseg.formats.files import require_file
 from promptseg.formats.memory import require_memory
 from promptseg.formats.options import ReadOptions
@@ -143,14 +143,13 @@ def check_data_file(path: Path) -> None:
         head = stream.read(HEADER_BYTES)
     if not meta:
         head = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0]  # a blank line ends a NRRD header
-    match = DATA_FILE.search(head)
-    if match is None and (meta or len(head) == HEADER_BYTES):
+    target = data_file(head)
+    if target is None and (meta or len(head) == HEADER_BYTES):
         raise InputError(
             f"a header that ends within {HEADER_BYTES >> 10} KiB", str(path), "check the file"
         )
-    if match is None or match[1] == b"LOCAL":
+    if target is None or target == "LOCAL":
         return
-    target = match[1].decode("utf-8", "replace")
     detached = path.suffix.lower() in (".nhdr", ".mhd")
     plain = Path(target).name == target and "%" not in target and "LIST" not in target
     if not (detached and plain):

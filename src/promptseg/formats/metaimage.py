@@ -21,14 +21,14 @@ from promptseg.image import Image, Segmentation
 
 __all__ = ["packed_in", "read", "write"]
 
-_LINE = re.compile(r"^[ \t]*(\w+)[ \t]*[=:][ \t]*([^\r\n]*?)[ \t]*\r?$", re.M)
+_LINE = re.compile(r"^[ \t]*(\w+)[ \t]*[=:]([^\r\n]*)\r?$", re.M)
 _MOST_DIMENSIONS, _MOST_CHANNELS = 5, 4096
 _ONE_PER_AXIS = {
     *("dimsize", "offset", "position", "origin", "centerofrotation"),
     *("elementspacing", "elementsize"),
 }
 _MATRICES = {"transformmatrix", "rotation", "orientation"}
-_VOXEL_SIZES = re.compile(rb"^\s*Element(Spacing|Size)\s*[=:]", re.M)
+_VOXEL_SIZES = re.compile(rb"^[^\S\n]*Element(Spacing|Size)[^\S\n]*[=:]", re.M)
 _COUNTS = {"ndims", "elementnumberofchannels", "headersize"}
 _TYPES = {
     "MET_CHAR": "i1",
@@ -77,7 +77,7 @@ def packed_in(path: Path) -> Packed | None:
     words: dict[str, str] = {}
     end = 0
     for line in _LINE.finditer(text):
-        name, value = line.groups()
+        name, value = line[1], line[2].strip(" \t")
         key = name.lower()
         words[key] = value
         if key == "elementdatafile":

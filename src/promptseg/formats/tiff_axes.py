@@ -48,7 +48,7 @@ _MILLIMETRES = {
     "Å": 1e-7,
     "pm": 1e-9,
 }
-_LINE = re.compile(r"^(\w+)=(.*?)\s*$", re.M)
+_LINE = re.compile(r"^(\w+)=(.*)$", re.M)
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _picture_spacing(stated: Stated) -> tuple[float, float, float] | None:
 
 def _of_imagej(text: str, tags: Tags, path: Path) -> Stated | None:
     """ImageJ's lines; its page order is channels fastest, then slices, then frames."""
-    said = dict(_LINE.findall(text))
+    said = {key: value.rstrip() for key, value in _LINE.findall(text)}
     sizes = [_count(said.get(key)) for key in ("frames", "slices", "channels")]
     images = _count(said.get("images"))
     spacing = _imagej_spacing(said, tags)

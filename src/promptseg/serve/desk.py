@@ -17,7 +17,7 @@ from promptseg.segment.segmenter import Segmenter
 from promptseg.segment.session import Session
 from promptseg.segment.session_journal import Journal
 from promptseg.serve.background import Encoder
-from promptseg.serve.folder import Folder
+from promptseg.serve.folder import Folder, put_aside
 from promptseg.serve.images import TurnImage
 from promptseg.serve.lease import Clock, Lease
 from promptseg.serve.limits import Limits
@@ -159,10 +159,14 @@ class Desk(OpenSessions[Work]):
 
         def begun() -> Work:
             image = read(path, choices, modality=options.modality)
-            if afresh and of is None and file.exists():
-                file.rename(_aside(file))
-            work = self._begun(image, segmenter, options, file, name, looked_at=of is not None)
-            work.read_only = of is not None
+            looked_at = of is not None
+            anew = afresh and not looked_at
+            work = self._begun(
+                image, segmenter, options, file, name, looked_at=looked_at, anew=anew
+            )
+            work.read_only = looked_at
+            if anew:  # not before it is sure that there is another one in its place
+                put_aside(file)
             return work
 
         return self._enter(begun)
@@ -267,8 +271,9 @@ class Desk(OpenSessions[Work]):
         path: str | None,
         lease: Lease | None = None,
         looked_at: bool = False,
+        anew: bool = False,
     ) -> Work:
-        """A session, resumed if there is a file of it; one that is looked at is not kept."""
+        """A session, resumed if there is a file of it and not `anew`; one looked at is not kept."""
         self.require_bytes(image.voxels.nbytes)
         turns = self.turns_of(segmenter)
         limits = self.limits
@@ -280,7 +285,7 @@ class Desk(OpenSessions[Work]):
         notes: list[str] = []
         session: Session | None = None
         journal = None if file is None else Journal(file)
-        if file is not None and journal is not None and file.is_file():
+        if file is not None and journal is not None and file.is_file() and not anew:
             try:
                 options_then = journal.options()
                 session = Session(segmenter, opened(options_then), options_then)
@@ -290,7 +295,7 @@ class Desk(OpenSessions[Work]):
                 if looked_at:
                     raise
                 session, journal = None, Journal(file)
-                file.rename(_aside(file))
+                put_aside(file)
                 notes.append(f"the earlier session is not used: {error}")
         if session is None:
             session = Session(segmenter, opened(options), options)
@@ -347,11 +352,6 @@ def _ignored(asked: SegmentOptions, then: SegmentOptions) -> list[str]:
         for name in names
         if (new := getattr(asked, name)) is not None and new != (old := getattr(then, name))
     ]
-
-
-def _aside(file: Path) -> Path:
-    """A name for an earlier session that is kept."""
-    return file.with_stem(f"session-{time.time_ns()}")
 
 
 def _mark_begun(folder: Folder, path: str) -> None:

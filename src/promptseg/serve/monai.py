@@ -206,6 +206,7 @@ class Rooms:
         Raises:
             PromptError: nothing was asked, or what the model does not take.
             AbsentError: no such image or model.
+            PromptsegError: the other slices could not be answered.
         """
         flat = request.model.endswith(_ONE_SLICE) and request.model not in self.desk.models
         model = request.model.removesuffix(_ONE_SLICE) if flat else request.model
@@ -318,15 +319,16 @@ class Rooms:
 
     def _ask(self, room: _Room, request: Request, prompts: list[Prompt], spread: bool) -> None:
         """Ask what was not asked before; from the beginning where something was taken back."""
-        work, known = room.work, room.asked.get(request.label, [])
-        goes_on = not request.anew and all(one in prompts for one in known)
-        new = [one for one in prompts if one not in known] if goes_on else prompts
+        work, known = room.work, room.asked.pop(request.label, None)  # unless all is answered
+        goes_on = not request.anew and known is not None and all(one in prompts for one in known)
+        new = [one for one in prompts if one not in (known or ())] if goes_on else prompts
         if not goes_on and request.label in work.session.objects:
             work.change(lambda: work.session.remove_object(request.label))
         for prompt in new:
             work.prompt(prompt, request.label, spread)
-        room.asked[request.label] = prompts
         work.wait(_PATIENCE_S)
+        work.require_propagated()
+        room.asked[request.label] = prompts
 
     def _written(self, result: Result, room: _Room, request: Request) -> Answered:
         ending = _ENDINGS[request.output]

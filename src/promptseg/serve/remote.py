@@ -305,9 +305,15 @@ class RemoteClient:
         return self._answer(self.budget - (time.monotonic() - begun))
 
     def _answer(self, budget: float | None = None) -> Answer:
-        """What the client does not have yet, after waiting as long as is left for an answer."""
+        """What the client does not have yet, after waiting as long as is left for an answer.
+
+        Raises:
+            PromptsegError: the other slices could not be answered; what there is of the answer is
+                in the next one.
+        """
         work = self._require()
         work.wait(max(0.0, self.budget if budget is None else budget))
+        work.require_propagated()
         now = work.masks.get(_NAME)
         difference = changed(self._sent, now)
         self._sent = now

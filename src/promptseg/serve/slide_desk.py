@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from threading import Lock
 
@@ -10,7 +9,7 @@ from promptseg.errors import PromptsegError
 from promptseg.formats.whole_slide import identity, open_slide
 from promptseg.segment.options import SegmentOptions
 from promptseg.serve.desk import Desk, part_of, require_work_of
-from promptseg.serve.folder import Folder
+from promptseg.serve.folder import Folder, put_aside
 from promptseg.serve.open_sessions import OpenSessions
 from promptseg.serve.refusals import AbsentError
 from promptseg.serve.slide_work import SlideWork
@@ -81,12 +80,12 @@ class SlideDesk(OpenSessions[SlideWork]):
                 options = SegmentOptions(modality=self.desk.options.modality)
                 session = SlideSession(segmenter, slide, options)
                 journal = SlideJournal(file, identity(path))
-                if afresh and of is None and file.exists():
-                    file.rename(_aside(file))
                 turns = self.desk.turns_of(segmenter)
                 work = SlideWork(session, self.desk.lease(), turns, journal, name, reading)
                 work.read_only = of is not None
-                if file.is_file():
+                if afresh and of is None:
+                    put_aside(file)
+                elif file.is_file():
                     self._resume(work, file)
             except BaseException:
                 slide.close()
@@ -106,13 +105,8 @@ class SlideDesk(OpenSessions[SlideWork]):
                 raise
             work.journal = SlideJournal(file, work.journal.slide)
             work.session.history, work.session.position = work.session.history[:1], 0
-            file.rename(_aside(file))
+            put_aside(file)
             work.warning = f"the earlier session is not used: {error}"
-
-
-def _aside(file: Path) -> Path:
-    """A name for an earlier session that is kept."""
-    return file.with_stem(f"session-{time.time_ns()}")
 
 
 def _mark_begun(folder: Folder, path: str) -> None:

@@ -96,6 +96,7 @@ class Work:
             session.geometry.slice_count(session.axis) // 2,
         )
         self.warning = ""
+        self._fault: Exception | None = None
         self._notes: list[str] = []  # on words, told with the next revision
         self.image_facts: dict[str, Any] | None = None
         self._actions: list[str] = []
@@ -259,6 +260,17 @@ class Work:
         with self._at_rest:
             return self._at_rest.wait_for(lambda: not self.propagating, seconds)
 
+    def require_propagated(self) -> None:
+        """Refuse to give out answers that the other slices lack, because propagating them failed.
+
+        The next change is another attempt: it is nothing to be asked about then.
+
+        Raises:
+            PromptsegError: why it failed; any other exception is a fault of ours.
+        """
+        if self._fault is not None:
+            raise self._fault
+
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
         """Have everything told that happens; returns what ends that."""
         self._listeners.add(listener)
@@ -290,13 +302,14 @@ class Work:
         if self._closed:
             raise EndedError("a session that is open", "one that has ended", "open the image again")
 
-    def _commit(self) -> None:
-        """What has changed is saved, and remembered.
+    def _commit(self, fault: Exception | None = None) -> None:
+        """What has changed is saved, and remembered; `fault`: why propagation failed.
 
         Raises:
             EndedError: it was closed meanwhile.
         """
         notes, self._notes = self._notes, []
+        self._fault = fault
         self.warning = "; ".join(filter(None, (self.times.take_fault(), *notes)))
         with self._keeping:
             self._require_open()
@@ -316,7 +329,8 @@ class Work:
         actions = [step.action for step in self.session.history]
         alike = (a == b for a, b in zip(self._actions, actions, strict=False))
         kept = sum(takewhile(bool, alike))
-        self._snapshots[revision] = Snapshot(self.masks, bool(self.session.unspread), kept)
+        unspread = self._fault is None and bool(self.session.unspread)
+        self._snapshots[revision] = Snapshot(self.masks, unspread, kept)
         while len(self._snapshots) > _REMEMBERED:
             self._snapshots.popitem(last=False)
         self._actions = actions
@@ -378,9 +392,13 @@ class Work:
         except (CancelledError, EndedError):
             return None
         except Exception as error:
-            self.session.leave_as_is()
+            lacking = ", ".join(self.session.unspread)
+            self._notes = [
+                f"{lacking}: on the prompted slices alone, as the others failed, which the next "
+                f"step tries again: {fault_or_message(error)}"
+            ]
             with contextlib.suppress(EndedError):
-                self._commit()
+                self._commit(error)
             if not isinstance(error, PromptsegError):
                 log.exception("propagation failed")
             return {"type": "error", "detail": fault_or_message(error)}

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import io
-import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -171,11 +170,6 @@ class VideoJournal:
         given = {name: head["options"].get(name) for name in _KEPT}
         names = {f.name for f in fields(SegmentOptions)}
         return SegmentOptions(**{k: v for k, v in given.items() if k in names and v is not None})
-
-    def aside(self) -> None:
-        """Keep an earlier session under another name."""
-        if self.folder.exists():
-            self.folder.rename(self.folder.with_name(f"aside-{self.folder.name}-{time.time_ns()}"))
 
     def _remember(
         self,

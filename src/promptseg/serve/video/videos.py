@@ -12,7 +12,7 @@ from promptseg.formats.video import Selection, open_video
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter
 from promptseg.serve.desk import Desk, part_of
-from promptseg.serve.folder import Folder
+from promptseg.serve.folder import Folder, put_aside
 from promptseg.serve.open_sessions import OpenSessions
 from promptseg.serve.refusals import (
     AbsentError,
@@ -163,6 +163,8 @@ class Videos(OpenSessions[VideoWork]):
             work.on_change = lambda: self._begun(name)
             with self._lock:
                 self._free(name, take_over=False)
+            if afresh:  # not before it is sure that there is another one in its place
+                put_aside(folder)
         except BaseException:
             clip.close()
             raise
@@ -190,13 +192,13 @@ class Videos(OpenSessions[VideoWork]):
         """The options of an earlier session, which go on; else those that are asked for."""
         journal = VideoJournal(folder, (0, 0))
         if afresh:
-            journal.aside()
+            return options
         try:
             if VideoJournal.head(folder) is None:
                 return options
             then = journal.options()
         except PromptsegError as error:
-            journal.aside()
+            put_aside(folder)
             notes.append(f"the earlier session is not used: {error}")
             return options
         asked = {key: getattr(options, key) for key in _NOT_KEPT}
@@ -218,7 +220,7 @@ class Videos(OpenSessions[VideoWork]):
                     raise InputError("the clip that the work began on", "another one of its name")
                 work.resume()
         except PromptsegError as error:
-            work.journal.aside()
+            put_aside(work.folder)
             work.journal = VideoJournal(work.folder, work.clip.size)
             notes.append(f"the earlier session is not used: {error}")
         work.warning = " ".join([*notes, work.warning]).strip()

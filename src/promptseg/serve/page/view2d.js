@@ -26,8 +26,8 @@ export class View2d {
     this.tint = document.createElement("canvas");
     this.outlines = new Map();
     this.case = null;
-    this.replaced = null; // {name, mask: crop} drawn in place of an object's own, while it is brushed
-    this.preview = null; // crop
+    this.replaced = null; // {name, index, crop} drawn in place of an object's own on a slice, while it is brushed
+    this.preview = null; // {index, crop}
     new ResizeObserver(() => this.fit()).observe(canvas);
   }
 
@@ -119,7 +119,8 @@ export class View2d {
       const crop = this.cropOf(name);
       if (crop) this.drawObject(crop, colour, ratio, name === this.case.state.current, name);
     }
-    if (this.preview) this.drawObject(this.preview, PREVIEW, ratio, true, null);
+    const made = this.preview?.index === this.index && this.preview.crop;
+    if (made) this.drawObject(made, PREVIEW, ratio, true, null);
     brush.setTransform(ratio, 0, 0, ratio, 0, 0);
     if (this.style.crosshair && this.case.isVolume) this.drawCrosshair(brush);
     if (this.style.prompts) this.drawPrompts(brush);
@@ -154,7 +155,8 @@ export class View2d {
   /** What is shown of an object on this slice. */
   cropOf(name) {
     if (!this.case.isVisible(name)) return null;
-    if (this.replaced && this.replaced.name === name) return this.replaced.crop;
+    const { replaced } = this;
+    if (replaced && replaced.name === name && replaced.index === this.index) return replaced.crop;
     const mask = this.case.masks.get(name);
     if (!mask) return null;
     const key = `${name} ${this.index} ${mask.version}`;

@@ -18,25 +18,32 @@ class HandTool {
     const { rows, columns } = view.plane;
     const mask = work.masks.get(work.state.current);
     this.view = view;
+    this.place = this.app.prompts.at(view);
     this.slice = wholeSlice(mask && mask.slice(view.axis, view.index), rows, columns);
     this.name = work.state.current;
     return true;
   }
 
+  /** Whether a view shows the slice that is being changed. */
+  isOn(view) {
+    return this.view === view && this.place.slice === view.index;
+  }
+
   show() {
     const { rows, columns } = this.view.plane;
     const crop = { x: 0, y: 0, width: columns, height: rows, data: this.slice };
-    if (this.name === null) this.view.preview = crop;
-    else this.view.replaced = { name: this.name, crop };
+    const shown = { name: this.name, index: this.place.slice, crop };
+    if (this.name === null) this.view.preview = shown;
+    else this.view.replaced = shown;
     this.view.redraw();
   }
 
   /** Send the slice; what was drawn stays on the screen until the answer is there. */
   async finish() {
-    const { view, slice, app } = this;
+    const { view, place, slice, app } = this;
     this.view = null;
     const asDrawn = !(app.refine && app.prompts.takes("mask"));
-    await app.prompts.mask(view, slice, asDrawn);
+    await app.prompts.mask(place, slice, asDrawn);
     if (this.view !== view) view.replaced = view.preview = null;
     view.redraw();
   }
@@ -66,8 +73,12 @@ export class BrushTool extends HandTool {
 
   move(view, here) {
     this.at = { view, ...here };
-    if (this.view === view) this.stroke(here);
-    else view.redraw();
+    if (this.isOn(view)) {
+      this.stroke(here);
+      return;
+    }
+    this.last = here;
+    view.redraw();
   }
 
   hover(view, here) {
@@ -131,7 +142,7 @@ export class LassoTool extends HandTool {
   }
 
   move(view, { x, y }) {
-    if (this.view !== view) return;
+    if (!this.isOn(view)) return;
     this.way.push([x, y]);
     view.redraw();
   }
@@ -166,7 +177,7 @@ export class LassoTool extends HandTool {
   }
 
   draw(view, brush) {
-    if (this.view !== view) return;
+    if (!this.isOn(view)) return;
     brush.strokeStyle = this.value ? "#35d07f" : "#ff5a5f";
     brush.lineWidth = 1.5;
     brush.beginPath();

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from serve.page.conftest import Driver, Served
-from serve.page.test_page import masks
+from serve.page.test_page import A, B, masks
 from serve.page.test_tools import BLUE, seen
 
 pytestmark = pytest.mark.browser
@@ -141,3 +141,85 @@ def test_a_distance_stays_on_its_slice(driver: Driver) -> None:
     driver.scroll("z", 10)
     driver.page.wait_for_timeout(200)
     assert seen(driver, BLUE) > 50
+
+
+# Answers that are slow.
+
+PREVIEW = (200, 255, 0)
+SLOWLY = """(ms) => {
+    const asked = window.fetch;
+    window.fetch = async (...how) => {
+        if (String(how[0]).endsWith("/prompts")) await new Promise((done) => setTimeout(done, ms));
+        return asked(...how);
+    };
+}"""
+
+
+def slow(driver: Driver, tool: str) -> Any:
+    """The scan, with a server that answers prompts after 2 s; where the pixels of slice 3 are."""
+    driver.open("scan.nii.gz")
+    driver.scroll("z", 3)
+    place = driver.places("z")
+    driver.page.locator("#spread").uncheck()
+    driver.page.evaluate(SLOWLY, 2000)
+    driver.press(tool, *"[[[[[[[[[[[[")
+    return place
+
+
+def touched(mask: NDArray[np.bool_]) -> dict[int, list[int]]:
+    """Columns by row of what is set on slice 3; nothing is elsewhere."""
+    assert not np.delete(mask, 3, axis=0).any()
+    return {
+        int(row): np.flatnonzero(mask[3, row]).tolist() for row in np.unique(mask[3].nonzero()[0])
+    }
+
+
+@pytest.mark.slow
+def test_a_stroke_goes_on_from_the_one_before_it(driver: Driver, served: Served) -> None:
+    """Three strokes before the first is answered: two paint, and the third erases part of the first."""
+    place = slow(driver, "s")
+    driver.drag(place, (5, 5), (9, 5))
+    driver.page.wait_for_timeout(100)
+    first = seen(driver, PREVIEW)
+    driver.drag(place, (25, 5), (29, 5))
+    driver.page.wait_for_timeout(100)
+    assert seen(driver, PREVIEW) > 1.5 * first > 0, "both are seen while they wait"
+    driver.press("t")
+    driver.drag(place, (7, 5), (7, 6))
+    driver.settle()
+    (mask,) = saved(driver, served, "strokes").values()
+    assert touched(mask) == {5: [5, 6, 8, 9, 25, 26, 27, 28, 29]}
+    assert len(driver.steps()) == 4
+    assert seen(driver, PREVIEW) == 0
+
+
+@pytest.mark.slow
+def test_a_stroke_that_is_undone_before_its_answer_does_not_come_back(
+    driver: Driver, served: Served
+) -> None:
+    """Undone, and then another object begun: what is painted next holds neither."""
+    place = slow(driver, "s")
+    driver.drag(place, (5, 5), (9, 5))
+    driver.press("Control+z")
+    driver.drag(place, (25, 5), (29, 5))
+    driver.press("e")
+    driver.drag(place, (15, 8), (17, 8))
+    driver.settle()
+    one, two = saved(driver, served, "undone").values()
+    assert touched(one) == {5: [25, 26, 27, 28, 29]}
+    assert touched(two) == {8: [15, 16, 17]}
+
+
+@pytest.mark.slow
+def test_a_lasso_keeps_what_a_slow_answer_brings(driver: Driver, served: Served) -> None:
+    place = slow(driver, "b")
+    driver.scroll("z", 10)
+    place = driver.places("z")
+    driver.drag(place, (4, 12), (20, 28))
+    driver.press("l")
+    driver.drag(place, *SQUARE)
+    driver.settle()
+    (mask,) = saved(driver, served, "both").values()
+    assert mask[10][A[10]].all()
+    assert mask[10, 6:9, 28:31].all()
+    assert not mask[10][B[10]].any()

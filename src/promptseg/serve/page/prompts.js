@@ -51,22 +51,24 @@ export class Prompts {
     return { axis: view.axis, slice: view.index, object: this.app.case.currentSoon() };
   }
 
-  send({ object, ...body }) {
+  /** Send a prompt when its turn comes; `late(name)` gives the fields that are known only then, of the object's name. */
+  send({ object, ...body }, late = () => ({})) {
     const { case: work, spread } = this.app;
     if (!work) return Promise.resolve(false);
-    const of = object ?? work.currentSoon();
+    const soon = object ?? work.currentSoon();
     const done = work.act(async (since) => {
-      const name = await of;
+      const name = await soon;
       if (work.locked.has(name)) throw new Refusal(lockNote(name), 423);
       reveal(work, name);
-      return work.api.prompt({ ...(name === null ? {} : { object: name }), spread, ...body, since });
+      const of = name === null ? {} : { object: name };
+      return work.api.prompt({ ...of, spread, ...body, ...late(name), since });
     });
     return work.awaiting(shown(body), done);
   }
 
-  onSlice({ axis, slice, object }, fields) {
+  onSlice({ axis, slice, object }, fields, late) {
     const where = this.app.case.isVolume ? { axis, slice } : {};
-    return this.send({ ...where, object, ...fields });
+    return this.send({ ...where, object, ...fields }, late);
   }
 
   /** Words, for a new object under their name; the slice of the view is answered first. */
@@ -86,13 +88,12 @@ export class Prompts {
     return this.onSlice(place, { points: [[x, y, inside ? 1 : 0]] });
   }
 
-  /** The whole slice, rows by rows, as the answer there or (`asDrawn` false) as a mask prompt. */
-  mask(place, mask, asDrawn = true, spread = this.app.spread) {
-    const { rows, columns } = this.app.case.plane(place.axis);
-    const rle = rleOf(mask);
-    return this.onSlice(place, {
-      mask: { size: [rows, columns], rle }, as_drawn: asDrawn, spread,
-    });
+  /** The whole slice with an edit on it, as the answer there or (`asDrawn` false) as a mask prompt. */
+  edit(place, edit, asDrawn = true) {
+    const { case: work } = this.app;
+    const { axis, slice, size } = edit;
+    const late = (name) => ({ mask: { size, rle: rleOf(edit.applyTo(work.sliceOf(name, axis, slice))) } });
+    return this.onSlice(place, { as_drawn: asDrawn }, late);
   }
 
   /** A whole slice anywhere, as the answer of that slice alone. */

@@ -176,6 +176,25 @@ def test_the_first_hour_on_a_slide(slide: SlideDriver, served: Served) -> None:
 
 
 @pytest.mark.slow
+def test_a_box_stays_with_its_object(slide: SlideDriver) -> None:
+    """An object is begun before the button is let go; the next box is that object's."""
+    page = slide.page
+    slide.open("shapes.tif")
+    slide.drag(380, 280, 660, 420)
+    page.mouse.move(*slide.place(1600, 800))
+    page.mouse.down()
+    page.mouse.move(*slide.place(1800, 1000))
+    page.keyboard.press("e")
+    page.wait_for_selector("#objects [data-name='object 2'][aria-current]")
+    page.mouse.up()
+    slide.settle()
+    assert slide.steps()[1:] == ["box on object 1", "new object 2", "box on object 1"]
+    page.keyboard.press("e")
+    slide.drag(1600, 800, 1800, 1000)
+    assert slide.steps()[-1] == "box on object 3"
+
+
+@pytest.mark.slow
 def test_keys_alone(slide: SlideDriver) -> None:
     """Without a mouse: to the block, nearer, a box by its corners, a click, another name."""
     page = slide.page

@@ -192,6 +192,30 @@ def test_looking_around(film: Film) -> None:
     assert abs(rows.max() - (y1 - canvas["y"])) < 12
 
 
+@pytest.mark.slow
+def test_a_box_stays_with_its_frame_and_object(film: Film) -> None:
+    """The wheel is turned, and an object begun, before the button is let go."""
+    page = film.page
+    film.open()
+    film.at(3)
+    film.box(BLOCK)
+    for key, *way in (("b", BAR[:2], BAR[2:]), ("s", (9, 45), (40, 44), (80, 52))):
+        page.click("[data-name='object 1'] .facts")
+        film.at(3)
+        film.press(key)
+        page.mouse.move(*film.spot(*way[0]))
+        page.mouse.down()
+        for pixel in way[1:]:
+            page.mouse.move(*film.spot(*pixel))
+        page.mouse.wheel(0, 120)
+        film.press("e")
+        page.wait_for_selector("[data-name='object 1']:not([aria-current])")
+        page.mouse.up()
+        film.settle()
+        assert film.steps()[-1] == "box on object 1, frame 3"
+        assert film.frame() != 3
+
+
 def test_a_video_is_sent_and_what_is_none_is_said(
     film: Film, served: Served, tmp_path: Path
 ) -> None:

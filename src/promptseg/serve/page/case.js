@@ -7,7 +7,7 @@
 
 import { SessionApi } from "./api.js";
 import { Events } from "./events.js";
-import { Mask, inSpace, inflated } from "./masks.js";
+import { Mask, inSpace, inflated, wholeSlice } from "./masks.js";
 import { firstWindow } from "./levels.js";
 import { Opened } from "./opened.js";
 import { Slices } from "./slices.js";
@@ -19,6 +19,7 @@ export class Case extends Opened {
     super(new SessionApi(state.session), state, tell);
     this.image = state.image;
     this.masks = new Map();
+    this.edits = new Set(); // that have no answer yet, in their order
     this.locked = new Set();
     this.allHidden = false;
     this.window = firstWindow(this.image);
@@ -67,6 +68,18 @@ export class Case extends Opened {
 
   get busy() {
     return this.waiting > 0;
+  }
+
+  /** A whole slice of an object as the server has answered it so far, rows by rows. */
+  sliceOf(name, axis, index) {
+    const { rows, columns } = this.plane(axis);
+    return wholeSlice(this.masks.get(name)?.slice(axis, index), rows, columns);
+  }
+
+  /** The same with the edits that have no answer yet; null where there are none. */
+  edited(name, axis, index) {
+    const here = [...this.edits].filter((edit) => edit.isOn(name, axis, index));
+    return here.length ? here.reduce((mask, edit) => edit.applyTo(mask), this.sliceOf(name, axis, index)) : null;
   }
 
   /** Look at [z, y, x], kept inside the image. */

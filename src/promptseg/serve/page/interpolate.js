@@ -73,8 +73,10 @@ export function between(first, last, count, rows, columns, pixel) {
  */
 export async function interpolate(app) {
   const { case: work, tell } = app;
-  const object = work && work.current;
   if (!work || !work.isVolume) return;
+  await work.queue; // strokes that have no answer yet count, too
+  if (work !== app.case) return;
+  const object = work.current;
   const drawn = object ? object.prompts.filter((p) => p.kind === "mask" && p.as_drawn) : [];
   const axis = drawn.length ? drawn[drawn.length - 1].axis : null;
   const slices = [...new Set(drawn.filter((p) => p.axis === axis).map((p) => p.slice))];

@@ -65,6 +65,11 @@ export class Opened extends EventTarget {
     }
   }
 
+  /** The name of the object that will be current once what was asked so far is done, as a promise. */
+  currentSoon() {
+    return this.queue.then(() => this.state.current);
+  }
+
   fault(refusal) {
     if (!(refusal instanceof Refusal)) {
       console.error(refusal);

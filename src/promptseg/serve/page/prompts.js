@@ -1,10 +1,21 @@
 /** Prompts on their way to the server, for the current object. */
 
+import { Refusal } from "./api.js";
 import { rleOf } from "./masks.js";
 
 /** A prompt as the state of a session has it, to be shown until it is answered. */
 function shown({ axis = "z", slice = 0, box, box3d, points, marker }) {
   return { axis, slice, box, box3d, points, ...marker, kind: box3d ? "box3d" : "" };
+}
+
+const lockNote = (name) => `“${name}” is locked. Unlock it, or press E for another object.`;
+
+/** Let an object be seen that is about to change. */
+function reveal(work, name) {
+  if (name === null || work.isVisible(name)) return;
+  work.hidden.delete(name);
+  work.allHidden = false;
+  work.viewed();
 }
 
 /** Sends what the tools make. `app` has the case, the switches and `tell`. */
@@ -24,29 +35,40 @@ export class Prompts {
     const { case: work, tell } = this.app;
     if (!work) return false;
     const name = work.state.current;
-    if (name !== null && work.locked.has(name)) {
-      tell(`“${name}” is locked. Unlock it, or press E for another object.`, "warning");
+    if (work.locked.has(name)) {
+      tell(lockNote(name), "warning");
       return false;
     }
-    if (name !== null && !work.isVisible(name)) {
-      work.hidden.delete(name);
-      work.allHidden = false;
-      work.viewed();
-    }
+    reveal(work, name);
     return true;
   }
 
-  send(body) {
-    if (!this.mayChange()) return Promise.resolve(false);
-    const { case: work, spread } = this.app;
-    const name = work.state.current;
-    const fields = { ...(name === null ? {} : { object: name }), spread, ...body };
-    return work.awaiting(shown(body), work.act((since) => work.api.prompt({ ...fields, since })));
+  /**
+   * Where a prompt belongs that is begun now: the slice that a view shows, and the object that is current
+   * once what was asked before is done. What is drawn stays there, whatever is looked at when it ends.
+   */
+  at(view) {
+    return { axis: view.axis, slice: view.index, object: this.app.case.currentSoon() };
   }
 
-  onSlice(view, fields) {
-    const where = this.app.case.isVolume ? { axis: view.axis, slice: view.index } : {};
-    return this.send({ ...where, ...fields });
+  /** Send a prompt when its turn comes; `late(name)` gives the fields that are known only then, of the object's name. */
+  send({ object, ...body }, late = () => ({})) {
+    const { case: work, spread } = this.app;
+    if (!work) return Promise.resolve(false);
+    const soon = object ?? work.currentSoon();
+    const done = work.act(async (since) => {
+      const name = await soon;
+      if (work.locked.has(name)) throw new Refusal(lockNote(name), 423);
+      reveal(work, name);
+      const of = name === null ? {} : { object: name };
+      return work.api.prompt({ ...of, spread, ...body, ...late(name), since });
+    });
+    return work.awaiting(shown(body), done);
+  }
+
+  onSlice({ axis, slice, object }, fields, late) {
+    const where = this.app.case.isVolume ? { axis, slice } : {};
+    return this.send({ ...where, object, ...fields }, late);
   }
 
   /** Words, for a new object under their name; the slice of the view is answered first. */
@@ -58,21 +80,20 @@ export class Prompts {
   }
 
   /** [x0, y0, x1, y1], both ends inside. */
-  box(view, box) {
-    return this.onSlice(view, { box });
+  box(place, box) {
+    return this.onSlice(place, { box });
   }
 
-  point(view, x, y, inside) {
-    return this.onSlice(view, { points: [[x, y, inside ? 1 : 0]] });
+  point(place, x, y, inside) {
+    return this.onSlice(place, { points: [[x, y, inside ? 1 : 0]] });
   }
 
-  /** The whole slice, rows by rows, as the answer there or (`asDrawn` false) as a mask prompt. */
-  mask(view, mask, asDrawn = true, spread = this.app.spread) {
-    const { rows, columns } = view.plane;
-    const rle = rleOf(mask);
-    return this.onSlice(view, {
-      mask: { size: [rows, columns], rle }, as_drawn: asDrawn, spread,
-    });
+  /** The whole slice with an edit on it, as the answer there or (`asDrawn` false) as a mask prompt. */
+  edit(place, edit, asDrawn = true) {
+    const { case: work } = this.app;
+    const { axis, slice, size } = edit;
+    const late = (name) => ({ mask: { size, rle: rleOf(edit.applyTo(work.sliceOf(name, axis, slice))) } });
+    return this.onSlice(place, { as_drawn: asDrawn }, late);
   }
 
   /** A whole slice anywhere, as the answer of that slice alone. */
@@ -82,8 +103,8 @@ export class Prompts {
     return this.send({ axis, slice, mask: { size, rle: rleOf(mask) }, spread: false });
   }
 
-  marker(view, long, short) {
-    return this.onSlice(view, { marker: short ? { long, short } : { long } });
+  marker(place, long, short) {
+    return this.onSlice(place, { marker: short ? { long, short } : { long } });
   }
 
   /** [x0, y0, z0, x1, y1, z1] of slices along z. */

@@ -26,8 +26,7 @@ export class View2d {
     this.tint = document.createElement("canvas");
     this.outlines = new Map();
     this.case = null;
-    this.replaced = null; // {name, mask: crop} drawn in place of an object's own, while it is brushed
-    this.preview = null; // crop
+    this.preview = null; // {index, crop}
     new ResizeObserver(() => this.fit()).observe(canvas);
   }
 
@@ -35,7 +34,7 @@ export class View2d {
   show(work) {
     this.case = work;
     this.drawn = null;
-    this.replaced = this.preview = null;
+    this.preview = null;
     this.outlines.clear();
     this.fit();
   }
@@ -119,7 +118,10 @@ export class View2d {
       const crop = this.cropOf(name);
       if (crop) this.drawObject(crop, colour, ratio, name === this.case.state.current, name);
     }
-    if (this.preview) this.drawObject(this.preview, PREVIEW, ratio, true, null);
+    const foreseen = this.preview?.index === this.index && this.preview.crop;
+    for (const crop of [foreseen, this.editedCrop(null)]) {
+      if (crop) this.drawObject(crop, PREVIEW, ratio, true, null);
+    }
     brush.setTransform(ratio, 0, 0, ratio, 0, 0);
     if (this.style.crosshair && this.case.isVolume) this.drawCrosshair(brush);
     if (this.style.prompts) this.drawPrompts(brush);
@@ -154,7 +156,8 @@ export class View2d {
   /** What is shown of an object on this slice. */
   cropOf(name) {
     if (!this.case.isVisible(name)) return null;
-    if (this.replaced && this.replaced.name === name) return this.replaced.crop;
+    const edited = this.editedCrop(name);
+    if (edited) return edited;
     const mask = this.case.masks.get(name);
     if (!mask) return null;
     const key = `${name} ${this.index} ${mask.version}`;
@@ -163,6 +166,12 @@ export class View2d {
     const crop = mask.slice(this.axis, this.index);
     this.outlines.set(name, { key, mask, crop, outline: crop && outlineOf(crop) });
     return crop;
+  }
+
+  /** This slice of an object with what is being painted on it; null where nothing is. */
+  editedCrop(name) {
+    const data = this.case.edited(name, this.axis, this.index);
+    return data && { x: 0, y: 0, width: this.plane.columns, height: this.plane.rows, data };
   }
 
   drawObject(crop, [red, green, blue], ratio, isCurrent, name) {

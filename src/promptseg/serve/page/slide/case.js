@@ -4,6 +4,7 @@
  * It has what `Objects` and `History` ask of a case.
  */
 
+import { Refusal } from "../api.js";
 import { Opened } from "../opened.js";
 import { SlideApi } from "./api.js";
 
@@ -72,15 +73,17 @@ export class SlideCase extends Opened {
     await this.outlines();
   }
 
-  /** Prompt the current object; the prompt is shown until it is answered. */
-  async prompt(prompt, view) {
-    const { current, objects } = this.state;
-    if (current !== null && this.locked.has(current)) {
-      this.tell(`“${current}” is locked. Unlock it, or begin another object (E).`, "warning");
-      return false;
-    }
-    if (objects.length && this.hidden.has(current)) this.hidden.delete(current);
-    return this.awaiting(prompt, this.act(() => this.api.prompt({ ...prompt, ...view })));
+  /** Prompt the object that was current when the prompt was begun; it is shown until it is answered. */
+  prompt({ object = this.currentSoon(), ...prompt }, view) {
+    const done = this.act(async () => {
+      const name = await object;
+      if (this.locked.has(name)) {
+        throw new Refusal(`“${name}” is locked. Unlock it, or begin another object (E).`, 423);
+      }
+      this.hidden.delete(name);
+      return this.api.prompt({ ...prompt, ...view, ...(name === null ? {} : { object: name }) });
+    });
+    return this.awaiting(prompt, done);
   }
 
   ended(detail) {

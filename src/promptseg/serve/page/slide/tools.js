@@ -82,6 +82,7 @@ export class Tools {
         moved = at;
       } else if (this.name === "box" && event.button === 0) {
         this.corner = this.other = app.viewer.pixelAt(...at);
+        this.object = app.case.currentSoon();
       } else if (this.name === "point" && [0, 2].includes(event.button) && app.viewer.isOn(...at)) {
         this.click(app.viewer.pixelAt(...at), event.button === 2 ? !this.inside : this.inside);
       }
@@ -114,12 +115,12 @@ export class Tools {
     const at = viewer.pixelAt(...viewer.size.map((n) => n / 2));
     viewer.cross = true;
     if (this.name === "point") this.click(at, this.inside);
-    else if (this.name === "box" && this.corner) this.finish(at);
+    else if (this.name === "box" && this.corner) this.finish(at, this.app.case.currentSoon());
     else if (this.name === "box") this.corner = this.other = at;
     viewer.redraw();
   }
 
-  finish(other = this.other) {
+  finish(other = this.other, object = this.object) {
     const { corner } = this;
     this.cancel();
     const [x0, y0, x1, y1] = [
@@ -128,7 +129,7 @@ export class Tools {
     ];
     const { scale } = this.app.viewer;
     if (Math.max(x1 - x0, y1 - y0) * scale < 4) return; // a click by mistake
-    this.app.case.prompt({ box: [x0, y0, x1, y1] }, this.app.viewer.view);
+    this.app.case.prompt({ object, box: [x0, y0, x1, y1] }, this.app.viewer.view);
   }
 
   click([x, y], inside) {

@@ -11,14 +11,14 @@ export class BoxTool {
   }
 
   cancel() {
-    this.view = this.from = this.to = null;
+    this.view = this.place = this.from = this.to = null;
     this.fixed = false;
   }
 
   down(view, { x, y }) {
     if (!this.app.prompts.mayChange()) return;
     this.view = view;
-    this.index = view.index;
+    this.place = this.app.prompts.at(view);
     this.from = this.to = pixelOf(view, x, y);
   }
 
@@ -35,9 +35,10 @@ export class BoxTool {
   /** With the keyboard: the crosshair is one corner, then the other. */
   enter(view) {
     const at = pixelOf(view, ...view.plane.ofVolume(view.case.crosshair));
-    if (this.view !== view || this.index !== view.index) {
+    const isFirst = this.view !== view || this.place.slice !== view.index;
+    this.place = this.app.prompts.at(view);
+    if (isFirst) {
       this.view = view;
-      this.index = view.index;
       this.from = this.to = at;
       this.fixed = true;
       this.app.tell("First corner set. Move the crosshair with the arrow keys, then press Enter again.");
@@ -49,18 +50,18 @@ export class BoxTool {
   }
 
   finish() {
-    const { view, from, to } = this;
+    const { view, place, from, to } = this;
     this.cancel();
     view.redraw();
     const [x0, x1] = [from[0], to[0]].sort((a, b) => a - b);
     const [y0, y1] = [from[1], to[1]].sort((a, b) => a - b);
     if (x1 - x0 < 1 || y1 - y0 < 1) return;
-    this.app.prompts.box(view, [x0, y0, x1, y1]);
+    this.app.prompts.box(place, [x0, y0, x1, y1]);
     this.app.look(view, (x0 + x1) / 2, (y0 + y1) / 2);
   }
 
   draw(view, brush) {
-    if (this.view !== view || view.index !== this.index) return;
+    if (this.view !== view || view.index !== this.place.slice) return;
     const to = this.fixed ? pixelOf(view, ...view.plane.ofVolume(view.case.crosshair)) : this.to;
     view.drawBox(brush, [...this.from, ...to], []);
     const [wide, high] = [0, 1].map((k) => Math.abs(to[k] - this.from[k]) + 1);

@@ -1,49 +1,52 @@
 /** Brush, eraser and lasso: the object as it is on a slice, changed by hand. */
 
-import { wholeSlice } from "../masks.js";
+import { Edit } from "../edits.js";
 import { isInside } from "./pixel.js";
 
-/** What the brush and the lasso have in common: the slice that is being changed. */
+/** What the brush and the lasso have in common: the edit of a slice. */
 class HandTool {
   constructor(app) {
     this.app = app;
     this.view = null;
+    this.edit = null;
     this.at = null;
   }
 
-  /** Begin with the current object as it is on this slice. */
+  /** Begin to change the current object on this slice. */
   begin(view) {
     if (!this.app.prompts.mayChange()) return false;
     const { case: work } = this.app;
-    const { rows, columns } = view.plane;
-    const mask = work.masks.get(work.state.current);
+    this.cancel(); // of another finger
     this.view = view;
-    this.slice = wholeSlice(mask && mask.slice(view.axis, view.index), rows, columns);
-    this.name = work.state.current;
+    this.place = this.app.prompts.at(view);
+    const edit = new Edit(work.state.current, view.plane, this.place.slice);
+    this.place.object.then((name) => {
+      edit.name = name;
+    });
+    work.edits.add(edit);
+    this.edit = edit;
     return true;
   }
 
-  show() {
-    const { rows, columns } = this.view.plane;
-    const crop = { x: 0, y: 0, width: columns, height: rows, data: this.slice };
-    if (this.name === null) this.view.preview = crop;
-    else this.view.replaced = { name: this.name, crop };
-    this.view.redraw();
+  /** Whether a view shows the slice that is being changed. */
+  isOn(view) {
+    return this.view === view && this.place.slice === view.index;
   }
 
-  /** Send the slice; what was drawn stays on the screen until the answer is there. */
+  /** Send it; what was drawn stays on the screen until the answer is there. */
   async finish() {
-    const { view, slice, app } = this;
+    const { view, place, edit, app } = this;
+    const { case: work } = app;
     this.view = null;
     const asDrawn = !(app.refine && app.prompts.takes("mask"));
-    await app.prompts.mask(view, slice, asDrawn);
-    if (this.view !== view) view.replaced = view.preview = null;
+    await app.prompts.edit(place, edit, asDrawn);
+    work.edits.delete(edit);
     view.redraw();
   }
 
   cancel() {
     if (this.view) {
-      this.view.replaced = this.view.preview = null;
+      this.view.case.edits.delete(this.edit);
       this.view.redraw();
     }
     this.view = null;
@@ -66,8 +69,12 @@ export class BrushTool extends HandTool {
 
   move(view, here) {
     this.at = { view, ...here };
-    if (this.view === view) this.stroke(here);
-    else view.redraw();
+    if (this.isOn(view)) {
+      this.stroke(here);
+      return;
+    }
+    this.last = here;
+    view.redraw();
   }
 
   hover(view, here) {
@@ -89,7 +96,7 @@ export class BrushTool extends HandTool {
       this.disc(from.x + (to.x - from.x) * share, from.y + (to.y - from.y) * share, radius, dx, dy);
     }
     this.last = to;
-    this.show();
+    this.view.redraw();
   }
 
   /** Pixels whose centres lie within `radius` (in the image's unit) of a point, and the one that holds it. */
@@ -97,7 +104,8 @@ export class BrushTool extends HandTool {
     const { columns, rows } = this.view.plane;
     const [reachX, reachY] = [radius / dx, radius / dy];
     const mark = (c, r) => {
-      if (c >= 0 && r >= 0 && c < columns && r < rows) this.slice[r * columns + c] = this.value;
+      if (c < 0 || r < 0 || c >= columns || r >= rows) return;
+      this.edit.fill(this.value, r * columns + c, r * columns + c + 1);
     };
     mark(Math.round(x), Math.round(y));
     for (let r = Math.ceil(y - reachY); r <= y + reachY; r++) {
@@ -131,7 +139,7 @@ export class LassoTool extends HandTool {
   }
 
   move(view, { x, y }) {
-    if (this.view !== view) return;
+    if (!this.isOn(view)) return;
     this.way.push([x, y]);
     view.redraw();
   }
@@ -143,7 +151,6 @@ export class LassoTool extends HandTool {
       return;
     }
     this.fill();
-    this.show();
     this.finish();
   }
 
@@ -160,13 +167,13 @@ export class LassoTool extends HandTool {
       for (let k = 0; k + 1 < crossings.length; k += 2) {
         const first = Math.max(0, Math.ceil(crossings[k]));
         const last = Math.min(columns - 1, Math.floor(crossings[k + 1]));
-        if (last >= first) this.slice.fill(this.value, r * columns + first, r * columns + last + 1);
+        if (last >= first) this.edit.fill(this.value, r * columns + first, r * columns + last + 1);
       }
     }
   }
 
   draw(view, brush) {
-    if (this.view !== view) return;
+    if (!this.isOn(view)) return;
     brush.strokeStyle = this.value ? "#35d07f" : "#ff5a5f";
     brush.lineWidth = 1.5;
     brush.beginPath();

@@ -15,11 +15,17 @@ class LineTool {
   down(view, { x, y }) {
     if (!isInside(view, x, y) || !this.begin(view)) return;
     this.view = view;
+    this.place = this.app.prompts.at(view);
     this.line = [[x, y], [x, y]];
   }
 
+  /** Whether a view shows the line that is being drawn. */
+  isOn(view) {
+    return this.view === view && this.place.slice === view.index;
+  }
+
   move(view, { x, y }) {
-    if (this.view !== view || !isInside(view, x, y)) return;
+    if (!this.isOn(view) || !isInside(view, x, y)) return;
     this.line[1] = [x, y];
     view.redraw();
   }
@@ -28,7 +34,7 @@ class LineTool {
     if (this.view !== view) return;
     const [[x0, y0], [x1, y1]] = this.line;
     this.view = null;
-    if (Math.hypot(x1 - x0, y1 - y0) >= SHORTEST) this.done(view, this.line);
+    if (Math.hypot(x1 - x0, y1 - y0) >= SHORTEST) this.done(view, this.place, this.line);
     view.redraw();
   }
 
@@ -52,26 +58,28 @@ export class MarkerTool extends LineTool {
   }
 
   begin(view) {
-    if (this.long && (this.long.view !== view || this.long.index !== view.index)) this.long = null;
+    if (this.long && (this.long.view !== view || this.long.place.slice !== view.index)) this.long = null;
     return this.app.prompts.mayChange();
   }
 
-  done(view, line) {
+  done(view, place, line) {
     if (this.long) {
-      this.send(view, this.long.line, line);
+      this.send(place, this.long.line, line);
     } else {
-      this.long = { view, index: view.index, line };
+      this.long = { view, place, line };
       this.app.tell("Now the short axis, or press Enter to do without it.");
     }
   }
 
   enter(view) {
-    if (this.long && this.long.view === view) this.send(view, this.long.line, null);
+    if (!this.long || this.long.view !== view) return;
+    const { slice } = this.long.place; // another one may be looked at by now
+    this.send({ ...this.app.prompts.at(view), slice }, this.long.line, null);
   }
 
-  async send(view, long, short) {
+  async send(place, long, short) {
     this.long = null;
-    const done = await this.app.prompts.marker(view, long, short);
+    const done = await this.app.prompts.marker(place, long, short);
     const { current } = this.app.case.state;
     const object = this.app.case.object(current);
     if (done && object && object.waiting) {
@@ -85,10 +93,10 @@ export class MarkerTool extends LineTool {
   }
 
   draw(view, brush) {
-    if (this.long && this.long.view === view && this.long.index === view.index) {
+    if (this.long && this.long.view === view && this.long.place.slice === view.index) {
       view.drawLine(brush, this.long.line, this.lengthOf(view, this.long.line));
     }
-    if (this.view === view) view.drawLine(brush, this.line, this.lengthOf(view, this.line));
+    if (this.isOn(view)) view.drawLine(brush, this.line, this.lengthOf(view, this.line));
   }
 }
 
@@ -104,8 +112,8 @@ export class RulerTool extends LineTool {
     return true;
   }
 
-  done(view, line) {
-    this.lines.push({ work: view.case, axis: view.axis, index: view.index, line });
+  done(view, { axis, slice: index }, line) {
+    this.lines.push({ work: view.case, axis, index, line });
   }
 
   remove() {
@@ -113,7 +121,7 @@ export class RulerTool extends LineTool {
   }
 
   draw(view, brush) {
-    if (this.view === view) {
+    if (this.isOn(view)) {
       view.drawLine(brush, this.line, this.lengthOf(view, this.line), "#7fe3ff");
     }
   }

@@ -35,7 +35,7 @@ export class PointTool {
     if (!isInside(view, x, y)) return;
     this.cancel();
     const at = pixelOf(view, x, y);
-    this.app.prompts.point(view, ...at, inside);
+    this.app.prompts.point(this.app.prompts.at(view), ...at, inside);
     this.app.look(view, ...at);
   }
 
@@ -74,7 +74,7 @@ export class PointTool {
     if (!found.bits || work !== this.app.case || work.busy || view.index !== index) return;
     const mask = new Mask();
     mask.write(inSpace(found.region), await inflated(found.bits));
-    view.preview = mask.slice(view.axis, index);
+    view.preview = { index, crop: mask.slice(view.axis, index) };
     view.redraw();
   }
 }

@@ -324,15 +324,17 @@ export class VideoMode {
     return true;
   }
 
-  /** Send a prompt; it is seen until its answer is there. */
+  /** Send a prompt, for the object that was current when it was begun; it is seen until its answer is there. */
   async prompt(prompt) {
     const { work } = this;
-    const object = work.state.current === null ? {} : { object: work.state.current };
     this.asked = prompt;
     this.stage.redraw();
-    const { stroke, ...others } = prompt;
+    const { stroke, object = work.currentSoon(), ...others } = prompt;
     const body = stroke ? { frame: prompt.frame, stroke } : others;
-    const done = await work.act(() => work.api.prompt({ ...body, ...object }));
+    const done = await work.act(async () => {
+      const name = await object;
+      return work.api.prompt({ ...body, ...(name === null ? {} : { object: name }) });
+    });
     if (this.asked === prompt) this.asked = null;
     this.stage.redraw();
     return done;

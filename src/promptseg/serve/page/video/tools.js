@@ -17,6 +17,7 @@ export class BoxTool {
   down(stage, at) {
     this.from = this.to = stage.pixel(at);
     this.frame = stage.work.frame;
+    this.object = stage.work.currentSoon();
   }
 
   move(stage, at) {
@@ -26,13 +27,13 @@ export class BoxTool {
   }
 
   up() {
-    const { from, to, frame } = this;
+    const { from, to, frame, object } = this;
     this.cancel();
     if (!from) return;
     const [x0, x1] = [from[0], to[0]].sort((a, b) => a - b);
     const [y0, y1] = [from[1], to[1]].sort((a, b) => a - b);
     if (x1 - x0 < LEAST || y1 - y0 < LEAST) return;
-    this.mode.prompt({ frame, box: [x0, y0, x1, y1] });
+    this.mode.prompt({ frame, object, box: [x0, y0, x1, y1] });
   }
 
   draw(stage, brush) {
@@ -81,6 +82,7 @@ export class StrokeTool {
   down(stage, at) {
     this.way = [stage.pixel(at)];
     this.frame = stage.work.frame;
+    this.object = stage.work.currentSoon();
   }
 
   move(stage, at) {
@@ -92,9 +94,9 @@ export class StrokeTool {
   }
 
   up() {
-    const { way, frame } = this;
+    const { way, frame, object } = this;
     this.cancel();
-    if (way && way.length > 1) this.mode.prompt({ frame, stroke: way, box: this.boundsOf(way) });
+    if (way && way.length > 1) this.mode.prompt({ frame, object, stroke: way, box: this.boundsOf(way) });
   }
 
   boundsOf(way) {

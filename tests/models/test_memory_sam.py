@@ -102,6 +102,27 @@ def test_what_memory_says_is_a_box_and_a_mask_or_that_it_is_not_there() -> None:
     assert float(network.propagate(features, memory).logits.max()) < 0
 
 
+@pytest.mark.parametrize(("grown", "chosen"), [(1, "decoder"), (8, "guess")])
+def test_where_the_decoder_makes_something_else_of_it_the_guess_counts(
+    grown: int, chosen: str
+) -> None:
+    network = small_memory_sam()
+    features = Features.of_one_level(torch.randn(1, 256, 16, 16))
+    guess = torch.full((1, 1, 32, 32), -4.0)
+    guess[..., 8:20, 12:24] = 4  # rows 16 to 40, columns 24 to 48 of the masks
+    network._guess = lambda coarse, memory: guess  # type: ignore[method-assign]
+    decoded = torch.full((1, 1, 64, 64), -9.0)
+    decoded[..., 16 - grown : 40 + grown, 24 - grown : 48 + grown] = 9
+    network.masks_of = lambda *asked: (decoded, torch.full((1, 1), 0.7))  # type: ignore[method-assign]
+    nothing = Memory([(torch.zeros(1, 32, 16, 16), 0)], [(torch.zeros(1, 256), 1)], 1)
+    seen = network.propagate(features, nothing)
+    wide = torch.nn.functional.interpolate(guess, size=(64, 64), mode="bilinear")
+    expected = decoded if chosen == "decoder" else wide
+    assert torch.equal(seen.logits, expected)
+    assert float(seen.iou) == pytest.approx(0.7)
+    assert float(seen.presence) == pytest.approx(4)
+
+
 def test_memory_that_has_learnt_nothing_looks_where_it_looks_alike() -> None:
     """What attention brings from a map differs inside of what was remembered and outside of it."""
     network = small_memory_sam()

@@ -2,7 +2,8 @@
 
 Encoder, prompt encoder and mask decoder are those of a SAM and answer prompts as it does. What memory
 attention makes of a frame is a guess of where the object is. The decoder gets it as it gets a mask that
-somebody drew roughly, with its box.
+somebody drew roughly, with its box. Where it makes something else of it, the guess itself is the mask:
+a stray bit of a guess makes its box large, the decoder fills it, and memory would go on from that.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ __all__ = ["MemorySam"]
 _SHARE = 0.1  # of the sines of a place in what attention compares
 _SURE = 10.0  # logit of an object that somebody showed
 _LARGEST = 8.0  # logits of a guess
+_AGREE = 0.6  # IoU of the decoder's mask and the guess; less is another object
 
 
 class MemorySam(Sam2Steps):
@@ -112,19 +114,20 @@ class MemorySam(Sam2Steps):
 
     def look(self, features: Features, memory: Memory) -> Look:
         """See `Sam2Steps`: with the box of the guess."""
-        guess = self.guess(features.coarse, memory)
-        coarse = self._with_guess(features.coarse, guess)
-        presence = self.presence(guess.flatten(1).amax(1, keepdim=True))
-        return Look(features._replace(coarse=coarse), self._box_of(guess), presence)
+        return self._look_at(features, self.guess(features.coarse, memory))
 
     def guessed(self, features: Features, memory: Memory) -> Decoded:
         """Return the masks of B objects by memory alone, in the form of the decoder's answer."""
+        return self._as_decoded(features, self.guess(features.coarse, memory))
+
+    def propagate(self, features: Features, memory: Memory) -> Seen:
+        """See `Sam2Steps`; the guess itself where the decoder's mask is another."""
         guess = self.guess(features.coarse, memory)
-        side = 4 * self.grid
-        logits = F.interpolate(guess, size=(side, side), mode="bilinear")
-        presence = self.presence(guess.flatten(1).amax(1, keepdim=True))
-        inside = _mean_inside(features.coarse, logits)
-        return Decoded(logits, torch.ones_like(presence), inside, presence)
+        look = self._look_at(features, guess)
+        seen = self.settle(look.judged(self.read_alone(look.features, look.clicks)))
+        alone = self.settle(self._as_decoded(features, guess))
+        agree = _iou(seen.logits > 0, alone.logits > 0) >= _AGREE
+        return seen if agree else alone._replace(iou=seen.iou)
 
     def read(
         self, features: Features, sparse: Tensor, dense: Tensor | None, multimask: bool
@@ -179,6 +182,21 @@ class MemorySam(Sam2Steps):
         absent = self.no_obj_embed_spatial
         assert absent is not None
         return memory + gone * absent[..., None, None]
+
+    def _look_at(self, features: Features, guess: Tensor) -> Look:
+        coarse = self._with_guess(features.coarse, guess)
+        return Look(features._replace(coarse=coarse), self._box_of(guess), self._presence(guess))
+
+    def _as_decoded(self, features: Features, guess: Tensor) -> Decoded:
+        side = 4 * self.grid
+        logits = F.interpolate(guess, size=(side, side), mode="bilinear")
+        presence = self._presence(guess)
+        inside = _mean_inside(features.coarse, logits)
+        return Decoded(logits, torch.ones_like(presence), inside, presence)
+
+    def _presence(self, guess: Tensor) -> Tensor:
+        found: Tensor = self.presence(guess.flatten(1).amax(1, keepdim=True))
+        return found
 
     def _guess(self, coarse: Tensor, memory: MemoryTokens) -> Tensor:
         own = self.compared(coarse)
@@ -268,3 +286,9 @@ def _mean_inside(coarse: Tensor, logits: Tensor) -> Tensor:
     weights = shade.flatten(2)
     weights = weights / weights.sum(2, keepdim=True).clamp(min=1e-3)
     return weights @ coarse.expand(len(logits), -1, -1, -1).flatten(2).transpose(1, 2)
+
+
+def _iou(a: Tensor, b: Tensor) -> float:
+    """IoU of two boolean masks; 1 where both are empty."""
+    both, either = int((a & b).sum()), int((a | b).sum())
+    return both / either if either else 1.0

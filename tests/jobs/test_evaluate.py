@@ -234,6 +234,42 @@ def test_a_volume_that_starts_from_the_true_mask(volumes: Path, tmp_path: Path) 
     assert block_1.dsc == pytest.approx(2 * 200 / 2200)
 
 
+@pytest.mark.parametrize(
+    ("start_model", "prompt", "level", "found"),
+    [(None, "mask", 128, 1), ("mobile-sam", "box", 128, 1), ("mobile-sam", "box", 256, 0)],
+)
+def test_a_model_that_is_never_asked_has_no_embedding(
+    start_model: str | None,
+    prompt: Any,
+    level: int,
+    found: int,
+    volumes: Path,
+    tmp_path: Path,
+) -> None:
+    """It starts from a mask on one slice, or from an empty one, and nothing is propagated."""
+    job = EvaluateJob(
+        input=volumes,
+        output=tmp_path / "out",
+        start_model=start_model,
+        prompt=(prompt,),
+        protocol=("3d",),
+        propagate="none",
+        window="128/64",
+        max_cases=1,
+        pictures=False,
+        quiet=True,
+    )
+    idle, starter = BrightPredictor(), BrightPredictor(card="mobile-sam", level=level)
+    assert not evaluate(job, {"lite-medsam": idle, "mobile-sam": starter}).failed
+    assert idle.encoded == []
+    rows = read_rows(tmp_path / "out" / "rows.csv")
+    scores = {row.target: row.dsc for row in rows}
+    assert scores == pytest.approx(
+        {"block": found * 2 / 11, "speck": found}, abs=1e-6
+    )  # of 10, of 1
+    assert not (tmp_path / "out" / "embeddings.npz").exists()
+
+
 def test_a_volume_that_starts_from_the_mask_of_another_model(volumes: Path, tmp_path: Path) -> None:
     rows = run(
         *(volumes, tmp_path / "out"),

@@ -76,6 +76,40 @@ def test_a_dicom_export_is_taken_as_it_comes_and_resumed(export: Path, tmp_path:
     assert len(rows(out)) == 4
 
 
+def test_a_series_that_is_exported_anew_under_the_same_names(export: Path, tmp_path: Path) -> None:
+    out, series = tmp_path / "out", export / "P1" / "S2" / "0001"
+    segment_folder(job(export, out))
+    before = [int(row["voxels"]) for row in rows(out)]
+    for path in series.iterdir():
+        slice_ = pydicom.dcmread(path)
+        pixels = slice_.pixel_array.copy()
+        pixels[5:12, 8:11] = 100  # a part of what was bright
+        slice_.PixelData = pixels.tobytes()
+        slice_.save_as(path)
+    again = segment_folder(job(export, out))
+    assert again.skipped == 3
+    ((name, error),) = again.failures
+    assert name == "P1/S2/0001"
+    assert "--overwrite" in str(error)
+    segment_folder(job(export, out, overwrite=True))
+    after = [int(row["voxels"]) for row in rows(out)]
+    assert after[2] < before[2]
+    assert after[:2] + after[3:] == before[:2] + before[3:]
+
+
+@pytest.mark.parametrize("output", ["results/a.nii.gz", "a.nii.gz"])
+def test_a_result_in_the_folder_of_its_series_is_no_part_of_it(output: str, tmp_path: Path) -> None:
+    series = bright_series(tmp_path / "series")
+    task = image_task.ImageTask(job(series, series / output), [])
+    before = task.request()
+    for name in ("a.nii.gz", "a.nii.gz.json", "measurements.csv")[: None if "/" in output else 2]:
+        (series / output).with_name(name).parent.mkdir(exist_ok=True)
+        (series / output).with_name(name).write_text("ours")
+    assert task.request() == before
+    (series / "further.dcm").write_text("a slice")
+    assert task.request() != before
+
+
 def test_results_inside_the_input_are_no_images(export: Path) -> None:
     out = export / "results"
     assert segment_folder(job(export, out, suffix=".dcm")).images == 4

@@ -17,7 +17,7 @@ from fakes import BrightPredictor
 from formats.helpers import write_dicom_series
 from models.made_semantic import CARD, write_model
 from promptseg.cli.main import main
-from promptseg.errors import InputError, ModelError, PromptError
+from promptseg.errors import InputError, ModelError, OutputError, PromptError
 from promptseg.evaluate.options import EvaluateJob
 from promptseg.formats import read
 from promptseg.jobs import segment as jobs
@@ -177,6 +177,25 @@ def test_what_does_not_go_together_is_refused(
     with pytest.raises(error, match=words):
         segment_file(job(run, volume, tmp_path / "out.nii.gz", **changes))
     assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_weights_that_refine_are_read_and_found_again(
+    run: Path, volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "load", lambda *given, **more: Segmenter(BrightPredictor(level=140)))
+    monkeypatch.chdir(tmp_path)
+    weights = tmp_path / "tuned.nii.gz"
+    weights.write_bytes(b"weights")
+    how: dict[str, object] = {
+        "refine": f"lite-medsam={weights.name}",
+        "box": ("8,5,29,19@2=liver",),
+    }
+    with pytest.raises(OutputError, match="which is read"):
+        segment_file(job(run, volume, weights, overwrite=True, **how))
+    assert weights.read_bytes() == b"weights"
+    segment_file(job(run, volume, tmp_path / "out.nii.gz", overlap="later-wins", **how))
+    facts = json.loads((tmp_path / "out.nii.gz.json").read_text())
+    assert facts["command"]["refine"] == f"lite-medsam={weights}"
 
 
 def test_a_model_of_classes_cannot_refine(run: Path, volume: Path, tmp_path: Path) -> None:

@@ -234,6 +234,42 @@ def test_a_volume_that_starts_from_the_true_mask(volumes: Path, tmp_path: Path) 
     assert block_1.dsc == pytest.approx(2 * 200 / 2200)
 
 
+@pytest.mark.parametrize(
+    ("start_model", "prompt", "level", "found"),
+    [(None, "mask", 128, 1), ("mobile-sam", "box", 128, 1), ("mobile-sam", "box", 256, 0)],
+)
+def test_a_model_that_is_never_asked_has_no_embedding(
+    start_model: str | None,
+    prompt: Any,
+    level: int,
+    found: int,
+    volumes: Path,
+    tmp_path: Path,
+) -> None:
+    """It starts from a mask on one slice, or from an empty one, and nothing is propagated."""
+    job = EvaluateJob(
+        input=volumes,
+        output=tmp_path / "out",
+        start_model=start_model,
+        prompt=(prompt,),
+        protocol=("3d",),
+        propagate="none",
+        window="128/64",
+        max_cases=1,
+        pictures=False,
+        quiet=True,
+    )
+    idle, starter = BrightPredictor(), BrightPredictor(card="mobile-sam", level=level)
+    assert not evaluate(job, {"lite-medsam": idle, "mobile-sam": starter}).failed
+    assert idle.encoded == []
+    rows = read_rows(tmp_path / "out" / "rows.csv")
+    scores = {row.target: row.dsc for row in rows}
+    assert scores == pytest.approx(
+        {"block": found * 2 / 11, "speck": found}, abs=1e-6
+    )  # of 10, of 1
+    assert not (tmp_path / "out" / "embeddings.npz").exists()
+
+
 def test_a_volume_that_starts_from_the_mask_of_another_model(volumes: Path, tmp_path: Path) -> None:
     rows = run(
         *(volumes, tmp_path / "out"),
@@ -353,6 +389,66 @@ def test_what_another_model_came_to_stays_as_one_is_run_again(
     rows = run(pictures, out, model=("mobile-sam",))
     assert {(r.model, r.case, r.target) for r in rows} == before
     assert len(rows) == len(before) == 6
+
+
+def test_another_description_is_evaluated_anew(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(pictures, out, model=("mobile-sam",))
+    describe(pictures, "MR", t1="tumour", t2="dark")
+    with pytest.raises(OutputError, match="that mobile-sam was run on, got others in us__blocks"):
+        run(pictures, out, BrightPredictor(card="lite-medsam"), model=("lite-medsam",))
+    rows = run(pictures, out, model=("mobile-sam",))
+    assert {(r.target, r.modality) for r in rows} == {("tumour", "MR"), ("dark", "MR")}
+
+
+def test_other_weights_of_the_starting_model_are_evaluated_anew(
+    volumes: Path, tmp_path: Path
+) -> None:
+    def done(start_sha256: str, tested: str = "lite-medsam") -> int:
+        start = BrightPredictor(card="mobile-sam")
+        start.weights_sha256 = start_sha256
+        job = EvaluateJob(
+            input=volumes,
+            output=tmp_path / "out",
+            model=(tested,),
+            start_model="mobile-sam",
+            protocol=("3d",),
+            max_cases=1,
+            window="128/64",
+            pictures=False,
+            quiet=True,
+        )
+        return evaluate(job, {tested: BrightPredictor(card=tested), "mobile-sam": start}).done
+
+    assert [done("1" * 64), done("1" * 64), done("2" * 64)] == [1, 0, 1]
+    with pytest.raises(OutputError, match="got other weights of --start-model"):
+        done("1" * 64, "sam-vit-b")
+    assert done("2" * 64, "sam-vit-b") == 1
+
+
+def test_frames_that_changed_are_evaluated_again(tmp_path: Path) -> None:
+    """The folder of frames stays as it is: an image in it is written over."""
+    clip = tmp_path / "data" / "video__moving" / "clip1"
+    for kind in ("frames", "masks"):
+        (clip / kind).mkdir(parents=True)
+    whole = block((40, 60), (5, 14), (10, 29))
+
+    def write(frame: int, bright: NDArray[np.bool_]) -> None:
+        values = np.where(bright, BRIGHT, DARK).astype(np.uint8)
+        PilImage.fromarray(values).save(clip / "frames" / f"{frame:04}.png")
+
+    for frame in range(2):
+        write(frame, whole)
+        PilImage.fromarray(whole.astype(np.uint8)).save(clip / "masks" / f"{frame:04}.png")
+    describe(clip.parent, "endoscopy", t1="block")
+
+    def scores() -> list[float]:
+        rows = run(clip.parent, tmp_path / "out", protocol=("video",), propagate="box")
+        return [row.dsc for row in rows]
+
+    assert scores() == [1.0, 1.0]
+    write(1, block((40, 60), (5, 14), (10, 19)))
+    assert scores() == [1.0, pytest.approx(2 * 100 / 300)]
 
 
 def test_an_interrupted_run_keeps_what_was_done(pictures: Path, tmp_path: Path) -> None:

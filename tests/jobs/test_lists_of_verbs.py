@@ -249,6 +249,58 @@ def test_another_reference_or_table_under_the_same_name_is_another_conversion(
     assert counts() == there
 
 
+def test_voxels_in_a_file_of_their_own_are_looked_at(
+    fake: BrightPredictor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    head = ["ObjectType = Image", "NDims = 3", "DimSize = 30 24 3", "ElementType = MET_SHORT"]
+    (source / "a.mhd").write_text("\n".join([*head, "ElementDataFile = a.raw", ""]))
+    (source / "a.raw").write_bytes(scan(0).tobytes())
+    list_ = table(source / "list.csv", "image,box", '"a.mhd","2,2,24,20@1=block"')
+    command = ["segment", "-i", str(list_), "-o", str(out), "--window", "255/128"]
+    assert main(command) == 0
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "1 done already" in capsys.readouterr().out
+    (source / "a.raw").write_bytes(scan(2).tobytes())
+    assert main(command) == 2
+    assert "0 done already" in capsys.readouterr().out
+    assert main([*command, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize("beside", ["table", "provenance"])
+def test_names_beside_a_mask_are_looked_at(
+    beside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Masks in BIDS have their names in a table, ours in the provenance."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    name = "sub-1_dseg.nii.gz" if beside == "table" else "mask.nii.gz"
+    labels = (scan(0) > 100).astype(np.uint8)
+    nib.save(nib.Nifti1Image(labels.T, np.eye(4)), source / name)
+
+    def call(it: str) -> None:
+        if beside == "table":
+            (source / "sub-1_dseg.tsv").write_text(f"index\tname\n1\t{it}\n")
+        else:
+            told = {"output": name, "objects": [{"label": 1, "name": it}]}
+            (source / f"{name}.json").write_text(json.dumps(told))
+
+    command = ["convert", "-i", str(source), "-o", str(out), "--suffix", ".seg.nrrd"]
+    call("livr")
+    assert main(command) == 0
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "1 done already" in capsys.readouterr().out
+    call("liver")
+    assert main(command) == 2
+    assert "0 done already" in capsys.readouterr().out
+    assert main([*command, "--overwrite"]) == 0
+    (segment,) = read_masks(next(out.rglob("*.seg.nrrd"))).segments
+    assert segment.name == "liver"
+
+
 def test_a_series_as_reference_is_known_by_its_slices(tmp_path: Path) -> None:
     series = tmp_path / "series"
     (series / "below").mkdir(parents=True)

@@ -174,6 +174,26 @@ def test_bootstrap_is_repeatable_and_needs_two_patients():
     assert all(math.isnan(v) for pair in bootstrap(values, np.zeros(9, dtype=int)) for v in pair)
 
 
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_infinite_values_keep_their_sign_in_intervals(sign):
+    """As differences of distances where one of the masks is empty."""
+    values = sign * np.array([math.inf, *np.full(9, 2.0)])
+    mean, median = bootstrap(values, np.arange(10))
+    assert sorted(sign * np.array(mean)) == [2, math.inf]
+    assert tuple(median) == (sign * 2, sign * 2)
+    far, _ = bootstrap(np.where(np.isinf(values), sign * 17, values), np.arange(10))
+    assert np.sign(far).tolist() == np.sign(mean).tolist() == [sign, sign]
+
+
+def test_infinities_of_both_signs_have_no_mean():
+    values = np.array([-math.inf, math.inf, *np.full(20, 1.0)])
+    mean, median = bootstrap(values, np.arange(22))
+    assert np.isnan(mean).all()
+    assert tuple(median) == (1, 1)
+    few, between = bootstrap(np.array([-math.inf, math.inf]), np.arange(2))
+    assert np.isnan([*few, *between]).all()
+
+
 def test_infinite_values_that_were_not_drawn_do_not_count():
     mean, median = bootstrap(np.array([math.inf, *np.ones(30)]), np.arange(31))
     assert (mean.low, mean.high) == (1.0, math.inf)

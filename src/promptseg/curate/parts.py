@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from promptseg._version import __version__
-from promptseg.curate.inputs import facts_of_case, facts_of_files
 from promptseg.curate.options import ConversionOptions
 from promptseg.curate.reading import Reading
 from promptseg.curate.rules import Excluded, Exclusion
@@ -21,6 +20,7 @@ from promptseg.curate.sources import Origin
 from promptseg.curate.tiles import is_slide
 from promptseg.datasets import CaseFiles, Dataset
 from promptseg.datasets.collection import SCHEMA, Labels, Sample, Shard, Target
+from promptseg.datasets.inputs import facts_of_case, facts_of_files
 from promptseg.datasets.manifest import ManifestRow
 from promptseg.formats.files import atomic_path
 from promptseg.formats.own_folder import claim

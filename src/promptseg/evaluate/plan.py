@@ -29,6 +29,7 @@ class ModelUnderTest:
         label: as the rows name it.
         card: what it is.
         weights_sha256: of its file.
+        start_sha256: of the file of the model whose mask it starts from; empty where there is none.
         trained_on: where the images are listed that it, and the model that starts it, have seen.
     """
 
@@ -36,6 +37,7 @@ class ModelUnderTest:
     label: str
     card: ModelCard | SemanticCard
     weights_sha256: str
+    start_sha256: str = ""
     trained_on: tuple[TrainedOn, ...] = ()
 
 
@@ -167,6 +169,7 @@ class Plan:
             settings=settings,
             search=search,
             weights_sha256=model.weights_sha256,
+            start_sha256=model.start_sha256,
             trained_on=model.trained_on,
         )
         if task.applies:

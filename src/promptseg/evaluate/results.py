@@ -40,6 +40,7 @@ FILES = (
 """Files of the folder itself."""
 
 _OURS = (*FILES, PARTS, "failures", "tables", "plots")
+_MEANING = ("modality", "kind", "targets")  # of a dataset's description, that rows depend on
 _WORST = 5  # pictures kept of each task
 
 
@@ -115,7 +116,7 @@ class Results:
         return {**{k: said[k] for k in self.request.keys() & said.keys()}, **request}
 
     def check_data(self, facts: dict[str, Any]) -> None:
-        """Refuse a model that joins others which were run on other files.
+        """Refuse a model that joins others which were run on other files, or started from another mask.
 
         A model alone may be run again on files that have changed: its cases are done again.
 
@@ -123,17 +124,32 @@ class Results:
             facts: as `write_run` takes them.
 
         Raises:
-            OutputError: a dataset of the same name that had other files for another model.
+            OutputError: a dataset of the same name that had other files, or another description, for
+                another model; other weights of the model that answers the prompt.
         """
         joining = {entry["name"] for entry in facts["models"]}
-        now = {entry["name"]: entry["sha256"] for entry in facts["datasets"]}
-        for entry in (self._run() or {}).get("models", ()):
-            then = entry.get("run", {}).get("datasets", {})
-            other = sorted(name for name in now.keys() & then if now[name] != then[name])
-            if other and entry["name"] not in joining:
+        now = {entry["name"]: entry for entry in facts["datasets"]}
+        starts = {entry["run"].get("start_sha256") for entry in facts["models"]}
+        run = self._run() or {}
+        described = {entry["name"]: entry for entry in run.get("datasets", ())}
+        for entry in run.get("models", ()):
+            if entry["name"] in joining:
+                continue
+            with_what = entry.get("run", {})
+            then, start = with_what.get("datasets", {}), with_what.get("start_sha256")
+            other = sorted(
+                name
+                for name in now.keys() & then
+                if now[name]["sha256"] != then[name]
+                or any(now[name][key] != described.get(name, now[name])[key] for key in _MEANING)
+            )
+            got = f"others in {', '.join(other)}" if other else ""
+            if start is not None and starts - {None, start}:
+                got = "other weights of --start-model"
+            if got:
                 raise OutputError(
                     f"the files that {entry['name']} was run on",
-                    f"others in {', '.join(other)}",
+                    got,
                     f"name another folder than {self.folder}, or run {entry['name']} again too",
                 )
 

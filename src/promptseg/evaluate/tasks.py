@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from promptseg.datasets import CaseFiles, Dataset, limit_objects
+from promptseg.datasets.inputs import facts_of_case, facts_of_files, facts_of_paths
 from promptseg.datasets.leaks import Trained
 from promptseg.datasets.manifest import read_manifest
 from promptseg.evaluate.options import EvaluateOptions, Protocol
@@ -45,7 +46,7 @@ from promptseg.models.heads.semantic.card import is_semantic
 from promptseg.noted import refuse
 from promptseg.parsing import parse_json
 from promptseg.segment.classes.segmenter import ClassSegmenter, load_classes
-from promptseg.work import Task, as_json
+from promptseg.work import Task, as_json, request_hash
 from promptseg.work.footprint import scoring_bytes
 
 __all__ = ["EvaluationTask", "Evaluator", "Part", "model_folder", "model_label"]
@@ -73,6 +74,7 @@ class EvaluationTask(Task["Evaluator", dict[str, Any]]):
         search: whether it belongs to the search of interactive-3d.
         masks: file or folder of masks that are there already.
         weights_sha256: of the model.
+        start_sha256: of the model whose mask it starts from; empty where there is none.
         trained_on: where the images are listed that it has seen.
     """
 
@@ -87,6 +89,7 @@ class EvaluationTask(Task["Evaluator", dict[str, Any]]):
     search: bool = False
     masks: Path | None = None
     weights_sha256: str = ""
+    start_sha256: str = ""
     trained_on: tuple[TrainedOn, ...] = ()
 
     @property
@@ -109,16 +112,20 @@ class EvaluationTask(Task["Evaluator", dict[str, Any]]):
         return Part(model_folder(self.parts, self.label).joinpath(*map(_file_name, names)))
 
     def request(self) -> dict[str, Any]:
-        """Return all that its rows depend on: options, weights, settings, files."""
-        files = [self.case.image, *self.case.truth]
-        files += [self.masks] if self.masks else []
+        """Return all that its rows depend on: options, weights, settings, files, what these mean."""
+        masks = facts_of_paths([self.masks] if self.masks else [])
+        files = {**facts_of_files([self.case]), **masks}
+        about = self.dataset
+        described = (facts_of_case(self.case), about.modality, about.kind, repr(about.classes))
         listed = {"trained_on": [t.sha256 for t in self.trained_on]} if self.trained_on else {}
         return {
             **listed,
             "options": self.options.to_json(),
             "weights_sha256": self.weights_sha256,
+            **({"start_sha256": self.start_sha256} if self.start_sha256 else {}),
+            "described": request_hash({"case": described}),
             "settings": [[s.prompt, dict(s.changes)] for s in self.settings],
-            "files": [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files],
+            "files": list(files.values()),
         }
 
     def is_done(self) -> bool:

@@ -16,12 +16,12 @@ from promptseg.datasets.case_list import Case, Columns
 from promptseg.datasets.case_sources import Cases, is_many, local_folder, open_cases
 from promptseg.errors import InputError, OutputError, PromptsegError
 from promptseg.formats import endings, format_by_suffix
-from promptseg.formats.files import files_below, read_provenance_beside
-from promptseg.formats.location import address_in, storage_in
-from promptseg.formats.storage import stamp as stamp_in_storage
+from promptseg.formats.files import read_provenance_beside
+from promptseg.formats.location import address_in
 from promptseg.jobs.convert import ConvertJob, convert
 from promptseg.jobs.elsewhere import executor_of_files, watched
 from promptseg.jobs.lists import Listed, RefusedCase, do_list, place_below
+from promptseg.jobs.stamps import mask_stamp, stamp
 from promptseg.work import Executor, Shard, Task, as_json, request_hash
 from promptseg.work.footprint import converting_bytes
 
@@ -137,9 +137,8 @@ class _MaskTask(Task[None, dict[str, Any]]):
     def request(self) -> dict[str, Any]:
         """The options, and which files they are; a hash of it where nobody is to be named."""
         values = dataclasses.asdict(self.job)
-        stat = self.job.input.stat()
         said = {k: v for k, v in values.items() if k not in _IRRELEVANT}
-        files = {"mask_stat": [stat.st_size, stat.st_mtime_ns], **self.stamps}
+        files = {"mask_stat": mask_stamp(self.job.input), **self.stamps}
         found: dict[str, Any] = as_json({**said, **files})
         return {"sha256": request_hash(found)} if self.job.deidentify else found
 
@@ -170,17 +169,8 @@ def _stamps(reference: Path | None, table: Path | None) -> dict[str, Any]:
         if path is None or address_in(path) is not None:
             continue
         with suppress(OSError, PromptsegError):  # converting says what is wrong with it
-            found[f"{name}_stat"] = _stamp(path)
+            found[f"{name}_stat"] = stamp(path)
     return found
-
-
-def _stamp(path: Path) -> Any:
-    if storage_in(path) is not None:
-        return stamp_in_storage(path)
-    files = files_below(path) if path.is_dir() else [path]
-    stats = [(file.relative_to(path).as_posix(), file.stat()) for file in files]
-    said = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
-    return request_hash({"files": said}) if path.is_dir() else said[0][1:]
 
 
 def _dotted(suffix: str) -> str:

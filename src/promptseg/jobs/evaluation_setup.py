@@ -180,9 +180,14 @@ def _plan(job: EvaluateJob, datasets: list[Dataset], loaded: dict[str, _Model]) 
     labels = _labels({name: loaded[name] for name in job.model})
     known = {name: _about(model) for name, model in loaded.items()}
     starter = {job.start_model: known[job.start_model][0]} if job.start_model else {}
+    start_sha256 = known[job.start_model][1] if job.start_model else ""
     models = [
         ModelUnderTest(
-            name, label, *known[name], trained_on=lists_of({label: known[name][0], **starter})
+            name,
+            label,
+            *known[name],
+            start_sha256=start_sha256,
+            trained_on=lists_of({label: known[name][0], **starter}),
         )
         for name, label in labels.items()
     ]
@@ -223,7 +228,7 @@ def _facts(job: EvaluateJob, plan: Plan, started: str, threads: int) -> dict[str
             "weights_sha256": m.weights_sha256,
             "licence": m.card.licence,
             "trained_on": sum(listed.images for listed in m.trained_on) or None,
-            "run": with_what,
+            "run": {**with_what, **({"start_sha256": m.start_sha256} if m.start_sha256 else {})},
         }
         for m in plan.models
     ]

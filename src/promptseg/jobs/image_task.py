@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from promptseg.assets import sha256_of
+from promptseg.errors import PromptsegError
 from promptseg.formats import format_for_output, read
 from promptseg.formats.begun import Begun
 from promptseg.formats.deidentify import discreet
 from promptseg.formats.files import beside, overlay_path, read_provenance_beside
-from promptseg.formats.location import address_in, storage_in
 from promptseg.formats.outputs import Reads
 from promptseg.image import Image
 from promptseg.jobs.doers import engine_there, executor_of, is_elsewhere, weights_here
@@ -29,6 +28,7 @@ from promptseg.jobs.segment import (
     prompts_in_labels,
     write_job,
 )
+from promptseg.jobs.stamps import mask_stamp, stamp
 from promptseg.leftovers import clean
 from promptseg.models.cards import model_file
 from promptseg.models.choose import Choice
@@ -86,14 +86,16 @@ class ImageTask(Staged["Tools", dict[str, Any], "ReadImage", Computed]):
         said = {
             **{k: v for k, v in values.items() if k not in unsaid},
             "prompts": [repr(p) for p in self.prompts],
-            "input_stat": _stamp(self.job.input),
+            "input_stat": stamp(self.job.input, self.job.output),
         }
         if self.weights:
             said["weights_sha256"] = dict(self.weights)
         for name in ("mask", "markers"):
             if (file := getattr(self.job, name)) is not None:
-                there = file.stat()
-                said[f"{name}_stat"] = [there.st_size, there.st_mtime_ns]
+                said[f"{name}_stat"] = mask_stamp(file)
+        if self.job.table is not None:
+            with suppress(OSError, PromptsegError):  # reading it says what is wrong
+                said["table_stat"] = stamp(self.job.table)
         request: dict[str, Any] = as_json(said)
         return request
 
@@ -170,21 +172,6 @@ def given_weights(job: SegmentJob) -> dict[str, str]:
             if file is not None and file.exists():
                 found[name] = sha256_of(file)
     return found
-
-
-def _stamp(path: Path) -> list[Any]:
-    """What changes with the content of an image: size and time, or what storage says of it.
-
-    A series on a server is known by its UID, which stands in its address.
-    """
-    if address_in(path) is not None:
-        return []
-    if storage_in(path) is not None:
-        from promptseg.formats.storage import stamp
-
-        return stamp(path)
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns]
 
 
 @dataclass(frozen=True)

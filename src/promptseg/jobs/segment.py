@@ -26,6 +26,7 @@ from promptseg.formats.systems import bare_name
 from promptseg.geometry import Axis
 from promptseg.image import Image, Segmentation
 from promptseg.intensity import Intensity
+from promptseg.jobs.elsewhere import MODELS
 from promptseg.jobs.existing import (
     markers_from_labels,
     masks_from_labels,
@@ -409,8 +410,8 @@ def reads_of(job: SegmentJob, images: Iterable[Path]) -> Reads:
         job: what is to be done.
         images: its image, or all of them.
     """
-    models = [job.model, *([job.start_model] if job.start_model else [])]
-    weights = [model_file(model)[1] for model in models]
+    models = [getattr(job, name) for name in MODELS]
+    weights = [model_file(model)[1] for model in models if model is not None]
     earlier = earlier_mask(job.replay) if job.replay else None
     return Reads(
         [*images, *weights, *(getattr(job, name) for name in _READ)],
@@ -426,7 +427,7 @@ def command_of(job: SegmentJob) -> dict[str, Any]:
     for name in ("input", "output", "correct", "table"):
         if values[name] is not None:
             values[name] = written(values[name])
-    for name in ("model", "start_model"):
+    for name in MODELS:
         if values[name] is None:
             continue
         named, weights = model_file(values[name])

@@ -159,7 +159,8 @@ def bootstrap(
         level: of the interval.
 
     Returns:
-        The interval of the mean and of the median.
+        The interval of the mean and of the median; NaN where samples have none, as those with
+        infinities of both signs have no mean.
     """
     kept = ~np.isnan(values)
     order = np.argsort(values[kept], kind="stable")
@@ -184,11 +185,12 @@ def _draws(patients: int, resamples: int, seed: int) -> Floats:
 
 
 def _drawn_means(values: Floats, member: Ints, draws: Floats) -> Floats:
-    """(resamples,) mean of the values of the drawn patients; infinite where one of them is."""
-    infinite = np.isinf(values)
-    sums = np.bincount(member, np.where(infinite, 0.0, values))
+    """(resamples,) mean of the values of the drawn patients; infinite where one of them is, with its
+    sign, and NaN where infinities of both signs are."""
+    sums = np.bincount(member, np.where(np.isinf(values), 0.0, values))
     means: Floats = draws @ sums / (draws @ np.bincount(member))
-    means[draws @ np.bincount(member, infinite) > 0] = math.inf
+    low, high = (draws @ np.bincount(member, values == end) > 0 for end in (-math.inf, math.inf))
+    means[low], means[high], means[low & high] = -math.inf, math.inf, math.nan
     return means
 
 
@@ -215,10 +217,13 @@ def _drawn_medians(ordered: Floats, member: Ints, draws: Floats) -> Floats:
 
     total = reached[:, -1]
     low, high = order_statistic((total - 1) // 2), order_statistic(total // 2)
-    return np.where(low == high, low, (low + high) / 2)
+    with np.errstate(invalid="ignore"):  # between -inf and inf
+        return np.where(low == high, low, (low + high) / 2)
 
 
 def _bounds(values: Floats, tail: float) -> Interval:
+    if np.isnan(values).any():
+        return Interval(math.nan, math.nan)
     return Interval(quantile(values, tail), quantile(values, 1 - tail))
 
 

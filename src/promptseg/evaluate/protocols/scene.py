@@ -92,18 +92,21 @@ class Scene(GroundTruthCase):
         """Return the random generator for some purpose in the case; the same for every model."""
         return generator(self.options.seed, self.dataset.name, self.case.name, *map(str, what))
 
-    def embedding(self) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
+    def embedding(self) -> tuple[NDArray[np.float32], NDArray[np.float16] | None] | None:
         """Return the embedding of the encoded slice that is nearest to the middle of the objects.
 
         Returns:
             Its mean over all places, (channels,), and its three main components, (3, h, w), which show
-            the image: None unless it may be published.
+            the image: None unless it may be published. None where no slice was encoded, as where a
+            mask is given and not propagated.
         """
+        if not (cached := self.stack.cached):
+            return None
         extents = [s.region[0] for s in self.objects] if self.image.kind != "picture" else []
         middle = (
             min((r.start for r in extents), default=0) + max((r.stop for r in extents), default=0)
         ) // 2
-        nearest = min(self.stack.cached, key=lambda k: (abs(k - middle), k))
+        nearest = min(cached, key=lambda k: (abs(k - middle), k))
         map_ = self.stack.embedding(nearest).view().cpu()
         features = map_.flatten(1).numpy()
         mean = features.mean(axis=1)

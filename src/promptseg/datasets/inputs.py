@@ -1,4 +1,4 @@
-"""Inputs of a part of a collection: its files, and how its cases are read."""
+"""Inputs that what is made of some cases depends on: their files, and how they are read."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from promptseg.datasets import CaseFiles
+from promptseg.datasets.dataset import CaseFiles
 from promptseg.datasets.files import files_of
 
-__all__ = ["FileFacts", "facts_of_case", "facts_of_files"]
+__all__ = ["FileFacts", "facts_of_case", "facts_of_files", "facts_of_paths"]
 
 FileFacts = tuple[str, int, int]
 """Name, size, time of change."""
@@ -19,8 +19,13 @@ FileFacts = tuple[str, int, int]
 
 def facts_of_files(cases: Iterable[CaseFiles]) -> dict[Path, FileFacts]:
     """Return name, size and time of every file of some cases, once; missing ones are left out."""
+    return facts_of_paths(path for case in cases for path in (case.image, *case.truth))
+
+
+def facts_of_paths(paths: Iterable[Path]) -> dict[Path, FileFacts]:
+    """Return name, size and time of some files, of those of folders and of voxels beside a header."""
     found: dict[Path, FileFacts] = {}
-    for path in dict.fromkeys(path for case in cases for path in (case.image, *case.truth)):
+    for path in dict.fromkeys(paths):
         with suppress(OSError):
             for file in files_of(path):
                 facts = file.stat()
@@ -29,7 +34,7 @@ def facts_of_files(cases: Iterable[CaseFiles]) -> dict[Path, FileFacts]:
 
 
 def facts_of_case(case: CaseFiles) -> list[Any]:
-    """Return what a case's samples depend on beside its files: patient, frames, how it is read."""
+    """Return what a case is apart from its files: name, patient, annotated frames, how it is read."""
     readers = [_said(case.image_reader), _said(case.truth_reader)]
     looked_for = [] if case.absent is None else [list(case.absent)]
     return [case.name, case.patient, case.annotated, *readers, *looked_for]

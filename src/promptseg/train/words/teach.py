@@ -213,13 +213,12 @@ def scored(
         there.append(word in facts.there)
         if facts.key in images and word in facts.there:
             image = images[facts.key]
-            rows, columns = image.labels.shape
-            transform = predictor.card.preprocessing.input_transform(rows, columns, image.pixel)
+            transform = predictor.card.preprocessing.input_transform(*image.size, image.pixel)
             (found,) = predictor.find(SamEmbedding(one, transform), [Phrase(name)], at)
-            mask = np.zeros(image.labels.shape, bool)
+            mask = np.zeros(image.size, bool)
             for instance in found.instances:
                 mask |= instance.mask
-            truth = image.labels == word + 1
+            truth = image.mask(word)
             dice.append(2 * float((mask & truth).sum()) / max(1, int(mask.sum() + truth.sum())))
             hits.append(bool(mask.any()))
     area = area_under_curve(np.array(sure), np.array(there, bool))

@@ -179,6 +179,42 @@ def test_pieces_keep_what_is_within_another() -> None:
         assert len(without.labels) == 1
 
 
+def test_what_was_not_looked_for_on_an_image_is_not_known_to_be_absent() -> None:
+    samples = [
+        sample("a/1", "cup"),
+        sample("a/2", "disc", absent=("fovea",)),
+        sample("a/3", "fovea", absent=("cup",)),
+        sample("a/4", absent=("cup", "disc")),
+        sample("a/5", absent=("vein",)),  # nobody ever found one
+        sample("a/6", absent=()),
+        sample("b/1", "disc"),
+    ]
+    words, images = taught_on(samples, [CUP])
+    assert words.names == ("nucleus", "cup", "disc", "fovea")
+    known = {image.key: {words.names[k] for k in image.known} for image in images}
+    assert known == {
+        "a/1": {"cup", "disc", "fovea"},  # all of its dataset were looked for
+        "a/2": {"disc", "fovea"},
+        "a/3": {"fovea", "cup"},
+        "a/4": {"cup", "disc"},
+        "b/1": {"disc"},
+    }
+
+
+def test_a_word_of_two_classes_is_absent_where_both_were_looked_for() -> None:
+    renamed = {"cup": ("hollow",), "pit": ("hollow",), "disc": ("disc",)}
+    samples = [
+        sample("a/1", "cup", absent=("pit", "disc")),
+        sample("a/2", "disc", absent=("cup",)),
+        sample("a/3", "disc", absent=("cup", "pit")),
+        sample("a/4", "pit", absent=()),
+    ]
+    words, images = taught_on(samples, [CUP], renamed)
+    known = {image.key: {words.names[k] for k in image.known} for image in images}
+    both = {"hollow", "disc"}
+    assert known == {"a/1": both, "a/2": {"disc"}, "a/3": both, "a/4": {"hollow"}}
+
+
 def test_sides_of_a_class_are_words_of_their_own() -> None:
     taught = new_words([sample("a/1", "lung, left", "lung (right)")], KNOWN, {})
     assert {k: c.name for k, c in taught.items()} == {

@@ -156,7 +156,8 @@ def cut_out(image: WordImage, word: int, count: int, seed: int) -> Iterator[Word
             )
             if height >= rows or width >= columns:
                 continue
-            top, left = chance.integers(rows - height), chance.integers(columns - width)
+            top = int(chance.integers(rows - height))
+            left = int(chance.integers(columns - width))
             place = (top, left, height, width)
             if not _inside(table, place):
                 piece = _piece(image, place, f"without {n}", "without")
@@ -188,8 +189,7 @@ def _piece(image: WordImage, place: tuple[int, int, int, int], name: str, kind: 
     top, left, height, width = place
     at = np.s_[top : top + height, left : left + width]
     labels, objects = image.labels[:, *at], image.objects[:, *at]
-    seen = labels.any((1, 2))
-    seen[0] |= not seen.any()
+    seen = [n for n, layer in enumerate(labels) if layer.any()] or [0]
     return WordImage(
         f"{image.key}#{name}",
         image.dataset,

@@ -70,7 +70,7 @@ def embedding(
 ) -> SamEmbedding:
     """What is kept of an image, as the model's own."""
     values = torch.from_numpy(features.embedding(number))
-    transform = model.card.preprocessing.input_transform(*image.labels.shape, image.pixel)
+    transform = model.card.preprocessing.input_transform(*image.size, image.pixel)
     return SamEmbedding(values, transform)
 
 
@@ -114,7 +114,7 @@ def refining(model: Predictor, features: WordFeatures, options: argparse.Namespa
             for word in features.facts[place[image.key]].there:
                 if part == "train" and word in validated:
                     continue
-                name, truth = WORDS.names[word], image.labels == word + 1
+                name, truth = WORDS.names[word], image.mask(word)
                 seen = embedding(features, place[image.key], image, model)
                 for how in REFINING:
                     ways = dict.fromkeys(WORDS.names, how)
@@ -148,7 +148,7 @@ def boxes(other: Predictor, features: WordFeatures, options: argparse.Namespace)
                 else other.encode([image.picture], image.pixel)[0]
             )
             for word in features.facts[place[image.key]].there:
-                truth = image.labels == word + 1
+                truth = image.mask(word)
                 objects, count = ndimage.label(truth)
                 areas = np.bincount(objects.ravel(), minlength=count + 1)[1:]
                 at = ndimage.find_objects(objects)
@@ -176,7 +176,7 @@ def masks(
             update(number, image.dataset)
             seen = embedding(features, place[image.key], image, model)
             for word in features.facts[place[image.key]].there:
-                name, truth = WORDS.names[word], image.labels == word + 1
+                name, truth = WORDS.names[word], image.mask(word)
                 clock = time.perf_counter(), time.process_time()
                 mask = found_mask(model, seen, name, 0.5)
                 seconds = time.perf_counter() - clock[0], time.process_time() - clock[1]

@@ -7,10 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from json_answers import answer
 from promptseg.cli.main import main
@@ -18,50 +16,16 @@ from promptseg.errors import InputError, ModelError, OutputError
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs import teach as job
 from promptseg.models.cards import CARDS
-from promptseg.models.families.sam.model import SamEmbedding
 from promptseg.models.families.words.file import base_tensors, encoder_sha256
 from promptseg.models.families.words.model import WordsModel
 from promptseg.models.families.words.network import About, WordsHead
 from promptseg.models.families.words.vocabulary import Concept, Vocabulary
-from promptseg.models.protocol import Embedding, Prediction, SlicePrompt
 from promptseg.segment.segmenter import load
 from promptseg.train.words.options import TeachOptions
-from train.word_collection import made_words
+from train.word_collection import Shades, made_words
 from verb_folders import assert_leaves_others
 
 ENCODER = encoder_sha256(base_tensors("promptseg-lite"))
-
-
-class Shades(WordsModel):
-    """Its features are the image's gray values, in a few channels; boxes become masks as they are."""
-
-    def encode(
-        self,
-        slices: Any,
-        pixel: tuple[float, float] = (1, 1),
-        parallel: bool = False,
-    ) -> list[Embedding]:
-        found: list[Embedding] = []
-        for values in slices:
-            square, transform = self.card.preprocessing.apply(values, pixel)
-            small = torch.nn.functional.avg_pool2d(torch.from_numpy(square)[None], 16)
-            features = torch.zeros(1, 256, 64, 64)
-            for k in range(32):
-                features[:, k] = torch.sin((k + 1) * small.mean(1))
-            found.append(SamEmbedding(features, transform))
-        return found
-
-    def decode(self, embedding: Embedding, prompts: Any) -> Prediction:
-        assert isinstance(embedding, SamEmbedding)
-        masks: NDArray[np.bool_] = np.zeros((len(prompts), *embedding.transform.original), bool)
-        for mask, prompt in zip(masks, prompts, strict=True):
-            assert isinstance(prompt, SlicePrompt)
-            assert prompt.box
-            x0, y0, x1, y1 = map(int, prompt.box)
-            mask[y0 : y1 + 1, x0 : x1 + 1] = True
-        return Prediction(
-            torch.zeros(len(masks), 1, 256, 256), masks, np.ones(len(masks), np.float32)
-        )
 
 
 @pytest.fixture

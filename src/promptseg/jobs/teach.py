@@ -261,6 +261,7 @@ def _image_folder(
         "engine": base.engine,
         "words": [*model.head.vocabulary.names, *(f"{k}={c.name}" for k, c in taught.items())],
         "pieces": [options.pieces, options.seed],
+        "labels": 3,  # of which kind; earlier versions lost words, or took them for absent
     }
     said = folder / "about.json"
     text = json.dumps(about)

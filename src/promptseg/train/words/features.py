@@ -31,6 +31,7 @@ class Facts:
         known: places of the words that its dataset labels.
         there: those that are on it.
         extent: (rows, columns) it takes of the grid of masks.
+        layers: of its labels, as of `WordImage`.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Facts:
     known: tuple[int, ...]
     there: tuple[int, ...]
     extent: tuple[int, int]
+    layers: int = 1
 
 
 class WordFeatures:
@@ -57,6 +59,7 @@ class WordFeatures:
         index = folder / "images.jsonl"
         lines = index.read_text("utf-8").splitlines() if index.exists() else []
         self.facts = [_facts(json.loads(line)) for line in lines]
+        self._starts = [0]  # layers before each image, as far as was asked for
 
     def __len__(self) -> int:
         return len(self.facts)
@@ -88,8 +91,8 @@ class WordFeatures:
             (self.folder / "thumbnails.u8").open("ab") as thumbnails,
             (self.folder / "images.jsonl").open("a", encoding="utf-8") as index,
         ):
-            for number, stream in ((2 * _CHANNELS * _GRID**2, features), (2 * SIDE**2, masks)):
-                stream.truncate(number * len(self))  # what a kill left half-written
+            features.truncate(2 * _CHANNELS * _GRID**2 * len(self))  # what a kill left half-written
+            masks.truncate(2 * SIDE**2 * sum(facts.layers for facts in self.facts))
             thumbnails.truncate(THUMBNAIL**2 * len(self))
             for done, (image, part) in enumerate(images):
                 values = None
@@ -98,14 +101,14 @@ class WordFeatures:
                     if values is None and not only_kept:
                         values = _encoded(image, predictor)
                 if values is not None:
-                    rows, columns = image.labels.shape
+                    rows, columns = image.size
                     transform = predictor.card.preprocessing.input_transform(
                         rows, columns, image.pixel
                     )
                     labels, deep, extent = framed(image, transform.resized, transform.size)
                     places = values.reshape(_CHANNELS, -1).T  # a place is one piece of the file
                     features.write(places.astype(np.float16).tobytes())
-                    masks.write(np.stack([labels, deep]).tobytes())
+                    masks.write(np.stack([labels, deep], axis=1).tobytes())
                     thumbnails.write(thumbnail(image.picture).tobytes())
                     present = tuple(int(k) - 1 for k in np.unique(labels) if k)
                     facts = Facts(
@@ -118,6 +121,7 @@ class WordFeatures:
                         known=image.known,
                         there=present,
                         extent=extent,
+                        layers=len(labels),
                     )
                     for stream in (features, masks, thumbnails):
                         stream.flush()
@@ -138,10 +142,13 @@ class WordFeatures:
         grid = self.places[number].astype(np.float32).reshape(_GRID, _GRID, _CHANNELS)
         return np.ascontiguousarray(grid.transpose(2, 0, 1))[None]
 
-    @property
-    def masks(self) -> NDArray[np.uint8]:
-        """Return maps (images, 2, 256, 256) of all images: labels, and depths of pixels in objects."""
-        return np.memmap(self.folder / "masks.u8", np.uint8, "r", shape=(len(self), 2, SIDE, SIDE))
+    def maps(self, number: int) -> NDArray[np.uint8]:
+        """Return the maps of one image, (layers, 2, 256, 256): labels, and depths in objects."""
+        for facts in self.facts[len(self._starts) - 1 : number]:
+            self._starts.append(self._starts[-1] + facts.layers)
+        shape = (self.facts[number].layers, 2, SIDE, SIDE)
+        start = 2 * SIDE**2 * self._starts[number]
+        return np.memmap(self.folder / "masks.u8", np.uint8, "r", start, shape)
 
     @property
     def thumbnails(self) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +37,10 @@ class WordImage:
         key: unique.
         dataset, patient, modality: as in the collection.
         picture: (rows, columns[, 3]) uint8.
-        labels: (rows, columns) uint8: place in the vocabulary from 1; 0 is none of these words.
-        objects: (rows, columns) uint16: number of the object, in any order.
+        labels: (layers, rows, columns) uint8: place in the vocabulary from 1; 0 is none of these words.
+            Words that share a pixel, one within another, are in layers of their own. An array of
+            (rows, columns) is one layer.
+        objects: (layers, rows, columns) uint16: number of the object, in any order.
         known: places in the vocabulary, from 0, that the dataset labels.
         pixel: width and height of a pixel.
         kind: "whole", "empty", "with" or "without": a piece with the thing or without it.
@@ -54,6 +57,21 @@ class WordImage:
     pixel: tuple[float, float] = (1.0, 1.0)
     kind: str = "whole"
     about: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("labels", "objects"):
+            values = getattr(self, name)
+            object.__setattr__(self, name, values if values.ndim == 3 else values[None])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return (rows, columns)."""
+        return self.labels.shape[1], self.labels.shape[2]
+
+    def mask(self, word: int) -> NDArray[np.bool_]:
+        """Return the (rows, columns) mask of a word, by its place in the vocabulary."""
+        found: NDArray[np.bool_] = (self.labels == word + 1).any(0)
+        return found
 
 
 def named_places(samples: Iterable[Sample], words: Vocabulary) -> dict[str, int]:
@@ -77,16 +95,18 @@ def whole_image(
     from scipy import ndimage
 
     picture, layers = collection.read(sample)
-    labels = np.zeros(sample.shape, np.uint8)
-    objects = np.zeros(sample.shape, np.uint16)
+    drawn = [_Layer.empty(sample.shape)]
     number = 0
     for target in sample.targets:
         if (place := places.get(target.name)) is None:
             continue
         mask = layers[target.layer] == target.id
         parts, count = ndimage.label(mask)
-        labels[mask] = place + 1
-        objects[mask] = parts[mask] + number
+        layer = next((one for one in drawn if one.has_room(mask, place + 1)), None)
+        if layer is None:
+            drawn.append(layer := _Layer.empty(sample.shape))
+        layer.labels[mask] = place + 1
+        layer.objects[mask] = parts[mask] + number
         number += count
     return WordImage(
         sample.key,
@@ -94,11 +114,25 @@ def whole_image(
         patient=sample.patient,
         modality=sample.modality,
         picture=picture,
-        labels=labels,
-        objects=objects,
+        labels=np.stack([layer.labels for layer in drawn]),
+        objects=np.stack([layer.objects for layer in drawn]),
         known=tuple(known),
         pixel=sample.pixel,
     )
+
+
+class _Layer(NamedTuple):
+    labels: NDArray[np.uint8]
+    objects: NDArray[np.uint16]
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int]) -> _Layer:
+        return cls(np.zeros(shape, np.uint8), np.zeros(shape, np.uint16))
+
+    def has_room(self, mask: NDArray[np.bool_], label: int) -> bool:
+        """Whether a mask would cover no other word."""
+        below = self.labels[mask]
+        return bool(((below == 0) | (below == label)).all())
 
 
 def cut_out(image: WordImage, word: int, count: int, seed: int) -> Iterator[WordImage]:
@@ -111,8 +145,8 @@ def cut_out(image: WordImage, word: int, count: int, seed: int) -> Iterator[Word
         seed: of sizes and places.
     """
     chance = np.random.default_rng([seed, *image.key.encode()])
-    rows, columns = image.labels.shape
-    there = image.labels == word + 1
+    rows, columns = image.size
+    there = image.mask(word)
     table = np.pad(there.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     for n in range(count):
         without = None
@@ -122,7 +156,8 @@ def cut_out(image: WordImage, word: int, count: int, seed: int) -> Iterator[Word
             )
             if height >= rows or width >= columns:
                 continue
-            top, left = chance.integers(rows - height), chance.integers(columns - width)
+            top = int(chance.integers(rows - height))
+            left = int(chance.integers(columns - width))
             place = (top, left, height, width)
             if not _inside(table, place):
                 piece = _piece(image, place, f"without {n}", "without")
@@ -153,14 +188,16 @@ def _inside(table: NDArray[np.int64], place: tuple[int, int, int, int]) -> int:
 def _piece(image: WordImage, place: tuple[int, int, int, int], name: str, kind: str) -> WordImage:
     top, left, height, width = place
     at = np.s_[top : top + height, left : left + width]
+    labels, objects = image.labels[:, *at], image.objects[:, *at]
+    seen = [n for n, layer in enumerate(labels) if layer.any()] or [0]
     return WordImage(
         f"{image.key}#{name}",
         image.dataset,
         patient=image.patient,
         modality=image.modality,
         picture=np.ascontiguousarray(image.picture[at]),
-        labels=image.labels[at],
-        objects=image.objects[at],
+        labels=labels[seen],
+        objects=objects[seen],
         known=image.known,
         pixel=image.pixel,
         kind=kind,
@@ -178,25 +215,31 @@ def framed(
         size: of the input.
 
     Returns:
-        (SIDE, SIDE) labels; (SIDE, SIDE) how deep in its object a pixel lies, 255 at the deepest; and
-        the (rows, columns) that the image takes.
+        (layers, SIDE, SIDE) labels; (layers, SIDE, SIDE) how deep in its object a pixel lies, 255 at
+        the deepest; and the (rows, columns) that the image takes.
     """
+    rows, columns = (max(1, round(side * SIDE / size)) for side in resized)
+    labels, deep = np.zeros((2, len(image.labels), SIDE, SIDE), np.uint8)
+    for n, layer in enumerate(image.labels):
+        labels[n, :rows, :columns] = _small(layer, rows, columns)
+        deep[n, :rows, :columns] = _depths(_small(image.objects[n], rows, columns))
+    return labels, deep, (rows, columns)
+
+
+def _small(values: NDArray[Any], rows: int, columns: int) -> NDArray[np.int32]:
     from PIL import Image as PilImage
+
+    whole = PilImage.fromarray(values.astype(np.int32))
+    return np.asarray(whole.resize((columns, rows), PilImage.Resampling.NEAREST))
+
+
+def _depths(numbers: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """How deep in its object each pixel lies, 255 at the deepest, of (rows, columns) objects."""
     from scipy import ndimage
 
-    rows, columns = (max(1, round(side * SIDE / size)) for side in resized)
-    small = [
-        np.asarray(
-            PilImage.fromarray(values.astype(np.int32)).resize(
-                (columns, rows), PilImage.Resampling.NEAREST
-            )
-        )
-        for values in (image.labels, image.objects)
-    ]
-    labels = np.zeros((SIDE, SIDE), np.uint8)
-    labels[:rows, :columns] = small[0]
-    deep = np.zeros((SIDE, SIDE), np.uint8)
-    objects = np.pad(small[1], 1)  # what the border cuts ends there
+    rows, columns = numbers.shape
+    deep = np.zeros((rows, columns), np.uint8)
+    objects = np.pad(numbers, 1)  # what the border cuts ends there
     for number, at in enumerate(ndimage.find_objects(objects), 1):
         if at is None:
             continue
@@ -204,10 +247,9 @@ def framed(
         mask = objects[around] == number
         distance = ndimage.distance_transform_edt(mask)
         share = (255 * distance / distance.max()).astype(np.uint8)
-        inner = deep[:rows, :columns]
         low = [s.start - 1 for s in around]
         r0, c0 = max(0, low[0]), max(0, low[1])
         r1, c1 = min(rows, low[0] + mask.shape[0]), min(columns, low[1] + mask.shape[1])
         cut = share[r0 - low[0] : r1 - low[0], c0 - low[1] : c1 - low[1]]
-        inner[r0:r1, c0:c1] = np.maximum(inner[r0:r1, c0:c1], cut)
-    return labels, deep, (rows, columns)
+        deep[r0:r1, c0:c1] = np.maximum(deep[r0:r1, c0:c1], cut)
+    return deep

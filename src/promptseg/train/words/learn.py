@@ -71,7 +71,7 @@ class Asked:
         known: (B, K) whether the answer is known.
         there: (B, K) whether it is there.
         masks: (B, K, N, 4) boolean, on the 2 x 2 pixels of every place.
-        depth: (B, N, 4) 0..1 how deep in its object a pixel lies.
+        depth: (B, K, N, 4) 0..1 how deep a pixel lies in its object of the word.
     """
 
     places: Tensor
@@ -112,17 +112,18 @@ def asked_of(
     """
     facts = features.facts[number]
     words = sorted({*facts.known, *others})
-    maps = torch.from_numpy(features.masks[number][:, ::2, ::2].copy())
+    maps = torch.from_numpy(features.maps(number)[:, :, ::2, ::2].copy())
     (inside,) = inside_of([facts.extent])
     if chance.random() < windows:
-        inside = _window(inside, maps[0], facts.there, chance)
+        inside = _window(inside, maps[:, 0], facts.there, chance)
     every = np.flatnonzero(inside.flatten().numpy())
     some = np.sort(chance.permutation(every)[:places])
     values = torch.from_numpy(features.places[number][some].astype(np.float32))
-    pixels = maps.unflatten(2, (64, 2)).unflatten(1, (64, 2)).permute(0, 1, 3, 2, 4)
-    labels, depth = pixels.reshape(2, -1, 4)[:, torch.from_numpy(some)]
+    pixels = maps.unflatten(3, (64, 2)).unflatten(2, (64, 2)).permute(1, 0, 2, 4, 3, 5)
+    labels, depth = pixels.reshape(2, len(maps), -1, 4)[:, :, torch.from_numpy(some)]
     rows = torch.tensor(words)
-    masks = labels == rows[:, None, None] + 1
+    drawn = labels == rows[:, None, None, None] + 1  # (words, layers, places, 4)
+    masks = drawn.any(1)
     there = masks.sum((1, 2)) >= _FEWEST
     return Asked(
         values[None],
@@ -131,7 +132,7 @@ def asked_of(
         known=torch.ones(1, len(words), dtype=torch.bool),
         there=there[None],
         masks=masks[None],
-        depth=depth[None].float() / 255,
+        depth=(depth * drawn).amax(1)[None].float() / 255,
     )
 
 
@@ -149,7 +150,7 @@ def _window(
             break
         top = int(chance.integers(rows - height + 1))
         left = int(chance.integers(columns - width + 1))
-        seen = labels[2 * top : 2 * (top + height), 2 * left : 2 * (left + width)]
+        seen = labels[:, 2 * top : 2 * (top + height), 2 * left : 2 * (left + width)]
         if without and bool((seen == without).any()):
             continue
         found = torch.zeros_like(inside)
@@ -162,7 +163,6 @@ def losses(seen: Seen, asked: Asked) -> dict[str, Tensor]:
     """Return losses of presence, mask (cross-entropy, Dice) and depth, means over what is known."""
     there = asked.there[asked.known]
     presence = F.binary_cross_entropy_with_logits(seen.presence[asked.known], there.float())
-    image = asked.known.nonzero()[:, 0]
     logits = seen.masks[asked.known].flatten(1)
     truth = asked.masks[asked.known].flatten(1).float()
     cross = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(1)
@@ -170,7 +170,7 @@ def losses(seen: Seen, asked: Asked) -> dict[str, Tensor]:
     mask = (cross * torch.where(there, 1.0, 0.3)).mean()
     inner, own, count = logits.sigmoid()[there], truth[there], max(1, int(there.sum()))
     dice = (1 - (2 * (inner * own).sum(1) + 1) / (inner.sum(1) + own.sum(1) + 1)).sum() / count
-    deep = asked.depth[image].flatten(1)[there] * own
+    deep = asked.depth[asked.known].flatten(1)[there] * own
     off = F.binary_cross_entropy_with_logits(
         seen.depth[asked.known].flatten(1)[there], deep, reduction="none"
     )

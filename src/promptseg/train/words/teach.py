@@ -142,14 +142,10 @@ def taught_images(
         seed: of the pieces.
     """
     places = {name: vocabulary.names.index(concept.name) for name, concept in taught.items()}
-    labelled: dict[str, set[int]] = {}
-    for each in samples.values():
-        for sample in each:
-            words = labelled.setdefault(sample.dataset, set())
-            words |= {places[target.name] for target in sample.targets if target.name in places}
+    labelled = _labelled([sample for each in samples.values() for sample in each], places)
     for part, each in samples.items():
         for sample in each:
-            indices = sorted(labelled[sample.dataset])
+            indices = _looked_for(sample, labelled[sample.dataset], places)
             if not indices:
                 continue
             image = whole_image(collection, sample, places, indices)
@@ -157,6 +153,32 @@ def taught_images(
             for word in indices:
                 for piece in cut_out(image, word, pieces, seed):
                     yield replace(piece, key=f"{piece.key} of {word}"), part
+
+
+def _labelled(
+    samples: Sequence[Sample], places: Mapping[str, int]
+) -> dict[str, dict[int, set[str]]]:
+    """Each dataset's words, and the classes of it that are meant by each."""
+    found: dict[str, dict[int, set[str]]] = {}
+    for sample in samples:
+        words = found.setdefault(sample.dataset, {})
+        for name in (*(target.name for target in sample.targets), *(sample.absent or ())):
+            if name in places:
+                words.setdefault(places[name], set()).add(name)
+    return found
+
+
+def _looked_for(
+    sample: Sample, labelled: Mapping[int, set[str]], places: Mapping[str, int]
+) -> list[int]:
+    """The words of a dataset that were looked for on a sample: all, unless it says which were not
+    found; then those, and what is on it.
+    """
+    if sample.absent is None:
+        return sorted(labelled)
+    there = {places.get(target.name) for target in sample.targets}
+    absent = {*sample.absent}
+    return sorted(word for word, names in labelled.items() if word in there or names <= absent)
 
 
 @dataclass(frozen=True)
@@ -213,13 +235,12 @@ def scored(
         there.append(word in facts.there)
         if facts.key in images and word in facts.there:
             image = images[facts.key]
-            rows, columns = image.labels.shape
-            transform = predictor.card.preprocessing.input_transform(rows, columns, image.pixel)
+            transform = predictor.card.preprocessing.input_transform(*image.size, image.pixel)
             (found,) = predictor.find(SamEmbedding(one, transform), [Phrase(name)], at)
-            mask = np.zeros(image.labels.shape, bool)
+            mask = np.zeros(image.size, bool)
             for instance in found.instances:
                 mask |= instance.mask
-            truth = image.labels == word + 1
+            truth = image.mask(word)
             dice.append(2 * float((mask & truth).sum()) / max(1, int(mask.sum() + truth.sum())))
             hits.append(bool(mask.any()))
     area = area_under_curve(np.array(sure), np.array(there, bool))

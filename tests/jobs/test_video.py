@@ -251,13 +251,18 @@ def test_an_interrupted_run_says_whether_it_can_be_taken_up(
     assert ("going on after 16 frames" in capsys.readouterr().err) is bool(more)
 
 
+@pytest.mark.parametrize("frames", ["0:5", "0:15"], ids=["within a part", "at the end of one"])
 def test_an_interruption_while_results_are_written_can_be_taken_up_and_a_correction_cannot(
-    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    frames: str,
 ) -> None:
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    command = ["segment", "-i", str(clip), "--quiet", "--no-overlay", "--frames", "0:5"]
+    command = ["segment", "-i", str(clip), "--quiet", "--no-overlay", "--frames", frames]
     command += ["--box", BOXES[0], "-o", str(tmp_path / "out")]
     corrected = [*command[:-1], str(tmp_path / "better"), "--correct", str(tmp_path / "out")]
     with monkeypatch.context() as patch:

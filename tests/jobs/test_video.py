@@ -217,9 +217,8 @@ def test_a_killed_run_goes_on_from_the_last_finished_part(
     segment_video(job_of(clip, out, box=boxes))
     if stop > 16:
         assert len(model.boxes) < needed - 10
-    for name in ("masks.zip", "areas.csv", "labels.mkv"):
-        if name != "labels.mkv":
-            assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    for name in ("masks.zip", "areas.csv", "labels.mkv", "overlay.webm"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert sorted(p.name for p in out.iterdir()) == sorted([*FILES, "provenance.json"])
 
 
@@ -263,7 +262,7 @@ def test_an_interruption_while_results_are_written_can_be_taken_up_and_a_correct
         raise KeyboardInterrupt
 
     command = ["segment", "-i", str(clip), "--quiet", "--no-overlay", "--frames", frames]
-    command += ["--box", BOXES[0], "-o", str(tmp_path / "out")]
+    command += ["--margin-pixels", "2", "--box", BOXES[0], "-o", str(tmp_path / "out")]
     corrected = [*command[:-1], str(tmp_path / "better"), "--correct", str(tmp_path / "out")]
     with monkeypatch.context() as patch:
         patch.setattr("promptseg.jobs.video.results.write_film", interrupted)

@@ -217,9 +217,8 @@ def test_a_killed_run_goes_on_from_the_last_finished_part(
     segment_video(job_of(clip, out, box=boxes))
     if stop > 16:
         assert len(model.boxes) < needed - 10
-    for name in ("masks.zip", "areas.csv", "labels.mkv"):
-        if name != "labels.mkv":
-            assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    for name in ("masks.zip", "areas.csv", "labels.mkv", "overlay.webm"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert sorted(p.name for p in out.iterdir()) == sorted([*FILES, "provenance.json"])
 
 
@@ -251,14 +250,19 @@ def test_an_interrupted_run_says_whether_it_can_be_taken_up(
     assert ("going on after 16 frames" in capsys.readouterr().err) is bool(more)
 
 
+@pytest.mark.parametrize("frames", ["0:5", "0:15"], ids=["within a part", "at the end of one"])
 def test_an_interruption_while_results_are_written_can_be_taken_up_and_a_correction_cannot(
-    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    frames: str,
 ) -> None:
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    command = ["segment", "-i", str(clip), "--quiet", "--no-overlay", "--frames", "0:5"]
-    command += ["--box", BOXES[0], "-o", str(tmp_path / "out")]
+    command = ["segment", "-i", str(clip), "--quiet", "--no-overlay", "--frames", frames]
+    command += ["--margin-pixels", "2", "--box", BOXES[0], "-o", str(tmp_path / "out")]
     corrected = [*command[:-1], str(tmp_path / "better"), "--correct", str(tmp_path / "out")]
     with monkeypatch.context() as patch:
         patch.setattr("promptseg.jobs.video.results.write_film", interrupted)

@@ -32,7 +32,9 @@ class Encoder:
 
     def __init__(self, path: Path, family: str, title: str, step: float) -> None:
         self._av, self._step = pyav(), step
-        self._container: Any = self._av.open(str(path.absolute()), "w", format=family)
+        self._container: Any = self._av.open(
+            str(path.absolute()), "w", format=family, options={"fflags": "bitexact"}
+        )
         self._container.metadata["title"] = title
         self._streams: list[Any] = []
         self._last = -1

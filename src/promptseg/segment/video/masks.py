@@ -222,7 +222,7 @@ class FrameMasks:
             arrays["boxes"].tolist(),
             arrays["iou"].tolist(),
             arrays["presence"].tolist(),
-            [0, *ends[:-1]],
+            [0, *ends][:-1],
             ends,
             strict=True,
         ):

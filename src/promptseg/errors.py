@@ -28,6 +28,7 @@ __all__ = [
     "PromptsegError",
     "UnreachableError",
     "UnsupportedPromptError",
+    "UnusableError",
     "damaged_as",
     "did_you_mean",
     "is_fault",
@@ -104,6 +105,12 @@ class PromptsegError(Exception):
 
 class InputError(PromptsegError):
     """A file or array that cannot be used as an image."""
+
+
+class UnusableError(InputError):
+    """A file of ours that is damaged, of another version or of something else: reading it again would
+    not help.
+    """
 
 
 @contextmanager

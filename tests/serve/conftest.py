@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +94,23 @@ def _lower(headers: Any) -> dict[str, str]:
 def write_scan(path: Path) -> None:
     values = np.where(A | B, 200, 0).astype(np.int16)
     nib.save(nib.Nifti1Image(values.T, np.diag([-1.0, -1.0, 2.0, 1.0])), path)
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let files of this ending fail to be read, as on a network disk that is away for a moment."""
+
+    def failing(ending: str) -> None:
+        read = Path.read_bytes
+
+        def read_bytes(path: Path) -> bytes:
+            if path.name.endswith(ending):
+                raise OSError(errno.EIO, "Input/output error")
+            return read(path)
+
+        monkeypatch.setattr(Path, "read_bytes", read_bytes)
+
+    return failing
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import io
 import json
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from promptseg.errors import ModelError
+from promptseg.errors import InputError, ModelError
 from promptseg.formats import read
 from promptseg.formats.masks import read_masks
 from promptseg.prompts import Box, Mask, Points
@@ -210,6 +211,33 @@ def test_a_beginning_afresh_that_is_refused_leaves_the_earlier_session(server: R
     assert client.get(client.open()).json["objects"] == [], "the empty one is the session now"
     kept = desk.folder.session_file("scan.nii.gz").parent  # type: ignore[union-attr]
     assert len(list(kept.glob("session-*.jsonl"))) == 1
+
+
+@pytest.mark.parametrize("what", ["memory", "disk"])
+def test_a_session_that_cannot_be_read_now_is_there_later(
+    server: Running,
+    monkeypatch: pytest.MonkeyPatch,
+    unreadable: Callable[[str], None],
+    what: str,
+) -> None:
+    client = server.client
+    at = client.open()
+    client.post(f"{at}/prompts", box=BOX_A, slice=10, object="liver", spread=False)
+    client.ask("DELETE", at)
+
+    def short(*_: object) -> None:
+        raise InputError("an image that fits into 1 MiB of free memory", "2 MiB")
+
+    if what == "memory":
+        monkeypatch.setattr("promptseg.segment.session_steps.require_memory", short)
+    else:
+        unreadable("session.jsonl")
+    refused = client.post("/api/sessions", path="scan.nii.gz")
+    assert refused.status == 400
+    assert "try again, or begin afresh" in refused.json["detail"]
+    monkeypatch.undo()
+    state = client.get(client.open()).json
+    assert ([o["name"] for o in state["objects"]], state["warning"]) == (["liver"], "")
 
 
 def test_objects_are_named_coloured_and_removed(server: Running) -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import random
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,23 @@ def mask_of(client: Client, at: str, name: str) -> np.ndarray:
 def test_the_list_says_what_is_a_slide(server: Running, slide: Path) -> None:
     kinds = {e["name"]: e["kind"] for e in server.client.get("/api/images").json["entries"]}
     assert kinds == {"scan.nii.gz": "image", "shapes.tif": "slide"}
+
+
+def test_a_session_that_cannot_be_read_now_is_there_later(
+    server: Running,
+    slide: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unreadable: Callable[[str], None],
+) -> None:
+    at = opened(server.client)
+    server.client.post(f"{at}/prompts", box=BLOCK, object="gland", **VIEW)
+    server.client.ask("DELETE", at)
+    unreadable(".jsonl")
+    refused = server.client.post("/api/slides", path="shapes.tif")
+    assert (refused.status, "try again" in refused.json["detail"]) == (400, True)
+    monkeypatch.undo()
+    state = server.client.get(opened(server.client)).json
+    assert [o["name"] for o in state["objects"]] == ["gland"]
 
 
 def test_tiles_show_the_slide(server: Running, slide: Path) -> None:

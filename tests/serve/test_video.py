@@ -705,6 +705,33 @@ def test_a_journal_that_is_damaged_is_kept_aside(server: Running, root: Path) ->
     assert list(root.glob(".promptseg/*/aside-*/journal.jsonl"))
 
 
+@pytest.mark.parametrize("ending", ["journal.jsonl", ".npz"])
+def test_a_session_that_cannot_be_read_now_is_there_later(
+    server: Running,
+    monkeypatch: pytest.MonkeyPatch,
+    unreadable: Callable[[str], None],
+    ending: str,
+) -> None:
+    client = server.client
+    at = opened(client)
+    prompted(client, at, frame=0, object="bar", box=BAR)
+    tracked(client, at)
+    client.ask("DELETE", at)
+    load = np.load
+
+    def failing(path: Any, **how: Any) -> Any:
+        if str(path).endswith(ending):
+            raise OSError(errno.EIO, "Input/output error")
+        return load(path, **how)
+
+    unreadable(ending)
+    monkeypatch.setattr(np, "load", failing)
+    refused = client.post("/api/videos", path="clip.mkv", frames=f"0:{COUNT - 1}")
+    assert (refused.status, "try again" in refused.json["detail"]) == (400, True)
+    monkeypatch.undo()
+    assert [o["name"] for o in client.get(opened(client)).json["objects"]] == ["bar"]
+
+
 def test_a_beginning_afresh_that_is_refused_leaves_the_earlier_session(
     server: Running, root: Path
 ) -> None:

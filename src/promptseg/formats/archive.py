@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.errors import InputError
+from promptseg.errors import InputError, UnusableError
 from promptseg.formats.files import require_file
 from promptseg.formats.memory import DEFLATE_AT_BEST, require_memory
 
@@ -171,7 +171,7 @@ def _as_ours(path: Path, what: str) -> Iterator[None]:
         raise damaged(path, what, str(error) or type(error).__name__) from error
 
 
-def damaged(path: Path, what: str, reason: str) -> InputError:
+def damaged(path: Path, what: str, reason: str) -> UnusableError:
     """Return the error about a damaged file.
 
     Args:
@@ -180,4 +180,4 @@ def damaged(path: Path, what: str, reason: str) -> InputError:
         reason: what is wrong with it; its first line is shown.
     """
     first = (reason.splitlines() or [""])[0][:200]
-    return InputError(f"a complete {what}", f"{path} ({first})", "it is damaged: get it again")
+    return UnusableError(f"a complete {what}", f"{path} ({first})", "it is damaged: get it again")

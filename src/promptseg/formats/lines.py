@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from promptseg.errors import InputError, OutputError
+from promptseg.errors import InputError, OutputError, UnusableError
 from promptseg.formats.files import check_output
 from promptseg.parsing import parse_json
 
@@ -54,7 +54,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Half a line at the end is no line.
 
     Raises:
-        InputError: not readable, or a line that is no JSON object.
+        InputError: not readable now.
+        UnusableError: a line that is no JSON object.
     """
     try:
         data = path.read_bytes()
@@ -70,7 +71,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if content is None:
             if number == len(lines) and line.startswith(_BEGIN):
                 return
-            raise InputError(
+            raise UnusableError(
                 "a log of JSON lines", f"{path} with something else in line {number}", "correct it"
             )
         yield number, content

@@ -75,7 +75,8 @@ class Journal:
         """Let a fresh session of the same image stand where this one stood.
 
         Raises:
-            InputError: damaged, or of another image.
+            UnusableError: damaged, or of another image.
+            InputError: not readable now, or masks that do not fit into memory.
         """
         content, masks = self._read()
         restored(session, self.path, content, lambda n, size: _unpacked(masks, n, size, self.path))
@@ -93,7 +94,8 @@ class Journal:
         """Return the options of the session that is kept here.
 
         Raises:
-            InputError: damaged.
+            UnusableError: damaged.
+            InputError: not readable now.
         """
         return self._read()[0].options
 

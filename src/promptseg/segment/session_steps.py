@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.errors import InputError, PromptError
+from promptseg.errors import InputError, PromptError, UnusableError
 from promptseg.formats.archive import damaged
 from promptseg.formats.memory import require_memory
 from promptseg.formats.promptfile import parse_prompts, prompts_to_json
@@ -79,10 +79,10 @@ def checked(content: Any, path: Path, what: str = "session file") -> SessionCont
     """Check that a file is of this version and that its parts fit together, and read its content.
 
     Raises:
-        InputError: another version, or what does not fit.
+        UnusableError: another version, or what does not fit.
     """
     if not isinstance(content, dict) or content.get("promptseg_session") != VERSION:
-        raise InputError("a session of this version of promptseg", str(path))
+        raise UnusableError("a session of this version of promptseg", str(path))
     try:
         return SessionContent.checked(content)
     except InputError as error:
@@ -99,10 +99,11 @@ def restored(session: Session, path: Path, content: SessionContent, bits: Bits) 
         bits: of the masks.
 
     Raises:
-        InputError: damaged, or a session of another image.
+        UnusableError: damaged, or a session of another image.
+        InputError: its masks do not fit into memory.
     """
     if content.image.voxels_sha256 != session.image.sha256():
-        raise InputError(
+        raise UnusableError(
             f"the image of the session, {content.image.name}",
             f"{session.image.name} with other voxels",
             "open the session with its own image",

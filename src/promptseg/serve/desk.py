@@ -22,7 +22,7 @@ from promptseg.serve.images import TurnImage
 from promptseg.serve.lease import Clock, Lease
 from promptseg.serve.limits import Limits
 from promptseg.serve.open_sessions import Coloured, Held, OpenSessions
-from promptseg.serve.refusals import AbsentError, FullError, TooLargeError
+from promptseg.serve.refusals import AbsentError, FullError, TooLargeError, require_unusable
 from promptseg.serve.times import Times
 from promptseg.serve.turns import Turns
 from promptseg.serve.users import caller, require_reviewer
@@ -294,6 +294,7 @@ class Desk(OpenSessions[Work]):
             except PromptsegError as error:  # kept for the user to look at, and never written over
                 if looked_at:
                     raise
+                require_unusable(error)
                 session, journal = None, Journal(file)
                 put_aside(file)
                 notes.append(f"the earlier session is not used: {error}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from promptseg.errors import PromptsegError
+from promptseg.errors import PromptsegError, UnusableError
 
 __all__ = [
     "AbsentError",
@@ -13,6 +13,7 @@ __all__ = [
     "TakenError",
     "TooLargeError",
     "fault_or_message",
+    "require_unusable",
     "without_root",
 ]
 
@@ -64,6 +65,23 @@ class FullError(RefusedError):
 
     status = 503
     retry_after = 5
+
+
+def require_unusable(error: PromptsegError) -> None:
+    """Refuse to set an earlier session aside for a reason that may pass, such as too little memory.
+
+    Args:
+        error: why it cannot be gone on with.
+
+    Raises:
+        RefusedError: it may be another time, or with another model.
+    """
+    if not isinstance(error, UnusableError):
+        raise RefusedError(
+            "an earlier session that can be gone on with",
+            str(error),
+            "try again, or begin afresh, which keeps it under another name",
+        ) from error
 
 
 def fault_or_message(error: Exception) -> str:

@@ -11,7 +11,7 @@ from promptseg.segment.options import SegmentOptions
 from promptseg.serve.desk import Desk, part_of, require_work_of
 from promptseg.serve.folder import Folder, put_aside
 from promptseg.serve.open_sessions import OpenSessions
-from promptseg.serve.refusals import AbsentError
+from promptseg.serve.refusals import AbsentError, require_unusable
 from promptseg.serve.slide_work import SlideWork
 from promptseg.serve.users import caller
 from promptseg.slides.journal import SlideJournal
@@ -103,6 +103,7 @@ class SlideDesk(OpenSessions[SlideWork]):
         except PromptsegError as error:  # kept for the user to look at, and never written over
             if work.read_only:
                 raise
+            require_unusable(error)
             work.journal = SlideJournal(file, work.journal.slide)
             work.session.history, work.session.position = work.session.history[:1], 0
             put_aside(file)

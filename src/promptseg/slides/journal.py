@@ -8,10 +8,11 @@ are, and at which the session stands.
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
-from promptseg.errors import InputError
+from promptseg.errors import PromptError, UnusableError
 from promptseg.formats.archive import damaged
 from promptseg.formats.files import atomic_path
 from promptseg.formats.lines import append_line, read_lines
@@ -22,6 +23,7 @@ __all__ = ["SlideJournal"]
 
 _WHAT = "journal of a slide's session"
 _VERSION = 1
+_DAMAGE = (KeyError, TypeError, ValueError, AttributeError)
 _LEAST_ANEW = 1 << 20  # bytes: so short a file is never written anew
 
 
@@ -70,7 +72,8 @@ class SlideJournal:
         """Let a fresh session of the same slide stand where this one stood.
 
         Raises:
-            InputError: damaged, or of another slide.
+            UnusableError: damaged, or of another slide.
+            InputError: not readable now.
         """
         steps: dict[int, Any] = {}
         layers: dict[int, Layer] = {}
@@ -89,9 +92,7 @@ class SlideJournal:
             if not 0 <= position < length:
                 raise ValueError("a step to stand at")
             history = [_step(steps[k], layers) for k in range(length)]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, InputError):
-                raise
+        except (*_DAMAGE, PromptError, zlib.error) as error:
             raise damaged(self.path, _WHAT, f"a line without {error}") from None
         session.history, session.position = history, position
         numbers = {id(layer): (layer, number) for number, layer in layers.items()}
@@ -100,9 +101,9 @@ class SlideJournal:
 
     def _require_slide(self, head: dict[str, Any]) -> None:
         if head.get("promptseg_slide_session") != _VERSION:
-            raise InputError("a slide's session of this version of promptseg", self.path.name)
+            raise UnusableError("a slide's session of this version of promptseg", self.path.name)
         if head.get("slide") != self.slide:
-            raise InputError(
+            raise UnusableError(
                 "the slide of the session", "another file of that name", "put back the first one"
             )
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.errors import InputError
+from promptseg.errors import InputError, PromptError
 from promptseg.formats.archive import damaged
 from promptseg.formats.files import atomic_path
 from promptseg.formats.lines import append_line, read_lines
@@ -34,6 +35,10 @@ __all__ = ["FIRST", "VideoJournal"]
 FIRST = "journal.jsonl"
 _WHAT = "video session"
 _VERSION = 1
+_DAMAGE = (
+    *(KeyError, TypeError, ValueError, AttributeError, EOFError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 _KEPT = ("modality", "window", "propagate")
 
 
@@ -129,7 +134,8 @@ class VideoJournal:
         """Read the steps, the one it stands at, and the direction of tracking that was cut off.
 
         Raises:
-            InputError: damaged.
+            UnusableError: damaged.
+            InputError: not readable now.
         """
         entries: dict[int, Any] = {}
         position = length = 0
@@ -151,10 +157,14 @@ class VideoJournal:
                 history.append(self._step(entries[k], before, files))
             if history and not 0 <= position < length:
                 raise ValueError("no such position")
-        except (KeyError, TypeError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        except (*_DAMAGE, PromptError) as error:
             raise damaged(self.path, _WHAT, f"a line without {error}") from None
+        except FileNotFoundError:
+            raise damaged(self.path, _WHAT, "masks that are gone") from None
         except OSError as error:
-            raise damaged(self.path, _WHAT, error.strerror or "masks that are gone") from None
+            raise InputError(
+                "masks of a video session that can be read", error.strerror or "an error"
+            ) from None
         numbers = {id(found): (found, number) for number, found in files.items()}
         known = [int(path.stem.rpartition("-")[2]) for path in self.folder.glob("masks-*.npz")]
         self._remember(history, position, numbers, max(known, default=-1) + 1)

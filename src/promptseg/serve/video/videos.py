@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from promptseg.errors import InputError, PromptsegError
+from promptseg.errors import PromptsegError, UnusableError
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.video import Selection, open_video
 from promptseg.segment.options import SegmentOptions
@@ -14,10 +14,7 @@ from promptseg.segment.segmenter import Segmenter
 from promptseg.serve.desk import Desk, part_of
 from promptseg.serve.folder import Folder, put_aside
 from promptseg.serve.open_sessions import OpenSessions
-from promptseg.serve.refusals import (
-    AbsentError,
-    without_root,
-)
+from promptseg.serve.refusals import AbsentError, require_unusable, without_root
 from promptseg.serve.users import caller
 from promptseg.serve.video.clip import Clip
 from promptseg.serve.video.journal import VideoJournal
@@ -198,6 +195,7 @@ class Videos(OpenSessions[VideoWork]):
                 return options
             then = journal.options()
         except PromptsegError as error:
+            require_unusable(error)
             put_aside(folder)
             notes.append(f"the earlier session is not used: {error}")
             return options
@@ -217,9 +215,12 @@ class Videos(OpenSessions[VideoWork]):
             head = VideoJournal.head(work.folder)
             if head is not None and not afresh:
                 if head.get("identity") != work.clip.identity:
-                    raise InputError("the clip that the work began on", "another one of its name")
+                    raise UnusableError(
+                        "the clip that the work began on", "another one of its name"
+                    )
                 work.resume()
         except PromptsegError as error:
+            require_unusable(error)
             put_aside(work.folder)
             work.journal = VideoJournal(work.folder, work.clip.size)
             notes.append(f"the earlier session is not used: {error}")

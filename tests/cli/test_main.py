@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,43 @@ def test_a_fault_of_ours_is_exit_1(
     monkeypatch.setattr(models, "run", broken)
     assert main(["models"]) == 1
     assert "fault of promptseg" in capsys.readouterr().err
+
+
+def test_a_pipe_that_breaks_elsewhere_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As that to a process of our own which has ended: what was asked for is not done."""
+    from promptseg.cli import models
+
+    def broken(_argv: list[str]) -> int:
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            return os.write(writer, b"work")
+        finally:
+            os.close(writer)
+
+    monkeypatch.delenv("PROMPTSEG_DEBUG", raising=False)
+    monkeypatch.setattr(models, "run", broken)
+    assert main(["models"]) == 1
+    assert "fault: BrokenPipeError" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes there break otherwise")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_seen_enough_is_no_fault(unbuffered: str) -> None:
+    """As `promptseg models | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "promptseg", "models"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,13 @@ import io
 import json
 import logging
 import os
+import select
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
+from typing import TextIO
 
 from promptseg._version import __version__
 from promptseg.errors import InterruptedRunError, PromptsegError, did_you_mean
@@ -107,21 +110,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         more = "; the same command goes on from here" if goes_on else ""
         print(f"interrupted{more}", file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError as error:
+        if _is_read(sys.stdout):  # a process or a machine that this one talks to has gone
+            return _fault(error)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except SystemExit as stop:  # the option parser: 0 after --help, 2 for wrong options
         return stop.code if isinstance(stop.code, int) else 2
     except Exception as error:
-        if os.environ.get("PROMPTSEG_DEBUG"):
-            raise
+        return _fault(error)
+
+
+def _fault(error: Exception) -> int:
+    """Say what nobody has foreseen; returns the exit code."""
+    if os.environ.get("PROMPTSEG_DEBUG"):
+        raise error
+    with suppress(BrokenPipeError):  # nobody reads it
         print(
             f"fault: {type(error).__name__}: {for_terminal(str(error))}\n"
             "This is a fault of promptseg. Please report it with the output of the same command "
             "under PROMPTSEG_DEBUG=1.",
             file=sys.stderr,
         )
-        return 1
+    return 1
+
+
+def _is_read(stream: TextIO) -> bool:
+    """Tell whether somebody may read what is written: a pipe whose reader has ended has nobody."""
+    try:
+        stream.flush()
+        if sys.platform != "win32":  # where the stream keeps nothing that could be flushed
+            poll = select.poll()
+            poll.register(stream, 0)  # errors are told unasked
+            return not any(event & select.POLLERR for _, event in poll.poll(0))
+    except BrokenPipeError:
+        return False
+    except (OSError, ValueError):  # no file behind it
+        pass
+    return True
 
 
 def usage() -> str:

@@ -277,3 +277,19 @@ def test_evaluate_refuses_a_case_of_other_classes(run: Path, truth: Path, tmp_pa
     PilImage.fromarray(np.full((40, 33), 3, np.uint8)).save(truth / "masks" / "p2.png")
     with pytest.raises(InputError, match="p2 with stone"):
         evaluate(EvaluateJob(input=truth, output=tmp_path / "r", model=(str(run),), quiet=True))
+
+
+@pytest.mark.parametrize("how", ["--replay", "--config"])
+def test_a_run_without_prompts_is_done_again_from_its_provenance(
+    run: Path, volume: Path, tmp_path: Path, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, again = tmp_path / "out.nii.gz", tmp_path / "again.nii.gz"
+    segment_file(job(run, volume, output, tile=32))
+    facts = json.loads((tmp_path / "out.nii.gz.json").read_text())
+    assert facts["prompts"]["objects"] == []
+    assert main(["segment", how, f"{output}.json", "-o", str(again)]) == 0
+    assert ("bit for bit" in capsys.readouterr().out) is (how == "--replay")
+    np.testing.assert_array_equal(nib.load(again).dataobj, nib.load(output).dataobj)
+    after = json.loads((tmp_path / "again.nii.gz.json").read_text())
+    assert after["masks_sha256"] == facts["masks_sha256"]
+    assert after["options"] == facts["options"]

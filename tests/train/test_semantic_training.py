@@ -26,7 +26,13 @@ from promptseg.segment.classes.segmenter import load_classes
 from promptseg.train.loop import Loop
 from promptseg.train.objectives import PRESETS
 from promptseg.train.raster import raster_classes
-from promptseg.train.semantic.classes import class_map, class_weights, classes_of
+from promptseg.train.semantic.classes import (
+    class_map,
+    class_weights,
+    classes_of,
+    hidden,
+    warn_of_hidden,
+)
 from promptseg.train.semantic.losses import class_loss
 from promptseg.train.semantic.samples import Setting, TrainingStacks
 from promptseg.train.sequences import Run
@@ -340,6 +346,60 @@ def test_numbers_of_classes_have_no_gaps_and_the_last_layer_counts(tmp_path):
     weights = class_weights(collection.samples, names)
     assert np.mean(weights) == pytest.approx(1)
     assert weights[0] < weights[1] < weights[3]
+
+
+@pytest.mark.parametrize("order", [("disc", "cup"), ("cup", "disc")])
+def test_a_class_within_another_is_learnt_whatever_the_order(tmp_path, order, caplog):
+    shape = (64, 64)
+    masks = {"disc": disc(shape, 30, 30, 20), "cup": disc(shape, 30, 30, 9)}
+    wide = {"disc": disc(shape, 30, 30, 20), "cup": disc(shape, 30, 30, 18)}
+    apart = {"disc": disc(shape, 20, 20, 9), "cup": disc(shape, 50, 50, 9)}
+    made = [
+        Made(f"a/{key}", {name: own[name] for name in order}, part)
+        for key, own, part in (
+            ("x", masks, "train"),
+            ("y", wide, "validation"),
+            ("z", apart, "train"),
+            ("w", wide, "train"),
+        )
+    ]
+    collection = make_collection(tmp_path, made)
+    names = classes_of(collection.of("train"), [])
+    drawn = {"a/w": wide, "a/x": masks, "a/y": wide, "a/z": apart}
+    for sample in collection.samples:
+        own = drawn[sample.key]
+        labels = collection.read(sample)[1]
+        found = class_map(sample.targets, labels, names)
+        np.testing.assert_array_equal(found == 1 + names.index("cup"), own["cup"])
+        ring = own["disc"] & ~own["cup"]
+        np.testing.assert_array_equal(found == 1 + names.index("disc"), ring)
+        lost = hidden(sample.targets, labels, names)
+        assert lost["cup"] == 0
+        assert lost["disc"] == pytest.approx(1 - ring.sum() / own["disc"].sum())
+        assert hidden(sample.targets, labels, ("cup",)) == {"cup": 0}
+    with caplog.at_level("WARNING"):
+        found = warn_of_hidden(collection, collection.samples, names)
+    assert found == {"disc": ["a/w", "a/y"]}
+    (record,) = caplog.records
+    assert "'disc' loses most of its pixels to smaller objects on 2 of 3 images" in record.message
+    assert "(a/w, ...)" in record.message
+    assert warn_of_hidden(collection, collection.samples, ("cup",)) == {}
+
+
+def test_a_training_says_which_class_is_hidden_and_is_scored_on_the_other(
+    classes, tmp_path, caplog
+):
+    shape = (48, 48)
+    wide = {"cup": disc(shape, 24, 24, 15), "disc": disc(shape, 24, 24, 18)}
+    parts = ("train", "train", "validation")
+    make_collection(tmp_path / "data", [Made(f"us/{k}", wide, p) for k, p in enumerate(parts)])
+    chosen = classes(input=tmp_path / "data", updates=1, validate_every=1, epochs=9)
+    with caplog.at_level("WARNING"):
+        train(chosen)
+    assert "'disc' loses most of its pixels to smaller objects on 3 of 3 images" in caplog.text
+    _, _, table = (chosen.output / "report.md").read_text().partition("## Classes")
+    assert "| cup |" in table
+    assert "| disc |" in table
 
 
 def test_one_class_alone_and_balanced_weights(classes):

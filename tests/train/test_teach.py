@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 
 from json_answers import answer
 from promptseg.cli.main import main
+from promptseg.datasets.collection import Collection
+from promptseg.datasets.manifest import ManifestRow, read_manifest, write_manifest
 from promptseg.errors import InputError, ModelError, OutputError
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs import teach as job
@@ -100,6 +103,36 @@ def test_classes_are_called_as_the_user_says(
     loaded = load(tmp_path / "out", engine="eager", threads=1).predictor.model
     assert isinstance(loaded, WordsModel)
     assert loaded.word("full moons").name == "shining moon"
+
+
+def test_the_images_it_has_seen_are_listed_with_those_of_its_base(
+    data: Path, base: WordsHead, tmp_path: Path
+) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    collection = Collection(tmp_path / "data")
+    cases = [(s.dataset, s.case, s.patient) for s in collection.samples]
+    hashes = {case: f"{k + 1:064x}" for k, (_, case, _) in enumerate(cases)}
+    rows = [ManifestRow(*about, hashes[about[1]], "f" * 64) for about in cases]
+    write_manifest(rows, tmp_path / "data" / "manifest.csv")
+    chosen = options(tmp_path / "data", tmp_path / "out", updates=1, pieces=0, train_images=3)
+    job.teach(chosen)
+    before = CARDS["promptseg-words"].trained_on
+    assert before is not None
+    old = {row.sha256 for row in read_manifest(before.file)}
+    listed = read_manifest(tmp_path / "out" / "trained_on.csv")
+    new = {row.sha256 for row in listed} - old
+    assert old < {row.sha256 for row in listed}
+    watched = {hashes[s.case] for s in collection.of("validation")}
+    learnt = {hashes[s.case] for s in collection.of("train")}
+    assert watched < new
+    assert len(new - watched) == 3
+    assert new - watched < learnt
+    assert "case0" not in (tmp_path / "out" / "trained_on.csv").read_text()
+    card = load(tmp_path / "out", engine="eager", threads=1).predictor.card
+    assert card.trained_on is not None
+    assert Path(card.trained_on.file) == tmp_path / "out" / "trained_on.csv"
+    assert card.trained_on.images == len(listed)
+    assert f"{len(listed):,}, by hash in trained_on.csv" in (tmp_path / "out/card.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -85,4 +85,5 @@ def _from_config(content: dict[str, Any], path: Path, replay: bool) -> dict[str,
         command |= {"device": model.device, "threads": model.threads, "engine": engine}
     # the axis slices were taken along: earlier versions wrote z into the command whatever it was
     axis = (earlier.options or {}).get("axis", command.get("axis"))
-    return {**command, "axis": axis, "prompts": str(path)}
+    asked = (earlier.prompts or {}).get("objects")  # models of classes are asked for nothing
+    return {**command, "axis": axis, "prompts": str(path) if asked else None}

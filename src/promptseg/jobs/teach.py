@@ -26,8 +26,11 @@ from promptseg.models.families.words.vocabulary import Concept
 from promptseg.progress import step_progress
 from promptseg.provenance import DISCLAIMER
 from promptseg.runtime import set_threads
+from promptseg.train.card_page import seen_images
 from promptseg.train.pages import number, table
-from promptseg.train.release import data_facts, write_safetensors
+from promptseg.train.release import TRAINED_ON, data_facts, write_safetensors, write_seen
+from promptseg.train.seen import images_seen
+from promptseg.train.setting import Parts
 from promptseg.train.validate import choose_validation
 from promptseg.train.words.features import WordFeatures
 from promptseg.train.words.images import WordImage
@@ -50,7 +53,7 @@ log = logging.getLogger("promptseg")
 
 _WEIGHTS = "model.safetensors"
 _IMAGES = "embeddings"
-_OURS = (_WEIGHTS, CARD, "card.md", "report.json", "train.csv")
+_OURS = (_WEIGHTS, CARD, "card.md", "report.json", "train.csv", TRAINED_ON)
 _KEPT = tuple(
     f"{_IMAGES}/{name}"
     for name in ("features.f16", "masks.u8", "thumbnails.u8", "images.jsonl", "about.json")
@@ -300,7 +303,15 @@ def _write(
     how: Learning,
 ) -> None:
     """Weights first, the card last, so that it never describes others."""
-    data = data_facts(collection, parts)
+    used = Parts(
+        collection,
+        train=parts["train"],
+        validation=parts["validation"],
+        report=parts[found.part],
+        held_out=found.part != "validation",
+    )
+    seen = write_seen(images_seen(used, base.card), options.output)
+    data = {**data_facts(collection, parts), **seen}
     new = sorted(
         {m for c in head.vocabulary.concepts if c.name in found.words for m in c.modalities}
     )
@@ -366,6 +377,7 @@ def _page(card: dict[str, Any], found: Taught) -> str:
                         ["words", ", ".join(card["words"])],
                         ["licence of the weights", card["licence"]],
                         ["started from", f"{card['started_from']['model']}"],
+                        ["images it has seen", seen_images(card)],
                         ["cite", card["citation"]],
                         ["made by", f"promptseg {card['promptseg']}"],
                     ],

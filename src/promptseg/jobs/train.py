@@ -44,6 +44,7 @@ from promptseg.train.release import TRAINED_ON
 from promptseg.train.samples import TrainingImages
 from promptseg.train.seeds import SEED_FILES, write_seeds
 from promptseg.train.seen import reported_and_seen
+from promptseg.train.semantic.classes import warn_of_hidden
 from promptseg.train.semantic.samples import Setting, TrainingClasses, TrainingStacks
 from promptseg.train.semantic.start import SemanticStart, is_of_classes, semantic_learner
 from promptseg.train.sequences import TrainingClips
@@ -215,6 +216,9 @@ def _start(
     quiet = options.quiet or not processes.leads
     if is_of_classes(options):
         start = SemanticStart.of(options, parts, quiet)
+        if processes.leads:
+            seen = [*parts.train, *parts.validation, *parts.report]
+            warn_of_hidden(parts.collection, seen, start.semantic.names)
         return start, semantic_learner(start, options, parts, processes.device)
     if isinstance(options.objective(), BoxChannelObjective):
         plain = BoxedStart.of(options, quiet)

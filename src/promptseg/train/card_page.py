@@ -9,7 +9,7 @@ from typing import Any
 
 from promptseg.train.pages import dataset_table, number, reported_on, table
 
-__all__ = ["card_page"]
+__all__ = ["card_page", "seen_images"]
 
 
 def card_page(card: Mapping[str, Any]) -> str:
@@ -32,7 +32,7 @@ def _paragraphs(card: Mapping[str, Any]) -> Iterator[str]:
             ["trained with prompts", ", ".join(card["asked_with"])],
             ["modalities", card["modalities"]],
             ["licence of the weights", card["licence"]],
-            ["images it has seen", _seen(card)],
+            ["images it has seen", seen_images(card)],
             ["started from", f"{start['model']}, SHA-256 {start['sha256'] or 'not recorded'}"],
             ["cite", card["citation"]],
             ["made by", f"promptseg {card['promptseg']}"],
@@ -145,7 +145,8 @@ def _preprocessing(steps: Mapping[str, Any]) -> str:
     return f"{fit} to {steps['size']} pixels, scaled by {scaling}"
 
 
-def _seen(card: Mapping[str, Any]) -> str:
+def seen_images(card: Mapping[str, Any]) -> str:
+    """Return what a card says of the images that its weights have seen: how many, and where listed."""
     listed = card["data"].get("trained_on")
     if listed is None:
         return "not listed"

@@ -51,6 +51,7 @@ __all__ = [
     "storable",
     "trained_prompts",
     "write_safetensors",
+    "write_seen",
 ]
 
 TRAINED_ON = "trained_on.csv"
@@ -109,12 +110,7 @@ def release(
             seen_in.setdefault(word, set()).update(those)
         if seen_in:
             card["words_seen_in"] = {word: sorted(those) for word, those in sorted(seen_in.items())}
-    if seen:
-        listed = write_manifest(seen, folder / TRAINED_ON, overwrite=True)
-        about = {"file": TRAINED_ON, "sha256": assets.sha256_of(listed), "images": len(seen)}
-        card["data"] = {**card["data"], "trained_on": about}
-    else:
-        (folder / TRAINED_ON).unlink(missing_ok=True)  # of an earlier training
+    card["data"] = {**card["data"], **write_seen(seen, folder)}
     finetuned_card(card, CARD)  # refuses early what could not be read back
     metadata = _metadata(card)
     written = ["model.pth", "model.safetensors"]
@@ -136,6 +132,18 @@ def release(
         path.write_text(json.dumps(card, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     cards = [identify(read_checkpoint(folder / name), folder / name) for name in written[:2]]
     return cards[0]
+
+
+def write_seen(seen: Sequence[ManifestRow], folder: Path) -> dict[str, Any]:
+    """Write the list of images that a training has seen, and return what its card says of it under
+    "data"; without images there is neither.
+    """
+    if not seen:
+        (folder / TRAINED_ON).unlink(missing_ok=True)  # of an earlier training
+        return {}
+    listed = write_manifest(seen, folder / TRAINED_ON, overwrite=True)
+    about = {"file": TRAINED_ON, "sha256": assets.sha256_of(listed), "images": len(seen)}
+    return {"trained_on": about}
 
 
 def trained_prompts(

@@ -41,7 +41,7 @@ from promptseg.train.outcome import Trained, noted_in
 from promptseg.train.release import TRAINED_ON, data_facts, release
 from promptseg.train.report import write_report
 from promptseg.train.seen import images_seen
-from promptseg.train.semantic.classes import classes_of
+from promptseg.train.semantic.classes import classes_of, warn_of_hidden
 from promptseg.train.semantic.release import release_classes
 from promptseg.train.semantic.validate import validate_classes
 from promptseg.train.setting import Parts, open_parts
@@ -104,6 +104,7 @@ def train_nnunet(options: TrainOptions) -> Trained:
     if options.strict:
         refuse(list(notes), f"cases of {options.input}")
     names = _names(parts, objective)
+    warn_of_hidden(parts.collection, [*parts.train, *parts.validation, *parts.report], names)
     work = _take_folder(options, parts)
     said = _trained(options, parts, names, objective, work, (threads, str(device)))
     weights = _weights(work)

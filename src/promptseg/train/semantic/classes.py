@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.datasets.collection import Labels, Sample, Target
+from promptseg.datasets.collection import Collection, Labels, Sample, Target
 from promptseg.errors import InputError, did_you_mean
 
-__all__ = ["class_map", "class_weights", "classes_of"]
+__all__ = ["class_map", "class_weights", "classes_of", "hidden", "warn_of_hidden"]
+
+log = logging.getLogger("promptseg")
+
+_LOOKED_AT = 500
+_MOST = 0.5  # of the pixels of a class on an image
 
 
 def classes_of(
@@ -52,7 +58,10 @@ def classes_of(
 
 
 def class_map(targets: Sequence[Target], labels: Labels, names: Sequence[str]) -> NDArray[np.int64]:
-    """Return the class of every pixel, 0 for none; where objects overlap, that of the last layer.
+    """Return the class of every pixel, 0 for none; where objects overlap, that of the smaller one.
+
+    The smaller one, because what lies within another would be lost whole; of two of one size, that of
+    the last layer counts.
 
     Args:
         targets: of a sample.
@@ -60,10 +69,73 @@ def class_map(targets: Sequence[Target], labels: Labels, names: Sequence[str]) -
         names: of the classes.
     """
     numbers = {name: k for k, name in enumerate(names, 1)}
+    areas = [np.bincount(layer.ravel()) for layer in labels]
+
+    def area(target: Target) -> int:
+        own = areas[target.layer]
+        return int(own[target.id]) if target.id < len(own) else 0
+
     found = np.zeros(labels.shape[1:], np.int64)
-    for target in sorted(targets, key=lambda t: (t.layer, t.id)):
+    for target in sorted(targets, key=lambda t: (-area(t), t.layer, t.id)):
         if target.name in numbers:
             found[labels[target.layer] == target.id] = numbers[target.name]
+    return found
+
+
+def hidden(targets: Sequence[Target], labels: Labels, names: Sequence[str]) -> dict[str, float]:
+    """Return the part of its pixels, 0..1, that each class of a sample loses to objects of others.
+
+    Args:
+        targets: of a sample.
+        labels: (layers, rows, columns) of it.
+        names: of the classes.
+    """
+    shown = class_map(targets, labels, names)
+    lost = {}
+    for number, name in enumerate(names, 1):
+        own = [labels[t.layer] == t.id for t in targets if t.name == name]
+        there = np.logical_or.reduce(own) if own else np.zeros(0, bool)
+        if there.any():
+            lost[name] = 1 - float((shown == number).sum()) / int(there.sum())
+    return lost
+
+
+def warn_of_hidden(
+    collection: Collection, samples: Sequence[Sample], names: Sequence[str]
+) -> dict[str, list[str]]:
+    """Tell the user of classes that lose most of their pixels on an image to objects of others, which a
+    model of one class for each pixel cannot learn there.
+
+    Args:
+        collection: where the samples are from.
+        samples: of all parts; those whose objects overlap are read, `_LOOKED_AT` of them at most.
+        names: of the classes.
+
+    Returns:
+        Class -> keys of the samples on which it loses more than half.
+
+    Raises:
+        InputError: a sample that cannot be read.
+    """
+    each = {sample.key: sample for sample in samples}.values()
+    layered = [s for s in each if any(t.layer for t in s.targets)]
+    places = np.linspace(0, len(layered) - 1, min(len(layered), _LOOKED_AT)).astype(int)
+    found: dict[str, list[str]] = {}
+    for sample in (layered[k] for k in places):
+        _, labels = collection.read(sample)
+        for name, share in hidden(sample.targets, labels, names).items():
+            if share > _MOST:
+                found.setdefault(name, []).append(sample.key)
+    for name, keys in found.items():
+        log.warning(
+            "%r loses most of its pixels to smaller objects on %d of %d images with objects that "
+            "overlap (%s): a pixel has one class; promptseg train words learns each whole, and "
+            "--classes chooses some",
+            name,
+            len(keys),
+            len(places),
+            f"{keys[0]}, ..." if len(keys) > 1 else keys[0],
+        )
     return found
 
 

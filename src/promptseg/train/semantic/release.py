@@ -19,12 +19,12 @@ from torch import Tensor
 
 from promptseg import assets
 from promptseg._version import __version__
-from promptseg.datasets.manifest import ManifestRow, write_manifest
+from promptseg.datasets.manifest import ManifestRow
 from promptseg.formats.files import atomic_path
 from promptseg.models.heads.semantic.card import CARD, SEMANTIC, SemanticCard, semantic_card
 from promptseg.provenance import DISCLAIMER
 from promptseg.train.pages import dataset_table, easy_start, number, reported_on, table
-from promptseg.train.release import TRAINED_ON, plain, storable, write_safetensors
+from promptseg.train.release import plain, storable, write_safetensors, write_seen
 from promptseg.train.verdict import Verdict
 
 __all__ = ["release_classes"]
@@ -58,12 +58,7 @@ def release_classes(
     stored = storable(tensors, half=False)
     said = plain(dict(facts))
     data, judged = said.pop("data"), verdict.to_json()
-    if seen:
-        listed = write_manifest(seen, folder / TRAINED_ON, overwrite=True)
-        about = {"file": TRAINED_ON, "sha256": assets.sha256_of(listed), "images": len(seen)}
-        data = {**data, "trained_on": about}
-    else:
-        (folder / TRAINED_ON).unlink(missing_ok=True)  # of an earlier training
+    data = {**data, **write_seen(seen, folder)}
     content: dict[str, Any] = {
         "schema": SEMANTIC,
         "model": card.to_json(),
